@@ -1,0 +1,81 @@
+"""Everything Plumbline raises on purpose.
+
+RagError                  base; `code` is stable and goes out over HTTP
+├── InputError            the caller can mend it                         4xx, exit code 2
+│   ├── NotFoundError     no such document, job, collection              404
+│   ├── TooLargeError     over a limit that a setting names              413
+│   └── ReadError         a document's bytes cannot be read              the document fails alone
+├── UpstreamError         something outside failed; trying again helps   503
+│   └── BusyError         a bounded queue is full                        503 with Retry-After
+├── ConfigError           settings or data folder; stops the start       exit code 2
+└── StorageError          disk full, or stored data damaged              507
+
+Messages say what failed, why, and what mends it; they go to people as they are.
+"""
+
+from __future__ import annotations
+
+
+class RagError(Exception):
+    """Base of all errors that are Plumbline's own."""
+
+    code = "internal"
+    status = 500
+
+    def __init__(self, message: str, *, code: str | None = None) -> None:
+        super().__init__(message)
+        if code is not None:
+            self.code = code
+
+
+class InputError(RagError):
+    """The caller sent something that cannot be served as it is."""
+
+    code = "invalid_input"
+    status = 422
+
+
+class NotFoundError(InputError):
+    """What was asked for does not exist."""
+
+    code = "not_found"
+    status = 404
+
+
+class TooLargeError(InputError):
+    """Over a limit; the message names the setting that holds it."""
+
+    code = "too_large"
+    status = 413
+
+
+class ReadError(InputError):
+    """A document's bytes cannot be turned into text."""
+
+    code = "unreadable"
+
+
+class UpstreamError(RagError):
+    """A model, a server or a device failed; the same call may go through later."""
+
+    code = "upstream"
+    status = 503
+
+
+class BusyError(UpstreamError):
+    """A bounded queue is full."""
+
+    code = "busy"
+
+
+class ConfigError(RagError):
+    """The settings or the data folder do not fit; found at start."""
+
+    code = "config"
+
+
+class StorageError(RagError):
+    """What is stored cannot be written or read."""
+
+    code = "storage"
+    status = 507

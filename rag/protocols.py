@@ -1,0 +1,89 @@
+"""The verbs. Each has a contract suite in tests/ that every implementation passes."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Protocol
+
+from rag.types import (
+    Chunk,
+    Delta,
+    Document,
+    Float32Array,
+    Kind,
+    Leg,
+    Match,
+    Point,
+    Prompt,
+    Scope,
+    SparseVector,
+)
+
+
+class Chunker(Protocol):
+    """Cuts a document into the spans that are searched for."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Names everything that decides the cuts: equal fingerprints, equal chunks."""
+
+    def chunk(self, document: Document) -> list[Chunk]:
+        """Chunks in text order, each an exact span of the text. An empty text has none."""
+
+
+class Embedder(Protocol):
+    """Turns texts into unit vectors."""
+
+    @property
+    def dim(self) -> int:
+        """Length of each vector."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Names the weights: vectors of different fingerprints cannot be compared."""
+
+    async def embed(self, texts: Sequence[str], *, kind: Kind) -> Float32Array:
+        """float32[n, dim], unit norm, in input order. Texts past the model's window are cut."""
+
+
+class TokenEmbedder(Protocol):
+    """Turns texts into one unit vector per token: what late interaction compares."""
+
+    async def embed_tokens(self, texts: Sequence[str], *, kind: Kind) -> list[Float32Array]:
+        """For each text float32[tokens, dim], unit rows, in input order, special tokens left out."""
+
+
+class SparseEncoder(Protocol):
+    """Turns texts into bags of terms."""
+
+    def encode(self, texts: Sequence[str]) -> list[SparseVector]:
+        """Term counts of each text, in input order; queries and passages share the same terms."""
+
+
+class Index(Protocol):
+    """Keeps points and ranks them. A scope that was never written to is empty, not an error."""
+
+    async def upsert(self, scope: Scope, points: Sequence[Point]) -> None:
+        """Writes points; one with a known chunk id replaces it."""
+
+    async def delete(self, scope: Scope, chunk_ids: Sequence[str]) -> None:
+        """Removes chunks; unknown ids are ignored."""
+
+    async def chunk_ids(self, scope: Scope, document_id: str) -> set[str]:
+        """The ids of a document's chunks."""
+
+    async def fetch(self, scope: Scope, chunk_ids: Sequence[str]) -> list[Chunk]:
+        """The chunks with these ids, in the order asked for; unknown ids are left out."""
+
+    async def search(self, scope: Scope, legs: Sequence[Leg]) -> list[list[Match]]:
+        """For each leg its matches, best first, ties by chunk id; one round trip for all legs."""
+
+    async def idf(self, scope: Scope, terms: Sequence[int]) -> list[float]:
+        """Inverse document frequency of each term id in the scope, as BM25 weighs it (>= 0)."""
+
+
+class Generator(Protocol):
+    """Writes an answer from passages."""
+
+    def stream(self, prompt: Prompt) -> AsyncIterator[Delta]:
+        """The answer piece by piece, with `[n]` markers that point into `prompt.hits`."""

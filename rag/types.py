@@ -1,0 +1,234 @@
+"""The nouns. Frozen, without logic; every other module speaks in them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+Float32Array = npt.NDArray[np.float32]
+Kind = Literal["query", "passage"]
+Scalar = str | int | float | bool
+MetaValue = Scalar | tuple[Scalar, ...]
+Meta = Mapping[str, MetaValue]
+State = Literal["pending", "running", "succeeded", "failed", "cancelled", "partial"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scope:
+    """Whose data, and which of it. Every index and catalog call takes one."""
+
+    tenant: str
+    collection: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Heading:
+    """A heading at character `start` of a document's text; level 1 is the outermost."""
+
+    start: int
+    level: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Document:
+    """What a reader made of some bytes.
+
+    `version` is the sha256 of the bytes, in hex. `pages` holds the character offset at which each
+    page starts; it is empty where the format has no pages. `headings` are in text order.
+    """
+
+    id: str
+    version: str
+    uri: str
+    media_type: str
+    title: str
+    text: str
+    pages: tuple[int, ...] = ()
+    headings: tuple[Heading, ...] = ()
+    meta: Meta = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chunk:
+    """A span of a document: `document.text[start:end] == text`, always.
+
+    `headings` is the path of headings above it, outermost first. `page` counts from 1. Title, uri
+    and meta are the document's, carried here so that a hit needs no second look-up.
+    """
+
+    id: str
+    document_id: str
+    version: str
+    position: int
+    text: str
+    start: int
+    end: int
+    title: str
+    uri: str
+    page: int | None = None
+    headings: tuple[str, ...] = ()
+    meta: Meta = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SparseVector:
+    """A bag of terms: int32[nnz] term ids, ascending, and float32[nnz] values."""
+
+    indices: npt.NDArray[np.int32]
+    values: Float32Array
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Point:
+    """What an index stores: a chunk, its float32[dim] unit vector and its term counts.
+
+    Where both vectors are None the index keeps those it has and rewrites the chunk alone: an
+    edit further up moves a chunk's span without changing what was embedded.
+    """
+
+    chunk: Chunk
+    dense: Float32Array | None = None
+    sparse: SparseVector | None = None
+
+
+Op = Literal["eq", "in", "gt", "gte", "lt", "lte"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Condition:
+    """A filter on one field; conditions are joined by AND. Ranges take numbers or ISO dates."""
+
+    field: str
+    op: Op
+    value: MetaValue
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Query:
+    """A question as the service takes it."""
+
+    text: str
+    scope: Scope
+    top_k: int = 10
+    where: tuple[Condition, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leg:
+    """One ranked list asked of an index: the vector decides which, by its type."""
+
+    name: Literal["dense", "sparse"]
+    vector: Float32Array | SparseVector
+    limit: int
+    where: tuple[Condition, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Match:
+    """One place in a leg's ranked list; what the chunk says is fetched for the survivors alone."""
+
+    chunk_id: str
+    score: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hit:
+    """A chunk that answers a query; `ranks` has its place (from 1) in each leg that found it."""
+
+    chunk: Chunk
+    score: float
+    source: Literal["dense", "sparse", "fused", "reranked"]
+    ranks: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Citation:
+    """A marker of an answer, and the exact span it stands on.
+
+    `quote == document.text[start:end]`. `support`, 0 to 1, says how well the quote carries the
+    sentence that cites it; 1 where the sentence is the quote.
+    """
+
+    marker: int
+    chunk_id: str
+    document_id: str
+    uri: str
+    title: str
+    page: int | None
+    headings: tuple[str, ...]
+    start: int
+    end: int
+    quote: str
+    support: float
+
+
+Reason = Literal["no_documents", "no_match", "weak_evidence"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """Tokens that went through the generator; zero where it has no model."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What the service answers.
+
+    `confidence`, 0 to 1, is the calibrated probability that the evidence answers the question;
+    below the threshold the answer abstains and `reason` says why. `degraded` names each stage that
+    was left out, with the cause. `timings` is milliseconds by stage.
+    """
+
+    text: str
+    citations: tuple[Citation, ...]
+    hits: tuple[Hit, ...]
+    abstained: bool
+    reason: Reason | None
+    confidence: float
+    degraded: tuple[str, ...]
+    usage: Usage
+    timings: Mapping[str, float]
+    trace_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """One turn of a chat prompt."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prompt:
+    """What a generator is given: the question and its passages, and both as chat messages.
+
+    A passage's marker in the answer is its place in `hits`, from 1.
+    """
+
+    question: str
+    scope: Scope
+    hits: tuple[Hit, ...]
+    messages: tuple[Message, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delta:
+    """A piece of an answer as it is generated.
+
+    The last one of a stream carries `confidence` (see `Answer`) and, where the generator declines
+    to answer, the `abstained` reason; its text is then empty.
+    """
+
+    text: str = ""
+    confidence: float | None = None
+    abstained: Reason | None = None
+    usage: Usage | None = None
