@@ -17,6 +17,7 @@ from rag.types import (
     Prompt,
     Scope,
     SparseVector,
+    TokenVectors,
 )
 
 
@@ -49,8 +50,8 @@ class Embedder(Protocol):
 class TokenEmbedder(Protocol):
     """Turns texts into one unit vector per token: what late interaction compares."""
 
-    async def embed_tokens(self, texts: Sequence[str], *, kind: Kind) -> list[Float32Array]:
-        """For each text float32[tokens, dim], unit rows, in input order, special tokens left out."""
+    async def embed_tokens(self, texts: Sequence[str], *, kind: Kind) -> list[TokenVectors]:
+        """One `TokenVectors` for each text, in input order; texts past the window are cut."""
 
 
 class SparseEncoder(Protocol):
@@ -69,8 +70,8 @@ class Index(Protocol):
     async def delete(self, scope: Scope, chunk_ids: Sequence[str]) -> None:
         """Removes chunks; unknown ids are ignored."""
 
-    async def chunk_ids(self, scope: Scope, document_id: str) -> set[str]:
-        """The ids of a document's chunks."""
+    async def chunk_ids(self, scope: Scope, document_id: str | None) -> set[str]:
+        """The ids of a document's chunks; with None, of all."""
 
     async def fetch(self, scope: Scope, chunk_ids: Sequence[str]) -> list[Chunk]:
         """The chunks with these ids, in the order asked for; unknown ids are left out."""

@@ -40,6 +40,8 @@ class Document:
 
     `version` is the sha256 of the bytes, in hex. `pages` holds the character offset at which each
     page starts; it is empty where the format has no pages. `headings` are in text order.
+    `furniture` holds the (start, end) spans that are no body text and go into no chunk: a header
+    block, heading lines with their adornment. In text order, without overlap.
     """
 
     id: str
@@ -50,6 +52,7 @@ class Document:
     text: str
     pages: tuple[int, ...] = ()
     headings: tuple[Heading, ...] = ()
+    furniture: tuple[tuple[int, int], ...] = ()
     meta: Meta = field(default_factory=dict)
 
 
@@ -81,6 +84,17 @@ class SparseVector:
 
     indices: npt.NDArray[np.int32]
     values: Float32Array
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenVectors:
+    """One text, token by token: float32[tokens, dim] unit rows, special tokens left out.
+
+    `spans` is int32[tokens, 2]: the characters of the text that each token stands for.
+    """
+
+    vectors: Float32Array
+    spans: npt.NDArray[np.int32]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

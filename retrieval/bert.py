@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file
@@ -45,11 +46,11 @@ class Bert:
         self._eps = config["layer_norm_eps"]
         self.dim: int = config["hidden_size"]
         self._layers = [self._layer(i) for i in range(config["num_hidden_layers"])]
-        self.tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-        self.tokenizer.no_padding()
-        window = _read_json(folder / "sentence_bert_config.json")["max_seq_length"]
-        self.tokenizer.enable_truncation(window)
-        self.max_tokens: int = window
+        self.max_tokens: int = _read_json(folder / "sentence_bert_config.json")["max_seq_length"]
+        self.tokenizer = _tokenizer(folder)
+        self.tokenizer.enable_truncation(self.max_tokens)
+        self.whole = _tokenizer(folder)  # counts what the other one would cut
+        self.whole.no_truncation()
 
     def _layer(self, i: int) -> tuple[tuple[Tensor, Tensor], ...]:
         prefix = f"encoder.layer.{i}."
@@ -85,9 +86,7 @@ class Bert:
         x = emb["embeddings.word_embeddings.weight"][flat]
         x = x + emb["embeddings.position_embeddings.weight"][positions]
         x = x + emb["embeddings.token_type_embeddings.weight"][0]
-        x = self._norm(
-            x, emb["embeddings.LayerNorm.weight"], emb["embeddings.LayerNorm.bias"]
-        )
+        x = self._norm(x, emb["embeddings.LayerNorm.weight"], emb["embeddings.LayerNorm.bias"])
         for qkv, attended, norm1, up, down, norm2 in self._layers:
             context = self._attention(F.linear(x, *qkv), where, len(ids), longest)
             x = self._norm(x + F.linear(context, *attended), *norm1)
@@ -117,7 +116,13 @@ def mean_pool(tokens: Tensor, lengths: Tensor) -> Tensor:
     return F.normalize(sums / lengths[:, None], dim=-1)
 
 
-def _read_json(path: Path) -> dict[str, object]:
+def _tokenizer(folder: Path) -> Tokenizer:
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer.no_padding()
+    return tokenizer
+
+
+def _read_json(path: Path) -> dict[str, Any]:
     try:
         return json.loads(path.read_bytes())  # type: ignore[no-any-return]
     except FileNotFoundError:

@@ -1,0 +1,43 @@
+"""From features of the evidence to the probability that it answers the question."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from generation.evidence import Features
+
+CALIBRATION = Path(__file__).with_name("calibration.json")
+"""Written by `python -m eval.calibrate`, which says in it what it was fitted on."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Calibration:
+    """A logistic regression: P = 1 / (1 + exp(-(intercept + Σ coefficient x feature))).
+
+    `threshold` is the probability from which a question is answered.
+    """
+
+    intercept: float
+    coefficients: Mapping[str, float]
+    threshold: float
+
+    def probability(self, features: Features) -> float:
+        """That the evidence with these features answers the question."""
+        logit = self.intercept + sum(
+            weight * getattr(features, name) for name, weight in self.coefficients.items()
+        )
+        return 0.5 + 0.5 * math.tanh(logit / 2)  # the logistic function, without overflow
+
+
+def load_calibration(path: Path = CALIBRATION) -> Calibration:
+    """Reads what `eval.calibrate` wrote."""
+    record = json.loads(path.read_bytes())
+    return Calibration(
+        intercept=record["intercept"],
+        coefficients=record["coefficients"],
+        threshold=record["threshold"],
+    )

@@ -1,0 +1,170 @@
+"""A document's journey."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Hashable, Sequence
+
+from ingest.chunkers import embedding_text, rehome
+from ingest.sources import Spool, load
+from rag.catalog import Catalog
+from rag.errors import ConfigError, RagError
+from rag.protocols import Chunker, Embedder, Index, SparseEncoder
+from rag.records import DocumentRecord, Task
+from rag.types import Chunk, Document, Point, Scope
+
+WRITE_CHUNKS = 256
+"""Chunks embedded and written at once: bounds the memory that one long document takes."""
+
+_log = logging.getLogger(__name__)
+
+
+class IngestPipeline:
+    """Reads, chunks, embeds and stores; writes only what changed."""
+
+    def __init__(
+        self,
+        *,
+        chunker: Chunker,
+        embedder: Embedder,
+        encoder: SparseEncoder,
+        index: Index,
+        catalog: Catalog,
+        spool: Spool,
+        max_bytes: int,
+    ) -> None:
+        self._chunker = chunker
+        self._embedder = embedder
+        self._encoder = encoder
+        self._index = index
+        self._catalog = catalog
+        self._spool = spool
+        self._max_bytes = max_bytes
+        self._recipe = f"{chunker.fingerprint} {embedder.fingerprint}"
+        self._locks: dict[Hashable, tuple[asyncio.Lock, list[None]]] = {}
+
+    async def ingest(self, task: Task) -> None:
+        """Takes one document all the way; its failure is its own and is told in the catalog."""
+        try:
+            async with self._alone(task.scope, task.document_id):
+                await self._ingest(task)
+        except RagError as error:
+            await self._catalog.fail(task, str(error))
+        except Exception as error:  # noqa: BLE001 - one document's crash is told, and is its own
+            _log.exception("Ingesting %s failed", task.uri)
+            await self._catalog.fail(task, f"Internal error, please report it: {error!r}")
+        self._spool.drop(task.source)
+
+    async def _ingest(self, task: Task) -> None:
+        """1. read  2. unchanged or a duplicate?  3. chunk  4. embed and write what is new
+        5. delete what is gone  6. tell the catalog.
+
+        Upsert before delete, catalog last: killed anywhere, the document stays searchable and the
+        task can run again.
+        """  # noqa: D205
+        path = self._spool.path(task.source)
+        document = await asyncio.to_thread(
+            load, task.source, path, id_=task.document_id, uri=task.uri, max_bytes=self._max_bytes
+        )  # 1.
+        before = await self._catalog.document(task.scope, task.document_id)
+        if self._unchanged(before, document):  # 2.
+            await self._catalog.unchanged(task)
+            return
+        async with self._alone(task.scope, document.version):
+            await self._hand_over(task.scope, before)
+            original = await self._original(task, document)
+            chunks = (
+                [] if original else await asyncio.to_thread(self._chunker.chunk, document)
+            )  # 3.
+            stored = await self._index.chunk_ids(task.scope, task.document_id)
+            await self._write(task.scope, chunks, stored)  # 4.
+            gone = stored - {chunk.id for chunk in chunks}
+            await self._index.delete(task.scope, sorted(gone))  # 5.
+            await self._catalog.succeed(  # 6.
+                task, document, recipe=self._recipe, chunks=len(chunks), duplicate_of=original
+            )
+
+    async def delete(self, scope: Scope, document_id: str) -> None:
+        """Removes a document; where another has the same bytes, that one takes over the chunks.
+
+        Raises:
+            NotFoundError: there is no such document.
+        """
+        async with self._alone(scope, document_id):
+            record = await self._catalog.document(scope, document_id)
+            await self._hand_over(scope, record)
+            ids = await self._index.chunk_ids(scope, document_id)
+            await self._index.delete(scope, sorted(ids))
+            await self._catalog.delete(scope, document_id)
+            self._spool.drop(record.source)
+
+    async def check_collection(self, scope: Scope) -> None:
+        """Makes the collection if it is new.
+
+        Raises:
+            ConfigError: it was made with another embedder: its vectors cannot be compared.
+        """
+        made_with = await self._catalog.claim_collection(scope, self._embedder.fingerprint)
+        if made_with != self._embedder.fingerprint:
+            raise ConfigError(
+                f"Collection {scope.collection!r} was made with the embedder {made_with}, and the"
+                f" settings name {self._embedder.fingerprint}. Set the embedder back, or ingest"
+                " into a new collection with --collection NAME.",
+                code="embedder_mismatch",
+            )
+
+    def _unchanged(self, before: DocumentRecord, document: Document) -> bool:
+        return (before.version, before.recipe) == (document.version, self._recipe)
+
+    async def _original(self, task: Task, document: Document) -> str | None:
+        """Id of the document that holds the same bytes already; never for ids of the caller's own,
+        who may well mean two documents with one text.
+        """  # noqa: D205
+        if task.source.get("own_id"):
+            return None
+        same = await self._catalog.same_content(task.scope, document.version)
+        return same.id if same and same.id != task.document_id else None
+
+    async def _hand_over(self, scope: Scope, record: DocumentRecord) -> None:
+        """Before a document goes or changes: its chunks go to a document with the same bytes."""
+        heirs = await self._catalog.duplicates(scope, record.id)
+        if not heirs:
+            return
+        heir = heirs[0]
+        ids = await self._index.chunk_ids(scope, record.id)
+        chunks = rehome(
+            await self._index.fetch(scope, sorted(ids)), document_id=heir.id, uri=heir.uri
+        )
+        await self._write(scope, chunks, set())
+        await self._catalog.inherit(scope, heirs, chunks=len(chunks))
+
+    async def _write(self, scope: Scope, chunks: Sequence[Chunk], stored: set[str]) -> None:
+        """Embeds and writes chunks that are new; of the others the span alone may have moved."""
+        kept = [Point(chunk=chunk) for chunk in chunks if chunk.id in stored]
+        await self._index.upsert(scope, kept)
+        new = [chunk for chunk in chunks if chunk.id not in stored]
+        for i in range(0, len(new), WRITE_CHUNKS):
+            part = new[i : i + WRITE_CHUNKS]
+            texts = [embedding_text(chunk) for chunk in part]
+            dense = await self._embedder.embed(texts, kind="passage")
+            sparse = self._encoder.encode(texts)
+            points = [
+                Point(chunk=c, dense=d, sparse=s)
+                for c, d, s in zip(part, dense, sparse, strict=True)
+            ]
+            await self._index.upsert(scope, points)
+
+    @contextlib.asynccontextmanager
+    async def _alone(self, *key: Hashable) -> AsyncIterator[None]:
+        """Nobody else works on this key meanwhile."""
+        lock, users = self._locks.setdefault(key, (asyncio.Lock(), []))
+        users.append(None)
+        try:
+            async with lock:
+                yield
+        finally:
+            users.pop()
+            if not users:
+                del self._locks[key]

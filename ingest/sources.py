@@ -1,0 +1,178 @@
+"""Where a document's bytes lie until they are ingested."""
+
+from __future__ import annotations
+
+import contextlib
+import glob
+import os
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from ingest.readers import MEDIA_TYPES, document_id, read, read_json
+from rag.errors import InputError, ReadError, StorageError
+from rag.records import Submission
+from rag.types import Document
+
+
+def file_uri(path: Path | str) -> str:
+    """The uri of a file; links are not followed, so that it stays what the caller named."""
+    return Path(os.path.abspath(path)).as_uri()  # noqa: PTH100 - resolve() would follow links
+
+
+def submission_of(path: Path) -> Submission:
+    """A file that is read where it lies."""
+    uri = file_uri(path)
+    return Submission(
+        document_id=document_id(uri), uri=uri, source={"path": str(path)}, title=path.name
+    )
+
+
+class Spool:
+    """A folder for bytes that were sent: on disk before they are accepted, gone once ingested."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def put(
+        self,
+        data: bytes,
+        *,
+        uri: str,
+        name: str | None = None,
+        document_id_: str | None = None,
+        title: str = "",
+    ) -> Submission:
+        """Keeps bytes: a file's under its `name`, or without one those of a JSON document.
+
+        Raises:
+            StorageError: the disk is full.
+        """
+        key = uuid4().hex
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            with (self._folder / key).open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            (self._folder / key).unlink(missing_ok=True)
+            raise StorageError(
+                f"The upload cannot be kept in {self._folder}: {error.strerror}. Free some space"
+                " and send it again.",
+                code="disk_full",
+            ) from error
+        return Submission(
+            document_id=document_id_ or document_id(uri),
+            uri=uri,
+            source={"spool": key, "name": name, "own_id": document_id_ is not None},
+            title=title,
+        )
+
+    def put_all(self, items: Sequence[tuple[bytes, Mapping[str, Any]]]) -> list[Submission]:
+        """`put` for each; on an error none is kept."""
+        kept: list[Submission] = []
+        try:
+            for data, names in items:
+                kept.append(self.put(data, **names))
+        except StorageError:
+            for submission in kept:
+                self.drop(submission.source)
+            raise
+        return kept
+
+    def sweep(self, keep: Collection[str]) -> None:
+        """Forgets what no task waits for: the leftovers of a process that was killed."""
+        if self._folder.is_dir():
+            for file in self._folder.iterdir():
+                if file.name not in keep:
+                    file.unlink(missing_ok=True)
+
+    def path(self, source: Mapping[str, Any]) -> Path:
+        """Where a source's bytes lie."""
+        return Path(source["path"]) if "path" in source else self._folder / source["spool"]
+
+    def drop(self, source: Mapping[str, Any]) -> None:
+        """Forgets bytes that were sent; a file that is somebody's stays."""
+        if "spool" in source:
+            (self._folder / source["spool"]).unlink(missing_ok=True)
+
+
+def load(source: Mapping[str, Any], path: Path, *, id_: str, uri: str, max_bytes: int) -> Document:
+    """Reads a document from where its bytes lie.
+
+    Raises:
+        ReadError: the file is gone, closed to us, over the limit, or no text.
+    """
+    name = source.get("name") or path.name
+    try:
+        with path.open("rb") as file:
+            data = file.read(max_bytes + 1)
+    except OSError as error:
+        raise ReadError(f"{name}: cannot be read: {error.strerror}.", code="unreadable") from error
+    if len(data) > max_bytes:
+        raise ReadError(
+            f"{name}: over the limit of {max_bytes >> 20} MiB for one document. Split it, or raise"
+            " the setting limits.file_mb.",
+            code="too_large",
+        )
+    if "spool" in source and source.get("name") is None:
+        return read_json(data, id=id_, uri=uri)
+    return read(data, id=id_, uri=uri, name=name)
+
+
+def find(patterns: Sequence[str]) -> Iterator[Path]:
+    """The files that paths, folders and globs name: absolute, each once, in a stable order.
+
+    Of a folder, those whose extension can be read; hidden ones are left out, and links to folders
+    are not followed, so that a loop of links has an end.
+
+    Raises:
+        InputError: a path does not exist or cannot be listed, or a pattern matches nothing.
+    """
+    seen: set[Path] = set()
+    for pattern in patterns:
+        found = 0
+        for path in _expand(pattern):
+            found += 1
+            absolute = Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would follow links
+            if absolute not in seen:
+                seen.add(absolute)
+                yield absolute
+        if not found:
+            raise InputError(
+                f"{pattern}: no file to read there. Readable: {', '.join(MEDIA_TYPES)}.",
+                code="no_files",
+            )
+
+
+def _expand(pattern: str) -> Iterator[Path]:
+    path = Path(pattern)
+    if path.is_dir():
+        yield from _walk(path)
+    elif path.exists():
+        yield path
+    elif glob.has_magic(pattern):
+        for match in sorted(glob.glob(pattern, recursive=True)):  # noqa: PTH207 - takes any pattern
+            yield from _expand(match) if Path(match).is_dir() else [Path(match)]
+    else:
+        raise InputError(f"{pattern}: there is no such file or folder.", code="no_such_path")
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    def refuse(error: OSError) -> None:
+        raise InputError(
+            f"{error.filename}: cannot be listed: {error.strerror}. Mend its permissions, or name"
+            " the files that can be read.",
+            code="unreadable_folder",
+        )
+
+    for here, folders, names in os.walk(folder, onerror=refuse):
+        folders[:] = sorted(f for f in folders if not f.startswith("."))
+        for name in sorted(names):
+            path = Path(here) / name
+            if not name.startswith(".") and path.suffix.lower() in MEDIA_TYPES:
+                with contextlib.suppress(OSError):  # a link to nowhere or to itself is no file
+                    if path.is_file():
+                        yield path

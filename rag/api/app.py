@@ -1,0 +1,90 @@
+"""The FastAPI app: loads in the background, answers health checks meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Callable
+
+from fastapi import FastAPI, Request
+from starlette.responses import Response
+
+import rag
+from rag.api import problems
+from rag.api.deps import Running
+from rag.api.middleware import BodyLimit, ClientGoneError, RequestId
+from rag.api.routes import health, router
+from rag.build import Service, open_service
+from rag.errors import RagError, StorageError
+from rag.settings import Settings
+from workers.queue import LocalQueue
+
+_log = logging.getLogger(__name__)
+CLIENT_GONE = 499
+"""What nginx logs for a client that hung up; nobody receives it."""
+
+
+@contextlib.asynccontextmanager
+async def start(settings: Settings) -> AsyncIterator[tuple[Service, LocalQueue]]:
+    """An open service and its queue; tasks that an earlier process left are taken up again."""
+    async with open_service(settings) as service:
+        queue = LocalQueue(
+            catalog=service.catalog, ingest=service.ingest.ingest, maintain=service.index.maintain
+        )
+        yield service, queue
+
+
+def create_app(settings: Settings, *, url: str, on_failure: Callable[[], None]) -> FastAPI:
+    """An app that serves `settings` at `url`; `on_failure` is called if it cannot start."""
+    running = Running()
+
+    async def serve() -> None:
+        try:
+            async with start(settings) as (service, queue), queue.started():
+                service.announce(url)
+                running.service, running.queue = service, queue
+                await asyncio.Event().wait()
+        except RagError as error:
+            running.failure = error
+        except OSError as error:
+            running.failure = StorageError(f"The service cannot start: {error}.")
+        on_failure()
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        loading = asyncio.create_task(serve())
+        try:
+            yield
+        finally:
+            loading.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await loading
+
+    return bare_app(settings, running, lifespan=lifespan)
+
+
+def bare_app(
+    settings: Settings,
+    running: Running,
+    lifespan: Callable[[FastAPI], contextlib.AbstractAsyncContextManager[None]] | None = None,
+) -> FastAPI:
+    """The app over what runs already: the CLI carries one in its own process."""
+    app = FastAPI(
+        title="Plumbline",
+        version=rag.__version__,
+        description="Documents in, grounded answers out: every citation is an exact span.",
+        lifespan=lifespan,
+    )
+    app.state.running = running
+    app.include_router(router)
+    app.include_router(health)
+    app.add_middleware(BodyLimit, limits=settings.limits)
+    app.add_middleware(RequestId)
+    app.add_exception_handler(ClientGoneError, _on_client_gone)
+    problems.install(app)
+    return app
+
+
+async def _on_client_gone(_request: Request, _error: Exception) -> Response:
+    return Response(status_code=CLIENT_GONE)

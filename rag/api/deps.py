@@ -1,0 +1,67 @@
+"""What routes are given."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Query, Request
+
+from rag.api.schemas import COLLECTION
+from rag.build import TENANT, Service
+from rag.errors import BusyError, RagError
+from rag.telemetry import Trace, trace_id_of
+from rag.types import Scope
+from workers.queue import LocalQueue
+
+
+@dataclass(slots=True)
+class Running:
+    """What the routes work on; empty until the models are loaded."""
+
+    service: Service | None = None
+    queue: LocalQueue | None = None
+    failure: RagError | None = None
+
+
+def running(request: Request) -> Running:
+    """The app's state, loaded or not."""
+    state: Running = request.app.state.running
+    return state
+
+
+def service(request: Request) -> Service:
+    """The service.
+
+    Raises:
+        BusyError: the models are still loading.
+    """
+    if (loaded := running(request).service) is None:
+        raise BusyError("The models are still loading; /readyz says when they are.", code="loading")
+    return loaded
+
+
+def queue(request: Request) -> LocalQueue:
+    """The queue; there is one once there is a service."""
+    service(request)
+    started = running(request).queue
+    if started is None:
+        raise BusyError("The queue is still starting.", code="loading")
+    return started
+
+
+def scope(collection: Annotated[str, Query(pattern=COLLECTION)] = "default") -> Scope:
+    """The scope of a request whose collection is in its URL."""
+    return Scope(tenant=TENANT, collection=collection)
+
+
+def trace(request: Request) -> Trace:
+    """The caller's trace, by its W3C `traceparent`, or a new one."""
+    trace_id = trace_id_of(request.headers.get("traceparent"))
+    return Trace(id=trace_id) if trace_id else Trace()
+
+
+ServiceDep = Annotated[Service, Depends(service)]
+QueueDep = Annotated[LocalQueue, Depends(queue)]
+ScopeDep = Annotated[Scope, Depends(scope)]
+TraceDep = Annotated[Trace, Depends(trace)]

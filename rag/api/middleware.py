@@ -1,0 +1,111 @@
+"""What happens to every request before a route sees it. Plain ASGI: no task, no copy."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Awaitable
+from typing import TypeVar
+from uuid import uuid4
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from rag.api import problems
+from rag.errors import TooLargeError
+from rag.settings import LimitSettings
+
+R = TypeVar("R")
+
+
+class ClientGoneError(Exception):
+    """The client hung up: nobody is left to answer."""
+
+
+JSON_BYTES = 1 << 20
+"""Bound on a body that carries no documents: questions are short."""
+_REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
+
+
+class RequestId:
+    """Takes the caller's `X-Request-ID` or makes one, and sends it back."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handles one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        given = Headers(scope=scope).get("x-request-id", "")
+        request_id = given if _REQUEST_ID.fullmatch(given) else uuid4().hex
+        scope["request_id"] = request_id
+
+        async def send_with_id(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message)["X-Request-ID"] = request_id
+            await send(message)
+
+        await self._app(scope, receive, send_with_id)
+
+
+class BodyLimit:
+    """Refuses bodies over the limit: by their declared length, or once they have grown past it."""
+
+    def __init__(self, app: ASGIApp, *, limits: LimitSettings) -> None:
+        self._app = app
+        self._upload_bytes = limits.upload_mb << 20
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handles one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        limit = self._upload_bytes if scope["path"] == "/v1/documents" else JSON_BYTES
+        error = TooLargeError(
+            f"The body is over {limit >> 20} MiB. Send fewer documents at once, or raise the"
+            " setting limits.upload_mb."
+            if limit == self._upload_bytes
+            else f"The body is over {limit >> 20} MiB."
+        )
+        declared = Headers(scope=scope).get("content-length", "0")
+        if declared.isdigit() and int(declared) > limit:
+            body = problems.problem_json(error, scope.get("request_id", ""))
+            await problems.response(body)(scope, receive, send)
+            return
+        seen = 0
+
+        async def receive_bounded() -> Message:
+            nonlocal seen
+            message = await receive()
+            seen += len(message.get("body", b""))
+            if seen > limit:
+                raise error
+            return message
+
+        await self._app(scope, receive_bounded, send)
+
+
+async def until_hangup(request: Request, work: Awaitable[R]) -> R:
+    """The result of `work`, which is cancelled if the client hangs up meanwhile.
+
+    Raises:
+        ClientGoneError: it did.
+    """
+    task = asyncio.ensure_future(work)
+    hangup = asyncio.ensure_future(_hangup(request))
+    try:
+        await asyncio.wait({task, hangup}, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise ClientGoneError
+        return task.result()
+    finally:
+        task.cancel()
+        hangup.cancel()
+
+
+async def _hangup(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

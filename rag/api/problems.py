@@ -1,0 +1,105 @@
+"""Errors as RFC 9457 problem details."""
+
+from __future__ import annotations
+
+import logging
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from pydantic_core import to_json
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from rag.errors import ConfigError, RagError, UpstreamError
+
+RETRY_AFTER_SECONDS = 1
+_log = logging.getLogger(__name__)
+
+
+def problem_json(error: RagError, request_id: str) -> dict[str, Any]:
+    """The body for one of our own errors."""
+    # Settings that do not fit a collection are the server's to mend, and the request's conflict.
+    status = HTTPStatus.CONFLICT if isinstance(error, ConfigError) else HTTPStatus(error.status)
+    return _body(status, error.code, str(error), request_id)
+
+
+def install(app: FastAPI) -> None:
+    """Turns every error that leaves a route into a problem."""
+    app.add_exception_handler(RagError, _on_rag_error)
+    app.add_exception_handler(RequestValidationError, _on_invalid)
+    app.add_exception_handler(HTTPException, _on_http)
+    app.add_exception_handler(Exception, _on_crash)
+
+
+def response(body: dict[str, Any], headers: dict[str, str] | None = None) -> Response:
+    """A problem as a response."""
+    return Response(
+        to_json(body),
+        status_code=body["status"],
+        media_type="application/problem+json",
+        headers=headers,
+    )
+
+
+def request_id(request: Request) -> str:
+    """The id that `RequestId` gave this request."""
+    return str(request.scope.get("request_id", ""))
+
+
+async def _on_rag_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RagError)  # noqa: S101 - registered for it
+    headers = (
+        {"Retry-After": str(RETRY_AFTER_SECONDS)} if isinstance(error, UpstreamError) else None
+    )
+    return response(problem_json(error, request_id(request)), headers)
+
+
+async def _on_invalid(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for it
+    problems = [_sentence(e) for e in error.errors()]
+    code = (
+        "malformed_json"
+        if any("json_invalid" in e["type"] for e in error.errors())
+        else "invalid_input"
+    )
+    body = _body(HTTPStatus.UNPROCESSABLE_ENTITY, code, " ".join(problems), request_id(request))
+    return response(body)
+
+
+async def _on_http(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101 - registered for it
+    if isinstance(error.__cause__, RagError):  # from a body that was read past its limit
+        return await _on_rag_error(request, error.__cause__)
+    status = HTTPStatus(error.status_code)
+    code = {404: "no_such_route", 405: "method_not_allowed"}.get(status, "http_error")
+    detail = str(error.detail)
+    if status in (404, 405):
+        detail = f"{request.method} {request.url.path} is not served here; GET /docs lists what is."
+    return response(_body(status, code, detail, request_id(request)), dict(error.headers or {}))
+
+
+async def _on_crash(request: Request, error: Exception) -> Response:
+    _log.error("%s %s crashed", request.method, request.url.path, exc_info=error)
+    detail = "Something went wrong that should not have; the server's log has the trace."
+    body = _body(HTTPStatus.INTERNAL_SERVER_ERROR, "internal", detail, request_id(request))
+    return response(body)
+
+
+def _body(status: HTTPStatus, code: str, detail: str, request_id_: str) -> dict[str, Any]:
+    return {
+        "type": f"urn:plumbline:problem:{code}",
+        "title": status.phrase,
+        "status": int(status),
+        "detail": detail,
+        "code": code,
+        "request_id": request_id_,
+    }
+
+
+def _sentence(error: dict[str, Any]) -> str:
+    place = ".".join(str(part) for part in error["loc"][1:])
+    if error["type"] == "json_invalid":
+        return f"The body is not valid JSON: {error['ctx']['error']} at character {place}."
+    return f"{place or 'The body'}: {error['msg']}."

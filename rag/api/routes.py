@@ -1,0 +1,242 @@
+"""The REST endpoints, thin: check, call, write."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import AsyncIterator
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request
+from pydantic_core import to_json
+from starlette.responses import Response, StreamingResponse
+
+from rag.api import schemas, sse, submissions
+from rag.api.deps import QueueDep, ScopeDep, ServiceDep, TraceDep, running
+from rag.api.middleware import until_hangup
+from rag.api.problems import problem_json, request_id
+from rag.build import TENANT, Service
+from rag.errors import InputError, RagError, TooLargeError
+from rag.pipeline import Event
+from rag.types import Answer, Citation, Scope
+from rag.types import Query as Question
+
+router = APIRouter(prefix="/v1")
+health = APIRouter(include_in_schema=True, tags=["health"])
+PROBLEMS: dict[int | str, dict[str, Any]] = {
+    "4XX": {"model": schemas.Problem, "description": "A problem (RFC 9457)."},
+    "5XX": {"model": schemas.Problem, "description": "A problem (RFC 9457)."},
+}
+Limit = Annotated[int, Query(ge=1, le=1000)]
+Cursor = Annotated[str | None, Query(max_length=2000)]
+
+
+@router.post(
+    "/search", response_model=schemas.SearchResponse, responses=PROBLEMS, tags=["questions"]
+)
+async def search(
+    request: Request, body: schemas.SearchRequest, service: ServiceDep, trace: TraceDep
+) -> Response:
+    """The chunks that answer a query, without an answer made of them."""
+    question = _question(body, service)
+    hits = await until_hangup(request, service.query.search(question, trace))
+    return _json(
+        {
+            "hits": [schemas.hit_json(hit) for hit in hits],
+            "timings": trace.timings,
+            "degraded": trace.degraded,
+            "trace_id": trace.id,
+        }
+    )
+
+
+@router.post("/query", response_model=schemas.QueryResponse, responses=PROBLEMS, tags=["questions"])
+async def query(
+    request: Request, body: schemas.QueryRequest, service: ServiceDep, trace: TraceDep
+) -> Response:
+    """An answer whose every sentence is cited.
+
+    With `stream: true`, server-sent events: `hits`, then `token` and `citation` as they come, then
+    `answer` with the whole; `error` where it fails on the way, and comments as heartbeats.
+    """
+    question = _question(body, service)
+    if not body.stream:
+        answer = await until_hangup(request, service.query.answer(question, trace))
+        return _json(schemas.answer_json(answer))
+    events = service.query.stream(question, trace)
+    first = await until_hangup(request, anext(events))  # fails here, with a status, or not at all
+    stream = sse.with_heartbeats(_sse(first, events, request_id(request)))
+    return StreamingResponse(
+        stream, media_type="text/event-stream", headers={"Cache-Control": "no-store"}
+    )
+
+
+@router.post(
+    "/documents",
+    status_code=202,
+    response_model=schemas.Accepted,
+    responses=PROBLEMS,
+    tags=["documents"],
+    openapi_extra=submissions.OPENAPI,
+)
+async def submit_documents(request: Request, service: ServiceDep, queue: QueueDep) -> Response:
+    """Takes documents, as JSON or as files; a job ingests them."""
+    scope, accepted = await submissions.take(request, service)
+    await service.ingest.check_collection(scope)
+    job_id = await service.catalog.submit(scope, accepted)
+    queue.wake()
+    body = {
+        "job_id": job_id,
+        "documents": [{"id": s.document_id, "state": "pending"} for s in accepted],
+    }
+    return _json(body, status=202, headers={"Location": f"/v1/jobs/{job_id}"})
+
+
+@router.get(
+    "/documents", response_model=schemas.DocumentPage, responses=PROBLEMS, tags=["documents"]
+)
+async def list_documents(
+    service: ServiceDep, scope: ScopeDep, limit: Limit = 50, cursor: Cursor = None
+) -> Response:
+    """Documents in the order of their ids, each listed from the moment it was accepted."""
+    await service.catalog.collection(scope)
+    records = await service.catalog.documents(scope, limit=limit + 1, after=_after(cursor))
+    page = records[:limit]
+    more = _cursor(page[-1].id) if len(records) > limit else None
+    return _json({"documents": [schemas.document_json(r) for r in page], "next_cursor": more})
+
+
+# A caller's own id may hold slashes: ids take the rest of the path, and chunks go first.
+@router.get(
+    "/documents/{document_id:path}/chunks",
+    response_model=schemas.ChunkPage,
+    responses=PROBLEMS,
+    tags=["documents"],
+)
+async def list_chunks(
+    document_id: str, service: ServiceDep, scope: ScopeDep, limit: Limit = 50, cursor: Cursor = None
+) -> Response:
+    """A document's chunks in the order of its text."""
+    await service.catalog.document(scope, document_id)
+    after = _after(cursor)
+    if after and not after.isdigit():
+        raise InputError("The cursor is not one that this listing gave.", code="invalid_cursor")
+    ids = await service.index.chunk_ids(scope, document_id)
+    chunks = sorted(await service.index.fetch(scope, sorted(ids)), key=lambda c: c.position)
+    start = int(after or 0)
+    page = chunks[start : start + limit]
+    more = _cursor(str(start + limit)) if start + limit < len(chunks) else None
+    return _json({"chunks": [schemas.chunk_json(c) for c in page], "next_cursor": more})
+
+
+@router.get(
+    "/documents/{document_id:path}",
+    response_model=schemas.DocumentOut,
+    responses=PROBLEMS,
+    tags=["documents"],
+)
+async def get_document(document_id: str, service: ServiceDep, scope: ScopeDep) -> Response:
+    """One document and its state."""
+    return _json(schemas.document_json(await service.catalog.document(scope, document_id)))
+
+
+@router.delete(
+    "/documents/{document_id:path}", status_code=204, responses=PROBLEMS, tags=["documents"]
+)
+async def delete_document(document_id: str, service: ServiceDep, scope: ScopeDep) -> Response:
+    """Removes a document from index and catalog."""
+    await service.ingest.delete(scope, document_id)
+    return Response(status_code=204)
+
+
+@router.get("/jobs/{job_id}", response_model=schemas.JobOut, responses=PROBLEMS, tags=["jobs"])
+async def get_job(job_id: str, service: ServiceDep) -> Response:
+    """How far a job has come."""
+    return _json(schemas.job_json(await service.catalog.job(job_id)))
+
+
+@router.delete("/jobs/{job_id}", response_model=schemas.JobOut, responses=PROBLEMS, tags=["jobs"])
+async def cancel_job(job_id: str, service: ServiceDep) -> Response:
+    """Cancels the documents of a job that have not begun; what runs is finished."""
+    return _json(schemas.job_json(await service.catalog.cancel(job_id)))
+
+
+@router.get(
+    "/collections", response_model=schemas.CollectionList, responses=PROBLEMS, tags=["collections"]
+)
+async def list_collections(service: ServiceDep) -> Response:
+    """All collections, by name."""
+    records = await service.catalog.collections(TENANT)
+    return _json({"collections": [schemas.collection_json(r) for r in records]})
+
+
+@health.get("/healthz")
+async def healthz() -> dict[str, str]:
+    """The process answers."""
+    return {"status": "ok"}
+
+
+@health.get("/readyz", responses=PROBLEMS)
+async def readyz(request: Request, _service: ServiceDep, _queue: QueueDep) -> dict[str, str]:
+    """The models are loaded and warm."""
+    if failure := running(request).failure:
+        raise failure
+    return {"status": "ready"}
+
+
+async def _sse(first: Event, rest: AsyncIterator[Event], request_id_: str) -> AsyncIterator[bytes]:
+    yield _event(first)
+    try:
+        async for event in rest:
+            yield _event(event)
+    except RagError as error:
+        yield sse.event("error", problem_json(error, request_id_))
+
+
+def _event(event: Event) -> bytes:
+    match event:
+        case str():
+            return sse.event("token", {"text": event})
+        case Citation():
+            return sse.event("citation", schemas.citation_json(event))
+        case Answer():
+            return sse.event("answer", schemas.answer_json(event))
+        case hits:
+            return sse.event("hits", {"hits": [schemas.hit_json(hit) for hit in hits]})
+
+
+def _question(body: schemas.SearchRequest, service: Service) -> Question:
+    limits = service.settings.limits
+    if len(body.query) > limits.question_chars:
+        raise TooLargeError(
+            f"The question has {len(body.query):,} characters, and the limit is"
+            f" {limits.question_chars:,}. Shorten it, or raise the setting limits.question_chars.",
+            code="question_too_long",
+        )
+    if body.top_k > limits.top_k:
+        raise InputError(f"top_k is {body.top_k}, and the limit (limits.top_k) is {limits.top_k}.")
+    return Question(
+        text=body.query,
+        scope=Scope(tenant=TENANT, collection=body.collection),
+        top_k=body.top_k,
+        where=tuple(f.condition() for f in body.filters),
+    )
+
+
+def _json(body: object, *, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    # Straight from the nouns to bytes: a response model would validate what we made ourselves.
+    content = to_json(body, inf_nan_mode="null")
+    return Response(content, status_code=status, media_type="application/json", headers=headers)
+
+
+def _cursor(after: str) -> str:
+    return base64.urlsafe_b64encode(after.encode()).decode()
+
+
+def _after(cursor: str | None) -> str:
+    try:
+        return base64.b64decode(cursor or "", altchars=b"-_", validate=True).decode()
+    except (binascii.Error, UnicodeDecodeError) as error:
+        raise InputError(
+            "The cursor is not one that this listing gave.", code="invalid_cursor"
+        ) from error

@@ -1,0 +1,315 @@
+"""What goes over the wire. Requests are pydantic: untrusted bytes enter here.
+
+Responses are models too, for the OpenAPI document; they are written by `json_of` from the nouns
+themselves, without a second validation.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from rag.records import CollectionRecord, DocumentRecord, JobRecord
+from rag.types import Answer, Chunk, Citation, Condition, Hit, MetaValue, State
+
+COLLECTION = r"^[a-z0-9][a-z0-9_-]{0,63}$"
+_FIELD = r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$"
+_SURROGATES = re.compile("[\ud800-\udfff\0]")
+_Scalar = str | bool | int | float
+
+
+class _Request(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Filter(_Request):
+    """A condition on `document_id`, `title`, `uri`, `page` or a field of the documents' meta."""
+
+    field: str = Field(pattern=_FIELD)
+    op: Literal["eq", "in", "gt", "gte", "lt", "lte"]
+    value: _Scalar | list[_Scalar]
+
+    def condition(self) -> Condition:
+        """As the index takes it."""
+        value = tuple(self.value) if isinstance(self.value, list) else self.value
+        return Condition(field=self.field.removeprefix("meta."), op=self.op, value=value)
+
+
+class SearchRequest(_Request):
+    """A question, and where to look."""
+
+    query: str = Field(min_length=1, examples=["How long may a line be?"])
+    collection: str = Field("default", pattern=COLLECTION)
+    top_k: int = Field(10, ge=1)
+    filters: list[Filter] = Field(default=[], max_length=20)
+
+    @field_validator("query")
+    @classmethod
+    def _has_words(cls, value: str) -> str:
+        if not value.strip():
+            raise ValueError("the question is blank")
+        return _SURROGATES.sub("\ufffd", value)
+
+
+class QueryRequest(SearchRequest):
+    """A question to be answered; with `stream`, as server-sent events."""
+
+    stream: bool = False
+
+
+class DocumentIn(_Request):
+    """A document as JSON. Its own id is kept; without one it follows from the uri."""
+
+    id: str | None = Field(None, min_length=1, max_length=512)
+    title: str | None = Field(None, max_length=1000)
+    text: str = Field(min_length=1)
+    uri: str | None = Field(None, min_length=1, max_length=4096)
+    meta: dict[str, _Scalar | list[_Scalar]] = Field(default={}, max_length=64)
+
+    @field_validator("meta")
+    @classmethod
+    def _field_names(cls, value: dict[str, Any]) -> dict[str, Any]:
+        for name in value:
+            if not re.fullmatch(_FIELD, name):
+                raise ValueError(
+                    f"the field name {name!r} has characters other than A-Z a-z 0-9 _ . -"
+                )
+        return value
+
+
+class DocumentsRequest(_Request):
+    """Documents to ingest."""
+
+    collection: str = Field("default", pattern=COLLECTION)
+    documents: list[DocumentIn] = Field(min_length=1)
+
+
+class AcceptedDocument(BaseModel):
+    """A document, accepted."""
+
+    id: str
+    state: State
+
+
+class Accepted(BaseModel):
+    """A job that will ingest documents."""
+
+    job_id: str
+    documents: list[AcceptedDocument]
+
+
+class HitOut(BaseModel):
+    """A chunk that answers a query; `ranks` has its place (from 1) in each leg that found it."""
+
+    chunk_id: str
+    document_id: str
+    score: float
+    text: str
+    title: str
+    uri: str
+    page: int | None
+    start: int
+    end: int
+    headings: list[str]
+    ranks: dict[str, int] = Field(examples=[{"dense": 1, "sparse": 3}])
+    meta: dict[str, Any]
+
+
+class SearchResponse(BaseModel):
+    """Hits, best first. `timings` is milliseconds by stage."""
+
+    hits: list[HitOut]
+    timings: dict[str, float]
+    degraded: list[str]
+    trace_id: str
+
+
+class CitationOut(BaseModel):
+    """What a marker stands on: `quote` is characters `start` to `end` of the document's text."""
+
+    marker: int
+    document_id: str
+    chunk_id: str
+    title: str
+    uri: str
+    page: int | None
+    headings: list[str]
+    start: int
+    end: int
+    quote: str
+    support: float
+
+
+class QueryResponse(SearchResponse):
+    """An answer. Where `abstained`, it is empty and `reason` says why."""
+
+    answer: str
+    citations: list[CitationOut]
+    abstained: bool
+    reason: Literal["no_documents", "no_match", "weak_evidence"] | None
+    confidence: float
+    usage: dict[str, int]
+
+
+class DocumentOut(BaseModel):
+    """A document and its state; `chunks` counts what is searchable of it."""
+
+    id: str
+    uri: str
+    title: str
+    media_type: str
+    state: State
+    error: str | None
+    version: str
+    meta: dict[str, Any]
+    chunks: int
+    duplicate_of: str | None
+    created_at: str
+    updated_at: str
+
+
+class DocumentPage(BaseModel):
+    """Documents in the order of their ids."""
+
+    documents: list[DocumentOut]
+    next_cursor: str | None
+
+
+class ChunkOut(BaseModel):
+    """A span of a document."""
+
+    id: str
+    position: int
+    text: str
+    page: int | None
+    start: int
+    end: int
+    headings: list[str]
+
+
+class ChunkPage(BaseModel):
+    """Chunks in the order of the text."""
+
+    chunks: list[ChunkOut]
+    next_cursor: str | None
+
+
+class JobOut(BaseModel):
+    """A job; `counts` its documents by state, `outcomes` the finished ones by what was done."""
+
+    id: str
+    collection: str
+    state: State
+    counts: dict[str, int]
+    outcomes: dict[str, int] = Field(examples=[{"stored": 12, "unchanged": 3, "duplicate": 1}])
+    failures: list[dict[str, str]] = Field(description="The first: document_id, uri, error.")
+    error: str | None
+    created_at: str
+    updated_at: str
+
+
+class CollectionOut(BaseModel):
+    """A collection and how much is in it."""
+
+    name: str
+    embedder: str
+    documents: int
+    chunks: int
+    created_at: str
+
+
+class CollectionList(BaseModel):
+    """All collections, by name."""
+
+    collections: list[CollectionOut]
+
+
+class Problem(BaseModel):
+    """RFC 9457. `code` is stable; `detail` is for people."""
+
+    type: str = Field(examples=["urn:plumbline:problem:unknown_collection"])
+    title: str
+    status: int
+    detail: str
+    code: str
+    request_id: str
+
+
+def hit_json(hit: Hit) -> dict[str, Any]:
+    """As `HitOut`."""
+    chunk = hit.chunk
+    return {
+        "chunk_id": chunk.id,
+        "document_id": chunk.document_id,
+        "score": hit.score,
+        "text": chunk.text,
+        "title": chunk.title,
+        "uri": chunk.uri,
+        "page": chunk.page,
+        "start": chunk.start,
+        "end": chunk.end,
+        "headings": chunk.headings,
+        "ranks": hit.ranks,
+        "meta": chunk.meta,
+    }
+
+
+def citation_json(citation: Citation) -> dict[str, Any]:
+    """As `CitationOut`."""
+    return asdict(citation)
+
+
+def answer_json(answer: Answer) -> dict[str, Any]:
+    """As `QueryResponse`."""
+    return {
+        "answer": answer.text,
+        "citations": [citation_json(c) for c in answer.citations],
+        "abstained": answer.abstained,
+        "reason": answer.reason,
+        "confidence": answer.confidence,
+        "hits": [hit_json(hit) for hit in answer.hits],
+        "timings": answer.timings,
+        "degraded": answer.degraded,
+        "usage": asdict(answer.usage),
+        "trace_id": answer.trace_id,
+    }
+
+
+def document_json(record: DocumentRecord) -> dict[str, Any]:
+    """As `DocumentOut`: where the bytes lie and how they were cut is nobody's business."""
+    fields = asdict(record)
+    del fields["source"], fields["recipe"]
+    return fields
+
+
+def chunk_json(chunk: Chunk) -> dict[str, Any]:
+    """As `ChunkOut`."""
+    return {
+        "id": chunk.id,
+        "position": chunk.position,
+        "text": chunk.text,
+        "page": chunk.page,
+        "start": chunk.start,
+        "end": chunk.end,
+        "headings": chunk.headings,
+    }
+
+
+def job_json(job: JobRecord) -> dict[str, Any]:
+    """As `JobOut`, every state counted."""
+    states = ("pending", "running", "succeeded", "failed", "cancelled")
+    counts = {state: job.counts.get(state, 0) for state in states}
+    return {**asdict(job), "counts": {"total": sum(counts.values()), **counts}}
+
+
+def collection_json(record: CollectionRecord) -> dict[str, Any]:
+    """As `CollectionOut`."""
+    return asdict(record)
+
+
+def meta_of(document: DocumentIn) -> dict[str, MetaValue]:
+    """The document's meta, lists as tuples."""
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in document.meta.items()}

@@ -1,0 +1,173 @@
+"""Documents as they come over HTTP → bytes on disk and their submissions."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections import Counter
+from collections.abc import Sequence
+from hashlib import sha256
+from pathlib import PurePath
+from typing import Any
+
+from fastapi import Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import ValidationError
+from starlette.datastructures import FormData, UploadFile
+
+from ingest.readers import MEDIA_TYPES
+from rag.api.schemas import COLLECTION, DocumentIn, DocumentsRequest
+from rag.build import TENANT, Service
+from rag.errors import InputError, TooLargeError
+from rag.records import Submission
+from rag.types import Scope
+
+OPENAPI: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": DocumentsRequest.model_json_schema(),
+                "example": {
+                    "collection": "default",
+                    "documents": [
+                        {
+                            "id": "handbook-7",
+                            "title": "Handbook, page 7",
+                            "text": "The office opens at nine.",
+                            "uri": "https://intranet.example/handbook#7",
+                            "meta": {"year": 2024},
+                        }
+                    ],
+                },
+            },
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["files"],
+                    "properties": {
+                        "collection": {"type": "string", "default": "default"},
+                        "files": {"type": "array", "items": {"type": "string", "format": "binary"}},
+                        "uri": {
+                            "type": "array",
+                            "items": {"type": "string"},
+                            "description": "Where each file comes from, in the order of the files.",
+                        },
+                    },
+                }
+            },
+        },
+    }
+}
+
+
+async def take(request: Request, service: Service) -> tuple[Scope, list[Submission]]:
+    """Keeps the documents of a request: all of them, or on an error none.
+
+    Raises:
+        InputError: a document that cannot be ingested, or no documents at all.
+        StorageError: the disk is full.
+    """
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind == "multipart/form-data":
+        async with request.form(max_files=service.settings.limits.upload_documents) as form:
+            return await _take_files(form, service)
+    if kind == "application/json":
+        return await _take_json(await request.body(), service)
+    raise InputError(
+        f"Documents come as application/json or multipart/form-data, not as {kind or 'nothing'!r}.",
+        code="unsupported_media_type",
+    )
+
+
+async def _take_json(body: bytes, service: Service) -> tuple[Scope, list[Submission]]:
+    try:
+        sent = await asyncio.to_thread(DocumentsRequest.model_validate_json, body)
+    except ValidationError as error:
+        raise RequestValidationError(
+            [{**e, "loc": ("body", *e["loc"])} for e in error.errors()]
+        ) from None
+    _check_count(len(sent.documents), service)
+    uris = [_uri_of(document) for document in sent.documents]
+    _check_unique([d.id or uri for d, uri in zip(sent.documents, uris, strict=True)])
+    bodies = [_bytes_of(document) for document in sent.documents]
+    for document, data in zip(sent.documents, bodies, strict=True):
+        _check_size(len(data), document.id or document.uri or "the document", service)
+    keep = [
+        (data, {"uri": uri, "document_id_": document.id, "title": document.title or ""})
+        for document, uri, data in zip(sent.documents, uris, bodies, strict=True)
+    ]
+    scope = Scope(tenant=TENANT, collection=sent.collection)
+    return scope, await asyncio.to_thread(service.spool.put_all, keep)
+
+
+async def _take_files(form: FormData, service: Service) -> tuple[Scope, list[Submission]]:
+    collection = form.get("collection", "default")
+    if not isinstance(collection, str) or not re.fullmatch(COLLECTION, collection):
+        raise InputError(f"collection: {collection!r} does not match {COLLECTION}.")
+    files = [f for f in form.getlist("files") if isinstance(f, UploadFile)]
+    uris = [u for u in form.getlist("uri") if isinstance(u, str)]
+    if unknown := set(form) - {"collection", "files", "uri"}:
+        raise InputError(f"Unknown form fields: {', '.join(sorted(unknown))}. Files go in `files`.")
+    if not files:
+        raise InputError("No files came: send them in the form field `files`.", code="no_files")
+    if uris and len(uris) != len(files):
+        raise InputError(f"{len(files)} files came with {len(uris)} uris: send one for each file.")
+    for file in files:
+        _check_file(file, service)
+    uris = uris or [f"upload:{PurePath(file.filename or '').name}" for file in files]
+    _check_unique(uris)
+    keep = [
+        (await file.read(), {"uri": uri, "name": PurePath(file.filename or "").name})
+        for file, uri in zip(files, uris, strict=True)
+    ]
+    scope = Scope(tenant=TENANT, collection=collection)
+    return scope, await asyncio.to_thread(service.spool.put_all, keep)
+
+
+def _check_file(file: UploadFile, service: Service) -> None:
+    name = PurePath(file.filename or "").name
+    if not name:
+        raise InputError("A file came without a name: its extension says how it is read.")
+    if not file.size:
+        raise InputError(f"{name} is empty.", code="empty_document")
+    suffix = PurePath(name).suffix.lower()
+    if suffix and suffix not in MEDIA_TYPES:
+        raise InputError(
+            f"{name}: files of type {suffix} cannot be read; {', '.join(MEDIA_TYPES)} can.",
+            code="unsupported_type",
+        )
+    _check_size(file.size, name, service)
+
+
+def _check_size(size: int, name: str, service: Service) -> None:
+    limit = service.settings.limits.file_mb
+    if size > limit << 20:
+        raise TooLargeError(
+            f"{name} is over the limit of {limit} MiB for one document. Split it, or raise the"
+            " setting limits.file_mb."
+        )
+
+
+def _check_count(count: int, service: Service) -> None:
+    limit = service.settings.limits.upload_documents
+    if count > limit:
+        raise TooLargeError(
+            f"{count} documents came at once, and the limit (limits.upload_documents) is {limit}."
+        )
+
+
+def _check_unique(ids: Sequence[str]) -> None:
+    if twice := [i for i, n in Counter(ids).items() if n > 1]:
+        raise InputError(f"Sent twice in one request: {', '.join(twice[:5])}.", code="duplicate_id")
+
+
+def _uri_of(document: DocumentIn) -> str:
+    return document.uri or document.id or f"sha256:{sha256(document.text.encode()).hexdigest()}"
+
+
+def _bytes_of(document: DocumentIn) -> bytes:
+    """Canonical: equal documents, equal bytes, equal version."""
+    fields = {"title": document.title, "text": document.text, "meta": document.meta}
+    return json.dumps(fields, ensure_ascii=False, sort_keys=True).encode()

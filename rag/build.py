@@ -1,0 +1,159 @@
+"""The composition root: settings → objects, opened and closed in order."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rag.catalog import Catalog
+from rag.ownership import own
+from rag.settings import EmbedderSettings, RetrievalSettings, Settings
+
+if TYPE_CHECKING:
+    from ingest.pipeline import IngestPipeline
+    from ingest.sources import Spool
+    from rag.pipeline import QueryPipeline
+    from rag.protocols import Generator, Index
+    from retrieval.edge import EdgeIndex
+    from retrieval.embedders import BertEmbedder
+    from retrieval.lexical import RankBm25Index
+    from retrieval.sparse import Bm25Encoder
+
+TENANT = "default"
+"""Whose documents these are: one tenant until requests are authenticated."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Service:
+    """What a process holds while it serves."""
+
+    settings: Settings
+    catalog: Catalog
+    spool: Spool
+    index: EdgeIndex | RankBm25Index
+    embedder: BertEmbedder
+    ingest: IngestPipeline
+    query: QueryPipeline
+    announce: Callable[[str], None]
+    """Tells other processes the URL under which this one serves its data folder."""
+
+
+@contextlib.asynccontextmanager
+async def open_service(settings: Settings) -> AsyncIterator[Service]:
+    """Owns the data folder, loads the models and warms them; closes all of it at the end.
+
+    Raises:
+        ConfigError: another process owns the folder, or a model cannot be loaded.
+        StorageError: what is stored is damaged.
+    """
+    limit_threads()
+    from ingest.chunkers import SectionChunker
+    from ingest.pipeline import IngestPipeline
+    from ingest.sources import Spool
+    from rag.pipeline import QueryPipeline
+    from retrieval.hybrid import HybridRetriever
+    from retrieval.sparse import Bm25Encoder
+
+    data = settings.data_dir.resolve()
+    async with contextlib.AsyncExitStack() as stack:
+        announce = stack.enter_context(own(data))
+        catalog = Catalog(data / "catalog.sqlite")
+        stack.push_async_callback(catalog.close)
+        await catalog.open()
+        spool = Spool(data / "spool")
+        spool.sweep(await catalog.spooled())
+        embedder = await asyncio.to_thread(build_embedder, settings.embedder)
+        stack.callback(embedder.close)
+        encoder = Bm25Encoder()
+        index = build_index(settings.retrieval, data / "index", embedder.dim, encoder)
+        stack.push_async_callback(index.close)
+        ingest = IngestPipeline(
+            chunker=SectionChunker(embedder.count_tokens, max_tokens=settings.chunker.max_tokens),
+            embedder=embedder,
+            encoder=encoder,
+            index=index,
+            catalog=catalog,
+            spool=spool,
+            max_bytes=settings.limits.file_mb << 20,
+        )
+        retriever = HybridRetriever(
+            embedder=embedder,
+            encoder=encoder,
+            index=index,
+            depth=settings.retrieval.depth,
+            rrf_k=settings.retrieval.rrf_k,
+        )
+        query = QueryPipeline(
+            catalog=catalog,
+            retriever=retriever,
+            generator=build_generator(settings, embedder, encoder, index),
+            seconds=settings.limits.query_seconds,
+        )
+        await embedder.embed(["warm up"], kind="query")
+        yield Service(
+            settings=settings,
+            catalog=catalog,
+            spool=spool,
+            index=index,
+            embedder=embedder,
+            ingest=ingest,
+            query=query,
+            announce=announce,
+        )
+
+
+def limit_threads() -> None:
+    """One thread for BLAS; torch has its own. Two pools on the same cores wait for each other.
+
+    Takes effect if NumPy is not loaded yet; a value that is set already is kept.
+    """
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+
+
+def build_embedder(settings: EmbedderSettings) -> BertEmbedder:
+    """The embedder that the settings name, its model loaded."""
+    from retrieval.embedders import BertEmbedder, minilm_folder
+
+    return BertEmbedder(
+        settings.model or minilm_folder(), dtype=settings.dtype, max_waiting=settings.max_waiting
+    )
+
+
+def build_index(
+    settings: RetrievalSettings, folder: Path, dim: int, encoder: Bm25Encoder
+) -> EdgeIndex | RankBm25Index:
+    """The index that the settings name, nothing opened yet."""
+    from ingest.chunkers import embedding_text
+    from retrieval.edge import EdgeIndex
+
+    edge = EdgeIndex(folder, dim=dim)
+    if settings.lexical == "sparse":
+        return edge
+    from retrieval.lexical import RankBm25Index
+
+    return RankBm25Index(edge, encoder=encoder, text_of=embedding_text)
+
+
+def build_generator(
+    settings: Settings,
+    embedder: BertEmbedder,
+    encoder: Bm25Encoder,
+    index: Index,
+) -> Generator:
+    """The generator that the settings name."""
+    from generation.calibration import load_calibration
+    from generation.extractive import ExtractiveGenerator
+
+    return ExtractiveGenerator(
+        embedder=embedder,
+        encoder=encoder,
+        index=index,
+        calibration=load_calibration(),
+        threshold=settings.generator.threshold,
+    )

@@ -1,0 +1,440 @@
+"""What was accepted, what became of it, and the text of what is stored.
+
+A document is listed from the moment it is accepted. A task is one document's journey within a job;
+tasks outlive the process: those that were running when it died are pending again at the next start.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+
+from rag.errors import NotFoundError, StorageError
+from rag.records import CollectionRecord, DocumentRecord, JobRecord, Submission, Task
+from rag.tables import collections, documents, jobs, metadata, tasks, texts
+from rag.types import Document, Scope, State
+
+_OPEN = ("pending", "running")
+SHOWN_FAILURES = 100
+
+
+class Catalog:
+    """The tables, on SQLite. One writer at a time; readers do not wait for it."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._engine = create_async_engine(f"sqlite+aiosqlite:///{file}")
+        sa.event.listen(self._engine.sync_engine, "connect", _configure)
+        self._writer = asyncio.Lock()
+
+    async def open(self) -> None:
+        """Creates the tables if they are not there, and frees what a dead process was doing."""
+        async with self._write() as db:
+            await db.run_sync(metadata.create_all)
+            stuck = {"state": "pending", "updated_at": _now()}
+            await db.execute(tasks.update().where(tasks.c.state == "running").values(stuck))
+            await db.execute(documents.update().where(documents.c.state == "running").values(stuck))
+
+    async def close(self) -> None:
+        """Closes every connection."""
+        await self._engine.dispose()
+
+    # Collections
+
+    async def claim_collection(self, scope: Scope, embedder: str) -> str:
+        """Makes the collection if it is new; the fingerprint of the embedder it was made with."""
+        row = {**_row(scope), "embedder": embedder, "created_at": _now()}
+        async with self._write() as db:
+            await db.execute(insert(collections).values(row).on_conflict_do_nothing())
+        return (await self.collection(scope)).embedder
+
+    async def collection(self, scope: Scope) -> CollectionRecord:
+        """The collection.
+
+        Raises:
+            NotFoundError: there is none; the message names those there are.
+        """
+        known = await self.collections(scope.tenant)
+        for record in known:
+            if record.name == scope.collection:
+                return record
+        have = ", ".join(r.name for r in known) or "none yet; `rag ingest PATH` makes one"
+        raise NotFoundError(
+            f"There is no collection {scope.collection!r}. Collections: {have}.",
+            code="unknown_collection",
+        )
+
+    async def collections(self, tenant: str) -> list[CollectionRecord]:
+        """A tenant's collections, by name."""
+        held = sa.and_(
+            documents.c.tenant == collections.c.tenant,
+            documents.c.collection == collections.c.collection,
+        )
+        query = (
+            sa.select(
+                collections.c.collection.label("name"),
+                collections.c.embedder,
+                sa.func.count(documents.c.id).label("documents"),
+                sa.func.coalesce(sa.func.sum(documents.c.chunks), 0).label("chunks"),
+                collections.c.created_at,
+            )
+            .select_from(collections.outerjoin(documents, held))
+            .where(collections.c.tenant == tenant)
+            .group_by(collections.c.collection)
+            .order_by(collections.c.collection)
+        )
+        return [CollectionRecord(**row) for row in await self._rows(query)]
+
+    # Jobs and tasks
+
+    async def submit(self, scope: Scope, submissions: Sequence[Submission]) -> str:
+        """Lists the documents as pending and returns the id of the job that will ingest them."""
+        job_id, now = uuid4().hex, _now()
+        stamp = {**_row(scope), "state": "pending", "updated_at": now}
+        listed = [
+            stamp | {"id": s.document_id, "uri": s.uri, "title": s.title, "source": dict(s.source),
+                     "created_at": now, "meta": {}}
+            for s in submissions
+        ]  # fmt: skip
+        queued = [
+            stamp | {"job_id": job_id, "document_id": s.document_id, "source": dict(s.source)}
+            for s in submissions
+        ]
+        new = insert(documents)
+        again = {
+            "state": "pending",
+            "error": None,
+            "updated_at": now,
+            "source": new.excluded.source,
+        }
+        async with self._write() as db:
+            await db.execute(jobs.insert().values(id=job_id, created_at=now, **_row(scope)))
+            if listed:
+                key = ["tenant", "collection", "id"]
+                await db.execute(new.on_conflict_do_update(index_elements=key, set_=again), listed)
+                await db.execute(tasks.insert(), queued)
+        return job_id
+
+    async def claim(self, limit: int) -> list[Task]:
+        """Takes the oldest pending tasks and marks them running."""
+        pending = (
+            sa.select(tasks, documents.c.uri)
+            .join(documents, _of_task(documents.c))
+            .where(tasks.c.state == "pending")
+            .order_by(tasks.c.id)
+            .limit(limit)
+        )
+        async with self._write() as db:
+            rows = (await db.execute(pending)).mappings().all()
+            for row in rows:
+                running = {"state": "running", "updated_at": _now()}
+                await db.execute(tasks.update().where(tasks.c.id == row["id"]).values(running))
+                await db.execute(documents.update().where(_is(row)).values(running))
+        return [
+            Task(
+                id=row["id"],
+                job_id=row["job_id"],
+                scope=Scope(tenant=row["tenant"], collection=row["collection"]),
+                document_id=row["document_id"],
+                uri=row["uri"],
+                source=row["source"],
+            )
+            for row in rows
+        ]
+
+    async def succeed(
+        self, task: Task, document: Document, *, recipe: str, chunks: int, duplicate_of: str | None
+    ) -> None:
+        """Records what a document is now, with its text, and that its task is done."""
+        now = _now()
+        values = {
+            "title": document.title,
+            "media_type": document.media_type,
+            "version": document.version,
+            "meta": dict(document.meta),
+            "recipe": recipe,
+            "chunks": chunks,
+            "duplicate_of": duplicate_of,
+        }
+        text = insert(texts).values(
+            **_row(task.scope), document_id=task.document_id, text=document.text
+        )
+        key = ["tenant", "collection", "document_id"]
+        async with self._write() as db:
+            await db.execute(
+                text.on_conflict_do_update(index_elements=key, set_={"text": text.excluded.text})
+            )
+            outcome = "duplicate" if duplicate_of else "stored"
+            await self._settle(db, task, "succeeded", now, outcome=outcome, document=values)
+
+    async def unchanged(self, task: Task) -> None:
+        """Records that a document is what it was."""
+        async with self._write() as db:
+            await self._settle(db, task, "succeeded", _now(), outcome="unchanged")
+
+    async def fail(self, task: Task, error: str) -> None:
+        """Records that a document could not be ingested; what was stored of it before stays."""
+        async with self._write() as db:
+            await self._settle(db, task, "failed", _now(), error=error)
+
+    async def cancel(self, job_id: str) -> JobRecord:
+        """Cancels what has not begun of a job; what runs is finished."""
+        await self.job(job_id)
+        cancelled = {"state": "cancelled", "updated_at": _now()}
+        waiting = sa.and_(tasks.c.job_id == job_id, tasks.c.state == "pending")
+        async with self._write() as db:
+            await db.execute(jobs.update().where(jobs.c.id == job_id).values(cancelled=True))
+            listed = sa.exists().where(_of_task(documents.c), waiting)
+            await db.execute(
+                documents.update().where(documents.c.state == "pending", listed).values(cancelled)
+            )
+            await db.execute(tasks.update().where(waiting).values(cancelled))
+        return await self.job(job_id)
+
+    async def job(self, job_id: str) -> JobRecord:
+        """The job.
+
+        Raises:
+            NotFoundError: there is none.
+        """
+        found = await self._rows(jobs.select().where(jobs.c.id == job_id))
+        if not found:
+            raise NotFoundError(f"There is no job {job_id!r}.", code="unknown_job")
+        grouped = (
+            sa.select(
+                tasks.c.state,
+                tasks.c.outcome,
+                sa.func.count().label("n"),
+                sa.func.max(tasks.c.updated_at).label("at"),
+            )
+            .where(tasks.c.job_id == job_id)
+            .group_by(tasks.c.state, tasks.c.outcome)
+        )
+        failed = (
+            sa.select(tasks.c.document_id, documents.c.uri, tasks.c.error)
+            .join(documents, _of_task(documents.c))
+            .where(tasks.c.job_id == job_id, tasks.c.state == "failed")
+            .order_by(tasks.c.id)
+            .limit(SHOWN_FAILURES)
+        )
+        failures = [dict(row) for row in await self._rows(failed)]
+        return _job_record(found[0], await self._rows(grouped), failures)
+
+    async def spooled(self) -> set[str]:
+        """Keys of the sent bytes that open tasks wait for."""
+        query = sa.select(tasks.c.source).where(tasks.c.state.in_(_OPEN))
+        return {
+            row["source"]["spool"] for row in await self._rows(query) if "spool" in row["source"]
+        }
+
+    # Documents
+
+    async def documents(
+        self, scope: Scope, *, limit: int, after: str = "", state: str | None = None
+    ) -> list[DocumentRecord]:
+        """Documents with ids past `after`, in the order of their ids."""
+        query = documents.select().where(_in(scope), documents.c.id > after)
+        if state is not None:
+            query = query.where(documents.c.state == state)
+        return [_document(r) for r in await self._rows(query.order_by(documents.c.id).limit(limit))]
+
+    async def document(self, scope: Scope, document_id: str) -> DocumentRecord:
+        """The document.
+
+        Raises:
+            NotFoundError: there is none.
+        """
+        rows = await self._rows(documents.select().where(_in(scope), documents.c.id == document_id))
+        if not rows:
+            raise NotFoundError(
+                f"There is no document {document_id!r} in collection {scope.collection!r}.",
+                code="unknown_document",
+            )
+        return _document(rows[0])
+
+    async def text(self, scope: Scope, document_id: str) -> str:
+        """What citations quote from; empty where the document was never read."""
+        query = sa.select(texts.c.text).where(_in(scope, texts), texts.c.document_id == document_id)
+        rows = await self._rows(query)
+        return str(rows[0]["text"]) if rows else ""
+
+    async def same_content(self, scope: Scope, version: str) -> DocumentRecord | None:
+        """The document that stands for these bytes, if one is stored."""
+        query = documents.select().where(
+            _in(scope),
+            documents.c.version == version,
+            documents.c.duplicate_of.is_(None),
+            documents.c.chunks > 0,
+        )
+        rows = await self._rows(query.order_by(documents.c.created_at).limit(1))
+        return _document(rows[0]) if rows else None
+
+    async def duplicates(self, scope: Scope, document_id: str) -> list[DocumentRecord]:
+        """Documents that lean on this one because their bytes are the same."""
+        query = documents.select().where(_in(scope), documents.c.duplicate_of == document_id)
+        return [_document(row) for row in await self._rows(query.order_by(documents.c.created_at))]
+
+    async def inherit(self, scope: Scope, heirs: Sequence[DocumentRecord], *, chunks: int) -> None:
+        """Makes the first heir stand for the bytes that it shares with the others."""
+        first = _in(scope) & (documents.c.id == heirs[0].id)
+        others = _in(scope) & documents.c.id.in_([heir.id for heir in heirs[1:]])
+        async with self._write() as db:
+            own = {"duplicate_of": None, "chunks": chunks}
+            await db.execute(documents.update().where(first).values(own))
+            await db.execute(documents.update().where(others).values(duplicate_of=heirs[0].id))
+
+    async def delete(self, scope: Scope, document_id: str) -> None:
+        """Forgets a document and its text; tasks that wait for it are cancelled."""
+        waiting = sa.and_(
+            _in(scope, tasks),
+            tasks.c.document_id == document_id,
+            tasks.c.state.in_(_OPEN),
+        )
+        async with self._write() as db:
+            await db.execute(tasks.update().where(waiting).values(state="cancelled"))
+            await db.execute(documents.delete().where(_in(scope), documents.c.id == document_id))
+            await db.execute(
+                texts.delete().where(_in(scope, texts), texts.c.document_id == document_id)
+            )
+
+    async def _settle(
+        self,
+        db: AsyncConnection,
+        task: Task,
+        state: State,
+        now: str,
+        *,
+        error: str | None = None,
+        outcome: str | None = None,
+        document: Mapping[str, Any] | None = None,
+    ) -> None:
+        ended = {"state": state, "error": error, "updated_at": now}
+        await db.execute(
+            tasks.update()
+            .where(tasks.c.id == task.id, tasks.c.state == "running")
+            .values(ended | {"outcome": outcome})
+        )
+        mine = sa.and_(_in(task.scope), documents.c.id == task.document_id)
+        newer = sa.exists().where(
+            _of_task(documents.c), tasks.c.id > task.id, tasks.c.state.in_(_OPEN)
+        )
+        if document:
+            await db.execute(documents.update().where(mine).values(dict(document)))
+        await db.execute(documents.update().where(mine, ~newer).values(ended))
+
+    async def _rows(self, query: sa.Executable) -> Sequence[sa.RowMapping]:
+        with _storage(self._file):
+            async with self._engine.connect() as db:
+                return (await db.execute(query)).mappings().all()
+
+    @contextlib.asynccontextmanager
+    async def _write(self) -> AsyncIterator[AsyncConnection]:
+        async with self._writer:
+            with _storage(self._file):
+                async with self._engine.begin() as db:
+                    yield db
+
+
+@contextlib.contextmanager
+def _storage(file: Path) -> Iterator[None]:
+    try:
+        yield
+    except SQLAlchemyError as error:
+        cause = str(getattr(error, "orig", None) or error)
+        if "full" in cause or "disk I/O" in cause:
+            raise StorageError(
+                f"The disk is full: {file} cannot be written ({cause}). Free some space and run it"
+                " again; what was stored before is kept.",
+                code="disk_full",
+            ) from error
+        raise StorageError(
+            f"The catalog {file} cannot be used: {cause}. If the file was damaged, restore it from"
+            " a backup, or move the data folder away and ingest again."
+        ) from error
+
+
+def _configure(connection: Any, _record: Any) -> None:
+    """Readers beside one writer; a commit survives the process, and the machine up to a moment."""
+    cursor = connection.cursor()
+    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "busy_timeout=5000"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _row(scope: Scope) -> dict[str, str]:
+    return {"tenant": scope.tenant, "collection": scope.collection}
+
+
+def _in(scope: Scope, table: sa.Table = documents) -> sa.ColumnElement[bool]:
+    return sa.and_(table.c.tenant == scope.tenant, table.c.collection == scope.collection)
+
+
+def _is(task: sa.RowMapping) -> sa.ColumnElement[bool]:
+    return sa.and_(
+        documents.c.tenant == task["tenant"],
+        documents.c.collection == task["collection"],
+        documents.c.id == task["document_id"],
+    )
+
+
+def _of_task(table: Any) -> sa.ColumnElement[bool]:
+    return sa.and_(
+        table.tenant == tasks.c.tenant,
+        table.collection == tasks.c.collection,
+        table.id == tasks.c.document_id,
+    )
+
+
+def _document(row: sa.RowMapping) -> DocumentRecord:
+    return DocumentRecord(**{k: v for k, v in row.items() if k not in {"tenant", "collection"}})
+
+
+def _job_record(
+    job: sa.RowMapping, rows: Sequence[sa.RowMapping], failures: Sequence[Mapping[str, str]]
+) -> JobRecord:
+    counts: dict[str, int] = {}
+    outcomes: dict[str, int] = {}
+    for row in rows:
+        counts[row["state"]] = counts.get(row["state"], 0) + row["n"]
+        if row["outcome"]:
+            outcomes[row["outcome"]] = outcomes.get(row["outcome"], 0) + row["n"]
+    return JobRecord(
+        id=job["id"],
+        collection=job["collection"],
+        state=_job_state(counts, cancelled=job["cancelled"]),
+        counts=counts,
+        outcomes=outcomes,
+        failures=failures,
+        error=failures[0]["error"] if failures else None,
+        created_at=job["created_at"],
+        updated_at=max((row["at"] for row in rows), default=job["created_at"]),
+    )
+
+
+def _job_state(counts: Mapping[str, int], *, cancelled: bool) -> State:
+    """Of the states of a job's tasks; an empty job has succeeded."""
+    ended: dict[str, State] = {"succeeded": "succeeded", "failed": "failed"}
+    if counts.get("running") or (counts.get("pending") and len(counts) > 1):
+        return "running"
+    if counts.get("pending"):
+        return "pending"
+    if cancelled:
+        return "cancelled"
+    states = [state for state, n in counts.items() if n]
+    if len(states) > 1:
+        return "partial"
+    return ended.get(states[0], "cancelled") if states else "succeeded"
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")

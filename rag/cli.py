@@ -1,0 +1,130 @@
+"""The command `rag`. It speaks the REST API: to a server, or to one it carries in its own process.
+
+Exit codes: 0 done; 1 something failed or was only partly done; 2 the request cannot be served as it
+is. Heavy imports wait for the command that needs them: `rag --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import rag
+
+if TYPE_CHECKING:
+    from rag.settings import Settings
+
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+EXIT_INTERRUPTED = 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command and returns its exit code."""
+    args = _parser().parse_args(argv)
+    from rag.errors import ConfigError, InputError, RagError
+
+    try:
+        return _run(args)
+    except RagError as error:
+        _complain(str(error), code=error.code, as_json=args.json)
+        return EXIT_USAGE if isinstance(error, InputError | ConfigError) else EXIT_FAILED
+    except KeyboardInterrupt:
+        _complain("Stopped. What was accepted is kept and goes on at the next start.")
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:  # the reader of our output left, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_FAILED
+
+
+def _run(args: argparse.Namespace) -> int:
+    from rag.settings import load_settings
+
+    settings = load_settings()
+    if args.command == "config":
+        from rag.commands import config
+
+        return config(settings, as_json=args.json)
+    if args.command == "serve":
+        return _serve(args, settings)
+    import asyncio
+
+    from rag.build import limit_threads
+    from rag.commands import run
+
+    limit_threads()  # before anything loads NumPy
+    return asyncio.run(run(args, settings))
+
+
+def _serve(args: argparse.Namespace, settings: Settings) -> int:
+    from rag.build import limit_threads
+    from rag.server import serve
+
+    limit_threads()
+    host = args.host or settings.server.host
+    port = settings.server.port if args.port is None else args.port
+    return serve(settings, host=host, port=port)
+
+
+def _complain(message: str, *, code: str = "", as_json: bool = False) -> None:
+    import json
+
+    text = (
+        json.dumps({"error": {"code": code, "message": message}}) if as_json else f"rag: {message}"
+    )
+    print(text, file=sys.stderr)
+
+
+def _parser() -> argparse.ArgumentParser:
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--json", action="store_true", help="print JSON, for programs")
+    remote = argparse.ArgumentParser(add_help=False, parents=[common])
+    remote.add_argument("--collection", default="default", metavar="NAME", help="default: default")
+    remote.add_argument(
+        "--url",
+        default=os.environ.get("RAG_URL"),
+        help="work through the server at this URL (default: RAG_URL)",
+    )
+    question = argparse.ArgumentParser(add_help=False, parents=[remote])
+    question.add_argument("question", nargs="+", help="a question, in quotes or not")
+    question.add_argument("--top-k", type=int, default=10, metavar="N", help="hits (default: 10)")
+    question.add_argument(
+        "--filter",
+        action="append",
+        default=[],
+        metavar="FIELD=VALUE",
+        help="keep documents whose field fits: FIELD=VALUE, FIELD=A,B,C, FIELD>=VALUE, FIELD<VALUE",
+    )
+
+    parser = argparse.ArgumentParser(
+        prog="rag",
+        description="Documents in, grounded answers out: every citation is an exact span.",
+        epilog="Settings come from ./rag.toml and RAG_… variables; `rag config` shows them.",
+    )
+    parser.add_argument("--version", action="version", version=f"plumbline-rag {rag.__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    ingest = commands.add_parser("ingest", parents=[remote], help="read documents and index them")
+    ingest.add_argument(
+        "paths", nargs="+", metavar="PATH", help="files, folders, globs; - for standard input"
+    )
+    commands.add_parser("query", parents=[question], help="answer a question, with citations")
+    commands.add_parser("search", parents=[question], help="find passages, without an answer")
+    status = commands.add_parser("status", parents=[remote], help="what is stored, what failed")
+    status.add_argument("document", nargs="?", help="one document's state (its id)")
+    delete = commands.add_parser("delete", parents=[remote], help="remove documents")
+    delete.add_argument(
+        "documents", nargs="+", metavar="DOCUMENT", help="ids as `rag status` lists them, or paths"
+    )
+    serve = commands.add_parser("serve", parents=[common], help="serve the REST API")
+    serve.add_argument("--host", help="address to listen on (default: 127.0.0.1)")
+    serve.add_argument("--port", type=int, help="port to listen on (default: 8000); 0: a free one")
+    commands.add_parser("config", parents=[common], help="show the settings in force")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,104 @@
+"""The REST API as the CLI sees it: over HTTP, or carried in this process. One code path."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+from rag.api.app import bare_app, start
+from rag.api.deps import Running
+from rag.build import Service
+from rag.errors import InputError, RagError, UpstreamError
+from rag.settings import Settings
+from workers.queue import LocalQueue
+
+Json = dict[str, Any]
+TIMEOUT_SECONDS = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """Calls routes and turns problems back into errors."""
+
+    http: httpx.AsyncClient
+
+    async def get(self, path: str, **params: str | int | None) -> Json:
+        """A resource."""
+        given = {key: value for key, value in params.items() if value is not None}
+        return await self._call("GET", path, params=given)
+
+    async def post(self, path: str, **request: Any) -> Json:
+        """Sends `json=` or `files=` and `data=`."""
+        return await self._call("POST", path, **request)
+
+    async def delete(self, path: str, **params: str) -> Json:
+        """Removes a resource."""
+        return await self._call("DELETE", path, params=params)
+
+    async def _call(self, method: str, path: str, **request: Any) -> Json:
+        try:
+            response = await self.http.request(method, path, **request)
+        except httpx.TransportError as error:
+            raise UpstreamError(
+                f"{self.http.base_url} does not answer: {error or type(error).__name__}. Is the"
+                " server running (`rag serve`), and is --url or RAG_URL right?",
+                code="unreachable",
+            ) from error
+        if response.is_success:
+            body: Json = response.json() if response.content else {}
+            return body
+        raise _error(response)
+
+
+@contextlib.asynccontextmanager
+async def connect(url: str) -> AsyncIterator[Client]:
+    """A client of the server at `url`."""
+    try:
+        http = httpx.AsyncClient(base_url=url, timeout=TIMEOUT_SECONDS)
+    except (httpx.InvalidURL, ValueError) as error:
+        raise InputError(f"--url {url!r} is no URL: {error}.") from error
+    async with http:
+        if http.base_url.scheme not in ("http", "https"):
+            raise InputError(f"--url {url!r} is no URL: it starts with http:// or https://.")
+        yield Client(http)
+
+
+@contextlib.asynccontextmanager
+async def carry(settings: Settings) -> AsyncIterator[tuple[Client, Service, LocalQueue]]:
+    """A client of an API in this process; the queue runs when it is told to."""
+    async with start(settings) as (service, queue):
+        app = bare_app(settings, Running(service=service, queue=queue))
+        transport = httpx.ASGITransport(app=app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://rag.local") as http:
+            yield Client(http), service, queue
+
+
+def _error(response: httpx.Response) -> RagError:
+    try:
+        problem: Mapping[str, Any] = response.json()
+        detail, code = str(problem["detail"]), str(problem["code"])
+    except (ValueError, KeyError, TypeError):
+        return UpstreamError(
+            f"{response.request.url} answered {response.status_code}, and not as Plumbline does."
+            " Is another service listening there?",
+            code="unexpected_answer",
+        )
+    kind = InputError if response.is_client_error else UpstreamError
+    return kind(detail, code=code)
+
+
+async def wait_until_done(
+    client: Client, job_id: str, *, seconds: float = 0.2
+) -> AsyncIterator[Json]:
+    """A job's state, again and again, until it has ended."""
+    while True:
+        job = await client.get(f"/v1/jobs/{job_id}")
+        yield job
+        if job["state"] not in ("pending", "running"):
+            return
+        await asyncio.sleep(seconds)

@@ -1,0 +1,156 @@
+"""`rag ingest`: files to a job, and a bar that follows it."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ingest.sources import find, submission_of
+from rag import output
+from rag.build import TENANT
+from rag.client import Client, Json, carry, connect, wait_until_done
+from rag.errors import InputError, ReadError
+from rag.settings import Settings
+from rag.types import Scope
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+STDIN = "-"
+UPLOAD_FILES = 64
+UPLOAD_BYTES = 16 << 20
+
+
+async def ingest(args: argparse.Namespace, settings: Settings) -> int:
+    """Ingests what the paths name; 1 if a document failed, 2 if a path is wrong."""
+    paths = list(find([p for p in args.paths if p != STDIN]))
+    text = sys.stdin.buffer.read() if STDIN in args.paths else None
+    started = time.perf_counter()
+    if args.url:
+        jobs = await _upload(args, settings, paths, text)
+    else:
+        jobs = [await _embedded(args, settings, paths, text)]
+    summary = _sum(jobs) | {"seconds": round(time.perf_counter() - started, 3)}
+    output.show(summary, output.ingested, as_json=args.json)
+    return 1 if summary["counts"]["failed"] or summary["counts"]["cancelled"] else 0
+
+
+async def _embedded(
+    args: argparse.Namespace, settings: Settings, paths: Sequence[Path], text: bytes | None
+) -> Json:
+    async with carry(settings) as (client, service, queue):
+        scope = Scope(tenant=TENANT, collection=args.collection)
+        await service.ingest.check_collection(scope)
+        submissions = [submission_of(path) for path in paths]
+        if text is not None:
+            submissions.append(service.spool.put(text, uri="stdin:", name=STDIN, title=STDIN))
+        job_id = await service.catalog.submit(scope, submissions)
+        with _bar(len(submissions), quiet=args.json) as bar:
+            working = asyncio.create_task(queue.drain())
+            job = await _follow(client, job_id, bar)
+        await working
+        return job
+
+
+async def _upload(
+    args: argparse.Namespace, settings: Settings, paths: Sequence[Path], text: bytes | None
+) -> list[Json]:
+    jobs = []
+    async with connect(args.url) as client:
+        with _bar(len(paths) + (text is not None), quiet=args.json) as bar:
+            for files in _batches(paths, text, max_bytes=settings.limits.file_mb << 20):
+                sent = await client.post(
+                    "/v1/documents",
+                    data={"collection": args.collection, "uri": [uri for uri, _, _ in files]},
+                    files=[("files", (name, data)) for _, name, data in files],
+                )
+                jobs.append(await _follow(client, sent["job_id"], bar))
+    return jobs
+
+
+async def _follow(client: Client, job_id: str, bar: Progress) -> Json:
+    """Moves the bar until the job has ended; the job then."""
+    before = 0
+    async for job in wait_until_done(client, job_id):
+        counts = job["counts"]
+        done = counts["total"] - counts["pending"] - counts["running"]
+        bar.advance(bar.task_ids[0], done - before)
+        before = done
+    return job
+
+
+def _batches(
+    paths: Sequence[Path], text: bytes | None, *, max_bytes: int
+) -> Iterator[list[tuple[str, str, bytes]]]:
+    """(uri, name, bytes) of files, as many as go into one request."""
+    batch: list[tuple[str, str, bytes]] = []
+    size = 0
+    for uri, name, data in _files(paths, text, max_bytes=max_bytes):
+        if batch and (size + len(data) > UPLOAD_BYTES or len(batch) == UPLOAD_FILES):
+            yield batch
+            batch, size = [], 0
+        batch.append((uri, name, data))
+        size += len(data)
+    if batch:
+        yield batch
+
+
+def _files(
+    paths: Sequence[Path], text: bytes | None, *, max_bytes: int
+) -> Iterator[tuple[str, str, bytes]]:
+    for path in paths:
+        try:
+            with path.open("rb") as file:
+                data = file.read(max_bytes + 1)
+        except OSError as error:
+            raise ReadError(f"{path}: cannot be read: {error.strerror}.") from error
+        if len(data) > max_bytes:
+            raise InputError(f"{path}: over the limit of {max_bytes >> 20} MiB (limits.file_mb).")
+        yield path.as_uri(), path.name, data
+    if text is not None:
+        yield "stdin:", STDIN, text
+
+
+@contextlib.contextmanager
+def _bar(total: int, *, quiet: bool) -> Iterator[Progress]:
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, disable=quiet or not console.is_terminal) as bar:
+        bar.add_task("Ingesting", total=total)
+        yield bar
+
+
+def _sum(jobs: Sequence[Json]) -> Json:
+    """Several jobs as one."""
+    total: Json = {
+        "jobs": [job["id"] for job in jobs],
+        "counts": {},
+        "outcomes": {},
+        "failures": [],
+    }
+    for job in jobs:
+        for part in ("counts", "outcomes"):
+            for key, n in job[part].items():
+                total[part][key] = total[part].get(key, 0) + n
+        total["failures"] += job["failures"]
+    return total

@@ -1,0 +1,167 @@
+"""What a person reads on the terminal; programs get the same as JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import textwrap
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from rag.client import Json
+
+Lines = Iterator[str]
+SHOWN_DOCUMENTS = 20
+CLOSEST = 3
+_WIDTH = 88
+_STAGES = ("embed", "encode", "search", "fuse", "fetch", "generate", "total")
+_REASONS = {
+    "no_documents": "the collection has nothing that fits",
+    "no_match": "no passage speaks of it",
+    "weak_evidence": "the passages found do not carry an answer",
+}
+
+
+def show(body: Json, lines: Callable[[Json], Lines], *, as_json: bool) -> None:
+    """Prints a result, for programs or for people."""
+    if as_json:
+        print(json.dumps(body, ensure_ascii=False, indent=2))  # noqa: T201
+    else:
+        for line in lines(body):
+            print(line)  # noqa: T201
+
+
+def answer(body: Json) -> Lines:
+    """The answer, what each marker stands on, and the time each stage took."""
+    if body["abstained"]:
+        sure = f"{body['reason']}, confidence {body['confidence']:.2f}"
+        yield f"No answer: {_REASONS[body['reason']]} ({sure})."
+        if body["hits"]:
+            yield ""
+            yield "Closest passages:"
+            for number, hit in enumerate(body["hits"][:CLOSEST], start=1):
+                yield from _passage(number, hit, hit["text"])
+    else:
+        yield from textwrap.wrap(body["answer"], _WIDTH)
+        yield ""
+        for citation in body["citations"]:
+            yield from _passage(citation["marker"], citation, citation["quote"])
+    yield from _footer(body)
+
+
+def hits(body: Json) -> Lines:
+    """The passages, best first, with their place in each leg."""
+    if not body["hits"]:
+        yield "Nothing found."
+    for number, hit in enumerate(body["hits"], start=1):
+        ranks = ", ".join(f"{leg} {rank}" for leg, rank in hit["ranks"].items())
+        yield from _passage(number, hit, hit["text"], note=f"{hit['score']:.4f} ({ranks})")
+    yield from _footer(body)
+
+
+def ingested(body: Json) -> Lines:
+    """What became of the documents."""
+    counts, outcomes = body["counts"], body["outcomes"]
+    parts = [
+        f"{outcomes[kind]} {kind}"
+        for kind in ("stored", "unchanged", "duplicate")
+        if kind in outcomes
+    ]
+    parts += [f"{counts[state]} {state}" for state in ("failed", "cancelled") if counts[state]]
+    done = ", ".join(parts) or "nothing to do"
+    yield f"{_documents(counts['total'])} in {body['seconds']:.1f} s: {done}."
+    for failure in body["failures"]:
+        yield f"  failed: {failure['uri']}"
+        yield f"          {failure['error']}"
+
+
+def status(body: Json) -> Lines:
+    """Collections, then the documents of the chosen one: those that failed before the others."""
+    if not body["collections"]:
+        yield "Nothing is stored yet: `rag ingest PATH` begins."
+        return
+    for each in body["collections"]:
+        yield f"{_bold(each['name'])}: {_documents(each['documents'])}, {each['chunks']} chunks"
+    documents = sorted(body["documents"], key=lambda d: (d["state"] != "failed", d["uri"]))
+    if documents:
+        states = Counter(d["state"] for d in documents)
+        yield ""
+        yield f"In {body['collection']}: " + ", ".join(
+            f"{n} {s}" for s, n in sorted(states.items())
+        )
+    for each in documents[:SHOWN_DOCUMENTS]:
+        name = each["title"] or each["uri"]
+        yield f"  {each['state']:<9}  {each['chunks']:>4} chunks  {each['id']}  {name}"
+        if each["error"]:
+            yield f"             {each['error']}"
+    if len(documents) > SHOWN_DOCUMENTS:
+        yield f"  … and {len(documents) - SHOWN_DOCUMENTS} more (--json lists all)"
+
+
+def document(body: Json) -> Lines:
+    """One document, field by field."""
+    for key, value in body.items():
+        if value not in (None, "", {}):
+            shown = json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else value
+            yield f"{key + ':':<14}{shown}"
+
+
+def deleted(body: Json) -> Lines:
+    """What is gone."""
+    for name in body["deleted"]:
+        yield f"Deleted {name}"
+
+
+def toml(body: Json) -> Lines:
+    """Settings as the TOML file that would set them."""
+    tables: list[tuple[str, Mapping[str, Any]]] = []
+    for key, value in body.items():
+        if isinstance(value, dict):
+            tables.append((key, value))
+        elif value is not None:
+            yield f"{key} = {json.dumps(value)}"
+    for name, table in tables:
+        yield ""
+        yield f"[{name}]"
+        for key, value in table.items():
+            yield f"{key} = {json.dumps(value)}" if value is not None else f"# {key} is not set"
+
+
+def _passage(number: int, source: Json, text: str, note: str = "") -> Lines:
+    headings = [h for h in source["headings"] if h != source["title"]]
+    page = f", page {source['page']}" if source["page"] else ""
+    where = " › ".join([source["title"] or source["uri"], *headings])
+    yield f"{_bold(f'[{number}]')} {where}{page}  {note}".rstrip()
+    folded = " ".join(text.split())
+    for line in textwrap.wrap(f"“{folded}”", _WIDTH - 4):
+        yield f"    {line}"
+    yield f"    {_dim(f'''{source['uri']} characters {source['start']}–{source['end']}''')}"
+
+
+def _footer(body: Json) -> Lines:
+    for cause in body["degraded"]:
+        yield f"Degraded: {cause}"
+    timings = body["timings"]
+    stages = [s for s in _STAGES if s in timings]
+    yield ""
+    yield _dim("  ".join(f"{stage} {timings[stage]:.1f} ms" for stage in stages))
+
+
+def _documents(n: int) -> str:
+    return f"{n} document" if n == 1 else f"{n} documents"
+
+
+def _bold(text: str) -> str:
+    return _styled(text, "1")
+
+
+def _dim(text: str) -> str:
+    return _styled(text, "2")
+
+
+def _styled(text: str, code: str) -> str:
+    if sys.stdout.isatty() and "NO_COLOR" not in os.environ:
+        return f"\x1b[{code}m{text}\x1b[0m"
+    return text

@@ -1,0 +1,59 @@
+"""One process owns a data folder at a time; the others are told which, and how to reach it."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from rag.errors import ConfigError, StorageError
+
+LOCK = "lock"
+
+
+@contextlib.contextmanager
+def own(folder: Path) -> Iterator[Callable[[str], None]]:
+    """Owns `folder` until the end of the block; the kernel lets go of it if the process dies.
+
+    Yields:
+        A function that tells other processes the URL at which this one serves the folder.
+
+    Raises:
+        ConfigError: another process owns it (code `data_folder_in_use`), or it cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / LOCK).open("a+")
+    except OSError as error:
+        raise ConfigError(
+            f"The data folder {folder} cannot be used: {error.strerror}. Choose another with"
+            " RAG_DATA_DIR, or mend its permissions."
+        ) from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ConfigError(_in_use(folder), code="data_folder_in_use") from None
+        _describe(folder, url=None)
+        yield lambda url: _describe(folder, url=url)
+
+
+def _describe(folder: Path, *, url: str | None) -> None:
+    try:
+        (folder / f"{LOCK}.json").write_text(json.dumps({"pid": os.getpid(), "url": url}))
+    except OSError as error:
+        raise StorageError(f"{folder} cannot be written: {error.strerror}.") from error
+
+
+def _in_use(folder: Path) -> str:
+    try:
+        owner = json.loads((folder / f"{LOCK}.json").read_text())
+    except (OSError, ValueError):
+        owner = {"pid": "unknown", "url": None}
+    message = f"The data folder {folder} belongs to process {owner['pid']}."
+    if owner["url"]:
+        return f"{message} It serves it at {owner['url']}: add --url {owner['url']} or set RAG_URL."
+    return f"{message} Wait until it ends, or use another folder with RAG_DATA_DIR."

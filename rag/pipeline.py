@@ -1,0 +1,133 @@
+"""A question's journey."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+
+from generation.citations import CitationChecker
+from generation.prompts import build_prompt
+from rag.catalog import Catalog
+from rag.errors import UpstreamError
+from rag.protocols import Generator
+from rag.telemetry import Trace
+from rag.types import Answer, Citation, Delta, Hit, Prompt, Query, Usage
+from retrieval.hybrid import HybridRetriever
+
+Event = tuple[Hit, ...] | str | Citation | Answer
+"""What a stream yields: the hits, then text and citations as they come, then the whole answer."""
+
+
+class QueryPipeline:
+    """Retrieves, generates, checks."""
+
+    def __init__(
+        self, *, catalog: Catalog, retriever: HybridRetriever, generator: Generator, seconds: float
+    ) -> None:
+        """Make a pipeline; `seconds` is the deadline of a question."""
+        self._catalog = catalog
+        self._retriever = retriever
+        self._generator = generator
+        self._seconds = seconds
+
+    async def search(self, query: Query, trace: Trace) -> tuple[Hit, ...]:
+        """Hits alone; timings go to the trace.
+
+        Raises:
+            NotFoundError: there is no such collection.
+            UpstreamError: the deadline passed.
+        """
+        with trace.span("total"):
+            return await self._retrieve(query, trace, self._deadline())
+
+    async def answer(self, query: Query, trace: Trace) -> Answer:
+        """The whole answer: the last event of `stream`."""
+        async for event in self.stream(query, trace):
+            if isinstance(event, Answer):
+                return event
+        raise AssertionError("a stream ends with its answer")
+
+    async def stream(self, query: Query, trace: Trace) -> AsyncIterator[Event]:
+        """1. retrieve  2. prompt  3. generate  4. check citations  5. the answer.
+
+        Raises:
+            NotFoundError: there is no such collection.
+            UpstreamError: the deadline passed.
+        """
+        deadline = self._deadline()
+        with trace.span("total"):
+            hits = await self._retrieve(query, trace, deadline)  # 1.
+        yield hits
+        prompt = build_prompt(query.text, query.scope, hits)  # 2.
+        draft = _Draft(checker=CitationChecker(hits))
+        async for delta in self._generate(prompt, trace, deadline):  # 3.
+            for event in draft.take(delta):  # 4.
+                yield event
+        yield draft.answer(hits, trace)  # 5.
+
+    async def _retrieve(self, query: Query, trace: Trace, deadline: float) -> tuple[Hit, ...]:
+        try:
+            async with asyncio.timeout_at(deadline):
+                await self._catalog.collection(query.scope)
+                return tuple(await self._retriever.retrieve(query, trace))
+        except TimeoutError:
+            raise self._late("retrieval") from None
+
+    async def _generate(
+        self, prompt: Prompt, trace: Trace, deadline: float
+    ) -> AsyncIterator[Delta]:
+        deltas = aiter(self._generator.stream(prompt))
+        while True:
+            try:
+                with trace.span("generate"), trace.span("total"):
+                    async with asyncio.timeout_at(deadline):
+                        delta = await anext(deltas)
+            except StopAsyncIteration:
+                return
+            except TimeoutError:
+                raise self._late("generation") from None
+            yield delta
+
+    def _deadline(self) -> float:
+        return asyncio.get_running_loop().time() + self._seconds
+
+    def _late(self, stage: str) -> UpstreamError:
+        return UpstreamError(
+            f"The question was not answered within {self._seconds:g} s: {stage} took too long."
+            " Try again, or raise the setting limits.query_seconds.",
+            code="deadline",
+        )
+
+
+@dataclass(slots=True)
+class _Draft:
+    """An answer as it grows."""
+
+    checker: CitationChecker
+    text: str = ""
+    citations: tuple[Citation, ...] = ()
+    last: Delta = field(default_factory=Delta)
+
+    def take(self, delta: Delta) -> list[Event]:
+        if delta.text:
+            self.text += delta.text
+        if delta.confidence is not None or delta.abstained is not None:
+            self.last = delta
+        citations = self.checker.feed(delta.text)
+        self.citations += citations
+        return [*([delta.text] if delta.text else []), *citations]
+
+    def answer(self, hits: tuple[Hit, ...], trace: Trace) -> Answer:
+        return Answer(
+            text=self.text,
+            citations=self.citations,
+            hits=hits,
+            abstained=self.last.abstained is not None,
+            reason=self.last.abstained,
+            confidence=self.last.confidence or 0.0,
+            degraded=tuple(trace.degraded),
+            usage=self.last.usage or Usage(),
+            timings=dict(trace.timings),
+            trace_id=trace.id,
+        )

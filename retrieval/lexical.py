@@ -1,0 +1,112 @@
+"""rank-bm25 as the lexical leg: exact, in memory, for collections of some thousand chunks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from rank_bm25 import BM25Okapi
+
+from rag.protocols import SparseEncoder
+from rag.types import Chunk, Condition, Leg, Match, Point, Scope, SparseVector
+from retrieval.edge import EdgeIndex
+from retrieval.matching import matches
+from retrieval.sparse import K1, B, bm25_idf
+
+
+class LuceneBm25(BM25Okapi):  # type: ignore[misc]
+    """rank-bm25's Okapi with Lucene's IDF, which is Qdrant's too and never negative."""
+
+    def __init__(self, corpus: Sequence[Sequence[int]]) -> None:
+        super().__init__(corpus, k1=K1, b=B)
+
+    def _calc_idf(self, nd: dict[int, int]) -> None:
+        self.idf = {term: bm25_idf(self.corpus_size, n) for term, n in nd.items()}
+
+
+class RankBm25Index:
+    """`Index` whose dense legs go to another index and whose sparse legs rank-bm25 answers.
+
+    A collection's model is made anew by the first search after a write.
+    """
+
+    def __init__(
+        self, inner: EdgeIndex, *, encoder: SparseEncoder, text_of: Callable[[Chunk], str]
+    ) -> None:
+        """Make an index; `text_of` is what was encoded of a chunk when it was ingested."""
+        self._inner = inner
+        self._encoder = encoder
+        self._text_of = text_of
+        self._models: dict[Scope, tuple[list[Chunk], LuceneBm25]] = {}
+
+    async def upsert(self, scope: Scope, points: Sequence[Point]) -> None:
+        """Writes points; those without vectors keep the ones they have."""
+        await self._inner.upsert(scope, points)
+        self._models.pop(scope, None)
+
+    async def delete(self, scope: Scope, chunk_ids: Sequence[str]) -> None:
+        """Removes chunks; unknown ids are ignored."""
+        await self._inner.delete(scope, chunk_ids)
+        self._models.pop(scope, None)
+
+    async def chunk_ids(self, scope: Scope, document_id: str | None) -> set[str]:
+        """The ids of a document's chunks, or of all."""
+        return await self._inner.chunk_ids(scope, document_id)
+
+    async def fetch(self, scope: Scope, chunk_ids: Sequence[str]) -> list[Chunk]:
+        """The chunks with these ids, in the order asked for."""
+        return await self._inner.fetch(scope, chunk_ids)
+
+    async def search(self, scope: Scope, legs: Sequence[Leg]) -> list[list[Match]]:
+        """Dense legs from the inner index, sparse ones from rank-bm25."""
+        # The inner index goes first: it refuses filters on unknown fields, for all legs.
+        probes = [leg for leg in legs if leg.name == "dense"]
+        ranked = iter(await self._inner.search(scope, probes))
+        return [
+            await self._rank(scope, leg.vector, leg.limit, leg.where)
+            if isinstance(leg.vector, SparseVector)
+            else next(ranked)
+            for leg in legs
+        ]
+
+    async def idf(self, scope: Scope, terms: Sequence[int]) -> list[float]:
+        """The model's own; for a term it has not seen, that of a term in no chunk."""
+        chunks, model = await self._model(scope)
+        unseen = bm25_idf(len(chunks), 0) if chunks else 0.0
+        return [model.idf.get(term, unseen) for term in terms] if chunks else [0.0] * len(terms)
+
+    async def maintain(self, scope: Scope) -> None:
+        """Maintains the inner index."""
+        await self._inner.maintain(scope)
+
+    async def close(self) -> None:
+        """Closes the inner index."""
+        await self._inner.close()
+
+    async def _rank(
+        self, scope: Scope, query: SparseVector, limit: int, where: Sequence[Condition]
+    ) -> list[Match]:
+        chunks, model = await self._model(scope)
+        if not chunks:
+            return []
+        scores = np.asarray(model.get_scores(_terms(query)))
+        found = [
+            Match(chunk_id=chunks[i].id, score=float(scores[i]))
+            for i in np.flatnonzero(scores > 0)
+            if matches(chunks[i], where)
+        ]
+        return sorted(found, key=lambda m: (-m.score, m.chunk_id))[:limit]
+
+    async def _model(self, scope: Scope) -> tuple[list[Chunk], LuceneBm25]:
+        if scope not in self._models:
+            ids = await self._inner.chunk_ids(scope, None)
+            chunks = await self._inner.fetch(scope, sorted(ids))
+            counts = self._encoder.encode([self._text_of(chunk) for chunk in chunks])
+            corpus = [_terms(c) for c in counts] or [[0]]
+            self._models[scope] = (chunks, LuceneBm25(corpus))
+        return self._models[scope]
+
+
+def _terms(counts: SparseVector) -> list[int]:
+    """Each term as often as it is counted."""
+    return [int(term) for term in np.repeat(counts.indices, counts.values.astype(np.int64))]

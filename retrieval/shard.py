@@ -1,0 +1,343 @@
+"""One Qdrant Edge shard: points in, ranked ids out. Sync; every call holds the interpreter."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import qdrant_edge as qe
+
+from rag.errors import InputError, StorageError
+from rag.types import Chunk, Leg, Match, Point, SparseVector
+from retrieval.filters import check_fields, to_edge
+from retrieval.payload import OWN_FIELDS, FieldType, chunk_of, field_types, path_of, payload_of
+from retrieval.sparse import bm25_idf, bm25_weights
+
+DENSE, SPARSE = "dense", "sparse"
+HNSW_M, HNSW_EF_CONSTRUCT = 16, 100
+"""Malkov & Yashunin 2016, https://arxiv.org/abs/1603.09320; Qdrant's defaults."""
+MAX_FIELDS = 256
+PAGE = 1_000
+_STATS = "stats.json"
+_SCHEMA: dict[FieldType, qe.PayloadSchemaType] = {
+    "keyword": qe.PayloadSchemaType.Keyword,
+    "flag": qe.PayloadSchemaType.Keyword,
+    "number": qe.PayloadSchemaType.Float,
+    "date": qe.PayloadSchemaType.Datetime,
+}
+
+
+@dataclass(slots=True)
+class Stats:
+    """What a shard must know of all its points: counted on the way, kept across restarts."""
+
+    points: int = 0
+    terms: int = 0
+    indexed: int = 0
+    lowest_mean: float = 0.0
+    highest_mean: float = 0.0
+
+    @property
+    def mean_length(self) -> float:
+        """Mean length of a chunk, in terms; 1 where there is none."""
+        return self.terms / self.points if self.terms else 1.0
+
+    def note_mean(self, mean: float) -> None:
+        """Remembers that weights were made with this mean."""
+        self.lowest_mean = min(self.lowest_mean or mean, mean)
+        self.highest_mean = max(self.highest_mean, mean)
+
+    def rebuild_due(self, *, index_from: int, stale_share: float, mean_drift: float) -> bool:
+        """Whether the graph misses too much or the weights are too far off."""
+        if not self.points:
+            return False
+        mean = self.mean_length
+        drifted = max(self.highest_mean / mean, mean / self.lowest_mean) > 1 + mean_drift
+        stale = (self.points - self.indexed) / self.points > stale_share
+        return drifted or (stale and self.points >= index_from)
+
+
+class Shard:
+    """An open shard; its folder belongs to it alone."""
+
+    def __init__(self, folder: Path, *, dim: int) -> None:
+        self.folder = folder
+        with storage_errors(folder):
+            self._edge = qe.EdgeShard.load(str(folder), config(dim))
+            self.fields = {_field_of(path) for path in self._edge.info().payload_schema}
+            self.stats = self._load_stats()
+        self._touched: set[str] | None = None
+
+    @classmethod
+    def create(cls, folder: Path, *, dim: int) -> Shard:
+        """An empty shard in an empty folder."""
+        qe.EdgeShard.create(str(folder), config(dim)).close()
+        shard = cls(folder, dim=dim)
+        for field, kind in OWN_FIELDS.items():
+            shard._index_field(field, kind)
+        return shard
+
+    def write(self, points: Sequence[Point]) -> None:
+        """Inserts, replaces, or (without vectors) rewrites the payload of points."""
+        self._index_fields(points)
+        vectors = [p for p in points if p.dense is not None]
+        with storage_errors(self.folder):
+            self._unclean()
+            self._forget([p.chunk.id for p in vectors])
+            for p in vectors:
+                self.stats.points += 1
+                self.stats.terms += _length(p.sparse)
+            mean = self.stats.mean_length
+            self.stats.note_mean(mean)
+            self._upsert([_edge_point(p, mean) for p in vectors])
+            for p in points:
+                if p.dense is None:
+                    op = qe.UpdateOperation.set_payload([p.chunk.id], payload_of(p.chunk))
+                    self._edge.update(op)
+        self._touch(p.chunk.id for p in points)
+
+    def delete(self, chunk_ids: Sequence[str]) -> None:
+        """Removes points; unknown ids are ignored."""
+        with storage_errors(self.folder):
+            self._unclean()
+            self._forget(chunk_ids)
+            self._edge.update(qe.UpdateOperation.delete_points(list(chunk_ids)))
+        self._touch(chunk_ids)
+
+    def chunk_ids(self, document_id: str | None) -> set[str]:
+        """Ids of a document's chunks, or of all."""
+        where = None
+        if document_id is not None:
+            match = qe.FieldCondition(key="document_id", match=qe.MatchValue(document_id))
+            where = qe.Filter(must=[match])
+        with storage_errors(self.folder):
+            return {str(r.id) for r in _scroll(self._edge, where=where, payload=False)}
+
+    def fetch(self, chunk_ids: Sequence[str]) -> list[Chunk]:
+        """Chunks in the order of the ids; unknown ids are left out."""
+        with storage_errors(self.folder):
+            records = self._edge.retrieve(list(chunk_ids), with_payload=True, with_vector=False)
+        found = {str(r.id): chunk_of(str(r.id), r.payload or {}) for r in records}
+        return [found[i] for i in chunk_ids if i in found]
+
+    def search(self, legs: Sequence[Leg]) -> list[list[Match]]:
+        """Matches of each leg, best first, ties by chunk id."""
+        for leg in legs:
+            check_fields(leg.where, self.fields)
+        requests = [
+            qe.QueryRequest(
+                limit=leg.limit,
+                query=qe.Query.Nearest(_edge_vector(leg), using=leg.name),
+                filter=to_edge(leg.where),
+                with_payload=False,
+            )
+            for leg in legs
+        ]
+        with storage_errors(self.folder):
+            results = self._edge.query_batch(qe.QueryBatchRequest(requests))
+        return [
+            sorted(
+                (Match(chunk_id=str(p.id), score=p.score) for p in points),
+                key=lambda m: (-m.score, m.chunk_id),
+            )
+            for points in results
+        ]
+
+    def idf(self, terms: Sequence[int]) -> list[float]:
+        """A term's top match scores idf * weight; what the match's weight is, is stored with it."""
+        requests = [
+            qe.QueryRequest(
+                limit=1,
+                query=qe.Query.Nearest(qe.SparseVector([term], [1.0]), using=SPARSE),
+                with_payload=False,
+                with_vector=[SPARSE],
+            )
+            for term in terms
+        ]
+        with storage_errors(self.folder):
+            results = self._edge.query_batch(qe.QueryBatchRequest(requests)) if terms else []
+        unseen = bm25_idf(self.stats.points, 0)
+        return [
+            points[0].score / _weight(points[0], term) if points else unseen
+            for term, points in zip(terms, results, strict=True)
+        ]
+
+    def flush(self) -> None:
+        """Everything on disk, the counts too."""
+        with storage_errors(self.folder):
+            self._edge.flush()
+            (self.folder / _STATS).write_text(json.dumps(asdict(self.stats)))
+
+    def close(self) -> None:
+        """Flushes and lets go of the folder."""
+        self.flush()
+        self._edge.close()
+
+    def begin_copy(self) -> None:
+        """From here on the shard remembers which points change."""
+        self.flush()
+        self._touched = set()
+
+    def end_copy(self) -> None:
+        """Forgets what `begin_copy` asked to remember."""
+        self._touched = None
+
+    def repeat_on(self, copy: Shard) -> None:
+        """Brings what changed since `begin_copy` into the copy."""
+        touched = sorted(self._touched or ())
+        with storage_errors(copy.folder):
+            copy._adopt_schema(self)
+            for i in range(0, len(touched), PAGE):
+                ids: list[Any] = list(touched[i : i + PAGE])
+                records = self._edge.retrieve(ids, with_payload=True, with_vector=True)
+                copy._edge.update(qe.UpdateOperation.delete_points(ids))
+                copy._upsert([_copied(r) for r in records])
+        copy.stats.points, copy.stats.terms = self.stats.points, self.stats.terms
+        if touched:
+            copy.stats.note_mean(self.stats.lowest_mean)
+            copy.stats.note_mean(self.stats.highest_mean)
+        copy.flush()
+        self.end_copy()
+
+    def _upsert(self, points: list[qe.Point]) -> None:
+        if points:
+            self._edge.update(qe.UpdateOperation.upsert_points(points))
+
+    def _forget(self, chunk_ids: Sequence[str]) -> None:
+        """Takes points that are about to go, or be replaced, out of the counts."""
+        for record in self._edge.retrieve(
+            list(chunk_ids), with_payload=["length"], with_vector=False
+        ):
+            self.stats.points -= 1
+            self.stats.terms -= (record.payload or {})["length"]
+
+    def _touch(self, chunk_ids: Iterator[str] | Sequence[str]) -> None:
+        if self._touched is not None:
+            self._touched.update(chunk_ids)
+
+    def _index_fields(self, points: Sequence[Point]) -> None:
+        for field, kind in field_types([p.chunk.meta for p in points]).items():
+            if field not in self.fields:
+                if len(self.fields) >= MAX_FIELDS:
+                    raise InputError(
+                        f"The collection has {MAX_FIELDS} meta fields already and cannot take"
+                        f" {field!r} as another: put rarely used values into one field.",
+                        code="too_many_fields",
+                    )
+                self._index_field(field, kind)
+
+    def _index_field(self, field: str, kind: FieldType) -> None:
+        with storage_errors(self.folder):
+            index = qe.UpdateOperation.create_field_index(path_of(field, kind), _SCHEMA[kind])
+            self._edge.update(index)
+        self.fields.add(field)
+
+    def _adopt_schema(self, other: Shard) -> None:
+        mine = self._edge.info().payload_schema
+        for path, index in other._edge.info().payload_schema.items():
+            if path not in mine:
+                self._edge.update(qe.UpdateOperation.create_field_index(path, index.data_type))
+        self.fields |= other.fields
+
+    def _unclean(self) -> None:
+        (self.folder / _STATS).unlink(missing_ok=True)
+
+    def _load_stats(self) -> Stats:
+        file = self.folder / _STATS
+        if file.exists():
+            return Stats(**json.loads(file.read_text()))
+        stats = Stats()  # the process was killed before it could write them: count again
+        for record in _scroll(self._edge, payload=["length", "mean"]):
+            payload = record.payload or {}
+            stats.points += 1
+            stats.terms += payload["length"]
+            stats.note_mean(payload["mean"])
+        return stats
+
+
+@contextlib.contextmanager
+def storage_errors(folder: Path) -> Iterator[None]:
+    """Qdrant Edge raises bare `Exception`s; here they get a name and say what to do."""
+    try:
+        yield
+    except (InputError, StorageError):
+        raise
+    except Exception as error:
+        full = "No space left" in str(error) or "os error 28" in str(error)
+        raise StorageError(
+            f"The disk is full: {folder} cannot be written. Free some space and run it again;"
+            " what was stored before is kept."
+            if full
+            else f"The index in {folder} cannot be used: {error}. If the folder was damaged,"
+            " restore it from a backup, or delete the collection's folder and ingest again.",
+            code="disk_full" if full else "storage",
+        ) from error
+
+
+def config(dim: int) -> qe.EdgeConfig:
+    """Dense vectors under HNSW, sparse ones under Qdrant's IDF."""
+    hnsw = qe.HnswIndexConfig(m=HNSW_M, ef_construct=HNSW_EF_CONSTRUCT, full_scan_threshold=10_000)
+    dense = qe.EdgeVectorParams(size=dim, distance=qe.Distance.Dot, hnsw_config=hnsw)
+    return qe.EdgeConfig(
+        vectors={DENSE: dense},
+        sparse_vectors={SPARSE: qe.EdgeSparseVectorParams(modifier=qe.Modifier.Idf)},
+        optimizers=qe.EdgeOptimizersConfig(indexing_threshold=1_000, default_segment_number=1),
+    )
+
+
+def _edge_point(point: Point, mean: float) -> qe.Point:
+    sparse = point.sparse
+    if point.dense is None or sparse is None:
+        raise ValueError("a point has both vectors or neither")
+    weights = bm25_weights(sparse, mean_length=mean)
+    payload = payload_of(point.chunk) | {"length": _length(sparse), "mean": mean}
+    vector = {
+        DENSE: point.dense.tolist(),
+        SPARSE: qe.SparseVector(sparse.indices.tolist(), weights.tolist()),
+    }
+    return qe.Point(point.chunk.id, vector, payload)
+
+
+def _copied(record: qe.Record) -> qe.Point:
+    vector: Any = record.vector
+    return qe.Point(record.id, vector, record.payload)
+
+
+def _field_of(path: str) -> str:
+    """The field that an index is on: `meta.year`, `meta."a.b"`, `meta.draft.flag`, `title`."""
+    return path.removeprefix("meta.").removesuffix(".flag").strip('"')
+
+
+def _edge_vector(leg: Leg) -> Any:
+    if isinstance(leg.vector, SparseVector):
+        return qe.SparseVector(leg.vector.indices.tolist(), leg.vector.values.tolist())
+    return leg.vector.tolist()
+
+
+def _length(sparse: SparseVector | None) -> int:
+    return 0 if sparse is None else int(sparse.values.sum())
+
+
+def _weight(point: qe.ScoredPoint, term: int) -> float:
+    vector: Any = point.vector
+    sparse = vector[SPARSE]
+    return float(sparse.values[sparse.indices.index(term)])
+
+
+def _scroll(
+    shard: qe.EdgeShard, *, payload: bool | list[str], where: qe.Filter | None = None
+) -> Iterator[qe.Record]:
+    offset: int | uuid.UUID | str | None = None
+    while True:
+        request = qe.ScrollRequest(
+            offset=offset, limit=PAGE, filter=where, with_payload=payload, with_vector=False
+        )
+        records, offset = shard.scroll(request)
+        yield from records
+        if offset is None:
+            return

@@ -1,0 +1,59 @@
+"""Texts to bags of terms, and the BM25 weights made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from qdrant_edge import Bm25, Bm25Config
+
+from rag.types import Float32Array, SparseVector
+
+K1 = 1.2
+"""Saturation of term frequency, and B, the strength of length normalisation: the values of
+Robertson et al. 1994 (Okapi at TREC-3), https://trec.nist.gov/pubs/trec3/papers/city.ps.gz."""
+B = 0.75
+
+
+class Bm25Encoder:
+    """Lower-cases, drops stop words and stems, as Qdrant does, and counts what is left."""
+
+    def __init__(self, *, language: str = "english") -> None:
+        # Qdrant's encoder bakes the collection's mean length into a document's weights and
+        # forgets how often a word stands in a query. With b = 0 its weight is
+        # tf (k + 1) / (tf + k), from which the count itself follows: tf = w k / (k + 1 - w).
+        self._bm25 = Bm25(Bm25Config(k=K1, b=0.0, language=language))
+
+    def encode(self, texts: Sequence[str]) -> list[SparseVector]:
+        """Term counts of each text, in input order; term ids ascending."""
+        return [self._encode(text) for text in texts]
+
+    def _encode(self, text: str) -> SparseVector:
+        vector = self._bm25.embed_document(text)
+        indices = np.array(vector.indices, np.int32)
+        weights = np.array(vector.values, np.float64)
+        counts = np.rint(weights * K1 / (K1 + 1 - weights)).astype(np.float32)
+        order = np.argsort(indices)
+        return SparseVector(indices=indices[order], values=counts[order])
+
+
+def bm25_weights(counts: SparseVector, *, mean_length: float) -> Float32Array:
+    """What a document's terms weigh before IDF.
+
+    tf (k1 + 1) / (tf + k1 (1 - b + b length / mean_length)), with length and mean_length in terms.
+    """
+    tf = counts.values
+    norm = K1 * (1 - B + B * float(tf.sum()) / mean_length)
+    return (tf * (K1 + 1) / (tf + norm)).astype(np.float32)
+
+
+def bm25_idf(documents: int, containing: int) -> float:
+    """ln(1 + (N - n + 0.5) / (n + 0.5)): Lucene's variant, never negative, and Qdrant's own."""
+    return float(np.log1p((documents - containing + 0.5) / (containing + 0.5)))
+
+
+def bm25_counts(weights: SparseVector, *, length: float, mean_length: float) -> SparseVector:
+    """The counts that `bm25_weights` was given; `length` is their sum."""
+    norm = K1 * (1 - B + B * length / mean_length)
+    counts = np.rint(weights.values * norm / (K1 + 1 - weights.values))
+    return SparseVector(indices=weights.indices, values=counts.astype(np.float32))

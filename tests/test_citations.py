@@ -1,0 +1,171 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from generation.citations import MIN_SUPPORT, CitationChecker, escape_markers, verify
+from rag.sentences import sentence_spans
+from rag.types import Chunk, Citation, Hit
+
+NORMANS = "The Normans gave their name\n    to Normandy.  They were descended from Norse raiders."
+STEAM = "James Watt patented his engine in 1769. It used\ta separate condenser [1]_ to save coal."
+# What the chunk's document has before it: spans are the document's.
+OFFSET = 1000
+
+
+def hit(text: str) -> Hit:
+    chunk = Chunk(
+        id=f"id of {text[:8]}",
+        document_id="d",
+        version="v",
+        position=0,
+        text=text,
+        start=OFFSET,
+        end=OFFSET + len(text),
+        title="A title",
+        uri="file:///d.txt",
+        page=3,
+        headings=("One", "Two"),
+    )
+    return Hit(chunk=chunk, score=1.0, source="fused", ranks={"dense": 1})
+
+
+HITS = [hit(NORMANS), hit(STEAM)]
+
+
+def text_of(citation: Citation, hits: list[Hit]) -> str:
+    text = hits[citation.marker - 1].chunk.text
+    return text[citation.start - OFFSET : citation.end - OFFSET]
+
+
+def test_a_verbatim_sentence_is_cited_by_its_exact_span() -> None:
+    (citation,) = verify("The Normans gave their name to Normandy. [1]", HITS)
+    assert citation == Citation(
+        marker=1,
+        chunk_id=HITS[0].chunk.id,
+        document_id="d",
+        uri="file:///d.txt",
+        title="A title",
+        page=3,
+        headings=("One", "Two"),
+        start=OFFSET,
+        end=OFFSET + NORMANS.index("  They"),
+        quote="The Normans gave their name\n    to Normandy.",
+        support=1.0,
+    )
+
+
+def test_a_paraphrase_is_cited_by_the_sentence_that_carries_it() -> None:
+    (citation,) = verify("Watt patented the engine in 1769 [2].", HITS)
+    assert citation.quote == "James Watt patented his engine in 1769."
+    assert MIN_SUPPORT <= citation.support < 1
+
+
+def test_all_words_in_another_order_are_no_quote() -> None:
+    (citation,) = verify("In 1769 James Watt patented his engine [2].", HITS)
+    assert 0.8 < citation.support < 1
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "The Normans gave their name to Normandy. [3]",
+        "The Normans gave their name to Normandy. [0]",
+        "The Normans gave their name to Normandy. [2]",
+        "Mitochondria make most of a cell's energy. [1]",
+        "James Watt patented his engine in 1796. [2]",
+        "The Normans gave their name to Normandy. \\[1]",
+        "[1] The Normans gave their name to Normandy.",
+        "No marker at all.",
+        "",
+    ],
+)
+def test_what_is_not_supported_is_not_cited(answer: str) -> None:
+    assert verify(answer, HITS) == ()
+
+
+@pytest.mark.parametrize("markers", ["[1][2]", "[1] [2]", "[1, 2]", "[1,2]", "[1], [2]"])
+def test_neighbouring_markers_stand_behind_the_same_text(markers: str) -> None:
+    hits = [hit(NORMANS), hit(NORMANS)]
+    citations = verify(f"They were descended from Norse raiders {markers}.", hits)
+    assert [c.marker for c in citations] == [1, 2]
+    assert {c.quote for c in citations} == {"They were descended from Norse raiders"}
+
+
+def test_only_the_last_sentence_before_a_marker_is_claimed() -> None:
+    answer = "I looked it up for you. They were descended from Norse raiders. [1]"
+    (citation,) = verify(answer, HITS)
+    assert (citation.quote, citation.support) == ("They were descended from Norse raiders.", 1.0)
+
+
+def test_a_marker_before_the_full_stop_does_not_shift_the_next_claim() -> None:
+    answer = (
+        "The Normans gave their name to Normandy [1]. They were descended from Norse raiders [1]."
+    )
+    assert [c.support for c in verify(answer, HITS)] == [1.0, 1.0]
+
+
+def test_the_same_span_is_cited_once() -> None:
+    answer = (
+        "They were descended from Norse raiders. [1] They were descended from Norse raiders. [1]"
+    )
+    assert len(verify(answer, HITS)) == 1
+
+
+def test_half_a_word_is_no_quote() -> None:
+    assert verify("The Norman [1]", [hit("The Normans")])[0].support < 1
+
+
+def test_a_quotes_own_marker_is_escaped() -> None:
+    sentence = "It used a separate condenser [1]_ to save coal."
+    answer = f"{escape_markers(sentence)} [2]"
+    assert answer == "It used a separate condenser \\[1]_ to save coal. [2]"
+    (citation,) = verify(answer, HITS)
+    assert citation.quote == "It used\ta separate condenser [1]_ to save coal."
+
+
+TEXTS = st.text(min_size=1) | st.lists(
+    st.sampled_from(["One two.", "[1]", "[2, 3]", "\\[1]", "\\", "[", "\n\n", " ", "Ein Satz!"]),
+    min_size=1,
+).map("".join)
+
+
+@given(st.lists(TEXTS, min_size=1, max_size=4))
+def test_verbatim_sentences_round_trip(texts: list[str]) -> None:
+    hits = [hit(text) for text in texts]
+    said = [
+        (place, text[start:end])
+        for place, text in enumerate(texts, start=1)
+        for start, end in sentence_spans(text)
+        if any(character.isalnum() for character in text[start:end])
+    ]
+    answer = " ".join(f"{escape_markers(' '.join(s.split()))} [{n}]" for n, s in said)
+    citations = verify(answer, hits)
+    assert {c.marker for c in citations} == {place for place, _ in said}
+    for citation in citations:
+        assert citation.support == 1
+        assert citation.quote == text_of(citation, hits)
+    folded = {" ".join(c.quote.split()) for c in citations}
+    assert folded == {" ".join(sentence.split()) for _, sentence in said}
+
+
+ANSWERS = st.lists(
+    st.sampled_from(
+        [*NORMANS.split(), *STEAM.split(), "[1]", "[2]", "[1, 2]", "\\[1]", ".", "[", "9"]
+    )
+).map(" ".join)
+
+
+@given(ANSWERS | st.text(), st.integers(1, 7))
+def test_pieces_make_no_difference(answer: str, size: int) -> None:
+    checker = CitationChecker(HITS)
+    pieces = [answer[i : i + size] for i in range(0, len(answer), size)]
+    assert tuple(c for piece in pieces for c in checker.feed(piece)) == verify(answer, HITS)
+
+
+@given(ANSWERS)
+def test_every_citation_slices_back(answer: str) -> None:
+    for citation in verify(answer, HITS):
+        assert citation.quote == text_of(citation, HITS)
+        assert MIN_SUPPORT <= citation.support <= 1
