@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from eval.corpus import Passage, Question
-from generation.evidence import Evidence, EvidenceFinder
+from generation.evidence import MAX_SENTENCES, Evidence, EvidenceFinder
 from generation.prompts import build_prompt
 from ingest.chunkers import SectionChunker, embedding_text
 from rag.telemetry import Trace
@@ -38,9 +38,9 @@ class Asked:
         sentences = self.evidence.sentences if self.evidence else ()
         return [self.hits[s.place].chunk.text[s.start : s.end] for s in sentences]
 
-    def found(self) -> bool:
-        """Whether a quote has a gold answer in it, white space folded and without case."""
-        quotes = [_folded(quote) for quote in self.quotes()]
+    def found(self, among: int = MAX_SENTENCES) -> bool:
+        """Whether one of the first quotes has a gold answer in it, folded and without case."""
+        quotes = [_folded(quote) for quote in self.quotes()[:among]]
         return any(_folded(answer) in quote for answer in self.question.answers for quote in quotes)
 
 

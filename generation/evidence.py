@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +16,7 @@ from rag.types import Chunk, Float32Array, Prompt, SparseVector, TokenVectors
 
 MAX_SENTENCES = 3
 MAX_PASSAGES = 10
-"""Passages read: encoding their some 1,800 tokens is most of the time an answer takes."""
+"""Passages read: encoding them is most of the time an answer takes."""
 COVERAGE_WEIGHT = 0.5
 """Late interaction counts twice, for the sentence and for its passage; terms correct it."""
 WEAKER_BY = 0.3
@@ -26,9 +26,6 @@ SAME_TERMS = 0.75
 """Jaccard similarity of their terms from which two sentences say the same."""
 
 _WORD = re.compile(r"\w+")
-_NEGATION = re.compile(
-    r"\b(?:not|never|no|nor|none|nobody|neither|cannot|without)\b|n['\u2019]t\b", re.IGNORECASE
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,17 +47,11 @@ class Features:
         coverage: IDF-weighted share of the question's terms in the sentence, the sentence before
             it and the titles above it, 0 to 1.
         name_missing: 1 where the question has a name or a number that the passage has not.
-        denial_missing: 1 where the question has a negation and the passage has none; English alone.
     """
 
     sentence: float
     coverage: float
     name_missing: float
-    denial_missing: float
-
-    def vector(self) -> npt.NDArray[np.float64]:
-        """The values in field order."""
-        return np.array(astuple(self), np.float64)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +70,6 @@ class _Question:
     terms: npt.NDArray[np.int32]
     weights: Float32Array
     names: npt.NDArray[np.bool_]
-    negated: bool
 
     def has(self, bag: SparseVector) -> npt.NDArray[np.bool_]:
         """bool[terms]: which of the question's terms are in the bag."""
@@ -138,7 +128,6 @@ class EvidenceFinder:
             terms=whole.indices,
             weights=idf / (idf.sum() or 1),
             names=np.isin(whole.indices, names.indices),
-            negated=_is_negated(text),
         )
 
     def _candidates(
@@ -150,7 +139,6 @@ class EvidenceFinder:
         bags = self._encoder.encode([prefix, *texts])
         above, *has = (question.has(bag) for bag in bags)
         name_missing = float((question.names & ~np.logical_or.reduce([above, *has])).any())
-        denial_missing = float(question.negated and not _is_negated(chunk.text))
         cosines = _product(question.tokens, tokens.vectors)
         passage = float(cosines.max(axis=1).mean()) if cosines.size else 0.0
         ranges = _token_ranges(tokens, spans, offset=len(prefix))
@@ -163,7 +151,6 @@ class EvidenceFinder:
                 sentence=float(cosines[:, first:last].max(axis=1).mean()),
                 coverage=float(question.weights @ (has[i] | before | above)),
                 name_missing=name_missing,
-                denial_missing=denial_missing,
             )
             score = features.sentence + passage + COVERAGE_WEIGHT * features.coverage
             yield _Candidate(
@@ -199,10 +186,6 @@ def _names(question: str) -> list[str]:
     """Numbers, and words with a capital letter that does not come from beginning the sentence."""
     words = _WORD.findall(question)
     return [w for i, w in enumerate(words) if w[0].isdigit() or (i and w[0].isupper())]
-
-
-def _is_negated(text: str) -> bool:
-    return _NEGATION.search(text) is not None
 
 
 def _token_ranges(tokens: TokenVectors, spans: Sequence[Span], *, offset: int) -> list[Span]:

@@ -49,7 +49,7 @@ class SectionChunker:
     section by 12 %, where a small tail joined it.
     """
 
-    def __init__(self, count_tokens: CountTokens, *, max_tokens: int = 200) -> None:
+    def __init__(self, count_tokens: CountTokens, *, max_tokens: int = 112) -> None:
         self._count_tokens = count_tokens
         self._max_tokens = max_tokens
 

@@ -36,6 +36,7 @@ class Catalog:
         self._engine = create_async_engine(f"sqlite+aiosqlite:///{file}")
         sa.event.listen(self._engine.sync_engine, "connect", _configure)
         self._writer = asyncio.Lock()
+        self._exists: set[Scope] = set()
 
     async def open(self) -> None:
         """Creates the tables if they are not there, and frees what a dead process was doing."""
@@ -57,6 +58,16 @@ class Catalog:
         async with self._write() as db:
             await db.execute(insert(collections).values(row).on_conflict_do_nothing())
         return (await self.collection(scope)).embedder
+
+    async def check_exists(self, scope: Scope) -> None:
+        """Asked by every question, so remembered: collections are not removed.
+
+        Raises:
+            NotFoundError: there is no such collection.
+        """
+        if scope not in self._exists:
+            await self.collection(scope)
+            self._exists.add(scope)
 
     async def collection(self, scope: Scope) -> CollectionRecord:
         """The collection.
@@ -192,12 +203,14 @@ class Catalog:
         await self.job(job_id)
         cancelled = {"state": "cancelled", "updated_at": _now()}
         waiting = sa.and_(tasks.c.job_id == job_id, tasks.c.state == "pending")
+        listed = sa.exists().where(_of_task(documents.c), waiting)
+        wanted = sa.exists().where(
+            _of_task(documents.c), tasks.c.job_id != job_id, tasks.c.state.in_(_OPEN)
+        )
         async with self._write() as db:
-            await db.execute(jobs.update().where(jobs.c.id == job_id).values(cancelled=True))
-            listed = sa.exists().where(_of_task(documents.c), waiting)
-            await db.execute(
-                documents.update().where(documents.c.state == "pending", listed).values(cancelled)
-            )
+            job = sa.and_(jobs.c.id == job_id, sa.exists().where(waiting))
+            await db.execute(jobs.update().where(job).values(cancelled=True))
+            await db.execute(documents.update().where(listed, ~wanted).values(cancelled))
             await db.execute(tasks.update().where(waiting).values(cancelled))
         return await self.job(job_id)
 

@@ -73,7 +73,7 @@ async def carry(settings: Settings) -> AsyncIterator[tuple[Client, Service, Loca
     """A client of an API in this process; the queue runs when it is told to."""
     async with start(settings) as (service, queue):
         app = bare_app(settings, Running(service=service, queue=queue))
-        transport = httpx.ASGITransport(app=app)
+        transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)  # as a server answers
         async with httpx.AsyncClient(transport=transport, base_url="http://rag.local") as http:
             yield Client(http), service, queue
 

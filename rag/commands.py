@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import re
 from collections.abc import AsyncIterator
 from typing import Any
@@ -12,6 +13,7 @@ from urllib.parse import quote
 from ingest.readers import document_id
 from ingest.sources import file_uri
 from rag import ingest_command, output
+from rag.api.schemas import COLLECTION
 from rag.client import Client, Json, carry, connect
 from rag.errors import InputError, NotFoundError
 from rag.settings import Settings
@@ -24,6 +26,8 @@ PAGE = 1000
 
 async def run(args: argparse.Namespace, settings: Settings) -> int:
     """Runs a command that needs the API; its exit code."""
+    if not re.fullmatch(COLLECTION, args.collection):  # it names a folder
+        raise InputError(f"--collection {args.collection!r} does not match {COLLECTION}.")
     if args.command == "ingest":
         return await ingest_command.ingest(args, settings)
     async with _client(args, settings) as client:
@@ -79,7 +83,9 @@ async def delete(args: argparse.Namespace, client: Client) -> int:
     found = [(await _find(client, args.collection, name))[0] for name in args.documents]
     for path in found:
         await client.delete(path, collection=args.collection)
-    output.show({"deleted": args.documents}, output.deleted, as_json=args.json)
+    output.show(
+        {"deleted": [_text(name) for name in args.documents]}, output.deleted, as_json=args.json
+    )
     return 0
 
 
@@ -103,7 +109,7 @@ async def _find(client: Client, collection: str, name: str) -> tuple[str, Json]:
     """The route and the record of a document, by its id or by the path of its file."""
     ids = dict.fromkeys((name, document_id(file_uri(name))))
     for each in ids:
-        path = f"/v1/documents/{quote(each)}"
+        path = f"/v1/documents/{quote(each, errors='replace')}"
         try:
             return path, await client.get(path, collection=collection)
         except InputError as error:
@@ -117,11 +123,16 @@ async def _find(client: Client, collection: str, name: str) -> tuple[str, Json]:
 
 def _question(args: argparse.Namespace) -> Json:
     return {
-        "query": " ".join(args.question),
+        "query": _text(" ".join(args.question)),
         "collection": args.collection,
         "top_k": args.top_k,
-        "filters": [_filter(text) for text in args.filter],
+        "filters": [_filter(_text(text)) for text in args.filter],
     }
+
+
+def _text(argument: str) -> str:
+    """An argument as it can be sent and shown: bytes that are not UTF-8 are marked as such."""
+    return os.fsencode(argument).decode(errors="replace")
 
 
 def _filter(text: str) -> Json:

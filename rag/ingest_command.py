@@ -5,23 +5,27 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ingest.sources import find, submission_of
+from ingest.readers import MEDIA_TYPES, document_id
+from ingest.sources import file_uri, find, submission_of
 from rag import output
 from rag.build import TENANT
 from rag.client import Client, Json, carry, connect, wait_until_done
-from rag.errors import InputError, ReadError
+from rag.errors import ReadError
 from rag.settings import Settings
 from rag.types import Scope
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
+File = tuple[str, str, bytes]
+"""A file to send: its uri, name and bytes."""
 STDIN = "-"
 UPLOAD_FILES = 64
 UPLOAD_BYTES = 16 << 20
@@ -61,17 +65,19 @@ async def _embedded(
 async def _upload(
     args: argparse.Namespace, settings: Settings, paths: Sequence[Path], text: bytes | None
 ) -> list[Json]:
-    jobs = []
+    jobs: list[Json] = []
+    refused: list[Json] = []
     async with connect(args.url) as client:
         with _bar(len(paths) + (text is not None), quiet=args.json) as bar:
-            for files in _batches(paths, text, max_bytes=settings.limits.file_mb << 20):
+            files_ = _files(paths, text, refused, max_bytes=settings.limits.file_mb << 20)
+            for files in _batches(files_):
                 sent = await client.post(
                     "/v1/documents",
                     data={"collection": args.collection, "uri": [uri for uri, _, _ in files]},
                     files=[("files", (name, data)) for _, name, data in files],
                 )
                 jobs.append(await _follow(client, sent["job_id"], bar))
-    return jobs
+    return [*jobs, _refusal(refused)]
 
 
 async def _follow(client: Client, job_id: str, bar: Progress) -> Json:
@@ -85,13 +91,11 @@ async def _follow(client: Client, job_id: str, bar: Progress) -> Json:
     return job
 
 
-def _batches(
-    paths: Sequence[Path], text: bytes | None, *, max_bytes: int
-) -> Iterator[list[tuple[str, str, bytes]]]:
-    """(uri, name, bytes) of files, as many as go into one request."""
-    batch: list[tuple[str, str, bytes]] = []
+def _batches(files: Iterable[File]) -> Iterator[list[File]]:
+    """Files, as many as go into one request."""
+    batch: list[File] = []
     size = 0
-    for uri, name, data in _files(paths, text, max_bytes=max_bytes):
+    for uri, name, data in files:
         if batch and (size + len(data) > UPLOAD_BYTES or len(batch) == UPLOAD_FILES):
             yield batch
             batch, size = [], 0
@@ -102,19 +106,50 @@ def _batches(
 
 
 def _files(
-    paths: Sequence[Path], text: bytes | None, *, max_bytes: int
-) -> Iterator[tuple[str, str, bytes]]:
-    for path in paths:
-        try:
-            with path.open("rb") as file:
-                data = file.read(max_bytes + 1)
-        except OSError as error:
-            raise ReadError(f"{path}: cannot be read: {error.strerror}.") from error
-        if len(data) > max_bytes:
-            raise InputError(f"{path}: over the limit of {max_bytes >> 20} MiB (limits.file_mb).")
-        yield path.as_uri(), path.name, data
+    paths: Sequence[Path], text: bytes | None, refused: list[Json], *, max_bytes: int
+) -> Iterator[File]:
+    """What can be sent; the server refuses a request whole, so what it would refuse stays here."""
+    sources: list[tuple[str, Path | None]] = [(file_uri(path), path) for path in paths]
     if text is not None:
-        yield "stdin:", STDIN, text
+        sources.append(("stdin:", None))
+    for uri, path in sources:
+        name = os.fsencode(path.name).decode(errors="replace") if path else STDIN
+        try:
+            data = _read(path, name, max_bytes + 1) if path else text or b""
+            _check(data, name, max_bytes)
+        except ReadError as error:
+            refused.append({"document_id": document_id(uri), "uri": uri, "error": str(error)})
+        else:
+            yield uri, name, data
+
+
+def _read(path: Path, name: str, most: int) -> bytes:
+    if path.suffix and path.suffix.lower() not in MEDIA_TYPES:
+        raise ReadError(
+            f"{name}: files of type {path.suffix} cannot be read; {', '.join(MEDIA_TYPES)} can."
+        )
+    try:
+        with path.open("rb") as file:
+            return file.read(most)
+    except OSError as error:
+        raise ReadError(f"{name}: cannot be read: {error.strerror}.") from error
+
+
+def _check(data: bytes, name: str, max_bytes: int) -> None:
+    if not data:
+        raise ReadError(f"{name}: the document holds no text.")
+    if len(data) > max_bytes:
+        raise ReadError(
+            f"{name}: over the limit of {max_bytes >> 20} MiB for one document. Split it, or raise"
+            " the setting limits.file_mb."
+        )
+
+
+def _refusal(failures: Sequence[Json]) -> Json:
+    """Files that were not sent, told as a job is."""
+    n = len(failures)
+    counts = {"total": n, "pending": 0, "running": 0, "succeeded": 0, "failed": n, "cancelled": 0}
+    return {"id": None, "counts": counts, "outcomes": {}, "failures": failures}
 
 
 @contextlib.contextmanager
@@ -143,7 +178,7 @@ def _bar(total: int, *, quiet: bool) -> Iterator[Progress]:
 def _sum(jobs: Sequence[Json]) -> Json:
     """Several jobs as one."""
     total: Json = {
-        "jobs": [job["id"] for job in jobs],
+        "jobs": [job["id"] for job in jobs if job["id"]],
         "counts": {},
         "outcomes": {},
         "failures": [],

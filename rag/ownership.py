@@ -51,9 +51,10 @@ def _describe(folder: Path, *, url: str | None) -> None:
 def _in_use(folder: Path) -> str:
     try:
         owner = json.loads((folder / f"{LOCK}.json").read_text())
-    except (OSError, ValueError):
-        owner = {"pid": "unknown", "url": None}
-    message = f"The data folder {folder} belongs to process {owner['pid']}."
-    if owner["url"]:
-        return f"{message} It serves it at {owner['url']}: add --url {owner['url']} or set RAG_URL."
+        pid, url = owner["pid"], owner["url"]
+    except (OSError, ValueError, TypeError, KeyError):
+        pid, url = "unknown", None
+    message = f"The data folder {folder} belongs to process {pid}."
+    if url:
+        return f"{message} It serves it at {url}: add --url {url} or set RAG_URL."
     return f"{message} Wait until it ends, or use another folder with RAG_DATA_DIR."

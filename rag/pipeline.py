@@ -44,9 +44,9 @@ class QueryPipeline:
     async def answer(self, query: Query, trace: Trace) -> Answer:
         """The whole answer: the last event of `stream`."""
         async for event in self.stream(query, trace):
-            if isinstance(event, Answer):
-                return event
-        raise AssertionError("a stream ends with its answer")
+            last = event
+        assert isinstance(last, Answer)  # noqa: S101 - what a stream ends with
+        return last
 
     async def stream(self, query: Query, trace: Trace) -> AsyncIterator[Event]:
         """1. retrieve  2. prompt  3. generate  4. check citations  5. the answer.
@@ -69,7 +69,7 @@ class QueryPipeline:
     async def _retrieve(self, query: Query, trace: Trace, deadline: float) -> tuple[Hit, ...]:
         try:
             async with asyncio.timeout_at(deadline):
-                await self._catalog.collection(query.scope)
+                await self._catalog.check_exists(query.scope)
                 return tuple(await self._retriever.retrieve(query, trace))
         except TimeoutError:
             raise self._late("retrieval") from None

@@ -18,6 +18,7 @@ from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
+    SettingsError,
     TomlConfigSettingsSource,
 )
 
@@ -45,7 +46,7 @@ class EmbedderSettings(_Part):
 class ChunkerSettings(_Part):
     """How documents are cut."""
 
-    max_tokens: int = Field(200, ge=32, le=8192, description="Budget of a chunk, in tokens.")
+    max_tokens: int = Field(112, ge=32, le=8192, description="Budget of a chunk, in tokens.")
 
 
 class RetrievalSettings(_Part):
@@ -54,7 +55,7 @@ class RetrievalSettings(_Part):
     lexical: Literal["sparse", "rank_bm25"] = Field(
         "sparse", description="BM25 leg: in the index, or rank-bm25 in memory (small collections)."
     )
-    depth: int = Field(50, ge=1, le=1000, description="Candidates each leg brings.")
+    depth: int = Field(100, ge=1, le=1000, description="Candidates each leg brings.")
     rrf_k: int = Field(60, ge=1, description="k of reciprocal rank fusion.")
 
 
@@ -137,7 +138,9 @@ def load_settings(**overrides: Any) -> Settings:
         return Settings(**overrides)
     except ValidationError as error:
         raise ConfigError("\n".join(_problems(error))) from None
-    except tomllib.TOMLDecodeError as error:
+    except SettingsError as error:  # a whole part in one variable that is no JSON
+        raise ConfigError(f"The environment does not fit: {error}.") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{config_file()} is not valid TOML: {error}.") from None
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -142,9 +142,11 @@ class Leg:
     where: tuple[Condition, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Match:
-    """One place in a leg's ranked list; what the chunk says is fetched for the survivors alone."""
+class Match(NamedTuple):
+    """One place in a leg's ranked list; what the chunk says is fetched for the survivors alone.
+
+    A tuple, as `Fused` is: hundreds are made for each question.
+    """
 
     chunk_id: str
     score: float

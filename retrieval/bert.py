@@ -8,8 +8,9 @@ https://arxiv.org/abs/1908.10084.
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,8 @@ class Bert:
                 f"{folder} holds a {config.get('model_type')!r} model, and the built-in encoder"
                 " reads BERT alone; set embedder.kind = 'sentence-transformers' for any other."
             )
-        weights = load_file(folder / "model.safetensors")
+        with _checkpoint(folder / "model.safetensors") as file:
+            weights = load_file(file)
         self._weights = {k: v.to(dtype) for k, v in weights.items() if v.is_floating_point()}
         self._heads = config["num_attention_heads"]
         self._eps = config["layer_norm_eps"]
@@ -117,16 +119,25 @@ def mean_pool(tokens: Tensor, lengths: Tensor) -> Tensor:
 
 
 def _tokenizer(folder: Path) -> Tokenizer:
-    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    with _checkpoint(folder / "tokenizer.json") as file:
+        tokenizer = Tokenizer.from_file(str(file))
     tokenizer.no_padding()
     return tokenizer
 
 
 def _read_json(path: Path) -> dict[str, Any]:
+    with _checkpoint(path) as file:
+        return json.loads(file.read_bytes())  # type: ignore[no-any-return]
+
+
+@contextlib.contextmanager
+def _checkpoint(file: Path) -> Iterator[Path]:
+    """What each library raises of a file that is missing or damaged, in our own words."""
     try:
-        return json.loads(path.read_bytes())  # type: ignore[no-any-return]
-    except FileNotFoundError:
+        yield file
+    except Exception as error:
+        cause = f"cannot be read ({error})" if file.is_file() else "is missing"
         raise ConfigError(
-            f"{path.parent} is no encoder checkpoint: {path.name} is missing. embedder.model takes"
-            " a folder saved by sentence-transformers."
-        ) from None
+            f"{file.parent} is no encoder checkpoint: {file.name} {cause}. embedder.model takes a"
+            " folder saved by sentence-transformers."
+        ) from error

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import re
 import shutil
 import sys
 import uuid
@@ -29,6 +31,7 @@ STALE_SHARE = 0.25
 MEAN_DRIFT = 0.05
 """A rebuild is due when weights were made with a mean length this far from today's."""
 CURRENT = "current"
+_GENERATION = re.compile(r"[0-9a-f]{32}")
 
 
 class EdgeIndex:
@@ -99,7 +102,7 @@ class EdgeIndex:
         """Stops rebuilds, flushes and releases every shard."""
         for task in list(self._rebuilds.values()):
             task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
+            with contextlib.suppress(asyncio.CancelledError, StorageError):
                 await task
         for shard in self._shards.values():
             shard.close()
@@ -116,11 +119,12 @@ class EdgeIndex:
             home = self._home(scope)
             if not (home / CURRENT).exists():
                 return None
-            folder = home / (home / CURRENT).read_text().strip()
-            self._shards[scope] = Shard(folder, dim=self._dim)
-            for entry in home.iterdir():  # what a rebuild that was killed left behind
-                if entry.is_dir() and entry != folder:
-                    shutil.rmtree(entry)
+            with storage_errors(home):
+                folder = home / _generation(home / CURRENT)
+                self._shards[scope] = Shard(folder, dim=self._dim)
+                for entry in home.iterdir():  # what a rebuild that was killed left behind
+                    if entry.is_dir() and entry != folder:
+                        shutil.rmtree(entry)
         return self._shards[scope]
 
     def _create(self, scope: Scope) -> Shard:
@@ -145,11 +149,11 @@ class EdgeIndex:
                 shard.repeat_on(fresh)  # 3.
                 _switch(folder)  # 4.
                 self._shards[scope] = fresh
-                shard.close()
         except BaseException:
             shard.end_copy()
             await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
             raise
+        shard.close()
         await asyncio.to_thread(shutil.rmtree, shard.folder, ignore_errors=True)
 
 
@@ -175,5 +179,18 @@ async def _run_child(folder: Path, mean_length: float) -> None:
 def _switch(folder: Path) -> None:
     """Names `folder` as its scope's generation, in one atomic step."""
     new = folder.parent / f"{CURRENT}.new"
-    new.write_text(folder.name)
+    with new.open("w") as file:
+        file.write(folder.name)
+        file.flush()
+        os.fsync(file.fileno())  # a power cut must not leave the new name on an empty file
     new.replace(folder.parent / CURRENT)
+
+
+def _generation(file: Path) -> str:
+    name = file.read_bytes().decode(errors="replace")
+    if not _GENERATION.fullmatch(name):
+        raise StorageError(
+            f"{file} is damaged: it names no folder beside it. Restore the collection's folder from"
+            " a backup, or delete it and ingest again."
+        )
+    return name

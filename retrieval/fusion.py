@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 RRF_K = 60
 """Cormack, Clarke & Büttcher 2009, https://doi.org/10.1145/1571941.1572114."""
 
 
-@dataclass(frozen=True, slots=True)
-class Fused:
+class Fused(NamedTuple):
     """A chunk's place after fusion: its score, and its rank (from 1) in each list that has it."""
 
     chunk_id: str
@@ -35,15 +34,11 @@ def rrf(
         Best first, ties by chunk id; the order of `lists` makes no difference.
     """
     ranks: dict[str, dict[str, int]] = {}
-    for name in sorted(lists):
+    scores: dict[str, float] = {}
+    for name in sorted(lists):  # sums of floats depend on their order
+        weight = (weights or {}).get(name, 1.0)
         for rank, chunk_id in enumerate(lists[name], start=1):
             ranks.setdefault(chunk_id, {})[name] = rank
-    fused = [
-        Fused(
-            chunk_id=chunk_id,
-            score=sum((weights or {}).get(name, 1.0) / (k + rank) for name, rank in places.items()),
-            ranks=places,
-        )
-        for chunk_id, places in ranks.items()
-    ]
-    return sorted(fused, key=lambda f: (-f.score, f.chunk_id))
+            scores[chunk_id] = scores.get(chunk_id, 0.0) + weight / (k + rank)
+    order = sorted(scores, key=lambda chunk_id: (-scores[chunk_id], chunk_id))
+    return [Fused(chunk_id, scores[chunk_id], ranks[chunk_id]) for chunk_id in order]

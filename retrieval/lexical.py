@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 from rank_bm25 import BM25Okapi
@@ -19,6 +20,7 @@ class LuceneBm25(BM25Okapi):  # type: ignore[misc]
 
     def __init__(self, corpus: Sequence[Sequence[int]]) -> None:
         super().__init__(corpus, k1=K1, b=B)
+        self.avgdl: float = self.avgdl or 1.0  # where no chunk has a term
 
     def _calc_idf(self, nd: dict[int, int]) -> None:
         self.idf = {term: bm25_idf(self.corpus_size, n) for term, n in nd.items()}
@@ -59,14 +61,14 @@ class RankBm25Index:
 
     async def search(self, scope: Scope, legs: Sequence[Leg]) -> list[list[Match]]:
         """Dense legs from the inner index, sparse ones from rank-bm25."""
-        # The inner index goes first: it refuses filters on unknown fields, for all legs.
-        probes = [leg for leg in legs if leg.name == "dense"]
-        ranked = iter(await self._inner.search(scope, probes))
+        # The inner index sees all legs: it refuses filters that cannot hold.
+        probes = [replace(leg, limit=1) if leg.name == "sparse" else leg for leg in legs]
+        ranked = await self._inner.search(scope, probes)
         return [
             await self._rank(scope, leg.vector, leg.limit, leg.where)
             if isinstance(leg.vector, SparseVector)
-            else next(ranked)
-            for leg in legs
+            else matches_
+            for leg, matches_ in zip(legs, ranked, strict=True)
         ]
 
     async def idf(self, scope: Scope, terms: Sequence[int]) -> list[float]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from typing import Any, Literal
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any, Literal, cast
 
 from rag.types import Chunk, Meta, MetaValue, Scalar
 
@@ -15,7 +16,7 @@ OWN_FIELDS: dict[str, FieldType] = {
     "uri": "keyword",
     "page": "number",
 }
-ISO_DATE = re.compile(r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+-]\d{2}:?\d{2})?)?")
+_ISO_DATE = re.compile(r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+-]\d{2}:?\d{2})?)?")
 
 
 def payload_of(chunk: Chunk) -> dict[str, Any]:
@@ -31,7 +32,8 @@ def payload_of(chunk: Chunk) -> dict[str, Any]:
         "uri": chunk.uri,
         "page": chunk.page,
         "headings": list(chunk.headings),
-        "meta": {key: _stored(value) for key, value in chunk.meta.items()},
+        "meta": {k: list(v) if isinstance(v, tuple) else v for k, v in chunk.meta.items()},
+        "where": _where(chunk.meta),
     }
 
 
@@ -47,20 +49,21 @@ def chunk_of(chunk_id: str, payload: dict[str, Any]) -> Chunk:
         end=payload["end"],
         title=payload["title"],
         uri=payload["uri"],
-        page=payload["page"],
+        page=payload.get("page"),  # Qdrant Edge leaves out what is rewritten as null
         headings=tuple(payload["headings"]),
-        meta={key: _loaded(value) for key, value in payload["meta"].items()},
+        meta={k: tuple(v) if isinstance(v, list) else v for k, v in payload["meta"].items()},
     )
 
 
-def field_types(metas: Sequence[Meta]) -> dict[str, FieldType]:
-    """Every field of these, with the type of the first value seen."""
-    types: dict[str, FieldType] = {}
-    for meta in metas:
-        for key, value in meta.items():
-            first = value[0] if isinstance(value, tuple) and value else value
-            types.setdefault(key, field_type(first))
-    return types
+def field_kinds(metas: Iterable[Meta]) -> dict[tuple[str, FieldType], None]:
+    """Every field of these with each kind of value it holds, in the order first seen."""
+    return {
+        (field, kind): None
+        for meta in metas
+        for field, value in meta.items()
+        for item in _items(value)
+        for kind in _kinds(item)
+    }
 
 
 def field_type(value: MetaValue) -> FieldType:
@@ -69,25 +72,56 @@ def field_type(value: MetaValue) -> FieldType:
         return "flag"
     if isinstance(value, int | float):
         return "number"
-    return "date" if isinstance(value, str) and ISO_DATE.fullmatch(value) else "keyword"
+    return "date" if isinstance(value, str) and _is_date(value) else "keyword"
 
 
 def path_of(field: str, kind: FieldType) -> str:
-    """Where a field lies in the payload."""
-    if field in OWN_FIELDS:
-        return field
-    return f'meta."{field}".flag' if kind == "flag" else f'meta."{field}"'
+    """Where values of a kind lie in the payload."""
+    return field if field in OWN_FIELDS else f'where."{_key(field)}".{kind}'
 
 
-def _stored(value: MetaValue) -> Any:
-    # Qdrant Edge's filters read True as the integer 1, so booleans are stored as words.
-    if isinstance(value, bool):
-        return {"flag": str(value).lower()}
-    return list(value) if isinstance(value, tuple) else value
+def field_of(path: str) -> tuple[str, FieldType]:
+    """What `path_of` was given."""
+    if path in OWN_FIELDS:
+        return path, OWN_FIELDS[path]
+    key, _, kind = path.removeprefix("where.").rpartition(".")
+    return key.strip('"').replace("%22", '"').replace("%25", "%"), cast("FieldType", kind)
 
 
-def _loaded(value: Any) -> MetaValue:
-    if isinstance(value, dict):
-        return bool(value["flag"] == "true")
-    items: tuple[Scalar, ...] | Scalar = tuple(value) if isinstance(value, list) else value
-    return items
+def word_of(value: Scalar) -> str | int | float:
+    """Qdrant Edge's filters read True as the integer 1, so truth values are stored as words."""
+    return str(value).lower() if isinstance(value, bool) else value
+
+
+def _where(meta: Meta) -> dict[str, dict[str, list[Any]]]:
+    """The values by kind: an index on dates would read numbers as moments, and the reverse."""
+    where: dict[str, dict[str, list[Any]]] = {}
+    for field, value in meta.items():
+        for item in _items(value):
+            for kind in _kinds(item):
+                where.setdefault(_key(field), {}).setdefault(kind, []).append(word_of(item))
+    return where
+
+
+def _items(value: MetaValue) -> tuple[Scalar, ...]:
+    return value if isinstance(value, tuple) else (value,)
+
+
+def _kinds(item: Scalar) -> tuple[FieldType, ...]:
+    kind = field_type(item)
+    return ("keyword", "date") if kind == "date" else (kind,)
+
+
+def _key(field: str) -> str:
+    # A path has no way to write a quotation mark within a key.
+    return field.replace("%", "%25").replace('"', "%22")
+
+
+def _is_date(text: str) -> bool:
+    if not _ISO_DATE.fullmatch(text):
+        return False
+    try:
+        datetime.fromisoformat(text)
+    except ValueError:
+        return False
+    return True

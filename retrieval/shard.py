@@ -14,8 +14,16 @@ import qdrant_edge as qe
 
 from rag.errors import InputError, StorageError
 from rag.types import Chunk, Leg, Match, Point, SparseVector
-from retrieval.filters import check_fields, to_edge
-from retrieval.payload import OWN_FIELDS, FieldType, chunk_of, field_types, path_of, payload_of
+from retrieval.filters import check, to_edge
+from retrieval.payload import (
+    OWN_FIELDS,
+    FieldType,
+    chunk_of,
+    field_kinds,
+    field_of,
+    path_of,
+    payload_of,
+)
 from retrieval.sparse import bm25_idf, bm25_weights
 
 DENSE, SPARSE = "dense", "sparse"
@@ -69,7 +77,7 @@ class Shard:
         self.folder = folder
         with storage_errors(folder):
             self._edge = qe.EdgeShard.load(str(folder), config(dim))
-            self.fields = {_field_of(path) for path in self._edge.info().payload_schema}
+            self._kinds = {field_of(path) for path in self._edge.info().payload_schema}
             self.stats = self._load_stats()
         self._touched: set[str] | None = None
 
@@ -82,10 +90,15 @@ class Shard:
             shard._index_field(field, kind)
         return shard
 
+    @property
+    def fields(self) -> set[str]:
+        """What filters may be on."""
+        return {field for field, _ in self._kinds}
+
     def write(self, points: Sequence[Point]) -> None:
         """Inserts, replaces, or (without vectors) rewrites the payload of points."""
         self._index_fields(points)
-        vectors = [p for p in points if p.dense is not None]
+        vectors = list({p.chunk.id: p for p in points if p.dense is not None}.values())
         with storage_errors(self.folder):
             self._unclean()
             self._forget([p.chunk.id for p in vectors])
@@ -95,18 +108,22 @@ class Shard:
             mean = self.stats.mean_length
             self.stats.note_mean(mean)
             self._upsert([_edge_point(p, mean) for p in vectors])
-            for p in points:
-                if p.dense is None:
-                    op = qe.UpdateOperation.set_payload([p.chunk.id], payload_of(p.chunk))
-                    self._edge.update(op)
+            moved: dict[Any, Chunk] = {p.chunk.id: p.chunk for p in points if p.dense is None}
+            for record in self._edge.retrieve(list(moved), with_payload=False, with_vector=False):
+                payload = payload_of(moved[str(record.id)])
+                self._edge.update(qe.UpdateOperation.set_payload([record.id], payload))
         self._touch(p.chunk.id for p in points)
 
     def delete(self, chunk_ids: Sequence[str]) -> None:
         """Removes points; unknown ids are ignored."""
         with storage_errors(self.folder):
             self._unclean()
-            self._forget(chunk_ids)
-            self._edge.update(qe.UpdateOperation.delete_points(list(chunk_ids)))
+            known = self._forget(chunk_ids)
+            # Qdrant Edge goes on counting a deleted point's terms for IDF, but not emptied ones.
+            empty: Any = {SPARSE: qe.SparseVector([], [])}
+            vectors = [qe.PointVectors(chunk_id, empty) for chunk_id in known]
+            self._edge.update(qe.UpdateOperation.update_vectors(vectors))
+            self._edge.update(qe.UpdateOperation.delete_points(known))
         self._touch(chunk_ids)
 
     def chunk_ids(self, document_id: str | None) -> set[str]:
@@ -128,7 +145,7 @@ class Shard:
     def search(self, legs: Sequence[Leg]) -> list[list[Match]]:
         """Matches of each leg, best first, ties by chunk id."""
         for leg in legs:
-            check_fields(leg.where, self.fields)
+            check(leg.where, self.fields)
         requests = [
             qe.QueryRequest(
                 limit=leg.limit,
@@ -142,7 +159,7 @@ class Shard:
             results = self._edge.query_batch(qe.QueryBatchRequest(requests))
         return [
             sorted(
-                (Match(chunk_id=str(p.id), score=p.score) for p in points),
+                (Match(str(p.id), p.score) for p in points),
                 key=lambda m: (-m.score, m.chunk_id),
             )
             for points in results
@@ -208,22 +225,22 @@ class Shard:
         if points:
             self._edge.update(qe.UpdateOperation.upsert_points(points))
 
-    def _forget(self, chunk_ids: Sequence[str]) -> None:
-        """Takes points that are about to go, or be replaced, out of the counts."""
-        for record in self._edge.retrieve(
-            list(chunk_ids), with_payload=["length"], with_vector=False
-        ):
+    def _forget(self, chunk_ids: Sequence[str]) -> list[Any]:
+        """Takes points that are about to go, or be replaced, out of the counts; their ids."""
+        records = self._edge.retrieve(list(chunk_ids), with_payload=["length"], with_vector=False)
+        for record in records:
             self.stats.points -= 1
             self.stats.terms -= (record.payload or {})["length"]
+        return [record.id for record in records]
 
     def _touch(self, chunk_ids: Iterator[str] | Sequence[str]) -> None:
         if self._touched is not None:
             self._touched.update(chunk_ids)
 
     def _index_fields(self, points: Sequence[Point]) -> None:
-        for field, kind in field_types([p.chunk.meta for p in points]).items():
-            if field not in self.fields:
-                if len(self.fields) >= MAX_FIELDS:
+        for field, kind in field_kinds(p.chunk.meta for p in points):
+            if (field, kind) not in self._kinds:
+                if len(self.fields | {field}) > MAX_FIELDS:
                     raise InputError(
                         f"The collection has {MAX_FIELDS} meta fields already and cannot take"
                         f" {field!r} as another: put rarely used values into one field.",
@@ -235,14 +252,14 @@ class Shard:
         with storage_errors(self.folder):
             index = qe.UpdateOperation.create_field_index(path_of(field, kind), _SCHEMA[kind])
             self._edge.update(index)
-        self.fields.add(field)
+        self._kinds.add((field, kind))
 
     def _adopt_schema(self, other: Shard) -> None:
         mine = self._edge.info().payload_schema
         for path, index in other._edge.info().payload_schema.items():
             if path not in mine:
                 self._edge.update(qe.UpdateOperation.create_field_index(path, index.data_type))
-        self.fields |= other.fields
+        self._kinds |= other._kinds
 
     def _unclean(self) -> None:
         (self.folder / _STATS).unlink(missing_ok=True)
@@ -306,11 +323,6 @@ def _edge_point(point: Point, mean: float) -> qe.Point:
 def _copied(record: qe.Record) -> qe.Point:
     vector: Any = record.vector
     return qe.Point(record.id, vector, record.payload)
-
-
-def _field_of(path: str) -> str:
-    """The field that an index is on: `meta.year`, `meta."a.b"`, `meta.draft.flag`, `title`."""
-    return path.removeprefix("meta.").removesuffix(".flag").strip('"')
 
 
 def _edge_vector(leg: Leg) -> Any:

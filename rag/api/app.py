@@ -15,9 +15,11 @@ from rag.api import problems
 from rag.api.deps import Running
 from rag.api.middleware import BodyLimit, ClientGoneError, RequestId
 from rag.api.routes import health, router
-from rag.build import Service, open_service
+from rag.build import TENANT, Service, open_service
 from rag.errors import RagError, StorageError
 from rag.settings import Settings
+from rag.telemetry import Trace
+from rag.types import Query, Scope
 from workers.queue import LocalQueue
 
 _log = logging.getLogger(__name__)
@@ -42,6 +44,7 @@ def create_app(settings: Settings, *, url: str, on_failure: Callable[[], None]) 
     async def serve() -> None:
         try:
             async with start(settings) as (service, queue), queue.started():
+                await _warm(service)
                 service.announce(url)
                 running.service, running.queue = service, queue
                 await asyncio.Event().wait()
@@ -84,6 +87,13 @@ def bare_app(
     app.add_exception_handler(ClientGoneError, _on_client_gone)
     problems.install(app)
     return app
+
+
+async def _warm(service: Service) -> None:
+    """Opens every collection with a search, so that the first question finds them in memory."""
+    for record in await service.catalog.collections(TENANT):
+        scope = Scope(tenant=TENANT, collection=record.name)
+        await service.query.search(Query(text="warm up", scope=scope), Trace())
 
 
 async def _on_client_gone(_request: Request, _error: Exception) -> Response:

@@ -1,4 +1,4 @@
-"""What routes are given."""
+"""What routes are given. All of it async: FastAPI runs plain functions on threads."""
 
 from __future__ import annotations
 
@@ -24,38 +24,37 @@ class Running:
     failure: RagError | None = None
 
 
-def running(request: Request) -> Running:
+def state_of(request: Request) -> Running:
     """The app's state, loaded or not."""
     state: Running = request.app.state.running
     return state
 
 
-def service(request: Request) -> Service:
+async def service(request: Request) -> Service:
     """The service.
 
     Raises:
         BusyError: the models are still loading.
     """
-    if (loaded := running(request).service) is None:
+    if (loaded := state_of(request).service) is None:
         raise BusyError("The models are still loading; /readyz says when they are.", code="loading")
     return loaded
 
 
-def queue(request: Request) -> LocalQueue:
+async def queue(request: Request) -> LocalQueue:
     """The queue; there is one once there is a service."""
-    service(request)
-    started = running(request).queue
+    started = state_of(request).queue
     if started is None:
         raise BusyError("The queue is still starting.", code="loading")
     return started
 
 
-def scope(collection: Annotated[str, Query(pattern=COLLECTION)] = "default") -> Scope:
+async def scope(collection: Annotated[str, Query(pattern=COLLECTION)] = "default") -> Scope:
     """The scope of a request whose collection is in its URL."""
     return Scope(tenant=TENANT, collection=collection)
 
 
-def trace(request: Request) -> Trace:
+async def trace(request: Request) -> Trace:
     """The caller's trace, by its W3C `traceparent`, or a new one."""
     trace_id = trace_id_of(request.headers.get("traceparent"))
     return Trace(id=trace_id) if trace_id else Trace()

@@ -25,6 +25,13 @@ def problem_json(error: RagError, request_id: str) -> dict[str, Any]:
     return _body(status, error.code, str(error), request_id)
 
 
+def crash_json(error: Exception, request_id: str) -> dict[str, Any]:
+    """The body for an error that nobody foresaw; its trace goes to the log."""
+    _log.error("Request %s crashed", request_id, exc_info=error)
+    detail = "Something went wrong that should not have; the server's log has the trace."
+    return _body(HTTPStatus.INTERNAL_SERVER_ERROR, "internal", detail, request_id)
+
+
 def install(app: FastAPI) -> None:
     """Turns every error that leaves a route into a problem."""
     app.add_exception_handler(RagError, _on_rag_error)
@@ -72,6 +79,10 @@ async def _on_http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 - registered for it
     if isinstance(error.__cause__, RagError):  # from a body that was read past its limit
         return await _on_rag_error(request, error.__cause__)
+    if isinstance(error.__cause__, ValueError | RecursionError):  # from a body that is not JSON
+        detail = f"The body is not valid JSON: {error.__cause__}."
+        status = HTTPStatus.UNPROCESSABLE_ENTITY
+        return response(_body(status, "malformed_json", detail, request_id(request)))
     status = HTTPStatus(error.status_code)
     code = {404: "no_such_route", 405: "method_not_allowed"}.get(status, "http_error")
     detail = str(error.detail)
@@ -81,10 +92,9 @@ async def _on_http(request: Request, error: Exception) -> Response:
 
 
 async def _on_crash(request: Request, error: Exception) -> Response:
-    _log.error("%s %s crashed", request.method, request.url.path, exc_info=error)
-    detail = "Something went wrong that should not have; the server's log has the trace."
-    body = _body(HTTPStatus.INTERNAL_SERVER_ERROR, "internal", detail, request_id(request))
-    return response(body)
+    body = crash_json(error, request_id(request))
+    # Starlette answers crashes outside all middleware, so outside `RequestId` too.
+    return response(body, {"X-Request-ID": body["request_id"]})
 
 
 def _body(status: HTTPStatus, code: str, detail: str, request_id_: str) -> dict[str, Any]:
@@ -101,5 +111,6 @@ def _body(status: HTTPStatus, code: str, detail: str, request_id_: str) -> dict[
 def _sentence(error: dict[str, Any]) -> str:
     place = ".".join(str(part) for part in error["loc"][1:])
     if error["type"] == "json_invalid":
-        return f"The body is not valid JSON: {error['ctx']['error']} at character {place}."
-    return f"{place or 'The body'}: {error['msg']}."
+        where = f" at character {place}" if place else ""  # pydantic says it in the message
+        return f"The body is not valid JSON: {error['ctx']['error']}{where}."
+    return f"{place or 'The body'}: {error['msg'].removeprefix('Value error, ')}."

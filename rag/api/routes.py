@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
@@ -12,9 +11,9 @@ from pydantic_core import to_json
 from starlette.responses import Response, StreamingResponse
 
 from rag.api import schemas, sse, submissions
-from rag.api.deps import QueueDep, ScopeDep, ServiceDep, TraceDep, running
+from rag.api.deps import QueueDep, ScopeDep, ServiceDep, TraceDep, state_of
 from rag.api.middleware import until_hangup
-from rag.api.problems import problem_json, request_id
+from rag.api.problems import crash_json, problem_json, request_id
 from rag.build import TENANT, Service
 from rag.errors import InputError, RagError, TooLargeError
 from rag.pipeline import Event
@@ -119,7 +118,7 @@ async def list_chunks(
     """A document's chunks in the order of its text."""
     await service.catalog.document(scope, document_id)
     after = _after(cursor)
-    if after and not after.isdigit():
+    if after and not (after.isascii() and after.isdigit()):
         raise InputError("The cursor is not one that this listing gave.", code="invalid_cursor")
     ids = await service.index.chunk_ids(scope, document_id)
     chunks = sorted(await service.index.fetch(scope, sorted(ids)), key=lambda c: c.position)
@@ -179,7 +178,7 @@ async def healthz() -> dict[str, str]:
 @health.get("/readyz", responses=PROBLEMS)
 async def readyz(request: Request, _service: ServiceDep, _queue: QueueDep) -> dict[str, str]:
     """The models are loaded and warm."""
-    if failure := running(request).failure:
+    if failure := state_of(request).failure:
         raise failure
     return {"status": "ready"}
 
@@ -191,6 +190,8 @@ async def _sse(first: Event, rest: AsyncIterator[Event], request_id_: str) -> As
             yield _event(event)
     except RagError as error:
         yield sse.event("error", problem_json(error, request_id_))
+    except Exception as error:  # noqa: BLE001 - the status is sent: only an event can tell it now
+        yield sse.event("error", crash_json(error, request_id_))
 
 
 def _event(event: Event) -> bytes:
@@ -236,7 +237,7 @@ def _cursor(after: str) -> str:
 def _after(cursor: str | None) -> str:
     try:
         return base64.b64decode(cursor or "", altchars=b"-_", validate=True).decode()
-    except (binascii.Error, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise InputError(
             "The cursor is not one that this listing gave.", code="invalid_cursor"
         ) from error

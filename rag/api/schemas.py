@@ -7,18 +7,43 @@ themselves, without a second validation.
 from __future__ import annotations
 
 import re
+import sys
 from dataclasses import asdict
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
 from rag.records import CollectionRecord, DocumentRecord, JobRecord
 from rag.types import Answer, Chunk, Citation, Condition, Hit, MetaValue, State
 
 COLLECTION = r"^[a-z0-9][a-z0-9_-]{0,63}$"
+URI_CHARS = 4096
 _FIELD = r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$"
-_SURROGATES = re.compile("[\ud800-\udfff\0]")
+_UNSTORABLE = re.compile("[\ud800-\udfff\0]")
+"""Half characters, which UTF-8 cannot write, and NUL, which PostgreSQL cannot."""
 _Scalar = str | bool | int | float
+
+
+def _storable(text: str) -> str:
+    if _UNSTORABLE.search(text):
+        raise ValueError("it holds a NUL or half a character (a lone surrogate)")
+    return text
+
+
+def _scalars(value: Any) -> Any:
+    """One sentence for what is wrong, where the union of types would give one for each type."""
+    for item in value if isinstance(value, list) else [value]:
+        if not isinstance(item, _Scalar):
+            raise ValueError("a string, number, truth value or a list of them is allowed")  # noqa: TRY004
+        if isinstance(item, str):
+            _storable(item)
+        elif not abs(item) <= sys.float_info.max:
+            raise ValueError("a number is finite and at most 1.8e308")
+    return value
+
+
+_Name = Annotated[str, AfterValidator(_storable)]
+_Value = Annotated[_Scalar | list[_Scalar], BeforeValidator(_scalars)]
 
 
 class _Request(BaseModel):
@@ -30,7 +55,14 @@ class Filter(_Request):
 
     field: str = Field(pattern=_FIELD)
     op: Literal["eq", "in", "gt", "gte", "lt", "lte"]
-    value: _Scalar | list[_Scalar]
+    value: _Value
+
+    @field_validator("value")
+    @classmethod
+    def _not_empty(cls, value: Any) -> Any:
+        if value == []:
+            raise ValueError("the list is empty: no document would fit")
+        return value
 
     def condition(self) -> Condition:
         """As the index takes it."""
@@ -51,7 +83,7 @@ class SearchRequest(_Request):
     def _has_words(cls, value: str) -> str:
         if not value.strip():
             raise ValueError("the question is blank")
-        return _SURROGATES.sub("\ufffd", value)
+        return _UNSTORABLE.sub("\ufffd", value)
 
 
 class QueryRequest(SearchRequest):
@@ -63,11 +95,18 @@ class QueryRequest(SearchRequest):
 class DocumentIn(_Request):
     """A document as JSON. Its own id is kept; without one it follows from the uri."""
 
-    id: str | None = Field(None, min_length=1, max_length=512)
+    id: _Name | None = Field(None, min_length=1, max_length=512)
     title: str | None = Field(None, max_length=1000)
     text: str = Field(min_length=1)
-    uri: str | None = Field(None, min_length=1, max_length=4096)
-    meta: dict[str, _Scalar | list[_Scalar]] = Field(default={}, max_length=64)
+    uri: _Name | None = Field(None, min_length=1, max_length=URI_CHARS)
+    meta: dict[str, _Value] = Field(default={}, max_length=64)
+
+    @field_validator("id")
+    @classmethod
+    def _reachable(cls, value: str | None) -> str | None:
+        if value is not None and value.endswith("/chunks"):
+            raise ValueError("it ends in /chunks, which is where the chunks of a document are")
+        return value
 
     @field_validator("meta")
     @classmethod

@@ -15,20 +15,29 @@ from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 from starlette.datastructures import FormData, UploadFile
+from starlette.exceptions import HTTPException
 
 from ingest.readers import MEDIA_TYPES
-from rag.api.schemas import COLLECTION, DocumentIn, DocumentsRequest
+from rag.api.schemas import COLLECTION, URI_CHARS, DocumentIn, DocumentsRequest
 from rag.build import TENANT, Service
 from rag.errors import InputError, TooLargeError
 from rag.records import Submission
 from rag.types import Scope
+
+
+def _json_schema() -> dict[str, Any]:
+    """As pydantic writes it, but in one piece: its references would point outside of OpenAPI's."""
+    schema = DocumentsRequest.model_json_schema()
+    schema["properties"]["documents"]["items"] = schema.pop("$defs")["DocumentIn"]
+    return schema
+
 
 OPENAPI: dict[str, Any] = {
     "requestBody": {
         "required": True,
         "content": {
             "application/json": {
-                "schema": DocumentsRequest.model_json_schema(),
+                "schema": _json_schema(),
                 "example": {
                     "collection": "default",
                     "documents": [
@@ -71,8 +80,7 @@ async def take(request: Request, service: Service) -> tuple[Scope, list[Submissi
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "multipart/form-data":
-        async with request.form(max_files=service.settings.limits.upload_documents) as form:
-            return await _take_files(form, service)
+        return await _take_form(request, service)
     if kind == "application/json":
         return await _take_json(await request.body(), service)
     raise InputError(
@@ -102,10 +110,26 @@ async def _take_json(body: bytes, service: Service) -> tuple[Scope, list[Submiss
     return scope, await asyncio.to_thread(service.spool.put_all, keep)
 
 
+async def _take_form(request: Request, service: Service) -> tuple[Scope, list[Submission]]:
+    limit = service.settings.limits.upload_documents
+    try:
+        # For each file a uri, and the collection.
+        async with request.form(max_files=limit, max_fields=limit + 1) as form:
+            return await _take_files(form, service)
+    except HTTPException as error:
+        if error.detail.startswith("Too many"):
+            raise TooLargeError(
+                f"{error.detail} The setting is limits.upload_documents; or send several requests."
+            ) from error
+        raise InputError(
+            f"The form cannot be read: {error.detail}", code="malformed_form"
+        ) from error
+
+
 async def _take_files(form: FormData, service: Service) -> tuple[Scope, list[Submission]]:
     collection = form.get("collection", "default")
     if not isinstance(collection, str) or not re.fullmatch(COLLECTION, collection):
-        raise InputError(f"collection: {collection!r} does not match {COLLECTION}.")
+        raise InputError(f"collection: it is text that matches {COLLECTION}.")
     files = [f for f in form.getlist("files") if isinstance(f, UploadFile)]
     uris = [u for u in form.getlist("uri") if isinstance(u, str)]
     if unknown := set(form) - {"collection", "files", "uri"}:
@@ -114,6 +138,8 @@ async def _take_files(form: FormData, service: Service) -> tuple[Scope, list[Sub
         raise InputError("No files came: send them in the form field `files`.", code="no_files")
     if uris and len(uris) != len(files):
         raise InputError(f"{len(files)} files came with {len(uris)} uris: send one for each file.")
+    if any(not 0 < len(uri) <= URI_CHARS for uri in uris):
+        raise InputError(f"uri: it has 1 to {URI_CHARS} characters.")
     for file in files:
         _check_file(file, service)
     uris = uris or [f"upload:{PurePath(file.filename or '').name}" for file in files]

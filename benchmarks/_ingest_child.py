@@ -1,0 +1,98 @@
+"""`python -m benchmarks._ingest_child COUNT`: ingests small documents while its memory is watched.
+
+Says when it is ready, begins when its standard input is closed. All is the product's but the
+embedder.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ingest.chunkers import SectionChunker
+from ingest.pipeline import IngestPipeline
+from ingest.sources import Spool, submission_of
+from rag.build import TENANT
+from rag.catalog import Catalog
+from rag.types import Float32Array, Kind, Scope
+from retrieval.edge import EdgeIndex
+from retrieval.sparse import Bm25Encoder
+from workers.queue import LocalQueue
+
+DIM = 384
+WORDS_A_CHUNK = 80
+CHUNKS = 3
+VOCABULARY = 20_000
+
+
+class NoiseEmbedder:
+    """An `Embedder` whose vectors are random: writing them costs what real ones cost."""
+
+    def __init__(self) -> None:
+        self._random = np.random.default_rng(0)
+        self.dim = DIM
+        self.fingerprint = "noise"
+
+    async def embed(self, texts: Sequence[str], *, kind: Kind) -> Float32Array:
+        """Unit vectors in random directions."""
+        rows = self._random.standard_normal((len(texts), DIM), np.float32)
+        unit: Float32Array = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+        return unit
+
+
+def main(count: int) -> None:
+    """Writes the files, says so, waits, ingests."""
+    with tempfile.TemporaryDirectory(prefix="plumbline-bench-") as folder:
+        files = _write(Path(folder) / "files", count)
+        (Path(folder) / "data").mkdir()
+        asyncio.run(_ingest(Path(folder) / "data", files))
+
+
+def _write(folder: Path, count: int) -> list[Path]:
+    folder.mkdir()
+    random = np.random.default_rng(1)
+    files = []
+    for number in range(count):
+        words = random.zipf(1.3, (CHUNKS, WORDS_A_CHUNK)) % VOCABULARY
+        paragraphs = [" ".join(f"word{n}" for n in row) for row in words]
+        file = folder / f"{number:06}.txt"
+        file.write_text("\n\n".join(paragraphs), encoding="utf-8")
+        files.append(file)
+    return files
+
+
+async def _ingest(data: Path, files: Sequence[Path]) -> None:
+    catalog = Catalog(data / "catalog.sqlite")
+    await catalog.open()
+    index = EdgeIndex(data / "index", dim=DIM)
+    pipeline = IngestPipeline(
+        chunker=SectionChunker(_count_words, max_tokens=WORDS_A_CHUNK),
+        embedder=NoiseEmbedder(),
+        encoder=Bm25Encoder(),
+        index=index,
+        catalog=catalog,
+        spool=Spool(data / "spool"),
+        max_bytes=1 << 20,
+    )
+    queue = LocalQueue(catalog=catalog, ingest=pipeline.ingest, maintain=index.maintain)
+    scope = Scope(tenant=TENANT, collection="bench")
+    await pipeline.check_collection(scope)
+    print("ready", flush=True)
+    sys.stdin.read()
+    await catalog.submit(scope, [submission_of(path) for path in files])
+    await queue.drain()
+    await index.close()
+    await catalog.close()
+
+
+def _count_words(texts: Sequence[str]) -> list[int]:
+    return [len(text.split()) for text in texts]
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))

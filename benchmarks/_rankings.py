@@ -1,0 +1,171 @@
+"""Test sets through the product and through BM25 libraries: rankings of whole documents."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from benchmarks._common import data_folder, ingest
+from eval.asking import MemoEmbedder
+from eval.corpus import Corpus, read_corpus
+from rag.build import Service
+from rag.records import Submission
+from rag.telemetry import Trace
+from rag.types import Leg, Match, Query, Scope
+from retrieval.hybrid import HybridRetriever
+from retrieval.sparse import Bm25Encoder
+from workers.queue import LocalQueue
+
+FOR_RECALL = 300
+"""Chunks asked for, so that they come from 100 documents at least."""
+EMBED_AT_ONCE = 512
+_WORD = re.compile(r"\w+")
+
+Run = dict[str, list[str]]
+"""Question id → document ids, best first, each once."""
+Scores = dict[str, float]
+"""Measure → mean over the questions."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ingested:
+    """A corpus in the product; `owners` maps chunk ids to passage ids."""
+
+    corpus: Corpus
+    service: Service
+    scope: Scope
+    embedder: MemoEmbedder
+    owners: Mapping[str, str]
+
+
+def corpus_of(name: str) -> Corpus:
+    """A test set, with the questions that have judgements; `xquad-en` is XQuAD's English part."""
+    corpus = read_corpus(data_folder("xquad" if name == "xquad-en" else name))
+    prefix = "en-" if name == "xquad-en" else ""
+    language = "en/" if name == "xquad-en" else ""
+    qrels = {id_: gains for id_, gains in corpus.qrels.items() if id_.startswith(prefix)}
+    return replace(
+        corpus,
+        name=name,
+        passages=tuple(p for p in corpus.passages if p.id.startswith(language) and p.text),
+        questions=tuple(q for q in corpus.questions if q.id in qrels),
+        qrels=qrels,
+    )
+
+
+async def ingest_corpus(
+    service: Service, queue: LocalQueue, embedder: MemoEmbedder, corpus: Corpus
+) -> Ingested:
+    """The corpus in a collection of its own, as if each passage had been sent as JSON."""
+    submissions = [_submission(service, p.id, p.title, p.text) for p in corpus.passages]
+    scope = await ingest(service, queue, submissions, collection=corpus.name)
+    ids = sorted(await service.index.chunk_ids(scope, None))
+    owners = {chunk.id: chunk.document_id for chunk in await service.index.fetch(scope, ids)}
+    texts = [question.text for question in corpus.questions]
+    for i in range(0, len(texts), EMBED_AT_ONCE):
+        await embedder.embed(texts[i : i + EMBED_AT_ONCE], kind="query")
+    return Ingested(corpus=corpus, service=service, scope=scope, embedder=embedder, owners=owners)
+
+
+def _submission(service: Service, id_: str, title: str, text: str) -> Submission:
+    data = json.dumps({"title": title, "text": text}).encode()
+    return service.spool.put(data, uri=id_, document_id_=id_, title=title)
+
+
+async def leg_runs(ingested: Ingested) -> dict[str, Run]:
+    """Each leg alone, as the index ranks it."""
+    encoder = Bm25Encoder()
+    runs: dict[str, Run] = {"dense": {}, "bm25": {}}
+    for question in ingested.corpus.questions:
+        dense = (await ingested.embedder.embed([question.text], kind="query"))[0]
+        sparse = encoder.encode([question.text])[0]
+        legs = [
+            Leg(name="dense", vector=dense, limit=FOR_RECALL),
+            Leg(name="sparse", vector=sparse, limit=FOR_RECALL),
+        ]
+        ranked = await ingested.service.index.search(ingested.scope, legs)
+        for run, matches in zip(runs.values(), ranked, strict=True):
+            run[question.id] = _owners(ingested, matches)
+    return runs
+
+
+async def hybrid_run(ingested: Ingested, *, depth: int, rrf_k: int, top_k: int) -> Run:
+    """`HybridRetriever` with these settings; it fetches `top_k` candidates a leg where that is
+    more than `depth`.
+    """  # noqa: D205
+    retriever = HybridRetriever(
+        embedder=ingested.embedder,
+        encoder=Bm25Encoder(),
+        index=ingested.service.index,
+        depth=depth,
+        rrf_k=rrf_k,
+    )
+    run = {}
+    for question in ingested.corpus.questions:
+        query = Query(text=question.text, scope=ingested.scope, top_k=top_k)
+        hits = await retriever.retrieve(query, Trace())
+        run[question.id] = list(dict.fromkeys(hit.chunk.document_id for hit in hits))
+    return run
+
+
+def _owners(ingested: Ingested, matches: Iterable[Match]) -> list[str]:
+    """Documents in the order of their best chunks."""
+    return list(dict.fromkeys(ingested.owners[match.chunk_id] for match in matches))
+
+
+def bm25s_run(corpus: Corpus, *, limit: int) -> Run:
+    """bm25s over whole documents: Lucene's variant, English stop words, Snowball's stemmer."""
+    import bm25s
+    from Stemmer import Stemmer
+
+    stemmer = Stemmer("english")
+
+    def tokens(texts: Sequence[str]) -> list[list[str]]:
+        return bm25s.tokenize(  # type: ignore[no-any-return]
+            texts, stopwords="en", stemmer=stemmer, return_ids=False, show_progress=False
+        )
+
+    model = bm25s.BM25(method="lucene", k1=1.2, b=0.75)
+    model.index(tokens(_texts(corpus)), show_progress=False)
+    asked = tokens([q.text for q in corpus.questions])
+    k = min(limit, len(corpus.passages))
+    found, _ = model.retrieve(asked, k=k, show_progress=False)
+    ids = [p.id for p in corpus.passages]
+    return {q.id: [ids[i] for i in row] for q, row in zip(corpus.questions, found, strict=True)}
+
+
+def rank_bm25_run(corpus: Corpus, *, limit: int) -> Run:
+    """rank_bm25's Okapi as most programs use it: its own defaults, lower-cased words."""
+    from rank_bm25 import BM25Okapi
+
+    def tokens(text: str) -> list[str]:
+        return _WORD.findall(text.lower())
+
+    model = BM25Okapi([tokens(text) for text in _texts(corpus)])
+    run = {}
+    for question in corpus.questions:
+        order = np.argsort(-model.get_scores(tokens(question.text)), kind="stable")
+        run[question.id] = [corpus.passages[i].id for i in order[:limit]]
+    return run
+
+
+def _texts(corpus: Corpus) -> list[str]:
+    return [f"{p.title} {p.text}" for p in corpus.passages]
+
+
+def measure(corpus: Corpus, run: Run) -> Scores:
+    """nDCG@10 and R@100 over the questions that have judgements, by ir_measures."""
+    import ir_measures
+    from ir_measures import R, nDCG
+
+    # The rank is the score: ir_measures would order equal scores its own way.
+    ranked = {
+        question: {document: -float(rank) for rank, document in enumerate(documents)}
+        for question, documents in run.items()
+    }
+    values = ir_measures.calc_aggregate([nDCG @ 10, R @ 100], corpus.qrels, ranked)
+    return {str(name): float(value) for name, value in values.items()}

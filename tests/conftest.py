@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from rag.build import limit_threads
+
+limit_threads()
+
+from rag.types import Scope  # noqa: E402 - NumPy reads the limits as it is loaded
+from tests.fakes import in_memory  # noqa: E402
+
+if TYPE_CHECKING:
+    from retrieval.embedders import BertEmbedder
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def embedder() -> Iterator[BertEmbedder]:
+    """MiniLM, loaded once. Every test may use it on its own event loop, one test after another."""
+    from retrieval.embedders import BertEmbedder, minilm_folder
+
+    made = BertEmbedder(minilm_folder(), dtype="float32")
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def scope() -> Scope:
+    return Scope(tenant="acme", collection="handbook")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Path]:
+    """An empty folder, in memory where it can be: waiting for the disk is most of a small test."""
+    with tempfile.TemporaryDirectory(dir=in_memory() or tmp_path) as made:
+        yield Path(made)
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        if name.upper().startswith("RAG_"):
+            monkeypatch.delenv(name)

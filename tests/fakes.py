@@ -1,0 +1,196 @@
+"""Working, tiny implementations of the protocols that need a model or a disk."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import uuid
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ingest.chunkers import embedding_text
+from rag.types import (
+    Chunk,
+    Condition,
+    Float32Array,
+    Kind,
+    Leg,
+    Match,
+    Point,
+    Scope,
+    SparseVector,
+    TokenVectors,
+)
+from retrieval.filters import check
+from retrieval.matching import matches
+from retrieval.sparse import Bm25Encoder, bm25_idf, bm25_weights
+
+_WORD = re.compile(r"\w+")
+_ENCODER = Bm25Encoder()
+
+
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    chunk: Chunk
+    dense: Float32Array
+    sparse: SparseVector
+
+
+class MemoryIndex:
+    """`Index` in a dict: every search looks at every point, so what it says is exact."""
+
+    def __init__(self) -> None:
+        self._points: dict[Scope, dict[str, _Stored]] = {}
+        self._fields: dict[Scope, set[str]] = {}
+
+    async def upsert(self, scope: Scope, points: Sequence[Point]) -> None:
+        held = self._points.setdefault(scope, {})
+        fields = self._fields.setdefault(scope, set())
+        for point in points:
+            fields.update(k for k, v in point.chunk.meta.items() if v != ())
+            if point.dense is not None and point.sparse is not None:
+                held[point.chunk.id] = _Stored(point.chunk, point.dense, point.sparse)
+            elif old := held.get(point.chunk.id):
+                held[point.chunk.id] = _Stored(point.chunk, old.dense, old.sparse)
+
+    async def delete(self, scope: Scope, chunk_ids: Sequence[str]) -> None:
+        for chunk_id in chunk_ids:
+            self._points.get(scope, {}).pop(chunk_id, None)
+
+    async def chunk_ids(self, scope: Scope, document_id: str | None) -> set[str]:
+        return {
+            stored.chunk.id
+            for stored in self._all(scope)
+            if document_id in (None, stored.chunk.document_id)
+        }
+
+    async def fetch(self, scope: Scope, chunk_ids: Sequence[str]) -> list[Chunk]:
+        held = self._points.get(scope, {})
+        return [held[i].chunk for i in chunk_ids if i in held]
+
+    async def search(self, scope: Scope, legs: Sequence[Leg]) -> list[list[Match]]:
+        if scope not in self._points:
+            return [[] for _ in legs]
+        for leg in legs:
+            check(leg.where, self._fields[scope])
+        return [self._rank(scope, leg) for leg in legs]
+
+    async def idf(self, scope: Scope, terms: Sequence[int]) -> list[float]:
+        if scope not in self._points:
+            return [0.0] * len(terms)
+        return [self._idf(scope, term) for term in terms]
+
+    def _all(self, scope: Scope) -> list[_Stored]:
+        return list(self._points.get(scope, {}).values())
+
+    def _rank(self, scope: Scope, leg: Leg) -> list[Match]:
+        found = self._filtered(scope, leg.where)
+        if isinstance(leg.vector, SparseVector):
+            ranked = [m for m in self._bm25(scope, found, leg.vector) if m.score > 0]
+        else:
+            ranked = [Match(chunk_id=s.chunk.id, score=float(s.dense @ leg.vector)) for s in found]
+        return sorted(ranked, key=lambda m: (-m.score, m.chunk_id))[: leg.limit]
+
+    def _filtered(self, scope: Scope, where: Sequence[Condition]) -> list[_Stored]:
+        return [stored for stored in self._all(scope) if matches(stored.chunk, where)]
+
+    def _bm25(self, scope: Scope, found: Sequence[_Stored], query: SparseVector) -> list[Match]:
+        lengths = [float(stored.sparse.values.sum()) for stored in self._all(scope)]
+        mean = sum(lengths) / len(lengths) if any(lengths) else 1.0
+        idf = {int(term): self._idf(scope, int(term)) for term in query.indices}
+        ranked = []
+        for stored in found:
+            weights = bm25_weights(stored.sparse, mean_length=mean)
+            held = dict(zip(stored.sparse.indices.tolist(), weights.tolist(), strict=True))
+            score = sum(
+                count * idf[term] * held.get(term, 0.0)
+                for term, count in zip(query.indices.tolist(), query.values.tolist(), strict=True)
+            )
+            ranked.append(Match(chunk_id=stored.chunk.id, score=score))
+        return ranked
+
+    def _idf(self, scope: Scope, term: int) -> float:
+        points = self._all(scope)
+        return bm25_idf(len(points), sum(term in stored.sparse.indices for stored in points))
+
+
+class HashEmbedder:
+    """`Embedder` and `TokenEmbedder`: a word is a random direction, a text the sum of its words."""
+
+    def __init__(self, *, dim: int = 32, fingerprint: str = "hash-1") -> None:
+        self.dim = dim
+        self.fingerprint = fingerprint
+        self.embedded: list[str] = []
+        """Every text that was embedded, in order."""
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        return [len(_WORD.findall(text)) for text in texts]
+
+    async def embed(self, texts: Sequence[str], *, kind: Kind) -> Float32Array:
+        self.embedded += texts
+        return np.array([self.vector(text) for text in texts], np.float32).reshape(-1, self.dim)
+
+    async def embed_tokens(self, texts: Sequence[str], *, kind: Kind) -> list[TokenVectors]:
+        return [self._tokens(text) for text in texts]
+
+    def vector(self, text: str) -> Float32Array:
+        return _unit(sum((self._word(w) for w in _WORD.findall(text)), self._word("")))
+
+    def _tokens(self, text: str) -> TokenVectors:
+        words = list(_WORD.finditer(text))
+        vectors = np.array([_unit(self._word(w[0])) for w in words], np.float32)
+        spans = np.array([w.span() for w in words], np.int32)
+        return TokenVectors(vectors=vectors.reshape(-1, self.dim), spans=spans.reshape(-1, 2))
+
+    def _word(self, word: str) -> Float32Array:
+        seed = int.from_bytes(hashlib.sha256(word.lower().encode()).digest()[:8], "big")
+        return np.random.default_rng(seed).standard_normal(self.dim, np.float32)
+
+
+def _unit(vector: Float32Array) -> Float32Array:
+    return (vector / np.linalg.norm(vector)).astype(np.float32)
+
+
+def make_chunk(text: str, *, document_id: str = "doc", position: int = 0, **fields: Any) -> Chunk:
+    """A chunk whose id follows from its document and position."""
+    values: dict[str, Any] = {
+        "id": str(uuid.uuid5(uuid.NAMESPACE_URL, f"{document_id} {position}")),
+        "version": "1",
+        "start": 0,
+        "end": len(text),
+        "title": "",
+        "uri": "file:///doc.txt",
+    }
+    return Chunk(text=text, document_id=document_id, position=position, **(values | fields))
+
+
+def make_points(chunks: Iterable[Chunk], *, embedder: HashEmbedder | None = None) -> list[Point]:
+    """The chunks with the vectors that ingesting them would give."""
+    chunks = list(chunks)
+    texts = [embedding_text(chunk) for chunk in chunks]
+    embedder = embedder or HashEmbedder()
+    return [
+        Point(chunk=chunk, dense=embedder.vector(text), sparse=sparse)
+        for chunk, text, sparse in zip(chunks, texts, _ENCODER.encode(texts), strict=True)
+    ]
+
+
+def dense_leg(text: str, *where: Condition, limit: int = 100) -> Leg:
+    return Leg(name="dense", vector=HashEmbedder().vector(text), limit=limit, where=where)
+
+
+def sparse_leg(text: str, *where: Condition, limit: int = 100) -> Leg:
+    return Leg(name="sparse", vector=_ENCODER.encode([text])[0], limit=limit, where=where)
+
+
+def in_memory() -> Path | None:
+    """A folder that is no disk, if there is one with room."""
+    memory = Path("/dev/shm")
+    roomy = memory.is_dir() and os.access(memory, os.W_OK)
+    return memory if roomy and shutil.disk_usage(memory).free > 2 << 30 else None

@@ -1,0 +1,202 @@
+"""The real server and the real command line, as processes."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+
+Json = dict[str, Any]
+T = TypeVar("T")
+RAG = (sys.executable, "-m", "rag.cli")
+PATIENCE = 90.0
+"""Seconds that anything may take: far more than it does, so that a busy machine fails no test."""
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    process: subprocess.Popen[bytes]
+    url: str
+    log: Path
+
+    def kill(self) -> None:
+        """As a power cut does."""
+        self.process.kill()
+        self.process.wait()
+
+    def interrupt(self) -> int:
+        """As Ctrl-C does; the exit code."""
+        self.process.send_signal(signal.SIGINT)
+        return self.process.wait(PATIENCE)
+
+    def client(self) -> httpx.Client:
+        return httpx.Client(base_url=self.url, timeout=PATIENCE)
+
+
+def environment(data: Path, extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("RAG_")}
+    return clean | {"RAG_DATA_DIR": str(data)} | dict(extra or {})
+
+
+@contextlib.contextmanager
+def launched(data: Path, *, env: Mapping[str, str] | None = None) -> Iterator[Server]:
+    """`rag serve` on a free port, from the moment it says where it listens."""
+    data.parent.mkdir(parents=True, exist_ok=True)
+    log = data.parent / f"{data.name}.log"
+    with log.open("wb") as stderr:
+        process = subprocess.Popen(
+            [*RAG, "serve", "--port", "0"],
+            cwd=data.parent,
+            env=environment(data, env),
+            stdin=subprocess.DEVNULL,
+            stdout=stderr,
+            stderr=stderr,
+        )
+
+    def address() -> str | None:
+        found = re.search(r" at (http://\S+) ", log.read_text())
+        assert found or process.poll() is None, log.read_text()
+        return found[1] if found else None
+
+    try:
+        yield Server(process, wait_for(address), log)
+    finally:
+        if process.poll() is None:
+            process.terminate()
+        process.wait(PATIENCE)
+
+
+@contextlib.contextmanager
+def serving(data: Path, *, env: Mapping[str, str] | None = None) -> Iterator[Server]:
+    """`rag serve`, ready."""
+    with launched(data, env=env) as server, server.client() as http:
+
+        def ready() -> bool:
+            assert server.process.poll() is None, server.log.read_text()
+            with contextlib.suppress(httpx.TransportError):
+                return http.get("/readyz").status_code == 200
+            return False
+
+        wait_for(ready)
+        yield server
+
+
+def rag(
+    *arguments: str | bytes | Path,
+    data: Path,
+    env: Mapping[str, str] | None = None,
+    stdin: bytes = b"",
+    cwd: Path | None = None,
+    prefix: Sequence[str] = (),
+) -> subprocess.CompletedProcess[str]:
+    """The command `rag`; its output as text."""
+    data.parent.mkdir(parents=True, exist_ok=True)
+    ran = subprocess.run(
+        [*prefix, *RAG, *arguments],
+        cwd=cwd or data.parent,
+        env=environment(data, env),
+        input=stdin,
+        capture_output=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    return subprocess.CompletedProcess(
+        ran.args, ran.returncode, ran.stdout.decode(), ran.stderr.decode()
+    )
+
+
+def wait_for(look: Callable[[], T | None], *, seconds: float = PATIENCE, pause: float = 0.02) -> T:
+    """What `look` sees, once that is something."""
+    deadline = time.monotonic() + seconds
+    while not (seen := look()):
+        assert time.monotonic() < deadline, f"it did not happen within {seconds:g} s"
+        time.sleep(pause)
+    return seen
+
+
+def submit(http: httpx.Client, *documents: Json, collection: str = "default") -> Json:
+    """Sends documents as JSON and waits; their job."""
+    body = {"collection": collection, "documents": list(documents)}
+    return finished(http, http.post("/v1/documents", json=body))
+
+
+def finished(http: httpx.Client, accepted: httpx.Response) -> Json:
+    """The job of an accepted request, once it has ended."""
+    assert accepted.status_code == 202, accepted.text
+    return ended(http, accepted.json()["job_id"])
+
+
+def ended(http: httpx.Client, job_id: str) -> Json:
+    """A job, once it has ended."""
+
+    def look() -> Json | None:
+        job: Json = http.get(f"/v1/jobs/{job_id}").json()
+        return None if job["state"] in ("pending", "running") else job
+
+    return wait_for(look)
+
+
+def all_documents(
+    http: httpx.Client, collection: str = "default", *, limit: int = 1000
+) -> list[Json]:
+    """Every document, page by page."""
+    return _pages(http, "/v1/documents", "documents", collection, limit)
+
+
+def all_chunks(
+    http: httpx.Client, document_id: str, collection: str = "default", *, limit: int = 1000
+) -> list[Json]:
+    """Every chunk of a document, page by page."""
+    path = f"/v1/documents/{encoded(document_id)}/chunks"
+    return _pages(http, path, "chunks", collection, limit)
+
+
+def contents(http: httpx.Client, collection: str) -> dict[str, list[str]]:
+    """What a collection holds: chunk ids by document id."""
+    return {
+        document["id"]: [chunk["id"] for chunk in all_chunks(http, document["id"], collection)]
+        for document in all_documents(http, collection)
+    }
+
+
+def encoded(document_id: str) -> str:
+    """An id as it stands in a URL."""
+    from urllib.parse import quote
+
+    return quote(document_id, safe="")
+
+
+def states(data: Path) -> list[str]:
+    """The states of a data folder's tasks, read beside whoever owns it; empty before there are."""
+    try:
+        with contextlib.closing(
+            sqlite3.connect(f"file:{data / 'catalog.sqlite'}?mode=ro", uri=True)
+        ) as db:
+            return [state for (state,) in db.execute("SELECT state FROM tasks")]
+    except sqlite3.OperationalError:
+        return []
+
+
+def _pages(http: httpx.Client, path: str, key: str, collection: str, limit: int) -> list[Json]:
+    items: list[Json] = []
+    cursor: str | None = None
+    while True:
+        params: dict[str, str | int] = {"collection": collection, "limit": limit}
+        response = http.get(path, params=params | ({"cursor": cursor} if cursor else {}))
+        assert response.status_code == 200, response.text
+        page = response.json()
+        assert len(page[key]) <= limit
+        items += page[key]
+        if (cursor := page["next_cursor"]) is None:
+            return items

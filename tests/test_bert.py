@@ -1,0 +1,169 @@
+"""The built-in encoder against sentence-transformers on the same checkpoint."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from rag.errors import ConfigError
+from rag.types import Float32Array
+from retrieval.embedders import BertEmbedder, minilm_folder
+
+pytestmark = pytest.mark.anyio
+
+LONG = "Generators may delegate a part of their operations to another generator. " * 60
+TEXTS = [
+    "How long may a line be?",
+    LONG,
+    "",
+    "   \n",
+    "Zürich 東京 🙂 naïve ﬁ e\u0301",
+    "x" * 3000,
+    "def f(x): return x ** 2",
+    " ".join(["word"] * 254),
+    " ".join(["word"] * 255),
+]
+
+
+@pytest.fixture(scope="module")
+def reference() -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # its own imports are full of them
+        from sentence_transformers import SentenceTransformer
+
+        return SentenceTransformer(str(minilm_folder()), device="cpu", local_files_only=True)
+
+
+def encode(reference: Any, texts: list[str]) -> Float32Array:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        vectors = reference.encode(texts, normalize_embeddings=True, convert_to_numpy=True)
+    return np.asarray(vectors, np.float32)
+
+
+@pytest.fixture(scope="module")
+def half() -> Iterator[BertEmbedder]:
+    made = BertEmbedder(minilm_folder(), dtype="bfloat16")
+    yield made
+    made.close()
+
+
+async def test_vectors_in_float32_are_those_of_sentence_transformers(
+    embedder: BertEmbedder, reference: Any
+) -> None:
+    ours = await embedder.embed(TEXTS, kind="passage")
+    assert ours.shape == (len(TEXTS), embedder.dim)
+    np.testing.assert_allclose(ours, encode(reference, TEXTS), atol=1e-5)
+
+
+async def test_vectors_in_bfloat16_are_within_half_a_percent(
+    half: BertEmbedder, embedder: BertEmbedder
+) -> None:
+    rough = await half.embed(TEXTS, kind="passage")
+    exact = await embedder.embed(TEXTS, kind="passage")
+    assert rough.dtype == np.dtype(np.float32)
+    np.testing.assert_allclose((rough * exact).sum(axis=1), 1.0, atol=5e-3)
+    np.testing.assert_allclose(rough, exact, atol=5e-3)
+
+
+async def test_a_batch_gives_what_its_texts_give_alone(embedder: BertEmbedder) -> None:
+    together = await embedder.embed(TEXTS, kind="query")
+    alone = [(await embedder.embed([text], kind="query"))[0] for text in TEXTS]
+    np.testing.assert_allclose(together, np.array(alone), atol=1e-5)
+
+
+async def test_every_vector_has_length_one(embedder: BertEmbedder) -> None:
+    vectors = await embedder.embed(TEXTS, kind="passage")
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1.0, atol=1e-5)
+
+
+async def test_queries_and_passages_are_embedded_alike(embedder: BertEmbedder) -> None:
+    query = await embedder.embed(["a line"], kind="query")
+    np.testing.assert_allclose(query, await embedder.embed(["a line"], kind="passage"), atol=1e-6)
+
+
+async def test_no_texts_give_no_rows(embedder: BertEmbedder) -> None:
+    assert (await embedder.embed([], kind="query")).shape == (0, embedder.dim)
+    assert await embedder.embed_tokens([], kind="query") == []
+
+
+async def test_text_past_the_window_is_cut(embedder: BertEmbedder) -> None:
+    longer = await embedder.embed([LONG, LONG + "Something else altogether."], kind="passage")
+    np.testing.assert_allclose(longer[0], longer[1], atol=1e-5)
+
+
+async def test_token_vectors_have_length_one_and_stand_for_spans_of_the_text(
+    embedder: BertEmbedder,
+) -> None:
+    text = "Zürich’s  trams\nrun: unbelievably often"
+    [tokens] = await embedder.embed_tokens([text], kind="passage")
+    np.testing.assert_allclose(np.linalg.norm(tokens.vectors, axis=1), 1.0, atol=1e-5)
+    words = [text[start:end] for start, end in tokens.spans]
+    assert "".join(words) == "".join(text.split())
+    assert words[:3] == ["Zürich", "’", "s"]
+    assert len(tokens.vectors) == len(tokens.spans) == embedder.count_tokens([text])[0]
+
+
+async def test_texts_without_tokens_have_no_token_vectors(embedder: BertEmbedder) -> None:
+    empty, word, blank = await embedder.embed_tokens(["", "word", " \n"], kind="query")
+    assert empty.vectors.shape == blank.vectors.shape == (0, embedder.dim)
+    assert empty.spans.shape == (0, 2)
+    assert word.vectors.shape == (1, embedder.dim)
+
+
+async def test_token_vectors_stop_at_the_window(embedder: BertEmbedder) -> None:
+    [tokens] = await embedder.embed_tokens([LONG], kind="passage")
+    assert len(tokens.vectors) == 256 - 2
+    assert LONG[: tokens.spans[-1][1]].startswith("Generators may delegate")
+
+
+def test_tokens_are_counted_past_the_window_without_special_ones(embedder: BertEmbedder) -> None:
+    counts = embedder.count_tokens(["", "word", "word " * 1000, "unbelievably"])
+    assert counts[:3] == [0, 1, 1000]
+    assert counts[3] > 1
+
+
+def test_a_fingerprint_does_not_depend_on_the_precision(
+    half: BertEmbedder, embedder: BertEmbedder
+) -> None:
+    assert half.fingerprint == embedder.fingerprint
+    assert embedder.fingerprint.endswith(":256")
+
+
+def test_a_folder_that_is_no_checkpoint_is_a_config_error(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"no encoder checkpoint: config\.json is missing"):
+        BertEmbedder(tmp_path)
+    with pytest.raises(ConfigError, match=r"config\.json is missing"):
+        BertEmbedder(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize(
+    "missing", ["model.safetensors", "tokenizer.json", "sentence_bert_config.json"]
+)
+def test_a_checkpoint_with_a_file_missing_is_a_config_error(tmp_path: Path, missing: str) -> None:
+    for file in minilm_folder().iterdir():
+        if file.is_file() and file.name != missing:
+            (tmp_path / file.name).symlink_to(file)
+    with pytest.raises(ConfigError, match=f"{missing} is missing"):
+        BertEmbedder(tmp_path)
+
+
+@pytest.mark.parametrize("damaged", ["model.safetensors", "tokenizer.json", "config.json"])
+def test_a_damaged_checkpoint_is_a_config_error(tmp_path: Path, damaged: str) -> None:
+    for file in minilm_folder().iterdir():
+        if file.is_file() and file.name != damaged:
+            (tmp_path / file.name).symlink_to(file)
+    (tmp_path / damaged).write_bytes(b"<html>not found</html>")
+    with pytest.raises(ConfigError, match=f"{damaged} cannot be read"):
+        BertEmbedder(tmp_path)
+
+
+def test_a_model_that_is_no_bert_is_a_config_error(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "gpt2"}')
+    with pytest.raises(ConfigError, match="holds a 'gpt2' model"):
+        BertEmbedder(tmp_path)

@@ -1,0 +1,381 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from rag.catalog import SHOWN_FAILURES, Catalog
+from rag.errors import NotFoundError, StorageError
+from rag.records import Submission, Task
+from rag.types import Document, Scope
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+async def catalog(folder: Path) -> AsyncIterator[Catalog]:
+    made = Catalog(folder / "catalog.sqlite")
+    await made.open()
+    yield made
+    await made.close()
+
+
+def submission(name: str, **source: str) -> Submission:
+    return Submission(
+        document_id=name, uri=f"file:///{name}", source=source or {"path": f"/{name}"}, title=name
+    )
+
+
+def document(name: str, text: str = "text") -> Document:
+    return Document(
+        id=name,
+        version=f"sha of {text}",
+        uri=f"file:///{name}",
+        media_type="text/plain",
+        title=f"Title of {name}",
+        text=text,
+        meta={"n": 1, "tags": ("x", "y"), "draft": True},
+    )
+
+
+async def submit(catalog: Catalog, scope: Scope, *names: str) -> tuple[str, list[Task]]:
+    """A job whose tasks are claimed."""
+    await catalog.claim_collection(scope, "embedder-1")
+    job = await catalog.submit(scope, [submission(name) for name in names])
+    return job, await catalog.claim(100)
+
+
+async def store(
+    catalog: Catalog, scope: Scope, name: str, text: str = "text", duplicate_of: str | None = None
+) -> None:
+    _, [task] = await submit(catalog, scope, name)
+    await succeed(catalog, task, text, duplicate_of=duplicate_of)
+
+
+async def succeed(
+    catalog: Catalog, task: Task, text: str = "text", *, duplicate_of: str | None = None
+) -> None:
+    await catalog.succeed(
+        task,
+        document(task.document_id, text),
+        recipe="recipe",
+        chunks=0 if duplicate_of else 3,
+        duplicate_of=duplicate_of,
+    )
+
+
+# Collections
+
+
+async def test_a_collection_keeps_the_embedder_it_was_made_with(
+    catalog: Catalog, scope: Scope
+) -> None:
+    assert await catalog.claim_collection(scope, "first") == "first"
+    assert await catalog.claim_collection(scope, "second") == "first"
+    assert (await catalog.collection(scope)).embedder == "first"
+
+
+async def test_an_unknown_collection_is_an_error_that_names_those_there_are(
+    catalog: Catalog, scope: Scope
+) -> None:
+    with pytest.raises(NotFoundError, match="none yet; `rag ingest PATH` makes one"):
+        await catalog.collection(scope)
+    await catalog.claim_collection(replace(scope, collection="notes"), "e")
+    with pytest.raises(NotFoundError, match=r"'handbook'\. Collections: notes") as caught:
+        await catalog.collection(scope)
+    assert caught.value.code == "unknown_collection"
+
+
+async def test_collections_count_their_documents_and_chunks_and_come_by_name(
+    catalog: Catalog, scope: Scope
+) -> None:
+    await store(catalog, scope, "a")
+    await store(catalog, scope, "b", duplicate_of="a")
+    await catalog.claim_collection(replace(scope, collection="empty"), "e")
+    await catalog.claim_collection(replace(scope, tenant="rival"), "e")
+    listed = [(c.name, c.documents, c.chunks) for c in await catalog.collections(scope.tenant)]
+    assert listed == [("empty", 0, 0), ("handbook", 2, 3)]
+
+
+# Documents
+
+
+async def test_a_document_is_listed_from_the_moment_it_is_accepted(
+    catalog: Catalog, scope: Scope
+) -> None:
+    job = await catalog.submit(scope, [submission("a")])
+    record = await catalog.document(scope, "a")
+    assert (record.state, record.title, record.chunks) == ("pending", "a", 0)
+    assert await catalog.text(scope, "a") == ""
+    assert (await catalog.job(job)).state == "pending"
+
+
+async def test_a_stored_document_is_told_with_its_text(catalog: Catalog, scope: Scope) -> None:
+    await store(catalog, scope, "a", "Zürich 東京")
+    record = await catalog.document(scope, "a")
+    assert (record.state, record.chunks, record.error) == ("succeeded", 3, None)
+    assert (record.title, record.media_type) == ("Title of a", "text/plain")
+    assert record.version == "sha of Zürich 東京"
+    assert record.meta == {"n": 1, "tags": ["x", "y"], "draft": True}
+    assert await catalog.text(scope, "a") == "Zürich 東京"
+
+
+async def test_a_failure_keeps_what_was_stored_before(catalog: Catalog, scope: Scope) -> None:
+    await store(catalog, scope, "a", "old")
+    _, [task] = await submit(catalog, scope, "a")
+    await catalog.fail(task, "no text")
+    record = await catalog.document(scope, "a")
+    assert (record.state, record.error, record.chunks) == ("failed", "no text", 3)
+    assert await catalog.text(scope, "a") == "old"
+
+
+async def test_submitting_again_forgets_the_error_and_keeps_the_age(
+    catalog: Catalog, scope: Scope
+) -> None:
+    _, [task] = await submit(catalog, scope, "a")
+    await catalog.fail(task, "no text")
+    before = await catalog.document(scope, "a")
+    await catalog.submit(scope, [submission("a", spool="new")])
+    after = await catalog.document(scope, "a")
+    assert (after.state, after.error) == ("pending", None)
+    assert (after.created_at, after.source) == (before.created_at, {"spool": "new"})
+
+
+async def test_an_unknown_document_is_an_error(catalog: Catalog, scope: Scope) -> None:
+    with pytest.raises(NotFoundError, match="no document 'a' in collection 'handbook'"):
+        await catalog.document(scope, "a")
+
+
+async def test_documents_are_listed_page_by_page_and_by_state(
+    catalog: Catalog, scope: Scope
+) -> None:
+    await store(catalog, scope, "b")
+    await catalog.submit(scope, [submission(name) for name in "dac"])
+    first = await catalog.documents(scope, limit=2)
+    rest = await catalog.documents(scope, limit=9, after=first[-1].id)
+    assert [d.id for d in first + rest] == ["a", "b", "c", "d"]
+    assert [d.id for d in await catalog.documents(scope, limit=9, state="succeeded")] == ["b"]
+
+
+async def test_scopes_do_not_see_each_others_documents(catalog: Catalog, scope: Scope) -> None:
+    other = replace(scope, tenant="rival")
+    await store(catalog, scope, "a", "mine")
+    await store(catalog, other, "a", "theirs")
+    await catalog.delete(other, "a")
+    assert await catalog.text(scope, "a") == "mine"
+    assert await catalog.text(other, "a") == ""
+    assert await catalog.documents(other, limit=9) == []
+    assert await catalog.same_content(other, "sha of mine") is None
+
+
+async def test_a_deleted_document_is_forgotten_and_its_tasks_are_cancelled(
+    catalog: Catalog, scope: Scope
+) -> None:
+    await store(catalog, scope, "a")
+    job = await catalog.submit(scope, [submission("a"), submission("b")])
+    await catalog.delete(scope, "a")
+    with pytest.raises(NotFoundError):
+        await catalog.document(scope, "a")
+    assert await catalog.text(scope, "a") == ""
+    assert [task.document_id for task in await catalog.claim(9)] == ["b"]
+    assert (await catalog.job(job)).counts == {"cancelled": 1, "running": 1}
+
+
+# Equal contents
+
+
+async def test_the_oldest_stored_document_stands_for_its_bytes(
+    catalog: Catalog, scope: Scope
+) -> None:
+    await store(catalog, scope, "a", "same")
+    await store(catalog, scope, "b", "same", duplicate_of="a")
+    await store(catalog, scope, "c", "other")
+    same = await catalog.same_content(scope, "sha of same")
+    assert same is not None
+    assert same.id == "a"
+    assert await catalog.same_content(scope, "sha of nothing") is None
+
+
+async def test_the_first_heir_stands_for_the_bytes_and_the_others_lean_on_it(
+    catalog: Catalog, scope: Scope
+) -> None:
+    await store(catalog, scope, "a", "same")
+    for name in "bcd":
+        await store(catalog, scope, name, "same", duplicate_of="a")
+    heirs = await catalog.duplicates(scope, "a")
+    assert {heir.id for heir in heirs} == {"b", "c", "d"}
+    await catalog.inherit(scope, heirs, chunks=7)
+    records = {d.id: d for d in await catalog.documents(scope, limit=9)}
+    first, *others = (heir.id for heir in heirs)
+    assert (records[first].duplicate_of, records[first].chunks) == (None, 7)
+    assert {records[other].duplicate_of for other in others} == {first}
+    assert await catalog.duplicates(scope, "a") == []
+
+
+# Tasks and jobs
+
+
+async def test_tasks_are_claimed_once_oldest_first(catalog: Catalog, scope: Scope) -> None:
+    await catalog.submit(scope, [submission("a"), submission("b")])
+    await catalog.submit(scope, [submission("c")])
+    claims = await asyncio.gather(*(catalog.claim(1) for _ in range(4)))
+    assert [task.document_id for tasks in claims for task in tasks] == ["a", "b", "c"]
+    assert (await catalog.document(scope, "a")).state == "running"
+
+
+async def test_a_task_says_where_its_bytes_lie(catalog: Catalog, scope: Scope) -> None:
+    job = await catalog.submit(scope, [submission("a", spool="key")])
+    [task] = await catalog.claim(1)
+    assert (task.job_id, task.scope, task.uri) == (job, scope, "file:///a")
+    assert task.source == {"spool": "key"}
+    assert await catalog.spooled() == {"key"}
+    await catalog.fail(task, "no")
+    assert await catalog.spooled() == set()
+
+
+async def test_what_ran_when_the_process_died_is_pending_again(
+    catalog: Catalog, scope: Scope, folder: Path
+) -> None:
+    job, _ = await submit(catalog, scope, "a")
+    await catalog.submit(scope, [submission("b")])
+    again = Catalog(folder / "catalog.sqlite")
+    await again.open()
+    assert (await again.document(scope, "a")).state == "pending"
+    assert [task.document_id for task in await again.claim(9)] == ["a", "b"]
+    assert (await again.job(job)).state == "running"
+    await again.close()
+
+
+async def test_cancelling_ends_what_has_not_begun(catalog: Catalog, scope: Scope) -> None:
+    job = await catalog.submit(scope, [submission(name) for name in "abc"])
+    [running] = await catalog.claim(1)
+    record = await catalog.cancel(job)
+    assert (record.state, record.counts) == ("running", {"running": 1, "cancelled": 2})
+    assert await catalog.claim(9) == []
+    assert (await catalog.document(scope, "b")).state == "cancelled"
+    await succeed(catalog, running)
+    assert (await catalog.job(job)).state == "cancelled"
+    assert (await catalog.document(scope, "a")).state == "succeeded"
+
+
+async def test_cancelling_leaves_documents_that_another_job_waits_for(
+    catalog: Catalog, scope: Scope
+) -> None:
+    first = await catalog.submit(scope, [submission("a")])
+    await catalog.submit(scope, [submission("a")])
+    await catalog.cancel(first)
+    assert (await catalog.document(scope, "a")).state == "pending"
+    assert len(await catalog.claim(9)) == 1
+
+
+async def test_cancelling_keeps_what_is_stored_of_a_document(
+    catalog: Catalog, scope: Scope
+) -> None:
+    await store(catalog, scope, "a")
+    job = await catalog.submit(scope, [submission("a")])
+    await catalog.cancel(job)
+    record = await catalog.document(scope, "a")
+    assert (record.state, record.chunks) == ("cancelled", 3)
+    assert await catalog.text(scope, "a") == "text"
+
+
+async def test_cancelling_a_job_that_has_ended_changes_nothing(
+    catalog: Catalog, scope: Scope
+) -> None:
+    job, [task] = await submit(catalog, scope, "a")
+    await succeed(catalog, task)
+    assert (await catalog.cancel(job)).state == "succeeded"
+
+
+async def test_an_unknown_job_is_an_error(catalog: Catalog) -> None:
+    for call in (catalog.job, catalog.cancel):
+        with pytest.raises(NotFoundError, match="no job 'x'"):
+            await call("x")
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "state"),
+    [
+        ("", "succeeded"),
+        ("ss", "succeeded"),
+        ("su", "succeeded"),
+        ("ff", "failed"),
+        ("sf", "partial"),
+        ("uf", "partial"),
+    ],
+)
+async def test_the_state_of_a_job_follows_from_its_documents(
+    catalog: Catalog, scope: Scope, outcomes: str, state: str
+) -> None:
+    job, tasks = await submit(catalog, scope, *(f"d{i}" for i in range(len(outcomes))))
+    for task, outcome in zip(tasks, outcomes, strict=True):
+        assert (await catalog.job(job)).state == "running"
+        match outcome:
+            case "s":
+                await succeed(catalog, task)
+            case "u":
+                await catalog.unchanged(task)
+            case _:
+                await catalog.fail(task, "no text")
+    assert (await catalog.job(job)).state == state
+
+
+async def test_a_job_names_its_first_failures_and_counts_all(
+    catalog: Catalog, scope: Scope
+) -> None:
+    await catalog.claim_collection(scope, "e")
+    names = [f"d{i:03}" for i in range(SHOWN_FAILURES + 5)]
+    job = await catalog.submit(scope, [submission(name) for name in names])
+    for task in await catalog.claim(len(names)):
+        await catalog.fail(task, f"{task.document_id} is no text")
+    record = await catalog.job(job)
+    assert record.counts == {"failed": len(names)}
+    assert len(record.failures) == SHOWN_FAILURES
+    assert dict(record.failures[0]) == {
+        "document_id": "d000",
+        "uri": "file:///d000",
+        "error": "d000 is no text",
+    }
+    assert record.error == "d000 is no text"
+
+
+async def test_a_job_counts_its_outcomes_by_kind(catalog: Catalog, scope: Scope) -> None:
+    job, tasks = await submit(catalog, scope, "a", "b", "c")
+    await succeed(catalog, tasks[0])
+    await succeed(catalog, tasks[1], duplicate_of="a")
+    await catalog.unchanged(tasks[2])
+    outcomes = (await catalog.job(job)).outcomes
+    assert outcomes == {"stored": 1, "duplicate": 1, "unchanged": 1}
+
+
+async def test_a_document_stays_pending_while_a_newer_task_waits_for_it(
+    catalog: Catalog, scope: Scope
+) -> None:
+    _, [old] = await submit(catalog, scope, "a")
+    await catalog.submit(scope, [submission("a")])
+    await succeed(catalog, old)
+    assert (await catalog.document(scope, "a")).state == "pending"
+    [new] = await catalog.claim(9)
+    await catalog.unchanged(new)
+    assert (await catalog.document(scope, "a")).state == "succeeded"
+
+
+# Disk
+
+
+async def test_a_damaged_file_is_an_error_that_says_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "catalog.sqlite").write_bytes(b"this is no database at all" * 100)
+    catalog = Catalog(tmp_path / "catalog.sqlite")
+    with pytest.raises(StorageError, match=r"not a database.*restore it from a backup"):
+        await catalog.open()
+    await catalog.close()
+
+
+async def test_a_file_that_cannot_be_opened_is_a_storage_error(tmp_path: Path) -> None:
+    catalog = Catalog(tmp_path / "nowhere" / "catalog.sqlite")
+    with pytest.raises(StorageError, match="unable to open database file"):
+        await catalog.open()
+    await catalog.close()

@@ -1,0 +1,519 @@
+"""What Qdrant Edge alone has to do: disk, crashes, graphs, weights that follow the mean."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ingest.chunkers import embedding_text
+from rag.errors import InputError, StorageError
+from rag.types import Chunk, Condition, Leg, Point, Scope
+from retrieval import edge as edge_module
+from retrieval.edge import CURRENT, EdgeIndex
+from retrieval.lexical import RankBm25Index
+from retrieval.shard import MAX_FIELDS, Shard
+from retrieval.sparse import Bm25Encoder
+from tests.fakes import HashEmbedder, dense_leg, make_chunk, make_points, sparse_leg
+
+pytestmark = pytest.mark.anyio
+
+DIM = HashEmbedder().dim
+
+
+def open_index(folder: Path) -> EdgeIndex:
+    return EdgeIndex(folder, dim=DIM)
+
+
+def home(folder: Path, scope: Scope) -> Path:
+    return folder / scope.tenant / scope.collection
+
+
+def generation(folder: Path, scope: Scope) -> Path:
+    return home(folder, scope) / (home(folder, scope) / CURRENT).read_text()
+
+
+def generations(folder: Path, scope: Scope) -> list[Path]:
+    return [path for path in home(folder, scope).iterdir() if path.is_dir()]
+
+
+def shard_of(index: EdgeIndex, scope: Scope) -> Shard:
+    return index._shards[scope]
+
+
+def random_points(n: int, *, seed: int = 0, first: int = 0) -> list[Point]:
+    """Points whose vectors are spread at random and whose texts have a word of their own."""
+    rng = np.random.default_rng(seed)
+    vectors = rng.standard_normal((n, DIM)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    chunks = [make_chunk(f"word{first + i} shared", position=first + i) for i in range(n)]
+    points = make_points(chunks)
+    return [replace(p, dense=v) for p, v in zip(points, vectors, strict=True)]
+
+
+async def everything(index: EdgeIndex, scope: Scope) -> list[Chunk]:
+    return await index.fetch(scope, sorted(await index.chunk_ids(scope, None)))
+
+
+async def found(index: EdgeIndex, scope: Scope, leg: Leg) -> list[str]:
+    return [match.chunk_id for match in (await index.search(scope, [leg]))[0]]
+
+
+@pytest.fixture
+def small_graphs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rebuilds are due as soon as there is something to gain."""
+    monkeypatch.setattr(edge_module, "INDEX_FROM", 100)
+
+
+class Gate:
+    """Stands in for the rebuilding child and holds it until it is opened."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._run = edge_module._run_child
+        self.reached = asyncio.Event()
+        self.opened = asyncio.Event()
+        monkeypatch.setattr(edge_module, "_run_child", self.run)
+
+    async def run(self, folder: Path, mean_length: float) -> None:
+        self.reached.set()
+        await self.opened.wait()
+        await self._run(folder, mean_length)
+
+
+# Restarts and crashes
+
+
+async def test_what_was_stored_is_there_after_reopening(folder: Path, scope: Scope) -> None:
+    index = open_index(folder)
+    chunks = [
+        make_chunk(f"cat {i}", position=i, meta={"n": i, "even": i % 2 == 0}) for i in range(9)
+    ]
+    await index.upsert(scope, make_points(chunks))
+    await index.delete(scope, [chunks[0].id])
+    legs = [dense_leg("cat 3"), sparse_leg("cat 3"), dense_leg("cat", at_least("n", 5))]
+    before = await index.search(scope, legs)
+    stats = shard_of(index, scope).stats
+    await index.close()
+    index = open_index(folder)
+    assert await index.search(scope, legs) == before
+    assert shard_of(index, scope).stats == stats
+    await index.close()
+
+
+def at_least(field: str, value: int) -> Condition:
+    return Condition(field=field, op="gte", value=value)
+
+
+_CHILD = """
+import asyncio, os, signal, sys
+from pathlib import Path
+from rag.types import Scope
+from retrieval.edge import EdgeIndex
+from tests.fakes import HashEmbedder, make_chunk, make_points
+
+async def main():
+    index = EdgeIndex(Path(sys.argv[1]), dim=HashEmbedder().dim)
+    scope = Scope(tenant="acme", collection="handbook")
+    chunks = [make_chunk(f"cat number{i}", position=i) for i in range(300)]
+    await index.upsert(scope, make_points(chunks))
+    await index.delete(scope, [chunk.id for chunk in chunks[:50]])
+    os.kill(os.getpid(), signal.SIGKILL)
+
+asyncio.run(main())
+"""
+
+
+async def test_a_process_killed_after_writing_loses_nothing(folder: Path, scope: Scope) -> None:
+    root = Path(__file__).parent.parent
+    command = [sys.executable, "-c", _CHILD, str(folder)]
+    child = await asyncio.to_thread(subprocess.run, command, cwd=root, check=False, timeout=60)
+    assert child.returncode == -signal.SIGKILL
+    index = open_index(folder)
+    kept = [make_chunk(f"cat number{i}", position=i) for i in range(50, 300)]
+    assert await everything(index, scope) == sorted(kept, key=lambda c: c.id)
+    stats = shard_of(index, scope).stats
+    assert (stats.points, stats.terms) == (250, 500)
+    assert await found(index, scope, sparse_leg("number77")) == [kept[27].id]
+    await index.close()
+
+
+# Damage
+
+
+async def written(folder: Path, scope: Scope) -> None:
+    index = open_index(folder)
+    await index.upsert(scope, random_points(20))
+    await index.close()
+
+
+@pytest.mark.parametrize("content", [b"", b"no generation", b"\xff\xfe\x00", b"../.."])
+async def test_a_damaged_current_file_is_an_error_that_says_what_to_do(
+    folder: Path, scope: Scope, content: bytes
+) -> None:
+    await written(folder, scope)
+    (home(folder, scope) / CURRENT).write_bytes(content)
+    index = open_index(folder)
+    with pytest.raises(StorageError, match=r"current is damaged.*backup, or delete.*ingest again"):
+        await index.search(scope, [dense_leg("cat")])
+    await index.close()
+    assert len(generations(folder, scope)) == 1
+
+
+@pytest.mark.parametrize("name", ["edge_config.json", "segments", "stats.json"])
+async def test_a_damaged_file_is_an_error_that_says_what_to_do(
+    folder: Path, scope: Scope, name: str
+) -> None:
+    await written(folder, scope)
+    target = generation(folder, scope) / name
+    files = [p for p in target.rglob("*") if p.is_file()] if target.is_dir() else [target]
+    for file in files:
+        file.write_bytes(b"garbage")
+    index = open_index(folder)
+    with pytest.raises(StorageError, match=r"restore it from a backup, or delete .*ingest again"):
+        await index.search(scope, [dense_leg("cat"), sparse_leg("word1")])
+    await index.close()
+
+
+async def test_a_deleted_generation_is_an_error_and_a_deleted_collection_is_empty(
+    folder: Path, scope: Scope
+) -> None:
+    await written(folder, scope)
+    shutil.rmtree(generation(folder, scope))
+    index = open_index(folder)
+    with pytest.raises(StorageError, match="restore it from a backup"):
+        await index.chunk_ids(scope, None)
+    shutil.rmtree(home(folder, scope))
+    assert await index.chunk_ids(scope, None) == set()
+    await index.close()
+
+
+async def test_vectors_of_another_length_are_refused_and_nothing_is_lost(
+    folder: Path, scope: Scope
+) -> None:
+    await written(folder, scope)
+    index = open_index(folder)
+    [point] = make_points([make_chunk("cat")], embedder=HashEmbedder(dim=DIM * 2))
+    with pytest.raises(StorageError):
+        await index.upsert(scope, [point])
+    assert len(await index.chunk_ids(scope, None)) == 20
+    await index.close()
+
+
+async def test_a_collection_refuses_more_meta_fields_than_it_can_index(
+    folder: Path, scope: Scope, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("retrieval.shard.MAX_FIELDS", 6)
+    assert MAX_FIELDS > 6
+    index = open_index(folder)
+    await index.upsert(scope, make_points([make_chunk("cat", meta={"a": 1, "b": "x"})]))
+    await index.upsert(scope, make_points([make_chunk("cat", meta={"a": "other kind"})]))
+    with pytest.raises(InputError, match="has 6 meta fields already and cannot take 'c'"):
+        await index.upsert(scope, make_points([make_chunk("cat", meta={"c": 1})]))
+    await index.close()
+
+
+# Rebuilding
+
+
+@pytest.mark.usefixtures("small_graphs")
+async def test_maintaining_builds_a_graph_that_finds_what_a_full_scan_finds(
+    folder: Path, scope: Scope
+) -> None:
+    index = open_index(folder)
+    points = random_points(2000)
+    await index.upsert(scope, points)
+    old = generation(folder, scope)
+    await index.maintain(scope)
+    info = shard_of(index, scope)._edge.info()
+    assert info.indexed_vectors_count > 0
+    assert info.points_count == 2000
+    assert generations(folder, scope) == [generation(folder, scope)] != [old]
+
+    matrix = np.array([p.dense for p in points])
+    queries = np.random.default_rng(1).standard_normal((40, DIM)).astype(np.float32)
+    recalled = 0
+    for query in queries:
+        best = {points[i].chunk.id for i in np.argsort(-(matrix @ query))[:10]}
+        recalled += len(
+            best & set(await found(index, scope, Leg(name="dense", vector=query, limit=10)))
+        )
+    assert recalled / 400 >= 0.95
+    await index.close()
+
+
+async def test_a_small_collection_is_not_rebuilt(folder: Path, scope: Scope) -> None:
+    index = open_index(folder)
+    await index.upsert(scope, random_points(50))
+    old = generation(folder, scope)
+    await index.maintain(scope)
+    assert generations(folder, scope) == [old]
+    await index.close()
+
+
+async def test_maintaining_an_unknown_scope_does_nothing(folder: Path, scope: Scope) -> None:
+    index = open_index(folder)
+    await index.maintain(scope)
+    assert not home(folder, scope).exists()
+    await index.close()
+
+
+@pytest.mark.usefixtures("small_graphs")
+async def test_what_is_written_during_a_rebuild_is_in_the_new_generation(
+    folder: Path, scope: Scope, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = Gate(monkeypatch)
+    index = open_index(folder)
+    points = random_points(150)
+    await index.upsert(scope, points)
+    old = generation(folder, scope)
+    maintained = asyncio.create_task(index.maintain(scope))
+    await gate.reached.wait()
+
+    added = make_points([make_chunk("brand new", position=999, meta={"fresh": 7})])
+    replaced = make_points([replace(points[0].chunk, text="replaced text")])
+    moved = replace(points[1].chunk, start=500, end=512, meta={"fresh": 8, "word": "x"})
+    await index.upsert(scope, added)
+    await index.upsert(scope, replaced)
+    await index.upsert(scope, [Point(chunk=moved)])
+    await index.delete(scope, [points[2].chunk.id, points[3].chunk.id])
+    assert await found(index, scope, sparse_leg("brand")) == [added[0].chunk.id]
+    assert generation(folder, scope) == old
+    before = await everything(index, scope)
+
+    gate.opened.set()
+    await maintained
+    assert generation(folder, scope) != old
+    for _ in range(2):  # as it is, and reopened
+        assert await everything(index, scope) == before
+        assert len(before) == 149
+        assert await found(index, scope, sparse_leg("brand")) == [added[0].chunk.id]
+        assert await found(index, scope, sparse_leg("replaced")) == [points[0].chunk.id]
+        assert await found(index, scope, sparse_leg("word0")) == []
+        assert await found(index, scope, sparse_leg("word2")) == []
+        assert set(await found(index, scope, dense_leg("x", at_least("fresh", 8)))) == {moved.id}
+        assert await found(index, scope, sparse_leg("word1")) == [moved.id]
+        stats = shard_of(index, scope).stats
+        assert (stats.points, stats.terms) == (149, 298)
+        await index.close()
+        index = open_index(folder)
+    await index.close()
+
+
+@pytest.mark.usefixtures("small_graphs")
+async def test_searches_go_on_during_a_rebuild(folder: Path, scope: Scope) -> None:
+    index = open_index(folder)
+    points = random_points(1500)
+    await index.upsert(scope, points)
+    maintained = asyncio.create_task(index.maintain(scope))
+    searched = 0
+    while not maintained.done():
+        ids = await found(index, scope, sparse_leg(f"word{searched % 1500}"))
+        assert ids == [points[searched % 1500].chunk.id]
+        searched += 1
+        await asyncio.sleep(0.005)
+    await maintained
+    assert searched > 10
+    await index.close()
+
+
+@pytest.mark.usefixtures("small_graphs")
+async def test_two_that_maintain_at_once_share_one_rebuild(
+    folder: Path, scope: Scope, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = Gate(monkeypatch)
+    index = open_index(folder)
+    await index.upsert(scope, random_points(150))
+    both = [asyncio.create_task(index.maintain(scope)) for _ in range(2)]
+    await gate.reached.wait()
+    await asyncio.sleep(0.05)
+    assert len(generations(folder, scope)) == 2
+    gate.opened.set()
+    await asyncio.gather(*both)
+    assert len(generations(folder, scope)) == 1
+    await index.close()
+
+
+async def test_weights_are_made_anew_when_the_mean_length_has_drifted(
+    folder: Path, scope: Scope
+) -> None:
+    index = open_index(folder)
+    oracle = RankBm25Index(index, encoder=Bm25Encoder(), text_of=embedding_text)
+    short = [make_chunk("cat dog", position=i) for i in range(20)]
+    long = [make_chunk("cat mouse " * 20 + "bird", position=100 + i) for i in range(20)]
+    leg = sparse_leg("cat dog mouse")
+    await index.upsert(scope, make_points(short))
+    await index.upsert(scope, make_points(long))
+    [exact] = await oracle.search(scope, [leg])
+    [stale] = await index.search(scope, [leg])
+    assert scores(stale) != pytest.approx(scores(exact), rel=1e-2)
+    await index.maintain(scope)
+    [fresh] = await index.search(scope, [leg])
+    assert scores(fresh) == pytest.approx(scores(exact), rel=1e-4)
+    await index.close()
+
+
+def scores(matches: Sequence[object]) -> dict[str, float]:
+    return {m.chunk_id: m.score for m in matches}  # type: ignore[attr-defined]
+
+
+@pytest.mark.usefixtures("small_graphs")
+async def test_idf_is_exact_again_after_deletes_once_the_graph_is_rebuilt(
+    folder: Path, scope: Scope
+) -> None:
+    index = open_index(folder)
+    oracle = RankBm25Index(index, encoder=Bm25Encoder(), text_of=embedding_text)
+    points = random_points(300)
+    await index.upsert(scope, points)
+    await index.maintain(scope)
+    await index.delete(scope, [p.chunk.id for p in points[:150]])
+    await index.upsert(scope, random_points(100, first=300))
+    await index.maintain(scope)
+    terms = Bm25Encoder().encode(["shared word200 word350"])[0].indices.tolist()
+    assert await index.idf(scope, terms) == pytest.approx(await oracle.idf(scope, terms), rel=1e-4)
+    await index.close()
+
+
+# Rebuilds that do not end well
+
+
+@pytest.mark.usefixtures("small_graphs")
+async def test_an_old_generation_that_cannot_be_closed_does_not_cost_the_new_one(
+    folder: Path, scope: Scope, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_shard: Shard) -> None:
+        raise StorageError("The disk is full.")
+
+    index = open_index(folder)
+    await index.upsert(scope, random_points(150))
+    with monkeypatch.context() as patch:
+        patch.setattr(Shard, "close", full)
+        with pytest.raises(StorageError, match="disk is full"):
+            await index.maintain(scope)
+    assert len(await index.chunk_ids(scope, None)) == 150
+    await index.close()
+    index = open_index(folder)
+    assert len(await index.chunk_ids(scope, None)) == 150
+    assert generations(folder, scope) == [generation(folder, scope)]
+    await index.close()
+
+
+@pytest.mark.usefixtures("small_graphs")
+async def test_a_rebuild_whose_child_fails_raises_and_the_old_index_still_answers(
+    folder: Path, scope: Scope, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = open_index(folder)
+    points = random_points(150)
+    await index.upsert(scope, points)
+    old = generation(folder, scope)
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "executable", "/bin/false")
+        with pytest.raises(StorageError, match=r"Rebuilding the index in .* failed; the old one"):
+            await index.maintain(scope)
+    assert generations(folder, scope) == [old]
+    assert await found(index, scope, sparse_leg("word5")) == [points[5].chunk.id]
+    await index.upsert(scope, random_points(1, first=500))
+    await index.maintain(scope)
+    assert generations(folder, scope) != [old]
+    assert len(await index.chunk_ids(scope, None)) == 151
+    await index.close()
+
+
+@pytest.mark.usefixtures("small_graphs")
+async def test_the_cause_of_a_failed_rebuild_is_told(
+    folder: Path, scope: Scope, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(folder: Path, mean_length: float) -> None:
+        (folder / "stats.json").unlink()
+        await run(folder, mean_length)
+
+    run = edge_module._run_child
+    monkeypatch.setattr(edge_module, "_run_child", broken)
+    index = open_index(folder)
+    await index.upsert(scope, random_points(150))
+    with pytest.raises(StorageError, match=r"No such file or directory: .*stats\.json"):
+        await index.maintain(scope)
+    await index.close()
+
+
+@pytest.mark.usefixtures("small_graphs")
+async def test_one_who_stops_waiting_for_a_rebuild_does_not_stop_it(
+    folder: Path, scope: Scope, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = Gate(monkeypatch)
+    index = open_index(folder)
+    await index.upsert(scope, random_points(150))
+    old = generation(folder, scope)
+    maintained = asyncio.create_task(index.maintain(scope))
+    await gate.reached.wait()
+    maintained.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await maintained
+    gate.opened.set()
+    await index.maintain(scope)
+    assert generations(folder, scope) == [generation(folder, scope)] != [old]
+    await index.close()
+
+
+@pytest.mark.usefixtures("small_graphs")
+async def test_closing_during_a_rebuild_ends_its_child_and_leaves_no_trace(
+    folder: Path, scope: Scope, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    children: list[asyncio.subprocess.Process] = []
+    started = asyncio.Event()
+    create = asyncio.create_subprocess_exec
+
+    async def sleeper(*_command: str, **options: object) -> asyncio.subprocess.Process:
+        children.append(await create("sleep", "60", **options))  # type: ignore[arg-type]
+        started.set()
+        return children[-1]
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", sleeper)
+    index = open_index(folder)
+    await index.upsert(scope, random_points(150))
+    old = generation(folder, scope)
+    maintained = asyncio.create_task(index.maintain(scope))
+    await started.wait()
+    await index.close()
+    with pytest.raises(asyncio.CancelledError):
+        await maintained
+    assert children[0].returncode == -signal.SIGKILL
+    assert generations(folder, scope) == [old]
+
+
+async def test_leftovers_of_a_killed_rebuild_are_removed_at_the_next_open(
+    folder: Path, scope: Scope
+) -> None:
+    await written(folder, scope)
+    current = generation(folder, scope)
+    shutil.copytree(current, current.with_name("0" * 32))
+    index = open_index(folder)
+    assert len(await index.chunk_ids(scope, None)) == 20
+    assert {p.name for p in home(folder, scope).iterdir()} == {CURRENT, current.name}
+    await index.close()
+
+
+def test_the_mean_length_and_what_is_due_follow_from_the_counts() -> None:
+    from retrieval.shard import Stats
+
+    def due(**counts: float) -> bool:
+        stats = Stats(**({"lowest_mean": 10.0, "highest_mean": 10.0} | counts))  # type: ignore[arg-type]
+        return stats.rebuild_due(index_from=100, stale_share=0.25, mean_drift=0.05)
+
+    assert Stats().mean_length == 1.0
+    assert not due(points=0)
+    assert not due(points=99, terms=990)
+    assert due(points=100, terms=1000)
+    assert not due(points=100, terms=1000, indexed=75)
+    assert due(points=100, terms=1000, indexed=74)
+    assert not due(points=10, terms=104)
+    assert due(points=10, terms=106)
+    assert due(points=10, terms=100, lowest_mean=9.0)
+    assert due(points=10, terms=100, highest_mean=11.0)

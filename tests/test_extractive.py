@@ -1,0 +1,229 @@
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from generation.calibration import Calibration, load_calibration
+from generation.citations import CitationChecker
+from generation.evidence import EvidenceFinder, Features
+from generation.extractive import ExtractiveGenerator
+from generation.prompts import build_prompt
+from rag.types import Chunk, Delta, Hit, Kind, Prompt, Scope, TokenVectors
+from retrieval.embedders import BertEmbedder, minilm_folder
+from retrieval.sparse import Bm25Encoder
+
+pytestmark = pytest.mark.anyio
+
+SCOPE = Scope(tenant="t", collection="c")
+WATT = (
+    "James Watt was a Scottish inventor. In 1769 he patented an engine\n"
+    "with a separate condenser. He never built locomotives."
+)
+NORMANS = "The Normans gave their name to Normandy. Their leader was Rollo, a raider from Norway."
+BREAD = "A sourdough starter is flour and water. It is fed every day."
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(scope="module")
+def embedder() -> Any:
+    embedder = BertEmbedder(minilm_folder())
+    yield embedder
+    embedder.close()
+
+
+class EqualIdf:
+    """An index in which every term is as rare as any other."""
+
+    async def idf(self, scope: Scope, terms: Sequence[int]) -> list[float]:
+        return [1.0] * len(terms)
+
+    def __getattr__(self, name: str) -> Any:
+        raise AssertionError(f"generation has no business with Index.{name}")
+
+
+@pytest.fixture
+def finder(embedder: BertEmbedder) -> EvidenceFinder:
+    return EvidenceFinder(embedder=embedder, encoder=Bm25Encoder(), index=EqualIdf())
+
+
+@pytest.fixture
+def generator(embedder: BertEmbedder) -> ExtractiveGenerator:
+    return ExtractiveGenerator(
+        embedder=embedder,
+        encoder=Bm25Encoder(),
+        index=EqualIdf(),
+        calibration=load_calibration(),
+    )
+
+
+def prompt(question: str, *texts: str, title: str = "") -> Prompt:
+    hits = [
+        Hit(
+            chunk=Chunk(
+                id=str(i),
+                document_id=str(i),
+                version="v",
+                position=0,
+                text=text,
+                start=100,
+                end=100 + len(text),
+                title=title,
+                uri=f"file:///{i}.txt",
+            ),
+            score=1.0,
+            source="fused",
+            ranks={"dense": i},
+        )
+        for i, text in enumerate(texts, start=1)
+    ]
+    return build_prompt(question, SCOPE, hits)
+
+
+async def collect(stream: AsyncIterator[Delta]) -> list[Delta]:
+    return [delta async for delta in stream]
+
+
+async def test_answers_with_the_sentence_and_its_marker(generator: ExtractiveGenerator) -> None:
+    asked = prompt("What did James Watt patent in 1769?", NORMANS, WATT)
+    *sentences, last = await collect(generator.stream(asked))
+    text = "".join(delta.text for delta in sentences)
+    assert "In 1769 he patented an engine with a separate condenser. [2]" in text
+    assert len(sentences) <= 3
+    assert last.text == ""
+    assert last.abstained is None
+    assert last.confidence is not None
+    assert 0.5 < last.confidence < 1
+    assert all(delta.confidence is None for delta in sentences)
+
+
+async def test_every_sentence_is_verbatim(generator: ExtractiveGenerator) -> None:
+    asked = prompt("Who was James Watt, the inventor of an engine?", WATT, NORMANS)
+    *sentences, _ = await collect(generator.stream(asked))
+    checker = CitationChecker(asked.hits)
+    for delta in sentences:
+        (citation,) = checker.feed(delta.text)
+        said, marker = re.fullmatch(r" ?(.+) \[(\d)\]", delta.text, re.DOTALL).groups()  # type: ignore[union-attr]
+        assert citation.support == 1
+        assert citation.marker == int(marker)
+        assert " ".join(citation.quote.split()) == said
+        assert (
+            citation.quote
+            == asked.hits[citation.marker - 1].chunk.text[citation.start - 100 : citation.end - 100]
+        )
+
+
+async def test_a_quotes_own_marker_is_told_apart(generator: ExtractiveGenerator) -> None:
+    asked = prompt(
+        "What did James Watt patent in 1769?", NORMANS, WATT.replace("engine", "engine [1]")
+    )
+    *sentences, _ = await collect(generator.stream(asked))
+    checker = CitationChecker(asked.hits)
+    assert {c.marker for delta in sentences for c in checker.feed(delta.text)} == {2}
+
+
+async def test_without_hits_there_are_no_documents(generator: ExtractiveGenerator) -> None:
+    assert await collect(generator.stream(prompt("Who was James Watt?"))) == [
+        Delta(confidence=0.0, abstained="no_documents")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("question", "text"), [("", WATT), (" \n", WATT), ("Who was James Watt?", "* * *\n\n----")]
+)
+async def test_without_words_nothing_matches(
+    generator: ExtractiveGenerator, question: str, text: str
+) -> None:
+    (delta,) = await collect(generator.stream(prompt(question, text)))
+    assert (delta.text, delta.abstained) == ("", "no_match")
+
+
+async def test_what_is_nowhere_mentioned_does_not_match(generator: ExtractiveGenerator) -> None:
+    (delta,) = await collect(generator.stream(prompt("How do I bake sourdough?", WATT, NORMANS)))
+    assert (delta.text, delta.abstained) == ("", "no_match")
+    assert delta.confidence is not None
+    assert delta.confidence < load_calibration().threshold
+
+
+async def test_what_is_only_mentioned_is_weak_evidence(generator: ExtractiveGenerator) -> None:
+    asked = prompt("What does an engine mechanic in Peru earn?", WATT)
+    (delta,) = await collect(generator.stream(asked))
+    assert (delta.text, delta.abstained) == ("", "weak_evidence")
+
+
+async def test_the_threshold_can_be_set(embedder: BertEmbedder) -> None:
+    strict = ExtractiveGenerator(
+        embedder=embedder,
+        encoder=Bm25Encoder(),
+        index=EqualIdf(),
+        calibration=load_calibration(),
+        threshold=1.0,
+    )
+    (delta,) = await collect(strict.stream(prompt("Who was James Watt?", WATT)))
+    assert delta.abstained == "weak_evidence"
+
+
+async def test_sentences_read_in_the_order_of_their_passage(
+    generator: ExtractiveGenerator,
+) -> None:
+    text = "Rollo led the Normans. He came from Norway. Rollo the Norman was a raider."
+    *sentences, _ = await collect(generator.stream(prompt("Who was Rollo of the Normans?", text)))
+    places = [text.index(delta.text.strip().removesuffix(" [1]")) for delta in sentences]
+    assert len(places) > 1
+    assert places == sorted(places)
+
+
+async def test_the_same_sentence_is_said_once(finder: EvidenceFinder) -> None:
+    again = WATT.replace("In 1769 he", "In 1769, he")
+    evidence = await finder.find(prompt("What did James Watt patent in 1769?", WATT, again))
+    assert evidence is not None
+    said = [(WATT, again)[s.place][s.start : s.end].replace(",", "") for s in evidence.sentences]
+    assert len(said) == len(set(said))
+
+
+async def test_titles_above_a_sentence_count(finder: EvidenceFinder) -> None:
+    question, text = "When did James Watt die?", "He died in 1819."
+    without = await finder.find(prompt(question, text))
+    titled = await finder.find(prompt(question, text, title="James Watt"))
+    assert without is not None
+    assert titled is not None
+    assert titled.features.coverage > without.features.coverage
+    assert (without.features.name_missing, titled.features.name_missing) == (1, 0)
+
+
+class NoTokens:
+    """An encoder whose window is full before the passage begins."""
+
+    async def embed_tokens(self, texts: Sequence[str], *, kind: Kind) -> list[TokenVectors]:
+        import numpy as np
+
+        rows = 2 if kind == "query" else 0
+        vectors, spans = np.eye(2, 4, dtype=np.float32), np.zeros((2, 2), np.int32)
+        return [TokenVectors(vectors=vectors[:rows], spans=spans[:rows]) for _ in texts]
+
+
+async def test_what_the_encoder_did_not_see_is_no_evidence() -> None:
+    finder = EvidenceFinder(embedder=NoTokens(), encoder=Bm25Encoder(), index=EqualIdf())
+    assert await finder.find(prompt("Who was James Watt?", WATT)) is None
+
+
+def test_probability_is_the_logistic_function() -> None:
+    calibration = Calibration(
+        intercept=-1.0, coefficients={"sentence": 2.0, "name_missing": -1.0}, threshold=0.5
+    )
+    features = Features(sentence=0.25, coverage=1.0, name_missing=1.0)
+    assert calibration.probability(features) == pytest.approx(1 / (1 + math.exp(1.5)))
+
+
+def test_the_calibration_that_ships_knows_every_feature(tmp_path: Path) -> None:
+    calibration = load_calibration()
+    assert calibration.coefficients.keys() == Features.__dataclass_fields__.keys()
+    assert 0 < calibration.threshold < 1

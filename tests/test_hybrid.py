@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from rag.errors import ConfigError, RagError, UpstreamError
+from rag.telemetry import Trace
+from rag.types import Condition, Float32Array, Hit, Kind, Leg, Match, Query, Scope
+from retrieval.fusion import rrf
+from retrieval.hybrid import HybridRetriever
+from retrieval.sparse import Bm25Encoder
+from tests.fakes import HashEmbedder, MemoryIndex, dense_leg, make_chunk, make_points, sparse_leg
+
+pytestmark = pytest.mark.anyio
+
+TEXTS = ["the cat sat", "a dog and a cat", "horses run", "cat cat cat", "fish soup with dog"]
+
+
+class Failing(HashEmbedder):
+    """An embedder that raises what it is given."""
+
+    def __init__(self, error: RagError) -> None:
+        super().__init__()
+        self._error = error
+
+    async def embed(self, texts: Sequence[str], *, kind: Kind) -> Float32Array:
+        raise self._error
+
+
+class Counting(MemoryIndex):
+    """Remembers the legs of every round trip."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.searches: list[Sequence[Leg]] = []
+
+    async def search(self, scope: Scope, legs: Sequence[Leg]) -> list[list[Match]]:
+        self.searches.append(legs)
+        return await super().search(scope, legs)
+
+
+@pytest.fixture
+async def index(scope: Scope) -> Counting:
+    made = Counting()
+    chunks = [make_chunk(text, position=i, meta={"n": i}) for i, text in enumerate(TEXTS)]
+    await made.upsert(scope, make_points(chunks))
+    return made
+
+
+def retriever(
+    index: MemoryIndex, *, embedder: HashEmbedder | None = None, depth: int = 50
+) -> HybridRetriever:
+    return HybridRetriever(
+        embedder=embedder or HashEmbedder(), encoder=Bm25Encoder(), index=index, depth=depth
+    )
+
+
+def texts(hits: Sequence[Hit]) -> list[str]:
+    return [hit.chunk.text for hit in hits]
+
+
+async def test_hits_are_the_fusion_of_both_legs_with_their_rank_in_each(
+    index: Counting, scope: Scope
+) -> None:
+    hits = await retriever(index).retrieve(Query(text="cat dog", scope=scope), Trace())
+    dense, sparse = await index.search(scope, [dense_leg("cat dog"), sparse_leg("cat dog")])
+    fused = rrf({"dense": [m.chunk_id for m in dense], "sparse": [m.chunk_id for m in sparse]})
+    assert [(h.chunk.id, h.score, h.ranks, h.source) for h in hits] == [
+        (f.chunk_id, f.score, f.ranks, "fused") for f in fused
+    ]
+    assert hits[0].ranks == {"dense": 1, "sparse": 1}
+    assert set(hits[-1].ranks) == {"dense"}
+
+
+async def test_both_legs_are_one_round_trip(index: Counting, scope: Scope) -> None:
+    await retriever(index).retrieve(Query(text="cat", scope=scope), Trace())
+    assert [[leg.name for leg in legs] for legs in index.searches] == [["dense", "sparse"]]
+
+
+async def test_at_most_top_k_hits_come_back(index: Counting, scope: Scope) -> None:
+    everything = await retriever(index).retrieve(Query(text="cat dog", scope=scope), Trace())
+    two = await retriever(index).retrieve(Query(text="cat dog", scope=scope, top_k=2), Trace())
+    assert len(everything) == 5
+    assert two == everything[:2]
+
+
+async def test_legs_bring_top_k_candidates_where_that_is_more_than_the_depth(
+    index: Counting, scope: Scope
+) -> None:
+    query = Query(text="cat", scope=scope, top_k=4)
+    assert len(await retriever(index, depth=2).retrieve(query, Trace())) == 4
+    await retriever(index, depth=7).retrieve(query, Trace())
+    assert [[leg.limit for leg in legs] for legs in index.searches] == [[4, 4], [7, 7]]
+
+
+async def test_filters_hold_for_both_legs(index: Counting, scope: Scope) -> None:
+    where = (Condition(field="n", op="gte", value=3),)
+    query = Query(text="cat dog", scope=scope, where=where)
+    hits = await retriever(index).retrieve(query, Trace())
+    assert set(texts(hits)) == {"cat cat cat", "fish soup with dog"}
+
+
+async def test_bm25_answers_alone_where_the_embedder_fails_and_the_trace_says_so(
+    index: Counting, scope: Scope
+) -> None:
+    trace = Trace()
+    embedder = Failing(UpstreamError("The embedder is down."))
+    hits = await retriever(index, embedder=embedder).retrieve(Query(text="cat", scope=scope), trace)
+    assert texts(hits)[0] == "cat cat cat"
+    assert {tuple(hit.ranks) for hit in hits} == {("sparse",)}
+    assert trace.degraded == ["dense: The embedder is down."]
+
+
+async def test_an_embedder_that_is_set_up_wrongly_is_not_papered_over(
+    index: Counting, scope: Scope
+) -> None:
+    embedder = Failing(ConfigError("wrong"))
+    with pytest.raises(ConfigError):
+        await retriever(index, embedder=embedder).retrieve(Query(text="cat", scope=scope), Trace())
+
+
+async def test_nothing_is_degraded_and_every_stage_timed_where_all_goes_well(
+    index: Counting, scope: Scope
+) -> None:
+    trace = Trace()
+    await retriever(index).retrieve(Query(text="cat", scope=scope), trace)
+    assert trace.degraded == []
+    assert set(trace.timings) == {"embed", "encode", "search", "fuse", "fetch"}
+
+
+async def test_an_empty_collection_has_no_hits(scope: Scope) -> None:
+    query = Query(text="cat", scope=scope)
+    assert await retriever(MemoryIndex()).retrieve(query, Trace()) == []
+
+
+async def test_a_chunk_that_is_deleted_between_search_and_fetch_is_left_out(scope: Scope) -> None:
+    class Racing(MemoryIndex):
+        async def search(self, scope: Scope, legs: Sequence[Leg]) -> list[list[Match]]:
+            ranked = await super().search(scope, legs)
+            await self.delete(scope, [ranked[0][0].chunk_id])
+            return ranked
+
+    index = Racing()
+    await index.upsert(scope, make_points([make_chunk(t, position=i) for i, t in enumerate(TEXTS)]))
+    hits = await retriever(index).retrieve(Query(text="cat cat", scope=scope), Trace())
+    assert len(hits) == 4

@@ -1,0 +1,475 @@
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ingest.chunkers import SectionChunker
+from ingest.pipeline import IngestPipeline
+from ingest.sources import Spool, submission_of
+from rag.catalog import Catalog
+from rag.errors import ConfigError, NotFoundError, StorageError, UpstreamError
+from rag.records import DocumentRecord, JobRecord, Submission, Task
+from rag.types import Chunk, Float32Array, Kind, Point, Scope
+from retrieval.sparse import Bm25Encoder
+from tests.fakes import HashEmbedder, MemoryIndex
+
+pytestmark = pytest.mark.anyio
+
+MAX_BYTES = 1 << 20
+
+
+@dataclass
+class Bench:
+    """A pipeline and everything it writes to."""
+
+    folder: Path
+    scope: Scope
+    catalog: Catalog
+    spool: Spool
+    index: MemoryIndex
+    embedder: HashEmbedder
+
+    def pipeline(
+        self, *, max_tokens: int = 40, embedder: HashEmbedder | None = None
+    ) -> IngestPipeline:
+        embedder = embedder or self.embedder
+        return IngestPipeline(
+            chunker=SectionChunker(embedder.count_tokens, max_tokens=max_tokens),
+            embedder=embedder,
+            encoder=Bm25Encoder(),
+            index=self.index,
+            catalog=self.catalog,
+            spool=self.spool,
+            max_bytes=MAX_BYTES,
+        )
+
+    def file(self, name: str, text: str) -> Submission:
+        (self.folder / name).write_text(text)
+        return submission_of(self.folder / name)
+
+    def sent(self, text: str, *, id_: str) -> Submission:
+        body = json.dumps({"text": text}).encode()
+        return self.spool.put(body, uri=f"doc:{id_}", document_id_=id_)
+
+    async def ingest(
+        self, *submissions: Submission, pipeline: IngestPipeline | None = None
+    ) -> JobRecord:
+        """One job, all of its tasks at once."""
+        pipeline = pipeline or self.pipeline()
+        await pipeline.check_collection(self.scope)
+        job = await self.catalog.submit(self.scope, submissions)
+        tasks = await self.catalog.claim(100)
+        await asyncio.gather(*(pipeline.ingest(task) for task in tasks))
+        return await self.catalog.job(job)
+
+    async def record(self, submission: Submission) -> DocumentRecord:
+        return await self.catalog.document(self.scope, submission.document_id)
+
+    async def chunks(self, submission: Submission | None = None) -> list[Chunk]:
+        ids = await self.index.chunk_ids(self.scope, submission and submission.document_id)
+        found = await self.index.fetch(self.scope, sorted(ids))
+        return sorted(found, key=lambda chunk: (chunk.document_id, chunk.position))
+
+    async def consistent(self, *submissions: Submission) -> None:
+        """What catalog, index and text say of these documents, and of no others, agrees."""
+        for submission in submissions:
+            record, chunks = await self.record(submission), await self.chunks(submission)
+            text = await self.catalog.text(self.scope, submission.document_id)
+            assert record.state == "succeeded"
+            assert record.chunks == len(chunks)
+            assert [chunk.position for chunk in chunks] == list(range(len(chunks)))
+            assert all(text[chunk.start : chunk.end] == chunk.text for chunk in chunks)
+            assert {chunk.uri for chunk in chunks} <= {submission.uri}
+            assert {chunk.version for chunk in chunks} <= {record.version}
+        ids = {submission.document_id for submission in submissions}
+        assert {chunk.document_id for chunk in await self.chunks()} <= ids
+
+
+@pytest.fixture
+async def bench(folder: Path, scope: Scope) -> AsyncIterator[Bench]:
+    catalog = Catalog(folder / "catalog.sqlite")
+    await catalog.open()
+    (folder / "docs").mkdir()
+    yield Bench(
+        folder / "docs", scope, catalog, Spool(folder / "spool"), MemoryIndex(), HashEmbedder()
+    )
+    await catalog.close()
+
+
+def prose(n: int, *, changed: int = -1) -> str:
+    """n paragraphs, each the size of a chunk."""
+    return "# Title\n\n" + "\n\n".join(
+        f"Paragraph {i} {'was edited and is longer now' if i == changed else 'says'} "
+        + " ".join(f"word{i}x{j}" for j in range(30))
+        + "."
+        for i in range(n)
+    )
+
+
+# One document
+
+
+async def test_a_document_is_stored_with_chunks_that_slice_its_text(bench: Bench) -> None:
+    doc = bench.file("a.md", prose(3))
+    job = await bench.ingest(doc)
+    assert (job.state, job.outcomes) == ("succeeded", {"stored": 1})
+    assert (await bench.record(doc)).chunks == 3
+    assert (await bench.record(doc)).title == "Title"
+    await bench.consistent(doc)
+
+
+async def test_an_unchanged_document_embeds_nothing(bench: Bench) -> None:
+    doc = bench.file("a.md", prose(3))
+    await bench.ingest(doc)
+    bench.embedder.embedded.clear()
+    job = await bench.ingest(doc)
+    assert job.outcomes == {"unchanged": 1}
+    assert bench.embedder.embedded == []
+    await bench.consistent(doc)
+
+
+async def test_an_edited_paragraph_embeds_its_own_chunks_and_moves_the_others(
+    bench: Bench,
+) -> None:
+    doc = bench.file("a.md", prose(100))
+    await bench.ingest(doc)
+    before = {chunk.id for chunk in await bench.chunks()}
+    assert len(before) == 100
+    bench.embedder.embedded.clear()
+    await bench.ingest(bench.file("a.md", prose(100, changed=50)))
+    assert 1 <= len(bench.embedder.embedded) <= 3
+    after = {chunk.id for chunk in await bench.chunks()}
+    assert len(after & before) >= 97
+    await bench.consistent(doc)
+
+
+async def test_a_shorter_document_leaves_no_chunk_behind(bench: Bench) -> None:
+    await bench.ingest(bench.file("a.md", prose(5)))
+    doc = bench.file("a.md", prose(2))
+    await bench.ingest(doc)
+    assert len(await bench.chunks()) == 2
+    await bench.consistent(doc)
+
+
+async def test_another_chunk_size_cuts_an_unchanged_document_anew(bench: Bench) -> None:
+    doc = bench.file("a.md", prose(4))
+    await bench.ingest(doc)
+    job = await bench.ingest(doc, pipeline=bench.pipeline(max_tokens=80))
+    assert job.outcomes == {"stored": 1}
+    assert len(await bench.chunks()) == 2
+    await bench.consistent(doc)
+
+
+async def test_sent_bytes_are_gone_from_the_spool_once_ingested(bench: Bench) -> None:
+    doc, bad = bench.sent("some text", id_="mine"), bench.sent("", id_="bad")
+    await bench.ingest(doc, bad)
+    assert not bench.spool.path(doc.source).exists()
+    assert not bench.spool.path(bad.source).exists()
+    await bench.consistent(doc)
+
+
+async def test_a_failing_document_fails_alone(bench: Bench) -> None:
+    good = bench.file("good.md", prose(1))
+    blank, gone = bench.file("blank.md", " \n"), bench.file("gone.md", "x")
+    (bench.folder / "gone.md").unlink()
+    job = await bench.ingest(blank, gone, good)
+    assert (job.state, job.counts) == ("partial", {"failed": 2, "succeeded": 1})
+    errors = {failure["uri"]: failure["error"] for failure in job.failures}
+    assert "cannot be read: No such file" in errors[gone.uri]
+    assert (await bench.record(blank)).error == errors[blank.uri]
+    await bench.consistent(good)
+
+
+async def test_a_document_that_fails_keeps_what_was_stored_of_it(bench: Bench) -> None:
+    doc = bench.file("a.md", prose(3))
+    await bench.ingest(doc)
+    job = await bench.ingest(bench.file("a.md", "   "))
+    assert job.state == "failed"
+    assert (await bench.record(doc)).chunks == len(await bench.chunks()) == 3
+
+
+async def test_a_crash_nobody_foresaw_is_told_of_its_own_document(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def crash(texts: Sequence[str], *, kind: Kind) -> Float32Array:
+        raise RuntimeError("boom")
+
+    monkeypatch.setattr(bench.embedder, "embed", crash)
+    job = await bench.ingest(bench.file("a.md", prose(1)))
+    assert job.error is not None
+    assert "Internal error, please report it: RuntimeError('boom')" in job.error
+    assert "Ingesting" in caplog.text
+
+
+async def test_an_embedder_that_is_down_fails_the_document_and_it_can_run_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def down(texts: Sequence[str], *, kind: Kind) -> Float32Array:
+        raise UpstreamError("The embedder is down.")
+
+    doc = bench.file("a.md", prose(2))
+    with monkeypatch.context() as patch:
+        patch.setattr(bench.embedder, "embed", down)
+        assert (await bench.ingest(doc)).error == "The embedder is down."
+    assert (await bench.ingest(doc)).state == "succeeded"
+    await bench.consistent(doc)
+
+
+# Equal contents
+
+
+async def test_two_files_with_the_same_content_are_stored_once_and_both_listed(
+    bench: Bench,
+) -> None:
+    a, b = bench.file("a.md", prose(2)), bench.file("b.md", prose(2))
+    job = await bench.ingest(a, b)
+    assert job.outcomes == {"stored": 1, "duplicate": 1}
+    records = [await bench.record(a), await bench.record(b)]
+    [original] = [r for r in records if r.duplicate_of is None]
+    [copy] = [r for r in records if r.duplicate_of is not None]
+    assert (copy.duplicate_of, copy.chunks, original.chunks) == (original.id, 0, 2)
+    assert len(await bench.chunks()) == 2
+    await bench.consistent(a, b)
+
+
+async def test_deleting_the_original_hands_its_chunks_over(bench: Bench) -> None:
+    a, b, c = [bench.file(f"{name}.md", prose(2)) for name in "abc"]
+    for doc in (a, b, c):
+        await bench.ingest(doc)
+    await bench.pipeline().delete(bench.scope, a.document_id)
+    assert len(await bench.chunks(b)) == len(await bench.chunks()) == 2
+    assert (await bench.record(b)).duplicate_of is None
+    assert (await bench.record(c)).duplicate_of == b.document_id
+    await bench.consistent(b, c)
+    await bench.pipeline().delete(bench.scope, b.document_id)
+    assert len(await bench.chunks(c)) == 2
+    await bench.pipeline().delete(bench.scope, c.document_id)
+    assert await bench.chunks() == []
+
+
+async def test_chunks_that_were_handed_over_are_those_the_heir_would_have_made(
+    bench: Bench,
+) -> None:
+    a, b = bench.file("a.md", prose(3)), bench.file("b.md", prose(3))
+    await bench.ingest(a)
+    await bench.ingest(b)
+    await bench.pipeline().delete(bench.scope, a.document_id)
+    inherited = await bench.chunks(b)
+    bench.index = MemoryIndex()
+    await bench.ingest(b, pipeline=bench.pipeline(max_tokens=41))
+    assert [(c.id, c.start, c.end) for c in await bench.chunks(b)] == [
+        (c.id, c.start, c.end) for c in inherited
+    ]
+
+
+async def test_editing_the_original_hands_its_chunks_over(bench: Bench) -> None:
+    a, b = bench.file("a.md", prose(2)), bench.file("b.md", prose(2))
+    await bench.ingest(a)
+    await bench.ingest(b)
+    await bench.ingest(bench.file("a.md", prose(3, changed=1)))
+    assert (len(await bench.chunks(a)), len(await bench.chunks(b))) == (3, 2)
+    await bench.consistent(a, b)
+
+
+async def test_editing_a_duplicate_stores_it_on_its_own(bench: Bench) -> None:
+    a, b = bench.file("a.md", prose(2)), bench.file("b.md", prose(2))
+    await bench.ingest(a)
+    await bench.ingest(b)
+    await bench.ingest(bench.file("b.md", prose(3)))
+    assert (await bench.record(b)).duplicate_of is None
+    assert (len(await bench.chunks(a)), len(await bench.chunks(b))) == (2, 3)
+    await bench.consistent(a, b)
+
+
+async def test_a_document_that_becomes_equal_to_another_gives_up_its_chunks(
+    bench: Bench,
+) -> None:
+    a, b = bench.file("a.md", prose(2)), bench.file("b.md", prose(3))
+    await bench.ingest(a)
+    await bench.ingest(b)
+    await bench.ingest(bench.file("b.md", prose(2)))
+    assert (await bench.record(b)).duplicate_of == a.document_id
+    assert await bench.chunks(b) == []
+    await bench.consistent(a, b)
+
+
+async def test_another_chunk_size_reaches_originals_and_duplicates(bench: Bench) -> None:
+    a, b = bench.file("a.md", prose(4)), bench.file("b.md", prose(4))
+    await bench.ingest(a)
+    await bench.ingest(b)
+    await bench.ingest(a, b, pipeline=bench.pipeline(max_tokens=80))
+    assert len(await bench.chunks()) == 2
+    await bench.consistent(a, b)
+
+
+async def test_two_originals_that_trade_contents_keep_both(bench: Bench) -> None:
+    a, b = bench.file("a.md", prose(2)), bench.file("b.md", prose(3))
+    await bench.ingest(a, b)
+    await bench.ingest(bench.file("a.md", prose(3)), bench.file("b.md", prose(2)))
+    held = {len(await bench.chunks(doc)) for doc in (a, b)}
+    assert sum(held) == 5 or held == {2, 3}
+    await bench.consistent(a, b)
+
+
+async def test_ids_of_the_callers_own_are_never_merged(bench: Bench) -> None:
+    a, b = bench.sent("the same text", id_="a"), bench.sent("the same text", id_="b")
+    job = await bench.ingest(a, b)
+    assert job.outcomes == {"stored": 2}
+    assert len(await bench.chunks(a)) == len(await bench.chunks(b)) == 1
+    await bench.consistent(a, b)
+
+
+# Crashes and races
+
+
+@pytest.mark.parametrize("texts", [("", 3), (3, 4)], ids=["new", "edited"])
+async def test_a_crash_before_the_catalog_is_told_doubles_nothing_when_run_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, texts: tuple[Any, int]
+) -> None:
+    async def crash(*_: object, **__: object) -> None:
+        raise asyncio.CancelledError  # as where the process is stopped
+
+    before, after = texts
+    if before:
+        await bench.ingest(bench.file("a.md", prose(before)))
+    doc = bench.file("a.md", prose(after))
+    with monkeypatch.context() as patch:
+        patch.setattr(bench.catalog, "succeed", crash)
+        with pytest.raises(asyncio.CancelledError):
+            await bench.ingest(doc)
+    assert len(await bench.chunks()) == after  # searchable all the while
+    await bench.catalog.open()  # the next start
+    bench.embedder.embedded.clear()
+    [task] = await bench.catalog.claim(9)
+    await bench.pipeline().ingest(task)
+    assert bench.embedder.embedded == []
+    assert len(await bench.chunks()) == after
+    await bench.consistent(doc)
+
+
+async def test_a_crash_while_chunks_are_handed_over_loses_and_doubles_nothing(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a, b = bench.file("a.md", prose(2)), bench.file("b.md", prose(2))
+    await bench.ingest(a)
+    await bench.ingest(b)
+    pipeline = bench.pipeline()
+
+    async def full(*_: object, **__: object) -> None:
+        raise StorageError("The disk is full.")
+
+    for owner, name in (
+        (bench.catalog, "inherit"),
+        (bench.index, "delete"),
+        (bench.catalog, "delete"),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(owner, name, full)
+            with pytest.raises(StorageError):
+                await pipeline.delete(bench.scope, a.document_id)
+    await pipeline.delete(bench.scope, a.document_id)
+    assert len(await bench.chunks()) == len(await bench.chunks(b)) == 2
+    await bench.consistent(b)
+
+
+async def test_a_document_deleted_while_pending_is_not_ingested(bench: Bench) -> None:
+    doc = bench.sent("some text", id_="mine")
+    await bench.pipeline().check_collection(bench.scope)
+    job = await bench.catalog.submit(bench.scope, [doc])
+    await bench.pipeline().delete(bench.scope, "mine")
+    assert await bench.catalog.claim(9) == []
+    assert (await bench.catalog.job(job)).state == "cancelled"
+    assert not bench.spool.path(doc.source).exists()
+
+
+async def test_a_document_deleted_just_before_its_task_runs_leaves_nothing(bench: Bench) -> None:
+    doc = bench.file("a.md", prose(2))
+    pipeline = bench.pipeline()
+    await bench.catalog.submit(bench.scope, [doc])
+    [task] = await bench.catalog.claim(9)
+    await pipeline.delete(bench.scope, doc.document_id)
+    await pipeline.ingest(task)
+    assert await bench.chunks() == []
+    with pytest.raises(NotFoundError):
+        await bench.record(doc)
+
+
+async def test_a_document_deleted_while_it_is_embedded_is_gone_in_the_end(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reached, opened = asyncio.Event(), asyncio.Event()
+    embed = bench.embedder.embed
+
+    async def slow(texts: Sequence[str], *, kind: Kind) -> Float32Array:
+        reached.set()
+        await opened.wait()
+        return await embed(texts, kind=kind)
+
+    monkeypatch.setattr(bench.embedder, "embed", slow)
+    doc, pipeline = bench.file("a.md", prose(2)), bench.pipeline()
+    ingested = asyncio.create_task(bench.ingest(doc, pipeline=pipeline))
+    await reached.wait()
+    deleted = asyncio.create_task(pipeline.delete(bench.scope, doc.document_id))
+    await asyncio.sleep(0.01)
+    opened.set()
+    await asyncio.gather(ingested, deleted)
+    assert await bench.chunks() == []
+    with pytest.raises(NotFoundError):
+        await bench.record(doc)
+
+
+async def test_a_document_that_is_submitted_twice_at_once_is_embedded_once(bench: Bench) -> None:
+    doc = bench.file("a.md", prose(3))
+    pipeline = bench.pipeline()
+    for _ in range(2):
+        await bench.catalog.submit(bench.scope, [doc])
+    tasks: list[Task] = await bench.catalog.claim(9)
+    await asyncio.gather(*(pipeline.ingest(task) for task in tasks))
+    assert len(bench.embedder.embedded) == 3
+    await bench.consistent(doc)
+
+
+async def test_deleting_an_unknown_document_is_an_error(bench: Bench) -> None:
+    with pytest.raises(NotFoundError):
+        await bench.pipeline().delete(bench.scope, "nobody")
+
+
+async def test_a_collection_made_with_another_embedder_is_refused(bench: Bench) -> None:
+    await bench.pipeline().check_collection(bench.scope)
+    other = bench.pipeline(embedder=HashEmbedder(fingerprint="hash-2"))
+    with pytest.raises(
+        ConfigError, match="made with the embedder hash-1, and the settings name hash-2"
+    ) as caught:
+        await other.check_collection(bench.scope)
+    assert caught.value.code == "embedder_mismatch"
+
+
+async def test_a_long_document_is_embedded_and_written_in_parts(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ingest.pipeline.WRITE_CHUNKS", 4)
+    writes: list[int] = []
+    upsert = bench.index.upsert
+
+    async def counted(scope: Scope, points: Sequence[Point]) -> None:
+        writes.append(len(points))
+        await upsert(scope, points)
+
+    monkeypatch.setattr(bench.index, "upsert", counted)
+    doc = bench.file("a.md", prose(10))
+    await bench.ingest(doc)
+    assert [n for n in writes if n] == [4, 4, 2]
+    await bench.consistent(doc)
+
+
+async def test_locks_are_forgotten_once_nobody_holds_them(bench: Bench) -> None:
+    pipeline = bench.pipeline()
+    docs = [bench.file(f"{i}.md", prose(1)) for i in range(5)]
+    await bench.ingest(*docs, pipeline=pipeline)
+    assert pipeline._locks == {}

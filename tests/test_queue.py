@@ -1,0 +1,212 @@
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from rag.catalog import Catalog
+from rag.errors import RagError, StorageError
+from rag.records import Submission, Task
+from rag.types import Scope
+from workers.queue import IN_FLIGHT, LocalQueue
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+async def catalog(folder: Path) -> AsyncIterator[Catalog]:
+    made = Catalog(folder / "catalog.sqlite")
+    await made.open()
+    yield made
+    await made.close()
+
+
+class Worker:
+    """Takes tasks as the pipeline does: a document named `bad…` fails, nothing raises."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self.catalog = catalog
+        self.seen: list[str] = []
+        self.maintained: list[Scope] = []
+        self.most_at_once = 0
+        self.gate: asyncio.Event | None = None
+        self.before: Callable[[Task], Awaitable[None]] | None = None
+        self._now = 0
+
+    async def ingest(self, task: Task) -> None:
+        self.seen.append(task.document_id)
+        self._now += 1
+        self.most_at_once = max(self.most_at_once, self._now)
+        try:
+            if self.before:
+                await self.before(task)
+            await (self.gate.wait() if self.gate else asyncio.sleep(0.001))
+        finally:
+            self._now -= 1
+        if task.document_id.startswith("bad"):
+            await self.catalog.fail(task, "no text")
+        else:
+            await self.catalog.unchanged(task)
+
+    async def maintain(self, scope: Scope) -> None:
+        self.maintained.append(scope)
+
+    def queue(self) -> LocalQueue:
+        return LocalQueue(catalog=self.catalog, ingest=self.ingest, maintain=self.maintain)
+
+
+@pytest.fixture
+def worker(catalog: Catalog) -> Worker:
+    return Worker(catalog)
+
+
+async def submit(catalog: Catalog, scope: Scope, *names: str) -> str:
+    return await catalog.submit(
+        scope, [Submission(document_id=name, uri=name, source={"path": name}) for name in names]
+    )
+
+
+async def until(condition: Callable[[], Awaitable[bool]]) -> None:
+    async with asyncio.timeout(10):
+        while not await condition():
+            await asyncio.sleep(0.005)
+
+
+async def test_draining_ends_once_no_task_is_left(worker: Worker, scope: Scope) -> None:
+    job = await submit(worker.catalog, scope, "a", "b", "c")
+    await worker.queue().drain()
+    assert worker.seen == ["a", "b", "c"]
+    assert (await worker.catalog.job(job)).state == "succeeded"
+
+
+async def test_draining_with_nothing_to_do_ends_at_once(worker: Worker) -> None:
+    await worker.queue().drain()
+    assert (worker.seen, worker.maintained) == ([], [])
+
+
+async def test_every_scope_that_was_written_to_is_maintained_once_after_its_last_task(
+    worker: Worker, scope: Scope
+) -> None:
+    other = Scope(tenant="acme", collection="other")
+    await submit(worker.catalog, scope, "a", "b")
+    await submit(worker.catalog, other, "c")
+    await worker.queue().drain()
+    assert len(worker.maintained) == 2
+    assert set(worker.maintained) == {scope, other}
+
+
+async def test_one_failing_document_does_not_stop_the_others(worker: Worker, scope: Scope) -> None:
+    job = await submit(worker.catalog, scope, "a", "bad", "c")
+    await worker.queue().drain()
+    record = await worker.catalog.job(job)
+    assert (record.state, record.counts) == ("partial", {"succeeded": 2, "failed": 1})
+    assert [failure["document_id"] for failure in record.failures] == ["bad"]
+
+
+async def test_so_many_documents_are_under_way_at_once_and_no_more(
+    worker: Worker, scope: Scope
+) -> None:
+    names = [f"d{i:02}" for i in range(3 * IN_FLIGHT)]
+    await submit(worker.catalog, scope, *names)
+    await worker.queue().drain()
+    assert worker.seen == names
+    assert worker.most_at_once == IN_FLIGHT
+
+
+async def test_tasks_submitted_while_it_drains_are_taken_too(worker: Worker, scope: Scope) -> None:
+    async def more(task: Task) -> None:
+        if task.document_id == "a":
+            await submit(worker.catalog, scope, "later")
+
+    worker.before = more
+    await submit(worker.catalog, scope, "a")
+    await worker.queue().drain()
+    assert worker.seen == ["a", "later"]
+
+
+async def test_a_started_queue_works_whenever_it_is_woken(worker: Worker, scope: Scope) -> None:
+    queue = worker.queue()
+    async with queue.started():
+        for name in ("a", "b"):
+            job = await submit(worker.catalog, scope, name)
+            queue.wake()
+
+            async def done(job: str = job) -> bool:
+                return (await worker.catalog.job(job)).state == "succeeded"
+
+            await until(done)
+    assert worker.seen == ["a", "b"]
+
+
+async def test_what_was_under_way_at_the_end_runs_again_at_the_next_start(
+    worker: Worker, scope: Scope
+) -> None:
+    worker.gate = asyncio.Event()
+    names = [f"d{i:02}" for i in range(IN_FLIGHT + 3)]
+    job = await submit(worker.catalog, scope, *names)
+
+    async def full() -> bool:
+        return len(worker.seen) == IN_FLIGHT
+
+    async with worker.queue().started():
+        await until(full)
+    counts = (await worker.catalog.job(job)).counts
+    assert counts == {"running": IN_FLIGHT, "pending": 3}
+
+    await worker.catalog.open()  # the next start
+    again = Worker(worker.catalog)
+    await again.queue().drain()
+    assert again.seen == names
+    assert (await worker.catalog.job(job)).state == "succeeded"
+
+
+async def test_a_cancelled_job_ends_after_what_is_under_way(worker: Worker, scope: Scope) -> None:
+    worker.gate = asyncio.Event()
+    job = await submit(worker.catalog, scope, *(f"d{i:02}" for i in range(IN_FLIGHT + 3)))
+    draining = asyncio.create_task(worker.queue().drain())
+
+    async def full() -> bool:
+        return len(worker.seen) == IN_FLIGHT
+
+    await until(full)
+    await worker.catalog.cancel(job)
+    worker.gate.set()
+    await draining
+    record = await worker.catalog.job(job)
+    assert (record.state, record.counts) == ("cancelled", {"succeeded": IN_FLIGHT, "cancelled": 3})
+    assert len(worker.seen) == IN_FLIGHT
+
+
+async def test_a_full_disk_is_told_and_tried_again(
+    worker: Worker,
+    scope: Scope,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    failures: list[RagError] = [StorageError("The disk is full.")]
+
+    async def maintain(scope: Scope) -> None:
+        if failures:
+            raise failures.pop()
+        await Worker.maintain(worker, scope)
+
+    async def no_wait(seconds: float) -> None:
+        waits.append(seconds)
+        await sleep(0)
+
+    waits: list[float] = []
+    sleep = asyncio.sleep
+    monkeypatch.setattr("workers.queue.asyncio.sleep", no_wait)
+    monkeypatch.setattr(worker, "maintain", maintain)
+    await submit(worker.catalog, scope, "a")
+    queue = worker.queue()
+    with caplog.at_level(logging.ERROR):
+        async with queue.started(), asyncio.timeout(10):
+            while not worker.maintained:
+                await sleep(0.005)
+    assert "The ingest queue stopped: The disk is full." in caplog.text
+    assert 10 in waits
+    assert worker.maintained == [scope]

@@ -1,0 +1,214 @@
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rag import output
+from rag.cli import main
+from rag.errors import ConfigError
+from rag.settings import Settings, load_settings, names
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder without a rag.toml."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def leaf(settings: Settings, name: str) -> object:
+    value: Any = settings
+    for part in name.split("."):
+        value = getattr(value, part)
+    return value
+
+
+# `rag config`
+
+
+def test_the_defaults_are_what_rag_config_prints(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["config"]) == 0
+    printed = capsys.readouterr().out
+    (here / "rag.toml").write_text(printed)
+    assert load_settings() == Settings()
+    assert tomllib.loads(printed)["retrieval"]["depth"] == Settings().retrieval.depth
+
+
+def test_rag_config_shows_every_setting(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["config"]) == 0
+    printed = capsys.readouterr().out
+    for name in names():
+        assert name.rpartition(".")[2] in printed
+
+
+chosen = st.fixed_dictionaries(
+    {
+        "data_dir": st.sampled_from(["/a b/ü", "x/y", 'q"uote', "back\\slash"]),
+        "embedder": st.fixed_dictionaries(
+            {
+                "model": st.none() | st.just("models/e5"),
+                "dtype": st.sampled_from(["auto", "float32", "bfloat16"]),
+                "max_waiting": st.integers(1, 10**6),
+            }
+        ),
+        "chunker": st.fixed_dictionaries({"max_tokens": st.integers(32, 8192)}),
+        "retrieval": st.fixed_dictionaries(
+            {
+                "lexical": st.sampled_from(["sparse", "rank_bm25"]),
+                "depth": st.integers(1, 1000),
+                "rrf_k": st.integers(1, 1000),
+            }
+        ),
+        "generator": st.fixed_dictionaries({"threshold": st.none() | st.floats(0, 1)}),
+        "limits": st.fixed_dictionaries(
+            {"query_seconds": st.floats(0.001, 1e6), "top_k": st.integers(1, 1000)}
+        ),
+    }
+)
+
+
+@given(chosen)
+def test_settings_come_back_from_the_toml_they_are_shown_as(values: dict[str, Any]) -> None:
+    settings = Settings(**values)
+    toml = "\n".join(str(line) for line in output.toml(settings.model_dump(mode="json")))
+    assert Settings(**tomllib.loads(toml)) == settings
+
+
+# Precedence
+
+
+def test_arguments_go_before_the_environment_before_toml_before_defaults(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert load_settings().retrieval.depth == Settings.model_construct().retrieval.depth
+    (here / "rag.toml").write_text(
+        "[retrieval]\ndepth = 60\nrrf_k = 61\n[chunker]\nmax_tokens = 99"
+    )
+    assert load_settings().retrieval.depth == 60
+    monkeypatch.setenv("RAG_RETRIEVAL__DEPTH", "70")
+    settings = load_settings()
+    assert settings.retrieval.depth == 70
+    assert (settings.retrieval.rrf_k, settings.chunker.max_tokens) == (61, 99)
+    settings = load_settings(retrieval={"depth": 80})
+    assert (settings.retrieval.depth, settings.retrieval.rrf_k) == (80, 61)
+
+
+@pytest.mark.parametrize("name", names())
+def test_every_setting_can_be_set_in_the_environment(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    values = {
+        "data_dir": "elsewhere",
+        "embedder.model": "models/e5",
+        "embedder.dtype": "float32",
+        "retrieval.lexical": "rank_bm25",
+        "generator.threshold": "0.5",
+        "server.host": "::1",
+    }
+    value = values.get(name, "77")
+    monkeypatch.setenv("RAG_" + name.replace(".", "__").upper(), value)
+    settings = load_settings()
+    assert leaf(settings, name) != leaf(Settings.model_construct(), name)
+    assert str(leaf(settings, name)).removesuffix(".0") == value
+
+
+def test_rag_config_names_the_toml_file(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (here / "rag.toml").write_text("data_dir = 'ignored'")
+    (here / "other.toml").write_text("data_dir = 'from-other'")
+    monkeypatch.setenv("RAG_CONFIG", "other.toml")
+    assert load_settings().data_dir == Path("from-other")
+
+
+def test_the_server_url_is_no_setting_and_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAG_URL", "http://127.0.0.1:1")
+    assert load_settings() == Settings()
+
+
+# Mistakes
+
+
+def refused(**overrides: Any) -> str:
+    with pytest.raises(ConfigError) as caught:
+        load_settings(**overrides)
+    return str(caught.value)
+
+
+def test_a_misspelt_variable_is_named_with_the_nearest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAG_RETRIEVAL__DEPHT", "70")
+    message = refused()
+    assert "RAG_RETRIEVAL__DEPHT" in message
+    assert "Did you mean RAG_RETRIEVAL__DEPTH?" in message
+
+
+def test_a_variable_that_is_like_no_setting_points_to_the_list(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("RAG_QQQQQQQQ", "1")
+    assert "`rag config` lists the settings" in refused()
+
+
+def test_a_misspelt_key_in_the_toml_is_named_with_the_nearest(here: Path) -> None:
+    (here / "rag.toml").write_text("[chunker]\nmax_token = 99")
+    message = refused()
+    assert "no setting 'chunker.max_token'" in message
+    assert "Did you mean 'chunker.max_tokens'?" in message
+
+
+def test_every_mistake_is_told_at_once(here: Path) -> None:
+    (here / "rag.toml").write_text("[chunker]\nmax_tokens = 1\n[retrieval]\ndepth = 'deep'")
+    message = refused()
+    assert "'chunker.max_tokens' does not fit" in message
+    assert "'retrieval.depth' does not fit" in message
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "shown"),
+    [
+        ("RAG_RETRIEVAL__DEPTH", "0", "retrieval.depth"),
+        ("RAG_RETRIEVAL__DEPTH", "many", "retrieval.depth"),
+        ("RAG_RETRIEVAL__LEXICAL", "bm42", "retrieval.lexical"),
+        ("RAG_GENERATOR__THRESHOLD", "2", "generator.threshold"),
+        ("RAG_SERVER__PORT", "70000", "server.port"),
+        ("RAG_LIMITS__QUERY_SECONDS", "0", "limits.query_seconds"),
+    ],
+)
+def test_a_value_that_does_not_fit_is_named_with_its_setting(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str, shown: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    message = refused()
+    assert f"The setting '{shown}' does not fit" in message
+    assert repr(value) in message
+
+
+def test_a_part_that_is_set_to_no_json_is_a_config_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAG_RETRIEVAL", "deep")
+    assert "retrieval" in refused()
+
+
+def test_toml_that_cannot_be_parsed_is_named(here: Path) -> None:
+    (here / "rag.toml").write_text("data_dir = ")
+    assert "rag.toml is not valid TOML" in refused()
+
+
+def test_toml_that_is_no_text_is_named(here: Path) -> None:
+    (here / "rag.toml").write_bytes(b"data_dir = '\xff'")
+    assert "rag.toml is not valid TOML" in refused()
+
+
+def test_a_config_file_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAG_CONFIG", "nowhere.toml")
+    assert "RAG_CONFIG names 'nowhere.toml', and there is no such file" in refused()
+
+
+def test_settings_cannot_be_changed_once_made() -> None:
+    settings = load_settings()
+    with pytest.raises(ValueError, match="frozen"):
+        settings.retrieval.depth = 1  # type: ignore[misc]
