@@ -48,7 +48,7 @@ class IngestPipeline:
     async def ingest(self, task: Task) -> None:
         """Takes one document all the way; its failure is its own and is told in the catalog."""
         try:
-            async with self._alone(task.scope, task.document_id):
+            async with self._alone(task.scope, "document", task.document_id):
                 await self._ingest(task)
         except RagError as error:
             await self._catalog.fail(task, str(error))
@@ -72,8 +72,7 @@ class IngestPipeline:
         if self._unchanged(before, document):  # 2.
             await self._catalog.unchanged(task)
             return
-        async with self._alone(task.scope, document.version):
-            await self._hand_over(task.scope, before)
+        async with self._contents(task.scope, before.version, document.version):
             original = await self._original(task, document)
             chunks = (
                 [] if original else await asyncio.to_thread(self._chunker.chunk, document)
@@ -92,12 +91,13 @@ class IngestPipeline:
         Raises:
             NotFoundError: there is no such document.
         """
-        async with self._alone(scope, document_id):
+        async with self._alone(scope, "document", document_id):
             record = await self._catalog.document(scope, document_id)
-            await self._hand_over(scope, record)
-            ids = await self._index.chunk_ids(scope, document_id)
-            await self._index.delete(scope, sorted(ids))
-            await self._catalog.delete(scope, document_id)
+            async with self._contents(scope, record.version):
+                await self._hand_over(scope, record)
+                ids = await self._index.chunk_ids(scope, document_id)
+                await self._index.delete(scope, sorted(ids))
+                await self._catalog.delete(scope, document_id)
             self._spool.drop(record.source)
 
     async def check_collection(self, scope: Scope) -> None:
@@ -121,7 +121,14 @@ class IngestPipeline:
     async def _original(self, task: Task, document: Document) -> str | None:
         """Id of the document that holds the same bytes already; never for ids of the caller's own,
         who may well mean two documents with one text.
+
+        A document whose bytes change hands its old chunks over first; one that is only cut anew
+        stays what it is to the others.
         """  # noqa: D205
+        before = await self._catalog.document(task.scope, task.document_id)
+        if before.version == document.version:
+            return before.duplicate_of
+        await self._hand_over(task.scope, before)
         if task.source.get("own_id"):
             return None
         same = await self._catalog.same_content(task.scope, document.version)
@@ -138,7 +145,7 @@ class IngestPipeline:
             await self._index.fetch(scope, sorted(ids)), document_id=heir.id, uri=heir.uri
         )
         await self._write(scope, chunks, set())
-        await self._catalog.inherit(scope, heirs, chunks=len(chunks))
+        await self._catalog.inherit(scope, heirs, chunks=len(chunks), recipe=record.recipe)
 
     async def _write(self, scope: Scope, chunks: Sequence[Chunk], stored: set[str]) -> None:
         """Embeds and writes chunks that are new; of the others the span alone may have moved."""
@@ -155,6 +162,14 @@ class IngestPipeline:
                 for c, d, s in zip(part, dense, sparse, strict=True)
             ]
             await self._index.upsert(scope, points)
+
+    @contextlib.asynccontextmanager
+    async def _contents(self, scope: Scope, *versions: str) -> AsyncIterator[None]:
+        """Nobody else comes to share these bytes, or ceases to, meanwhile."""
+        async with contextlib.AsyncExitStack() as stack:
+            for version in sorted(set(filter(None, versions))):  # in one order: no deadlock
+                await stack.enter_async_context(self._alone(scope, "content", version))
+            yield
 
     @contextlib.asynccontextmanager
     async def _alone(self, *key: Hashable) -> AsyncIterator[None]:

@@ -297,12 +297,14 @@ class Catalog:
         query = documents.select().where(_in(scope), documents.c.duplicate_of == document_id)
         return [_document(row) for row in await self._rows(query.order_by(documents.c.created_at))]
 
-    async def inherit(self, scope: Scope, heirs: Sequence[DocumentRecord], *, chunks: int) -> None:
+    async def inherit(
+        self, scope: Scope, heirs: Sequence[DocumentRecord], *, chunks: int, recipe: str
+    ) -> None:
         """Makes the first heir stand for the bytes that it shares with the others."""
         first = _in(scope) & (documents.c.id == heirs[0].id)
         others = _in(scope) & documents.c.id.in_([heir.id for heir in heirs[1:]])
         async with self._write() as db:
-            own = {"duplicate_of": None, "chunks": chunks}
+            own = {"duplicate_of": None, "chunks": chunks, "recipe": recipe}
             await db.execute(documents.update().where(first).values(own))
             await db.execute(documents.update().where(others).values(duplicate_of=heirs[0].id))
 

@@ -207,10 +207,11 @@ async def test_the_first_heir_stands_for_the_bytes_and_the_others_lean_on_it(
         await store(catalog, scope, name, "same", duplicate_of="a")
     heirs = await catalog.duplicates(scope, "a")
     assert {heir.id for heir in heirs} == {"b", "c", "d"}
-    await catalog.inherit(scope, heirs, chunks=7)
+    await catalog.inherit(scope, heirs, chunks=7, recipe="another")
     records = {d.id: d for d in await catalog.documents(scope, limit=9)}
     first, *others = (heir.id for heir in heirs)
     assert (records[first].duplicate_of, records[first].chunks) == (None, 7)
+    assert records[first].recipe == "another"
     assert {records[other].duplicate_of for other in others} == {first}
     assert await catalog.duplicates(scope, "a") == []
 

@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
 
 from rag.catalog import Catalog
-from rag.errors import RagError, StorageError
+from rag.errors import StorageError
 from rag.records import Submission, Task
 from rag.types import Scope
 from workers.queue import IN_FLIGHT, LocalQueue
@@ -70,9 +71,10 @@ async def submit(catalog: Catalog, scope: Scope, *names: str) -> str:
 
 
 async def until(condition: Callable[[], Awaitable[bool]]) -> None:
-    async with asyncio.timeout(10):
-        while not await condition():
-            await asyncio.sleep(0.005)
+    deadline = time.monotonic() + 10
+    while not await condition():
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.005)
 
 
 async def test_draining_ends_once_no_task_is_left(worker: Worker, scope: Scope) -> None:
@@ -186,27 +188,26 @@ async def test_a_full_disk_is_told_and_tried_again(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    failures: list[RagError] = [StorageError("The disk is full.")]
+    failures = [StorageError("The disk is full.")]
+    claim, sleep = worker.catalog.claim, asyncio.sleep
 
-    async def maintain(scope: Scope) -> None:
+    async def full_once(limit: int) -> list[Task]:
         if failures:
             raise failures.pop()
-        await Worker.maintain(worker, scope)
+        return await claim(limit)
 
-    async def no_wait(seconds: float) -> None:
-        waits.append(seconds)
-        await sleep(0)
+    async def short(seconds: float) -> None:
+        await sleep(seconds / 1000)
 
-    waits: list[float] = []
-    sleep = asyncio.sleep
-    monkeypatch.setattr("workers.queue.asyncio.sleep", no_wait)
-    monkeypatch.setattr(worker, "maintain", maintain)
+    monkeypatch.setattr(worker.catalog, "claim", full_once)
+    monkeypatch.setattr("workers.queue.asyncio.sleep", short)
     await submit(worker.catalog, scope, "a")
-    queue = worker.queue()
+
+    async def maintained() -> bool:
+        return worker.maintained == [scope]
+
     with caplog.at_level(logging.ERROR):
-        async with queue.started(), asyncio.timeout(10):
-            while not worker.maintained:
-                await sleep(0.005)
-    assert "The ingest queue stopped: The disk is full." in caplog.text
-    assert 10 in waits
-    assert worker.maintained == [scope]
+        async with worker.queue().started():
+            await until(maintained)
+    assert "The ingest queue stopped: The disk is full. It tries again in 10 s." in caplog.text
+    assert worker.seen == ["a"]
