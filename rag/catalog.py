@@ -381,8 +381,12 @@ def _storage(file: Path) -> Iterator[None]:
 def _configure(connection: Any, _record: Any) -> None:
     """Readers beside one writer; a commit survives the process, and the machine up to a moment."""
     cursor = connection.cursor()
-    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "busy_timeout=5000"):
-        cursor.execute(f"PRAGMA {pragma}")
+    try:
+        for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "busy_timeout=5000"):
+            cursor.execute(f"PRAGMA {pragma}")
+    except Exception:
+        connection.close()  # nobody else would, and its thread would outlive the event loop
+        raise
     cursor.close()
 
 
