@@ -8,6 +8,7 @@ import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote_to_bytes, urlsplit
 from uuid import uuid4
 
 from ingest.readers import MEDIA_TYPES, document_id, read, read_json
@@ -22,11 +23,19 @@ def file_uri(path: Path | str) -> str:
 
 
 def submission_of(path: Path) -> Submission:
-    """A file that is read where it lies."""
+    """A file that is read where it lies. Kept by its uri: not every path is text, each uri is."""
     uri = file_uri(path)
     return Submission(
-        document_id=document_id(uri), uri=uri, source={"path": str(path)}, title=path.name
+        document_id=document_id(uri),
+        uri=uri,
+        source={"file": uri},
+        title=name_of(path),
     )
+
+
+def name_of(path: Path) -> str:
+    """A file's name as text; bytes that are not UTF-8 are marked."""
+    return os.fsencode(path.name).decode(errors="replace")
 
 
 class Spool:
@@ -91,7 +100,9 @@ class Spool:
 
     def path(self, source: Mapping[str, Any]) -> Path:
         """Where a source's bytes lie."""
-        return Path(source["path"]) if "path" in source else self._folder / source["spool"]
+        if "file" in source:
+            return Path(os.fsdecode(unquote_to_bytes(urlsplit(source["file"]).path)))
+        return self._folder / str(source["spool"])
 
     def drop(self, source: Mapping[str, Any]) -> None:
         """Forgets bytes that were sent; a file that is somebody's stays."""
@@ -105,7 +116,7 @@ def load(source: Mapping[str, Any], path: Path, *, id_: str, uri: str, max_bytes
     Raises:
         ReadError: the file is gone, closed to us, over the limit, or no text.
     """
-    name = source.get("name") or path.name
+    name = source.get("name") or name_of(path)
     try:
         with path.open("rb") as file:
             data = file.read(max_bytes + 1)
@@ -148,16 +159,28 @@ def find(patterns: Sequence[str]) -> Iterator[Path]:
 
 
 def _expand(pattern: str) -> Iterator[Path]:
+    if not pattern:
+        raise InputError("An empty path names nothing; . is the folder you are in.")
     path = Path(pattern)
     if path.is_dir():
         yield from _walk(path)
-    elif path.exists():
+    elif path.is_file():
         yield path
+    elif path.exists():
+        raise InputError(f"{pattern}: not a regular file. `cat` it into `rag ingest -`.")
     elif glob.has_magic(pattern):
-        for match in sorted(glob.glob(pattern, recursive=True)):  # noqa: PTH207 - takes any pattern
-            yield from _expand(match) if Path(match).is_dir() else [Path(match)]
+        # Unlike glob.glob, Path.glob does not follow links to folders: a loop has an end.
+        top = Path(path.anchor)
+        for match in sorted(top.glob(str(path.relative_to(path.anchor)))):
+            if not _is_hidden(match, path):
+                yield from _walk(match) if match.is_dir() else [match]
     else:
         raise InputError(f"{pattern}: there is no such file or folder.", code="no_such_path")
+
+
+def _is_hidden(match: Path, pattern: Path) -> bool:
+    """Whether a part of it begins with a dot that the pattern does not spell out."""
+    return any(part.startswith(".") and part not in pattern.parts for part in match.parts)
 
 
 def _walk(folder: Path) -> Iterator[Path]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from rag.catalog import Catalog
 from rag.ownership import own
 from rag.settings import EmbedderSettings, RetrievalSettings, Settings
+from rag.types import Scope
 
 if TYPE_CHECKING:
     from ingest.pipeline import IngestPipeline
@@ -72,6 +73,7 @@ async def open_service(settings: Settings) -> AsyncIterator[Service]:
         encoder = Bm25Encoder()
         index = build_index(settings.retrieval, data / "index", embedder.dim, encoder)
         stack.push_async_callback(index.close)
+        await _find_losses(catalog, index)
         ingest = IngestPipeline(
             chunker=SectionChunker(embedder.count_tokens, max_tokens=settings.chunker.max_tokens),
             embedder=embedder,
@@ -105,6 +107,16 @@ async def open_service(settings: Settings) -> AsyncIterator[Service]:
             query=query,
             announce=announce,
         )
+
+
+async def _find_losses(catalog: Catalog, index: EdgeIndex | RankBm25Index) -> None:
+    """Where an index was removed under a catalog that counts on it, its documents have failed."""
+    for record in await catalog.collections(TENANT):
+        scope = Scope(tenant=TENANT, collection=record.name)
+        if record.chunks and not index.holds(scope):
+            await catalog.lose(
+                scope, "The index was removed from the data folder: ingest it again."
+            )
 
 
 def limit_threads() -> None:

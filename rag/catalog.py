@@ -42,6 +42,11 @@ class Catalog:
         """Creates the tables if they are not there, and frees what a dead process was doing."""
         async with self._write() as db:
             await db.run_sync(metadata.create_all)
+        await self.release()
+
+    async def release(self) -> None:
+        """Makes pending again what runs nowhere: nobody may be working while this is called."""
+        async with self._write() as db:
             stuck = {"state": "pending", "updated_at": _now()}
             await db.execute(tasks.update().where(tasks.c.state == "running").values(stuck))
             await db.execute(documents.update().where(documents.c.state == "running").values(stuck))
@@ -296,6 +301,12 @@ class Catalog:
         """Documents that lean on this one because their bytes are the same."""
         query = documents.select().where(_in(scope), documents.c.duplicate_of == document_id)
         return [_document(row) for row in await self._rows(query.order_by(documents.c.created_at))]
+
+    async def lose(self, scope: Scope, error: str) -> None:
+        """Marks every document of a collection as no longer stored, so that it can be ingested."""
+        lost = {"state": "failed", "error": error, "version": "", "recipe": "", "chunks": 0}
+        async with self._write() as db:
+            await db.execute(documents.update().where(_in(scope)).values(lost))
 
     async def inherit(
         self, scope: Scope, heirs: Sequence[DocumentRecord], *, chunks: int, recipe: str

@@ -57,9 +57,15 @@ async def _embedded(
         job_id = await service.catalog.submit(scope, submissions)
         with _bar(len(submissions), quiet=args.json) as bar:
             working = asyncio.create_task(queue.drain())
-            job = await _follow(client, job_id, bar)
-        await working
-        return job
+            following = asyncio.create_task(_follow(client, job_id, bar))
+            done, left = await asyncio.wait(
+                (working, following), return_when=asyncio.FIRST_EXCEPTION
+            )
+        for task in left:
+            task.cancel()
+        for task in done:
+            task.result()
+        return following.result()
 
 
 async def _upload(

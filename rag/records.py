@@ -13,7 +13,7 @@ from rag.types import Scope, State
 class Submission:
     """A document as it is accepted: who it is, and where its bytes lie.
 
-    `source` is JSON: `{"path": …}` for a file that is read where it is, `{"spool": …}` for bytes
+    `source` is JSON: `{"file": …}` for a file that is read where it is, `{"spool": …}` for bytes
     that were sent.
     """
 

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from rag.errors import StorageError
 from rag.types import Chunk, Leg, Match, Point, Scope
+from retrieval.files import check_room, copy_tree, size_of
 from retrieval.shard import Shard, storage_errors
 
 WRITE_SLICE = 256
@@ -52,6 +53,7 @@ class EdgeIndex:
         async with self._lock(scope):
             shard = self._open(scope) or self._create(scope)
             for i in range(0, len(points), WRITE_SLICE):
+                check_room(self._folder)
                 shard.write(points[i : i + WRITE_SLICE])
                 await asyncio.sleep(0)
 
@@ -119,6 +121,7 @@ class EdgeIndex:
             home = self._home(scope)
             if not (home / CURRENT).exists():
                 return None
+            check_room(home)  # opening a shard writes too
             with storage_errors(home):
                 folder = home / _generation(home / CURRENT)
                 self._shards[scope] = Shard(folder, dim=self._dim)
@@ -129,11 +132,20 @@ class EdgeIndex:
 
     def _create(self, scope: Scope) -> Shard:
         folder = self._home(scope) / uuid.uuid4().hex
-        with storage_errors(folder):
-            folder.mkdir(parents=True)
-            self._shards[scope] = Shard.create(folder, dim=self._dim)
-            _switch(folder)
+        try:
+            with storage_errors(folder):
+                check_room(folder)
+                folder.mkdir(parents=True)
+                self._shards[scope] = Shard.create(folder, dim=self._dim)
+                _switch(folder)
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
         return self._shards[scope]
+
+    def holds(self, scope: Scope) -> bool:
+        """Whether the scope was ever written to, and its files are still there."""
+        return (self._home(scope) / CURRENT).exists()
 
     async def _rebuild(self, scope: Scope, shard: Shard) -> None:
         """1. copy  2. rebuild the copy in a child  3. repeat what was written since  4. switch."""
@@ -142,7 +154,8 @@ class EdgeIndex:
             async with self._lock(scope):  # 1. writes wait for the copy, searches do not
                 with storage_errors(folder):
                     shard.begin_copy()
-                    await asyncio.to_thread(shutil.copytree, shard.folder, folder)
+                    check_room(shard.folder, needed=2 * size_of(shard.folder))  # copy and graph
+                    await asyncio.to_thread(copy_tree, shard.folder, folder)
             await _run_child(folder, shard.stats.mean_length)  # 2.
             async with self._lock(scope):
                 fresh = Shard(folder, dim=self._dim)

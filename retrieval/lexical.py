@@ -77,6 +77,10 @@ class RankBm25Index:
         unseen = bm25_idf(len(chunks), 0) if chunks else 0.0
         return [model.idf.get(term, unseen) for term in terms] if chunks else [0.0] * len(terms)
 
+    def holds(self, scope: Scope) -> bool:
+        """Whether the inner index holds the scope."""
+        return self._inner.holds(scope)
+
     async def maintain(self, scope: Scope) -> None:
         """Maintains the inner index."""
         await self._inner.maintain(scope)

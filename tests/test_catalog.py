@@ -373,10 +373,3 @@ async def test_a_damaged_file_is_an_error_that_says_what_to_do(tmp_path: Path) -
     with pytest.raises(StorageError, match=r"not a database.*restore it from a backup"):
         await catalog.open()
     await catalog.close()
-
-
-async def test_a_file_that_cannot_be_opened_is_a_storage_error(tmp_path: Path) -> None:
-    catalog = Catalog(tmp_path / "nowhere" / "catalog.sqlite")
-    with pytest.raises(StorageError, match="unable to open database file"):
-        await catalog.open()
-    await catalog.close()

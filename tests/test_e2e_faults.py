@@ -241,7 +241,7 @@ class TestFullDisk:
                 assert {d["id"] for d in all_documents(http)} == {"old", "new"}
 
     def test_while_the_index_grows(self, tmp_path: Path) -> None:
-        """The index writes through memory maps, where a full disk is a fatal signal."""
+        """The index writes through memory maps, where a full disk would be a fatal signal."""
         with small_disk(tmp_path / "disk", 400) as disk:
             data, folder = disk / "data", tmp_path / "book"
             folder.mkdir()
@@ -256,9 +256,8 @@ class TestFullDisk:
             assert "white" in rag("search", "lighthouse", data=data).stdout
             ran = rag("ingest", folder, data=data)
             assert ran.returncode == 0, ran.stderr
-            assert set(states(data)) == {"succeeded"}
-            if stopped.returncode == -signal.SIGBUS:
-                pytest.xfail("the index dies of it before anything can be said")
+            assert ran.stdout.startswith(f"{DOCUMENTS} documents")
+            assert "failed" not in ran.stdout
             assert stopped.returncode == 1
             assert "full" in stopped.stdout + stopped.stderr
 
@@ -309,14 +308,12 @@ class TestHostileFiles:
         assert list(find([str(tmp_path / "a")])) == [one]
         assert list(find([str(tmp_path / "*")])) == [one]
 
-    @pytest.mark.xfail(reason="glob.glob follows links to folders: 40 times the same files")
     def test_link_loops_under_a_recursive_glob(self, tmp_path: Path) -> None:
         (tmp_path / "a").mkdir()
         (tmp_path / "a" / "up").symlink_to(tmp_path / "a")
         (tmp_path / "a" / "one.txt").write_text("One.")
         assert list(find([str(tmp_path / "**" / "*.txt")])) == [tmp_path / "a" / "one.txt"]
 
-    @pytest.mark.xfail(reason="a name that is not UTF-8 becomes a title that SQLite cannot take")
     def test_a_name_that_is_no_text(self, tmp_path: Path) -> None:
         odd = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff.txt"))
         odd.write_text("The oddly named file.")

@@ -209,5 +209,5 @@ async def test_a_full_disk_is_told_and_tried_again(
     with caplog.at_level(logging.ERROR):
         async with worker.queue().started():
             await until(maintained)
-    assert "The ingest queue stopped: The disk is full. It tries again in 10 s." in caplog.text
+    assert "The ingest queue stopped: The disk is full. It tries again." in caplog.text
     assert worker.seen == ["a"]

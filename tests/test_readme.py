@@ -33,7 +33,13 @@ def test_the_readme_s_shell_blocks_run(tmp_path: Path) -> None:
     }
     script = f"set -eu\ntrap 'kill $(jobs -p) 2>/dev/null || true' EXIT\n{script}"
     done = subprocess.run(
-        ["bash", "-c", script], cwd=ROOT, env=env, capture_output=True, text=True, timeout=240
+        ["bash", "-c", script],
+        cwd=ROOT,
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
     )
     assert done.returncode == 0, done.stderr + done.stdout
     assert "Use 4 spaces per indentation level. [" in done.stdout

@@ -136,7 +136,7 @@ def test_a_submission_names_the_file_and_where_it_lies(tree: Path) -> None:
     submission = submission_of(tree / "b.md")
     assert submission.uri == (tree / "b.md").as_uri()
     assert submission.document_id == document_id(submission.uri)
-    assert submission.source == {"path": str(tree / "b.md")}
+    assert submission.source == {"file": submission.uri}
 
 
 # The spool

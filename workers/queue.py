@@ -9,12 +9,15 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from typing import Any
 
 from rag.catalog import Catalog
-from rag.errors import RagError
+from rag.errors import RagError, StorageError
 from rag.records import Task
 from rag.types import Scope
 
 IN_FLIGHT = 16
 """Documents under way at once: enough to fill the embedder's batches, and a bound on memory."""
+
+RETRY_SECONDS = 10
+"""Between tries to write to a catalog that could not be written."""
 
 _log = logging.getLogger(__name__)
 
@@ -41,38 +44,65 @@ class LocalQueue:
         self._wake.set()
 
     async def drain(self) -> None:
-        """Works until no task is left, then maintains what was written to."""
-        while True:
-            self._wake.clear()
-            tasks = await self._catalog.claim(IN_FLIGHT - len(self._running))
-            for task in tasks:
-                self._touched.add(task.scope)
-                running = asyncio.create_task(self._ingest(task))
-                self._running.add(running)
-            if not self._running:
-                break
-            done, self._running = await asyncio.wait(
-                self._running, return_when=asyncio.FIRST_COMPLETED
-            )
-            for finished in done:
-                finished.result()
-        while self._touched:
-            await self._maintain(self._touched.pop())
+        """Works until no task is left, then maintains what was written to.
 
-    async def run(self) -> None:
-        """Drains for ever, whenever woken; a full disk or the like is told and tried again."""
-        while True:
+        Raises:
+            StorageError: the catalog cannot be written; what was under way is pending again.
+        """
+        await self._work()
+        await self._tidy()
+
+    async def _work(self) -> None:
+        try:
+            while True:
+                self._wake.clear()
+                for task in await self._catalog.claim(IN_FLIGHT - len(self._running)):
+                    self._touched.add(task.scope)
+                    self._running.add(asyncio.create_task(self._ingest(task)))
+                if not self._running:
+                    return
+                done, self._running = await asyncio.wait(
+                    self._running, return_when=asyncio.FIRST_COMPLETED
+                )
+                for error in [finished.exception() for finished in done]:
+                    if error is not None:
+                        raise error
+        except RagError:
+            await asyncio.gather(*self._running, return_exceptions=True)
+            self._running.clear()
+            raise
+
+    async def _tidy(self) -> None:
+        while self._touched:
+            scope = self._touched.pop()
             try:
-                await self.drain()
-                await self._wake.wait()
-            except RagError as error:
-                _log.error("The ingest queue stopped: %s It tries again in 10 s.", error)
-                await asyncio.sleep(10)
+                await self._maintain(scope)
+            except StorageError as error:  # what was ingested is stored and found all the same
+                name = scope.collection
+                _log.error("Collection %s is searched without a new graph: %s", name, error)
+
+    async def _run(self) -> None:
+        """Works for ever, whenever woken; tidies beside it, so that nobody waits for a graph."""
+        async with asyncio.TaskGroup() as beside:
+            while True:
+                try:
+                    await self._work()
+                except RagError as error:
+                    _log.error("The ingest queue stopped: %s It tries again.", error)
+                    await asyncio.sleep(RETRY_SECONDS)
+                    await self._release()
+                else:
+                    beside.create_task(self._tidy())
+                    await self._wake.wait()
+
+    async def _release(self) -> None:
+        with contextlib.suppress(StorageError):  # still full: the next round says so again
+            await self._catalog.release()
 
     @contextlib.asynccontextmanager
     async def started(self) -> AsyncIterator[None]:
         """Runs until the end of the block; what is under way then starts over at the next start."""
-        runner = asyncio.create_task(self.run())
+        runner = asyncio.create_task(self._run())
         try:
             yield
         finally:

@@ -1,0 +1,53 @@
+"""Folders of mostly empty files: Qdrant Edge sets aside 32 MB at a time and fills them later."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from rag.errors import StorageError
+
+MIN_FREE = 128 << 20
+"""Bytes that a write leaves alone. The index writes through memory maps: where the disk is full
+the kernel answers with a fatal signal, and there is no error left to report."""
+_PIECE = 1 << 20
+
+
+def check_room(folder: Path, *, needed: int = 0) -> None:
+    """Raises StorageError if `folder`'s disk has not `needed` bytes and `MIN_FREE` more."""
+    there = next(place for place in (folder, *folder.parents) if place.exists())
+    free = shutil.disk_usage(there).free
+    if free < needed + MIN_FREE:
+        raise StorageError(
+            f"The disk is full: {folder} has {free >> 20} MiB left, and"
+            f" {(needed + MIN_FREE) >> 20} MiB are needed. Free some space and run it again; what"
+            " was stored before is kept.",
+            code="disk_full",
+        )
+
+
+def size_of(folder: Path) -> int:
+    """Bytes that the files of a folder take on disk, holes not counted."""
+    return sum(f.stat().st_blocks * 512 for f in folder.rglob("*"))
+
+
+def copy_tree(source: Path, target: Path) -> None:
+    """Copies a folder; holes stay holes, so that the copy takes no more room than the original."""
+    shutil.copytree(source, target, copy_function=_copy_data)
+
+
+def _copy_data(source: str, target: str) -> None:
+    with Path(source).open("rb") as old, Path(target).open("wb") as new:
+        size = os.fstat(old.fileno()).st_size
+        new.truncate(size)
+        at = 0
+        while at < size:
+            try:
+                start = os.lseek(old.fileno(), at, os.SEEK_DATA)
+            except OSError:  # nothing but a hole is left
+                return
+            at = os.lseek(old.fileno(), start, os.SEEK_HOLE)
+            while start < at:
+                piece = os.pread(old.fileno(), min(at - start, _PIECE), start)
+                start += os.pwrite(new.fileno(), piece, start)
