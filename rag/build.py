@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,7 +51,6 @@ async def open_service(settings: Settings) -> AsyncIterator[Service]:
         ConfigError: another process owns the folder, or a model cannot be loaded.
         StorageError: what is stored is damaged.
     """
-    limit_threads()
     from ingest.chunkers import SectionChunker
     from ingest.pipeline import IngestPipeline
     from ingest.sources import Spool
@@ -117,15 +115,6 @@ async def _find_losses(catalog: Catalog, index: EdgeIndex | RankBm25Index) -> No
             await catalog.lose(
                 scope, "The index was removed from the data folder: ingest it again."
             )
-
-
-def limit_threads() -> None:
-    """One thread for BLAS; torch has its own. Two pools on the same cores wait for each other.
-
-    Takes effect if NumPy is not loaded yet; a value that is set already is kept.
-    """
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
 
 
 def build_embedder(settings: EmbedderSettings) -> BertEmbedder:

@@ -42,7 +42,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(args: argparse.Namespace) -> int:
     from rag.settings import load_settings
+    from rag.threads import limit_threads
 
+    limit_threads()
     settings = load_settings()
     if args.command == "config":
         from rag.commands import config
@@ -52,18 +54,14 @@ def _run(args: argparse.Namespace) -> int:
         return _serve(args, settings)
     import asyncio
 
-    from rag.build import limit_threads
     from rag.commands import run
 
-    limit_threads()  # before anything loads NumPy
     return asyncio.run(run(args, settings))
 
 
 def _serve(args: argparse.Namespace, settings: Settings) -> int:
-    from rag.build import limit_threads
     from rag.server import serve
 
-    limit_threads()
     host = args.host or settings.server.host
     port = settings.server.port if args.port is None else args.port
     return serve(settings, host=host, port=port)

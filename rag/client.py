@@ -1,4 +1,4 @@
-"""The REST API as the CLI sees it: over HTTP, or carried in this process. One code path."""
+"""The REST API as the CLI sees it. Light to import: a question to a server takes no models."""
 
 from __future__ import annotations
 
@@ -10,12 +10,7 @@ from typing import Any
 
 import httpx
 
-from rag.api.app import bare_app, start
-from rag.api.deps import Running
-from rag.build import Service
 from rag.errors import InputError, RagError, UpstreamError
-from rag.settings import Settings
-from workers.queue import LocalQueue
 
 Json = dict[str, Any]
 TIMEOUT_SECONDS = 120.0
@@ -66,16 +61,6 @@ async def connect(url: str) -> AsyncIterator[Client]:
         if http.base_url.scheme not in ("http", "https"):
             raise InputError(f"--url {url!r} is no URL: it starts with http:// or https://.")
         yield Client(http)
-
-
-@contextlib.asynccontextmanager
-async def carry(settings: Settings) -> AsyncIterator[tuple[Client, Service, LocalQueue]]:
-    """A client of an API in this process; the queue runs when it is told to."""
-    async with start(settings) as (service, queue):
-        app = bare_app(settings, Running(service=service, queue=queue))
-        transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)  # as a server answers
-        async with httpx.AsyncClient(transport=transport, base_url="http://rag.local") as http:
-            yield Client(http), service, queue
 
 
 def _error(response: httpx.Response) -> RagError:

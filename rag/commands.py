@@ -10,13 +10,10 @@ from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import quote
 
-from ingest.readers import document_id
-from ingest.sources import file_uri
-from rag import ingest_command, output
-from rag.api.schemas import COLLECTION
-from rag.client import Client, Json, carry, connect
+from rag import output
+from rag.client import Client, Json, connect
 from rag.errors import InputError, NotFoundError
-from rag.settings import Settings
+from rag.settings import COLLECTION, Settings
 
 _CONDITION = re.compile(r"([A-Za-z0-9_.-]+)\s*(>=|<=|=|>|<)\s*(.+)", re.DOTALL)
 _NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?")
@@ -29,7 +26,9 @@ async def run(args: argparse.Namespace, settings: Settings) -> int:
     if not re.fullmatch(COLLECTION, args.collection):  # it names a folder
         raise InputError(f"--collection {args.collection!r} does not match {COLLECTION}.")
     if args.command == "ingest":
-        return await ingest_command.ingest(args, settings)
+        from rag.ingest_command import ingest
+
+        return await ingest(args, settings)
     async with _client(args, settings) as client:
         match args.command:
             case "query":
@@ -101,12 +100,17 @@ async def _client(args: argparse.Namespace, settings: Settings) -> AsyncIterator
         async with connect(args.url) as client:
             yield client
     else:
+        from rag.carry import carry
+
         async with carry(settings) as (client, _, _):
             yield client
 
 
 async def _find(client: Client, collection: str, name: str) -> tuple[str, Json]:
     """The route and the record of a document, by its id or by the path of its file."""
+    from ingest.readers import document_id
+    from ingest.sources import file_uri
+
     ids = dict.fromkeys((name, document_id(file_uri(name))))
     for each in ids:
         path = f"/v1/documents/{quote(each, errors='replace')}"

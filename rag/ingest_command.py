@@ -16,7 +16,8 @@ from ingest.readers import MEDIA_TYPES, document_id
 from ingest.sources import file_uri, find, submission_of
 from rag import output
 from rag.build import TENANT
-from rag.client import Client, Json, carry, connect, wait_until_done
+from rag.carry import carry
+from rag.client import Client, Json, connect, wait_until_done
 from rag.errors import ReadError
 from rag.settings import Settings
 from rag.types import Scope

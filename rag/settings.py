@@ -25,6 +25,8 @@ from pydantic_settings import (
 from rag.errors import ConfigError
 
 PREFIX = "RAG_"
+COLLECTION = r"^[a-z0-9][a-z0-9_-]{0,63}$"
+"""Names of collections: they are folders, too."""
 NOT_SETTINGS = {"RAG_CONFIG", "RAG_URL"}
 """Names with the prefix that are read elsewhere."""
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from rag.build import limit_threads
+from rag.threads import limit_threads
 
 limit_threads()
 

@@ -7,9 +7,9 @@ from typing import Annotated
 
 from fastapi import Depends, Query, Request
 
-from rag.api.schemas import COLLECTION
 from rag.build import TENANT, Service
 from rag.errors import BusyError, RagError
+from rag.settings import COLLECTION
 from rag.telemetry import Trace, trace_id_of
 from rag.types import Scope
 from workers.queue import LocalQueue

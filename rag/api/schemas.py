@@ -14,9 +14,9 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
 from rag.records import CollectionRecord, DocumentRecord, JobRecord
+from rag.settings import COLLECTION
 from rag.types import Answer, Chunk, Citation, Condition, Hit, MetaValue, State
 
-COLLECTION = r"^[a-z0-9][a-z0-9_-]{0,63}$"
 URI_CHARS = 4096
 _FIELD = r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$"
 _UNSTORABLE = re.compile("[\ud800-\udfff\0]")

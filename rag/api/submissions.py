@@ -18,10 +18,11 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 
 from ingest.readers import MEDIA_TYPES
-from rag.api.schemas import COLLECTION, URI_CHARS, DocumentIn, DocumentsRequest
+from rag.api.schemas import URI_CHARS, DocumentIn, DocumentsRequest
 from rag.build import TENANT, Service
 from rag.errors import InputError, TooLargeError
 from rag.records import Submission
+from rag.settings import COLLECTION
 from rag.types import Scope
 
 
