@@ -149,7 +149,7 @@ def hardware() -> str:
     """CPU model, cores this process may use, and the dtype that the embedder chooses here."""
     import torch
 
-    from retrieval.embedders import _torch_dtype
+    from retrieval.bert import torch_dtype
 
     model = platform.processor() or platform.machine()
     with contextlib.suppress(OSError):
@@ -158,7 +158,7 @@ def hardware() -> str:
                 model = line.partition(":")[2].strip()
                 break
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    dtype = str(_torch_dtype("auto")).removeprefix("torch.")
+    dtype = str(torch_dtype("auto")).removeprefix("torch.")
     return f"{model}, {cores} cores; torch {torch.__version__}, {dtype}"
 
 

@@ -118,11 +118,12 @@ def _sentence_transformer() -> Encode:
     import torch
     from sentence_transformers import SentenceTransformer
 
-    from retrieval.embedders import _torch_dtype, minilm_folder
+    from retrieval.bert import torch_dtype
+    from retrieval.embedders import minilm_folder
 
     threads = torch.get_num_threads()
     model = SentenceTransformer(
-        str(minilm_folder()), device="cpu", model_kwargs={"dtype": _torch_dtype("auto")}
+        str(minilm_folder()), device="cpu", model_kwargs={"dtype": torch_dtype("auto")}
     )
     model.encode(["warm up"])
 

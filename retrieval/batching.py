@@ -1,11 +1,10 @@
-"""One thread per model; what concurrent callers wait for becomes one forward pass."""
+"""What concurrent callers wait for becomes one forward pass."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -23,9 +22,9 @@ class _Waiting(Generic[T, R]):
 
 
 class Batcher(Generic[T, R]):
-    """Runs `run` on a thread of its own, on as many waiting items as fit in one batch.
+    """Calls `run` with as many waiting items as fit in one batch.
 
-    There is no window to wait for company: while a batch runs, the next one gathers. A lone
+    There is no window to wait for company: while batches run, the next one gathers. A lone
     request is never delayed, and under load batches grow on their own (the natural batching of
     Clipper, Crankshaw et al. 2017, https://arxiv.org/abs/1612.03079, without its delay).
     Interactive items go before bulk ones; a cancelled caller's items are never run.
@@ -33,31 +32,33 @@ class Batcher(Generic[T, R]):
 
     def __init__(
         self,
-        run: Callable[[list[T]], Sequence[R]],
+        run: Callable[[list[T]], Awaitable[Sequence[R]]],
         *,
+        at_once: int,
         cost: Callable[[T], int],
         max_cost: int,
         max_waiting: int,
         name: str,
     ) -> None:
-        """Make a batcher; its thread starts with the first call.
+        """Make a batcher.
 
         Args:
-            run: items → results, in the same order; called on the thread.
+            run: items → results, in the same order.
+            at_once: batches that may run at the same time.
             cost: what an item adds to a batch.
             max_cost: bound on a batch; an item over it runs alone.
             max_waiting: bound on the interactive items that wait.
-            name: the model's, for messages and the thread.
+            name: the model's, for messages.
         """
         self._run = run
+        self._at_once = at_once
         self._cost = cost
         self._max_cost = max_cost
         self._max_waiting = max_waiting
         self._name = name
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix=name)
         self._interactive: deque[_Waiting[T, R]] = deque()
         self._bulk: deque[_Waiting[T, R]] = deque()
-        self._drain: asyncio.Task[None] | None = None
+        self._running: set[asyncio.Task[None]] = set()
 
     async def submit(self, items: Sequence[T], *, bulk: bool = False) -> list[R]:
         """Results in the order of `items`.
@@ -74,34 +75,32 @@ class Batcher(Generic[T, R]):
         loop = asyncio.get_running_loop()
         waiting = [_Waiting(i, self._cost(i), loop.create_future()) for i in items]
         queue.extend(waiting)
-        if self._drain is None or self._drain.done():
-            self._drain = loop.create_task(self._work())
+        self._start()
         try:
             return [await w.future for w in waiting]
         finally:
             for w in waiting:
                 w.future.cancel()
 
-    def close(self) -> None:
-        """Ends the thread once the batch it runs is done."""
-        self._thread.shutdown(wait=True, cancel_futures=True)
+    def _start(self) -> None:
+        self._running = {task for task in self._running if not task.done()}
+        while len(self._running) < self._at_once and (batch := self._take()):
+            task = asyncio.get_running_loop().create_task(self._answer(batch))
+            self._running.add(task)
+            task.add_done_callback(lambda _: self._start())
 
-    async def _work(self) -> None:
-        loop = asyncio.get_running_loop()
-        while batch := self._take():
-            try:
-                results = await loop.run_in_executor(
-                    self._thread, self._run, [w.item for w in batch]
-                )
-            except Exception as error:  # noqa: BLE001 - each caller gets it from its future
-                for w in batch:
-                    if not w.future.done():
-                        w.future.set_exception(error)
-                        w.future.exception()  # a caller that has several is told once
-            else:
-                for w, result in zip(batch, results, strict=True):
-                    if not w.future.done():
-                        w.future.set_result(result)
+    async def _answer(self, batch: list[_Waiting[T, R]]) -> None:
+        try:
+            results = await self._run([w.item for w in batch])
+        except Exception as error:  # noqa: BLE001 - each caller gets it from its future
+            for w in batch:
+                if not w.future.done():
+                    w.future.set_exception(error)
+                    w.future.exception()  # a caller that has several is told once
+        else:
+            for w, result in zip(batch, results, strict=True):
+                if not w.future.done():
+                    w.future.set_result(result)
 
     def _take(self) -> list[_Waiting[T, R]]:
         batch: list[_Waiting[T, R]] = []

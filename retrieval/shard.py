@@ -306,6 +306,7 @@ def config(dim: int) -> qe.EdgeConfig:
         vectors={DENSE: dense},
         sparse_vectors={SPARSE: qe.EdgeSparseVectorParams(modifier=qe.Modifier.Idf)},
         optimizers=qe.EdgeOptimizersConfig(indexing_threshold=1_000, default_segment_number=1),
+        max_search_threads=1,
     )
 
 

@@ -1,0 +1,213 @@
+"""A model in a process of its own.
+
+A forward pass in a thread and an event loop take turns at the interpreter's lock: each of the
+hundred operations of a pass gives the lock up, and waits up to 5 ms to have it again from a loop
+that is busy. Two cores then do the work of one. In a process of its own the model keeps a core
+busy, and nothing it does is felt on the loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import pickle
+import select
+import socket
+import subprocess
+import sys
+import threading
+import traceback
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from rag.errors import RagError, UpstreamError
+
+T = TypeVar("T")
+R = TypeVar("R")
+Model = Callable[[list[T]], list[R]]
+LANES = 2
+"""Batches under way at once: the model goes on with one while the loop hands out the other."""
+_LENGTH = 8
+
+
+@dataclass(frozen=True, slots=True)
+class _Child:
+    process: subprocess.Popen[bytes]
+    lanes: tuple[socket.socket, ...]
+    idle: deque[socket.socket]
+
+    def end(self) -> None:
+        """What it does has no effects: it need not be asked."""
+        self.process.kill()
+        self.process.wait()
+        for lane in self.lanes:
+            lane.close()
+
+
+class ModelProcess(Generic[T, R]):
+    """Runs a model on batches, `LANES` at once, on whichever event loop calls.
+
+    A process that died is started again and its batches are run again, once.
+    """
+
+    def __init__(self, load: Callable[[], Model[T, R]], *, name: str) -> None:
+        """Starts the process and waits until the model is loaded.
+
+        Args:
+            load: picklable; makes the model, in the process.
+            name: the model's, for messages.
+
+        Raises:
+            RagError: what `load` raised.
+        """
+        self._load = load
+        self._name = name
+        self._starting = threading.Lock()
+        self._child = self._start()
+
+    async def run(self, batch: list[T]) -> list[R]:
+        """Results in the order of the batch.
+
+        Raises:
+            UpstreamError: the process died twice.
+            Exception: what the model raised.
+        """
+        for _ in range(2):
+            child = self._child
+            lane = child.idle.popleft()
+            try:
+                await _send(lane, batch)
+                answer = await _receive(lane)
+            except (OSError, EOFError):
+                await asyncio.to_thread(self._replace, child)
+                continue
+            except BaseException:
+                lane.shutdown(socket.SHUT_RDWR)  # it holds half a message: it fails when next used
+                raise
+            finally:
+                child.idle.append(lane)
+            return _opened(answer)  # type: ignore[no-any-return]
+        raise UpstreamError(
+            f"The process of the {self._name} ended twice over one batch, most likely for want of"
+            " memory. Its log has the cause; the same call may go through later."
+        )
+
+    def close(self) -> None:
+        """Ends the process."""
+        self._child.end()
+
+    def _replace(self, dead: _Child) -> None:
+        with self._starting:
+            if self._child is not dead:  # the other lane's batch has done it
+                return
+            dead.end()
+            try:
+                self._child = self._start()
+            except RagError as error:
+                raise UpstreamError(f"The {self._name} cannot be started again: {error}") from error
+
+    def _start(self) -> _Child:
+        pairs = [socket.socketpair() for _ in range(LANES)]
+        theirs = [their.fileno() for _, their in pairs]
+        # A session of its own: a Ctrl-C in the terminal is for the parent, which then ends it.
+        process = subprocess.Popen(
+            [sys.executable, "-m", "retrieval.model_process", *map(str, theirs)],
+            pass_fds=theirs,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        for _, their in pairs:
+            their.close()
+        lanes = tuple(our for our, _ in pairs)
+        child = _Child(process, lanes, deque(lanes))
+        try:
+            lanes[0].sendall(_message(self._load))
+            _opened(_read(lanes[0]))
+        except (OSError, EOFError) as error:
+            child.end()
+            raise UpstreamError(
+                f"The process of the {self._name} ended as it was loaded (exit code"
+                f" {process.returncode})."
+            ) from error
+        except BaseException:
+            child.end()
+            raise
+        for lane in lanes:
+            lane.setblocking(False)
+        return child
+
+
+def _message(content: object) -> bytes:
+    data = pickle.dumps(content, protocol=pickle.HIGHEST_PROTOCOL)
+    return len(data).to_bytes(_LENGTH) + data
+
+
+def _opened(answer: tuple[bool, Any]) -> Any:
+    good, content = answer
+    if not good:
+        raise content
+    return content
+
+
+async def _send(lane: socket.socket, content: object) -> None:
+    await asyncio.get_running_loop().sock_sendall(lane, _message(content))
+
+
+async def _receive(lane: socket.socket) -> tuple[bool, Any]:
+    loop = asyncio.get_running_loop()
+
+    async def exactly(size: int) -> bytearray:
+        data = bytearray(size)
+        seen = 0
+        while seen < size:
+            got = await loop.sock_recv_into(lane, memoryview(data)[seen:])
+            if not got:
+                raise EOFError
+            seen += got
+        return data
+
+    return pickle.loads(await exactly(int.from_bytes(await exactly(_LENGTH))))  # type: ignore[no-any-return]  # noqa: S301 - our own child's
+
+
+def _read(lane: socket.socket) -> Any:
+    """As `_receive`, for whom there is nothing else to do."""
+    with lane.makefile("rb") as file:
+        head = file.read(_LENGTH)
+        if len(head) < _LENGTH:
+            raise EOFError
+        return pickle.load(file)  # noqa: S301 - our own parent's or child's
+
+
+def _attempt(work: Callable[[], object]) -> bytes:
+    """The answer: what `work` returns or raises."""
+    try:
+        return _message((True, work()))
+    except Exception as error:  # noqa: BLE001 - it is the parent's
+        error.add_note("".join(traceback.format_exception(error)).rstrip())
+        try:
+            return _message((False, error))
+        except Exception:  # noqa: BLE001 - some exceptions cannot be pickled
+            return _message((False, RuntimeError("\n".join([repr(error), *error.__notes__]))))
+
+
+def main() -> None:
+    """Loads the model, then answers batches until the parent is gone."""
+    lanes = [socket.socket(fileno=int(fd)) for fd in sys.argv[1:]]
+    model: Model[Any, Any] | None = None
+
+    def load() -> None:
+        nonlocal model
+        model = _read(lanes[0])()
+
+    with contextlib.suppress(OSError, EOFError):  # the parent is gone
+        lanes[0].sendall(_attempt(load))
+        while model is not None:
+            for lane in select.select(lanes, [], [])[0]:
+                batch = _read(lane)
+                lane.sendall(_attempt(lambda batch=batch: model(batch)))
+
+
+if __name__ == "__main__":
+    main()
