@@ -1,7 +1,7 @@
-"""`python -m benchmarks._ingest_child COUNT`: ingests small documents while its memory is watched.
+"""`python -m benchmarks._ingest_child WAY COUNT`: small documents, while its memory is watched.
 
-Says when it is ready, begins when its standard input is closed. All is the product's but the
-embedder.
+Says when it is ready, begins when its standard input is closed. By the way `ingest` all is the
+product's but the embedder; by the way `index` the same chunks go straight into the index.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from pathlib import Path
 
 import numpy as np
 
-from ingest.chunkers import SectionChunker
+from ingest.chunkers import SectionChunker, embedding_text
 from ingest.pipeline import IngestPipeline
-from ingest.sources import Spool, submission_of
+from ingest.sources import Spool, load, submission_of
 from rag.build import TENANT
 from rag.catalog import Catalog
-from rag.types import Float32Array, Kind, Scope
+from rag.types import Float32Array, Kind, Point, Scope
 from retrieval.edge import EdgeIndex
 from retrieval.sparse import Bm25Encoder
 from workers.queue import LocalQueue
@@ -28,6 +28,8 @@ DIM = 384
 WORDS_A_CHUNK = 80
 CHUNKS = 3
 VOCABULARY = 20_000
+MAX_BYTES = 1 << 20
+SCOPE = Scope(tenant=TENANT, collection="bench")
 
 
 class NoiseEmbedder:
@@ -45,12 +47,13 @@ class NoiseEmbedder:
         return unit
 
 
-def main(count: int) -> None:
+def main(way: str, count: int) -> None:
     """Writes the files, says so, waits, ingests."""
     with tempfile.TemporaryDirectory(prefix="plumbline-bench-") as folder:
         files = _write(Path(folder) / "files", count)
         (Path(folder) / "data").mkdir()
-        asyncio.run(_ingest(Path(folder) / "data", files))
+        ways = {"ingest": _ingest, "index": _index}
+        asyncio.run(ways[way](Path(folder) / "data", files))
 
 
 def _write(folder: Path, count: int) -> list[Path]:
@@ -71,23 +74,52 @@ async def _ingest(data: Path, files: Sequence[Path]) -> None:
     await catalog.open()
     index = EdgeIndex(data / "index", dim=DIM)
     pipeline = IngestPipeline(
-        chunker=SectionChunker(_count_words, max_tokens=WORDS_A_CHUNK),
+        chunker=_chunker(),
         embedder=NoiseEmbedder(),
         encoder=Bm25Encoder(),
         index=index,
         catalog=catalog,
         spool=Spool(data / "spool"),
-        max_bytes=1 << 20,
+        max_bytes=MAX_BYTES,
     )
     queue = LocalQueue(catalog=catalog, ingest=pipeline.ingest, maintain=index.maintain)
-    scope = Scope(tenant=TENANT, collection="bench")
-    await pipeline.check_collection(scope)
-    print("ready", flush=True)
-    sys.stdin.read()
-    await catalog.submit(scope, [submission_of(path) for path in files])
+    await pipeline.check_collection(SCOPE)
+    _wait_for_the_start()
+    await catalog.submit(SCOPE, [submission_of(path) for path in files])
     await queue.drain()
     await index.close()
     await catalog.close()
+
+
+async def _index(data: Path, files: Sequence[Path]) -> None:
+    index, chunker = EdgeIndex(data / "index", dim=DIM), _chunker()
+    embedder, encoder = NoiseEmbedder(), Bm25Encoder()
+    _wait_for_the_start()
+    for path in files:
+        submission = submission_of(path)
+        document = load(
+            submission.source,
+            path,
+            id_=submission.document_id,
+            uri=submission.uri,
+            max_bytes=MAX_BYTES,
+        )
+        chunks = chunker.chunk(document)
+        texts = [embedding_text(chunk) for chunk in chunks]
+        dense = await embedder.embed(texts, kind="passage")
+        parts = zip(chunks, dense, encoder.encode(texts), strict=True)
+        await index.upsert(SCOPE, [Point(chunk=c, dense=d, sparse=s) for c, d, s in parts])
+    await index.maintain(SCOPE)
+    await index.close()
+
+
+def _wait_for_the_start() -> None:
+    print("ready", flush=True)
+    sys.stdin.read()
+
+
+def _chunker() -> SectionChunker:
+    return SectionChunker(_count_words, max_tokens=WORDS_A_CHUNK)
 
 
 def _count_words(texts: Sequence[str]) -> list[int]:
@@ -95,4 +127,4 @@ def _count_words(texts: Sequence[str]) -> list[int]:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    main(sys.argv[1], int(sys.argv[2]))

@@ -111,7 +111,7 @@ class MemoEmbedder:
         return [self._tokens[text] for text in texts]
 
     def close(self) -> None:
-        """Ends the model's thread."""
+        """Ends the model's process."""
         self._embedder.close()
 
 

@@ -30,7 +30,7 @@ _LAYER = (
 
 
 class Bert:
-    """A checkpoint's weights; sync and not thread-safe: one thread owns it."""
+    """A checkpoint's weights; sync; nothing in it changes."""
 
     def __init__(self, checkpoint: Checkpoint, *, dtype: torch.dtype) -> None:
         with part_of_checkpoint(checkpoint.folder / WEIGHTS) as file:
@@ -56,8 +56,8 @@ class Bert:
     def forward(self, ids: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
         """Token vectors of a batch.
 
-        The tokens of all texts lie end to end, so that no product is spent on padding; only the
-        attention itself sees a padded rectangle.
+        The tokens of all texts lie end to end, so that nothing is spent on padding; attention
+        takes the texts one by one, which costs less than a padded rectangle does.
 
         Args:
             ids: token ids of each text, at most `max_tokens` long, none empty.
@@ -65,37 +65,29 @@ class Bert:
         Returns:
             float32[total tokens, dim] not normalised, and int64[texts] the length of each text.
         """
-        lengths = torch.tensor([len(row) for row in ids])
-        longest = int(lengths.max())
-        mask = torch.arange(longest) < lengths[:, None]
-        where = None if bool(mask.all()) else mask
+        lengths = [len(row) for row in ids]
         flat = torch.tensor([token for row in ids for token in row])
-        positions = torch.cat([torch.arange(len(row)) for row in ids])
+        positions = torch.cat([torch.arange(length) for length in lengths])
         emb = self._weights
         x = emb["embeddings.word_embeddings.weight"][flat]
         x = x + emb["embeddings.position_embeddings.weight"][positions]
         x = x + emb["embeddings.token_type_embeddings.weight"][0]
         x = self._norm(x, emb["embeddings.LayerNorm.weight"], emb["embeddings.LayerNorm.bias"])
         for qkv, attended, norm1, up, down, norm2 in self._layers:
-            context = self._attention(F.linear(x, *qkv), where, len(ids), longest)
+            context = self._attention(F.linear(x, *qkv), lengths)
             x = self._norm(x + F.linear(context, *attended), *norm1)
             x = self._norm(x + F.linear(F.gelu(F.linear(x, *up)), *down), *norm2)
-        return x.float(), lengths
+        return x.float(), torch.tensor(lengths)
 
     def _norm(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         return F.layer_norm(x, (self._dim,), weight, bias, self._eps)
 
-    def _attention(self, qkv: Tensor, where: Tensor | None, rows: int, longest: int) -> Tensor:
-        if where is None:
-            padded = qkv
-        else:
-            padded = qkv.new_zeros(rows * longest, qkv.shape[1])
-            padded[where.flatten()] = qkv
-        q, k, v = padded.view(rows, longest, 3, self._heads, -1).permute(2, 0, 3, 1, 4)
-        mask = None if where is None else where[:, None, None, :]
-        out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
-        flat = out.transpose(1, 2).reshape(rows * longest, self._dim)
-        return flat if where is None else flat[where.flatten()]
+    def _attention(self, qkv: Tensor, lengths: list[int]) -> Tensor:
+        total = len(qkv)
+        heads = qkv.view(1, total, 3, self._heads, -1).permute(2, 0, 3, 1, 4)
+        texts = zip(*(each.split(lengths, dim=2) for each in heads), strict=True)
+        attended = [F.scaled_dot_product_attention(q, k, v) for q, k, v in texts]
+        return torch.cat(attended, dim=2).transpose(1, 2).reshape(total, self._dim)
 
 
 def mean_pool(tokens: Tensor, lengths: Tensor) -> Tensor:

@@ -10,26 +10,23 @@ import torch
 from rag.types import Float32Array, TokenVectors
 from retrieval.bert import Bert, mean_pool
 from retrieval.checkpoint import Checkpoint
+from retrieval.model_process import LANES
 
 if TYPE_CHECKING:
     from retrieval.embedders import Text
 
-# Below some 500 tokens a second core saves no time: the matrices are too small to share.
-ONE_THREAD_CHARS = 2048
-
 
 class BertEncoder:
-    """A checkpoint's tokenizer and forward pass; sync."""
+    """A checkpoint's tokenizer and forward pass; may be called on `LANES` threads at once."""
 
     def __init__(self, checkpoint: Checkpoint, *, dtype: torch.dtype) -> None:
         self._bert = Bert(checkpoint, dtype=dtype)
         self._tokenizer = checkpoint.tokenizer(window=checkpoint.max_tokens)
-        self._threads = torch.get_num_threads()
+        # Two small batches side by side take less time than one after the other on all cores.
+        torch.set_num_threads(max(1, torch.get_num_threads() // LANES))
 
     def __call__(self, items: list[Text]) -> list[Float32Array | TokenVectors]:
         """float32[dim] of unit norm, or `TokenVectors`, in input order."""
-        chars = sum(len(item.text) for item in items)
-        torch.set_num_threads(1 if chars <= ONE_THREAD_CHARS else self._threads)
         encodings = self._tokenizer.encode_batch([item.text for item in items])
         tokens, lengths = self._bert.forward([e.ids for e in encodings])
         pooled = mean_pool(tokens, lengths).numpy()

@@ -22,6 +22,7 @@ def rrf(
     *,
     k: int = RRF_K,
     weights: Mapping[str, float] | None = None,
+    limit: int | None = None,
 ) -> list[Fused]:
     """Fuses ranked lists of chunk ids: score = Σ over lists of weight / (k + rank).
 
@@ -29,16 +30,19 @@ def rrf(
         lists: chunk ids by list name, best first, each id once in a list.
         k: how much the first places count less; 60 in the paper.
         weights: by list name; 1 where none is given.
+        limit: how many of the best are wanted; None: all.
 
     Returns:
         Best first, ties by chunk id; the order of `lists` makes no difference.
     """
-    ranks: dict[str, dict[str, int]] = {}
     scores: dict[str, float] = {}
     for name in sorted(lists):  # sums of floats depend on their order
         weight = (weights or {}).get(name, 1.0)
         for rank, chunk_id in enumerate(lists[name], start=1):
-            ranks.setdefault(chunk_id, {})[name] = rank
             scores[chunk_id] = scores.get(chunk_id, 0.0) + weight / (k + rank)
-    order = sorted(scores, key=lambda chunk_id: (-scores[chunk_id], chunk_id))
-    return [Fused(chunk_id, scores[chunk_id], ranks[chunk_id]) for chunk_id in order]
+    best = sorted(scores, key=lambda chunk_id: (-scores[chunk_id], chunk_id))[:limit]
+    ranks = {name: {i: rank for rank, i in enumerate(ids, start=1)} for name, ids in lists.items()}
+    return [
+        Fused(i, scores[i], {name: rank[i] for name, rank in ranks.items() if i in rank})
+        for i in best
+    ]

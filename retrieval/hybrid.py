@@ -50,7 +50,7 @@ class HybridRetriever:
                 leg.name: [match.chunk_id for match in matches]
                 for leg, matches in zip(legs, ranked, strict=True)
             }
-            fused = rrf(lists, k=self._rrf_k)[: query.top_k]  # 3.
+            fused = rrf(lists, k=self._rrf_k, limit=query.top_k)  # 3.
         with trace.span("fetch"):
             chunks = await self._index.fetch(query.scope, [f.chunk_id for f in fused])  # 4.
         places = {f.chunk_id: f for f in fused}

@@ -9,9 +9,8 @@ busy, and nothing it does is felt on the loop.
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import os
 import pickle
-import select
 import socket
 import subprocess
 import sys
@@ -19,7 +18,9 @@ import threading
 import traceback
 from collections import deque
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 from rag.errors import RagError, UpstreamError
@@ -28,21 +29,20 @@ T = TypeVar("T")
 R = TypeVar("R")
 Model = Callable[[list[T]], list[R]]
 LANES = 2
-"""Batches under way at once: the model goes on with one while the loop hands out the other."""
+"""Batches under way at once, each on a thread of the process: there is always one to go on with."""
 _LENGTH = 8
 
 
 @dataclass(frozen=True, slots=True)
 class _Child:
     process: subprocess.Popen[bytes]
-    lanes: tuple[socket.socket, ...]
     idle: deque[socket.socket]
 
     def end(self) -> None:
         """What it does has no effects: it need not be asked."""
         self.process.kill()
         self.process.wait()
-        for lane in self.lanes:
+        for lane in tuple(self.idle):  # whoever uses another sees its end and closes it
             lane.close()
 
 
@@ -65,6 +65,7 @@ class ModelProcess(Generic[T, R]):
         self._load = load
         self._name = name
         self._starting = threading.Lock()
+        self._closed = False
         self._child = self._start()
 
     async def run(self, batch: list[T]) -> list[R]:
@@ -81,6 +82,7 @@ class ModelProcess(Generic[T, R]):
                 await _send(lane, batch)
                 answer = await _receive(lane)
             except (OSError, EOFError):
+                lane.close()
                 await asyncio.to_thread(self._replace, child)
                 continue
             except BaseException:
@@ -95,11 +97,15 @@ class ModelProcess(Generic[T, R]):
         )
 
     def close(self) -> None:
-        """Ends the process."""
-        self._child.end()
+        """Ends the process; a batch under way fails."""
+        with self._starting:
+            self._closed = True
+            self._child.end()
 
     def _replace(self, dead: _Child) -> None:
         with self._starting:
+            if self._closed:
+                raise UpstreamError(f"The {self._name} is closed.")
             if self._child is not dead:  # the other lane's batch has done it
                 return
             dead.end()
@@ -112,7 +118,7 @@ class ModelProcess(Generic[T, R]):
         pairs = [socket.socketpair() for _ in range(LANES)]
         theirs = [their.fileno() for _, their in pairs]
         # A session of its own: a Ctrl-C in the terminal is for the parent, which then ends it.
-        process = subprocess.Popen(
+        process = subprocess.Popen(  # noqa: S603 - nothing in it comes from outside
             [sys.executable, "-m", "retrieval.model_process", *map(str, theirs)],
             pass_fds=theirs,
             stdin=subprocess.DEVNULL,
@@ -120,8 +126,8 @@ class ModelProcess(Generic[T, R]):
         )
         for _, their in pairs:
             their.close()
-        lanes = tuple(our for our, _ in pairs)
-        child = _Child(process, lanes, deque(lanes))
+        lanes = [our for our, _ in pairs]
+        child = _Child(process, deque(lanes))
         try:
             lanes[0].sendall(_message(self._load))
             _opened(_read(lanes[0]))
@@ -193,20 +199,26 @@ def _attempt(work: Callable[[], object]) -> bytes:
 
 
 def main() -> None:
-    """Loads the model, then answers batches until the parent is gone."""
+    """Loads the model, then answers batches, a thread for each lane, until the parent is gone."""
     lanes = [socket.socket(fileno=int(fd)) for fd in sys.argv[1:]]
-    model: Model[Any, Any] | None = None
+    models: list[Model[Any, Any]] = []
+    try:
+        load = _read(lanes[0])
+        lanes[0].sendall(_attempt(lambda: models.append(load())))
+    except (OSError, EOFError):  # the parent is gone
+        return
+    with ThreadPoolExecutor(LANES) as pool:
+        for lane in lanes if models else ():
+            pool.submit(_answer, lane, models[0])
 
-    def load() -> None:
-        nonlocal model
-        model = _read(lanes[0])()
 
-    with contextlib.suppress(OSError, EOFError):  # the parent is gone
-        lanes[0].sendall(_attempt(load))
-        while model is not None:
-            for lane in select.select(lanes, [], [])[0]:
-                batch = _read(lane)
-                lane.sendall(_attempt(lambda batch=batch: model(batch)))
+def _answer(lane: socket.socket, model: Model[Any, Any]) -> None:
+    try:
+        while True:
+            batch = _read(lane)
+            lane.sendall(_attempt(partial(model, batch)))
+    finally:
+        os._exit(0)  # the parent is gone, or has given this process up
 
 
 if __name__ == "__main__":

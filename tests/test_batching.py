@@ -20,10 +20,10 @@ class Model:
         self.started = threading.Event()
         self.gate = threading.Event()
 
-    def run(self, items: list[str]) -> list[str]:
+    async def run(self, items: list[str]) -> list[str]:
         self.batches.append(items)
         self.started.set()
-        assert self.gate.wait(10)
+        assert await asyncio.to_thread(self.gate.wait, 10)
         if "bad" in items:
             raise ValueError("bad item")
         return [item.upper() for item in items]
@@ -37,11 +37,8 @@ def model() -> Iterator[Model]:
 
 
 @pytest.fixture
-def batcher(model: Model) -> Iterator[Batcher[str, str]]:
-    made = Batcher(model.run, cost=len, max_cost=6, max_waiting=8, name="shouter")
-    yield made
-    model.gate.set()
-    made.close()
+def batcher(model: Model) -> Batcher[str, str]:
+    return Batcher(model.run, at_once=1, cost=len, max_cost=6, max_waiting=8, name="shouter")
 
 
 async def occupy(batcher: Batcher[str, str], model: Model) -> asyncio.Task[list[str]]:
@@ -169,12 +166,13 @@ async def test_a_batcher_serves_one_event_loop_after_another(
     assert there == ["THERE"]
 
 
-async def test_close_waits_for_the_batch_that_runs(model: Model) -> None:
-    batcher = Batcher(model.run, cost=len, max_cost=6, max_waiting=8, name="shouter")
-    first = await occupy(batcher, model)
-    closing = asyncio.create_task(asyncio.to_thread(batcher.close))
-    await asyncio.sleep(0.02)
-    assert not closing.done()
+async def test_two_batches_run_side_by_side_and_what_waits_joins_the_next(model: Model) -> None:
+    batcher = Batcher(model.run, at_once=2, cost=len, max_cost=6, max_waiting=8, name="shouter")
+    first, second = await occupy(batcher, model), submit(batcher, "second")
+    await asyncio.sleep(0)
+    others = [submit(batcher, "a"), submit(batcher, "b")]
+    await asyncio.sleep(0)
+    assert model.batches == [["-"], ["second"]]
     model.gate.set()
-    await closing
-    assert await first == ["-".upper()]
+    await asyncio.gather(first, second, *others)
+    assert model.batches[2:] == [["a", "b"]]

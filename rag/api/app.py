@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 from collections.abc import AsyncIterator, Callable
 
@@ -45,6 +46,8 @@ def create_app(settings: Settings, *, url: str, on_failure: Callable[[], None]) 
         try:
             async with start(settings) as (service, queue), queue.started():
                 await _warm(service)
+                gc.collect()
+                gc.freeze()  # what is loaded stays: a full collection would walk it, 50 ms each
                 service.announce(url)
                 running.service, running.queue = service, queue
                 await asyncio.Event().wait()

@@ -1,0 +1,193 @@
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import psutil
+import pytest
+
+from rag.errors import ConfigError, UpstreamError
+from retrieval.model_process import ModelProcess
+
+pytestmark = pytest.mark.anyio
+
+Shouter = ModelProcess[str, str]
+
+
+class Shout:
+    """Upper-cases; does as it is told by items that begin with a colon."""
+
+    def __init__(self, scene: Path) -> None:
+        self._scene = scene
+        if (scene / "refuse").exists():
+            raise ConfigError("No weights here.")
+        if (scene / "die").exists():
+            os._exit(7)
+
+    def __call__(self, items: list[str]) -> list[str]:
+        return [self._one(item) for item in items]
+
+    def _one(self, item: str) -> str:
+        match item:
+            case ":pid":
+                return str(os.getpid())
+            case ":raise":
+                raise ValueError("not a word")
+            case ":die":
+                os.kill(os.getpid(), signal.SIGKILL)
+            case ":wait":
+                (self._scene / "waiting").touch()
+                while not (self._scene / "go").exists():
+                    time.sleep(0.01)
+            case ":die once" if not (self._scene / "died").exists():
+                (self._scene / "died").touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+        return item.upper()
+
+
+def load(scene: Path) -> Callable[[list[str]], list[str]]:
+    return Shout(scene)
+
+
+@pytest.fixture
+def shouter(tmp_path: Path) -> Iterator[Shouter]:
+    made: Shouter = ModelProcess(partial(load, tmp_path), name="shouter")
+    yield made
+    made.close()
+
+
+async def pid(shouter: Shouter) -> int:
+    return int((await shouter.run([":pid"]))[0])
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110 - what is awaited happens in other processes
+            await asyncio.sleep(0.01)
+
+
+async def test_the_model_runs_in_another_process_on_two_batches_at_once(
+    shouter: Shouter, tmp_path: Path
+) -> None:
+    assert await pid(shouter) != os.getpid()
+    waits = asyncio.create_task(shouter.run([":wait"]))
+    await until((tmp_path / "waiting").exists)
+    assert await shouter.run(["a", "b"]) == ["A", "B"]
+    (tmp_path / "go").touch()
+    assert await waits == [":WAIT"]
+
+
+async def test_messages_larger_than_a_socket_holds_go_both_ways(shouter: Shouter) -> None:
+    text = "x" * 5_000_000
+    assert await shouter.run([text]) == [text.upper()]
+
+
+async def test_what_the_model_raises_reaches_the_caller_and_the_process_goes_on(
+    shouter: Shouter,
+) -> None:
+    before = await pid(shouter)
+    with pytest.raises(ValueError, match="not a word") as caught:
+        await shouter.run([":raise"])
+    assert "in _one" in caught.value.__notes__[0]  # where in the process it happened
+    assert await pid(shouter) == before
+
+
+async def test_a_process_that_was_killed_is_started_again_and_both_batches_are_answered(
+    shouter: Shouter, tmp_path: Path
+) -> None:
+    before = await pid(shouter)
+    waits = asyncio.create_task(shouter.run([":wait"]))
+    await until((tmp_path / "waiting").exists)
+    (tmp_path / "go").touch()
+    os.kill(before, signal.SIGKILL)
+    assert await shouter.run(["a"]) == ["A"]
+    assert await waits == [":WAIT"]
+    assert await pid(shouter) != before
+
+
+async def test_a_batch_that_kills_the_process_is_run_once_more(shouter: Shouter) -> None:
+    assert await shouter.run([":die once"]) == [":DIE ONCE"]
+
+
+async def test_a_batch_that_kills_the_process_twice_is_refused_and_the_next_one_served(
+    shouter: Shouter,
+) -> None:
+    with pytest.raises(UpstreamError, match="shouter ended twice over one batch"):
+        await shouter.run([":die"])
+    assert await shouter.run(["a"]) == ["A"]
+
+
+async def test_a_process_that_cannot_be_started_again_is_reported_until_it_can(
+    shouter: Shouter, tmp_path: Path
+) -> None:
+    (tmp_path / "refuse").touch()
+    os.kill(await pid(shouter), signal.SIGKILL)
+    with pytest.raises(UpstreamError, match=r"shouter cannot be started again: No weights here\."):
+        await shouter.run(["a"])
+    (tmp_path / "refuse").unlink()
+    assert await shouter.run(["a"]) == ["A"]
+
+
+async def test_a_cancelled_batch_leaves_no_half_answer_for_the_next(
+    shouter: Shouter, tmp_path: Path
+) -> None:
+    task = asyncio.create_task(shouter.run([":wait"]))
+    await until((tmp_path / "waiting").exists)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    (tmp_path / "go").touch()
+    assert [await shouter.run([word]) for word in ("a", "b", "c")] == [["A"], ["B"], ["C"]]
+
+
+async def test_it_serves_one_event_loop_after_another(shouter: Shouter) -> None:
+    assert await shouter.run(["here"]) == ["HERE"]
+    assert await asyncio.to_thread(asyncio.run, shouter.run(["there"])) == ["THERE"]
+
+
+async def test_the_error_of_loading_is_raised_and_no_process_stays(tmp_path: Path) -> None:
+    before = psutil.Process().children()
+    (tmp_path / "refuse").touch()
+    with pytest.raises(ConfigError, match="No weights here"):
+        ModelProcess(partial(load, tmp_path), name="shouter")
+    (tmp_path / "refuse").unlink()
+    (tmp_path / "die").touch()
+    with pytest.raises(UpstreamError, match=r"ended as it was loaded \(exit code 7\)"):
+        ModelProcess(partial(load, tmp_path), name="shouter")
+    assert psutil.Process().children() == before
+
+
+async def test_close_ends_the_process_and_none_is_started_for_what_was_under_way(
+    tmp_path: Path,
+) -> None:
+    before = psutil.Process().children()
+    shouter: Shouter = ModelProcess(partial(load, tmp_path), name="shouter")
+    waits = asyncio.create_task(shouter.run([":wait"]))
+    await until((tmp_path / "waiting").exists)
+    shouter.close()
+    with pytest.raises(UpstreamError, match="shouter is closed"):
+        await waits
+    assert psutil.Process().children() == before
+
+
+def test_the_process_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
+    code = (
+        "import sys, time; from pathlib import Path; from tests.test_model_process import *;"
+        "shouter = ModelProcess(partial(load, Path(sys.argv[1])), name='shouter');"
+        "print(asyncio.run(pid(shouter)), flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    ) as parent:
+        assert parent.stdout is not None
+        child = int(parent.stdout.readline())
+        assert psutil.pid_exists(child)
+        parent.kill()
+    asyncio.run(until(lambda: not psutil.pid_exists(child)))
