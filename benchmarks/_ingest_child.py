@@ -85,7 +85,7 @@ async def _ingest(data: Path, files: Sequence[Path]) -> None:
     queue = LocalQueue(catalog=catalog, ingest=pipeline.ingest, maintain=index.maintain)
     await pipeline.check_collection(SCOPE)
     _wait_for_the_start()
-    await catalog.submit(SCOPE, [submission_of(path) for path in files])
+    await catalog.submit(SCOPE, map(submission_of, files))
     await queue.drain()
     await index.close()
     await catalog.close()

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -26,6 +27,7 @@ from rag.types import Document, Scope, State
 
 _OPEN = ("pending", "running")
 SHOWN_FAILURES = 100
+SUBMIT_SLICE = 500
 
 
 class Catalog:
@@ -113,19 +115,13 @@ class Catalog:
 
     # Jobs and tasks
 
-    async def submit(self, scope: Scope, submissions: Sequence[Submission]) -> str:
-        """Lists the documents as pending and returns the id of the job that will ingest them."""
+    async def submit(self, scope: Scope, submissions: Iterable[Submission]) -> str:
+        """Lists the documents as pending and returns the id of the job that will ingest them.
+
+        All of them or none; the submissions are taken as they are written, a slice at a time.
+        """
         job_id, now = uuid4().hex, _now()
         stamp = {**_row(scope), "state": "pending", "updated_at": now}
-        listed = [
-            stamp | {"id": s.document_id, "uri": s.uri, "title": s.title, "source": dict(s.source),
-                     "created_at": now, "meta": {}}
-            for s in submissions
-        ]  # fmt: skip
-        queued = [
-            stamp | {"job_id": job_id, "document_id": s.document_id, "source": dict(s.source)}
-            for s in submissions
-        ]
         new = insert(documents)
         again = {
             "state": "pending",
@@ -133,11 +129,23 @@ class Catalog:
             "updated_at": now,
             "source": new.excluded.source,
         }
+        key = ["tenant", "collection", "id"]
+        upsert = new.on_conflict_do_update(index_elements=key, set_=again)
+        coming = iter(submissions)
         async with self._write() as db:
             await db.execute(jobs.insert().values(id=job_id, created_at=now, **_row(scope)))
-            if listed:
-                key = ["tenant", "collection", "id"]
-                await db.execute(new.on_conflict_do_update(index_elements=key, set_=again), listed)
+            while part := list(islice(coming, SUBMIT_SLICE)):
+                listed = [
+                    stamp | {"id": s.document_id, "uri": s.uri, "title": s.title,
+                             "source": dict(s.source), "created_at": now, "meta": {}}
+                    for s in part
+                ]  # fmt: skip
+                queued = [
+                    stamp
+                    | {"job_id": job_id, "document_id": s.document_id, "source": dict(s.source)}
+                    for s in part
+                ]
+                await db.execute(upsert, listed)
                 await db.execute(tasks.insert(), queued)
         return job_id
 

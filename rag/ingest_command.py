@@ -9,6 +9,7 @@ import os
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -52,11 +53,11 @@ async def _embedded(
     async with carry(settings) as (client, service, queue):
         scope = Scope(tenant=TENANT, collection=args.collection)
         await service.ingest.check_collection(scope)
-        submissions = [submission_of(path) for path in paths]
-        if text is not None:
-            submissions.append(service.spool.put(text, uri="stdin:", name=STDIN, title=STDIN))
-        job_id = await service.catalog.submit(scope, submissions)
-        with _bar(len(submissions), quiet=args.json) as bar:
+        piped = (
+            [] if text is None else [service.spool.put(text, uri="stdin:", name=STDIN, title=STDIN)]
+        )
+        job_id = await service.catalog.submit(scope, chain(map(submission_of, paths), piped))
+        with _bar(len(paths) + len(piped), quiet=args.json) as bar:
             working = asyncio.create_task(queue.drain())
             following = asyncio.create_task(_follow(client, job_id, bar))
             done, left = await asyncio.wait(
