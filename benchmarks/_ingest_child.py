@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from ingest.chunkers import SectionChunker, embedding_text
+from ingest.parser import Limits, Parser
 from ingest.pipeline import IngestPipeline
 from ingest.sources import Spool, load, submission_of
 from rag.build import TENANT
@@ -73,20 +74,22 @@ async def _ingest(data: Path, files: Sequence[Path]) -> None:
     catalog = Catalog(data / "catalog.sqlite")
     await catalog.open()
     index = EdgeIndex(data / "index", dim=DIM)
+    parser = Parser(Limits(file=MAX_BYTES))
     pipeline = IngestPipeline(
+        reader=parser,
         chunker=_chunker(),
         embedder=NoiseEmbedder(),
         encoder=Bm25Encoder(),
         index=index,
         catalog=catalog,
         spool=Spool(data / "spool"),
-        max_bytes=MAX_BYTES,
     )
     queue = LocalQueue(catalog=catalog, ingest=pipeline.ingest, maintain=index.maintain)
     await pipeline.check_collection(SCOPE)
     _wait_for_the_start()
     await catalog.submit(SCOPE, map(submission_of, files))
     await queue.drain()
+    parser.close()
     await index.close()
     await catalog.close()
 

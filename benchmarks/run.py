@@ -20,7 +20,7 @@ from typing import Any
 
 from benchmarks._common import Report, SkippedError, hardware, table
 
-NAMES = ("ingest", "retrieval", "rest", "cold", "quality", "answers")
+NAMES = ("formats", "ingest", "retrieval", "rest", "cold", "quality", "answers")
 RESULTS = Path(__file__).parent / "results"
 
 
@@ -62,6 +62,10 @@ def _part(name: str, seconds: float) -> Mapping[str, Any]:
 
 def _measure(name: str, seconds: float) -> Report:
     match name:
+        case "formats":
+            from benchmarks import formats
+
+            return formats.run()
         case "ingest":
             from benchmarks import ingest
 

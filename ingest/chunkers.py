@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import uuid
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -45,8 +45,9 @@ class SectionChunker:
 
     A paragraph over the budget is divided into list items and lines of code, these into
     sentences, these into words. A chunk never crosses a heading, and holds none: headings are in
-    `Chunk.headings`. Only a single word may be longer than the budget, and the last chunk of a
-    section by 12 %, where a small tail joined it.
+    `Chunk.headings`, and below them the header of the table that the chunk begins within. Only a
+    single word may be longer than the budget, and the last chunk of a section by 12 %, where a
+    small tail joined it.
     """
 
     def __init__(self, count_tokens: CountTokens, *, max_tokens: int = 112) -> None:
@@ -57,7 +58,7 @@ class SectionChunker:
     def fingerprint(self) -> str:
         """The algorithm, the budget, and how the tokenizer counts a few telling words."""
         probe = "-".join(map(str, self._count_tokens(_PROBE)))
-        return f"section-1:{self._max_tokens}:{probe}"
+        return f"section-2:{self._max_tokens}:{probe}"
 
     def chunk(self, document: Document) -> list[Chunk]:
         """Chunks in text order, each an exact span of the text. An empty text has none.
@@ -163,9 +164,12 @@ def _word_spans(text: str) -> list[Span]:
 def _chunks(document: Document, spans: Sequence[tuple[int, Span]]) -> list[Chunk]:
     paths = _paths(document)
     texts = [document.text[start:end].strip() for _, (start, end) in spans]
-    headings = [paths[section] for section, _ in spans]
     starts = [
         document.text.index(text, at) for text, (_, (at, _)) in zip(texts, spans, strict=True)
+    ]
+    headings = [
+        paths[section] + _table_header(document, start)
+        for (section, _), start in zip(spans, starts, strict=True)
     ]
     ids = _chunk_ids(document.id, zip(headings, texts, strict=True))
     return [
@@ -187,6 +191,14 @@ def _chunks(document: Document, spans: Sequence[tuple[int, Span]]) -> list[Chunk
             zip(ids, texts, starts, headings, strict=True)
         )
     ]
+
+
+def _table_header(document: Document, start: int) -> tuple[str, ...]:
+    """The header of the table that a chunk begins within: it goes below the headings."""
+    before = bisect_left(document.tables, start, key=attrgetter("start")) - 1
+    if before < 0 or start >= document.tables[before].end:
+        return ()
+    return (document.tables[before].header,)
 
 
 def _chunk_ids(document_id: str, contents: Iterable[tuple[tuple[str, ...], str]]) -> Iterator[str]:

@@ -17,13 +17,7 @@ _BOMS = (  # UTF-32-LE begins with the mark of UTF-16-LE, so it goes first
     (codecs.BOM_UTF8, "utf-8-sig"),
 )
 _MAGIC = (
-    (b"%PDF-", "a PDF"),
-    (b"PK\x03\x04", "a zip archive (as .docx, .xlsx, .odt and .epub are)"),
-    (b"\xd0\xcf\x11\xe0", "an older Microsoft Office file"),
-    (b"{\\rtf", "an RTF document"),
     (b"\x7fELF", "a program"),
-    (b"\x89PNG", "a PNG image"),
-    (b"\xff\xd8\xff", "a JPEG image"),
     (b"GIF8", "a GIF image"),
     (b"RIFF", "an audio, video or WebP file"),
     (b"\x1f\x8b", "a gzip archive"),
@@ -108,7 +102,8 @@ def _refuse_formats(data: bytes, *, name: str) -> None:
         if data.startswith(magic):
             raise ReadError(
                 f"{name}: the bytes are {what}, not text. "
-                "Convert it to .txt, .md, .rst or .html and ingest that."
+                "Convert it to a document and ingest that.",
+                code="unsupported_type",
             )
 
 
@@ -179,5 +174,6 @@ def _likeliest(matches: list[CharsetMatch]) -> str | None:
 def _binary(name: str) -> ReadError:
     return ReadError(
         f"{name}: the bytes are binary (NULs or control characters), not text. "
-        "Convert the document to .txt, .md, .rst or .html and ingest that."
+        "Convert it to a document and ingest that.",
+        code="unsupported_type",
     )

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from rag.types import Heading
+from rag.types import Heading, Meta, Table
 
 _FIELD = re.compile(r":?([A-Za-z][\w -]{0,60}?):(?:[ \t]+(.*))?")
 _QUOTES = "\"'"
@@ -20,9 +20,11 @@ class Outline:
 
     text: str
     title: str = ""
+    pages: tuple[int, ...] = ()
     headings: tuple[Heading, ...] = ()
+    tables: tuple[Table, ...] = ()
     furniture: tuple[tuple[int, int], ...] = ()
-    meta: Mapping[str, str] = field(default_factory=dict)
+    meta: Meta = field(default_factory=dict)
 
 
 def lines_of(text: str, start: int = 0) -> Iterator[tuple[int, str]]:

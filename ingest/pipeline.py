@@ -8,10 +8,10 @@ import logging
 from collections.abc import AsyncIterator, Hashable, Sequence
 
 from ingest.chunkers import embedding_text, rehome
-from ingest.sources import Spool, load
+from ingest.sources import Spool
 from rag.catalog import Catalog
 from rag.errors import ConfigError, RagError
-from rag.protocols import Chunker, Embedder, Index, SparseEncoder
+from rag.protocols import Chunker, Embedder, Index, Reader, SparseEncoder
 from rag.records import DocumentRecord, Task
 from rag.types import Chunk, Document, Point, Scope
 
@@ -27,21 +27,21 @@ class IngestPipeline:
     def __init__(
         self,
         *,
+        reader: Reader,
         chunker: Chunker,
         embedder: Embedder,
         encoder: SparseEncoder,
         index: Index,
         catalog: Catalog,
         spool: Spool,
-        max_bytes: int,
     ) -> None:
+        self._reader = reader
         self._chunker = chunker
         self._embedder = embedder
         self._encoder = encoder
         self._index = index
         self._catalog = catalog
         self._spool = spool
-        self._max_bytes = max_bytes
         self._recipe = f"{chunker.fingerprint} {embedder.fingerprint}"
         self._locks: dict[Hashable, tuple[asyncio.Lock, list[None]]] = {}
 
@@ -65,8 +65,8 @@ class IngestPipeline:
         task can run again.
         """  # noqa: D205
         path = self._spool.path(task.source)
-        document = await asyncio.to_thread(
-            load, task.source, path, id_=task.document_id, uri=task.uri, max_bytes=self._max_bytes
+        document = await self._reader.read(
+            task.source, path, id_=task.document_id, uri=task.uri
         )  # 1.
         before = await self._catalog.document(task.scope, task.document_id)
         if self._unchanged(before, document):  # 2.

@@ -1,38 +1,26 @@
-"""A file's bytes → a `Document`: one reader per kind of text, chosen by the file's extension."""
+"""A file's bytes → a `Document`: one reader per kind of file, chosen by what the bytes are."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import uuid
-from collections.abc import Mapping
-from pathlib import PurePath
-from types import MappingProxyType
 from typing import Any
 
-from ingest import markdown, rst, webpage
+from ingest import mail, markdown, media, office, rst, tables, webpage
 from ingest.decoding import clean, decode
+from ingest.media import media_type
+from ingest.ocr import DEFAULT_OCR, Ocr
 from ingest.outline import Outline
 from rag.errors import ReadError
 from rag.types import Document, Meta, MetaValue
-
-MEDIA_TYPES: Mapping[str, str] = MappingProxyType(
-    {
-        ".txt": "text/plain",
-        ".text": "text/plain",
-        ".md": "text/markdown",
-        ".markdown": "text/markdown",
-        ".rst": "text/x-rst",
-        ".html": "text/html",
-        ".htm": "text/html",
-    }
-)
-"""What can be read: the media type of each file extension, in lower case."""
 
 JSON_DOCUMENT = "application/json+document"
 """Media type of documents that arrive as `{"title": …, "text": …, "meta": {…}}`."""
 
 _LONGEST_TITLE = 80
+_DEEPEST = 3
+"""Messages within messages."""
 
 
 def document_id(uri: str) -> str:
@@ -48,24 +36,26 @@ def read(
     name: str,
     title: str | None = None,
     meta: Meta | None = None,
+    ocr: Ocr = DEFAULT_OCR,
 ) -> Document:
-    """Reads a text, Markdown, reStructuredText or HTML file.
+    """Reads a file of any type in `MEDIA_TYPES`.
 
     Args:
         data: The whole file.
         id: Becomes `Document.id`.
         uri: Becomes `Document.uri`.
-        name: The file's name. Its extension decides how the bytes are read; without one, they
-            are plain text.
+        name: The file's name; its extension decides between kinds of text.
         title: Goes before the one found in the document.
         meta: Goes before equal keys found in the document.
+        ocr: How images are read.
 
     Raises:
-        ReadError: The extension is unknown, the bytes are no text, or the text is blank
-            (`code="empty_document"`).
+        ReadError: The bytes cannot be read, or the text is blank (`code="empty_document"`).
     """
-    media_type = _media_type(name)
-    outline = _outline(data, media_type, name=name)
+    if not data:
+        raise _empty(name)
+    found = media_type(data, name=name)
+    outline = _outline(data, found, name=name, ocr=ocr)
     if not outline.text.strip():
         raise _empty(name)
     first = next((heading.text for heading in outline.headings if heading.level == 1), "")
@@ -73,10 +63,12 @@ def read(
         id=id,
         version=hashlib.sha256(data).hexdigest(),
         uri=uri,
-        media_type=media_type,
+        media_type=found,
         title=title or outline.title or first or name,
         text=outline.text,
+        pages=outline.pages,
         headings=outline.headings,
+        tables=outline.tables,
         furniture=outline.furniture,
         meta={**outline.meta, **(meta or {})},
     )
@@ -102,35 +94,41 @@ def read_json(data: bytes, *, id: str, uri: str) -> Document:  # noqa: A002 - th
         id=id,
         version=hashlib.sha256(data).hexdigest(),
         uri=uri,
-        media_type=MEDIA_TYPES[".txt"],
+        media_type=media.TEXT,
         title=title or text.partition("\n")[0].strip()[:_LONGEST_TITLE] or name,
         text=text,
         meta={key: _meta_value(key, value) for key, value in fields.get("meta", {}).items()},
     )
 
 
-def _media_type(name: str) -> str:
-    suffix = PurePath(name).suffix.lower()
-    if not suffix:
-        return MEDIA_TYPES[".txt"]
-    if suffix not in MEDIA_TYPES:
-        raise ReadError(
-            f"{name}: files of type {suffix} cannot be read; {', '.join(MEDIA_TYPES)} can. "
-            "Convert it to one of these and ingest that."
-        )
-    return MEDIA_TYPES[suffix]
+def _outline(data: bytes, type_: str, *, name: str, ocr: Ocr, depth: int = 0) -> Outline:
+    def read_part(part: bytes, part_name: str) -> Outline:
+        if depth == _DEEPEST:
+            raise ReadError(f"{part_name}: lies in more than {_DEEPEST} messages.")
+        found = media_type(part, name=part_name)
+        return _outline(part, found, name=part_name, ocr=ocr, depth=depth + 1)
 
-
-def _outline(data: bytes, media_type: str, *, name: str) -> Outline:
-    match media_type:
-        case "text/html":
-            return webpage.outline(data, name=name)
-        case "text/markdown":
-            return markdown.outline(decode(data, name=name))
-        case "text/x-rst":
-            return rst.outline(decode(data, name=name))
+    match type_:
+        case media.HTML:
+            found = webpage.outline(data, name=name)
+        case media.MARKDOWN:
+            found = markdown.outline(decode(data, name=name))
+        case media.RST:
+            found = rst.outline(decode(data, name=name))
+        case media.CSV:
+            found = tables.outline(decode(data, name=name), name=name)
+        case media.MAIL:
+            found = mail.outline(data, name=name, read_part=read_part)
+        case media.MBOX:
+            found = mail.mbox(data, read_part=read_part)
+        case media.TEXT:
+            found = Outline(text=decode(data, name=name))
+        case media.XML | media.JATS | media.LATEX | media.NOTEBOOK | media.NDJSON:
+            text = decode(data, name=name).encode()
+            found = office.outline(text, type_, name=name, ocr=ocr)
         case _:
-            return Outline(text=decode(data, name=name))
+            found = office.outline(data, type_, name=name, ocr=ocr)
+    return found
 
 
 def _json_object(data: bytes, *, name: str) -> dict[str, Any]:

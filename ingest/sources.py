@@ -11,7 +11,9 @@ from typing import Any
 from urllib.parse import unquote_to_bytes, urlsplit
 from uuid import uuid4
 
-from ingest.readers import MEDIA_TYPES, document_id, read, read_json
+from ingest.media import DOCUMENTS, READABLE
+from ingest.ocr import DEFAULT_OCR, Ocr
+from ingest.readers import document_id, read, read_json
 from rag.errors import InputError, ReadError, StorageError
 from rag.records import Submission
 from rag.types import Document
@@ -110,7 +112,15 @@ class Spool:
             (self._folder / source["spool"]).unlink(missing_ok=True)
 
 
-def load(source: Mapping[str, Any], path: Path, *, id_: str, uri: str, max_bytes: int) -> Document:
+def load(
+    source: Mapping[str, Any],
+    path: Path,
+    *,
+    id_: str,
+    uri: str,
+    max_bytes: int,
+    ocr: Ocr = DEFAULT_OCR,
+) -> Document:
     """Reads a document from where its bytes lie.
 
     Raises:
@@ -130,14 +140,14 @@ def load(source: Mapping[str, Any], path: Path, *, id_: str, uri: str, max_bytes
         )
     if "spool" in source and source.get("name") is None:
         return read_json(data, id=id_, uri=uri)
-    return read(data, id=id_, uri=uri, name=name)
+    return read(data, id=id_, uri=uri, name=name, ocr=ocr)
 
 
 def find(patterns: Sequence[str]) -> Iterator[Path]:
     """The files that paths, folders and globs name: absolute, each once, in a stable order.
 
-    Of a folder, those whose extension can be read; hidden ones are left out, and links to folders
-    are not followed, so that a loop of links has an end.
+    Of a folder, those whose extension is a document's; hidden ones are left out, and links to
+    folders are not followed, so that a loop of links has an end.
 
     Raises:
         InputError: a path does not exist or cannot be listed, or a pattern matches nothing.
@@ -153,7 +163,7 @@ def find(patterns: Sequence[str]) -> Iterator[Path]:
                 yield absolute
         if not found:
             raise InputError(
-                f"{pattern}: no file to read there. Readable: {', '.join(MEDIA_TYPES)}.",
+                f"{pattern}: no file to read there. Readable: {READABLE}.",
                 code="no_files",
             )
 
@@ -195,7 +205,7 @@ def _walk(folder: Path) -> Iterator[Path]:
         folders[:] = sorted(f for f in folders if not f.startswith("."))
         for name in sorted(names):
             path = Path(here) / name
-            if not name.startswith(".") and path.suffix.lower() in MEDIA_TYPES:
+            if not name.startswith(".") and path.suffix.lower() in DOCUMENTS:
                 with contextlib.suppress(OSError):  # a link to nowhere or to itself is no file
                     if path.is_file():
                         yield path

@@ -11,7 +11,7 @@ from selectolax.lexbor import LexborHTMLParser, LexborNode
 from ingest.decoding import clean, decode
 from ingest.outline import Outline, parse_fields
 from rag.errors import ReadError
-from rag.types import Heading
+from rag.types import Heading, Table
 
 
 def _words(listed: str) -> frozenset[str]:
@@ -63,6 +63,7 @@ def outline(data: bytes, *, name: str) -> Outline:
         text=page.text,
         title=" ".join(clean(title.text()).split()) if title else "",
         headings=tuple(page.headings),
+        tables=tuple(page.tables),
         furniture=tuple((head.start, head.start + len(head.text)) for head in page.headings),
         meta=_meta(tree),
     )
@@ -166,6 +167,7 @@ class _Page:
 
     def __init__(self, layout: set[int]) -> None:
         self.headings: list[Heading] = []
+        self.tables: list[Table] = []
         self._layout = layout
         self._parts: list[str] = []
         self._length = 0
@@ -174,7 +176,8 @@ class _Page:
         self._verbatim = False
         self._tabular = False
         self._cell: int | None = None  # its place in its row
-        self._heading: tuple[int, int] | None = None  # its offset, its place in parts
+        self._table = 0, 0  # its offset, its place in parts
+        self._heading: tuple[int, int] | None = None  # the same
 
     @property
     def text(self) -> str:
@@ -188,6 +191,7 @@ class _Page:
         self._break(tag)
         if tag == "table":
             self._tabular = node.mem_id not in self._layout
+            self._table = self._length, len(self._parts)
         elif tag == "tr" and self._tabular:
             self._cell = 0
         elif tag in {"td", "th"} and self._cell is not None:
@@ -205,6 +209,8 @@ class _Page:
         if tag == "tr":
             self._cell = None
         elif tag == "table":
+            if self._tabular:
+                self._close_table()
             self._tabular = False
         elif tag == "pre":
             self._verbatim = False
@@ -246,6 +252,14 @@ class _Page:
         self._heading = None
         if text:
             self.headings.append(Heading(start=start, level=level, text=text))
+
+    def _close_table(self) -> None:
+        start, part = self._table
+        text = "".join(self._parts[part:])
+        header, line_end, rest = text.strip().partition("\n")
+        if line_end and " | " in header and rest:
+            start += len(text) - len(text.lstrip())
+            self.tables.append(Table(start=start, end=self._length, header=header))
 
     def _write_text(self, text: str) -> None:
         if self._verbatim and not self._inline:

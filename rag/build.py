@@ -15,6 +15,7 @@ from rag.settings import EmbedderSettings, RetrievalSettings, Settings
 from rag.types import Scope
 
 if TYPE_CHECKING:
+    from ingest.parser import Parser
     from ingest.pipeline import IngestPipeline
     from ingest.sources import Spool
     from rag.pipeline import QueryPipeline
@@ -72,14 +73,16 @@ async def open_service(settings: Settings) -> AsyncIterator[Service]:
         index = build_index(settings.retrieval, data / "index", embedder.dim, encoder)
         stack.push_async_callback(index.close)
         await _find_losses(catalog, index)
+        parser = build_parser(settings)
+        stack.callback(parser.close)
         ingest = IngestPipeline(
+            reader=parser,
             chunker=SectionChunker(embedder.count_tokens, max_tokens=settings.chunker.max_tokens),
             embedder=embedder,
             encoder=encoder,
             index=index,
             catalog=catalog,
             spool=spool,
-            max_bytes=settings.limits.file_mb << 20,
         )
         retriever = HybridRetriever(
             embedder=embedder,
@@ -115,6 +118,20 @@ async def _find_losses(catalog: Catalog, index: EdgeIndex | RankBm25Index) -> No
             await catalog.lose(
                 scope, "The index was removed from the data folder: ingest it again."
             )
+
+
+def build_parser(settings: Settings) -> Parser:
+    """What reads documents; its process starts with the first."""
+    from ingest.ocr import Ocr
+    from ingest.parser import Limits, Parser
+
+    limits = Limits(
+        file=settings.limits.file_mb << 20,
+        text=settings.reader.text_mb << 20,
+        memory=settings.reader.memory_mb << 20,
+        seconds=settings.reader.seconds,
+    )
+    return Parser(limits, ocr=Ocr(settings.reader.ocr_languages))
 
 
 def build_embedder(settings: EmbedderSettings) -> BertEmbedder:

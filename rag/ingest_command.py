@@ -13,7 +13,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ingest.readers import MEDIA_TYPES, document_id
+from ingest.readers import document_id
 from ingest.sources import file_uri, find, submission_of
 from rag import output
 from rag.build import TENANT
@@ -132,10 +132,6 @@ def _files(
 
 
 def _read(path: Path, name: str, most: int) -> bytes:
-    if path.suffix and path.suffix.lower() not in MEDIA_TYPES:
-        raise ReadError(
-            f"{name}: files of type {path.suffix} cannot be read; {', '.join(MEDIA_TYPES)} can."
-        )
     try:
         with path.open("rb") as file:
             return file.read(most)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from typing import Protocol
+from collections.abc import AsyncIterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
 
 from rag.types import (
     Chunk,
@@ -19,6 +20,18 @@ from rag.types import (
     SparseVector,
     TokenVectors,
 )
+
+
+class Reader(Protocol):
+    """Bytes that lie somewhere → a document."""
+
+    async def read(self, source: Mapping[str, Any], path: Path, *, id_: str, uri: str) -> Document:
+        """Reads what a submission's `source` names, from where it lies.
+
+        Raises:
+            ReadError: the bytes cannot be read.
+        """
+        ...
 
 
 class Chunker(Protocol):

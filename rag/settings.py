@@ -45,6 +45,17 @@ class EmbedderSettings(_Part):
     max_waiting: int = Field(1024, ge=1, description="Questions that may wait; past it, 503.")
 
 
+class ReaderSettings(_Part):
+    """What reading one document may cost, in a process of its own."""
+
+    seconds: float = Field(120.0, gt=0, description="Past it the process is ended.")
+    memory_mb: int = Field(4096, ge=1024, description="Address space, libraries included.")
+    text_mb: int = Field(64, ge=1, description="Characters that may come out, in millions.")
+    ocr_languages: str = Field(
+        "eng", pattern=r"^\w+(\+\w+)*$", description="For images, where tesseract is installed."
+    )
+
+
 class ChunkerSettings(_Part):
     """How documents are cut."""
 
@@ -100,6 +111,7 @@ class Settings(BaseSettings):
 
     data_dir: Path = Field(Path(".rag"), description="Index, catalog and spool live here.")
     embedder: EmbedderSettings = EmbedderSettings()
+    reader: ReaderSettings = ReaderSettings()
     chunker: ChunkerSettings = ChunkerSettings()
     retrieval: RetrievalSettings = RetrievalSettings()
     generator: GeneratorSettings = GeneratorSettings()

@@ -35,11 +35,21 @@ class Heading:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """A table in a text: one line a row; the line at `start` is the `header`."""
+
+    start: int
+    end: int
+    header: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Document:
     """What a reader made of some bytes.
 
     `version` is the sha256 of the bytes, in hex. `pages` holds the character offset at which each
-    page starts; it is empty where the format has no pages. `headings` are in text order.
+    page starts (a sheet and a slide are pages, too); it is empty where the format has no pages.
+    `headings` and `tables` are in text order; only tables that have a header row are listed.
     `furniture` holds the (start, end) spans that are no body text and go into no chunk: a header
     block, heading lines with their adornment. In text order, without overlap.
     """
@@ -52,6 +62,7 @@ class Document:
     text: str
     pages: tuple[int, ...] = ()
     headings: tuple[Heading, ...] = ()
+    tables: tuple[Table, ...] = ()
     furniture: tuple[tuple[int, int], ...] = ()
     meta: Meta = field(default_factory=dict)
 

@@ -10,20 +10,19 @@ import torch
 from rag.types import Float32Array, TokenVectors
 from retrieval.bert import Bert, mean_pool
 from retrieval.checkpoint import Checkpoint
-from retrieval.model_process import LANES
 
 if TYPE_CHECKING:
     from retrieval.embedders import Text
 
 
 class BertEncoder:
-    """A checkpoint's tokenizer and forward pass; may be called on `LANES` threads at once."""
+    """A checkpoint's tokenizer and forward pass; may be called on `lanes` threads at once."""
 
-    def __init__(self, checkpoint: Checkpoint, *, dtype: torch.dtype) -> None:
+    def __init__(self, checkpoint: Checkpoint, *, dtype: torch.dtype, lanes: int) -> None:
         self._bert = Bert(checkpoint, dtype=dtype)
         self._tokenizer = checkpoint.tokenizer(window=checkpoint.max_tokens)
         # Two small batches side by side take less time than one after the other on all cores.
-        torch.set_num_threads(max(1, torch.get_num_threads() // LANES))
+        torch.set_num_threads(max(1, torch.get_num_threads() // lanes))
 
     def __call__(self, items: list[Text]) -> list[Float32Array | TokenVectors]:
         """float32[dim] of unit norm, or `TokenVectors`, in input order."""

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from rag.child_process import ChildProcess
 from rag.errors import ConfigError
 from rag.types import Float32Array, Kind, TokenVectors
 from retrieval.batching import Batcher
 from retrieval.checkpoint import Checkpoint
-from retrieval.model_process import LANES, ModelProcess
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 # Some 250 tokens of English. Twice as much embeds a tenth more documents a second, but answers a
 # tenth fewer questions, and one that arrives among documents waits for what is under way: 20 ms.
 MAX_BATCH_CHARS = 1024
+LANES = 2
+"""Batches under way at once: there is always one to go on with."""
 
 
 class Text(NamedTuple):
@@ -46,11 +48,11 @@ class BertEmbedder:
         self._fingerprint = self._checkpoint.fingerprint()
         # A text past the window is cut by the tokenizer; 8 characters a token is generous.
         window = self._checkpoint.max_tokens * 8
-        self._process: ModelProcess[Text, Float32Array | TokenVectors] = ModelProcess(
-            partial(_load, folder, dtype), name="embedder"
+        self._process: ChildProcess[list[Text], list[Float32Array | TokenVectors]] = ChildProcess(
+            partial(_load, folder, dtype), name="embedder", lanes=LANES
         )
         self._batcher: Batcher[Text, Float32Array | TokenVectors] = Batcher(
-            self._process.run,
+            self._process.call,
             at_once=LANES,
             cost=lambda item: min(len(item.text), window),
             max_cost=MAX_BATCH_CHARS,
@@ -115,4 +117,4 @@ def _load(folder: Path, dtype: Dtype) -> BertEncoder:
     from retrieval.bert import torch_dtype
     from retrieval.bert_encoder import BertEncoder
 
-    return BertEncoder(Checkpoint(folder), dtype=torch_dtype(dtype))
+    return BertEncoder(Checkpoint(folder), dtype=torch_dtype(dtype), lanes=LANES)

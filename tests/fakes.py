@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,11 @@ from typing import Any
 import numpy as np
 
 from ingest.chunkers import embedding_text
+from ingest.sources import load
 from rag.types import (
     Chunk,
     Condition,
+    Document,
     Float32Array,
     Kind,
     Leg,
@@ -194,3 +196,13 @@ def in_memory() -> Path | None:
     memory = Path("/dev/shm")
     roomy = memory.is_dir() and os.access(memory, os.W_OK)
     return memory if roomy and shutil.disk_usage(memory).free > 2 << 30 else None
+
+
+class HereReader:
+    """A `Reader` that needs no process of its own."""
+
+    def __init__(self, *, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+
+    async def read(self, source: Mapping[str, Any], path: Path, *, id_: str, uri: str) -> Document:
+        return load(source, path, id_=id_, uri=uri, max_bytes=self._max_bytes)

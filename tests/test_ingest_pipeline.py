@@ -18,7 +18,7 @@ from rag.errors import ConfigError, NotFoundError, StorageError, UpstreamError
 from rag.records import DocumentRecord, JobRecord, Submission, Task
 from rag.types import Chunk, Float32Array, Kind, Point, Scope
 from retrieval.sparse import Bm25Encoder
-from tests.fakes import HashEmbedder, MemoryIndex
+from tests.fakes import HashEmbedder, HereReader, MemoryIndex
 
 pytestmark = pytest.mark.anyio
 
@@ -41,13 +41,13 @@ class Bench:
     ) -> IngestPipeline:
         embedder = embedder or self.embedder
         return IngestPipeline(
+            reader=HereReader(max_bytes=MAX_BYTES),
             chunker=SectionChunker(embedder.count_tokens, max_tokens=max_tokens),
             embedder=embedder,
             encoder=Bm25Encoder(),
             index=self.index,
             catalog=self.catalog,
             spool=self.spool,
-            max_bytes=MAX_BYTES,
         )
 
     def file(self, name: str, text: str) -> Submission:

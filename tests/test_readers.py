@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.readers import MEDIA_TYPES, document_id, read, read_json
+from ingest.readers import document_id, read, read_json
 from rag.errors import ReadError
 from rag.types import Document
 
@@ -66,8 +66,7 @@ class TestBytes:
             (b"%PDF-1.7 ...", "PDF"),
             (b"PK\x03\x04....", "zip"),
             (b"\x7fELF\x02", "program"),
-            (b"\x89PNG\r\n", "PNG"),
-            (b"\xd0\xcf\x11\xe0\xa1", "Microsoft"),
+            (b"GIF89a", "GIF"),
             (b"ab\0cd\0\0ef", "binary"),
             (b"\x01\x02\x03\x04", "binary"),
             (bytes(range(128, 256)) * 8, "not UTF-8 at byte 0"),
@@ -106,15 +105,9 @@ class TestNames:
     def test_case_does_not_matter(self) -> None:
         assert read_as("A.MD", "# Hi").media_type == "text/markdown"
 
-    def test_unknown_extensions_name_the_known_ones(self) -> None:
-        with pytest.raises(ReadError, match=r"\.docx.*\.md"):
-            read_as("a.docx", "text")
-        assert set(MEDIA_TYPES.values()) == {
-            "text/plain",
-            "text/markdown",
-            "text/x-rst",
-            "text/html",
-        }
+    def test_an_unknown_extension_does_not_matter(self) -> None:
+        assert read_as("a.docx", "text").media_type == "text/plain"
+        assert read_as("a.odd", "text").text == "text"
 
     def test_the_caller_goes_first(self) -> None:
         document = read(

@@ -13,12 +13,12 @@ from pathlib import Path
 import psutil
 import pytest
 
+from rag.child_process import ChildProcess
 from rag.errors import ConfigError, UpstreamError
-from retrieval.model_process import ModelProcess
 
 pytestmark = pytest.mark.anyio
 
-Shouter = ModelProcess[str, str]
+Shouter = ChildProcess[list[str], list[str]]
 
 
 class Shout:
@@ -58,13 +58,13 @@ def load(scene: Path) -> Callable[[list[str]], list[str]]:
 
 @pytest.fixture
 def shouter(tmp_path: Path) -> Iterator[Shouter]:
-    made: Shouter = ModelProcess(partial(load, tmp_path), name="shouter")
+    made: Shouter = ChildProcess(partial(load, tmp_path), name="shouter", lanes=2)
     yield made
     made.close()
 
 
 async def pid(shouter: Shouter) -> int:
-    return int((await shouter.run([":pid"]))[0])
+    return int((await shouter.call([":pid"]))[0])
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -77,16 +77,16 @@ async def test_the_model_runs_in_another_process_on_two_batches_at_once(
     shouter: Shouter, tmp_path: Path
 ) -> None:
     assert await pid(shouter) != os.getpid()
-    waits = asyncio.create_task(shouter.run([":wait"]))
+    waits = asyncio.create_task(shouter.call([":wait"]))
     await until((tmp_path / "waiting").exists)
-    assert await shouter.run(["a", "b"]) == ["A", "B"]
+    assert await shouter.call(["a", "b"]) == ["A", "B"]
     (tmp_path / "go").touch()
     assert await waits == [":WAIT"]
 
 
 async def test_messages_larger_than_a_socket_holds_go_both_ways(shouter: Shouter) -> None:
     text = "x" * 5_000_000
-    assert await shouter.run([text]) == [text.upper()]
+    assert await shouter.call([text]) == [text.upper()]
 
 
 async def test_what_the_model_raises_reaches_the_caller_and_the_process_goes_on(
@@ -94,7 +94,7 @@ async def test_what_the_model_raises_reaches_the_caller_and_the_process_goes_on(
 ) -> None:
     before = await pid(shouter)
     with pytest.raises(ValueError, match="not a word") as caught:
-        await shouter.run([":raise"])
+        await shouter.call([":raise"])
     assert "in _one" in caught.value.__notes__[0]  # where in the process it happened
     assert await pid(shouter) == before
 
@@ -103,25 +103,25 @@ async def test_a_process_that_was_killed_is_started_again_and_both_batches_are_a
     shouter: Shouter, tmp_path: Path
 ) -> None:
     before = await pid(shouter)
-    waits = asyncio.create_task(shouter.run([":wait"]))
+    waits = asyncio.create_task(shouter.call([":wait"]))
     await until((tmp_path / "waiting").exists)
     (tmp_path / "go").touch()
     os.kill(before, signal.SIGKILL)
-    assert await shouter.run(["a"]) == ["A"]
+    assert await shouter.call(["a"]) == ["A"]
     assert await waits == [":WAIT"]
     assert await pid(shouter) != before
 
 
 async def test_a_batch_that_kills_the_process_is_run_once_more(shouter: Shouter) -> None:
-    assert await shouter.run([":die once"]) == [":DIE ONCE"]
+    assert await shouter.call([":die once"]) == [":DIE ONCE"]
 
 
 async def test_a_batch_that_kills_the_process_twice_is_refused_and_the_next_one_served(
     shouter: Shouter,
 ) -> None:
-    with pytest.raises(UpstreamError, match="shouter ended twice over one batch"):
-        await shouter.run([":die"])
-    assert await shouter.run(["a"]) == ["A"]
+    with pytest.raises(UpstreamError, match="shouter ended twice over one call"):
+        await shouter.call([":die"])
+    assert await shouter.call(["a"]) == ["A"]
 
 
 async def test_a_process_that_cannot_be_started_again_is_reported_until_it_can(
@@ -130,37 +130,48 @@ async def test_a_process_that_cannot_be_started_again_is_reported_until_it_can(
     (tmp_path / "refuse").touch()
     os.kill(await pid(shouter), signal.SIGKILL)
     with pytest.raises(UpstreamError, match=r"shouter cannot be started again: No weights here\."):
-        await shouter.run(["a"])
+        await shouter.call(["a"])
     (tmp_path / "refuse").unlink()
-    assert await shouter.run(["a"]) == ["A"]
+    assert await shouter.call(["a"]) == ["A"]
 
 
 async def test_a_cancelled_batch_leaves_no_half_answer_for_the_next(
     shouter: Shouter, tmp_path: Path
 ) -> None:
-    task = asyncio.create_task(shouter.run([":wait"]))
+    task = asyncio.create_task(shouter.call([":wait"]))
     await until((tmp_path / "waiting").exists)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
     (tmp_path / "go").touch()
-    assert [await shouter.run([word]) for word in ("a", "b", "c")] == [["A"], ["B"], ["C"]]
+    assert [await shouter.call([word]) for word in ("a", "b", "c")] == [["A"], ["B"], ["C"]]
+
+
+async def test_a_call_that_takes_too_long_ends_the_process_and_the_next_one_has_another(
+    tmp_path: Path,
+) -> None:
+    shouter: Shouter = ChildProcess(partial(load, tmp_path), name="shouter", lanes=1, seconds=0.5)
+    before = await pid(shouter)
+    with pytest.raises(TimeoutError):
+        await shouter.call([":wait"])
+    assert await pid(shouter) != before
+    shouter.close()
 
 
 async def test_it_serves_one_event_loop_after_another(shouter: Shouter) -> None:
-    assert await shouter.run(["here"]) == ["HERE"]
-    assert await asyncio.to_thread(asyncio.run, shouter.run(["there"])) == ["THERE"]
+    assert await shouter.call(["here"]) == ["HERE"]
+    assert await asyncio.to_thread(asyncio.run, shouter.call(["there"])) == ["THERE"]
 
 
 async def test_the_error_of_loading_is_raised_and_no_process_stays(tmp_path: Path) -> None:
     before = psutil.Process().children()
     (tmp_path / "refuse").touch()
     with pytest.raises(ConfigError, match="No weights here"):
-        ModelProcess(partial(load, tmp_path), name="shouter")
+        ChildProcess(partial(load, tmp_path), name="shouter", lanes=2)
     (tmp_path / "refuse").unlink()
     (tmp_path / "die").touch()
     with pytest.raises(UpstreamError, match=r"ended as it was loaded \(exit code 7\)"):
-        ModelProcess(partial(load, tmp_path), name="shouter")
+        ChildProcess(partial(load, tmp_path), name="shouter", lanes=2)
     assert psutil.Process().children() == before
 
 
@@ -168,8 +179,8 @@ async def test_close_ends_the_process_and_none_is_started_for_what_was_under_way
     tmp_path: Path,
 ) -> None:
     before = psutil.Process().children()
-    shouter: Shouter = ModelProcess(partial(load, tmp_path), name="shouter")
-    waits = asyncio.create_task(shouter.run([":wait"]))
+    shouter: Shouter = ChildProcess(partial(load, tmp_path), name="shouter", lanes=2)
+    waits = asyncio.create_task(shouter.call([":wait"]))
     await until((tmp_path / "waiting").exists)
     shouter.close()
     with pytest.raises(UpstreamError, match="shouter is closed"):
@@ -179,8 +190,8 @@ async def test_close_ends_the_process_and_none_is_started_for_what_was_under_way
 
 def test_the_process_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
     code = (
-        "import sys, time; from pathlib import Path; from tests.test_model_process import *;"
-        "shouter = ModelProcess(partial(load, Path(sys.argv[1])), name='shouter');"
+        "import sys, time; from pathlib import Path; from tests.test_child_process import *;"
+        "shouter = ChildProcess(partial(load, Path(sys.argv[1])), name='shouter', lanes=1);"
         "print(asyncio.run(pid(shouter)), flush=True); time.sleep(60)"
     )
     with subprocess.Popen(

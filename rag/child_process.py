@@ -1,9 +1,11 @@
-"""A model in a process of its own.
+"""Work in a process of its own.
 
-A forward pass in a thread and an event loop take turns at the interpreter's lock: each of the
-hundred operations of a pass gives the lock up, and waits up to 5 ms to have it again from a loop
-that is busy. Two cores then do the work of one. In a process of its own the model keeps a core
+For models: a forward pass in a thread and an event loop take turns at the interpreter's lock. Each
+of the hundred operations of a pass gives the lock up, and waits up to 5 ms to have it again from a
+loop that is busy; two cores then do the work of one. In a process of its own the model keeps a core
 busy, and nothing it does is felt on the loop.
+
+For parsers: what a hostile file does to a process, it does to that one alone.
 """
 
 from __future__ import annotations
@@ -27,9 +29,7 @@ from rag.errors import RagError, UpstreamError
 
 T = TypeVar("T")
 R = TypeVar("R")
-Model = Callable[[list[T]], list[R]]
-LANES = 2
-"""Batches under way at once, each on a thread of the process: there is always one to go on with."""
+Worker = Callable[[T], R]
 _LENGTH = 8
 
 
@@ -46,41 +46,57 @@ class _Child:
             lane.close()
 
 
-class ModelProcess(Generic[T, R]):
-    """Runs a model on batches, `LANES` at once, on whichever event loop calls.
+class ChildProcess(Generic[T, R]):
+    """Calls a worker in another process, from whichever event loop calls.
 
-    A process that died is started again and its batches are run again, once.
+    A process that died is started again and its calls are made again, once.
     """
 
-    def __init__(self, load: Callable[[], Model[T, R]], *, name: str) -> None:
-        """Starts the process and waits until the model is loaded.
+    def __init__(
+        self,
+        load: Callable[[], Worker[T, R]],
+        *,
+        name: str,
+        lanes: int,
+        seconds: float | None = None,
+    ) -> None:
+        """Starts the process and waits until the worker is loaded.
 
         Args:
-            load: picklable; makes the model, in the process.
-            name: the model's, for messages.
+            load: picklable; makes the worker, in the process.
+            name: the worker's, for messages.
+            lanes: calls under way at once, each on a thread of the process; the caller keeps to it.
+            seconds: what one call may take; None: as long as it likes.
 
         Raises:
             RagError: what `load` raised.
         """
         self._load = load
         self._name = name
+        self._lanes = lanes
+        self._seconds = seconds
         self._starting = threading.Lock()
         self._closed = False
         self._child = self._start()
 
-    async def run(self, batch: list[T]) -> list[R]:
-        """Results in the order of the batch.
+    async def call(self, item: T) -> R:
+        """What the worker returns.
 
         Raises:
+            TimeoutError: it took more than `seconds`; the process has been ended.
             UpstreamError: the process died twice.
-            Exception: what the model raised.
+            Exception: what the worker raised.
         """
         for _ in range(2):
             child = self._child
             lane = child.idle.popleft()
             try:
-                await _send(lane, batch)
-                answer = await _receive(lane)
+                async with asyncio.timeout(self._seconds):
+                    await _send(lane, item)
+                    answer = await _receive(lane)
+            except TimeoutError:
+                child.process.kill()
+                raise
             except (OSError, EOFError):
                 lane.close()
                 await asyncio.to_thread(self._replace, child)
@@ -92,12 +108,13 @@ class ModelProcess(Generic[T, R]):
                 child.idle.append(lane)
             return _opened(answer)  # type: ignore[no-any-return]
         raise UpstreamError(
-            f"The process of the {self._name} ended twice over one batch, most likely for want of"
-            " memory. Its log has the cause; the same call may go through later."
+            f"The process of the {self._name} ended twice over one call, most likely for want of"
+            " memory.",
+            code="process_died",
         )
 
     def close(self) -> None:
-        """Ends the process; a batch under way fails."""
+        """Ends the process; a call under way fails."""
         with self._starting:
             self._closed = True
             self._child.end()
@@ -106,7 +123,7 @@ class ModelProcess(Generic[T, R]):
         with self._starting:
             if self._closed:
                 raise UpstreamError(f"The {self._name} is closed.")
-            if self._child is not dead:  # the other lane's batch has done it
+            if self._child is not dead:  # another lane's call has done it
                 return
             dead.end()
             try:
@@ -115,11 +132,11 @@ class ModelProcess(Generic[T, R]):
                 raise UpstreamError(f"The {self._name} cannot be started again: {error}") from error
 
     def _start(self) -> _Child:
-        pairs = [socket.socketpair() for _ in range(LANES)]
+        pairs = [socket.socketpair() for _ in range(self._lanes)]
         theirs = [their.fileno() for _, their in pairs]
         # A session of its own: a Ctrl-C in the terminal is for the parent, which then ends it.
         process = subprocess.Popen(  # noqa: S603 - nothing in it comes from outside
-            [sys.executable, "-m", "retrieval.model_process", *map(str, theirs)],
+            [sys.executable, "-m", "rag.child_process", *map(str, theirs)],
             pass_fds=theirs,
             stdin=subprocess.DEVNULL,
             start_new_session=True,
@@ -199,24 +216,24 @@ def _attempt(work: Callable[[], object]) -> bytes:
 
 
 def main() -> None:
-    """Loads the model, then answers batches, a thread for each lane, until the parent is gone."""
+    """Loads the worker, then answers calls, a thread for each lane, until the parent is gone."""
     lanes = [socket.socket(fileno=int(fd)) for fd in sys.argv[1:]]
-    models: list[Model[Any, Any]] = []
+    workers: list[Worker[Any, Any]] = []
     try:
         load = _read(lanes[0])
-        lanes[0].sendall(_attempt(lambda: models.append(load())))
+        lanes[0].sendall(_attempt(lambda: workers.append(load())))
     except (OSError, EOFError):  # the parent is gone
         return
-    with ThreadPoolExecutor(LANES) as pool:
-        for lane in lanes if models else ():
-            pool.submit(_answer, lane, models[0])
+    with ThreadPoolExecutor(len(lanes)) as pool:
+        for lane in lanes if workers else ():
+            pool.submit(_answer, lane, workers[0])
 
 
-def _answer(lane: socket.socket, model: Model[Any, Any]) -> None:
+def _answer(lane: socket.socket, worker: Worker[Any, Any]) -> None:
     try:
         while True:
-            batch = _read(lane)
-            lane.sendall(_attempt(partial(model, batch)))
+            item = _read(lane)
+            lane.sendall(_attempt(partial(worker, item)))
     finally:
         os._exit(0)  # the parent is gone, or has given this process up
 

@@ -1,0 +1,105 @@
+"""E-mail: one message, or a mailbox of them; attachments are read as the files they are."""
+
+from __future__ import annotations
+
+import email.policy
+import mailbox
+import tempfile
+from collections.abc import Callable, Sequence
+from email.message import EmailMessage, MIMEPart
+from email.parser import BytesParser, Parser
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+
+from ingest import webpage
+from ingest.decoding import clean, decode
+from ingest.outline import Outline
+from rag.errors import ReadError
+from rag.types import Heading, Meta
+
+ReadPart = Callable[[bytes, str], Outline]
+"""Reads an attachment by its bytes and its name."""
+_HEADERS = ("Subject", "From", "To", "Cc", "Date")
+_POLICY = email.policy.default
+
+
+def outline(data: bytes, *, name: str, read_part: ReadPart) -> Outline:
+    """Reads one message: its main headers, its body, its attachments.
+
+    An attachment that cannot be read is named in the metadata `unread`.
+    """
+    return _message(_parse(data, name=name), read_part)
+
+
+def mbox(data: bytes, *, read_part: ReadPart) -> Outline:
+    """Reads a mailbox: each message a section below its subject."""
+    with tempfile.TemporaryDirectory(prefix="plumbline-") as folder:
+        file = Path(folder) / "mbox"
+        file.write_bytes(data)
+        raw = mailbox.mbox(file, create=False)
+        try:
+            messages = [_parse(message.as_bytes(), name="mbox") for message in raw]
+        finally:
+            raw.close()
+    text, headings = "", []
+    for message in messages:
+        found = _message(message, read_part)
+        subject = found.title or "(no subject)"
+        start = len(text)
+        headings.append(Heading(start=start, level=1, text=subject))
+        text += f"{subject}\n\n{found.text}\n\n"
+    furniture = tuple((head.start, head.start + len(head.text)) for head in headings)
+    return Outline(text=text.rstrip("\n"), headings=tuple(headings), furniture=furniture)
+
+
+def _parse(data: bytes, *, name: str) -> EmailMessage:
+    if b"\0" in data[:1024]:  # the whole message is in UTF-16
+        return Parser(EmailMessage, policy=_POLICY).parsestr(decode(data, name=name))
+    return BytesParser(EmailMessage, policy=_POLICY).parsebytes(data)
+
+
+def _message(message: EmailMessage, read_part: ReadPart) -> Outline:
+    headers = [f"{key}: {clean(str(message[key]))}" for key in _HEADERS if message[key]]
+    parts = ["\n".join(headers), _body(message)]
+    unread = []
+    for attachment in message.iter_attachments():
+        filename = clean(attachment.get_filename() or "attachment")
+        try:
+            parts.append(f"{filename}\n\n{read_part(_bytes(attachment), filename).text}")
+        except ReadError:
+            unread.append(filename)
+    return Outline(
+        text="\n\n".join(filter(None, parts)),
+        title=clean(str(message["Subject"] or "")).strip(),
+        meta=_meta(message, unread),
+    )
+
+
+def _body(message: EmailMessage) -> str:
+    body = message.get_body(preferencelist=("plain", "html"))
+    if body is None:
+        return ""
+    data = _bytes(body)
+    charset = body.get_content_charset()
+    if body.get_content_subtype() == "html":
+        return webpage.outline(data, name="the message").text
+    return decode(data, name="the message", declared=charset).strip()
+
+
+def _bytes(part: MIMEPart) -> bytes:
+    payload = part.get_payload(decode=True)
+    return payload if isinstance(payload, bytes) else bytes(part)
+
+
+def _meta(message: EmailMessage, unread: Sequence[str]) -> Meta:
+    found: dict[str, str | tuple[str, ...]] = {}
+    if message["From"]:
+        found["author"] = clean(str(message["From"]))
+    if message["Date"]:
+        try:
+            found["created"] = parsedate_to_datetime(str(message["Date"])).date().isoformat()
+        except ValueError:
+            found["created"] = clean(str(message["Date"]))
+    if unread:
+        found["unread"] = tuple(unread)
+    return found

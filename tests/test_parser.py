@@ -1,0 +1,137 @@
+"""What one document may do to the process that reads it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+
+from ingest.parser import Limits, Parser
+from ingest.sources import submission_of
+from rag.errors import ReadError
+from rag.types import Document
+from tests import papers
+
+pytestmark = pytest.mark.anyio
+
+
+@contextmanager
+def parser(limits: Limits) -> Iterator[Parser]:
+    made = Parser(limits)
+    yield made
+    made.close()
+
+
+async def read(reader: Parser, path: Path) -> Document:
+    submission = submission_of(path)
+    return await reader.read(submission.source, path, id_="id", uri=submission.uri)
+
+
+async def refused(reader: Parser, path: Path) -> ReadError:
+    with pytest.raises(ReadError) as caught:
+        await read(reader, path)
+    assert path.name in str(caught.value)
+    return caught.value
+
+
+@pytest.fixture
+def good(tmp_path: Path) -> Path:
+    path = tmp_path / "good.docx"
+    path.write_bytes(papers.docx(papers.paragraph("Good words.")))
+    return path
+
+
+@pytest.fixture
+def endless(tmp_path: Path) -> Path:
+    """A file that is opened and never answers."""
+    path = tmp_path / "endless"
+    os.mkfifo(path)
+    return path
+
+
+def children() -> list[psutil.Process]:
+    return list(psutil.Process().children())
+
+
+async def test_no_process_runs_before_the_first_document(good: Path) -> None:
+    before = children()
+    with parser(Limits()) as reader:
+        assert children() == before
+        assert (await read(reader, good)).text == "Good words."
+        assert len(children()) == len(before) + 1
+    assert children() == before
+
+
+async def test_a_document_that_takes_too_long_costs_itself_alone(good: Path, endless: Path) -> None:
+    with parser(Limits(seconds=2)) as reader:
+        await read(reader, good)
+        error = await refused(reader, endless)
+        assert error.code == "parser_timeout"
+        assert "more than 2 s" in str(error)
+        assert (await read(reader, good)).text == "Good words."
+
+
+async def test_a_document_that_crashes_its_parser_costs_itself_alone(
+    good: Path, endless: Path
+) -> None:
+    with parser(Limits()) as reader:
+        await read(reader, good)
+        before = set(children())
+        waits = asyncio.create_task(refused(reader, endless))
+
+        async def crash() -> None:
+            [process] = await until(lambda: [c for c in children() if c.name() and is_at_work(c)])
+            process.kill()
+
+        await crash()
+        await crash()
+        assert (await waits).code == "parser_crashed"
+        assert (await read(reader, good)).text == "Good words."
+        assert len(children()) == len(before)
+
+
+def is_at_work(process: psutil.Process) -> bool:
+    """Whether it waits for the other end of the endless file."""
+    try:
+        return any(
+            Path(f"/proc/{process.pid}/task/{thread.id}/wchan").read_text() == "wait_for_partner"
+            for thread in process.threads()
+        )
+    except (OSError, psutil.NoSuchProcess):
+        return False
+
+
+async def until(found: Callable[[], list[psutil.Process]]) -> list[psutil.Process]:
+    async with asyncio.timeout(20):
+        while not (processes := found()):  # noqa: ASYNC110 - what is awaited is another process
+            await asyncio.sleep(0.02)
+    return processes
+
+
+async def test_a_bomb_costs_itself_alone(tmp_path: Path, good: Path) -> None:
+    bomb = tmp_path / "bomb.docx"
+    bomb.write_bytes(papers.docx(papers.paragraph("x" * (300 << 20))))
+    assert bomb.stat().st_size < 1 << 20
+    with parser(Limits(memory=1 << 30)) as reader:
+        assert (await refused(reader, bomb)).code in {"damaged", "too_large", "parser_crashed"}
+        assert (await read(reader, good)).text == "Good words."
+
+
+async def test_more_text_than_allowed_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "long.txt"
+    path.write_text("word " * (300 << 10))
+    with parser(Limits(text=1 << 20)) as reader:
+        assert (await refused(reader, path)).code == "too_large"
+
+
+async def test_a_file_over_the_limit_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "long.txt"
+    path.write_text("word " * (300 << 10))
+    with parser(Limits(file=1 << 20)) as reader:
+        error = await refused(reader, path)
+    assert "limits.file_mb" in str(error)
