@@ -60,7 +60,7 @@ def _part(name: str, seconds: float) -> Mapping[str, Any]:
     return {"figures": figures, "notes": report.notes}
 
 
-def _measure(name: str, seconds: float) -> Report:
+def _measure(name: str, seconds: float) -> Report:  # noqa: PLR0911 - one for each name
     match name:
         case "formats":
             from benchmarks import formats
