@@ -111,6 +111,8 @@ def test_every_setting_can_be_set_in_the_environment(
         "retrieval.lexical": "rank_bm25",
         "generator.threshold": "0.5",
         "server.host": "::1",
+        "reader.memory_mb": "2048",
+        "reader.ocr_languages": "deu+eng",
     }
     value = values.get(name, "77")
     monkeypatch.setenv("RAG_" + name.replace(".", "__").upper(), value)
