@@ -14,6 +14,7 @@ from rag.database import Database, PostgresDatabase, SqliteDatabase
 from rag.ownership import own
 from rag.settings import (
     EmbedderSettings,
+    LocalQueueSettings,
     PostgresSettings,
     RetrievalSettings,
     Settings,
@@ -73,7 +74,8 @@ async def open_service(settings: Settings) -> AsyncIterator[Service]:
         stack.push_async_callback(catalog.close)
         await catalog.open()
         spool = Spool(data / "spool")
-        spool.sweep(await catalog.spooled())
+        if isinstance(settings.queue, LocalQueueSettings):  # nobody else puts bytes there
+            spool.sweep(await catalog.spooled())
         embedder = await asyncio.to_thread(build_embedder, settings.embedder)
         stack.callback(embedder.close)
         encoder = Bm25Encoder()

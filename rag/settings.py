@@ -93,6 +93,23 @@ class PostgresSettings(_Part):
     url: SecretStr = Field(description="postgresql://USER:PASSWORD@HOST:PORT/DATABASE")
 
 
+class LocalQueueSettings(_Part):
+    """Documents are ingested by the process that accepts them."""
+
+    kind: Literal["local"] = "local"
+
+
+class CeleryQueueSettings(_Part):
+    """Documents are ingested by `rag worker` processes, which a broker tells of them."""
+
+    kind: Literal["celery"] = "celery"
+    broker_url: SecretStr = Field(description="redis://HOST:PORT/0 or amqp://USER:PASSWORD@HOST//")
+    concurrency: int = Field(16, ge=1, le=256, description="Documents under way in one worker.")
+    visibility_seconds: int = Field(
+        3600, ge=5, description="Redis: past it a message not done with is delivered again."
+    )
+
+
 class ServerSettings(_Part):
     """Where `rag serve` listens."""
 
@@ -129,6 +146,9 @@ class Settings(BaseSettings):
     retrieval: RetrievalSettings = RetrievalSettings()
     generator: GeneratorSettings = GeneratorSettings()
     catalog: SqliteSettings | PostgresSettings = Field(SqliteSettings(), discriminator="kind")
+    queue: LocalQueueSettings | CeleryQueueSettings = Field(
+        LocalQueueSettings(), discriminator="kind"
+    )
     server: ServerSettings = ServerSettings()
     limits: LimitSettings = LimitSettings()
 
