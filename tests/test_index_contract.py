@@ -21,6 +21,7 @@ from rag.protocols import Index
 from rag.types import Chunk, Condition, Leg, Match, MetaValue, Op, Point, Scope
 from retrieval.edge import EdgeIndex
 from retrieval.lexical import RankBm25Index
+from retrieval.qdrant import QdrantIndex
 from retrieval.sparse import Bm25Encoder, bm25_idf
 from tests.fakes import (
     HashEmbedder,
@@ -31,14 +32,15 @@ from tests.fakes import (
     make_points,
     sparse_leg,
 )
+from tests.qdrant_servers import NO_INDEXES, local_qdrant, real_qdrant, remove_collections
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, NO_INDEXES]
 
 DIM = HashEmbedder().dim
 NOWHERE = str(uuid.uuid4())
 
 
-@pytest.fixture(params=["memory", "edge", "rank_bm25"])
+@pytest.fixture(params=["memory", "edge", "rank_bm25", "qdrant", "qdrant_server"])
 async def index(request: pytest.FixtureRequest, folder: Path) -> AsyncIterator[Index]:
     edge = EdgeIndex(folder / "index", dim=DIM)
     match request.param:
@@ -46,8 +48,16 @@ async def index(request: pytest.FixtureRequest, folder: Path) -> AsyncIterator[I
             yield MemoryIndex()
         case "edge":
             yield edge
-        case _:
+        case "rank_bm25":
             yield RankBm25Index(edge, encoder=Bm25Encoder(), text_of=embedding_text)
+        case "qdrant":
+            async with local_qdrant() as server:
+                yield QdrantIndex(server, dim=DIM)
+        case _:
+            async with real_qdrant() as server:
+                prefix = f"test_{uuid.uuid4().hex}_"
+                yield QdrantIndex(server, dim=DIM, prefix=prefix)
+                await remove_collections(server, prefix)
     await edge.close()
 
 
