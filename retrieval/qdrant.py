@@ -4,57 +4,48 @@ A collection `docs` is an alias, `plumbline_docs`, of a physical collection, `pl
 new version is filled beside the old one and the alias moved in one step. (A dot is in no
 collection's name, so the two kinds of name never meet.) Every point says whose it is, every call
 filters by that, and a point's id is its chunk's turned by the tenant's: two tenants may hold the
-same chunk id. IDF is the tenant's own, which a server counts from version 1.19 on; with several
-shards each counts its own part.
+same chunk id. IDF is the tenant's own; with several shards each counts its own part.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import math
-import random
-import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any, Literal, ParamSpec, TypeVar
+from typing import Any, Literal, TypeVar
 
-import numpy as np
-from grpc import StatusCode
-from grpc.aio import AioRpcError
-from qdrant_client import AsyncQdrantClient, models
-from qdrant_client.common.client_exceptions import QdrantException, ResourceExhaustedResponse
-from qdrant_client.http.exceptions import (
-    ApiException,
-    ResponseHandlingException,
-    UnexpectedResponse,
-)
+from qdrant_client import models
 
-from rag.errors import (
-    BusyError,
-    ConfigError,
-    InputError,
-    NotFoundError,
-    RagError,
-    StorageError,
-    UpstreamError,
+from rag.errors import ConfigError, InputError, NotFoundError, StorageError
+from rag.types import Chunk, Leg, Match, Point, Scope
+from retrieval.filters import check
+from retrieval.payload import OWN_FIELDS, chunk_of, field_kinds, path_of
+from retrieval.qdrant_points import (
+    DENSE,
+    INDEXES,
+    INDEXING_KB,
+    SCHEMA,
+    SPARSE,
+    Layout,
+    Schema,
+    collection_options,
+    equal,
+    has_ids,
+    has_mean,
+    length_of,
+    of,
+    point_of,
+    query_of,
+    reweighed,
+    rewriting,
+    term_query,
+    turned,
+    weight_of,
 )
-from rag.types import Chunk, Condition, Leg, Match, Point, Scope, SparseVector
-from retrieval.filters import Equals, Test, check, tests
-from retrieval.payload import (
-    OWN_FIELDS,
-    FieldType,
-    chunk_of,
-    field_kinds,
-    path_of,
-    payload_of,
-)
-from retrieval.sparse import bm25_idf, bm25_weights, reweigh
+from retrieval.qdrant_server import EXISTS, Server
+from retrieval.sparse import bm25_idf
 
-DENSE, SPARSE = "dense", "sparse"
-OLDEST_SERVER = (1, 19)
-"""The first that counts IDF over a filter; an older one would mix the tenants' and not say so."""
 WRITE_SLICE = 256
 """Points in one request: under 2 MB with 384 dimensions and their texts."""
 PAGE = 1_000
@@ -64,44 +55,11 @@ SAMPLE = 4_000
 the mean, far inside `MEAN_DRIFT`."""
 MEAN_DRIFT = 0.05
 """Weights are made anew when their mean length is this far from today's."""
-INDEXING_KB = 10_000
-"""KB of vectors in a segment from which it gets a graph: Qdrant's default."""
 MAX_FIELDS = 256
 """Meta fields of one tenant, and payload indexes of a collection; a filter on a field past them
 still holds, without an index of its own."""
-ATTEMPTS = 3
-FIRST_PAUSE = 0.2
-"""Seconds before the second attempt; doubles with each, and varies by half to part the workers."""
 
-_P = ParamSpec("_P")
 _T = TypeVar("_T")
-_FAILURES = (ApiException, QdrantException, AioRpcError, TimeoutError, ValueError, KeyError)
-"""What the client raises: over HTTP, either, over gRPC, waiting, and two kinds in local mode."""
-_TENANTS = uuid.UUID("a25d5b8f-7c0b-4c9e-9a53-30a2f2f4a6d1")
-_SCHEMA: dict[FieldType, models.PayloadSchemaType] = {
-    "keyword": models.PayloadSchemaType.KEYWORD,
-    "flag": models.PayloadSchemaType.KEYWORD,
-    "number": models.PayloadSchemaType.FLOAT,
-    "date": models.PayloadSchemaType.DATETIME,
-}
-_INDEXES: dict[str, models.PayloadSchemaType | models.KeywordIndexParams] = {
-    "tenant": models.KeywordIndexParams(type=models.KeywordIndexType.KEYWORD, is_tenant=True),
-    "fields": models.PayloadSchemaType.KEYWORD,
-    "mean": models.PayloadSchemaType.FLOAT,
-    **{path_of(field, kind): _SCHEMA[kind] for field, kind in OWN_FIELDS.items()},
-}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Layout:
-    """How a new collection is laid out; one that is there keeps what it was made with."""
-
-    shards: int = 1
-    replicas: int = 1
-    hnsw_m: int = 16
-    hnsw_ef_construct: int = 100
-    on_disk: bool = False
-    quantization: Literal["none", "int8"] = "none"
 
 
 @dataclass(slots=True)
@@ -115,113 +73,6 @@ class Lengths:
     def mean(self) -> float:
         """Terms of a chunk; 1 where there is none."""
         return self.terms / self.points if self.terms else 1.0
-
-
-class Server:
-    """A client, and how it is called: in time, again where that may help, with errors that help."""
-
-    def __init__(self, client: AsyncQdrantClient, *, url: str, timeout: float) -> None:
-        """Take a client that is this object's to close; `timeout` is in seconds, for each try."""
-        self.client = client
-        self._url = url
-        self._timeout = timeout
-        self._greeted = False
-
-    async def call(
-        self, method: Callable[_P, Awaitable[_T]], *args: _P.args, **kwargs: _P.kwargs
-    ) -> _T:
-        """What the method returns. Every call is one that may be repeated.
-
-        Raises:
-            NotFoundError: the server has no such collection.
-            UpstreamError: it cannot be reached, is too slow or fails, also when asked again.
-            ConfigError: it is not a Qdrant server that will do, or refuses the key.
-            StorageError: its disk is full, or it refuses the request.
-        """
-        if not self._greeted:
-            version = (await self._try(self.client.info)).version
-            if tuple(int(part) for part in version.split(".")[:2]) < OLDEST_SERVER:
-                raise ConfigError(
-                    f"The Qdrant server at {self._url} is version {version}, and cannot keep"
-                    " tenants' term statistics apart. Update it to 1.19 or later."
-                )
-            self._greeted = True
-        return await self._try(method, *args, **kwargs)
-
-    async def _try(
-        self, method: Callable[_P, Awaitable[_T]], *args: _P.args, **kwargs: _P.kwargs
-    ) -> _T:
-        for attempt in range(1, ATTEMPTS):
-            try:
-                return await self._once(method, *args, **kwargs)
-            except UpstreamError:
-                pause = FIRST_PAUSE * 2 ** (attempt - 1)
-                await asyncio.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311
-        return await self._once(method, *args, **kwargs)
-
-    async def _once(
-        self, method: Callable[_P, Awaitable[_T]], *args: _P.args, **kwargs: _P.kwargs
-    ) -> _T:
-        try:
-            async with asyncio.timeout(self._timeout):
-                return await method(*args, **kwargs)
-        except _FAILURES as error:
-            status, cause = _failure(error)
-            if status is None:
-                raise
-            raise self._explained(status, cause) from error
-
-    def _explained(self, status: int, cause: str) -> RagError:
-        at = f"The Qdrant server at {self._url}"
-        match status:
-            case _ if "No space left" in cause or "out of disk" in cause.lower():
-                return StorageError(
-                    f"{at} has no disk space left: {cause}. Free some and run it again; what was"
-                    " stored before is kept.",
-                    code="disk_full",
-                )
-            case 401 | 403:
-                return ConfigError(f"{at} refuses the API key: {cause}. Set `index.api_key`.")
-            case 404 if "ollection" in cause or "point" in cause:
-                return NotFoundError(f"{at} does not hold it: {cause}.")
-            case 404 | 501:
-                return ConfigError(
-                    f"What answers at {self._url} is no Qdrant server: {cause}. Mend `index.url`,"
-                    " or `index.grpc_port`."
-                )
-            case 409:
-                return StorageError(f"{at} has it already: {cause}.", code="exists")
-            case 429:
-                return BusyError(f"{at} is at its limit: {cause}. Try again later.")
-            case 504:
-                return UpstreamError(
-                    f"{at} did not answer within {self._timeout:g} s: {cause}. Try again later, or"
-                    " raise `index.timeout`."
-                )
-            case 503:
-                return UpstreamError(
-                    f"{at} cannot be reached: {cause}. Start it, or mend `index.url` and"
-                    " `index.grpc_port` (`index.prefer_grpc = false` does without gRPC)."
-                )
-            case _ if status >= 500:  # noqa: PLR2004
-                return UpstreamError(f"{at} failed: {cause}. Its log says more; try again later.")
-            case _:
-                return StorageError(f"{at} refuses the request: {cause}.")
-
-
-def connect(
-    url: str, *, api_key: str | None, grpc_port: int, prefer_grpc: bool, timeout: float
-) -> Server:
-    """A server by its address; nothing is sent yet. `timeout` is in seconds."""
-    client = AsyncQdrantClient(
-        url=url,
-        api_key=api_key,
-        grpc_port=grpc_port,
-        prefer_grpc=prefer_grpc,
-        timeout=math.ceil(timeout),
-        check_compatibility=False,  # `Server` does, and says what to do
-    )
-    return Server(client, url=url, timeout=timeout)
 
 
 class QdrantIndex:
@@ -264,11 +115,11 @@ class QdrantIndex:
             vectors = list({p.chunk.id: p for p in points if p.dense is not None}.values())
             mean = (await self._noted(scope, vectors)).mean
             for part in _slices(vectors, WRITE_SLICE):
-                structs = [_struct(scope, point, mean) for point in part]
+                structs = [point_of(scope, point, mean) for point in part]
                 await self._server.call(self._client.upsert, name, structs)
             moved = list({p.chunk.id: p.chunk for p in points if p.dense is None}.values())
             for chunks in _slices(moved, WRITE_SLICE):
-                operations = [_rewriting(scope, chunk) for chunk in chunks]
+                operations = [rewriting(scope, chunk) for chunk in chunks]
                 await self._server.call(self._client.batch_update_points, name, operations)
         except NotFoundError:  # someone removed the collection: the next write makes it anew
             self._indexed.pop(name, None)
@@ -278,7 +129,7 @@ class QdrantIndex:
         """Removes chunks; unknown ids are ignored."""
         with contextlib.suppress(NotFoundError):
             for part in _slices(chunk_ids, PAGE):
-                selected = models.FilterSelector(filter=_only(scope, _ids(scope, part)))
+                selected = models.FilterSelector(filter=of(scope, has_ids(scope, part)))
                 await self._server.call(self._client.delete, self._name(scope.collection), selected)
 
     @contextlib.asynccontextmanager
@@ -304,7 +155,7 @@ class QdrantIndex:
                 models.Range(gt=mean * (1 + MEAN_DRIFT)),
             )
             off = [models.FieldCondition(key="mean", range=bound) for bound in bounds]
-            drifted = _only(scope, models.Filter(should=off))
+            drifted = of(scope, models.Filter(should=off))
             async for records in self._pages(scope, drifted, ["length", "mean"], [SPARSE]):
                 await self._reweigh(scope, records, mean)
 
@@ -316,11 +167,11 @@ class QdrantIndex:
 
     async def chunk_ids(self, scope: Scope, document_id: str | None) -> set[str]:
         """The ids of a document's chunks, or of all."""
-        where = [] if document_id is None else [_equal("document_id", document_id)]
+        where = [] if document_id is None else [equal("document_id", document_id)]
         with contextlib.suppress(NotFoundError):
             return {
-                _turned(scope, record.id)
-                async for records in self._pages(scope, _only(scope, *where), payload=False)
+                turned(scope, record.id)
+                async for records in self._pages(scope, of(scope, *where), payload=False)
                 for record in records
             }
         return set()
@@ -332,17 +183,17 @@ class QdrantIndex:
         found: dict[str, Chunk] = {}
         with contextlib.suppress(NotFoundError):
             for part in _slices(chunk_ids, PAGE):
-                where = _only(scope, _ids(scope, part))
+                where = of(scope, has_ids(scope, part))
                 async for records in self._pages(scope, where, payload=shown):
                     for record in records:
-                        chunk_id = _turned(scope, record.id)
+                        chunk_id = turned(scope, record.id)
                         found[chunk_id] = chunk_of(chunk_id, record.payload or {})
         return [found[i] for i in chunk_ids if i in found]
 
     async def holds(self, scope: Scope) -> bool:
         """Whether there is any chunk of the scope."""
         with contextlib.suppress(NotFoundError):
-            async for records in self._pages(scope, _only(scope), payload=False, page=1):
+            async for records in self._pages(scope, of(scope), payload=False, page=1):
                 return bool(records)
         return False
 
@@ -356,13 +207,14 @@ class QdrantIndex:
         try:
             if not await self._checked(scope, legs):
                 return [[] for _ in legs]
-            requests = [self._request(scope, leg) for leg in legs]
+            rescore = self._layout.quantization != "none"
+            requests = [query_of(scope, leg, rescore=rescore) for leg in legs]
             ranked = await self._query(scope, requests)
         except NotFoundError:
             return [[] for _ in legs]
         return [
             sorted(
-                (Match(_turned(scope, point.id), point.score) for point in points),
+                (Match(turned(scope, point.id), point.score) for point in points),
                 key=lambda match: (-match.score, match.chunk_id),
             )
             for points in ranked
@@ -370,17 +222,7 @@ class QdrantIndex:
 
     async def idf(self, scope: Scope, terms: Sequence[int]) -> list[float]:
         """What the server weighs each term with: its best match's score by its stored weight."""
-        requests = [
-            models.QueryRequest(
-                query=models.SparseVector(indices=[term], values=[1.0]),
-                using=SPARSE,
-                filter=_only(scope),
-                params=_idf_of(scope),
-                limit=1,
-                with_vector=[SPARSE],
-            )
-            for term in terms
-        ]
+        requests = [term_query(scope, term) for term in terms]
         try:
             count = await self._count(scope)
             ranked = await self._query(scope, requests) if count else [[] for _ in terms]
@@ -388,7 +230,7 @@ class QdrantIndex:
             return [0.0] * len(terms)
         unseen = bm25_idf(count, 0) if count else 0.0
         return [
-            points[0].score / _weight(points[0], term) if points else unseen
+            points[0].score / weight_of(points[0], term) if points else unseen
             for term, points in zip(terms, ranked, strict=True)
         ]
 
@@ -499,38 +341,19 @@ class QdrantIndex:
         for (
             path,
             schema,
-        ) in _INDEXES.items():  # again, should the one who made it not have come to it
+        ) in INDEXES.items():  # again, should the one who made it not have come to it
             await self._index_field(name, path, schema)
 
     async def _create(self, collection: str, version: int) -> None:
-        layout = self._layout
-        memory = models.Memory.COLD if layout.on_disk else None
-        with _already_there():  # another worker was faster
+        try:
             await self._server.call(
                 self._client.create_collection,
                 self._physical(collection, version),
-                vectors_config={
-                    DENSE: models.VectorParams(
-                        size=self._dim, distance=models.Distance.DOT, memory=memory
-                    )
-                },
-                sparse_vectors_config={
-                    SPARSE: models.SparseVectorParams(
-                        modifier=models.Modifier.IDF, index=models.SparseIndexParams(memory=memory)
-                    )
-                },
-                # Every search is within a tenant: a graph for each, none across them.
-                hnsw_config=models.HnswConfigDiff(
-                    m=0,
-                    payload_m=layout.hnsw_m,
-                    ef_construct=layout.hnsw_ef_construct,
-                    memory=memory,
-                ),
-                quantization_config=_quantization() if layout.quantization == "int8" else None,
-                optimizers_config=models.OptimizersConfigDiff(indexing_threshold=INDEXING_KB),
-                shard_number=layout.shards,
-                replication_factor=layout.replicas,
+                **collection_options(self._layout, dim=self._dim),
             )
+        except StorageError as error:
+            if error.code != EXISTS:  # another worker was faster
+                raise
 
     async def _build_from(self, collection: str, *, kilobytes: int) -> None:
         await self._server.call(
@@ -543,7 +366,7 @@ class QdrantIndex:
         self,
         name: str,
         path: str,
-        schema: models.PayloadSchemaType | models.KeywordIndexParams,
+        schema: Schema,
     ) -> None:
         if path not in self._indexed[name]:
             await self._server.call(self._client.create_payload_index, name, path, schema)
@@ -567,7 +390,7 @@ class QdrantIndex:
         name = self._name(scope.collection)
         for field, kind in kinds:
             if len(self._indexed[name]) < MAX_FIELDS:
-                await self._index_field(name, path_of(field, kind), _SCHEMA[kind])
+                await self._index_field(name, path_of(field, kind), SCHEMA[kind])
 
     async def _checked(self, scope: Scope, legs: Sequence[Leg]) -> bool:
         """Refuses filters that cannot hold; whether there is anything to filter."""
@@ -587,7 +410,7 @@ class QdrantIndex:
             self._client.facet,
             self._name(scope.collection),
             "fields",
-            _only(scope),
+            of(scope),
             limit=2 * MAX_FIELDS,  # several who write at once may pass the bound a little
             exact=True,
         )
@@ -600,14 +423,14 @@ class QdrantIndex:
         """The scope's lengths with these points', measured with the first write of a process."""
         lengths = self._lengths.get(scope) or await self._measured(scope)
         lengths.points += len(points)
-        lengths.terms += sum(_length(point.sparse) for point in points)
+        lengths.terms += sum(length_of(point) for point in points)
         return lengths
 
     async def _measured(self, scope: Scope) -> Lengths:
         """The lengths as a sample has them: exact where the scope is no larger than it."""
         sample = models.QueryRequest(
             query=models.SampleQuery(sample=models.Sample.RANDOM),
-            filter=_only(scope),
+            filter=of(scope),
             limit=SAMPLE,
             with_payload=["length"],
         )
@@ -629,9 +452,9 @@ class QdrantIndex:
         operations: list[Any] = []
         for old, group in by_mean.items():
             ids = models.HasIdCondition(has_id=[record.id for record in group])
-            marked = models.SetPayload(payload={"mean": mean}, filter=_only(scope, ids, _mean(old)))
-            vectors = [_reweighed(record, mean) for record in group]
-            update = models.UpdateVectors(points=vectors, update_filter=_only(scope, _mean(mean)))
+            marked = models.SetPayload(payload={"mean": mean}, filter=of(scope, ids, has_mean(old)))
+            vectors = [reweighed(record, mean) for record in group]
+            update = models.UpdateVectors(points=vectors, update_filter=of(scope, has_mean(mean)))
             operations += [
                 models.SetPayloadOperation(set_payload=marked),
                 models.UpdateVectorsOperation(update_vectors=update),
@@ -641,25 +464,6 @@ class QdrantIndex:
             await self._server.call(self._client.batch_update_points, name, operations)
 
     # Requests
-
-    def _request(self, scope: Scope, leg: Leg) -> models.QueryRequest:
-        where = _only(scope, *map(_any, leg.where))
-        if isinstance(leg.vector, SparseVector):
-            query: Any = models.SparseVector(
-                indices=leg.vector.indices.tolist(), values=leg.vector.values.tolist()
-            )
-            params = _idf_of(scope)
-        else:
-            query = leg.vector.tolist()
-            params = None if self._layout.quantization == "none" else _rescored()
-        return models.QueryRequest(
-            query=query,
-            using=leg.name,
-            filter=where,
-            params=params,
-            limit=leg.limit,
-            with_payload=False,
-        )
 
     async def _query(
         self, scope: Scope, requests: Sequence[models.QueryRequest]
@@ -673,14 +477,14 @@ class QdrantIndex:
 
     async def _count(self, scope: Scope) -> int:
         name = self._name(scope.collection)
-        return (await self._server.call(self._client.count, name, _only(scope))).count
+        return (await self._server.call(self._client.count, name, of(scope))).count
 
     async def _pages(
         self,
         scope: Scope,
         where: models.Filter,
         payload: bool | list[str] | models.PayloadSelectorExclude,
-        vectors: bool | list[str] = False,  # noqa: FBT002
+        vectors: bool | list[str] = False,
         page: int = PAGE,
     ) -> AsyncIterator[list[models.Record]]:
         offset: Any = None
@@ -699,183 +503,5 @@ class QdrantIndex:
                 return
 
 
-# What is sent
-
-
-def _struct(scope: Scope, point: Point, mean: float) -> models.PointStruct:
-    if point.dense is None or point.sparse is None:
-        raise ValueError("a point has both vectors or neither")
-    weights = bm25_weights(point.sparse, mean_length=mean)
-    own = {"tenant": scope.tenant, "length": _length(point.sparse), "mean": mean}
-    return models.PointStruct(
-        id=_turned(scope, point.chunk.id),
-        vector={
-            DENSE: point.dense.tolist(),
-            SPARSE: models.SparseVector(
-                indices=point.sparse.indices.tolist(), values=weights.tolist()
-            ),
-        },
-        payload=_payload(point.chunk) | own,
-    )
-
-
-def _rewriting(scope: Scope, chunk: Chunk) -> models.SetPayloadOperation:
-    """A new payload for a point; by a filter, which ignores one that is not there."""
-    where = _only(scope, _ids(scope, [chunk.id]))
-    return models.SetPayloadOperation(
-        set_payload=models.SetPayload(payload=_payload(chunk), filter=where)
-    )
-
-
-def _payload(chunk: Chunk) -> dict[str, Any]:
-    fields = {field for field, _ in field_kinds([chunk.meta])}
-    return payload_of(chunk) | {"fields": sorted({*OWN_FIELDS, *fields})}
-
-
-def _reweighed(record: models.Record, mean: float) -> models.PointVectors:
-    payload, stored = record.payload or {}, _sparse(record)
-    weights = SparseVector(
-        indices=np.array(stored.indices, np.int32), values=np.array(stored.values, np.float32)
-    )
-    new = reweigh(weights, length=payload["length"], old_mean=payload["mean"], new_mean=mean)
-    sparse = models.SparseVector(indices=new.indices.tolist(), values=new.values.tolist())
-    return models.PointVectors(id=record.id, vector={SPARSE: sparse})
-
-
-def _sparse(record: models.Record | models.ScoredPoint) -> models.SparseVector:
-    vector: Any = record.vector
-    sparse: models.SparseVector = vector[SPARSE]
-    return sparse
-
-
-def _weight(point: models.ScoredPoint, term: int) -> float:
-    sparse = _sparse(point)
-    return float(sparse.values[sparse.indices.index(term)])
-
-
-def _length(sparse: SparseVector | None) -> int:
-    return 0 if sparse is None else int(sparse.values.sum())
-
-
-def _turned(scope: Scope, id_: Any) -> str:
-    """A chunk's id as its point's, or the reverse."""
-    return str(uuid.UUID(int=uuid.UUID(str(id_)).int ^ uuid.uuid5(_TENANTS, scope.tenant).int))
-
-
 def _slices(items: Sequence[_T], size: int) -> Iterator[Sequence[_T]]:
     return (items[i : i + size] for i in range(0, len(items), size))
-
-
-def _quantization() -> models.ScalarQuantization:
-    # Few components of a unit vector are large: cutting off one in a hundred spends the 256 steps
-    # on the others.
-    return models.ScalarQuantization(
-        scalar=models.ScalarQuantizationConfig(
-            type=models.ScalarType.INT8, quantile=0.99, memory=models.Memory.PINNED
-        )
-    )
-
-
-def _rescored() -> models.SearchParams:
-    return models.SearchParams(quantization=models.QuantizationSearchParams(rescore=True))
-
-
-def _idf_of(scope: Scope) -> models.SearchParams:
-    return models.SearchParams(idf=models.IdfCorpusParams(corpus=_only(scope)))
-
-
-# Filters
-
-
-def _only(scope: Scope, *conditions: Any) -> models.Filter:
-    return models.Filter(must=[_equal("tenant", scope.tenant), *conditions])
-
-
-def _ids(scope: Scope, chunk_ids: Sequence[str]) -> models.HasIdCondition:
-    return models.HasIdCondition(has_id=[_turned(scope, chunk_id) for chunk_id in chunk_ids])
-
-
-def _equal(path: str, word: str) -> models.FieldCondition:
-    return models.FieldCondition(key=path, match=models.MatchValue(value=word))
-
-
-def _mean(mean: float) -> models.FieldCondition:
-    return models.FieldCondition(key="mean", range=models.Range(gte=mean, lte=mean))
-
-
-def _any(condition: Condition) -> models.Filter:
-    nothing = models.HasIdCondition(has_id=[])  # no condition at all would hold for every chunk
-    return models.Filter(should=[*map(_condition, tests(condition)), nothing])
-
-
-def _condition(test: Test) -> models.FieldCondition:
-    if isinstance(test, Equals):
-        return _equal(test.path, test.word)
-    bounds: dict[str, Any] = dict(test.bounds)
-    if test.kind == "number":
-        return models.FieldCondition(key=test.path, range=models.Range(**bounds))
-    moments = {op: _moment(value) for op, value in bounds.items()}
-    return models.FieldCondition(key=test.path, range=models.DatetimeRange(**moments))
-
-
-def _moment(date: str) -> datetime:
-    """Without a zone it is UTC, as the server reads what is stored."""
-    moment = datetime.fromisoformat(date)
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-
-
-# Errors
-
-_HTTP = {
-    StatusCode.INVALID_ARGUMENT: 400,
-    StatusCode.FAILED_PRECONDITION: 400,
-    StatusCode.OUT_OF_RANGE: 400,
-    StatusCode.UNAUTHENTICATED: 401,
-    StatusCode.PERMISSION_DENIED: 403,
-    StatusCode.NOT_FOUND: 404,
-    StatusCode.ALREADY_EXISTS: 409,
-    StatusCode.RESOURCE_EXHAUSTED: 429,
-    StatusCode.UNIMPLEMENTED: 501,
-    StatusCode.UNAVAILABLE: 503,
-    StatusCode.DEADLINE_EXCEEDED: 504,
-}
-
-
-def _failure(error: BaseException) -> tuple[int | None, str]:
-    """A failure of the client as an HTTP status and its cause; None where it is none of those."""
-    match error:
-        case TimeoutError():
-            return 504, "no answer"
-        case ResourceExhaustedResponse():
-            return 429, str(error)
-        case ResponseHandlingException():
-            cause = error.source
-            slow = "Timeout" in type(cause).__name__
-            return 504 if slow else 503, str(cause) or type(cause).__name__
-        case UnexpectedResponse():
-            text = error.content.decode(errors="replace")[:500]
-            return _kind(error.status_code or 502, text), text or error.reason_phrase
-        case AioRpcError():
-            text = error.details() or error.code().name
-            return _kind(_HTTP.get(error.code(), 500), text), text
-        case ValueError() | KeyError():  # local mode
-            known = "already exists" in str(error) or "not found" in str(error)
-            missing = isinstance(error, KeyError)
-            text = f"no point with id {error}" if missing else str(error)
-            return (_kind(404, text) if known or missing else None), text
-        case _:
-            return 500, str(error)
-
-
-def _kind(status: int, text: str) -> int:
-    """What is there already is 400 or 409, as the request and the server's version have it."""
-    return 409 if "already exists" in text else status
-
-
-@contextlib.contextmanager
-def _already_there() -> Iterator[None]:
-    try:
-        yield
-    except StorageError as error:
-        if error.code != "exists":
-            raise

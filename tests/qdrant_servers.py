@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 import pytest
 from qdrant_client import AsyncQdrantClient
 
-from retrieval.qdrant import Server, connect
+from retrieval.qdrant_server import Server, connect
 
 NO_INDEXES = pytest.mark.filterwarnings("ignore:Payload indexes have no effect in the local Qdrant")
 
