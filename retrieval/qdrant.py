@@ -28,7 +28,6 @@ from retrieval.qdrant_points import (
     SCHEMA,
     SPARSE,
     Layout,
-    Schema,
     collection_options,
     equal,
     has_ids,
@@ -59,6 +58,9 @@ MAX_FIELDS = 256
 """Meta fields of one tenant, and payload indexes of a collection; a filter on a field past them
 still holds, without an index of its own."""
 
+SHOWN = 5
+"""Fields that a message names."""
+
 _T = TypeVar("_T")
 
 
@@ -66,7 +68,7 @@ _T = TypeVar("_T")
 class Lengths:
     """What is known of a scope's chunks: how many, and how many terms they hold together."""
 
-    points: float
+    points: int
     terms: float
 
     @property
@@ -256,15 +258,14 @@ class QdrantIndex:
         """The versions that are stored, in order."""
         stem = self._physical(collection, "")
         held = (await self._server.call(self._client.get_collections)).collections
-        found = [c.name.removeprefix(stem) for c in held if c.name.startswith(stem)]
-        return sorted(int(number) for number in found if number.isdecimal())
+        return sorted(_number(c.name.removeprefix(stem)) for c in held if c.name.startswith(stem))
 
     async def current_version(self, collection: str) -> int | None:
         """The version that is read and written; None where the collection was never made."""
         alias, stem = self._alias(collection), self._physical(collection, "")
         for each in (await self._server.call(self._client.get_aliases)).aliases:
             if each.alias_name == alias:
-                return int(each.collection_name.removeprefix(stem))
+                return _number(each.collection_name.removeprefix(stem))
         return None
 
     async def switch(self, collection: str, version: int) -> int | None:
@@ -322,27 +323,36 @@ class QdrantIndex:
         name = self._name(collection)
         if name in self._indexed:
             return
+        info = await self._opened(collection, name)
+        vectors: Any = info.config.params.vectors
+        dense = vectors.get(DENSE) if isinstance(vectors, dict) else None
+        if dense is None:
+            raise ConfigError(
+                f"The collection {name!r} on the Qdrant server is none of Plumbline's: set another"
+                " `index.prefix`."
+            )
+        if dense.size != self._dim:
+            raise ConfigError(
+                f"The collection {name!r} was made with vectors of {dense.size} numbers, and the"
+                f" embedder's have {self._dim}: use the model it was made with, or ingest into"
+                " another collection."
+            )
+        indexed = set(info.payload_schema)
+        for path in INDEXES.keys() - indexed:  # also where who made it was cut short
+            await self._server.call(self._client.create_payload_index, name, path, INDEXES[path])
+        self._indexed[name] = indexed | INDEXES.keys()
+
+    async def _opened(self, collection: str, name: str) -> models.CollectionInfo:
+        """The collection, made where it is not there; a version is made by `create_version`."""
         try:
-            info = await self._server.call(self._client.get_collection, name)
+            return await self._server.call(self._client.get_collection, name)
         except NotFoundError:
             if collection in self._versions:
                 raise
-            await self._create(collection, 1)
+        await self._create(collection, 1)
+        if await self.current_version(collection) is None:  # no other worker came before
             await self.switch(collection, 1)
-            info = await self._server.call(self._client.get_collection, name)
-        vectors: Any = info.config.params.vectors
-        if vectors[DENSE].size != self._dim:
-            raise ConfigError(
-                f"The collection {name!r} was made with vectors of {vectors[DENSE].size} numbers,"
-                f" and the embedder's have {self._dim}: use the model it was made with, or ingest"
-                " into a new collection."
-            )
-        self._indexed[name] = set(info.payload_schema)
-        for (
-            path,
-            schema,
-        ) in INDEXES.items():  # again, should the one who made it not have come to it
-            await self._index_field(name, path, schema)
+        return await self._server.call(self._client.get_collection, name)
 
     async def _create(self, collection: str, version: int) -> None:
         try:
@@ -362,35 +372,27 @@ class QdrantIndex:
             optimizers_config=models.OptimizersConfigDiff(indexing_threshold=kilobytes),
         )
 
-    async def _index_field(
-        self,
-        name: str,
-        path: str,
-        schema: Schema,
-    ) -> None:
-        if path not in self._indexed[name]:
-            await self._server.call(self._client.create_payload_index, name, path, schema)
-            self._indexed[name].add(path)
-
     # Fields
 
     async def _admit(self, scope: Scope, points: Sequence[Point]) -> None:
         """Takes note of the points' meta fields and has them indexed."""
         kinds = field_kinds(point.chunk.meta for point in points)
-        fields = {field for field, _ in kinds}
+        fields = {field for field, _ in kinds} - OWN_FIELDS.keys()
         if not fields <= self._fields.get(scope, set()):
-            known = await self._known_fields(scope)
-            if len(known | fields) > MAX_FIELDS + len(OWN_FIELDS):
+            known = await self._known_fields(scope) - OWN_FIELDS.keys()
+            if len(known | fields) > MAX_FIELDS:
                 raise InputError(
-                    f"The collection has {len(known) - len(OWN_FIELDS)} meta fields and cannot take"
-                    f" {', '.join(sorted(fields - known))} besides ({MAX_FIELDS} at most): put"
-                    " rarely used values into one field.",
+                    f"The collection has {len(known)} meta fields and cannot take"
+                    f" {', '.join(sorted(fields - known)[:SHOWN])} besides ({MAX_FIELDS} at most):"
+                    " put rarely used values into one field.",
                     code="too_many_fields",
                 )
         name = self._name(scope.collection)
-        for field, kind in kinds:
-            if len(self._indexed[name]) < MAX_FIELDS:
-                await self._index_field(name, path_of(field, kind), SCHEMA[kind])
+        indexed = self._indexed[name]
+        for path, schema in ((path_of(field, kind), SCHEMA[kind]) for field, kind in kinds):
+            if path not in indexed and len(indexed) < MAX_FIELDS:
+                await self._server.call(self._client.create_payload_index, name, path, schema)
+                indexed.add(path)
 
     async def _checked(self, scope: Scope, legs: Sequence[Leg]) -> bool:
         """Refuses filters that cannot hold; whether there is anything to filter."""
@@ -436,8 +438,8 @@ class QdrantIndex:
         )
         count, [points] = await asyncio.gather(self._count(scope), self._query(scope, [sample]))
         terms = sum((point.payload or {})["length"] for point in points)
-        share = len(points) / count if count and points else 1.0
-        self._lengths[scope] = Lengths(points=len(points) / share, terms=terms / share)
+        scale = count / len(points) if points else 0.0
+        self._lengths[scope] = Lengths(points=count, terms=terms * scale)
         return self._lengths[scope]
 
     async def _reweigh(self, scope: Scope, records: Sequence[models.Record], mean: float) -> None:
@@ -501,6 +503,15 @@ class QdrantIndex:
             yield records
             if offset is None:
                 return
+
+
+def _number(version: str) -> int:
+    if not version.isdecimal():
+        raise ConfigError(
+            f"An alias or collection on the Qdrant server, {version!r}, is none of Plumbline's and"
+            " has a name of its: set another `index.prefix`."
+        )
+    return int(version)
 
 
 def _slices(items: Sequence[_T], size: int) -> Iterator[Sequence[_T]]:
