@@ -8,6 +8,7 @@ import math
 import random
 import re
 from collections.abc import Awaitable, Callable
+from json import JSONDecodeError
 from typing import ParamSpec, TypeVar
 
 import httpx
@@ -193,8 +194,8 @@ def _failure(error: Exception) -> tuple[int, str]:
             status, cause = 504, "no answer"
         case ResponseHandlingException(source=httpx.TransportError() as source):
             status, cause = 503, str(source) or type(source).__name__
-        case ResponseHandlingException():  # an answer that cannot be read
-            status, cause = 501, type(error.source).__name__
+        case ResponseHandlingException() | JSONDecodeError():
+            status, cause = 501, "its answer cannot be read"
         case UnexpectedResponse():
             status, cause = error.status_code or _SERVER_ERRORS, _said(error)
         case AioRpcError():
