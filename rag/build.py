@@ -167,27 +167,36 @@ def _build_stored(settings: EdgeSettings | QdrantSettings, folder: Path, dim: in
 
             return EdgeIndex(folder, dim=dim)
         case QdrantSettings():
-            from retrieval.qdrant import QdrantIndex
-            from retrieval.qdrant_points import Layout
-            from retrieval.qdrant_server import connect
+            return _build_qdrant(settings, dim)
 
-            key = settings.api_key
-            server = connect(
-                settings.url,
-                api_key=key.get_secret_value() if key else None,
-                grpc_port=settings.grpc_port,
-                prefer_grpc=settings.prefer_grpc,
-                timeout=settings.timeout,
-            )
-            layout = Layout(
-                shards=settings.shards,
-                replicas=settings.replicas,
-                hnsw_m=settings.hnsw_m,
-                hnsw_ef_construct=settings.hnsw_ef_construct,
-                on_disk=settings.on_disk,
-                quantization=settings.quantization,
-            )
-            return QdrantIndex(server, dim=dim, prefix=settings.prefix, layout=layout)
+
+def _build_qdrant(settings: QdrantSettings, dim: int) -> StoredIndex:
+    try:
+        from retrieval.qdrant import QdrantIndex
+        from retrieval.qdrant_points import Layout
+        from retrieval.qdrant_server import connect
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"`index.kind = 'qdrant'` needs the module {error.name!r}, which is not installed:"
+            " run `pip install 'plumbline-rag[qdrant]'`."
+        ) from None
+    key = settings.api_key
+    server = connect(
+        settings.url,
+        api_key=key.get_secret_value() if key else None,
+        grpc_port=settings.grpc_port,
+        prefer_grpc=settings.prefer_grpc,
+        timeout=settings.timeout,
+    )
+    layout = Layout(
+        shards=settings.shards,
+        replicas=settings.replicas,
+        hnsw_m=settings.hnsw_m,
+        hnsw_ef_construct=settings.hnsw_ef_construct,
+        on_disk=settings.on_disk,
+        quantization=settings.quantization,
+    )
+    return QdrantIndex(server, dim=dim, prefix=settings.prefix, layout=layout)
 
 
 def build_generator(

@@ -142,11 +142,13 @@ class QdrantIndex:
         enter and leave once more.
         """
         await self._prepare(collection)
-        await self._build_from(collection, kilobytes=0)
+        version = self._versions.get(collection) or await self.current_version(collection) or 1
+        physical = self._physical(collection, version)  # the alias may move meanwhile
+        await self._build_from(physical, kilobytes=0)
         try:
             yield
         finally:
-            await self._build_from(collection, kilobytes=INDEXING_KB)
+            await self._build_from(physical, kilobytes=INDEXING_KB)
 
     async def maintain(self, scope: Scope) -> None:
         """Makes BM25 weights anew where their mean length is off. Searches and writes go on."""
@@ -365,11 +367,10 @@ class QdrantIndex:
             if error.code != EXISTS:  # another worker was faster
                 raise
 
-    async def _build_from(self, collection: str, *, kilobytes: int) -> None:
+    async def _build_from(self, physical: str, *, kilobytes: int) -> None:
+        threshold = models.OptimizersConfigDiff(indexing_threshold=kilobytes)
         await self._server.call(
-            self._client.update_collection,
-            self._name(collection),
-            optimizers_config=models.OptimizersConfigDiff(indexing_threshold=kilobytes),
+            self._client.update_collection, physical, optimizers_config=threshold
         )
 
     # Fields

@@ -8,6 +8,7 @@ import itertools
 import json
 import random
 import socket
+import sys
 import uuid
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from qdrant_client import models
 
 from rag.build import build_index
 from rag.errors import (
@@ -34,6 +36,7 @@ from retrieval.qdrant_points import turned
 from retrieval.qdrant_server import Server, connect
 from retrieval.sparse import Bm25Encoder
 from tests.fakes import HashEmbedder, dense_leg, make_chunk, make_points, sparse_leg
+from tests.qdrant_grpc import grpc_qdrant
 from tests.qdrant_servers import NO_INDEXES, local_qdrant
 
 pytestmark = [pytest.mark.anyio, NO_INDEXES]
@@ -42,9 +45,9 @@ DIM = HashEmbedder().dim
 WORDS = [f"word{i}" for i in range(40)]
 
 
-@pytest.fixture
-async def server() -> AsyncIterator[Server]:
-    async with local_qdrant() as made:
+@pytest.fixture(params=[local_qdrant, grpc_qdrant], ids=["local", "grpc"])
+async def server(request: pytest.FixtureRequest) -> AsyncIterator[Server]:
+    async with request.param() as made:
         yield made
 
 
@@ -325,10 +328,32 @@ async def test_a_collection_that_someone_removed_is_made_anew_by_the_next_but_on
     points = make_points([make_chunk("cat")])
     await index.upsert(scope, points)
     await server.client.delete_collection("handbook.v1")
-    with pytest.raises(NotFoundError, match=r"does not hold it: Collection handbook not found"):
+    with pytest.raises(NotFoundError, match=r"does not hold it: .*Collection handbook not found"):
         await index.upsert(scope, points)
     await index.upsert(scope, points)
     assert await index.holds(scope)
+
+
+async def test_workers_whose_first_writes_meet_share_one_collection(
+    server: Server, scope: Scope
+) -> None:
+    chunks = random_chunks(4)
+    workers = [QdrantIndex(server, dim=DIM) for _ in chunks]
+    await asyncio.gather(
+        *(w.upsert(scope, make_points([c])) for w, c in zip(workers, chunks, strict=True))
+    )
+    for worker in workers:
+        assert await worker.chunk_ids(scope, None) == {chunk.id for chunk in chunks}
+        assert await worker.versions(scope.collection) == [1]
+
+
+async def test_a_collection_that_is_not_plumblines_is_left_alone(
+    server: Server, index: QdrantIndex, scope: Scope
+) -> None:
+    vectors = models.VectorParams(size=DIM, distance=models.Distance.DOT)
+    await server.client.create_collection("handbook", vectors_config=vectors)
+    with pytest.raises(ConfigError, match=r"none of Plumbline's: set another `index\.prefix`"):
+        await index.upsert(scope, make_points([make_chunk("cat")]))
 
 
 async def test_a_collection_of_another_embedder_is_refused(server: Server, scope: Scope) -> None:
@@ -480,6 +505,14 @@ async def test_the_settings_choose_the_index(tmp_path: Path) -> None:
     index = build_index(settings, tmp_path, DIM, Bm25Encoder())
     assert isinstance(index, QdrantIndex)
     await index.close()
+
+
+def test_what_is_not_installed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("qdrant", "qdrant_points", "qdrant_server"):
+        monkeypatch.delitem(sys.modules, f"retrieval.{name}")
+    monkeypatch.setitem(sys.modules, "qdrant_client", None)
+    with pytest.raises(ConfigError, match=r"pip install 'plumbline-rag\[qdrant\]'"):
+        build_index(Settings(index={"kind": "qdrant"}), tmp_path, DIM, Bm25Encoder())
 
 
 def test_rank_bm25_is_refused_where_others_may_write(tmp_path: Path) -> None:
