@@ -62,10 +62,10 @@ class Within(NamedTuple):
     """By operator, one of gt, gte, lt and lte."""
 
 
-Test = Equals | Within
+Clause = Equals | Within
 
 
-def tests(condition: Condition) -> list[Test]:
+def clauses(condition: Condition) -> list[Clause]:
     """What an index must look for; one that holds is enough, and where there is none, none does."""
     value, field = condition.value, condition.field
     return [
@@ -75,31 +75,31 @@ def tests(condition: Condition) -> list[Test]:
     ]
 
 
-def _equal(field: str, value: Scalar) -> Test:
+def _equal(field: str, value: Scalar) -> Clause:
     kind = field_type(value)
     if kind == "number":  # 2 and 2.0 are the same number
         return Within(path_of(field, kind), "number", {"gte": value, "lte": value})
     return Equals(path_of(field, "flag" if kind == "flag" else "keyword"), str(word_of(value)))
 
 
-def _within(field: str, op: str, value: Scalar) -> Test:
+def _within(field: str, op: str, value: Scalar) -> Clause:
     kind: Literal["number", "date"] = "number" if field_type(value) == "number" else "date"
     return Within(path_of(field, kind), kind, {op: value})
 
 
 def to_edge(where: Sequence[Condition]) -> qe.Filter | None:
     """All conditions, checked before, joined by AND; None where there are none."""
-    return qe.Filter(must=[_any(tests(c)) for c in where]) if where else None
+    return qe.Filter(must=[_any(clauses(c)) for c in where]) if where else None
 
 
-def _any(alternatives: Sequence[Test]) -> qe.Filter:
+def _any(alternatives: Sequence[Clause]) -> qe.Filter:
     nothing = qe.HasIdCondition(set())  # no condition at all would hold for every chunk
     return qe.Filter(should=[*map(_edge_condition, alternatives), nothing])
 
 
-def _edge_condition(test: Test) -> qe.FieldCondition:
-    if isinstance(test, Equals):
-        return qe.FieldCondition(key=test.path, match=qe.MatchValue(test.word))
-    bounds: Any = {name: test.bounds.get(name) for name in _BOUNDS}
-    range_ = qe.RangeFloat(**bounds) if test.kind == "number" else qe.RangeDateTime(**bounds)
-    return qe.FieldCondition(key=test.path, range=range_)
+def _edge_condition(clause: Clause) -> qe.FieldCondition:
+    if isinstance(clause, Equals):
+        return qe.FieldCondition(key=clause.path, match=qe.MatchValue(clause.word))
+    bounds: Any = {name: clause.bounds.get(name) for name in _BOUNDS}
+    range_ = qe.RangeFloat(**bounds) if clause.kind == "number" else qe.RangeDateTime(**bounds)
+    return qe.FieldCondition(key=clause.path, range=range_)

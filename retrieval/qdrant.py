@@ -462,7 +462,9 @@ class QdrantIndex:
                 models.SetPayloadOperation(set_payload=marked),
                 models.UpdateVectorsOperation(update_vectors=update),
             ]
-        with contextlib.suppress(NotFoundError):  # a point was deleted; the others are written
+        # A point that was deleted meanwhile ends the request after its group: the next round takes
+        # up the others.
+        with contextlib.suppress(NotFoundError):
             name = self._name(scope.collection)
             await self._server.call(self._client.batch_update_points, name, operations)
 

@@ -12,7 +12,7 @@ import numpy as np
 from qdrant_client import models
 
 from rag.types import Chunk, Condition, Leg, Point, Scope, SparseVector
-from retrieval.filters import Equals, Test, tests
+from retrieval.filters import Clause, Equals, clauses
 from retrieval.payload import OWN_FIELDS, FieldType, field_kinds, path_of, payload_of
 from retrieval.sparse import bm25_weights, reweigh
 
@@ -197,17 +197,17 @@ def _idf_of(scope: Scope) -> models.SearchParams:
 
 def _any(condition: Condition) -> models.Filter:
     nothing = models.HasIdCondition(has_id=[])  # no condition at all would hold for every chunk
-    return models.Filter(should=[*map(_condition, tests(condition)), nothing])
+    return models.Filter(should=[*map(_condition, clauses(condition)), nothing])
 
 
-def _condition(test: Test) -> models.FieldCondition:
-    if isinstance(test, Equals):
-        return equal(test.path, test.word)
-    bounds: dict[str, Any] = dict(test.bounds)
-    if test.kind == "number":
-        return models.FieldCondition(key=test.path, range=models.Range(**bounds))
+def _condition(clause: Clause) -> models.FieldCondition:
+    if isinstance(clause, Equals):
+        return equal(clause.path, clause.word)
+    bounds: dict[str, Any] = dict(clause.bounds)
+    if clause.kind == "number":
+        return models.FieldCondition(key=clause.path, range=models.Range(**bounds))
     moments = {op: _moment(value) for op, value in bounds.items()}
-    return models.FieldCondition(key=test.path, range=models.DatetimeRange(**moments))
+    return models.FieldCondition(key=clause.path, range=models.DatetimeRange(**moments))
 
 
 def _moment(date: str) -> datetime:

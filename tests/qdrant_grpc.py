@@ -23,14 +23,15 @@ Handler = Callable[[Any, Any], Awaitable[Any]]
 
 
 @contextlib.asynccontextmanager
-async def grpc_qdrant() -> AsyncIterator[Server]:
+async def grpc_qdrant(*failures: StatusCode) -> AsyncIterator[Server]:
+    """A server whose first answers about points are these failures."""
     behind = AsyncQdrantClient(":memory:")
     listening = grpc_server()
     register: Any  # generated, without types
     for register, service in (
         (qdrant_pb2_grpc.add_QdrantServicer_to_server, _Root()),
         (collections_service_pb2_grpc.add_CollectionsServicer_to_server, _Collections(behind)),
-        (points_service_pb2_grpc.add_PointsServicer_to_server, _Points(behind)),
+        (points_service_pb2_grpc.add_PointsServicer_to_server, _Points(behind, *failures)),
     ):
         register(service, listening)
     port = listening.add_insecure_port("127.0.0.1:0")
@@ -48,6 +49,8 @@ def _failing_as_a_server(handler: Callable[..., Awaitable[Any]]) -> Handler:
     """Local mode's errors with the status and the words of a server."""
 
     async def handled(self: Any, request: Any, context: Any = None) -> Any:
+        if self.failures:
+            await context.abort(self.failures.pop(0), "as the test says")
         try:
             return await handler(self, request)
         except KeyError as error:
@@ -66,8 +69,9 @@ class _Root:
 
 
 class _Service:
-    def __init__(self, behind: AsyncQdrantClient) -> None:
+    def __init__(self, behind: AsyncQdrantClient, *failures: StatusCode) -> None:
         self.behind = behind
+        self.failures = list(failures)
 
     def __getattr__(self, name: str) -> None:
         return None  # what the index never calls

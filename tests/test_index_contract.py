@@ -35,7 +35,7 @@ from tests.fakes import (
 from tests.qdrant_grpc import grpc_qdrant
 from tests.qdrant_servers import NO_INDEXES, local_qdrant, real_qdrant, remove_collections
 
-pytestmark = [pytest.mark.anyio, NO_INDEXES]
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("one_loop"), NO_INDEXES]
 
 DIM = HashEmbedder().dim
 NOWHERE = str(uuid.uuid4())

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from grpc import StatusCode
 from qdrant_client import models
 
 from rag.build import build_index
@@ -39,7 +40,7 @@ from tests.fakes import HashEmbedder, dense_leg, make_chunk, make_points, sparse
 from tests.qdrant_grpc import grpc_qdrant
 from tests.qdrant_servers import NO_INDEXES, local_qdrant
 
-pytestmark = [pytest.mark.anyio, NO_INDEXES]
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("one_loop"), NO_INDEXES]
 
 DIM = HashEmbedder().dim
 WORDS = [f"word{i}" for i in range(40)]
@@ -432,6 +433,32 @@ async def test_what_may_go_through_is_tried_again(failure: tuple[int, Any] | Non
     async with answering(rest) as server:
         assert (await server.call(server.client.count, "docs")).count == 7
     assert rest.asked == ["/", *["/collections/docs/points/count"] * 3]
+
+
+async def test_what_may_go_through_is_tried_again_over_grpc(scope: Scope) -> None:
+    failures = StatusCode.UNAVAILABLE, StatusCode.INTERNAL
+    async with grpc_qdrant(*failures) as server:
+        index = QdrantIndex(server, dim=DIM)
+        await index.upsert(scope, make_points([make_chunk("cat")]))
+        assert await index.holds(scope)
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        (StatusCode.UNAVAILABLE, UpstreamError),
+        (StatusCode.DEADLINE_EXCEEDED, UpstreamError),
+        (StatusCode.RESOURCE_EXHAUSTED, BusyError),
+        (StatusCode.UNAUTHENTICATED, ConfigError),
+        (StatusCode.UNIMPLEMENTED, ConfigError),
+        (StatusCode.INVALID_ARGUMENT, StorageError),
+    ],
+)
+async def test_a_failure_over_grpc_has_its_kind(code: StatusCode, kind: type[Exception]) -> None:
+    async with grpc_qdrant(*[code] * qdrant_server.ATTEMPTS) as server:
+        with pytest.raises(kind, match="as the test says") as caught:
+            await server.call(server.client.count, "docs")
+        assert type(caught.value) is kind
 
 
 @pytest.mark.parametrize(
