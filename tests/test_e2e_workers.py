@@ -116,7 +116,7 @@ async def running(
     await catalog.open()
     await catalog.claim_collection(SCOPE, embedder_fingerprint())
     with redis_server(folder / "redis", durable=durable) as broker:
-        app = celery_app(CeleryQueueSettings(broker_url=SecretStr(broker.url)))
+        app = celery_app(CeleryQueueSettings(kind="celery", broker_url=SecretStr(broker.url)))
         queue = CeleryQueue(catalog=catalog, app=app)
         async with queue.started():
             yield Cluster(folder, broker, url, catalog, queue)
