@@ -1,0 +1,25 @@
+FROM python:3.11-slim
+
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends tesseract-ocr \
+    && rm -rf /var/lib/apt/lists/* \
+    && useradd --create-home --uid 1000 plumbline \
+    && install --directory --owner plumbline /data
+
+WORKDIR /app
+COPY constraints.txt pyproject.toml README.md LICENSE ./
+COPY rag rag
+COPY ingest ingest
+COPY retrieval retrieval
+COPY generation generation
+COPY eval eval
+COPY workers workers
+COPY profiles profiles
+RUN pip install --no-cache-dir --constraint constraints.txt ".[qdrant]"
+
+USER plumbline
+VOLUME /data
+ENV RAG_CONFIG=/app/profiles/cluster.toml
+EXPOSE 8000
+ENTRYPOINT ["rag"]
+CMD ["serve"]
