@@ -11,15 +11,23 @@ from typing import TYPE_CHECKING
 
 from rag.catalog import Catalog
 from rag.ownership import own
-from rag.settings import EmbedderSettings, RetrievalSettings, Settings
+from rag.settings import (
+    ChunkerSettings,
+    EmbedderSettings,
+    RecursiveSettings,
+    RetrievalSettings,
+    SectionSettings,
+    Settings,
+)
 from rag.types import Scope
 
 if TYPE_CHECKING:
     from ingest.parser import Parser
+    from ingest.pieces import CountTokens
     from ingest.pipeline import IngestPipeline
     from ingest.sources import Spool
     from rag.pipeline import QueryPipeline
-    from rag.protocols import Generator, Index
+    from rag.protocols import Chunker, Generator, Index
     from retrieval.edge import EdgeIndex
     from retrieval.embedders import BertEmbedder
     from retrieval.lexical import RankBm25Index
@@ -52,7 +60,6 @@ async def open_service(settings: Settings) -> AsyncIterator[Service]:
         ConfigError: another process owns the folder, or a model cannot be loaded.
         StorageError: what is stored is damaged.
     """
-    from ingest.chunkers import SectionChunker
     from ingest.pipeline import IngestPipeline
     from ingest.sources import Spool
     from rag.pipeline import QueryPipeline
@@ -77,7 +84,7 @@ async def open_service(settings: Settings) -> AsyncIterator[Service]:
         stack.callback(parser.close)
         ingest = IngestPipeline(
             reader=parser,
-            chunker=SectionChunker(embedder.count_tokens, max_tokens=settings.chunker.max_tokens),
+            chunker=build_chunker(settings.chunker, embedder.count_tokens),
             embedder=embedder,
             encoder=encoder,
             index=index,
@@ -132,6 +139,17 @@ def build_parser(settings: Settings) -> Parser:
         seconds=settings.reader.seconds,
     )
     return Parser(limits, ocr=Ocr(settings.reader.ocr_languages))
+
+
+def build_chunker(settings: ChunkerSettings, count_tokens: CountTokens) -> Chunker:
+    """The chunker that the settings name; `count_tokens` is the embedder's."""
+    from ingest.chunkers import RecursiveChunker, SectionChunker
+
+    match settings:
+        case SectionSettings(max_tokens=max_tokens, overlap=overlap):
+            return SectionChunker(count_tokens, max_tokens=max_tokens, overlap=overlap)
+        case RecursiveSettings(max_tokens=max_tokens, overlap=overlap):
+            return RecursiveChunker(count_tokens, max_tokens=max_tokens, overlap=overlap)
 
 
 def build_embedder(settings: EmbedderSettings) -> BertEmbedder:

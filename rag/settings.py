@@ -11,9 +11,17 @@ import tomllib
 from collections.abc import Iterator
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    model_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -56,10 +64,45 @@ class ReaderSettings(_Part):
     )
 
 
-class ChunkerSettings(_Part):
-    """How documents are cut."""
+class _ChunkerSettings(_Part):
+    kind: str
+    max_tokens: int
+    overlap: int = Field(0, ge=0, description="Tokens a chunk may repeat of the one before.")
 
+    @model_validator(mode="after")
+    def _leave_room(self) -> Self:
+        if self.overlap >= self.max_tokens:
+            raise ValueError("overlap must be smaller than max_tokens")
+        return self
+
+
+class SectionSettings(_ChunkerSettings):
+    """Whole paragraphs, blocks of code and rows of tables, section by section."""
+
+    kind: Literal["section"] = "section"
     max_tokens: int = Field(112, ge=32, le=8192, description="Budget of a chunk, in tokens.")
+
+
+class RecursiveSettings(_ChunkerSettings):
+    """Split at blank lines, lines, sentences, words; blind to structure."""
+
+    kind: Literal["recursive"] = "recursive"
+    max_tokens: int = Field(200, ge=32, le=8192, description="Budget of a chunk, in tokens.")
+
+
+def _kind(value: Any) -> Any:
+    """Which chunker is meant; one setting alone, from the environment, means the default's."""
+    return value.get("kind", "section") if isinstance(value, dict) else getattr(value, "kind", None)
+
+
+ChunkerSettings = Annotated[
+    Annotated[SectionSettings, Tag("section")] | Annotated[RecursiveSettings, Tag("recursive")],
+    Discriminator(
+        _kind,
+        custom_error_type="kind",
+        custom_error_message="kind must be 'section' or 'recursive'",
+    ),
+]
 
 
 class RetrievalSettings(_Part):
@@ -112,7 +155,7 @@ class Settings(BaseSettings):
     data_dir: Path = Field(Path(".rag"), description="Index, catalog and spool live here.")
     embedder: EmbedderSettings = EmbedderSettings()
     reader: ReaderSettings = ReaderSettings()
-    chunker: ChunkerSettings = ChunkerSettings()
+    chunker: ChunkerSettings = SectionSettings()
     retrieval: RetrievalSettings = RetrievalSettings()
     generator: GeneratorSettings = GeneratorSettings()
     server: ServerSettings = ServerSettings()
@@ -164,16 +207,23 @@ def load_settings(**overrides: Any) -> Settings:
 
 def names() -> list[str]:
     """Every setting, dotted: `retrieval.depth`."""
-    return sorted(_names(Settings))
+    return sorted(set(_names(Settings)))
 
 
 def _names(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
     for name, field in model.model_fields.items():
-        part = field.annotation
-        if isinstance(part, type) and issubclass(part, BaseModel):
+        parts = _models(field.annotation)
+        for part in parts:
             yield from _names(part, f"{prefix}{name}.")
-        else:
+        if not parts:
             yield f"{prefix}{name}"
+
+
+def _models(annotation: Any) -> list[type[BaseModel]]:
+    """The settings classes that an annotation names: one, those of a union, or none."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for part in get_args(annotation) for model in _models(part)]
 
 
 def _check_environment() -> None:
@@ -189,10 +239,19 @@ def _check_environment() -> None:
 
 def _problems(error: ValidationError) -> Iterator[str]:
     for problem in error.errors():
-        name = ".".join(str(part) for part in problem["loc"])
+        name = _name(problem["loc"])
         if problem["type"] == "extra_forbidden":
             near = get_close_matches(name, names(), n=1)
             hint = f" Did you mean {near[0]!r}?" if near else " `rag config` lists the settings."
             yield f"There is no setting {name!r}.{hint}"
         else:
             yield f"The setting {name!r} does not fit: {problem['msg']} (got {problem['input']!r})."
+
+
+def _name(place: tuple[int | str, ...]) -> str:
+    """A setting's dotted name; pydantic puts the member of a union between the names."""
+    part, *inside = map(str, place)
+    field = Settings.model_fields.get(part)
+    if inside and field and len(_models(field.annotation)) > 1:
+        del inside[0]
+    return ".".join([part, *inside])

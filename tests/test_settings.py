@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from rag import output
 from rag.cli import main
 from rag.errors import ConfigError
-from rag.settings import Settings, load_settings, names
+from rag.settings import RecursiveSettings, SectionSettings, Settings, load_settings, names
 
 
 @pytest.fixture(autouse=True)
@@ -58,7 +58,10 @@ chosen = st.fixed_dictionaries(
                 "max_waiting": st.integers(1, 10**6),
             }
         ),
-        "chunker": st.fixed_dictionaries({"max_tokens": st.integers(32, 8192)}),
+        "chunker": st.fixed_dictionaries(
+            {"max_tokens": st.integers(32, 8192), "overlap": st.integers(0, 31)},
+            optional={"kind": st.sampled_from(["section", "recursive"])},
+        ),
         "retrieval": st.fixed_dictionaries(
             {
                 "lexical": st.sampled_from(["sparse", "rank_bm25"]),
@@ -108,6 +111,8 @@ def test_every_setting_can_be_set_in_the_environment(
         "data_dir": "elsewhere",
         "embedder.model": "models/e5",
         "embedder.dtype": "float32",
+        "reader.memory_mb": "2048",
+        "chunker.kind": "recursive",
         "retrieval.lexical": "rank_bm25",
         "generator.threshold": "0.5",
         "server.host": "::1",
@@ -117,6 +122,13 @@ def test_every_setting_can_be_set_in_the_environment(
     settings = load_settings()
     assert leaf(settings, name) != leaf(Settings.model_construct(), name)
     assert str(leaf(settings, name)).removesuffix(".0") == value
+
+
+def test_one_chunker_setting_alone_means_the_default_s(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAG_CHUNKER__MAX_TOKENS", "150")
+    assert load_settings().chunker == SectionSettings(max_tokens=150)
+    monkeypatch.setenv("RAG_CHUNKER__KIND", "recursive")
+    assert load_settings().chunker == RecursiveSettings(max_tokens=150)
 
 
 def test_rag_config_names_the_toml_file(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -174,6 +186,9 @@ def test_every_mistake_is_told_at_once(here: Path) -> None:
         ("RAG_RETRIEVAL__DEPTH", "0", "retrieval.depth"),
         ("RAG_RETRIEVAL__DEPTH", "many", "retrieval.depth"),
         ("RAG_RETRIEVAL__LEXICAL", "bm42", "retrieval.lexical"),
+        ("RAG_CHUNKER__KIND", "recursiv", "chunker"),
+        ("RAG_CHUNKER__OVERLAP", "112", "chunker"),
+        ("RAG_CHUNKER__MAX_TOKENS", "few", "chunker.max_tokens"),
         ("RAG_GENERATOR__THRESHOLD", "2", "generator.threshold"),
         ("RAG_SERVER__PORT", "70000", "server.port"),
         ("RAG_LIMITS__QUERY_SECONDS", "0", "limits.query_seconds"),
