@@ -16,8 +16,8 @@ from rag.sentences import Span, block_spans, code_spans, paragraph_spans, senten
 from rag.types import Chunk, Document, Table
 
 _CHUNK_IDS = uuid.UUID("6f9a1c52-3d0e-5b57-9a44-0c8e5d7b21f3")
-# A tail below 1/8 of the budget says too little to be found; joining it may overrun by 12 %.
-_SMALL_TAIL = 1 / 8
+# Less than 1/8 of the budget says too little to be found; joining such a tail may overrun by 12 %.
+_SMALL = 1 / 8
 _OVERRUN = 1.12
 
 
@@ -25,10 +25,10 @@ class SectionChunker:
     """Packs whole paragraphs and blocks of code of one section up to a budget of tokens.
 
     One over the budget is divided into list items, lines of code and rows of tables, these into
-    sentences, these into words. A chunk never crosses a heading, and holds none: headings are in
-    `Chunk.headings`, and below them the header of the table that the chunk begins within. Only a
-    single word may be longer than the budget, and the last chunk of a section by 12 %, where a
-    small tail joined it.
+    sentences, these into words; but for a small lead-in its chunks hold nothing else. A chunk never crosses a heading, and
+    holds none: headings are in `Chunk.headings`, and below them the header of the table that the
+    chunk begins within. Only a single word may be longer than the budget, and a chunk that a small
+    tail joined, by 12 %.
     """
 
     def __init__(
@@ -47,19 +47,37 @@ class SectionChunker:
 
         1. body: the text between furniture and headings, in paragraphs and blocks of code
         2. pieces: what is over the budget divided, level by level
-        3. spans: pieces packed together, section by section
-        4. chunks: spans with their headings, page and id
+        3. packs: neighbours put together, within a section and outside what was divided
+        4. chunks: packs with their headings, page and id
         """
         text = document.text
         pieces = self._budget.measure(text, _body(document))
+        edges = list(self._edges(pieces, _sections(document)))
         for cut in (block_spans, sentence_spans, word_spans):
             pieces = self._divide(text, pieces, cut)
         packs = [
             pack
-            for _, section in groupby(pieces, key=attrgetter("section"))
-            for pack in self._join_tail(self._budget.pack(section))
+            for _, run in groupby(pieces, key=lambda piece: bisect_right(edges, piece.start))
+            for pack in self._join_tail(self._budget.pack(run))
         ]
         return _chunks(document, packs)
+
+    def _edges(self, pieces: Sequence[Piece], sections: list[int]) -> Iterator[int]:
+        """Where packing begins anew: at a section, and at both ends of what will be divided.
+
+        What leads in to it goes with it where that is as small as a tail that is joined.
+        """
+        for section, run in groupby(pieces, key=lambda piece: bisect_right(sections, piece.start)):
+            yield sections[section - 1] if section else 0
+            lead = 0
+            for piece in run:
+                if piece.cost <= self._budget.max_tokens:
+                    lead += piece.cost
+                    continue
+                if lead >= self._budget.max_tokens * _SMALL:
+                    yield piece.start
+                yield piece.end
+                lead = 0
 
     def _divide(
         self, text: str, pieces: list[Piece], cut: Callable[[str], list[Span]]
@@ -77,7 +95,7 @@ class SectionChunker:
             tail = [piece for piece in last if piece.start >= before[-1].end]
             cost, budget = sum(piece.cost for piece in tail), self._budget.max_tokens
             joined = cost + sum(piece.cost for piece in before)
-            if cost < budget * _SMALL_TAIL and joined <= budget * _OVERRUN:
+            if cost < budget * _SMALL and joined <= budget * _OVERRUN:
                 return [*others, [*before, *tail]]
         return packs
 
@@ -135,22 +153,26 @@ def rehome(chunks: Sequence[Chunk], *, document_id: str, uri: str) -> list[Chunk
 
 
 def _body(document: Document) -> Iterator[Piece]:
-    """Paragraphs and blocks of code; section n is below the nth heading, 0 above the first.
+    """The text between furniture, headings and tables, in paragraphs and blocks of code.
 
     A first line keeps its indentation here, which tells code from prose.
     """
-    headings = [heading.start for heading in document.headings]
     tables = [edge for table in document.tables for edge in (table.start, table.end)]
     outside = [edge for span in document.furniture for edge in span]
     inside = [start for start, _ in document.furniture]
-    for start, end in pairwise(sorted({0, len(document.text), *headings, *tables, *outside})):
+    edges = {0, len(document.text), *_sections(document), *tables, *outside}
+    for start, end in pairwise(sorted(edges)):
         before = bisect_right(inside, start) - 1
         if before >= 0 and start < document.furniture[before][1]:
             continue
-        section = bisect_right(headings, start)
-        row = _table_at(document, start) is not None
+        rows = _table_at(document, start) is not None
         for first, last, code in _units(document.text[start:end]):
-            yield Piece(start + first, start + last, section, by_lines=row or code)
+            yield Piece(start + first, start + last, by_lines=rows or code)
+
+
+def _sections(document: Document) -> list[int]:
+    """Where they begin; section n is below the nth heading, 0 above the first."""
+    return [heading.start for heading in document.headings]
 
 
 def _units(text: str) -> Iterator[tuple[int, int, bool]]:
@@ -169,7 +191,7 @@ def _chunks(document: Document, packs: Sequence[Sequence[Piece]]) -> list[Chunk]
     texts = [document.text[start:end].strip() for start, end in bounds]
     starts = [document.text.index(text, at) for text, (at, _) in zip(texts, bounds, strict=True)]
     paths = _paths(document)
-    sections = [heading.start for heading in document.headings]
+    sections = _sections(document)
     headings = [
         paths[bisect_right(sections, start)] + _table_header(document, start) for start in starts
     ]

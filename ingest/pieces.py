@@ -21,14 +21,13 @@ _PROBE = ("Tokenizers disagree about internationalization,", "naïve 3.14159", "
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A span, the section it stands in, and its cost in tokens once it is measured.
+    """A span, and its cost in tokens once it is measured.
 
     `by_lines`: where it must be divided its lines come first, as in code and in tables.
     """
 
     start: int
     end: int
-    section: int = 0
     by_lines: bool = False
     cost: int = 0
 
@@ -62,7 +61,7 @@ class Budget:
         return self.measure(
             text,
             [
-                Piece(piece.start + start, piece.start + end, piece.section)
+                Piece(piece.start + start, piece.start + end)
                 for piece in pieces
                 for start, end in (line_spans if piece.by_lines else cut)(
                     text[piece.start : piece.end]

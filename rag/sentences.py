@@ -25,6 +25,7 @@ _STANDALONE = re.compile(
     r"\s*(?:>>>|\.\.\. |\$ |#{1,6} |\||\+[-=+])|[^|]*\S \| \S|\W*$|.*\S {3,}\S"
 )
 _FENCE = re.compile(r"^[ \t]*(?:```|~~~)(.*)", re.MULTILINE)
+_LONGEST_WRAPPED = 200
 _FENCE_LINE = re.compile(r"^[ \t]*(`{3,}|~{3,})(.*)", re.MULTILINE)
 _CODE_DIRECTIVE = re.compile(r"\s*\.\. (?:code|code-block|sourcecode|parsed-literal)::")
 _DIRECTIVE = re.compile(r"\s*\.\.(?:\s|$)")
@@ -82,7 +83,10 @@ def block_spans(text: str) -> list[Span]:
 
 
 def paragraph_spans(text: str) -> list[Span]:
-    """Runs of whole lines between blank lines; the indentation of the first one is kept."""
+    """Runs of whole lines between blank lines; the indentation of the first one is kept.
+
+    A line too long to have been wrapped is a paragraph of its own.
+    """
     return [(lines[0][0], lines[-1][1]) for lines in _paragraphs(text)]
 
 
@@ -158,17 +162,25 @@ def _indent(text: str, line: Span) -> int:
 
 
 def _paragraphs(text: str) -> Iterator[list[Span]]:
-    """Lists of adjoining lines that are not blank; a line's span has no line break."""
+    """Lists of adjoining lines that are not blank; a line's span has no line break.
+
+    A line longer than any that was wrapped stands alone: where such lines adjoin, each is a
+    paragraph.
+    """
     lines: list[Span] = []
     start = 0
     while start < len(text):
         end = text.find("\n", start)
         end = len(text) if end < 0 else end
-        if end > start and not text[start:end].isspace():
-            lines.append((start, end))
-        elif lines:
+        blank = end == start or text[start:end].isspace()
+        long = end - start > _LONGEST_WRAPPED
+        if lines and (blank or long):
             yield lines
             lines = []
+        if long and not blank:
+            yield [(start, end)]
+        elif not blank:
+            lines.append((start, end))
         start = end + 1
     if lines:
         yield lines
