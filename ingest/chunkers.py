@@ -25,10 +25,10 @@ class SectionChunker:
     """Packs whole paragraphs and blocks of code of one section up to a budget of tokens.
 
     One over the budget is divided into list items, lines of code and rows of tables, these into
-    sentences, these into words; but for a small lead-in its chunks hold nothing else. A chunk never crosses a heading, and
-    holds none: headings are in `Chunk.headings`, and below them the header of the table that the
-    chunk begins within. Only a single word may be longer than the budget, and a chunk that a small
-    tail joined, by 12 %.
+    sentences, these into words; but for a small lead-in its chunks hold nothing else. A chunk
+    never crosses a heading, and holds none: headings are in `Chunk.headings`, and below them the
+    header of the table that the chunk begins within. Only a single word may be longer than the
+    budget, and a chunk that a small tail joined, by 12 %.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class SectionChunker:
 
         1. body: the text between furniture and headings, in paragraphs and blocks of code
         2. pieces: what is over the budget divided, level by level
-        3. packs: neighbours put together, within a section and outside what was divided
+        3. packs: neighbours put together, but never across an edge
         4. chunks: packs with their headings, page and id
         """
         text = document.text

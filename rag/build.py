@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from retrieval.edge import EdgeIndex
     from retrieval.embedders import BertEmbedder
     from retrieval.lexical import RankBm25Index
+    from retrieval.sections import SectionReader
     from retrieval.sparse import Bm25Encoder
 
 TENANT = "default"
@@ -101,6 +102,7 @@ async def open_service(settings: Settings) -> AsyncIterator[Service]:
         query = QueryPipeline(
             catalog=catalog,
             retriever=retriever,
+            reader=build_section_reader(settings.retrieval, index, catalog),
             generator=build_generator(settings, embedder, encoder, index),
             seconds=settings.limits.query_seconds,
         )
@@ -174,6 +176,17 @@ def build_index(
     from retrieval.lexical import RankBm25Index
 
     return RankBm25Index(edge, encoder=encoder, text_of=embedding_text)
+
+
+def build_section_reader(
+    settings: RetrievalSettings, index: Index, catalog: Catalog
+) -> SectionReader | None:
+    """What widens hits for the generator, where the settings give it room."""
+    if not settings.context_chars:
+        return None
+    from retrieval.sections import SectionReader
+
+    return SectionReader(index=index, catalog=catalog, chars=settings.context_chars)
 
 
 def build_generator(

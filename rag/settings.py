@@ -113,6 +113,11 @@ class RetrievalSettings(_Part):
     )
     depth: int = Field(100, ge=1, le=1000, description="Candidates each leg brings.")
     rrf_k: int = Field(60, ge=1, description="k of reciprocal rank fusion.")
+    context_chars: int = Field(
+        0,
+        ge=0,
+        description="Hits grow into the section around them up to this, in all; 0: as found.",
+    )
 
 
 class GeneratorSettings(_Part):
