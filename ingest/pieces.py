@@ -14,7 +14,7 @@ CountTokens = Callable[[Sequence[str]], list[int]]
 # this long, so characters are counted as well.
 _LONGEST_TOKEN = 20
 _WORD = re.compile(r"\S{1,64}")
-_LINE = re.compile(r".*\S.*")
+_LINE = re.compile(r"\S.*")
 # Counts of these tell tokenizers apart.
 _PROBE = ("Tokenizers disagree about internationalization,", "naïve 3.14159", "東京 _is_code(x)")
 
@@ -95,7 +95,7 @@ class Budget:
 
 
 def line_spans(text: str) -> list[Span]:
-    """Lines that are not blank."""
+    """Lines that are not blank, without their indentation."""
     return [found.span() for found in _LINE.finditer(text)]
 
 
