@@ -11,7 +11,7 @@ from dataclasses import replace
 from itertools import groupby, pairwise
 from operator import attrgetter
 
-from ingest.pieces import Budget, CountTokens, Piece, line_spans, word_spans
+from ingest.pieces import Budget, CountTokens, Piece, line_spans, stretch_spans, word_spans
 from rag.sentences import Span, block_spans, code_spans, paragraph_spans, sentence_spans
 from rag.types import Chunk, Document, Table
 
@@ -120,7 +120,7 @@ class RecursiveChunker:
 
     def chunk(self, document: Document) -> list[Chunk]:
         """Chunks in text order, each an exact span of the text. An empty text has none."""
-        cuts = (paragraph_spans, line_spans, sentence_spans, word_spans)
+        cuts = (stretch_spans, line_spans, sentence_spans, word_spans)
         whole = Piece(0, len(document.text))
         return _chunks(document, list(self._split(document.text, whole, cuts)))
 

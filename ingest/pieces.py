@@ -15,6 +15,7 @@ CountTokens = Callable[[Sequence[str]], list[int]]
 _LONGEST_TOKEN = 20
 _WORD = re.compile(r"\S{1,64}")
 _LINE = re.compile(r"\S.*")
+_STRETCH = re.compile(r"\S.*(?:\n[^\S\n]*\S.*)*")
 # Counts of these tell tokenizers apart.
 _PROBE = ("Tokenizers disagree about internationalization,", "naïve 3.14159", "東京 _is_code(x)")
 
@@ -92,6 +93,11 @@ class Budget:
             first -= 1
             room -= pack[first].cost
         return list(pack[first:])
+
+
+def stretch_spans(text: str) -> list[Span]:
+    """Runs of lines between blank lines."""
+    return [found.span() for found in _STRETCH.finditer(text)]
 
 
 def line_spans(text: str) -> list[Span]:
