@@ -89,7 +89,7 @@ class SectionChunker:
         return sorted([*whole, *parts], key=attrgetter("start"))
 
     def _join_tail(self, packs: list[list[Piece]]) -> list[list[Piece]]:
-        """The packs of a section, the last one joined to the one before where it is small."""
+        """The packs, the last one joined to the one before where it is small."""
         if len(packs) > 1:
             *others, before, last = packs
             tail = [piece for piece in last if piece.start >= before[-1].end]

@@ -77,7 +77,8 @@ class SectionReader:
     async def _document(self, scope: Scope, id_: str) -> _Document:
         text = await self._catalog.text(scope, id_)
         ids = await self._index.chunk_ids(scope, id_)
-        chunks = sorted(await self._index.fetch(scope, sorted(ids)), key=attrgetter("position"))
+        found = await self._index.fetch(scope, sorted(ids))
+        chunks = sorted(found, key=attrgetter("start", "end"))
         fits = all(text[chunk.start : chunk.end] == chunk.text for chunk in chunks)
         return _Document(text=text, chunks=tuple(chunks) if fits else ())
 
