@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
@@ -18,6 +18,7 @@ from pydantic import (
     ConfigDict,
     Discriminator,
     Field,
+    SecretStr,
     Tag,
     ValidationError,
     model_validator,
@@ -128,6 +129,19 @@ class GeneratorSettings(_Part):
     )
 
 
+class SqliteSettings(_Part):
+    """The catalog is a file in the data folder, for one process."""
+
+    kind: Literal["sqlite"] = "sqlite"
+
+
+class PostgresSettings(_Part):
+    """The catalog is a PostgreSQL database, for as many processes as there are."""
+
+    kind: Literal["postgres"] = "postgres"
+    url: SecretStr = Field(description="postgresql://USER:PASSWORD@HOST:PORT/DATABASE")
+
+
 class ServerSettings(_Part):
     """Where `rag serve` listens."""
 
@@ -163,6 +177,7 @@ class Settings(BaseSettings):
     chunker: ChunkerSettings = SectionSettings()
     retrieval: RetrievalSettings = RetrievalSettings()
     generator: GeneratorSettings = GeneratorSettings()
+    catalog: SqliteSettings | PostgresSettings = Field(SqliteSettings(), discriminator="kind")
     server: ServerSettings = ServerSettings()
     limits: LimitSettings = LimitSettings()
 
@@ -242,21 +257,19 @@ def _check_environment() -> None:
             raise ConfigError(f"The environment sets {name}, and there is no such setting.{hint}")
 
 
+def _place(loc: Sequence[int | str]) -> list[str]:
+    """Where a problem is; pydantic names the kind of a part as well, which is no part of a name."""
+    first, *rest = map(str, loc)
+    field = Settings.model_fields.get(first)
+    return [first, *(rest[1:] if field and len(_models(field.annotation)) > 1 else rest)]
+
+
 def _problems(error: ValidationError) -> Iterator[str]:
     for problem in error.errors():
-        name = _name(problem["loc"])
+        name = ".".join(_place(problem["loc"]))
         if problem["type"] == "extra_forbidden":
             near = get_close_matches(name, names(), n=1)
             hint = f" Did you mean {near[0]!r}?" if near else " `rag config` lists the settings."
             yield f"There is no setting {name!r}.{hint}"
         else:
             yield f"The setting {name!r} does not fit: {problem['msg']} (got {problem['input']!r})."
-
-
-def _name(place: tuple[int | str, ...]) -> str:
-    """A setting's dotted name; pydantic puts the member of a union between the names."""
-    part, *inside = map(str, place)
-    field = Settings.model_fields.get(part)
-    if inside and field and len(_models(field.annotation)) > 1:
-        del inside[0]
-    return ".".join([part, *inside])
