@@ -20,7 +20,7 @@ from typing import Any
 
 from benchmarks._common import Report, SkippedError, hardware, table
 
-NAMES = ("formats", "ingest", "retrieval", "rest", "cold", "quality", "answers")
+NAMES = ("formats", "ingest", "retrieval", "rest", "cold", "quality", "chunks", "answers")
 RESULTS = Path(__file__).parent / "results"
 
 
@@ -86,6 +86,10 @@ def _measure(name: str, seconds: float) -> Report:  # noqa: PLR0911 - one for ea
             from benchmarks import quality
 
             return quality.run()
+        case "chunks":
+            from benchmarks import chunks
+
+            return chunks.run()
         case _:
             from benchmarks import answers
 

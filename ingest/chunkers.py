@@ -1,126 +1,140 @@
-"""A document → chunks: sections packed into spans that fit the embedder's window."""
+"""A document → chunks: the spans that are embedded, searched for and cited."""
 
 from __future__ import annotations
 
 import hashlib
-import re
 import uuid
-from bisect import bisect_left, bisect_right
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import groupby, pairwise
 from operator import attrgetter
 
-from rag.sentences import Span, block_spans, paragraph_spans, sentence_spans
-from rag.types import Chunk, Document
-
-CountTokens = Callable[[Sequence[str]], list[int]]
-"""Token counts of texts, in input order. Counts add up where a text is cut at white space."""
+from ingest.pieces import Budget, CountTokens, Piece, line_spans, stretch_spans, word_spans
+from rag.sentences import Span, block_spans, code_spans, paragraph_spans, sentence_spans
+from rag.types import Chunk, Document, Table
 
 _CHUNK_IDS = uuid.UUID("6f9a1c52-3d0e-5b57-9a44-0c8e5d7b21f3")
-# A tail below 1/8 of the budget says too little to be found; joining it may overrun by 12 %.
-_SMALL_TAIL = 1 / 8
+# Less than 1/8 of the budget says too little to be found; joining such a tail may overrun by 12 %.
+_SMALL = 1 / 8
 _OVERRUN = 1.12
-# Tokenizers count a word they give up on (base64, a data URI) as one token. No prose has tokens
-# this long, so characters are counted as well.
-_LONGEST_TOKEN = 20
-_WORD = re.compile(r"\S{1,64}")
-# Counts of these tell tokenizers apart.
-_PROBE = ("Tokenizers disagree about internationalization,", "naïve 3.14159", "東京 _is_code(x)")
-
-
-@dataclass(frozen=True, slots=True)
-class _Piece:
-    """A span that is not divided further, its cost in tokens, and the section it stands in."""
-
-    start: int
-    end: int
-    cost: int
-    section: int
 
 
 class SectionChunker:
-    """Packs whole paragraphs of one section up to a budget of tokens.
+    """Packs whole paragraphs and blocks of code of one section up to a budget of tokens.
 
-    A paragraph over the budget is divided into list items and lines of code, these into
-    sentences, these into words. A chunk never crosses a heading, and holds none: headings are in
-    `Chunk.headings`, and below them the header of the table that the chunk begins within. Only a
-    single word may be longer than the budget, and the last chunk of a section by 12 %, where a
-    small tail joined it.
+    One over the budget is divided into list items, lines of code and rows of tables, these into
+    sentences, these into words; but for a small lead-in its chunks hold nothing else. A chunk
+    never crosses a heading, and holds none: headings are in `Chunk.headings`, and below them the
+    header of the table that the chunk begins within. Only a single word may be longer than the
+    budget, and a chunk that a small tail joined, by 12 %.
     """
 
-    def __init__(self, count_tokens: CountTokens, *, max_tokens: int = 112) -> None:
-        self._count_tokens = count_tokens
-        self._max_tokens = max_tokens
+    def __init__(
+        self, count_tokens: CountTokens, *, max_tokens: int = 112, overlap: int = 0
+    ) -> None:
+        """Make a chunker; a chunk repeats pieces of the one before up to `overlap` tokens."""
+        self._budget = Budget(count_tokens=count_tokens, max_tokens=max_tokens, overlap=overlap)
 
     @property
     def fingerprint(self) -> str:
-        """The algorithm, the budget, and how the tokenizer counts a few telling words."""
-        probe = "-".join(map(str, self._count_tokens(_PROBE)))
-        return f"section-2:{self._max_tokens}:{probe}"
+        """The algorithm and the budget."""
+        return f"section-3:{self._budget}"
 
     def chunk(self, document: Document) -> list[Chunk]:
         """Chunks in text order, each an exact span of the text. An empty text has none.
 
-        1. body: the text between furniture and headings, in paragraphs
+        1. body: the text between furniture and headings, in paragraphs and blocks of code
         2. pieces: what is over the budget divided, level by level
-        3. spans: pieces packed together, section by section
-        4. chunks: spans with their headings, page and id
+        3. packs: neighbours put together, but never across an edge
+        4. chunks: packs with their headings, page and id
         """
         text = document.text
-        pieces = self._measure(text, list(_body(document)))
-        for divide in (block_spans, sentence_spans, _word_spans):
-            pieces = self._divide(text, pieces, divide)
-        spans = [
-            (section, span)
-            for section, group in groupby(pieces, key=attrgetter("section"))
-            for span in self._pack(list(group))
+        pieces = self._budget.measure(text, _body(document))
+        edges = list(self._edges(pieces, _sections(document)))
+        for cut in (block_spans, sentence_spans, word_spans):
+            pieces = self._divide(text, pieces, cut)
+        packs = [
+            pack
+            for _, run in groupby(pieces, key=lambda piece: bisect_right(edges, piece.start))
+            for pack in self._join_tail(self._budget.pack(run))
         ]
-        return _chunks(document, spans)
+        return _chunks(document, packs)
 
-    def _measure(self, text: str, spans: Sequence[tuple[int, int, int]]) -> list[_Piece]:
-        """Pieces of (start, end, section) spans; the tokens of all are counted in one call."""
-        counts = self._count_tokens([text[start:end] for start, end, _ in spans]) if spans else []
-        return [
-            _Piece(start, end, max(count, (end - start) // _LONGEST_TOKEN), section)
-            for (start, end, section), count in zip(spans, counts, strict=True)
-        ]
+    def _edges(self, pieces: Sequence[Piece], sections: list[int]) -> Iterator[int]:
+        """Where packing begins anew: at a section, and at both ends of what will be divided.
+
+        What leads in to it goes with it where that is as small as a tail that is joined.
+        """
+        for section, run in groupby(pieces, key=lambda piece: bisect_right(sections, piece.start)):
+            yield sections[section - 1] if section else 0
+            lead = 0
+            for piece in run:
+                if piece.cost <= self._budget.max_tokens:
+                    lead += piece.cost
+                    continue
+                if lead >= self._budget.max_tokens * _SMALL:
+                    yield piece.start
+                yield piece.end
+                lead = 0
 
     def _divide(
-        self, text: str, pieces: list[_Piece], divide: Callable[[str], list[Span]]
-    ) -> list[_Piece]:
+        self, text: str, pieces: list[Piece], cut: Callable[[str], list[Span]]
+    ) -> list[Piece]:
         """The pieces with those over the budget replaced by their parts."""
-        large = [piece for piece in pieces if piece.cost > self._max_tokens]
-        if not large:
-            return pieces
-        parts = self._measure(
-            text,
-            [
-                (piece.start + start, piece.start + end, piece.section)
-                for piece in large
-                for start, end in divide(text[piece.start : piece.end])
-            ],
-        )
-        whole = [piece for piece in pieces if piece.cost <= self._max_tokens]
+        whole = [piece for piece in pieces if piece.cost <= self._budget.max_tokens]
+        large = [piece for piece in pieces if piece.cost > self._budget.max_tokens]
+        parts = self._budget.divide(text, large, cut)
         return sorted([*whole, *parts], key=attrgetter("start"))
 
-    def _pack(self, pieces: list[_Piece]) -> list[Span]:
-        """Spans of one section's pieces, filled greedily."""
-        packs: list[tuple[int, int, int]] = []
-        for piece in pieces:
-            start, _, cost = packs[-1] if packs else (piece.start, 0, 0)
-            wide = piece.end - start > self._max_tokens * _LONGEST_TOKEN
-            if packs and not wide and cost + piece.cost <= self._max_tokens:
-                packs[-1] = (start, piece.end, cost + piece.cost)
-            else:
-                packs.append((piece.start, piece.end, piece.cost))
+    def _join_tail(self, packs: list[list[Piece]]) -> list[list[Piece]]:
+        """The packs, the last one joined to the one before where it is small."""
         if len(packs) > 1:
-            (start, _, before), (_, end, tail) = packs[-2:]
-            small = tail < self._max_tokens * _SMALL_TAIL
-            if small and before + tail <= self._max_tokens * _OVERRUN:
-                packs[-2:] = [(start, end, before + tail)]
-        return [(start, end) for start, end, _ in packs]
+            *others, before, last = packs
+            tail = [piece for piece in last if piece.start >= before[-1].end]
+            cost, budget = sum(piece.cost for piece in tail), self._budget.max_tokens
+            joined = cost + sum(piece.cost for piece in before)
+            if cost < budget * _SMALL and joined <= budget * _OVERRUN:
+                return [*others, [*before, *tail]]
+        return packs
+
+
+class RecursiveChunker:
+    """Splits a text at blank lines, what is too long at line ends, then at sentences, then words.
+
+    What a part was split into is put together again up to the budget. The text alone counts:
+    headings, tables, code and furniture are text like any other.
+    """
+
+    def __init__(
+        self, count_tokens: CountTokens, *, max_tokens: int = 200, overlap: int = 0
+    ) -> None:
+        """Make a chunker; a chunk repeats pieces of the one before up to `overlap` tokens."""
+        self._budget = Budget(count_tokens=count_tokens, max_tokens=max_tokens, overlap=overlap)
+
+    @property
+    def fingerprint(self) -> str:
+        """The algorithm and the budget."""
+        return f"recursive-1:{self._budget}"
+
+    def chunk(self, document: Document) -> list[Chunk]:
+        """Chunks in text order, each an exact span of the text. An empty text has none."""
+        cuts = (stretch_spans, line_spans, sentence_spans, word_spans)
+        whole = Piece(0, len(document.text))
+        return _chunks(document, list(self._split(document.text, whole, cuts)))
+
+    def _split(
+        self, text: str, piece: Piece, cuts: Sequence[Callable[[str], list[Span]]]
+    ) -> Iterator[list[Piece]]:
+        """Packs of a piece's parts; a part over the budget is split in its turn, on its own."""
+        parts = self._budget.divide(text, [piece], cuts[0])
+        for large, run in groupby(parts, key=lambda part: part.cost > self._budget.max_tokens):
+            if large and cuts[1:]:
+                for part in run:
+                    yield from self._split(text, part, cuts[1:])
+            else:
+                yield from self._budget.pack(run)
 
 
 def embedding_text(chunk: Chunk) -> str:
@@ -138,38 +152,48 @@ def rehome(chunks: Sequence[Chunk], *, document_id: str, uri: str) -> list[Chunk
     ]
 
 
-def _body(document: Document) -> Iterator[tuple[int, int, int]]:
-    """Paragraphs as (start, end, section); section n is below the nth heading, 0 above the first.
+def _body(document: Document) -> Iterator[Piece]:
+    """The text between furniture, headings and tables, in paragraphs and blocks of code.
 
     A first line keeps its indentation here, which tells code from prose.
     """
-    text = document.text
-    headings = [heading.start for heading in document.headings]
-    cuts = {0, len(text), *headings}
-    outside = {edge for span in document.furniture for edge in span}
+    tables = [edge for table in document.tables for edge in (table.start, table.end)]
+    outside = [edge for span in document.furniture for edge in span]
     inside = [start for start, _ in document.furniture]
-    for start, end in pairwise(sorted(cuts | outside)):
+    edges = {0, len(document.text), *_sections(document), *tables, *outside}
+    for start, end in pairwise(sorted(edges)):
         before = bisect_right(inside, start) - 1
         if before >= 0 and start < document.furniture[before][1]:
             continue
-        section = bisect_right(headings, start)
-        for first, last in paragraph_spans(text[start:end]):
-            yield start + first, start + last, section
+        rows = _table_at(document, start) is not None
+        for first, last, code in _units(document.text[start:end]):
+            yield Piece(start + first, start + last, by_lines=rows or code)
 
 
-def _word_spans(text: str) -> list[Span]:
-    return [found.span() for found in _WORD.finditer(text)]
+def _sections(document: Document) -> list[int]:
+    """Where they begin; section n is below the nth heading, 0 above the first."""
+    return [heading.start for heading in document.headings]
 
 
-def _chunks(document: Document, spans: Sequence[tuple[int, Span]]) -> list[Chunk]:
+def _units(text: str) -> Iterator[tuple[int, int, bool]]:
+    """Paragraphs and whole blocks of code as (start, end, is code)."""
+    at = 0
+    for start, end in [*code_spans(text), (len(text), len(text))]:
+        for first, last in paragraph_spans(text[at:start]):
+            yield at + first, at + last, False
+        if end > start:
+            yield start, end, True
+        at = end
+
+
+def _chunks(document: Document, packs: Sequence[Sequence[Piece]]) -> list[Chunk]:
+    bounds = [(pack[0].start, pack[-1].end) for pack in packs]
+    texts = [document.text[start:end].strip() for start, end in bounds]
+    starts = [document.text.index(text, at) for text, (at, _) in zip(texts, bounds, strict=True)]
     paths = _paths(document)
-    texts = [document.text[start:end].strip() for _, (start, end) in spans]
-    starts = [
-        document.text.index(text, at) for text, (_, (at, _)) in zip(texts, spans, strict=True)
-    ]
+    sections = _sections(document)
     headings = [
-        paths[section] + _table_header(document, start)
-        for (section, _), start in zip(spans, starts, strict=True)
+        paths[bisect_right(sections, start)] + _table_header(document, start) for start in starts
     ]
     ids = _chunk_ids(document.id, zip(headings, texts, strict=True))
     return [
@@ -195,10 +219,15 @@ def _chunks(document: Document, spans: Sequence[tuple[int, Span]]) -> list[Chunk
 
 def _table_header(document: Document, start: int) -> tuple[str, ...]:
     """The header of the table that a chunk begins within: it goes below the headings."""
-    before = bisect_left(document.tables, start, key=attrgetter("start")) - 1
-    if before < 0 or start >= document.tables[before].end:
-        return ()
-    return (document.tables[before].header,)
+    table = _table_at(document, start)
+    return (table.header,) if table and table.start < start else ()
+
+
+def _table_at(document: Document, at: int) -> Table | None:
+    """The table with the character at an offset."""
+    before = bisect_right(document.tables, at, key=attrgetter("start")) - 1
+    table = document.tables[before] if before >= 0 else None
+    return table if table and at < table.end else None
 
 
 def _chunk_ids(document_id: str, contents: Iterable[tuple[tuple[str, ...], str]]) -> Iterator[str]:

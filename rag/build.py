@@ -14,11 +14,15 @@ from rag.database import Database, PostgresDatabase, SqliteDatabase
 from rag.errors import ConfigError
 from rag.ownership import own
 from rag.settings import (
+    ChunkerSettings,
     EdgeSettings,
     EmbedderSettings,
     LocalQueueSettings,
     PostgresSettings,
     QdrantSettings,
+    RecursiveSettings,
+    RetrievalSettings,
+    SectionSettings,
     Settings,
     SqliteSettings,
 )
@@ -26,11 +30,13 @@ from rag.types import Scope
 
 if TYPE_CHECKING:
     from ingest.parser import Parser
+    from ingest.pieces import CountTokens
     from ingest.pipeline import IngestPipeline
     from ingest.sources import Spool
     from rag.pipeline import QueryPipeline
-    from rag.protocols import Generator, Index, StoredIndex
+    from rag.protocols import Chunker, Generator, Index, StoredIndex
     from retrieval.embedders import BertEmbedder
+    from retrieval.sections import SectionReader
     from retrieval.sparse import Bm25Encoder
 
 TENANT = "default"
@@ -62,7 +68,6 @@ async def open_service(settings: Settings) -> AsyncIterator[Service]:
         ConfigError: another process owns the folder, or a model cannot be loaded.
         StorageError: what is stored is damaged.
     """
-    from ingest.chunkers import SectionChunker
     from ingest.pipeline import IngestPipeline
     from ingest.sources import Spool
     from rag.pipeline import QueryPipeline
@@ -88,7 +93,7 @@ async def open_service(settings: Settings) -> AsyncIterator[Service]:
         stack.callback(parser.close)
         ingest = IngestPipeline(
             reader=parser,
-            chunker=SectionChunker(embedder.count_tokens, max_tokens=settings.chunker.max_tokens),
+            chunker=build_chunker(settings.chunker, embedder.count_tokens),
             embedder=embedder,
             encoder=encoder,
             index=index,
@@ -105,6 +110,7 @@ async def open_service(settings: Settings) -> AsyncIterator[Service]:
         query = QueryPipeline(
             catalog=catalog,
             retriever=retriever,
+            reader=build_section_reader(settings.retrieval, index, catalog),
             generator=build_generator(settings, embedder, encoder, index),
             seconds=settings.limits.query_seconds,
         )
@@ -158,6 +164,17 @@ def build_parser(settings: Settings) -> Parser:
         seconds=settings.reader.seconds,
     )
     return Parser(limits, ocr=Ocr(settings.reader.ocr_languages))
+
+
+def build_chunker(settings: ChunkerSettings, count_tokens: CountTokens) -> Chunker:
+    """The chunker that the settings name; `count_tokens` is the embedder's."""
+    from ingest.chunkers import RecursiveChunker, SectionChunker
+
+    match settings:
+        case SectionSettings(max_tokens=max_tokens, overlap=overlap):
+            return SectionChunker(count_tokens, max_tokens=max_tokens, overlap=overlap)
+        case RecursiveSettings(max_tokens=max_tokens, overlap=overlap):
+            return RecursiveChunker(count_tokens, max_tokens=max_tokens, overlap=overlap)
 
 
 def build_embedder(settings: EmbedderSettings) -> BertEmbedder:
@@ -226,6 +243,17 @@ def _build_qdrant(settings: QdrantSettings, dim: int) -> StoredIndex:
         quantization=settings.quantization,
     )
     return QdrantIndex(server, dim=dim, prefix=settings.prefix, layout=layout)
+
+
+def build_section_reader(
+    settings: RetrievalSettings, index: Index, catalog: Catalog
+) -> SectionReader | None:
+    """What widens hits for the generator, where the settings give it room."""
+    if not settings.context_chars:
+        return None
+    from retrieval.sections import SectionReader
+
+    return SectionReader(index=index, catalog=catalog, chars=settings.context_chars)
 
 
 def build_generator(

@@ -16,7 +16,7 @@ Lines = Iterator[str]
 SHOWN_DOCUMENTS = 20
 CLOSEST = 3
 _WIDTH = 88
-_STAGES = ("embed", "encode", "search", "fuse", "fetch", "generate", "total")
+_STAGES = ("embed", "encode", "search", "fuse", "fetch", "widen", "generate", "total")
 _REASONS = {
     "no_documents": "the collection has nothing that fits",
     "no_match": "no passage speaks of it",

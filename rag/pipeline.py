@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 
 from generation.citations import CitationChecker
@@ -12,8 +12,9 @@ from rag.catalog import Catalog
 from rag.errors import UpstreamError
 from rag.protocols import Generator
 from rag.telemetry import Trace
-from rag.types import Answer, Citation, Delta, Hit, Prompt, Query, Usage
+from rag.types import Answer, Citation, Delta, Hit, Prompt, Query, Scope, Usage
 from retrieval.hybrid import HybridRetriever
+from retrieval.sections import SectionReader
 
 Event = tuple[Hit, ...] | str | Citation | Answer
 """What a stream yields: the hits, then text and citations as they come, then the whole answer."""
@@ -23,11 +24,26 @@ class QueryPipeline:
     """Retrieves, generates, checks."""
 
     def __init__(
-        self, *, catalog: Catalog, retriever: HybridRetriever, generator: Generator, seconds: float
+        self,
+        *,
+        catalog: Catalog,
+        retriever: HybridRetriever,
+        reader: SectionReader | None,
+        generator: Generator,
+        seconds: float,
     ) -> None:
-        """Make a pipeline; `seconds` is the deadline of a question."""
+        """Make a pipeline.
+
+        Args:
+            catalog: knows the collections.
+            retriever: finds hits.
+            reader: widens them for the generator; None: it gets them as they were found.
+            generator: writes the answer.
+            seconds: the deadline of a question.
+        """
         self._catalog = catalog
         self._retriever = retriever
+        self._reader = reader
         self._generator = generator
         self._seconds = seconds
 
@@ -49,7 +65,7 @@ class QueryPipeline:
         return last
 
     async def stream(self, query: Query, trace: Trace) -> AsyncIterator[Event]:
-        """1. retrieve  2. prompt  3. generate  4. check citations  5. the answer.
+        """1. retrieve  2. widen  3. prompt  4. generate  5. check citations  6. the answer.
 
         Raises:
             NotFoundError: there is no such collection.
@@ -59,12 +75,13 @@ class QueryPipeline:
         with trace.span("total"):
             hits = await self._retrieve(query, trace, deadline)  # 1.
         yield hits
-        prompt = build_prompt(query.text, query.scope, hits)  # 2.
-        draft = _Draft(checker=CitationChecker(hits))
-        async for delta in self._generate(prompt, trace, deadline):  # 3.
-            for event in draft.take(delta):  # 4.
+        passages = await self._widen(query.scope, hits, trace, deadline)  # 2.
+        prompt = build_prompt(query.text, query.scope, passages)  # 3.
+        draft = _Draft(checker=CitationChecker(passages))
+        async for delta in self._generate(prompt, trace, deadline):  # 4.
+            for event in draft.take(delta):  # 5.
                 yield event
-        yield draft.answer(hits, trace)  # 5.
+        yield draft.answer(hits, trace)  # 6.
 
     async def _retrieve(self, query: Query, trace: Trace, deadline: float) -> tuple[Hit, ...]:
         try:
@@ -73,6 +90,18 @@ class QueryPipeline:
                 return tuple(await self._retriever.retrieve(query, trace))
         except TimeoutError:
             raise self._late("retrieval") from None
+
+    async def _widen(
+        self, scope: Scope, hits: Sequence[Hit], trace: Trace, deadline: float
+    ) -> Sequence[Hit]:
+        if self._reader is None:
+            return hits
+        try:
+            with trace.span("widen"), trace.span("total"):
+                async with asyncio.timeout_at(deadline):
+                    return await self._reader.read(scope, hits)
+        except TimeoutError:
+            raise self._late("reading around the hits") from None
 
     async def _generate(
         self, prompt: Prompt, trace: Trace, deadline: float

@@ -25,6 +25,12 @@ _STANDALONE = re.compile(
     r"\s*(?:>>>|\.\.\. |\$ |#{1,6} |\||\+[-=+])|[^|]*\S \| \S|\W*$|.*\S {3,}\S"
 )
 _FENCE = re.compile(r"^[ \t]*(?:```|~~~)(.*)", re.MULTILINE)
+_LONGEST_WRAPPED = 200
+_FENCE_LINE = re.compile(r"^[ \t]*(`{3,}|~{3,})(.*)", re.MULTILINE)
+_CODE_DIRECTIVE = re.compile(r"\s*\.\. (?:code|code-block|sourcecode|parsed-literal)::")
+_DIRECTIVE = re.compile(r"\s*\.\.(?:\s|$)")
+_CODE_MARGIN = 3  # Markdown's: what is indented by more may be code
+_TABLE_BORDER = re.compile(r"^[ \t]*=+(?: +=+)+[ \t]*$", re.MULTILINE)
 _INDENTED = re.compile(r"(?: {4}|\t)\s*\S")
 _CODE_SYMBOL = re.compile(r"[(){}\[\]=<>;|\\]")
 # Prose has brackets too. Indented lines need few symbols to be code, others many.
@@ -77,22 +83,104 @@ def block_spans(text: str) -> list[Span]:
 
 
 def paragraph_spans(text: str) -> list[Span]:
-    """Runs of whole lines between blank lines; the indentation of the first one is kept."""
+    """Runs of whole lines between blank lines; the indentation of the first one is kept.
+
+    A line too long to have been wrapped is a paragraph of its own.
+    """
     return [(lines[0][0], lines[-1][1]) for lines in _paragraphs(text)]
 
 
+def code_spans(text: str) -> list[Span]:
+    """Blocks of code of whole lines, in text order: between fences, or indented.
+
+    An indented block holds the blank lines within it. It is code by its look, or because a line
+    that ends with `::` or a code directive announces it, as in reStructuredText.
+    """
+    spans: list[Span] = []
+    at = 0
+    for start, end in [*_fenced(text), (len(text), len(text))]:
+        spans += [(at + a, at + b) for a, b in _indented(text[at:start])]
+        if end > start:
+            spans.append((start, end))
+        at = end
+    return spans
+
+
+def _fenced(text: str) -> Iterator[Span]:
+    """Blocks from an opening fence to the one that closes it; one that stays open is none.
+
+    https://spec.commonmark.org/0.31.2/#fenced-code-blocks
+    """
+    opened: re.Match[str] | None = None
+    for fence in _FENCE_LINE.finditer(text):
+        if opened is None:
+            opened = None if "`" in fence[2] else fence
+        elif fence[1].startswith(opened[1]) and not fence[2].strip():
+            yield opened.start(), fence.end()
+            opened = None
+
+
+def _indented(text: str) -> Iterator[Span]:
+    """Runs of paragraphs that are indented, and code."""
+    run: list[Span] = []
+    margin, announced = _CODE_MARGIN, False
+    for lines in _paragraphs(text):
+        indent = min(_indent(text, line) for line in lines)
+        inside = indent > margin
+        announces = not (inside and announced) and _announces_code(text, lines)
+        if inside and not announces:
+            run += lines
+            continue
+        if run and (announced or _is_code(text, run)):
+            yield run[0][0], run[-1][1]
+        margin, announced = (_margin(text, lines), True) if announces else (_CODE_MARGIN, False)
+        run = [] if announces or indent <= margin else list(lines)
+    if run and (announced or _is_code(text, run)):
+        yield run[0][0], run[-1][1]
+
+
+def _announces_code(text: str, lines: list[Span]) -> bool:
+    """Whether the indented lines below a paragraph are a literal block of reStructuredText."""
+    first, last = text[slice(*lines[0])], text[slice(*lines[-1])]
+    if _DIRECTIVE.match(first):
+        return bool(_CODE_DIRECTIVE.match(first))
+    return last.rstrip().endswith("::")
+
+
+def _margin(text: str, lines: list[Span]) -> int:
+    """The column of a paragraph's text; of its last item's, where it is a list."""
+    for line in reversed(lines):
+        if item := _BULLET.match(text, *line) or _ENUMERATOR.match(text, *line):
+            return item.end() - 1 - line[0]
+    return min(_indent(text, line) for line in lines)
+
+
+def _indent(text: str, line: Span) -> int:
+    """Columns of white space a line begins with; tabs stop at every fourth."""
+    written = text[slice(*line)].expandtabs(4)
+    return len(written) - len(written.lstrip())
+
+
 def _paragraphs(text: str) -> Iterator[list[Span]]:
-    """Lists of adjoining lines that are not blank; a line's span has no line break."""
+    """Lists of adjoining lines that are not blank; a line's span has no line break.
+
+    A line longer than any that was wrapped stands alone: where such lines adjoin, each is a
+    paragraph.
+    """
     lines: list[Span] = []
     start = 0
     while start < len(text):
         end = text.find("\n", start)
         end = len(text) if end < 0 else end
-        if end > start and not text[start:end].isspace():
-            lines.append((start, end))
-        elif lines:
+        blank = end == start or text[start:end].isspace()
+        long = end - start > _LONGEST_WRAPPED
+        if lines and (blank or long):
             yield lines
             lines = []
+        if long and not blank:
+            yield [(start, end)]
+        elif not blank:
+            lines.append((start, end))
         start = end + 1
     if lines:
         yield lines
@@ -102,7 +190,7 @@ def _blocks(text: str) -> Iterator[tuple[int, int, bool]]:
     """Blocks as (start, end, alone): a line that stands alone is never cut into sentences."""
     fenced = _begins_fenced(text)
     for lines in _paragraphs(text):
-        code = _is_code(text, lines)
+        code = _is_code(text, lines) or _is_table(text, lines)
         start = end = lines[0][0]
         alone = listed = False
         before = ""
@@ -140,6 +228,11 @@ def _is_code(text: str, lines: list[Span]) -> bool:
         return False
     symbols = len(_CODE_SYMBOL.findall(text, start, end))
     return symbols > (end - start) * (_INDENTED_CODE_SHARE if indented else _CODE_SHARE)
+
+
+def _is_table(text: str, lines: list[Span]) -> bool:
+    """Whether a paragraph is a simple table of reStructuredText, told by its border."""
+    return _TABLE_BORDER.search(text, lines[0][0], lines[-1][1]) is not None
 
 
 def _begins_item(line: str, *, listed: bool, before: str) -> bool:

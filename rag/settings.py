@@ -11,9 +11,18 @@ import tomllib
 from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    SecretStr,
+    Tag,
+    ValidationError,
+    model_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -56,10 +65,45 @@ class ReaderSettings(_Part):
     )
 
 
-class ChunkerSettings(_Part):
-    """How documents are cut."""
+class _ChunkerSettings(_Part):
+    kind: str
+    max_tokens: int
+    overlap: int = Field(0, ge=0, description="Tokens a chunk may repeat of the one before.")
 
+    @model_validator(mode="after")
+    def _leave_room(self) -> Self:
+        if self.overlap >= self.max_tokens:
+            raise ValueError("overlap must be smaller than max_tokens")
+        return self
+
+
+class SectionSettings(_ChunkerSettings):
+    """Whole paragraphs, blocks of code and rows of tables, section by section."""
+
+    kind: Literal["section"] = "section"
     max_tokens: int = Field(112, ge=32, le=8192, description="Budget of a chunk, in tokens.")
+
+
+class RecursiveSettings(_ChunkerSettings):
+    """Split at blank lines, lines, sentences, words; blind to structure."""
+
+    kind: Literal["recursive"] = "recursive"
+    max_tokens: int = Field(200, ge=32, le=8192, description="Budget of a chunk, in tokens.")
+
+
+def _kind(value: Any) -> Any:
+    """Which chunker is meant; one setting alone, from the environment, means the default's."""
+    return value.get("kind", "section") if isinstance(value, dict) else getattr(value, "kind", None)
+
+
+ChunkerSettings = Annotated[
+    Annotated[SectionSettings, Tag("section")] | Annotated[RecursiveSettings, Tag("recursive")],
+    Discriminator(
+        _kind,
+        custom_error_type="kind",
+        custom_error_message="kind must be 'section' or 'recursive'",
+    ),
+]
 
 
 class RetrievalSettings(_Part):
@@ -70,6 +114,11 @@ class RetrievalSettings(_Part):
     )
     depth: int = Field(100, ge=1, le=1000, description="Candidates each leg brings.")
     rrf_k: int = Field(60, ge=1, description="k of reciprocal rank fusion.")
+    context_chars: int = Field(
+        0,
+        ge=0,
+        description="Hits grow into the section around them up to this, in all; 0: as found.",
+    )
 
 
 class GeneratorSettings(_Part):
@@ -173,7 +222,7 @@ class Settings(BaseSettings):
     data_dir: Path = Field(Path(".rag"), description="Index, catalog and spool live here.")
     embedder: EmbedderSettings = EmbedderSettings()
     reader: ReaderSettings = ReaderSettings()
-    chunker: ChunkerSettings = ChunkerSettings()
+    chunker: ChunkerSettings = SectionSettings()
     retrieval: RetrievalSettings = RetrievalSettings()
     index: EdgeSettings | QdrantSettings = Field(EdgeSettings(), discriminator="kind")
     generator: GeneratorSettings = GeneratorSettings()
@@ -235,17 +284,18 @@ def names() -> list[str]:
 
 def _names(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
     for name, field in model.model_fields.items():
-        parts = _parts(field.annotation)
+        parts = _models(field.annotation)
         for part in parts:
             yield from _names(part, f"{prefix}{name}.")
         if not parts:
             yield f"{prefix}{name}"
 
 
-def _parts(annotation: Any) -> list[type[BaseModel]]:
-    """The parts that a setting may be; none where it is a value."""
-    kinds = get_args(annotation) or (annotation,)
-    return [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)]
+def _models(annotation: Any) -> list[type[BaseModel]]:
+    """The settings classes that an annotation names: one, those of a union, or none."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for part in get_args(annotation) for model in _models(part)]
 
 
 def _check_environment() -> None:
@@ -276,5 +326,6 @@ def _dotted(place: Sequence[str | int]) -> str:
     """A place in the tree by its setting's name, in which the kind of its part does not stand."""
     first, *rest = place
     field = Settings.model_fields.get(str(first))
-    chosen = rest[1:] if field is not None and field.discriminator else rest
+    in_kinds = field is not None and len(_models(field.annotation)) > 1
+    chosen = rest[1:] if in_kinds else rest
     return ".".join(str(part) for part in (first, *chosen))

@@ -50,8 +50,9 @@ class Document:
     `version` is the sha256 of the bytes, in hex. `pages` holds the character offset at which each
     page starts (a sheet and a slide are pages, too); it is empty where the format has no pages.
     `headings` and `tables` are in text order; only tables that have a header row are listed.
-    `furniture` holds the (start, end) spans that are no body text and go into no chunk: a header
-    block, heading lines with their adornment. In text order, without overlap.
+    `furniture` holds the (start, end) spans that are no body text: a header block, heading lines
+    with their adornment. In text order, without overlap; a chunker that heeds structure leaves
+    them out.
     """
 
     id: str
@@ -177,8 +178,9 @@ class Hit:
 class Citation:
     """A marker of an answer, and the exact span it stands on.
 
-    `quote == document.text[start:end]`. `support`, 0 to 1, says how well the quote carries the
-    sentence that cites it; 1 where the sentence is the quote.
+    `quote == document.text[start:end]`. `chunk_id` names the hit that led to it: where hits were
+    widened, the quote may stand beside that chunk. `support`, 0 to 1, says how well the quote
+    carries the sentence that cites it; 1 where the sentence is the quote.
     """
 
     marker: int
@@ -238,7 +240,8 @@ class Message:
 class Prompt:
     """What a generator is given: the question and its passages, and both as chat messages.
 
-    A passage's marker in the answer is its place in `hits`, from 1.
+    A passage's marker in the answer is its place in `hits`, from 1. They may be wider than they
+    were found: neighbours read along with them.
     """
 
     question: str

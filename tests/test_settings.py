@@ -12,7 +12,14 @@ from pydantic import SecretStr
 from rag import output
 from rag.cli import main
 from rag.errors import ConfigError
-from rag.settings import PostgresSettings, Settings, load_settings, names
+from rag.settings import (
+    PostgresSettings,
+    RecursiveSettings,
+    SectionSettings,
+    Settings,
+    load_settings,
+    names,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -74,7 +81,10 @@ chosen = st.fixed_dictionaries(
                 "max_waiting": st.integers(1, 10**6),
             }
         ),
-        "chunker": st.fixed_dictionaries({"max_tokens": st.integers(32, 8192)}),
+        "chunker": st.fixed_dictionaries(
+            {"max_tokens": st.integers(32, 8192), "overlap": st.integers(0, 31)},
+            optional={"kind": st.sampled_from(["section", "recursive"])},
+        ),
         "retrieval": st.fixed_dictionaries(
             {
                 "lexical": st.sampled_from(["sparse", "rank_bm25"]),
@@ -158,6 +168,14 @@ def test_every_setting_can_be_set_in_the_environment(
     settings = load_settings()
     assert leaf(settings, name) != leaf(Settings.model_construct(), name)
     assert str(leaf(settings, name)).removesuffix(".0") == value
+
+
+def test_one_chunker_setting_alone_means_the_default_s(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAG_CHUNKER__MAX_TOKENS", "150")
+    assert load_settings().chunker == SectionSettings(max_tokens=150)
+    monkeypatch.setenv("RAG_CHUNKER__KIND", "recursive")
+    monkeypatch.setenv("RAG_CHUNKER__OVERLAP", "15")
+    assert load_settings().chunker == RecursiveSettings(max_tokens=150, overlap=15)
 
 
 def test_a_part_that_comes_in_kinds_takes_the_settings_of_its_kind(
@@ -245,6 +263,9 @@ def test_every_mistake_is_told_at_once(here: Path) -> None:
         ("RAG_RETRIEVAL__DEPTH", "0", "retrieval.depth"),
         ("RAG_RETRIEVAL__DEPTH", "many", "retrieval.depth"),
         ("RAG_RETRIEVAL__LEXICAL", "bm42", "retrieval.lexical"),
+        ("RAG_CHUNKER__KIND", "recursiv", "chunker"),
+        ("RAG_CHUNKER__OVERLAP", "112", "chunker"),
+        ("RAG_CHUNKER__MAX_TOKENS", "few", "chunker.max_tokens"),
         ("RAG_GENERATOR__THRESHOLD", "2", "generator.threshold"),
         ("RAG_SERVER__PORT", "70000", "server.port"),
         ("RAG_LIMITS__QUERY_SECONDS", "0", "limits.query_seconds"),
