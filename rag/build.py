@@ -15,6 +15,7 @@ from rag.settings import EmbedderSettings, RetrievalSettings, Settings
 from rag.types import Scope
 
 if TYPE_CHECKING:
+    from ingest.fetch import Fetcher
     from ingest.parser import Parser
     from ingest.pipeline import IngestPipeline
     from ingest.sources import Spool
@@ -53,6 +54,7 @@ async def open_service(settings: Settings) -> AsyncIterator[Service]:
         StorageError: what is stored is damaged.
     """
     from ingest.chunkers import SectionChunker
+    from ingest.fetch import WebReader
     from ingest.pipeline import IngestPipeline
     from ingest.sources import Spool
     from rag.pipeline import QueryPipeline
@@ -76,7 +78,7 @@ async def open_service(settings: Settings) -> AsyncIterator[Service]:
         parser = build_parser(settings)
         stack.callback(parser.close)
         ingest = IngestPipeline(
-            reader=parser,
+            reader=WebReader(parser, build_fetcher(settings)),
             chunker=SectionChunker(embedder.count_tokens, max_tokens=settings.chunker.max_tokens),
             embedder=embedder,
             encoder=encoder,
@@ -132,6 +134,18 @@ def build_parser(settings: Settings) -> Parser:
         seconds=settings.reader.seconds,
     )
     return Parser(limits, ocr=Ocr(settings.reader.ocr_languages))
+
+
+def build_fetcher(settings: Settings) -> Fetcher:
+    """What gets documents from the web."""
+    from ingest.addresses import is_public
+    from ingest.fetch import Fetcher
+
+    return Fetcher(
+        max_bytes=settings.limits.file_mb << 20,
+        seconds=settings.fetch.seconds,
+        allows=(lambda _: True) if settings.fetch.private_addresses else is_public,
+    )
 
 
 def build_embedder(settings: EmbedderSettings) -> BertEmbedder:
