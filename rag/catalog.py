@@ -26,6 +26,7 @@ from rag.tables import collections, documents, jobs, metadata, tasks, texts
 from rag.types import Document, Scope, State
 
 _OPEN = ("pending", "running")
+_LAST_CHARACTER = "\U0010ffff"
 SHOWN_FAILURES = 100
 SUBMIT_SLICE = 500
 
@@ -266,10 +267,18 @@ class Catalog:
     # Documents
 
     async def documents(
-        self, scope: Scope, *, limit: int, after: str = "", state: str | None = None
+        self,
+        scope: Scope,
+        *,
+        limit: int,
+        after: str = "",
+        state: str | None = None,
+        uri_prefix: str = "",
     ) -> list[DocumentRecord]:
         """Documents with ids past `after`, in the order of their ids."""
         query = documents.select().where(_in(scope), documents.c.id > after)
+        if uri_prefix:  # as a range, which the index on uris answers
+            query = query.where(documents.c.uri.between(uri_prefix, uri_prefix + _LAST_CHARACTER))
         if state is not None:
             query = query.where(documents.c.state == state)
         return [_document(r) for r in await self._rows(query.order_by(documents.c.id).limit(limit))]

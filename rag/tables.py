@@ -39,6 +39,7 @@ documents = sa.Table(
     sa.Column("source", sa.JSON, nullable=False),
     sa.Column("created_at", sa.String, nullable=False),
     sa.Column("updated_at", sa.String, nullable=False),
+    sa.Index("documents_by_uri", "tenant", "collection", "uri"),
     sa.Index("documents_by_version", "tenant", "collection", "version"),
     sa.Index("documents_by_original", "tenant", "collection", "duplicate_of"),
 )
