@@ -254,8 +254,9 @@ class Catalog:
             .order_by(tasks.c.id)
             .limit(SHOWN_FAILURES)
         )
+        counted = await self._rows(grouped)  # first: what counts as failed is told, too
         failures = [dict(row) for row in await self._rows(failed)]
-        return _job_record(found[0], await self._rows(grouped), failures)
+        return _job_record(found[0], counted, failures)
 
     async def spooled(self) -> set[str]:
         """Keys of the sent bytes that open tasks wait for."""

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import sqlite3
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from rag.catalog import SHOWN_FAILURES, Catalog
 from rag.errors import NotFoundError, StorageError
@@ -158,6 +162,44 @@ async def test_documents_are_listed_page_by_page_and_by_state(
     rest = await catalog.documents(scope, limit=9, after=first[-1].id)
     assert [d.id for d in first + rest] == ["a", "b", "c", "d"]
     assert [d.id for d in await catalog.documents(scope, limit=9, state="succeeded")] == ["b"]
+
+
+async def test_documents_are_listed_by_how_their_uris_begin(
+    catalog: Catalog, scope: Scope, folder: Path
+) -> None:
+    uris = ["file:///a/doc/1", "file:///a/doc/2", "file:///a/docs/3", "file:///a/dob/4", "ü:5"]
+    listed = [Submission(document_id=uri[-1], uri=uri, source={}) for uri in uris]
+    await catalog.submit(scope, listed)
+    await catalog.submit(replace(scope, collection="other"), listed)
+
+    async def ids(prefix: str, **page: Any) -> str:
+        found = await catalog.documents(scope, uri_prefix=prefix, **{"limit": 9} | page)
+        return "".join(document.id for document in found)
+
+    assert await ids("file:///a/doc") == "123"
+    assert await ids("file:///a/doc/") == "12"
+    assert await ids("file:///a/doc/", after="1") == "2"
+    assert await ids("file:///a/do%") == await ids("FILE") == ""
+    assert await ids("ü") == "5"
+
+
+async def test_the_beginning_of_a_uri_is_looked_up_in_an_index(
+    catalog: Catalog, scope: Scope, folder: Path
+) -> None:
+    ran: list[tuple[str, Any]] = []
+
+    def note(_db: object, _cursor: object, sql: str, values: Any, *_: object) -> None:
+        ran.append((sql, values))
+
+    sa.event.listen(sa.engine.Engine, "before_cursor_execute", note)
+    try:
+        await catalog.documents(scope, limit=9, uri_prefix="file:///a/")
+    finally:
+        sa.event.remove(sa.engine.Engine, "before_cursor_execute", note)
+    [(sql, values)] = ran
+    with contextlib.closing(sqlite3.connect(folder / "catalog.sqlite")) as db:
+        plan = str(db.execute(f"EXPLAIN QUERY PLAN {sql}", values).fetchall())
+    assert "documents_by_uri" in plan, plan
 
 
 async def test_scopes_do_not_see_each_others_documents(catalog: Catalog, scope: Scope) -> None:
