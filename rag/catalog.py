@@ -277,12 +277,15 @@ class Catalog:
         uri_prefix: str = "",
     ) -> list[DocumentRecord]:
         """Documents with ids past `after`, in the order of their ids."""
-        query = documents.select().where(_in(scope), documents.c.id > after)
-        if uri_prefix:  # as a range, which the index on uris answers
+        query = documents.select().where(_in(scope))
+        place: sa.ColumnElement[str] = documents.c.id
+        if uri_prefix:  # a range, for the index on uris; the planner would rather take that on ids
             query = query.where(documents.c.uri.between(uri_prefix, uri_prefix + _LAST_CHARACTER))
+            place = documents.c.id.concat("")
         if state is not None:
             query = query.where(documents.c.state == state)
-        return [_document(r) for r in await self._rows(query.order_by(documents.c.id).limit(limit))]
+        page = query.where(place > after).order_by(place).limit(limit)
+        return [_document(row) for row in await self._rows(page)]
 
     async def document(self, scope: Scope, document_id: str) -> DocumentRecord:
         """The document.
