@@ -20,6 +20,7 @@ from ingest.pipeline import IngestPipeline
 from ingest.sources import Spool, load, submission_of
 from rag.build import TENANT
 from rag.catalog import Catalog
+from rag.database import SqliteDatabase
 from rag.types import Float32Array, Kind, Point, Scope
 from retrieval.edge import EdgeIndex
 from retrieval.sparse import Bm25Encoder
@@ -71,7 +72,7 @@ def _write(folder: Path, count: int) -> list[Path]:
 
 
 async def _ingest(data: Path, files: Sequence[Path]) -> None:
-    catalog = Catalog(data / "catalog.sqlite")
+    catalog = Catalog(SqliteDatabase(data / "catalog.sqlite"))
     await catalog.open()
     index = EdgeIndex(data / "index", dim=DIM)
     parser = Parser(Limits(file=MAX_BYTES))

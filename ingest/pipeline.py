@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Hashable, Sequence
+from collections.abc import AsyncIterator, Sequence
 
 from ingest.chunkers import embedding_text, rehome
 from ingest.sources import Spool
@@ -43,12 +43,11 @@ class IngestPipeline:
         self._catalog = catalog
         self._spool = spool
         self._recipe = f"{chunker.fingerprint} {embedder.fingerprint}"
-        self._locks: dict[Hashable, tuple[asyncio.Lock, list[None]]] = {}
 
     async def ingest(self, task: Task) -> None:
         """Takes one document all the way; its failure is its own and is told in the catalog."""
         try:
-            async with self._alone(task.scope, "document", task.document_id):
+            async with self._catalog.alone(task.scope, "document", task.document_id):
                 await self._ingest(task)
         except RagError as error:
             await self._catalog.fail(task, str(error))
@@ -91,7 +90,7 @@ class IngestPipeline:
         Raises:
             NotFoundError: there is no such document.
         """
-        async with self._alone(scope, "document", document_id):
+        async with self._catalog.alone(scope, "document", document_id):
             record = await self._catalog.document(scope, document_id)
             async with self._contents(scope, record.version):
                 await self._hand_over(scope, record)
@@ -168,18 +167,5 @@ class IngestPipeline:
         """Nobody else comes to share these bytes, or ceases to, meanwhile."""
         async with contextlib.AsyncExitStack() as stack:
             for version in sorted(set(filter(None, versions))):  # in one order: no deadlock
-                await stack.enter_async_context(self._alone(scope, "content", version))
+                await stack.enter_async_context(self._catalog.alone(scope, "content", version))
             yield
-
-    @contextlib.asynccontextmanager
-    async def _alone(self, *key: Hashable) -> AsyncIterator[None]:
-        """Nobody else works on this key meanwhile."""
-        lock, users = self._locks.setdefault(key, (asyncio.Lock(), []))
-        users.append(None)
-        try:
-            async with lock:
-                yield
-        finally:
-            users.pop()
-            if not users:
-                del self._locks[key]

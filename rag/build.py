@@ -10,8 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rag.catalog import Catalog
+from rag.database import Database, PostgresDatabase, SqliteDatabase
 from rag.ownership import own
-from rag.settings import EmbedderSettings, RetrievalSettings, Settings
+from rag.settings import (
+    EmbedderSettings,
+    PostgresSettings,
+    RetrievalSettings,
+    Settings,
+    SqliteSettings,
+)
 from rag.types import Scope
 
 if TYPE_CHECKING:
@@ -64,7 +71,7 @@ async def open_service(settings: Settings) -> AsyncIterator[Service]:
     data = settings.data_dir.resolve()
     async with contextlib.AsyncExitStack() as stack:
         announce = stack.enter_context(own(data))
-        catalog = Catalog(data / "catalog.sqlite")
+        catalog = Catalog(build_database(settings.catalog, data))
         stack.push_async_callback(catalog.close)
         await catalog.open()
         spool = Spool(data / "spool")
@@ -120,6 +127,15 @@ async def _find_losses(catalog: Catalog, index: EdgeIndex | RankBm25Index) -> No
             await catalog.lose(
                 scope, "The index was removed from the data folder: ingest it again."
             )
+
+
+def build_database(settings: SqliteSettings | PostgresSettings, data: Path) -> Database:
+    """The catalog's database, nothing opened yet."""
+    match settings:
+        case SqliteSettings():
+            return SqliteDatabase(data / "catalog.sqlite")
+        case PostgresSettings(url=url):
+            return PostgresDatabase(url.get_secret_value())
 
 
 def build_parser(settings: Settings) -> Parser:

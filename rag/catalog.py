@@ -6,65 +6,64 @@ tasks outlive the process: those that were running when it died are pending agai
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import islice
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.sqlite import insert
-from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection
 
-from rag.errors import NotFoundError, StorageError
+from rag.database import Database
+from rag.errors import NotFoundError
 from rag.records import CollectionRecord, DocumentRecord, JobRecord, Submission, Task
-from rag.tables import collections, documents, jobs, metadata, tasks, texts
+from rag.tables import collections, documents, jobs, tasks, texts
 from rag.types import Document, Scope, State
 
 _OPEN = ("pending", "running")
+_KEY = ("tenant", "collection", "id")
 _LAST_CHARACTER = "\U0010ffff"
 SHOWN_FAILURES = 100
 SUBMIT_SLICE = 500
 
 
 class Catalog:
-    """The tables, on SQLite. One writer at a time; readers do not wait for it."""
+    """What is asked of the tables."""
 
-    def __init__(self, file: Path) -> None:
-        self._file = file
-        self._engine = create_async_engine(f"sqlite+aiosqlite:///{file}")
-        sa.event.listen(self._engine.sync_engine, "connect", _configure)
-        self._writer = asyncio.Lock()
+    def __init__(self, database: Database) -> None:
+        self._db = database
         self._exists: set[Scope] = set()
 
     async def open(self) -> None:
-        """Creates the tables if they are not there, and frees what a dead process was doing."""
-        async with self._write() as db:
-            await db.run_sync(metadata.create_all)
-        await self.release()
+        """Makes the tables ready; where no other process works, frees what a dead one was doing."""
+        await self._db.open()
+        if not self._db.shared:
+            await self.release()
 
     async def release(self) -> None:
         """Makes pending again what runs nowhere: nobody may be working while this is called."""
-        async with self._write() as db:
+        async with self._db.write() as db:
             stuck = {"state": "pending", "updated_at": _now()}
             await db.execute(tasks.update().where(tasks.c.state == "running").values(stuck))
             await db.execute(documents.update().where(documents.c.state == "running").values(stuck))
 
     async def close(self) -> None:
         """Closes every connection."""
-        await self._engine.dispose()
+        await self._db.close()
+
+    def alone(self, *key: Hashable) -> contextlib.AbstractAsyncContextManager[None]:
+        """Nobody else who uses this catalog is in a block with this key meanwhile."""
+        return self._db.alone(*key)
 
     # Collections
 
     async def claim_collection(self, scope: Scope, embedder: str) -> str:
         """Makes the collection if it is new; the fingerprint of the embedder it was made with."""
         row = {**_row(scope), "embedder": embedder, "created_at": _now()}
-        async with self._write() as db:
-            await db.execute(insert(collections).values(row).on_conflict_do_nothing())
+        async with self._db.write() as db:
+            await db.execute(self._db.insert(collections).values(row).on_conflict_do_nothing())
         return (await self.collection(scope)).embedder
 
     async def check_exists(self, scope: Scope) -> None:
@@ -109,10 +108,10 @@ class Catalog:
             )
             .select_from(collections.outerjoin(documents, held))
             .where(collections.c.tenant == tenant)
-            .group_by(collections.c.collection)
+            .group_by(*collections.c)
             .order_by(collections.c.collection)
         )
-        return [CollectionRecord(**row) for row in await self._rows(query)]
+        return [CollectionRecord(**row) for row in await self._db.rows(query)]
 
     # Jobs and tasks
 
@@ -123,7 +122,7 @@ class Catalog:
         """
         job_id, now = uuid4().hex, _now()
         stamp = {**_row(scope), "state": "pending", "updated_at": now}
-        new = insert(documents)
+        new = self._db.insert(documents)
         again = {
             "state": "pending",
             "error": None,
@@ -133,7 +132,7 @@ class Catalog:
         key = ["tenant", "collection", "id"]
         upsert = new.on_conflict_do_update(index_elements=key, set_=again)
         coming = iter(submissions)
-        async with self._write() as db:
+        async with self._db.write() as db:
             await db.execute(jobs.insert().values(id=job_id, created_at=now, **_row(scope)))
             while part := list(islice(coming, SUBMIT_SLICE)):
                 listed = [
@@ -158,8 +157,9 @@ class Catalog:
             .where(tasks.c.state == "pending")
             .order_by(tasks.c.id)
             .limit(limit)
+            .with_for_update(skip_locked=True, of=tasks)
         )
-        async with self._write() as db:
+        async with self._db.write() as db:
             rows = (await db.execute(pending)).mappings().all()
             for row in rows:
                 running = {"state": "running", "updated_at": _now()}
@@ -191,11 +191,11 @@ class Catalog:
             "chunks": chunks,
             "duplicate_of": duplicate_of,
         }
-        text = insert(texts).values(
+        text = self._db.insert(texts).values(
             **_row(task.scope), document_id=task.document_id, text=document.text
         )
         key = ["tenant", "collection", "document_id"]
-        async with self._write() as db:
+        async with self._db.write() as db:
             await db.execute(
                 text.on_conflict_do_update(index_elements=key, set_={"text": text.excluded.text})
             )
@@ -204,12 +204,12 @@ class Catalog:
 
     async def unchanged(self, task: Task) -> None:
         """Records that a document is what it was."""
-        async with self._write() as db:
+        async with self._db.write() as db:
             await self._settle(db, task, "succeeded", _now(), outcome="unchanged")
 
     async def fail(self, task: Task, error: str) -> None:
         """Records that a document could not be ingested; what was stored of it before stays."""
-        async with self._write() as db:
+        async with self._db.write() as db:
             await self._settle(db, task, "failed", _now(), error=error)
 
     async def cancel(self, job_id: str) -> JobRecord:
@@ -221,7 +221,7 @@ class Catalog:
         wanted = sa.exists().where(
             _of_task(documents.c), tasks.c.job_id != job_id, tasks.c.state.in_(_OPEN)
         )
-        async with self._write() as db:
+        async with self._db.write() as db:
             job = sa.and_(jobs.c.id == job_id, sa.exists().where(waiting))
             await db.execute(jobs.update().where(job).values(cancelled=True))
             await db.execute(documents.update().where(listed, ~wanted).values(cancelled))
@@ -234,7 +234,7 @@ class Catalog:
         Raises:
             NotFoundError: there is none.
         """
-        found = await self._rows(jobs.select().where(jobs.c.id == job_id))
+        found = await self._db.rows(jobs.select().where(jobs.c.id == job_id))
         if not found:
             raise NotFoundError(f"There is no job {job_id!r}.", code="unknown_job")
         grouped = (
@@ -254,15 +254,15 @@ class Catalog:
             .order_by(tasks.c.id)
             .limit(SHOWN_FAILURES)
         )
-        counted = await self._rows(grouped)  # first: what counts as failed is told, too
-        failures = [dict(row) for row in await self._rows(failed)]
+        counted = await self._db.rows(grouped)  # first: what counts as failed is told, too
+        failures = [dict(row) for row in await self._db.rows(failed)]
         return _job_record(found[0], counted, failures)
 
     async def spooled(self) -> set[str]:
         """Keys of the sent bytes that open tasks wait for."""
         query = sa.select(tasks.c.source).where(tasks.c.state.in_(_OPEN))
         return {
-            row["source"]["spool"] for row in await self._rows(query) if "spool" in row["source"]
+            row["source"]["spool"] for row in await self._db.rows(query) if "spool" in row["source"]
         }
 
     # Documents
@@ -277,15 +277,19 @@ class Catalog:
         uri_prefix: str = "",
     ) -> list[DocumentRecord]:
         """Documents with ids past `after`, in the order of their ids."""
-        query = documents.select().where(_in(scope))
-        place: sa.ColumnElement[str] = documents.c.id
-        if uri_prefix:  # a range, for the index on uris; the planner would rather take that on ids
-            query = query.where(documents.c.uri.between(uri_prefix, uri_prefix + _LAST_CHARACTER))
-            place = documents.c.id.concat("")
+        query = documents.select()
+        columns: list[sa.ColumnElement[str]] = [documents.c[name] for name in _KEY]
+        if uri_prefix:
+            first, last = sa.literal(uri_prefix), sa.literal(uri_prefix + _LAST_CHARACTER)
+            query = query.where(documents.c.uri >= first, documents.c.uri < last)
+            # Expressions are in no index: the one on uris is taken, whatever the planner prefers.
+            columns = [column.concat("") for column in columns]
         if state is not None:
             query = query.where(documents.c.state == state)
-        page = query.where(place > after).order_by(place).limit(limit)
-        return [_document(row) for row in await self._rows(page)]
+        tenant, collection, place = columns
+        query = query.where(tenant == scope.tenant, collection == scope.collection, place > after)
+        rows = await self._db.rows(query.order_by(place).limit(limit))
+        return [_document(row) for row in rows]
 
     async def document(self, scope: Scope, document_id: str) -> DocumentRecord:
         """The document.
@@ -293,7 +297,9 @@ class Catalog:
         Raises:
             NotFoundError: there is none.
         """
-        rows = await self._rows(documents.select().where(_in(scope), documents.c.id == document_id))
+        rows = await self._db.rows(
+            documents.select().where(_in(scope), documents.c.id == document_id)
+        )
         if not rows:
             raise NotFoundError(
                 f"There is no document {document_id!r} in collection {scope.collection!r}.",
@@ -304,7 +310,7 @@ class Catalog:
     async def text(self, scope: Scope, document_id: str) -> str:
         """What citations quote from; empty where the document was never read."""
         query = sa.select(texts.c.text).where(_in(scope, texts), texts.c.document_id == document_id)
-        rows = await self._rows(query)
+        rows = await self._db.rows(query)
         return str(rows[0]["text"]) if rows else ""
 
     async def same_content(self, scope: Scope, version: str) -> DocumentRecord | None:
@@ -315,18 +321,20 @@ class Catalog:
             documents.c.duplicate_of.is_(None),
             documents.c.chunks > 0,
         )
-        rows = await self._rows(query.order_by(documents.c.created_at).limit(1))
+        rows = await self._db.rows(query.order_by(documents.c.created_at).limit(1))
         return _document(rows[0]) if rows else None
 
     async def duplicates(self, scope: Scope, document_id: str) -> list[DocumentRecord]:
         """Documents that lean on this one because their bytes are the same."""
         query = documents.select().where(_in(scope), documents.c.duplicate_of == document_id)
-        return [_document(row) for row in await self._rows(query.order_by(documents.c.created_at))]
+        return [
+            _document(row) for row in await self._db.rows(query.order_by(documents.c.created_at))
+        ]
 
     async def lose(self, scope: Scope, error: str) -> None:
         """Marks every document of a collection as no longer stored, so that it can be ingested."""
         lost = {"state": "failed", "error": error, "version": "", "recipe": "", "chunks": 0}
-        async with self._write() as db:
+        async with self._db.write() as db:
             await db.execute(documents.update().where(_in(scope)).values(lost))
 
     async def inherit(
@@ -335,7 +343,7 @@ class Catalog:
         """Makes the first heir stand for the bytes that it shares with the others."""
         first = _in(scope) & (documents.c.id == heirs[0].id)
         others = _in(scope) & documents.c.id.in_([heir.id for heir in heirs[1:]])
-        async with self._write() as db:
+        async with self._db.write() as db:
             own = {"duplicate_of": None, "chunks": chunks, "recipe": recipe}
             await db.execute(documents.update().where(first).values(own))
             await db.execute(documents.update().where(others).values(duplicate_of=heirs[0].id))
@@ -347,7 +355,7 @@ class Catalog:
             tasks.c.document_id == document_id,
             tasks.c.state.in_(_OPEN),
         )
-        async with self._write() as db:
+        async with self._db.write() as db:
             await db.execute(tasks.update().where(waiting).values(state="cancelled"))
             await db.execute(documents.delete().where(_in(scope), documents.c.id == document_id))
             await db.execute(
@@ -378,48 +386,6 @@ class Catalog:
         if document:
             await db.execute(documents.update().where(mine).values(dict(document)))
         await db.execute(documents.update().where(mine, ~newer).values(ended))
-
-    async def _rows(self, query: sa.Executable) -> Sequence[sa.RowMapping]:
-        with _storage(self._file):
-            async with self._engine.connect() as db:
-                return (await db.execute(query)).mappings().all()
-
-    @contextlib.asynccontextmanager
-    async def _write(self) -> AsyncIterator[AsyncConnection]:
-        async with self._writer:
-            with _storage(self._file):
-                async with self._engine.begin() as db:
-                    yield db
-
-
-@contextlib.contextmanager
-def _storage(file: Path) -> Iterator[None]:
-    try:
-        yield
-    except SQLAlchemyError as error:
-        cause = str(getattr(error, "orig", None) or error)
-        if "full" in cause or "disk I/O" in cause:
-            raise StorageError(
-                f"The disk is full: {file} cannot be written ({cause}). Free some space and run it"
-                " again; what was stored before is kept.",
-                code="disk_full",
-            ) from error
-        raise StorageError(
-            f"The catalog {file} cannot be used: {cause}. If the file was damaged, restore it from"
-            " a backup, or move the data folder away and ingest again."
-        ) from error
-
-
-def _configure(connection: Any, _record: Any) -> None:
-    """Readers beside one writer; a commit survives the process, and the machine up to a moment."""
-    cursor = connection.cursor()
-    try:
-        for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "busy_timeout=5000"):
-            cursor.execute(f"PRAGMA {pragma}")
-    except Exception:
-        connection.close()  # nobody else would, and its thread would outlive the event loop
-        raise
-    cursor.close()
 
 
 def _row(scope: Scope) -> dict[str, str]:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -89,6 +89,19 @@ class GeneratorSettings(_Part):
     )
 
 
+class SqliteSettings(_Part):
+    """The catalog is a file in the data folder, for one process."""
+
+    kind: Literal["sqlite"] = "sqlite"
+
+
+class PostgresSettings(_Part):
+    """The catalog is a PostgreSQL database, for as many processes as there are."""
+
+    kind: Literal["postgres"] = "postgres"
+    url: SecretStr = Field(description="postgresql://USER:PASSWORD@HOST:PORT/DATABASE")
+
+
 class ServerSettings(_Part):
     """Where `rag serve` listens."""
 
@@ -125,6 +138,7 @@ class Settings(BaseSettings):
     chunker: ChunkerSettings = ChunkerSettings()
     retrieval: RetrievalSettings = RetrievalSettings()
     generator: GeneratorSettings = GeneratorSettings()
+    catalog: SqliteSettings | PostgresSettings = Field(SqliteSettings(), discriminator="kind")
     server: ServerSettings = ServerSettings()
     limits: LimitSettings = LimitSettings()
 
@@ -174,16 +188,21 @@ def load_settings(**overrides: Any) -> Settings:
 
 def names() -> list[str]:
     """Every setting, dotted: `retrieval.depth`."""
-    return sorted(_names(Settings))
+    return sorted(set(_names(Settings)))
 
 
 def _names(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
     for name, field in model.model_fields.items():
-        part = field.annotation
-        if isinstance(part, type) and issubclass(part, BaseModel):
-            yield from _names(part, f"{prefix}{name}.")
-        else:
+        annotation = field.annotation
+        kinds = [k for k in get_args(annotation) or (annotation,) if _is_part(k)]
+        for kind in kinds:
+            yield from _names(kind, f"{prefix}{name}.")
+        if not kinds:
             yield f"{prefix}{name}"
+
+
+def _is_part(kind: object) -> bool:
+    return isinstance(kind, type) and issubclass(kind, BaseModel)
 
 
 def _check_environment() -> None:
@@ -197,9 +216,16 @@ def _check_environment() -> None:
             raise ConfigError(f"The environment sets {name}, and there is no such setting.{hint}")
 
 
+def _place(loc: Sequence[int | str]) -> list[str]:
+    """Where a problem is; pydantic names the kind of a part as well, which is no part of a name."""
+    first, *rest = map(str, loc)
+    field = Settings.model_fields.get(first)
+    return [first, *(rest[1:] if field is not None and field.discriminator else rest)]
+
+
 def _problems(error: ValidationError) -> Iterator[str]:
     for problem in error.errors():
-        name = ".".join(str(part) for part in problem["loc"])
+        name = ".".join(_place(problem["loc"]))
         if problem["type"] == "extra_forbidden":
             near = get_close_matches(name, names(), n=1)
             hint = f" Did you mean {near[0]!r}?" if near else " `rag config` lists the settings."

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,8 +12,10 @@ from rag.threads import limit_threads
 
 limit_threads()
 
-from rag.types import Scope  # noqa: E402 - NumPy reads the limits as it is loaded
+from rag.database import Database, PostgresDatabase, SqliteDatabase  # noqa: E402 - NumPy reads the
+from rag.types import Scope  # noqa: E402 - limits as it is loaded
 from tests.fakes import in_memory  # noqa: E402
+from tests.postgres import PostgresServer  # noqa: E402
 
 if TYPE_CHECKING:
     from retrieval.embedders import BertEmbedder
@@ -44,6 +46,26 @@ def folder(tmp_path: Path) -> Iterator[Path]:
     """An empty folder, in memory where it can be: waiting for the disk is most of a small test."""
     with tempfile.TemporaryDirectory(dir=in_memory() or tmp_path) as made:
         yield Path(made)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A real PostgreSQL, started by the first test that asks."""
+    with PostgresServer.started() as server:
+        yield server
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+async def database(request: pytest.FixtureRequest, folder: Path) -> AsyncIterator[Database]:
+    """An empty database of each kind."""
+    made: Database
+    if request.param == "sqlite":
+        made = SqliteDatabase(folder / "catalog.sqlite")
+    else:
+        server: PostgresServer = request.getfixturevalue("postgres")
+        made = PostgresDatabase(server.new_database())
+    yield made
+    await made.close()
 
 
 @pytest.fixture(autouse=True)

@@ -14,6 +14,7 @@ from ingest.chunkers import SectionChunker
 from ingest.pipeline import IngestPipeline
 from ingest.sources import Spool, submission_of
 from rag.catalog import Catalog
+from rag.database import SqliteDatabase
 from rag.errors import ConfigError, NotFoundError, StorageError, UpstreamError
 from rag.records import DocumentRecord, JobRecord, Submission, Task
 from rag.types import Chunk, Float32Array, Kind, Point, Scope
@@ -95,7 +96,7 @@ class Bench:
 
 @pytest.fixture
 async def bench(folder: Path, scope: Scope) -> AsyncIterator[Bench]:
-    catalog = Catalog(folder / "catalog.sqlite")
+    catalog = Catalog(SqliteDatabase(folder / "catalog.sqlite"))
     await catalog.open()
     (folder / "docs").mkdir()
     yield Bench(
@@ -510,10 +511,3 @@ async def test_a_long_document_is_embedded_and_written_in_parts(
     await bench.ingest(doc)
     assert [n for n in writes if n] == [4, 4, 2]
     await bench.consistent(doc)
-
-
-async def test_locks_are_forgotten_once_nobody_holds_them(bench: Bench) -> None:
-    pipeline = bench.pipeline()
-    docs = [bench.file(f"{i}.md", prose(1)) for i in range(5)]
-    await bench.ingest(*docs, pipeline=pipeline)
-    assert pipeline._locks == {}

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from rag.catalog import Catalog
+from rag.database import SqliteDatabase
 from rag.errors import StorageError
 from rag.records import Submission, Task
 from rag.types import Scope
@@ -19,7 +20,7 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture
 async def catalog(folder: Path) -> AsyncIterator[Catalog]:
-    made = Catalog(folder / "catalog.sqlite")
+    made = Catalog(SqliteDatabase(folder / "catalog.sqlite"))
     await made.open()
     yield made
     await made.close()

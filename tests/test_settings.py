@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import SecretStr
 
 from rag import output
 from rag.cli import main
 from rag.errors import ConfigError
-from rag.settings import Settings, load_settings, names
+from rag.settings import PostgresSettings, Settings, load_settings, names
 
 
 @pytest.fixture(autouse=True)
@@ -44,7 +45,7 @@ def test_the_defaults_are_what_rag_config_prints(
 def test_rag_config_shows_every_setting(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["config"]) == 0
     printed = capsys.readouterr().out
-    for name in names():
+    for name in plain_names():
         assert name.rpartition(".")[2] in printed
 
 
@@ -100,7 +101,13 @@ def test_arguments_go_before_the_environment_before_toml_before_defaults(
     assert (settings.retrieval.depth, settings.retrieval.rrf_k) == (80, 61)
 
 
-@pytest.mark.parametrize("name", names())
+def plain_names() -> list[str]:
+    """Settings of the parts that do not come in kinds."""
+    kinds = {name.removesuffix("kind") for name in names() if name.endswith(".kind")}
+    return [name for name in names() if not name.startswith(tuple(kinds))]
+
+
+@pytest.mark.parametrize("name", plain_names())
 def test_every_setting_can_be_set_in_the_environment(
     monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
@@ -111,12 +118,30 @@ def test_every_setting_can_be_set_in_the_environment(
         "retrieval.lexical": "rank_bm25",
         "generator.threshold": "0.5",
         "server.host": "::1",
+        "fetch.private_addresses": "True",
+        "reader.memory_mb": "2048",
+        "reader.ocr_languages": "deu+eng",
     }
     value = values.get(name, "77")
     monkeypatch.setenv("RAG_" + name.replace(".", "__").upper(), value)
     settings = load_settings()
     assert leaf(settings, name) != leaf(Settings.model_construct(), name)
     assert str(leaf(settings, name)).removesuffix(".0") == value
+
+
+def test_a_part_that_comes_in_kinds_takes_the_settings_of_its_kind(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAG_CATALOG__KIND", "postgres")
+    with pytest.raises(ConfigError, match=r"'catalog\.url' does not fit: Field required"):
+        load_settings()
+    monkeypatch.setenv("RAG_CATALOG__URL", "postgresql://u:secret@h/d")
+    settings = load_settings()
+    assert settings.catalog == PostgresSettings(url=SecretStr("postgresql://u:secret@h/d"))
+    assert "secret" not in settings.model_dump_json()
+    monkeypatch.setenv("RAG_CATALOG__KIND", "sqlite")
+    with pytest.raises(ConfigError, match=r"There is no setting 'catalog\.url'"):
+        load_settings()
 
 
 def test_rag_config_names_the_toml_file(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:

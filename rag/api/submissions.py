@@ -18,10 +18,9 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 
 from ingest.fetch import submission_of_url
-from ingest.media import media_type
 from rag.api.schemas import URI_CHARS, DocumentIn, DocumentsRequest
 from rag.build import TENANT, Service
-from rag.errors import InputError, ReadError, TooLargeError
+from rag.errors import InputError, TooLargeError
 from rag.records import Submission
 from rag.settings import COLLECTION
 from rag.types import Scope
@@ -155,20 +154,7 @@ async def _take_files(form: FormData, service: Service) -> tuple[Scope, list[Sub
         for file, uri in zip(files, uris, strict=True)
     ]
     scope = Scope(tenant=TENANT, collection=collection)
-    return scope, await asyncio.to_thread(_keep_files, service, keep)
-
-
-def _keep_files(
-    service: Service, files: Sequence[tuple[bytes, dict[str, str]]]
-) -> list[Submission]:
-    """What can never be read is refused at once; what is damaged or locked fails in its job."""
-    for data, names in files:
-        try:
-            media_type(data, name=names["name"])
-        except ReadError as error:
-            if error.code == "unsupported_type":
-                raise
-    return service.spool.put_all(files)
+    return scope, await asyncio.to_thread(service.spool.put_all, keep)
 
 
 def _check_file(file: UploadFile, service: Service) -> None:

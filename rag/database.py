@@ -1,0 +1,255 @@
+"""The catalog's database: SQLite in the data folder, or PostgreSQL for many processes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Callable, Hashable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from rag.errors import RagError, StorageError, UpstreamError
+
+HEAD = "0002"
+"""The newest migration in `rag.migrations`."""
+_POLL_SECONDS = 0.05
+_CONNECT_SECONDS = 10
+_POOL = 10
+
+
+class Database(ABC):
+    """Rows, transactions, and locks that whoever shares the database respects."""
+
+    insert: Callable[[sa.Table], Any]
+    """The dialect's own INSERT, which knows `on_conflict_do_update`."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+        self._locks: dict[Hashable, tuple[asyncio.Lock, list[None]]] = {}
+
+    @property
+    @abstractmethod
+    def shared(self) -> bool:
+        """Whether other processes may use it at the same time."""
+
+    async def open(self) -> None:
+        """Brings the tables to the newest migration."""
+        async with self.write() as db:
+            await self._migrate(db)
+
+    async def close(self) -> None:
+        """Closes every connection."""
+        await self._engine.dispose()
+
+    async def rows(self, query: sa.Executable) -> Sequence[sa.RowMapping]:
+        """What a query finds.
+
+        Raises:
+            UpstreamError: the database cannot be reached.
+            StorageError: it is damaged, or its disk is full.
+        """
+        with self._errors():
+            async with self._engine.connect() as db:
+                return (await db.execute(query)).mappings().all()
+
+    @abstractmethod
+    def write(self) -> contextlib.AbstractAsyncContextManager[AsyncConnection]:
+        """A transaction, committed at the end of the block. Raises as `rows` does."""
+
+    @contextlib.asynccontextmanager
+    async def alone(self, *key: Hashable) -> AsyncIterator[None]:
+        """Nobody else is in a block with this key meanwhile."""
+        lock, users = self._locks.setdefault(key, (asyncio.Lock(), []))
+        users.append(None)
+        try:
+            async with lock:
+                yield
+        finally:
+            users.pop()
+            if not users:
+                del self._locks[key]
+
+    @abstractmethod
+    async def _migrate(self, db: AsyncConnection) -> None: ...
+
+    @abstractmethod
+    def _error(self, error: SQLAlchemyError | OSError) -> RagError: ...
+
+    @contextlib.contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except (SQLAlchemyError, OSError) as error:
+            raise self._error(error) from error
+
+
+class SqliteDatabase(Database):
+    """A file that one process owns. One writer at a time; readers do not wait for it."""
+
+    insert = staticmethod(sqlite.insert)
+
+    def __init__(self, file: Path) -> None:
+        super().__init__(create_async_engine(f"sqlite+aiosqlite:///{file}"))
+        sa.event.listen(self._engine.sync_engine, "connect", _configure)
+        self._file = file
+        self._writer = asyncio.Lock()
+
+    @property
+    def shared(self) -> bool:
+        """One process owns the file."""
+        return False
+
+    @contextlib.asynccontextmanager
+    async def write(self) -> AsyncIterator[AsyncConnection]:
+        """A transaction; the next one waits until it has ended."""
+        async with self._writer:
+            with self._errors():
+                async with self._engine.begin() as db:
+                    yield db
+
+    async def _migrate(self, db: AsyncConnection) -> None:
+        await db.run_sync(_upgrade)
+
+    def _error(self, error: SQLAlchemyError | OSError) -> RagError:
+        cause = _cause(error)
+        if "full" in cause or "disk I/O" in cause:
+            return StorageError(
+                f"The disk is full: {self._file} cannot be written ({cause}). Free some space and"
+                " run it again; what was stored before is kept.",
+                code="disk_full",
+            )
+        return StorageError(
+            f"The catalog {self._file} cannot be used: {cause}. If the file was damaged, restore it"
+            " from a backup, or move the data folder away and ingest again."
+        )
+
+
+class PostgresDatabase(Database):
+    """A server that many processes use.
+
+    Locks are PostgreSQL's advisory ones, held by one connection of this process: they end with the
+    process, however it ends. Where that connection is lost they are, too; what they guard can be
+    done twice without harm.
+    """
+
+    insert = staticmethod(postgresql.insert)
+
+    def __init__(self, url: str) -> None:
+        address = sa.make_url(url).set(drivername="postgresql+asyncpg")
+        self._name = address.render_as_string(hide_password=True).partition("://")[2]
+        super().__init__(
+            create_async_engine(
+                address,
+                pool_size=_POOL,
+                pool_pre_ping=True,  # after a restart of the server connections are stale
+                connect_args={"timeout": _CONNECT_SECONDS},
+            )
+        )
+        self._session: AsyncConnection | None = None
+        self._speaking = asyncio.Lock()
+
+    @property
+    def shared(self) -> bool:
+        """As many as like."""
+        return True
+
+    async def close(self) -> None:
+        """Closes every connection, and with it this process's locks."""
+        if self._session is not None:
+            await self._session.close()
+        await super().close()
+
+    @contextlib.asynccontextmanager
+    async def write(self) -> AsyncIterator[AsyncConnection]:
+        """A transaction."""
+        with self._errors():
+            async with self._engine.begin() as db:
+                yield db
+
+    @contextlib.asynccontextmanager
+    async def alone(self, *key: Hashable) -> AsyncIterator[None]:
+        """Nobody else is in a block with this key, in whatever process."""
+        number = _number(key)
+        async with super().alone(*key):
+            while not await self._ask(sa.func.pg_try_advisory_lock(number)):  # noqa: ASYNC110 - it is the server's
+                await asyncio.sleep(_POLL_SECONDS)
+            try:
+                yield
+            finally:
+                with contextlib.suppress(UpstreamError):  # a lost connection holds no lock
+                    await asyncio.shield(self._ask(sa.func.pg_advisory_unlock(number)))
+
+    async def _ask(self, function: sa.Function[Any]) -> bool:
+        async with self._speaking:
+            with self._errors():
+                if self._session is None or self._session.invalidated:
+                    engine = self._engine.execution_options(isolation_level="AUTOCOMMIT")
+                    self._session = await engine.connect()
+                try:
+                    return bool(await self._session.scalar(sa.select(function)))
+                except DBAPIError:
+                    await self._session.invalidate()
+                    raise
+
+    async def _migrate(self, db: AsyncConnection) -> None:
+        await db.execute(sa.select(sa.func.pg_advisory_xact_lock(_number(("migrations",)))))
+        await db.run_sync(_upgrade)
+
+    def _error(self, error: SQLAlchemyError | OSError) -> RagError:
+        cause = _cause(error)
+        if "DiskFullError" in cause:
+            return StorageError(
+                f"PostgreSQL at {self._name} has no room left ({cause}). Free some space there;"
+                " what was stored before is kept.",
+                code="disk_full",
+            )
+        if isinstance(error, OSError | DBAPIError):
+            return UpstreamError(
+                f"PostgreSQL at {self._name} does not answer as it should: {cause}. Is it running,"
+                " and is the setting catalog.url right?"
+            )
+        return StorageError(f"PostgreSQL at {self._name} cannot be used: {cause}.")
+
+
+def _cause(error: Exception) -> str:
+    return str(getattr(error, "orig", None) or error)
+
+
+def _number(key: Hashable) -> int:
+    """64 bits for `pg_advisory_lock`. Two keys with one number wait for each other: no harm."""
+    digest = hashlib.sha256(repr(key).encode()).digest()
+    return int.from_bytes(digest[:8], signed=True)
+
+
+def _upgrade(connection: sa.Connection) -> None:
+    """Alembic takes longer to import than to find that there is nothing to do."""
+    if sa.inspect(connection).has_table("alembic_version"):
+        version = connection.scalar(sa.text("SELECT version_num FROM alembic_version"))
+        if version == HEAD:
+            return
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", "rag:migrations")
+    config.attributes["connection"] = connection
+    command.upgrade(config, HEAD)
+
+
+def _configure(connection: Any, _record: Any) -> None:
+    """Readers beside one writer; a commit survives the process, and the machine up to a moment."""
+    cursor = connection.cursor()
+    try:
+        for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "busy_timeout=5000"):
+            cursor.execute(f"PRAGMA {pragma}")
+    except Exception:
+        connection.close()  # nobody else would, and its thread would outlive the event loop
+        raise
+    cursor.close()

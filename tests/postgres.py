@@ -1,0 +1,49 @@
+"""A real PostgreSQL server for tests, from a wheel."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+import uuid
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+
+class PostgresServer:
+    """Listens on a socket in its own folder; ends with the tests."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._server: Any = None
+        self.start()
+
+    @classmethod
+    @contextlib.contextmanager
+    def started(cls) -> Iterator[PostgresServer]:
+        with tempfile.TemporaryDirectory(prefix="plumbline-pg-") as folder:
+            server = cls(Path(folder) / "data")
+            try:
+                yield server
+            finally:
+                server.stop()
+
+    def start(self) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it warns of an XDG folder that it does not need
+            from pgserver.postgres_server import get_server
+
+            self._server = get_server(self._folder, cleanup_mode=None)
+            self._server.ensure_postgres_running()
+
+    def stop(self) -> None:
+        from pgserver.postgres_server import pg_ctl  # type: ignore[attr-defined]
+
+        pg_ctl(["-m", "immediate", "stop"], pgdata=self._folder, user=self._server.system_user)
+
+    def new_database(self) -> str:
+        """The URL of an empty database."""
+        name = f"t{uuid.uuid4().hex}"
+        self._server.psql(f"CREATE DATABASE {name}")
+        return str(self._server.get_uri(name))

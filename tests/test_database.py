@@ -1,0 +1,151 @@
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+from rag.database import HEAD, Database, PostgresDatabase, SqliteDatabase
+from rag.errors import UpstreamError
+from rag.tables import metadata
+from tests.postgres import PostgresServer
+
+pytestmark = pytest.mark.anyio
+
+
+def differences(connection: sa.Connection) -> list[object]:
+    return list(compare_metadata(MigrationContext.configure(connection), metadata))
+
+
+async def test_the_migrations_make_the_tables_that_are_asked(database: Database) -> None:
+    await database.open()
+    async with database.write() as db:
+        assert await db.run_sync(differences) == []
+
+
+def test_the_newest_migration_is_the_one_that_is_run() -> None:
+    config = Config()
+    config.set_main_option("script_location", "rag:migrations")
+    assert ScriptDirectory.from_config(config).get_current_head() == HEAD
+
+
+async def test_tables_older_than_the_migrations_keep_their_rows(tmp_path: Path) -> None:
+    file = tmp_path / "catalog.sqlite"
+    engine = sa.create_engine(f"sqlite:///{file}")
+    metadata.create_all(engine)
+    engine.dispose()
+    with sqlite3.connect(file) as old:
+        old.execute("INSERT INTO collections VALUES ('t', 'c', 'e', 'now')")
+    old.close()
+    database = SqliteDatabase(file)
+    await database.open()
+    [row] = await database.rows(sa.text("SELECT collection FROM collections"))
+    assert row["collection"] == "c"
+    await database.close()
+
+
+async def test_opening_again_and_many_at_once(postgres: PostgresServer) -> None:
+    url = postgres.new_database()
+    many = [PostgresDatabase(url) for _ in range(4)]
+    await asyncio.gather(*(database.open() for database in many))
+    await many[0].open()
+    for database in many:
+        await database.close()
+
+
+async def together(first: Database, second: Database, *keys: str) -> int:
+    """How many were at most in a block at once, of twenty that want to be."""
+    inside = most = 0
+
+    async def enter(database: Database, key: str) -> None:
+        nonlocal inside, most
+        async with database.alone("key", key):
+            inside += 1
+            most = max(most, inside)
+            await asyncio.sleep(0.002)
+            inside -= 1
+
+    tasks = [enter(d, key) for d in (first, second) for key in keys for _ in range(10)]
+    await asyncio.gather(*tasks)
+    return most
+
+
+async def test_one_at_a_time_with_one_key_and_not_with_two(database: Database) -> None:
+    assert await together(database, database, "a") == 1
+    assert await together(database, database, "a", "b") == 2
+    assert database._locks == {}
+
+
+async def test_other_processes_respect_the_lock(postgres: PostgresServer) -> None:
+    url = postgres.new_database()
+    first, second = PostgresDatabase(url), PostgresDatabase(url)
+    assert await together(first, second, "a") == 1
+    await first.close()
+    await second.close()
+
+
+async def test_a_lock_ends_with_the_connection_that_holds_it(postgres: PostgresServer) -> None:
+    url = postgres.new_database()
+    first, second = PostgresDatabase(url), PostgresDatabase(url)
+    held = asyncio.Event()
+
+    async def hold() -> None:
+        async with first.alone("key"):
+            held.set()
+            await asyncio.sleep(60)
+
+    holder = asyncio.create_task(hold())
+    await held.wait()
+    kill = "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'"
+    await second.rows(sa.text(kill))
+    async with asyncio.timeout(10), second.alone("key"):
+        holder.cancel()
+        await asyncio.gather(holder, return_exceptions=True)
+    async with asyncio.timeout(10), first.alone("key"):
+        pass
+    await first.close()
+    await second.close()
+
+
+async def test_a_waiter_that_is_cancelled_leaves_the_lock_to_the_next(database: Database) -> None:
+    async with database.alone("key"):
+
+        async def wait() -> None:
+            async with database.alone("key"):
+                raise AssertionError
+
+        waiter = asyncio.create_task(wait())
+        await asyncio.sleep(0.01)
+        waiter.cancel()
+        await asyncio.gather(waiter, return_exceptions=True)
+    async with asyncio.timeout(10), database.alone("key"):
+        pass
+
+
+async def test_a_server_that_is_restarted_is_used_again(tmp_path: Path) -> None:
+    server = PostgresServer(tmp_path / "data")
+    database = PostgresDatabase(server.new_database())
+    await database.open()
+    async with database.alone("key"):
+        server.stop()
+        with pytest.raises(UpstreamError, match=r"Is it running, and is the setting catalog\.url"):
+            await database.rows(sa.text("SELECT 1"))
+        server.start()
+    async with database.alone("key"):
+        assert len(await database.rows(sa.text("SELECT 1"))) == 1
+    await database.close()
+    server.stop()
+
+
+async def test_a_password_is_in_no_message() -> None:
+    database = PostgresDatabase("postgresql://user:secret@127.0.0.1:1/catalog")
+    with pytest.raises(UpstreamError, match=r"user:\*\*\*@127\.0\.0\.1:1/catalog") as caught:
+        await database.rows(sa.text("SELECT 1"))
+    assert "secret" not in str(caught.value)
+    await database.close()
