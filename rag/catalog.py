@@ -129,7 +129,7 @@ class Catalog:
             "updated_at": now,
             "source": new.excluded.source,
         }
-        key = ["tenant", "collection", "id"]
+        key = list(_KEY)
         upsert = new.on_conflict_do_update(index_elements=key, set_=again)
         coming = iter(submissions)
         async with self._db.write() as db:
