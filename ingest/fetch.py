@@ -19,6 +19,7 @@ import httpx
 
 import rag
 from ingest.addresses import Address, is_public
+from ingest.decoding import clean
 from ingest.media import MEDIA_TYPES, TEXT
 from ingest.readers import document_id
 from rag.errors import ReadError, StorageError, UpstreamError
@@ -306,7 +307,7 @@ async def _body(response: httpcore.Response, name: str) -> AsyncGenerator[bytes,
 
 def _name(url: httpx.URL, content_type: str) -> str:
     """The last part of the path; with an extension by the server's word where it has none."""
-    name = PurePosixPath(url.path).name or url.host
+    name = clean(PurePosixPath(url.path).name) or url.host
     if PurePosixPath(name).suffix.lower() in MEDIA_TYPES:
         return name
     return name + _SUFFIXES.get(content_type.partition(";")[0].strip().lower(), "")

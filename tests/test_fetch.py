@@ -175,6 +175,7 @@ def test_proxies_of_the_environment_are_not_asked(
         ("/", "text/html", "127.0.0.1.html"),
         ("/data", "text/csv", "data.csv"),
         ("/notes", "text/plain", "notes"),
+        ("/no%00tes.md", "text/plain", "notes.md"),
         ("/what", "application/unheard-of", "what"),
     ],
 )
@@ -232,7 +233,19 @@ def test_keys_in_a_redirect_s_query_are_not_told(site: Web, tmp_path: Path) -> N
     assert "secret" not in str(refused(ReadError, f"{site.url}/in", tmp_path))
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "2130706433", "[::1]", "0x7f.1"])
+@pytest.mark.parametrize(
+    "host",
+    [
+        "127.0.0.1",
+        "localhost",
+        "2130706433",
+        "[::1]",
+        "0x7f.1",
+        "0",
+        "[::ffff:7f00:1]",
+        "127。0。0。1",
+    ],
+)
 def test_by_default_nothing_of_this_machine_is_fetched(tmp_path: Path, host: str) -> None:
     fetcher = Fetcher(max_bytes=MIB, seconds=20.0)
     with pytest.raises(ReadError, match=r"fetch\.private_addresses") as caught:
