@@ -23,7 +23,7 @@ from rag.errors import RagError
 from rag.records import Submission
 from rag.settings import load_settings
 from rag.types import Scope
-from workers.queue import LocalQueue
+from workers.queue import Queue
 
 DATA = Path("../shared/data")
 EXAMPLES = Path(__file__).parent.parent / "examples" / "peps"
@@ -163,7 +163,7 @@ def hardware() -> str:
 
 
 @contextlib.asynccontextmanager
-async def temporary_service(**settings: Any) -> AsyncIterator[tuple[Service, LocalQueue]]:
+async def temporary_service(**settings: Any) -> AsyncIterator[tuple[Service, Queue]]:
     """A service on an empty data folder that is gone afterwards, and its queue, not running."""
     with tempfile.TemporaryDirectory(prefix="plumbline-bench-") as folder:
         async with start(load_settings(data_dir=folder, **settings)) as (service, queue):
@@ -171,7 +171,7 @@ async def temporary_service(**settings: Any) -> AsyncIterator[tuple[Service, Loc
 
 
 async def ingest(
-    service: Service, queue: LocalQueue, submissions: Sequence[Submission], *, collection: str
+    service: Service, queue: Queue, submissions: Sequence[Submission], *, collection: str
 ) -> Scope:
     """Takes documents all the way: the catalog, the queue, the pipeline, the index's maintenance.
 

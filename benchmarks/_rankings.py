@@ -18,7 +18,7 @@ from rag.telemetry import Trace
 from rag.types import Leg, Match, Query, Scope
 from retrieval.hybrid import HybridRetriever
 from retrieval.sparse import Bm25Encoder
-from workers.queue import LocalQueue
+from workers.queue import Queue
 
 FOR_RECALL = 300
 """Chunks asked for, so that they come from 100 documents at least."""
@@ -58,7 +58,7 @@ def corpus_of(name: str) -> Corpus:
 
 
 async def ingest_corpus(
-    service: Service, queue: LocalQueue, embedder: MemoEmbedder, corpus: Corpus
+    service: Service, queue: Queue, embedder: MemoEmbedder, corpus: Corpus
 ) -> Ingested:
     """The corpus in a collection of its own, as if each passage had been sent as JSON."""
     submissions = [_submission(service, p.id, p.title, p.text) for p in corpus.passages]

@@ -22,7 +22,7 @@ from ingest.addresses import Address, is_public
 from ingest.decoding import clean
 from ingest.media import MEDIA_TYPES, TEXT
 from ingest.readers import document_id
-from rag.errors import ReadError, StorageError, UpstreamError
+from rag.errors import RagError, ReadError, StorageError, UpstreamError
 from rag.records import Submission
 
 if TYPE_CHECKING:
@@ -109,7 +109,13 @@ class WebReader:
             StorageError: the disk is full.
         """
         if "url" in source:
-            source = {**source, "name": await self._fetcher.fetch(source["url"], path)}
+            try:
+                source = {**source, "name": await self._fetcher.fetch(source["url"], path)}
+            except RagError:
+                await asyncio.to_thread(
+                    path.unlink, missing_ok=True
+                )  # half of it is of no use to the next try
+                raise
         return await self._reader.read(source, path, id_=id_, uri=uri)
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import random
 from collections.abc import AsyncIterator, Sequence
 
 from ingest.chunkers import embedding_text, rehome
 from ingest.sources import Spool
 from rag.catalog import Catalog
-from rag.errors import ConfigError, RagError
+from rag.errors import ConfigError, RagError, UpstreamError
 from rag.protocols import Chunker, Embedder, Index, Reader, SparseEncoder
 from rag.records import DocumentRecord, Task
 from rag.types import Chunk, Document, Point, Scope
@@ -18,7 +19,20 @@ from rag.types import Chunk, Document, Point, Scope
 WRITE_CHUNKS = 256
 """Chunks embedded and written at once: bounds the memory that one long document takes."""
 
+ATTEMPTS = 5
+LONGEST_BACKOFF = 60.0
+
 _log = logging.getLogger(__name__)
+
+
+def backoff(attempts: int) -> float:
+    """Seconds before the next try: twice as long each time, half of it by chance.
+
+    Chance keeps what failed together from coming back together ("equal jitter", Brooker 2015,
+    https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/).
+    """
+    longest = min(LONGEST_BACKOFF, 2.0**attempts)
+    return longest * random.uniform(0.5, 1.0)  # noqa: S311 - nothing secret
 
 
 class IngestPipeline:
@@ -44,17 +58,35 @@ class IngestPipeline:
         self._spool = spool
         self._recipe = f"{chunker.fingerprint} {embedder.fingerprint}"
 
-    async def ingest(self, task: Task) -> None:
-        """Takes one document all the way; its failure is its own and is told in the catalog."""
-        try:
-            async with self._catalog.alone(task.scope, "document", task.document_id):
+    async def ingest(self, task: Task, *, wait: bool = True) -> None:
+        """Takes one document all the way; its failure is its own and is told in the catalog.
+
+        What may go through later is put off, each time longer, and fails after `ATTEMPTS`. The
+        bytes of what failed are kept, so that it can be tried again.
+
+        Raises:
+            BusyError: somebody works on this document, and we are not to wait.
+        """
+        async with self._catalog.alone(task.scope, "document", task.document_id, wait=wait):
+            if not await self._catalog.begin(task):
+                return
+            try:
                 await self._ingest(task)
-        except RagError as error:
-            await self._catalog.fail(task, str(error))
-        except Exception as error:  # noqa: BLE001 - one document's crash is told, and is its own
-            _log.exception("Ingesting %s failed", task.uri)
-            await self._catalog.fail(task, f"Internal error, please report it: {error!r}")
-        self._spool.drop(task.source)
+            except UpstreamError as error:
+                await self._put_off(task, error)
+            except RagError as error:
+                await self._catalog.fail(task, str(error))
+            except Exception as error:  # noqa: BLE001 - one document's crash is told, and is its own
+                _log.exception("Ingesting %s failed", task.uri)
+                await self._catalog.fail(task, f"Internal error, please report it: {error!r}")
+            else:
+                self._spool.drop(task.source)
+
+    async def _put_off(self, task: Task, error: UpstreamError) -> None:
+        if task.attempts + 1 < ATTEMPTS:
+            await self._catalog.postpone(task, str(error), seconds=backoff(task.attempts))
+        else:
+            await self._catalog.fail(task, f"{error} Tried {ATTEMPTS} times.")
 
     async def _ingest(self, task: Task) -> None:
         """1. read  2. unchanged or a duplicate?  3. chunk  4. embed and write what is new

@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING
 
 from rag.catalog import Catalog
 from rag.database import Database, PostgresDatabase, SqliteDatabase
+from rag.errors import ConfigError
 from rag.ownership import own
 from rag.settings import (
+    EdgeSettings,
     EmbedderSettings,
+    LocalQueueSettings,
     PostgresSettings,
-    RetrievalSettings,
+    QdrantSettings,
     Settings,
     SqliteSettings,
 )
@@ -27,10 +30,8 @@ if TYPE_CHECKING:
     from ingest.pipeline import IngestPipeline
     from ingest.sources import Spool
     from rag.pipeline import QueryPipeline
-    from rag.protocols import Generator, Index
-    from retrieval.edge import EdgeIndex
+    from rag.protocols import Generator, Index, StoredIndex
     from retrieval.embedders import BertEmbedder
-    from retrieval.lexical import RankBm25Index
     from retrieval.sparse import Bm25Encoder
 
 TENANT = "default"
@@ -44,7 +45,7 @@ class Service:
     settings: Settings
     catalog: Catalog
     spool: Spool
-    index: EdgeIndex | RankBm25Index
+    index: StoredIndex
     embedder: BertEmbedder
     ingest: IngestPipeline
     query: QueryPipeline
@@ -54,7 +55,9 @@ class Service:
 
 @contextlib.asynccontextmanager
 async def open_service(settings: Settings) -> AsyncIterator[Service]:
-    """Owns the data folder, loads the models and warms them; closes all of it at the end.
+    """Loads the models and warms them; closes all of it at the end.
+
+    Owns the data folder, unless all that one process alone may have is on servers.
 
     Raises:
         ConfigError: another process owns the folder, or a model cannot be loaded.
@@ -70,16 +73,17 @@ async def open_service(settings: Settings) -> AsyncIterator[Service]:
 
     data = settings.data_dir.resolve()
     async with contextlib.AsyncExitStack() as stack:
-        announce = stack.enter_context(own(data))
+        announce = _to_nobody if _is_shared(settings) else stack.enter_context(own(data))
         catalog = Catalog(build_database(settings.catalog, data))
         stack.push_async_callback(catalog.close)
         await catalog.open()
         spool = Spool(data / "spool")
-        spool.sweep(await catalog.spooled())
+        if isinstance(settings.queue, LocalQueueSettings):  # nobody else puts bytes there
+            spool.sweep(await catalog.spooled())
         embedder = await asyncio.to_thread(build_embedder, settings.embedder)
         stack.callback(embedder.close)
         encoder = Bm25Encoder()
-        index = build_index(settings.retrieval, data / "index", embedder.dim, encoder)
+        index = build_index(settings, data / "index", embedder.dim, encoder)
         stack.push_async_callback(index.close)
         await _find_losses(catalog, index)
         parser = build_parser(settings)
@@ -119,14 +123,20 @@ async def open_service(settings: Settings) -> AsyncIterator[Service]:
         )
 
 
-async def _find_losses(catalog: Catalog, index: EdgeIndex | RankBm25Index) -> None:
+def _is_shared(settings: Settings) -> bool:
+    return (settings.index.kind, settings.catalog.kind) == ("qdrant", "postgres")
+
+
+def _to_nobody(_url: str) -> None:
+    """Nobody looks into a folder that many share: servers are found by their address."""
+
+
+async def _find_losses(catalog: Catalog, index: StoredIndex) -> None:
     """Where an index was removed under a catalog that counts on it, its documents have failed."""
     for record in await catalog.collections(TENANT):
         scope = Scope(tenant=TENANT, collection=record.name)
-        if record.chunks and not index.holds(scope):
-            await catalog.lose(
-                scope, "The index was removed from the data folder: ingest it again."
-            )
+        if record.chunks and not await index.holds(scope):
+            await catalog.lose(scope, "The index holds it no more: ingest it again.")
 
 
 def build_database(settings: SqliteSettings | PostgresSettings, data: Path) -> Database:
@@ -173,19 +183,63 @@ def build_embedder(settings: EmbedderSettings) -> BertEmbedder:
     )
 
 
-def build_index(
-    settings: RetrievalSettings, folder: Path, dim: int, encoder: Bm25Encoder
-) -> EdgeIndex | RankBm25Index:
-    """The index that the settings name, nothing opened yet."""
-    from ingest.chunkers import embedding_text
-    from retrieval.edge import EdgeIndex
+def build_index(settings: Settings, folder: Path, dim: int, encoder: Bm25Encoder) -> StoredIndex:
+    """The index that the settings name, nothing opened yet.
 
-    edge = EdgeIndex(folder, dim=dim)
-    if settings.lexical == "sparse":
-        return edge
+    Raises:
+        ConfigError: `rank_bm25` on a server, where others may write too.
+    """
+    inner = _build_stored(settings.index, folder, dim)
+    if settings.retrieval.lexical == "sparse":
+        return inner
+    if settings.index.kind == "qdrant":
+        raise ConfigError(
+            "`retrieval.lexical = 'rank_bm25'` keeps a collection in memory and would not see what"
+            " other processes write to Qdrant: set it to 'sparse', or `index.kind` to 'edge'."
+        )
+    from ingest.chunkers import embedding_text
     from retrieval.lexical import RankBm25Index
 
-    return RankBm25Index(edge, encoder=encoder, text_of=embedding_text)
+    return RankBm25Index(inner, encoder=encoder, text_of=embedding_text)
+
+
+def _build_stored(settings: EdgeSettings | QdrantSettings, folder: Path, dim: int) -> StoredIndex:
+    match settings:
+        case EdgeSettings():
+            from retrieval.edge import EdgeIndex
+
+            return EdgeIndex(folder, dim=dim)
+        case QdrantSettings():
+            return _build_qdrant(settings, dim)
+
+
+def _build_qdrant(settings: QdrantSettings, dim: int) -> StoredIndex:
+    try:
+        from retrieval.qdrant import QdrantIndex
+        from retrieval.qdrant_points import Layout
+        from retrieval.qdrant_server import connect
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"`index.kind = 'qdrant'` needs the module {error.name!r}, which is not installed:"
+            " run `pip install 'plumbline-rag[qdrant]'`."
+        ) from None
+    key = settings.api_key
+    server = connect(
+        settings.url,
+        api_key=key.get_secret_value() if key else None,
+        grpc_port=settings.grpc_port,
+        prefer_grpc=settings.prefer_grpc,
+        timeout=settings.timeout,
+    )
+    layout = Layout(
+        shards=settings.shards,
+        replicas=settings.replicas,
+        hnsw_m=settings.hnsw_m,
+        hnsw_ef_construct=settings.hnsw_ef_construct,
+        on_disk=settings.on_disk,
+        quantization=settings.quantization,
+    )
+    return QdrantIndex(server, dim=dim, prefix=settings.prefix, layout=layout)
 
 
 def build_generator(

@@ -12,11 +12,11 @@ from rag.api.deps import Running
 from rag.build import Service
 from rag.client import Client
 from rag.settings import Settings
-from workers.queue import LocalQueue
+from workers.queue import Queue
 
 
 @contextlib.asynccontextmanager
-async def carry(settings: Settings) -> AsyncIterator[tuple[Client, Service, LocalQueue]]:
+async def carry(settings: Settings) -> AsyncIterator[tuple[Client, Service, Queue]]:
     """A client of an API in this process; the queue runs when it is told to."""
     async with start(settings) as (service, queue):
         app = bare_app(settings, Running(service=service, queue=queue))

@@ -7,7 +7,8 @@ tasks outlive the process: those that were running when it died are pending agai
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+import time
+from collections.abc import AsyncIterator, Hashable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import islice
 from typing import Any
@@ -27,6 +28,8 @@ _KEY = ("tenant", "collection", "id")
 _LAST_CHARACTER = "\U0010ffff"
 SHOWN_FAILURES = 100
 SUBMIT_SLICE = 500
+LONGEST_WAIT = 120.0
+"""Seconds: no task waits longer for its next try."""
 
 
 class Catalog:
@@ -53,9 +56,15 @@ class Catalog:
         """Closes every connection."""
         await self._db.close()
 
-    def alone(self, *key: Hashable) -> contextlib.AbstractAsyncContextManager[None]:
-        """Nobody else who uses this catalog is in a block with this key meanwhile."""
-        return self._db.alone(*key)
+    def alone(
+        self, *key: Hashable, wait: bool = True
+    ) -> contextlib.AbstractAsyncContextManager[None]:
+        """Nobody else who uses this catalog is in a block with this key meanwhile.
+
+        Raises:
+            BusyError: somebody is, and we are not to wait.
+        """
+        return self._db.alone(*key, wait=wait)
 
     # Collections
 
@@ -115,10 +124,13 @@ class Catalog:
 
     # Jobs and tasks
 
-    async def submit(self, scope: Scope, submissions: Iterable[Submission]) -> str:
+    async def submit(
+        self, scope: Scope, submissions: Iterable[Submission], *, bulk: bool = False
+    ) -> str:
         """Lists the documents as pending and returns the id of the job that will ingest them.
 
         All of them or none; the submissions are taken as they are written, a slice at a time.
+        What is `bulk` waits for all that is not.
         """
         job_id, now = uuid4().hex, _now()
         stamp = {**_row(scope), "state": "pending", "updated_at": now}
@@ -142,7 +154,12 @@ class Catalog:
                 ]  # fmt: skip
                 queued = [
                     stamp
-                    | {"job_id": job_id, "document_id": s.document_id, "source": dict(s.source)}
+                    | {
+                        "job_id": job_id,
+                        "document_id": s.document_id,
+                        "source": dict(s.source),
+                        "bulk": bulk,
+                    }
                     for s in part
                 ]
                 await db.execute(upsert, listed)
@@ -150,32 +167,88 @@ class Catalog:
         return job_id
 
     async def claim(self, limit: int) -> list[Task]:
-        """Takes the oldest pending tasks and marks them running."""
-        pending = (
-            sa.select(tasks, documents.c.uri)
-            .join(documents, _of_task(documents.c))
-            .where(tasks.c.state == "pending")
-            .order_by(tasks.c.id)
-            .limit(limit)
-            .with_for_update(skip_locked=True, of=tasks)
-        )
+        """Takes the oldest tasks that are due, and marks them running."""
+        query = _tasks().where(tasks.c.state == "pending", _due()).limit(limit)
+        query = query.order_by(tasks.c.bulk, tasks.c.id)
         async with self._db.write() as db:
-            rows = (await db.execute(pending)).mappings().all()
-            for row in rows:
-                running = {"state": "running", "updated_at": _now()}
-                await db.execute(tasks.update().where(tasks.c.id == row["id"]).values(running))
-                await db.execute(documents.update().where(_is(row)).values(running))
-        return [
-            Task(
-                id=row["id"],
-                job_id=row["job_id"],
-                scope=Scope(tenant=row["tenant"], collection=row["collection"]),
-                document_id=row["document_id"],
-                uri=row["uri"],
-                source=row["source"],
-            )
-            for row in rows
-        ]
+            found = (await db.execute(query.with_for_update(skip_locked=True, of=tasks))).mappings()
+            claimed = [_task(row) for row in found]
+            for task in claimed:
+                await self._run(db, task)
+        return claimed
+
+    async def task(self, task_id: int) -> Task | None:
+        """The task, unless it or its document is gone."""
+        rows = await self._db.rows(_tasks().where(tasks.c.id == task_id))
+        return _task(rows[0]) if rows else None
+
+    async def begin(self, task: Task) -> bool:
+        """Marks a task running; whether it is still wanted: neither settled nor cancelled."""
+        rows = await self._db.rows(sa.select(tasks.c.state).where(tasks.c.id == task.id))
+        state = rows[0]["state"] if rows else None
+        if state == "pending":
+            async with self._db.write() as db:
+                await self._run(db, task)
+        return state in _OPEN
+
+    async def postpone(self, task: Task, error: str, *, seconds: float) -> None:
+        """Makes a task that failed pending again, for a later time."""
+        again = {"state": "pending", "error": error, "updated_at": _now()}
+        timing = {"attempts": task.attempts + 1, "not_before": time.time() + seconds}
+        running = sa.and_(tasks.c.id == task.id, tasks.c.state == "running")
+        async with self._db.write() as db:
+            values = again | timing | {"queued_at": None}
+            await db.execute(tasks.update().where(running).values(values))
+            await db.execute(documents.update().where(_is(task)).values(again))
+
+    async def next_due(self) -> float | None:
+        """Seconds until a pending task is due; None where none is pending."""
+        first = sa.select(sa.func.min(tasks.c.not_before).label("at"))
+        [row] = await self._db.rows(first.where(tasks.c.state == "pending"))
+        return None if row["at"] is None else min(max(0.0, row["at"] - time.time()), LONGEST_WAIT)
+
+    async def retry(self, job_id: str) -> JobRecord:
+        """Makes the failed tasks of a job pending once more, unless something newer is stored."""
+        await self.job(job_id)
+        failed = sa.and_(tasks.c.job_id == job_id, tasks.c.state == "failed")
+        again = {"state": "pending", "error": None, "updated_at": _now()}
+        timing = {"attempts": 0, "not_before": 0.0, "queued_at": None}
+        dead = sa.exists().where(_of_task(documents.c), documents.c.state == "failed")
+        async with self._db.write() as db:
+            await db.execute(tasks.update().where(failed, dead).values(again | timing))
+            waiting = sa.and_(tasks.c.job_id == job_id, tasks.c.state == "pending")
+            waits = sa.exists().where(_of_task(documents.c), waiting)
+            await db.execute(documents.update().where(waits).values(again))
+        return await self.job(job_id)
+
+    @contextlib.asynccontextmanager
+    async def outbox(self, limit: int) -> AsyncIterator[list[tuple[int, bool]]]:
+        """Due tasks (id, bulk) that no broker has been given: they count as given at the end.
+
+        Where the block fails they do not: given twice is harmless, not given at all is not.
+        """
+        unsent = sa.and_(tasks.c.state.in_(_OPEN), tasks.c.queued_at.is_(None), _due())
+        query = sa.select(tasks.c.id, tasks.c.bulk).where(unsent).order_by(tasks.c.id).limit(limit)
+        async with self._db.write() as db:
+            found = (await db.execute(query.with_for_update(skip_locked=True))).all()
+            yield [(row.id, row.bulk) for row in found]
+            given = tasks.c.id.in_([row.id for row in found])
+            await db.execute(tasks.update().where(given).values(queued_at=time.time()))
+
+    async def put_back(self, task: Task, *, seconds: float) -> None:
+        """Gives a task that has not begun to the broker once more, later."""
+        waits = sa.and_(tasks.c.id == task.id, tasks.c.state == "pending")
+        later = {"queued_at": None, "not_before": time.time() + seconds}
+        async with self._db.write() as db:
+            await db.execute(tasks.update().where(waits).values(later))
+
+    async def give_again(self, *, older_than: float) -> None:
+        """Puts back into the outbox what a broker was given that many seconds ago."""
+        now = time.time()
+        old = sa.or_(tasks.c.queued_at < now - older_than, tasks.c.queued_at > now + LONGEST_WAIT)
+        async with self._db.write() as db:
+            lost = tasks.update().where(tasks.c.state.in_(_OPEN), old)
+            await db.execute(lost.values(queued_at=None))
 
     async def succeed(
         self, task: Task, document: Document, *, recipe: str, chunks: int, duplicate_of: str | None
@@ -259,8 +332,10 @@ class Catalog:
         return _job_record(found[0], counted, failures)
 
     async def spooled(self) -> set[str]:
-        """Keys of the sent bytes that open tasks wait for."""
-        query = sa.select(tasks.c.source).where(tasks.c.state.in_(_OPEN))
+        """Keys of the sent bytes that open tasks wait for, or that failed and may be retried."""
+        waiting = sa.select(tasks.c.source).where(tasks.c.state.in_(_OPEN))
+        failed = sa.select(documents.c.source).where(documents.c.state == "failed")
+        query = sa.union_all(waiting, failed)
         return {
             row["source"]["spool"] for row in await self._db.rows(query) if "spool" in row["source"]
         }
@@ -362,6 +437,11 @@ class Catalog:
                 texts.delete().where(_in(scope, texts), texts.c.document_id == document_id)
             )
 
+    async def _run(self, db: AsyncConnection, task: Task) -> None:
+        running = {"state": "running", "updated_at": _now()}
+        await db.execute(tasks.update().where(tasks.c.id == task.id).values(running))
+        await db.execute(documents.update().where(_is(task)).values(running))
+
     async def _settle(
         self,
         db: AsyncConnection,
@@ -379,7 +459,7 @@ class Catalog:
             .where(tasks.c.id == task.id, tasks.c.state == "running")
             .values(ended | {"outcome": outcome})
         )
-        mine = sa.and_(_in(task.scope), documents.c.id == task.document_id)
+        mine = _is(task)
         newer = sa.exists().where(
             _of_task(documents.c), tasks.c.id > task.id, tasks.c.state.in_(_OPEN)
         )
@@ -396,11 +476,29 @@ def _in(scope: Scope, table: sa.Table = documents) -> sa.ColumnElement[bool]:
     return sa.and_(table.c.tenant == scope.tenant, table.c.collection == scope.collection)
 
 
-def _is(task: sa.RowMapping) -> sa.ColumnElement[bool]:
-    return sa.and_(
-        documents.c.tenant == task["tenant"],
-        documents.c.collection == task["collection"],
-        documents.c.id == task["document_id"],
+def _is(task: Task) -> sa.ColumnElement[bool]:
+    return sa.and_(_in(task.scope), documents.c.id == task.document_id)
+
+
+def _due() -> sa.ColumnElement[bool]:
+    """A time further off than any wait is long was written before the clock was moved."""
+    now = time.time()
+    return sa.or_(tasks.c.not_before <= now, tasks.c.not_before > now + LONGEST_WAIT)
+
+
+def _tasks() -> sa.Select[Any]:
+    return sa.select(tasks, documents.c.uri).join(documents, _of_task(documents.c))
+
+
+def _task(row: sa.RowMapping) -> Task:
+    return Task(
+        id=row["id"],
+        job_id=row["job_id"],
+        scope=Scope(tenant=row["tenant"], collection=row["collection"]),
+        document_id=row["document_id"],
+        uri=row["uri"],
+        source=row["source"],
+        attempts=row["attempts"],
     )
 
 

@@ -52,6 +52,10 @@ def _run(args: argparse.Namespace) -> int:
         return config(settings, as_json=args.json)
     if args.command == "serve":
         return _serve(args, settings)
+    if args.command == "worker":
+        from workers.main import work
+
+        return work(settings)
     import asyncio
 
     from rag.commands import run
@@ -130,6 +134,7 @@ def _parser() -> argparse.ArgumentParser:
     serve = commands.add_parser("serve", parents=[common], help="serve the REST API")
     serve.add_argument("--host", help="address to listen on (default: 127.0.0.1)")
     serve.add_argument("--port", type=int, help="port to listen on (default: 8000); 0: a free one")
+    commands.add_parser("worker", parents=[common], help="ingest what a broker hands out")
     commands.add_parser("config", parents=[common], help="show the settings in force")
     return parser
 

@@ -15,9 +15,9 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from rag.errors import RagError, StorageError, UpstreamError
+from rag.errors import BusyError, RagError, StorageError, UpstreamError
 
-HEAD = "0002"
+HEAD = "0003"
 """The newest migration in `rag.migrations`."""
 _POLL_SECONDS = 0.05
 _CONNECT_SECONDS = 10
@@ -64,8 +64,14 @@ class Database(ABC):
         """A transaction, committed at the end of the block. Raises as `rows` does."""
 
     @contextlib.asynccontextmanager
-    async def alone(self, *key: Hashable) -> AsyncIterator[None]:
-        """Nobody else is in a block with this key meanwhile."""
+    async def alone(self, *key: Hashable, wait: bool = True) -> AsyncIterator[None]:
+        """Nobody else is in a block with this key meanwhile.
+
+        Raises:
+            BusyError: somebody is, and we are not to wait.
+        """
+        if not wait and key in self._locks:
+            raise _busy(key)
         lock, users = self._locks.setdefault(key, (asyncio.Lock(), []))
         users.append(None)
         try:
@@ -174,11 +180,13 @@ class PostgresDatabase(Database):
                 yield db
 
     @contextlib.asynccontextmanager
-    async def alone(self, *key: Hashable) -> AsyncIterator[None]:
+    async def alone(self, *key: Hashable, wait: bool = True) -> AsyncIterator[None]:
         """Nobody else is in a block with this key, in whatever process."""
         number = _number(key)
-        async with super().alone(*key):
-            while not await self._ask(sa.func.pg_try_advisory_lock(number)):  # noqa: ASYNC110 - it is the server's
+        async with super().alone(*key, wait=wait):
+            while not await self._ask(sa.func.pg_try_advisory_lock(number)):
+                if not wait:
+                    raise _busy(key)
                 await asyncio.sleep(_POLL_SECONDS)
             try:
                 yield
@@ -216,6 +224,10 @@ class PostgresDatabase(Database):
                 " and is the setting catalog.url right?"
             )
         return StorageError(f"PostgreSQL at {self._name} cannot be used: {cause}.")
+
+
+def _busy(key: Hashable) -> BusyError:
+    return BusyError(f"Another process works on {key} already.")
 
 
 def _cause(error: Exception) -> str:

@@ -21,7 +21,7 @@ from rag.client import Client, Json, connect, wait_until_done
 from rag.errors import ReadError
 from rag.settings import Settings
 from rag.types import Scope
-from workers.queue import LocalQueue
+from workers.queue import Queue
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -77,7 +77,7 @@ class _DataFolder:
     client: Client
     collection: str
     service: Service
-    queue: LocalQueue
+    queue: Queue
     quiet: bool
 
     async def ingest(self, named: Named) -> list[Json]:

@@ -96,6 +96,19 @@ class Index(Protocol):
         """Inverse document frequency of each term id in the scope, as BM25 weighs it (>= 0)."""
 
 
+class StoredIndex(Index, Protocol):
+    """An index that outlives its process."""
+
+    async def holds(self, scope: Scope) -> bool:
+        """Whether the scope is there: False where all that was written to it got lost."""
+
+    async def maintain(self, scope: Scope) -> None:
+        """Brings what is computed from the points up to date; due after writing."""
+
+    async def close(self) -> None:
+        """Lets go of files and connections, all that was written being stored."""
+
+
 class Generator(Protocol):
     """Writes an answer from passages."""
 

@@ -25,7 +25,7 @@ class Submission:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """One document's journey within a job."""
+    """One document's journey within a job; `attempts` counts those that failed before."""
 
     id: int
     job_id: str
@@ -33,6 +33,7 @@ class Task:
     document_id: str
     uri: str
     source: Mapping[str, Any]
+    attempts: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -89,6 +89,37 @@ class GeneratorSettings(_Part):
     )
 
 
+class EdgeSettings(_Part):
+    """The index in this process, under `data_dir`."""
+
+    kind: Literal["edge"] = "edge"
+
+
+class QdrantSettings(_Part):
+    """The index on a Qdrant server or cluster, 1.19 or later.
+
+    From `shards` on, what is set holds for collections made after.
+    """
+
+    kind: Literal["qdrant"]
+    url: str = Field("http://localhost:6333", pattern=r"^https?://[^\s/]+", description="Its REST.")
+    api_key: SecretStr | None = None
+    prefer_grpc: bool = Field(True, description="gRPC for all calls: faster; false: REST.")
+    grpc_port: int = Field(6334, ge=1, le=65535)
+    timeout: float = Field(10.0, gt=0, description="Seconds for each try of a call.")
+    prefix: str = Field(
+        "plumbline_", pattern=r"^[A-Za-z0-9_-]{0,64}$", description="Of its collections' names."
+    )
+    shards: int = Field(1, ge=1, description="Parts of a collection, spread over the nodes.")
+    replicas: int = Field(1, ge=1, description="Copies of each part.")
+    hnsw_m: int = Field(16, ge=4, le=128, description="Edges of a node in a tenant's graph.")
+    hnsw_ef_construct: int = Field(100, ge=4, description="Candidates for an edge.")
+    on_disk: bool = Field(False, description="Vectors and graphs on disk, cached as used.")
+    quantization: Literal["none", "int8"] = Field(
+        "none", description="int8: searched at a quarter of the memory, then scored exactly."
+    )
+
+
 class SqliteSettings(_Part):
     """The catalog is a file in the data folder, for one process."""
 
@@ -98,8 +129,25 @@ class SqliteSettings(_Part):
 class PostgresSettings(_Part):
     """The catalog is a PostgreSQL database, for as many processes as there are."""
 
-    kind: Literal["postgres"] = "postgres"
+    kind: Literal["postgres"]
     url: SecretStr = Field(description="postgresql://USER:PASSWORD@HOST:PORT/DATABASE")
+
+
+class LocalQueueSettings(_Part):
+    """Documents are ingested by the process that accepts them."""
+
+    kind: Literal["local"] = "local"
+
+
+class CeleryQueueSettings(_Part):
+    """Documents are ingested by `rag worker` processes, which a broker tells of them."""
+
+    kind: Literal["celery"]
+    broker_url: SecretStr = Field(description="redis://HOST:PORT/0 or amqp://USER:PASSWORD@HOST//")
+    concurrency: int = Field(16, ge=1, le=256, description="Documents under way in one worker.")
+    visibility_seconds: int = Field(
+        3600, ge=5, description="Redis: past it a message not done with is delivered again."
+    )
 
 
 class ServerSettings(_Part):
@@ -137,8 +185,12 @@ class Settings(BaseSettings):
     fetch: FetchSettings = FetchSettings()
     chunker: ChunkerSettings = ChunkerSettings()
     retrieval: RetrievalSettings = RetrievalSettings()
+    index: EdgeSettings | QdrantSettings = Field(EdgeSettings(), discriminator="kind")
     generator: GeneratorSettings = GeneratorSettings()
     catalog: SqliteSettings | PostgresSettings = Field(SqliteSettings(), discriminator="kind")
+    queue: LocalQueueSettings | CeleryQueueSettings = Field(
+        LocalQueueSettings(), discriminator="kind"
+    )
     server: ServerSettings = ServerSettings()
     limits: LimitSettings = LimitSettings()
 
@@ -187,22 +239,23 @@ def load_settings(**overrides: Any) -> Settings:
 
 
 def names() -> list[str]:
-    """Every setting, dotted: `retrieval.depth`."""
+    """Every setting, dotted: `retrieval.depth`; of a part with a `kind`, those of every kind."""
     return sorted(set(_names(Settings)))
 
 
 def _names(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
     for name, field in model.model_fields.items():
-        annotation = field.annotation
-        kinds = [k for k in get_args(annotation) or (annotation,) if _is_part(k)]
-        for kind in kinds:
-            yield from _names(kind, f"{prefix}{name}.")
-        if not kinds:
+        parts = _parts(field.annotation)
+        for part in parts:
+            yield from _names(part, f"{prefix}{name}.")
+        if not parts:
             yield f"{prefix}{name}"
 
 
-def _is_part(kind: object) -> bool:
-    return isinstance(kind, type) and issubclass(kind, BaseModel)
+def _parts(annotation: Any) -> list[type[BaseModel]]:
+    """The parts that a setting may be; none where it is a value."""
+    kinds = get_args(annotation) or (annotation,)
+    return [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)]
 
 
 def _check_environment() -> None:
@@ -216,19 +269,22 @@ def _check_environment() -> None:
             raise ConfigError(f"The environment sets {name}, and there is no such setting.{hint}")
 
 
-def _place(loc: Sequence[int | str]) -> list[str]:
-    """Where a problem is; pydantic names the kind of a part as well, which is no part of a name."""
-    first, *rest = map(str, loc)
-    field = Settings.model_fields.get(first)
-    return [first, *(rest[1:] if field is not None and field.discriminator else rest)]
-
-
 def _problems(error: ValidationError) -> Iterator[str]:
     for problem in error.errors():
-        name = ".".join(_place(problem["loc"]))
+        name = _dotted(problem["loc"])
         if problem["type"] == "extra_forbidden":
             near = get_close_matches(name, names(), n=1)
             hint = f" Did you mean {near[0]!r}?" if near else " `rag config` lists the settings."
             yield f"There is no setting {name!r}.{hint}"
+        elif problem["type"].startswith("union_tag"):  # what was got is the whole part, secrets too
+            yield f"The setting '{name}.kind' does not fit: {problem['msg']}."
         else:
             yield f"The setting {name!r} does not fit: {problem['msg']} (got {problem['input']!r})."
+
+
+def _dotted(place: Sequence[str | int]) -> str:
+    """A place in the tree by its setting's name, in which the kind of its part does not stand."""
+    first, *rest = place
+    field = Settings.model_fields.get(str(first))
+    chosen = rest[1:] if field is not None and field.discriminator else rest
+    return ".".join(str(part) for part in (first, *chosen))

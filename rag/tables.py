@@ -75,4 +75,8 @@ tasks = sa.Table(
     sa.Column("error", sa.String),
     sa.Column("outcome", sa.String),
     sa.Column("updated_at", sa.String, nullable=False),
+    sa.Column("attempts", sa.Integer, nullable=False, server_default=sa.text("0")),
+    sa.Column("not_before", sa.Float, nullable=False, server_default=sa.text("0")),
+    sa.Column("bulk", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("queued_at", sa.Float),
 )

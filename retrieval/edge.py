@@ -143,7 +143,7 @@ class EdgeIndex:
             raise
         return self._shards[scope]
 
-    def holds(self, scope: Scope) -> bool:
+    async def holds(self, scope: Scope) -> bool:
         """Whether the scope was ever written to, and its files are still there."""
         return (self._home(scope) / CURRENT).exists()
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import qdrant_edge as qe
 
@@ -46,36 +46,60 @@ def _check_value(field: str, op: str, value: MetaValue) -> None:
         )
 
 
-def to_edge(where: Sequence[Condition]) -> qe.Filter | None:
-    """All conditions, checked before, joined by AND; None where there are none."""
-    return qe.Filter(must=[_condition(c) for c in where]) if where else None
+class Equals(NamedTuple):
+    """The values at `path` hold this word."""
+
+    path: str
+    word: str
 
 
-def _condition(condition: Condition) -> qe.Filter:
-    value = condition.value
-    conditions: list[Any] = [
-        _range(condition.field, condition.op, item)
-        if condition.op in _BOUNDS
-        else _equal(condition.field, item)
+class Within(NamedTuple):
+    """The values at `path` hold a number, or a moment, within these bounds."""
+
+    path: str
+    kind: Literal["number", "date"]
+    bounds: Mapping[str, Scalar]
+    """By operator, one of gt, gte, lt and lte."""
+
+
+Clause = Equals | Within
+
+
+def clauses(condition: Condition) -> list[Clause]:
+    """What an index must look for; one that holds is enough, and where there is none, none does."""
+    value, field = condition.value, condition.field
+    return [
+        _within(field, condition.op, item) if condition.op in _BOUNDS else _equal(field, item)
         for item in (value if isinstance(value, tuple) else (value,))
-        if condition.field != "page" or field_type(item) == "number"
+        if field != "page" or field_type(item) == "number"
     ]
-    nothing = qe.HasIdCondition(set())  # no condition at all would hold for every chunk
-    return qe.Filter(should=[*conditions, nothing])
 
 
-def _equal(field: str, value: Scalar) -> qe.FieldCondition:
+def _equal(field: str, value: Scalar) -> Clause:
     kind = field_type(value)
     if kind == "number":  # 2 and 2.0 are the same number
-        bounds: Any = {"gte": value, "lte": value}
-        return qe.FieldCondition(key=path_of(field, kind), range=qe.RangeFloat(**bounds))
-    path = path_of(field, "flag" if kind == "flag" else "keyword")
-    word: Any = word_of(value)
-    return qe.FieldCondition(key=path, match=qe.MatchValue(word))
+        return Within(path_of(field, kind), "number", {"gte": value, "lte": value})
+    return Equals(path_of(field, "flag" if kind == "flag" else "keyword"), str(word_of(value)))
 
 
-def _range(field: str, op: str, value: Scalar) -> qe.FieldCondition:
-    kind = field_type(value)
-    bounds: Any = {name: value if name == op else None for name in _BOUNDS}
-    range_ = qe.RangeFloat(**bounds) if kind == "number" else qe.RangeDateTime(**bounds)
-    return qe.FieldCondition(key=path_of(field, kind), range=range_)
+def _within(field: str, op: str, value: Scalar) -> Clause:
+    kind: Literal["number", "date"] = "number" if field_type(value) == "number" else "date"
+    return Within(path_of(field, kind), kind, {op: value})
+
+
+def to_edge(where: Sequence[Condition]) -> qe.Filter | None:
+    """All conditions, checked before, joined by AND; None where there are none."""
+    return qe.Filter(must=[_any(clauses(c)) for c in where]) if where else None
+
+
+def _any(alternatives: Sequence[Clause]) -> qe.Filter:
+    nothing = qe.HasIdCondition(set())  # no condition at all would hold for every chunk
+    return qe.Filter(should=[*map(_edge_condition, alternatives), nothing])
+
+
+def _edge_condition(clause: Clause) -> qe.FieldCondition:
+    if isinstance(clause, Equals):
+        return qe.FieldCondition(key=clause.path, match=qe.MatchValue(clause.word))
+    bounds: Any = {name: clause.bounds.get(name) for name in _BOUNDS}
+    range_ = qe.RangeFloat(**bounds) if clause.kind == "number" else qe.RangeDateTime(**bounds)
+    return qe.FieldCondition(key=clause.path, range=range_)

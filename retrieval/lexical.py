@@ -8,9 +8,8 @@ from dataclasses import replace
 import numpy as np
 from rank_bm25 import BM25Okapi
 
-from rag.protocols import SparseEncoder
+from rag.protocols import SparseEncoder, StoredIndex
 from rag.types import Chunk, Condition, Leg, Match, Point, Scope, SparseVector
-from retrieval.edge import EdgeIndex
 from retrieval.matching import matches
 from retrieval.sparse import K1, B, bm25_idf
 
@@ -33,7 +32,7 @@ class RankBm25Index:
     """
 
     def __init__(
-        self, inner: EdgeIndex, *, encoder: SparseEncoder, text_of: Callable[[Chunk], str]
+        self, inner: StoredIndex, *, encoder: SparseEncoder, text_of: Callable[[Chunk], str]
     ) -> None:
         """Make an index; `text_of` is what was encoded of a chunk when it was ingested."""
         self._inner = inner
@@ -77,9 +76,9 @@ class RankBm25Index:
         unseen = bm25_idf(len(chunks), 0) if chunks else 0.0
         return [model.idf.get(term, unseen) for term in terms] if chunks else [0.0] * len(terms)
 
-    def holds(self, scope: Scope) -> bool:
+    async def holds(self, scope: Scope) -> bool:
         """Whether the inner index holds the scope."""
-        return self._inner.holds(scope)
+        return await self._inner.holds(scope)
 
     async def maintain(self, scope: Scope) -> None:
         """Maintains the inner index."""

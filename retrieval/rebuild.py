@@ -18,7 +18,7 @@ import qdrant_edge as qe
 
 from rag.types import SparseVector
 from retrieval.shard import PAGE, SPARSE, Stats
-from retrieval.sparse import bm25_counts, bm25_weights
+from retrieval.sparse import reweigh
 
 
 def rebuild(folder: Path, mean_length: float) -> None:
@@ -53,9 +53,10 @@ def _reweigh(shard: qe.EdgeShard, records: list[qe.Record], mean_length: float) 
         weights = SparseVector(
             indices=np.array(stored.indices, np.int32), values=np.array(stored.values, np.float32)
         )
-        counts = bm25_counts(weights, length=payload["length"], mean_length=payload["mean"])
-        values = bm25_weights(counts, mean_length=mean_length).tolist()
-        sparse = qe.SparseVector(counts.indices.tolist(), values)
+        new = reweigh(
+            weights, length=payload["length"], old_mean=payload["mean"], new_mean=mean_length
+        )
+        sparse = qe.SparseVector(new.indices.tolist(), new.values.tolist())
         changed.append(qe.PointVectors(record.id, {SPARSE: sparse}))
     if changed:
         shard.update(qe.UpdateOperation.update_vectors(changed))

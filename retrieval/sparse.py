@@ -57,3 +57,11 @@ def bm25_counts(weights: SparseVector, *, length: float, mean_length: float) -> 
     norm = K1 * (1 - B + B * length / mean_length)
     counts = np.rint(weights.values * norm / (K1 + 1 - weights.values))
     return SparseVector(indices=weights.indices, values=counts.astype(np.float32))
+
+
+def reweigh(
+    weights: SparseVector, *, length: float, old_mean: float, new_mean: float
+) -> SparseVector:
+    """Weights that were made with `old_mean` as they are with `new_mean`; lengths in terms."""
+    counts = bm25_counts(weights, length=length, mean_length=old_mean)
+    return SparseVector(indices=counts.indices, values=bm25_weights(counts, mean_length=new_mean))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import os
 import tempfile
 from collections.abc import AsyncIterator, Iterator
@@ -24,6 +25,13 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="session")
 def anyio_backend() -> str:
     return "asyncio"
+
+
+@pytest.fixture(scope="module")
+async def one_loop(anyio_backend: str) -> AsyncIterator[None]:
+    """All tests of a module on one event loop: gRPC ends what is left of a call after the call."""
+    yield
+    await asyncio.sleep(0.1)
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,9 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from rag.catalog import SHOWN_FAILURES, Catalog
+from rag.catalog import LONGEST_WAIT, SHOWN_FAILURES, Catalog
 from rag.database import Database, SqliteDatabase
-from rag.errors import NotFoundError, StorageError
+from rag.errors import NotFoundError, StorageError, UpstreamError
 from rag.records import Submission, Task
 from rag.types import Document, Scope
 
@@ -278,6 +279,8 @@ async def test_a_task_says_where_its_bytes_lie(catalog: Catalog, scope: Scope) -
     assert task.source == {"spool": "key"}
     assert await catalog.spooled() == {"key"}
     await catalog.fail(task, "no")
+    assert await catalog.spooled() == {"key"}  # it may be retried
+    await catalog.delete(scope, "a")
     assert await catalog.spooled() == set()
 
 
@@ -293,6 +296,97 @@ async def test_what_ran_when_the_process_died_is_pending_again(scope: Scope, fol
     assert [task.document_id for task in await again.claim(9)] == ["a", "b"]
     assert (await again.job(job)).state == "running"
     await again.close()
+
+
+async def test_a_task_that_is_put_off_is_claimed_when_it_is_due(
+    catalog: Catalog, scope: Scope, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, [task] = await submit(catalog, scope, "a")
+    assert await catalog.next_due() is None
+    await catalog.postpone(task, "Not now.", seconds=30)
+    assert await catalog.claim(9) == []
+    assert 29 < (await catalog.next_due() or 0) <= 30
+    record = await catalog.document(scope, "a")
+    assert (record.state, record.error) == ("pending", "Not now.")
+    now = time.time()
+    monkeypatch.setattr("time.time", lambda: now + 31)
+    assert [t.attempts for t in await catalog.claim(9)] == [1]
+
+
+async def test_a_clock_that_was_moved_back_delays_nothing_for_long(
+    catalog: Catalog, scope: Scope, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, [task] = await submit(catalog, scope, "a")
+    await catalog.postpone(task, "Not now.", seconds=30)
+    now = time.time()
+    monkeypatch.setattr("time.time", lambda: now - 86_400)
+    assert (await catalog.next_due() or 0) <= LONGEST_WAIT
+    assert len(await catalog.claim(9)) == 1
+
+
+async def test_bulk_waits_for_all_else(catalog: Catalog, scope: Scope) -> None:
+    await catalog.submit(scope, [submission("bulk")], bulk=True)
+    await catalog.submit(scope, [submission("now")])
+    assert [task.document_id for task in await catalog.claim(9)] == ["now", "bulk"]
+
+
+async def test_a_task_begins_unless_it_is_settled_cancelled_or_gone(
+    catalog: Catalog, scope: Scope
+) -> None:
+    _, [done, gone, runs] = await submit(catalog, scope, "done", "gone", "runs")
+    job = await catalog.submit(scope, [submission("late")])
+    [late] = await catalog.claim(1)
+    assert await catalog.begin(runs)
+    await succeed(catalog, done)
+    await catalog.delete(scope, "gone")
+    await catalog.postpone(late, "Not now.", seconds=30)
+    assert await catalog.begin(late)
+    await catalog.postpone(late, "Not now.", seconds=30)
+    await catalog.cancel(job)
+    assert [await catalog.begin(task) for task in (done, gone, late)] == [False] * 3
+
+
+async def test_the_outbox_holds_what_no_broker_was_given(
+    catalog: Catalog, scope: Scope, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await catalog.submit(scope, [submission("a")])
+    await catalog.submit(scope, [submission("b")], bulk=True)
+    with pytest.raises(UpstreamError):
+        async with catalog.outbox(9):
+            raise UpstreamError("The broker is down.")
+    async with catalog.outbox(9) as due:
+        assert [bulk for _, bulk in due] == [False, True]
+    async with catalog.outbox(9) as again:
+        assert again == []
+    await catalog.give_again(older_than=60)
+    async with catalog.outbox(9) as again:
+        assert again == []
+    now = time.time()
+    monkeypatch.setattr("time.time", lambda: now + 61)
+    await catalog.give_again(older_than=60)
+    async with catalog.outbox(9) as again:
+        assert again == due
+    task = await catalog.task(due[0][0])
+    assert task is not None
+    await catalog.put_back(task, seconds=-1)
+    async with catalog.outbox(9) as again:
+        assert again == due[:1]
+    assert await catalog.task(12345) is None
+
+
+async def test_retrying_a_job_takes_up_what_failed_and_nothing_else(
+    catalog: Catalog, scope: Scope
+) -> None:
+    job, [good, bad, mended] = await submit(catalog, scope, "good", "bad", "mended")
+    await succeed(catalog, good)
+    await catalog.fail(bad, "Broken.")
+    await catalog.fail(mended, "Broken.")
+    await store(catalog, scope, "mended")  # by another job since
+    record = await catalog.retry(job)
+    assert record.counts == {"succeeded": 1, "pending": 1, "failed": 1}
+    assert [task.document_id for task in await catalog.claim(9)] == ["bad"]
+    with pytest.raises(NotFoundError, match="no job 'x'"):
+        await catalog.retry("x")
 
 
 async def test_cancelling_ends_what_has_not_begun(catalog: Catalog, scope: Scope) -> None:

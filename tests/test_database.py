@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
@@ -37,10 +38,15 @@ def test_the_newest_migration_is_the_one_that_is_run() -> None:
 
 async def test_tables_older_than_the_migrations_keep_their_rows(tmp_path: Path) -> None:
     file = tmp_path / "catalog.sqlite"
+    first = Config()
+    first.set_main_option("script_location", "rag:migrations")
     engine = sa.create_engine(f"sqlite:///{file}")
-    metadata.create_all(engine)
+    with engine.begin() as connection:
+        first.attributes["connection"] = connection
+        command.upgrade(first, "0001")
     engine.dispose()
     with sqlite3.connect(file) as old:
+        old.execute("DROP TABLE alembic_version")
         old.execute("INSERT INTO collections VALUES ('t', 'c', 'e', 'now')")
     old.close()
     database = SqliteDatabase(file)

@@ -21,6 +21,7 @@ from rag.protocols import Index
 from rag.types import Chunk, Condition, Leg, Match, MetaValue, Op, Point, Scope
 from retrieval.edge import EdgeIndex
 from retrieval.lexical import RankBm25Index
+from retrieval.qdrant import QdrantIndex
 from retrieval.sparse import Bm25Encoder, bm25_idf
 from tests.fakes import (
     HashEmbedder,
@@ -31,14 +32,16 @@ from tests.fakes import (
     make_points,
     sparse_leg,
 )
+from tests.qdrant_grpc import grpc_qdrant
+from tests.qdrant_servers import NO_INDEXES, local_qdrant, real_qdrant, remove_collections
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("one_loop"), NO_INDEXES]
 
 DIM = HashEmbedder().dim
 NOWHERE = str(uuid.uuid4())
 
 
-@pytest.fixture(params=["memory", "edge", "rank_bm25"])
+@pytest.fixture(params=["memory", "edge", "rank_bm25", "qdrant", "qdrant_grpc", "qdrant_server"])
 async def index(request: pytest.FixtureRequest, folder: Path) -> AsyncIterator[Index]:
     edge = EdgeIndex(folder / "index", dim=DIM)
     match request.param:
@@ -46,8 +49,19 @@ async def index(request: pytest.FixtureRequest, folder: Path) -> AsyncIterator[I
             yield MemoryIndex()
         case "edge":
             yield edge
-        case _:
+        case "rank_bm25":
             yield RankBm25Index(edge, encoder=Bm25Encoder(), text_of=embedding_text)
+        case "qdrant":
+            async with local_qdrant() as server:
+                yield QdrantIndex(server, dim=DIM)
+        case "qdrant_grpc":
+            async with grpc_qdrant() as server:
+                yield QdrantIndex(server, dim=DIM)
+        case _:
+            async with real_qdrant() as server:
+                prefix = f"test_{uuid.uuid4().hex}_"
+                yield QdrantIndex(server, dim=DIM, prefix=prefix)
+                await remove_collections(server, prefix)
     await edge.close()
 
 
@@ -620,7 +634,7 @@ async def outcome(index: Index, where: Sequence[Condition]) -> list[set[str]] | 
 
 @settings(max_examples=60, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])
 @given(metas, st.lists(st.lists(conditions, min_size=1, max_size=2), min_size=4, max_size=12))
-def test_filters_mean_the_same_to_qdrant_edge_as_in_memory(
+def test_filters_mean_the_same_to_edge_and_client_as_in_memory(
     metas: list[dict[str, MetaValue]], filters: list[list[Condition]]
 ) -> None:
     chunks = [make_chunk("cat", position=i, meta=meta) for i, meta in enumerate(metas)]
@@ -631,8 +645,13 @@ def test_filters_mean_the_same_to_qdrant_edge_as_in_memory(
         edge, memory = EdgeIndex(Path(folder), dim=DIM), MemoryIndex()
         await edge.upsert(scope, points)
         await memory.upsert(scope, points)
-        for where in filters:
-            assert await outcome(edge, where) == await outcome(memory, where), where
+        async with local_qdrant() as server:
+            qdrant = QdrantIndex(server, dim=DIM)
+            await qdrant.upsert(scope, points)
+            for where in filters:
+                exact = await outcome(memory, where)
+                assert await outcome(edge, where) == exact, where
+                assert await outcome(qdrant, where) == exact, where
         await edge.close()
 
     with tempfile.TemporaryDirectory(dir=in_memory()) as folder:

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from ingest.chunkers import SectionChunker
-from ingest.pipeline import IngestPipeline
+from ingest.pipeline import ATTEMPTS, IngestPipeline, backoff
 from ingest.sources import Spool, submission_of
 from rag.catalog import Catalog
 from rag.database import SqliteDatabase
-from rag.errors import ConfigError, NotFoundError, StorageError, UpstreamError
+from rag.errors import BusyError, ConfigError, NotFoundError, StorageError, UpstreamError
 from rag.records import DocumentRecord, JobRecord, Submission, Task
 from rag.types import Chunk, Float32Array, Kind, Point, Scope
 from retrieval.sparse import Bm25Encoder
@@ -169,11 +169,14 @@ async def test_another_chunk_size_cuts_an_unchanged_document_anew(bench: Bench) 
     await bench.consistent(doc)
 
 
-async def test_sent_bytes_are_gone_from_the_spool_once_ingested(bench: Bench) -> None:
+async def test_sent_bytes_are_gone_once_ingested_and_kept_for_another_try_where_that_failed(
+    bench: Bench,
+) -> None:
     doc, bad = bench.sent("some text", id_="mine"), bench.sent("", id_="bad")
     await bench.ingest(doc, bad)
     assert not bench.spool.path(doc.source).exists()
-    assert not bench.spool.path(bad.source).exists()
+    assert bench.spool.path(bad.source).exists()
+    assert await bench.catalog.spooled() == {bad.source["spool"]}
     await bench.consistent(doc)
 
 
@@ -210,17 +213,78 @@ async def test_a_crash_nobody_foresaw_is_told_of_its_own_document(
     assert "Ingesting" in caplog.text
 
 
-async def test_an_embedder_that_is_down_fails_the_document_and_it_can_run_again(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def down(texts: Sequence[str], *, kind: Kind) -> Float32Array:
-        raise UpstreamError("The embedder is down.")
+class Down(HashEmbedder):
+    """Fails `times`, then works."""
 
+    def __init__(self, times: int) -> None:
+        super().__init__()
+        self.times = times
+
+    async def embed(self, texts: Sequence[str], *, kind: Kind) -> Float32Array:
+        if self.times:
+            self.times -= 1
+            raise UpstreamError("The embedder is down.")
+        return await super().embed(texts, kind=kind)
+
+
+@pytest.fixture
+def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ingest.pipeline.backoff", lambda _: 0.0)
+
+
+@pytest.mark.usefixtures("no_waiting")
+async def test_what_may_go_through_later_is_tried_again(bench: Bench) -> None:
     doc = bench.file("a.md", prose(2))
-    with monkeypatch.context() as patch:
-        patch.setattr(bench.embedder, "embed", down)
-        assert (await bench.ingest(doc)).error == "The embedder is down."
-    assert (await bench.ingest(doc)).state == "succeeded"
+    pipeline = bench.pipeline(embedder=Down(ATTEMPTS - 1))
+    job = await bench.ingest(doc, pipeline=pipeline)
+    for tries in range(1, ATTEMPTS):
+        assert (job.state, (await bench.record(doc)).error) == ("pending", "The embedder is down.")
+        [task] = await bench.catalog.claim(9)
+        assert task.attempts == tries
+        await pipeline.ingest(task)
+        job = await bench.catalog.job(job.id)
+    assert (job.state, (await bench.record(doc)).error) == ("succeeded", None)
+    await bench.consistent(doc)
+
+
+@pytest.mark.usefixtures("no_waiting")
+async def test_what_never_goes_through_fails_and_can_be_retried(bench: Bench) -> None:
+    doc = bench.sent("Some text.", id_="mine")
+    pipeline = bench.pipeline(embedder=Down(ATTEMPTS))
+    job = await bench.ingest(doc, pipeline=pipeline)
+    for _ in range(1, ATTEMPTS):
+        [task] = await bench.catalog.claim(9)
+        await pipeline.ingest(task)
+    job = await bench.catalog.job(job.id)
+    assert (job.state, job.error) == ("failed", "The embedder is down. Tried 5 times.")
+    assert (await bench.catalog.retry(job.id)).state == "pending"
+    [task] = await bench.catalog.claim(9)
+    assert task.attempts == 0
+    await pipeline.ingest(task)
+    assert (await bench.catalog.job(job.id)).state == "succeeded"
+    assert (await bench.record(doc)).state == "succeeded"
+
+
+def test_tries_come_further_and_further_apart_and_never_all_at_once() -> None:
+    waits = [[backoff(n) for _ in range(200)] for n in range(12)]
+    for n, found in enumerate(waits):
+        longest = min(60.0, 2.0**n)
+        assert longest / 2 <= min(found) < max(found) <= longest
+
+
+async def test_a_task_that_is_delivered_twice_is_done_once(bench: Bench) -> None:
+    doc = bench.file("a.md", prose(2))
+    await bench.pipeline().check_collection(bench.scope)
+    await bench.catalog.submit(bench.scope, [doc])
+    [task] = await bench.catalog.claim(9)
+    pipeline = bench.pipeline()
+    outcomes = await asyncio.gather(
+        *(pipeline.ingest(task, wait=False) for _ in range(3)), return_exceptions=True
+    )
+    assert [type(outcome) for outcome in outcomes] == [type(None), BusyError, BusyError]
+    embedded = len(bench.embedder.embedded)
+    await pipeline.ingest(task)  # it is done: nothing is left to do
+    assert len(bench.embedder.embedded) == embedded
     await bench.consistent(doc)
 
 

@@ -25,8 +25,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def leaf(settings: Settings, name: str) -> object:
     value: Any = settings
     for part in name.split("."):
-        value = getattr(value, part)
-    return value
+        value = getattr(value, part, None)  # an index of another kind does not have it
+    return value.get_secret_value() if isinstance(value, SecretStr) else value
 
 
 # `rag config`
@@ -42,11 +42,26 @@ def test_the_defaults_are_what_rag_config_prints(
     assert tomllib.loads(printed)["retrieval"]["depth"] == Settings().retrieval.depth
 
 
-def test_rag_config_shows_every_setting(capsys: pytest.CaptureFixture[str]) -> None:
+def test_rag_config_shows_every_setting_of_the_kinds_that_are_chosen(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("RAG_INDEX__KIND", "qdrant")
     assert main(["config"]) == 0
     printed = capsys.readouterr().out
     for name in plain_names():
         assert name.rpartition(".")[2] in printed
+
+
+@pytest.mark.parametrize("arguments", [["config"], ["config", "--json"]])
+def test_rag_config_masks_secrets(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str]
+) -> None:
+    monkeypatch.setenv("RAG_INDEX__KIND", "qdrant")
+    monkeypatch.setenv("RAG_INDEX__API_KEY", "hunter2")
+    assert main(arguments) == 0
+    printed = capsys.readouterr().out
+    assert "api_key" in printed
+    assert "hunter2" not in printed
 
 
 chosen = st.fixed_dictionaries(
@@ -65,6 +80,16 @@ chosen = st.fixed_dictionaries(
                 "lexical": st.sampled_from(["sparse", "rank_bm25"]),
                 "depth": st.integers(1, 1000),
                 "rrf_k": st.integers(1, 1000),
+            }
+        ),
+        "index": st.just({"kind": "edge"})
+        | st.fixed_dictionaries(
+            {
+                "kind": st.just("qdrant"),
+                "url": st.sampled_from(["http://localhost:6333", "https://q.example/a"]),
+                "prefix": st.sampled_from(["", "a-b_"]),
+                "on_disk": st.booleans(),
+                "quantization": st.sampled_from(["none", "int8"]),
             }
         ),
         "generator": st.fixed_dictionaries({"threshold": st.none() | st.floats(0, 1)}),
@@ -115,14 +140,21 @@ def test_every_setting_can_be_set_in_the_environment(
         "data_dir": "elsewhere",
         "embedder.model": "models/e5",
         "embedder.dtype": "float32",
+        "reader.memory_mb": "2048",
+        "index.kind": "qdrant",
+        "index.on_disk": "True",
+        "index.prefer_grpc": "False",
+        "index.quantization": "int8",
+        "index.url": "http://77",
         "retrieval.lexical": "rank_bm25",
         "generator.threshold": "0.5",
         "server.host": "::1",
         "fetch.private_addresses": "True",
-        "reader.memory_mb": "2048",
         "reader.ocr_languages": "deu+eng",
     }
     value = values.get(name, "77")
+    if name.startswith("index."):
+        monkeypatch.setenv("RAG_INDEX__KIND", "qdrant")
     monkeypatch.setenv("RAG_" + name.replace(".", "__").upper(), value)
     settings = load_settings()
     assert leaf(settings, name) != leaf(Settings.model_construct(), name)
@@ -137,7 +169,9 @@ def test_a_part_that_comes_in_kinds_takes_the_settings_of_its_kind(
         load_settings()
     monkeypatch.setenv("RAG_CATALOG__URL", "postgresql://u:secret@h/d")
     settings = load_settings()
-    assert settings.catalog == PostgresSettings(url=SecretStr("postgresql://u:secret@h/d"))
+    assert settings.catalog == PostgresSettings(
+        kind="postgres", url=SecretStr("postgresql://u:secret@h/d")
+    )
     assert "secret" not in settings.model_dump_json()
     monkeypatch.setenv("RAG_CATALOG__KIND", "sqlite")
     with pytest.raises(ConfigError, match=r"There is no setting 'catalog\.url'"):
@@ -186,6 +220,19 @@ def test_a_misspelt_key_in_the_toml_is_named_with_the_nearest(here: Path) -> Non
     assert "Did you mean 'chunker.max_tokens'?" in message
 
 
+def test_a_misspelt_key_of_a_part_with_kinds_is_named_without_its_kind() -> None:
+    message = refused(index={"kind": "qdrant", "prefer_grcp": True})
+    assert "no setting 'index.prefer_grcp'" in message
+    assert "Did you mean 'index.prefer_grpc'?" in message
+
+
+@pytest.mark.parametrize("index", [{"kind": "qdrand"}, {}], ids=["unknown", "missing"])
+def test_a_kind_that_does_not_exist_is_named_and_no_secret_with_it(index: dict[str, str]) -> None:
+    message = refused(index={**index, "api_key": "hunter2"})
+    assert "The setting 'index.kind' does not fit" in message
+    assert "hunter2" not in message
+
+
 def test_every_mistake_is_told_at_once(here: Path) -> None:
     (here / "rag.toml").write_text("[chunker]\nmax_tokens = 1\n[retrieval]\ndepth = 'deep'")
     message = refused()
@@ -202,11 +249,14 @@ def test_every_mistake_is_told_at_once(here: Path) -> None:
         ("RAG_GENERATOR__THRESHOLD", "2", "generator.threshold"),
         ("RAG_SERVER__PORT", "70000", "server.port"),
         ("RAG_LIMITS__QUERY_SECONDS", "0", "limits.query_seconds"),
+        ("RAG_INDEX__URL", "localhost:6333", "index.url"),
+        ("RAG_INDEX__PREFIX", "a.b", "index.prefix"),
     ],
 )
 def test_a_value_that_does_not_fit_is_named_with_its_setting(
     monkeypatch: pytest.MonkeyPatch, variable: str, value: str, shown: str
 ) -> None:
+    monkeypatch.setenv("RAG_INDEX__KIND", "qdrant")
     monkeypatch.setenv(variable, value)
     message = refused()
     assert f"The setting '{shown}' does not fit" in message

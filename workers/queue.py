@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from typing import Any
+from typing import Any, Protocol
 
 from rag.catalog import Catalog
 from rag.errors import RagError, StorageError
@@ -20,6 +20,23 @@ RETRY_SECONDS = 10
 """Between tries to write to a catalog that could not be written."""
 
 _log = logging.getLogger(__name__)
+
+
+class Queue(Protocol):
+    """Where tasks go once they are in the catalog."""
+
+    def wake(self) -> None:
+        """Says that tasks were submitted."""
+
+    async def drain(self) -> None:
+        """Sees every task on its way.
+
+        Raises:
+            RagError: it cannot; what is not on its way stays pending.
+        """
+
+    def started(self) -> contextlib.AbstractAsyncContextManager[None]:
+        """Runs until the end of the block."""
 
 
 class LocalQueue:
@@ -60,7 +77,11 @@ class LocalQueue:
                     self._touched.add(task.scope)
                     self._running.add(asyncio.create_task(self._ingest(task)))
                 if not self._running:
-                    return
+                    wait = await self._catalog.next_due()
+                    if wait is None:
+                        return
+                    await self._sleep(wait)
+                    continue
                 done, self._running = await asyncio.wait(
                     self._running, return_when=asyncio.FIRST_COMPLETED
                 )
@@ -79,6 +100,12 @@ class LocalQueue:
     async def _finish(self) -> None:
         await asyncio.gather(*self._running, return_exceptions=True)
         self._running.clear()
+
+    async def _sleep(self, seconds: float) -> None:
+        """Until a task is due that failed before, or a new one comes."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds + 0.01):
+                await self._wake.wait()
 
     async def _tidy(self) -> None:
         while self._touched:

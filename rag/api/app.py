@@ -18,10 +18,10 @@ from rag.api.middleware import BodyLimit, ClientGoneError, RequestId
 from rag.api.routes import health, router
 from rag.build import TENANT, Service, open_service
 from rag.errors import RagError, StorageError
-from rag.settings import Settings
+from rag.settings import CeleryQueueSettings, LocalQueueSettings, Settings
 from rag.telemetry import Trace
 from rag.types import Query, Scope
-from workers.queue import LocalQueue
+from workers.queue import LocalQueue, Queue
 
 _log = logging.getLogger(__name__)
 CLIENT_GONE = 499
@@ -29,13 +29,25 @@ CLIENT_GONE = 499
 
 
 @contextlib.asynccontextmanager
-async def start(settings: Settings) -> AsyncIterator[tuple[Service, LocalQueue]]:
+async def start(settings: Settings) -> AsyncIterator[tuple[Service, Queue]]:
     """An open service and its queue; tasks that an earlier process left are taken up again."""
     async with open_service(settings) as service:
-        queue = LocalQueue(
-            catalog=service.catalog, ingest=service.ingest.ingest, maintain=service.index.maintain
-        )
-        yield service, queue
+        yield service, _queue(settings, service)
+
+
+def _queue(settings: Settings, service: Service) -> Queue:
+    match settings.queue:
+        case LocalQueueSettings():
+            return LocalQueue(
+                catalog=service.catalog,
+                ingest=service.ingest.ingest,
+                maintain=service.index.maintain,
+            )
+        case CeleryQueueSettings():
+            from workers.app import celery_app
+            from workers.dispatch import CeleryQueue
+
+            return CeleryQueue(catalog=service.catalog, app=celery_app(settings.queue))
 
 
 def create_app(settings: Settings, *, url: str, on_failure: Callable[[], None]) -> FastAPI:

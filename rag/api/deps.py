@@ -12,7 +12,7 @@ from rag.errors import BusyError, RagError
 from rag.settings import COLLECTION
 from rag.telemetry import Trace, trace_id_of
 from rag.types import Scope
-from workers.queue import LocalQueue
+from workers.queue import Queue
 
 
 @dataclass(slots=True)
@@ -20,7 +20,7 @@ class Running:
     """What the routes work on; empty until the models are loaded."""
 
     service: Service | None = None
-    queue: LocalQueue | None = None
+    queue: Queue | None = None
     failure: RagError | None = None
 
 
@@ -41,7 +41,7 @@ async def service(request: Request) -> Service:
     return loaded
 
 
-async def queue(request: Request) -> LocalQueue:
+async def queue(request: Request) -> Queue:
     """The queue; there is one once there is a service."""
     started = state_of(request).queue
     if started is None:
@@ -61,6 +61,6 @@ async def trace(request: Request) -> Trace:
 
 
 ServiceDep = Annotated[Service, Depends(service)]
-QueueDep = Annotated[LocalQueue, Depends(queue)]
+QueueDep = Annotated[Queue, Depends(queue)]
 ScopeDep = Annotated[Scope, Depends(scope)]
 TraceDep = Annotated[Trace, Depends(trace)]

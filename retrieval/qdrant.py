@@ -1,0 +1,521 @@
+"""A Qdrant server or cluster: many workers write, and tenants share a collection.
+
+A collection `docs` is an alias, `plumbline_docs`, of a physical collection, `plumbline_docs.v1`: a
+new version is filled beside the old one and the alias moved in one step. (A dot is in no
+collection's name, so the two kinds of name never meet.) Every point says whose it is, every call
+filters by that, and a point's id is its chunk's turned by the tenant's: two tenants may hold the
+same chunk id. IDF is the tenant's own; with several shards each counts its own part.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar
+
+from qdrant_client import models
+
+from rag.errors import ConfigError, InputError, NotFoundError, StorageError
+from rag.types import Chunk, Leg, Match, Point, Scope
+from retrieval.filters import check
+from retrieval.payload import OWN_FIELDS, chunk_of, field_kinds, path_of
+from retrieval.qdrant_points import (
+    DENSE,
+    INDEXES,
+    INDEXING_KB,
+    SCHEMA,
+    SPARSE,
+    Layout,
+    collection_options,
+    equal,
+    has_ids,
+    has_mean,
+    length_of,
+    of,
+    point_of,
+    query_of,
+    reweighed,
+    rewriting,
+    term_query,
+    turned,
+    weight_of,
+)
+from retrieval.qdrant_server import EXISTS, Server
+from retrieval.sparse import bm25_idf
+
+WRITE_SLICE = 256
+"""Points in one request: under 2 MB with 384 dimensions and their texts."""
+PAGE = 1_000
+"""Points read in one request."""
+SAMPLE = 4_000
+"""Chunks whose lengths are looked at for the mean: within 1 % of it where lengths spread by half
+the mean, far inside `MEAN_DRIFT`."""
+MEAN_DRIFT = 0.05
+"""Weights are made anew when their mean length is this far from today's."""
+MAX_FIELDS = 256
+"""Meta fields of one tenant, and payload indexes of a collection; a filter on a field past them
+still holds, without an index of its own."""
+
+SHOWN = 5
+"""Fields that a message names."""
+
+_T = TypeVar("_T")
+
+
+@dataclass(slots=True)
+class Lengths:
+    """What is known of a scope's chunks: how many, and how many terms they hold together."""
+
+    points: int
+    terms: float
+
+    @property
+    def mean(self) -> float:
+        """Terms of a chunk; 1 where there is none."""
+        return self.terms / self.points if self.terms else 1.0
+
+
+class QdrantIndex:
+    """`Index` on a Qdrant server. Any number of processes may work on the same collections."""
+
+    def __init__(
+        self,
+        server: Server,
+        *,
+        dim: int,
+        prefix: str = "",
+        layout: Layout | None = None,
+        versions: Mapping[str, int] | None = None,
+    ) -> None:
+        """Make an index; collections in `versions` go by that version, not by their alias."""
+        self._server = server
+        self._client = server.client
+        self._dim = dim
+        self._prefix = prefix
+        self._layout = layout or Layout()
+        self._versions = versions or {}
+        self._indexed: dict[str, set[str]] = {}
+        """Payload indexes of each collection that was written to."""
+        self._fields: dict[Scope, set[str]] = {}
+        self._lengths: dict[Scope, Lengths] = {}
+
+    # Writing
+
+    async def upsert(self, scope: Scope, points: Sequence[Point]) -> None:
+        """Writes points; those without vectors keep the ones they have.
+
+        Raises:
+            InputError: the tenant would have more than `MAX_FIELDS` meta fields.
+            ConfigError: the collection was made with vectors of another length.
+        """
+        name = self._name(scope.collection)
+        try:
+            await self._prepare(scope.collection)
+            await self._admit(scope, points)
+            vectors = list({p.chunk.id: p for p in points if p.dense is not None}.values())
+            mean = (await self._noted(scope, vectors)).mean
+            for part in _slices(vectors, WRITE_SLICE):
+                structs = [point_of(scope, point, mean) for point in part]
+                await self._server.call(self._client.upsert, name, structs)
+            moved = list({p.chunk.id: p.chunk for p in points if p.dense is None}.values())
+            for chunks in _slices(moved, WRITE_SLICE):
+                operations = [rewriting(scope, chunk) for chunk in chunks]
+                await self._server.call(self._client.batch_update_points, name, operations)
+        except NotFoundError:  # someone removed the collection: the next write makes it anew
+            self._indexed.pop(name, None)
+            raise
+
+    async def delete(self, scope: Scope, chunk_ids: Sequence[str]) -> None:
+        """Removes chunks; unknown ids are ignored."""
+        with contextlib.suppress(NotFoundError):
+            for part in _slices(chunk_ids, PAGE):
+                selected = models.FilterSelector(filter=of(scope, has_ids(scope, part)))
+                await self._server.call(self._client.delete, self._name(scope.collection), selected)
+
+    @contextlib.asynccontextmanager
+    async def bulk_load(self, collection: str) -> AsyncIterator[None]:
+        """No graph is built in this block; all of it is, in the background, when it ends.
+
+        Searches scan what has no graph yet. A process that is killed within leaves building off:
+        enter and leave once more.
+        """
+        await self._prepare(collection)
+        version = self._versions.get(collection) or await self.current_version(collection) or 1
+        physical = self._physical(collection, version)  # the alias may move meanwhile
+        await self._build_from(physical, kilobytes=0)
+        try:
+            yield
+        finally:
+            await self._build_from(physical, kilobytes=INDEXING_KB)
+
+    async def maintain(self, scope: Scope) -> None:
+        """Makes BM25 weights anew where their mean length is off. Searches and writes go on."""
+        with contextlib.suppress(NotFoundError):
+            mean = (await self._measured(scope)).mean
+            bounds = (
+                models.Range(lt=mean / (1 + MEAN_DRIFT)),
+                models.Range(gt=mean * (1 + MEAN_DRIFT)),
+            )
+            off = [models.FieldCondition(key="mean", range=bound) for bound in bounds]
+            drifted = of(scope, models.Filter(should=off))
+            async for records in self._pages(scope, drifted, ["length", "mean"], [SPARSE]):
+                await self._reweigh(scope, records, mean)
+
+    async def close(self) -> None:
+        """Lets go of the connections, those of every `at` too."""
+        await self._client.close()
+
+    # Reading
+
+    async def chunk_ids(self, scope: Scope, document_id: str | None) -> set[str]:
+        """The ids of a document's chunks, or of all."""
+        where = [] if document_id is None else [equal("document_id", document_id)]
+        with contextlib.suppress(NotFoundError):
+            return {
+                turned(scope, record.id)
+                async for records in self._pages(scope, of(scope, *where), payload=False)
+                for record in records
+            }
+        return set()
+
+    async def fetch(self, scope: Scope, chunk_ids: Sequence[str]) -> list[Chunk]:
+        """The chunks with these ids, in the order asked for."""
+        # What filters look at says the same as meta.
+        shown = models.PayloadSelectorExclude(exclude=["where"])
+        found: dict[str, Chunk] = {}
+        with contextlib.suppress(NotFoundError):
+            for part in _slices(chunk_ids, PAGE):
+                where = of(scope, has_ids(scope, part))
+                async for records in self._pages(scope, where, payload=shown):
+                    for record in records:
+                        chunk_id = turned(scope, record.id)
+                        found[chunk_id] = chunk_of(chunk_id, record.payload or {})
+        return [found[i] for i in chunk_ids if i in found]
+
+    async def holds(self, scope: Scope) -> bool:
+        """Whether there is any chunk of the scope."""
+        with contextlib.suppress(NotFoundError):
+            async for records in self._pages(scope, of(scope), payload=False, page=1):
+                return bool(records)
+        return False
+
+    async def search(self, scope: Scope, legs: Sequence[Leg]) -> list[list[Match]]:
+        """All legs in one request; best first, ties by chunk id.
+
+        Raises:
+            InputError: a filter is on a field that none of the tenant's chunks has. That a field is
+                there is remembered: only one not met before costs a request of its own.
+        """
+        try:
+            if not await self._checked(scope, legs):
+                return [[] for _ in legs]
+            rescore = self._layout.quantization != "none"
+            requests = [query_of(scope, leg, rescore=rescore) for leg in legs]
+            ranked = await self._query(scope, requests)
+        except NotFoundError:
+            return [[] for _ in legs]
+        return [
+            sorted(
+                (Match(turned(scope, point.id), point.score) for point in points),
+                key=lambda match: (-match.score, match.chunk_id),
+            )
+            for points in ranked
+        ]
+
+    async def idf(self, scope: Scope, terms: Sequence[int]) -> list[float]:
+        """What the server weighs each term with: its best match's score by its stored weight."""
+        requests = [term_query(scope, term) for term in terms]
+        try:
+            count = await self._count(scope)
+            ranked = await self._query(scope, requests) if count else [[] for _ in terms]
+        except NotFoundError:
+            return [0.0] * len(terms)
+        unseen = bm25_idf(count, 0) if count else 0.0
+        return [
+            points[0].score / weight_of(points[0], term) if points else unseen
+            for term, points in zip(terms, ranked, strict=True)
+        ]
+
+    # Versions: `create_version`, fill `at` it, `switch`; later `drop_version` of the old one
+
+    async def create_version(self, collection: str) -> int:
+        """An empty version beside those there are; its number. Nothing reads it yet."""
+        version = max(await self.versions(collection), default=0) + 1
+        await self._create(collection, version)
+        return version
+
+    def at(self, collection: str, version: int) -> QdrantIndex:
+        """This index, but for `collection` it reads and writes that version."""
+        return QdrantIndex(
+            self._server,
+            dim=self._dim,
+            prefix=self._prefix,
+            layout=self._layout,
+            versions={**self._versions, collection: version},
+        )
+
+    async def versions(self, collection: str) -> list[int]:
+        """The versions that are stored, in order."""
+        stem = self._physical(collection, "")
+        held = (await self._server.call(self._client.get_collections)).collections
+        return sorted(_number(c.name.removeprefix(stem)) for c in held if c.name.startswith(stem))
+
+    async def current_version(self, collection: str) -> int | None:
+        """The version that is read and written; None where the collection was never made."""
+        alias, stem = self._alias(collection), self._physical(collection, "")
+        for each in (await self._server.call(self._client.get_aliases)).aliases:
+            if each.alias_name == alias:
+                return _number(each.collection_name.removeprefix(stem))
+        return None
+
+    async def switch(self, collection: str, version: int) -> int | None:
+        """Makes a version the current one in one atomic step; the one before, for a way back.
+
+        Raises:
+            NotFoundError: there is no such version.
+        """
+        before = await self.current_version(collection)
+        alias, physical = self._alias(collection), self._physical(collection, version)
+        create = models.CreateAlias(collection_name=physical, alias_name=alias)
+        steps: list[Any] = [models.CreateAliasOperation(create_alias=create)]
+        if before is not None:
+            delete = models.DeleteAlias(alias_name=alias)
+            steps.insert(0, models.DeleteAliasOperation(delete_alias=delete))
+        await self._server.call(self._client.update_collection_aliases, steps)
+        self._forget(collection)
+        return before
+
+    async def drop_version(self, collection: str, version: int) -> None:
+        """Removes a version that is not the current one.
+
+        Raises:
+            InputError: it is the current one.
+        """
+        if version == await self.current_version(collection):
+            raise InputError(
+                f"Version {version} of {collection!r} is in use: switch to another one first."
+            )
+        physical = self._physical(collection, version)
+        await self._server.call(self._client.delete_collection, physical)
+
+    # Names
+
+    def _alias(self, collection: str) -> str:
+        return f"{self._prefix}{collection}"
+
+    def _physical(self, collection: str, version: int | Literal[""]) -> str:
+        return f"{self._alias(collection)}.v{version}"
+
+    def _name(self, collection: str) -> str:
+        version = self._versions.get(collection)
+        return self._alias(collection) if version is None else self._physical(collection, version)
+
+    def _forget(self, collection: str) -> None:
+        self._indexed.pop(self._name(collection), None)
+        for known in (self._fields, self._lengths):
+            for scope in [scope for scope in known if scope.collection == collection]:
+                known.pop(scope)
+
+    # Collections
+
+    async def _prepare(self, collection: str) -> None:
+        """Makes sure that the collection is there and fits, once in a process."""
+        name = self._name(collection)
+        if name in self._indexed:
+            return
+        info = await self._opened(collection, name)
+        vectors: Any = info.config.params.vectors
+        dense = vectors.get(DENSE) if isinstance(vectors, dict) else None
+        if dense is None:
+            raise ConfigError(
+                f"The collection {name!r} on the Qdrant server is none of Plumbline's: set another"
+                " `index.prefix`."
+            )
+        if dense.size != self._dim:
+            raise ConfigError(
+                f"The collection {name!r} was made with vectors of {dense.size} numbers, and the"
+                f" embedder's have {self._dim}: use the model it was made with, or ingest into"
+                " another collection."
+            )
+        indexed = set(info.payload_schema)
+        for path in INDEXES.keys() - indexed:  # also where who made it was cut short
+            await self._server.call(self._client.create_payload_index, name, path, INDEXES[path])
+        self._indexed[name] = indexed | INDEXES.keys()
+
+    async def _opened(self, collection: str, name: str) -> models.CollectionInfo:
+        """The collection, made where it is not there; a version is made by `create_version`."""
+        try:
+            return await self._server.call(self._client.get_collection, name)
+        except NotFoundError:
+            if collection in self._versions:
+                raise
+        await self._create(collection, 1)
+        if await self.current_version(collection) is None:  # no other worker came before
+            await self.switch(collection, 1)
+        return await self._server.call(self._client.get_collection, name)
+
+    async def _create(self, collection: str, version: int) -> None:
+        try:
+            await self._server.call(
+                self._client.create_collection,
+                self._physical(collection, version),
+                **collection_options(self._layout, dim=self._dim),
+            )
+        except StorageError as error:
+            if error.code != EXISTS:  # another worker was faster
+                raise
+
+    async def _build_from(self, physical: str, *, kilobytes: int) -> None:
+        threshold = models.OptimizersConfigDiff(indexing_threshold=kilobytes)
+        await self._server.call(
+            self._client.update_collection, physical, optimizers_config=threshold
+        )
+
+    # Fields
+
+    async def _admit(self, scope: Scope, points: Sequence[Point]) -> None:
+        """Takes note of the points' meta fields and has them indexed."""
+        kinds = field_kinds(point.chunk.meta for point in points)
+        fields = {field for field, _ in kinds} - OWN_FIELDS.keys()
+        if not fields <= self._fields.get(scope, set()):
+            known = await self._known_fields(scope) - OWN_FIELDS.keys()
+            if len(known | fields) > MAX_FIELDS:
+                raise InputError(
+                    f"The collection has {len(known)} meta fields and cannot take"
+                    f" {', '.join(sorted(fields - known)[:SHOWN])} besides ({MAX_FIELDS} at most):"
+                    " put rarely used values into one field.",
+                    code="too_many_fields",
+                )
+        name = self._name(scope.collection)
+        indexed = self._indexed[name]
+        for path, schema in ((path_of(field, kind), SCHEMA[kind]) for field, kind in kinds):
+            if path not in indexed and len(indexed) < MAX_FIELDS:
+                await self._server.call(self._client.create_payload_index, name, path, schema)
+                indexed.add(path)
+
+    async def _checked(self, scope: Scope, legs: Sequence[Leg]) -> bool:
+        """Refuses filters that cannot hold; whether there is anything to filter."""
+        asked = {condition.field for leg in legs for condition in leg.where}
+        known = self._fields.get(scope, set())
+        if not asked <= known:
+            known = await self._known_fields(scope)
+            if not known:
+                return False
+        for leg in legs:
+            check(leg.where, known)
+        return True
+
+    async def _known_fields(self, scope: Scope) -> set[str]:
+        """The fields that the scope's chunks have; empty where it has no chunk."""
+        response = await self._server.call(
+            self._client.facet,
+            self._name(scope.collection),
+            "fields",
+            of(scope),
+            limit=2 * MAX_FIELDS,  # several who write at once may pass the bound a little
+            exact=True,
+        )
+        self._fields[scope] = {str(hit.value) for hit in response.hits}
+        return self._fields[scope]
+
+    # Lengths
+
+    async def _noted(self, scope: Scope, points: Sequence[Point]) -> Lengths:
+        """The scope's lengths with these points', measured with the first write of a process."""
+        lengths = self._lengths.get(scope) or await self._measured(scope)
+        lengths.points += len(points)
+        lengths.terms += sum(length_of(point) for point in points)
+        return lengths
+
+    async def _measured(self, scope: Scope) -> Lengths:
+        """The lengths as a sample has them: exact where the scope is no larger than it."""
+        sample = models.QueryRequest(
+            query=models.SampleQuery(sample=models.Sample.RANDOM),
+            filter=of(scope),
+            limit=SAMPLE,
+            with_payload=["length"],
+        )
+        count, [points] = await asyncio.gather(self._count(scope), self._query(scope, [sample]))
+        terms = sum((point.payload or {})["length"] for point in points)
+        scale = count / len(points) if points else 0.0
+        self._lengths[scope] = Lengths(points=count, terms=terms * scale)
+        return self._lengths[scope]
+
+    async def _reweigh(self, scope: Scope, records: Sequence[models.Record], mean: float) -> None:
+        """Makes these points' weights with `mean`, but for those that someone wrote meanwhile.
+
+        The mean is written first, and only over the one that was read; the weights follow where
+        that went through. Between the two a point is as far off as it was, never wrong.
+        """
+        by_mean: dict[float, list[models.Record]] = {}
+        for record in records:
+            by_mean.setdefault((record.payload or {})["mean"], []).append(record)
+        operations: list[Any] = []
+        for old, group in by_mean.items():
+            ids = models.HasIdCondition(has_id=[record.id for record in group])
+            marked = models.SetPayload(payload={"mean": mean}, filter=of(scope, ids, has_mean(old)))
+            vectors = [reweighed(record, mean) for record in group]
+            update = models.UpdateVectors(points=vectors, update_filter=of(scope, has_mean(mean)))
+            operations += [
+                models.SetPayloadOperation(set_payload=marked),
+                models.UpdateVectorsOperation(update_vectors=update),
+            ]
+        # A point that was deleted meanwhile ends the request after its group: the next round takes
+        # up the others.
+        with contextlib.suppress(NotFoundError):
+            name = self._name(scope.collection)
+            await self._server.call(self._client.batch_update_points, name, operations)
+
+    # Requests
+
+    async def _query(
+        self, scope: Scope, requests: Sequence[models.QueryRequest]
+    ) -> list[list[models.ScoredPoint]]:
+        if not requests:
+            return []
+        responses = await self._server.call(
+            self._client.query_batch_points, self._name(scope.collection), requests
+        )
+        return [response.points for response in responses]
+
+    async def _count(self, scope: Scope) -> int:
+        name = self._name(scope.collection)
+        return (await self._server.call(self._client.count, name, of(scope))).count
+
+    async def _pages(
+        self,
+        scope: Scope,
+        where: models.Filter,
+        payload: bool | list[str] | models.PayloadSelectorExclude,
+        vectors: bool | list[str] = False,
+        page: int = PAGE,
+    ) -> AsyncIterator[list[models.Record]]:
+        offset: Any = None
+        while True:
+            records, offset = await self._server.call(
+                self._client.scroll,
+                self._name(scope.collection),
+                scroll_filter=where,
+                limit=page,
+                offset=offset,
+                with_payload=payload,
+                with_vectors=vectors,
+            )
+            yield records
+            if offset is None:
+                return
+
+
+def _number(version: str) -> int:
+    if not version.isdecimal():
+        raise ConfigError(
+            f"An alias or collection on the Qdrant server, {version!r}, is none of Plumbline's and"
+            " has a name of its: set another `index.prefix`."
+        )
+    return int(version)
+
+
+def _slices(items: Sequence[_T], size: int) -> Iterator[Sequence[_T]]:
+    return (items[i : i + size] for i in range(0, len(items), size))

@@ -1,0 +1,216 @@
+"""What goes to a Qdrant server: collections, points, queries, filters. No calls are made here."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+import numpy as np
+from qdrant_client import models
+
+from rag.types import Chunk, Condition, Leg, Point, Scope, SparseVector
+from retrieval.filters import Clause, Equals, clauses
+from retrieval.payload import OWN_FIELDS, FieldType, field_kinds, path_of, payload_of
+from retrieval.sparse import bm25_weights, reweigh
+
+DENSE, SPARSE = "dense", "sparse"
+INDEXING_KB = 10_000
+"""KB of vectors in a segment from which it gets a graph: Qdrant's default."""
+Schema = models.PayloadSchemaType | models.KeywordIndexParams
+SCHEMA: dict[FieldType, Schema] = {
+    "keyword": models.PayloadSchemaType.KEYWORD,
+    "flag": models.PayloadSchemaType.KEYWORD,
+    "number": models.PayloadSchemaType.FLOAT,
+    "date": models.PayloadSchemaType.DATETIME,
+}
+INDEXES: dict[str, Schema] = {
+    "tenant": models.KeywordIndexParams(type=models.KeywordIndexType.KEYWORD, is_tenant=True),
+    "fields": models.PayloadSchemaType.KEYWORD,
+    "mean": models.PayloadSchemaType.FLOAT,
+    **{path_of(field, kind): SCHEMA[kind] for field, kind in OWN_FIELDS.items()},
+}
+"""The payload indexes that every collection has."""
+_INT8 = models.ScalarQuantization(
+    scalar=models.ScalarQuantizationConfig(
+        type=models.ScalarType.INT8, quantile=0.99, memory=models.Memory.PINNED
+    )
+)
+"""The largest component in a hundred is cut off: the 256 steps are spent on the others."""
+_RESCORED = models.SearchParams(quantization=models.QuantizationSearchParams(rescore=True))
+_TENANTS = uuid.UUID("a25d5b8f-7c0b-4c9e-9a53-30a2f2f4a6d1")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layout:
+    """How a new collection is laid out; one that is there keeps what it was made with."""
+
+    shards: int = 1
+    replicas: int = 1
+    hnsw_m: int = 16
+    hnsw_ef_construct: int = 100
+    on_disk: bool = False
+    quantization: Literal["none", "int8"] = "none"
+
+
+def collection_options(layout: Layout, *, dim: int) -> dict[str, Any]:
+    """What `create_collection` is told."""
+    memory = models.Memory.COLD if layout.on_disk else None
+    return {
+        "vectors_config": {
+            DENSE: models.VectorParams(size=dim, distance=models.Distance.DOT, memory=memory)
+        },
+        "sparse_vectors_config": {
+            SPARSE: models.SparseVectorParams(
+                modifier=models.Modifier.IDF, index=models.SparseIndexParams(memory=memory)
+            )
+        },
+        # Every search is within a tenant: a graph for each, none across them.
+        "hnsw_config": models.HnswConfigDiff(
+            m=0, payload_m=layout.hnsw_m, ef_construct=layout.hnsw_ef_construct, memory=memory
+        ),
+        "quantization_config": _INT8 if layout.quantization == "int8" else None,
+        "optimizers_config": models.OptimizersConfigDiff(indexing_threshold=INDEXING_KB),
+        "shard_number": layout.shards,
+        "replication_factor": layout.replicas,
+    }
+
+
+def turned(scope: Scope, id_: models.ExtendedPointId) -> str:
+    """A chunk's id as its point's in this tenant, or the reverse."""
+    return str(uuid.UUID(int=uuid.UUID(str(id_)).int ^ uuid.uuid5(_TENANTS, scope.tenant).int))
+
+
+def point_of(scope: Scope, point: Point, mean: float) -> models.PointStruct:
+    """A point as it is stored, weighed with this mean length."""
+    if point.dense is None or point.sparse is None:
+        raise ValueError("a point has both vectors or neither")
+    weights = bm25_weights(point.sparse, mean_length=mean)
+    own = {"tenant": scope.tenant, "length": length_of(point), "mean": mean}
+    vector: dict[str, Any] = {
+        DENSE: point.dense.tolist(),
+        SPARSE: _sparse(SparseVector(indices=point.sparse.indices, values=weights)),
+    }
+    payload = _payload(point.chunk) | own
+    return models.PointStruct(id=turned(scope, point.chunk.id), vector=vector, payload=payload)
+
+
+def rewriting(scope: Scope, chunk: Chunk) -> models.SetPayloadOperation:
+    """A new payload for a point; by a filter, which ignores one that is not there."""
+    where = of(scope, has_ids(scope, [chunk.id]))
+    new = models.SetPayload(payload=_payload(chunk), filter=where)
+    return models.SetPayloadOperation(set_payload=new)
+
+
+def reweighed(record: models.Record, mean: float) -> models.PointVectors:
+    """A stored point's weights as they are with this mean length."""
+    payload, stored = record.payload or {}, _stored(record)
+    weights = SparseVector(
+        indices=np.array(stored.indices, np.int32), values=np.array(stored.values, np.float32)
+    )
+    new = reweigh(weights, length=payload["length"], old_mean=payload["mean"], new_mean=mean)
+    return models.PointVectors(id=record.id, vector={SPARSE: _sparse(new)})
+
+
+def length_of(point: Point) -> int:
+    """Terms in a point."""
+    return 0 if point.sparse is None else int(point.sparse.values.sum())
+
+
+def weight_of(point: models.ScoredPoint, term: int) -> float:
+    """What is stored for one of a point's terms."""
+    sparse = _stored(point)
+    return float(sparse.values[sparse.indices.index(term)])
+
+
+def query_of(scope: Scope, leg: Leg, *, rescore: bool) -> models.QueryRequest:
+    """A leg; `rescore` has quantized candidates scored again with the full vectors."""
+    query: Any
+    params = _RESCORED if rescore else None
+    if isinstance(leg.vector, SparseVector):
+        query, params = _sparse(leg.vector), _idf_of(scope)
+    else:
+        query = leg.vector.tolist()
+    return models.QueryRequest(
+        query=query,
+        using=leg.name,
+        filter=of(scope, *map(_any, leg.where)),
+        params=params,
+        limit=leg.limit,
+        with_payload=False,
+    )
+
+
+def term_query(scope: Scope, term: int) -> models.QueryRequest:
+    """The best match of one term, with its weights."""
+    return models.QueryRequest(
+        query=models.SparseVector(indices=[term], values=[1.0]),
+        using=SPARSE,
+        filter=of(scope),
+        params=_idf_of(scope),
+        limit=1,
+        with_payload=False,
+        with_vector=[SPARSE],
+    )
+
+
+def of(scope: Scope, *conditions: Any) -> models.Filter:
+    """The tenant's points that meet all these conditions."""
+    return models.Filter(must=[equal("tenant", scope.tenant), *conditions])
+
+
+def has_ids(scope: Scope, chunk_ids: Sequence[str]) -> models.HasIdCondition:
+    """The points of these chunks."""
+    return models.HasIdCondition(has_id=[turned(scope, chunk_id) for chunk_id in chunk_ids])
+
+
+def equal(path: str, word: str) -> models.FieldCondition:
+    """The points that have this word there."""
+    return models.FieldCondition(key=path, match=models.MatchValue(value=word))
+
+
+def has_mean(mean: float) -> models.FieldCondition:
+    """The points whose weights were made with just this mean length."""
+    return models.FieldCondition(key="mean", range=models.Range(gte=mean, lte=mean))
+
+
+def _payload(chunk: Chunk) -> dict[str, Any]:
+    fields = {field for field, _ in field_kinds([chunk.meta])}
+    return payload_of(chunk) | {"fields": sorted({*OWN_FIELDS, *fields})}
+
+
+def _sparse(vector: SparseVector) -> models.SparseVector:
+    return models.SparseVector(indices=vector.indices.tolist(), values=vector.values.tolist())
+
+
+def _stored(point: models.Record | models.ScoredPoint) -> models.SparseVector:
+    vector: Any = point.vector
+    sparse: models.SparseVector = vector[SPARSE]
+    return sparse
+
+
+def _idf_of(scope: Scope) -> models.SearchParams:
+    return models.SearchParams(idf=models.IdfCorpusParams(corpus=of(scope)))
+
+
+def _any(condition: Condition) -> models.Filter:
+    nothing = models.HasIdCondition(has_id=[])  # no condition at all would hold for every chunk
+    return models.Filter(should=[*map(_condition, clauses(condition)), nothing])
+
+
+def _condition(clause: Clause) -> models.FieldCondition:
+    if isinstance(clause, Equals):
+        return equal(clause.path, clause.word)
+    bounds: dict[str, Any] = dict(clause.bounds)
+    if clause.kind == "number":
+        return models.FieldCondition(key=clause.path, range=models.Range(**bounds))
+    moments = {op: _moment(value) for op, value in bounds.items()}
+    return models.FieldCondition(key=clause.path, range=models.DatetimeRange(**moments))
+
+
+def _moment(date: str) -> datetime:
+    """Without a zone it is UTC, as the server reads what is stored."""
+    moment = datetime.fromisoformat(date)
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

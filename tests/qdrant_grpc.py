@@ -1,0 +1,203 @@
+"""The client's local mode behind gRPC: all that the index sends goes over a real wire and back."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+from grpc import StatusCode
+from grpc.aio import server as grpc_server
+from qdrant_client import AsyncQdrantClient
+from qdrant_client import grpc as wire
+from qdrant_client.conversions.conversion import GrpcToRest, RestToGrpc
+from qdrant_client.grpc import (
+    collections_service_pb2_grpc,
+    points_service_pb2_grpc,
+    qdrant_pb2_grpc,
+)
+
+from retrieval.qdrant_server import Server, connect
+
+Handler = Callable[[Any, Any], Awaitable[Any]]
+
+
+@contextlib.asynccontextmanager
+async def grpc_qdrant(*failures: StatusCode) -> AsyncIterator[Server]:
+    """A server whose first answers about points are these failures."""
+    behind = AsyncQdrantClient(":memory:")
+    listening = grpc_server()
+    register: Any  # generated, without types
+    for register, service in (
+        (qdrant_pb2_grpc.add_QdrantServicer_to_server, _Root()),
+        (collections_service_pb2_grpc.add_CollectionsServicer_to_server, _Collections(behind)),
+        (points_service_pb2_grpc.add_PointsServicer_to_server, _Points(behind, *failures)),
+    ):
+        register(service, listening)
+    port = listening.add_insecure_port("127.0.0.1:0")
+    await listening.start()
+    server = connect(
+        f"http://127.0.0.1:{port}", api_key=None, grpc_port=port, prefer_grpc=True, timeout=60
+    )
+    yield server
+    await server.client.close()
+    await listening.stop(grace=None)
+    await behind.close()
+
+
+def _failing_as_a_server(handler: Callable[..., Awaitable[Any]]) -> Handler:
+    """Local mode's errors with the status and the words of a server."""
+
+    async def handled(self: Any, request: Any, context: Any = None) -> Any:
+        if self.failures:
+            await context.abort(self.failures.pop(0), "as the test says")
+        try:
+            return await handler(self, request)
+        except KeyError as error:
+            await context.abort(StatusCode.NOT_FOUND, f"Not found: No point with id {error} found")
+        except ValueError as error:
+            missing = "not found" in str(error)
+            status = StatusCode.NOT_FOUND if missing else StatusCode.INVALID_ARGUMENT
+            await context.abort(status, f"Wrong input: {error}")
+
+    return handled
+
+
+class _Root:
+    async def HealthCheck(self, request: Any, context: Any) -> Any:  # noqa: N802
+        return wire.HealthCheckReply(title="qdrant", version="1.20.0")
+
+
+class _Service:
+    def __init__(self, behind: AsyncQdrantClient, *failures: StatusCode) -> None:
+        self.behind = behind
+        self.failures = list(failures)
+
+    def __getattr__(self, name: str) -> None:
+        return None  # what the index never calls
+
+
+class _Collections(_Service):
+    @_failing_as_a_server
+    async def Get(self, request: Any) -> Any:  # noqa: N802
+        info = await self.behind.get_collection(request.collection_name)
+        return wire.GetCollectionInfoResponse(result=RestToGrpc.convert_collection_info(info))
+
+    @_failing_as_a_server
+    async def Create(self, request: Any) -> Any:  # noqa: N802
+        sparse = GrpcToRest.convert_sparse_vector_config(request.sparse_vectors_config)
+        await self.behind.create_collection(
+            request.collection_name,
+            vectors_config=GrpcToRest.convert_vectors_config(request.vectors_config),
+            sparse_vectors_config=sparse,
+        )
+        return wire.CollectionOperationResponse(result=True)
+
+    @_failing_as_a_server
+    async def Update(self, request: Any) -> Any:  # noqa: N802
+        diff = GrpcToRest.convert_optimizers_config_diff(request.optimizers_config)
+        await self.behind.update_collection(request.collection_name, optimizers_config=diff)
+        return wire.CollectionOperationResponse(result=True)
+
+    @_failing_as_a_server
+    async def Delete(self, request: Any) -> Any:  # noqa: N802
+        await self.behind.delete_collection(request.collection_name)
+        return wire.CollectionOperationResponse(result=True)
+
+    @_failing_as_a_server
+    async def List(self, request: Any) -> Any:  # noqa: N802
+        held = (await self.behind.get_collections()).collections
+        return wire.ListCollectionsResponse(
+            collections=[RestToGrpc.convert_collection_description(each) for each in held]
+        )
+
+    @_failing_as_a_server
+    async def UpdateAliases(self, request: Any) -> Any:  # noqa: N802
+        steps = [GrpcToRest.convert_alias_operations(step) for step in request.actions]
+        await self.behind.update_collection_aliases(steps)
+        return wire.CollectionOperationResponse(result=True)
+
+    @_failing_as_a_server
+    async def ListAliases(self, request: Any) -> Any:  # noqa: N802
+        held = (await self.behind.get_aliases()).aliases
+        aliases = [RestToGrpc.convert_alias_description(each) for each in held]
+        return wire.ListAliasesResponse(aliases=aliases)
+
+
+class _Points(_Service):
+    @_failing_as_a_server
+    async def CreateFieldIndex(self, request: Any) -> Any:  # noqa: N802
+        await self.behind.get_collection(request.collection_name)
+        return _done()
+
+    @_failing_as_a_server
+    async def Upsert(self, request: Any) -> Any:  # noqa: N802
+        points = [GrpcToRest.convert_point_struct(point) for point in request.points]
+        await self.behind.upsert(request.collection_name, points)
+        return _done()
+
+    @_failing_as_a_server
+    async def Delete(self, request: Any) -> Any:  # noqa: N802
+        selector = GrpcToRest.convert_points_selector(request.points)
+        await self.behind.delete(request.collection_name, selector)
+        return _done()
+
+    @_failing_as_a_server
+    async def UpdateBatch(self, request: Any) -> Any:  # noqa: N802
+        steps = [GrpcToRest.convert_points_update_operation(step) for step in request.operations]
+        done = await self.behind.batch_update_points(request.collection_name, steps)
+        return wire.UpdateBatchResponse(result=[RestToGrpc.convert_update_result(d) for d in done])
+
+    @_failing_as_a_server
+    async def Scroll(self, request: Any) -> Any:  # noqa: N802
+        given = request.HasField("offset")
+        records, offset = await self.behind.scroll(
+            request.collection_name,
+            scroll_filter=GrpcToRest.convert_filter(request.filter),
+            limit=request.limit,
+            offset=GrpcToRest.convert_point_id(request.offset) if given else None,
+            with_payload=GrpcToRest.convert_with_payload_selector(request.with_payload),
+            with_vectors=GrpcToRest.convert_with_vectors_selector(request.with_vectors),
+        )
+        for record in records:
+            record.payload = record.payload or {}
+        follows = None if offset is None else RestToGrpc.convert_extended_point_id(offset)
+        return wire.ScrollResponse(
+            next_page_offset=follows,
+            result=[RestToGrpc.convert_record(record) for record in records],
+        )
+
+    @_failing_as_a_server
+    async def Count(self, request: Any) -> Any:  # noqa: N802
+        where = GrpcToRest.convert_filter(request.filter)
+        counted = await self.behind.count(request.collection_name, where, exact=request.exact)
+        return wire.CountResponse(result=wire.CountResult(count=counted.count))
+
+    @_failing_as_a_server
+    async def Facet(self, request: Any) -> Any:  # noqa: N802
+        where = GrpcToRest.convert_filter(request.filter)
+        found = await self.behind.facet(
+            request.collection_name, request.key, where, request.limit, request.exact
+        )
+        return wire.FacetResponse(
+            hits=[RestToGrpc.convert_facet_value_hit(hit) for hit in found.hits]
+        )
+
+    @_failing_as_a_server
+    async def QueryBatch(self, request: Any) -> Any:  # noqa: N802
+        requests = [GrpcToRest.convert_query_points(each) for each in request.query_points]
+        ranked = await self.behind.query_batch_points(request.collection_name, requests)
+        return wire.QueryBatchResponse(
+            result=[
+                wire.BatchResult(
+                    result=[RestToGrpc.convert_scored_point(point) for point in response.points]
+                )
+                for response in ranked
+            ]
+        )
+
+
+def _done() -> Any:
+    return wire.PointsOperationResponse(
+        result=wire.UpdateResult(operation_id=0, status=wire.UpdateStatus.Completed)
+    )

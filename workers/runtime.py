@@ -1,0 +1,107 @@
+"""What a worker process holds: an event loop on a thread, and an open service on the loop.
+
+Celery's threads wait while their documents are under way on the loop, all of them together: that is
+what fills the embedder's batches across documents. The model is loaded once, in a process of its
+own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import threading
+from collections.abc import Coroutine
+from typing import Any
+
+from rag.build import Service, open_service
+from rag.errors import BusyError, RagError
+from rag.records import Task
+from rag.settings import Settings
+from rag.types import Scope
+
+BUSY_SECONDS = 2.0
+"""Until a task is tried again whose document somebody works on."""
+IDLE_SECONDS = 2.0
+"""Without a task; then the index is tidied."""
+
+_log = logging.getLogger(__name__)
+
+
+class Runtime:
+    """A running service that other threads may call."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Starts; returns when all is loaded.
+
+        Raises:
+            RagError: the service cannot be opened.
+        """
+        self._loop = asyncio.new_event_loop()
+        self._stack = contextlib.AsyncExitStack()
+        self._under_way = 0
+        self._touched: set[Scope] = set()
+        self._tidying: asyncio.Task[None] | None = None
+        self._thread = threading.Thread(target=self._loop.run_forever, name="runtime", daemon=True)
+        self._thread.start()
+        try:
+            self._service: Service = self._call(
+                self._stack.enter_async_context(open_service(settings))
+            )
+        except BaseException:
+            self._end()
+            raise
+
+    def ingest(self, task_id: int) -> None:
+        """Ingests the document of a task; waits until that is done."""
+        self._call(self._ingest(task_id))
+
+    def close(self) -> None:
+        """Closes the service and ends the loop."""
+        self._call(self._close())
+        self._end()
+
+    async def _ingest(self, task_id: int) -> None:
+        self._under_way += 1
+        try:
+            task = await self._service.catalog.task(task_id)
+            if task is not None:
+                await self._take(task)
+        except RagError as error:  # the catalog is away: the dispatcher finds the task again
+            _log.error("Task %d is left as it is: %s", task_id, error)
+        finally:
+            self._under_way -= 1
+        if self._tidying is None or self._tidying.done():
+            self._tidying = self._loop.create_task(self._tidy_when_idle())
+
+    async def _take(self, task: Task) -> None:
+        try:
+            await self._service.ingest.ingest(task, wait=False)
+        except BusyError:
+            await self._service.catalog.put_back(task, seconds=BUSY_SECONDS)
+        else:
+            self._touched.add(task.scope)
+
+    async def _tidy_when_idle(self) -> None:
+        while self._touched:
+            await asyncio.sleep(IDLE_SECONDS)
+            if not self._under_way:
+                scope = self._touched.pop()
+                try:
+                    await self._service.index.maintain(scope)
+                except RagError as error:  # what was ingested is stored and found all the same
+                    _log.error("Collection %s is not tidied: %s", scope.collection, error)
+
+    async def _close(self) -> None:
+        if self._tidying is not None:
+            self._tidying.cancel()
+            await asyncio.gather(self._tidying, return_exceptions=True)
+        await self._stack.aclose()
+
+    def _call(self, work: Coroutine[Any, Any, Any]) -> Any:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+    def _end(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
