@@ -24,6 +24,11 @@ def file_uri(path: Path | str) -> str:
     return Path(os.path.abspath(path)).as_uri()  # noqa: PTH100 - resolve() would follow links
 
 
+def path_of(uri: str) -> Path:
+    """The file that `file_uri` named."""
+    return Path(os.fsdecode(unquote_to_bytes(urlsplit(uri).path)))
+
+
 def submission_of(path: Path) -> Submission:
     """A file that is read where it lies. Kept by its uri: not every path is text, each uri is."""
     uri = file_uri(path)
@@ -103,7 +108,7 @@ class Spool:
     def path(self, source: Mapping[str, Any]) -> Path:
         """Where a source's bytes lie."""
         if "file" in source:
-            return Path(os.fsdecode(unquote_to_bytes(urlsplit(source["file"]).path)))
+            return path_of(source["file"])
         return self._folder / str(source["spool"])
 
     def drop(self, source: Mapping[str, Any]) -> None:
@@ -173,7 +178,7 @@ def _expand(pattern: str) -> Iterator[Path]:
         raise InputError("An empty path names nothing; . is the folder you are in.")
     path = Path(pattern)
     if path.is_dir():
-        yield from _walk(path)
+        yield from walk(path)
     elif path.is_file():
         yield path
     elif path.exists():
@@ -183,7 +188,7 @@ def _expand(pattern: str) -> Iterator[Path]:
         top = Path(path.anchor)
         for match in sorted(top.glob(str(path.relative_to(path.anchor)))):
             if not _is_hidden(match, path):
-                yield from _walk(match) if match.is_dir() else [match]
+                yield from walk(match) if match.is_dir() else [match]
     else:
         raise InputError(f"{pattern}: there is no such file or folder.", code="no_such_path")
 
@@ -193,7 +198,18 @@ def _is_hidden(match: Path, pattern: Path) -> bool:
     return any(part.startswith(".") and part not in pattern.parts for part in match.parts)
 
 
-def _walk(folder: Path) -> Iterator[Path]:
+def is_document(path: Path) -> bool:
+    """Whether a folder is searched for files of this name."""
+    return not path.name.startswith(".") and path.suffix.lower() in DOCUMENTS
+
+
+def walk(folder: Path) -> Iterator[Path]:
+    """The documents below a folder, in a stable order; see `find`.
+
+    Raises:
+        InputError: it, or a folder below it, is gone or cannot be listed.
+    """
+
     def refuse(error: OSError) -> None:
         raise InputError(
             f"{error.filename}: cannot be listed: {error.strerror}. Mend its permissions, or name"
@@ -205,7 +221,7 @@ def _walk(folder: Path) -> Iterator[Path]:
         folders[:] = sorted(f for f in folders if not f.startswith("."))
         for name in sorted(names):
             path = Path(here) / name
-            if not name.startswith(".") and path.suffix.lower() in DOCUMENTS:
+            if is_document(path):
                 with contextlib.suppress(OSError):  # a link to nowhere or to itself is no file
                     if path.is_file():
                         yield path

@@ -29,6 +29,7 @@ from rag.settings import (
 from rag.types import Scope
 
 if TYPE_CHECKING:
+    from ingest.fetch import Fetcher
     from ingest.parser import Parser
     from ingest.pieces import CountTokens
     from ingest.pipeline import IngestPipeline
@@ -68,6 +69,7 @@ async def open_service(settings: Settings) -> AsyncIterator[Service]:
         ConfigError: another process owns the folder, or a model cannot be loaded.
         StorageError: what is stored is damaged.
     """
+    from ingest.fetch import WebReader
     from ingest.pipeline import IngestPipeline
     from ingest.sources import Spool
     from rag.pipeline import QueryPipeline
@@ -92,7 +94,7 @@ async def open_service(settings: Settings) -> AsyncIterator[Service]:
         parser = build_parser(settings)
         stack.callback(parser.close)
         ingest = IngestPipeline(
-            reader=parser,
+            reader=WebReader(parser, build_fetcher(settings)),
             chunker=build_chunker(settings.chunker, embedder.count_tokens),
             embedder=embedder,
             encoder=encoder,
@@ -175,6 +177,18 @@ def build_chunker(settings: ChunkerSettings, count_tokens: CountTokens) -> Chunk
             return SectionChunker(count_tokens, max_tokens=max_tokens, overlap=overlap)
         case RecursiveSettings(max_tokens=max_tokens, overlap=overlap):
             return RecursiveChunker(count_tokens, max_tokens=max_tokens, overlap=overlap)
+
+
+def build_fetcher(settings: Settings) -> Fetcher:
+    """What gets documents from the web."""
+    from ingest.addresses import is_public
+    from ingest.fetch import Fetcher
+
+    return Fetcher(
+        max_bytes=settings.limits.file_mb << 20,
+        seconds=settings.fetch.seconds,
+        allows=(lambda _: True) if settings.fetch.private_addresses else is_public,
+    )
 
 
 def build_embedder(settings: EmbedderSettings) -> BertEmbedder:

@@ -24,6 +24,8 @@ from rag.tables import collections, documents, jobs, tasks, texts
 from rag.types import Document, Scope, State
 
 _OPEN = ("pending", "running")
+_KEY = ("tenant", "collection", "id")
+_LAST_CHARACTER = "\U0010ffff"
 SHOWN_FAILURES = 100
 SUBMIT_SLICE = 500
 LONGEST_WAIT = 120.0
@@ -139,7 +141,7 @@ class Catalog:
             "updated_at": now,
             "source": new.excluded.source,
         }
-        key = ["tenant", "collection", "id"]
+        key = list(_KEY)
         upsert = new.on_conflict_do_update(index_elements=key, set_=again)
         coming = iter(submissions)
         async with self._db.write() as db:
@@ -325,8 +327,9 @@ class Catalog:
             .order_by(tasks.c.id)
             .limit(SHOWN_FAILURES)
         )
+        counted = await self._db.rows(grouped)  # first: what counts as failed is told, too
         failures = [dict(row) for row in await self._db.rows(failed)]
-        return _job_record(found[0], await self._db.rows(grouped), failures)
+        return _job_record(found[0], counted, failures)
 
     async def spooled(self) -> set[str]:
         """Keys of the sent bytes that open tasks wait for, or that failed and may be retried."""
@@ -340,15 +343,28 @@ class Catalog:
     # Documents
 
     async def documents(
-        self, scope: Scope, *, limit: int, after: str = "", state: str | None = None
+        self,
+        scope: Scope,
+        *,
+        limit: int,
+        after: str = "",
+        state: str | None = None,
+        uri_prefix: str = "",
     ) -> list[DocumentRecord]:
         """Documents with ids past `after`, in the order of their ids."""
-        query = documents.select().where(_in(scope), documents.c.id > after)
+        query = documents.select()
+        columns: list[sa.ColumnElement[str]] = [documents.c[name] for name in _KEY]
+        if uri_prefix:
+            first, last = sa.literal(uri_prefix), sa.literal(uri_prefix + _LAST_CHARACTER)
+            query = query.where(documents.c.uri >= first, documents.c.uri < last)
+            # Expressions are in no index: the one on uris is taken, whatever the planner prefers.
+            columns = [column.concat("") for column in columns]
         if state is not None:
             query = query.where(documents.c.state == state)
-        return [
-            _document(r) for r in await self._db.rows(query.order_by(documents.c.id).limit(limit))
-        ]
+        tenant, collection, place = columns
+        query = query.where(tenant == scope.tenant, collection == scope.collection, place > after)
+        rows = await self._db.rows(query.order_by(place).limit(limit))
+        return [_document(row) for row in rows]
 
     async def document(self, scope: Scope, document_id: str) -> DocumentRecord:
         """The document.

@@ -111,7 +111,14 @@ def _parser() -> argparse.ArgumentParser:
 
     ingest = commands.add_parser("ingest", parents=[remote], help="read documents and index them")
     ingest.add_argument(
-        "paths", nargs="+", metavar="PATH", help="files, folders, globs; - for standard input"
+        "paths", nargs="+", metavar="PATH", help="files, folders, globs, URLs; - for standard input"
+    )
+    keeping = ingest.add_mutually_exclusive_group()
+    keeping.add_argument(
+        "--sync", action="store_true", help="also remove documents whose files left the folders"
+    )
+    keeping.add_argument(
+        "--watch", action="store_true", help="--sync, then follow the folders until Ctrl-C"
     )
     commands.add_parser("query", parents=[question], help="answer a question, with citations")
     commands.add_parser("search", parents=[question], help="find passages, without an answer")
@@ -119,7 +126,10 @@ def _parser() -> argparse.ArgumentParser:
     status.add_argument("document", nargs="?", help="one document's state (its id)")
     delete = commands.add_parser("delete", parents=[remote], help="remove documents")
     delete.add_argument(
-        "documents", nargs="+", metavar="DOCUMENT", help="ids as `rag status` lists them, or paths"
+        "documents",
+        nargs="+",
+        metavar="DOCUMENT",
+        help="ids as `rag status` lists them, paths or URLs",
     )
     serve = commands.add_parser("serve", parents=[common], help="serve the REST API")
     serve.add_argument("--host", help="address to listen on (default: 127.0.0.1)")

@@ -14,6 +14,7 @@ from rag.errors import InputError, RagError, UpstreamError
 
 Json = dict[str, Any]
 TIMEOUT_SECONDS = 120.0
+PAGE = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,19 @@ async def connect(url: str) -> AsyncIterator[Client]:
         if http.base_url.scheme not in ("http", "https"):
             raise InputError(f"--url {url!r} is no URL: it starts with http:// or https://.")
         yield Client(http)
+
+
+async def all_documents(client: Client, collection: str, **params: str) -> AsyncIterator[Json]:
+    """Every document of a listing, page by page."""
+    cursor: str | None = None
+    while True:
+        page = await client.get(
+            "/v1/documents", collection=collection, limit=PAGE, cursor=cursor, **params
+        )
+        for document in page["documents"]:
+            yield document
+        if (cursor := page["next_cursor"]) is None:
+            return
 
 
 def _error(response: httpx.Response) -> RagError:

@@ -11,14 +11,13 @@ from typing import Any
 from urllib.parse import quote
 
 from rag import output
-from rag.client import Client, Json, connect
+from rag.client import Client, Json, all_documents, connect
 from rag.errors import InputError, NotFoundError
 from rag.settings import COLLECTION, Settings
 
 _CONDITION = re.compile(r"([A-Za-z0-9_.-]+)\s*(>=|<=|=|>|<)\s*(.+)", re.DOTALL)
 _NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?")
 _OPS = {"=": "eq", ">": "gt", ">=": "gte", "<": "lt", "<=": "lte"}
-PAGE = 1000
 
 
 async def run(args: argparse.Namespace, settings: Settings) -> int:
@@ -64,14 +63,7 @@ async def status(args: argparse.Namespace, client: Client) -> int:
     collections = (await client.get("/v1/collections"))["collections"]
     documents: list[Json] = []
     if any(c["name"] == args.collection for c in collections):
-        cursor: str | None = None
-        while True:
-            page = await client.get(
-                "/v1/documents", collection=args.collection, limit=PAGE, cursor=cursor
-            )
-            documents += page["documents"]
-            if (cursor := page["next_cursor"]) is None:
-                break
+        documents = [each async for each in all_documents(client, args.collection)]
     body = {"collections": collections, "collection": args.collection, "documents": documents}
     output.show(body, output.status, as_json=args.json)
     return 0
@@ -107,11 +99,11 @@ async def _client(args: argparse.Namespace, settings: Settings) -> AsyncIterator
 
 
 async def _find(client: Client, collection: str, name: str) -> tuple[str, Json]:
-    """The route and the record of a document, by its id or by the path of its file."""
+    """The route and the record of a document, by its id, its uri or the path of its file."""
     from ingest.readers import document_id
     from ingest.sources import file_uri
 
-    ids = dict.fromkeys((name, document_id(file_uri(name))))
+    ids = dict.fromkeys((name, document_id(_text(name)), document_id(file_uri(name))))
     for each in ids:
         path = f"/v1/documents/{quote(each, errors='replace')}"
         try:

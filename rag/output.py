@@ -33,6 +33,13 @@ def show(body: Json, lines: Callable[[Json], Lines], *, as_json: bool) -> None:
             print(line)  # noqa: T201
 
 
+def show_at_once(body: Json, lines: Callable[[Json], Lines], *, as_json: bool) -> None:
+    """One of several results, as it comes: JSON on a line of its own."""
+    shown = [json.dumps(body, ensure_ascii=False)] if as_json else lines(body)
+    for line in shown:
+        print(line, flush=True)  # noqa: T201
+
+
 def answer(body: Json) -> Lines:
     """The answer, what each marker stands on, and the time each stage took."""
     if body["abstained"]:
@@ -70,6 +77,8 @@ def ingested(body: Json) -> Lines:
         if kind in outcomes
     ]
     parts += [f"{counts[state]} {state}" for state in ("failed", "cancelled") if counts[state]]
+    if body.get("removed"):
+        parts.append(f"{body['removed']} removed")
     done = ", ".join(parts) or "nothing to do"
     yield f"{_documents(counts['total'])} in {body['seconds']:.1f} s: {done}."
     for failure in body["failures"]:

@@ -14,7 +14,7 @@ class Submission:
     """A document as it is accepted: who it is, and where its bytes lie.
 
     `source` is JSON: `{"file": …}` for a file that is read where it is, `{"spool": …}` for bytes
-    that were sent.
+    that were sent, `{"url": …, "spool": …}` for bytes that are yet to be fetched.
     """
 
     document_id: str

@@ -65,6 +65,15 @@ class ReaderSettings(_Part):
     )
 
 
+class FetchSettings(_Part):
+    """How documents come that are named by a URL."""
+
+    seconds: float = Field(60.0, gt=0, description="One document, redirects included.")
+    private_addresses: bool = Field(
+        False, description="Also from this machine and network: whoever may ingest, reads them."
+    )
+
+
 class _ChunkerSettings(_Part):
     kind: str
     max_tokens: int
@@ -222,6 +231,7 @@ class Settings(BaseSettings):
     data_dir: Path = Field(Path(".rag"), description="Index, catalog and spool live here.")
     embedder: EmbedderSettings = EmbedderSettings()
     reader: ReaderSettings = ReaderSettings()
+    fetch: FetchSettings = FetchSettings()
     chunker: ChunkerSettings = SectionSettings()
     retrieval: RetrievalSettings = RetrievalSettings()
     index: EdgeSettings | QdrantSettings = Field(EdgeSettings(), discriminator="kind")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 metadata = sa.MetaData()
+_BYTES = sa.String().with_variant(sa.String(collation="C"), "postgresql")
+"""Text that is compared byte by byte, so that its beginnings are ranges."""
 
 
 def _scope_columns() -> tuple[sa.Column[str], sa.Column[str]]:
@@ -26,7 +28,7 @@ documents = sa.Table(
     metadata,
     *_scope_columns(),
     sa.Column("id", sa.String, primary_key=True),
-    sa.Column("uri", sa.String, nullable=False),
+    sa.Column("uri", _BYTES, nullable=False),
     sa.Column("title", sa.String, nullable=False, default=""),
     sa.Column("media_type", sa.String, nullable=False, default=""),
     sa.Column("state", sa.String, nullable=False),
@@ -39,6 +41,8 @@ documents = sa.Table(
     sa.Column("source", sa.JSON, nullable=False),
     sa.Column("created_at", sa.String, nullable=False),
     sa.Column("updated_at", sa.String, nullable=False),
+    # SP-GiST takes uris of any length, where a B-tree of PostgreSQL's stops at 2.7 kB.
+    sa.Index("documents_by_uri", "uri", postgresql_using="spgist"),
     sa.Index("documents_by_version", "tenant", "collection", "version"),
     sa.Index("documents_by_original", "tenant", "collection", "duplicate_of"),
 )

@@ -50,13 +50,15 @@ def environment(data: Path, extra: Mapping[str, str] | None = None) -> dict[str,
 
 
 @contextlib.contextmanager
-def launched(data: Path, *, env: Mapping[str, str] | None = None) -> Iterator[Server]:
-    """`rag serve` on a free port, from the moment it says where it listens."""
+def launched(
+    data: Path, *, env: Mapping[str, str] | None = None, port: str = "0"
+) -> Iterator[Server]:
+    """`rag serve`, by default on a free port, from the moment it says where it listens."""
     data.parent.mkdir(parents=True, exist_ok=True)
     log = data.parent / f"{data.name}.log"
     with log.open("wb") as stderr:
         process = subprocess.Popen(
-            [*RAG, "serve", "--port", "0"],
+            [*RAG, "serve", "--port", port],
             cwd=data.parent,
             env=environment(data, env),
             stdin=subprocess.DEVNULL,
@@ -78,9 +80,11 @@ def launched(data: Path, *, env: Mapping[str, str] | None = None) -> Iterator[Se
 
 
 @contextlib.contextmanager
-def serving(data: Path, *, env: Mapping[str, str] | None = None) -> Iterator[Server]:
+def serving(
+    data: Path, *, env: Mapping[str, str] | None = None, port: str = "0"
+) -> Iterator[Server]:
     """`rag serve`, ready."""
-    with launched(data, env=env) as server, server.client() as http:
+    with launched(data, env=env, port=port) as server, server.client() as http:
 
         def ready() -> bool:
             assert server.process.poll() is None, server.log.read_text()

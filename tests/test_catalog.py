@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from rag.catalog import LONGEST_WAIT, SHOWN_FAILURES, Catalog
 from rag.database import Database, SqliteDatabase
@@ -158,6 +161,48 @@ async def test_documents_are_listed_page_by_page_and_by_state(
     rest = await catalog.documents(scope, limit=9, after=first[-1].id)
     assert [d.id for d in first + rest] == ["a", "b", "c", "d"]
     assert [d.id for d in await catalog.documents(scope, limit=9, state="succeeded")] == ["b"]
+
+
+async def test_documents_are_listed_by_how_their_uris_begin(catalog: Catalog, scope: Scope) -> None:
+    uris = ["file:///a/doc/1", "file:///a/doc/2", "file:///a/docs/3", "file:///a/dob/4", "ü:5"]
+    long = "".join(hashlib.sha256(bytes([n])).hexdigest() for n in range(64))
+    listed = [Submission(document_id=uri[-1], uri=uri, source={}) for uri in [*uris, f"{long}6"]]
+    await catalog.submit(scope, listed)
+    await catalog.submit(replace(scope, collection="other"), listed)
+
+    async def ids(prefix: str, **page: Any) -> str:
+        found = await catalog.documents(scope, uri_prefix=prefix, **{"limit": 9} | page)
+        return "".join(document.id for document in found)
+
+    assert await ids("file:///a/doc") == "123"
+    assert await ids("file:///a/doc/") == "12"
+    assert await ids("file:///a/doc/", after="1") == "2"
+    assert await ids("file:///a/do%") == await ids("FILE") == ""
+    assert await ids("ü") == "5"
+    assert await ids(long) == "6"
+
+
+async def test_the_beginning_of_a_uri_is_looked_up_in_an_index(
+    catalog: Catalog, database: Database, scope: Scope
+) -> None:
+    ran: list[tuple[str, Any]] = []
+
+    def note(_db: object, _cursor: object, sql: str, values: Any, *_: object) -> None:
+        ran.append((sql, values))
+
+    sa.event.listen(sa.engine.Engine, "before_cursor_execute", note)
+    try:
+        await catalog.documents(scope, limit=9, uri_prefix="file:///a/")
+    finally:
+        sa.event.remove(sa.engine.Engine, "before_cursor_execute", note)
+    [(sql, values)] = [(sql, values) for sql, values in ran if "documents" in sql]
+    async with database.write() as db:
+        if database.shared:
+            # On a table this small PostgreSQL would read all of it.
+            await db.exec_driver_sql("SET LOCAL enable_seqscan = off")
+        how = "EXPLAIN" if database.shared else "EXPLAIN QUERY PLAN"
+        plan = (await db.exec_driver_sql(f"{how} {sql}", values)).all()
+    assert "documents_by_uri" in str(plan), plan
 
 
 async def test_scopes_do_not_see_each_others_documents(catalog: Catalog, scope: Scope) -> None:

@@ -601,6 +601,12 @@ class TestDocuments:
         "document",
         [
             {},
+            {"uri": "notes/a.md"},
+            {"uri": "file:///etc/passwd"},
+            {"uri": "https://me:secret@a.example/"},
+            {"uri": "https://a.example/", "title": "T"},
+            {"uri": "https://a.example/", "meta": {"a": 1}},
+            {"uri": "https://a.example/", "text": ""},
             {"text": ""},
             {"text": 5},
             {"text": "x", "extra": 1},
@@ -621,7 +627,9 @@ class TestDocuments:
     )
     def test_documents_that_cannot_be(self, http: httpx.Client, document: Json) -> None:
         body = json.dumps({"collection": "never", "documents": [document]})
-        assert "documents.0" in problem(ask_raw(http, body, "/v1/documents"), 422, "invalid_input")
+        said = problem(ask_raw(http, body, "/v1/documents"), 422, "invalid_input")
+        assert "documents.0" in said
+        assert "secret" not in said
         problem(http.get("/v1/documents?collection=never"), 404, "unknown_collection")
 
     def test_requests_without_documents(self, http: httpx.Client) -> None:

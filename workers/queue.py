@@ -89,9 +89,17 @@ class LocalQueue:
                     if error is not None:
                         raise error
         except RagError:
-            await asyncio.gather(*self._running, return_exceptions=True)
-            self._running.clear()
+            await self._finish()
             raise
+        except asyncio.CancelledError:  # what is under way starts over at the next start
+            for running in self._running:
+                running.cancel()
+            await self._finish()
+            raise
+
+    async def _finish(self) -> None:
+        await asyncio.gather(*self._running, return_exceptions=True)
+        self._running.clear()
 
     async def _sleep(self, seconds: float) -> None:
         """Until a task is due that failed before, or a new one comes."""
@@ -133,6 +141,5 @@ class LocalQueue:
         try:
             yield
         finally:
-            for task in (runner, *self._running):
-                task.cancel()
-            await asyncio.gather(runner, *self._running, return_exceptions=True)
+            runner.cancel()
+            await asyncio.gather(runner, return_exceptions=True)

@@ -95,11 +95,20 @@ async def submit_documents(request: Request, service: ServiceDep, queue: QueueDe
     "/documents", response_model=schemas.DocumentPage, responses=PROBLEMS, tags=["documents"]
 )
 async def list_documents(
-    service: ServiceDep, scope: ScopeDep, limit: Limit = 50, cursor: Cursor = None
+    service: ServiceDep,
+    scope: ScopeDep,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+    uri_prefix: str = "",
 ) -> Response:
-    """Documents in the order of their ids, each listed from the moment it was accepted."""
+    """Documents in the order of their ids, each listed from the moment it was accepted.
+
+    With `uri_prefix`, those whose uri begins so: `file:///handbook/` lists a folder's.
+    """
     await service.catalog.collection(scope)
-    records = await service.catalog.documents(scope, limit=limit + 1, after=_after(cursor))
+    records = await service.catalog.documents(
+        scope, limit=limit + 1, after=_after(cursor), uri_prefix=uri_prefix
+    )
     page = records[:limit]
     more = _cursor(page[-1].id) if len(records) > limit else None
     return _json({"documents": [schemas.document_json(r) for r in page], "next_cursor": more})

@@ -9,10 +9,20 @@ from __future__ import annotations
 import re
 import sys
 from dataclasses import asdict
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    field_validator,
+    model_validator,
+)
 
+from ingest.fetch import parse_url
+from rag.errors import ReadError
 from rag.records import CollectionRecord, DocumentRecord, JobRecord
 from rag.settings import COLLECTION
 from rag.types import Answer, Chunk, Citation, Condition, Hit, MetaValue, State
@@ -93,11 +103,14 @@ class QueryRequest(SearchRequest):
 
 
 class DocumentIn(_Request):
-    """A document as JSON. Its own id is kept; without one it follows from the uri."""
+    """A document as JSON. Its own id is kept; without one it follows from the uri.
+
+    Without a text, it is fetched from its uri.
+    """
 
     id: _Name | None = Field(None, min_length=1, max_length=512)
     title: str | None = Field(None, max_length=1000)
-    text: str = Field(min_length=1)
+    text: str | None = Field(None, min_length=1)
     uri: _Name | None = Field(None, min_length=1, max_length=URI_CHARS)
     meta: dict[str, _Value] = Field(default={}, max_length=64)
 
@@ -117,6 +130,19 @@ class DocumentIn(_Request):
                     f"the field name {name!r} has characters other than A-Z a-z 0-9 _ . -"
                 )
         return value
+
+    @model_validator(mode="after")
+    def _can_be_had(self) -> Self:
+        if self.text is None:
+            if self.uri is None:
+                raise ValueError("it has neither a text nor a uri to fetch it from")
+            if self.title is not None or self.meta:
+                raise ValueError("title and meta go with a text; what is fetched brings its own")
+            try:
+                parse_url(self.uri)
+            except ReadError as error:
+                raise ValueError(str(error)) from error
+        return self
 
 
 class DocumentsRequest(_Request):

@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 
+from ingest.fetch import submission_of_url
 from rag.api.schemas import URI_CHARS, DocumentIn, DocumentsRequest
 from rag.build import TENANT, Service
 from rag.errors import InputError, TooLargeError
@@ -99,15 +100,19 @@ async def _take_json(body: bytes, service: Service) -> tuple[Scope, list[Submiss
     _check_count(len(sent.documents), service)
     uris = [_uri_of(document) for document in sent.documents]
     _check_unique([d.id or uri for d, uri in zip(sent.documents, uris, strict=True)])
-    bodies = [_bytes_of(document) for document in sent.documents]
-    for document, data in zip(sent.documents, bodies, strict=True):
-        _check_size(len(data), document.id or document.uri or "the document", service)
-    keep = [
-        (data, {"uri": uri, "document_id_": document.id, "title": document.title or ""})
-        for document, uri, data in zip(sent.documents, uris, bodies, strict=True)
+    keep = []
+    for document, uri in zip(sent.documents, uris, strict=True):
+        if document.text is not None:
+            data = _bytes_of(document)
+            _check_size(len(data), document.id or document.uri or "the document", service)
+            names = {"uri": uri, "document_id_": document.id, "title": document.title or ""}
+            keep.append((data, names))
+    kept = iter(await asyncio.to_thread(service.spool.put_all, keep))
+    submissions = [
+        submission_of_url(uri, own_id=document.id) if document.text is None else next(kept)
+        for document, uri in zip(sent.documents, uris, strict=True)
     ]
-    scope = Scope(tenant=TENANT, collection=sent.collection)
-    return scope, await asyncio.to_thread(service.spool.put_all, keep)
+    return Scope(tenant=TENANT, collection=sent.collection), submissions
 
 
 async def _take_form(request: Request, service: Service) -> tuple[Scope, list[Submission]]:
@@ -184,7 +189,9 @@ def _check_unique(ids: Sequence[str]) -> None:
 
 
 def _uri_of(document: DocumentIn) -> str:
-    return document.uri or document.id or f"sha256:{sha256(document.text.encode()).hexdigest()}"
+    if named := document.uri or document.id:
+        return named
+    return f"sha256:{sha256((document.text or '').encode()).hexdigest()}"
 
 
 def _bytes_of(document: DocumentIn) -> bytes:
