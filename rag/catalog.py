@@ -523,6 +523,8 @@ def _job_record(
         counts[row["state"]] = counts.get(row["state"], 0) + row["n"]
         if row["outcome"]:
             outcomes[row["outcome"]] = outcomes.get(row["outcome"], 0) + row["n"]
+    updated_at = max((row["at"] for row in rows), default=job["created_at"])
+    per_second, eta_seconds = _pace(counts, since=job["created_at"], until=updated_at)
     return JobRecord(
         id=job["id"],
         collection=job["collection"],
@@ -531,9 +533,23 @@ def _job_record(
         outcomes=outcomes,
         failures=failures,
         error=failures[0]["error"] if failures else None,
+        per_second=per_second,
+        eta_seconds=eta_seconds,
         created_at=job["created_at"],
-        updated_at=max((row["at"] for row in rows), default=job["created_at"]),
+        updated_at=updated_at,
     )
+
+
+def _pace(
+    counts: Mapping[str, int], *, since: str, until: str
+) -> tuple[float | None, float | None]:
+    """Documents a second, and seconds until the open ones are done."""
+    seconds = (datetime.fromisoformat(until) - datetime.fromisoformat(since)).total_seconds()
+    open_ = sum(counts.get(state, 0) for state in _OPEN)
+    ended = counts.get("succeeded", 0) + counts.get("failed", 0)
+    if not ended or seconds <= 0:
+        return None, None
+    return ended / seconds, open_ * seconds / ended if open_ else None
 
 
 def _job_state(counts: Mapping[str, int], *, cancelled: bool) -> State:

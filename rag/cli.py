@@ -124,6 +124,7 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("search", parents=[question], help="find passages, without an answer")
     status = commands.add_parser("status", parents=[remote], help="what is stored, what failed")
     status.add_argument("document", nargs="?", help="one document's state (its id)")
+    status.add_argument("--failed", action="store_true", help="what failed, and why, alone")
     delete = commands.add_parser("delete", parents=[remote], help="remove documents")
     delete.add_argument(
         "documents",

@@ -63,7 +63,8 @@ async def status(args: argparse.Namespace, client: Client) -> int:
     collections = (await client.get("/v1/collections"))["collections"]
     documents: list[Json] = []
     if any(c["name"] == args.collection for c in collections):
-        documents = [each async for each in all_documents(client, args.collection)]
+        only = {"state": "failed"} if args.failed else {}
+        documents = [each async for each in all_documents(client, args.collection, **only)]
     body = {"collections": collections, "collection": args.collection, "documents": documents}
     output.show(body, output.status, as_json=args.json)
     return 0

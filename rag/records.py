@@ -60,7 +60,9 @@ class DocumentRecord:
 class JobRecord:
     """A job: `counts` of its documents by state, `outcomes` of the finished ones by kind.
 
-    `failures` names the first failed ones: document_id, uri and error of each.
+    `failures` names the first failed ones: document_id, uri and error of each. `per_second` counts
+    the documents that ended, since the job was made; `eta_seconds` is how long the open ones take
+    at that rate. Both are None where there is nothing to reckon with.
     """
 
     id: str
@@ -70,6 +72,8 @@ class JobRecord:
     outcomes: Mapping[str, int]
     failures: Sequence[Mapping[str, str]]
     error: str | None
+    per_second: float | None
+    eta_seconds: float | None
     created_at: str
     updated_at: str
 

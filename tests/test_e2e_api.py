@@ -695,6 +695,20 @@ class TestJobs:
         again = http.delete(accepted.headers["location"]).json()
         assert again["counts"] == job["counts"]
 
+    def test_what_failed_is_listed_and_tried_again(self, http: httpx.Client) -> None:
+        accepted = upload(http, ("a.txt", b"Fine."), ("b.pdf", b"%PDF-1.7 cut"), collection="dead")
+        job = finished(http, accepted)
+        assert (job["state"], job["counts"]["failed"]) == ("partial", 1)
+        assert job["per_second"] > 0
+        assert job["eta_seconds"] is None
+        listed = http.get("/v1/documents?collection=dead&state=failed").json()["documents"]
+        assert [(d["uri"], d["error"]) for d in listed] == [("upload:b.pdf", job["error"])]
+        again = http.post(f"{accepted.headers['location']}/retry")
+        assert exactly(schemas.JobOut, again, 202)["counts"]["failed"] == 0
+        assert ended(http, job["id"])["error"] == job["error"]  # the bytes were kept for it
+        problem(http.post("/v1/jobs/nowhere/retry"), 404, "unknown_job")
+        problem(http.get("/v1/documents?collection=dead&state=lost"), 422, "invalid_input")
+
 
 JUNK = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters()),

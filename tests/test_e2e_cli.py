@@ -162,6 +162,9 @@ class TestThroughAServer:
         path = str(library / "otters.txt")
         listed = rag("status", *here, data=data, env=env)
         assert "life: 4 documents" in listed.stdout
+        dead = rag("status", "--failed", *here, data=data, env=env).stdout
+        assert "empty.txt: the document holds no text." in dead
+        assert "otters" not in dead
         one = result(rag("status", path, "--json", *here, data=data, env=env))
         assert set(one) == DOCUMENT
         assert rag("delete", path, *here, data=data, env=env).stdout == f"Deleted {path}\n"

@@ -17,7 +17,7 @@ from rag.api.problems import crash_json, problem_json, request_id
 from rag.build import TENANT, Service
 from rag.errors import InputError, RagError, TooLargeError
 from rag.pipeline import Event
-from rag.types import Answer, Citation, Scope
+from rag.types import Answer, Citation, Scope, State
 from rag.types import Query as Question
 
 router = APIRouter(prefix="/v1")
@@ -95,19 +95,22 @@ async def submit_documents(request: Request, service: ServiceDep, queue: QueueDe
     "/documents", response_model=schemas.DocumentPage, responses=PROBLEMS, tags=["documents"]
 )
 async def list_documents(
+    *,
     service: ServiceDep,
     scope: ScopeDep,
     limit: Limit = 50,
     cursor: Cursor = None,
     uri_prefix: str = "",
+    state: State | None = None,
 ) -> Response:
     """Documents in the order of their ids, each listed from the moment it was accepted.
 
-    With `uri_prefix`, those whose uri begins so: `file:///handbook/` lists a folder's.
+    With `uri_prefix`, those whose uri begins so: `file:///handbook/` lists a folder's. With
+    `state=failed`, the dead letters, each with its error.
     """
     await service.catalog.collection(scope)
     records = await service.catalog.documents(
-        scope, limit=limit + 1, after=_after(cursor), uri_prefix=uri_prefix
+        scope, limit=limit + 1, after=_after(cursor), state=state, uri_prefix=uri_prefix
     )
     page = records[:limit]
     more = _cursor(page[-1].id) if len(records) > limit else None
@@ -167,6 +170,20 @@ async def get_job(job_id: str, service: ServiceDep) -> Response:
 async def cancel_job(job_id: str, service: ServiceDep) -> Response:
     """Cancels the documents of a job that have not begun; what runs is finished."""
     return _json(schemas.job_json(await service.catalog.cancel(job_id)))
+
+
+@router.post(
+    "/jobs/{job_id}/retry",
+    status_code=202,
+    response_model=schemas.JobOut,
+    responses=PROBLEMS,
+    tags=["jobs"],
+)
+async def retry_job(job_id: str, service: ServiceDep, queue: QueueDep) -> Response:
+    """Tries the failed documents of a job again, unless something newer is stored of them."""
+    job = await service.catalog.retry(job_id)
+    queue.wake()
+    return _json(schemas.job_json(job), status=202)
 
 
 @router.get(

@@ -272,6 +272,8 @@ class JobOut(BaseModel):
     outcomes: dict[str, int] = Field(examples=[{"stored": 12, "unchanged": 3, "duplicate": 1}])
     failures: list[dict[str, str]] = Field(description="The first: document_id, uri, error.")
     error: str | None
+    per_second: float | None = Field(description="Documents that ended, since the job was made.")
+    eta_seconds: float | None = Field(description="For the open ones, at that rate.")
     created_at: str
     updated_at: str
 
