@@ -29,6 +29,8 @@ class Database(ABC):
 
     insert: Callable[[sa.Table], Any]
     """The dialect's own INSERT, which knows `on_conflict_do_update`."""
+    vendor: tuple[type[Exception], ...] = (SQLAlchemyError, OSError)
+    """What may be raised below."""
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
@@ -86,13 +88,13 @@ class Database(ABC):
     async def _migrate(self, db: AsyncConnection) -> None: ...
 
     @abstractmethod
-    def _error(self, error: SQLAlchemyError | OSError) -> RagError: ...
+    def _error(self, error: Exception) -> RagError: ...
 
     @contextlib.contextmanager
     def _errors(self) -> Iterator[None]:
         try:
             yield
-        except (SQLAlchemyError, OSError) as error:
+        except self.vendor as error:
             raise self._error(error) from error
 
 
@@ -123,7 +125,7 @@ class SqliteDatabase(Database):
     async def _migrate(self, db: AsyncConnection) -> None:
         await db.run_sync(_upgrade)
 
-    def _error(self, error: SQLAlchemyError | OSError) -> RagError:
+    def _error(self, error: Exception) -> RagError:
         cause = _cause(error)
         if "full" in cause or "disk I/O" in cause:
             return StorageError(
@@ -148,6 +150,10 @@ class PostgresDatabase(Database):
     insert = staticmethod(postgresql.insert)
 
     def __init__(self, url: str) -> None:
+        import asyncpg
+
+        # As it connects, the driver raises what is its own.
+        self.vendor = (*Database.vendor, asyncpg.PostgresError, asyncpg.InterfaceError)
         address = sa.make_url(url).set(drivername="postgresql+asyncpg")
         self._name = address.render_as_string(hide_password=True).partition("://")[2]
         super().__init__(
@@ -210,7 +216,7 @@ class PostgresDatabase(Database):
         await db.execute(sa.select(sa.func.pg_advisory_xact_lock(_number(("migrations",)))))
         await db.run_sync(_upgrade)
 
-    def _error(self, error: SQLAlchemyError | OSError) -> RagError:
+    def _error(self, error: Exception) -> RagError:
         cause = _cause(error)
         if "DiskFullError" in cause:
             return StorageError(
@@ -218,7 +224,7 @@ class PostgresDatabase(Database):
                 " what was stored before is kept.",
                 code="disk_full",
             )
-        if isinstance(error, OSError | DBAPIError):
+        if isinstance(error, DBAPIError) or not isinstance(error, SQLAlchemyError):
             return UpstreamError(
                 f"PostgreSQL at {self._name} does not answer as it should: {cause}. Is it running,"
                 " and is the setting catalog.url right?"
