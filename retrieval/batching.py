@@ -37,6 +37,7 @@ class Batcher(Generic[T, R]):
         at_once: int,
         cost: Callable[[T], int],
         max_cost: int,
+        max_bulk_cost: int,
         max_waiting: int,
         name: str,
     ) -> None:
@@ -46,7 +47,8 @@ class Batcher(Generic[T, R]):
             run: items → results, in the same order.
             at_once: batches that may run at the same time.
             cost: what an item adds to a batch.
-            max_cost: bound on a batch; an item over it runs alone.
+            max_cost: bound on a batch that somebody waits for; an item over it runs alone.
+            max_bulk_cost: bound on a batch of bulk items alone.
             max_waiting: bound on the interactive items that wait.
             name: the model's, for messages.
         """
@@ -54,6 +56,7 @@ class Batcher(Generic[T, R]):
         self._at_once = at_once
         self._cost = cost
         self._max_cost = max_cost
+        self._max_bulk_cost = max_bulk_cost
         self._max_waiting = max_waiting
         self._name = name
         self._interactive: deque[_Waiting[T, R]] = deque()
@@ -105,8 +108,9 @@ class Batcher(Generic[T, R]):
     def _take(self) -> list[_Waiting[T, R]]:
         batch: list[_Waiting[T, R]] = []
         total = 0
+        most = self._max_cost if self._interactive else self._max_bulk_cost
         for queue in (self._interactive, self._bulk):
-            while queue and (not batch or total + queue[0].cost <= self._max_cost):
+            while queue and (not batch or total + queue[0].cost <= most):
                 waiting = queue.popleft()
                 if not waiting.future.done():
                     batch.append(waiting)

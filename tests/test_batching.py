@@ -38,7 +38,9 @@ def model() -> Iterator[Model]:
 
 @pytest.fixture
 def batcher(model: Model) -> Batcher[str, str]:
-    return Batcher(model.run, at_once=1, cost=len, max_cost=6, max_waiting=8, name="shouter")
+    return Batcher(
+        model.run, at_once=1, cost=len, max_cost=6, max_bulk_cost=9, max_waiting=8, name="shouter"
+    )
 
 
 async def occupy(batcher: Batcher[str, str], model: Model) -> asyncio.Task[list[str]]:
@@ -89,6 +91,17 @@ async def test_a_batch_stays_within_its_cost_and_an_item_over_it_runs_alone(
     model.gate.set()
     await asyncio.gather(first, task)
     assert model.batches[1:] == [["aaa", "bbb"], ["c"], ["dddddddd"], ["e"]]
+
+
+async def test_bulk_items_alone_fill_larger_batches(
+    batcher: Batcher[str, str], model: Model
+) -> None:
+    first = await occupy(batcher, model)
+    bulk = submit(batcher, "aaa", "bbb", "ccc", "ddd", bulk=True)
+    await asyncio.sleep(0)
+    model.gate.set()
+    await asyncio.gather(first, bulk)
+    assert model.batches[1:] == [["aaa", "bbb", "ccc"], ["ddd"]]
 
 
 async def test_interactive_items_go_before_bulk_ones(
@@ -167,7 +180,9 @@ async def test_a_batcher_serves_one_event_loop_after_another(
 
 
 async def test_two_batches_run_side_by_side_and_what_waits_joins_the_next(model: Model) -> None:
-    batcher = Batcher(model.run, at_once=2, cost=len, max_cost=6, max_waiting=8, name="shouter")
+    batcher = Batcher(
+        model.run, at_once=2, cost=len, max_cost=6, max_bulk_cost=9, max_waiting=8, name="shouter"
+    )
     first, second = await occupy(batcher, model), submit(batcher, "second")
     await asyncio.sleep(0)
     others = [submit(batcher, "a"), submit(batcher, "b")]
