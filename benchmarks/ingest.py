@@ -53,11 +53,11 @@ Encode = Callable[[Sequence[str]], object]
 def run() -> Report:
     """Speed on two sorts of documents, then memory."""
     report = Report()
-    encode = _sentence_transformer()
+    encode = sentence_transformer()
     with tempfile.TemporaryDirectory(prefix="plumbline-bench-") as folder:
         _speed(report, "examples/peps", list(find([str(EXAMPLES)]))[::EVERY], encode)
         try:
-            _speed(report, "squad2-dev-a", _paragraphs(Path(folder)), encode)
+            _speed(report, "squad2-dev-a", paragraphs(Path(folder)), encode)
         except SkippedError as missing:
             report.notes.append(f"squad2-dev-a skipped: {missing}")
     _memory(report)
@@ -112,7 +112,8 @@ async def _ingest(files: Sequence[Path]) -> tuple[float, list[str]]:
         return seconds, [embedding_text(c) for c in await service.index.fetch(scope, ids)]
 
 
-def _sentence_transformer() -> Encode:
+def sentence_transformer() -> Encode:
+    """The floor: `SentenceTransformer.encode` on the default model, in the product's dtype."""
     import torch
     from sentence_transformers import SentenceTransformer
 
@@ -132,7 +133,7 @@ def _sentence_transformer() -> Encode:
     return encode
 
 
-def _paragraphs(folder: Path) -> list[Path]:
+def paragraphs(folder: Path) -> list[Path]:
     """The passages of a test set as text files."""
     files = []
     for number, passage in enumerate(read_corpus(data_folder("squad2-dev-a")).passages):

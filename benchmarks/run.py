@@ -20,7 +20,9 @@ from typing import Any
 
 from benchmarks._common import Report, SkippedError, hardware, table
 
-NAMES = ("formats", "ingest", "retrieval", "rest", "cold", "quality", "chunks", "answers")
+NAMES = (
+    *("formats", "chunks", "ingest", "workers", "retrieval", "rest", "cold", "quality", "answers"),
+)
 RESULTS = Path(__file__).parent / "results"
 
 
@@ -70,6 +72,10 @@ def _measure(name: str, seconds: float) -> Report:  # noqa: PLR0911 - one for ea
             from benchmarks import ingest
 
             return ingest.run()
+        case "workers":
+            from benchmarks import workers
+
+            return workers.run()
         case "retrieval":
             from benchmarks import retrieval
 

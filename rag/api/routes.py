@@ -20,6 +20,9 @@ from rag.pipeline import Event
 from rag.types import Answer, Citation, Scope, State
 from rag.types import Query as Question
 
+BULK_FROM = 17
+"""Documents in one request: from here on they wait for those that come in ones and twos."""
+
 router = APIRouter(prefix="/v1")
 health = APIRouter(include_in_schema=True, tags=["health"])
 PROBLEMS: dict[int | str, dict[str, Any]] = {
@@ -82,7 +85,7 @@ async def submit_documents(request: Request, service: ServiceDep, queue: QueueDe
     """Takes documents, as JSON or as files; a job ingests them."""
     scope, accepted = await submissions.take(request, service)
     await service.ingest.check_collection(scope)
-    job_id = await service.catalog.submit(scope, accepted)
+    job_id = await service.catalog.submit(scope, accepted, bulk=len(accepted) >= BULK_FROM)
     queue.wake()
     body = {
         "job_id": job_id,

@@ -1,0 +1,170 @@
+"""What a broker costs: documents a second through one worker, and how fast jobs are taken.
+
+PostgreSQL, Redis and the worker are real processes on loopback. The floor of the load is
+`SentenceTransformer.encode` alone on the chunks of the same documents, as in `benchmarks.ingest`.
+What is enqueued is written to the catalog and given to the broker; nobody takes it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import SecretStr
+
+from benchmarks._common import EXAMPLES, Report, SkippedError, Target, p50
+from benchmarks.ingest import MIB, Encode, paragraphs, sentence_transformer
+from ingest.chunkers import embedding_text
+from ingest.sources import find, submission_of
+from rag.build import TENANT
+from rag.catalog import Catalog
+from rag.database import PostgresDatabase
+from rag.records import Submission
+from rag.settings import CeleryQueueSettings
+from rag.types import Scope
+from retrieval.checkpoint import Checkpoint
+from retrieval.edge import EdgeIndex
+from retrieval.embedders import minilm_folder
+from tests.postgres import PostgresServer
+from tests.redis_server import redis_server
+from workers.app import celery_app
+from workers.dispatch import CeleryQueue
+
+ENQUEUED = 10_000
+EVERY = 4
+ROUNDS = 3
+SCOPE = Scope(tenant=TENANT, collection="bench")
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """A catalog, the queue before it, and what a worker must know of both."""
+
+    catalog: Catalog
+    queue: CeleryQueue
+    data: Path
+    environment: dict[str, str]
+
+
+def run() -> Report:
+    """A load on two sorts of documents, then the enqueueing."""
+    report = Report()
+    encode = sentence_transformer()
+    with tempfile.TemporaryDirectory(prefix="plumbline-bench-") as folder:
+        _speed(report, "examples/peps", list(find([str(EXAMPLES)]))[::EVERY], encode)
+        try:
+            _speed(report, "squad2-dev-a", paragraphs(Path(folder)), encode)
+        except SkippedError as missing:
+            report.notes.append(f"squad2-dev-a skipped: {missing}")
+    asyncio.run(_enqueue(report))
+    return report
+
+
+def _speed(report: Report, name: str, files: Sequence[Path], encode: Encode) -> None:
+    ours, alone = [], []
+    for _ in range(ROUNDS):
+        seconds, texts = asyncio.run(_load(files))
+        ours.append(seconds)
+        started = time.perf_counter()
+        encode(texts)
+        alone.append(time.perf_counter() - started)
+    report.add(
+        f"one worker, {name}",
+        len(files) / p50(ours),
+        unit="documents/s",
+        floor=len(files) / p50(alone),
+        target=Target(bound=0.85, by="ratio", at_least=True),
+    )
+
+
+async def _load(files: Sequence[Path]) -> tuple[float, list[str]]:
+    """Seconds from the submission until the job has ended, and what was embedded."""
+    async with _cluster() as cluster:
+        with _worker(cluster):
+            started = time.perf_counter()
+            job_id = await cluster.catalog.submit(SCOPE, map(submission_of, files), bulk=True)
+            cluster.queue.wake()
+            while (await cluster.catalog.job(job_id)).state in ("pending", "running"):  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+            seconds = time.perf_counter() - started
+        index = EdgeIndex(cluster.data / "index", dim=Checkpoint(minilm_folder()).dim)
+        ids = sorted(await index.chunk_ids(SCOPE, None))
+        texts = [embedding_text(chunk) for chunk in await index.fetch(SCOPE, ids)]
+        await index.close()
+        return seconds, texts
+
+
+async def _enqueue(report: Report) -> None:
+    import psutil
+
+    async with _cluster() as cluster:
+        submissions = (
+            Submission(document_id=f"d{n}", uri=f"doc:{n}", source={"spool": f"{n:032}"})
+            for n in range(ENQUEUED)
+        )
+        memory = psutil.Process().memory_info
+        before = memory().rss
+        started = time.perf_counter()
+        await cluster.catalog.submit(SCOPE, submissions, bulk=True)
+        await cluster.queue.drain()
+        seconds = time.perf_counter() - started
+        report.add(f"{ENQUEUED:,} documents enqueued", seconds, unit="s", target=Target(bound=10))
+        grown = (memory().rss - before) / MIB
+        report.add("memory it took", grown, unit="MiB", target=Target(bound=20))
+
+
+@contextlib.asynccontextmanager
+async def _cluster() -> AsyncIterator[Cluster]:
+    with (
+        tempfile.TemporaryDirectory(prefix="plumbline-bench-") as name,
+        PostgresServer.started() as postgres,
+        redis_server(Path(name) / "redis") as broker,
+    ):
+        url = postgres.new_database()
+        catalog = Catalog(PostgresDatabase(url))
+        await catalog.open()
+        await catalog.claim_collection(SCOPE, Checkpoint(minilm_folder()).fingerprint())
+        settings = CeleryQueueSettings(kind="celery", broker_url=SecretStr(broker.url))
+        queue = CeleryQueue(catalog=catalog, app=celery_app(settings))
+        data = Path(name) / "data"
+        environment = {
+            "RAG_DATA_DIR": str(data),
+            "RAG_CATALOG__KIND": "postgres",
+            "RAG_CATALOG__URL": url,
+            "RAG_QUEUE__KIND": "celery",
+            "RAG_QUEUE__BROKER_URL": broker.url,
+        }
+        async with queue.started():
+            yield Cluster(catalog, queue, data, environment)
+        await catalog.close()
+
+
+@contextlib.contextmanager
+def _worker(cluster: Cluster) -> Iterator[None]:
+    """A worker, from the moment it takes tasks; stopped as it is meant to be."""
+    log = cluster.data.parent / "worker.log"
+    with log.open("wb") as target:
+        worker = subprocess.Popen(
+            [sys.executable, "-m", "rag.cli", "worker"],
+            env=os.environ | cluster.environment,
+            stdout=target,
+            stderr=target,
+        )
+    try:
+        while b"ready." not in log.read_bytes():
+            if worker.poll() is not None:
+                raise RuntimeError(log.read_text())
+            time.sleep(0.05)
+        yield
+    finally:
+        worker.send_signal(signal.SIGTERM)
+        worker.wait()
