@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 import signal
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from ingest.sources import find
+from tests.disks import fill, small_disk
 from tests.servers import (
     PATIENCE,
     RAG,
@@ -49,30 +48,6 @@ def prefix() -> tuple[str, ...]:
     if not works or works.returncode:
         pytest.skip("root passes over permissions here")
     return NO_OVERRIDE
-
-
-@contextlib.contextmanager
-def small_disk(folder: Path, megabytes: int) -> Iterator[Path]:
-    """A disk of its own, where the machine allows it."""
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(folder)]
-    if os.geteuid() != 0 or not shutil.which("mount"):
-        pytest.skip("only root mounts a disk")
-    if subprocess.run(command, check=False, capture_output=True).returncode:
-        pytest.skip("no disk can be mounted here")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", str(folder)], check=True)
-
-
-def fill(folder: Path, *, leave: int) -> Path:
-    """Fills a disk up to `leave` bytes."""
-    filler = folder / "filler"
-    disk = os.statvfs(folder)
-    with filler.open("wb") as file:
-        os.posix_fallocate(file.fileno(), 0, disk.f_bavail * disk.f_frsize - leave)
-    return filler
 
 
 def whole(job: Json) -> None:

@@ -25,6 +25,7 @@ from retrieval.checkpoint import Checkpoint
 from retrieval.edge import EdgeIndex
 from retrieval.embedders import minilm_folder
 from tests import papers
+from tests.disks import fill, small_disk
 from tests.postgres import PostgresServer
 from tests.redis_server import RedisServer, redis_server
 from tests.servers import PATIENCE, RAG, environment, rag, wait_for
@@ -290,6 +291,24 @@ async def test_what_always_crashes_its_parser_is_in_the_dead_letter_list(
         bomb.write_bytes(papers.docx(papers.paragraph("Harmless now.")))
         await cluster.catalog.retry(job.id)
         assert (await cluster.ended(job.id)).counts == {"succeeded": 5}
+
+
+async def test_a_full_disk_fails_documents_with_its_reason_and_they_can_be_retried(
+    cluster: Cluster,
+) -> None:
+    files = write(cluster.folder / "files", 30)
+    with small_disk(cluster.data, 400):
+        with cluster.worker():
+            first = await cluster.ended(await cluster.submit(files[:10]))
+            assert first.counts == {"succeeded": 10}
+            filler = fill(cluster.data, leave=0)
+            full = await cluster.ended(await cluster.submit(files[10:]))
+            assert full.counts == {"failed": 20}
+            assert "disk is full" in (full.error or "").lower()
+            filler.unlink()
+            await cluster.catalog.retry(full.id)
+            assert (await cluster.ended(full.id)).counts == {"succeeded": 20}
+        await whole(cluster, files)
 
 
 async def test_what_waits_is_cancelled_and_what_is_interactive_goes_first(
