@@ -23,6 +23,8 @@ from benchmarks._common import Report, SkippedError, hardware, table
 NAMES = (
     *("formats", "chunks", "ingest", "workers", "retrieval", "rest", "cold", "quality", "answers"),
 )
+LONG = ("scale",)
+"""Parts that run only where they are named."""
 RESULTS = Path(__file__).parent / "results"
 
 
@@ -72,6 +74,10 @@ def _measure(name: str, seconds: float) -> Report:  # noqa: PLR0911 - one for ea
             from benchmarks import ingest
 
             return ingest.run()
+        case "scale":
+            from benchmarks import scale
+
+            return scale.run()
         case "workers":
             from benchmarks import workers
 
@@ -104,11 +110,13 @@ def _measure(name: str, seconds: float) -> Report:  # noqa: PLR0911 - one for ea
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.run")
-    listed = ", ".join(NAMES)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {listed} (default: all)")
+    listed = ", ".join((*NAMES, *LONG))
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help=f"of {listed} (default: all but the last)"
+    )
     parser.add_argument("--seconds", type=float, default=60, help="of load on the REST API")
     options = parser.parse_args()
-    if unknown := set(options.names) - set(NAMES):
+    if unknown := set(options.names) - {*NAMES, *LONG}:
         parser.error(f"there is no {', '.join(sorted(unknown))}; there are {listed}")
     return options
 
