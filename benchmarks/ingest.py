@@ -21,8 +21,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
+from typing import Any
 
 from benchmarks._common import (
     EXAMPLES,
@@ -40,7 +41,6 @@ from ingest.sources import find, submission_of
 
 ROUNDS = 3
 EVERY = 4
-"""Of the examples every fourth is taken: long documents, 60 chunks each."""
 DOCUMENTS = (1_500, 3_000, 6_000)
 SAMPLE_SECONDS = 0.02
 MIB = 1 << 20
@@ -55,25 +55,32 @@ def run() -> Report:
     report = Report()
     encode = sentence_transformer()
     with tempfile.TemporaryDirectory(prefix="plumbline-bench-") as folder:
-        _speed(report, "examples/peps", list(find([str(EXAMPLES)]))[::EVERY], encode)
+        speed(report, "ingest examples/peps", examples(), encode, _ingest)
         try:
-            _speed(report, "squad2-dev-a", paragraphs(Path(folder)), encode)
+            speed(report, "ingest squad2-dev-a", paragraphs(Path(folder)), encode, _ingest)
         except SkippedError as missing:
             report.notes.append(f"squad2-dev-a skipped: {missing}")
     _memory(report)
     return report
 
 
-def _speed(report: Report, name: str, files: Sequence[Path], encode: Encode) -> None:
+def speed(
+    report: Report,
+    name: str,
+    files: Sequence[Path],
+    encode: Encode,
+    load: Callable[[Sequence[Path]], Coroutine[Any, Any, tuple[float, list[str]]]],
+) -> None:
+    """Documents a second by `load`, which says how long it took and what was embedded."""
     ours, alone = [], []
     for _ in range(ROUNDS):
-        seconds, texts = asyncio.run(_ingest(files))
+        seconds, texts = asyncio.run(load(files))
         ours.append(seconds)
         started = time.perf_counter()
         encode(texts)
         alone.append(time.perf_counter() - started)
     report.add(
-        f"ingest {name}",
+        name,
         len(files) / p50(ours),
         unit="documents/s",
         floor=len(files) / p50(alone),
@@ -131,6 +138,11 @@ def sentence_transformer() -> Encode:
         return model.encode(list(texts), normalize_embeddings=True, show_progress_bar=False)
 
     return encode
+
+
+def examples() -> list[Path]:
+    """Every fourth of the shipped documents: long ones, 60 chunks each."""
+    return list(find([str(EXAMPLES)]))[::EVERY]
 
 
 def paragraphs(folder: Path) -> list[Path]:

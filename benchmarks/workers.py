@@ -21,10 +21,10 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from benchmarks._common import EXAMPLES, Report, SkippedError, Target, p50
-from benchmarks.ingest import MIB, Encode, paragraphs, sentence_transformer
+from benchmarks._common import Report, SkippedError, Target
+from benchmarks.ingest import MIB, examples, paragraphs, sentence_transformer, speed
 from ingest.chunkers import embedding_text
-from ingest.sources import find, submission_of
+from ingest.sources import submission_of
 from rag.build import TENANT
 from rag.catalog import Catalog
 from rag.database import PostgresDatabase
@@ -40,8 +40,6 @@ from workers.app import celery_app
 from workers.dispatch import CeleryQueue
 
 ENQUEUED = 10_000
-EVERY = 4
-ROUNDS = 3
 SCOPE = Scope(tenant=TENANT, collection="bench")
 
 
@@ -60,30 +58,13 @@ def run() -> Report:
     report = Report()
     encode = sentence_transformer()
     with tempfile.TemporaryDirectory(prefix="plumbline-bench-") as folder:
-        _speed(report, "examples/peps", list(find([str(EXAMPLES)]))[::EVERY], encode)
+        speed(report, "one worker, examples/peps", examples(), encode, _load)
         try:
-            _speed(report, "squad2-dev-a", paragraphs(Path(folder)), encode)
+            speed(report, "one worker, squad2-dev-a", paragraphs(Path(folder)), encode, _load)
         except SkippedError as missing:
             report.notes.append(f"squad2-dev-a skipped: {missing}")
     asyncio.run(_enqueue(report))
     return report
-
-
-def _speed(report: Report, name: str, files: Sequence[Path], encode: Encode) -> None:
-    ours, alone = [], []
-    for _ in range(ROUNDS):
-        seconds, texts = asyncio.run(_load(files))
-        ours.append(seconds)
-        started = time.perf_counter()
-        encode(texts)
-        alone.append(time.perf_counter() - started)
-    report.add(
-        f"one worker, {name}",
-        len(files) / p50(ours),
-        unit="documents/s",
-        floor=len(files) / p50(alone),
-        target=Target(bound=0.85, by="ratio", at_least=True),
-    )
 
 
 async def _load(files: Sequence[Path]) -> tuple[float, list[str]]:
