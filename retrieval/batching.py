@@ -53,7 +53,6 @@ class Batcher(Generic[T, R]):
             name: the model's, for messages.
         """
         self._run = run
-        self._at_once = at_once
         self._cost = cost
         self._max_cost = max_cost
         self._max_bulk_cost = max_bulk_cost
@@ -61,6 +60,7 @@ class Batcher(Generic[T, R]):
         self._name = name
         self._interactive: deque[_Waiting[T, R]] = deque()
         self._bulk: deque[_Waiting[T, R]] = deque()
+        self._free = at_once
         self._running: set[asyncio.Task[None]] = set()
 
     async def submit(self, items: Sequence[T], *, bulk: bool = False) -> list[R]:
@@ -86,24 +86,32 @@ class Batcher(Generic[T, R]):
                 w.future.cancel()
 
     def _start(self) -> None:
-        self._running = {task for task in self._running if not task.done()}
-        while len(self._running) < self._at_once and (batch := self._take()):
+        while self._free and (batch := self._take()):
+            self._free -= 1
             task = asyncio.get_running_loop().create_task(self._answer(batch))
             self._running.add(task)
-            task.add_done_callback(lambda _: self._start())
+            task.add_done_callback(self._running.discard)
 
     async def _answer(self, batch: list[_Waiting[T, R]]) -> None:
+        results: Sequence[R] = ()
+        failure: Exception | None = None
         try:
             results = await self._run([w.item for w in batch])
         except Exception as error:  # noqa: BLE001 - each caller gets it from its future
-            for w in batch:
-                if not w.future.done():
-                    w.future.set_exception(error)
-                    w.future.exception()  # a caller that has several is told once
+            failure = error
+        finally:
+            self._free += 1
+        self._start()  # first: what the callers do next keeps the loop for a while
+        waiting = [w.future for w in batch]
+        if failure is None:
+            for future, result in zip(waiting, results, strict=True):
+                if not future.done():
+                    future.set_result(result)
         else:
-            for w, result in zip(batch, results, strict=True):
-                if not w.future.done():
-                    w.future.set_result(result)
+            for future in waiting:
+                if not future.done():
+                    future.set_exception(failure)
+                    future.exception()  # a caller that has several is told once
 
     def _take(self) -> list[_Waiting[T, R]]:
         batch: list[_Waiting[T, R]] = []
