@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
+from urllib.parse import urlsplit
 
 from pydantic import (
     BaseModel,
@@ -21,6 +22,7 @@ from pydantic import (
     SecretStr,
     Tag,
     ValidationError,
+    field_validator,
     model_validator,
 )
 from pydantic_settings import (
@@ -36,6 +38,8 @@ from rag.errors import ConfigError
 PREFIX = "RAG_"
 COLLECTION = r"^[a-z0-9][a-z0-9_-]{0,63}$"
 """Names of collections: they are folders, too."""
+SECRETS = {"catalog.url", "queue.broker_url", "index.api_key"}
+"""Settings whose values no message may show."""
 NOT_SETTINGS = {"RAG_CONFIG", "RAG_URL"}
 """Names with the prefix that are read elsewhere."""
 
@@ -181,6 +185,11 @@ class PostgresSettings(_Part):
     kind: Literal["postgres"]
     url: SecretStr = Field(description="postgresql://USER:PASSWORD@HOST:PORT/DATABASE")
 
+    @field_validator("url")
+    @classmethod
+    def _is_postgres(cls, url: SecretStr) -> SecretStr:
+        return _with_scheme(url, "postgresql", "postgres")
+
 
 class LocalQueueSettings(_Part):
     """Documents are ingested by the process that accepts them."""
@@ -197,6 +206,18 @@ class CeleryQueueSettings(_Part):
     visibility_seconds: int = Field(
         3600, ge=5, description="Redis: past it a message not done with is delivered again."
     )
+
+    @field_validator("broker_url")
+    @classmethod
+    def _is_broker(cls, url: SecretStr) -> SecretStr:
+        return _with_scheme(url, "redis", "rediss", "amqp", "amqps")
+
+
+def _with_scheme(url: SecretStr, *schemes: str) -> SecretStr:
+    parts = urlsplit(url.get_secret_value())
+    if parts.scheme not in schemes or not parts.hostname:
+        raise ValueError(f"It has the form {schemes[0]}://USER:PASSWORD@HOST:PORT/NAME")
+    return url
 
 
 class ServerSettings(_Part):
@@ -329,7 +350,8 @@ def _problems(error: ValidationError) -> Iterator[str]:
         elif problem["type"].startswith("union_tag"):  # what was got is the whole part, secrets too
             yield f"The setting '{name}.kind' does not fit: {problem['msg']}."
         else:
-            yield f"The setting {name!r} does not fit: {problem['msg']} (got {problem['input']!r})."
+            got = "" if name in SECRETS else f" (got {problem['input']!r})"
+            yield f"The setting {name!r} does not fit: {problem['msg']}{got}."
 
 
 def _dotted(place: Sequence[str | int]) -> str:

@@ -7,13 +7,16 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import SecretStr
+from pydantic import BaseModel, SecretStr
 
 from rag import output
 from rag.cli import main
 from rag.errors import ConfigError
 from rag.settings import (
+    SECRETS,
+    CeleryQueueSettings,
     PostgresSettings,
+    QdrantSettings,
     RecursiveSettings,
     SectionSettings,
     Settings,
@@ -194,6 +197,37 @@ def test_a_part_that_comes_in_kinds_takes_the_settings_of_its_kind(
     monkeypatch.setenv("RAG_CATALOG__KIND", "sqlite")
     with pytest.raises(ConfigError, match=r"There is no setting 'catalog\.url'"):
         load_settings()
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"catalog": {"kind": "postgres", "url": "mysql://u:hidden@h/d"}},
+        {"catalog": {"kind": "postgres", "url": "hidden"}},
+        {"queue": {"kind": "celery", "broker_url": "kafka://:hidden@h"}},
+        {"queue": {"kind": "celery", "broker_url": ["hidden"]}},
+        {"index": {"kind": "qdrant", "api_key": ["hidden"]}},
+    ],
+)
+def test_no_message_shows_a_secret_that_does_not_fit(part: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="does not fit") as caught:
+        load_settings(**part)
+    assert "hidden" not in str(caught.value)
+
+
+def test_every_secret_is_known_as_one() -> None:
+    parts: dict[str, type[BaseModel]] = {
+        "catalog": PostgresSettings,
+        "queue": CeleryQueueSettings,
+        "index": QdrantSettings,
+    }
+    secrets = {
+        f"{part}.{name}"
+        for part, kind in parts.items()
+        for name, field in kind.model_fields.items()
+        if "SecretStr" in str(field.annotation)
+    }
+    assert secrets == SECRETS
 
 
 def test_rag_config_names_the_toml_file(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
