@@ -19,7 +19,7 @@ RUN pip install --no-cache-dir --constraint constraints.txt ".[qdrant]"
 
 USER plumbline
 VOLUME /data
-ENV RAG_CONFIG=/app/profiles/cluster.toml
+ENV RAG_CONFIG=/app/profiles/cluster.toml MALLOC_ARENA_MAX=2
 EXPOSE 8000
 ENTRYPOINT ["rag"]
 CMD ["serve"]
