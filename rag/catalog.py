@@ -302,6 +302,8 @@ class Catalog:
             _of_task(documents.c), tasks.c.job_id != job_id, tasks.c.state.in_(_OPEN)
         )
         async with self._db.write() as db:
+            # Tasks before documents, as everywhere: in another order two writers may wait for ever.
+            await db.execute(sa.select(tasks.c.id).where(waiting).with_for_update())
             job = sa.and_(jobs.c.id == job_id, sa.exists().where(waiting))
             await db.execute(jobs.update().where(job).values(cancelled=True))
             await db.execute(documents.update().where(listed, ~wanted).values(cancelled))

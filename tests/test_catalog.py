@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from rag import tables
 from rag.catalog import LONGEST_WAIT, SHOWN_FAILURES, Catalog
 from rag.database import Database, SqliteDatabase
 from rag.errors import NotFoundError, StorageError, UpstreamError
@@ -426,6 +427,18 @@ async def test_cancelling_ends_what_has_not_begun(catalog: Catalog, scope: Scope
     await succeed(catalog, running)
     assert (await catalog.job(job)).state == "cancelled"
     assert (await catalog.document(scope, "a")).state == "succeeded"
+
+
+async def test_cancelling_does_not_deadlock_with_what_begins(
+    catalog: Catalog, database: Database, scope: Scope
+) -> None:
+    job = await catalog.submit(scope, [submission("a")])
+    async with database.write() as db:
+        await db.execute(tables.tasks.update().values(state="running"))
+        cancelling = asyncio.create_task(catalog.cancel(job))
+        await asyncio.sleep(0.3)
+        await db.execute(tables.documents.update().values(state="running"))
+    assert (await cancelling).counts == {"running": 1}
 
 
 async def test_cancelling_leaves_documents_that_another_job_waits_for(

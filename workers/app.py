@@ -11,7 +11,7 @@ QUEUES = (INTERACTIVE, BULK)
 """In the order in which workers empty them."""
 INGEST = "plumbline.ingest"
 """The task: takes the id of a task in the catalog."""
-ANSWER_SECONDS = 10.0
+ANSWER_SECONDS = 5.0
 """That a broker may take."""
 
 
