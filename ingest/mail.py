@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import email.policy
 import mailbox
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from email.message import EmailMessage, MIMEPart
 from email.parser import BytesParser, Parser
 from email.utils import parsedate_to_datetime
@@ -36,18 +37,13 @@ def mbox(data: bytes, *, read_part: ReadPart) -> Outline:
     with tempfile.TemporaryDirectory(prefix="plumbline-") as folder:
         file = Path(folder) / "mbox"
         file.write_bytes(data)
-        raw = mailbox.mbox(file, create=False)
-        try:
-            messages = [_parse(message.as_bytes(), name="mbox") for message in raw]
-        finally:
-            raw.close()
-    text, headings = "", []
-    for message in messages:
-        found = _message(message, read_part)
-        subject = found.title or "(no subject)"
-        start = len(text)
-        headings.append(Heading(start=start, level=1, text=subject))
-        text += f"{subject}\n\n{found.text}\n\n"
+        text, headings = "", []
+        with contextlib.closing(mailbox.mbox(file, create=False)) as box:
+            for key in box.iterkeys():
+                found = _message(_parse(box.get_bytes(key), name="mbox"), read_part)
+                subject = found.title or "(no subject)"
+                headings.append(Heading(start=len(text), level=1, text=subject))
+                text += f"{subject}\n\n{found.text}\n\n"
     furniture = tuple((head.start, head.start + len(head.text)) for head in headings)
     return Outline(text=text.rstrip("\n"), headings=tuple(headings), furniture=furniture)
 
@@ -59,8 +55,8 @@ def _parse(data: bytes, *, name: str) -> EmailMessage:
 
 
 def _message(message: EmailMessage, read_part: ReadPart) -> Outline:
-    headers = [f"{key}: {clean(str(message[key]))}" for key in _HEADERS if message[key]]
-    parts = ["\n".join(headers), _body(message)]
+    headers = {key: value for key in _HEADERS if (value := _header(message, key))}
+    parts = ["\n".join(f"{key}: {value}" for key, value in headers.items()), _body(message)]
     unread = []
     for attachment in message.iter_attachments():
         filename = clean(attachment.get_filename() or "attachment")
@@ -70,9 +66,17 @@ def _message(message: EmailMessage, read_part: ReadPart) -> Outline:
             unread.append(filename)
     return Outline(
         text="\n\n".join(filter(None, parts)),
-        title=clean(str(message["Subject"] or "")).strip(),
-        meta=_meta(message, unread),
+        title=headers.get("Subject", ""),
+        meta=_meta(headers, unread),
     )
+
+
+def _header(message: EmailMessage, key: str) -> str:
+    try:
+        value = message[key]
+    except (AttributeError, IndexError, TypeError, ValueError):  # Python's parser, over bad ones
+        value = next(raw for name, raw in message.raw_items() if name.lower() == key.lower())
+    return clean(str(value or "")).strip()
 
 
 def _body(message: EmailMessage) -> str:
@@ -91,15 +95,15 @@ def _bytes(part: MIMEPart) -> bytes:
     return payload if isinstance(payload, bytes) else bytes(part)
 
 
-def _meta(message: EmailMessage, unread: Sequence[str]) -> Meta:
+def _meta(headers: Mapping[str, str], unread: Sequence[str]) -> Meta:
     found: dict[str, str | tuple[str, ...]] = {}
-    if message["From"]:
-        found["author"] = clean(str(message["From"]))
-    if message["Date"]:
+    if "From" in headers:
+        found["author"] = headers["From"]
+    if "Date" in headers:
         try:
-            found["created"] = parsedate_to_datetime(str(message["Date"])).date().isoformat()
+            found["created"] = parsedate_to_datetime(headers["Date"]).date().isoformat()
         except ValueError:
-            found["created"] = clean(str(message["Date"]))
+            found["created"] = headers["Date"]
     if unread:
         found["unread"] = tuple(unread)
     return found

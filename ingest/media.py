@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import zipfile
+import zlib
 from collections.abc import Mapping
 from io import BytesIO
 from pathlib import PurePath
@@ -73,6 +74,7 @@ _OLE_STREAMS = (
 _ZIP_MEMBERS = (("word/document.xml", DOCX), ("ppt/presentation.xml", PPTX))
 _ZIP_MIMETYPES = frozenset({ODT, ODS, ODP, EPUB})
 _HEAD = 4096
+_LONGEST_TYPE = 100
 _MARKUP = re.compile(r"<!doctype html|<html|<head|<body", re.IGNORECASE)
 _ARTICLE = re.compile(r"<!DOCTYPE article|<article[\s/>]")
 _MAIL = re.compile(
@@ -118,8 +120,11 @@ def _zip(data: bytes, *, name: str) -> str:
     try:
         with zipfile.ZipFile(BytesIO(data)) as file:
             members = set(file.namelist())
-            mimetype = file.read("mimetype")[:100] if "mimetype" in members else b""
-    except (zipfile.BadZipFile, ValueError, NotImplementedError, RuntimeError) as error:
+            mimetype = _beginning(file, "mimetype") if "mimetype" in members else b""
+    except (
+        *(zipfile.BadZipFile, zlib.error, EOFError),
+        *(ValueError, NotImplementedError, RuntimeError),
+    ) as error:
         raise damaged(name, f"a zip container that cannot be opened ({error})") from error
     if (declared := mimetype.decode("ascii", "replace").strip()) in _ZIP_MIMETYPES:
         return declared
@@ -131,6 +136,12 @@ def _zip(data: bytes, *, name: str) -> str:
     if "META-INF/container.xml" in members:
         return EPUB
     raise unsupported(name, "an archive: unpack it and ingest what is inside")
+
+
+def _beginning(file: zipfile.ZipFile, member: str) -> bytes:
+    """Of a member that may be a bomb, as much as a media type is long."""
+    with file.open(member) as opened:
+        return opened.read(_LONGEST_TYPE)
 
 
 def _text(data: bytes, *, name: str) -> str:

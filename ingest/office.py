@@ -34,9 +34,9 @@ def outline(data: bytes, media_type: str, *, name: str, ocr: Ocr) -> Outline:
     """
     match media_type:
         case media.RTF:
-            found = Outline(text=_rtf(data, name=name))
+            found = Outline(text=_rtf(data))
         case media.ODP:
-            found = _slides(data, name=name)
+            found = _slides(data)
         case media.PNG | media.JPEG | media.TIFF:
             found = _recognised(data, media_type, name=name, ocr=ocr)
         case media.PDF:
@@ -122,11 +122,11 @@ class _Text:
 
     def outline(self, *, title: str, meta: Meta) -> Outline:
         text = "".join(self._parts)
-        pages: list[int] = []
-        for number in range(max(self._pages, default=0), 0, -1):
-            # One without text begins where the next does; what comes before any number is on 1.
-            pages.insert(0, self._pages.get(number, pages[0] if pages else 0))
-        pages[:1] = [0] * bool(pages)
+        pages = [0] * max(self._pages, default=0)  # what comes before any number is on page 1
+        start = 0
+        for number in range(len(pages), 1, -1):
+            start = self._pages.get(number, start)  # one without text begins where the next does
+            pages[number - 1] = start
         return Outline(
             text=text,
             title=title,
@@ -217,28 +217,19 @@ def _right_to_left(data: bytes, meta: Meta) -> Outline:
     return text.outline(title="", meta=meta)
 
 
-def _rtf(data: bytes, *, name: str) -> str:
+def _rtf(data: bytes) -> str:
     from striprtf.striprtf import rtf_to_text
 
-    try:
-        return clean(
-            rtf_to_text(  # type: ignore[no-untyped-call]
-                data.decode("latin-1"), errors="replace"
-            )
-        ).strip()
-    except (ValueError, KeyError, IndexError, LookupError) as error:
-        raise damaged(name, f"RTF that cannot be followed ({error})") from error
+    text = rtf_to_text(data.decode("latin-1"), errors="replace")  # type: ignore[no-untyped-call]
+    return clean(text).strip()
 
 
-def _slides(data: bytes, *, name: str) -> Outline:
+def _slides(data: bytes) -> Outline:
     """An OpenDocument presentation, slide by slide."""
     from odf import draw, opendocument, teletype
     from odf import text as paragraphs
 
-    try:
-        document = opendocument.load(BytesIO(data))
-    except Exception as error:  # odfpy lets through whatever its XML parser raises
-        raise damaged(name, f"a presentation that cannot be opened ({error!r})") from error
+    document = opendocument.load(BytesIO(data))
     text = _Text(between=" | ")
     for number, slide in enumerate(document.getElementsByType(draw.Page), start=1):
         for paragraph in slide.getElementsByType(paragraphs.P):

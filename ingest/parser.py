@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import resource
-from collections.abc import Callable, Mapping
+import signal
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,6 +17,8 @@ from ingest.sources import load
 from rag.child_process import ChildProcess
 from rag.errors import ReadError, UpstreamError
 from rag.types import Document
+
+_GRACE = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +69,8 @@ class Parser:
                     code="parser_timeout",
                 ) from error
             except UpstreamError as error:
+                if error.code != "process_died":  # it cannot be started, or is closed
+                    raise
                 raise ReadError(
                     f"{path.name}: the parser crashed on it, twice. It is damaged, or needs more"
                     f" than the {self._limits.memory >> 20} MiB of the setting reader.memory_mb.",
@@ -86,19 +92,22 @@ class Parser:
 
 
 def _reader(limits: Limits, ocr: Ocr) -> Callable[[_Order], Document]:
-    resource.setrlimit(resource.RLIMIT_AS, (limits.memory, limits.memory))
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    memory = limits.memory if hard == resource.RLIM_INFINITY else min(limits.memory, hard)
+    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
     def read(order: _Order) -> Document:
         try:
-            document = load(
-                order.source,
-                order.path,
-                id_=order.id,
-                uri=order.uri,
-                max_bytes=limits.file,
-                ocr=ocr,
-            )
+            with _ended_after(limits.seconds + _GRACE):
+                document = load(
+                    order.source,
+                    order.path,
+                    id_=order.id,
+                    uri=order.uri,
+                    max_bytes=limits.file,
+                    ocr=ocr,
+                )
         except MemoryError as error:
             raise ReadError(
                 f"{order.path.name}: reading it takes more than {limits.memory >> 20} MiB of"
@@ -114,3 +123,13 @@ def _reader(limits: Limits, ocr: Ocr) -> Callable[[_Order], Document]:
         return document
 
     return read
+
+
+@contextlib.contextmanager
+def _ended_after(seconds: float) -> Iterator[None]:
+    """Whoever keeps the time may be gone by then: the kernel keeps it, too, and ends us."""
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)

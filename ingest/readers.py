@@ -9,10 +9,10 @@ from typing import Any
 
 from ingest import mail, markdown, media, office, rst, tables, webpage
 from ingest.decoding import clean, decode
-from ingest.media import media_type
+from ingest.media import damaged, media_type
 from ingest.ocr import DEFAULT_OCR, Ocr
 from ingest.outline import Outline
-from rag.errors import ReadError
+from rag.errors import RagError, ReadError
 from rag.types import Document, Meta, MetaValue
 
 JSON_DOCUMENT = "application/json+document"
@@ -108,6 +108,15 @@ def _outline(data: bytes, type_: str, *, name: str, ocr: Ocr, depth: int = 0) ->
         found = media_type(part, name=part_name)
         return _outline(part, found, name=part_name, ocr=ocr, depth=depth + 1)
 
+    try:
+        return _by_type(data, type_, name=name, ocr=ocr, read_part=read_part)
+    except (RagError, MemoryError):
+        raise
+    except Exception as error:  # libraries let through whatever damaged bytes bring about in them
+        raise damaged(name, f"it cannot be followed ({error!r})") from error
+
+
+def _by_type(data: bytes, type_: str, *, name: str, ocr: Ocr, read_part: mail.ReadPart) -> Outline:
     match type_:
         case media.HTML:
             found = webpage.outline(data, name=name)

@@ -183,13 +183,20 @@ class Catalog:
         return _task(rows[0]) if rows else None
 
     async def begin(self, task: Task) -> bool:
-        """Marks a task running; whether it is still wanted: neither settled nor cancelled."""
-        rows = await self._db.rows(sa.select(tasks.c.state).where(tasks.c.id == task.id))
-        state = rows[0]["state"] if rows else None
-        if state == "pending":
-            async with self._db.write() as db:
+        """Marks a task running; whether it is still wanted: neither settled nor cancelled.
+
+        One that was put off until a newer one of its document succeeded is settled here: the
+        document stays what the newer one made of it.
+        """
+        wanted = sa.and_(tasks.c.id == task.id, tasks.c.state.in_(_OPEN))
+        over = {"state": "succeeded", "outcome": "unchanged", "error": None, "updated_at": _now()}
+        async with self._db.write() as db:
+            await db.execute(tasks.update().where(wanted, _is_overtaken(task)).values(over))
+            found = await db.execute(sa.select(tasks.c.id).where(wanted).with_for_update())
+            begins = found.first() is not None
+            if begins:
                 await self._run(db, task)
-        return state in _OPEN
+        return begins
 
     async def postpone(self, task: Task, error: str, *, seconds: float) -> None:
         """Makes a task that failed pending again, for a later time."""
@@ -295,6 +302,8 @@ class Catalog:
             _of_task(documents.c), tasks.c.job_id != job_id, tasks.c.state.in_(_OPEN)
         )
         async with self._db.write() as db:
+            # Tasks before documents, as everywhere: in another order two writers may wait for ever.
+            await db.execute(sa.select(tasks.c.id).where(waiting).with_for_update())
             job = sa.and_(jobs.c.id == job_id, sa.exists().where(waiting))
             await db.execute(jobs.update().where(job).values(cancelled=True))
             await db.execute(documents.update().where(listed, ~wanted).values(cancelled))
@@ -472,12 +481,22 @@ def _row(scope: Scope) -> dict[str, str]:
     return {"tenant": scope.tenant, "collection": scope.collection}
 
 
-def _in(scope: Scope, table: sa.Table = documents) -> sa.ColumnElement[bool]:
+def _in(scope: Scope, table: sa.FromClause = documents) -> sa.ColumnElement[bool]:
     return sa.and_(table.c.tenant == scope.tenant, table.c.collection == scope.collection)
 
 
 def _is(task: Task) -> sa.ColumnElement[bool]:
     return sa.and_(_in(task.scope), documents.c.id == task.document_id)
+
+
+def _is_overtaken(task: Task) -> sa.ColumnElement[bool]:
+    newer = tasks.alias()
+    return sa.exists().where(
+        _in(task.scope, newer),
+        newer.c.document_id == task.document_id,
+        newer.c.id > task.id,
+        newer.c.state == "succeeded",
+    )
 
 
 def _due() -> sa.ColumnElement[bool]:

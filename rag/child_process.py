@@ -19,7 +19,7 @@ import sys
 import threading
 import traceback
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -135,14 +135,25 @@ class ChildProcess(Generic[T, R]):
         pairs = [socket.socketpair() for _ in range(self._lanes)]
         theirs = [their.fileno() for _, their in pairs]
         # A session of its own: a Ctrl-C in the terminal is for the parent, which then ends it.
-        process = subprocess.Popen(  # noqa: S603 - nothing in it comes from outside
-            [sys.executable, "-m", "rag.child_process", *map(str, theirs)],
-            pass_fds=theirs,
-            stdin=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-        for _, their in pairs:
-            their.close()
+        try:
+            process = subprocess.Popen(  # noqa: S603 - nothing in it comes from outside
+                [sys.executable, "-m", "rag.child_process", *map(str, theirs)],
+                pass_fds=theirs,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,  # ours is for results: no library is to write there
+                env=_without_settings(os.environ),
+                start_new_session=True,
+            )
+        except OSError as error:
+            for our, _ in pairs:
+                our.close()
+            raise UpstreamError(
+                f"The process of the {self._name} cannot be started: {error.strerror}. Most likely"
+                " there are too many processes, or too little memory."
+            ) from error
+        finally:
+            for _, their in pairs:
+                their.close()
         lanes = [our for our, _ in pairs]
         child = _Child(process, deque(lanes))
         try:
@@ -160,6 +171,11 @@ class ChildProcess(Generic[T, R]):
         for lane in lanes:
             lane.setblocking(False)
         return child
+
+
+def _without_settings(environ: Mapping[str, str]) -> dict[str, str]:
+    """They hold passwords, and a hostile file may make its parser tell its environment."""
+    return {name: value for name, value in environ.items() if not name.startswith("RAG_")}
 
 
 def _message(content: object) -> bytes:

@@ -15,9 +15,9 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from rag.errors import BusyError, RagError, StorageError, UpstreamError
+from rag.errors import BusyError, ConfigError, RagError, StorageError, UpstreamError
 
-HEAD = "0003"
+HEAD = "0004"
 """The newest migration in `rag.migrations`."""
 _POLL_SECONDS = 0.05
 _CONNECT_SECONDS = 10
@@ -247,11 +247,19 @@ def _number(key: Hashable) -> int:
 
 
 def _upgrade(connection: sa.Connection) -> None:
-    """Alembic takes longer to import than to find that there is nothing to do."""
+    """Brings the tables up to date.
+
+    Alembic is imported where it is needed: that takes longer than to find that it is not.
+    """
     if sa.inspect(connection).has_table("alembic_version"):
         version = connection.scalar(sa.text("SELECT version_num FROM alembic_version"))
         if version == HEAD:
             return
+        if version > HEAD:
+            raise ConfigError(
+                f"The catalog was used with a newer Plumbline: its tables are at {version}, and"
+                f" this one knows them up to {HEAD}. Upgrade, or restore a backup made before."
+            )
     from alembic import command
     from alembic.config import Config
 

@@ -43,8 +43,8 @@ documents = sa.Table(
     sa.Column("updated_at", sa.String, nullable=False),
     # SP-GiST takes uris of any length, where a B-tree of PostgreSQL's stops at 2.7 kB.
     sa.Index("documents_by_uri", "uri", postgresql_using="spgist"),
-    sa.Index("documents_by_version", "tenant", "collection", "version"),
-    sa.Index("documents_by_original", "tenant", "collection", "duplicate_of"),
+    sa.Index("documents_by_version", "version", "tenant", "collection"),
+    sa.Index("documents_by_original", "duplicate_of", "tenant", "collection"),
 )
 texts = sa.Table(
     "texts",
@@ -79,4 +79,5 @@ tasks = sa.Table(
     sa.Column("not_before", sa.Float, nullable=False, server_default=sa.text("0")),
     sa.Column("bulk", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.Column("queued_at", sa.Float),
+    sa.Index("tasks_by_document", "document_id", "tenant", "collection"),
 )

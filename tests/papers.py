@@ -41,18 +41,20 @@ def paragraph(text: str, style: str = "") -> str:
     return f'<w:p>{styled}<w:r><w:t xml:space="preserve">{escape(text)}</w:t></w:r></w:p>'
 
 
-def docx(*blocks: str) -> bytes:
+def docx(*blocks: str, footnotes: str = "") -> bytes:
     """Blocks: paragraphs, as `paragraph` makes them, and tables, as `word_table` does."""
     body = f'<?xml version="1.0"?><w:document {_W}><w:body>{"".join(blocks)}</w:body></w:document>'
-    return zipped(
-        {
-            "[Content_Types].xml": _TYPES.format(
-                overrides=_override("/word/document.xml", "wordprocessingml.document")
-            ),
-            "_rels/.rels": _RELATIONS.format(kind="officeDocument", target="word/document.xml"),
-            "word/document.xml": body,
-        }
-    )
+    members = {
+        "[Content_Types].xml": _TYPES.format(
+            overrides=_override("/word/document.xml", "wordprocessingml.document")
+        ),
+        "_rels/.rels": _RELATIONS.format(kind="officeDocument", target="word/document.xml"),
+        "word/document.xml": body,
+    }
+    if footnotes:
+        related = _RELATIONS.format(kind="footnotes", target="footnotes.xml")
+        members |= {"word/footnotes.xml": footnotes, "word/_rels/document.xml.rels": related}
+    return zipped(members)
 
 
 def word_table(*rows: tuple[str, ...]) -> str:

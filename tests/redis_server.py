@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -40,6 +41,15 @@ class RedisServer:
     def kill(self) -> None:
         self._process.kill()
         self._process.wait(PATIENCE)
+
+    @contextlib.contextmanager
+    def hanging(self) -> Iterator[None]:
+        """It takes connections and says nothing."""
+        self._process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._process.send_signal(signal.SIGCONT)
 
     def _answers(self) -> bool | None:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self._port), 1):

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from rag import tables
 from rag.catalog import LONGEST_WAIT, SHOWN_FAILURES, Catalog
 from rag.database import Database, SqliteDatabase
 from rag.errors import NotFoundError, StorageError, UpstreamError
@@ -346,6 +347,33 @@ async def test_a_task_begins_unless_it_is_settled_cancelled_or_gone(
     assert [await catalog.begin(task) for task in (done, gone, late)] == [False] * 3
 
 
+async def test_a_task_is_done_without_when_a_newer_one_of_its_document_was_first(
+    catalog: Catalog, scope: Scope
+) -> None:
+    job, [older] = await submit(catalog, scope, "a")
+    await catalog.postpone(older, "Not now.", seconds=0)
+    newer_job, tasks = await submit(catalog, scope, "a")
+    newer = tasks[-1]
+    assert await catalog.begin(older)  # the newer one may yet fail
+    await catalog.postpone(older, "Not now.", seconds=0)
+    await succeed(catalog, newer, "newer")
+    assert not await catalog.begin(older)
+    assert (await catalog.job(job)).outcomes == {"unchanged": 1}
+    assert (await catalog.job(newer_job)).outcomes == {"stored": 1}
+    record = await catalog.document(scope, "a")
+    assert (record.state, record.error) == ("succeeded", None)
+    assert await catalog.text(scope, "a") == "newer"
+
+
+async def test_a_long_job_is_retried_in_no_time(catalog: Catalog, scope: Scope) -> None:
+    job = await catalog.submit(scope, [submission(str(n)) for n in range(10_000)])
+    [first] = await catalog.claim(1)
+    await catalog.fail(first, "Broken.")
+    start = time.monotonic()
+    assert (await catalog.retry(job)).counts == {"pending": 10_000}
+    assert time.monotonic() - start < 2.5
+
+
 async def test_the_outbox_holds_what_no_broker_was_given(
     catalog: Catalog, scope: Scope, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -399,6 +427,18 @@ async def test_cancelling_ends_what_has_not_begun(catalog: Catalog, scope: Scope
     await succeed(catalog, running)
     assert (await catalog.job(job)).state == "cancelled"
     assert (await catalog.document(scope, "a")).state == "succeeded"
+
+
+async def test_cancelling_does_not_deadlock_with_what_begins(
+    catalog: Catalog, database: Database, scope: Scope
+) -> None:
+    job = await catalog.submit(scope, [submission("a")])
+    async with database.write() as db:
+        await db.execute(tables.tasks.update().values(state="running"))
+        cancelling = asyncio.create_task(catalog.cancel(job))
+        await asyncio.sleep(0.3)
+        await db.execute(tables.documents.update().values(state="running"))
+    assert (await cancelling).counts == {"running": 1}
 
 
 async def test_cancelling_leaves_documents_that_another_job_waits_for(

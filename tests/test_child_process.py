@@ -38,6 +38,9 @@ class Shout:
         match item:
             case ":pid":
                 return str(os.getpid())
+            case ":settings":
+                print("noise", flush=True)
+                return str([name for name in os.environ if name.startswith("RAG_")])
             case ":raise":
                 raise ValueError("not a word")
             case ":die":
@@ -82,6 +85,27 @@ async def test_the_model_runs_in_another_process_on_two_batches_at_once(
     assert await shouter.call(["a", "b"]) == ["A", "B"]
     (tmp_path / "go").touch()
     assert await waits == [":WAIT"]
+
+
+async def test_it_is_told_no_settings_and_writes_nothing_among_our_results(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("RAG_CATALOG__URL", "postgresql://me:secret@db/rag")
+    shouter: Shouter = ChildProcess(partial(load, tmp_path), name="shouter", lanes=1)
+    assert await shouter.call([":settings"]) == ["[]"]
+    shouter.close()
+    assert capfd.readouterr().out == ""
+
+
+async def test_a_process_that_the_machine_refuses_is_trouble_that_may_pass(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(subprocess, "Popen", refuse)
+    with pytest.raises(UpstreamError, match="cannot be started: Resource temporarily unavailable"):
+        ChildProcess(partial(load, tmp_path), name="shouter", lanes=2)
 
 
 async def test_messages_larger_than_a_socket_holds_go_both_ways(shouter: Shouter) -> None:

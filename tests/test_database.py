@@ -13,7 +13,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from rag.database import HEAD, Database, PostgresDatabase, SqliteDatabase
-from rag.errors import UpstreamError
+from rag.errors import ConfigError, UpstreamError
 from rag.tables import metadata
 from tests.postgres import PostgresServer
 
@@ -54,6 +54,14 @@ async def test_tables_older_than_the_migrations_keep_their_rows(tmp_path: Path) 
     [row] = await database.rows(sa.text("SELECT collection FROM collections"))
     assert row["collection"] == "c"
     await database.close()
+
+
+async def test_tables_newer_than_the_migrations_are_refused(database: Database) -> None:
+    await database.open()
+    async with database.write() as db:
+        await db.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
+    with pytest.raises(ConfigError, match="newer Plumbline: its tables are at 9999"):
+        await database.open()
 
 
 async def test_opening_again_and_many_at_once(postgres: PostgresServer) -> None:

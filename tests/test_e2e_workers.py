@@ -18,6 +18,7 @@ from ingest.sources import submission_of
 from rag.build import TENANT
 from rag.catalog import Catalog
 from rag.database import PostgresDatabase
+from rag.errors import UpstreamError
 from rag.records import JobRecord
 from rag.settings import CeleryQueueSettings
 from rag.types import Scope
@@ -260,6 +261,19 @@ async def test_a_dispatcher_that_dies_between_catalog_and_broker_loses_nothing(
             await asyncio.to_thread(cluster.broker.start)
             assert (await cluster.ended(job)).counts == {"succeeded": 20}
         await whole(cluster, files)
+
+
+async def test_a_broker_that_hangs_is_given_up_and_given_the_tasks_later(
+    tmp_path: Path, postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.app.ANSWER_SECONDS", 0.5)
+    async with running(tmp_path, postgres) as cluster:
+        with cluster.broker.hanging():
+            await cluster.catalog.submit(SCOPE, [submission_of(tmp_path / "a.txt")])
+            with pytest.raises(UpstreamError, match="broker does not answer"):
+                async with asyncio.timeout(PATIENCE):
+                    await cluster.queue.drain()
+        await cluster.queue.drain()
 
 
 async def test_tasks_that_are_delivered_many_times_are_done_once(cluster: Cluster) -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import mailbox
+import tracemalloc
+import zipfile
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 
 import pytest
@@ -223,3 +226,64 @@ def test_images_are_read_where_tesseract_is_installed() -> None:
     figure.savefig(target, format="png")
     document = read_as("scan.png", target.getvalue())
     assert "grounded answers" in document.text.lower()
+
+
+@pytest.mark.parametrize("sender", ["x <", "a@", '"', "g:a@b;@c", "<a@[", "=?utf-8?q?=?= <"])
+def test_a_header_that_python_cannot_parse_is_kept_as_it_is(sender: str) -> None:
+    data = f"Subject: Ponds\nFrom: {sender}\nTo: b@example.com\n\nDucks swim there.\n".encode()
+    document = read_as("m.eml", data)
+    assert document.title == "Ponds"
+    assert document.meta["author"] == sender
+    assert document.text.endswith("Ducks swim there.")
+
+
+def nested_mail(depth: int) -> bytes:
+    parts = (
+        f'Content-Type: multipart/mixed; boundary="b{n}"\n\n--b{n}\n'.encode() for n in range(depth)
+    )
+    return b"Subject: Ponds\nFrom: a@example.com\n" + b"".join(parts) + b"\nDeep.\n"
+
+
+def corrupt_epub() -> bytes:
+    data = bytearray(papers.zipped({"mimetype": "application/epub+zip" * 30}))
+    start = 30 + len("mimetype")
+    data[start + 2 : start + 12] = b"\xff" * 10
+    return bytes(data)
+
+
+def deep_slides() -> bytes:
+    with zipfile.ZipFile(BytesIO(papers.odp("Deep."))) as file:
+        members = {name: file.read(name) for name in file.namelist()}
+    spans = b"<text:span>" * 5_000 + b"Deep." + b"</text:span>" * 5_000
+    return papers.zipped(members | {"content.xml": members["content.xml"].replace(b"Deep.", spans)})
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("nested.eml", nested_mail(3_000)),
+        ("corrupt.epub", corrupt_epub()),
+        ("deep.odp", deep_slides()),
+        ("long.rtf", rb"{\rtf1 Hello \u99999999999999 ?}"),
+        ("notes.docx", papers.docx(paragraph("Words."), footnotes="<not xml")),
+    ],
+)
+def test_what_libraries_fail_over_is_a_damaged_document(name: str, data: bytes) -> None:
+    assert refused(name, data) == "damaged"
+
+
+def test_an_attachment_that_a_library_fails_over_costs_itself_alone() -> None:
+    message = papers.mail("Minutes", "Please read.", ("deep.odp", deep_slides()))
+    document = read_as("m.eml", bytes(message))
+    assert document.meta["unread"] == ("deep.odp",)
+    assert "Please read." in document.text
+
+
+def test_a_bomb_for_a_media_type_is_not_unpacked() -> None:
+    bomb = papers.zipped({"mimetype": b"a" * (200 << 20)})
+    tracemalloc.start()
+    try:
+        assert refused("bomb.odt", bomb) == "unsupported_type"
+        assert tracemalloc.get_traced_memory()[1] < 10 << 20
+    finally:
+        tracemalloc.stop()

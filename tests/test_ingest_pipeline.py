@@ -272,6 +272,17 @@ def test_tries_come_further_and_further_apart_and_never_all_at_once() -> None:
         assert longest / 2 <= min(found) < max(found) <= longest
 
 
+async def test_bytes_that_were_put_off_do_not_replace_newer_ones(bench: Bench) -> None:
+    await bench.pipeline().check_collection(bench.scope)
+    await bench.catalog.submit(bench.scope, [bench.sent("Older words.", id_="a")])
+    [older] = await bench.catalog.claim(9)
+    await bench.catalog.postpone(older, "The embedder is away.", seconds=30)
+    await bench.ingest(newer := bench.sent("Newer words.", id_="a"))
+    await bench.pipeline().ingest(older)
+    assert [chunk.text for chunk in await bench.chunks(newer)] == ["Newer words."]
+    await bench.consistent(newer)
+
+
 async def test_a_task_that_is_delivered_twice_is_done_once(bench: Bench) -> None:
     doc = bench.file("a.md", prose(2))
     await bench.pipeline().check_collection(bench.scope)

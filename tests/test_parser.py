@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +15,7 @@ import pytest
 
 from ingest.parser import Limits, Parser
 from ingest.sources import submission_of
-from rag.errors import ReadError
+from rag.errors import ReadError, UpstreamError
 from rag.types import Document
 from tests import papers
 
@@ -56,6 +58,10 @@ def endless(tmp_path: Path) -> Path:
 
 def children() -> list[psutil.Process]:
     return list(psutil.Process().children())
+
+
+def children_of(parent: subprocess.Popen[bytes]) -> list[psutil.Process]:
+    return list(psutil.Process(parent.pid).children())
 
 
 async def test_no_process_runs_before_the_first_document(good: Path) -> None:
@@ -135,3 +141,41 @@ async def test_a_file_over_the_limit_is_not_read(tmp_path: Path) -> None:
     with parser(Limits(file=1 << 20)) as reader:
         error = await refused(reader, path)
     assert "limits.file_mb" in str(error)
+
+
+def test_a_parser_at_work_ends_although_its_parent_was_killed(
+    tmp_path: Path, endless: Path
+) -> None:
+    code = (
+        "import asyncio, sys; from pathlib import Path; from tests.test_parser import *;"
+        "asyncio.run(read(Parser(Limits(seconds=0.5)), Path(sys.argv[1])))"
+    )
+    with subprocess.Popen([sys.executable, "-c", code, str(endless)]) as parent:
+        [process] = asyncio.run(until(lambda: [c for c in children_of(parent) if is_at_work(c)]))
+        parent.kill()
+    process.wait(20)
+
+
+async def test_a_parser_that_is_closed_says_nothing_bad_of_the_document(
+    good: Path, endless: Path
+) -> None:
+    with parser(Limits()) as reader:
+        await read(reader, good)
+        waits = asyncio.create_task(read(reader, endless))
+        await until(lambda: [c for c in children() if is_at_work(c)])
+    with pytest.raises(UpstreamError, match="closed"):
+        await waits
+
+
+def test_a_limit_of_the_machine_that_is_lower_holds(good: Path) -> None:
+    code = (
+        "import asyncio, resource, sys; from pathlib import Path; from tests.test_parser import *;"
+        "resource.setrlimit(resource.RLIMIT_AS, (3 << 30, 3 << 30));"
+        "reader = Parser(Limits());"
+        "print(asyncio.run(read(reader, Path(sys.argv[1]))).text);"
+        "reader.close()"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", code, str(good)], capture_output=True, text=True, check=False
+    )
+    assert ran.stdout == "Good words.\n", ran.stderr

@@ -11,6 +11,8 @@ QUEUES = (INTERACTIVE, BULK)
 """In the order in which workers empty them."""
 INGEST = "plumbline.ingest"
 """The task: takes the id of a task in the catalog."""
+ANSWER_SECONDS = 5.0
+"""That a broker may take."""
 
 
 def celery_app(settings: CeleryQueueSettings) -> Celery:
@@ -32,6 +34,9 @@ def celery_app(settings: CeleryQueueSettings) -> Celery:
         broker_connection_max_retries=None,
         broker_transport_options={
             "visibility_timeout": settings.visibility_seconds,
+            # One that hangs is noticed: a dispatcher holds rows of the catalog until it answers.
+            "socket_timeout": ANSWER_SECONDS,
+            "socket_connect_timeout": ANSWER_SECONDS,
             "queue_order_strategy": "priority",
         },
     )
