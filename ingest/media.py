@@ -75,6 +75,7 @@ _ZIP_MEMBERS = (("word/document.xml", DOCX), ("ppt/presentation.xml", PPTX))
 _ZIP_MIMETYPES = frozenset({ODT, ODS, ODP, EPUB})
 _HEAD = 4096
 _LONGEST_TYPE = 100
+_ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError)
 _MARKUP = re.compile(r"<!doctype html|<html|<head|<body", re.IGNORECASE)
 _ARTICLE = re.compile(r"<!DOCTYPE article|<article[\s/>]")
 _MAIL = re.compile(
@@ -121,10 +122,7 @@ def _zip(data: bytes, *, name: str) -> str:
         with zipfile.ZipFile(BytesIO(data)) as file:
             members = set(file.namelist())
             mimetype = _beginning(file, "mimetype") if "mimetype" in members else b""
-    except (
-        *(zipfile.BadZipFile, zlib.error, EOFError),
-        *(ValueError, NotImplementedError, RuntimeError),
-    ) as error:
+    except _ZIP_ERRORS as error:
         raise damaged(name, f"a zip container that cannot be opened ({error})") from error
     if (declared := mimetype.decode("ascii", "replace").strip()) in _ZIP_MIMETYPES:
         return declared
