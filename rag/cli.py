@@ -132,6 +132,18 @@ def _parser() -> argparse.ArgumentParser:
         metavar="DOCUMENT",
         help="ids as `rag status` lists them, paths or URLs",
     )
+    reindex = commands.add_parser(
+        "reindex",
+        parents=[remote],
+        help="chunk and embed all documents again",
+        description="Chunks and embeds all documents of a collection again, from their stored text,"
+        " with the chunker and embedder of the settings. What is searched is switched once all of"
+        " it is there and checked; the version before is kept for --rollback. It works on the data"
+        " folder itself, not through a server.",
+    )
+    reindex.add_argument(
+        "--rollback", action="store_true", help="go back to the version before the last reindex"
+    )
     serve = commands.add_parser("serve", parents=[common], help="serve the REST API")
     serve.add_argument("--host", help="address to listen on (default: 127.0.0.1)")
     serve.add_argument("--port", type=int, help="port to listen on (default: 8000); 0: a free one")

@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 from rag.errors import BusyError, RagError, StorageError, UpstreamError
 
-HEAD = "0003"
+HEAD = "0004"
 """The newest migration in `rag.migrations`."""
 _POLL_SECONDS = 0.05
 _CONNECT_SECONDS = 10

@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from rag import tables
 from rag.catalog import LONGEST_WAIT, SHOWN_FAILURES, Catalog
 from rag.database import Database, SqliteDatabase
-from rag.errors import NotFoundError, StorageError, UpstreamError
+from rag.errors import InputError, NotFoundError, StorageError, UpstreamError
 from rag.records import Submission, Task
-from rag.types import Document, Scope
+from rag.types import Document, Heading, Scope, Table
 
 pytestmark = pytest.mark.anyio
 
@@ -457,7 +458,7 @@ async def test_the_state_of_a_job_follows_from_its_documents(
             case "s":
                 await succeed(catalog, task)
             case "u":
-                await catalog.unchanged(task)
+                await catalog.unchanged(task, document(task.document_id))
             case _:
                 await catalog.fail(task, "no text")
     assert (await catalog.job(job)).state == state
@@ -486,7 +487,7 @@ async def test_a_job_counts_its_outcomes_by_kind(catalog: Catalog, scope: Scope)
     job, tasks = await submit(catalog, scope, "a", "b", "c")
     await succeed(catalog, tasks[0])
     await succeed(catalog, tasks[1], duplicate_of="a")
-    await catalog.unchanged(tasks[2])
+    await catalog.unchanged(tasks[2], document("c"))
     outcomes = (await catalog.job(job)).outcomes
     assert outcomes == {"stored": 1, "duplicate": 1, "unchanged": 1}
 
@@ -499,7 +500,7 @@ async def test_a_document_stays_pending_while_a_newer_task_waits_for_it(
     await succeed(catalog, old)
     assert (await catalog.document(scope, "a")).state == "pending"
     [new] = await catalog.claim(9)
-    await catalog.unchanged(new)
+    await catalog.unchanged(new, document("a"))
     assert (await catalog.document(scope, "a")).state == "succeeded"
 
 
@@ -512,3 +513,43 @@ async def test_a_damaged_file_is_an_error_that_says_what_to_do(tmp_path: Path) -
     with pytest.raises(StorageError, match=r"not a database.*restore it from a backup"):
         await catalog.open()
     await catalog.close()
+
+
+# What is kept to be chunked again
+
+
+def whole_document(name: str) -> Document:
+    return replace(
+        document(name, "# One\n\na b\n\n1 2"),
+        pages=(0, 7),
+        headings=(Heading(start=0, level=1, text="One"),),
+        tables=(Table(start=7, end=15, header="a b"),),
+        furniture=((0, 5),),
+        meta={"n": 1, "x": 1.0, "draft": True, "tags": ("x", 2, 2.0, False), "none": ()},
+    )
+
+
+async def test_a_stored_document_comes_back_as_it_was(catalog: Catalog, scope: Scope) -> None:
+    stored = whole_document("a")
+    _, [task] = await submit(catalog, scope, "a")
+    await catalog.succeed(task, stored, recipe="r", chunks=1, duplicate_of=None)
+    found = await catalog.stored(scope, "a")
+    assert found == stored
+    assert repr(found) == repr(stored)  # 1, 1.0 and True are equal, and are not the same
+    await catalog.check_complete(scope)
+
+
+async def test_what_an_older_version_stored_is_named_until_it_is_ingested_again(
+    catalog: Catalog, database: Database, scope: Scope
+) -> None:
+    await store(catalog, scope, "a")
+    async with database.write() as db:
+        await db.execute(sa.update(tables.texts).values(structure=None))
+    for ask in (catalog.check_complete(scope), catalog.stored(scope, "a")):
+        with pytest.raises(InputError, match=r"file:///a\. Ingest them once more") as caught:
+            await ask
+        assert caught.value.code == "incomplete_documents"
+    _, [task] = await submit(catalog, scope, "a")
+    await catalog.unchanged(task, document("a"))
+    await catalog.check_complete(scope)
+    assert await catalog.stored(scope, "a") == document("a")

@@ -1,0 +1,47 @@
+"""`rag reindex`: all documents of a collection again, and the way back."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from functools import partial
+
+from rag import output
+from rag.build import TENANT
+from rag.carry import carry
+from rag.errors import InputError
+from rag.progress import progress_bar
+from rag.settings import Settings
+from rag.types import Scope
+
+
+async def reindex(args: argparse.Namespace, settings: Settings) -> int:
+    """Reindexes a collection of the data folder, or goes back.
+
+    Raises:
+        InputError: a server is named.
+    """
+    if args.url:
+        raise InputError(
+            f"`rag reindex` works on the data folder itself, and not through {args.url}: stop the"
+            " server if the folder is its own, and run it without --url and RAG_URL.",
+            code="not_through_a_server",
+        )
+    started = time.perf_counter()
+    scope = Scope(tenant=TENANT, collection=args.collection)
+    async with carry(settings) as (_, service, _):
+        reindexer = service.reindexer
+        run = reindexer.roll_back if args.rollback else reindexer.reindex
+        with progress_bar("Indexing", None, quiet=args.json) as bar:
+            move = partial(bar.update, bar.task_ids[0])
+            cuts = await run(scope, progress=lambda done, of: move(completed=done, total=of))
+        record = await service.catalog.collection(scope)
+    summary = {
+        "collection": record.name,
+        "embedder": record.embedder,
+        "documents": len(cuts),
+        "chunks": sum(cut.chunks for cut in cuts.values()),
+        "seconds": round(time.perf_counter() - started, 3),
+    }
+    output.show(summary, output.reindexed, as_json=args.json)
+    return 0
