@@ -9,7 +9,8 @@ from functools import partial
 from rag import output
 from rag.build import TENANT
 from rag.carry import carry
-from rag.errors import InputError
+from rag.client import Json
+from rag.errors import ConfigError, InputError
 from rag.progress import progress_bar
 from rag.settings import Settings
 from rag.types import Scope
@@ -20,6 +21,7 @@ async def reindex(args: argparse.Namespace, settings: Settings) -> int:
 
     Raises:
         InputError: a server is named.
+        ConfigError: another process owns the data folder.
     """
     if args.url:
         raise InputError(
@@ -27,6 +29,21 @@ async def reindex(args: argparse.Namespace, settings: Settings) -> int:
             " server if the folder is its own, and run it without --url and RAG_URL.",
             code="not_through_a_server",
         )
+    try:
+        summary = await _reindex(args, settings)
+    except ConfigError as error:
+        if error.code != "data_folder_in_use":
+            raise
+        raise ConfigError(
+            f"`rag reindex` needs the data folder {settings.data_dir} to itself, and another"
+            " process works on it: end that one (`rag serve`, `rag ingest`) and run it again.",
+            code=error.code,
+        ) from None
+    output.show(summary, output.reindexed, as_json=args.json)
+    return 0
+
+
+async def _reindex(args: argparse.Namespace, settings: Settings) -> Json:
     started = time.perf_counter()
     scope = Scope(tenant=TENANT, collection=args.collection)
     async with carry(settings) as (_, service, _):
@@ -36,12 +53,10 @@ async def reindex(args: argparse.Namespace, settings: Settings) -> int:
             move = partial(bar.update, bar.task_ids[0])
             cuts = await run(scope, progress=lambda done, of: move(completed=done, total=of))
         record = await service.catalog.collection(scope)
-    summary = {
+    return {
         "collection": record.name,
         "embedder": record.embedder,
         "documents": len(cuts),
         "chunks": sum(cut.chunks for cut in cuts.values()),
         "seconds": round(time.perf_counter() - started, 3),
     }
-    output.show(summary, output.reindexed, as_json=args.json)
-    return 0

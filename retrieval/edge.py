@@ -179,6 +179,7 @@ class EdgeIndex:
 
     def _create(self, scope: Scope) -> Shard:
         folder = self._home(scope) / uuid.uuid4().hex
+        self._tidied.add(folder.parent)
         try:
             with storage_errors(folder):
                 check_room(folder)
@@ -199,7 +200,10 @@ class EdgeIndex:
             _write_generations(folder.parent, folder.name, *names[1:])
 
     def _tidy(self, home: Path) -> None:
-        """Removes, once, what a rebuild or a version that was killed left behind."""
+        """Removes what a rebuild or a version that was killed left behind.
+
+        Once, before there can be any of this process's own.
+        """
         if home not in self._tidied:
             self._tidied.add(home)
             named = set(_generations(home))

@@ -14,7 +14,7 @@ from rag import tables
 from rag.catalog import LONGEST_WAIT, SHOWN_FAILURES, Catalog
 from rag.database import Database, SqliteDatabase
 from rag.errors import InputError, NotFoundError, StorageError, UpstreamError
-from rag.records import Submission, Task
+from rag.records import Cut, Submission, Task
 from rag.types import Document, Heading, Scope, Table
 
 pytestmark = pytest.mark.anyio
@@ -553,3 +553,58 @@ async def test_what_an_older_version_stored_is_named_until_it_is_ingested_again(
     await catalog.unchanged(task, document("a"))
     await catalog.check_complete(scope)
     assert await catalog.stored(scope, "a") == document("a")
+
+
+# Versions of an index
+
+
+def cut(text: str, *, recipe: str, chunks: int, duplicate_of: str | None = None) -> Cut:
+    version = document("any", text).version
+    return Cut(version=version, duplicate_of=duplicate_of, recipe=recipe, chunks=chunks)
+
+
+async def test_a_switch_is_recorded_with_the_way_back(catalog: Catalog, scope: Scope) -> None:
+    await store(catalog, scope, "a")
+    await store(catalog, scope, "b", duplicate_of="a")
+    await store(catalog, scope, "changed", "since it was cut")
+    assert await catalog.previous(scope) is None
+    assert await catalog.document_ids(scope) == ["a", "b", "changed"]
+    before = {d.id: d for d in await catalog.documents(scope, limit=9)}
+    cuts = {
+        "a": cut("text", recipe="new", chunks=7),
+        "b": cut("text", recipe="new", chunks=0, duplicate_of="a"),
+        "changed": cut("text", recipe="new", chunks=5),
+        "gone": cut("text", recipe="new", chunks=5),
+    }
+    async with catalog.switching(scope, cuts, embedder="embedder-2"):
+        pass
+    after = {d.id: d for d in await catalog.documents(scope, limit=9)}
+    new_a = replace(before["a"], recipe="new", chunks=7)
+    new_b = replace(before["b"], recipe="new", chunks=0)
+    assert after == before | {"a": new_a, "b": new_b}
+    assert (await catalog.collection(scope)).embedder == "embedder-2"
+    known = await catalog.previous(scope)
+    assert known is not None
+    embedder, kept = known
+    assert embedder == "embedder-1"
+    assert {id_: (c.recipe, c.chunks) for id_, c in kept.items()} == {
+        id_: (before[id_].recipe, before[id_].chunks) for id_ in ("a", "b")
+    }
+    async with catalog.switching(scope, kept, embedder=embedder):
+        pass
+    assert {d.id: d for d in await catalog.documents(scope, limit=9)} == before
+    await catalog.recut(scope, "a", cuts["a"])
+    assert await catalog.document(scope, "a") == new_a
+    await catalog.forget_previous(scope)
+    assert await catalog.previous(scope) is None
+
+
+async def test_a_switch_that_fails_is_not_recorded(catalog: Catalog, scope: Scope) -> None:
+    await store(catalog, scope, "a")
+    before = await catalog.document(scope, "a")
+    cuts = {"a": cut("text", recipe="new", chunks=7)}
+    with pytest.raises(RuntimeError):
+        async with catalog.switching(scope, cuts, embedder="embedder-2"):
+            raise RuntimeError
+    assert await catalog.document(scope, "a") == before
+    assert (await catalog.collection(scope)).embedder == "embedder-1"
