@@ -540,7 +540,7 @@ async def test_what_a_killed_version_left_is_removed_and_the_previous_one_kept(
     previous = await index.previous_version(scope)
     assert previous is not None
     assert len(await index.chunk_ids(previous, None)) == 3
-    with pytest.raises(StorageError, match="has no version .* to switch to"):
+    with pytest.raises(StorageError, match=r"has no version .* to switch to"):
         await index.switch_version(scope, left)
     await index.close()
 

@@ -7,8 +7,8 @@ import contextlib
 import json
 import signal
 import subprocess
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +20,18 @@ from ingest.reindex import Reindexer
 from ingest.sources import Spool, submission_of
 from rag.catalog import Catalog
 from rag.database import SqliteDatabase
-from rag.errors import BusyError, ConfigError, InputError, NotFoundError, StorageError
+from rag.errors import (
+    BusyError,
+    ConfigError,
+    InputError,
+    NotFoundError,
+    StorageError,
+    UpstreamError,
+)
 from rag.protocols import StoredIndex
 from rag.records import JobRecord, Submission
 from rag.telemetry import Trace
-from rag.types import Chunk, Query, Scope
+from rag.types import Chunk, Float32Array, Kind, Point, Query, Scope
 from retrieval.edge import MEAN_DRIFT, EdgeIndex
 from retrieval.hybrid import HybridRetriever
 from retrieval.lexical import RankBm25Index
@@ -417,6 +424,91 @@ async def test_nothing_that_happens_meanwhile_is_lost(
     edited = [chunk for chunk in await bench.chunks() if chunk.uri.endswith("/2.md")]
     assert edited
     assert all("edit1" in embedding_text(chunk) for chunk in edited)
+
+
+class Held(HashEmbedder):
+    """Embeds nothing until it is let."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reached, self.opened = asyncio.Event(), asyncio.Event()
+
+    async def embed(self, texts: Sequence[str], *, kind: Kind) -> Float32Array:
+        self.reached.set()
+        await self.opened.wait()
+        return await super().embed(texts, kind=kind)
+
+
+async def test_what_is_under_way_at_the_switch_ends_in_the_new_version(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await library(bench)
+    elsewhere = replace(bench, embedder=Held())  # a worker with the old settings
+    bench.max_tokens = 15
+    held, under_way = elsewhere.embedder, list[asyncio.Task[JobRecord]]()
+    assert isinstance(held, Held)
+    forget, switch = bench.catalog.forget_previous, bench.index.switch_version
+
+    async def begun(scope: Scope) -> None:
+        await forget(scope)
+        edited = bench.file("2.md", prose(3, of="edit"))
+        under_way.append(asyncio.create_task(elsewhere.ingest(edited)))
+        await held.reached.wait()
+
+    async def ended_later(scope: Scope, version: Scope) -> None:
+        await switch(scope, version)
+        asyncio.get_running_loop().call_later(0.05, held.opened.set)
+
+    monkeypatch.setattr(bench.catalog, "forget_previous", begun)
+    monkeypatch.setattr(bench.index, "switch_version", ended_later)
+    await bench.reindex()
+    assert [(await task).outcomes for task in under_way] == [{"stored": 1}]
+    await bench.consistent()
+    assert len({recipe for _, _, recipe, _, _ in (await bench.state())["documents"]}) == 1
+    edited = [chunk for chunk in await bench.chunks() if chunk.uri.endswith("/2.md")]
+    assert edited
+    assert all("edit" in embedding_text(chunk) for chunk in edited)
+
+
+async def test_cut_short_between_index_and_catalog_the_next_one_mends_it(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await library(bench)
+    switch = bench.index.switch_version
+    bench.max_tokens = 15
+
+    async def cut_short(scope: Scope, version: Scope) -> None:
+        await switch(scope, version)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(bench.index, "switch_version", cut_short)
+    with pytest.raises(KeyboardInterrupt):
+        await bench.reindex()
+    monkeypatch.undo()
+    new = await bench.chunks()
+    with pytest.raises(InputError, match="no previous version"):
+        await bench.roll_back()
+    await bench.reindex()
+    assert await bench.chunks() == new
+    await bench.consistent()
+
+
+async def test_what_fails_for_a_moment_is_tried_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await library(bench)
+    before = await bench.state()
+    upsert, failures = bench.index.upsert, iter(range(3))
+    monkeypatch.setattr("ingest.reindex.backoff", lambda _: 0.0)
+
+    async def flaky(scope: Scope, points: Sequence[Point]) -> None:
+        if points and next(failures, None) is not None:
+            raise UpstreamError("Away for a moment.")
+        await upsert(scope, points)
+
+    monkeypatch.setattr(bench.index, "upsert", flaky)
+    await bench.reindex()
+    assert await bench.state() == alike(before)
 
 
 async def test_questions_never_see_a_gap(bench: Bench) -> None:
