@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ingest.chunkers import embedding_text
@@ -51,7 +51,7 @@ class Reindexer:
     async def reindex(self, scope: Scope, *, progress: Progress) -> Cuts:
         """Cuts and embeds all documents with this process's chunker and embedder; what is searched.
 
-        Killed anywhere, the old version is searched; the next time starts over.
+        Killed anywhere before the switch, the old version is searched; the next time starts over.
 
         Raises:
             NotFoundError: there is no such collection.
@@ -87,7 +87,7 @@ class Reindexer:
                 )
             made_with, cuts = known
             self._check_embedder(scope, made_with)
-            strays = set(await self._counted(version)) - set(cuts)
+            strays = {id_ for id_, _ in await self._counted(version)} - set(cuts)
             gone = Cut(version="", duplicate_of=None, recipe="", chunks=0)
             return await self._switch(
                 scope, version, cuts | dict.fromkeys(strays, gone), progress=progress
@@ -153,7 +153,7 @@ class Reindexer:
         return await self._bring(scope, version, id_, cuts)
 
     async def _bring(self, scope: Scope, version: Scope, id_: str, cuts: Cuts) -> bool:
-        """Brings one document in step; whether that was needed."""
+        """Brings one document in step; whether there was anything to do."""
         async with self._pipeline.settled(scope, id_) as record:
             if record is None:
                 await self._index.delete(version, sorted(await self._index.chunk_ids(version, id_)))
@@ -179,11 +179,11 @@ class Reindexer:
             StorageError: the version is not whole.
         """
         counted = await self._counted(version)
-        for id_ in counted.keys() | cuts.keys():
-            expected = cuts[id_].chunks if id_ in cuts else 0
-            if counted[id_] != expected:
+        expected = Counter({(id_, cut.version): cut.chunks for id_, cut in cuts.items()})
+        for key in counted.keys() | expected.keys():
+            if counted[key] != expected[key]:
                 raise _not_whole(
-                    f"of document {id_!r} {counted[id_]} of {expected} chunks are there"
+                    f"of document {key[0]!r} {counted[key]} of {expected[key]} chunks are there"
                 )
         ids = sorted(await self._index.chunk_ids(version, None))
         sample = ids[:: max(1, len(ids) // SAMPLE)][:SAMPLE]
@@ -200,13 +200,13 @@ class Reindexer:
         found = await self._index.fetch(version, [match.chunk_id for match in matches])
         return text in map(embedding_text, found)
 
-    async def _counted(self, version: Scope) -> Counter[str]:
-        """How many chunks each document has there."""
+    async def _counted(self, version: Scope) -> Counter[tuple[str, str]]:
+        """How many chunks are there of each document and version of its bytes."""
         ids = sorted(await self._index.chunk_ids(version, None))
-        counted: Counter[str] = Counter()
+        counted: Counter[tuple[str, str]] = Counter()
         for i in range(0, len(ids), PAGE):
-            chunks: Iterable[Chunk] = await self._index.fetch(version, ids[i : i + PAGE])
-            counted.update(chunk.document_id for chunk in chunks)
+            chunks = await self._index.fetch(version, ids[i : i + PAGE])
+            counted.update((chunk.document_id, chunk.version) for chunk in chunks)
         return counted
 
 

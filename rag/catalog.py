@@ -496,16 +496,17 @@ class Catalog:
         """Records what the version has that the block switches to; where it fails, nothing.
 
         What was recorded until then becomes the previous one. A document that changed since it
-        was cut keeps its row.
+        was cut is without a recipe until it is `recut`, so that it would be ingested again.
         """
         async with self._db.write() as db:
+            rows = (await db.execute(documents.select().where(_in(scope)))).mappings().all()
             await db.execute(
                 collections.update()
                 .where(_in(scope, collections))
                 .values(previous_embedder=collections.c.embedder, embedder=embedder)
             )
-            await db.execute(documents.update().where(_in(scope)).values(previous=None))
-            rows = (await db.execute(documents.select().where(_in(scope)))).mappings().all()
+            unknown = {"previous": None, "recipe": ""}
+            await db.execute(documents.update().where(_in(scope)).values(unknown))
             changes = [
                 {"key": row["id"], **_recut(cuts[row["id"]]), "previous": asdict(_cut(row))}
                 for row in rows

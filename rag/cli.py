@@ -83,8 +83,9 @@ def _complain(message: str, *, code: str = "", as_json: bool = False) -> None:
 def _parser() -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--json", action="store_true", help="print JSON, for programs")
-    remote = argparse.ArgumentParser(add_help=False, parents=[common])
-    remote.add_argument("--collection", default="default", metavar="NAME", help="default: default")
+    within = argparse.ArgumentParser(add_help=False, parents=[common])
+    within.add_argument("--collection", default="default", metavar="NAME", help="default: default")
+    remote = argparse.ArgumentParser(add_help=False, parents=[within])
     remote.add_argument(
         "--url",
         default=os.environ.get("RAG_URL"),
@@ -134,12 +135,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     reindex = commands.add_parser(
         "reindex",
-        parents=[remote],
+        parents=[within],
         help="chunk and embed all documents again",
         description="Chunks and embeds all documents of a collection again, from their stored text,"
         " with the chunker and embedder of the settings. What is searched is switched once all of"
         " it is there and checked; the version before is kept for --rollback. It works on the data"
-        " folder itself, not through a server.",
+        " folder itself: no server may have it open.",
     )
     reindex.add_argument(
         "--rollback", action="store_true", help="go back to the version before the last reindex"

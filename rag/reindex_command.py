@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import time
 from functools import partial
 
@@ -20,13 +21,13 @@ async def reindex(args: argparse.Namespace, settings: Settings) -> int:
     """Reindexes a collection of the data folder, or goes back.
 
     Raises:
-        InputError: a server is named.
+        InputError: RAG_URL names a server.
         ConfigError: another process owns the data folder.
     """
-    if args.url:
+    if url := os.environ.get("RAG_URL"):
         raise InputError(
-            f"`rag reindex` works on the data folder itself, and not through {args.url}: stop the"
-            " server if the folder is its own, and run it without --url and RAG_URL.",
+            f"`rag reindex` works on the data folder itself, and RAG_URL names a server ({url}):"
+            " unset it, and stop the server if the folder is its own.",
             code="not_through_a_server",
         )
     try:

@@ -279,9 +279,8 @@ class QdrantIndex:
         before, previous = await self._aliased(collection)
         alias = self._alias(collection)
         steps = [*_moved(alias, before, self._physical(collection, version))]
-        if before not in (None, version):
-            physical = self._physical(collection, before or "")
-            steps += _moved(alias + _PREVIOUS, previous, physical)
+        if before is not None and before != version:
+            steps += _moved(alias + _PREVIOUS, previous, self._physical(collection, before))
         await self._server.call(self._client.update_collection_aliases, steps)
         self._forget(collection)
         return before
