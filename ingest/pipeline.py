@@ -11,9 +11,9 @@ from collections.abc import AsyncIterator, Sequence
 from ingest.chunkers import embedding_text, rehome
 from ingest.sources import Spool
 from rag.catalog import Catalog
-from rag.errors import ConfigError, RagError, UpstreamError
+from rag.errors import ConfigError, NotFoundError, RagError, UpstreamError
 from rag.protocols import Chunker, Embedder, Index, Reader, SparseEncoder
-from rag.records import DocumentRecord, Task
+from rag.records import Cut, DocumentRecord, Task
 from rag.types import Chunk, Document, Point, Scope
 
 WRITE_CHUNKS = 256
@@ -101,17 +101,14 @@ class IngestPipeline:
         )  # 1.
         before = await self._catalog.document(task.scope, task.document_id)
         if self._unchanged(before, document):  # 2.
-            await self._catalog.unchanged(task)
+            await self._catalog.unchanged(task, document)
             return
         async with self._contents(task.scope, before.version, document.version):
             original = await self._original(task, document)
             chunks = (
                 [] if original else await asyncio.to_thread(self._chunker.chunk, document)
             )  # 3.
-            stored = await self._index.chunk_ids(task.scope, task.document_id)
-            await self._write(task.scope, chunks, stored)  # 4.
-            gone = stored - {chunk.id for chunk in chunks}
-            await self._index.delete(task.scope, sorted(gone))  # 5.
+            await self._store(task.scope, task.document_id, chunks)  # 4. 5.
             await self._catalog.succeed(  # 6.
                 task, document, recipe=self._recipe, chunks=len(chunks), duplicate_of=original
             )
@@ -131,6 +128,32 @@ class IngestPipeline:
                 await self._catalog.delete(scope, document_id)
             self._spool.drop(record.source)
 
+    @contextlib.asynccontextmanager
+    async def settled(self, scope: Scope, document_id: str) -> AsyncIterator[DocumentRecord | None]:
+        """A document that nobody works on in this block; None where nothing is stored of it."""
+        async with self._catalog.alone(scope, "document", document_id):
+            record = await self._stored(scope, document_id)
+            async with self._contents(scope, record.version if record else ""):
+                yield await self._stored(scope, document_id)
+
+    async def write_again(self, scope: Scope, record: DocumentRecord, version: Scope) -> Cut:
+        """Writes a document to a version of the index, from its stored text; it is to be settled.
+
+        Raises:
+            InputError: the text alone is stored.
+        """
+        chunks: list[Chunk] = []
+        if record.duplicate_of is None:
+            document = await self._catalog.stored(scope, record.id)
+            chunks = await asyncio.to_thread(self._chunker.chunk, document)
+        await self._store(version, record.id, chunks)
+        return Cut(
+            version=record.version,
+            duplicate_of=record.duplicate_of,
+            recipe=self._recipe,
+            chunks=len(chunks),
+        )
+
     async def check_collection(self, scope: Scope) -> None:
         """Makes the collection if it is new.
 
@@ -141,10 +164,17 @@ class IngestPipeline:
         if made_with != self._embedder.fingerprint:
             raise ConfigError(
                 f"Collection {scope.collection!r} was made with the embedder {made_with}, and the"
-                f" settings name {self._embedder.fingerprint}. Set the embedder back, or ingest"
-                " into a new collection with --collection NAME.",
+                f" settings name {self._embedder.fingerprint}. Set the embedder back, or embed all"
+                " of it again with `rag reindex`, or ingest into a new collection with"
+                " --collection NAME.",
                 code="embedder_mismatch",
             )
+
+    async def _stored(self, scope: Scope, document_id: str) -> DocumentRecord | None:
+        with contextlib.suppress(NotFoundError):
+            record = await self._catalog.document(scope, document_id)
+            return record if record.version else None
+        return None
 
     def _unchanged(self, before: DocumentRecord, document: Document) -> bool:
         return (before.version, before.recipe) == (document.version, self._recipe)
@@ -177,6 +207,13 @@ class IngestPipeline:
         )
         await self._write(scope, chunks, set())
         await self._catalog.inherit(scope, heirs, chunks=len(chunks), recipe=record.recipe)
+
+    async def _store(self, scope: Scope, document_id: str, chunks: Sequence[Chunk]) -> None:
+        """Makes these the document's chunks: writes what is new, then deletes what is gone."""
+        stored = await self._index.chunk_ids(scope, document_id)
+        await self._write(scope, chunks, stored)
+        gone = stored - {chunk.id for chunk in chunks}
+        await self._index.delete(scope, sorted(gone))
 
     async def _write(self, scope: Scope, chunks: Sequence[Chunk], stored: set[str]) -> None:
         """Embeds and writes chunks that are new; of the others the span alone may have moved."""

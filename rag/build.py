@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from ingest.parser import Parser
     from ingest.pieces import CountTokens
     from ingest.pipeline import IngestPipeline
+    from ingest.reindex import Reindexer
     from ingest.sources import Spool
     from rag.pipeline import QueryPipeline
     from rag.protocols import Chunker, Generator, Index, StoredIndex
@@ -54,6 +55,7 @@ class Service:
     index: StoredIndex
     embedder: BertEmbedder
     ingest: IngestPipeline
+    reindexer: Reindexer
     query: QueryPipeline
     announce: Callable[[str], None]
     """Tells other processes the URL under which this one serves its data folder."""
@@ -71,6 +73,7 @@ async def open_service(settings: Settings) -> AsyncIterator[Service]:
     """
     from ingest.fetch import WebReader
     from ingest.pipeline import IngestPipeline
+    from ingest.reindex import Reindexer
     from ingest.sources import Spool
     from rag.pipeline import QueryPipeline
     from retrieval.hybrid import HybridRetriever
@@ -124,6 +127,7 @@ async def open_service(settings: Settings) -> AsyncIterator[Service]:
             index=index,
             embedder=embedder,
             ingest=ingest,
+            reindexer=Reindexer(pipeline=ingest, embedder=embedder, index=index, catalog=catalog),
             query=query,
             announce=announce,
         )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import AsyncIterator, Hashable, Iterable, Mapping, Sequence
+from dataclasses import asdict, fields
 from datetime import UTC, datetime
 from itertools import islice
 from typing import Any
@@ -18,8 +19,9 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from rag.database import Database
-from rag.errors import NotFoundError
-from rag.records import CollectionRecord, DocumentRecord, JobRecord, Submission, Task
+from rag.errors import InputError, NotFoundError
+from rag.records import CollectionRecord, Cut, DocumentRecord, JobRecord, Submission, Task
+from rag.structure import document_of, structure_of
 from rag.tables import collections, documents, jobs, tasks, texts
 from rag.types import Document, Scope, State
 
@@ -27,6 +29,7 @@ _OPEN = ("pending", "running")
 _KEY = ("tenant", "collection", "id")
 _LAST_CHARACTER = "\U0010ffff"
 SHOWN_FAILURES = 100
+SHOWN_URIS = 5
 SUBMIT_SLICE = 500
 LONGEST_WAIT = 120.0
 """Seconds: no task waits longer for its next try."""
@@ -271,20 +274,22 @@ class Catalog:
             "chunks": chunks,
             "duplicate_of": duplicate_of,
         }
+        stored = {"text": document.text, "structure": structure_of(document)}
         text = self._db.insert(texts).values(
-            **_row(task.scope), document_id=task.document_id, text=document.text
+            **_row(task.scope), document_id=task.document_id, **stored
         )
         key = ["tenant", "collection", "document_id"]
         async with self._db.write() as db:
-            await db.execute(
-                text.on_conflict_do_update(index_elements=key, set_={"text": text.excluded.text})
-            )
+            await db.execute(text.on_conflict_do_update(index_elements=key, set_=stored))
             outcome = "duplicate" if duplicate_of else "stored"
             await self._settle(db, task, "succeeded", now, outcome=outcome, document=values)
 
-    async def unchanged(self, task: Task) -> None:
-        """Records that a document is what it was."""
+    async def unchanged(self, task: Task, document: Document) -> None:
+        """Records that a document is what it was; its structure where none was kept yet."""
+        mine = _in(task.scope, texts) & (texts.c.document_id == task.document_id)
+        unkept = texts.update().where(mine, texts.c.structure.is_(None))
         async with self._db.write() as db:
+            await db.execute(unkept.values(structure=structure_of(document)))
             await self._settle(db, task, "succeeded", _now(), outcome="unchanged")
 
     async def fail(self, task: Task, error: str) -> None:
@@ -385,10 +390,7 @@ class Catalog:
             documents.select().where(_in(scope), documents.c.id == document_id)
         )
         if not rows:
-            raise NotFoundError(
-                f"There is no document {document_id!r} in collection {scope.collection!r}.",
-                code="unknown_document",
-            )
+            raise _no_document(scope, document_id)
         return _document(rows[0])
 
     async def text(self, scope: Scope, document_id: str) -> str:
@@ -396,6 +398,32 @@ class Catalog:
         query = sa.select(texts.c.text).where(_in(scope, texts), texts.c.document_id == document_id)
         rows = await self._db.rows(query)
         return str(rows[0]["text"]) if rows else ""
+
+    async def stored(self, scope: Scope, document_id: str) -> Document:
+        """The document as it was read when it was ingested.
+
+        Raises:
+            NotFoundError: there is none.
+            InputError: it is older than what is kept of documents today.
+        """
+        both = sa.and_(_in(scope, texts), texts.c.document_id == documents.c.id)
+        query = sa.select(documents, texts.c.text, texts.c.structure).join(texts, both)
+        rows = await self._db.rows(query.where(_in(scope), documents.c.id == document_id))
+        if not rows:
+            raise _no_document(scope, document_id)
+        if rows[0]["structure"] is None:
+            raise _incomplete([rows[0]["uri"]])
+        return document_of(dict(rows[0]), text=rows[0]["text"], structure=rows[0]["structure"])
+
+    async def check_complete(self, scope: Scope) -> None:
+        """Raises InputError where of a document only the text is kept."""
+        both = sa.and_(_in(scope, texts), texts.c.document_id == documents.c.id)
+        query = sa.select(documents.c.uri).join(texts, both)
+        only_text = query.where(
+            _in(scope), documents.c.version != "", texts.c.structure.is_(None)
+        ).order_by(documents.c.uri)
+        if rows := await self._db.rows(only_text):
+            raise _incomplete([row["uri"] for row in rows])
 
     async def same_content(self, scope: Scope, version: str) -> DocumentRecord | None:
         """The document that stands for these bytes, if one is stored."""
@@ -446,6 +474,64 @@ class Catalog:
                 texts.delete().where(_in(scope, texts), texts.c.document_id == document_id)
             )
 
+    # Versions of an index
+
+    async def document_ids(self, scope: Scope) -> list[str]:
+        """The ids of the documents that were read, in order; not those that never could be."""
+        query = sa.select(documents.c.id).where(_in(scope), documents.c.version != "")
+        return [row["id"] for row in await self._db.rows(query.order_by(documents.c.id))]
+
+    async def previous(self, scope: Scope) -> tuple[str, dict[str, Cut]] | None:
+        """The embedder of the version before, and what that version has, by document."""
+        query = sa.select(collections.c.previous_embedder).where(_in(scope, collections))
+        rows = await self._db.rows(query)
+        if not rows or rows[0]["previous_embedder"] is None:
+            return None
+        cuts = sa.select(documents.c.id, documents.c.previous)
+        kept = await self._db.rows(cuts.where(_in(scope), documents.c.previous.is_not(None)))
+        return rows[0]["previous_embedder"], {row["id"]: Cut(**row["previous"]) for row in kept}
+
+    async def forget_previous(self, scope: Scope) -> None:
+        """Takes away the way back."""
+        async with self._db.write() as db:
+            await db.execute(
+                collections.update().where(_in(scope, collections)).values(previous_embedder=None)
+            )
+
+    @contextlib.asynccontextmanager
+    async def switching(
+        self, scope: Scope, cuts: Mapping[str, Cut], *, embedder: str
+    ) -> AsyncIterator[None]:
+        """Records what the version has that the block switches to; where it fails, nothing.
+
+        What was recorded until then becomes the previous one. A document that changed since it
+        was cut is without a recipe until it is `recut`, so that it would be ingested again.
+        """
+        async with self._db.write() as db:
+            rows = (await db.execute(documents.select().where(_in(scope)))).mappings().all()
+            await db.execute(
+                collections.update()
+                .where(_in(scope, collections))
+                .values(previous_embedder=collections.c.embedder, embedder=embedder)
+            )
+            unknown = {"previous": None, "recipe": ""}
+            await db.execute(documents.update().where(_in(scope)).values(unknown))
+            changes = [
+                {"key": row["id"], **_recut(cuts[row["id"]]), "previous": asdict(_cut(row))}
+                for row in rows
+                if row["id"] in cuts and is_of(cuts[row["id"]], _document(row))
+            ]
+            if changes:
+                one = _in(scope) & (documents.c.id == sa.bindparam("key"))
+                await db.execute(documents.update().where(one), changes)
+            yield
+
+    async def recut(self, scope: Scope, document_id: str, cut: Cut) -> None:
+        """Records how a document is cut now."""
+        one = _in(scope) & (documents.c.id == document_id)
+        async with self._db.write() as db:
+            await db.execute(documents.update().where(one).values(_recut(cut)))
+
     async def _run(self, db: AsyncConnection, task: Task) -> None:
         running = {"state": "running", "updated_at": _now()}
         await db.execute(tasks.update().where(tasks.c.id == task.id).values(running))
@@ -475,6 +561,35 @@ class Catalog:
         if document:
             await db.execute(documents.update().where(mine).values(dict(document)))
         await db.execute(documents.update().where(mine, ~newer).values(ended))
+
+
+def is_of(cut: Cut, record: DocumentRecord) -> bool:
+    """Whether a cut is of what the document holds now."""
+    return (cut.version, cut.duplicate_of) == (record.version, record.duplicate_of)
+
+
+def _cut(row: sa.RowMapping) -> Cut:
+    return Cut(**{field.name: row[field.name] for field in fields(Cut)})
+
+
+def _recut(cut: Cut) -> dict[str, Any]:
+    return {"recipe": cut.recipe, "chunks": cut.chunks}
+
+
+def _no_document(scope: Scope, document_id: str) -> NotFoundError:
+    return NotFoundError(
+        f"There is no document {document_id!r} in collection {scope.collection!r}.",
+        code="unknown_document",
+    )
+
+
+def _incomplete(uris: Sequence[str]) -> InputError:
+    named = ", ".join(uris[:SHOWN_URIS]) + (", …" if len(uris) > SHOWN_URIS else "")
+    return InputError(
+        f"Of {len(uris)} documents, ingested by an older version, no headings, tables and pages are"
+        f" kept: {named}. Ingest them once more; those that did not change are not embedded.",
+        code="incomplete_documents",
+    )
 
 
 def _row(scope: Scope) -> dict[str, str]:
@@ -530,7 +645,7 @@ def _of_task(table: Any) -> sa.ColumnElement[bool]:
 
 
 def _document(row: sa.RowMapping) -> DocumentRecord:
-    return DocumentRecord(**{k: v for k, v in row.items() if k not in {"tenant", "collection"}})
+    return DocumentRecord(**{field.name: row[field.name] for field in fields(DocumentRecord)})
 
 
 def _job_record(

@@ -83,8 +83,9 @@ def _complain(message: str, *, code: str = "", as_json: bool = False) -> None:
 def _parser() -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--json", action="store_true", help="print JSON, for programs")
-    remote = argparse.ArgumentParser(add_help=False, parents=[common])
-    remote.add_argument("--collection", default="default", metavar="NAME", help="default: default")
+    within = argparse.ArgumentParser(add_help=False, parents=[common])
+    within.add_argument("--collection", default="default", metavar="NAME", help="default: default")
+    remote = argparse.ArgumentParser(add_help=False, parents=[within])
     remote.add_argument(
         "--url",
         default=os.environ.get("RAG_URL"),
@@ -131,6 +132,18 @@ def _parser() -> argparse.ArgumentParser:
         nargs="+",
         metavar="DOCUMENT",
         help="ids as `rag status` lists them, paths or URLs",
+    )
+    reindex = commands.add_parser(
+        "reindex",
+        parents=[within],
+        help="chunk and embed all documents again",
+        description="Chunks and embeds all documents of a collection again, from their stored text,"
+        " with the chunker and embedder of the settings. What is searched is switched once all of"
+        " it is there and checked; the version before is kept for --rollback. It works on the data"
+        " folder itself: no server may have it open.",
+    )
+    reindex.add_argument(
+        "--rollback", action="store_true", help="go back to the version before the last reindex"
     )
     serve = commands.add_parser("serve", parents=[common], help="serve the REST API")
     serve.add_argument("--host", help="address to listen on (default: 127.0.0.1)")

@@ -28,6 +28,10 @@ async def run(args: argparse.Namespace, settings: Settings) -> int:
         from rag.ingest_command import ingest
 
         return await ingest(args, settings)
+    if args.command == "reindex":
+        from rag.reindex_command import reindex
+
+        return await reindex(args, settings)
     async with _client(args, settings) as client:
         match args.command:
             case "query":

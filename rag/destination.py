@@ -19,6 +19,7 @@ from rag.build import TENANT, Service
 from rag.carry import carry
 from rag.client import Client, Json, connect, wait_until_done
 from rag.errors import ReadError
+from rag.progress import progress_bar
 from rag.settings import Settings
 from rag.types import Scope
 from workers.queue import Queue
@@ -93,7 +94,7 @@ class _DataFolder:
             map(submission_of, named.files), map(submission_of_url, named.urls), piped
         )
         job_id = await self.service.catalog.submit(scope, submissions)
-        with _bar(len(named), quiet=self.quiet) as bar:
+        with progress_bar("Ingesting", len(named), quiet=self.quiet) as bar:
             return [await self._work(job_id, bar)]
 
     async def _work(self, job_id: str, bar: Progress) -> Json:
@@ -120,7 +121,7 @@ class _Server:
     async def ingest(self, named: Named) -> list[Json]:
         jobs: list[Json] = []
         refused: list[Json] = []
-        with _bar(len(named), quiet=self.quiet) as bar:
+        with progress_bar("Ingesting", len(named), quiet=self.quiet) as bar:
             for i in range(0, len(named.urls), UPLOAD_FILES):
                 documents = [{"uri": url} for url in named.urls[i : i + UPLOAD_FILES]]
                 body = {"collection": self.collection, "documents": documents}
@@ -200,26 +201,3 @@ def _refusal(failures: Sequence[Json]) -> Json:
     n = len(failures)
     counts = {"total": n, "pending": 0, "running": 0, "succeeded": 0, "failed": n, "cancelled": 0}
     return {"id": None, "counts": counts, "outcomes": {}, "failures": failures}
-
-
-@contextlib.contextmanager
-def _bar(total: int, *, quiet: bool) -> Iterator[Progress]:
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
-
-    console = Console(stderr=True)
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, disable=quiet or not console.is_terminal) as bar:
-        bar.add_task("Ingesting", total=total)
-        yield bar

@@ -86,6 +86,13 @@ def ingested(body: Json) -> Lines:
         yield f"          {failure['error']}"
 
 
+def reindexed(body: Json) -> Lines:
+    """What is searched from now on."""
+    held = f"{_documents(body['documents'])}, {body['chunks']} chunks"
+    yield f"{_bold(body['collection'])}: {held} in {body['seconds']:.1f} s."
+    yield "The version before is kept: `rag reindex --rollback` goes back to it."
+
+
 def status(body: Json) -> Lines:
     """Collections, then the documents of the chosen one: those that failed before the others."""
     if not body["collections"]:

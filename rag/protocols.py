@@ -105,6 +105,21 @@ class StoredIndex(Index, Protocol):
     async def maintain(self, scope: Scope) -> None:
         """Brings what is computed from the points up to date; due after writing."""
 
+    async def begin_version(self, scope: Scope) -> Scope:
+        """An empty version of a scope beside the one that is searched, as a scope of its own.
+
+        One that was begun before and never switched to is removed.
+        """
+
+    async def previous_version(self, scope: Scope) -> Scope | None:
+        """The version that was searched before the last switch, as a scope of its own."""
+
+    async def switch_version(self, scope: Scope, version: Scope) -> None:
+        """Makes a version the one that is searched, in one atomic step.
+
+        What was searched becomes the previous version, and the one before that is removed.
+        """
+
     async def close(self) -> None:
         """Lets go of files and connections, all that was written being stored."""
 

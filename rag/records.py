@@ -57,6 +57,19 @@ class DocumentRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Cut:
+    """What a version of the index has of a document: which bytes, how they were cut, how many.
+
+    `duplicate_of` names the document that stands for the same bytes; then `chunks` is 0.
+    """
+
+    version: str
+    duplicate_of: str | None
+    recipe: str
+    chunks: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class JobRecord:
     """A job: `counts` of its documents by state, `outcomes` of the finished ones by kind.
 

@@ -22,6 +22,7 @@ collections = sa.Table(
     *_scope_columns(),
     sa.Column("embedder", sa.String, nullable=False),
     sa.Column("created_at", sa.String, nullable=False),
+    sa.Column("previous_embedder", sa.String),
 )
 documents = sa.Table(
     "documents",
@@ -41,6 +42,7 @@ documents = sa.Table(
     sa.Column("source", sa.JSON, nullable=False),
     sa.Column("created_at", sa.String, nullable=False),
     sa.Column("updated_at", sa.String, nullable=False),
+    sa.Column("previous", sa.JSON(none_as_null=True)),
     # SP-GiST takes uris of any length, where a B-tree of PostgreSQL's stops at 2.7 kB.
     sa.Index("documents_by_uri", "uri", postgresql_using="spgist"),
     sa.Index("documents_by_version", "version", "tenant", "collection"),
@@ -52,6 +54,7 @@ texts = sa.Table(
     *_scope_columns(),
     sa.Column("document_id", sa.String, primary_key=True),
     sa.Column("text", sa.String, nullable=False),
+    sa.Column("structure", sa.JSON(none_as_null=True)),
 )
 jobs = sa.Table(
     "jobs",

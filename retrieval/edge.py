@@ -16,6 +16,7 @@ import shutil
 import sys
 import uuid
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from rag.errors import StorageError
@@ -32,13 +33,17 @@ STALE_SHARE = 0.25
 MEAN_DRIFT = 0.05
 """A rebuild is due when weights were made with a mean length this far from today's."""
 CURRENT = "current"
+_NEXT, _PREVIOUS = ".next", ".previous"
+"""What the names of scopes that are versions end with; no collection's name has a dot."""
 _GENERATION = re.compile(r"[0-9a-f]{32}")
 
 
 class EdgeIndex:
     """`Index` on Qdrant Edge, under one folder. One event loop, one process.
 
-    Each scope has a folder with one generation of its shard and a file, `current`, that names it.
+    Each scope has a folder with generations of its shard and a file, `current`, that names the one
+    that is searched and, on a second line, the previous version. A version that is being filled is
+    named nowhere: it goes when the process does.
     """
 
     def __init__(self, folder: Path, *, dim: int) -> None:
@@ -47,6 +52,7 @@ class EdgeIndex:
         self._shards: dict[Scope, Shard] = {}
         self._writing: dict[Scope, asyncio.Lock] = {}
         self._rebuilds: dict[Scope, asyncio.Task[None]] = {}
+        self._tidied: set[Path] = set()
 
     async def upsert(self, scope: Scope, points: Sequence[Point]) -> None:
         """Writes points; those without vectors keep the ones they have."""
@@ -100,6 +106,48 @@ class EdgeIndex:
         if task_ := self._rebuilds.get(scope):
             await asyncio.shield(task_)
 
+    async def holds(self, scope: Scope) -> bool:
+        """Whether the scope was ever written to, and its files are still there."""
+        return (self._home(scope) / CURRENT).exists()
+
+    async def begin_version(self, scope: Scope) -> Scope:
+        """An empty version beside the one that is searched."""
+        version = _beside(scope, _NEXT)
+        home = self._home(scope)
+        async with self._lock(version):
+            self._drop(version)
+            if home.is_dir():
+                self._tidy(home)
+            self._create(version)
+        return version
+
+    async def previous_version(self, scope: Scope) -> Scope | None:
+        """The second line of `current`."""
+        has_one = len(_generations(self._home(scope))) > 1
+        return _beside(scope, _PREVIOUS) if has_one else None
+
+    async def switch_version(self, scope: Scope, version: Scope) -> None:
+        """One file is replaced; the shard that was searched is closed and stays on disk.
+
+        Nothing else runs between the switch and the return: what a caller keeps of the old version
+        can be dropped before anybody asks again.
+        """
+        home = self._home(scope)
+        async with self._lock(scope), self._lock(version):
+            new = self._open(version)
+            if new is None:
+                raise StorageError(f"{home} has no version {version.collection!r} to switch to.")
+            new.flush()
+            old = _generations(home)
+            _write_generations(home, new.folder.name, *old[:1])
+            before = self._shards.pop(scope, None)
+            self._shards[scope] = self._shards.pop(version)
+            self._drop(_beside(scope, _PREVIOUS))
+            if before is not None:
+                before.close()
+        for name in set(old[1:]) - {new.folder.name}:
+            shutil.rmtree(home / name, ignore_errors=True)
+
     async def close(self) -> None:
         """Stops rebuilds, flushes and releases every shard."""
         for task in list(self._rebuilds.values()):
@@ -114,53 +162,80 @@ class EdgeIndex:
         return self._writing.setdefault(scope, asyncio.Lock())
 
     def _home(self, scope: Scope) -> Path:
-        return self._folder / scope.tenant / scope.collection
+        return self._folder / scope.tenant / scope.collection.partition(".")[0]
 
     def _open(self, scope: Scope) -> Shard | None:
         if scope not in self._shards:
             home = self._home(scope)
-            if not (home / CURRENT).exists():
+            place = int(scope.collection.endswith(_PREVIOUS))
+            names = _generations(home)[place : place + 1]
+            if not names or scope.collection.endswith(_NEXT):
                 return None
             check_room(home)  # opening a shard writes too
             with storage_errors(home):
-                folder = home / _generation(home / CURRENT)
-                self._shards[scope] = Shard(folder, dim=self._dim)
-                for entry in home.iterdir():  # what a rebuild that was killed left behind
-                    if entry.is_dir() and entry != folder:
-                        shutil.rmtree(entry)
+                self._shards[scope] = Shard(home / names[0], dim=self._dim)
+                self._tidy(home)
         return self._shards[scope]
 
     def _create(self, scope: Scope) -> Shard:
         folder = self._home(scope) / uuid.uuid4().hex
+        self._tidied.add(folder.parent)
         try:
             with storage_errors(folder):
                 check_room(folder)
                 folder.mkdir(parents=True)
                 self._shards[scope] = Shard.create(folder, dim=self._dim)
-                _switch(folder)
+                self._name(scope, folder)
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
         return self._shards[scope]
 
-    async def holds(self, scope: Scope) -> bool:
-        """Whether the scope was ever written to, and its files are still there."""
-        return (self._home(scope) / CURRENT).exists()
+    def _name(self, scope: Scope, folder: Path) -> None:
+        """Makes `folder` the generation of a scope, or of one of its versions."""
+        names = _generations(folder.parent)
+        if scope.collection.endswith(_PREVIOUS):
+            _write_generations(folder.parent, names[0], folder.name)
+        elif not scope.collection.endswith(_NEXT):
+            _write_generations(folder.parent, folder.name, *names[1:])
+
+    def _tidy(self, home: Path) -> None:
+        """Removes what a rebuild or a version that was killed left behind.
+
+        Once, before there can be any of this process's own.
+        """
+        if home not in self._tidied:
+            self._tidied.add(home)
+            named = set(_generations(home))
+            for entry in home.iterdir():
+                if entry.is_dir() and entry.name not in named:
+                    shutil.rmtree(entry)
+
+    def _drop(self, version: Scope) -> None:
+        """Closes a version and removes its folder, if it is open."""
+        if shard := self._shards.pop(version, None):
+            shard.close()
+            shutil.rmtree(shard.folder, ignore_errors=True)
 
     async def _rebuild(self, scope: Scope, shard: Shard) -> None:
         """1. copy  2. rebuild the copy in a child  3. repeat what was written since  4. switch."""
         folder = self._home(scope) / uuid.uuid4().hex
         try:
             async with self._lock(scope):  # 1. writes wait for the copy, searches do not
+                if self._shards.get(scope) is not shard:
+                    return
                 with storage_errors(folder):
                     shard.begin_copy()
                     check_room(shard.folder, needed=2 * size_of(shard.folder))  # copy and graph
                     await asyncio.to_thread(copy_tree, shard.folder, folder)
             await _run_child(folder, shard.stats.mean_length)  # 2.
             async with self._lock(scope):
+                if self._shards.get(scope) is not shard:  # another version is searched since
+                    await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+                    return
                 fresh = Shard(folder, dim=self._dim)
                 shard.repeat_on(fresh)  # 3.
-                _switch(folder)  # 4.
+                self._name(scope, folder)  # 4.
                 self._shards[scope] = fresh
         except BaseException:
             shard.end_copy()
@@ -189,21 +264,29 @@ async def _run_child(folder: Path, mean_length: float) -> None:
         )
 
 
-def _switch(folder: Path) -> None:
-    """Names `folder` as its scope's generation, in one atomic step."""
-    new = folder.parent / f"{CURRENT}.new"
+def _beside(scope: Scope, suffix: str) -> Scope:
+    return replace(scope, collection=scope.collection + suffix)
+
+
+def _write_generations(home: Path, *names: str) -> None:
+    """Names a scope's generation and the one of its previous version, in one atomic step."""
+    new = home / f"{CURRENT}.new"
     with new.open("w") as file:
-        file.write(folder.name)
+        file.write("\n".join(names))
         file.flush()
         os.fsync(file.fileno())  # a power cut must not leave the new name on an empty file
-    new.replace(folder.parent / CURRENT)
+    new.replace(home / CURRENT)
 
 
-def _generation(file: Path) -> str:
-    name = file.read_bytes().decode(errors="replace")
-    if not _GENERATION.fullmatch(name):
+def _generations(home: Path) -> list[str]:
+    """The generation that is searched, then the one of the previous version if there is one."""
+    file = home / CURRENT
+    if not file.exists():
+        return []
+    names = file.read_bytes().decode(errors="replace").split("\n")
+    if not all(map(_GENERATION.fullmatch, names)):
         raise StorageError(
             f"{file} is damaged: it names no folder beside it. Restore the collection's folder from"
             " a backup, or delete it and ingest again."
         )
-    return name
+    return names

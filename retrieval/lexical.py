@@ -84,6 +84,21 @@ class RankBm25Index:
         """Maintains the inner index."""
         await self._inner.maintain(scope)
 
+    async def begin_version(self, scope: Scope) -> Scope:
+        """Begins one of the inner index."""
+        version = await self._inner.begin_version(scope)
+        self._models.pop(version, None)
+        return version
+
+    async def previous_version(self, scope: Scope) -> Scope | None:
+        """The inner index's."""
+        return await self._inner.previous_version(scope)
+
+    async def switch_version(self, scope: Scope, version: Scope) -> None:
+        """Switches the inner index."""
+        await self._inner.switch_version(scope, version)
+        self._models.clear()
+
     async def close(self) -> None:
         """Closes the inner index."""
         await self._inner.close()

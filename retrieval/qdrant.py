@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeVar
 
 from qdrant_client import models
@@ -60,6 +60,9 @@ still holds, without an index of its own."""
 
 SHOWN = 5
 """Fields that a message names."""
+_VERSION, _PREVIOUS = ".v", ".previous"
+"""What follows a collection's name: in the name of a version, and of the alias of the one before.
+A scope with such a name is that version."""
 
 _T = TypeVar("_T")
 
@@ -264,11 +267,8 @@ class QdrantIndex:
 
     async def current_version(self, collection: str) -> int | None:
         """The version that is read and written; None where the collection was never made."""
-        alias, stem = self._alias(collection), self._physical(collection, "")
-        for each in (await self._server.call(self._client.get_aliases)).aliases:
-            if each.alias_name == alias:
-                return _number(each.collection_name.removeprefix(stem))
-        return None
+        current, _ = await self._aliased(collection)
+        return current
 
     async def switch(self, collection: str, version: int) -> int | None:
         """Makes a version the current one in one atomic step; the one before, for a way back.
@@ -276,16 +276,66 @@ class QdrantIndex:
         Raises:
             NotFoundError: there is no such version.
         """
-        before = await self.current_version(collection)
-        alias, physical = self._alias(collection), self._physical(collection, version)
-        create = models.CreateAlias(collection_name=physical, alias_name=alias)
-        steps: list[Any] = [models.CreateAliasOperation(create_alias=create)]
-        if before is not None:
-            delete = models.DeleteAlias(alias_name=alias)
-            steps.insert(0, models.DeleteAliasOperation(delete_alias=delete))
+        before, previous = await self._aliased(collection)
+        alias = self._alias(collection)
+        steps = [*_moved(alias, before, self._physical(collection, version))]
+        if before is not None and before != version:
+            steps += _moved(alias + _PREVIOUS, previous, self._physical(collection, before))
         await self._server.call(self._client.update_collection_aliases, steps)
         self._forget(collection)
         return before
+
+    async def begin_version(self, scope: Scope) -> Scope:
+        """An empty version; those that are neither searched nor searched before are removed.
+
+        Raises:
+            InputError: the collection holds other tenants' chunks: a version is for all of them.
+        """
+        await self._check_owned(scope)
+        await self._sweep(scope.collection)
+        version = await self.create_version(scope.collection)
+        return replace(scope, collection=f"{scope.collection}{_VERSION}{version}")
+
+    async def previous_version(self, scope: Scope) -> Scope | None:
+        """The one that a second alias names."""
+        _, previous = await self._aliased(scope.collection)
+        if previous is None:
+            return None
+        return replace(scope, collection=f"{scope.collection}{_VERSION}{previous}")
+
+    async def switch_version(self, scope: Scope, version: Scope) -> None:
+        """Moves both aliases; the version before the previous one is removed."""
+        _, _, number = version.collection.partition(_VERSION)
+        await self.switch(scope.collection, int(number))
+        await self._sweep(scope.collection)
+
+    async def _check_owned(self, scope: Scope) -> None:
+        name = self._name(scope.collection)
+        others = models.Filter(must_not=[equal("tenant", scope.tenant)])
+        with contextlib.suppress(NotFoundError):
+            if (await self._server.call(self._client.count, name, others)).count:
+                raise InputError(
+                    f"The collection {name!r} on the Qdrant server holds chunks of other tenants,"
+                    " and a new version would be without them: only a collection of one tenant's"
+                    " can be indexed again.",
+                    code="shared_collection",
+                )
+
+    async def _sweep(self, collection: str) -> None:
+        kept = await self._aliased(collection)
+        for version in await self.versions(collection):
+            if version not in kept:
+                await self.drop_version(collection, version)
+
+    async def _aliased(self, collection: str) -> tuple[int | None, int | None]:
+        """The current and the previous version."""
+        alias, stem = self._alias(collection), self._physical(collection, "")
+        found = {
+            each.alias_name: _number(each.collection_name.removeprefix(stem))
+            for each in (await self._server.call(self._client.get_aliases)).aliases
+            if each.alias_name in (alias, alias + _PREVIOUS)
+        }
+        return found.get(alias), found.get(alias + _PREVIOUS)
 
     async def drop_version(self, collection: str, version: int) -> None:
         """Removes a version that is not the current one.
@@ -306,13 +356,14 @@ class QdrantIndex:
         return f"{self._prefix}{collection}"
 
     def _physical(self, collection: str, version: int | Literal[""]) -> str:
-        return f"{self._alias(collection)}.v{version}"
+        return f"{self._alias(collection)}{_VERSION}{version}"
 
     def _name(self, collection: str) -> str:
         version = self._versions.get(collection)
         return self._alias(collection) if version is None else self._physical(collection, version)
 
     def _forget(self, collection: str) -> None:
+        """What is known of a collection; its versions keep to themselves."""
         self._indexed.pop(self._name(collection), None)
         for known in (self._fields, self._lengths):
             for scope in [scope for scope in known if scope.collection == collection]:
@@ -349,7 +400,7 @@ class QdrantIndex:
         try:
             return await self._server.call(self._client.get_collection, name)
         except NotFoundError:
-            if collection in self._versions:
+            if collection in self._versions or _VERSION in collection:
                 raise
         await self._create(collection, 1)
         if await self.current_version(collection) is None:  # no other worker came before
@@ -506,6 +557,15 @@ class QdrantIndex:
             yield records
             if offset is None:
                 return
+
+
+def _moved(alias: str, before: int | None, physical: str) -> Iterator[Any]:
+    """The steps that have an alias name another collection, or a first one."""
+    if before is not None:
+        delete = models.DeleteAlias(alias_name=alias)
+        yield models.DeleteAliasOperation(delete_alias=delete)
+    create = models.CreateAlias(collection_name=physical, alias_name=alias)
+    yield models.CreateAliasOperation(create_alias=create)
 
 
 def _number(version: str) -> int:

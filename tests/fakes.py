@@ -8,7 +8,7 @@ import re
 import shutil
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +87,32 @@ class MemoryIndex:
         if scope not in self._points:
             return [0.0] * len(terms)
         return [self._idf(scope, term) for term in terms]
+
+    async def holds(self, scope: Scope) -> bool:
+        return scope in self._points
+
+    async def maintain(self, scope: Scope) -> None:
+        """Everything is computed as it is asked for."""
+
+    async def begin_version(self, scope: Scope) -> Scope:
+        version = replace(scope, collection=f"{scope.collection}.next")
+        self._points[version], self._fields[version] = {}, set()
+        return version
+
+    async def previous_version(self, scope: Scope) -> Scope | None:
+        previous = replace(scope, collection=f"{scope.collection}.previous")
+        return previous if previous in self._points else None
+
+    async def switch_version(self, scope: Scope, version: Scope) -> None:
+        previous = replace(scope, collection=f"{scope.collection}.previous")
+        for kept in (self._points, self._fields):
+            new = kept.pop(version)
+            if scope in kept:
+                kept[previous] = kept.pop(scope)  # type: ignore[assignment]
+            kept[scope] = new  # type: ignore[assignment]
+
+    async def close(self) -> None:
+        """There is nothing to let go of."""
 
     def _all(self, scope: Scope) -> list[_Stored]:
         return list(self._points.get(scope, {}).values())

@@ -13,9 +13,9 @@ import sqlalchemy as sa
 from rag import tables
 from rag.catalog import LONGEST_WAIT, SHOWN_FAILURES, Catalog
 from rag.database import Database, SqliteDatabase
-from rag.errors import NotFoundError, StorageError, UpstreamError
-from rag.records import Submission, Task
-from rag.types import Document, Scope
+from rag.errors import InputError, NotFoundError, StorageError, UpstreamError
+from rag.records import Cut, Submission, Task
+from rag.types import Document, Heading, Scope, Table
 
 pytestmark = pytest.mark.anyio
 
@@ -497,7 +497,7 @@ async def test_the_state_of_a_job_follows_from_its_documents(
             case "s":
                 await succeed(catalog, task)
             case "u":
-                await catalog.unchanged(task)
+                await catalog.unchanged(task, document(task.document_id))
             case _:
                 await catalog.fail(task, "no text")
     assert (await catalog.job(job)).state == state
@@ -526,7 +526,7 @@ async def test_a_job_counts_its_outcomes_by_kind(catalog: Catalog, scope: Scope)
     job, tasks = await submit(catalog, scope, "a", "b", "c")
     await succeed(catalog, tasks[0])
     await succeed(catalog, tasks[1], duplicate_of="a")
-    await catalog.unchanged(tasks[2])
+    await catalog.unchanged(tasks[2], document("c"))
     outcomes = (await catalog.job(job)).outcomes
     assert outcomes == {"stored": 1, "duplicate": 1, "unchanged": 1}
 
@@ -539,7 +539,7 @@ async def test_a_document_stays_pending_while_a_newer_task_waits_for_it(
     await succeed(catalog, old)
     assert (await catalog.document(scope, "a")).state == "pending"
     [new] = await catalog.claim(9)
-    await catalog.unchanged(new)
+    await catalog.unchanged(new, document("a"))
     assert (await catalog.document(scope, "a")).state == "succeeded"
 
 
@@ -552,3 +552,100 @@ async def test_a_damaged_file_is_an_error_that_says_what_to_do(tmp_path: Path) -
     with pytest.raises(StorageError, match=r"not a database.*restore it from a backup"):
         await catalog.open()
     await catalog.close()
+
+
+# What is kept to be chunked again
+
+
+def whole_document(name: str) -> Document:
+    return replace(
+        document(name, "# One\n\na b\n\n1 2"),
+        pages=(0, 7),
+        headings=(Heading(start=0, level=1, text="One"),),
+        tables=(Table(start=7, end=15, header="a b"),),
+        furniture=((0, 5),),
+        meta={"n": 1, "x": 1.0, "draft": True, "tags": ("x", 2, 2.0, False), "none": ()},
+    )
+
+
+async def test_a_stored_document_comes_back_as_it_was(catalog: Catalog, scope: Scope) -> None:
+    stored = whole_document("a")
+    _, [task] = await submit(catalog, scope, "a")
+    await catalog.succeed(task, stored, recipe="r", chunks=1, duplicate_of=None)
+    found = await catalog.stored(scope, "a")
+    assert found == stored
+    assert repr(found) == repr(stored)  # 1, 1.0 and True are equal, and are not the same
+    await catalog.check_complete(scope)
+
+
+async def test_what_an_older_version_stored_is_named_until_it_is_ingested_again(
+    catalog: Catalog, database: Database, scope: Scope
+) -> None:
+    await store(catalog, scope, "a")
+    async with database.write() as db:
+        await db.execute(sa.update(tables.texts).values(structure=None))
+    for ask in (catalog.check_complete(scope), catalog.stored(scope, "a")):
+        with pytest.raises(InputError, match=r"file:///a\. Ingest them once more") as caught:
+            await ask
+        assert caught.value.code == "incomplete_documents"
+    _, [task] = await submit(catalog, scope, "a")
+    await catalog.unchanged(task, document("a"))
+    await catalog.check_complete(scope)
+    assert await catalog.stored(scope, "a") == document("a")
+
+
+# Versions of an index
+
+
+def cut(text: str, *, recipe: str, chunks: int, duplicate_of: str | None = None) -> Cut:
+    version = document("any", text).version
+    return Cut(version=version, duplicate_of=duplicate_of, recipe=recipe, chunks=chunks)
+
+
+async def test_a_switch_is_recorded_with_the_way_back(catalog: Catalog, scope: Scope) -> None:
+    await store(catalog, scope, "a")
+    await store(catalog, scope, "b", duplicate_of="a")
+    await store(catalog, scope, "changed", "since it was cut")
+    assert await catalog.previous(scope) is None
+    assert await catalog.document_ids(scope) == ["a", "b", "changed"]
+    before = {d.id: d for d in await catalog.documents(scope, limit=9)}
+    cuts = {
+        "a": cut("text", recipe="new", chunks=7),
+        "b": cut("text", recipe="new", chunks=0, duplicate_of="a"),
+        "changed": cut("text", recipe="new", chunks=5),
+        "gone": cut("text", recipe="new", chunks=5),
+    }
+    async with catalog.switching(scope, cuts, embedder="embedder-2"):
+        pass
+    after = {d.id: d for d in await catalog.documents(scope, limit=9)}
+    new_a = replace(before["a"], recipe="new", chunks=7)
+    new_b = replace(before["b"], recipe="new", chunks=0)
+    changed = replace(before["changed"], recipe="")
+    assert after == {"a": new_a, "b": new_b, "changed": changed}
+    assert (await catalog.collection(scope)).embedder == "embedder-2"
+    known = await catalog.previous(scope)
+    assert known is not None
+    embedder, kept = known
+    assert embedder == "embedder-1"
+    assert {id_: (c.recipe, c.chunks) for id_, c in kept.items()} == {
+        id_: (before[id_].recipe, before[id_].chunks) for id_ in ("a", "b")
+    }
+    async with catalog.switching(scope, kept, embedder=embedder):
+        pass
+    back = {d.id: d for d in await catalog.documents(scope, limit=9)}
+    assert back == before | {"changed": changed}
+    await catalog.recut(scope, "a", cuts["a"])
+    assert await catalog.document(scope, "a") == new_a
+    await catalog.forget_previous(scope)
+    assert await catalog.previous(scope) is None
+
+
+async def test_a_switch_that_fails_is_not_recorded(catalog: Catalog, scope: Scope) -> None:
+    await store(catalog, scope, "a")
+    before = await catalog.document(scope, "a")
+    cuts = {"a": cut("text", recipe="new", chunks=7)}
+    with pytest.raises(RuntimeError):
+        async with catalog.switching(scope, cuts, embedder="embedder-2"):
+            raise RuntimeError
+    assert await catalog.document(scope, "a") == before
+    assert (await catalog.collection(scope)).embedder == "embedder-1"

@@ -517,3 +517,71 @@ def test_the_mean_length_and_what_is_due_follow_from_the_counts() -> None:
     assert due(points=10, terms=106)
     assert due(points=10, terms=100, lowest_mean=9.0)
     assert due(points=10, terms=100, highest_mean=11.0)
+
+
+# Versions
+
+
+async def test_what_a_killed_version_left_is_removed_and_the_previous_one_kept(
+    folder: Path, scope: Scope
+) -> None:
+    index = open_index(folder)
+    await index.upsert(scope, random_points(3))
+    version = await index.begin_version(scope)
+    await index.upsert(version, random_points(4))
+    await index.switch_version(scope, version)
+    left = await index.begin_version(scope)
+    await index.upsert(left, random_points(5))
+    await index.close()  # as far as the disk knows, it was killed
+    assert len(generations(folder, scope)) == 3
+    index = open_index(folder)
+    assert len(await index.chunk_ids(scope, None)) == 4
+    assert len(generations(folder, scope)) == 2
+    previous = await index.previous_version(scope)
+    assert previous is not None
+    assert len(await index.chunk_ids(previous, None)) == 3
+    with pytest.raises(StorageError, match=r"has no version .* to switch to"):
+        await index.switch_version(scope, left)
+    await index.close()
+
+
+@pytest.mark.usefixtures("small_graphs")
+async def test_a_graph_that_is_built_as_another_version_takes_over_is_dropped(
+    folder: Path, scope: Scope, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index, gate = open_index(folder), Gate(monkeypatch)
+    await index.upsert(scope, random_points(200))
+    tidying = asyncio.create_task(index.maintain(scope))
+    await gate.reached.wait()
+    version = await index.begin_version(scope)
+    await index.upsert(version, random_points(150))
+    await index.switch_version(scope, version)
+    gate.opened.set()
+    await tidying
+    assert len(await index.chunk_ids(scope, None)) == 150
+    assert len(generations(folder, scope)) == 2
+    previous = await index.previous_version(scope)
+    assert previous is not None
+    assert len(await index.chunk_ids(previous, None)) == 200
+    await index.close()
+
+
+@pytest.mark.usefixtures("small_graphs")
+async def test_versions_get_graphs_of_their_own(folder: Path, scope: Scope) -> None:
+    index = open_index(folder)
+    await index.upsert(scope, random_points(150))
+    version = await index.begin_version(scope)
+    await index.upsert(version, random_points(200))
+    await index.maintain(version)
+    assert shard_of(index, version).stats.indexed == 200
+    await index.switch_version(scope, version)
+    previous = await index.previous_version(scope)
+    assert previous is not None
+    await index.maintain(previous)
+    assert shard_of(index, previous).stats.indexed == 150
+    await index.close()
+    index = open_index(folder)
+    assert len(await index.chunk_ids(previous, None)) == 150
+    assert len(await index.chunk_ids(scope, None)) == 200
+    assert len(generations(folder, scope)) == 2
+    await index.close()

@@ -138,10 +138,11 @@ async def test_a_chunk_that_is_deleted_between_search_and_fetch_is_left_out(scop
     class Racing(MemoryIndex):
         async def search(self, scope: Scope, legs: Sequence[Leg]) -> list[list[Match]]:
             ranked = await super().search(scope, legs)
-            await self.delete(scope, [ranked[0][0].chunk_id])
+            if len(await self.chunk_ids(scope, None)) == len(TEXTS):
+                await self.delete(scope, [ranked[0][0].chunk_id])
             return ranked
 
     index = Racing()
     await index.upsert(scope, make_points([make_chunk(t, position=i) for i, t in enumerate(TEXTS)]))
     hits = await retriever(index).retrieve(Query(text="cat cat", scope=scope), Trace())
-    assert len(hits) == 4
+    assert len(hits) == len(TEXTS) - 1

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from ingest.chunkers import embedding_text
 from rag.errors import InputError
-from rag.protocols import Index
+from rag.protocols import Index, StoredIndex
 from rag.types import Chunk, Condition, Leg, Match, MetaValue, Op, Point, Scope
 from retrieval.edge import EdgeIndex
 from retrieval.lexical import RankBm25Index
@@ -42,7 +42,7 @@ NOWHERE = str(uuid.uuid4())
 
 
 @pytest.fixture(params=["memory", "edge", "rank_bm25", "qdrant", "qdrant_grpc", "qdrant_server"])
-async def index(request: pytest.FixtureRequest, folder: Path) -> AsyncIterator[Index]:
+async def index(request: pytest.FixtureRequest, folder: Path) -> AsyncIterator[StoredIndex]:
     edge = EdgeIndex(folder / "index", dim=DIM)
     match request.param:
         case "memory":
@@ -676,3 +676,69 @@ async def test_memory_and_edge_agree_on_bm25_scores_where_the_mean_length_never_
 def scores(matches: Sequence[Match]) -> dict[str, float]:
     assert all(math.isfinite(m.score) for m in matches)
     return {m.chunk_id: m.score for m in matches}
+
+
+# Versions
+
+
+async def searched(index: StoredIndex, scope: Scope) -> list[Chunk]:
+    [dense] = await index.search(scope, [dense_leg("cat")])
+    return await index.fetch(scope, [match.chunk_id for match in dense])
+
+
+async def test_a_version_is_filled_beside_what_is_searched_and_switched_to_and_back(
+    index: StoredIndex, scope: Scope
+) -> None:
+    [old, new, late] = corpus("cat one", "cat two", "cat three")
+    assert await index.previous_version(scope) is None
+    await index.upsert(scope, make_points([old]))
+    version = await index.begin_version(scope)
+    assert await index.chunk_ids(version, None) == set()
+    await index.upsert(version, make_points([new]))
+    await index.maintain(version)
+    assert (await searched(index, scope), await searched(index, version)) == ([old], [new])
+    await index.switch_version(scope, version)
+    assert await searched(index, scope) == [new]
+    await index.upsert(scope, make_points([late]))
+    previous = await index.previous_version(scope)
+    assert previous is not None
+    assert await searched(index, previous) == [old]
+    await index.switch_version(scope, previous)
+    assert await searched(index, scope) == [old]
+    again = await index.previous_version(scope)
+    assert again is not None
+    assert await index.chunk_ids(again, None) == {new.id, late.id}
+
+
+async def test_only_the_last_version_is_kept_and_what_was_begun_starts_over(
+    index: StoredIndex, scope: Scope
+) -> None:
+    chunks = corpus("cat one", "cat two", "cat three")
+    for chunk in chunks:
+        await index.upsert(await index.begin_version(scope), make_points([chunk]))  # left
+        version = await index.begin_version(scope)
+        assert await index.chunk_ids(version, None) == set()
+        await index.upsert(version, make_points([chunk]))
+        await index.switch_version(scope, version)
+        assert await searched(index, scope) == [chunk]
+    previous = await index.previous_version(scope)
+    assert previous is not None
+    assert await searched(index, previous) == [chunks[1]]
+
+
+async def test_a_collection_s_versions_leave_other_collections_alone(
+    index: StoredIndex, scope: Scope
+) -> None:
+    other = replace(scope, collection=f"{scope.collection}-next")
+    [one, two] = corpus("cat one", "cat two")
+    await index.upsert(scope, make_points([one]))
+    await index.upsert(other, make_points([two]))
+    await index.switch_version(scope, await written(index, scope, one))
+    assert await searched(index, other) == [two]
+    assert await index.previous_version(other) is None
+
+
+async def written(index: StoredIndex, scope: Scope, chunk: Chunk) -> Scope:
+    version = await index.begin_version(scope)
+    await index.upsert(version, make_points([chunk]))
+    return version

@@ -315,6 +315,19 @@ async def test_a_new_version_is_filled_beside_and_switched_to_without_a_gap(
         await index.switch(name, 9)
 
 
+async def test_a_collection_that_tenants_share_gets_no_version_for_one_of_them(
+    index: QdrantIndex, scope: Scope
+) -> None:
+    await index.upsert(scope, make_points([make_chunk("cat")]))
+    await index.upsert(Scope(tenant="umbrella", collection=scope.collection), [])
+    await index.begin_version(scope)
+    points = make_points([make_chunk("dog")])
+    await index.upsert(Scope(tenant="umbrella", collection=scope.collection), points)
+    with pytest.raises(InputError, match="holds chunks of other tenants") as caught:
+        await index.begin_version(scope)
+    assert caught.value.code == "shared_collection"
+
+
 async def test_a_version_that_was_not_made_is_not_made_by_writing(
     index: QdrantIndex, scope: Scope
 ) -> None:

@@ -12,7 +12,7 @@ from rag.catalog import Catalog
 from rag.database import SqliteDatabase
 from rag.errors import StorageError
 from rag.records import Submission, Task
-from rag.types import Scope
+from rag.types import Document, Scope
 from workers.queue import IN_FLIGHT, LocalQueue
 
 pytestmark = pytest.mark.anyio
@@ -51,7 +51,10 @@ class Worker:
         if task.document_id.startswith("bad"):
             await self.catalog.fail(task, "no text")
         else:
-            await self.catalog.unchanged(task)
+            document = Document(
+                id=task.document_id, version="1", uri=task.uri, media_type="", title="", text=""
+            )
+            await self.catalog.unchanged(task, document)
 
     async def maintain(self, scope: Scope) -> None:
         self.maintained.append(scope)

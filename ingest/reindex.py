@@ -1,0 +1,218 @@
+"""All documents of a collection again, from their stored text, into a new version of its index.
+
+What is searched stays as it is until the new version is whole. Documents may come, change and go
+meanwhile: each is looked at again, under its lock, before the switch and after it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ingest.chunkers import embedding_text
+from ingest.pipeline import ATTEMPTS, IngestPipeline, backoff
+from rag.catalog import Catalog, is_of
+from rag.errors import ConfigError, InputError, StorageError, UpstreamError
+from rag.protocols import Embedder, StoredIndex
+from rag.records import Cut
+from rag.types import Chunk, Leg, Scope
+
+AT_ONCE = 16
+"""Documents under way at once: enough to fill the embedder's batches, and a bound on memory."""
+PAGE = 1_000
+"""Chunks read at once."""
+SAMPLE = 16
+"""Chunks that must find themselves before a version is switched to."""
+SAMPLE_DEPTH = 10
+"""A graph is not exact, and others may have the same text."""
+
+Progress = Callable[[int, int], Any]
+"""Told how many documents are done, and of how many."""
+Cuts = dict[str, Cut]
+"""What a version has, by document."""
+
+_log = logging.getLogger(__name__)
+
+
+class Reindexer:
+    """Fills a version, checks it, and switches to it."""
+
+    def __init__(
+        self, *, pipeline: IngestPipeline, embedder: Embedder, index: StoredIndex, catalog: Catalog
+    ) -> None:
+        self._pipeline = pipeline
+        self._embedder = embedder
+        self._index = index
+        self._catalog = catalog
+
+    async def reindex(self, scope: Scope, *, progress: Progress) -> Cuts:
+        """Cuts and embeds all documents with this process's chunker and embedder; what is searched.
+
+        Killed anywhere before the switch, the old version is searched; the next time starts over.
+
+        Raises:
+            NotFoundError: there is no such collection.
+            InputError: of some documents only the text is kept.
+            BusyError: the collection is being indexed again already.
+            StorageError: the new version is not whole; the old one stays in use.
+        """
+        async with self._catalog.alone(scope, "reindex", wait=False):
+            await self._catalog.collection(scope)
+            await self._catalog.check_complete(scope)
+            version = await self._index.begin_version(scope)
+            await self._index.upsert(version, [])  # there, even where nothing is to go in
+            return await self._switch(scope, version, {}, progress=progress)
+
+    async def roll_back(self, scope: Scope, *, progress: Progress) -> Cuts:
+        """Goes back to the previous version as it was, but for documents that changed since.
+
+        Raises:
+            NotFoundError: there is no such collection.
+            InputError: there is no previous version.
+            ConfigError: it was made with another embedder.
+            BusyError: the collection is being indexed again already.
+            StorageError: it is not whole; what is searched stays in use.
+        """
+        async with self._catalog.alone(scope, "reindex", wait=False):
+            await self._catalog.collection(scope)
+            version = await self._index.previous_version(scope)
+            known = await self._catalog.previous(scope)
+            if version is None or known is None:
+                raise InputError(
+                    f"Collection {scope.collection!r} has no previous version to go back to.",
+                    code="no_previous_version",
+                )
+            made_with, cuts = known
+            self._check_embedder(scope, made_with)
+            strays = {id_ for id_, _ in await self._counted(version)} - set(cuts)
+            gone = Cut(version="", duplicate_of=None, recipe="", chunks=0)
+            return await self._switch(
+                scope, version, cuts | dict.fromkeys(strays, gone), progress=progress
+            )
+
+    async def _switch(
+        self, scope: Scope, version: Scope, cuts: Cuts, *, progress: Progress
+    ) -> Cuts:
+        """1. fill  2. again, for what changed meanwhile  3. check  4. switch
+        5. again, for what was under way at the switch.
+
+        After the switch everybody writes to the new version, and whoever began before it holds
+        its document's lock until it is done.
+        """  # noqa: D205
+        await self._fill(scope, version, cuts, progress=progress)  # 1.
+        await self._index.maintain(version)
+        await self._fill(scope, version, cuts)  # 2.
+        await self._check(version, cuts)  # 3.
+        await self._catalog.forget_previous(scope)  # killed in the next step, it would not fit
+        embedder = self._embedder.fingerprint
+        async with self._catalog.switching(scope, cuts, embedder=embedder):  # 4.
+            await self._index.switch_version(scope, version)
+        for id_ in await self._fill(scope, scope, cuts):  # 5.
+            if id_ in cuts:
+                await self._catalog.recut(scope, id_, cuts[id_])
+        return cuts
+
+    async def _fill(
+        self, scope: Scope, version: Scope, cuts: Cuts, *, progress: Progress | None = None
+    ) -> set[str]:
+        """Brings a version in step with the catalog; the documents that were written or removed."""
+        ids = sorted({*cuts, *await self._catalog.document_ids(scope)})
+        coming = iter(ids)
+        changed: set[str] = set()
+        done = 0
+
+        async def work() -> None:
+            nonlocal done
+            for id_ in coming:
+                if await self._try(scope, version, id_, cuts):
+                    changed.add(id_)
+                done += 1
+                if progress:
+                    progress(done, len(ids))
+
+        workers = [asyncio.create_task(work()) for _ in range(AT_ONCE)]
+        try:
+            await asyncio.gather(*workers)
+        finally:
+            for worker in workers:
+                worker.cancel()
+            await asyncio.gather(*workers, return_exceptions=True)
+        return changed
+
+    async def _try(self, scope: Scope, version: Scope, id_: str, cuts: Cuts) -> bool:
+        """`_bring`, again and again where something outside fails; it can be repeated at will."""
+        for attempts in range(ATTEMPTS - 1):
+            try:
+                return await self._bring(scope, version, id_, cuts)
+            except UpstreamError as error:
+                _log.warning("Document %s is tried again: %s", id_, error)
+                await asyncio.sleep(backoff(attempts))
+        return await self._bring(scope, version, id_, cuts)
+
+    async def _bring(self, scope: Scope, version: Scope, id_: str, cuts: Cuts) -> bool:
+        """Brings one document in step; whether there was anything to do."""
+        async with self._pipeline.settled(scope, id_) as record:
+            if record is None:
+                await self._index.delete(version, sorted(await self._index.chunk_ids(version, id_)))
+                return cuts.pop(id_, None) is not None
+            if id_ in cuts and is_of(cuts[id_], record):
+                return False
+            cuts[id_] = await self._pipeline.write_again(scope, record, version)
+            return True
+
+    def _check_embedder(self, scope: Scope, made_with: str) -> None:
+        if made_with != self._embedder.fingerprint:
+            raise ConfigError(
+                f"The previous version of collection {scope.collection!r} was made with the"
+                f" embedder {made_with}, and the settings name {self._embedder.fingerprint}. Set"
+                " the embedder back and run it again.",
+                code="embedder_mismatch",
+            )
+
+    async def _check(self, version: Scope, cuts: Mapping[str, Cut]) -> None:
+        """Each document has its chunks, and chunks are found by their own text.
+
+        Raises:
+            StorageError: the version is not whole.
+        """
+        counted = await self._counted(version)
+        expected = Counter({(id_, cut.version): cut.chunks for id_, cut in cuts.items()})
+        for key in counted.keys() | expected.keys():
+            if counted[key] != expected[key]:
+                raise _not_whole(
+                    f"of document {key[0]!r} {counted[key]} of {expected[key]} chunks are there"
+                )
+        ids = sorted(await self._index.chunk_ids(version, None))
+        sample = ids[:: max(1, len(ids) // SAMPLE)][:SAMPLE]
+        for chunk in await self._index.fetch(version, sample):
+            if not await self._finds(version, chunk):
+                raise _not_whole(f"chunk {chunk.id} is not found by its own text")
+
+    async def _finds(self, version: Scope, chunk: Chunk) -> bool:
+        """Whether a search for a chunk's text finds it, or another with that text."""
+        text = embedding_text(chunk)
+        [vector] = await self._embedder.embed([text], kind="passage")
+        leg = Leg(name="dense", vector=vector, limit=SAMPLE_DEPTH)
+        [matches] = await self._index.search(version, [leg])
+        found = await self._index.fetch(version, [match.chunk_id for match in matches])
+        return text in map(embedding_text, found)
+
+    async def _counted(self, version: Scope) -> Counter[tuple[str, str]]:
+        """How many chunks are there of each document and version of its bytes."""
+        ids = sorted(await self._index.chunk_ids(version, None))
+        counted: Counter[tuple[str, str]] = Counter()
+        for i in range(0, len(ids), PAGE):
+            chunks = await self._index.fetch(version, ids[i : i + PAGE])
+            counted.update((chunk.document_id, chunk.version) for chunk in chunks)
+        return counted
+
+
+def _not_whole(what: str) -> StorageError:
+    return StorageError(
+        f"The new version of the index is not whole: {what}. The old one stays in use. Run"
+        " it again, and please report it if that does not help.",
+        code="version_not_whole",
+    )

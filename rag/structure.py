@@ -1,0 +1,45 @@
+"""A document but for its text, as JSON that a catalog keeps, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from rag.types import Document, Heading, Meta, Table
+
+Structure = Mapping[str, Any]
+
+
+def structure_of(document: Document) -> Structure:
+    """Where its pages, headings, tables and furniture are."""
+    return {
+        "pages": list(document.pages),
+        "headings": [asdict(heading) for heading in document.headings],
+        "tables": [asdict(table) for table in document.tables],
+        "furniture": [list(span) for span in document.furniture],
+    }
+
+
+def document_of(row: Mapping[str, Any], *, text: str, structure: Structure) -> Document:
+    """The document that was stored; `row` is its own in the catalog."""
+    return Document(
+        id=row["id"],
+        version=row["version"],
+        uri=row["uri"],
+        media_type=row["media_type"],
+        title=row["title"],
+        text=text,
+        pages=tuple(structure["pages"]),
+        headings=tuple(Heading(**heading) for heading in structure["headings"]),
+        tables=tuple(Table(**table) for table in structure["tables"]),
+        furniture=tuple((start, end) for start, end in structure["furniture"]),
+        meta=_meta(row["meta"]),
+    )
+
+
+def _meta(stored: Mapping[str, Any]) -> Meta:
+    """JSON keeps all of it but the difference between lists and tuples."""
+    return {
+        key: tuple(value) if isinstance(value, list) else value for key, value in stored.items()
+    }

@@ -1,0 +1,582 @@
+"""All documents again: into a version that nobody sees until it is whole, and back."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import signal
+import subprocess
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ingest.chunkers import SectionChunker, embedding_text
+from ingest.pipeline import IngestPipeline
+from ingest.reindex import Reindexer
+from ingest.sources import Spool, submission_of
+from rag.catalog import Catalog
+from rag.database import SqliteDatabase
+from rag.errors import (
+    BusyError,
+    ConfigError,
+    InputError,
+    NotFoundError,
+    StorageError,
+    UpstreamError,
+)
+from rag.protocols import StoredIndex
+from rag.records import JobRecord, Submission
+from rag.telemetry import Trace
+from rag.types import Chunk, Float32Array, Kind, Point, Query, Scope
+from retrieval.edge import MEAN_DRIFT, EdgeIndex
+from retrieval.hybrid import HybridRetriever
+from retrieval.lexical import RankBm25Index
+from retrieval.qdrant import QdrantIndex
+from retrieval.sparse import Bm25Encoder
+from tests.fakes import HashEmbedder, HereReader, MemoryIndex, dense_leg, sparse_leg
+from tests.qdrant_servers import NO_INDEXES, local_qdrant
+from tests.servers import (
+    PATIENCE,
+    RAG,
+    all_documents,
+    contents,
+    environment,
+    rag,
+    serving,
+    wait_for,
+)
+
+pytestmark = [pytest.mark.anyio, NO_INDEXES]
+
+LEGS = [
+    leg(text, limit=1000)
+    for leg, text in (
+        (dense_leg, "word3x7of1 says"),
+        (sparse_leg, "word3x7of1 word2x1of2"),
+        (sparse_leg, "paragraph says"),
+    )
+]
+
+
+@dataclass
+class Bench:
+    """A collection and what works on it, with any chunker and embedder."""
+
+    folder: Path
+    scope: Scope
+    catalog: Catalog
+    index: StoredIndex
+    embedder: HashEmbedder = field(default_factory=HashEmbedder)
+    max_tokens: int = 40
+
+    @property
+    def pipeline(self) -> IngestPipeline:
+        return IngestPipeline(
+            reader=HereReader(max_bytes=1 << 20),
+            chunker=SectionChunker(self.embedder.count_tokens, max_tokens=self.max_tokens),
+            embedder=self.embedder,
+            encoder=Bm25Encoder(),
+            index=self.index,
+            catalog=self.catalog,
+            spool=Spool(self.folder / "spool"),
+        )
+
+    @property
+    def reindexer(self) -> Reindexer:
+        return Reindexer(
+            pipeline=self.pipeline, embedder=self.embedder, index=self.index, catalog=self.catalog
+        )
+
+    def file(self, name: str, text: str) -> Submission:
+        (self.folder / name).write_text(text)
+        return submission_of(self.folder / name)
+
+    async def ingest(self, *submissions: Submission, scope: Scope | None = None) -> JobRecord:
+        scope, pipeline = scope or self.scope, self.pipeline
+        await pipeline.check_collection(scope)
+        job = await self.catalog.submit(scope, submissions)
+        for task in await self.catalog.claim(100):
+            await pipeline.ingest(task)
+        return await self.catalog.job(job)
+
+    async def reindex(self) -> int:
+        """Reindexes; the chunks that are searched then."""
+        cuts = await self.reindexer.reindex(self.scope, progress=lambda _done, _of: None)
+        return sum(cut.chunks for cut in cuts.values())
+
+    async def roll_back(self) -> None:
+        await self.reindexer.roll_back(self.scope, progress=lambda _done, _of: None)
+
+    async def chunks(self, scope: Scope | None = None) -> list[Chunk]:
+        scope = scope or self.scope
+        return await self.index.fetch(scope, sorted(await self.index.chunk_ids(scope, None)))
+
+    async def state(self, scope: Scope | None = None) -> dict[str, Any]:
+        """All that can be seen of a collection."""
+        scope = scope or self.scope
+        records = await self.catalog.documents(scope, limit=1000)
+        return {
+            "chunks": await self.chunks(scope),
+            "found": [dict(ranked) for ranked in await self.index.search(scope, LEGS)],
+            "documents": [(r.id, r.version, r.recipe, r.chunks, r.duplicate_of) for r in records],
+            "embedder": (await self.catalog.collection(scope)).embedder,
+        }
+
+    async def consistent(self) -> None:
+        """Catalog, index and texts say the same."""
+        chunks = await self.chunks()
+        for record in await self.catalog.documents(self.scope, limit=1000):
+            own = [chunk for chunk in chunks if chunk.document_id == record.id]
+            text = await self.catalog.text(self.scope, record.id)
+            assert record.chunks == len(own)
+            assert all(text[chunk.start : chunk.end] == chunk.text for chunk in own)
+        ids = {record.id for record in await self.catalog.documents(self.scope, limit=1000)}
+        assert {chunk.document_id for chunk in chunks} <= ids
+
+
+def alike(state: Mapping[str, Any]) -> dict[str, Any]:
+    """What is equal to a state whose BM25 weights were made with another mean within the bound."""
+    return {**state, "found": [pytest.approx(scores, rel=MEAN_DRIFT) for scores in state["found"]]}
+
+
+@pytest.fixture(params=["memory", "edge", "rank_bm25", "qdrant"])
+async def bench(request: pytest.FixtureRequest, folder: Path, scope: Scope) -> AsyncIterator[Bench]:
+    catalog = Catalog(SqliteDatabase(folder / "catalog.sqlite"))
+    await catalog.open()
+    (folder / "docs").mkdir()
+    dim = HashEmbedder().dim
+    edge = EdgeIndex(folder / "index", dim=dim)
+    async with local_qdrant() as server:
+        indexes: Mapping[str, Callable[[], StoredIndex]] = {
+            "memory": MemoryIndex,
+            "edge": lambda: edge,
+            "rank_bm25": lambda: RankBm25Index(edge, encoder=Bm25Encoder(), text_of=embedding_text),
+            "qdrant": lambda: QdrantIndex(server, dim=dim),
+        }
+        yield Bench(folder / "docs", scope, catalog, indexes[request.param]())
+        await edge.close()
+    await catalog.close()
+
+
+def prose(n: int, *, of: str = "") -> str:
+    """n paragraphs under headings, each the size of a chunk, and a table."""
+    parts = [
+        f"## Part {i} {of}\n\nParagraph {i} {of} says "
+        + " ".join(f"word{i}x{j}{of}" for j in range(30))
+        + "."
+        for i in range(n)
+    ]
+    rows = "\n".join(f"| {of} lamp {i} | {i * 7} |" for i in range(20))
+    return "\n\n".join(
+        [f"---\nyear: {n}\n---\n\n# Title {of}", *parts, f"| what | n |\n|-|-|\n{rows}"]
+    )
+
+
+async def library(bench: Bench) -> list[Submission]:
+    """Some documents of several chunks each, two of them with the same bytes."""
+    submissions = [bench.file(f"{i}.md", prose(3 + i, of=f"of{i}")) for i in range(5)]
+    submissions.append(bench.file("same.md", prose(4, of="of1")))
+    await bench.ingest(*submissions)
+    return submissions
+
+
+# Forward
+
+
+async def test_with_the_same_chunker_and_embedder_everything_is_as_before(bench: Bench) -> None:
+    submissions = await library(bench)
+    before = await bench.state()
+    assert await bench.reindex() == len(before["chunks"]) > 20
+    assert await bench.state() == alike(before)
+    await bench.consistent()
+    bench.embedder.embedded.clear()
+    job = await bench.ingest(*submissions)
+    assert (job.outcomes, bench.embedder.embedded) == ({"unchanged": 6}, [])
+
+
+@pytest.mark.parametrize("max_tokens", [15, 40, 90])
+async def test_with_another_chunk_size_it_is_what_a_clean_ingest_makes(
+    bench: Bench, max_tokens: int
+) -> None:
+    submissions = await library(bench)
+    bench.max_tokens = max_tokens
+    await bench.reindex()
+    await bench.consistent()
+    clean = Scope(tenant=bench.scope.tenant, collection="clean")
+    await bench.ingest(*submissions, scope=clean)
+    assert await bench.state() == alike(await bench.state(clean))
+    bench.embedder.embedded.clear()
+    assert (await bench.ingest(*submissions)).outcomes == {"unchanged": 6}
+    assert bench.embedder.embedded == []
+
+
+async def test_another_embedder_takes_over_and_ingest_goes_on_with_it(bench: Bench) -> None:
+    await library(bench)
+    bench.embedder = HashEmbedder(fingerprint="hash-2")
+    with pytest.raises(ConfigError, match="rag reindex"):
+        await bench.ingest(bench.file("new.md", "New."))
+    chunks = len(await bench.chunks())
+    assert await bench.reindex() == chunks
+    assert len(bench.embedder.embedded) >= chunks
+    assert (await bench.state())["embedder"] == "hash-2"
+    assert (await bench.ingest(bench.file("new.md", "New."))).outcomes == {"stored": 1}
+    bench.embedder = HashEmbedder()
+    with pytest.raises(ConfigError, match="embedder hash-2, and the settings name hash-1"):
+        await bench.ingest(bench.file("new.md", "New."))
+    await bench.roll_back()
+    assert (await bench.state())["embedder"] == "hash-1"
+    await bench.consistent()
+
+
+async def test_vectors_of_another_length_are_written_beside_the_old_ones(
+    folder: Path, scope: Scope
+) -> None:
+    catalog = Catalog(SqliteDatabase(folder / "catalog.sqlite"))
+    await catalog.open()
+    (folder / "docs").mkdir()
+    states: list[tuple[list[Chunk], str]] = []
+    for dim in (32, 48, 32):
+        index = EdgeIndex(folder / "index", dim=dim)
+        embedder = HashEmbedder(dim=dim, fingerprint=f"hash-{dim}")
+        bench = Bench(folder / "docs", scope, catalog, index, embedder)
+        match states:
+            case []:
+                await library(bench)
+            case [_]:
+                await bench.reindex()
+            case _:
+                await bench.roll_back()
+        await bench.consistent()
+        states.append((await bench.chunks(), (await bench.catalog.collection(scope)).embedder))
+        await index.close()
+    assert states[0] == states[2]
+    assert [embedder for _, embedder in states] == ["hash-32", "hash-48", "hash-32"]
+    await catalog.close()
+
+
+async def test_a_document_that_never_could_be_read_and_one_that_failed_later(bench: Bench) -> None:
+    await library(bench)
+    await bench.ingest(bench.file("blank.md", " "), bench.file("0.md", " "))
+    before = await bench.state()
+    await bench.reindex()
+    assert await bench.state() == alike(before)
+    await bench.consistent()
+
+
+async def test_an_empty_collection_is_indexed_again_as_well(bench: Bench) -> None:
+    await bench.ingest()
+    assert await bench.reindex() == 0
+    await bench.ingest(bench.file("a.md", prose(2)))
+    assert await bench.reindex() == len(await bench.chunks()) > 0
+
+
+async def test_there_must_be_a_collection_and_one_at_a_time(bench: Bench) -> None:
+    with pytest.raises(NotFoundError, match="no collection 'handbook'"):
+        await bench.reindex()
+    await library(bench)
+    outcomes = await asyncio.gather(bench.reindex(), bench.reindex(), return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [int, BusyError]
+
+
+async def test_what_is_not_whole_is_not_switched_to(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await library(bench)
+    before = await bench.state()
+    upsert = bench.index.upsert
+    bench.max_tokens = 15
+
+    async def lossy(scope: Scope, points: Any) -> None:
+        await upsert(scope, points[:-1] if len(points) > 9 else points)
+
+    monkeypatch.setattr(bench.index, "upsert", lossy)
+    with pytest.raises(StorageError, match=r"not whole: of document .* chunks are there") as caught:
+        await bench.reindex()
+    assert caught.value.code == "version_not_whole"
+    assert await bench.state() == before
+    monkeypatch.undo()
+    await bench.reindex()
+    await bench.consistent()
+
+
+async def test_vectors_that_do_not_find_themselves_are_not_switched_to(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await library(bench)
+    before = await bench.state()
+    turned = HashEmbedder()
+    monkeypatch.setattr(turned, "vector", lambda text: -HashEmbedder().vector(text))
+    reindexer = bench.reindexer
+    monkeypatch.setattr(reindexer, "_embedder", turned)
+    with pytest.raises(StorageError, match="is not found by its own text"):
+        await reindexer.reindex(bench.scope, progress=lambda _done, _of: None)
+    assert await bench.state() == before
+
+
+# Back
+
+
+async def test_rolling_back_brings_the_first_back_exactly_and_again_the_second(
+    bench: Bench,
+) -> None:
+    await library(bench)
+    first = await bench.state()
+    bench.max_tokens = 90
+    await bench.reindex()
+    second = await bench.state()
+    assert first != second
+    bench.embedder.embedded.clear()
+    for expected in (first, second, first):
+        await bench.roll_back()
+        assert await bench.state() == expected
+    assert len(bench.embedder.embedded) <= 3 * 16  # the chunks that must find themselves
+
+
+async def test_only_the_version_before_is_kept(bench: Bench) -> None:
+    await library(bench)
+    with pytest.raises(InputError, match="has no previous version to go back to"):
+        await bench.roll_back()
+    for bench.max_tokens in (15, 60, 90):
+        await bench.reindex()
+    third = await bench.state()
+    await bench.roll_back()
+    assert len((await bench.state())["chunks"]) > len(third["chunks"])
+    await bench.consistent()
+    if isinstance(bench.index, EdgeIndex):
+        home = bench.folder.parent / "index" / bench.scope.tenant / bench.scope.collection
+        assert len([path for path in home.iterdir() if path.is_dir()]) == 2
+    if isinstance(bench.index, QdrantIndex):
+        assert len(await bench.index.versions(bench.scope.collection)) == 2
+
+
+async def test_what_changed_since_is_not_undone_by_rolling_back(bench: Bench) -> None:
+    submissions = await library(bench)
+    first = {chunk.id: chunk for chunk in await bench.chunks()}
+    bench.max_tokens = 90
+    await bench.reindex()
+    new = bench.file("new.md", prose(2, of="new"))
+    await bench.ingest(new, bench.file("2.md", prose(4, of="edited")))
+    await bench.pipeline.delete(bench.scope, submissions[3].document_id)
+    await bench.pipeline.delete(bench.scope, submissions[1].document_id)  # same.md takes over
+    await bench.roll_back()
+    await bench.consistent()
+    chunks = await bench.chunks()
+    of = {chunk.document_id for chunk in chunks}
+    assert of == {
+        s.document_id for s in (*submissions[:1], *submissions[2:3], *submissions[4:], new)
+    }
+    kept = {submissions[0].document_id, submissions[4].document_id}
+    unchanged = {id_: chunk for id_, chunk in first.items() if chunk.document_id in kept}
+    assert {chunk.id: chunk for chunk in chunks if chunk.document_id in kept} == unchanged
+    edited = [chunk for chunk in chunks if chunk.document_id == submissions[2].document_id]
+    assert all("edited" in embedding_text(chunk) for chunk in edited)
+
+
+async def test_rolling_back_asks_for_the_embedder_of_then(bench: Bench) -> None:
+    await library(bench)
+    bench.embedder = HashEmbedder(fingerprint="hash-2")
+    await bench.reindex()
+    with pytest.raises(ConfigError, match=r"with the embedder hash-1.*Set the embedder back"):
+        await bench.roll_back()
+
+
+# While the world goes on
+
+
+async def test_nothing_that_happens_meanwhile_is_lost(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submissions = await library(bench)
+    bench.max_tokens = 15
+    moments = iter(range(99))
+
+    async def meddle() -> None:
+        i = next(moments)
+        await bench.ingest(
+            bench.file(f"new{i}.md", prose(2, of=f"new{i}")),
+            bench.file("2.md", prose(3, of=f"edit{i}")),
+        )
+        if i < 2:
+            await bench.pipeline.delete(bench.scope, submissions[(1, 3)[i]].document_id)
+
+    def meddled(call: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+        async def then(*args: Any) -> Any:
+            result = await call(*args)
+            await meddle()
+            return result
+
+        return then
+
+    for name in ("begin_version", "maintain"):  # before and after the version is filled
+        monkeypatch.setattr(bench.index, name, meddled(getattr(bench.index, name)))
+    await bench.reindex()
+    await bench.consistent()
+    names = {"0", "2", "4", "same", "new0", "new1"}
+    texts = {
+        record.uri.rpartition("/")[2]
+        for record in await bench.catalog.documents(bench.scope, limit=99)
+    }
+    assert texts == {f"{name}.md" for name in names}
+    edited = [chunk for chunk in await bench.chunks() if chunk.uri.endswith("/2.md")]
+    assert edited
+    assert all("edit1" in embedding_text(chunk) for chunk in edited)
+
+
+class Held(HashEmbedder):
+    """Embeds nothing until it is let."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reached, self.opened = asyncio.Event(), asyncio.Event()
+
+    async def embed(self, texts: Sequence[str], *, kind: Kind) -> Float32Array:
+        self.reached.set()
+        await self.opened.wait()
+        return await super().embed(texts, kind=kind)
+
+
+async def test_what_is_under_way_at_the_switch_ends_in_the_new_version(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await library(bench)
+    elsewhere = replace(bench, embedder=Held())  # a worker with the old settings
+    bench.max_tokens = 15
+    held, under_way = elsewhere.embedder, list[asyncio.Task[JobRecord]]()
+    assert isinstance(held, Held)
+    forget, switch = bench.catalog.forget_previous, bench.index.switch_version
+
+    async def begun(scope: Scope) -> None:
+        await forget(scope)
+        edited = bench.file("2.md", prose(3, of="edit"))
+        under_way.append(asyncio.create_task(elsewhere.ingest(edited)))
+        await held.reached.wait()
+
+    async def ended_later(scope: Scope, version: Scope) -> None:
+        await switch(scope, version)
+        asyncio.get_running_loop().call_later(0.05, held.opened.set)
+
+    monkeypatch.setattr(bench.catalog, "forget_previous", begun)
+    monkeypatch.setattr(bench.index, "switch_version", ended_later)
+    await bench.reindex()
+    assert [(await task).outcomes for task in under_way] == [{"stored": 1}]
+    await bench.consistent()
+    assert len({recipe for _, _, recipe, _, _ in (await bench.state())["documents"]}) == 1
+    edited = [chunk for chunk in await bench.chunks() if chunk.uri.endswith("/2.md")]
+    assert edited
+    assert all("edit" in embedding_text(chunk) for chunk in edited)
+
+
+async def test_cut_short_between_index_and_catalog_the_next_one_mends_it(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await library(bench)
+    switch = bench.index.switch_version
+    bench.max_tokens = 15
+
+    async def cut_short(scope: Scope, version: Scope) -> None:
+        await switch(scope, version)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(bench.index, "switch_version", cut_short)
+    with pytest.raises(KeyboardInterrupt):
+        await bench.reindex()
+    monkeypatch.undo()
+    new = await bench.chunks()
+    with pytest.raises(InputError, match="no previous version"):
+        await bench.roll_back()
+    await bench.reindex()
+    assert await bench.chunks() == new
+    await bench.consistent()
+
+
+async def test_what_fails_for_a_moment_is_tried_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await library(bench)
+    before = await bench.state()
+    upsert, failures = bench.index.upsert, iter(range(3))
+    monkeypatch.setattr("ingest.reindex.backoff", lambda _: 0.0)
+
+    async def flaky(scope: Scope, points: Sequence[Point]) -> None:
+        if points and next(failures, None) is not None:
+            raise UpstreamError("Away for a moment.")
+        await upsert(scope, points)
+
+    monkeypatch.setattr(bench.index, "upsert", flaky)
+    await bench.reindex()
+    assert await bench.state() == alike(before)
+
+
+async def test_questions_never_see_a_gap(bench: Bench) -> None:
+    await library(bench)
+    retriever = HybridRetriever(
+        embedder=HashEmbedder(), encoder=Bm25Encoder(), index=bench.index, depth=20
+    )
+    seen: list[int] = []
+
+    async def ask() -> None:
+        while True:
+            query = Query(text="what does paragraph 2 of2 say", scope=bench.scope, top_k=5)
+            seen.append(len(await retriever.retrieve(query, Trace())))
+            await asyncio.sleep(0)
+
+    asking = [asyncio.create_task(ask()) for _ in range(3)]
+    for bench.max_tokens in (15, 90):
+        await bench.reindex()
+    await bench.roll_back()
+    for each in asking:
+        each.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await each
+    assert len(seen) > 30
+    assert set(seen) == {5}
+
+
+# As processes
+
+
+def test_killed_on_the_way_the_old_answers_and_the_next_one_succeeds(tmp_path: Path) -> None:
+    docs, data, clean = tmp_path / "docs", tmp_path / "data", tmp_path / "clean"
+    docs.mkdir()
+    for i in range(40):
+        (docs / f"{i}.md").write_text(prose(12, of=f"of{i}"))
+    small = {"RAG_CHUNKER__MAX_TOKENS": "60"}
+    home = data / "index" / "default" / "default"
+
+    def found() -> Any:
+        ran = rag("search", "paragraph 7 of31", "--json", data=data)
+        assert ran.returncode == 0, ran.stderr
+        return [(hit["chunk_id"], round(hit["score"], 6)) for hit in json.loads(ran.stdout)["hits"]]
+
+    def folders() -> int:
+        return len([path for path in home.iterdir() if path.is_dir()])
+
+    assert rag("ingest", docs, data=data).returncode == 0
+    before = found()
+    running = subprocess.Popen(
+        [*RAG, "reindex"], cwd=tmp_path, env=environment(data, small), stderr=subprocess.DEVNULL
+    )
+    wait_for(lambda: folders() == 2 and [*home.glob("*/segments/*")])
+    running.send_signal(signal.SIGKILL)
+    assert running.wait(PATIENCE) == -signal.SIGKILL
+    assert found() == before
+    assert folders() == 1
+    ran = rag("reindex", data=data, env=small)
+    assert ran.returncode == 0, ran.stderr
+    assert "40 documents" in ran.stdout
+    assert found() != before
+    assert folders() == 2
+    assert rag("ingest", docs, data=clean, env=small).returncode == 0
+    with serving(data) as again, serving(clean) as fresh, again.client() as a, fresh.client() as b:
+        assert contents(a, "default") == contents(b, "default")
+        assert [d["chunks"] for d in all_documents(a)] == [d["chunks"] for d in all_documents(b)]
+        ran = rag("reindex", data=data)
+        assert (ran.returncode, "to itself" in ran.stderr) == (2, True)
+        ran = rag("reindex", data=data, env={"RAG_URL": again.url})
+        assert (ran.returncode, "RAG_URL names a server" in ran.stderr) == (2, True)
+    assert rag("reindex", "--rollback", data=data).returncode == 0
+    assert found() == before
