@@ -104,7 +104,7 @@ class IngestPipeline:
             await self._catalog.unchanged(task, document)
             return
         async with self._contents(task.scope, before.version, document.version):
-            original = await self._original(task, document)
+            original = await self._original(task, before, document)
             chunks = (
                 [] if original else await asyncio.to_thread(self._chunker.chunk, document)
             )  # 3.
@@ -179,17 +179,20 @@ class IngestPipeline:
     def _unchanged(self, before: DocumentRecord, document: Document) -> bool:
         return (before.version, before.recipe) == (document.version, self._recipe)
 
-    async def _original(self, task: Task, document: Document) -> str | None:
+    async def _original(
+        self, task: Task, before: DocumentRecord, document: Document
+    ) -> str | None:
         """Id of the document that holds the same bytes already; never for ids of the caller's own,
         who may well mean two documents with one text.
 
         A document whose bytes change hands its old chunks over first; one that is only cut anew
         stays what it is to the others.
         """  # noqa: D205
-        before = await self._catalog.document(task.scope, task.document_id)
-        if before.version == document.version:
-            return before.duplicate_of
-        await self._hand_over(task.scope, before)
+        if before.version:  # whom it shares its bytes with may have changed until they were ours
+            before = await self._catalog.document(task.scope, task.document_id)
+            if before.version == document.version:
+                return before.duplicate_of
+            await self._hand_over(task.scope, before)
         if task.source.get("own_id"):
             return None
         same = await self._catalog.same_content(task.scope, document.version)

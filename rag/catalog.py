@@ -33,6 +33,13 @@ SHOWN_URIS = 5
 SUBMIT_SLICE = 500
 LONGEST_WAIT = 120.0
 """Seconds: no task waits longer for its next try."""
+_newer = tasks.alias()
+_OVERTAKEN = sa.exists().where(
+    *(_newer.c[name] == tasks.c[name] for name in ("tenant", "collection", "document_id")),
+    _newer.c.id > tasks.c.id,
+    _newer.c.state == "succeeded",
+)
+"""Of a task: a newer one of its document has succeeded."""
 
 
 class Catalog:
@@ -170,14 +177,14 @@ class Catalog:
         return job_id
 
     async def claim(self, limit: int) -> list[Task]:
-        """Takes the oldest tasks that are due, and marks them running."""
+        """Takes the oldest tasks that are due; their documents run once they have begun."""
         query = _tasks().where(tasks.c.state == "pending", _due()).limit(limit)
         query = query.order_by(tasks.c.bulk, tasks.c.id)
         async with self._db.write() as db:
             found = (await db.execute(query.with_for_update(skip_locked=True, of=tasks))).mappings()
             claimed = [_task(row) for row in found]
-            for task in claimed:
-                await self._run(db, task)
+            taken = tasks.c.id.in_([task.id for task in claimed])
+            await db.execute(tasks.update().where(taken).values(_running()))
         return claimed
 
     async def task(self, task_id: int) -> Task | None:
@@ -192,13 +199,17 @@ class Catalog:
         document stays what the newer one made of it.
         """
         wanted = sa.and_(tasks.c.id == task.id, tasks.c.state.in_(_OPEN))
+        query = sa.select(_OVERTAKEN.label("overtaken")).where(wanted)
+        mine = tasks.update().where(tasks.c.id == task.id)
         over = {"state": "succeeded", "outcome": "unchanged", "error": None, "updated_at": _now()}
         async with self._db.write() as db:
-            await db.execute(tasks.update().where(wanted, _is_overtaken(task)).values(over))
-            found = await db.execute(sa.select(tasks.c.id).where(wanted).with_for_update())
-            begins = found.first() is not None
+            found = (await db.execute(query.with_for_update(of=tasks))).first()
+            begins = found is not None and not found.overtaken
             if begins:
-                await self._run(db, task)
+                await db.execute(mine.values(_running()))
+                await db.execute(documents.update().where(_is(task)).values(_running()))
+            elif found:
+                await db.execute(mine.values(over))
         return begins
 
     async def postpone(self, task: Task, error: str, *, seconds: float) -> None:
@@ -532,11 +543,6 @@ class Catalog:
         async with self._db.write() as db:
             await db.execute(documents.update().where(one).values(_recut(cut)))
 
-    async def _run(self, db: AsyncConnection, task: Task) -> None:
-        running = {"state": "running", "updated_at": _now()}
-        await db.execute(tasks.update().where(tasks.c.id == task.id).values(running))
-        await db.execute(documents.update().where(_is(task)).values(running))
-
     async def _settle(
         self,
         db: AsyncConnection,
@@ -596,7 +602,7 @@ def _row(scope: Scope) -> dict[str, str]:
     return {"tenant": scope.tenant, "collection": scope.collection}
 
 
-def _in(scope: Scope, table: sa.FromClause = documents) -> sa.ColumnElement[bool]:
+def _in(scope: Scope, table: sa.Table = documents) -> sa.ColumnElement[bool]:
     return sa.and_(table.c.tenant == scope.tenant, table.c.collection == scope.collection)
 
 
@@ -604,14 +610,8 @@ def _is(task: Task) -> sa.ColumnElement[bool]:
     return sa.and_(_in(task.scope), documents.c.id == task.document_id)
 
 
-def _is_overtaken(task: Task) -> sa.ColumnElement[bool]:
-    newer = tasks.alias()
-    return sa.exists().where(
-        _in(task.scope, newer),
-        newer.c.document_id == task.document_id,
-        newer.c.id > task.id,
-        newer.c.state == "succeeded",
-    )
+def _running() -> dict[str, str]:
+    return {"state": "running", "updated_at": _now()}
 
 
 def _due() -> sa.ColumnElement[bool]:

@@ -270,6 +270,9 @@ async def test_tasks_are_claimed_once_oldest_first(catalog: Catalog, scope: Scop
     await catalog.submit(scope, [submission("c")])
     claims = await asyncio.gather(*(catalog.claim(1) for _ in range(4)))
     assert sorted(task.document_id for tasks in claims for task in tasks) == ["a", "b", "c"]
+    assert (await catalog.document(scope, "a")).state == "pending"
+    [[first]] = [claim for claim in claims if claim and claim[0].document_id == "a"]
+    assert await catalog.begin(first)
     assert (await catalog.document(scope, "a")).state == "running"
 
 
