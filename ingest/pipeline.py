@@ -179,9 +179,7 @@ class IngestPipeline:
     def _unchanged(self, before: DocumentRecord, document: Document) -> bool:
         return (before.version, before.recipe) == (document.version, self._recipe)
 
-    async def _original(
-        self, task: Task, before: DocumentRecord, document: Document
-    ) -> str | None:
+    async def _original(self, task: Task, before: DocumentRecord, document: Document) -> str | None:
         """Id of the document that holds the same bytes already; never for ids of the caller's own,
         who may well mean two documents with one text.
 
