@@ -215,7 +215,8 @@ class CeleryQueueSettings(_Part):
 
 def _with_scheme(url: SecretStr, *schemes: str) -> SecretStr:
     parts = urlsplit(url.get_secret_value())
-    if parts.scheme not in schemes or not parts.hostname:
+    # Without a host, a path names the database and a query the socket.
+    if parts.scheme not in schemes or not (parts.hostname or parts.path.strip("/")):
         raise ValueError(f"It has the form {schemes[0]}://USER:PASSWORD@HOST:PORT/NAME")
     return url
 
