@@ -4,35 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
-import random
 from collections.abc import AsyncIterator, Sequence
 
+from ingest.attempts import attempt
 from ingest.chunkers import embedding_text, rehome
 from ingest.sources import Spool
 from rag.catalog import Catalog
-from rag.errors import ConfigError, NotFoundError, RagError, UpstreamError
+from rag.errors import ConfigError, NotFoundError
 from rag.protocols import Chunker, Embedder, Index, Reader, SparseEncoder
 from rag.records import Cut, DocumentRecord, Task
 from rag.types import Chunk, Document, Point, Scope
 
 WRITE_CHUNKS = 256
 """Chunks embedded and written at once: bounds the memory that one long document takes."""
-
-ATTEMPTS = 5
-LONGEST_BACKOFF = 60.0
-
-_log = logging.getLogger(__name__)
-
-
-def backoff(attempts: int) -> float:
-    """Seconds before the next try: twice as long each time, half of it by chance.
-
-    Chance keeps what failed together from coming back together ("equal jitter", Brooker 2015,
-    https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/).
-    """
-    longest = min(LONGEST_BACKOFF, 2.0**attempts)
-    return longest * random.uniform(0.5, 1.0)  # noqa: S311 - nothing secret
 
 
 class IngestPipeline:
@@ -59,34 +43,15 @@ class IngestPipeline:
         self._recipe = f"{chunker.fingerprint} {embedder.fingerprint}"
 
     async def ingest(self, task: Task, *, wait: bool = True) -> None:
-        """Takes one document all the way; its failure is its own and is told in the catalog.
+        """Takes one document all the way, from what was parsed of it where that was done before.
 
-        What may go through later is put off, each time longer, and fails after `ATTEMPTS`. The
-        bytes of what failed are kept, so that it can be tried again.
+        The bytes of what failed are kept, so that it can be tried again.
 
         Raises:
             BusyError: somebody works on this document, and we are not to wait.
         """
-        async with self._catalog.alone(task.scope, "document", task.document_id, wait=wait):
-            if not await self._catalog.begin(task):
-                return
-            try:
-                await self._ingest(task)
-            except UpstreamError as error:
-                await self._put_off(task, error)
-            except RagError as error:
-                await self._catalog.fail(task, str(error))
-            except Exception as error:  # noqa: BLE001 - one document's crash is told, and is its own
-                _log.exception("Ingesting %s failed", task.uri)
-                await self._catalog.fail(task, f"Internal error, please report it: {error!r}")
-            else:
-                self._spool.drop(task.source)
-
-    async def _put_off(self, task: Task, error: UpstreamError) -> None:
-        if task.attempts + 1 < ATTEMPTS:
-            await self._catalog.postpone(task, str(error), seconds=backoff(task.attempts))
-        else:
-            await self._catalog.fail(task, f"{error} Tried {ATTEMPTS} times.")
+        if await attempt(self._catalog, task, self._ingest, wait=wait):
+            self._spool.drop(task.source)
 
     async def _ingest(self, task: Task) -> None:
         """1. read  2. unchanged or a duplicate?  3. chunk  4. embed and write what is new
@@ -95,10 +60,7 @@ class IngestPipeline:
         Upsert before delete, catalog last: killed anywhere, the document stays searchable and the
         task can run again.
         """  # noqa: D205
-        path = self._spool.path(task.source)
-        document = await self._reader.read(
-            task.source, path, id_=task.document_id, uri=task.uri
-        )  # 1.
+        document = await self._read(task)  # 1.
         before = await self._catalog.document(task.scope, task.document_id)
         if self._unchanged(before, document):  # 2.
             await self._catalog.unchanged(task, document)
@@ -112,6 +74,15 @@ class IngestPipeline:
             await self._catalog.succeed(  # 6.
                 task, document, recipe=self._recipe, chunks=len(chunks), duplicate_of=original
             )
+
+    async def _read(self, task: Task) -> Document:
+        draft = await self._catalog.draft(task) if task.stage == "embed" else None
+        if draft is not None:
+            return draft
+        path = self._spool.path(task.source)
+        document = await self._reader.read(task.source, path, id_=task.document_id, uri=task.uri)
+        await self._catalog.reached(task, "embed")
+        return document
 
     async def delete(self, scope: Scope, document_id: str) -> None:
         """Removes a document; where another has the same bytes, that one takes over the chunks.

@@ -12,8 +12,9 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from ingest.attempts import ATTEMPTS, backoff
 from ingest.chunkers import embedding_text
-from ingest.pipeline import ATTEMPTS, IngestPipeline, backoff
+from ingest.pipeline import IngestPipeline
 from rag.catalog import Catalog, is_of
 from rag.errors import ConfigError, InputError, StorageError, UpstreamError
 from rag.protocols import Embedder, StoredIndex

@@ -31,6 +31,7 @@ from rag.types import Scope
 if TYPE_CHECKING:
     from ingest.fetch import Fetcher
     from ingest.parser import Parser
+    from ingest.parsing import Parsing
     from ingest.pieces import CountTokens
     from ingest.pipeline import IngestPipeline
     from ingest.reindex import Reindexer
@@ -131,6 +132,33 @@ async def open_service(settings: Settings) -> AsyncIterator[Service]:
             query=query,
             announce=announce,
         )
+
+
+@contextlib.asynccontextmanager
+async def open_parsing(settings: Settings) -> AsyncIterator[tuple[Catalog, Parsing]]:
+    """What reads documents for others to embed: no model is loaded, no index opened.
+
+    Raises:
+        ConfigError: the catalog is a file, which the process that embeds has to itself.
+    """
+    from ingest.fetch import WebReader
+    from ingest.parsing import Parsing
+    from ingest.sources import Spool
+
+    if settings.catalog.kind != "postgres":
+        raise ConfigError(
+            "A worker that parses alone shares the catalog with those that embed: set"
+            ' catalog.kind = "postgres" and catalog.url, or leave out --stage.'
+        )
+    async with contextlib.AsyncExitStack() as stack:
+        catalog = Catalog(build_database(settings.catalog, settings.data_dir))
+        stack.push_async_callback(catalog.close)
+        await catalog.open()
+        parser = build_parser(settings)
+        stack.callback(parser.close)
+        reader = WebReader(parser, build_fetcher(settings))
+        spool = Spool(settings.data_dir.resolve() / "spool")
+        yield catalog, Parsing(reader=reader, catalog=catalog, spool=spool)
 
 
 def _is_shared(settings: Settings) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Hashable, Iterable, Mapping, Sequence
 from dataclasses import asdict, fields
 from datetime import UTC, datetime
@@ -21,9 +22,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from rag.database import Database
 from rag.errors import InputError, NotFoundError
 from rag.records import CollectionRecord, Cut, DocumentRecord, JobRecord, Submission, Task
-from rag.structure import document_of, structure_of
+from rag.structure import document_of, draft_of, structure_of
 from rag.tables import collections, documents, jobs, tasks, texts
-from rag.types import Document, Scope, State
+from rag.types import Document, Scope, Stage, State
 
 _OPEN = ("pending", "running")
 _KEY = ("tenant", "collection", "id")
@@ -33,6 +34,7 @@ SHOWN_URIS = 5
 SUBMIT_SLICE = 500
 LONGEST_WAIT = 120.0
 """Seconds: no task waits longer for its next try."""
+_EXPIRED = "It had not begun when its time was over: it was sent with `expires_in`."
 _newer = tasks.alias()
 _OVERTAKEN = sa.exists().where(
     *(_newer.c[name] == tasks.c[name] for name in ("tenant", "collection", "document_id")),
@@ -135,14 +137,20 @@ class Catalog:
     # Jobs and tasks
 
     async def submit(
-        self, scope: Scope, submissions: Iterable[Submission], *, bulk: bool = False
+        self,
+        scope: Scope,
+        submissions: Iterable[Submission],
+        *,
+        bulk: bool = False,
+        expires_in: float | None = None,
     ) -> str:
         """Lists the documents as pending and returns the id of the job that will ingest them.
 
         All of them or none; the submissions are taken as they are written, a slice at a time.
-        What is `bulk` waits for all that is not.
+        What is `bulk` waits for all that is not; what has not begun in `expires_in` seconds fails.
         """
         job_id, now = uuid4().hex, _now()
+        expires_at = None if expires_in is None else time.time() + expires_in
         stamp = {**_row(scope), "state": "pending", "updated_at": now}
         new = self._db.insert(documents)
         again = {
@@ -162,13 +170,14 @@ class Catalog:
                              "source": dict(s.source), "created_at": now, "meta": {}}
                     for s in part
                 ]  # fmt: skip
-                queued = [
+                queued: list[dict[str, object]] = [
                     stamp
                     | {
                         "job_id": job_id,
                         "document_id": s.document_id,
                         "source": dict(s.source),
                         "bulk": bulk,
+                        "expires_at": expires_at,
                     }
                     for s in part
                 ]
@@ -195,22 +204,48 @@ class Catalog:
     async def begin(self, task: Task) -> bool:
         """Marks a task running; whether it is still wanted: neither settled nor cancelled.
 
-        One that was put off until a newer one of its document succeeded is settled here: the
-        document stays what the newer one made of it.
+        One that comes too late is settled here: it has expired, or it was put off until a newer
+        one of its document succeeded, and the document stays what that one made of it.
         """
         wanted = sa.and_(tasks.c.id == task.id, tasks.c.state.in_(_OPEN))
-        query = sa.select(_OVERTAKEN.label("overtaken")).where(wanted)
+        query = sa.select(_OVERTAKEN.label("overtaken"), tasks.c.expires_at).where(wanted)
         mine = tasks.update().where(tasks.c.id == task.id)
         over = {"state": "succeeded", "outcome": "unchanged", "error": None, "updated_at": _now()}
         async with self._db.write() as db:
             found = (await db.execute(query.with_for_update(of=tasks))).first()
-            begins = found is not None and not found.overtaken
-            if begins:
-                await db.execute(mine.values(_running()))
-                await db.execute(documents.update().where(_is(task)).values(_running()))
-            elif found:
-                await db.execute(mine.values(over))
-        return begins
+            if found is None:
+                return False
+            if found.overtaken:
+                await db.execute(mine.values(over | {"draft": None}))
+                return False
+            if found.expires_at is not None and found.expires_at <= time.time():
+                await self._settle(db, task, "failed", _now(), error=_EXPIRED)
+                return False
+            await db.execute(mine.values(_running()))
+            await db.execute(documents.update().where(_is(task)).values(_running()))
+            return True
+
+    async def reached(self, task: Task, stage: Stage) -> None:
+        """Records the stage that a task is in."""
+        async with self._db.write() as db:
+            await db.execute(tasks.update().where(tasks.c.id == task.id).values(stage=stage))
+
+    async def parsed(self, task: Task, document: Document) -> None:
+        """Keeps what a document was read as; its task waits for whoever embeds."""
+        running = sa.and_(tasks.c.id == task.id, tasks.c.state == "running")
+        waits = {"state": "pending", "stage": "embed", "draft": draft_of(document)}
+        afresh = {"attempts": 0, "queued_at": None, "updated_at": _now()}
+        async with self._db.write() as db:
+            await db.execute(tasks.update().where(running).values(waits | afresh))
+
+    async def draft(self, task: Task) -> Document | None:
+        """What `parsed` was given; None where nothing is kept."""
+        rows = await self._db.rows(sa.select(tasks.c.draft).where(tasks.c.id == task.id))
+        if not rows or rows[0]["draft"] is None:
+            return None
+        kept = rows[0]["draft"]
+        row = {**kept, "id": task.document_id, "uri": task.uri}
+        return document_of(row, text=kept["text"], structure=kept["structure"])
 
     async def postpone(self, task: Task, error: str, *, seconds: float) -> None:
         """Makes a task that failed pending again, for a later time."""
@@ -233,26 +268,28 @@ class Catalog:
         await self.job(job_id)
         failed = sa.and_(tasks.c.job_id == job_id, tasks.c.state == "failed")
         again = {"state": "pending", "error": None, "updated_at": _now()}
-        timing = {"attempts": 0, "not_before": 0.0, "queued_at": None}
+        timing = {"attempts": 0, "not_before": 0.0, "queued_at": None, "expires_at": None}
+        afresh = again | timing | {"stage": "parse"}
         dead = sa.exists().where(_of_task(documents.c), documents.c.state == "failed")
         async with self._db.write() as db:
-            await db.execute(tasks.update().where(failed, dead).values(again | timing))
+            await db.execute(tasks.update().where(failed, dead).values(afresh))
             waiting = sa.and_(tasks.c.job_id == job_id, tasks.c.state == "pending")
             waits = sa.exists().where(_of_task(documents.c), waiting)
             await db.execute(documents.update().where(waits).values(again))
         return await self.job(job_id)
 
     @contextlib.asynccontextmanager
-    async def outbox(self, limit: int) -> AsyncIterator[list[tuple[int, bool]]]:
-        """Due tasks (id, bulk) that no broker has been given: they count as given at the end.
+    async def outbox(self, limit: int) -> AsyncIterator[list[tuple[int, Stage, bool]]]:
+        """Due tasks (id, stage, bulk) that no broker was given: they count as given at the end.
 
         Where the block fails they do not: given twice is harmless, not given at all is not.
         """
         unsent = sa.and_(tasks.c.state.in_(_OPEN), tasks.c.queued_at.is_(None), _due())
-        query = sa.select(tasks.c.id, tasks.c.bulk).where(unsent).order_by(tasks.c.id).limit(limit)
+        query = sa.select(tasks.c.id, tasks.c.stage, tasks.c.bulk).where(unsent)
+        query = query.order_by(tasks.c.id).limit(limit)
         async with self._db.write() as db:
             found = (await db.execute(query.with_for_update(skip_locked=True))).all()
-            yield [(row.id, row.bulk) for row in found]
+            yield [(row.id, row.stage, row.bulk) for row in found]
             given = tasks.c.id.in_([row.id for row in found])
             await db.execute(tasks.update().where(given).values(queued_at=time.time()))
 
@@ -323,7 +360,7 @@ class Catalog:
             job = sa.and_(jobs.c.id == job_id, sa.exists().where(waiting))
             await db.execute(jobs.update().where(job).values(cancelled=True))
             await db.execute(documents.update().where(listed, ~wanted).values(cancelled))
-            await db.execute(tasks.update().where(waiting).values(cancelled))
+            await db.execute(tasks.update().where(waiting).values(cancelled | {"draft": None}))
         return await self.job(job_id)
 
     async def job(self, job_id: str) -> JobRecord:
@@ -338,12 +375,13 @@ class Catalog:
         grouped = (
             sa.select(
                 tasks.c.state,
+                tasks.c.stage,
                 tasks.c.outcome,
                 sa.func.count().label("n"),
                 sa.func.max(tasks.c.updated_at).label("at"),
             )
             .where(tasks.c.job_id == job_id)
-            .group_by(tasks.c.state, tasks.c.outcome)
+            .group_by(tasks.c.state, tasks.c.stage, tasks.c.outcome)
         )
         failed = (
             sa.select(tasks.c.document_id, documents.c.uri, tasks.c.error)
@@ -479,7 +517,7 @@ class Catalog:
             tasks.c.state.in_(_OPEN),
         )
         async with self._db.write() as db:
-            await db.execute(tasks.update().where(waiting).values(state="cancelled"))
+            await db.execute(tasks.update().where(waiting).values(state="cancelled", draft=None))
             await db.execute(documents.delete().where(_in(scope), documents.c.id == document_id))
             await db.execute(
                 texts.delete().where(_in(scope, texts), texts.c.document_id == document_id)
@@ -557,8 +595,8 @@ class Catalog:
         ended = {"state": state, "error": error, "updated_at": now}
         await db.execute(
             tasks.update()
-            .where(tasks.c.id == task.id, tasks.c.state == "running")
-            .values(ended | {"outcome": outcome})
+            .where(tasks.c.id == task.id, tasks.c.state.in_(_OPEN))
+            .values(ended | {"outcome": outcome, "draft": None})
         )
         mine = _is(task)
         newer = sa.exists().where(
@@ -621,7 +659,8 @@ def _due() -> sa.ColumnElement[bool]:
 
 
 def _tasks() -> sa.Select[Any]:
-    return sa.select(tasks, documents.c.uri).join(documents, _of_task(documents.c))
+    columns = [column for column in tasks.c if column is not tasks.c.draft]  # which may be large
+    return sa.select(*columns, documents.c.uri).join(documents, _of_task(documents.c))
 
 
 def _task(row: sa.RowMapping) -> Task:
@@ -633,6 +672,7 @@ def _task(row: sa.RowMapping) -> Task:
         uri=row["uri"],
         source=row["source"],
         attempts=row["attempts"],
+        stage=row["stage"],
     )
 
 
@@ -651,20 +691,22 @@ def _document(row: sa.RowMapping) -> DocumentRecord:
 def _job_record(
     job: sa.RowMapping, rows: Sequence[sa.RowMapping], failures: Sequence[Mapping[str, str]]
 ) -> JobRecord:
-    counts: dict[str, int] = {}
-    outcomes: dict[str, int] = {}
+    counts, stages, outcomes = Counter[str](), Counter[str](), Counter[str]()
     for row in rows:
-        counts[row["state"]] = counts.get(row["state"], 0) + row["n"]
+        counts[row["state"]] += row["n"]
+        if row["state"] in _OPEN:
+            stages[row["stage"]] += row["n"]
         if row["outcome"]:
-            outcomes[row["outcome"]] = outcomes.get(row["outcome"], 0) + row["n"]
+            outcomes[row["outcome"]] += row["n"]
     updated_at = max((row["at"] for row in rows), default=job["created_at"])
     per_second, eta_seconds = _pace(counts, since=job["created_at"], until=updated_at)
     return JobRecord(
         id=job["id"],
         collection=job["collection"],
         state=_job_state(counts, cancelled=job["cancelled"]),
-        counts=counts,
-        outcomes=outcomes,
+        counts=dict(counts),
+        stages=dict(stages),
+        outcomes=dict(outcomes),
         failures=failures,
         error=failures[0]["error"] if failures else None,
         per_second=per_second,

@@ -55,7 +55,7 @@ def _run(args: argparse.Namespace) -> int:
     if args.command == "worker":
         from workers.main import work
 
-        return work(settings)
+        return work(settings, stage=args.stage)
     import asyncio
 
     from rag.commands import run
@@ -148,7 +148,12 @@ def _parser() -> argparse.ArgumentParser:
     serve = commands.add_parser("serve", parents=[common], help="serve the REST API")
     serve.add_argument("--host", help="address to listen on (default: 127.0.0.1)")
     serve.add_argument("--port", type=int, help="port to listen on (default: 8000); 0: a free one")
-    commands.add_parser("worker", parents=[common], help="ingest what a broker hands out")
+    worker = commands.add_parser("worker", parents=[common], help="ingest what a broker hands out")
+    worker.add_argument(
+        "--stage",
+        choices=("parse", "embed"),
+        help="do this stage of a document's way alone, where others do the rest",
+    )
     commands.add_parser("config", parents=[common], help="show the settings in force")
     return parser
 

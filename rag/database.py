@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 from rag.errors import BusyError, ConfigError, RagError, StorageError, UpstreamError
 
-HEAD = "0005"
+HEAD = "0006"
 """The newest migration in `rag.migrations`."""
 _POLL_SECONDS = 0.05
 _CONNECT_SECONDS = 10

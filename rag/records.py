@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rag.types import Scope, State
+from rag.types import Scope, Stage, State
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +25,10 @@ class Submission:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """One document's journey within a job; `attempts` counts those that failed before."""
+    """One document's journey within a job.
+
+    `stage` is the one that it is in or waits for; `attempts` counts those that failed before.
+    """
 
     id: int
     job_id: str
@@ -34,6 +37,7 @@ class Task:
     uri: str
     source: Mapping[str, Any]
     attempts: int = 0
+    stage: Stage = "parse"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +77,8 @@ class Cut:
 class JobRecord:
     """A job: `counts` of its documents by state, `outcomes` of the finished ones by kind.
 
+    `stages` counts the open ones by the stage that they are in or wait for.
+
     `failures` names the first failed ones: document_id, uri and error of each. `per_second` counts
     the documents that ended, since the job was made; `eta_seconds` is how long the open ones take
     at that rate. Both are None where there is nothing to reckon with.
@@ -82,6 +88,7 @@ class JobRecord:
     collection: str
     state: State
     counts: Mapping[str, int]
+    stages: Mapping[str, int]
     outcomes: Mapping[str, int]
     failures: Sequence[Mapping[str, str]]
     error: str | None

@@ -1,4 +1,4 @@
-"""A document but for its text, as JSON that a catalog keeps, and back."""
+"""Documents as JSON that a catalog keeps, and back."""
 
 from __future__ import annotations
 
@@ -21,8 +21,20 @@ def structure_of(document: Document) -> Structure:
     }
 
 
+def draft_of(document: Document) -> dict[str, Any]:
+    """What is known of a document that was read and is not stored yet."""
+    return {
+        "version": document.version,
+        "media_type": document.media_type,
+        "title": document.title,
+        "meta": dict(document.meta),
+        "text": document.text,
+        "structure": structure_of(document),
+    }
+
+
 def document_of(row: Mapping[str, Any], *, text: str, structure: Structure) -> Document:
-    """The document that was stored; `row` is its own in the catalog."""
+    """The document again; `row` has its id, version, uri, media_type, title and meta."""
     return Document(
         id=row["id"],
         version=row["version"],

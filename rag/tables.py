@@ -82,5 +82,8 @@ tasks = sa.Table(
     sa.Column("not_before", sa.Float, nullable=False, server_default=sa.text("0")),
     sa.Column("bulk", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.Column("queued_at", sa.Float),
+    sa.Column("stage", sa.String, nullable=False, server_default="parse"),
+    sa.Column("draft", sa.JSON(none_as_null=True)),
+    sa.Column("expires_at", sa.Float),
     sa.Index("tasks_by_document", "document_id", "tenant", "collection"),
 )

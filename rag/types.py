@@ -15,6 +15,8 @@ Scalar = str | int | float | bool
 MetaValue = Scalar | tuple[Scalar, ...]
 Meta = Mapping[str, MetaValue]
 State = Literal["pending", "running", "succeeded", "failed", "cancelled", "partial"]
+Stage = Literal["parse", "embed"]
+"""Of a document's journey: bytes to text, text to index."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -368,13 +368,71 @@ async def test_a_task_is_done_without_when_a_newer_one_of_its_document_was_first
     assert await catalog.text(scope, "a") == "newer"
 
 
+async def test_what_was_parsed_waits_for_whoever_embeds_it(catalog: Catalog, scope: Scope) -> None:
+    job, [task] = await submit(catalog, scope, "a")
+    assert await catalog.draft(task) is None
+    assert await catalog.begin(task)
+    read = replace(document("a", "text"), headings=(Heading(start=0, level=1, text="T"),))
+    await catalog.parsed(task, read)
+    assert (await catalog.job(job)).counts == {"pending": 1}
+    assert (await catalog.job(job)).stages == {"embed": 1}
+    async with catalog.outbox(9) as due:
+        assert due == [(task.id, "embed", False)]
+    [waiting] = await catalog.claim(9)
+    assert (waiting.id, waiting.stage) == (task.id, "embed")
+    assert await catalog.draft(waiting) == read
+    await succeed(catalog, waiting, "text")
+    assert await catalog.draft(waiting) is None
+    assert (await catalog.job(job)).stages == {}
+
+
+async def test_what_failed_after_it_was_parsed_is_read_again(
+    catalog: Catalog, scope: Scope
+) -> None:
+    job, [task] = await submit(catalog, scope, "a")
+    await catalog.parsed(task, document("a", "text"))
+    [task] = await catalog.claim(9)
+    await catalog.fail(task, "Broken.")
+    assert (await catalog.retry(job)).stages == {"parse": 1}
+    assert await catalog.draft(task) is None
+
+
+async def test_a_cancelled_task_is_not_parsed_after_all(catalog: Catalog, scope: Scope) -> None:
+    await catalog.claim_collection(scope, "embedder-1")
+    job = await catalog.submit(scope, [submission("a")])
+    async with catalog.outbox(1) as due:
+        task = await catalog.task(due[0][0])
+    assert task is not None
+    await catalog.cancel(job)
+    await catalog.parsed(task, document("a", "text"))
+    assert (await catalog.job(job)).counts == {"cancelled": 1}
+
+
+async def test_what_has_not_begun_in_its_time_fails_and_can_be_retried(
+    catalog: Catalog, scope: Scope, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await catalog.claim_collection(scope, "embedder-1")
+    job = await catalog.submit(scope, [submission("a"), submission("b")], expires_in=60)
+    first, second = await catalog.claim(2)
+    assert await catalog.begin(first)
+    now = time.time()
+    monkeypatch.setattr("time.time", lambda: now + 61)
+    assert not await catalog.begin(second)
+    await succeed(catalog, first, "text")
+    record = await catalog.job(job)
+    assert record.counts == {"succeeded": 1, "failed": 1}
+    assert "expires_in" in (record.error or "")
+    await catalog.retry(job)
+    [again] = await catalog.claim(9)
+    assert await catalog.begin(again)
+
+
 async def test_a_long_job_is_retried_in_no_time(catalog: Catalog, scope: Scope) -> None:
     job = await catalog.submit(scope, [submission(str(n)) for n in range(10_000)])
     [first] = await catalog.claim(1)
     await catalog.fail(first, "Broken.")
-    start = time.monotonic()
-    assert (await catalog.retry(job)).counts == {"pending": 10_000}
-    assert time.monotonic() - start < 2.5
+    async with asyncio.timeout(60):  # in the square of its documents it would take hours
+        assert (await catalog.retry(job)).counts == {"pending": 10_000}
 
 
 async def test_the_outbox_holds_what_no_broker_was_given(
@@ -386,7 +444,7 @@ async def test_the_outbox_holds_what_no_broker_was_given(
         async with catalog.outbox(9):
             raise UpstreamError("The broker is down.")
     async with catalog.outbox(9) as due:
-        assert [bulk for _, bulk in due] == [False, True]
+        assert [bulk for _, _, bulk in due] == [False, True]
     async with catalog.outbox(9) as again:
         assert again == []
     await catalog.give_again(older_than=60)

@@ -695,6 +695,16 @@ class TestJobs:
         again = http.delete(accepted.headers["location"]).json()
         assert again["counts"] == job["counts"]
 
+    def test_what_does_not_begin_in_time_fails(self, http: httpx.Client) -> None:
+        sent = {"collection": "late", "documents": [{"id": "late", "text": "Too late."}]}
+        accepted = http.post("/v1/documents?expires_in=0.000001", json=sent)
+        job = finished(http, accepted)
+        assert (job["state"], job["stages"]) == ("failed", {})
+        assert "expires_in" in job["error"]
+        for wrong in ("0", "-1", "soon", "1e12", "nan"):
+            late = http.post(f"/v1/documents?expires_in={wrong}", json=sent)
+            problem(late, 422, "invalid_input")
+
     def test_what_failed_is_listed_and_tried_again(self, http: httpx.Client) -> None:
         accepted = upload(http, ("a.txt", b"Fine."), ("b.pdf", b"%PDF-1.7 cut"), collection="dead")
         job = finished(http, accepted)

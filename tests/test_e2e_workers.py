@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+import shutil
 import signal
 import subprocess
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,7 +58,7 @@ class Cluster:
     def log(self) -> Path:
         return self.folder / "worker.log"
 
-    def start_worker(self) -> subprocess.Popen[bytes]:
+    def start_worker(self, *options: str) -> subprocess.Popen[bytes]:
         """A worker, from the moment it takes tasks."""
         settings = {
             "RAG_CATALOG__KIND": "postgres",
@@ -69,7 +70,7 @@ class Cluster:
         before = self.log.stat().st_size if self.log.exists() else 0
         with self.log.open("ab") as log:
             worker = subprocess.Popen(
-                [*RAG, "worker"],
+                [*RAG, "worker", *options],
                 cwd=self.folder,
                 env=environment(self.data, settings),
                 stdin=subprocess.DEVNULL,
@@ -86,9 +87,9 @@ class Cluster:
         return worker
 
     @contextlib.contextmanager
-    def worker(self) -> Iterator[subprocess.Popen[bytes]]:
+    def worker(self, *options: str) -> Iterator[subprocess.Popen[bytes]]:
         """A worker that ends as it is told to."""
-        worker = self.start_worker()
+        worker = self.start_worker(*options)
         try:
             yield worker
         finally:
@@ -101,10 +102,17 @@ class Cluster:
         return job
 
     async def ended(self, job_id: str, *, seconds: float = PATIENCE) -> JobRecord:
+        return await self.until(
+            job_id, lambda job: job.state not in ("pending", "running"), seconds=seconds
+        )
+
+    async def until(
+        self, job_id: str, holds: Callable[[JobRecord], bool], *, seconds: float = PATIENCE
+    ) -> JobRecord:
         async with asyncio.timeout(seconds):
             while True:
                 job = await self.catalog.job(job_id)
-                if job.state not in ("pending", "running"):
+                if holds(job):
                     return job
                 await asyncio.sleep(0.1)
 
@@ -209,6 +217,36 @@ async def test_a_worker_that_is_killed_again_and_again_loses_and_doubles_nothing
     with cluster.worker():
         record = await cluster.ended(job)
     assert record.counts == {"succeeded": 300}
+    await whole(cluster, files)
+
+
+async def test_one_worker_parses_and_another_embeds(cluster: Cluster) -> None:
+    files = write(cluster.folder / "files", 20)
+    job = await cluster.submit(files)
+    with cluster.worker("--stage", "parse"):
+        parsed = await cluster.until(job, lambda record: record.stages == {"embed": 20})
+        assert parsed.counts == {"pending": 20}
+        for file in files:
+            file.unlink()  # whoever embeds needs them no more
+        with cluster.worker("--stage", "embed"):
+            assert (await cluster.ended(job)).outcomes == {"stored": 20}
+    shutil.rmtree(cluster.folder / "files")
+    await whole(cluster, write(cluster.folder / "files", 20))
+
+
+async def test_workers_that_are_killed_in_each_stage_lose_and_double_nothing(
+    cluster: Cluster,
+) -> None:
+    files = write(cluster.folder / "files", 100)
+    job = await cluster.submit(files, bulk=True)
+    chance = random.Random(11)
+    for stage in ("parse", "embed") * 3:
+        worker = await asyncio.to_thread(cluster.start_worker, "--stage", stage)
+        await asyncio.sleep(chance.uniform(0.1, 1.0))
+        worker.kill()
+        worker.wait()
+    with cluster.worker("--stage", "parse"), cluster.worker("--stage", "embed"):
+        assert (await cluster.ended(job)).counts == {"succeeded": 100}
     await whole(cluster, files)
 
 
@@ -338,6 +376,13 @@ async def test_what_waits_is_cancelled_and_what_is_interactive_goes_first(
         assert (await cluster.catalog.job(bulk)).state in ("pending", "running")
         assert (await cluster.ended(bulk)).counts == {"succeeded": 50}
     assert (await cluster.catalog.job(gone)).counts == {"cancelled": 5}
+
+
+def test_a_worker_that_parses_alone_needs_a_catalog_that_is_shared(tmp_path: Path) -> None:
+    settings = {"RAG_QUEUE__KIND": "celery", "RAG_QUEUE__BROKER_URL": "redis://127.0.0.1:1/0"}
+    ran = rag("worker", "--stage", "parse", data=tmp_path / "data", env=settings)
+    assert ran.returncode == 2
+    assert "catalog.kind" in ran.stderr
 
 
 def test_a_worker_without_a_broker_says_what_to_set(tmp_path: Path) -> None:

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
+from ingest.attempts import ATTEMPTS, backoff
 from ingest.chunkers import SectionChunker
-from ingest.pipeline import ATTEMPTS, IngestPipeline, backoff
+from ingest.pipeline import IngestPipeline
 from ingest.sources import Spool, submission_of
 from rag.catalog import Catalog
 from rag.database import SqliteDatabase
@@ -229,7 +230,7 @@ class Down(HashEmbedder):
 
 @pytest.fixture
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ingest.pipeline.backoff", lambda _: 0.0)
+    monkeypatch.setattr("ingest.attempts.backoff", lambda _: 0.0)
 
 
 @pytest.mark.usefixtures("no_waiting")

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from celery import Celery
 
 from rag.settings import CeleryQueueSettings
+from rag.types import Stage
 
-INTERACTIVE, BULK = "plumbline.interactive", "plumbline.bulk"
-QUEUES = (INTERACTIVE, BULK)
-"""In the order in which workers empty them."""
+STAGES: tuple[Stage, ...] = ("embed", "parse")
+"""In the order in which workers take them: what was begun comes before what was not."""
 INGEST = "plumbline.ingest"
 """The task: takes the id of a task in the catalog."""
 ANSWER_SECONDS = 5.0
 """That a broker may take."""
+
+
+def queue_of(stage: Stage, *, bulk: bool) -> str:
+    """The queue of the tasks that wait for a stage; a worker may take from some alone."""
+    return f"plumbline.{stage}.{'bulk' if bulk else 'interactive'}"
+
+
+def queues_of(stages: Iterable[Stage]) -> list[str]:
+    """Queues in the order in which workers empty them: interactive ones first."""
+    return [queue_of(stage, bulk=bulk) for bulk in (False, True) for stage in stages]
 
 
 def celery_app(settings: CeleryQueueSettings) -> Celery:

@@ -18,7 +18,8 @@ from kombu.exceptions import OperationalError
 
 from rag.catalog import Catalog
 from rag.errors import RagError, UpstreamError
-from workers.app import BULK, INGEST, INTERACTIVE, QUEUES
+from rag.types import Stage
+from workers.app import INGEST, STAGES, queue_of, queues_of
 
 BATCH = 500
 POLL_SECONDS = 1.0
@@ -78,11 +79,11 @@ class CeleryQueue:
                 await asyncio.to_thread(self._publish, due)
         return len(due)
 
-    def _publish(self, due: Sequence[tuple[int, bool]]) -> None:
+    def _publish(self, due: Sequence[tuple[int, Stage, bool]]) -> None:
         with self._connected() as connection:
             producer = self._app.amqp.Producer(connection)
-            for task_id, bulk in due:
-                queue = BULK if bulk else INTERACTIVE
+            for task_id, stage, bulk in due:
+                queue = queue_of(stage, bulk=bulk)
                 self._app.send_task(INGEST, (task_id,), queue=queue, producer=producer, retry=False)
 
     async def _find_lost(self) -> None:
@@ -93,7 +94,7 @@ class CeleryQueue:
         """Messages in the queues."""
         found = 0
         with self._connected() as connection:
-            for queue in QUEUES:
+            for queue in queues_of(STAGES):
                 with (
                     contextlib.suppress(*connection.channel_errors),  # no queue yet
                     connection.channel() as channel,  # type: ignore[no-untyped-call]

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 
 from celery import Celery
 
 from rag.errors import ConfigError
 from rag.settings import CeleryQueueSettings, Settings
-from workers.app import INGEST, QUEUES, celery_app
+from rag.types import Stage
+from workers.app import INGEST, STAGES, celery_app, queues_of
 from workers.runtime import Runtime
+from workers.stages import all_or_embed, parse_alone
 
 _log = logging.getLogger(__name__)
 
 
-def work(settings: Settings) -> int:
+def work(settings: Settings, *, stage: Stage | None = None) -> int:
     """Works until SIGTERM or Ctrl-C; what is under way is finished first.
+
+    Takes documents all the way, or with a `stage` through that one alone.
 
     Raises:
         ConfigError: the settings name no broker.
@@ -26,22 +31,23 @@ def work(settings: Settings) -> int:
             ' Set queue.kind = "celery" and queue.broker_url.'
         )
     app = celery_app(settings.queue)
-    runtime = Runtime(settings)
+    queues = queues_of([stage] if stage else STAGES)
+    runtime = Runtime(parse_alone(settings, app) if stage == "parse" else all_or_embed(settings))
     app.task(runtime.ingest, name=INGEST)
     try:
-        while _consume(app, settings.queue.concurrency):
+        while _consume(app, queues, settings.queue.concurrency):
             _log.warning("The broker is gone: connecting again.")
     finally:
         runtime.close()
     return 0
 
 
-def _consume(app: Celery, concurrency: int) -> bool:
+def _consume(app: Celery, queues: Sequence[str], concurrency: int) -> bool:
     """Takes tasks until told to stop; True where it ended because the connection was lost."""
     worker = app.Worker(
         pool="threads",  # the model is in a process of its own; threads only wait
         concurrency=concurrency,
-        queues=QUEUES,
+        queues=queues,
         loglevel="INFO",
         without_mingle=True,
         without_gossip=True,

@@ -1,4 +1,4 @@
-"""What a worker process holds: an event loop on a thread, and an open service on the loop.
+"""What a worker process holds: an event loop on a thread, and its open work on the loop.
 
 Celery's threads wait while their documents are under way on the loop, all of them together: that is
 what fills the embedder's batches across documents. The model is loaded once, in a process of its
@@ -12,13 +12,13 @@ import contextlib
 import logging
 import threading
 from collections.abc import Coroutine
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
-from rag.build import Service, open_service
 from rag.errors import BusyError, RagError
 from rag.records import Task
-from rag.settings import Settings
 from rag.types import Scope
+from workers.stages import Work
 
 BUSY_SECONDS = 2.0
 """Until a task is tried again whose document somebody works on."""
@@ -29,13 +29,13 @@ _log = logging.getLogger(__name__)
 
 
 class Runtime:
-    """A running service that other threads may call."""
+    """Work that other threads may ask for."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, opening: AbstractAsyncContextManager[Work]) -> None:
         """Starts; returns when all is loaded.
 
         Raises:
-            RagError: the service cannot be opened.
+            RagError: the work cannot be opened.
         """
         self._loop = asyncio.new_event_loop()
         self._stack = contextlib.AsyncExitStack()
@@ -45,26 +45,24 @@ class Runtime:
         self._thread = threading.Thread(target=self._loop.run_forever, name="runtime", daemon=True)
         self._thread.start()
         try:
-            self._service: Service = self._call(
-                self._stack.enter_async_context(open_service(settings))
-            )
+            self._work: Work = self._call(self._stack.enter_async_context(opening))
         except BaseException:
             self._end()
             raise
 
     def ingest(self, task_id: int) -> None:
-        """Ingests the document of a task; waits until that is done."""
+        """Does what this worker does for the document of a task; waits until that is done."""
         self._call(self._ingest(task_id))
 
     def close(self) -> None:
-        """Closes the service and ends the loop."""
+        """Closes the work and ends the loop."""
         self._call(self._close())
         self._end()
 
     async def _ingest(self, task_id: int) -> None:
         self._under_way += 1
         try:
-            task = await self._service.catalog.task(task_id)
+            task = await self._work.catalog.task(task_id)
             if task is not None:
                 await self._take(task)
         except RagError as error:  # the catalog is away: the dispatcher finds the task again
@@ -76,9 +74,9 @@ class Runtime:
 
     async def _take(self, task: Task) -> None:
         try:
-            await self._service.ingest.ingest(task, wait=False)
+            await self._work.take(task)
         except BusyError:
-            await self._service.catalog.put_back(task, seconds=BUSY_SECONDS)
+            await self._work.catalog.put_back(task, seconds=BUSY_SECONDS)
         else:
             self._touched.add(task.scope)
 
@@ -88,7 +86,7 @@ class Runtime:
             if not self._under_way:
                 scope = self._touched.pop()
                 try:
-                    await self._service.index.maintain(scope)
+                    await self._work.tidy(scope)
                 except RagError as error:  # what was ingested is stored and found all the same
                     _log.error("Collection %s is not tidied: %s", scope.collection, error)
 

@@ -20,6 +20,7 @@ from rag.pipeline import Event
 from rag.types import Answer, Citation, Scope, State
 from rag.types import Query as Question
 
+MAX_EXPIRES_IN = 30 * 24 * 3600
 BULK_FROM = 17
 """Documents in one request: from here on they wait for those that come in ones and twos."""
 
@@ -31,6 +32,7 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
 }
 Limit = Annotated[int, Query(ge=1, le=1000)]
 Cursor = Annotated[str | None, Query(max_length=2000)]
+ExpiresIn = Annotated[float | None, Query(gt=0, le=MAX_EXPIRES_IN)]
 
 
 @router.post(
@@ -81,11 +83,18 @@ async def query(
     tags=["documents"],
     openapi_extra=submissions.OPENAPI,
 )
-async def submit_documents(request: Request, service: ServiceDep, queue: QueueDep) -> Response:
-    """Takes documents, as JSON or as files; a job ingests them."""
+async def submit_documents(
+    request: Request, service: ServiceDep, queue: QueueDep, expires_in: ExpiresIn = None
+) -> Response:
+    """Takes documents, as JSON or as files; a job ingests them.
+
+    With `expires_in`, what has not begun within that many seconds fails.
+    """
     scope, accepted = await submissions.take(request, service)
     await service.ingest.check_collection(scope)
-    job_id = await service.catalog.submit(scope, accepted, bulk=len(accepted) >= BULK_FROM)
+    job_id = await service.catalog.submit(
+        scope, accepted, bulk=len(accepted) >= BULK_FROM, expires_in=expires_in
+    )
     queue.wake()
     body = {
         "job_id": job_id,

@@ -269,6 +269,7 @@ class JobOut(BaseModel):
     collection: str
     state: State
     counts: dict[str, int]
+    stages: dict[str, int] = Field(description="The open ones by stage: parse, embed.")
     outcomes: dict[str, int] = Field(examples=[{"stored": 12, "unchanged": 3, "duplicate": 1}])
     failures: list[dict[str, str]] = Field(description="The first: document_id, uri, error.")
     error: str | None

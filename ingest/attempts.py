@@ -1,0 +1,63 @@
+"""What becomes of a task that fails."""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Awaitable, Callable
+
+from rag.catalog import Catalog
+from rag.errors import RagError, UpstreamError
+from rag.records import Task
+
+ATTEMPTS = 5
+LONGEST_BACKOFF = 60.0
+
+_log = logging.getLogger(__name__)
+
+
+def backoff(attempts: int) -> float:
+    """Seconds before the next try: twice as long each time, half of it by chance.
+
+    Chance keeps what failed together from coming back together ("equal jitter", Brooker 2015,
+    https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/).
+    """
+    longest = min(LONGEST_BACKOFF, 2.0**attempts)
+    return longest * random.uniform(0.5, 1.0)  # noqa: S311 - nothing secret
+
+
+async def attempt(
+    catalog: Catalog, task: Task, work: Callable[[Task], Awaitable[None]], *, wait: bool
+) -> bool:
+    """Does a task's work alone; its failure is its own and is told in the catalog.
+
+    What may go through later is put off, each time longer, and fails after `ATTEMPTS`.
+
+    Returns:
+        Whether the work was done; not where it failed, or was no longer wanted.
+
+    Raises:
+        BusyError: somebody works on this document, and we are not to wait.
+    """
+    async with catalog.alone(task.scope, "document", task.document_id, wait=wait):
+        if not await catalog.begin(task):
+            return False
+        try:
+            await work(task)
+        except UpstreamError as error:
+            await _put_off(catalog, task, error)
+        except RagError as error:
+            await catalog.fail(task, str(error))
+        except Exception as error:  # noqa: BLE001 - one document's crash is told, and is its own
+            _log.exception("Ingesting %s failed", task.uri)
+            await catalog.fail(task, f"Internal error, please report it: {error!r}")
+        else:
+            return True
+        return False
+
+
+async def _put_off(catalog: Catalog, task: Task, error: UpstreamError) -> None:
+    if task.attempts + 1 < ATTEMPTS:
+        await catalog.postpone(task, str(error), seconds=backoff(task.attempts))
+    else:
+        await catalog.fail(task, f"{error} Tried {ATTEMPTS} times.")

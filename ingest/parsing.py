@@ -1,0 +1,31 @@
+"""The first stage of a document's journey, where another process does the rest."""
+
+from __future__ import annotations
+
+from ingest.attempts import attempt
+from ingest.sources import Spool
+from rag.catalog import Catalog
+from rag.protocols import Reader
+from rag.records import Task
+
+
+class Parsing:
+    """Reads documents and keeps in the catalog what they say, for whoever embeds it."""
+
+    def __init__(self, *, reader: Reader, catalog: Catalog, spool: Spool) -> None:
+        self._reader = reader
+        self._catalog = catalog
+        self._spool = spool
+
+    async def parse(self, task: Task, *, wait: bool = True) -> None:
+        """Reads one document; it fails as in `IngestPipeline.ingest`.
+
+        Raises:
+            BusyError: somebody works on this document, and we are not to wait.
+        """
+        await attempt(self._catalog, task, self._parse, wait=wait)
+
+    async def _parse(self, task: Task) -> None:
+        path = self._spool.path(task.source)
+        document = await self._reader.read(task.source, path, id_=task.document_id, uri=task.uri)
+        await self._catalog.parsed(task, document)

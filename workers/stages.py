@@ -1,0 +1,81 @@
+"""What a worker does with a task: all of its way, or one stage."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from celery import Celery
+
+from ingest.parsing import Parsing
+from rag.build import Service, open_parsing, open_service
+from rag.catalog import Catalog
+from rag.records import Task
+from rag.settings import Settings
+from rag.types import Scope
+from workers.dispatch import CeleryQueue
+
+
+class Work(Protocol):
+    """What is opened once for all tasks of a worker."""
+
+    @property
+    def catalog(self) -> Catalog:
+        """Where its tasks are."""
+
+    async def take(self, task: Task) -> None:
+        """Does the task.
+
+        Raises:
+            BusyError: somebody works on its document.
+        """
+
+    async def tidy(self, scope: Scope) -> None:
+        """Puts in order what was written to."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Ingesting:
+    service: Service
+
+    @property
+    def catalog(self) -> Catalog:
+        return self.service.catalog
+
+    async def take(self, task: Task) -> None:
+        await self.service.ingest.ingest(task, wait=False)
+
+    async def tidy(self, scope: Scope) -> None:
+        await self.service.index.maintain(scope)
+
+
+@dataclass(frozen=True, slots=True)
+class _Parsing:
+    catalog: Catalog
+    parsing: Parsing
+    queue: CeleryQueue
+
+    async def take(self, task: Task) -> None:
+        await self.parsing.parse(task, wait=False)
+        self.queue.wake()  # for whoever embeds it
+
+    async def tidy(self, scope: Scope) -> None:
+        """Nothing was written to an index."""
+
+
+@contextlib.asynccontextmanager
+async def all_or_embed(settings: Settings) -> AsyncIterator[Work]:
+    """Embeds what was parsed, and parses what was not. Raises as `open_service` does."""
+    async with open_service(settings) as service:
+        yield _Ingesting(service)
+
+
+@contextlib.asynccontextmanager
+async def parse_alone(settings: Settings, app: Celery) -> AsyncIterator[Work]:
+    """Parses, and hands over to whoever embeds. Raises as `open_parsing` does."""
+    async with open_parsing(settings) as (catalog, parsing):
+        queue = CeleryQueue(catalog=catalog, app=app)
+        async with queue.started():
+            yield _Parsing(catalog, parsing, queue)
