@@ -1,4 +1,6 @@
-"""What a broker costs: documents a second through one worker, and how fast jobs are taken.
+"""What a broker costs: documents a second through workers, and how fast jobs are taken.
+
+One worker takes documents all the way; or one parses them and another embeds them.
 
 PostgreSQL, Redis and the worker are real processes on loopback. The floor of the load is
 `SentenceTransformer.encode` alone on the chunks of the same documents, as in `benchmarks.ingest`.
@@ -17,6 +19,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from pydantic import SecretStr
@@ -58,19 +61,25 @@ def run() -> Report:
     report = Report()
     encode = sentence_transformer()
     with tempfile.TemporaryDirectory(prefix="plumbline-bench-") as folder:
-        speed(report, "one worker, examples/peps", examples(), encode, _load)
+        loads = {"examples/peps": examples()}
         try:
-            speed(report, "one worker, squad2-dev-a", paragraphs(Path(folder)), encode, _load)
+            loads["squad2-dev-a"] = paragraphs(Path(folder))
         except SkippedError as missing:
             report.notes.append(f"squad2-dev-a skipped: {missing}")
+        for name, files in loads.items():
+            speed(report, f"one worker, {name}", files, encode, partial(_load, [[]]))
+            apart = partial(_load, [["--stage", "parse"], ["--stage", "embed"]])
+            speed(report, f"parsing apart, {name}", files, encode, apart)
     asyncio.run(_enqueue(report))
     return report
 
 
-async def _load(files: Sequence[Path]) -> tuple[float, list[str]]:
+async def _load(workers: Sequence[Sequence[str]], files: Sequence[Path]) -> tuple[float, list[str]]:
     """Seconds from the submission until the job has ended, and what was embedded."""
     async with _cluster() as cluster:
-        with _worker(cluster):
+        with contextlib.ExitStack() as stack:
+            for options in workers:
+                stack.enter_context(_worker(cluster, options))
             started = time.perf_counter()
             job_id = await cluster.catalog.submit(SCOPE, map(submission_of, files), bulk=True)
             cluster.queue.wake()
@@ -130,12 +139,12 @@ async def _cluster() -> AsyncIterator[Cluster]:
 
 
 @contextlib.contextmanager
-def _worker(cluster: Cluster) -> Iterator[None]:
+def _worker(cluster: Cluster, options: Sequence[str]) -> Iterator[None]:
     """A worker, from the moment it takes tasks; stopped as it is meant to be."""
-    log = cluster.data.parent / "worker.log"
+    log = cluster.data.parent / f"worker{''.join(options)}.log"
     with log.open("wb") as target:
         worker = subprocess.Popen(
-            [sys.executable, "-m", "rag.cli", "worker"],
+            [sys.executable, "-m", "rag.cli", "worker", *options],
             env=os.environ | cluster.environment,
             stdout=target,
             stderr=target,
