@@ -19,6 +19,10 @@ WRITE_CHUNKS = 256
 """Chunks embedded and written at once: bounds the memory that one long document takes."""
 
 
+SLOW_CHUNKS = 32
+"""From here on it is worth telling that a document is being embedded; others are done by then."""
+
+
 class IngestPipeline:
     """Reads, chunks, embeds and stores; writes only what changed."""
 
@@ -70,6 +74,8 @@ class IngestPipeline:
             chunks = (
                 [] if original else await asyncio.to_thread(self._chunker.chunk, document)
             )  # 3.
+            if len(chunks) > SLOW_CHUNKS:
+                await self._catalog.reached(task, "embed")
             await self._store(task.scope, task.document_id, chunks)  # 4. 5.
             await self._catalog.succeed(  # 6.
                 task, document, recipe=self._recipe, chunks=len(chunks), duplicate_of=original
@@ -80,9 +86,7 @@ class IngestPipeline:
         if draft is not None:
             return draft
         path = self._spool.path(task.source)
-        document = await self._reader.read(task.source, path, id_=task.document_id, uri=task.uri)
-        await self._catalog.reached(task, "embed")
-        return document
+        return await self._reader.read(task.source, path, id_=task.document_id, uri=task.uri)
 
     async def delete(self, scope: Scope, document_id: str) -> None:
         """Removes a document; where another has the same bytes, that one takes over the chunks.

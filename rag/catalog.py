@@ -35,13 +35,52 @@ SUBMIT_SLICE = 500
 LONGEST_WAIT = 120.0
 """Seconds: no task waits longer for its next try."""
 _EXPIRED = "It had not begun when its time was over: it was sent with `expires_in`."
-_newer = tasks.alias()
-_OVERTAKEN = sa.exists().where(
-    *(_newer.c[name] == tasks.c[name] for name in ("tenant", "collection", "document_id")),
-    _newer.c.id > tasks.c.id,
-    _newer.c.state == "succeeded",
+
+# What every document asks for is made once: to build a statement takes longer than to run it.
+_IS_OPEN = sa.or_(*(tasks.c.state == state for state in _OPEN))
+_THE_TASK = tasks.c.id == sa.bindparam("task_id")
+_THE_DOCUMENT = sa.and_(*(documents.c[name] == sa.bindparam(f"document_{name}") for name in _KEY))
+_OF_TASK = sa.and_(
+    documents.c.tenant == tasks.c.tenant,
+    documents.c.collection == tasks.c.collection,
+    documents.c.id == tasks.c.document_id,
 )
+_other = tasks.alias()
+_newer = sa.and_(
+    *(_other.c[name] == tasks.c[name] for name in ("tenant", "collection", "document_id")),
+    _other.c.id > tasks.c.id,
+)
+_OVERTAKEN = sa.exists().where(_newer, _other.c.state == "succeeded")
 """Of a task: a newer one of its document has succeeded."""
+_WANTED_AGAIN = sa.exists().where(_OF_TASK, tasks.c.id > sa.bindparam("task_id"), _IS_OPEN)
+"""Of a document: a newer task than this one is open."""
+_TASKS = sa.select(
+    *(column for column in tasks.c if column is not tasks.c.draft),  # which may be large
+    documents.c.uri,
+).join(documents, _OF_TASK)
+_FIND_TASK = _TASKS.where(_THE_TASK)
+_FIND_OPEN_TASK = (
+    sa.select(_OVERTAKEN.label("overtaken"), tasks.c.expires_at)
+    .where(_THE_TASK, _IS_OPEN)
+    .with_for_update(of=tasks)
+)
+_CHANGE_TASK = tasks.update().where(_THE_TASK)
+_END_TASK = tasks.update().where(_THE_TASK, _IS_OPEN)
+_FIND_DOCUMENT = documents.select().where(_THE_DOCUMENT)
+_CHANGE_DOCUMENT = documents.update().where(_THE_DOCUMENT)
+_END_DOCUMENT = documents.update().where(_THE_DOCUMENT, ~_WANTED_AGAIN)
+_FIND_CONTENT = (
+    documents.select()
+    .where(
+        documents.c.tenant == sa.bindparam("document_tenant"),
+        documents.c.collection == sa.bindparam("document_collection"),
+        documents.c.version == sa.bindparam("content"),
+        documents.c.duplicate_of.is_(None),
+        documents.c.chunks > 0,
+    )
+    .order_by(documents.c.created_at)
+    .limit(1)
+)
 
 
 class Catalog:
@@ -187,7 +226,7 @@ class Catalog:
 
     async def claim(self, limit: int) -> list[Task]:
         """Takes the oldest tasks that are due; their documents run once they have begun."""
-        query = _tasks().where(tasks.c.state == "pending", _due()).limit(limit)
+        query = _TASKS.where(tasks.c.state == "pending", _due()).limit(limit)
         query = query.order_by(tasks.c.bulk, tasks.c.id)
         async with self._db.write() as db:
             found = (await db.execute(query.with_for_update(skip_locked=True, of=tasks))).mappings()
@@ -198,7 +237,7 @@ class Catalog:
 
     async def task(self, task_id: int) -> Task | None:
         """The task, unless it or its document is gone."""
-        rows = await self._db.rows(_tasks().where(tasks.c.id == task_id))
+        rows = await self._db.rows(_FIND_TASK, {"task_id": task_id})
         return _task(rows[0]) if rows else None
 
     async def begin(self, task: Task) -> bool:
@@ -207,28 +246,25 @@ class Catalog:
         One that comes too late is settled here: it has expired, or it was put off until a newer
         one of its document succeeded, and the document stays what that one made of it.
         """
-        wanted = sa.and_(tasks.c.id == task.id, tasks.c.state.in_(_OPEN))
-        query = sa.select(_OVERTAKEN.label("overtaken"), tasks.c.expires_at).where(wanted)
-        mine = tasks.update().where(tasks.c.id == task.id)
-        over = {"state": "succeeded", "outcome": "unchanged", "error": None, "updated_at": _now()}
         async with self._db.write() as db:
-            found = (await db.execute(query.with_for_update(of=tasks))).first()
+            found = (await db.execute(_FIND_OPEN_TASK, {"task_id": task.id})).first()
             if found is None:
                 return False
             if found.overtaken:
-                await db.execute(mine.values(over | {"draft": None}))
+                over = {"state": "succeeded", "outcome": "unchanged", "error": None, "draft": None}
+                await db.execute(_CHANGE_TASK, {"task_id": task.id} | over | {"updated_at": _now()})
                 return False
             if found.expires_at is not None and found.expires_at <= time.time():
                 await self._settle(db, task, "failed", _now(), error=_EXPIRED)
                 return False
-            await db.execute(mine.values(_running()))
-            await db.execute(documents.update().where(_is(task)).values(_running()))
+            await db.execute(_CHANGE_TASK, {"task_id": task.id} | _running())
+            await db.execute(_CHANGE_DOCUMENT, _key(task.scope, task.document_id) | _running())
             return True
 
     async def reached(self, task: Task, stage: Stage) -> None:
         """Records the stage that a task is in."""
         async with self._db.write() as db:
-            await db.execute(tasks.update().where(tasks.c.id == task.id).values(stage=stage))
+            await db.execute(_CHANGE_TASK, {"task_id": task.id, "stage": stage})
 
     async def parsed(self, task: Task, document: Document) -> None:
         """Keeps what a document was read as; its task waits for whoever embeds."""
@@ -255,7 +291,7 @@ class Catalog:
         async with self._db.write() as db:
             values = again | timing | {"queued_at": None}
             await db.execute(tasks.update().where(running).values(values))
-            await db.execute(documents.update().where(_is(task)).values(again))
+            await db.execute(_CHANGE_DOCUMENT, _key(task.scope, task.document_id) | again)
 
     async def next_due(self) -> float | None:
         """Seconds until a pending task is due; None where none is pending."""
@@ -270,11 +306,11 @@ class Catalog:
         again = {"state": "pending", "error": None, "updated_at": _now()}
         timing = {"attempts": 0, "not_before": 0.0, "queued_at": None, "expires_at": None}
         afresh = again | timing | {"stage": "parse"}
-        dead = sa.exists().where(_of_task(documents.c), documents.c.state == "failed")
+        dead = sa.exists().where(_OF_TASK, documents.c.state == "failed")
         async with self._db.write() as db:
             await db.execute(tasks.update().where(failed, dead).values(afresh))
             waiting = sa.and_(tasks.c.job_id == job_id, tasks.c.state == "pending")
-            waits = sa.exists().where(_of_task(documents.c), waiting)
+            waits = sa.exists().where(_OF_TASK, waiting)
             await db.execute(documents.update().where(waits).values(again))
         return await self.job(job_id)
 
@@ -350,10 +386,8 @@ class Catalog:
         await self.job(job_id)
         cancelled = {"state": "cancelled", "updated_at": _now()}
         waiting = sa.and_(tasks.c.job_id == job_id, tasks.c.state == "pending")
-        listed = sa.exists().where(_of_task(documents.c), waiting)
-        wanted = sa.exists().where(
-            _of_task(documents.c), tasks.c.job_id != job_id, tasks.c.state.in_(_OPEN)
-        )
+        listed = sa.exists().where(_OF_TASK, waiting)
+        wanted = sa.exists().where(_OF_TASK, tasks.c.job_id != job_id, tasks.c.state.in_(_OPEN))
         async with self._db.write() as db:
             # Tasks before documents, as everywhere: in another order two writers may wait for ever.
             await db.execute(sa.select(tasks.c.id).where(waiting).with_for_update())
@@ -385,7 +419,7 @@ class Catalog:
         )
         failed = (
             sa.select(tasks.c.document_id, documents.c.uri, tasks.c.error)
-            .join(documents, _of_task(documents.c))
+            .join(documents, _OF_TASK)
             .where(tasks.c.job_id == job_id, tasks.c.state == "failed")
             .order_by(tasks.c.id)
             .limit(SHOWN_FAILURES)
@@ -435,9 +469,7 @@ class Catalog:
         Raises:
             NotFoundError: there is none.
         """
-        rows = await self._db.rows(
-            documents.select().where(_in(scope), documents.c.id == document_id)
-        )
+        rows = await self._db.rows(_FIND_DOCUMENT, _key(scope, document_id))
         if not rows:
             raise _no_document(scope, document_id)
         return _document(rows[0])
@@ -476,13 +508,8 @@ class Catalog:
 
     async def same_content(self, scope: Scope, version: str) -> DocumentRecord | None:
         """The document that stands for these bytes, if one is stored."""
-        query = documents.select().where(
-            _in(scope),
-            documents.c.version == version,
-            documents.c.duplicate_of.is_(None),
-            documents.c.chunks > 0,
-        )
-        rows = await self._db.rows(query.order_by(documents.c.created_at).limit(1))
+        of = {"document_tenant": scope.tenant, "document_collection": scope.collection}
+        rows = await self._db.rows(_FIND_CONTENT, of | {"content": version})
         return _document(rows[0]) if rows else None
 
     async def duplicates(self, scope: Scope, document_id: str) -> list[DocumentRecord]:
@@ -593,18 +620,11 @@ class Catalog:
         document: Mapping[str, Any] | None = None,
     ) -> None:
         ended = {"state": state, "error": error, "updated_at": now}
-        await db.execute(
-            tasks.update()
-            .where(tasks.c.id == task.id, tasks.c.state.in_(_OPEN))
-            .values(ended | {"outcome": outcome, "draft": None})
-        )
-        mine = _is(task)
-        newer = sa.exists().where(
-            _of_task(documents.c), tasks.c.id > task.id, tasks.c.state.in_(_OPEN)
-        )
+        of_task, of_document = {"task_id": task.id}, _key(task.scope, task.document_id)
+        await db.execute(_END_TASK, of_task | ended | {"outcome": outcome, "draft": None})
         if document:
-            await db.execute(documents.update().where(mine).values(dict(document)))
-        await db.execute(documents.update().where(mine, ~newer).values(ended))
+            await db.execute(_CHANGE_DOCUMENT, of_document | dict(document))
+        await db.execute(_END_DOCUMENT, of_task | of_document | ended)
 
 
 def is_of(cut: Cut, record: DocumentRecord) -> bool:
@@ -644,8 +664,13 @@ def _in(scope: Scope, table: sa.Table = documents) -> sa.ColumnElement[bool]:
     return sa.and_(table.c.tenant == scope.tenant, table.c.collection == scope.collection)
 
 
-def _is(task: Task) -> sa.ColumnElement[bool]:
-    return sa.and_(_in(task.scope), documents.c.id == task.document_id)
+def _key(scope: Scope, document_id: str) -> dict[str, Any]:
+    """Values of `_THE_DOCUMENT`."""
+    return {
+        "document_tenant": scope.tenant,
+        "document_collection": scope.collection,
+        "document_id": document_id,
+    }
 
 
 def _running() -> dict[str, str]:
@@ -658,11 +683,6 @@ def _due() -> sa.ColumnElement[bool]:
     return sa.or_(tasks.c.not_before <= now, tasks.c.not_before > now + LONGEST_WAIT)
 
 
-def _tasks() -> sa.Select[Any]:
-    columns = [column for column in tasks.c if column is not tasks.c.draft]  # which may be large
-    return sa.select(*columns, documents.c.uri).join(documents, _of_task(documents.c))
-
-
 def _task(row: sa.RowMapping) -> Task:
     return Task(
         id=row["id"],
@@ -673,14 +693,6 @@ def _task(row: sa.RowMapping) -> Task:
         source=row["source"],
         attempts=row["attempts"],
         stage=row["stage"],
-    )
-
-
-def _of_task(table: Any) -> sa.ColumnElement[bool]:
-    return sa.and_(
-        table.tenant == tasks.c.tenant,
-        table.collection == tasks.c.collection,
-        table.id == tasks.c.document_id,
     )
 
 

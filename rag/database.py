@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Callable, Hashable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Hashable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,8 @@ HEAD = "0006"
 _POLL_SECONDS = 0.05
 _CONNECT_SECONDS = 10
 _POOL = 10
+_LOCK = sa.text("SELECT pg_try_advisory_lock(:number)")
+_UNLOCK = sa.text("SELECT pg_advisory_unlock(:number)")
 
 
 class Database(ABC):
@@ -34,6 +36,8 @@ class Database(ABC):
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
+        # A query alone needs no transaction: beginning and ending one are two messages more.
+        self._reading = engine.execution_options(isolation_level="AUTOCOMMIT")
         self._locks: dict[Hashable, tuple[asyncio.Lock, list[None]]] = {}
 
     @property
@@ -50,16 +54,18 @@ class Database(ABC):
         """Closes every connection."""
         await self._engine.dispose()
 
-    async def rows(self, query: sa.Executable) -> Sequence[sa.RowMapping]:
-        """What a query finds.
+    async def rows(
+        self, query: sa.Executable, values: Mapping[str, Any] | None = None
+    ) -> Sequence[sa.RowMapping]:
+        """What a query finds; `values` are those of its `bindparam`s.
 
         Raises:
             UpstreamError: the database cannot be reached.
             StorageError: it is damaged, or its disk is full.
         """
         with self._errors():
-            async with self._engine.connect() as db:
-                return (await db.execute(query)).mappings().all()
+            async with self._reading.connect() as db:
+                return (await db.execute(query, values)).mappings().all()
 
     @abstractmethod
     def write(self) -> contextlib.AbstractAsyncContextManager[AsyncConnection]:
@@ -190,7 +196,7 @@ class PostgresDatabase(Database):
         """Nobody else is in a block with this key, in whatever process."""
         number = _number(key)
         async with super().alone(*key, wait=wait):
-            while not await self._ask(sa.func.pg_try_advisory_lock(number)):
+            while not await self._ask(_LOCK, number):
                 if not wait:
                     raise _busy(key)
                 await asyncio.sleep(_POLL_SECONDS)
@@ -198,16 +204,15 @@ class PostgresDatabase(Database):
                 yield
             finally:
                 with contextlib.suppress(UpstreamError):  # a lost connection holds no lock
-                    await asyncio.shield(self._ask(sa.func.pg_advisory_unlock(number)))
+                    await asyncio.shield(self._ask(_UNLOCK, number))
 
-    async def _ask(self, function: sa.Function[Any]) -> bool:
+    async def _ask(self, query: sa.TextClause, number: int) -> bool:
         async with self._speaking:
             with self._errors():
                 if self._session is None or self._session.invalidated:
-                    engine = self._engine.execution_options(isolation_level="AUTOCOMMIT")
-                    self._session = await engine.connect()
+                    self._session = await self._reading.connect()
                 try:
-                    return bool(await self._session.scalar(sa.select(function)))
+                    return bool(await self._session.scalar(query, {"number": number}))
                 except DBAPIError:
                     await self._session.invalidate()
                     raise

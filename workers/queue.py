@@ -16,6 +16,9 @@ from rag.types import Scope
 IN_FLIGHT = 16
 """Documents under way at once: enough to fill the embedder's batches, and a bound on memory."""
 
+CLAIMED_AT_ONCE = 4
+"""At least: to ask the catalog after each document costs more than a slot that waits."""
+
 RETRY_SECONDS = 10
 """Between tries to write to a catalog that could not be written."""
 
@@ -73,7 +76,8 @@ class LocalQueue:
         try:
             while True:
                 self._wake.clear()
-                for task in await self._catalog.claim(IN_FLIGHT - len(self._running)):
+                room = IN_FLIGHT - len(self._running)
+                for task in await self._catalog.claim(room) if room >= CLAIMED_AT_ONCE else ():
                     self._touched.add(task.scope)
                     self._running.add(asyncio.create_task(self._ingest(task)))
                 if not self._running:
