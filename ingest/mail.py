@@ -20,6 +20,7 @@ from rag.types import Heading, Meta
 
 ReadPart = Callable[[bytes, str], Outline]
 """Reads an attachment by its bytes and its name."""
+_FORWARDED = "message/rfc822"
 _HEADERS = ("Subject", "From", "To", "Cc", "Date")
 _POLICY = email.policy.default
 
@@ -59,7 +60,9 @@ def _message(message: EmailMessage, read_part: ReadPart) -> Outline:
     parts = ["\n".join(f"{key}: {value}" for key, value in headers.items()), _body(message)]
     unread = []
     for attachment in message.iter_attachments():
-        filename = clean(attachment.get_filename() or "attachment")
+        forwarded = attachment.get_content_type() == _FORWARDED
+        unnamed = "attachment.eml" if forwarded else "attachment"
+        filename = clean(attachment.get_filename() or unnamed)
         try:
             parts.append(f"{filename}\n\n{read_part(_bytes(attachment), filename).text}")
         except ReadError:
@@ -92,7 +95,13 @@ def _body(message: EmailMessage) -> str:
 
 def _bytes(part: MIMEPart) -> bytes:
     payload = part.get_payload(decode=True)
-    return payload if isinstance(payload, bytes) else bytes(part)
+    if isinstance(payload, bytes):
+        return payload
+    inner = part.get_payload()
+    forwarded = inner[0] if isinstance(inner, list) and inner else None
+    if part.get_content_type() == _FORWARDED and isinstance(forwarded, EmailMessage):
+        return bytes(forwarded)  # the part itself is no more than its envelope
+    return bytes(part)
 
 
 def _meta(headers: Mapping[str, str], unread: Sequence[str]) -> Meta:

@@ -23,9 +23,9 @@ _GRACE = 5.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What one document may cost; `file` and `text` in bytes, `memory` in bytes of address space.
+    """What one document may cost: `file` in bytes, `text` in characters, `memory` in bytes.
 
-    `memory` counts libraries, too: below 1 GiB they alone do not fit.
+    `memory` is address space and counts libraries, too: below 1 GiB they alone do not fit.
     """
 
     file: int = 64 << 20

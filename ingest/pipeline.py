@@ -19,10 +19,6 @@ WRITE_CHUNKS = 256
 """Chunks embedded and written at once: bounds the memory that one long document takes."""
 
 
-SLOW_CHUNKS = 32
-"""From here on it is worth telling that a document is being embedded; others are done by then."""
-
-
 class IngestPipeline:
     """Reads, chunks, embeds and stores; writes only what changed."""
 
@@ -74,8 +70,6 @@ class IngestPipeline:
             chunks = (
                 [] if original else await asyncio.to_thread(self._chunker.chunk, document)
             )  # 3.
-            if len(chunks) > SLOW_CHUNKS:
-                await self._catalog.reached(task, "embed")
             await self._store(task.scope, task.document_id, chunks)  # 4. 5.
             await self._catalog.succeed(  # 6.
                 task, document, recipe=self._recipe, chunks=len(chunks), duplicate_of=original

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import glob
 import os
+import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -98,12 +99,16 @@ class Spool:
             raise
         return kept
 
-    def sweep(self, keep: Collection[str]) -> None:
-        """Forgets what no task waits for: the leftovers of a process that was killed."""
-        if self._folder.is_dir():
-            for file in self._folder.iterdir():
-                if file.name not in keep:
-                    file.unlink(missing_ok=True)
+    def sweep(self, keep: Collection[str], *, older_than: float) -> None:
+        """Forgets what no task waits for and is that many seconds old: what was put there, and
+        never submitted or no longer wanted.
+        """  # noqa: D205
+        if not self._folder.is_dir():
+            return
+        latest = time.time() - older_than
+        for file in self._folder.iterdir():
+            if file.name not in keep and file.stat().st_mtime <= latest:
+                file.unlink(missing_ok=True)
 
     def path(self, source: Mapping[str, Any]) -> Path:
         """Where a source's bytes lie."""

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from retrieval.sections import SectionReader
     from retrieval.sparse import Bm25Encoder
 
+DAY = 24 * 3600.0
 TENANT = "default"
 """Whose documents these are: one tenant until requests are authenticated."""
 
@@ -87,8 +88,11 @@ async def open_service(settings: Settings) -> AsyncIterator[Service]:
         stack.push_async_callback(catalog.close)
         await catalog.open()
         spool = Spool(data / "spool")
-        if isinstance(settings.queue, LocalQueueSettings):  # nobody else puts bytes there
-            spool.sweep(await catalog.spooled())
+        alone = not _is_shared(settings) and isinstance(settings.queue, LocalQueueSettings)
+        # What somebody else put there a moment ago may not be submitted yet.
+        spool.sweep(await catalog.spooled(), older_than=0 if alone else DAY)
+        if isinstance(settings.queue, LocalQueueSettings):
+            await catalog.release()
         embedder = await asyncio.to_thread(build_embedder, settings.embedder)
         stack.callback(embedder.close)
         encoder = Bm25Encoder()

@@ -97,7 +97,7 @@ class Catalog:
             await self.release()
 
     async def release(self) -> None:
-        """Makes pending again what runs nowhere: nobody may be working while this is called."""
+        """Makes pending again what is said to run; where that is so, its lock keeps others out."""
         async with self._db.write() as db:
             stuck = {"state": "pending", "updated_at": _now()}
             await db.execute(tasks.update().where(tasks.c.state == "running").values(stuck))
@@ -122,9 +122,10 @@ class Catalog:
     async def claim_collection(self, scope: Scope, embedder: str) -> str:
         """Makes the collection if it is new; the fingerprint of the embedder it was made with."""
         row = {**_row(scope), "embedder": embedder, "created_at": _now()}
+        mine = sa.select(collections.c.embedder).where(_in(scope, collections))
         async with self._db.write() as db:
             await db.execute(self._db.insert(collections).values(row).on_conflict_do_nothing())
-        return (await self.collection(scope)).embedder
+            return str(await db.scalar(mine))
 
     async def check_exists(self, scope: Scope) -> None:
         """Asked by every question, so remembered: collections are not removed.
@@ -257,14 +258,10 @@ class Catalog:
             if found.expires_at is not None and found.expires_at <= time.time():
                 await self._settle(db, task, "failed", _now(), error=_EXPIRED)
                 return False
-            await db.execute(_CHANGE_TASK, {"task_id": task.id} | _running())
+            begun = {"task_id": task.id, "expires_at": None}
+            await db.execute(_CHANGE_TASK, begun | _running())
             await db.execute(_CHANGE_DOCUMENT, _key(task.scope, task.document_id) | _running())
             return True
-
-    async def reached(self, task: Task, stage: Stage) -> None:
-        """Records the stage that a task is in."""
-        async with self._db.write() as db:
-            await db.execute(_CHANGE_TASK, {"task_id": task.id, "stage": stage})
 
     async def parsed(self, task: Task, document: Document) -> None:
         """Keeps what a document was read as; its task waits for whoever embeds."""
@@ -322,7 +319,7 @@ class Catalog:
         """
         unsent = sa.and_(tasks.c.state.in_(_OPEN), tasks.c.queued_at.is_(None), _due())
         query = sa.select(tasks.c.id, tasks.c.stage, tasks.c.bulk).where(unsent)
-        query = query.order_by(tasks.c.id).limit(limit)
+        query = query.order_by(tasks.c.bulk, tasks.c.id).limit(limit)
         async with self._db.write() as db:
             found = (await db.execute(query.with_for_update(skip_locked=True))).all()
             yield [(row.id, row.stage, row.bulk) for row in found]
@@ -336,12 +333,13 @@ class Catalog:
         async with self._db.write() as db:
             await db.execute(tasks.update().where(waits).values(later))
 
-    async def give_again(self, *, older_than: float) -> None:
-        """Puts back into the outbox what a broker was given that many seconds ago."""
+    async def give_again(self, stage: Stage, *, bulk: bool, older_than: float) -> None:
+        """Puts back into the outbox what a queue was given that many seconds ago."""
         now = time.time()
         old = sa.or_(tasks.c.queued_at < now - older_than, tasks.c.queued_at > now + LONGEST_WAIT)
         async with self._db.write() as db:
-            lost = tasks.update().where(tasks.c.state.in_(_OPEN), old)
+            mine = sa.and_(tasks.c.stage == stage, tasks.c.bulk == bulk)
+            lost = tasks.update().where(_IS_OPEN, mine, old)
             await db.execute(lost.values(queued_at=None))
 
     async def succeed(

@@ -96,6 +96,7 @@ class ChildProcess(Generic[T, R]):
                     answer = await _receive(lane)
             except TimeoutError:
                 child.process.kill()
+                lane.shutdown(socket.SHUT_RDWR)  # its answer may yet come: for the next who calls
                 raise
             except (OSError, EOFError):
                 lane.close()

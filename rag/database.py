@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 from rag.errors import BusyError, ConfigError, RagError, StorageError, UpstreamError
 
-HEAD = "0006"
+HEAD = "0007"
 """The newest migration in `rag.migrations`."""
 _POLL_SECONDS = 0.05
 _CONNECT_SECONDS = 10
@@ -36,8 +36,6 @@ class Database(ABC):
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
-        # A query alone needs no transaction: beginning and ending one are two messages more.
-        self._reading = engine.execution_options(isolation_level="AUTOCOMMIT")
         self._locks: dict[Hashable, tuple[asyncio.Lock, list[None]]] = {}
 
     @property
@@ -64,7 +62,7 @@ class Database(ABC):
             StorageError: it is damaged, or its disk is full.
         """
         with self._errors():
-            async with self._reading.connect() as db:
+            async with self._engine.connect() as db:
                 return (await db.execute(query, values)).mappings().all()
 
     @abstractmethod
@@ -167,9 +165,12 @@ class PostgresDatabase(Database):
                 address,
                 pool_size=_POOL,
                 pool_pre_ping=True,  # after a restart of the server connections are stale
+                # A query alone needs no transaction, and neither does the ping before it.
+                isolation_level="AUTOCOMMIT",
                 connect_args={"timeout": _CONNECT_SECONDS},
             )
         )
+        self._writing = self._engine.execution_options(isolation_level="READ COMMITTED")
         self._session: AsyncConnection | None = None
         self._speaking = asyncio.Lock()
 
@@ -188,7 +189,7 @@ class PostgresDatabase(Database):
     async def write(self) -> AsyncIterator[AsyncConnection]:
         """A transaction."""
         with self._errors():
-            async with self._engine.begin() as db:
+            async with self._writing.begin() as db:
                 yield db
 
     @contextlib.asynccontextmanager
@@ -210,7 +211,7 @@ class PostgresDatabase(Database):
         async with self._speaking:
             with self._errors():
                 if self._session is None or self._session.invalidated:
-                    self._session = await self._reading.connect()
+                    self._session = await self._engine.connect()
                 try:
                     return bool(await self._session.scalar(query, {"number": number}))
                 except DBAPIError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Collection, Iterable, Sequence
 from itertools import chain
 from pathlib import Path
@@ -84,7 +85,9 @@ async def _listed(client: Client, collection: str, path: Path) -> list[Json]:
 
 def _is_gone(path: Path) -> bool:
     try:
-        return not path.is_file()
+        return not stat.S_ISREG(path.stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return True
     except OSError as error:
         raise InputError(
             f"{path}: whether it is still there cannot be told: {error.strerror}. Nothing was"

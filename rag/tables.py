@@ -74,7 +74,7 @@ tasks = sa.Table(
     sa.Column("collection", sa.String, nullable=False),
     sa.Column("document_id", sa.String, nullable=False),
     sa.Column("source", sa.JSON, nullable=False),
-    sa.Column("state", sa.String, nullable=False, index=True),
+    sa.Column("state", sa.String, nullable=False),
     sa.Column("error", sa.String),
     sa.Column("outcome", sa.String),
     sa.Column("updated_at", sa.String, nullable=False),
@@ -85,5 +85,7 @@ tasks = sa.Table(
     sa.Column("stage", sa.String, nullable=False, server_default="parse"),
     sa.Column("draft", sa.JSON(none_as_null=True)),
     sa.Column("expires_at", sa.Float),
+    sa.Index("tasks_by_turn", "state", "bulk", "id"),
+    sa.Index("tasks_unsent", "bulk", "id", postgresql_where=sa.text("queued_at IS NULL")),
     sa.Index("tasks_by_document", "document_id", "tenant", "collection"),
 )

@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeVar
 
 from qdrant_client import models
 
-from rag.errors import ConfigError, InputError, NotFoundError, StorageError
+from rag.errors import ConfigError, InputError, NotFoundError, RagError, StorageError
 from rag.types import Chunk, Leg, Match, Point, Scope
 from retrieval.filters import check
 from retrieval.payload import OWN_FIELDS, chunk_of, field_kinds, path_of
@@ -90,15 +90,13 @@ class QdrantIndex:
         dim: int,
         prefix: str = "",
         layout: Layout | None = None,
-        versions: Mapping[str, int] | None = None,
     ) -> None:
-        """Make an index; collections in `versions` go by that version, not by their alias."""
+        """Make an index; `prefix` comes before the names of its collections on the server."""
         self._server = server
         self._client = server.client
         self._dim = dim
         self._prefix = prefix
         self._layout = layout or Layout()
-        self._versions = versions or {}
         self._indexed: dict[str, set[str]] = {}
         """Payload indexes of each collection that was written to."""
         self._fields: dict[Scope, set[str]] = {}
@@ -137,24 +135,13 @@ class QdrantIndex:
                 selected = models.FilterSelector(filter=of(scope, has_ids(scope, part)))
                 await self._server.call(self._client.delete, self._name(scope.collection), selected)
 
-    @contextlib.asynccontextmanager
-    async def bulk_load(self, collection: str) -> AsyncIterator[None]:
-        """No graph is built in this block; all of it is, in the background, when it ends.
-
-        Searches scan what has no graph yet. A process that is killed within leaves building off:
-        enter and leave once more.
-        """
-        await self._prepare(collection)
-        version = self._versions.get(collection) or await self.current_version(collection) or 1
-        physical = self._physical(collection, version)  # the alias may move meanwhile
-        await self._build_from(physical, kilobytes=0)
-        try:
-            yield
-        finally:
-            await self._build_from(physical, kilobytes=INDEXING_KB)
-
     async def maintain(self, scope: Scope) -> None:
-        """Makes BM25 weights anew where their mean length is off. Searches and writes go on."""
+        """Makes BM25 weights anew where their mean length is off. Searches and writes go on.
+
+        Of a version that was filled, the graph is built from here on, in the background.
+        """
+        if _VERSION in scope.collection:
+            await self._build_from(self._name(scope.collection), kilobytes=INDEXING_KB)
         with contextlib.suppress(NotFoundError):
             mean = (await self._measured(scope)).mean
             bounds = (
@@ -241,23 +228,13 @@ class QdrantIndex:
             for term, points in zip(terms, ranked, strict=True)
         ]
 
-    # Versions: `create_version`, fill `at` it, `switch`; later `drop_version` of the old one
+    # Versions: `begin_version`, fill and `maintain` it, `switch_version`
 
     async def create_version(self, collection: str) -> int:
         """An empty version beside those there are; its number. Nothing reads it yet."""
         version = max(await self.versions(collection), default=0) + 1
         await self._create(collection, version)
         return version
-
-    def at(self, collection: str, version: int) -> QdrantIndex:
-        """This index, but for `collection` it reads and writes that version."""
-        return QdrantIndex(
-            self._server,
-            dim=self._dim,
-            prefix=self._prefix,
-            layout=self._layout,
-            versions={**self._versions, collection: version},
-        )
 
     async def versions(self, collection: str) -> list[int]:
         """The versions that are stored, in order."""
@@ -288,12 +265,15 @@ class QdrantIndex:
     async def begin_version(self, scope: Scope) -> Scope:
         """An empty version; those that are neither searched nor searched before are removed.
 
+        While much is loaded no graph is built: `maintain` has it begun.
+
         Raises:
             InputError: the collection holds other tenants' chunks: a version is for all of them.
         """
         await self._check_owned(scope)
         await self._sweep(scope.collection)
         version = await self.create_version(scope.collection)
+        await self._build_from(self._physical(scope.collection, version), kilobytes=0)
         return replace(scope, collection=f"{scope.collection}{_VERSION}{version}")
 
     async def previous_version(self, scope: Scope) -> Scope | None:
@@ -307,7 +287,8 @@ class QdrantIndex:
         """Moves both aliases; the version before the previous one is removed."""
         _, _, number = version.collection.partition(_VERSION)
         await self.switch(scope.collection, int(number))
-        await self._sweep(scope.collection)
+        with contextlib.suppress(RagError):  # it is switched; the next version sweeps again
+            await self._sweep(scope.collection)
 
     async def _check_owned(self, scope: Scope) -> None:
         name = self._name(scope.collection)
@@ -359,8 +340,7 @@ class QdrantIndex:
         return f"{self._alias(collection)}{_VERSION}{version}"
 
     def _name(self, collection: str) -> str:
-        version = self._versions.get(collection)
-        return self._alias(collection) if version is None else self._physical(collection, version)
+        return self._alias(collection)
 
     def _forget(self, collection: str) -> None:
         """What is known of a collection; its versions keep to themselves."""
@@ -400,7 +380,7 @@ class QdrantIndex:
         try:
             return await self._server.call(self._client.get_collection, name)
         except NotFoundError:
-            if collection in self._versions or _VERSION in collection:
+            if _VERSION in collection:
                 raise
         await self._create(collection, 1)
         if await self.current_version(collection) is None:  # no other worker came before

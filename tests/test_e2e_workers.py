@@ -319,7 +319,7 @@ async def test_tasks_that_are_delivered_many_times_are_done_once(cluster: Cluste
     job = await cluster.submit(files)
     for _ in range(3):
         await asyncio.sleep(0.3)
-        await cluster.catalog.give_again(older_than=0)
+        await cluster.catalog.give_again("parse", bulk=False, older_than=0)
         await cluster.queue.drain()
     with cluster.worker():
         assert (await cluster.ended(job)).outcomes == {"stored": 40}

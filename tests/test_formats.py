@@ -114,6 +114,15 @@ def test_mail_has_its_headers_its_body_and_what_is_attached() -> None:
         assert words in document.text
 
 
+def test_a_forwarded_message_is_read() -> None:
+    message = papers.mail("Fwd: Minutes", "See below.")
+    message.add_attachment(papers.mail("Minutes", "Forwarded words."))
+    text = read_as("m.eml", bytes(message)).text
+    assert "See below." in text
+    assert "Subject: Minutes" in text
+    assert "Forwarded words." in text
+
+
 def test_messages_in_messages_have_a_floor() -> None:
     message = papers.mail("m0", "words 0")
     for depth in range(1, 9):

@@ -10,7 +10,7 @@ import pytest
 
 from rag.catalog import Catalog
 from rag.database import SqliteDatabase
-from rag.errors import StorageError
+from rag.errors import StorageError, UpstreamError
 from rag.records import Submission, Task
 from rag.types import Document, Scope
 from workers.queue import IN_FLIGHT, LocalQueue
@@ -145,6 +145,65 @@ async def test_a_started_queue_works_whenever_it_is_woken(worker: Worker, scope:
 
             await until(done)
     assert worker.seen == ["a", "b"]
+
+
+async def test_a_new_document_does_not_wait_for_a_long_one(worker: Worker, scope: Scope) -> None:
+    gate = asyncio.Event()
+
+    async def long(task: Task) -> None:
+        if task.document_id == "long":
+            await gate.wait()
+
+    worker.before = long
+    queue = worker.queue()
+    async with queue.started():
+        first = await submit(worker.catalog, scope, "long")
+        queue.wake()
+
+        async def begun() -> bool:
+            return worker.seen == ["long"]
+
+        await until(begun)
+        second = await submit(worker.catalog, scope, "short")
+        queue.wake()
+
+        async def done() -> bool:
+            return (await worker.catalog.job(second)).state == "succeeded"
+
+        await until(done)
+        assert (await worker.catalog.job(first)).state == "running"
+        gate.set()
+
+
+async def test_a_queue_outlives_what_goes_wrong_in_it(
+    worker: Worker, scope: Scope, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("workers.queue.RETRY_SECONDS", 0.01)
+    wrong: list[Exception] = [OSError("a bug"), UpstreamError("The index is away.")]
+
+    async def crash(_task: Task) -> None:
+        if len(wrong) == 2:
+            raise wrong.pop(0)
+
+    async def away(_scope: Scope) -> None:
+        if wrong:
+            raise wrong.pop()
+
+    worker.before = crash
+    queue = LocalQueue(catalog=worker.catalog, ingest=worker.ingest, maintain=away)
+    async with queue.started():
+        for name in ("a", "b"):
+            job = await submit(worker.catalog, scope, name)
+            queue.wake()
+
+            async def done(job: str = job) -> bool:
+                return (await worker.catalog.job(job)).state == "succeeded"
+
+            await until(done)
+            await asyncio.sleep(0.02)
+    assert worker.seen == ["a", "a", "b"]
+    assert "a bug" in caplog.text
+    assert "The index is away." in caplog.text
 
 
 async def test_what_was_under_way_at_the_end_runs_again_at_the_next_start(

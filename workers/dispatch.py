@@ -19,7 +19,7 @@ from kombu.exceptions import OperationalError
 from rag.catalog import Catalog
 from rag.errors import RagError, UpstreamError
 from rag.types import Stage
-from workers.app import INGEST, STAGES, queue_of, queues_of
+from workers.app import INGEST, STAGES, queue_of
 
 BATCH = 500
 POLL_SECONDS = 1.0
@@ -69,6 +69,8 @@ class CeleryQueue:
                 await self._find_lost()
             except RagError as error:
                 _log.error("Tasks wait for the broker: %s", error)
+            except Exception:  # noqa: BLE001 - without it nothing would be handed out any more
+                _log.exception("Tasks wait for the broker")
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(POLL_SECONDS):
                     await self._wake.wait()
@@ -87,20 +89,18 @@ class CeleryQueue:
                 self._app.send_task(INGEST, (task_id,), queue=queue, producer=producer, retry=False)
 
     async def _find_lost(self) -> None:
-        if not await asyncio.to_thread(self._waiting):
-            await self._catalog.give_again(older_than=LOST_SECONDS)
+        for stage, bulk in await asyncio.to_thread(self._empty):
+            await self._catalog.give_again(stage, bulk=bulk, older_than=LOST_SECONDS)
 
-    def _waiting(self) -> int:
-        """Messages in the queues."""
-        found = 0
+    def _empty(self) -> list[tuple[Stage, bool]]:
+        """The queues in which nothing waits."""
         with self._connected() as connection:
-            for queue in queues_of(STAGES):
-                with (
-                    contextlib.suppress(*connection.channel_errors),  # no queue yet
-                    connection.channel() as channel,  # type: ignore[no-untyped-call]
-                ):
-                    found += channel.queue_declare(queue, passive=True).message_count
-        return found
+            return [
+                (stage, bulk)
+                for stage in STAGES
+                for bulk in (False, True)
+                if not _messages(connection, queue_of(stage, bulk=bulk))
+            ]
 
     @contextlib.contextmanager
     def _connected(self) -> Iterator[Connection]:
@@ -109,8 +109,22 @@ class CeleryQueue:
         try:
             with connection:
                 yield connection
-        except (OperationalError, OSError, *connection.connection_errors) as error:
+        except (
+            OperationalError,
+            OSError,
+            *connection.connection_errors,
+            *connection.channel_errors,
+        ) as error:
             raise UpstreamError(
                 f"The broker does not answer: {error}. Is it running, and is the setting"
                 " queue.broker_url right?"
             ) from error
+
+
+def _messages(connection: Connection, queue: str) -> int:
+    with (
+        contextlib.suppress(*connection.channel_errors),  # no queue yet
+        connection.channel() as channel,  # type: ignore[no-untyped-call]
+    ):
+        return int(channel.queue_declare(queue, passive=True).message_count)
+    return 0

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from typing import Any, Protocol
 
 from rag.catalog import Catalog
-from rag.errors import RagError, StorageError
+from rag.errors import RagError
 from rag.records import Task
 from rag.types import Scope
 
@@ -67,7 +67,7 @@ class LocalQueue:
         """Works until no task is left, then maintains what was written to.
 
         Raises:
-            StorageError: the catalog cannot be written; what was under way is pending again.
+            RagError: the catalog cannot be used; what was under way is taken up at the next start.
         """
         await self._work()
         await self._tidy()
@@ -86,13 +86,9 @@ class LocalQueue:
                         return
                     await self._sleep(wait)
                     continue
-                done, self._running = await asyncio.wait(
-                    self._running, return_when=asyncio.FIRST_COMPLETED
-                )
-                for error in [finished.exception() for finished in done]:
-                    if error is not None:
-                        raise error
-        except RagError:
+                for finished in await self._woken_or_done():
+                    finished.result()
+        except Exception:
             await self._finish()
             raise
         except asyncio.CancelledError:  # what is under way starts over at the next start
@@ -100,6 +96,17 @@ class LocalQueue:
                 running.cancel()
             await self._finish()
             raise
+
+    async def _woken_or_done(self) -> set[asyncio.Task[None]]:
+        """Waits for a new task or the end of one; those that have ended."""
+        woken = asyncio.create_task(self._wake.wait())
+        try:
+            await asyncio.wait({*self._running, woken}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            woken.cancel()
+        done = {task for task in self._running if task.done()}
+        self._running -= done
+        return done
 
     async def _finish(self) -> None:
         await asyncio.gather(*self._running, return_exceptions=True)
@@ -116,7 +123,7 @@ class LocalQueue:
             scope = self._touched.pop()
             try:
                 await self._maintain(scope)
-            except StorageError as error:  # what was ingested is stored and found all the same
+            except RagError as error:  # what was ingested is stored and found all the same
                 name = scope.collection
                 _log.error("Collection %s is searched without a new graph: %s", name, error)
 
@@ -126,8 +133,9 @@ class LocalQueue:
             while True:
                 try:
                     await self._work()
-                except RagError as error:
-                    _log.error("The ingest queue stopped: %s It tries again.", error)
+                except Exception as error:  # noqa: BLE001 - all that comes later waits for this
+                    bug = None if isinstance(error, RagError) else error
+                    _log.error("The ingest queue stopped: %s It tries again.", error, exc_info=bug)
                     await asyncio.sleep(RETRY_SECONDS)
                     await self._release()
                 else:
@@ -135,7 +143,7 @@ class LocalQueue:
                     await self._wake.wait()
 
     async def _release(self) -> None:
-        with contextlib.suppress(StorageError):  # still full: the next round says so again
+        with contextlib.suppress(RagError):  # still full, or away: the next round says so again
             await self._catalog.release()
 
     @contextlib.asynccontextmanager

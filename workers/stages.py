@@ -58,8 +58,9 @@ class _Parsing:
     queue: CeleryQueue
 
     async def take(self, task: Task) -> None:
-        await self.parsing.parse(task, wait=False)
-        self.queue.wake()  # for whoever embeds it
+        if task.stage == "parse":  # a message that comes twice may be of one that was parsed
+            await self.parsing.parse(task, wait=False)
+            self.queue.wake()  # for whoever embeds it
 
     async def tidy(self, scope: Scope) -> None:
         """Nothing was written to an index."""

@@ -120,7 +120,7 @@ async def list_documents(
     With `uri_prefix`, those whose uri begins so: `file:///handbook/` lists a folder's. With
     `state=failed`, the dead letters, each with its error.
     """
-    await service.catalog.collection(scope)
+    await service.catalog.check_exists(scope)
     records = await service.catalog.documents(
         scope, limit=limit + 1, after=_after(cursor), state=state, uri_prefix=uri_prefix
     )

@@ -1,0 +1,15 @@
+"""Whose turn it is among many tasks is found without reading all of them."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0007"
+down_revision = "0006"
+
+
+def upgrade() -> None:
+    """Makes the indexes."""
+    op.drop_index("ix_tasks_state", "tasks")
+    op.create_index("tasks_by_turn", "tasks", ["state", "bulk", "id"])
+    unsent = sa.text("queued_at IS NULL")
+    op.create_index("tasks_unsent", "tasks", ["bulk", "id"], postgresql_where=unsent)
