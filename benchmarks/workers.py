@@ -84,7 +84,7 @@ async def _load(workers: Sequence[Sequence[str]], files: Sequence[Path]) -> tupl
             job_id = await cluster.catalog.submit(SCOPE, map(submission_of, files), bulk=True)
             cluster.queue.wake()
             while (await cluster.catalog.job(job_id)).state in ("pending", "running"):  # noqa: ASYNC110
-                await asyncio.sleep(0.05)
+                await asyncio.sleep(0.2)  # to ask costs the cores that are measured
             seconds = time.perf_counter() - started
         index = EdgeIndex(cluster.data / "index", dim=Checkpoint(minilm_folder()).dim)
         ids = sorted(await index.chunk_ids(SCOPE, None))

@@ -89,6 +89,11 @@ class Catalog:
     def __init__(self, database: Database) -> None:
         self._db = database
         self._exists: set[Scope] = set()
+        new = database.insert(texts)
+        self._store_text = new.on_conflict_do_update(
+            index_elements=["tenant", "collection", "document_id"],
+            set_={"text": new.excluded.text, "structure": new.excluded.structure},
+        )
 
     async def open(self) -> None:
         """Makes the tables ready; where no other process works, frees what a dead one was doing."""
@@ -356,13 +361,14 @@ class Catalog:
             "chunks": chunks,
             "duplicate_of": duplicate_of,
         }
-        stored = {"text": document.text, "structure": structure_of(document)}
-        text = self._db.insert(texts).values(
-            **_row(task.scope), document_id=task.document_id, **stored
-        )
-        key = ["tenant", "collection", "document_id"]
+        text = {
+            **_row(task.scope),
+            "document_id": task.document_id,
+            "text": document.text,
+            "structure": structure_of(document),
+        }
         async with self._db.write() as db:
-            await db.execute(text.on_conflict_do_update(index_elements=key, set_=stored))
+            await db.execute(self._store_text, text)
             outcome = "duplicate" if duplicate_of else "stored"
             await self._settle(db, task, "succeeded", now, outcome=outcome, document=values)
 
