@@ -6,7 +6,7 @@ import contextlib
 import glob
 import os
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote_to_bytes, urlsplit
@@ -99,16 +99,22 @@ class Spool:
             raise
         return kept
 
-    def sweep(self, keep: Collection[str], *, older_than: float) -> None:
-        """Forgets what no task waits for and is that many seconds old: what was put there, and
-        never submitted or no longer wanted.
-        """  # noqa: D205
+    def keys(self, *, older_than: float) -> set[str]:
+        """Those of bytes that were put here that many seconds ago, or before."""
         if not self._folder.is_dir():
-            return
+            return set()
         latest = time.time() - older_than
+        found = set()
         for file in self._folder.iterdir():
-            if file.name not in keep and file.stat().st_mtime <= latest:
-                file.unlink(missing_ok=True)
+            with contextlib.suppress(FileNotFoundError):  # another process was done with it
+                if file.stat().st_mtime <= latest:
+                    found.add(file.name)
+        return found
+
+    def sweep(self, keys: Iterable[str]) -> None:
+        """Forgets bytes that were never submitted, or are no longer wanted."""
+        for key in keys:
+            (self._folder / key).unlink(missing_ok=True)
 
     def path(self, source: Mapping[str, Any]) -> Path:
         """Where a source's bytes lie."""

@@ -90,7 +90,8 @@ async def open_service(settings: Settings) -> AsyncIterator[Service]:
         spool = Spool(data / "spool")
         alone = not _is_shared(settings) and isinstance(settings.queue, LocalQueueSettings)
         # What somebody else put there a moment ago may not be submitted yet.
-        spool.sweep(await catalog.spooled(), older_than=0 if alone else DAY)
+        if sent := spool.keys(older_than=0 if alone else DAY):
+            spool.sweep(sent - await catalog.spooled())
         if isinstance(settings.queue, LocalQueueSettings):
             await catalog.release()
         embedder = await asyncio.to_thread(build_embedder, settings.embedder)

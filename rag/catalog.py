@@ -96,10 +96,8 @@ class Catalog:
         )
 
     async def open(self) -> None:
-        """Makes the tables ready; where no other process works, frees what a dead one was doing."""
+        """Makes the tables ready."""
         await self._db.open()
-        if not self._db.shared:
-            await self.release()
 
     async def release(self) -> None:
         """Makes pending again what is said to run; where that is so, its lock keeps others out."""
@@ -338,13 +336,13 @@ class Catalog:
         async with self._db.write() as db:
             await db.execute(tasks.update().where(waits).values(later))
 
-    async def give_again(self, stage: Stage, *, bulk: bool, older_than: float) -> None:
-        """Puts back into the outbox what a queue was given that many seconds ago."""
+    async def give_again(self, queues: Iterable[tuple[Stage, bool]], *, older_than: float) -> None:
+        """Puts back into the outbox what these queues (stage, bulk) were given so long ago."""
         now = time.time()
         old = sa.or_(tasks.c.queued_at < now - older_than, tasks.c.queued_at > now + LONGEST_WAIT)
         async with self._db.write() as db:
-            mine = sa.and_(tasks.c.stage == stage, tasks.c.bulk == bulk)
-            lost = tasks.update().where(_IS_OPEN, mine, old)
+            theirs = sa.tuple_(tasks.c.stage, tasks.c.bulk).in_(list(queues))
+            lost = tasks.update().where(_IS_OPEN, theirs, old)
             await db.execute(lost.values(queued_at=None))
 
     async def succeed(

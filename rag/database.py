@@ -38,11 +38,6 @@ class Database(ABC):
         self._engine = engine
         self._locks: dict[Hashable, tuple[asyncio.Lock, list[None]]] = {}
 
-    @property
-    @abstractmethod
-    def shared(self) -> bool:
-        """Whether other processes may use it at the same time."""
-
     async def open(self) -> None:
         """Brings the tables to the newest migration."""
         async with self.write() as db:
@@ -113,11 +108,6 @@ class SqliteDatabase(Database):
         self._file = file
         self._writer = asyncio.Lock()
 
-    @property
-    def shared(self) -> bool:
-        """One process owns the file."""
-        return False
-
     @contextlib.asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncConnection]:
         """A transaction; the next one waits until it has ended."""
@@ -173,11 +163,6 @@ class PostgresDatabase(Database):
         self._writing = self._engine.execution_options(isolation_level="READ COMMITTED")
         self._session: AsyncConnection | None = None
         self._speaking = asyncio.Lock()
-
-    @property
-    def shared(self) -> bool:
-        """As many as like."""
-        return True
 
     async def close(self) -> None:
         """Closes every connection, and with it this process's locks."""

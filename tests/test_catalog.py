@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from rag import tables
 from rag.catalog import LONGEST_WAIT, SHOWN_FAILURES, Catalog
-from rag.database import Database, SqliteDatabase
+from rag.database import Database, PostgresDatabase, SqliteDatabase
 from rag.errors import InputError, NotFoundError, StorageError, UpstreamError
 from rag.records import Cut, Submission, Task
 from rag.types import Document, Heading, Scope, Table
@@ -198,10 +198,11 @@ async def test_the_beginning_of_a_uri_is_looked_up_in_an_index(
         sa.event.remove(sa.engine.Engine, "before_cursor_execute", note)
     [(sql, values)] = [(sql, values) for sql, values in ran if "documents" in sql]
     async with database.write() as db:
-        if database.shared:
+        postgres = isinstance(database, PostgresDatabase)
+        if postgres:
             # On a table this small PostgreSQL would read all of it.
             await db.exec_driver_sql("SET LOCAL enable_seqscan = off")
-        how = "EXPLAIN" if database.shared else "EXPLAIN QUERY PLAN"
+        how = "EXPLAIN" if postgres else "EXPLAIN QUERY PLAN"
         plan = (await db.exec_driver_sql(f"{how} {sql}", values)).all()
     assert "documents_by_uri" in str(plan), plan
 
@@ -296,6 +297,7 @@ async def test_what_ran_when_the_process_died_is_pending_again(scope: Scope, fol
     await catalog.close()
     again = Catalog(SqliteDatabase(folder / "catalog.sqlite"))
     await again.open()
+    await again.release()
     assert (await again.document(scope, "a")).state == "pending"
     assert [task.document_id for task in await again.claim(9)] == ["a", "b"]
     assert (await again.job(job)).state == "running"
@@ -448,16 +450,16 @@ async def test_the_outbox_holds_what_no_broker_was_given(
         assert [bulk for _, _, bulk in due] == [False, True]
     async with catalog.outbox(9) as again:
         assert again == []
-    await catalog.give_again("parse", bulk=False, older_than=60)
+    await catalog.give_again([("parse", False)], older_than=60)
     async with catalog.outbox(9) as again:
         assert again == []
     now = time.time()
     monkeypatch.setattr("time.time", lambda: now + 61)
-    await catalog.give_again("embed", bulk=False, older_than=60)
-    await catalog.give_again("parse", bulk=True, older_than=60)
+    await catalog.give_again([("embed", False)], older_than=60)
+    await catalog.give_again([("parse", True)], older_than=60)
     async with catalog.outbox(9) as again:
         assert again == due[1:]
-    await catalog.give_again("parse", bulk=False, older_than=60)
+    await catalog.give_again([("parse", False)], older_than=60)
     async with catalog.outbox(9) as again:
         assert again == due[:1]
     task = await catalog.task(due[0][0])

@@ -465,7 +465,7 @@ async def test_a_crash_before_the_catalog_is_told_doubles_nothing_when_run_again
         with pytest.raises(asyncio.CancelledError):
             await bench.ingest(doc)
     assert len(await bench.chunks()) == after  # searchable all the while
-    await bench.catalog.open()  # the next start
+    await bench.catalog.release()  # the next start
     bench.embedder.embedded.clear()
     [task] = await bench.catalog.claim(9)
     await bench.pipeline().ingest(task)

@@ -81,6 +81,13 @@ async def until(condition: Callable[[], Awaitable[bool]]) -> None:
         await asyncio.sleep(0.005)
 
 
+async def succeeded(catalog: Catalog, job: str) -> None:
+    async def has() -> bool:
+        return (await catalog.job(job)).state == "succeeded"
+
+    await until(has)
+
+
 async def test_draining_ends_once_no_task_is_left(worker: Worker, scope: Scope) -> None:
     job = await submit(worker.catalog, scope, "a", "b", "c")
     await worker.queue().drain()
@@ -139,11 +146,7 @@ async def test_a_started_queue_works_whenever_it_is_woken(worker: Worker, scope:
         for name in ("a", "b"):
             job = await submit(worker.catalog, scope, name)
             queue.wake()
-
-            async def done(job: str = job) -> bool:
-                return (await worker.catalog.job(job)).state == "succeeded"
-
-            await until(done)
+            await succeeded(worker.catalog, job)
     assert worker.seen == ["a", "b"]
 
 
@@ -166,11 +169,7 @@ async def test_a_new_document_does_not_wait_for_a_long_one(worker: Worker, scope
         await until(begun)
         second = await submit(worker.catalog, scope, "short")
         queue.wake()
-
-        async def done() -> bool:
-            return (await worker.catalog.job(second)).state == "succeeded"
-
-        await until(done)
+        await succeeded(worker.catalog, second)
         assert (await worker.catalog.job(first)).state == "running"
         gate.set()
 
@@ -195,11 +194,7 @@ async def test_a_queue_outlives_what_goes_wrong_in_it(
         for name in ("a", "b"):
             job = await submit(worker.catalog, scope, name)
             queue.wake()
-
-            async def done(job: str = job) -> bool:
-                return (await worker.catalog.job(job)).state == "succeeded"
-
-            await until(done)
+            await succeeded(worker.catalog, job)
             await asyncio.sleep(0.02)
     assert worker.seen == ["a", "a", "b"]
     assert "a bug" in caplog.text
@@ -221,7 +216,7 @@ async def test_what_was_under_way_at_the_end_runs_again_at_the_next_start(
     counts = (await worker.catalog.job(job)).counts
     assert counts == {"running": IN_FLIGHT, "pending": 3}
 
-    await worker.catalog.open()  # the next start
+    await worker.catalog.release()  # the next start
     again = Worker(worker.catalog)
     await again.queue().drain()
     assert again.seen == names

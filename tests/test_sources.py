@@ -170,14 +170,14 @@ def test_dropping_never_removes_somebodys_file(tree: Path) -> None:
 
 def test_sweeping_keeps_what_tasks_wait_for(tmp_path: Path) -> None:
     spool = Spool(tmp_path / "spool")
-    spool.sweep([], older_than=0)  # before anything was sent
+    assert spool.keys(older_than=0) == set()  # before anything was sent
     kept, lost = (spool.put(b"x", uri=f"upload:{i}", name="a.txt") for i in range(2))
-    spool.sweep({kept.source["spool"]}, older_than=0)
+    spool.sweep(spool.keys(older_than=0) - {kept.source["spool"]})
     assert spool.path(kept.source).exists()
     assert not spool.path(lost.source).exists()
     fresh, old = (spool.put(b"x", uri=f"upload:{i}", name="a.txt") for i in range(2))
     os.utime(spool.path(old.source), (1, 1))
-    spool.sweep([], older_than=3600)
+    spool.sweep(spool.keys(older_than=3600))
     assert spool.path(fresh.source).exists()
     assert not spool.path(old.source).exists()
 

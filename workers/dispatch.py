@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Iterator, Sequence
+import time
+from collections.abc import Iterator, Sequence
 
 from celery import Celery
 from kombu.connection import Connection
@@ -20,6 +21,7 @@ from rag.catalog import Catalog
 from rag.errors import RagError, UpstreamError
 from rag.types import Stage
 from workers.app import INGEST, STAGES, queue_of
+from workers.queue import running
 
 BATCH = 500
 POLL_SECONDS = 1.0
@@ -51,22 +53,19 @@ class CeleryQueue:
         while await self._send():
             pass
 
-    @contextlib.asynccontextmanager
-    async def started(self) -> AsyncIterator[None]:
+    def started(self) -> contextlib.AbstractAsyncContextManager[None]:
         """Runs until the end of the block."""
-        runner = asyncio.create_task(self._run())
-        try:
-            yield
-        finally:
-            runner.cancel()
-            await asyncio.gather(runner, return_exceptions=True)
+        return running(self._run())
 
     async def _run(self) -> None:
+        looked = -POLL_SECONDS
         while True:
             self._wake.clear()
             try:
                 await self.drain()
-                await self._find_lost()
+                if time.monotonic() - looked >= POLL_SECONDS:  # not whenever it is woken
+                    looked = time.monotonic()
+                    await self._find_lost()
             except RagError as error:
                 _log.error("Tasks wait for the broker: %s", error)
             except Exception:  # noqa: BLE001 - without it nothing would be handed out any more
@@ -89,8 +88,8 @@ class CeleryQueue:
                 self._app.send_task(INGEST, (task_id,), queue=queue, producer=producer, retry=False)
 
     async def _find_lost(self) -> None:
-        for stage, bulk in await asyncio.to_thread(self._empty):
-            await self._catalog.give_again(stage, bulk=bulk, older_than=LOST_SECONDS)
+        if empty := await asyncio.to_thread(self._empty):
+            await self._catalog.give_again(empty, older_than=LOST_SECONDS)
 
     def _empty(self) -> list[tuple[Stage, bool]]:
         """The queues in which nothing waits."""

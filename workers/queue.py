@@ -42,6 +42,17 @@ class Queue(Protocol):
         """Runs until the end of the block."""
 
 
+@contextlib.asynccontextmanager
+async def running(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Runs `work` beside the block, and cancels it at its end."""
+    runner = asyncio.create_task(work)
+    try:
+        yield
+    finally:
+        runner.cancel()
+        await asyncio.gather(runner, return_exceptions=True)
+
+
 class LocalQueue:
     """Runs pending tasks in this process, oldest first; when none is left, tidies the index."""
 
@@ -146,12 +157,6 @@ class LocalQueue:
         with contextlib.suppress(RagError):  # still full, or away: the next round says so again
             await self._catalog.release()
 
-    @contextlib.asynccontextmanager
-    async def started(self) -> AsyncIterator[None]:
+    def started(self) -> contextlib.AbstractAsyncContextManager[None]:
         """Runs until the end of the block; what is under way then starts over at the next start."""
-        runner = asyncio.create_task(self._run())
-        try:
-            yield
-        finally:
-            runner.cancel()
-            await asyncio.gather(runner, return_exceptions=True)
+        return running(self._run())
