@@ -12,7 +12,7 @@ from rag.types import Stage
 STAGES: tuple[Stage, ...] = ("embed", "parse")
 """In the order in which workers take them: what was begun comes before what was not."""
 INGEST = "plumbline.ingest"
-"""The task: takes the id of a task in the catalog."""
+"""The Celery task: takes ids of tasks in the catalog."""
 ANSWER_SECONDS = 5.0
 """That a broker may take."""
 

@@ -24,6 +24,8 @@ from workers.app import INGEST, STAGES, queue_of
 from workers.queue import running
 
 BATCH = 500
+TOGETHER = 4
+"""Bulk documents in one message: what Celery does for each takes half as long as a short one."""
 POLL_SECONDS = 1.0
 """Between looks into the outbox: tasks that failed come back into it when they are due."""
 LOST_SECONDS = 30.0
@@ -83,9 +85,8 @@ class CeleryQueue:
     def _publish(self, due: Sequence[tuple[int, Stage, bool]]) -> None:
         with self._connected() as connection:
             producer = self._app.amqp.Producer(connection)
-            for task_id, stage, bulk in due:
-                queue = queue_of(stage, bulk=bulk)
-                self._app.send_task(INGEST, (task_id,), queue=queue, producer=producer, retry=False)
+            for queue, ids in _messages_of(due):
+                self._app.send_task(INGEST, (ids,), queue=queue, producer=producer, retry=False)
 
     async def _find_lost(self) -> None:
         if empty := await asyncio.to_thread(self._empty):
@@ -98,7 +99,7 @@ class CeleryQueue:
                 (stage, bulk)
                 for stage in STAGES
                 for bulk in (False, True)
-                if not _messages(connection, queue_of(stage, bulk=bulk))
+                if not _waiting_in(connection, queue_of(stage, bulk=bulk))
             ]
 
     @contextlib.contextmanager
@@ -120,7 +121,18 @@ class CeleryQueue:
             ) from error
 
 
-def _messages(connection: Connection, queue: str) -> int:
+def _messages_of(due: Sequence[tuple[int, Stage, bool]]) -> Iterator[tuple[str, list[int]]]:
+    """Queues and the ids to put there: what somebody waits for is alone."""
+    waiting: dict[tuple[Stage, bool], list[int]] = {}
+    for task_id, stage, bulk in due:
+        waiting.setdefault((stage, bulk), []).append(task_id)
+    for (stage, bulk), ids in waiting.items():
+        size = TOGETHER if bulk else 1
+        for i in range(0, len(ids), size):
+            yield queue_of(stage, bulk=bulk), ids[i : i + size]
+
+
+def _waiting_in(connection: Connection, queue: str) -> int:
     with (
         contextlib.suppress(*connection.channel_errors),  # no queue yet
         connection.channel() as channel,  # type: ignore[no-untyped-call]

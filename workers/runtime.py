@@ -11,9 +11,11 @@ import asyncio
 import contextlib
 import logging
 import threading
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any
+
+import uvloop
 
 from rag.errors import BusyError, RagError
 from rag.records import Task
@@ -37,7 +39,7 @@ class Runtime:
         Raises:
             RagError: the work cannot be opened.
         """
-        self._loop = asyncio.new_event_loop()
+        self._loop = uvloop.new_event_loop()
         self._stack = contextlib.AsyncExitStack()
         self._under_way = 0
         self._touched: set[Scope] = set()
@@ -50,14 +52,18 @@ class Runtime:
             self._end()
             raise
 
-    def ingest(self, task_id: int) -> None:
-        """Does what this worker does for the document of a task; waits until that is done."""
-        self._call(self._ingest(task_id))
+    def ingest(self, task_ids: Sequence[int]) -> None:
+        """Does what this worker does for these tasks' documents, one by one; waits until then."""
+        self._call(self._ingest_each(task_ids))
 
     def close(self) -> None:
         """Closes the work and ends the loop."""
         self._call(self._close())
         self._end()
+
+    async def _ingest_each(self, task_ids: Sequence[int]) -> None:
+        for task_id in task_ids:
+            await self._ingest(task_id)
 
     async def _ingest(self, task_id: int) -> None:
         self._under_way += 1
