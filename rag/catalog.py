@@ -58,7 +58,7 @@ _TASKS = sa.select(
     *(column for column in tasks.c if column is not tasks.c.draft),  # which may be large
     documents.c.uri,
 ).join(documents, _OF_TASK)
-_FIND_TASK = _TASKS.where(_THE_TASK)
+_FIND_TASKS = _TASKS.where(tasks.c.id.in_(sa.bindparam("ids", expanding=True))).order_by(tasks.c.id)
 _FIND_OPEN_TASK = (
     sa.select(_OVERTAKEN.label("overtaken"), tasks.c.expires_at)
     .where(_THE_TASK, _IS_OPEN)
@@ -239,10 +239,10 @@ class Catalog:
             await db.execute(tasks.update().where(taken).values(_running()))
         return claimed
 
-    async def task(self, task_id: int) -> Task | None:
-        """The task, unless it or its document is gone."""
-        rows = await self._db.rows(_FIND_TASK, {"task_id": task_id})
-        return _task(rows[0]) if rows else None
+    async def tasks(self, ids: Sequence[int]) -> list[Task]:
+        """The tasks, oldest first, without those that are gone, or whose document is."""
+        rows = await self._db.rows(_FIND_TASKS, {"ids": ids})
+        return [_task(row) for row in rows]
 
     async def begin(self, task: Task) -> bool:
         """Marks a task running; whether it is still wanted: neither settled nor cancelled.

@@ -24,7 +24,18 @@ Handler = Callable[[Any, Any], Awaitable[Any]]
 
 @contextlib.asynccontextmanager
 async def grpc_qdrant(*failures: StatusCode) -> AsyncIterator[Server]:
-    """A server whose first answers about points are these failures."""
+    """A server whose first answers about points are these failures, as the index sees it."""
+    async with grpc_port(*failures) as port:
+        server = connect(
+            f"http://127.0.0.1:{port}", api_key=None, grpc_port=port, prefer_grpc=True, timeout=60
+        )
+        yield server
+        await server.client.close()
+
+
+@contextlib.asynccontextmanager
+async def grpc_port(*failures: StatusCode) -> AsyncIterator[int]:
+    """A server whose first answers about points are these failures; where it listens."""
     behind = AsyncQdrantClient(":memory:")
     listening = grpc_server()
     register: Any  # generated, without types
@@ -36,11 +47,7 @@ async def grpc_qdrant(*failures: StatusCode) -> AsyncIterator[Server]:
         register(service, listening)
     port = listening.add_insecure_port("127.0.0.1:0")
     await listening.start()
-    server = connect(
-        f"http://127.0.0.1:{port}", api_key=None, grpc_port=port, prefer_grpc=True, timeout=60
-    )
-    yield server
-    await server.client.close()
+    yield port
     await listening.stop(grace=None)
     await behind.close()
 

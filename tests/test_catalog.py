@@ -403,8 +403,7 @@ async def test_a_cancelled_task_is_not_parsed_after_all(catalog: Catalog, scope:
     await catalog.claim_collection(scope, "embedder-1")
     job = await catalog.submit(scope, [submission("a")])
     async with catalog.outbox(1) as due:
-        task = await catalog.task(due[0][0])
-    assert task is not None
+        [task] = await catalog.tasks([due[0][0]])
     await catalog.cancel(job)
     await catalog.parsed(task, document("a", "text"))
     assert (await catalog.job(job)).counts == {"cancelled": 1}
@@ -462,12 +461,11 @@ async def test_the_outbox_holds_what_no_broker_was_given(
     await catalog.give_again([("parse", False)], older_than=60)
     async with catalog.outbox(9) as again:
         assert again == due[:1]
-    task = await catalog.task(due[0][0])
-    assert task is not None
+    [task] = await catalog.tasks([due[0][0]])
     await catalog.put_back(task, seconds=-1)
     async with catalog.outbox(9) as again:
         assert again == due[:1]
-    assert await catalog.task(12345) is None
+    assert await catalog.tasks([12345, task.id]) == [task]
 
 
 async def test_retrying_a_job_takes_up_what_failed_and_nothing_else(

@@ -28,6 +28,8 @@ TOGETHER = 4
 """Bulk documents in one message: what Celery does for each takes half as long as a short one."""
 POLL_SECONDS = 1.0
 """Between looks into the outbox: tasks that failed come back into it when they are due."""
+GATHER_SECONDS = 0.1
+"""Between two drains: what comes in the meantime goes together."""
 LOST_SECONDS = 30.0
 """What the broker was given that long ago, and is not waiting in its queues, is given again."""
 
@@ -72,6 +74,7 @@ class CeleryQueue:
                 _log.error("Tasks wait for the broker: %s", error)
             except Exception:  # noqa: BLE001 - without it nothing would be handed out any more
                 _log.exception("Tasks wait for the broker")
+            await asyncio.sleep(GATHER_SECONDS)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(POLL_SECONDS):
                     await self._wake.wait()

@@ -54,25 +54,20 @@ class Runtime:
 
     def ingest(self, task_ids: Sequence[int]) -> None:
         """Does what this worker does for these tasks' documents, one by one; waits until then."""
-        self._call(self._ingest_each(task_ids))
+        self._call(self._ingest(task_ids))
 
     def close(self) -> None:
         """Closes the work and ends the loop."""
         self._call(self._close())
         self._end()
 
-    async def _ingest_each(self, task_ids: Sequence[int]) -> None:
-        for task_id in task_ids:
-            await self._ingest(task_id)
-
-    async def _ingest(self, task_id: int) -> None:
+    async def _ingest(self, task_ids: Sequence[int]) -> None:
         self._under_way += 1
         try:
-            task = await self._work.catalog.task(task_id)
-            if task is not None:
+            for task in await self._work.catalog.tasks(task_ids):
                 await self._take(task)
-        except RagError as error:  # the catalog is away: the dispatcher finds the task again
-            _log.error("Task %d is left as it is: %s", task_id, error)
+        except RagError as error:  # the catalog is away: the dispatcher finds the tasks again
+            _log.error("Tasks %s are left as they are: %s", task_ids, error)
         finally:
             self._under_way -= 1
         if self._tidying is None or self._tidying.done():
