@@ -17,7 +17,9 @@ from rag.settings import (
     ChunkerSettings,
     EdgeSettings,
     EmbedderSettings,
+    ExtractiveSettings,
     LocalQueueSettings,
+    OpenAISettings,
     PostgresSettings,
     QdrantSettings,
     RecursiveSettings,
@@ -25,6 +27,7 @@ from rag.settings import (
     SectionSettings,
     Settings,
     SqliteSettings,
+    VllmSettings,
 )
 from rag.types import Scope
 
@@ -317,10 +320,14 @@ def build_generator(
     from generation.calibration import load_calibration
     from generation.extractive import ExtractiveGenerator
 
-    return ExtractiveGenerator(
-        embedder=embedder,
-        encoder=encoder,
-        index=index,
-        calibration=load_calibration(),
-        threshold=settings.generator.threshold,
-    )
+    match settings.generator:
+        case ExtractiveSettings(threshold=threshold):
+            return ExtractiveGenerator(
+                embedder=embedder,
+                encoder=encoder,
+                index=index,
+                calibration=load_calibration(),
+                threshold=threshold,
+            )
+        case OpenAISettings() | VllmSettings():
+            raise ConfigError(f"generator.kind = {settings.generator.kind!r} is not served yet.")

@@ -14,8 +14,11 @@ from rag.types import (
     Kind,
     Leg,
     Match,
+    Message,
+    Piece,
     Point,
     Prompt,
+    Sampling,
     Scope,
     SparseVector,
     TokenVectors,
@@ -122,6 +125,30 @@ class StoredIndex(Index, Protocol):
 
     async def close(self) -> None:
         """Lets go of files and connections, all that was written being stored."""
+
+
+class ChatModel(Protocol):
+    """A language model that continues a chat."""
+
+    @property
+    def name(self) -> str:
+        """The model's, for messages and traces."""
+
+    @property
+    def context_tokens(self) -> int:
+        """Tokens that prompt and answer may have together."""
+
+    async def count_tokens(self, messages: Sequence[Message]) -> int:
+        """Tokens of a prompt, the chat template's own included."""
+
+    def stream(self, messages: Sequence[Message], *, sampling: Sampling) -> AsyncIterator[Piece]:
+        """The text piece by piece, as it is generated; nothing goes on once nobody takes it.
+
+        Raises:
+            InputError: the model cannot take the prompt; it is longer than the model's context.
+            BusyError: more wait for the model than may.
+            UpstreamError: the model failed, or gave up half-way.
+        """
 
 
 class Generator(Protocol):

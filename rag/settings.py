@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
@@ -38,7 +38,7 @@ from rag.errors import ConfigError
 PREFIX = "RAG_"
 COLLECTION = r"^[a-z0-9][a-z0-9_-]{0,63}$"
 """Names of collections: they are folders, too."""
-SECRETS = {"catalog.url", "queue.broker_url", "index.api_key"}
+SECRETS = {"catalog.url", "queue.broker_url", "index.api_key", "generator.api_key"}
 """Settings whose values no message may show."""
 NOT_SETTINGS = {"RAG_CONFIG", "RAG_URL"}
 """Names with the prefix that are read elsewhere."""
@@ -104,15 +104,21 @@ class RecursiveSettings(_ChunkerSettings):
     max_tokens: int = Field(200, ge=32, le=8192, description="Budget of a chunk, in tokens.")
 
 
-def _kind(value: Any) -> Any:
-    """Which chunker is meant; one setting alone, from the environment, means the default's."""
-    return value.get("kind", "section") if isinstance(value, dict) else getattr(value, "kind", None)
+def _kind(default: str) -> Callable[[Any], Any]:
+    """Tells which part is meant; one setting alone, from the environment, means the default's."""
+
+    def kind(value: Any) -> Any:
+        if isinstance(value, dict):
+            return value.get("kind", default)
+        return getattr(value, "kind", None)
+
+    return kind
 
 
 ChunkerSettings = Annotated[
     Annotated[SectionSettings, Tag("section")] | Annotated[RecursiveSettings, Tag("recursive")],
     Discriminator(
-        _kind,
+        _kind("section"),
         custom_error_type="kind",
         custom_error_message="kind must be 'section' or 'recursive'",
     ),
@@ -134,12 +140,51 @@ class RetrievalSettings(_Part):
     )
 
 
-class GeneratorSettings(_Part):
-    """Answers made of the documents' own sentences."""
-
+class _GeneratorSettings(_Part):
+    kind: str
     threshold: float | None = Field(
         None, ge=0, le=1, description="Confidence below which it abstains; none: as calibrated."
     )
+
+
+class ExtractiveSettings(_GeneratorSettings):
+    """Answers made of the documents' own sentences."""
+
+    kind: Literal["extractive"] = "extractive"
+
+
+class _ChatSettings(_GeneratorSettings):
+    max_tokens: int = Field(512, ge=1, description="Of an answer, at most.")
+    temperature: float = Field(0.0, ge=0, le=2, description="0: the likeliest token always.")
+
+
+class OpenAISettings(_ChatSettings):
+    """Answers by a server that speaks OpenAI's chat completions."""
+
+    kind: Literal["openai"]
+    base_url: str = Field(pattern=r"^https?://[^\s/]+", description="Up to and with its /v1.")
+    api_key: SecretStr | None = None
+    model: str = Field(min_length=1, description="As the server names it.")
+
+
+class VllmSettings(_ChatSettings):
+    """Answers by vLLM, in this process."""
+
+    kind: Literal["vllm"]
+    model: str = Field(min_length=1, description="A folder, or a name on the hub.")
+    engine: dict[str, Any] = Field({}, description="All else that vLLM's AsyncEngineArgs take.")
+
+
+GeneratorSettings = Annotated[
+    Annotated[ExtractiveSettings, Tag("extractive")]
+    | Annotated[OpenAISettings, Tag("openai")]
+    | Annotated[VllmSettings, Tag("vllm")],
+    Discriminator(
+        _kind("extractive"),
+        custom_error_type="kind",
+        custom_error_message="kind must be 'extractive', 'openai' or 'vllm'",
+    ),
+]
 
 
 class EdgeSettings(_Part):
@@ -257,7 +302,7 @@ class Settings(BaseSettings):
     chunker: ChunkerSettings = SectionSettings()
     retrieval: RetrievalSettings = RetrievalSettings()
     index: EdgeSettings | QdrantSettings = Field(EdgeSettings(), discriminator="kind")
-    generator: GeneratorSettings = GeneratorSettings()
+    generator: GeneratorSettings = ExtractiveSettings()
     catalog: SqliteSettings | PostgresSettings = Field(SqliteSettings(), discriminator="kind")
     queue: LocalQueueSettings | CeleryQueueSettings = Field(
         LocalQueueSettings(), discriminator="kind"

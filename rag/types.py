@@ -253,6 +253,35 @@ class Prompt:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Sampling:
+    """How a language model continues a chat.
+
+    `temperature` 0 takes the likeliest token always. `schema` is a JSON schema that the answer is
+    made to fit.
+    """
+
+    max_tokens: int
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int | None = None
+    stop: tuple[str, ...] = ()
+    schema: Mapping[str, object] | None = None
+
+
+FinishReason = Literal["stop", "length"]
+"""Why a model ended: it was done, or `max_tokens` were."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Piece:
+    """A piece of a model's text as it comes; the last one says why it ended, and the usage."""
+
+    text: str = ""
+    finish_reason: FinishReason | None = None
+    usage: Usage | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Delta:
     """A piece of an answer as it is generated.
 

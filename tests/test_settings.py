@@ -15,6 +15,7 @@ from rag.errors import ConfigError
 from rag.settings import (
     SECRETS,
     CeleryQueueSettings,
+    OpenAISettings,
     PostgresSettings,
     QdrantSettings,
     RecursiveSettings,
@@ -220,6 +221,7 @@ def test_every_secret_is_known_as_one() -> None:
         "catalog": PostgresSettings,
         "queue": CeleryQueueSettings,
         "index": QdrantSettings,
+        "generator": OpenAISettings,
     }
     secrets = {
         f"{part}.{name}"
