@@ -14,15 +14,18 @@ from eval.corpus import Passage, Question
 from generation.evidence import MAX_SENTENCES, Evidence, EvidenceFinder
 from generation.prompts import build_prompt
 from ingest.chunkers import SectionChunker, embedding_text
+from rag.build import build_retriever
+from rag.settings import LateInteractionSettings, RetrievalSettings
 from rag.telemetry import Trace
 from rag.types import Document, Float32Array, Hit, Kind, Point, Query, Scope, TokenVectors
 from retrieval.edge import EdgeIndex
 from retrieval.embedders import BertEmbedder, minilm_folder
-from retrieval.hybrid import HybridRetriever
 from retrieval.sparse import Bm25Encoder
+from retrieval.token_cache import TokenCache
 
 TOP_K = 10
-DEPTH = 50
+CACHE_BYTES = 1 << 30
+"""Enough for every passage: they are read for dozens of questions."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,9 +55,15 @@ class Asker:
         self._encoder = Bm25Encoder()
         self._index = EdgeIndex(folder, dim=embedder.dim)
         self._chunker = SectionChunker(embedder.count_tokens)
-        self._finder = EvidenceFinder(embedder=embedder, encoder=self._encoder, index=self._index)
-        self._retriever = HybridRetriever(
-            embedder=embedder, encoder=self._encoder, index=self._index, depth=DEPTH
+        tokens = TokenCache(embedder, max_bytes=CACHE_BYTES)
+        self._finder = EvidenceFinder(embedder=tokens, encoder=self._encoder, index=self._index)
+        self._retriever = build_retriever(
+            RetrievalSettings(),
+            LateInteractionSettings(),
+            embedder=embedder,
+            tokens=tokens,
+            encoder=self._encoder,
+            index=self._index,
         )
 
     async def index(self, collection: str, passages: Sequence[Passage]) -> Scope:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from rag.protocols import Index, SparseEncoder, TokenEmbedder
 from rag.sentences import Span, sentence_spans
 from rag.types import Chunk, Float32Array, Prompt, SparseVector, TokenVectors
+from rag.vectors import product
 
 MAX_SENTENCES = 3
 MAX_PASSAGES = 10
@@ -139,7 +140,7 @@ class EvidenceFinder:
         bags = self._encoder.encode([prefix, *texts])
         above, *has = (question.has(bag) for bag in bags)
         name_missing = float((question.names & ~np.logical_or.reduce([above, *has])).any())
-        cosines = _product(question.tokens, tokens.vectors)
+        cosines = product(question.tokens, tokens.vectors)
         passage = float(cosines.max(axis=1).mean()) if cosines.size else 0.0
         ranges = _token_ranges(tokens, spans, offset=len(prefix))
         for i, (first, last) in enumerate(ranges):
@@ -192,12 +193,3 @@ def _token_ranges(tokens: TokenVectors, spans: Sequence[Span], *, offset: int) -
     """For each span the range of tokens that begin in it; `offset` is added to the spans."""
     edges = np.array(spans, np.int32).reshape(-1, 2) + offset
     return [(int(a), int(b)) for a, b in np.searchsorted(tokens.spans[:, 0], edges)]
-
-
-def _product(a: Float32Array, b: Float32Array) -> Float32Array:
-    """`a @ b.T` without BLAS: its threads would fight the encoder's for the cores.
-
-    With a dozen rows in `a` it takes 0.1 ms a passage, and the next encoding is not slowed down.
-    """
-    product: Float32Array = np.einsum("id,jd->ij", a, b, optimize=False)
-    return product

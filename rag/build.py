@@ -18,11 +18,14 @@ from rag.settings import (
     EdgeSettings,
     EmbedderSettings,
     ExtractiveSettings,
+    LateInteractionSettings,
     LocalQueueSettings,
+    NoRerankerSettings,
     OpenAISettings,
     PostgresSettings,
     QdrantSettings,
     RecursiveSettings,
+    RerankerSettings,
     RetrievalSettings,
     SectionSettings,
     Settings,
@@ -39,8 +42,15 @@ if TYPE_CHECKING:
     from ingest.pipeline import IngestPipeline
     from ingest.reindex import Reindexer
     from ingest.sources import Spool
-    from rag.pipeline import QueryPipeline
-    from rag.protocols import Chunker, Generator, Index, StoredIndex
+    from rag.pipeline import QueryPipeline, Retriever
+    from rag.protocols import (
+        Chunker,
+        Embedder,
+        Generator,
+        Index,
+        StoredIndex,
+        TokenEmbedder,
+    )
     from retrieval.embedders import BertEmbedder
     from retrieval.sections import SectionReader
     from retrieval.sparse import Bm25Encoder
@@ -81,7 +91,6 @@ async def open_service(settings: Settings) -> AsyncIterator[Service]:
     from ingest.reindex import Reindexer
     from ingest.sources import Spool
     from rag.pipeline import QueryPipeline
-    from retrieval.hybrid import HybridRetriever
     from retrieval.sparse import Bm25Encoder
 
     data = settings.data_dir.resolve()
@@ -114,18 +123,19 @@ async def open_service(settings: Settings) -> AsyncIterator[Service]:
             catalog=catalog,
             spool=spool,
         )
-        retriever = HybridRetriever(
-            embedder=embedder,
-            encoder=encoder,
-            index=index,
-            depth=settings.retrieval.depth,
-            rrf_k=settings.retrieval.rrf_k,
-        )
+        tokens = build_token_embedder(settings.reranker, embedder)
         query = QueryPipeline(
             catalog=catalog,
-            retriever=retriever,
+            retriever=build_retriever(
+                settings.retrieval,
+                settings.reranker,
+                embedder=embedder,
+                tokens=tokens,
+                encoder=encoder,
+                index=index,
+            ),
             reader=build_section_reader(settings.retrieval, index, catalog),
-            generator=build_generator(settings, embedder, encoder, index),
+            generator=build_generator(settings, tokens, encoder, index),
             seconds=settings.limits.query_seconds,
         )
         await embedder.embed(["warm up"], kind="query")
@@ -299,6 +309,57 @@ def _build_qdrant(settings: QdrantSettings, dim: int) -> StoredIndex:
     return QdrantIndex(server, dim=dim, prefix=settings.prefix, layout=layout)
 
 
+def build_token_embedder(settings: RerankerSettings, embedder: BertEmbedder) -> TokenEmbedder:
+    """What makes token vectors: reranker and extractive generator read the same passages."""
+    if not isinstance(settings, LateInteractionSettings) or not settings.cache_mb:
+        return embedder
+    from retrieval.token_cache import TokenCache
+
+    return TokenCache(embedder, max_bytes=settings.cache_mb << 20)
+
+
+def build_retriever(
+    settings: RetrievalSettings,
+    reranking: RerankerSettings,
+    *,
+    embedder: Embedder,
+    tokens: TokenEmbedder,
+    encoder: Bm25Encoder,
+    index: Index,
+) -> Retriever:
+    """Both legs, and the reranker that the settings name."""
+    from ingest.chunkers import embedding_text
+    from retrieval.hybrid import HybridRetriever
+    from retrieval.late_interaction import LateInteraction
+    from retrieval.reranked import RerankingRetriever
+
+    hybrid = HybridRetriever(
+        embedder=embedder,
+        encoder=encoder,
+        index=index,
+        depth=settings.depth,
+        rrf_k=settings.rrf_k,
+    )
+    match reranking:
+        case NoRerankerSettings():
+            return hybrid
+        case LateInteractionSettings():
+            reranker = LateInteraction(
+                embedder=tokens, encoder=encoder, index=index, text_of=embedding_text
+            )
+    return RerankingRetriever(
+        hybrid=hybrid,
+        reranker=reranker,
+        index=index,
+        encoder=encoder,
+        text_of=embedding_text,
+        depth=reranking.depth,
+        combine=reranking.combine,
+        feedback=reranking.feedback,
+        seconds=reranking.seconds,
+    )
+
+
 def build_section_reader(
     settings: RetrievalSettings, index: Index, catalog: Catalog
 ) -> SectionReader | None:
@@ -312,7 +373,7 @@ def build_section_reader(
 
 def build_generator(
     settings: Settings,
-    embedder: BertEmbedder,
+    embedder: TokenEmbedder,
     encoder: Bm25Encoder,
     index: Index,
 ) -> Generator:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from generation.citations import CitationChecker
 from generation.prompts import build_prompt
@@ -13,11 +14,17 @@ from rag.errors import UpstreamError
 from rag.protocols import Generator
 from rag.telemetry import Trace
 from rag.types import Answer, Citation, Delta, Hit, Prompt, Query, Scope, Usage
-from retrieval.hybrid import HybridRetriever
 from retrieval.sections import SectionReader
 
 Event = tuple[Hit, ...] | str | Citation | Answer
 """What a stream yields: the hits, then text and citations as they come, then the whole answer."""
+
+
+class Retriever(Protocol):
+    """Finds what answers a query."""
+
+    async def retrieve(self, query: Query, trace: Trace) -> list[Hit]:
+        """At most `top_k` hits, best first; what had to be left out goes to the trace."""
 
 
 class QueryPipeline:
@@ -27,7 +34,7 @@ class QueryPipeline:
         self,
         *,
         catalog: Catalog,
-        retriever: HybridRetriever,
+        retriever: Retriever,
         reader: SectionReader | None,
         generator: Generator,
         seconds: float,

@@ -18,6 +18,7 @@ from rag.types import (
     Piece,
     Point,
     Prompt,
+    Query,
     Sampling,
     Scope,
     SparseVector,
@@ -92,6 +93,9 @@ class Index(Protocol):
     async def fetch(self, scope: Scope, chunk_ids: Sequence[str]) -> list[Chunk]:
         """The chunks with these ids, in the order asked for; unknown ids are left out."""
 
+    async def vectors(self, scope: Scope, chunk_ids: Sequence[str]) -> dict[str, Float32Array]:
+        """The float32[dim] dense vectors of these chunks, by id; unknown ids are left out."""
+
     async def search(self, scope: Scope, legs: Sequence[Leg]) -> list[list[Match]]:
         """For each leg its matches, best first, ties by chunk id; one round trip for all legs."""
 
@@ -125,6 +129,18 @@ class StoredIndex(Index, Protocol):
 
     async def close(self) -> None:
         """Lets go of files and connections, all that was written being stored."""
+
+
+class Reranker(Protocol):
+    """Judges passages by reading them along with the question."""
+
+    async def score(self, query: Query, chunks: Sequence[Chunk]) -> Float32Array:
+        """float32[chunks]: the higher the better; comparable within one call alone.
+
+        Raises:
+            BusyError: more wait for the model than may.
+            UpstreamError: the model failed.
+        """
 
 
 class ChatModel(Protocol):

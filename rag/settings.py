@@ -132,12 +132,51 @@ class RetrievalSettings(_Part):
         "sparse", description="BM25 leg: in the index, or rank-bm25 in memory (small collections)."
     )
     depth: int = Field(100, ge=1, le=1000, description="Candidates each leg brings.")
-    rrf_k: int = Field(60, ge=1, description="k of reciprocal rank fusion.")
+    rrf_k: int = Field(10, ge=1, description="k of reciprocal rank fusion.")
     context_chars: int = Field(
         0,
         ge=0,
         description="Hits grow into the section around them up to this, in all; 0: as found.",
     )
+
+
+class NoRerankerSettings(_Part):
+    """Hits come as the legs found them."""
+
+    kind: Literal["none"]
+
+
+class _RerankerSettings(_Part):
+    depth: int = Field(8, ge=1, le=1000, description="Candidates read again.")
+    combine: Literal["sum", "rrf", "replace"] = Field(
+        "sum",
+        description="sum: scores of legs and reranker added; rrf: its order is one more list;"
+        " replace: it alone decides.",
+    )
+    feedback: bool = Field(
+        True, description="The best passages say what else to look for; not with replace."
+    )
+    seconds: float = Field(2.0, gt=0, description="Past it, hits come as the legs found them.")
+
+
+class LateInteractionSettings(_RerankerSettings):
+    """The embedder's own token vectors, compared with the question's: no other weights."""
+
+    kind: Literal["late_interaction"] = "late_interaction"
+    cache_mb: int = Field(
+        128, ge=0, description="Token vectors kept, in MiB; some 40 KiB for each chunk."
+    )
+
+
+RerankerSettings = Annotated[
+    Annotated[NoRerankerSettings, Tag("none")]
+    | Annotated[LateInteractionSettings, Tag("late_interaction")],
+    Discriminator(
+        _kind("late_interaction"),
+        custom_error_type="kind",
+        custom_error_message="kind must be 'none' or 'late_interaction'",
+    ),
+]
 
 
 class _GeneratorSettings(_Part):
@@ -301,6 +340,7 @@ class Settings(BaseSettings):
     fetch: FetchSettings = FetchSettings()
     chunker: ChunkerSettings = SectionSettings()
     retrieval: RetrievalSettings = RetrievalSettings()
+    reranker: RerankerSettings = LateInteractionSettings()
     index: EdgeSettings | QdrantSettings = Field(EdgeSettings(), discriminator="kind")
     generator: GeneratorSettings = ExtractiveSettings()
     catalog: SqliteSettings | PostgresSettings = Field(SqliteSettings(), discriminator="kind")

@@ -166,13 +166,16 @@ class Match(NamedTuple):
     score: float
 
 
+Source = Literal["dense", "sparse", "fused", "reranked"]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hit:
     """A chunk that answers a query; `ranks` has its place (from 1) in each leg that found it."""
 
     chunk: Chunk
     score: float
-    source: Literal["dense", "sparse", "fused", "reranked"]
+    source: Source
     ranks: Mapping[str, int]
 
 

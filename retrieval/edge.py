@@ -20,7 +20,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from rag.errors import StorageError
-from rag.types import Chunk, Leg, Match, Point, Scope
+from rag.types import Chunk, Float32Array, Leg, Match, Point, Scope
 from retrieval.files import check_room, copy_tree, size_of
 from retrieval.shard import Shard, storage_errors
 
@@ -78,6 +78,11 @@ class EdgeIndex:
         """The chunks with these ids, in the order asked for."""
         shard = self._open(scope)
         return shard.fetch(chunk_ids) if shard else []
+
+    async def vectors(self, scope: Scope, chunk_ids: Sequence[str]) -> dict[str, Float32Array]:
+        """The dense vectors of these chunks, by id."""
+        shard = self._open(scope)
+        return shard.vectors(chunk_ids) if shard else {}
 
     async def search(self, scope: Scope, legs: Sequence[Leg]) -> list[list[Match]]:
         """All legs in one batch; best first, ties by chunk id."""

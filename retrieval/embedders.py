@@ -27,6 +27,9 @@ MAX_BATCH_CHARS = 512
 # With three of these under way documents are embedded no slower than with larger ones, and a
 # question that comes among them is encoded in some 20 ms on two cores, in 60 with twice the size.
 MAX_BULK_CHARS = 2048
+PASSAGES_SHARE = 4
+"""Texts encoded token by token come many at a time, and one by one they take twice as long: their
+batches are this much larger than those of questions."""
 LANES = 3
 """Batches under way at once: there is always one to go on with."""
 
@@ -57,7 +60,9 @@ class BertEmbedder:
         self._batcher: Batcher[Text, Float32Array | TokenVectors] = Batcher(
             self._process.call,
             at_once=LANES,
-            cost=lambda item: min(len(item.text), window),
+            cost=lambda item: (
+                min(len(item.text), window) // (PASSAGES_SHARE if item.by_token else 1)
+            ),
             max_cost=MAX_BATCH_CHARS,
             max_bulk_cost=MAX_BULK_CHARS,
             max_waiting=max_waiting,

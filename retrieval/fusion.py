@@ -1,9 +1,13 @@
-"""Reciprocal rank fusion."""
+"""Ranked lists made one: by ranks (RRF), or by scores."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
+
+import numpy as np
+
+from rag.types import Float32Array, Match
 
 RRF_K = 60
 """Cormack, Clarke & Büttcher 2009, https://doi.org/10.1145/1571941.1572114."""
@@ -46,3 +50,28 @@ def rrf(
         Fused(i, scores[i], {name: rank[i] for name, rank in ranks.items() if i in rank})
         for i in best
     ]
+
+
+def standard(values: Float32Array, among: Float32Array | None = None) -> Float32Array:
+    """Values as standard deviations from the mean, of `among` if given; 0 where all are equal."""
+    reference = values if among is None else among
+    spread = float(reference.std())
+    if spread < 1e-6:  # noqa: PLR2004 - what rounding leaves of equal float32 scores
+        return np.zeros_like(values)
+    result: Float32Array = ((values - reference.mean()) / spread).astype(np.float32)
+    return result
+
+
+def summed(lists: Iterable[Sequence[Match]], ids: Sequence[str]) -> Float32Array:
+    """float32[ids]: the sum over the lists of each chunk's standardised score.
+
+    Scores say more than ranks where a list is sure of its first places (Bruch et al. 2023,
+    https://doi.org/10.1145/3596512). What a list lacks has the lowest score in it.
+    """
+    total = np.zeros(len(ids), np.float32)
+    for matches in lists:
+        if matches:
+            scores = {match.chunk_id: match.score for match in matches}
+            lowest = min(scores.values())
+            total += standard(np.array([scores.get(i, lowest) for i in ids], np.float32))
+    return total

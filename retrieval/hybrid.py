@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from rag.errors import UpstreamError
 from rag.protocols import Embedder, Index, SparseEncoder
 from rag.telemetry import Trace
-from rag.types import Chunk, Hit, Leg, Query
+from rag.types import Hit, Leg, Match, Query, Scope, Source
 from retrieval.fusion import RRF_K, Fused, rrf
+
+Lists = Mapping[str, Sequence[Match]]
+"""Matches by the name of their leg, best first."""
+Found = tuple[list[Hit], bool]
+"""Hits, and whether all that was looked for was still there."""
 
 
 class HybridRetriever:
@@ -42,40 +47,32 @@ class HybridRetriever:
         """At most `top_k` hits, best first, each with its rank in each leg.
 
         1. encode  2. search both legs  3. fuse  4. fetch what survived. Where the embedder fails,
-        BM25 answers alone and the trace says so. Where another version of the index took over
-        between 2 and 4, what was found is no longer there: it is searched once more.
+        BM25 answers alone and the trace says so.
         """
-        legs = await self._legs(query, trace)  # 1.
-        fused, chunks = await self._search(query, legs, trace)
-        if len(chunks) < len(fused):
-            fused, chunks = await self._search(query, legs, trace)
-        places = {f.chunk_id: f for f in fused}
-        return [
-            Hit(
-                chunk=chunk,
-                score=places[chunk.id].score,
-                source="fused",
-                ranks=places[chunk.id].ranks,
-            )
-            for chunk in chunks
-        ]
+        legs = await self.legs(query, trace)  # 1.
 
-    async def _search(
-        self, query: Query, legs: Sequence[Leg], trace: Trace
-    ) -> tuple[list[Fused], list[Chunk]]:
+        async def attempt() -> Found:
+            lists = await self.search(query.scope, legs, trace)  # 2.
+            with trace.span("fuse"):
+                fused = self.fuse(lists, query.top_k)  # 3.
+            with trace.span("fetch"):
+                return await hits_of(self._index, query.scope, fused, "fused")  # 4.
+
+        return await until_whole(attempt)
+
+    async def search(self, scope: Scope, legs: Sequence[Leg], trace: Trace) -> Lists:
+        """The legs' ranked lists, by name."""
         with trace.span("search"):
-            ranked = await self._index.search(query.scope, legs)  # 2.
-        with trace.span("fuse"):
-            lists: dict[str, list[str]] = {
-                leg.name: [match.chunk_id for match in matches]
-                for leg, matches in zip(legs, ranked, strict=True)
-            }
-            fused = rrf(lists, k=self._rrf_k, limit=query.top_k)  # 3.
-        with trace.span("fetch"):
-            chunks = await self._index.fetch(query.scope, [f.chunk_id for f in fused])  # 4.
-        return fused, chunks
+            ranked = await self._index.search(scope, legs)
+        return {leg.name: matches for leg, matches in zip(legs, ranked, strict=True)}
 
-    async def _legs(self, query: Query, trace: Trace) -> list[Leg]:
+    def fuse(self, lists: Lists, limit: int | None) -> list[Fused]:
+        """The best of the lists by RRF, at most `limit`; None: all."""
+        ids = {name: [match.chunk_id for match in matches] for name, matches in lists.items()}
+        return rrf(ids, k=self._rrf_k, limit=limit)
+
+    async def legs(self, query: Query, trace: Trace) -> list[Leg]:
+        """The query encoded; the dense leg is left out where the embedder fails."""
         limit = max(self._depth, query.top_k)
         legs = []
         with trace.span("embed"):
@@ -89,3 +86,26 @@ class HybridRetriever:
             sparse = self._encoder.encode([query.text])[0]
             legs.append(Leg(name="sparse", vector=sparse, limit=limit, where=query.where))
         return legs
+
+
+async def hits_of(index: Index, scope: Scope, fused: Sequence[Fused], source: Source) -> Found:
+    """The hits at these places; of what is no longer there, none."""
+    chunks = await index.fetch(scope, [place.chunk_id for place in fused])
+    places = {place.chunk_id: place for place in fused}
+    hits = [
+        Hit(chunk=c, score=places[c.id].score, source=source, ranks=places[c.id].ranks)
+        for c in chunks
+    ]
+    return hits, len(hits) == len(fused)
+
+
+async def until_whole(attempt: Callable[[], Awaitable[Found]]) -> list[Hit]:
+    """What an attempt finds, from search to fetch.
+
+    Where some of it was gone in between, because another version of the index took over or a
+    document was deleted, it is tried once more, and what is there then is all there is.
+    """
+    hits, whole = await attempt()
+    if not whole:
+        hits, _ = await attempt()
+    return hits

@@ -9,7 +9,7 @@ import numpy as np
 from rank_bm25 import BM25Okapi
 
 from rag.protocols import SparseEncoder, StoredIndex
-from rag.types import Chunk, Condition, Leg, Match, Point, Scope, SparseVector
+from rag.types import Chunk, Condition, Float32Array, Leg, Match, Point, Scope, SparseVector
 from retrieval.matching import matches
 from retrieval.sparse import K1, B, bm25_idf
 
@@ -57,6 +57,10 @@ class RankBm25Index:
     async def fetch(self, scope: Scope, chunk_ids: Sequence[str]) -> list[Chunk]:
         """The chunks with these ids, in the order asked for."""
         return await self._inner.fetch(scope, chunk_ids)
+
+    async def vectors(self, scope: Scope, chunk_ids: Sequence[str]) -> dict[str, Float32Array]:
+        """The dense vectors of these chunks, by id."""
+        return await self._inner.vectors(scope, chunk_ids)
 
     async def search(self, scope: Scope, legs: Sequence[Leg]) -> list[list[Match]]:
         """Dense legs from the inner index, sparse ones from rank-bm25."""

@@ -15,10 +15,11 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeVar
 
+import numpy as np
 from qdrant_client import models
 
 from rag.errors import ConfigError, InputError, NotFoundError, RagError, StorageError
-from rag.types import Chunk, Leg, Match, Point, Scope
+from rag.types import Chunk, Float32Array, Leg, Match, Point, Scope
 from retrieval.filters import check
 from retrieval.payload import OWN_FIELDS, chunk_of, field_kinds, path_of
 from retrieval.qdrant_points import (
@@ -183,6 +184,18 @@ class QdrantIndex:
                         chunk_id = turned(scope, record.id)
                         found[chunk_id] = chunk_of(chunk_id, record.payload or {})
         return [found[i] for i in chunk_ids if i in found]
+
+    async def vectors(self, scope: Scope, chunk_ids: Sequence[str]) -> dict[str, Float32Array]:
+        """The dense vectors of these chunks, by id."""
+        found: dict[str, Float32Array] = {}
+        with contextlib.suppress(NotFoundError):
+            for part in _slices(chunk_ids, PAGE):
+                where = of(scope, has_ids(scope, part))
+                async for records in self._pages(scope, where, payload=False, vectors=[DENSE]):
+                    for record in records:
+                        vector: Any = record.vector
+                        found[turned(scope, record.id)] = np.array(vector[DENSE], np.float32)
+        return found
 
     async def holds(self, scope: Scope) -> bool:
         """Whether there is any chunk of the scope."""

@@ -10,10 +10,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import qdrant_edge as qe
 
 from rag.errors import InputError, StorageError
-from rag.types import Chunk, Leg, Match, Point, SparseVector
+from rag.types import Chunk, Float32Array, Leg, Match, Point, SparseVector
 from retrieval.filters import check, to_edge
 from retrieval.payload import (
     OWN_FIELDS,
@@ -143,6 +144,14 @@ class Shard:
             records = self._edge.retrieve(list(chunk_ids), with_payload=shown, with_vector=False)
         found = {str(r.id): chunk_of(str(r.id), r.payload or {}) for r in records}
         return [found[i] for i in chunk_ids if i in found]
+
+    def vectors(self, chunk_ids: Sequence[str]) -> dict[str, Float32Array]:
+        """float32[dim] of each chunk, by id; unknown ids are left out."""
+        with storage_errors(self.folder):
+            records: Any = self._edge.retrieve(
+                list(chunk_ids), with_payload=False, with_vector=[DENSE]
+            )
+        return {str(r.id): np.array(r.vector[DENSE], np.float32) for r in records}
 
     def search(self, legs: Sequence[Leg]) -> list[list[Match]]:
         """Matches of each leg, best first, ties by chunk id."""

@@ -76,6 +76,10 @@ class MemoryIndex:
         held = self._points.get(scope, {})
         return [held[i].chunk for i in chunk_ids if i in held]
 
+    async def vectors(self, scope: Scope, chunk_ids: Sequence[str]) -> dict[str, Float32Array]:
+        held = self._points.get(scope, {})
+        return {i: held[i].dense for i in chunk_ids if i in held}
+
     async def search(self, scope: Scope, legs: Sequence[Leg]) -> list[list[Match]]:
         if scope not in self._points:
             return [[] for _ in legs]

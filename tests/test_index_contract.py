@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
@@ -247,6 +248,19 @@ async def test_chunk_ids_are_those_of_one_document_or_of_all(index: Index, scope
     assert await index.chunk_ids(scope, "two") == {two[0].id}
     assert await index.chunk_ids(scope, "three") == set()
     assert await index.chunk_ids(scope, None) == {chunk.id for chunk in [*one, *two]}
+
+
+async def test_vectors_are_the_dense_ones_by_id(index: StoredIndex, scope: Scope) -> None:
+    a, b = make_chunk("the cat sat"), make_chunk("a dog", position=1)
+    points = make_points([a, b])
+    embedded = points[1].dense
+    assert embedded is not None
+    await index.upsert(scope, points)
+    found = await index.vectors(scope, [b.id, NOWHERE])
+    assert list(found) == [b.id]
+    np.testing.assert_allclose(found[b.id], embedded, atol=1e-6)
+    assert await index.vectors(scope, []) == {}
+    assert await index.vectors(replace(scope, collection="nowhere"), [a.id]) == {}
 
 
 async def test_fetch_keeps_the_order_asked_for_and_leaves_out_unknown_ids(
