@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,7 +13,7 @@ import numpy as np
 from benchmarks._common import data_folder, ingest
 from eval.asking import MemoEmbedder
 from eval.corpus import Corpus, read_corpus
-from rag.build import Service
+from rag.build import Service, build_retriever, open_reranker
 from rag.records import Submission
 from rag.telemetry import Trace
 from rag.types import Leg, Match, Query, Scope
@@ -44,14 +45,14 @@ class Ingested:
 
 def corpus_of(name: str) -> Corpus:
     """A test set, with the questions that have judgements; `xquad-en` is XQuAD's English part."""
-    corpus = read_corpus(data_folder("xquad" if name == "xquad-en" else name))
-    prefix = "en-" if name == "xquad-en" else ""
-    language = "en/" if name == "xquad-en" else ""
+    family, _, language = name.partition("xquad-")
+    corpus = read_corpus(data_folder("xquad" if language else family))
+    prefix, folder = (f"{language}-", f"{language}/") if language else ("", "")
     qrels = {id_: gains for id_, gains in corpus.qrels.items() if id_.startswith(prefix)}
     return replace(
         corpus,
         name=name,
-        passages=tuple(p for p in corpus.passages if p.id.startswith(language) and p.text),
+        passages=tuple(p for p in corpus.passages if p.id.startswith(folder) and p.text),
         questions=tuple(q for q in corpus.questions if q.id in qrels),
         qrels=qrels,
     )
@@ -109,6 +110,30 @@ async def hybrid_run(ingested: Ingested, *, depth: int, rrf_k: int, top_k: int) 
         query = Query(text=question.text, scope=ingested.scope, top_k=top_k)
         hits = await retriever.retrieve(query, Trace())
         run[question.id] = list(dict.fromkeys(hit.chunk.document_id for hit in hits))
+    return run
+
+
+async def reranked_run(ingested: Ingested, *, top_k: int) -> Run:
+    """What the service finds with its settings, the reranker's among them."""
+    settings = ingested.service.settings
+    index, encoder = ingested.service.index, Bm25Encoder()
+    run = {}
+    async with contextlib.AsyncExitStack() as stack:
+        reranker = await open_reranker(
+            settings.reranker, stack, tokens=ingested.embedder, encoder=encoder, index=index
+        )
+        retriever = build_retriever(
+            settings.retrieval,
+            settings.reranker,
+            reranker=reranker,
+            embedder=ingested.embedder,
+            encoder=encoder,
+            index=index,
+        )
+        for question in ingested.corpus.questions:
+            query = Query(text=question.text, scope=ingested.scope, top_k=top_k)
+            hits = await retriever.retrieve(query, Trace())
+            run[question.id] = list(dict.fromkeys(hit.chunk.document_id for hit in hits))
     return run
 
 

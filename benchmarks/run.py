@@ -21,7 +21,8 @@ from typing import Any
 from benchmarks._common import Report, SkippedError, hardware, table
 
 NAMES = (
-    *("formats", "chunks", "ingest", "workers", "retrieval", "rest", "cold", "quality", "answers"),
+    *("formats", "chunks", "ingest", "workers", "retrieval", "rerank"),
+    *("rest", "cold", "quality", "answers"),
 )
 LONG = ("scale",)
 """Parts that run only where they are named."""
@@ -86,6 +87,10 @@ def _measure(name: str, seconds: float) -> Report:  # noqa: PLR0911 - one for ea
             from benchmarks import retrieval
 
             return retrieval.run()
+        case "rerank":
+            from benchmarks import rerank
+
+            return rerank.run()
         case "rest":
             from benchmarks import rest
 

@@ -20,6 +20,7 @@ from rag.telemetry import Trace
 from rag.types import Document, Float32Array, Hit, Kind, Point, Query, Scope, TokenVectors
 from retrieval.edge import EdgeIndex
 from retrieval.embedders import BertEmbedder, minilm_folder
+from retrieval.late_interaction import LateInteraction
 from retrieval.sparse import Bm25Encoder
 from retrieval.token_cache import TokenCache
 
@@ -60,8 +61,10 @@ class Asker:
         self._retriever = build_retriever(
             RetrievalSettings(),
             LateInteractionSettings(),
+            reranker=LateInteraction(
+                embedder=tokens, encoder=self._encoder, index=self._index, text_of=embedding_text
+            ),
             embedder=embedder,
-            tokens=tokens,
             encoder=self._encoder,
             index=self._index,
         )

@@ -15,9 +15,11 @@ from rag.errors import ConfigError
 from rag.ownership import own
 from rag.settings import (
     ChunkerSettings,
+    CrossEncoderSettings,
     EdgeSettings,
     EmbedderSettings,
     ExtractiveSettings,
+    HttpRerankerSettings,
     LateInteractionSettings,
     LocalQueueSettings,
     NoRerankerSettings,
@@ -48,6 +50,7 @@ if TYPE_CHECKING:
         Embedder,
         Generator,
         Index,
+        Reranker,
         StoredIndex,
         TokenEmbedder,
     )
@@ -129,8 +132,10 @@ async def open_service(settings: Settings) -> AsyncIterator[Service]:
             retriever=build_retriever(
                 settings.retrieval,
                 settings.reranker,
+                reranker=await open_reranker(
+                    settings.reranker, stack, tokens=tokens, encoder=encoder, index=index
+                ),
                 embedder=embedder,
-                tokens=tokens,
                 encoder=encoder,
                 index=index,
             ),
@@ -318,19 +323,61 @@ def build_token_embedder(settings: RerankerSettings, embedder: BertEmbedder) -> 
     return TokenCache(embedder, max_bytes=settings.cache_mb << 20)
 
 
+async def open_reranker(
+    settings: RerankerSettings,
+    stack: contextlib.AsyncExitStack,
+    *,
+    tokens: TokenEmbedder,
+    encoder: Bm25Encoder,
+    index: Index,
+) -> Reranker | None:
+    """The reranker that the settings name, closed with the stack; None for none."""
+    from ingest.chunkers import embedding_text
+
+    match settings:
+        case NoRerankerSettings():
+            return None
+        case LateInteractionSettings():
+            from retrieval.late_interaction import LateInteraction
+
+            return LateInteraction(
+                embedder=tokens, encoder=encoder, index=index, text_of=embedding_text
+            )
+        case CrossEncoderSettings(model=model, library=library, device=device):
+            from retrieval.cross_encoder import CrossEncoderReranker
+
+            reader = await asyncio.to_thread(
+                CrossEncoderReranker, model, library=library, device=device, text_of=embedding_text
+            )
+            stack.callback(reader.close)
+            return reader
+        case HttpRerankerSettings(url=url, dialect=dialect, model=model, api_key=key):
+            from retrieval.http_reranker import HttpReranker
+
+            remote = HttpReranker(
+                url,
+                dialect=dialect,
+                model=model,
+                api_key=key.get_secret_value() if key else None,
+                seconds=settings.seconds,
+                text_of=embedding_text,
+            )
+            stack.push_async_callback(remote.close)
+            return remote
+
+
 def build_retriever(
     settings: RetrievalSettings,
     reranking: RerankerSettings,
     *,
+    reranker: Reranker | None,
     embedder: Embedder,
-    tokens: TokenEmbedder,
     encoder: Bm25Encoder,
     index: Index,
 ) -> Retriever:
-    """Both legs, and the reranker that the settings name."""
+    """Both legs, and the reranker if there is one."""
     from ingest.chunkers import embedding_text
     from retrieval.hybrid import HybridRetriever
-    from retrieval.late_interaction import LateInteraction
     from retrieval.reranked import RerankingRetriever
 
     hybrid = HybridRetriever(
@@ -340,13 +387,8 @@ def build_retriever(
         depth=settings.depth,
         rrf_k=settings.rrf_k,
     )
-    match reranking:
-        case NoRerankerSettings():
-            return hybrid
-        case LateInteractionSettings():
-            reranker = LateInteraction(
-                embedder=tokens, encoder=encoder, index=index, text_of=embedding_text
-            )
+    if reranker is None or isinstance(reranking, NoRerankerSettings):
+        return hybrid
     return RerankingRetriever(
         hybrid=hybrid,
         reranker=reranker,

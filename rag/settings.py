@@ -38,7 +38,13 @@ from rag.errors import ConfigError
 PREFIX = "RAG_"
 COLLECTION = r"^[a-z0-9][a-z0-9_-]{0,63}$"
 """Names of collections: they are folders, too."""
-SECRETS = {"catalog.url", "queue.broker_url", "index.api_key", "generator.api_key"}
+SECRETS = {
+    "catalog.url",
+    "queue.broker_url",
+    "index.api_key",
+    "generator.api_key",
+    "reranker.api_key",
+}
 """Settings whose values no message may show."""
 NOT_SETTINGS = {"RAG_CONFIG", "RAG_URL"}
 """Names with the prefix that are read elsewhere."""
@@ -168,13 +174,38 @@ class LateInteractionSettings(_RerankerSettings):
     )
 
 
+class CrossEncoderSettings(_RerankerSettings):
+    """A checkpoint that reads question and passage together, in a process of its own."""
+
+    kind: Literal["cross_encoder"]
+    model: str = Field(min_length=1, description="A folder, or a name on the hub.")
+    library: Literal["sentence_transformers", "flag", "flag_llm", "flag_layerwise"] = Field(
+        "sentence_transformers", description="flag…: FlagEmbedding's, as for bge-reranker."
+    )
+    device: str | None = Field(None, description='"cuda:0", "cpu" …; none: the best there is.')
+
+
+class HttpRerankerSettings(_RerankerSettings):
+    """A server with a `/rerank`."""
+
+    kind: Literal["http"]
+    url: str = Field(pattern=r"^https?://[^\s/]+", description="With its path: …/v1/rerank.")
+    dialect: Literal["cohere", "tei"] = Field(
+        "cohere", description="cohere: Jina's, vLLM's and Infinity's, too."
+    )
+    model: str = Field("", description="As the server names it; TEI has one alone.")
+    api_key: SecretStr | None = None
+
+
 RerankerSettings = Annotated[
     Annotated[NoRerankerSettings, Tag("none")]
-    | Annotated[LateInteractionSettings, Tag("late_interaction")],
+    | Annotated[LateInteractionSettings, Tag("late_interaction")]
+    | Annotated[CrossEncoderSettings, Tag("cross_encoder")]
+    | Annotated[HttpRerankerSettings, Tag("http")],
     Discriminator(
         _kind("late_interaction"),
         custom_error_type="kind",
-        custom_error_message="kind must be 'none' or 'late_interaction'",
+        custom_error_message="kind must be 'none', 'late_interaction', 'cross_encoder' or 'http'",
     ),
 ]
 

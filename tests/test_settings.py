@@ -15,6 +15,7 @@ from rag.errors import ConfigError
 from rag.settings import (
     SECRETS,
     CeleryQueueSettings,
+    HttpRerankerSettings,
     OpenAISettings,
     PostgresSettings,
     QdrantSettings,
@@ -222,6 +223,7 @@ def test_every_secret_is_known_as_one() -> None:
         "queue": CeleryQueueSettings,
         "index": QdrantSettings,
         "generator": OpenAISettings,
+        "reranker": HttpRerankerSettings,
     }
     secrets = {
         f"{part}.{name}"

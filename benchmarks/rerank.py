@@ -1,0 +1,165 @@
+"""What reading the best candidates again costs, beside the encoder alone.
+
+5,000 chunks of real words in an Edge index. A question is timed alone, with nothing kept of the
+passages that were read before: the worst case, as with `reranker.cache_mb = 0`. Its floor is the
+same retrieval without a reranker. Then 32 callers at once have questions judged; their floor is one
+offline pass of the encoder over the same questions and passages.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+import time
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks._common import Report, Target, p50, percentile
+from benchmarks._texts import questions, words
+from ingest.chunkers import embedding_text
+from rag.build import build_embedder, build_retriever
+from rag.settings import LateInteractionSettings, RetrievalSettings, Settings
+from rag.telemetry import Trace
+from rag.types import Chunk, Point, Query, Scope
+from retrieval.edge import EdgeIndex
+from retrieval.embedders import BertEmbedder
+from retrieval.late_interaction import LateInteraction
+from retrieval.sparse import Bm25Encoder
+
+CHUNKS = 5_000
+WINDOW = 70
+"""Words of a chunk: some 100 tokens, as large as the default chunker makes them."""
+ASKED = 200
+CALLERS = 32
+JUDGED = 256
+AT_ONCE = 512
+"""Texts of the offline pass that wait for the encoder: it takes no more than 1,024."""
+SCOPE = Scope(tenant="bench", collection="windows")
+
+
+def run() -> Report:
+    """Alone, then together."""
+    return asyncio.run(_run())
+
+
+async def _run() -> Report:
+    report = Report()
+    embedder = build_embedder(Settings().embedder)
+    with tempfile.TemporaryDirectory(prefix="plumbline-bench-") as folder:
+        index = EdgeIndex(Path(folder), dim=embedder.dim)
+        try:
+            chunks = await _build(index, embedder)
+            await _alone(report, index, embedder)
+            await _together(report, index, embedder, chunks)
+        finally:
+            await index.close()
+            embedder.close()
+    return report
+
+
+async def _build(index: EdgeIndex, embedder: BertEmbedder) -> list[Chunk]:
+    all_words = words()
+    step = max(1, (len(all_words) - WINDOW) // CHUNKS)
+    texts = [" ".join(all_words[i * step : i * step + WINDOW]) for i in range(CHUNKS)]
+    chunks = [_chunk(position, text) for position, text in enumerate(texts)]
+    dense = await embedder.embed(texts, kind="passage")
+    sparse = Bm25Encoder().encode(texts)
+    for i in range(0, CHUNKS, 1000):
+        part = zip(chunks[i : i + 1000], dense[i : i + 1000], sparse[i : i + 1000], strict=True)
+        await index.upsert(SCOPE, [Point(chunk=c, dense=d, sparse=s) for c, d, s in part])
+    await index.maintain(SCOPE)
+    return chunks
+
+
+def _chunk(position: int, text: str) -> Chunk:
+    return Chunk(
+        id=str(uuid.UUID(int=position)),
+        document_id=f"document-{position // 50}",
+        version="",
+        position=position,
+        text=text,
+        start=0,
+        end=len(text),
+        title="",
+        uri=f"bench:{position // 50}",
+    )
+
+
+def _reranker(index: EdgeIndex, embedder: BertEmbedder) -> LateInteraction:
+    return LateInteraction(
+        embedder=embedder, encoder=Bm25Encoder(), index=index, text_of=embedding_text
+    )
+
+
+async def _alone(report: Report, index: EdgeIndex, embedder: BertEmbedder) -> None:
+    retrievers = {
+        name: build_retriever(
+            RetrievalSettings(),
+            LateInteractionSettings(),
+            reranker=reranker,
+            embedder=embedder,
+            encoder=Bm25Encoder(),
+            index=index,
+        )
+        for name, reranker in (("plain", None), ("reranked", _reranker(index, embedder)))
+    }
+    took: dict[str, list[float]] = {name: [] for name in retrievers}
+    traces: list[Trace] = []
+    for text in questions(ASKED):
+        for name, retriever in retrievers.items():
+            trace = Trace()
+            started = time.perf_counter()
+            await retriever.retrieve(Query(text=text, scope=SCOPE), trace)
+            took[name].append((time.perf_counter() - started) * 1e3)
+            if name == "reranked":
+                traces.append(trace)
+    report.add(
+        f"retrieve p50, {CHUNKS:,} chunks, reranked",
+        p50(took["reranked"]),
+        unit="ms",
+        floor=p50(took["plain"]),
+        target=Target(bound=60),
+    )
+    report.add(
+        "retrieve p95",
+        percentile(took["reranked"], 95),
+        unit="ms",
+        floor=percentile(took["plain"], 95),
+    )
+    stages = ", ".join(f"{s} {p50([t.timings[s] for t in traces]):.2f}" for s in traces[0].timings)
+    report.notes.append(f"p50 by stage, ms: {stages}")
+
+
+async def _together(
+    report: Report, index: EdgeIndex, embedder: BertEmbedder, chunks: Sequence[Chunk]
+) -> None:
+    """Pairs of a question and a passage that are judged in a second."""
+    reranker = _reranker(index, embedder)
+    depth = LateInteractionSettings().depth
+    asked = questions(JUDGED)
+    read = [[chunks[(n * depth + i) * 7 % CHUNKS] for i in range(depth)] for n in range(JUDGED)]
+    pairs = JUDGED * depth
+    waiting = list(zip(asked, read, strict=True))
+
+    async def caller() -> None:
+        while waiting:
+            text, passages = waiting.pop()
+            await reranker.score(Query(text=text, scope=SCOPE), passages)
+
+    started = time.perf_counter()
+    await asyncio.gather(*(caller() for _ in range(CALLERS)))
+    together = pairs / (time.perf_counter() - started)
+    texts = [embedding_text(chunk) for passages in read for chunk in passages]
+    started = time.perf_counter()
+    await embedder.embed_tokens(asked, kind="query")
+    for i in range(0, len(texts), AT_ONCE):
+        await embedder.embed_tokens(texts[i : i + AT_ONCE], kind="passage")
+    offline = pairs / (time.perf_counter() - started)
+    report.add(
+        f"{CALLERS} callers judge",
+        together,
+        unit="pairs/s",
+        floor=offline,
+        target=Target(bound=0.8, by="ratio", at_least=True),
+    )

@@ -1,0 +1,99 @@
+"""A reranker behind `/rerank`: Cohere, Jina, vLLM and Infinity speak one dialect, TEI another."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import httpx
+import numpy as np
+
+from rag.errors import BusyError, ConfigError, UpstreamError
+from rag.types import Chunk, Float32Array, Query
+
+Dialect = Literal["cohere", "tei"]
+_TOO_MANY, _SERVER_FAULT = 429, 500
+
+
+class HttpReranker:
+    """`Reranker` that asks a server."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        dialect: Dialect,
+        model: str,
+        api_key: str | None,
+        seconds: float,
+        text_of: Callable[[Chunk], str],
+    ) -> None:
+        """Make a reranker; nothing is sent yet.
+
+        Args:
+            url: with its path, `/v1/rerank` or `/rerank`.
+            dialect: "cohere", or "tei" for Hugging Face's text-embeddings-inference.
+            model: as the server names it; TEI has one alone.
+            api_key: sent as a bearer token.
+            seconds: what one request may take.
+            text_of: what is read of a chunk.
+        """
+        headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+        self._client = httpx.AsyncClient(headers=headers, timeout=seconds)
+        self._url = url
+        self._dialect = dialect
+        self._model = model
+        self._text_of = text_of
+
+    async def score(self, query: Query, chunks: Sequence[Chunk]) -> Float32Array:
+        """The server's scores."""
+        texts = [self._text_of(chunk) for chunk in chunks]
+        body: dict[str, Any] = (
+            {"query": query.text, "texts": texts, "truncate": True}
+            if self._dialect == "tei"
+            else {"model": self._model, "query": query.text, "documents": texts}
+        )
+        try:
+            answer = await self._client.post(self._url, json=body)
+        except httpx.HTTPError as error:
+            raise UpstreamError(
+                f"The reranker at {self._url} does not answer: {error or type(error).__name__}."
+            ) from error
+        self._check(answer)
+        return self._scores(answer, len(texts))
+
+    async def close(self) -> None:
+        """Closes the connections."""
+        await self._client.aclose()
+
+    def _check(self, answer: httpx.Response) -> None:
+        said = f"The reranker at {self._url} answered {answer.status_code}"
+        if answer.status_code == _TOO_MANY:
+            raise BusyError(f"{said}: it has too much to do. Try again in a second.")
+        if answer.status_code >= _SERVER_FAULT:
+            raise UpstreamError(f"{said}.")
+        if not answer.is_success:
+            raise ConfigError(
+                f"{said}: {answer.text[:200]!r}. Are reranker.url, reranker.dialect,"
+                " reranker.model and reranker.api_key right?"
+            )
+
+    def _scores(self, answer: httpx.Response, count: int) -> Float32Array:
+        """One score for each text, whatever their order is; NaN for none."""
+        key = "score" if self._dialect == "tei" else "relevance_score"
+        scores = np.full(count, np.nan, np.float32)
+        try:
+            told = answer.json()
+            for result in told if self._dialect == "tei" else told["results"]:
+                scores[int(result["index"])] = float(result[key])
+        except (ValueError, KeyError, TypeError, IndexError) as error:
+            raise UpstreamError(
+                f"The reranker at {self._url} answered something else than scores: {error!r}. Is"
+                f" reranker.dialect = {self._dialect!r} right?"
+            ) from error
+        if missing := sum(math.isnan(score) for score in scores.tolist()):
+            raise UpstreamError(
+                f"The reranker at {self._url} judged {count - missing} of {count} passages."
+            )
+        return scores

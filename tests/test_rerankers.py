@@ -1,0 +1,195 @@
+"""Rerankers on checkpoints and behind HTTP: real libraries, tiny weights, a real server."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rag.errors import BusyError, ConfigError, RagError, UpstreamError
+from rag.types import Chunk, Query, Scope
+from retrieval.cross_encoder import CrossEncoderReranker, Library
+from retrieval.http_reranker import Dialect, HttpReranker
+from tests.fakes import make_chunk
+
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("one_loop")]
+
+WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "cat", "dog", "sat", "runs", "a"]
+CHUNKS = [make_chunk(t, position=i) for i, t in enumerate(["the cat sat", "a dog runs", "cat"])]
+
+
+def text_of(chunk: Chunk) -> str:
+    return chunk.text
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A BERT that scores pairs, of two layers and random weights."""
+    import torch
+
+    hf: Any = import_module("transformers")  # whose types do not know what it has
+    folder = tmp_path_factory.mktemp("reranker")
+    (folder / "vocab.txt").write_text("\n".join(WORDS))
+    hf.BertTokenizerFast(str(folder / "vocab.txt")).save_pretrained(folder)
+    torch.manual_seed(0)
+    config = hf.BertConfig(
+        vocab_size=len(WORDS),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
+        num_labels=1,
+    )
+    hf.BertForSequenceClassification(config).save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize("library", ["sentence_transformers", "flag"])
+async def test_a_checkpoint_scores_as_its_model_does(
+    checkpoint: Path, scope: Scope, library: Library
+) -> None:
+    reranker = CrossEncoderReranker(str(checkpoint), library=library, device="cpu", text_of=text_of)
+    try:
+        query = Query(text="the cat", scope=scope)
+        scores = await reranker.score(query, CHUNKS)
+        assert scores.tolist() == pytest.approx(_logits(checkpoint, query.text), abs=1e-4)
+        many = await asyncio.gather(*(reranker.score(query, CHUNKS[i:]) for i in range(3)))
+        for first, some in enumerate(many):
+            assert some.tolist() == pytest.approx(scores[first:].tolist(), abs=1e-4)
+        assert (await reranker.score(query, [])).tolist() == []
+    finally:
+        reranker.close()
+
+
+def _logits(checkpoint: Path, question: str) -> list[float]:
+    import torch
+
+    hf: Any = import_module("transformers")
+    tokenizer = hf.AutoTokenizer.from_pretrained(checkpoint)
+    model = hf.AutoModelForSequenceClassification.from_pretrained(checkpoint).eval()
+    with torch.inference_mode():
+        return [
+            float(model(**tokenizer(question, chunk.text, return_tensors="pt")).logits)
+            for chunk in CHUNKS
+        ]
+
+
+@pytest.mark.parametrize("damage", ["missing", "cut"])
+def test_what_is_no_checkpoint_is_refused_at_start(
+    checkpoint: Path, tmp_path: Path, damage: str
+) -> None:
+    folder = tmp_path / "model"
+    if damage == "cut":
+        folder.mkdir()
+        for file in checkpoint.iterdir():
+            data = file.read_bytes()
+            (folder / file.name).write_bytes(data[:200] if file.suffix == ".safetensors" else data)
+    with pytest.raises(ConfigError, match=r"cannot be loaded.*reranker\.model"):
+        CrossEncoderReranker(
+            str(folder), library="sentence_transformers", device="cpu", text_of=text_of
+        )
+
+
+@asynccontextmanager
+async def server(answer: bytes, status: int = 200, *, hangs: bool = False) -> AsyncIterator[Any]:
+    """A real server on loopback that answers so to everything; its URL, and what was asked."""
+    asked: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        length = next(
+            int(line.split(b":")[1])
+            for line in head.split(b"\r\n")
+            if line.lower().startswith(b"content-length")
+        )
+        asked.append(head + await reader.readexactly(length))
+        if hangs:
+            await reader.read()  # until the client has had enough
+        writer.write(
+            b"HTTP/1.1 %d X\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s"
+            % (status, len(answer), answer)
+        )
+        writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
+
+    listening = await asyncio.start_server(serve, "127.0.0.1", 0)
+    port = listening.sockets[0].getsockname()[1]
+    yield f"http://127.0.0.1:{port}/v1/rerank", asked
+    listening.close()
+
+
+async def score(url: str, scope: Scope, dialect: Dialect = "cohere") -> list[float]:
+    reranker = HttpReranker(
+        url,
+        dialect=dialect,
+        model="judge",
+        api_key="s3cret",
+        seconds=0.3,
+        text_of=text_of,
+    )
+    try:
+        scores = await reranker.score(Query(text="the cat", scope=scope), CHUNKS)
+        return [round(value, 4) for value in scores.tolist()]
+    finally:
+        await reranker.close()
+
+
+@pytest.mark.parametrize(
+    ("dialect", "answer", "sent"),
+    [
+        (
+            "cohere",
+            b'{"results": [{"index": 2, "relevance_score": 0.5},'
+            b' {"index": 0, "relevance_score": 1}, {"index": 1, "relevance_score": -2}]}',
+            [b'"documents":["the cat sat","a dog runs","cat"]', b'"model":"judge"'],
+        ),
+        (
+            "tei",
+            b'[{"index": 2, "score": 0.5}, {"index": 0, "score": 1}, {"index": 1, "score": -2}]',
+            [b'"texts":["the cat sat","a dog runs","cat"]', b'"query":"the cat"'],
+        ),
+    ],
+)
+async def test_a_server_is_asked_in_its_dialect_and_its_order_undone(
+    scope: Scope, dialect: Dialect, answer: bytes, sent: list[bytes]
+) -> None:
+    async with server(answer) as (url, asked):
+        assert await score(url, scope, dialect) == [1, -2, 0.5]
+        assert b"Bearer s3cret" in asked[0]
+        assert all(part in asked[0] for part in sent)
+
+
+@pytest.mark.parametrize(
+    ("status", "answer", "error", "said"),
+    [
+        (429, b"", BusyError, "answered 429: it has too much to do"),
+        (500, b"", UpstreamError, "answered 500"),
+        (401, b"who are you?", ConfigError, "reranker.api_key right"),
+        (200, b"<html>", UpstreamError, "something else than scores"),
+        (200, b'{"results": 3}', UpstreamError, "something else than scores"),
+        (200, b'{"results": [{"index": 9, "relevance_score": 1}]}', UpstreamError, "something"),
+        (200, b'{"results": [{"index": 0, "relevance_score": 1}]}', UpstreamError, "1 of 3"),
+    ],
+)
+async def test_what_a_server_may_do_wrong_is_told(
+    scope: Scope, status: int, answer: bytes, error: type[RagError], said: str
+) -> None:
+    async with server(answer, status) as (url, _):
+        with pytest.raises(error, match=said) as caught:
+            await score(url, scope)
+        assert "s3cret" not in str(caught.value)
+
+
+async def test_a_server_that_hangs_or_is_not_there_is_given_up(scope: Scope) -> None:
+    async with server(b"", hangs=True) as (url, _):
+        with pytest.raises(UpstreamError, match="does not answer"):
+            await score(url, scope)
+    with pytest.raises(UpstreamError, match="does not answer"):
+        await score("http://127.0.0.1:1/rerank", scope)
