@@ -51,6 +51,8 @@ class CitationChecker:
     def __init__(self, hits: Sequence[Hit]) -> None:
         self._passages = [_Passage(hit.chunk) for hit in hits]
         self._unread = ""
+        self._read = 0
+        """Characters of the answer before those unread."""
         self._claim = ""
         self._cited: set[tuple[int, Span]] = set()
 
@@ -67,13 +69,15 @@ class CitationChecker:
             text = self._unread[claimed : marker.start()]
             if _WORD.search(text):
                 self._claim = _ESCAPED.sub("[", text)
+            place = self._read + marker.start(), self._read + marker.end()
             for number in marker[1].split(","):
-                citations += self._cite(int(number))
+                citations += self._cite(int(number), place)
             claimed = marker.end()
         self._unread = self._unread[claimed:]
+        self._read += claimed
         return tuple(citations)
 
-    def _cite(self, number: int) -> Iterator[Citation]:
+    def _cite(self, number: int, place: Span) -> Iterator[Citation]:
         if not self._claim or not 1 <= number <= len(self._passages):
             return
         passage = self._passages[number - 1]
@@ -81,7 +85,7 @@ class CitationChecker:
         if support < MIN_SUPPORT or (number, span) in self._cited:
             return
         self._cited.add((number, span))
-        yield _citation(passage.chunk, number, span, support)
+        yield _citation(passage.chunk, number, place, span, support)
 
 
 class _Passage:
@@ -157,10 +161,12 @@ def _share(wanted: set[str], found: set[str]) -> float:
     return len(wanted & found) / len(wanted) if wanted else 1.0
 
 
-def _citation(chunk: Chunk, marker: int, span: Span, support: float) -> Citation:
+def _citation(chunk: Chunk, marker: int, place: Span, span: Span, support: float) -> Citation:
     start, end = span
     return Citation(
         marker=marker,
+        marker_start=place[0],
+        marker_end=place[1],
         chunk_id=chunk.id,
         document_id=chunk.document_id,
         uri=chunk.uri,

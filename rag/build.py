@@ -123,6 +123,7 @@ async def open_service(settings: Settings) -> AsyncIterator[Service]:
         )
         query = QueryPipeline(
             catalog=catalog,
+            rewriter=None,
             retriever=retriever,
             reader=build_section_reader(settings.retrieval, index, catalog),
             generator=build_generator(settings, embedder, encoder, index),

@@ -11,17 +11,13 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from rag.client import Json
+from rag.reasons import REASONS
 
 Lines = Iterator[str]
 SHOWN_DOCUMENTS = 20
 CLOSEST = 3
 _WIDTH = 88
-_STAGES = ("embed", "encode", "search", "fuse", "fetch", "widen", "generate", "total")
-_REASONS = {
-    "no_documents": "the collection has nothing that fits",
-    "no_match": "no passage speaks of it",
-    "weak_evidence": "the passages found do not carry an answer",
-}
+_STAGES = ("rewrite", "embed", "encode", "search", "fuse", "fetch", "widen", "generate", "total")
 
 
 def show(body: Json, lines: Callable[[Json], Lines], *, as_json: bool) -> None:
@@ -44,7 +40,7 @@ def answer(body: Json) -> Lines:
     """The answer, what each marker stands on, and the time each stage took."""
     if body["abstained"]:
         sure = f"{body['reason']}, confidence {body['confidence']:.2f}"
-        yield f"No answer: {_REASONS[body['reason']]} ({sure})."
+        yield f"No answer: {REASONS[body['reason']]} ({sure})."
         if body["hits"]:
             yield ""
             yield "Closest passages:"

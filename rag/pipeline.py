@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from generation.citations import CitationChecker
 from generation.prompts import build_prompt
+from generation.rewriting import QuestionRewriter, Rewrite
 from rag.catalog import Catalog
-from rag.errors import UpstreamError
+from rag.errors import InputError, UpstreamError
 from rag.protocols import Generator
 from rag.telemetry import Trace
 from rag.types import Answer, Citation, Delta, Hit, Prompt, Query, Scope, Usage
@@ -21,12 +22,13 @@ Event = tuple[Hit, ...] | str | Citation | Answer
 
 
 class QueryPipeline:
-    """Retrieves, generates, checks."""
+    """Rewrites, retrieves, generates, checks."""
 
     def __init__(
         self,
         *,
         catalog: Catalog,
+        rewriter: QuestionRewriter | None,
         retriever: HybridRetriever,
         reader: SectionReader | None,
         generator: Generator,
@@ -36,12 +38,14 @@ class QueryPipeline:
 
         Args:
             catalog: knows the collections.
+            rewriter: makes a follow-up question stand alone; None: it is searched for as it is.
             retriever: finds hits.
             reader: widens them for the generator; None: it gets them as they were found.
             generator: writes the answer.
             seconds: the deadline of a question.
         """
         self._catalog = catalog
+        self._rewriter = rewriter
         self._retriever = retriever
         self._reader = reader
         self._generator = generator
@@ -65,7 +69,10 @@ class QueryPipeline:
         return last
 
     async def stream(self, query: Query, trace: Trace) -> AsyncIterator[Event]:
-        """1. retrieve  2. widen  3. prompt  4. generate  5. check citations  6. the answer.
+        """What happens to a question, and what comes of it.
+
+        1. make it stand alone  2. retrieve  3. widen  4. prompt  5. generate  6. check citations
+        7. the answer
 
         Raises:
             NotFoundError: there is no such collection.
@@ -73,15 +80,34 @@ class QueryPipeline:
         """
         deadline = self._deadline()
         with trace.span("total"):
-            hits = await self._retrieve(query, trace, deadline)  # 1.
+            alone = await self._stand_alone(query, trace, deadline)  # 1.
+            query = replace(query, text=alone.question)
+            hits = await self._retrieve(query, trace, deadline)  # 2.
         yield hits
-        passages = await self._widen(query.scope, hits, trace, deadline)  # 2.
-        prompt = build_prompt(query.text, query.scope, passages)  # 3.
-        draft = _Draft(checker=CitationChecker(passages))
-        async for delta in self._generate(prompt, trace, deadline):  # 4.
-            for event in draft.take(delta):  # 5.
+        passages = await self._widen(query.scope, hits, trace, deadline)  # 3.
+        prompt = build_prompt(query.text, query.scope, passages)  # 4.
+        draft = _Draft(alone=alone, checker=CitationChecker(passages))
+        async for delta in self._generate(prompt, trace, deadline):  # 5.
+            for event in draft.take(delta):  # 6.
                 yield event
-        yield draft.answer(hits, trace)  # 6.
+        yield draft.answer(hits, trace)  # 7.
+
+    async def _stand_alone(self, query: Query, trace: Trace, deadline: float) -> Rewrite:
+        """Where rewriting fails the question is kept, and the trace says so."""
+        kept = Rewrite(question=query.text)
+        if self._rewriter is None or not query.history:
+            return kept
+        try:
+            async with asyncio.timeout_at(deadline):
+                await self._catalog.check_exists(query.scope)  # before a model works for it
+                try:
+                    with trace.span("rewrite"):
+                        return await self._rewriter.rewrite(query.text, query.history)
+                except (InputError, UpstreamError) as error:
+                    trace.degrade("rewrite", str(error))
+                    return kept
+        except TimeoutError:
+            raise self._late("rewriting the question") from None
 
     async def _retrieve(self, query: Query, trace: Trace, deadline: float) -> tuple[Hit, ...]:
         try:
@@ -133,6 +159,7 @@ class QueryPipeline:
 class _Draft:
     """An answer as it grows."""
 
+    alone: Rewrite
     checker: CitationChecker
     text: str = ""
     citations: tuple[Citation, ...] = ()
@@ -148,7 +175,9 @@ class _Draft:
         return [*([delta.text] if delta.text else []), *citations]
 
     def answer(self, hits: tuple[Hit, ...], trace: Trace) -> Answer:
+        spent, usage = self.alone.usage, self.last.usage or Usage()
         return Answer(
+            question=self.alone.question,
             text=self.text,
             citations=self.citations,
             hits=hits,
@@ -156,7 +185,11 @@ class _Draft:
             reason=self.last.abstained,
             confidence=self.last.confidence or 0.0,
             degraded=tuple(trace.degraded),
-            usage=self.last.usage or Usage(),
+            usage=Usage(
+                input_tokens=spent.input_tokens + usage.input_tokens,
+                output_tokens=spent.output_tokens + usage.output_tokens,
+            ),
             timings=dict(trace.timings),
             trace_id=trace.id,
+            finish_reason=self.last.finish_reason,
         )

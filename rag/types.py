@@ -137,13 +137,22 @@ class Condition:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """One turn of a chat."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Query:
-    """A question as the service takes it."""
+    """A question as the service takes it; `history` is what was said before it, oldest first."""
 
     text: str
     scope: Scope
     top_k: int = 10
     where: tuple[Condition, ...] = ()
+    history: tuple[Message, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,10 +191,13 @@ class Citation:
 
     `quote == document.text[start:end]`. `chunk_id` names the hit that led to it: where hits were
     widened, the quote may stand beside that chunk. `support`, 0 to 1, says how well the quote
-    carries the sentence that cites it; 1 where the sentence is the quote.
+    carries the sentence that cites it; 1 where the sentence is the quote. The marker itself stands
+    at characters `marker_start` to `marker_end` of the answer.
     """
 
     marker: int
+    marker_start: int
+    marker_end: int
     chunk_id: str
     document_id: str
     uri: str
@@ -199,6 +211,8 @@ class Citation:
 
 
 Reason = Literal["no_documents", "no_match", "weak_evidence"]
+FinishReason = Literal["stop", "length"]
+"""Why a generator ended: it was done, or its `max_tokens` were."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -213,11 +227,14 @@ class Usage:
 class Answer:
     """What the service answers.
 
-    `confidence`, 0 to 1, is the calibrated probability that the evidence answers the question;
-    below the threshold the answer abstains and `reason` says why. `degraded` names each stage that
-    was left out, with the cause. `timings` is milliseconds by stage.
+    `question` is what was searched for: the one that was asked, or what was made of it in a
+    conversation so that it stands alone. `confidence`, 0 to 1, is the calibrated probability that
+    the evidence answers it; below the threshold the answer abstains and `reason` says why.
+    `degraded` names each stage that was left out, with the cause. `timings` is milliseconds by
+    stage.
     """
 
+    question: str
     text: str
     citations: tuple[Citation, ...]
     hits: tuple[Hit, ...]
@@ -228,14 +245,7 @@ class Answer:
     usage: Usage
     timings: Mapping[str, float]
     trace_id: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Message:
-    """One turn of a chat prompt."""
-
-    role: Literal["system", "user", "assistant"]
-    content: str
+    finish_reason: FinishReason
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -268,10 +278,6 @@ class Sampling:
     schema: Mapping[str, object] | None = None
 
 
-FinishReason = Literal["stop", "length"]
-"""Why a model ended: it was done, or `max_tokens` were."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Piece:
     """A piece of a model's text as it comes; the last one says why it ended, and the usage."""
@@ -285,11 +291,12 @@ class Piece:
 class Delta:
     """A piece of an answer as it is generated.
 
-    The last one of a stream carries `confidence` (see `Answer`) and, where the generator declines
-    to answer, the `abstained` reason; its text is then empty.
+    The last one of a stream carries `confidence` (see `Answer`), why it ended and, where the
+    generator declines to answer, the `abstained` reason; its text is then empty.
     """
 
     text: str = ""
     confidence: float | None = None
     abstained: Reason | None = None
     usage: Usage | None = None
+    finish_reason: FinishReason = "stop"

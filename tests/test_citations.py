@@ -43,6 +43,8 @@ def test_a_verbatim_sentence_is_cited_by_its_exact_span() -> None:
     (citation,) = verify("The Normans gave their name to Normandy. [1]", HITS)
     assert citation == Citation(
         marker=1,
+        marker_start=41,
+        marker_end=44,
         chunk_id=HITS[0].chunk.id,
         document_id="d",
         uri="file:///d.txt",
@@ -168,4 +170,7 @@ def test_pieces_make_no_difference(answer: str, size: int) -> None:
 def test_every_citation_slices_back(answer: str) -> None:
     for citation in verify(answer, HITS):
         assert citation.quote == text_of(citation, HITS)
+        marker = answer[citation.marker_start : citation.marker_end]
+        assert (marker[0], marker[-1]) == ("[", "]")
+        assert str(citation.marker) in marker
         assert MIN_SUPPORT <= citation.support <= 1

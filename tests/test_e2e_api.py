@@ -157,6 +157,11 @@ class TestHealth:
             "GET /v1/jobs/{job_id}",
             "DELETE /v1/jobs/{job_id}",
             "GET /v1/collections",
+            "GET /v1/models",
+            "GET /v1/models/{model}",
+            "POST /v1/chat/completions",
+            "POST /v1/embeddings",
+            "POST /v1/rerank",
             "GET /healthz",
             "GET /readyz",
         } <= served
