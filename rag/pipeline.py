@@ -189,7 +189,7 @@ class _Draft:
                 input_tokens=spent.input_tokens + usage.input_tokens,
                 output_tokens=spent.output_tokens + usage.output_tokens,
             ),
+            finish_reason=self.last.finish_reason,
             timings=dict(trace.timings),
             trace_id=trace.id,
-            finish_reason=self.last.finish_reason,
         )

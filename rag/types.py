@@ -210,9 +210,9 @@ class Citation:
     support: float
 
 
-Reason = Literal["no_documents", "no_match", "weak_evidence"]
 FinishReason = Literal["stop", "length"]
-"""Why a generator ended: it was done, or its `max_tokens` were."""
+"""Why a model ended: it was done, or `max_tokens` were."""
+Reason = Literal["no_documents", "no_match", "weak_evidence"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -231,7 +231,7 @@ class Answer:
     conversation so that it stands alone. `confidence`, 0 to 1, is the calibrated probability that
     the evidence answers it; below the threshold the answer abstains and `reason` says why.
     `degraded` names each stage that was left out, with the cause. `timings` is milliseconds by
-    stage.
+    stage. `finish_reason` is None where no model wrote.
     """
 
     question: str
@@ -243,9 +243,9 @@ class Answer:
     confidence: float
     degraded: tuple[str, ...]
     usage: Usage
+    finish_reason: FinishReason | None
     timings: Mapping[str, float]
     trace_id: str
-    finish_reason: FinishReason
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -291,12 +291,12 @@ class Piece:
 class Delta:
     """A piece of an answer as it is generated.
 
-    The last one of a stream carries `confidence` (see `Answer`), why it ended and, where the
-    generator declines to answer, the `abstained` reason; its text is then empty.
+    The last one of a stream carries `confidence` (see `Answer`) and, where the generator declines
+    to answer, the `abstained` reason; its text is then empty.
     """
 
     text: str = ""
     confidence: float | None = None
     abstained: Reason | None = None
+    finish_reason: FinishReason | None = None
     usage: Usage | None = None
-    finish_reason: FinishReason = "stop"

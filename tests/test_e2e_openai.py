@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
+import json
+import re
+import subprocess
+import sys
 from collections.abc import Iterator
-from typing import Any
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import httpx
 import numpy as np
 import openai
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from openai import AsyncOpenAI, OpenAI
 from openai.types.chat import ChatCompletion, ChatCompletionMessageParam
 
 from rag.api import openai_schemas as wire
 from rag.api.app import bare_app
 from rag.api.deps import Running
+from rag.build import Service
 from rag.errors import BusyError
-from rag.settings import Settings
+from rag.settings import LimitSettings, Settings
+from rag.types import Scope
 from tests.servers import Json, Server, serving, submit
 from tests.test_e2e_stream import SECONDS, Failing, Hanging, HangingAtOnce
 from tests.test_e2e_stream import serving as serving_pipeline
@@ -26,6 +37,9 @@ HANDBOOK = """The office opens at nine in the morning. The canteen serves lunch 
 
 Travel is booked through the travel desk. A train ticket needs no approval.
 """
+HOURS = {"id": "hours", "title": "Opening hours", "uri": "https://a.example/hours",
+         "text": "The office opens at nine. On Fridays it closes at four."}  # fmt: skip
+PAGE = Path(__file__).parent.parent / "docs" / "openai.md"
 QUESTION: list[ChatCompletionMessageParam] = [
     {"role": "user", "content": "When does the office open?"}
 ]
@@ -43,7 +57,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
                         "uri": "https://a.example/h", "meta": {"year": 2024}}  # fmt: skip
             garden = {"id": "garden", "text": "Tomatoes are sown in March.", "meta": {"year": 1999}}
             assert submit(http, handbook, garden, collection="handbook")["state"] == "succeeded"
-            assert submit(http, garden)["state"] == "succeeded"
+            assert submit(http, garden, HOURS)["state"] == "succeeded"
         yield running
         assert "Traceback" not in running.log.read_text()
 
@@ -425,7 +439,97 @@ class TestRerank:
         assert http.post("/v1/rerank", json=fine | {"documents": ["", "\0"]}).status_code == 200
 
 
+class Stuck:
+    """An embedder that never gets done, and a catalog that has every collection."""
+
+    dim = 384
+
+    def __init__(self) -> None:
+        self.stopped = 0
+
+    async def check_exists(self, _: Scope) -> None:
+        """They all do."""
+
+    async def embed(self, *_: Any, **__: Any) -> None:
+        try:
+            await asyncio.sleep(600)
+        except asyncio.CancelledError:
+            self.stopped += 1
+            raise
+
+    embed_tokens = embed
+
+
+def test_the_page_s_example(server: Server) -> None:
+    (example,) = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(), re.DOTALL | re.MULTILINE)
+    script = example.replace("http://127.0.0.1:8000", server.url)
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=SECONDS, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    promised = re.findall(r"# (On Fridays.*)", example)
+    answer, cited, confidence = done.stdout.splitlines()
+    assert [answer] == promised
+    assert cited == "[1] Opening hours https://a.example/hours"
+    assert 0 < float(confidence) <= 1
+
+
+JUNK = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters()),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=5,
+)
+SENT = st.fixed_dictionaries(
+    {"model": st.just("handbook") | JUNK},
+    optional={
+        "messages": st.lists(
+            st.fixed_dictionaries(
+                {"role": st.sampled_from(["system", "user", "assistant"]) | JUNK,
+                 "content": st.text(st.characters(), max_size=20) | JUNK}
+            ),
+            max_size=3,
+        ),
+        "stream": st.booleans() | JUNK,
+        "stream_options": st.just({"include_usage": True}) | JUNK,
+        "plumbline": st.just({"top_k": 1}) | JUNK,
+        "tools": JUNK,
+        "response_format": JUNK,
+        "input": st.text(st.characters(), max_size=20) | JUNK,
+        "query": st.text(st.characters(), max_size=20) | JUNK,
+        "documents": st.lists(st.text(st.characters(), max_size=20) | JUNK, max_size=3) | JUNK,
+        "top_n": st.integers() | JUNK,
+    },
+)  # fmt: skip
+
+
 class TestErrors:
+    @given(path=st.sampled_from(["chat/completions", "embeddings", "rerank"]), body=SENT | JUNK)
+    @settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+    def test_whatever_comes(self, http: httpx.Client, path: str, body: Any) -> None:
+        headers = {"Content-Type": "application/json"}
+        response = http.post(f"/v1/{path}", content=json.dumps(body), headers=headers)
+        assert response.status_code < 500, response.text
+        if response.status_code >= 400:
+            error = wire.OpenAIProblem.model_validate(response.json()).error
+            assert error.type == "invalid_request_error"
+
+    @pytest.mark.anyio
+    async def test_too_late(self) -> None:
+        stuck = Stuck()
+        limits = LimitSettings(query_seconds=0.1)
+        service = SimpleNamespace(settings=Settings(limits=limits), catalog=stuck, embedder=stuck)
+        app = bare_app(service.settings, Running(service=cast(Service, service)))
+        transport = httpx.ASGITransport(app=app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as http:
+            for path, body in (
+                ("/v1/embeddings", {"model": "m", "input": "x"}),
+                ("/v1/rerank", {"model": "m", "query": "x", "documents": ["y"]}),
+            ):
+                response = await http.post(path, json=body)
+                assert "limits.query_seconds" in refused(response, 503, "deadline", None)
+                assert response.headers["retry-after"]
+        assert stuck.stopped == 2
+
     def test_bodies_that_are_no_json(self, http: httpx.Client) -> None:
         for path in ("/v1/chat/completions", "/v1/embeddings", "/v1/rerank"):
             for body in (b"{", b"\xff", b"[" * 100_000):

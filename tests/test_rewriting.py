@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -87,7 +87,7 @@ class TestRewriter:
 class FirstPassage:
     """`Generator` that answers with the best passage."""
 
-    async def stream(self, prompt: Prompt) -> AsyncIterator[Delta]:
+    async def stream(self, prompt: Prompt) -> AsyncGenerator[Delta, None]:
         yield Delta(text=f"{prompt.hits[0].chunk.text} [1]")
         usage = Usage(input_tokens=1000, output_tokens=100)
         yield Delta(confidence=1.0, usage=usage, finish_reason="length")

@@ -18,11 +18,11 @@ from rag.api.middleware import until_hangup
 from rag.api.openai_errors import error_json
 from rag.api.problems import crash_json, problem_json, request_id
 from rag.api.questions import to_query
-from rag.api.schemas import hit_json
+from rag.api.schemas import details_json, hit_json
 from rag.build import TENANT, Service
 from rag.errors import InputError, RagError, TooLargeError, UpstreamError
 from rag.pipeline import Event
-from rag.types import Answer, Citation, Scope
+from rag.types import Answer, Citation, FinishReason, Scope
 from retrieval.bulk import embed_all, score_all
 
 T = TypeVar("T")
@@ -120,14 +120,14 @@ def _completion(head: dict[str, Any], answer: Answer) -> dict[str, Any]:
         "index": 0,
         "message": wire.message_json(answer),
         "logprobs": None,
-        "finish_reason": answer.finish_reason,
+        "finish_reason": _ended(answer),
     }
     return {
         **head,
         "object": "chat.completion",
         "choices": [choice],
         "usage": wire.usage_json(answer.usage),
-        "plumbline": wire.extension_json(answer),
+        "plumbline": details_json(answer),
     }
 
 
@@ -152,15 +152,21 @@ def _chunk(event: Event, head: dict[str, Any]) -> bytes:
         case Citation():
             return _delta(head, {"annotations": [wire.annotation_json(event)]})
         case Answer():
-            extension = wire.extension_json(event)
-            del extension["hits"]  # sent first
-            return _delta(head | {"plumbline": extension}, {}, event.finish_reason)
+            details = details_json(event)
+            del details["hits"]  # sent first
+            return _delta(head | {"plumbline": details}, {}, _ended(event))
         case hits:
-            extension = {"hits": [hit_json(hit) for hit in hits]}
-            return _delta(head | {"plumbline": extension}, {"role": "assistant", "content": ""})
+            found = {"hits": [hit_json(hit) for hit in hits]}
+            return _delta(head | {"plumbline": found}, {"role": "assistant", "content": ""})
 
 
-def _delta(head: dict[str, Any], delta: dict[str, Any], finish_reason: str | None = None) -> bytes:
+def _ended(answer: Answer) -> FinishReason:
+    return answer.finish_reason or "stop"  # without a model, whole sentences to the end
+
+
+def _delta(
+    head: dict[str, Any], delta: dict[str, Any], finish_reason: FinishReason | None = None
+) -> bytes:
     choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
     return sse.data(head | {"choices": [choice]})
 

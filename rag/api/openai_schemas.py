@@ -22,13 +22,12 @@ from pydantic import (
 )
 
 from rag.api.schemas import (
+    AnswerDetails,
     CitationOut,
-    HitOut,
     Retrieval,
     Text,
     check_last,
     citation_json,
-    hit_json,
 )
 from rag.reasons import REASONS
 from rag.records import CollectionRecord
@@ -39,7 +38,6 @@ from rag.types import (
     Float32Array,
     Kind,
     Message,
-    Reason,
     Usage,
 )
 
@@ -244,19 +242,6 @@ class ChatUsage(BaseModel):
     total_tokens: int
 
 
-class AnswerOut(BaseModel):
-    """What `/v1/query` says beside the text; see there."""
-
-    question: str
-    abstained: bool
-    reason: Reason | None
-    confidence: float
-    degraded: list[str]
-    timings: dict[str, float]
-    trace_id: str
-    hits: list[HitOut]
-
-
 class ChatCompletion(BaseModel):
     """An answer. Where it abstains, the text says so and `plumbline.reason` why."""
 
@@ -266,7 +251,7 @@ class ChatCompletion(BaseModel):
     model: str
     choices: list[Choice]
     usage: ChatUsage
-    plumbline: AnswerOut
+    plumbline: AnswerDetails
 
 
 class Embedding(BaseModel):
@@ -349,20 +334,6 @@ def annotation_json(citation: Citation) -> dict[str, Any]:
             "end_index": citation.marker_end,
         },
         "plumbline": citation_json(citation),
-    }
-
-
-def extension_json(answer: Answer) -> dict[str, Any]:
-    """As `AnswerOut`."""
-    return {
-        "question": answer.question,
-        "abstained": answer.abstained,
-        "reason": answer.reason,
-        "confidence": answer.confidence,
-        "degraded": answer.degraded,
-        "timings": answer.timings,
-        "trace_id": answer.trace_id,
-        "hits": [hit_json(hit) for hit in answer.hits],
     }
 
 

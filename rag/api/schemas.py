@@ -288,20 +288,26 @@ class CitationOut(BaseModel):
     support: float
 
 
-class QueryResponse(SearchResponse):
-    """An answer. Where `abstained`, it is empty and `reason` says why.
+class AnswerDetails(SearchResponse):
+    """What is said of an answer beside its text.
 
     `question` is what was searched for: in a conversation, the last question made to stand alone.
+    Where `abstained`, `reason` says why.
     """
 
     question: str
-    answer: str
-    citations: list[CitationOut]
     abstained: bool
     reason: Reason | None
     confidence: float
+
+
+class QueryResponse(AnswerDetails):
+    """An answer; empty where `abstained`."""
+
+    answer: str
+    citations: list[CitationOut]
     usage: dict[str, int]
-    finish_reason: FinishReason
+    finish_reason: FinishReason | None = Field(description="Why a language model ended.")
 
 
 class DocumentOut(BaseModel):
@@ -415,20 +421,27 @@ def citation_json(citation: Citation) -> dict[str, Any]:
     return asdict(citation)
 
 
-def answer_json(answer: Answer) -> dict[str, Any]:
-    """As `QueryResponse`."""
+def details_json(answer: Answer) -> dict[str, Any]:
+    """As `AnswerDetails`."""
     return {
         "question": answer.question,
-        "answer": answer.text,
-        "citations": [citation_json(c) for c in answer.citations],
         "abstained": answer.abstained,
         "reason": answer.reason,
         "confidence": answer.confidence,
         "hits": [hit_json(hit) for hit in answer.hits],
         "timings": answer.timings,
         "degraded": answer.degraded,
-        "usage": asdict(answer.usage),
         "trace_id": answer.trace_id,
+    }
+
+
+def answer_json(answer: Answer) -> dict[str, Any]:
+    """As `QueryResponse`."""
+    return {
+        "answer": answer.text,
+        "citations": [citation_json(c) for c in answer.citations],
+        **details_json(answer),
+        "usage": asdict(answer.usage),
         "finish_reason": answer.finish_reason,
     }
 
