@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
-from rag.errors import UpstreamError
+from generation.writing import SECONDS, write
+from rag.errors import InputError, UpstreamError
 from rag.protocols import ChatModel
-from rag.types import FinishReason, Message, Sampling, Usage
+from rag.telemetry import Trace
+from rag.types import Message
 
 SYSTEM = """\
 You rewrite the last question of a conversation so that it can be understood without it.
@@ -24,17 +24,8 @@ TURNS = 6
 TURN_CHARS = 1000
 """Read of each turn: long answers begin with what they are about."""
 MAX_TOKENS = 128
-SECONDS = 5.0
 
 _TAG = re.compile(r"<(?=/?turn\b)", re.IGNORECASE)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rewrite:
-    """A question that stands alone, and what it took to write it."""
-
-    question: str
-    usage: Usage = field(default_factory=Usage)
 
 
 class QuestionRewriter:
@@ -45,33 +36,24 @@ class QuestionRewriter:
         self._model = model
         self._seconds = seconds
 
-    async def rewrite(self, question: str, history: Sequence[Message]) -> Rewrite:
+    async def rewrite(self, question: str, history: Sequence[Message], trace: Trace) -> str:
         """The question on one line, with what it refers to in `history` (oldest first).
 
-        Raises:
-            InputError: the model cannot take the prompt.
-            UpstreamError: the model failed, took too long, or wrote no question.
+        Where the model fails the question is kept, and the trace says so.
         """
-        try:
-            async with asyncio.timeout(self._seconds):
-                text, ended, usage = await self._write(build_messages(question, history))
-        except TimeoutError:
-            raise UpstreamError(
-                f"{self._model.name} did not rewrite the question within {self._seconds:g} s.",
-                code="deadline",
-            ) from None
-        line = " ".join(text.split())
-        if not line or ended == "length":
-            raise UpstreamError(f"{self._model.name} wrote no question of {MAX_TOKENS} tokens.")
-        return Rewrite(question=line, usage=usage)
-
-    async def _write(self, messages: Sequence[Message]) -> tuple[str, FinishReason, Usage]:
-        text, usage = "", Usage()
-        ended: FinishReason = "stop"
-        async for piece in self._model.stream(messages, sampling=Sampling(max_tokens=MAX_TOKENS)):
-            text += piece.text
-            ended, usage = piece.finish_reason or ended, piece.usage or usage
-        return text, ended, usage
+        with trace.span("rewrite"):
+            try:
+                text = await write(
+                    self._model,
+                    build_messages(question, history),
+                    trace,
+                    max_tokens=MAX_TOKENS,
+                    seconds=self._seconds,
+                )
+            except (InputError, UpstreamError) as error:
+                trace.degrade("rewrite", str(error))
+                return question
+        return " ".join(text.split())
 
 
 def build_messages(question: str, history: Sequence[Message]) -> tuple[Message, ...]:

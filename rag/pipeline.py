@@ -8,12 +8,12 @@ from dataclasses import dataclass, field, replace
 
 from generation.citations import CitationChecker
 from generation.prompts import build_prompt
-from generation.rewriting import QuestionRewriter, Rewrite
+from generation.rewriting import QuestionRewriter
 from rag.catalog import Catalog
-from rag.errors import InputError, UpstreamError
+from rag.errors import UpstreamError
 from rag.protocols import Generator
 from rag.telemetry import Trace
-from rag.types import Answer, Citation, Delta, Hit, Prompt, Query, Scope, Usage
+from rag.types import Answer, Citation, Delta, Hit, Prompt, Query, Scope
 from retrieval.hybrid import HybridRetriever
 from retrieval.sections import SectionReader
 
@@ -80,34 +80,27 @@ class QueryPipeline:
         """
         deadline = self._deadline()
         with trace.span("total"):
-            alone = await self._stand_alone(query, trace, deadline)  # 1.
-            query = replace(query, text=alone.question)
+            query = await self._stand_alone(query, trace, deadline)  # 1.
             hits = await self._retrieve(query, trace, deadline)  # 2.
         yield hits
         passages = await self._widen(query.scope, hits, trace, deadline)  # 3.
         prompt = build_prompt(query.text, query.scope, passages)  # 4.
-        draft = _Draft(alone=alone, checker=CitationChecker(passages))
+        draft = _Draft(question=query.text, checker=CitationChecker(passages))
         async for delta in self._generate(prompt, trace, deadline):  # 5.
             for event in draft.take(delta):  # 6.
                 yield event
         yield draft.answer(hits, trace)  # 7.
 
-    async def _stand_alone(self, query: Query, trace: Trace, deadline: float) -> Rewrite:
-        """Where rewriting fails the question is kept, and the trace says so."""
-        kept = Rewrite(question=query.text)
+    async def _stand_alone(self, query: Query, trace: Trace, deadline: float) -> Query:
         if self._rewriter is None or not query.history:
-            return kept
+            return query
         try:
             async with asyncio.timeout_at(deadline):
                 await self._catalog.check_exists(query.scope)  # before a model works for it
-                try:
-                    with trace.span("rewrite"):
-                        return await self._rewriter.rewrite(query.text, query.history)
-                except (InputError, UpstreamError) as error:
-                    trace.degrade("rewrite", str(error))
-                    return kept
+                text = await self._rewriter.rewrite(query.text, query.history, trace)
         except TimeoutError:
             raise self._late("rewriting the question") from None
+        return replace(query, text=text)
 
     async def _retrieve(self, query: Query, trace: Trace, deadline: float) -> tuple[Hit, ...]:
         try:
@@ -142,6 +135,8 @@ class QueryPipeline:
                 return
             except TimeoutError:
                 raise self._late("generation") from None
+            if delta.usage:
+                trace.spend(delta.usage)
             yield delta
 
     def _deadline(self) -> float:
@@ -159,7 +154,7 @@ class QueryPipeline:
 class _Draft:
     """An answer as it grows."""
 
-    alone: Rewrite
+    question: str
     checker: CitationChecker
     text: str = ""
     citations: tuple[Citation, ...] = ()
@@ -175,9 +170,8 @@ class _Draft:
         return [*([delta.text] if delta.text else []), *citations]
 
     def answer(self, hits: tuple[Hit, ...], trace: Trace) -> Answer:
-        spent, usage = self.alone.usage, self.last.usage or Usage()
         return Answer(
-            question=self.alone.question,
+            question=self.question,
             text=self.text,
             citations=self.citations,
             hits=hits,
@@ -185,10 +179,7 @@ class _Draft:
             reason=self.last.abstained,
             confidence=self.last.confidence or 0.0,
             degraded=tuple(trace.degraded),
-            usage=Usage(
-                input_tokens=spent.input_tokens + usage.input_tokens,
-                output_tokens=spent.output_tokens + usage.output_tokens,
-            ),
+            usage=trace.usage,
             finish_reason=self.last.finish_reason,
             timings=dict(trace.timings),
             trace_id=trace.id,

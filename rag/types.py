@@ -217,7 +217,7 @@ Reason = Literal["no_documents", "no_match", "weak_evidence"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """Tokens that went through the generator; zero where it has no model."""
+    """Tokens that went through language models; zero where there is none."""
 
     input_tokens: int = 0
     output_tokens: int = 0
