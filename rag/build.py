@@ -32,6 +32,7 @@ from rag.settings import (
 from rag.types import Scope
 
 if TYPE_CHECKING:
+    from generation.expansion import QuestionExpander
     from ingest.fetch import Fetcher
     from ingest.parser import Parser
     from ingest.parsing import Parsing
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     from ingest.reindex import Reindexer
     from ingest.sources import Spool
     from rag.pipeline import QueryPipeline
-    from rag.protocols import Chunker, Generator, Index, StoredIndex
+    from rag.protocols import ChatModel, Chunker, Generator, Index, StoredIndex
     from retrieval.embedders import BertEmbedder
     from retrieval.sections import SectionReader
     from retrieval.sparse import Bm25Encoder
@@ -124,6 +125,7 @@ async def open_service(settings: Settings) -> AsyncIterator[Service]:
         query = QueryPipeline(
             catalog=catalog,
             rewriter=None,
+            expander=build_expander(settings.retrieval, None),
             retriever=retriever,
             reader=build_section_reader(settings.retrieval, index, catalog),
             generator=build_generator(settings, embedder, encoder, index),
@@ -309,6 +311,24 @@ def build_section_reader(
     from retrieval.sections import SectionReader
 
     return SectionReader(index=index, catalog=catalog, chars=settings.context_chars)
+
+
+def build_expander(settings: RetrievalSettings, model: ChatModel | None) -> QuestionExpander | None:
+    """What writes more to search for, where the settings ask for it.
+
+    Raises:
+        ConfigError: they do, and there is no language model.
+    """
+    if settings.expansion == "none":
+        return None
+    if model is None:
+        raise ConfigError(
+            f"`retrieval.expansion = {settings.expansion!r}` needs a language model: set"
+            " generator.kind to 'openai' or 'vllm', or retrieval.expansion to 'none'."
+        )
+    from generation.expansion import QuestionExpander
+
+    return QuestionExpander(model, method=settings.expansion)
 
 
 def build_generator(

@@ -17,7 +17,18 @@ Lines = Iterator[str]
 SHOWN_DOCUMENTS = 20
 CLOSEST = 3
 _WIDTH = 88
-_STAGES = ("rewrite", "embed", "encode", "search", "fuse", "fetch", "widen", "generate", "total")
+_STAGES = (
+    "rewrite",
+    "expand",
+    "embed",
+    "encode",
+    "search",
+    "fuse",
+    "fetch",
+    "widen",
+    "generate",
+    "total",
+)
 
 
 def show(body: Json, lines: Callable[[Json], Lines], *, as_json: bool) -> None:

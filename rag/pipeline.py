@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from generation.citations import CitationChecker
+from generation.expansion import QuestionExpander
 from generation.prompts import build_prompt
 from generation.rewriting import QuestionRewriter
 from rag.catalog import Catalog
@@ -14,6 +15,7 @@ from rag.errors import UpstreamError
 from rag.protocols import Generator
 from rag.telemetry import Trace
 from rag.types import Answer, Citation, Delta, Hit, Prompt, Query, Scope
+from retrieval.fusion import fuse_hits
 from retrieval.hybrid import HybridRetriever
 from retrieval.sections import SectionReader
 
@@ -22,13 +24,14 @@ Event = tuple[Hit, ...] | str | Citation | Answer
 
 
 class QueryPipeline:
-    """Rewrites, retrieves, generates, checks."""
+    """Rewrites, expands, retrieves, generates, checks."""
 
     def __init__(
         self,
         *,
         catalog: Catalog,
         rewriter: QuestionRewriter | None,
+        expander: QuestionExpander | None,
         retriever: HybridRetriever,
         reader: SectionReader | None,
         generator: Generator,
@@ -39,6 +42,7 @@ class QueryPipeline:
         Args:
             catalog: knows the collections.
             rewriter: makes a follow-up question stand alone; None: it is searched for as it is.
+            expander: writes what else to search for; None: the question alone.
             retriever: finds hits.
             reader: widens them for the generator; None: it gets them as they were found.
             generator: writes the answer.
@@ -46,6 +50,7 @@ class QueryPipeline:
         """
         self._catalog = catalog
         self._rewriter = rewriter
+        self._expander = expander
         self._retriever = retriever
         self._reader = reader
         self._generator = generator
@@ -59,7 +64,7 @@ class QueryPipeline:
             UpstreamError: the deadline passed.
         """
         with trace.span("total"):
-            return await self._retrieve(query, trace, self._deadline())
+            return await self._retrieve([query], trace, self._deadline())
 
     async def answer(self, query: Query, trace: Trace) -> Answer:
         """The whole answer: the last event of `stream`."""
@@ -71,8 +76,8 @@ class QueryPipeline:
     async def stream(self, query: Query, trace: Trace) -> AsyncIterator[Event]:
         """What happens to a question, and what comes of it.
 
-        1. make it stand alone  2. retrieve  3. widen  4. prompt  5. generate  6. check citations
-        7. the answer
+        1. make it stand alone  2. write what else to search for  3. retrieve  4. widen  5. prompt
+        6. generate  7. check citations  8. the answer
 
         Raises:
             NotFoundError: there is no such collection.
@@ -81,15 +86,16 @@ class QueryPipeline:
         deadline = self._deadline()
         with trace.span("total"):
             query = await self._stand_alone(query, trace, deadline)  # 1.
-            hits = await self._retrieve(query, trace, deadline)  # 2.
+            more = await self._expand(query, trace, deadline)  # 2.
+            hits = await self._retrieve([query, *more], trace, deadline)  # 3.
         yield hits
-        passages = await self._widen(query.scope, hits, trace, deadline)  # 3.
-        prompt = build_prompt(query.text, query.scope, passages)  # 4.
+        passages = await self._widen(query.scope, hits, trace, deadline)  # 4.
+        prompt = build_prompt(query.text, query.scope, passages)  # 5.
         draft = _Draft(question=query.text, checker=CitationChecker(passages))
-        async for delta in self._generate(prompt, trace, deadline):  # 5.
-            for event in draft.take(delta):  # 6.
+        async for delta in self._generate(prompt, trace, deadline):  # 6.
+            for event in draft.take(delta):  # 7.
                 yield event
-        yield draft.answer(hits, trace)  # 7.
+        yield draft.answer(hits, trace)  # 8.
 
     async def _stand_alone(self, query: Query, trace: Trace, deadline: float) -> Query:
         if self._rewriter is None or not query.history:
@@ -102,13 +108,28 @@ class QueryPipeline:
             raise self._late("rewriting the question") from None
         return replace(query, text=text)
 
-    async def _retrieve(self, query: Query, trace: Trace, deadline: float) -> tuple[Hit, ...]:
+    async def _expand(self, query: Query, trace: Trace, deadline: float) -> list[Query]:
+        if self._expander is None:
+            return []
         try:
             async with asyncio.timeout_at(deadline):
-                await self._catalog.check_exists(query.scope)
-                return tuple(await self._retriever.retrieve(query, trace))
+                await self._catalog.check_exists(query.scope)  # before a model works for it
+                texts = await self._expander.expand(query.text, trace)
+        except TimeoutError:
+            raise self._late("writing what else to search for") from None
+        return [replace(query, text=text) for text in texts]
+
+    async def _retrieve(
+        self, queries: Sequence[Query], trace: Trace, deadline: float
+    ) -> tuple[Hit, ...]:
+        try:
+            async with asyncio.timeout_at(deadline):
+                await self._catalog.check_exists(queries[0].scope)
+                retrieve = self._retriever.retrieve
+                lists = await asyncio.gather(*(retrieve(query, trace) for query in queries))
         except TimeoutError:
             raise self._late("retrieval") from None
+        return tuple(fuse_hits(lists, limit=queries[0].top_k))
 
     async def _widen(
         self, scope: Scope, hits: Sequence[Hit], trace: Trace, deadline: float

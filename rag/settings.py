@@ -133,6 +133,9 @@ class RetrievalSettings(_Part):
     )
     depth: int = Field(100, ge=1, le=1000, description="Candidates each leg brings.")
     rrf_k: int = Field(60, ge=1, description="k of reciprocal rank fusion.")
+    expansion: Literal["none", "multi_query", "hyde"] = Field(
+        "none", description="A language model writes what else to search for."
+    )
     context_chars: int = Field(
         0,
         ge=0,

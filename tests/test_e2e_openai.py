@@ -434,6 +434,8 @@ class TestRerank:
             refused(response, 400, "invalid_input", param)
         many = http.post("/v1/rerank", json=fine | {"documents": ["a"] * 101})
         assert "limits.texts" in refused(many, 413, "too_large", None)
+        long = http.post("/v1/rerank", json=fine | {"query": "x" * 4001})
+        refused(long, 413, "question_too_long", None)
         unknown = http.post("/v1/rerank", json=fine | {"model": "nope"})
         refused(unknown, 404, "model_not_found", "model")
         assert http.post("/v1/rerank", json=fine | {"documents": ["", "\0"]}).status_code == 200

@@ -160,6 +160,7 @@ def test_every_setting_can_be_set_in_the_environment(
         "index.prefer_grpc": "False",
         "index.quantization": "int8",
         "index.url": "http://77",
+        "retrieval.expansion": "hyde",
         "retrieval.lexical": "rank_bm25",
         "generator.threshold": "0.5",
         "server.host": "::1",

@@ -17,7 +17,7 @@ from rag.api.deps import ServiceDep, TraceDep
 from rag.api.middleware import until_hangup
 from rag.api.openai_errors import error_json
 from rag.api.problems import crash_json, problem_json, request_id
-from rag.api.questions import to_query
+from rag.api.questions import check_length, to_query
 from rag.api.schemas import details_json, hit_json
 from rag.build import TENANT, Service
 from rag.errors import InputError, RagError, TooLargeError, UpstreamError
@@ -101,6 +101,7 @@ async def embed_texts(
 @router.post("/rerank", response_model=wire.RerankResponse)
 async def rerank(request: Request, body: wire.RerankRequest, service: ServiceDep) -> Response:
     """Texts, best first, by late interaction of the embedder's token vectors with the query's."""
+    check_length(body.query, service.settings.limits)
     _check_count(len(body.documents), service)
     await service.catalog.check_exists(_scope(body.model))
     work = _in_time(score_all(service.embedder, body.query, body.documents), service)

@@ -31,12 +31,7 @@ def to_query(
             f" {limits.messages:,}. Send the last of them, or raise the setting limits.messages.",
             code="conversation_too_long",
         )
-    if len(last.content) > limits.question_chars:
-        raise TooLargeError(
-            f"The question has {len(last.content):,} characters, and the limit is"
-            f" {limits.question_chars:,}. Shorten it, or raise the setting limits.question_chars.",
-            code="question_too_long",
-        )
+    check_length(last.content, limits)
     if asked.top_k > limits.top_k:
         raise InputError(f"top_k is {asked.top_k}, and the limit (limits.top_k) is {limits.top_k}.")
     return Query(
@@ -46,3 +41,17 @@ def to_query(
         where=tuple(f.condition() for f in asked.filters),
         history=tuple(history),
     )
+
+
+def check_length(question: str, limits: LimitSettings) -> None:
+    """Bounds a question.
+
+    Raises:
+        TooLargeError: it is too long.
+    """
+    if len(question) > limits.question_chars:
+        raise TooLargeError(
+            f"The question has {len(question):,} characters, and the limit is"
+            f" {limits.question_chars:,}. Shorten it, or raise the setting limits.question_chars.",
+            code="question_too_long",
+        )
