@@ -18,6 +18,7 @@ from rag.settings import (
     EdgeSettings,
     EmbedderSettings,
     ExtractiveSettings,
+    GeneratorSettings,
     LocalQueueSettings,
     OpenAISettings,
     PostgresSettings,
@@ -29,9 +30,10 @@ from rag.settings import (
     SqliteSettings,
     VllmSettings,
 )
-from rag.types import Scope
+from rag.types import Sampling, Scope
 
 if TYPE_CHECKING:
+    from generation.evidence import EvidenceFinder
     from ingest.fetch import Fetcher
     from ingest.parser import Parser
     from ingest.parsing import Parsing
@@ -40,7 +42,7 @@ if TYPE_CHECKING:
     from ingest.reindex import Reindexer
     from ingest.sources import Spool
     from rag.pipeline import QueryPipeline
-    from rag.protocols import Chunker, Generator, Index, StoredIndex
+    from rag.protocols import ChatModel, Chunker, Generator, Index, StoredIndex
     from retrieval.embedders import BertEmbedder
     from retrieval.sections import SectionReader
     from retrieval.sparse import Bm25Encoder
@@ -76,6 +78,7 @@ async def open_service(settings: Settings) -> AsyncIterator[Service]:
         ConfigError: another process owns the folder, or a model cannot be loaded.
         StorageError: what is stored is damaged.
     """
+    from generation.evidence import EvidenceFinder
     from ingest.fetch import WebReader
     from ingest.pipeline import IngestPipeline
     from ingest.reindex import Reindexer
@@ -121,11 +124,12 @@ async def open_service(settings: Settings) -> AsyncIterator[Service]:
             depth=settings.retrieval.depth,
             rrf_k=settings.retrieval.rrf_k,
         )
+        finder = EvidenceFinder(embedder=embedder, encoder=encoder, index=index)
         query = QueryPipeline(
             catalog=catalog,
             retriever=retriever,
             reader=build_section_reader(settings.retrieval, index, catalog),
-            generator=build_generator(settings, embedder, encoder, index),
+            generator=await open_generator(settings, finder, stack),
             seconds=settings.limits.query_seconds,
         )
         await embedder.embed(["warm up"], kind="query")
@@ -310,24 +314,72 @@ def build_section_reader(
     return SectionReader(index=index, catalog=catalog, chars=settings.context_chars)
 
 
-def build_generator(
-    settings: Settings,
-    embedder: BertEmbedder,
-    encoder: Bm25Encoder,
-    index: Index,
+async def open_generator(
+    settings: Settings, finder: EvidenceFinder, stack: contextlib.AsyncExitStack
 ) -> Generator:
-    """The generator that the settings name."""
+    """The generator that the settings name, with those it falls back to; closed by the stack.
+
+    Raises:
+        ConfigError: a template is missing or broken, or what an engine needs is not installed.
+    """
+    from generation.fallback import Engine, FallbackGenerator
+
+    chain = (settings.generator, *settings.fallbacks)
+    engines = [
+        Engine(name=_engine_name(part), generator=await _open_engine(part, finder, stack))
+        for part in chain
+    ]
+    return engines[0].generator if len(engines) == 1 else FallbackGenerator(engines)
+
+
+async def _open_engine(
+    settings: GeneratorSettings, finder: EvidenceFinder, stack: contextlib.AsyncExitStack
+) -> Generator:
     from generation.calibration import load_calibration
     from generation.extractive import ExtractiveGenerator
+    from generation.judging import Judge
 
-    match settings.generator:
-        case ExtractiveSettings(threshold=threshold):
-            return ExtractiveGenerator(
-                embedder=embedder,
-                encoder=encoder,
-                index=index,
-                calibration=load_calibration(),
-                threshold=threshold,
-            )
-        case OpenAISettings() | VllmSettings():
-            raise ConfigError(f"generator.kind = {settings.generator.kind!r} is not served yet.")
+    judge = Judge(finder=finder, calibration=load_calibration(), threshold=settings.threshold)
+    if isinstance(settings, ExtractiveSettings):
+        return ExtractiveGenerator(judge)
+
+    from generation.chat import ChatGenerator
+    from generation.prompts import TEMPLATES, PromptTemplate
+
+    template = PromptTemplate(settings.templates or TEMPLATES)
+    sampling = Sampling(max_tokens=settings.max_tokens, temperature=settings.temperature)
+    model = await _open_model(settings, stack)
+    return ChatGenerator(judge=judge, model=model, template=template, sampling=sampling)
+
+
+async def _open_model(
+    settings: OpenAISettings | VllmSettings, stack: contextlib.AsyncExitStack
+) -> ChatModel:
+    match settings:
+        case OpenAISettings():
+            return _open_openai(settings, stack)
+        case VllmSettings():
+            raise ConfigError(f"generator.kind = {settings.kind!r} is not served yet.")
+
+
+def _open_openai(settings: OpenAISettings, stack: contextlib.AsyncExitStack) -> ChatModel:
+    try:
+        from generation.openai import OpenAIModel
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"`generator.kind = 'openai'` needs the module {error.name!r}, which is not installed:"
+            " run `pip install 'plumbline-rag[openai]'`."
+        ) from None
+    model = OpenAIModel(
+        base_url=settings.base_url,
+        api_key=settings.api_key.get_secret_value() if settings.api_key else None,
+        model=settings.model,
+        context_tokens=settings.context_tokens,
+        seconds=settings.timeout,
+    )
+    stack.push_async_callback(model.close)
+    return model
+
+
+def _engine_name(settings: GeneratorSettings) -> str:
+    return settings.kind if isinstance(settings, ExtractiveSettings) else settings.model

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field
+import contextlib
+from collections.abc import AsyncGenerator, Iterator, Sequence
 
-from generation.citations import CitationChecker
-from generation.prompts import build_prompt
+from generation.citations import CitationChecker, uncited
+from generation.rendering import SafeText
 from rag.catalog import Catalog
 from rag.errors import UpstreamError
 from rag.protocols import Generator
@@ -64,24 +64,27 @@ class QueryPipeline:
         assert isinstance(last, Answer)  # noqa: S101 - what a stream ends with
         return last
 
-    async def stream(self, query: Query, trace: Trace) -> AsyncIterator[Event]:
-        """1. retrieve  2. widen  3. prompt  4. generate  5. check citations  6. the answer.
+    async def stream(self, query: Query, trace: Trace) -> AsyncGenerator[Event, None]:
+        """1. retrieve  2. widen  3. generate  4. check what is written  5. the answer.
 
         Raises:
             NotFoundError: there is no such collection.
-            UpstreamError: the deadline passed.
+            UpstreamError: the deadline passed, or the generator failed.
         """
         deadline = self._deadline()
         with trace.span("total"):
             hits = await self._retrieve(query, trace, deadline)  # 1.
         yield hits
-        passages = await self._widen(query.scope, hits, trace, deadline)  # 2.
-        prompt = build_prompt(query.text, query.scope, passages)  # 3.
-        draft = _Draft(checker=CitationChecker(passages))
-        async for delta in self._generate(prompt, trace, deadline):  # 4.
-            for event in draft.take(delta):  # 5.
-                yield event
-        yield draft.answer(hits, trace)  # 6.
+        passages = tuple(await self._widen(query.scope, hits, trace, deadline))  # 2.
+        prompt = Prompt(question=query.text, scope=query.scope, hits=passages)
+        draft = _Draft(passages)
+        async with contextlib.aclosing(self._generate(prompt, trace, deadline)) as deltas:
+            async for delta in deltas:  # 3.
+                for event in draft.take(delta):  # 4.
+                    yield event
+        for event in draft.finish():
+            yield event
+        yield draft.answer(hits, trace)  # 5.
 
     async def _retrieve(self, query: Query, trace: Trace, deadline: float) -> tuple[Hit, ...]:
         try:
@@ -105,18 +108,19 @@ class QueryPipeline:
 
     async def _generate(
         self, prompt: Prompt, trace: Trace, deadline: float
-    ) -> AsyncIterator[Delta]:
-        deltas = aiter(self._generator.stream(prompt))
-        while True:
-            try:
-                with trace.span("generate"), trace.span("total"):
-                    async with asyncio.timeout_at(deadline):
-                        delta = await anext(deltas)
-            except StopAsyncIteration:
-                return
-            except TimeoutError:
-                raise self._late("generation") from None
-            yield delta
+    ) -> AsyncGenerator[Delta, None]:
+        async with contextlib.aclosing(self._generator.stream(prompt)) as deltas:
+            while True:
+                try:
+                    with trace.span("generate"), trace.span("total"):
+                        async with asyncio.timeout_at(deadline):
+                            delta = await anext(deltas)
+                except StopAsyncIteration:
+                    return
+                except TimeoutError:
+                    raise self._late("generation") from None
+                trace.degraded.extend(delta.degraded)
+                yield delta
 
     def _deadline(self) -> float:
         return asyncio.get_running_loop().time() + self._seconds
@@ -129,34 +133,48 @@ class QueryPipeline:
         )
 
 
-@dataclass(slots=True)
 class _Draft:
-    """An answer as it grows."""
+    """An answer as it grows: its markers checked, and safe to render where a model wrote it."""
 
-    checker: CitationChecker
-    text: str = ""
-    citations: tuple[Citation, ...] = ()
-    last: Delta = field(default_factory=Delta)
+    def __init__(self, passages: Sequence[Hit]) -> None:
+        self._checker = CitationChecker(passages)
+        self._safe = SafeText(passages)
+        self._text = ""
+        self._citations: tuple[Citation, ...] = ()
+        self._last = Delta()
 
-    def take(self, delta: Delta) -> list[Event]:
-        if delta.text:
-            self.text += delta.text
-        if delta.confidence is not None or delta.abstained is not None:
-            self.last = delta
-        citations = self.checker.feed(delta.text)
-        self.citations += citations
-        return [*([delta.text] if delta.text else []), *citations]
+    def take(self, delta: Delta) -> Iterator[Event]:
+        self._last = delta
+        yield from self._write(self._checker.feed(delta.text))
+
+    def finish(self) -> Iterator[Event]:
+        yield from self._write(self._checker.finish())
+        if rest := self._safe.finish():
+            self._text += rest
+            yield rest
+
+    def _write(self, events: Sequence[str | Citation]) -> Iterator[Event]:
+        for event in events:
+            if isinstance(event, Citation):
+                self._citations += (event,)
+                yield event
+            elif text := self._safe.feed(event) if self._last.model else event:
+                self._text += text
+                yield text
 
     def answer(self, hits: tuple[Hit, ...], trace: Trace) -> Answer:
         return Answer(
-            text=self.text,
-            citations=self.citations,
+            text=self._text,
+            citations=self._citations,
+            unsupported=self._checker.unsupported,
+            uncited=uncited(self._text, self._citations),
             hits=hits,
-            abstained=self.last.abstained is not None,
-            reason=self.last.abstained,
-            confidence=self.last.confidence or 0.0,
+            abstained=self._last.abstained is not None,
+            reason=self._last.abstained,
+            confidence=self._last.confidence or 0.0,
             degraded=tuple(trace.degraded),
-            usage=self.last.usage or Usage(),
+            usage=self._last.usage or Usage(),
+            finish_reason=self._last.finish_reason,
             timings=dict(trace.timings),
             trace_id=trace.id,
         )

@@ -198,6 +198,8 @@ class Citation:
     support: float
 
 
+FinishReason = Literal["stop", "length"]
+"""Why a model ended: it was done, or `max_tokens` were."""
 Reason = Literal["no_documents", "no_match", "weak_evidence"]
 
 
@@ -216,16 +218,23 @@ class Answer:
     `confidence`, 0 to 1, is the calibrated probability that the evidence answers the question;
     below the threshold the answer abstains and `reason` says why. `degraded` names each stage that
     was left out, with the cause. `timings` is milliseconds by stage.
+
+    `unsupported` are the markers that were taken out of the text, since the passages they named do
+    not carry what was said; `uncited` the sentences of the text that no citation stands behind,
+    both in the order of the text. `finish_reason` is None where no model wrote.
     """
 
     text: str
     citations: tuple[Citation, ...]
+    unsupported: tuple[int, ...]
+    uncited: tuple[str, ...]
     hits: tuple[Hit, ...]
     abstained: bool
     reason: Reason | None
     confidence: float
     degraded: tuple[str, ...]
     usage: Usage
+    finish_reason: FinishReason | None
     timings: Mapping[str, float]
     trace_id: str
 
@@ -240,7 +249,7 @@ class Message:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prompt:
-    """What a generator is given: the question and its passages, and both as chat messages.
+    """What a generator is given: the question and its passages, best first.
 
     A passage's marker in the answer is its place in `hits`, from 1. They may be wider than they
     were found: neighbours read along with them.
@@ -249,7 +258,6 @@ class Prompt:
     question: str
     scope: Scope
     hits: tuple[Hit, ...]
-    messages: tuple[Message, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -268,10 +276,6 @@ class Sampling:
     schema: Mapping[str, object] | None = None
 
 
-FinishReason = Literal["stop", "length"]
-"""Why a model ended: it was done, or `max_tokens` were."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Piece:
     """A piece of a model's text as it comes; the last one says why it ended, and the usage."""
@@ -286,10 +290,14 @@ class Delta:
     """A piece of an answer as it is generated.
 
     The last one of a stream carries `confidence` (see `Answer`) and, where the generator declines
-    to answer, the `abstained` reason; its text is then empty.
+    to answer, the `abstained` reason; its text is then empty. `model` names the language model
+    whose words they are; None where they are the passages' own. `degraded`: see `Answer`.
     """
 
     text: str = ""
+    model: str | None = None
     confidence: float | None = None
     abstained: Reason | None = None
+    finish_reason: FinishReason | None = None
     usage: Usage | None = None
+    degraded: tuple[str, ...] = ()

@@ -25,7 +25,16 @@ from ingest.fetch import parse_url
 from rag.errors import ReadError
 from rag.records import CollectionRecord, DocumentRecord, JobRecord
 from rag.settings import COLLECTION
-from rag.types import Answer, Chunk, Citation, Condition, Hit, MetaValue, State
+from rag.types import (
+    Answer,
+    Chunk,
+    Citation,
+    Condition,
+    FinishReason,
+    Hit,
+    MetaValue,
+    State,
+)
 
 URI_CHARS = 4096
 _FIELD = r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$"
@@ -213,10 +222,15 @@ class QueryResponse(SearchResponse):
 
     answer: str
     citations: list[CitationOut]
+    unsupported: list[int] = Field(
+        description="Markers taken out of the answer: their passages do not carry what was said."
+    )
+    uncited: list[str] = Field(description="Sentences of the answer without a citation.")
     abstained: bool
     reason: Literal["no_documents", "no_match", "weak_evidence"] | None
     confidence: float
     usage: dict[str, int]
+    finish_reason: FinishReason | None = Field(description="Why a language model ended.")
 
 
 class DocumentOut(BaseModel):
@@ -335,6 +349,8 @@ def answer_json(answer: Answer) -> dict[str, Any]:
     return {
         "answer": answer.text,
         "citations": [citation_json(c) for c in answer.citations],
+        "unsupported": answer.unsupported,
+        "uncited": answer.uncited,
         "abstained": answer.abstained,
         "reason": answer.reason,
         "confidence": answer.confidence,
@@ -342,6 +358,7 @@ def answer_json(answer: Answer) -> dict[str, Any]:
         "timings": answer.timings,
         "degraded": answer.degraded,
         "usage": asdict(answer.usage),
+        "finish_reason": answer.finish_reason,
         "trace_id": answer.trace_id,
     }
 
