@@ -18,6 +18,7 @@ from rag.settings import (
     EdgeSettings,
     EmbedderSettings,
     ExtractiveSettings,
+    GeneratorSettings,
     LocalQueueSettings,
     OpenAISettings,
     PostgresSettings,
@@ -29,10 +30,12 @@ from rag.settings import (
     SqliteSettings,
     VllmSettings,
 )
-from rag.types import Scope
+from rag.types import Sampling, Scope
 
 if TYPE_CHECKING:
+    from generation.evidence import EvidenceFinder
     from generation.expansion import QuestionExpander
+    from generation.rewriting import QuestionRewriter
     from ingest.fetch import Fetcher
     from ingest.parser import Parser
     from ingest.parsing import Parsing
@@ -77,6 +80,7 @@ async def open_service(settings: Settings) -> AsyncIterator[Service]:
         ConfigError: another process owns the folder, or a model cannot be loaded.
         StorageError: what is stored is damaged.
     """
+    from generation.evidence import EvidenceFinder
     from ingest.fetch import WebReader
     from ingest.pipeline import IngestPipeline
     from ingest.reindex import Reindexer
@@ -122,13 +126,15 @@ async def open_service(settings: Settings) -> AsyncIterator[Service]:
             depth=settings.retrieval.depth,
             rrf_k=settings.retrieval.rrf_k,
         )
+        finder = EvidenceFinder(embedder=embedder, encoder=encoder, index=index)
+        generator, model = await open_generator(settings, finder, stack)
         query = QueryPipeline(
             catalog=catalog,
-            rewriter=None,
-            expander=build_expander(settings.retrieval, None),
+            rewriter=build_rewriter(model),
+            expander=build_expander(settings.retrieval, model),
             retriever=retriever,
             reader=build_section_reader(settings.retrieval, index, catalog),
-            generator=build_generator(settings, embedder, encoder, index),
+            generator=generator,
             seconds=settings.limits.query_seconds,
         )
         await embedder.embed(["warm up"], kind="query")
@@ -313,6 +319,15 @@ def build_section_reader(
     return SectionReader(index=index, catalog=catalog, chars=settings.context_chars)
 
 
+def build_rewriter(model: ChatModel | None) -> QuestionRewriter | None:
+    """What makes follow-up questions stand alone, where there is a language model."""
+    if model is None:
+        return None
+    from generation.rewriting import QuestionRewriter
+
+    return QuestionRewriter(model)
+
+
 def build_expander(settings: RetrievalSettings, model: ChatModel | None) -> QuestionExpander | None:
     """What writes more to search for, where the settings ask for it.
 
@@ -331,24 +346,79 @@ def build_expander(settings: RetrievalSettings, model: ChatModel | None) -> Ques
     return QuestionExpander(model, method=settings.expansion)
 
 
-def build_generator(
-    settings: Settings,
-    embedder: BertEmbedder,
-    encoder: Bm25Encoder,
-    index: Index,
-) -> Generator:
-    """The generator that the settings name."""
+async def open_generator(
+    settings: Settings, finder: EvidenceFinder, stack: contextlib.AsyncExitStack
+) -> tuple[Generator, ChatModel | None]:
+    """The generator that the settings name, with those it falls back to; closed by the stack.
+
+    With it the first language model among them, where there is one: it rewrites and expands
+    questions.
+
+    Raises:
+        ConfigError: a template is missing or broken, or what an engine needs is not installed.
+    """
+    from generation.fallback import Engine, FallbackGenerator
+
+    chain = (settings.generator, *settings.fallbacks)
+    opened = [await _open_engine(part, finder, stack) for part in chain]
+    model = next((model for _, model in opened if model), None)
+    if len(chain) == 1:
+        return opened[0][0], model
+    engines = [
+        Engine(name=_engine_name(part), generator=generator)
+        for part, (generator, _) in zip(chain, opened, strict=True)
+    ]
+    return FallbackGenerator(engines), model
+
+
+async def _open_engine(
+    settings: GeneratorSettings, finder: EvidenceFinder, stack: contextlib.AsyncExitStack
+) -> tuple[Generator, ChatModel | None]:
     from generation.calibration import load_calibration
     from generation.extractive import ExtractiveGenerator
+    from generation.judging import Judge
 
-    match settings.generator:
-        case ExtractiveSettings(threshold=threshold):
-            return ExtractiveGenerator(
-                embedder=embedder,
-                encoder=encoder,
-                index=index,
-                calibration=load_calibration(),
-                threshold=threshold,
-            )
-        case OpenAISettings() | VllmSettings():
-            raise ConfigError(f"generator.kind = {settings.generator.kind!r} is not served yet.")
+    judge = Judge(finder=finder, calibration=load_calibration(), threshold=settings.threshold)
+    if isinstance(settings, ExtractiveSettings):
+        return ExtractiveGenerator(judge), None
+
+    from generation.chat import ChatGenerator
+    from generation.prompts import TEMPLATES, PromptTemplate
+
+    template = PromptTemplate(settings.templates or TEMPLATES)
+    sampling = Sampling(max_tokens=settings.max_tokens, temperature=settings.temperature)
+    model = await _open_model(settings, stack)
+    return ChatGenerator(judge=judge, model=model, template=template, sampling=sampling), model
+
+
+async def _open_model(
+    settings: OpenAISettings | VllmSettings, stack: contextlib.AsyncExitStack
+) -> ChatModel:
+    match settings:
+        case OpenAISettings():
+            return _open_openai(settings, stack)
+        case VllmSettings():
+            raise ConfigError(f"generator.kind = {settings.kind!r} is not served yet.")
+
+
+def _open_openai(settings: OpenAISettings, stack: contextlib.AsyncExitStack) -> ChatModel:
+    try:
+        from generation.openai import OpenAIModel
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"`generator.kind = 'openai'` needs the module {error.name!r}, which is not installed:"
+            " run `pip install 'plumbline-rag[openai]'`."
+        ) from None
+    model = OpenAIModel(
+        base_url=settings.base_url,
+        api_key=settings.api_key.get_secret_value() if settings.api_key else None,
+        model=settings.model,
+        context_tokens=settings.context_tokens,
+        seconds=settings.timeout,
+    )
+    stack.push_async_callback(model.close)
+    return model
+
+
+def _engine_name(settings: GeneratorSettings) -> str:
+    return settings.kind if isinstance(settings, ExtractiveSettings) else settings.model

@@ -142,14 +142,23 @@ def toml(body: Json) -> Lines:
     tables: list[tuple[str, Mapping[str, Any]]] = []
     for key, value in body.items():
         if isinstance(value, dict):
-            tables.append((key, value))
+            tables.append((f"[{key}]", value))
+        elif isinstance(value, list) and value:
+            tables += [(f"[[{key}]]", each) for each in value]
         elif value is not None:
-            yield f"{key} = {json.dumps(value)}"
-    for name, table in tables:
+            yield f"{key} = {_toml_value(value)}"
+    for header, table in tables:
         yield ""
-        yield f"[{name}]"
+        yield header
         for key, value in table.items():
-            yield f"{key} = {json.dumps(value)}" if value is not None else f"# {key} is not set"
+            yield f"{key} = {_toml_value(value)}" if value is not None else f"# {key} is not set"
+
+
+def _toml_value(value: Any) -> str:
+    if isinstance(value, dict):
+        items = (f"{json.dumps(key)} = {_toml_value(each)}" for key, each in value.items())
+        return "{" + ", ".join(items) + "}"
+    return json.dumps(value)
 
 
 def _passage(number: int, source: Json, text: str, note: str = "") -> Lines:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field, replace
+import contextlib
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from dataclasses import replace
 
-from generation.citations import CitationChecker
+from generation.citations import CitationChecker, uncited
 from generation.expansion import QuestionExpander
-from generation.prompts import build_prompt
+from generation.rendering import SafeText
 from generation.rewriting import QuestionRewriter
 from rag.catalog import Catalog
 from rag.errors import UpstreamError
@@ -73,15 +74,15 @@ class QueryPipeline:
         assert isinstance(last, Answer)  # noqa: S101 - what a stream ends with
         return last
 
-    async def stream(self, query: Query, trace: Trace) -> AsyncIterator[Event]:
+    async def stream(self, query: Query, trace: Trace) -> AsyncGenerator[Event, None]:
         """What happens to a question, and what comes of it.
 
-        1. make it stand alone  2. write what else to search for  3. retrieve  4. widen  5. prompt
-        6. generate  7. check citations  8. the answer
+        1. make it stand alone  2. write what else to search for  3. retrieve  4. widen
+        5. generate  6. check what is written  7. the answer
 
         Raises:
             NotFoundError: there is no such collection.
-            UpstreamError: the deadline passed.
+            UpstreamError: the deadline passed, or the generator failed.
         """
         deadline = self._deadline()
         with trace.span("total"):
@@ -89,13 +90,16 @@ class QueryPipeline:
             more = await self._expand(query, trace, deadline)  # 2.
             hits = await self._retrieve([query, *more], trace, deadline)  # 3.
         yield hits
-        passages = await self._widen(query.scope, hits, trace, deadline)  # 4.
-        prompt = build_prompt(query.text, query.scope, passages)  # 5.
-        draft = _Draft(question=query.text, checker=CitationChecker(passages))
-        async for delta in self._generate(prompt, trace, deadline):  # 6.
-            for event in draft.take(delta):  # 7.
-                yield event
-        yield draft.answer(hits, trace)  # 8.
+        passages = tuple(await self._widen(query.scope, hits, trace, deadline))  # 4.
+        prompt = Prompt(question=query.text, scope=query.scope, hits=passages)
+        draft = _Draft(passages)
+        async with contextlib.aclosing(self._generate(prompt, trace, deadline)) as deltas:
+            async for delta in deltas:  # 5.
+                for event in draft.take(delta):  # 6.
+                    yield event
+        for event in draft.finish():
+            yield event
+        yield draft.answer(query.text, hits, trace)  # 7.
 
     async def _stand_alone(self, query: Query, trace: Trace, deadline: float) -> Query:
         if self._rewriter is None or not query.history:
@@ -145,20 +149,21 @@ class QueryPipeline:
 
     async def _generate(
         self, prompt: Prompt, trace: Trace, deadline: float
-    ) -> AsyncIterator[Delta]:
-        deltas = aiter(self._generator.stream(prompt))
-        while True:
-            try:
-                with trace.span("generate"), trace.span("total"):
-                    async with asyncio.timeout_at(deadline):
-                        delta = await anext(deltas)
-            except StopAsyncIteration:
-                return
-            except TimeoutError:
-                raise self._late("generation") from None
-            if delta.usage:
-                trace.spend(delta.usage)
-            yield delta
+    ) -> AsyncGenerator[Delta, None]:
+        async with contextlib.aclosing(self._generator.stream(prompt)) as deltas:
+            while True:
+                try:
+                    with trace.span("generate"), trace.span("total"):
+                        async with asyncio.timeout_at(deadline):
+                            delta = await anext(deltas)
+                except StopAsyncIteration:
+                    return
+                except TimeoutError:
+                    raise self._late("generation") from None
+                trace.degraded.extend(delta.degraded)
+                if delta.usage:
+                    trace.spend(delta.usage)
+                yield delta
 
     def _deadline(self) -> float:
         return asyncio.get_running_loop().time() + self._seconds
@@ -171,37 +176,51 @@ class QueryPipeline:
         )
 
 
-@dataclass(slots=True)
 class _Draft:
-    """An answer as it grows."""
+    """An answer as it grows: its markers checked, and safe to render where a model wrote it."""
 
-    question: str
-    checker: CitationChecker
-    text: str = ""
-    citations: tuple[Citation, ...] = ()
-    last: Delta = field(default_factory=Delta)
+    def __init__(self, passages: Sequence[Hit]) -> None:
+        self._checker = CitationChecker(passages)
+        self._safe = SafeText(passages)
+        self._text = ""
+        self._citations: tuple[Citation, ...] = ()
+        self._last = Delta()
 
-    def take(self, delta: Delta) -> list[Event]:
-        if delta.text:
-            self.text += delta.text
-        if delta.confidence is not None or delta.abstained is not None:
-            self.last = delta
-        citations = self.checker.feed(delta.text)
-        self.citations += citations
-        return [*([delta.text] if delta.text else []), *citations]
+    def take(self, delta: Delta) -> Iterator[Event]:
+        self._last = delta
+        yield from self._write(self._checker.feed(delta.text))
 
-    def answer(self, hits: tuple[Hit, ...], trace: Trace) -> Answer:
+    def finish(self) -> Iterator[Event]:
+        yield from self._write(self._checker.finish())
+        if rest := self._safe.finish():
+            self._text += rest
+            yield rest
+
+    def _write(self, events: Sequence[str | Citation]) -> Iterator[Event]:
+        for event in events:
+            if isinstance(event, Citation):  # behind its marker
+                start, end = self._text.rindex("["), len(self._text)
+                citation = replace(event, marker_start=start, marker_end=end)
+                self._citations += (citation,)
+                yield citation
+            elif text := self._safe.feed(event) if self._last.model else event:
+                self._text += text
+                yield text
+
+    def answer(self, question: str, hits: tuple[Hit, ...], trace: Trace) -> Answer:
         return Answer(
-            question=self.question,
-            text=self.text,
-            citations=self.citations,
+            question=question,
+            text=self._text,
+            citations=self._citations,
+            unsupported=self._checker.unsupported,
+            uncited=uncited(self._text, self._citations),
             hits=hits,
-            abstained=self.last.abstained is not None,
-            reason=self.last.abstained,
-            confidence=self.last.confidence or 0.0,
+            abstained=self._last.abstained is not None,
+            reason=self._last.abstained,
+            confidence=self._last.confidence or 0.0,
             degraded=tuple(trace.degraded),
             usage=trace.usage,
-            finish_reason=self.last.finish_reason,
+            finish_reason=self._last.finish_reason,
             timings=dict(trace.timings),
             trace_id=trace.id,
         )

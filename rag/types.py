@@ -192,12 +192,10 @@ class Citation:
     `quote == document.text[start:end]`. `chunk_id` names the hit that led to it: where hits were
     widened, the quote may stand beside that chunk. `support`, 0 to 1, says how well the quote
     carries the sentence that cites it; 1 where the sentence is the quote. The marker itself stands
-    at characters `marker_start` to `marker_end` of the answer.
+    at characters `marker_start` to `marker_end` of the answer, once that is written.
     """
 
     marker: int
-    marker_start: int
-    marker_end: int
     chunk_id: str
     document_id: str
     uri: str
@@ -208,6 +206,8 @@ class Citation:
     end: int
     quote: str
     support: float
+    marker_start: int = 0
+    marker_end: int = 0
 
 
 FinishReason = Literal["stop", "length"]
@@ -231,12 +231,18 @@ class Answer:
     conversation so that it stands alone. `confidence`, 0 to 1, is the calibrated probability that
     the evidence answers it; below the threshold the answer abstains and `reason` says why.
     `degraded` names each stage that was left out, with the cause. `timings` is milliseconds by
-    stage. `finish_reason` is None where no model wrote.
+    stage.
+
+    `unsupported` are the markers that were taken out of the text, since the passages they named do
+    not carry what was said; `uncited` the sentences of the text that no citation stands behind,
+    both in the order of the text. `finish_reason` is None where no model wrote.
     """
 
     question: str
     text: str
     citations: tuple[Citation, ...]
+    unsupported: tuple[int, ...]
+    uncited: tuple[str, ...]
     hits: tuple[Hit, ...]
     abstained: bool
     reason: Reason | None
@@ -250,7 +256,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prompt:
-    """What a generator is given: the question and its passages, and both as chat messages.
+    """What a generator is given: the question and its passages, best first.
 
     A passage's marker in the answer is its place in `hits`, from 1. They may be wider than they
     were found: neighbours read along with them.
@@ -259,7 +265,6 @@ class Prompt:
     question: str
     scope: Scope
     hits: tuple[Hit, ...]
-    messages: tuple[Message, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -292,11 +297,14 @@ class Delta:
     """A piece of an answer as it is generated.
 
     The last one of a stream carries `confidence` (see `Answer`) and, where the generator declines
-    to answer, the `abstained` reason; its text is then empty.
+    to answer, the `abstained` reason; its text is then empty. `model` names the language model
+    whose words they are; None where they are the passages' own. `degraded`: see `Answer`.
     """
 
     text: str = ""
+    model: str | None = None
     confidence: float | None = None
     abstained: Reason | None = None
     finish_reason: FinishReason | None = None
     usage: Usage | None = None
+    degraded: tuple[str, ...] = ()

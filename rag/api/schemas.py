@@ -296,6 +296,10 @@ class AnswerDetails(SearchResponse):
     """
 
     question: str
+    unsupported: list[int] = Field(
+        description="Markers taken out of the answer: their passages do not carry what was said."
+    )
+    uncited: list[str] = Field(description="Sentences of the answer without a citation.")
     abstained: bool
     reason: Reason | None
     confidence: float
@@ -425,6 +429,8 @@ def details_json(answer: Answer) -> dict[str, Any]:
     """As `AnswerDetails`."""
     return {
         "question": answer.question,
+        "unsupported": answer.unsupported,
+        "uncited": answer.uncited,
         "abstained": answer.abstained,
         "reason": answer.reason,
         "confidence": answer.confidence,
