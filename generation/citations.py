@@ -28,6 +28,7 @@ _HELD = re.compile(rf"{_OPEN.pattern}| \Z")
 """The end of a text that may yet become a marker, with the space before it."""
 _TO_ESCAPE = re.compile(rf"\[(?={_NUMBERS}\])")
 _ESCAPED = re.compile(rf"\\\[(?={_NUMBERS}\])")
+_FENCE = re.compile(r"^[ \t]*```", re.MULTILINE)
 _WORD = re.compile(r"\w+")
 _NUMBER = re.compile(r"\d+")
 _AFTER_MARKER = re.compile(r"[\s.,;:!?)]*")
@@ -49,12 +50,13 @@ class CitationChecker:
     A marker stands behind the text since the marker before it: all of it where the passage has it
     word for word, else its last sentence. Markers without a word between them stand behind the same
     text. One that points nowhere, or to a passage without support, is taken out of the text, the
-    space before it included.
+    space before it included. In code, what is glued to a name is an index and no marker.
     """
 
     def __init__(self, hits: Sequence[Hit]) -> None:
         self._passages = [_Passage(hit.chunk) for hit in hits]
-        self._text = ""  # since the last marker
+        self._before = ""  # up to the last marker
+        self._text = ""  # since then
         self._sent = 0  # characters of it that went out
         self._claim = ""
         self._cited: set[tuple[int, Span]] = set()
@@ -73,11 +75,16 @@ class CitationChecker:
         """
         self._text += piece
         events: list[str | Citation] = []
-        while marker := _MARKER.search(self._text, self._sent):
+        at = self._sent
+        while marker := _MARKER.search(self._text, at):
+            at = marker.end()
+            if _is_code(self._before + self._text[: marker.end()], marker[1]):
+                continue
             events += self._send(marker.start())
             events += self._check(marker)
-            self._text, self._sent = self._text[marker.end() :], 0
-        held = _HELD.search(self._text, max(self._sent, len(self._text) - _LONGEST_MARKER))
+            self._before += self._text[: marker.end()]
+            self._text, self._sent, at = self._text[marker.end() :], 0, 0
+        held = _HELD.search(self._text, max(at, len(self._text) - _LONGEST_MARKER))
         return events + self._send(held.start() if held else len(self._text))
 
     def finish(self) -> list[str | Citation]:
@@ -138,10 +145,24 @@ def _without_markers(text: str) -> tuple[str, list[int]]:
     """The text without its markers, and where in it each of them stood."""
     plain, places, end = "", [], 0
     for marker in _MARKER.finditer(text):
+        if _is_code(text[: marker.end()], marker[1]):
+            continue
         plain += text[end : marker.start()]
         places.append(len(plain))
         end = marker.end()
     return plain + text[end:], places
+
+
+def _is_code(text: str, numbers: str) -> bool:
+    """Whether the marker that ends the text is an index: glued to a name, in a code span or block.
+
+    Of Markdown as far as it matters: fences, and backticks that are open in their line.
+    """
+    before = text[: -len(numbers) - 2]
+    if not before[-1:].isidentifier() and not before.endswith((")", "]", '"', "'")):
+        return False
+    fenced = len(_FENCE.findall(before)) % 2 == 1
+    return fenced or before.rpartition("\n")[2].count("`") % 2 == 1
 
 
 def _claims(sentence: str) -> bool:

@@ -62,6 +62,8 @@ def answer(body: Json) -> Lines:
         yield ""
         for citation in body["citations"]:
             yield from _passage(citation["marker"], citation, citation["quote"])
+        for sentence in body["uncited"]:
+            yield from textwrap.wrap(f"Without a citation: {sentence}", _WIDTH)
     yield from _footer(body)
 
 

@@ -172,7 +172,7 @@ class OpenAISettings(_ChatSettings):
     api_key: SecretStr | None = None
     model: str = Field(min_length=1, description="As the server names it.")
     context_tokens: int = Field(8192, ge=256, description="Of the model: prompt and answer.")
-    timeout: float = Field(10.0, gt=0, description="Seconds without a byte: it has failed.")
+    timeout: float = Field(20.0, gt=0, description="Seconds without a byte: it has failed.")
 
     @field_validator("base_url")
     @classmethod
