@@ -18,7 +18,8 @@ from tests.servers import RAG, Json, Server, environment, rag, serving
 INGESTED = {"jobs", "counts", "outcomes", "failures", "seconds"}
 HITS = {"hits", "timings", "degraded", "trace_id"}
 ANSWER = HITS | {
-    "answer", "citations", "unsupported", "uncited", "abstained", "reason", "confidence", "usage",
+    "question", "answer", "citations", "unsupported", "uncited", "abstained", "reason",
+    "confidence", "usage",
     "finish_reason",
 }  # fmt: skip
 DOCUMENT = {
