@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from itertools import accumulate
@@ -132,10 +132,9 @@ def uncited(text: str, citations: Sequence[Citation]) -> tuple[str, ...]:
     plain, places = _without_markers(text)
     spans = [(a, b) for a, b in sentence_spans(plain) if _WORD.search(plain, a, b)]
     starts = [start for start, _ in spans]
-    cited = set()
-    for place in places:
-        words = list(_WORD.finditer(plain, 0, place))
-        cited.add(bisect_right(starts, words[-1].start()) - 1 if words else -1)
+    words = [word.start() for word in _WORD.finditer(plain)]
+    last_words = [words[n - 1] for place in places if (n := bisect_left(words, place))]
+    cited = {bisect_right(starts, word) - 1 for word in last_words}
     quotes = [" ".join(c.quote.split()) for c in citations]
     sentences = (plain[a:b] for i, (a, b) in enumerate(spans) if i not in cited)
     return tuple(s for s in sentences if _claims(s) and not _stands_in(s, quotes))

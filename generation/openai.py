@@ -24,7 +24,10 @@ TOKENS_PER_MESSAGE = 8
 _SHOWN = 300
 """Characters of a server's own words that go into a message."""
 _ASCII_TOKEN = re.compile(r"[A-Za-z]{1,4}|[!-@\[-`{-~]|\s{2,}")
-_TOO_LONG = re.compile(r"context.?(?:length|window|size)|too long|too many tokens", re.IGNORECASE)
+_TOO_LONG = re.compile(
+    r"context.?(?:length|window|size)|(?:prompt|input)\b.*too long|too many tokens", re.IGNORECASE
+)
+_REFUSALS = (400, 413, 422)
 _ENDS: Mapping[str, FinishReason] = {"stop": "stop", "length": "length"}
 
 
@@ -159,7 +162,7 @@ class OpenAIModel:
         """What the client raises, in words that say what mends it."""
         if isinstance(error, openai.RateLimitError) and error.code != "insufficient_quota":
             return BusyError(f"{self._who} has too many requests. Try again in a moment.")
-        if isinstance(error, openai.APIError) and _TOO_LONG.search(f"{error.code} {error.message}"):
+        if _is_too_long(error):
             return InputError(
                 f"The prompt is longer than {self._who} takes. Set generator.context_tokens, now"
                 f" {self._context_tokens}, to what it has. It says: {self._words(error)}",
@@ -215,6 +218,14 @@ class OpenAIModel:
         if self._api_key:
             words = words.replace(self._api_key, "…")
         return words[:_SHOWN]
+
+
+def _is_too_long(error: openai.OpenAIError) -> bool:
+    """Whether the prompt was refused for its length; servers have no common code for it."""
+    if not isinstance(error, openai.APIError):
+        return False
+    refused = not isinstance(error, openai.APIStatusError) or error.status_code in _REFUSALS
+    return refused and _TOO_LONG.search(f"{error.code} {error.message}") is not None
 
 
 def _usage(counted: CompletionUsage) -> Usage:

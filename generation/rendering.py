@@ -10,7 +10,7 @@ from rag.types import Hit
 REMOVED = "(link removed)"
 """For an address that is in no source: a made-up one may carry the question to a stranger."""
 _LONGEST_URL = 2000
-_URL = rf"(?:https?://|ftp://|www\.)[^\s<>\[\]]{{0,{_LONGEST_URL}}}"
+_URL = rf"(?:https?://|ftp://|www\.)[^\s<>\[\]`]{{0,{_LONGEST_URL}}}"
 _URLS = re.compile(_URL, re.IGNORECASE)
 _LIVE = re.compile(rf"(?P<tag><(?=[a-z/!?]))|(?P<target>(?<=\])[(:])|{_URL}", re.IGNORECASE)
 _BEGUN = r"h(?:t(?:t(?:ps?(?::/?)?)?)?)?|f(?:t(?:p(?::/?)?)?)?|w{1,3}"
@@ -57,7 +57,10 @@ class SafeText:
         if found["target"]:
             return f" {found[0]}"
         url = found[0].rstrip(_AFTER_URL)
-        return found[0] if url in self._known else REMOVED + found[0][len(url) :]
+        if url in self._known:
+            return found[0]
+        gap = " " if found.string[: found.start()].endswith("]") else ""
+        return gap + REMOVED + found[0][len(url) :]
 
 
 def _urls(text: str) -> Iterator[str]:

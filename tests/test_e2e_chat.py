@@ -22,6 +22,7 @@ from tests.model_server import (
     refuses,
     says,
     sends,
+    silent,
 )
 from tests.servers import Json, Server, rag, serving, submit
 
@@ -42,7 +43,7 @@ kind = "openai"
 base_url = "{url}/v1"
 api_key = "{key}"
 model = "tiny"
-timeout = 5
+timeout = 3
 """
 FALLBACK = '[[fallbacks]]\nkind = "extractive"\n'
 
@@ -194,16 +195,21 @@ def test_a_dead_model_is_replaced_by_the_next(tmp_path: Path) -> None:
             assert ask(http)["degraded"] == []
             model.script = sends(chunk("In 1769 "), then=cut)
             assert events(http)[-1][0] == "error", "an answer never changes its voice"
+            model.script = silent
+            answer = ask(http)
+            assert answer["degraded"] == [
+                f"generate: The model tiny at {model.base_url} sent nothing for 3 s:"
+                " it is overloaded, or generator.timeout is too short."
+            ]
             model.stop()
             answer = ask(http)
             assert FACT in answer["answer"]
             assert answer["usage"] == {"input_tokens": 0, "output_tokens": 0}
             (cause,) = answer["degraded"]
             assert cause.startswith(f"generate: The model tiny at {model.base_url} does not answer")
-            assert events(http)[-1][1]["degraded"] == [cause]
-            assert ask(http)["degraded"] == [
-                "generate: tiny is left alone, having failed repeatedly"
-            ]
+            left_alone = ["generate: tiny is left alone, having failed repeatedly"]
+            assert events(http)[-1][1]["degraded"] == left_alone
+            assert ask(http)["degraded"] == left_alone
             assert KEY not in server.log.read_text()
 
 

@@ -9,10 +9,12 @@ from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
 import pytest
+from tokenizers import Tokenizer
 
 from generation.openai import OpenAIModel
 from rag.errors import BusyError, InputError, UpstreamError
 from rag.types import Message, Piece, Sampling, Usage
+from retrieval.embedders import minilm_folder
 from tests.model_server import (
     PATIENCE,
     ModelServer,
@@ -133,6 +135,11 @@ FAULTS: dict[str, tuple[Script, type[Exception], str]] = {
         InputError,
         "generator.context_tokens",
     ),
+    "500 that took too long": (
+        refuses(500, "the context window took too long"),
+        UpstreamError,
+        "failed",
+    ),
     "400": (refuses(400, "temperature is odd"), UpstreamError, "temperature is odd"),
     "no end": (sends(chunk("Be"), DONE), UpstreamError, "half-way"),
     "no end and no [DONE]": (sends(chunk("Be")), UpstreamError, "half-way"),
@@ -224,13 +231,10 @@ async def test_cancelling_the_stream_hangs_up(server: ModelServer) -> None:
 )
 async def test_tokens_are_counted_on_the_high_side(text: str) -> None:
     """Of vocabularies at hand, BERT's cuts text about as fine as those of language models."""
-    from transformers import AutoTokenizer
-
-    from retrieval.embedders import minilm_folder
-
-    tokenizer = AutoTokenizer.from_pretrained(minilm_folder())
+    tokenizer = Tokenizer.from_file(str(minilm_folder() / "tokenizer.json"))
+    tokenizer.no_padding()
     async with connected("http://127.0.0.1:9/v1") as model:
         counted = await model.count_tokens([Message(role="user", content=text)])
         empty = await model.count_tokens([Message(role="user", content="")])
     assert empty > 0
-    assert counted - empty >= len(tokenizer.tokenize(text))
+    assert counted - empty >= len(tokenizer.encode(text, add_special_tokens=False).tokens)

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
+from generation.citations import CitationChecker
 from generation.rendering import REMOVED, SafeText
 from rag.types import Hit
 from tests.fakes import make_chunk
@@ -47,6 +48,7 @@ def safe(text: str, size: int = 10_000) -> str:
         (f"<{EVIL}>", f"&lt;{REMOVED}>"),
         ("![x](http://pixel.example/1)", "![x] (http://pixel.example/1)"),
         ("https://good.example/a_(b) and", "https://good.example/a_(b) and"),
+        (f"`x {EVIL}`y [9]", f"`x {REMOVED}`y [9]"),
         ("https://docs.example/page.", "https://docs.example/page."),
         ("https://docs.example/page?q=1", REMOVED),
         ("a < b and 1<2, x[0] [1][2] (so), http and www", None),
@@ -72,9 +74,25 @@ def test_pieces_make_no_difference(text: str, size: int) -> None:
 
 @given(PARTS)
 def test_what_comes_out_renders_without_images_tags_and_strange_links(text: str) -> None:
-    html = MarkdownIt("commonmark").render(safe(text))
-    assert not re.findall(r"<(?:img|a)\b", html)
-    assert "evil.example" not in html
+    blocks = MarkdownIt("commonmark").parse(safe(text))
+    kinds = {token.type for block in blocks for token in [block, *(block.children or [])]}
+    assert kinds.isdisjoint({"image", "link_open", "html_inline", "html_block"})
+    assert "evil.example" not in safe(text)
+
+
+MARKED = st.lists(
+    st.sampled_from(["<", "img src=", "[x]", "(", ":", "http", "://evil.example", "www", ".evil"])
+    | st.sampled_from(["[9]", " [9]", "[9, 8]", "`", "\n\n", "![x]"])
+).map("".join)
+
+
+@given(MARKED)
+def test_taking_out_a_marker_leaves_nothing_live(text: str) -> None:
+    checker = CitationChecker(HITS)
+    events = [*checker.feed(text), *checker.finish()]
+    shown = safe("".join(event for event in events if isinstance(event, str)))
+    assert shown == safe(shown)
+    assert not re.search(r"<img|\]\(|\]:|http://evil|www\.evil", shown)
 
 
 def test_a_long_address_is_not_held_back_for_ever() -> None:

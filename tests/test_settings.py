@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,7 @@ def test_rag_config_masks_secrets(
 ) -> None:
     monkeypatch.setenv("RAG_INDEX__KIND", "qdrant")
     monkeypatch.setenv("RAG_INDEX__API_KEY", "hunter2")
+    monkeypatch.setenv("RAG_FALLBACKS", json.dumps([{**OPENAI, "api_key": "hunter2"}]))
     assert main(arguments) == 0
     printed = capsys.readouterr().out
     assert "api_key" in printed
