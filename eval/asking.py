@@ -12,12 +12,11 @@ import numpy as np
 
 from eval.corpus import Passage, Question
 from generation.evidence import MAX_SENTENCES, Evidence, EvidenceFinder
-from generation.prompts import build_prompt
 from ingest.chunkers import SectionChunker, embedding_text
 from rag.build import build_retriever
 from rag.settings import LateInteractionSettings, RetrievalSettings
 from rag.telemetry import Trace
-from rag.types import Document, Float32Array, Hit, Kind, Point, Query, Scope, TokenVectors
+from rag.types import Document, Float32Array, Hit, Kind, Point, Prompt, Query, Scope, TokenVectors
 from retrieval.edge import EdgeIndex
 from retrieval.embedders import BertEmbedder, minilm_folder
 from retrieval.late_interaction import LateInteraction
@@ -94,7 +93,8 @@ class Asker:
     async def _ask(self, scope: Scope, question: Question) -> Asked:
         query = Query(text=question.text, scope=scope, top_k=TOP_K)
         hits = tuple(await self._retriever.retrieve(query, Trace()))
-        evidence = await self._finder.find(build_prompt(question.text, scope, hits))
+        prompt = Prompt(question=question.text, scope=scope, hits=tuple(hits))
+        evidence = await self._finder.find(prompt)
         return Asked(question=question, hits=hits, evidence=evidence)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from itertools import accumulate
@@ -20,11 +20,15 @@ MAX_PARAPHRASE = 0.99
 GRAM = 3
 """Characters compared at a time: endings matter little, and no language needs its own words."""
 
-_NUMBERS = r"\d{1,3}(?:, ?\d{1,3}){0,7}"
-_LONGEST_MARKER = 40
-_MARKER = re.compile(rf"(?<!\\)\[({_NUMBERS})\]")
+_NUMBERS = r"\d{1,3}(?:, ?\d{1,3}){0,31}"
+_LONGEST_MARKER = 3 * 32 + 2 * 31 + 2
+_MARKER = re.compile(rf" ?(?<!\\)\[({_NUMBERS})\]")
+_OPEN = re.compile(rf" ?(?<!\\)\[[\d, ]{{0,{_LONGEST_MARKER}}}\Z")
+_HELD = re.compile(rf"{_OPEN.pattern}| \Z")
+"""The end of a text that may yet become a marker, with the space before it."""
 _TO_ESCAPE = re.compile(rf"\[(?={_NUMBERS}\])")
 _ESCAPED = re.compile(rf"\\\[(?={_NUMBERS}\])")
+_FENCE = re.compile(r"^[ \t]*```", re.MULTILINE)
 _WORD = re.compile(r"\w+")
 _NUMBER = re.compile(r"\d+")
 _AFTER_MARKER = re.compile(r"[\s.,;:!?)]*")
@@ -32,7 +36,7 @@ _AFTER_MARKER = re.compile(r"[\s.,;:!?)]*")
 
 def verify(text: str, hits: Sequence[Hit]) -> tuple[Citation, ...]:
     """The citations of a whole answer, in its order; see `CitationChecker`."""
-    return CitationChecker(hits).feed(text)
+    return tuple(e for e in CitationChecker(hits).feed(text) if isinstance(e, Citation))
 
 
 def escape_markers(text: str) -> str:
@@ -45,43 +49,128 @@ class CitationChecker:
 
     A marker stands behind the text since the marker before it: all of it where the passage has it
     word for word, else its last sentence. Markers without a word between them stand behind the same
-    text. One that points nowhere, or to a passage without support, cites nothing.
+    text. One that points nowhere, or to a passage without support, is taken out of the text, the
+    space before it included. In code, what is glued to a name is an index and no marker.
     """
 
     def __init__(self, hits: Sequence[Hit]) -> None:
         self._passages = [_Passage(hit.chunk) for hit in hits]
-        self._unread = ""
+        self._before = ""  # up to the last marker
+        self._text = ""  # since then
+        self._sent = 0  # characters of it that went out
         self._claim = ""
         self._cited: set[tuple[int, Span]] = set()
+        self._unsupported: list[int] = []
 
-    def feed(self, piece: str) -> tuple[Citation, ...]:
-        """The citations of the markers that end in the next piece of the answer.
+    @property
+    def unsupported(self) -> tuple[int, ...]:
+        """The markers that were taken out, in the order of the text."""
+        return tuple(self._unsupported)
 
-        How an answer is cut into pieces makes no difference.
+    def feed(self, piece: str) -> list[str | Citation]:
+        """The text that can go out after the next piece, and each citation behind its marker.
+
+        Held back is only what may yet become a marker. How an answer is cut into pieces makes no
+        difference.
         """
-        searched = max(0, len(self._unread) - _LONGEST_MARKER)
-        self._unread += piece
-        citations: list[Citation] = []
-        claimed = 0
-        for marker in _MARKER.finditer(self._unread, searched):
-            text = self._unread[claimed : marker.start()]
-            if _WORD.search(text):
-                self._claim = _ESCAPED.sub("[", text)
-            for number in marker[1].split(","):
-                citations += self._cite(int(number))
-            claimed = marker.end()
-        self._unread = self._unread[claimed:]
-        return tuple(citations)
+        self._text += piece
+        events: list[str | Citation] = []
+        at = self._sent
+        while marker := _MARKER.search(self._text, at):
+            at = marker.end()
+            if _is_code(self._before + self._text[: marker.end()], marker[1]):
+                continue
+            events += self._send(marker.start())
+            events += self._check(marker)
+            self._before += self._text[: marker.end()]
+            self._text, self._sent, at = self._text[marker.end() :], 0, 0
+        held = _HELD.search(self._text, max(at, len(self._text) - _LONGEST_MARKER))
+        return events + self._send(held.start() if held else len(self._text))
 
-    def _cite(self, number: int) -> Iterator[Citation]:
+    def finish(self) -> list[str | Citation]:
+        """What was held back, once the answer is complete."""
+        return self._send(len(self._text))
+
+    def _send(self, end: int) -> list[str | Citation]:
+        text, self._sent = self._text[self._sent : end], end
+        return [text] if text else []
+
+    def _check(self, marker: re.Match[str]) -> list[str | Citation]:
+        """What goes out for a marker: all of it, those of its numbers that hold, or nothing."""
+        before = self._text[: marker.start()]
+        if _WORD.search(before):
+            self._claim = _ESCAPED.sub("[", before)
+        numbers = [int(number) for number in marker[1].split(",")]
+        found = {number: span for number in numbers if (span := self._find(number))}
+        kept = [number for number in numbers if number in found]
+        self._unsupported += [number for number in numbers if number not in found]
+        if not kept:
+            # Without it, what stands around it could become a marker.
+            return [marker[0].replace("[", "\\[")] if _OPEN.search(before) else []
+        space = " " * marker[0].startswith(" ")
+        text = marker[0] if kept == numbers else f"{space}[{', '.join(map(str, kept))}]"
+        return [text, *(c for number in kept for c in self._cite(number, *found[number]))]
+
+    def _find(self, number: int) -> tuple[Span, float] | None:
+        """The span of a passage that carries the claim, and its support."""
         if not self._claim or not 1 <= number <= len(self._passages):
-            return
-        passage = self._passages[number - 1]
-        span, support = passage.find(self._claim)
-        if support < MIN_SUPPORT or (number, span) in self._cited:
-            return
-        self._cited.add((number, span))
-        yield _citation(passage.chunk, number, span, support)
+            return None
+        span, support = self._passages[number - 1].find(self._claim)
+        return (span, support) if support >= MIN_SUPPORT else None
+
+    def _cite(self, number: int, span: Span, support: float) -> Iterator[Citation]:
+        if (number, span) not in self._cited:
+            self._cited.add((number, span))
+            yield _citation(self._passages[number - 1].chunk, number, span, support)
+
+
+def uncited(text: str, citations: Sequence[Citation]) -> tuple[str, ...]:
+    """The sentences of a checked answer that no marker stands behind and no quote contains.
+
+    A heading, a question and what ends in a colon claim nothing.
+    """
+    plain, places = _without_markers(text)
+    spans = [(a, b) for a, b in sentence_spans(plain) if _WORD.search(plain, a, b)]
+    starts = [start for start, _ in spans]
+    words = [word.start() for word in _WORD.finditer(plain)]
+    last_words = [words[n - 1] for place in places if (n := bisect_left(words, place))]
+    cited = {bisect_right(starts, word) - 1 for word in last_words}
+    quotes = [" ".join(c.quote.split()) for c in citations]
+    sentences = (plain[a:b] for i, (a, b) in enumerate(spans) if i not in cited)
+    return tuple(s for s in sentences if _claims(s) and not _stands_in(s, quotes))
+
+
+def _without_markers(text: str) -> tuple[str, list[int]]:
+    """The text without its markers, and where in it each of them stood."""
+    plain, places, end = "", [], 0
+    for marker in _MARKER.finditer(text):
+        if _is_code(text[: marker.end()], marker[1]):
+            continue
+        plain += text[end : marker.start()]
+        places.append(len(plain))
+        end = marker.end()
+    return plain + text[end:], places
+
+
+def _is_code(text: str, numbers: str) -> bool:
+    """Whether the marker that ends the text is an index: glued to a name, in a code span or block.
+
+    Of Markdown as far as it matters: fences, and backticks that are open in their line.
+    """
+    before = text[: -len(numbers) - 2]
+    if not before[-1:].isidentifier() and not before.endswith((")", "]", '"', "'")):
+        return False
+    fenced = len(_FENCE.findall(before)) % 2 == 1
+    return fenced or before.rpartition("\n")[2].count("`") % 2 == 1
+
+
+def _claims(sentence: str) -> bool:
+    return not sentence.startswith("#") and not sentence.endswith((":", "?"))
+
+
+def _stands_in(sentence: str, quotes: Sequence[str]) -> bool:
+    folded = _ESCAPED.sub("[", " ".join(sentence.split()))
+    return any(folded in quote for quote in quotes)
 
 
 class _Passage:

@@ -2,63 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
 
-from generation.calibration import Calibration
 from generation.citations import escape_markers
-from generation.evidence import Evidence, EvidenceFinder, Sentence
-from rag.protocols import Index, SparseEncoder, TokenEmbedder
-from rag.types import Delta, Prompt, Reason
+from generation.evidence import Evidence, Sentence
+from generation.judging import Judge
+from rag.types import Delta, Prompt
 
 
 class ExtractiveGenerator:
     """`Generator` that answers with at most three sentences, or says that it cannot."""
 
-    def __init__(
-        self,
-        *,
-        embedder: TokenEmbedder,
-        encoder: SparseEncoder,
-        index: Index,
-        calibration: Calibration,
-        threshold: float | None = None,
-    ) -> None:
-        """Make a generator.
+    def __init__(self, judge: Judge) -> None:
+        self._judge = judge
 
-        Args:
-            embedder: encodes question and passages, token by token.
-            encoder: makes the terms that `index` knows the IDF of.
-            index: holds the collection that the passages come from.
-            calibration: turns evidence into confidence.
-            threshold: confidence below which it abstains; the calibration's own if None.
-        """
-        self._finder = EvidenceFinder(embedder=embedder, encoder=encoder, index=index)
-        self._calibration = calibration
-        self._threshold = calibration.threshold if threshold is None else threshold
-
-    async def stream(self, prompt: Prompt) -> AsyncIterator[Delta]:
+    async def stream(self, prompt: Prompt) -> AsyncGenerator[Delta, None]:
         """One delta for each sentence with its marker, then one with the confidence.
 
         Sentences of one passage stay together and in its order; the passage with the best
         sentence comes first.
         """
-        if not prompt.hits:
-            yield Delta(confidence=0.0, abstained="no_documents")
-            return
-        evidence = await self._finder.find(prompt)
-        if evidence is None:
-            yield Delta(confidence=0.0, abstained="no_match")
-            return
-        confidence = self._calibration.probability(evidence.features)
-        if confidence < self._threshold:
-            reason: Reason = "weak_evidence" if evidence.features.coverage else "no_match"
-            yield Delta(confidence=confidence, abstained=reason)
-            return
-        gap = ""
-        for sentence in _reading_order(evidence):
-            yield Delta(text=gap + _cited(sentence, prompt))
-            gap = " "
-        yield Delta(confidence=confidence)
+        verdict = await self._judge.judge(prompt)
+        if verdict.evidence:
+            gap = ""
+            for sentence in _reading_order(verdict.evidence):
+                yield Delta(text=gap + _cited(sentence, prompt))
+                gap = " "
+        yield Delta(confidence=verdict.confidence, abstained=verdict.abstained)
 
 
 def _reading_order(evidence: Evidence) -> Iterator[Sentence]:

@@ -19,6 +19,7 @@ from rag.settings import (
     EdgeSettings,
     EmbedderSettings,
     ExtractiveSettings,
+    GeneratorSettings,
     HttpRerankerSettings,
     LateInteractionSettings,
     LocalQueueSettings,
@@ -34,9 +35,12 @@ from rag.settings import (
     SqliteSettings,
     VllmSettings,
 )
-from rag.types import Scope
+from rag.types import Sampling, Scope
 
 if TYPE_CHECKING:
+    from generation.evidence import EvidenceFinder
+    from generation.expansion import QuestionExpander
+    from generation.rewriting import QuestionRewriter
     from ingest.fetch import Fetcher
     from ingest.parser import Parser
     from ingest.parsing import Parsing
@@ -46,6 +50,7 @@ if TYPE_CHECKING:
     from ingest.sources import Spool
     from rag.pipeline import QueryPipeline, Retriever
     from rag.protocols import (
+        ChatModel,
         Chunker,
         Embedder,
         Generator,
@@ -89,6 +94,7 @@ async def open_service(settings: Settings) -> AsyncIterator[Service]:
         ConfigError: another process owns the folder, or a model cannot be loaded.
         StorageError: what is stored is damaged.
     """
+    from generation.evidence import EvidenceFinder
     from ingest.fetch import WebReader
     from ingest.pipeline import IngestPipeline
     from ingest.reindex import Reindexer
@@ -127,8 +133,12 @@ async def open_service(settings: Settings) -> AsyncIterator[Service]:
             spool=spool,
         )
         tokens = build_token_embedder(settings.reranker, embedder)
+        finder = EvidenceFinder(embedder=tokens, encoder=encoder, index=index)
+        generator, model = await open_generator(settings, finder, stack)
         query = QueryPipeline(
             catalog=catalog,
+            rewriter=build_rewriter(model),
+            expander=build_expander(settings.retrieval, model),
             retriever=build_retriever(
                 settings.retrieval,
                 settings.reranker,
@@ -140,7 +150,7 @@ async def open_service(settings: Settings) -> AsyncIterator[Service]:
                 index=index,
             ),
             reader=build_section_reader(settings.retrieval, index, catalog),
-            generator=build_generator(settings, tokens, encoder, index),
+            generator=generator,
             seconds=settings.limits.query_seconds,
         )
         await embedder.embed(["warm up"], kind="query")
@@ -413,24 +423,106 @@ def build_section_reader(
     return SectionReader(index=index, catalog=catalog, chars=settings.context_chars)
 
 
-def build_generator(
-    settings: Settings,
-    embedder: TokenEmbedder,
-    encoder: Bm25Encoder,
-    index: Index,
-) -> Generator:
-    """The generator that the settings name."""
+def build_rewriter(model: ChatModel | None) -> QuestionRewriter | None:
+    """What makes follow-up questions stand alone, where there is a language model."""
+    if model is None:
+        return None
+    from generation.rewriting import QuestionRewriter
+
+    return QuestionRewriter(model)
+
+
+def build_expander(settings: RetrievalSettings, model: ChatModel | None) -> QuestionExpander | None:
+    """What writes more to search for, where the settings ask for it.
+
+    Raises:
+        ConfigError: they do, and there is no language model.
+    """
+    if settings.expansion == "none":
+        return None
+    if model is None:
+        raise ConfigError(
+            f"`retrieval.expansion = {settings.expansion!r}` needs a language model: set"
+            " generator.kind to 'openai' or 'vllm', or retrieval.expansion to 'none'."
+        )
+    from generation.expansion import QuestionExpander
+
+    return QuestionExpander(model, method=settings.expansion)
+
+
+async def open_generator(
+    settings: Settings, finder: EvidenceFinder, stack: contextlib.AsyncExitStack
+) -> tuple[Generator, ChatModel | None]:
+    """The generator that the settings name, with those it falls back to; closed by the stack.
+
+    With it the first language model among them, where there is one: it rewrites and expands
+    questions.
+
+    Raises:
+        ConfigError: a template is missing or broken, or what an engine needs is not installed.
+    """
+    from generation.fallback import Engine, FallbackGenerator
+
+    chain = (settings.generator, *settings.fallbacks)
+    opened = [await _open_engine(part, finder, stack) for part in chain]
+    model = next((model for _, model in opened if model), None)
+    if len(chain) == 1:
+        return opened[0][0], model
+    engines = [
+        Engine(name=_engine_name(part), generator=generator)
+        for part, (generator, _) in zip(chain, opened, strict=True)
+    ]
+    return FallbackGenerator(engines), model
+
+
+async def _open_engine(
+    settings: GeneratorSettings, finder: EvidenceFinder, stack: contextlib.AsyncExitStack
+) -> tuple[Generator, ChatModel | None]:
     from generation.calibration import load_calibration
     from generation.extractive import ExtractiveGenerator
+    from generation.judging import Judge
 
-    match settings.generator:
-        case ExtractiveSettings(threshold=threshold):
-            return ExtractiveGenerator(
-                embedder=embedder,
-                encoder=encoder,
-                index=index,
-                calibration=load_calibration(),
-                threshold=threshold,
-            )
-        case OpenAISettings() | VllmSettings():
-            raise ConfigError(f"generator.kind = {settings.generator.kind!r} is not served yet.")
+    judge = Judge(finder=finder, calibration=load_calibration(), threshold=settings.threshold)
+    if isinstance(settings, ExtractiveSettings):
+        return ExtractiveGenerator(judge), None
+
+    from generation.chat import ChatGenerator
+    from generation.prompts import TEMPLATES, PromptTemplate
+
+    template = PromptTemplate(settings.templates or TEMPLATES)
+    sampling = Sampling(max_tokens=settings.max_tokens, temperature=settings.temperature)
+    model = await _open_model(settings, stack)
+    return ChatGenerator(judge=judge, model=model, template=template, sampling=sampling), model
+
+
+async def _open_model(
+    settings: OpenAISettings | VllmSettings, stack: contextlib.AsyncExitStack
+) -> ChatModel:
+    match settings:
+        case OpenAISettings():
+            return _open_openai(settings, stack)
+        case VllmSettings():
+            raise ConfigError(f"generator.kind = {settings.kind!r} is not served yet.")
+
+
+def _open_openai(settings: OpenAISettings, stack: contextlib.AsyncExitStack) -> ChatModel:
+    try:
+        from generation.openai import OpenAIModel
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"`generator.kind = 'openai'` needs the module {error.name!r}, which is not installed:"
+            " run `pip install 'plumbline-rag[openai]'`."
+        ) from None
+    model = OpenAIModel(
+        base_url=settings.base_url,
+        api_key=settings.api_key.get_secret_value() if settings.api_key else None,
+        model=settings.model,
+        context_tokens=settings.context_tokens,
+        seconds=settings.timeout,
+    )
+    stack.push_async_callback(model.close)
+    return model
+
+
+def _engine_name(settings: GeneratorSettings) -> str:
+    return settings.kind if isinstance(settings, ExtractiveSettings) else settings.model

@@ -11,17 +11,24 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from rag.client import Json
+from rag.reasons import REASONS
 
 Lines = Iterator[str]
 SHOWN_DOCUMENTS = 20
 CLOSEST = 3
 _WIDTH = 88
-_STAGES = ("embed", "encode", "search", "fuse", "fetch", "widen", "generate", "total")
-_REASONS = {
-    "no_documents": "the collection has nothing that fits",
-    "no_match": "no passage speaks of it",
-    "weak_evidence": "the passages found do not carry an answer",
-}
+_STAGES = (
+    "rewrite",
+    "expand",
+    "embed",
+    "encode",
+    "search",
+    "fuse",
+    "fetch",
+    "widen",
+    "generate",
+    "total",
+)
 
 
 def show(body: Json, lines: Callable[[Json], Lines], *, as_json: bool) -> None:
@@ -44,7 +51,7 @@ def answer(body: Json) -> Lines:
     """The answer, what each marker stands on, and the time each stage took."""
     if body["abstained"]:
         sure = f"{body['reason']}, confidence {body['confidence']:.2f}"
-        yield f"No answer: {_REASONS[body['reason']]} ({sure})."
+        yield f"No answer: {REASONS[body['reason']]} ({sure})."
         if body["hits"]:
             yield ""
             yield "Closest passages:"
@@ -55,6 +62,8 @@ def answer(body: Json) -> Lines:
         yield ""
         for citation in body["citations"]:
             yield from _passage(citation["marker"], citation, citation["quote"])
+        for sentence in body["uncited"]:
+            yield from textwrap.wrap(f"Without a citation: {sentence}", _WIDTH)
     yield from _footer(body)
 
 
@@ -135,14 +144,23 @@ def toml(body: Json) -> Lines:
     tables: list[tuple[str, Mapping[str, Any]]] = []
     for key, value in body.items():
         if isinstance(value, dict):
-            tables.append((key, value))
+            tables.append((f"[{key}]", value))
+        elif isinstance(value, list) and value:
+            tables += [(f"[[{key}]]", each) for each in value]
         elif value is not None:
-            yield f"{key} = {json.dumps(value)}"
-    for name, table in tables:
+            yield f"{key} = {_toml_value(value)}"
+    for header, table in tables:
         yield ""
-        yield f"[{name}]"
+        yield header
         for key, value in table.items():
-            yield f"{key} = {json.dumps(value)}" if value is not None else f"# {key} is not set"
+            yield f"{key} = {_toml_value(value)}" if value is not None else f"# {key} is not set"
+
+
+def _toml_value(value: Any) -> str:
+    if isinstance(value, dict):
+        items = (f"{json.dumps(key)} = {_toml_value(each)}" for key, each in value.items())
+        return "{" + ", ".join(items) + "}"
+    return json.dumps(value)
 
 
 def _passage(number: int, source: Json, text: str, note: str = "") -> Lines:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field
+import contextlib
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from dataclasses import replace
 from typing import Protocol
 
-from generation.citations import CitationChecker
-from generation.prompts import build_prompt
+from generation.citations import CitationChecker, uncited
+from generation.expansion import QuestionExpander
+from generation.rendering import SafeText
+from generation.rewriting import QuestionRewriter
 from rag.catalog import Catalog
 from rag.errors import UpstreamError
 from rag.protocols import Generator
 from rag.telemetry import Trace
-from rag.types import Answer, Citation, Delta, Hit, Prompt, Query, Scope, Usage
+from rag.types import Answer, Citation, Delta, Hit, Prompt, Query, Scope
+from retrieval.fusion import fuse_hits
 from retrieval.sections import SectionReader
 
 Event = tuple[Hit, ...] | str | Citation | Answer
@@ -28,12 +32,14 @@ class Retriever(Protocol):
 
 
 class QueryPipeline:
-    """Retrieves, generates, checks."""
+    """Rewrites, expands, retrieves, generates, checks."""
 
     def __init__(
         self,
         *,
         catalog: Catalog,
+        rewriter: QuestionRewriter | None,
+        expander: QuestionExpander | None,
         retriever: Retriever,
         reader: SectionReader | None,
         generator: Generator,
@@ -43,12 +49,16 @@ class QueryPipeline:
 
         Args:
             catalog: knows the collections.
+            rewriter: makes a follow-up question stand alone; None: it is searched for as it is.
+            expander: writes what else to search for; None: the question alone.
             retriever: finds hits.
             reader: widens them for the generator; None: it gets them as they were found.
             generator: writes the answer.
             seconds: the deadline of a question.
         """
         self._catalog = catalog
+        self._rewriter = rewriter
+        self._expander = expander
         self._retriever = retriever
         self._reader = reader
         self._generator = generator
@@ -62,7 +72,7 @@ class QueryPipeline:
             UpstreamError: the deadline passed.
         """
         with trace.span("total"):
-            return await self._retrieve(query, trace, self._deadline())
+            return await self._retrieve([query], trace, self._deadline())
 
     async def answer(self, query: Query, trace: Trace) -> Answer:
         """The whole answer: the last event of `stream`."""
@@ -71,32 +81,66 @@ class QueryPipeline:
         assert isinstance(last, Answer)  # noqa: S101 - what a stream ends with
         return last
 
-    async def stream(self, query: Query, trace: Trace) -> AsyncIterator[Event]:
-        """1. retrieve  2. widen  3. prompt  4. generate  5. check citations  6. the answer.
+    async def stream(self, query: Query, trace: Trace) -> AsyncGenerator[Event, None]:
+        """What happens to a question, and what comes of it.
+
+        1. make it stand alone  2. write what else to search for  3. retrieve  4. widen
+        5. generate  6. check what is written  7. the answer
 
         Raises:
             NotFoundError: there is no such collection.
-            UpstreamError: the deadline passed.
+            UpstreamError: the deadline passed, or the generator failed.
         """
         deadline = self._deadline()
         with trace.span("total"):
-            hits = await self._retrieve(query, trace, deadline)  # 1.
+            query = await self._stand_alone(query, trace, deadline)  # 1.
+            more = await self._expand(query, trace, deadline)  # 2.
+            hits = await self._retrieve([query, *more], trace, deadline)  # 3.
         yield hits
-        passages = await self._widen(query.scope, hits, trace, deadline)  # 2.
-        prompt = build_prompt(query.text, query.scope, passages)  # 3.
-        draft = _Draft(checker=CitationChecker(passages))
-        async for delta in self._generate(prompt, trace, deadline):  # 4.
-            for event in draft.take(delta):  # 5.
-                yield event
-        yield draft.answer(hits, trace)  # 6.
+        passages = tuple(await self._widen(query.scope, hits, trace, deadline))  # 4.
+        prompt = Prompt(question=query.text, scope=query.scope, hits=passages)
+        draft = _Draft(passages)
+        async with contextlib.aclosing(self._generate(prompt, trace, deadline)) as deltas:
+            async for delta in deltas:  # 5.
+                for event in draft.take(delta):  # 6.
+                    yield event
+        for event in draft.finish():
+            yield event
+        yield draft.answer(query.text, hits, trace)  # 7.
 
-    async def _retrieve(self, query: Query, trace: Trace, deadline: float) -> tuple[Hit, ...]:
+    async def _stand_alone(self, query: Query, trace: Trace, deadline: float) -> Query:
+        if self._rewriter is None or not query.history:
+            return query
         try:
             async with asyncio.timeout_at(deadline):
-                await self._catalog.check_exists(query.scope)
-                return tuple(await self._retriever.retrieve(query, trace))
+                await self._catalog.check_exists(query.scope)  # before a model works for it
+                text = await self._rewriter.rewrite(query.text, query.history, trace)
+        except TimeoutError:
+            raise self._late("rewriting the question") from None
+        return replace(query, text=text)
+
+    async def _expand(self, query: Query, trace: Trace, deadline: float) -> list[Query]:
+        if self._expander is None:
+            return []
+        try:
+            async with asyncio.timeout_at(deadline):
+                await self._catalog.check_exists(query.scope)  # before a model works for it
+                texts = await self._expander.expand(query.text, trace)
+        except TimeoutError:
+            raise self._late("writing what else to search for") from None
+        return [replace(query, text=text) for text in texts]
+
+    async def _retrieve(
+        self, queries: Sequence[Query], trace: Trace, deadline: float
+    ) -> tuple[Hit, ...]:
+        try:
+            async with asyncio.timeout_at(deadline):
+                await self._catalog.check_exists(queries[0].scope)
+                retrieve = self._retriever.retrieve
+                lists = await asyncio.gather(*(retrieve(query, trace) for query in queries))
         except TimeoutError:
             raise self._late("retrieval") from None
+        return tuple(fuse_hits(lists, limit=queries[0].top_k))
 
     async def _widen(
         self, scope: Scope, hits: Sequence[Hit], trace: Trace, deadline: float
@@ -112,18 +156,21 @@ class QueryPipeline:
 
     async def _generate(
         self, prompt: Prompt, trace: Trace, deadline: float
-    ) -> AsyncIterator[Delta]:
-        deltas = aiter(self._generator.stream(prompt))
-        while True:
-            try:
-                with trace.span("generate"), trace.span("total"):
-                    async with asyncio.timeout_at(deadline):
-                        delta = await anext(deltas)
-            except StopAsyncIteration:
-                return
-            except TimeoutError:
-                raise self._late("generation") from None
-            yield delta
+    ) -> AsyncGenerator[Delta, None]:
+        async with contextlib.aclosing(self._generator.stream(prompt)) as deltas:
+            while True:
+                try:
+                    with trace.span("generate"), trace.span("total"):
+                        async with asyncio.timeout_at(deadline):
+                            delta = await anext(deltas)
+                except StopAsyncIteration:
+                    return
+                except TimeoutError:
+                    raise self._late("generation") from None
+                trace.degraded.extend(delta.degraded)
+                if delta.usage:
+                    trace.spend(delta.usage)
+                yield delta
 
     def _deadline(self) -> float:
         return asyncio.get_running_loop().time() + self._seconds
@@ -136,34 +183,51 @@ class QueryPipeline:
         )
 
 
-@dataclass(slots=True)
 class _Draft:
-    """An answer as it grows."""
+    """An answer as it grows: its markers checked, and safe to render where a model wrote it."""
 
-    checker: CitationChecker
-    text: str = ""
-    citations: tuple[Citation, ...] = ()
-    last: Delta = field(default_factory=Delta)
+    def __init__(self, passages: Sequence[Hit]) -> None:
+        self._checker = CitationChecker(passages)
+        self._safe = SafeText(passages)
+        self._text = ""
+        self._citations: tuple[Citation, ...] = ()
+        self._last = Delta()
 
-    def take(self, delta: Delta) -> list[Event]:
-        if delta.text:
-            self.text += delta.text
-        if delta.confidence is not None or delta.abstained is not None:
-            self.last = delta
-        citations = self.checker.feed(delta.text)
-        self.citations += citations
-        return [*([delta.text] if delta.text else []), *citations]
+    def take(self, delta: Delta) -> Iterator[Event]:
+        self._last = delta
+        yield from self._write(self._checker.feed(delta.text))
 
-    def answer(self, hits: tuple[Hit, ...], trace: Trace) -> Answer:
+    def finish(self) -> Iterator[Event]:
+        yield from self._write(self._checker.finish())
+        if rest := self._safe.finish():
+            self._text += rest
+            yield rest
+
+    def _write(self, events: Sequence[str | Citation]) -> Iterator[Event]:
+        for event in events:
+            if isinstance(event, Citation):  # behind its marker
+                start, end = self._text.rindex("["), len(self._text)
+                citation = replace(event, marker_start=start, marker_end=end)
+                self._citations += (citation,)
+                yield citation
+            elif text := self._safe.feed(event) if self._last.model else event:
+                self._text += text
+                yield text
+
+    def answer(self, question: str, hits: tuple[Hit, ...], trace: Trace) -> Answer:
         return Answer(
-            text=self.text,
-            citations=self.citations,
+            question=question,
+            text=self._text,
+            citations=self._citations,
+            unsupported=self._checker.unsupported,
+            uncited=uncited(self._text, self._citations),
             hits=hits,
-            abstained=self.last.abstained is not None,
-            reason=self.last.abstained,
-            confidence=self.last.confidence or 0.0,
+            abstained=self._last.abstained is not None,
+            reason=self._last.abstained,
+            confidence=self._last.confidence or 0.0,
             degraded=tuple(trace.degraded),
-            usage=self.last.usage or Usage(),
+            usage=trace.usage,
+            finish_reason=self._last.finish_reason,
             timings=dict(trace.timings),
             trace_id=trace.id,
         )

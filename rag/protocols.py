@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -157,8 +157,10 @@ class ChatModel(Protocol):
     async def count_tokens(self, messages: Sequence[Message]) -> int:
         """Tokens of a prompt, the chat template's own included."""
 
-    def stream(self, messages: Sequence[Message], *, sampling: Sampling) -> AsyncIterator[Piece]:
-        """The text piece by piece, as it is generated; nothing goes on once nobody takes it.
+    def stream(
+        self, messages: Sequence[Message], *, sampling: Sampling
+    ) -> AsyncGenerator[Piece, None]:
+        """The text piece by piece, as it is generated; closing it ends the model's work.
 
         Raises:
             InputError: the model cannot take the prompt; it is longer than the model's context.
@@ -170,5 +172,13 @@ class ChatModel(Protocol):
 class Generator(Protocol):
     """Writes an answer from passages."""
 
-    def stream(self, prompt: Prompt) -> AsyncIterator[Delta]:
-        """The answer piece by piece, with `[n]` markers that point into `prompt.hits`."""
+    def stream(self, prompt: Prompt) -> AsyncGenerator[Delta, None]:
+        """The answer piece by piece, with `[n]` markers that point into `prompt.hits`.
+
+        Closing it ends the work.
+
+        Raises:
+            InputError: question and passages cannot be taken.
+            BusyError: more wait than may.
+            UpstreamError: it failed, or gave up half-way.
+        """

@@ -7,11 +7,12 @@ Order of precedence: arguments, environment (`RAG_RETRIEVAL__DEPTH=80`), the TOM
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Callable, Iterator, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self, get_args, get_origin
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -22,6 +23,7 @@ from pydantic import (
     SecretStr,
     Tag,
     ValidationError,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
@@ -139,6 +141,9 @@ class RetrievalSettings(_Part):
     )
     depth: int = Field(100, ge=1, le=1000, description="Candidates each leg brings.")
     rrf_k: int = Field(10, ge=1, description="k of reciprocal rank fusion.")
+    expansion: Literal["none", "multi_query", "hyde"] = Field(
+        "none", description="A language model writes what else to search for."
+    )
     context_chars: int = Field(
         0,
         ge=0,
@@ -226,6 +231,7 @@ class ExtractiveSettings(_GeneratorSettings):
 class _ChatSettings(_GeneratorSettings):
     max_tokens: int = Field(512, ge=1, description="Of an answer, at most.")
     temperature: float = Field(0.0, ge=0, le=2, description="0: the likeliest token always.")
+    templates: Path | None = Field(None, description="Folder of prompts; none: those that ship.")
 
 
 class OpenAISettings(_ChatSettings):
@@ -235,6 +241,26 @@ class OpenAISettings(_ChatSettings):
     base_url: str = Field(pattern=r"^https?://[^\s/]+", description="Up to and with its /v1.")
     api_key: SecretStr | None = None
     model: str = Field(min_length=1, description="As the server names it.")
+    context_tokens: int = Field(8192, ge=256, description="Of the model: prompt and answer.")
+    timeout: float = Field(20.0, gt=0, description="Seconds without a byte: it has failed.")
+
+    @field_validator("base_url")
+    @classmethod
+    def _is_address(cls, url: str) -> str:
+        try:
+            fits = urlsplit(url).hostname is not None and urlsplit(url).port != 0
+        except ValueError:
+            fits = False
+        if not fits:
+            raise ValueError("It has the form http://HOST:PORT/v1")
+        return url
+
+    @field_validator("context_tokens")
+    @classmethod
+    def _leaves_room(cls, tokens: int, info: ValidationInfo) -> int:
+        if tokens <= info.data.get("max_tokens", 0):
+            raise ValueError("It must be larger than max_tokens, which are kept for the answer")
+        return tokens
 
 
 class VllmSettings(_ChatSettings):
@@ -350,6 +376,8 @@ class LimitSettings(_Part):
     upload_mb: int = Field(256, ge=1, description="One HTTP request, in MiB.")
     upload_documents: int = Field(1000, ge=1, description="Documents in one request.")
     question_chars: int = Field(4000, ge=1)
+    messages: int = Field(1000, ge=1, description="Of a conversation.")
+    texts: int = Field(2048, ge=1, description="To embed or to rerank in one request.")
     top_k: int = Field(100, ge=1, le=1000)
     query_seconds: float = Field(30.0, gt=0, description="Deadline of a question.")
 
@@ -374,6 +402,9 @@ class Settings(BaseSettings):
     reranker: RerankerSettings = LateInteractionSettings()
     index: EdgeSettings | QdrantSettings = Field(EdgeSettings(), discriminator="kind")
     generator: GeneratorSettings = ExtractiveSettings()
+    fallbacks: tuple[GeneratorSettings, ...] = Field(
+        (), description="Generators that are asked, in turn, where the one before fails."
+    )
     catalog: SqliteSettings | PostgresSettings = Field(SqliteSettings(), discriminator="kind")
     queue: LocalQueueSettings | CeleryQueueSettings = Field(
         LocalQueueSettings(), discriminator="kind"
@@ -432,7 +463,8 @@ def names() -> list[str]:
 
 def _names(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
     for name, field in model.model_fields.items():
-        parts = _models(field.annotation)
+        # The parts of a list have no names: it is set as a whole.
+        parts = [] if get_origin(field.annotation) is tuple else _models(field.annotation)
         for part in parts:
             yield from _names(part, f"{prefix}{name}.")
         if not parts:
@@ -464,10 +496,13 @@ def _problems(error: ValidationError) -> Iterator[str]:
             near = get_close_matches(name, names(), n=1)
             hint = f" Did you mean {near[0]!r}?" if near else " `rag config` lists the settings."
             yield f"There is no setting {name!r}.{hint}"
-        elif problem["type"].startswith("union_tag"):  # what was got is the whole part, secrets too
-            yield f"The setting '{name}.kind' does not fit: {problem['msg']}."
+        elif problem["type"].startswith("union_tag") or problem["type"] == "kind":
+            # The input is the whole part, secrets too.
+            part = problem["input"]
+            got = f" (got {part['kind']!r})" if isinstance(part, dict) and "kind" in part else ""
+            yield f"The setting '{name}.kind' does not fit: {problem['msg']}{got}."
         else:
-            got = "" if name in SECRETS else f" (got {problem['input']!r})"
+            got = "" if _is_secret(name) else f" (got {problem['input']!r})"
             yield f"The setting {name!r} does not fit: {problem['msg']}{got}."
 
 
@@ -476,5 +511,11 @@ def _dotted(place: Sequence[str | int]) -> str:
     first, *rest = place
     field = Settings.model_fields.get(str(first))
     in_kinds = field is not None and len(_models(field.annotation)) > 1
-    chosen = rest[1:] if in_kinds else rest
+    kind = 1 if rest and isinstance(rest[0], int) else 0
+    chosen = rest[:kind] + rest[kind + 1 :] if in_kinds else rest
     return ".".join(str(part) for part in (first, *chosen))
+
+
+def _is_secret(name: str) -> bool:
+    """Whether what was got for a setting may hold a secret; a list of parts may."""
+    return name == "fallbacks" or re.sub(r"^fallbacks\.\d+", "generator", name) in SECRETS

@@ -9,16 +9,19 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from rag.types import Usage
+
 _TRACEPARENT = re.compile(r"00-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
 @dataclass(slots=True)
 class Trace:
-    """One journey: its id, milliseconds by stage, and what had to be left out."""
+    """One journey: its id, milliseconds by stage, what had to be left out, tokens spent."""
 
     id: str = field(default_factory=lambda: secrets.token_hex(16))
     timings: dict[str, float] = field(default_factory=dict)
     degraded: list[str] = field(default_factory=list)
+    usage: Usage = field(default_factory=Usage)
 
     @contextlib.contextmanager
     def span(self, stage: str) -> Iterator[None]:
@@ -33,6 +36,13 @@ class Trace:
     def degrade(self, stage: str, cause: str) -> None:
         """Says that a stage was left out of the answer, and why."""
         self.degraded.append(f"{stage}: {cause}")
+
+    def spend(self, usage: Usage) -> None:
+        """Adds tokens that went through a language model."""
+        self.usage = Usage(
+            input_tokens=self.usage.input_tokens + usage.input_tokens,
+            output_tokens=self.usage.output_tokens + usage.output_tokens,
+        )
 
 
 def trace_id_of(traceparent: str | None) -> str | None:

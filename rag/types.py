@@ -137,13 +137,22 @@ class Condition:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """One turn of a chat."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Query:
-    """A question as the service takes it."""
+    """A question as the service takes it; `history` is what was said before it, oldest first."""
 
     text: str
     scope: Scope
     top_k: int = 10
     where: tuple[Condition, ...] = ()
+    history: tuple[Message, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,7 +194,8 @@ class Citation:
 
     `quote == document.text[start:end]`. `chunk_id` names the hit that led to it: where hits were
     widened, the quote may stand beside that chunk. `support`, 0 to 1, says how well the quote
-    carries the sentence that cites it; 1 where the sentence is the quote.
+    carries the sentence that cites it; 1 where the sentence is the quote. The marker itself stands
+    at characters `marker_start` to `marker_end` of the answer, once that is written.
     """
 
     marker: int
@@ -199,14 +209,18 @@ class Citation:
     end: int
     quote: str
     support: float
+    marker_start: int = 0
+    marker_end: int = 0
 
 
+FinishReason = Literal["stop", "length"]
+"""Why a model ended: it was done, or `max_tokens` were."""
 Reason = Literal["no_documents", "no_match", "weak_evidence"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """Tokens that went through the generator; zero where it has no model."""
+    """Tokens that went through language models; zero where there is none."""
 
     input_tokens: int = 0
     output_tokens: int = 0
@@ -216,34 +230,36 @@ class Usage:
 class Answer:
     """What the service answers.
 
-    `confidence`, 0 to 1, is the calibrated probability that the evidence answers the question;
-    below the threshold the answer abstains and `reason` says why. `degraded` names each stage that
-    was left out, with the cause. `timings` is milliseconds by stage.
+    `question` is what was searched for: the one that was asked, or what was made of it in a
+    conversation so that it stands alone. `confidence`, 0 to 1, is the calibrated probability that
+    the evidence answers it; below the threshold the answer abstains and `reason` says why.
+    `degraded` names each stage that was left out, with the cause. `timings` is milliseconds by
+    stage.
+
+    `unsupported` are the markers that were taken out of the text, since the passages they named do
+    not carry what was said; `uncited` the sentences of the text that no citation stands behind,
+    both in the order of the text. `finish_reason` is None where no model wrote.
     """
 
+    question: str
     text: str
     citations: tuple[Citation, ...]
+    unsupported: tuple[int, ...]
+    uncited: tuple[str, ...]
     hits: tuple[Hit, ...]
     abstained: bool
     reason: Reason | None
     confidence: float
     degraded: tuple[str, ...]
     usage: Usage
+    finish_reason: FinishReason | None
     timings: Mapping[str, float]
     trace_id: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Message:
-    """One turn of a chat prompt."""
-
-    role: Literal["system", "user", "assistant"]
-    content: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Prompt:
-    """What a generator is given: the question and its passages, and both as chat messages.
+    """What a generator is given: the question and its passages, best first.
 
     A passage's marker in the answer is its place in `hits`, from 1. They may be wider than they
     were found: neighbours read along with them.
@@ -252,7 +268,6 @@ class Prompt:
     question: str
     scope: Scope
     hits: tuple[Hit, ...]
-    messages: tuple[Message, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -271,10 +286,6 @@ class Sampling:
     schema: Mapping[str, object] | None = None
 
 
-FinishReason = Literal["stop", "length"]
-"""Why a model ended: it was done, or `max_tokens` were."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Piece:
     """A piece of a model's text as it comes; the last one says why it ended, and the usage."""
@@ -289,10 +300,14 @@ class Delta:
     """A piece of an answer as it is generated.
 
     The last one of a stream carries `confidence` (see `Answer`) and, where the generator declines
-    to answer, the `abstained` reason; its text is then empty.
+    to answer, the `abstained` reason; its text is then empty. `model` names the language model
+    whose words they are; None where they are the passages' own. `degraded`: see `Answer`.
     """
 
     text: str = ""
+    model: str | None = None
     confidence: float | None = None
     abstained: Reason | None = None
+    finish_reason: FinishReason | None = None
     usage: Usage | None = None
+    degraded: tuple[str, ...] = ()

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 
-from rag.types import Float32Array, Match
+from rag.types import Float32Array, Hit, Match
 
 RRF_K = 60
 """Cormack, Clarke & Büttcher 2009, https://doi.org/10.1145/1571941.1572114."""
@@ -75,3 +76,23 @@ def summed(lists: Iterable[Sequence[Match]], ids: Sequence[str]) -> Float32Array
             lowest = min(scores.values())
             total += standard(np.array([scores.get(i, lowest) for i in ids], np.float32))
     return total
+
+
+def fuse_hits(lists: Sequence[Sequence[Hit]], *, limit: int) -> list[Hit]:
+    """The hits of several searches as one list, by `rrf`; one list stays as it is.
+
+    A hit's `ranks` are its best place in each leg that found it, over all searches.
+    """
+    if len(lists) == 1:
+        return list(lists[0])
+    ranks: dict[str, dict[str, int]] = {}
+    hits = {hit.chunk.id: hit for each in lists for hit in each}
+    for hit in (hit for each in lists for hit in each):
+        best = ranks.setdefault(hit.chunk.id, {})
+        for leg, rank in hit.ranks.items():
+            best[leg] = min(rank, best.get(leg, rank))
+    searches = {str(n): [hit.chunk.id for hit in each] for n, each in enumerate(lists)}
+    return [
+        replace(hits[i], score=score, source="fused", ranks=ranks[i])
+        for i, score, _ in rrf(searches, limit=limit)
+    ]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
 import re
 import shutil
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import numpy as np
 
 from ingest.chunkers import embedding_text
 from ingest.sources import load
+from rag.errors import RagError
 from rag.types import (
     Chunk,
     Condition,
@@ -24,10 +26,14 @@ from rag.types import (
     Kind,
     Leg,
     Match,
+    Message,
+    Piece,
     Point,
+    Sampling,
     Scope,
     SparseVector,
     TokenVectors,
+    Usage,
 )
 from retrieval.filters import check
 from retrieval.matching import matches
@@ -183,6 +189,44 @@ class HashEmbedder:
     def _word(self, word: str) -> Float32Array:
         seed = int.from_bytes(hashlib.sha256(word.lower().encode()).digest()[:8], "big")
         return np.random.default_rng(seed).standard_normal(self.dim, np.float32)
+
+
+class ScriptedModel:
+    """`ChatModel` that says what is in its script, word by word, and keeps what it was sent."""
+
+    name = "scripted"
+    context_tokens = 4096
+
+    def __init__(self, *script: str | RagError, seconds: float = 0.0) -> None:
+        self._script = iter(script)
+        self._seconds = seconds
+        self.sent: list[tuple[Message, ...]] = []
+        self.stopped = False
+
+    async def count_tokens(self, messages: Sequence[Message]) -> int:
+        return sum(len(_WORD.findall(message.content)) for message in messages)
+
+    async def stream(
+        self, messages: Sequence[Message], *, sampling: Sampling
+    ) -> AsyncGenerator[Piece, None]:
+        self.sent.append(tuple(messages))
+        told = next(self._script)
+        try:
+            await asyncio.sleep(self._seconds)
+            if isinstance(told, RagError):
+                raise told
+            words = re.findall(r"\S+\s*", told)
+            for word in words[: sampling.max_tokens]:
+                yield Piece(text=word)
+            cut = len(words) > sampling.max_tokens
+            usage = Usage(
+                input_tokens=await self.count_tokens(messages),
+                output_tokens=min(len(words), sampling.max_tokens),
+            )
+            yield Piece(finish_reason="length" if cut else "stop", usage=usage)
+        except asyncio.CancelledError:
+            self.stopped = True
+            raise
 
 
 def _unit(vector: Float32Array) -> Float32Array:

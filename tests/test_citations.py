@@ -1,10 +1,18 @@
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from generation.citations import MIN_SUPPORT, CitationChecker, escape_markers, verify
+from generation.citations import (
+    MIN_SUPPORT,
+    CitationChecker,
+    escape_markers,
+    uncited,
+    verify,
+)
 from rag.sentences import sentence_spans
 from rag.types import Chunk, Citation, Hit
 
@@ -32,6 +40,8 @@ def hit(text: str) -> Hit:
 
 
 HITS = [hit(NORMANS), hit(STEAM)]
+GAVE = "The Normans gave their name to Normandy"
+RAIDERS = "They were descended from Norse raiders."
 
 
 def text_of(citation: Citation, hits: list[Hit]) -> str:
@@ -146,22 +156,126 @@ def test_verbatim_sentences_round_trip(texts: list[str]) -> None:
     for citation in citations:
         assert citation.support == 1
         assert citation.quote == text_of(citation, hits)
+    checker = CitationChecker(hits)
+    out = [event for event in [*checker.feed(answer), *checker.finish()] if isinstance(event, str)]
+    assert "".join(out) == answer
+    assert checker.unsupported == ()
+    assert uncited(answer, citations) == ()
     folded = {" ".join(c.quote.split()) for c in citations}
     assert folded == {" ".join(sentence.split()) for _, sentence in said}
 
 
 ANSWERS = st.lists(
     st.sampled_from(
-        [*NORMANS.split(), *STEAM.split(), "[1]", "[2]", "[1, 2]", "\\[1]", ".", "[", "9"]
+        [
+            *NORMANS.split(),
+            *STEAM.split(),
+            "[1]",
+            "[2]",
+            "[1, 2]",
+            "\\[1]",
+            ".",
+            "[",
+            "9",
+            "`",
+            "x[1]",
+        ]
     )
 ).map(" ".join)
 
 
-@given(ANSWERS | st.text(), st.integers(1, 7))
-def test_pieces_make_no_difference(answer: str, size: int) -> None:
+def checked(answer: str, size: int = 1000) -> tuple[str, list[Citation], tuple[int, ...]]:
+    """The text that goes out, its citations, and the markers taken out."""
     checker = CitationChecker(HITS)
     pieces = [answer[i : i + size] for i in range(0, len(answer), size)]
-    assert tuple(c for piece in pieces for c in checker.feed(piece)) == verify(answer, HITS)
+    events = [event for piece in pieces for event in checker.feed(piece)] + checker.finish()
+    text = "".join(event for event in events if isinstance(event, str))
+    return text, [event for event in events if isinstance(event, Citation)], checker.unsupported
+
+
+@given(ANSWERS | st.text() | st.text("[]1239, \\\\.a`\\n"), st.integers(1, 7))
+def test_pieces_make_no_difference(answer: str, size: int) -> None:
+    assert checked(answer, size) == checked(answer)
+
+
+@given(ANSWERS | st.text("[]1239, .a"))
+def test_no_marker_goes_out_that_did_not_hold(answer: str) -> None:
+    text, _, _ = checked(answer)
+    found = {
+        int(n)
+        for m in re.findall(r"(?<!\\)\[(\d{1,3}(?:, ?\d{1,3})*)\]", text)
+        for n in m.split(",")
+    }
+    assert found <= {1, 2}
+
+
+@pytest.mark.parametrize(
+    ("answer", "text", "unsupported"),
+    [
+        (f"{GAVE} [2].", f"{GAVE}.", (2,)),
+        (f"{GAVE}. [3] Yes.", f"{GAVE}. Yes.", (3,)),
+        (f"{GAVE}[1, 2, 7].", f"{GAVE}[1].", (2, 7)),
+        (f"{GAVE} [2][1].", f"{GAVE}[1].", (2,)),
+        ("[1] The Normans.", " The Normans.", (1,)),
+        ("The moon is cheese [[9]1].", "The moon is cheese [\\[9]1].", (9,)),
+        ("A [note] and a[0x] and [2019] and [1", "A [note] and a[0x] and [2019] and [1", ()),
+    ],
+)  # fmt: skip
+def test_a_marker_that_does_not_hold_is_taken_out_and_told(
+    answer: str, text: str, unsupported: tuple[int, ...]
+) -> None:
+    out, _, told = checked(answer)
+    assert (out, told) == (text, unsupported)
+
+
+@pytest.mark.parametrize(
+    ("answer", "text"),
+    [
+        ("Use `sys.argv[1]` or `f(x)[0][7]`.", None),
+        ("```\na = b[1]\n\nc = d[9]\n```\nDone [9].", "```\na = b[1]\n\nc = d[9]\n```\nDone."),
+        ("A stray ` and a claim [9].", "A stray ` and a claim."),
+        ("A stray ` in a line.\nA claim[9].", "A stray ` in a line.\nA claim."),
+        ("`closed` and a claim[9].", "`closed` and a claim."),
+    ],
+)  # fmt: skip
+def test_an_index_in_code_is_no_marker(answer: str, text: str | None) -> None:
+    out, citations, _ = checked(answer)
+    assert out == (text or answer)
+    assert citations == []
+    assert uncited(out, citations)
+
+
+def test_text_is_held_back_only_while_a_marker_may_be_open() -> None:
+    checker = CitationChecker(HITS)
+    said = GAVE
+    assert checker.feed(said) == [said]
+    assert checker.feed(" ") == []
+    assert checker.feed("[") == []
+    assert checker.feed("1, ") == []
+    assert checker.feed("note") == [" [1, note"]
+    assert checker.feed(" [1") == []
+    assert checker.finish() == [" [1"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        (f"{GAVE}. [1]", ()),
+        (f"{GAVE} [1].", ()),
+        ("The Normans gave their name [1] to Normandy.", ()),
+        (f"{GAVE}. {RAIDERS} [1]", ()),
+        (f"The moon is cheese. {RAIDERS} [1]", ("The moon is cheese.",)),
+        (f"{RAIDERS} [1] The moon is cheese.", ("The moon is cheese.",)),
+        (f"{RAIDERS} [1] Cheese. [1] Really.", ("Cheese.", "Really.")),
+        ("The moon is cheese [2].", ("The moon is cheese.",)),
+        (f"# Normans\n\nWho were they? This is known:\n\n- {RAIDERS} [1]", ()),
+        ("...", ()),
+        ("", ()),
+    ],
+)  # fmt: skip
+def test_sentences_without_a_citation_are_told(answer: str, expected: tuple[str, ...]) -> None:
+    text, citations, _ = checked(answer)
+    assert uncited(text, citations) == expected
 
 
 @given(ANSWERS)

@@ -157,6 +157,11 @@ class TestHealth:
             "GET /v1/jobs/{job_id}",
             "DELETE /v1/jobs/{job_id}",
             "GET /v1/collections",
+            "GET /v1/models",
+            "GET /v1/models/{model}",
+            "POST /v1/chat/completions",
+            "POST /v1/embeddings",
+            "POST /v1/rerank",
             "GET /healthz",
             "GET /readyz",
         } <= served
@@ -295,6 +300,34 @@ class TestSearch:
     def test_dates_that_are_none(self, http: httpx.Client, date: str) -> None:
         wrong = {"field": "since", "op": "gte", "value": date}
         problem(ask(http, filters=[wrong]), 422, "invalid_filter")
+
+    def test_conversations(self, http: httpx.Client) -> None:
+        said = [
+            {"role": "user", "content": "Who composed the opera Tosca?"},
+            {"role": "assistant", "content": "Puccini did."},
+            {"role": "user", "content": "When does the office open?"},
+        ]
+        body = {"messages": said}
+        answer = exactly(schemas.QueryResponse, http.post("/v1/query", json=body))
+        alone = ask(http, "/v1/query").json()
+        assert answer["question"] == alone["question"] == "When does the office open?"
+        assert (answer["answer"], answer["hits"]) == (alone["answer"], alone["hits"])
+        sent = events(http.post("/v1/query", json=body | {"stream": True}))
+        assert sent[-1][1]["question"] == answer["question"]
+        for wrong, where in [
+            ({}, "query"),
+            (body | {"query": "Both?"}, "query"),
+            ({"messages": []}, "messages"),
+            ({"messages": said[:2]}, "messages"),
+            ({"messages": [{"role": "user", "content": " "}]}, "messages"),
+            ({"messages": [{"role": "system", "content": "x"}]}, "messages.0.role"),
+            ({"messages": [{"role": "user", "content": ["x"]}]}, "messages.0.content"),
+        ]:
+            refused = http.post("/v1/query", json=wrong)
+            assert where in problem(refused, 422, "invalid_input")
+        long = http.post("/v1/query", json={"messages": said[2:] * 1001})
+        assert "limits.messages" in problem(long, 413, "conversation_too_long")
+        problem(http.post("/v1/search", json=body), 422, "invalid_input")
 
     def test_unknown_collection(self, http: httpx.Client) -> None:
         for path in ("/v1/search", "/v1/query"):

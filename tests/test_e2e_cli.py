@@ -17,7 +17,11 @@ from tests.servers import RAG, Json, Server, environment, rag, serving
 
 INGESTED = {"jobs", "counts", "outcomes", "failures", "seconds"}
 HITS = {"hits", "timings", "degraded", "trace_id"}
-ANSWER = HITS | {"answer", "citations", "abstained", "reason", "confidence", "usage"}
+ANSWER = HITS | {
+    "question", "answer", "citations", "unsupported", "uncited", "abstained", "reason",
+    "confidence", "usage",
+    "finish_reason",
+}  # fmt: skip
 DOCUMENT = {
     "id", "uri", "title", "media_type", "state", "error", "version", "meta", "chunks",
     "duplicate_of", "created_at", "updated_at",

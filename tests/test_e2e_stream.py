@@ -70,6 +70,8 @@ class Failing:
     async def search(self, *_: Any) -> tuple[()]:
         raise self._error
 
+    answer = search
+
     async def stream(self, *_: Any) -> AsyncIterator[Event]:
         yield ()
         yield "One token"

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from generation.calibration import Calibration, load_calibration
-from generation.citations import CitationChecker
+from generation.citations import CitationChecker, verify
 from generation.evidence import EvidenceFinder, Features
 from generation.extractive import ExtractiveGenerator
-from generation.prompts import build_prompt
-from rag.types import Chunk, Delta, Hit, Kind, Prompt, Scope, TokenVectors
+from generation.judging import Judge
+from rag.types import Chunk, Citation, Delta, Hit, Kind, Prompt, Scope, TokenVectors
 from retrieval.embedders import BertEmbedder, minilm_folder
 from retrieval.sparse import Bm25Encoder
 
@@ -56,13 +56,8 @@ def finder(embedder: BertEmbedder) -> EvidenceFinder:
 
 
 @pytest.fixture
-def generator(embedder: BertEmbedder) -> ExtractiveGenerator:
-    return ExtractiveGenerator(
-        embedder=embedder,
-        encoder=Bm25Encoder(),
-        index=EqualIdf(),
-        calibration=load_calibration(),
-    )
+def generator(finder: EvidenceFinder) -> ExtractiveGenerator:
+    return ExtractiveGenerator(Judge(finder=finder, calibration=load_calibration()))
 
 
 def prompt(question: str, *texts: str, title: str = "") -> Prompt:
@@ -85,7 +80,7 @@ def prompt(question: str, *texts: str, title: str = "") -> Prompt:
         )
         for i, text in enumerate(texts, start=1)
     ]
-    return build_prompt(question, SCOPE, hits)
+    return Prompt(question=question, scope=SCOPE, hits=tuple(hits))
 
 
 async def collect(stream: AsyncIterator[Delta]) -> list[Delta]:
@@ -110,7 +105,9 @@ async def test_every_sentence_is_verbatim(generator: ExtractiveGenerator) -> Non
     *sentences, _ = await collect(generator.stream(asked))
     checker = CitationChecker(asked.hits)
     for delta in sentences:
-        (citation,) = checker.feed(delta.text)
+        *text, citation = checker.feed(delta.text)
+        assert "".join(str(piece) for piece in text) == delta.text
+        assert isinstance(citation, Citation)
         said, marker = re.fullmatch(r" ?(.+) \[(\d)\]", delta.text, re.DOTALL).groups()  # type: ignore[union-attr]
         assert citation.support == 1
         assert citation.marker == int(marker)
@@ -126,8 +123,8 @@ async def test_a_quotes_own_marker_is_told_apart(generator: ExtractiveGenerator)
         "What did James Watt patent in 1769?", NORMANS, WATT.replace("engine", "engine [1]")
     )
     *sentences, _ = await collect(generator.stream(asked))
-    checker = CitationChecker(asked.hits)
-    assert {c.marker for delta in sentences for c in checker.feed(delta.text)} == {2}
+    text = "".join(delta.text for delta in sentences)
+    assert {citation.marker for citation in verify(text, asked.hits)} == {2}
 
 
 async def test_without_hits_there_are_no_documents(generator: ExtractiveGenerator) -> None:
@@ -159,14 +156,9 @@ async def test_what_is_only_mentioned_is_weak_evidence(generator: ExtractiveGene
     assert (delta.text, delta.abstained) == ("", "weak_evidence")
 
 
-async def test_the_threshold_can_be_set(embedder: BertEmbedder) -> None:
-    strict = ExtractiveGenerator(
-        embedder=embedder,
-        encoder=Bm25Encoder(),
-        index=EqualIdf(),
-        calibration=load_calibration(),
-        threshold=1.0,
-    )
+async def test_the_threshold_can_be_set(finder: EvidenceFinder) -> None:
+    judge = Judge(finder=finder, calibration=load_calibration(), threshold=1.0)
+    strict = ExtractiveGenerator(judge)
     (delta,) = await collect(strict.stream(prompt("Who was James Watt?", WATT)))
     assert delta.abstained == "weak_evidence"
 

@@ -4,7 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retrieval.fusion import RRF_K, rrf
+from rag.types import Hit
+from retrieval.fusion import RRF_K, fuse_hits, rrf
+from tests.fakes import make_chunk
 
 
 def scores(lists: dict[str, list[str]], **options: object) -> dict[str, float]:
@@ -40,6 +42,26 @@ def test_ties_are_broken_by_chunk_id() -> None:
 
 def test_no_lists_and_empty_lists_have_no_result() -> None:
     assert rrf({}) == rrf({"dense": [], "sparse": []}) == []
+
+
+def hit(text: str, **ranks: int) -> Hit:
+    return Hit(chunk=make_chunk(text, document_id=text), score=0.5, source="fused", ranks=ranks)
+
+
+def test_one_search_is_left_as_it_is() -> None:
+    hits = [hit("a", dense=1), hit("b", sparse=1)]
+    assert fuse_hits([hits], limit=1) == hits
+
+
+def test_several_searches_are_fused_by_their_order() -> None:
+    first = [hit("a", dense=1), hit("b", dense=2, sparse=3)]
+    second = [hit("b", dense=5, sparse=1), hit("c", sparse=2)]
+    fused = fuse_hits([first, second, []], limit=2)
+    assert [h.chunk.text for h in fused] == ["b", "a"]
+    assert fused[0].score == pytest.approx(1 / 62 + 1 / 61)
+    assert fused[0].ranks == {"dense": 2, "sparse": 1}
+    assert fused[1].ranks == {"dense": 1}
+    assert fuse_hits([[], []], limit=2) == []
 
 
 ids = st.lists(st.sampled_from("abcdefgh"), unique=True)

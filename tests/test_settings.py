@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from rag.errors import ConfigError
 from rag.settings import (
     SECRETS,
     CeleryQueueSettings,
+    ExtractiveSettings,
     HttpRerankerSettings,
     OpenAISettings,
     PostgresSettings,
@@ -25,6 +27,8 @@ from rag.settings import (
     load_settings,
     names,
 )
+
+OPENAI = {"kind": "openai", "base_url": "http://localhost:8000/v1", "model": "tiny"}
 
 
 @pytest.fixture(autouse=True)
@@ -70,6 +74,7 @@ def test_rag_config_masks_secrets(
 ) -> None:
     monkeypatch.setenv("RAG_INDEX__KIND", "qdrant")
     monkeypatch.setenv("RAG_INDEX__API_KEY", "hunter2")
+    monkeypatch.setenv("RAG_FALLBACKS", json.dumps([{**OPENAI, "api_key": "hunter2"}]))
     assert main(arguments) == 0
     printed = capsys.readouterr().out
     assert "api_key" in printed
@@ -108,6 +113,12 @@ chosen = st.fixed_dictionaries(
             }
         ),
         "generator": st.fixed_dictionaries({"threshold": st.none() | st.floats(0, 1)}),
+        "fallbacks": st.lists(
+            st.just({"kind": "extractive"})
+            | st.just({"kind": "openai", "base_url": "http://m/v1", "model": 'a"b'})
+            | st.just({"kind": "vllm", "model": "m", "engine": {"dtype": "auto", "a b": {"c": 1}}}),
+            max_size=2,
+        ),
         "limits": st.fixed_dictionaries(
             {"query_seconds": st.floats(0.001, 1e6), "top_k": st.integers(1, 1000)}
         ),
@@ -144,7 +155,7 @@ def test_arguments_go_before_the_environment_before_toml_before_defaults(
 def plain_names() -> list[str]:
     """Settings of the parts that do not come in kinds."""
     kinds = {name.removesuffix("kind") for name in names() if name.endswith(".kind")}
-    return [name for name in names() if not name.startswith(tuple(kinds))]
+    return [name for name in names() if not name.startswith((*kinds, "fallbacks"))]
 
 
 @pytest.mark.parametrize("name", plain_names())
@@ -161,6 +172,7 @@ def test_every_setting_can_be_set_in_the_environment(
         "index.prefer_grpc": "False",
         "index.quantization": "int8",
         "index.url": "http://77",
+        "retrieval.expansion": "hyde",
         "retrieval.lexical": "rank_bm25",
         "generator.threshold": "0.5",
         "server.host": "::1",
@@ -209,6 +221,12 @@ def test_a_part_that_comes_in_kinds_takes_the_settings_of_its_kind(
         {"queue": {"kind": "celery", "broker_url": "kafka://:hidden@h"}},
         {"queue": {"kind": "celery", "broker_url": ["hidden"]}},
         {"index": {"kind": "qdrant", "api_key": ["hidden"]}},
+        {"generator": {**OPENAI, "api_key": ["hidden"]}},
+        {"generator": {**OPENAI, "api_key": "hidden", "kind": "opena"}},
+        {"generator": {**OPENAI, "api_key": "hidden", "max_tokens": 512, "context_tokens": 512}},
+        {"fallbacks": [{**OPENAI, "api_key": ["hidden"]}]},
+        {"fallbacks": [{**OPENAI, "api_key": "hidden", "kind": "opena"}]},
+        {"fallbacks": {**OPENAI, "api_key": "hidden"}},
     ],
 )
 def test_no_message_shows_a_secret_that_does_not_fit(part: dict[str, Any]) -> None:
@@ -246,7 +264,39 @@ def test_the_server_url_is_no_setting_and_no_error(monkeypatch: pytest.MonkeyPat
     assert load_settings() == Settings()
 
 
+def test_fallbacks_are_set_as_a_list(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (here / "rag.toml").write_text(
+        '[generator]\nkind = "openai"\nbase_url = "http://big/v1"\nmodel = "big"\n'
+        '[[fallbacks]]\nkind = "openai"\nbase_url = "http://small/v1"\nmodel = "small"\n'
+        "[[fallbacks]]\nthreshold = 0.2\n"
+    )
+    small, last = load_settings().fallbacks
+    assert isinstance(small, OpenAISettings)
+    assert (small.model, last) == ("small", ExtractiveSettings(threshold=0.2))
+    monkeypatch.setenv("RAG_FALLBACKS", '[{"kind": "extractive"}]')
+    assert load_settings().fallbacks == (ExtractiveSettings(),)
+
+
 # Mistakes
+
+
+def test_a_mistake_in_a_fallback_is_named_with_its_place() -> None:
+    fallbacks = [{"kind": "extractive"}, {**OPENAI, "timeout": 0}]
+    assert "'fallbacks.1.timeout' does not fit" in refused(fallbacks=fallbacks)
+    assert "'fallbacks.0.kind' does not fit" in refused(fallbacks=[{"kind": "big"}])
+
+
+@pytest.mark.parametrize(
+    "url", ["localhost:8000/v1", "http:///v1", "http://[::1/v1", "http://host:99999/v1", "ftp://h"]
+)
+def test_a_base_url_that_is_none_does_not_fit(url: str) -> None:
+    assert "'generator.base_url' does not fit" in refused(generator={**OPENAI, "base_url": url})
+
+
+def test_an_answer_leaves_room_for_a_prompt() -> None:
+    message = refused(generator={**OPENAI, "max_tokens": 4096, "context_tokens": 4096})
+    assert "'generator.context_tokens' does not fit" in message
+    assert "larger than max_tokens" in message
 
 
 def refused(**overrides: Any) -> str:
@@ -302,7 +352,7 @@ def test_every_mistake_is_told_at_once(here: Path) -> None:
         ("RAG_RETRIEVAL__DEPTH", "0", "retrieval.depth"),
         ("RAG_RETRIEVAL__DEPTH", "many", "retrieval.depth"),
         ("RAG_RETRIEVAL__LEXICAL", "bm42", "retrieval.lexical"),
-        ("RAG_CHUNKER__KIND", "recursiv", "chunker"),
+        ("RAG_CHUNKER__KIND", "recursiv", "chunker.kind"),
         ("RAG_CHUNKER__OVERLAP", "112", "chunker"),
         ("RAG_CHUNKER__MAX_TOKENS", "few", "chunker.max_tokens"),
         ("RAG_GENERATOR__THRESHOLD", "2", "generator.threshold"),

@@ -15,6 +15,7 @@ import rag
 from rag.api import problems
 from rag.api.deps import Running
 from rag.api.middleware import BodyLimit, ClientGoneError, RequestId
+from rag.api.openai import router as openai_router
 from rag.api.routes import health, router
 from rag.build import TENANT, Service, open_service
 from rag.errors import RagError, StorageError
@@ -96,6 +97,7 @@ def bare_app(
     )
     app.state.running = running
     app.include_router(router)
+    app.include_router(openai_router)
     app.include_router(health)
     app.add_middleware(BodyLimit, limits=settings.limits)
     app.add_middleware(RequestId)

@@ -73,7 +73,7 @@ class BodyLimit:
         declared = Headers(scope=scope).get("content-length", "0")
         if declared.isdigit() and int(declared) > limit:
             body = problems.problem_json(error, scope.get("request_id", ""))
-            await problems.response(body)(scope, receive, send)
+            await problems.response(scope, body)(scope, receive, send)
             return
         seen = 0
 

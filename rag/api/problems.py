@@ -11,7 +11,9 @@ from fastapi.exceptions import RequestValidationError
 from pydantic_core import to_json
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.types import Scope
 
+from rag.api import openai_errors
 from rag.errors import ConfigError, RagError, UpstreamError
 
 RETRY_AFTER_SECONDS = 1
@@ -40,8 +42,21 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _on_crash)
 
 
-def response(body: dict[str, Any], headers: dict[str, str] | None = None) -> Response:
-    """A problem as a response."""
+def response(
+    scope: Scope,
+    body: dict[str, Any],
+    headers: dict[str, str] | None = None,
+    *,
+    param: str | None = None,
+) -> Response:
+    """A problem as a response to the request of an ASGI `scope`; `param` is what it is about."""
+    if openai_errors.are_expected(scope["path"]):
+        return Response(
+            to_json(openai_errors.error_json(body, param)),
+            status_code=openai_errors.status_of(body),
+            media_type="application/json",
+            headers=headers,
+        )
     return Response(
         to_json(body),
         status_code=body["status"],
@@ -60,7 +75,7 @@ async def _on_rag_error(request: Request, error: Exception) -> Response:
     headers = (
         {"Retry-After": str(RETRY_AFTER_SECONDS)} if isinstance(error, UpstreamError) else None
     )
-    return response(problem_json(error, request_id(request)), headers)
+    return response(request.scope, problem_json(error, request_id(request)), headers)
 
 
 async def _on_invalid(request: Request, error: Exception) -> Response:
@@ -72,7 +87,8 @@ async def _on_invalid(request: Request, error: Exception) -> Response:
         else "invalid_input"
     )
     body = _body(HTTPStatus.UNPROCESSABLE_ENTITY, code, " ".join(problems), request_id(request))
-    return response(body)
+    param = _place(error.errors()[0]) if code == "invalid_input" else None
+    return response(request.scope, body, param=param or None)
 
 
 async def _on_http(request: Request, error: Exception) -> Response:
@@ -82,19 +98,21 @@ async def _on_http(request: Request, error: Exception) -> Response:
     if isinstance(error.__cause__, ValueError | RecursionError):  # from a body that is not JSON
         detail = f"The body is not valid JSON: {error.__cause__}."
         status = HTTPStatus.UNPROCESSABLE_ENTITY
-        return response(_body(status, "malformed_json", detail, request_id(request)))
+        body = _body(status, "malformed_json", detail, request_id(request))
+        return response(request.scope, body)
     status = HTTPStatus(error.status_code)
     code = {404: "no_such_route", 405: "method_not_allowed"}.get(status, "http_error")
     detail = str(error.detail)
     if status in (404, 405):
         detail = f"{request.method} {request.url.path} is not served here; GET /docs lists what is."
-    return response(_body(status, code, detail, request_id(request)), dict(error.headers or {}))
+    body = _body(status, code, detail, request_id(request))
+    return response(request.scope, body, dict(error.headers or {}))
 
 
 async def _on_crash(request: Request, error: Exception) -> Response:
     body = crash_json(error, request_id(request))
     # Starlette answers crashes outside all middleware, so outside `RequestId` too.
-    return response(body, {"X-Request-ID": body["request_id"]})
+    return response(request.scope, body, {"X-Request-ID": body["request_id"]})
 
 
 def _body(status: HTTPStatus, code: str, detail: str, request_id_: str) -> dict[str, Any]:
@@ -109,8 +127,12 @@ def _body(status: HTTPStatus, code: str, detail: str, request_id_: str) -> dict[
 
 
 def _sentence(error: dict[str, Any]) -> str:
-    place = ".".join(str(part) for part in error["loc"][1:])
+    place = _place(error)
     if error["type"] == "json_invalid":
         where = f" at character {place}" if place else ""  # pydantic says it in the message
         return f"The body is not valid JSON: {error['ctx']['error']}{where}."
     return f"{place or 'The body'}: {error['msg'].removeprefix('Value error, ')}."
+
+
+def _place(error: dict[str, Any]) -> str:
+    return ".".join(str(part) for part in error["loc"][1:])

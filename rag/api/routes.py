@@ -8,16 +8,17 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 from pydantic_core import to_json
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 
 from rag.api import schemas, sse, submissions
 from rag.api.deps import QueueDep, ScopeDep, ServiceDep, TraceDep, state_of
 from rag.api.middleware import until_hangup
 from rag.api.problems import crash_json, problem_json, request_id
+from rag.api.questions import to_query
 from rag.build import TENANT, Service
-from rag.errors import InputError, RagError, TooLargeError
+from rag.errors import InputError, RagError
 from rag.pipeline import Event
-from rag.types import Answer, Citation, Scope, State
+from rag.types import Answer, Citation, State
 from rag.types import Query as Question
 
 MAX_EXPIRES_IN = 30 * 24 * 3600
@@ -58,7 +59,7 @@ async def search(
 async def query(
     request: Request, body: schemas.QueryRequest, service: ServiceDep, trace: TraceDep
 ) -> Response:
-    """An answer whose every sentence is cited.
+    """An answer whose every sentence is cited, to a question or to the last one of a conversation.
 
     With `stream: true`, server-sent events: `hits`, then `token` and `citation` as they come, then
     `answer` with the whole; `error` where it fails on the way, and comments as heartbeats.
@@ -69,10 +70,7 @@ async def query(
         return _json(schemas.answer_json(answer))
     events = service.query.stream(question, trace)
     first = await until_hangup(request, anext(events))  # fails here, with a status, or not at all
-    stream = sse.with_heartbeats(_sse(first, events, request_id(request)))
-    return StreamingResponse(
-        stream, media_type="text/event-stream", headers={"Cache-Control": "no-store"}
-    )
+    return sse.response(_sse(first, events, request_id(request)))
 
 
 @router.post(
@@ -244,21 +242,12 @@ def _event(event: Event) -> bytes:
             return sse.event("hits", {"hits": [schemas.hit_json(hit) for hit in hits]})
 
 
-def _question(body: schemas.SearchRequest, service: Service) -> Question:
-    limits = service.settings.limits
-    if len(body.query) > limits.question_chars:
-        raise TooLargeError(
-            f"The question has {len(body.query):,} characters, and the limit is"
-            f" {limits.question_chars:,}. Shorten it, or raise the setting limits.question_chars.",
-            code="question_too_long",
-        )
-    if body.top_k > limits.top_k:
-        raise InputError(f"top_k is {body.top_k}, and the limit (limits.top_k) is {limits.top_k}.")
-    return Question(
-        text=body.query,
-        scope=Scope(tenant=TENANT, collection=body.collection),
-        top_k=body.top_k,
-        where=tuple(f.condition() for f in body.filters),
+def _question(body: schemas.SearchRequest | schemas.QueryRequest, service: Service) -> Question:
+    return to_query(
+        body.conversation(),
+        body,
+        collection=body.collection,
+        limits=service.settings.limits,
     )
 
 

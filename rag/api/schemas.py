@@ -25,7 +25,18 @@ from ingest.fetch import parse_url
 from rag.errors import ReadError
 from rag.records import CollectionRecord, DocumentRecord, JobRecord
 from rag.settings import COLLECTION
-from rag.types import Answer, Chunk, Citation, Condition, Hit, MetaValue, State
+from rag.types import (
+    Answer,
+    Chunk,
+    Citation,
+    Condition,
+    FinishReason,
+    Hit,
+    Message,
+    MetaValue,
+    Reason,
+    State,
+)
 
 URI_CHARS = 4096
 _FIELD = r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$"
@@ -52,6 +63,30 @@ def _scalars(value: Any) -> Any:
     return value
 
 
+def _sendable(text: str) -> str:
+    return _UNSTORABLE.sub("\ufffd", text)
+
+
+def _has_words(text: str) -> str:
+    if not text.strip():
+        raise ValueError("the question is blank")
+    return text
+
+
+def check_last(role: str, text: str) -> None:
+    """A conversation ends in a question.
+
+    Raises:
+        ValueError: in something else.
+    """
+    if role != "user":
+        raise ValueError("the last message is not the user's")
+    _has_words(text)
+
+
+Text = Annotated[str, AfterValidator(_sendable)]
+"""Without the characters that no model and no database can take."""
+QuestionText = Annotated[Text, AfterValidator(_has_words)]
 _Name = Annotated[str, AfterValidator(_storable)]
 _Value = Annotated[_Scalar | list[_Scalar], BeforeValidator(_scalars)]
 
@@ -80,26 +115,66 @@ class Filter(_Request):
         return Condition(field=self.field.removeprefix("meta."), op=self.op, value=value)
 
 
-class SearchRequest(_Request):
-    """A question, and where to look."""
+class Retrieval(_Request):
+    """How many passages, and which may be among them."""
 
-    query: str = Field(min_length=1, examples=["How long may a line be?"])
-    collection: str = Field("default", pattern=COLLECTION)
     top_k: int = Field(10, ge=1)
     filters: list[Filter] = Field(default=[], max_length=20)
 
-    @field_validator("query")
-    @classmethod
-    def _has_words(cls, value: str) -> str:
-        if not value.strip():
-            raise ValueError("the question is blank")
-        return _UNSTORABLE.sub("\ufffd", value)
+
+class _Asked(Retrieval):
+    collection: str = Field("default", pattern=COLLECTION)
 
 
-class QueryRequest(SearchRequest):
-    """A question to be answered; with `stream`, as server-sent events."""
+class SearchRequest(_Asked):
+    """A question, and where to look."""
 
+    query: QuestionText = Field(min_length=1, examples=["How long may a line be?"])
+
+    def conversation(self) -> list[Message]:
+        """The question, to which nothing was said before."""
+        return [Message(role="user", content=self.query)]
+
+
+class Turn(_Request):
+    """What was said in a conversation, and by whom."""
+
+    role: Literal["user", "assistant"]
+    content: Text
+
+
+class QueryRequest(_Asked):
+    """A question to be answered, or a conversation that ends in one.
+
+    Either `query` or `messages`. With `stream`, the answer comes as server-sent events.
+    """
+
+    query: QuestionText | None = Field(
+        None, min_length=1, examples=["How long may a line be?"], description="The question."
+    )
+    messages: list[Turn] | None = Field(
+        None, min_length=1, description="A conversation; the last message is the question."
+    )
     stream: bool = False
+
+    @field_validator("messages")
+    @classmethod
+    def _ends_in_a_question(cls, value: list[Turn] | None) -> list[Turn] | None:
+        if value is not None:
+            check_last(value[-1].role, value[-1].content)
+        return value
+
+    @model_validator(mode="after")
+    def _either(self) -> Self:
+        if (self.query is None) == (self.messages is None):
+            raise ValueError("send either `query` or `messages`")
+        return self
+
+    def conversation(self) -> list[Message]:
+        """The question, and what was said before it."""
+        if self.messages is None:
+            return [Message(role="user", content=self.query or "")]
+        return [Message(role=turn.role, content=turn.content) for turn in self.messages]
 
 
 class DocumentIn(_Request):
@@ -193,9 +268,14 @@ class SearchResponse(BaseModel):
 
 
 class CitationOut(BaseModel):
-    """What a marker stands on: `quote` is characters `start` to `end` of the document's text."""
+    """What a marker stands on: `quote` is characters `start` to `end` of the document's text.
+
+    The marker is characters `marker_start` to `marker_end` of the answer.
+    """
 
     marker: int
+    marker_start: int
+    marker_end: int
     document_id: str
     chunk_id: str
     title: str
@@ -208,15 +288,30 @@ class CitationOut(BaseModel):
     support: float
 
 
-class QueryResponse(SearchResponse):
-    """An answer. Where `abstained`, it is empty and `reason` says why."""
+class AnswerDetails(SearchResponse):
+    """What is said of an answer beside its text.
+
+    `question` is what was searched for: in a conversation, the last question made to stand alone.
+    Where `abstained`, `reason` says why.
+    """
+
+    question: str
+    unsupported: list[int] = Field(
+        description="Markers taken out of the answer: their passages do not carry what was said."
+    )
+    uncited: list[str] = Field(description="Sentences of the answer without a citation.")
+    abstained: bool
+    reason: Reason | None
+    confidence: float
+
+
+class QueryResponse(AnswerDetails):
+    """An answer; empty where `abstained`."""
 
     answer: str
     citations: list[CitationOut]
-    abstained: bool
-    reason: Literal["no_documents", "no_match", "weak_evidence"] | None
-    confidence: float
     usage: dict[str, int]
+    finish_reason: FinishReason | None = Field(description="Why a language model ended.")
 
 
 class DocumentOut(BaseModel):
@@ -330,19 +425,30 @@ def citation_json(citation: Citation) -> dict[str, Any]:
     return asdict(citation)
 
 
-def answer_json(answer: Answer) -> dict[str, Any]:
-    """As `QueryResponse`."""
+def details_json(answer: Answer) -> dict[str, Any]:
+    """As `AnswerDetails`."""
     return {
-        "answer": answer.text,
-        "citations": [citation_json(c) for c in answer.citations],
+        "question": answer.question,
+        "unsupported": answer.unsupported,
+        "uncited": answer.uncited,
         "abstained": answer.abstained,
         "reason": answer.reason,
         "confidence": answer.confidence,
         "hits": [hit_json(hit) for hit in answer.hits],
         "timings": answer.timings,
         "degraded": answer.degraded,
-        "usage": asdict(answer.usage),
         "trace_id": answer.trace_id,
+    }
+
+
+def answer_json(answer: Answer) -> dict[str, Any]:
+    """As `QueryResponse`."""
+    return {
+        "answer": answer.text,
+        "citations": [citation_json(c) for c in answer.citations],
+        **details_json(answer),
+        "usage": asdict(answer.usage),
+        "finish_reason": answer.finish_reason,
     }
 
 

@@ -1,0 +1,39 @@
+"""A circuit breaker: what fails again and again is left alone for a while."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+FAILURES = 3
+PAUSE_SECONDS = 30.0
+
+
+class Breaker:
+    """Opens after `FAILURES` in a row, for `PAUSE_SECONDS`; then one call tries.
+
+    M. Nygard, Release It!, 2007. What was neither, a caller that left, counts for nothing.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._failures = 0
+        self._closed_from = 0.0
+
+    def allows(self) -> bool:
+        """Whether to call now; after a pause it says so once, and the others wait another one."""
+        if self._failures < FAILURES:
+            return True
+        if self._clock() < self._closed_from:
+            return False
+        self._closed_from = self._clock() + PAUSE_SECONDS
+        return True
+
+    def succeeded(self) -> None:
+        """Calls may go through again."""
+        self._failures = 0
+
+    def failed(self) -> None:
+        """Counts a failure."""
+        self._failures += 1
+        self._closed_from = self._clock() + PAUSE_SECONDS

@@ -1,0 +1,70 @@
+"""One generator after the other, until one answers."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass, field, replace
+
+from generation.breaker import Breaker
+from rag.errors import BusyError, InputError, RagError, UpstreamError
+from rag.protocols import Generator
+from rag.types import Delta, Prompt
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Engine:
+    """A generator by the name that people know it by."""
+
+    name: str
+    generator: Generator
+    breaker: Breaker = field(default_factory=Breaker)
+
+
+class FallbackGenerator:
+    """`Generator` over several: the first that begins to answer writes all of the answer.
+
+    One that fails before its first text, or whose breaker is open, is passed over, and the answer
+    says so in `degraded`. One that fails later fails the answer: nobody should have to guess where
+    the voice changes. The last is asked always.
+    """
+
+    def __init__(self, engines: Sequence[Engine]) -> None:
+        self._engines = engines
+
+    async def stream(self, prompt: Prompt) -> AsyncGenerator[Delta, None]:
+        """The deltas of the first engine that begins.
+
+        Raises:
+            InputError, BusyError, UpstreamError: the last engine failed, or one amid its text.
+        """
+        passed: list[str] = []
+        for engine in self._engines[:-1]:
+            if not engine.breaker.allows():
+                passed.append(f"generate: {engine.name} is left alone, having failed repeatedly")
+                continue
+            begun, asked = False, False
+            try:
+                async with contextlib.aclosing(engine.generator.stream(prompt)) as deltas:
+                    async for delta in deltas:
+                        yield replace(delta, degraded=(*passed, *delta.degraded))
+                        begun, asked, passed = True, delta.model is not None, []
+            except (UpstreamError, InputError) as error:
+                _count(engine.breaker, error)
+                if begun:
+                    raise
+                passed.append(f"generate: {error}")
+            else:
+                if asked:  # without evidence the model was not
+                    engine.breaker.succeeded()
+                return
+        async with contextlib.aclosing(self._engines[-1].generator.stream(prompt)) as deltas:
+            async for delta in deltas:
+                yield replace(delta, degraded=(*passed, *delta.degraded))
+                passed = []
+
+
+def _count(breaker: Breaker, error: RagError) -> None:
+    """An engine that is busy, or cannot take this prompt, has not failed."""
+    if isinstance(error, UpstreamError) and not isinstance(error, BusyError):
+        breaker.failed()

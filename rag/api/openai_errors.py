@@ -1,0 +1,37 @@
+"""Problems in the shape that OpenAI's clients read.
+
+https://platform.openai.com/docs/guides/error-codes
+"""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Any
+
+PATHS = ("/v1/models", "/v1/chat/", "/v1/embeddings", "/v1/rerank")
+_CODES = {"unknown_collection": "model_not_found"}
+_PARAMS = {"unknown_collection": "model"}
+
+
+def are_expected(path: str) -> bool:
+    """Whether who calls this path reads errors so."""
+    return path.startswith(PATHS)
+
+
+def status_of(problem: dict[str, Any]) -> int:
+    """The problem's; what is wrong with a request is 400 to these clients."""
+    status: int = problem["status"]
+    return HTTPStatus.BAD_REQUEST if status == HTTPStatus.UNPROCESSABLE_ENTITY else status
+
+
+def error_json(problem: dict[str, Any], param: str | None = None) -> dict[str, Any]:
+    """A problem's message and code; `param` is the field that it is about."""
+    code = problem["code"]
+    return {
+        "error": {
+            "message": problem["detail"],
+            "type": "server_error" if problem["status"] >= 500 else "invalid_request_error",  # noqa: PLR2004
+            "param": _PARAMS.get(code, param),
+            "code": _CODES.get(code, code),
+        }
+    }

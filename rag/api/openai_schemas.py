@@ -1,0 +1,385 @@
+"""What OpenAI's clients send and read; what is Plumbline's alone stands in the field `plumbline`.
+
+https://platform.openai.com/docs/api-reference; `/v1/rerank` as Cohere, Jina and vLLM have it.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    WithJsonSchema,
+    field_validator,
+)
+
+from rag.api.schemas import (
+    AnswerDetails,
+    CitationOut,
+    Retrieval,
+    Text,
+    check_last,
+    citation_json,
+)
+from rag.reasons import REASONS
+from rag.records import CollectionRecord
+from rag.types import (
+    Answer,
+    Citation,
+    FinishReason,
+    Float32Array,
+    Kind,
+    Message,
+    Usage,
+)
+
+_TEXT_OR_LIST = {"anyOf": [{"type": "string"}, {"type": "array", "items": {}}]}
+_ONLY_TEXT = "answers are text"
+_NO_FUNCTIONS = "no functions are called: answers come from the documents alone"
+_ACCEPTED: dict[str, tuple[tuple[Any, ...], str]] = {
+    "n": ((None, 1), "there is one answer"),
+    "tools": ((None, []), _NO_FUNCTIONS),
+    "functions": ((None, []), _NO_FUNCTIONS),
+    "logprobs": ((None, False), "there are no probabilities of tokens"),
+    "response_format": ((None, {"type": "text"}), _ONLY_TEXT),
+    "modalities": ((None, ["text"]), _ONLY_TEXT),
+}
+"""Parameters that change what an answer looks like: the values they may have, and why no other.
+
+All that tunes a model (temperature, max_tokens, seed, …) is taken and has no effect.
+"""
+
+
+class _Request(BaseModel):
+    # Clients send what other servers have: what is unknown is left alone, as theirs do.
+    model_config = ConfigDict(extra="ignore")
+
+    model: str = Field(min_length=1, max_length=256, description="A collection.")
+
+
+def _text_of(content: Any) -> Any:
+    """Text as it is; of a list of parts, the text of each."""
+    if not isinstance(content, list):
+        return content
+    texts = [p.get("text") for p in content if isinstance(p, dict) and p.get("type") == "text"]
+    said = [text for text in texts if isinstance(text, str)]
+    if len(said) < len(content):
+        raise ValueError("it has parts that are no text, and nothing else is read")
+    return "\n".join(said)
+
+
+class ChatMessage(BaseModel):
+    """One message of a conversation; `system` and `developer` ones are not followed."""
+
+    role: Literal["system", "developer", "user", "assistant"]
+    content: Annotated[Text, BeforeValidator(_text_of), WithJsonSchema(_TEXT_OR_LIST)]
+
+
+class StreamOptions(BaseModel):
+    """With `include_usage`, the last chunk has the usage and no choices."""
+
+    include_usage: bool | None = None
+
+
+class ChatRequest(_Request):
+    """A conversation whose last message is the question."""
+
+    messages: list[ChatMessage] = Field(min_length=1)
+    stream: bool | None = False
+    stream_options: StreamOptions | None = None
+    plumbline: Retrieval = Field(Retrieval(), description="Which passages answer.")
+    n: Any = None
+    tools: Any = None
+    functions: Any = None
+    logprobs: Any = None
+    response_format: Any = None
+    modalities: Any = None
+
+    @field_validator(*_ACCEPTED)
+    @classmethod
+    def _can_be_had(cls, value: Any, info: ValidationInfo) -> Any:
+        accepted, why = _ACCEPTED[info.field_name or ""]
+        if value not in accepted:
+            raise ValueError(f"{why}; leave it out")
+        return value
+
+    @field_validator("messages")
+    @classmethod
+    def _ends_in_a_question(cls, value: list[ChatMessage]) -> list[ChatMessage]:
+        check_last(value[-1].role, value[-1].content)
+        return value
+
+    def conversation(self) -> list[Message]:
+        """The question, and what was said before it: the rules for answers are the pipeline's."""
+        return [
+            Message(role=message.role, content=message.content)
+            for message in self.messages
+            if message.role in ("user", "assistant")
+        ]
+
+
+def _texts(value: Any) -> Any:
+    texts = [value] if isinstance(value, str) else value
+    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+        raise ValueError("it is a text or a list of texts; token ids are not read")
+    if not texts or not all(texts):
+        raise ValueError("it is empty, or one of its texts is")
+    return texts
+
+
+class EmbeddingsRequest(_Request):
+    """Texts to embed, by the collection's embedder; past its window they are cut."""
+
+    input: Annotated[list[Text], BeforeValidator(_texts), WithJsonSchema(_TEXT_OR_LIST)]
+    encoding_format: Literal["float", "base64"] | None = "float"
+    dimensions: int | None = Field(None, ge=1, description="The embedder's own, or none.")
+    input_type: Kind = Field("query", description="Whether questions or passages are embedded.")
+
+
+def _document_text(value: Any) -> Any:
+    return value.get("text") if isinstance(value, dict) else value
+
+
+class RerankRequest(_Request):
+    """Texts to rank by how well they answer a query."""
+
+    query: Text = Field(min_length=1)
+    documents: list[Annotated[Text, BeforeValidator(_document_text)]] = Field(
+        min_length=1, description="Texts, or objects with a `text`."
+    )
+    top_n: int | None = Field(None, ge=1, description="How many to return; none: all.")
+    return_documents: bool | None = False
+
+
+class OpenAIError(BaseModel):
+    """What went wrong. `code` is stable; `message` is for people."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str
+
+
+class OpenAIProblem(BaseModel):
+    """An error as OpenAI's clients read it."""
+
+    error: OpenAIError
+
+
+class CollectionOut(BaseModel):
+    """What is in a collection."""
+
+    embedder: str
+    documents: int
+    chunks: int
+
+
+class ModelOut(BaseModel):
+    """A collection and the pipeline that answers from it."""
+
+    id: str
+    object: Literal["model"]
+    created: int
+    owned_by: str
+    plumbline: CollectionOut
+
+
+class ModelList(BaseModel):
+    """All of them, by name."""
+
+    object: Literal["list"]
+    data: list[ModelOut]
+
+
+class UrlCitation(BaseModel):
+    """A document, and where its marker stands: characters `start_index` to `end_index`."""
+
+    url: str
+    title: str
+    start_index: int
+    end_index: int
+
+
+class Annotation(BaseModel):
+    """A citation as OpenAI has it, and as Plumbline has it."""
+
+    type: Literal["url_citation"]
+    url_citation: UrlCitation
+    plumbline: CitationOut
+
+
+class ChatMessageOut(BaseModel):
+    """The answer."""
+
+    role: Literal["assistant"]
+    content: str
+    refusal: None
+    annotations: list[Annotation]
+
+
+class Choice(BaseModel):
+    """The only one."""
+
+    index: int
+    message: ChatMessageOut
+    logprobs: None
+    finish_reason: FinishReason
+
+
+class ChatUsage(BaseModel):
+    """Tokens through the language model; 0 where there is none."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+
+
+class ChatCompletion(BaseModel):
+    """An answer. Where it abstains, the text says so and `plumbline.reason` why."""
+
+    id: str
+    object: Literal["chat.completion"]
+    created: int
+    model: str
+    choices: list[Choice]
+    usage: ChatUsage
+    plumbline: AnswerDetails
+
+
+class Embedding(BaseModel):
+    """A vector of unit norm: numbers, or float32 little-endian in base64."""
+
+    object: Literal["embedding"]
+    index: int
+    embedding: list[float] | str
+
+
+class TextUsage(BaseModel):
+    """Tokens of all texts, by the embedder's tokenizer; those past its window count too."""
+
+    prompt_tokens: int
+    total_tokens: int
+
+
+class EmbeddingList(BaseModel):
+    """Vectors in the order of the texts."""
+
+    object: Literal["list"]
+    data: list[Embedding]
+    model: str
+    usage: TextUsage
+
+
+class RankedDocument(BaseModel):
+    """The text as it was sent."""
+
+    text: str
+
+
+class Ranked(BaseModel):
+    """A text's place in `documents`, from 0, and its score."""
+
+    index: int
+    relevance_score: float
+    document: RankedDocument | None = None
+
+
+class RerankResponse(BaseModel):
+    """Best first."""
+
+    id: str
+    model: str
+    results: list[Ranked]
+    usage: TextUsage
+
+
+def model_json(record: CollectionRecord) -> dict[str, Any]:
+    """As `ModelOut`."""
+    return {
+        "id": record.name,
+        "object": "model",
+        "created": int(datetime.fromisoformat(record.created_at).timestamp()),
+        "owned_by": "plumbline",
+        "plumbline": {
+            "embedder": record.embedder,
+            "documents": record.documents,
+            "chunks": record.chunks,
+        },
+    }
+
+
+def content_of(answer: Answer) -> str:
+    """The text; where it abstained without one, a sentence that says why."""
+    if answer.reason and not answer.text:
+        return f"No answer: {REASONS[answer.reason]}."
+    return answer.text
+
+
+def annotation_json(citation: Citation) -> dict[str, Any]:
+    """As `Annotation`."""
+    return {
+        "type": "url_citation",
+        "url_citation": {
+            "url": citation.uri,
+            "title": citation.title,
+            "start_index": citation.marker_start,
+            "end_index": citation.marker_end,
+        },
+        "plumbline": citation_json(citation),
+    }
+
+
+def usage_json(usage: Usage) -> dict[str, int]:
+    """As `ChatUsage`."""
+    return {
+        "prompt_tokens": usage.input_tokens,
+        "completion_tokens": usage.output_tokens,
+        "total_tokens": usage.input_tokens + usage.output_tokens,
+    }
+
+
+def tokens_json(tokens: int) -> dict[str, int]:
+    """As `TextUsage`."""
+    return {"prompt_tokens": tokens, "total_tokens": tokens}
+
+
+def message_json(answer: Answer) -> dict[str, Any]:
+    """As `ChatMessageOut`."""
+    return {
+        "role": "assistant",
+        "content": content_of(answer),
+        "refusal": None,
+        "annotations": [annotation_json(citation) for citation in answer.citations],
+    }
+
+
+def embeddings_json(vectors: Float32Array, *, as_base64: bool) -> list[dict[str, Any]]:
+    """As `Embedding`s."""
+    rows: Iterable[str | list[float]] = (
+        (base64.b64encode(row.tobytes()).decode() for row in vectors.astype(np.dtype("<f4")))
+        if as_base64
+        else vectors.tolist()
+    )
+    return [
+        {"object": "embedding", "index": index, "embedding": row} for index, row in enumerate(rows)
+    ]
+
+
+def ranked_json(scores: Sequence[float], request: RerankRequest) -> list[dict[str, Any]]:
+    """As `Ranked`s: best first, ties by index."""
+    order = sorted(range(len(scores)), key=lambda index: (-scores[index], index))
+    results: list[dict[str, Any]] = []
+    for index in order[: request.top_n]:
+        ranked: dict[str, Any] = {"index": index, "relevance_score": scores[index]}
+        if request.return_documents:
+            ranked["document"] = {"text": request.documents[index]}
+        results.append(ranked)
+    return results

@@ -1,0 +1,186 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+
+import pytest
+
+from generation.breaker import FAILURES, PAUSE_SECONDS, Breaker
+from generation.fallback import Engine, FallbackGenerator
+from rag.errors import BusyError, InputError, RagError, UpstreamError
+from rag.types import Delta, Prompt, Scope
+
+pytestmark = pytest.mark.anyio
+PROMPT = Prompt(question="Why?", scope=Scope(tenant="t", collection="c"), hits=())
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Scripted:
+    """A generator that says what it is told to, then fails if it has an error."""
+
+    def __init__(self, *deltas: Delta, error: RagError | None = None) -> None:
+        self.deltas, self.error = deltas, error
+        self.asked = 0
+        self.closed = 0
+
+    async def stream(self, prompt: Prompt) -> AsyncGenerator[Delta, None]:
+        self.asked += 1
+        try:
+            for delta in self.deltas:
+                yield delta
+            if self.error:
+                raise self.error
+        finally:
+            self.closed += 1
+
+
+def answers(name: str) -> Scripted:
+    return Scripted(Delta(text=f"I am {name}.", model=name), Delta(model=name, confidence=0.9))
+
+
+def chain(clock: Clock, **generators: Scripted) -> FallbackGenerator:
+    return FallbackGenerator(
+        [Engine(name=n, generator=g, breaker=Breaker(clock)) for n, g in generators.items()]
+    )
+
+
+async def collect(generator: FallbackGenerator) -> tuple[str, tuple[str, ...]]:
+    deltas = [delta async for delta in generator.stream(PROMPT)]
+    return "".join(d.text for d in deltas), tuple(c for d in deltas for c in d.degraded)
+
+
+async def test_the_first_answers_and_nobody_else_is_asked() -> None:
+    small = answers("small")
+    assert await collect(chain(Clock(), big=answers("big"), small=small)) == ("I am big.", ())
+    assert small.asked == 0
+
+
+@pytest.mark.parametrize("kind", [UpstreamError, BusyError, InputError])
+async def test_where_one_fails_before_its_first_text_the_next_answers(kind: type[RagError]) -> None:
+    failing = [Scripted(error=kind(f"{name} is away.")) for name in ("big", "small")]
+    generator = chain(Clock(), big=failing[0], small=failing[1], extractive=answers("last"))
+    assert await collect(generator) == (
+        "I am last.",
+        ("generate: big is away.", "generate: small is away."),
+    )
+
+
+async def test_what_an_engine_left_out_itself_is_kept() -> None:
+    left = Scripted(Delta(text="Yes.", degraded=("passages: 1",)))
+    generator = chain(Clock(), big=Scripted(error=UpstreamError("away")), small=left)
+    assert await collect(generator) == ("Yes.", ("generate: away", "passages: 1"))
+
+
+async def test_a_failure_amid_the_text_is_the_answer_s() -> None:
+    small = answers("small")
+    broken = Scripted(Delta(text="I am", model="big"), error=UpstreamError("It broke."))
+    stream = chain(Clock(), big=broken, small=small).stream(PROMPT)
+    assert (await anext(stream)).text == "I am"
+    with pytest.raises(UpstreamError, match="It broke"):
+        await anext(stream)
+    assert small.asked == 0
+
+
+async def test_where_all_fail_the_last_one_s_error_is_told() -> None:
+    generator = chain(
+        Clock(), big=Scripted(error=BusyError("full")), small=Scripted(error=UpstreamError("dead"))
+    )
+    with pytest.raises(UpstreamError, match="dead"):
+        await collect(generator)
+
+
+async def test_other_errors_are_not_hidden() -> None:
+    small = answers("small")
+
+    class Bug(Scripted):
+        async def stream(self, prompt: Prompt) -> AsyncGenerator[Delta, None]:
+            raise ValueError("a bug")
+            yield Delta()
+
+    with pytest.raises(ValueError, match="a bug"):
+        await collect(chain(Clock(), big=Bug(), small=small))
+    assert small.asked == 0
+
+
+async def test_a_dead_engine_is_left_alone_for_a_while_then_tried_once() -> None:
+    clock, big = Clock(), Scripted(error=UpstreamError("dead"))
+    generator = chain(clock, big=big, small=answers("small"))
+    for _ in range(FAILURES + 3):
+        text, degraded = await collect(generator)
+        assert text == "I am small."
+        assert len(degraded) == 1
+    assert big.asked == FAILURES
+    assert degraded == ("generate: big is left alone, having failed repeatedly",)
+    clock.now += PAUSE_SECONDS
+    for _ in range(3):
+        await collect(generator)
+    assert big.asked == FAILURES + 1
+    clock.now += PAUSE_SECONDS
+    big.error, big.deltas = None, answers("big").deltas
+    for _ in range(3):
+        assert await collect(generator) == ("I am big.", ())
+
+
+async def test_failures_amid_text_open_the_circuit_too() -> None:
+    broken = Scripted(Delta(text="I", model="big"), error=UpstreamError("It broke."))
+    generator = chain(Clock(), big=broken, small=answers("small"))
+    for _ in range(FAILURES):
+        with pytest.raises(UpstreamError):
+            await collect(generator)
+    assert (await collect(generator))[0] == "I am small."
+
+
+@pytest.mark.parametrize("error", [BusyError("full"), InputError("too long")])
+async def test_an_engine_that_is_busy_or_cannot_take_the_prompt_is_asked_again(
+    error: RagError,
+) -> None:
+    big = Scripted(error=error)
+    generator = chain(Clock(), big=big, small=answers("small"))
+    for _ in range(FAILURES + 3):
+        await collect(generator)
+    assert big.asked == FAILURES + 3
+
+
+async def test_abstaining_says_nothing_of_the_engine() -> None:
+    big = Scripted(error=UpstreamError("dead"))
+    generator = chain(Clock(), big=big, small=answers("small"))
+    for _ in range(FAILURES - 1):
+        await collect(generator)
+    big.error, big.deltas = None, (Delta(confidence=0.0, abstained="no_match"),)
+    await collect(generator)
+    big.error, big.deltas = UpstreamError("dead"), ()
+    await collect(generator)
+    asked = big.asked
+    await collect(generator)
+    assert big.asked == asked, "its failures were forgotten"
+
+
+async def test_closing_closes_the_engine_that_answers() -> None:
+    big = answers("big")
+    stream = chain(Clock(), big=big, small=answers("small")).stream(PROMPT)
+    await anext(stream)
+    assert big.closed == 0
+    await stream.aclose()
+    assert big.closed == 1
+
+
+async def test_a_caller_that_leaves_counts_for_nothing() -> None:
+    class Hanging(Scripted):
+        async def stream(self, prompt: Prompt) -> AsyncGenerator[Delta, None]:
+            self.asked += 1
+            await asyncio.sleep(600)
+            yield Delta()
+
+    big = Hanging()
+    generator = chain(Clock(), big=big, small=answers("small"))
+    for _ in range(FAILURES + 1):
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.01):
+                await collect(generator)
+    assert big.asked == FAILURES + 1

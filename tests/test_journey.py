@@ -1,0 +1,173 @@
+"""A question's journey with a language model on the way."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from generation.expansion import QuestionExpander
+from generation.rewriting import QuestionRewriter
+from rag.catalog import Catalog
+from rag.database import SqliteDatabase
+from rag.errors import BusyError, NotFoundError, UpstreamError
+from rag.pipeline import QueryPipeline
+from rag.telemetry import Trace
+from rag.types import Answer, Delta, Message, Prompt, Query, Scope, Usage
+from retrieval.hybrid import HybridRetriever
+from retrieval.sparse import Bm25Encoder
+from tests.fakes import HashEmbedder, MemoryIndex, ScriptedModel, make_chunk, make_points
+
+pytestmark = pytest.mark.anyio
+HISTORY = (
+    Message(role="user", content="Who wrote Dune?"),
+    Message(role="assistant", content="Frank Herbert did. [1]"),
+)
+FOLLOW_UP = "When was he born?"
+ALONE = "When was Frank Herbert born?"
+HERBERT = "Frank Herbert was born in 1920."
+SAND = "Sand is made of grains."
+
+
+class FirstPassage:
+    """`Generator` that answers with the best passage."""
+
+    async def stream(self, prompt: Prompt) -> AsyncGenerator[Delta, None]:
+        yield Delta(text=f"{prompt.hits[0].chunk.text} [1]")
+        usage = Usage(input_tokens=1000, output_tokens=100)
+        yield Delta(confidence=1.0, usage=usage, finish_reason="length")
+
+
+class Journey:
+    """A pipeline over two passages."""
+
+    def __init__(self, catalog: Catalog, index: MemoryIndex, scope: Scope) -> None:
+        self._catalog = catalog
+        self._index = index
+        self._scope = scope
+
+    async def ask(
+        self,
+        question: str,
+        *,
+        history: tuple[Message, ...] = (),
+        rewriter: QuestionRewriter | None = None,
+        expander: QuestionExpander | None = None,
+        collection: str | None = None,
+        seconds: float = 30,
+    ) -> Answer:
+        pipeline = QueryPipeline(
+            catalog=self._catalog,
+            rewriter=rewriter,
+            expander=expander,
+            retriever=HybridRetriever(
+                embedder=HashEmbedder(), encoder=Bm25Encoder(), index=self._index, depth=10
+            ),
+            reader=None,
+            generator=FirstPassage(),
+            seconds=seconds,
+        )
+        scope = replace(self._scope, collection=collection or self._scope.collection)
+        query = Query(text=question, scope=scope, top_k=1, history=history)
+        return await pipeline.answer(query, Trace())
+
+
+@pytest.fixture
+async def journey(folder: Path, scope: Scope) -> AsyncIterator[Journey]:
+    index = MemoryIndex()
+    chunks = [make_chunk(text, document_id=text) for text in (HERBERT, SAND)]
+    await index.upsert(scope, make_points(chunks))
+    catalog = Catalog(SqliteDatabase(folder / "catalog.sqlite"))
+    await catalog.open()
+    await catalog.claim_collection(scope, "hash-1")
+    yield Journey(catalog, index, scope)
+    await catalog.close()
+
+
+class TestRewriting:
+    async def test_it_is_searched_for_as_it_was_rewritten(self, journey: Journey) -> None:
+        model = ScriptedModel(ALONE)
+        rewriter = QuestionRewriter(model)
+        answer = await journey.ask(FOLLOW_UP, history=HISTORY, rewriter=rewriter)
+        assert (answer.question, answer.text) == (ALONE, f"{HERBERT} [1]")
+        assert "rewrite" in answer.timings
+        assert answer.degraded == ()
+        assert answer.finish_reason == "length"
+        told = await model.count_tokens(model.sent[0])
+        assert answer.usage == Usage(input_tokens=1000 + told, output_tokens=105)
+
+    @pytest.mark.parametrize("history", [(), HISTORY])
+    async def test_kept_without_a_model_or_a_history(
+        self, journey: Journey, history: tuple[Message, ...]
+    ) -> None:
+        rewriter = None if history else QuestionRewriter(ScriptedModel())
+        answer = await journey.ask(FOLLOW_UP, history=history, rewriter=rewriter)
+        assert answer.question == FOLLOW_UP
+        assert "rewrite" not in answer.timings
+        assert answer.degraded == ()
+
+    async def test_kept_where_the_model_fails(self, journey: Journey) -> None:
+        rewriter = QuestionRewriter(ScriptedModel(BusyError("Too many wait.")))
+        answer = await journey.ask(FOLLOW_UP, history=HISTORY, rewriter=rewriter)
+        assert answer.question == FOLLOW_UP
+        assert answer.text
+        assert answer.degraded == ("rewrite: Too many wait.",)
+        assert "rewrite" in answer.timings
+
+
+class TestExpansion:
+    async def test_what_else_is_searched_for_counts_too(self, journey: Journey) -> None:
+        alone = await journey.ask("grains")
+        assert alone.text == f"{SAND} [1]"
+        assert "expand" not in alone.timings
+        model = ScriptedModel("When was Frank Herbert born?\nFrank Herbert 1920")
+        expander = QuestionExpander(model, method="multi_query")
+        answer = await journey.ask("grains", expander=expander)
+        assert (answer.question, answer.text) == ("grains", f"{HERBERT} [1]")
+        assert len(answer.hits) == 1
+        assert answer.hits[0].ranks["dense"] == 1
+        assert "expand" in answer.timings
+        assert answer.usage.output_tokens == 108
+
+    async def test_a_question_is_expanded_as_it_was_rewritten(self, journey: Journey) -> None:
+        model = ScriptedModel(ALONE, "Frank Herbert was born on a Friday.")
+        answer = await journey.ask(
+            FOLLOW_UP,
+            history=HISTORY,
+            rewriter=QuestionRewriter(model),
+            expander=QuestionExpander(model, method="hyde"),
+        )
+        assert model.sent[1][1].content == f"Question: {ALONE}"
+        assert answer.question == ALONE
+
+    async def test_without_it_where_the_model_fails(self, journey: Journey) -> None:
+        model = ScriptedModel(BusyError("Too many wait."))
+        expander = QuestionExpander(model, method="hyde")
+        answer = await journey.ask("grains", expander=expander)
+        assert answer.text == f"{SAND} [1]"
+        assert answer.degraded == ("expand: Too many wait.",)
+
+
+class TestBoth:
+    @staticmethod
+    def parts(model: ScriptedModel) -> list[dict[str, Any]]:
+        return [
+            {"history": HISTORY, "rewriter": QuestionRewriter(model)},
+            {"expander": QuestionExpander(model, method="hyde")},
+        ]
+
+    async def test_the_deadline_holds(self, journey: Journey) -> None:
+        model = ScriptedModel("Late.", "Late.", seconds=600)
+        for parts, stage in zip(self.parts(model), ("rewriting", "writing what else"), strict=True):
+            with pytest.raises(UpstreamError, match=f"{stage} .* took too long"):
+                await journey.ask(FOLLOW_UP, seconds=0.05, **parts)
+
+    async def test_no_model_works_for_an_unknown_collection(self, journey: Journey) -> None:
+        model = ScriptedModel()
+        for parts in self.parts(model):
+            with pytest.raises(NotFoundError):
+                await journey.ask(FOLLOW_UP, collection="nope", **parts)
+        assert model.sent == []

@@ -1,0 +1,240 @@
+"""The chat model on a server, against a real one that behaves and misbehaves as it is told."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import aclosing, asynccontextmanager
+from typing import Any
+
+import pytest
+from tokenizers import Tokenizer
+
+from generation.openai import OpenAIModel
+from rag.errors import BusyError, InputError, UpstreamError
+from rag.types import Message, Piece, Sampling, Usage
+from retrieval.embedders import minilm_folder
+from tests.model_server import (
+    PATIENCE,
+    ModelServer,
+    Script,
+    chunk,
+    cut,
+    goes_on,
+    model_server,
+    refuses,
+    says,
+    sends,
+    silent,
+)
+
+pytestmark = pytest.mark.anyio
+KEY = "sk-hunter2"
+CHAT = (Message(role="system", content="Be brief."), Message(role="user", content="Why?"))
+DONE = b"data: [DONE]\n\n"
+
+
+@pytest.fixture
+def server() -> Iterator[ModelServer]:
+    with model_server(says("Be", "cause.")) as running:
+        yield running
+
+
+@asynccontextmanager
+async def connected(url: str, *, seconds: float = PATIENCE) -> AsyncIterator[OpenAIModel]:
+    model = OpenAIModel(
+        base_url=url, api_key=KEY, model="tiny", context_tokens=100, seconds=seconds
+    )
+    try:
+        yield model
+    finally:
+        await model.close()
+
+
+async def ask(server: ModelServer, script: Script | None = None, **options: Any) -> list[Piece]:
+    server.script = script or server.script
+    seconds = options.pop("seconds", PATIENCE)
+    async with (
+        connected(server.base_url, seconds=seconds) as model,
+        aclosing(model.stream(CHAT, sampling=Sampling(max_tokens=9, **options))) as pieces,
+    ):
+        return [piece async for piece in pieces]
+
+
+async def test_an_answer_comes_in_pieces_with_its_end_and_usage(server: ModelServer) -> None:
+    assert await ask(server) == [
+        Piece(text="Be"),
+        Piece(text="cause."),
+        Piece(finish_reason="stop", usage=Usage(input_tokens=70, output_tokens=7)),
+    ]
+    (request,) = server.requests
+    assert request == {
+        "model": "tiny",
+        "messages": [
+            {"role": "system", "content": "Be brief."},
+            {"role": "user", "content": "Why?"},
+        ],
+        "max_tokens": 9,
+        "temperature": 0.0,
+        "top_p": 1.0,
+        "stream": True,
+        "stream_options": {"include_usage": True},
+    }
+    assert server.headers[0]["authorization"] == f"Bearer {KEY}"
+
+
+async def test_sampling_goes_to_the_server(server: ModelServer) -> None:
+    schema = {"type": "object"}
+    await ask(server, temperature=0.5, top_p=0.9, seed=7, stop=("\n",), schema=schema)
+    (request,) = server.requests
+    assert (request["temperature"], request["top_p"], request["seed"]) == (0.5, 0.9, 7)
+    assert request["stop"] == ["\n"]
+    assert request["response_format"]["type"] == "json_schema"
+    assert request["response_format"]["json_schema"]["schema"] == schema
+
+
+async def test_an_answer_that_hits_its_limit_says_so(server: ModelServer) -> None:
+    assert (await ask(server, says("Be", end="length")))[-1].finish_reason == "length"
+
+
+async def test_nothing_of_the_environment_goes_to_the_server(
+    server: ModelServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("OPENAI_API_KEY", "OPENAI_ORG_ID", "OPENAI_PROJECT_ID", "OPENAI_ADMIN_KEY"):
+        monkeypatch.setenv(name, "somebody-elses")
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
+    model = OpenAIModel(
+        base_url=server.base_url, api_key=None, model="tiny", context_tokens=100, seconds=PATIENCE
+    )
+    async for _ in model.stream(CHAT, sampling=Sampling(max_tokens=9)):
+        pass
+    await model.close()
+    assert "somebody-elses" not in str(server.headers)
+
+
+FAULTS: dict[str, tuple[Script, type[Exception], str]] = {
+    "401": (refuses(401, f"Incorrect API key provided: {KEY}"), UpstreamError, "generator.api_key"),
+    "403": (refuses(403, f"{KEY} may not"), UpstreamError, "generator.api_key"),
+    "404": (refuses(404, "no model tiny"), UpstreamError, "generator.model"),
+    "429": (refuses(429, "slow down"), BusyError, "too many requests"),
+    "no money": (refuses(429, "pay", code="insufficient_quota"), UpstreamError, "pay"),
+    "500": (refuses(500, f"it broke with {KEY}"), UpstreamError, "it broke"),
+    "too long, OpenAI": (
+        refuses(400, "Too much.", code="context_length_exceeded"),
+        InputError,
+        "generator.context_tokens",
+    ),
+    "too long, vLLM": (
+        refuses(400, "This model's maximum context length is 64 tokens."),
+        InputError,
+        "maximum context length is 64",
+    ),
+    "too long, llama.cpp": (
+        refuses(400, "the request exceeds the available context size"),
+        InputError,
+        "generator.context_tokens",
+    ),
+    "500 that took too long": (
+        refuses(500, "the context window took too long"),
+        UpstreamError,
+        "failed",
+    ),
+    "400": (refuses(400, "temperature is odd"), UpstreamError, "temperature is odd"),
+    "no end": (sends(chunk("Be"), DONE), UpstreamError, "half-way"),
+    "no end and no [DONE]": (sends(chunk("Be")), UpstreamError, "half-way"),
+    "cut": (sends(chunk("Be"), then=cut), UpstreamError, "broke off"),
+    "cut amid an event": (sends(chunk("Be")[:20], then=cut), UpstreamError, "broke off"),
+    "no JSON": (sends(chunk("Be"), b"data: {oops\n\n"), UpstreamError, "no event"),
+    "no UTF-8": (sends(b"data: \xff\xfe\n\n"), UpstreamError, "no event"),
+    "another shape": (sends(b'data: {"choices": [{"delta": 3}]}\n\n'), UpstreamError, "no event"),
+    "no object": (sends(b'data: "Be"\n\n'), UpstreamError, "no event"),
+    "text that is none": (
+        sends(b'data: {"choices": [{"index": 0, "delta": {"content": 3}}]}\n\n'),
+        UpstreamError,
+        "no event",
+    ),
+    "an error amid the stream": (
+        sends(chunk("Be"), b'data: {"error": {"message": "out of memory"}}\n\n'),
+        UpstreamError,
+        "out of memory",
+    ),
+    "filtered": (says("Be", end="content_filter"), UpstreamError, "content_filter"),
+    "a web page": (
+        sends(b"<html><body>Hello</body></html>"),
+        UpstreamError,
+        "half-way",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+async def test_a_fault_is_told_in_words_without_the_key(server: ModelServer, fault: str) -> None:
+    script, kind, words = FAULTS[fault]
+    with pytest.raises(kind, match=words) as caught:
+        await ask(server, script)
+    assert type(caught.value) is kind
+    assert KEY not in str(caught.value)
+    assert "tiny" in str(caught.value)
+    assert len(server.requests) == 1, "nothing is tried twice"
+
+
+@pytest.mark.parametrize("script", [silent, sends(chunk("Be"), then=silent)])
+async def test_a_server_that_falls_silent_is_given_up(server: ModelServer, script: Script) -> None:
+    with pytest.raises(UpstreamError, match=r"sent nothing for 0\.3 s") as caught:
+        await ask(server, script, seconds=0.3)
+    assert caught.value.code == "model_timeout"
+
+
+async def test_where_nobody_listens() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        url = f"http://user:{KEY}@127.0.0.1:{free.getsockname()[1]}/v1"
+    async with connected(url) as model:
+        with pytest.raises(UpstreamError, match=r"generator\.base_url") as caught:
+            await anext(model.stream(CHAT, sampling=Sampling(max_tokens=9)))
+    assert caught.value.code == "model_unreachable"
+    assert KEY not in str(caught.value)
+
+
+async def test_closing_the_stream_hangs_up(server: ModelServer) -> None:
+    server.script = sends(chunk("Be"), then=goes_on)
+    async with connected(server.base_url) as model:
+        stream = model.stream(CHAT, sampling=Sampling(max_tokens=9))
+        assert (await anext(stream)).text == "Be"
+        assert not server.hung_up.is_set()
+        await stream.aclose()
+        assert await asyncio.to_thread(server.hung_up.wait, PATIENCE)
+
+
+async def test_cancelling_the_stream_hangs_up(server: ModelServer) -> None:
+    server.script = sends(chunk("Be"), then=goes_on)
+
+    async def read(model: OpenAIModel) -> None:
+        async for _ in model.stream(CHAT, sampling=Sampling(max_tokens=9)):
+            pass
+
+    async with connected(server.base_url) as model:
+        reading = asyncio.create_task(read(model))
+        assert await asyncio.to_thread(server.begun.wait, PATIENCE)
+        reading.cancel()
+        assert await asyncio.to_thread(server.hung_up.wait, PATIENCE)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "The Normans gave their name to Normandy, a region in France.",
+        "if x[0] != {'a': 1}: return f(x)[1:]  # 3.14159",
+        "東京は日本の首都です。",
+        "Съешь ещё этих мягких французских булок.",
+    ],
+)
+async def test_tokens_are_counted_on_the_high_side(text: str) -> None:
+    """Of vocabularies at hand, BERT's cuts text about as fine as those of language models."""
+    tokenizer = Tokenizer.from_file(str(minilm_folder() / "tokenizer.json"))
+    tokenizer.no_padding()
+    async with connected("http://127.0.0.1:9/v1") as model:
+        counted = await model.count_tokens([Message(role="user", content=text)])
+        empty = await model.count_tokens([Message(role="user", content="")])
+    assert empty > 0
+    assert counted - empty >= len(tokenizer.encode(text, add_special_tokens=False).tokens)
