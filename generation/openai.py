@@ -21,6 +21,8 @@ BYTES_PER_TOKEN = 2
 """Of UTF-8, for characters outside ASCII."""
 TOKENS_PER_MESSAGE = 8
 """What a chat template puts around one: role and separators."""
+CHARS_PER_TOKEN = 128
+"""The longest in common vocabularies is a run of as many spaces; what writes more does not end."""
 _SHOWN = 300
 """Characters of a server's own words that go into a message."""
 _ASCII_TOKEN = re.compile(r"[A-Za-z]{1,4}|[!-@\[-`{-~]|\s{2,}")
@@ -101,12 +103,16 @@ class OpenAIModel:
         """
         ended: FinishReason | None = None
         usage: Usage | None = None
+        left = sampling.max_tokens * CHARS_PER_TOKEN
         with self._translated():
             request = self._request(messages, sampling)
             async with await self._client.chat.completions.create(**request) as chunks:
                 async for chunk in chunks:
                     text, end, usage_now = self._read(chunk)
                     ended, usage = end or ended, usage_now or usage
+                    left -= len(text)
+                    if left < 0:
+                        raise self._failed(f"wrote on past {sampling.max_tokens} tokens")
                     if text:
                         yield Piece(text=text)
         if ended is None:

@@ -160,6 +160,11 @@ FAULTS: dict[str, tuple[Script, type[Exception], str]] = {
         "out of memory",
     ),
     "filtered": (says("Be", end="content_filter"), UpstreamError, "content_filter"),
+    "an answer without end": (
+        sends(chunk("word " * 300), then=goes_on),
+        UpstreamError,
+        "past 9 tokens",
+    ),
     "a web page": (
         sends(b"<html><body>Hello</body></html>"),
         UpstreamError,
