@@ -32,6 +32,7 @@ from rag.settings import (
 from rag.types import Scope
 
 if TYPE_CHECKING:
+    from generation.vllm import VllmModel
     from ingest.fetch import Fetcher
     from ingest.parser import Parser
     from ingest.parsing import Parsing
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     from ingest.reindex import Reindexer
     from ingest.sources import Spool
     from rag.pipeline import QueryPipeline
-    from rag.protocols import Chunker, Generator, Index, StoredIndex
+    from rag.protocols import ChatModel, Chunker, Generator, Index, StoredIndex
     from retrieval.embedders import BertEmbedder
     from retrieval.sections import SectionReader
     from retrieval.sparse import Bm25Encoder
@@ -331,3 +332,26 @@ def build_generator(
             )
         case OpenAISettings() | VllmSettings():
             raise ConfigError(f"generator.kind = {settings.generator.kind!r} is not served yet.")
+
+
+@contextlib.asynccontextmanager
+async def open_chat_model(settings: VllmSettings) -> AsyncIterator[ChatModel]:
+    """The language model that the settings name, started and warm; stopped at the end.
+
+    Raises:
+        ConfigError: it cannot be started, or what runs it is not installed.
+    """
+    model_class = await asyncio.to_thread(_import_vllm)  # takes seconds
+    async with model_class.opened(settings.model, engine=settings.engine) as model:
+        yield model
+
+
+def _import_vllm() -> type[VllmModel]:
+    try:
+        from generation.vllm import VllmModel
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"`generator.kind = 'vllm'` needs the module {error.name!r}, which is not installed:"
+            " run `pip install 'plumbline-rag[vllm]'`, or on a CPU what docs/vllm.md says."
+        ) from None
+    return VllmModel
