@@ -11,6 +11,7 @@ import os
 import uuid
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from difflib import get_close_matches
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -207,11 +208,12 @@ class VllmModel:
         Raises:
             ConfigError: the model or an argument does not fit.
         """
+        others = multiprocessing.active_children()
         making = asyncio.ensure_future(asyncio.to_thread(_make, self._model, self._arguments))
         try:
             engine = await asyncio.shield(making)
         except asyncio.CancelledError:
-            await _call_off(making)
+            await _call_off(making, others)
             raise
         self._context = engine.model_config.max_model_len
         try:
@@ -266,11 +268,11 @@ async def _stop(engine: AsyncLLM) -> None:
     engine.engine_core.resources.ctx.destroy(linger=0)  # left open, it keeps two threads
 
 
-async def _call_off(making: asyncio.Future[AsyncLLM]) -> None:
+async def _call_off(making: asyncio.Future[AsyncLLM], others: Sequence[BaseProcess]) -> None:
     """Ends a start. Its thread cannot be stopped, but the processes that it waits for can."""
     while not making.done():
         for child in multiprocessing.active_children():
-            if child.name.startswith("EngineCore"):
+            if child.name.startswith("EngineCore") and child not in others:
                 child.kill()
         await asyncio.wait([making], timeout=0.2)
     if making.exception() is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import multiprocessing
 import os
@@ -12,6 +13,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator
 from importlib.util import find_spec
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,10 +65,18 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 async def model(tiny: Path, one_loop: None) -> AsyncIterator[VllmModel]:
     from generation.vllm import VllmModel
 
-    settings = VllmSettings(kind="vllm", model=str(tiny), engine=ENGINE)
-    async with open_chat_model(settings) as opened:
+    async with open_chat_model(settings_of(tiny)) as opened:
         assert isinstance(opened, VllmModel)
         yield opened
+
+
+def settings_of(model: str | Path, /, **engine: Any) -> VllmSettings:
+    return VllmSettings(kind="vllm", model=str(model), engine=ENGINE | engine)
+
+
+def engines() -> list[BaseProcess]:
+    """The processes that run one."""
+    return [p for p in multiprocessing.active_children() if p.name.startswith("EngineCore")]
 
 
 async def write(model: ChatModel, **sampling: Any) -> tuple[str, Piece]:
@@ -237,9 +247,8 @@ async def test_repeated_passages_are_taken_from_the_prefix_cache(model: VllmMode
 
 async def refused(model: str | Path, /, **engine: Any) -> str:
     """What the error says that stops the start, before any engine is started."""
-    settings = VllmSettings(kind="vllm", model=str(model), engine=ENGINE | engine)
     with pytest.raises(ConfigError) as caught:
-        async with open_chat_model(settings):
+        async with open_chat_model(settings_of(model, **engine)):
             pass
     return str(caught.value)
 
@@ -300,12 +309,51 @@ async def test_a_model_that_does_not_write_is_refused() -> None:
     assert "not a language model" in await refused(minilm_folder())
 
 
+@pytest.mark.filterwarnings("ignore:Unclosed context:ResourceWarning")
+async def test_a_start_that_is_called_off_leaves_nothing_behind(
+    model: VllmModel, tiny: Path
+) -> None:
+    async def start() -> None:
+        async with open_chat_model(settings_of(tiny)):
+            raise AssertionError("it was called off")
+
+    (own,) = engines()
+    starting = asyncio.create_task(start())
+    while len(engines()) < 2:  # noqa: ASYNC110 - the engine has no event for it
+        await asyncio.sleep(0.05)
+    starting.cancel()
+    await asyncio.wait([starting])
+    assert starting.cancelled()
+    assert engines() == [own]
+    await write(model)
+    del starting
+    gc.collect()  # of the start, vLLM leaves this much behind: a socket context
+
+
+async def test_who_stops_lets_requests_end(tiny: Path) -> None:
+    async with open_chat_model(settings_of(tiny)) as model:
+        stream = aiter(model.stream(CHAT, sampling=Sampling(max_tokens=400)))
+        await anext(stream)
+
+        async def rest() -> Piece:
+            return [piece async for piece in stream][-1]
+
+        reading = asyncio.create_task(rest())
+        await asyncio.sleep(0)
+    last = await reading
+    assert last.finish_reason == "length"
+    assert last.usage is not None
+    assert last.usage.output_tokens == 400
+    with pytest.raises(UpstreamError):
+        await write(model)
+
+
 async def test_an_engine_that_is_killed_fails_its_requests_and_comes_back(
     model: VllmModel,
 ) -> None:
     requests = [asyncio.create_task(write(model, max_tokens=400)) for _ in range(4)]
     await under_way(model, 4)
-    (core,) = (p for p in multiprocessing.active_children() if p.name.startswith("EngineCore"))
+    (core,) = engines()
     assert core.pid is not None
     os.kill(core.pid, signal.SIGKILL)
     done, waiting = await asyncio.wait(requests, timeout=PATIENCE)
