@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,20 @@ _SPECIAL = ["<|end|>", "<|system|>", "<|user|>", "<|assistant|>"]
 
 
 def make_tiny_llama(
-    folder: Path, *, hidden: int = 64, layers: int = 2, context: int = CONTEXT
+    folder: Path,
+    *,
+    hidden: int = 64,
+    layers: int = 2,
+    context: int = CONTEXT,
+    vocabulary: int = 320,
+    texts: Sequence[str] = ("The question, and the passages that answer it.",),
 ) -> Path:
-    """Writes a Llama with a byte-level tokenizer and a chat template; the folder."""
+    """Writes a Llama with a chat template and a tokenizer made of `texts`; the folder."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
     tokenizer = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
-        tokenizer_object=_tokenizer(), eos_token="<|end|>"
+        tokenizer_object=_tokenizer(vocabulary, texts), eos_token="<|end|>"
     )
     tokenizer.chat_template = _TEMPLATE
     tokenizer.save_pretrained(folder)
@@ -42,17 +49,17 @@ def make_tiny_llama(
     return folder
 
 
-def _tokenizer() -> object:
+def _tokenizer(vocabulary: int, texts: Sequence[str]) -> object:
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=320,
+        vocab_size=vocabulary,
         special_tokens=_SPECIAL,
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    tokenizer.train_from_iterator(["The question, and the passages that answer it."], trainer)
+    tokenizer.train_from_iterator(texts, trainer)
     return tokenizer
