@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from generation.vllm import VllmModel
 
 CONCURRENCY = (1, 8, 32)
-ROUNDS = 8
+ROUNDS = 6
 REQUESTS = {1: 12, 8: 48, 32: 96}
 """In one turn of one side, by concurrency."""
 OUTPUT_TOKENS = 64

@@ -180,7 +180,7 @@ class VllmModel:
 
     @contextlib.contextmanager
     def _translated(self, engine: AsyncLLM) -> Iterator[None]:
-        """VLLM's errors as ours."""
+        """What vLLM raises, as ours."""
         try:
             yield
         except ChatTemplateResolutionError as error:
@@ -233,19 +233,19 @@ class VllmModel:
             await asyncio.wait([dead.output_handler])  # it ends with the engine
             self._engine = None
             _log.error("The engine of %s ended; it is being started again.", self.name)
-            await _stop(dead)
-            self._engine = await self._start_again()
+            self._engine = await self._start_after(dead)
             _log.warning("The engine of %s is up again.", self.name)
 
-    async def _start_again(self) -> AsyncLLM:
+    async def _start_after(self, dead: AsyncLLM) -> AsyncLLM:
         pause = FIRST_PAUSE
         while True:
-            await asyncio.sleep(pause)
             try:
+                await _stop(dead)
+                await asyncio.sleep(pause)
                 return await self._start()
-            except RagError as error:
+            except Exception as error:  # noqa: BLE001 - whatever it was, the next try may go better
                 pause = min(2 * pause, LONGEST_PAUSE)
-                _log.error("%s The next try is in %g s.", error, pause)
+                _log.error("%s Trying again in %g s.", error, pause)
 
     async def _close(self) -> None:
         engine, self._engine = self._engine, None
@@ -264,8 +264,9 @@ async def _render(engine: AsyncLLM, messages: Sequence[Message]) -> dict[str, An
 
 async def _stop(engine: AsyncLLM) -> None:
     await asyncio.to_thread(engine.shutdown, STOP)
-    await asyncio.sleep(0)  # in which the loop closes its sockets
-    engine.engine_core.resources.ctx.destroy(linger=0)  # left open, it keeps two threads
+    resources = engine.engine_core.resources
+    resources()  # closes the sockets, which is the loop's to do
+    resources.ctx.destroy(linger=0)  # vLLM leaves it to the garbage collector: two threads
 
 
 async def _call_off(making: asyncio.Future[AsyncLLM], others: Sequence[BaseProcess]) -> None:
