@@ -23,6 +23,7 @@ from benchmarks._common import Report, SkippedError, hardware, table
 NAMES = (
     *("formats", "chunks", "ingest", "workers", "retrieval", "rerank"),
     *("rest", "cold", "quality", "answers"),
+    "vllm",
 )
 LONG = ("scale",)
 """Parts that run only where they are named."""
@@ -103,6 +104,10 @@ def _measure(name: str, seconds: float) -> Report:  # noqa: PLR0911 - one for ea
             from benchmarks import quality
 
             return quality.run()
+        case "vllm":
+            from benchmarks import vllm
+
+            return vllm.run()
         case "chunks":
             from benchmarks import chunks
 

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from generation.evidence import EvidenceFinder
     from generation.expansion import QuestionExpander
     from generation.rewriting import QuestionRewriter
+    from generation.vllm import VllmModel
     from ingest.fetch import Fetcher
     from ingest.parser import Parser
     from ingest.parsing import Parsing
@@ -502,7 +503,7 @@ async def _open_model(
         case OpenAISettings():
             return _open_openai(settings, stack)
         case VllmSettings():
-            raise ConfigError(f"generator.kind = {settings.kind!r} is not served yet.")
+            return await stack.enter_async_context(open_chat_model(settings))
 
 
 def _open_openai(settings: OpenAISettings, stack: contextlib.AsyncExitStack) -> ChatModel:
@@ -526,3 +527,26 @@ def _open_openai(settings: OpenAISettings, stack: contextlib.AsyncExitStack) -> 
 
 def _engine_name(settings: GeneratorSettings) -> str:
     return settings.kind if isinstance(settings, ExtractiveSettings) else settings.model
+
+
+@contextlib.asynccontextmanager
+async def open_chat_model(settings: VllmSettings) -> AsyncIterator[ChatModel]:
+    """The language model that the settings name, started and warm; stopped at the end.
+
+    Raises:
+        ConfigError: it cannot be started, or what runs it is not installed.
+    """
+    model_class = await asyncio.to_thread(_import_vllm)  # takes seconds
+    async with model_class.opened(settings.model, engine=settings.engine) as model:
+        yield model
+
+
+def _import_vllm() -> type[VllmModel]:
+    try:
+        from generation.vllm import VllmModel
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"`generator.kind = 'vllm'` needs the module {error.name!r}, which is not installed:"
+            " run `pip install 'plumbline-rag[vllm]'`, or on a CPU what docs/vllm.md says."
+        ) from None
+    return VllmModel
