@@ -15,6 +15,7 @@ from eval.asking import MemoEmbedder
 from eval.corpus import Corpus, read_corpus
 from rag.build import Service, build_retriever, open_reranker
 from rag.records import Submission
+from rag.settings import RerankerSettings
 from rag.telemetry import Trace
 from rag.types import Leg, Match, Query, Scope
 from retrieval.hybrid import HybridRetriever
@@ -113,18 +114,18 @@ async def hybrid_run(ingested: Ingested, *, depth: int, rrf_k: int, top_k: int) 
     return run
 
 
-async def reranked_run(ingested: Ingested, *, top_k: int) -> Run:
-    """What the service finds with its settings, the reranker's among them."""
-    settings = ingested.service.settings
+async def reranked_run(ingested: Ingested, settings: RerankerSettings, *, top_k: int) -> Run:
+    """What the service finds with this reranker, its other settings being its own."""
+    retrieval = ingested.service.settings.retrieval
     index, encoder = ingested.service.index, Bm25Encoder()
     run = {}
     async with contextlib.AsyncExitStack() as stack:
         reranker = await open_reranker(
-            settings.reranker, stack, tokens=ingested.embedder, encoder=encoder, index=index
+            settings, stack, tokens=ingested.embedder, encoder=encoder, index=index
         )
         retriever = build_retriever(
-            settings.retrieval,
-            settings.reranker,
+            retrieval,
+            settings,
             reranker=reranker,
             embedder=ingested.embedder,
             encoder=encoder,

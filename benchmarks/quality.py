@@ -64,7 +64,9 @@ async def _run(corpora: list[Corpus]) -> Report:
             ours["hybrid"] = await _hybrid(
                 ingested, depth=settings.retrieval.depth, rrf_k=settings.retrieval.rrf_k
             )
-            ours["reranked"] = measure(corpus, await reranked_run(ingested, top_k=FOR_RECALL))
+            ours["reranked"] = measure(
+                corpus, await reranked_run(ingested, settings.reranker, top_k=FOR_RECALL)
+            )
             _add(report, corpus, ours)
     report.notes.append(
         f"max_tokens {settings.chunker.max_tokens}, depth {settings.retrieval.depth}, rrf_k"

@@ -4,6 +4,10 @@
 passages that were read before: the worst case, as with `reranker.cache_mb = 0`. Its floor is the
 same retrieval without a reranker. Then 32 callers at once have questions judged; their floor is one
 offline pass of the encoder over the same questions and passages.
+
+    python -m benchmarks.rerank
+
+prints nDCG@10 of each way to rerank that docs/reranking.md has.
 """
 
 from __future__ import annotations
@@ -15,11 +19,19 @@ import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks._common import Report, Target, p50, percentile
+from benchmarks._common import Report, Target, p50, percentile, temporary_service
+from benchmarks._rankings import corpus_of, ingest_corpus, measure, reranked_run
 from benchmarks._texts import questions, words
+from eval.asking import MemoEmbedder
 from ingest.chunkers import embedding_text
 from rag.build import build_embedder, build_retriever
-from rag.settings import LateInteractionSettings, RetrievalSettings, Settings
+from rag.settings import (
+    LateInteractionSettings,
+    NoRerankerSettings,
+    RerankerSettings,
+    RetrievalSettings,
+    Settings,
+)
 from rag.telemetry import Trace
 from rag.types import Chunk, Point, Query, Scope
 from retrieval.edge import EdgeIndex
@@ -36,6 +48,18 @@ JUDGED = 256
 AT_ONCE = 512
 """Texts of the offline pass that wait for the encoder: it takes no more than 1,024."""
 SCOPE = Scope(tenant="bench", collection="windows")
+SETS = ("cranfield", "squad2-dev-a", "xquad-en", "xquad-de", "xquad-es", "xquad-zh")
+WAYS: dict[str, RerankerSettings] = {
+    "none": NoRerankerSettings(kind="none"),
+    "replace": LateInteractionSettings(combine="replace"),
+    "rrf, 8, no feedback": LateInteractionSettings(combine="rrf", feedback=False),
+    "rrf, 8": LateInteractionSettings(combine="rrf"),
+    "sum, 8, no feedback": LateInteractionSettings(feedback=False),
+    "sum, 4": LateInteractionSettings(depth=4),
+    "sum, 8": LateInteractionSettings(),
+    "sum, 16": LateInteractionSettings(depth=16),
+    "sum, 30": LateInteractionSettings(depth=30),
+}
 
 
 def run() -> Report:
@@ -163,3 +187,18 @@ async def _together(
         floor=offline,
         target=Target(bound=0.8, by="ratio", at_least=True),
     )
+
+
+async def _compare() -> None:
+    async with temporary_service() as (service, queue):
+        embedder = MemoEmbedder(service.embedder)
+        for name in SETS:
+            ingested = await ingest_corpus(service, queue, embedder, corpus_of(name))
+            for way, settings in WAYS.items():
+                run = await reranked_run(ingested, settings, top_k=30)
+                found = measure(ingested.corpus, run)["nDCG@10"]
+                print(f"{name:14} {way:20} {found:.4f}", flush=True)
+
+
+if __name__ == "__main__":
+    asyncio.run(_compare())
