@@ -24,7 +24,7 @@ from benchmarks._rankings import corpus_of, ingest_corpus, measure, reranked_run
 from benchmarks._texts import questions, words
 from eval.asking import MemoEmbedder
 from ingest.chunkers import embedding_text
-from rag.build import build_embedder, build_retriever
+from rag.build import build_embedder, build_late_interaction, build_retriever
 from rag.settings import (
     LateInteractionSettings,
     NoRerankerSettings,
@@ -36,7 +36,6 @@ from rag.telemetry import Trace
 from rag.types import Chunk, Point, Query, Scope
 from retrieval.edge import EdgeIndex
 from retrieval.embedders import BertEmbedder
-from retrieval.late_interaction import LateInteraction
 from retrieval.sparse import Bm25Encoder
 
 CHUNKS = 5_000
@@ -110,12 +109,6 @@ def _chunk(position: int, text: str) -> Chunk:
     )
 
 
-def _reranker(index: EdgeIndex, embedder: BertEmbedder) -> LateInteraction:
-    return LateInteraction(
-        embedder=embedder, encoder=Bm25Encoder(), index=index, text_of=embedding_text
-    )
-
-
 async def _alone(report: Report, index: EdgeIndex, embedder: BertEmbedder) -> None:
     retrievers = {
         name: build_retriever(
@@ -126,7 +119,10 @@ async def _alone(report: Report, index: EdgeIndex, embedder: BertEmbedder) -> No
             encoder=Bm25Encoder(),
             index=index,
         )
-        for name, reranker in (("plain", None), ("reranked", _reranker(index, embedder)))
+        for name, reranker in (
+            ("plain", None),
+            ("reranked", build_late_interaction(embedder, Bm25Encoder(), index)),
+        )
     }
     took: dict[str, list[float]] = {name: [] for name in retrievers}
     traces: list[Trace] = []
@@ -159,7 +155,7 @@ async def _together(
     report: Report, index: EdgeIndex, embedder: BertEmbedder, chunks: Sequence[Chunk]
 ) -> None:
     """Pairs of a question and a passage that are judged in a second."""
-    reranker = _reranker(index, embedder)
+    reranker = build_late_interaction(embedder, Bm25Encoder(), index)
     depth = LateInteractionSettings().depth
     asked = questions(JUDGED)
     read = [[chunks[(n * depth + i) * 7 % CHUNKS] for i in range(depth)] for n in range(JUDGED)]

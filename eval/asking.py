@@ -13,13 +13,12 @@ import numpy as np
 from eval.corpus import Passage, Question
 from generation.evidence import MAX_SENTENCES, Evidence, EvidenceFinder
 from ingest.chunkers import SectionChunker, embedding_text
-from rag.build import build_retriever
+from rag.build import build_late_interaction, build_retriever
 from rag.settings import LateInteractionSettings, RetrievalSettings
 from rag.telemetry import Trace
 from rag.types import Document, Float32Array, Hit, Kind, Point, Prompt, Query, Scope, TokenVectors
 from retrieval.edge import EdgeIndex
 from retrieval.embedders import BertEmbedder, minilm_folder
-from retrieval.late_interaction import LateInteraction
 from retrieval.sparse import Bm25Encoder
 from retrieval.token_cache import TokenCache
 
@@ -60,9 +59,7 @@ class Asker:
         self._retriever = build_retriever(
             RetrievalSettings(),
             LateInteractionSettings(),
-            reranker=LateInteraction(
-                embedder=tokens, encoder=self._encoder, index=self._index, text_of=embedding_text
-            ),
+            reranker=build_late_interaction(tokens, self._encoder, self._index),
             embedder=embedder,
             encoder=self._encoder,
             index=self._index,

@@ -61,6 +61,7 @@ if TYPE_CHECKING:
         TokenEmbedder,
     )
     from retrieval.embedders import BertEmbedder
+    from retrieval.late_interaction import LateInteraction
     from retrieval.sections import SectionReader
     from retrieval.sparse import Bm25Encoder
 
@@ -81,6 +82,8 @@ class Service:
     ingest: IngestPipeline
     reindexer: Reindexer
     query: QueryPipeline
+    reranker: Reranker
+    """Late interaction where the settings name none: for those who ask for it themselves."""
     announce: Callable[[str], None]
     """Tells other processes the URL under which this one serves its data folder."""
 
@@ -134,6 +137,9 @@ async def open_service(settings: Settings) -> AsyncIterator[Service]:
             spool=spool,
         )
         tokens = build_token_embedder(settings.reranker, embedder)
+        reranker = await open_reranker(
+            settings.reranker, stack, tokens=tokens, encoder=encoder, index=index
+        )
         finder = EvidenceFinder(embedder=tokens, encoder=encoder, index=index)
         generator, model = await open_generator(settings, finder, stack)
         query = QueryPipeline(
@@ -143,9 +149,7 @@ async def open_service(settings: Settings) -> AsyncIterator[Service]:
             retriever=build_retriever(
                 settings.retrieval,
                 settings.reranker,
-                reranker=await open_reranker(
-                    settings.reranker, stack, tokens=tokens, encoder=encoder, index=index
-                ),
+                reranker=reranker,
                 embedder=embedder,
                 encoder=encoder,
                 index=index,
@@ -164,6 +168,7 @@ async def open_service(settings: Settings) -> AsyncIterator[Service]:
             ingest=ingest,
             reindexer=Reindexer(pipeline=ingest, embedder=embedder, index=index, catalog=catalog),
             query=query,
+            reranker=reranker or build_late_interaction(tokens, encoder, index),
             announce=announce,
         )
 
@@ -349,11 +354,7 @@ async def open_reranker(
         case NoRerankerSettings():
             return None
         case LateInteractionSettings():
-            from retrieval.late_interaction import LateInteraction
-
-            return LateInteraction(
-                embedder=tokens, encoder=encoder, index=index, text_of=embedding_text
-            )
+            return build_late_interaction(tokens, encoder, index)
         case CrossEncoderSettings(model=model, library=library, device=device):
             from retrieval.cross_encoder import CrossEncoderReranker
 
@@ -375,6 +376,16 @@ async def open_reranker(
             )
             stack.push_async_callback(remote.close)
             return remote
+
+
+def build_late_interaction(
+    tokens: TokenEmbedder, encoder: Bm25Encoder, index: Index
+) -> LateInteraction:
+    """The reranker that needs no weights of its own."""
+    from ingest.chunkers import embedding_text
+    from retrieval.late_interaction import LateInteraction
+
+    return LateInteraction(embedder=tokens, encoder=encoder, index=index, text_of=embedding_text)
 
 
 def build_retriever(

@@ -135,7 +135,7 @@ class Reranker(Protocol):
     """Judges passages by reading them along with the question."""
 
     async def score(self, query: Query, chunks: Sequence[Chunk]) -> Float32Array:
-        """float32[chunks]: the higher the better; comparable within one call alone.
+        """float32[chunks]: the higher the better, whatever else is judged along with a chunk.
 
         Raises:
             BusyError: more wait for the model than may.

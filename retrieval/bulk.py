@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from rag.protocols import Embedder, TokenEmbedder
-from rag.types import Float32Array, Kind
-from retrieval.late_interaction import max_sim
+from rag.protocols import Embedder, Reranker
+from rag.types import Chunk, Float32Array, Kind, Query
 
 AT_ONCE = 32
-"""Texts handed to the embedder together; their token vectors take some 10 MB."""
+"""Texts handed to a model together; their token vectors take some 10 MB."""
 
 
 async def embed_all(embedder: Embedder, texts: Sequence[str], *, kind: Kind) -> Float32Array:
@@ -21,19 +19,28 @@ async def embed_all(embedder: Embedder, texts: Sequence[str], *, kind: Kind) -> 
     return np.concatenate(rows) if rows else np.empty((0, embedder.dim), np.float32)
 
 
-async def score_all(embedder: TokenEmbedder, question: str, texts: Sequence[str]) -> list[float]:
-    """How well each text fits the question, in input order: see `max_sim`."""
-    (tokens,) = await embedder.embed_tokens([question], kind="query")
+async def score_all(reranker: Reranker, query: Query, texts: Sequence[str]) -> list[float]:
+    """How well each text answers, in input order."""
     scores: list[float] = []
     for few in _slices(texts):
-        passages = await embedder.embed_tokens(few, kind="passage")
-        vectors = [passage.vectors for passage in passages]
-        scores += await asyncio.to_thread(_scores, tokens.vectors, vectors)
+        chunks = [_bare(text, position) for position, text in enumerate(few)]
+        scores += (await reranker.score(query, chunks)).tolist()
     return scores
 
 
-def _scores(question: Float32Array, passages: Sequence[Float32Array]) -> list[float]:
-    return [max_sim(question, passage) for passage in passages]
+def _bare(text: str, position: int) -> Chunk:
+    """A text that belongs to no document."""
+    return Chunk(
+        id=str(position),
+        document_id="",
+        version="",
+        position=position,
+        text=text,
+        start=0,
+        end=len(text),
+        title="",
+        uri="",
+    )
 
 
 def _slices(texts: Sequence[str]) -> Iterator[Sequence[str]]:

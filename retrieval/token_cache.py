@@ -1,4 +1,4 @@
-"""Token vectors of the passages that were read last."""
+"""Token vectors of the texts that were read last."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class _Kept:
 
 
 class TokenCache:
-    """`TokenEmbedder` that encodes a passage once while it is asked for.
+    """`TokenEmbedder` that encodes a text once while it is asked for.
 
     Vectors are kept in a quarter of their size. What comes back is the same whether it was kept or
     not, so that an answer does not depend on what was asked before.
@@ -46,10 +46,9 @@ class TokenCache:
         self._held: OrderedDict[bytes, _Kept] = OrderedDict()
 
     async def embed_tokens(self, texts: Sequence[str], *, kind: Kind) -> list[TokenVectors]:
-        """One `TokenVectors` for each text, in input order; those of questions are not kept."""
-        if kind == "query":
-            return await self._embedder.embed_tokens(texts, kind=kind)
-        keys = [blake2b(text.encode(), digest_size=16).digest() for text in texts]
+        """One `TokenVectors` for each text, in input order."""
+        salt = kind.encode()
+        keys = [blake2b(text.encode(), digest_size=16, salt=salt).digest() for text in texts]
         known = {key: self._held[key] for key in keys if key in self._held}
         unknown = {k: text for k, text in zip(keys, texts, strict=True) if k not in known}
         made = await self._embedder.embed_tokens(list(unknown.values()), kind=kind)

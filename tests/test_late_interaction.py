@@ -5,10 +5,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rag.types import Float32Array
+from ingest.chunkers import embedding_text
+from rag.types import Float32Array, Query, Scope
 from retrieval.bulk import AT_ONCE, embed_all, score_all
-from retrieval.late_interaction import max_sim
-from tests.fakes import HashEmbedder
+from retrieval.late_interaction import LateInteraction, max_sim
+from retrieval.sparse import Bm25Encoder
+from tests.fakes import HashEmbedder, MemoryIndex
 
 EAST, NORTH, WEST = np.array([[1, 0], [0, 1], [-1, 0]], np.float32)
 NONE = np.empty((0, 2), np.float32)
@@ -51,13 +53,17 @@ def test_order_makes_no_difference(
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("count", [0, 1, AT_ONCE, AT_ONCE * 2 + 1])
-async def test_many_texts_are_as_each_alone(count: int) -> None:
+async def test_many_texts_are_as_each_alone(count: int, scope: Scope) -> None:
     embedder = HashEmbedder()
     texts = [f"text number {n}" for n in range(count)]
     vectors = await embed_all(embedder, texts, kind="query")
     assert vectors.shape == (count, embedder.dim)
     assert all((vectors[n] == embedder.vector(text)).all() for n, text in enumerate(texts))
-    scores = await score_all(embedder, "text number 1", texts)
-    alone = [(await score_all(embedder, "text number 1", [text]))[0] for text in texts]
+    reranker = LateInteraction(
+        embedder=embedder, encoder=Bm25Encoder(), index=MemoryIndex(), text_of=embedding_text
+    )
+    query = Query(text="text number 1", scope=scope)
+    scores = await score_all(reranker, query, texts)
+    alone = [(await score_all(reranker, query, [text]))[0] for text in texts]
     assert scores == alone
     assert len(scores) == count

@@ -26,7 +26,7 @@ from rag.types import (
 from retrieval.feedback import DENSE, SPARSE, TERMS, expand
 from retrieval.fusion import rrf, standard, summed
 from retrieval.hybrid import HybridRetriever
-from retrieval.late_interaction import LateInteraction, max_sim
+from retrieval.late_interaction import LateInteraction
 from retrieval.reranked import Combine, RerankingRetriever
 from retrieval.sparse import Bm25Encoder
 from retrieval.token_cache import TokenCache
@@ -299,15 +299,6 @@ class TestScores:
 
 
 class TestLateInteraction:
-    def test_each_token_of_the_question_takes_its_best(self) -> None:
-        question = np.eye(3, dtype=np.float32)[:2]
-        passage = np.eye(3, dtype=np.float32)[[2, 0]]
-        assert max_sim(question, passage) == 0.5
-        assert max_sim(question, passage, np.array([3, 1], np.float32)) == 0.75
-        assert max_sim(question, passage, np.zeros(2, np.float32)) == 0.0
-        assert max_sim(question, passage[:0]) == 0.0
-        assert max_sim(question[:0], passage) == 0.0
-
     async def test_a_rare_word_counts_more_than_a_frequent_one(self, scope: Scope) -> None:
         index = MemoryIndex()
         chunks = [make_chunk(f"common {n}", position=n) for n in range(20)]
@@ -369,11 +360,12 @@ class TestTokenCache:
         (exact,) = await inner.embed_tokens(["a b"], kind="passage")
         np.testing.assert_allclose(first[0].vectors, exact.vectors, atol=1 / 254)
 
-    async def test_questions_are_not_kept(self) -> None:
+    async def test_a_question_is_no_passage(self) -> None:
         inner = HashTokens()
         cache = TokenCache(inner, max_bytes=1 << 20)
         for _ in range(2):
             await cache.embed_tokens(["a"], kind="query")
+            await cache.embed_tokens(["a"], kind="passage")
         assert inner.encoded == ["a", "a"]
 
     async def test_what_was_asked_for_longest_ago_goes_first(self) -> None:

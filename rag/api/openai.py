@@ -22,7 +22,7 @@ from rag.api.schemas import details_json, hit_json
 from rag.build import TENANT, Service
 from rag.errors import InputError, RagError, TooLargeError, UpstreamError
 from rag.pipeline import Event
-from rag.types import Answer, Citation, FinishReason, Scope
+from rag.types import Answer, Citation, FinishReason, Query, Scope
 from retrieval.bulk import embed_all, score_all
 
 T = TypeVar("T")
@@ -100,11 +100,12 @@ async def embed_texts(
 
 @router.post("/rerank", response_model=wire.RerankResponse)
 async def rerank(request: Request, body: wire.RerankRequest, service: ServiceDep) -> Response:
-    """Texts, best first, by late interaction of the embedder's token vectors with the query's."""
+    """Texts, best first, by the reranker in force; without one, by late interaction."""
     check_length(body.query, service.settings.limits)
     _check_count(len(body.documents), service)
-    await service.catalog.check_exists(_scope(body.model))
-    work = _in_time(score_all(service.embedder, body.query, body.documents), service)
+    query = Query(text=body.query, scope=_scope(body.model))
+    await service.catalog.check_exists(query.scope)
+    work = _in_time(score_all(service.reranker, query, body.documents), service)
     scores = await until_hangup(request, work)
     return _json(
         {
