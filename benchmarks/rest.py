@@ -8,6 +8,9 @@ starts and after it has stopped: there is nothing in it but the retrieval. With 
 floors are the server's own figures of the same run: its throughput with one client, for what a
 batch gains shows in the ratio, and the median latency under that load, which the slowest percent
 must not be far from.
+
+All of that without a reranker, which would be most of what is timed. What the default one does to
+both is added at the end, beside the figures without it.
 """
 
 from __future__ import annotations
@@ -34,6 +37,7 @@ CLIENTS = 32
 ALONE_SECONDS = 10.0
 IN_PROCESS = 200
 WARM_SECONDS = 2.0
+PLAIN = {"RAG_RERANKER__KIND": "none"}
 
 
 def run(seconds: float) -> Report:
@@ -43,16 +47,30 @@ def run(seconds: float) -> Report:
     with examples() as env:
         folder = Path(env["RAG_DATA_DIR"])
         direct = asyncio.run(_in_process(folder, asked))
-        with serving(env) as url:
+        with serving({**env, **PLAIN}) as url:
             _load(url, clients=CLIENTS, seconds=WARM_SECONDS, questions=asked)
             before = _load(url, clients=1, seconds=ALONE_SECONDS, questions=asked)
             crowd = _load(url, clients=CLIENTS, seconds=seconds, questions=asked)
             after = _load(url, clients=1, seconds=ALONE_SECONDS, questions=asked)
         direct += asyncio.run(_in_process(folder, asked))
+        with serving(env) as url:
+            _load(url, clients=CLIENTS, seconds=ALONE_SECONDS, questions=asked)
+            read_alone = _load(url, clients=1, seconds=ALONE_SECONDS, questions=asked)
+            read_crowd = _load(url, clients=CLIENTS, seconds=ALONE_SECONDS, questions=asked)
     alone = before["latencies"] + after["latencies"]
     one = (before["per_second"] + after["per_second"]) / 2
     _report(report, direct=direct, alone=alone, one=one, crowd=crowd)
-    errors = [*before["errors"], *crowd["errors"], *after["errors"]]
+    report.add(
+        "reranked, search p50, 1 client", p50(read_alone["latencies"]), unit="ms", floor=p50(alone)
+    )
+    report.add(
+        f"reranked, throughput, {CLIENTS} clients",
+        read_crowd["per_second"],
+        unit="requests/s",
+        floor=crowd["per_second"],
+    )
+    loads = (before, crowd, after, read_alone, read_crowd)
+    errors = [error for load in loads for error in load["errors"]]
     report.add("errors", len(errors), target=Target(bound=0))
     report.notes += [f"error: {error}" for error in errors[:3]]
     return report
@@ -97,7 +115,7 @@ async def _in_process(folder: Path, asked: Sequence[str]) -> list[float]:
     """Milliseconds of searches, one after the other, without HTTP."""
     scope = Scope(tenant=TENANT, collection="default")
     taken = []
-    async with start(load_settings(data_dir=folder)) as (service, _):
+    async with start(load_settings(data_dir=folder, reranker={"kind": "none"})) as (service, _):
         for number in range(IN_PROCESS):
             text = f"{asked[number % len(asked)]} {number}"
             started = time.perf_counter()
