@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 from collections.abc import Awaitable
 from typing import TypeVar
@@ -23,6 +24,13 @@ class ClientGoneError(Exception):
     """The client hung up: nobody is left to answer."""
 
 
+class _UnreadError(Exception):
+    """The client does not read."""
+
+
+_log = logging.getLogger(__name__)
+UNREAD_SECONDS = 30.0
+"""A client may leave so long what is sent to it."""
 JSON_BYTES = 1 << 20
 """Bound on a body that carries no documents: questions are short."""
 _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
@@ -86,6 +94,30 @@ class BodyLimit:
             return message
 
         await self._app(scope, receive_bounded, send)
+
+
+class SlowClients:
+    """Hangs up on clients that do not read: what they asked for would be held for them for ever."""
+
+    def __init__(self, app: ASGIApp, *, seconds: float = UNREAD_SECONDS) -> None:
+        self._app = app
+        self._seconds = seconds
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handles one request."""
+
+        async def send_in_time(message: Message) -> None:
+            try:
+                async with asyncio.timeout(self._seconds):
+                    await send(message)
+            except TimeoutError:
+                raise _UnreadError from None
+
+        try:
+            await self._app(scope, receive, send_in_time)
+        except _UnreadError:  # the server closes what is not complete
+            client = (scope.get("client") or ["unknown"])[0]
+            _log.warning("The client %s read nothing for %g s.", client, self._seconds)
 
 
 async def until_hangup(request: Request, work: Awaitable[R]) -> R:
