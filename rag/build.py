@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from ingest.pipeline import IngestPipeline
     from ingest.reindex import Reindexer
     from ingest.sources import Spool
-    from rag.pipeline import QueryPipeline, Retriever
+    from rag.pipeline import QueryPipeline
     from rag.protocols import (
         ChatModel,
         Chunker,
@@ -61,6 +61,7 @@ if TYPE_CHECKING:
         TokenEmbedder,
     )
     from retrieval.embedders import BertEmbedder
+    from retrieval.hybrid import Retriever
     from retrieval.late_interaction import LateInteraction
     from retrieval.sections import SectionReader
     from retrieval.sparse import Bm25Encoder
@@ -397,7 +398,26 @@ def build_retriever(
     encoder: Bm25Encoder,
     index: Index,
 ) -> Retriever:
-    """Both legs, and the reranker if there is one."""
+    """Both legs, the reranker if there is one, and what keeps hits apart where it is wanted."""
+    found = _build_ranking(
+        settings, reranking, reranker=reranker, embedder=embedder, encoder=encoder, index=index
+    )
+    if not settings.diversity:
+        return found
+    from retrieval.diversity import DiverseRetriever
+
+    return DiverseRetriever(found, index=index, diversity=settings.diversity)
+
+
+def _build_ranking(
+    settings: RetrievalSettings,
+    reranking: RerankerSettings,
+    *,
+    reranker: Reranker | None,
+    embedder: Embedder,
+    encoder: Bm25Encoder,
+    index: Index,
+) -> Retriever:
     from ingest.chunkers import embedding_text
     from retrieval.hybrid import HybridRetriever
     from retrieval.reranked import RerankingRetriever

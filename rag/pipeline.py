@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from dataclasses import replace
-from typing import Protocol
 
 from generation.citations import CitationChecker, uncited
 from generation.expansion import QuestionExpander
@@ -18,17 +17,11 @@ from rag.protocols import Generator
 from rag.telemetry import Trace
 from rag.types import Answer, Citation, Delta, Hit, Prompt, Query, Scope
 from retrieval.fusion import fuse_hits
+from retrieval.hybrid import Retriever
 from retrieval.sections import SectionReader
 
 Event = tuple[Hit, ...] | str | Citation | Answer
 """What a stream yields: the hits, then text and citations as they come, then the whole answer."""
-
-
-class Retriever(Protocol):
-    """Finds what answers a query."""
-
-    async def retrieve(self, query: Query, trace: Trace) -> list[Hit]:
-        """At most `top_k` hits, best first; what had to be left out goes to the trace."""
 
 
 class QueryPipeline:

@@ -141,6 +141,9 @@ class RetrievalSettings(_Part):
     )
     depth: int = Field(100, ge=1, le=1000, description="Candidates each leg brings.")
     rrf_k: int = Field(10, ge=1, description="k of reciprocal rank fusion.")
+    diversity: float = Field(
+        0.0, ge=0, le=1, description="What difference counts beside relevance; 0: nothing."
+    )
     expansion: Literal["none", "multi_query", "hyde"] = Field(
         "none", description="A language model writes what else to search for."
     )

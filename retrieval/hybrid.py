@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Protocol
 
 from rag.errors import UpstreamError
 from rag.protocols import Embedder, Index, SparseEncoder
@@ -14,6 +15,13 @@ Lists = Mapping[str, Sequence[Match]]
 """Matches by the name of their leg, best first."""
 Found = tuple[list[Hit], bool]
 """Hits, and whether all that was looked for was still there."""
+
+
+class Retriever(Protocol):
+    """Finds what answers a query."""
+
+    async def retrieve(self, query: Query, trace: Trace) -> list[Hit]:
+        """At most `top_k` hits, best first; what had to be left out goes to the trace."""
 
 
 class HybridRetriever:
