@@ -20,9 +20,9 @@ from retrieval.hybrid import Found, HybridRetriever, Lists, hits_of, until_whole
 Combine = Literal["sum", "rrf", "replace"]
 POOL = 30
 """Chunks ordered anew, at least: those that were judged, and the best of the rest."""
-FIRST_WEIGHT = 2.0
-"""Of the reranker beside the legs where it chooses what to learn from; afterwards 1, for by then
-the legs know what it said."""
+FIRST_WEIGHT, LAST_WEIGHT = 2.0, 1.5
+"""Of the reranker beside each leg: where it chooses what to learn from, and afterwards, when the
+legs have learned some of what it knows."""
 UNJUDGED = -0.5
 """Where a chunk that was not judged stands among those that were, in standard deviations."""
 RERANK = "rerank"
@@ -155,7 +155,7 @@ class RerankingRetriever:
         else:
             pool = [place.chunk_id for place in self._hybrid.fuse(lists, max(limit, POOL))]
             ids = list(dict.fromkeys([*pool, *(chunk.id for chunk in judged.chunks)]))
-            scores = summed(lists.values(), ids) + judged.of(ids)
+            scores = summed(lists.values(), ids) + LAST_WEIGHT * judged.of(ids)
         ranks = {place.chunk_id: place.ranks for place in self._hybrid.fuse(everything, None)}
         best = sorted(zip((-scores).tolist(), ids, strict=True))[:limit]
         return [Fused(chunk_id, -score, ranks[chunk_id]) for score, chunk_id in best]
