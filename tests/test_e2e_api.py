@@ -219,7 +219,6 @@ class TestSearch:
         assert body["hits"][0]["document_id"] == "handbook"
         first = body["hits"][0]
         assert first["ranks"] == {"dense": 1, "sparse": 1, "rerank": 1}
-        assert first["source"] == "reranked"
         assert first["title"] == "Handbook"
         assert first["uri"] == "https://a.example/h"
         assert first["meta"]["tags"] == ["a", "b"]

@@ -442,7 +442,7 @@ class TestRerank:
 
 
 class Stuck:
-    """An embedder that never gets done, and a catalog that has every collection."""
+    """An embedder and reranker that never gets done, a catalog that has every collection."""
 
     dim = 384
 
@@ -459,7 +459,7 @@ class Stuck:
             self.stopped += 1
             raise
 
-    embed_tokens = embed
+    score = embed
 
 
 def test_the_page_s_example(server: Server) -> None:
@@ -519,7 +519,8 @@ class TestErrors:
     async def test_too_late(self) -> None:
         stuck = Stuck()
         limits = LimitSettings(query_seconds=0.1)
-        service = SimpleNamespace(settings=Settings(limits=limits), catalog=stuck, embedder=stuck)
+        settings = Settings(limits=limits)
+        service = SimpleNamespace(settings=settings, catalog=stuck, embedder=stuck, reranker=stuck)
         app = bare_app(service.settings, Running(service=cast(Service, service)))
         transport = httpx.ASGITransport(app=app)
         async with httpx.AsyncClient(transport=transport, base_url="http://test") as http:
