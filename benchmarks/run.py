@@ -15,6 +15,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from benchmarks._common import Report, SkippedError, hardware, table
 
 NAMES = (
     *("formats", "chunks", "ingest", "workers", "retrieval", "rerank"),
-    *("rest", "cold", "quality", "answers"),
+    *("rest", "cold", "quality", "answers", "support"),
     "vllm",
 )
 LONG = ("scale",)
@@ -66,56 +67,10 @@ def _part(name: str, seconds: float) -> Mapping[str, Any]:
     return {"figures": figures, "notes": report.notes}
 
 
-def _measure(name: str, seconds: float) -> Report:  # noqa: PLR0911 - one for each name
-    match name:
-        case "formats":
-            from benchmarks import formats
-
-            return formats.run()
-        case "ingest":
-            from benchmarks import ingest
-
-            return ingest.run()
-        case "scale":
-            from benchmarks import scale
-
-            return scale.run()
-        case "workers":
-            from benchmarks import workers
-
-            return workers.run()
-        case "retrieval":
-            from benchmarks import retrieval
-
-            return retrieval.run()
-        case "rerank":
-            from benchmarks import rerank
-
-            return rerank.run()
-        case "rest":
-            from benchmarks import rest
-
-            return rest.run(seconds)
-        case "cold":
-            from benchmarks import cold
-
-            return cold.run()
-        case "quality":
-            from benchmarks import quality
-
-            return quality.run()
-        case "vllm":
-            from benchmarks import vllm
-
-            return vllm.run()
-        case "chunks":
-            from benchmarks import chunks
-
-            return chunks.run()
-        case _:
-            from benchmarks import answers
-
-            return answers.run()
+def _measure(name: str, seconds: float) -> Report:
+    part = import_module(f"benchmarks.{name}")
+    report: Report = part.run(seconds) if name == "rest" else part.run()
+    return report
 
 
 def _options() -> argparse.Namespace:

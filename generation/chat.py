@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import AsyncGenerator
+from dataclasses import fields, replace
 
 from generation.judging import Judge
 from generation.prompts import PromptTemplate, fitting
-from rag.errors import UpstreamError
+from rag.errors import InputError, UpstreamError
 from rag.protocols import ChatModel
-from rag.types import Delta, Piece, Prompt, Sampling
+from rag.types import Delta, Piece, Prompt, Sampling, SamplingOverrides
 
 
 class ChatGenerator:
@@ -34,31 +36,30 @@ class ChatGenerator:
     async def stream(self, prompt: Prompt) -> AsyncGenerator[Delta, None]:
         """1. judge the evidence  2. fit the passages  3. let the model write  4. the confidence.
 
+        Where a schema is asked for, the JSON comes in one piece, once it is complete.
+
         Raises:
-            InputError: not even the best passage fits the model's context.
-            BusyError, UpstreamError: as the model.
+            InputError: not even the best passage fits the model's context, or the JSON did not
+                end within `max_tokens`.
+            BusyError, UpstreamError: as the model; what should be JSON is not.
         """
         verdict = await self._judge.judge(prompt)  # 1.
         if verdict.abstained:
             yield Delta(confidence=verdict.confidence, abstained=verdict.abstained)
             return
-        messages, fit = await fitting(  # 2.
-            self._template,
-            prompt.question,
-            prompt.hits,
-            model=self._model,
-            reserved=self._sampling.max_tokens,
-        )
-        name, last, silent = self._model.name, Piece(), True
-        async with contextlib.aclosing(
-            self._model.stream(messages, sampling=self._sampling)
-        ) as pieces:
+        sampling = _overridden(self._sampling, prompt.sampling)
+        messages, fit = await fitting(self._template, prompt, self._model, sampling)  # 2.
+        name, last, written = self._model.name, Piece(), ""
+        async with contextlib.aclosing(self._model.stream(messages, sampling=sampling)) as pieces:
             async for last in pieces:  # 3.
-                if last.text:
-                    silent = False
+                written += last.text
+                if last.text and sampling.schema is None:
                     yield Delta(text=last.text, model=name)
-        if silent:
+        if not written:
             raise UpstreamError(f"The model {name} wrote nothing. Try again.", code="no_answer")
+        if sampling.schema is not None:
+            self._check_json(written, last, sampling)
+            yield Delta(text=written, model=name)
         yield Delta(  # 4.
             model=name,
             confidence=verdict.confidence,
@@ -67,6 +68,22 @@ class ChatGenerator:
             degraded=self._left_out(len(prompt.hits) - fit, len(prompt.hits)),
         )
 
+    def _check_json(self, text: str, last: Piece, sampling: Sampling) -> None:
+        try:
+            json.loads(text)
+        except (ValueError, RecursionError) as error:
+            if last.finish_reason == "length":
+                raise InputError(
+                    f"The JSON did not end within {sampling.max_tokens:,} tokens. Ask for less, or"
+                    " allow more: max_tokens, at most the setting generator.max_tokens.",
+                    code="json_too_long",
+                ) from error
+            raise UpstreamError(
+                f"The model {self._model.name} wrote what is no JSON. Try again, or use a server"
+                " that follows a response_format.",
+                code="not_json",
+            ) from error
+
     def _left_out(self, dropped: int, found: int) -> tuple[str, ...]:
         if not dropped:
             return ()
@@ -74,3 +91,12 @@ class ChatGenerator:
             f"passages: {dropped} of {found} did not fit the {self._model.context_tokens:,} tokens"
             f" of {self._model.name}",
         )
+
+
+def _overridden(sampling: Sampling, wanted: SamplingOverrides) -> Sampling:
+    """As wanted where something is; `max_tokens` are never more than the settings allow."""
+    names = (field.name for field in fields(wanted))
+    given = {name: value for name in names if (value := getattr(wanted, name)) is not None}
+    if wanted.max_tokens is not None:
+        given["max_tokens"] = min(wanted.max_tokens, sampling.max_tokens)
+    return replace(sampling, **given)

@@ -8,17 +8,16 @@ from collections.abc import Iterator, Sequence
 from functools import cached_property
 from itertools import accumulate
 
+import numpy as np
+
+from rag.protocols import SupportScorer
 from rag.sentences import Span, sentence_spans
 from rag.types import Chunk, Citation, Hit
 
-MIN_SUPPORT = 0.5
-"""A passage with less of a claim than this does not carry it. SQuAD's questions, taken as claims,
-have this much of the sentence that answers them in 80 of 100 cases, and of the best sentence of
-some other paragraph in 1."""
+MIN_SUPPORT = 0.55
+"""A passage with less support for a claim than this does not carry it: `benchmarks.run support`."""
 MAX_PARAPHRASE = 0.99
 """Support of a sentence that has all of a claim, but not word for word: only a quote has 1."""
-GRAM = 3
-"""Characters compared at a time: endings matter little, and no language needs its own words."""
 
 _NUMBERS = r"\d{1,3}(?:, ?\d{1,3}){0,31}"
 _LONGEST_MARKER = 3 * 32 + 2 * 31 + 2
@@ -30,13 +29,7 @@ _TO_ESCAPE = re.compile(rf"\[(?={_NUMBERS}\])")
 _ESCAPED = re.compile(rf"\\\[(?={_NUMBERS}\])")
 _FENCE = re.compile(r"^[ \t]*```", re.MULTILINE)
 _WORD = re.compile(r"\w+")
-_NUMBER = re.compile(r"\d+")
 _AFTER_MARKER = re.compile(r"[\s.,;:!?)]*")
-
-
-def verify(text: str, hits: Sequence[Hit]) -> tuple[Citation, ...]:
-    """The citations of a whole answer, in its order; see `CitationChecker`."""
-    return tuple(e for e in CitationChecker(hits).feed(text) if isinstance(e, Citation))
 
 
 def escape_markers(text: str) -> str:
@@ -53,8 +46,15 @@ class CitationChecker:
     space before it included. In code, what is glued to a name is an index and no marker.
     """
 
-    def __init__(self, hits: Sequence[Hit]) -> None:
+    def __init__(self, hits: Sequence[Hit], support: SupportScorer) -> None:
+        """Make one for an answer.
+
+        Args:
+            hits: the passages that its markers point to, from 1.
+            support: says how well a sentence of them carries a claim that is no quote.
+        """
         self._passages = [_Passage(hit.chunk) for hit in hits]
+        self._support = support
         self._before = ""  # up to the last marker
         self._text = ""  # since then
         self._sent = 0  # characters of it that went out
@@ -67,7 +67,7 @@ class CitationChecker:
         """The markers that were taken out, in the order of the text."""
         return tuple(self._unsupported)
 
-    def feed(self, piece: str) -> list[str | Citation]:
+    async def feed(self, piece: str) -> list[str | Citation]:
         """The text that can go out after the next piece, and each citation behind its marker.
 
         Held back is only what may yet become a marker. How an answer is cut into pieces makes no
@@ -81,7 +81,7 @@ class CitationChecker:
             if _is_code(self._before + self._text[: marker.end()], marker[1]):
                 continue
             events += self._send(marker.start())
-            events += self._check(marker)
+            events += await self._check(marker)
             self._before += self._text[: marker.end()]
             self._text, self._sent, at = self._text[marker.end() :], 0, 0
         held = _HELD.search(self._text, max(at, len(self._text) - _LONGEST_MARKER))
@@ -95,13 +95,13 @@ class CitationChecker:
         text, self._sent = self._text[self._sent : end], end
         return [text] if text else []
 
-    def _check(self, marker: re.Match[str]) -> list[str | Citation]:
+    async def _check(self, marker: re.Match[str]) -> list[str | Citation]:
         """What goes out for a marker: all of it, those of its numbers that hold, or nothing."""
         before = self._text[: marker.start()]
         if _WORD.search(before):
             self._claim = _ESCAPED.sub("[", before)
         numbers = [int(number) for number in marker[1].split(",")]
-        found = {number: span for number in numbers if (span := self._find(number))}
+        found = {number: span for number in numbers if (span := await self._find(number))}
         kept = [number for number in numbers if number in found]
         self._unsupported += [number for number in numbers if number not in found]
         if not kept:
@@ -111,12 +111,26 @@ class CitationChecker:
         text = marker[0] if kept == numbers else f"{space}[{', '.join(map(str, kept))}]"
         return [text, *(c for number in kept for c in self._cite(number, *found[number]))]
 
-    def _find(self, number: int) -> tuple[Span, float] | None:
+    async def _find(self, number: int) -> tuple[Span, float] | None:
         """The span of a passage that carries the claim, and its support."""
         if not self._claim or not 1 <= number <= len(self._passages):
             return None
-        span, support = self._passages[number - 1].find(self._claim)
-        return (span, support) if support >= MIN_SUPPORT else None
+        passage = self._passages[number - 1]
+        sentence = self._claim[slice(*sentence_spans(self._claim)[-1])]
+        for text in (self._claim, _AFTER_MARKER.sub("", self._claim, count=1), sentence):
+            if span := passage.quoted(" ".join(text.split())):
+                return span, 1.0
+        return await self._paraphrased(sentence, passage.chunk)
+
+    async def _paraphrased(self, claim: str, chunk: Chunk) -> tuple[Span, float] | None:
+        """The first of the sentences that carry a claim best."""
+        spans = sentence_spans(chunk.text)
+        if not spans or not _WORD.search(claim):
+            return None
+        scores = await self._support.score(claim, chunk, spans)
+        best = int(np.argmax(scores))
+        support = min(float(scores[best]), MAX_PARAPHRASE)
+        return (spans[best], support) if support >= MIN_SUPPORT else None
 
     def _cite(self, number: int, span: Span, support: float) -> Iterator[Citation]:
         if (number, span) not in self._cited:
@@ -179,13 +193,14 @@ class _Passage:
     def __init__(self, chunk: Chunk) -> None:
         self.chunk = chunk
 
-    def find(self, claim: str) -> tuple[Span, float]:
-        """The span that carries the claim best, and its support; see `CitationChecker`."""
-        sentence = claim[slice(*sentence_spans(claim)[-1])]
-        for text in (claim, _AFTER_MARKER.sub("", claim, count=1), sentence):
-            if span := self._quoted(" ".join(text.split())):
-                return span, 1.0
-        return self._paraphrased(sentence)
+    def quoted(self, text: str) -> Span | None:
+        """Where the folded text stands, whole words only."""
+        at = self._folded.find(text)
+        while text and at >= 0:
+            if self._between_words(at) and self._between_words(at + len(text)):
+                return self._unfold(at), self._unfold(at + len(text) - 1) + 1
+            at = self._folded.find(text, at + 1)
+        return None
 
     @cached_property
     def _words(self) -> list[re.Match[str]]:
@@ -200,24 +215,6 @@ class _Passage:
         """Where each word starts in the folded text."""
         return [0, *accumulate(len(word[0]) + 1 for word in self._words)][:-1]
 
-    @cached_property
-    def _sentences(self) -> list[tuple[Span, set[str], set[str]]]:
-        """Each sentence's span, grams and numbers."""
-        text = self.chunk.text
-        return [
-            ((a, b), _grams(text[a:b]), set(_NUMBER.findall(text, a, b)))
-            for a, b in sentence_spans(text)
-        ]
-
-    def _quoted(self, text: str) -> Span | None:
-        """Where the folded text stands, whole words only."""
-        at = self._folded.find(text)
-        while text and at >= 0:
-            if self._between_words(at) and self._between_words(at + len(text)):
-                return self._unfold(at), self._unfold(at + len(text) - 1) + 1
-            at = self._folded.find(text, at + 1)
-        return None
-
     def _between_words(self, at: int) -> bool:
         return not (self._folded[at - 1 : at].isalnum() and self._folded[at : at + 1].isalnum())
 
@@ -225,25 +222,6 @@ class _Passage:
         """The place in the chunk's text of a character of the folded text."""
         word = bisect_right(self._word_starts, at) - 1
         return self._words[word].start() + at - self._word_starts[word]
-
-    def _paraphrased(self, claim: str) -> tuple[Span, float]:
-        """The sentence with most of the claim's grams, times the share of its numbers it has."""
-        grams, numbers = _grams(claim), set(_NUMBER.findall(claim))
-        best: tuple[Span, float] = ((0, 0), 0.0)
-        for span, its_grams, its_numbers in self._sentences:
-            support = _share(grams, its_grams) * _share(numbers, its_numbers)
-            if grams and support > best[1]:
-                best = span, support
-        return best[0], min(best[1], MAX_PARAPHRASE)
-
-
-def _grams(text: str) -> set[str]:
-    padded = (f" {word} " for word in _WORD.findall(text.lower()))
-    return {word[i : i + GRAM] for word in padded for i in range(len(word) - GRAM + 1)}
-
-
-def _share(wanted: set[str], found: set[str]) -> float:
-    return len(wanted & found) / len(wanted) if wanted else 1.0
 
 
 def _citation(chunk: Chunk, marker: int, span: Span, support: float) -> Citation:

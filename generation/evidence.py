@@ -10,8 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from rag.passages import heading_text, passage_text, token_ranges
 from rag.protocols import Index, SparseEncoder, TokenEmbedder
-from rag.sentences import Span, sentence_spans
+from rag.sentences import sentence_spans
 from rag.types import Chunk, Float32Array, Prompt, SparseVector, TokenVectors
 from rag.vectors import product
 
@@ -107,7 +108,7 @@ class EvidenceFinder:
         chunks = [hit.chunk for hit in prompt.hits[:MAX_PASSAGES]]
         question, passages = await asyncio.gather(  # 1.
             self._question(prompt),
-            self._embedder.embed_tokens([_prefix(c) + c.text for c in chunks], kind="passage"),
+            self._embedder.embed_tokens([passage_text(c) for c in chunks], kind="passage"),
         )
         if not len(question.tokens):
             return None
@@ -134,7 +135,7 @@ class EvidenceFinder:
     def _candidates(
         self, question: _Question, place: int, chunk: Chunk, tokens: TokenVectors
     ) -> Iterator[_Candidate]:
-        prefix = _prefix(chunk)
+        prefix = heading_text(chunk)
         spans = sentence_spans(chunk.text)
         texts = [chunk.text[start:end] for start, end in spans]
         bags = self._encoder.encode([prefix, *texts])
@@ -142,7 +143,7 @@ class EvidenceFinder:
         name_missing = float((question.names & ~np.logical_or.reduce([above, *has])).any())
         cosines = product(question.tokens, tokens.vectors)
         passage = float(cosines.max(axis=1).mean()) if cosines.size else 0.0
-        ranges = _token_ranges(tokens, spans, offset=len(prefix))
+        ranges = token_ranges(tokens, chunk, spans)
         for i, (first, last) in enumerate(ranges):
             terms = frozenset(bags[i + 1].indices.tolist())
             if first == last or not terms:  # past the encoder's window, or a mere line
@@ -178,18 +179,7 @@ def _same(a: frozenset[int], b: frozenset[int]) -> bool:
     return len(a & b) >= SAME_TERMS * len(a | b)
 
 
-def _prefix(chunk: Chunk) -> str:
-    """Title and headings: most sentences leave unsaid what they are about."""
-    return "".join(f"{line}\n" for line in (chunk.title, " > ".join(chunk.headings)) if line)
-
-
 def _names(question: str) -> list[str]:
     """Numbers, and words with a capital letter that does not come from beginning the sentence."""
     words = _WORD.findall(question)
     return [w for i, w in enumerate(words) if w[0].isdigit() or (i and w[0].isupper())]
-
-
-def _token_ranges(tokens: TokenVectors, spans: Sequence[Span], *, offset: int) -> list[Span]:
-    """For each span the range of tokens that begin in it; `offset` is added to the spans."""
-    edges = np.array(spans, np.int32).reshape(-1, 2) + offset
-    return [(int(a), int(b)) for a, b in np.searchsorted(tokens.spans[:, 0], edges)]

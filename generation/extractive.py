@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, Iterator
 from generation.citations import escape_markers
 from generation.evidence import Evidence, Sentence
 from generation.judging import Judge
+from rag.errors import InputError
 from rag.types import Delta, Prompt
 
 
@@ -21,7 +22,16 @@ class ExtractiveGenerator:
 
         Sentences of one passage stay together and in its order; the passage with the best
         sentence comes first.
+
+        Raises:
+            InputError: JSON is asked for.
         """
+        if prompt.sampling.schema is not None:
+            raise InputError(
+                "Answers in JSON (response_format) are written by a language model, and here are"
+                " the documents' own sentences alone. Leave it out, or set generator.kind.",
+                code="no_json",
+            )
         verdict = await self._judge.judge(prompt)
         if verdict.evidence:
             gap = ""

@@ -39,9 +39,11 @@ class FallbackGenerator:
             InputError, BusyError, UpstreamError: the last engine failed, or one amid its text.
         """
         passed: list[str] = []
+        failure: UpstreamError | None = None
         for engine in self._engines[:-1]:
             if not engine.breaker.allows():
-                passed.append(f"generate: {engine.name} is left alone, having failed repeatedly")
+                failure = UpstreamError(f"{engine.name} is left alone, having failed repeatedly")
+                passed.append(f"generate: {failure}")
                 continue
             begun, asked = False, False
             try:
@@ -54,14 +56,20 @@ class FallbackGenerator:
                 if begun:
                     raise
                 passed.append(f"generate: {error}")
+                failure = error if isinstance(error, UpstreamError) else failure
             else:
                 if asked:  # without evidence the model was not
                     engine.breaker.succeeded()
                 return
-        async with contextlib.aclosing(self._engines[-1].generator.stream(prompt)) as deltas:
-            async for delta in deltas:
-                yield replace(delta, degraded=(*passed, *delta.degraded))
-                passed = []
+        try:
+            async with contextlib.aclosing(self._engines[-1].generator.stream(prompt)) as deltas:
+                async for delta in deltas:
+                    yield replace(delta, degraded=(*passed, *delta.degraded))
+                    passed = []
+        except InputError as error:
+            if failure is None:
+                raise
+            raise failure from error  # one before it could have taken the question
 
 
 def _count(breaker: Breaker, error: RagError) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -13,7 +13,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from rag.errors import ConfigError, InputError
 from rag.protocols import ChatModel
-from rag.types import Chunk, Hit, Message
+from rag.types import Chunk, Hit, Message, Prompt, Sampling
 
 TEMPLATES = Path(__file__).with_name("templates")
 ANSWER = "answer.v1.jinja"
@@ -28,7 +28,8 @@ class PromptTemplate:
     """A Jinja file with a block for each message: `system` and `user`.
 
     It is given `question` and `passages`, each with its marker `n`, a `heading` (title and
-    headings) and a `text`, neither of which can close the `<passage>` it stands in.
+    headings) and a `text`, neither of which can close the `<passage>` it stands in; and `schema`,
+    the JSON schema that the answer is to fit, or none.
     """
 
     def __init__(self, folder: Path = TEMPLATES) -> None:
@@ -53,24 +54,26 @@ class PromptTemplate:
             )
         try:
             self._template: Template = environment.get_template(ANSWER)
-            for tried in (_TRIED, ()):
+            for passages, schema in ((_TRIED, None), ((), {"type": "object"})):
                 for role in ("system", "user"):
-                    "".join(self._block(role, question="Why?", passages=tried))
+                    block = self._block(role, question="Why?", passages=passages, schema=schema)
+                    "".join(block)
         except TemplateSyntaxError as error:
             raise self._broken(error, error.lineno, error.filename) from None
         except _BROKEN as error:
             raise self._broken(error, self._line(error)) from None
 
-    def messages(self, question: str, hits: Sequence[Hit]) -> tuple[Message, ...]:
+    def messages(
+        self, question: str, hits: Sequence[Hit], schema: Mapping[str, object] | None = None
+    ) -> tuple[Message, ...]:
         """Question and passages as a chat; passages are numbered by place, from 1."""
-        passages = [_passage(n, hit.chunk) for n, hit in enumerate(hits, start=1)]
+        values = {
+            "question": _inert(question),
+            "passages": [_passage(n, hit.chunk) for n, hit in enumerate(hits, start=1)],
+            "schema": schema,
+        }
         return tuple(
-            Message(
-                role=role,
-                content="".join(
-                    self._block(role, question=_inert(question), passages=passages)
-                ).strip(),
-            )
+            Message(role=role, content="".join(self._block(role, **values)).strip())
             for role in ("system", "user")
         )
 
@@ -91,16 +94,15 @@ class PromptTemplate:
 
 
 async def fitting(
-    template: PromptTemplate, question: str, hits: Sequence[Hit], *, model: ChatModel, reserved: int
+    template: PromptTemplate, prompt: Prompt, model: ChatModel, sampling: Sampling
 ) -> tuple[tuple[Message, ...], int]:
     """The messages with as many of the hits, best first, as the model has room for.
 
     Args:
         template: makes the messages.
-        question: what is asked.
-        hits: the passages, best first; those at the end are left out first.
+        prompt: question and passages; those at the end are left out first.
         model: counts tokens.
-        reserved: tokens of the model's context that are kept for the answer.
+        sampling: its `max_tokens` of the model's context are kept for the answer.
 
     Returns:
         The messages, and how many of the hits are in them.
@@ -108,13 +110,14 @@ async def fitting(
     Raises:
         InputError: not even the first of them fits.
     """
+    hits, reserved = prompt.hits, sampling.max_tokens
     room = model.context_tokens - reserved
     # The most that fit, by bisection: fewer passages never make a longer prompt.
     fit, over = 0, len(hits) + 1
     messages: tuple[Message, ...] = ()
     tried = len(hits)
     while over - fit > 1:
-        made = template.messages(question, hits[:tried])
+        made = template.messages(prompt.question, hits[:tried], sampling.schema)
         if await model.count_tokens(made) <= room:
             fit, messages = tried, made
         else:

@@ -15,6 +15,7 @@ from rag.errors import ConfigError
 from rag.ownership import own
 from rag.settings import (
     ChunkerSettings,
+    CitationSettings,
     CrossEncoderSettings,
     EdgeSettings,
     EmbedderSettings,
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
         Index,
         Reranker,
         StoredIndex,
+        SupportScorer,
         TokenEmbedder,
     )
     from retrieval.embedders import BertEmbedder
@@ -157,6 +159,7 @@ async def open_service(settings: Settings) -> AsyncIterator[Service]:
             ),
             reader=build_section_reader(settings.retrieval, index, catalog),
             generator=generator,
+            support=await open_support(settings.citations, tokens, stack),
             seconds=settings.limits.query_seconds,
         )
         await embedder.embed(["warm up"], kind="query")
@@ -558,6 +561,21 @@ def _open_openai(settings: OpenAISettings, stack: contextlib.AsyncExitStack) -> 
 
 def _engine_name(settings: GeneratorSettings) -> str:
     return settings.kind if isinstance(settings, ExtractiveSettings) else settings.model
+
+
+async def open_support(
+    settings: CitationSettings, tokens: TokenEmbedder, stack: contextlib.AsyncExitStack
+) -> SupportScorer:
+    """What checks citations, closed with the stack."""
+    if settings.entailment is None:
+        from generation.support import BlendedSupport
+
+        return BlendedSupport(tokens)
+    from retrieval.entailment import EntailmentScorer
+
+    model = await asyncio.to_thread(EntailmentScorer, settings.entailment, device=settings.device)
+    stack.callback(model.close)
+    return model
 
 
 @contextlib.asynccontextmanager

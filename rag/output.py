@@ -27,6 +27,7 @@ _STAGES = (
     "fetch",
     "widen",
     "generate",
+    "cite",
     "total",
 )
 

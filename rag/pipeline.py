@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Sequence
 from dataclasses import replace
 
-from generation.citations import CitationChecker, uncited
+from generation.draft import Draft, JsonDraft
 from generation.expansion import QuestionExpander
-from generation.rendering import SafeText
 from generation.rewriting import QuestionRewriter
 from rag.catalog import Catalog
 from rag.errors import UpstreamError
-from rag.protocols import Generator
+from rag.protocols import Generator, SupportScorer
 from rag.telemetry import Trace
 from rag.types import Answer, Citation, Delta, Hit, Prompt, Query, Scope
 from retrieval.fusion import fuse_hits
@@ -36,6 +35,7 @@ class QueryPipeline:
         retriever: Retriever,
         reader: SectionReader | None,
         generator: Generator,
+        support: SupportScorer,
         seconds: float,
     ) -> None:
         """Make a pipeline.
@@ -47,6 +47,7 @@ class QueryPipeline:
             retriever: finds hits.
             reader: widens them for the generator; None: it gets them as they were found.
             generator: writes the answer.
+            support: says how well its passages carry it.
             seconds: the deadline of a question.
         """
         self._catalog = catalog
@@ -55,6 +56,7 @@ class QueryPipeline:
         self._retriever = retriever
         self._reader = reader
         self._generator = generator
+        self._support = support
         self._seconds = seconds
 
     async def search(self, query: Query, trace: Trace) -> tuple[Hit, ...]:
@@ -91,15 +93,19 @@ class QueryPipeline:
             hits = await self._retrieve([query, *more], trace, deadline)  # 3.
         yield hits
         passages = tuple(await self._widen(query.scope, hits, trace, deadline))  # 4.
-        prompt = Prompt(question=query.text, scope=query.scope, hits=passages)
-        draft = _Draft(passages)
+        prompt = Prompt(
+            question=query.text, scope=query.scope, hits=passages, sampling=query.sampling
+        )
+        kind = Draft if query.sampling.schema is None else JsonDraft
+        draft = kind(passages, self._support)
+        last = Delta()
         async with contextlib.aclosing(self._generate(prompt, trace, deadline)) as deltas:
-            async for delta in deltas:  # 5.
-                for event in draft.take(delta):  # 6.
+            async for last in deltas:  # 5.
+                for event in await self._check(draft.take(last), trace, deadline):  # 6.
                     yield event
-        for event in draft.finish():
+        for event in await self._check(draft.finish(), trace, deadline):
             yield event
-        yield draft.answer(query.text, hits, trace)  # 7.
+        yield _answer(query.text, draft, last, hits, trace)  # 7.
 
     async def _stand_alone(self, query: Query, trace: Trace, deadline: float) -> Query:
         if self._rewriter is None or not query.history:
@@ -165,6 +171,16 @@ class QueryPipeline:
                     trace.spend(delta.usage)
                 yield delta
 
+    async def _check(
+        self, writing: Awaitable[list[str | Citation]], trace: Trace, deadline: float
+    ) -> list[str | Citation]:
+        try:
+            with trace.span("cite"), trace.span("total"):
+                async with asyncio.timeout_at(deadline):
+                    return await writing
+        except TimeoutError:
+            raise self._late("checking citations") from None
+
     def _deadline(self) -> float:
         return asyncio.get_running_loop().time() + self._seconds
 
@@ -176,51 +192,22 @@ class QueryPipeline:
         )
 
 
-class _Draft:
-    """An answer as it grows: its markers checked, and safe to render where a model wrote it."""
-
-    def __init__(self, passages: Sequence[Hit]) -> None:
-        self._checker = CitationChecker(passages)
-        self._safe = SafeText(passages)
-        self._text = ""
-        self._citations: tuple[Citation, ...] = ()
-        self._last = Delta()
-
-    def take(self, delta: Delta) -> Iterator[Event]:
-        self._last = delta
-        yield from self._write(self._checker.feed(delta.text))
-
-    def finish(self) -> Iterator[Event]:
-        yield from self._write(self._checker.finish())
-        if rest := self._safe.finish():
-            self._text += rest
-            yield rest
-
-    def _write(self, events: Sequence[str | Citation]) -> Iterator[Event]:
-        for event in events:
-            if isinstance(event, Citation):  # behind its marker
-                start, end = self._text.rindex("["), len(self._text)
-                citation = replace(event, marker_start=start, marker_end=end)
-                self._citations += (citation,)
-                yield citation
-            elif text := self._safe.feed(event) if self._last.model else event:
-                self._text += text
-                yield text
-
-    def answer(self, question: str, hits: tuple[Hit, ...], trace: Trace) -> Answer:
-        return Answer(
-            question=question,
-            text=self._text,
-            citations=self._citations,
-            unsupported=self._checker.unsupported,
-            uncited=uncited(self._text, self._citations),
-            hits=hits,
-            abstained=self._last.abstained is not None,
-            reason=self._last.abstained,
-            confidence=self._last.confidence or 0.0,
-            degraded=tuple(trace.degraded),
-            usage=trace.usage,
-            finish_reason=self._last.finish_reason,
-            timings=dict(trace.timings),
-            trace_id=trace.id,
-        )
+def _answer(
+    question: str, draft: Draft | JsonDraft, last: Delta, hits: tuple[Hit, ...], trace: Trace
+) -> Answer:
+    return Answer(
+        question=question,
+        text=draft.text,
+        citations=draft.citations,
+        unsupported=draft.unsupported,
+        uncited=draft.uncited,
+        hits=hits,
+        abstained=last.abstained is not None,
+        reason=last.abstained,
+        confidence=last.confidence or 0.0,
+        degraded=tuple(trace.degraded),
+        usage=trace.usage,
+        finish_reason=last.finish_reason,
+        timings=dict(trace.timings),
+        trace_id=trace.id,
+    )

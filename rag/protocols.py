@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from rag.sentences import Span
 from rag.types import (
     Chunk,
     Delta,
@@ -141,6 +142,19 @@ class Reranker(Protocol):
             BusyError: more wait for the model than may.
             UpstreamError: the model failed.
         """
+
+
+class SupportScorer(Protocol):
+    """Says how well the sentences of a passage carry what an answer claims."""
+
+    async def score(self, claim: str, chunk: Chunk, spans: Sequence[Span]) -> Float32Array:
+        """float32[spans], 0 to 1: for each span of `chunk.text`, in text order.
+
+        Raises:
+            BusyError: more wait for the model than may.
+            UpstreamError: the model failed.
+        """
+        ...
 
 
 class ChatModel(Protocol):

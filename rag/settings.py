@@ -274,6 +274,18 @@ class VllmSettings(_ChatSettings):
     engine: dict[str, Any] = Field({}, description="All else that vLLM's AsyncEngineArgs take.")
 
 
+class CitationSettings(_Part):
+    """What checks that passages carry what an answer says; quotes need no model."""
+
+    entailment: str | None = Field(
+        None,
+        min_length=1,
+        description="A model for natural language inference: a folder, or a name on the hub; none:"
+        " shared characters and the embedder's token vectors.",
+    )
+    device: str | None = Field(None, description='"cuda:0", "cpu" …; none: the best there is.')
+
+
 GeneratorSettings = Annotated[
     Annotated[ExtractiveSettings, Tag("extractive")]
     | Annotated[OpenAISettings, Tag("openai")]
@@ -408,6 +420,7 @@ class Settings(BaseSettings):
     fallbacks: tuple[GeneratorSettings, ...] = Field(
         (), description="Generators that are asked, in turn, where the one before fails."
     )
+    citations: CitationSettings = CitationSettings()
     catalog: SqliteSettings | PostgresSettings = Field(SqliteSettings(), discriminator="kind")
     queue: LocalQueueSettings | CeleryQueueSettings = Field(
         LocalQueueSettings(), discriminator="kind"

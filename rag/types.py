@@ -145,14 +145,30 @@ class Message:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SamplingOverrides:
+    """What one request wants of `Sampling`; None: as the settings say."""
+
+    max_tokens: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    seed: int | None = None
+    stop: tuple[str, ...] | None = None
+    schema: Mapping[str, object] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Query:
-    """A question as the service takes it; `history` is what was said before it, oldest first."""
+    """A question as the service takes it; `history` is what was said before it, oldest first.
+
+    `sampling` is for a language model, where one answers.
+    """
 
     text: str
     scope: Scope
     top_k: int = 10
     where: tuple[Condition, ...] = ()
     history: tuple[Message, ...] = ()
+    sampling: SamplingOverrides = SamplingOverrides()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -268,6 +284,7 @@ class Prompt:
     question: str
     scope: Scope
     hits: tuple[Hit, ...]
+    sampling: SamplingOverrides = SamplingOverrides()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

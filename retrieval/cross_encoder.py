@@ -8,23 +8,15 @@ from typing import Any, Literal
 
 import numpy as np
 
-from rag.child_process import ChildProcess
 from rag.errors import ConfigError
 from rag.types import Chunk, Float32Array, Query
-from retrieval.batching import Batcher
+from retrieval.pairs import Pair, PairModel, Scorer
 
 Library = Literal["sentence_transformers", "flag", "flag_llm", "flag_layerwise"]
-Pair = tuple[str, str]
-Scorer = Callable[[list[Pair]], list[float]]
-
-MAX_BATCH_CHARS = 32_768
-"""Of one forward pass: some 8,000 tokens. What more waits goes into the next."""
-MAX_WAITING = 4096
-"""Pairs that may wait."""
 
 
 class CrossEncoderReranker:
-    """`Reranker` on a checkpoint: one thread has the model, and what waits for it goes together."""
+    """`Reranker` on a checkpoint."""
 
     def __init__(
         self,
@@ -47,27 +39,16 @@ class CrossEncoderReranker:
             ConfigError: it cannot be loaded.
         """
         self._text_of = text_of
-        self._process: ChildProcess[list[Pair], list[float]] = ChildProcess(
-            partial(_load, model, library, device), name="reranker", lanes=1
-        )
-        self._batcher: Batcher[Pair, float] = Batcher(
-            self._process.call,
-            at_once=1,
-            cost=lambda pair: len(pair[0]) + len(pair[1]),
-            max_cost=MAX_BATCH_CHARS,
-            max_bulk_cost=MAX_BATCH_CHARS,
-            max_waiting=MAX_WAITING,
-            name="reranker",
-        )
+        self._model = PairModel(partial(_load, model, library, device), name="reranker")
 
     async def score(self, query: Query, chunks: Sequence[Chunk]) -> Float32Array:
         """The model's own scores, before any sigmoid."""
         pairs = [(query.text, self._text_of(chunk)) for chunk in chunks]
-        return np.array(await self._batcher.submit(pairs), np.float32)
+        return np.array(await self._model.score(pairs), np.float32)
 
     def close(self) -> None:
         """Ends the model's process."""
-        self._process.close()
+        self._model.close()
 
 
 def _load(model: str, library: Library, device: str | None) -> Scorer:

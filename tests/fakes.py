@@ -15,9 +15,11 @@ from typing import Any
 
 import numpy as np
 
+from generation.support import shared_grams, shared_numbers
 from ingest.chunkers import embedding_text
 from ingest.sources import load
 from rag.errors import RagError
+from rag.sentences import Span
 from rag.types import (
     Chunk,
     Condition,
@@ -189,6 +191,14 @@ class HashEmbedder:
     def _word(self, word: str) -> Float32Array:
         seed = int.from_bytes(hashlib.sha256(word.lower().encode()).digest()[:8], "big")
         return np.random.default_rng(seed).standard_normal(self.dim, np.float32)
+
+
+class CharacterSupport:
+    """`SupportScorer` by characters and numbers alone."""
+
+    async def score(self, claim: str, chunk: Chunk, spans: Sequence[Span]) -> Float32Array:
+        texts = [chunk.text[start:end] for start, end in spans]
+        return np.array([shared_grams(claim, t) * shared_numbers(claim, t) for t in texts], "f4")
 
 
 class ScriptedModel:

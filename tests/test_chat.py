@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncGenerator, Sequence
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -11,8 +14,19 @@ from generation.chat import ChatGenerator
 from generation.evidence import EvidenceFinder
 from generation.judging import Judge
 from generation.prompts import PromptTemplate
-from rag.errors import UpstreamError
-from rag.types import Delta, Hit, Message, Piece, Prompt, Sampling, Scope, Usage
+from rag.errors import InputError, UpstreamError
+from rag.types import (
+    Delta,
+    FinishReason,
+    Hit,
+    Message,
+    Piece,
+    Prompt,
+    Sampling,
+    SamplingOverrides,
+    Scope,
+    Usage,
+)
 from retrieval.embedders import BertEmbedder
 from retrieval.sparse import Bm25Encoder
 from tests.fakes import MemoryIndex, make_chunk, make_points
@@ -33,8 +47,11 @@ class Words:
 
     name = "words"
 
-    def __init__(self, *pieces: str, context_tokens: int = 1000) -> None:
+    def __init__(
+        self, *pieces: str, context_tokens: int = 1000, finish_reason: FinishReason = "stop"
+    ) -> None:
         self._pieces = pieces
+        self._finish_reason = finish_reason
         self.context_tokens = context_tokens
         self.asked: list[tuple[Sequence[Message], Sampling]] = []
         self.closed = 0
@@ -49,7 +66,7 @@ class Words:
         try:
             for piece in self._pieces:
                 yield Piece(text=piece)
-            yield Piece(finish_reason="stop", usage=USAGE)
+            yield Piece(finish_reason=self._finish_reason, usage=USAGE)
         finally:
             self.closed += 1
 
@@ -122,6 +139,47 @@ async def test_passages_that_do_not_fit_are_left_out_and_told(judge: Judge) -> N
 async def test_a_model_that_writes_nothing_has_failed(judge: Judge) -> None:
     with pytest.raises(UpstreamError, match="wrote nothing"):
         await collect(generator(judge, Words("")).stream(prompt()))
+
+
+def wanting(**sampling: Any) -> Prompt:
+    return replace(prompt(), sampling=SamplingOverrides(**sampling))
+
+
+async def test_a_request_says_how_it_is_written(judge: Judge) -> None:
+    model = Words("An engine [1].")
+    asked = wanting(max_tokens=5, temperature=0.9, top_p=0.5, seed=7, stop=("\n",))
+    await collect(generator(judge, model).stream(asked))
+    assert model.asked[0][1] == Sampling(
+        max_tokens=5, temperature=0.9, top_p=0.5, seed=7, stop=("\n",)
+    )
+
+
+async def test_no_request_gets_more_tokens_than_the_settings_allow(judge: Judge) -> None:
+    model = Words("An engine [1].")
+    await collect(generator(judge, model).stream(wanting(max_tokens=1000)))
+    assert model.asked[0][1].max_tokens == 10
+
+
+async def test_json_comes_whole_and_the_model_is_told_its_schema(judge: Judge) -> None:
+    model = Words('{"made": ', '"An engine [1]."}')
+    schema = {"type": "object", "properties": {"made": {"type": "string"}}}
+    text, _ = await collect(generator(judge, model).stream(wanting(schema=schema)))
+    assert text == Delta(text='{"made": "An engine [1]."}', model="words")
+    messages, sampling = model.asked[0]
+    assert sampling.schema == schema
+    assert messages[-1].content.endswith(json.dumps(schema, sort_keys=True))
+
+
+async def test_what_should_be_json_and_is_not_is_told(judge: Judge) -> None:
+    asked = wanting(schema={"type": "object"})
+    with pytest.raises(UpstreamError, match="wrote what is no JSON"):
+        await collect(generator(judge, Words("An engine [1].")).stream(asked))
+    cut = Words('{"made": ' + "[" * 100_000)
+    with pytest.raises(UpstreamError, match="wrote what is no JSON"):
+        await collect(generator(judge, cut).stream(asked))
+    cut = Words('{"made": "An', finish_reason="length")
+    with pytest.raises(InputError, match="did not end within 10 tokens"):
+        await collect(generator(judge, cut).stream(asked))
 
 
 async def test_closing_closes_the_model_s_stream(judge: Judge) -> None:

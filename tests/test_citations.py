@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import re
 
 import pytest
@@ -11,10 +12,10 @@ from generation.citations import (
     CitationChecker,
     escape_markers,
     uncited,
-    verify,
 )
 from rag.sentences import sentence_spans
 from rag.types import Chunk, Citation, Hit
+from tests.fakes import CharacterSupport
 
 NORMANS = "The Normans gave their name\n    to Normandy.  They were descended from Norse raiders."
 STEAM = "James Watt patented his engine in 1769. It used\ta separate condenser [1]_ to save coal."
@@ -47,6 +48,27 @@ RAIDERS = "They were descended from Norse raiders."
 def text_of(citation: Citation, hits: list[Hit]) -> str:
     text = hits[citation.marker - 1].chunk.text
     return text[citation.start - OFFSET : citation.end - OFFSET]
+
+
+def checked(
+    answer: str, size: int = 1000, hits: list[Hit] = HITS
+) -> tuple[str, list[Citation], tuple[int, ...]]:
+    """The text that goes out, its citations, and the markers taken out."""
+
+    async def check() -> tuple[str, list[Citation], tuple[int, ...]]:
+        checker = CitationChecker(hits, CharacterSupport())
+        events: list[str | Citation] = []
+        for start in range(0, len(answer), size):
+            events += await checker.feed(answer[start : start + size])
+        events += checker.finish()
+        text = "".join(event for event in events if isinstance(event, str))
+        return text, [event for event in events if isinstance(event, Citation)], checker.unsupported
+
+    return asyncio.run(check())
+
+
+def verify(answer: str, hits: list[Hit]) -> tuple[Citation, ...]:
+    return tuple(checked(answer, hits=hits)[1])
 
 
 def test_a_verbatim_sentence_is_cited_by_its_exact_span() -> None:
@@ -151,15 +173,13 @@ def test_verbatim_sentences_round_trip(texts: list[str]) -> None:
         if any(character.isalnum() for character in text[start:end])
     ]
     answer = " ".join(f"{escape_markers(' '.join(s.split()))} [{n}]" for n, s in said)
-    citations = verify(answer, hits)
+    text, citations, unsupported = checked(answer, hits=hits)
     assert {c.marker for c in citations} == {place for place, _ in said}
     for citation in citations:
         assert citation.support == 1
         assert citation.quote == text_of(citation, hits)
-    checker = CitationChecker(hits)
-    out = [event for event in [*checker.feed(answer), *checker.finish()] if isinstance(event, str)]
-    assert "".join(out) == answer
-    assert checker.unsupported == ()
+    assert text == answer
+    assert unsupported == ()
     assert uncited(answer, citations) == ()
     folded = {" ".join(c.quote.split()) for c in citations}
     assert folded == {" ".join(sentence.split()) for _, sentence in said}
@@ -182,15 +202,6 @@ ANSWERS = st.lists(
         ]
     )
 ).map(" ".join)
-
-
-def checked(answer: str, size: int = 1000) -> tuple[str, list[Citation], tuple[int, ...]]:
-    """The text that goes out, its citations, and the markers taken out."""
-    checker = CitationChecker(HITS)
-    pieces = [answer[i : i + size] for i in range(0, len(answer), size)]
-    events = [event for piece in pieces for event in checker.feed(piece)] + checker.finish()
-    text = "".join(event for event in events if isinstance(event, str))
-    return text, [event for event in events if isinstance(event, Citation)], checker.unsupported
 
 
 @given(ANSWERS | st.text() | st.text("[]1239, \\\\.a`\\n"), st.integers(1, 7))
@@ -245,15 +256,16 @@ def test_an_index_in_code_is_no_marker(answer: str, text: str | None) -> None:
     assert uncited(out, citations)
 
 
-def test_text_is_held_back_only_while_a_marker_may_be_open() -> None:
-    checker = CitationChecker(HITS)
+@pytest.mark.anyio
+async def test_text_is_held_back_only_while_a_marker_may_be_open() -> None:
+    checker = CitationChecker(HITS, CharacterSupport())
     said = GAVE
-    assert checker.feed(said) == [said]
-    assert checker.feed(" ") == []
-    assert checker.feed("[") == []
-    assert checker.feed("1, ") == []
-    assert checker.feed("note") == [" [1, note"]
-    assert checker.feed(" [1") == []
+    assert await checker.feed(said) == [said]
+    assert await checker.feed(" ") == []
+    assert await checker.feed("[") == []
+    assert await checker.feed("1, ") == []
+    assert await checker.feed("note") == [" [1, note"]
+    assert await checker.feed(" [1") == []
     assert checker.finish() == [" [1"]
 
 

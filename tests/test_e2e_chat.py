@@ -9,6 +9,8 @@ from typing import Any
 
 import httpx
 import pytest
+from openai import OpenAI
+from pydantic import BaseModel
 
 from tests.model_server import (
     PATIENCE,
@@ -119,6 +121,105 @@ def test_streamed_it_is_the_same(http: httpx.Client) -> None:
     assert {k: v for k, v in answer.items() if k not in unlike} == {
         k: v for k, v in whole.items() if k not in unlike
     }
+
+
+SAMPLING = {"max_tokens": 99, "temperature": 0.7, "top_p": 0.9, "seed": 7, "stop": ["END"]}
+SCHEMA = {
+    "type": "object",
+    "properties": {"invention": {"type": "string"}, "year": {"type": "integer"}},
+    "required": ["invention", "year"],
+}
+FORMAT = {"type": "json_schema", "json_schema": {"name": "invention", "schema": SCHEMA}}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_request_says_how_it_is_written(
+    http: httpx.Client, model: ModelServer, stream: bool
+) -> None:
+    said = json.dumps({"invention": f"{FACT} [1] Cheese [2].", "year": 1769})
+    model.script = says(said[:9], said[9:])
+    body = {"query": QUESTION, "response_format": FORMAT, "stream": stream, **SAMPLING}
+    response = http.post("/v1/query", json=body)
+    assert response.status_code == 200, response.text
+    last = response.text.strip().split("data: ")[-1]
+    answer = json.loads(last)
+    assert json.loads(answer["answer"]) == {"invention": f"{FACT} [1] Cheese.", "year": 1769}
+    (citation,) = answer["citations"]
+    assert answer["answer"][citation["marker_start"] : citation["marker_end"]] == "[1]"
+    assert (citation["quote"], answer["unsupported"]) == (FACT, [2])
+    asked = model.requests[-1]
+    assert {name: asked[name] for name in SAMPLING} == SAMPLING
+    assert asked["response_format"]["json_schema"]["schema"] == SCHEMA
+    assert json.dumps(SCHEMA, sort_keys=True) in asked["messages"][-1]["content"]
+
+
+class Invention(BaseModel):
+    invention: str
+    year: int
+
+
+def test_openai_s_client_parses_what_comes(server: Server, model: ModelServer) -> None:
+    client = OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0)
+    model.script = says(json.dumps({"invention": f"{FACT} [1]", "year": 1769}))
+    completion = client.chat.completions.parse(
+        model="default",
+        messages=[{"role": "user", "content": QUESTION}],
+        response_format=Invention,
+        max_completion_tokens=77,
+    )
+    message = completion.choices[0].message
+    assert message.parsed == Invention(invention=f"{FACT} [1]", year=1769)
+    assert message.annotations
+    (cited,) = [annotation.url_citation for annotation in message.annotations]
+    assert (message.content or "")[cited.start_index : cited.end_index] == "[1]"
+    assert model.requests[-1]["max_tokens"] == 77
+
+
+def test_who_asked_for_json_is_refused_in_words_beside_it(server: Server) -> None:
+    client = OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0)
+    asked: Any = {
+        "model": "default",
+        "messages": [{"role": "user", "content": "How do I bake sourdough?"}],
+        "response_format": {"type": "json_object"},
+    }
+    message = client.chat.completions.create(**asked).choices[0].message
+    deltas = [c.choices[0].delta for c in client.chat.completions.create(**asked, stream=True)]
+    assert message.content is None
+    assert (message.refusal or "").startswith("No answer: ")
+    assert "".join(delta.refusal or "" for delta in deltas) == message.refusal
+    assert not any(delta.content for delta in deltas)
+
+
+def test_json_that_is_none_or_has_no_end_is_a_problem(
+    http: httpx.Client, model: ModelServer
+) -> None:
+    body = {"query": QUESTION, "response_format": {"type": "json_object"}}
+    model.script = says("I would say: an engine.")
+    problem = http.post("/v1/query", json=body).json()
+    assert (problem["status"], problem["code"]) == (503, "not_json")
+    model.script = says('{"invention": "an', end="length")
+    problem = http.post("/v1/query", json=body).json()
+    assert (problem["status"], problem["code"]) == (422, "json_too_long")
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("max_tokens", 0),
+        ("temperature", -1),
+        ("top_p", 0),
+        ("seed", 1 << 63),
+        ("stop", [""]),
+        ("stop", ["x"] * 17),
+        ("response_format", {"type": "xml"}),
+        ("response_format", {"type": "json_schema"}),
+        ("response_format", {"type": "text", "json_schema": {"schema": {}}}),
+    ],
+)
+def test_sampling_that_cannot_be_is_refused(http: httpx.Client, field: str, value: Any) -> None:
+    response = http.post("/v1/query", json={"query": QUESTION, field: value})
+    assert response.status_code == 422
+    assert response.json()["detail"].startswith(field)
 
 
 def test_what_is_not_supported_goes_out_without_marker_link_and_image(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from collections.abc import Iterator
@@ -25,11 +26,12 @@ CONFIG = """
 [generator]
 kind = "vllm"
 model = "{model}"
-max_tokens = 24
+max_tokens = 64
 [generator.engine]
 dtype = "float32"
 enforce_eager = true
 kv_cache_memory_bytes = 134217728
+structured_outputs_config = {{ backend = "xgrammar", disable_any_whitespace = true }}
 """
 
 
@@ -52,7 +54,7 @@ def test_the_engine_answers_and_says_what_it_took(server: Server) -> None:
     answer = ask(server).json()
     assert not answer["abstained"]
     assert answer["finish_reason"] == "length"
-    assert answer["usage"]["output_tokens"] == 24
+    assert answer["usage"]["output_tokens"] == 64
     assert answer["usage"]["input_tokens"] > 100
     assert answer["degraded"] == []
     assert ask(server).json()["answer"] == answer["answer"]
@@ -68,6 +70,32 @@ def test_a_clients_chat_completion_is_the_engines(server: Server) -> None:
         streamed = http.post("/v1/chat/completions", json=body)
     assert streamed.text.rstrip().endswith("data: [DONE]")
     assert streamed.text.count("chat.completion.chunk") > 2
+
+
+def test_an_answer_fits_the_schema_it_is_asked_for(server: Server) -> None:
+    schema = {
+        "type": "object",
+        "properties": {"kind": {"enum": ["engine", "garden"]}, "old": {"type": "boolean"}},
+        "required": ["kind", "old"],
+        "additionalProperties": False,
+    }
+    body = QUESTION | {
+        "response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
+    }
+    with server.client() as http:
+        answer = http.post("/v1/query", json=body).json()
+        told = json.loads(answer.get("answer") or pytest.fail(str(answer)))
+        assert told["kind"] in ("engine", "garden")
+        assert told["old"] in (True, False)
+        schema["type"] = "nonsense"
+        refused = http.post("/v1/query", json=body)
+    assert refused.status_code == 422, refused.text
+
+
+def test_a_request_says_when_it_ends(server: Server) -> None:
+    with server.client() as http:
+        answer = http.post("/v1/query", json=QUESTION | {"max_tokens": 3}).json()
+    assert answer["usage"]["output_tokens"] == 3
 
 
 def test_what_does_not_reach_the_threshold_does_not_reach_the_engine(server: Server) -> None:

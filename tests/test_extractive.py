@@ -3,19 +3,32 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from generation.calibration import Calibration, load_calibration
-from generation.citations import CitationChecker, verify
+from generation.citations import CitationChecker
 from generation.evidence import EvidenceFinder, Features
 from generation.extractive import ExtractiveGenerator
 from generation.judging import Judge
-from rag.types import Chunk, Citation, Delta, Hit, Kind, Prompt, Scope, TokenVectors
+from rag.errors import InputError
+from rag.types import (
+    Chunk,
+    Citation,
+    Delta,
+    Hit,
+    Kind,
+    Prompt,
+    SamplingOverrides,
+    Scope,
+    TokenVectors,
+)
 from retrieval.embedders import BertEmbedder, minilm_folder
 from retrieval.sparse import Bm25Encoder
+from tests.fakes import CharacterSupport
 
 pytestmark = pytest.mark.anyio
 
@@ -103,9 +116,9 @@ async def test_answers_with_the_sentence_and_its_marker(generator: ExtractiveGen
 async def test_every_sentence_is_verbatim(generator: ExtractiveGenerator) -> None:
     asked = prompt("Who was James Watt, the inventor of an engine?", WATT, NORMANS)
     *sentences, _ = await collect(generator.stream(asked))
-    checker = CitationChecker(asked.hits)
+    checker = CitationChecker(asked.hits, CharacterSupport())
     for delta in sentences:
-        *text, citation = checker.feed(delta.text)
+        *text, citation = await checker.feed(delta.text)
         assert "".join(str(piece) for piece in text) == delta.text
         assert isinstance(citation, Citation)
         said, marker = re.fullmatch(r" ?(.+) \[(\d)\]", delta.text, re.DOTALL).groups()  # type: ignore[union-attr]
@@ -124,7 +137,14 @@ async def test_a_quotes_own_marker_is_told_apart(generator: ExtractiveGenerator)
     )
     *sentences, _ = await collect(generator.stream(asked))
     text = "".join(delta.text for delta in sentences)
-    assert {citation.marker for citation in verify(text, asked.hits)} == {2}
+    events = await CitationChecker(asked.hits, CharacterSupport()).feed(text)
+    assert {event.marker for event in events if isinstance(event, Citation)} == {2}
+
+
+async def test_json_is_refused(generator: ExtractiveGenerator) -> None:
+    asked = replace(prompt("Who?", WATT), sampling=SamplingOverrides(schema={"type": "object"}))
+    with pytest.raises(InputError, match=r"Leave it out, or set generator\.kind"):
+        await collect(generator.stream(asked))
 
 
 async def test_without_hits_there_are_no_documents(generator: ExtractiveGenerator) -> None:

@@ -77,6 +77,22 @@ async def test_what_an_engine_left_out_itself_is_kept() -> None:
     assert await collect(generator) == ("Yes.", ("generate: away", "passages: 1"))
 
 
+async def test_what_the_last_cannot_take_is_the_failure_of_the_one_that_could() -> None:
+    clock = Clock()
+    last = Scripted(error=InputError("no JSON here"))
+    generator = chain(clock, big=Scripted(error=UpstreamError("big is away.")), last=last)
+    with pytest.raises(UpstreamError, match=r"big is away\."):
+        await collect(generator)
+    for _ in range(FAILURES):
+        with pytest.raises(UpstreamError):
+            await collect(generator)
+    with pytest.raises(UpstreamError, match="big is left alone"):
+        await collect(generator)
+    generator = chain(clock, big=Scripted(error=InputError("too long")), last=last)
+    with pytest.raises(InputError, match="no JSON here"):
+        await collect(generator)
+
+
 async def test_a_failure_amid_the_text_is_the_answer_s() -> None:
     small = answers("small")
     broken = Scripted(Delta(text="I am", model="big"), error=UpstreamError("It broke."))

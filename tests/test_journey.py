@@ -19,7 +19,14 @@ from rag.telemetry import Trace
 from rag.types import Answer, Delta, Message, Prompt, Query, Scope, Usage
 from retrieval.hybrid import HybridRetriever
 from retrieval.sparse import Bm25Encoder
-from tests.fakes import HashEmbedder, MemoryIndex, ScriptedModel, make_chunk, make_points
+from tests.fakes import (
+    CharacterSupport,
+    HashEmbedder,
+    MemoryIndex,
+    ScriptedModel,
+    make_chunk,
+    make_points,
+)
 
 pytestmark = pytest.mark.anyio
 HISTORY = (
@@ -68,6 +75,7 @@ class Journey:
             ),
             reader=None,
             generator=FirstPassage(),
+            support=CharacterSupport(),
             seconds=seconds,
         )
         scope = replace(self._scope, collection=collection or self._scope.collection)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from generation.prompts import ANSWER, PromptTemplate, fitting
 from rag.errors import ConfigError, InputError
-from rag.types import Chunk, Hit, Message, Sampling
+from rag.types import Chunk, Hit, Message, Prompt, Sampling, Scope
 
 TEMPLATE = PromptTemplate()
 
@@ -134,15 +134,18 @@ class Counting:
         raise AssertionError("nothing is asked of it")
 
 
+def prompt(*hits: Hit) -> Prompt:
+    return Prompt(question="Why?", scope=Scope(tenant="t", collection="c"), hits=hits)
+
+
 @pytest.mark.anyio
 @pytest.mark.parametrize("kept", range(1, 8))
 async def test_as_many_passages_as_fit_the_best_first(kept: int) -> None:
     hits = [hit(f"{n} " + "word " * n) for n in range(1, 8)]
     exactly = await Counting(0).count_tokens(TEMPLATE.messages("Why?", hits[:kept]))
     for spare in (0, 1):
-        messages, fit = await fitting(
-            TEMPLATE, "Why?", hits, model=Counting(exactly + 10 + spare), reserved=10
-        )
+        model = Counting(exactly + 10 + spare)
+        messages, fit = await fitting(TEMPLATE, prompt(*hits), model, Sampling(max_tokens=10))
         assert fit == kept
         assert messages == TEMPLATE.messages("Why?", hits[:kept])
 
@@ -150,4 +153,4 @@ async def test_as_many_passages_as_fit_the_best_first(kept: int) -> None:
 @pytest.mark.anyio
 async def test_where_not_one_passage_fits_the_settings_are_named() -> None:
     with pytest.raises(InputError, match="context_tokens up, max_tokens down"):
-        await fitting(TEMPLATE, "Why?", [hit("A.")], model=Counting(60), reserved=50)
+        await fitting(TEMPLATE, prompt(hit("A.")), Counting(60), Sampling(max_tokens=50))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import re
 
 import pytest
@@ -10,7 +11,7 @@ from markdown_it import MarkdownIt
 from generation.citations import CitationChecker
 from generation.rendering import REMOVED, SafeText
 from rag.types import Hit
-from tests.fakes import make_chunk
+from tests.fakes import CharacterSupport, make_chunk
 
 HITS = [
     Hit(
@@ -88,8 +89,8 @@ MARKED = st.lists(
 
 @given(MARKED)
 def test_taking_out_a_marker_leaves_nothing_live(text: str) -> None:
-    checker = CitationChecker(HITS)
-    events = [*checker.feed(text), *checker.finish()]
+    checker = CitationChecker(HITS, CharacterSupport())
+    events = [*asyncio.run(checker.feed(text)), *checker.finish()]
     shown = safe("".join(event for event in events if isinstance(event, str)))
     assert shown == safe(shown)
     assert not re.search(r"<img|\]\(|\]:|http://evil|www\.evil", shown)

@@ -56,7 +56,13 @@ async def complete_chat(
     after their markers, and the rest of `plumbline` in the one with the `finish_reason`.
     """
     limits = service.settings.limits
-    query = to_query(body.conversation(), body.plumbline, collection=body.model, limits=limits)
+    query = to_query(
+        body.conversation(),
+        body.plumbline,
+        collection=body.model,
+        limits=limits,
+        sampling=body.overrides(),
+    )
     head = {
         "id": f"chatcmpl-{request_id(request)}",
         "created": int(time.time()),
@@ -64,11 +70,12 @@ async def complete_chat(
     }
     if not body.stream:
         answer = await until_hangup(request, service.query.answer(query, trace))
-        return _json(_completion(head, answer))
+        return _json(_completion(head, answer, as_json=query.sampling.schema is not None))
     events = service.query.stream(query, trace)
     first = await until_hangup(request, anext(events))  # fails here, with a status, or not at all
     with_usage = bool(body.stream_options and body.stream_options.include_usage)
-    stream = _chunks(first, events, head, with_usage=with_usage)
+    as_json = query.sampling.schema is not None
+    stream = _chunks(first, events, head, as_json=as_json, with_usage=with_usage)
     return sse.response(_told(stream, request_id(request)))
 
 
@@ -117,10 +124,10 @@ async def rerank(request: Request, body: wire.RerankRequest, service: ServiceDep
     )
 
 
-def _completion(head: dict[str, Any], answer: Answer) -> dict[str, Any]:
+def _completion(head: dict[str, Any], answer: Answer, *, as_json: bool) -> dict[str, Any]:
     choice = {
         "index": 0,
-        "message": wire.message_json(answer),
+        "message": wire.message_json(answer, as_json=as_json),
         "logprobs": None,
         "finish_reason": _ended(answer),
     }
@@ -134,13 +141,18 @@ def _completion(head: dict[str, Any], answer: Answer) -> dict[str, Any]:
 
 
 async def _chunks(
-    first: Event, rest: AsyncIterator[Event], head: dict[str, Any], *, with_usage: bool
+    first: Event,
+    rest: AsyncIterator[Event],
+    head: dict[str, Any],
+    *,
+    as_json: bool,
+    with_usage: bool,
 ) -> AsyncIterator[bytes]:
     head |= {"object": "chat.completion.chunk"} | ({"usage": None} if with_usage else {})
     yield _chunk(first, head)
     async for event in rest:
         if isinstance(event, Answer) and not event.text:
-            yield _delta(head, {"content": wire.content_of(event)})
+            yield _delta(head, wire.content_json(event, as_json=as_json))
         yield _chunk(event, head)
         if isinstance(event, Answer) and with_usage:
             yield sse.data(head | {"choices": [], "usage": wire.usage_json(event.usage)})

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
@@ -21,6 +22,7 @@ from pydantic import (
     field_validator,
 )
 
+from rag.api.sampling import SamplingIn
 from rag.api.schemas import (
     AnswerDetails,
     CitationOut,
@@ -38,24 +40,20 @@ from rag.types import (
     Float32Array,
     Kind,
     Message,
+    SamplingOverrides,
     Usage,
 )
 
 _TEXT_OR_LIST = {"anyOf": [{"type": "string"}, {"type": "array", "items": {}}]}
-_ONLY_TEXT = "answers are text"
 _NO_FUNCTIONS = "no functions are called: answers come from the documents alone"
 _ACCEPTED: dict[str, tuple[tuple[Any, ...], str]] = {
     "n": ((None, 1), "there is one answer"),
     "tools": ((None, []), _NO_FUNCTIONS),
     "functions": ((None, []), _NO_FUNCTIONS),
     "logprobs": ((None, False), "there are no probabilities of tokens"),
-    "response_format": ((None, {"type": "text"}), _ONLY_TEXT),
-    "modalities": ((None, ["text"]), _ONLY_TEXT),
+    "modalities": ((None, ["text"]), "answers are text"),
 }
-"""Parameters that change what an answer looks like: the values they may have, and why no other.
-
-All that tunes a model (temperature, max_tokens, seed, …) is taken and has no effect.
-"""
+"""Parameters that change what an answer looks like: the values they may have, and why no other."""
 
 
 class _Request(BaseModel):
@@ -89,18 +87,23 @@ class StreamOptions(BaseModel):
     include_usage: bool | None = None
 
 
-class ChatRequest(_Request):
-    """A conversation whose last message is the question."""
+class ChatRequest(_Request, SamplingIn):
+    """A conversation whose last message is the question.
+
+    Sampling parameters that it does not name (penalties, logit_bias, …) have no effect.
+    """
 
     messages: list[ChatMessage] = Field(min_length=1)
     stream: bool | None = False
     stream_options: StreamOptions | None = None
+    max_completion_tokens: int | None = Field(
+        None, ge=1, description="The newer name of max_tokens, and before it."
+    )
     plumbline: Retrieval = Field(Retrieval(), description="Which passages answer.")
     n: Any = None
     tools: Any = None
     functions: Any = None
     logprobs: Any = None
-    response_format: Any = None
     modalities: Any = None
 
     @field_validator(*_ACCEPTED)
@@ -116,6 +119,11 @@ class ChatRequest(_Request):
     def _ends_in_a_question(cls, value: list[ChatMessage]) -> list[ChatMessage]:
         check_last(value[-1].role, value[-1].content)
         return value
+
+    def overrides(self) -> SamplingOverrides:
+        """As the generator takes it."""
+        given = super().overrides()
+        return replace(given, max_tokens=self.max_completion_tokens or given.max_tokens)
 
     def conversation(self) -> list[Message]:
         """The question, and what was said before it: the rules for answers are the pipeline's."""
@@ -220,8 +228,8 @@ class ChatMessageOut(BaseModel):
     """The answer."""
 
     role: Literal["assistant"]
-    content: str
-    refusal: None
+    content: str | None
+    refusal: str | None = Field(description="Why it abstained, where JSON was asked for.")
     annotations: list[Annotation]
 
 
@@ -316,11 +324,15 @@ def model_json(record: CollectionRecord) -> dict[str, Any]:
     }
 
 
-def content_of(answer: Answer) -> str:
-    """The text; where it abstained without one, a sentence that says why."""
-    if answer.reason and not answer.text:
-        return f"No answer: {REASONS[answer.reason]}."
-    return answer.text
+def content_json(answer: Answer, *, as_json: bool) -> dict[str, str | None]:
+    """The text; where it abstained without one, a sentence that says why.
+
+    Who asked for JSON has that sentence as the `refusal`, and no content to parse.
+    """
+    if answer.text or not answer.reason:
+        return {"content": answer.text}
+    why = f"No answer: {REASONS[answer.reason]}."
+    return {"content": None, "refusal": why} if as_json else {"content": why}
 
 
 def annotation_json(citation: Citation) -> dict[str, Any]:
@@ -351,12 +363,12 @@ def tokens_json(tokens: int) -> dict[str, int]:
     return {"prompt_tokens": tokens, "total_tokens": tokens}
 
 
-def message_json(answer: Answer) -> dict[str, Any]:
+def message_json(answer: Answer, *, as_json: bool) -> dict[str, Any]:
     """As `ChatMessageOut`."""
     return {
         "role": "assistant",
-        "content": content_of(answer),
         "refusal": None,
+        **content_json(answer, as_json=as_json),
         "annotations": [annotation_json(citation) for citation in answer.citations],
     }
 

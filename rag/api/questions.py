@@ -8,7 +8,7 @@ from rag.api.schemas import Retrieval
 from rag.build import TENANT
 from rag.errors import InputError, TooLargeError
 from rag.settings import LimitSettings
-from rag.types import Message, Query, Scope
+from rag.types import Message, Query, SamplingOverrides, Scope
 
 
 def to_query(
@@ -17,6 +17,7 @@ def to_query(
     *,
     collection: str,
     limits: LimitSettings,
+    sampling: SamplingOverrides,
 ) -> Query:
     """The last message of a conversation as a question to a collection.
 
@@ -40,6 +41,7 @@ def to_query(
         top_k=asked.top_k,
         where=tuple(f.condition() for f in asked.filters),
         history=tuple(history),
+        sampling=sampling,
     )
 
 

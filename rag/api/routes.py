@@ -18,7 +18,7 @@ from rag.api.questions import to_query
 from rag.build import TENANT, Service
 from rag.errors import InputError, RagError
 from rag.pipeline import Event
-from rag.types import Answer, Citation, State
+from rag.types import Answer, Citation, SamplingOverrides, State
 from rag.types import Query as Question
 
 MAX_EXPIRES_IN = 30 * 24 * 3600
@@ -43,7 +43,7 @@ async def search(
     request: Request, body: schemas.SearchRequest, service: ServiceDep, trace: TraceDep
 ) -> Response:
     """The chunks that answer a query, without an answer made of them."""
-    question = _question(body, service)
+    question = _question(body, SamplingOverrides(), service)
     hits = await until_hangup(request, service.query.search(question, trace))
     return _json(
         {
@@ -59,12 +59,12 @@ async def search(
 async def query(
     request: Request, body: schemas.QueryRequest, service: ServiceDep, trace: TraceDep
 ) -> Response:
-    """An answer whose every sentence is cited, to a question or to the last one of a conversation.
+    """An answer with its citations, to a question or to the last one of a conversation.
 
     With `stream: true`, server-sent events: `hits`, then `token` and `citation` as they come, then
     `answer` with the whole; `error` where it fails on the way, and comments as heartbeats.
     """
-    question = _question(body, service)
+    question = _question(body, body.overrides(), service)
     if not body.stream:
         answer = await until_hangup(request, service.query.answer(question, trace))
         return _json(schemas.answer_json(answer))
@@ -242,12 +242,17 @@ def _event(event: Event) -> bytes:
             return sse.event("hits", {"hits": [schemas.hit_json(hit) for hit in hits]})
 
 
-def _question(body: schemas.SearchRequest | schemas.QueryRequest, service: Service) -> Question:
+def _question(
+    body: schemas.SearchRequest | schemas.QueryRequest,
+    sampling: SamplingOverrides,
+    service: Service,
+) -> Question:
     return to_query(
         body.conversation(),
         body,
         collection=body.collection,
         limits=service.settings.limits,
+        sampling=sampling,
     )
 
 

@@ -22,6 +22,7 @@ from pydantic import (
 )
 
 from ingest.fetch import parse_url
+from rag.api.sampling import SamplingIn
 from rag.errors import ReadError
 from rag.records import CollectionRecord, DocumentRecord, JobRecord
 from rag.settings import COLLECTION
@@ -143,7 +144,7 @@ class Turn(_Request):
     content: Text
 
 
-class QueryRequest(_Asked):
+class QueryRequest(_Asked, SamplingIn):
     """A question to be answered, or a conversation that ends in one.
 
     Either `query` or `messages`. With `stream`, the answer comes as server-sent events.

@@ -1,0 +1,67 @@
+"""What a request says of how its answer is written, in OpenAI's names."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, Field, model_validator
+
+from rag.types import SamplingOverrides
+
+
+class JsonSchemaIn(BaseModel):
+    """As OpenAI has it; what else it holds makes no difference."""
+
+    json_schema: dict[str, Any] = Field({"type": "object"}, alias="schema")
+
+
+class ResponseFormat(BaseModel):
+    """What the answer's text is: `text`, any JSON object, or JSON that fits a schema."""
+
+    type: Literal["text", "json_object", "json_schema"]
+    json_schema: JsonSchemaIn | None = None
+
+    @model_validator(mode="after")
+    def _has_its_schema(self) -> Self:
+        if (self.type == "json_schema") != (self.json_schema is not None):
+            raise ValueError("json_schema goes with the type `json_schema`, and with no other")
+        return self
+
+    def schema_of(self) -> dict[str, Any] | None:
+        """The schema that the answer is to fit; None for text."""
+        if self.type == "text":
+            return None
+        return (self.json_schema or JsonSchemaIn()).json_schema
+
+
+def _as_list(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+_Stop = Annotated[str, Field(min_length=1, max_length=256)]
+
+
+class SamplingIn(BaseModel):
+    """How a language model writes the answer; where none does, without effect."""
+
+    max_tokens: int | None = Field(
+        None, ge=1, description="At most the setting generator.max_tokens, its default."
+    )
+    temperature: float | None = Field(None, ge=0, le=2)
+    top_p: float | None = Field(None, gt=0, le=1)
+    seed: int | None = Field(None, ge=0, lt=1 << 63)
+    stop: Annotated[list[_Stop] | None, BeforeValidator(_as_list)] = Field(
+        None, max_length=16, description="The answer ends before any of these texts."
+    )
+    response_format: ResponseFormat | None = None
+
+    def overrides(self) -> SamplingOverrides:
+        """As the generator takes it."""
+        return SamplingOverrides(
+            max_tokens=self.max_tokens,
+            temperature=self.temperature,
+            top_p=self.top_p,
+            seed=self.seed,
+            stop=None if self.stop is None else tuple(self.stop),
+            schema=self.response_format.schema_of() if self.response_format else None,
+        )

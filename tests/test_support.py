@@ -1,0 +1,141 @@
+"""Both ways to check what a passage carries, by one contract."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from generation.citations import MIN_SUPPORT
+from generation.support import BlendedSupport
+from rag.errors import ConfigError
+from rag.protocols import SupportScorer
+from rag.sentences import sentence_spans
+from rag.types import Chunk
+from retrieval.embedders import BertEmbedder, minilm_folder
+from retrieval.entailment import EntailmentScorer
+from tests.fakes import CharacterSupport, make_chunk
+
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("one_loop")]
+
+TEXT = "James Watt patented his engine in 1769. It used a separate condenser. Cats sleep a lot."
+CHUNK = make_chunk(TEXT)
+SPANS = sentence_spans(TEXT)
+WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "cats", "sleep", "a", "lot", "engine"]
+
+
+def make_checkpoint(folder: Path, *labels: str) -> Path:
+    """A BERT that tells labels of pairs, of two layers and random weights."""
+    import torch
+
+    hf: Any = import_module("transformers")  # whose types do not know what it has
+    folder.mkdir()
+    (folder / "vocab.txt").write_text("\n".join(WORDS))
+    hf.BertTokenizerFast(str(folder / "vocab.txt")).save_pretrained(folder)
+    torch.manual_seed(0)
+    config = hf.BertConfig(
+        vocab_size=len(WORDS),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
+        id2label=dict(enumerate(labels)),
+        label2id={label: i for i, label in enumerate(labels)},
+    )
+    hf.BertForSequenceClassification(config).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def nli(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    labels = ("contradiction", "ENTAILMENT", "neutral")
+    return make_checkpoint(tmp_path_factory.mktemp("nli") / "model", *labels)
+
+
+@pytest.fixture(scope="module")
+async def blended() -> AsyncIterator[BlendedSupport]:
+    embedder = BertEmbedder(minilm_folder())
+    yield BlendedSupport(embedder)
+    embedder.close()
+
+
+@pytest.fixture(scope="module")
+async def entailment(nli: Path) -> AsyncIterator[EntailmentScorer]:
+    scorer = EntailmentScorer(str(nli), device="cpu")
+    yield scorer
+    scorer.close()
+
+
+@pytest.fixture(params=["characters", "blended", "entailment"])
+def support(
+    request: pytest.FixtureRequest, blended: BlendedSupport, entailment: EntailmentScorer
+) -> SupportScorer:
+    scorers: dict[str, SupportScorer] = {
+        "characters": CharacterSupport(),
+        "blended": blended,
+        "entailment": entailment,
+    }
+    return scorers[request.param]
+
+
+@pytest.mark.parametrize("claim", ["Watt patented an engine.", "?", "!" * 10_000, "Ü 1769"])
+async def test_contract(support: SupportScorer, claim: str) -> None:
+    scores = await support.score(claim, CHUNK, SPANS)
+    assert scores.dtype == np.float32
+    assert scores.shape == (3,)
+    assert ((scores >= 0) & (scores <= 1.001)).all()
+    again = await support.score(claim, CHUNK, SPANS[1:])
+    assert again.tolist() == pytest.approx(scores[1:].tolist(), abs=1e-3)
+
+
+async def best(support: SupportScorer, claim: str, chunk: Chunk = CHUNK) -> tuple[int, float]:
+    scores = await support.score(claim, chunk, sentence_spans(chunk.text))
+    return int(scores.argmax()), float(scores.max())
+
+
+async def test_meaning_counts_beside_characters(blended: BlendedSupport) -> None:
+    claim = "The inventor got a patent for the engine in 1769."
+    place, support = await best(blended, claim)
+    assert place == 0
+    assert support > (await best(CharacterSupport(), claim))[1]
+    assert support >= MIN_SUPPORT
+
+
+@pytest.mark.parametrize(
+    "claim", ["Mitochondria make most of a cell's energy.", "James Watt patented it in 1796."]
+)
+async def test_what_is_not_there_is_not_supported(blended: BlendedSupport, claim: str) -> None:
+    assert (await best(blended, claim))[1] < MIN_SUPPORT
+
+
+async def test_a_sentence_past_the_window_has_its_characters_alone(blended: BlendedSupport) -> None:
+    far = make_chunk("Cats sleep. " * 300 + "Watt built engines.")
+    scores = await blended.score("Watt built engines.", far, sentence_spans(far.text))
+    assert scores[-1] == pytest.approx(0.5)
+
+
+async def test_entailment_is_the_model_s_own_probability(
+    entailment: EntailmentScorer, nli: Path
+) -> None:
+    import torch
+
+    hf: Any = import_module("transformers")
+    tokenizer = hf.AutoTokenizer.from_pretrained(nli)
+    model = hf.AutoModelForSequenceClassification.from_pretrained(nli).eval()
+    premise = TEXT[slice(*SPANS[2])]
+    with torch.no_grad():
+        logits = model(**tokenizer(premise, "cats sleep", return_tensors="pt")).logits
+    scores = await entailment.score("cats sleep", CHUNK, SPANS)
+    assert scores[2] == pytest.approx(logits.softmax(-1)[0, 1].item(), abs=1e-4)
+
+
+def test_a_model_for_something_else_is_refused_at_start(tmp_path: Path) -> None:
+    folder = make_checkpoint(tmp_path / "other", "cat", "dog", "cow")
+    with pytest.raises(ConfigError, match="its labels are cat, dog, cow, and none is"):
+        EntailmentScorer(str(folder), device="cpu")
+    with pytest.raises(ConfigError, match="cannot be loaded"):
+        EntailmentScorer(str(tmp_path), device="cpu")
