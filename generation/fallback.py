@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field, replace
@@ -24,13 +25,15 @@ class Engine:
 class FallbackGenerator:
     """`Generator` over several: the first that begins to answer writes all of the answer.
 
-    One that fails before its first text, or whose breaker is open, is passed over, and the answer
-    says so in `degraded`. One that fails later fails the answer: nobody should have to guess where
-    the voice changes. The last is asked always.
+    One that fails or is late before its first text, or whose breaker is open, is passed over, and
+    the answer says so in `degraded`. One that fails later fails the answer: nobody should have to
+    guess where the voice changes. The last is asked always.
     """
 
-    def __init__(self, engines: Sequence[Engine]) -> None:
+    def __init__(self, engines: Sequence[Engine], *, seconds: float) -> None:
+        """Make a generator; each engine but the last has `seconds` to begin in."""
         self._engines = engines
+        self._seconds = seconds
 
     async def stream(self, prompt: Prompt) -> AsyncGenerator[Delta, None]:
         """The deltas of the first engine that begins.
@@ -47,7 +50,7 @@ class FallbackGenerator:
                 continue
             begun, asked = False, False
             try:
-                async with contextlib.aclosing(engine.generator.stream(prompt)) as deltas:
+                async with contextlib.aclosing(self._in_time(engine, prompt)) as deltas:
                     async for delta in deltas:
                         yield replace(delta, degraded=(*passed, *delta.degraded))
                         begun, asked, passed = True, delta.model is not None, []
@@ -70,6 +73,20 @@ class FallbackGenerator:
             if failure is None:
                 raise
             raise failure from error  # one before it could have taken the question
+
+    async def _in_time(self, engine: Engine, prompt: Prompt) -> AsyncGenerator[Delta, None]:
+        async with contextlib.aclosing(engine.generator.stream(prompt)) as deltas:
+            try:
+                async with asyncio.timeout(self._seconds):
+                    first = await anext(deltas, None)
+            except TimeoutError:
+                raise UpstreamError(
+                    f"{engine.name} did not begin within {self._seconds:g} s", code="late"
+                ) from None
+            if first is not None:
+                yield first
+            async for delta in deltas:
+                yield delta
 
 
 def _count(breaker: Breaker, error: RagError) -> None:

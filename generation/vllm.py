@@ -41,6 +41,7 @@ from vllm.renderers.params import ChatParams
 from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
 from vllm.usage.usage_lib import UsageContext
 from vllm.v1.engine.async_llm import AsyncLLM
+from vllm.v1.engine.utils import CoreEngineProcManager
 
 _log = logging.getLogger(__name__)
 
@@ -59,6 +60,9 @@ FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
 STOP = 15.0
 """Seconds an engine has to stop in, those its last requests take included; then it is killed."""
 
+HANGS_AFTER = 60.0
+"""Seconds, in all, in which an engine was asked and gave not a token: it will not give any more."""
+
 _CHAT = ChatParams(chat_template_kwargs={"add_generation_prompt": True})
 _FINISHED: Mapping[str, FinishReason] = {"stop": "stop", "length": "length"}
 
@@ -72,6 +76,8 @@ class VllmModel:
         self._arguments = engine
         self._engine: AsyncLLM | None = None
         self._context = 0
+        self._asked = 0  # requests under way
+        self._silent = 0.0  # seconds since the last token in which there were any
 
     @classmethod
     @contextlib.asynccontextmanager
@@ -127,16 +133,26 @@ class VllmModel:
             UpstreamError: the engine died, or is not up again.
         """
         engine = self._living()
-        with self._translated(engine):
+        with self._translated(engine), self._counted():
             prompt = await _render(engine, messages)
             params = self._params(sampling, prompt_tokens=len(prompt["prompt_token_ids"]))
             outputs = engine.generate(prompt, params, uuid.uuid4().hex)
             written = 0
             async with contextlib.aclosing(outputs):
                 async for output in outputs:
+                    self._silent = 0.0
                     written += len(output.outputs[0].token_ids)
                     if piece := self._piece(output, written):
                         yield piece
+
+    @contextlib.contextmanager
+    def _counted(self) -> Iterator[None]:
+        """Counts a request while it waits for tokens."""
+        self._asked += 1
+        try:
+            yield
+        finally:
+            self._asked -= 1
 
     def _params(self, sampling: Sampling, *, prompt_tokens: int) -> SamplingParams:
         room = self._context - prompt_tokens
@@ -227,14 +243,31 @@ class VllmModel:
         return engine
 
     async def _keep(self) -> None:
-        """Starts the engine again whenever it dies."""
+        """Starts the engine again whenever it dies or hangs."""
         while True:
             dead = self._living()
+            hang = asyncio.create_task(self._end_if_it_hangs(dead))
             await asyncio.wait([dead.output_handler])  # it ends with the engine
+            hang.cancel()
             self._engine = None
             _log.error("The engine of %s ended; it is being started again.", self.name)
             self._engine = await self._start_after(dead)
             _log.warning("The engine of %s is up again.", self.name)
+
+    async def _end_if_it_hangs(self, engine: AsyncLLM) -> None:
+        """Kills the processes of an engine that is asked and does not answer.
+
+        Who hangs up before it does is no sign of life.
+        """
+        self._silent = 0.0
+        while self._silent < HANGS_AFTER:
+            await asyncio.sleep(1)
+            self._silent += bool(self._asked)
+        _log.error("%s gave no token for %g s.", self.name, HANGS_AFTER)
+        manager = engine.engine_core.resources.engine_manager
+        if isinstance(manager, CoreEngineProcManager):  # and not of other machines
+            for process in manager.processes:
+                process.kill()
 
     async def _start_after(self, dead: AsyncLLM) -> AsyncLLM:
         pause = FIRST_PAUSE

@@ -69,6 +69,8 @@ if TYPE_CHECKING:
     from retrieval.sparse import Bm25Encoder
 
 DAY = 24 * 3600.0
+STAGE_SHARE = 1 / 6
+"""Of a question's deadline: what each stage may take that an answer can do without."""
 TENANT = "default"
 """Whose documents these are: one tenant until requests are authenticated."""
 
@@ -145,13 +147,15 @@ async def open_service(settings: Settings) -> AsyncIterator[Service]:
         )
         finder = EvidenceFinder(embedder=tokens, encoder=encoder, index=index)
         generator, model = await open_generator(settings, finder, stack)
+        stage_seconds = settings.limits.query_seconds * STAGE_SHARE
         query = QueryPipeline(
             catalog=catalog,
-            rewriter=build_rewriter(model),
-            expander=build_expander(settings.retrieval, model),
+            rewriter=build_rewriter(model, stage_seconds),
+            expander=build_expander(settings.retrieval, model, stage_seconds),
             retriever=build_retriever(
                 settings.retrieval,
                 settings.reranker,
+                stage_seconds,
                 reranker=reranker,
                 embedder=embedder,
                 encoder=encoder,
@@ -160,6 +164,7 @@ async def open_service(settings: Settings) -> AsyncIterator[Service]:
             reader=build_section_reader(settings.retrieval, index, catalog),
             generator=generator,
             support=await open_support(settings.citations, tokens, stack),
+            at_once=settings.limits.questions,
             seconds=settings.limits.query_seconds,
         )
         await embedder.embed(["warm up"], kind="query")
@@ -395,15 +400,25 @@ def build_late_interaction(
 def build_retriever(
     settings: RetrievalSettings,
     reranking: RerankerSettings,
+    seconds: float = 5.0,
     *,
     reranker: Reranker | None,
     embedder: Embedder,
     encoder: Bm25Encoder,
     index: Index,
 ) -> Retriever:
-    """Both legs, the reranker if there is one, and what keeps hits apart where it is wanted."""
+    """Both legs, the reranker if there is one, and what keeps hits apart where it is wanted.
+
+    `seconds` is what embedder and reranker may take each.
+    """
     found = _build_ranking(
-        settings, reranking, reranker=reranker, embedder=embedder, encoder=encoder, index=index
+        settings,
+        reranking,
+        seconds,
+        reranker=reranker,
+        embedder=embedder,
+        encoder=encoder,
+        index=index,
     )
     if not settings.diversity:
         return found
@@ -415,6 +430,7 @@ def build_retriever(
 def _build_ranking(
     settings: RetrievalSettings,
     reranking: RerankerSettings,
+    seconds: float,
     *,
     reranker: Reranker | None,
     embedder: Embedder,
@@ -431,6 +447,7 @@ def _build_ranking(
         index=index,
         depth=settings.depth,
         rrf_k=settings.rrf_k,
+        seconds=seconds,
     )
     if reranker is None or isinstance(reranking, NoRerankerSettings):
         return hybrid
@@ -443,7 +460,7 @@ def _build_ranking(
         depth=reranking.depth,
         combine=reranking.combine,
         feedback=reranking.feedback,
-        seconds=reranking.seconds,
+        seconds=min(reranking.seconds, seconds),
     )
 
 
@@ -458,16 +475,18 @@ def build_section_reader(
     return SectionReader(index=index, catalog=catalog, chars=settings.context_chars)
 
 
-def build_rewriter(model: ChatModel | None) -> QuestionRewriter | None:
+def build_rewriter(model: ChatModel | None, seconds: float) -> QuestionRewriter | None:
     """What makes follow-up questions stand alone, where there is a language model."""
     if model is None:
         return None
     from generation.rewriting import QuestionRewriter
 
-    return QuestionRewriter(model)
+    return QuestionRewriter(model, seconds=seconds)
 
 
-def build_expander(settings: RetrievalSettings, model: ChatModel | None) -> QuestionExpander | None:
+def build_expander(
+    settings: RetrievalSettings, model: ChatModel | None, seconds: float
+) -> QuestionExpander | None:
     """What writes more to search for, where the settings ask for it.
 
     Raises:
@@ -482,7 +501,7 @@ def build_expander(settings: RetrievalSettings, model: ChatModel | None) -> Ques
         )
     from generation.expansion import QuestionExpander
 
-    return QuestionExpander(model, method=settings.expansion)
+    return QuestionExpander(model, method=settings.expansion, seconds=seconds)
 
 
 async def open_generator(
@@ -507,7 +526,8 @@ async def open_generator(
         Engine(name=_engine_name(part), generator=generator)
         for part, (generator, _) in zip(chain, opened, strict=True)
     ]
-    return FallbackGenerator(engines), model
+    seconds = settings.limits.query_seconds / len(engines)
+    return FallbackGenerator(engines, seconds=seconds), model
 
 
 async def _open_engine(
@@ -521,12 +541,15 @@ async def _open_engine(
     if isinstance(settings, ExtractiveSettings):
         return ExtractiveGenerator(judge), None
 
+    from generation.budget import BudgetedModel
     from generation.chat import ChatGenerator
     from generation.prompts import TEMPLATES, PromptTemplate
 
     template = PromptTemplate(settings.templates or TEMPLATES)
     sampling = Sampling(max_tokens=settings.max_tokens, temperature=settings.temperature)
     model = await _open_model(settings, stack)
+    if settings.tokens_at_once is not None:
+        model = BudgetedModel(model, tokens=settings.tokens_at_once)
     return ChatGenerator(judge=judge, model=model, template=template, sampling=sampling), model
 
 

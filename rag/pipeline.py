@@ -10,6 +10,7 @@ from dataclasses import replace
 from generation.draft import Draft, JsonDraft
 from generation.expansion import QuestionExpander
 from generation.rewriting import QuestionRewriter
+from rag.admission import Admission
 from rag.catalog import Catalog
 from rag.errors import UpstreamError
 from rag.protocols import Generator, SupportScorer
@@ -36,6 +37,7 @@ class QueryPipeline:
         reader: SectionReader | None,
         generator: Generator,
         support: SupportScorer,
+        at_once: int,
         seconds: float,
     ) -> None:
         """Make a pipeline.
@@ -48,6 +50,7 @@ class QueryPipeline:
             reader: widens them for the generator; None: it gets them as they were found.
             generator: writes the answer.
             support: says how well its passages carry it.
+            at_once: questions that may be under way.
             seconds: the deadline of a question.
         """
         self._catalog = catalog
@@ -57,6 +60,11 @@ class QueryPipeline:
         self._reader = reader
         self._generator = generator
         self._support = support
+        self._admission = Admission(
+            at_once,
+            refusal=f"{at_once} questions are under way already (limits.questions). Try again in"
+            " a moment.",
+        )
         self._seconds = seconds
 
     async def search(self, query: Query, trace: Trace) -> tuple[Hit, ...]:
@@ -64,9 +72,10 @@ class QueryPipeline:
 
         Raises:
             NotFoundError: there is no such collection.
+            BusyError: as many questions are under way as may be.
             UpstreamError: the deadline passed.
         """
-        with trace.span("total"):
+        with self._admission.take(), trace.span("total"):
             return await self._retrieve([query], trace, self._deadline())
 
     async def answer(self, query: Query, trace: Trace) -> Answer:
@@ -77,14 +86,23 @@ class QueryPipeline:
         return last
 
     async def stream(self, query: Query, trace: Trace) -> AsyncGenerator[Event, None]:
-        """What happens to a question, and what comes of it.
-
-        1. make it stand alone  2. write what else to search for  3. retrieve  4. widen
-        5. generate  6. check what is written  7. the answer
+        """What happens to a question, and what comes of it, event by event.
 
         Raises:
             NotFoundError: there is no such collection.
+            BusyError: as many questions are under way as may be.
             UpstreamError: the deadline passed, or the generator failed.
+        """
+        with self._admission.take():
+            async with contextlib.aclosing(self._stream(query, trace)) as events:
+                async for event in events:
+                    yield event
+
+    async def _stream(self, query: Query, trace: Trace) -> AsyncGenerator[Event, None]:
+        """The journey.
+
+        1. make it stand alone  2. write what else to search for  3. retrieve  4. widen
+        5. generate  6. check what is written  7. the answer
         """
         deadline = self._deadline()
         with trace.span("total"):

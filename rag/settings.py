@@ -234,6 +234,9 @@ class ExtractiveSettings(_GeneratorSettings):
 class _ChatSettings(_GeneratorSettings):
     max_tokens: int = Field(512, ge=1, description="Of an answer, at most.")
     temperature: float = Field(0.0, ge=0, le=2, description="0: the likeliest token always.")
+    tokens_at_once: int | None = Field(
+        None, ge=1, description="Of prompts and answers under way; past it, 503. None: no bound."
+    )
     templates: Path | None = Field(None, description="Folder of prompts; none: those that ship.")
 
 
@@ -394,6 +397,7 @@ class LimitSettings(_Part):
     messages: int = Field(1000, ge=1, description="Of a conversation.")
     texts: int = Field(2048, ge=1, description="To embed or to rerank in one request.")
     top_k: int = Field(100, ge=1, le=1000)
+    questions: int = Field(256, ge=1, description="Under way at once; past it, 503.")
     query_seconds: float = Field(30.0, gt=0, description="Deadline of a question.")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol
 
@@ -11,6 +12,8 @@ from rag.telemetry import Trace
 from rag.types import Hit, Leg, Match, Query, Scope, Source
 from retrieval.fusion import RRF_K, Fused, rrf
 
+EMBED_SECONDS = 5.0
+"""Past it, BM25 alone is better than an answer that comes too late."""
 Lists = Mapping[str, Sequence[Match]]
 """Matches by the name of their leg, best first."""
 Found = tuple[list[Hit], bool]
@@ -35,6 +38,7 @@ class HybridRetriever:
         index: Index,
         depth: int,
         rrf_k: int = RRF_K,
+        seconds: float = EMBED_SECONDS,
     ) -> None:
         """Make a retriever.
 
@@ -43,19 +47,21 @@ class HybridRetriever:
             encoder: for the BM25 leg.
             index: holds both.
             depth: candidates each leg brings, at least; `top_k` where that is more.
+            seconds: what the embedder may take; past it the dense leg is left out.
             rrf_k: see `rrf`.
         """
         self._embedder = embedder
         self._encoder = encoder
         self._index = index
         self._depth = depth
+        self._seconds = seconds
         self._rrf_k = rrf_k
 
     async def retrieve(self, query: Query, trace: Trace) -> list[Hit]:
         """At most `top_k` hits, best first, each with its rank in each leg.
 
-        1. encode  2. search both legs  3. fuse  4. fetch what survived. Where the embedder fails,
-        BM25 answers alone and the trace says so.
+        1. encode  2. search both legs  3. fuse  4. fetch what survived. Where the embedder fails
+        or is late, BM25 answers alone and the trace says so.
         """
         legs = await self.legs(query, trace)  # 1.
 
@@ -80,12 +86,15 @@ class HybridRetriever:
         return rrf(ids, k=self._rrf_k, limit=limit)
 
     async def legs(self, query: Query, trace: Trace) -> list[Leg]:
-        """The query encoded; the dense leg is left out where the embedder fails."""
+        """The query encoded; the dense leg is left out where the embedder fails or is late."""
         limit = max(self._depth, query.top_k)
         legs = []
         with trace.span("embed"):
             try:
-                dense = (await self._embedder.embed([query.text], kind="query"))[0]
+                async with asyncio.timeout(self._seconds):
+                    (dense,) = await self._embedder.embed([query.text], kind="query")
+            except TimeoutError:
+                trace.degrade("dense", f"The embedder took more than {self._seconds:g} s.")
             except UpstreamError as error:
                 trace.degrade("dense", str(error))
             else:

@@ -6,6 +6,7 @@ import contextlib
 import json
 import re
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -34,6 +35,10 @@ class ModelServer:
         return f"{self.url}/v1"
 
 
+class Listener(ThreadingHTTPServer):
+    request_queue_size = 256  # clients may come all at once
+
+
 @contextlib.contextmanager
 def model_server(script: Script) -> Iterator[ModelServer]:
     """Serves until left, which nothing that hangs can prevent."""
@@ -55,7 +60,7 @@ def model_server(script: Script) -> Iterator[ModelServer]:
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its signature
             """Tests are quiet."""
 
-    listener = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    listener = Listener(("127.0.0.1", 0), Handler)
     listener.daemon_threads = True
     server = ModelServer(f"http://127.0.0.1:{listener.server_address[1]}", script)
     thread = threading.Thread(target=listener.serve_forever, kwargs={"poll_interval": 0.02})
@@ -110,6 +115,16 @@ def sends(*events: bytes, then: Script | None = None) -> Script:
             handler.wfile.write(b"0\r\n\r\n")
 
     return script
+
+
+def slowly(script: Script, *, seconds: float) -> Script:
+    """The script, after a pause."""
+
+    def late(handler: BaseHTTPRequestHandler) -> None:
+        time.sleep(seconds)
+        script(handler)
+
+    return late
 
 
 def write(handler: BaseHTTPRequestHandler, event: bytes) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,6 +26,7 @@ from tests.model_server import (
     says,
     sends,
     silent,
+    slowly,
 )
 from tests.servers import Json, Server, rag, serving, submit
 
@@ -220,6 +222,36 @@ def test_sampling_that_cannot_be_is_refused(http: httpx.Client, field: str, valu
     response = http.post("/v1/query", json={"query": QUESTION, field: value})
     assert response.status_code == 422
     assert response.json()["detail"].startswith(field)
+
+
+def test_two_hundred_at_once_against_room_for_fifty(tmp_path: Path) -> None:
+    with model_server(slowly(says(f"{FACT} [1]"), seconds=1.0)) as model:
+        (tmp_path / "rag.toml").write_text(CONFIG.format(url=model.url, key=KEY))
+        env = {"RAG_LIMITS__QUESTIONS": "50"}
+        with serving(tmp_path / "data", env=env) as running, running.client() as http:
+            submit(http, *DOCUMENTS)
+            codes = asyncio.run(ask_at_once(running.url, 200))
+            assert set(codes) <= {200, 503}
+            assert codes.count(200) >= 50
+            assert codes.count(503) >= 100
+            assert ask(http)["answer"] == f"{FACT} [1]"
+            refused = asyncio.run(ask_at_once(running.url, 60))
+            assert refused.count(200) == 50
+
+
+async def ask_at_once(url: str, count: int) -> list[int]:
+    limits = httpx.Limits(max_connections=count)
+    async with httpx.AsyncClient(base_url=url, limits=limits, timeout=PATIENCE) as http:
+
+        async def one() -> int:
+            response = await http.post("/v1/query", json={"query": QUESTION})
+            if response.status_code == 503:
+                assert response.headers["Retry-After"] == "1"
+                assert response.json()["code"] == "busy"
+                assert "limits.questions" in response.json()["detail"]
+            return response.status_code
+
+        return await asyncio.gather(*(one() for _ in range(count)))
 
 
 def test_what_is_not_supported_goes_out_without_marker_link_and_image(

@@ -60,7 +60,7 @@ async def test_where_it_fails_there_is_nothing_more(said: str | RagError, second
 
 
 async def test_it_needs_a_language_model() -> None:
-    assert build_expander(RetrievalSettings(), None) is None
-    assert build_expander(RetrievalSettings(expansion="hyde"), ScriptedModel()) is not None
+    assert build_expander(RetrievalSettings(), None, 5.0) is None
+    assert build_expander(RetrievalSettings(expansion="hyde"), ScriptedModel(), 5.0) is not None
     with pytest.raises(ConfigError, match=r"retrieval\.expansion = 'hyde'.*generator\.kind"):
-        build_expander(RetrievalSettings(expansion="hyde"), None)
+        build_expander(RetrievalSettings(expansion="hyde"), None, 5.0)

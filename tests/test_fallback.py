@@ -24,8 +24,8 @@ class Clock:
 class Scripted:
     """A generator that says what it is told to, then fails if it has an error."""
 
-    def __init__(self, *deltas: Delta, error: RagError | None = None) -> None:
-        self.deltas, self.error = deltas, error
+    def __init__(self, *deltas: Delta, error: RagError | None = None, pause: float = 0) -> None:
+        self.deltas, self.error, self.pause = deltas, error, pause
         self.asked = 0
         self.closed = 0
 
@@ -33,6 +33,7 @@ class Scripted:
         self.asked += 1
         try:
             for delta in self.deltas:
+                await asyncio.sleep(self.pause)
                 yield delta
             if self.error:
                 raise self.error
@@ -44,10 +45,9 @@ def answers(name: str) -> Scripted:
     return Scripted(Delta(text=f"I am {name}.", model=name), Delta(model=name, confidence=0.9))
 
 
-def chain(clock: Clock, **generators: Scripted) -> FallbackGenerator:
-    return FallbackGenerator(
-        [Engine(name=n, generator=g, breaker=Breaker(clock)) for n, g in generators.items()]
-    )
+def chain(clock: Clock, *, seconds: float = 30, **generators: Scripted) -> FallbackGenerator:
+    engines = [Engine(name=n, generator=g, breaker=Breaker(clock)) for n, g in generators.items()]
+    return FallbackGenerator(engines, seconds=seconds)
 
 
 async def collect(generator: FallbackGenerator) -> tuple[str, tuple[str, ...]]:
@@ -69,6 +69,22 @@ async def test_where_one_fails_before_its_first_text_the_next_answers(kind: type
         "I am last.",
         ("generate: big is away.", "generate: small is away."),
     )
+
+
+async def test_one_that_is_late_to_begin_is_passed_over_and_left_alone_in_the_end() -> None:
+    slow = Scripted(Delta(text="I am slow.", model="slow"), pause=0.1)
+    generator = chain(Clock(), seconds=0.01, slow=slow, last=answers("last"))
+    for _ in range(FAILURES):
+        told = ("generate: slow did not begin within 0.01 s",)
+        assert await collect(generator) == ("I am last.", told)
+    assert slow.closed == FAILURES
+    assert "is left alone" in (await collect(generator))[1][0]
+
+
+async def test_one_that_has_begun_may_take_its_time() -> None:
+    slow = Scripted(*(Delta(text="word ", model="slow") for _ in range(4)), pause=0.04)
+    generator = chain(Clock(), seconds=0.1, slow=slow, last=answers("last"))
+    assert await collect(generator) == ("word " * 4, ())
 
 
 async def test_what_an_engine_left_out_itself_is_kept() -> None:

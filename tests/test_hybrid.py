@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 
 import pytest
@@ -71,6 +72,21 @@ async def test_hits_are_the_fusion_of_both_legs_with_their_rank_in_each(
     ]
     assert hits[0].ranks == {"dense": 1, "sparse": 1}
     assert set(hits[-1].ranks) == {"dense"}
+
+
+async def test_an_embedder_that_is_late_is_left_out(index: Counting, scope: Scope) -> None:
+    class Late(HashEmbedder):
+        async def embed(self, texts: Sequence[str], *, kind: Kind) -> Float32Array:
+            await asyncio.sleep(10)
+            return await super().embed(texts, kind=kind)
+
+    late = HybridRetriever(
+        embedder=Late(), encoder=Bm25Encoder(), index=index, depth=50, seconds=0.01
+    )
+    trace = Trace()
+    hits = await late.retrieve(Query(text="cat dog", scope=scope), trace)
+    assert {leg for hit in hits for leg in hit.ranks} == {"sparse"}
+    assert trace.degraded == ["dense: The embedder took more than 0.01 s."]
 
 
 async def test_both_legs_are_one_round_trip(index: Counting, scope: Scope) -> None:

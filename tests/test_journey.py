@@ -76,6 +76,7 @@ class Journey:
             reader=None,
             generator=FirstPassage(),
             support=CharacterSupport(),
+            at_once=9,
             seconds=seconds,
         )
         scope = replace(self._scope, collection=collection or self._scope.collection)

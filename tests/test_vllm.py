@@ -1,4 +1,4 @@
-"""A real engine on the CPU, started once; the tests run in order, and the last one kills it."""
+"""A real engine on the CPU, started once; the tests run in order, and the last ones kill it."""
 
 from __future__ import annotations
 
@@ -348,6 +348,38 @@ async def test_who_stops_lets_requests_end(tiny: Path) -> None:
         await write(model)
 
 
+async def up_again(model: VllmModel) -> None:
+    deadline = time.monotonic() + 2 * PATIENCE
+    while True:
+        try:
+            text, _ = await write(model)
+        except UpstreamError:
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.1)
+        else:
+            break
+    assert text
+    assert unfinished(model) == 0
+
+
+async def test_an_engine_that_hangs_is_ended_and_comes_back(
+    model: VllmModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("generation.vllm.HANGS_AFTER", 3)
+    (core,) = engines()
+    assert core.pid is not None
+    os.kill(core.pid, signal.SIGSTOP)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(1.5):  # who hangs up is no sign of life
+            await write(model)
+    request = asyncio.create_task(write(model))
+    _, waiting = await asyncio.wait([request], timeout=PATIENCE)
+    assert not waiting
+    assert isinstance(request.exception(), UpstreamError)
+    await up_again(model)
+    assert core not in engines()
+
+
 async def test_an_engine_that_is_killed_fails_its_requests_and_comes_back(
     model: VllmModel,
 ) -> None:
@@ -363,14 +395,4 @@ async def test_an_engine_that_is_killed_fails_its_requests_and_comes_back(
         await write(model)
     with pytest.raises(UpstreamError, match="being started again"):
         await model.count_tokens(CHAT)
-    deadline = time.monotonic() + 2 * PATIENCE
-    while True:
-        try:
-            text, _ = await write(model)
-        except UpstreamError:
-            assert time.monotonic() < deadline
-            await asyncio.sleep(0.1)
-        else:
-            break
-    assert text
-    assert unfinished(model) == 0
+    await up_again(model)
