@@ -26,7 +26,7 @@ NAMES = (
     *("rest", "cold", "quality", "answers", "support"),
     "vllm",
 )
-LONG = ("scale",)
+LONG = ("scale", "leaks")
 """Parts that run only where they are named."""
 RESULTS = Path(__file__).parent / "results"
 

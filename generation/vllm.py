@@ -34,6 +34,7 @@ from vllm.exceptions import (
     VLLMClientError,
     VLLMServerError,
 )
+from vllm.lora.request import LoRARequest
 from vllm.outputs import RequestOutput
 from vllm.platforms import current_platform
 from vllm.renderers.chat_utils import ChatTemplateResolutionError
@@ -70,10 +71,11 @@ _FINISHED: Mapping[str, FinishReason] = {"stop": "stop", "length": "length"}
 class VllmModel:
     """`ChatModel` over an engine of vLLM's, which is started again whenever it dies."""
 
-    def __init__(self, model: str, *, engine: Mapping[str, Any]) -> None:
+    def __init__(self, model: str, *, lora: Path | None, engine: Mapping[str, Any]) -> None:
         """Make a model whose engine is not started; see `opened`."""
         self._model = model
-        self._arguments = engine
+        self._lora = lora and LoRARequest(lora.name, 1, str(lora))
+        self._arguments = {"enable_lora": True, **engine} if lora else engine
         self._engine: AsyncLLM | None = None
         self._context = 0
         self._asked = 0  # requests under way
@@ -81,17 +83,22 @@ class VllmModel:
 
     @classmethod
     @contextlib.asynccontextmanager
-    async def opened(cls, model: str, *, engine: Mapping[str, Any]) -> AsyncIterator[VllmModel]:
+    async def opened(
+        cls, model: str, *, lora: Path | None = None, engine: Mapping[str, Any]
+    ) -> AsyncIterator[VllmModel]:
         """A model that has generated once. At the end its last requests are waited for.
 
         Args:
             model: a folder, or a name on the hub.
+            lora: the folder of an adapter that it writes with.
             engine: what else vLLM's AsyncEngineArgs take; see `DEFAULTS`.
 
         Raises:
             ConfigError: the model or an argument does not fit.
         """
-        made = cls(model, engine=engine)
+        if lora and not (lora / "adapter_config.json").is_file():
+            raise ConfigError(f"generator.lora = '{lora}' holds no adapter_config.json.")
+        made = cls(model, lora=lora, engine=engine)
         made._engine = await made._start()
         keeper = asyncio.create_task(made._keep())
         try:
@@ -136,7 +143,7 @@ class VllmModel:
         with self._translated(engine), self._counted():
             prompt = await _render(engine, messages)
             params = self._params(sampling, prompt_tokens=len(prompt["prompt_token_ids"]))
-            outputs = engine.generate(prompt, params, uuid.uuid4().hex)
+            outputs = engine.generate(prompt, params, uuid.uuid4().hex, lora_request=self._lora)
             written = 0
             async with contextlib.aclosing(outputs):
                 async for output in outputs:
@@ -235,7 +242,9 @@ class VllmModel:
         try:
             with self._translated(engine):
                 prompt = await _render(engine, [Message(role="user", content="warm up")])
-                async for _ in engine.generate(prompt, SamplingParams(max_tokens=1), "warm up"):
+                async for _ in engine.generate(
+                    prompt, SamplingParams(max_tokens=1), "warm up", lora_request=self._lora
+                ):
                     """All of it is loaded now."""
         except BaseException:
             await _stop(engine)

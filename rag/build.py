@@ -609,7 +609,9 @@ async def open_chat_model(settings: VllmSettings) -> AsyncIterator[ChatModel]:
         ConfigError: it cannot be started, or what runs it is not installed.
     """
     model_class = await asyncio.to_thread(_import_vllm)  # takes seconds
-    async with model_class.opened(settings.model, engine=settings.engine) as model:
+    async with model_class.opened(
+        settings.model, lora=settings.lora, engine=settings.engine
+    ) as model:
         yield model
 
 

@@ -274,6 +274,7 @@ class VllmSettings(_ChatSettings):
 
     kind: Literal["vllm"]
     model: str = Field(min_length=1, description="A folder, or a name on the hub.")
+    lora: Path | None = Field(None, description="Folder of an adapter that it writes with.")
     engine: dict[str, Any] = Field({}, description="All else that vLLM's AsyncEngineArgs take.")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib import import_module
@@ -17,6 +18,7 @@ from rag.types import Chunk, Query, Scope
 from retrieval.cross_encoder import CrossEncoderReranker, Library
 from retrieval.http_reranker import Dialect, HttpReranker
 from tests.fakes import make_chunk
+from tests.tiny_llama import make_tiny_llama
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("one_loop")]
 
@@ -63,6 +65,34 @@ async def test_a_checkpoint_scores_as_its_model_does(
         for first, some in enumerate(many):
             assert some.tolist() == pytest.approx(scores[first:].tolist(), abs=1e-4)
         assert (await reranker.score(query, [])).tolist() == []
+    finally:
+        reranker.close()
+
+
+@pytest.fixture(scope="module")
+def language_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Llama that FlagEmbedding asks for its "Yes", of two layers and random weights."""
+    folder = make_tiny_llama(
+        tmp_path_factory.mktemp("llm") / "model", vocabulary=400, texts=("Yes, the cat sat.",)
+    )
+    file = folder / "tokenizer_config.json"
+    special = {"bos_token": "<|system|>", "pad_token": "<|end|>"}
+    file.write_text(json.dumps(json.loads(file.read_text()) | special))
+    return folder
+
+
+async def test_a_language_model_scores_each_pair_alike_in_any_company(
+    language_model: Path, scope: Scope
+) -> None:
+    reranker = CrossEncoderReranker(
+        str(language_model), library="flag_llm", device="cpu", text_of=text_of
+    )
+    try:
+        query = Query(text="the cat", scope=scope)
+        scores = (await reranker.score(query, CHUNKS)).tolist()
+        assert len(set(scores)) == len(CHUNKS)
+        alone = [(await reranker.score(query, [chunk])).item() for chunk in CHUNKS]
+        assert alone == pytest.approx(scores, abs=1e-2)
     finally:
         reranker.close()
 

@@ -70,8 +70,8 @@ async def model(tiny: Path, one_loop: None) -> AsyncIterator[VllmModel]:
         yield opened
 
 
-def settings_of(model: str | Path, /, **engine: Any) -> VllmSettings:
-    return VllmSettings(kind="vllm", model=str(model), engine=ENGINE | engine)
+def settings_of(model: str | Path, /, lora: Path | None = None, **engine: Any) -> VllmSettings:
+    return VllmSettings(kind="vllm", model=str(model), lora=lora, engine=ENGINE | engine)
 
 
 def engines() -> list[BaseProcess]:
@@ -330,9 +330,39 @@ async def test_a_start_that_is_called_off_leaves_nothing_behind(
     gc.collect()  # of the start, vLLM leaves this much behind: a socket context
 
 
-async def test_who_stops_lets_requests_end(tiny: Path) -> None:
-    async with open_chat_model(settings_of(tiny)) as model:
-        stream = aiter(model.stream(CHAT, sampling=Sampling(max_tokens=400)))
+def make_adapter(folder: Path) -> Path:
+    """A LoRA of the tiny Llama's attention, of random weights."""
+    import torch
+    from safetensors.torch import save_file
+
+    folder.mkdir()
+    targets = ["q_proj", "v_proj"]
+    config = {"peft_type": "LORA", "r": 8, "lora_alpha": 64, "target_modules": targets}
+    (folder / "adapter_config.json").write_text(json.dumps(config))
+    torch.manual_seed(1)
+    weights = {
+        f"base_model.model.model.layers.{layer}.self_attn.{name}.lora_{part}.weight": torch.randn(
+            (8, 64) if part == "A" else (64, 8)
+        )
+        for layer in range(2)
+        for name in targets
+        for part in "AB"
+    }
+    save_file(weights, folder / "adapter_model.safetensors")
+    return folder
+
+
+async def test_it_writes_with_an_adapter_and_who_stops_lets_requests_end(
+    model: VllmModel, tiny: Path, tmp_path: Path
+) -> None:
+    bare, _ = await write(model)
+    with pytest.raises(ConfigError, match=r"holds no adapter_config\.json"):
+        async with open_chat_model(settings_of(tiny, lora=tmp_path)):
+            pass
+    lora = make_adapter(tmp_path / "adapter")
+    async with open_chat_model(settings_of(tiny, lora=lora)) as adapted:
+        assert (await write(adapted))[0] != bare
+        stream = aiter(adapted.stream(CHAT, sampling=Sampling(max_tokens=400)))
         await anext(stream)
 
         async def rest() -> Piece:
@@ -345,7 +375,7 @@ async def test_who_stops_lets_requests_end(tiny: Path) -> None:
     assert last.usage is not None
     assert last.usage.output_tokens == 400
     with pytest.raises(UpstreamError):
-        await write(model)
+        await write(adapted)
 
 
 async def up_again(model: VllmModel) -> None:
