@@ -29,7 +29,7 @@ from tests.model_server import (
     sends,
 )
 
-WARM_UP, ASKED = 2_000, 10_000
+WARM_UP, ASKED = 6_000, 10_000
 CLIENTS = 16
 ANSWER = "A line may be 79 characters long. [1]"
 PATIENCE = 60.0

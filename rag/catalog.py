@@ -19,9 +19,19 @@ from uuid import uuid4
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from rag import metrics
 from rag.database import Database
 from rag.errors import InputError, NotFoundError
-from rag.records import CollectionRecord, Cut, DocumentRecord, JobRecord, Submission, Task
+from rag.records import (
+    Backlog,
+    CollectionRecord,
+    Cut,
+    DocumentRecord,
+    JobRecord,
+    OpenTasks,
+    Submission,
+    Task,
+)
 from rag.structure import document_of, draft_of, structure_of
 from rag.tables import collections, documents, jobs, tasks, texts
 from rag.types import Document, Scope, Stage, State
@@ -292,6 +302,7 @@ class Catalog:
             values = again | timing | {"queued_at": None}
             await db.execute(tasks.update().where(running).values(values))
             await db.execute(_CHANGE_DOCUMENT, _key(task.scope, task.document_id) | again)
+        metrics.document("retried")
 
     async def next_due(self) -> float | None:
         """Seconds until a pending task is due; None where none is pending."""
@@ -369,6 +380,7 @@ class Catalog:
             await db.execute(self._store_text, text)
             outcome = "duplicate" if duplicate_of else "stored"
             await self._settle(db, task, "succeeded", now, outcome=outcome, document=values)
+        metrics.document(outcome)
 
     async def unchanged(self, task: Task, document: Document) -> None:
         """Records that a document is what it was; its structure where none was kept yet."""
@@ -377,11 +389,13 @@ class Catalog:
         async with self._db.write() as db:
             await db.execute(unkept.values(structure=structure_of(document)))
             await self._settle(db, task, "succeeded", _now(), outcome="unchanged")
+        metrics.document("unchanged")
 
     async def fail(self, task: Task, error: str) -> None:
         """Records that a document could not be ingested; what was stored of it before stays."""
         async with self._db.write() as db:
             await self._settle(db, task, "failed", _now(), error=error)
+        metrics.document("failed")
 
     async def cancel(self, job_id: str) -> JobRecord:
         """Cancels what has not begun of a job; what runs is finished."""
@@ -429,6 +443,26 @@ class Catalog:
         counted = await self._db.rows(grouped)  # first: what counts as failed is told, too
         failures = [dict(row) for row in await self._db.rows(failed)]
         return _job_record(found[0], counted, failures)
+
+    async def backlog(self) -> Backlog:
+        """What is open now, of all tenants."""
+        queue = (tasks.c.stage, tasks.c.bulk, tasks.c.state)
+        accepted = sa.func.min(jobs.c.created_at)
+        grouped = (
+            sa.select(*queue, sa.func.count().label("tasks"), accepted.label("accepted"))
+            .join(jobs, jobs.c.id == tasks.c.job_id)
+            .where(tasks.c.state.in_(_OPEN))
+            .group_by(*queue)
+        )
+        # Written out, as the index has it.
+        failed = sa.select(sa.func.count().label("documents")).where(
+            documents.c.state == sa.text("'failed'")
+        )
+        groups = await self._db.rows(grouped)
+        (dead,) = await self._db.rows(failed)
+        return Backlog(
+            groups=tuple(_open_tasks(row) for row in groups), dead_letters=dead["documents"]
+        )
 
     async def spooled(self) -> set[str]:
         """Keys of the sent bytes that open tasks wait for, or that failed and may be retried."""
@@ -627,6 +661,17 @@ class Catalog:
         if document:
             await db.execute(_CHANGE_DOCUMENT, of_document | dict(document))
         await db.execute(_END_DOCUMENT, of_task | of_document | ended)
+
+
+def _open_tasks(row: sa.RowMapping) -> OpenTasks:
+    age = datetime.now(UTC) - datetime.fromisoformat(row["accepted"])
+    return OpenTasks(
+        stage=row["stage"],
+        bulk=row["bulk"],
+        state=row["state"],
+        tasks=row["tasks"],
+        oldest_seconds=max(0.0, age.total_seconds()),
+    )
 
 
 def is_of(cut: Cut, record: DocumentRecord) -> bool:

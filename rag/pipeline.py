@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Awaitable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Iterator, Sequence
 from dataclasses import replace
 
 from generation.draft import Draft, JsonDraft
 from generation.expansion import QuestionExpander
 from generation.rewriting import QuestionRewriter
+from rag import metrics
 from rag.admission import Admission
 from rag.catalog import Catalog
-from rag.errors import UpstreamError
+from rag.errors import RagError, UpstreamError
 from rag.protocols import Generator, SupportScorer
 from rag.telemetry import Trace
 from rag.types import Answer, Citation, Delta, Hit, Prompt, Query, Scope
@@ -75,8 +76,11 @@ class QueryPipeline:
             BusyError: as many questions are under way as may be.
             UpstreamError: the deadline passed.
         """
-        with self._admission.take(), trace.span("total"):
-            return await self._retrieve([query], trace, self._deadline())
+        with self._measured("search", trace) as question, self._admission.take():
+            with trace.span("total"):
+                hits = await self._retrieve([query], trace, self._deadline())
+            question.outcome = "found" if hits else "no_documents"
+            return hits
 
     async def answer(self, query: Query, trace: Trace) -> Answer:
         """The whole answer: the last event of `stream`."""
@@ -93,10 +97,23 @@ class QueryPipeline:
             BusyError: as many questions are under way as may be.
             UpstreamError: the deadline passed, or the generator failed.
         """
-        with self._admission.take():
+        with self._measured("answer", trace) as question, self._admission.take():
             async with contextlib.aclosing(self._stream(query, trace)) as events:
                 async for event in events:
+                    if isinstance(event, Answer):
+                        question.answered(event)
                     yield event
+
+    @contextlib.contextmanager
+    def _measured(self, operation: str, trace: Trace) -> Iterator[metrics.Question]:
+        with metrics.Question(operation) as question:
+            try:
+                yield question
+            except RagError as error:
+                question.outcome = error.code
+                raise
+            finally:
+                metrics.stages(trace.timings.items(), trace.degraded, trace.usage)
 
     async def _stream(self, query: Query, trace: Trace) -> AsyncGenerator[Event, None]:
         """The journey.
@@ -174,6 +191,7 @@ class QueryPipeline:
     async def _generate(
         self, prompt: Prompt, trace: Trace, deadline: float
     ) -> AsyncGenerator[Delta, None]:
+        pace = metrics.Pace()
         async with contextlib.aclosing(self._generator.stream(prompt)) as deltas:
             while True:
                 try:
@@ -184,6 +202,7 @@ class QueryPipeline:
                     return
                 except TimeoutError:
                     raise self._late("generation") from None
+                pace.heard(delta)
                 trace.degraded.extend(delta.degraded)
                 if delta.usage:
                     trace.spend(delta.usage)

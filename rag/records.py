@@ -41,6 +41,25 @@ class Task:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OpenTasks:
+    """How many tasks wait in a queue, or run; seconds since the oldest was accepted."""
+
+    stage: Stage
+    bulk: bool
+    state: State
+    tasks: int
+    oldest_seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backlog:
+    """What is open, by queue and state, and how many documents have failed for good."""
+
+    groups: tuple[OpenTasks, ...]
+    dead_letters: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DocumentRecord:
     """A document as it is listed; `chunks` counts what is searchable of it now."""
 

@@ -363,6 +363,10 @@ class CeleryQueueSettings(_Part):
     kind: Literal["celery"]
     broker_url: SecretStr = Field(description="redis://HOST:PORT/0 or amqp://USER:PASSWORD@HOST//")
     concurrency: int = Field(16, ge=1, le=256, description="Documents under way in one worker.")
+    metrics_host: str = Field("127.0.0.1", description="Where a worker answers Prometheus.")
+    metrics_port: int | None = Field(
+        None, ge=1, le=65535, description="And on which port; none: it does not."
+    )
     visibility_seconds: int = Field(
         3600, ge=5, description="Redis: past it a message not done with is delivered again."
     )

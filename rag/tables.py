@@ -16,6 +16,7 @@ def _scope_columns() -> tuple[sa.Column[str], sa.Column[str]]:
     )
 
 
+_FAILED = sa.text("state = 'failed'")
 collections = sa.Table(
     "collections",
     metadata,
@@ -47,6 +48,7 @@ documents = sa.Table(
     sa.Index("documents_by_uri", "uri", postgresql_using="spgist"),
     sa.Index("documents_by_version", "version", "tenant", "collection"),
     sa.Index("documents_by_original", "duplicate_of", "tenant", "collection"),
+    sa.Index("documents_failed", "id", sqlite_where=_FAILED, postgresql_where=_FAILED),
 )
 texts = sa.Table(
     "texts",

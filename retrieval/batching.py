@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from rag import metrics
 from rag.errors import BusyError
 
 T = TypeVar("T")
@@ -79,6 +80,7 @@ class Batcher(Generic[T, R]):
         waiting = [_Waiting(i, self._cost(i), loop.create_future()) for i in items]
         queue.extend(waiting)
         self._start()
+        self._tell()
         try:
             return [await w.future for w in waiting]
         finally:
@@ -88,6 +90,7 @@ class Batcher(Generic[T, R]):
     def _start(self) -> None:
         while self._free and (batch := self._take()):
             self._free -= 1
+            metrics.batch(self._name, len(batch))
             task = asyncio.get_running_loop().create_task(self._answer(batch))
             self._running.add(task)
             task.add_done_callback(self._running.discard)
@@ -102,6 +105,7 @@ class Batcher(Generic[T, R]):
         finally:
             self._free += 1
         self._start()  # first: what the callers do next keeps the loop for a while
+        self._tell()
         waiting = [w.future for w in batch]
         if failure is None:
             for future, result in zip(waiting, results, strict=True):
@@ -112,6 +116,10 @@ class Batcher(Generic[T, R]):
                 if not future.done():
                     future.set_exception(failure)
                     future.exception()  # a caller that has several is told once
+
+    def _tell(self) -> None:
+        waiting = len(self._interactive), len(self._bulk)
+        metrics.waiting(self._name, interactive=waiting[0], bulk=waiting[1])
 
     def _take(self) -> list[_Waiting[T, R]]:
         batch: list[_Waiting[T, R]] = []

@@ -10,6 +10,7 @@ from hashlib import blake2b
 import numpy as np
 import numpy.typing as npt
 
+from rag import metrics
 from rag.protocols import TokenEmbedder
 from rag.types import Float32Array, Kind, TokenVectors
 
@@ -51,6 +52,7 @@ class TokenCache:
         keys = [blake2b(text.encode(), digest_size=16, salt=salt).digest() for text in texts]
         known = {key: self._held[key] for key in keys if key in self._held}
         unknown = {k: text for k, text in zip(keys, texts, strict=True) if k not in known}
+        metrics.cache("token vectors", hits=len(texts) - len(unknown), misses=len(unknown))
         made = await self._embedder.embed_tokens(list(unknown.values()), kind=kind)
         known |= {key: _reduced(tokens) for key, tokens in zip(unknown, made, strict=True)}
         for key in known:

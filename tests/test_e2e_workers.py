@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
 import pytest
 from pydantic import SecretStr
 
@@ -30,7 +31,7 @@ from tests import papers
 from tests.disks import fill, small_disk
 from tests.postgres import PostgresServer
 from tests.redis_server import RedisServer, redis_server
-from tests.servers import PATIENCE, RAG, environment, rag, wait_for
+from tests.servers import PATIENCE, RAG, environment, free_port, rag, wait_for
 from workers.app import celery_app
 from workers.dispatch import CeleryQueue
 
@@ -58,8 +59,7 @@ class Cluster:
     def log(self) -> Path:
         return self.folder / "worker.log"
 
-    def start_worker(self, *options: str) -> subprocess.Popen[bytes]:
-        """A worker, from the moment it takes tasks."""
+    def settings(self, *, metrics: int = 0) -> dict[str, str]:
         settings = {
             "RAG_CATALOG__KIND": "postgres",
             "RAG_CATALOG__URL": self.catalog_url,
@@ -67,6 +67,11 @@ class Cluster:
             "RAG_QUEUE__BROKER_URL": self.broker.url,
             "RAG_QUEUE__VISIBILITY_SECONDS": "5",
         }
+        return settings | ({"RAG_QUEUE__METRICS_PORT": str(metrics)} if metrics else {})
+
+    def start_worker(self, *options: str, metrics: int = 0) -> subprocess.Popen[bytes]:
+        """A worker, from the moment it takes tasks; with `metrics`, Prometheus's port."""
+        settings = self.settings(metrics=metrics)
         before = self.log.stat().st_size if self.log.exists() else 0
         with self.log.open("ab") as log:
             worker = subprocess.Popen(
@@ -87,9 +92,9 @@ class Cluster:
         return worker
 
     @contextlib.contextmanager
-    def worker(self, *options: str) -> Iterator[subprocess.Popen[bytes]]:
+    def worker(self, *options: str, metrics: int = 0) -> Iterator[subprocess.Popen[bytes]]:
         """A worker that ends as it is told to."""
-        worker = self.start_worker(*options)
+        worker = self.start_worker(*options, metrics=metrics)
         try:
             yield worker
         finally:
@@ -188,11 +193,18 @@ async def clean_load(files: Sequence[Path], folder: Path) -> dict[str, str]:
 
 async def test_a_worker_ingests_what_the_broker_hands_out(cluster: Cluster) -> None:
     files = write(cluster.folder / "files", 20)
-    with cluster.worker():
+    port = free_port()
+    with cluster.worker(metrics=port):
         job = await cluster.ended(await cluster.submit(files))
         assert (job.state, job.counts) == ("succeeded", {"succeeded": 20})
         again = await cluster.ended(await cluster.submit(files, bulk=True))
         assert again.outcomes == {"unchanged": 20}
+        told = await asyncio.to_thread(httpx.get, f"http://127.0.0.1:{port}/metrics")
+        assert 'plumbline_documents_total{outcome="stored"} 20.0' in told.text
+        assert 'plumbline_documents_total{outcome="unchanged"} 20.0' in told.text
+        taken = rag("worker", data=cluster.data, env=cluster.settings(metrics=port))
+        assert taken.returncode == 2
+        assert "Each worker on a machine needs a port of its own" in taken.stderr
     assert await stored(cluster.data) == await clean_load(files, cluster.folder)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from celery import Celery
 
+from rag import metrics
 from rag.errors import ConfigError
 from rag.settings import CeleryQueueSettings, Settings
 from rag.types import Stage
@@ -23,13 +24,15 @@ def work(settings: Settings, *, stage: Stage | None = None) -> int:
     Takes documents all the way, or with a `stage` through that one alone.
 
     Raises:
-        ConfigError: the settings name no broker.
+        ConfigError: the settings name no broker, or the port for metrics is taken.
     """
     if not isinstance(settings.queue, CeleryQueueSettings):
         raise ConfigError(
             'There is no broker to work for: queue.kind is "local", and `rag serve` ingests itself.'
             ' Set queue.kind = "celery" and queue.broker_url.'
         )
+    if settings.queue.metrics_port:
+        metrics.serve(settings.queue.metrics_host, settings.queue.metrics_port)
     app = celery_app(settings.queue)
     queues = queues_of([stage] if stage else STAGES)
     runtime = Runtime(parse_alone(settings, app) if stage == "parse" else all_or_embed(settings))

@@ -14,7 +14,7 @@ from starlette.responses import Response
 import rag
 from rag.api import problems
 from rag.api.deps import Running
-from rag.api.middleware import BodyLimit, ClientGoneError, RequestId, SlowClients
+from rag.api.middleware import BodyLimit, ClientGoneError, Measured, RequestId, SlowClients
 from rag.api.openai import router as openai_router
 from rag.api.routes import health, router
 from rag.build import TENANT, Service, open_service
@@ -102,6 +102,7 @@ def bare_app(
     app.add_middleware(BodyLimit, limits=settings.limits)
     app.add_middleware(RequestId)
     app.add_middleware(SlowClients)
+    app.add_middleware(Measured)
     app.add_exception_handler(ClientGoneError, _on_client_gone)
     problems.install(app)
     return app

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+import time
 from collections.abc import Awaitable
 from typing import TypeVar
 from uuid import uuid4
@@ -13,6 +14,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from rag import metrics
 from rag.api import problems
 from rag.errors import TooLargeError
 from rag.settings import LimitSettings
@@ -33,6 +35,7 @@ UNREAD_SECONDS = 30.0
 """A client may leave so long what is sent to it."""
 JSON_BYTES = 1 << 20
 """Bound on a body that carries no documents: questions are short."""
+_METHODS = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
 _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
 
 
@@ -57,6 +60,37 @@ class RequestId:
             await send(message)
 
         await self._app(scope, receive, send_with_id)
+
+
+class Measured:
+    """Counts and times requests by their route."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handles one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started, status = time.perf_counter(), problems.CRASHED
+
+        async def send_and_note(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_and_note)
+        finally:
+            metrics.request(
+                scope["method"] if scope["method"] in _METHODS else "_OTHER",
+                getattr(scope.get("route"), "path", "none"),
+                status,
+                scope.get("problem", ""),
+                time.perf_counter() - started,
+            )
 
 
 class BodyLimit:

@@ -17,6 +17,7 @@ from rag.api import openai_errors
 from rag.errors import ConfigError, RagError, UpstreamError
 
 RETRY_AFTER_SECONDS = 1
+CRASHED = HTTPStatus.INTERNAL_SERVER_ERROR.value
 _log = logging.getLogger(__name__)
 
 
@@ -50,6 +51,7 @@ def response(
     param: str | None = None,
 ) -> Response:
     """A problem as a response to the request of an ASGI `scope`; `param` is what it is about."""
+    scope["problem"] = body["code"]
     if openai_errors.are_expected(scope["path"]):
         return Response(
             to_json(openai_errors.error_json(body, param)),

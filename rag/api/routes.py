@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
@@ -10,6 +11,7 @@ from fastapi import APIRouter, Query, Request
 from pydantic_core import to_json
 from starlette.responses import Response
 
+from rag import metrics
 from rag.api import schemas, sse, submissions
 from rag.api.deps import QueueDep, ScopeDep, ServiceDep, TraceDep, state_of
 from rag.api.middleware import until_hangup
@@ -217,6 +219,14 @@ async def readyz(request: Request, _service: ServiceDep, _queue: QueueDep) -> di
     if failure := state_of(request).failure:
         raise failure
     return {"status": "ready"}
+
+
+@health.get("/metrics", response_class=Response)
+async def get_metrics(service: ServiceDep) -> Response:
+    """What Prometheus reads: this process, and what the catalog says is open."""
+    metrics.backlog(await service.catalog.backlog())
+    body = await asyncio.to_thread(metrics.exposition)
+    return Response(body, media_type=metrics.CONTENT_TYPE)
 
 
 async def _sse(first: Event, rest: AsyncIterator[Event], request_id_: str) -> AsyncIterator[bytes]:

@@ -1,0 +1,210 @@
+"""Prometheus metrics: the only module that knows prometheus_client.
+
+Names are OpenTelemetry's where it has one
+(https://opentelemetry.io/docs/specs/semconv/gen-ai/gen-ai-metrics/), else `plumbline_…`. Labels
+have few values: no question, no document, no tenant is one. What a process counts is its own; vLLM
+counts in the same registry.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    REGISTRY,
+    Counter,
+    Gauge,
+    Histogram,
+    generate_latest,
+    start_http_server,
+)
+
+from rag.errors import ConfigError
+from rag.records import Backlog
+from rag.types import Answer, Delta, Usage
+
+CONTENT_TYPE = CONTENT_TYPE_LATEST
+_SECONDS = (
+    *(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5),
+    *(1.0, 2.5, 5.0, 10.0, 30.0),
+)
+_FIRST_TOKEN = (
+    *(0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75),
+    *(1.0, 2.5, 5.0, 7.5, 10.0, 30.0),
+)
+_PER_TOKEN = (0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5)
+_ITEMS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+_MODEL = "gen_ai_request_model"
+
+_requests = Histogram(
+    "http_server_request_duration_seconds",
+    "From the first byte of a request to the last of its response.",
+    ["http_request_method", "http_route", "http_response_status_code", "error_type"],
+    buckets=_SECONDS,
+)
+_questions = Counter(
+    "plumbline_questions",
+    "Searches and answers by how they ended: found, answered, the reason to abstain, the error.",
+    ["operation", "outcome"],
+)
+_under_way = Gauge("plumbline_questions_under_way", "Searches and answers that have not ended.")
+_stages = Histogram(
+    "plumbline_stage_duration_seconds",
+    "What a stage took of a question.",
+    ["stage"],
+    buckets=_SECONDS,
+)
+_degraded = Counter(
+    "plumbline_degraded", "Questions that a stage had to be left out of.", ["stage"]
+)
+_markers = Counter(
+    "plumbline_citations",
+    "Markers of answers: those that hold, and those taken out as unsupported.",
+    ["outcome"],
+)
+_first_token = Histogram(
+    "gen_ai_server_time_to_first_token_seconds",
+    "From the prompt to the first piece of the text.",
+    [_MODEL],
+    buckets=_FIRST_TOKEN,
+)
+_per_token = Histogram(
+    "gen_ai_server_time_per_output_token_seconds",
+    "Of each token after the first.",
+    [_MODEL],
+    buckets=_PER_TOKEN,
+)
+_tokens = Counter(
+    "gen_ai_client_token_usage", "Tokens through language models.", ["gen_ai_token_type"]
+)
+_batches = Histogram(
+    "plumbline_batch_items", "Items that went through a model together.", ["model"], buckets=_ITEMS
+)
+_waiting = Gauge("plumbline_batch_waiting", "Items that wait for a model.", ["model", "priority"])
+_cached = Counter("plumbline_cache_lookups", "Texts looked up in a cache.", ["cache", "result"])
+_documents = Counter(
+    "plumbline_documents", "Documents this process is done with, by outcome.", ["outcome"]
+)
+_tasks = Gauge("plumbline_tasks", "Open tasks of all processes.", ["stage", "priority", "state"])
+_oldest = Gauge(
+    "plumbline_oldest_task_age_seconds",
+    "Since the oldest task that waits was accepted; 0 where none does.",
+    ["stage", "priority"],
+)
+_dead = Gauge("plumbline_dead_letters", "Documents that failed for good.")
+
+
+def exposition() -> bytes:
+    """All of it as Prometheus reads it."""
+    return generate_latest(REGISTRY)
+
+
+def serve(host: str, port: int) -> None:
+    """Answers Prometheus on a thread, to the end of the process.
+
+    Raises:
+        ConfigError: the port is taken, or there is no such address.
+    """
+    try:
+        start_http_server(port, addr=host)
+    except OSError as error:
+        raise ConfigError(
+            f"Prometheus cannot be answered on {host}:{port} (queue.metrics_host, metrics_port):"
+            f" {error.strerror}. Each worker on a machine needs a port of its own."
+        ) from error
+
+
+def request(method: str, route: str, status: int, error: str, seconds: float) -> None:
+    """One HTTP request; `error` is the problem's code, empty where there is none."""
+    _requests.labels(method, route, str(status), error).observe(seconds)
+
+
+@dataclass(slots=True)
+class Question:
+    """A search or an answer while it is under way."""
+
+    operation: str
+    outcome: str = "cancelled"
+
+    def __enter__(self) -> Question:
+        _under_way.inc()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        _under_way.dec()
+        _questions.labels(self.operation, self.outcome).inc()
+
+    def answered(self, answer: Answer) -> None:
+        """How it ended."""
+        self.outcome = answer.reason or "answered"
+        _markers.labels("supported").inc(len(answer.citations))
+        _markers.labels("unsupported").inc(len(answer.unsupported))
+
+
+def stages(
+    milliseconds: Iterable[tuple[str, float]], degraded: Iterable[str], usage: Usage
+) -> None:
+    """What a question's trace says, once it has ended: `degraded` as in `Answer`."""
+    for stage, spent in milliseconds:
+        _stages.labels(stage).observe(spent / 1e3)
+    for told in degraded:
+        _degraded.labels(told.partition(":")[0]).inc()
+    for kind, count in (("input", usage.input_tokens), ("output", usage.output_tokens)):
+        _tokens.labels(kind).inc(count)
+
+
+class Pace:
+    """How fast a language model writes, from the moment it is asked."""
+
+    def __init__(self) -> None:
+        self._asked = self._first = time.perf_counter()
+        self._silent = True
+
+    def heard(self, delta: Delta) -> None:
+        """A piece of its text came, or the end."""
+        if delta.model is None:
+            return
+        if self._silent:
+            self._silent = False
+            self._first = time.perf_counter()
+            _first_token.labels(delta.model).observe(self._first - self._asked)
+        if delta.usage and delta.usage.output_tokens > 1:
+            spent = time.perf_counter() - self._first
+            _per_token.labels(delta.model).observe(spent / (delta.usage.output_tokens - 1))
+
+
+def batch(model: str, items: int) -> None:
+    """A forward pass."""
+    _batches.labels(model).observe(items)
+
+
+def waiting(model: str, *, interactive: int, bulk: int) -> None:
+    """What waits for a model now."""
+    _waiting.labels(model, "interactive").set(interactive)
+    _waiting.labels(model, "bulk").set(bulk)
+
+
+def cache(name: str, *, hits: int, misses: int) -> None:
+    """Look-ups in a cache."""
+    _cached.labels(name, "hit").inc(hits)
+    _cached.labels(name, "miss").inc(misses)
+
+
+def document(outcome: str) -> None:
+    """A document is done with: stored, unchanged, duplicate, failed, retried."""
+    _documents.labels(outcome).inc()
+
+
+def backlog(found: Backlog) -> None:
+    """What the catalog says is open."""
+    _tasks.clear()
+    _oldest.clear()
+    for group in found.groups:
+        priority = "bulk" if group.bulk else "interactive"
+        _tasks.labels(group.stage, priority, group.state).set(group.tasks)
+        if group.state == "pending":
+            _oldest.labels(group.stage, priority).set(group.oldest_seconds)
+    _dead.set(found.dead_letters)

@@ -1,0 +1,15 @@
+"""Documents that failed are counted without reading all of them."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0008"
+down_revision = "0007"
+
+
+def upgrade() -> None:
+    """Makes the index."""
+    failed = sa.text("state = 'failed'")
+    op.create_index(
+        "documents_failed", "documents", ["id"], sqlite_where=failed, postgresql_where=failed
+    )
