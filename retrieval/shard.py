@@ -27,9 +27,11 @@ from retrieval.payload import (
 )
 from retrieval.sparse import bm25_idf, bm25_weights
 
-DENSE, SPARSE = "dense", "sparse"
-HNSW_M, HNSW_EF_CONSTRUCT = 16, 100
+DENSE, SPARSE, TOKENS = "dense", "sparse", "tokens"
+HNSW_M, HNSW_EF_CONSTRUCT, FULL_SCAN_KB = 16, 100, 10_000
 """Malkov & Yashunin 2016, https://arxiv.org/abs/1603.09320; Qdrant's defaults."""
+TOKENS_TYPE = qe.VectorStorageDatatype.Turbo4  # type: ignore[attr-defined]
+"""Half a byte for each number of a token vector (docs/reranking.md has what others cost)."""
 MAX_FIELDS = 256
 PAGE = 1_000
 _STATS = "stats.json"
@@ -76,16 +78,22 @@ class Shard:
 
     def __init__(self, folder: Path, *, dim: int) -> None:
         self.folder = folder
+        self._dim = dim
         with storage_errors(folder):
-            self._edge = qe.EdgeShard.load(str(folder), config(dim))
+            self._edge = qe.EdgeShard.load(str(folder), config(vectors=None))
             self._kinds = {field_of(path) for path in self._edge.info().payload_schema}
+            self._has_tokens = _count_tokens(self._edge) > 0
             self.stats = self._load_stats()
         self._touched: set[str] | None = None
 
     @classmethod
     def create(cls, folder: Path, *, dim: int) -> Shard:
         """An empty shard in an empty folder."""
-        qe.EdgeShard.create(str(folder), config(dim)).close()
+        hnsw = qe.HnswIndexConfig(
+            m=HNSW_M, ef_construct=HNSW_EF_CONSTRUCT, full_scan_threshold=FULL_SCAN_KB
+        )
+        dense = qe.EdgeVectorParams(size=dim, distance=qe.Distance.Dot, hnsw_config=hnsw)
+        qe.EdgeShard.create(str(folder), config(vectors={DENSE: dense})).close()
         shard = cls(folder, dim=dim)
         for field, kind in OWN_FIELDS.items():
             shard._index_field(field, kind)
@@ -102,6 +110,8 @@ class Shard:
         vectors = list({p.chunk.id: p for p in points if p.dense is not None}.values())
         with storage_errors(self.folder):
             self._unclean()
+            if any(p.tokens is not None for p in vectors):
+                self._admit_tokens()
             self._forget([p.chunk.id for p in vectors])
             for p in vectors:
                 self.stats.points += 1
@@ -152,6 +162,19 @@ class Shard:
                 list(chunk_ids), with_payload=False, with_vector=[DENSE]
             )
         return {str(r.id): np.array(r.vector[DENSE], np.float32) for r in records}
+
+    def max_sim(self, question: Float32Array, chunk_ids: Sequence[str]) -> dict[str, float]:
+        """Late interaction of the question and each chunk, by id; those without are left out."""
+        if not self._has_tokens or not chunk_ids:
+            return {}
+        request = qe.QueryRequest(
+            limit=len(chunk_ids),
+            query=qe.Query.Nearest(question.tolist(), using=TOKENS),
+            filter=qe.Filter(must=[qe.HasIdCondition(set(chunk_ids))]),
+            with_payload=False,
+        )
+        with storage_errors(self.folder):
+            return {str(point.id): point.score for point in self._edge.query(request)}
 
     def search(self, legs: Sequence[Leg]) -> list[list[Match]]:
         """Matches of each leg, best first, ties by chunk id."""
@@ -236,6 +259,16 @@ class Shard:
         if points:
             self._edge.update(qe.UpdateOperation.upsert_points(points))
 
+    def _admit_tokens(self) -> None:
+        """Makes room for token vectors, also in a shard that was made without."""
+        if not self._has_tokens:
+            max_sim = qe.MultiVectorConfig(qe.MultiVectorComparator.MaxSim)
+            field = qe.UpdateOperation.create_dense_vector(
+                TOKENS, self._dim, qe.Distance.Dot, max_sim, TOKENS_TYPE
+            )
+            self._edge.update(field)
+            self._has_tokens = True
+
     def _forget(self, chunk_ids: Sequence[str]) -> list[Any]:
         """Takes points that are about to go, or be replaced, out of the counts; their ids."""
         records = self._edge.retrieve(list(chunk_ids), with_payload=["length"], with_vector=False)
@@ -271,6 +304,8 @@ class Shard:
             if path not in mine:
                 self._edge.update(qe.UpdateOperation.create_field_index(path, index.data_type))
         self._kinds |= other._kinds
+        if other._has_tokens:
+            self._admit_tokens()
 
     def _unclean(self) -> None:
         (self.folder / _STATS).unlink(missing_ok=True)
@@ -307,12 +342,15 @@ def storage_errors(folder: Path) -> Iterator[None]:
         ) from error
 
 
-def config(dim: int) -> qe.EdgeConfig:
-    """Dense vectors under HNSW, sparse ones under Qdrant's IDF."""
-    hnsw = qe.HnswIndexConfig(m=HNSW_M, ef_construct=HNSW_EF_CONSTRUCT, full_scan_threshold=10_000)
-    dense = qe.EdgeVectorParams(size=dim, distance=qe.Distance.Dot, hnsw_config=hnsw)
+def config(*, vectors: dict[str, qe.EdgeVectorParams] | None) -> qe.EdgeConfig:
+    """Sparse vectors under Qdrant's IDF; None: the others as the shard has them."""
+    # Token vectors are compared with few candidates: a graph of them would cost much, for nothing.
+    no_graph = qe.HnswIndexConfig(
+        m=0, ef_construct=HNSW_EF_CONSTRUCT, full_scan_threshold=FULL_SCAN_KB
+    )
     return qe.EdgeConfig(
-        vectors={DENSE: dense},
+        vectors=vectors,
+        hnsw_config=no_graph,
         sparse_vectors={SPARSE: qe.EdgeSparseVectorParams(modifier=qe.Modifier.Idf)},
         optimizers=qe.EdgeOptimizersConfig(indexing_threshold=1_000, default_segment_number=1),
         max_search_threads=1,
@@ -329,6 +367,8 @@ def _edge_point(point: Point, mean: float) -> qe.Point:
         DENSE: point.dense.tolist(),
         SPARSE: qe.SparseVector(sparse.indices.tolist(), weights.tolist()),
     }
+    if point.tokens is not None:
+        vector[TOKENS] = point.tokens.tolist()
     return qe.Point(point.chunk.id, vector, payload)
 
 
@@ -341,6 +381,12 @@ def _edge_vector(leg: Leg) -> Any:
     if isinstance(leg.vector, SparseVector):
         return qe.SparseVector(leg.vector.indices.tolist(), leg.vector.values.tolist())
     return leg.vector.tolist()
+
+
+def _count_tokens(shard: qe.EdgeShard) -> int:
+    """Points with token vectors."""
+    has = qe.HasVectorCondition(TOKENS)
+    return shard.count(qe.CountRequest(filter=qe.Filter(must=[has]), exact=True))
 
 
 def _length(sparse: SparseVector | None) -> int:

@@ -1,0 +1,123 @@
+"""What token vectors stored at ingest bring and cost, by the numbers they are stored as.
+
+A set is ingested by a service of its own for each way to store them, so that bytes and documents a
+second are that way's alone. The first line of a set is late interaction as it is without: passages
+are encoded as they are judged, with nothing kept of those that were read before.
+
+    python -m benchmarks.stored_tokens [--sets …]
+
+prints for each set and way: nDCG@10, milliseconds of a question alone (p50), documents ingested a
+second, and KiB a chunk, of its token vectors and of all files of the index, write-ahead log and
+all, after `maintain`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from unittest.mock import patch
+
+import qdrant_edge as qe
+
+from benchmarks._common import p50, temporary_service
+from benchmarks._rankings import Ingested, corpus_of, ingest_corpus, measure, reranked_run
+from eval.asking import MemoEmbedder
+from eval.corpus import Corpus
+from rag.build import build_embedder, build_retriever, open_reranker
+from rag.settings import LateInteractionSettings, Settings
+from rag.telemetry import Trace
+from rag.types import Query
+from retrieval.embedders import BertEmbedder
+from retrieval.files import size_of
+from retrieval.sparse import Bm25Encoder
+
+SETS = ("cranfield", "squad2-dev-a", "xquad-en", "xquad-de", "xquad-es", "xquad-zh")
+WAYS = ("computed", "Float16", "Turbo8", "Turbo4")
+DEPTHS = (8, 30, 100)
+TIMED = 50
+"""Questions asked one by one; the same again are asked first, to warm up."""
+SECONDS = 60.0
+"""A reranker that is late would be left out."""
+
+
+async def _compare(sets: Sequence[str]) -> None:
+    embedder = build_embedder(Settings().embedder)
+    memo = MemoEmbedder(embedder)
+    for name in sets:
+        corpus = corpus_of(name)
+        await memo.embed([question.text for question in corpus.questions], kind="query")
+        for way in WAYS:
+            await _measure(corpus, way, memo, embedder)
+    embedder.close()
+
+
+async def _measure(corpus: Corpus, way: str, memo: MemoEmbedder, embedder: BertEmbedder) -> None:
+    stored = way != "computed"
+    settings = {"kind": "late_interaction", "stored": stored, "cache_mb": 0}
+    with _stored_as(way) if stored else contextlib.nullcontext():
+        async with temporary_service(reranker=settings) as (service, queue):
+            started = time.perf_counter()
+            ingested = await ingest_corpus(service, queue, memo, corpus)
+            speed = len(corpus.passages) / (time.perf_counter() - started)
+            index = service.settings.data_dir / "index"
+            chunks = len(ingested.owners)
+            own, all_ = (n / chunks / 1024 for n in (_own(index), size_of(index)))
+            print(
+                f"{corpus.name:14} {way:9} {chunks} chunks, {speed:.1f} documents/s,"
+                f" {own:.1f} KiB a chunk, {all_:.1f} with all else",
+                flush=True,
+            )
+            for depth in DEPTHS:
+                reranker = LateInteractionSettings(stored=stored, depth=depth, seconds=SECONDS)
+                run = await reranked_run(ingested, reranker, top_k=30)
+                found = measure(corpus, run)["nDCG@10"]
+                took = await _time(ingested, reranker, embedder)
+                print(f"{corpus.name:14} {way:9} {depth:3} {found:.4f} {took:6.1f} ms", flush=True)
+
+
+@contextlib.contextmanager
+def _stored_as(way: str) -> Iterator[None]:
+    with patch("retrieval.shard.TOKENS_TYPE", getattr(qe.VectorStorageDatatype, way)):
+        yield
+
+
+def _own(index: Path) -> int:
+    return sum(size_of(folder) for folder in index.rglob("vector_storage-tokens"))
+
+
+async def _time(
+    ingested: Ingested, settings: LateInteractionSettings, embedder: BertEmbedder
+) -> float:
+    """Milliseconds of a question alone, p50."""
+    index, encoder = ingested.service.index, Bm25Encoder()
+    async with contextlib.AsyncExitStack() as stack:
+        retriever = build_retriever(
+            ingested.service.settings.retrieval,
+            settings,
+            reranker=await open_reranker(
+                settings, stack, tokens=embedder, encoder=encoder, index=index
+            ),
+            embedder=embedder,
+            encoder=encoder,
+            index=index,
+        )
+        took = []
+        for question in ingested.corpus.questions[: 2 * TIMED]:
+            started = time.perf_counter()
+            await retriever.retrieve(Query(text=question.text, scope=ingested.scope), Trace())
+            took.append((time.perf_counter() - started) * 1e3)
+    return p50(took[TIMED:])
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.stored_tokens")
+    parser.add_argument("--sets", nargs="+", default=SETS, choices=SETS)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    asyncio.run(_compare(_options().sets))
