@@ -307,6 +307,39 @@ async def test_what_is_written_during_a_rebuild_is_in_the_new_generation(
     await index.close()
 
 
+async def by_token(index: EdgeIndex, scope: Scope) -> set[str]:
+    """The chunks whose token vectors are stored."""
+    ids = sorted(await index.chunk_ids(scope, None))
+    return set(await index.max_sim(scope, np.ones((1, DIM), np.float32), ids))
+
+
+@pytest.mark.usefixtures("small_graphs")
+@pytest.mark.parametrize("with_tokens", [0, 60])
+async def test_token_vectors_outlast_a_rebuild_and_may_first_come_during_one(
+    folder: Path, scope: Scope, monkeypatch: pytest.MonkeyPatch, with_tokens: int
+) -> None:
+    gate = Gate(monkeypatch)
+    index = open_index(folder)
+    first = make_points([p.chunk for p in random_points(with_tokens)], by_token=True)
+    await index.upsert(scope, [*first, *random_points(150 - with_tokens, first=with_tokens)])
+    old = generation(folder, scope)
+    maintained = asyncio.create_task(index.maintain(scope))
+    await gate.reached.wait()
+    late = make_points([make_chunk("brand new", position=999)], by_token=True)
+    await index.upsert(scope, late)
+    gate.opened.set()
+    await maintained
+    assert generation(folder, scope) != old
+    expected = {point.chunk.id for point in [*first, *late]}
+    for _ in range(2):  # as it is, and reopened
+        assert await by_token(index, scope) == expected
+        await index.close()
+        index = open_index(folder)
+    await index.maintain(scope)
+    assert len(await found(index, scope, dense_leg("x", limit=200))) == 151
+    await index.close()
+
+
 @pytest.mark.usefixtures("small_graphs")
 async def test_searches_go_on_during_a_rebuild(folder: Path, scope: Scope) -> None:
     index = open_index(folder)
