@@ -22,12 +22,10 @@ from pathlib import Path
 from rag.errors import StorageError
 from rag.types import Chunk, Float32Array, Leg, Match, Point, Scope
 from retrieval.files import check_room, copy_tree, size_of
-from retrieval.shard import Shard, storage_errors
+from retrieval.shard import TOKENS_SLICE, Shard, storage_errors
 
 WRITE_SLICE = 256
 """Points written in one call: some 6 ms in which nothing else runs."""
-TOKENS_SLICE = 8
-"""As many with token vectors, which take a millisecond each."""
 INDEX_FROM = 5_000
 """Points from which a graph is built; below, a full scan is exact and takes under a millisecond."""
 STALE_SHARE = 0.25

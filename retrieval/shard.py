@@ -30,10 +30,12 @@ from retrieval.sparse import bm25_idf, bm25_weights
 DENSE, SPARSE, TOKENS = "dense", "sparse", "tokens"
 HNSW_M, HNSW_EF_CONSTRUCT, FULL_SCAN_KB = 16, 100, 10_000
 """Malkov & Yashunin 2016, https://arxiv.org/abs/1603.09320; Qdrant's defaults."""
-TOKENS_TYPE = qe.VectorStorageDatatype.Turbo4  # type: ignore[attr-defined]
-"""Half a byte for each number of a token vector (docs/reranking.md has what others cost)."""
+TOKENS_TYPE = qe.VectorStorageDatatype.Turbo4  # type: ignore[attr-defined] # its stub forgets it
+"""Half a byte for each number of a token vector: docs/reranking.md has what others cost."""
 MAX_FIELDS = 256
 PAGE = 1_000
+TOKENS_SLICE = 8
+"""Points with token vectors in one call: each takes a millisecond, and a megabyte as it is read."""
 _STATS = "stats.json"
 _SCHEMA: dict[FieldType, qe.PayloadSchemaType] = {
     "keyword": qe.PayloadSchemaType.Keyword,
@@ -243,8 +245,9 @@ class Shard:
         touched = sorted(self._touched or ())
         with storage_errors(copy.folder):
             copy._adopt_schema(self)
-            for i in range(0, len(touched), PAGE):
-                ids: list[Any] = list(touched[i : i + PAGE])
+            size = TOKENS_SLICE if self._has_tokens else PAGE
+            for i in range(0, len(touched), size):
+                ids: list[Any] = list(touched[i : i + size])
                 records = self._edge.retrieve(ids, with_payload=True, with_vector=True)
                 copy._edge.update(qe.UpdateOperation.delete_points(ids))
                 copy._upsert([_copied(r) for r in records])

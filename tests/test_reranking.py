@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
@@ -10,8 +11,11 @@ import numpy as np
 import pytest
 
 from ingest.chunkers import embedding_text
+from rag.api.app import start
+from rag.build import TENANT
 from rag.errors import BusyError, ConfigError, RagError
 from rag.protocols import Index, TokenEmbedder
+from rag.settings import load_settings
 from rag.telemetry import Trace
 from rag.types import (
     Chunk,
@@ -392,6 +396,36 @@ class TestStoredTokens:
         await edge.upsert(scope, make_points([chunk := make_chunk("a cat")], by_token=True))
         reranker = self.reranker(edge, HashEmbedder(), stored=True)
         assert (await reranker.score(Query(text="?!", scope=scope), [chunk])).tolist() == [0]
+
+    async def test_the_setting_stores_what_is_ingested_and_has_the_index_judge(
+        self, folder: Path
+    ) -> None:
+        found: list[list[Hit]] = []
+        for stored in (True, False):
+            settings = load_settings(
+                data_dir=folder, reranker={"kind": "late_interaction", "stored": stored}
+            )
+            async with start(settings) as (service, queue):
+                scope = Scope(tenant=TENANT, collection="handbook")
+                await service.ingest.check_collection(scope)
+                if stored:
+                    written = ["Lunch is served at noon.", "Trains need no approval.", "A cat."]
+                    sent = [
+                        service.spool.put(
+                            json.dumps({"text": text}).encode(), uri=text, document_id_=text
+                        )
+                        for text in written
+                    ]
+                    await service.catalog.submit(scope, sent)
+                    await queue.drain()
+                ids = sorted(await service.index.chunk_ids(scope, None))
+                question = np.ones((1, service.embedder.dim), np.float32)
+                assert set(await service.index.max_sim(scope, question, ids)) == set(ids)
+                query = Query(text="What is for lunch?", scope=scope)
+                found.append(list(await service.query.search(query, Trace())))
+        assert len(found[0]) == 3
+        assert texts(found[0]) == texts(found[1])
+        assert [h.score for h in found[0]] == pytest.approx([h.score for h in found[1]], abs=0.1)
 
 
 class Noting(HashEmbedder):
