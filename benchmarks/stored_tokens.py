@@ -112,7 +112,7 @@ class Cut:
 
 @contextlib.contextmanager
 def _stored_as(way: str) -> Iterator[None]:
-    with patch("retrieval.shard.TOKENS_TYPE", getattr(qe.VectorStorageDatatype, way)):
+    with patch("retrieval.edge_points.TOKENS_TYPE", getattr(qe.VectorStorageDatatype, way)):
         yield
 
 
