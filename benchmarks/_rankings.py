@@ -14,6 +14,7 @@ from benchmarks._common import data_folder, ingest
 from eval.asking import MemoEmbedder
 from eval.corpus import Corpus, read_corpus
 from rag.build import Service, build_retriever, open_reranker
+from rag.protocols import TokenEmbedder
 from rag.records import Submission
 from rag.settings import RerankerSettings
 from rag.telemetry import Trace
@@ -114,14 +115,23 @@ async def hybrid_run(ingested: Ingested, *, depth: int, rrf_k: int, top_k: int) 
     return run
 
 
-async def reranked_run(ingested: Ingested, settings: RerankerSettings, *, top_k: int) -> Run:
-    """What the service finds with this reranker, its other settings being its own."""
+async def reranked_run(
+    ingested: Ingested,
+    settings: RerankerSettings,
+    *,
+    top_k: int,
+    tokens: TokenEmbedder | None = None,
+) -> Run:
+    """What the service finds with this reranker, its other settings being its own.
+
+    `tokens` stands in for the embedder where late interaction makes token vectors.
+    """
     retrieval = ingested.service.settings.retrieval
     index, encoder = ingested.service.index, Bm25Encoder()
     run = {}
     async with contextlib.AsyncExitStack() as stack:
         reranker = await open_reranker(
-            settings, stack, tokens=ingested.embedder, encoder=encoder, index=index
+            settings, stack, tokens=tokens or ingested.embedder, encoder=encoder, index=index
         )
         retriever = build_retriever(
             retrieval,

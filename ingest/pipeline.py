@@ -11,7 +11,7 @@ from ingest.chunkers import embedding_text, rehome
 from ingest.sources import Spool
 from rag.catalog import Catalog
 from rag.errors import ConfigError, NotFoundError
-from rag.protocols import Chunker, Embedder, Index, Reader, SparseEncoder
+from rag.protocols import Chunker, Embedder, Index, PassageEmbedder, Reader, SparseEncoder
 from rag.records import Cut, DocumentRecord, Task
 from rag.types import Chunk, Document, Point, Scope
 
@@ -32,7 +32,9 @@ class IngestPipeline:
         index: Index,
         catalog: Catalog,
         spool: Spool,
+        passages: PassageEmbedder | None = None,
     ) -> None:
+        """Make a pipeline; with `passages`, token vectors are stored beside a chunk's own."""
         self._reader = reader
         self._chunker = chunker
         self._embedder = embedder
@@ -40,6 +42,7 @@ class IngestPipeline:
         self._index = index
         self._catalog = catalog
         self._spool = spool
+        self._passages = passages
         self._recipe = f"{chunker.fingerprint} {embedder.fingerprint}"
 
     async def ingest(self, task: Task, *, wait: bool = True) -> None:
@@ -191,15 +194,20 @@ class IngestPipeline:
         await self._index.upsert(scope, kept)
         new = [chunk for chunk in chunks if chunk.id not in stored]
         for i in range(0, len(new), WRITE_CHUNKS):
-            part = new[i : i + WRITE_CHUNKS]
-            texts = [embedding_text(chunk) for chunk in part]
+            await self._index.upsert(scope, await self._points(new[i : i + WRITE_CHUNKS]))
+
+    async def _points(self, chunks: Sequence[Chunk]) -> list[Point]:
+        texts = [embedding_text(chunk) for chunk in chunks]
+        sparse = self._encoder.encode(texts)
+        if self._passages is None:
             dense = await self._embedder.embed(texts, kind="passage")
-            sparse = self._encoder.encode(texts)
-            points = [
-                Point(chunk=c, dense=d, sparse=s)
-                for c, d, s in zip(part, dense, sparse, strict=True)
-            ]
-            await self._index.upsert(scope, points)
+            parts = zip(chunks, dense, sparse, strict=True)
+            return [Point(chunk=c, dense=d, sparse=s) for c, d, s in parts]
+        both = zip(chunks, await self._passages.embed_passages(texts), sparse, strict=True)
+        return [
+            Point(chunk=c, dense=e.dense, sparse=s, tokens=e.tokens if len(e.tokens) else None)
+            for c, e, s in both
+        ]
 
     @contextlib.asynccontextmanager
     async def _contents(self, scope: Scope, *versions: str) -> AsyncIterator[None]:

@@ -140,6 +140,7 @@ async def open_service(settings: Settings) -> AsyncIterator[Service]:
             index=index,
             catalog=catalog,
             spool=spool,
+            passages=embedder if stores_tokens(settings.reranker) else None,
         )
         tokens = build_token_embedder(settings.reranker, embedder)
         reranker = await open_reranker(
@@ -339,6 +340,11 @@ def _build_qdrant(settings: QdrantSettings, dim: int) -> StoredIndex:
     return QdrantIndex(server, dim=dim, prefix=settings.prefix, layout=layout)
 
 
+def stores_tokens(settings: RerankerSettings) -> bool:
+    """Whether token vectors go into the index."""
+    return isinstance(settings, LateInteractionSettings) and settings.stored
+
+
 def build_token_embedder(settings: RerankerSettings, embedder: BertEmbedder) -> TokenEmbedder:
     """What makes token vectors: reranker and extractive generator read the same passages."""
     if not isinstance(settings, LateInteractionSettings) or not settings.cache_mb:
@@ -362,8 +368,8 @@ async def open_reranker(
     match settings:
         case NoRerankerSettings():
             return None
-        case LateInteractionSettings():
-            return build_late_interaction(tokens, encoder, index)
+        case LateInteractionSettings(stored=stored):
+            return build_late_interaction(tokens, encoder, index, stored=stored)
         case CrossEncoderSettings(model=model, library=library, device=device):
             from retrieval.cross_encoder import CrossEncoderReranker
 
@@ -388,13 +394,15 @@ async def open_reranker(
 
 
 def build_late_interaction(
-    tokens: TokenEmbedder, encoder: Bm25Encoder, index: Index
+    tokens: TokenEmbedder, encoder: Bm25Encoder, index: Index, *, stored: bool = False
 ) -> LateInteraction:
     """The reranker that needs no weights of its own."""
     from ingest.chunkers import embedding_text
     from retrieval.late_interaction import LateInteraction
 
-    return LateInteraction(embedder=tokens, encoder=encoder, index=index, text_of=embedding_text)
+    return LateInteraction(
+        embedder=tokens, encoder=encoder, index=index, text_of=embedding_text, stored=stored
+    )
 
 
 def build_retriever(

@@ -11,6 +11,7 @@ from rag.types import (
     Chunk,
     Delta,
     Document,
+    Embedding,
     Float32Array,
     Kind,
     Leg,
@@ -72,6 +73,13 @@ class TokenEmbedder(Protocol):
         """One `TokenVectors` for each text, in input order; texts past the window are cut."""
 
 
+class PassageEmbedder(Protocol):
+    """Turns passages into all that an index may keep of them."""
+
+    async def embed_passages(self, texts: Sequence[str]) -> list[Embedding]:
+        """One `Embedding` for each text, in input order; texts past the window are cut."""
+
+
 class SparseEncoder(Protocol):
     """Turns texts into bags of terms."""
 
@@ -96,6 +104,15 @@ class Index(Protocol):
 
     async def vectors(self, scope: Scope, chunk_ids: Sequence[str]) -> dict[str, Float32Array]:
         """The float32[dim] dense vectors of these chunks, by id; unknown ids are left out."""
+
+    async def max_sim(
+        self, scope: Scope, question: Float32Array, chunk_ids: Sequence[str]
+    ) -> dict[str, float]:
+        """Late interaction of a question and these chunks, by id.
+
+        Sums up over the rows of float32[tokens, dim], at least one, the best product with any of a
+        chunk's stored token vectors. Chunks without are left out.
+        """
 
     async def search(self, scope: Scope, legs: Sequence[Leg]) -> list[list[Match]]:
         """For each leg its matches, best first, ties by chunk id; one round trip for all legs."""

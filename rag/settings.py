@@ -180,6 +180,9 @@ class LateInteractionSettings(_RerankerSettings):
     cache_mb: int = Field(
         128, ge=0, description="Token vectors kept, in MiB; some 40 KiB for each chunk."
     )
+    stored: bool = Field(
+        False, description="Token vectors in the index, from ingest on; some 20 KiB for each chunk."
+    )
 
 
 class CrossEncoderSettings(_RerankerSettings):

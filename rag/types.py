@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 Float32Array = npt.NDArray[np.float32]
+Float16Array = npt.NDArray[np.float16]
 Kind = Literal["query", "passage"]
 Scalar = str | int | float | bool
 MetaValue = Scalar | tuple[Scalar, ...]
@@ -112,16 +113,30 @@ class TokenVectors:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Embedding:
+    """A text as one vector and as one per token, both of one forward pass.
+
+    `dense` is float32[dim] of unit norm, `tokens` float16[tokens, dim] with unit rows, special
+    tokens left out.
+    """
+
+    dense: Float32Array
+    tokens: Float16Array
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Point:
     """What an index stores: a chunk, its float32[dim] unit vector and its term counts.
 
     Where both vectors are None the index keeps those it has and rewrites the chunk alone: an
-    edit further up moves a chunk's span without changing what was embedded.
+    edit further up moves a chunk's span without changing what was embedded. `tokens`, as in
+    `Embedding` and never empty, may stand beside them; without, a chunk that is replaced has none.
     """
 
     chunk: Chunk
     dense: Float32Array | None = None
     sparse: SparseVector | None = None
+    tokens: Float16Array | None = None
 
 
 Op = Literal["eq", "in", "gt", "gte", "lt", "lte"]

@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from rag.types import Float32Array, TokenVectors
+from rag.types import Embedding, TokenVectors
 from retrieval.bert import Bert, mean_pool
 from retrieval.checkpoint import Checkpoint
 
 if TYPE_CHECKING:
-    from retrieval.embedders import Text
+    from retrieval.embedders import Encoded, Text
 
 
 class BertEncoder:
@@ -24,21 +25,28 @@ class BertEncoder:
         # Two small batches side by side take less time than one after the other on all cores.
         torch.set_num_threads(max(1, torch.get_num_threads() // lanes))
 
-    def __call__(self, items: list[Text]) -> list[Float32Array | TokenVectors]:
-        """float32[dim] of unit norm, or `TokenVectors`, in input order."""
+    def __call__(self, items: list[Text]) -> list[Encoded]:
+        """float32[dim] of unit norm, `TokenVectors` or an `Embedding`, in input order."""
         encodings = self._tokenizer.encode_batch([item.text for item in items])
         tokens, lengths = self._bert.forward([e.ids for e in encodings])
         pooled = mean_pool(tokens, lengths).numpy()
-        results: list[Float32Array | TokenVectors] = []
+        results: list[Encoded] = []
         start = 0
         for item, encoding, mean in zip(items, encodings, pooled, strict=True):
             end = start + len(encoding.ids)
-            if item.by_token:
-                inner = tokens[start + 1 : end - 1]  # without [CLS] and [SEP]
-                unit = torch.nn.functional.normalize(inner, dim=-1).numpy()
-                spans = np.array(encoding.offsets[1:-1], np.int32).reshape(-1, 2)
-                results.append(TokenVectors(vectors=unit, spans=spans))
-            else:
-                results.append(mean)
+            inner = tokens[start + 1 : end - 1]  # without [CLS] and [SEP]
+            match item.form:
+                case "mean":
+                    results.append(mean)
+                case "tokens":
+                    spans = np.array(encoding.offsets[1:-1], np.int32).reshape(-1, 2)
+                    results.append(TokenVectors(vectors=_unit(inner).numpy(), spans=spans))
+                case "both":
+                    half = _unit(inner).half().numpy()
+                    results.append(Embedding(dense=mean, tokens=half))
             start = end
         return results
+
+
+def _unit(rows: Tensor) -> Tensor:
+    return torch.nn.functional.normalize(rows, dim=-1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -29,9 +30,9 @@ async def score_all(reranker: Reranker, query: Query, texts: Sequence[str]) -> l
 
 
 def _bare(text: str, position: int) -> Chunk:
-    """A text that belongs to no document."""
+    """A text that belongs to no document, with an id that no index holds."""
     return Chunk(
-        id=str(position),
+        id=str(uuid.UUID(int=position)),
         document_id="",
         version="",
         position=position,

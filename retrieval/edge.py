@@ -22,7 +22,7 @@ from pathlib import Path
 from rag.errors import StorageError
 from rag.types import Chunk, Float32Array, Leg, Match, Point, Scope
 from retrieval.files import check_room, copy_tree, size_of
-from retrieval.shard import Shard, storage_errors
+from retrieval.shard import TOKENS_SLICE, Shard, storage_errors
 
 WRITE_SLICE = 256
 """Points written in one call: some 6 ms in which nothing else runs."""
@@ -58,9 +58,10 @@ class EdgeIndex:
         """Writes points; those without vectors keep the ones they have."""
         async with self._lock(scope):
             shard = self._open(scope) or self._create(scope)
-            for i in range(0, len(points), WRITE_SLICE):
+            size = TOKENS_SLICE if any(p.tokens is not None for p in points) else WRITE_SLICE
+            for i in range(0, len(points), size):
                 check_room(self._folder)
-                shard.write(points[i : i + WRITE_SLICE])
+                shard.write(points[i : i + size])
                 await asyncio.sleep(0)
 
     async def delete(self, scope: Scope, chunk_ids: Sequence[str]) -> None:
@@ -83,6 +84,13 @@ class EdgeIndex:
         """The dense vectors of these chunks, by id."""
         shard = self._open(scope)
         return shard.vectors(chunk_ids) if shard else {}
+
+    async def max_sim(
+        self, scope: Scope, question: Float32Array, chunk_ids: Sequence[str]
+    ) -> dict[str, float]:
+        """Late interaction with the stored token vectors of these chunks, by id."""
+        shard = self._open(scope)
+        return shard.max_sim(question, chunk_ids) if shard else {}
 
     async def search(self, scope: Scope, legs: Sequence[Leg]) -> list[list[Match]]:
         """All legs in one batch; best first, ties by chunk id."""

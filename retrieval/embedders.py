@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
 from rag.child_process import ChildProcess
 from rag.errors import ConfigError
-from rag.types import Float32Array, Kind, TokenVectors
+from rag.types import Embedding, Float32Array, Kind, TokenVectors
 from retrieval.batching import Batcher
 from retrieval.checkpoint import Checkpoint
 
@@ -34,11 +34,16 @@ LANES = 3
 """Batches under way at once: there is always one to go on with."""
 
 
+Form = Literal["mean", "tokens", "both"]
+Encoded = Float32Array | TokenVectors | Embedding
+"""What a text becomes in each of these forms."""
+
+
 class Text(NamedTuple):
-    """What is to be encoded: as one vector, or token by token."""
+    """What is to be encoded: as one vector, token by token, or both."""
 
     text: str
-    by_token: bool
+    form: Form
 
 
 class BertEmbedder:
@@ -54,14 +59,14 @@ class BertEmbedder:
         self._fingerprint = self._checkpoint.fingerprint()
         # A text past the window is cut by the tokenizer; 8 characters a token is generous.
         window = self._checkpoint.max_tokens * 8
-        self._process: ChildProcess[list[Text], list[Float32Array | TokenVectors]] = ChildProcess(
+        self._process: ChildProcess[list[Text], list[Encoded]] = ChildProcess(
             partial(_load, folder, dtype), name="embedder", lanes=LANES
         )
-        self._batcher: Batcher[Text, Float32Array | TokenVectors] = Batcher(
+        self._batcher: Batcher[Text, Encoded] = Batcher(
             self._process.call,
             at_once=LANES,
             cost=lambda item: (
-                min(len(item.text), window) // (PASSAGES_SHARE if item.by_token else 1)
+                min(len(item.text), window) // (PASSAGES_SHARE if item.form == "tokens" else 1)
             ),
             max_cost=MAX_BATCH_CHARS,
             max_bulk_cost=MAX_BULK_CHARS,
@@ -85,7 +90,7 @@ class BertEmbedder:
 
     async def embed(self, texts: Sequence[str], *, kind: Kind) -> Float32Array:
         """float32[n, dim], unit norm, in input order."""
-        items = [Text(text, by_token=False) for text in texts]
+        items = [Text(text, "mean") for text in texts]
         rows = await self._batcher.submit(items, bulk=kind == "passage")
         return np.stack(rows) if rows else np.empty((0, self.dim), np.float32)  # type: ignore[arg-type]
 
@@ -95,8 +100,13 @@ class BertEmbedder:
         `kind` makes no difference to this encoder: passages are compared at query time, so both
         are interactive.
         """
-        items = [Text(text, by_token=True) for text in texts]
+        items = [Text(text, "tokens") for text in texts]
         return await self._batcher.submit(items)  # type: ignore[return-value]
+
+    async def embed_passages(self, texts: Sequence[str]) -> list[Embedding]:
+        """One `Embedding` for each text, in input order."""
+        items = [Text(text, "both") for text in texts]
+        return await self._batcher.submit(items, bulk=True)  # type: ignore[return-value]
 
     def close(self) -> None:
         """Ends the model's process."""

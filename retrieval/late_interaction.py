@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -40,6 +41,15 @@ def max_sim(
     return float(best @ weights) / total if total else 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class _Question:
+    vectors: Float32Array
+    weights: Float32Array
+
+    def max_sim(self, passage: Float32Array) -> float:
+        return max_sim(self.vectors, passage, self.weights)
+
+
 class LateInteraction:
     """`Reranker` that compares the question's tokens with each passage's.
 
@@ -54,22 +64,53 @@ class LateInteraction:
         encoder: SparseEncoder,
         index: Index,
         text_of: Callable[[Chunk], str],
+        stored: bool = False,
     ) -> None:
-        """Make a reranker; `text_of` is what was embedded of a chunk when it was ingested."""
+        """Make a reranker.
+
+        Args:
+            embedder: makes token vectors.
+            encoder: makes the terms whose IDF is asked for.
+            index: holds the collection's IDF and, where they are stored, its token vectors.
+            text_of: what was embedded of a chunk when it was ingested.
+            stored: the index compares the chunks whose token vectors it holds; those of the others
+                are made here, as all of them are without.
+        """
         self._embedder = embedder
         self._encoder = encoder
         self._index = index
         self._text_of = text_of
+        self._stored = stored
 
     async def score(self, query: Query, chunks: Sequence[Chunk]) -> Float32Array:
         """`max_sim` of the question and each chunk."""
-        (question,), passages = await asyncio.gather(
-            self._embedder.embed_tokens([query.text], kind="query"),
-            self._embedder.embed_tokens([self._text_of(c) for c in chunks], kind="passage"),
-        )
-        weights = await self._weights(query.scope, query.text, question)
-        scores = [max_sim(question.vectors, p.vectors, weights) for p in passages]
-        return np.array(scores, np.float32)
+        if not self._stored:  # nothing to wait for before the passages are read
+            question, passages = await asyncio.gather(self._question(query), self._read(chunks))
+            return np.array([question.max_sim(p) for p in passages], np.float32)
+        question = await self._question(query)
+        scores = await self._found(query.scope, question, [chunk.id for chunk in chunks])
+        others = [chunk for chunk in chunks if chunk.id not in scores]
+        for chunk, passage in zip(others, await self._read(others), strict=True):
+            scores[chunk.id] = question.max_sim(passage)
+        return np.array([scores[chunk.id] for chunk in chunks], np.float32)
+
+    async def _question(self, query: Query) -> _Question:
+        (tokens,) = await self._embedder.embed_tokens([query.text], kind="query")
+        weights = await self._weights(query.scope, query.text, tokens)
+        return _Question(tokens.vectors, weights)
+
+    async def _read(self, chunks: Sequence[Chunk]) -> list[Float32Array]:
+        texts = [self._text_of(chunk) for chunk in chunks]
+        return [p.vectors for p in await self._embedder.embed_tokens(texts, kind="passage")]
+
+    async def _found(
+        self, scope: Scope, question: _Question, chunk_ids: Sequence[str]
+    ) -> dict[str, float]:
+        """`max_sim` as the index has it, which adds up: each token brings its share of the mean."""
+        if not len(question.vectors):
+            return {}
+        shares = question.weights / question.weights.sum()
+        return await self._index.max_sim(scope, question.vectors * shares[:, None], chunk_ids)
 
     async def _weights(self, scope: Scope, text: str, tokens: TokenVectors) -> Float32Array:
         words = list(_WORD.finditer(text))

@@ -62,6 +62,12 @@ class RankBm25Index:
         """The dense vectors of these chunks, by id."""
         return await self._inner.vectors(scope, chunk_ids)
 
+    async def max_sim(
+        self, scope: Scope, question: Float32Array, chunk_ids: Sequence[str]
+    ) -> dict[str, float]:
+        """Late interaction as the inner index computes it."""
+        return await self._inner.max_sim(scope, question, chunk_ids)
+
     async def search(self, scope: Scope, legs: Sequence[Leg]) -> list[list[Match]]:
         """Dense legs from the inner index, sparse ones from rank-bm25."""
         # The inner index sees all legs: it refuses filters that cannot hold.

@@ -28,18 +28,23 @@ from retrieval.qdrant_points import (
     INDEXING_KB,
     SCHEMA,
     SPARSE,
+    TOKENS,
+    TOKENS_ON_DISK,
     Layout,
     collection_options,
     equal,
     has_ids,
     has_mean,
+    has_tokens,
     length_of,
+    max_sim_query,
     of,
     point_of,
     query_of,
     reweighed,
     rewriting,
     term_query,
+    tokens_field,
     turned,
     weight_of,
 )
@@ -48,6 +53,8 @@ from retrieval.sparse import bm25_idf
 
 WRITE_SLICE = 256
 """Points in one request: under 2 MB with 384 dimensions and their texts."""
+TOKENS_SLICE = 16
+"""As many with token vectors: 3 MB."""
 PAGE = 1_000
 """Points read in one request."""
 SAMPLE = 4_000
@@ -117,8 +124,11 @@ class QdrantIndex:
             await self._prepare(scope.collection)
             await self._admit(scope, points)
             vectors = list({p.chunk.id: p for p in points if p.dense is not None}.values())
+            by_token = any(p.tokens is not None for p in vectors)
+            if by_token:
+                await self._admit_tokens(name)
             mean = (await self._noted(scope, vectors)).mean
-            for part in _slices(vectors, WRITE_SLICE):
+            for part in _slices(vectors, TOKENS_SLICE if by_token else WRITE_SLICE):
                 structs = [point_of(scope, point, mean) for point in part]
                 await self._server.call(self._client.upsert, name, structs)
             moved = list({p.chunk.id: p.chunk for p in points if p.dense is None}.values())
@@ -226,6 +236,18 @@ class QdrantIndex:
             )
             for points in ranked
         ]
+
+    async def max_sim(
+        self, scope: Scope, question: Float32Array, chunk_ids: Sequence[str]
+    ) -> dict[str, float]:
+        """Late interaction with the stored token vectors of these chunks, by id."""
+        with contextlib.suppress(NotFoundError):
+            # A collection that never had any refuses to be asked.
+            if chunk_ids and await self._count(scope, has_tokens(scope, chunk_ids)):
+                request = max_sim_query(scope, question, chunk_ids)
+                [points] = await self._query(scope, [request])
+                return {turned(scope, point.id): point.score for point in points}
+        return {}
 
     async def idf(self, scope: Scope, terms: Sequence[int]) -> list[float]:
         """What the server weighs each term with: its best match's score by its stored weight."""
@@ -388,6 +410,20 @@ class QdrantIndex:
             await self._server.call(self._client.create_payload_index, name, path, INDEXES[path])
         self._indexed[name] = indexed | INDEXES.keys()
 
+    async def _admit_tokens(self, name: str) -> None:
+        """Makes room for token vectors, also in a collection that was made without.
+
+        Asked before every write: the name may stand for another version since.
+        """
+        info = await self._server.call(self._client.get_collection, name)
+        vectors: Any = info.config.params.vectors
+        if TOKENS not in vectors:
+            field = tokens_field(dim=self._dim)
+            await self._server.call(self._client.create_vector_name, name, TOKENS, field)
+            await self._server.call(
+                self._client.update_collection, name, vectors_config=TOKENS_ON_DISK
+            )
+
     async def _opened(self, collection: str, name: str) -> models.CollectionInfo:
         """The collection, made where it is not there; a version is made by `create_version`."""
         try:
@@ -524,9 +560,9 @@ class QdrantIndex:
         )
         return [response.points for response in responses]
 
-    async def _count(self, scope: Scope) -> int:
+    async def _count(self, scope: Scope, where: models.Filter | None = None) -> int:
         name = self._name(scope.collection)
-        return (await self._server.call(self._client.count, name, of(scope))).count
+        return (await self._server.call(self._client.count, name, where or of(scope))).count
 
     async def _pages(
         self,

@@ -11,12 +11,12 @@ from typing import Any, Literal
 import numpy as np
 from qdrant_client import models
 
-from rag.types import Chunk, Condition, Leg, Point, Scope, SparseVector
+from rag.types import Chunk, Condition, Float32Array, Leg, Point, Scope, SparseVector
 from retrieval.filters import Clause, Equals, clauses
 from retrieval.payload import OWN_FIELDS, FieldType, field_kinds, path_of, payload_of
 from retrieval.sparse import bm25_weights, reweigh
 
-DENSE, SPARSE = "dense", "sparse"
+DENSE, SPARSE, TOKENS = "dense", "sparse", "tokens"
 INDEXING_KB = 10_000
 """KB of vectors in a segment from which it gets a graph: Qdrant's default."""
 Schema = models.PayloadSchemaType | models.KeywordIndexParams
@@ -40,6 +40,14 @@ _INT8 = models.ScalarQuantization(
 )
 """The largest component in a hundred is cut off: the 256 steps are spent on the others."""
 _RESCORED = models.SearchParams(quantization=models.QuantizationSearchParams(rescore=True))
+TOKENS_ON_DISK = {
+    TOKENS: models.VectorParamsDiff(
+        hnsw_config=models.HnswConfigDiff(m=0, payload_m=0),
+        quantization_config=models.Disabled.DISABLED,
+        memory=models.Memory.COLD,
+    )
+}
+"""Token vectors are compared with few candidates: a graph of them would cost much, for nothing."""
 _TENANTS = uuid.UUID("a25d5b8f-7c0b-4c9e-9a53-30a2f2f4a6d1")
 
 
@@ -78,6 +86,20 @@ def collection_options(layout: Layout, *, dim: int) -> dict[str, Any]:
     }
 
 
+def tokens_field(*, dim: int) -> models.DenseVectorNameConfig:
+    """What `create_vector_name` is told."""
+    return models.DenseVectorNameConfig(
+        dense=models.DenseVectorConfig(
+            size=dim,
+            distance=models.Distance.DOT,
+            multivector_config=models.MultiVectorConfig(
+                comparator=models.MultiVectorComparator.MAX_SIM
+            ),
+            datatype=models.VectorStorageDatatype.TURBO4,
+        )
+    )
+
+
 def turned(scope: Scope, id_: models.ExtendedPointId) -> str:
     """A chunk's id as its point's in this tenant, or the reverse."""
     return str(uuid.UUID(int=uuid.UUID(str(id_)).int ^ uuid.uuid5(_TENANTS, scope.tenant).int))
@@ -93,6 +115,8 @@ def point_of(scope: Scope, point: Point, mean: float) -> models.PointStruct:
         DENSE: point.dense.tolist(),
         SPARSE: _sparse(SparseVector(indices=point.sparse.indices, values=weights)),
     }
+    if point.tokens is not None:
+        vector[TOKENS] = point.tokens.tolist()
     payload = _payload(point.chunk) | own
     return models.PointStruct(id=turned(scope, point.chunk.id), vector=vector, payload=payload)
 
@@ -154,6 +178,25 @@ def term_query(scope: Scope, term: int) -> models.QueryRequest:
         with_payload=False,
         with_vector=[SPARSE],
     )
+
+
+def max_sim_query(
+    scope: Scope, question: Float32Array, chunk_ids: Sequence[str]
+) -> models.QueryRequest:
+    """Late interaction with these chunks, all of them."""
+    return models.QueryRequest(
+        query=question.tolist(),
+        using=TOKENS,
+        filter=of(scope, has_ids(scope, chunk_ids)),
+        limit=len(chunk_ids),
+        with_payload=False,
+    )
+
+
+def has_tokens(scope: Scope, chunk_ids: Sequence[str]) -> models.Filter:
+    """Those of these chunks whose token vectors are stored; also where no chunk has any."""
+    stored = models.HasVectorCondition(has_vector=TOKENS)
+    return of(scope, has_ids(scope, chunk_ids), stored)
 
 
 def of(scope: Scope, *conditions: Any) -> models.Filter:

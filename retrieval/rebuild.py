@@ -17,7 +17,8 @@ import numpy as np
 import qdrant_edge as qe
 
 from rag.types import SparseVector
-from retrieval.shard import PAGE, SPARSE, Stats
+from retrieval.edge_points import SPARSE
+from retrieval.shard import PAGE, Stats
 from retrieval.sparse import reweigh
 
 

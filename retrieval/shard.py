@@ -14,8 +14,23 @@ import numpy as np
 import qdrant_edge as qe
 
 from rag.errors import InputError, StorageError
-from rag.types import Chunk, Float32Array, Leg, Match, Point, SparseVector
-from retrieval.filters import check, to_edge
+from rag.types import Chunk, Float32Array, Leg, Match, Point
+from retrieval.edge_points import (
+    DENSE,
+    SCHEMA,
+    SPARSE,
+    copied,
+    has_tokens,
+    layout,
+    length_of,
+    max_sim_query,
+    point_of,
+    query_of,
+    term_query,
+    tokens_field,
+    weight_of,
+)
+from retrieval.filters import check
 from retrieval.payload import (
     OWN_FIELDS,
     FieldType,
@@ -25,20 +40,15 @@ from retrieval.payload import (
     path_of,
     payload_of,
 )
-from retrieval.sparse import bm25_idf, bm25_weights
+from retrieval.sparse import bm25_idf
 
-DENSE, SPARSE = "dense", "sparse"
-HNSW_M, HNSW_EF_CONSTRUCT = 16, 100
-"""Malkov & Yashunin 2016, https://arxiv.org/abs/1603.09320; Qdrant's defaults."""
 MAX_FIELDS = 256
 PAGE = 1_000
+TOKENS_SLICE = 8
+"""Points with token vectors in one call: each takes a millisecond, and a megabyte as it is read."""
+LOGGED = 1_000
+"""Points with token vectors after which the log is let go of: they take some 100 KB each in it."""
 _STATS = "stats.json"
-_SCHEMA: dict[FieldType, qe.PayloadSchemaType] = {
-    "keyword": qe.PayloadSchemaType.Keyword,
-    "flag": qe.PayloadSchemaType.Keyword,
-    "number": qe.PayloadSchemaType.Float,
-    "date": qe.PayloadSchemaType.Datetime,
-}
 
 
 @dataclass(slots=True)
@@ -76,16 +86,19 @@ class Shard:
 
     def __init__(self, folder: Path, *, dim: int) -> None:
         self.folder = folder
+        self._dim = dim
         with storage_errors(folder):
-            self._edge = qe.EdgeShard.load(str(folder), config(dim))
+            self._edge = qe.EdgeShard.load(str(folder), layout(dim=None))
             self._kinds = {field_of(path) for path in self._edge.info().payload_schema}
+            self._has_tokens = self._edge.count(has_tokens()) > 0
             self.stats = self._load_stats()
         self._touched: set[str] | None = None
+        self._logged = 0
 
     @classmethod
     def create(cls, folder: Path, *, dim: int) -> Shard:
         """An empty shard in an empty folder."""
-        qe.EdgeShard.create(str(folder), config(dim)).close()
+        qe.EdgeShard.create(str(folder), layout(dim=dim)).close()
         shard = cls(folder, dim=dim)
         for field, kind in OWN_FIELDS.items():
             shard._index_field(field, kind)
@@ -102,13 +115,16 @@ class Shard:
         vectors = list({p.chunk.id: p for p in points if p.dense is not None}.values())
         with storage_errors(self.folder):
             self._unclean()
+            if any(p.tokens is not None for p in vectors):
+                self._admit_tokens()
             self._forget([p.chunk.id for p in vectors])
             for p in vectors:
                 self.stats.points += 1
-                self.stats.terms += _length(p.sparse)
+                self.stats.terms += length_of(p.sparse)
             mean = self.stats.mean_length
             self.stats.note_mean(mean)
-            self._upsert([_edge_point(p, mean) for p in vectors])
+            self._upsert([point_of(p, mean) for p in vectors])
+            self._trim_log(sum(p.tokens is not None for p in vectors))
             moved: dict[Any, Chunk] = {p.chunk.id: p.chunk for p in points if p.dense is None}
             for record in self._edge.retrieve(list(moved), with_payload=False, with_vector=False):
                 payload = payload_of(moved[str(record.id)])
@@ -153,19 +169,19 @@ class Shard:
             )
         return {str(r.id): np.array(r.vector[DENSE], np.float32) for r in records}
 
+    def max_sim(self, question: Float32Array, chunk_ids: Sequence[str]) -> dict[str, float]:
+        """Late interaction of the question and each chunk, by id; those without are left out."""
+        if not self._has_tokens or not chunk_ids:
+            return {}
+        with storage_errors(self.folder):
+            points = self._edge.query(max_sim_query(question, chunk_ids))
+        return {str(point.id): point.score for point in points}
+
     def search(self, legs: Sequence[Leg]) -> list[list[Match]]:
         """Matches of each leg, best first, ties by chunk id."""
         for leg in legs:
             check(leg.where, self.fields)
-        requests = [
-            qe.QueryRequest(
-                limit=leg.limit,
-                query=qe.Query.Nearest(_edge_vector(leg), using=leg.name),
-                filter=to_edge(leg.where),
-                with_payload=False,
-            )
-            for leg in legs
-        ]
+        requests = [query_of(leg) for leg in legs]
         with storage_errors(self.folder):
             results = self._edge.query_batch(qe.QueryBatchRequest(requests))
         return [
@@ -178,20 +194,12 @@ class Shard:
 
     def idf(self, terms: Sequence[int]) -> list[float]:
         """A term's top match scores idf * weight; what the match's weight is, is stored with it."""
-        requests = [
-            qe.QueryRequest(
-                limit=1,
-                query=qe.Query.Nearest(qe.SparseVector([term], [1.0]), using=SPARSE),
-                with_payload=False,
-                with_vector=[SPARSE],
-            )
-            for term in terms
-        ]
+        requests = [term_query(term) for term in terms]
         with storage_errors(self.folder):
             results = self._edge.query_batch(qe.QueryBatchRequest(requests)) if terms else []
         unseen = bm25_idf(self.stats.points, 0)
         return [
-            points[0].score / _weight(points[0], term) if points else unseen
+            points[0].score / weight_of(points[0], term) if points else unseen
             for term, points in zip(terms, results, strict=True)
         ]
 
@@ -220,11 +228,12 @@ class Shard:
         touched = sorted(self._touched or ())
         with storage_errors(copy.folder):
             copy._adopt_schema(self)
-            for i in range(0, len(touched), PAGE):
-                ids: list[Any] = list(touched[i : i + PAGE])
+            size = TOKENS_SLICE if self._has_tokens else PAGE
+            for i in range(0, len(touched), size):
+                ids: list[Any] = list(touched[i : i + size])
                 records = self._edge.retrieve(ids, with_payload=True, with_vector=True)
                 copy._edge.update(qe.UpdateOperation.delete_points(ids))
-                copy._upsert([_copied(r) for r in records])
+                copy._upsert([copied(r) for r in records])
         copy.stats.points, copy.stats.terms = self.stats.points, self.stats.terms
         if touched:
             copy.stats.note_mean(self.stats.lowest_mean)
@@ -235,6 +244,19 @@ class Shard:
     def _upsert(self, points: list[qe.Point]) -> None:
         if points:
             self._edge.update(qe.UpdateOperation.upsert_points(points))
+
+    def _admit_tokens(self) -> None:
+        """Makes room for token vectors, also in a shard that was made without."""
+        if not self._has_tokens:
+            self._edge.update(tokens_field(dim=self._dim))
+            self._has_tokens = True
+
+    def _trim_log(self, written: int) -> None:
+        """Qdrant Edge keeps what it wrote in its log until it is flushed."""
+        self._logged += written
+        if self._logged >= LOGGED:
+            self._edge.flush()
+            self._logged = 0
 
     def _forget(self, chunk_ids: Sequence[str]) -> list[Any]:
         """Takes points that are about to go, or be replaced, out of the counts; their ids."""
@@ -261,7 +283,7 @@ class Shard:
 
     def _index_field(self, field: str, kind: FieldType) -> None:
         with storage_errors(self.folder):
-            index = qe.UpdateOperation.create_field_index(path_of(field, kind), _SCHEMA[kind])
+            index = qe.UpdateOperation.create_field_index(path_of(field, kind), SCHEMA[kind])
             self._edge.update(index)
         self._kinds.add((field, kind))
 
@@ -271,6 +293,8 @@ class Shard:
             if path not in mine:
                 self._edge.update(qe.UpdateOperation.create_field_index(path, index.data_type))
         self._kinds |= other._kinds
+        if other._has_tokens:
+            self._admit_tokens()
 
     def _unclean(self) -> None:
         (self.folder / _STATS).unlink(missing_ok=True)
@@ -305,52 +329,6 @@ def storage_errors(folder: Path) -> Iterator[None]:
             " restore it from a backup, or delete the collection's folder and ingest again.",
             code="disk_full" if full else "storage",
         ) from error
-
-
-def config(dim: int) -> qe.EdgeConfig:
-    """Dense vectors under HNSW, sparse ones under Qdrant's IDF."""
-    hnsw = qe.HnswIndexConfig(m=HNSW_M, ef_construct=HNSW_EF_CONSTRUCT, full_scan_threshold=10_000)
-    dense = qe.EdgeVectorParams(size=dim, distance=qe.Distance.Dot, hnsw_config=hnsw)
-    return qe.EdgeConfig(
-        vectors={DENSE: dense},
-        sparse_vectors={SPARSE: qe.EdgeSparseVectorParams(modifier=qe.Modifier.Idf)},
-        optimizers=qe.EdgeOptimizersConfig(indexing_threshold=1_000, default_segment_number=1),
-        max_search_threads=1,
-    )
-
-
-def _edge_point(point: Point, mean: float) -> qe.Point:
-    sparse = point.sparse
-    if point.dense is None or sparse is None:
-        raise ValueError("a point has both vectors or neither")
-    weights = bm25_weights(sparse, mean_length=mean)
-    payload = payload_of(point.chunk) | {"length": _length(sparse), "mean": mean}
-    vector = {
-        DENSE: point.dense.tolist(),
-        SPARSE: qe.SparseVector(sparse.indices.tolist(), weights.tolist()),
-    }
-    return qe.Point(point.chunk.id, vector, payload)
-
-
-def _copied(record: qe.Record) -> qe.Point:
-    vector: Any = record.vector
-    return qe.Point(record.id, vector, record.payload)
-
-
-def _edge_vector(leg: Leg) -> Any:
-    if isinstance(leg.vector, SparseVector):
-        return qe.SparseVector(leg.vector.indices.tolist(), leg.vector.values.tolist())
-    return leg.vector.tolist()
-
-
-def _length(sparse: SparseVector | None) -> int:
-    return 0 if sparse is None else int(sparse.values.sum())
-
-
-def _weight(point: qe.ScoredPoint, term: int) -> float:
-    vector: Any = point.vector
-    sparse = vector[SPARSE]
-    return float(sparse.values[sparse.indices.index(term)])
 
 
 def _scroll(

@@ -24,6 +24,8 @@ from rag.types import (
     Chunk,
     Condition,
     Document,
+    Embedding,
+    Float16Array,
     Float32Array,
     Kind,
     Leg,
@@ -50,6 +52,7 @@ class _Stored:
     chunk: Chunk
     dense: Float32Array
     sparse: SparseVector
+    tokens: Float16Array | None
 
 
 class MemoryIndex:
@@ -65,9 +68,9 @@ class MemoryIndex:
         for point in points:
             fields.update(k for k, v in point.chunk.meta.items() if v != ())
             if point.dense is not None and point.sparse is not None:
-                held[point.chunk.id] = _Stored(point.chunk, point.dense, point.sparse)
+                held[point.chunk.id] = _Stored(point.chunk, point.dense, point.sparse, point.tokens)
             elif old := held.get(point.chunk.id):
-                held[point.chunk.id] = _Stored(point.chunk, old.dense, old.sparse)
+                held[point.chunk.id] = replace(old, chunk=point.chunk)
 
     async def delete(self, scope: Scope, chunk_ids: Sequence[str]) -> None:
         for chunk_id in chunk_ids:
@@ -87,6 +90,17 @@ class MemoryIndex:
     async def vectors(self, scope: Scope, chunk_ids: Sequence[str]) -> dict[str, Float32Array]:
         held = self._points.get(scope, {})
         return {i: held[i].dense for i in chunk_ids if i in held}
+
+    async def max_sim(
+        self, scope: Scope, question: Float32Array, chunk_ids: Sequence[str]
+    ) -> dict[str, float]:
+        held = self._points.get(scope, {})
+        tokens = {i: held[i].tokens for i in chunk_ids if i in held}
+        return {
+            i: float((question @ rows.astype(np.float32).T).max(axis=1).sum())
+            for i, rows in tokens.items()
+            if rows is not None
+        }
 
     async def search(self, scope: Scope, legs: Sequence[Leg]) -> list[list[Match]]:
         if scope not in self._points:
@@ -161,7 +175,10 @@ class MemoryIndex:
 
 
 class HashEmbedder:
-    """`Embedder` and `TokenEmbedder`: a word is a random direction, a text the sum of its words."""
+    """`Embedder`, `TokenEmbedder` and `PassageEmbedder`.
+
+    A word is a random direction, a text the sum of its words.
+    """
 
     def __init__(self, *, dim: int = 32, fingerprint: str = "hash-1") -> None:
         self.dim = dim
@@ -178,6 +195,13 @@ class HashEmbedder:
 
     async def embed_tokens(self, texts: Sequence[str], *, kind: Kind) -> list[TokenVectors]:
         return [self._tokens(text) for text in texts]
+
+    async def embed_passages(self, texts: Sequence[str]) -> list[Embedding]:
+        self.embedded += texts
+        return [Embedding(dense=self.vector(text), tokens=self.tokens(text)) for text in texts]
+
+    def tokens(self, text: str) -> Float16Array:
+        return self._tokens(text).vectors.astype(np.float16)
 
     def vector(self, text: str) -> Float32Array:
         return _unit(sum((self._word(w) for w in _WORD.findall(text)), self._word("")))
@@ -256,13 +280,20 @@ def make_chunk(text: str, *, document_id: str = "doc", position: int = 0, **fiel
     return Chunk(text=text, document_id=document_id, position=position, **(values | fields))
 
 
-def make_points(chunks: Iterable[Chunk], *, embedder: HashEmbedder | None = None) -> list[Point]:
+def make_points(
+    chunks: Iterable[Chunk], *, embedder: HashEmbedder | None = None, by_token: bool = False
+) -> list[Point]:
     """The chunks with the vectors that ingesting them would give."""
     chunks = list(chunks)
     texts = [embedding_text(chunk) for chunk in chunks]
     embedder = embedder or HashEmbedder()
     return [
-        Point(chunk=chunk, dense=embedder.vector(text), sparse=sparse)
+        Point(
+            chunk=chunk,
+            dense=embedder.vector(text),
+            sparse=sparse,
+            tokens=embedder.tokens(text) if by_token else None,
+        )
         for chunk, text, sparse in zip(chunks, texts, _ENCODER.encode(texts), strict=True)
     ]
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from grpc import StatusCode
 from grpc.aio import server as grpc_server
-from qdrant_client import AsyncQdrantClient
+from qdrant_client import AsyncQdrantClient, models
 from qdrant_client import grpc as wire
 from qdrant_client.conversions.conversion import GrpcToRest, RestToGrpc
 from qdrant_client.grpc import (
@@ -102,8 +102,13 @@ class _Collections(_Service):
 
     @_failing_as_a_server
     async def Update(self, request: Any) -> Any:  # noqa: N802
-        diff = GrpcToRest.convert_optimizers_config_diff(request.optimizers_config)
-        await self.behind.update_collection(request.collection_name, optimizers_config=diff)
+        await self.behind.update_collection(
+            request.collection_name,
+            optimizers_config=GrpcToRest.convert_optimizers_config_diff(request.optimizers_config),
+            vectors_config=GrpcToRest.convert_vectors_config_diff(request.vectors_config)
+            if request.HasField("vectors_config")
+            else None,
+        )
         return wire.CollectionOperationResponse(result=True)
 
     @_failing_as_a_server
@@ -135,6 +140,19 @@ class _Points(_Service):
     @_failing_as_a_server
     async def CreateFieldIndex(self, request: Any) -> Any:  # noqa: N802
         await self.behind.get_collection(request.collection_name)
+        return _done()
+
+    @_failing_as_a_server
+    async def CreateVectorName(self, request: Any) -> Any:  # noqa: N802
+        given = request.dense_config
+        dense = models.DenseVectorConfig(
+            size=given.size,
+            distance=GrpcToRest.convert_distance(given.distance),
+            multivector_config=GrpcToRest.convert_multivector_config(given.multivector_config),
+            datatype=GrpcToRest.convert_datatype(given.datatype),
+        )
+        config = models.DenseVectorNameConfig(dense=dense)
+        await self.behind.create_vector_name(request.collection_name, request.vector_name, config)
         return _done()
 
     @_failing_as_a_server

@@ -109,6 +109,19 @@ async def test_token_vectors_have_length_one_and_stand_for_spans_of_the_text(
     assert len(tokens.vectors) == len(tokens.spans) == embedder.count_tokens([text])[0]
 
 
+async def test_a_passage_has_its_vector_and_its_tokens_from_one_pass(
+    embedder: BertEmbedder,
+) -> None:
+    passages = await embedder.embed_passages(TEXTS)
+    dense = await embedder.embed(TEXTS, kind="passage")
+    tokens = await embedder.embed_tokens(TEXTS, kind="passage")
+    for passage, mean, each in zip(passages, dense, tokens, strict=True):
+        np.testing.assert_allclose(passage.dense, mean, atol=1e-5)
+        np.testing.assert_allclose(passage.tokens, each.vectors, atol=1e-3)
+        assert passage.tokens.dtype == np.float16
+    assert await embedder.embed_passages([]) == []
+
+
 async def test_texts_without_tokens_have_no_token_vectors(embedder: BertEmbedder) -> None:
     empty, word, blank = await embedder.embed_tokens(["", "word", " \n"], kind="query")
     assert empty.vectors.shape == blank.vectors.shape == (0, embedder.dim)

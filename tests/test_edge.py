@@ -19,6 +19,7 @@ from rag.errors import InputError, StorageError
 from rag.types import Chunk, Condition, Leg, Point, Scope
 from retrieval import edge as edge_module
 from retrieval.edge import CURRENT, EdgeIndex
+from retrieval.files import size_of
 from retrieval.lexical import RankBm25Index
 from retrieval.shard import MAX_FIELDS, Shard
 from retrieval.sparse import Bm25Encoder
@@ -65,6 +66,12 @@ async def everything(index: EdgeIndex, scope: Scope) -> list[Chunk]:
 
 async def found(index: EdgeIndex, scope: Scope, leg: Leg) -> list[str]:
     return [match.chunk_id for match in (await index.search(scope, [leg]))[0]]
+
+
+async def by_token(index: EdgeIndex, scope: Scope) -> set[str]:
+    """The chunks whose token vectors are stored."""
+    ids = sorted(await index.chunk_ids(scope, None))
+    return set(await index.max_sim(scope, np.ones((1, DIM), np.float32), ids))
 
 
 @pytest.fixture
@@ -123,7 +130,8 @@ async def main():
     index = EdgeIndex(Path(sys.argv[1]), dim=HashEmbedder().dim)
     scope = Scope(tenant="acme", collection="handbook")
     chunks = [make_chunk(f"cat number{i}", position=i) for i in range(300)]
-    await index.upsert(scope, make_points(chunks))
+    await index.upsert(scope, make_points(chunks[:200]))
+    await index.upsert(scope, make_points(chunks[200:], by_token=True))
     await index.delete(scope, [chunk.id for chunk in chunks[:50]])
     os.kill(os.getpid(), signal.SIGKILL)
 
@@ -142,6 +150,19 @@ async def test_a_process_killed_after_writing_loses_nothing(folder: Path, scope:
     stats = shard_of(index, scope).stats
     assert (stats.points, stats.terms) == (250, 500)
     assert await found(index, scope, sparse_leg("number77")) == [kept[27].id]
+    assert await by_token(index, scope) == {chunk.id for chunk in kept[150:]}
+    await index.close()
+
+
+async def test_the_log_of_token_vectors_does_not_grow_with_what_is_written(
+    folder: Path, scope: Scope, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("retrieval.shard.LOGGED", 100)
+    index = open_index(folder)
+    tokens = np.full((1_000, DIM), 0.1, np.float16)  # 100 KB each in the log
+    points = [replace(point, tokens=tokens) for point in random_points(1_000)]
+    await index.upsert(scope, points)
+    assert size_of(generation(folder, scope) / "wal") < 70 << 20
     await index.close()
 
 
@@ -304,6 +325,33 @@ async def test_what_is_written_during_a_rebuild_is_in_the_new_generation(
         assert (stats.points, stats.terms) == (149, 298)
         await index.close()
         index = open_index(folder)
+    await index.close()
+
+
+@pytest.mark.usefixtures("small_graphs")
+@pytest.mark.parametrize("with_tokens", [0, 60])
+async def test_token_vectors_outlast_a_rebuild_and_may_first_come_during_one(
+    folder: Path, scope: Scope, monkeypatch: pytest.MonkeyPatch, with_tokens: int
+) -> None:
+    gate = Gate(monkeypatch)
+    index = open_index(folder)
+    first = make_points([p.chunk for p in random_points(with_tokens)], by_token=True)
+    await index.upsert(scope, [*first, *random_points(150 - with_tokens, first=with_tokens)])
+    old = generation(folder, scope)
+    maintained = asyncio.create_task(index.maintain(scope))
+    await gate.reached.wait()
+    late = make_points([make_chunk("brand new", position=999)], by_token=True)
+    await index.upsert(scope, late)
+    gate.opened.set()
+    await maintained
+    assert generation(folder, scope) != old
+    expected = {point.chunk.id for point in [*first, *late]}
+    for _ in range(2):  # as it is, and reopened
+        assert await by_token(index, scope) == expected
+        await index.close()
+        index = open_index(folder)
+    await index.maintain(scope)
+    assert len(await found(index, scope, dense_leg("x", limit=200))) == 151
     await index.close()
 
 

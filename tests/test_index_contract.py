@@ -38,7 +38,9 @@ from tests.qdrant_servers import NO_INDEXES, local_qdrant, real_qdrant, remove_c
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("one_loop"), NO_INDEXES]
 
-DIM = HashEmbedder().dim
+EMBEDDER = HashEmbedder()
+DIM = EMBEDDER.dim
+ASKED = "cat dog"
 NOWHERE = str(uuid.uuid4())
 
 
@@ -615,6 +617,88 @@ async def test_idf_is_bm25s_for_seen_and_unseen_terms_also_after_deletes(
     expected = [bm25_idf(3, 0), bm25_idf(3, 1), bm25_idf(3, 1)]
     assert await index.idf(scope, [cat, fish, dog]) == pytest.approx(expected, rel=1e-4)
     assert await index.idf(scope, []) == []
+
+
+# Late interaction
+
+PRECISION = 0.06
+"""What half a byte a number may cost a cosine."""
+
+
+def exact(question: str, chunk: Chunk) -> float:
+    """Sum over the question's words of the best cosine with any of the chunk's."""
+    asked, told = (EMBEDDER.tokens(t).astype(np.float32) for t in (question, embedding_text(chunk)))
+    return float((asked @ told.T).max(axis=1).sum())
+
+
+async def max_sim(index: Index, scope: Scope, chunks: Sequence[Chunk]) -> dict[str, float]:
+    asked = EMBEDDER.tokens(ASKED).astype(np.float32)
+    return await index.max_sim(scope, asked, [chunk.id for chunk in chunks])
+
+
+def nearly(chunks: Sequence[Chunk]) -> Any:
+    return pytest.approx({c.id: exact(ASKED, c) for c in chunks}, abs=PRECISION)
+
+
+async def test_late_interaction_sums_up_the_best_match_of_each_token(
+    index: Index, scope: Scope
+) -> None:
+    chunks = corpus("the cat sat", "a dog and a cat", "horses run", "fish")
+    assert await max_sim(index, scope, chunks) == {}
+    await index.upsert(scope, make_points(chunks, by_token=True))
+    assert await max_sim(index, scope, chunks) == nearly(chunks)
+    assert await max_sim(index, scope, chunks[2:3]) == nearly(chunks[2:3])
+    assert await max_sim(index, scope, []) == {}
+    weights = np.array([[0.5], [3.0]], np.float32)
+    asked = EMBEDDER.tokens(ASKED).astype(np.float32)
+    weighed = await index.max_sim(scope, asked * weights, [chunks[1].id])
+    assert weighed == pytest.approx({chunks[1].id: 3.5}, abs=2 * PRECISION)
+
+
+async def test_chunks_without_token_vectors_are_left_out_and_those_beside_them_are_not(
+    index: StoredIndex, scope: Scope
+) -> None:
+    without, with_tokens, unknown = corpus("the cat sat", "a dog and a cat", "nowhere")
+    await index.upsert(scope, make_points([without]))
+    everything = [without, with_tokens, unknown]
+    assert await max_sim(index, scope, everything) == {}
+    await index.upsert(scope, make_points([with_tokens], by_token=True))  # into what was without
+    assert await max_sim(index, scope, everything) == nearly([with_tokens])
+    await index.maintain(scope)
+    assert await max_sim(index, scope, everything) == nearly([with_tokens])
+    assert set(await found(index, scope, dense_leg("cat"))) == {without.id, with_tokens.id}
+
+
+async def test_token_vectors_stay_as_a_chunk_moves_and_go_as_it_is_replaced_or_deleted(
+    index: Index, scope: Scope
+) -> None:
+    chunks = corpus("the cat sat", "a dog and a cat", "horses run")
+    await index.upsert(scope, make_points(chunks, by_token=True))
+    await index.upsert(scope, [Point(chunk=replace(chunks[0], start=7))])
+    assert await max_sim(index, scope, chunks) == nearly(chunks)
+    await index.upsert(scope, make_points([replace(chunks[1], text="fish soup")]))
+    await index.delete(scope, [chunks[2].id])
+    assert await max_sim(index, scope, chunks) == nearly(chunks[:1])
+    changed = replace(chunks[0], text="dog")
+    await index.upsert(scope, make_points([changed], by_token=True))
+    assert await max_sim(index, scope, chunks) == nearly([changed])
+
+
+async def test_versions_have_token_vectors_of_their_own(index: StoredIndex, scope: Scope) -> None:
+    [old, new] = corpus("the cat sat", "a dog and a cat")
+    await index.upsert(scope, make_points([old]))
+    version = await index.begin_version(scope)
+    await index.upsert(version, make_points([old, new], by_token=True))
+    await index.maintain(version)
+    assert await max_sim(index, scope, [old, new]) == {}
+    await index.switch_version(scope, version)
+    assert await max_sim(index, scope, [old, new]) == nearly([old, new])
+    empty = await index.begin_version(scope)
+    await index.upsert(empty, [])
+    await index.switch_version(scope, empty)
+    assert await max_sim(index, scope, [old, new]) == {}
+    await index.upsert(scope, make_points([new], by_token=True))
+    assert await max_sim(index, scope, [old, new]) == nearly([new])
 
 
 # Against the exact one

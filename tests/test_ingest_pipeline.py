@@ -8,15 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from ingest.attempts import ATTEMPTS, backoff
-from ingest.chunkers import SectionChunker
+from ingest.chunkers import SectionChunker, embedding_text
 from ingest.pipeline import IngestPipeline
 from ingest.sources import Spool, submission_of
 from rag.catalog import Catalog
 from rag.database import SqliteDatabase
 from rag.errors import BusyError, ConfigError, NotFoundError, StorageError, UpstreamError
+from rag.protocols import PassageEmbedder
 from rag.records import DocumentRecord, JobRecord, Submission, Task
 from rag.types import Chunk, Float32Array, Kind, Point, Scope
 from retrieval.sparse import Bm25Encoder
@@ -39,7 +41,11 @@ class Bench:
     embedder: HashEmbedder
 
     def pipeline(
-        self, *, max_tokens: int = 40, embedder: HashEmbedder | None = None
+        self,
+        *,
+        max_tokens: int = 40,
+        embedder: HashEmbedder | None = None,
+        passages: PassageEmbedder | None = None,
     ) -> IngestPipeline:
         embedder = embedder or self.embedder
         return IngestPipeline(
@@ -50,6 +56,7 @@ class Bench:
             index=self.index,
             catalog=self.catalog,
             spool=self.spool,
+            passages=passages,
         )
 
     def file(self, name: str, text: str) -> Submission:
@@ -151,6 +158,56 @@ async def test_an_edited_paragraph_embeds_its_own_chunks_and_moves_the_others(
     after = {chunk.id for chunk in await bench.chunks()}
     assert len(after & before) >= 97
     await bench.consistent(doc)
+
+
+async def by_token(bench: Bench) -> set[str]:
+    """The chunks whose token vectors are stored."""
+    ids = sorted(await bench.index.chunk_ids(bench.scope, None))
+    question = np.ones((1, bench.embedder.dim), np.float32)
+    return set(await bench.index.max_sim(bench.scope, question, ids))
+
+
+async def test_token_vectors_are_stored_from_the_same_pass_as_the_chunk_s_own(
+    bench: Bench,
+) -> None:
+    await bench.ingest(bench.file("without.md", prose(2)))
+    assert await by_token(bench) == set()
+    storing = bench.pipeline(passages=bench.embedder)
+    bench.embedder.embedded.clear()
+    doc = bench.file("a.md", prose(20))
+    await bench.ingest(doc, pipeline=storing)
+    chunks = await bench.chunks(doc)
+    assert bench.embedder.embedded == [embedding_text(chunk) for chunk in chunks]
+    assert await by_token(bench) == {chunk.id for chunk in chunks}
+    text = embedding_text(chunks[7])
+    found = await bench.index.max_sim(
+        bench.scope, bench.embedder.tokens(text).astype(np.float32), [chunks[7].id]
+    )
+    assert found[chunks[7].id] == pytest.approx(len(text.split()), rel=0.2)
+    vectors = await bench.index.vectors(bench.scope, [chunks[7].id])
+    np.testing.assert_array_equal(vectors[chunks[7].id], bench.embedder.vector(text))
+
+
+async def test_an_edited_paragraph_leaves_the_others_their_token_vectors(bench: Bench) -> None:
+    storing = bench.pipeline(passages=bench.embedder)
+    await bench.ingest(bench.file("a.md", prose(20)), pipeline=storing)
+    bench.embedder.embedded.clear()
+    await bench.ingest(bench.file("a.md", prose(20, changed=5)), pipeline=storing)
+    assert 1 <= len(bench.embedder.embedded) <= 3
+    assert await by_token(bench) == {chunk.id for chunk in await bench.chunks()}
+    await bench.ingest(bench.file("a.md", prose(20)))  # the setting is off again
+    assert len(await by_token(bench)) in range(17, 20)
+
+
+async def test_a_chunk_without_tokens_is_stored_without_token_vectors(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    none = np.empty((0, bench.embedder.dim), np.float16)
+    monkeypatch.setattr(bench.embedder, "tokens", lambda _text: none)
+    storing = bench.pipeline(passages=bench.embedder)
+    await bench.ingest(bench.file("a.txt", "\u200b!"), pipeline=storing)
+    assert len(await bench.chunks()) == 1
+    assert await by_token(bench) == set()
 
 
 async def test_a_shorter_document_leaves_no_chunk_behind(bench: Bench) -> None:

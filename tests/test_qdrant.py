@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from grpc import StatusCode
 from qdrant_client import models
@@ -250,6 +251,39 @@ async def test_what_is_written_while_weights_are_made_anew_stays(
     assert set(await ids(index, scope, sparse_leg("cat"))) == {chunks[1].id, chunks[3].id}
     assert (await index.fetch(scope, [chunks[1].id]))[0].start == 7
     assert chunks[2].id not in await index.chunk_ids(scope, None)
+
+
+# Token vectors
+
+
+async def test_room_for_token_vectors_is_made_once_and_has_no_graph(
+    server: Server, index: QdrantIndex, scope: Scope, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Any] = []
+    create, update = server.client.create_vector_name, server.client.update_collection
+
+    async def created(*told: Any) -> Any:
+        made.append(told)
+        return await create(*told)
+
+    async def updated(name: str, *, vectors_config: Any) -> bool:
+        made.append(vectors_config)
+        return await update(name, vectors_config=vectors_config)
+
+    monkeypatch.setattr(server.client, "create_vector_name", created)
+    monkeypatch.setattr(server.client, "update_collection", updated)
+    chunks = random_chunks(40)
+    await index.upsert(scope, make_points(chunks[:20]))
+    assert made == []
+    for part in (chunks[20:30], chunks[30:]):
+        await index.upsert(scope, make_points(part, by_token=True))
+    [(name, field, config), layout] = made
+    assert (name, field) == (scope.collection, "tokens")
+    assert (config.dense.datatype, config.dense.distance) == ("turbo4", "Dot")
+    assert (layout["tokens"].hnsw_config.m, layout["tokens"].hnsw_config.payload_m) == (0, 0)
+    question = np.ones((1, DIM), np.float32)
+    found = await index.max_sim(scope, question, [chunk.id for chunk in chunks])
+    assert set(found) == {chunk.id for chunk in chunks[20:]}
 
 
 # Bulk loading, versions

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from ingest.chunkers import SectionChunker, embedding_text
@@ -72,6 +73,7 @@ class Bench:
     index: StoredIndex
     embedder: HashEmbedder = field(default_factory=HashEmbedder)
     max_tokens: int = 40
+    stores_tokens: bool = False
 
     @property
     def pipeline(self) -> IngestPipeline:
@@ -83,6 +85,7 @@ class Bench:
             index=self.index,
             catalog=self.catalog,
             spool=Spool(self.folder / "spool"),
+            passages=self.embedder if self.stores_tokens else None,
         )
 
     @property
@@ -256,6 +259,25 @@ async def test_vectors_of_another_length_are_written_beside_the_old_ones(
     assert states[0] == states[2]
     assert [embedder for _, embedder in states] == ["hash-32", "hash-48", "hash-32"]
     await catalog.close()
+
+
+async def test_token_vectors_come_to_a_collection_that_was_made_without(bench: Bench) -> None:
+    submissions = await library(bench)
+    before = await bench.state()
+
+    async def by_token(scope: Scope) -> int:
+        question = np.ones((1, bench.embedder.dim), np.float32)
+        ids = sorted(await bench.index.chunk_ids(scope, None))
+        return len(await bench.index.max_sim(scope, question, ids))
+
+    bench.stores_tokens = True
+    bench.embedder.embedded.clear()
+    assert (await bench.ingest(*submissions)).outcomes == {"unchanged": 6}
+    assert (await by_token(bench.scope), bench.embedder.embedded) == (0, [])
+    assert await bench.reindex() == await by_token(bench.scope) == len(before["chunks"])
+    assert await bench.state() == alike(before)
+    await bench.roll_back()
+    assert await by_token(bench.scope) == 0
 
 
 async def test_a_document_that_never_could_be_read_and_one_that_failed_later(bench: Bench) -> None:

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import json
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from ingest.chunkers import embedding_text
+from rag.api.app import start
+from rag.build import TENANT
 from rag.errors import BusyError, ConfigError, RagError
+from rag.protocols import Index, TokenEmbedder
+from rag.settings import load_settings
 from rag.telemetry import Trace
 from rag.types import (
     Chunk,
@@ -23,6 +29,8 @@ from rag.types import (
     SparseVector,
     TokenVectors,
 )
+from retrieval.bulk import score_all
+from retrieval.edge import EdgeIndex
 from retrieval.feedback import DENSE, SPARSE, TERMS, expand
 from retrieval.fusion import rrf, standard, summed
 from retrieval.hybrid import HybridRetriever
@@ -34,6 +42,7 @@ from tests.fakes import HashEmbedder, MemoryIndex, dense_leg, make_chunk, make_p
 
 pytestmark = pytest.mark.anyio
 
+DIM = HashEmbedder().dim
 TEXTS = ["the cat sat", "a dog and a cat", "horses run", "cat cat cat", "fish soup with dog"]
 QUESTION = "cat dog"
 
@@ -323,6 +332,112 @@ class TestLateInteraction:
             embedder=WordEmbedder(), encoder=Bm25Encoder(), index=index, text_of=embedding_text
         )
         assert (await reranker.score(Query(text="?!", scope=scope), [chunk])).tolist() == [0]
+
+
+class TestStoredTokens:
+    @pytest.fixture
+    async def edge(self, folder: Path) -> AsyncIterator[EdgeIndex]:
+        index = EdgeIndex(folder, dim=DIM)
+        yield index
+        await index.close()
+
+    @staticmethod
+    def reranker(index: Index, embedder: TokenEmbedder, *, stored: bool) -> LateInteraction:
+        return LateInteraction(
+            embedder=embedder,
+            encoder=Bm25Encoder(),
+            index=index,
+            text_of=embedding_text,
+            stored=stored,
+        )
+
+    async def test_the_index_judges_as_the_reranker_does_and_nothing_is_read(
+        self, scope: Scope, edge: EdgeIndex
+    ) -> None:
+        chunks = [make_chunk(text, position=i) for i, text in enumerate(TEXTS)]
+        await edge.upsert(scope, make_points(chunks, by_token=True))
+        query = Query(text="the cat that sat by a dog", scope=scope)
+        exact = await self.reranker(edge, HashEmbedder(), stored=False).score(query, chunks)
+        embedder = Noting()
+        found = await self.reranker(edge, embedder, stored=True).score(query, chunks)
+        np.testing.assert_allclose(found, exact, atol=0.03)
+        assert found.dtype == np.float32
+        assert embedder.read == [query.text]
+
+    async def test_what_is_not_stored_is_read_and_judged_beside_what_is(
+        self, scope: Scope, edge: EdgeIndex
+    ) -> None:
+        chunks = [make_chunk(text, position=i) for i, text in enumerate(TEXTS)]
+        await edge.upsert(scope, make_points(chunks[::2]))
+        reranker = self.reranker(edge, embedder := Noting(), stored=True)
+        query = Query(text="cat and dog", scope=scope)
+        exact = await self.reranker(edge, HashEmbedder(), stored=False).score(query, chunks)
+        assert (await reranker.score(query, chunks)).tolist() == exact.tolist()
+        await edge.upsert(scope, make_points(chunks[1::2], by_token=True))
+        exact = await self.reranker(edge, HashEmbedder(), stored=False).score(query, chunks)
+        embedder.read.clear()
+        found = await reranker.score(query, chunks)
+        np.testing.assert_allclose(found[1::2], exact[1::2], atol=0.03)
+        assert found[::2].tolist() == exact[::2].tolist()
+        assert embedder.read == [query.text, *TEXTS[::2]]
+
+    async def test_texts_of_no_document_are_read(self, scope: Scope, edge: EdgeIndex) -> None:
+        await edge.upsert(scope, make_points([make_chunk("a cat")], by_token=True))
+        query = Query(text="cat", scope=scope)
+        found = [
+            await score_all(self.reranker(edge, HashEmbedder(), stored=stored), query, TEXTS)
+            for stored in (True, False)
+        ]
+        assert found[0] == found[1]
+
+    async def test_a_question_without_words_scores_nothing(
+        self, scope: Scope, edge: EdgeIndex
+    ) -> None:
+        await edge.upsert(scope, make_points([chunk := make_chunk("a cat")], by_token=True))
+        reranker = self.reranker(edge, HashEmbedder(), stored=True)
+        assert (await reranker.score(Query(text="?!", scope=scope), [chunk])).tolist() == [0]
+
+    async def test_the_setting_stores_what_is_ingested_and_has_the_index_judge(
+        self, folder: Path
+    ) -> None:
+        found: list[list[Hit]] = []
+        for stored in (True, False):
+            settings = load_settings(
+                data_dir=folder, reranker={"kind": "late_interaction", "stored": stored}
+            )
+            async with start(settings) as (service, queue):
+                scope = Scope(tenant=TENANT, collection="handbook")
+                await service.ingest.check_collection(scope)
+                if stored:
+                    written = ["Lunch is served at noon.", "Trains need no approval.", "A cat."]
+                    sent = [
+                        service.spool.put(
+                            json.dumps({"text": text}).encode(), uri=text, document_id_=text
+                        )
+                        for text in written
+                    ]
+                    await service.catalog.submit(scope, sent)
+                    await queue.drain()
+                ids = sorted(await service.index.chunk_ids(scope, None))
+                question = np.ones((1, service.embedder.dim), np.float32)
+                assert set(await service.index.max_sim(scope, question, ids)) == set(ids)
+                query = Query(text="What is for lunch?", scope=scope)
+                found.append(list(await service.query.search(query, Trace())))
+        assert len(found[0]) == 3
+        assert texts(found[0]) == texts(found[1])
+        assert [h.score for h in found[0]] == pytest.approx([h.score for h in found[1]], abs=0.1)
+
+
+class Noting(HashEmbedder):
+    """Notes what it reads token by token."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.read: list[str] = []
+
+    async def embed_tokens(self, texts: Sequence[str], *, kind: Kind) -> list[TokenVectors]:
+        self.read += texts
+        return await super().embed_tokens(texts, kind=kind)
 
 
 class WordEmbedder:

@@ -1,0 +1,129 @@
+"""What goes to a Qdrant Edge shard: its layout, points, queries. No calls are made here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import qdrant_edge as qe
+
+from rag.types import Float32Array, Leg, Point, SparseVector
+from retrieval.filters import to_edge
+from retrieval.payload import FieldType, payload_of
+from retrieval.sparse import bm25_weights
+
+DENSE, SPARSE, TOKENS = "dense", "sparse", "tokens"
+TOKENS_TYPE = qe.VectorStorageDatatype.Turbo4  # type: ignore[attr-defined] # its stub forgets it
+"""Half a byte for each number of a token vector: docs/reranking.md has what others cost."""
+SCHEMA: dict[FieldType, qe.PayloadSchemaType] = {
+    "keyword": qe.PayloadSchemaType.Keyword,
+    "flag": qe.PayloadSchemaType.Keyword,
+    "number": qe.PayloadSchemaType.Float,
+    "date": qe.PayloadSchemaType.Datetime,
+}
+HNSW_M, HNSW_EF_CONSTRUCT = 16, 100
+"""Malkov & Yashunin 2016, https://arxiv.org/abs/1603.09320; Qdrant's defaults."""
+
+
+def layout(*, dim: int | None) -> qe.EdgeConfig:
+    """Dense vectors under HNSW, sparse ones under Qdrant's IDF.
+
+    Without `dim` it is for a shard that is there, whose vectors stay as they are.
+    """
+    vectors = dim and {
+        DENSE: qe.EdgeVectorParams(size=dim, distance=qe.Distance.Dot, hnsw_config=_hnsw(m=HNSW_M))
+    }
+    return qe.EdgeConfig(
+        vectors=vectors or None,
+        # Of token vectors: they are compared with few candidates, and a graph of them costs much.
+        hnsw_config=_hnsw(m=0),
+        sparse_vectors={SPARSE: qe.EdgeSparseVectorParams(modifier=qe.Modifier.Idf)},
+        optimizers=qe.EdgeOptimizersConfig(indexing_threshold=1_000, default_segment_number=1),
+        max_search_threads=1,
+    )
+
+
+def tokens_field(*, dim: int) -> qe.UpdateOperation:
+    """What makes room for token vectors; nothing where there is."""
+    max_sim = qe.MultiVectorConfig(qe.MultiVectorComparator.MaxSim)
+    return qe.UpdateOperation.create_dense_vector(
+        TOKENS, dim, qe.Distance.Dot, max_sim, TOKENS_TYPE
+    )
+
+
+def point_of(point: Point, mean: float) -> qe.Point:
+    """A point as it is stored, weighed with this mean length."""
+    sparse = point.sparse
+    if point.dense is None or sparse is None:
+        raise ValueError("a point has both vectors or neither")
+    weights = bm25_weights(sparse, mean_length=mean)
+    payload = payload_of(point.chunk) | {"length": length_of(sparse), "mean": mean}
+    vector = {
+        DENSE: point.dense.tolist(),
+        SPARSE: qe.SparseVector(sparse.indices.tolist(), weights.tolist()),
+    }
+    if point.tokens is not None:
+        vector[TOKENS] = point.tokens.tolist()
+    return qe.Point(point.chunk.id, vector, payload)
+
+
+def copied(record: qe.Record) -> qe.Point:
+    """A stored point, to be stored once more."""
+    vector: Any = record.vector
+    return qe.Point(record.id, vector, record.payload)
+
+
+def query_of(leg: Leg) -> qe.QueryRequest:
+    """A leg."""
+    query: Any
+    if isinstance(leg.vector, SparseVector):
+        query = qe.SparseVector(leg.vector.indices.tolist(), leg.vector.values.tolist())
+    else:
+        query = leg.vector.tolist()
+    return qe.QueryRequest(
+        limit=leg.limit,
+        query=qe.Query.Nearest(query, using=leg.name),
+        filter=to_edge(leg.where),
+        with_payload=False,
+    )
+
+
+def term_query(term: int) -> qe.QueryRequest:
+    """The best match of one term, with its weights."""
+    return qe.QueryRequest(
+        limit=1,
+        query=qe.Query.Nearest(qe.SparseVector([term], [1.0]), using=SPARSE),
+        with_payload=False,
+        with_vector=[SPARSE],
+    )
+
+
+def max_sim_query(question: Float32Array, chunk_ids: Sequence[str]) -> qe.QueryRequest:
+    """Late interaction with these chunks, all of them."""
+    return qe.QueryRequest(
+        limit=len(chunk_ids),
+        query=qe.Query.Nearest(question.tolist(), using=TOKENS),
+        filter=qe.Filter(must=[qe.HasIdCondition(set(chunk_ids))]),
+        with_payload=False,
+    )
+
+
+def has_tokens() -> qe.CountRequest:
+    """How many points have token vectors; none where there is no room for them."""
+    return qe.CountRequest(filter=qe.Filter(must=[qe.HasVectorCondition(TOKENS)]))
+
+
+def length_of(sparse: SparseVector | None) -> int:
+    """Terms in a chunk."""
+    return 0 if sparse is None else int(sparse.values.sum())
+
+
+def weight_of(point: qe.ScoredPoint, term: int) -> float:
+    """What is stored for one of a point's terms."""
+    vector: Any = point.vector
+    sparse = vector[SPARSE]
+    return float(sparse.values[sparse.indices.index(term)])
+
+
+def _hnsw(*, m: int) -> qe.HnswIndexConfig:
+    return qe.HnswIndexConfig(m=m, ef_construct=HNSW_EF_CONSTRUCT, full_scan_threshold=10_000)
