@@ -170,6 +170,18 @@ async def test_token_vectors_stop_at_the_window(embedder: BertEmbedder) -> None:
     assert LONG[: tokens.spans[-1][1]].startswith("Generators may delegate")
 
 
+async def test_what_sentence_transformers_saves_today_is_read(
+    embedder: BertEmbedder, reference: Any, tmp_path: Path
+) -> None:
+    reference.save(str(tmp_path))
+    saved = BertEmbedder(tmp_path, dtype="float32")
+    try:
+        ours = await saved.embed(TEXTS, kind="passage")
+    finally:
+        saved.close()
+    np.testing.assert_allclose(ours, await embedder.embed(TEXTS, kind="passage"), atol=1e-5)
+
+
 def test_tokens_are_counted_past_the_window_without_special_ones(embedder: BertEmbedder) -> None:
     counts = embedder.count_tokens(["", "word", "word " * 1000, "unbelievably"])
     assert counts[:3] == [0, 1, 1000]
