@@ -146,10 +146,10 @@ def _number(value: float | None) -> str:
 
 
 def hardware() -> str:
-    """CPU model, cores this process may use, and the dtype that the embedder chooses here."""
+    """CPU and GPU, cores this process may use, and the dtype that the embedder chooses here."""
     import torch
 
-    from retrieval.bert import torch_dtype
+    from retrieval.bert import torch_device, torch_dtype
 
     model = platform.processor() or platform.machine()
     with contextlib.suppress(OSError):
@@ -158,8 +158,10 @@ def hardware() -> str:
                 model = line.partition(":")[2].strip()
                 break
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    dtype = str(torch_dtype("auto")).removeprefix("torch.")
-    return f"{model}, {cores} cores; torch {torch.__version__}, {dtype}"
+    device = torch_device(None)
+    dtype = str(torch_dtype("auto", device)).removeprefix("torch.")
+    gpu = f"; {torch.cuda.get_device_name(device)}" if device.type == "cuda" else ""
+    return f"{model}, {cores} cores{gpu}; torch {torch.__version__}, {dtype}"
 
 
 @contextlib.asynccontextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import subprocess
@@ -12,12 +13,54 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from benchmarks._common import EXAMPLES
 
 RAG = str(Path(sys.executable).with_name("rag"))
-START_SECONDS = 60.0
+START_SECONDS = 120.0
+PAUSE = 0.02
+"""Seconds between two looks whether it is ready."""
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A `rag serve` that says where it listens."""
+
+    url: str
+    pid: int
+
+    def wait_until_ready(self) -> None:
+        """Asks `/readyz` again and again.
+
+        Raises:
+            RuntimeError: it takes too long.
+        """
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline:
+            with contextlib.suppress(urllib.error.URLError):
+                urllib.request.urlopen(f"{self.url}/readyz", timeout=5).close()
+                return
+            time.sleep(PAUSE)
+        raise RuntimeError(f"{self.url} is not ready after {START_SECONDS:g} s")
+
+    def get(self, path: str) -> dict[str, Any]:
+        """The answer's JSON."""
+        return _answer(urllib.request.Request(self.url + path))
+
+    def post(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """The answer's JSON."""
+        headers = {"Content-Type": "application/json"}
+        data = json.dumps(body).encode()
+        return _answer(urllib.request.Request(self.url + path, data, headers))
+
+
+def _answer(request: urllib.request.Request) -> dict[str, Any]:
+    with urllib.request.urlopen(request, timeout=START_SECONDS) as response:
+        answer: dict[str, Any] = json.load(response)
+    return answer
 
 
 @contextlib.contextmanager
@@ -31,30 +74,31 @@ def examples() -> Iterator[Mapping[str, str]]:
 
 
 @contextlib.contextmanager
+def launched(env: Mapping[str, str]) -> Iterator[Server]:
+    """A server on loopback as soon as it says where; it is stopped at the end.
+
+    Raises:
+        RuntimeError: it does not start.
+    """
+    command = [RAG, "serve", "--host", "127.0.0.1", "--port", "0"]
+    with subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            said = process.stderr.readline() if process.stderr else ""
+            url = re.search(r"http://127\.0\.0\.1:\d+", said)
+            if url is None:
+                raise RuntimeError(f"`rag serve` does not say where: {said!r}")
+            yield Server(url[0], process.pid)
+        finally:
+            process.terminate()
+
+
+@contextlib.contextmanager
 def serving(env: Mapping[str, str]) -> Iterator[str]:
     """The URL of a server on loopback that is ready; it is stopped at the end.
 
     Raises:
         RuntimeError: it does not start.
     """
-    command = [RAG, "serve", "--host", "127.0.0.1", "--port", "0"]
-    with subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True) as server:
-        try:
-            said = server.stderr.readline() if server.stderr else ""
-            url = re.search(r"http://127\.0\.0\.1:\d+", said)
-            if url is None:
-                raise RuntimeError(f"`rag serve` does not say where: {said!r}")
-            _wait_until_ready(url[0])
-            yield url[0]
-        finally:
-            server.terminate()
-
-
-def _wait_until_ready(url: str) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline:
-        with contextlib.suppress(urllib.error.URLError):
-            urllib.request.urlopen(f"{url}/readyz", timeout=5).close()
-            return
-        time.sleep(0.1)
-    raise RuntimeError(f"{url} is not ready after {START_SECONDS:g} s")
+    with launched(env) as server:
+        server.wait_until_ready()
+        yield server.url

@@ -123,16 +123,19 @@ async def _ingest(files: Sequence[Path]) -> tuple[float, list[str]]:
 
 
 def sentence_transformer() -> Encode:
-    """The floor: `SentenceTransformer.encode` on the default model, in the product's dtype."""
+    """The floor: `SentenceTransformer.encode` on the default model, on the product's device."""
     import torch
     from sentence_transformers import SentenceTransformer
 
-    from retrieval.bert import torch_dtype
+    from retrieval.bert import torch_device, torch_dtype
     from retrieval.embedders import minilm_folder
 
     threads = torch.get_num_threads()
+    device = torch_device(None)
     model = SentenceTransformer(
-        str(minilm_folder()), device="cpu", model_kwargs={"dtype": torch_dtype("auto")}
+        str(minilm_folder()),
+        device=str(device),
+        model_kwargs={"dtype": torch_dtype("auto", device)},
     )
     model.encode(["warm up"])
 

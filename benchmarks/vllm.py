@@ -7,20 +7,18 @@ ours. Both take turns, and each prompt begins with a number of its own, so that 
 other's in the prefix cache.
 
 Then several questions over the same passages, and the share of prompt tokens that the prefix cache
-had, as the engine counts them.
+had, as the engine counts them. At last `POST /v1/query` of a real `rag serve`, against the engine
+driven directly with the prompts that the service makes (`_vllm_http`).
 """
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import itertools
 import os
 import tempfile
 import time
-import uuid
-from collections.abc import AsyncIterator, Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,7 +28,17 @@ import uvloop
 
 from benchmarks._common import EXAMPLES, Report, SkippedError, Target, p50
 from benchmarks._texts import questions, words
-from generation.prompts import PromptTemplate
+from benchmarks._vllm_http import compare_over_http
+from benchmarks._writing import (
+    PASSAGE_WORDS,
+    RULES,
+    Turn,
+    make_prompt,
+    prompts,
+    straight,
+    take_turn,
+    through_us,
+)
 from rag.build import open_chat_model
 from rag.settings import VllmSettings
 from rag.types import Message, Sampling
@@ -44,23 +52,10 @@ ROUNDS = 6
 REQUESTS = {1: 12, 8: 48, 32: 96}
 """In one turn of one side, by concurrency."""
 OUTPUT_TOKENS = 64
-PASSAGE_WORDS = 400
 TOPICS, ASKED = 8, 6
 """Sets of passages, and questions over each."""
 MIB = 1 << 20
-RULES = PromptTemplate().messages("", ())[0].content
-"""What every prompt begins with."""
-
-Write = Callable[[list[Message]], AsyncIterator[int]]
-"""From a prompt to the number of tokens in each piece of what is written."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Turn:
-    """Of one side: output tokens in a second, and each request's seconds to its first."""
-
-    speed: float
-    first: list[float]
+ENGINE = {"dtype": "bfloat16", "enforce_eager": True, "kv_cache_memory_bytes": 256 * MIB}
 
 
 def run() -> Report:
@@ -82,34 +77,34 @@ def run() -> Report:
 
 
 async def _measure(report: Report, folder: Path) -> None:
-    engine = {
-        "dtype": "bfloat16",
-        "enforce_eager": True,
-        "kv_cache_memory_bytes": 256 * MIB,
-    }
     before = _memory()
     started = time.perf_counter()
-    settings = VllmSettings(kind="vllm", model=str(folder), engine=engine)
+    settings = VllmSettings(kind="vllm", model=str(folder), engine=ENGINE)
     async with open_chat_model(settings) as opened:
         from generation.vllm import VllmModel
 
         assert isinstance(opened, VllmModel)
         report.add("start, to the first token", time.perf_counter() - started, unit="s")
         report.add("memory, all processes", (_memory() - before) / MIB, unit="MiB")
-        prompts = _prompts()
+        asked = prompts()
         for concurrency in CONCURRENCY:
-            await _compare(report, opened, prompts, concurrency)
+            await _compare(report, opened, asked, concurrency)
         await _repeat(report, opened)
+        await compare_over_http(report, opened, folder, engine=ENGINE, tokens=OUTPUT_TOKENS)
 
 
 async def _compare(
-    report: Report, model: VllmModel, prompts: Iterator[list[Message]], concurrency: int
+    report: Report, model: VllmModel, asked: Iterator[list[Message]], concurrency: int
 ) -> None:
-    turns: dict[str, list[_Turn]] = {"ours": [], "floor": []}
-    sides = {"ours": _ours(model), "floor": _floor(model)}
+    turns: dict[str, list[Turn]] = {"ours": [], "floor": []}
+    sides = {
+        "ours": through_us(model, tokens=OUTPUT_TOKENS),
+        "floor": straight(model, tokens=OUTPUT_TOKENS),
+    }
     for number in range(ROUNDS + 1):
         for name in sorted(sides, reverse=bool(number % 2)):
-            turn = await _turn(sides[name], prompts, concurrency)
+            waiting = list(itertools.islice(asked, REQUESTS[concurrency]))
+            turn = await take_turn(sides[name], waiting, concurrency=concurrency)
             if number:  # the first one warms up
                 turns[name].append(turn)
     speed = {name: p50([turn.speed for turn in taken]) for name, taken in turns.items()}
@@ -130,78 +125,13 @@ async def _compare(
     )
 
 
-async def _turn(write: Write, prompts: Iterator[list[Message]], concurrency: int) -> _Turn:
-    waiting = list(itertools.islice(prompts, REQUESTS[concurrency]))
-    firsts: list[float] = []
-    written = 0
-
-    async def client() -> None:
-        nonlocal written
-        while waiting:
-            prompt = waiting.pop()
-            began = time.perf_counter()
-            first = None
-            async for tokens in write(prompt):
-                first = first or time.perf_counter() - began
-                written += tokens
-            firsts.append(first or 0.0)
-
-    started = time.perf_counter()
-    await asyncio.gather(*(client() for _ in range(concurrency)))
-    return _Turn(written / (time.perf_counter() - started), firsts)
-
-
-def _ours(model: VllmModel) -> Write:
-    async def write(prompt: list[Message]) -> AsyncIterator[int]:
-        async for piece in model.stream(prompt, sampling=Sampling(max_tokens=OUTPUT_TOKENS)):
-            yield piece.usage.output_tokens if piece.usage else 0
-
-    return write
-
-
-def _floor(model: VllmModel) -> Write:
-    from vllm import SamplingParams
-    from vllm.inputs import tokens_input
-    from vllm.sampling_params import RequestOutputKind
-
-    engine = model._engine
-    assert engine is not None
-    tokenizer = engine.get_tokenizer()
-    params = SamplingParams(
-        max_tokens=OUTPUT_TOKENS, temperature=0, output_kind=RequestOutputKind.DELTA
-    )
-
-    async def write(prompt: list[Message]) -> AsyncIterator[int]:
-        text = "".join(f"<|{message.role}|>{message.content}<|end|>" for message in prompt)
-        tokens = tokenizer.encode(f"{text}<|assistant|>", add_special_tokens=False)
-        async for output in engine.generate(tokens_input(tokens), params, uuid.uuid4().hex):
-            yield len(output.outputs[0].token_ids)
-
-    return write
-
-
-def _prompts() -> Iterator[list[Message]]:
-    """Prompts without end, each with other passages and a number at its start."""
-    told = words()
-    asked = questions(100)
-    for number in itertools.count():
-        start = number * PASSAGE_WORDS % (len(told) - PASSAGE_WORDS)
-        passages = " ".join(told[start : start + PASSAGE_WORDS])
-        yield _prompt(f"{number}. {RULES}", passages, asked[number % len(asked)])
-
-
-def _prompt(system: str, passages: str, question: str) -> list[Message]:
-    user = f"{passages}\n\nQuestion: {question}"
-    return [Message(role="system", content=system), Message(role="user", content=user)]
-
-
 async def _repeat(report: Report, model: VllmModel) -> None:
     told = words()
     asked = questions(TOPICS * ASKED)
     before = _prefix_cache()
     for number, question in enumerate(asked):
         start = number % TOPICS * PASSAGE_WORDS
-        prompt = _prompt(RULES, " ".join(told[start : start + PASSAGE_WORDS]), question)
+        prompt = make_prompt(RULES, " ".join(told[start : start + PASSAGE_WORDS]), question)
         async for _ in model.stream(prompt, sampling=Sampling(max_tokens=1)):
             pass
     hits, looked_for = (now - was for now, was in zip(_prefix_cache(), before, strict=True))

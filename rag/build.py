@@ -277,7 +277,10 @@ def build_embedder(settings: EmbedderSettings) -> BertEmbedder:
     from retrieval.embedders import BertEmbedder, minilm_folder
 
     return BertEmbedder(
-        settings.model or minilm_folder(), dtype=settings.dtype, max_waiting=settings.max_waiting
+        settings.model or minilm_folder(),
+        device=settings.device,
+        dtype=settings.dtype,
+        max_waiting=settings.max_waiting,
     )
 
 

@@ -49,7 +49,8 @@ class _Child:
 class ChildProcess(Generic[T, R]):
     """Calls a worker in another process, from whichever event loop calls.
 
-    A process that died is started again and its calls are made again, once.
+    A process that died is started again and its calls are made again, once. `about` is what the
+    worker says of itself: its attribute of that name, None where it has none.
     """
 
     def __init__(
@@ -77,6 +78,7 @@ class ChildProcess(Generic[T, R]):
         self._seconds = seconds
         self._starting = threading.Lock()
         self._closed = False
+        self.about: Any = None
         self._child = self._start()
 
     async def call(self, item: T) -> R:
@@ -138,7 +140,7 @@ class ChildProcess(Generic[T, R]):
         # A session of its own: a Ctrl-C in the terminal is for the parent, which then ends it.
         try:
             process = subprocess.Popen(  # noqa: S603 - nothing in it comes from outside
-                [sys.executable, "-m", "rag.child_process", *map(str, theirs)],
+                [sys.executable, "-m", "rag.child_process", self._name, *map(str, theirs)],
                 pass_fds=theirs,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,  # ours is for results: no library is to write there
@@ -159,7 +161,7 @@ class ChildProcess(Generic[T, R]):
         child = _Child(process, deque(lanes))
         try:
             lanes[0].sendall(_message(self._load))
-            _opened(_read(lanes[0]))
+            self.about = _opened(_read(lanes[0]))
         except (OSError, EOFError) as error:
             child.end()
             raise UpstreamError(
@@ -233,12 +235,20 @@ def _attempt(work: Callable[[], object]) -> bytes:
 
 
 def main() -> None:
-    """Loads the worker, then answers calls, a thread for each lane, until the parent is gone."""
-    lanes = [socket.socket(fileno=int(fd)) for fd in sys.argv[1:]]
+    """Loads the worker, then answers calls, a thread for each lane, until the parent is gone.
+
+    Of its arguments the first is a name, for those who list processes; the others are lanes.
+    """
+    lanes = [socket.socket(fileno=int(fd)) for fd in sys.argv[2:]]
     workers: list[Worker[Any, Any]] = []
+
+    def load() -> Any:
+        workers.append(order())
+        return getattr(workers[0], "about", None)
+
     try:
-        load = _read(lanes[0])
-        lanes[0].sendall(_attempt(lambda: workers.append(load())))
+        order = _read(lanes[0])
+        lanes[0].sendall(_attempt(load))
     except (OSError, EOFError):  # the parent is gone
         return
     with ThreadPoolExecutor(len(lanes)) as pool:

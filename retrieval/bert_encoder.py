@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch.nn import functional as F
 
+from rag.errors import UpstreamError
 from rag.types import Embedding, TokenVectors
 from retrieval.bert import Bert, mean_pool
 from retrieval.checkpoint import Checkpoint
@@ -19,34 +20,49 @@ if TYPE_CHECKING:
 class BertEncoder:
     """A checkpoint's tokenizer and forward pass; may be called on `lanes` threads at once."""
 
-    def __init__(self, checkpoint: Checkpoint, *, dtype: torch.dtype, lanes: int) -> None:
-        self._bert = Bert(checkpoint, dtype=dtype)
+    def __init__(
+        self, checkpoint: Checkpoint, *, device: torch.device, dtype: torch.dtype, lanes: int
+    ) -> None:
+        self.about = device.type
+        self._bert = Bert(checkpoint, device=device, dtype=dtype)
         self._tokenizer = checkpoint.tokenizer(window=checkpoint.max_tokens)
         # Two small batches side by side take less time than one after the other on all cores.
         torch.set_num_threads(max(1, torch.get_num_threads() // lanes))
 
     def __call__(self, items: list[Text]) -> list[Encoded]:
-        """float32[dim] of unit norm, `TokenVectors` or an `Embedding`, in input order."""
+        """float32[dim] of unit norm, `TokenVectors` or an `Embedding`, in input order.
+
+        Raises:
+            UpstreamError: the GPU has too little memory left.
+        """
+        try:
+            return self._encode(items)
+        except torch.OutOfMemoryError as error:
+            raise UpstreamError(
+                "The embedder's GPU has too little memory left. Leave it more, or set"
+                ' embedder.device to "cpu".',
+                code="out_of_memory",
+            ) from error
+
+    def _encode(self, items: list[Text]) -> list[Encoded]:
         encodings = self._tokenizer.encode_batch([item.text for item in items])
         tokens, lengths = self._bert.forward([e.ids for e in encodings])
-        pooled = mean_pool(tokens, lengths).numpy()
+        pooled = mean_pool(tokens, lengths).numpy(force=True)
+        units = np.empty((0, 0), np.float32)
+        if any(item.form != "mean" for item in items):
+            units = F.normalize(tokens, dim=-1).numpy(force=True)  # from the device in one piece
         results: list[Encoded] = []
         start = 0
         for item, encoding, mean in zip(items, encodings, pooled, strict=True):
             end = start + len(encoding.ids)
-            inner = tokens[start + 1 : end - 1]  # without [CLS] and [SEP]
+            inner = units[start + 1 : end - 1]  # without [CLS] and [SEP]
             match item.form:
                 case "mean":
                     results.append(mean)
                 case "tokens":
                     spans = np.array(encoding.offsets[1:-1], np.int32).reshape(-1, 2)
-                    results.append(TokenVectors(vectors=_unit(inner).numpy(), spans=spans))
+                    results.append(TokenVectors(vectors=inner, spans=spans))
                 case "both":
-                    half = _unit(inner).half().numpy()
-                    results.append(Embedding(dense=mean, tokens=half))
+                    results.append(Embedding(dense=mean, tokens=inner.astype(np.float16)))
             start = end
         return results
-
-
-def _unit(rows: Tensor) -> Tensor:
-    return torch.nn.functional.normalize(rows, dim=-1)

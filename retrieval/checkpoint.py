@@ -37,7 +37,7 @@ class Checkpoint:
         self.eps: float = config["layer_norm_eps"]
         self.dim: int = config["hidden_size"]
         self.layers: int = config["num_hidden_layers"]
-        self.max_tokens: int = _read_json(folder / "sentence_bert_config.json")["max_seq_length"]
+        self.max_tokens = _window(folder, most=config["max_position_embeddings"])
 
     def tokenizer(self, *, window: int | None) -> Tokenizer:
         """The tokenizer, which cuts texts at `window` tokens; None: it never does."""
@@ -75,6 +75,14 @@ def part_of_checkpoint(file: Path) -> Iterator[Path]:
             f"{file.parent} is no encoder checkpoint: {file.name} {cause}. embedder.model takes a"
             " folder saved by sentence-transformers."
         ) from error
+
+
+def _window(folder: Path, *, most: int) -> int:
+    """Tokens of a text that are read; sentence-transformers 6 has them from the tokenizer."""
+    named: int | None = _read_json(folder / "sentence_bert_config.json").get("max_seq_length")
+    if named is None:
+        named = _read_json(folder / "tokenizer_config.json").get("model_max_length", most)
+    return min(named, most)
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -27,6 +27,9 @@ MAX_BATCH_CHARS = 512
 # With three of these under way documents are embedded no slower than with larger ones, and a
 # question that comes among them is encoded in some 20 ms on two cores, in 60 with twice the size.
 MAX_BULK_CHARS = 2048
+# A GPU takes thousands of tokens in the time of one, and a question that comes meanwhile does not
+# feel it: some 8,000 of them. Not measured on one.
+MAX_GPU_BATCH_CHARS = 32_768
 PASSAGES_SHARE = 4
 """Texts encoded token by token come many at a time, and one by one they take twice as long: their
 batches are this much larger than those of questions."""
@@ -47,29 +50,43 @@ class Text(NamedTuple):
 
 
 class BertEmbedder:
-    """A BERT checkpoint with mean pooling, on the CPU, by the forward pass in `retrieval.bert`."""
+    """A BERT checkpoint with mean pooling, by the forward pass in `retrieval.bert`."""
 
-    def __init__(self, folder: Path, *, dtype: Dtype = "auto", max_waiting: int = 1024) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        device: str | None = None,
+        dtype: Dtype = "auto",
+        max_waiting: int = 1024,
+    ) -> None:
         """Loads the checkpoint in a process of its own.
 
+        Args:
+            folder: the checkpoint's.
+            device: "cuda:0", "cpu" …; None: CUDA where torch sees one, else the CPU.
+            dtype: what it computes in; "auto": the fastest that the device has.
+            max_waiting: questions that may wait.
+
         Raises:
-            ConfigError: it cannot be loaded.
+            ConfigError: it cannot be loaded, or not on that device.
         """
         self._checkpoint = Checkpoint(folder)
         self._fingerprint = self._checkpoint.fingerprint()
         # A text past the window is cut by the tokenizer; 8 characters a token is generous.
         window = self._checkpoint.max_tokens * 8
         self._process: ChildProcess[list[Text], list[Encoded]] = ChildProcess(
-            partial(_load, folder, dtype), name="embedder", lanes=LANES
+            partial(_load, folder, device, dtype), name="embedder", lanes=LANES
         )
+        on_cpu = self._process.about == "cpu"
         self._batcher: Batcher[Text, Encoded] = Batcher(
             self._process.call,
             at_once=LANES,
             cost=lambda item: (
                 min(len(item.text), window) // (PASSAGES_SHARE if item.form == "tokens" else 1)
             ),
-            max_cost=MAX_BATCH_CHARS,
-            max_bulk_cost=MAX_BULK_CHARS,
+            max_cost=MAX_BATCH_CHARS if on_cpu else MAX_GPU_BATCH_CHARS,
+            max_bulk_cost=MAX_BULK_CHARS if on_cpu else MAX_GPU_BATCH_CHARS,
             max_waiting=max_waiting,
             name="embedder",
         )
@@ -132,8 +149,11 @@ def minilm_folder() -> Path:
     return Path(spec.origin).parent / "model"
 
 
-def _load(folder: Path, dtype: Dtype) -> BertEncoder:
-    from retrieval.bert import torch_dtype
+def _load(folder: Path, device: str | None, dtype: Dtype) -> BertEncoder:
+    from retrieval.bert import torch_device, torch_dtype
     from retrieval.bert_encoder import BertEncoder
 
-    return BertEncoder(Checkpoint(folder), dtype=torch_dtype(dtype), lanes=LANES)
+    where = torch_device(device)
+    return BertEncoder(
+        Checkpoint(folder), device=where, dtype=torch_dtype(dtype, where), lanes=LANES
+    )

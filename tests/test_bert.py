@@ -9,10 +9,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
-from rag.errors import ConfigError
+from rag.errors import ConfigError, UpstreamError
 from rag.types import Float32Array
-from retrieval.embedders import BertEmbedder, minilm_folder
+from retrieval.bert import Bert, mean_pool, one_by_one, side_by_side, torch_dtype
+from retrieval.bert_encoder import BertEncoder
+from retrieval.checkpoint import Checkpoint
+from retrieval.embedders import BertEmbedder, Text, minilm_folder
 
 pytestmark = pytest.mark.anyio
 
@@ -77,6 +81,50 @@ async def test_a_batch_gives_what_its_texts_give_alone(embedder: BertEmbedder) -
     np.testing.assert_allclose(together, np.array(alone), atol=1e-5)
 
 
+@pytest.mark.parametrize("lengths", [[1], [7, 7], [3, 1, 12, 5]])
+def test_attention_in_a_padded_rectangle_is_attention_text_by_text(lengths: list[int]) -> None:
+    torch.manual_seed(0)
+    qkv = torch.randn(sum(lengths), 3 * 32)
+    together = side_by_side(lengths, heads=4, device=qkv.device)(qkv)
+    torch.testing.assert_close(together, one_by_one(lengths, heads=4)(qkv))
+
+
+def test_all_of_a_forward_pass_happens_on_the_device() -> None:
+    # Torch's "meta" device computes shapes alone, and like any other takes no operand of the CPU's.
+    bert = Bert(Checkpoint(minilm_folder()), device=torch.device("meta"), dtype=torch.bfloat16)
+    tokens, lengths = bert.forward([[101, 102], [101, 2054, 2003, 102]])
+    pooled = mean_pool(tokens, lengths)
+    assert tokens.device == lengths.device == pooled.device == torch.device("meta")
+    assert (tokens.shape, pooled.shape) == ((6, 384), (2, 384))
+
+
+@pytest.mark.parametrize(("native", "dtype"), [(True, torch.bfloat16), (False, torch.float16)])
+def test_a_gpu_computes_in_halves(
+    monkeypatch: pytest.MonkeyPatch, native: bool, dtype: torch.dtype
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: native)
+    assert torch_dtype("auto", torch.device("cuda")) == dtype
+    assert torch_dtype("float32", torch.device("cuda")) == torch.float32
+
+
+def test_a_gpu_without_memory_is_trouble_that_may_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr(Bert, "forward", refuse)
+    encoder = BertEncoder(
+        Checkpoint(minilm_folder()), device=torch.device("cpu"), dtype=torch.float32, lanes=1
+    )
+    with pytest.raises(UpstreamError, match="too little memory left"):
+        encoder([Text("a line", "mean")])
+
+
+@pytest.mark.parametrize("device", ["cuda:99", "abacus"])
+def test_a_device_that_is_not_there_is_a_config_error(device: str) -> None:
+    with pytest.raises(ConfigError, match=rf"embedder\.device = '{device}' cannot be used: \w"):
+        BertEmbedder(minilm_folder(), device=device)
+
+
 async def test_every_vector_has_length_one(embedder: BertEmbedder) -> None:
     vectors = await embedder.embed(TEXTS, kind="passage")
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1.0, atol=1e-5)
@@ -133,6 +181,18 @@ async def test_token_vectors_stop_at_the_window(embedder: BertEmbedder) -> None:
     [tokens] = await embedder.embed_tokens([LONG], kind="passage")
     assert len(tokens.vectors) == 256 - 2
     assert LONG[: tokens.spans[-1][1]].startswith("Generators may delegate")
+
+
+async def test_what_sentence_transformers_saves_today_is_read(
+    embedder: BertEmbedder, reference: Any, tmp_path: Path
+) -> None:
+    reference.save(str(tmp_path))
+    saved = BertEmbedder(tmp_path, dtype="float32")
+    try:
+        ours = await saved.embed(TEXTS, kind="passage")
+    finally:
+        saved.close()
+    np.testing.assert_allclose(ours, await embedder.embed(TEXTS, kind="passage"), atol=1e-5)
 
 
 def test_tokens_are_counted_past_the_window_without_special_ones(embedder: BertEmbedder) -> None:

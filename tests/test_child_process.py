@@ -25,6 +25,7 @@ class Shout:
     """Upper-cases; does as it is told by items that begin with a colon."""
 
     def __init__(self, scene: Path) -> None:
+        self.about = f"shouts in {scene.name}"
         self._scene = scene
         if (scene / "refuse").exists():
             raise ConfigError("No weights here.")
@@ -85,6 +86,13 @@ async def test_the_model_runs_in_another_process_on_two_batches_at_once(
     assert await shouter.call(["a", "b"]) == ["A", "B"]
     (tmp_path / "go").touch()
     assert await waits == [":WAIT"]
+
+
+async def test_a_worker_says_what_it_is_and_its_process_whose_it_is(
+    shouter: Shouter, tmp_path: Path
+) -> None:
+    assert shouter.about == f"shouts in {tmp_path.name}"
+    assert "shouter" in psutil.Process(await pid(shouter)).cmdline()
 
 
 async def test_it_is_told_no_settings_and_writes_nothing_among_our_results(

@@ -25,13 +25,9 @@ def make_tiny_llama(
 ) -> Path:
     """Writes a Llama with a chat template and a tokenizer made of `texts`; the folder."""
     import torch
-    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+    from transformers import LlamaConfig, LlamaForCausalLM
 
-    tokenizer = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
-        tokenizer_object=_tokenizer(vocabulary, texts), eos_token="<|end|>"
-    )
-    tokenizer.chat_template = _TEMPLATE
-    tokenizer.save_pretrained(folder)
+    tokenizer = make_tokenizer(folder, vocabulary, texts)
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=len(tokenizer),
@@ -47,6 +43,18 @@ def make_tiny_llama(
     model: Any = LlamaForCausalLM(config)  # type: ignore[no-untyped-call]
     model.to(torch.bfloat16).save_pretrained(folder)
     return folder
+
+
+def make_tokenizer(folder: Path, vocabulary: int, texts: Sequence[str]) -> Any:
+    """Writes a tokenizer with a chat template; as transformers loads it."""
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
+        tokenizer_object=_tokenizer(vocabulary, texts), eos_token="<|end|>"
+    )
+    tokenizer.chat_template = _TEMPLATE
+    tokenizer.save_pretrained(folder)
+    return tokenizer
 
 
 def _tokenizer(vocabulary: int, texts: Sequence[str]) -> object:

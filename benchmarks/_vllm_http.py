@@ -1,0 +1,230 @@
+"""The engine behind `rag serve`: what a stream of `POST /v1/query` costs beside the engine alone.
+
+The server has an engine of its own. The floor is another with the same weights and arguments, in
+this process, given the same prompts at the same moment of its life: both see every prompt once, so
+both prefix caches hold the same. What retrieval took of a request, the answer's `timings` say: net
+figures are without it, but with the judging of the evidence, the prompt, and all that HTTP takes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import json
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import psutil
+
+from benchmarks._common import Report, Target, p50
+from benchmarks._server import Server, examples, launched
+from benchmarks._texts import sentences
+from benchmarks._writing import Part, Turn, Write, straight, take_turn, token_ids
+from generation.prompts import PromptTemplate
+from rag.types import Chunk, Hit, Message
+
+if TYPE_CHECKING:
+    from generation.vllm import VllmModel
+
+CONCURRENCY = (1, 8, 32)
+ROUNDS = 4
+REQUESTS = {1: 12, 8: 32, 32: 64}
+"""In one turn of one side, by concurrency."""
+TOP_K = 5
+MOST = 1 << 20
+"""Bytes of one event."""
+CONFIG = """
+[generator]
+kind = "vllm"
+model = {model}
+max_tokens = {tokens}
+threshold = 0.0
+[generator.engine]
+{engine}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A question, and the prompt that the service makes of it."""
+
+    question: str
+    prompt: Sequence[Message]
+
+
+@dataclass(frozen=True, slots=True)
+class _Side:
+    """One of the two, and the process in which it is neither engine nor embedder."""
+
+    write: Write[_Asked]
+    process: psutil.Process
+
+
+async def compare_over_http(
+    report: Report, model: VllmModel, folder: Path, *, engine: Mapping[str, Any], tokens: int
+) -> None:
+    """Adds raw and net figures at each concurrency.
+
+    Args:
+        report: gets them.
+        model: has the engine that is the floor.
+        folder: the model's, for the server's engine.
+        engine: the arguments of both engines.
+        tokens: of an answer.
+    """
+    with examples() as env, contextlib.ExitStack() as stack:
+        config = _config(Path(env["RAG_DATA_DIR"]) / "rag.toml", folder, engine, tokens)
+        server = stack.enter_context(launched({**env, "RAG_CONFIG": str(config)}))
+        await asyncio.to_thread(server.wait_until_ready)
+        asked = _asked(server)
+        first = next(asked)
+        _check_prompts(server, model, first)
+        floor = straight(model, tokens=tokens)
+        sides = {
+            "ours": _Side(_streamed(server.url), psutil.Process(server.pid)),
+            "floor": _Side(lambda one: floor(one.prompt), psutil.Process()),
+        }
+        for concurrency in CONCURRENCY:
+            await _compare(report, sides, asked, concurrency)
+
+
+def _config(file: Path, model: Path, engine: Mapping[str, Any], tokens: int) -> Path:
+    arguments = "\n".join(f"{name} = {json.dumps(value)}" for name, value in engine.items())
+    file.write_text(
+        CONFIG.format(model=json.dumps(str(model)), tokens=tokens, engine=arguments), "utf-8"
+    )
+    return file
+
+
+def _asked(server: Server) -> Iterator[_Asked]:
+    """Questions without end, no two alike, with the prompts that are made of them."""
+    template = PromptTemplate()
+    told = sentences()
+    for number in itertools.count():
+        question = f"{told[number % len(told)]} {number}"
+        found = server.post("/v1/search", {"query": question, "top_k": TOP_K})["hits"]
+        yield _Asked(question, template.messages(question, [_hit(hit) for hit in found]))
+
+
+def _hit(found: Mapping[str, Any]) -> Hit:
+    """As much of a hit as a prompt is made of."""
+    chunk = Chunk(
+        id=found["chunk_id"],
+        document_id=found["document_id"],
+        version="",
+        position=0,
+        text=found["text"],
+        start=found["start"],
+        end=found["end"],
+        title=found["title"],
+        uri=found["uri"],
+        headings=tuple(found["headings"]),
+    )
+    return Hit(chunk=chunk, score=found["score"], source="fused", ranks={})
+
+
+def _check_prompts(server: Server, model: VllmModel, asked: _Asked) -> None:
+    """Both sides have the same to read.
+
+    Raises:
+        RuntimeError: they have not.
+    """
+    engine = model._engine
+    assert engine is not None
+    ours = server.post("/v1/query", {"query": asked.question, "top_k": TOP_K})["usage"]
+    floor = len(token_ids(engine.get_tokenizer(), asked.prompt))
+    if ours["input_tokens"] != floor:
+        raise RuntimeError(f"the prompts differ: {ours['input_tokens']} tokens, the floor {floor}")
+
+
+def _streamed(url: str) -> Write[_Asked]:
+    """Questions over HTTP, a connection for each; events are told apart and the last one read."""
+    address = urlsplit(url)
+
+    async def write(asked: _Asked) -> AsyncIterator[Part]:
+        reader, writer = await asyncio.open_connection(address.hostname, address.port, limit=MOST)
+        try:
+            writer.write(_request(asked.question, address.netloc))
+            while True:
+                event = await reader.readuntil(b"\n\n")
+                if b"event: token\n" in event:
+                    yield Part()
+                elif b"event: answer\n" in event:
+                    answer = json.loads(event.partition(b"\ndata: ")[2])
+                    yield Part(answer["usage"]["output_tokens"], _retrieval(answer["timings"]))
+                    return
+                elif b"event: error\n" in event:
+                    raise RuntimeError(event.decode())
+        finally:
+            writer.close()
+
+    return write
+
+
+def _request(question: str, host: str) -> bytes:
+    body = json.dumps({"query": question, "top_k": TOP_K, "stream": True}).encode()
+    head = (
+        f"POST /v1/query HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n"
+        f"Content-Length: {len(body)}\r\n\r\n"
+    )
+    return head.encode() + body
+
+
+def _retrieval(timings: Mapping[str, float]) -> float:
+    """Seconds until there was something to write about."""
+    return (timings["total"] - timings["generate"]) / 1e3
+
+
+async def _compare(
+    report: Report, sides: Mapping[str, _Side], asked: Iterator[_Asked], concurrency: int
+) -> None:
+    turns: dict[str, list[Turn]] = {name: [] for name in sides}
+    cpu = dict.fromkeys(sides, 0.0)
+    for number in range(ROUNDS + 1):
+        prompts = list(itertools.islice(asked, REQUESTS[concurrency]))
+        for name in sorted(sides, reverse=bool(number % 2)):
+            spent = _cpu(sides[name].process)
+            turn = await take_turn(sides[name].write, prompts, concurrency=concurrency)
+            if number:  # the first one warms up
+                turns[name].append(turn)
+                cpu[name] += _cpu(sides[name].process) - spent
+    _report(report, turns, cpu, concurrency)
+
+
+def _report(
+    report: Report,
+    turns: Mapping[str, Sequence[Turn]],
+    cpu: Mapping[str, float],
+    concurrency: int,
+) -> None:
+    def add(name: str, unit: str, of: Callable[[str], float], target: Target | None = None) -> None:
+        title = f"HTTP, {concurrency} at a time: {name}"
+        report.add(title, of("ours"), unit=unit, floor=of("floor"), target=target)
+
+    add("output", "tokens/s", lambda side: p50([turn.speed for turn in turns[side]]))
+    add(
+        "output, net",
+        "tokens/s",
+        lambda side: p50([turn.net_speed for turn in turns[side]]),
+        Target(bound=0.97, by="ratio", at_least=True),
+    )
+    add("first token p50", "ms", lambda side: 1e3 * p50([s for t in turns[side] for s in t.first]))
+    add(
+        "first token p50, net",
+        "ms",
+        lambda side: 1e3 * p50([s for t in turns[side] for s in t.net_first]),
+        Target(bound=10, by="difference"),
+    )
+    elsewhere = p50([s for turn in turns["ours"] for s in turn.elsewhere])
+    report.notes.append(f"HTTP, {concurrency} at a time: retrieval p50 {elsewhere * 1e3:.0f} ms")
+    add("CPU a token", "µs", lambda side: 1e6 * cpu[side] / sum(t.tokens for t in turns[side]))
+
+
+def _cpu(process: psutil.Process) -> float:
+    """Seconds of its own so far."""
+    times = process.cpu_times()
+    return float(times.user + times.system)

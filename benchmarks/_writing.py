@@ -1,0 +1,150 @@
+"""Requests to a language model: so many at a time, and when their tokens came."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from benchmarks._texts import questions, words
+from generation.prompts import PromptTemplate
+from rag.types import Message, Sampling
+
+if TYPE_CHECKING:
+    from generation.vllm import VllmModel
+
+T = TypeVar("T")
+PASSAGE_WORDS = 400
+RULES = PromptTemplate().messages("", ())[0].content
+"""What every prompt begins with."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Of what is written: new `tokens`, and the seconds before that went into something else."""
+
+    tokens: int = 0
+    elsewhere: float = 0.0
+
+
+Write = Callable[[T], AsyncIterator[Part]]
+"""From a prompt to what is written, part by part."""
+
+
+@dataclass(slots=True)
+class Turn:
+    """What one side took over its prompts: seconds, a value for each request."""
+
+    concurrency: int
+    seconds: float = 0.0
+    tokens: int = 0
+    first: list[float] = field(default_factory=list)
+    """To the first token."""
+    between: list[float] = field(default_factory=list)
+    """For each token after it."""
+    whole: list[float] = field(default_factory=list)
+    elsewhere: list[float] = field(default_factory=list)
+    """Of each, what was no writing."""
+
+    @property
+    def speed(self) -> float:
+        """Tokens a second."""
+        return self.tokens / self.seconds
+
+    @property
+    def net_speed(self) -> float:
+        """Tokens a second of writing, had nothing else been done."""
+        return self.tokens * self.concurrency / (sum(self.whole) - sum(self.elsewhere))
+
+    @property
+    def net_first(self) -> list[float]:
+        """Seconds of writing to the first token."""
+        return [all_ - other for all_, other in zip(self.first, self.elsewhere, strict=True)]
+
+
+async def take_turn(write: Write[T], prompts: Sequence[T], *, concurrency: int) -> Turn:
+    """All of them, `concurrency` at a time."""
+    waiting = list(prompts)
+    turn = Turn(concurrency)
+
+    async def client() -> None:
+        while waiting:
+            await _one(turn, write, waiting.pop())
+
+    started = time.perf_counter()
+    await asyncio.gather(*(client() for _ in range(concurrency)))
+    turn.seconds = time.perf_counter() - started
+    return turn
+
+
+async def _one(turn: Turn, write: Write[T], prompt: T) -> None:
+    started = time.perf_counter()
+    first, tokens, elsewhere = 0.0, 0, 0.0
+    async for part in write(prompt):
+        first = first or time.perf_counter()
+        tokens += part.tokens
+        elsewhere += part.elsewhere
+    ended = time.perf_counter()
+    turn.tokens += tokens
+    turn.first.append(first - started)
+    turn.between.append((ended - first) / max(1, tokens - 1))
+    turn.whole.append(ended - started)
+    turn.elsewhere.append(elsewhere)
+
+
+def through_us(model: VllmModel, *, tokens: int) -> Write[Sequence[Message]]:
+    """Chats through `VllmModel`."""
+
+    async def write(prompt: Sequence[Message]) -> AsyncIterator[Part]:
+        async for piece in model.stream(prompt, sampling=Sampling(max_tokens=tokens)):
+            yield Part(piece.usage.output_tokens if piece.usage else 0)
+
+    return write
+
+
+def straight(model: VllmModel, *, tokens: int) -> Write[Sequence[Message]]:
+    """The floor: token ids of chats, by the tokenizer itself, to the same `AsyncLLM`."""
+    from vllm import SamplingParams
+    from vllm.inputs import tokens_input
+    from vllm.sampling_params import RequestOutputKind
+
+    engine = model._engine
+    assert engine is not None
+    tokenizer = engine.get_tokenizer()
+    params = SamplingParams(max_tokens=tokens, temperature=0, output_kind=RequestOutputKind.DELTA)
+
+    async def write(prompt: Sequence[Message]) -> AsyncIterator[Part]:
+        ids = token_ids(tokenizer, prompt)
+        async for output in engine.generate(tokens_input(ids), params, uuid.uuid4().hex):
+            yield Part(len(output.outputs[0].token_ids))
+
+    return write
+
+
+def token_ids(tokenizer: Any, prompt: Sequence[Message]) -> list[int]:
+    """A chat as the model reads it."""
+    chat = [{"role": message.role, "content": message.content} for message in prompt]
+    ids: list[int] = tokenizer.apply_chat_template(
+        chat, add_generation_prompt=True, return_dict=False
+    )
+    return ids
+
+
+def prompts() -> Iterator[list[Message]]:
+    """Prompts without end, each with other passages and a number at its start."""
+    told = words()
+    asked = questions(100)
+    for number in itertools.count():
+        start = number * PASSAGE_WORDS % (len(told) - PASSAGE_WORDS)
+        passages = " ".join(told[start : start + PASSAGE_WORDS])
+        yield make_prompt(f"{number}. {RULES}", passages, asked[number % len(asked)])
+
+
+def make_prompt(system: str, passages: str, question: str) -> list[Message]:
+    """A chat with a model that is to answer."""
+    user = f"{passages}\n\nQuestion: {question}"
+    return [Message(role="system", content=system), Message(role="user", content=user)]

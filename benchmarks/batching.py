@@ -1,0 +1,146 @@
+"""What a lone request pays for the batches of others, and what many get of them.
+
+A lone question is embedded and a lone list of eight pairs is judged, through batcher and process;
+the floor is the same encoder called directly in this process, and `CrossEncoder.predict`. Then 32
+callers, each with one question at a time, against `SentenceTransformer.encode` of all of them in
+one pass.
+
+The embedder is the default one; the cross-encoder has MiniLM's shape and random weights.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+
+from benchmarks._common import Report, Target, p50
+from benchmarks._models import MINILM, make_chunks, make_cross_encoder, quiet
+from benchmarks._texts import questions, words
+from benchmarks.ingest import sentence_transformer
+from rag.types import Chunk, Query, Scope
+from retrieval.bert import torch_device, torch_dtype
+from retrieval.bert_encoder import BertEncoder
+from retrieval.checkpoint import Checkpoint
+from retrieval.cross_encoder import CrossEncoderReranker
+from retrieval.embedders import LANES, BertEmbedder, Text, minilm_folder
+
+ASKED = 100
+BLOCK = 10
+"""Calls of one side before the other's turn: for a while after a call its threads wait for more,
+and keep a core from whoever comes next."""
+PAIRS = 8
+WINDOW = 70
+"""Words of a passage."""
+CALLERS = 32
+CROWD = 2048
+"""Questions of all callers together."""
+ROUNDS = 3
+LATE = Target(bound=3, by="difference")
+SCOPE = Scope(tenant="bench", collection="none")
+Call = Callable[[str], Awaitable[object]]
+
+
+def run() -> Report:
+    """Alone, then together."""
+    return asyncio.run(_run())
+
+
+async def _run() -> Report:
+    report = Report()
+    embedder = BertEmbedder(minilm_folder())
+    try:
+        await _embed(report, embedder)
+        await _crowd(report, embedder)
+    finally:
+        embedder.close()
+    with tempfile.TemporaryDirectory(prefix="plumbline-bench-") as folder:
+        await _rerank(report, make_cross_encoder(Path(folder), MINILM))
+    return report
+
+
+async def _embed(report: Report, embedder: BertEmbedder) -> None:
+    device = torch_device(None)
+    encoder = BertEncoder(
+        Checkpoint(minilm_folder()), device=device, dtype=torch_dtype("auto", device), lanes=LANES
+    )
+
+    async def ours(text: str) -> object:
+        return await embedder.embed([text], kind="query")
+
+    async def floor(text: str) -> object:
+        return encoder([Text(text, "mean")])
+
+    await _alone(report, "a question embedded p50", ours, floor)
+
+
+async def _rerank(report: Report, model: Path) -> None:
+    from sentence_transformers import CrossEncoder
+
+    reranker = CrossEncoderReranker(
+        str(model), library="sentence_transformers", device=None, text_of=lambda chunk: chunk.text
+    )
+    with quiet():
+        encoder = CrossEncoder(str(model))
+    passages = _passages()
+
+    async def ours(text: str) -> object:
+        return await reranker.score(Query(text=text, scope=SCOPE), passages)
+
+    async def floor(text: str) -> object:
+        return encoder.predict([(text, passage.text) for passage in passages])
+
+    try:
+        await _alone(report, f"{PAIRS} pairs judged p50", ours, floor)
+    finally:
+        reranker.close()
+
+
+async def _alone(report: Report, name: str, ours: Call, floor: Call) -> None:
+    taken: dict[Call, list[float]] = {ours: [], floor: []}
+    asked = questions(ASKED)
+    for start in range(0, ASKED, BLOCK):
+        for call in (ours, floor):
+            for number, text in enumerate(asked[start : start + BLOCK]):
+                started = time.perf_counter()
+                await call(text)
+                if number:  # the first one wakes its threads
+                    taken[call].append((time.perf_counter() - started) * 1e3)
+    report.add(name, p50(taken[ours]), unit="ms", floor=p50(taken[floor]), target=LATE)
+
+
+async def _crowd(report: Report, embedder: BertEmbedder) -> None:
+    asked = questions(CROWD)
+    encode = sentence_transformer()
+    ours, floor = [], []
+    for _ in range(ROUNDS):
+        started = time.perf_counter()
+        await _together(embedder, asked)
+        between = time.perf_counter()
+        encode(asked)
+        ours.append(CROWD / (between - started))
+        floor.append(CROWD / (time.perf_counter() - between))
+    report.add(
+        f"{CALLERS} callers embed",
+        p50(ours),
+        unit="questions/s",
+        floor=p50(floor),
+        target=Target(bound=0.8, by="ratio", at_least=True),
+    )
+
+
+async def _together(embedder: BertEmbedder, asked: Sequence[str]) -> None:
+    waiting = list(asked)
+
+    async def caller() -> None:
+        while waiting:
+            await embedder.embed([waiting.pop()], kind="query")
+
+    await asyncio.gather(*(caller() for _ in range(CALLERS)))
+
+
+def _passages() -> list[Chunk]:
+    told = words()
+    return make_chunks([" ".join(told[i * WINDOW : (i + 1) * WINDOW]) for i in range(PAIRS)])
