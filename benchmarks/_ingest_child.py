@@ -14,13 +14,14 @@ from pathlib import Path
 
 import numpy as np
 
-from ingest.chunkers import SectionChunker, embedding_text
+from ingest.chunkers import SectionChunker
 from ingest.parser import Limits, Parser
 from ingest.pipeline import IngestPipeline
 from ingest.sources import Spool, load, submission_of
 from rag.build import TENANT
 from rag.catalog import Catalog
 from rag.database import SqliteDatabase
+from rag.passages import passage_text
 from rag.types import Float32Array, Kind, Point, Scope
 from retrieval.edge import EdgeIndex
 from retrieval.sparse import Bm25Encoder
@@ -109,7 +110,7 @@ async def _index(data: Path, files: Sequence[Path]) -> None:
             max_bytes=MAX_BYTES,
         )
         chunks = chunker.chunk(document)
-        texts = [embedding_text(chunk) for chunk in chunks]
+        texts = [passage_text(chunk) for chunk in chunks]
         dense = await embedder.embed(texts, kind="passage")
         parts = zip(chunks, dense, encoder.encode(texts), strict=True)
         await index.upsert(SCOPE, [Point(chunk=c, dense=d, sparse=s) for c, d, s in parts])

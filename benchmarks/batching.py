@@ -79,9 +79,7 @@ async def _embed(report: Report, embedder: BertEmbedder) -> None:
 async def _rerank(report: Report, model: Path) -> None:
     from sentence_transformers import CrossEncoder
 
-    reranker = CrossEncoderReranker(
-        str(model), library="sentence_transformers", device=None, text_of=lambda chunk: chunk.text
-    )
+    reranker = CrossEncoderReranker(str(model), library="sentence_transformers", device=None)
     with quiet():
         encoder = CrossEncoder(str(model))
     passages = _passages()

@@ -145,9 +145,7 @@ async def _rerank(report: Report, name: str, model: Path, device: str) -> None:
     asked = [(f"Which is {i}?", chunks[i : i + JUDGED]) for i in range(0, len(chunks), JUDGED)]
     pairs = [(question, chunk.text) for question, judged in asked for chunk in judged]
     before = memory_used(device)
-    reranker = CrossEncoderReranker(
-        str(model), library="sentence_transformers", device=device, text_of=lambda c: c.text
-    )
+    reranker = CrossEncoderReranker(str(model), library="sentence_transformers", device=device)
 
     async def caller(waiting: list[tuple[str, list[Chunk]]]) -> None:
         while waiting:

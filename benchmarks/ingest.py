@@ -39,8 +39,8 @@ from benchmarks._common import (
     temporary_service,
 )
 from eval.corpus import read_corpus
-from ingest.chunkers import embedding_text
 from ingest.sources import find, submission_of
+from rag.passages import passage_text
 
 ROUNDS = 3
 EVERY = 4
@@ -119,7 +119,7 @@ async def _ingest(files: Sequence[Path]) -> tuple[float, list[str]]:
         scope = await ingest(service, queue, submissions, collection="bench")
         seconds = time.perf_counter() - started
         ids = sorted(await service.index.chunk_ids(scope, None))
-        return seconds, [embedding_text(c) for c in await service.index.fetch(scope, ids)]
+        return seconds, [passage_text(c) for c in await service.index.fetch(scope, ids)]
 
 
 def sentence_transformer() -> Encode:

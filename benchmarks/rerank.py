@@ -23,8 +23,8 @@ from benchmarks._common import Report, Target, p50, percentile, temporary_servic
 from benchmarks._rankings import corpus_of, ingest_corpus, measure, reranked_run
 from benchmarks._texts import questions, words
 from eval.asking import MemoEmbedder
-from ingest.chunkers import embedding_text
-from rag.build import build_embedder, build_late_interaction, build_retriever
+from rag.build.searching import build_embedder, build_late_interaction, build_retriever
+from rag.passages import passage_text
 from rag.settings import (
     LateInteractionSettings,
     NoRerankerSettings,
@@ -170,7 +170,7 @@ async def _together(
     started = time.perf_counter()
     await asyncio.gather(*(caller() for _ in range(CALLERS)))
     together = pairs / (time.perf_counter() - started)
-    texts = [embedding_text(chunk) for passages in read for chunk in passages]
+    texts = [passage_text(chunk) for passages in read for chunk in passages]
     started = time.perf_counter()
     await embedder.embed_tokens(asked, kind="query")
     for i in range(0, len(texts), AT_ONCE):

@@ -26,11 +26,11 @@ from pydantic import SecretStr
 
 from benchmarks._common import Report, SkippedError, Target
 from benchmarks.ingest import MIB, examples, paragraphs, sentence_transformer, speed
-from ingest.chunkers import embedding_text
 from ingest.sources import submission_of
 from rag.build import TENANT
 from rag.catalog import Catalog
 from rag.database import PostgresDatabase
+from rag.passages import passage_text
 from rag.records import Submission
 from rag.settings import CeleryQueueSettings
 from rag.types import Scope
@@ -88,7 +88,7 @@ async def _load(workers: Sequence[Sequence[str]], files: Sequence[Path]) -> tupl
             seconds = time.perf_counter() - started
         index = EdgeIndex(cluster.data / "index", dim=Checkpoint(minilm_folder()).dim)
         ids = sorted(await index.chunk_ids(SCOPE, None))
-        texts = [embedding_text(chunk) for chunk in await index.fetch(SCOPE, ids)]
+        texts = [passage_text(chunk) for chunk in await index.fetch(SCOPE, ids)]
         await index.close()
         return seconds, texts
 

@@ -12,8 +12,9 @@ import numpy as np
 
 from eval.corpus import Passage, Question
 from generation.evidence import MAX_SENTENCES, Evidence, EvidenceFinder
-from ingest.chunkers import SectionChunker, embedding_text
-from rag.build import build_late_interaction, build_retriever
+from ingest.chunkers import SectionChunker
+from rag.build.searching import build_late_interaction, build_retriever
+from rag.passages import passage_text
 from rag.settings import LateInteractionSettings, RetrievalSettings
 from rag.telemetry import Trace
 from rag.types import Document, Float32Array, Hit, Kind, Point, Prompt, Query, Scope, TokenVectors
@@ -69,7 +70,7 @@ class Asker:
         """Chunks, embeds and writes passages to a collection of their own."""
         scope = Scope(tenant="eval", collection=collection)
         chunks = [c for p in passages for c in self._chunker.chunk(_document(p))]
-        texts = [embedding_text(chunk) for chunk in chunks]
+        texts = [passage_text(chunk) for chunk in chunks]
         dense = await self._embedder.embed(texts, kind="passage")
         points = [
             Point(chunk=c, dense=d, sparse=s)

@@ -137,11 +137,6 @@ class RecursiveChunker:
                 yield from self._budget.pack(run)
 
 
-def embedding_text(chunk: Chunk) -> str:
-    """What is embedded and encoded: title, path of headings, text; one below the other."""
-    return "\n".join(filter(None, (chunk.title, " > ".join(chunk.headings), chunk.text)))
-
-
 def rehome(chunks: Sequence[Chunk], *, document_id: str, uri: str) -> list[Chunk]:
     """All chunks of a document, in any order, as those of another one with the same bytes."""
     ordered = sorted(chunks, key=attrgetter("position"))

@@ -7,10 +7,11 @@ import contextlib
 from collections.abc import AsyncIterator, Sequence
 
 from ingest.attempts import attempt
-from ingest.chunkers import embedding_text, rehome
+from ingest.chunkers import rehome
 from ingest.sources import Spool
 from rag.catalog import Catalog
 from rag.errors import ConfigError, NotFoundError
+from rag.passages import passage_text
 from rag.protocols import Chunker, Embedder, Index, PassageEmbedder, Reader, SparseEncoder
 from rag.records import Cut, DocumentRecord, Task
 from rag.types import Chunk, Document, Point, Scope
@@ -197,7 +198,7 @@ class IngestPipeline:
             await self._index.upsert(scope, await self._points(new[i : i + WRITE_CHUNKS]))
 
     async def _points(self, chunks: Sequence[Chunk]) -> list[Point]:
-        texts = [embedding_text(chunk) for chunk in chunks]
+        texts = [passage_text(chunk) for chunk in chunks]
         sparse = self._encoder.encode(texts)
         if self._passages is None:
             dense = await self._embedder.embed(texts, kind="passage")

@@ -13,10 +13,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ingest.attempts import ATTEMPTS, backoff
-from ingest.chunkers import embedding_text
 from ingest.pipeline import IngestPipeline
 from rag.catalog import Catalog, is_of
 from rag.errors import ConfigError, InputError, StorageError, UpstreamError
+from rag.passages import passage_text
 from rag.protocols import Embedder, StoredIndex
 from rag.records import Cut
 from rag.types import Chunk, Leg, Scope
@@ -194,12 +194,12 @@ class Reindexer:
 
     async def _finds(self, version: Scope, chunk: Chunk) -> bool:
         """Whether a search for a chunk's text finds it, or another with that text."""
-        text = embedding_text(chunk)
+        text = passage_text(chunk)
         [vector] = await self._embedder.embed([text], kind="passage")
         leg = Leg(name="dense", vector=vector, limit=SAMPLE_DEPTH)
         [matches] = await self._index.search(version, [leg])
         found = await self._index.fetch(version, [match.chunk_id for match in matches])
-        return text in map(embedding_text, found)
+        return text in map(passage_text, found)
 
     async def _counted(self, version: Scope) -> Counter[tuple[str, str]]:
         """How many chunks are there of each document and version of its bytes."""

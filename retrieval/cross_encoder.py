@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, Literal
 
 import numpy as np
 
 from rag.errors import ConfigError
+from rag.passages import passage_text
 from rag.types import Chunk, Float32Array, Query
 from retrieval.pairs import Pair, PairModel, Scorer
 
@@ -24,7 +25,6 @@ class CrossEncoderReranker:
         *,
         library: Library,
         device: str | None,
-        text_of: Callable[[Chunk], str],
     ) -> None:
         """Loads the checkpoint.
 
@@ -33,17 +33,15 @@ class CrossEncoderReranker:
             library: what loads it: `CrossEncoder` of sentence-transformers, or FlagEmbedding's
                 rerankers (normal, LLM-based, layerwise).
             device: "cuda:0", "cpu" …; None: as the library chooses.
-            text_of: what is read of a chunk.
 
         Raises:
             ConfigError: it cannot be loaded.
         """
-        self._text_of = text_of
         self._model = PairModel(partial(_load, model, library, device), name="reranker")
 
     async def score(self, query: Query, chunks: Sequence[Chunk]) -> Float32Array:
         """The model's own scores, before any sigmoid."""
-        pairs = [(query.text, self._text_of(chunk)) for chunk in chunks]
+        pairs = [(query.text, passage_text(chunk)) for chunk in chunks]
         return np.array(await self._model.score(pairs), np.float32)
 
     def close(self) -> None:

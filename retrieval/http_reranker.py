@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import httpx
 import numpy as np
 
 from rag.errors import BusyError, ConfigError, UpstreamError
+from rag.passages import passage_text
 from rag.types import Chunk, Float32Array, Query
 
 Dialect = Literal["cohere", "tei"]
@@ -27,7 +28,6 @@ class HttpReranker:
         model: str,
         api_key: str | None,
         seconds: float,
-        text_of: Callable[[Chunk], str],
     ) -> None:
         """Make a reranker; nothing is sent yet.
 
@@ -37,18 +37,16 @@ class HttpReranker:
             model: as the server names it; TEI has one alone.
             api_key: sent as a bearer token.
             seconds: what one request may take.
-            text_of: what is read of a chunk.
         """
         headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self._client = httpx.AsyncClient(headers=headers, timeout=seconds)
         self._url = url
         self._dialect = dialect
         self._model = model
-        self._text_of = text_of
 
     async def score(self, query: Query, chunks: Sequence[Chunk]) -> Float32Array:
         """The server's scores."""
-        texts = [self._text_of(chunk) for chunk in chunks]
+        texts = [passage_text(chunk) for chunk in chunks]
         body: dict[str, Any] = (
             {"query": query.text, "texts": texts, "truncate": True}
             if self._dialect == "tei"

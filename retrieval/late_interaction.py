@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from rag.passages import passage_text
 from rag.protocols import Index, SparseEncoder, TokenEmbedder
 from rag.types import Chunk, Float32Array, Query, Scope, TokenVectors
 from rag.vectors import product
@@ -63,7 +64,6 @@ class LateInteraction:
         embedder: TokenEmbedder,
         encoder: SparseEncoder,
         index: Index,
-        text_of: Callable[[Chunk], str],
         stored: bool = False,
     ) -> None:
         """Make a reranker.
@@ -72,14 +72,12 @@ class LateInteraction:
             embedder: makes token vectors.
             encoder: makes the terms whose IDF is asked for.
             index: holds the collection's IDF and, where they are stored, its token vectors.
-            text_of: what was embedded of a chunk when it was ingested.
             stored: the index compares the chunks whose token vectors it holds; those of the others
                 are made here, as all of them are without.
         """
         self._embedder = embedder
         self._encoder = encoder
         self._index = index
-        self._text_of = text_of
         self._stored = stored
 
     async def score(self, query: Query, chunks: Sequence[Chunk]) -> Float32Array:
@@ -100,7 +98,7 @@ class LateInteraction:
         return _Question(tokens.vectors, weights)
 
     async def _read(self, chunks: Sequence[Chunk]) -> list[Float32Array]:
-        texts = [self._text_of(chunk) for chunk in chunks]
+        texts = [passage_text(chunk) for chunk in chunks]
         return [p.vectors for p in await self._embedder.embed_tokens(texts, kind="passage")]
 
     async def _found(

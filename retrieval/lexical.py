@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 from rank_bm25 import BM25Okapi
 
+from rag.passages import passage_text
 from rag.protocols import SparseEncoder, StoredIndex
 from rag.types import Chunk, Condition, Float32Array, Leg, Match, Point, Scope, SparseVector
 from retrieval.matching import matches
@@ -31,13 +32,10 @@ class RankBm25Index:
     A collection's model is made anew by the first search after a write.
     """
 
-    def __init__(
-        self, inner: StoredIndex, *, encoder: SparseEncoder, text_of: Callable[[Chunk], str]
-    ) -> None:
-        """Make an index; `text_of` is what was encoded of a chunk when it was ingested."""
+    def __init__(self, inner: StoredIndex, *, encoder: SparseEncoder) -> None:
+        """Make an index over another one; `encoder` is the one that chunks were ingested with."""
         self._inner = inner
         self._encoder = encoder
-        self._text_of = text_of
         self._models: dict[Scope, tuple[list[Chunk], LuceneBm25]] = {}
 
     async def upsert(self, scope: Scope, points: Sequence[Point]) -> None:
@@ -131,7 +129,7 @@ class RankBm25Index:
         if scope not in self._models:
             ids = await self._inner.chunk_ids(scope, None)
             chunks = await self._inner.fetch(scope, sorted(ids))
-            counts = self._encoder.encode([self._text_of(chunk) for chunk in chunks])
+            counts = self._encoder.encode([passage_text(chunk) for chunk in chunks])
             corpus = [_terms(c) for c in counts] or [[0]]
             self._models[scope] = (chunks, LuceneBm25(corpus))
         return self._models[scope]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
 from rag.errors import UpstreamError
+from rag.passages import passage_text
 from rag.protocols import Index, Reranker, SparseEncoder
 from rag.telemetry import Trace
 from rag.types import Chunk, Float32Array, Hit, Leg, Match, Query, Source
@@ -56,7 +57,6 @@ class RerankingRetriever:
         reranker: Reranker,
         index: Index,
         encoder: SparseEncoder,
-        text_of: Callable[[Chunk], str],
         depth: int,
         combine: Combine,
         feedback: bool,
@@ -69,7 +69,6 @@ class RerankingRetriever:
             reranker: judges them.
             index: holds them.
             encoder: makes the terms that feedback adds to the BM25 leg.
-            text_of: what was encoded of a chunk when it was ingested.
             depth: candidates judged.
             combine: "sum": standardised scores of the legs and the reranker are added; "rrf": its
                 order is one more list; "replace": it alone decides, and nothing is searched again.
@@ -80,7 +79,6 @@ class RerankingRetriever:
         self._reranker = reranker
         self._index = index
         self._encoder = encoder
-        self._text_of = text_of
         self._depth = depth
         self._combine = combine
         self._feedback = feedback
@@ -143,7 +141,7 @@ class RerankingRetriever:
         best = [i for i in np.argsort(-scores, kind="stable") if ids[i] in vectors][:PASSAGES]
         if not best:
             return list(legs)
-        bags = self._encoder.encode([self._text_of(judged.chunks[i]) for i in best])
+        bags = self._encoder.encode([passage_text(judged.chunks[i]) for i in best])
         return expand(legs, scores[best], np.stack([vectors[ids[i]] for i in best]), bags)
 
     def _order(self, lists: Lists, judged: _Judged, limit: int) -> list[Fused]:

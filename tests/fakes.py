@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 
 from generation.support import shared_grams, shared_numbers
-from ingest.chunkers import embedding_text
 from ingest.sources import load
 from rag.errors import RagError
+from rag.passages import passage_text
 from rag.sentences import Span
 from rag.types import (
     Chunk,
@@ -285,7 +285,7 @@ def make_points(
 ) -> list[Point]:
     """The chunks with the vectors that ingesting them would give."""
     chunks = list(chunks)
-    texts = [embedding_text(chunk) for chunk in chunks]
+    texts = [passage_text(chunk) for chunk in chunks]
     embedder = embedder or HashEmbedder()
     return [
         Point(

@@ -8,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
-from ingest.chunkers import RecursiveChunker, SectionChunker, embedding_text, rehome
+from ingest.chunkers import RecursiveChunker, SectionChunker, rehome
 from ingest.pieces import CountTokens
 from ingest.readers import read
+from rag.passages import passage_text
 from rag.protocols import Chunker
 from rag.types import Chunk, Document, Table
 
@@ -253,9 +254,9 @@ def test_fingerprint_names_budget_and_tokenizer() -> None:
     assert chunkers[0].fingerprint == SectionChunker(count_words, max_tokens=20).fingerprint
 
 
-def test_embedding_text_puts_title_and_headings_first() -> None:
+def test_passage_text_puts_title_and_headings_first() -> None:
     chunk = chunks_of(rst("Title\n=====\n\nA\n-\n\nB\n~\n\nThe text."))[0]
-    assert embedding_text(chunk) == "Title\nA > B\nThe text."
+    assert passage_text(chunk) == "Title\nA > B\nThe text."
 
 
 def assert_exact_and_complete(document: Document, chunks: list[Chunk]) -> None:

@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ingest.chunkers import embedding_text
 from rag.errors import InputError, StorageError
 from rag.types import Chunk, Condition, Leg, Point, Scope
 from retrieval import edge as edge_module
@@ -393,7 +392,7 @@ async def test_weights_are_made_anew_when_the_mean_length_has_drifted(
     folder: Path, scope: Scope
 ) -> None:
     index = open_index(folder)
-    oracle = RankBm25Index(index, encoder=Bm25Encoder(), text_of=embedding_text)
+    oracle = RankBm25Index(index, encoder=Bm25Encoder())
     short = [make_chunk("cat dog", position=i) for i in range(20)]
     long = [make_chunk("cat mouse " * 20 + "bird", position=100 + i) for i in range(20)]
     leg = sparse_leg("cat dog mouse")
@@ -417,7 +416,7 @@ async def test_idf_is_exact_again_after_deletes_once_the_graph_is_rebuilt(
     folder: Path, scope: Scope
 ) -> None:
     index = open_index(folder)
-    oracle = RankBm25Index(index, encoder=Bm25Encoder(), text_of=embedding_text)
+    oracle = RankBm25Index(index, encoder=Bm25Encoder())
     points = random_points(300)
     await index.upsert(scope, points)
     await index.maintain(scope)

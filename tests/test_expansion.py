@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from generation.expansion import MAX_TOKENS, QUERIES, SYSTEM, QuestionExpander
-from rag.build import build_expander
+from rag.build.answering import build_expander
 from rag.errors import ConfigError, InputError, RagError
 from rag.settings import RetrievalSettings
 from rag.telemetry import Trace

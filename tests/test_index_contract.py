@@ -16,8 +16,8 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from ingest.chunkers import embedding_text
 from rag.errors import InputError
+from rag.passages import passage_text
 from rag.protocols import Index, StoredIndex
 from rag.types import Chunk, Condition, Leg, Match, MetaValue, Op, Point, Scope
 from retrieval.edge import EdgeIndex
@@ -53,7 +53,7 @@ async def index(request: pytest.FixtureRequest, folder: Path) -> AsyncIterator[S
         case "edge":
             yield edge
         case "rank_bm25":
-            yield RankBm25Index(edge, encoder=Bm25Encoder(), text_of=embedding_text)
+            yield RankBm25Index(edge, encoder=Bm25Encoder())
         case "qdrant":
             async with local_qdrant() as server:
                 yield QdrantIndex(server, dim=DIM)
@@ -627,7 +627,7 @@ PRECISION = 0.06
 
 def exact(question: str, chunk: Chunk) -> float:
     """Sum over the question's words of the best cosine with any of the chunk's."""
-    asked, told = (EMBEDDER.tokens(t).astype(np.float32) for t in (question, embedding_text(chunk)))
+    asked, told = (EMBEDDER.tokens(t).astype(np.float32) for t in (question, passage_text(chunk)))
     return float((asked @ told.T).max(axis=1).sum())
 
 

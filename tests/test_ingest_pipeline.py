@@ -12,12 +12,13 @@ import numpy as np
 import pytest
 
 from ingest.attempts import ATTEMPTS, backoff
-from ingest.chunkers import SectionChunker, embedding_text
+from ingest.chunkers import SectionChunker
 from ingest.pipeline import IngestPipeline
 from ingest.sources import Spool, submission_of
 from rag.catalog import Catalog
 from rag.database import SqliteDatabase
 from rag.errors import BusyError, ConfigError, NotFoundError, StorageError, UpstreamError
+from rag.passages import passage_text
 from rag.protocols import PassageEmbedder
 from rag.records import DocumentRecord, JobRecord, Submission, Task
 from rag.types import Chunk, Float32Array, Kind, Point, Scope
@@ -177,9 +178,9 @@ async def test_token_vectors_are_stored_from_the_same_pass_as_the_chunk_s_own(
     doc = bench.file("a.md", prose(20))
     await bench.ingest(doc, pipeline=storing)
     chunks = await bench.chunks(doc)
-    assert bench.embedder.embedded == [embedding_text(chunk) for chunk in chunks]
+    assert bench.embedder.embedded == [passage_text(chunk) for chunk in chunks]
     assert await by_token(bench) == {chunk.id for chunk in chunks}
-    text = embedding_text(chunks[7])
+    text = passage_text(chunks[7])
     found = await bench.index.max_sim(
         bench.scope, bench.embedder.tokens(text).astype(np.float32), [chunks[7].id]
     )

@@ -5,7 +5,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.chunkers import embedding_text
 from rag.types import Float32Array, Query, Scope
 from retrieval.bulk import AT_ONCE, embed_all, score_all
 from retrieval.late_interaction import LateInteraction, max_sim
@@ -59,9 +58,7 @@ async def test_many_texts_are_as_each_alone(count: int, scope: Scope) -> None:
     vectors = await embed_all(embedder, texts, kind="query")
     assert vectors.shape == (count, embedder.dim)
     assert all((vectors[n] == embedder.vector(text)).all() for n, text in enumerate(texts))
-    reranker = LateInteraction(
-        embedder=embedder, encoder=Bm25Encoder(), index=MemoryIndex(), text_of=embedding_text
-    )
+    reranker = LateInteraction(embedder=embedder, encoder=Bm25Encoder(), index=MemoryIndex())
     query = Query(text="text number 1", scope=scope)
     scores = await score_all(reranker, query, texts)
     alone = [(await score_all(reranker, query, [text]))[0] for text in texts]

@@ -20,7 +20,7 @@ import pytest
 from grpc import StatusCode
 from qdrant_client import models
 
-from rag.build import build_index
+from rag.build.storage import build_index
 from rag.errors import (
     BusyError,
     ConfigError,

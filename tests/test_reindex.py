@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ingest.chunkers import SectionChunker, embedding_text
+from ingest.chunkers import SectionChunker
 from ingest.pipeline import IngestPipeline
 from ingest.reindex import Reindexer
 from ingest.sources import Spool, submission_of
@@ -29,6 +29,7 @@ from rag.errors import (
     StorageError,
     UpstreamError,
 )
+from rag.passages import passage_text
 from rag.protocols import StoredIndex
 from rag.records import JobRecord, Submission
 from rag.telemetry import Trace
@@ -157,7 +158,7 @@ async def bench(request: pytest.FixtureRequest, folder: Path, scope: Scope) -> A
         indexes: Mapping[str, Callable[[], StoredIndex]] = {
             "memory": MemoryIndex,
             "edge": lambda: edge,
-            "rank_bm25": lambda: RankBm25Index(edge, encoder=Bm25Encoder(), text_of=embedding_text),
+            "rank_bm25": lambda: RankBm25Index(edge, encoder=Bm25Encoder()),
             "qdrant": lambda: QdrantIndex(server, dim=dim),
         }
         yield Bench(folder / "docs", scope, catalog, indexes[request.param]())
@@ -395,7 +396,7 @@ async def test_what_changed_since_is_not_undone_by_rolling_back(bench: Bench) ->
     unchanged = {id_: chunk for id_, chunk in first.items() if chunk.document_id in kept}
     assert {chunk.id: chunk for chunk in chunks if chunk.document_id in kept} == unchanged
     edited = [chunk for chunk in chunks if chunk.document_id == submissions[2].document_id]
-    assert all("edited" in embedding_text(chunk) for chunk in edited)
+    assert all("edited" in passage_text(chunk) for chunk in edited)
 
 
 async def test_rolling_back_asks_for_the_embedder_of_then(bench: Bench) -> None:
@@ -445,7 +446,7 @@ async def test_nothing_that_happens_meanwhile_is_lost(
     assert texts == {f"{name}.md" for name in names}
     edited = [chunk for chunk in await bench.chunks() if chunk.uri.endswith("/2.md")]
     assert edited
-    assert all("edit1" in embedding_text(chunk) for chunk in edited)
+    assert all("edit1" in passage_text(chunk) for chunk in edited)
 
 
 class Held(HashEmbedder):
@@ -489,7 +490,7 @@ async def test_what_is_under_way_at_the_switch_ends_in_the_new_version(
     assert len({recipe for _, _, recipe, _, _ in (await bench.state())["documents"]}) == 1
     edited = [chunk for chunk in await bench.chunks() if chunk.uri.endswith("/2.md")]
     assert edited
-    assert all("edit" in embedding_text(chunk) for chunk in edited)
+    assert all("edit" in passage_text(chunk) for chunk in edited)
 
 
 async def test_cut_short_between_index_and_catalog_the_next_one_mends_it(

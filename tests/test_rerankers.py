@@ -56,7 +56,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 async def test_a_checkpoint_scores_as_its_model_does(
     checkpoint: Path, scope: Scope, library: Library
 ) -> None:
-    reranker = CrossEncoderReranker(str(checkpoint), library=library, device="cpu", text_of=text_of)
+    reranker = CrossEncoderReranker(str(checkpoint), library=library, device="cpu")
     try:
         query = Query(text="the cat", scope=scope)
         scores = await reranker.score(query, CHUNKS)
@@ -84,9 +84,7 @@ def language_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 async def test_a_language_model_scores_each_pair_alike_in_any_company(
     language_model: Path, scope: Scope
 ) -> None:
-    reranker = CrossEncoderReranker(
-        str(language_model), library="flag_llm", device="cpu", text_of=text_of
-    )
+    reranker = CrossEncoderReranker(str(language_model), library="flag_llm", device="cpu")
     try:
         query = Query(text="the cat", scope=scope)
         scores = (await reranker.score(query, CHUNKS)).tolist()
@@ -121,9 +119,7 @@ def test_what_is_no_checkpoint_is_refused_at_start(
             data = file.read_bytes()
             (folder / file.name).write_bytes(data[:200] if file.suffix == ".safetensors" else data)
     with pytest.raises(ConfigError, match=r"cannot be loaded.*reranker\.model"):
-        CrossEncoderReranker(
-            str(folder), library="sentence_transformers", device="cpu", text_of=text_of
-        )
+        CrossEncoderReranker(str(folder), library="sentence_transformers", device="cpu")
 
 
 @asynccontextmanager
@@ -156,14 +152,7 @@ async def server(answer: bytes, status: int = 200, *, hangs: bool = False) -> As
 
 
 async def score(url: str, scope: Scope, dialect: Dialect = "cohere") -> list[float]:
-    reranker = HttpReranker(
-        url,
-        dialect=dialect,
-        model="judge",
-        api_key="s3cret",
-        seconds=0.3,
-        text_of=text_of,
-    )
+    reranker = HttpReranker(url, dialect=dialect, model="judge", api_key="s3cret", seconds=0.3)
     try:
         scores = await reranker.score(Query(text="the cat", scope=scope), CHUNKS)
         return [round(value, 4) for value in scores.tolist()]

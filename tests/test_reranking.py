@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ingest.chunkers import embedding_text
 from rag.api.app import start
 from rag.build import TENANT
 from rag.errors import BusyError, ConfigError, RagError
@@ -110,7 +109,6 @@ async def retrieve(
         reranker=reranker,
         index=index,
         encoder=Bm25Encoder(),
-        text_of=embedding_text,
         depth=depth,
         combine=combine,
         feedback=feedback,
@@ -313,9 +311,7 @@ class TestLateInteraction:
         chunks = [make_chunk(f"common {n}", position=n) for n in range(20)]
         rare = make_chunk("rare", position=20)
         await index.upsert(scope, make_points([*chunks, rare]))
-        reranker = LateInteraction(
-            embedder=WordEmbedder(), encoder=Bm25Encoder(), index=index, text_of=embedding_text
-        )
+        reranker = LateInteraction(embedder=WordEmbedder(), encoder=Bm25Encoder(), index=index)
         query = Query(text="the common rare", scope=scope)
         common, best = (await reranker.score(query, [chunks[0], rare])).tolist()
         idf_common, idf_rare = await index.idf(
@@ -328,9 +324,7 @@ class TestLateInteraction:
     async def test_a_question_without_words_scores_nothing(self, scope: Scope) -> None:
         index = MemoryIndex()
         await index.upsert(scope, make_points([chunk := make_chunk("a cat")]))
-        reranker = LateInteraction(
-            embedder=WordEmbedder(), encoder=Bm25Encoder(), index=index, text_of=embedding_text
-        )
+        reranker = LateInteraction(embedder=WordEmbedder(), encoder=Bm25Encoder(), index=index)
         assert (await reranker.score(Query(text="?!", scope=scope), [chunk])).tolist() == [0]
 
 
@@ -347,7 +341,6 @@ class TestStoredTokens:
             embedder=embedder,
             encoder=Bm25Encoder(),
             index=index,
-            text_of=embedding_text,
             stored=stored,
         )
 

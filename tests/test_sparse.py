@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.chunkers import SectionChunker, embedding_text
+from ingest.chunkers import SectionChunker
 from ingest.readers import read
 from rag.types import Chunk, Scope, SparseVector
 from retrieval.edge import EdgeIndex
@@ -115,7 +115,7 @@ async def test_the_sparse_leg_equals_rank_bm25(
     assert len(peps) > 300
     monkeypatch.setattr("retrieval.edge.MEAN_DRIFT", 0.0)
     edge = EdgeIndex(folder, dim=HashEmbedder().dim)
-    oracle = RankBm25Index(edge, encoder=Bm25Encoder(), text_of=embedding_text)
+    oracle = RankBm25Index(edge, encoder=Bm25Encoder())
     await edge.upsert(scope, make_points(peps))
     await edge.maintain(scope)
     for question in QUESTIONS:

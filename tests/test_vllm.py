@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from rag.build import open_chat_model
+from rag.build.answering import open_chat_model
 from rag.errors import BusyError, ConfigError, InputError, UpstreamError
 from rag.protocols import ChatModel
 from rag.settings import VllmSettings
