@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -136,8 +135,7 @@ def make_chunks(texts: Sequence[str]) -> list[Chunk]:
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """Without the warnings and progress bars of the libraries that make and load models."""
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    import_module("transformers").utils.logging.disable_progress_bar()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
