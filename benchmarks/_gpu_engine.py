@@ -26,7 +26,7 @@ from benchmarks._models import (
     weights_read,
 )
 from benchmarks._writing import Turn, Write, prompts, straight, take_turn, through_us
-from rag.build.answering import open_chat_model
+from rag.parts.answering import open_chat_model
 from rag.settings import VllmSettings
 from rag.types import Message
 

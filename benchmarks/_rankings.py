@@ -14,7 +14,7 @@ from benchmarks._common import data_folder, ingest
 from eval.asking import MemoEmbedder
 from eval.corpus import Corpus, read_corpus
 from rag.build import Service
-from rag.build.searching import build_retriever, open_reranker
+from rag.parts.searching import build_retriever, open_reranker
 from rag.protocols import TokenEmbedder
 from rag.records import Submission
 from rag.settings import RerankerSettings

@@ -23,7 +23,7 @@ from benchmarks._common import Report, Target, p50, percentile, temporary_servic
 from benchmarks._rankings import corpus_of, ingest_corpus, measure, reranked_run
 from benchmarks._texts import questions, words
 from eval.asking import MemoEmbedder
-from rag.build.searching import build_embedder, build_late_interaction, build_retriever
+from rag.parts.searching import build_embedder, build_late_interaction, build_retriever
 from rag.passages import passage_text
 from rag.settings import (
     LateInteractionSettings,

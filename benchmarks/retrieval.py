@@ -25,7 +25,7 @@ import numpy as np
 
 from benchmarks._common import Report, Target, p50
 from benchmarks._texts import questions, words
-from rag.build.searching import build_embedder
+from rag.parts.searching import build_embedder
 from rag.settings import load_settings
 from rag.telemetry import Trace
 from rag.types import Chunk, Float32Array, Leg, Point, Query, Scope

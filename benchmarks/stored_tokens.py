@@ -31,7 +31,7 @@ from benchmarks._common import p50, temporary_service
 from benchmarks._rankings import Ingested, corpus_of, ingest_corpus, measure, reranked_run
 from eval.asking import MemoEmbedder
 from eval.corpus import Corpus
-from rag.build.searching import build_embedder, build_retriever, open_reranker
+from rag.parts.searching import build_embedder, build_retriever, open_reranker
 from rag.protocols import TokenEmbedder
 from rag.settings import LateInteractionSettings, Settings
 from rag.telemetry import Trace

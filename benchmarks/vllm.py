@@ -39,7 +39,7 @@ from benchmarks._writing import (
     take_turn,
     through_us,
 )
-from rag.build.answering import open_chat_model
+from rag.parts.answering import open_chat_model
 from rag.settings import VllmSettings
 from rag.types import Message, Sampling
 from tests.tiny_llama import make_tiny_llama

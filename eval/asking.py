@@ -13,7 +13,7 @@ import numpy as np
 from eval.corpus import Passage, Question
 from generation.evidence import MAX_SENTENCES, Evidence, EvidenceFinder
 from ingest.chunkers import SectionChunker
-from rag.build.searching import build_late_interaction, build_retriever
+from rag.parts.searching import build_late_interaction, build_retriever
 from rag.passages import passage_text
 from rag.settings import LateInteractionSettings, RetrievalSettings
 from rag.telemetry import Trace

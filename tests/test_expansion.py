@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from generation.expansion import MAX_TOKENS, QUERIES, SYSTEM, QuestionExpander
-from rag.build.answering import build_expander
 from rag.errors import ConfigError, InputError, RagError
+from rag.parts.answering import build_expander
 from rag.settings import RetrievalSettings
 from rag.telemetry import Trace
 from rag.types import Usage

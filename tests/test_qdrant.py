@@ -20,7 +20,6 @@ import pytest
 from grpc import StatusCode
 from qdrant_client import models
 
-from rag.build.storage import build_index
 from rag.errors import (
     BusyError,
     ConfigError,
@@ -29,6 +28,7 @@ from rag.errors import (
     StorageError,
     UpstreamError,
 )
+from rag.parts.storage import build_index
 from rag.settings import Settings
 from rag.types import Chunk, Condition, Leg, Match, Point, Scope
 from retrieval import qdrant, qdrant_server

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from rag.build.answering import open_chat_model
 from rag.errors import BusyError, ConfigError, InputError, UpstreamError
+from rag.parts.answering import open_chat_model
 from rag.protocols import ChatModel
 from rag.settings import VllmSettings
 from rag.types import Message, Piece, Sampling

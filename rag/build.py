@@ -1,0 +1,194 @@
+"""The composition root: settings → objects, opened and closed in order."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from rag.catalog import Catalog
+from rag.errors import ConfigError
+from rag.ownership import own
+from rag.parts.answering import build_expander, build_rewriter, open_generator, open_support
+from rag.parts.reading import build_chunker, build_fetcher, build_parser
+from rag.parts.searching import (
+    build_embedder,
+    build_late_interaction,
+    build_retriever,
+    build_section_reader,
+    build_token_embedder,
+    open_reranker,
+    stores_tokens,
+)
+from rag.parts.storage import build_database, build_index
+from rag.settings import LocalQueueSettings, Settings
+from rag.types import Scope
+
+if TYPE_CHECKING:
+    from ingest.parsing import Parsing
+    from ingest.pipeline import IngestPipeline
+    from ingest.reindex import Reindexer
+    from ingest.sources import Spool
+    from rag.pipeline import QueryPipeline
+    from rag.protocols import Reranker, StoredIndex
+    from retrieval.embedders import BertEmbedder
+
+
+DAY = 24 * 3600.0
+STAGE_SHARE = 1 / 6
+"""Of a question's deadline: what each stage may take that an answer can do without."""
+TENANT = "default"
+"""Whose documents these are: one tenant until requests are authenticated."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Service:
+    """What a process holds while it serves."""
+
+    settings: Settings
+    catalog: Catalog
+    spool: Spool
+    index: StoredIndex
+    embedder: BertEmbedder
+    ingest: IngestPipeline
+    reindexer: Reindexer
+    query: QueryPipeline
+    reranker: Reranker
+    """Late interaction where the settings name none: for those who ask for it themselves."""
+    announce: Callable[[str], None]
+    """Tells other processes the URL under which this one serves its data folder."""
+
+
+@contextlib.asynccontextmanager
+async def open_service(settings: Settings) -> AsyncIterator[Service]:
+    """Loads the models and warms them; closes all of it at the end.
+
+    Owns the data folder, unless all that one process alone may have is on servers.
+
+    Raises:
+        ConfigError: another process owns the folder, or a model cannot be loaded.
+        StorageError: what is stored is damaged.
+    """
+    from generation.evidence import EvidenceFinder
+    from ingest.fetch import WebReader
+    from ingest.pipeline import IngestPipeline
+    from ingest.reindex import Reindexer
+    from ingest.sources import Spool
+    from rag.pipeline import QueryPipeline
+    from retrieval.sparse import Bm25Encoder
+
+    data = settings.data_dir.resolve()
+    async with contextlib.AsyncExitStack() as stack:
+        announce = _to_nobody if _is_shared(settings) else stack.enter_context(own(data))
+        catalog = Catalog(build_database(settings.catalog, data))
+        stack.push_async_callback(catalog.close)
+        await catalog.open()
+        spool = Spool(data / "spool")
+        alone = not _is_shared(settings) and isinstance(settings.queue, LocalQueueSettings)
+        # What somebody else put there a moment ago may not be submitted yet.
+        if sent := spool.keys(older_than=0 if alone else DAY):
+            spool.sweep(sent - await catalog.spooled())
+        if isinstance(settings.queue, LocalQueueSettings):
+            await catalog.release()
+        embedder = await asyncio.to_thread(build_embedder, settings.embedder)
+        stack.callback(embedder.close)
+        encoder = Bm25Encoder()
+        index = build_index(settings, data / "index", embedder.dim, encoder)
+        stack.push_async_callback(index.close)
+        await _find_losses(catalog, index)
+        parser = build_parser(settings)
+        stack.callback(parser.close)
+        ingest = IngestPipeline(
+            reader=WebReader(parser, build_fetcher(settings)),
+            chunker=build_chunker(settings.chunker, embedder.count_tokens),
+            embedder=embedder,
+            encoder=encoder,
+            index=index,
+            catalog=catalog,
+            spool=spool,
+            passages=embedder if stores_tokens(settings.reranker) else None,
+        )
+        tokens = build_token_embedder(settings.reranker, embedder)
+        reranker = await open_reranker(
+            settings.reranker, stack, tokens=tokens, encoder=encoder, index=index
+        )
+        finder = EvidenceFinder(embedder=tokens, encoder=encoder, index=index)
+        generator, model = await open_generator(settings, finder, stack)
+        stage_seconds = settings.limits.query_seconds * STAGE_SHARE
+        query = QueryPipeline(
+            catalog=catalog,
+            rewriter=build_rewriter(model, stage_seconds),
+            expander=build_expander(settings.retrieval, model, stage_seconds),
+            retriever=build_retriever(
+                settings.retrieval,
+                settings.reranker,
+                stage_seconds,
+                reranker=reranker,
+                embedder=embedder,
+                encoder=encoder,
+                index=index,
+            ),
+            reader=build_section_reader(settings.retrieval, index, catalog),
+            generator=generator,
+            support=await open_support(settings.citations, tokens, stack),
+            at_once=settings.limits.questions,
+            seconds=settings.limits.query_seconds,
+        )
+        await embedder.embed(["warm up"], kind="query")
+        yield Service(
+            settings=settings,
+            catalog=catalog,
+            spool=spool,
+            index=index,
+            embedder=embedder,
+            ingest=ingest,
+            reindexer=Reindexer(pipeline=ingest, embedder=embedder, index=index, catalog=catalog),
+            query=query,
+            reranker=reranker or build_late_interaction(tokens, encoder, index),
+            announce=announce,
+        )
+
+
+@contextlib.asynccontextmanager
+async def open_parsing(settings: Settings) -> AsyncIterator[tuple[Catalog, Parsing]]:
+    """What reads documents for others to embed: no model is loaded, no index opened.
+
+    Raises:
+        ConfigError: the catalog is a file, which the process that embeds has to itself.
+    """
+    from ingest.fetch import WebReader
+    from ingest.parsing import Parsing
+    from ingest.sources import Spool
+
+    if settings.catalog.kind != "postgres":
+        raise ConfigError(
+            "A worker that parses alone shares the catalog with those that embed: set"
+            ' catalog.kind = "postgres" and catalog.url, or leave out --stage.'
+        )
+    async with contextlib.AsyncExitStack() as stack:
+        catalog = Catalog(build_database(settings.catalog, settings.data_dir))
+        stack.push_async_callback(catalog.close)
+        await catalog.open()
+        parser = build_parser(settings)
+        stack.callback(parser.close)
+        reader = WebReader(parser, build_fetcher(settings))
+        spool = Spool(settings.data_dir.resolve() / "spool")
+        yield catalog, Parsing(reader=reader, catalog=catalog, spool=spool)
+
+
+def _is_shared(settings: Settings) -> bool:
+    return (settings.index.kind, settings.catalog.kind) == ("qdrant", "postgres")
+
+
+def _to_nobody(_url: str) -> None:
+    """Nobody looks into a folder that many share: servers are found by their address."""
+
+
+async def _find_losses(catalog: Catalog, index: StoredIndex) -> None:
+    """Where an index was removed under a catalog that counts on it, its documents have failed."""
+    for record in await catalog.collections(TENANT):
+        scope = Scope(tenant=TENANT, collection=record.name)
+        if record.chunks and not await index.holds(scope):
+            await catalog.lose(scope, "The index holds it no more: ingest it again.")

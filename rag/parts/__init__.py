@@ -1,0 +1,1 @@
+"""What the composition root puts together, each part as the settings name it."""

@@ -1,0 +1,178 @@
+"""What rewrites questions, writes answers and checks them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
+
+from rag.errors import ConfigError
+from rag.settings import (
+    CitationSettings,
+    ExtractiveSettings,
+    GeneratorSettings,
+    OpenAISettings,
+    RetrievalSettings,
+    Settings,
+    VllmSettings,
+)
+from rag.types import Sampling
+
+if TYPE_CHECKING:
+    from generation.evidence import EvidenceFinder
+    from generation.expansion import QuestionExpander
+    from generation.rewriting import QuestionRewriter
+    from generation.vllm import VllmModel
+    from rag.protocols import ChatModel, Generator, SupportScorer, TokenEmbedder
+
+
+def build_rewriter(model: ChatModel | None, seconds: float) -> QuestionRewriter | None:
+    """What makes follow-up questions stand alone, where there is a language model."""
+    if model is None:
+        return None
+    from generation.rewriting import QuestionRewriter
+
+    return QuestionRewriter(model, seconds=seconds)
+
+
+def build_expander(
+    settings: RetrievalSettings, model: ChatModel | None, seconds: float
+) -> QuestionExpander | None:
+    """What writes more to search for, where the settings ask for it.
+
+    Raises:
+        ConfigError: they do, and there is no language model.
+    """
+    if settings.expansion == "none":
+        return None
+    if model is None:
+        raise ConfigError(
+            f"`retrieval.expansion = {settings.expansion!r}` needs a language model: set"
+            " generator.kind to 'openai' or 'vllm', or retrieval.expansion to 'none'."
+        )
+    from generation.expansion import QuestionExpander
+
+    return QuestionExpander(model, method=settings.expansion, seconds=seconds)
+
+
+async def open_generator(
+    settings: Settings, finder: EvidenceFinder, stack: contextlib.AsyncExitStack
+) -> tuple[Generator, ChatModel | None]:
+    """The generator that the settings name, with those it falls back to; closed by the stack.
+
+    With it the first language model among them, where there is one: it rewrites and expands
+    questions.
+
+    Raises:
+        ConfigError: a template is missing or broken, or what an engine needs is not installed.
+    """
+    from generation.fallback import Engine, FallbackGenerator
+
+    chain = (settings.generator, *settings.fallbacks)
+    opened = [await _open_engine(part, finder, stack) for part in chain]
+    model = next((model for _, model in opened if model), None)
+    if len(chain) == 1:
+        return opened[0][0], model
+    engines = [
+        Engine(name=_engine_name(part), generator=generator)
+        for part, (generator, _) in zip(chain, opened, strict=True)
+    ]
+    seconds = settings.limits.query_seconds / len(engines)
+    return FallbackGenerator(engines, seconds=seconds), model
+
+
+async def _open_engine(
+    settings: GeneratorSettings, finder: EvidenceFinder, stack: contextlib.AsyncExitStack
+) -> tuple[Generator, ChatModel | None]:
+    from generation.calibration import load_calibration
+    from generation.extractive import ExtractiveGenerator
+    from generation.judging import Judge
+
+    judge = Judge(finder=finder, calibration=load_calibration(), threshold=settings.threshold)
+    if isinstance(settings, ExtractiveSettings):
+        return ExtractiveGenerator(judge), None
+
+    from generation.budget import BudgetedModel
+    from generation.chat import ChatGenerator
+    from generation.prompts import TEMPLATES, PromptTemplate
+
+    template = PromptTemplate(settings.templates or TEMPLATES)
+    sampling = Sampling(max_tokens=settings.max_tokens, temperature=settings.temperature)
+    model = await _open_model(settings, stack)
+    if settings.tokens_at_once is not None:
+        model = BudgetedModel(model, tokens=settings.tokens_at_once)
+    return ChatGenerator(judge=judge, model=model, template=template, sampling=sampling), model
+
+
+async def _open_model(
+    settings: OpenAISettings | VllmSettings, stack: contextlib.AsyncExitStack
+) -> ChatModel:
+    match settings:
+        case OpenAISettings():
+            return _open_openai(settings, stack)
+        case VllmSettings():
+            return await stack.enter_async_context(open_chat_model(settings))
+
+
+def _open_openai(settings: OpenAISettings, stack: contextlib.AsyncExitStack) -> ChatModel:
+    try:
+        from generation.openai import OpenAIModel
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"`generator.kind = 'openai'` needs the module {error.name!r}, which is not installed:"
+            " run `pip install 'plumbline-rag[openai]'`."
+        ) from None
+    model = OpenAIModel(
+        base_url=settings.base_url,
+        api_key=settings.api_key.get_secret_value() if settings.api_key else None,
+        model=settings.model,
+        context_tokens=settings.context_tokens,
+        seconds=settings.timeout,
+    )
+    stack.push_async_callback(model.close)
+    return model
+
+
+def _engine_name(settings: GeneratorSettings) -> str:
+    return settings.kind if isinstance(settings, ExtractiveSettings) else settings.model
+
+
+async def open_support(
+    settings: CitationSettings, tokens: TokenEmbedder, stack: contextlib.AsyncExitStack
+) -> SupportScorer:
+    """What checks citations, closed with the stack."""
+    if settings.entailment is None:
+        from generation.support import BlendedSupport
+
+        return BlendedSupport(tokens)
+    from retrieval.entailment import EntailmentScorer
+
+    model = await asyncio.to_thread(EntailmentScorer, settings.entailment, device=settings.device)
+    stack.callback(model.close)
+    return model
+
+
+@contextlib.asynccontextmanager
+async def open_chat_model(settings: VllmSettings) -> AsyncIterator[ChatModel]:
+    """The language model that the settings name, started and warm; stopped at the end.
+
+    Raises:
+        ConfigError: it cannot be started, or what runs it is not installed.
+    """
+    model_class = await asyncio.to_thread(_import_vllm)  # takes seconds
+    async with model_class.opened(
+        settings.model, lora=settings.lora, engine=settings.engine
+    ) as model:
+        yield model
+
+
+def _import_vllm() -> type[VllmModel]:
+    try:
+        from generation.vllm import VllmModel
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"`generator.kind = 'vllm'` needs the module {error.name!r}, which is not installed:"
+            " run `pip install 'plumbline-rag[vllm]'`, or on a CPU what docs/vllm.md says."
+        ) from None
+    return VllmModel

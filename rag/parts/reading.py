@@ -1,0 +1,50 @@
+"""What fetches, reads and cuts documents."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rag.settings import ChunkerSettings, RecursiveSettings, SectionSettings, Settings
+
+if TYPE_CHECKING:
+    from ingest.fetch import Fetcher
+    from ingest.parser import Parser
+    from ingest.pieces import CountTokens
+    from rag.protocols import Chunker
+
+
+def build_parser(settings: Settings) -> Parser:
+    """What reads documents; its process starts with the first."""
+    from ingest.ocr import Ocr
+    from ingest.parser import Limits, Parser
+
+    limits = Limits(
+        file=settings.limits.file_mb << 20,
+        text=settings.reader.text_mb << 20,
+        memory=settings.reader.memory_mb << 20,
+        seconds=settings.reader.seconds,
+    )
+    return Parser(limits, ocr=Ocr(settings.reader.ocr_languages))
+
+
+def build_chunker(settings: ChunkerSettings, count_tokens: CountTokens) -> Chunker:
+    """The chunker that the settings name; `count_tokens` is the embedder's."""
+    from ingest.chunkers import RecursiveChunker, SectionChunker
+
+    match settings:
+        case SectionSettings(max_tokens=max_tokens, overlap=overlap):
+            return SectionChunker(count_tokens, max_tokens=max_tokens, overlap=overlap)
+        case RecursiveSettings(max_tokens=max_tokens, overlap=overlap):
+            return RecursiveChunker(count_tokens, max_tokens=max_tokens, overlap=overlap)
+
+
+def build_fetcher(settings: Settings) -> Fetcher:
+    """What gets documents from the web."""
+    from ingest.addresses import is_public
+    from ingest.fetch import Fetcher
+
+    return Fetcher(
+        max_bytes=settings.limits.file_mb << 20,
+        seconds=settings.fetch.seconds,
+        allows=(lambda _: True) if settings.fetch.private_addresses else is_public,
+    )

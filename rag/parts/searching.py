@@ -1,0 +1,179 @@
+"""What embeds, searches and reranks."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING
+
+from rag.settings import (
+    CrossEncoderSettings,
+    EmbedderSettings,
+    HttpRerankerSettings,
+    LateInteractionSettings,
+    NoRerankerSettings,
+    RerankerSettings,
+    RetrievalSettings,
+)
+
+if TYPE_CHECKING:
+    from rag.catalog import Catalog
+    from rag.protocols import Embedder, Index, Reranker, TokenEmbedder
+    from retrieval.embedders import BertEmbedder
+    from retrieval.hybrid import Retriever
+    from retrieval.late_interaction import LateInteraction
+    from retrieval.sections import SectionReader
+    from retrieval.sparse import Bm25Encoder
+
+ANSWERS_CACHE_MB = 16
+"""Where nothing else reads passages twice: those of the answers under way."""
+
+
+def build_embedder(settings: EmbedderSettings) -> BertEmbedder:
+    """The embedder that the settings name, its model loaded."""
+    from retrieval.embedders import BertEmbedder, minilm_folder
+
+    return BertEmbedder(
+        settings.model or minilm_folder(),
+        device=settings.device,
+        dtype=settings.dtype,
+        max_waiting=settings.max_waiting,
+    )
+
+
+def stores_tokens(settings: RerankerSettings) -> bool:
+    """Whether token vectors go into the index."""
+    return isinstance(settings, LateInteractionSettings) and settings.stored
+
+
+def build_token_embedder(settings: RerankerSettings, embedder: BertEmbedder) -> TokenEmbedder:
+    """What makes token vectors: reranker, generator and citations read the same passages."""
+    megabytes = ANSWERS_CACHE_MB
+    if isinstance(settings, LateInteractionSettings):
+        megabytes = settings.cache_mb
+    if not megabytes:
+        return embedder
+    from retrieval.token_cache import TokenCache
+
+    return TokenCache(embedder, max_bytes=megabytes << 20)
+
+
+async def open_reranker(
+    settings: RerankerSettings,
+    stack: contextlib.AsyncExitStack,
+    *,
+    tokens: TokenEmbedder,
+    encoder: Bm25Encoder,
+    index: Index,
+) -> Reranker | None:
+    """The reranker that the settings name, closed with the stack; None for none."""
+    match settings:
+        case NoRerankerSettings():
+            return None
+        case LateInteractionSettings(stored=stored):
+            return build_late_interaction(tokens, encoder, index, stored=stored)
+        case CrossEncoderSettings(model=model, library=library, device=device):
+            from retrieval.cross_encoder import CrossEncoderReranker
+
+            reader = await asyncio.to_thread(
+                CrossEncoderReranker, model, library=library, device=device
+            )
+            stack.callback(reader.close)
+            return reader
+        case HttpRerankerSettings(url=url, dialect=dialect, model=model, api_key=key):
+            from retrieval.http_reranker import HttpReranker
+
+            remote = HttpReranker(
+                url,
+                dialect=dialect,
+                model=model,
+                api_key=key.get_secret_value() if key else None,
+                seconds=settings.seconds,
+            )
+            stack.push_async_callback(remote.close)
+            return remote
+
+
+def build_late_interaction(
+    tokens: TokenEmbedder, encoder: Bm25Encoder, index: Index, *, stored: bool = False
+) -> LateInteraction:
+    """The reranker that needs no weights of its own."""
+    from retrieval.late_interaction import LateInteraction
+
+    return LateInteraction(embedder=tokens, encoder=encoder, index=index, stored=stored)
+
+
+def build_retriever(
+    settings: RetrievalSettings,
+    reranking: RerankerSettings,
+    seconds: float = 5.0,
+    *,
+    reranker: Reranker | None,
+    embedder: Embedder,
+    encoder: Bm25Encoder,
+    index: Index,
+) -> Retriever:
+    """Both legs, the reranker if there is one, and what keeps hits apart where it is wanted.
+
+    `seconds` is what embedder and reranker may take each.
+    """
+    found = _build_ranking(
+        settings,
+        reranking,
+        seconds,
+        reranker=reranker,
+        embedder=embedder,
+        encoder=encoder,
+        index=index,
+    )
+    if not settings.diversity:
+        return found
+    from retrieval.diversity import DiverseRetriever
+
+    return DiverseRetriever(found, index=index, diversity=settings.diversity)
+
+
+def _build_ranking(
+    settings: RetrievalSettings,
+    reranking: RerankerSettings,
+    seconds: float,
+    *,
+    reranker: Reranker | None,
+    embedder: Embedder,
+    encoder: Bm25Encoder,
+    index: Index,
+) -> Retriever:
+    from retrieval.hybrid import HybridRetriever
+    from retrieval.reranked import RerankingRetriever
+
+    hybrid = HybridRetriever(
+        embedder=embedder,
+        encoder=encoder,
+        index=index,
+        depth=settings.depth,
+        rrf_k=settings.rrf_k,
+        seconds=seconds,
+    )
+    if reranker is None or isinstance(reranking, NoRerankerSettings):
+        return hybrid
+    return RerankingRetriever(
+        hybrid=hybrid,
+        reranker=reranker,
+        index=index,
+        encoder=encoder,
+        depth=reranking.depth,
+        combine=reranking.combine,
+        feedback=reranking.feedback,
+        seconds=min(reranking.seconds, seconds),
+    )
+
+
+def build_section_reader(
+    settings: RetrievalSettings, index: Index, catalog: Catalog
+) -> SectionReader | None:
+    """What widens hits for the generator, where the settings give it room."""
+    if not settings.context_chars:
+        return None
+    from retrieval.sections import SectionReader
+
+    return SectionReader(index=index, catalog=catalog, chars=settings.context_chars)

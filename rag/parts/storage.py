@@ -1,0 +1,81 @@
+"""Catalog, index, and what reads and cuts documents."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rag.database import Database, PostgresDatabase, SqliteDatabase
+from rag.errors import ConfigError
+from rag.settings import EdgeSettings, PostgresSettings, QdrantSettings, Settings, SqliteSettings
+
+if TYPE_CHECKING:
+    from rag.protocols import StoredIndex
+    from retrieval.sparse import Bm25Encoder
+
+
+def build_database(settings: SqliteSettings | PostgresSettings, data: Path) -> Database:
+    """The catalog's database, nothing opened yet."""
+    match settings:
+        case SqliteSettings():
+            return SqliteDatabase(data / "catalog.sqlite")
+        case PostgresSettings(url=url):
+            return PostgresDatabase(url.get_secret_value())
+
+
+def build_index(settings: Settings, folder: Path, dim: int, encoder: Bm25Encoder) -> StoredIndex:
+    """The index that the settings name, nothing opened yet.
+
+    Raises:
+        ConfigError: `rank_bm25` on a server, where others may write too.
+    """
+    inner = _build_stored(settings.index, folder, dim)
+    if settings.retrieval.lexical == "sparse":
+        return inner
+    if settings.index.kind == "qdrant":
+        raise ConfigError(
+            "`retrieval.lexical = 'rank_bm25'` keeps a collection in memory and would not see what"
+            " other processes write to Qdrant: set it to 'sparse', or `index.kind` to 'edge'."
+        )
+    from retrieval.lexical import RankBm25Index
+
+    return RankBm25Index(inner, encoder=encoder)
+
+
+def _build_stored(settings: EdgeSettings | QdrantSettings, folder: Path, dim: int) -> StoredIndex:
+    match settings:
+        case EdgeSettings():
+            from retrieval.edge import EdgeIndex
+
+            return EdgeIndex(folder, dim=dim)
+        case QdrantSettings():
+            return _build_qdrant(settings, dim)
+
+
+def _build_qdrant(settings: QdrantSettings, dim: int) -> StoredIndex:
+    try:
+        from retrieval.qdrant import QdrantIndex
+        from retrieval.qdrant_points import Layout
+        from retrieval.qdrant_server import connect
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"`index.kind = 'qdrant'` needs the module {error.name!r}, which is not installed:"
+            " run `pip install 'plumbline-rag[qdrant]'`."
+        ) from None
+    key = settings.api_key
+    server = connect(
+        settings.url,
+        api_key=key.get_secret_value() if key else None,
+        grpc_port=settings.grpc_port,
+        prefer_grpc=settings.prefer_grpc,
+        timeout=settings.timeout,
+    )
+    layout = Layout(
+        shards=settings.shards,
+        replicas=settings.replicas,
+        hnsw_m=settings.hnsw_m,
+        hnsw_ef_construct=settings.hnsw_ef_construct,
+        on_disk=settings.on_disk,
+        quantization=settings.quantization,
+    )
+    return QdrantIndex(server, dim=dim, prefix=settings.prefix, layout=layout)
