@@ -113,6 +113,7 @@ class QueryPipeline:
                 question.outcome = error.code
                 raise
             finally:
+                trace.outcome = question.outcome
                 metrics.stages(trace.timings.items(), trace.degraded, trace.usage)
 
     async def _stream(self, query: Query, trace: Trace) -> AsyncGenerator[Event, None]:

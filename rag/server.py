@@ -7,6 +7,7 @@ import sys
 
 import uvicorn
 
+from rag import logs
 from rag.api.app import create_app
 from rag.errors import ConfigError
 from rag.settings import Settings
@@ -18,11 +19,12 @@ def serve(settings: Settings, *, host: str, port: int) -> int:
     Raises:
         ConfigError: the port is taken, or the data folder is.
     """
+    logs.configure(settings.log.format)
     listener = _listen(host, port)
     url = f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
     app = create_app(settings, url=url, on_failure=lambda: setattr(server, "should_exit", True))
     server = uvicorn.Server(
-        uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=5)
+        uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=5)
     )
     print(f"Plumbline serves {settings.data_dir} at {url} (docs: {url}/docs)", file=sys.stderr)  # noqa: T201
     server.run(sockets=[listener])

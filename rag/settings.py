@@ -396,6 +396,14 @@ class ServerSettings(_Part):
     port: int = Field(8000, ge=0, le=65535, description="0: any free one.")
 
 
+class LogSettings(_Part):
+    """What the service writes to standard error."""
+
+    format: Literal["text", "json"] = Field(
+        "text", description="json: an object a line, and one for each request."
+    )
+
+
 class LimitSettings(_Part):
     """Bounds on what comes in; past one, the error names it."""
 
@@ -439,6 +447,7 @@ class Settings(BaseSettings):
         LocalQueueSettings(), discriminator="kind"
     )
     server: ServerSettings = ServerSettings()
+    log: LogSettings = LogSettings()
     limits: LimitSettings = LimitSettings()
 
     @classmethod

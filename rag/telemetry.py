@@ -16,12 +16,16 @@ _TRACEPARENT = re.compile(r"00-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 
 @dataclass(slots=True)
 class Trace:
-    """One journey: its id, milliseconds by stage, what had to be left out, tokens spent."""
+    """One journey: its id, milliseconds by stage, what had to be left out, tokens spent.
+
+    `outcome` says how it ended: found, answered, the reason to abstain, an error's code, cancelled.
+    """
 
     id: str = field(default_factory=lambda: secrets.token_hex(16))
     timings: dict[str, float] = field(default_factory=dict)
     degraded: list[str] = field(default_factory=list)
     usage: Usage = field(default_factory=Usage)
+    outcome: str = ""
 
     @contextlib.contextmanager
     def span(self, stage: str) -> Iterator[None]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from celery import Celery
 
-from rag import metrics
+from rag import logs, metrics
 from rag.errors import ConfigError
 from rag.settings import CeleryQueueSettings, Settings
 from rag.types import Stage
@@ -31,6 +31,8 @@ def work(settings: Settings, *, stage: Stage | None = None) -> int:
             'There is no broker to work for: queue.kind is "local", and `rag serve` ingests itself.'
             ' Set queue.kind = "celery" and queue.broker_url.'
         )
+    if settings.log.format == "json":
+        logs.configure("json")  # and else Celery does
     if settings.queue.metrics_port:
         metrics.serve(settings.queue.metrics_host, settings.queue.metrics_port)
     app = celery_app(settings.queue)

@@ -57,7 +57,9 @@ async def scope(collection: Annotated[str, Query(pattern=COLLECTION)] = "default
 async def trace(request: Request) -> Trace:
     """The caller's trace, by its W3C `traceparent`, or a new one."""
     trace_id = trace_id_of(request.headers.get("traceparent"))
-    return Trace(id=trace_id) if trace_id else Trace()
+    made = Trace(id=trace_id) if trace_id else Trace()
+    request.scope["trace"] = made  # for who logs the request
+    return made
 
 
 ServiceDep = Annotated[Service, Depends(service)]

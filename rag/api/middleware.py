@@ -14,10 +14,12 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from rag import metrics
+from rag import logs, metrics
 from rag.api import problems
+from rag.build import TENANT
 from rag.errors import TooLargeError
 from rag.settings import LimitSettings
+from rag.telemetry import Trace
 
 R = TypeVar("R")
 
@@ -84,13 +86,38 @@ class Measured:
         try:
             await self._app(scope, receive, send_and_note)
         finally:
-            metrics.request(
-                scope["method"] if scope["method"] in _METHODS else "_OTHER",
-                getattr(scope.get("route"), "path", "none"),
-                status,
-                scope.get("problem", ""),
-                time.perf_counter() - started,
-            )
+            _note(scope, status, time.perf_counter() - started)
+
+
+def _note(scope: Scope, status: int, seconds: float) -> None:
+    """One request that has ended, for the metrics and for the log."""
+    method = scope["method"] if scope["method"] in _METHODS else "_OTHER"
+    route = getattr(scope.get("route"), "path", "none")
+    error = scope.get("problem", "")
+    metrics.request(method, route, status, error, seconds)
+    trace: Trace | None = scope.get("trace")
+    journey = (
+        {}
+        if trace is None
+        else {
+            "trace_id": trace.id,
+            "outcome": trace.outcome,
+            "stages": trace.timings,
+            "degraded": [told.partition(":")[0] for told in trace.degraded],
+            "input_tokens": trace.usage.input_tokens,
+            "output_tokens": trace.usage.output_tokens,
+        }
+    )
+    logs.request(
+        request_id=scope.get("request_id", ""),
+        tenant=TENANT,
+        method=method,
+        route=route,
+        status=status,
+        error=error,
+        ms=round(seconds * 1e3, 3),
+        **journey,
+    )
 
 
 class BodyLimit:

@@ -1,0 +1,39 @@
+"""What a service writes about itself: lines for people, or JSON for what collects them."""
+
+from __future__ import annotations
+
+import logging
+from typing import Literal
+
+Format = Literal["text", "json"]
+_requests = logging.getLogger("rag.requests")
+
+
+def configure(form: Format) -> None:
+    """What is logged goes to standard error.
+
+    `text`: warnings and errors. `json`: those and a line for each request, an object a line.
+    Nothing that was asked or found is in it.
+    """
+    handler = logging.StreamHandler()
+    if form == "json":
+        handler.setFormatter(_json_formatter())
+        _requests.setLevel(logging.INFO)
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+
+
+def request(**fields: object) -> None:
+    """One request, once it has ended."""
+    _requests.info("request", extra=fields)
+
+
+def _json_formatter() -> logging.Formatter:
+    from pythonjsonlogger.json import JsonFormatter
+
+    return JsonFormatter(
+        "{levelname}{name}{message}",
+        style="{",
+        timestamp="time",
+        rename_fields={"levelname": "level", "name": "logger", "exc_info": "exception"},
+        json_ensure_ascii=False,
+    )
