@@ -175,6 +175,7 @@ def test_every_setting_can_be_set_in_the_environment(
         "retrieval.expansion": "hyde",
         "retrieval.lexical": "rank_bm25",
         "generator.threshold": "0.5",
+        "log.format": "json",
         "retrieval.diversity": "0.5",
         "server.host": "::1",
         "fetch.private_addresses": "True",
