@@ -8,10 +8,10 @@ from collections.abc import AsyncGenerator
 from dataclasses import fields, replace
 
 from generation.judging import Judge
-from generation.prompts import PromptTemplate, fitting
+from generation.prompts import ANSWER, PromptTemplate, fitting
 from rag.errors import InputError, UpstreamError
 from rag.protocols import ChatModel
-from rag.types import Delta, Piece, Prompt, Sampling, SamplingOverrides
+from rag.types import Delta, ModelCall, Piece, Prompt, Sampling, SamplingOverrides
 
 
 class ChatGenerator:
@@ -66,6 +66,7 @@ class ChatGenerator:
             finish_reason=last.finish_reason,
             usage=last.usage,
             degraded=self._left_out(len(prompt.hits) - fit, len(prompt.hits)),
+            call=ModelCall(messages=messages, template=ANSWER, sampling=sampling),
         )
 
     def _check_json(self, text: str, last: Piece, sampling: Sampling) -> None:

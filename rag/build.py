@@ -12,6 +12,7 @@ from rag.catalog import Catalog
 from rag.errors import ConfigError
 from rag.ownership import own
 from rag.parts.answering import build_expander, build_rewriter, open_generator, open_support
+from rag.parts.observing import open_traces
 from rag.parts.reading import build_chunker, build_fetcher, build_parser
 from rag.parts.searching import (
     build_embedder,
@@ -134,6 +135,7 @@ async def open_service(settings: Settings) -> AsyncIterator[Service]:
             generator=generator,
             support=await open_support(settings.citations, tokens, stack),
             at_once=settings.limits.questions,
+            send=open_traces(settings.traces, stack),
             seconds=settings.limits.query_seconds,
         )
         await embedder.embed(["warm up"], kind="query")

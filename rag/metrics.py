@@ -88,6 +88,9 @@ _cached = Counter("plumbline_cache_lookups", "Texts looked up in a cache.", ["ca
 _documents = Counter(
     "plumbline_documents", "Documents this process is done with, by outcome.", ["outcome"]
 )
+_traces = Counter(
+    "plumbline_traces", "Traces: sent, left out by the rate, or lost on the way.", ["outcome"]
+)
 _tasks = Gauge("plumbline_tasks", "Open tasks of all processes.", ["stage", "priority", "state"])
 _oldest = Gauge(
     "plumbline_oldest_task_age_seconds",
@@ -162,6 +165,8 @@ class Pace:
     def __init__(self) -> None:
         self._asked = self._first = time.perf_counter()
         self._silent = True
+        self.first_ns: int | None = None
+        """When the first text came, in nanoseconds since 1970."""
 
     def heard(self, delta: Delta) -> None:
         """A piece of its text came, or the end."""
@@ -169,6 +174,7 @@ class Pace:
             return
         if self._silent:
             self._silent = False
+            self.first_ns = time.time_ns()
             self._first = time.perf_counter()
             _first_token.labels(delta.model).observe(self._first - self._asked)
         if delta.usage and delta.usage.output_tokens > 1:
@@ -196,6 +202,11 @@ def cache(name: str, *, hits: int, misses: int) -> None:
 def document(outcome: str) -> None:
     """A document is done with: stored, unchanged, duplicate, failed, retried."""
     _documents.labels(outcome).inc()
+
+
+def trace(outcome: str) -> None:
+    """A trace is done with: sent, left out, lost."""
+    _traces.labels(outcome).inc()
 
 
 def backlog(found: Backlog) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Awaitable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 
 from generation.draft import Draft, JsonDraft
 from generation.expansion import QuestionExpander
@@ -15,7 +16,7 @@ from rag.admission import Admission
 from rag.catalog import Catalog
 from rag.errors import RagError, UpstreamError
 from rag.protocols import Generator, SupportScorer
-from rag.telemetry import Trace
+from rag.telemetry import Attribute, Span, Trace
 from rag.types import Answer, Citation, Delta, Hit, Prompt, Query, Scope
 from retrieval.fusion import fuse_hits
 from retrieval.hybrid import Retriever
@@ -23,6 +24,10 @@ from retrieval.sections import SectionReader
 
 Event = tuple[Hit, ...] | str | Citation | Answer
 """What a stream yields: the hits, then text and citations as they come, then the whole answer."""
+
+
+def _nowhere(_trace: Trace, _tenant: str) -> None:
+    """Where traces go that nobody collects."""
 
 
 class QueryPipeline:
@@ -40,6 +45,7 @@ class QueryPipeline:
         support: SupportScorer,
         at_once: int,
         seconds: float,
+        send: Callable[[Trace, str], None] = _nowhere,
     ) -> None:
         """Make a pipeline.
 
@@ -53,6 +59,7 @@ class QueryPipeline:
             support: says how well its passages carry it.
             at_once: questions that may be under way.
             seconds: the deadline of a question.
+            send: takes the trace of a question that has ended, and its tenant; returns at once.
         """
         self._catalog = catalog
         self._rewriter = rewriter
@@ -61,6 +68,7 @@ class QueryPipeline:
         self._reader = reader
         self._generator = generator
         self._support = support
+        self._send = send
         self._admission = Admission(
             at_once,
             refusal=f"{at_once} questions are under way already (limits.questions). Try again in"
@@ -76,8 +84,8 @@ class QueryPipeline:
             BusyError: as many questions are under way as may be.
             UpstreamError: the deadline passed.
         """
-        with self._measured("search", trace) as question, self._admission.take():
-            with trace.span("total"):
+        with self._measured("search", query, trace) as question, self._admission.take():
+            with trace.time("total"):
                 hits = await self._retrieve([query], trace, self._deadline())
             question.outcome = "found" if hits else "no_documents"
             return hits
@@ -97,24 +105,33 @@ class QueryPipeline:
             BusyError: as many questions are under way as may be.
             UpstreamError: the deadline passed, or the generator failed.
         """
-        with self._measured("answer", trace) as question, self._admission.take():
+        with self._measured("answer", query, trace) as question, self._admission.take():
             async with contextlib.aclosing(self._stream(query, trace)) as events:
                 async for event in events:
                     if isinstance(event, Answer):
                         question.answered(event)
+                        trace.root.output = event.text
                     yield event
 
     @contextlib.contextmanager
-    def _measured(self, operation: str, trace: Trace) -> Iterator[metrics.Question]:
+    def _measured(self, operation: str, query: Query, trace: Trace) -> Iterator[metrics.Question]:
+        """Counts a question, and sends its trace once it has ended."""
+        told: dict[str, Attribute] = {
+            "operation": operation,
+            "collection": query.scope.collection,
+        }
+        trace.root = Span("query", input=query.text, attributes=told)
         with metrics.Question(operation) as question:
             try:
                 yield question
             except RagError as error:
-                question.outcome = error.code
+                question.outcome = trace.root.error = error.code
                 raise
             finally:
                 trace.outcome = question.outcome
+                trace.root.close()
                 metrics.stages(trace.timings.items(), trace.degraded, trace.usage)
+                self._send(trace, query.scope.tenant)
 
     async def _stream(self, query: Query, trace: Trace) -> AsyncGenerator[Event, None]:
         """The journey.
@@ -123,7 +140,7 @@ class QueryPipeline:
         5. generate  6. check what is written  7. the answer
         """
         deadline = self._deadline()
-        with trace.span("total"):
+        with trace.time("total"):
             query = await self._stand_alone(query, trace, deadline)  # 1.
             more = await self._expand(query, trace, deadline)  # 2.
             hits = await self._retrieve([query, *more], trace, deadline)  # 3.
@@ -141,6 +158,7 @@ class QueryPipeline:
                     yield event
         for event in await self._check(draft.finish(), trace, deadline):
             yield event
+        _check_spans(draft, last, trace)
         yield _answer(query.text, draft, last, hits, trace)  # 7.
 
     async def _stand_alone(self, query: Query, trace: Trace, deadline: float) -> Query:
@@ -171,11 +189,19 @@ class QueryPipeline:
         try:
             async with asyncio.timeout_at(deadline):
                 await self._catalog.check_exists(queries[0].scope)
-                retrieve = self._retriever.retrieve
-                lists = await asyncio.gather(*(retrieve(query, trace) for query in queries))
+                found = await asyncio.gather(*(self._search(query, trace) for query in queries))
         except TimeoutError:
             raise self._late("retrieval") from None
-        return tuple(fuse_hits(lists, limit=queries[0].top_k))
+        return tuple(fuse_hits(found, limit=queries[0].top_k))
+
+    async def _search(self, query: Query, trace: Trace) -> list[Hit]:
+        with trace.span("retrieve", "retriever") as span:
+            span.input = query.text
+            span.attributes["top_k"] = query.top_k
+            span.attributes["filters"] = tuple(f"{c.field} {c.op}" for c in query.where)
+            hits = await self._retriever.retrieve(query, trace)
+            span.output = [_told(hit) for hit in hits]
+            return hits
 
     async def _widen(
         self, scope: Scope, hits: Sequence[Hit], trace: Trace, deadline: float
@@ -183,7 +209,7 @@ class QueryPipeline:
         if self._reader is None:
             return hits
         try:
-            with trace.span("widen"), trace.span("total"):
+            with trace.span("widen"), trace.time("total"):
                 async with asyncio.timeout_at(deadline):
                     return await self._reader.read(scope, hits)
         except TimeoutError:
@@ -192,18 +218,20 @@ class QueryPipeline:
     async def _generate(
         self, prompt: Prompt, trace: Trace, deadline: float
     ) -> AsyncGenerator[Delta, None]:
-        pace = metrics.Pace()
+        pace, span = metrics.Pace(), trace.open("generate", "generation")
         async with contextlib.aclosing(self._generator.stream(prompt)) as deltas:
             while True:
                 try:
-                    with trace.span("generate"), trace.span("total"):
+                    with trace.time("generate"), trace.time("total"):
                         async with asyncio.timeout_at(deadline):
                             delta = await anext(deltas)
                 except StopAsyncIteration:
+                    span.close()
                     return
                 except TimeoutError:
                     raise self._late("generation") from None
                 pace.heard(delta)
+                _note(span, delta, pace)
                 trace.degraded.extend(delta.degraded)
                 if delta.usage:
                     trace.spend(delta.usage)
@@ -213,7 +241,7 @@ class QueryPipeline:
         self, writing: Awaitable[list[str | Citation]], trace: Trace, deadline: float
     ) -> list[str | Citation]:
         try:
-            with trace.span("cite"), trace.span("total"):
+            with trace.time("cite"), trace.time("total"):
                 async with asyncio.timeout_at(deadline):
                     return await writing
         except TimeoutError:
@@ -228,6 +256,50 @@ class QueryPipeline:
             " Try again, or raise the setting limits.query_seconds.",
             code="deadline",
         )
+
+
+def _told(hit: Hit) -> dict[str, Any]:
+    """A hit as a trace has it."""
+    chunk = hit.chunk
+    return {
+        "chunk_id": chunk.id,
+        "document_id": chunk.document_id,
+        "score": hit.score,
+        "ranks": dict(hit.ranks),
+        "text": chunk.text,
+    }
+
+
+def _note(span: Span, delta: Delta, pace: metrics.Pace) -> None:
+    """What a piece of the answer says of the model that writes it."""
+    span.output = (span.output or "") + delta.text
+    if delta.model:
+        span.attributes["model"] = delta.model
+    if pace.first_ns:
+        span.attributes["first_token_ns"] = pace.first_ns
+    if delta.usage:
+        span.attributes["input_tokens"] = delta.usage.input_tokens
+        span.attributes["output_tokens"] = delta.usage.output_tokens
+    if delta.finish_reason:
+        span.attributes["finish_reason"] = delta.finish_reason
+    if call := delta.call:
+        span.input = [{"role": m.role, "content": m.content} for m in call.messages]
+        span.attributes["template"] = call.template
+        span.attributes["max_tokens"] = call.sampling.max_tokens
+        span.attributes["temperature"] = call.sampling.temperature
+
+
+def _check_spans(draft: Draft | JsonDraft, last: Delta, trace: Trace) -> None:
+    """What became of the citations, and whether it abstained."""
+    cited = trace.open("cite", "evaluator")
+    cited.attributes["citations"] = len(draft.citations)
+    cited.attributes["unsupported"] = len(draft.unsupported)
+    cited.attributes["uncited"] = len(draft.uncited)
+    cited.close()
+    guard = trace.open("abstain", "guardrail")
+    guard.attributes["confidence"] = last.confidence or 0.0
+    guard.attributes["abstained"] = last.abstained or ""
+    guard.close()
 
 
 def _answer(

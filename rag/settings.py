@@ -46,6 +46,7 @@ SECRETS = {
     "index.api_key",
     "generator.api_key",
     "reranker.api_key",
+    "traces.secret_key",
 }
 """Settings whose values no message may show."""
 NOT_SETTINGS = {"RAG_CONFIG", "RAG_URL"}
@@ -396,6 +397,40 @@ class ServerSettings(_Part):
     port: int = Field(8000, ge=0, le=65535, description="0: any free one.")
 
 
+class TraceSettings(_Part):
+    """Where traces of questions go, and what of them; without keys and address, nowhere."""
+
+    langfuse_url: str | None = Field(
+        None, pattern=r"^https?://[^\s/]+", description="None: Langfuse's own cloud."
+    )
+    public_key: str | None = None
+    secret_key: SecretStr | None = None
+    otlp_url: str | None = Field(
+        None,
+        pattern=r"^https?://[^\s/]+",
+        description="OTLP over HTTP, with its path: …/v1/traces.",
+    )
+    rate: float = Field(
+        1.0, ge=0, le=1, description="Share of those sent that ended well; the others are, always."
+    )
+    capture: Literal["off", "masked", "full"] = Field(
+        "masked", description="Questions, passages and answers: none, without secrets, or all."
+    )
+    mask: tuple[str, ...] = Field((), description="Regular expressions of what is masked besides.")
+    environment: str = Field("default", pattern=r"^[a-z0-9_-]{1,40}$")
+    release: str | None = Field(None, description="None: Plumbline's version.")
+
+    @field_validator("mask")
+    @classmethod
+    def _are_patterns(cls, patterns: tuple[str, ...]) -> tuple[str, ...]:
+        for pattern in patterns:
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                raise ValueError(f"{pattern!r} is no regular expression: {error}") from error
+        return patterns
+
+
 class LogSettings(_Part):
     """What the service writes to standard error."""
 
@@ -447,6 +482,7 @@ class Settings(BaseSettings):
         LocalQueueSettings(), discriminator="kind"
     )
     server: ServerSettings = ServerSettings()
+    traces: TraceSettings = TraceSettings()
     log: LogSettings = LogSettings()
     limits: LimitSettings = LimitSettings()
 

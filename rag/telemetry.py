@@ -1,4 +1,4 @@
-"""What a request does and how long it takes."""
+"""What a request does and how long it takes: recorded here, sent elsewhere (`rag.tracing`)."""
 
 from __future__ import annotations
 
@@ -7,11 +7,42 @@ import re
 import secrets
 import time
 from collections.abc import Iterator
+from contextvars import ContextVar
 from dataclasses import dataclass, field
+from typing import Any, Literal
 
 from rag.types import Usage
 
-_TRACEPARENT = re.compile(r"00-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
+_TRACEPARENT = re.compile(r"00-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}")
+Kind = Literal["span", "retriever", "embedding", "generation", "evaluator", "guardrail"]
+"""Langfuse's types of observations."""
+Attribute = str | int | float | bool | tuple[str, ...]
+
+
+@dataclass(slots=True, eq=False)
+class Span:
+    """A stage of a journey: nanoseconds since 1970, what it was given, and what came of it.
+
+    `input` and `output` are content: strings, numbers, lists and dicts of what people wrote and
+    documents hold. `attributes` are none.
+    """
+
+    name: str
+    kind: Kind = "span"
+    parent: Span | None = None
+    start: int = field(default_factory=time.time_ns)
+    end: int = 0
+    input: Any = None
+    output: Any = None
+    attributes: dict[str, Attribute] = field(default_factory=dict)
+    error: str = ""
+
+    def close(self) -> None:
+        """It has ended."""
+        self.end = time.time_ns()
+
+
+_inside: ContextVar[Span | None] = ContextVar("inside", default=None)
 
 
 @dataclass(slots=True)
@@ -19,17 +50,43 @@ class Trace:
     """One journey: its id, milliseconds by stage, what had to be left out, tokens spent.
 
     `outcome` says how it ended: found, answered, the reason to abstain, an error's code, cancelled.
+    `spans` are its stages in the order in which they began, below `root`; `parent_id` is the
+    caller's span that it is part of.
     """
 
     id: str = field(default_factory=lambda: secrets.token_hex(16))
+    parent_id: str = ""
     timings: dict[str, float] = field(default_factory=dict)
     degraded: list[str] = field(default_factory=list)
     usage: Usage = field(default_factory=Usage)
     outcome: str = ""
+    root: Span = field(default_factory=lambda: Span("request"))
+    spans: list[Span] = field(default_factory=list)
 
     @contextlib.contextmanager
-    def span(self, stage: str) -> Iterator[None]:
-        """Times a stage; one that runs twice adds up."""
+    def span(self, stage: str, kind: Kind = "span") -> Iterator[Span]:
+        """Times and records a stage, inside the one that is under way; never across a `yield`."""
+        span = self.open(stage, kind)
+        token = _inside.set(span)
+        try:
+            with self.time(stage):
+                yield span
+        except BaseException as error:
+            span.error = type(error).__name__
+            raise
+        finally:
+            _inside.reset(token)
+            span.close()
+
+    def open(self, stage: str, kind: Kind = "span") -> Span:
+        """Begins a stage that is closed elsewhere; it is not timed."""
+        span = Span(stage, kind, parent=_inside.get() or self.root)
+        self.spans.append(span)
+        return span
+
+    @contextlib.contextmanager
+    def time(self, stage: str) -> Iterator[None]:
+        """Times a part of a stage; parts add up."""
         start = time.perf_counter()
         try:
             yield
@@ -49,7 +106,7 @@ class Trace:
         )
 
 
-def trace_id_of(traceparent: str | None) -> str | None:
-    """The trace id of a W3C `traceparent` header; None where there is no valid one."""
+def trace_of(traceparent: str | None) -> Trace:
+    """The caller's trace, by its W3C `traceparent`; a new one where there is no valid one."""
     match = _TRACEPARENT.fullmatch(traceparent or "")
-    return match[1] if match else None
+    return Trace(id=match[1], parent_id=match[2]) if match else Trace()

@@ -328,12 +328,22 @@ class Piece:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ModelCall:
+    """What a language model was asked: by which template, and how it was to write."""
+
+    messages: tuple[Message, ...]
+    template: str
+    sampling: Sampling
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Delta:
     """A piece of an answer as it is generated.
 
     The last one of a stream carries `confidence` (see `Answer`) and, where the generator declines
     to answer, the `abstained` reason; its text is then empty. `model` names the language model
-    whose words they are; None where they are the passages' own. `degraded`: see `Answer`.
+    whose words they are; None where they are the passages' own. `degraded`: see `Answer`. `call` is
+    what the model was asked.
     """
 
     text: str = ""
@@ -343,3 +353,4 @@ class Delta:
     finish_reason: FinishReason | None = None
     usage: Usage | None = None
     degraded: tuple[str, ...] = ()
+    call: ModelCall | None = None

@@ -76,8 +76,10 @@ class HybridRetriever:
 
     async def search(self, scope: Scope, legs: Sequence[Leg], trace: Trace) -> Lists:
         """The legs' ranked lists, by name."""
-        with trace.span("search"):
+        with trace.span("search") as span:
+            span.attributes["legs"] = tuple(leg.name for leg in legs)
             ranked = await self._index.search(scope, legs)
+            span.attributes["matches"] = sum(map(len, ranked))
         return {leg.name: matches for leg, matches in zip(legs, ranked, strict=True)}
 
     def fuse(self, lists: Lists, limit: int | None) -> list[Fused]:
@@ -89,7 +91,8 @@ class HybridRetriever:
         """The query encoded; the dense leg is left out where the embedder fails or is late."""
         limit = max(self._depth, query.top_k)
         legs = []
-        with trace.span("embed"):
+        with trace.span("embed", "embedding") as span:
+            span.input = query.text
             try:
                 async with asyncio.timeout(self._seconds):
                     (dense,) = await self._embedder.embed([query.text], kind="query")

@@ -123,7 +123,8 @@ class RerankingRetriever:
 
     async def _judge(self, query: Query, chunks: Sequence[Chunk], trace: Trace) -> _Judged | None:
         try:
-            with trace.span(RERANK):
+            with trace.span(RERANK) as span:
+                span.attributes["candidates"] = len(chunks)
                 async with asyncio.timeout(self._seconds):
                     return _Judged(chunks, await self._reranker.score(query, chunks))
         except TimeoutError:

@@ -103,9 +103,15 @@ async def test_the_model_s_text_comes_as_it_is_written_then_the_confidence(judge
     *text, last = await collect(generator(judge, model).stream(prompt()))
     assert text == [Delta(text="An en", model="words"), Delta(text="gine [1].", model="words")]
     verdict = await judge.judge(prompt())
+    assert last.call is not None
     assert last == Delta(
-        model="words", confidence=verdict.confidence, finish_reason="stop", usage=USAGE
+        model="words",
+        confidence=verdict.confidence,
+        finish_reason="stop",
+        usage=USAGE,
+        call=last.call,
     )
+    assert (last.call.messages, last.call.template) == (model.asked[0][0], "answer.v1.jinja")
     ((messages, sampling),) = model.asked
     assert messages == PromptTemplate().messages(QUESTION, prompt().hits)
     assert sampling == Sampling(max_tokens=10, temperature=0.5)

@@ -24,6 +24,7 @@ from rag.settings import (
     RecursiveSettings,
     SectionSettings,
     Settings,
+    TraceSettings,
     load_settings,
     names,
 )
@@ -155,7 +156,7 @@ def test_arguments_go_before_the_environment_before_toml_before_defaults(
 def plain_names() -> list[str]:
     """Settings of the parts that do not come in kinds."""
     kinds = {name.removesuffix("kind") for name in names() if name.endswith(".kind")}
-    return [name for name in names() if not name.startswith((*kinds, "fallbacks"))]
+    return [name for name in names() if not name.startswith((*kinds, "fallbacks", "traces.mask"))]
 
 
 @pytest.mark.parametrize("name", plain_names())
@@ -176,6 +177,10 @@ def test_every_setting_can_be_set_in_the_environment(
         "retrieval.lexical": "rank_bm25",
         "generator.threshold": "0.5",
         "log.format": "json",
+        "traces.capture": "off",
+        "traces.langfuse_url": "http://77",
+        "traces.otlp_url": "http://77",
+        "traces.rate": "0.5",
         "retrieval.diversity": "0.5",
         "server.host": "::1",
         "fetch.private_addresses": "True",
@@ -204,12 +209,12 @@ def test_a_part_that_comes_in_kinds_takes_the_settings_of_its_kind(
     monkeypatch.setenv("RAG_CATALOG__KIND", "postgres")
     with pytest.raises(ConfigError, match=r"'catalog\.url' does not fit: Field required"):
         load_settings()
-    monkeypatch.setenv("RAG_CATALOG__URL", "postgresql://u:secret@h/d")
+    monkeypatch.setenv("RAG_CATALOG__URL", "postgresql://u:hunter2@h/d")
     settings = load_settings()
     assert settings.catalog == PostgresSettings(
-        kind="postgres", url=SecretStr("postgresql://u:secret@h/d")
+        kind="postgres", url=SecretStr("postgresql://u:hunter2@h/d")
     )
-    assert "secret" not in settings.model_dump_json()
+    assert "hunter2" not in settings.model_dump_json()
     monkeypatch.setenv("RAG_CATALOG__KIND", "sqlite")
     with pytest.raises(ConfigError, match=r"There is no setting 'catalog\.url'"):
         load_settings()
@@ -244,6 +249,7 @@ def test_every_secret_is_known_as_one() -> None:
         "index": QdrantSettings,
         "generator": OpenAISettings,
         "reranker": HttpRerankerSettings,
+        "traces": TraceSettings,
     }
     secrets = {
         f"{part}.{name}"

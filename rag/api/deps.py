@@ -10,7 +10,7 @@ from fastapi import Depends, Query, Request
 from rag.build import TENANT, Service
 from rag.errors import BusyError, RagError
 from rag.settings import COLLECTION
-from rag.telemetry import Trace, trace_id_of
+from rag.telemetry import Trace, trace_of
 from rag.types import Scope
 from workers.queue import Queue
 
@@ -56,8 +56,7 @@ async def scope(collection: Annotated[str, Query(pattern=COLLECTION)] = "default
 
 async def trace(request: Request) -> Trace:
     """The caller's trace, by its W3C `traceparent`, or a new one."""
-    trace_id = trace_id_of(request.headers.get("traceparent"))
-    made = Trace(id=trace_id) if trace_id else Trace()
+    made = trace_of(request.headers.get("traceparent"))
     request.scope["trace"] = made  # for who logs the request
     return made
 

@@ -1,0 +1,115 @@
+"""What tells who somebody is, and what opens doors, made unreadable before it leaves."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+MASKED = "[{}]"
+_CARD, _IBAN = 10, 97
+_SHORTEST_CARD, _SHORTEST_IBAN = 13, 15
+_GAP = re.compile(r"[ -]")
+
+
+def _is_card(text: str) -> bool:
+    """By the checksum of ISO/IEC 7812 (Luhn 1960)."""
+    digits = [int(c) for c in text if c.isdigit()][::-1]
+    if len(digits) < _SHORTEST_CARD:
+        return False
+    doubled = (sum(divmod(2 * digit, _CARD)) for digit in digits[1::2])
+    return (sum(digits[::2]) + sum(doubled)) % _CARD == 0
+
+
+def _is_iban(text: str) -> bool:
+    """By the checksum of ISO 13616."""
+    plain = re.sub(r"\s", "", text).upper()
+    if len(plain) < _SHORTEST_IBAN:
+        return False
+    return int("".join(str(int(c, 36)) for c in plain[4:] + plain[:4])) % _IBAN == 1
+
+
+def _is_ip(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _whole(holds: Callable[[str], bool]) -> Callable[[str], int]:
+    return lambda text: len(text) if holds(text) else 0
+
+
+def _groups(holds: Callable[[str], bool]) -> Callable[[str], int]:
+    """What may have run on into the numbers behind it: the most of its groups that hold."""
+
+    def length(text: str) -> int:
+        ends = [len(text), *(gap.start() for gap in reversed(list(_GAP.finditer(text))))]
+        return next((end for end in ends if holds(text[:end])), 0)
+
+    return length
+
+
+_RULES: tuple[tuple[str, str, Callable[[str], int]], ...] = (
+    ("key", r"-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)",
+     len),
+    ("key", r"\beyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*", len),  # a JSON web token
+    ("key", r"\b(?:sk|pk|rk)[-_][\w-]{16,}", len),
+    ("key", r"\b(?:gh[opsur]_|github_pat_|glpat-|xox[abeoprs]-|npm_|hf_|AIza)[\w-]{16,}", len),
+    ("key", r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b", len),
+    ("key", r"(?i)\bbearer\s+[\w.~+/-]{16,}=*", len),
+    ("key", r"(?i)(?<![a-z])(?:api[-_ ]?key|access[-_ ]?token|secret|password|passwd|pwd)"
+            r"\s*[:=]\s*['\"]?[^\s'\",;]{6,}", len),
+    ("e-mail", r"[\w.+%'-]{1,64}@(?:[\w-]{1,63}\.){1,8}[^\W\d_]{2,63}", len),
+    ("IBAN", r"\b[A-Za-z]{2}\d{2}(?: ?[A-Za-z0-9]){11,30}\b", _groups(_is_iban)),
+    ("card", r"(?<![\w.-])\d(?:[ -]?\d){12,18}(?!\w)", _groups(_is_card)),
+    ("IP", r"(?<![\w.])(?:\d{1,3}\.){3}\d{1,3}(?![\w.]*\d)", _whole(_is_ip)),
+    ("IP", r"(?<![\w:.])(?:[0-9A-Fa-f]{0,4}:){2,7}[0-9A-Fa-f]{0,4}(?![\w:])", _whole(_is_ip)),
+    ("phone", r"(?<![\w.+-])(?:\+|00)\d{1,3}(?:[ ./-]?\(?\d{1,5}\)?){2,6}(?!\w)", len),
+    ("phone", r"(?<![\w.+-])\(?\d{3}\)?[ .-]\d{3}[ .-]\d{4}(?!\w)", len),
+    ("phone", r"(?<![\w.+-])0\d{2,4}[ /-]\d{3,4}[ -]?\d{2,5}(?!\w)", len),
+)  # fmt: skip
+"""A name, what may be one, and how much is. In order: a key may hold what looks like others."""
+
+
+class Masker:
+    """Replaces e-mail and IP addresses, phone, card and account numbers, keys and tokens."""
+
+    def __init__(self, patterns: Sequence[str] = ()) -> None:
+        """Make a masker; `patterns` are regular expressions of what else is to go."""
+        own = [("masked", pattern, len) for pattern in patterns]
+        self._rules = [(name, re.compile(p), length) for name, p, length in (*own, *_RULES)]
+
+    def text(self, text: str) -> str:
+        """The text with `[e-mail]`, `[card]` … in their places."""
+        for name, pattern, length in self._rules:
+            text = "".join(_replaced(text, pattern, length, MASKED.format(name)))
+        return text
+
+    def content(self, content: Any) -> Any:
+        """The same for every string in lists, tuples and dicts, keys included."""
+        match content:
+            case str():
+                return self.text(content)
+            case dict():
+                return {self.content(k): self.content(v) for k, v in content.items()}
+            case list() | tuple():
+                return [self.content(item) for item in content]
+        return content
+
+
+def _replaced(
+    text: str, pattern: re.Pattern[str], length: Callable[[str], int], mask: str
+) -> Iterator[str]:
+    """The text in pieces, with the mask for as much of each match as is one."""
+    done = at = 0
+    while at <= len(text) and (found := pattern.search(text, at)):
+        at = found.start() + length(found[0])
+        if at > found.start():
+            yield text[done : found.start()] + mask
+            done = at
+        else:
+            at += 1
+    yield text[done:]

@@ -1,0 +1,110 @@
+"""A server on a free port of this machine that takes traces as OTLP over HTTP."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+from tests.servers import wait_for
+
+
+@dataclass
+class Received:
+    """A span as it came."""
+
+    name: str
+    trace_id: str
+    id: str
+    parent: str
+    attributes: dict[str, Any]
+    start: int
+    end: int
+    error: str
+
+
+@dataclass
+class OtlpServer:
+    """What came, and how it answers."""
+
+    url: str
+    spans: list[Received] = field(default_factory=list)
+    paths: set[str] = field(default_factory=set)
+    authorization: set[str | None] = field(default_factory=set)
+    bodies: list[bytes] = field(default_factory=list)
+    seconds: float = 0.0
+
+    def trace(self, trace_id: str) -> dict[str, Received]:
+        """The spans of a trace by name, once its root is there; each name is to be there once."""
+
+        def find() -> list[Received] | None:
+            found = [span for span in list(self.spans) if span.trace_id == trace_id]
+            return found if any(span.name == "query" for span in found) else None
+
+        spans = wait_for(find)
+        return {span.name: span for span in spans}
+
+
+@contextlib.contextmanager
+def otlp_server() -> Iterator[OtlpServer]:
+    """Serves until left."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            if self.headers.get("Content-Encoding") == "gzip":
+                body = gzip.decompress(body)
+            time.sleep(server.seconds)
+            server.paths.add(self.path)
+            server.authorization.add(self.headers.get("Authorization"))
+            server.bodies.append(body)
+            server.spans += _spans(ExportTraceServiceRequest.FromString(body))
+            self.send_response(200)
+            self.send_header("Content-Type", "application/x-protobuf")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its signature
+            """Tests are quiet."""
+
+    listener = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    listener.daemon_threads = True
+    server = OtlpServer(f"http://127.0.0.1:{listener.server_address[1]}")
+    thread = threading.Thread(target=listener.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    try:
+        yield server
+    finally:
+        listener.shutdown()
+        listener.server_close()
+        thread.join()
+
+
+def _spans(request: Any) -> Iterator[Received]:
+    for resource in request.resource_spans:
+        for scope in resource.scope_spans:
+            for span in scope.spans:
+                yield Received(
+                    name=span.name,
+                    trace_id=span.trace_id.hex(),
+                    id=span.span_id.hex(),
+                    parent=span.parent_span_id.hex(),
+                    attributes={a.key: _value(a.value) for a in span.attributes},
+                    start=span.start_time_unix_nano,
+                    end=span.end_time_unix_nano,
+                    error=span.status.message,
+                )
+
+
+def _value(value: Any) -> Any:
+    kind = value.WhichOneof("value")
+    if kind == "array_value":
+        return [_value(item) for item in value.array_value.values]
+    return getattr(value, kind)

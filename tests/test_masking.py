@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import json
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rag.masking import Masker
+
+MASKER = Masker()
+SECRETS = {
+    "e-mail": ["jane.doe@corp.example", "j+news@sub.mail.example.co.uk", "müller@straße.example"],
+    "card": ["4111 1111 1111 1111", "5500-0000-0000-0004", "378282246310005"],
+    "IBAN": ["DE89 3704 0044 0532 0130 00", "GB82WEST12345698765432",
+             "fr1420041010050500013M02606"],
+    "IP": ["192.168.178.31", "2001:db8::ff00:42:8329", "::1", "fe80::1"],
+    "phone": ["+49 30 901820", "+1 (415) 555-2671", "0049 171 1234567", "415-555-2671",
+              "(415) 555-2671", "030/1234567", "+4917112345678"],
+    "key": [
+        "sk-proj-abcdefghijklmnop1234", "ghp_abcdefghijklmnopqrstuvwxyz0123456789",
+        "AKIAIOSFODNN7EXAMPLE", "xoxb-123456789012-abcdefghijkl", "glpat-abcdefghij0123456789",
+        "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jVmNHl0w5N",
+        "Bearer abcdefghijklmnop.qrstuv", "password: hunter22", "API_KEY=abcdef123456",
+        "-----BEGIN RSA PRIVATE KEY-----\nMIIEow\n-----END RSA PRIVATE KEY-----",
+    ],
+}  # fmt: skip
+PLAIN = [
+    "In 1769 James Watt patented an engine.",
+    "See https://docs.example/watt?page=12 at 12:30:45 on 2026-11-21.",
+    "Order 4111 1111 1111 1112 is no card, nor is 1234567890123.",
+    "Version 3.11.7 of 999.1.2.3, score 0.9933 ± 0.0001.",
+    "PEP 484, RFC 9457, ISBN 978-3-16-148410-0, def f(x: int) -> str:",
+    "The passwords of all were changed; a key opens doors.",
+    "11111111-2222-5333-8444-555555555555",
+]
+
+
+@pytest.mark.parametrize(("name", "secret"), [(n, s) for n, some in SECRETS.items() for s in some])
+@pytest.mark.parametrize(
+    "around", ["{}", "Write to {}.", "({}), please", '{{"to": "{}"}}', "a,{};"]
+)
+def test_it_goes(name: str, secret: str, around: str) -> None:
+    masked = MASKER.text(around.format(secret))
+    assert f"[{name}]" in masked
+    assert not any(part in masked for part in secret.split() if len(part) > 4)
+    assert ("please" in masked) == ("please" in around)
+
+
+@pytest.mark.parametrize("text", PLAIN)
+def test_what_is_none_stays(text: str) -> None:
+    assert MASKER.text(text) == text
+
+
+def test_two_hundred_planted_ones_all_go() -> None:
+    chance = random.Random(7)
+    pool = [secret for some in SECRETS.values() for secret in some]
+    planted = [chance.choice(pool) for _ in range(200)]
+    text = "".join(f"{chance.choice(PLAIN)} {secret} " for secret in planted)
+    masked = MASKER.text(text)
+    assert not [secret for secret in planted if secret in masked]
+    assert masked.count("[") >= 200
+
+
+def test_all_of_a_content_is_masked() -> None:
+    mail = SECRETS["e-mail"][0]
+    content = {mail: [{"text": f"to {mail}", "score": 1.5, "page": None}], "n": (mail, True)}
+    masked = MASKER.content(content)
+    assert mail not in json.dumps(masked)
+    assert masked == {
+        "[e-mail]": [{"text": "to [e-mail]", "score": 1.5, "page": None}],
+        "n": ["[e-mail]", True],
+    }
+
+
+def test_own_patterns_go_first() -> None:
+    assert Masker([r"EMP-\d+"]).text("EMP-4711 of a@b.example") == "[masked] of [e-mail]"
+    assert Masker([""]).text("as it is") == "as it is"
+
+
+@given(st.text("ab1.@:-+ ()", max_size=300))
+def test_any_text_can_be_masked(text: str) -> None:
+    MASKER.text(text)
+
+
+def test_a_long_text_takes_no_time() -> None:
+    for piece in ("a", "1", "a.", "1 ", "1:", "@", "a@", "-", "("):
+        MASKER.text(piece * (200_000 // len(piece)))

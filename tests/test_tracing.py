@@ -1,0 +1,243 @@
+"""Traces as a receiver gets them from a real server."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from rag.masking import Masker
+from rag.telemetry import Trace
+from rag.tracing import MAX_WAITING, UNREADABLE, Sending, TraceSender
+from tests.model_server import ModelServer, model_server, refuses, says
+from tests.otlp_server import OtlpServer, otlp_server
+from tests.servers import Server, free_port, serving, submit, wait_for
+from tests.test_e2e_chat import CONFIG, DOCUMENTS, FACT, FALLBACK, KEY, QUESTION
+
+MAIL = "jane.doe@corp.example"
+ASKED = f"{QUESTION} Write to {MAIL}."
+KIND = "langfuse.observation.type"
+META = "langfuse.observation.metadata."
+INPUT, OUTPUT = "langfuse.observation.input", "langfuse.observation.output"
+
+
+@pytest.fixture(scope="module")
+def receiver() -> Iterator[OtlpServer]:
+    with otlp_server() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def model() -> Iterator[ModelServer]:
+    with model_server(says(f"{FACT} [1]")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def server(
+    tmp_path_factory: pytest.TempPathFactory, model: ModelServer, receiver: OtlpServer
+) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("traces")
+    (folder / "rag.toml").write_text(CONFIG.format(url=model.url, key=KEY) + FALLBACK)
+    env = {
+        "RAG_TRACES__LANGFUSE_URL": receiver.url,
+        "RAG_TRACES__PUBLIC_KEY": "pk-1",
+        "RAG_TRACES__SECRET_KEY": "sk-hunter2",
+        "RAG_TRACES__ENVIRONMENT": "staging",
+        "RAG_TRACES__RELEASE": "r7",
+        "RAG_GENERATOR__THRESHOLD": "0",
+    }
+    with serving(folder / "data", env=env) as running, running.client() as http:
+        submit(http, *DOCUMENTS)
+        yield running
+
+
+@pytest.fixture
+def http(server: Server) -> Iterator[httpx.Client]:
+    with server.client() as client:
+        yield client
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_question_is_one_tree(
+    http: httpx.Client, model: ModelServer, receiver: OtlpServer, stream: bool
+) -> None:
+    model.script = says(f"{FACT} [1][2] Cheese [3].")
+    response = http.post("/v1/query", json={"query": ASKED, "stream": stream})
+    answer = json.loads(response.text.strip().split("data: ")[-1])
+    spans = receiver.trace(answer["trace_id"])
+    parents = {name: span.parent for name, span in spans.items()}
+    root, retrieve = spans["query"], spans["retrieve"]
+    assert parents.pop("query") == ""
+    below = {name for name, parent in parents.items() if parent == retrieve.id}
+    assert {"embed", "search", "fuse", "fetch", "rerank"} <= below
+    top = {name for name, parent in parents.items() if parent == root.id}
+    assert {"retrieve", "generate", "cite", "abstain"} <= top
+    assert below | top == set(parents)
+    kinds = {name: span.attributes[KIND] for name, span in spans.items()}
+    of = ("retrieve", "embed", "generate", "cite", "abstain")
+    expected = ["retriever", "embedding", "generation", "evaluator", "guardrail"]
+    assert [kinds[name] for name in of] == expected
+    assert all(root.start <= span.start <= span.end <= root.end for span in spans.values())
+    for span in spans.values():
+        assert span.attributes["langfuse.environment"] == "staging"
+        assert span.attributes["langfuse.release"] == "r7"
+        assert span.attributes["langfuse.trace.tags"] == ["answered"]
+        assert span.attributes["langfuse.trace.metadata.tenant"] == "default"
+    assert root.attributes[OUTPUT] == answer["answer"]
+    found = json.loads(retrieve.attributes[OUTPUT])
+    assert {hit["document_id"] for hit in found} == {"watt", "evil"}
+    assert found[0]["ranks"].keys() == {"dense", "sparse", "rerank"}
+    assert spans["search"].attributes[META + "legs"] == ["dense", "sparse"]
+    assert (
+        spans["cite"].attributes[META + "citations"],
+        spans["cite"].attributes[META + "unsupported"],
+    ) == (1, 2)
+
+
+def test_a_generation_says_what_was_asked_of_the_model(
+    http: httpx.Client, model: ModelServer, receiver: OtlpServer
+) -> None:
+    model.script = says(f"{FACT} [1]")
+    answer = http.post("/v1/query", json={"query": QUESTION, "max_tokens": 9}).json()
+    told = receiver.trace(answer["trace_id"])["generate"]
+    attributes = told.attributes
+    assert (
+        attributes["langfuse.observation.model.name"]
+        == attributes["gen_ai.request.model"]
+        == "tiny"
+    )
+    assert json.loads(attributes["langfuse.observation.usage_details"]) == {
+        "input": 70,
+        "output": 7,
+    }
+    assert (attributes["gen_ai.usage.input_tokens"], attributes["gen_ai.usage.output_tokens"]) == (
+        70,
+        7,
+    )
+    assert attributes["gen_ai.operation.name"] == "chat"
+    assert attributes["gen_ai.request.max_tokens"] == 9
+    assert attributes["langfuse.observation.prompt.name"] == "answer.v1.jinja"
+    assert json.loads(attributes[INPUT])[-1]["content"].endswith(QUESTION)
+    assert attributes[OUTPUT] == f"{FACT} [1]"
+    began = json.loads(attributes["langfuse.observation.completion_start_time"])
+    assert began.startswith("20")
+    assert told.start < attributes[META + "first_token_ns"] <= told.end
+
+
+def test_it_is_part_of_the_caller_s_trace(http: httpx.Client, receiver: OtlpServer) -> None:
+    trace_id, parent = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
+    headers = {"traceparent": f"00-{trace_id}-{parent}-01"}
+    http.post("/v1/search", json={"query": QUESTION}, headers=headers).raise_for_status()
+    assert receiver.trace(trace_id)["query"].parent == parent
+
+
+def test_failures_and_what_was_left_out(
+    http: httpx.Client, model: ModelServer, receiver: OtlpServer
+) -> None:
+    model.script = refuses(500)
+    answer = http.post("/v1/query", json={"query": QUESTION}).json()
+    root = receiver.trace(answer["trace_id"])["query"]
+    assert root.attributes["langfuse.trace.tags"] == ["answered", "degraded: generate"]
+    trace_id = "5" * 32
+    headers = {"traceparent": f"00-{trace_id}-00f067aa0ba902b7-01"}
+    http.post("/v1/search", json={"query": "x", "collection": "nope"}, headers=headers)
+    root = receiver.trace(trace_id)["query"]
+    assert (root.error, root.attributes["langfuse.observation.level"]) == (
+        "unknown_collection",
+        "ERROR",
+    )
+
+
+def test_keys_go_with_it_and_what_is_masked_does_not(receiver: OtlpServer, server: Server) -> None:
+    secret = base64.b64encode(b"pk-1:sk-hunter2").decode()
+    assert receiver.authorization == {f"Basic {secret}"}
+    assert receiver.paths == {"/api/public/otel/v1/traces"}
+    everything = b"".join(receiver.bodies)
+    assert b"[e-mail]" in everything
+    assert MAIL.encode() not in everything
+    assert "hunter2" not in server.log.read_text()
+
+
+def sending(**values: Any) -> Sending:
+    defaults: dict[str, Any] = {
+        "rate": 1.0,
+        "capture": "full",
+        "masker": Masker(),
+        "environment": "default",
+        "release": "1",
+    }
+    return Sending(**defaults | values)
+
+
+def ended(**fields: Any) -> Trace:
+    trace = Trace(**fields)
+    trace.root.name, trace.root.input = "query", f"Ask {MAIL}"
+    with trace.span("embed", "embedding"):
+        pass
+    trace.root.close()
+    return trace
+
+
+class Broken(Masker):
+    def content(self, content: Any) -> Any:
+        raise RuntimeError("no mask")
+
+
+@pytest.mark.parametrize(
+    ("capture", "masker", "expected"),
+    [
+        ("full", Masker(), f"Ask {MAIL}"),
+        ("masked", Masker(), "Ask [e-mail]"),
+        ("masked", Masker(["Ask"]), "[masked] [e-mail]"),
+        ("masked", Broken(), UNREADABLE),
+        ("off", Masker(), None),
+    ],
+)
+def test_what_is_captured(
+    receiver: OtlpServer, capture: str, masker: Masker, expected: str | None
+) -> None:
+    sender = TraceSender(
+        f"{receiver.url}/v1/traces", headers={}, sending=sending(capture=capture, masker=masker)
+    )
+    trace = ended()
+    sender.send(trace, "default")
+    sender.close()
+    assert receiver.trace(trace.id)["query"].attributes.get(INPUT) == expected
+
+
+def test_of_what_ended_well_a_share_is_sent_and_all_of_the_rest(receiver: OtlpServer) -> None:
+    sender = TraceSender(f"{receiver.url}/v1/traces", headers={}, sending=sending(rate=0))
+    well, failed, degraded = ended(), ended(), ended(degraded=["rerank: late"])
+    failed.root.error = "deadline"
+    for trace in (well, failed, degraded):
+        sender.send(trace, "default")
+    sender.close()
+    seen = {span.trace_id for span in receiver.spans}
+    assert {failed.id, degraded.id} <= seen
+    assert well.id not in seen
+
+
+def test_where_nobody_listens_nothing_waits_and_little_is_kept(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    url = f"http://127.0.0.1:{free_port()}/v1/traces"
+    sender = TraceSender(url, headers={}, sending=sending())
+    for _ in range(4 * MAX_WAITING):
+        sender.send(ended(), "default")
+    assert sender._waiting.qsize() <= MAX_WAITING
+    wait_for(lambda: "lost until they can be" in caplog.text)
+    assert caplog.text.count("WARNING") + caplog.text.count("ERROR") == 1
+
+
+def test_a_key_alone_is_told(tmp_path: Path) -> None:
+    (tmp_path / "rag.toml").write_text(
+        '[traces]\nlangfuse_url = "http://127.0.0.1:1"\npublic_key = "pk-1"\n'
+    )
+    with pytest.raises(AssertionError, match="both of its keys"), serving(tmp_path / "data"):
+        pass
