@@ -164,8 +164,6 @@ def test_every_setting_can_be_set_in_the_environment(
 ) -> None:
     values = {
         "data_dir": "elsewhere",
-        "embedder.model": "models/e5",
-        "embedder.dtype": "float32",
         "reader.memory_mb": "2048",
         "index.kind": "qdrant",
         "index.on_disk": "True",
