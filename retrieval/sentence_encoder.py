@@ -60,7 +60,7 @@ class SentenceEncoder:
                 f"The embedder {model!r} cannot be loaded: {cause} Is embedder.model a folder that"
                 " sentence-transformers saved, or OWNER/NAME of a model on the hub?"
             ) from error
-        if not all({"token_embeddings", "offset_mapping"} <= probe.keys() for probe in probes):
+        if not all(_tells_tokens(probe) for probe in probes):
             raise ConfigError(
                 f"The embedder {model!r} has no vector for each token and its place in the text,"
                 " and answers and citations are checked by these: name another model in"
@@ -143,6 +143,12 @@ def _open(folder: Path, device: torch.device, dtype: torch.dtype) -> SentenceTra
     return SentenceTransformer(
         str(folder), device=str(device), model_kwargs={"dtype": dtype}, local_files_only=True
     )
+
+
+def _tells_tokens(features: _Features) -> bool:
+    """What is put into a chat template has its places there and not in the text."""
+    needed = {"token_embeddings", "offset_mapping"}
+    return needed <= features.keys() and features.get("modality") == "text"
 
 
 def _units(rows: torch.Tensor) -> Float32Array:

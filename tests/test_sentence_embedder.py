@@ -24,6 +24,7 @@ from rag.types import Float32Array, Kind, Query, Scope
 from retrieval.checkpoint import Checkpoint
 from retrieval.embedders import BertEmbedder, Form, SentenceEmbedder, Text, minilm_folder
 from retrieval.sentence_encoder import KINDS, SentenceEncoder
+from tests.tiny_llama import make_tiny_llama
 
 pytestmark = pytest.mark.anyio
 
@@ -239,6 +240,15 @@ def test_a_model_without_token_vectors_is_a_config_error(tmp_path: Path) -> None
         tokenizer = transformers().AutoTokenizer.from_pretrained(minilm_folder())
         static = parts.StaticEmbedding(tokenizer.backend_tokenizer, embedding_dim=8)
         library.SentenceTransformer(modules=[static], device="cpu").save(str(folder))
+    with pytest.raises(ConfigError, match="no vector for each token"):
+        load(folder)
+
+
+def test_a_model_that_reads_chats_is_a_config_error(tmp_path: Path) -> None:
+    with quiet():
+        folder = make_tiny_llama(tmp_path / "chat")
+    file = folder / "tokenizer_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"pad_token": "<|end|>"}))
     with pytest.raises(ConfigError, match="no vector for each token"):
         load(folder)
 
