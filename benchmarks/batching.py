@@ -75,7 +75,7 @@ async def _embed(report: Report, embedder: BertEmbedder) -> None:
         return await embedder.embed([text], kind="query")
 
     async def floor(text: str) -> object:
-        return encoder([Text(text, "mean")])
+        return encoder([Text(text, "dense", "query")])
 
     await _alone(report, "a question embedded p50", ours, floor)
 

@@ -35,7 +35,7 @@ from rag.settings import (
 from rag.telemetry import Trace
 from rag.types import Chunk, Point, Query, Scope
 from retrieval.edge import EdgeIndex
-from retrieval.embedders import BertEmbedder
+from retrieval.embedders import ModelEmbedder
 from retrieval.sparse import Bm25Encoder
 
 CHUNKS = 5_000
@@ -81,7 +81,7 @@ async def _run() -> Report:
     return report
 
 
-async def _build(index: EdgeIndex, embedder: BertEmbedder) -> list[Chunk]:
+async def _build(index: EdgeIndex, embedder: ModelEmbedder) -> list[Chunk]:
     all_words = words()
     step = max(1, (len(all_words) - WINDOW) // CHUNKS)
     texts = [" ".join(all_words[i * step : i * step + WINDOW]) for i in range(CHUNKS)]
@@ -109,7 +109,7 @@ def _chunk(position: int, text: str) -> Chunk:
     )
 
 
-async def _alone(report: Report, index: EdgeIndex, embedder: BertEmbedder) -> None:
+async def _alone(report: Report, index: EdgeIndex, embedder: ModelEmbedder) -> None:
     retrievers = {
         name: build_retriever(
             RetrievalSettings(),
@@ -152,7 +152,7 @@ async def _alone(report: Report, index: EdgeIndex, embedder: BertEmbedder) -> No
 
 
 async def _together(
-    report: Report, index: EdgeIndex, embedder: BertEmbedder, chunks: Sequence[Chunk]
+    report: Report, index: EdgeIndex, embedder: ModelEmbedder, chunks: Sequence[Chunk]
 ) -> None:
     """Pairs of a question and a passage that are judged in a second."""
     reranker = build_late_interaction(embedder, Bm25Encoder(), index)

@@ -30,7 +30,7 @@ from rag.settings import load_settings
 from rag.telemetry import Trace
 from rag.types import Chunk, Float32Array, Leg, Point, Query, Scope
 from retrieval.edge import EdgeIndex
-from retrieval.embedders import BertEmbedder
+from retrieval.embedders import ModelEmbedder
 from retrieval.hybrid import HybridRetriever
 from retrieval.sparse import Bm25Encoder
 
@@ -81,7 +81,7 @@ def _windows() -> list[str]:
     return [" ".join(all_words[i * step : i * step + WINDOW]) for i in range(CHUNKS)]
 
 
-async def _vectors(embedder: BertEmbedder, texts: Sequence[str]) -> Float32Array:
+async def _vectors(embedder: ModelEmbedder, texts: Sequence[str]) -> Float32Array:
     every = CHUNKS // EMBEDDED
     real = await embedder.embed(texts[::every], kind="passage")
     vectors = np.repeat(real, every, axis=0)
@@ -139,7 +139,7 @@ def _id(position: int) -> str:
 async def _recall(
     report: Report,
     index: EdgeIndex,
-    embedder: BertEmbedder,
+    embedder: ModelEmbedder,
     vectors: Float32Array,
     *,
     depth: int,
@@ -154,7 +154,7 @@ async def _recall(
     report.add(f"dense recall@10, {JUDGED} questions", float(np.mean(found)), floor=1.0)
 
 
-async def _overhead(report: Report, retriever: HybridRetriever, embedder: BertEmbedder) -> None:
+async def _overhead(report: Report, retriever: HybridRetriever, embedder: ModelEmbedder) -> None:
     whole: list[float] = []
     alone: list[float] = []
     traces: list[Trace] = []

@@ -37,7 +37,7 @@ from rag.settings import LateInteractionSettings, Settings
 from rag.telemetry import Trace
 from rag.types import Float32Array, Kind, Query, TokenVectors
 from retrieval.bulk import embed_all
-from retrieval.embedders import BertEmbedder
+from retrieval.embedders import ModelEmbedder
 from retrieval.files import size_of
 from retrieval.sparse import Bm25Encoder
 
@@ -80,7 +80,7 @@ def _settings(stored: bool) -> dict[str, object]:
     return {"kind": "late_interaction", "stored": stored, "cache_mb": 0}
 
 
-async def _measure(corpus: Corpus, way: str, memo: MemoEmbedder, embedder: BertEmbedder) -> None:
+async def _measure(corpus: Corpus, way: str, memo: MemoEmbedder, embedder: ModelEmbedder) -> None:
     stored = way != "computed"
     with _stored_as(way) if stored else contextlib.nullcontext():
         async with temporary_service(reranker=_settings(stored)) as (service, queue):
@@ -137,7 +137,7 @@ def _own(index: Path) -> int:
 
 
 async def _time(
-    ingested: Ingested, settings: LateInteractionSettings, embedder: BertEmbedder
+    ingested: Ingested, settings: LateInteractionSettings, embedder: ModelEmbedder
 ) -> float:
     """Milliseconds of a question alone, p50."""
     index, encoder = ingested.service.index, Bm25Encoder()

@@ -19,7 +19,7 @@ from rag.settings import LateInteractionSettings, RetrievalSettings
 from rag.telemetry import Trace
 from rag.types import Document, Float32Array, Hit, Kind, Point, Prompt, Query, Scope, TokenVectors
 from retrieval.edge import EdgeIndex
-from retrieval.embedders import BertEmbedder, minilm_folder
+from retrieval.embedders import BertEmbedder, ModelEmbedder, minilm_folder
 from retrieval.sparse import Bm25Encoder
 from retrieval.token_cache import TokenCache
 
@@ -99,26 +99,27 @@ class Asker:
 class MemoEmbedder:
     """An embedder that encodes no text twice: every passage is read for dozens of questions."""
 
-    def __init__(self, embedder: BertEmbedder) -> None:
+    def __init__(self, embedder: ModelEmbedder) -> None:
         self._embedder = embedder
         self.dim = embedder.dim
         self.fingerprint = embedder.fingerprint
         self.count_tokens = embedder.count_tokens
-        self._pooled: dict[str, Float32Array] = {}
-        self._tokens: dict[str, TokenVectors] = {}
+        self._pooled: dict[tuple[Kind, str], Float32Array] = {}
+        self._tokens: dict[tuple[Kind, str], TokenVectors] = {}
 
     async def embed(self, texts: Sequence[str], *, kind: Kind) -> Float32Array:
         """As `Embedder.embed`."""
-        new = [text for text in dict.fromkeys(texts) if text not in self._pooled]
-        self._pooled.update(zip(new, await self._embedder.embed(new, kind=kind), strict=True))
-        return np.stack([self._pooled[text] for text in texts])
+        new = [text for text in dict.fromkeys(texts) if (kind, text) not in self._pooled]
+        found = await self._embedder.embed(new, kind=kind)
+        self._pooled.update(zip([(kind, text) for text in new], found, strict=True))
+        return np.stack([self._pooled[kind, text] for text in texts])
 
     async def embed_tokens(self, texts: Sequence[str], *, kind: Kind) -> list[TokenVectors]:
         """As `TokenEmbedder.embed_tokens`."""
-        new = [text for text in dict.fromkeys(texts) if text not in self._tokens]
+        new = [text for text in dict.fromkeys(texts) if (kind, text) not in self._tokens]
         found = await self._embedder.embed_tokens(new, kind=kind)
-        self._tokens.update(zip(new, found, strict=True))
-        return [self._tokens[text] for text in texts]
+        self._tokens.update(zip([(kind, text) for text in new], found, strict=True))
+        return [self._tokens[kind, text] for text in texts]
 
     def close(self) -> None:
         """Ends the model's process."""

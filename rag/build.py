@@ -17,11 +17,11 @@ from rag.parts.reading import build_chunker, build_fetcher, build_parser
 from rag.parts.searching import (
     build_embedder,
     build_late_interaction,
+    build_passage_embedder,
     build_retriever,
     build_section_reader,
     build_token_embedder,
     open_reranker,
-    stores_tokens,
 )
 from rag.parts.storage import build_database, build_index
 from rag.settings import LocalQueueSettings, Settings
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from ingest.sources import Spool
     from rag.pipeline import QueryPipeline
     from rag.protocols import Reranker, StoredIndex
-    from retrieval.embedders import BertEmbedder
+    from retrieval.embedders import ModelEmbedder
 
 
 DAY = 24 * 3600.0
@@ -52,7 +52,7 @@ class Service:
     catalog: Catalog
     spool: Spool
     index: StoredIndex
-    embedder: BertEmbedder
+    embedder: ModelEmbedder
     ingest: IngestPipeline
     reindexer: Reindexer
     query: QueryPipeline
@@ -109,7 +109,7 @@ async def open_service(settings: Settings) -> AsyncIterator[Service]:
             index=index,
             catalog=catalog,
             spool=spool,
-            passages=embedder if stores_tokens(settings.reranker) else None,
+            passages=build_passage_embedder(settings.reranker, embedder),
         )
         tokens = build_token_embedder(settings.reranker, embedder)
         reranker = await open_reranker(

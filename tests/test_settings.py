@@ -15,6 +15,7 @@ from rag.cli import main
 from rag.errors import ConfigError
 from rag.settings import (
     SECRETS,
+    BertSettings,
     CeleryQueueSettings,
     ExtractiveSettings,
     HttpRerankerSettings,
@@ -23,6 +24,7 @@ from rag.settings import (
     QdrantSettings,
     RecursiveSettings,
     SectionSettings,
+    SentenceTransformersSettings,
     Settings,
     TraceSettings,
     load_settings,
@@ -165,8 +167,6 @@ def test_every_setting_can_be_set_in_the_environment(
 ) -> None:
     values = {
         "data_dir": "elsewhere",
-        "embedder.model": "models/e5",
-        "embedder.dtype": "float32",
         "reader.memory_mb": "2048",
         "index.kind": "qdrant",
         "index.on_disk": "True",
@@ -201,6 +201,20 @@ def test_one_chunker_setting_alone_means_the_default_s(monkeypatch: pytest.Monke
     monkeypatch.setenv("RAG_CHUNKER__KIND", "recursive")
     monkeypatch.setenv("RAG_CHUNKER__OVERLAP", "15")
     assert load_settings().chunker == RecursiveSettings(max_tokens=150, overlap=15)
+
+
+def test_an_embedder_s_model_alone_means_the_built_in_encoder_s(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("RAG_EMBEDDER__MODEL", "models/e5")
+    assert load_settings().embedder == BertSettings(model=Path("models/e5"))
+    monkeypatch.setenv("RAG_EMBEDDER__KIND", "sentence_transformers")
+    monkeypatch.setenv("RAG_EMBEDDER__QUERY_PROMPT", "query: ")
+    assert load_settings().embedder == SentenceTransformersSettings(
+        kind="sentence_transformers", model="models/e5", query_prompt="query: "
+    )
+    monkeypatch.delenv("RAG_EMBEDDER__MODEL")
+    assert "'embedder.model' does not fit: Field required" in refused()
 
 
 def test_a_part_that_comes_in_kinds_takes_the_settings_of_its_kind(

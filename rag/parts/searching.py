@@ -6,7 +6,9 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING
 
+from rag.errors import ConfigError
 from rag.settings import (
+    BertSettings,
     CrossEncoderSettings,
     EmbedderSettings,
     HttpRerankerSettings,
@@ -14,12 +16,13 @@ from rag.settings import (
     NoRerankerSettings,
     RerankerSettings,
     RetrievalSettings,
+    SentenceTransformersSettings,
 )
 
 if TYPE_CHECKING:
     from rag.catalog import Catalog
-    from rag.protocols import Embedder, Index, Reranker, TokenEmbedder
-    from retrieval.embedders import BertEmbedder
+    from rag.protocols import Embedder, Index, PassageEmbedder, Reranker, TokenEmbedder
+    from retrieval.embedders import ModelEmbedder
     from retrieval.hybrid import Retriever
     from retrieval.late_interaction import LateInteraction
     from retrieval.sections import SectionReader
@@ -29,24 +32,49 @@ ANSWERS_CACHE_MB = 16
 """Where nothing else reads passages twice: those of the answers under way."""
 
 
-def build_embedder(settings: EmbedderSettings) -> BertEmbedder:
+def build_embedder(settings: EmbedderSettings) -> ModelEmbedder:
     """The embedder that the settings name, its model loaded."""
-    from retrieval.embedders import BertEmbedder, minilm_folder
+    from retrieval.embedders import BertEmbedder, SentenceEmbedder, minilm_folder
 
-    return BertEmbedder(
-        settings.model or minilm_folder(),
-        device=settings.device,
-        dtype=settings.dtype,
-        max_waiting=settings.max_waiting,
-    )
+    match settings:
+        case BertSettings():
+            return BertEmbedder(
+                settings.model or minilm_folder(),
+                device=settings.device,
+                dtype=settings.dtype,
+                max_waiting=settings.max_waiting,
+            )
+        case SentenceTransformersSettings():
+            return SentenceEmbedder(
+                settings.model,
+                device=settings.device,
+                dtype=settings.dtype,
+                query_prompt=settings.query_prompt,
+                passage_prompt=settings.passage_prompt,
+                max_waiting=settings.max_waiting,
+            )
 
 
-def stores_tokens(settings: RerankerSettings) -> bool:
-    """Whether token vectors go into the index."""
-    return isinstance(settings, LateInteractionSettings) and settings.stored
+def build_passage_embedder(
+    settings: RerankerSettings, embedder: ModelEmbedder
+) -> PassageEmbedder | None:
+    """What makes the token vectors that go into the index; None where none do.
+
+    Raises:
+        ConfigError: they have another length than the texts' own vectors.
+    """
+    if not isinstance(settings, LateInteractionSettings) or not settings.stored:
+        return None
+    if embedder.token_dim != embedder.dim:
+        raise ConfigError(
+            f"The embedder's token vectors have {embedder.token_dim} numbers and its texts'"
+            f" {embedder.dim}, and the index stores both at one length: set reranker.stored ="
+            " false, or name another model in embedder.model."
+        )
+    return embedder
 
 
-def build_token_embedder(settings: RerankerSettings, embedder: BertEmbedder) -> TokenEmbedder:
+def build_token_embedder(settings: RerankerSettings, embedder: ModelEmbedder) -> TokenEmbedder:
     """What makes token vectors: reranker, generator and citations read the same passages."""
     megabytes = ANSWERS_CACHE_MB
     if isinstance(settings, LateInteractionSettings):
