@@ -117,8 +117,11 @@ class CitationChecker:
             return None
         passage = self._passages[number - 1]
         sentence = self._claim[slice(*sentence_spans(self._claim)[-1])]
-        for text in (self._claim, _AFTER_MARKER.sub("", self._claim, count=1), sentence):
-            if span := passage.quoted(" ".join(text.split())):
+        said = _AFTER_MARKER.sub("", self._claim, count=1)
+        for text in (self._claim, said, sentence):
+            span = passage.quoted(" ".join(text.split()))
+            # What ends the sentence before is no part of a quote, unless the passage begins one so.
+            if span and (text != self._claim or text == said or passage.begins(span[0])):
                 return span, 1.0
         return await self._paraphrased(sentence, passage.chunk)
 
@@ -201,6 +204,10 @@ class _Passage:
                 return self._unfold(at), self._unfold(at + len(text) - 1) + 1
             at = self._folded.find(text, at + 1)
         return None
+
+    def begins(self, place: int) -> bool:
+        """Whether a sentence begins there."""
+        return any(start == place for start, _ in sentence_spans(self.chunk.text))
 
     @cached_property
     def _words(self) -> list[re.Match[str]]:

@@ -16,6 +16,10 @@ _STRING = re.compile(r'"(?:[^"\\]|\\.)*"(?P<key>\s*:)?')
 """A string literal of valid JSON, and the colon behind one that is a key."""
 
 
+SENTENCE_WORDS = 4
+"""Of a string in JSON, from which it may claim something: what is shorter is a name or a choice."""
+
+
 class Draft:
     """A text, out as it comes."""
 
@@ -108,7 +112,8 @@ class JsonDraft:
             self.citations += (moved,)
         self.text += f'"{_inside(draft.text)}"'
         self.unsupported += draft.unsupported
-        self.uncited += draft.uncited
+        if len(value.split()) >= SENTENCE_WORDS:
+            self.uncited += draft.uncited
 
 
 def _inside(text: str) -> str:

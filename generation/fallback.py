@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -11,6 +12,8 @@ from generation.breaker import Breaker
 from rag.errors import BusyError, InputError, RagError, UpstreamError
 from rag.protocols import Generator
 from rag.types import Delta, Prompt
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +45,7 @@ class FallbackGenerator:
             InputError, BusyError, UpstreamError: the last engine failed, or one amid its text.
         """
         passed: list[str] = []
-        failure: UpstreamError | None = None
+        failure: RagError | None = None
         for engine in self._engines[:-1]:
             if not engine.breaker.allows():
                 failure = UpstreamError(f"{engine.name} is left alone, having failed repeatedly")
@@ -55,11 +58,11 @@ class FallbackGenerator:
                         yield replace(delta, degraded=(*passed, *delta.degraded))
                         begun, asked, passed = True, delta.model is not None, []
             except (UpstreamError, InputError) as error:
-                _count(engine.breaker, error)
+                _count(engine, error)
                 if begun:
                     raise
                 passed.append(f"generate: {error}")
-                failure = error if isinstance(error, UpstreamError) else failure
+                failure = error
             else:
                 if asked:  # without evidence the model was not
                     engine.breaker.succeeded()
@@ -70,7 +73,8 @@ class FallbackGenerator:
                     yield replace(delta, degraded=(*passed, *delta.degraded))
                     passed = []
         except InputError as error:
-            if failure is None:
+            as_json = prompt.sampling.schema is not None
+            if failure is None or not (as_json or isinstance(failure, UpstreamError)):
                 raise
             raise failure from error  # one before it could have taken the question
 
@@ -89,7 +93,9 @@ class FallbackGenerator:
                 yield delta
 
 
-def _count(breaker: Breaker, error: RagError) -> None:
+def _count(engine: Engine, error: RagError) -> None:
     """An engine that is busy, or cannot take this prompt, has not failed."""
+    # Without its message, which may repeat what was asked.
+    _log.warning("The generator %s is passed over: %s.", engine.name, error.code)
     if isinstance(error, UpstreamError) and not isinstance(error, BusyError):
-        breaker.failed()
+        engine.breaker.failed()

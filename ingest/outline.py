@@ -50,7 +50,7 @@ def parse_fields(lines: list[str]) -> dict[str, str] | None:
     for line in lines:
         found = _FIELD.fullmatch(line)
         if found:
-            key = re.sub(r"[ -]", "_", found[1].lower())
+            key = field_name(found[1])
             values[key] = [(found[2] or "").strip()]
         elif key and line.startswith((" ", "\t", "- ")):
             values[key].append(line.strip().removeprefix("- "))
@@ -58,6 +58,11 @@ def parse_fields(lines: list[str]) -> dict[str, str] | None:
             return None
     joined = {key: " ".join(filter(None, parts)) for key, parts in values.items()}
     return {key: _value(value) for key, value in joined.items() if value}
+
+
+def field_name(key: str) -> str:
+    """In lower case, with underscores."""
+    return re.sub(r"[ -]", "_", key.lower())
 
 
 def _value(raw: str) -> str:

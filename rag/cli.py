@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
+MAX_PORT = 65_535
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -69,6 +70,12 @@ def _serve(args: argparse.Namespace, settings: Settings) -> int:
     host = args.host or settings.server.host
     port = settings.server.port if args.port is None else args.port
     return serve(settings, host=host, port=port)
+
+
+def _port(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) > MAX_PORT:
+        raise argparse.ArgumentTypeError(f"{text!r} is no port: 0 to {MAX_PORT}")
+    return int(text)
 
 
 def _complain(message: str, *, code: str = "", as_json: bool = False) -> None:
@@ -147,7 +154,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     serve = commands.add_parser("serve", parents=[common], help="serve the REST API")
     serve.add_argument("--host", help="address to listen on (default: 127.0.0.1)")
-    serve.add_argument("--port", type=int, help="port to listen on (default: 8000); 0: a free one")
+    serve.add_argument(
+        "--port", type=_port, help="port to listen on (default: 8000); 0: a free one"
+    )
     worker = commands.add_parser("worker", parents=[common], help="ingest what a broker hands out")
     worker.add_argument(
         "--stage",

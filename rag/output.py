@@ -25,6 +25,7 @@ _STAGES = (
     "search",
     "fuse",
     "fetch",
+    "rerank",
     "widen",
     "generate",
     "cite",

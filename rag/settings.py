@@ -595,9 +595,7 @@ def _problems(error: ValidationError) -> Iterator[str]:
     for problem in error.errors():
         name = _dotted(problem["loc"])
         if problem["type"] == "extra_forbidden":
-            near = get_close_matches(name, names(), n=1)
-            hint = f" Did you mean {near[0]!r}?" if near else " `rag config` lists the settings."
-            yield f"There is no setting {name!r}.{hint}"
+            yield _unknown(name)
         elif problem["type"].startswith("union_tag") or problem["type"] == "kind":
             # The input is the whole part, secrets too.
             part = problem["input"]
@@ -606,6 +604,20 @@ def _problems(error: ValidationError) -> Iterator[str]:
         else:
             got = "" if _is_secret(name) else f" (got {problem['input']!r})"
             yield f"The setting {name!r} does not fit: {problem['msg']}{got}."
+
+
+def _unknown(name: str) -> str:
+    if name in names():
+        part, own = name.split(".", 1)
+        kinds = " or ".join(
+            repr(model.model_fields["kind"].annotation.__args__[0])  # type: ignore[union-attr]
+            for model in _models(Settings.model_fields[part].annotation)
+            if own in model.model_fields
+        )
+        return f"The setting {name!r} goes with another kind: set '{part}.kind' to {kinds}."
+    near = get_close_matches(name, names(), n=1)
+    hint = f" Did you mean {near[0]!r}?" if near else " `rag config` lists the settings."
+    return f"There is no setting {name!r}.{hint}"
 
 
 def _dotted(place: Sequence[str | int]) -> str:

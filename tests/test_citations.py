@@ -138,6 +138,16 @@ def test_a_marker_before_the_full_stop_does_not_shift_the_next_claim() -> None:
     assert [c.support for c in verify(answer, HITS)] == [1.0, 1.0]
 
 
+def test_a_quote_does_not_begin_with_the_end_of_the_sentence_before() -> None:
+    answer = (
+        "It used\ta separate condenser [1] to save coal [9]. They were descended from Norse [1]."
+    )
+    hits = [hit("A name. They were descended from Norse raiders.")]
+    (citation,) = verify(answer.replace("[9]", ""), hits)
+    assert citation.quote == "They were descended from Norse"
+    assert citation.start == OFFSET + 8
+
+
 def test_the_same_span_is_cited_once() -> None:
     answer = (
         "They were descended from Norse raiders. [1] They were descended from Norse raiders. [1]"

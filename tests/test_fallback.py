@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
+from dataclasses import replace
 
 import pytest
 
 from generation.breaker import FAILURES, PAUSE_SECONDS, Breaker
 from generation.fallback import Engine, FallbackGenerator
 from rag.errors import BusyError, InputError, RagError, UpstreamError
-from rag.types import Delta, Prompt, Scope
+from rag.types import Delta, Prompt, SamplingOverrides, Scope
 
 pytestmark = pytest.mark.anyio
 PROMPT = Prompt(question="Why?", scope=Scope(tenant="t", collection="c"), hits=())
@@ -107,6 +108,9 @@ async def test_what_the_last_cannot_take_is_the_failure_of_the_one_that_could() 
     generator = chain(clock, big=Scripted(error=InputError("too long")), last=last)
     with pytest.raises(InputError, match="no JSON here"):
         await collect(generator)
+    as_json = replace(PROMPT, sampling=SamplingOverrides(schema={"type": "object"}))
+    with pytest.raises(InputError, match="too long"):
+        [delta async for delta in generator.stream(as_json)]
 
 
 async def test_a_failure_amid_the_text_is_the_answer_s() -> None:

@@ -141,10 +141,29 @@ class TestMarkdown:
         assert document.meta == {
             "title": "A title",
             "last_edited": "2001-07-05",
-            "tags": "a b",
+            "tags": ("a", "b"),
         }
         assert headings(document) == [(1, "H")]
         assert body(document) == "text"
+
+    def test_front_matter_has_types(self) -> None:
+        front = (
+            "year: 2021\nscore: 3.5\npublic: true\ntags: [boat, 7]\nversion: '1.10'\nowner:\n  a: b"
+        )
+        document = read_as("a.md", f"---\n{front}\nempty:\n---\ntext")
+        assert document.meta == {
+            "year": 2021, "score": 3.5, "public": True, "tags": ("boat", 7), "version": "1.10",
+            "owner": "a: b",
+        }  # fmt: skip
+
+    @pytest.mark.parametrize(
+        "field",
+        ["a: &a [x, x]\nb: *a", "a: .inf", "a: 1e999", "a: [[x]]", "a: {b: 1}", "a: [unclosed"],
+    )
+    def test_what_yaml_cannot_say_plainly_stays_text(self, field: str) -> None:
+        meta = read_as("a.md", f"---\n{field}\n---\ntext").meta
+        assert meta
+        assert all(isinstance(value, str) for value in meta.values())
 
     def test_a_thematic_break_is_no_front_matter(self) -> None:
         document = read_as("a.md", "---\n\nSome prose here.\n\n---\n\nMore.")

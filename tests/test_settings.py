@@ -230,8 +230,19 @@ def test_a_part_that_comes_in_kinds_takes_the_settings_of_its_kind(
     )
     assert "hunter2" not in settings.model_dump_json()
     monkeypatch.setenv("RAG_CATALOG__KIND", "sqlite")
-    with pytest.raises(ConfigError, match=r"There is no setting 'catalog\.url'"):
+    with pytest.raises(
+        ConfigError, match=r"'catalog\.url' goes with another kind: set 'catalog\.k"
+    ):
         load_settings()
+
+
+def test_a_setting_of_another_kind_names_the_kinds_it_goes_with() -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_settings(generator={"model": "m"})
+    assert str(caught.value) == (
+        "The setting 'generator.model' goes with another kind: set 'generator.kind' to 'openai' or"
+        " 'vllm'."
+    )
 
 
 @pytest.mark.parametrize(

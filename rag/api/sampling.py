@@ -23,8 +23,10 @@ class ResponseFormat(BaseModel):
 
     @model_validator(mode="after")
     def _has_its_schema(self) -> Self:
-        if (self.type == "json_schema") != (self.json_schema is not None):
-            raise ValueError("json_schema goes with the type `json_schema`, and with no other")
+        if self.type == "json_schema" and self.json_schema is None:
+            raise ValueError("the type is `json_schema`, and there is no `json_schema` beside it")
+        if self.type != "json_schema" and self.json_schema is not None:
+            raise ValueError("`json_schema` goes with the type `json_schema` alone")
         return self
 
     def schema_of(self) -> dict[str, Any] | None:
