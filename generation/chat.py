@@ -71,7 +71,7 @@ class ChatGenerator:
 
     def _check_json(self, text: str, last: Piece, sampling: Sampling) -> None:
         try:
-            json.loads(text)
+            json.loads(text, parse_constant=_refuse)
         except (ValueError, RecursionError) as error:
             if last.finish_reason == "length":
                 raise InputError(
@@ -92,6 +92,11 @@ class ChatGenerator:
             f"passages: {dropped} of {found} did not fit the {self._model.context_tokens:,} tokens"
             f" of {self._model.name}",
         )
+
+
+def _refuse(constant: str) -> None:
+    """`NaN` and `Infinity`, which Python reads and JSON does not have."""
+    raise ValueError(f"{constant} is no JSON")
 
 
 def _overridden(sampling: Sampling, wanted: SamplingOverrides) -> Sampling:

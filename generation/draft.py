@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from generation.citations import CitationChecker, uncited
-from generation.rendering import SafeText
+from generation.rendering import SafeText, without_halves
 from rag.protocols import SupportScorer
 from rag.types import Citation, Delta, Hit
 
@@ -89,7 +89,7 @@ class JsonDraft:
         for literal in _STRING.finditer(self._written):
             if literal["key"] is None:
                 self.text += self._written[end : literal.start()]
-                await self._add(json.loads(literal[0]))
+                await self._add(without_halves(json.loads(literal[0])))
                 end = literal.end()
         self.text += self._written[end:]
         return [self.text, *self.citations] if self.text else []
@@ -112,5 +112,5 @@ class JsonDraft:
 
 
 def _inside(text: str) -> str:
-    """What stands between the quotes of its JSON; half a character (a lone surrogate) is a `?`."""
-    return json.dumps(text.encode(errors="replace").decode(), ensure_ascii=False)[1:-1]
+    """What stands between the quotes of its JSON."""
+    return json.dumps(text, ensure_ascii=False)[1:-1]

@@ -13,6 +13,7 @@ import openai
 from openai.types import CompletionUsage
 from openai.types.chat import ChatCompletionChunk
 
+from generation.rendering import without_halves
 from rag.errors import BusyError, InputError, RagError, UpstreamError
 from rag.types import FinishReason, Message, Piece, Sampling, Usage
 
@@ -149,11 +150,11 @@ class OpenAIModel:
             text = "".join(choice.delta.content or "" for choice in choices if choice.delta)
             ends = [choice.finish_reason for choice in choices if choice.finish_reason]
             usage = _usage(chunk.usage) if chunk.usage else None
-        except (AttributeError, TypeError) as error:
+        except (AttributeError, TypeError, OverflowError) as error:
             raise self._malformed(error) from error
         if ends and ends[-1] not in _ENDS:
             raise self._failed(f"ended the answer for another reason: {ends[-1]}")
-        return text, _ENDS[ends[-1]] if ends else None, usage
+        return without_halves(text), _ENDS[ends[-1]] if ends else None, usage
 
     @contextlib.contextmanager
     def _translated(self) -> Iterator[None]:
@@ -235,8 +236,10 @@ def _is_too_long(error: openai.OpenAIError) -> bool:
 
 
 def _usage(counted: CompletionUsage) -> Usage:
+    """Some servers say -1 for what they did not count."""
     return Usage(
-        input_tokens=int(counted.prompt_tokens), output_tokens=int(counted.completion_tokens)
+        input_tokens=max(0, int(counted.prompt_tokens)),
+        output_tokens=max(0, int(counted.completion_tokens)),
     )
 
 

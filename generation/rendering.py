@@ -63,5 +63,10 @@ class SafeText:
         return gap + REMOVED + found[0][len(url) :]
 
 
+def without_halves(text: str) -> str:
+    """The text with a `?` for half a character (a lone surrogate), which UTF-8 cannot write."""
+    return text.encode(errors="replace").decode()
+
+
 def _urls(text: str) -> Iterator[str]:
     return (found[0].rstrip(_AFTER_URL) for found in _URLS.finditer(text))

@@ -180,6 +180,9 @@ async def test_what_should_be_json_and_is_not_is_told(judge: Judge) -> None:
     asked = wanting(schema={"type": "object"})
     with pytest.raises(UpstreamError, match="wrote what is no JSON"):
         await collect(generator(judge, Words("An engine [1].")).stream(asked))
+    for constant in ("NaN", "[-Infinity]"):  # Python reads them, and nobody else
+        with pytest.raises(UpstreamError, match="wrote what is no JSON"):
+            await collect(generator(judge, Words(f'{{"made": {constant}}}')).stream(asked))
     cut = Words('{"made": ' + "[" * 100_000)
     with pytest.raises(UpstreamError, match="wrote what is no JSON"):
         await collect(generator(judge, cut).stream(asked))

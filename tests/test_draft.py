@@ -98,5 +98,7 @@ def test_whatever_is_taken_out_json_stays_json(text: str) -> None:
 
 @pytest.mark.parametrize("escaped", ["\\ud800", "a\\udfffb"])
 def test_half_a_character_can_be_sent(escaped: str) -> None:
-    draft, _ = drafted(JsonDraft, f'["{escaped}"]')
+    draft, _ = drafted(JsonDraft, f'["{escaped} engine", "Watt {escaped} [2]."]')
     assert "?" in draft.text.encode().decode()
+    assert all("?" in sentence.encode().decode() for sentence in draft.uncited)
+    assert len(draft.uncited) == 2

@@ -33,6 +33,7 @@ pytestmark = pytest.mark.anyio
 KEY = "sk-hunter2"
 CHAT = (Message(role="system", content="Be brief."), Message(role="user", content="Why?"))
 DONE = b"data: [DONE]\n\n"
+ENDLESS = b'data: {"choices": [], "usage": {"prompt_tokens": 1e999, "completion_tokens": 1}}\n\n'
 
 
 @pytest.fixture
@@ -94,6 +95,18 @@ async def test_sampling_goes_to_the_server(server: ModelServer) -> None:
     assert request["response_format"]["json_schema"]["schema"] == schema
 
 
+async def test_half_a_character_can_be_sent_on(server: ModelServer) -> None:
+    pieces = await ask(server, says("a \ud83d", "\ude00 b"))
+    assert "".join(piece.text for piece in pieces).encode().decode() == "a ?? b"
+
+
+async def test_counts_that_are_none_are_not_subtracted(server: ModelServer) -> None:
+    unknown = {"prompt_tokens": -1, "completion_tokens": 7, "total_tokens": -1}
+    end = [chunk("Be"), chunk(end="stop"), chunk(usage=unknown), DONE]
+    *_, last = await ask(server, sends(*end))
+    assert last.usage == Usage(input_tokens=0, output_tokens=7)
+
+
 async def test_an_answer_that_hits_its_limit_says_so(server: ModelServer) -> None:
     assert (await ask(server, says("Be", end="length")))[-1].finish_reason == "length"
 
@@ -151,6 +164,11 @@ FAULTS: dict[str, tuple[Script, type[Exception], str]] = {
     "no object": (sends(b'data: "Be"\n\n'), UpstreamError, "no event"),
     "text that is none": (
         sends(b'data: {"choices": [{"index": 0, "delta": {"content": 3}}]}\n\n'),
+        UpstreamError,
+        "no event",
+    ),
+    "a count that is none": (
+        sends(chunk("Be"), chunk(end="stop"), ENDLESS),
         UpstreamError,
         "no event",
     ),
