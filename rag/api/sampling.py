@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, Field, field_validator, model_validator
 
 from rag.types import SamplingOverrides
 
@@ -13,6 +14,17 @@ class JsonSchemaIn(BaseModel):
     """As OpenAI has it; what else it holds makes no difference."""
 
     json_schema: dict[str, Any] = Field({"type": "object"}, alias="schema")
+
+    @field_validator("json_schema")
+    @classmethod
+    def _is_json(cls, value: dict[str, Any]) -> dict[str, Any]:
+        try:
+            json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+        except (ValueError, RecursionError) as error:
+            raise ValueError(
+                "it holds NaN, Infinity or half a character (a lone surrogate), or is too deep"
+            ) from error
+        return value
 
 
 class ResponseFormat(BaseModel):
