@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field, replace
 
 from generation.breaker import Breaker
+from generation.chat import NOT_JSON
 from rag.errors import BusyError, InputError, RagError, UpstreamError
 from rag.protocols import Generator
 from rag.types import Delta, Prompt
@@ -42,7 +43,7 @@ class FallbackGenerator:
             InputError, BusyError, UpstreamError: the last engine failed, or one amid its text.
         """
         passed: list[str] = []
-        failure: UpstreamError | None = None
+        failure: UpstreamError | InputError | None = None
         for engine in self._engines[:-1]:
             if not engine.breaker.allows():
                 failure = UpstreamError(f"{engine.name} is left alone, having failed repeatedly")
@@ -53,13 +54,15 @@ class FallbackGenerator:
                 async with contextlib.aclosing(self._in_time(engine, prompt)) as deltas:
                     async for delta in deltas:
                         yield replace(delta, degraded=(*passed, *delta.degraded))
-                        begun, asked, passed = True, delta.model is not None, []
+                        begun, asked = begun or bool(delta.text), delta.model is not None
+                        passed = []
             except (UpstreamError, InputError) as error:
                 _count(engine.breaker, error)
                 if begun:
                     raise
                 passed.append(f"generate: {error}")
-                failure = error if isinstance(error, UpstreamError) else failure
+                if failure is None or isinstance(error, UpstreamError):
+                    failure = error
             else:
                 if asked:  # without evidence the model was not
                     engine.breaker.succeeded()
@@ -90,6 +93,7 @@ class FallbackGenerator:
 
 
 def _count(breaker: Breaker, error: RagError) -> None:
-    """An engine that is busy, or cannot take this prompt, has not failed."""
-    if isinstance(error, UpstreamError) and not isinstance(error, BusyError):
+    """An engine that is busy, or cannot take this prompt, or writes no JSON, has not failed."""
+    failed = isinstance(error, UpstreamError) and not isinstance(error, BusyError)
+    if failed and error.code != NOT_JSON:
         breaker.failed()

@@ -98,14 +98,15 @@ class OpenAIModel:
         Closing it closes the connection, on which a server ends its work.
 
         Raises:
-            InputError: the prompt is longer than the model's context.
+            InputError: the prompt is longer than the model's context, or the server refuses what
+                the request alone asks for, such as a schema.
             BusyError: the server has too many requests.
             UpstreamError: it cannot be reached, refuses, falls silent, or ends half-way.
         """
         ended: FinishReason | None = None
         usage: Usage | None = None
         left = sampling.max_tokens * CHARS_PER_TOKEN
-        with self._translated():
+        with self._translated(asked=_named(sampling)):
             request = self._request(messages, sampling)
             async with await self._client.chat.completions.create(**request) as chunks:
                 async for chunk in chunks:
@@ -157,15 +158,16 @@ class OpenAIModel:
         return without_halves(text), _ENDS[ends[-1]] if ends else None, usage
 
     @contextlib.contextmanager
-    def _translated(self) -> Iterator[None]:
+    def _translated(self, *, asked: Sequence[str]) -> Iterator[None]:
+        """`asked` is what the caller wanted, and another one need not."""
         try:
             yield
         except openai.OpenAIError as error:
-            raise self._translate(error) from error
+            raise self._translate(error, asked) from error
         except ValueError as error:  # an event that is no JSON, or no UTF-8
             raise self._malformed(error) from error
 
-    def _translate(self, error: openai.OpenAIError) -> RagError:
+    def _translate(self, error: openai.OpenAIError, asked: Sequence[str]) -> RagError:
         """What the client raises, in words that say what mends it."""
         if isinstance(error, openai.RateLimitError) and error.code != "insufficient_quota":
             return BusyError(f"{self._who} has too many requests. Try again in a moment.")
@@ -174,6 +176,11 @@ class OpenAIModel:
                 f"The prompt is longer than {self._who} takes. Set generator.context_tokens, now"
                 f" {self._context_tokens}, to what it has. It says: {self._words(error)}",
                 code="prompt_too_long",
+            )
+        if asked and isinstance(error, openai.BadRequestError | openai.UnprocessableEntityError):
+            return InputError(
+                f"{self._who} does not take the request, with {', '.join(asked)} as asked for."
+                f" It says: {self._words(error)}"
             )
         return self._failed(*self._cause(error))
 
@@ -225,6 +232,17 @@ class OpenAIModel:
         if self._api_key:
             words = words.replace(self._api_key, "…")
         return words[:_SHOWN]
+
+
+def _named(sampling: Sampling) -> list[str]:
+    """What no setting has: the parameters that come with a request, if anything."""
+    given = {
+        "top_p": sampling.top_p != 1,
+        "seed": sampling.seed is not None,
+        "stop": bool(sampling.stop),
+        "response_format": sampling.schema is not None,
+    }
+    return [name for name, is_given in given.items() if is_given]
 
 
 def _is_too_long(error: openai.OpenAIError) -> bool:

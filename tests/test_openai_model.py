@@ -202,6 +202,14 @@ async def test_a_fault_is_told_in_words_without_the_key(server: ModelServer, fau
     assert len(server.requests) == 1, "nothing is tried twice"
 
 
+@pytest.mark.parametrize("status", [400, 422])
+async def test_what_a_request_alone_asks_for_is_refused_as_the_callers(
+    server: ModelServer, status: int
+) -> None:
+    with pytest.raises(InputError, match=r"with stop, response_format as asked .* bad schema"):
+        await ask(server, refuses(status, "bad schema"), schema={"$ref": "#"}, stop=("x",))
+
+
 @pytest.mark.parametrize("script", [silent, sends(chunk("Be"), then=silent)])
 async def test_a_server_that_falls_silent_is_given_up(server: ModelServer, script: Script) -> None:
     with pytest.raises(UpstreamError, match=r"sent nothing for 0\.3 s") as caught:
