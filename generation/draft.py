@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 
 from generation.citations import CitationChecker, uncited
-from generation.rendering import SafeText, without_halves
+from generation.rendering import SafeText, addresses, without_halves
 from rag.protocols import SupportScorer
 from rag.types import Citation, Delta, Hit
 
@@ -19,9 +20,15 @@ _STRING = re.compile(r'"(?:[^"\\]|\\.)*"(?P<key>\s*:)?')
 class Draft:
     """A text, out as it comes."""
 
-    def __init__(self, passages: Sequence[Hit], support: SupportScorer) -> None:
+    def __init__(
+        self,
+        passages: Sequence[Hit],
+        support: SupportScorer,
+        known: AbstractSet[str] | None = None,
+    ) -> None:
+        """Make one; `known` are the addresses in the passages, where they were read before."""
         self._checker = CitationChecker(passages, support)
-        self._safe = SafeText(passages)
+        self._safe = SafeText(addresses(passages) if known is None else known)
         self._by_model = False
         self.text = ""
         self.citations: tuple[Citation, ...] = ()
@@ -72,6 +79,7 @@ class JsonDraft:
     def __init__(self, passages: Sequence[Hit], support: SupportScorer) -> None:
         self._passages = passages
         self._support = support
+        self._known = addresses(passages)  # once, and not for each string
         self._written = ""
         self.text = ""
         self.citations: tuple[Citation, ...] = ()
@@ -95,7 +103,7 @@ class JsonDraft:
         return [self.text, *self.citations] if self.text else []
 
     async def _add(self, value: str) -> None:
-        draft = Draft(self._passages, self._support)
+        draft = Draft(self._passages, self._support, self._known)
         await draft.take(Delta(text=value, model="its"))
         await draft.finish()
         at = len(self.text) + 1

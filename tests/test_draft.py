@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from generation.draft import Draft, JsonDraft
+from generation.rendering import addresses
 from rag.types import Citation, Delta, Hit
 from tests.fakes import CharacterSupport, make_chunk
 
@@ -61,6 +63,20 @@ def test_each_string_of_json_is_checked_and_safe() -> None:
     assert {draft.text[c.marker_start : c.marker_end] for c in draft.citations} == {"[1]"}
     assert draft.unsupported == (2,)
     assert "Cheese." in draft.uncited
+
+
+def test_the_passages_are_read_once_however_many_strings_there_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    read: list[object] = []
+
+    def noted(hits: Sequence[Hit]) -> frozenset[str]:
+        read.append(hits)
+        return addresses(hits)
+
+    monkeypatch.setattr("generation.draft.addresses", noted)
+    drafted(JsonDraft, json.dumps(["www.evil.example"] * 9))
+    assert len(read) == 1
 
 
 def test_without_an_answer_nothing_goes_out() -> None:
