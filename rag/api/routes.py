@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
@@ -18,12 +19,15 @@ from rag.api.middleware import until_hangup
 from rag.api.problems import crash_json, problem_json, request_id
 from rag.api.questions import to_query
 from rag.build import TENANT, Service
-from rag.errors import InputError, RagError
+from rag.errors import InputError, RagError, StorageError, UpstreamError
 from rag.pipeline import Event
+from rag.records import Backlog
 from rag.types import Answer, Citation, SamplingOverrides, State
 from rag.types import Query as Question
 
 MAX_EXPIRES_IN = 30 * 24 * 3600
+BACKLOG_SECONDS = 2.0
+"""For what the catalog says in `/metrics`: Prometheus waits for ten, and the rest is there."""
 BULK_FROM = 17
 """Documents in one request: from here on they wait for those that come in ones and twos."""
 
@@ -223,9 +227,12 @@ async def readyz(request: Request, _service: ServiceDep, _queue: QueueDep) -> di
 
 @health.get("/metrics", response_class=Response)
 async def get_metrics(service: ServiceDep) -> Response:
-    """What Prometheus reads: this process, and what the catalog says is open."""
-    metrics.backlog(await service.catalog.backlog())
-    body = await asyncio.to_thread(metrics.exposition)
+    """What Prometheus reads: this process, and what the catalog says is open, if it is there."""
+    found: Backlog | None = None
+    with contextlib.suppress(TimeoutError, UpstreamError, StorageError):
+        async with asyncio.timeout(BACKLOG_SECONDS):
+            found = await service.catalog.backlog()
+    body = await asyncio.to_thread(metrics.exposition, found)
     return Response(body, media_type=metrics.CONTENT_TYPE)
 
 
