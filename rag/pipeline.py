@@ -127,6 +127,9 @@ class QueryPipeline:
             except RagError as error:
                 question.outcome = trace.root.error = error.code
                 raise
+            except Exception:
+                question.outcome = trace.root.error = RagError.code
+                raise
             finally:
                 trace.outcome = question.outcome
                 trace.root.close()
