@@ -219,6 +219,10 @@ def test_json_that_is_none_or_has_no_end_is_a_problem(
         ("response_format", {"type": "text", "json_schema": {"schema": {}}}),
         ("response_format", {"type": "json_schema", "json_schema": {"schema": {"maximum": NAN}}}),
         ("response_format", {"type": "json_schema", "json_schema": {"schema": {"\ud800": True}}}),
+        (
+            "response_format",
+            {"type": "json_schema", "json_schema": {"schema": {"x": "x" * 120_000}}},
+        ),
     ],
 )
 def test_sampling_that_cannot_be_is_refused(http: httpx.Client, field: str, value: Any) -> None:
