@@ -250,8 +250,14 @@ class VllmModel:
                     prompt, SamplingParams(max_tokens=1), "warm up", lora_request=self._lora
                 ):
                     """All of it is loaded now."""
-        except BaseException:
+        except BaseException as error:
             await _stop(engine)
+            if self._lora and isinstance(error, RagError):
+                raise ConfigError(
+                    f"{self.name} does not write with generator.lora = '{self._lora.lora_path}': it"
+                    " is of another model, of a rank over generator.engine's max_lora_rank, or"
+                    " damaged. The log says which."
+                ) from error
             raise
         return engine
 

@@ -369,6 +369,15 @@ def make_adapter(folder: Path) -> Path:
     return folder
 
 
+async def test_an_adapter_that_does_not_fit_is_said(tiny: Path, tmp_path: Path) -> None:
+    adapter = make_adapter(tmp_path / "adapter")
+    config = json.loads((adapter / "adapter_config.json").read_text())
+    (adapter / "adapter_config.json").write_text(json.dumps(config | {"r": 64}))
+    with pytest.raises(ConfigError, match=r"generator\.lora = .*adapter'.*max_lora_rank"):
+        async with open_chat_model(settings_of(tiny, lora=adapter)):
+            pass
+
+
 async def test_it_writes_with_an_adapter_and_who_stops_lets_requests_end(
     model: VllmModel, tiny: Path, tmp_path: Path
 ) -> None:
