@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
@@ -236,11 +236,14 @@ async def get_metrics(service: ServiceDep) -> Response:
     return Response(body, media_type=metrics.CONTENT_TYPE)
 
 
-async def _sse(first: Event, rest: AsyncIterator[Event], request_id_: str) -> AsyncIterator[bytes]:
-    yield _event(first)
+async def _sse(
+    first: Event, rest: AsyncGenerator[Event, None], request_id_: str
+) -> AsyncGenerator[bytes, None]:
     try:
-        async for event in rest:
-            yield _event(event)
+        async with contextlib.aclosing(rest):
+            yield _event(first)
+            async for event in rest:
+                yield _event(event)
     except RagError as error:
         yield sse.event("error", problem_json(error, request_id_))
     except Exception as error:  # noqa: BLE001 - the status is sent: only an event can tell it now
