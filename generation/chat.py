@@ -13,6 +13,9 @@ from rag.errors import InputError, UpstreamError
 from rag.protocols import ChatModel
 from rag.types import Delta, ModelCall, Piece, Prompt, Sampling, SamplingOverrides
 
+NOT_JSON = "not_json"
+"""The code of an answer that should be JSON: its server writes others, and has not failed."""
+
 
 class ChatGenerator:
     """`Generator` over a `ChatModel`."""
@@ -36,11 +39,12 @@ class ChatGenerator:
     async def stream(self, prompt: Prompt) -> AsyncGenerator[Delta, None]:
         """1. judge the evidence  2. fit the passages  3. let the model write  4. the confidence.
 
-        Where a schema is asked for, the JSON comes in one piece, once it is complete.
+        Where a schema is asked for, an empty delta says that the model writes, and the JSON comes
+        in one piece, once it is complete.
 
         Raises:
-            InputError: not even the best passage fits the model's context, or the JSON did not
-                end within `max_tokens`.
+            InputError: not even the best passage fits the model's context, or `stop` or
+                `max_tokens` left no text, or half of the JSON.
             BusyError, UpstreamError: as the model; what should be JSON is not.
         """
         verdict = await self._judge.judge(prompt)  # 1.
@@ -52,10 +56,15 @@ class ChatGenerator:
         name, last, written = self._model.name, Piece(), ""
         async with contextlib.aclosing(self._model.stream(messages, sampling=sampling)) as pieces:
             async for last in pieces:  # 3.
+                if sampling.schema is None:
+                    if last.text:
+                        yield Delta(text=last.text, model=name)
+                elif last.text and not written:
+                    yield Delta(model=name)
                 written += last.text
-                if last.text and sampling.schema is None:
-                    yield Delta(text=last.text, model=name)
         if not written:
+            if sampling.stop:
+                raise self._stopped()
             raise UpstreamError(f"The model {name} wrote nothing. Try again.", code="no_answer")
         if sampling.schema is not None:
             self._check_json(written, last, sampling)
@@ -71,7 +80,7 @@ class ChatGenerator:
 
     def _check_json(self, text: str, last: Piece, sampling: Sampling) -> None:
         try:
-            json.loads(text)
+            json.loads(text, parse_constant=_refuse)
         except (ValueError, RecursionError) as error:
             if last.finish_reason == "length":
                 raise InputError(
@@ -79,11 +88,20 @@ class ChatGenerator:
                     " allow more: max_tokens, at most the setting generator.max_tokens.",
                     code="json_too_long",
                 ) from error
+            if sampling.stop:
+                raise self._stopped() from error
             raise UpstreamError(
                 f"The model {self._model.name} wrote what is no JSON. Try again, or use a server"
                 " that follows a response_format.",
-                code="not_json",
+                code=NOT_JSON,
             ) from error
+
+    def _stopped(self) -> InputError:
+        return InputError(
+            f"The model {self._model.name} came to one of the texts of `stop` before it had written"
+            " an answer. Ask without them.",
+            code="stopped",
+        )
 
     def _left_out(self, dropped: int, found: int) -> tuple[str, ...]:
         if not dropped:
@@ -92,6 +110,11 @@ class ChatGenerator:
             f"passages: {dropped} of {found} did not fit the {self._model.context_tokens:,} tokens"
             f" of {self._model.name}",
         )
+
+
+def _refuse(constant: str) -> None:
+    """`NaN` and `Infinity`, which Python reads and JSON does not have."""
+    raise ValueError(f"{constant} is no JSON")
 
 
 def _overridden(sampling: Sampling, wanted: SamplingOverrides) -> Sampling:

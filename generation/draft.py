@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 
 from generation.citations import CitationChecker, uncited
-from generation.rendering import SafeText
+from generation.rendering import SafeText, addresses, without_halves
 from rag.protocols import SupportScorer
 from rag.types import Citation, Delta, Hit
 
@@ -23,9 +24,15 @@ SENTENCE_WORDS = 4
 class Draft:
     """A text, out as it comes."""
 
-    def __init__(self, passages: Sequence[Hit], support: SupportScorer) -> None:
+    def __init__(
+        self,
+        passages: Sequence[Hit],
+        support: SupportScorer,
+        known: AbstractSet[str] | None = None,
+    ) -> None:
+        """Make one; `known` are the addresses in the passages, where they were read before."""
         self._checker = CitationChecker(passages, support)
-        self._safe = SafeText(passages)
+        self._safe = SafeText(addresses(passages) if known is None else known)
         self._by_model = False
         self.text = ""
         self.citations: tuple[Citation, ...] = ()
@@ -76,6 +83,7 @@ class JsonDraft:
     def __init__(self, passages: Sequence[Hit], support: SupportScorer) -> None:
         self._passages = passages
         self._support = support
+        self._known = addresses(passages)  # once, and not for each string
         self._written = ""
         self.text = ""
         self.citations: tuple[Citation, ...] = ()
@@ -93,13 +101,13 @@ class JsonDraft:
         for literal in _STRING.finditer(self._written):
             if literal["key"] is None:
                 self.text += self._written[end : literal.start()]
-                await self._add(json.loads(literal[0]))
+                await self._add(without_halves(json.loads(literal[0])))
                 end = literal.end()
         self.text += self._written[end:]
         return [self.text, *self.citations] if self.text else []
 
     async def _add(self, value: str) -> None:
-        draft = Draft(self._passages, self._support)
+        draft = Draft(self._passages, self._support, self._known)
         await draft.take(Delta(text=value, model="its"))
         await draft.finish()
         at = len(self.text) + 1
@@ -117,5 +125,5 @@ class JsonDraft:
 
 
 def _inside(text: str) -> str:
-    """What stands between the quotes of its JSON; half a character (a lone surrogate) is a `?`."""
-    return json.dumps(text.encode(errors="replace").decode(), ensure_ascii=False)[1:-1]
+    """What stands between the quotes of its JSON."""
+    return json.dumps(text, ensure_ascii=False)[1:-1]

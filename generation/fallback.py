@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field, replace
 
 from generation.breaker import Breaker
+from generation.chat import NOT_JSON
 from rag.errors import BusyError, InputError, RagError, UpstreamError
 from rag.protocols import Generator
 from rag.types import Delta, Prompt
@@ -45,7 +46,7 @@ class FallbackGenerator:
             InputError, BusyError, UpstreamError: the last engine failed, or one amid its text.
         """
         passed: list[str] = []
-        failure: RagError | None = None
+        failure: UpstreamError | InputError | None = None
         for engine in self._engines[:-1]:
             if not engine.breaker.allows():
                 failure = UpstreamError(f"{engine.name} is left alone, having failed repeatedly")
@@ -56,13 +57,15 @@ class FallbackGenerator:
                 async with contextlib.aclosing(self._in_time(engine, prompt)) as deltas:
                     async for delta in deltas:
                         yield replace(delta, degraded=(*passed, *delta.degraded))
-                        begun, asked, passed = True, delta.model is not None, []
+                        begun, asked = begun or bool(delta.text), delta.model is not None
+                        passed = []
             except (UpstreamError, InputError) as error:
                 _count(engine, error)
                 if begun:
                     raise
                 passed.append(f"generate: {error}")
-                failure = error
+                if failure is None or isinstance(error, UpstreamError):
+                    failure = error
             else:
                 if asked:  # without evidence the model was not
                     engine.breaker.succeeded()
@@ -73,8 +76,7 @@ class FallbackGenerator:
                     yield replace(delta, degraded=(*passed, *delta.degraded))
                     passed = []
         except InputError as error:
-            as_json = prompt.sampling.schema is not None
-            if failure is None or not (as_json or isinstance(failure, UpstreamError)):
+            if failure is None:
                 raise
             raise failure from error  # one before it could have taken the question
 
@@ -94,8 +96,9 @@ class FallbackGenerator:
 
 
 def _count(engine: Engine, error: RagError) -> None:
-    """An engine that is busy, or cannot take this prompt, has not failed."""
+    """An engine that is busy, or cannot take this prompt, or writes no JSON, has not failed."""
     # Without its message, which may repeat what was asked.
     _log.warning("The generator %s is passed over: %s.", engine.name, error.code)
-    if isinstance(error, UpstreamError) and not isinstance(error, BusyError):
+    failed = isinstance(error, UpstreamError) and not isinstance(error, BusyError)
+    if failed and error.code != NOT_JSON:
         engine.breaker.failed()

@@ -13,6 +13,7 @@ import openai
 from openai.types import CompletionUsage
 from openai.types.chat import ChatCompletionChunk
 
+from generation.rendering import without_halves
 from rag.errors import BusyError, InputError, RagError, UpstreamError
 from rag.types import FinishReason, Message, Piece, Sampling, Usage
 
@@ -97,14 +98,15 @@ class OpenAIModel:
         Closing it closes the connection, on which a server ends its work.
 
         Raises:
-            InputError: the prompt is longer than the model's context.
+            InputError: the prompt is longer than the model's context, or the server refuses what
+                the request alone asks for, such as a schema.
             BusyError: the server has too many requests.
             UpstreamError: it cannot be reached, refuses, falls silent, or ends half-way.
         """
         ended: FinishReason | None = None
         usage: Usage | None = None
         left = sampling.max_tokens * CHARS_PER_TOKEN
-        with self._translated():
+        with self._translated(asked=_named(sampling)):
             request = self._request(messages, sampling)
             async with await self._client.chat.completions.create(**request) as chunks:
                 async for chunk in chunks:
@@ -149,22 +151,23 @@ class OpenAIModel:
             text = "".join(choice.delta.content or "" for choice in choices if choice.delta)
             ends = [choice.finish_reason for choice in choices if choice.finish_reason]
             usage = _usage(chunk.usage) if chunk.usage else None
-        except (AttributeError, TypeError) as error:
+        except (AttributeError, TypeError, OverflowError) as error:
             raise self._malformed(error) from error
         if ends and ends[-1] not in _ENDS:
             raise self._failed(f"ended the answer for another reason: {ends[-1]}")
-        return text, _ENDS[ends[-1]] if ends else None, usage
+        return without_halves(text), _ENDS[ends[-1]] if ends else None, usage
 
     @contextlib.contextmanager
-    def _translated(self) -> Iterator[None]:
+    def _translated(self, *, asked: Sequence[str]) -> Iterator[None]:
+        """`asked` is what the caller wanted, and another one need not."""
         try:
             yield
         except openai.OpenAIError as error:
-            raise self._translate(error) from error
+            raise self._translate(error, asked) from error
         except ValueError as error:  # an event that is no JSON, or no UTF-8
             raise self._malformed(error) from error
 
-    def _translate(self, error: openai.OpenAIError) -> RagError:
+    def _translate(self, error: openai.OpenAIError, asked: Sequence[str]) -> RagError:
         """What the client raises, in words that say what mends it."""
         if isinstance(error, openai.RateLimitError) and error.code != "insufficient_quota":
             return BusyError(f"{self._who} has too many requests. Try again in a moment.")
@@ -173,6 +176,11 @@ class OpenAIModel:
                 f"The prompt is longer than {self._who} takes. Set generator.context_tokens, now"
                 f" {self._context_tokens}, to what it has. It says: {self._words(error)}",
                 code="prompt_too_long",
+            )
+        if asked and isinstance(error, openai.BadRequestError | openai.UnprocessableEntityError):
+            return InputError(
+                f"{self._who} does not take the request, with {', '.join(asked)} as asked for."
+                f" It says: {self._words(error)}"
             )
         return self._failed(*self._cause(error))
 
@@ -226,6 +234,17 @@ class OpenAIModel:
         return words[:_SHOWN]
 
 
+def _named(sampling: Sampling) -> list[str]:
+    """What no setting has: the parameters that come with a request, if anything."""
+    given = {
+        "top_p": sampling.top_p != 1,
+        "seed": sampling.seed is not None,
+        "stop": bool(sampling.stop),
+        "response_format": sampling.schema is not None,
+    }
+    return [name for name, is_given in given.items() if is_given]
+
+
 def _is_too_long(error: openai.OpenAIError) -> bool:
     """Whether the prompt was refused for its length; servers have no common code for it."""
     if not isinstance(error, openai.APIError):
@@ -235,8 +254,10 @@ def _is_too_long(error: openai.OpenAIError) -> bool:
 
 
 def _usage(counted: CompletionUsage) -> Usage:
+    """Some servers say -1 for what they did not count."""
     return Usage(
-        input_tokens=int(counted.prompt_tokens), output_tokens=int(counted.completion_tokens)
+        input_tokens=max(0, int(counted.prompt_tokens)),
+        output_tokens=max(0, int(counted.completion_tokens)),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from collections.abc import Set as AbstractSet
 
 from rag.types import Hit
 
@@ -29,9 +30,9 @@ class SafeText:
       else becomes "(link removed)".
     """
 
-    def __init__(self, hits: Sequence[Hit]) -> None:
-        """Make one for an answer from these hits: their texts and uris are the sources."""
-        self._known = {url for hit in hits for url in _urls(f"{hit.chunk.uri} {hit.chunk.text}")}
+    def __init__(self, known: AbstractSet[str]) -> None:
+        """Make one for a text; `known` are the addresses of its sources."""
+        self._known = known
         self._unread = ""
         self._last = ""
 
@@ -61,6 +62,16 @@ class SafeText:
             return found[0]
         gap = " " if found.string[: found.start()].endswith("]") else ""
         return gap + REMOVED + found[0][len(url) :]
+
+
+def addresses(hits: Sequence[Hit]) -> frozenset[str]:
+    """Those in the texts and uris of the hits."""
+    return frozenset(url for hit in hits for url in _urls(f"{hit.chunk.uri} {hit.chunk.text}"))
+
+
+def without_halves(text: str) -> str:
+    """The text with a `?` for half a character (a lone surrogate), which UTF-8 cannot write."""
+    return text.encode(errors="replace").decode()
 
 
 def _urls(text: str) -> Iterator[str]:

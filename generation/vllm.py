@@ -78,7 +78,7 @@ class VllmModel:
         self._arguments = {"enable_lora": True, **engine} if lora else engine
         self._engine: AsyncLLM | None = None
         self._context = 0
-        self._asked = 0  # requests under way
+        self._asked = 0  # requests that wait for a token
         self._silent = 0.0  # seconds since the last token in which there were any
 
     @classmethod
@@ -140,26 +140,26 @@ class VllmModel:
             UpstreamError: the engine died, or is not up again.
         """
         engine = self._living()
-        with self._translated(engine), self._counted():
+        with self._translated(engine):
             prompt = await _render(engine, messages)
             params = self._params(sampling, prompt_tokens=len(prompt["prompt_token_ids"]))
             outputs = engine.generate(prompt, params, uuid.uuid4().hex, lora_request=self._lora)
             written = 0
             async with contextlib.aclosing(outputs):
-                async for output in outputs:
-                    self._silent = 0.0
+                while (output := await self._next(outputs)) is not None:
                     written += len(output.outputs[0].token_ids)
-                    if piece := self._piece(output, written):
+                    if piece := self._piece(output, written, sampling):
                         yield piece
 
-    @contextlib.contextmanager
-    def _counted(self) -> Iterator[None]:
-        """Counts a request while it waits for tokens."""
+    async def _next(self, outputs: AsyncGenerator[RequestOutput, None]) -> RequestOutput | None:
+        """The next of them; None at the end. Who is slow to ask for it waits for nothing."""
         self._asked += 1
         try:
-            yield
+            output = await anext(outputs, None)
         finally:
             self._asked -= 1
+        self._silent = 0.0
+        return output
 
     def _params(self, sampling: Sampling, *, prompt_tokens: int) -> SamplingParams:
         room = self._context - prompt_tokens
@@ -175,15 +175,19 @@ class VllmModel:
             top_p=sampling.top_p,
             seed=sampling.seed,
             stop=list(sampling.stop),
-            structured_outputs=schema and StructuredOutputsParams(json=dict(schema)),
+            structured_outputs=None
+            if schema is None
+            else StructuredOutputsParams(json=dict(schema)),
             output_kind=RequestOutputKind.DELTA,
         )
 
-    def _piece(self, output: RequestOutput, written: int) -> Piece | None:
+    def _piece(self, output: RequestOutput, written: int, sampling: Sampling) -> Piece | None:
         """None where there is nothing to tell: the text waits for the rest of a character."""
         (new,) = output.outputs
         if not output.finished:
             return Piece(text=new.text) if new.text else None
+        if new.finish_reason == "error" and sampling.schema is not None:
+            raise InputError(f"{self.name} cannot follow the schema: the log says why.")
         if new.finish_reason not in _FINISHED:
             raise UpstreamError(f"{self.name} gave up half-way ({new.finish_reason}). Try again.")
         usage = Usage(input_tokens=len(output.prompt_token_ids), output_tokens=written)
@@ -246,8 +250,14 @@ class VllmModel:
                     prompt, SamplingParams(max_tokens=1), "warm up", lora_request=self._lora
                 ):
                     """All of it is loaded now."""
-        except BaseException:
+        except BaseException as error:
             await _stop(engine)
+            if self._lora and isinstance(error, RagError):
+                raise ConfigError(
+                    f"{self.name} does not write with generator.lora = '{self._lora.lora_path}': it"
+                    " is of another model, of a rank over generator.engine's max_lora_rank, or"
+                    " damaged. The log says which."
+                ) from error
             raise
         return engine
 
@@ -256,8 +266,10 @@ class VllmModel:
         while True:
             dead = self._living()
             hang = asyncio.create_task(self._end_if_it_hangs(dead))
-            await asyncio.wait([dead.output_handler])  # it ends with the engine
-            hang.cancel()
+            try:
+                await asyncio.wait([dead.output_handler])  # it ends with the engine
+            finally:
+                hang.cancel()
             self._engine = None
             _log.error("The engine of %s ended; it is being started again.", self.name)
             self._engine = await self._start_after(dead)

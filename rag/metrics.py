@@ -8,6 +8,8 @@ counts in the same registry.
 
 from __future__ import annotations
 
+import math
+import threading
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -94,15 +96,22 @@ _traces = Counter(
 _tasks = Gauge("plumbline_tasks", "Open tasks of all processes.", ["stage", "priority", "state"])
 _oldest = Gauge(
     "plumbline_oldest_task_age_seconds",
-    "Since the oldest task that waits was accepted; 0 where none does.",
+    "Since the oldest task that waits was accepted; none where none does.",
     ["stage", "priority"],
 )
+_catalog = Gauge("plumbline_catalog_up", "Whether the catalog said what is open.")
+_reading = threading.Lock()
 _dead = Gauge("plumbline_dead_letters", "Documents that failed for good.")
 
 
-def exposition() -> bytes:
-    """All of it as Prometheus reads it."""
-    return generate_latest(REGISTRY)
+def exposition(found: Backlog | None) -> bytes:
+    """All of it as Prometheus reads it, with what the catalog says is open; None: it says nothing.
+
+    One at a time: nobody reads what another is about to write.
+    """
+    with _reading:
+        _backlog(found)
+        return generate_latest(REGISTRY)
 
 
 def serve(host: str, port: int) -> None:
@@ -209,10 +218,13 @@ def trace(outcome: str) -> None:
     _traces.labels(outcome).inc()
 
 
-def backlog(found: Backlog) -> None:
-    """What the catalog says is open."""
+def _backlog(found: Backlog | None) -> None:
+    _catalog.set(found is not None)
     _tasks.clear()
     _oldest.clear()
+    if found is None:
+        _dead.set(math.nan)
+        return
     for group in found.groups:
         priority = "bulk" if group.bulk else "interactive"
         _tasks.labels(group.stage, priority, group.state).set(group.tasks)

@@ -90,6 +90,11 @@ class QueryPipeline:
             question.outcome = "found" if hits else "no_documents"
             return hits
 
+    async def warm(self, scope: Scope) -> None:
+        """Searches a collection once, so that the first question finds it in memory."""
+        query = Query(text="warm up", scope=scope)
+        await self._retrieve([query], Trace(), self._deadline())
+
     async def answer(self, query: Query, trace: Trace) -> Answer:
         """The whole answer: the last event of `stream`."""
         async for event in self.stream(query, trace):
@@ -126,6 +131,9 @@ class QueryPipeline:
                 yield question
             except RagError as error:
                 question.outcome = trace.root.error = error.code
+                raise
+            except Exception:
+                question.outcome = trace.root.error = RagError.code
                 raise
             finally:
                 trace.outcome = question.outcome

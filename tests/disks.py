@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import subprocess
@@ -30,7 +31,14 @@ def small_disk(folder: Path, megabytes: int) -> Iterator[Path]:
 def fill(folder: Path, *, leave: int) -> Path:
     """Fills a disk up to `leave` bytes."""
     filler = folder / "filler"
-    disk = os.statvfs(folder)
     with filler.open("wb") as file:
-        os.posix_fallocate(file.fileno(), 0, disk.f_bavail * disk.f_frsize - leave)
-    return filler
+        while True:
+            disk = os.statvfs(folder)
+            try:
+                os.posix_fallocate(file.fileno(), 0, disk.f_bavail * disk.f_frsize - leave)
+            except OSError as error:
+                if error.errno != errno.ENOSPC:
+                    raise
+                file.truncate(0)  # somebody else took some of it meanwhile
+            else:
+                return filler

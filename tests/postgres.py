@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 
 class PostgresServer:
     """Listens on a socket in its own folder; ends with the tests."""
@@ -41,6 +43,12 @@ class PostgresServer:
         from pgserver.postgres_server import pg_ctl  # type: ignore[attr-defined]
 
         pg_ctl(["-m", "immediate", "stop"], pgdata=self._folder, user=self._server.system_user)
+
+    def signal(self, number: int) -> None:
+        """To all its processes."""
+        parent = int((self._folder / "postmaster.pid").read_text().split()[0])
+        for process in (psutil.Process(parent), *psutil.Process(parent).children()):
+            process.send_signal(number)
 
     def new_database(self) -> str:
         """The URL of an empty database."""

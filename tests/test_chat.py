@@ -169,7 +169,8 @@ async def test_no_request_gets_more_tokens_than_the_settings_allow(judge: Judge)
 async def test_json_comes_whole_and_the_model_is_told_its_schema(judge: Judge) -> None:
     model = Words('{"made": ', '"An engine [1]."}')
     schema = {"type": "object", "properties": {"made": {"type": "string"}}}
-    text, _ = await collect(generator(judge, model).stream(wanting(schema=schema)))
+    begun, text, _ = await collect(generator(judge, model).stream(wanting(schema=schema)))
+    assert begun == Delta(model="words")
     assert text == Delta(text='{"made": "An engine [1]."}', model="words")
     messages, sampling = model.asked[0]
     assert sampling.schema == schema
@@ -180,12 +181,24 @@ async def test_what_should_be_json_and_is_not_is_told(judge: Judge) -> None:
     asked = wanting(schema={"type": "object"})
     with pytest.raises(UpstreamError, match="wrote what is no JSON"):
         await collect(generator(judge, Words("An engine [1].")).stream(asked))
+    for constant in ("NaN", "[-Infinity]"):  # Python reads them, and nobody else
+        with pytest.raises(UpstreamError, match="wrote what is no JSON"):
+            await collect(generator(judge, Words(f'{{"made": {constant}}}')).stream(asked))
     cut = Words('{"made": ' + "[" * 100_000)
     with pytest.raises(UpstreamError, match="wrote what is no JSON"):
         await collect(generator(judge, cut).stream(asked))
     cut = Words('{"made": "An', finish_reason="length")
     with pytest.raises(InputError, match="did not end within 10 tokens"):
         await collect(generator(judge, cut).stream(asked))
+
+
+@pytest.mark.parametrize("text", ["", '{"made": '])
+async def test_who_stops_an_answer_before_it_is_one_has_nobody_else_to_blame(
+    judge: Judge, text: str
+) -> None:
+    asked = wanting(schema={"type": "object"}, stop=('"',))
+    with pytest.raises(InputError, match="`stop` before it had written"):
+        await collect(generator(judge, Words(text)).stream(asked))
 
 
 async def test_closing_closes_the_model_s_stream(judge: Judge) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from generation.draft import Draft, JsonDraft
+from generation.rendering import addresses
 from rag.types import Citation, Delta, Hit
 from tests.fakes import CharacterSupport, make_chunk
 
@@ -63,6 +65,20 @@ def test_each_string_of_json_is_checked_and_safe() -> None:
     assert draft.uncited == ()
 
 
+def test_the_passages_are_read_once_however_many_strings_there_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    read: list[object] = []
+
+    def noted(hits: Sequence[Hit]) -> frozenset[str]:
+        read.append(hits)
+        return addresses(hits)
+
+    monkeypatch.setattr("generation.draft.addresses", noted)
+    drafted(JsonDraft, json.dumps(["www.evil.example"] * 9))
+    assert len(read) == 1
+
+
 def test_without_an_answer_nothing_goes_out() -> None:
     draft, events = drafted(JsonDraft, "")
     assert (draft.text, events) == ("", [])
@@ -98,5 +114,7 @@ def test_whatever_is_taken_out_json_stays_json(text: str) -> None:
 
 @pytest.mark.parametrize("escaped", ["\\ud800", "a\\udfffb"])
 def test_half_a_character_can_be_sent(escaped: str) -> None:
-    draft, _ = drafted(JsonDraft, f'["{escaped}"]')
+    draft, _ = drafted(JsonDraft, f'["{escaped} engine of the past", "Watt is the {escaped} [2]."]')
     assert "?" in draft.text.encode().decode()
+    assert all("?" in sentence.encode().decode() for sentence in draft.uncited)
+    assert len(draft.uncited) == 2

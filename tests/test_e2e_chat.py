@@ -31,6 +31,7 @@ from tests.model_server import (
 from tests.servers import Json, Server, rag, serving, submit
 
 KEY = "sk-hunter2"
+NAN = float("nan")
 QUESTION = "What did James Watt patent in 1769?"
 FACT = "In 1769 James Watt patented an engine with a separate condenser."
 INJECTED = (
@@ -216,10 +217,18 @@ def test_json_that_is_none_or_has_no_end_is_a_problem(
         ("response_format", {"type": "xml"}),
         ("response_format", {"type": "json_schema"}),
         ("response_format", {"type": "text", "json_schema": {"schema": {}}}),
+        ("response_format", {"type": "json_schema", "json_schema": {"schema": {"maximum": NAN}}}),
+        ("response_format", {"type": "json_schema", "json_schema": {"schema": {"\ud800": True}}}),
+        (
+            "response_format",
+            {"type": "json_schema", "json_schema": {"schema": {"x": "x" * 120_000}}},
+        ),
     ],
 )
 def test_sampling_that_cannot_be_is_refused(http: httpx.Client, field: str, value: Any) -> None:
-    response = http.post("/v1/query", json={"query": QUESTION, field: value})
+    body = json.dumps({"query": QUESTION, field: value})  # NaN, too
+    headers = {"Content-Type": "application/json"}
+    response = http.post("/v1/query", content=body, headers=headers)
     assert response.status_code == 422
     assert response.json()["detail"].startswith(field)
 

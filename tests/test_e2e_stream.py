@@ -7,17 +7,18 @@ import contextlib
 import json
 import socket
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from types import SimpleNamespace
 from typing import Any, cast
 
 import httpx
 import pytest
 import uvicorn
+from starlette.types import Message
 
 from rag.api.app import bare_app
 from rag.api.deps import Running
-from rag.api.sse import with_heartbeats
+from rag.api.sse import response, with_heartbeats
 from rag.build import Service
 from rag.errors import UpstreamError
 from rag.pipeline import Event
@@ -206,7 +207,7 @@ class TestHeartbeats:
     async def test_comments_while_nothing_comes(self) -> None:
         more = asyncio.Event()
 
-        async def events() -> AsyncIterator[bytes]:
+        async def events() -> AsyncGenerator[bytes, None]:
             yield b"first"
             await more.wait()
             yield b"second"
@@ -221,7 +222,7 @@ class TestHeartbeats:
         assert seen[1:4] == [b": heartbeat\n\n"] * 3
 
     async def test_none_while_events_come(self) -> None:
-        async def events() -> AsyncIterator[bytes]:
+        async def events() -> AsyncGenerator[bytes, None]:
             for n in range(5):
                 yield str(n).encode()
 
@@ -232,7 +233,7 @@ class TestHeartbeats:
     async def test_leaving_stops_the_work(self) -> None:
         stopped = asyncio.Event()
 
-        async def events() -> AsyncIterator[bytes]:
+        async def events() -> AsyncGenerator[bytes, None]:
             try:
                 await asyncio.sleep(600)
                 yield b""
@@ -241,14 +242,39 @@ class TestHeartbeats:
 
         beats = with_heartbeats(events(), seconds=0.01)
         assert await anext(beats) == b": heartbeat\n\n"
-        await cast(Any, beats).aclose()
+        await beats.aclose()
         async with asyncio.timeout(SECONDS):
             await stopped.wait()
 
     async def test_failures_come_through(self) -> None:
-        async def events() -> AsyncIterator[bytes]:
+        async def events() -> AsyncGenerator[bytes, None]:
             raise UpstreamError("away")
             yield b""
 
         with pytest.raises(UpstreamError, match="away"):
             [item async for item in with_heartbeats(events(), seconds=60)]
+
+    async def test_who_leaves_while_an_event_is_sent_closes_what_makes_them(self) -> None:
+        sending, closed = asyncio.Event(), asyncio.Event()
+
+        async def events() -> AsyncGenerator[bytes, None]:
+            try:
+                while True:
+                    yield b"event"
+            finally:
+                closed.set()
+
+        async def receive() -> Message:
+            await sending.wait()
+            return {"type": "http.disconnect"}
+
+        async def send(message: Message) -> None:
+            if message["type"] == "http.response.body":
+                sending.set()
+                await asyncio.sleep(600)
+
+        made = events()  # kept, as what is in a cycle is: nobody else would close it
+        scope = {"type": "http", "asgi": {"spec_version": "2.3"}}
+        async with asyncio.timeout(SECONDS):
+            await response(made)(scope, receive, send)
+            await closed.wait()

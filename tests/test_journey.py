@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client import REGISTRY
 
 from generation.expansion import QuestionExpander
 from generation.rewriting import QuestionRewriter
@@ -15,6 +16,7 @@ from rag.catalog import Catalog
 from rag.database import SqliteDatabase
 from rag.errors import BusyError, NotFoundError, UpstreamError
 from rag.pipeline import QueryPipeline
+from rag.protocols import Generator
 from rag.telemetry import Trace
 from rag.types import Answer, Delta, Message, Prompt, Query, Scope, Usage
 from retrieval.hybrid import HybridRetriever
@@ -64,6 +66,7 @@ class Journey:
         rewriter: QuestionRewriter | None = None,
         expander: QuestionExpander | None = None,
         collection: str | None = None,
+        generator: Generator | None = None,
         seconds: float = 30,
     ) -> Answer:
         pipeline = QueryPipeline(
@@ -74,7 +77,7 @@ class Journey:
                 embedder=HashEmbedder(), encoder=Bm25Encoder(), index=self._index, depth=10
             ),
             reader=None,
-            generator=FirstPassage(),
+            generator=generator or FirstPassage(),
             support=CharacterSupport(),
             at_once=9,
             seconds=seconds,
@@ -94,6 +97,25 @@ async def journey(folder: Path, scope: Scope) -> AsyncIterator[Journey]:
     await catalog.claim_collection(scope, "hash-1")
     yield Journey(catalog, index, scope)
     await catalog.close()
+
+
+class Bug:
+    """`Generator` that fails as nobody foresaw."""
+
+    async def stream(self, prompt: Prompt) -> AsyncGenerator[Delta, None]:
+        raise ZeroDivisionError
+        yield Delta()
+
+
+async def test_a_crash_is_counted_as_one(journey: Journey) -> None:
+    def crashes() -> float:
+        labels = {"operation": "answer", "outcome": "internal"}
+        return REGISTRY.get_sample_value("plumbline_questions_total", labels) or 0.0
+
+    before = crashes()
+    with pytest.raises(ZeroDivisionError):
+        await journey.ask("Who?", generator=Bug())
+    assert crashes() == before + 1
 
 
 class TestRewriting:

@@ -3,16 +3,30 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from rag import metrics
+from rag.records import Backlog, OpenTasks
 from tests.model_server import ModelServer, model_server, pieces_of, refuses, says, slowly
-from tests.servers import Server, serving, submit
+from tests.postgres import PostgresServer
+from tests.servers import Server, serving, submit, wait_for
 from tests.test_e2e_chat import CONFIG, DOCUMENTS, FACT, FALLBACK, KEY, QUESTION
 
+BACKLOG = Backlog(
+    groups=tuple(
+        OpenTasks(stage=stage, bulk=bulk, state="pending", tasks=3, oldest_seconds=1.5)
+        for stage in ("parse", "embed")
+        for bulk in (False, True)
+    ),
+    dead_letters=2,
+)
 Series = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 
@@ -141,3 +155,35 @@ def test_documents_and_models(http: httpx.Client, grown: Watch) -> None:
     assert grown("plumbline_batch_items_count", model="embedder") >= 1
     http.post("/v1/search", json={"query": QUESTION}).raise_for_status()
     assert grown("plumbline_cache_lookups_total", cache="token vectors", result="hit") >= 1
+
+
+def test_who_reads_at_the_same_time_reads_the_same() -> None:
+    with ThreadPoolExecutor(8) as threads:
+        texts = list(threads.map(lambda _: metrics.exposition(BACKLOG), range(64)))
+    assert {text.count(b"\nplumbline_tasks{") for text in texts} == {4}
+    assert b"\nplumbline_tasks{" not in metrics.exposition(None)
+
+
+@pytest.mark.parametrize("fault", ["stopped", "hung"])
+def test_without_the_catalog_the_rest_is_told(tmp_path: Path, fault: str) -> None:
+    with PostgresServer.started() as postgres:
+        url = postgres.new_database()
+        (tmp_path / "rag.toml").write_text(f'[catalog]\nkind = "postgres"\nurl = "{url}"\n')
+        with serving(tmp_path / "data") as running, running.client() as http:
+            up = ("plumbline_catalog_up", frozenset[tuple[str, str]]())
+            assert series(http)[up] == 1
+            if fault == "stopped":
+                postgres.stop()
+            else:
+                postgres.signal(signal.SIGSTOP)
+            try:
+                with ThreadPoolExecutor(24) as threads:  # more than there are connections
+                    for told in threads.map(lambda _: series(http), range(24)):
+                        assert told[up] == 0
+                        assert ("plumbline_questions_under_way", frozenset()) in told
+            finally:
+                if fault == "stopped":
+                    postgres.start()
+                else:
+                    postgres.signal(signal.SIGCONT)
+            wait_for(lambda: series(http)[up] == 1)

@@ -10,9 +10,10 @@ from collections.abc import Iterator
 
 import pytest
 import uvicorn
+from prometheus_client import REGISTRY
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from rag.api.middleware import SlowClients
+from rag.api.middleware import Measured, SlowClients
 from tests.servers import wait_for
 
 PIECE = b"x" * 65_536
@@ -80,3 +81,20 @@ def test_a_client_that_reads_slowly_gets_all_of_it(caplog: pytest.LogCaptureFixt
             time.sleep(0.001)
     assert seen >= 200 * len(PIECE)
     assert "read nothing" not in caplog.text
+
+
+async def _crash(scope: Scope, receive: Receive, send: Send) -> None:
+    raise ZeroDivisionError
+
+
+def test_a_crash_is_counted_with_its_code() -> None:
+    with served(Measured(_crash)) as port, socket.create_connection(("127.0.0.1", port)) as client:
+        client.sendall(b"TRACE / HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert b" 500 " in client.recv(1000)
+    labels = {
+        "http_request_method": "_OTHER",
+        "http_route": "none",
+        "http_response_status_code": "500",
+        "error_type": "internal",
+    }
+    assert REGISTRY.get_sample_value("http_server_request_duration_seconds_count", labels) == 1

@@ -33,6 +33,7 @@ pytestmark = pytest.mark.anyio
 KEY = "sk-hunter2"
 CHAT = (Message(role="system", content="Be brief."), Message(role="user", content="Why?"))
 DONE = b"data: [DONE]\n\n"
+ENDLESS = b'data: {"choices": [], "usage": {"prompt_tokens": 1e999, "completion_tokens": 1}}\n\n'
 
 
 @pytest.fixture
@@ -92,6 +93,18 @@ async def test_sampling_goes_to_the_server(server: ModelServer) -> None:
     assert request["stop"] == ["\n"]
     assert request["response_format"]["type"] == "json_schema"
     assert request["response_format"]["json_schema"]["schema"] == schema
+
+
+async def test_half_a_character_can_be_sent_on(server: ModelServer) -> None:
+    pieces = await ask(server, says("a \ud83d", "\ude00 b"))
+    assert "".join(piece.text for piece in pieces).encode().decode() == "a ?? b"
+
+
+async def test_counts_that_are_none_are_not_subtracted(server: ModelServer) -> None:
+    unknown = {"prompt_tokens": -1, "completion_tokens": 7, "total_tokens": -1}
+    end = [chunk("Be"), chunk(end="stop"), chunk(usage=unknown), DONE]
+    *_, last = await ask(server, sends(*end))
+    assert last.usage == Usage(input_tokens=0, output_tokens=7)
 
 
 async def test_an_answer_that_hits_its_limit_says_so(server: ModelServer) -> None:
@@ -154,6 +167,11 @@ FAULTS: dict[str, tuple[Script, type[Exception], str]] = {
         UpstreamError,
         "no event",
     ),
+    "a count that is none": (
+        sends(chunk("Be"), chunk(end="stop"), ENDLESS),
+        UpstreamError,
+        "no event",
+    ),
     "an error amid the stream": (
         sends(chunk("Be"), b'data: {"error": {"message": "out of memory"}}\n\n'),
         UpstreamError,
@@ -182,6 +200,14 @@ async def test_a_fault_is_told_in_words_without_the_key(server: ModelServer, fau
     assert KEY not in str(caught.value)
     assert "tiny" in str(caught.value)
     assert len(server.requests) == 1, "nothing is tried twice"
+
+
+@pytest.mark.parametrize("status", [400, 422])
+async def test_what_a_request_alone_asks_for_is_refused_as_the_callers(
+    server: ModelServer, status: int
+) -> None:
+    with pytest.raises(InputError, match=r"with stop, response_format as asked .* bad schema"):
+        await ask(server, refuses(status, "bad schema"), schema={"$ref": "#"}, stop=("x",))
 
 
 @pytest.mark.parametrize("script", [silent, sends(chunk("Be"), then=silent)])

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from generation.citations import CitationChecker
-from generation.rendering import REMOVED, SafeText
+from generation.rendering import REMOVED, SafeText, addresses
 from rag.types import Hit
 from tests.fakes import CharacterSupport, make_chunk
 
@@ -28,7 +28,7 @@ EVIL = "http://evil.example/?q=what+was+asked"
 
 
 def safe(text: str, size: int = 10_000) -> str:
-    screen = SafeText(HITS)
+    screen = SafeText(addresses(HITS))
     pieces = [screen.feed(text[i : i + size]) for i in range(0, len(text), size)]
     return "".join([*pieces, screen.finish()])
 
@@ -97,6 +97,6 @@ def test_taking_out_a_marker_leaves_nothing_live(text: str) -> None:
 
 
 def test_a_long_address_is_not_held_back_for_ever() -> None:
-    screen = SafeText(HITS)
+    screen = SafeText(addresses(HITS))
     out = screen.feed("http://" + "a" * 5000)
     assert out.startswith(REMOVED)

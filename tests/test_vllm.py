@@ -12,6 +12,7 @@ import signal
 import time
 import uuid
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from importlib.util import find_spec
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -173,6 +174,22 @@ async def test_an_answer_fits_its_schema(model: VllmModel) -> None:
 async def test_a_schema_that_is_none_is_the_callers_mistake(model: VllmModel) -> None:
     with pytest.raises(InputError, match="Invalid type"):
         await write(model, schema={"type": "nonsense"})
+
+
+@pytest.mark.parametrize(
+    "schema", [{"$ref": "#"}, {"type": "object", "patternProperties": {"((": {"type": "string"}}}]
+)
+async def test_a_schema_that_only_the_engine_finds_wrong_is_so_too(
+    model: VllmModel, schema: dict[str, object]
+) -> None:
+    with pytest.raises(InputError, match="cannot follow the schema"):
+        await write(model, schema=schema)
+
+
+async def test_an_empty_schema_is_any_json(model: VllmModel) -> None:
+    text, last = await write(model, schema={}, max_tokens=100)
+    assert last.finish_reason == "length" or json.loads(text) is not Ellipsis
+    assert text.lstrip()[:1] in '{["-0123456789tfn'
 
 
 async def test_a_prompt_longer_than_the_context_is_refused(model: VllmModel) -> None:
@@ -352,6 +369,15 @@ def make_adapter(folder: Path) -> Path:
     return folder
 
 
+async def test_an_adapter_that_does_not_fit_is_said(tiny: Path, tmp_path: Path) -> None:
+    adapter = make_adapter(tmp_path / "adapter")
+    config = json.loads((adapter / "adapter_config.json").read_text())
+    (adapter / "adapter_config.json").write_text(json.dumps(config | {"r": 64}))
+    with pytest.raises(ConfigError, match=r"generator\.lora = .*adapter'.*max_lora_rank"):
+        async with open_chat_model(settings_of(tiny, lora=adapter)):
+            pass
+
+
 async def test_it_writes_with_an_adapter_and_who_stops_lets_requests_end(
     model: VllmModel, tiny: Path, tmp_path: Path
 ) -> None:
@@ -408,6 +434,18 @@ async def test_an_engine_that_hangs_is_ended_and_comes_back(
     assert isinstance(request.exception(), UpstreamError)
     await up_again(model)
     assert core not in engines()
+
+
+async def test_who_reads_slowly_does_not_make_an_engine_hang(
+    model: VllmModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("generation.vllm.HANGS_AFTER", 2)
+    (core,) = engines()
+    async with aclosing(model.stream(CHAT, sampling=Sampling(max_tokens=9))) as pieces:
+        await anext(pieces)
+        await asyncio.sleep(4)
+        assert [piece async for piece in pieces][-1].finish_reason
+    assert engines() == [core]
 
 
 async def test_an_engine_that_is_killed_fails_its_requests_and_comes_back(

@@ -20,8 +20,7 @@ from rag.api.routes import health, router
 from rag.build import TENANT, Service, open_service
 from rag.errors import RagError, StorageError
 from rag.settings import CeleryQueueSettings, LocalQueueSettings, Settings
-from rag.telemetry import Trace
-from rag.types import Query, Scope
+from rag.types import Scope
 from workers.queue import LocalQueue, Queue
 
 _log = logging.getLogger(__name__)
@@ -111,8 +110,7 @@ def bare_app(
 async def _warm(service: Service) -> None:
     """Opens every collection with a search, so that the first question finds them in memory."""
     for record in await service.catalog.collections(TENANT):
-        scope = Scope(tenant=TENANT, collection=record.name)
-        await service.query.search(Query(text="warm up", scope=scope), Trace())
+        await service.query.warm(Scope(tenant=TENANT, collection=record.name))
 
 
 async def _on_client_gone(_request: Request, _error: Exception) -> Response:

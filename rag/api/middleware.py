@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from rag import logs, metrics
 from rag.api import problems
 from rag.build import TENANT
-from rag.errors import TooLargeError
+from rag.errors import RagError, TooLargeError
 from rag.settings import LimitSettings
 from rag.telemetry import Trace
 
@@ -85,6 +85,9 @@ class Measured:
 
         try:
             await self._app(scope, receive, send_and_note)
+        except Exception:
+            scope["problem"] = RagError.code  # which is answered further out
+            raise
         finally:
             _note(scope, status, time.perf_counter() - started)
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncGenerator, Awaitable
 from typing import Any, TypeVar
 
 from fastapi import APIRouter, Request
@@ -142,20 +143,21 @@ def _completion(head: dict[str, Any], answer: Answer, *, as_json: bool) -> dict[
 
 async def _chunks(
     first: Event,
-    rest: AsyncIterator[Event],
+    rest: AsyncGenerator[Event, None],
     head: dict[str, Any],
     *,
     as_json: bool,
     with_usage: bool,
-) -> AsyncIterator[bytes]:
+) -> AsyncGenerator[bytes, None]:
     head |= {"object": "chat.completion.chunk"} | ({"usage": None} if with_usage else {})
-    yield _chunk(first, head)
-    async for event in rest:
-        if isinstance(event, Answer) and not event.text:
-            yield _delta(head, wire.content_json(event, as_json=as_json))
-        yield _chunk(event, head)
-        if isinstance(event, Answer) and with_usage:
-            yield sse.data(head | {"choices": [], "usage": wire.usage_json(event.usage)})
+    async with contextlib.aclosing(rest):
+        yield _chunk(first, head)
+        async for event in rest:
+            if isinstance(event, Answer) and not event.text:
+                yield _delta(head, wire.content_json(event, as_json=as_json))
+            yield _chunk(event, head)
+            if isinstance(event, Answer) and with_usage:
+                yield sse.data(head | {"choices": [], "usage": wire.usage_json(event.usage)})
     yield b"data: [DONE]\n\n"
 
 
@@ -185,11 +187,14 @@ def _delta(
     return sse.data(head | {"choices": [choice]})
 
 
-async def _told(chunks: AsyncIterator[bytes], request_id_: str) -> AsyncIterator[bytes]:
+async def _told(
+    chunks: AsyncGenerator[bytes, None], request_id_: str
+) -> AsyncGenerator[bytes, None]:
     """The chunks; a failure among them is the last, and no `[DONE]` comes after it."""
     try:
-        async for chunk in chunks:
-            yield chunk
+        async with contextlib.aclosing(chunks):
+            async for chunk in chunks:
+                yield chunk
     except RagError as error:
         yield sse.data(error_json(problem_json(error, request_id_)))
     except Exception as error:  # noqa: BLE001 - the status is sent: only a chunk can tell it now

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import AsyncIterator
+import contextlib
+from collections.abc import AsyncGenerator
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
@@ -18,12 +19,15 @@ from rag.api.middleware import until_hangup
 from rag.api.problems import crash_json, problem_json, request_id
 from rag.api.questions import to_query
 from rag.build import TENANT, Service
-from rag.errors import InputError, RagError
+from rag.errors import InputError, RagError, StorageError, UpstreamError
 from rag.pipeline import Event
+from rag.records import Backlog
 from rag.types import Answer, Citation, SamplingOverrides, State
 from rag.types import Query as Question
 
 MAX_EXPIRES_IN = 30 * 24 * 3600
+BACKLOG_SECONDS = 2.0
+"""For what the catalog says in `/metrics`: Prometheus waits for ten, and the rest is there."""
 BULK_FROM = 17
 """Documents in one request: from here on they wait for those that come in ones and twos."""
 
@@ -223,17 +227,23 @@ async def readyz(request: Request, _service: ServiceDep, _queue: QueueDep) -> di
 
 @health.get("/metrics", response_class=Response)
 async def get_metrics(service: ServiceDep) -> Response:
-    """What Prometheus reads: this process, and what the catalog says is open."""
-    metrics.backlog(await service.catalog.backlog())
-    body = await asyncio.to_thread(metrics.exposition)
+    """What Prometheus reads: this process, and what the catalog says is open, if it is there."""
+    found: Backlog | None = None
+    with contextlib.suppress(TimeoutError, UpstreamError, StorageError):
+        async with asyncio.timeout(BACKLOG_SECONDS):
+            found = await service.catalog.backlog()
+    body = await asyncio.to_thread(metrics.exposition, found)
     return Response(body, media_type=metrics.CONTENT_TYPE)
 
 
-async def _sse(first: Event, rest: AsyncIterator[Event], request_id_: str) -> AsyncIterator[bytes]:
-    yield _event(first)
+async def _sse(
+    first: Event, rest: AsyncGenerator[Event, None], request_id_: str
+) -> AsyncGenerator[bytes, None]:
     try:
-        async for event in rest:
-            yield _event(event)
+        async with contextlib.aclosing(rest):
+            yield _event(first)
+            async for event in rest:
+                yield _event(event)
     except RagError as error:
         yield sse.event("error", problem_json(error, request_id_))
     except Exception as error:  # noqa: BLE001 - the status is sent: only an event can tell it now

@@ -2,17 +2,34 @@
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, Field, field_validator, model_validator
 
 from rag.types import SamplingOverrides
+
+SCHEMA_BYTES = 120_000
+"""The prompt holds it, and is made several times over: OpenAI's own bound."""
 
 
 class JsonSchemaIn(BaseModel):
     """As OpenAI has it; what else it holds makes no difference."""
 
     json_schema: dict[str, Any] = Field({"type": "object"}, alias="schema")
+
+    @field_validator("json_schema")
+    @classmethod
+    def _is_json(cls, value: dict[str, Any]) -> dict[str, Any]:
+        try:
+            written = json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+        except (ValueError, RecursionError) as error:
+            raise ValueError(
+                "it holds NaN, Infinity or half a character (a lone surrogate), or is too deep"
+            ) from error
+        if len(written) > SCHEMA_BYTES:
+            raise ValueError(f"it has more than {SCHEMA_BYTES:,} bytes")
+        return value
 
 
 class ResponseFormat(BaseModel):

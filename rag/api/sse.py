@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import contextlib
+from collections.abc import AsyncGenerator
 from typing import Any
 
 from pydantic_core import to_json
 from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 HEARTBEAT_SECONDS = 10.0
 """Proxies drop connections that are silent for a minute or less."""
+_closing: set[asyncio.Future[None]] = set()
 _COMMENT = b": heartbeat\n\n"
 
 
@@ -24,19 +27,29 @@ def data(item: Any) -> bytes:
     return b"data: " + to_json(item) + b"\n\n"
 
 
-def response(events: AsyncIterator[bytes]) -> Response:
-    """The events, as they come."""
-    return StreamingResponse(
-        with_heartbeats(events),
-        media_type="text/event-stream",
-        headers={"Cache-Control": "no-store"},
-    )
+def response(events: AsyncGenerator[bytes, None]) -> Response:
+    """The events, as they come; they are closed with the response."""
+    return _Stream(with_heartbeats(events))
+
+
+class _Stream(StreamingResponse):
+    """Closes what it streams, however it ends: Starlette leaves that to the garbage collector."""
+
+    def __init__(self, events: AsyncGenerator[bytes, None]) -> None:
+        super().__init__(
+            events, media_type="text/event-stream", headers={"Cache-Control": "no-store"}
+        )
+        self._events = events
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async with contextlib.aclosing(self._events):
+            await super().__call__(scope, receive, send)
 
 
 async def with_heartbeats(
-    events: AsyncIterator[bytes], *, seconds: float = HEARTBEAT_SECONDS
-) -> AsyncIterator[bytes]:
-    """The events, with a comment whenever none came for `seconds`."""
+    events: AsyncGenerator[bytes, None], *, seconds: float = HEARTBEAT_SECONDS
+) -> AsyncGenerator[bytes, None]:
+    """The events, with a comment whenever none came for `seconds`; closes them at the end."""
     upcoming = asyncio.ensure_future(anext(events, None))
     try:
         while True:
@@ -50,3 +63,11 @@ async def with_heartbeats(
                 upcoming = asyncio.ensure_future(anext(events, None))
     finally:
         upcoming.cancel()
+        upcoming.add_done_callback(lambda _: _close(events))
+
+
+def _close(events: AsyncGenerator[bytes, None]) -> None:
+    """In a task of its own: who was cancelled may not wait any more."""
+    closing = asyncio.ensure_future(events.aclose())
+    _closing.add(closing)
+    closing.add_done_callback(_closing.discard)
