@@ -52,6 +52,8 @@ ROUNDS = 6
 REQUESTS = {1: 12, 8: 48, 32: 96}
 """In one turn of one side, by concurrency."""
 OUTPUT_TOKENS = 64
+HTTP_OUTPUT_TOKENS = 256
+"""Of an answer of some paragraphs: what is done once for each weighs less than in short ones."""
 TOPICS, ASKED = 8, 6
 """Sets of passages, and questions over each."""
 MIB = 1 << 20
@@ -90,7 +92,7 @@ async def _measure(report: Report, folder: Path) -> None:
         for concurrency in CONCURRENCY:
             await _compare(report, opened, asked, concurrency)
         await _repeat(report, opened)
-        await compare_over_http(report, opened, folder, engine=ENGINE, tokens=OUTPUT_TOKENS)
+        await compare_over_http(report, opened, folder, engine=ENGINE, tokens=HTTP_OUTPUT_TOKENS)
 
 
 async def _compare(

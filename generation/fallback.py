@@ -60,9 +60,11 @@ class FallbackGenerator:
                         begun, asked = begun or bool(delta.text), delta.model is not None
                         passed = []
             except (UpstreamError, InputError) as error:
-                _count(engine, error)
+                _count(engine.breaker, error)
                 if begun:
                     raise
+                # Without its message, which may repeat what was asked.
+                _log.warning("The generator %s is passed over: %s.", engine.name, error.code)
                 passed.append(f"generate: {error}")
                 if failure is None or isinstance(error, UpstreamError):
                     failure = error
@@ -95,10 +97,8 @@ class FallbackGenerator:
                 yield delta
 
 
-def _count(engine: Engine, error: RagError) -> None:
+def _count(breaker: Breaker, error: RagError) -> None:
     """An engine that is busy, or cannot take this prompt, or writes no JSON, has not failed."""
-    # Without its message, which may repeat what was asked.
-    _log.warning("The generator %s is passed over: %s.", engine.name, error.code)
     failed = isinstance(error, UpstreamError) and not isinstance(error, BusyError)
     if failed and error.code != NOT_JSON:
-        engine.breaker.failed()
+        breaker.failed()

@@ -105,8 +105,7 @@ class VllmModel:
             yield made
         finally:
             keeper.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await keeper
+            await asyncio.wait([keeper])  # whatever it ends with, the engine is stopped
             await made._close()
 
     @property
@@ -264,7 +263,8 @@ class VllmModel:
     async def _keep(self) -> None:
         """Starts the engine again whenever it dies or hangs."""
         while True:
-            dead = self._living()
+            dead = self._engine
+            assert dead is not None  # noqa: S101 - started, or started again below
             hang = asyncio.create_task(self._end_if_it_hangs(dead))
             try:
                 await asyncio.wait([dead.output_handler])  # it ends with the engine

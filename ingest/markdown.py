@@ -12,7 +12,7 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
 from ingest.outline import Outline, field_name, lines_of, parse_fields
-from rag.types import Heading, MetaValue
+from rag.types import Heading, MetaValue, Scalar
 
 MAX_YAML_CHARS = 65_536
 
@@ -51,33 +51,52 @@ def _front_matter(text: str) -> tuple[dict[str, MetaValue], int]:
     for start, line in islice(lines_of(text), 1, None):
         if line.rstrip() in {"---", "..."}:
             meta = parse_fields(inside)
-            return (meta | _typed(inside), start + len(line)) if meta else ({}, 0)
+            # A title is a text, whatever YAML makes of it.
+            typed = {k: v for k, v in _typed(inside).items() if k != "title"} if meta else {}
+            return (meta | typed, start + len(line)) if meta else ({}, 0)
         inside.append(line)
     return {}, 0
 
 
 def _typed(lines: Sequence[str]) -> dict[str, MetaValue]:
-    """The fields that YAML knows as numbers, truth values or lists; none where it fails."""
+    """The fields that are numbers, truth values or lists of scalars; none where YAML fails."""
     text = "\n".join(lines)
     if len(text) > MAX_YAML_CHARS:
         return {}
     try:
-        fields = yaml.load(text, Loader=_WithoutAliases)  # noqa: S506 - a safe one
-    except (yaml.YAMLError, ValueError, RecursionError):
+        top = yaml.compose(text, Loader=_WithoutAliases)
+    except (yaml.YAMLError, RecursionError):
         return {}
-    if not isinstance(fields, dict):
+    if not isinstance(top, yaml.MappingNode):
         return {}
-    return {
-        field_name(key): tuple(value) if isinstance(value, list) else value
-        for key, value in fields.items()
-        if isinstance(key, str) and _is_typed(value)
-    }
+    fields = {field_name(str(key.value)): _value(value) for key, value in top.value}
+    return {key: value for key, value in fields.items() if value is not None}
 
 
-def _is_typed(value: object) -> bool:
-    if isinstance(value, list):
-        return bool(value) and all(isinstance(v, str | int | float | bool) for v in value)
-    return isinstance(value, int | float | bool) and abs(value) <= sys.float_info.max
+def _value(node: yaml.Node) -> MetaValue | None:
+    """None for a text, which `parse_fields` reads, and for what is nested."""
+    if isinstance(node, yaml.SequenceNode):
+        items = [item for item in node.value if isinstance(item, yaml.ScalarNode)]
+        return tuple(map(_scalar, items)) if items and len(items) == len(node.value) else None
+    value = _scalar(node) if isinstance(node, yaml.ScalarNode) else None
+    return None if isinstance(value, str) else value
+
+
+def _scalar(node: yaml.ScalarNode) -> Scalar:
+    """As YAML 1.2 has it, and a text where the number would be written otherwise: 1.10, 007."""
+    text = str(node.value)
+    if node.style is not None:  # quoted
+        return text
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    for kind in (int, float):
+        try:
+            number = kind(text)
+        except ValueError:
+            continue
+        if str(number) == text and abs(number) <= sys.float_info.max:
+            return number
+    return text
 
 
 class _WithoutAliases(yaml.SafeLoader):

@@ -31,6 +31,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 Worker = Callable[[T], R]
 _LENGTH = 8
+_PRIVATE = ("RAG_", "LANGFUSE_", "OTEL_", "OPENAI_")
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +179,7 @@ class ChildProcess(Generic[T, R]):
 
 def _without_settings(environ: Mapping[str, str]) -> dict[str, str]:
     """They hold passwords, and a hostile file may make its parser tell its environment."""
-    return {name: value for name, value in environ.items() if not name.startswith("RAG_")}
+    return {n: value for n, value in environ.items() if not n.upper().startswith(_PRIVATE)}
 
 
 def _message(content: object) -> bytes:

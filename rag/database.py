@@ -109,7 +109,7 @@ class SqliteDatabase(Database):
     insert = staticmethod(sqlite.insert)
 
     def __init__(self, file: Path) -> None:
-        super().__init__(create_async_engine(f"sqlite+aiosqlite:///{file}"))
+        super().__init__(create_async_engine(f"sqlite+aiosqlite:///{file}", hide_parameters=True))
         sa.event.listen(self._engine.sync_engine, "connect", _configure)
         self._file = file
         self._writer = asyncio.Lock()
@@ -159,6 +159,7 @@ class PostgresDatabase(Database):
         super().__init__(
             create_async_engine(
                 address,
+                hide_parameters=True,  # texts of documents: no message is to show them
                 pool_size=_POOL,
                 # A query alone needs no transaction, and neither does the ping before it.
                 isolation_level="AUTOCOMMIT",

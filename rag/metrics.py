@@ -8,8 +8,6 @@ counts in the same registry.
 
 from __future__ import annotations
 
-import math
-import threading
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -17,6 +15,7 @@ from dataclasses import dataclass
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
     REGISTRY,
+    CollectorRegistry,
     Counter,
     Gauge,
     Histogram,
@@ -93,25 +92,11 @@ _documents = Counter(
 _traces = Counter(
     "plumbline_traces", "Traces: sent, left out by the rate, or lost on the way.", ["outcome"]
 )
-_tasks = Gauge("plumbline_tasks", "Open tasks of all processes.", ["stage", "priority", "state"])
-_oldest = Gauge(
-    "plumbline_oldest_task_age_seconds",
-    "Since the oldest task that waits was accepted; none where none does.",
-    ["stage", "priority"],
-)
-_catalog = Gauge("plumbline_catalog_up", "Whether the catalog said what is open.")
-_reading = threading.Lock()
-_dead = Gauge("plumbline_dead_letters", "Documents that failed for good.")
 
 
 def exposition(found: Backlog | None) -> bytes:
-    """All of it as Prometheus reads it, with what the catalog says is open; None: it says nothing.
-
-    One at a time: nobody reads what another is about to write.
-    """
-    with _reading:
-        _backlog(found)
-        return generate_latest(REGISTRY)
+    """All as Prometheus reads it, with what the catalog says is open; None: it says nothing."""
+    return generate_latest(REGISTRY) + generate_latest(_backlog(found))
 
 
 def serve(host: str, port: int) -> None:
@@ -218,16 +203,30 @@ def trace(outcome: str) -> None:
     _traces.labels(outcome).inc()
 
 
-def _backlog(found: Backlog | None) -> None:
-    _catalog.set(found is not None)
-    _tasks.clear()
-    _oldest.clear()
+def _backlog(found: Backlog | None) -> CollectorRegistry:
+    """What the catalog says: of all processes, so only who asks it has these."""
+    registry = CollectorRegistry()
+    up = Gauge("plumbline_catalog_up", "Whether the catalog said what is open.", registry=registry)
+    up.set(found is not None)
     if found is None:
-        _dead.set(math.nan)
-        return
+        return registry
+    tasks = Gauge(
+        "plumbline_tasks",
+        "Open tasks of all processes.",
+        ["stage", "priority", "state"],
+        registry=registry,
+    )
+    oldest = Gauge(
+        "plumbline_oldest_task_age_seconds",
+        "Since the oldest task that waits was accepted; none where none does.",
+        ["stage", "priority"],
+        registry=registry,
+    )
+    dead = Gauge("plumbline_dead_letters", "Documents that failed for good.", registry=registry)
     for group in found.groups:
         priority = "bulk" if group.bulk else "interactive"
-        _tasks.labels(group.stage, priority, group.state).set(group.tasks)
+        tasks.labels(group.stage, priority, group.state).set(group.tasks)
         if group.state == "pending":
-            _oldest.labels(group.stage, priority).set(group.oldest_seconds)
-    _dead.set(found.dead_letters)
+            oldest.labels(group.stage, priority).set(group.oldest_seconds)
+    dead.set(found.dead_letters)
+    return registry

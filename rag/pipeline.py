@@ -237,7 +237,11 @@ class QueryPipeline:
                     span.close()
                     return
                 except TimeoutError:
+                    span.error = "deadline"
                     raise self._late("generation") from None
+                except RagError as error:
+                    span.error = error.code
+                    raise
                 pace.heard(delta)
                 _note(span, delta, pace)
                 trace.degraded.extend(delta.degraded)

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from rag.types import Usage
 
-_TRACEPARENT = re.compile(r"00-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}")
+_TRACEPARENT = re.compile(r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-[0-9a-f]{2}")
 Kind = Literal["span", "retriever", "embedding", "generation", "evaluator", "guardrail"]
 """Langfuse's types of observations."""
 Attribute = str | int | float | bool | tuple[str, ...]

@@ -26,6 +26,7 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import SpanExportResult
 from opentelemetry.sdk.trace.id_generator import IdGenerator, RandomIdGenerator
+from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 from opentelemetry.trace import (
     NonRecordingSpan,
     SpanContext,
@@ -134,8 +135,12 @@ class TraceSender:
             yield item
 
     def _export(self, traces: Sequence[tuple[Trace, str]]) -> None:
-        spans = [span for trace, tenant in traces for span in self._writer.write(trace, tenant)]
-        reached = self._exporter.export(spans) is SpanExportResult.SUCCESS
+        try:
+            spans = [span for trace, tenant in traces for span in self._writer.write(trace, tenant)]
+            reached = self._exporter.export(spans) is SpanExportResult.SUCCESS
+        except Exception as error:  # noqa: BLE001 - the thread outlives what cannot be written
+            _log.error("Traces cannot be written: %s.", type(error).__name__)
+            reached = False
         for _ in traces:
             metrics.trace("sent" if reached else "lost")
         if self._reached and not reached:  # once, and not for each batch
@@ -174,7 +179,12 @@ class _Writer:
         resource = Resource.create(
             {"service.name": "plumbline", "service.version": sending.release}
         )
-        provider = TracerProvider(resource=resource, id_generator=self._ids, shutdown_on_exit=False)
+        provider = TracerProvider(
+            sampler=ALWAYS_ON,  # what is sent was chosen already
+            resource=resource,
+            id_generator=self._ids,
+            shutdown_on_exit=False,
+        )
         provider.add_span_processor(self._ended)
         self._tracer = provider.get_tracer("plumbline")
 
@@ -234,8 +244,9 @@ class _Writer:
         if self._sending.capture == "masked":
             try:
                 content = self._sending.masker.content(content)
-            except Exception:  # noqa: BLE001 - whatever it was, nothing goes out unmasked
-                _log.exception("What was to be masked is left out of a trace")
+            except Exception as error:  # noqa: BLE001 - whatever it was, nothing goes out unmasked
+                # Without its message, which may hold what was to be masked.
+                _log.error("Masking failed (%s): left out of a trace.", type(error).__name__)
                 return UNREADABLE
         return content if isinstance(content, str) else json.dumps(content, ensure_ascii=False)
 

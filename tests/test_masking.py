@@ -85,5 +85,5 @@ def test_any_text_can_be_masked(text: str) -> None:
 
 
 def test_a_long_text_takes_no_time() -> None:
-    for piece in ("a", "1", "a.", "1 ", "1:", "@", "a@", "-", "("):
+    for piece in ("a", "1", "a.", "1 ", "1:", "@", "a@", "-", "(", "+123456789012345678901234x "):
         MASKER.text(piece * (200_000 // len(piece)))

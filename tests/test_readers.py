@@ -148,10 +148,12 @@ class TestMarkdown:
 
     def test_front_matter_has_types(self) -> None:
         front = (
+            "at: 12:30\nlang: NO\nno: 0123\nv: 1.10\ntitle: True\n"
             "year: 2021\nscore: 3.5\npublic: true\ntags: [boat, 7]\nversion: '1.10'\nowner:\n  a: b"
         )
         document = read_as("a.md", f"---\n{front}\nempty:\n---\ntext")
         assert document.meta == {
+            "at": "12:30", "lang": "NO", "no": "0123", "v": "1.10", "title": "True",
             "year": 2021, "score": 3.5, "public": True, "tags": ("boat", 7), "version": "1.10",
             "owner": "a: b",
         }  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 from collections.abc import Callable, Iterator
@@ -18,9 +19,7 @@ if TYPE_CHECKING:
 Send = Callable[[Trace, str], None]
 
 
-def open_traces(
-    settings: TraceSettings, stack: contextlib.ExitStack | contextlib.AsyncExitStack
-) -> Send:
+def open_traces(settings: TraceSettings, stack: contextlib.AsyncExitStack) -> Send:
     """What takes traces with their tenants, closed with the stack; without a place to go, nothing.
 
     Raises:
@@ -28,7 +27,7 @@ def open_traces(
     """
     senders = list(_senders(settings))
     for sender in senders:
-        stack.callback(sender.close)
+        stack.push_async_callback(asyncio.to_thread, sender.close)
 
     def send(trace: Trace, tenant: str) -> None:
         for sender in senders:

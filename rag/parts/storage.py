@@ -1,4 +1,4 @@
-"""Catalog, index, and what reads and cuts documents."""
+"""Catalog and index."""
 
 from __future__ import annotations
 
