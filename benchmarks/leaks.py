@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from http.server import BaseHTTPRequestHandler
 
 import httpx
@@ -63,10 +63,16 @@ def run() -> Report:
             before = _counted()
             codes += asyncio.run(_ask(url, ASKED))
             after = _counted()
-    most = {"memory": GROWTH_MIB, "files": GROWTH_FILES, "threads": GROWTH_FILES, "processes": 0}
+    most = {
+        "memory, server": GROWTH_MIB,
+        "memory, embedder": GROWTH_MIB,
+        "files": GROWTH_FILES,
+        "threads": GROWTH_FILES,
+        "processes": 0,
+    }
     for name, bound in most.items():
         target = Target(bound=bound, by="difference")
-        unit = "MiB" if name == "memory" else ""
+        unit = "MiB" if name.startswith("memory") else ""
         report.add(name, after[name], floor=before[name], unit=unit, target=target)
     told = ", ".join(f"{count:,} {what}" for what, count in sorted(codes.items()))
     report.notes.append(f"{WARM_UP + ASKED:,} questions by {CLIENTS} clients: {told}")
@@ -99,11 +105,20 @@ async def _client(
 
 def _counted() -> dict[str, float]:
     """Of the server and its children: resident MiB, open files, threads, processes."""
-    tree = psutil.Process().children(recursive=True)
+    (server,) = psutil.Process().children()
+    models = server.children(recursive=True)
+    memory = {
+        "memory, server": _resident([server]),
+        "memory, embedder": _resident(models),
+    }
     of: dict[str, Callable[[psutil.Process], float]] = {
-        "memory": lambda process: process.memory_info().rss / 2**20,
         "files": lambda process: process.num_fds(),
         "threads": lambda process: process.num_threads(),
         "processes": lambda _: 1,
     }
-    return {name: float(sum(map(count, tree))) for name, count in of.items()}
+    tree = [server, *models]
+    return memory | {name: float(sum(map(count, tree))) for name, count in of.items()}
+
+
+def _resident(processes: Sequence[psutil.Process]) -> float:
+    return float(sum(process.memory_info().rss for process in processes)) / 2**20
