@@ -33,8 +33,9 @@ if TYPE_CHECKING:
     from ingest.reindex import Reindexer
     from ingest.sources import Spool
     from rag.pipeline import QueryPipeline
-    from rag.protocols import Reranker, StoredIndex
+    from rag.protocols import Reranker, StoredIndex, TokenEmbedder
     from retrieval.embedders import ModelEmbedder
+    from retrieval.sparse import Bm25Encoder
 
 
 DAY = 24 * 3600.0
@@ -72,12 +73,10 @@ async def open_service(settings: Settings) -> AsyncIterator[Service]:
         ConfigError: another process owns the folder, or a model cannot be loaded.
         StorageError: what is stored is damaged.
     """
-    from generation.evidence import EvidenceFinder
     from ingest.fetch import WebReader
     from ingest.pipeline import IngestPipeline
     from ingest.reindex import Reindexer
     from ingest.sources import Spool
-    from rag.pipeline import QueryPipeline
     from retrieval.sparse import Bm25Encoder
 
     data = settings.data_dir.resolve()
@@ -115,28 +114,15 @@ async def open_service(settings: Settings) -> AsyncIterator[Service]:
         reranker = await open_reranker(
             settings.reranker, stack, tokens=tokens, encoder=encoder, index=index
         )
-        finder = EvidenceFinder(embedder=tokens, encoder=encoder, index=index)
-        generator, model = await open_generator(settings, finder, stack)
-        stage_seconds = settings.limits.query_seconds * STAGE_SHARE
-        query = QueryPipeline(
+        query = await _open_query(
+            settings,
+            stack,
             catalog=catalog,
-            rewriter=build_rewriter(model, stage_seconds),
-            expander=build_expander(settings.retrieval, model, stage_seconds),
-            retriever=build_retriever(
-                settings.retrieval,
-                settings.reranker,
-                stage_seconds,
-                reranker=reranker,
-                embedder=embedder,
-                encoder=encoder,
-                index=index,
-            ),
-            reader=build_section_reader(settings.retrieval, index, catalog),
-            generator=generator,
-            support=await open_support(settings.citations, tokens, stack),
-            at_once=settings.limits.questions,
-            send=open_traces(settings.traces, stack),
-            seconds=settings.limits.query_seconds,
+            embedder=embedder,
+            tokens=tokens,
+            encoder=encoder,
+            index=index,
+            reranker=reranker,
         )
         await embedder.embed(["warm up"], kind="query")
         yield Service(
@@ -151,6 +137,46 @@ async def open_service(settings: Settings) -> AsyncIterator[Service]:
             reranker=reranker or build_late_interaction(tokens, encoder, index),
             announce=announce,
         )
+
+
+async def _open_query(
+    settings: Settings,
+    stack: contextlib.AsyncExitStack,
+    *,
+    catalog: Catalog,
+    embedder: ModelEmbedder,
+    tokens: TokenEmbedder,
+    encoder: Bm25Encoder,
+    index: StoredIndex,
+    reranker: Reranker | None,
+) -> QueryPipeline:
+    """A question's journey over what is open already; what it opens, the stack closes."""
+    from generation.evidence import EvidenceFinder
+    from rag.pipeline import QueryPipeline
+
+    finder = EvidenceFinder(embedder=tokens, encoder=encoder, index=index)
+    generator, model = await open_generator(settings, finder, stack)
+    stage_seconds = settings.limits.query_seconds * STAGE_SHARE
+    return QueryPipeline(
+        catalog=catalog,
+        rewriter=build_rewriter(model, stage_seconds),
+        expander=build_expander(settings.retrieval, model, stage_seconds),
+        retriever=build_retriever(
+            settings.retrieval,
+            settings.reranker,
+            stage_seconds,
+            reranker=reranker,
+            embedder=embedder,
+            encoder=encoder,
+            index=index,
+        ),
+        reader=build_section_reader(settings.retrieval, index, catalog),
+        generator=generator,
+        support=await open_support(settings.citations, tokens, stack),
+        at_once=settings.limits.questions,
+        send=open_traces(settings.traces, stack),
+        seconds=settings.limits.query_seconds,
+    )
 
 
 @contextlib.asynccontextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -166,40 +166,32 @@ class QueryPipeline:
                     yield event
         for event in await self._check(draft.finish(), trace, deadline):
             yield event
-        _check_spans(draft, last, trace)
-        yield _answer(query.text, draft, last, hits, trace)  # 7.
+        answer = _answer(query.text, draft, last, hits, trace)
+        _check_spans(answer, trace)
+        yield answer  # 7.
 
     async def _stand_alone(self, query: Query, trace: Trace, deadline: float) -> Query:
         if self._rewriter is None or not query.history:
             return query
-        try:
-            async with asyncio.timeout_at(deadline):
-                await self._catalog.check_exists(query.scope)  # before a model works for it
-                text = await self._rewriter.rewrite(query.text, query.history, trace)
-        except TimeoutError:
-            raise self._late("rewriting the question") from None
+        async with self._before(deadline, "rewriting the question"):
+            await self._catalog.check_exists(query.scope)  # before a model works for it
+            text = await self._rewriter.rewrite(query.text, query.history, trace)
         return replace(query, text=text)
 
     async def _expand(self, query: Query, trace: Trace, deadline: float) -> list[Query]:
         if self._expander is None:
             return []
-        try:
-            async with asyncio.timeout_at(deadline):
-                await self._catalog.check_exists(query.scope)  # before a model works for it
-                texts = await self._expander.expand(query.text, trace)
-        except TimeoutError:
-            raise self._late("writing what else to search for") from None
+        async with self._before(deadline, "writing what else to search for"):
+            await self._catalog.check_exists(query.scope)  # before a model works for it
+            texts = await self._expander.expand(query.text, trace)
         return [replace(query, text=text) for text in texts]
 
     async def _retrieve(
         self, queries: Sequence[Query], trace: Trace, deadline: float
     ) -> tuple[Hit, ...]:
-        try:
-            async with asyncio.timeout_at(deadline):
-                await self._catalog.check_exists(queries[0].scope)
-                found = await asyncio.gather(*(self._search(query, trace) for query in queries))
-        except TimeoutError:
-            raise self._late("retrieval") from None
+        async with self._before(deadline, "retrieval"):
+            await self._catalog.check_exists(queries[0].scope)
+            found = await asyncio.gather(*(self._search(query, trace) for query in queries))
         return tuple(fuse_hits(found, limit=queries[0].top_k))
 
     async def _search(self, query: Query, trace: Trace) -> list[Hit]:
@@ -216,12 +208,9 @@ class QueryPipeline:
     ) -> Sequence[Hit]:
         if self._reader is None:
             return hits
-        try:
-            with trace.span("widen"), trace.time("total"):
-                async with asyncio.timeout_at(deadline):
-                    return await self._reader.read(scope, hits)
-        except TimeoutError:
-            raise self._late("reading around the hits") from None
+        with trace.span("widen"), trace.time("total"):
+            async with self._before(deadline, "reading around the hits"):
+                return await self._reader.read(scope, hits)
 
     async def _generate(
         self, prompt: Prompt, trace: Trace, deadline: float
@@ -231,17 +220,14 @@ class QueryPipeline:
             while True:
                 try:
                     with trace.time("generate"), trace.time("total"):
-                        async with asyncio.timeout_at(deadline):
-                            delta = await anext(deltas)
-                except StopAsyncIteration:
-                    span.close()
-                    return
-                except TimeoutError:
-                    span.error = "deadline"
-                    raise self._late("generation") from None
+                        async with self._before(deadline, "generation"):
+                            delta = await anext(deltas, None)
                 except RagError as error:
                     span.error = error.code
                     raise
+                if delta is None:
+                    span.close()
+                    return
                 pace.heard(delta)
                 _note(span, delta, pace)
                 trace.degraded.extend(delta.degraded)
@@ -252,22 +238,27 @@ class QueryPipeline:
     async def _check(
         self, writing: Awaitable[list[str | Citation]], trace: Trace, deadline: float
     ) -> list[str | Citation]:
-        try:
-            with trace.time("cite"), trace.time("total"):
-                async with asyncio.timeout_at(deadline):
-                    return await writing
-        except TimeoutError:
-            raise self._late("checking citations") from None
+        with trace.time("cite"), trace.time("total"):
+            async with self._before(deadline, "checking citations"):
+                return await writing
 
     def _deadline(self) -> float:
         return asyncio.get_running_loop().time() + self._seconds
 
-    def _late(self, stage: str) -> UpstreamError:
-        return UpstreamError(
-            f"The question was not answered within {self._seconds:g} s: {stage} took too long."
-            " Try again, or raise the setting limits.query_seconds.",
-            code="deadline",
-        )
+    @contextlib.asynccontextmanager
+    async def _before(self, deadline: float, stage: str) -> AsyncIterator[None]:
+        """A stage that is to end before the deadline; a time-out of its own is not that."""
+        try:
+            async with asyncio.timeout_at(deadline) as bound:
+                yield
+        except TimeoutError:
+            if not bound.expired():
+                raise
+            raise UpstreamError(
+                f"The question was not answered within {self._seconds:g} s: {stage} took too long."
+                " Try again, or raise the setting limits.query_seconds.",
+                code="deadline",
+            ) from None
 
 
 def _told(hit: Hit) -> dict[str, Any]:
@@ -301,16 +292,16 @@ def _note(span: Span, delta: Delta, pace: metrics.Pace) -> None:
         span.attributes["temperature"] = call.sampling.temperature
 
 
-def _check_spans(draft: Draft | JsonDraft, last: Delta, trace: Trace) -> None:
+def _check_spans(answer: Answer, trace: Trace) -> None:
     """What became of the citations, and whether it abstained."""
     cited = trace.open("cite", "evaluator")
-    cited.attributes["citations"] = len(draft.citations)
-    cited.attributes["unsupported"] = len(draft.unsupported)
-    cited.attributes["uncited"] = len(draft.uncited)
+    cited.attributes["citations"] = len(answer.citations)
+    cited.attributes["unsupported"] = len(answer.unsupported)
+    cited.attributes["uncited"] = len(answer.uncited)
     cited.close()
     guard = trace.open("abstain", "guardrail")
-    guard.attributes["confidence"] = last.confidence or 0.0
-    guard.attributes["abstained"] = last.abstained or ""
+    guard.attributes["confidence"] = answer.confidence
+    guard.attributes["abstained"] = answer.reason or ""
     guard.close()
 
 

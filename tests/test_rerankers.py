@@ -18,11 +18,12 @@ from rag.types import Chunk, Query, Scope
 from retrieval.cross_encoder import CrossEncoderReranker, Library
 from retrieval.http_reranker import Dialect, HttpReranker
 from tests.fakes import make_chunk
+from tests.tiny_bert import make_tiny_judge
 from tests.tiny_llama import make_tiny_llama
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("one_loop")]
 
-WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "cat", "dog", "sat", "runs", "a"]
+WORDS = ["the", "cat", "dog", "sat", "runs", "a"]
 CHUNKS = [make_chunk(t, position=i) for i, t in enumerate(["the cat sat", "a dog runs", "cat"])]
 
 
@@ -32,24 +33,8 @@ def text_of(chunk: Chunk) -> str:
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A BERT that scores pairs, of two layers and random weights."""
-    import torch
-
-    hf: Any = import_module("transformers")  # whose types do not know what it has
-    folder = tmp_path_factory.mktemp("reranker")
-    (folder / "vocab.txt").write_text("\n".join(WORDS))
-    hf.BertTokenizerFast(str(folder / "vocab.txt")).save_pretrained(folder)
-    torch.manual_seed(0)
-    config = hf.BertConfig(
-        vocab_size=len(WORDS),
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=64,
-        num_labels=1,
-    )
-    hf.BertForSequenceClassification(config).save_pretrained(folder)
-    return folder
+    """A model with one score for each pair."""
+    return make_tiny_judge(tmp_path_factory.mktemp("reranker"), WORDS, num_labels=1)
 
 
 @pytest.mark.parametrize("library", ["sentence_transformers", "flag"])

@@ -19,35 +19,20 @@ from rag.types import Chunk
 from retrieval.embedders import BertEmbedder, minilm_folder
 from retrieval.entailment import EntailmentScorer
 from tests.fakes import CharacterSupport, make_chunk
+from tests.tiny_bert import make_tiny_judge
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("one_loop")]
 
 TEXT = "James Watt patented his engine in 1769. It used a separate condenser. Cats sleep a lot."
 CHUNK = make_chunk(TEXT)
 SPANS = sentence_spans(TEXT)
-WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "cats", "sleep", "a", "lot", "engine"]
+WORDS = ["cats", "sleep", "a", "lot", "engine"]
 
 
 def make_checkpoint(folder: Path, *labels: str) -> Path:
-    """A BERT that tells labels of pairs, of two layers and random weights."""
-    import torch
-
-    hf: Any = import_module("transformers")  # whose types do not know what it has
-    folder.mkdir()
-    (folder / "vocab.txt").write_text("\n".join(WORDS))
-    hf.BertTokenizerFast(str(folder / "vocab.txt")).save_pretrained(folder)
-    torch.manual_seed(0)
-    config = hf.BertConfig(
-        vocab_size=len(WORDS),
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=64,
-        id2label=dict(enumerate(labels)),
-        label2id={label: i for i, label in enumerate(labels)},
-    )
-    hf.BertForSequenceClassification(config).save_pretrained(folder)
-    return folder
+    """A model that tells these labels of pairs."""
+    ids = dict(enumerate(labels))
+    return make_tiny_judge(folder, WORDS, id2label=ids, label2id={v: k for k, v in ids.items()})
 
 
 @pytest.fixture(scope="module")
