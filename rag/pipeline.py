@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -173,25 +173,34 @@ class QueryPipeline:
     async def _stand_alone(self, query: Query, trace: Trace, deadline: float) -> Query:
         if self._rewriter is None or not query.history:
             return query
-        async with self._before(deadline, "rewriting the question"):
-            await self._catalog.check_exists(query.scope)  # before a model works for it
-            text = await self._rewriter.rewrite(query.text, query.history, trace)
+        try:
+            async with asyncio.timeout_at(deadline):
+                await self._catalog.check_exists(query.scope)  # before a model works for it
+                text = await self._rewriter.rewrite(query.text, query.history, trace)
+        except TimeoutError:
+            raise self._late("rewriting the question") from None
         return replace(query, text=text)
 
     async def _expand(self, query: Query, trace: Trace, deadline: float) -> list[Query]:
         if self._expander is None:
             return []
-        async with self._before(deadline, "writing what else to search for"):
-            await self._catalog.check_exists(query.scope)  # before a model works for it
-            texts = await self._expander.expand(query.text, trace)
+        try:
+            async with asyncio.timeout_at(deadline):
+                await self._catalog.check_exists(query.scope)  # before a model works for it
+                texts = await self._expander.expand(query.text, trace)
+        except TimeoutError:
+            raise self._late("writing what else to search for") from None
         return [replace(query, text=text) for text in texts]
 
     async def _retrieve(
         self, queries: Sequence[Query], trace: Trace, deadline: float
     ) -> tuple[Hit, ...]:
-        async with self._before(deadline, "retrieval"):
-            await self._catalog.check_exists(queries[0].scope)
-            found = await asyncio.gather(*(self._search(query, trace) for query in queries))
+        try:
+            async with asyncio.timeout_at(deadline):
+                await self._catalog.check_exists(queries[0].scope)
+                found = await asyncio.gather(*(self._search(query, trace) for query in queries))
+        except TimeoutError:
+            raise self._late("retrieval") from None
         return tuple(fuse_hits(found, limit=queries[0].top_k))
 
     async def _search(self, query: Query, trace: Trace) -> list[Hit]:
@@ -208,9 +217,12 @@ class QueryPipeline:
     ) -> Sequence[Hit]:
         if self._reader is None:
             return hits
-        with trace.span("widen"), trace.time("total"):
-            async with self._before(deadline, "reading around the hits"):
-                return await self._reader.read(scope, hits)
+        try:
+            with trace.span("widen"), trace.time("total"):
+                async with asyncio.timeout_at(deadline):
+                    return await self._reader.read(scope, hits)
+        except TimeoutError:
+            raise self._late("reading around the hits") from None
 
     async def _generate(
         self, prompt: Prompt, trace: Trace, deadline: float
@@ -220,14 +232,17 @@ class QueryPipeline:
             while True:
                 try:
                     with trace.time("generate"), trace.time("total"):
-                        async with self._before(deadline, "generation"):
-                            delta = await anext(deltas, None)
+                        async with asyncio.timeout_at(deadline):
+                            delta = await anext(deltas)
+                except StopAsyncIteration:
+                    span.close()
+                    return
+                except TimeoutError:
+                    span.error = "deadline"
+                    raise self._late("generation") from None
                 except RagError as error:
                     span.error = error.code
                     raise
-                if delta is None:
-                    span.close()
-                    return
                 pace.heard(delta)
                 _note(span, delta, pace)
                 trace.degraded.extend(delta.degraded)
@@ -238,27 +253,22 @@ class QueryPipeline:
     async def _check(
         self, writing: Awaitable[list[str | Citation]], trace: Trace, deadline: float
     ) -> list[str | Citation]:
-        with trace.time("cite"), trace.time("total"):
-            async with self._before(deadline, "checking citations"):
-                return await writing
+        try:
+            with trace.time("cite"), trace.time("total"):
+                async with asyncio.timeout_at(deadline):
+                    return await writing
+        except TimeoutError:
+            raise self._late("checking citations") from None
 
     def _deadline(self) -> float:
         return asyncio.get_running_loop().time() + self._seconds
 
-    @contextlib.asynccontextmanager
-    async def _before(self, deadline: float, stage: str) -> AsyncIterator[None]:
-        """A stage that is to end before the deadline; a time-out of its own is not that."""
-        try:
-            async with asyncio.timeout_at(deadline) as bound:
-                yield
-        except TimeoutError:
-            if not bound.expired():
-                raise
-            raise UpstreamError(
-                f"The question was not answered within {self._seconds:g} s: {stage} took too long."
-                " Try again, or raise the setting limits.query_seconds.",
-                code="deadline",
-            ) from None
+    def _late(self, stage: str) -> UpstreamError:
+        return UpstreamError(
+            f"The question was not answered within {self._seconds:g} s: {stage} took too long."
+            " Try again, or raise the setting limits.query_seconds.",
+            code="deadline",
+        )
 
 
 def _told(hit: Hit) -> dict[str, Any]:
