@@ -37,6 +37,7 @@ _FIRST_TOKEN = (
     *(1.0, 2.5, 5.0, 7.5, 10.0, 30.0),
 )
 _PER_TOKEN = (0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5)
+_SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 _ITEMS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 _MODEL = "gen_ai_request_model"
 
@@ -89,6 +90,18 @@ _cached = Counter("plumbline_cache_lookups", "Texts looked up in a cache.", ["ca
 _documents = Counter(
     "plumbline_documents", "Documents this process is done with, by outcome.", ["outcome"]
 )
+_cost = Counter(
+    "plumbline_cost",
+    "What language models cost, in the currency of the settings' prices.",
+    [_MODEL, "purpose"],
+)
+_scores = Histogram(
+    "plumbline_score",
+    "Scores of live answers, 0 to 1, of a sampled share.",
+    ["score"],
+    buckets=_SHARES,
+)
+_feedback = Counter("plumbline_feedback", "What people said of answers: up, down.", ["rating"])
 _traces = Counter(
     "plumbline_traces", "Traces: sent, left out by the rate, or lost on the way.", ["outcome"]
 )
@@ -196,6 +209,21 @@ def cache(name: str, *, hits: int, misses: int) -> None:
 def document(outcome: str) -> None:
     """A document is done with: stored, unchanged, duplicate, failed, retried."""
     _documents.labels(outcome).inc()
+
+
+def cost(model: str, purpose: str, amount: float) -> None:
+    """What a language model cost: `purpose` is `answer` or `judge`."""
+    _cost.labels(model, purpose).inc(amount)
+
+
+def score(name: str, value: float) -> None:
+    """A live answer was scored, 0 to 1."""
+    _scores.labels(name).observe(value)
+
+
+def feedback(rating: str) -> None:
+    """Somebody said what an answer was worth: up, down."""
+    _feedback.labels(rating).inc()
 
 
 def trace(outcome: str) -> None:

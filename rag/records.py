@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rag.types import Scope, Stage, State
+from rag.types import Float32Array, Scope, Stage, State
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,3 +126,22 @@ class CollectionRecord:
     documents: int
     chunks: int
     created_at: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Signals:
+    """What one live answer says of how it goes.
+
+    `at` is seconds since 1970, `seconds` what the answer took, `top_score` the best hit's (None
+    without one), `cost` in the settings' currency, `scores` those of `eval.online` by name, 0 to 1
+    (of a sampled share of answers), `embedding` the question's, float32[dim] of unit norm.
+    """
+
+    at: float
+    question_chars: int
+    top_score: float | None
+    abstained: bool
+    seconds: float
+    cost: float
+    scores: Mapping[str, float]
+    embedding: Float32Array | None

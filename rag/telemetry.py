@@ -30,6 +30,7 @@ class Span:
     name: str
     kind: Kind = "span"
     parent: Span | None = None
+    id: str = field(default_factory=lambda: secrets.token_hex(8))
     start: int = field(default_factory=time.time_ns)
     end: int = 0
     input: Any = None

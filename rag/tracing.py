@@ -25,7 +25,7 @@ from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExport
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import SpanExportResult
-from opentelemetry.sdk.trace.id_generator import IdGenerator, RandomIdGenerator
+from opentelemetry.sdk.trace.id_generator import IdGenerator
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 from opentelemetry.trace import (
     NonRecordingSpan,
@@ -149,17 +149,15 @@ class TraceSender:
 
 
 class _Ids(IdGenerator):
-    """The trace's own id, which is already in an answer; random ones for spans."""
+    """Our own ids: an answer names its trace, and scores name spans."""
 
-    def __init__(self) -> None:
-        self.trace_id = 0
-        self._random = RandomIdGenerator()
+    trace_id = span_id = 0
 
     def generate_trace_id(self) -> int:
         return self.trace_id
 
     def generate_span_id(self) -> int:
-        return self._random.generate_span_id()
+        return self.span_id
 
 
 class _Ended(SpanProcessor):
@@ -205,6 +203,7 @@ class _Writer:
 
     def _begin(self, span: Span, parent: Any, shared: Mapping[str, Any], kind: SpanKind) -> Any:
         attributes = {**shared, **self._attributes(span)}
+        self._ids.span_id = int(span.id, 16)
         theirs = self._tracer.start_span(
             span.name, context=parent, kind=kind, attributes=attributes, start_time=span.start
         )
