@@ -11,8 +11,13 @@ from typing import TYPE_CHECKING
 from rag.catalog import Catalog
 from rag.errors import ConfigError
 from rag.ownership import own
-from rag.parts.answering import build_expander, build_rewriter, open_generator, open_support
-from rag.parts.observing import open_traces
+from rag.parts.answering import (
+    build_expander,
+    build_rewriter,
+    open_generator,
+    open_support,
+)
+from rag.parts.observing import Observing, open_observing
 from rag.parts.reading import build_chunker, build_fetcher, build_parser
 from rag.parts.searching import (
     build_embedder,
@@ -33,7 +38,7 @@ if TYPE_CHECKING:
     from ingest.reindex import Reindexer
     from ingest.sources import Spool
     from rag.pipeline import QueryPipeline
-    from rag.protocols import Reranker, StoredIndex, TokenEmbedder
+    from rag.protocols import ChatModel, Reranker, StoredIndex, TokenEmbedder
     from retrieval.embedders import ModelEmbedder
     from retrieval.sparse import Bm25Encoder
 
@@ -59,6 +64,9 @@ class Service:
     query: QueryPipeline
     reranker: Reranker
     """Late interaction where the settings name none: for those who ask for it themselves."""
+    observing: Observing
+    model: ChatModel | None
+    """The language model that writes, where there is one."""
     announce: Callable[[str], None]
     """Tells other processes the URL under which this one serves its data folder."""
 
@@ -82,9 +90,11 @@ async def open_service(settings: Settings) -> AsyncIterator[Service]:
     data = settings.data_dir.resolve()
     async with contextlib.AsyncExitStack() as stack:
         announce = _to_nobody if _is_shared(settings) else stack.enter_context(own(data))
-        catalog = Catalog(build_database(settings.catalog, data))
+        database = build_database(settings.catalog, data)
+        catalog = Catalog(database)
         stack.push_async_callback(catalog.close)
         await catalog.open()
+        observing = await open_observing(settings, database, stack)
         spool = Spool(data / "spool")
         alone = not _is_shared(settings) and isinstance(settings.queue, LocalQueueSettings)
         # What somebody else put there a moment ago may not be submitted yet.
@@ -114,9 +124,10 @@ async def open_service(settings: Settings) -> AsyncIterator[Service]:
         reranker = await open_reranker(
             settings.reranker, stack, tokens=tokens, encoder=encoder, index=index
         )
-        query = await _open_query(
+        query, model = await _open_query(
             settings,
             stack,
+            observing=observing,
             catalog=catalog,
             embedder=embedder,
             tokens=tokens,
@@ -134,6 +145,8 @@ async def open_service(settings: Settings) -> AsyncIterator[Service]:
             ingest=ingest,
             reindexer=Reindexer(pipeline=ingest, embedder=embedder, index=index, catalog=catalog),
             query=query,
+            observing=observing,
+            model=model,
             reranker=reranker or build_late_interaction(tokens, encoder, index),
             announce=announce,
         )
@@ -143,21 +156,25 @@ async def _open_query(
     settings: Settings,
     stack: contextlib.AsyncExitStack,
     *,
+    observing: Observing,
     catalog: Catalog,
     embedder: ModelEmbedder,
     tokens: TokenEmbedder,
     encoder: Bm25Encoder,
     index: StoredIndex,
     reranker: Reranker | None,
-) -> QueryPipeline:
-    """A question's journey over what is open already; what it opens, the stack closes."""
+) -> tuple[QueryPipeline, ChatModel | None]:
+    """A question's journey over what is open already, and the language model in it.
+
+    What it opens, the stack closes.
+    """
     from generation.evidence import EvidenceFinder
     from rag.pipeline import QueryPipeline
 
     finder = EvidenceFinder(embedder=tokens, encoder=encoder, index=index)
     generator, model = await open_generator(settings, finder, stack)
     stage_seconds = settings.limits.query_seconds * STAGE_SHARE
-    return QueryPipeline(
+    pipeline = QueryPipeline(
         catalog=catalog,
         rewriter=build_rewriter(model, stage_seconds),
         expander=build_expander(settings.retrieval, model, stage_seconds),
@@ -174,9 +191,10 @@ async def _open_query(
         generator=generator,
         support=await open_support(settings.citations, tokens, stack),
         at_once=settings.limits.questions,
-        send=open_traces(settings.traces, stack),
+        ended=observing.ended,
         seconds=settings.limits.query_seconds,
     )
+    return pipeline, model
 
 
 @contextlib.asynccontextmanager

@@ -9,8 +9,9 @@ counts in the same registry.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
@@ -25,7 +26,7 @@ from prometheus_client import (
 
 from rag.errors import ConfigError
 from rag.records import Backlog
-from rag.types import Answer, Delta, Usage
+from rag.types import Answer, Delta, Hit, Usage
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 _SECONDS = (
@@ -93,7 +94,7 @@ _documents = Counter(
 _cost = Counter(
     "plumbline_cost",
     "What language models cost, in the currency of the settings' prices.",
-    [_MODEL, "purpose"],
+    ["purpose"],
 )
 _scores = Histogram(
     "plumbline_score",
@@ -101,9 +102,21 @@ _scores = Histogram(
     ["score"],
     buckets=_SHARES,
 )
+_judged = Counter(
+    "plumbline_judgements", "Answers a language model judged: scored, failed.", ["outcome"]
+)
 _feedback = Counter("plumbline_feedback", "What people said of answers: up, down.", ["rating"])
 _traces = Counter(
     "plumbline_traces", "Traces: sent, left out by the rate, or lost on the way.", ["outcome"]
+)
+
+_sent_scores = Counter(
+    "plumbline_scores_sent", "Scores for Langfuse: sent, or lost on the way.", ["outcome"]
+)
+_kept = Counter(
+    "plumbline_answers_kept",
+    "Answers for feedback and scores: in the catalog, or lost on the way there.",
+    ["outcome"],
 )
 
 
@@ -138,6 +151,7 @@ class Question:
 
     operation: str
     outcome: str = "cancelled"
+    answer: Answer | None = None
 
     def __enter__(self) -> Question:
         _under_way.inc()
@@ -147,8 +161,13 @@ class Question:
         _under_way.dec()
         _questions.labels(self.operation, self.outcome).inc()
 
+    def found(self, hits: Sequence[Hit]) -> None:
+        """A search ended."""
+        self.outcome = "found" if hits else "no_documents"
+
     def answered(self, answer: Answer) -> None:
-        """How it ended."""
+        """An answer was given."""
+        self.answer = answer
         self.outcome = answer.reason or "answered"
         _markers.labels("supported").inc(len(answer.citations))
         _markers.labels("unsupported").inc(len(answer.unsupported))
@@ -164,6 +183,7 @@ def stages(
         _degraded.labels(told.partition(":")[0]).inc()
     for kind, count in (("input", usage.input_tokens), ("output", usage.output_tokens)):
         _tokens.labels(kind).inc(count)
+    cost("answer", usage.cost)
 
 
 class Pace:
@@ -211,9 +231,9 @@ def document(outcome: str) -> None:
     _documents.labels(outcome).inc()
 
 
-def cost(model: str, purpose: str, amount: float) -> None:
-    """What a language model cost: `purpose` is `answer` or `judge`."""
-    _cost.labels(model, purpose).inc(amount)
+def cost(purpose: Literal["answer", "judge"], amount: float) -> None:
+    """What language models cost."""
+    _cost.labels(purpose).inc(amount)
 
 
 def score(name: str, value: float) -> None:
@@ -221,14 +241,29 @@ def score(name: str, value: float) -> None:
     _scores.labels(name).observe(value)
 
 
+def judged(outcome: str) -> None:
+    """A language model judged an answer: scored, or failed."""
+    _judged.labels(outcome).inc()
+
+
 def feedback(rating: str) -> None:
     """Somebody said what an answer was worth: up, down."""
     _feedback.labels(rating).inc()
 
 
-def trace(outcome: str) -> None:
-    """A trace is done with: sent, left out, lost."""
-    _traces.labels(outcome).inc()
+def trace(outcome: str, count: int = 1) -> None:
+    """Traces are done with: sent, left out, lost."""
+    _traces.labels(outcome).inc(count)
+
+
+def sent_scores(outcome: str, count: int) -> None:
+    """Scores on their way to Langfuse are done with: sent, lost."""
+    _sent_scores.labels(outcome).inc(count)
+
+
+def answer_kept(outcome: str) -> None:
+    """An answer that was given is in the catalog, or could not be put there: kept, lost."""
+    _kept.labels(outcome).inc()
 
 
 def _backlog(found: Backlog | None) -> CollectorRegistry:

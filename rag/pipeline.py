@@ -26,8 +26,11 @@ Event = tuple[Hit, ...] | str | Citation | Answer
 """What a stream yields: the hits, then text and citations as they come, then the whole answer."""
 
 
-def _nowhere(_trace: Trace, _tenant: str) -> None:
-    """Where traces go that nobody collects."""
+Ended = Callable[[Query, Trace, Answer | None], None]
+
+
+def _unwatched(_query: Query, _trace: Trace, _answer: Answer | None) -> None:
+    """Where nobody wants to know how questions end."""
 
 
 class QueryPipeline:
@@ -45,7 +48,7 @@ class QueryPipeline:
         support: SupportScorer,
         at_once: int,
         seconds: float,
-        send: Callable[[Trace, str], None] = _nowhere,
+        ended: Ended = _unwatched,
     ) -> None:
         """Make a pipeline.
 
@@ -59,7 +62,8 @@ class QueryPipeline:
             support: says how well its passages carry it.
             at_once: questions that may be under way.
             seconds: the deadline of a question.
-            send: takes the trace of a question that has ended, and its tenant; returns at once.
+            ended: is told of each question that has ended, with its trace and, where there is one,
+                its answer; returns at once.
         """
         self._catalog = catalog
         self._rewriter = rewriter
@@ -68,7 +72,7 @@ class QueryPipeline:
         self._reader = reader
         self._generator = generator
         self._support = support
-        self._send = send
+        self._ended = ended
         self._admission = Admission(
             at_once,
             refusal=f"{at_once} questions are under way already (limits.questions). Try again in"
@@ -87,7 +91,7 @@ class QueryPipeline:
         with self._measured("search", query, trace) as question, self._admission.take():
             with trace.time("total"):
                 hits = await self._retrieve([query], trace, self._deadline())
-            question.outcome = "found" if hits else "no_documents"
+            question.found(hits)
             return hits
 
     async def warm(self, scope: Scope) -> None:
@@ -115,16 +119,16 @@ class QueryPipeline:
                 async for event in events:
                     if isinstance(event, Answer):
                         question.answered(event)
-                        trace.root.output = event.text
                     yield event
 
     @contextlib.contextmanager
     def _measured(self, operation: str, query: Query, trace: Trace) -> Iterator[metrics.Question]:
-        """Counts a question, and sends its trace once it has ended."""
+        """Counts a question, and tells of it once it has ended."""
         told: dict[str, Attribute] = {
             "operation": operation,
             "collection": query.scope.collection,
         }
+        trace.tenant = query.scope.tenant
         trace.root = Span("query", input=query.text, attributes=told)
         with metrics.Question(operation) as question:
             try:
@@ -137,9 +141,10 @@ class QueryPipeline:
                 raise
             finally:
                 trace.outcome = question.outcome
+                trace.root.output = question.answer and question.answer.text
                 trace.root.close()
                 metrics.stages(trace.timings.items(), trace.degraded, trace.usage)
-                self._send(trace, query.scope.tenant)
+                self._ended(query, trace, question.answer)
 
     async def _stream(self, query: Query, trace: Trace) -> AsyncGenerator[Event, None]:
         """The journey.
@@ -166,7 +171,7 @@ class QueryPipeline:
                     yield event
         for event in await self._check(draft.finish(), trace, deadline):
             yield event
-        answer = _answer(query.text, draft, last, hits, trace)
+        answer = _answer(prompt, draft, last, hits, trace)
         _check_spans(answer, trace)
         yield answer  # 7.
 
@@ -293,6 +298,7 @@ def _note(span: Span, delta: Delta, pace: metrics.Pace) -> None:
     if delta.usage:
         span.attributes["input_tokens"] = delta.usage.input_tokens
         span.attributes["output_tokens"] = delta.usage.output_tokens
+        span.attributes["cost"] = delta.usage.cost
     if delta.finish_reason:
         span.attributes["finish_reason"] = delta.finish_reason
     if call := delta.call:
@@ -316,15 +322,16 @@ def _check_spans(answer: Answer, trace: Trace) -> None:
 
 
 def _answer(
-    question: str, draft: Draft | JsonDraft, last: Delta, hits: tuple[Hit, ...], trace: Trace
+    prompt: Prompt, draft: Draft | JsonDraft, last: Delta, hits: tuple[Hit, ...], trace: Trace
 ) -> Answer:
     return Answer(
-        question=question,
+        question=prompt.question,
         text=draft.text,
         citations=draft.citations,
         unsupported=draft.unsupported,
         uncited=draft.uncited,
         hits=hits,
+        passages=prompt.hits,
         abstained=last.abstained is not None,
         reason=last.abstained,
         confidence=last.confidence or 0.0,

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 from rag.types import Float32Array, Scope, Stage, State
 
@@ -126,6 +126,46 @@ class CollectionRecord:
     documents: int
     chunks: int
     created_at: str
+
+
+Rating = Literal["up", "down"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Feedback:
+    """What somebody said of an answer: how good, why, and what it should have been."""
+
+    rating: Rating | None = None
+    comment: str | None = None
+    correction: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LiveAnswer:
+    """An answer that was given.
+
+    `at` is seconds since 1970; `seconds` and `cost` what it took. `spans` names the spans of its
+    trace by stage. `content` is JSON, None where nothing of it may be kept: `question`, `answer`,
+    `passages`, `citations`, `uncited`; the passages have their texts until the answer is scored.
+    `trace` is JSON, of one that was left out by the rate and may yet be sent.
+    """
+
+    id: str
+    trace_id: str
+    scope: Scope
+    at: float
+    to_score: bool
+    question_chars: int
+    top_score: float | None
+    reason: str | None
+    confidence: float
+    seconds: float
+    cost: float
+    spans: Mapping[str, str]
+    content: Mapping[str, Any] | None
+    trace: Mapping[str, Any] | None
+    scores: Mapping[str, float] = field(default_factory=dict)
+    feedback: Feedback = Feedback()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import tomllib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args, get_origin
@@ -36,6 +36,7 @@ from pydantic_settings import (
 )
 
 from rag.errors import ConfigError
+from rag.privacy import Capture
 
 PREFIX = "RAG_"
 COLLECTION = r"^[a-z0-9][a-z0-9_-]{0,63}$"
@@ -47,6 +48,7 @@ SECRETS = {
     "generator.api_key",
     "reranker.api_key",
     "traces.secret_key",
+    "online.judge.api_key",
 }
 """Settings whose values no message may show."""
 NOT_SETTINGS = {"RAG_CONFIG", "RAG_URL"}
@@ -271,6 +273,8 @@ class _ChatSettings(_GeneratorSettings):
         None, ge=1, description="Of prompts and answers under way; past it, 503. None: no bound."
     )
     templates: Path | None = Field(None, description="Folder of prompts; none: those that ship.")
+    input_price: float = Field(0.0, ge=0, description="Of a million tokens, in any currency.")
+    output_price: float = Field(0.0, ge=0, description="The same, of those that it writes.")
 
 
 class OpenAISettings(_ChatSettings):
@@ -426,7 +430,7 @@ class ServerSettings(_Part):
 
 
 class TraceSettings(_Part):
-    """Where traces of questions go, and what of them; without keys and address, nowhere."""
+    """Where traces go, and which of them; without keys and address, nowhere."""
 
     langfuse_url: str | None = Field(
         None, pattern=r"^https?://[^\s/]+", description="None: Langfuse's own cloud."
@@ -441,12 +445,21 @@ class TraceSettings(_Part):
     rate: float = Field(
         1.0, ge=0, le=1, description="Share of those sent that ended well; the others are, always."
     )
-    capture: Literal["off", "masked", "full"] = Field(
-        "masked", description="Questions, passages and answers: none, without secrets, or all."
-    )
-    mask: tuple[str, ...] = Field((), description="Regular expressions of what is masked besides.")
     environment: str = Field("default", pattern=r"^[a-z0-9_-]{1,40}$")
     release: str | None = Field(None, description="None: Plumbline's version.")
+
+
+class PrivacySettings(_Part):
+    """What is kept, and sent, of what people write and documents hold."""
+
+    capture: Capture = Field(
+        "masked", description="Questions, passages and answers: none, without secrets, or all."
+    )
+    tenants: Mapping[str, Capture] = Field({}, description="The same, for some tenants.")
+    mask: tuple[str, ...] = Field((), description="Regular expressions of what is masked besides.")
+    presidio: Path | None = Field(
+        None, description="Presidio's analyzer configuration, a YAML file: it masks besides."
+    )
 
     @field_validator("mask")
     @classmethod
@@ -457,6 +470,39 @@ class TraceSettings(_Part):
             except re.error as error:
                 raise ValueError(f"{pattern!r} is no regular expression: {error}") from error
         return patterns
+
+
+class GeneratorJudgeSettings(_Part):
+    """The generator's own language model judges."""
+
+    kind: Literal["generator"]
+
+
+JudgeSettings = Annotated[
+    Annotated[GeneratorJudgeSettings, Tag("generator")]
+    | Annotated[OpenAISettings, Tag("openai")]
+    | Annotated[VllmSettings, Tag("vllm")],
+    Discriminator(
+        _kind("generator"),
+        custom_error_type="kind",
+        custom_error_message="kind must be 'generator', 'openai' or 'vllm'",
+    ),
+]
+
+
+class OnlineSettings(_Part):
+    """Answers that are kept, and those of them that are scored."""
+
+    keep_days: float = Field(
+        30.0, ge=0, description="For feedback, `rag eval collect` and drift; 0: none is kept."
+    )
+    rate: float = Field(0.1, ge=0, le=1, description="Share of them that is scored.")
+    low: float = Field(
+        0.5, ge=0, le=1, description="A score below it: the answer's trace is sent, always."
+    )
+    judge: JudgeSettings | None = Field(
+        None, description="A language model that scores, too; none: the embedder's vectors alone."
+    )
 
 
 class LogSettings(_Part):
@@ -511,6 +557,8 @@ class Settings(BaseSettings):
     )
     server: ServerSettings = ServerSettings()
     traces: TraceSettings = TraceSettings()
+    privacy: PrivacySettings = PrivacySettings()
+    online: OnlineSettings = OnlineSettings()
     log: LogSettings = LogSettings()
     limits: LimitSettings = LimitSettings()
 

@@ -17,6 +17,7 @@ def _scope_columns() -> tuple[sa.Column[str], sa.Column[str]]:
 
 
 _FAILED = sa.text("state = 'failed'")
+_TO_SCORE = sa.text("to_score")
 collections = sa.Table(
     "collections",
     metadata,
@@ -90,4 +91,31 @@ tasks = sa.Table(
     sa.Index("tasks_by_turn", "state", "bulk", "id"),
     sa.Index("tasks_unsent", "bulk", "id", postgresql_where=sa.text("queued_at IS NULL")),
     sa.Index("tasks_by_document", "document_id", "tenant", "collection"),
+)
+
+answers = sa.Table(
+    "answers",
+    metadata,
+    sa.Column("id", sa.String, primary_key=True),
+    sa.Column("trace_id", sa.String, nullable=False, index=True),
+    sa.Column("tenant", sa.String, nullable=False),
+    sa.Column("collection", sa.String, nullable=False),
+    sa.Column("at", sa.Float, nullable=False, index=True),
+    sa.Column("to_score", sa.Boolean, nullable=False),
+    sa.Column("given_at", sa.Float),
+    sa.Column("question_chars", sa.Integer, nullable=False),
+    sa.Column("top_score", sa.Float),
+    sa.Column("reason", sa.String),
+    sa.Column("confidence", sa.Float, nullable=False),
+    sa.Column("seconds", sa.Float, nullable=False),
+    sa.Column("cost", sa.Float, nullable=False),
+    sa.Column("spans", sa.JSON, nullable=False),
+    sa.Column("content", sa.JSON(none_as_null=True)),
+    sa.Column("trace", sa.JSON(none_as_null=True)),
+    sa.Column("scores", sa.JSON, nullable=False, default=dict),
+    sa.Column("embedding", sa.LargeBinary),
+    sa.Column("rating", sa.String),
+    sa.Column("comment", sa.String),
+    sa.Column("correction", sa.String),
+    sa.Index("answers_to_score", "given_at", sqlite_where=_TO_SCORE, postgresql_where=_TO_SCORE),
 )

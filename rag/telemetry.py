@@ -6,9 +6,9 @@ import contextlib
 import re
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
 from rag.types import Usage
@@ -52,11 +52,15 @@ class Trace:
 
     `outcome` says how it ended: found, answered, the reason to abstain, an error's code, cancelled.
     `spans` are its stages in the order in which they began, below `root`; `parent_id` is the
-    caller's span that it is part of.
+    caller's span that it is part of. `user`, `session` and `tags` are what the caller groups by.
     """
 
     id: str = field(default_factory=lambda: secrets.token_hex(16))
     parent_id: str = ""
+    tenant: str = ""
+    user: str = ""
+    session: str = ""
+    tags: tuple[str, ...] = ()
     timings: dict[str, float] = field(default_factory=dict)
     degraded: list[str] = field(default_factory=list)
     usage: Usage = field(default_factory=Usage)
@@ -104,7 +108,57 @@ class Trace:
         self.usage = Usage(
             input_tokens=self.usage.input_tokens + usage.input_tokens,
             output_tokens=self.usage.output_tokens + usage.output_tokens,
+            cost=self.usage.cost + usage.cost,
         )
+
+
+def trace_json(trace: Trace) -> dict[str, Any]:
+    """A trace that has ended, for another process; `trace_from` reads it."""
+    fields_ = {field.name: getattr(trace, field.name) for field in fields(Trace)}
+    spans = [_span_json(span) for span in (trace.root, *trace.spans)]
+    return {**fields_, "root": None, "spans": spans, "usage": asdict(trace.usage)}
+
+
+def trace_from(told: Mapping[str, Any]) -> Trace:
+    """The trace that `trace_json` wrote."""
+    spans: dict[str | None, Span] = {}
+    for each in told["spans"]:  # parents come first
+        spans[each["id"]] = Span(**{**each, "parent": spans.get(each["parent"])})
+    root, *rest = spans.values()
+    usage = Usage(**told["usage"])
+    return Trace(
+        **{**told, "tags": tuple(told["tags"]), "root": root, "spans": rest, "usage": usage}
+    )
+
+
+def _span_json(span: Span) -> dict[str, Any]:
+    told = {field.name: getattr(span, field.name) for field in fields(Span)}
+    return {**told, "parent": span.parent and span.parent.id}
+
+
+def is_chosen(trace_id: str, rate: float) -> bool:
+    """Whether a trace is in the sample: the same in every process, and of a larger sample too.
+
+    By the last seven bytes of its id, as W3C's level 2 has it
+    (https://www.w3.org/TR/trace-context-2/#random-trace-id-flag).
+    """
+    return int(trace_id[-14:], 16) < rate * (1 << 56)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Score:
+    """What was found of an answer: a number, or words that correct it.
+
+    It is of a span, or of the whole trace where `span_id` is empty. `comment` and words are
+    content.
+    """
+
+    name: str
+    value: float | str
+    trace_id: str
+    tenant: str
+    span_id: str = ""
+    comment: str = ""
 
 
 def trace_of(traceparent: str | None) -> Trace:

@@ -1,8 +1,8 @@
-"""Traces on their way to Langfuse, or to anything that speaks OTLP.
+"""Traces and scores on their way to Langfuse, or to anything that speaks OTLP.
 
-The only module that knows OpenTelemetry. A journey is recorded while it runs (`rag.telemetry`) and
-sent when it has ended, by a thread of its own: no request waits for it, which of them are sent can
-be decided by how they ended, and what is masked is masked here.
+The only module that knows OpenTelemetry and Langfuse. A journey is recorded while it runs
+(`rag.telemetry`) and sent when it has ended, by a thread of its own: no request waits for it, which
+of them are sent can be decided by how they ended, and what is masked is masked here.
 
 Attributes are Langfuse's (https://langfuse.com/integrations/native/opentelemetry), and beside them
 OpenTelemetry's for generative AI (https://opentelemetry.io/docs/specs/semconv/gen-ai/).
@@ -14,13 +14,16 @@ import base64
 import json
 import logging
 import queue
-import random
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Literal
+from functools import partial
+from typing import Any
+from uuid import NAMESPACE_OID, uuid5
 
+from langfuse.api import CreateScoreRequest, LangfuseAPI, ScoreDataType
+from langfuse.api.core.request_options import RequestOptions
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
@@ -38,17 +41,17 @@ from opentelemetry.trace import (
 )
 
 from rag import metrics
-from rag.masking import Masker
-from rag.telemetry import Kind, Span, Trace
+from rag.privacy import Privacy
+from rag.telemetry import Kind, Score, Span, Trace, is_chosen
 
-Capture = Literal["off", "masked", "full"]
 MAX_WAITING = 512
 """Traces that may wait; what comes past it is lost, and counted."""
 AT_ONCE = 32
 """Traces in one request."""
+MAX_WORDS = 500
+"""Characters of a score that is a text: what Langfuse takes."""
 SECONDS = 5.0
 """One request may take."""
-UNREADABLE = "[masking failed]"
 _OPERATIONS: Mapping[Kind, str] = {
     "embedding": "embeddings",
     "generation": "chat",
@@ -63,44 +66,69 @@ class Sending:
     """What is sent of traces.
 
     `rate` is the share of those that ended well; all that failed or were degraded are sent.
-    `capture` says what becomes of questions, passages and answers.
+    `privacy` says what becomes of questions, passages and answers.
     """
 
     rate: float
-    capture: Capture
-    masker: Masker
+    privacy: Privacy
     environment: str
     release: str
 
 
-class TraceSender:
-    """Takes traces and sends them in the background, to one place."""
+Scores = tuple[Score, ...]
 
-    def __init__(self, url: str, *, headers: Mapping[str, str], sending: Sending) -> None:
+
+class TraceSender:
+    """Takes traces and scores and sends them in the background, to one place."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        headers: Mapping[str, str],
+        sending: Sending,
+        send_scores: Callable[[Scores], None] | None = None,
+    ) -> None:
         """Starts the thread.
 
         Args:
             url: of OTLP over HTTP, with its path: …/v1/traces.
             headers: sent along, for authorization.
             sending: what is sent.
+            send_scores: sends scores; None: nobody there takes them.
         """
         self._sending = sending
-        self._waiting: queue.Queue[tuple[Trace, str] | None] = queue.Queue(MAX_WAITING)
+        self._send_scores = send_scores
+        self._waiting: queue.Queue[Trace | Scores | None] = queue.Queue(MAX_WAITING)
         self._exporter = OTLPSpanExporter(endpoint=url, headers=dict(headers), timeout=SECONDS)
         self._reached = True
         self._writer = _Writer(sending)
         self._thread = threading.Thread(target=self._run, name="traces", daemon=True)
         self._thread.start()
 
-    def send(self, trace: Trace, tenant: str) -> None:
-        """Takes a journey that has ended; returns at once. It is lost where too many wait."""
-        if not self._wanted(trace):
+    def send(self, trace: Trace, *, always: bool = False) -> bool:
+        """Takes a journey that has ended; returns at once. It is lost where too many wait.
+
+        Returns:
+            Whether it was wanted: by the rate, or by how it ended, or `always`.
+        """
+        if not always and not self._wanted(trace):
             metrics.trace("left out")
-            return
+            return False
         try:
-            self._waiting.put_nowait((trace, tenant))
+            self._waiting.put_nowait(trace)
         except queue.Full:
             metrics.trace("lost")
+        return True
+
+    def score(self, scores: Scores) -> None:
+        """Takes what was found of an answer; returns at once. As with traces, they may be lost."""
+        if self._send_scores is None or not scores:
+            return
+        try:
+            self._waiting.put_nowait(scores)
+        except queue.Full:
+            metrics.sent_scores("lost", len(scores))
 
     def close(self) -> None:
         """Sends what waits, for as long as one request may take."""
@@ -113,18 +141,21 @@ class TraceSender:
 
     def _wanted(self, trace: Trace) -> bool:
         remarkable = bool(trace.root.error or trace.degraded)
-        return remarkable or random.random() < self._sending.rate  # noqa: S311 - no secret
+        return remarkable or is_chosen(trace.id, self._sending.rate)
 
     def _run(self) -> None:
         while True:
             batch = list(self._next())
-            traces = [item for item in batch if item is not None]
-            if traces:
-                self._export(traces)
-            if len(traces) < len(batch):
+            if traces := [item for item in batch if isinstance(item, Trace)]:
+                sent = self._try(partial(self._export, traces))
+                metrics.trace("sent" if sent else "lost", len(traces))
+            if scores := tuple(s for item in batch if isinstance(item, tuple) for s in item):
+                sent = self._try(partial(self._export_scores, scores))
+                metrics.sent_scores("sent" if sent else "lost", len(scores))
+            if None in batch:
                 return
 
-    def _next(self) -> Iterator[tuple[Trace, str] | None]:
+    def _next(self) -> Iterator[Trace | Scores | None]:
         """What waits, at least one and not past the end."""
         item = self._waiting.get()
         yield item
@@ -134,18 +165,25 @@ class TraceSender:
             item = self._waiting.get()
             yield item
 
-    def _export(self, traces: Sequence[tuple[Trace, str]]) -> None:
+    def _try(self, send: Callable[[], bool]) -> bool:
         try:
-            spans = [span for trace, tenant in traces for span in self._writer.write(trace, tenant)]
-            reached = self._exporter.export(spans) is SpanExportResult.SUCCESS
+            reached = send()
         except Exception as error:  # noqa: BLE001 - the thread outlives what cannot be written
             _log.error("Traces cannot be written: %s.", type(error).__name__)
             reached = False
-        for _ in traces:
-            metrics.trace("sent" if reached else "lost")
         if self._reached and not reached:  # once, and not for each batch
             _log.warning("Traces cannot be sent and are lost until they can be: is the server up?")
         self._reached = reached
+        return reached
+
+    def _export(self, traces: Sequence[Trace]) -> bool:
+        spans = [span for trace in traces for span in self._writer.write(trace)]
+        return self._exporter.export(spans) is SpanExportResult.SUCCESS
+
+    def _export_scores(self, scores: Scores) -> bool:
+        assert self._send_scores is not None  # noqa: S101 - else none were taken
+        self._send_scores(scores)
+        return True
 
 
 class _Ids(IdGenerator):
@@ -186,43 +224,51 @@ class _Writer:
         provider.add_span_processor(self._ended)
         self._tracer = provider.get_tracer("plumbline")
 
-    def write(self, trace: Trace, tenant: str) -> list[ReadableSpan]:
+    def write(self, trace: Trace) -> list[ReadableSpan]:
         """A journey's spans, the root among them."""
         self._ended.spans = []
         self._ids.trace_id = int(trace.id, 16)
-        shared = self._shared(trace, tenant)
-        made = {trace.root: self._begin(trace.root, _caller(trace), shared, SpanKind.SERVER)}
+        shared, begin = self._shared(trace), self._begin
+        made = {trace.root: begin(trace.root, trace.tenant, _caller(trace), shared)}
         for span in trace.spans:
             if span.parent in made:
                 parent = set_span_in_context(made[span.parent])
-                made[span] = self._begin(span, parent, shared, SpanKind.INTERNAL)
+                made[span] = begin(span, trace.tenant, parent, shared)
         for span, theirs in made.items():
             # What was not closed ended with the journey.
             theirs.end(end_time=span.end or trace.root.end)
         return self._ended.spans
 
-    def _begin(self, span: Span, parent: Any, shared: Mapping[str, Any], kind: SpanKind) -> Any:
-        attributes = {**shared, **self._attributes(span)}
+    def _begin(self, span: Span, tenant: str, parent: Any, shared: Mapping[str, Any]) -> Any:
         self._ids.span_id = int(span.id, 16)
         theirs = self._tracer.start_span(
-            span.name, context=parent, kind=kind, attributes=attributes, start_time=span.start
+            span.name,
+            context=parent,
+            kind=SpanKind.INTERNAL if span.parent else SpanKind.SERVER,
+            attributes={**shared, **self._attributes(span, tenant)},
+            start_time=span.start,
         )
         if span.error:
             theirs.set_status(Status(StatusCode.ERROR, span.error))
         return theirs
 
-    def _shared(self, trace: Trace, tenant: str) -> dict[str, Any]:
-        degraded = [told.partition(":")[0] for told in trace.degraded]
+    def _shared(self, trace: Trace) -> dict[str, Any]:
+        degraded = [f"degraded: {told.partition(':')[0]}" for told in trace.degraded]
+        theirs = {"user.id": trace.user, "session.id": trace.session, "tags": list(trace.tags)}
+        # Callers may name people by their addresses.
+        allowed = self._sending.privacy.content(theirs, trace.tenant)
+        told = allowed if isinstance(allowed, dict) else {}
         return {
+            **{name: told[name] for name in ("user.id", "session.id") if told.get(name)},
             "langfuse.trace.name": trace.root.attributes.get("operation", trace.root.name),
-            "langfuse.trace.tags": [trace.outcome, *(f"degraded: {stage}" for stage in degraded)],
-            "langfuse.trace.metadata.tenant": tenant,
+            "langfuse.trace.tags": [trace.outcome, *degraded, *told.get("tags", ())],
+            "langfuse.trace.metadata.tenant": trace.tenant,
             "langfuse.trace.metadata.outcome": trace.outcome,
             "langfuse.environment": self._sending.environment,
             "langfuse.release": self._sending.release,
         }
 
-    def _attributes(self, span: Span) -> dict[str, Any]:
+    def _attributes(self, span: Span, tenant: str) -> dict[str, Any]:
         told: dict[str, Any] = {"langfuse.observation.type": span.kind}
         if operation := _OPERATIONS.get(span.kind):
             told["gen_ai.operation.name"] = operation
@@ -234,20 +280,17 @@ class _Writer:
         if span.kind == "generation":
             told |= _of_generation(span.attributes)
         for side, content in (("input", span.input), ("output", span.output)):
-            if content is not None and self._sending.capture != "off":
-                told[f"langfuse.observation.{side}"] = self._content(content)
+            if content is not None:
+                told |= self._content(f"langfuse.observation.{side}", content, tenant)
         return told
 
-    def _content(self, content: Any) -> str:
-        """As JSON, or as it is where it is a text; unreadable where masking fails."""
-        if self._sending.capture == "masked":
-            try:
-                content = self._sending.masker.content(content)
-            except Exception as error:  # noqa: BLE001 - whatever it was, nothing goes out unmasked
-                # Without its message, which may hold what was to be masked.
-                _log.error("Masking failed (%s): left out of a trace.", type(error).__name__)
-                return UNREADABLE
-        return content if isinstance(content, str) else json.dumps(content, ensure_ascii=False)
+    def _content(self, name: str, content: Any, tenant: str) -> dict[str, str]:
+        """What may be sent of it: as JSON, or as it is where it is a text."""
+        allowed = self._sending.privacy.content(content, tenant)
+        if allowed is None:
+            return {}
+        text = allowed if isinstance(allowed, str) else json.dumps(allowed, ensure_ascii=False)
+        return {name: text}
 
 
 def _caller(trace: Trace) -> Any:
@@ -273,6 +316,8 @@ def _of_generation(told: Mapping[str, Any]) -> dict[str, Any]:
         found["langfuse.observation.usage_details"] = json.dumps(counts)
         found["gen_ai.usage.input_tokens"] = counts["input"]
         found["gen_ai.usage.output_tokens"] = counts["output"]
+    if told.get("cost"):
+        found["langfuse.observation.cost_details"] = json.dumps({"total": told["cost"]})
     if "first_token_ns" in told:
         began = datetime.fromtimestamp(told["first_token_ns"] / 1e9, UTC)
         found["langfuse.observation.completion_start_time"] = json.dumps(began.isoformat())
@@ -287,8 +332,42 @@ def _of_generation(told: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def langfuse(url: str, *, public_key: str, secret_key: str, sending: Sending) -> TraceSender:
-    """A sender to a Langfuse at this address."""
+    """A sender to a Langfuse at this address: spans over OTLP, scores by Langfuse's own client."""
+    base = url.rstrip("/")
+    api = LangfuseAPI(base_url=base, username=public_key, password=secret_key, timeout=SECONDS)
     secret = base64.b64encode(f"{public_key}:{secret_key}".encode()).decode()
-    headers = {"Authorization": f"Basic {secret}", "x-langfuse-ingestion-version": "4"}
-    target = f"{url.rstrip('/')}/api/public/otel/v1/traces"
-    return TraceSender(target, headers=headers, sending=sending)
+    return TraceSender(
+        f"{base}/api/public/otel/v1/traces",
+        headers={"Authorization": f"Basic {secret}", "x-langfuse-ingestion-version": "4"},
+        sending=sending,
+        send_scores=lambda scores: _create_scores(api, scores, sending),
+    )
+
+
+def _create_scores(api: LangfuseAPI, scores: Scores, sending: Sending) -> None:
+    once = RequestOptions(max_retries=0)  # what waits behind is not to wait longer
+    api.scores.create(
+        request=[_score_request(score, sending) for score in scores], request_options=once
+    )
+
+
+def _score_request(score: Score, sending: Sending) -> CreateScoreRequest:
+    value, kind = score.value, ScoreDataType.NUMERIC
+    if isinstance(value, str):
+        value = _words(value, score.tenant, sending)[:MAX_WORDS]
+        kind = ScoreDataType.CORRECTION if score.name == "correction" else ScoreDataType.TEXT
+    return CreateScoreRequest(
+        # The same one again replaces what was said before.
+        id=str(uuid5(NAMESPACE_OID, f"{score.trace_id} {score.span_id} {score.name}")),
+        name=score.name,
+        value=value,
+        comment=_words(score.comment, score.tenant, sending) or None,
+        trace_id=score.trace_id,
+        observation_id=score.span_id or None,
+        data_type=kind,
+        environment=sending.environment,
+    )
+
+
+def _words(text: str, tenant: str, sending: Sending) -> str:
+    return str(sending.privacy.content(text, tenant) or "")

@@ -251,10 +251,14 @@ Reason = Literal["no_documents", "no_match", "weak_evidence"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """Tokens that went through language models; zero where there is none."""
+    """Tokens that went through language models; zero where there is none.
+
+    `cost` is in the currency of the settings' prices, 0 where they name none.
+    """
 
     input_tokens: int = 0
     output_tokens: int = 0
+    cost: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -269,7 +273,8 @@ class Answer:
 
     `unsupported` are the markers that were taken out of the text, since the passages they named do
     not carry what was said; `uncited` the sentences of the text that no citation stands behind,
-    both in the order of the text. `finish_reason` is None where no model wrote.
+    both in the order of the text. `passages` are the hits as the generator read them.
+    `finish_reason` is None where no model wrote.
     """
 
     question: str
@@ -278,6 +283,7 @@ class Answer:
     unsupported: tuple[int, ...]
     uncited: tuple[str, ...]
     hits: tuple[Hit, ...]
+    passages: tuple[Hit, ...]
     abstained: bool
     reason: Reason | None
     confidence: float

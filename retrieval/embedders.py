@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -11,6 +12,7 @@ import numpy as np
 
 from rag.child_process import ChildProcess
 from rag.errors import ConfigError
+from rag.protocols import TokenEmbedder
 from rag.types import Embedding, Float32Array, Kind, TokenVectors
 from retrieval.batching import Batcher
 from retrieval.checkpoint import Checkpoint
@@ -136,6 +138,10 @@ class ModelEmbedder:
         items = [Text(text, "both", "passage") for text in texts]
         return await self._batcher.submit(items, bulk=True)  # type: ignore[return-value]
 
+    def in_background(self) -> TokenEmbedder:
+        """One whose texts come after all that somebody waits for."""
+        return _Background(self._batcher)
+
     def close(self) -> None:
         """Ends the model's process."""
         self._process.close()
@@ -145,6 +151,15 @@ class ModelEmbedder:
         from tokenizers import Tokenizer
 
         return Tokenizer.from_str(self._model.tokenizer)
+
+
+@dataclass(frozen=True, slots=True)
+class _Background:
+    batcher: Batcher[Text, Encoded]
+
+    async def embed_tokens(self, texts: Sequence[str], *, kind: Kind) -> list[TokenVectors]:
+        items = [Text(text, "tokens", kind) for text in texts]
+        return await self.batcher.submit(items, bulk=True)  # type: ignore[return-value]
 
 
 class BertEmbedder(ModelEmbedder):

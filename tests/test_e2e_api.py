@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from ingest.readers import document_id
-from rag.api import schemas
+from rag.api import responses, schemas
 from tests.servers import (
     Json,
     Server,
@@ -67,7 +67,7 @@ def problem(response: httpx.Response, status: int, code: str) -> str:
     assert response.headers["content-type"] == "application/problem+json", response.text
     body = response.json()
     assert (response.status_code, body["code"]) == (status, code), body
-    assert body == schemas.Problem.model_validate(body).model_dump()
+    assert body == responses.Problem.model_validate(body).model_dump()
     assert body["status"] == status
     assert body["type"] == f"urn:plumbline:problem:{code}"
     assert body["request_id"] == response.headers["x-request-id"]
@@ -215,7 +215,7 @@ class TestHeaders:
 
 class TestSearch:
     def test_shape(self, http: httpx.Client) -> None:
-        body = exactly(schemas.SearchResponse, ask(http, top_k=5))
+        body = exactly(responses.SearchResponse, ask(http, top_k=5))
         assert body["hits"][0]["document_id"] == "handbook"
         first = body["hits"][0]
         assert first["ranks"] == {"dense": 1, "sparse": 1, "rerank": 1}
@@ -308,7 +308,7 @@ class TestSearch:
             {"role": "user", "content": "When does the office open?"},
         ]
         body = {"messages": said}
-        answer = exactly(schemas.QueryResponse, http.post("/v1/query", json=body))
+        answer = exactly(responses.QueryResponse, http.post("/v1/query", json=body))
         alone = ask(http, "/v1/query").json()
         assert answer["question"] == alone["question"] == "When does the office open?"
         assert (answer["answer"], answer["hits"]) == (alone["answer"], alone["hits"])
@@ -379,7 +379,7 @@ class TestSearch:
 
 class TestQuery:
     def test_shape_and_citations(self, http: httpx.Client) -> None:
-        body = exactly(schemas.QueryResponse, ask(http, "/v1/query"))
+        body = exactly(responses.QueryResponse, ask(http, "/v1/query"))
         assert not body["abstained"]
         assert body["reason"] is None
         assert "opens at nine" in body["answer"]
@@ -399,7 +399,7 @@ class TestQuery:
 
     def test_abstains(self, http: httpx.Client) -> None:
         response = ask(http, "/v1/query", query="Who composed the opera Tosca?")
-        body = exactly(schemas.QueryResponse, response)
+        body = exactly(responses.QueryResponse, response)
         assert body["abstained"]
         assert body["answer"] == ""
         assert body["citations"] == []
@@ -418,7 +418,7 @@ class TestQuery:
         assert names[-1] == "answer"
         assert set(names[1:-1]) == {"token", "citation"}
         answer = sent[-1][1]
-        assert schemas.QueryResponse.model_validate(answer).model_dump(mode="json") == answer
+        assert responses.QueryResponse.model_validate(answer).model_dump(mode="json") == answer
         assert answer["answer"] == "".join(data["text"] for name, data in sent if name == "token")
         assert answer["citations"] == [data for name, data in sent if name == "citation"]
         assert sent[0][1] == {"hits": answer["hits"]}
@@ -435,12 +435,12 @@ class TestDocuments:
         documents = [{"id": f"d{n:02}", "text": f"Document number {n}."} for n in range(30)]
         sent = {"collection": "at-once", "documents": documents}
         response = http.post("/v1/documents", json=sent)
-        body = exactly(schemas.Accepted, response, 202)
+        body = exactly(responses.Accepted, response, 202)
         assert response.headers["location"] == f"/v1/jobs/{body['job_id']}"
         assert body["documents"] == [{"id": d["id"], "state": "pending"} for d in documents]
         listed = all_documents(http, "at-once", limit=7)
         assert [d["id"] for d in listed] == [d["id"] for d in documents]
-        job = exactly(schemas.JobOut, http.get(response.headers["location"]))
+        job = exactly(responses.JobOut, http.get(response.headers["location"]))
         assert job["state"] in ("pending", "running", "succeeded")
         job = finished(http, response)
         assert job["state"] == "succeeded"
@@ -448,7 +448,9 @@ class TestDocuments:
             "total": 30, "pending": 0, "running": 0, "succeeded": 30, "failed": 0, "cancelled": 0,
         }  # fmt: skip
         assert job["outcomes"] == {"stored": 30}
-        page = exactly(schemas.DocumentPage, http.get("/v1/documents?collection=at-once&limit=30"))
+        page = exactly(
+            responses.DocumentPage, http.get("/v1/documents?collection=at-once&limit=30")
+        )
         assert page["next_cursor"] is None
         assert {d["state"] for d in page["documents"]} == {"succeeded"}
         assert {d["chunks"] for d in page["documents"]} == {1}
@@ -461,8 +463,8 @@ class TestDocuments:
         assert job["state"] == "succeeded"
         path = f"/v1/documents/{encoded(own)}"
         here = {"collection": "own"}
-        assert exactly(schemas.DocumentOut, http.get(path, params=here))["id"] == own
-        chunks = exactly(schemas.ChunkPage, http.get(f"{path}/chunks", params=here))["chunks"]
+        assert exactly(responses.DocumentOut, http.get(path, params=here))["id"] == own
+        chunks = exactly(responses.ChunkPage, http.get(f"{path}/chunks", params=here))["chunks"]
         assert [chunk["text"] for chunk in chunks] == ["An id of its own."]
         assert http.delete(path, params=here).status_code == 204
         problem(http.get(path, params=here), 404, "unknown_document")
@@ -521,7 +523,7 @@ class TestDocuments:
             assert [hit["text"] for hit in hits] == [f"The secret word is {word}."]
         http.delete("/v1/documents/same?collection=left")
         assert len(ask(http, query="secret", collection="right").json()["hits"]) == 1
-        body = exactly(schemas.CollectionList, http.get("/v1/collections"))
+        body = exactly(responses.CollectionList, http.get("/v1/collections"))
         held = {each["name"]: each["documents"] for each in body["collections"]}
         assert (held["left"], held["right"]) == (0, 1)
 
@@ -598,7 +600,7 @@ class TestDocuments:
             ("b.txt", b" \n"),
         )
         job = finished(http, upload(http, *files, collection="partial"))
-        exactly(schemas.JobOut, http.get(f"/v1/jobs/{job['id']}"))
+        exactly(responses.JobOut, http.get(f"/v1/jobs/{job['id']}"))
         assert job["state"] == "partial"
         assert job["counts"]["failed"] == 3
         assert "junk.txt" in job["error"]
@@ -717,7 +719,7 @@ class TestJobs:
         documents = [{"id": f"c{n}", "text": f"{n} {text}"} for n in range(60)]
         sent = {"collection": "cancel", "documents": documents}
         accepted = http.post("/v1/documents", json=sent)
-        exactly(schemas.JobOut, http.delete(accepted.headers["location"]))
+        exactly(responses.JobOut, http.delete(accepted.headers["location"]))
         job = finished(http, accepted)
         assert job["state"] == "cancelled"
         assert job["counts"]["cancelled"] > 0
@@ -747,7 +749,7 @@ class TestJobs:
         listed = http.get("/v1/documents?collection=dead&state=failed").json()["documents"]
         assert [(d["uri"], d["error"]) for d in listed] == [("upload:b.pdf", job["error"])]
         again = http.post(f"{accepted.headers['location']}/retry")
-        assert exactly(schemas.JobOut, again, 202)["counts"]["failed"] == 0
+        assert exactly(responses.JobOut, again, 202)["counts"]["failed"] == 0
         assert ended(http, job["id"])["error"] == job["error"]  # the bytes were kept for it
         problem(http.post("/v1/jobs/nowhere/retry"), 404, "unknown_job")
         problem(http.get("/v1/documents?collection=dead&state=lost"), 422, "invalid_input")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,9 @@ import httpx
 import pytest
 
 from rag.masking import Masker
+from rag.privacy import UNREADABLE, Capture, Privacy
 from rag.telemetry import Trace
-from rag.tracing import MAX_WAITING, UNREADABLE, Sending, TraceSender
+from rag.tracing import MAX_WAITING, Sending, TraceSender
 from tests.model_server import ModelServer, model_server, refuses, says
 from tests.otlp_server import OtlpServer, otlp_server
 from tests.servers import Server, free_port, serving, submit, wait_for
@@ -164,15 +165,14 @@ def test_keys_go_with_it_and_what_is_masked_does_not(receiver: OtlpServer, serve
     assert "hunter2" not in server.log.read_text()
 
 
-def sending(**values: Any) -> Sending:
-    defaults: dict[str, Any] = {
-        "rate": 1.0,
-        "capture": "full",
-        "masker": Masker(),
-        "environment": "default",
-        "release": "1",
-    }
-    return Sending(**defaults | values)
+mask = Masker().content
+
+
+def sending(
+    *, rate: float = 1.0, capture: Capture = "full", mask: Callable[[Any], Any] = mask
+) -> Sending:
+    privacy = Privacy(mask, capture=capture, tenants={"secret": "off"})
+    return Sending(rate=rate, privacy=privacy, environment="default", release="1")
 
 
 def ended(**fields: Any) -> Trace:
@@ -184,31 +184,38 @@ def ended(**fields: Any) -> Trace:
     return trace
 
 
-class Broken(Masker):
-    def content(self, content: Any) -> Any:
-        raise RuntimeError("no mask")
+def broken(_: Any) -> Any:
+    raise RuntimeError("no mask")
 
 
 @pytest.mark.parametrize(
-    ("capture", "masker", "expected"),
+    ("capture", "mask", "tenant", "expected"),
     [
-        ("full", Masker(), f"Ask {MAIL}"),
-        ("masked", Masker(), "Ask [e-mail]"),
-        ("masked", Masker(["Ask"]), "[masked] [e-mail]"),
-        ("masked", Broken(), UNREADABLE),
-        ("off", Masker(), None),
+        ("full", mask, "", f"Ask {MAIL}"),
+        ("masked", mask, "", "Ask [e-mail]"),
+        ("masked", Masker(["Ask"]).content, "", "[masked] [e-mail]"),
+        ("masked", broken, "", UNREADABLE),
+        ("off", mask, "", None),
+        ("full", mask, "secret", None),
     ],
 )
 def test_what_is_captured(
-    receiver: OtlpServer, capture: str, masker: Masker, expected: str | None
+    receiver: OtlpServer,
+    capture: Capture,
+    mask: Callable[[Any], Any],
+    tenant: str,
+    expected: str | None,
 ) -> None:
     sender = TraceSender(
-        f"{receiver.url}/v1/traces", headers={}, sending=sending(capture=capture, masker=masker)
+        f"{receiver.url}/v1/traces", headers={}, sending=sending(capture=capture, mask=mask)
     )
-    trace = ended()
-    sender.send(trace, "default")
+    trace = ended(tenant=tenant, user=MAIL)
+    sender.send(trace)
     sender.close()
-    assert receiver.trace(trace.id)["query"].attributes.get(INPUT) == expected
+    told = receiver.trace(trace.id)["query"].attributes
+    assert told.get(INPUT) == expected
+    # Who asked is no less content than what was asked.
+    assert (told.get("user.id") == MAIL) == (capture == "full" and not tenant)
 
 
 def test_of_what_ended_well_a_share_is_sent_and_all_of_the_rest(receiver: OtlpServer) -> None:
@@ -216,7 +223,7 @@ def test_of_what_ended_well_a_share_is_sent_and_all_of_the_rest(receiver: OtlpSe
     well, failed, degraded = ended(), ended(), ended(degraded=["rerank: late"])
     failed.root.error = "deadline"
     for trace in (well, failed, degraded):
-        sender.send(trace, "default")
+        sender.send(trace)
     sender.close()
     seen = {span.trace_id for span in receiver.spans}
     assert {failed.id, degraded.id} <= seen
@@ -229,7 +236,7 @@ def test_where_nobody_listens_nothing_waits_and_little_is_kept(
     url = f"http://127.0.0.1:{free_port()}/v1/traces"
     sender = TraceSender(url, headers={}, sending=sending())
     for _ in range(4 * MAX_WAITING):
-        sender.send(ended(), "default")
+        sender.send(ended())
     assert sender._waiting.qsize() <= MAX_WAITING
     wait_for(lambda: "lost until they can be" in caplog.text)
     assert caplog.text.count("WARNING") + caplog.text.count("ERROR") == 1

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Iterable, Iterator
 
 from celery import Celery
+from kombu.connection import Connection
+from kombu.exceptions import OperationalError
 
+from rag.errors import UpstreamError
 from rag.settings import CeleryQueueSettings
 from rag.types import Stage
 
@@ -13,6 +17,9 @@ STAGES: tuple[Stage, ...] = ("embed", "parse")
 """In the order in which workers take them: what was begun comes before what was not."""
 INGEST = "plumbline.ingest"
 """The Celery task: takes ids of tasks in the catalog."""
+SCORE = "plumbline.score"
+"""The Celery task: takes ids of answers in the catalog."""
+SCORE_QUEUE = "plumbline.score"
 ANSWER_SECONDS = 5.0
 """That a broker may take."""
 
@@ -53,3 +60,26 @@ def celery_app(settings: CeleryQueueSettings) -> Celery:
         },
     )
     return app
+
+
+@contextlib.contextmanager
+def connected(app: Celery) -> Iterator[Connection]:
+    """A connection of its own: one from a pool may be dead without knowing.
+
+    Raises:
+        UpstreamError: the broker does not answer.
+    """
+    connection = app.connection_for_write()
+    try:
+        with connection:
+            yield connection
+    except (
+        OperationalError,
+        OSError,
+        *connection.connection_errors,
+        *connection.channel_errors,
+    ) as error:
+        raise UpstreamError(
+            f"The broker does not answer: {error}. Is it running, and is the setting"
+            " queue.broker_url right?"
+        ) from error

@@ -15,13 +15,13 @@ from collections.abc import Iterator, Sequence
 
 from celery import Celery
 from kombu.connection import Connection
-from kombu.exceptions import OperationalError
 
 from rag.catalog import Catalog
-from rag.errors import RagError, UpstreamError
+from rag.errors import RagError
 from rag.types import Stage
-from workers.app import INGEST, STAGES, queue_of
+from workers.app import INGEST, SCORE, SCORE_QUEUE, STAGES, connected, queue_of
 from workers.queue import running
+from workers.scoring import GiveOut
 
 BATCH = 500
 TOGETHER = 4
@@ -86,7 +86,7 @@ class CeleryQueue:
         return len(due)
 
     def _publish(self, due: Sequence[tuple[int, Stage, bool]]) -> None:
-        with self._connected() as connection:
+        with connected(self._app) as connection:
             producer = self._app.amqp.Producer(connection)
             for queue, ids in _messages_of(due):
                 self._app.send_task(INGEST, (ids,), queue=queue, producer=producer, retry=False)
@@ -97,31 +97,13 @@ class CeleryQueue:
 
     def _empty(self) -> list[tuple[Stage, bool]]:
         """The queues in which nothing waits."""
-        with self._connected() as connection:
+        with connected(self._app) as connection:
             return [
                 (stage, bulk)
                 for stage in STAGES
                 for bulk in (False, True)
                 if not _waiting_in(connection, queue_of(stage, bulk=bulk))
             ]
-
-    @contextlib.contextmanager
-    def _connected(self) -> Iterator[Connection]:
-        """A connection of its own: one from a pool may be dead without knowing."""
-        connection = self._app.connection_for_write()
-        try:
-            with connection:
-                yield connection
-        except (
-            OperationalError,
-            OSError,
-            *connection.connection_errors,
-            *connection.channel_errors,
-        ) as error:
-            raise UpstreamError(
-                f"The broker does not answer: {error}. Is it running, and is the setting"
-                " queue.broker_url right?"
-            ) from error
 
 
 def _messages_of(due: Sequence[tuple[int, Stage, bool]]) -> Iterator[tuple[str, list[int]]]:
@@ -142,3 +124,17 @@ def _waiting_in(connection: Connection, queue: str) -> int:
     ):
         return int(channel.queue_declare(queue, passive=True).message_count)
     return 0
+
+
+def to_workers(app: Celery) -> GiveOut:
+    """Has workers score answers."""
+
+    def send(ids: Sequence[str]) -> None:
+        with connected(app) as connection:
+            producer = app.amqp.Producer(connection)
+            app.send_task(SCORE, (list(ids),), queue=SCORE_QUEUE, producer=producer, retry=False)
+
+    async def give_out(ids: Sequence[str]) -> None:
+        await asyncio.to_thread(send, ids)
+
+    return give_out

@@ -56,6 +56,10 @@ class Runtime:
         """Does what this worker does for these tasks' documents, one by one; waits until then."""
         self._call(self._ingest(task_ids))
 
+    def score(self, ids: Sequence[str]) -> None:
+        """Scores these answers; waits until then."""
+        self._call(self._score(ids))
+
     def close(self) -> None:
         """Closes the work and ends the loop."""
         self._call(self._close())
@@ -72,6 +76,12 @@ class Runtime:
             self._under_way -= 1
         if self._tidying is None or self._tidying.done():
             self._tidying = self._loop.create_task(self._tidy_when_idle())
+
+    async def _score(self, ids: Sequence[str]) -> None:
+        try:
+            await self._work.score(ids)
+        except RagError as error:  # the catalog is away: they are given out again
+            _log.error("Answers are not scored yet: %s", error)
 
     async def _take(self, task: Task) -> None:
         try:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from celery import Celery
 
+from eval.online import OnlineScorer, open_scorer
 from ingest.parsing import Parsing
 from rag.build import Service, open_parsing, open_service
 from rag.catalog import Catalog
@@ -35,10 +36,14 @@ class Work(Protocol):
     async def tidy(self, scope: Scope) -> None:
         """Puts in order what was written to."""
 
+    async def score(self, ids: Sequence[str]) -> None:
+        """Scores answers. Raises as `OnlineScorer.score`."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Ingesting:
     service: Service
+    scorer: OnlineScorer
 
     @property
     def catalog(self) -> Catalog:
@@ -49,6 +54,9 @@ class _Ingesting:
 
     async def tidy(self, scope: Scope) -> None:
         await self.service.index.maintain(scope)
+
+    async def score(self, ids: Sequence[str]) -> None:
+        await self.scorer.score(ids)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +73,15 @@ class _Parsing:
     async def tidy(self, scope: Scope) -> None:
         """Nothing was written to an index."""
 
+    async def score(self, ids: Sequence[str]) -> None:
+        """Never asked: it takes from no queue of answers."""
+
 
 @contextlib.asynccontextmanager
 async def all_or_embed(settings: Settings) -> AsyncIterator[Work]:
     """Embeds what was parsed, and parses what was not. Raises as `open_service` does."""
-    async with open_service(settings) as service:
-        yield _Ingesting(service)
+    async with open_service(settings) as service, open_scorer(service, model=None) as scorer:
+        yield _Ingesting(service, scorer)
 
 
 @contextlib.asynccontextmanager

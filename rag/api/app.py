@@ -12,6 +12,7 @@ from fastapi import FastAPI, Request
 from starlette.responses import Response
 
 import rag
+from eval.online import open_scorer
 from rag.api import problems
 from rag.api.deps import Running
 from rag.api.middleware import BodyLimit, ClientGoneError, Measured, RequestId, SlowClients
@@ -22,6 +23,7 @@ from rag.errors import RagError, StorageError
 from rag.settings import CeleryQueueSettings, LocalQueueSettings, Settings
 from rag.types import Scope
 from workers.queue import LocalQueue, Queue
+from workers.scoring import GiveOut, ScoringQueue
 
 _log = logging.getLogger(__name__)
 CLIENT_GONE = 499
@@ -33,6 +35,29 @@ async def start(settings: Settings) -> AsyncIterator[tuple[Service, Queue]]:
     """An open service and its queue; tasks that an earlier process left are taken up again."""
     async with open_service(settings) as service:
         yield service, _queue(settings, service)
+
+
+@contextlib.asynccontextmanager
+async def _scoring(service: Service) -> AsyncIterator[None]:
+    """Answers that are given are scored until the end of the block."""
+    settings, observing = service.settings, service.observing
+    if observing.keeper is None:
+        yield
+        return
+    async with contextlib.AsyncExitStack() as stack:
+        match settings.queue:
+            case LocalQueueSettings():
+                scorer = await stack.enter_async_context(open_scorer(service, model=service.model))
+                give_out: GiveOut = scorer.score
+            case CeleryQueueSettings() as queue:
+                from workers.app import celery_app
+                from workers.dispatch import to_workers
+
+                give_out = to_workers(celery_app(queue))
+        scoring = ScoringQueue(observing.answers, give_out)
+        observing.keeper.on_kept = scoring.wake
+        await stack.enter_async_context(scoring.started())
+        yield
 
 
 def _queue(settings: Settings, service: Service) -> Queue:
@@ -56,7 +81,11 @@ def create_app(settings: Settings, *, url: str, on_failure: Callable[[], None]) 
 
     async def serve() -> None:
         try:
-            async with start(settings) as (service, queue), queue.started():
+            async with (
+                start(settings) as (service, queue),
+                queue.started(),
+                _scoring(service),
+            ):
                 await _warm(service)
                 gc.collect()
                 gc.freeze()  # what is loaded stays: a full collection would walk it, 50 ms each

@@ -18,8 +18,8 @@ from rag.api.deps import ServiceDep, TraceDep
 from rag.api.middleware import until_hangup
 from rag.api.openai_errors import error_json
 from rag.api.problems import crash_json, problem_json, request_id
-from rag.api.questions import check_length, to_query
-from rag.api.schemas import details_json, hit_json
+from rag.api.questions import check_length, label, to_query
+from rag.api.responses import details_json, hit_json
 from rag.build import TENANT, Service
 from rag.errors import InputError, RagError, TooLargeError, UpstreamError
 from rag.pipeline import Event
@@ -57,6 +57,7 @@ async def complete_chat(
     after their markers, and the rest of `plumbline` in the one with the `finish_reason`.
     """
     limits = service.settings.limits
+    label(trace, body.plumbline, user=body.user)
     query = to_query(
         body.conversation(),
         body.plumbline,

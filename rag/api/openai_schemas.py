@@ -22,15 +22,9 @@ from pydantic import (
     field_validator,
 )
 
+from rag.api.responses import AnswerDetails, CitationOut, citation_json
 from rag.api.sampling import SamplingIn
-from rag.api.schemas import (
-    AnswerDetails,
-    CitationOut,
-    Retrieval,
-    Text,
-    check_last,
-    citation_json,
-)
+from rag.api.schemas import Label, Retrieval, Text, check_last
 from rag.reasons import REASONS
 from rag.records import CollectionRecord
 from rag.types import (
@@ -99,6 +93,7 @@ class ChatRequest(_Request, SamplingIn):
     max_completion_tokens: int | None = Field(
         None, ge=1, description="The newer name of max_tokens, and before it."
     )
+    user: Label | None = None
     plumbline: Retrieval = Field(Retrieval(), description="Which passages answer.")
     n: Any = None
     tools: Any = None

@@ -8,6 +8,7 @@ from rag.api.schemas import Retrieval
 from rag.build import TENANT
 from rag.errors import InputError, TooLargeError
 from rag.settings import LimitSettings
+from rag.telemetry import Trace
 from rag.types import Message, Query, SamplingOverrides, Scope
 
 
@@ -43,6 +44,13 @@ def to_query(
         history=tuple(history),
         sampling=sampling,
     )
+
+
+def label(trace: Trace, asked: Retrieval, *, user: str | None = None) -> None:
+    """Puts on the trace what the caller groups by; `user` as OpenAI's clients name it."""
+    trace.user = asked.user or user or ""
+    trace.session = asked.session_id or ""
+    trace.tags = tuple(asked.tags)
 
 
 def check_length(question: str, limits: LimitSettings) -> None:

@@ -13,11 +13,11 @@ from pydantic_core import to_json
 from starlette.responses import Response
 
 from rag import metrics
-from rag.api import schemas, sse, submissions
+from rag.api import responses, schemas, sse, submissions
 from rag.api.deps import QueueDep, ScopeDep, ServiceDep, TraceDep, state_of
 from rag.api.middleware import until_hangup
 from rag.api.problems import crash_json, problem_json, request_id
-from rag.api.questions import to_query
+from rag.api.questions import label, to_query
 from rag.build import TENANT, Service
 from rag.errors import InputError, RagError, StorageError, UpstreamError
 from rag.pipeline import Event
@@ -34,8 +34,8 @@ BULK_FROM = 17
 router = APIRouter(prefix="/v1")
 health = APIRouter(include_in_schema=True, tags=["health"])
 PROBLEMS: dict[int | str, dict[str, Any]] = {
-    "4XX": {"model": schemas.Problem, "description": "A problem (RFC 9457)."},
-    "5XX": {"model": schemas.Problem, "description": "A problem (RFC 9457)."},
+    "4XX": {"model": responses.Problem, "description": "A problem (RFC 9457)."},
+    "5XX": {"model": responses.Problem, "description": "A problem (RFC 9457)."},
 }
 Limit = Annotated[int, Query(ge=1, le=1000)]
 Cursor = Annotated[str | None, Query(max_length=2000)]
@@ -43,17 +43,18 @@ ExpiresIn = Annotated[float | None, Query(gt=0, le=MAX_EXPIRES_IN)]
 
 
 @router.post(
-    "/search", response_model=schemas.SearchResponse, responses=PROBLEMS, tags=["questions"]
+    "/search", response_model=responses.SearchResponse, responses=PROBLEMS, tags=["questions"]
 )
 async def search(
     request: Request, body: schemas.SearchRequest, service: ServiceDep, trace: TraceDep
 ) -> Response:
     """The chunks that answer a query, without an answer made of them."""
+    label(trace, body)
     question = _question(body, SamplingOverrides(), service)
     hits = await until_hangup(request, service.query.search(question, trace))
     return _json(
         {
-            "hits": [schemas.hit_json(hit) for hit in hits],
+            "hits": [responses.hit_json(hit) for hit in hits],
             "timings": trace.timings,
             "degraded": trace.degraded,
             "trace_id": trace.id,
@@ -61,7 +62,9 @@ async def search(
     )
 
 
-@router.post("/query", response_model=schemas.QueryResponse, responses=PROBLEMS, tags=["questions"])
+@router.post(
+    "/query", response_model=responses.QueryResponse, responses=PROBLEMS, tags=["questions"]
+)
 async def query(
     request: Request, body: schemas.QueryRequest, service: ServiceDep, trace: TraceDep
 ) -> Response:
@@ -70,19 +73,27 @@ async def query(
     With `stream: true`, server-sent events: `hits`, then `token` and `citation` as they come, then
     `answer` with the whole; `error` where it fails on the way, and comments as heartbeats.
     """
+    label(trace, body)
     question = _question(body, body.overrides(), service)
     if not body.stream:
         answer = await until_hangup(request, service.query.answer(question, trace))
-        return _json(schemas.answer_json(answer))
+        return _json(responses.answer_json(answer))
     events = service.query.stream(question, trace)
     first = await until_hangup(request, anext(events))  # fails here, with a status, or not at all
     return sse.response(_sse(first, events, request_id(request)))
 
 
+@router.post("/feedback", status_code=204, responses=PROBLEMS, tags=["questions"])
+async def give_feedback(body: schemas.FeedbackRequest, service: ServiceDep) -> Response:
+    """What an answer was worth to whoever asked: it lands on the answer's trace."""
+    await service.observing.say(TENANT, body.trace_id, body.feedback())
+    return Response(status_code=204)
+
+
 @router.post(
     "/documents",
     status_code=202,
-    response_model=schemas.Accepted,
+    response_model=responses.Accepted,
     responses=PROBLEMS,
     tags=["documents"],
     openapi_extra=submissions.OPENAPI,
@@ -108,7 +119,7 @@ async def submit_documents(
 
 
 @router.get(
-    "/documents", response_model=schemas.DocumentPage, responses=PROBLEMS, tags=["documents"]
+    "/documents", response_model=responses.DocumentPage, responses=PROBLEMS, tags=["documents"]
 )
 async def list_documents(
     *,
@@ -130,13 +141,13 @@ async def list_documents(
     )
     page = records[:limit]
     more = _cursor(page[-1].id) if len(records) > limit else None
-    return _json({"documents": [schemas.document_json(r) for r in page], "next_cursor": more})
+    return _json({"documents": [responses.document_json(r) for r in page], "next_cursor": more})
 
 
 # A caller's own id may hold slashes: ids take the rest of the path, and chunks go first.
 @router.get(
     "/documents/{document_id:path}/chunks",
-    response_model=schemas.ChunkPage,
+    response_model=responses.ChunkPage,
     responses=PROBLEMS,
     tags=["documents"],
 )
@@ -153,18 +164,18 @@ async def list_chunks(
     start = int(after or 0)
     page = chunks[start : start + limit]
     more = _cursor(str(start + limit)) if start + limit < len(chunks) else None
-    return _json({"chunks": [schemas.chunk_json(c) for c in page], "next_cursor": more})
+    return _json({"chunks": [responses.chunk_json(c) for c in page], "next_cursor": more})
 
 
 @router.get(
     "/documents/{document_id:path}",
-    response_model=schemas.DocumentOut,
+    response_model=responses.DocumentOut,
     responses=PROBLEMS,
     tags=["documents"],
 )
 async def get_document(document_id: str, service: ServiceDep, scope: ScopeDep) -> Response:
     """One document and its state."""
-    return _json(schemas.document_json(await service.catalog.document(scope, document_id)))
+    return _json(responses.document_json(await service.catalog.document(scope, document_id)))
 
 
 @router.delete(
@@ -176,22 +187,22 @@ async def delete_document(document_id: str, service: ServiceDep, scope: ScopeDep
     return Response(status_code=204)
 
 
-@router.get("/jobs/{job_id}", response_model=schemas.JobOut, responses=PROBLEMS, tags=["jobs"])
+@router.get("/jobs/{job_id}", response_model=responses.JobOut, responses=PROBLEMS, tags=["jobs"])
 async def get_job(job_id: str, service: ServiceDep) -> Response:
     """How far a job has come."""
-    return _json(schemas.job_json(await service.catalog.job(job_id)))
+    return _json(responses.job_json(await service.catalog.job(job_id)))
 
 
-@router.delete("/jobs/{job_id}", response_model=schemas.JobOut, responses=PROBLEMS, tags=["jobs"])
+@router.delete("/jobs/{job_id}", response_model=responses.JobOut, responses=PROBLEMS, tags=["jobs"])
 async def cancel_job(job_id: str, service: ServiceDep) -> Response:
     """Cancels the documents of a job that have not begun; what runs is finished."""
-    return _json(schemas.job_json(await service.catalog.cancel(job_id)))
+    return _json(responses.job_json(await service.catalog.cancel(job_id)))
 
 
 @router.post(
     "/jobs/{job_id}/retry",
     status_code=202,
-    response_model=schemas.JobOut,
+    response_model=responses.JobOut,
     responses=PROBLEMS,
     tags=["jobs"],
 )
@@ -199,16 +210,19 @@ async def retry_job(job_id: str, service: ServiceDep, queue: QueueDep) -> Respon
     """Tries the failed documents of a job again, unless something newer is stored of them."""
     job = await service.catalog.retry(job_id)
     queue.wake()
-    return _json(schemas.job_json(job), status=202)
+    return _json(responses.job_json(job), status=202)
 
 
 @router.get(
-    "/collections", response_model=schemas.CollectionList, responses=PROBLEMS, tags=["collections"]
+    "/collections",
+    response_model=responses.CollectionList,
+    responses=PROBLEMS,
+    tags=["collections"],
 )
 async def list_collections(service: ServiceDep) -> Response:
     """All collections, by name."""
     records = await service.catalog.collections(TENANT)
-    return _json({"collections": [schemas.collection_json(r) for r in records]})
+    return _json({"collections": [responses.collection_json(r) for r in records]})
 
 
 @health.get("/healthz")
@@ -255,11 +269,11 @@ def _event(event: Event) -> bytes:
         case str():
             return sse.event("token", {"text": event})
         case Citation():
-            return sse.event("citation", schemas.citation_json(event))
+            return sse.event("citation", responses.citation_json(event))
         case Answer():
-            return sse.event("answer", schemas.answer_json(event))
+            return sse.event("answer", responses.answer_json(event))
         case hits:
-            return sse.event("hits", {"hits": [schemas.hit_json(hit) for hit in hits]})
+            return sse.event("hits", {"hits": [responses.hit_json(hit) for hit in hits]})
 
 
 def _question(

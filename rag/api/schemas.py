@@ -1,14 +1,9 @@
-"""What goes over the wire. Requests are pydantic: untrusted bytes enter here.
-
-Responses are models too, for the OpenAPI document; they are written by `json_of` from the nouns
-themselves, without a second validation.
-"""
+"""What comes over the wire: untrusted bytes enter here."""
 
 from __future__ import annotations
 
 import re
 import sys
-from dataclasses import asdict
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -24,19 +19,12 @@ from pydantic import (
 from ingest.fetch import parse_url
 from rag.api.sampling import SamplingIn
 from rag.errors import ReadError
-from rag.records import CollectionRecord, DocumentRecord, JobRecord
+from rag.records import Feedback, Rating
 from rag.settings import COLLECTION
 from rag.types import (
-    Answer,
-    Chunk,
-    Citation,
     Condition,
-    FinishReason,
-    Hit,
     Message,
     MetaValue,
-    Reason,
-    State,
 )
 
 URI_CHARS = 4096
@@ -89,6 +77,7 @@ Text = Annotated[str, AfterValidator(_sendable)]
 """Without the characters that no model and no database can take."""
 QuestionText = Annotated[Text, AfterValidator(_has_words)]
 _Name = Annotated[str, AfterValidator(_storable)]
+Label = Annotated[Text, Field(min_length=1, max_length=200)]
 _Value = Annotated[_Scalar | list[_Scalar], BeforeValidator(_scalars)]
 
 
@@ -117,10 +106,13 @@ class Filter(_Request):
 
 
 class Retrieval(_Request):
-    """How many passages, and which may be among them."""
+    """How many passages, and which may be among them; and what traces group the question by."""
 
     top_k: int = Field(10, ge=1)
     filters: list[Filter] = Field(default=[], max_length=20)
+    user: Label | None = Field(None, description="Who asks, in traces.")
+    session_id: Label | None = Field(None, description="The conversation, in traces.")
+    tags: list[Label] = Field(default=[], max_length=20, description="Anything else, in traces.")
 
 
 class _Asked(Retrieval):
@@ -178,6 +170,27 @@ class QueryRequest(_Asked, SamplingIn):
         return [Message(role=turn.role, content=turn.content) for turn in self.messages]
 
 
+class FeedbackRequest(_Request):
+    """What an answer was worth; what is left out stays as it was said before."""
+
+    trace_id: str = Field(pattern=r"^[0-9a-f]{32}$", description="The answer's.")
+    rating: Rating | None = None
+    comment: Text | None = Field(None, min_length=1, max_length=4000)
+    correction: Text | None = Field(
+        None, min_length=1, max_length=20_000, description="What the answer should have been."
+    )
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        if self.rating is None and self.comment is None and self.correction is None:
+            raise ValueError("send a `rating`, a `comment` or a `correction`")
+        return self
+
+    def feedback(self) -> Feedback:
+        """As the catalog takes it."""
+        return Feedback(rating=self.rating, comment=self.comment, correction=self.correction)
+
+
 class DocumentIn(_Request):
     """A document as JSON. Its own id is kept; without one it follows from the uri.
 
@@ -226,263 +239,6 @@ class DocumentsRequest(_Request):
 
     collection: str = Field("default", pattern=COLLECTION)
     documents: list[DocumentIn] = Field(min_length=1)
-
-
-class AcceptedDocument(BaseModel):
-    """A document, accepted."""
-
-    id: str
-    state: State
-
-
-class Accepted(BaseModel):
-    """A job that will ingest documents."""
-
-    job_id: str
-    documents: list[AcceptedDocument]
-
-
-class HitOut(BaseModel):
-    """A chunk that answers a query; `ranks` has its place (from 1) in each leg that found it."""
-
-    chunk_id: str
-    document_id: str
-    score: float
-    text: str
-    title: str
-    uri: str
-    page: int | None
-    start: int
-    end: int
-    headings: list[str]
-    ranks: dict[str, int] = Field(examples=[{"dense": 1, "sparse": 3}])
-    meta: dict[str, Any]
-
-
-class SearchResponse(BaseModel):
-    """Hits, best first. `timings` is milliseconds by stage."""
-
-    hits: list[HitOut]
-    timings: dict[str, float]
-    degraded: list[str]
-    trace_id: str
-
-
-class CitationOut(BaseModel):
-    """What a marker stands on: `quote` is characters `start` to `end` of the document's text.
-
-    The marker is characters `marker_start` to `marker_end` of the answer.
-    """
-
-    marker: int
-    marker_start: int
-    marker_end: int
-    document_id: str
-    chunk_id: str
-    title: str
-    uri: str
-    page: int | None
-    headings: list[str]
-    start: int
-    end: int
-    quote: str
-    support: float
-
-
-class AnswerDetails(SearchResponse):
-    """What is said of an answer beside its text.
-
-    `question` is what was searched for: in a conversation, the last question made to stand alone.
-    Where `abstained`, `reason` says why.
-    """
-
-    question: str
-    unsupported: list[int] = Field(
-        description="Markers taken out of the answer: their passages do not carry what was said."
-    )
-    uncited: list[str] = Field(description="Sentences of the answer without a citation.")
-    abstained: bool
-    reason: Reason | None
-    confidence: float
-
-
-class QueryResponse(AnswerDetails):
-    """An answer; empty where `abstained`."""
-
-    answer: str
-    citations: list[CitationOut]
-    usage: dict[str, int]
-    finish_reason: FinishReason | None = Field(description="Why a language model ended.")
-
-
-class DocumentOut(BaseModel):
-    """A document and its state; `chunks` counts what is searchable of it."""
-
-    id: str
-    uri: str
-    title: str
-    media_type: str
-    state: State
-    error: str | None
-    version: str
-    meta: dict[str, Any]
-    chunks: int
-    duplicate_of: str | None
-    created_at: str
-    updated_at: str
-
-
-class DocumentPage(BaseModel):
-    """Documents in the order of their ids."""
-
-    documents: list[DocumentOut]
-    next_cursor: str | None
-
-
-class ChunkOut(BaseModel):
-    """A span of a document."""
-
-    id: str
-    position: int
-    text: str
-    page: int | None
-    start: int
-    end: int
-    headings: list[str]
-
-
-class ChunkPage(BaseModel):
-    """Chunks in the order of the text."""
-
-    chunks: list[ChunkOut]
-    next_cursor: str | None
-
-
-class JobOut(BaseModel):
-    """A job; `counts` its documents by state, `outcomes` the finished ones by what was done."""
-
-    id: str
-    collection: str
-    state: State
-    counts: dict[str, int]
-    stages: dict[str, int] = Field(description="The open ones by stage: parse, embed.")
-    outcomes: dict[str, int] = Field(examples=[{"stored": 12, "unchanged": 3, "duplicate": 1}])
-    failures: list[dict[str, str]] = Field(description="The first: document_id, uri, error.")
-    error: str | None
-    per_second: float | None = Field(description="Documents that ended, since the job was made.")
-    eta_seconds: float | None = Field(description="For the open ones, at that rate.")
-    created_at: str
-    updated_at: str
-
-
-class CollectionOut(BaseModel):
-    """A collection and how much is in it."""
-
-    name: str
-    embedder: str
-    documents: int
-    chunks: int
-    created_at: str
-
-
-class CollectionList(BaseModel):
-    """All collections, by name."""
-
-    collections: list[CollectionOut]
-
-
-class Problem(BaseModel):
-    """RFC 9457. `code` is stable; `detail` is for people."""
-
-    type: str = Field(examples=["urn:plumbline:problem:unknown_collection"])
-    title: str
-    status: int
-    detail: str
-    code: str
-    request_id: str
-
-
-def hit_json(hit: Hit) -> dict[str, Any]:
-    """As `HitOut`."""
-    chunk = hit.chunk
-    return {
-        "chunk_id": chunk.id,
-        "document_id": chunk.document_id,
-        "score": hit.score,
-        "text": chunk.text,
-        "title": chunk.title,
-        "uri": chunk.uri,
-        "page": chunk.page,
-        "start": chunk.start,
-        "end": chunk.end,
-        "headings": chunk.headings,
-        "ranks": hit.ranks,
-        "meta": chunk.meta,
-    }
-
-
-def citation_json(citation: Citation) -> dict[str, Any]:
-    """As `CitationOut`."""
-    return asdict(citation)
-
-
-def details_json(answer: Answer) -> dict[str, Any]:
-    """As `AnswerDetails`."""
-    return {
-        "question": answer.question,
-        "unsupported": answer.unsupported,
-        "uncited": answer.uncited,
-        "abstained": answer.abstained,
-        "reason": answer.reason,
-        "confidence": answer.confidence,
-        "hits": [hit_json(hit) for hit in answer.hits],
-        "timings": answer.timings,
-        "degraded": answer.degraded,
-        "trace_id": answer.trace_id,
-    }
-
-
-def answer_json(answer: Answer) -> dict[str, Any]:
-    """As `QueryResponse`."""
-    return {
-        "answer": answer.text,
-        "citations": [citation_json(c) for c in answer.citations],
-        **details_json(answer),
-        "usage": asdict(answer.usage),
-        "finish_reason": answer.finish_reason,
-    }
-
-
-def document_json(record: DocumentRecord) -> dict[str, Any]:
-    """As `DocumentOut`: where the bytes lie and how they were cut is nobody's business."""
-    fields = asdict(record)
-    del fields["source"], fields["recipe"]
-    return fields
-
-
-def chunk_json(chunk: Chunk) -> dict[str, Any]:
-    """As `ChunkOut`."""
-    return {
-        "id": chunk.id,
-        "position": chunk.position,
-        "text": chunk.text,
-        "page": chunk.page,
-        "start": chunk.start,
-        "end": chunk.end,
-        "headings": chunk.headings,
-    }
-
-
-def job_json(job: JobRecord) -> dict[str, Any]:
-    """As `JobOut`, every state counted."""
-    states = ("pending", "running", "succeeded", "failed", "cancelled")
-    counts = {state: job.counts.get(state, 0) for state in states}
-    return {**asdict(job), "counts": {"total": sum(counts.values()), **counts}}
-
-
-def collection_json(record: CollectionRecord) -> dict[str, Any]:
-    """As `CollectionOut`."""
-    return asdict(record)
 
 
 def meta_of(document: DocumentIn) -> dict[str, MetaValue]:

@@ -11,6 +11,7 @@ from rag.errors import ConfigError
 from rag.settings import (
     CitationSettings,
     ExtractiveSettings,
+    GeneratorJudgeSettings,
     GeneratorSettings,
     OpenAISettings,
     RetrievalSettings,
@@ -99,10 +100,50 @@ async def _open_engine(
 
     template = PromptTemplate(settings.templates or TEMPLATES)
     sampling = Sampling(max_tokens=settings.max_tokens, temperature=settings.temperature)
-    model = await _open_model(settings, stack)
+    model = await _open_priced(settings, stack)
     if settings.tokens_at_once is not None:
         model = BudgetedModel(model, tokens=settings.tokens_at_once)
     return ChatGenerator(judge=judge, model=model, template=template, sampling=sampling), model
+
+
+async def open_judge(
+    settings: Settings, model: ChatModel | None, stack: contextlib.AsyncExitStack
+) -> ChatModel | None:
+    """The language model that scores live answers, where there is one; closed by the stack.
+
+    Args:
+        settings: name it.
+        model: the generator's own, where it is open.
+        stack: closes what is opened.
+
+    Raises:
+        ConfigError: it is to be the generator's, and that has none.
+    """
+    judge = settings.online.judge
+    if judge is None:
+        return None
+    if not isinstance(judge, GeneratorJudgeSettings):
+        return await _open_priced(judge, stack)
+    if model is not None:
+        return model
+    if isinstance(settings.generator, ExtractiveSettings):
+        raise ConfigError(
+            "`online.judge.kind = 'generator'` needs a language model: set generator.kind to"
+            " 'openai' or 'vllm', or leave online.judge out."
+        )
+    return await _open_priced(settings.generator, stack)
+
+
+async def _open_priced(
+    settings: OpenAISettings | VllmSettings, stack: contextlib.AsyncExitStack
+) -> ChatModel:
+    from generation.pricing import PricedModel
+
+    return PricedModel(
+        await _open_model(settings, stack),
+        input_price=settings.input_price,
+        output_price=settings.output_price,
+    )
 
 
 async def _open_model(

@@ -5,38 +5,137 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import rag
+from rag import metrics
+from rag.answers import Answers
+from rag.database import Database
 from rag.errors import ConfigError
-from rag.settings import TraceSettings
-from rag.telemetry import Trace
+from rag.keeping import AnswerKeeper
+from rag.privacy import Privacy
+from rag.records import Feedback, LiveAnswer
+from rag.settings import PrivacySettings, Settings, TraceSettings
+from rag.telemetry import Score, Trace
+from rag.types import Answer, Query
 
 if TYPE_CHECKING:
-    from rag.tracing import Sending, TraceSender
-
-Send = Callable[[Trace, str], None]
+    from rag.tracing import TraceSender
 
 
-def open_traces(settings: TraceSettings, stack: contextlib.AsyncExitStack) -> Send:
-    """What takes traces with their tenants, closed with the stack; without a place to go, nothing.
+@dataclass(frozen=True, slots=True)
+class Traces:
+    """Where traces and scores go: to every place that the settings name."""
+
+    senders: tuple[TraceSender, ...] = ()
+
+    def send(self, trace: Trace, *, always: bool = False) -> bool:
+        """Takes a journey that has ended, and says whether it was wanted; returns at once."""
+        wanted = [sender.send(trace, always=always) for sender in self.senders]
+        return any(wanted)
+
+    def score(self, scores: Sequence[Score]) -> None:
+        """Takes what was found of an answer; returns at once."""
+        for sender in self.senders:
+            sender.score(tuple(scores))
+
+
+@dataclass(frozen=True, slots=True)
+class Observing:
+    """What is told of questions once they have ended, and kept of their answers."""
+
+    traces: Traces
+    privacy: Privacy
+    answers: Answers
+    keeper: AnswerKeeper | None
+
+    def ended(self, query: Query, trace: Trace, answer: Answer | None) -> None:
+        """Takes a question that has ended; returns at once."""
+        sent = self.traces.send(trace)
+        if answer and self.keeper:
+            self.keeper.take(query, trace, answer, sent=sent)
+
+    async def say(self, tenant: str, trace_id: str, feedback: Feedback) -> None:
+        """Keeps what somebody said of an answer, and sends it on.
+
+        Raises:
+            NotFoundError: no such answer is kept.
+        """
+        if self.keeper:
+            await self.keeper.flush()  # it may have been given a moment ago
+        allowed = Feedback(
+            rating=feedback.rating,
+            comment=self.privacy.content(feedback.comment, tenant),
+            correction=self.privacy.content(feedback.correction, tenant),
+        )
+        answer = await self.answers.say(tenant, trace_id, allowed)
+        if feedback.rating:
+            metrics.feedback(feedback.rating)
+        self.traces.score(feedback_scores(answer))
+
+
+async def open_observing(
+    settings: Settings, database: Database, stack: contextlib.AsyncExitStack
+) -> Observing:
+    """What observes, closed with the stack. Raises as `open_traces` does."""
+    privacy = build_privacy(settings.privacy)
+    traces = open_traces(settings.traces, privacy, stack)
+    answers, online, keeper = Answers(database), settings.online, None
+    if online.keep_days:
+        keeper = AnswerKeeper(answers, privacy, rate=online.rate, days=online.keep_days)
+        await stack.enter_async_context(keeper.started())
+    return Observing(traces, privacy, answers, keeper)
+
+
+def feedback_scores(answer: LiveAnswer) -> list[Score]:
+    """What was said of an answer, as scores of its trace."""
+    said = answer.feedback
+
+    def score(name: str, value: float | str, comment: str = "") -> Score:
+        return Score(
+            name=name,
+            value=value,
+            comment=comment,
+            trace_id=answer.trace_id,
+            tenant=answer.scope.tenant,
+        )
+
+    scores = []
+    if said.rating:
+        scores.append(score("feedback", float(said.rating == "up"), said.comment or ""))
+    elif said.comment:
+        scores.append(score("comment", said.comment))
+    if said.correction:
+        scores.append(score("correction", said.correction))
+    return scores
+
+
+def open_traces(
+    settings: TraceSettings, privacy: Privacy, stack: contextlib.AsyncExitStack
+) -> Traces:
+    """Where traces go, closed with the stack.
 
     Raises:
-        ConfigError: OpenTelemetry is not installed, or a key or a pattern is wrong.
+        ConfigError: OpenTelemetry or Langfuse is not installed, or a key is missing.
     """
-    senders = list(_senders(settings))
+    senders = tuple(_senders(settings, privacy))
     for sender in senders:
         stack.push_async_callback(asyncio.to_thread, sender.close)
-
-    def send(trace: Trace, tenant: str) -> None:
-        for sender in senders:
-            sender.send(trace, tenant)
-
-    return send
+    return Traces(senders)
 
 
-def _senders(settings: TraceSettings) -> Iterator[TraceSender]:
+def build_privacy(settings: PrivacySettings) -> Privacy:
+    """What may be kept and sent."""
+    from rag.masking import Masker
+
+    return Privacy(
+        Masker(settings.mask).content, capture=settings.capture, tenants=settings.tenants
+    )
+
+
+def _senders(settings: TraceSettings, privacy: Privacy) -> Iterator[TraceSender]:
     environment = os.environ.get  # the names that Langfuse's and OpenTelemetry's own clients read
     host = settings.langfuse_url or environment("LANGFUSE_BASE_URL") or environment("LANGFUSE_HOST")
     public = settings.public_key or environment("LANGFUSE_PUBLIC_KEY")
@@ -54,13 +153,18 @@ def _senders(settings: TraceSettings) -> Iterator[TraceSender]:
             )
         return
     try:
-        from rag.tracing import TraceSender, langfuse
+        from rag.tracing import Sending, TraceSender, langfuse
     except ModuleNotFoundError as error:
         raise ConfigError(
             f"Traces need the module {error.name!r}, which is not installed: run"
             " `pip install 'plumbline-rag[traces]'`."
         ) from None
-    sending = _sending(settings)
+    sending = Sending(
+        rate=settings.rate,
+        privacy=privacy,
+        environment=settings.environment,
+        release=settings.release or rag.__version__,
+    )
     if public and secret:
         url = host or "https://cloud.langfuse.com"
         yield langfuse(url, public_key=public, secret_key=secret, sending=sending)
@@ -71,16 +175,3 @@ def _senders(settings: TraceSettings) -> Iterator[TraceSender]:
 def _traces_url(endpoint: str | None) -> str | None:
     """As OpenTelemetry has it: the endpoint is a base."""
     return f"{endpoint.rstrip('/')}/v1/traces" if endpoint else None
-
-
-def _sending(settings: TraceSettings) -> Sending:
-    from rag.masking import Masker
-    from rag.tracing import Sending
-
-    return Sending(
-        rate=settings.rate,
-        capture=settings.capture,
-        masker=Masker(settings.mask),
-        environment=settings.environment,
-        release=settings.release or rag.__version__,
-    )

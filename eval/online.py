@@ -1,0 +1,271 @@
+"""Scores of live answers, off the path of the question.
+
+What needs no judge (names as Prometheus and Langfuse have them), each 0 to 1:
+
+- `groundedness`: how well the passages carry the answer's sentences, on average
+  (`generation.grounding`).
+- `citation_precision`: share of the markers that were written whose passage carries what they
+  stand behind.
+- `citation_coverage`: share of the sentences that have a citation. Both as in ALCE (Gao et al.
+  2023, https://arxiv.org/abs/2305.14627), by the check that every answer goes through.
+- `context_relevance`: likeness of the question and the passages, those in front counting more (by
+  1 / log2(place + 1), as in nDCG).
+- `answer_relevance`: likeness of question and answer.
+- `abstained`: 0 or 1.
+
+Likeness is late interaction (Khattab & Zaharia 2020, https://arxiv.org/abs/2004.12832): of each of
+the question's tokens with the nearest of the text, on average. With a language model as a judge
+come `judge_groundedness` and `judge_relevance`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import re
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from eval.judge import AnswerJudge
+from generation.grounding import Grounding
+from rag import metrics
+from rag.answers import Answers
+from rag.build import Service
+from rag.errors import RagError
+from rag.keeping import kept_content
+from rag.parts.answering import open_judge
+from rag.parts.observing import Traces
+from rag.privacy import Privacy
+from rag.protocols import ChatModel, Embedder, TokenEmbedder
+from rag.records import LiveAnswer
+from rag.sentences import sentence_spans
+from rag.telemetry import Score, trace_from
+from rag.types import Chunk, Float32Array
+from rag.vectors import product
+from retrieval.token_cache import TokenCache
+
+MAX_SENTENCES = 64
+"""Of an answer that are scored: the first ones."""
+CACHE_BYTES = 8 << 20
+"""Of token vectors: an answer's passages are read several times."""
+LOW = {
+    *("groundedness", "citation_precision", "citation_coverage"),
+    *("judge_groundedness", "judge_relevance"),
+}
+"""Scores that are shares: a likeness is low in one language and high in another."""
+_SPANS = {
+    "groundedness": "generate",
+    "answer_relevance": "generate",
+    "judge_groundedness": "generate",
+    "judge_relevance": "generate",
+    "citation_precision": "cite",
+    "citation_coverage": "cite",
+    "context_relevance": "retrieve",
+}
+_MARKER = re.compile(r" ?\[\d+(?:, ?\d+)*\]")
+_log = logging.getLogger(__name__)
+
+
+class OnlineScorer:
+    """Scores answers and tells of it: the catalog, Prometheus, Langfuse."""
+
+    def __init__(
+        self,
+        *,
+        answers: Answers,
+        embedder: Embedder,
+        tokens: TokenEmbedder,
+        grounding: Grounding,
+        judge: AnswerJudge | None,
+        privacy: Privacy,
+        traces: Traces,
+        low: float,
+    ) -> None:
+        """Make a scorer.
+
+        Args:
+            answers: where they are.
+            embedder: makes the question's vector, by which drift is seen.
+            tokens: makes token vectors; nobody waits for them.
+            grounding: scores sentences.
+            judge: scores besides.
+            privacy: what may be kept of an answer once it is scored.
+            traces: where scores go.
+            low: an answer with a score of `LOW` below it has its trace sent, whatever the rate.
+        """
+        self._answers = answers
+        self._embedder = embedder
+        self._tokens = tokens
+        self._grounding = grounding
+        self._judge = judge
+        self._privacy = privacy
+        self._traces = traces
+        self._low = low
+
+    async def score(self, ids: Sequence[str]) -> None:
+        """Scores those of these answers that are not yet; each failure is its own.
+
+        Raises:
+            StorageError, UpstreamError: the catalog cannot be used; they are scored later.
+        """
+        for answer in await self._answers.unscored(ids):
+            await self._score(answer)
+
+    async def _score(self, answer: LiveAnswer) -> None:
+        scores: list[Score] = []
+        embedding = None
+        if answer.content is not None:
+            try:
+                scores = await self._scores(answer, answer.content)
+                vectors = await self._embedder.embed([answer.content["question"]], kind="passage")
+                embedding = vectors[0]
+            except RagError as error:
+                _log.warning("An answer is not scored: %s", error)
+        found = {s.name: s.value for s in scores if isinstance(s.value, float)}
+        content = kept_content(answer, self._privacy)
+        await self._answers.scored(answer.id, found, embedding=embedding, content=content)
+        for name, value in found.items():
+            metrics.score(name, value)
+        if answer.trace and any(found[name] < self._low for name in LOW & found.keys()):
+            self._traces.send(trace_from(answer.trace), always=True)
+        self._traces.score(scores)
+
+    async def _scores(self, answer: LiveAnswer, content: Mapping[str, Any]) -> list[Score]:
+        passages = [_chunk(passage) for passage in content["passages"]]
+        values = await self.measure(
+            content["question"],
+            content["answer"],
+            passages,
+            citations=len(content["citations"]),
+            unsupported=content["unsupported"],
+            uncited=len(content["uncited"]),
+        )
+        comments: dict[str, str] = {}
+        if self._judge and values["abstained"] == 0:
+            verdict = await self._judge.judge(content["question"], content["answer"], passages)
+            values |= verdict.scores
+            comments = dict.fromkeys(verdict.scores, f"{verdict.prompt}: {verdict.reason}")
+        return [
+            Score(
+                name=name,
+                value=value,
+                trace_id=answer.trace_id,
+                tenant=answer.scope.tenant,
+                span_id=answer.spans.get(_SPANS.get(name, ""), ""),
+                comment=comments.get(name, ""),
+            )
+            for name, value in values.items()
+        ]
+
+    async def measure(
+        self,
+        question: str,
+        answer: str,
+        passages: Sequence[Chunk],
+        *,
+        citations: int,
+        unsupported: int,
+        uncited: int,
+    ) -> dict[str, float]:
+        """The scores that need no judge, by name; those of an answer's text only where it has one.
+
+        Args:
+            question: what was asked.
+            answer: what was answered, markers and all; empty where it abstained.
+            passages: what the generator was given, best first.
+            citations: markers that hold.
+            unsupported: markers that were taken out.
+            uncited: sentences without one.
+        """
+        scores = {"abstained": float(not answer)}
+        if passages:
+            scores["context_relevance"] = await self._context_relevance(question, passages)
+        sentences = _sentences(answer)
+        if not sentences:
+            return scores
+        grounded = await self._grounding.score(sentences[:MAX_SENTENCES], passages)
+        scores["groundedness"] = float(grounded.mean())
+        if markers := citations + unsupported:
+            scores["citation_precision"] = citations / markers
+        scores["citation_coverage"] = max(0.0, 1 - uncited / len(sentences))
+        (likeness,) = await self._likeness(question, [" ".join(sentences)])
+        scores["answer_relevance"] = likeness
+        return scores
+
+    async def _context_relevance(self, question: str, passages: Sequence[Chunk]) -> float:
+        found = await self._likeness(question, [chunk.text for chunk in passages])
+        weights = 1 / np.log2(np.arange(len(found)) + 2)
+        return float(np.average(found, weights=weights))
+
+    async def _likeness(self, question: str, texts: Sequence[str]) -> list[float]:
+        (asked,) = await self._tokens.embed_tokens([question], kind="query")
+        told = await self._tokens.embed_tokens(texts, kind="passage")
+        return [_max_sim(asked.vectors, each.vectors) for each in told]
+
+
+def _max_sim(question: Float32Array, text: Float32Array) -> float:
+    if not len(question) or not len(text):
+        return 0.0
+    return float(np.clip(product(question, text).max(axis=1).mean(), 0, 1))
+
+
+def _sentences(answer: str) -> list[str]:
+    """An answer's sentences, without their markers; of JSON, those of its strings."""
+    text = _MARKER.sub("", answer)
+    with contextlib.suppress(ValueError, RecursionError):
+        text = "\n\n".join(_strings(json.loads(text)))
+    return [text[start:end] for start, end in sentence_spans(text)]
+
+
+def _strings(value: Any) -> Iterator[str]:
+    match value:
+        case str():
+            yield value
+        case list() | dict():
+            for item in value.values() if isinstance(value, dict) else value:
+                yield from _strings(item)
+
+
+def _chunk(passage: Mapping[str, Any]) -> Chunk:
+    return Chunk(
+        id=passage["chunk_id"],
+        document_id=passage["document_id"],
+        version="",
+        position=0,
+        text=passage["text"],
+        start=passage["start"],
+        end=passage["end"],
+        title=passage["title"],
+        headings=tuple(passage["headings"]),
+        uri="",
+    )
+
+
+@contextlib.asynccontextmanager
+async def open_scorer(service: Service, *, model: ChatModel | None) -> AsyncIterator[OnlineScorer]:
+    """A scorer over what a process holds.
+
+    Args:
+        service: holds it.
+        model: the language model that writes, where this process has one open.
+
+    Raises:
+        ConfigError: the judge cannot be opened.
+    """
+    settings, observing = service.settings, service.observing
+    async with contextlib.AsyncExitStack() as stack:
+        judging = await open_judge(settings, model, stack)
+        tokens = TokenCache(service.embedder.in_background(), max_bytes=CACHE_BYTES)
+        yield OnlineScorer(
+            answers=observing.answers,
+            embedder=service.embedder,
+            tokens=tokens,
+            grounding=Grounding(tokens),
+            judge=AnswerJudge(judging) if judging else None,
+            privacy=observing.privacy,
+            traces=observing.traces,
+            low=settings.online.low,
+        )

@@ -1,0 +1,60 @@
+"""What a language model costs."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import replace
+
+from rag.protocols import ChatModel
+from rag.types import Message, Piece, Sampling
+
+MILLION = 1e6
+
+
+class PricedModel:
+    """`ChatModel` that says what it costs."""
+
+    def __init__(
+        self,
+        model: ChatModel,
+        *,
+        input_price: float,
+        output_price: float,
+    ) -> None:
+        """Make a model; prices are of a million tokens."""
+        self._model = model
+        self._input_price = input_price
+        self._output_price = output_price
+
+    @property
+    def name(self) -> str:
+        """The model's."""
+        return self._model.name
+
+    @property
+    def context_tokens(self) -> int:
+        """The model's."""
+        return self._model.context_tokens
+
+    async def count_tokens(self, messages: Sequence[Message]) -> int:
+        """As the model does."""
+        return await self._model.count_tokens(messages)
+
+    async def stream(
+        self, messages: Sequence[Message], *, sampling: Sampling
+    ) -> AsyncGenerator[Piece, None]:
+        """As the model does; with its usage comes the cost."""
+        pieces = self._model.stream(messages, sampling=sampling)
+        async with contextlib.aclosing(pieces):
+            async for piece in pieces:
+                yield self._priced(piece)
+
+    def _priced(self, piece: Piece) -> Piece:
+        if piece.usage is None:
+            return piece
+        cost = (
+            piece.usage.input_tokens * self._input_price
+            + piece.usage.output_tokens * self._output_price
+        ) / MILLION
+        return replace(piece, usage=replace(piece.usage, cost=cost))

@@ -1,0 +1,152 @@
+"""Answers that were given, kept in the catalog's database: for scores, and for what people say."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import sqlalchemy as sa
+
+from rag.database import Database
+from rag.errors import NotFoundError
+from rag.records import Feedback, LiveAnswer, Signals
+from rag.tables import answers
+from rag.types import Float32Array, Scope
+
+LOST_SECONDS = 60.0
+"""What was given out that long ago to be scored, and is not, is given out again."""
+STALE_SECONDS = 3600.0
+"""What nobody scored within an hour is not scored: its words are not kept for it any longer."""
+_LATEST = answers.c.at.desc()
+
+
+class Answers:
+    """What is asked of the table."""
+
+    def __init__(self, database: Database) -> None:
+        self._db = database
+
+    async def keep(self, given: Sequence[LiveAnswer]) -> None:
+        """Stores answers."""
+        async with self._db.write() as db:
+            await db.execute(answers.insert(), [_row(answer) for answer in given])
+
+    async def claim(self, limit: int) -> list[str]:
+        """Ids of answers that are to be scored, oldest first; nobody else gets them meanwhile."""
+        now = time.time()
+        due = sa.or_(answers.c.given_at.is_(None), answers.c.given_at < now - LOST_SECONDS)
+        query = sa.select(answers.c.id).where(answers.c.to_score, due)
+        query = query.order_by(answers.c.at).limit(limit).with_for_update(skip_locked=True)
+        async with self._db.write() as db:
+            ids = list(await db.scalars(query))
+            given = answers.update().where(answers.c.id.in_(ids))
+            await db.execute(given.values(given_at=now))
+        return ids
+
+    async def unscored(self, ids: Sequence[str]) -> list[LiveAnswer]:
+        """Those of these answers that are still to be scored."""
+        query = answers.select().where(answers.c.id.in_(ids), answers.c.to_score)
+        return [_answer(row) for row in await self._db.rows(query)]
+
+    async def scored(
+        self,
+        id_: str,
+        scores: Mapping[str, float],
+        *,
+        embedding: Float32Array | None,
+        content: Mapping[str, Any] | None,
+    ) -> None:
+        """Stores what was found of an answer, and what may be kept of its content.
+
+        Args:
+            id_: the answer's.
+            scores: by name, 0 to 1.
+            embedding: the question's, float32[dim].
+            content: replaces what was there.
+        """
+        values = {
+            "to_score": False,
+            "scores": dict(scores),
+            "embedding": None if embedding is None else embedding.astype("<f4").tobytes(),
+            "content": content,
+            "trace": None,
+        }
+        async with self._db.write() as db:
+            await db.execute(answers.update().where(answers.c.id == id_).values(values))
+
+    async def say(self, tenant: str, trace_id: str, feedback: Feedback) -> LiveAnswer:
+        """Stores what somebody said of the last answer of a trace; the answer as it is then.
+
+        What is None in it leaves what was said before.
+
+        Raises:
+            NotFoundError: no such answer is kept.
+        """
+        theirs = sa.and_(answers.c.tenant == tenant, answers.c.trace_id == trace_id)
+        latest = sa.select(answers.c.id).where(theirs).order_by(_LATEST).limit(1)
+        said = {name: value for name, value in asdict(feedback).items() if value is not None}
+        async with self._db.write() as db:
+            id_ = await db.scalar(latest)
+            if id_ is None:
+                raise NotFoundError(
+                    f"No answer with the trace_id {trace_id!r} is kept: answers are for"
+                    " online.keep_days, and searches are not.",
+                    code="unknown_trace",
+                )
+            await db.execute(answers.update().where(answers.c.id == id_).values(said))
+            row = (await db.execute(answers.select().where(answers.c.id == id_))).mappings().one()
+        return _answer(row)
+
+    async def since(self, scope: Scope, at: float) -> list[LiveAnswer]:
+        """All that were given in a collection since then, oldest first."""
+        query = answers.select().where(_in(scope), answers.c.at >= at).order_by(answers.c.at)
+        return [_answer(row) for row in await self._db.rows(query)]
+
+    async def signals(self, scope: Scope, start: float, end: float) -> list[Signals]:
+        """What the answers that were given from `start` until `end` say, oldest first."""
+        names = ("at", "question_chars", "top_score", "reason", "seconds", "cost", "scores")
+        columns = [answers.c[name] for name in (*names, "embedding")]
+        within = answers.c.at.between(start, end)
+        query = sa.select(*columns).where(_in(scope), within).order_by(answers.c.at)
+        return [_signals(row) for row in await self._db.rows(query)]
+
+    async def forget(self, *, before: float) -> int:
+        """Removes what was given before then, and the words of what nobody came to score.
+
+        Returns:
+            How many nobody came to score.
+        """
+        stale = sa.and_(answers.c.to_score, answers.c.at < time.time() - STALE_SECONDS)
+        nothing = {"to_score": False, "content": None, "trace": None}
+        async with self._db.write() as db:
+            await db.execute(answers.delete().where(answers.c.at < before))
+            return (await db.execute(answers.update().where(stale).values(nothing))).rowcount
+
+
+def _in(scope: Scope) -> sa.ColumnElement[bool]:
+    return sa.and_(answers.c.tenant == scope.tenant, answers.c.collection == scope.collection)
+
+
+def _row(answer: LiveAnswer) -> dict[str, Any]:
+    row = asdict(answer)
+    scope, feedback = row.pop("scope"), row.pop("feedback")
+    return {**row, **scope, **feedback}
+
+
+def _answer(row: sa.RowMapping) -> LiveAnswer:
+    values = dict(row)
+    scope = Scope(tenant=values.pop("tenant"), collection=values.pop("collection"))
+    names = ("rating", "comment", "correction")
+    feedback = Feedback(**{name: values.pop(name) for name in names})
+    del values["embedding"], values["given_at"]
+    return LiveAnswer(scope=scope, feedback=feedback, **values)
+
+
+def _signals(row: sa.RowMapping) -> Signals:
+    values = dict(row)
+    raw, reason = values.pop("embedding"), values.pop("reason")
+    embedding = None if raw is None else np.frombuffer(raw, np.dtype("<f4")).astype(np.float32)
+    return Signals(embedding=embedding, abstained=reason is not None, **values)
