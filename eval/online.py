@@ -126,7 +126,12 @@ class OnlineScorer:
                 _log.warning("An answer is not scored: %s", error)
         found = {s.name: s.value for s in scores if isinstance(s.value, float)}
         content = kept_content(answer, self._privacy)
-        await self._answers.scored(answer.id, found, embedding=embedding, content=content)
+        await self._answers.scored(
+            answer.id,
+            found,
+            embedding=None if content is None else embedding,  # it tells what the question was
+            content=content,
+        )
         for name, value in found.items():
             metrics.score(name, value)
         if answer.trace and any(found[name] < self._low for name in LOW & found.keys()):

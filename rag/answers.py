@@ -100,18 +100,15 @@ class Answers:
             row = (await db.execute(answers.select().where(answers.c.id == id_))).mappings().one()
         return _answer(row)
 
-    async def since(self, scope: Scope, at: float) -> list[LiveAnswer]:
-        """All that were given in a collection since then, oldest first."""
-        query = answers.select().where(_in(scope), answers.c.at >= at).order_by(answers.c.at)
-        return [_answer(row) for row in await self._db.rows(query)]
+    async def given(self, scope: Scope, start: float, end: float) -> list[LiveAnswer]:
+        """All that were given in a collection from `start` until `end`, oldest first."""
+        return [_answer(row) for row in await self._db.rows(_within(scope, start, end, *answers.c))]
 
     async def signals(self, scope: Scope, start: float, end: float) -> list[Signals]:
-        """What the answers that were given from `start` until `end` say, oldest first."""
+        """What these answers say, in the same order."""
         names = ("at", "question_chars", "top_score", "reason", "seconds", "cost", "scores")
         columns = [answers.c[name] for name in (*names, "embedding")]
-        within = answers.c.at.between(start, end)
-        query = sa.select(*columns).where(_in(scope), within).order_by(answers.c.at)
-        return [_signals(row) for row in await self._db.rows(query)]
+        return [_signals(row) for row in await self._db.rows(_within(scope, start, end, *columns))]
 
     async def forget(self, *, before: float) -> int:
         """Removes what was given before then, and the words of what nobody came to score.
@@ -126,8 +123,12 @@ class Answers:
             return (await db.execute(answers.update().where(stale).values(nothing))).rowcount
 
 
-def _in(scope: Scope) -> sa.ColumnElement[bool]:
-    return sa.and_(answers.c.tenant == scope.tenant, answers.c.collection == scope.collection)
+def _within(
+    scope: Scope, start: float, end: float, *columns: sa.ColumnElement[Any]
+) -> sa.Select[Any]:
+    theirs = (answers.c.tenant == scope.tenant, answers.c.collection == scope.collection)
+    query = sa.select(*columns).where(*theirs, answers.c.at >= start, answers.c.at < end)
+    return query.order_by(answers.c.at, answers.c.id)
 
 
 def _row(answer: LiveAnswer) -> dict[str, Any]:

@@ -7,9 +7,11 @@ is. Heavy imports wait for the command that needs them: `rag --help` answers at 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import rag
@@ -59,6 +61,10 @@ def _run(args: argparse.Namespace) -> int:
         return work(settings, stage=args.stage)
     import asyncio
 
+    if args.command == "eval":
+        from rag.eval_command import run as run_eval
+
+        return asyncio.run(run_eval(args, settings))
     from rag.commands import run
 
     return asyncio.run(run(args, settings))
@@ -76,6 +82,22 @@ def _port(text: str) -> int:
     if not text.isascii() or not text.isdigit() or int(text) > MAX_PORT:
         raise argparse.ArgumentTypeError(f"{text!r} is no port: 0 to {MAX_PORT}")
     return int(text)
+
+
+def _span(text: str) -> float:
+    """Seconds of "30m", "12h", "7d" or "2w"."""
+    seconds = {"m": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0}
+    number, unit = text[:-1], text[-1:]
+    if unit not in seconds or not number.isascii() or not number.isdigit() or not int(number):
+        raise argparse.ArgumentTypeError(f"{text!r} is no time: write 30m, 12h, 7d or 2w")
+    return int(number) * seconds[unit]
+
+
+def _share(text: str) -> float:
+    with contextlib.suppress(ValueError):
+        if 0 <= float(text) <= 1:
+            return float(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is no share: 0 to 1")
 
 
 def _complain(message: str, *, code: str = "", as_json: bool = False) -> None:
@@ -163,8 +185,41 @@ def _parser() -> argparse.ArgumentParser:
         choices=("parse", "embed"),
         help="do this stage of a document's way alone, where others do the rest",
     )
+    _add_eval(commands.add_parser("eval", help="how the answers were that were given"), within)
     commands.add_parser("config", parents=[common], help="show the settings in force")
     return parser
+
+
+def _add_eval(parser: argparse.ArgumentParser, within: argparse.ArgumentParser) -> None:
+    tasks = parser.add_subparsers(dest="task", required=True, metavar="TASK")
+    collect = tasks.add_parser(
+        "collect",
+        parents=[within],
+        help="make an evaluation set of live questions",
+        description="Writes live questions as JSON lines: those with low scores, those that people"
+        " rated or corrected, and a share of the others.",
+    )
+    collect.add_argument("--out", type=Path, required=True, metavar="FILE", help="of JSON lines")
+    collect.add_argument(
+        "--since", type=_span, default="7d", metavar="TIME", help="30m, 12h, 7d (default), 2w"
+    )
+    collect.add_argument(
+        "--sample", type=_share, default=0.0, metavar="SHARE", help="of the others (default: 0)"
+    )
+    drift = tasks.add_parser(
+        "drift",
+        parents=[within],
+        help="compare answers with those of before",
+        description="Compares the answers of a window that ends now with those of the one before"
+        " it. Exit code 1 where something has drifted.",
+    )
+    drift.add_argument(
+        "--current", type=_span, default="1d", metavar="TIME", help="until now (default: 1d)"
+    )
+    drift.add_argument(
+        "--reference", type=_span, default="14d", metavar="TIME", help="before (default: 14d)"
+    )
+    drift.add_argument("--plot", type=Path, metavar="FILE.png", help="draw both windows")
 
 
 if __name__ == "__main__":

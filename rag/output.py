@@ -176,6 +176,15 @@ def _passage(number: int, source: Json, text: str, note: str = "") -> Lines:
     yield f"    {_dim(f'''{source['uri']} characters {source['start']}–{source['end']}''')}"
 
 
+def collected(body: Json) -> Lines:
+    """What became of answers that were given."""
+    yield f"{body['cases']:,} of {body['answers']:,} answers went to {body['file']}."
+    if body["to_fill_in"]:
+        yield f"{body['to_fill_in']:,} of them have no right answer yet: fill in `answer`."
+    if body["without_words"]:
+        yield f"{body['without_words']:,} were kept without their words (privacy.capture)."
+
+
 def _footer(body: Json) -> Lines:
     for cause in body["degraded"]:
         yield f"Degraded: {cause}"

@@ -1,0 +1,103 @@
+"""`rag eval`: what the answers that were given say."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import time
+from collections.abc import AsyncIterator, Iterator
+
+from eval.drift import Report, compare, to_json, to_text
+from eval.drift_pictures import draw
+
+from eval.collect import collect
+from rag import output
+from rag.answers import Answers
+from rag.build import TENANT
+from rag.errors import NotFoundError, StorageError
+from rag.parts.storage import build_database
+from rag.records import LiveAnswer
+from rag.settings import Settings, SqliteSettings
+from rag.types import Scope
+
+SHOWN_QUESTIONS = 5
+
+
+async def run(args: argparse.Namespace, settings: Settings) -> int:
+    """Runs what was asked for; its exit code."""
+    scope = Scope(tenant=TENANT, collection=args.collection)
+    async with _answers(settings) as answers:
+        if args.task == "collect":
+            return await _collect(args, settings, scope, answers)
+        return await _drift(args, scope, answers)
+
+
+async def _collect(
+    args: argparse.Namespace, settings: Settings, scope: Scope, answers: Answers
+) -> int:
+    now = time.time()
+    given = await answers.given(scope, now - args.since, now)
+    cases = collect(given, low=settings.online.low, sample=args.sample)
+    lines = "".join(f"{json.dumps(case, ensure_ascii=False)}\n" for case in cases)
+    try:
+        args.out.write_text(lines)
+    except OSError as error:
+        raise StorageError(f"{args.out} cannot be written: {error.strerror}.") from error
+    body = {
+        "file": str(args.out),
+        "answers": len(given),
+        "without_words": sum(answer.content is None for answer in given),
+        "cases": len(cases),
+        "to_fill_in": sum(case["answer"] is None for case in cases),
+    }
+    output.show(body, output.collected, as_json=args.json)
+    return 0
+
+
+async def _drift(args: argparse.Namespace, scope: Scope, answers: Answers) -> int:
+    now = time.time()
+    begins = now - args.current
+    reference = await answers.signals(scope, begins - args.reference, begins)
+    current = await answers.signals(scope, begins, now)
+    report = await asyncio.to_thread(compare, reference, current)
+    if args.plot:
+        await asyncio.to_thread(draw, report, reference, current, args.plot)
+    asked = await answers.given(scope, begins, now) if report.unlike else []
+    unlike = [_question(asked[place]) for place in report.unlike]
+    body = to_json(report) | {"unlike": unlike}
+    output.show(body, lambda _: _drift_lines(report, unlike), as_json=args.json)
+    return int(report.drifted)
+
+
+def _drift_lines(report: Report, unlike: list[str]) -> Iterator[str]:
+    yield from to_text(report)
+    if unlike:
+        yield "Most unlike the questions of before:"
+    yield from (f"  {question}" for question in unlike[:SHOWN_QUESTIONS])
+
+
+def _question(answer: LiveAnswer) -> str:
+    return str(answer.content["question"]) if answer.content else "(its words are not kept)"
+
+
+@contextlib.asynccontextmanager
+async def _answers(settings: Settings) -> AsyncIterator[Answers]:
+    """What is kept of answers, read beside a server that may be at work.
+
+    Raises:
+        NotFoundError: there is no catalog.
+    """
+    data = settings.data_dir.resolve()
+    if isinstance(settings.catalog, SqliteSettings) and not (data / "catalog.sqlite").is_file():
+        raise NotFoundError(
+            f"No answers are kept in {data}: there is no catalog. `rag serve` makes one.",
+            code="no_catalog",
+        )
+    database = build_database(settings.catalog, data)
+    try:
+        await database.open()
+        yield Answers(database)
+    finally:
+        await database.close()
