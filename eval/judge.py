@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 from collections.abc import Mapping, Sequence
@@ -73,9 +72,9 @@ class AnswerJudge:
                 max_tokens=MAX_TOKENS,
                 seconds=SECONDS,
             )
-            written = _Written.model_validate(json.loads(_json_in(text)))
+            written = _Written.model_validate_json(_json_in(text))
         except (InputError, UpstreamError, ValueError) as error:
-            # Its words may hold a document's, and pydantic and json would repeat them.
+            # What it wrote may hold a document's words, and pydantic would repeat them.
             cause = error if isinstance(error, InputError | UpstreamError) else "no such JSON"
             _log.warning("The judge %s gave no scores: %s", self._model.name, cause)
             metrics.judged("failed")

@@ -1,9 +1,10 @@
-"""A server on a free port of this machine that takes traces as OTLP over HTTP."""
+"""A server on a free port of this machine that takes traces over OTLP, and scores, as Langfuse."""
 
 from __future__ import annotations
 
 import contextlib
 import gzip
+import json
 import threading
 import time
 from collections.abc import Iterator
@@ -40,6 +41,16 @@ class OtlpServer:
     authorization: set[str | None] = field(default_factory=set)
     bodies: list[bytes] = field(default_factory=list)
     seconds: float = 0.0
+    scores: list[dict[str, Any]] = field(default_factory=list)
+
+    def scores_of(self, trace_id: str, *names: str) -> dict[str, dict[str, Any]]:
+        """What Langfuse was told of a trace, by name, once these are there; the last of each."""
+
+        def find() -> dict[str, dict[str, Any]] | None:
+            found = {s["name"]: s for s in list(self.scores) if s["traceId"] == trace_id}
+            return found if found.keys() >= set(names) else None
+
+        return wait_for(find)
 
     def trace(self, trace_id: str) -> dict[str, Received]:
         """The spans of a trace by name, once its root is there; each name is to be there once."""
@@ -65,11 +76,19 @@ def otlp_server() -> Iterator[OtlpServer]:
             server.paths.add(self.path)
             server.authorization.add(self.headers.get("Authorization"))
             server.bodies.append(body)
-            server.spans += _spans(ExportTraceServiceRequest.FromString(body))
-            self.send_response(200)
-            self.send_header("Content-Type", "application/x-protobuf")
-            self.send_header("Content-Length", "0")
+            if self.path == "/api/public/scores":
+                server.scores += json.loads(body)
+                self._answer(202, "application/json", b'{"message": "Accepted"}')
+            else:
+                server.spans += _spans(ExportTraceServiceRequest.FromString(body))
+                self._answer(200, "application/x-protobuf", b"")
+
+        def _answer(self, status: int, media_type: str, body: bytes) -> None:
+            self.send_response(status)
+            self.send_header("Content-Type", media_type)
+            self.send_header("Content-Length", str(len(body)))
             self.end_headers()
+            self.wfile.write(body)
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its signature
             """Tests are quiet."""

@@ -1,0 +1,227 @@
+"""Answers that were given, in both kinds of catalog."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from eval.collect import collect
+from rag.answers import LOST_SECONDS, STALE_SECONDS, Answers
+from rag.database import Database
+from rag.errors import NotFoundError
+from rag.keeping import MAX_WAITING, AnswerKeeper
+from rag.masking import Masker
+from rag.privacy import Capture, Privacy
+from rag.records import Feedback, LiveAnswer
+from rag.telemetry import Span, Trace, is_chosen, trace_from, trace_json
+from rag.types import Answer, Query, Scope, Usage
+
+pytestmark = pytest.mark.anyio
+MAIL = "jane@corp.example"
+TRACE = "f" * 32
+CONTENT = {
+    "question": "Who?",
+    "answer": f"Ask {MAIL}. [1]",
+    "passages": [],
+    "citations": [{"document_id": "d", "start": 1, "end": 4, "quote": "Ask", "support": 1.0}],
+    "unsupported": 0,
+    "uncited": [],
+}
+
+
+@pytest.fixture
+async def answers(database: Database) -> Answers:
+    await database.open()
+    return Answers(database)
+
+
+def given(id_: str, scope: Scope, **fields: Any) -> LiveAnswer:
+    defaults = LiveAnswer(
+        id=id_,
+        trace_id=TRACE,
+        scope=scope,
+        at=time.time(),
+        to_score=True,
+        question_chars=4,
+        top_score=2.5,
+        reason=None,
+        confidence=0.9,
+        seconds=0.1,
+        cost=0.02,
+        spans={"": "a" * 16},
+        content=CONTENT,
+        trace=None,
+    )
+    return replace(defaults, **fields)
+
+
+async def test_an_answer_is_given_out_once_until_it_is_scored(
+    answers: Answers, scope: Scope, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = time.time()
+    await answers.keep([given("b", scope, at=now), given("a", scope, at=now - 1)])
+    await answers.keep([given("c", scope, to_score=False)])
+    assert await answers.claim(1) == ["a"]
+    assert await answers.claim(5) == ["b"]
+    assert await answers.claim(5) == []
+    assert [answer.id for answer in await answers.unscored(["a", "c"])] == ["a"]
+    vector = np.arange(3, dtype=np.float32)
+    await answers.scored("a", {"groundedness": 0.5}, embedding=vector, content=None)
+    assert await answers.unscored(["a"]) == []
+    monkeypatch.setattr(time, "time", lambda: now + LOST_SECONDS + 5)
+    assert await answers.claim(5) == ["b"]  # given out, and never scored
+    (first, *_) = await answers.signals(scope, now - 2, now + 9)
+    assert first.embedding is not None
+    assert first.embedding.tolist() == [0, 1, 2]
+    assert (first.scores, first.top_score, first.cost) == ({"groundedness": 0.5}, 2.5, 0.02)
+
+
+async def test_two_processes_never_score_the_same(answers: Answers, scope: Scope) -> None:
+    await answers.keep([given(str(n), scope) for n in range(40)])
+    found = await asyncio.gather(*(answers.claim(7) for _ in range(8)))
+    ids = [id_ for each in found for id_ in each]
+    assert len(ids) == len(set(ids))
+
+
+async def test_what_is_old_goes_and_what_nobody_scored_keeps_no_words(
+    answers: Answers, scope: Scope
+) -> None:
+    now = time.time()
+    ages = {"old": 100_000.0, "stale": STALE_SECONDS + 1, "new": 0.0}
+    await answers.keep([given(name, scope, at=now - age) for name, age in ages.items()])
+    assert await answers.forget(before=now - 50_000) == 1
+    left = {answer.id: answer for answer in await answers.given(scope, 0, now + 1)}
+    assert left.keys() == {"stale", "new"}
+    assert left["stale"].content is None
+    assert not left["stale"].to_score
+    assert left["new"].content == CONTENT
+
+
+async def test_feedback_adds_up_on_the_last_answer_of_a_trace(
+    answers: Answers, scope: Scope
+) -> None:
+    now = time.time()
+    await answers.keep([given("first", scope, at=now - 9), given("last", scope, at=now)])
+    await answers.say(scope.tenant, TRACE, Feedback(rating="down", comment="no"))
+    said = await answers.say(scope.tenant, TRACE, Feedback(correction="yes"))
+    assert (said.id, said.feedback) == (
+        "last",
+        Feedback(rating="down", comment="no", correction="yes"),
+    )
+    for tenant, trace_id in ((scope.tenant, "0" * 32), ("somebody else", TRACE)):
+        with pytest.raises(NotFoundError, match="trace_id"):
+            await answers.say(tenant, trace_id, Feedback(rating="up"))
+
+
+def ended(scope: Scope) -> tuple[Query, Trace, Answer]:
+    trace = Trace(tenant=scope.tenant)
+    trace.root = Span("query", input="Who?")
+    with trace.span("retrieve", "retriever") as span:
+        span.output = [{"text": MAIL}]
+    trace.root.close()
+    answer = Answer(
+        question="Who?",
+        text=f"Ask {MAIL}. [1]",
+        citations=(),
+        unsupported=(),
+        uncited=(),
+        hits=(),
+        passages=(),
+        abstained=False,
+        reason=None,
+        confidence=0.5,
+        degraded=(),
+        usage=Usage(cost=0.25),
+        finish_reason=None,
+        timings={},
+        trace_id=trace.id,
+    )
+    return Query(text="Who?", scope=scope), trace, answer
+
+
+@pytest.mark.parametrize(
+    ("capture", "rate", "kept"),
+    [
+        ("full", 0.0, f"Ask {MAIL}. [1]"),
+        ("masked", 0.0, "Ask [e-mail]. [1]"),
+        ("off", 0.0, None),
+        ("off", 1.0, f"Ask {MAIL}. [1]"),  # until it is scored
+    ],
+)
+async def test_what_is_kept_of_an_answer(
+    answers: Answers, scope: Scope, capture: Capture, rate: float, kept: str | None
+) -> None:
+    privacy = Privacy(Masker().content, capture=capture, tenants={})
+    keeper = AnswerKeeper(answers, privacy, rate=rate, days=1)
+    woken: list[None] = []
+    keeper.on_kept = lambda: woken.append(None)
+    async with keeper.started():
+        query, trace, answer = ended(scope)
+        keeper.take(query, trace, answer, sent=False)
+        await keeper.flush()
+        (found,) = await answers.given(scope, 0, time.time() + 1)
+    assert woken
+    assert (found.content and found.content["answer"]) == kept
+    assert (found.cost, found.to_score, found.reason) == (0.25, rate == 1, None)
+    assert found.spans == {"": trace.root.id, "retrieve": trace.spans[0].id}
+    assert (found.trace is not None) == (rate == 1)
+
+
+async def test_a_slow_catalog_delays_nobody_and_loses_what_is_too_much(
+    answers: Answers, scope: Scope
+) -> None:
+    privacy = Privacy(Masker().content, capture="full", tenants={})
+    keeper = AnswerKeeper(answers, privacy, rate=0, days=1)
+    for _ in range(2 * MAX_WAITING):
+        keeper.take(*ended(scope), sent=True)
+    async with keeper.started():
+        await keeper.flush()
+    assert len(await answers.given(scope, 0, time.time() + 1)) == MAX_WAITING
+
+
+def test_a_trace_survives_its_way_through_the_catalog(scope: Scope) -> None:
+    _, trace, _ = ended(scope)
+    again = trace_from(json.loads(json.dumps(trace_json(trace))))
+    assert again.spans[0].parent is again.root
+    assert trace_json(again) == trace_json(trace)
+
+
+def test_samples_agree_and_hold_their_share() -> None:
+    ids = [Trace().id for _ in range(4000)]
+    tenth = {id_ for id_ in ids if is_chosen(id_, 0.1)}
+    assert tenth <= {id_ for id_ in ids if is_chosen(id_, 0.3)}
+    assert 300 < len(tenth) < 500
+    assert all(is_chosen(id_, 1.0) for id_ in ids)
+    assert not any(is_chosen(id_, 0.0) for id_ in ids)
+
+
+def test_what_is_collected(scope: Scope) -> None:
+    def asked(question: str, **fields: Any) -> LiveAnswer:
+        return given(question, scope, content={**CONTENT, "question": question}, **fields)
+
+    cases = collect(
+        [
+            asked("Fine?", scores={"groundedness": 0.9, "answer_relevance": 0.1}),
+            asked("Low?", scores={"groundedness": 0.2}),
+            asked("Up?", feedback=Feedback(rating="up")),
+            asked("Mended?", feedback=Feedback(rating="down", correction="42")),
+            asked("low? ", scores={"groundedness": 0.3}),  # the same question again
+            given("silent", scope, content=None, feedback=Feedback(rating="down")),
+        ],
+        low=0.5,
+        sample=0.0,
+    )
+    assert [(c["question"], c["answer"], c["why"]) for c in cases] == [
+        ("Up?", CONTENT["answer"], ["rated up"]),
+        ("Mended?", "42", ["rated down", "corrected"]),
+        ("low?", None, ["groundedness 0.30"]),
+    ]
+    assert [len(case["evidence"]) for case in cases] == [1, 0, 0]
+    everything = collect([asked("Fine?", scores={})], low=0.5, sample=1.0)
+    assert [case["why"] for case in everything] == [["sample"]]
