@@ -48,15 +48,15 @@ def run(seconds: float) -> Report:
         folder = Path(env["RAG_DATA_DIR"])
         direct = asyncio.run(_in_process(folder, asked))
         with serving({**env, **PLAIN}) as url:
-            _load(url, clients=CLIENTS, seconds=WARM_SECONDS, questions=asked)
-            before = _load(url, clients=1, seconds=ALONE_SECONDS, questions=asked)
-            crowd = _load(url, clients=CLIENTS, seconds=seconds, questions=asked)
-            after = _load(url, clients=1, seconds=ALONE_SECONDS, questions=asked)
+            load(url, clients=CLIENTS, seconds=WARM_SECONDS, questions=asked)
+            before = load(url, clients=1, seconds=ALONE_SECONDS, questions=asked)
+            crowd = load(url, clients=CLIENTS, seconds=seconds, questions=asked)
+            after = load(url, clients=1, seconds=ALONE_SECONDS, questions=asked)
         direct += asyncio.run(_in_process(folder, asked))
         with serving(env) as url:
-            _load(url, clients=CLIENTS, seconds=ALONE_SECONDS, questions=asked)
-            read_alone = _load(url, clients=1, seconds=ALONE_SECONDS, questions=asked)
-            read_crowd = _load(url, clients=CLIENTS, seconds=ALONE_SECONDS, questions=asked)
+            load(url, clients=CLIENTS, seconds=ALONE_SECONDS, questions=asked)
+            read_alone = load(url, clients=1, seconds=ALONE_SECONDS, questions=asked)
+            read_crowd = load(url, clients=CLIENTS, seconds=ALONE_SECONDS, questions=asked)
     alone = before["latencies"] + after["latencies"]
     one = (before["per_second"] + after["per_second"]) / 2
     _report(report, direct=direct, alone=alone, one=one, crowd=crowd)
@@ -124,7 +124,8 @@ async def _in_process(folder: Path, asked: Sequence[str]) -> list[float]:
     return taken
 
 
-def _load(url: str, *, clients: int, seconds: float, questions: Sequence[str]) -> dict[str, Any]:
+def load(url: str, *, clients: int, seconds: float, questions: Sequence[str]) -> dict[str, Any]:
+    """What `benchmarks._load` found, in a process of its own."""
     command = [sys.executable, "-m", "benchmarks._load", url, str(clients), str(seconds)]
     given = json.dumps(questions)
     done = subprocess.run(command, input=given, stdout=subprocess.PIPE, text=True, check=True)

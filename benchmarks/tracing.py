@@ -1,0 +1,99 @@
+"""What traces cost: searches with and without them, by turns, and memory where nobody takes them.
+
+Two servers answer the same searches, a few hundred at a time by turns: one sends all its traces to
+a receiver on loopback, the other has none. Then a server whose receiver is dead is asked 50,000
+times.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import psutil
+
+from benchmarks._common import Report, Target, p50
+from benchmarks._server import examples, launched
+from benchmarks._texts import questions
+from benchmarks.rest import load
+
+ROUNDS, ROUND_SECONDS = 12, 5.0
+WARM_UP_SECONDS = 60.0
+ASKED = 50_000
+CLIENTS = 16
+MAX_RATIO, MAX_GROWTH_MIB = 1.05, 20
+DEAD = "http://127.0.0.1:9"
+"""The port of the discard service, where nobody listens."""
+
+
+def run() -> Report:
+    """Measure time, then memory."""
+    report = Report()
+    with examples() as env:
+        with _receiver() as url:
+            _overhead(report, dict(env), {**env, **_langfuse(url)})
+        _growth(report, {**env, **_langfuse(DEAD)})
+    return report
+
+
+def _langfuse(url: str) -> dict[str, str]:
+    return {
+        "RAG_TRACES__LANGFUSE_URL": url,
+        "RAG_TRACES__PUBLIC_KEY": "pk-bench",
+        "RAG_TRACES__SECRET_KEY": "sk-bench",
+    }
+
+
+@contextlib.contextmanager
+def _receiver() -> Iterator[str]:
+    command = [sys.executable, "-m", "benchmarks._receiver"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            yield process.stdout.readline().strip() if process.stdout else ""
+        finally:
+            process.terminate()
+
+
+def _overhead(report: Report, without: dict[str, str], traced: dict[str, str]) -> None:
+    taken: dict[str, list[float]] = {"without": [], "traced": []}
+    with launched(without) as off, launched(traced) as on:
+        servers = {"without": off, "traced": on}
+        for server in servers.values():
+            server.wait_until_ready()
+        for number in range(ROUNDS):
+            order = sorted(servers, reverse=bool(number % 2))
+            for name in order:
+                found = load(
+                    servers[name].url, clients=1, seconds=ROUND_SECONDS, questions=questions(100)
+                )
+                taken[name] += found["latencies"][20:]  # the other one had the caches
+    report.add(
+        "search p50, traced",
+        p50(taken["traced"]),
+        unit="ms",
+        floor=p50(taken["without"]),
+        target=Target(bound=MAX_RATIO, by="ratio"),
+    )
+    report.notes.append(f"{len(taken['traced']):,} searches traced, by one client")
+
+
+def _growth(report: Report, env: dict[str, str]) -> None:
+    with launched(env) as server:
+        server.wait_until_ready()
+        process = psutil.Process(server.pid)
+        load(server.url, clients=CLIENTS, seconds=WARM_UP_SECONDS, questions=questions(100))
+        before, asked = process.memory_info().rss, 0
+        while asked < ASKED:
+            found = load(server.url, clients=CLIENTS, seconds=60, questions=questions(100))
+            asked += len(found["latencies"])
+        after = process.memory_info().rss
+    report.add(
+        "memory of the server, receiver dead",
+        after / 2**20,
+        unit="MiB",
+        floor=before / 2**20,
+        target=Target(bound=MAX_GROWTH_MIB, by="difference"),
+    )
+    report.notes.append(f"{asked:,} searches without a receiver, {CLIENTS} clients")
