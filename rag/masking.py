@@ -77,13 +77,23 @@ _RULES: tuple[tuple[str, str, Callable[[str], int]], ...] = (
 class Masker:
     """Replaces e-mail and IP addresses, phone, card and account numbers, keys and tokens."""
 
-    def __init__(self, patterns: Sequence[str] = ()) -> None:
-        """Make a masker; `patterns` are regular expressions of what else is to go."""
+    def __init__(
+        self, patterns: Sequence[str] = (), *, first: Callable[[str], str] | None = None
+    ) -> None:
+        """Make a masker.
+
+        Args:
+            patterns: regular expressions of what else is to go.
+            first: masks a text before.
+        """
+        self._first = first
         own = [("masked", pattern, len) for pattern in patterns]
         self._rules = [(name, re.compile(p), length) for name, p, length in (*own, *_RULES)]
 
     def text(self, text: str) -> str:
         """The text with `[e-mail]`, `[card]` … in their places."""
+        if self._first:
+            text = self._first(text)
         for name, pattern, length in self._rules:
             text = "".join(_replaced(text, pattern, length, MASKED.format(name)))
         return text

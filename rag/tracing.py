@@ -22,7 +22,9 @@ from functools import partial
 from typing import Any
 from uuid import NAMESPACE_OID, uuid5
 
-from langfuse.api import CreateScoreRequest, LangfuseAPI, ScoreDataType
+import httpx
+from langfuse.api import CreateScoreBatchResults, CreateScoreRequest, LangfuseAPI, ScoreDataType
+from langfuse.api.core import ApiError
 from langfuse.api.core.request_options import RequestOptions
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
@@ -78,6 +80,11 @@ class Sending:
 Scores = tuple[Score, ...]
 
 
+def _to_nobody(_: Scores) -> int:
+    """Where nobody takes scores."""
+    return 0
+
+
 class TraceSender:
     """Takes traces and scores and sends them in the background, to one place."""
 
@@ -87,7 +94,7 @@ class TraceSender:
         *,
         headers: Mapping[str, str],
         sending: Sending,
-        send_scores: Callable[[Scores], None] | None = None,
+        send_scores: Callable[[Scores], int] = _to_nobody,
     ) -> None:
         """Starts the thread.
 
@@ -95,7 +102,7 @@ class TraceSender:
             url: of OTLP over HTTP, with its path: …/v1/traces.
             headers: sent along, for authorization.
             sending: what is sent.
-            send_scores: sends scores; None: nobody there takes them.
+            send_scores: sends scores, and says how many arrived.
         """
         self._sending = sending
         self._send_scores = send_scores
@@ -123,7 +130,7 @@ class TraceSender:
 
     def score(self, scores: Scores) -> None:
         """Takes what was found of an answer; returns at once. As with traces, they may be lost."""
-        if self._send_scores is None or not scores:
+        if self._send_scores is _to_nobody or not scores:
             return
         try:
             self._waiting.put_nowait(scores)
@@ -147,11 +154,9 @@ class TraceSender:
         while True:
             batch = list(self._next())
             if traces := [item for item in batch if isinstance(item, Trace)]:
-                sent = self._try(partial(self._export, traces))
-                metrics.trace("sent" if sent else "lost", len(traces))
+                self._send(partial(self._export, traces), len(traces), metrics.trace)
             if scores := tuple(s for item in batch if isinstance(item, tuple) for s in item):
-                sent = self._try(partial(self._export_scores, scores))
-                metrics.sent_scores("sent" if sent else "lost", len(scores))
+                self._send(partial(self._send_scores, scores), len(scores), metrics.sent_scores)
             if None in batch:
                 return
 
@@ -165,25 +170,23 @@ class TraceSender:
             item = self._waiting.get()
             yield item
 
-    def _try(self, send: Callable[[], bool]) -> bool:
+    def _send(self, send: Callable[[], int], count: int, tell: Callable[[str, int], None]) -> None:
+        """Sends, and counts what of it arrived."""
         try:
-            reached = send()
+            arrived = send()
         except Exception as error:  # noqa: BLE001 - the thread outlives what cannot be written
             _log.error("Traces cannot be written: %s.", type(error).__name__)
-            reached = False
-        if self._reached and not reached:  # once, and not for each batch
+            arrived = 0
+        tell("sent", arrived)
+        tell("lost", count - arrived)
+        if self._reached and not arrived:  # once, and not for each batch
             _log.warning("Traces cannot be sent and are lost until they can be: is the server up?")
-        self._reached = reached
-        return reached
+        self._reached = arrived > 0
 
-    def _export(self, traces: Sequence[Trace]) -> bool:
+    def _export(self, traces: Sequence[Trace]) -> int:
         spans = [span for trace in traces for span in self._writer.write(trace)]
-        return self._exporter.export(spans) is SpanExportResult.SUCCESS
-
-    def _export_scores(self, scores: Scores) -> bool:
-        assert self._send_scores is not None  # noqa: S101 - else none were taken
-        self._send_scores(scores)
-        return True
+        arrived = self._exporter.export(spans) is SpanExportResult.SUCCESS
+        return len(traces) * arrived
 
 
 class _Ids(IdGenerator):
@@ -344,11 +347,14 @@ def langfuse(url: str, *, public_key: str, secret_key: str, sending: Sending) ->
     )
 
 
-def _create_scores(api: LangfuseAPI, scores: Scores, sending: Sending) -> None:
+def _create_scores(api: LangfuseAPI, scores: Scores, sending: Sending) -> int:
     once = RequestOptions(max_retries=0)  # what waits behind is not to wait longer
-    api.scores.create(
-        request=[_score_request(score, sending) for score in scores], request_options=once
-    )
+    request = [_score_request(score, sending) for score in scores]
+    try:
+        made = api.scores.create(request=request, request_options=once)
+    except (ApiError, httpx.HTTPError):  # away, or it refuses: told once, as with traces
+        return 0
+    return made.accepted if isinstance(made, CreateScoreBatchResults) else len(scores)
 
 
 def _score_request(score: Score, sending: Sending) -> CreateScoreRequest:

@@ -2,12 +2,15 @@ from __future__ import annotations
 
 import json
 import random
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rag.errors import ConfigError
 from rag.masking import Masker
+from rag.presidio import PresidioMasker
 
 MASKER = Masker()
 SECRETS = {
@@ -87,3 +90,57 @@ def test_any_text_can_be_masked(text: str) -> None:
 def test_a_long_text_takes_no_time() -> None:
     for piece in ("a", "1", "a.", "1 ", "1:", "@", "a@", "-", "(", "+123456789012345678901234x "):
         MASKER.text(piece * (200_000 // len(piece)))
+
+
+@pytest.fixture(scope="module")
+def names(tmp_path_factory: pytest.TempPathFactory) -> PresidioMasker:
+    """Presidio over a model that knows one name: real ones are downloaded."""
+    import spacy
+
+    folder = tmp_path_factory.mktemp("presidio")
+    model = spacy.blank("en")
+    rules = model.add_pipe("entity_ruler")
+    rules.add_patterns([{"label": "PERSON", "pattern": "Jane Doe"}])  # type: ignore[attr-defined]
+    model.to_disk(folder / "model")
+    (folder / "presidio.yml").write_text(PRESIDIO.format(model=folder / "model"))
+    return PresidioMasker(folder / "presidio.yml")
+
+
+PRESIDIO = """
+supported_languages: [en]
+default_score_threshold: 0.3
+nlp_configuration:
+  nlp_engine_name: spacy
+  models:
+    - {{lang_code: en, model_name: {model}}}
+"""
+
+
+def test_presidio_masks_besides(names: PresidioMasker) -> None:
+    masker = Masker(["Utrecht"], first=names.text)
+    text = "Jane Doe, Utrecht, told jane@corp.example twice: Jane Doe pays 4111 1111 1111 1111."
+    masked = masker.text(text)
+    assert masked.count("[PERSON]") == 2
+    assert masked.startswith("[PERSON], [masked], told ")
+    for secret in ("Jane", "jane@", "4111"):
+        assert secret not in masked
+    assert masker.text("In 1769 James Watt") == "In 1769 James Watt"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "cannot be read"),
+        ("a: [", "cannot be read"),
+        ("- a list", "no YAML mapping"),
+        (PRESIDIO.format(model="no_such_model"), "Are the models that it names installed"),
+    ],
+)
+def test_a_presidio_that_cannot_be_started_is_told(
+    tmp_path: Path, content: str | None, message: str
+) -> None:
+    file = tmp_path / "presidio.yml"
+    if content is not None:
+        file.write_text(content)
+    with pytest.raises(ConfigError, match=message):
+        PresidioMasker(file)

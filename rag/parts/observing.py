@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import rag
@@ -15,6 +16,7 @@ from rag.answers import Answers
 from rag.database import Database
 from rag.errors import ConfigError
 from rag.keeping import AnswerKeeper
+from rag.masking import Masker
 from rag.privacy import Privacy
 from rag.records import Feedback, LiveAnswer
 from rag.settings import PrivacySettings, Settings, TraceSettings
@@ -127,12 +129,26 @@ def open_traces(
 
 
 def build_privacy(settings: PrivacySettings) -> Privacy:
-    """What may be kept and sent."""
-    from rag.masking import Masker
+    """What may be kept and sent.
 
-    return Privacy(
-        Masker(settings.mask).content, capture=settings.capture, tenants=settings.tenants
-    )
+    Raises:
+        ConfigError: Presidio is not installed, or cannot be started.
+    """
+    masker = Masker(settings.mask, first=_presidio(settings.presidio))
+    return Privacy(masker.content, capture=settings.capture, tenants=settings.tenants)
+
+
+def _presidio(file: Path | None) -> Callable[[str], str] | None:
+    if file is None:
+        return None
+    try:
+        from rag.presidio import PresidioMasker
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"`privacy.presidio` needs the module {error.name!r}, which is not installed: run"
+            " `pip install 'plumbline-rag[presidio]'`."
+        ) from None
+    return PresidioMasker(file).text
 
 
 def _senders(settings: TraceSettings, privacy: Privacy) -> Iterator[TraceSender]:
