@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 from rag.catalog import Catalog
@@ -25,6 +25,7 @@ from rag.parts.searching import (
 )
 from rag.parts.storage import build_database, build_index
 from rag.settings import LocalQueueSettings, Settings
+from rag.telemetry import Send
 from rag.types import Scope
 
 if TYPE_CHECKING:
@@ -46,26 +47,34 @@ TENANT = "default"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Service:
-    """What a process holds while it serves."""
+class Ingesting:
+    """What a process holds that ingests."""
 
     settings: Settings
     catalog: Catalog
     spool: Spool
     index: StoredIndex
     embedder: ModelEmbedder
+    encoder: Bm25Encoder
     ingest: IngestPipeline
-    reindexer: Reindexer
-    query: QueryPipeline
-    reranker: Reranker
-    """Late interaction where the settings name none: for those who ask for it themselves."""
+    send: Send
     announce: Callable[[str], None]
     """Tells other processes the URL under which this one serves its data folder."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Service(Ingesting):
+    """What a process holds that answers as well."""
+
+    reindexer: Reindexer
+    query: QueryPipeline
+    reranker: Reranker
+    """Late interaction where the settings name none: for those who ask for it themselves."""
+
+
 @contextlib.asynccontextmanager
-async def open_service(settings: Settings) -> AsyncIterator[Service]:
-    """Loads the models and warms them; closes all of it at the end.
+async def open_ingesting(settings: Settings) -> AsyncIterator[Ingesting]:
+    """Loads what ingests, and nothing that answers; closes all of it at the end.
 
     Owns the data folder, unless all that one process alone may have is on servers.
 
@@ -75,12 +84,13 @@ async def open_service(settings: Settings) -> AsyncIterator[Service]:
     """
     from ingest.fetch import WebReader
     from ingest.pipeline import IngestPipeline
-    from ingest.reindex import Reindexer
     from ingest.sources import Spool
+    from ingest.traces import DocumentTraces
     from retrieval.sparse import Bm25Encoder
 
     data = settings.data_dir.resolve()
     async with contextlib.AsyncExitStack() as stack:
+        send = open_traces(settings.traces, stack)
         announce = _to_nobody if _is_shared(settings) else stack.enter_context(own(data))
         catalog = Catalog(build_database(settings.catalog, data))
         stack.push_async_callback(catalog.close)
@@ -109,56 +119,62 @@ async def open_service(settings: Settings) -> AsyncIterator[Service]:
             catalog=catalog,
             spool=spool,
             passages=build_passage_embedder(settings.reranker, embedder),
-        )
-        tokens = build_token_embedder(settings.reranker, embedder)
-        reranker = await open_reranker(
-            settings.reranker, stack, tokens=tokens, encoder=encoder, index=index
-        )
-        query = await _open_query(
-            settings,
-            stack,
-            catalog=catalog,
-            embedder=embedder,
-            tokens=tokens,
-            encoder=encoder,
-            index=index,
-            reranker=reranker,
+            traces=DocumentTraces(send, rate=settings.traces.rate),
         )
         await embedder.embed(["warm up"], kind="query")
-        yield Service(
+        yield Ingesting(
             settings=settings,
             catalog=catalog,
             spool=spool,
             index=index,
             embedder=embedder,
+            encoder=encoder,
             ingest=ingest,
-            reindexer=Reindexer(pipeline=ingest, embedder=embedder, index=index, catalog=catalog),
-            query=query,
-            reranker=reranker or build_late_interaction(tokens, encoder, index),
+            send=send,
             announce=announce,
         )
 
 
+@contextlib.asynccontextmanager
+async def open_service(settings: Settings) -> AsyncIterator[Service]:
+    """Loads what ingests and what answers. Raises as `open_ingesting` does."""
+    from ingest.reindex import Reindexer
+
+    async with open_ingesting(settings) as base, contextlib.AsyncExitStack() as stack:
+        tokens = build_token_embedder(settings.reranker, base.embedder)
+        reranker = await open_reranker(
+            settings.reranker, stack, tokens=tokens, encoder=base.encoder, index=base.index
+        )
+        yield Service(
+            **{field.name: getattr(base, field.name) for field in fields(base)},
+            reindexer=Reindexer(
+                pipeline=base.ingest,
+                embedder=base.embedder,
+                index=base.index,
+                catalog=base.catalog,
+            ),
+            query=await _open_query(base, stack, tokens=tokens, reranker=reranker),
+            reranker=reranker or build_late_interaction(tokens, base.encoder, base.index),
+        )
+
+
 async def _open_query(
-    settings: Settings,
+    base: Ingesting,
     stack: contextlib.AsyncExitStack,
     *,
-    catalog: Catalog,
-    embedder: ModelEmbedder,
     tokens: TokenEmbedder,
-    encoder: Bm25Encoder,
-    index: StoredIndex,
     reranker: Reranker | None,
 ) -> QueryPipeline:
     """A question's journey over what is open already; what it opens, the stack closes."""
     from generation.evidence import EvidenceFinder
     from rag.pipeline import QueryPipeline
 
-    finder = EvidenceFinder(embedder=tokens, encoder=encoder, index=index)
+    settings, index = base.settings, base.index
+    finder = EvidenceFinder(embedder=tokens, encoder=base.encoder, index=index)
     generator, model = await open_generator(settings, finder, stack)
     stage_seconds = settings.limits.query_seconds * STAGE_SHARE
     return QueryPipeline(
-        catalog=catalog,
+        catalog=base.catalog,
         rewriter=build_rewriter(model, stage_seconds),
         expander=build_expander(settings.retrieval, model, stage_seconds),
         retriever=build_retriever(
@@ -166,15 +182,15 @@ async def _open_query(
             settings.reranker,
             stage_seconds,
             reranker=reranker,
-            embedder=embedder,
-            encoder=encoder,
+            embedder=base.embedder,
+            encoder=base.encoder,
             index=index,
         ),
-        reader=build_section_reader(settings.retrieval, index, catalog),
+        reader=build_section_reader(settings.retrieval, index, base.catalog),
         generator=generator,
         support=await open_support(settings.citations, tokens, stack),
         at_once=settings.limits.questions,
-        send=open_traces(settings.traces, stack),
+        send=base.send,
         seconds=settings.limits.query_seconds,
     )
 
@@ -189,6 +205,7 @@ async def open_parsing(settings: Settings) -> AsyncIterator[tuple[Catalog, Parsi
     from ingest.fetch import WebReader
     from ingest.parsing import Parsing
     from ingest.sources import Spool
+    from ingest.traces import DocumentTraces
 
     if settings.catalog.kind != "postgres":
         raise ConfigError(
@@ -196,6 +213,7 @@ async def open_parsing(settings: Settings) -> AsyncIterator[tuple[Catalog, Parsi
             ' catalog.kind = "postgres" and catalog.url, or leave out --stage.'
         )
     async with contextlib.AsyncExitStack() as stack:
+        send = open_traces(settings.traces, stack)
         catalog = Catalog(build_database(settings.catalog, settings.data_dir))
         stack.push_async_callback(catalog.close)
         await catalog.open()
@@ -203,7 +221,8 @@ async def open_parsing(settings: Settings) -> AsyncIterator[tuple[Catalog, Parsi
         stack.callback(parser.close)
         reader = WebReader(parser, build_fetcher(settings))
         spool = Spool(settings.data_dir.resolve() / "spool")
-        yield catalog, Parsing(reader=reader, catalog=catalog, spool=spool)
+        traces = DocumentTraces(send, rate=settings.traces.rate)
+        yield catalog, Parsing(reader=reader, catalog=catalog, spool=spool, traces=traces)
 
 
 def _is_shared(settings: Settings) -> bool:

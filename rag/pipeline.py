@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,7 +16,7 @@ from rag.admission import Admission
 from rag.catalog import Catalog
 from rag.errors import RagError, UpstreamError
 from rag.protocols import Generator, SupportScorer
-from rag.telemetry import Attribute, Span, Trace
+from rag.telemetry import Attribute, Send, Span, Trace, nowhere
 from rag.types import Answer, Citation, Delta, Hit, Prompt, Query, Scope
 from retrieval.fusion import fuse_hits
 from retrieval.hybrid import Retriever
@@ -24,10 +24,6 @@ from retrieval.sections import SectionReader
 
 Event = tuple[Hit, ...] | str | Citation | Answer
 """What a stream yields: the hits, then text and citations as they come, then the whole answer."""
-
-
-def _nowhere(_trace: Trace, _tenant: str) -> None:
-    """Where traces go that nobody collects."""
 
 
 class QueryPipeline:
@@ -45,7 +41,7 @@ class QueryPipeline:
         support: SupportScorer,
         at_once: int,
         seconds: float,
-        send: Callable[[Trace, str], None] = _nowhere,
+        send: Send = nowhere,
     ) -> None:
         """Make a pipeline.
 
@@ -231,7 +227,7 @@ class QueryPipeline:
         async with contextlib.aclosing(self._generator.stream(prompt)) as deltas:
             while True:
                 try:
-                    with trace.time("generate"), trace.time("total"):
+                    with trace.inside(span), trace.time("generate"), trace.time("total"):
                         async with asyncio.timeout_at(deadline):
                             delta = await anext(deltas)
                 except StopAsyncIteration:

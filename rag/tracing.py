@@ -14,7 +14,6 @@ import base64
 import json
 import logging
 import queue
-import random
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -60,13 +59,8 @@ logging.getLogger("opentelemetry.exporter.otlp").setLevel(logging.CRITICAL)  # i
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sending:
-    """What is sent of traces.
+    """What is sent of traces: `capture` says what becomes of questions, passages and answers."""
 
-    `rate` is the share of those that ended well; all that failed or were degraded are sent.
-    `capture` says what becomes of questions, passages and answers.
-    """
-
-    rate: float
     capture: Capture
     masker: Masker
     environment: str
@@ -93,8 +87,11 @@ class TraceSender:
         self._thread.start()
 
     def send(self, trace: Trace, tenant: str) -> None:
-        """Takes a journey that has ended; returns at once. It is lost where too many wait."""
-        if not self._wanted(trace):
+        """Takes a journey that has ended; returns at once. It is lost where too many wait.
+
+        Of those that are not sampled, the ones that failed or were degraded are taken all the same.
+        """
+        if not (trace.sampled or trace.root.error or trace.degraded):
             metrics.trace("left out")
             return
         try:
@@ -110,10 +107,6 @@ class TraceSender:
             _log.warning("Traces are left behind: %s.", self._waiting.qsize())
         self._thread.join(2 * SECONDS)
         self._exporter.shutdown()  # type: ignore[no-untyped-call]
-
-    def _wanted(self, trace: Trace) -> bool:
-        remarkable = bool(trace.root.error or trace.degraded)
-        return remarkable or random.random() < self._sending.rate  # noqa: S311 - no secret
 
     def _run(self) -> None:
         while True:
@@ -212,15 +205,19 @@ class _Writer:
         return theirs
 
     def _shared(self, trace: Trace, tenant: str) -> dict[str, Any]:
-        degraded = [told.partition(":")[0] for told in trace.degraded]
-        return {
+        shared: dict[str, Any] = {
             "langfuse.trace.name": trace.root.attributes.get("operation", trace.root.name),
-            "langfuse.trace.tags": [trace.outcome, *(f"degraded: {stage}" for stage in degraded)],
             "langfuse.trace.metadata.tenant": tenant,
-            "langfuse.trace.metadata.outcome": trace.outcome,
             "langfuse.environment": self._sending.environment,
             "langfuse.release": self._sending.release,
         }
+        if trace.session:
+            shared["langfuse.session.id"] = trace.session
+        if trace.outcome:  # else others of its spans tell it
+            degraded = [f"degraded: {told.partition(':')[0]}" for told in trace.degraded]
+            shared["langfuse.trace.tags"] = [trace.outcome, *degraded]
+            shared["langfuse.trace.metadata.outcome"] = trace.outcome
+        return shared
 
     def _attributes(self, span: Span) -> dict[str, Any]:
         told: dict[str, Any] = {"langfuse.observation.type": span.kind}

@@ -166,7 +166,6 @@ def test_keys_go_with_it_and_what_is_masked_does_not(receiver: OtlpServer, serve
 
 def sending(**values: Any) -> Sending:
     defaults: dict[str, Any] = {
-        "rate": 1.0,
         "capture": "full",
         "masker": Masker(),
         "environment": "default",
@@ -212,7 +211,7 @@ def test_what_is_captured(
 
 
 def test_of_what_ended_well_a_share_is_sent_and_all_of_the_rest(receiver: OtlpServer) -> None:
-    sender = TraceSender(f"{receiver.url}/v1/traces", headers={}, sending=sending(rate=0))
+    sender = TraceSender(f"{receiver.url}/v1/traces", headers={}, sending=sending())
     well, failed, degraded = ended(), ended(), ended(degraded=["rerank: late"])
     failed.root.error = "deadline"
     for trace in (well, failed, degraded):

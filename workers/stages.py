@@ -10,7 +10,7 @@ from typing import Protocol
 from celery import Celery
 
 from ingest.parsing import Parsing
-from rag.build import Service, open_parsing, open_service
+from rag.build import Ingesting, open_ingesting, open_parsing
 from rag.catalog import Catalog
 from rag.records import Task
 from rag.settings import Settings
@@ -38,17 +38,17 @@ class Work(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Ingesting:
-    service: Service
+    opened: Ingesting
 
     @property
     def catalog(self) -> Catalog:
-        return self.service.catalog
+        return self.opened.catalog
 
     async def take(self, task: Task) -> None:
-        await self.service.ingest.ingest(task, wait=False)
+        await self.opened.ingest.ingest(task, wait=False)
 
     async def tidy(self, scope: Scope) -> None:
-        await self.service.index.maintain(scope)
+        await self.opened.index.maintain(scope)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +68,9 @@ class _Parsing:
 
 @contextlib.asynccontextmanager
 async def all_or_embed(settings: Settings) -> AsyncIterator[Work]:
-    """Embeds what was parsed, and parses what was not. Raises as `open_service` does."""
-    async with open_service(settings) as service:
-        yield _Ingesting(service)
+    """Embeds what was parsed, and parses what was not. Raises as `open_ingesting` does."""
+    async with open_ingesting(settings) as opened:
+        yield _Ingesting(opened)
 
 
 @contextlib.asynccontextmanager

@@ -5,18 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import rag
 from rag.errors import ConfigError
 from rag.settings import TraceSettings
-from rag.telemetry import Trace
+from rag.telemetry import Send, Trace
 
 if TYPE_CHECKING:
     from rag.tracing import Sending, TraceSender
-
-Send = Callable[[Trace, str], None]
 
 
 def open_traces(settings: TraceSettings, stack: contextlib.AsyncExitStack) -> Send:
@@ -78,7 +76,6 @@ def _sending(settings: TraceSettings) -> Sending:
     from rag.tracing import Sending
 
     return Sending(
-        rate=settings.rate,
         capture=settings.capture,
         masker=Masker(settings.mask),
         environment=settings.environment,
