@@ -76,7 +76,8 @@ class DocumentTraces:
             "document_id": task.document_id,
             "stage": task.stage,
             "attempt": task.attempts + 1,
-            "waited_seconds": round(root.start / 1e9 - task.accepted_at, 3),
+            # Of two machines the clocks may differ.
+            "waited_seconds": round(max(0.0, root.start / 1e9 - task.accepted_at), 3),
         }
         try:
             yield trace
@@ -91,8 +92,7 @@ class DocumentTraces:
 
     def _part_of(self, request: Trace) -> Trace:
         """A new trace for one of several documents."""
-        trace = Trace()
-        trace.sampled = is_sampled(trace.id, self._rate)
+        trace = trace_of(None, rate=self._rate)
         trace.root.start = request.root.start
         if request.parent_id:
             trace.root.attributes["caller"] = f"{request.id}-{request.parent_id}"
@@ -100,10 +100,11 @@ class DocumentTraces:
 
     def _of(self, task: Task) -> Trace:
         """The trace that a task is part of: the same for all of its attempts, in all processes."""
-        trace = trace_of(task.traceparent, rate=self._rate)
-        if task.traceparent is None:
-            trace.id = sha256(f"{task.job_id} {task.document_id}".encode()).hexdigest()[:32]
-            trace.sampled = is_sampled(trace.id, self._rate)
+        if task.traceparent:
+            trace = trace_of(task.traceparent, rate=self._rate)
+        else:
+            id_ = sha256(f"{task.job_id} {task.document_id}".encode()).hexdigest()[:32]
+            trace = Trace(id=id_, sampled=is_sampled(id_, self._rate))
         trace.sampled |= task.attempts > 0  # what went wrong is told to its end
         return trace
 

@@ -426,7 +426,7 @@ class ServerSettings(_Part):
 
 
 class TraceSettings(_Part):
-    """Where traces of questions go, and what of them; without keys and address, nowhere."""
+    """Where traces go, and what of them; without keys and address, nowhere."""
 
     langfuse_url: str | None = Field(
         None, pattern=r"^https?://[^\s/]+", description="None: Langfuse's own cloud."
