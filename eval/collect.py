@@ -7,7 +7,7 @@ from typing import Any
 
 from eval.online import LOW
 from rag.records import LiveAnswer
-from rag.telemetry import is_chosen
+from rag.telemetry import is_sampled
 
 Case = dict[str, Any]
 
@@ -30,7 +30,7 @@ def collect(answers: Sequence[LiveAnswer], *, low: float, sample: float) -> list
     chosen: dict[str, Case] = {}
     for answer in answers:
         why = list(_reasons(answer, low))
-        if not why and is_chosen(answer.trace_id, sample):
+        if not why and is_sampled(answer.trace_id, sample):
             why = ["sample"]
         if why and answer.content:
             question = " ".join(answer.content["question"].split())

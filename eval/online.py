@@ -25,6 +25,7 @@ import json
 import logging
 import re
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -33,7 +34,7 @@ from eval.judge import AnswerJudge
 from generation.grounding import Grounding
 from rag import metrics
 from rag.answers import Answers
-from rag.build import Service
+from rag.build import Ingesting
 from rag.errors import RagError
 from rag.keeping import kept_content
 from rag.parts.answering import open_judge
@@ -135,7 +136,7 @@ class OnlineScorer:
         for name, value in found.items():
             metrics.score(name, value)
         if answer.trace and any(found[name] < self._low for name in LOW & found.keys()):
-            self._traces.send(trace_from(answer.trace), always=True)
+            self._traces.send(replace(trace_from(answer.trace), sampled=True))
         self._traces.score(scores)
 
     async def _scores(self, answer: LiveAnswer, content: Mapping[str, Any]) -> list[Score]:
@@ -250,23 +251,23 @@ def _chunk(passage: Mapping[str, Any]) -> Chunk:
 
 
 @contextlib.asynccontextmanager
-async def open_scorer(service: Service, *, model: ChatModel | None) -> AsyncIterator[OnlineScorer]:
+async def open_scorer(holder: Ingesting, *, model: ChatModel | None) -> AsyncIterator[OnlineScorer]:
     """A scorer over what a process holds.
 
     Args:
-        service: holds it.
+        holder: the process's.
         model: the language model that writes, where this process has one open.
 
     Raises:
         ConfigError: the judge cannot be opened.
     """
-    settings, observing = service.settings, service.observing
+    settings, observing = holder.settings, holder.observing
     async with contextlib.AsyncExitStack() as stack:
         judging = await open_judge(settings, model, stack)
-        tokens = TokenCache(service.embedder.in_background(), max_bytes=CACHE_BYTES)
+        tokens = TokenCache(holder.embedder.in_background(), max_bytes=CACHE_BYTES)
         yield OnlineScorer(
             answers=observing.answers,
-            embedder=service.embedder,
+            embedder=holder.embedder,
             tokens=tokens,
             grounding=Grounding(tokens),
             judge=AnswerJudge(judging) if judging else None,

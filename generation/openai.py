@@ -15,6 +15,7 @@ from openai.types.chat import ChatCompletionChunk
 
 from generation.rendering import without_halves
 from rag.errors import BusyError, InputError, RagError, UpstreamError
+from rag.telemetry import trace_headers
 from rag.types import FinishReason, Message, Piece, Sampling, Usage
 
 CONNECT_SECONDS = 5.0
@@ -134,6 +135,7 @@ class OpenAIModel:
             "top_p": sampling.top_p,
             "stream": True,
             "stream_options": {"include_usage": True},
+            "extra_headers": trace_headers(),
         }
         if sampling.seed is not None:
             request["seed"] = sampling.seed

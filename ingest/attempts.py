@@ -6,9 +6,11 @@ import logging
 import random
 from collections.abc import Awaitable, Callable
 
+from ingest.traces import DocumentTraces
 from rag.catalog import Catalog
-from rag.errors import RagError, UpstreamError
+from rag.errors import RagError, UpstreamError, code_of
 from rag.records import Task
+from rag.telemetry import Trace
 
 ATTEMPTS = 5
 LONGEST_BACKOFF = 60.0
@@ -27,7 +29,12 @@ def backoff(attempts: int) -> float:
 
 
 async def attempt(
-    catalog: Catalog, task: Task, work: Callable[[Task], Awaitable[None]], *, wait: bool
+    catalog: Catalog,
+    task: Task,
+    work: Callable[[Task, Trace], Awaitable[None]],
+    *,
+    wait: bool,
+    traces: DocumentTraces,
 ) -> bool:
     """Does a task's work alone; its failure is its own and is told in the catalog.
 
@@ -42,22 +49,26 @@ async def attempt(
     async with catalog.alone(task.scope, "document", task.document_id, wait=wait):
         if not await catalog.begin(task):
             return False
-        try:
-            await work(task)
-        except UpstreamError as error:
-            await _put_off(catalog, task, error)
-        except RagError as error:
-            await catalog.fail(task, str(error))
-        except Exception as error:  # noqa: BLE001 - one document's crash is told, and is its own
-            _log.exception("Ingesting %s failed", task.uri)
-            await catalog.fail(task, f"Internal error, please report it: {error!r}")
-        else:
+        with traces.attempt(task) as trace:
+            try:
+                await work(task, trace)
+            except Exception as error:  # noqa: BLE001 - one document's crash is told, its own
+                trace.outcome, trace.root.error = "failed", code_of(error)
+                await _tell(catalog, task, error, trace)
+                return False
             return True
-        return False
 
 
-async def _put_off(catalog: Catalog, task: Task, error: UpstreamError) -> None:
-    if task.attempts + 1 < ATTEMPTS:
-        await catalog.postpone(task, str(error), seconds=backoff(task.attempts))
-    else:
-        await catalog.fail(task, f"{error} Tried {ATTEMPTS} times.")
+async def _tell(catalog: Catalog, task: Task, error: Exception, trace: Trace) -> None:
+    """What becomes of the task now."""
+    match error:
+        case UpstreamError() if task.attempts + 1 < ATTEMPTS:
+            trace.outcome = "postponed"
+            await catalog.postpone(task, str(error), seconds=backoff(task.attempts))
+        case UpstreamError():
+            await catalog.fail(task, f"{error} Tried {ATTEMPTS} times.")
+        case RagError():
+            await catalog.fail(task, str(error))
+        case _:
+            _log.error("Ingesting %s failed", task.uri, exc_info=error)
+            await catalog.fail(task, f"Internal error, please report it: {error!r}")

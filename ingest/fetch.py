@@ -37,6 +37,7 @@ CONNECT_SECONDS = 10.0
 _PIECE = 1 << 16
 _MOVED = frozenset({301, 302, 303, 307, 308})
 _TEMPORARY = frozenset({408, 425, 429})
+# Without a `traceparent`: who serves a page is no part of what we trace.
 _HEADERS = [
     ("User-Agent", f"Plumbline/{rag.__version__} (reads documents for search)"),
     ("Accept", "*/*"),

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from ingest.attempts import attempt
 from ingest.sources import Spool
+from ingest.traces import DocumentTraces, note
 from rag.catalog import Catalog
 from rag.protocols import Reader
 from rag.records import Task
+from rag.telemetry import Trace
 
 
 class Parsing:
     """Reads documents and keeps in the catalog what they say, for whoever embeds it."""
 
-    def __init__(self, *, reader: Reader, catalog: Catalog, spool: Spool) -> None:
+    def __init__(
+        self, *, reader: Reader, catalog: Catalog, spool: Spool, traces: DocumentTraces
+    ) -> None:
         self._reader = reader
         self._catalog = catalog
         self._spool = spool
+        self._traces = traces
 
     async def parse(self, task: Task, *, wait: bool = True) -> None:
         """Reads one document; it fails as in `IngestPipeline.ingest`.
@@ -23,9 +28,15 @@ class Parsing:
         Raises:
             BusyError: somebody works on this document, and we are not to wait.
         """
-        await attempt(self._catalog, task, self._parse, wait=wait)
+        await attempt(self._catalog, task, self._parse, wait=wait, traces=self._traces)
 
-    async def _parse(self, task: Task) -> None:
-        path = self._spool.path(task.source)
-        document = await self._reader.read(task.source, path, id_=task.document_id, uri=task.uri)
-        await self._catalog.parsed(task, document)
+    async def _parse(self, task: Task, trace: Trace) -> None:
+        with trace.span("read"):
+            path = self._spool.path(task.source)
+            document = await self._reader.read(
+                task.source, path, id_=task.document_id, uri=task.uri
+            )
+        note(trace, document)
+        with trace.span("commit"):
+            await self._catalog.parsed(task, document)
+        trace.outcome = "parsed"

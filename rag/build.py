@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 from rag.catalog import Catalog
@@ -17,7 +17,7 @@ from rag.parts.answering import (
     open_generator,
     open_support,
 )
-from rag.parts.observing import Observing, open_observing
+from rag.parts.observing import Observing, build_privacy, open_observing, open_traces
 from rag.parts.reading import build_chunker, build_fetcher, build_parser
 from rag.parts.searching import (
     build_embedder,
@@ -51,29 +51,36 @@ TENANT = "default"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Service:
-    """What a process holds while it serves."""
+class Ingesting:
+    """What a process holds that ingests."""
 
     settings: Settings
     catalog: Catalog
     spool: Spool
     index: StoredIndex
     embedder: ModelEmbedder
+    encoder: Bm25Encoder
     ingest: IngestPipeline
-    reindexer: Reindexer
-    query: QueryPipeline
-    reranker: Reranker
-    """Late interaction where the settings name none: for those who ask for it themselves."""
     observing: Observing
-    model: ChatModel | None
-    """The language model that writes, where there is one."""
     announce: Callable[[str], None]
     """Tells other processes the URL under which this one serves its data folder."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Service(Ingesting):
+    """What a process holds that answers as well."""
+
+    reindexer: Reindexer
+    query: QueryPipeline
+    model: ChatModel | None
+    """The language model that writes, where there is one."""
+    reranker: Reranker
+    """Late interaction where the settings name none: for those who ask for it themselves."""
+
+
 @contextlib.asynccontextmanager
-async def open_service(settings: Settings) -> AsyncIterator[Service]:
-    """Loads the models and warms them; closes all of it at the end.
+async def open_ingesting(settings: Settings) -> AsyncIterator[Ingesting]:
+    """Loads what ingests, and nothing that answers; closes all of it at the end.
 
     Owns the data folder, unless all that one process alone may have is on servers.
 
@@ -83,8 +90,8 @@ async def open_service(settings: Settings) -> AsyncIterator[Service]:
     """
     from ingest.fetch import WebReader
     from ingest.pipeline import IngestPipeline
-    from ingest.reindex import Reindexer
     from ingest.sources import Spool
+    from ingest.traces import DocumentTraces
     from retrieval.sparse import Bm25Encoder
 
     data = settings.data_dir.resolve()
@@ -119,49 +126,52 @@ async def open_service(settings: Settings) -> AsyncIterator[Service]:
             catalog=catalog,
             spool=spool,
             passages=build_passage_embedder(settings.reranker, embedder),
-        )
-        tokens = build_token_embedder(settings.reranker, embedder)
-        reranker = await open_reranker(
-            settings.reranker, stack, tokens=tokens, encoder=encoder, index=index
-        )
-        query, model = await _open_query(
-            settings,
-            stack,
-            observing=observing,
-            catalog=catalog,
-            embedder=embedder,
-            tokens=tokens,
-            encoder=encoder,
-            index=index,
-            reranker=reranker,
+            traces=DocumentTraces(observing.traces.send, rate=settings.traces.rate),
         )
         await embedder.embed(["warm up"], kind="query")
-        yield Service(
+        yield Ingesting(
             settings=settings,
             catalog=catalog,
             spool=spool,
             index=index,
             embedder=embedder,
+            encoder=encoder,
             ingest=ingest,
-            reindexer=Reindexer(pipeline=ingest, embedder=embedder, index=index, catalog=catalog),
-            query=query,
             observing=observing,
-            model=model,
-            reranker=reranker or build_late_interaction(tokens, encoder, index),
             announce=announce,
         )
 
 
+@contextlib.asynccontextmanager
+async def open_service(settings: Settings) -> AsyncIterator[Service]:
+    """Loads what ingests and what answers. Raises as `open_ingesting` does."""
+    from ingest.reindex import Reindexer
+
+    async with open_ingesting(settings) as base, contextlib.AsyncExitStack() as stack:
+        tokens = build_token_embedder(settings.reranker, base.embedder)
+        reranker = await open_reranker(
+            settings.reranker, stack, tokens=tokens, encoder=base.encoder, index=base.index
+        )
+        query, model = await _open_query(base, stack, tokens=tokens, reranker=reranker)
+        yield Service(
+            **{field.name: getattr(base, field.name) for field in fields(base)},
+            reindexer=Reindexer(
+                pipeline=base.ingest,
+                embedder=base.embedder,
+                index=base.index,
+                catalog=base.catalog,
+            ),
+            query=query,
+            model=model,
+            reranker=reranker or build_late_interaction(tokens, base.encoder, base.index),
+        )
+
+
 async def _open_query(
-    settings: Settings,
+    base: Ingesting,
     stack: contextlib.AsyncExitStack,
     *,
-    observing: Observing,
-    catalog: Catalog,
-    embedder: ModelEmbedder,
     tokens: TokenEmbedder,
-    encoder: Bm25Encoder,
-    index: StoredIndex,
     reranker: Reranker | None,
 ) -> tuple[QueryPipeline, ChatModel | None]:
     """A question's journey over what is open already, and the language model in it.
@@ -171,11 +181,12 @@ async def _open_query(
     from generation.evidence import EvidenceFinder
     from rag.pipeline import QueryPipeline
 
-    finder = EvidenceFinder(embedder=tokens, encoder=encoder, index=index)
+    settings, index = base.settings, base.index
+    finder = EvidenceFinder(embedder=tokens, encoder=base.encoder, index=index)
     generator, model = await open_generator(settings, finder, stack)
     stage_seconds = settings.limits.query_seconds * STAGE_SHARE
     pipeline = QueryPipeline(
-        catalog=catalog,
+        catalog=base.catalog,
         rewriter=build_rewriter(model, stage_seconds),
         expander=build_expander(settings.retrieval, model, stage_seconds),
         retriever=build_retriever(
@@ -183,15 +194,15 @@ async def _open_query(
             settings.reranker,
             stage_seconds,
             reranker=reranker,
-            embedder=embedder,
-            encoder=encoder,
+            embedder=base.embedder,
+            encoder=base.encoder,
             index=index,
         ),
-        reader=build_section_reader(settings.retrieval, index, catalog),
+        reader=build_section_reader(settings.retrieval, index, base.catalog),
         generator=generator,
         support=await open_support(settings.citations, tokens, stack),
         at_once=settings.limits.questions,
-        ended=observing.ended,
+        ended=base.observing.ended,
         seconds=settings.limits.query_seconds,
     )
     return pipeline, model
@@ -207,6 +218,7 @@ async def open_parsing(settings: Settings) -> AsyncIterator[tuple[Catalog, Parsi
     from ingest.fetch import WebReader
     from ingest.parsing import Parsing
     from ingest.sources import Spool
+    from ingest.traces import DocumentTraces
 
     if settings.catalog.kind != "postgres":
         raise ConfigError(
@@ -214,6 +226,7 @@ async def open_parsing(settings: Settings) -> AsyncIterator[tuple[Catalog, Parsi
             ' catalog.kind = "postgres" and catalog.url, or leave out --stage.'
         )
     async with contextlib.AsyncExitStack() as stack:
+        traces = open_traces(settings.traces, build_privacy(settings.privacy), stack)
         catalog = Catalog(build_database(settings.catalog, settings.data_dir))
         stack.push_async_callback(catalog.close)
         await catalog.open()
@@ -221,7 +234,8 @@ async def open_parsing(settings: Settings) -> AsyncIterator[tuple[Catalog, Parsi
         stack.callback(parser.close)
         reader = WebReader(parser, build_fetcher(settings))
         spool = Spool(settings.data_dir.resolve() / "spool")
-        yield catalog, Parsing(reader=reader, catalog=catalog, spool=spool)
+        recorder = DocumentTraces(traces.send, rate=settings.traces.rate)
+        yield catalog, Parsing(reader=reader, catalog=catalog, spool=spool, traces=recorder)
 
 
 def _is_shared(settings: Settings) -> bool:

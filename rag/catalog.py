@@ -27,6 +27,7 @@ from rag.records import (
     CollectionRecord,
     Cut,
     DocumentRecord,
+    DueTask,
     JobRecord,
     OpenTasks,
     Submission,
@@ -64,10 +65,15 @@ _OVERTAKEN = sa.exists().where(_newer, _other.c.state == "succeeded")
 """Of a task: a newer one of its document has succeeded."""
 _WANTED_AGAIN = sa.exists().where(_OF_TASK, tasks.c.id > sa.bindparam("task_id"), _IS_OPEN)
 """Of a document: a newer task than this one is open."""
-_TASKS = sa.select(
-    *(column for column in tasks.c if column is not tasks.c.draft),  # which may be large
-    documents.c.uri,
-).join(documents, _OF_TASK)
+_TASKS = (
+    sa.select(
+        *(column for column in tasks.c if column is not tasks.c.draft),  # which may be large
+        documents.c.uri,
+        jobs.c.created_at.label("accepted_at"),
+    )
+    .join(documents, _OF_TASK)
+    .join(jobs, jobs.c.id == tasks.c.job_id)
+)
 _FIND_TASKS = _TASKS.where(tasks.c.id.in_(sa.bindparam("ids", expanding=True))).order_by(tasks.c.id)
 _FIND_OPEN_TASK = (
     sa.select(_OVERTAKEN.label("overtaken"), tasks.c.expires_at)
@@ -231,6 +237,7 @@ class Catalog:
                         "source": dict(s.source),
                         "bulk": bulk,
                         "expires_at": expires_at,
+                        "traceparent": s.traceparent,
                     }
                     for s in part
                 ]
@@ -326,17 +333,18 @@ class Catalog:
         return await self.job(job_id)
 
     @contextlib.asynccontextmanager
-    async def outbox(self, limit: int) -> AsyncIterator[list[tuple[int, Stage, bool]]]:
-        """Due tasks (id, stage, bulk) that no broker was given: they count as given at the end.
+    async def outbox(self, limit: int) -> AsyncIterator[list[DueTask]]:
+        """Due tasks that no broker was given: they count as given at the end.
 
         Where the block fails they do not: given twice is harmless, not given at all is not.
         """
         unsent = sa.and_(tasks.c.state.in_(_OPEN), tasks.c.queued_at.is_(None), _due())
-        query = sa.select(tasks.c.id, tasks.c.stage, tasks.c.bulk).where(unsent)
+        told = (tasks.c[name] for name in DueTask._fields)
+        query = sa.select(*told).where(unsent)
         query = query.order_by(tasks.c.bulk, tasks.c.id).limit(limit)
         async with self._db.write() as db:
             found = (await db.execute(query.with_for_update(skip_locked=True))).all()
-            yield [(row.id, row.stage, row.bulk) for row in found]
+            yield [DueTask(*row) for row in found]
             given = tasks.c.id.in_([row.id for row in found])
             await db.execute(tasks.update().where(given).values(queued_at=time.time()))
 
@@ -740,6 +748,8 @@ def _task(row: sa.RowMapping) -> Task:
         source=row["source"],
         attempts=row["attempts"],
         stage=row["stage"],
+        accepted_at=datetime.fromisoformat(row["accepted_at"]).timestamp(),
+        traceparent=row["traceparent"],
     )
 
 

@@ -28,6 +28,11 @@ class RagError(Exception):
             self.code = code
 
 
+def code_of(error: Exception) -> str:
+    """What is told of an error where its message is not: a bug's is that of the base."""
+    return error.code if isinstance(error, RagError) else RagError.code
+
+
 class InputError(RagError):
     """The caller sent something that cannot be served as it is."""
 

@@ -16,7 +16,7 @@ from rag.answers import Answers
 from rag.errors import RagError
 from rag.privacy import Privacy
 from rag.records import LiveAnswer
-from rag.telemetry import Trace, is_chosen, trace_json
+from rag.telemetry import Trace, is_sampled, trace_json
 from rag.types import Answer, Hit, Query
 
 MAX_WAITING = 256
@@ -54,7 +54,7 @@ class AnswerKeeper:
 
     def take(self, query: Query, trace: Trace, answer: Answer, *, sent: bool) -> None:
         """Takes an answer that was given; `sent`: its trace is on its way. Returns at once."""
-        to_score = is_chosen(trace.id, self._rate)
+        to_score = is_sampled(trace.id, self._rate)
         try:
             self._waiting.put_nowait(_live(query, trace, answer, sent=sent, to_score=to_score))
         except asyncio.QueueFull:

@@ -236,7 +236,7 @@ class QueryPipeline:
         async with contextlib.aclosing(self._generator.stream(prompt)) as deltas:
             while True:
                 try:
-                    with trace.time("generate"), trace.time("total"):
+                    with trace.inside(span), trace.time("generate"), trace.time("total"):
                         async with asyncio.timeout_at(deadline):
                             delta = await anext(deltas)
                 except StopAsyncIteration:

@@ -5,6 +5,7 @@ The only module that knows it.
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import tldextract
@@ -13,6 +14,8 @@ from presidio_analyzer import AnalyzerEngine, AnalyzerEngineProvider, Recognizer
 
 from rag.errors import ConfigError
 from rag.masking import MASKED
+
+logging.getLogger("presidio-analyzer").setLevel(logging.ERROR)  # a line for each other language
 
 
 class PresidioMasker:

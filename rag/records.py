@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from rag.types import Float32Array, Scope, Stage, State
 
@@ -14,13 +14,15 @@ class Submission:
     """A document as it is accepted: who it is, and where its bytes lie.
 
     `source` is JSON: `{"file": …}` for a file that is read where it is, `{"spool": …}` for bytes
-    that were sent, `{"url": …, "spool": …}` for bytes that are yet to be fetched.
+    that were sent, `{"url": …, "spool": …}` for bytes that are yet to be fetched. `traceparent` is
+    W3C's: the span that it was accepted in.
     """
 
     document_id: str
     uri: str
     source: Mapping[str, Any]
     title: str = ""
+    traceparent: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +30,7 @@ class Task:
     """One document's journey within a job.
 
     `stage` is the one that it is in or waits for; `attempts` counts those that failed before.
+    It was accepted at `accepted_at` (seconds since 1970), in the span of `traceparent`.
     """
 
     id: int
@@ -36,8 +39,19 @@ class Task:
     document_id: str
     uri: str
     source: Mapping[str, Any]
-    attempts: int = 0
-    stage: Stage = "parse"
+    attempts: int
+    stage: Stage
+    accepted_at: float
+    traceparent: str | None
+
+
+class DueTask(NamedTuple):
+    """What a broker is told of a task."""
+
+    id: int
+    stage: Stage
+    bulk: bool
+    traceparent: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

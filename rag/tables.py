@@ -88,6 +88,7 @@ tasks = sa.Table(
     sa.Column("stage", sa.String, nullable=False, server_default="parse"),
     sa.Column("draft", sa.JSON(none_as_null=True)),
     sa.Column("expires_at", sa.Float),
+    sa.Column("traceparent", sa.String),
     sa.Index("tasks_by_turn", "state", "bulk", "id"),
     sa.Index("tasks_unsent", "bulk", "id", postgresql_where=sa.text("queued_at IS NULL")),
     sa.Index("tasks_by_document", "document_id", "tenant", "collection"),

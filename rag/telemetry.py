@@ -6,14 +6,15 @@ import contextlib
 import re
 import secrets
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
 from rag.types import Usage
 
-_TRACEPARENT = re.compile(r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-[0-9a-f]{2}")
+_TRACEPARENT = re.compile(r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})")
+_SAMPLED = 0x01
 Kind = Literal["span", "retriever", "embedding", "generation", "evaluator", "guardrail"]
 """Langfuse's types of observations."""
 Attribute = str | int | float | bool | tuple[str, ...]
@@ -43,16 +44,15 @@ class Span:
         self.end = time.time_ns()
 
 
-_inside: ContextVar[Span | None] = ContextVar("inside", default=None)
-
-
 @dataclass(slots=True)
 class Trace:
     """One journey: its id, milliseconds by stage, what had to be left out, tokens spent.
 
-    `outcome` says how it ended: found, answered, the reason to abstain, an error's code, cancelled.
-    `spans` are its stages in the order in which they began, below `root`; `parent_id` is the
-    caller's span that it is part of. `user`, `session` and `tags` are what the caller groups by.
+    `outcome` says how it ended: found, answered, the reason to abstain, an error's code, cancelled;
+    of a document what became of it. `spans` are its stages in the order in which they began, below
+    `root`; `parent_id` is the caller's span that it is part of. `user`, `session` and `tags` are
+    what it shares with other traces: the caller says so, or it is a job. `sampled` ones are sent
+    even where they end well.
     """
 
     id: str = field(default_factory=lambda: secrets.token_hex(16))
@@ -61,6 +61,7 @@ class Trace:
     user: str = ""
     session: str = ""
     tags: tuple[str, ...] = ()
+    sampled: bool = True
     timings: dict[str, float] = field(default_factory=dict)
     degraded: list[str] = field(default_factory=list)
     usage: Usage = field(default_factory=Usage)
@@ -72,22 +73,34 @@ class Trace:
     def span(self, stage: str, kind: Kind = "span") -> Iterator[Span]:
         """Times and records a stage, inside the one that is under way; never across a `yield`."""
         span = self.open(stage, kind)
-        token = _inside.set(span)
         try:
-            with self.time(stage):
+            with self.inside(span), self.time(stage):
                 yield span
         except BaseException as error:
             span.error = type(error).__name__
             raise
         finally:
-            _inside.reset(token)
             span.close()
 
     def open(self, stage: str, kind: Kind = "span") -> Span:
         """Begins a stage that is closed elsewhere; it is not timed."""
-        span = Span(stage, kind, parent=_inside.get() or self.root)
+        trace, span = _inside.get() or (self, self.root)
+        span = Span(stage, kind, parent=span if trace is self else self.root)
         self.spans.append(span)
         return span
+
+    @contextlib.contextmanager
+    def inside(self, span: Span) -> Iterator[None]:
+        """What begins in the block is part of this span, also what is asked of other servers."""
+        token = _inside.set((self, span))
+        try:
+            yield
+        finally:
+            _inside.reset(token)
+
+    def traceparent(self, span: Span) -> str:
+        """W3C's header for who goes on in this span."""
+        return f"00-{self.id}-{span.id}-{self.sampled:02x}"
 
     @contextlib.contextmanager
     def time(self, stage: str) -> Iterator[None]:
@@ -110,6 +123,40 @@ class Trace:
             output_tokens=self.usage.output_tokens + usage.output_tokens,
             cost=self.usage.cost + usage.cost,
         )
+
+
+_inside: ContextVar[tuple[Trace, Span] | None] = ContextVar("inside", default=None)
+Send = Callable[[Trace], object]
+"""Takes a trace that has ended; returns at once."""
+
+
+def nowhere(_trace: Trace) -> None:
+    """Where traces go that nobody collects."""
+
+
+def trace_of(traceparent: str | None, *, rate: float = 1.0) -> Trace:
+    """The caller's trace, by its W3C `traceparent`; a new one where there is no valid one.
+
+    It is sampled where the caller's is, which would have a hole without it. Where the caller's is
+    not, that says nothing of whether anybody wants ours: it is one of the share `rate` or not.
+    """
+    match = _TRACEPARENT.fullmatch(traceparent or "")
+    trace = Trace(id=match[1], parent_id=match[2]) if match else Trace()
+    trace.sampled = is_sampled(trace.id, rate) or bool(match and int(match[3], 16) & _SAMPLED)
+    return trace
+
+
+def is_sampled(trace_id: str, rate: float) -> bool:
+    """By the id alone, so that all processes decide alike: as OpenTelemetry's TraceIdRatioBased."""
+    return int(trace_id[16:], 16) < rate * 2**64
+
+
+def trace_headers() -> dict[str, str]:
+    """For a server that works for the stage that is under way: `traceparent`, or none outside."""
+    if (inside := _inside.get()) is None:
+        return {}
+    trace, span = inside
+    return {"traceparent": trace.traceparent(span)}
 
 
 def trace_json(trace: Trace) -> dict[str, Any]:
@@ -136,15 +183,6 @@ def _span_json(span: Span) -> dict[str, Any]:
     return {**told, "parent": span.parent and span.parent.id}
 
 
-def is_chosen(trace_id: str, rate: float) -> bool:
-    """Whether a trace is in the sample: the same in every process, and of a larger sample too.
-
-    By the last seven bytes of its id, as W3C's level 2 has it
-    (https://www.w3.org/TR/trace-context-2/#random-trace-id-flag).
-    """
-    return int(trace_id[-14:], 16) < rate * (1 << 56)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Score:
     """What was found of an answer: a number, or words that correct it.
@@ -159,9 +197,3 @@ class Score:
     tenant: str
     span_id: str = ""
     comment: str = ""
-
-
-def trace_of(traceparent: str | None) -> Trace:
-    """The caller's trace, by its W3C `traceparent`; a new one where there is no valid one."""
-    match = _TRACEPARENT.fullmatch(traceparent or "")
-    return Trace(id=match[1], parent_id=match[2]) if match else Trace()

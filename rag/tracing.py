@@ -44,7 +44,7 @@ from opentelemetry.trace import (
 
 from rag import metrics
 from rag.privacy import Privacy
-from rag.telemetry import Kind, Score, Span, Trace, is_chosen
+from rag.telemetry import Kind, Score, Span, Trace
 
 MAX_WAITING = 512
 """Traces that may wait; what comes past it is lost, and counted."""
@@ -65,13 +65,8 @@ logging.getLogger("opentelemetry.exporter.otlp").setLevel(logging.CRITICAL)  # i
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sending:
-    """What is sent of traces.
+    """What is sent: `privacy` says what becomes of questions, passages and answers."""
 
-    `rate` is the share of those that ended well; all that failed or were degraded are sent.
-    `privacy` says what becomes of questions, passages and answers.
-    """
-
-    rate: float
     privacy: Privacy
     environment: str
     release: str
@@ -113,13 +108,13 @@ class TraceSender:
         self._thread = threading.Thread(target=self._run, name="traces", daemon=True)
         self._thread.start()
 
-    def send(self, trace: Trace, *, always: bool = False) -> bool:
+    def send(self, trace: Trace) -> bool:
         """Takes a journey that has ended; returns at once. It is lost where too many wait.
 
         Returns:
-            Whether it was wanted: by the rate, or by how it ended, or `always`.
+            Whether it was wanted: it is sampled, or it failed or was degraded.
         """
-        if not always and not self._wanted(trace):
+        if not (trace.sampled or trace.root.error or trace.degraded):
             metrics.trace("left out")
             return False
         try:
@@ -145,10 +140,6 @@ class TraceSender:
             _log.warning("Traces are left behind: %s.", self._waiting.qsize())
         self._thread.join(2 * SECONDS)
         self._exporter.shutdown()  # type: ignore[no-untyped-call]
-
-    def _wanted(self, trace: Trace) -> bool:
-        remarkable = bool(trace.root.error or trace.degraded)
-        return remarkable or is_chosen(trace.id, self._sending.rate)
 
     def _run(self) -> None:
         while True:
@@ -256,20 +247,22 @@ class _Writer:
         return theirs
 
     def _shared(self, trace: Trace) -> dict[str, Any]:
-        degraded = [f"degraded: {told.partition(':')[0]}" for told in trace.degraded]
         theirs = {"user.id": trace.user, "session.id": trace.session, "tags": list(trace.tags)}
         # Callers may name people by their addresses.
         allowed = self._sending.privacy.content(theirs, trace.tenant)
         told = allowed if isinstance(allowed, dict) else {}
-        return {
+        shared: dict[str, Any] = {
             **{name: told[name] for name in ("user.id", "session.id") if told.get(name)},
             "langfuse.trace.name": trace.root.attributes.get("operation", trace.root.name),
-            "langfuse.trace.tags": [trace.outcome, *degraded, *told.get("tags", ())],
             "langfuse.trace.metadata.tenant": trace.tenant,
-            "langfuse.trace.metadata.outcome": trace.outcome,
             "langfuse.environment": self._sending.environment,
             "langfuse.release": self._sending.release,
         }
+        if trace.outcome:  # else others of its spans tell it
+            degraded = [f"degraded: {told.partition(':')[0]}" for told in trace.degraded]
+            shared["langfuse.trace.tags"] = [trace.outcome, *degraded, *told.get("tags", ())]
+            shared["langfuse.trace.metadata.outcome"] = trace.outcome
+        return shared
 
     def _attributes(self, span: Span, tenant: str) -> dict[str, Any]:
         told: dict[str, Any] = {"langfuse.observation.type": span.kind}

@@ -11,6 +11,7 @@ import numpy as np
 
 from rag.errors import BusyError, ConfigError, UpstreamError
 from rag.passages import passage_text
+from rag.telemetry import trace_headers
 from rag.types import Chunk, Float32Array, Query
 
 Dialect = Literal["cohere", "tei"]
@@ -53,7 +54,7 @@ class HttpReranker:
             else {"model": self._model, "query": query.text, "documents": texts}
         )
         try:
-            answer = await self._client.post(self._url, json=body)
+            answer = await self._client.post(self._url, json=body, headers=trace_headers())
         except httpx.HTTPError as error:
             raise UpstreamError(
                 f"The reranker at {self._url} does not answer: {error or type(error).__name__}."

@@ -7,6 +7,7 @@ import gzip
 import json
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -52,15 +53,19 @@ class OtlpServer:
 
         return wait_for(find)
 
-    def trace(self, trace_id: str) -> dict[str, Received]:
-        """The spans of a trace by name, once its root is there; each name is to be there once."""
+    def trace(self, trace_id: str, *ended: str) -> dict[str, Received]:
+        """The spans of a trace by name, as `spans_of`; each name is to be there once."""
+        return {span.name: span for span in self.spans_of(trace_id, *ended)}
+
+    def spans_of(self, trace_id: str, *ended: str) -> list[Received]:
+        """The spans of a trace, once those of these names are there; without names, `query`."""
 
         def find() -> list[Received] | None:
             found = [span for span in list(self.spans) if span.trace_id == trace_id]
-            return found if any(span.name == "query" for span in found) else None
+            missing = Counter(ended or ["query"]) - Counter(span.name for span in found)
+            return None if missing else found
 
-        spans = wait_for(find)
-        return {span.name: span for span in spans}
+        return wait_for(find)
 
 
 @contextlib.contextmanager

@@ -104,6 +104,32 @@ def serving(
         yield server
 
 
+@contextlib.contextmanager
+def working(data: Path, env: Mapping[str, str], *options: str) -> Iterator[None]:
+    """`rag worker`, from the moment it takes tasks; it ends as it is told to."""
+    log = data.parent / f"worker{''.join(options)}.log"
+    with log.open("wb") as said:
+        worker = subprocess.Popen(
+            [*RAG, "worker", *options],
+            cwd=data.parent,
+            env=environment(data, env),
+            stdin=subprocess.DEVNULL,
+            stdout=said,
+            stderr=said,
+        )
+
+    def ready() -> bool:
+        assert worker.poll() is None, log.read_text()
+        return "ready." in log.read_text()
+
+    try:
+        wait_for(ready)
+        yield
+    finally:
+        worker.send_signal(signal.SIGTERM)
+        assert worker.wait(PATIENCE) == 0, log.read_text()
+
+
 def rag(
     *arguments: str | bytes | Path,
     data: Path,

@@ -19,7 +19,7 @@ from rag.keeping import MAX_WAITING, AnswerKeeper
 from rag.masking import Masker
 from rag.privacy import Capture, Privacy
 from rag.records import Feedback, LiveAnswer
-from rag.telemetry import Span, Trace, is_chosen, trace_from, trace_json
+from rag.telemetry import Span, Trace, is_sampled, trace_from, trace_json
 from rag.types import Answer, Query, Scope, Usage
 
 pytestmark = pytest.mark.anyio
@@ -194,11 +194,11 @@ def test_a_trace_survives_its_way_through_the_catalog(scope: Scope) -> None:
 
 def test_samples_agree_and_hold_their_share() -> None:
     ids = [Trace().id for _ in range(4000)]
-    tenth = {id_ for id_ in ids if is_chosen(id_, 0.1)}
-    assert tenth <= {id_ for id_ in ids if is_chosen(id_, 0.3)}
+    tenth = {id_ for id_ in ids if is_sampled(id_, 0.1)}
+    assert tenth <= {id_ for id_ in ids if is_sampled(id_, 0.3)}
     assert 300 < len(tenth) < 500
-    assert all(is_chosen(id_, 1.0) for id_ in ids)
-    assert not any(is_chosen(id_, 0.0) for id_ in ids)
+    assert all(is_sampled(id_, 1.0) for id_ in ids)
+    assert not any(is_sampled(id_, 0.0) for id_ in ids)
 
 
 def test_what_is_collected(scope: Scope) -> None:

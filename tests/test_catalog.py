@@ -14,7 +14,7 @@ from rag import tables
 from rag.catalog import LONGEST_WAIT, SHOWN_FAILURES, Catalog
 from rag.database import Database, PostgresDatabase, SqliteDatabase
 from rag.errors import InputError, NotFoundError, StorageError, UpstreamError
-from rag.records import Cut, Submission, Task
+from rag.records import Cut, DueTask, Submission, Task
 from rag.types import Document, Heading, Scope, Table
 
 pytestmark = pytest.mark.anyio
@@ -379,7 +379,7 @@ async def test_what_was_parsed_waits_for_whoever_embeds_it(catalog: Catalog, sco
     assert (await catalog.job(job)).counts == {"pending": 1}
     assert (await catalog.job(job)).stages == {"embed": 1}
     async with catalog.outbox(9) as due:
-        assert due == [(task.id, "embed", False)]
+        assert due == [DueTask(task.id, "embed", bulk=False)]
     [waiting] = await catalog.claim(9)
     assert (waiting.id, waiting.stage) == (task.id, "embed")
     assert await catalog.draft(waiting) == read
@@ -403,7 +403,7 @@ async def test_a_cancelled_task_is_not_parsed_after_all(catalog: Catalog, scope:
     await catalog.claim_collection(scope, "embedder-1")
     job = await catalog.submit(scope, [submission("a")])
     async with catalog.outbox(1) as due:
-        [task] = await catalog.tasks([due[0][0]])
+        [task] = await catalog.tasks([due[0].id])
     await catalog.cancel(job)
     await catalog.parsed(task, document("a", "text"))
     assert (await catalog.job(job)).counts == {"cancelled": 1}
@@ -446,7 +446,7 @@ async def test_the_outbox_holds_what_no_broker_was_given(
         async with catalog.outbox(9):
             raise UpstreamError("The broker is down.")
     async with catalog.outbox(9) as due:
-        assert [bulk for _, _, bulk in due] == [False, True]
+        assert [task.bulk for task in due] == [False, True]
     async with catalog.outbox(9) as again:
         assert again == []
     await catalog.give_again([("parse", False)], older_than=60)
@@ -461,7 +461,7 @@ async def test_the_outbox_holds_what_no_broker_was_given(
     await catalog.give_again([("parse", False)], older_than=60)
     async with catalog.outbox(9) as again:
         assert again == due[:1]
-    [task] = await catalog.tasks([due[0][0]])
+    [task] = await catalog.tasks([due[0].id])
     await catalog.put_back(task, seconds=-1)
     async with catalog.outbox(9) as again:
         assert again == due[:1]

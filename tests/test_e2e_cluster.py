@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import signal
-import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import httpx
@@ -16,14 +13,12 @@ from tests.postgres import PostgresServer
 from tests.qdrant_grpc import grpc_port
 from tests.redis_server import redis_server
 from tests.servers import (
-    PATIENCE,
-    RAG,
     contents,
     ended,
-    environment,
     serving,
     submit,
     wait_for,
+    working,
 )
 
 pytestmark = pytest.mark.anyio
@@ -60,7 +55,7 @@ def _load_and_kill(folder: Path, settings: Mapping[str, str]) -> None:
     with serving(data, env=settings) as api, api.client() as http:
         first = _post(http, documents[:HALF])  # nobody works yet
         api.kill()
-    with _worker(data, settings):
+    with working(data, settings):
         with serving(data, env=settings) as api, api.client() as http:
             second = _post(http, documents[HALF:])
             wait_for(lambda: http.get(f"/v1/jobs/{first}").json()["counts"].get("succeeded"))
@@ -80,23 +75,3 @@ def _post(http: httpx.Client, documents: list[dict[str, str]]) -> str:
     accepted = http.post("/v1/documents", json={"documents": documents})
     assert accepted.status_code == 202, accepted.text
     return str(accepted.json()["job_id"])
-
-
-@contextlib.contextmanager
-def _worker(data: Path, settings: Mapping[str, str]) -> Iterator[None]:
-    log = data.parent / "worker.log"
-    with log.open("wb") as said:
-        worker = subprocess.Popen(
-            [*RAG, "worker"],
-            cwd=data.parent,
-            env=environment(data, settings),
-            stdin=subprocess.DEVNULL,
-            stdout=said,
-            stderr=said,
-        )
-    try:
-        wait_for(lambda: "ready." in log.read_text())
-        yield
-    finally:
-        worker.send_signal(signal.SIGTERM)
-        assert worker.wait(PATIENCE) == 0, log.read_text()

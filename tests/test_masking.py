@@ -113,6 +113,12 @@ nlp_configuration:
   nlp_engine_name: spacy
   models:
     - {{lang_code: en, model_name: {model}}}
+recognizer_registry:
+  supported_languages: [en]
+  recognizers:
+    - {{name: SpacyRecognizer, type: predefined}}
+    - {{name: PhoneRecognizer, type: predefined}}
+    - {{name: EmailRecognizer, type: predefined}}
 """
 
 

@@ -11,10 +11,13 @@ from typing import Any
 import httpx
 import pytest
 
+from rag.errors import UpstreamError
 from rag.masking import Masker
 from rag.privacy import UNREADABLE, Capture, Privacy
-from rag.telemetry import Trace
+from rag.telemetry import Trace, is_sampled, trace_headers, trace_of
 from rag.tracing import MAX_WAITING, Sending, TraceSender
+from rag.types import Query, Scope
+from retrieval.http_reranker import HttpReranker
 from tests.model_server import ModelServer, model_server, refuses, says
 from tests.otlp_server import OtlpServer, otlp_server
 from tests.servers import Server, free_port, serving, submit, wait_for
@@ -168,11 +171,9 @@ def test_keys_go_with_it_and_what_is_masked_does_not(receiver: OtlpServer, serve
 mask = Masker().content
 
 
-def sending(
-    *, rate: float = 1.0, capture: Capture = "full", mask: Callable[[Any], Any] = mask
-) -> Sending:
+def sending(*, capture: Capture = "full", mask: Callable[[Any], Any] = mask) -> Sending:
     privacy = Privacy(mask, capture=capture, tenants={"secret": "off"})
-    return Sending(rate=rate, privacy=privacy, environment="default", release="1")
+    return Sending(privacy=privacy, environment="default", release="1")
 
 
 def ended(**fields: Any) -> Trace:
@@ -219,8 +220,9 @@ def test_what_is_captured(
 
 
 def test_of_what_ended_well_a_share_is_sent_and_all_of_the_rest(receiver: OtlpServer) -> None:
-    sender = TraceSender(f"{receiver.url}/v1/traces", headers={}, sending=sending(rate=0))
-    well, failed, degraded = ended(), ended(), ended(degraded=["rerank: late"])
+    sender = TraceSender(f"{receiver.url}/v1/traces", headers={}, sending=sending())
+    well, failed = ended(sampled=False), ended(sampled=False)
+    degraded = ended(sampled=False, degraded=["rerank: late"])
     failed.root.error = "deadline"
     for trace in (well, failed, degraded):
         sender.send(trace)
@@ -228,6 +230,57 @@ def test_of_what_ended_well_a_share_is_sent_and_all_of_the_rest(receiver: OtlpSe
     seen = {span.trace_id for span in receiver.spans}
     assert {failed.id, degraded.id} <= seen
     assert well.id not in seen
+
+
+def test_a_share_is_chosen_by_the_id_so_that_all_processes_choose_alike() -> None:
+    ids = [Trace().id for _ in range(2000)]
+    few = {id_ for id_ in ids if is_sampled(id_, 0.3)}
+    assert 500 < len(few) < 700
+    assert few <= {id_ for id_ in ids if is_sampled(id_, 0.5)}
+    assert not any(is_sampled(id_, 0.0) for id_ in ids)
+    assert all(is_sampled(id_, 1.0) for id_ in (*ids, "f" * 32))
+
+
+@pytest.mark.parametrize(
+    ("flags", "rate", "sampled"),
+    [("01", 0.0, True), ("03", 0.0, True), ("00", 0.0, False), ("00", 1.0, True), ("01", 1, True)],
+)
+def test_what_the_caller_samples_is_sampled(flags: str, rate: float, sampled: bool) -> None:
+    trace = trace_of(f"00-{'a' * 32}-{'b' * 16}-{flags}", rate=rate)
+    assert trace.sampled is sampled
+    assert trace.traceparent(trace.root) == f"00-{'a' * 32}-{trace.root.id}-0{sampled:d}"
+
+
+def test_stages_of_two_traces_are_kept_apart_and_headers_name_the_innermost() -> None:
+    assert trace_headers() == {}
+    outer, other = Trace(), Trace(sampled=False)
+    with outer.span("retrieve") as retrieve:
+        with other.span("embed") as embed:
+            assert trace_headers() == {"traceparent": f"00-{other.id}-{embed.id}-00"}
+        assert trace_headers() == {"traceparent": f"00-{outer.id}-{retrieve.id}-01"}
+    assert (retrieve.parent, embed.parent) == (outer.root, other.root)
+
+
+def test_the_model_s_server_is_told_whose_trace_it_is_part_of(
+    http: httpx.Client, model: ModelServer, receiver: OtlpServer
+) -> None:
+    model.script = says(f"{FACT} [1]")
+    answer = http.post("/v1/query", json={"query": QUESTION}).json()
+    generate = receiver.trace(answer["trace_id"])["generate"]
+    assert model.headers[-1]["traceparent"] == f"00-{answer['trace_id']}-{generate.id}-01"
+
+
+@pytest.mark.anyio
+async def test_a_reranker_s_server_is_told_too(model: ModelServer, scope: Scope) -> None:
+    model.script = refuses(503)
+    reranker = HttpReranker(
+        f"{model.url}/v1/rerank", dialect="cohere", model="tiny", api_key=None, seconds=5
+    )
+    trace = Trace()
+    with trace.span("rerank") as span, pytest.raises(UpstreamError):
+        await reranker.score(Query(text=QUESTION, scope=scope), [])
+    await reranker.close()
+    assert model.headers[-1]["traceparent"] == trace.traceparent(span)
 
 
 def test_where_nobody_listens_nothing_waits_and_little_is_kept(

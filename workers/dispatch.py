@@ -18,6 +18,7 @@ from kombu.connection import Connection
 
 from rag.catalog import Catalog
 from rag.errors import RagError
+from rag.records import DueTask
 from rag.types import Stage
 from workers.app import INGEST, SCORE, SCORE_QUEUE, STAGES, connected, queue_of
 from workers.queue import running
@@ -85,11 +86,18 @@ class CeleryQueue:
                 await asyncio.to_thread(self._publish, due)
         return len(due)
 
-    def _publish(self, due: Sequence[tuple[int, Stage, bool]]) -> None:
+    def _publish(self, due: Sequence[DueTask]) -> None:
         with connected(self._app) as connection:
             producer = self._app.amqp.Producer(connection)
-            for queue, ids in _messages_of(due):
-                self._app.send_task(INGEST, (ids,), queue=queue, producer=producer, retry=False)
+            for queue, tasks in _messages_of(due):
+                self._app.send_task(
+                    INGEST,
+                    ([task.id for task in tasks],),
+                    queue=queue,
+                    producer=producer,
+                    retry=False,
+                    headers=_headers(tasks),
+                )
 
     async def _find_lost(self) -> None:
         if empty := await asyncio.to_thread(self._empty):
@@ -106,15 +114,24 @@ class CeleryQueue:
             ]
 
 
-def _messages_of(due: Sequence[tuple[int, Stage, bool]]) -> Iterator[tuple[str, list[int]]]:
-    """Queues and the ids to put there: what somebody waits for is alone."""
-    waiting: dict[tuple[Stage, bool], list[int]] = {}
-    for task_id, stage, bulk in due:
-        waiting.setdefault((stage, bulk), []).append(task_id)
-    for (stage, bulk), ids in waiting.items():
+def _messages_of(due: Sequence[DueTask]) -> Iterator[tuple[str, list[DueTask]]]:
+    """Queues and the tasks to put there: what somebody waits for is alone."""
+    waiting: dict[tuple[Stage, bool], list[DueTask]] = {}
+    for task in due:
+        waiting.setdefault((task.stage, task.bulk), []).append(task)
+    for (stage, bulk), tasks in waiting.items():
         size = TOGETHER if bulk else 1
-        for i in range(0, len(ids), size):
-            yield queue_of(stage, bulk=bulk), ids[i : i + size]
+        for i in range(0, len(tasks), size):
+            yield queue_of(stage, bulk=bulk), tasks[i : i + size]
+
+
+def _headers(tasks: Sequence[DueTask]) -> dict[str, str]:
+    """W3C's, for what else looks at a message: our workers have it from the catalog, as all else.
+
+    Tasks that share a message are bulk, and begin traces of their own.
+    """
+    traceparent = tasks[0].traceparent
+    return {"traceparent": traceparent} if traceparent else {}
 
 
 def _waiting_in(connection: Connection, queue: str) -> int:

@@ -11,7 +11,7 @@ from celery import Celery
 
 from eval.online import OnlineScorer, open_scorer
 from ingest.parsing import Parsing
-from rag.build import Service, open_parsing, open_service
+from rag.build import Ingesting, open_ingesting, open_parsing
 from rag.catalog import Catalog
 from rag.records import Task
 from rag.settings import Settings
@@ -42,18 +42,18 @@ class Work(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Ingesting:
-    service: Service
+    opened: Ingesting
     scorer: OnlineScorer
 
     @property
     def catalog(self) -> Catalog:
-        return self.service.catalog
+        return self.opened.catalog
 
     async def take(self, task: Task) -> None:
-        await self.service.ingest.ingest(task, wait=False)
+        await self.opened.ingest.ingest(task, wait=False)
 
     async def tidy(self, scope: Scope) -> None:
-        await self.service.index.maintain(scope)
+        await self.opened.index.maintain(scope)
 
     async def score(self, ids: Sequence[str]) -> None:
         await self.scorer.score(ids)
@@ -79,9 +79,9 @@ class _Parsing:
 
 @contextlib.asynccontextmanager
 async def all_or_embed(settings: Settings) -> AsyncIterator[Work]:
-    """Embeds what was parsed, and parses what was not. Raises as `open_service` does."""
-    async with open_service(settings) as service, open_scorer(service, model=None) as scorer:
-        yield _Ingesting(service, scorer)
+    """Embeds what was parsed, and parses what was not. Raises as `open_ingesting` does."""
+    async with open_ingesting(settings) as opened, open_scorer(opened, model=None) as scorer:
+        yield _Ingesting(opened, scorer)
 
 
 @contextlib.asynccontextmanager

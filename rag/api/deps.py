@@ -54,9 +54,10 @@ async def scope(collection: Annotated[str, Query(pattern=COLLECTION)] = "default
     return Scope(tenant=TENANT, collection=collection)
 
 
-async def trace(request: Request) -> Trace:
+async def trace(request: Request, service: ServiceDep) -> Trace:
     """The caller's trace, by its W3C `traceparent`, or a new one."""
-    made = trace_of(request.headers.get("traceparent"))
+    rate = service.settings.traces.rate
+    made = trace_of(request.headers.get("traceparent"), rate=rate)
     request.scope["trace"] = made  # for who logs the request
     return made
 

@@ -99,16 +99,20 @@ async def give_feedback(body: schemas.FeedbackRequest, service: ServiceDep) -> R
     openapi_extra=submissions.OPENAPI,
 )
 async def submit_documents(
-    request: Request, service: ServiceDep, queue: QueueDep, expires_in: ExpiresIn = None
+    *,
+    request: Request,
+    service: ServiceDep,
+    queue: QueueDep,
+    trace: TraceDep,
+    expires_in: ExpiresIn = None,
 ) -> Response:
     """Takes documents, as JSON or as files; a job ingests them.
 
     With `expires_in`, what has not begun within that many seconds fails.
     """
     scope, accepted = await submissions.take(request, service)
-    await service.ingest.check_collection(scope)
-    job_id = await service.catalog.submit(
-        scope, accepted, bulk=len(accepted) >= BULK_FROM, expires_in=expires_in
+    job_id = await service.ingest.accept(
+        scope, accepted, trace, bulk=len(accepted) >= BULK_FROM, expires_in=expires_in
     )
     queue.wake()
     body = {

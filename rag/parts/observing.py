@@ -33,9 +33,9 @@ class Traces:
 
     senders: tuple[TraceSender, ...] = ()
 
-    def send(self, trace: Trace, *, always: bool = False) -> bool:
+    def send(self, trace: Trace) -> bool:
         """Takes a journey that has ended, and says whether it was wanted; returns at once."""
-        wanted = [sender.send(trace, always=always) for sender in self.senders]
+        wanted = [sender.send(trace) for sender in self.senders]
         return any(wanted)
 
     def score(self, scores: Sequence[Score]) -> None:
@@ -176,7 +176,6 @@ def _senders(settings: TraceSettings, privacy: Privacy) -> Iterator[TraceSender]
             " `pip install 'plumbline-rag[traces]'`."
         ) from None
     sending = Sending(
-        rate=settings.rate,
         privacy=privacy,
         environment=settings.environment,
         release=settings.release or rag.__version__,
