@@ -650,7 +650,9 @@ def _problems(error: ValidationError) -> Iterator[str]:
             got = f" (got {part['kind']!r})" if isinstance(part, dict) and "kind" in part else ""
             yield f"The setting '{name}.kind' does not fit: {problem['msg']}{got}."
         else:
-            got = "" if _is_secret(name) else f" (got {problem['input']!r})"
+            # What lacks something is a whole part, secrets too.
+            hidden = problem["type"] == "missing" or _is_secret(name)
+            got = "" if hidden else f" (got {problem['input']!r})"
             yield f"The setting {name!r} does not fit: {problem['msg']}{got}."
 
 
@@ -669,13 +671,25 @@ def _unknown(name: str) -> str:
 
 
 def _dotted(place: Sequence[str | int]) -> str:
-    """A place in the tree by its setting's name, in which the kind of its part does not stand."""
-    first, *rest = place
-    field = Settings.model_fields.get(str(first))
-    in_kinds = field is not None and len(_models(field.annotation)) > 1
-    kind = 1 if rest and isinstance(rest[0], int) else 0
-    chosen = rest[:kind] + rest[kind + 1 :] if in_kinds else rest
-    return ".".join(str(part) for part in (first, *chosen))
+    """A place in the tree by its setting's name, in which the kind of a part does not stand."""
+    names: list[str] = []
+    models: list[type[BaseModel]] = [Settings]
+    for step in place:
+        fields = {name: field for model in models for name, field in model.model_fields.items()}
+        of_kind = [model for model in models if _is_kind(model, step)]
+        if step in fields:
+            names.append(str(step))
+            models = _models(fields[str(step)].annotation)
+        elif of_kind and len(models) > 1:
+            models = of_kind
+        else:
+            names.append(str(step))
+    return ".".join(names)
+
+
+def _is_kind(model: type[BaseModel], name: str | int) -> bool:
+    kind = model.model_fields.get("kind")
+    return kind is not None and name in get_args(kind.annotation)
 
 
 def _is_secret(name: str) -> bool:

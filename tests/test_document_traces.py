@@ -114,7 +114,7 @@ def test_a_document_is_one_tree_below_its_caller(http: httpx.Client, receiver: O
     assert submitted.start <= submitted.end
     assert submitted.start <= ingest.start
     for span in spans:
-        assert span.attributes["langfuse.session.id"] == job
+        assert span.attributes["session.id"] == job
         assert span.attributes["langfuse.trace.name"] == "ingest"
         assert span.error == ""
         if span.parent == ingest.id:
@@ -173,7 +173,7 @@ def test_of_several_each_has_its_trace_and_they_share_the_job(
             submitted = receiver.trace(ingest.trace_id, "submit")["submit"]
             assert (submitted.parent, ingest.parent) == ("", submitted.id)
             assert told(submitted, "caller", "documents") == [f"{'3' * 32}-{CALLER}", 2]
-            assert {s.attributes["langfuse.session.id"] for s in (submitted, ingest)} == {job}
+            assert {s.attributes["session.id"] for s in (submitted, ingest)} == {job}
         many = [{"id": f"many-{n}", "text": f"Number {n}."} for n in range(20)]
         job = send(other, "4" * 32, *many)
         submitted = receiver.trace("4" * 32, "submit")["submit"]
@@ -181,7 +181,7 @@ def test_of_several_each_has_its_trace_and_they_share_the_job(
         ingests = [attempts(receiver, document["id"])[0] for document in many]
         assert len({span.trace_id for span in ingests}) == 20
         assert {span.parent for span in ingests} == {""}
-        assert {span.attributes["langfuse.session.id"] for span in ingests} == {job}
+        assert {span.attributes["session.id"] for span in ingests} == {job}
 
 
 def test_what_fails_is_sent_and_says_how_and_what_ends_well_by_the_rate(
@@ -263,7 +263,7 @@ def test_from_the_command_line_with_a_receiver_that_is_away(
     found = wait_for(ingests)
     assert len({span.trace_id for span in found}) == 3
     assert {(span.name, span.parent) for span in found} == {("ingest", "")}
-    assert len({span.attributes["langfuse.session.id"] for span in found}) == 1
+    assert len({span.attributes["session.id"] for span in found}) == 1
 
 
 @pytest.mark.anyio

@@ -158,7 +158,11 @@ def test_arguments_go_before_the_environment_before_toml_before_defaults(
 def plain_names() -> list[str]:
     """Settings of the parts that do not come in kinds."""
     kinds = {name.removesuffix("kind") for name in names() if name.endswith(".kind")}
-    return [name for name in names() if not name.startswith((*kinds, "fallbacks", "traces.mask"))]
+    return [
+        name
+        for name in names()
+        if not name.startswith((*kinds, "fallbacks", "privacy.mask", "privacy.tenants"))
+    ]
 
 
 @pytest.mark.parametrize("name", plain_names())
@@ -177,7 +181,9 @@ def test_every_setting_can_be_set_in_the_environment(
         "retrieval.lexical": "rank_bm25",
         "generator.threshold": "0.5",
         "log.format": "json",
-        "traces.capture": "off",
+        "online.low": "0.25",
+        "online.rate": "0.5",
+        "privacy.capture": "off",
         "traces.langfuse_url": "http://77",
         "traces.otlp_url": "http://77",
         "traces.rate": "0.5",
@@ -259,6 +265,10 @@ def test_a_setting_of_another_kind_names_the_kinds_it_goes_with() -> None:
         {"fallbacks": [{**OPENAI, "api_key": ["hidden"]}]},
         {"fallbacks": [{**OPENAI, "api_key": "hidden", "kind": "opena"}]},
         {"fallbacks": {**OPENAI, "api_key": "hidden"}},
+        {"generator": {"kind": "openai", "model": "m", "api_key": "hidden"}},
+        {"fallbacks": [{"kind": "openai", "model": "m", "api_key": "hidden"}]},
+        {"online": {"judge": {**OPENAI, "api_key": ["hidden"]}}},
+        {"online": {"judge": {"kind": "openai", "model": "m", "api_key": "hidden"}}},
     ],
 )
 def test_no_message_shows_a_secret_that_does_not_fit(part: dict[str, Any]) -> None:
@@ -275,6 +285,7 @@ def test_every_secret_is_known_as_one() -> None:
         "generator": OpenAISettings,
         "reranker": HttpRerankerSettings,
         "traces": TraceSettings,
+        "online.judge": OpenAISettings,
     }
     secrets = {
         f"{part}.{name}"
