@@ -47,6 +47,7 @@ bench: $(VENV)/.installed-dev
 
 calibrate: $(VENV)/.installed-dev
 	$(BIN)/python -m eval.calibrate
+	$(BIN)/python -m eval.grounding
 
 clean:
 	rm -rf $(VENV) .rag build *.egg-info

@@ -23,7 +23,7 @@ from benchmarks._common import Report, SkippedError, hardware, table
 
 NAMES = (
     *("formats", "chunks", "ingest", "workers", "retrieval", "rerank"),
-    *("batching", "rest", "cold", "start", "quality", "answers", "support"),
+    *("batching", "rest", "cold", "start", "quality", "answers", "support", "groundedness"),
     "vllm",
 )
 LONG = ("scale", "leaks", "tracing")

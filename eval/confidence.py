@@ -8,9 +8,11 @@ import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
+Names = npt.NDArray[np.str_]
 
 RIDGE = 1e-3
 """Keeps the weights finite where the classes can be told apart without error."""
+RESAMPLES = 1000
 NEWTON_STEPS = 25
 """It converges quadratically: after ten steps nothing moves in float64."""
 
@@ -58,6 +60,47 @@ def auroc(positives: Floats, negatives: Floats) -> float:
     below = np.searchsorted(ranked, positives, side="left")
     up_to = np.searchsorted(ranked, positives, side="right")
     return float((below + up_to).mean() / 2 / len(ranked))
+
+
+def auroc_interval(
+    positives: Floats, negatives: Floats, groups: tuple[Names, Names]
+) -> tuple[float, float]:
+    """Where 95 % of the AUROCs of samples like this one lie.
+
+    The percentile bootstrap of Efron & Tibshirani 1993, chapter 13. Whole groups are drawn: what
+    was made of one paragraph is alike.
+
+    Args:
+        positives: float64[n].
+        negatives: float64[m].
+        groups: str[n] and str[m], what each of them belongs to.
+    """
+    names, group = np.unique(np.concatenate(groups), return_inverse=True)
+    of_positives, of_negatives = np.split(group, [len(positives)])
+    random = np.random.default_rng(0)
+    drawn = random.multinomial(len(names), np.full(len(names), 1 / len(names)), size=RESAMPLES)
+    found = [
+        auroc(np.repeat(positives, times[of_positives]), np.repeat(negatives, times[of_negatives]))
+        for times in drawn
+    ]
+    low, high = np.percentile(found, [2.5, 97.5])
+    return float(low), float(high)
+
+
+def roc(positives: Floats, negatives: Floats) -> tuple[Floats, Floats]:
+    """The curve that a threshold moves along (Fawcett 2006,
+    https://doi.org/10.1016/j.patrec.2005.10.010).
+
+    Returns:
+        float64[thresholds]: the shares of the negatives and of the positives that score at least
+        as high, both from 0 to 1.
+    """  # noqa: D205
+    thresholds = np.unique([*positives, *negatives])[::-1]
+    shares = [
+        1 - np.searchsorted(np.sort(scores), thresholds, side="left") / len(scores)
+        for scores in (negatives, positives)
+    ]
+    return np.insert(shares[0], 0, 0.0), np.insert(shares[1], 0, 0.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""The pictures of docs/abstention.md."""
+"""The pictures of docs/abstention.md and docs/groundedness.md."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from eval.confidence import Judged, reliability, risk_coverage
+from eval.confidence import Floats, Judged, auroc, reliability, risk_coverage, roc
 
 INK = "#1f2933"
 FAINT = "#9aa5b1"
 LINE = "#0b6e99"
 MARK = "#c8553d"
+SHADES = ("#9aa5b1", "#52606d", "#1b9e77", "#0b6e99", "#d9902f", "#c8553d")
 
 
 def draw_risk_coverage(path: Path, curves: Mapping[str, Judged], *, threshold: float) -> None:
@@ -49,6 +50,29 @@ def draw_reliability(path: Path, judged: Judged) -> None:
     axes.plot(x, y, color=LINE, linewidth=2, clip_on=False)
     axes.scatter(x, y, s=[30 + 600 * b.share for b in bins], color=LINE, zorder=3, clip_on=False)
     axes.set(xlim=(0, 1), ylim=(0, 1))
+    figure.savefig(path, dpi=160)
+
+
+def draw_roc(path: Path, supported: Floats, unsupported: Mapping[str, Floats]) -> None:
+    """How many supported claims pass, for every share of unsupported ones that does.
+
+    Args:
+        path: of the PNG file.
+        supported: float64[n] scores.
+        unsupported: float64[m] scores of at most as many kinds as there are `SHADES`, by name,
+            best told apart first.
+    """
+    figure, axes = _axes(
+        "Share of the unsupported claims that passes", "Share of the supported claims that passes"
+    )
+    axes.plot([0, 1], [0, 1], color=FAINT, linewidth=1, linestyle=(0, (4, 4)))
+    for (name, scores), colour in zip(unsupported.items(), SHADES, strict=False):
+        label = f"{name}  {auroc(supported, scores):.3f}"
+        axes.plot(*roc(supported, scores), color=colour, linewidth=2, label=label)
+    legend = axes.legend(loc="lower right", frameon=False, labelcolor="linecolor")
+    legend.set_title("what makes them unsupported, and AUROC")
+    legend.get_title().set_color(INK)
+    axes.set(xlim=(0, 1), ylim=(0, 1.005))
     figure.savefig(path, dpi=160)
 
 

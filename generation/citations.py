@@ -157,6 +157,16 @@ def uncited(text: str, citations: Sequence[Citation]) -> tuple[str, ...]:
     return tuple(s for s in sentences if _claims(s) and not _stands_in(s, quotes))
 
 
+def claims_of(text: str) -> tuple[str, ...]:
+    """The sentences of an answer that claim something, without their markers.
+
+    A heading, a question and what ends in a colon claim nothing.
+    """
+    plain, _ = _without_markers(text)
+    sentences = (plain[start:end] for start, end in sentence_spans(plain))
+    return tuple(_ESCAPED.sub("[", s) for s in sentences if _WORD.search(s) and _claims(s))
+
+
 def _without_markers(text: str) -> tuple[str, list[int]]:
     """The text without its markers, and where in it each of them stood."""
     plain, places, end = "", [], 0

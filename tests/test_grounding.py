@@ -1,0 +1,126 @@
+"""Groundedness, with the default encoder and the weights that are shipped."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from eval.confidence import auroc, auroc_interval, roc
+from eval.grounding import main
+from generation.citations import claims_of
+from generation.grounding import Grounding, JudgedGrounding, groundedness, load_grounding
+from retrieval.embedders import BertEmbedder
+from tests.fakes import CharacterSupport, make_chunk
+
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("one_loop")]
+
+WATT = make_chunk(
+    "James Watt patented his engine in 1769. It used a separate condenser, which saved three"
+    " quarters of the coal. Richard Trevithick built the first steam locomotive in 1804.",
+    title="Steam engine",
+)
+ROME = make_chunk("Rome was not built in a day. Its walls are nineteen kilometres long.")
+CHINESE = make_chunk("詹姆斯·瓦特于1769年获得蒸汽机专利。它使用独立的冷凝器。")
+
+
+@pytest.fixture
+def grounding(embedder: BertEmbedder) -> Grounding:
+    return Grounding(embedder, load_grounding())
+
+
+async def test_a_quote_is_grounded_and_without_passages_nothing_is(grounding: Grounding) -> None:
+    quotes = [
+        "It used a separate condenser, which saved three quarters of the coal.",
+        "它使用独立的冷凝器。",
+    ]
+    assert (await grounding.score(quotes, [ROME, CHINESE, WATT])).tolist() == [1.0, 1.0]
+    assert (await grounding.score(quotes, [])).tolist() == [0.0, 0.0]
+    assert (await grounding.score([], [WATT])).shape == (0,)
+    assert (await grounding.score(["", "..."], [WATT, make_chunk("...")])).tolist() == [0.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    "unsupported",
+    [
+        "Rome has a steam engine with nineteen condensers.",
+        "Watt's patent on the engine is from 1796.",
+        "Watt's patent on the engine is from 1804.",
+        "Watt's patent on the engine is not from 1769.",
+        "The separate condenser saved four quarters of the coal.",
+    ],
+)
+async def test_what_was_changed_is_grounded_less(grounding: Grounding, unsupported: str) -> None:
+    supported = "Watt's patent on the engine is from 1769."
+    right, wrong = await grounding.score([supported, unsupported], [ROME, WATT])
+    assert wrong < 0.5 < right
+
+
+async def test_the_passage_that_carries_a_claim_best_counts(grounding: Grounding) -> None:
+    claims = [
+        "The engine of Watt was patented in 1769.",
+        "The walls of Rome are 19 kilometres long.",
+    ]
+    together = await grounding.score(claims, [WATT, ROME])
+    alone = [await grounding.score(claims, [chunk]) for chunk in (WATT, ROME)]
+    assert together.dtype == np.float32
+    assert together == pytest.approx(np.maximum(*alone), abs=1e-5)
+    assert min(together) > 0.5
+
+
+async def test_a_negation_that_the_passage_has_is_no_mismatch(grounding: Grounding) -> None:
+    denied, affirmed = await grounding.score(
+        ["In a day, Rome was not built.", "In 1769, Watt's engine was not patented."], [ROME, WATT]
+    )
+    assert affirmed < 0.2 < denied
+
+
+async def test_an_answer_is_grounded_as_its_sentences_are_on_average(grounding: Grounding) -> None:
+    answer = "## Steam\n\nThe condenser of Watt's engine was separate. [1] Rome sank. Why?"
+    claims = claims_of(answer)
+    assert claims[1:] == ("Rome sank.",)
+    one, other = await grounding.score(claims, [WATT])
+    assert await groundedness(grounding, answer, [WATT]) == pytest.approx((one + other) / 2)
+    assert await groundedness(grounding, "# Steam\n\nWhy?", [WATT]) is None
+
+
+async def test_what_checks_citations_can_judge_instead() -> None:
+    judged = JudgedGrounding(CharacterSupport())
+    claims = ["It used a separate condenser.", "Its walls are nineteen kilometres long."]
+    both = await judged.score(claims, [WATT, ROME])
+    first = await judged.score(claims, [WATT])
+    assert both.shape == (2,)
+    assert both[0] == first[0]
+    assert both[1] > first[1]
+    assert (await judged.score(claims, [])).tolist() == [0.0, 0.0]
+
+
+def test_the_curve_goes_through_what_each_threshold_lets_pass() -> None:
+    false, true = roc(np.array([0.9, 0.5]), np.array([0.5, 0.1]))
+    assert false.tolist() == [0.0, 0.0, 0.5, 1.0]
+    assert true.tolist() == [0.0, 0.5, 1.0, 1.0]
+    assert np.trapezoid(true, false) == auroc(np.array([0.9, 0.5]), np.array([0.5, 0.1]))
+
+
+def test_the_interval_is_as_wide_as_groups_are_few() -> None:
+    random = np.random.default_rng(1)
+    positives, negatives = random.normal(1, 1, 200), random.normal(0, 1, 200)
+    each = np.arange(400).astype(str)
+    few = (np.arange(400) % 20).astype(str)
+    inside = auroc(positives, negatives)
+    low, high = auroc_interval(positives, negatives, (each[:200], each[200:]))
+    assert low < inside < high < low + 0.12
+    repeated = np.repeat(positives[:10], 20), np.repeat(negatives[:10], 20)
+    groups = np.repeat(few[:10], 20)
+    low, high = auroc_interval(*repeated, (groups, groups))
+    assert high > low + 0.2
+
+
+def test_without_data_fitting_says_that_it_was_skipped(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "grounding.json"
+    assert main(["--data", str(tmp_path), "--out", str(out)]) == 0
+    assert capsys.readouterr().out.startswith("Skipped: ")
+    assert not out.exists()
