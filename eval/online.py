@@ -23,7 +23,6 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-import re
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -31,25 +30,25 @@ from typing import Any
 import numpy as np
 
 from eval.judge import AnswerJudge
-from generation.grounding import Grounding
+from generation.citations import claims_of
+from generation.grounding import Grounding, JudgedGrounding, load_grounding
 from rag import metrics
 from rag.answers import Answers
 from rag.build import Ingesting
 from rag.errors import RagError
 from rag.keeping import kept_content
-from rag.parts.answering import open_judge
+from rag.parts.answering import open_judge, open_support
 from rag.parts.observing import Traces
 from rag.privacy import Privacy
 from rag.protocols import ChatModel, Embedder, TokenEmbedder
 from rag.records import LiveAnswer
-from rag.sentences import sentence_spans
 from rag.telemetry import Score, trace_from
 from rag.types import Chunk, Float32Array
 from rag.vectors import product
 from retrieval.token_cache import TokenCache
 
-MAX_SENTENCES = 64
-"""Of an answer that are scored: the first ones."""
+MAX_CLAIMS = 64
+"""Sentences of an answer that are held against its passages: the first ones."""
 CACHE_BYTES = 8 << 20
 """Of token vectors: an answer's passages are read several times."""
 LOW = {
@@ -66,7 +65,6 @@ _SPANS = {
     "citation_coverage": "cite",
     "context_relevance": "retrieve",
 }
-_MARKER = re.compile(r" ?\[\d+(?:, ?\d+)*\]")
 _log = logging.getLogger(__name__)
 
 
@@ -79,7 +77,7 @@ class OnlineScorer:
         answers: Answers,
         embedder: Embedder,
         tokens: TokenEmbedder,
-        grounding: Grounding,
+        grounding: Grounding | JudgedGrounding,
         judge: AnswerJudge | None,
         privacy: Privacy,
         traces: Traces,
@@ -189,15 +187,15 @@ class OnlineScorer:
         scores = {"abstained": float(not answer)}
         if passages:
             scores["context_relevance"] = await self._context_relevance(question, passages)
-        sentences = _sentences(answer)
-        if not sentences:
+        claims = _claims(answer)
+        if not claims:
             return scores
-        grounded = await self._grounding.score(sentences[:MAX_SENTENCES], passages)
+        grounded = await self._grounding.score(claims[:MAX_CLAIMS], passages)
         scores["groundedness"] = float(grounded.mean())
         if markers := citations + unsupported:
             scores["citation_precision"] = citations / markers
-        scores["citation_coverage"] = max(0.0, 1 - uncited / len(sentences))
-        (likeness,) = await self._likeness(question, [" ".join(sentences)])
+        scores["citation_coverage"] = max(0.0, 1 - uncited / len(claims))
+        (likeness,) = await self._likeness(question, [" ".join(claims)])
         scores["answer_relevance"] = likeness
         return scores
 
@@ -218,12 +216,12 @@ def _max_sim(question: Float32Array, text: Float32Array) -> float:
     return float(np.clip(product(question, text).max(axis=1).mean(), 0, 1))
 
 
-def _sentences(answer: str) -> list[str]:
-    """An answer's sentences, without their markers; of JSON, those of its strings."""
-    text = _MARKER.sub("", answer)
+def _claims(answer: str) -> tuple[str, ...]:
+    """What an answer's sentences say; of JSON, those of its strings."""
+    text = answer
     with contextlib.suppress(ValueError, RecursionError):
-        text = "\n\n".join(_strings(json.loads(text)))
-    return [text[start:end] for start, end in sentence_spans(text)]
+        text = "\n\n".join(_strings(json.loads(answer)))
+    return claims_of(text)
 
 
 def _strings(value: Any) -> Iterator[str]:
@@ -265,11 +263,14 @@ async def open_scorer(holder: Ingesting, *, model: ChatModel | None) -> AsyncIte
     async with contextlib.AsyncExitStack() as stack:
         judging = await open_judge(settings, model, stack)
         tokens = TokenCache(holder.embedder.in_background(), max_bytes=CACHE_BYTES)
+        grounding: Grounding | JudgedGrounding = Grounding(tokens, load_grounding())
+        if settings.citations.entailment:
+            grounding = JudgedGrounding(await open_support(settings.citations, tokens, stack))
         yield OnlineScorer(
             answers=observing.answers,
             embedder=holder.embedder,
             tokens=tokens,
-            grounding=Grounding(tokens),
+            grounding=grounding,
             judge=AnswerJudge(judging) if judging else None,
             privacy=observing.privacy,
             traces=observing.traces,

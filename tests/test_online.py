@@ -15,7 +15,7 @@ import pytest
 
 from eval.judge import AnswerJudge
 from eval.online import OnlineScorer
-from generation.grounding import Grounding
+from generation.grounding import Grounding, load_grounding
 from rag.answers import Answers
 from rag.database import SqliteDatabase
 from rag.errors import UpstreamError
@@ -295,7 +295,7 @@ async def test_scores_without_a_judge(embedder: BertEmbedder, folder: Path, scop
         answers=Answers(SqliteDatabase(folder / "unused.sqlite")),
         embedder=embedder,
         tokens=tokens,
-        grounding=Grounding(tokens),
+        grounding=Grounding(tokens, load_grounding()),
         judge=None,
         privacy=Privacy(Masker().content, capture="full", tenants={}),
         traces=Traces(),
