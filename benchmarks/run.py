@@ -26,7 +26,7 @@ NAMES = (
     *("batching", "rest", "cold", "start", "quality", "answers", "support"),
     "vllm",
 )
-LONG = ("scale", "leaks")
+LONG = ("scale", "leaks", "drift")
 """Parts that run only where they are named."""
 RESULTS = Path(__file__).parent / "results"
 

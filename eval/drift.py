@@ -24,11 +24,11 @@ from rag.records import Signals
 from rag.types import Float32Array
 
 MIN_ANSWERS = 30
-"""Of each window. With fewer, only a gap of two fifths would show, and it would be shown rarely."""
-MIN_CHANGE = 0.05
-"""A change of less than one answer in twenty is no alarm, however sure it is: with many answers
-every change is. A normal distribution that moves by a fifth of its standard deviation, which Cohen
-1988 calls small, has a gap of 0.08."""
+"""Of each window. Even with 30 in both, a gap below two fifths can be chance at a level of 1 %."""
+MIN_CHANGE = 0.03
+"""A change of fewer than three answers in a hundred is no alarm, however sure it is: with many
+answers every change is. It is well under what Cohen 1988 calls small: a normal distribution that
+moves by a fifth of its standard deviation has a gap of 0.08; from 5 % to 10 % it is 0.05."""
 MAX_QUESTIONS = 1_000
 """Questions of each window whose embeddings are compared, drawn at random: the time a permutation
 takes grows with their square."""
@@ -58,8 +58,8 @@ class Row:
         answers: how many of the reference and of the current window have it.
         reference: the median there, or the share where the unit is one.
         current: the same now. Of questions: the share on the current window's side of the gap.
-        change: the widest gap between both distributions, 0 to 1: at least that share of the
-            answers is other than it was.
+        change: the widest gap between both distributions, 0 to 1: about that share of the answers,
+            or more, came out otherwise than before.
         p: the test's p-value; None where there was none.
         p_holm: the same, corrected for the number of tests.
         drifted: the change is both sure and worth telling.
@@ -246,7 +246,7 @@ def _verdict(row: Row, p_holm: float, alpha: float) -> Row:
 
 def _too_few(row: Row) -> Row:
     before, now = row.answers
-    says = f"too few to compare: {now} now and {before} before, of {MIN_ANSWERS} at least"
+    says = f"too few to compare: {now} now, {before} before; each takes {MIN_ANSWERS}"
     return replace(row, says=says)
 
 

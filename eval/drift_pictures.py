@@ -20,6 +20,8 @@ PANEL = (3.0, 2.5)
 """Inches, wide and high."""
 MIDDLE = (0.005, 0.995)
 """The quantiles between which numbers are drawn: a few slow answers would squeeze the others."""
+EDGE = 0.02
+"""More to the right, of the width: the step at the greatest number stands free."""
 AXES: dict[Unit, str] = {
     "characters": "characters",
     "seconds": "seconds",
@@ -114,7 +116,7 @@ def _draw_distributions(axes: Any, row: Row, before: Floats, now: Floats, colour
         axes.annotate(f"{gap.size:.0%}", low_end, color=INK, fontsize=9, bbox=box, **beside)
     low, high = np.quantile(np.concatenate([before, now]), MIDDLE)
     if low < high:
-        axes.set_xlim(low, high)
+        axes.set_xlim(low, high + EDGE * (high - low))
     axes.set_ylim(0, 1)
     axes.xaxis.set_major_locator(MaxNLocator(4))
     axes.yaxis.set_major_formatter(PercentFormatter(1))

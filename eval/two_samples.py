@@ -15,8 +15,8 @@ import numpy.typing as npt
 from eval.confidence import Floats
 from rag.types import Float32Array
 
-DRAWS = 9_999
-"""Permutations at most: no p-value is below 1 / 10,000."""
+DRAWS = 4_999
+"""Permutations at most: no p-value is below 1 / 5,000."""
 DRAWS_AT_ONCE = 100
 EXCEEDING = 20
 """Permutations at least as extreme as what was seen, after which no more are drawn."""
@@ -30,9 +30,9 @@ SAME_POINT = 1e-6
 class Gap:
     """Where two samples differ most: the shares of each that are above `value`.
 
-    Its size is the Kolmogorov-Smirnov distance. It never exceeds the total variation distance:
-    however the answers of both samples are paired, at least that share of the pairs differ (Levin
-    & Peres 2017, Markov Chains and Mixing Times, proposition 4.7).
+    Its size is the Kolmogorov-Smirnov distance. Between distributions it never exceeds the total
+    variation distance: however values of both are paired, in at least that share of the pairs they
+    differ (Levin & Peres 2017, Markov Chains and Mixing Times, proposition 4.7).
     """
 
     value: float
@@ -59,9 +59,9 @@ def widest_gap(reference: Floats, current: Floats) -> Gap:
 def numbers_p_value(reference: Floats, current: Floats, rng: np.random.Generator) -> float:
     """The p-value of the Anderson-Darling test of float64[n] and float64[m].
 
-    Scholz & Stephens 1987, https://doi.org/10.1080/01621459.1987.10478288, equation 6, for ties.
-    It sees shifts, spreads and tails that the Kolmogorov-Smirnov test needs more answers for
-    (Engmann & Cousineau 2011, Journal of Applied Quantitative Methods 6(3):1-17).
+    Scholz & Stephens 1987, https://doi.org/10.1080/01621459.1987.10478517, equation 6, for ties.
+    It sees shifts, spreads and tails that the Kolmogorov-Smirnov test takes larger samples to see
+    (Engmann & Cousineau 2011, Journal of Applied Quantitative Methods 6(3)).
 
     The numbers are put into cells by quantiles of both samples together, which permuting does not
     change; so it draws counts (multivariate hypergeometric) and takes no longer for more numbers.
@@ -112,9 +112,9 @@ class Likeness:
     def novelty(self) -> tuple[Floats, Floats]:
         """How much nearer to the current sample than to the reference each point is.
 
-        The witness function of Gretton et al. 2012, section 2.3, without the point itself: what
-        it is highest for is what the current sample has and the reference lacks (Lloyd &
-        Ghahramani 2015, https://papers.neurips.cc/paper/2015/hash/0fcbc61acd0479dc77e3cccc0f5ffca7).
+        The witness function of Gretton et al. 2012, each point left out of its own sample: it is
+        highest for what the current sample has and the reference lacks (Lloyd & Ghahramani 2015,
+        Statistical Model Criticism using Kernel Two Sample Tests, NeurIPS 28).
 
         Returns:
             float64[n] of the reference, float64[m] of the current sample.
@@ -130,7 +130,7 @@ class Likeness:
 def likeness(reference: Float32Array, current: Float32Array) -> Likeness:
     """Of float32[n, dim] and float32[m, dim], unit norm, by a Gaussian kernel.
 
-    Its width is the median distance (Gretton et al. 2012, section 8).
+    Its width is the median distance, as in the experiments of Gretton et al. 2012.
     """
     points = np.concatenate([reference, current])
     squared = np.maximum(2 - 2 * points @ points.T, 0)
