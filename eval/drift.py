@@ -87,8 +87,8 @@ class Report:
         alpha: how often, at most, a report has a false alarm where nothing changed.
         seed: of the permutations and of the questions drawn.
         rows: one for each signal.
-        unlike: places in the current window of the questions that are most unlike the reference,
-            the most unlike first.
+        unlike: indexes in the current window of the questions that are most unlike the reference,
+            the most unlike first; none where questions were not compared.
     """
 
     answers: tuple[int, int]
@@ -281,7 +281,8 @@ def to_json(report: Report) -> dict[str, Any]:
 def to_text(report: Report) -> Iterator[str]:
     """The report for people: a table, then what there is to say of some signals."""
     before, now = report.answers
-    yield f"{now:,} answers beside {before:,} of the reference."
+    limits = f"p ≤ {report.alpha:g} and a change ≥ {MIN_CHANGE:.0%}"
+    yield f"{now:,} answers beside {before:,} of the reference; drifted: {limits}."
     yield ""
     head = ("", "answers", "before", "median or share", "before", "change", "p", "")
     rows = [head, *(_cells(row) for row in report.rows)]

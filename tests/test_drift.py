@@ -290,7 +290,7 @@ def test_people_read_a_table_and_what_changed() -> None:
     reference, current = window(1, 300), window(2, 200)
     current = [replace(s, seconds=s.seconds + 2, embedding=None) for s in current]
     lines = list(to_text(compare(reference, current)))
-    assert lines[0] == "200 answers beside 300 of the reference."
+    assert lines[0].startswith("200 answers beside 300 of the reference;")
     latency = next(line for line in lines if line.startswith("latency  "))
     assert latency.split()[1:3] == ["200", "300"]
     assert latency.endswith("drifted")
