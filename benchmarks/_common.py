@@ -56,10 +56,10 @@ class Figure:
     target: Target | None = None
 
     def compared(self, by: By) -> float | None:
-        """The figure by its floor; None where it has none."""
+        """The figure by its floor; None where it has none, or the ratio would be to 0."""
         if by == "value":
             return self.value
-        if self.floor is None:
+        if self.floor is None or (by == "ratio" and self.floor == 0):
             return None
         return self.value / self.floor if by == "ratio" else self.value - self.floor
 

@@ -26,7 +26,7 @@ NAMES = (
     *("batching", "rest", "cold", "start", "quality", "answers", "support", "groundedness"),
     "vllm",
 )
-LONG = ("scale", "leaks", "tracing")
+LONG = ("scale", "leaks", "tracing", "drift")
 """Parts that run only where they are named."""
 RESULTS = Path(__file__).parent / "results"
 
