@@ -69,6 +69,8 @@ class AnswerJudge:
                 self._model,
                 _messages(question, answer, passages),
                 trace,
+                trace.root,
+                template=PROMPT,
                 max_tokens=MAX_TOKENS,
                 seconds=SECONDS,
             )

@@ -51,10 +51,16 @@ class QuestionExpander:
             Message(role="system", content=SYSTEM[self._method]),
             Message(role="user", content=f"Question: {question}"),
         )
-        with trace.span("expand"):
+        with trace.span("expand", "generation") as span:
             try:
                 text = await write(
-                    self._model, messages, trace, max_tokens=MAX_TOKENS, seconds=self._seconds
+                    self._model,
+                    messages,
+                    trace,
+                    span,
+                    template=f"{self._method}.v1",  # which goes up with the text
+                    max_tokens=MAX_TOKENS,
+                    seconds=self._seconds,
                 )
             except (InputError, UpstreamError) as error:
                 trace.degrade("expand", str(error))

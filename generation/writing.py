@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import asdict
 
 from rag.errors import UpstreamError
 from rag.protocols import ChatModel
-from rag.telemetry import Trace
+from rag.telemetry import Span, Trace
 from rag.types import Message, Sampling
 
 SECONDS = 5.0
@@ -15,15 +16,27 @@ SECONDS = 5.0
 
 
 async def write(
-    model: ChatModel, messages: Sequence[Message], trace: Trace, *, max_tokens: int, seconds: float
+    model: ChatModel,
+    messages: Sequence[Message],
+    trace: Trace,
+    span: Span,
+    *,
+    template: str,
+    max_tokens: int,
+    seconds: float,
 ) -> str:
-    """What the model writes, complete and not blank; the trace is charged with the tokens.
+    """What the model writes, complete and not blank.
+
+    The trace is charged with the tokens; the span has them too, with all that was asked by the
+    `template` and written.
 
     Raises:
         InputError: the model cannot take the messages.
         UpstreamError: it failed, took longer than `seconds`, or did not end within `max_tokens`.
     """
     text, complete = "", True
+    span.input = [{"role": message.role, "content": message.content} for message in messages]
+    span.attributes |= {"model": model.name, "template": template, "max_tokens": max_tokens}
     try:
         async with asyncio.timeout(seconds):
             async for piece in model.stream(messages, sampling=Sampling(max_tokens=max_tokens)):
@@ -31,10 +44,13 @@ async def write(
                 complete = complete and piece.finish_reason != "length"
                 if piece.usage:
                     trace.spend(piece.usage)
+                    span.attributes |= asdict(piece.usage)
     except TimeoutError:
         raise UpstreamError(
             f"{model.name} was not done within {seconds:g} s.", code="deadline"
         ) from None
+    finally:
+        span.output = text
     if not complete:
         raise UpstreamError(f"{model.name} was not done within {max_tokens} tokens.")
     if not text.strip():

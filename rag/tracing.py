@@ -273,8 +273,8 @@ class _Writer:
         if span.error:
             told["langfuse.observation.level"] = "ERROR"
             told["langfuse.observation.status_message"] = span.error
-        if span.kind == "generation":
-            told |= _of_generation(span.attributes)
+        if span.kind in ("generation", "embedding"):
+            told |= _of_model(span.attributes)
         for side, content in (("input", span.input), ("output", span.output)):
             if content is not None:
                 told |= self._content(f"langfuse.observation.{side}", content, tenant)
@@ -302,7 +302,7 @@ def _caller(trace: Trace) -> Any:
     return set_span_in_context(NonRecordingSpan(caller))
 
 
-def _of_generation(told: Mapping[str, Any]) -> dict[str, Any]:
+def _of_model(told: Mapping[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     if "model" in told:
         found["langfuse.observation.model.name"] = told["model"]
@@ -320,8 +320,7 @@ def _of_generation(told: Mapping[str, Any]) -> dict[str, Any]:
     parameters = {name: told[name] for name in ("max_tokens", "temperature") if name in told}
     if parameters:
         found["langfuse.observation.model.parameters"] = json.dumps(parameters)
-        found["gen_ai.request.max_tokens"] = parameters["max_tokens"]
-        found["gen_ai.request.temperature"] = parameters["temperature"]
+        found |= {f"gen_ai.request.{name}": value for name, value in parameters.items()}
     if "template" in told:
         found["langfuse.observation.prompt.name"] = told["template"]
     return found

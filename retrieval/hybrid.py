@@ -93,6 +93,7 @@ class HybridRetriever:
         legs = []
         with trace.span("embed", "embedding") as span:
             span.input = query.text
+            span.attributes["model"] = self._embedder.fingerprint
             try:
                 async with asyncio.timeout(self._seconds):
                     (dense,) = await self._embedder.embed([query.text], kind="query")
