@@ -3,7 +3,7 @@
 Claims are made of squad2-dev-a's questions (see `eval.claims`), and measured are those about the
 articles that the score was not fitted on; then those of XQuAD's English part. In its other
 languages a claim is a question with its answer behind it. The floor is the support score that
-checks citations, at its best sentence; a note has character trigrams alone. Then an answer of three
+checks citations, at its best sentence; a note has shared characters and numbers. Then an answer of three
 sentences is scored against five passages; the floor is encoding them.
 
     python -m benchmarks.groundedness
@@ -120,7 +120,7 @@ async def _tell_apart(
         f"{corpus.name}: AUROC, and where 95 % of samples of its paragraphs have it, of"
         f" {supported.sum()} claims against {len(claims) - supported.sum()}"
     )
-    report.notes.append(f"by characters alone: {', '.join(plain)}")
+    report.notes.append(f"by characters and numbers: {', '.join(plain)}")
 
 
 def _put_behind(corpus: Corpus) -> list[Claim]:

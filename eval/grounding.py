@@ -128,6 +128,9 @@ async def fit(corpus: Corpus, *, elsewhere: Corpus) -> tuple[Record, dict[str, F
         "measured_on": {"data": corpus.name, **_summary(rest)},
         "auroc": _aurocs(model, rest),
         "mean_score": {name: round(float(of.mean()), 4) for name, of in scores.items()},
+        "half_or_more": {
+            name: round(float((of >= 1 / 2).mean()), 4) for name, of in scores.items()
+        },
         "auroc_where_fitted": _aurocs(model, fitted),
         "elsewhere": {"data": elsewhere.name, **_summary(others), "auroc": _aurocs(model, others)},
         "without_feature": {

@@ -72,6 +72,7 @@ def draw_roc(path: Path, supported: Floats, unsupported: Mapping[str, Floats]) -
     legend = axes.legend(loc="lower right", frameon=False, labelcolor="linecolor")
     legend.set_title("what makes them unsupported, and AUROC")
     legend.get_title().set_color(INK)
+    legend.set_alignment("left")
     axes.set(xlim=(0, 1), ylim=(0, 1.005))
     figure.savefig(path, dpi=160)
 

@@ -71,7 +71,11 @@ class Comparison:
 
 
 class ReadClaim:
-    """A claim and what is compared of it."""
+    """A claim and what is compared of it.
+
+    `vectors` is float32[tokens, dim]; `weights` is float32[tokens] and sums to 1, or to 0 where the
+    claim has neither letters nor digits.
+    """
 
     def __init__(self, text: str, tokens: TokenVectors) -> None:
         self.text = text
@@ -95,7 +99,11 @@ class ReadClaim:
 
 
 class ReadPassage:
-    """A chunk and what is compared of it; `tokens` are those of its `passage_text`."""
+    """A chunk and what is compared of it.
+
+    `vectors` is float32[tokens, dim], the first `titles_end` of them the titles'. `ranges` are the
+    tokens of each sentence that the encoder has read, `sentences` its text below the titles.
+    """
 
     def __init__(self, chunk: Chunk, tokens: TokenVectors) -> None:
         self.vectors = tokens.vectors
