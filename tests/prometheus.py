@@ -9,7 +9,6 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-import httpx
 import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
@@ -41,8 +40,8 @@ class Recording:
     def __init__(self) -> None:
         self._scrapes: list[dict[str, float]] = []
 
-    def scrape(self, http: httpx.Client) -> None:
-        families = text_string_to_metric_families(http.get("/metrics").raise_for_status().text)
+    def add(self, exposition: str) -> None:
+        families = text_string_to_metric_families(exposition)
         self._scrapes.append(
             {
                 _series(sample.name, sample.labels): sample.value

@@ -15,8 +15,19 @@ from pathlib import Path
 import httpx
 import pytest
 
+from rag import metrics
+from rag.records import Backlog
 from tests.model_server import ModelServer, model_server, quotes, says
-from tests.prometheus import EVALUATION, SCRAPE, Recording, fires, gives, needs_promtool, promtool, silent
+from tests.prometheus import (
+    EVALUATION,
+    SCRAPE,
+    Recording,
+    fires,
+    gives,
+    needs_promtool,
+    promtool,
+    silent,
+)
 from tests.servers import serving, submit
 from tests.test_e2e_chat import CONFIG, DOCUMENTS, KEY, QUESTION
 
@@ -25,7 +36,7 @@ NONSENSE = "Purple cheese sings of taxes on the moon."
 QUESTIONS = 5
 """Between two scrapes: 40 in two minutes, of which 30 are enough for an alarm."""
 DROP = 4 * EVALUATION
-"""In seconds. The evaluation of that second is the first after the drop, and has seen none of it."""
+"""In seconds. The first evaluation after it is in that very second, and has seen none of it."""
 END = DROP + EVALUATION
 
 
@@ -94,12 +105,28 @@ def test_an_alarm_fires_within_two_evaluations_of_a_drop(
 ) -> None:
     recording = Recording()
     for second in range(0, END + 1, SCRAPE):
-        recording.scrape(service.http)
+        recording.add(service.http.get("/metrics").raise_for_status().text)
         if second == DROP:
             drop(service)
         for _ in range(QUESTIONS):
             service.http.post("/v1/query", json={"query": QUESTION}).raise_for_status()
+    judge(recording, tmp_path, "plumbline:answers:enough", alarms)
+
+
+@needs_promtool
+def test_an_alarm_fires_within_two_evaluations_of_a_fall_of_scores(tmp_path: Path) -> None:
+    """As a process counts them."""
+    recording = Recording()
+    for second in range(0, END + 1, SCRAPE):
+        recording.add(metrics.exposition(Backlog((), dead_letters=0)).decode())
+        for _ in range(QUESTIONS):
+            metrics.score("groundedness", 0.95 if second < DROP else 0.1)
+    judge(recording, tmp_path, "plumbline:scores:enough", ["PlumblineGroundednessLow"])
+
+
+def judge(recording: Recording, folder: Path, traffic: str, alarms: list[str]) -> None:
+    """Silent up to the drop, which is no want of traffic, and then these alarms."""
     before = [silent(second) for second in range(0, DROP + 1, EVALUATION)]
-    enough = gives("count(plumbline:answers:enough)", 1, DROP)  # silence is no want of traffic
+    enough = gives(f"count({traffic})", 1, DROP)
     after = [fires(alarm, END) for alarm in alarms]
-    promtool("test", "rules", recording.rule_test(tmp_path, *before, enough, *after))
+    promtool("test", "rules", recording.rule_test(folder, *before, enough, *after))
