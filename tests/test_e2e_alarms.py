@@ -32,6 +32,7 @@ from tests.servers import serving, submit
 from tests.test_e2e_chat import CONFIG, DOCUMENTS, KEY, QUESTION
 
 RERANKER = '[reranker]\nkind = "http"\nurl = "{url}/rerank"\n'
+IDLE = Backlog(groups=(), dead_letters=0)
 NONSENSE = "Purple cheese sings of taxes on the moon."
 QUESTIONS = 5
 """Between two scrapes: 40 in two minutes, of which 30 are enough for an alarm."""
@@ -118,7 +119,7 @@ def test_an_alarm_fires_within_two_evaluations_of_a_fall_of_scores(tmp_path: Pat
     """As a process counts them."""
     recording = Recording()
     for second in range(0, END + 1, SCRAPE):
-        recording.add(metrics.exposition(Backlog((), dead_letters=0)).decode())
+        recording.add(metrics.exposition(IDLE).decode())
         for _ in range(QUESTIONS):
             metrics.score("groundedness", 0.95 if second < DROP else 0.1)
     judge(recording, tmp_path, "plumbline:scores:enough", ["PlumblineGroundednessLow"])
