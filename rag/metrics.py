@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
@@ -26,7 +26,7 @@ from prometheus_client import (
 
 from rag.errors import ConfigError
 from rag.records import Backlog
-from rag.types import Answer, Delta, Hit, Usage
+from rag.types import Answer, Delta, Hit, Reason, Usage
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 _SECONDS = (
@@ -118,6 +118,27 @@ _kept = Counter(
     "Answers for feedback and scores: in the catalog, or lost on the way there.",
     ["outcome"],
 )
+
+_KNOWN: tuple[tuple[Counter, Iterable[tuple[str, ...]]], ...] = (
+    (_questions, (("search", outcome) for outcome in ("found", "no_documents", "cancelled"))),
+    (_questions, (("answer", outcome) for outcome in ("answered", "cancelled", *get_args(Reason)))),
+    (_degraded, ((stage,) for stage in ("rewrite", "expand", "dense", "rerank", "passages"))),
+    (_markers, (("supported",), ("unsupported",))),
+    (_tokens, (("input",), ("output",))),
+    (_documents, ((each,) for each in ("stored", "unchanged", "duplicate", "retried", "failed"))),
+    (_cost, (("answer",), ("judge",))),
+    (_judged, (("scored",), ("failed",))),
+    (_feedback, (("up",), ("down",))),
+    (_traces, (("sent",), ("left out",), ("lost",))),
+    (_sent_scores, (("sent",), ("lost",))),
+    (_kept, (("kept",), ("lost",))),
+)
+for (
+    _counter,
+    _values,
+) in _KNOWN:  # at 0: of a counter that appears with 1, `increase()` sees nothing
+    for _labels in _values:
+        _counter.labels(*_labels)
 
 
 def exposition(found: Backlog | None) -> bytes:
