@@ -106,7 +106,7 @@ class Report:
 def compare(
     reference: Sequence[Signals], current: Sequence[Signals], *, alpha: float = 0.01, seed: int = 0
 ) -> Report:
-    """Every signal of the current window beside the reference's.
+    """Every signal of the current window beside the reference's, both in order of time.
 
     1. test each number  2. test the questions' embeddings  3. correct for the number of tests
 
