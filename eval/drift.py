@@ -30,8 +30,8 @@ MIN_CHANGE = 0.03
 answers every change is. It is well under what Cohen 1988 calls small: a normal distribution that
 moves by a fifth of its standard deviation has a gap of 0.08; from 5 % to 10 % it is 0.05."""
 MAX_QUESTIONS = 1_000
-"""Questions of each window whose embeddings are compared, drawn at random: the time a permutation
-takes grows with their square."""
+"""Questions of each window whose embeddings are compared, drawn at random: what it takes to compare
+them grows with their square."""
 UNLIKE = 5
 """Questions shown that are most unlike the reference."""
 
