@@ -93,7 +93,8 @@ def _alarms(asked: Asked, share: float, n: int) -> Iterator[tuple[bool, bool]]:
         old, new = rng.permutation(np.flatnonzero(~is_new)), rng.permutation(np.flatnonzero(is_new))
         of_new = min(rng.binomial(n, share), len(new))
         reference = old[:REFERENCE]
-        current = np.concatenate([old[REFERENCE : REFERENCE + n - of_new], new[:of_new]])
+        rest = old[REFERENCE : REFERENCE + n - of_new]
+        current = rng.permutation(np.concatenate([rest, new[:of_new]]))
         yield _drifted(asked, reference, current), _centre_moved(asked, reference, current, rng)
 
 
@@ -144,6 +145,7 @@ def _draw_example(asked: Asked, path: Path) -> str:
         *(_live(asked, place, rng, slower=1.25, abstain=0.05) for place in rest),
         *(_live(asked, place, rng, slower=1.25, abstain=0.4) for place in new[:SHOWN_NEW]),
     ]
+    current = [current[i] for i in rng.permutation(len(current))]
     report = compare(reference, current, alpha=ALPHA)
     draw(report, reference, current, path)
     return "\n".join(to_text(report))

@@ -30,8 +30,8 @@ MIN_CHANGE = 0.03
 answers every change is. It is well under what Cohen 1988 calls small: a normal distribution that
 moves by a fifth of its standard deviation has a gap of 0.08; from 5 % to 10 % it is 0.05."""
 MAX_QUESTIONS = 1_000
-"""Questions of each window whose embeddings are compared, drawn at random: the time a permutation
-takes grows with their square."""
+"""Questions of each window whose embeddings are compared, drawn at random: what it takes to compare
+them grows with their square."""
 UNLIKE = 5
 """Questions shown that are most unlike the reference."""
 
@@ -106,7 +106,7 @@ class Report:
 def compare(
     reference: Sequence[Signals], current: Sequence[Signals], *, alpha: float = 0.01, seed: int = 0
 ) -> Report:
-    """Every signal of the current window beside the reference's.
+    """Every signal of the current window beside the reference's, both in order of time.
 
     1. test each number  2. test the questions' embeddings  3. correct for the number of tests
 
