@@ -293,9 +293,6 @@ def to_text(report: Report) -> Iterator[str]:
     yield ""
     yield from (f"{row.signal}: {row.says}" for row in report.rows if row.says)
     drifted = [row.signal for row in report.rows if row.drifted]
-    if QUESTIONS in drifted:
-        places = ", ".join(str(place + 1) for place in report.unlike)
-        yield f"  most unlike the reference, by their place in the window: {places}"
     if drifted:
         yield f"Drifted: {', '.join(drifted)}."
     else:

@@ -127,7 +127,7 @@ class OnlineScorer:
         content = kept_content(answer, self._privacy)
         await self._answers.scored(
             answer.id,
-            found,
+            {name: value for name, value in found.items() if name != "abstained"},  # it is known
             embedding=None if content is None else embedding,  # it tells what the question was
             content=content,
         )

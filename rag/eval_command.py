@@ -9,10 +9,9 @@ import json
 import time
 from collections.abc import AsyncIterator, Iterator
 
+from eval.collect import collect
 from eval.drift import Report, compare, to_json, to_text
 from eval.drift_pictures import draw
-
-from eval.collect import collect
 from rag import output
 from rag.answers import Answers
 from rag.build import TENANT
@@ -73,7 +72,7 @@ async def _drift(args: argparse.Namespace, scope: Scope, answers: Answers) -> in
 
 def _drift_lines(report: Report, unlike: list[str]) -> Iterator[str]:
     yield from to_text(report)
-    if unlike:
+    if report.drifted and unlike:
         yield "Most unlike the questions of before:"
     yield from (f"  {question}" for question in unlike[:SHOWN_QUESTIONS])
 

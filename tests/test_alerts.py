@@ -54,7 +54,7 @@ def exported() -> Labels:
     metrics.waiting("embedder", interactive=0, bulk=0)
     metrics.cache("vectors", hits=1, misses=1)
     metrics.document("stored")
-    metrics.cost("tiny", "answer", 0.1)
+    metrics.cost("answer", 0.1)
     metrics.score("groundedness", 1.0)
     metrics.feedback("up")
     metrics.trace("sent")

@@ -202,6 +202,37 @@ def test_live_questions_become_a_set_beside_a_server_at_work(
     assert "Nothing could be compared" in shown.stdout
 
 
+@pytest.mark.anyio
+async def test_drift_is_told_with_the_questions_that_are_new(
+    tmp_path: Path, embedder: BertEmbedder
+) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    database = SqliteDatabase(data / "catalog.sqlite")
+    await database.open()
+    now, answers = time.time(), Answers(database)
+    old = [f"How many days of leave does a team of {n} people have?" for n in range(120)]
+    new = [f"Why does server {n} reboot in rack {n % 7}?" for n in range(60)]
+    for asked, age in ((old, 2 * 86_400), (new, 3600)):
+        vectors = await embedder.embed(asked, kind="query")
+        for n, (question, vector) in enumerate(zip(asked, vectors, strict=True)):
+            content = {"question": question, "answer": "", "citations": [], "passages": []}
+            at = now - age + n
+            await answers.keep([given(f"{age} {n}", SCOPE, at=at, seconds=0.1, content=content)])
+            await answers.scored(f"{age} {n}", {}, embedding=vector, content=content)
+    await database.close()
+    picture = tmp_path / "drift.png"
+    shown = rag("eval", "drift", "--current", "12h", "--plot", picture, data=data)
+    assert shown.returncode == 1, shown.stderr
+    assert "Drifted: questions." in shown.stdout
+    assert "  Why does server " in shown.stdout
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    told = json.loads(rag("eval", "drift", "--current", "12h", "--json", data=data).stdout)
+    assert told["unlike"][0].startswith("Why does server")
+    calm = rag("eval", "drift", "--reference", "1h", data=data)
+    assert (calm.returncode, "Nothing could be compared" in calm.stdout) == (0, True)
+
+
 def test_a_server_that_is_killed_leaves_answers_that_the_next_one_scores(
     tmp_path: Path, receiver: OtlpServer
 ) -> None:
