@@ -3,8 +3,8 @@
 Claims are made of squad2-dev-a's questions (see `eval.claims`), and measured are those about the
 articles that the score was not fitted on; then those of XQuAD's English part. In its other
 languages a claim is a question with its answer behind it. The floor is the support score that
-checks citations, at its best sentence; a note has shared characters and numbers. Then an answer of three
-sentences is scored against five passages; the floor is encoding them.
+checks citations, at its best sentence; a note has shared characters and numbers. Then an answer of
+three sentences is scored against five passages; the floor is encoding them.
 
     python -m benchmarks.groundedness
 
