@@ -26,14 +26,27 @@ class Passage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Span:
+    """Characters `start` to `end` of a document's text, which hold what answers a question."""
+
+    document_id: str
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """One query. `answers` are gold spans; `answerable` holds unless the file denies it."""
+    """One query. `answers` are gold answers; `answerable` holds unless the file denies it.
+
+    `spans` are where they stand, if the set says so.
+    """
 
     id: str
     text: str
     answers: tuple[str, ...]
     answerable: bool
     meta: Mapping[str, Any]
+    spans: tuple[Span, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +86,10 @@ def _question(row: Mapping[str, Any]) -> Question:
         answers=tuple(meta.get("answers") or ()),
         answerable=meta.get("answerable", True),
         meta=meta,
+        spans=tuple(
+            Span(document_id=meta["doc"], start=start, end=end)
+            for start, end in meta.get("spans") or ()
+        ),
     )
 
 

@@ -1,0 +1,238 @@
+"""A run: what one configuration made of one set, in a folder.
+
+    run.json         which set, which configuration, which code; `finished` once it is complete
+    outcomes.jsonl   a line for each question, in the order in which they ended
+    summary.json     means with their intervals, over all and by slice
+    run.trec         the ranking of documents, for other tools
+
+A line is written whole and at once: what was killed amid one has all the lines before it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Self
+
+from rag.errors import InputError
+
+INFO, OUTCOMES, SUMMARY, TREC = "run.json", "outcomes.jsonl", "summary.json", "run.trec"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """A hit: a chunk, the document it is of, and its characters there."""
+
+    chunk_id: str
+    document_id: str
+    start: int
+    end: int
+    score: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cited:
+    """A citation: characters of a document, and how well they carry what cites them."""
+
+    document_id: str
+    start: int
+    end: int
+    support: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What became of one question.
+
+    `id` is the question's in the set; `slices` says which parts of it the question belongs to
+    (`{"lang": "de"}`). `hits` are best first. `answer` is empty where it abstained, and `reason`
+    says why. `unsupported` and `uncited` count markers that were taken out and sentences without
+    one. `timings` is milliseconds by stage, `seconds` the whole. `measures` are by name, as
+    `eval.measures` has them; one that the question has no say in is not there. `error` is what
+    failed; then all else is empty.
+    """
+
+    id: str
+    question: str
+    slices: Mapping[str, str]
+    hits: tuple[Found, ...] = ()
+    answer: str = ""
+    reason: str | None = None
+    confidence: float = 0.0
+    citations: tuple[Cited, ...] = ()
+    unsupported: int = 0
+    uncited: int = 0
+    degraded: tuple[str, ...] = ()
+    timings: Mapping[str, float]
+    seconds: float = 0.0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cost: float = 0.0
+    measures: Mapping[str, float]
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunInfo:
+    """Which set, which configuration, which code.
+
+    `set_fingerprint` names the set's questions and judgements, `config` is the settings without
+    their secrets, `version` Plumbline's. Times are ISO 8601, UTC; `finished` is None until it is.
+    """
+
+    set_name: str
+    set_fingerprint: str
+    questions: int
+    config: Mapping[str, Any]
+    version: str
+    started: str
+    finished: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """A run that is finished; `outcomes` are in the order of their ids."""
+
+    folder: Path
+    info: RunInfo
+    outcomes: tuple[Outcome, ...]
+    summary: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        """The folder's."""
+        return self.folder.name
+
+
+class RunFolder:
+    """A run while it is written. One process at a time."""
+
+    def __init__(self, folder: Path, info: RunInfo) -> None:
+        """Begins a run, or goes on with one that was stopped.
+
+        Raises:
+            InputError: the folder holds something else: another set or configuration, or a run
+                that is finished.
+        """
+        self._folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        if (folder / INFO).exists():
+            before = _read_info(folder)
+            _check_same(folder, before, info)
+            info = before
+        elif any(folder.iterdir()):
+            raise InputError(f"{folder} is not empty, and holds no run: name another folder.")
+        self._info = info
+        _write(folder / INFO, asdict(info))
+        self.done: frozenset[str] = frozenset(o.id for o in self._mended())
+
+    def __enter__(self) -> Self:
+        self._file: IO[str] = (self._folder / OUTCOMES).open("a", encoding="utf-8")
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        self._file.close()
+
+    def append(self, outcome: Outcome) -> None:
+        """Writes what became of a question."""
+        self._file.write(f"{json.dumps(asdict(outcome), ensure_ascii=False)}\n")
+        self._file.flush()
+
+    def outcomes(self) -> list[Outcome]:
+        """All that were written, in the order of their ids."""
+        return sorted(_outcomes(self._folder), key=lambda outcome: outcome.id)
+
+    def finish(self, summary: Mapping[str, Any], trec: str, *, finished: str) -> None:
+        """Says that the run is complete, once all of it is on the disk."""
+        (self._folder / TREC).write_text(trec, encoding="utf-8")
+        _write(self._folder / SUMMARY, summary)
+        _write(self._folder / INFO, asdict(replace(self._info, finished=finished)))
+
+    def _mended(self) -> list[Outcome]:
+        """What was written before; half of a line, which a kill left, is cut off."""
+        path = self._folder / OUTCOMES
+        if path.exists():
+            whole = path.read_bytes()
+            os.truncate(path, whole.rfind(b"\n") + 1)
+        return list(_outcomes(self._folder))
+
+
+def read_run(folder: Path) -> Run:
+    """A finished run.
+
+    Raises:
+        InputError: there is none, it is not finished, or a line of it cannot be read.
+    """
+    info = _read_info(folder)
+    if info.finished is None:
+        raise InputError(
+            f"The run {folder} is not finished: run the same `rag eval run` again, and it goes on."
+        )
+    outcomes = tuple(sorted(_outcomes(folder), key=lambda outcome: outcome.id))
+    return Run(folder=folder, info=info, outcomes=outcomes, summary=_read(folder / SUMMARY))
+
+
+def _check_same(folder: Path, before: RunInfo, info: RunInfo) -> None:
+    if before.finished is not None:
+        raise InputError(f"The run {folder} is finished: name another folder.")
+    for name in ("set_name", "set_fingerprint", "questions", "config", "version"):
+        if getattr(before, name) != getattr(info, name):
+            raise InputError(
+                f"The run {folder} was begun with another {name.replace('_', ' ')}: name another"
+                " folder, or remove it."
+            )
+
+
+def _outcomes(folder: Path) -> Iterator[Outcome]:
+    path = folder / OUTCOMES
+    if not path.exists():
+        return
+    with path.open(encoding="utf-8") as lines:
+        for number, line in enumerate(lines, 1):
+            try:
+                yield _outcome(json.loads(line))
+            except (ValueError, TypeError, KeyError) as error:
+                raise InputError(
+                    f"{path}, line {number}: no outcome of a run ({error})."
+                ) from error
+
+
+def _outcome(row: dict[str, Any]) -> Outcome:
+    hits = tuple(Found(**hit) for hit in row.pop("hits"))
+    citations = tuple(Cited(**cited) for cited in row.pop("citations"))
+    degraded = tuple(row.pop("degraded"))
+    return Outcome(hits=hits, citations=citations, degraded=degraded, **row)
+
+
+def _read_info(folder: Path) -> RunInfo:
+    try:
+        return RunInfo(**_read(folder / INFO))
+    except TypeError as error:
+        raise InputError(f"{folder / INFO} is not what `rag eval run` writes: {error}.") from error
+
+
+def _read(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except FileNotFoundError as error:
+        raise InputError(
+            f"{path.parent} is no run: {path.name} is missing. `rag eval run` writes one."
+        ) from error
+    except ValueError as error:
+        raise InputError(f"{path} is damaged: {error}.") from error
+
+
+def _write(path: Path, content: Any) -> None:
+    """In one atomic step."""
+    beside = path.with_suffix(".tmp")
+    beside.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    beside.replace(path)
