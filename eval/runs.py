@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
@@ -52,7 +53,8 @@ class Outcome:
     (`{"lang": "de"}`). `hits` are best first. `answer` is empty where it abstained, and `reason`
     says why. `unsupported` and `uncited` count markers that were taken out and sentences without
     one. `timings` is milliseconds by stage, `seconds` the whole. `measures` are by name, as
-    `eval.measures` has them; one that the question has no say in is not there. `error` is what
+    `eval.measures` has them; one that the question has no say in is not there, and none before the
+    run is finished. `error` is what
     failed; then all else is empty.
     """
 
@@ -73,6 +75,7 @@ class Outcome:
     output_tokens: int = 0
     cost: float = 0.0
     measures: Mapping[str, float]
+    trace_id: str = ""
     error: str = ""
 
 
@@ -144,17 +147,25 @@ class RunFolder:
 
     def append(self, outcome: Outcome) -> None:
         """Writes what became of a question."""
-        self._file.write(f"{json.dumps(asdict(outcome), ensure_ascii=False)}\n")
+        self._file.write(_line(outcome))
         self._file.flush()
 
     def outcomes(self) -> list[Outcome]:
         """All that were written, in the order of their ids."""
         return sorted(_outcomes(self._folder), key=lambda outcome: outcome.id)
 
-    def finish(self, summary: Mapping[str, Any], trec: str, *, finished: str) -> None:
-        """Says that the run is complete, once all of it is on the disk."""
-        (self._folder / TREC).write_text(trec, encoding="utf-8")
+    def finish(self, outcomes: Sequence[Outcome], summary: Mapping[str, Any], trec: str) -> None:
+        """Says that the run is complete, once all of it is on the disk.
+
+        Args:
+            outcomes: those of the run, measured.
+            summary: of their measures.
+            trec: the ranking.
+        """
+        _replace(self._folder / OUTCOMES, "".join(map(_line, outcomes)))
+        _replace(self._folder / TREC, trec)
         _write(self._folder / SUMMARY, summary)
+        finished = datetime.now(UTC).isoformat(timespec="seconds")
         _write(self._folder / INFO, asdict(replace(self._info, finished=finished)))
 
     def _mended(self) -> list[Outcome]:
@@ -231,8 +242,16 @@ def _read(path: Path) -> Any:
         raise InputError(f"{path} is damaged: {error}.") from error
 
 
+def _line(outcome: Outcome) -> str:
+    return json.dumps(asdict(outcome), ensure_ascii=False) + "\n"
+
+
 def _write(path: Path, content: Any) -> None:
+    _replace(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+
+
+def _replace(path: Path, text: str) -> None:
     """In one atomic step."""
     beside = path.with_suffix(".tmp")
-    beside.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    beside.write_text(text, encoding="utf-8", errors="surrogatepass")
     beside.replace(path)

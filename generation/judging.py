@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 from generation.calibration import Calibration
-from generation.evidence import Evidence, EvidenceFinder
+from generation.evidence import Evidence
 from rag.types import Prompt, Reason
 
 
@@ -18,11 +19,18 @@ class Verdict:
     abstained: Reason | None = None
 
 
+class Finder(Protocol):
+    """Finds what the passages say about a question."""
+
+    async def find(self, prompt: Prompt) -> Evidence | None:
+        """The sentences to answer with; None where question or passages have no words."""
+
+
 class Judge:
     """Turns a prompt's evidence into a confidence, and declines below a threshold."""
 
     def __init__(
-        self, *, finder: EvidenceFinder, calibration: Calibration, threshold: float | None = None
+        self, *, finder: Finder, calibration: Calibration, threshold: float | None = None
     ) -> None:
         """Make a judge.
 

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rag.catalog import Catalog
 from rag.errors import ConfigError
@@ -33,13 +33,15 @@ from rag.settings import LocalQueueSettings, Settings
 from rag.types import Scope
 
 if TYPE_CHECKING:
+    from generation.judging import Finder
     from ingest.parsing import Parsing
     from ingest.pipeline import IngestPipeline
     from ingest.reindex import Reindexer
     from ingest.sources import Spool
     from rag.pipeline import QueryPipeline
-    from rag.protocols import ChatModel, Reranker, StoredIndex, TokenEmbedder
+    from rag.protocols import ChatModel, Index, Reranker, StoredIndex, TokenEmbedder
     from retrieval.embedders import ModelEmbedder
+    from retrieval.hybrid import Retriever
     from retrieval.sparse import Bm25Encoder
 
 
@@ -142,8 +144,23 @@ async def open_ingesting(settings: Settings) -> AsyncIterator[Ingesting]:
         )
 
 
+def _as_it_is(stage: Any, _index: Index) -> Any:
+    return stage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Between:
+    """What is put between a question's stages: takes a stage, and gives what stands in its place.
+
+    The index is the one that both work on.
+    """
+
+    retriever: Callable[[Retriever, Index], Retriever] = _as_it_is
+    finder: Callable[[Finder, Index], Finder] = _as_it_is
+
+
 @contextlib.asynccontextmanager
-async def open_service(settings: Settings) -> AsyncIterator[Service]:
+async def open_service(settings: Settings, between: Between = Between()) -> AsyncIterator[Service]:
     """Loads what ingests and what answers. Raises as `open_ingesting` does."""
     from ingest.reindex import Reindexer
 
@@ -152,7 +169,7 @@ async def open_service(settings: Settings) -> AsyncIterator[Service]:
         reranker = await open_reranker(
             settings.reranker, stack, tokens=tokens, encoder=base.encoder, index=base.index
         )
-        query, model = await _open_query(base, stack, tokens=tokens, reranker=reranker)
+        query, model = await _open_query(base, stack, between, tokens=tokens, reranker=reranker)
         yield Service(
             **{field.name: getattr(base, field.name) for field in fields(base)},
             reindexer=Reindexer(
@@ -170,6 +187,7 @@ async def open_service(settings: Settings) -> AsyncIterator[Service]:
 async def _open_query(
     base: Ingesting,
     stack: contextlib.AsyncExitStack,
+    between: Between,
     *,
     tokens: TokenEmbedder,
     reranker: Reranker | None,
@@ -183,21 +201,22 @@ async def _open_query(
 
     settings, index = base.settings, base.index
     finder = EvidenceFinder(embedder=tokens, encoder=base.encoder, index=index)
-    generator, model = await open_generator(settings, finder, stack)
+    generator, model = await open_generator(settings, between.finder(finder, index), stack)
     stage_seconds = settings.limits.query_seconds * STAGE_SHARE
+    retriever = build_retriever(
+        settings.retrieval,
+        settings.reranker,
+        stage_seconds,
+        reranker=reranker,
+        embedder=base.embedder,
+        encoder=base.encoder,
+        index=index,
+    )
     pipeline = QueryPipeline(
         catalog=base.catalog,
         rewriter=build_rewriter(model, stage_seconds),
         expander=build_expander(settings.retrieval, model, stage_seconds),
-        retriever=build_retriever(
-            settings.retrieval,
-            settings.reranker,
-            stage_seconds,
-            reranker=reranker,
-            embedder=base.embedder,
-            encoder=base.encoder,
-            index=index,
-        ),
+        retriever=between.retriever(retriever, index),
         reader=build_section_reader(settings.retrieval, index, base.catalog),
         generator=generator,
         support=await open_support(settings.citations, tokens, stack),

@@ -21,8 +21,8 @@ from rag.settings import (
 from rag.types import Sampling
 
 if TYPE_CHECKING:
-    from generation.evidence import EvidenceFinder
     from generation.expansion import QuestionExpander
+    from generation.judging import Finder
     from generation.rewriting import QuestionRewriter
     from generation.vllm import VllmModel
     from rag.protocols import ChatModel, Generator, SupportScorer, TokenEmbedder
@@ -58,7 +58,7 @@ def build_expander(
 
 
 async def open_generator(
-    settings: Settings, finder: EvidenceFinder, stack: contextlib.AsyncExitStack
+    settings: Settings, finder: Finder, stack: contextlib.AsyncExitStack
 ) -> tuple[Generator, ChatModel | None]:
     """The generator that the settings name, with those it falls back to; closed by the stack.
 
@@ -84,7 +84,7 @@ async def open_generator(
 
 
 async def _open_engine(
-    settings: GeneratorSettings, finder: EvidenceFinder, stack: contextlib.AsyncExitStack
+    settings: GeneratorSettings, finder: Finder, stack: contextlib.AsyncExitStack
 ) -> tuple[Generator, ChatModel | None]:
     from generation.calibration import load_calibration
     from generation.extractive import ExtractiveGenerator

@@ -1,0 +1,119 @@
+"""What a stage made of a question is kept, by the stage's configuration and what it was given.
+
+With another generator over the same retrieval, nothing is embedded and nothing is searched for.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import asdict
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Self
+
+from generation.evidence import Evidence, Features, Sentence
+from generation.judging import Finder
+from rag.protocols import Index
+from rag.telemetry import Trace
+from rag.types import Hit, Prompt, Query
+from retrieval.hybrid import Retriever
+
+
+class StageCache:
+    """Results by stage and input, in a file that outlives the process."""
+
+    def __init__(self, file: Path) -> None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        self._db = sqlite3.connect(file, isolation_level=None)
+        self._db.execute("PRAGMA journal_mode = WAL")
+        self._db.execute("PRAGMA synchronous = NORMAL")
+        self._db.execute("CREATE TABLE IF NOT EXISTS stages (key TEXT PRIMARY KEY, made TEXT)")
+        self.hits = self.misses = 0
+
+    @classmethod
+    @contextlib.contextmanager
+    def opened(cls, file: Path) -> Iterator[Self]:
+        """Open until the end of the block."""
+        cache = cls(file)
+        try:
+            yield cache
+        finally:
+            cache._db.close()
+
+    def get(self, key: str) -> Any | None:
+        """What was put there; None where nothing was."""
+        row = self._db.execute("SELECT made FROM stages WHERE key = ?", (key,)).fetchone()
+        self.hits += row is not None
+        self.misses += row is None
+        return None if row is None else json.loads(row[0])
+
+    def put(self, key: str, made: Any) -> None:
+        """Keeps it."""
+        self._db.execute("INSERT OR REPLACE INTO stages VALUES (?, ?)", (key, json.dumps(made)))
+
+
+def key_of(*parts: object) -> str:
+    """One key for JSON of any size."""
+    written = json.dumps(parts, ensure_ascii=False, sort_keys=True, default=str)
+    return sha256(written.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+class CachedRetriever:
+    """`Retriever` that looks for a question once; hits are read from the index again."""
+
+    def __init__(
+        self, inner: Retriever, index: Index, cache: StageCache, *, fingerprint: str
+    ) -> None:
+        self._inner = inner
+        self._index = index
+        self._cache = cache
+        self._fingerprint = fingerprint
+
+    async def retrieve(self, query: Query, trace: Trace) -> list[Hit]:
+        """As the retriever's. What was degraded is not kept."""
+        where = [[c.field, c.op, c.value] for c in query.where]
+        scope = [query.scope.tenant, query.scope.collection]
+        key = key_of("retrieve", self._fingerprint, scope, query.text, query.top_k, where)
+        if (kept := self._cache.get(key)) is not None:
+            return await self._hits(query, kept)
+        hits = await self._inner.retrieve(query, trace)
+        if not trace.degraded:
+            self._cache.put(key, [[h.chunk.id, h.score, h.source, dict(h.ranks)] for h in hits])
+        return hits
+
+    async def _hits(self, query: Query, kept: list[Any]) -> list[Hit]:
+        chunks = await self._index.fetch(query.scope, [id_ for id_, *_ in kept])
+        by_id = {chunk.id: chunk for chunk in chunks}
+        return [
+            Hit(chunk=by_id[id_], score=score, source=source, ranks=ranks)
+            for id_, score, source, ranks in kept
+        ]
+
+
+class CachedFinder:
+    """`Finder` that reads the same passages for the same question once."""
+
+    def __init__(self, inner: Finder, cache: StageCache, *, fingerprint: str) -> None:
+        self._inner = inner
+        self._cache = cache
+        self._fingerprint = fingerprint
+
+    async def find(self, prompt: Prompt) -> Evidence | None:
+        """As the finder's."""
+        read = [[hit.chunk.id, hit.chunk.start, hit.chunk.end] for hit in prompt.hits]
+        key = key_of("find", self._fingerprint, prompt.question, read)
+        if (kept := self._cache.get(key)) is not None:
+            return _evidence(kept["evidence"])
+        found = await self._inner.find(prompt)
+        self._cache.put(key, {"evidence": found and asdict(found)})
+        return found
+
+
+def _evidence(kept: dict[str, Any] | None) -> Evidence | None:
+    if kept is None:
+        return None
+    sentences = tuple(Sentence(**sentence) for sentence in kept["sentences"])
+    return Evidence(sentences=sentences, features=Features(**kept["features"]))

@@ -1,0 +1,233 @@
+"""A search for better settings, on one half of a set; the other half says what it is worth.
+
+Trials are chosen by tree-structured Parzen estimators (Bergstra et al. 2011,
+https://papers.nips.cc/paper/4443) and stopped early by successive halving (Li et al. 2020,
+https://arxiv.org/abs/1810.05934): a trial is asked few questions first, and more where it is among
+the best so far. Both are optuna's. The first trial is the settings as they are.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from eval.corpus import Corpus
+from rag.errors import ConfigError, InputError
+from rag.settings import names
+
+if TYPE_CHECKING:
+    from optuna import Study, Trial
+
+FIRST_RUNG = 96
+"""Questions of a trial before it may be stopped: with fewer, good ones go."""
+REDUCTION = 3
+"""Of the trials that come to a rung, one in so many goes on, with so many times the questions."""
+
+Value = str | int | float | bool
+Score = Callable[[Mapping[str, Value], int], Awaitable[float]]
+"""What settings score on so many of the questions."""
+
+
+class Range(BaseModel):
+    """Numbers from `low` to `high`: by `step`, or with `log` evenly by their logarithm."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    low: int | float
+    high: int | float
+    step: int | float | None = Field(None, gt=0)
+    log: bool = False
+
+    @model_validator(mode="after")
+    def _is_range(self) -> Range:
+        if self.low >= self.high:
+            raise ValueError("low is not below high")
+        if self.log and (self.step is not None or self.low <= 0):
+            raise ValueError("log goes with a low above 0, and without a step")
+        return self
+
+
+class Space(BaseModel):
+    """What is searched, by the dotted names of settings: a range, or a list of values."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    settings: dict[str, Range | list[Value]] = Field(min_length=1)
+
+    def suggest(self, trial: Trial) -> dict[str, Value]:
+        """One point."""
+        return {name: _suggest(trial, name, choice) for name, choice in self.settings.items()}
+
+
+def read_space(file: Path) -> Space:
+    """A TOML file: `"chunker.max_tokens" = { low = 64, high = 256, step = 16 }`, or a list.
+
+    Raises:
+        InputError: it cannot be read, names no setting, or a range is none.
+    """
+    try:
+        content = tomllib.loads(file.read_text("utf-8"))
+        space = Space(settings=content)
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise InputError(f"The space {file} cannot be read: {error}.") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"][1:2]) or "the file"
+        raise InputError(f"The space {file} does not fit: {name}: {first['msg']}.") from error
+    for name, choice in space.settings.items():
+        if name not in names():
+            near = get_close_matches(name, names(), n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            raise InputError(
+                f"The space {file} names {name!r}, and there is no such setting.{hint}"
+            )
+        if choice == []:
+            raise InputError(f"The space {file} has no value for {name!r}.")
+    return space
+
+
+def halves(corpus: Corpus) -> tuple[Corpus, Corpus]:
+    """The questions to search with, and those to judge with: by the document they are about.
+
+    Questions about one document stay together, or the second half would know the first one's. By a
+    hash, so that a question added moves no other.
+    """
+    train = [q.id for q in corpus.questions if _hash(_about(corpus, q.id)) % 2 == 0]
+    return _part(corpus, set(train)), _part(corpus, {q.id for q in corpus.questions} - set(train))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tried:
+    """A trial: what was set, what it scored, and on how many questions; stopped before the end?"""
+
+    settings: Mapping[str, Value]
+    score: float
+    questions: int
+    stopped: bool
+
+
+async def search(
+    space: Space,
+    score: Score,
+    *,
+    questions: int,
+    trials: int,
+    seed: int,
+    first: Mapping[str, Value],
+    told: Callable[[Tried], None],
+) -> list[Tried]:
+    """Trials in the order in which they were made.
+
+    Args:
+        space: what is searched.
+        score: what settings score on the first so many questions; the higher the better.
+        questions: how many there are.
+        trials: how many points are tried, the first among them.
+        seed: of the search.
+        first: the settings as they are, as far as they are in the space.
+        told: is told of each.
+
+    Raises:
+        ConfigError: optuna is not installed.
+    """
+    study = _study(seed)
+    study.enqueue_trial(dict(first))
+    made = []
+    for _ in range(trials):
+        trial = study.ask()
+        tried = await _try(trial, space.suggest(trial), score, questions)
+        state = _states()["stopped" if tried.stopped else "complete"]
+        study.tell(trial, None if tried.stopped else tried.score, state=state)
+        made.append(tried)
+        told(tried)
+    return made
+
+
+async def _try(trial: Trial, settings: dict[str, Value], score: Score, questions: int) -> Tried:
+    for asked in rungs(questions):
+        found = await score(settings, asked)
+        trial.report(found, asked)
+        if asked < questions and trial.should_prune():
+            return Tried(settings=settings, score=found, questions=asked, stopped=True)
+    return Tried(settings=settings, score=found, questions=questions, stopped=False)
+
+
+def rungs(questions: int) -> Iterator[int]:
+    """How many questions a trial is asked, step by step, and at last all."""
+    asked = FIRST_RUNG
+    while asked < questions:
+        yield asked
+        asked *= REDUCTION
+    yield questions
+
+
+def best(tried: Sequence[Tried]) -> Tried:
+    """The best of those that were asked everything; the first one is."""
+    whole = [each for each in tried if not each.stopped]
+    return max(whole, key=lambda each: each.score)
+
+
+def nested(settings: Mapping[str, Value]) -> dict[str, Any]:
+    """Dotted names as the tree that settings are made of."""
+    tree: dict[str, Any] = {}
+    for name, value in settings.items():
+        *path, leaf = name.split(".")
+        node = tree
+        for part in path:
+            node = node.setdefault(part, {})
+        node[leaf] = value
+    return tree
+
+
+def _study(seed: int) -> Study:
+    try:
+        import optuna
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            "`rag eval tune` needs the module 'optuna', which is not installed: run"
+            " `pip install 'plumbline-rag[eval]'`."
+        ) from error
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    return optuna.create_study(
+        direction="maximize",
+        sampler=optuna.samplers.TPESampler(seed=seed, n_startup_trials=8, multivariate=True),
+        pruner=optuna.pruners.SuccessiveHalvingPruner(
+            min_resource=FIRST_RUNG, reduction_factor=REDUCTION
+        ),
+    )
+
+
+def _states() -> dict[Literal["stopped", "complete"], Any]:
+    from optuna.trial import TrialState
+
+    return {"stopped": TrialState.PRUNED, "complete": TrialState.COMPLETE}
+
+
+def _suggest(trial: Trial, name: str, choice: Range | list[Value]) -> Value:
+    if isinstance(choice, list):
+        found: Value = trial.suggest_categorical(name, choice)
+        return found
+    if isinstance(choice.low, int) and isinstance(choice.high, int):
+        step = 1 if choice.step is None else int(choice.step)
+        return trial.suggest_int(name, choice.low, choice.high, step=step, log=choice.log)
+    return trial.suggest_float(name, choice.low, choice.high, step=choice.step, log=choice.log)
+
+
+def _about(corpus: Corpus, question_id: str) -> str:
+    return min(corpus.qrels.get(question_id, {}), default=question_id)
+
+
+def _hash(text: str) -> int:
+    return int.from_bytes(sha256(text.encode("utf-8", "surrogatepass")).digest()[:8])
+
+
+def _part(corpus: Corpus, ids: set[str]) -> Corpus:
+    """Its questions in an order that tells nothing: a rung is a sample of them."""
+    questions = sorted((q for q in corpus.questions if q.id in ids), key=lambda q: _hash(q.id))
+    qrels = {id_: gains for id_, gains in corpus.qrels.items() if id_ in ids}
+    return replace(corpus, questions=tuple(questions), qrels=qrels)
