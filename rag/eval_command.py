@@ -15,6 +15,7 @@ from eval.drift_pictures import draw
 from rag import output
 from rag.answers import Answers
 from rag.build import TENANT
+from rag.catalog import Catalog
 from rag.errors import InputError, NotFoundError, StorageError
 from rag.parts.storage import build_database
 from rag.settings import Settings, SqliteSettings
@@ -26,7 +27,8 @@ EXIT_DRIFTED = 3
 async def run(args: argparse.Namespace, settings: Settings) -> int:
     """Runs what was asked for; its exit code."""
     scope = Scope(tenant=TENANT, collection=args.collection)
-    async with _answers(settings) as answers:
+    async with _opened(settings) as (catalog, answers):
+        await catalog.check_exists(scope)
         if args.task == "collect":
             return await _collect(args, settings, scope, answers)
         return await _drift(args, scope, answers)
@@ -81,8 +83,8 @@ def _drift_lines(report: Report, unlike: list[str]) -> Iterator[str]:
 
 
 @contextlib.asynccontextmanager
-async def _answers(settings: Settings) -> AsyncIterator[Answers]:
-    """What is kept of answers, read beside a server that may be at work.
+async def _opened(settings: Settings) -> AsyncIterator[tuple[Catalog, Answers]]:
+    """The catalog and what is kept of answers, read beside a server that may be at work.
 
     Raises:
         NotFoundError: there is no catalog.
@@ -96,6 +98,6 @@ async def _answers(settings: Settings) -> AsyncIterator[Answers]:
     database = build_database(settings.catalog, data)
     try:
         await database.open()
-        yield Answers(database)
+        yield Catalog(database), Answers(database)
     finally:
         await database.close()

@@ -18,6 +18,7 @@ from eval.judge import AnswerJudge
 from eval.online import OnlineScorer
 from generation.grounding import Grounding, load_grounding
 from rag.answers import Answers
+from rag.catalog import Catalog
 from rag.database import SqliteDatabase
 from rag.errors import UpstreamError
 from rag.observing import Traces
@@ -210,6 +211,7 @@ async def test_drift_is_told_with_the_questions_that_are_new(
     data.mkdir()
     database = SqliteDatabase(data / "catalog.sqlite")
     await database.open()
+    await Catalog(database).claim_collection(SCOPE, "any")
     now, answers = time.time(), Answers(database)
     old = [f"How many days of leave does a team of {n} people have?" for n in range(120)]
     new = [f"Why does server {n} reboot in rack {n % 7}?" for n in range(60)]
@@ -229,6 +231,8 @@ async def test_drift_is_told_with_the_questions_that_are_new(
     assert picture.read_bytes().startswith(b"\x89PNG")
     told = json.loads(rag("eval", "drift", "--current", "12h", "--json", data=data).stdout)
     assert told["unlike"][0].startswith("Why does server")
+    unknown = rag("eval", "drift", "--collection", "elsewhere", data=data)
+    assert (unknown.returncode, "no collection 'elsewhere'" in unknown.stderr) == (2, True)
     calm = rag("eval", "drift", "--reference", "1h", data=data)
     assert (calm.returncode, "Nothing could be compared" in calm.stdout) == (0, True)
 
