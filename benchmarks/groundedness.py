@@ -29,7 +29,7 @@ from eval.claims import PARAGRAPH, Claim, make_claims
 from eval.confidence import Floats, Names, auroc, auroc_interval
 from eval.corpus import Corpus, read_corpus
 from eval.grounding import DATASET, ELSEWHERE, GROUPS, chunk_of, english, halves
-from generation.grounding import Grounding, JudgedGrounding, load_grounding
+from generation.grounding import ClaimScorer, EntailedGrounding, Grounding, load_grounding
 from generation.support import BlendedSupport
 from rag.passages import passage_text
 from rag.protocols import TokenEmbedder
@@ -93,8 +93,8 @@ async def _tell_apart(
         await _scores(grounding, claims, chunks)
         for grounding in (
             Grounding(embedder, load_grounding()),
-            JudgedGrounding(BlendedSupport(embedder)),
-            JudgedGrounding(CharacterSupport()),
+            EntailedGrounding(BlendedSupport(embedder)),
+            EntailedGrounding(CharacterSupport()),
         )
     ]
     kinds = np.array([claim.kind for claim in claims])
@@ -143,7 +143,7 @@ def _paragraphs(claims: Sequence[Claim]) -> Names:
 
 
 async def _scores(
-    grounding: Grounding | JudgedGrounding, claims: Sequence[Claim], chunks: Mapping[str, Chunk]
+    grounding: ClaimScorer, claims: Sequence[Claim], chunks: Mapping[str, Chunk]
 ) -> Floats:
     """float64[claims], each held against its own passage alone."""
     places: Mapping[str, list[int]] = defaultdict(list)

@@ -25,7 +25,8 @@ def collect(answers: Sequence[LiveAnswer], *, low: float, sample: float) -> list
     Returns:
         One case for each question, in the order of `answers`. `answer` is the right one: as it was
         corrected, or as it was given where somebody said that it is good; else None, for somebody
-        to fill in. `evidence` are the spans that a good answer cited. `live` is what happened.
+        to fill in. `answerable` is False where silence was good. `evidence` are the spans that a
+        good answer cited. `live` is what happened.
     """
     chosen: dict[str, Case] = {}
     for answer in answers:
@@ -56,7 +57,8 @@ def _case(answer: LiveAnswer, question: str, why: list[str]) -> Case:
     return {
         "id": answer.id,
         "question": question,
-        "answer": feedback.correction or (content["answer"] if good else None),
+        "answer": feedback.correction or (content["answer"] or None if good else None),
+        "answerable": False if good and answer.reason else None,
         "evidence": [
             {name: citation[name] for name in ("document_id", "start", "end", "quote")}
             for citation in (content["citations"] if good else ())

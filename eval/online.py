@@ -30,24 +30,22 @@ from typing import Any
 import numpy as np
 
 from eval.judge import AnswerJudge
-from generation.citations import claims_of
-from generation.grounding import Grounding, JudgedGrounding, load_grounding
+from generation.citations import claims_of, count_markers
+from generation.grounding import ClaimScorer, EntailedGrounding, Grounding, load_grounding
 from rag import metrics
 from rag.answers import Answers
 from rag.build import Ingesting
-from rag.errors import RagError
-from rag.keeping import kept_content
+from rag.errors import UpstreamError
+from rag.observing import Traces
 from rag.parts.answering import open_judge, open_support
-from rag.parts.observing import Traces
-from rag.privacy import Privacy
-from rag.protocols import ChatModel, Embedder, TokenEmbedder
+from rag.protocols import ChatModel, Embedder, SupportScorer, TokenEmbedder
 from rag.records import LiveAnswer
 from rag.telemetry import Score, trace_from
 from rag.types import Chunk, Float32Array
 from rag.vectors import product
 from retrieval.token_cache import TokenCache
 
-MAX_CLAIMS = 64
+MAX_CLAIMS = 32
 """Sentences of an answer that are held against its passages: the first ones."""
 CACHE_BYTES = 8 << 20
 """Of token vectors: an answer's passages are read several times."""
@@ -77,9 +75,8 @@ class OnlineScorer:
         answers: Answers,
         embedder: Embedder,
         tokens: TokenEmbedder,
-        grounding: Grounding | JudgedGrounding,
+        grounding: ClaimScorer,
         judge: AnswerJudge | None,
-        privacy: Privacy,
         traces: Traces,
         low: float,
     ) -> None:
@@ -91,7 +88,6 @@ class OnlineScorer:
             tokens: makes token vectors; nobody waits for them.
             grounding: scores sentences.
             judge: scores besides.
-            privacy: what may be kept of an answer once it is scored.
             traces: where scores go.
             low: an answer with a score of `LOW` below it has its trace sent, whatever the rate.
         """
@@ -100,69 +96,87 @@ class OnlineScorer:
         self._tokens = tokens
         self._grounding = grounding
         self._judge = judge
-        self._privacy = privacy
         self._traces = traces
         self._low = low
 
     async def score(self, ids: Sequence[str]) -> None:
         """Scores those of these answers that are not yet; each failure is its own.
 
+        What fails for a while is left, and given out again.
+
         Raises:
-            StorageError, UpstreamError: the catalog cannot be used; they are scored later.
+            StorageError, UpstreamError: the catalog cannot be used.
         """
         for answer in await self._answers.unscored(ids):
-            await self._score(answer)
-
-    async def _score(self, answer: LiveAnswer) -> None:
-        scores: list[Score] = []
-        embedding = None
-        if answer.content is not None:
             try:
-                scores = await self._scores(answer, answer.content)
-                vectors = await self._embedder.embed([answer.content["question"]], kind="passage")
-                embedding = vectors[0]
-            except RagError as error:
-                _log.warning("An answer is not scored: %s", error)
-        found = {s.name: s.value for s in scores if isinstance(s.value, float)}
-        content = kept_content(answer, self._privacy)
-        await self._answers.scored(
-            answer.id,
-            {name: value for name, value in found.items() if name != "abstained"},  # it is known
-            embedding=None if content is None else embedding,  # it tells what the question was
-            content=content,
-        )
-        for name, value in found.items():
-            metrics.score(name, value)
-        if answer.trace and any(found[name] < self._low for name in LOW & found.keys()):
-            self._traces.send(replace(trace_from(answer.trace), sampled=True))
-        self._traces.score(scores)
+                found = await self._found(answer)
+            except UpstreamError as error:
+                _log.warning("An answer is not scored yet: %s", error)
+                metrics.scored("postponed")
+            except Exception as error:  # noqa: BLE001 - one that cannot be scored holds up none
+                # Without its message, which may hold the answer's words.
+                _log.error("An answer cannot be scored (%s).", type(error).__name__)
+                metrics.scored("failed")
+                await self._answers.scored(answer.id, {}, embedding=None, content=answer.content)
+            else:
+                await self._store(answer, *found)
 
-    async def _scores(self, answer: LiveAnswer, content: Mapping[str, Any]) -> list[Score]:
+    async def _found(
+        self, answer: LiveAnswer
+    ) -> tuple[dict[str, float], dict[str, str], Float32Array]:
+        """Scores and comments by name, and the question's vector."""
+        content = answer.content or {}
+        question, text = content["question"], content["answer"]
         passages = [_chunk(passage) for passage in content["passages"]]
-        values = await self.measure(
-            content["question"],
-            content["answer"],
+        scores = await self.measure(
+            question,
+            text,
             passages,
-            citations=len(content["citations"]),
+            is_json=content["is_json"],
             unsupported=content["unsupported"],
             uncited=len(content["uncited"]),
         )
         comments: dict[str, str] = {}
-        if self._judge and values["abstained"] == 0:
-            verdict = await self._judge.judge(content["question"], content["answer"], passages)
-            values |= verdict.scores
+        if self._judge and text:
+            verdict = await self._judge.judge(question, text, passages)
+            scores |= verdict.scores
             comments = dict.fromkeys(verdict.scores, f"{verdict.prompt}: {verdict.reason}")
-        return [
-            Score(
-                name=name,
-                value=value,
-                trace_id=answer.trace_id,
-                tenant=answer.scope.tenant,
-                span_id=answer.spans.get(_SPANS.get(name, ""), ""),
-                comment=comments.get(name, ""),
-            )
-            for name, value in values.items()
-        ]
+        # As the embedder has it for passages: those wait for what people wait for.
+        vectors = await self._embedder.embed([question], kind="passage")
+        return scores, comments, vectors[0]
+
+    async def _store(
+        self,
+        answer: LiveAnswer,
+        scores: Mapping[str, float],
+        comments: Mapping[str, str],
+        embedding: Float32Array,
+    ) -> None:
+        """To the catalog, to Prometheus, and to where the trace is."""
+        kept = {name: value for name, value in scores.items() if name != "abstained"}  # it is known
+        content = _without_texts(answer.content or {})
+        if not await self._answers.scored(answer.id, kept, embedding=embedding, content=content):
+            return  # somebody else was first
+        metrics.scored("scored")
+        for name, value in scores.items():
+            metrics.score(name, value)
+        if answer.trace:
+            if all(scores[name] >= self._low for name in LOW & scores.keys()):
+                return  # its trace is nowhere
+            self._traces.send(replace(trace_from(answer.trace), sampled=True))
+        self._traces.score(
+            [
+                Score(
+                    name=name,
+                    value=value,
+                    trace_id=answer.trace_id,
+                    tenant=answer.scope.tenant,
+                    span_id=answer.spans.get(_SPANS.get(name, ""), ""),
+                    comment=comments.get(name, ""),
+                )
+                for name, value in scores.items()
+            ]
+        )
 
     async def measure(
         self,
@@ -170,7 +184,7 @@ class OnlineScorer:
         answer: str,
         passages: Sequence[Chunk],
         *,
-        citations: int,
+        is_json: bool,
         unsupported: int,
         uncited: int,
     ) -> dict[str, float]:
@@ -180,21 +194,23 @@ class OnlineScorer:
             question: what was asked.
             answer: what was answered, markers and all; empty where it abstained.
             passages: what the generator was given, best first.
-            citations: markers that hold.
+            is_json: the answer is JSON, and what its strings say is meant.
             unsupported: markers that were taken out.
             uncited: sentences without one.
         """
         scores = {"abstained": float(not answer)}
         if passages:
             scores["context_relevance"] = await self._context_relevance(question, passages)
-        claims = _claims(answer)
+        claims = _claims(answer, is_json=is_json)
         if not claims:
             return scores
         grounded = await self._grounding.score(claims[:MAX_CLAIMS], passages)
         scores["groundedness"] = float(grounded.mean())
-        if markers := citations + unsupported:
-            scores["citation_precision"] = citations / markers
-        scores["citation_coverage"] = max(0.0, 1 - uncited / len(claims))
+        held = count_markers(answer)
+        if held + unsupported:
+            scores["citation_precision"] = held / (held + unsupported)
+        if not is_json:  # of its strings the short ones need no citation
+            scores["citation_coverage"] = 1 - uncited / len(claims)
         (likeness,) = await self._likeness(question, [" ".join(claims)])
         scores["answer_relevance"] = likeness
         return scores
@@ -216,12 +232,14 @@ def _max_sim(question: Float32Array, text: Float32Array) -> float:
     return float(np.clip(product(question, text).max(axis=1).mean(), 0, 1))
 
 
-def _claims(answer: str) -> tuple[str, ...]:
+def _claims(answer: str, *, is_json: bool) -> tuple[str, ...]:
     """What an answer's sentences say; of JSON, those of its strings."""
-    text = answer
-    with contextlib.suppress(ValueError, RecursionError):
-        text = "\n\n".join(_strings(json.loads(answer)))
-    return claims_of(text)
+    return claims_of("\n\n".join(_strings(json.loads(answer))) if is_json else answer)
+
+
+def _without_texts(content: Mapping[str, Any]) -> dict[str, Any]:
+    """What is kept once it is scored: the documents hold the passages' texts."""
+    return {**content, "passages": [{**p, "text": ""} for p in content["passages"]]}
 
 
 def _strings(value: Any) -> Iterator[str]:
@@ -249,12 +267,15 @@ def _chunk(passage: Mapping[str, Any]) -> Chunk:
 
 
 @contextlib.asynccontextmanager
-async def open_scorer(holder: Ingesting, *, model: ChatModel | None) -> AsyncIterator[OnlineScorer]:
+async def open_scorer(
+    holder: Ingesting, *, model: ChatModel | None = None, support: SupportScorer | None = None
+) -> AsyncIterator[OnlineScorer]:
     """A scorer over what a process holds.
 
     Args:
         holder: the process's.
         model: the language model that writes, where this process has one open.
+        support: the same of what checks citations.
 
     Raises:
         ConfigError: the judge cannot be opened.
@@ -263,16 +284,16 @@ async def open_scorer(holder: Ingesting, *, model: ChatModel | None) -> AsyncIte
     async with contextlib.AsyncExitStack() as stack:
         judging = await open_judge(settings, model, stack)
         tokens = TokenCache(holder.embedder.in_background(), max_bytes=CACHE_BYTES)
-        grounding: Grounding | JudgedGrounding = Grounding(tokens, load_grounding())
+        grounding: ClaimScorer = Grounding(tokens, load_grounding())
         if settings.citations.entailment:
-            grounding = JudgedGrounding(await open_support(settings.citations, tokens, stack))
+            support = support or await open_support(settings.citations, tokens, stack)
+            grounding = EntailedGrounding(support)
         yield OnlineScorer(
             answers=observing.answers,
             embedder=holder.embedder,
             tokens=tokens,
             grounding=grounding,
             judge=AnswerJudge(judging) if judging else None,
-            privacy=observing.privacy,
             traces=observing.traces,
             low=settings.online.low,
         )

@@ -167,6 +167,15 @@ def claims_of(text: str) -> tuple[str, ...]:
     return tuple(_ESCAPED.sub("[", s) for s in sentences if _WORD.search(s) and _claims(s))
 
 
+def count_markers(text: str) -> int:
+    """How many markers an answer has; `[1, 2]` is two."""
+    return sum(
+        marker[1].count(",") + 1
+        for marker in _MARKER.finditer(text)
+        if not _is_code(text[: marker.end()], marker[1])
+    )
+
+
 def _without_markers(text: str) -> tuple[str, list[int]]:
     """The text without its markers, and where in it each of them stood."""
     plain, places, end = "", [], 0

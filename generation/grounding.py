@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
 from generation.calibration import Regression
-from generation.citations import claims_of
 from rag.passages import heading_text, passage_text, token_ranges
 from rag.protocols import SupportScorer, TokenEmbedder
 from rag.sentences import sentence_spans
@@ -152,6 +152,18 @@ def load_grounding(path: Path = WEIGHTS) -> GroundingModel:
     )
 
 
+class ClaimScorer(Protocol):
+    """Says how well passages carry claims."""
+
+    async def score(self, claims: Sequence[str], chunks: Sequence[Chunk]) -> Float32Array:
+        """float32[claims], 0 to 1: of the passage that carries each best; 0 without passages.
+
+        Raises:
+            BusyError: more wait for the model than may.
+            UpstreamError: the model failed.
+        """
+
+
 class Grounding:
     """Groundedness by likeness: token vectors, numbers and negations."""
 
@@ -191,7 +203,7 @@ class Grounding:
         return self._model.probability(comparison) if comparison else 0.0
 
 
-class JudgedGrounding:
+class EntailedGrounding:
     """Groundedness by whatever checks citations: an entailment model, where the settings name one.
 
     A claim is held against each sentence, and the best one counts: SummaC's zero-shot variant
@@ -208,22 +220,15 @@ class JudgedGrounding:
             BusyError: more wait for the model than may.
             UpstreamError: the model failed.
         """
-        best = await asyncio.gather(*(self._best(claim, c) for claim in claims for c in chunks))
-        scores = np.array(best, np.float32).reshape(len(claims), len(chunks))
-        each: Float32Array = scores.max(axis=1, initial=0.0)
-        return each
+        scores = [  # claim by claim: what people wait for comes in between
+            max(await asyncio.gather(*(self._best(claim, c) for c in chunks)), default=0.0)
+            for claim in claims
+        ]
+        return np.array(scores, np.float32)
 
     async def _best(self, claim: str, chunk: Chunk) -> float:
         scores = await self._support.score(claim, chunk, sentence_spans(chunk.text))
         return float(scores.max(initial=0.0))
-
-
-async def groundedness(
-    grounding: Grounding | JudgedGrounding, answer: str, chunks: Sequence[Chunk]
-) -> float | None:
-    """The mean over the sentences of an answer that claim something; None where none does."""
-    claims = claims_of(answer)
-    return float((await grounding.score(claims, chunks)).mean()) if claims else None
 
 
 def compare(claim: ReadClaim, passage: ReadPassage) -> Comparison | None:

@@ -16,10 +16,10 @@ from rag.records import Feedback, LiveAnswer, Signals
 from rag.tables import answers
 from rag.types import Float32Array, Scope
 
-LOST_SECONDS = 60.0
+LOST_SECONDS = 600.0
 """What was given out that long ago to be scored, and is not, is given out again."""
 STALE_SECONDS = 3600.0
-"""What nobody scored within an hour is not scored: its words are not kept for it any longer."""
+"""What nobody scored within an hour is not scored: what came since is worth more."""
 _LATEST = answers.c.at.desc()
 
 
@@ -37,13 +37,13 @@ class Answers:
     async def claim(self, limit: int) -> list[str]:
         """Ids of answers that are to be scored, oldest first; nobody else gets them meanwhile."""
         now = time.time()
-        due = sa.or_(answers.c.given_at.is_(None), answers.c.given_at < now - LOST_SECONDS)
+        due = sa.or_(answers.c.claimed_at.is_(None), answers.c.claimed_at < now - LOST_SECONDS)
         query = sa.select(answers.c.id).where(answers.c.to_score, due)
         query = query.order_by(answers.c.at).limit(limit).with_for_update(skip_locked=True)
         async with self._db.write() as db:
             ids = list(await db.scalars(query))
             given = answers.update().where(answers.c.id.in_(ids))
-            await db.execute(given.values(given_at=now))
+            await db.execute(given.values(claimed_at=now))
         return ids
 
     async def unscored(self, ids: Sequence[str]) -> list[LiveAnswer]:
@@ -58,14 +58,17 @@ class Answers:
         *,
         embedding: Float32Array | None,
         content: Mapping[str, Any] | None,
-    ) -> None:
-        """Stores what was found of an answer, and what may be kept of its content.
+    ) -> bool:
+        """Stores what was found of an answer; what only scoring needs of it goes.
 
         Args:
             id_: the answer's.
             scores: by name, 0 to 1.
             embedding: the question's, float32[dim].
             content: replaces what was there.
+
+        Returns:
+            Whether nobody else had done so before.
         """
         values = {
             "to_score": False,
@@ -75,9 +78,16 @@ class Answers:
             "trace": None,
         }
         async with self._db.write() as db:
-            await db.execute(answers.update().where(answers.c.id == id_).values(values))
+            mine = answers.update().where(answers.c.id == id_, answers.c.to_score)
+            return (await db.execute(mine.values(values))).rowcount > 0
 
-    async def say(self, tenant: str, trace_id: str, feedback: Feedback) -> LiveAnswer:
+    async def question(self, id_: str) -> str | None:
+        """What was asked, where its words are kept."""
+        query = sa.select(answers.c.content).where(answers.c.id == id_)
+        found = [row["content"] for row in await self._db.rows(query)]
+        return found[0]["question"] if found and found[0] else None
+
+    async def add_feedback(self, tenant: str, trace_id: str, feedback: Feedback) -> LiveAnswer:
         """Stores what somebody said of the last answer of a trace; the answer as it is then.
 
         What is None in it leaves what was said before.
@@ -106,21 +116,21 @@ class Answers:
 
     async def signals(self, scope: Scope, start: float, end: float) -> list[Signals]:
         """What these answers say, in the same order."""
-        names = ("at", "question_chars", "top_score", "reason", "seconds", "cost", "scores")
+        names = ("id", "at", "question_chars", "top_score", "reason", "seconds", "cost", "scores")
         columns = [answers.c[name] for name in (*names, "embedding")]
         return [_signals(row) for row in await self._db.rows(_within(scope, start, end, *columns))]
 
     async def forget(self, *, before: float) -> int:
-        """Removes what was given before then, and the words of what nobody came to score.
+        """Removes what was given before then; what nobody came to score is scored no more.
 
         Returns:
             How many nobody came to score.
         """
         stale = sa.and_(answers.c.to_score, answers.c.at < time.time() - STALE_SECONDS)
-        nothing = {"to_score": False, "content": None, "trace": None}
+        unscored = {"to_score": False, "trace": None}
         async with self._db.write() as db:
             await db.execute(answers.delete().where(answers.c.at < before))
-            return (await db.execute(answers.update().where(stale).values(nothing))).rowcount
+            return (await db.execute(answers.update().where(stale).values(unscored))).rowcount
 
 
 def _within(
@@ -142,7 +152,7 @@ def _answer(row: sa.RowMapping) -> LiveAnswer:
     scope = Scope(tenant=values.pop("tenant"), collection=values.pop("collection"))
     names = ("rating", "comment", "correction")
     feedback = Feedback(**{name: values.pop(name) for name in names})
-    del values["embedding"], values["given_at"]
+    del values["embedding"], values["claimed_at"]
     return LiveAnswer(scope=scope, feedback=feedback, **values)
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from rag.catalog import Catalog
 from rag.errors import ConfigError
+from rag.observing import Observing
 from rag.ownership import own
 from rag.parts.answering import (
     build_expander,
@@ -17,7 +18,7 @@ from rag.parts.answering import (
     open_generator,
     open_support,
 )
-from rag.parts.observing import Observing, build_privacy, open_observing, open_traces
+from rag.parts.observing import build_privacy, open_keeper, open_observing, open_traces
 from rag.parts.reading import build_chunker, build_fetcher, build_parser
 from rag.parts.searching import (
     build_embedder,
@@ -39,7 +40,14 @@ if TYPE_CHECKING:
     from ingest.reindex import Reindexer
     from ingest.sources import Spool
     from rag.pipeline import QueryPipeline
-    from rag.protocols import ChatModel, Index, Reranker, StoredIndex, TokenEmbedder
+    from rag.protocols import (
+        ChatModel,
+        Index,
+        Reranker,
+        StoredIndex,
+        SupportScorer,
+        TokenEmbedder,
+    )
     from retrieval.embedders import ModelEmbedder
     from retrieval.hybrid import Retriever
     from retrieval.sparse import Bm25Encoder
@@ -74,6 +82,7 @@ class Service(Ingesting):
 
     reindexer: Reindexer
     query: QueryPipeline
+    support: SupportScorer
     model: ChatModel | None
     """The language model that writes, where there is one."""
     reranker: Reranker
@@ -164,12 +173,17 @@ async def open_service(settings: Settings, between: Between = Between()) -> Asyn
     """Loads what ingests and what answers. Raises as `open_ingesting` does."""
     from ingest.reindex import Reindexer
 
-    async with open_ingesting(settings) as base, contextlib.AsyncExitStack() as stack:
+    async with open_ingesting(settings) as opened, contextlib.AsyncExitStack() as stack:
+        keeper = await open_keeper(settings.online, opened.observing, stack)
+        base = replace(opened, observing=replace(opened.observing, keeper=keeper))
         tokens = build_token_embedder(settings.reranker, base.embedder)
         reranker = await open_reranker(
             settings.reranker, stack, tokens=tokens, encoder=base.encoder, index=base.index
         )
-        query, model = await _open_query(base, stack, between, tokens=tokens, reranker=reranker)
+        support = await open_support(settings.citations, tokens, stack)
+        query, model = await _open_query(
+            base, stack, between, tokens=tokens, reranker=reranker, support=support
+        )
         yield Service(
             **{field.name: getattr(base, field.name) for field in fields(base)},
             reindexer=Reindexer(
@@ -179,6 +193,7 @@ async def open_service(settings: Settings, between: Between = Between()) -> Asyn
                 catalog=base.catalog,
             ),
             query=query,
+            support=support,
             model=model,
             reranker=reranker or build_late_interaction(tokens, base.encoder, base.index),
         )
@@ -191,6 +206,7 @@ async def _open_query(
     *,
     tokens: TokenEmbedder,
     reranker: Reranker | None,
+    support: SupportScorer,
 ) -> tuple[QueryPipeline, ChatModel | None]:
     """A question's journey over what is open already, and the language model in it.
 
@@ -219,7 +235,7 @@ async def _open_query(
         retriever=between.retriever(retriever, index),
         reader=build_section_reader(settings.retrieval, index, base.catalog),
         generator=generator,
-        support=await open_support(settings.citations, tokens, stack),
+        support=support,
         at_once=settings.limits.questions,
         ended=base.observing.ended,
         seconds=settings.limits.query_seconds,

@@ -1,7 +1,8 @@
 """The command `rag`. It speaks the REST API: to a server, or to one it carries in its own process.
 
 Exit codes: 0 done; 1 something failed or was only partly done; 2 the request cannot be served as it
-is. Heavy imports wait for the command that needs them: `rag --help` answers at once.
+is; 3 answers have drifted. Heavy imports wait for the command that needs them: `rag --help` answers
+at once.
 """
 
 from __future__ import annotations
@@ -211,7 +212,7 @@ def _add_eval(parser: argparse.ArgumentParser, within: argparse.ArgumentParser) 
         parents=[within],
         help="compare answers with those of before",
         description="Compares the answers of a window that ends now with those of the one before"
-        " it. Exit code 1 where something has drifted.",
+        " it. Exit code 3 where something has drifted.",
     )
     drift.add_argument(
         "--current", type=_span, default="1d", metavar="TIME", help="until now (default: 1d)"

@@ -10,24 +10,25 @@ import time
 from collections.abc import AsyncIterator, Iterator
 
 from eval.collect import collect
-from eval.drift import Report, compare, to_json, to_text
+from eval.drift import QUESTIONS, Report, compare, to_json, to_text
 from eval.drift_pictures import draw
 from rag import output
 from rag.answers import Answers
 from rag.build import TENANT
-from rag.errors import NotFoundError, StorageError
+from rag.catalog import Catalog
+from rag.errors import InputError, NotFoundError, StorageError
 from rag.parts.storage import build_database
-from rag.records import LiveAnswer
 from rag.settings import Settings, SqliteSettings
 from rag.types import Scope
 
-SHOWN_QUESTIONS = 5
+EXIT_DRIFTED = 3
 
 
 async def run(args: argparse.Namespace, settings: Settings) -> int:
     """Runs what was asked for; its exit code."""
     scope = Scope(tenant=TENANT, collection=args.collection)
-    async with _answers(settings) as answers:
+    async with _opened(settings) as (catalog, answers):
+        await catalog.check_exists(scope)
         if args.task == "collect":
             return await _collect(args, settings, scope, answers)
         return await _drift(args, scope, answers)
@@ -39,9 +40,13 @@ async def _collect(
     now = time.time()
     given = await answers.given(scope, now - args.since, now)
     cases = collect(given, low=settings.online.low, sample=args.sample)
-    lines = "".join(f"{json.dumps(case, ensure_ascii=False)}\n" for case in cases)
     try:
-        args.out.write_text(lines)
+        with args.out.open("x", encoding="utf-8") as file:
+            file.writelines(f"{json.dumps(case, ensure_ascii=False)}\n" for case in cases)
+    except FileExistsError as error:
+        raise InputError(
+            f"{args.out} exists, and may have been filled in: name another file."
+        ) from error
     except OSError as error:
         raise StorageError(f"{args.out} cannot be written: {error.strerror}.") from error
     body = {
@@ -63,27 +68,23 @@ async def _drift(args: argparse.Namespace, scope: Scope, answers: Answers) -> in
     report = await asyncio.to_thread(compare, reference, current)
     if args.plot:
         await asyncio.to_thread(draw, report, reference, current, args.plot)
-    asked = await answers.given(scope, begins, now) if report.unlike else []
-    unlike = [_question(asked[place]) for place in report.unlike]
+    ids = [current[place].id for place in report.unlike]
+    unlike = [await answers.question(id_) or "(its words are not kept)" for id_ in ids]
     body = to_json(report) | {"unlike": unlike}
     output.show(body, lambda _: _drift_lines(report, unlike), as_json=args.json)
-    return int(report.drifted)
+    return EXIT_DRIFTED if report.drifted else 0
 
 
 def _drift_lines(report: Report, unlike: list[str]) -> Iterator[str]:
     yield from to_text(report)
-    if report.drifted and unlike:
+    if any(row.drifted for row in report.rows if row.signal == QUESTIONS):
         yield "Most unlike the questions of before:"
-    yield from (f"  {question}" for question in unlike[:SHOWN_QUESTIONS])
-
-
-def _question(answer: LiveAnswer) -> str:
-    return str(answer.content["question"]) if answer.content else "(its words are not kept)"
+    yield from (f"  {question}" for question in unlike)
 
 
 @contextlib.asynccontextmanager
-async def _answers(settings: Settings) -> AsyncIterator[Answers]:
-    """What is kept of answers, read beside a server that may be at work.
+async def _opened(settings: Settings) -> AsyncIterator[tuple[Catalog, Answers]]:
+    """The catalog and what is kept of answers, read beside a server that may be at work.
 
     Raises:
         NotFoundError: there is no catalog.
@@ -97,6 +98,6 @@ async def _answers(settings: Settings) -> AsyncIterator[Answers]:
     database = build_database(settings.catalog, data)
     try:
         await database.open()
-        yield Answers(database)
+        yield Catalog(database), Answers(database)
     finally:
         await database.close()

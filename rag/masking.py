@@ -60,16 +60,20 @@ _RULES: tuple[tuple[str, str, Callable[[str], int]], ...] = (
     ("key", r"\b(?:gh[opsur]_|github_pat_|glpat-|xox[abeoprs]-|npm_|hf_|AIza)[\w-]{16,}", len),
     ("key", r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b", len),
     ("key", r"(?i)\bbearer\s+[\w.~+/-]{16,}=*", len),
-    ("key", r"(?i)(?<![a-z])(?:api[-_ ]?key|access[-_ ]?token|secret|password|passwd|pwd)"
-            r"\s*[:=]\s*['\"]?[^\s'\",;]{6,}", len),
+    ("key", r"(?i)\bbasic\s+[\w+/-]{12,}=*", len),
+    ("key", r"(?i)(?:api[-_ ]?key|access[-_ ]?(?:key|token)|auth[-_ ]?token|secret|password|passwd"
+            r"|pwd)['\"]?\s*[:=]\s*['\"]?[^\s'\",;]{6,}", len),
+    ("key", r"(?i)\btoken(?:=|['\"]\s*:\s*['\"])[^\s'\",;&]{6,}", len),
     ("e-mail", r"[\w.+%'-]{1,64}@(?:[\w-]{1,63}\.){1,8}[^\W\d_]{2,63}", len),
     ("IBAN", r"\b[A-Za-z]{2}\d{2}(?: ?[A-Za-z0-9]){11,30}\b", _groups(_is_iban)),
-    ("card", r"(?<![\w.-])\d(?:[ -]?\d){12,18}(?!\w)", _groups(_is_card)),
+    ("card", r"(?<![\w.-])\d(?:[ \u00a0\u202f-]?\d){12,18}(?!\w)", _groups(_is_card)),
     ("IP", r"(?<![\w.])(?:\d{1,3}\.){3}\d{1,3}(?![\w.]*\d)", _whole(_is_ip)),
-    ("IP", r"(?<![\w:.])(?:[0-9A-Fa-f]{0,4}:){2,7}[0-9A-Fa-f]{0,4}(?![\w:])", _whole(_is_ip)),
+    ("IP", r"(?<![\w.])(?:[0-9A-Fa-f]{0,4}:){2,7}[0-9A-Fa-f]{0,4}(?![\w:])", _whole(_is_ip)),
     ("phone", r"(?<![\w.+-])(?:\+|00)\d[\d ./()-]{5,18}\d(?!\w)", len),
     ("phone", r"(?<![\w.+-])\(?\d{3}\)?[ .-]\d{3}[ .-]\d{4}(?!\w)", len),
     ("phone", r"(?<![\w.+-])0\d{2,4}[ /-]\d{3,4}[ -]?\d{2,5}(?!\w)", len),
+    ("phone", r"(?<![\w.+-])\(0\d{1,5}\)[ /-]?\d{3,8}(?:[ -]\d{2,5})?(?!\w)", len),
+    ("phone", r"(?<![\w.+-])0\d(?:[ .-]\d{2}){4}(?!\w)", len),
 )  # fmt: skip
 """A name, what may be one, and how much is. In order: a key may hold what looks like others."""
 

@@ -102,6 +102,11 @@ _scores = Histogram(
     ["score"],
     buckets=_SHARES,
 )
+_scored = Counter(
+    "plumbline_answers_scored",
+    "Answers that were to be scored: scored, failed, or postponed.",
+    ["outcome"],
+)
 _judged = Counter(
     "plumbline_judgements", "Answers a language model judged: scored, failed.", ["outcome"]
 )
@@ -127,6 +132,7 @@ _KNOWN: tuple[tuple[Counter, Iterable[tuple[str, ...]]], ...] = (
     (_tokens, (("input",), ("output",))),
     (_documents, ((each,) for each in ("stored", "unchanged", "duplicate", "retried", "failed"))),
     (_cost, (("answer",), ("judge",))),
+    (_scored, (("scored",), ("failed",), ("postponed",))),
     (_judged, (("scored",), ("failed",))),
     (_feedback, (("up",), ("down",))),
     (_traces, (("sent",), ("left out",), ("lost",))),
@@ -260,6 +266,11 @@ def cost(purpose: Literal["answer", "judge"], amount: float) -> None:
 def score(name: str, value: float) -> None:
     """A live answer was scored, 0 to 1."""
     _scores.labels(name).observe(value)
+
+
+def scored(outcome: str) -> None:
+    """An answer that was to be scored: scored, failed, or postponed."""
+    _scored.labels(outcome).inc()
 
 
 def judged(outcome: str) -> None:

@@ -7,12 +7,11 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 Capture = Literal["off", "masked", "full"]
-UNREADABLE = "[masking failed]"
 _log = logging.getLogger(__name__)
 
 
 class Privacy:
-    """Leaves content out, masks it, or lets it be, by tenant; closed where masking fails."""
+    """Leaves content out, masks it, or lets it be, by tenant; left out where masking fails."""
 
     def __init__(
         self, mask: Callable[[Any], Any], *, capture: Capture, tenants: Mapping[str, Capture]
@@ -28,6 +27,10 @@ class Privacy:
         self._capture = capture
         self._tenants = tenants
 
+    def allows(self, tenant: str) -> bool:
+        """Whether anything of a tenant's content may leave the process."""
+        return self._tenants.get(tenant, self._capture) != "off"
+
     def content(self, content: Any, tenant: str) -> Any:
         """As it may leave the process; None where nothing may."""
         match self._tenants.get(tenant, self._capture):
@@ -40,4 +43,4 @@ class Privacy:
         except Exception as error:  # noqa: BLE001 - whatever it was, nothing goes out unmasked
             # Without its message, which may hold what was to be masked.
             _log.error("Masking failed (%s): some content is left out.", type(error).__name__)
-            return UNREADABLE
+            return None

@@ -160,8 +160,9 @@ class LiveAnswer:
 
     `at` is seconds since 1970; `seconds` and `cost` what it took. `spans` names the spans of its
     trace by stage. `content` is JSON, None where nothing of it may be kept: `question`, `answer`,
-    `passages`, `citations`, `uncited`; the passages have their texts until the answer is scored.
-    `trace` is JSON, of one that was left out by the rate and may yet be sent.
+    `is_json`, `passages`, `citations`, `unsupported`, `uncited`; the passages have their texts
+    until the answer is scored. `trace` is JSON, of one that was left out by the rate and is sent if
+    the answer turns out to be bad. Both are masked.
     """
 
     id: str
@@ -188,7 +189,8 @@ class Signals:
 
     `at` is seconds since 1970, `seconds` what the answer took, `top_score` the best hit's (None
     without one), `cost` in the settings' currency, `scores` those of `eval.online` by name, 0 to 1
-    (of a sampled share of answers), `embedding` the question's, float32[dim] of unit norm.
+    (of a sampled share of answers), `embedding` the question's, float32[dim] of unit norm, `id` the
+    answer's.
     """
 
     at: float
@@ -199,3 +201,4 @@ class Signals:
     cost: float
     scores: Mapping[str, float]
     embedding: Float32Array | None
+    id: str = ""

@@ -266,6 +266,14 @@ class ExtractiveSettings(_GeneratorSettings):
     kind: Literal["extractive"] = "extractive"
 
 
+class _ModelSettings(_Part):
+    """A language model, whatever it is asked for."""
+
+    kind: str
+    input_price: float = Field(0.0, ge=0, description="Of a million tokens, in any currency.")
+    output_price: float = Field(0.0, ge=0, description="The same, of those that it writes.")
+
+
 class _ChatSettings(_GeneratorSettings):
     max_tokens: int = Field(512, ge=1, description="Of an answer, at most.")
     temperature: float = Field(0.0, ge=0, le=2, description="0: the likeliest token always.")
@@ -273,12 +281,10 @@ class _ChatSettings(_GeneratorSettings):
         None, ge=1, description="Of prompts and answers under way; past it, 503. None: no bound."
     )
     templates: Path | None = Field(None, description="Folder of prompts; none: those that ship.")
-    input_price: float = Field(0.0, ge=0, description="Of a million tokens, in any currency.")
-    output_price: float = Field(0.0, ge=0, description="The same, of those that it writes.")
 
 
-class OpenAISettings(_ChatSettings):
-    """Answers by a server that speaks OpenAI's chat completions."""
+class OpenAIModelSettings(_ModelSettings):
+    """A model on a server that speaks OpenAI's chat completions."""
 
     kind: Literal["openai"]
     base_url: str = Field(pattern=r"^https?://[^\s/]+", description="Up to and with its /v1.")
@@ -298,6 +304,10 @@ class OpenAISettings(_ChatSettings):
             raise ValueError("It has the form http://HOST:PORT/v1")
         return url
 
+
+class OpenAISettings(OpenAIModelSettings, _ChatSettings):
+    """Answers by a server that speaks OpenAI's chat completions."""
+
     @field_validator("context_tokens")
     @classmethod
     def _leaves_room(cls, tokens: int, info: ValidationInfo) -> int:
@@ -306,13 +316,17 @@ class OpenAISettings(_ChatSettings):
         return tokens
 
 
-class VllmSettings(_ChatSettings):
-    """Answers by vLLM, in this process."""
+class VllmModelSettings(_ModelSettings):
+    """A model that vLLM runs in this process."""
 
     kind: Literal["vllm"]
     model: str = Field(min_length=1, description="A folder, or a name on the hub.")
     lora: Path | None = Field(None, description="Folder of an adapter that it writes with.")
     engine: dict[str, Any] = Field({}, description="All else that vLLM's AsyncEngineArgs take.")
+
+
+class VllmSettings(VllmModelSettings, _ChatSettings):
+    """Answers by vLLM, in this process."""
 
 
 class CitationSettings(_Part):
@@ -480,8 +494,8 @@ class GeneratorJudgeSettings(_Part):
 
 JudgeSettings = Annotated[
     Annotated[GeneratorJudgeSettings, Tag("generator")]
-    | Annotated[OpenAISettings, Tag("openai")]
-    | Annotated[VllmSettings, Tag("vllm")],
+    | Annotated[OpenAIModelSettings, Tag("openai")]
+    | Annotated[VllmModelSettings, Tag("vllm")],
     Discriminator(
         _kind("generator"),
         custom_error_type="kind",

@@ -103,7 +103,7 @@ answers = sa.Table(
     sa.Column("collection", sa.String, nullable=False),
     sa.Column("at", sa.Float, nullable=False, index=True),
     sa.Column("to_score", sa.Boolean, nullable=False),
-    sa.Column("given_at", sa.Float),
+    sa.Column("claimed_at", sa.Float),
     sa.Column("question_chars", sa.Integer, nullable=False),
     sa.Column("top_score", sa.Float),
     sa.Column("reason", sa.String),
@@ -118,5 +118,5 @@ answers = sa.Table(
     sa.Column("rating", sa.String),
     sa.Column("comment", sa.String),
     sa.Column("correction", sa.String),
-    sa.Index("answers_to_score", "given_at", sqlite_where=_TO_SCORE, postgresql_where=_TO_SCORE),
+    sa.Index("answers_to_score", "claimed_at", sqlite_where=_TO_SCORE, postgresql_where=_TO_SCORE),
 )

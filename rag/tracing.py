@@ -19,7 +19,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any
+from typing import Any, Literal
+from urllib.parse import urlsplit
 from uuid import NAMESPACE_OID, uuid5
 
 import httpx
@@ -50,7 +51,7 @@ MAX_WAITING = 512
 """Traces that may wait; what comes past it is lost, and counted."""
 AT_ONCE = 32
 """Traces in one request."""
-MAX_WORDS = 500
+MAX_TEXT = 500
 """Characters of a score that is a text: what Langfuse takes."""
 SECONDS = 5.0
 """One request may take."""
@@ -73,11 +74,7 @@ class Sending:
 
 
 Scores = tuple[Score, ...]
-
-
-def _to_nobody(_: Scores) -> int:
-    """Where nobody takes scores."""
-    return 0
+_What = Literal["Traces", "Scores"]
 
 
 class TraceSender:
@@ -89,7 +86,7 @@ class TraceSender:
         *,
         headers: Mapping[str, str],
         sending: Sending,
-        send_scores: Callable[[Scores], int] = _to_nobody,
+        send_scores: Callable[[Scores], int] | None = None,
     ) -> None:
         """Starts the thread.
 
@@ -97,13 +94,14 @@ class TraceSender:
             url: of OTLP over HTTP, with its path: …/v1/traces.
             headers: sent along, for authorization.
             sending: what is sent.
-            send_scores: sends scores, and says how many arrived.
+            send_scores: sends scores, and says how many arrived; None: nobody there takes them.
         """
         self._sending = sending
         self._send_scores = send_scores
         self._waiting: queue.Queue[Trace | Scores | None] = queue.Queue(MAX_WAITING)
         self._exporter = OTLPSpanExporter(endpoint=url, headers=dict(headers), timeout=SECONDS)
-        self._reached = True
+        self._host = urlsplit(url).netloc.rpartition("@")[2]
+        self._lost: set[_What] = set()
         self._writer = _Writer(sending)
         self._thread = threading.Thread(target=self._run, name="traces", daemon=True)
         self._thread.start()
@@ -125,7 +123,7 @@ class TraceSender:
 
     def score(self, scores: Scores) -> None:
         """Takes what was found of an answer; returns at once. As with traces, they may be lost."""
-        if self._send_scores is _to_nobody or not scores:
+        if self._send_scores is None or not scores:
             return
         try:
             self._waiting.put_nowait(scores)
@@ -145,9 +143,10 @@ class TraceSender:
         while True:
             batch = list(self._next())
             if traces := [item for item in batch if isinstance(item, Trace)]:
-                self._send(partial(self._export, traces), len(traces), metrics.trace)
-            if scores := tuple(s for item in batch if isinstance(item, tuple) for s in item):
-                self._send(partial(self._send_scores, scores), len(scores), metrics.sent_scores)
+                self._send("Traces", partial(self._export, traces), len(traces))
+            scores = tuple(s for item in batch if isinstance(item, tuple) for s in item)
+            if scores and self._send_scores:
+                self._send("Scores", partial(self._send_scores, scores), len(scores))
             if None in batch:
                 return
 
@@ -161,18 +160,24 @@ class TraceSender:
             item = self._waiting.get()
             yield item
 
-    def _send(self, send: Callable[[], int], count: int, tell: Callable[[str, int], None]) -> None:
+    def _send(self, what: _What, send: Callable[[], int], count: int) -> None:
         """Sends, and counts what of it arrived."""
         try:
             arrived = send()
         except Exception as error:  # noqa: BLE001 - the thread outlives what cannot be written
-            _log.error("Traces cannot be written: %s.", type(error).__name__)
+            _log.error("%s cannot be written: %s.", what, type(error).__name__)
             arrived = 0
+        tell = metrics.trace if what == "Traces" else metrics.sent_scores
         tell("sent", arrived)
         tell("lost", count - arrived)
-        if self._reached and not arrived:  # once, and not for each batch
-            _log.warning("Traces cannot be sent and are lost until they can be: is the server up?")
-        self._reached = arrived > 0
+        if not arrived and what not in self._lost:  # once, and not for each batch
+            _log.warning(
+                "%s cannot be sent to %s, and are lost until they can be: is the server up, and are"
+                " the keys right?",
+                what,
+                self._host,
+            )
+        (self._lost.discard if arrived else self._lost.add)(what)
 
     def _export(self, traces: Sequence[Trace]) -> int:
         spans = [span for trace in traces for span in self._writer.write(trace)]
@@ -352,8 +357,9 @@ def _create_scores(api: LangfuseAPI, scores: Scores, sending: Sending) -> int:
 def _score_request(score: Score, sending: Sending) -> CreateScoreRequest:
     value, kind = score.value, ScoreDataType.NUMERIC
     if isinstance(value, str):
-        value = _words(value, score.tenant, sending)[:MAX_WORDS]
-        kind = ScoreDataType.CORRECTION if score.name == "correction" else ScoreDataType.TEXT
+        value, kind = _words(value, score.tenant, sending), ScoreDataType.CORRECTION
+        if score.name != "correction":
+            value, kind = value[:MAX_TEXT], ScoreDataType.TEXT
     return CreateScoreRequest(
         # The same one again replaces what was said before.
         id=str(uuid5(NAMESPACE_OID, f"{score.trace_id} {score.span_id} {score.name}")),

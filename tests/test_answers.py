@@ -32,6 +32,7 @@ CONTENT = {
     "citations": [{"document_id": "d", "start": 1, "end": 4, "quote": "Ask", "support": 1.0}],
     "unsupported": 0,
     "uncited": [],
+    "is_json": False,
 }
 
 
@@ -89,7 +90,7 @@ async def test_two_processes_never_score_the_same(answers: Answers, scope: Scope
     assert len(ids) == len(set(ids))
 
 
-async def test_what_is_old_goes_and_what_nobody_scored_keeps_no_words(
+async def test_what_is_old_goes_and_what_nobody_scored_is_scored_no_more(
     answers: Answers, scope: Scope
 ) -> None:
     now = time.time()
@@ -98,7 +99,6 @@ async def test_what_is_old_goes_and_what_nobody_scored_keeps_no_words(
     assert await answers.forget(before=now - 50_000) == 1
     left = {answer.id: answer for answer in await answers.given(scope, 0, now + 1)}
     assert left.keys() == {"stale", "new"}
-    assert left["stale"].content is None
     assert not left["stale"].to_score
     assert left["new"].content == CONTENT
 
@@ -108,15 +108,15 @@ async def test_feedback_adds_up_on_the_last_answer_of_a_trace(
 ) -> None:
     now = time.time()
     await answers.keep([given("first", scope, at=now - 9), given("last", scope, at=now)])
-    await answers.say(scope.tenant, TRACE, Feedback(rating="down", comment="no"))
-    said = await answers.say(scope.tenant, TRACE, Feedback(correction="yes"))
+    await answers.add_feedback(scope.tenant, TRACE, Feedback(rating="down", comment="no"))
+    said = await answers.add_feedback(scope.tenant, TRACE, Feedback(correction="yes"))
     assert (said.id, said.feedback) == (
         "last",
         Feedback(rating="down", comment="no", correction="yes"),
     )
     for tenant, trace_id in ((scope.tenant, "0" * 32), ("somebody else", TRACE)):
         with pytest.raises(NotFoundError, match="trace_id"):
-            await answers.say(tenant, trace_id, Feedback(rating="up"))
+            await answers.add_feedback(tenant, trace_id, Feedback(rating="up"))
 
 
 def ended(scope: Scope) -> tuple[Query, Trace, Answer]:
@@ -151,7 +151,8 @@ def ended(scope: Scope) -> tuple[Query, Trace, Answer]:
         ("full", 0.0, f"Ask {MAIL}. [1]"),
         ("masked", 0.0, "Ask [e-mail]. [1]"),
         ("off", 0.0, None),
-        ("off", 1.0, f"Ask {MAIL}. [1]"),  # until it is scored
+        ("off", 1.0, None),
+        ("masked", 1.0, "Ask [e-mail]. [1]"),
     ],
 )
 async def test_what_is_kept_of_an_answer(
@@ -159,18 +160,59 @@ async def test_what_is_kept_of_an_answer(
 ) -> None:
     privacy = Privacy(Masker().content, capture=capture, tenants={})
     keeper = AnswerKeeper(answers, privacy, rate=rate, days=1)
-    woken: list[None] = []
-    keeper.on_kept = lambda: woken.append(None)
     async with keeper.started():
         query, trace, answer = ended(scope)
         keeper.take(query, trace, answer, sent=False)
         await keeper.flush()
         (found,) = await answers.given(scope, 0, time.time() + 1)
-    assert woken
+    assert keeper.kept.is_set()
     assert (found.content and found.content["answer"]) == kept
-    assert (found.cost, found.to_score, found.reason) == (0.25, rate == 1, None)
+    assert (found.cost, found.to_score, found.reason) == (
+        0.25,
+        rate == 1 and capture != "off",
+        None,
+    )
     assert found.spans == {"": trace.root.id, "retrieve": trace.spans[0].id}
-    assert (found.trace is not None) == (rate == 1)
+    assert (found.trace is not None) == found.to_score
+    assert MAIL not in str(found.trace)
+
+
+async def test_what_was_taken_is_kept_though_the_process_is_told_to_end(
+    answers: Answers, scope: Scope
+) -> None:
+    privacy = Privacy(Masker().content, capture="full", tenants={})
+    keeper = AnswerKeeper(answers, privacy, rate=0, days=1)
+
+    async def serve() -> None:
+        async with keeper.started():
+            await asyncio.Event().wait()
+
+    serving = asyncio.create_task(serve())
+    await asyncio.sleep(0.05)
+    keeper.take(*ended(scope), sent=True)
+    serving.cancel()
+    await asyncio.gather(serving, return_exceptions=True)
+    assert len(await answers.given(scope, 0, time.time() + 1)) == 1
+
+
+async def test_a_flush_waits_for_what_came_before_and_no_more(
+    answers: Answers, scope: Scope
+) -> None:
+    keeper = AnswerKeeper(
+        answers, Privacy(Masker().content, capture="full", tenants={}), rate=0, days=1
+    )
+
+    async def flood() -> None:
+        while True:
+            keeper.take(*ended(scope), sent=True)
+            await asyncio.sleep(0.002)
+
+    async with keeper.started():
+        flooding = asyncio.create_task(flood())
+        async with asyncio.timeout(20):
+            await keeper.flush()
+        flooding.cancel()
+        await asyncio.gather(flooding, return_exceptions=True)
 
 
 async def test_a_slow_catalog_delays_nobody_and_loses_what_is_too_much(

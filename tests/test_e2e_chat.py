@@ -100,7 +100,7 @@ def test_a_model_answers_from_the_passages(http: httpx.Client, model: ModelServe
     assert answer["answer"] == f"{FACT} [1]"
     (citation,) = answer["citations"]
     assert (citation["quote"], citation["support"]) == (FACT, 1.0)
-    assert answer["usage"] == {"input_tokens": 70, "output_tokens": 7}
+    assert answer["usage"] == {"input_tokens": 70, "output_tokens": 7, "cost": 0.0}
     assert answer["finish_reason"] == "stop"
     assert (answer["unsupported"], answer["uncited"], answer["degraded"]) == ([], [], [])
     assert 0 < answer["confidence"] < 1
@@ -349,7 +349,7 @@ def test_a_dead_model_is_replaced_by_the_next(tmp_path: Path) -> None:
             model.stop()
             answer = ask(http)
             assert FACT in answer["answer"]
-            assert answer["usage"] == {"input_tokens": 0, "output_tokens": 0}
+            assert answer["usage"] == {"input_tokens": 0, "output_tokens": 0, "cost": 0.0}
             (cause,) = answer["degraded"]
             assert cause.startswith(f"generate: The model tiny at {model.base_url} does not answer")
             left_alone = ["generate: tiny is left alone, having failed repeatedly"]

@@ -13,13 +13,14 @@ import pytest
 
 from rag.errors import UpstreamError
 from rag.masking import Masker
-from rag.privacy import UNREADABLE, Capture, Privacy
+from rag.privacy import Capture, Privacy
 from rag.telemetry import Trace, is_sampled, trace_headers, trace_of
 from rag.tracing import MAX_WAITING, Sending, TraceSender
 from rag.types import Query, Scope
 from retrieval.http_reranker import HttpReranker
 from tests.model_server import ModelServer, model_server, refuses, says
 from tests.otlp_server import OtlpServer, otlp_server
+from tests.planted import planted
 from tests.servers import Server, free_port, serving, submit, wait_for
 from tests.test_e2e_chat import CONFIG, DOCUMENTS, FACT, FALLBACK, KEY, QUESTION
 
@@ -171,6 +172,27 @@ def test_keys_go_with_it_and_what_is_masked_does_not(receiver: OtlpServer, serve
 mask = Masker().content
 
 
+def test_of_two_hundred_planted_values_not_one_leaves(
+    http: httpx.Client, model: ModelServer, receiver: OtlpServer
+) -> None:
+    secrets = planted(200)
+    for i in range(0, 200, 20):
+        some = "; ".join(secrets[i : i + 20])
+        model.script = says(f"{FACT} [1] Write to {some}.")
+        asked = {"query": f"{QUESTION} {some}.", "user": secrets[i], "tags": [secrets[i + 1]]}
+        answer = http.post("/v1/query", json=asked).json()
+        said = {"trace_id": answer["trace_id"], "comment": some, "correction": some}
+        assert http.post("/v1/feedback", json=said).status_code == 204
+        document = {"text": FACT, "title": f"Of {secrets[i]}", "uri": f"mailto:{secrets[i]} {i}"}
+        submit(http, {**document, "id": f"planted-{i}"}, collection="planted")
+        receiver.trace(answer["trace_id"])
+        receiver.scores_of(answer["trace_id"], "comment", "correction")
+    everything = b"".join(receiver.bodies).decode(errors="replace")
+    told = everything + json.dumps(receiver.scores, ensure_ascii=False)
+    left = [s for s in secrets if s in told or json.dumps(s, ensure_ascii=False)[1:-1] in told]
+    assert left == []
+
+
 def sending(*, capture: Capture = "full", mask: Callable[[Any], Any] = mask) -> Sending:
     privacy = Privacy(mask, capture=capture, tenants={"secret": "off"})
     return Sending(privacy=privacy, environment="default", release="1")
@@ -195,7 +217,7 @@ def broken(_: Any) -> Any:
         ("full", mask, "", f"Ask {MAIL}"),
         ("masked", mask, "", "Ask [e-mail]"),
         ("masked", Masker(["Ask"]).content, "", "[masked] [e-mail]"),
-        ("masked", broken, "", UNREADABLE),
+        ("masked", broken, "", None),
         ("off", mask, "", None),
         ("full", mask, "secret", None),
     ],

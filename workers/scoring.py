@@ -27,15 +27,17 @@ class ScoringQueue:
     again.
     """
 
-    def __init__(self, answers: Answers, give_out: GiveOut) -> None:
-        """Make a queue; `give_out` scores answers by their ids, or has them scored."""
+    def __init__(self, answers: Answers, give_out: GiveOut, *, due: asyncio.Event) -> None:
+        """Make a queue.
+
+        Args:
+            answers: where they are.
+            give_out: scores answers by their ids, or has them scored.
+            due: is set whenever there are new ones.
+        """
         self._answers = answers
         self._give_out = give_out
-        self._wake = asyncio.Event()
-
-    def wake(self) -> None:
-        """Says that there are answers to score."""
-        self._wake.set()
+        self._due = due
 
     def started(self) -> contextlib.AbstractAsyncContextManager[None]:
         """Runs until the end of the block."""
@@ -43,7 +45,7 @@ class ScoringQueue:
 
     async def _run(self) -> None:
         while True:
-            self._wake.clear()
+            self._due.clear()
             try:
                 while ids := await self._answers.claim(AT_ONCE):
                     await self._give_out(ids)
@@ -53,4 +55,4 @@ class ScoringQueue:
                 _log.exception("Answers wait to be scored")
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(POLL_SECONDS):
-                    await self._wake.wait()
+                    await self._due.wait()

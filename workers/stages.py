@@ -80,7 +80,7 @@ class _Parsing:
 @contextlib.asynccontextmanager
 async def all_or_embed(settings: Settings) -> AsyncIterator[Work]:
     """Embeds what was parsed, and parses what was not. Raises as `open_ingesting` does."""
-    async with open_ingesting(settings) as opened, open_scorer(opened, model=None) as scorer:
+    async with open_ingesting(settings) as opened, open_scorer(opened) as scorer:
         yield _Ingesting(opened, scorer)
 
 

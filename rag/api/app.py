@@ -47,15 +47,15 @@ async def _scoring(service: Service) -> AsyncIterator[None]:
     async with contextlib.AsyncExitStack() as stack:
         match settings.queue:
             case LocalQueueSettings():
-                scorer = await stack.enter_async_context(open_scorer(service, model=service.model))
+                opening = open_scorer(service, model=service.model, support=service.support)
+                scorer = await stack.enter_async_context(opening)
                 give_out: GiveOut = scorer.score
             case CeleryQueueSettings() as queue:
                 from workers.app import celery_app
                 from workers.dispatch import to_workers
 
                 give_out = to_workers(celery_app(queue))
-        scoring = ScoringQueue(observing.answers, give_out)
-        observing.keeper.on_kept = scoring.wake
+        scoring = ScoringQueue(observing.answers, give_out, due=observing.keeper.kept)
         await stack.enter_async_context(scoring.started())
         yield
 

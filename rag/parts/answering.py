@@ -13,10 +13,10 @@ from rag.settings import (
     ExtractiveSettings,
     GeneratorJudgeSettings,
     GeneratorSettings,
-    OpenAISettings,
+    OpenAIModelSettings,
     RetrievalSettings,
     Settings,
-    VllmSettings,
+    VllmModelSettings,
 )
 from rag.types import Sampling
 
@@ -135,7 +135,7 @@ async def open_judge(
 
 
 async def _open_priced(
-    settings: OpenAISettings | VllmSettings, stack: contextlib.AsyncExitStack
+    settings: OpenAIModelSettings | VllmModelSettings, stack: contextlib.AsyncExitStack
 ) -> ChatModel:
     from generation.pricing import PricedModel
 
@@ -147,21 +147,21 @@ async def _open_priced(
 
 
 async def _open_model(
-    settings: OpenAISettings | VllmSettings, stack: contextlib.AsyncExitStack
+    settings: OpenAIModelSettings | VllmModelSettings, stack: contextlib.AsyncExitStack
 ) -> ChatModel:
     match settings:
-        case OpenAISettings():
+        case OpenAIModelSettings():
             return _open_openai(settings, stack)
-        case VllmSettings():
+        case VllmModelSettings():
             return await stack.enter_async_context(open_chat_model(settings))
 
 
-def _open_openai(settings: OpenAISettings, stack: contextlib.AsyncExitStack) -> ChatModel:
+def _open_openai(settings: OpenAIModelSettings, stack: contextlib.AsyncExitStack) -> ChatModel:
     try:
         from generation.openai import OpenAIModel
     except ModuleNotFoundError as error:
         raise ConfigError(
-            f"`generator.kind = 'openai'` needs the module {error.name!r}, which is not installed:"
+            f"A model of the kind 'openai' needs the module {error.name!r}, which is not installed:"
             " run `pip install 'plumbline-rag[openai]'`."
         ) from None
     model = OpenAIModel(
@@ -195,7 +195,7 @@ async def open_support(
 
 
 @contextlib.asynccontextmanager
-async def open_chat_model(settings: VllmSettings) -> AsyncIterator[ChatModel]:
+async def open_chat_model(settings: VllmModelSettings) -> AsyncIterator[ChatModel]:
     """The language model that the settings name, started and warm; stopped at the end.
 
     Raises:
@@ -213,7 +213,7 @@ def _import_vllm() -> type[VllmModel]:
         from generation.vllm import VllmModel
     except ModuleNotFoundError as error:
         raise ConfigError(
-            f"`generator.kind = 'vllm'` needs the module {error.name!r}, which is not installed:"
+            f"A model of the kind 'vllm' needs the module {error.name!r}, which is not installed:"
             " run `pip install 'plumbline-rag[vllm]'`, or on a CPU what docs/vllm.md says."
         ) from None
     return VllmModel

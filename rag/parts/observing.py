@@ -1,117 +1,48 @@
-"""Where traces go."""
+"""Where traces go, and answers."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import os
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import rag
-from rag import metrics
 from rag.answers import Answers
 from rag.database import Database
 from rag.errors import ConfigError
 from rag.keeping import AnswerKeeper
 from rag.masking import Masker
+from rag.observing import Observing, Traces
 from rag.privacy import Privacy
-from rag.records import Feedback, LiveAnswer
-from rag.settings import PrivacySettings, Settings, TraceSettings
-from rag.telemetry import Score, Trace
-from rag.types import Answer, Query
+from rag.settings import OnlineSettings, PrivacySettings, Settings, TraceSettings
 
 if TYPE_CHECKING:
     from rag.tracing import TraceSender
 
 
-@dataclass(frozen=True, slots=True)
-class Traces:
-    """Where traces and scores go: to every place that the settings name."""
-
-    senders: tuple[TraceSender, ...] = ()
-
-    def send(self, trace: Trace) -> bool:
-        """Takes a journey that has ended, and says whether it was wanted; returns at once."""
-        wanted = [sender.send(trace) for sender in self.senders]
-        return any(wanted)
-
-    def score(self, scores: Sequence[Score]) -> None:
-        """Takes what was found of an answer; returns at once."""
-        for sender in self.senders:
-            sender.score(tuple(scores))
-
-
-@dataclass(frozen=True, slots=True)
-class Observing:
-    """What is told of questions once they have ended, and kept of their answers."""
-
-    traces: Traces
-    privacy: Privacy
-    answers: Answers
-    keeper: AnswerKeeper | None
-
-    def ended(self, query: Query, trace: Trace, answer: Answer | None) -> None:
-        """Takes a question that has ended; returns at once."""
-        sent = self.traces.send(trace)
-        if answer and self.keeper:
-            self.keeper.take(query, trace, answer, sent=sent)
-
-    async def say(self, tenant: str, trace_id: str, feedback: Feedback) -> None:
-        """Keeps what somebody said of an answer, and sends it on.
-
-        Raises:
-            NotFoundError: no such answer is kept.
-        """
-        if self.keeper:
-            await self.keeper.flush()  # it may have been given a moment ago
-        allowed = Feedback(
-            rating=feedback.rating,
-            comment=self.privacy.content(feedback.comment, tenant),
-            correction=self.privacy.content(feedback.correction, tenant),
-        )
-        answer = await self.answers.say(tenant, trace_id, allowed)
-        if feedback.rating:
-            metrics.feedback(feedback.rating)
-        self.traces.score(feedback_scores(answer))
-
-
 async def open_observing(
     settings: Settings, database: Database, stack: contextlib.AsyncExitStack
 ) -> Observing:
-    """What observes, closed with the stack. Raises as `open_traces` does."""
-    privacy = build_privacy(settings.privacy)
+    """What observes, without a keeper, closed with the stack. Raises as `open_traces` does."""
+    privacy = await asyncio.to_thread(build_privacy, settings.privacy)  # Presidio takes seconds
     traces = open_traces(settings.traces, privacy, stack)
-    answers, online, keeper = Answers(database), settings.online, None
-    if online.keep_days:
-        keeper = AnswerKeeper(answers, privacy, rate=online.rate, days=online.keep_days)
-        await stack.enter_async_context(keeper.started())
-    return Observing(traces, privacy, answers, keeper)
+    return Observing(traces, privacy, Answers(database))
 
 
-def feedback_scores(answer: LiveAnswer) -> list[Score]:
-    """What was said of an answer, as scores of its trace."""
-    said = answer.feedback
-
-    def score(name: str, value: float | str, comment: str = "") -> Score:
-        return Score(
-            name=name,
-            value=value,
-            comment=comment,
-            trace_id=answer.trace_id,
-            tenant=answer.scope.tenant,
-        )
-
-    scores = []
-    if said.rating:
-        scores.append(score("feedback", float(said.rating == "up"), said.comment or ""))
-    elif said.comment:
-        scores.append(score("comment", said.comment))
-    if said.correction:
-        scores.append(score("correction", said.correction))
-    return scores
+async def open_keeper(
+    settings: OnlineSettings, observing: Observing, stack: contextlib.AsyncExitStack
+) -> AnswerKeeper | None:
+    """What keeps answers, closed with the stack; None where none are to be kept."""
+    if not settings.keep_days:
+        return None
+    keeper = AnswerKeeper(
+        observing.answers, observing.privacy, rate=settings.rate, days=settings.keep_days
+    )
+    await stack.enter_async_context(keeper.started())
+    return keeper
 
 
 def open_traces(
@@ -152,15 +83,15 @@ def _presidio(file: Path | None) -> Callable[[str], str] | None:
 
 
 def _senders(settings: TraceSettings, privacy: Privacy) -> Iterator[TraceSender]:
-    environment = os.environ.get  # the names that Langfuse's and OpenTelemetry's own clients read
-    host = settings.langfuse_url or environment("LANGFUSE_BASE_URL") or environment("LANGFUSE_HOST")
-    public = settings.public_key or environment("LANGFUSE_PUBLIC_KEY")
+    of_env = os.environ.get  # the names that Langfuse's and OpenTelemetry's own clients read
+    host = settings.langfuse_url or of_env("LANGFUSE_BASE_URL") or of_env("LANGFUSE_HOST")
+    public = settings.public_key or of_env("LANGFUSE_PUBLIC_KEY")
     secret = (
         settings.secret_key.get_secret_value()
         if settings.secret_key
-        else environment("LANGFUSE_SECRET_KEY")
+        else of_env("LANGFUSE_SECRET_KEY")
     )
-    otlp = settings.otlp_url or _traces_url(environment("OTEL_EXPORTER_OTLP_ENDPOINT"))
+    otlp = settings.otlp_url or _traces_url(of_env("OTEL_EXPORTER_OTLP_ENDPOINT"))
     if not otlp and not (public and secret):
         if host and (settings.langfuse_url or public or secret):
             raise ConfigError(

@@ -17,7 +17,7 @@ def upgrade() -> None:
         sa.Column("collection", sa.String, nullable=False),
         sa.Column("at", sa.Float, nullable=False, index=True),
         sa.Column("to_score", sa.Boolean, nullable=False),
-        sa.Column("given_at", sa.Float),
+        sa.Column("claimed_at", sa.Float),
         sa.Column("question_chars", sa.Integer, nullable=False),
         sa.Column("top_score", sa.Float),
         sa.Column("reason", sa.String),
@@ -37,7 +37,7 @@ def upgrade() -> None:
     op.create_index(
         "answers_to_score",
         "answers",
-        ["given_at"],
+        ["claimed_at"],
         sqlite_where=waiting,
         postgresql_where=waiting,
     )
