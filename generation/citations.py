@@ -167,6 +167,12 @@ def claims_of(text: str) -> tuple[str, ...]:
     return tuple(_ESCAPED.sub("[", s) for s in sentences if _WORD.search(s) and _claims(s))
 
 
+def without_markers(text: str) -> str:
+    """An answer as it reads without its markers."""
+    plain, _ = _without_markers(text)
+    return _ESCAPED.sub("[", plain)
+
+
 def _without_markers(text: str) -> tuple[str, list[int]]:
     """The text without its markers, and where in it each of them stood."""
     plain, places, end = "", [], 0
