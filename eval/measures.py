@@ -62,9 +62,15 @@ def _known(name: str) -> str:
         return name
     if found := ranking_measure(name):
         return found
-    folded = {each.lower(): each for each in (*DEFAULT, *_FIXED, *ranking_names())}
-    near = get_close_matches(name.lower(), folded, n=1, cutoff=0)
-    raise InputError(f"There is no measure {name!r} here; did you mean {folded[near[0]]!r}?")
+    raise InputError(f"There is no measure {name!r} here; did you mean {_nearest(name)!r}?")
+
+
+def _nearest(name: str) -> str:
+    """By its letters, whatever their case, with the cut-off or without."""
+    there_are = (*ranking_names(), *sorted(_FIXED), *reversed(DEFAULT))
+    forms = {form.lower(): each for each in there_are for form in (each, each.partition("@")[0])}
+    (near,) = get_close_matches(name.lower(), forms, n=1, cutoff=0)
+    return forms[near]
 
 
 def _is_ranking(name: str) -> bool:

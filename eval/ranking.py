@@ -7,7 +7,6 @@ does.
 from __future__ import annotations
 
 import importlib
-import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
@@ -18,6 +17,8 @@ from eval.runs import Found, Outcome
 from rag.errors import ConfigError
 
 RUN_TAG = "plumbline"
+PROVIDERS = ("pytrec_eval", "judged", "msmarco", "compat")
+"""Whose measures there are. Of the others, some divide by 0 and some start a program each time."""
 _SPACE = re.compile(r"\s")
 
 
@@ -45,27 +46,27 @@ def ranking_measures(
     # nothing is left out: its measures are then 0 by default, where `Judged` would divide by 0.
     scores = {document: -float(rank) for rank, document in enumerate(documents(hits))}
     run = {"": scores} if scores else {}
-    measures = [_parsed(name) for name in names]
-    found = _library().iter_calc(measures, {"": dict(gains)}, run)
-    return {str(each.measure): each.value for each in found if not math.isnan(each.value)}
+    found = _provider().iter_calc([_parsed(name) for name in names], {"": dict(gains)}, run)
+    return {str(each.measure): float(each.value) for each in found}
 
 
 def ranking_measure(name: str) -> str | None:
-    """A measure's name as `ir_measures` writes it; None where that cannot compute it.
+    """A measure's name as `ir_measures` writes it; None where there is none.
 
     Raises:
         ConfigError: `ir_measures` is not installed.
     """
     try:
         measure = _parsed(name)
-        return str(measure) if _library().DefaultPipeline.supports(measure) else None
+        return str(measure) if _provider().supports(measure) else None
     except (ValueError, NameError, TypeError, AssertionError):  # all of them are its own
         return None
 
 
 def ranking_names() -> list[str]:
-    """The names that `ir_measures` knows, without their cut-offs."""
-    return sorted(_library().measures.registry)
+    """The names there are, without their cut-offs."""
+    providers = _provider().providers
+    return sorted({measure.NAME for each in providers for measure in each.SUPPORTED_MEASURES})
 
 
 def to_trec(outcomes: Iterable[Outcome]) -> str:
@@ -91,6 +92,12 @@ def _column(id_: str) -> str:
 @cache
 def _parsed(name: str) -> Any:
     return _library().parse_measure(name)
+
+
+@cache
+def _provider() -> Any:
+    library = _library()
+    return library.providers.FallbackProvider([getattr(library, name) for name in PROVIDERS])
 
 
 def _library() -> ModuleType:

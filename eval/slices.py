@@ -10,8 +10,8 @@ from eval.squad import language_of, normalized
 
 ANSWERABLE = "answerable"
 _TYPE = re.compile(r"\b(?:who|what|when|where|which|why|how)\b")
-_SHORT, _LONG = 8, 12
-"""Words, articles not counted: about a third of SQuAD's questions each."""
+_SHORT, _LONG = 8, 10
+"""Words, articles not counted: about a third of SQuAD's questions has fewer, more, or neither."""
 
 
 def slices_of(question: Question, fields: Sequence[str] = ()) -> dict[str, str]:

@@ -39,7 +39,9 @@ def summarize(outcomes: Sequence[Outcome]) -> dict[str, Any]:
 
 
 def abstention(outcomes: Sequence[Outcome]) -> dict[str, float]:
-    """How well it is known what can be answered; what cannot be said is not there.
+    """How well it is known what can be answered, of the questions that did not fail.
+
+    What cannot be said is not there.
 
     - `answered`: the share that was answered; `answerable_answered` of the answerable questions,
       `unanswerable_declined` the share of the others that was declined.
@@ -54,6 +56,7 @@ def abstention(outcomes: Sequence[Outcome]) -> dict[str, float]:
     others = [o for o in asked if o.slices.get(ANSWERABLE) == "no"]
     right = [o for o in _checked(outcomes) if o.measures[RIGHT] == 1]
     wrong = [o for o in _checked(outcomes) if o.measures[RIGHT] != 1]
+    _, risk = risk_coverage_curve(outcomes)
     found = {
         "answered": _share(bool(o.answer) for o in asked),
         "answerable_answered": _share(bool(o.answer) for o in answerable),
@@ -61,9 +64,7 @@ def abstention(outcomes: Sequence[Outcome]) -> dict[str, float]:
         "right": _share(o.measures[RIGHT] == 1 for o in [*right, *wrong]),
         "auroc_answerable": _auroc(answerable, others),
         "auroc_right": _auroc(right, wrong),
-        "risk_coverage_area": float(risk_coverage_curve(outcomes)[1].mean())
-        if right or wrong
-        else None,
+        "risk_coverage_area": float(risk.mean()) if len(risk) else None,
     }
     return {name: value for name, value in found.items() if value is not None}
 
@@ -72,7 +73,7 @@ def risk_coverage_curve(outcomes: Sequence[Outcome]) -> tuple[Floats, Floats]:
     """Which share of the answers is wrong, if only the most confident ones are given.
 
     What was not answered cannot be checked: the curve ends at what the threshold lets through.
-    Without a threshold (`generator.threshold = 0`) it is whole.
+    With `generator.threshold = 0` that is all for which there is any evidence.
 
     Returns:
         float64[answers] coverage, of all questions, ascending; and float64[answers] risk. Empty
