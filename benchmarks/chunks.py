@@ -2,14 +2,10 @@
 
 Three long documents and 276 questions of Chroma's evaluation (Smith & Troynikov 2024,
 https://research.trychroma.com/evaluating-chunking) go through the product once for each strategy.
-Of a question, with S the characters that are its evidence and R those that were retrieved, a
-character retrieved twice counted twice:
-
-    recall = |S ∩ R| / |S|, precision = |S ∩ R| / |R|, IoU = |S ∩ R| / (|R| + |S| - |S ∩ R|)
-
-All are means over the questions. Small chunks bring fewer characters than large ones, so each
-ranking is measured twice: its first five chunks, and its first 2,000 characters, the last chunk cut
-off there. The floors are recursive splitting at 200 and at 400 tokens.
+Recall, precision and IoU are those of `eval.spans`, averaged over the questions. Small chunks bring
+fewer characters than large ones, so each ranking is measured twice: its first five chunks, and its
+first 2,000 characters, the last chunk cut off there. The floors are recursive splitting at 200 and
+at 400 tokens.
 
 One strategy beats another where the IoU of their first 2,000 characters differs by more than two
 standard errors, question by question. Recall of five chunks decides nothing: it rises with their
@@ -24,9 +20,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -35,7 +30,8 @@ import numpy.typing as npt
 from benchmarks._common import Report, Target, temporary_service
 from benchmarks._rankings import corpus_of, ingest_corpus
 from eval.asking import MemoEmbedder
-from eval.corpus import Corpus, Question
+from eval.corpus import Corpus, Span
+from eval.spans import SpanScores, first_characters, span_scores
 from rag.build import Service
 from rag.settings import ChunkerSettings, RecursiveSettings, SectionSettings
 from rag.telemetry import Trace
@@ -61,18 +57,6 @@ STRATEGIES: tuple[ChunkerSettings, ...] = (
     RecursiveSettings(max_tokens=400, overlap=100),
 )
 
-Passage = tuple[str, int, int]
-"""Document id, and a span of its text."""
-
-
-class Scores(NamedTuple):
-    """Of one question, or their means; `characters` is |R|."""
-
-    recall: float
-    precision: float
-    iou: float
-    characters: float
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
@@ -88,8 +72,8 @@ class Measured(NamedTuple):
     """A strategy's scores, question by question."""
 
     chunks: int
-    by_count: Sequence[Scores]
-    by_characters: Sequence[Scores]
+    by_count: Sequence[SpanScores]
+    by_characters: Sequence[SpanScores]
 
 
 def run() -> Report:
@@ -173,12 +157,15 @@ async def _measure(corpus: Corpus, chunker: ChunkerSettings) -> Measured:
         ranked = {question: _spans(hits) for question, hits in asked.hits.items()}
     return Measured(
         asked.chunks,
-        [_score(q, ranked[q.id][:K]) for q in corpus.questions],
-        [_score(q, list(_first(ranked[q.id], CHARACTERS))) for q in corpus.questions],
+        [span_scores(q.spans, ranked[q.id][:K]) for q in corpus.questions],
+        [
+            span_scores(q.spans, first_characters(ranked[q.id], CHARACTERS))
+            for q in corpus.questions
+        ],
     )
 
 
-async def _widened(corpus: Corpus) -> dict[str, Scores]:
+async def _widened(corpus: Corpus) -> dict[str, SpanScores]:
     """The default's first hits widened by their section, and as many characters of its ranking."""
     async with _asked(corpus, SectionSettings()) as asked:
         index, catalog = asked.service.index, asked.service.catalog
@@ -186,42 +173,22 @@ async def _widened(corpus: Corpus) -> dict[str, Scores]:
         wide, ranked = [], []
         for question in corpus.questions:
             hits = asked.hits[question.id]
-            wide.append(_score(question, _spans(await reader.read(asked.scope, hits[:K]))))
-            ranked.append(_score(question, list(_first(_spans(hits), WIDE))))
+            widened = _spans(await reader.read(asked.scope, hits[:K]))
+            wide.append(span_scores(question.spans, widened))
+            ranked.append(span_scores(question.spans, first_characters(_spans(hits), WIDE)))
     return {
         f"{K} hits widened to {WIDE:,} characters": _mean(wide),
         f"first {WIDE:,} characters of the ranking": _mean(ranked),
     }
 
 
-def _spans(hits: Sequence[Hit]) -> list[Passage]:
-    return [(hit.chunk.document_id, hit.chunk.start, hit.chunk.end) for hit in hits]
+def _spans(hits: Sequence[Hit]) -> list[Span]:
+    chunks = [hit.chunk for hit in hits]
+    return [Span(document_id=c.document_id, start=c.start, end=c.end) for c in chunks]
 
 
-def _first(ranked: Sequence[Passage], room: int) -> Iterator[Passage]:
-    """The first characters of a ranking."""
-    for document, start, end in ranked:
-        yield document, start, min(end, start + room)
-        room -= end - start
-        if room <= 0:
-            return
-
-
-def _score(question: Question, passages: Sequence[Passage]) -> Scores:
-    wanted = {i for start, end in question.meta["spans"] for i in range(start, end)}
-    here = [range(a, b) for document, a, b in passages if document == question.meta["doc"]]
-    covered = len(wanted.intersection(chain(*here)))
-    retrieved = sum(end - start for _, start, end in passages)
-    return Scores(
-        recall=covered / len(wanted),
-        precision=covered / retrieved,
-        iou=covered / (retrieved + len(wanted) - covered),
-        characters=retrieved,
-    )
-
-
-def _mean(scores: Sequence[Scores]) -> Scores:
-    return Scores(*np.mean(scores, axis=0).tolist())
+def _mean(scores: Sequence[SpanScores]) -> SpanScores:
+    return SpanScores(*np.mean(scores, axis=0).tolist())
 
 
 if __name__ == "__main__":

@@ -143,6 +143,6 @@ def _figure(width: float, height: float) -> Any:
     except ImportError as error:
         raise ConfigError(
             "matplotlib, which draws the picture, is not installed: run"
-            " `pip install 'plumbline-rag[bench]'`."
+            " `pip install 'plumbline-rag[eval]'`."
         ) from error
     return Figure(figsize=(width, height), layout="constrained", facecolor="white")

@@ -176,6 +176,12 @@ def count_markers(text: str) -> int:
     )
 
 
+def without_markers(text: str) -> str:
+    """An answer as it reads without its markers."""
+    plain, _ = _without_markers(text)
+    return _ESCAPED.sub("[", plain)
+
+
 def _without_markers(text: str) -> tuple[str, list[int]]:
     """The text without its markers, and where in it each of them stood."""
     plain, places, end = "", [], 0

@@ -12,6 +12,7 @@ from generation.citations import (
     CitationChecker,
     escape_markers,
     uncited,
+    without_markers,
 )
 from rag.sentences import sentence_spans
 from rag.types import Chunk, Citation, Hit
@@ -305,3 +306,9 @@ def test_every_citation_slices_back(answer: str) -> None:
     for citation in verify(answer, HITS):
         assert citation.quote == text_of(citation, HITS)
         assert MIN_SUPPORT <= citation.support <= 1
+
+
+def test_without_its_markers_an_answer_reads_as_it_was_meant() -> None:
+    assert without_markers("It is 1769 [1, 2]. See \\[1] and `a[0]` [3].") == (
+        "It is 1769. See [1] and `a[0]`."
+    )

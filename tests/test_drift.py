@@ -333,5 +333,5 @@ def test_without_matplotlib_it_says_what_to_install(
 
     report = compare([], [])
     monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(ConfigError, match=r"pip install 'plumbline-rag\[bench\]'"):
+    with pytest.raises(ConfigError, match=r"pip install 'plumbline-rag\[eval\]'"):
         draw(report, [], [], tmp_path / "drift.png")
