@@ -165,7 +165,11 @@ async def build_set(
     """
     check_empty(folder)
     documents = await _documents(service, scope)
-    drafter = ModelDrafter(service.model) if service.model else ClozeDrafter(seed=seed)
+    drafter: Drafter = (
+        ModelDrafter(service.model)
+        if service.model
+        else ClozeDrafter((document.text for document in documents), seed=seed)
+    )
     tokens = TokenCache(service.embedder, max_bytes=CACHE_BYTES)
     grounding = Grounding(tokens, load_grounding())
     builder = SetBuilder(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from random import Random
 from typing import Protocol
@@ -46,6 +48,8 @@ AGREE = 0.7
 SHORT = 3
 """Letters of a word that may be an article or a preposition."""
 BLANK = "____"
+BESIDE = 4
+"""Words of the sentence on either side of the blank: with all of them any search finds it."""
 
 _TAG = re.compile(r"<(?=\s*/?\s*(?:titles|passage|sentence)\b)", re.IGNORECASE)
 _WORD = re.compile(r"\w+")
@@ -83,15 +87,23 @@ class Drafter(Protocol):
 
 
 class ClozeDrafter:
-    """Leaves a name or a number out of the sentence, and says below which titles it stands.
+    """Leaves a name or a number out of some words of a sentence, below their heading.
 
-    Nothing is known of it but the words of the document: see docs/evaluation-sets.md for what such
-    a question is worth.
+    Nothing is known of it but the words of the document: docs/evaluation-sets.md says what such a
+    question is worth.
     """
 
     name = "cloze"
 
-    def __init__(self, *, seed: int) -> None:
+    def __init__(self, texts: Iterable[str], *, seed: int) -> None:
+        """Make a drafter.
+
+        Args:
+            texts: the documents': what stands in the fewest of them is left out, for it is what the
+                sentence is there to say.
+            seed: chooses among equals.
+        """
+        self._documents = Counter(term for text in texts for term in set(_TERM.findall(text)))
         self._seed = seed
 
     async def draft(self, excerpt: Excerpt) -> Draft:
@@ -100,10 +112,12 @@ class ClozeDrafter:
         terms = [term for term in _telling_terms(plain) if term.lower() not in above.lower()]
         if not terms:
             raise DroppedError("no name or number to leave out")
+        fewest = min(self._documents[term] for term in terms)
+        rarest = [term for term in terms if self._documents[term] == fewest]
         place = f"{self._seed} {excerpt.document_id} {excerpt.start}"
-        answer = Random(place).choice(terms)  # noqa: S311 - it guards no secret
-        blanked = plain.replace(answer, BLANK)
-        question = f"{above}: {blanked}" if above else blanked
+        answer = Random(place).choice(rarest)  # noqa: S311 - it guards no secret
+        question = f"{excerpt.above[-1]}: " if excerpt.above else ""
+        question += _around(answer, plain)
         return Draft(question=question, answer=answer, claim=plain)
 
 
@@ -205,6 +219,13 @@ def _telling_terms(sentence: str) -> list[str]:
         for term in terms
         if any(c.isupper() or c.isdigit() for c in term) and sentence.count(term) == 1
     ]
+
+
+def _around(answer: str, sentence: str) -> str:
+    """The words beside the answer, with a blank in its place."""
+    before, _, behind = sentence.partition(answer)
+    first, last = before.split(" ")[-BESIDE - 1 :], behind.split(" ")[: BESIDE + 1]
+    return f"{' '.join(first)}{BLANK}{' '.join(last)}"
 
 
 def _shown(excerpt: Excerpt) -> str:

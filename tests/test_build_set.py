@@ -109,7 +109,7 @@ class TestCommand:
         copy = shutil.copytree(data, tmp_path / "data")
         (tmp_path / "rag.toml").write_text(CONFIG.format(url=model.url, key=KEY))
         model.script = refuses(400)
-        assert "no" in build(copy, tmp_path / "set", code=2)["error"]["message"]
+        assert "400 - no" in build(copy, tmp_path / "set", code=1)["error"]["message"]
         model.script = says("I would rather not.")
         message = build(copy, tmp_path / "set", "--questions", "2", code=2)["error"]["message"]
         assert message.endswith("'default': 20 no question in what the model wrote.")
@@ -150,15 +150,20 @@ class TestExcerpts:
 @pytest.mark.anyio
 class TestDrafts:
     async def test_a_cloze_leaves_out_what_its_titles_do_not_tell(self) -> None:
-        seen = {(await ClozeDrafter(seed=seed).draft(EXCERPT)).answer for seed in range(20)}
-        assert seen == {"1769", "James", "Watt"}
-        draft = await ClozeDrafter(seed=0).draft(EXCERPT)
-        assert draft.question == f"Steam › Patents: {SENTENCE.replace(draft.answer, '____')}"
+        texts = [SENTENCE, "It was in 1769."]
+        seen = {(await ClozeDrafter(texts, seed=n).draft(EXCERPT)).answer for n in range(20)}
+        assert seen == {"James", "Watt"}  # the year stands in another one
+        draft = await ClozeDrafter(texts, seed=0).draft(EXCERPT)
+        around = {
+            "James": "In 1769 ____ Watt patented an engine",
+            "Watt": "In 1769 James ____ patented an engine with",
+        }
+        assert draft.question == f"Patents: {around[draft.answer]}"
 
     async def test_nothing_to_leave_out(self) -> None:
         plain = "Nothing in here has a name or a number that anybody could leave out."
         with pytest.raises(DroppedError, match="no name or number"):
-            await ClozeDrafter(seed=0).draft(_excerpt(plain))
+            await ClozeDrafter([plain], seed=0).draft(_excerpt(plain))
 
     async def test_a_model_answers_its_own_question(self) -> None:
         model = ScriptedModel(_asked("Who improved steam power?", "James Watt"), "Watt, James")
