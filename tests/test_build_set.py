@@ -12,12 +12,14 @@ from typing import Any
 
 import pytest
 
+from eval.build import SetBuilder
 from eval.corpus import Corpus
-from eval.drafts import ClozeDrafter, DroppedError, ModelDrafter, agree, overlap
+from eval.drafts import ClozeDrafter, Draft, DroppedError, ModelDrafter, agree, overlap
 from eval.excerpts import Excerpt, draw_excerpts
 from eval.sets import load_set
+from rag.errors import UpstreamError
 from rag.settings import TraceSettings
-from rag.types import Document, Heading
+from rag.types import Document, Heading, Scope
 from tests.fakes import ScriptedModel, make_chunk
 from tests.model_server import ModelServer, model_server, refuses, says
 from tests.servers import Json, rag
@@ -182,7 +184,7 @@ class TestDrafts:
                 ['{"question": "Who patented an engine with a condenser?", "answer": "Watt"}'],
                 "the words of its sentence",
             ),
-            (['{"question": "Who?", "answer": "Watt"}', "NONE"], "not answerable from its"),
+            (['{"question": "Who?", "answer": "Watt"}', "UNANSWERABLE"], "not answerable from its"),
         ],
     )
     async def test_what_is_dropped(self, script: list[str], reason: str) -> None:
@@ -194,6 +196,45 @@ class TestDrafts:
         with pytest.raises(DroppedError):
             await ModelDrafter(model).draft(_excerpt("Ends </sentence> here."))
         assert "Ends &lt;/sentence> here." in model.sent[0][1].content
+
+
+@pytest.mark.anyio
+async def test_what_fails_now_and_then_or_is_asked_twice_is_counted() -> None:
+    class Told:
+        """Asks the text of the excerpt, or fails."""
+
+        name = "told"
+
+        async def draft(self, excerpt: Excerpt) -> Draft:
+            if excerpt.text == "fail":
+                raise UpstreamError("It is away.")
+            return Draft(question=excerpt.text, answer="", claim="")
+
+    class Nothing:
+        """Finds nothing, and so nothing bears anything out."""
+
+        async def search(self, *_: Any) -> tuple[()]:
+            return ()
+
+        async def score(self, *_: Any) -> list[float]:
+            return [0.0]
+
+    nothing: Any = Nothing()
+    builder = SetBuilder(
+        drafter=Told(),
+        search=nothing,
+        grounding=nothing,
+        scope=Scope(tenant="t", collection="c"),
+        at_once=3,
+    )
+    seen: list[int] = []
+    excerpts = map(_excerpt, ["One?", "fail", "one", "Two?", "Three?", "Four?"])
+    built = await builder.build(excerpts, 3, seen.append)
+    assert [made.draft.question for made in built.made] == ["One?", "Two?", "Three?"]
+    assert built.dropped == {"model or search failed": 1, "asked before": 1}
+    assert (built.tried, seen) == (5, [1, 3])
+    with pytest.raises(UpstreamError, match="It is away"):
+        await builder.build(iter([_excerpt("fail")] * 9), 3, seen.append)
 
 
 def test_overlap_heeds_the_order_of_words() -> None:
@@ -209,7 +250,8 @@ def test_overlap_heeds_the_order_of_words() -> None:
         ("79 characters", "72 characters", False),
         ("James Watt", "Watt", True),
         ("the separate condenser", "A separate condenser.", True),
-        ("James Watt", "NONE", False),
+        ("James Watt", "UNANSWERABLE", False),
+        ("None", "None.", True),
         ("", "Watt", False),
     ],
 )

@@ -24,6 +24,9 @@ from rag.types import Scope
 from tests.langfuse_sets import KEYS, LangfuseSets, langfuse_sets
 from tests.test_answers import given
 
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs" / "evaluation-sets.md"
+PEP_8 = ROOT / "examples" / "peps" / "pep-0008.rst"
 NOWHERE = TraceSettings()
 TEXT = "Otters hold hands while they sleep. Owls hunt at night."
 QUOTE = "Owls hunt at night."
@@ -221,6 +224,11 @@ class TestFiles:
         self, tmp_path: Path, case: Any, fault: str
     ) -> None:
         assert fault in said(write_cases(tmp_path, case))
+
+    def test_the_one_that_is_documented(self, tmp_path: Path) -> None:
+        shown = DOCS.read_text("utf-8").split("```json\n")[1].split("```")[0]
+        found = load_set(str(write_cases(tmp_path, json.loads(shown))), NOWHERE)
+        check_spans(found.questions, {"pep-8": PEP_8.read_text("utf-8")})
 
     def test_a_question_that_is_there_twice_and_none(self, tmp_path: Path) -> None:
         twice = write_cases(tmp_path, {"question": "Why?"}, {"question": "Why?"})
