@@ -225,8 +225,18 @@ def masked(quote: str) -> bool:
 
 def _quotes(quote: str, text: str) -> bool:
     """Whether the quote is the text, whatever was masked in it."""
-    whole = ".+".join(re.escape(part) for part in _MASK.split(quote))
-    return quote == text or (masked(quote) and re.fullmatch(whole, text, re.DOTALL) is not None)
+    if quote == text or not masked(quote):
+        return quote == text
+    first, *parts, last = _MASK.split(quote)
+    at, end = len(first), len(text) - len(last)
+    if at > end or not (text.startswith(first) and text.endswith(last)):
+        return False
+    for part in parts:
+        found = text.find(part, at, end)
+        if found < 0:
+            return False
+        at = found + len(part)
+    return True
 
 
 def _passage(line: bytes, place: str) -> Passage:
