@@ -74,7 +74,7 @@ class AnswerJudge:
                 max_tokens=MAX_TOKENS,
                 seconds=SECONDS,
             )
-            written = _Written.model_validate_json(_json_in(text))
+            written = _Written.model_validate_json(json_in(text))
         except (InputError, UpstreamError, ValueError) as error:
             # What it wrote may hold a document's words, and pydantic would repeat them.
             cause = error if isinstance(error, InputError | UpstreamError) else "no such JSON"
@@ -93,7 +93,7 @@ class AnswerJudge:
         )
 
 
-def _json_in(text: str) -> str:
+def json_in(text: str) -> str:
     """The object in what a model wrote: many put it between fences."""
     found = _JSON.search(text)
     return found[0] if found else text

@@ -94,6 +94,12 @@ def _span(text: str) -> float:
     return int(number) * seconds[unit]
 
 
+def _count(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of questions: 1 or more")
+    return int(text)
+
+
 def _share(text: str) -> float:
     with contextlib.suppress(ValueError):
         if 0 <= float(text) <= 1:
@@ -186,7 +192,7 @@ def _parser() -> argparse.ArgumentParser:
         choices=("parse", "embed"),
         help="do this stage of a document's way alone, where others do the rest",
     )
-    _add_eval(commands.add_parser("eval", help="how the answers were that were given"), within)
+    _add_eval(commands.add_parser("eval", help="how good answers are, and were"), within)
     commands.add_parser("config", parents=[common], help="show the settings in force")
     return parser
 
@@ -206,6 +212,21 @@ def _add_eval(parser: argparse.ArgumentParser, within: argparse.ArgumentParser) 
     )
     collect.add_argument(
         "--sample", type=_share, default=0.0, metavar="SHARE", help="of the others (default: 0)"
+    )
+    build = tasks.add_parser(
+        "build",
+        parents=[within],
+        help="make an evaluation set of one's own documents",
+        description="Writes questions about a collection's documents, with the spans that answer"
+        " them: by the language model of the settings, or without one by leaving words out of"
+        " sentences. It works on the data folder itself: no server may have it open.",
+    )
+    build.add_argument("--out", type=Path, required=True, metavar="DIR", help="new, or empty")
+    build.add_argument(
+        "--questions", type=_count, default=100, metavar="N", help="at most (default: 100)"
+    )
+    build.add_argument(
+        "--seed", type=int, default=0, metavar="S", help="draws other sentences (default: 0)"
     )
     drift = tasks.add_parser(
         "drift",

@@ -1,4 +1,4 @@
-"""`rag eval`: what the answers that were given say."""
+"""`rag eval`: what the answers that were given say, and sets of questions."""
 
 from __future__ import annotations
 
@@ -26,6 +26,10 @@ EXIT_DRIFTED = 3
 
 async def run(args: argparse.Namespace, settings: Settings) -> int:
     """Runs what was asked for; its exit code."""
+    if args.task == "build":
+        from rag.set_command import build
+
+        return await build(args, settings)
     scope = Scope(tenant=TENANT, collection=args.collection)
     async with _opened(settings) as (catalog, answers):
         await catalog.check_exists(scope)

@@ -185,6 +185,17 @@ def collected(body: Json) -> Lines:
         yield f"{body['without_words']:,} were kept without their words (privacy.capture)."
 
 
+def built(body: Json) -> Lines:
+    """What became of excerpts that were asked about."""
+    made = f"{body['questions']:,} questions about {_documents(body['documents'])}"
+    yield f"{made} went to {body['folder']}, made by {body['made_by']}."
+    if body["questions"] < body["wanted"]:
+        yield f"{body['wanted']:,} were wanted: there were no more good ones."
+    dropped = ", ".join(f"{count:,} {reason}" for reason, count in body["dropped"].items())
+    if dropped:
+        yield f"Of {body['tried']:,} sentences were dropped: {dropped}."
+
+
 def _footer(body: Json) -> Lines:
     for cause in body["degraded"]:
         yield f"Degraded: {cause}"

@@ -66,6 +66,9 @@ def test_a_bad_line_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"corpus\.jsonl is missing"):
         read_corpus(tmp_path)
     (tmp_path / "corpus.jsonl").write_text('{"_id": "p", "text": ""}\n[]\n')
+    (tmp_path / "qrels").mkdir()
+    (tmp_path / "queries.jsonl").touch()
+    (tmp_path / "qrels" / "test.tsv").touch()
     with pytest.raises(InputError, match=r"corpus\.jsonl, line 2"):
         read_corpus(tmp_path)
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import rag
 from rag.answers import Answers
+from rag.data_sets import SetItem, set_items
 from rag.database import Database
 from rag.errors import ConfigError
 from rag.keeping import AnswerKeeper
@@ -21,6 +22,8 @@ from rag.settings import OnlineSettings, PrivacySettings, Settings, TraceSetting
 
 if TYPE_CHECKING:
     from rag.tracing import TraceSender
+
+LANGFUSE_CLOUD = "https://cloud.langfuse.com"
 
 
 async def open_observing(
@@ -82,8 +85,27 @@ def _presidio(file: Path | None) -> Callable[[str], str] | None:
     return PresidioMasker(file).text
 
 
-def _senders(settings: TraceSettings, privacy: Privacy) -> Iterator[TraceSender]:
-    of_env = os.environ.get  # the names that Langfuse's and OpenTelemetry's own clients read
+def langfuse_items(settings: TraceSettings, name: str) -> list[SetItem]:
+    """The items of a data set in the Langfuse that traces go to.
+
+    Raises:
+        ConfigError: a key is missing, or refused.
+        NotFoundError: there is no such data set.
+        UpstreamError: Langfuse cannot be reached.
+    """
+    host, public, secret = _langfuse_account(settings)
+    if not (public and secret):
+        raise ConfigError(
+            f"The data set {name!r} is in Langfuse, which wants both of its keys: set"
+            " traces.public_key and traces.secret_key, or LANGFUSE_PUBLIC_KEY and"
+            " LANGFUSE_SECRET_KEY."
+        )
+    return set_items(host or LANGFUSE_CLOUD, public_key=public, secret_key=secret, name=name)
+
+
+def _langfuse_account(settings: TraceSettings) -> tuple[str | None, str | None, str | None]:
+    """Address, public and secret key, as far as they are known."""
+    of_env = os.environ.get  # the names that Langfuse's own clients read
     host = settings.langfuse_url or of_env("LANGFUSE_BASE_URL") or of_env("LANGFUSE_HOST")
     public = settings.public_key or of_env("LANGFUSE_PUBLIC_KEY")
     secret = (
@@ -91,7 +113,13 @@ def _senders(settings: TraceSettings, privacy: Privacy) -> Iterator[TraceSender]
         if settings.secret_key
         else of_env("LANGFUSE_SECRET_KEY")
     )
-    otlp = settings.otlp_url or _traces_url(of_env("OTEL_EXPORTER_OTLP_ENDPOINT"))
+    return host, public, secret
+
+
+def _senders(settings: TraceSettings, privacy: Privacy) -> Iterator[TraceSender]:
+    host, public, secret = _langfuse_account(settings)
+    # The name that OpenTelemetry's own clients read.
+    otlp = settings.otlp_url or _traces_url(os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT"))
     if not otlp and not (public and secret):
         if host and (settings.langfuse_url or public or secret):
             raise ConfigError(
@@ -112,8 +140,9 @@ def _senders(settings: TraceSettings, privacy: Privacy) -> Iterator[TraceSender]
         release=settings.release or rag.__version__,
     )
     if public and secret:
-        url = host or "https://cloud.langfuse.com"
-        yield langfuse(url, public_key=public, secret_key=secret, sending=sending)
+        yield langfuse(
+            host or LANGFUSE_CLOUD, public_key=public, secret_key=secret, sending=sending
+        )
     if otlp:
         yield TraceSender(otlp, headers={}, sending=sending)
 
