@@ -141,7 +141,7 @@ def compare(runs: Sequence[Run], *, measure: str | None = None) -> list[Comparis
     baseline, *candidates = tabulate(runs)  # 1.
     leads = _leading(baseline, measure)
     paired = [_pairs(baseline, candidate) for candidate in candidates]
-    tests = [(pair.candidate, pair.baseline) for pairs in paired for pair in pairs]
+    tests = [pair.candidate - pair.baseline for pairs in paired for pair in pairs]
     p_values = iter(corrected_p_values(tests))  # 2. 3.
     return [
         Comparison(
@@ -179,13 +179,13 @@ def _leading(table: Table, asked_for: str | None) -> str:
     return asked_for
 
 
-def corrected_p_values(pairs: Sequence[tuple[Floats, Floats]]) -> list[float | None]:
-    """Of paired permutation tests, by Holm; None for pairs that are the same throughout.
+def corrected_p_values(differences: Sequence[Floats]) -> list[float | None]:
+    """Of paired permutation tests, by Holm; None where all of float64[n] differences are 0.
 
     Those are not counted as tests: flipping the signs of zeros can reject nothing, and that is
     known before any is flipped.
     """
-    p_values = [None if np.array_equal(a, b) else paired_p_value(a - b) for a, b in pairs]
+    p_values = [paired_p_value(each) if each.any() else None for each in differences]
     corrected = iter(holm([p for p in p_values if p is not None]))
     return [None if p is None else next(corrected) for p in p_values]
 

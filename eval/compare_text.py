@@ -15,7 +15,6 @@ from eval.shown import (
     markdown_table,
     number,
     p_value,
-    title,
 )
 
 SHOWN_CHANGES = 5
@@ -102,7 +101,7 @@ def _settings(comparison: Comparison) -> Iterator[str]:
 def _cells(row: Row) -> tuple[str, ...]:
     name = row.measure
     return (
-        title(name),
+        name,
         f"{row.questions:,}",
         number(row.baseline, name),
         number(row.candidate, name),
@@ -118,7 +117,7 @@ def _cells(row: Row) -> tuple[str, ...]:
 
 def _verdict(comparison: Comparison) -> str:
     told = [
-        f"{verdict.capitalize()}: {', '.join(map(title, comparison.judged(verdict)))}."
+        f"{verdict.capitalize()}: {', '.join(comparison.judged(verdict))}."
         for verdict in VERDICTS
         if comparison.judged(verdict)
     ]

@@ -92,13 +92,26 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Part:
-    """The values a rule speaks of: float64[n], the same questions in both runs."""
+    """The values a rule speaks of, in one slice.
+
+    Attributes:
+        rule: which it is.
+        line: where it begins in its file.
+        slice: the questions, "lang=de"; empty for all.
+        values: float64[n], of the questions that have a say in the run.
+        pair: float64[2, m], the run's and the baseline's, of those that have one in both.
+    """
 
     rule: Rule
     line: int
     slice: str
-    value: Floats
-    baseline: Floats
+    values: Floats
+    pair: Floats
+
+    @property
+    def differences(self) -> Floats:
+        """float64[m], run less baseline."""
+        return np.asarray(self.pair[0] - self.pair[1])
 
 
 def gate(run: Run, baseline: Run, rules: Rules) -> Verdict:
@@ -149,14 +162,13 @@ def _parts(rules: Rules, n: int, before: Table, now: Table) -> list[_Part]:
     columns = np.array([now.column(rule.measure), before.column(rule.measure)])
     parts = []
     for name, mask in _chosen(rules, n, now.run).items():
-        value, baseline = columns[:, mask & ~np.isnan(columns).any(axis=0)]
-        if not len(value):
+        values, pair = columns[0, mask], columns[:, mask]
+        values, pair = values[~np.isnan(values)], pair[:, ~np.isnan(pair).any(axis=0)]
+        if not len(values) or (rule.allowed is not None and not pair.size):
             where = rules.where(n, "slice" if name else "measure")
             of = f" of {name}" if name else ""
             raise InputError(f"{where}: no question{of} has a say in {rule.measure!r}.")
-        parts.append(
-            _Part(rule=rule, line=rules.lines[n], slice=name, value=value, baseline=baseline)
-        )
+        parts.append(_Part(rule=rule, line=rules.lines[n], slice=name, values=values, pair=pair))
     return parts
 
 
@@ -176,16 +188,32 @@ def _chosen(rules: Rules, n: int, run: Run) -> dict[str, Mask]:
 
 
 def _limits(part: _Part) -> list[Check]:
-    value = _statistic(part.value, part.rule.statistic)
+    floor, ceiling = part.rule.floor, part.rule.ceiling
+    value = _statistic(part.values, part.rule.statistic)
     checks = []
-    for kind, limit in (("floor", part.rule.floor), ("ceiling", part.rule.ceiling)):
-        if limit is None:
-            continue
-        failed = _exceeds(limit, value) if kind == "floor" else _exceeds(value, limit)
-        side = "below" if kind == "floor" else "above"
-        says = f"{_shown(part, value)} is {side} {_shown(part, limit)}" if failed else ""
-        checks.append(_check(part, kind, limit, value=value, failed=failed, says=says))
+    if floor is not None:
+        failed = _exceeds(floor, value)
+        checks.append(_limit(part, "floor", floor, value, "is below" if failed else ""))
+    if ceiling is not None:
+        failed = _exceeds(value, ceiling)
+        checks.append(_limit(part, "ceiling", ceiling, value, "is above" if failed else ""))
     return checks
+
+
+def _limit(part: _Part, kind: Kind, limit: float, value: float, broken: str) -> Check:
+    says = f"{_shown(part, value)} {broken} {_shown(part, limit)}" if broken else ""
+    return Check(
+        line=part.line,
+        kind=kind,
+        measure=part.rule.measure,
+        statistic=part.rule.statistic,
+        slice=part.slice,
+        questions=len(part.values),
+        value=value,
+        limit=limit,
+        failed=bool(broken),
+        says=says,
+    )
 
 
 def _regressions(parts: Sequence[_Part], alpha: float) -> list[Check]:
@@ -195,7 +223,7 @@ def _regressions(parts: Sequence[_Part], alpha: float) -> list[Check]:
             f"{len(parts)} regressions cannot be tested at alpha = {alpha:g}: {DRAWS:,}"
             " permutations tell too little for so many. Ask for fewer slices or a greater `alpha`."
         )
-    p_values = corrected_p_values([(part.value, part.baseline) for part in parts])
+    p_values = corrected_p_values([part.differences for part in parts])
     return [
         _regression(part, p, alpha=alpha, tests=len(parts))
         for part, p in zip(parts, p_values, strict=True)
@@ -204,18 +232,23 @@ def _regressions(parts: Sequence[_Part], alpha: float) -> list[Check]:
 
 def _regression(part: _Part, p: float | None, *, alpha: float, tests: int) -> Check:
     allowed = part.rule.allowed or 0.0
-    lost = -float(gain(part.rule.measure, part.value, part.baseline).mean())
+    value, baseline = (float(mean) for mean in part.pair.mean(axis=1))
+    lost = -float(gain(part.rule.measure, *part.pair).mean())
     failed = p is not None and p <= alpha and _exceeds(lost, allowed)
     verb = "rose" if part.rule.measure in EXPENSES else "fell"
     says = f"{verb} by {_shown(part, lost)}, {_shown(part, allowed)} is allowed" if failed else ""
-    sees = _sees(part.value - part.baseline, alpha / tests)
-    return _check(
-        part,
-        "regression",
-        allowed,
-        value=float(part.value.mean()),
-        baseline=float(part.baseline.mean()),
-        interval=mean_interval(part.value - part.baseline),
+    sees = _sees(part.differences, alpha / tests)
+    return Check(
+        line=part.line,
+        kind="regression",
+        measure=part.rule.measure,
+        statistic=part.rule.statistic,
+        slice=part.slice,
+        questions=len(part.differences),
+        value=value,
+        limit=allowed,
+        baseline=baseline,
+        interval=mean_interval(part.differences),
         p=p,
         sees=None if sees is None else max(allowed, sees),
         failed=failed,
@@ -249,16 +282,3 @@ def _exceeds(value: float, limit: float) -> bool:
 
 def _shown(part: _Part, value: float) -> str:
     return number(value, part.rule.measure)
-
-
-def _check(part: _Part, kind: Any, limit: float, **found: Any) -> Check:
-    return Check(
-        line=part.line,
-        kind=kind,
-        measure=part.rule.measure,
-        statistic=part.rule.statistic,
-        slice=part.slice,
-        questions=len(part.value),
-        limit=limit,
-        **found,
-    )

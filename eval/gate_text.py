@@ -14,11 +14,10 @@ from eval.shown import (
     markdown_table,
     number,
     p_value,
-    title,
 )
 
-HEAD = ("", "", "questions", "run", "limit", "baseline", "difference", "p", "sees", "")
-KINDS = {"floor": "at least", "ceiling": "at most", "regression": "no worse than"}
+HEAD = ("", "", "questions", "run", "limit", "baseline", "difference, 95 %", "p", "sees", "")
+KINDS = {"floor": "at least", "ceiling": "at most", "regression": "worse by at most"}
 
 
 def to_text(verdict: Verdict) -> Iterator[str]:
@@ -60,7 +59,7 @@ def _result(verdict: Verdict) -> str:
 
 def _subject(check: Check) -> str:
     statistic = "" if check.statistic == "mean" else f" {check.statistic}"
-    return f"{title(check.measure)}{statistic}" + (f", {check.slice}" if check.slice else "")
+    return f"{check.measure}{statistic}" + (f", {check.slice}" if check.slice else "")
 
 
 def _reason(check: Check) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 from eval.compare import Comparison, Row, compare
 from eval.run_tables import EXPENSES, Table, leading, slices, tabulate
 from eval.runs import Run
-from eval.shown import aligned, cell, clipped, code, interval, markdown_table, number, title
+from eval.shown import aligned, cell, clipped, code, interval, markdown_table, number
 from eval.statistics import Interval, mean_interval
 from rag.errors import InputError
 
@@ -72,6 +72,8 @@ def examine(runs: Sequence[Run]) -> Report:
     if len(runs) > MAX_RUNS:
         raise InputError(f"A report shows {MAX_RUNS} runs at most; these are {len(runs)}.")
     tables = tabulate(runs)
+    if len({table.label for table in tables}) < len(tables):
+        raise InputError("A run is given twice: a report shows each once.")
     spent = [name for name in EXPENSES if any(table.present(name).any() for table in tables)]
     names = [*tables[0].measures, *spent]
     return Report(
@@ -119,7 +121,7 @@ def to_text(report: Report) -> Iterator[str]:
     questions = len(report.tables[0].run.outcomes)
     yield f"{questions:,} questions of {clipped(report.set_name)}."
     yield ""
-    yield from aligned(["", *report.means], [[title(row), *cells] for row, cells in _rows(report)])
+    yield from aligned(["", *report.means], [[row, *cells] for row, cells in _rows(report)])
 
 
 def to_markdown(report: Report) -> Iterator[str]:

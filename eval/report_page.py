@@ -18,7 +18,7 @@ from eval.markup import Content, page, tag
 from eval.report import LATENCIES, Mean, Report, by_slice, latencies, stage_times
 from eval.run_tables import EXPENSES, Table, differing_settings
 from eval.runs import Outcome
-from eval.shown import clipped, interval, number, title
+from eval.shown import clipped, interval, number
 
 STYLE = Path(__file__).with_name("report.css")
 ANSWER = 600
@@ -115,32 +115,30 @@ def _measures(report: Report) -> Element:
         full = full if name in EXPENSES or full > 1 else 1.0
         for place, mean in enumerate(means):
             rows.append(_measure(report, name, place, mean, full or 1.0))
-    blank = ("", "", "", "mean", "")  # a single run is not named
-    heads = tag("tr", [tag("th", each, scope="col") for each in blank[len(report.tables) == 1 :]])
+    columns = ("", "", "", "mean", "") if len(report.tables) > 1 else ("", "", "mean")
+    heads = tag("tr", [tag("th", each, scope="col") for each in columns])
     table = tag("table", tag("thead", heads), tag("tbody", rows), class_="measures")
     return tag("div", table, class_="scroll")
 
 
 def _measure(report: Report, name: str, place: int, mean: Mean | None, full: float) -> Element:
-    head = [tag("th", title(name), scope="rowgroup", rowspan=len(report.tables))]
-    cells: list[Content] = ["", "–", ""]
+    """A row; a single run is neither named nor judged."""
+    head = tag("th", name, scope="rowgroup", rowspan=len(report.tables))
+    drawn: list[Content] = []
+    value: list[Content] = ["–"]
     if mean:
-        row = report.row(report.tables[place].label, name)
-        verdict = row.verdict if row else ""
-        value: list[Content] = [
-            number(mean.value, name),
-            tag("small", interval(mean.interval, name)),
-        ]
-        cells = [
-            bar(place, mean.value, mean.interval, full=full),
-            value,
-            tag("span", verdict, class_=f"verdict {verdict}") if verdict else "",
-        ]
+        drawn = [bar(place, mean.value, mean.interval, full=full)]
+        value = [number(mean.value, name), tag("small", interval(mean.interval, name))]
+    row = report.row(report.tables[place].label, name)
+    verdict = row.verdict if row else ""
+    several = len(report.tables) > 1
     return tag(
         "tr",
         head if place == 0 else [],
-        tag("td", _named(report, place), class_="run") if len(report.tables) > 1 else [],
-        [tag("td", each) for each in cells],
+        tag("td", _named(report, place), class_="run") if several else [],
+        tag("td", drawn),
+        tag("td", value),
+        tag("td", verdict, class_=f"told {verdict}") if several else [],
         class_="first" if place == 0 else "",
     )
 

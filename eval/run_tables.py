@@ -88,8 +88,8 @@ def tabulate(runs: Sequence[Run]) -> list[Table]:
 
 def labels(runs: Sequence[Run]) -> list[str]:
     """The names of their folders; the whole paths where two have the same."""
-    alike = len({run.name for run in runs}) < len(runs)
-    return [str(run.folder) if alike else run.name for run in runs]
+    names = [run.folder.resolve().name for run in runs]  # "." has none of its own
+    return names if len(set(names)) == len(names) else [str(run.folder) for run in runs]
 
 
 def slices(run: Run) -> dict[str, Mask]:

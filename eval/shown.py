@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from eval.run_tables import EXPENSES
 from eval.statistics import Interval
 
 CLIPPED = 160
@@ -36,11 +35,6 @@ def interval(found: Interval, name: str, *, sign: str = "") -> str:
 def p_value(p: float | None) -> str:
     """Empty where there was no test."""
     return "" if p is None else f"{p:.4f}"
-
-
-def title(name: str) -> str:
-    """A measure for people."""
-    return name.replace("_", " ") if name in EXPENSES else name
 
 
 def clipped(text: str, characters: int = CLIPPED) -> str:

@@ -37,7 +37,8 @@ def _report(args: argparse.Namespace) -> int:
     examined = report.examine([read_run(folder) for folder in args.runs])
     _write(args.out, report_page.to_html(examined))
     body = report.to_json(examined) | {"file": str(args.out)}
-    output.show(body, lambda _: report.to_text(examined), as_json=args.json)
+    told = _joined((report.to_text(examined), [f"The page is {args.out}."]))
+    output.show(body, lambda _: told, as_json=args.json)
     _write_markdown(args, report.to_markdown(examined))
     return 0
 

@@ -89,14 +89,14 @@ def test_every_part_is_there(tmp_path: Path) -> None:
         "Questions",
     ]
     assert len(re.findall('class="bars"', html)) == 2 * 8
-    assert '<span class="verdict better">better</span>' in html
+    assert '<td class="told better">better</td>' in html
     assert "Gained most f1: run-1" in html
 
 
 def test_one_run_is_compared_with_nothing(tmp_path: Path) -> None:
     html = to_html(examined(tmp_path, seeded(1)))
     assert "Cost and quality" not in html
-    assert "verdict" not in html.split("</style>")[1]
+    assert "told" not in html.split("</style>")[1]
     assert "Lowest f1" in html
 
 
@@ -128,6 +128,12 @@ def test_the_markdown_has_means_and_their_intervals(tmp_path: Path) -> None:
 def test_no_more_runs_than_colours(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="6 runs at most; these are 7"):
         examined(tmp_path, *[[outcome("a")]] * 7)
+
+
+def test_no_run_twice(tmp_path: Path) -> None:
+    run = read_run(write_run(tmp_path / "a", [outcome("a")]))
+    with pytest.raises(InputError, match="given twice"):
+        examine([run, run])
 
 
 def test_text_stands_where_it_was_put() -> None:
@@ -165,6 +171,7 @@ def test_the_command(tmp_path: Path) -> None:
     out, summary = tmp_path / "report.html", tmp_path / "summary.md"
     shown = rag("eval", "report", *runs, "--out", out, "--markdown", summary, data=tmp_path)
     assert shown.returncode == 0, shown.stderr
+    assert shown.stdout.endswith(f"\nThe page is {out}.\n")
     assert out.read_text("utf-8").startswith("<!doctype html>\n<html lang=")
     assert summary.read_text("utf-8").startswith("### 240 questions")
     told = json.loads(rag("eval", "report", *runs, "--out", out, "--json", data=tmp_path).stdout)
