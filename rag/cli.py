@@ -20,10 +20,14 @@ import rag
 if TYPE_CHECKING:
     from rag.settings import Settings
 
+    Tasks = argparse._SubParsersAction[argparse.ArgumentParser]
+
 EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
 MAX_PORT = 65_535
+RUNS_TASKS = {"compare", "report", "gate"}
+"""Of `rag eval`: those that read runs, and nothing else of this installation."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -49,6 +53,10 @@ def _run(args: argparse.Namespace) -> int:
     from rag.threads import limit_threads
 
     limit_threads()
+    if args.command == "eval" and args.task in RUNS_TASKS:
+        from rag.eval_runs_command import run as run_on_runs
+
+        return run_on_runs(args)
     settings = load_settings()
     if args.command == "config":
         from rag.commands import config
@@ -192,13 +200,16 @@ def _parser() -> argparse.ArgumentParser:
         choices=("parse", "embed"),
         help="do this stage of a document's way alone, where others do the rest",
     )
-    _add_eval(commands.add_parser("eval", help="how good answers are, and were"), within)
+    evaluate = commands.add_parser("eval", help="how good the answers are").add_subparsers(
+        dest="task", required=True, metavar="TASK"
+    )
+    _add_eval_of_answers(evaluate, within)
+    _add_eval_of_runs(evaluate, common)
     commands.add_parser("config", parents=[common], help="show the settings in force")
     return parser
 
 
-def _add_eval(parser: argparse.ArgumentParser, within: argparse.ArgumentParser) -> None:
-    tasks = parser.add_subparsers(dest="task", required=True, metavar="TASK")
+def _add_eval_of_answers(tasks: Tasks, within: argparse.ArgumentParser) -> None:
     collect = tasks.add_parser(
         "collect",
         parents=[within],
@@ -242,6 +253,53 @@ def _add_eval(parser: argparse.ArgumentParser, within: argparse.ArgumentParser) 
         "--reference", type=_span, default="14d", metavar="TIME", help="before (default: 14d)"
     )
     drift.add_argument("--plot", type=Path, metavar="FILE.png", help="draw both windows")
+
+
+def _add_eval_of_runs(tasks: Tasks, common: argparse.ArgumentParser) -> None:
+    told = argparse.ArgumentParser(add_help=False, parents=[common])
+    told.add_argument(
+        "--markdown", type=Path, metavar="FILE", help="write it for a pull request, too"
+    )
+    compare = tasks.add_parser(
+        "compare",
+        parents=[told],
+        help="is one run better than another, where, and why",
+        description="Compares runs of one set with the first of them, question by question.",
+    )
+    compare.add_argument("baseline", type=Path, metavar="A", help="folder of a run")
+    compare.add_argument(
+        "candidates", type=Path, nargs="+", metavar="B", help="folders of runs to hold against it"
+    )
+    compare.add_argument(
+        "--measure", metavar="NAME", help="tell the questions for which this changed most"
+    )
+    report = tasks.add_parser(
+        "report",
+        parents=[told],
+        help="draw runs",
+        description="Writes an HTML page that stands alone: measures, slices, latency, risk, cost"
+        " and questions.",
+    )
+    report.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="folders of runs")
+    report.add_argument("--out", type=Path, required=True, metavar="FILE.html", help="the page")
+    gate = tasks.add_parser(
+        "gate",
+        parents=[told],
+        help="may this run be shipped",
+        description="Holds a run against the rules of a file, and against a baseline. Exit code 1"
+        " where a rule is broken.",
+    )
+    gate.add_argument("run", type=Path, metavar="RUN", help="folder of a run")
+    gate.add_argument(
+        "--baseline",
+        type=Path,
+        required=True,
+        metavar="RUN",
+        help="the run it must not fall behind",
+    )
+    gate.add_argument(
+        "--rules", type=Path, required=True, metavar="FILE.toml", help="what is asked"
+    )
 
 
 if __name__ == "__main__":

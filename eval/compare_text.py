@@ -1,0 +1,148 @@
+"""A comparison in words: for a terminal, and as Markdown for a pull request."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from eval.attribution import STAGES
+from eval.compare import Change, Comparison, Row, Verdict
+from eval.shown import (
+    aligned,
+    cell,
+    clipped,
+    code,
+    interval,
+    markdown_table,
+    number,
+    p_value,
+)
+
+SHOWN_CHANGES = 5
+"""Questions told of those that lost most, and as many of those that gained most."""
+SHOWN_SETTINGS = 10
+VERDICTS: tuple[Verdict, ...] = ("better", "worse", "other")
+RUNS = ("", "questions", "before", "now", "difference", "95 % interval", "p")
+HEAD = (*RUNS, "wins", "ties", "losses", "")
+
+
+def to_text(comparison: Comparison) -> Iterator[str]:
+    """The comparison for people at a terminal."""
+    yield f"{comparison.candidate} beside {comparison.baseline}, {_set(comparison)}."
+    yield from (f"  {line}" for line in _settings(comparison))
+    yield ""
+    yield from aligned(HEAD, [_cells(row) for row in comparison.rows])
+    yield ""
+    yield _verdict(comparison)
+    if comparison.changes:
+        yield ""
+        head, rows = _stages(comparison)
+        yield from aligned(head, rows)
+    for name, changes in most_changed(comparison).items():
+        yield ""
+        yield f"{name}:"
+        for change in changes:
+            yield from _change(comparison, change)
+
+
+def to_markdown(comparison: Comparison) -> Iterator[str]:
+    """The comparison for a pull request."""
+    yield f"### {code(comparison.candidate)} beside {code(comparison.baseline)}"
+    yield ""
+    yield f"**{_verdict(comparison)}** {_set(comparison, of=code(comparison.set_name))}."
+    yield ""
+    yield from markdown_table(HEAD, [_cells(row) for row in comparison.rows])
+    for line in _settings(comparison):
+        yield ""
+        yield f"- {code(line)}"
+    if comparison.changes:
+        yield ""
+        head, rows = _stages(comparison)
+        yield from markdown_table(head, rows)
+    for name, changes in most_changed(comparison).items():
+        yield ""
+        yield f"<details><summary>{name}</summary>"
+        yield ""
+        head = ("question", comparison.leading, "why", "before", "now")
+        yield from markdown_table(head, [_change_cells(comparison, c) for c in changes])
+        yield ""
+        yield "</details>"
+
+
+def most_changed(comparison: Comparison) -> dict[str, list[Change]]:
+    """Questions that lost most and that gained most, by heading."""
+    name = comparison.leading
+    lost = [change for change in comparison.changes if change.gained < 0]
+    gained = [change for change in comparison.changes if change.gained > 0]
+    found = {f"Lost most {name}": lost, f"Gained most {name}": gained}
+    return {heading: changes[:SHOWN_CHANGES] for heading, changes in found.items() if changes}
+
+
+def answered(change: Change) -> tuple[str, str]:
+    """What stands for both answers, also where there is none."""
+    before, now = (
+        answer or f"(no answer: {reason or 'empty'})"
+        for answer, reason in zip(change.answers, change.reasons, strict=True)
+    )
+    return before, now
+
+
+def _set(comparison: Comparison, *, of: str = "") -> str:
+    return f"{comparison.questions:,} questions of {of or comparison.set_name}"
+
+
+def _settings(comparison: Comparison) -> Iterator[str]:
+    listed = list(comparison.settings.items())
+    for name, (before, now) in listed[:SHOWN_SETTINGS]:
+        yield clipped(f"{name}: {before or 'not set'} → {now or 'not set'}")
+    if len(listed) > SHOWN_SETTINGS:
+        yield f"… and {len(listed) - SHOWN_SETTINGS} more settings"
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    name = row.measure
+    return (
+        name,
+        f"{row.questions:,}",
+        number(row.baseline, name),
+        number(row.candidate, name),
+        number(row.difference, name, sign="+") if row.p is not None else "=",
+        interval(row.interval, name, sign="+") if row.p is not None else "",
+        p_value(row.p),
+        f"{row.wins:,}",
+        f"{row.ties:,}",
+        f"{row.losses:,}",
+        row.verdict,
+    )
+
+
+def _verdict(comparison: Comparison) -> str:
+    told = [
+        f"{verdict.capitalize()}: {', '.join(comparison.judged(verdict))}."
+        for verdict in VERDICTS
+        if comparison.judged(verdict)
+    ]
+    return " ".join(told) or "No difference that could not be chance."
+
+
+def _stages(comparison: Comparison) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    lost, gained = comparison.stages(gained=False), comparison.stages(gained=True)
+    rows: list[tuple[str, ...]] = [
+        (stage, f"{gained.get(stage, 0):,}", f"{lost.get(stage, 0):,}")
+        for stage in STAGES
+        if stage in lost or stage in gained
+    ]
+    return (f"{comparison.leading} changed by", "better", "worse"), rows
+
+
+def _change(comparison: Comparison, change: Change) -> Iterator[str]:
+    before, now = answered(change)
+    yield f"  {change.gained:+.3f}  {clipped(change.question)}  ({clipped(change.id)})"
+    yield f"          {change.cause.stage}: {clipped(change.cause.says)}"
+    yield f"          before: {clipped(before)}"
+    yield f"          now:    {clipped(now)}"
+
+
+def _change_cells(comparison: Comparison, change: Change) -> tuple[str, ...]:
+    gained = f"{change.gained:+.3f}"
+    says = f"{change.cause.stage}: {clipped(change.cause.says)}"
+    return (cell(change.question), gained, cell(says), *map(cell, answered(change)))
