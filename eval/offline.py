@@ -6,18 +6,19 @@ import asyncio
 import json
 import re
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
 import rag
 from eval.caching import CachedFinder, CachedRetriever, StageCache, key_of
 from eval.corpus import Corpus, Passage, Question
+from eval.measures import measure
 from eval.runs import Cited, Found, Outcome, RunInfo
+from eval.slices import slices_of
 from rag.build import TENANT, Between, Service
 from rag.errors import InputError, RagError
 from rag.records import JobRecord, Submission
@@ -43,6 +44,7 @@ class Plan:
         collection: one that exists.
         top_k: hits of each question.
         answers: whether questions are answered, or searched for alone.
+        name: the run's, by which its traces are grouped.
     """
 
     corpus: Corpus
@@ -50,6 +52,7 @@ class Plan:
     collection: str | None = None
     top_k: int = 10
     answers: bool = True
+    name: str = ""
 
     def __post_init__(self) -> None:
         """Refuses what cannot be asked."""
@@ -73,7 +76,7 @@ class Plan:
             questions=len(self.corpus.questions),
             config={**self.settings.model_dump(mode="json"), "run": asked},
             version=f"{rag.__version__}+{code_fingerprint()}",
-            started=datetime.now(UTC).isoformat(timespec="seconds"),
+            started=now(),
         )
 
     def between(self, cache_: StageCache) -> Between:
@@ -103,6 +106,11 @@ def settings_for(settings: Settings, cache_: Path) -> Settings:
     """The settings of a run: data in the cache's folder, and nothing of its answers is kept."""
     online = OnlineSettings(**{**settings.online.model_dump(), "keep_days": 0.0})
     return settings.model_copy(update={"data_dir": cache_ / "data", "online": online})
+
+
+def now() -> str:
+    """ISO 8601, UTC."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 @cache
@@ -173,6 +181,10 @@ def _check(job: JobRecord) -> None:
         raise InputError(f"{failures:,} documents of the set could not be ingested: {shown}")
 
 
+Scorer = Callable[[Question, Answer], Awaitable[Mapping[str, float]]]
+"""What is found of an answer besides, by name."""
+
+
 async def ask(
     service: Service,
     plan: Plan,
@@ -180,38 +192,51 @@ async def ask(
     take: Callable[[Outcome], None],
     *,
     at_once: int,
+    scorer: Scorer | None = None,
 ) -> None:
     """Puts questions, so many at once, and hands over what became of each as it ends."""
     waiting = iter(questions)
+    slices = plan.corpus.slices()
 
     async def client() -> None:
         for question in waiting:
-            take(await _outcome(service, plan, question))
+            outcome = await _outcome(service, plan, question, scorer)
+            gains = plan.corpus.qrels.get(question.id, {})
+            measures = {**outcome.measures, **measure(question, gains, outcome)}
+            parts = {**slices[question.id], **slices_of(question)}
+            take(replace(outcome, measures=measures, slices=parts))
 
     async with asyncio.TaskGroup() as clients:
         for _ in range(at_once):
             clients.create_task(client())
 
 
-async def _outcome(service: Service, plan: Plan, question: Question) -> Outcome:
+async def _outcome(
+    service: Service, plan: Plan, question: Question, scorer: Scorer | None
+) -> Outcome:
     """What became of a question; a failure is one, too."""
     query = Query(text=question.text, scope=plan.scope, top_k=plan.top_k)
-    trace, started = Trace(), time.perf_counter()
+    trace, started = Trace(session=plan.name), time.perf_counter()
+    outcome = Outcome(id=question.id, question=question.text, slices={}, timings={}, measures={})
     try:
         if plan.answers:
-            outcome = _of_answer(question, await service.query.answer(query, trace))
+            answer = await service.query.answer(query, trace)
+            outcome = _of_answer(outcome, answer)
         else:
             hits = await service.query.search(query, trace)
-            outcome = _of(question, hits, degraded=tuple(trace.degraded), timings=trace.timings)
+            outcome = replace(outcome, hits=_found(hits), degraded=tuple(trace.degraded))
     except RagError as error:
-        outcome = _of(question, (), timings=trace.timings, error=f"{error.code}: {error}")
-    return replace(outcome, seconds=time.perf_counter() - started, trace_id=trace.id)
+        outcome = replace(outcome, error=f"{error.code}: {error}")
+    seconds = time.perf_counter() - started
+    if scorer and plan.answers and not outcome.error:
+        outcome = replace(outcome, measures=await scorer(question, answer))
+    return replace(outcome, seconds=seconds, timings=dict(trace.timings), trace_id=trace.id)
 
 
-def _of_answer(question: Question, answer: Answer) -> Outcome:
-    return _of(
-        question,
-        answer.hits,
+def _of_answer(outcome: Outcome, answer: Answer) -> Outcome:
+    return replace(
+        outcome,
+        hits=_found(answer.hits),
         answer=answer.text,
         reason=answer.reason,
         confidence=answer.confidence,
@@ -222,28 +247,20 @@ def _of_answer(question: Question, answer: Answer) -> Outcome:
         unsupported=len(answer.unsupported),
         uncited=len(answer.uncited),
         degraded=answer.degraded,
-        timings=answer.timings,
         input_tokens=answer.usage.input_tokens,
         output_tokens=answer.usage.output_tokens,
         cost=answer.usage.cost,
     )
 
 
-def _of(question: Question, hits: Sequence[Hit], **rest: Any) -> Outcome:
-    return Outcome(
-        id=question.id,
-        question=question.text,
-        slices=question.slices,
-        hits=tuple(
-            Found(
-                chunk_id=hit.chunk.id,
-                document_id=hit.chunk.document_id,
-                start=hit.chunk.start,
-                end=hit.chunk.end,
-                score=hit.score,
-            )
-            for hit in hits
-        ),
-        measures={},
-        **rest,
+def _found(hits: Sequence[Hit]) -> tuple[Found, ...]:
+    return tuple(
+        Found(
+            chunk_id=hit.chunk.id,
+            document_id=hit.chunk.document_id,
+            start=hit.chunk.start,
+            end=hit.chunk.end,
+            score=hit.score,
+        )
+        for hit in hits
     )

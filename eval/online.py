@@ -29,7 +29,7 @@ from typing import Any
 
 import numpy as np
 
-from eval.judge import AnswerJudge
+from eval.judge import AnswerJudge, Verdict
 from generation.citations import claims_of, count_markers
 from generation.grounding import ClaimScorer, EntailedGrounding, Grounding, load_grounding
 from rag import metrics
@@ -136,11 +136,9 @@ class OnlineScorer:
             unsupported=content["unsupported"],
             uncited=len(content["uncited"]),
         )
-        comments: dict[str, str] = {}
-        if self._judge and text:
-            verdict = await self._judge.judge(question, text, passages)
-            scores |= verdict.scores
-            comments = dict.fromkeys(verdict.scores, f"{verdict.prompt}: {verdict.reason}")
+        verdict = await self.judge(question, text, passages)
+        scores |= verdict.scores
+        comments = dict.fromkeys(verdict.scores, f"{verdict.prompt}: {verdict.reason}")
         # As the embedder has it for passages: those wait for what people wait for.
         vectors = await self._embedder.embed([question], kind="passage")
         return scores, comments, vectors[0]
@@ -177,6 +175,12 @@ class OnlineScorer:
                 for name, value in scores.items()
             ]
         )
+
+    async def judge(self, question: str, answer: str, passages: Sequence[Chunk]) -> Verdict:
+        """What the judge says of an answer, where there are both."""
+        if self._judge is None or not answer:
+            return Verdict()
+        return await self._judge.judge(question, answer, passages)
 
     async def measure(
         self,

@@ -12,9 +12,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
@@ -53,8 +52,8 @@ class Outcome:
     (`{"lang": "de"}`). `hits` are best first. `answer` is empty where it abstained, and `reason`
     says why. `unsupported` and `uncited` count markers that were taken out and sentences without
     one. `timings` is milliseconds by stage, `seconds` the whole. `measures` are by name, as
-    `eval.measures` has them; one that the question has no say in is not there, and none before the
-    run is finished. `error` is what
+    `eval.measures` has them; one that the question has no say in is not there. `trace_id` names its
+    trace. `error` is what
     failed; then all else is empty.
     """
 
@@ -154,18 +153,10 @@ class RunFolder:
         """All that were written, in the order of their ids."""
         return sorted(_outcomes(self._folder), key=lambda outcome: outcome.id)
 
-    def finish(self, outcomes: Sequence[Outcome], summary: Mapping[str, Any], trec: str) -> None:
-        """Says that the run is complete, once all of it is on the disk.
-
-        Args:
-            outcomes: those of the run, measured.
-            summary: of their measures.
-            trec: the ranking.
-        """
-        _replace(self._folder / OUTCOMES, "".join(map(_line, outcomes)))
+    def finish(self, summary: Mapping[str, Any], trec: str, *, finished: str) -> None:
+        """Says that the run is complete, once all of it is on the disk."""
         _replace(self._folder / TREC, trec)
         _write(self._folder / SUMMARY, summary)
-        finished = datetime.now(UTC).isoformat(timespec="seconds")
         _write(self._folder / INFO, asdict(replace(self._info, finished=finished)))
 
     def _mended(self) -> list[Outcome]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -210,8 +210,7 @@ def _states() -> dict[Literal["stopped", "complete"], Any]:
 
 def _suggest(trial: Trial, name: str, choice: Range | list[Value]) -> Value:
     if isinstance(choice, list):
-        found: Value = trial.suggest_categorical(name, choice)
-        return found
+        return cast(Value, trial.suggest_categorical(name, choice))
     if isinstance(choice.low, int) and isinstance(choice.high, int):
         step = 1 if choice.step is None else int(choice.step)
         return trial.suggest_int(name, choice.low, choice.high, step=step, log=choice.log)

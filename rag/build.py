@@ -153,7 +153,7 @@ async def open_ingesting(settings: Settings) -> AsyncIterator[Ingesting]:
         )
 
 
-def _as_it_is(stage: Any, _index: Index) -> Any:
+def _same(stage: Any, _index: Index) -> Any:
     return stage
 
 
@@ -164,8 +164,11 @@ class Between:
     The index is the one that both work on.
     """
 
-    retriever: Callable[[Retriever, Index], Retriever] = _as_it_is
-    finder: Callable[[Finder, Index], Finder] = _as_it_is
+    retriever: Callable[[Retriever, Index], Retriever] = _same
+    finder: Callable[[Finder, Index], Finder] = _same
+
+
+AS_IT_IS = Between()
 
 
 @contextlib.asynccontextmanager

@@ -8,26 +8,22 @@ at once.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import rag
+from rag.eval_arguments import RUNS_TASKS, add_eval
 
 if TYPE_CHECKING:
     from rag.settings import Settings
 
-    Tasks = argparse._SubParsersAction[argparse.ArgumentParser]
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
 MAX_PORT = 65_535
-RUNS_TASKS = {"compare", "report", "gate"}
-"""Of `rag eval`: those that read runs, and nothing else of this installation."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -53,10 +49,8 @@ def _run(args: argparse.Namespace) -> int:
     from rag.threads import limit_threads
 
     limit_threads()
-    if args.command == "eval" and args.task in RUNS_TASKS:
-        from rag.eval_runs_command import run as run_on_runs
-
-        return run_on_runs(args)
+    if args.command == "eval":
+        return _evaluate(args)
     settings = load_settings()
     if args.command == "config":
         from rag.commands import config
@@ -70,12 +64,29 @@ def _run(args: argparse.Namespace) -> int:
         return work(settings, stage=args.stage)
     import asyncio
 
-    if args.command == "eval":
-        from rag.eval_command import run as run_eval
-
-        return asyncio.run(run_eval(args, settings))
     from rag.commands import run
 
+    return asyncio.run(run(args, settings))
+
+
+def _evaluate(args: argparse.Namespace) -> int:
+    if args.task in RUNS_TASKS:
+        from rag.eval_runs_command import run as run_on_runs
+
+        return run_on_runs(args)
+    import asyncio
+
+    from rag.settings import load_settings
+
+    if file := getattr(args, "config", None):
+        os.environ["RAG_CONFIG"] = str(file)
+    settings = load_settings()
+    if args.task == "run":
+        from rag.eval_run_command import run
+    elif args.task == "tune":
+        from rag.eval_tune_command import run
+    else:
+        from rag.eval_command import run
     return asyncio.run(run(args, settings))
 
 
@@ -91,28 +102,6 @@ def _port(text: str) -> int:
     if not text.isascii() or not text.isdigit() or int(text) > MAX_PORT:
         raise argparse.ArgumentTypeError(f"{text!r} is no port: 0 to {MAX_PORT}")
     return int(text)
-
-
-def _span(text: str) -> float:
-    """Seconds of "30m", "12h", "7d" or "2w"."""
-    seconds = {"m": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0}
-    number, unit = text[:-1], text[-1:]
-    if unit not in seconds or not number.isascii() or not number.isdigit() or not int(number):
-        raise argparse.ArgumentTypeError(f"{text!r} is no time: write 30m, 12h, 7d or 2w")
-    return int(number) * seconds[unit]
-
-
-def _count(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or not int(text):
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of questions: 1 or more")
-    return int(text)
-
-
-def _share(text: str) -> float:
-    with contextlib.suppress(ValueError):
-        if 0 <= float(text) <= 1:
-            return float(text)
-    raise argparse.ArgumentTypeError(f"{text!r} is no share: 0 to 1")
 
 
 def _complain(message: str, *, code: str = "", as_json: bool = False) -> None:
@@ -200,106 +189,9 @@ def _parser() -> argparse.ArgumentParser:
         choices=("parse", "embed"),
         help="do this stage of a document's way alone, where others do the rest",
     )
-    evaluate = commands.add_parser("eval", help="how good the answers are").add_subparsers(
-        dest="task", required=True, metavar="TASK"
-    )
-    _add_eval_of_answers(evaluate, within)
-    _add_eval_of_runs(evaluate, common)
+    add_eval(commands.add_parser("eval", help="how good the answers are"), common, within)
     commands.add_parser("config", parents=[common], help="show the settings in force")
     return parser
-
-
-def _add_eval_of_answers(tasks: Tasks, within: argparse.ArgumentParser) -> None:
-    collect = tasks.add_parser(
-        "collect",
-        parents=[within],
-        help="make an evaluation set of live questions",
-        description="Writes live questions as JSON lines: those with low scores, those that people"
-        " rated or corrected, and a share of the others.",
-    )
-    collect.add_argument("--out", type=Path, required=True, metavar="FILE", help="of JSON lines")
-    collect.add_argument(
-        "--since", type=_span, default="7d", metavar="TIME", help="30m, 12h, 7d (default), 2w"
-    )
-    collect.add_argument(
-        "--sample", type=_share, default=0.0, metavar="SHARE", help="of the others (default: 0)"
-    )
-    build = tasks.add_parser(
-        "build",
-        parents=[within],
-        help="make an evaluation set of one's own documents",
-        description="Writes questions about a collection's documents, with the spans that answer"
-        " them: by the language model of the settings, or without one by leaving words out of"
-        " sentences. It works on the data folder itself: no server may have it open.",
-    )
-    build.add_argument("--out", type=Path, required=True, metavar="DIR", help="new, or empty")
-    build.add_argument(
-        "--questions", type=_count, default=100, metavar="N", help="at most (default: 100)"
-    )
-    build.add_argument(
-        "--seed", type=int, default=0, metavar="S", help="draws other sentences (default: 0)"
-    )
-    drift = tasks.add_parser(
-        "drift",
-        parents=[within],
-        help="compare answers with those of before",
-        description="Compares the answers of a window that ends now with those of the one before"
-        " it. Exit code 3 where something has drifted.",
-    )
-    drift.add_argument(
-        "--current", type=_span, default="1d", metavar="TIME", help="until now (default: 1d)"
-    )
-    drift.add_argument(
-        "--reference", type=_span, default="14d", metavar="TIME", help="before (default: 14d)"
-    )
-    drift.add_argument("--plot", type=Path, metavar="FILE.png", help="draw both windows")
-
-
-def _add_eval_of_runs(tasks: Tasks, common: argparse.ArgumentParser) -> None:
-    told = argparse.ArgumentParser(add_help=False, parents=[common])
-    told.add_argument(
-        "--markdown", type=Path, metavar="FILE", help="write it for a pull request, too"
-    )
-    compare = tasks.add_parser(
-        "compare",
-        parents=[told],
-        help="is one run better than another, where, and why",
-        description="Compares runs of one set with the first of them, question by question.",
-    )
-    compare.add_argument("baseline", type=Path, metavar="A", help="folder of a run")
-    compare.add_argument(
-        "candidates", type=Path, nargs="+", metavar="B", help="folders of runs to hold against it"
-    )
-    compare.add_argument(
-        "--measure", metavar="NAME", help="tell the questions for which this changed most"
-    )
-    report = tasks.add_parser(
-        "report",
-        parents=[told],
-        help="draw runs",
-        description="Writes an HTML page that stands alone: measures, slices, latency, risk, cost"
-        " and questions.",
-    )
-    report.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="folders of runs")
-    report.add_argument("--out", type=Path, required=True, metavar="FILE.html", help="the page")
-    gate = tasks.add_parser(
-        "gate",
-        parents=[told],
-        help="may this run be shipped",
-        description="Holds a run against the rules of a file, and against a baseline. Exit code 1"
-        " where a rule is broken.",
-    )
-    gate.add_argument("run", type=Path, metavar="RUN", help="folder of a run")
-    gate.add_argument(
-        "--baseline",
-        type=Path,
-        required=True,
-        metavar="RUN",
-        help="the run it must not fall behind",
-    )
-    gate.add_argument(
-        "--rules", type=Path, required=True, metavar="FILE.toml", help="what is asked"
-    )
 
 
 if __name__ == "__main__":

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
 
-from eval.measures import measured, summarize, to_trec
-from eval.sets import load_set
-
 from eval.caching import StageCache
-from eval.offline import Plan, ask, ingest, settings_for
+from eval.corpus import Question
+from eval.offline import Plan, Progress, Scorer, ask, ingest, now, settings_for
+from eval.online import OnlineScorer, open_scorer
+from eval.ranking import to_trec
 from eval.runs import Outcome, RunFolder
+from eval.sets import load_set
+from eval.summary import summarize
 from rag import output
 from rag.api.app import start
 from rag.build import Service
 from rag.client import Json
+from rag.progress import progress_bar
 from rag.settings import CeleryQueueSettings, Settings
+from rag.types import Answer
 from workers.queue import Queue
 
 
@@ -26,42 +31,50 @@ async def run(args: argparse.Namespace, settings: Settings) -> int:
     cache = args.cache or settings.data_dir / "eval"
     failed = 0
     for name in args.sets:
-        corpus = load_set(name)
+        corpus = await asyncio.to_thread(load_set, name, settings.traces)
+        out = args.out / corpus.name if len(args.sets) > 1 else args.out
         plan = Plan(
             corpus=corpus,
             settings=settings if args.collection else settings_for(settings, cache),
             collection=args.collection,
             top_k=args.top_k,
             answers=not args.search,
+            name=out.name,
         )
-        out = args.out / corpus.name if len(args.sets) > 1 else args.out
-        summary = await _run(plan, out, cache, at_once=args.at_once, quiet=args.json)
+        summary = await _run(plan, out, cache, args)
         failed += summary["failed"]
         output.show_at_once(summary, output.evaluated, as_json=args.json)
     return int(failed > 0)
 
 
-async def _run(plan: Plan, out: Path, cache: Path, *, at_once: int, quiet: bool) -> Json:
-    """1. ingest  2. ask what was not asked before  3. measure."""
+async def _run(plan: Plan, out: Path, cache: Path, args: argparse.Namespace) -> Json:
+    """1. ingest  2. ask what was not asked before  3. sum up."""
     folder = RunFolder(out, plan.info())
     with StageCache.opened(cache / "stages.sqlite") as stages:
-        async with start(plan.settings, plan.between(stages)) as (service, queue):
-            async with _dispatching(plan.settings, queue):
-                with _progress("Ingesting", len(plan.corpus.passages), quiet=quiet) as told:
-                    await ingest(service, plan, queue.drain, told)  # 1.
-            await _ask(service, plan, folder, at_once=at_once, quiet=quiet)  # 2.
-    outcomes = measured(plan.corpus, folder.outcomes())  # 3.
-    summary = summarize(outcomes)
-    folder.finish(outcomes, summary, to_trec(outcomes))
+        async with (
+            start(plan.settings, plan.between(stages)) as (service, queue),
+            _dispatching(plan.settings, queue),
+            _scoring(service, wanted=args.scores) as scorer,
+        ):
+            with _progress("Ingesting", len(plan.corpus.passages), quiet=args.json) as told:
+                await ingest(service, plan, queue.drain, told)  # 1.
+            await _ask(service, plan, folder, scorer, args)  # 2.
+    outcomes = folder.outcomes()
+    summary = summarize(outcomes)  # 3.
+    folder.finish(summary, to_trec(outcomes), finished=now())
     return {"run": str(out), "set": plan.corpus.name, **summary}
 
 
 async def _ask(
-    service: Service, plan: Plan, folder: RunFolder, *, at_once: int, quiet: bool
+    service: Service,
+    plan: Plan,
+    folder: RunFolder,
+    scorer: Scorer | None,
+    args: argparse.Namespace,
 ) -> None:
-    questions = [q for q in plan.corpus.questions if q.id not in folder.done]
-    with folder, _progress("Asking", len(plan.corpus.questions), quiet=quiet) as told:
-        asked = len(folder.done)
+    todo = [question for question in plan.corpus.questions if question.id not in folder.done]
+    asked = len(folder.done)
+    with folder, _progress("Asking", len(plan.corpus.questions), quiet=args.json) as told:
 
         def take(outcome: Outcome) -> None:
             nonlocal asked
@@ -69,14 +82,44 @@ async def _ask(
             asked += 1
             told(asked)
 
-        await ask(service, plan, questions, take, at_once=at_once)
+        await ask(service, plan, todo, take, at_once=args.at_once, scorer=scorer)
+
+
+@contextlib.contextmanager
+def _progress(what: str, total: int, *, quiet: bool) -> Iterator[Progress]:
+    with progress_bar(what, total, quiet=quiet) as bar:
+        yield lambda done: bar.update(bar.task_ids[0], completed=done)
 
 
 @contextlib.asynccontextmanager
 async def _dispatching(settings: Settings, queue: Queue) -> AsyncIterator[None]:
-    """Workers are told of documents meanwhile, also of those that are tried again."""
+    """Workers are told of documents, of those that are tried again, too."""
     if isinstance(settings.queue, CeleryQueueSettings):
         async with queue.started():
             yield
     else:
         yield
+
+
+@contextlib.asynccontextmanager
+async def _scoring(service: Service, *, wanted: bool) -> AsyncIterator[Scorer | None]:
+    if not wanted:
+        yield None
+        return
+    async with open_scorer(service, model=service.model, support=service.support) as scorer:
+        yield lambda question, answer: _score(scorer, question, answer)
+
+
+async def _score(scorer: OnlineScorer, question: Question, answer: Answer) -> Mapping[str, float]:
+    """As a live answer is scored."""
+    chunks = [hit.chunk for hit in answer.passages]
+    found = await scorer.measure(
+        question.text,
+        answer.text,
+        chunks,
+        is_json=False,
+        unsupported=len(answer.unsupported),
+        uncited=len(answer.uncited),
+    )
+    judged = await scorer.judge(question.text, answer.text, chunks)
+    return {**found, **judged.scores}

@@ -176,6 +176,42 @@ def _passage(number: int, source: Json, text: str, note: str = "") -> Lines:
     yield f"    {_dim(f'''{source['uri']} characters {source['start']}–{source['end']}''')}"
 
 
+def evaluated(body: Json) -> Lines:
+    """What a run came to."""
+    yield f"{body['run']}: {body['questions']:,} questions of {body['set']}."
+    if body["failed"]:
+        yield f"{body['failed']:,} of them failed: `error` in outcomes.jsonl says why."
+    yield ""
+    for name, found in body["measures"].items():
+        interval = f"{found['low']:.3f} to {found['high']:.3f}"
+        yield f"  {name:24} {found['mean']:.3f}  ({interval}; {found['n']:,} questions)"
+    for name, value in body["abstention"].items():
+        yield f"  {name:24} {value:.3f}"
+    total = body["latency"].get("total", {})
+    if total:
+        yield f"  {'latency':24} {total['p50']:.0f} ms, 95th percentile {total['p95']:.0f} ms"
+    yield ""
+
+
+def tuned(body: Json) -> Lines:
+    """What a search for better settings found."""
+    stopped = sum(trial["stopped"] for trial in body["trials"])
+    yield f"{len(body['trials'])} trials, {stopped} of them stopped early."
+    for name, value in body["best"].items():
+        yield f"  {name} = {value}"
+    train, held = body["train"], body["held_out"]
+    yield (
+        f"{body['measure']} of the {train['questions']:,} questions searched with:"
+        f" {train['best']:.4f}, and {train['now']:.4f} with the settings in force"
+    )
+    interval = f"{held['low']:+.4f} to {held['high']:+.4f}"
+    yield (
+        f"On {held['questions']:,} others: {held['difference']:+.4f} ({interval}; p ="
+        f" {held['p']:.3f}; {held['wins']:,} better, {held['losses']:,} worse)"
+    )
+    yield f"Written to {body['file']}."
+
+
 def collected(body: Json) -> Lines:
     """What became of answers that were given."""
     yield f"{body['cases']:,} of {body['answers']:,} answers went to {body['file']}."

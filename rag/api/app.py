@@ -18,7 +18,7 @@ from rag.api.deps import Running
 from rag.api.middleware import BodyLimit, ClientGoneError, Measured, RequestId, SlowClients
 from rag.api.openai import router as openai_router
 from rag.api.routes import health, router
-from rag.build import TENANT, Service, open_service
+from rag.build import AS_IT_IS, TENANT, Between, Service, open_service
 from rag.errors import RagError, StorageError
 from rag.settings import CeleryQueueSettings, LocalQueueSettings, Settings
 from rag.types import Scope
@@ -31,9 +31,11 @@ CLIENT_GONE = 499
 
 
 @contextlib.asynccontextmanager
-async def start(settings: Settings) -> AsyncIterator[tuple[Service, Queue]]:
+async def start(
+    settings: Settings, between: Between = AS_IT_IS
+) -> AsyncIterator[tuple[Service, Queue]]:
     """An open service and its queue; tasks that an earlier process left are taken up again."""
-    async with open_service(settings) as service:
+    async with open_service(settings, between) as service:
         yield service, _queue(settings, service)
 
 
