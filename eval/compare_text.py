@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from html import escape
 
 from eval.attribution import STAGES
 from eval.compare import Change, Comparison, Row, Verdict
@@ -21,8 +22,8 @@ SHOWN_CHANGES = 5
 """Questions told of those that lost most, and as many of those that gained most."""
 SHOWN_SETTINGS = 10
 VERDICTS: tuple[Verdict, ...] = ("better", "worse", "other")
-RUNS = ("", "questions", "before", "now", "difference", "95 % interval", "p")
-HEAD = (*RUNS, "wins", "ties", "losses", "")
+COUNTS = ("wins", "ties", "losses")
+HEAD = ("", "questions", "before", "now", "difference", "95 % interval", "p", *COUNTS, "")
 
 
 def to_text(comparison: Comparison) -> Iterator[str]:
@@ -30,40 +31,40 @@ def to_text(comparison: Comparison) -> Iterator[str]:
     yield f"{comparison.candidate} beside {comparison.baseline}, {_set(comparison)}."
     yield from (f"  {line}" for line in _settings(comparison))
     yield ""
-    yield from aligned(HEAD, [_cells(row) for row in comparison.rows])
+    yield from aligned(HEAD, [(row.measure, *_cells(row)) for row in comparison.rows])
     yield ""
     yield _verdict(comparison)
     if comparison.changes:
         yield ""
-        head, rows = _stages(comparison)
-        yield from aligned(head, rows)
+        head = (f"{comparison.leading} changed by", "better", "worse")
+        yield from aligned(head, _stages(comparison))
     for name, changes in most_changed(comparison).items():
         yield ""
         yield f"{name}:"
         for change in changes:
-            yield from _change(comparison, change)
+            yield from _change(change)
 
 
 def to_markdown(comparison: Comparison) -> Iterator[str]:
     """The comparison for a pull request."""
     yield f"### {code(comparison.candidate)} beside {code(comparison.baseline)}"
     yield ""
-    yield f"**{_verdict(comparison)}** {_set(comparison, of=code(comparison.set_name))}."
+    yield f"**{_verdict(comparison, code)}** {_set(comparison, of=code(comparison.set_name))}."
     yield ""
-    yield from markdown_table(HEAD, [_cells(row) for row in comparison.rows])
-    for line in _settings(comparison):
+    yield from markdown_table(HEAD, [(cell(row.measure), *_cells(row)) for row in comparison.rows])
+    if comparison.settings:
         yield ""
-        yield f"- {code(line)}"
+    yield from (f"- {code(line)}" for line in _settings(comparison))
     if comparison.changes:
         yield ""
-        head, rows = _stages(comparison)
-        yield from markdown_table(head, rows)
+        head = (f"{cell(comparison.leading)} changed by", "better", "worse")
+        yield from markdown_table(head, _stages(comparison))
     for name, changes in most_changed(comparison).items():
         yield ""
-        yield f"<details><summary>{name}</summary>"
+        yield f"<details><summary>{escape(name)}</summary>"
         yield ""
-        head = ("question", comparison.leading, "why", "before", "now")
-        yield from markdown_table(head, [_change_cells(comparison, c) for c in changes])
+        columns = ("question", "gained", "why", "before", "now")
+        yield from markdown_table(columns, [_change_cells(change) for change in changes])
         yield ""
         yield "</details>"
 
@@ -101,7 +102,6 @@ def _settings(comparison: Comparison) -> Iterator[str]:
 def _cells(row: Row) -> tuple[str, ...]:
     name = row.measure
     return (
-        name,
         f"{row.questions:,}",
         number(row.baseline, name),
         number(row.candidate, name),
@@ -115,26 +115,26 @@ def _cells(row: Row) -> tuple[str, ...]:
     )
 
 
-def _verdict(comparison: Comparison) -> str:
+def _verdict(comparison: Comparison, shown: Callable[[str], str] = str) -> str:
     told = [
-        f"{verdict.capitalize()}: {', '.join(comparison.judged(verdict))}."
+        f"{verdict.capitalize()}: {', '.join(map(shown, comparison.judged(verdict)))}."
         for verdict in VERDICTS
         if comparison.judged(verdict)
     ]
     return " ".join(told) or "No difference that could not be chance."
 
 
-def _stages(comparison: Comparison) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+def _stages(comparison: Comparison) -> list[tuple[str, ...]]:
+    """How many questions each stage made better, and worse."""
     lost, gained = comparison.stages(gained=False), comparison.stages(gained=True)
-    rows: list[tuple[str, ...]] = [
+    return [
         (stage, f"{gained.get(stage, 0):,}", f"{lost.get(stage, 0):,}")
         for stage in STAGES
         if stage in lost or stage in gained
     ]
-    return (f"{comparison.leading} changed by", "better", "worse"), rows
 
 
-def _change(comparison: Comparison, change: Change) -> Iterator[str]:
+def _change(change: Change) -> Iterator[str]:
     before, now = answered(change)
     yield f"  {change.gained:+.3f}  {clipped(change.question)}  ({clipped(change.id)})"
     yield f"          {change.cause.stage}: {clipped(change.cause.says)}"
@@ -142,7 +142,7 @@ def _change(comparison: Comparison, change: Change) -> Iterator[str]:
     yield f"          now:    {clipped(now)}"
 
 
-def _change_cells(comparison: Comparison, change: Change) -> tuple[str, ...]:
+def _change_cells(change: Change) -> tuple[str, ...]:
     gained = f"{change.gained:+.3f}"
     says = f"{change.cause.stage}: {clipped(change.cause.says)}"
     return (cell(change.question), gained, cell(says), *map(cell, answered(change)))

@@ -23,6 +23,8 @@ from eval.shown import clipped, interval, number
 STYLE = Path(__file__).with_name("report.css")
 ANSWER = 600
 """Characters of an answer that are shown."""
+SLICE = 32
+"""Characters of the name of a slice that are shown."""
 LOWEST = 10
 """Questions shown of a report on one run: those with the lowest scores."""
 SHADES = 4
@@ -244,7 +246,7 @@ def _heat_map(report: Report, table: Table) -> Content:
 
 
 def _slice(name: str, questions: int) -> Element:
-    return tag("th", clipped(name), tag("small", f"{questions:,}"), scope="col")
+    return tag("th", clipped(name, SLICE), tag("small", f"{questions:,}"), scope="col")
 
 
 def _shaded(name: str, value: float | None, overall: float) -> Element:
@@ -295,10 +297,10 @@ def _given(outcome: Outcome) -> str:
 
 
 def _card(question: str, name: str, about: str, answers: Content) -> Element:
-    heading = tag("h4", clipped(question, ANSWER), " ", tag("small", clipped(name)))
+    heading = tag("h4", clipped(question, ANSWER), " ", tag("small", clipped(name)), dir="auto")
     return tag("article", heading, tag("p", about, class_="says"), answers)
 
 
 def _answer(run: str, text: str) -> Element:
     named: Content = tag("small", run) if run else []
-    return tag("blockquote", named, clipped(text, ANSWER))
+    return tag("blockquote", named, tag("p", clipped(text, ANSWER), dir="auto"))

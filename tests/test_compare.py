@@ -232,7 +232,7 @@ class TestShown:
         assert shown.stdout.startswith("now beside before, 240 questions of otters.\n")
         assert "Better: f1." in shown.stdout
         assert "Lost most f1:" in shown.stdout
-        assert summary.read_text().startswith("### `now` beside `before`\n\n**Better: f1.** 240")
+        assert summary.read_text().startswith("### `now` beside `before`\n\n**Better: `f1`.** 240")
 
         told = rag("eval", "compare", before, now, "--measure", "RR", "--json", data=tmp_path)
         (body,) = json.loads(told.stdout)["comparisons"]
