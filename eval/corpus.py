@@ -13,8 +13,8 @@ import hashlib
 import json
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Set
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -83,15 +83,32 @@ class Corpus:
 
     @property
     def fingerprint(self) -> str:
-        """Sha256 of all that a measure can depend on, whatever the order of the files is."""
-        parts = hashlib.sha256()
-        for digest in sorted(hashlib.sha256(part).digest() for part in self._parts()):
-            parts.update(digest)
-        return parts.hexdigest()
+        """Names all that a measure can depend on, whatever the order of the files is."""
+        return _digest([*self._documents(), *self._questions()])
 
-    def _parts(self) -> Iterator[bytes]:
+    @property
+    def documents_fingerprint(self) -> str:
+        """Names the documents alone: what is made of them does not depend on the questions."""
+        return _digest(self._documents())
+
+    def sample(self, questions: int) -> Corpus:
+        """The same documents with so many of the questions, by a hash: fewer are among more."""
+        chosen = sorted(self.questions, key=lambda q: hash_of(q.id))[:questions]
+        return replace(self, questions=tuple(chosen)).only({q.id for q in chosen})
+
+    def only(self, ids: Set[str]) -> Corpus:
+        """The same documents with these questions."""
+        return replace(
+            self,
+            questions=tuple(question for question in self.questions if question.id in ids),
+            qrels={id_: gains for id_, gains in self.qrels.items() if id_ in ids},
+        )
+
+    def _documents(self) -> Iterator[bytes]:
         for p in self.passages:
             yield json.dumps(["passage", p.id, p.title, p.text]).encode()
+
+    def _questions(self) -> Iterator[bytes]:
         for q in self.questions:
             spans = sorted((s.document_id, s.start, s.end) for s in q.spans)
             told = [q.id, q.text, sorted(q.answers), q.answerable, spans]
@@ -130,6 +147,19 @@ class Judgement(NamedTuple):
     question: str
     passage: str
     gain: int
+
+
+def hash_of(id_: str) -> int:
+    """For choices by chance that an id added does not change."""
+    return int.from_bytes(hashlib.sha256(id_.encode("utf-8", "surrogatepass")).digest()[:8])
+
+
+def _digest(parts: Iterable[bytes]) -> str:
+    """Sha256, whatever the order."""
+    whole = hashlib.sha256()
+    for digest in sorted(hashlib.sha256(part).digest() for part in parts):
+        whole.update(digest)
+    return whole.hexdigest()
 
 
 def read_corpus(folder: Path, *, qrels: str = "test") -> Corpus:

@@ -96,7 +96,8 @@ class Plan:
         slug = re.sub(r"[^a-z0-9]+", "-", self.corpus.name.lower()).strip("-")[:40] or "set"
         parts = self._parts("chunker", "embedder", "reader", "index")
         tokens = self.settings.reranker.model_dump().get("stored", False)
-        return f"{slug}-{key_of(self.corpus.fingerprint, code_fingerprint(), tokens, *parts)[:16]}"
+        key = key_of(self.corpus.documents_fingerprint, code_fingerprint(), tokens, *parts)
+        return f"{slug}-{key[:16]}"
 
     def _parts(self, *names: str) -> list[object]:
         return [getattr(self.settings, name).model_dump(mode="json") for name in names]

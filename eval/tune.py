@@ -10,15 +10,14 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from difflib import get_close_matches
-from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from eval.corpus import Corpus
+from eval.corpus import Corpus, hash_of
 from rag.errors import ConfigError, InputError
 from rag.settings import names
 
@@ -94,11 +93,12 @@ def read_space(file: Path) -> Space:
 def halves(corpus: Corpus) -> tuple[Corpus, Corpus]:
     """The questions to search with, and those to judge with: by the document they are about.
 
-    Questions about one document stay together, or the second half would know the first one's. By a
-    hash, so that a question added moves no other.
+    Questions about one document stay together, or the second half would know the first one's. In an
+    order that tells nothing: a rung is a sample of them.
     """
-    train = [q.id for q in corpus.questions if _hash(_about(corpus, q.id)) % 2 == 0]
-    return _part(corpus, set(train)), _part(corpus, {q.id for q in corpus.questions} - set(train))
+    shuffled = corpus.sample(len(corpus.questions))
+    train = {q.id for q in corpus.questions if hash_of(_about(corpus, q.id)) % 2 == 0}
+    return shuffled.only(train), shuffled.only({q.id for q in corpus.questions} - train)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -219,14 +219,3 @@ def _suggest(trial: Trial, name: str, choice: Range | list[Value]) -> Value:
 
 def _about(corpus: Corpus, question_id: str) -> str:
     return min(corpus.qrels.get(question_id, {}), default=question_id)
-
-
-def _hash(text: str) -> int:
-    return int.from_bytes(sha256(text.encode("utf-8", "surrogatepass")).digest()[:8])
-
-
-def _part(corpus: Corpus, ids: set[str]) -> Corpus:
-    """Its questions in an order that tells nothing: a rung is a sample of them."""
-    questions = sorted((q for q in corpus.questions if q.id in ids), key=lambda q: _hash(q.id))
-    qrels = {id_: gains for id_, gains in corpus.qrels.items() if id_ in ids}
-    return replace(corpus, questions=tuple(questions), qrels=qrels)

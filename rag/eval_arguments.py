@@ -67,6 +67,9 @@ def _add_run(tasks: Tasks, common: argparse.ArgumentParser) -> None:
     run.add_argument(
         "--collection", metavar="NAME", help="asked as it is, by sets without documents"
     )
+    run.add_argument(
+        "--sample", type=_count, metavar="N", help="so many of the questions, the same each time"
+    )
     run.add_argument("--search", action="store_true", help="search alone, without answers")
     run.add_argument(
         "--scores", action="store_true", help="as live answers are scored, by the judge too"

@@ -32,6 +32,7 @@ async def run(args: argparse.Namespace, settings: Settings) -> int:
     failed = 0
     for name in args.sets:
         corpus = await asyncio.to_thread(load_set, name, settings.traces)
+        corpus = corpus.sample(args.sample) if args.sample else corpus
         out = args.out / corpus.name if len(args.sets) > 1 else args.out
         plan = Plan(
             corpus=corpus,
