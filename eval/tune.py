@@ -76,7 +76,7 @@ def read_space(file: Path) -> Space:
         raise InputError(f"The space {file} cannot be read: {error}.") from error
     except ValidationError as error:
         first = error.errors()[0]
-        name = ".".join(str(part) for part in first["loc"][1:2]) or "the file"
+        name = " ".join(str(part) for part in first["loc"][1:]) or "the file"
         raise InputError(f"The space {file} does not fit: {name}: {first['msg']}.") from error
     for name, choice in space.settings.items():
         if name not in names():

@@ -1,0 +1,260 @@
+"""`rag eval run` and `tune` on small sets, in real processes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import tomllib
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from eval.corpus import read_corpus
+from eval.runs import OUTCOMES, Run, read_run
+from eval.tune import Tried, best, halves, nested, read_space, rungs, search
+from rag.errors import InputError
+from tests.servers import RAG, environment, rag, wait_for
+
+FACTS = [
+    ("Ada", "steam engine", "Leeds", 1801),
+    ("Bela", "glass furnace", "Murano", 1512),
+    ("Chen", "paper mill", "Xi'an", 1145),
+    ("Dora", "lighthouse", "Kiel", 1874),
+    ("Emil", "observatory", "Turku", 1834),
+    ("Fela", "drum school", "Lagos", 1956),
+    ("Gita", "seed bank", "Pune", 1991),
+    ("Hugo", "wind pump", "Delft", 1623),
+    ("Ines", "salt works", "Cadiz", 1709),
+    ("Juna", "ice house", "Tromso", 1888),
+    ("Karl", "clock tower", "Prague", 1410),
+    ("Lena", "rope walk", "Riga", 1750),
+]
+
+
+def make_set(folder: Path) -> Path:
+    """A document and two questions for each fact, and one question that nothing answers."""
+    folder.mkdir(parents=True)
+    (folder / "qrels").mkdir()
+    documents, questions, judgements = [], [], ["query-id\tcorpus-id\tscore"]
+    for name, thing, place, year in FACTS:
+        text = f"{name} built the {thing} of {place}. It was opened in {year}, after some delay."
+        documents.append({"_id": name, "title": f"The {thing}", "text": text})
+        for ask, answer in (
+            (f"Who built the {thing} of {place}?", name),
+            (f"When was the {thing} of {place} opened?", str(year)),
+        ):
+            id_ = f"{name}-{answer}"
+            meta = {"answers": [answer], "answerable": True}
+            questions.append({"_id": id_, "text": ask, "metadata": meta})
+            judgements.append(f"{id_}\t{name}\t1")
+    meta = {"answers": [], "answerable": False}
+    questions.append({"_id": "none", "text": "Why do volcanoes erupt?", "metadata": meta})
+    for name, rows in (("corpus.jsonl", documents), ("queries.jsonl", questions)):
+        (folder / name).write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    (folder / "qrels" / "test.tsv").write_text("\n".join(judgements) + "\n")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("offline")
+    make_set(folder / "facts")
+    return folder
+
+
+def evaluate(
+    home: Path, *arguments: str | Path, env: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    return rag("eval", *arguments, data=home / "data", cwd=home, env=env)
+
+
+@pytest.fixture(scope="module")
+def first(home: Path) -> Run:
+    done = evaluate(home, "run", "facts", "--out", "first", "--json")
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    run = read_run(home / "first")
+    assert told["measures"] == run.summary["measures"]
+    return run
+
+
+def test_a_run_has_all_of_a_set_measured(first: Run, home: Path) -> None:
+    assert len(first.outcomes) == first.info.questions == 25
+    assert not any(outcome.error for outcome in first.outcomes)
+    measures = first.summary["measures"]
+    assert measures["R@10"]["mean"] == 1
+    assert measures["Success@1"]["mean"] > 0.9
+    assert measures["contains_gold"]["mean"] > 0.9
+    assert measures["contains_gold"]["n"] == 25
+    who = {o.id: o for o in first.outcomes}["Ada-Ada"]
+    assert who.citations[0].document_id == "Ada"
+    assert who.slices["answerable"] == "yes"
+    assert who.timings["search"] > 0
+    assert {o.id: o.reason for o in first.outcomes}["none"] is not None
+    assert len((home / "first" / "run.trec").read_text().splitlines()) >= 25
+    assert first.info.config["generator"]["kind"] == "extractive"
+
+
+def test_with_another_generator_nothing_is_embedded_and_nothing_searched(
+    first: Run, home: Path
+) -> None:
+    env = {"RAG_GENERATOR__THRESHOLD": "0.9"}
+    done = evaluate(home, "run", "facts", "--out", "second", env=env)
+    assert done.returncode == 0, done.stderr
+    run = read_run(home / "second")
+    stages = Counter(stage for outcome in run.outcomes for stage in outcome.timings)
+    assert stages["generate"] == 25
+    assert not stages.keys() & {"embed", "encode", "search", "rerank", "fetch"}
+    hits = [[hit.chunk_id for hit in o.hits] for o in first.outcomes]
+    assert [[hit.chunk_id for hit in o.hits] for o in run.outcomes] == hits
+    compared = evaluate(home, "compare", "first", "second", "--json")
+    assert compared.returncode == 0, compared.stderr
+    # Another reranker is another ranking: what was kept of the first is not taken for it.
+    env = {"RAG_RERANKER__KIND": "none"}
+    assert evaluate(home, "run", "facts", "--out", "third", env=env).returncode == 0
+    searched = read_run(home / "third").outcomes
+    assert all(outcome.timings["search"] > 0 for outcome in searched)
+
+
+def test_what_was_killed_goes_on_and_asks_nothing_twice(home: Path, first: Run) -> None:
+    out = home / "killed" / OUTCOMES
+    command = [*RAG, "eval", "run", "facts", "--out", "killed", "--at-once", "1"]
+    env = environment(home / "data", {"RAG_RETRIEVAL__DEPTH": "99"})
+    with subprocess.Popen(command, cwd=home, env=env, stderr=subprocess.DEVNULL) as process:
+        wait_for(lambda: out.exists() and out.read_text().count("\n") >= 5)
+        process.kill()
+    with pytest.raises(InputError, match="is not finished"):
+        read_run(home / "killed")
+    with out.open("a") as file:
+        file.write('{"id": "half a li')  # as a power cut leaves it
+    before = [json.loads(line)["id"] for line in out.read_text().splitlines()[:-1]]
+    other = evaluate(home, "run", "facts", "--out", "killed")
+    assert (other.returncode, "begun with another config" in other.stderr) == (2, True)
+    env = {"RAG_RETRIEVAL__DEPTH": "99"}
+    assert evaluate(home, "run", "facts", "--out", "killed", env=env).returncode == 0
+    run = read_run(home / "killed")
+    asked = [json.loads(line)["id"] for line in out.read_text().splitlines()]
+    assert asked[: len(before)] == before
+    assert sorted(asked) == [outcome.id for outcome in first.outcomes]
+    assert run.info.finished
+    again = evaluate(home, "run", "facts", "--out", "killed", env=env)
+    assert (again.returncode, "is finished: name another folder" in again.stderr) == (2, True)
+
+
+def test_a_sample_is_the_same_each_time_and_search_alone_has_no_answers(
+    home: Path, first: Run
+) -> None:
+    for name in ("few", "few-again"):
+        options = ("--sample", "7", "--search", "--top-k", "3", "--out", name)
+        assert evaluate(home, "run", "facts", *options).returncode == 0
+    few, again = read_run(home / "few"), read_run(home / "few-again")
+    assert [o.id for o in few.outcomes] == [o.id for o in again.outcomes]
+    assert len(few.outcomes) == 7
+    assert all(len(o.hits) <= 3 and not o.answer for o in few.outcomes)
+    assert few.info.set_fingerprint != first.info.set_fingerprint
+
+
+def test_a_set_without_documents_is_put_to_a_collection(home: Path, first: Run) -> None:
+    rows = [
+        {"id": "q", "question": "Who built the drum school?", "answer": "Fela",
+         "evidence": [{"document_id": "Fela", "start": 0, "end": 4, "quote": "Fela"}]},
+    ]  # fmt: skip
+    (home / "live.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    alone = evaluate(home, "run", "live.jsonl", "--out", "live")
+    assert (alone.returncode, "--collection" in alone.stderr) == (2, True)
+    data = home / "own"
+    (home / "fela.txt").write_text("Fela built the drum school of Lagos.")
+    assert rag("ingest", home / "fela.txt", "--collection", "mine", data=data).returncode == 0
+    options = ("--collection", "mine", "--out", home / "live")
+    done = rag("eval", "run", home / "live.jsonl", *options, data=data)
+    assert done.returncode == 0, done.stderr
+    (outcome,) = read_run(home / "live").outcomes
+    assert outcome.measures["contains_gold"] == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("run", "nowhere", "--out", "x"), "nowhere"),
+        (("run", "facts", "--out", "facts"), "is not empty, and holds no run"),
+        (("compare", "facts", "facts"), "is no run"),
+        (("tune", "facts", "--space", "none.toml", "--out", "x.toml"), "cannot be read"),
+    ],
+)
+def test_what_cannot_be_done_is_told(home: Path, arguments: tuple[str, ...], said: str) -> None:
+    done = evaluate(home, *arguments)
+    assert done.returncode == 2
+    assert said in done.stderr
+
+
+def test_tuning_finds_what_is_better_and_says_so_of_other_questions(home: Path, first: Run) -> None:
+    (home / "space.toml").write_text('"reranker.kind" = ["none", "late_interaction"]\n')
+    options = ("--space", "space.toml", "--trials", "3", "--out", "best.toml", "--json")
+    done = evaluate(home, "tune", "facts", *options, env={"RAG_RERANKER__KIND": "none"})
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told["trials"][0]["settings"] == {"reranker.kind": "none"}
+    assert told["train"]["best"] >= told["train"]["now"]
+    assert told["train"]["questions"] + told["held_out"]["questions"] >= 24
+    written = (home / "best.toml").read_text()
+    assert tomllib.loads(written) == nested(told["best"])
+    assert "held_out" in written
+
+
+@pytest.mark.parametrize(
+    ("space", "said"),
+    [
+        ('"retrieval.dept" = [1]', "Did you mean 'retrieval.depth'"),
+        ('"retrieval.depth" = []', "no value"),
+        ('"retrieval.depth" = {low = 9, high = 3}', "low is not below high"),
+        ('"retrieval.depth" = {low = 1, high = 3, log = true, step = 1}', "without a step"),
+        ('"retrieval.depth" = {low = 1}', "high"),
+        ("", "does not fit"),
+        ("x = [", "cannot be read"),
+    ],
+)
+def test_a_space_that_is_none(tmp_path: Path, space: str, said: str) -> None:
+    (tmp_path / "space.toml").write_text(space)
+    with pytest.raises(InputError, match=said):
+        read_space(tmp_path / "space.toml")
+
+
+def test_questions_about_one_document_are_on_one_side(home: Path) -> None:
+    corpus = read_corpus(home / "facts")
+    train, held_out = halves(corpus)
+    about = [{d for q in half.questions for d in half.qrels.get(q.id, {})}
+             for half in (train, held_out)]  # fmt: skip
+    assert not about[0] & about[1]
+    assert len(train.questions) + len(held_out.questions) == 25
+    assert train.documents_fingerprint == corpus.documents_fingerprint
+
+
+def test_poor_trials_are_stopped_and_the_best_is_found(tmp_path: Path) -> None:
+    (tmp_path / "space.toml").write_text('"retrieval.depth" = {low = 1, high = 100}')
+    asked: Counter[int] = Counter()
+
+    async def score(settings: Any, questions: int) -> float:
+        asked[questions] += 1
+        return -abs(float(settings["retrieval.depth"]) - 70)
+
+    told: list[Tried] = []
+    made = asyncio.run(
+        search(
+            read_space(tmp_path / "space.toml"),
+            score,
+            questions=2000,
+            trials=40,
+            seed=1,
+            first={"retrieval.depth": 5},
+            told=told.append,
+        )
+    )
+    assert told == made
+    assert made[0].settings == {"retrieval.depth": 5}
+    assert abs(float(best(made).settings["retrieval.depth"]) - 70) <= 10
+    assert asked[96] == 40 > asked[2000]
+    assert list(rungs(2000)) == [96, 288, 864, 2000]
+    assert sum(tried.stopped for tried in made) >= 15
