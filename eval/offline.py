@@ -7,7 +7,7 @@ import json
 import re
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cache
 from hashlib import sha256
@@ -23,7 +23,7 @@ from rag.build import TENANT, Between, Service
 from rag.errors import InputError, RagError
 from rag.records import JobRecord, Submission
 from rag.settings import OnlineSettings, Settings
-from rag.telemetry import Trace
+from rag.telemetry import Experiment, Score, Trace
 from rag.types import Answer, Hit, Query, Scope
 
 POLL_SECONDS = 0.2
@@ -31,6 +31,11 @@ SHOWN_FAILURES = 3
 _CODE = ("generation", "ingest", "rag", "retrieval")
 Progress = Callable[[int], None]
 """Is told how many are done."""
+
+
+def now() -> str:
+    """ISO 8601, UTC."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +49,8 @@ class Plan:
         collection: one that exists.
         top_k: hits of each question.
         answers: whether questions are answered, or searched for alone.
-        name: the run's, by which its traces are grouped.
+        name: the run's, which is that of an experiment in Langfuse, where traces go there.
+        started: ISO 8601, UTC.
     """
 
     corpus: Corpus
@@ -53,6 +59,7 @@ class Plan:
     top_k: int = 10
     answers: bool = True
     name: str = ""
+    started: str = field(default_factory=now)
 
     def __post_init__(self) -> None:
         """Refuses what cannot be asked."""
@@ -76,7 +83,17 @@ class Plan:
             questions=len(self.corpus.questions),
             config={**self.settings.model_dump(mode="json"), "run": asked},
             version=f"{rag.__version__}+{code_fingerprint()}",
-            started=now(),
+            started=self.started,
+        )
+
+    def experiment(self, question: Question) -> Experiment:
+        """How Langfuse knows a question of this run."""
+        return Experiment(
+            id=key_of(self.name, self.started)[:32],
+            name=self.name,
+            dataset=self.corpus.name,
+            item_id=question.id,
+            expected=question.answers,
         )
 
     def between(self, cache_: StageCache) -> Between:
@@ -107,11 +124,6 @@ def settings_for(settings: Settings, cache_: Path) -> Settings:
     """The settings of a run: data in the cache's folder, and nothing of its answers is kept."""
     online = OnlineSettings(**{**settings.online.model_dump(), "keep_days": 0.0})
     return settings.model_copy(update={"data_dir": cache_ / "data", "online": online})
-
-
-def now() -> str:
-    """ISO 8601, UTC."""
-    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 @cache
@@ -206,6 +218,12 @@ async def ask(
             measures = {**outcome.measures, **measure(question, gains, outcome)}
             parts = {**slices[question.id], **slices_of(question)}
             take(replace(outcome, measures=measures, slices=parts))
+            service.observing.traces.score(
+                [
+                    Score(name=name, value=value, trace_id=outcome.trace_id, tenant=TENANT)
+                    for name, value in measures.items()
+                ]
+            )
 
     async with asyncio.TaskGroup() as clients:
         for _ in range(at_once):
@@ -217,7 +235,7 @@ async def _outcome(
 ) -> Outcome:
     """What became of a question; a failure is one, too."""
     query = Query(text=question.text, scope=plan.scope, top_k=plan.top_k)
-    trace, started = Trace(session=plan.name), time.perf_counter()
+    trace, started = Trace(experiment=plan.experiment(question)), time.perf_counter()
     outcome = Outcome(id=question.id, question=question.text, slices={}, timings={}, measures={})
     try:
         if plan.answers:

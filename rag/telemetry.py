@@ -44,6 +44,17 @@ class Span:
         self.end = time.time_ns()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Experiment:
+    """Which question of which run of an evaluation a trace is of; `expected` is content."""
+
+    id: str
+    name: str
+    dataset: str
+    item_id: str
+    expected: tuple[str, ...]
+
+
 @dataclass(slots=True)
 class Trace:
     """One journey: its id, milliseconds by stage, what had to be left out, tokens spent.
@@ -52,7 +63,7 @@ class Trace:
     of a document what became of it. `spans` are its stages in the order in which they began, below
     `root`; `parent_id` is the caller's span that it is part of. `user`, `session` and `tags` are
     what it shares with other traces: the caller says so, or it is a job. `sampled` ones are sent
-    even where they end well.
+    even where they end well. `experiment` is None for all that is no evaluation.
     """
 
     id: str = field(default_factory=lambda: secrets.token_hex(16))
@@ -62,6 +73,7 @@ class Trace:
     session: str = ""
     tags: tuple[str, ...] = ()
     sampled: bool = True
+    experiment: Experiment | None = None
     timings: dict[str, float] = field(default_factory=dict)
     degraded: list[str] = field(default_factory=list)
     usage: Usage = field(default_factory=Usage)

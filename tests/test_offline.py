@@ -16,6 +16,7 @@ from eval.corpus import read_corpus
 from eval.runs import OUTCOMES, Run, read_run
 from eval.tune import Tried, best, halves, nested, read_space, rungs, search
 from rag.errors import InputError
+from tests.otlp_server import otlp_server
 from tests.servers import RAG, environment, rag, wait_for
 
 FACTS = [
@@ -258,3 +259,25 @@ def test_poor_trials_are_stopped_and_the_best_is_found(tmp_path: Path) -> None:
     assert asked[96] == 40 > asked[2000]
     assert list(rungs(2000)) == [96, 288, 864, 2000]
     assert sum(tried.stopped for tried in made) >= 15
+
+
+def test_in_langfuse_a_run_is_an_experiment(home: Path, first: Run) -> None:
+    with otlp_server() as receiver:
+        env = {
+            "RAG_TRACES__LANGFUSE_URL": receiver.url,
+            "RAG_TRACES__PUBLIC_KEY": "pk-1",
+            "RAG_TRACES__SECRET_KEY": "sk-1",
+        }
+        done = evaluate(home, "run", "facts", "--sample", "5", "--out", "traced", env=env)
+        assert done.returncode == 0, done.stderr
+        outcomes = read_run(home / "traced").outcomes
+        roots = {o.id: receiver.trace(o.trace_id)["query"] for o in outcomes}
+        experiments = {span.attributes["langfuse.experiment.id"] for span in roots.values()}
+        assert len(experiments) == 1
+        for outcome in outcomes:
+            told = roots[outcome.id].attributes
+            assert told["langfuse.experiment.name"] == "traced"
+            assert told["langfuse.experiment.item.id"] == outcome.id
+            assert told["langfuse.experiment.item.root_observation_id"] == roots[outcome.id].id
+            scores = receiver.scores_of(outcome.trace_id, *outcome.measures)
+            assert {n: s["value"] for n, s in scores.items()} == pytest.approx(outcome.measures)
