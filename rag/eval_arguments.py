@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,7 +33,7 @@ def _span(text: str) -> float:
     """Seconds of "30m", "12h", "7d" or "2w"."""
     seconds = {"m": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0}
     number, unit = text[:-1], text[-1:]
-    if unit not in seconds or not number.isascii() or not number.isdigit() or not int(number):
+    if unit not in seconds or not re.fullmatch(r"0*[1-9]\d{0,4}", number, re.ASCII):
         raise argparse.ArgumentTypeError(f"{text!r} is no time: write 30m, 12h, 7d or 2w")
     return int(number) * seconds[unit]
 
@@ -41,6 +42,12 @@ def _count(text: str) -> int:
     if not text.isascii() or not text.isdigit() or not int(text):
         raise argparse.ArgumentTypeError(f"{text!r} is no number of questions: 1 or more")
     return int(text)
+
+
+def _picture(text: str) -> Path:
+    if Path(text).suffix != ".png":
+        raise argparse.ArgumentTypeError(f"{text!r}: name a .png file")
+    return Path(text)
 
 
 def _share(text: str) -> float:
@@ -149,7 +156,7 @@ def _add_drift(tasks: Tasks, within: argparse.ArgumentParser) -> None:
     drift.add_argument(
         "--reference", type=_span, default="14d", metavar="TIME", help="before (default: 14d)"
     )
-    drift.add_argument("--plot", type=Path, metavar="FILE.png", help="draw both windows")
+    drift.add_argument("--plot", type=_picture, metavar="FILE.png", help="draw both windows")
 
 
 def _add_runs(tasks: Tasks, common: argparse.ArgumentParser) -> None:

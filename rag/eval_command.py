@@ -70,12 +70,15 @@ async def _drift(args: argparse.Namespace, scope: Scope, answers: Answers) -> in
     reference = await answers.signals(scope, begins - args.reference, begins)
     current = await answers.signals(scope, begins, now)
     report = await asyncio.to_thread(compare, reference, current)
-    if args.plot:
-        await asyncio.to_thread(draw, report, reference, current, args.plot)
     ids = [current[place].id for place in report.unlike]
     unlike = [await answers.question(id_) or "(its words are not kept)" for id_ in ids]
     body = to_json(report) | {"unlike": unlike}
     output.show(body, lambda _: _drift_lines(report, unlike), as_json=args.json)
+    if args.plot:
+        try:
+            await asyncio.to_thread(draw, report, reference, current, args.plot)
+        except OSError as error:
+            raise StorageError(f"{args.plot} cannot be written: {error.strerror}.") from error
     return EXIT_DRIFTED if report.drifted else 0
 
 

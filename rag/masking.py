@@ -55,7 +55,8 @@ def _groups(holds: Callable[[str], bool]) -> Callable[[str], int]:
 _RULES: tuple[tuple[str, str, Callable[[str], int]], ...] = (
     ("key", r"-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)",
      len),
-    ("key", r"\beyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*", len),  # a JSON web token
+    ("key", r"(?<![\w-])eyJ[\w-]{8,4096}\.[\w-]{8,16384}\.[\w-]{0,2048}", len),
+    ("key", r"(?<=://)[^\s/:@]{1,256}:[^\s/@]{1,256}(?=@)", len),
     ("key", r"\b(?:sk|pk|rk)[-_][\w-]{16,}", len),
     ("key", r"\b(?:gh[opsur]_|github_pat_|glpat-|xox[abeoprs]-|npm_|hf_|AIza)[\w-]{16,}", len),
     ("key", r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b", len),
@@ -64,7 +65,7 @@ _RULES: tuple[tuple[str, str, Callable[[str], int]], ...] = (
     ("key", r"(?i)(?:api[-_ ]?key|access[-_ ]?(?:key|token)|auth[-_ ]?token|secret|password|passwd"
             r"|pwd)['\"]?\s*[:=]\s*['\"]?[^\s'\",;]{6,}", len),
     ("key", r"(?i)\btoken(?:=|['\"]\s*:\s*['\"])[^\s'\",;&]{6,}", len),
-    ("e-mail", r"[\w.+%'-]{1,64}@(?:[\w-]{1,63}\.){1,8}[^\W\d_]{2,63}", len),
+    ("e-mail", r"[\w.+%'-]{1,64}(?:@|%40)(?:[\w-]{1,63}\.){1,8}[^\W\d_]{2,63}", len),
     ("IBAN", r"\b[A-Za-z]{2}\d{2}(?: ?[A-Za-z0-9]){11,30}\b", _groups(_is_iban)),
     ("card", r"(?<![\w.-])\d(?:[ \u00a0\u202f-]?\d){12,18}(?!\w)", _groups(_is_card)),
     ("IP", r"(?<![\w.])(?:\d{1,3}\.){3}\d{1,3}(?![\w.]*\d)", _whole(_is_ip)),

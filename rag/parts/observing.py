@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,6 +41,7 @@ async def open_keeper(
 ) -> AnswerKeeper | None:
     """What keeps answers, closed with the stack; None where none are to be kept."""
     if not settings.keep_days:
+        await observing.answers.forget(before=time.time())
         return None
     keeper = AnswerKeeper(
         observing.answers, observing.privacy, rate=settings.rate, days=settings.keep_days
@@ -57,9 +59,13 @@ def open_traces(
         ConfigError: OpenTelemetry or Langfuse is not installed, or a key is missing.
     """
     senders = tuple(_senders(settings, privacy))
-    for sender in senders:
-        stack.push_async_callback(asyncio.to_thread, sender.close)
+    stack.push_async_callback(_close, senders)
     return Traces(senders)
+
+
+async def _close(senders: Sequence[TraceSender]) -> None:
+    """All at once: each waits for what it has still to send."""
+    await asyncio.gather(*(asyncio.to_thread(sender.close) for sender in senders))
 
 
 def build_privacy(settings: PrivacySettings) -> Privacy:
