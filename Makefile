@@ -4,12 +4,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check promtool fmt bench calibrate clean
+.PHONY: help demo test check gate promtool fmt bench calibrate clean
 
 help:
 	@echo "make demo    ask the shipped documents three questions"
 	@echo "make test    run the tests"
-	@echo "make check   format, lint, types, import contracts, tests"
+	@echo "make check   format, lint, types, import contracts, tests, and the gate on quality"
 	@echo "make bench   measure speed and quality against their floors"
 
 $(BIN)/pip:
@@ -47,6 +47,11 @@ check: $(VENV)/.installed-dev promtool
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/pytest
+	$(MAKE) gate
+
+# Its own quality, against the last run that was kept.
+gate: $(VENV)/.installed-dev
+	@RAG="$(CURDIR)/$(BIN)/rag" sh examples/gate/gate.sh
 
 bench: $(VENV)/.installed-dev
 	$(BIN)/python -m benchmarks.run
