@@ -12,6 +12,7 @@ import numpy as np
 
 from benchmarks._common import data_folder, ingest
 from eval.asking import MemoEmbedder
+from eval.confidence import Floats
 from eval.corpus import Corpus, read_corpus
 from rag.build import Service
 from rag.parts.searching import build_retriever, open_reranker
@@ -196,6 +197,11 @@ def _texts(corpus: Corpus) -> list[str]:
 
 def measure(corpus: Corpus, run: Run) -> Scores:
     """nDCG@10 and R@100 over the questions that have judgements, by ir_measures."""
+    return {name: float(np.mean(values)) for name, values in by_question(corpus, run).items()}
+
+
+def by_question(corpus: Corpus, run: Run) -> dict[str, Floats]:
+    """The same, question by question: float64[questions with judgements]."""
     import ir_measures
     from ir_measures import R, nDCG
 
@@ -204,5 +210,10 @@ def measure(corpus: Corpus, run: Run) -> Scores:
         question: {document: -float(rank) for rank, document in enumerate(documents)}
         for question, documents in run.items()
     }
-    values = ir_measures.calc_aggregate([nDCG @ 10, R @ 100], corpus.qrels, ranked)
-    return {str(name): float(value) for name, value in values.items()}
+    found: dict[str, dict[str, float]] = {}
+    for each in ir_measures.iter_calc([nDCG @ 10, R @ 100], corpus.qrels, ranked):
+        found.setdefault(str(each.measure), {})[each.query_id] = each.value
+    return {
+        name: np.array([values.get(id_, 0.0) for id_ in sorted(corpus.qrels)])
+        for name, values in found.items()
+    }

@@ -23,7 +23,17 @@ from benchmarks._common import Report, SkippedError, hardware, table
 
 NAMES = (
     *("formats", "chunks", "ingest", "workers", "retrieval", "rerank"),
-    *("batching", "rest", "cold", "start", "quality", "answers", "support", "groundedness"),
+    *(
+        "batching",
+        "rest",
+        "cold",
+        "start",
+        "quality",
+        "answers",
+        "support",
+        "groundedness",
+        "evaluation",
+    ),
     "vllm",
 )
 LONG = ("scale", "leaks", "tracing", "drift")

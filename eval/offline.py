@@ -216,7 +216,7 @@ async def ask(
             outcome = await _outcome(service, plan, question, scorer)
             gains = plan.corpus.qrels.get(question.id, {})
             measures = {**outcome.measures, **measure(question, gains, outcome)}
-            parts = {**slices[question.id], **slices_of(question)}
+            parts = {**slices.get(question.id, {}), **slices_of(question)}
             take(replace(outcome, measures=measures, slices=parts))
             service.observing.traces.score(
                 [
