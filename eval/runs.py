@@ -133,7 +133,9 @@ class RunFolder:
         self.done: frozenset[str] = frozenset(o.id for o in self._mended())
 
     def __enter__(self) -> Self:
-        self._file: IO[str] = (self._folder / OUTCOMES).open("a", encoding="utf-8")
+        self._file: IO[str] = (self._folder / OUTCOMES).open(
+            "a", encoding="utf-8", errors="surrogatepass"
+        )
         return self
 
     def __exit__(
@@ -198,7 +200,7 @@ def _outcomes(folder: Path) -> Iterator[Outcome]:
     path = folder / OUTCOMES
     if not path.exists():
         return
-    with path.open(encoding="utf-8") as lines:
+    with path.open(encoding="utf-8", errors="surrogatepass") as lines:
         for number, line in enumerate(lines, 1):
             try:
                 yield _outcome(json.loads(line))

@@ -13,7 +13,7 @@ import numpy as np
 
 from eval.caching import StageCache
 from eval.corpus import Corpus
-from eval.measures import ANSWERS, CITATIONS, CONDUCT, known
+from eval.measures import ANSWERS, CITATIONS, CONDUCT, known, measure
 from eval.offline import Plan, ask, ingest, now, settings_for
 from eval.runs import Outcome
 from eval.sets import load_set
@@ -24,9 +24,6 @@ from rag.api.app import start
 from rag.errors import InputError, StorageError
 from rag.progress import progress_bar
 from rag.settings import Settings, load_settings
-
-EITHER_WAY = 0.05
-"""Below this p-value, the best settings are better than those there were."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,29 +53,24 @@ class Trials:
         return sorted(made, key=lambda outcome: outcome.id)
 
     def values(self, outcomes: list[Outcome]) -> dict[str, float]:
-        """The measure by question.
-
-        Raises:
-            InputError: the set has no say in it.
-        """
-        found = {o.id: o.measures[self.measure] for o in outcomes if self.measure in o.measures}
-        if not found:
-            raise InputError(f"The set says nothing of {self.measure}: choose another --measure.")
-        return found
+        """The measure by question."""
+        return {outcome.id: outcome.measures[self.measure] for outcome in outcomes}
 
 
 async def run(args: argparse.Namespace, settings: Settings) -> int:
     """1. search with one half  2. judge with the other  3. write it down."""
     space = read_space(args.space)
-    (measure,) = known([args.measure])
+    (name,) = known([args.measure])
     if args.out.exists():
         raise InputError(f"{args.out} exists: name another file.")
     corpus = await asyncio.to_thread(load_set, args.set, settings.traces)
-    train, held_out = halves(corpus)
+    train, held_out = halves(_with_a_say(corpus, name))
+    if not train.questions or not held_out.questions:
+        raise InputError(f"{args.set} says too little of {name}: choose another --measure.")
     cache = args.cache or settings.data_dir / "eval"
     with StageCache.opened(cache / "stages.sqlite") as stages:
         trials = Trials(
-            cache=cache, stages=stages, measure=measure, top_k=args.top_k, at_once=args.at_once
+            cache=cache, stages=stages, measure=name, top_k=args.top_k, at_once=args.at_once
         )
         tried = await _search(trials, space, train, _as_they_are(space, settings), args)  # 1.
         chosen = best(tried)
@@ -86,7 +78,7 @@ async def run(args: argparse.Namespace, settings: Settings) -> int:
     body = {
         "file": str(args.out),
         "set": corpus.name,
-        "measure": measure,
+        "measure": name,
         "trials": [_told(each) for each in tried],
         "best": dict(chosen.settings),
         "train": {"questions": len(train.questions), "best": chosen.score, "now": tried[0].score},
@@ -131,6 +123,18 @@ async def _judge(
     new = trials.values(await trials.outcomes(held_out, now_, count))
     differences = np.array([new[id_] - old[id_] for id_ in old])
     return compare({trials.measure: differences})[trials.measure]
+
+
+def _with_a_say(corpus: Corpus, name: str) -> Corpus:
+    """The questions that have a say in a measure, which is up to the set and not to an outcome."""
+    nothing = Outcome(id="", question="", slices={}, timings={}, measures={})
+    return corpus.only(
+        {
+            q.id
+            for q in corpus.questions
+            if name in measure(q, corpus.qrels.get(q.id, {}), nothing, [name])
+        }
+    )
 
 
 def _as_they_are(space: Space, settings: Settings) -> dict[str, Value]:
