@@ -77,16 +77,20 @@ class CachedRetriever:
         where = [[c.field, c.op, c.value] for c in query.where]
         scope = [query.scope.tenant, query.scope.collection]
         key = key_of("retrieve", self._fingerprint, scope, query.text, query.top_k, where)
-        if (kept := self._cache.get(key)) is not None:
-            return await self._hits(query, kept)
+        kept = self._cache.get(key)
+        if kept is not None and (again := await self._hits(query, kept)) is not None:
+            return again
         hits = await self._inner.retrieve(query, trace)
         if not trace.degraded:
             self._cache.put(key, [[h.chunk.id, h.score, h.source, dict(h.ranks)] for h in hits])
         return hits
 
-    async def _hits(self, query: Query, kept: list[Any]) -> list[Hit]:
+    async def _hits(self, query: Query, kept: list[Any]) -> list[Hit] | None:
+        """None where the index has not all of them any more."""
         chunks = await self._index.fetch(query.scope, [id_ for id_, *_ in kept])
         by_id = {chunk.id: chunk for chunk in chunks}
+        if any(id_ not in by_id for id_, *_ in kept):
+            return None
         return [
             Hit(chunk=by_id[id_], score=score, source=source, ranks=ranks)
             for id_, score, source, ranks in kept

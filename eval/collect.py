@@ -58,7 +58,7 @@ def _case(answer: LiveAnswer, question: str, why: list[str]) -> Case:
         "id": answer.id,
         "question": question,
         "answer": feedback.correction or (content["answer"] or None if good else None),
-        "answerable": False if good and answer.reason else None,
+        **({"answerable": False} if good and answer.reason else {}),
         "evidence": [
             {name: citation[name] for name in ("document_id", "start", "end", "quote")}
             for citation in (content["citations"] if good else ())

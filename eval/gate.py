@@ -237,7 +237,7 @@ def _regression(part: _Part, p: float | None, *, alpha: float, tests: int) -> Ch
     failed = p is not None and p <= alpha and _exceeds(lost, allowed)
     verb = "rose" if part.rule.measure in EXPENSES else "fell"
     says = f"{verb} by {_shown(part, lost)}, {_shown(part, allowed)} is allowed" if failed else ""
-    sees = _sees(part.differences, alpha / tests)
+    sees = _sees(part.differences, allowed, alpha / tests)
     return Check(
         line=part.line,
         kind="regression",
@@ -250,14 +250,16 @@ def _regression(part: _Part, p: float | None, *, alpha: float, tests: int) -> Ch
         baseline=baseline,
         interval=mean_interval(part.differences),
         p=p,
-        sees=None if sees is None else max(allowed, sees),
+        sees=sees,
         failed=failed,
         says=says,
     )
 
 
-def _sees(differences: Floats, alpha: float) -> float | None:
-    """The smallest difference that a test finds with `POWER`, by the normal approximation.
+def _sees(differences: Floats, allowed: float, alpha: float) -> float | None:
+    """The smallest loss that a rule finds with `POWER`, by the normal approximation.
+
+    What is found is to be larger than allowed, and than what chance alone makes seldom enough.
 
     Card et al. 2020, https://arxiv.org/abs/2010.06595, on how little small sets can tell. None
     where even the rarest of all 2^n flips of signs is not rare enough.
@@ -266,7 +268,8 @@ def _sees(differences: Floats, alpha: float) -> float | None:
         return None
     error = float(differences.std(ddof=1)) / math.sqrt(len(differences))
     normal = NormalDist()
-    return error * (normal.inv_cdf(1 - alpha / 2) + normal.inv_cdf(POWER))
+    least = max(allowed, error * normal.inv_cdf(1 - alpha / 2))
+    return least + error * normal.inv_cdf(POWER)
 
 
 def _statistic(values: Floats, statistic: Statistic) -> float:

@@ -9,20 +9,22 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, cached_property
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import rag
 from eval.caching import CachedFinder, CachedRetriever, StageCache, key_of
 from eval.corpus import Corpus, Passage, Question
-from eval.measures import measure
+from eval.measures import CONTEXT, DEFAULT, RETRIEVAL, SPANS, known, measure
 from eval.runs import Cited, Found, Outcome, RunInfo
-from eval.slices import slices_of
+from eval.sets import check_spans
+from eval.slices import ANSWERABLE, slices_of
 from rag.build import TENANT, Between, Service
 from rag.errors import InputError, RagError
 from rag.records import JobRecord, Submission
-from rag.settings import OnlineSettings, Settings
+from rag.settings import EdgeSettings, LocalQueueSettings, Settings, SqliteSettings
 from rag.telemetry import Experiment, Score, Trace
 from rag.types import Answer, Hit, Query, Scope
 
@@ -38,7 +40,7 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Plan:
     """What is to be run.
 
@@ -49,7 +51,9 @@ class Plan:
         collection: one that exists.
         top_k: hits of each question.
         answers: whether questions are answered, or searched for alone.
-        name: the run's, which is that of an experiment in Langfuse, where traces go there.
+        scores: whether answers are scored as live ones are.
+        name: the run's, which is that of an experiment in Langfuse, where traces go there; without
+            one no traces are sent.
         started: ISO 8601, UTC.
     """
 
@@ -58,6 +62,7 @@ class Plan:
     collection: str | None = None
     top_k: int = 10
     answers: bool = True
+    scores: bool = False
     name: str = ""
     started: str = field(default_factory=now)
 
@@ -69,22 +74,29 @@ class Plan:
                 " has them with --collection."
             )
 
-    @property
+    @cached_property
     def scope(self) -> Scope:
         """Whom the questions are put to: what is ingested alike shares a collection."""
         return Scope(tenant=TENANT, collection=self.collection or self._own_collection())
 
     def info(self) -> RunInfo:
         """What is written down of it."""
-        asked = {"collection": self.collection, "top_k": self.top_k, "answers": self.answers}
+        asked = {name: getattr(self, name) for name in ("collection", "top_k", "answers", "scores")}
         return RunInfo(
             set_name=self.corpus.name,
             set_fingerprint=self.corpus.fingerprint,
             questions=len(self.corpus.questions),
-            config={**self.settings.model_dump(mode="json"), "run": asked},
-            version=f"{rag.__version__}+{code_fingerprint()}",
+            config={**_without_passwords(self.settings.model_dump(mode="json")), "run": asked},
+            version=f"{rag.__version__}+{code_fingerprint(*_CODE, 'eval')}",
             started=self.started,
         )
+
+    @cached_property
+    def measures(self) -> tuple[str, ...]:
+        """What is measured: of no more hits than there are, and of answers where there are any."""
+        names = DEFAULT if self.answers else (*RETRIEVAL, *SPANS, *CONTEXT, "failed")
+        cuts = {name: name.partition("@")[2] for name in names}
+        return known(n for n in names if not cuts[n].isdigit() or int(cuts[n]) <= self.top_k)
 
     def experiment(self, question: Question) -> Experiment:
         """How Langfuse knows a question of this run."""
@@ -109,31 +121,51 @@ class Plan:
             finder=lambda inner, _: CachedFinder(inner, cache_, fingerprint=read),
         )
 
+    @property
+    def slug(self) -> str:
+        """The set's name as that of a folder."""
+        return re.sub(r"[^a-z0-9]+", "-", self.corpus.name.lower()).strip("-")[:40] or "set"
+
     def _own_collection(self) -> str:
-        slug = re.sub(r"[^a-z0-9]+", "-", self.corpus.name.lower()).strip("-")[:40] or "set"
         parts = self._parts("chunker", "embedder", "reader", "index")
         tokens = self.settings.reranker.model_dump().get("stored", False)
-        key = key_of(self.corpus.documents_fingerprint, code_fingerprint(), tokens, *parts)
-        return f"{slug}-{key[:16]}"
+        key = key_of(self.corpus.documents_fingerprint, code_fingerprint(*_CODE), tokens, *parts)
+        return f"{self.slug}-{key[:16]}"
 
     def _parts(self, *names: str) -> list[object]:
         return [getattr(self.settings, name).model_dump(mode="json") for name in names]
 
 
 def settings_for(settings: Settings, cache_: Path) -> Settings:
-    """The settings of a run: data in the cache's folder, and nothing of its answers is kept."""
-    online = OnlineSettings(**{**settings.online.model_dump(), "keep_days": 0.0})
-    return settings.model_copy(update={"data_dir": cache_ / "data", "online": online})
+    """The settings of a run over a set's own documents: all of it lies in the cache's folder.
+
+    Nothing of a set goes to servers that hold other documents.
+    """
+    own = {"catalog": SqliteSettings(), "index": EdgeSettings(), "queue": LocalQueueSettings()}
+    return settings.model_copy(update={"data_dir": cache_ / "data", **own})
 
 
 @cache
-def code_fingerprint() -> str:
-    """Names the code of all stages: after a change of it, nothing that was kept is used."""
+def code_fingerprint(*packages: str) -> str:
+    """Names the code of these packages, with what is fitted and what is prompted with."""
     root = Path(rag.__file__).parent.parent
     digest = sha256()
-    for file in sorted(file for name in _CODE for file in (root / name).rglob("*.py")):
-        digest.update(file.read_bytes())
+    for file in sorted(file for name in packages for file in (root / name).rglob("*.*")):
+        if file.suffix in (".py", ".json", ".jinja"):
+            digest.update(file.read_bytes())
     return digest.hexdigest()[:12]
+
+
+def _without_passwords(content: Any) -> Any:
+    """Settings without what stands before the @ of their URLs."""
+    match content:
+        case str():
+            return re.sub(r"(?<=://)[^/@\s]+@", "", content)
+        case list():
+            return [_without_passwords(item) for item in content]
+        case dict():
+            return {name: _without_passwords(value) for name, value in content.items()}
+    return content
 
 
 async def ingest(
@@ -148,10 +180,15 @@ async def ingest(
         told: is told how many documents are done.
 
     Raises:
-        InputError: documents of the set cannot be read.
+        NotFoundError: there is no such collection.
+        InputError: documents of the set cannot be read, or its evidence does not stand in those of
+            the collection.
     """
+    if plan.collection:
+        await _check_evidence(service, plan)
+        return
     passages = [passage for passage in plan.corpus.passages if passage.text.strip()]
-    if not passages or await _is_whole(service, plan.scope, passages):
+    if await _is_whole(service, plan.scope, passages):
         return
     await service.ingest.check_collection(plan.scope)
     submissions = [_submission(service, passage) for passage in passages]
@@ -169,13 +206,25 @@ async def ingest(
     _check(job)
 
 
+async def _check_evidence(service: Service, plan: Plan) -> None:
+    await service.catalog.check_exists(plan.scope)
+    there = set(await service.catalog.document_ids(plan.scope))
+    named = {id_ for gains in plan.corpus.qrels.values() for id_ in gains}
+    if missing := sorted(named - there):
+        raise InputError(
+            f"The collection {plan.collection!r} has no document {missing[0]!r}, which the set"
+            f" {plan.corpus.name} names as evidence ({len(missing):,} such)."
+        )
+    texts = {id_: (await service.catalog.stored(plan.scope, id_)).text for id_ in sorted(named)}
+    check_spans(plan.corpus.questions, texts)
+
+
 async def _is_whole(service: Service, scope: Scope, passages: Sequence[Passage]) -> bool:
-    for record in await service.catalog.collections(scope.tenant):
-        if record.name == scope.collection:
-            failed = await service.catalog.documents(scope, limit=1, after="", state="failed")
-            stored = await service.catalog.documents(scope, limit=1, after="", state="pending")
-            return record.documents == len(passages) and not failed and not stored
-    return False
+    """Whether all of them are stored already."""
+    known_ones = {record.name for record in await service.catalog.collections(scope.tenant)}
+    if scope.collection not in known_ones:
+        return False
+    return len(await service.catalog.document_ids(scope)) == len(passages)
 
 
 def _submission(service: Service, passage: Passage) -> Submission:
@@ -215,19 +264,27 @@ async def ask(
         for question in waiting:
             outcome = await _outcome(service, plan, question, scorer)
             gains = plan.corpus.qrels.get(question.id, {})
-            measures = {**outcome.measures, **measure(question, gains, outcome)}
-            parts = {**slices.get(question.id, {}), **slices_of(question)}
-            take(replace(outcome, measures=measures, slices=parts))
-            service.observing.traces.score(
-                [
-                    Score(name=name, value=value, trace_id=outcome.trace_id, tenant=TENANT)
-                    for name, value in measures.items()
-                ]
-            )
+            measured = measure(question, gains, outcome, plan.measures)
+            own = {n: v for n, v in slices.get(question.id, {}).items() if n != ANSWERABLE}
+            parts = {**slices_of(question), **own}
+            outcome = replace(outcome, measures={**outcome.measures, **measured}, slices=parts)
+            take(outcome)
+            if plan.name:
+                service.observing.traces.score(_scores(outcome))
 
-    async with asyncio.TaskGroup() as clients:
-        for _ in range(at_once):
-            clients.create_task(client())
+    try:
+        async with asyncio.TaskGroup() as clients:
+            for _ in range(min(at_once, service.settings.limits.questions)):
+                clients.create_task(client())
+    except ExceptionGroup as group:
+        raise group.exceptions[0] from None  # the others were cancelled over it
+
+
+def _scores(outcome: Outcome) -> list[Score]:
+    return [
+        Score(name=name, value=value, trace_id=outcome.trace_id, tenant=TENANT)
+        for name, value in outcome.measures.items()
+    ]
 
 
 async def _outcome(
@@ -235,20 +292,23 @@ async def _outcome(
 ) -> Outcome:
     """What became of a question; a failure is one, too."""
     query = Query(text=question.text, scope=plan.scope, top_k=plan.top_k)
-    trace, started = Trace(experiment=plan.experiment(question)), time.perf_counter()
+    trace = Trace(experiment=plan.experiment(question), sampled=bool(plan.name))
     outcome = Outcome(id=question.id, question=question.text, slices={}, timings={}, measures={})
+    started = time.perf_counter()
+    seconds = 0.0
     try:
         if plan.answers:
             answer = await service.query.answer(query, trace)
+            seconds = time.perf_counter() - started
             outcome = _of_answer(outcome, answer)
+            if scorer:
+                outcome = replace(outcome, measures=await scorer(question, answer))
         else:
             hits = await service.query.search(query, trace)
+            seconds = time.perf_counter() - started
             outcome = replace(outcome, hits=_found(hits), degraded=tuple(trace.degraded))
     except RagError as error:
         outcome = replace(outcome, error=f"{error.code}: {error}")
-    seconds = time.perf_counter() - started
-    if scorer and plan.answers and not outcome.error:
-        outcome = replace(outcome, measures=await scorer(question, answer))
     return replace(outcome, seconds=seconds, timings=dict(trace.timings), trace_id=trace.id)
 
 

@@ -184,8 +184,15 @@ def _expenses(run: Run, outcome: Outcome) -> list[float]:
     """In the order of `EXPENSES`."""
     if outcome.error:
         return [1.0, *[math.nan] * (len(EXPENSES) - 1)]
-    spent = [_number(run, outcome, name, getattr(outcome, name)) for name in EXPENSES[1:]]
-    return [0.0, *spent]
+    spent = {name: _number(run, outcome, name, getattr(outcome, name)) for name in EXPENSES[1:]}
+    if is_kept(outcome):
+        spent["seconds"] = math.nan
+    return [0.0, *spent.values()]
+
+
+def is_kept(outcome: Outcome) -> bool:
+    """Whether a run before had searched for it: what it took then is not in its seconds."""
+    return "retrieve" in outcome.timings and "search" not in outcome.timings
 
 
 def _number(run: Run, outcome: Outcome, name: str, value: object) -> float:

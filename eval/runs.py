@@ -121,16 +121,20 @@ class RunFolder:
                 that is finished.
         """
         self._folder = folder
+        if folder.exists() and not folder.is_dir():
+            raise InputError(f"{folder} is a file: name a folder for the run.")
         folder.mkdir(parents=True, exist_ok=True)
-        if (folder / INFO).exists():
+        if (folder / OUTCOMES).exists():
             before = _read_info(folder)
             _check_same(folder, before, info)
             info = before
+        elif (folder / INFO).exists():
+            _read_info(folder)  # a run's, of which nothing was asked yet
         elif any(folder.iterdir()):
             raise InputError(f"{folder} is not empty, and holds no run: name another folder.")
-        self._info = info
         _write(folder / INFO, asdict(info))
-        self.done: frozenset[str] = frozenset(o.id for o in self._mended())
+        self.info = info
+        self.done = frozenset(o.id for o in self._mended() if not o.error)
 
     def __enter__(self) -> Self:
         self._file: IO[str] = (self._folder / OUTCOMES).open(
@@ -152,14 +156,14 @@ class RunFolder:
         self._file.flush()
 
     def outcomes(self) -> list[Outcome]:
-        """All that were written, in the order of their ids."""
+        """All of them, in the order of their ids."""
         return sorted(_outcomes(self._folder), key=lambda outcome: outcome.id)
 
     def finish(self, summary: Mapping[str, Any], trec: str, *, finished: str) -> None:
         """Says that the run is complete, once all of it is on the disk."""
         _replace(self._folder / TREC, trec)
         _write(self._folder / SUMMARY, summary)
-        _write(self._folder / INFO, asdict(replace(self._info, finished=finished)))
+        _write(self._folder / INFO, asdict(replace(self.info, finished=finished)))
 
     def _mended(self) -> list[Outcome]:
         """What was written before; half of a line, which a kill left, is cut off."""
@@ -185,26 +189,47 @@ def read_run(folder: Path) -> Run:
     return Run(folder=folder, info=info, outcomes=outcomes, summary=_read(folder / SUMMARY))
 
 
+def is_finished(folder: Path, info: RunInfo) -> bool:
+    """Whether the folder holds this very run, complete."""
+    if not (folder / INFO).exists():
+        return False
+    before = _read_info(folder)
+    return before.finished is not None and not _differs(before, info)
+
+
 def _check_same(folder: Path, before: RunInfo, info: RunInfo) -> None:
     if before.finished is not None:
         raise InputError(f"The run {folder} is finished: name another folder.")
+    if differs := _differs(before, info):
+        raise InputError(
+            f"The run {folder} was begun with another {differs}: name another folder, or remove it."
+        )
+
+
+def _differs(before: RunInfo, info: RunInfo) -> str:
+    """The first thing in which two runs differ, in words; empty where they do not."""
     for name in ("set_name", "set_fingerprint", "questions", "config", "version"):
         if getattr(before, name) != getattr(info, name):
-            raise InputError(
-                f"The run {folder} was begun with another {name.replace('_', ' ')}: name another"
-                " folder, or remove it."
-            )
+            return name.replace("_", " ")
+    return ""
 
 
-def _outcomes(folder: Path) -> Iterator[Outcome]:
+def _outcomes(folder: Path) -> list[Outcome]:
+    """Without the failures after which a run went on, and asked again."""
+    found = list(_lines(folder))
+    last = {outcome.id: outcome for outcome in found}
+    return [outcome for outcome in found if not outcome.error or last[outcome.id] is outcome]
+
+
+def _lines(folder: Path) -> Iterator[Outcome]:
     path = folder / OUTCOMES
     if not path.exists():
         return
-    with path.open(encoding="utf-8", errors="surrogatepass") as lines:
+    with path.open("rb") as lines:
         for number, line in enumerate(lines, 1):
             try:
                 yield _outcome(json.loads(line))
-            except (ValueError, TypeError, KeyError) as error:
+            except (ValueError, TypeError, KeyError, AttributeError) as error:
                 raise InputError(
                     f"{path}, line {number}: no outcome of a run ({error})."
                 ) from error
@@ -236,15 +261,15 @@ def _read(path: Path) -> Any:
 
 
 def _line(outcome: Outcome) -> str:
-    return json.dumps(asdict(outcome), ensure_ascii=False) + "\n"
+    return json.dumps(asdict(outcome)) + "\n"  # ASCII: an answer may hold half a character
 
 
 def _write(path: Path, content: Any) -> None:
-    _replace(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+    _replace(path, json.dumps(content, indent=2) + "\n")
 
 
 def _replace(path: Path, text: str) -> None:
     """In one atomic step."""
     beside = path.with_suffix(".tmp")
-    beside.write_text(text, encoding="utf-8", errors="surrogatepass")
+    beside.write_text(text, encoding="utf-8")
     beside.replace(path)

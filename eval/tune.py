@@ -8,6 +8,7 @@ the best so far. Both are optuna's. The first trial is the settings as they are.
 
 from __future__ import annotations
 
+import math
 import tomllib
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -49,6 +50,12 @@ class Range(BaseModel):
             raise ValueError("low is not below high")
         if self.log and (self.step is not None or self.low <= 0):
             raise ValueError("log goes with a low above 0, and without a step")
+        if (
+            isinstance(self.low, int)
+            and isinstance(self.high, int)
+            and isinstance(self.step, float)
+        ):
+            raise ValueError("whole numbers have a whole step")  # noqa: TRY004 - pydantic's
         return self
 
 
@@ -103,7 +110,11 @@ def halves(corpus: Corpus) -> tuple[Corpus, Corpus]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tried:
-    """A trial: what was set, what it scored, and on how many questions; stopped before the end?"""
+    """A trial: what was set, what it scored, and on how many questions.
+
+    Those that were stopped were asked fewer, or none (and score NaN) where the settings do not go
+    together.
+    """
 
     settings: Mapping[str, Value]
     score: float
@@ -150,7 +161,12 @@ async def search(
 
 async def _try(trial: Trial, settings: dict[str, Value], score: Score, questions: int) -> Tried:
     for asked in rungs(questions):
-        found = await score(settings, asked)
+        try:
+            found = await score(settings, asked)
+        except ConfigError:
+            if trial.number == 0:
+                raise
+            return Tried(settings=settings, score=math.nan, questions=0, stopped=True)  # do not fit
         trial.report(found, asked)
         if asked < questions and trial.should_prune():
             return Tried(settings=settings, score=found, questions=asked, stopped=True)

@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from eval.caching import StageCache
@@ -13,49 +14,59 @@ from eval.corpus import Question
 from eval.offline import Plan, Progress, Scorer, ask, ingest, now, settings_for
 from eval.online import OnlineScorer, open_scorer
 from eval.ranking import to_trec
-from eval.runs import Outcome, RunFolder
+from eval.runs import Outcome, RunFolder, is_finished
 from eval.sets import load_set
 from eval.summary import summarize
 from rag import output
 from rag.api.app import start
 from rag.build import Service
 from rag.client import Json
+from rag.errors import InputError
 from rag.progress import progress_bar
-from rag.settings import CeleryQueueSettings, Settings
+from rag.settings import Settings
 from rag.types import Answer
-from workers.queue import Queue
 
 
 async def run(args: argparse.Namespace, settings: Settings) -> int:
     """Runs each set; 1 where a question failed."""
     cache = args.cache or settings.data_dir / "eval"
-    failed = 0
-    for name in args.sets:
-        corpus = await asyncio.to_thread(load_set, name, settings.traces)
-        corpus = corpus.sample(args.sample) if args.sample else corpus
-        out = args.out / corpus.name if len(args.sets) > 1 else args.out
-        plan = Plan(
-            corpus=corpus,
-            settings=settings if args.collection else settings_for(settings, cache),
-            collection=args.collection,
-            top_k=args.top_k,
-            answers=not args.search,
-            name=out.name,
+    plans = [await _plan(name, args, settings, cache) for name in args.sets]
+    if len({plan.slug for plan in plans}) < len(plans):
+        raise InputError(
+            "Two of the sets have one name, and would have one folder: run them apart."
         )
+    failed = 0
+    for plan in plans:
+        out = args.out / plan.slug if len(plans) > 1 else args.out
+        if len(plans) > 1 and is_finished(out, plan.info()):
+            continue  # before it was stopped
         summary = await _run(plan, out, cache, args)
         failed += summary["failed"]
         output.show_at_once(summary, output.evaluated, as_json=args.json)
     return int(failed > 0)
 
 
+async def _plan(name: str, args: argparse.Namespace, settings: Settings, cache: Path) -> Plan:
+    corpus = await asyncio.to_thread(load_set, name, settings.traces)
+    return Plan(
+        corpus=corpus.sample(args.sample) if args.sample else corpus,
+        settings=settings if args.collection else settings_for(settings, cache),
+        collection=args.collection,
+        top_k=args.top_k,
+        answers=not args.search,
+        scores=args.scores,
+        name=args.out.resolve().name,
+    )
+
+
 async def _run(plan: Plan, out: Path, cache: Path, args: argparse.Namespace) -> Json:
     """1. ingest  2. ask what was not asked before  3. sum up."""
     folder = RunFolder(out, plan.info())
+    plan = replace(plan, started=folder.info.started)  # one experiment, though it was stopped
     with StageCache.opened(cache / "stages.sqlite") as stages:
         async with (
             start(plan.settings, plan.between(stages)) as (service, queue),
-            _dispatching(plan.settings, queue),
-            _scoring(service, wanted=args.scores) as scorer,
+            _scoring(service, wanted=plan.scores) as scorer,
         ):
             with _progress("Ingesting", len(plan.corpus.passages), quiet=args.json) as told:
                 await ingest(service, plan, queue.drain, told)  # 1.
@@ -90,16 +101,6 @@ async def _ask(
 def _progress(what: str, total: int, *, quiet: bool) -> Iterator[Progress]:
     with progress_bar(what, total, quiet=quiet) as bar:
         yield lambda done: bar.update(bar.task_ids[0], completed=done)
-
-
-@contextlib.asynccontextmanager
-async def _dispatching(settings: Settings, queue: Queue) -> AsyncIterator[None]:
-    """Workers are told of documents, of those that are tried again, too."""
-    if isinstance(settings.queue, CeleryQueueSettings):
-        async with queue.started():
-            yield
-    else:
-        yield
 
 
 @contextlib.asynccontextmanager

@@ -18,7 +18,7 @@ from eval.offline import Plan, ask, ingest, now, settings_for
 from eval.runs import Outcome
 from eval.sets import load_set
 from eval.statistics import Difference, compare
-from eval.tune import Space, Tried, Value, best, halves, nested, read_space, search
+from eval.tune import Range, Space, Tried, Value, best, halves, nested, read_space, search
 from rag import output
 from rag.api.app import start
 from rag.errors import InputError, StorageError
@@ -61,8 +61,8 @@ async def run(args: argparse.Namespace, settings: Settings) -> int:
     """1. search with one half  2. judge with the other  3. write it down."""
     space = read_space(args.space)
     (name,) = known([args.measure])
-    if args.out.exists():
-        raise InputError(f"{args.out} exists: name another file.")
+    if args.out.exists() or not args.out.parent.is_dir():
+        raise InputError(f"{args.out} exists, or its folder does not: name another file.")
     corpus = await asyncio.to_thread(load_set, args.set, settings.traces)
     train, held_out = halves(_with_a_say(corpus, name))
     if not train.questions or not held_out.questions:
@@ -86,8 +86,8 @@ async def run(args: argparse.Namespace, settings: Settings) -> int:
                      "low": difference.interval.low, "high": difference.interval.high,
                      "p": difference.p, "wins": difference.wins, "losses": difference.losses},
     }  # fmt: skip
-    _write(args.out, chosen.settings, body)  # 3.
     output.show(body, output.tuned, as_json=args.json)
+    _write(args.out, chosen.settings, body)  # 3.
     return 0
 
 
@@ -149,8 +149,19 @@ def _as_they_are(space: Space, settings: Settings) -> dict[str, Value]:
                 f"{name!r} is not set now (it is {value!r}): set it, so that there is something to"
                 " compare with."
             )
+        if not _has(space.settings[name], value):
+            raise InputError(
+                f"{name!r} is {value!r} now, which is not in the space: it is the first trial, so"
+                " that there is something to compare with."
+            )
         found[name] = value
     return found
+
+
+def _has(choice: Range | list[Value], value: Value) -> bool:
+    if isinstance(choice, list):
+        return value in choice
+    return isinstance(value, int | float) and choice.low <= value <= choice.high
 
 
 def _of_answers(measure: str) -> bool:
@@ -179,7 +190,7 @@ def _toml(settings: Mapping[str, Value], body: Mapping[str, object]) -> Iterator
     tables: dict[str, list[str]] = {}
     for name, value in settings.items():
         table, _, leaf = name.rpartition(".")
-        tables.setdefault(table, []).append(f"{leaf} = {json.dumps(value)}")
+        tables.setdefault(table, []).append(f"{leaf} = {json.dumps(value, ensure_ascii=False)}")
     for table in sorted(tables):  # those without a table come first
         yield ""
         if table:

@@ -56,7 +56,7 @@ class Observing:
     def ended(self, query: Query, trace: Trace, answer: Answer | None) -> None:
         """Takes a question that has ended; returns at once."""
         sent = self.traces.send(trace)
-        if answer and self.keeper:
+        if answer and self.keeper and trace.experiment is None:  # that is no live one
             self.keeper.take(query, trace, answer, sent=sent)
 
     async def add_feedback(self, tenant: str, trace_id: str, feedback: Feedback) -> None:

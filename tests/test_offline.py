@@ -87,6 +87,7 @@ def test_a_run_has_all_of_a_set_measured(first: Run, home: Path) -> None:
     assert not any(outcome.error for outcome in first.outcomes)
     measures = first.summary["measures"]
     assert measures["R@10"]["mean"] == 1
+    assert "R@100" not in measures  # of ten hits
     assert measures["Success@1"]["mean"] > 0.9
     assert measures["contains_gold"]["mean"] > 0.9
     assert measures["contains_gold"]["n"] == 25
@@ -145,6 +146,30 @@ def test_what_was_killed_goes_on_and_asks_nothing_twice(home: Path, first: Run) 
     assert (again.returncode, "is finished: name another folder" in again.stderr) == (2, True)
 
 
+def test_several_sets_go_on_where_they_were_stopped(home: Path, first: Run) -> None:
+    make_set(home / "more" / "other-facts")
+    options = ("facts", "more/other-facts", "--out", "both", "--sample", "4")
+    assert evaluate(home, "run", *options).returncode == 0
+    again = evaluate(home, "run", *options)
+    assert (again.returncode, again.stdout) == (0, "")
+    assert read_run(home / "both" / "other-facts").info.questions == 4
+    same = evaluate(home, "run", "facts", "facts", "--out", "x")
+    assert (same.returncode, "have one name" in same.stderr) == (2, True)
+
+
+def test_a_question_that_failed_is_asked_again(home: Path, first: Run) -> None:
+    assert evaluate(home, "run", "facts", "--out", "failed", "--sample", "3").returncode == 0
+    out = home / "failed"
+    lines = [json.loads(line) for line in (out / OUTCOMES).read_text().splitlines()]
+    lines[1] |= {"error": "upstream: away", "answer": "", "measures": {}}
+    (out / OUTCOMES).write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    info = json.loads((out / "run.json").read_text()) | {"finished": None}
+    (out / "run.json").write_text(json.dumps(info))
+    assert evaluate(home, "run", "facts", "--out", "failed", "--sample", "3").returncode == 0
+    assert not any(outcome.error for outcome in read_run(out).outcomes)
+    assert len((out / OUTCOMES).read_text().splitlines()) == 4
+
+
 def test_a_sample_is_the_same_each_time_and_search_alone_has_no_answers(
     home: Path, first: Run
 ) -> None:
@@ -155,13 +180,16 @@ def test_a_sample_is_the_same_each_time_and_search_alone_has_no_answers(
     assert [o.id for o in few.outcomes] == [o.id for o in again.outcomes]
     assert len(few.outcomes) == 7
     assert all(len(o.hits) <= 3 and not o.answer for o in few.outcomes)
+    measured = few.summary["measures"].keys()
+    assert "RR" in measured
+    assert not measured & {"f1", "abstained", "nDCG@10"}
     assert few.info.set_fingerprint != first.info.set_fingerprint
 
 
 def test_a_set_without_documents_is_put_to_a_collection(home: Path, first: Run) -> None:
     rows = [
         {"id": "q", "question": "Who built the drum school?", "answer": "Fela",
-         "evidence": [{"document_id": "Fela", "start": 0, "end": 4, "quote": "Fela"}]},
+         "evidence": [{"document_id": "FELA", "start": 0, "end": 4, "quote": "Fela"}]},
     ]  # fmt: skip
     (home / "live.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
     alone = evaluate(home, "run", "live.jsonl", "--out", "live")
@@ -170,6 +198,12 @@ def test_a_set_without_documents_is_put_to_a_collection(home: Path, first: Run) 
     (home / "fela.txt").write_text("Fela built the drum school of Lagos.")
     assert rag("ingest", home / "fela.txt", "--collection", "mine", data=data).returncode == 0
     options = ("--collection", "mine", "--out", home / "live")
+    unknown = rag("eval", "run", home / "live.jsonl", *options, data=data)
+    assert (unknown.returncode, "has no document 'FELA'" in unknown.stderr) == (2, True)
+    listed = json.loads(rag("status", "--collection", "mine", "--json", data=data).stdout)
+    (own,) = (document["id"] for document in listed["documents"])
+    text = (home / "live.jsonl").read_text().replace("FELA", own)
+    (home / "live.jsonl").write_text(text)
     done = rag("eval", "run", home / "live.jsonl", *options, data=data)
     assert done.returncode == 0, done.stderr
     (outcome,) = read_run(home / "live").outcomes
@@ -192,6 +226,9 @@ def test_what_cannot_be_done_is_told(home: Path, arguments: tuple[str, ...], sai
 
 
 def test_tuning_finds_what_is_better_and_says_so_of_other_questions(home: Path, first: Run) -> None:
+    (home / "space.toml").write_text('"reranker.kind" = ["none"]\n')
+    other = evaluate(home, "tune", "facts", "--space", "space.toml", "--out", "best.toml")
+    assert (other.returncode, "which is not in the space" in other.stderr) == (2, True)
     (home / "space.toml").write_text('"reranker.kind" = ["none", "late_interaction"]\n')
     options = ("--space", "space.toml", "--trials", "3", "--out", "best.toml", "--json")
     done = evaluate(home, "tune", "facts", *options, env={"RAG_RERANKER__KIND": "none"})
@@ -213,6 +250,7 @@ def test_tuning_finds_what_is_better_and_says_so_of_other_questions(home: Path, 
         ('"retrieval.depth" = {low = 9, high = 3}', "low is not below high"),
         ('"retrieval.depth" = {low = 1, high = 3, log = true, step = 1}', "without a step"),
         ('"retrieval.depth" = {low = 1}', "high"),
+        ('"retrieval.depth" = {low = 1, high = 9, step = 0.5}', "whole step"),
         ("", "does not fit"),
         ("x = [", "cannot be read"),
     ],

@@ -8,6 +8,7 @@ trap 'rm -rf "$folder"' EXIT
 "$(dirname "$RAG")/python" "$here/corpus.py" "$folder/peps"
 here=$(cd "$here" && pwd)
 cd "$folder"
+unset RAG_CONFIG
 RAG_DATA_DIR=data "$RAG" eval run peps --out run
 if [ "${1:-}" = keep ]; then
     rm -rf "$here/baseline" && mkdir "$here/baseline"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -41,7 +40,6 @@ async def open_keeper(
 ) -> AnswerKeeper | None:
     """What keeps answers, closed with the stack; None where none are to be kept."""
     if not settings.keep_days:
-        await observing.answers.forget(before=time.time())
         return None
     keeper = AnswerKeeper(
         observing.answers, observing.privacy, rate=settings.rate, days=settings.keep_days
