@@ -97,7 +97,7 @@ def _add(report: Report, corpus: Corpus, ours: dict[str, Scores]) -> None:
 
 
 def _row(corpus: Corpus, name: str, run: Run) -> str:
-    """A row of the table in docs/quality.md."""
+    """A row of a table: means with their 95 % intervals."""
     cells = [f"{corpus.name}, {name}"]
     for values in by_question(corpus, run).values():
         low, high = mean_interval(values)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import psutil
 
@@ -31,9 +31,9 @@ DEAD = "http://127.0.0.1:9"
 def run() -> Report:
     """Measure time, then memory."""
     report = Report()
-    with examples() as env:
+    with examples() as env, examples() as other:  # a folder has one server
         with _receiver() as url:
-            _overhead(report, dict(env), {**env, **_langfuse(url)})
+            _overhead(report, env, {**other, **_langfuse(url)})
         _growth(report, {**env, **_langfuse(DEAD)})
     return report
 
@@ -56,7 +56,7 @@ def _receiver() -> Iterator[str]:
             process.terminate()
 
 
-def _overhead(report: Report, without: dict[str, str], traced: dict[str, str]) -> None:
+def _overhead(report: Report, without: Mapping[str, str], traced: Mapping[str, str]) -> None:
     taken: dict[str, list[float]] = {"without": [], "traced": []}
     with launched(without) as off, launched(traced) as on:
         servers = {"without": off, "traced": on}
@@ -79,7 +79,7 @@ def _overhead(report: Report, without: dict[str, str], traced: dict[str, str]) -
     report.notes.append(f"{len(taken['traced']):,} searches traced, by one client")
 
 
-def _growth(report: Report, env: dict[str, str]) -> None:
+def _growth(report: Report, env: Mapping[str, str]) -> None:
     with launched(env) as server:
         server.wait_until_ready()
         process = psutil.Process(server.pid)
