@@ -31,7 +31,7 @@ class StageCache:
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA synchronous = NORMAL")
         self._db.execute("CREATE TABLE IF NOT EXISTS stages (key TEXT PRIMARY KEY, made TEXT)")
-        self.hits = self.misses = 0
+        self.misses = 0
 
     @classmethod
     @contextlib.contextmanager
@@ -46,7 +46,6 @@ class StageCache:
     def get(self, key: str) -> Any | None:
         """What was put there; None where nothing was."""
         row = self._db.execute("SELECT made FROM stages WHERE key = ?", (key,)).fetchone()
-        self.hits += row is not None
         self.misses += row is None
         return None if row is None else json.loads(row[0])
 

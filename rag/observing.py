@@ -96,10 +96,8 @@ class Observing:
 
 def _scores(answer: LiveAnswer) -> Iterator[Score]:
     """What was said of an answer, as scores of its trace."""
-    said, nameless = (
-        answer.feedback,
-        Score(name="", value="", trace_id=answer.trace_id, tenant=answer.scope.tenant),
-    )
+    said = answer.feedback
+    nameless = Score(name="", value="", trace_id=answer.trace_id, tenant=answer.scope.tenant)
     if said.rating:
         value = float(said.rating == "up")
         yield replace(nameless, name="feedback", value=value, comment=said.comment or "")
