@@ -18,7 +18,7 @@ from rag.parts.answering import (
     open_generator,
     open_support,
 )
-from rag.parts.observing import build_privacy, open_keeper, open_observing, open_traces
+from rag.parts.observing import open_keeper, open_observing, open_traces
 from rag.parts.reading import build_chunker, build_fetcher, build_parser
 from rag.parts.searching import (
     build_embedder,
@@ -264,7 +264,7 @@ async def open_parsing(settings: Settings) -> AsyncIterator[tuple[Catalog, Parsi
             ' catalog.kind = "postgres" and catalog.url, or leave out --stage.'
         )
     async with contextlib.AsyncExitStack() as stack:
-        traces = open_traces(settings.traces, build_privacy(settings.privacy), stack)
+        traces = open_traces(settings, stack)
         catalog = Catalog(build_database(settings.catalog, settings.data_dir))
         stack.push_async_callback(catalog.close)
         await catalog.open()

@@ -114,7 +114,7 @@ _feedback = Counter("plumbline_feedback", "What people said of answers: up, down
 _traces = Counter(
     "plumbline_traces", "Traces: sent, left out by the rate, or lost on the way.", ["outcome"]
 )
-
+_spans = Counter("plumbline_spans", "Spans of traces: sent, or lost on the way.", ["outcome"])
 _sent_scores = Counter(
     "plumbline_scores_sent", "Scores for Langfuse: sent, or lost on the way.", ["outcome"]
 )
@@ -136,6 +136,7 @@ _KNOWN: tuple[tuple[Counter, Iterable[tuple[str, ...]]], ...] = (
     (_judged, (("scored",), ("failed",))),
     (_feedback, (("up",), ("down",))),
     (_traces, (("sent",), ("left out",), ("lost",))),
+    (_spans, (("sent",), ("lost",))),
     (_sent_scores, (("sent",), ("lost",))),
     (_kept, (("kept",), ("lost",))),
 )
@@ -283,9 +284,14 @@ def feedback(rating: str) -> None:
     _feedback.labels(rating).inc()
 
 
-def trace(outcome: str, count: int = 1) -> None:
+def traces(outcome: str, count: int) -> None:
     """Traces are done with: sent, left out, lost."""
     _traces.labels(outcome).inc(count)
+
+
+def spans(outcome: str, count: int) -> None:
+    """Spans of traces are done with: sent, lost."""
+    _spans.labels(outcome).inc(count)
 
 
 def sent_scores(outcome: str, count: int) -> None:

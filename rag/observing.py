@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 from rag import metrics
 from rag.answers import Answers
@@ -13,11 +12,9 @@ from rag.errors import InputError, NotFoundError
 from rag.keeping import AnswerKeeper
 from rag.privacy import Privacy
 from rag.records import Feedback, LiveAnswer
+from rag.sending import TraceSender
 from rag.telemetry import Score, Trace
 from rag.types import Answer, Query
-
-if TYPE_CHECKING:
-    from rag.tracing import TraceSender
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +35,7 @@ class Traces:
     def score(self, scores: Sequence[Score]) -> None:
         """Takes what was found of an answer; returns at once."""
         for sender in self.senders:
-            sender.score(tuple(scores))
+            sender.score(scores)
 
 
 @dataclass(frozen=True, slots=True)

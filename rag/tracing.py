@@ -1,8 +1,9 @@
 """Traces and scores on their way to Langfuse, or to anything that speaks OTLP.
 
 The only module that knows OpenTelemetry and Langfuse. A journey is recorded while it runs
-(`rag.telemetry`) and sent when it has ended, by a thread of its own: no request waits for it, which
-of them are sent can be decided by how they ended, and what is masked is masked here.
+(`rag.telemetry`) and sent when it has ended, by a process of its own (`rag.sending`): no request
+waits for it, which of them are sent can be decided by how they ended, and what is masked is masked
+here.
 
 Attributes are Langfuse's (https://langfuse.com/integrations/native/opentelemetry), and beside them
 OpenTelemetry's for generative AI (https://opentelemetry.io/docs/specs/semconv/gen-ai/).
@@ -13,14 +14,11 @@ from __future__ import annotations
 import base64
 import json
 import logging
-import queue
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import pickle
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
-from typing import Any, Literal
-from urllib.parse import urlsplit
+from typing import Any
 from uuid import NAMESPACE_OID, uuid5
 
 import httpx
@@ -43,24 +41,17 @@ from opentelemetry.trace import (
     set_span_in_context,
 )
 
-from rag import metrics
 from rag.privacy import Privacy
+from rag.sending import REQUEST_SECONDS, Arrived
 from rag.telemetry import Experiment, Kind, Score, Span, Trace
 
-MAX_WAITING = 512
-"""Traces that may wait; what comes past it is lost, and counted."""
-AT_ONCE = 32
-"""Traces in one request."""
 MAX_TEXT = 500
 """Characters of a score that is a text: what Langfuse takes."""
-SECONDS = 5.0
-"""One request may take."""
 _OPERATIONS: Mapping[Kind, str] = {
     "embedding": "embeddings",
     "generation": "chat",
     "retriever": "retrieval",
 }
-_log = logging.getLogger(__name__)
 logging.getLogger("opentelemetry.exporter.otlp").setLevel(logging.CRITICAL)  # it tells each time
 
 
@@ -74,11 +65,10 @@ class Sending:
 
 
 Scores = tuple[Score, ...]
-_What = Literal["Traces", "Scores"]
 
 
-class TraceSender:
-    """Takes traces and scores and sends them in the background, to one place."""
+class Exporter:
+    """Sends traces and scores to one place; for a process that does nothing else."""
 
     def __init__(
         self,
@@ -88,7 +78,7 @@ class TraceSender:
         sending: Sending,
         send_scores: Callable[[Scores], int] | None = None,
     ) -> None:
-        """Starts the thread.
+        """Make an exporter.
 
         Args:
             url: of OTLP over HTTP, with its path: …/v1/traces.
@@ -96,93 +86,23 @@ class TraceSender:
             sending: what is sent.
             send_scores: sends scores, and says how many arrived; None: nobody there takes them.
         """
-        self._sending = sending
-        self._send_scores = send_scores
-        self._waiting: queue.Queue[Trace | Scores | None] = queue.Queue(MAX_WAITING)
-        self._exporter = OTLPSpanExporter(endpoint=url, headers=dict(headers), timeout=SECONDS)
-        self._host = urlsplit(url).netloc.rpartition("@")[2]
-        self._lost: set[_What] = set()
+        self._otlp = OTLPSpanExporter(endpoint=url, headers=dict(headers), timeout=REQUEST_SECONDS)
         self._writer = _Writer(sending)
-        self._thread = threading.Thread(target=self._run, name="traces", daemon=True)
-        self._thread.start()
+        self._send_scores = send_scores
 
-    def send(self, trace: Trace) -> bool:
-        """Takes a journey that has ended; returns at once. It is lost where too many wait.
+    def __call__(self, parcels: Sequence[bytes]) -> Arrived:
+        """Sends pickled traces and scores."""
+        items = [pickle.loads(data) for data in parcels]  # noqa: S301 - our own parent's
+        traces = [item for item in items if isinstance(item, Trace)]
+        scores = tuple(score for item in items if isinstance(item, tuple) for score in item)
+        return Arrived(
+            traces=bool(traces) and self._export(traces),
+            scores=self._send_scores(scores) if scores and self._send_scores else 0,
+        )
 
-        Returns:
-            Whether it was wanted: it is sampled, or it failed or was degraded.
-        """
-        if not (trace.sampled or trace.root.error or trace.degraded):
-            metrics.trace("left out")
-            return False
-        try:
-            self._waiting.put_nowait(trace)
-        except queue.Full:
-            metrics.trace("lost")
-        return True
-
-    def score(self, scores: Scores) -> None:
-        """Takes what was found of an answer; returns at once. As with traces, they may be lost."""
-        if self._send_scores is None or not scores:
-            return
-        try:
-            self._waiting.put_nowait(scores)
-        except queue.Full:
-            metrics.sent_scores("lost", len(scores))
-
-    def close(self) -> None:
-        """Sends what waits, for as long as one request may take."""
-        try:
-            self._waiting.put(None, timeout=SECONDS)
-        except queue.Full:
-            _log.warning("Traces are left behind: %s.", self._waiting.qsize())
-        self._thread.join(2 * SECONDS)
-        self._exporter.shutdown()  # type: ignore[no-untyped-call]
-
-    def _run(self) -> None:
-        while True:
-            batch = list(self._next())
-            if traces := [item for item in batch if isinstance(item, Trace)]:
-                self._send("Traces", partial(self._export, traces), len(traces))
-            scores = tuple(s for item in batch if isinstance(item, tuple) for s in item)
-            if scores and self._send_scores:
-                self._send("Scores", partial(self._send_scores, scores), len(scores))
-            if None in batch:
-                return
-
-    def _next(self) -> Iterator[Trace | Scores | None]:
-        """What waits, at least one and not past the end."""
-        item = self._waiting.get()
-        yield item
-        for _ in range(AT_ONCE - 1):
-            if item is None or self._waiting.empty():
-                return
-            item = self._waiting.get()
-            yield item
-
-    def _send(self, what: _What, send: Callable[[], int], count: int) -> None:
-        """Sends, and counts what of it arrived."""
-        try:
-            arrived = send()
-        except Exception as error:  # noqa: BLE001 - the thread outlives what cannot be written
-            _log.error("%s cannot be written: %s.", what, type(error).__name__)
-            arrived = 0
-        tell = metrics.trace if what == "Traces" else metrics.sent_scores
-        tell("sent", arrived)
-        tell("lost", count - arrived)
-        if not arrived and what not in self._lost:  # once, and not for each batch
-            _log.warning(
-                "%s cannot be sent to %s, and are lost until they can be: is the server up, and are"
-                " the keys right?",
-                what,
-                self._host,
-            )
-        (self._lost.discard if arrived else self._lost.add)(what)
-
-    def _export(self, traces: Sequence[Trace]) -> int:
+    def _export(self, traces: Sequence[Trace]) -> bool:
         spans = [span for trace in traces for span in self._writer.write(trace)]
-        arrived = self._exporter.export(spans) is SpanExportResult.SUCCESS
-        return len(traces) * arrived
+        return self._otlp.export(spans) is SpanExportResult.SUCCESS
 
 
 class _Ids(IdGenerator):
@@ -345,12 +265,14 @@ def _of_model(told: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def langfuse(url: str, *, public_key: str, secret_key: str, sending: Sending) -> TraceSender:
-    """A sender to a Langfuse at this address: spans over OTLP, scores by Langfuse's own client."""
+def langfuse(url: str, *, public_key: str, secret_key: str, sending: Sending) -> Exporter:
+    """To the Langfuse at this address: spans over OTLP, scores by Langfuse's own client."""
     base = url.rstrip("/")
-    api = LangfuseAPI(base_url=base, username=public_key, password=secret_key, timeout=SECONDS)
+    api = LangfuseAPI(
+        base_url=base, username=public_key, password=secret_key, timeout=REQUEST_SECONDS
+    )
     secret = base64.b64encode(f"{public_key}:{secret_key}".encode()).decode()
-    return TraceSender(
+    return Exporter(
         f"{base}/api/public/otel/v1/traces",
         headers={"Authorization": f"Basic {secret}", "x-langfuse-ingestion-version": "4"},
         sending=sending,

@@ -57,7 +57,7 @@ def exported() -> Labels:
     metrics.cost("answer", 0.1)
     metrics.score("groundedness", 1.0)
     metrics.feedback("up")
-    metrics.trace("sent")
+    metrics.traces("sent", 1)
     families = text_string_to_metric_families(metrics.exposition(BACKLOG).decode())
     found: Labels = {}
     for family in families:

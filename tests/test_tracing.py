@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import base64
 import json
+import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import pytest
+from prometheus_client import REGISTRY
 
-from rag.errors import UpstreamError
+from rag.errors import ConfigError, UpstreamError
 from rag.masking import Masker
 from rag.privacy import Capture, Privacy
-from rag.telemetry import Trace, is_sampled, trace_headers, trace_of
-from rag.tracing import MAX_WAITING, Sending, TraceSender
+from rag.sending import AT_ONCE, Backlog, Parcel, TraceSender
+from rag.telemetry import Score, Trace, is_sampled, trace_headers, trace_of
+from rag.tracing import Exporter, Sending
 from rag.types import Query, Scope
 from retrieval.http_reranker import HttpReranker
 from tests.model_server import ModelServer, model_server, refuses, says
@@ -169,7 +174,16 @@ def test_keys_go_with_it_and_what_is_masked_does_not(receiver: OtlpServer, serve
     assert "hunter2" not in server.log.read_text()
 
 
-mask = Masker().content
+def mask(content: Any) -> Any:
+    return Masker().content(content)
+
+
+def own_mask(content: Any) -> Any:
+    return Masker(["Ask"]).content(content)
+
+
+def never_masks(_: Any) -> Any:
+    time.sleep(60)
 
 
 def test_of_two_hundred_planted_values_not_one_leaves(
@@ -193,9 +207,17 @@ def test_of_two_hundred_planted_values_not_one_leaves(
     assert left == []
 
 
-def sending(*, capture: Capture = "full", mask: Callable[[Any], Any] = mask) -> Sending:
+def exporter(url: str, capture: Capture, mask: Callable[[Any], Any]) -> Exporter:
     privacy = Privacy(mask, capture=capture, tenants={"secret": "off"})
-    return Sending(privacy=privacy, environment="default", release="1")
+    sending = Sending(privacy=privacy, environment="default", release="1")
+    return Exporter(f"{url}/v1/traces", headers={}, sending=sending)
+
+
+def sender_to(
+    url: str, *, capture: Capture = "full", mask: Callable[[Any], Any] = mask
+) -> TraceSender:
+    load = partial(exporter, url, capture, mask)
+    return TraceSender(load, host="the receiver", takes_scores=False)
 
 
 def ended(**fields: Any) -> Trace:
@@ -216,7 +238,7 @@ def broken(_: Any) -> Any:
     [
         ("full", mask, "", f"Ask {MAIL}"),
         ("masked", mask, "", "Ask [e-mail]"),
-        ("masked", Masker(["Ask"]).content, "", "[masked] [e-mail]"),
+        ("masked", own_mask, "", "[masked] [e-mail]"),
         ("masked", broken, "", None),
         ("off", mask, "", None),
         ("full", mask, "secret", None),
@@ -229,9 +251,7 @@ def test_what_is_captured(
     tenant: str,
     expected: str | None,
 ) -> None:
-    sender = TraceSender(
-        f"{receiver.url}/v1/traces", headers={}, sending=sending(capture=capture, mask=mask)
-    )
+    sender = sender_to(receiver.url, capture=capture, mask=mask)
     trace = ended(tenant=tenant, user=MAIL)
     sender.send(trace)
     sender.close()
@@ -242,7 +262,7 @@ def test_what_is_captured(
 
 
 def test_of_what_ended_well_a_share_is_sent_and_all_of_the_rest(receiver: OtlpServer) -> None:
-    sender = TraceSender(f"{receiver.url}/v1/traces", headers={}, sending=sending())
+    sender = sender_to(receiver.url)
     well, failed = ended(sampled=False), ended(sampled=False)
     degraded = ended(sampled=False, degraded=["rerank: late"])
     failed.root.error = "deadline"
@@ -305,16 +325,71 @@ async def test_a_reranker_s_server_is_told_too(model: ModelServer, scope: Scope)
     assert model.headers[-1]["traceparent"] == trace.traceparent(span)
 
 
-def test_where_nobody_listens_nothing_waits_and_little_is_kept(
+def test_where_nobody_listens_nothing_waits_and_it_is_said_once(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    url = f"http://127.0.0.1:{free_port()}/v1/traces"
-    sender = TraceSender(url, headers={}, sending=sending())
-    for _ in range(4 * MAX_WAITING):
+    sender = sender_to(f"http://127.0.0.1:{free_port()}")
+    before = lost_spans()
+    for _ in range(4 * AT_ONCE):
         sender.send(ended())
-    assert sender._waiting.qsize() <= MAX_WAITING
-    wait_for(lambda: "lost until they can be" in caplog.text)
+    wait_for(lambda: lost_spans() - before == 2 * 4 * AT_ONCE)
     assert caplog.text.count("WARNING") + caplog.text.count("ERROR") == 1
+    assert "lost until they can be" in caplog.text
+    sender.close()
+
+
+def test_what_waits_is_bounded() -> None:
+    backlog = Backlog(100)
+    parcels = [Parcel(bytes([i]) * 40) for i in range(3)]
+    assert [backlog.put(parcel) for parcel in parcels] == [True, True, False]
+    assert backlog.take(1) == parcels[:1]
+    assert backlog.put(parcels[2])
+    assert not backlog.put(parcels[0])
+    assert backlog.take(9) == parcels[1:]
+    assert backlog.take(9) == []
+
+
+def test_a_killed_process_is_started_again_and_nothing_is_lost(receiver: OtlpServer) -> None:
+    sender = sender_to(receiver.url)
+    first, second = ended(), ended()
+    sender.send(first)
+    receiver.trace(first.id)
+    (child,) = [c for c in psutil.Process().children() if "traces" in c.cmdline()]
+    child.kill()
+    sender.send(second)
+    receiver.trace(second.id)
+    sender.close()
+
+
+def test_a_mask_that_never_ends_holds_up_its_process_alone(
+    receiver: OtlpServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("rag.sending._CALL_SECONDS", 1.0)
+    sender = sender_to(receiver.url, capture="masked", mask=never_masks)
+    hung, well = ended(), ended(tenant="secret")
+    sender.send(hung)
+    wait_for(lambda: "TimeoutError" in caplog.text)
+    sender.send(well)
+    receiver.trace(well.id)
+    sender.close()
+    assert hung.id not in {span.trace_id for span in receiver.spans}
+
+
+def test_what_cannot_start_is_told_with_its_cause(caplog: pytest.LogCaptureFixture) -> None:
+    sender = TraceSender(refuse, host="nowhere", takes_scores=True)
+    sender.send(ended())
+    sender.score([Score(name="feedback", value=1.0, trace_id="a" * 32, tenant="")])
+    sender.close()
+    assert caplog.text.count("no analyzer there") == 2
+    assert "Scores cannot be sent to nowhere" in caplog.text
+
+
+def refuse() -> Exporter:
+    raise ConfigError("There is no analyzer there.")
+
+
+def lost_spans() -> float:
+    return REGISTRY.get_sample_value("plumbline_spans_total", {"outcome": "lost"}) or 0.0
 
 
 def test_a_key_alone_is_told(tmp_path: Path) -> None:

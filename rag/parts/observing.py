@@ -5,9 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import rag
 from rag.answers import Answers
@@ -18,10 +22,11 @@ from rag.keeping import AnswerKeeper
 from rag.masking import Masker
 from rag.observing import Observing, Traces
 from rag.privacy import Privacy
+from rag.sending import TraceSender
 from rag.settings import OnlineSettings, PrivacySettings, Settings, TraceSettings
 
 if TYPE_CHECKING:
-    from rag.tracing import TraceSender
+    from rag.tracing import Exporter, Sending
 
 LANGFUSE_CLOUD = "https://cloud.langfuse.com"
 
@@ -31,7 +36,7 @@ async def open_observing(
 ) -> Observing:
     """What observes, without a keeper, closed with the stack. Raises as `open_traces` does."""
     privacy = await asyncio.to_thread(build_privacy, settings.privacy)  # Presidio takes seconds
-    traces = open_traces(settings.traces, privacy, stack)
+    traces = open_traces(settings, stack)
     return Observing(traces, privacy, Answers(database))
 
 
@@ -48,15 +53,13 @@ async def open_keeper(
     return keeper
 
 
-def open_traces(
-    settings: TraceSettings, privacy: Privacy, stack: contextlib.AsyncExitStack
-) -> Traces:
+def open_traces(settings: Settings, stack: contextlib.AsyncExitStack) -> Traces:
     """Where traces go, closed with the stack.
 
     Raises:
         ConfigError: OpenTelemetry or Langfuse is not installed, or a key is missing.
     """
-    senders = tuple(_senders(settings, privacy))
+    senders = tuple(_senders(settings.traces, settings.privacy))
     stack.push_async_callback(_close, senders)
     return Traces(senders)
 
@@ -120,7 +123,7 @@ def _langfuse_account(settings: TraceSettings) -> tuple[str | None, str | None, 
     return host, public, secret
 
 
-def _senders(settings: TraceSettings, privacy: Privacy) -> Iterator[TraceSender]:
+def _senders(settings: TraceSettings, privacy: PrivacySettings) -> Iterator[TraceSender]:
     host, public, secret = _langfuse_account(settings)
     # The name that OpenTelemetry's own clients read.
     otlp = settings.otlp_url or _traces_url(os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT"))
@@ -131,24 +134,66 @@ def _senders(settings: TraceSettings, privacy: Privacy) -> Iterator[TraceSender]
                 " traces.secret_key, or LANGFUSE_PUBLIC_KEY and LANGFUSE_SECRET_KEY."
             )
         return
-    try:
-        from rag.tracing import Sending, TraceSender, langfuse
-    except ModuleNotFoundError as error:
-        raise ConfigError(
-            f"Traces need the module {error.name!r}, which is not installed: run"
-            " `pip install 'plumbline-rag[traces]'`."
-        ) from None
-    sending = Sending(
-        privacy=privacy,
-        environment=settings.environment,
-        release=settings.release or rag.__version__,
-    )
+    _check_installed("langfuse", "opentelemetry.exporter.otlp.proto.http")
+    what = _Sent(settings.environment, settings.release or rag.__version__, privacy)
     if public and secret:
-        yield langfuse(
-            host or LANGFUSE_CLOUD, public_key=public, secret_key=secret, sending=sending
-        )
+        url = host or LANGFUSE_CLOUD
+        load = partial(_langfuse, url, public, secret, what)
+        yield TraceSender(load, host=_host(url), takes_scores=True)
     if otlp:
-        yield TraceSender(otlp, headers={}, sending=sending)
+        load = partial(_otlp, otlp, what)
+        yield TraceSender(load, host=_host(otlp), takes_scores=False)
+
+
+@dataclass(frozen=True)
+class _Sent:
+    """What is sent, for the process that sends; it has OpenTelemetry's own settings from here."""
+
+    environment: str
+    release: str
+    privacy: PrivacySettings
+    environ: Mapping[str, str] = field(
+        default_factory=lambda: {n: v for n, v in os.environ.items() if n.startswith("OTEL_")}
+    )
+
+    def sending(self) -> Sending:
+        """In that process."""
+        from rag.tracing import Sending
+
+        os.environ.update(self.environ)
+        return Sending(
+            privacy=build_privacy(self.privacy), environment=self.environment, release=self.release
+        )
+
+
+def _langfuse(url: str, public_key: str, secret_key: str, what: _Sent) -> Exporter:
+    from rag.tracing import langfuse
+
+    return langfuse(url, public_key=public_key, secret_key=secret_key, sending=what.sending())
+
+
+def _otlp(url: str, what: _Sent) -> Exporter:
+    from rag.tracing import Exporter
+
+    return Exporter(url, headers={}, sending=what.sending())
+
+
+def _check_installed(*modules: str) -> None:
+    """They are imported where they send, and are to be missed here."""
+    for module in modules:
+        try:
+            found = find_spec(module)
+        except ModuleNotFoundError:  # not even what it is part of
+            found = None
+        if found is None:
+            raise ConfigError(
+                f"Traces need the module {module!r}, which is not installed: run"
+                " `pip install 'plumbline-rag[traces]'`."
+            )
+
+
+def _host(url: str) -> str:
+    return urlsplit(url).netloc.rpartition("@")[2]
 
 
 def _traces_url(endpoint: str | None) -> str | None:
