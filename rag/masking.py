@@ -5,11 +5,12 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 MASKED = "[{}]"
 _CARD, _IBAN = 10, 97
 _SHORTEST_CARD, _SHORTEST_IBAN = 13, 15
+_DIGIT = re.compile(r"\d")
 _GAP = re.compile(r"[ -]")
 
 
@@ -52,34 +53,49 @@ def _groups(holds: Callable[[str], bool]) -> Callable[[str], int]:
     return length
 
 
-_RULES: tuple[tuple[str, str, Callable[[str], int]], ...] = (
-    ("key", r"-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)",
-     len),
-    ("key", r"(?<![\w-])eyJ[\w-]{8,4096}\.[\w-]{8,16384}\.[\w-]{0,2048}", len),
-    ("key", r"(?<=://)[^\s/:@]{1,256}:[^\s/@]{1,256}(?=@)", len),
-    ("key", r"\b(?:sk|pk|rk)[-_][\w-]{16,}", len),
-    ("key", r"\b(?:gh[opsur]_|github_pat_|glpat-|xox[abeoprs]-|npm_|hf_|AIza)[\w-]{16,}", len),
-    ("key", r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b", len),
-    ("key", r"(?i)\bbearer\s+[\w.~+/-]{16,}=*", len),
-    ("key", r"(?i)\bbasic\s+[\w+/-]{12,}=*", len),
-    ("key", r"(?i)(?:api[-_ ]?key|access[-_ ]?(?:key|token)|auth[-_ ]?token|secret|password|passwd"
-            r"|pwd)['\"]?\s*[:=]\s*['\"]?[^\s'\",;]{6,}", len),
-    ("key", r"(?i)\btoken(?:=|['\"]\s*:\s*['\"])[^\s'\",;&]{6,}", len),
-    ("e-mail", r"[\w.+%'-]{1,64}(?:@|%40)(?:[\w-]{1,63}\.){1,8}[^\W\d_]{2,63}", len),
-    ("IBAN", r"\b[A-Za-z]{2}\d{2}(?: ?[A-Za-z0-9]){11,30}\b", _groups(_is_iban)),
-    ("card", r"(?<![\w.-])\d(?:[ \u00a0\u202f-]?\d){12,18}(?!\w)", _groups(_is_card)),
-    ("IP", r"(?<![\w.])(?:\d{1,3}\.){3}\d{1,3}(?![\w.]*\d)", _whole(_is_ip)),
-    ("IP", r"(?<![\w.])(?:[0-9A-Fa-f]{0,4}:){2,7}[0-9A-Fa-f]{0,4}(?![\w:])", _whole(_is_ip)),
-    ("phone", r"(?<![\w.+-])(?:\+|00)\d[\d ./()-]{5,18}\d(?!\w)", len),
-    ("phone", r"(?<![\w.+-])\(?\d{3}\)?[ .-]\d{3}[ .-]\d{4}(?!\w)", len),
-    ("phone", r"(?<![\w.+-])0\d{2,4}[ /-]\d{3,4}[ -]?\d{2,5}(?!\w)", len),
-    ("phone", r"(?<![\w.+-])\(0\d{1,5}\)[ /-]?\d{3,8}(?:[ -]\d{2,5})?(?!\w)", len),
-    ("phone", r"(?<![\w.+-])0\d(?:[ .-]\d{2}){4}(?!\w)", len),
+class Rule(NamedTuple):
+    """What may be one, and how much of a match is.
+
+    Each has one of `signs` (casefolded) and so many `digits`: a search, which looks at every place
+    of a text, is spared where it has not.
+    """
+
+    name: str
+    pattern: str
+    length: Callable[[str], int] = len
+    signs: tuple[str, ...] = ("",)
+    digits: int = 0
+
+
+RULES = (
+    Rule("key", r"-----BEGIN [A-Z ]*PRIVATE KEY-----"
+                r"[\s\S]*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", signs=("-----begin",)),
+    Rule("key", r"(?<![\w-])eyJ[\w-]{8,4096}\.[\w-]{8,16384}\.[\w-]{0,2048}", signs=("eyj",)),
+    Rule("key", r"(?<=://)[^\s/:@]{1,256}:[^\s/@]{1,256}(?=@)", signs=("://",)),
+    Rule("key", r"\b(?:sk|pk|rk)[-_][\w-]{16,}", signs=("k-", "k_")),
+    Rule("key", r"\b(?:gh[opsur]_|github_pat_|glpat-|xox[abeoprs]-|npm_|hf_|AIza)[\w-]{16,}",
+         signs=("gh", "github_pat_", "glpat-", "xox", "npm_", "hf_", "aiza")),
+    Rule("key", r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b", signs=("akia", "asia")),
+    Rule("key", r"(?i)\bbearer\s+[\w.~+/-]{16,}=*", signs=("bearer",)),
+    Rule("key", r"(?i)\bbasic\s+[\w+/-]{12,}=*", signs=("basic",)),
+    Rule("key", r"(?i)(?:api[-_ ]?key|access[-_ ]?(?:key|token)|auth[-_ ]?token|secret|password"
+                r"|passwd|pwd)['\"]?\s*[:=]\s*['\"]?[^\s'\",;]{6,}", signs=(":", "=")),
+    Rule("key", r"(?i)\btoken(?:=|['\"]\s*:\s*['\"])[^\s'\",;&]{6,}", signs=("token",)),
+    Rule("e-mail", r"[\w.+%'-]{1,64}(?:@|%40)(?:[\w-]{1,63}\.){1,8}[^\W\d_]{2,63}",
+         signs=("@", "%40")),
+    Rule("IBAN", r"\b[A-Za-z]{2}\d{2}(?: ?[A-Za-z0-9]){11,30}\b", _groups(_is_iban), digits=2),
+    Rule("card", r"(?<![\w.-])\d(?:[ \u00a0\u202f-]?\d){12,18}(?!\w)", _groups(_is_card),
+         digits=13),
+    Rule("IP", r"(?<![\w.])(?:\d{1,3}\.){3}\d{1,3}(?![\w.]*\d)", _whole(_is_ip), digits=4),
+    Rule("IP", r"(?<![\w.])(?:[0-9A-Fa-f]{0,4}:){2,7}[0-9A-Fa-f]{0,4}(?![\w:])", _whole(_is_ip),
+         signs=(":",)),
+    Rule("phone", r"(?<![\w.+-])(?:\+|00)\d[\d ./()-]{5,18}\d(?!\w)", signs=("+", "00")),
+    Rule("phone", r"(?<![\w.+-])\(?\d{3}\)?[ .-]\d{3}[ .-]\d{4}(?!\w)", digits=10),
+    Rule("phone", r"(?<![\w.+-])0\d{2,4}[ /-]\d{3,4}[ -]?\d{2,5}(?!\w)", digits=8),
+    Rule("phone", r"(?<![\w.+-])\(0\d{1,5}\)[ /-]?\d{3,8}(?:[ -]\d{2,5})?(?!\w)", signs=("(0",)),
+    Rule("phone", r"(?<![\w.+-])0\d(?:[ .-]\d{2}){4}(?!\w)", digits=10),
 )  # fmt: skip
-"""A name, what may be one, and how much is. In order: a key may hold what looks like others."""
-_NEEDS = {"e-mail": ("@", "%40")}
-"""One of these is in each: where none is, the search, which tries 64 characters at every place, is
-spared."""
+"""In order: a key may hold what looks like others."""
 
 
 class Masker:
@@ -95,17 +111,17 @@ class Masker:
             first: masks a text before.
         """
         self._first = first
-        own = [("masked", pattern, len) for pattern in patterns]
-        self._rules = [(name, re.compile(p), length) for name, p, length in (*own, *_RULES)]
+        own = (Rule("masked", pattern) for pattern in patterns)
+        self._rules = [(rule, re.compile(rule.pattern)) for rule in (*own, *RULES)]
 
     def text(self, text: str) -> str:
         """The text with `[e-mail]`, `[card]` … in their places."""
         if self._first:
             text = self._first(text)
-        for name, pattern, length in self._rules:
-            if name in _NEEDS and not any(sign in text for sign in _NEEDS[name]):
-                continue
-            text = "".join(_replaced(text, pattern, length, MASKED.format(name)))
+        folded, digits = text.casefold(), len(_DIGIT.findall(text))
+        for rule, pattern in self._rules:
+            if digits >= rule.digits and any(sign in folded for sign in rule.signs):
+                text = "".join(_replaced(text, pattern, rule.length, MASKED.format(rule.name)))
         return text
 
     def content(self, content: Any) -> Any:

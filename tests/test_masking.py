@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rag.errors import ConfigError
-from rag.masking import Masker
+from rag.masking import RULES, Masker, Rule
 from rag.presidio import PresidioMasker
 from tests.planted import planted
 
@@ -89,6 +90,14 @@ def test_own_patterns_go_first() -> None:
 @given(st.text("ab1.@:-+ ()", max_size=300))
 def test_any_text_can_be_masked(text: str) -> None:
     MASKER.text(text)
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: f"{rule.name} {rule.pattern[:24]}")
+@given(st.data())
+def test_whatever_a_rule_finds_has_its_signs(rule: Rule, data: st.DataObject) -> None:
+    text = data.draw(st.from_regex(rule.pattern))
+    assert any(sign in text.casefold() for sign in rule.signs)
+    assert len(re.findall(r"\d", text)) >= rule.digits
 
 
 def test_a_long_text_takes_no_time() -> None:
