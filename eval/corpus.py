@@ -73,13 +73,15 @@ class Question:
 class Corpus:
     """A collection in file order; `qrels[question id][passage id]` is a gain, 0 if not listed.
 
-    Without passages the documents are those of a collection that is there already.
+    Without passages the documents are those of a collection that is there already. `langfuse_id`
+    is that of a data set of Langfuse.
     """
 
     name: str
     passages: tuple[Passage, ...]
     questions: tuple[Question, ...]
     qrels: Mapping[str, Mapping[str, int]]
+    langfuse_id: str = ""
 
     @property
     def fingerprint(self) -> str:

@@ -103,7 +103,7 @@ class Plan:
         return Experiment(
             id=key_of(self.name, self.started)[:32],
             name=self.name,
-            dataset=self.corpus.name,
+            dataset=self.corpus.langfuse_id or self.corpus.name,
             item_id=question.id,
             expected=question.answers,
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -124,9 +125,10 @@ def _span(row: EvidenceRow, place: str) -> Span:
 
 def _read_langfuse(name: str, traces: TraceSettings) -> Corpus:
     items = langfuse_items(traces, name)
-    return _of_cases(
+    corpus = _of_cases(
         name, ((f"{LANGFUSE}{name}, item {item.id}", json.dumps(_case(item))) for item in items)
     )
+    return replace(corpus, langfuse_id=items[0].dataset_id)
 
 
 def _case(item: SetItem) -> dict[str, Any]:

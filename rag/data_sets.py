@@ -27,6 +27,7 @@ class SetItem(BaseModel):
     status: str = "ACTIVE"
     input: Any = None
     expected_output: Any = Field(None, alias="expectedOutput")
+    dataset_id: str = Field("", alias="datasetId")
     metadata: Any = None
 
 

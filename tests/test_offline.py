@@ -315,6 +315,7 @@ def test_in_langfuse_a_run_is_an_experiment(home: Path, first: Run) -> None:
         for outcome in outcomes:
             told = roots[outcome.id].attributes
             assert told["langfuse.experiment.name"] == "traced"
+            assert told["langfuse.experiment.dataset.id"] == "facts"
             assert told["langfuse.experiment.item.id"] == outcome.id
             assert told["langfuse.experiment.item.root_observation_id"] == roots[outcome.id].id
             scores = receiver.scores_of(outcome.trace_id, *outcome.measures)

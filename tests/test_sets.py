@@ -306,6 +306,7 @@ class TestLangfuse:
         assert two.spans[0].quote == QUOTE
         assert (three.answers, three.answerable) == ((), False)
         assert found.qrels == {"2": {"d1": 1}}
+        assert found.langfuse_id == "set-1"
 
     def test_what_is_wrong_is_said(self, server: LangfuseSets, traces: TraceSettings) -> None:
         server.sets |= {"odd": [{"id": "7", "input": {"query": "Why?"}}], "empty": []}
