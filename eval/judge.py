@@ -52,6 +52,7 @@ class Verdict:
 
     scores: Mapping[str, float] = field(default_factory=dict)
     reason: str = ""
+    failed: bool = False
     prompt: str = PROMPT
 
 
@@ -80,7 +81,7 @@ class AnswerJudge:
             cause = error if isinstance(error, InputError | UpstreamError) else "no such JSON"
             _log.warning("The judge %s gave no scores: %s", self._model.name, cause)
             metrics.judged("failed")
-            return Verdict()
+            return Verdict(failed=True)
         finally:
             metrics.cost("judge", trace.usage.cost)
         metrics.judged("scored")

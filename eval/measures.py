@@ -39,7 +39,7 @@ SCORED = (
     *("context_relevance", "answer_relevance"),
 )
 """Those of live answers, too: `eval.online.OnlineScorer.measure` makes them."""
-JUDGED = ("judge_groundedness", "judge_relevance")
+JUDGED = ("judge_groundedness", "judge_relevance", "judge_failed")
 """Those of a language model: `eval.judge.AnswerJudge` makes them."""
 
 _FIXED = frozenset({*ANSWERS, *CITATIONS, *CONDUCT, *SCORED, *JUDGED})

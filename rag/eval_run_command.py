@@ -123,5 +123,7 @@ async def _score(scorer: OnlineScorer, question: Question, answer: Answer) -> Ma
         unsupported=len(answer.unsupported),
         uncited=len(answer.uncited),
     )
-    judged = await scorer.judge(question.text, answer.text, chunks)
-    return {**found, **judged.scores}
+    verdict = await scorer.judge(question.text, answer.text, chunks)
+    was_judged = verdict.failed or verdict.scores
+    failed = {"judge_failed": float(verdict.failed)} if was_judged else {}
+    return {**found, **verdict.scores, **failed}

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import subprocess
 import tomllib
 from collections import Counter
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from eval.corpus import read_corpus
 from eval.runs import OUTCOMES, Run, read_run
 from eval.tune import Tried, best, halves, nested, read_space, rungs, search
 from rag.errors import InputError
+from tests.model_server import model_server, says
 from tests.otlp_server import otlp_server
 from tests.servers import RAG, environment, rag, wait_for
 
@@ -297,6 +300,29 @@ def test_poor_trials_are_stopped_and_the_best_is_found(tmp_path: Path) -> None:
     assert asked[96] == 40 > asked[2000]
     assert list(rungs(2000)) == [96, 288, 864, 2000]
     assert sum(tried.stopped for tried in made) >= 15
+
+
+def test_a_judge_scores_answers_and_its_failures_are_told(home: Path, first: Run) -> None:
+    turns = itertools.cycle([says('{"groundedness": 5, "relevance": 3}'), says("Very nice!")])
+
+    def by_turns(handler: BaseHTTPRequestHandler) -> None:
+        next(turns)(handler)
+
+    with model_server(by_turns) as judge:
+        env = {
+            "RAG_ONLINE__JUDGE__KIND": "openai",
+            "RAG_ONLINE__JUDGE__BASE_URL": judge.base_url,
+            "RAG_ONLINE__JUDGE__MODEL": "stern",
+        }
+        done = evaluate(home, "run", "facts", "--scores", "--out", "judged", env=env)
+    assert done.returncode == 0, done.stderr
+    assert "gave no scores: no such JSON" in done.stderr
+    measures = read_run(home / "judged").summary["measures"]
+    answered = sum(bool(outcome.answer) for outcome in first.outcomes)
+    assert measures["judge_failed"]["n"] == answered == len(judge.requests)
+    assert measures["judge_failed"]["mean"] == pytest.approx(0.5, abs=0.03)
+    assert (measures["judge_groundedness"]["mean"], measures["judge_relevance"]["mean"]) == (1, 0.5)
+    assert measures["groundedness"]["mean"] > 0.9
 
 
 def test_in_langfuse_a_run_is_an_experiment(home: Path, first: Run) -> None:
