@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 from generation.draft import Draft, JsonDraft
@@ -210,7 +210,7 @@ class QueryPipeline:
 
     async def _search(self, query: Query, trace: Trace) -> list[Hit]:
         with trace.span("retrieve", "retriever") as span:
-            span.input = query.text
+            span.input = _asked(query)
             span.attributes["top_k"] = query.top_k
             span.attributes["filters"] = tuple(f"{c.field} {c.op}" for c in query.where)
             hits = await self._retriever.retrieve(query, trace)
@@ -274,6 +274,13 @@ class QueryPipeline:
             " Try again, or raise the setting limits.query_seconds.",
             code="deadline",
         )
+
+
+def _asked(query: Query) -> Any:
+    """A query as a trace has it; what filters compare with is content."""
+    if not query.where:
+        return query.text
+    return {"query": query.text, "filters": [asdict(condition) for condition in query.where]}
 
 
 def _told(hit: Hit) -> dict[str, Any]:

@@ -96,10 +96,17 @@ class Trace:
 
     def open(self, stage: str, kind: Kind = "span") -> Span:
         """Begins a stage that is closed elsewhere; it is not timed."""
-        trace, span = _inside.get() or (self, self.root)
-        span = Span(stage, kind, parent=span if trace is self else self.root)
+        span = Span(stage, kind, parent=self._under_way())
         self.spans.append(span)
         return span
+
+    def note(self, **attributes: Attribute) -> None:
+        """Tells something of the stage that is under way."""
+        self._under_way().attributes |= attributes
+
+    def _under_way(self) -> Span:
+        trace, span = _inside.get() or (self, self.root)
+        return span if trace is self else self.root
 
     @contextlib.contextmanager
     def inside(self, span: Span) -> Iterator[None]:

@@ -98,11 +98,27 @@ def test_a_question_is_one_tree(
     found = json.loads(retrieve.attributes[OUTPUT])
     assert {hit["document_id"] for hit in found} == {"watt", "evil"}
     assert found[0]["ranks"].keys() == {"dense", "sparse", "rerank"}
-    assert spans["search"].attributes[META + "legs"] == ["dense", "sparse"]
+    legs = spans["search"].attributes[META + "legs"]
+    assert legs == retrieve.attributes[META + "legs"] == ["dense", "sparse"]
     assert (
         spans["cite"].attributes[META + "citations"],
         spans["cite"].attributes[META + "unsupported"],
     ) == (1, 2)
+
+
+def test_a_retriever_says_what_it_looked_for_and_in_which_version_of_the_index(
+    http: httpx.Client, receiver: OtlpServer, server: Server
+) -> None:
+    where = [{"field": "title", "op": "in", "value": ["Watt", MAIL]}]
+    body = {"query": QUESTION, "filters": where, "top_k": 3}
+    found = http.post("/v1/search", json=body).json()
+    told = receiver.trace(found["trace_id"])["retrieve"].attributes
+    assert told[META + "filters"] == ["title in"]  # what it is compared with is content
+    masked = [{**where[0], "value": ["Watt", "[e-mail]"]}]
+    assert json.loads(told[INPUT]) == {"query": QUESTION, "filters": masked}
+    assert told[META + "top_k"] == 3
+    current = server.log.with_name("data") / "index" / "default" / "default" / "current"
+    assert told[META + "index_version"] == current.read_text()
 
 
 def test_a_generation_says_what_was_asked_of_the_model(
