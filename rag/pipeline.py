@@ -128,9 +128,9 @@ class QueryPipeline:
             "operation": operation,
             "collection": query.scope.collection,
         }
-        trace.tenant = query.scope.tenant
+        trace.tenant = tenant = query.scope.tenant
         trace.root = Span("query", input=query.text, attributes=told)
-        with metrics.Question(operation) as question:
+        with metrics.Question(operation, tenant) as question:
             try:
                 yield question
             except RagError as error:
@@ -143,7 +143,7 @@ class QueryPipeline:
                 trace.outcome = question.outcome
                 trace.root.output = question.answer and question.answer.text
                 trace.root.close()
-                metrics.stages(trace.timings.items(), trace.degraded, trace.usage)
+                metrics.stages(trace.timings.items(), trace.degraded, trace.usage, tenant)
                 self._ended(query, trace, question.answer)
 
     async def _stream(self, query: Query, trace: Trace) -> AsyncGenerator[Event, None]:

@@ -519,6 +519,14 @@ class OnlineSettings(_Part):
     )
 
 
+class MetricsSettings(_Part):
+    """What Prometheus is told."""
+
+    tenants: tuple[str, ...] = Field(
+        (), description="Counted each by its name, the rest as `other`; none: no label."
+    )
+
+
 class LogSettings(_Part):
     """What the service writes to standard error."""
 
@@ -573,6 +581,7 @@ class Settings(BaseSettings):
     traces: TraceSettings = TraceSettings()
     privacy: PrivacySettings = PrivacySettings()
     online: OnlineSettings = OnlineSettings()
+    metrics: MetricsSettings = MetricsSettings()
     log: LogSettings = LogSettings()
     limits: LimitSettings = LimitSettings()
 
