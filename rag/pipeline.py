@@ -16,7 +16,7 @@ from rag.admission import Admission
 from rag.catalog import Catalog
 from rag.errors import RagError, UpstreamError
 from rag.protocols import Generator, SupportScorer
-from rag.telemetry import Attribute, Span, Trace
+from rag.telemetry import Attribute, Span, Trace, of_template
 from rag.types import Answer, Citation, Delta, Hit, Prompt, Query, Scope
 from retrieval.fusion import fuse_hits
 from retrieval.hybrid import Retriever
@@ -310,7 +310,7 @@ def _note(span: Span, delta: Delta, pace: metrics.Pace) -> None:
         span.attributes["finish_reason"] = delta.finish_reason
     if call := delta.call:
         span.input = [{"role": m.role, "content": m.content} for m in call.messages]
-        span.attributes["template"] = call.template
+        span.attributes |= of_template(call.template)
         span.attributes["max_tokens"] = call.sampling.max_tokens
         span.attributes["temperature"] = call.sampling.temperature
 

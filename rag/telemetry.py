@@ -144,6 +144,17 @@ class Trace:
         )
 
 
+def of_template(name: str) -> dict[str, Attribute]:
+    """What a span tells of its prompt: `answer.v1` is `answer` in version 1, a number.
+
+    A version that is none is told as it is.
+    """
+    stem, _, version = name.partition(".")
+    number = version.removeprefix("v")
+    told = int(number) if number != version else version
+    return {"template": stem, "template_version": told}
+
+
 _inside: ContextVar[tuple[Trace, Span] | None] = ContextVar("inside", default=None)
 Send = Callable[[Trace], object]
 """Takes a trace that has ended; returns at once."""

@@ -14,7 +14,7 @@ import pytest
 from rag.errors import UpstreamError
 from rag.masking import Masker
 from rag.privacy import Capture, Privacy
-from rag.telemetry import Trace, is_sampled, trace_headers, trace_of
+from rag.telemetry import Trace, is_sampled, of_template, trace_headers, trace_of
 from rag.tracing import MAX_WAITING, Sending, TraceSender
 from rag.types import Query, Scope
 from retrieval.http_reranker import HttpReranker
@@ -143,7 +143,9 @@ def test_a_generation_says_what_was_asked_of_the_model(
     )
     assert attributes["gen_ai.operation.name"] == "chat"
     assert attributes["gen_ai.request.max_tokens"] == 9
-    assert attributes["langfuse.observation.prompt.name"] == "answer.v1.jinja"
+    prompt = "langfuse.observation.prompt."
+    assert (attributes[prompt + "name"], attributes[prompt + "version"]) == ("answer", 1)
+    assert attributes[META + "template_version"] == 1
     assert json.loads(attributes[INPUT])[-1]["content"].endswith(QUESTION)
     assert attributes[OUTPUT] == f"{FACT} [1]"
     began = json.loads(attributes["langfuse.observation.completion_start_time"])
@@ -287,6 +289,22 @@ def test_what_the_caller_samples_is_sampled(flags: str, rate: float, sampled: bo
     trace = trace_of(f"00-{'a' * 32}-{'b' * 16}-{flags}", rate=rate)
     assert trace.sampled is sampled
     assert trace.traceparent(trace.root) == f"00-{'a' * 32}-{trace.root.id}-0{sampled:d}"
+
+
+def test_a_prompt_s_version_is_langfuse_s_where_it_is_a_number(receiver: OtlpServer) -> None:
+    trace = ended()
+    for stage, template in (("rewrite", "rewrite.v12"), ("generate", "answer.1f00ba5eba11")):
+        with trace.span(stage, "generation") as span:
+            span.attributes |= of_template(template)
+    sender = TraceSender(f"{receiver.url}/v1/traces", headers={}, sending=sending())
+    sender.send(trace)
+    sender.close()
+    spans = receiver.trace(trace.id)
+    counted, own = spans["rewrite"].attributes, spans["generate"].attributes
+    prompt = "langfuse.observation.prompt."
+    assert (counted[prompt + "name"], counted[prompt + "version"]) == ("rewrite", 12)
+    assert (own[prompt + "name"], own[META + "template_version"]) == ("answer", "1f00ba5eba11")
+    assert prompt + "version" not in own
 
 
 def test_stages_of_two_traces_are_kept_apart_and_headers_name_the_innermost() -> None:
