@@ -533,6 +533,9 @@ class LogSettings(_Part):
     format: Literal["text", "json"] = Field(
         "text", description="json: an object a line, and one for each request."
     )
+    questions: bool = Field(
+        False, description="Requests' lines have what was asked, as privacy.capture lets it out."
+    )
 
 
 class LimitSettings(_Part):

@@ -178,6 +178,7 @@ def test_every_setting_can_be_set_in_the_environment(
         "retrieval.lexical": "rank_bm25",
         "generator.threshold": "0.5",
         "log.format": "json",
+        "log.questions": "True",
         "online.low": "0.25",
         "online.rate": "0.5",
         "privacy.capture": "off",
