@@ -16,9 +16,19 @@ from prometheus_client.parser import text_string_to_metric_families
 from rag import metrics
 from rag.records import Backlog, OpenTasks
 from rag.types import Usage
-from tests.model_server import ModelServer, model_server, pieces_of, refuses, says, slowly
+from tests.model_server import (
+    ModelServer,
+    chunk,
+    cut,
+    model_server,
+    pieces_of,
+    refuses,
+    says,
+    sends,
+    slowly,
+)
 from tests.postgres import PostgresServer
-from tests.servers import Server, serving, submit, wait_for
+from tests.servers import Json, Server, serving, submit, wait_for
 from tests.test_e2e_chat import CONFIG, DOCUMENTS, FACT, FALLBACK, KEY, QUESTION
 
 BACKLOG = Backlog(
@@ -144,6 +154,38 @@ def test_routes_and_errors_have_few_values(http: httpx.Client, grown: Watch) -> 
         ("POST", "/v1/query", "malformed_json"),
     } <= seen
     assert not any("nowhere" in route or "BREW" in method for method, route, _ in seen)
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/query", {"query": QUESTION, "stream": True}),
+        (
+            "/v1/chat/completions",
+            {
+                "model": "default",
+                "messages": [{"role": "user", "content": QUESTION}],
+                "stream": True,
+            },
+        ),
+    ],
+)
+def test_a_stream_that_breaks_is_an_error_though_it_began_with_200(
+    http: httpx.Client, model: ModelServer, grown: Watch, path: str, body: Json
+) -> None:
+    model.script = sends(chunk("In 1769 "), then=cut)
+    response = http.post(path, json=body)
+    assert response.status_code == 200
+    code = "model_unreachable"
+    assert code in response.text
+    request = {
+        "http_request_method": "POST",
+        "http_route": path,
+        "http_response_status_code": "200",
+        "error_type": code,
+    }
+    assert grown("http_server_request_duration_seconds_count", **request) == 1
+    assert grown("plumbline_questions_total", operation="answer", outcome=code) == 1
 
 
 def test_documents_and_models(http: httpx.Client, grown: Watch) -> None:
