@@ -351,4 +351,15 @@ def _backlog(found: Backlog | None) -> CollectorRegistry:
         if group.state == "pending":
             oldest.labels(group.stage, priority).set(group.oldest_seconds)
     dead.set(found.dead_letters)
+    to_score = Gauge(
+        "plumbline_answers_to_score", "Answers that wait to be scored.", registry=registry
+    )
+    to_score.set(found.to_score)
+    if found.to_score:
+        given = Gauge(
+            "plumbline_oldest_answer_to_score_age_seconds",
+            "Since the oldest of them was given; none where none waits.",
+            registry=registry,
+        )
+        given.set(found.oldest_to_score_seconds)
     return registry

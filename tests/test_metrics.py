@@ -38,6 +38,8 @@ BACKLOG = Backlog(
         for bulk in (False, True)
     ),
     dead_letters=2,
+    to_score=1,
+    oldest_to_score_seconds=1.5,
 )
 Series = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
