@@ -48,12 +48,13 @@ class _Written(BaseModel):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """Scores by name, 0 to 1, none where the judge failed; its reason, and under which prompt."""
+    """Scores by name, 0 to 1, none where the judge failed; its reason, under which prompt, cost."""
 
     scores: Mapping[str, float] = field(default_factory=dict)
     reason: str = ""
     failed: bool = False
     prompt: str = PROMPT
+    cost: float = 0.0
 
 
 class AnswerJudge:
@@ -81,9 +82,7 @@ class AnswerJudge:
             cause = error if isinstance(error, InputError | UpstreamError) else "no such JSON"
             _log.warning("The judge %s gave no scores: %s", self._model.name, cause)
             metrics.judged("failed")
-            return Verdict(failed=True)
-        finally:
-            metrics.cost("judge", trace.usage.cost)
+            return Verdict(failed=True, cost=trace.usage.cost)
         metrics.judged("scored")
         return Verdict(
             scores={
@@ -91,6 +90,7 @@ class AnswerJudge:
                 "judge_relevance": (written.relevance - 1) / 4,
             },
             reason=written.reason,
+            cost=trace.usage.cost,
         )
 
 

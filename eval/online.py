@@ -137,6 +137,7 @@ class OnlineScorer:
             uncited=len(content["uncited"]),
         )
         verdict = await self.judge(question, text, passages)
+        metrics.cost("judge", verdict.cost, answer.scope.tenant)
         scores |= verdict.scores
         comments = dict.fromkeys(verdict.scores, f"{verdict.prompt}: {verdict.reason}")
         # As the embedder has it for passages: those wait for what people wait for.

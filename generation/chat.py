@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator
 from dataclasses import fields, replace
 
 from generation.judging import Judge
-from generation.prompts import ANSWER, PromptTemplate, fitting
+from generation.prompts import PromptTemplate, fitting
 from rag.errors import InputError, UpstreamError
 from rag.protocols import ChatModel
 from rag.types import Delta, ModelCall, Piece, Prompt, Sampling, SamplingOverrides
@@ -75,7 +75,7 @@ class ChatGenerator:
             finish_reason=last.finish_reason,
             usage=last.usage,
             degraded=self._left_out(len(prompt.hits) - fit, len(prompt.hits)),
-            call=ModelCall(messages=messages, template=ANSWER, sampling=sampling),
+            call=ModelCall(messages=messages, template=self._template.name, sampling=sampling),
         )
 
     def _check_json(self, text: str, last: Piece, sampling: Sampling) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import Literal
 
@@ -30,6 +31,9 @@ class PromptTemplate:
     It is given `question` and `passages`, each with its marker `n`, a `heading` (title and
     headings) and a `text`, neither of which can close the `<passage>` it stands in; and `schema`,
     the JSON schema that the answer is to fit, or none.
+
+    Attributes:
+        name: `answer.v1`; of an operator's own, `answer.` and a digest of the file.
     """
 
     def __init__(self, folder: Path = TEMPLATES) -> None:
@@ -52,6 +56,8 @@ class PromptTemplate:
                 f"There is no prompt template {self._path}: generator.templates names a folder that"
                 f" holds {ANSWER}."
             )
+        own = sha256(self._path.read_bytes()).hexdigest()[:12]
+        self.name = ANSWER.removesuffix(".jinja") if folder == TEMPLATES else f"answer.{own}"
         try:
             self._template: Template = environment.get_template(ANSWER)
             for passages, schema in ((_TRIED, None), ((), {"type": "object"})):

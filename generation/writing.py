@@ -8,7 +8,7 @@ from dataclasses import asdict
 
 from rag.errors import UpstreamError
 from rag.protocols import ChatModel
-from rag.telemetry import Span, Trace
+from rag.telemetry import Span, Trace, of_template
 from rag.types import Message, Sampling
 
 SECONDS = 5.0
@@ -36,7 +36,8 @@ async def write(
     """
     text, complete = "", True
     span.input = [{"role": message.role, "content": message.content} for message in messages]
-    span.attributes |= {"model": model.name, "template": template, "max_tokens": max_tokens}
+    span.attributes |= {"model": model.name, "max_tokens": max_tokens}
+    span.attributes |= of_template(template)
     try:
         async with asyncio.timeout(seconds):
             async for piece in model.stream(messages, sampling=Sampling(max_tokens=max_tokens)):

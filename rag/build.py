@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
+from rag import metrics
 from rag.catalog import Catalog
 from rag.errors import ConfigError
 from rag.observing import Observing
@@ -106,6 +107,7 @@ async def open_ingesting(settings: Settings) -> AsyncIterator[Ingesting]:
     from retrieval.sparse import Bm25Encoder
 
     data = settings.data_dir.resolve()
+    metrics.tell_apart(settings.metrics.tenants)
     async with contextlib.AsyncExitStack() as stack:
         announce = _to_nobody if _is_shared(settings) else stack.enter_context(own(data))
         database = build_database(settings.catalog, data)

@@ -34,7 +34,7 @@ from rag.records import (
     Task,
 )
 from rag.structure import document_of, draft_of, structure_of
-from rag.tables import collections, documents, jobs, tasks, texts
+from rag.tables import answers, collections, documents, jobs, tasks, texts
 from rag.types import Document, Scope, Stage, State
 
 _OPEN = ("pending", "running")
@@ -462,14 +462,21 @@ class Catalog:
             .where(tasks.c.state.in_(_OPEN))
             .group_by(*queue)
         )
-        # Written out, as the index has it.
+        # Written out, as the indexes have it; below, too.
         failed = sa.select(sa.func.count().label("documents")).where(
             documents.c.state == sa.text("'failed'")
         )
+        given = sa.func.min(answers.c.at).label("given")
+        unscored = sa.select(sa.func.count().label("answers"), given).where(sa.text("to_score"))
         groups = await self._db.rows(grouped)
         (dead,) = await self._db.rows(failed)
+        (waiting,) = await self._db.rows(unscored)
+        age = time.time() - waiting["given"] if waiting["answers"] else 0.0
         return Backlog(
-            groups=tuple(_open_tasks(row) for row in groups), dead_letters=dead["documents"]
+            groups=tuple(_open_tasks(row) for row in groups),
+            dead_letters=dead["documents"],
+            to_score=waiting["answers"],
+            oldest_to_score_seconds=max(0.0, age),
         )
 
     async def spooled(self) -> set[str]:

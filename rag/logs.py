@@ -13,7 +13,7 @@ def configure(form: Format) -> None:
     """What is logged goes to standard error.
 
     `text`: warnings and errors. `json`: those and a line for each request, an object a line.
-    Nothing that was asked or found is in it.
+    Nothing that was found is in it, and what was asked only where `log.questions` says so.
     """
     handler = logging.StreamHandler()
     if form == "json":

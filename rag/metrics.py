@@ -2,8 +2,8 @@
 
 Names are OpenTelemetry's where it has one
 (https://opentelemetry.io/docs/specs/semconv/gen-ai/gen-ai-metrics/), else `plumbline_…`. Labels
-have few values: no question, no document, no tenant is one. What a process counts is its own; vLLM
-counts in the same registry.
+have few values: no question and no document is one, and of tenants only those that `tell_apart`
+names. What a process counts is its own; vLLM counts in the same registry.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ _requests = Histogram(
 _questions = Counter(
     "plumbline_questions",
     "Searches and answers by how they ended: found, answered, the reason to abstain, the error.",
-    ["operation", "outcome"],
+    ["operation", "outcome", "tenant"],
 )
 _under_way = Gauge("plumbline_questions_under_way", "Searches and answers that have not ended.")
 _stages = Histogram(
@@ -81,7 +81,7 @@ _per_token = Histogram(
     buckets=_PER_TOKEN,
 )
 _tokens = Counter(
-    "gen_ai_client_token_usage", "Tokens through language models.", ["gen_ai_token_type"]
+    "gen_ai_client_token_usage", "Tokens through language models.", ["gen_ai_token_type", "tenant"]
 )
 _batches = Histogram(
     "plumbline_batch_items", "Items that went through a model together.", ["model"], buckets=_ITEMS
@@ -94,7 +94,7 @@ _documents = Counter(
 _cost = Counter(
     "plumbline_cost",
     "What language models cost, in the currency of the settings' prices.",
-    ["purpose"],
+    ["purpose", "tenant"],
 )
 _scores = Histogram(
     "plumbline_score",
@@ -124,14 +124,18 @@ _kept = Counter(
     ["outcome"],
 )
 
+_tenants: set[str] = set()
+_OTHERS = "other"
+_BY_TENANT: tuple[tuple[Counter, tuple[tuple[str, ...], ...]], ...] = (
+    (_questions, tuple(("search", how) for how in ("found", "no_documents", "cancelled"))),
+    (_questions, tuple(("answer", how) for how in ("answered", "cancelled", *get_args(Reason)))),
+    (_tokens, (("input",), ("output",))),
+    (_cost, (("answer",), ("judge",))),
+)
 _KNOWN: tuple[tuple[Counter, Iterable[tuple[str, ...]]], ...] = (
-    (_questions, (("search", outcome) for outcome in ("found", "no_documents", "cancelled"))),
-    (_questions, (("answer", outcome) for outcome in ("answered", "cancelled", *get_args(Reason)))),
     (_degraded, ((stage,) for stage in ("rewrite", "expand", "dense", "rerank", "passages"))),
     (_markers, (("supported",), ("unsupported",))),
-    (_tokens, (("input",), ("output",))),
     (_documents, ((each,) for each in ("stored", "unchanged", "duplicate", "retried", "failed"))),
-    (_cost, (("answer",), ("judge",))),
     (_scored, (("scored",), ("failed",), ("postponed",))),
     (_judged, (("scored",), ("failed",))),
     (_feedback, (("up",), ("down",))),
@@ -146,6 +150,28 @@ for (
 ) in _KNOWN:  # at 0: of a counter that appears with 1, `increase()` sees nothing
     for _labels in _values:
         _counter.labels(*_labels)
+
+
+def tell_apart(tenants: Iterable[str]) -> None:
+    """Counts these tenants each by its name from now on, and the rest together.
+
+    Without any, the label is empty, which to Prometheus is none.
+    """
+    _tenants.clear()
+    _tenants.update(tenants)
+    for tenant in {*_tenants, _label("")}:
+        for counter, values in _BY_TENANT:
+            for labels in values:
+                counter.labels(*labels, tenant)
+
+
+def _label(tenant: str) -> str:
+    if not _tenants:
+        return ""
+    return tenant if tenant in _tenants else _OTHERS
+
+
+tell_apart(())
 
 
 def exposition(found: Backlog | None) -> bytes:
@@ -178,6 +204,7 @@ class Question:
     """A search or an answer while it is under way."""
 
     operation: str
+    tenant: str
     outcome: str = "cancelled"
     answer: Answer | None = None
 
@@ -187,7 +214,7 @@ class Question:
 
     def __exit__(self, *_: object) -> None:
         _under_way.dec()
-        _questions.labels(self.operation, self.outcome).inc()
+        _questions.labels(self.operation, self.outcome, _label(self.tenant)).inc()
 
     def found(self, hits: Sequence[Hit]) -> None:
         """A search ended."""
@@ -202,7 +229,7 @@ class Question:
 
 
 def stages(
-    milliseconds: Iterable[tuple[str, float]], degraded: Iterable[str], usage: Usage
+    milliseconds: Iterable[tuple[str, float]], degraded: Iterable[str], usage: Usage, tenant: str
 ) -> None:
     """What a question's trace says, once it has ended: `degraded` as in `Answer`."""
     for stage, spent in milliseconds:
@@ -210,8 +237,8 @@ def stages(
     for told in degraded:
         _degraded.labels(told.partition(":")[0]).inc()
     for kind, count in (("input", usage.input_tokens), ("output", usage.output_tokens)):
-        _tokens.labels(kind).inc(count)
-    cost("answer", usage.cost)
+        _tokens.labels(kind, _label(tenant)).inc(count)
+    cost("answer", usage.cost, tenant)
 
 
 class Pace:
@@ -259,9 +286,9 @@ def document(outcome: str) -> None:
     _documents.labels(outcome).inc()
 
 
-def cost(purpose: Literal["answer", "judge"], amount: float) -> None:
+def cost(purpose: Literal["answer", "judge"], amount: float, tenant: str) -> None:
     """What language models cost."""
-    _cost.labels(purpose).inc(amount)
+    _cost.labels(purpose, _label(tenant)).inc(amount)
 
 
 def score(name: str, value: float) -> None:
@@ -330,4 +357,15 @@ def _backlog(found: Backlog | None) -> CollectorRegistry:
         if group.state == "pending":
             oldest.labels(group.stage, priority).set(group.oldest_seconds)
     dead.set(found.dead_letters)
+    to_score = Gauge(
+        "plumbline_answers_to_score", "Answers that wait to be scored.", registry=registry
+    )
+    to_score.set(found.to_score)
+    if found.to_score:
+        given = Gauge(
+            "plumbline_oldest_answer_to_score_age_seconds",
+            "Since the oldest of them was given; none where none waits.",
+            registry=registry,
+        )
+        given.set(found.oldest_to_score_seconds)
     return registry

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 from generation.draft import Draft, JsonDraft
@@ -16,7 +16,7 @@ from rag.admission import Admission
 from rag.catalog import Catalog
 from rag.errors import RagError, UpstreamError
 from rag.protocols import Generator, SupportScorer
-from rag.telemetry import Attribute, Span, Trace
+from rag.telemetry import Attribute, Span, Trace, of_template
 from rag.types import Answer, Citation, Delta, Hit, Prompt, Query, Scope
 from retrieval.fusion import fuse_hits
 from retrieval.hybrid import Retriever
@@ -128,9 +128,9 @@ class QueryPipeline:
             "operation": operation,
             "collection": query.scope.collection,
         }
-        trace.tenant = query.scope.tenant
+        trace.tenant = tenant = query.scope.tenant
         trace.root = Span("query", input=query.text, attributes=told)
-        with metrics.Question(operation) as question:
+        with metrics.Question(operation, tenant) as question:
             try:
                 yield question
             except RagError as error:
@@ -143,7 +143,7 @@ class QueryPipeline:
                 trace.outcome = question.outcome
                 trace.root.output = question.answer and question.answer.text
                 trace.root.close()
-                metrics.stages(trace.timings.items(), trace.degraded, trace.usage)
+                metrics.stages(trace.timings.items(), trace.degraded, trace.usage, tenant)
                 self._ended(query, trace, question.answer)
 
     async def _stream(self, query: Query, trace: Trace) -> AsyncGenerator[Event, None]:
@@ -210,7 +210,7 @@ class QueryPipeline:
 
     async def _search(self, query: Query, trace: Trace) -> list[Hit]:
         with trace.span("retrieve", "retriever") as span:
-            span.input = query.text
+            span.input = _asked(query)
             span.attributes["top_k"] = query.top_k
             span.attributes["filters"] = tuple(f"{c.field} {c.op}" for c in query.where)
             hits = await self._retriever.retrieve(query, trace)
@@ -276,6 +276,13 @@ class QueryPipeline:
         )
 
 
+def _asked(query: Query) -> Any:
+    """A query as a trace has it; what filters compare with is content."""
+    if not query.where:
+        return query.text
+    return {"query": query.text, "filters": [asdict(condition) for condition in query.where]}
+
+
 def _told(hit: Hit) -> dict[str, Any]:
     """A hit as a trace has it."""
     chunk = hit.chunk
@@ -303,7 +310,7 @@ def _note(span: Span, delta: Delta, pace: metrics.Pace) -> None:
         span.attributes["finish_reason"] = delta.finish_reason
     if call := delta.call:
         span.input = [{"role": m.role, "content": m.content} for m in call.messages]
-        span.attributes["template"] = call.template
+        span.attributes |= of_template(call.template)
         span.attributes["max_tokens"] = call.sampling.max_tokens
         span.attributes["temperature"] = call.sampling.temperature
 

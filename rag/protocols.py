@@ -120,6 +120,12 @@ class Index(Protocol):
     async def idf(self, scope: Scope, terms: Sequence[int]) -> list[float]:
         """Inverse document frequency of each term id in the scope, as BM25 weighs it (>= 0)."""
 
+    async def version(self, scope: Scope) -> str:
+        """Names what is searched now, for traces: another after each switch, "" for none.
+
+        No round trip for each question: where other processes switch, it may be seconds behind.
+        """
+
 
 class StoredIndex(Index, Protocol):
     """An index that outlives its process."""

@@ -67,10 +67,16 @@ class OpenTasks:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backlog:
-    """What is open, by queue and state, and how many documents have failed for good."""
+    """What is open, by queue and state, and how many documents have failed for good.
+
+    `to_score` counts the answers that wait to be scored; seconds since the oldest was given, 0
+    where there is none.
+    """
 
     groups: tuple[OpenTasks, ...]
     dead_letters: int
+    to_score: int
+    oldest_to_score_seconds: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

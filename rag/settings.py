@@ -519,11 +519,22 @@ class OnlineSettings(_Part):
     )
 
 
+class MetricsSettings(_Part):
+    """What Prometheus is told."""
+
+    tenants: tuple[str, ...] = Field(
+        (), description="Counted each by its name, the rest as `other`; none: no label."
+    )
+
+
 class LogSettings(_Part):
     """What the service writes to standard error."""
 
     format: Literal["text", "json"] = Field(
         "text", description="json: an object a line, and one for each request."
+    )
+    questions: bool = Field(
+        False, description="Requests' lines have what was asked, as privacy.capture lets it out."
     )
 
 
@@ -573,6 +584,7 @@ class Settings(BaseSettings):
     traces: TraceSettings = TraceSettings()
     privacy: PrivacySettings = PrivacySettings()
     online: OnlineSettings = OnlineSettings()
+    metrics: MetricsSettings = MetricsSettings()
     log: LogSettings = LogSettings()
     limits: LimitSettings = LimitSettings()
 

@@ -96,10 +96,17 @@ class Trace:
 
     def open(self, stage: str, kind: Kind = "span") -> Span:
         """Begins a stage that is closed elsewhere; it is not timed."""
-        trace, span = _inside.get() or (self, self.root)
-        span = Span(stage, kind, parent=span if trace is self else self.root)
+        span = Span(stage, kind, parent=self._under_way())
         self.spans.append(span)
         return span
+
+    def note(self, **attributes: Attribute) -> None:
+        """Tells something of the stage that is under way."""
+        self._under_way().attributes |= attributes
+
+    def _under_way(self) -> Span:
+        trace, span = _inside.get() or (self, self.root)
+        return span if trace is self else self.root
 
     @contextlib.contextmanager
     def inside(self, span: Span) -> Iterator[None]:
@@ -135,6 +142,17 @@ class Trace:
             output_tokens=self.usage.output_tokens + usage.output_tokens,
             cost=self.usage.cost + usage.cost,
         )
+
+
+def of_template(name: str) -> dict[str, Attribute]:
+    """What a span tells of its prompt: `answer.v1` is `answer` in version 1, a number.
+
+    A version that is none is told as it is.
+    """
+    stem, _, version = name.partition(".")
+    number = version.removeprefix("v")
+    told = int(number) if number != version else version
+    return {"template": stem, "template_version": told}
 
 
 _inside: ContextVar[tuple[Trace, Span] | None] = ContextVar("inside", default=None)

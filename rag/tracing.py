@@ -262,6 +262,8 @@ def _of_model(told: Mapping[str, Any]) -> dict[str, Any]:
         found |= {f"gen_ai.request.{name}": value for name, value in parameters.items()}
     if "template" in told:
         found["langfuse.observation.prompt.name"] = told["template"]
+    if isinstance(told.get("template_version"), int):  # which Langfuse's versions are
+        found["langfuse.observation.prompt.version"] = told["template_version"]
     return found
 
 

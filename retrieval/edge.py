@@ -102,6 +102,11 @@ class EdgeIndex:
         shard = self._open(scope)
         return shard.idf(terms) if shard else [0.0] * len(terms)
 
+    async def version(self, scope: Scope) -> str:
+        """The generation's name: another, too, once the graph is built anew."""
+        shard = self._open(scope)
+        return shard.folder.name if shard else ""
+
     async def maintain(self, scope: Scope) -> None:
         """Flushes; rebuilds graph and BM25 weights if enough has changed. Searches go on."""
         async with self._lock(scope):

@@ -76,10 +76,13 @@ class HybridRetriever:
 
     async def search(self, scope: Scope, legs: Sequence[Leg], trace: Trace) -> Lists:
         """The legs' ranked lists, by name."""
+        names = tuple(leg.name for leg in legs)
         with trace.span("search") as span:
-            span.attributes["legs"] = tuple(leg.name for leg in legs)
+            span.attributes["legs"] = names
             ranked = await self._index.search(scope, legs)
             span.attributes["matches"] = sum(map(len, ranked))
+        # Last, where a reranker searches again: the hits are of that search.
+        trace.note(legs=names, index_version=await self._index.version(scope))
         return {leg.name: matches for leg, matches in zip(legs, ranked, strict=True)}
 
     def fuse(self, lists: Lists, limit: int | None) -> list[Fused]:

@@ -84,6 +84,10 @@ class RankBm25Index:
         unseen = bm25_idf(len(chunks), 0) if chunks else 0.0
         return [model.idf.get(term, unseen) for term in terms] if chunks else [0.0] * len(terms)
 
+    async def version(self, scope: Scope) -> str:
+        """The inner index's."""
+        return await self._inner.version(scope)
+
     async def holds(self, scope: Scope) -> bool:
         """Whether the inner index holds the scope."""
         return await self._inner.holds(scope)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeVar
@@ -66,6 +67,8 @@ MAX_FIELDS = 256
 """Meta fields of one tenant, and payload indexes of a collection; a filter on a field past them
 still holds, without an index of its own."""
 
+VERSION_SECONDS = 10.0
+"""For so long it is remembered which version is searched: other processes may switch."""
 SHOWN = 5
 """Fields that a message names."""
 _VERSION, _PREVIOUS = ".v", ".previous"
@@ -109,6 +112,8 @@ class QdrantIndex:
         """Payload indexes of each collection that was written to."""
         self._fields: dict[Scope, set[str]] = {}
         self._lengths: dict[Scope, Lengths] = {}
+        self._versions: dict[str, tuple[str, float]] = {}
+        """Of collections, what is searched, and until when that is believed."""
 
     # Writing
 
@@ -263,6 +268,21 @@ class QdrantIndex:
             for term, points in zip(terms, ranked, strict=True)
         ]
 
+    async def version(self, scope: Scope) -> str:
+        """What the alias stands for, "v2"; "" as well where the server does not say.
+
+        A question does not fail for what its trace could tell.
+        """
+        name, until = self._versions.get(scope.collection, ("", 0.0))
+        if time.monotonic() < until:
+            return name
+        current = None
+        with contextlib.suppress(RagError):
+            current = await self.current_version(scope.collection)
+        name = "" if current is None else f"v{current}"
+        self._versions[scope.collection] = name, time.monotonic() + VERSION_SECONDS
+        return name
+
     # Versions: `begin_version`, fill and `maintain` it, `switch_version`
 
     async def create_version(self, collection: str) -> int:
@@ -380,6 +400,7 @@ class QdrantIndex:
     def _forget(self, collection: str) -> None:
         """What is known of a collection; its versions keep to themselves."""
         self._indexed.pop(self._name(collection), None)
+        self._versions.pop(collection, None)
         for known in (self._fields, self._lengths):
             for scope in [scope for scope in known if scope.collection == collection]:
                 known.pop(scope)

@@ -114,6 +114,9 @@ class MemoryIndex:
             return [0.0] * len(terms)
         return [self._idf(scope, term) for term in terms]
 
+    async def version(self, scope: Scope) -> str:
+        return str(id(self._points[scope])) if scope in self._points else ""
+
     async def holds(self, scope: Scope) -> bool:
         return scope in self._points
 

@@ -43,9 +43,10 @@ Labels = dict[str, set[str]]
 def exported() -> Labels:
     """The labels of each series that a process exports once everything has happened to it."""
     metrics.request("POST", "/v1/query", 200, "", 0.1)
-    with metrics.Question("answer") as question:
+    with metrics.Question("answer", "acme") as question:
         question.outcome = "answered"
-    metrics.stages([("total", 1.0)], ["rerank: away"], Usage(input_tokens=1, output_tokens=1))
+    spent = Usage(input_tokens=1, output_tokens=1)
+    metrics.stages([("total", 1.0)], ["rerank: away"], spent, "acme")
     pace = metrics.Pace()
     pace.heard(Delta(text="a", model="tiny"))
     pace.heard(Delta(model="tiny", usage=Usage(input_tokens=1, output_tokens=2)))
@@ -54,7 +55,7 @@ def exported() -> Labels:
     metrics.waiting("embedder", interactive=0, bulk=0)
     metrics.cache("vectors", hits=1, misses=1)
     metrics.document("stored")
-    metrics.cost("answer", 0.1)
+    metrics.cost("answer", 0.1, "acme")
     metrics.score("groundedness", 1.0)
     metrics.feedback("up")
     metrics.traces("sent", 1)

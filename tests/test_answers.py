@@ -13,6 +13,7 @@ import pytest
 
 from eval.collect import collect
 from rag.answers import LOST_SECONDS, STALE_SECONDS, Answers
+from rag.catalog import Catalog
 from rag.database import Database
 from rag.errors import NotFoundError
 from rag.keeping import MAX_WAITING, AnswerKeeper
@@ -60,6 +61,24 @@ def given(id_: str, scope: Scope, **fields: Any) -> LiveAnswer:
         trace=None,
     )
     return replace(defaults, **fields)
+
+
+async def test_what_waits_to_be_scored_is_told_until_it_is(
+    answers: Answers, database: Database, scope: Scope
+) -> None:
+    catalog, now = Catalog(database), time.time()
+    nothing = await catalog.backlog()
+    assert (nothing.to_score, nothing.oldest_to_score_seconds) == (0, 0)
+    await answers.keep([given("a", scope, at=now - 900), given("b", scope, at=now - 60)])
+    await answers.keep([given("c", scope, at=now - 1800, to_score=False)])
+    await answers.claim(9)  # who has it may never score it
+    both = await catalog.backlog()
+    assert both.to_score == 2
+    assert 900 <= both.oldest_to_score_seconds < 960
+    await answers.scored("a", {}, embedding=None, content=None)
+    one = await catalog.backlog()
+    assert one.to_score == 1
+    assert 60 <= one.oldest_to_score_seconds < 120
 
 
 async def test_an_answer_is_given_out_once_until_it_is_scored(

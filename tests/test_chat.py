@@ -111,7 +111,7 @@ async def test_the_model_s_text_comes_as_it_is_written_then_the_confidence(judge
         usage=USAGE,
         call=last.call,
     )
-    assert (last.call.messages, last.call.template) == (model.asked[0][0], "answer.v1.jinja")
+    assert (last.call.messages, last.call.template) == (model.asked[0][0], "answer.v1")
     ((messages, sampling),) = model.asked
     assert messages == PromptTemplate().messages(QUESTION, prompt().hits)
     assert sampling == Sampling(max_tokens=10, temperature=0.5)

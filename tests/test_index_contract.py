@@ -808,6 +808,24 @@ async def test_a_version_is_filled_beside_what_is_searched_and_switched_to_and_b
     assert await index.chunk_ids(again, None) == {new.id, late.id}
 
 
+async def test_what_is_searched_has_a_name_until_the_next_switch(
+    index: StoredIndex, scope: Scope
+) -> None:
+    [old, new, late] = corpus("cat one", "cat two", "cat three")
+    assert await index.version(scope) == ""
+    await index.upsert(scope, make_points([old]))
+    first = await index.version(scope)
+    version = await written(index, scope, new)
+    await index.upsert(scope, make_points([late]))
+    assert await index.version(scope) == first != ""
+    await index.switch_version(scope, version)
+    assert await index.version(scope) not in ("", first)
+    previous = await index.previous_version(scope)
+    assert previous is not None
+    await index.switch_version(scope, previous)
+    assert await index.version(scope) == first
+
+
 async def test_only_the_last_version_is_kept_and_what_was_begun_starts_over(
     index: StoredIndex, scope: Scope
 ) -> None:

@@ -109,7 +109,7 @@ class Bug:
 
 async def test_a_crash_is_counted_as_one(journey: Journey) -> None:
     def crashes() -> float:
-        labels = {"operation": "answer", "outcome": "internal"}
+        labels = {"operation": "answer", "outcome": "internal", "tenant": ""}
         return REGISTRY.get_sample_value("plumbline_questions_total", labels) or 0.0
 
     before = crashes()

@@ -94,6 +94,35 @@ def test_nothing_that_was_asked_or_found_is_in_the_log(server: Server) -> None:
     assert "condenser" not in said
 
 
+@pytest.mark.parametrize(
+    ("capture", "logged"),
+    [
+        ("off", None),
+        ("masked", "Who is [e-mail]?"),
+        ("full", "Who is jane@corp.example?"),
+    ],
+)
+def test_what_was_asked_is_logged_where_settings_say_so_as_it_may_be_kept(
+    tmp_path: Path, capture: str, logged: str | None
+) -> None:
+    env = {
+        "RAG_LOG__FORMAT": "json",
+        "RAG_LOG__QUESTIONS": "true",
+        "RAG_PRIVACY__CAPTURE": capture,
+    }
+    with serving(tmp_path / "data", env=env) as running, running.client() as http:
+        submit(http, *DOCUMENTS)
+        for path, stream in (("search", {}), ("query", {}), ("query", {"stream": True})):
+            body = {"query": "Who is jane@corp.example?", **stream}
+            line = line_of(running, http.post(f"/v1/{path}", json=body))
+            assert line.get("question") == logged
+        assert "question" not in line_of(running, http.get("/v1/collections"))
+        document = {"id": "a", "text": "B.", "title": "jane@corp.example"}
+        told = http.post("/v1/documents", json={"documents": [document]})
+        assert "question" not in line_of(running, told)
+        assert ("jane" in running.log.read_text()) == (capture == "full")
+
+
 def test_text_is_for_people_and_says_no_more_than_they_need(tmp_path: Path) -> None:
     with serving(tmp_path / "data") as running, running.client() as http:
         http.post("/v1/search", json={"query": SECRET})

@@ -10,13 +10,25 @@ from pathlib import Path
 
 import httpx
 import pytest
+from prometheus_client import REGISTRY
 from prometheus_client.parser import text_string_to_metric_families
 
 from rag import metrics
 from rag.records import Backlog, OpenTasks
-from tests.model_server import ModelServer, model_server, pieces_of, refuses, says, slowly
+from rag.types import Usage
+from tests.model_server import (
+    ModelServer,
+    chunk,
+    cut,
+    model_server,
+    pieces_of,
+    refuses,
+    says,
+    sends,
+    slowly,
+)
 from tests.postgres import PostgresServer
-from tests.servers import Server, serving, submit, wait_for
+from tests.servers import Json, Server, serving, submit, wait_for
 from tests.test_e2e_chat import CONFIG, DOCUMENTS, FACT, FALLBACK, KEY, QUESTION
 
 BACKLOG = Backlog(
@@ -26,6 +38,8 @@ BACKLOG = Backlog(
         for bulk in (False, True)
     ),
     dead_letters=2,
+    to_score=1,
+    oldest_to_score_seconds=1.5,
 )
 Series = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
@@ -56,7 +70,8 @@ def series(http: httpx.Client) -> Series:
     assert response.status_code == 200
     assert response.headers["content-type"].startswith("text/plain; version=")
     return {
-        (sample.name, frozenset(sample.labels.items())): sample.value
+        # To Prometheus an empty label is none.
+        (sample.name, frozenset((k, v) for k, v in sample.labels.items() if v)): sample.value
         for family in text_string_to_metric_families(response.text)
         for sample in family.samples
     }
@@ -103,7 +118,6 @@ def test_an_answer_is_counted_with_its_stages_and_tokens(
         "http_request_method": "POST",
         "http_route": "/v1/query",
         "http_response_status_code": "200",
-        "error_type": "",
     }
     assert grown("http_server_request_duration_seconds_count", **request) == 1
     assert series(http)["plumbline_questions_under_way", frozenset()] == 0
@@ -130,7 +144,7 @@ def test_routes_and_errors_have_few_values(http: httpx.Client, grown: Watch) -> 
     http.request("BREW", "/v1/search")
     http.post("/v1/query", content=b"{", headers={"Content-Type": "application/json"})
     seen = {
-        (labels["http_request_method"], labels["http_route"], labels["error_type"])
+        (labels["http_request_method"], labels["http_route"], labels.get("error_type", ""))
         for name, key in series(http)
         if name == "http_server_request_duration_seconds_count"
         for labels in [dict(key)]
@@ -144,6 +158,38 @@ def test_routes_and_errors_have_few_values(http: httpx.Client, grown: Watch) -> 
     assert not any("nowhere" in route or "BREW" in method for method, route, _ in seen)
 
 
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/query", {"query": QUESTION, "stream": True}),
+        (
+            "/v1/chat/completions",
+            {
+                "model": "default",
+                "messages": [{"role": "user", "content": QUESTION}],
+                "stream": True,
+            },
+        ),
+    ],
+)
+def test_a_stream_that_breaks_is_an_error_though_it_began_with_200(
+    http: httpx.Client, model: ModelServer, grown: Watch, path: str, body: Json
+) -> None:
+    model.script = sends(chunk("In 1769 "), then=cut)
+    response = http.post(path, json=body)
+    assert response.status_code == 200
+    code = "model_unreachable"
+    assert code in response.text
+    request = {
+        "http_request_method": "POST",
+        "http_route": path,
+        "http_response_status_code": "200",
+        "error_type": code,
+    }
+    assert grown("http_server_request_duration_seconds_count", **request) == 1
+    assert grown("plumbline_questions_total", operation="answer", outcome=code) == 1
+
+
 def test_documents_and_models(http: httpx.Client, grown: Watch) -> None:
     job = submit(
         http, {"id": "new", "text": "A new text."}, {"id": "bad", "uri": "http://10.0.0.1/"}
@@ -155,6 +201,44 @@ def test_documents_and_models(http: httpx.Client, grown: Watch) -> None:
     assert grown("plumbline_batch_items_count", model="embedder") >= 1
     http.post("/v1/search", json={"query": QUESTION}).raise_for_status()
     assert grown("plumbline_cache_lookups_total", cache="token vectors", result="hit") >= 1
+
+
+@pytest.fixture
+def told_apart() -> Iterator[None]:
+    metrics.tell_apart(["acme"])
+    yield
+    metrics.tell_apart(())
+
+
+@pytest.mark.usefixtures("told_apart")
+def test_tenants_that_are_told_apart_are_few() -> None:
+    def counted(name: str, tenant: str, **labels: str) -> float:
+        return REGISTRY.get_sample_value(name, {**labels, "tenant": tenant}) or 0.0
+
+    for tenant in ("acme", "globex", "initech"):
+        with metrics.Question("search", tenant) as question:
+            question.found([])
+        metrics.stages((), (), Usage(input_tokens=3, output_tokens=2, cost=0.5), tenant)
+    of = {"operation": "search", "outcome": "no_documents"}
+    for tenant, questions in (("acme", 1), ("other", 2)):
+        assert counted("plumbline_questions_total", tenant, **of) == questions
+        tokens = counted("gen_ai_client_token_usage_total", tenant, gen_ai_token_type="input")
+        assert tokens == 3 * questions
+        assert counted("plumbline_cost_total", tenant, purpose="answer") == 0.5 * questions
+        assert counted("plumbline_cost_total", tenant, purpose="judge") == 0
+    assert b"globex" not in metrics.exposition(None)
+
+
+def test_a_tenant_is_told_apart_where_the_settings_name_it(tmp_path: Path) -> None:
+    (tmp_path / "rag.toml").write_text('[metrics]\ntenants = ["acme"]\n')
+    with serving(tmp_path / "data") as running, running.client() as http:
+        grown = Watch(http)
+        http.post("/v1/search", json={"query": QUESTION})
+        of = {"operation": "search", "outcome": "unknown_collection"}
+        assert grown("plumbline_questions_total", **of, tenant="other") == 1
+        assert grown("plumbline_questions_total", **of) == 0
+        acme = {("operation", "search"), ("outcome", "found"), ("tenant", "acme")}
+        assert series(http)["plumbline_questions_total", frozenset(acme)] == 0
 
 
 def test_who_reads_at_the_same_time_reads_the_same() -> None:

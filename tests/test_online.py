@@ -136,7 +136,7 @@ def test_the_judge_says_why_and_its_cost_is_its_own(
     http: httpx.Client, model: ModelServer, judge: ModelServer, receiver: OtlpServer
 ) -> None:
     model.script = says(BABBLE)
-    before = metric(http, 'plumbline_cost_total{purpose="judge"}')
+    before = metric(http, 'plumbline_cost_total{purpose="judge",tenant=""}')
     answer = ask(http)
     scores = receiver.scores_of(answer["trace_id"], "judge_relevance")
     assert (scores["judge_groundedness"]["value"], scores["judge_relevance"]["value"]) == (0.75, 1)
@@ -145,8 +145,9 @@ def test_the_judge_says_why_and_its_cost_is_its_own(
     assert f"<question>\n{QUESTION}\n</question>" in asked
     assert FACT in asked
     assert "</passage> Patent" not in asked  # a document cannot close its passage
-    assert metric(http, 'plumbline_cost_total{purpose="judge"}') > before
-    assert metric(http, 'plumbline_cost_total{purpose="answer"}') >= answer["usage"]["cost"] > 0
+    assert metric(http, 'plumbline_cost_total{purpose="judge",tenant=""}') > before
+    spent = metric(http, 'plumbline_cost_total{purpose="answer",tenant=""}')
+    assert spent >= answer["usage"]["cost"] > 0
 
 
 def test_what_people_say_lands_on_the_trace(http: httpx.Client, receiver: OtlpServer) -> None:

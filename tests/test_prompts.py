@@ -78,13 +78,20 @@ def test_a_text_cannot_leave_its_passage(parts: list[str]) -> None:
     assert len(re.findall(r"<\s*/\s*passage", content, re.IGNORECASE)) == 1
 
 
+BLOCKS = (
+    "{% block system %}Be kind.{% endblock %}"
+    "{% block user %}{{ passages | length }} {{ question }}{% endblock %}"
+)
+
+
 def test_a_folder_of_ones_own_replaces_the_template(tmp_path: Path) -> None:
-    (tmp_path / ANSWER).write_text(
-        "{% block system %}Be kind.{% endblock %}"
-        "{% block user %}{{ passages | length }} {{ question }}{% endblock %}"
-    )
-    system, user = PromptTemplate(tmp_path).messages("Why?", [hit("A."), hit("B.")])
+    (tmp_path / ANSWER).write_text(BLOCKS)
+    own = PromptTemplate(tmp_path)
+    system, user = own.messages("Why?", [hit("A."), hit("B.")])
     assert (system.content, user.content) == ("Be kind.", "2 Why?")
+    assert own.name != PromptTemplate().name == "answer.v1"
+    (tmp_path / ANSWER).write_text(BLOCKS + " ")
+    assert PromptTemplate(tmp_path).name not in (own.name, "answer.v1")
 
 
 USER = "{% block user %}{% endblock %}"

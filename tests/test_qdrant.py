@@ -348,6 +348,20 @@ async def test_a_new_version_is_filled_beside_and_switched_to_without_a_gap(
         await index.switch(name, 9)
 
 
+async def test_which_version_is_searched_costs_no_question_a_round_trip(
+    server: Server, index: QdrantIndex, scope: Scope, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await index.upsert(scope, make_points(random_chunks(1)))
+    elsewhere, later = QdrantIndex(server, dim=DIM), QdrantIndex(server, dim=DIM)
+    assert await elsewhere.version(scope) == "v1"
+    monkeypatch.setattr("retrieval.qdrant.VERSION_SECONDS", 0)
+    assert await later.version(scope) == "v1"
+    await index.switch_version(scope, await index.begin_version(scope))
+    assert await index.version(scope) == "v2"
+    assert await elsewhere.version(scope) == "v1"  # as it is remembered
+    assert await later.version(scope) == "v2"
+
+
 async def test_a_collection_that_tenants_share_gets_no_version_for_one_of_them(
     index: QdrantIndex, scope: Scope
 ) -> None:
@@ -563,6 +577,13 @@ async def test_a_server_that_is_not_there_is_named_with_what_to_do(
     assert f"The Qdrant server at {url} cannot be reached" in str(caught.value)
     assert "Start it, or mend `index.url`" in str(caught.value)
     await index.close()
+
+
+async def test_a_server_that_does_not_say_which_version_is_searched_fails_nothing(
+    scope: Scope,
+) -> None:
+    async with answering(Rest((403, {"status": {"error": "no global access"}}))) as server:
+        assert await QdrantIndex(server, dim=DIM).version(scope) == ""
 
 
 async def test_a_server_that_would_mix_tenants_statistics_is_refused() -> None:

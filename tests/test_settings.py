@@ -156,13 +156,10 @@ def test_arguments_go_before_the_environment_before_toml_before_defaults(
 
 
 def plain_names() -> list[str]:
-    """Settings of the parts that do not come in kinds."""
+    """Settings of the parts that do not come in kinds, but for lists and tables."""
     kinds = {name.removesuffix("kind") for name in names() if name.endswith(".kind")}
-    return [
-        name
-        for name in names()
-        if not name.startswith((*kinds, "fallbacks", "privacy.mask", "privacy.tenants"))
-    ]
+    lists = ("fallbacks", "metrics.tenants", "privacy.mask", "privacy.tenants")
+    return [name for name in names() if not name.startswith((*kinds, *lists))]
 
 
 @pytest.mark.parametrize("name", plain_names())
@@ -181,6 +178,7 @@ def test_every_setting_can_be_set_in_the_environment(
         "retrieval.lexical": "rank_bm25",
         "generator.threshold": "0.5",
         "log.format": "json",
+        "log.questions": "True",
         "online.low": "0.25",
         "online.rate": "0.5",
         "privacy.capture": "off",

@@ -19,7 +19,7 @@ from rag.errors import ConfigError, UpstreamError
 from rag.masking import Masker
 from rag.privacy import Capture, Privacy
 from rag.sending import AT_ONCE, Backlog, Parcel, TraceSender
-from rag.telemetry import Score, Trace, is_sampled, trace_headers, trace_of
+from rag.telemetry import Score, Trace, is_sampled, of_template, trace_headers, trace_of
 from rag.tracing import Exporter, Sending
 from rag.types import Query, Scope
 from retrieval.http_reranker import HttpReranker
@@ -103,11 +103,27 @@ def test_a_question_is_one_tree(
     found = json.loads(retrieve.attributes[OUTPUT])
     assert {hit["document_id"] for hit in found} == {"watt", "evil"}
     assert found[0]["ranks"].keys() == {"dense", "sparse", "rerank"}
-    assert spans["search"].attributes[META + "legs"] == ["dense", "sparse"]
+    legs = spans["search"].attributes[META + "legs"]
+    assert legs == retrieve.attributes[META + "legs"] == ["dense", "sparse"]
     assert (
         spans["cite"].attributes[META + "citations"],
         spans["cite"].attributes[META + "unsupported"],
     ) == (1, 2)
+
+
+def test_a_retriever_says_what_it_looked_for_and_in_which_version_of_the_index(
+    http: httpx.Client, receiver: OtlpServer, server: Server
+) -> None:
+    where = [{"field": "title", "op": "in", "value": ["Watt", MAIL]}]
+    body = {"query": QUESTION, "filters": where, "top_k": 3}
+    found = http.post("/v1/search", json=body).json()
+    told = receiver.trace(found["trace_id"])["retrieve"].attributes
+    assert told[META + "filters"] == ["title in"]  # what it is compared with is content
+    masked = [{**where[0], "value": ["Watt", "[e-mail]"]}]
+    assert json.loads(told[INPUT]) == {"query": QUESTION, "filters": masked}
+    assert told[META + "top_k"] == 3
+    current = server.log.with_name("data") / "index" / "default" / "default" / "current"
+    assert told[META + "index_version"] == current.read_text()
 
 
 def test_a_generation_says_what_was_asked_of_the_model(
@@ -132,7 +148,9 @@ def test_a_generation_says_what_was_asked_of_the_model(
     )
     assert attributes["gen_ai.operation.name"] == "chat"
     assert attributes["gen_ai.request.max_tokens"] == 9
-    assert attributes["langfuse.observation.prompt.name"] == "answer.v1.jinja"
+    prompt = "langfuse.observation.prompt."
+    assert (attributes[prompt + "name"], attributes[prompt + "version"]) == ("answer", 1)
+    assert attributes[META + "template_version"] == 1
     assert json.loads(attributes[INPUT])[-1]["content"].endswith(QUESTION)
     assert attributes[OUTPUT] == f"{FACT} [1]"
     began = json.loads(attributes["langfuse.observation.completion_start_time"])
@@ -291,6 +309,22 @@ def test_what_the_caller_samples_is_sampled(flags: str, rate: float, sampled: bo
     trace = trace_of(f"00-{'a' * 32}-{'b' * 16}-{flags}", rate=rate)
     assert trace.sampled is sampled
     assert trace.traceparent(trace.root) == f"00-{'a' * 32}-{trace.root.id}-0{sampled:d}"
+
+
+def test_a_prompt_s_version_is_langfuse_s_where_it_is_a_number(receiver: OtlpServer) -> None:
+    trace = ended()
+    for stage, template in (("rewrite", "rewrite.v12"), ("generate", "answer.1f00ba5eba11")):
+        with trace.span(stage, "generation") as span:
+            span.attributes |= of_template(template)
+    sender = sender_to(receiver.url)
+    sender.send(trace)
+    sender.close()
+    spans = receiver.trace(trace.id)
+    counted, own = spans["rewrite"].attributes, spans["generate"].attributes
+    prompt = "langfuse.observation.prompt."
+    assert (counted[prompt + "name"], counted[prompt + "version"]) == ("rewrite", 12)
+    assert (own[prompt + "name"], own[META + "template_version"]) == ("answer", "1f00ba5eba11")
+    assert prompt + "version" not in own
 
 
 def test_stages_of_two_traces_are_kept_apart_and_headers_name_the_innermost() -> None:

@@ -132,7 +132,7 @@ def bare_app(
     app.add_middleware(BodyLimit, limits=settings.limits)
     app.add_middleware(RequestId)
     app.add_middleware(SlowClients)
-    app.add_middleware(Measured)
+    app.add_middleware(Measured, questions=settings.log.questions and settings.log.format == "json")
     app.add_exception_handler(ClientGoneError, _on_client_gone)
     problems.install(app)
     return app

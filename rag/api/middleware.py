@@ -7,7 +7,7 @@ import logging
 import re
 import time
 from collections.abc import Awaitable
-from typing import TypeVar
+from typing import Any, TypeVar
 from uuid import uuid4
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from rag import logs, metrics
 from rag.api import problems
+from rag.api.deps import state_of
 from rag.build import TENANT
 from rag.errors import RagError, TooLargeError
 from rag.settings import LimitSettings
@@ -65,10 +66,11 @@ class RequestId:
 
 
 class Measured:
-    """Counts and times requests by their route."""
+    """Counts, times and logs requests by their route; `questions`: with what was asked."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, *, questions: bool = False) -> None:
         self._app = app
+        self._questions = questions
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handles one request."""
@@ -89,11 +91,14 @@ class Measured:
             scope["problem"] = RagError.code  # which is answered further out
             raise
         finally:
-            _note(scope, status, time.perf_counter() - started)
+            line = _note(scope, status, time.perf_counter() - started)
+            if self._questions:
+                line |= await _question(scope)
+            logs.request(**line)
 
 
-def _note(scope: Scope, status: int, seconds: float) -> None:
-    """One request that has ended, for the metrics and for the log."""
+def _note(scope: Scope, status: int, seconds: float) -> dict[str, Any]:
+    """Counts one request that has ended; what the log says of it."""
     method = scope["method"] if scope["method"] in _METHODS else "_OTHER"
     route = getattr(scope.get("route"), "path", "none")
     error = scope.get("problem", "")
@@ -111,16 +116,27 @@ def _note(scope: Scope, status: int, seconds: float) -> None:
             "output_tokens": trace.usage.output_tokens,
         }
     )
-    logs.request(
-        request_id=scope.get("request_id", ""),
-        tenant=TENANT,
-        method=method,
-        route=route,
-        status=status,
-        error=error,
-        ms=round(seconds * 1e3, 3),
+    return {
+        "request_id": scope.get("request_id", ""),
+        "tenant": TENANT,
+        "method": method,
+        "route": route,
+        "status": status,
+        "error": error,
+        "ms": round(seconds * 1e3, 3),
         **journey,
-    )
+    }
+
+
+async def _question(scope: Scope) -> dict[str, str]:
+    """What was asked, as it may be kept; masking may take a model, so it has a thread."""
+    trace: Trace | None = scope.get("trace")
+    service = state_of(Request(scope)).service
+    if trace is None or trace.root.name != "query" or service is None:
+        return {}
+    mask = service.observing.privacy.content
+    allowed = await asyncio.to_thread(mask, trace.root.input, trace.tenant)
+    return {} if allowed is None else {"question": allowed}
 
 
 class BodyLimit:

@@ -17,11 +17,11 @@ from rag.api import sse
 from rag.api.deps import ServiceDep, TraceDep
 from rag.api.middleware import until_hangup
 from rag.api.openai_errors import error_json
-from rag.api.problems import crash_json, problem_json, request_id
+from rag.api.problems import amid_stream, request_id
 from rag.api.questions import check_length, label, to_query
 from rag.api.responses import details_json, hit_json
 from rag.build import TENANT, Service
-from rag.errors import InputError, RagError, TooLargeError, UpstreamError
+from rag.errors import InputError, TooLargeError, UpstreamError
 from rag.pipeline import Event
 from rag.types import Answer, Citation, FinishReason, Query, Scope
 from retrieval.bulk import embed_all, score_all
@@ -78,7 +78,7 @@ async def complete_chat(
     with_usage = bool(body.stream_options and body.stream_options.include_usage)
     as_json = query.sampling.schema is not None
     stream = _chunks(first, events, head, as_json=as_json, with_usage=with_usage)
-    return sse.response(_told(stream, request_id(request)))
+    return sse.response(_told(stream, request))
 
 
 @router.post("/embeddings", response_model=wire.EmbeddingList)
@@ -189,17 +189,15 @@ def _delta(
 
 
 async def _told(
-    chunks: AsyncGenerator[bytes, None], request_id_: str
+    chunks: AsyncGenerator[bytes, None], request: Request
 ) -> AsyncGenerator[bytes, None]:
     """The chunks; a failure among them is the last, and no `[DONE]` comes after it."""
     try:
         async with contextlib.aclosing(chunks):
             async for chunk in chunks:
                 yield chunk
-    except RagError as error:
-        yield sse.data(error_json(problem_json(error, request_id_)))
     except Exception as error:  # noqa: BLE001 - the status is sent: only a chunk can tell it now
-        yield sse.data(error_json(crash_json(error, request_id_)))
+        yield sse.data(error_json(amid_stream(request.scope, error)))
 
 
 async def _in_time(work: Awaitable[T], service: Service) -> T:

@@ -35,6 +35,14 @@ def crash_json(error: Exception, request_id: str) -> dict[str, Any]:
     return _body(HTTPStatus.INTERNAL_SERVER_ERROR, "internal", detail, request_id)
 
 
+def amid_stream(scope: Scope, error: Exception) -> dict[str, Any]:
+    """The body for an error after the status was sent; it is noted for who counts requests."""
+    id_ = scope.get("request_id", "")
+    body = problem_json(error, id_) if isinstance(error, RagError) else crash_json(error, id_)
+    scope["problem"] = body["code"]
+    return body
+
+
 def install(app: FastAPI) -> None:
     """Turns every error that leaves a route into a problem."""
     app.add_exception_handler(RagError, _on_rag_error)

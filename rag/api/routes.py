@@ -16,10 +16,10 @@ from rag import metrics
 from rag.api import responses, schemas, sse, submissions
 from rag.api.deps import QueueDep, ScopeDep, ServiceDep, TraceDep, state_of
 from rag.api.middleware import until_hangup
-from rag.api.problems import crash_json, problem_json, request_id
+from rag.api.problems import amid_stream
 from rag.api.questions import label, to_query
 from rag.build import TENANT, Service
-from rag.errors import InputError, RagError, StorageError, UpstreamError
+from rag.errors import InputError, StorageError, UpstreamError
 from rag.pipeline import Event
 from rag.records import Backlog
 from rag.types import Answer, Citation, SamplingOverrides, State
@@ -80,7 +80,7 @@ async def query(
         return _json(responses.answer_json(answer))
     events = service.query.stream(question, trace)
     first = await until_hangup(request, anext(events))  # fails here, with a status, or not at all
-    return sse.response(_sse(first, events, request_id(request)))
+    return sse.response(_sse(first, events, request))
 
 
 @router.post("/feedback", status_code=204, responses=PROBLEMS, tags=["questions"])
@@ -255,17 +255,15 @@ async def get_metrics(service: ServiceDep) -> Response:
 
 
 async def _sse(
-    first: Event, rest: AsyncGenerator[Event, None], request_id_: str
+    first: Event, rest: AsyncGenerator[Event, None], request: Request
 ) -> AsyncGenerator[bytes, None]:
     try:
         async with contextlib.aclosing(rest):
             yield _event(first)
             async for event in rest:
                 yield _event(event)
-    except RagError as error:
-        yield sse.event("error", problem_json(error, request_id_))
     except Exception as error:  # noqa: BLE001 - the status is sent: only an event can tell it now
-        yield sse.event("error", crash_json(error, request_id_))
+        yield sse.event("error", amid_stream(request.scope, error))
 
 
 def _event(event: Event) -> bytes:
