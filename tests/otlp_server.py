@@ -85,7 +85,7 @@ def otlp_server() -> Iterator[OtlpServer]:
                 server.scores += json.loads(body)
                 self._answer(202, "application/json", b'{"message": "Accepted"}')
             else:
-                server.spans += _spans(ExportTraceServiceRequest.FromString(body))
+                server.spans += list(_spans(ExportTraceServiceRequest.FromString(body)))
                 self._answer(200, "application/x-protobuf", b"")
 
         def _answer(self, status: int, media_type: str, body: bytes) -> None:
