@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from rag.database import Database
 from rag.errors import NotFoundError
 from rag.records import Feedback, LiveAnswer, Signals
-from rag.tables import answers
+from rag.tables import TO_SCORE, answers
 from rag.types import Float32Array, Scope
 
 LOST_SECONDS = 600.0
@@ -38,8 +38,10 @@ class Answers:
         """Ids of answers that are to be scored, oldest first; nobody else gets them meanwhile."""
         now = time.time()
         due = sa.or_(answers.c.claimed_at.is_(None), answers.c.claimed_at < now - LOST_SECONDS)
-        query = sa.select(answers.c.id).where(answers.c.to_score, due)
-        query = query.order_by(answers.c.at).limit(limit).with_for_update(skip_locked=True)
+        query = sa.select(answers.c.id).where(TO_SCORE, due)
+        # First those whom nobody has: in the order of `at` SQLite would look through all answers.
+        query = query.order_by(answers.c.claimed_at.nulls_first(), answers.c.at)
+        query = query.limit(limit).with_for_update(skip_locked=True)
         async with self._db.write() as db:
             ids = list(await db.scalars(query))
             given = answers.update().where(answers.c.id.in_(ids))
@@ -126,7 +128,7 @@ class Answers:
         Returns:
             How many nobody came to score.
         """
-        stale = sa.and_(answers.c.to_score, answers.c.at < time.time() - STALE_SECONDS)
+        stale = sa.and_(TO_SCORE, answers.c.at < time.time() - STALE_SECONDS)
         unscored = {"to_score": False, "trace": None}
         async with self._db.write() as db:
             await db.execute(answers.delete().where(answers.c.at < before))

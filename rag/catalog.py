@@ -34,7 +34,7 @@ from rag.records import (
     Task,
 )
 from rag.structure import document_of, draft_of, structure_of
-from rag.tables import answers, collections, documents, jobs, tasks, texts
+from rag.tables import TO_SCORE, answers, collections, documents, jobs, tasks, texts
 from rag.types import Document, Scope, Stage, State
 
 _OPEN = ("pending", "running")
@@ -467,7 +467,7 @@ class Catalog:
             documents.c.state == sa.text("'failed'")
         )
         given = sa.func.min(answers.c.at).label("given")
-        unscored = sa.select(sa.func.count().label("answers"), given).where(sa.text("to_score"))
+        unscored = sa.select(sa.func.count().label("answers"), given).where(TO_SCORE)
         groups = await self._db.rows(grouped)
         (dead,) = await self._db.rows(failed)
         (waiting,) = await self._db.rows(unscored)

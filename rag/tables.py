@@ -17,7 +17,8 @@ def _scope_columns() -> tuple[sa.Column[str], sa.Column[str]]:
 
 
 _FAILED = sa.text("state = 'failed'")
-_TO_SCORE = sa.text("to_score")
+TO_SCORE = sa.text("to_score")
+"""As the index of those to score has it: SQLite uses it for a condition that reads the same."""
 collections = sa.Table(
     "collections",
     metadata,
@@ -118,5 +119,5 @@ answers = sa.Table(
     sa.Column("rating", sa.String),
     sa.Column("comment", sa.String),
     sa.Column("correction", sa.String),
-    sa.Index("answers_to_score", "claimed_at", sqlite_where=_TO_SCORE, postgresql_where=_TO_SCORE),
+    sa.Index("answers_to_score", "claimed_at", sqlite_where=TO_SCORE, postgresql_where=TO_SCORE),
 )
