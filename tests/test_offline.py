@@ -188,6 +188,22 @@ def test_a_sample_is_the_same_each_time_and_search_alone_has_no_answers(
     assert few.info.set_fingerprint != first.info.set_fingerprint
 
 
+def test_the_measures_are_those_that_are_named(home: Path, first: Run) -> None:
+    options = ("--sample", "7", "--out", "named", "--measures", "nDCG@5", "MRR", "contains_gold")
+    assert evaluate(home, "run", "facts", *options).returncode == 0
+    run = read_run(home / "named")
+    assert list(run.summary["measures"]) == ["nDCG@5", "RR", "contains_gold"]
+    assert run.summary["abstention"]["right"] > 0.8
+    rules = '[[rule]]\nmeasure = "nDCG@5"\nfloor = 0.5\nallowed = 0.01\n'
+    (home / "rules.toml").write_text(rules)
+    gated = evaluate(home, "gate", "named", "--baseline", "named", "--rules", "rules.toml")
+    assert gated.returncode == 0, gated.stderr
+    info = json.loads((home / "named" / "run.json").read_text()) | {"finished": None}
+    (home / "named" / "run.json").write_text(json.dumps(info))
+    other = evaluate(home, "run", "facts", "--sample", "7", "--out", "named", "--measures", "RR")
+    assert (other.returncode, "begun with another config" in other.stderr) == (2, True)
+
+
 def test_a_set_without_documents_is_put_to_a_collection(home: Path, first: Run) -> None:
     rows = [
         {"id": "q", "question": "Who built the drum school?", "answer": "Fela",
@@ -219,6 +235,10 @@ def test_a_set_without_documents_is_put_to_a_collection(home: Path, first: Run) 
         (("run", "facts", "--out", "facts"), "is not empty, and holds no run"),
         (("compare", "facts", "facts"), "is no run"),
         (("tune", "facts", "--space", "none.toml", "--out", "x.toml"), "cannot be read"),
+        (("run", "facts", "--out", "x", "--measures", "nDGC@5"), "did you mean 'nDCG"),
+        (("run", "facts", "--out", "x", "--measures", "R@20"), "of 20 hits, and there are 10"),
+        (("run", "facts", "--out", "x", "--search", "--measures", "f1"), "of answers"),
+        (("run", "facts", "--out", "x", "--measures", "groundedness"), "--scores have it"),
     ],
 )
 def test_what_cannot_be_done_is_told(home: Path, arguments: tuple[str, ...], said: str) -> None:
@@ -258,7 +278,8 @@ def test_settings_that_are_not_in_the_space_are_tried_first_as_they_are(
 def test_a_search_that_was_killed_goes_on_and_asks_nothing_twice(home: Path, first: Run) -> None:
     space = '"retrieval.rrf_k" = {low = 1, high = 90}\n"retrieval.weights.dense" = [0, 0.5, 1]\n'
     (home / "wide.toml").write_text(space)
-    options = ("tune", "facts", "--space", "wide.toml", "--trials", "8", "--json")
+    search = ("tune", "facts", "--space", "wide.toml", "--measure", "nDCG@5", "--trials", "8")
+    options = (*search, "--json")
 
     def kept(cache: str) -> int:
         file = home / cache / "stages.sqlite"
