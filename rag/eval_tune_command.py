@@ -132,7 +132,7 @@ def _as_it_is(space: Space, settings: Settings) -> dict[str, Value]:
 
 
 def _told(tried: Tried) -> dict[str, object]:
-    return {"settings": dict(tried.settings), "score": tried.score,
+    return {"settings": dict(tried.settings), "score": tried.score if tried.values else None,
             "questions": len(tried.values), "stopped": tried.stopped}  # fmt: skip
 
 

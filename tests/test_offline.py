@@ -276,7 +276,7 @@ def test_settings_that_are_not_in_the_space_are_tried_first_as_they_are(
 
 
 def test_a_search_that_was_killed_goes_on_and_asks_nothing_twice(home: Path, first: Run) -> None:
-    space = '"retrieval.rrf_k" = {low = 1, high = 90}\n"retrieval.weights.dense" = [0, 0.5, 1]\n'
+    space = '"retrieval.rrf_k" = {low = 1, high = 90}\n"retrieval.weights.dense" = [0, 1, -1]\n'
     (home / "wide.toml").write_text(space)
     search = ("tune", "facts", "--space", "wide.toml", "--measure", "nDCG@5", "--trials", "8")
     options = (*search, "--json")
@@ -302,6 +302,9 @@ def test_a_search_that_was_killed_goes_on_and_asks_nothing_twice(home: Path, fir
     assert again.returncode == 0, again.stderr
     told, expected = json.loads(again.stdout), json.loads(whole.stdout)
     assert told["trials"] == expected["trials"]
+    unfit = [t for t in told["trials"] if t["settings"]["retrieval.weights.dense"] == -1]
+    assert unfit
+    assert all(t["score"] is None and t["stopped"] for t in unfit)
     assert told["held_out"] == expected["held_out"]
     assert 0 < told["asked"] < expected["asked"]
     once_more = evaluate(home, *options, "--cache", "killed", "--out", "once-more.toml")
