@@ -1,6 +1,9 @@
 """What a stage made of a question is kept, by the stage's configuration and what it was given.
 
 With another generator over the same retrieval, nothing is embedded and nothing is searched for.
+Where seconds do not count, with another reranker no question is embedded again, and with another
+use of its scores no passage is judged again. What the legs find is not kept by itself: a search
+takes a millisecond, no less than to read two hundred matches.
 """
 
 from __future__ import annotations
@@ -8,18 +11,22 @@ from __future__ import annotations
 import contextlib
 import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
+
+import numpy as np
 
 from generation.evidence import Evidence, Features, Sentence
 from generation.judging import Finder
-from rag.protocols import Index
+from rag.protocols import Embedder, Index, Reranker
 from rag.telemetry import Trace
-from rag.types import Hit, Prompt, Query
+from rag.types import Chunk, Float32Array, Hit, Kind, Prompt, Query
 from retrieval.hybrid import Retriever
+
+T = TypeVar("T")
 
 
 class StageCache:
@@ -58,6 +65,61 @@ def key_of(*parts: object) -> str:
     """One key for JSON of any size."""
     written = json.dumps(parts, ensure_ascii=False, sort_keys=True, default=str)
     return sha256(written.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+async def _each(
+    cache: StageCache, items: Mapping[str, T], make: Callable[[list[T]], Awaitable[Iterable[Any]]]
+) -> dict[str, Any]:
+    """What was made of items, by their keys; of those that are new it is made now, together."""
+    made = {key: kept for key in items if (kept := cache.get(key)) is not None}
+    new = {key: item for key, item in items.items() if key not in made}
+    if new:
+        for key, result in zip(new, await make(list(new.values())), strict=True):
+            cache.put(key, result)
+            made[key] = result
+    return made
+
+
+class CachedEmbedder:
+    """`Embedder` that embeds a text once."""
+
+    def __init__(self, inner: Embedder, cache: StageCache, *, fingerprint: str) -> None:
+        self._inner = inner
+        self._cache = cache
+        self._key = fingerprint
+        self.dim = inner.dim
+        self.fingerprint = inner.fingerprint
+
+    async def embed(self, texts: Sequence[str], *, kind: Kind) -> Float32Array:
+        """float32[n, dim], as the embedder's."""
+
+        async def make(unknown: list[str]) -> list[str]:
+            return [row.tobytes().hex() for row in await self._inner.embed(unknown, kind=kind)]
+
+        keys = [key_of("embed", self._key, kind, text) for text in texts]
+        made = await _each(self._cache, dict(zip(keys, texts, strict=True)), make)
+        rows = b"".join(bytes.fromhex(made[key]) for key in keys)
+        return np.frombuffer(rows, np.float32).reshape(len(texts), self.dim)
+
+
+class CachedReranker:
+    """`Reranker` that judges a chunk for a question once."""
+
+    def __init__(self, inner: Reranker, cache: StageCache, *, fingerprint: str) -> None:
+        self._inner = inner
+        self._cache = cache
+        self._fingerprint = fingerprint
+
+    async def score(self, query: Query, chunks: Sequence[Chunk]) -> Float32Array:
+        """float32[chunks]; what else is judged along with a chunk makes no difference."""
+
+        async def make(unknown: list[Chunk]) -> list[float]:
+            scores: list[float] = (await self._inner.score(query, unknown)).tolist()
+            return scores
+
+        keys = [key_of("score", self._fingerprint, query.text, chunk.id) for chunk in chunks]
+        made = await _each(self._cache, dict(zip(keys, chunks, strict=True)), make)
+        return np.array([made[key] for key in keys], np.float32)
 
 
 class CachedRetriever:

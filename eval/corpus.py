@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from eval.rows import PassageRow, QuestionRow, lines_of, parse, understood
+from ingest.decoding import clean
 from rag.errors import InputError
 
 MOST_VALUES = 20
@@ -43,7 +44,7 @@ class Passage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Span:
-    """Characters `start` to `end` of a document's text, which hold what answers a question.
+    """Characters `start` to `end` of a document's text as it is read, which answer a question.
 
     `quote` is the text there, empty where the set does not say it.
     """
@@ -210,7 +211,11 @@ def assemble(
         for span in question.spans:
             if fault := span_fault(span, texts.get(span.document_id)):
                 raise InputError(f"{place}: {fault}.")
-    known = [q for _, q in asked.values() if q.id in gains or q.answers or not q.answerable]
+    known = [
+        replace(q, spans=tuple(_as_read(span, texts[span.document_id]) for span in q.spans))
+        for _, q in asked.values()
+        if q.id in gains or q.answers or not q.answerable
+    ]
     if not known:
         raise InputError(f"None of the {len(asked):,} questions of the set {name} is judged.")
     return Corpus(
@@ -248,6 +253,12 @@ def span_fault(span: Span, text: str | None) -> str | None:
     if span.quote and not _quotes(span.quote, text[span.start : span.end]):
         return f"{where} of {span.document_id!r} is not the text of its quote"
     return None
+
+
+def _as_read(span: Span, text: str) -> Span:
+    """Where a span of a set's text stands in what is ingested of it: readers clean texts."""
+    start, end = (len(clean(text[:place])) for place in (span.start, span.end))
+    return replace(span, start=start, end=end, quote=clean(span.quote))
 
 
 def masked(quote: str) -> bool:

@@ -57,6 +57,46 @@ def known(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(_known(name) for name in names))
 
 
+def usual(*, answers: bool, top_k: int) -> tuple[str, ...]:
+    """What is measured where nothing else is asked for, of what there is.
+
+    Args:
+        answers: whether questions are answered, or searched for alone.
+        top_k: how many hits there are.
+    """
+    return known(n for n in DEFAULT if (answers or not of_answers(n)) and _hits(n) <= top_k)
+
+
+def check_made(names: Iterable[str], *, answers: bool, top_k: int) -> None:
+    """Sees whether `measure` makes measures, by names as `known` gives them, of what there is.
+
+    Raises:
+        InputError: one is of more hits, or of answers where there are none, or is made elsewhere.
+    """
+    for name in names:
+        if name in {*SCORED, *JUDGED}:
+            raise InputError(
+                f"{name!r} is no measure by what a set knows: live answers and --scores have it."
+            )
+        if of_answers(name) and not answers:
+            raise InputError(f"{name!r} is of answers, and there are none with --search.")
+        if _hits(name) > top_k:
+            raise InputError(
+                f"{name!r} is of {_hits(name):,} hits, and there are {top_k:,}: raise --top-k."
+            )
+
+
+def of_answers(name: str) -> bool:
+    """Whether questions are to be answered for a measure; where hits stand is known without."""
+    return name in {*ANSWERS, *CITATIONS, "abstained"}
+
+
+def _hits(name: str) -> int:
+    """How many a measure looks at; 0 for all there are, or for characters."""
+    cut = name.partition("@")[2]
+    return int(cut) if cut.isdigit() else 0
+
+
 def _known(name: str) -> str:
     if not _is_ranking(name):
         return name

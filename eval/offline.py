@@ -15,9 +15,16 @@ from pathlib import Path
 from typing import Any
 
 import rag
-from eval.caching import CachedFinder, CachedRetriever, StageCache, key_of
+from eval.caching import (
+    CachedEmbedder,
+    CachedFinder,
+    CachedReranker,
+    CachedRetriever,
+    StageCache,
+    key_of,
+)
 from eval.corpus import Corpus, Passage, Question
-from eval.measures import CONTEXT, DEFAULT, RETRIEVAL, SPANS, known, measure
+from eval.measures import check_made, measure, usual
 from eval.runs import Cited, Found, Outcome, RunInfo
 from eval.sets import check_spans
 from eval.slices import ANSWERABLE, slices_of
@@ -31,6 +38,8 @@ from rag.types import Answer, Hit, Query, Scope
 POLL_SECONDS = 0.2
 SHOWN_FAILURES = 3
 _CODE = ("generation", "ingest", "rag", "retrieval")
+_AFTERWARDS = {"depth", "combine", "feedback", "seconds", "cache_mb"}
+"""Settings of a reranker that are not about how it judges a passage."""
 Progress = Callable[[int], None]
 """Is told how many are done."""
 
@@ -52,6 +61,7 @@ class Plan:
         top_k: hits of each question.
         answers: whether questions are answered, or searched for alone.
         scores: whether answers are scored as live ones are.
+        named: measures that are made, as `known` gives them; none: `usual` ones.
         name: the run's, which is that of an experiment in Langfuse, where traces go there; without
             one no traces are sent.
         started: ISO 8601, UTC.
@@ -63,6 +73,7 @@ class Plan:
     top_k: int = 10
     answers: bool = True
     scores: bool = False
+    named: tuple[str, ...] = ()
     name: str = ""
     started: str = field(default_factory=now)
 
@@ -73,6 +84,7 @@ class Plan:
                 f"The set {self.corpus.name} has no documents of its own: name the collection that"
                 " has them with --collection."
             )
+        check_made(self.named, answers=self.answers, top_k=self.top_k)
 
     @cached_property
     def scope(self) -> Scope:
@@ -82,6 +94,7 @@ class Plan:
     def info(self) -> RunInfo:
         """What is written down of it."""
         asked = {name: getattr(self, name) for name in ("collection", "top_k", "answers", "scores")}
+        asked["measures"] = list(self.measures)
         return RunInfo(
             set_name=self.corpus.name,
             set_fingerprint=self.corpus.fingerprint,
@@ -93,10 +106,8 @@ class Plan:
 
     @cached_property
     def measures(self) -> tuple[str, ...]:
-        """What is measured: of no more hits than there are, and of answers where there are any."""
-        names = DEFAULT if self.answers else (*RETRIEVAL, *SPANS, *CONTEXT, "failed")
-        cuts = {name: name.partition("@")[2] for name in names}
-        return known(n for n in names if not cuts[n].isdigit() or int(cuts[n]) <= self.top_k)
+        """What is measured."""
+        return self.named or usual(answers=self.answers, top_k=self.top_k)
 
     def experiment(self, question: Question) -> Experiment:
         """How Langfuse knows a question of this run."""
@@ -113,13 +124,30 @@ class Plan:
         if self.collection:
             return Between()
         ranked = key_of(self.scope.collection, *self._parts("retrieval", "reranker"))
-        read = key_of(ranked, *self._parts("retrieval"))
         return Between(
             retriever=lambda inner, index: CachedRetriever(
                 inner, index, cache_, fingerprint=ranked
             ),
-            finder=lambda inner, _: CachedFinder(inner, cache_, fingerprint=read),
+            finder=lambda inner, _: CachedFinder(inner, cache_, fingerprint=self._terms()),
         )
+
+    def between_trials(self, cache_: StageCache) -> Between:
+        """The same, with what is made on the way kept, too: with another reranker, for example.
+
+        How long a question takes then says nothing, and no run may have it.
+        """
+        embedded = key_of(code_fingerprint(*_CODE), *self._parts("embedder"))
+        judging = self.settings.reranker.model_dump(mode="json", exclude=_AFTERWARDS)
+        judged = key_of(self._terms(), judging)
+        return replace(
+            self.between(cache_),
+            embedder=lambda inner, _: CachedEmbedder(inner, cache_, fingerprint=embedded),
+            reranker=lambda inner, _: CachedReranker(inner, cache_, fingerprint=judged),
+        )
+
+    def _terms(self) -> str:
+        """Names the documents, and what says how rare a word is in them."""
+        return key_of(self.scope.collection, self.settings.retrieval.lexical)
 
     @property
     def slug(self) -> str:

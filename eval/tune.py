@@ -4,18 +4,23 @@ Trials are chosen by tree-structured Parzen estimators (Bergstra et al. 2011,
 https://papers.nips.cc/paper/4443) and stopped early by successive halving (Li et al. 2020,
 https://arxiv.org/abs/1810.05934): a trial is asked few questions first, and more where it is among
 the best so far. Both are optuna's. The first trial is the settings as they are.
+
+With one seed and the same scores a search goes the same way: where these are kept, one that was
+stopped is taken up again by searching anew.
 """
 
 from __future__ import annotations
 
 import math
 import tomllib
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from eval.corpus import Corpus, hash_of
@@ -31,8 +36,10 @@ REDUCTION = 3
 """Of the trials that come to a rung, one in so many goes on, with so many times the questions."""
 
 Value = str | int | float | bool
-Score = Callable[[Mapping[str, Value], int], Awaitable[float]]
-"""What settings score on so many of the questions."""
+Score = Callable[[int], Awaitable[Sequence[float]]]
+"""What a trial scores on each of the first so many questions; the higher the better."""
+Open = Callable[[Mapping[str, Value]], AbstractAsyncContextManager[Score]]
+"""Opens a trial of settings; raises `ConfigError` where they do not go together."""
 
 
 class Range(BaseModel):
@@ -43,6 +50,13 @@ class Range(BaseModel):
     high: int | float
     step: int | float | None = Field(None, gt=0)
     log: bool = False
+
+    def has(self, value: float) -> bool:
+        """Whether it is one of them."""
+        whole = isinstance(self.low, int) and isinstance(self.high, int)
+        step = self.step or (1 if whole else 0)
+        steps = (value - self.low) / step if step else 0
+        return self.low <= value <= self.high and math.isclose(steps, round(steps), abs_tol=1e-8)
 
     @model_validator(mode="after")
     def _is_range(self) -> Range:
@@ -65,9 +79,16 @@ class Space(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
     settings: dict[str, Range | list[Value]] = Field(min_length=1)
 
-    def suggest(self, trial: Trial) -> dict[str, Value]:
-        """One point."""
-        return {name: _suggest(trial, name, choice) for name, choice in self.settings.items()}
+    def suggest(self, trial: Trial, names: Iterable[str]) -> dict[str, Value]:
+        """One point, as far as these settings go."""
+        return {name: _suggest(trial, name, self.settings[name]) for name in names}
+
+    def has(self, name: str, value: Value) -> bool:
+        """Whether a setting's value is searched."""
+        choice = self.settings[name]
+        if isinstance(choice, list):
+            return value in choice
+        return isinstance(value, int | float) and choice.has(value)
 
 
 def read_space(file: Path) -> Space:
@@ -110,48 +131,55 @@ def halves(corpus: Corpus) -> tuple[Corpus, Corpus]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tried:
-    """A trial: what was set, what it scored, and on how many questions.
+    """A trial: what was set, and what it scored on each question.
 
     Those that were stopped were asked fewer, or none (and score NaN) where the settings do not go
     together.
     """
 
     settings: Mapping[str, Value]
-    score: float
-    questions: int
+    values: Sequence[float]
     stopped: bool
+
+    @property
+    def score(self) -> float:
+        """The mean."""
+        return float(np.mean(self.values)) if self.values else math.nan
 
 
 async def search(
     space: Space,
-    score: Score,
+    opened: Open,
     *,
     questions: int,
     trials: int,
     seed: int,
-    first: Mapping[str, Value],
+    as_it_is: Mapping[str, Value],
     told: Callable[[Tried], None],
 ) -> list[Tried]:
     """Trials in the order in which they were made.
 
     Args:
         space: what is searched.
-        score: what settings score on the first so many questions; the higher the better.
+        opened: opens a trial.
         questions: how many there are.
         trials: how many points are tried, the first among them.
         seed: of the search.
-        first: the settings as they are, as far as they are in the space.
+        as_it_is: the settings in force, as far as they are searched and set; in the space or not.
         told: is told of each.
 
     Raises:
         ConfigError: optuna is not installed.
     """
     study = _study(seed)
-    study.enqueue_trial(dict(first))
+    # What lies outside of the space is tried all the same, and nothing is learnt of it there.
+    inside = {name: value for name, value in as_it_is.items() if space.has(name, value)}
+    study.enqueue_trial(inside)
     made = []
-    for _ in range(trials):
+    for number in range(trials):
         trial = study.ask()
-        tried = await _try(trial, space.suggest(trial), score, questions)
+        suggested = space.suggest(trial, space.settings if number else inside)
+        tried = await _try(trial, suggested if number else as_it_is, opened, questions)
         state = _states()["stopped" if tried.stopped else "complete"]
         study.tell(trial, None if tried.stopped else tried.score, state=state)
         made.append(tried)
@@ -159,18 +187,19 @@ async def search(
     return made
 
 
-async def _try(trial: Trial, settings: dict[str, Value], score: Score, questions: int) -> Tried:
-    for asked in rungs(questions):
-        try:
-            found = await score(settings, asked)
-        except ConfigError:
-            if trial.number == 0:
-                raise
-            return Tried(settings=settings, score=math.nan, questions=0, stopped=True)  # do not fit
-        trial.report(found, asked)
-        if asked < questions and trial.should_prune():
-            return Tried(settings=settings, score=found, questions=asked, stopped=True)
-    return Tried(settings=settings, score=found, questions=questions, stopped=False)
+async def _try(trial: Trial, settings: Mapping[str, Value], opened: Open, questions: int) -> Tried:
+    try:
+        async with opened(settings) as score:
+            for asked in rungs(questions):
+                values = await score(asked)
+                trial.report(float(np.mean(values)), asked)
+                if asked < questions and trial.should_prune():
+                    return Tried(settings=settings, values=values, stopped=True)
+    except ConfigError:
+        if trial.number == 0:
+            raise
+        return Tried(settings=settings, values=(), stopped=True)  # they do not go together
+    return Tried(settings=settings, values=values, stopped=False)
 
 
 def rungs(questions: int) -> Iterator[int]:
@@ -183,9 +212,16 @@ def rungs(questions: int) -> Iterator[int]:
 
 
 def best(tried: Sequence[Tried]) -> Tried:
-    """The best of those that were asked everything; the first one is."""
+    """The best of those that were asked everything, or the first.
+
+    The first are the settings as they are: they stay where the best one is above them by no more
+    than the standard error of the difference, or by luck alone one of many trials would replace
+    them (the one-standard-error rule of Breiman et al. 1984, section 3.4.3).
+    """
     whole = [each for each in tried if not each.stopped]
-    return max(whole, key=lambda each: each.score)
+    highest = max(whole, key=lambda each: each.score)
+    gains = np.array(highest.values) - np.array(tried[0].values)
+    return highest if gains.mean() > gains.std() / math.sqrt(len(gains)) else tried[0]
 
 
 def nested(settings: Mapping[str, Value]) -> dict[str, Any]:

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from rag.pipeline import QueryPipeline
     from rag.protocols import (
         ChatModel,
+        Embedder,
         Index,
         Reranker,
         StoredIndex,
@@ -91,10 +92,13 @@ class Service(Ingesting):
 
 
 @contextlib.asynccontextmanager
-async def open_ingesting(settings: Settings) -> AsyncIterator[Ingesting]:
+async def open_ingesting(
+    settings: Settings, embedder: ModelEmbedder | None = None
+) -> AsyncIterator[Ingesting]:
     """Loads what ingests, and nothing that answers; closes all of it at the end.
 
-    Owns the data folder, unless all that one process alone may have is on servers.
+    Owns the data folder, unless all that one process alone may have is on servers. An `embedder`
+    that is loaded already stands in for that of the settings, and stays open.
 
     Raises:
         ConfigError: another process owns the folder, or a model cannot be loaded.
@@ -122,8 +126,9 @@ async def open_ingesting(settings: Settings) -> AsyncIterator[Ingesting]:
             spool.sweep(sent - await catalog.spooled())
         if isinstance(settings.queue, LocalQueueSettings):
             await catalog.release()
-        embedder = await asyncio.to_thread(build_embedder, settings.embedder)
-        stack.callback(embedder.close)
+        if embedder is None:
+            embedder = await asyncio.to_thread(build_embedder, settings.embedder)
+            stack.callback(embedder.close)
         encoder = Bm25Encoder()
         index = build_index(settings, data / "index", embedder.dim, encoder)
         stack.push_async_callback(index.close)
@@ -163,9 +168,13 @@ def _same(stage: Any, _index: Index) -> Any:
 class Between:
     """What is put between a question's stages: takes a stage, and gives what stands in its place.
 
-    The index is the one that both work on.
+    The index is the one that all work on. The embedder is the retriever's, and embeds questions;
+    the token embedder is everybody's who compares token vectors.
     """
 
+    tokens: Callable[[TokenEmbedder, Index], TokenEmbedder] = _same
+    embedder: Callable[[Embedder, Index], Embedder] = _same
+    reranker: Callable[[Reranker, Index], Reranker] = _same
     retriever: Callable[[Retriever, Index], Retriever] = _same
     finder: Callable[[Finder, Index], Finder] = _same
 
@@ -174,14 +183,17 @@ AS_IT_IS = Between()
 
 
 @contextlib.asynccontextmanager
-async def open_service(settings: Settings, between: Between = Between()) -> AsyncIterator[Service]:
-    """Loads what ingests and what answers. Raises as `open_ingesting` does."""
+async def open_service(
+    settings: Settings, between: Between = AS_IT_IS, embedder: ModelEmbedder | None = None
+) -> AsyncIterator[Service]:
+    """Loads what ingests and what answers. Takes and raises what `open_ingesting` does."""
     from ingest.reindex import Reindexer
 
-    async with open_ingesting(settings) as opened, contextlib.AsyncExitStack() as stack:
+    async with open_ingesting(settings, embedder) as opened, contextlib.AsyncExitStack() as stack:
         keeper = await open_keeper(settings.online, opened.observing, stack)
         base = replace(opened, observing=replace(opened.observing, keeper=keeper))
         tokens = build_token_embedder(settings.reranker, base.embedder)
+        tokens = between.tokens(tokens, base.index)
         reranker = await open_reranker(
             settings.reranker, stack, tokens=tokens, encoder=base.encoder, index=base.index
         )
@@ -228,8 +240,8 @@ async def _open_query(
         settings.retrieval,
         settings.reranker,
         stage_seconds,
-        reranker=reranker,
-        embedder=base.embedder,
+        reranker=reranker and between.reranker(reranker, index),
+        embedder=between.embedder(base.embedder, index),
         encoder=base.encoder,
         index=index,
     )

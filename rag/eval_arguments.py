@@ -81,6 +81,9 @@ def _add_run(tasks: Tasks, common: argparse.ArgumentParser) -> None:
     run.add_argument(
         "--scores", action="store_true", help="as live answers are scored, by the judge too"
     )
+    run.add_argument(
+        "--measures", nargs="+", default=[], metavar="NAME", help="these alone: nDCG@5, R@20, f1 …"
+    )
     run.add_argument("--top-k", type=_count, default=10, metavar="N", help="hits (default: 10)")
     run.add_argument(
         "--at-once", type=_count, default=8, metavar="N", help="questions (default: 8)"

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from eval.caching import StageCache
 from eval.corpus import Question
+from eval.measures import known
 from eval.offline import Plan, Progress, Scorer, ask, ingest, now, settings_for
 from eval.online import OnlineScorer, open_scorer
 from eval.ranking import to_trec
@@ -55,6 +56,7 @@ async def _plan(name: str, args: argparse.Namespace, settings: Settings, cache: 
         top_k=args.top_k,
         answers=not args.search,
         scores=args.scores,
+        named=known(args.measures),
         name=args.out.resolve().name,
     )
 

@@ -4,57 +4,26 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from eval.caching import StageCache
-from eval.corpus import Corpus
-from eval.measures import ANSWERS, CITATIONS, CONDUCT, known, measure
-from eval.offline import Plan, ask, ingest, now, settings_for
+from eval.corpus import Corpus, Question
+from eval.measures import known, measure
+from eval.offline import now
 from eval.runs import Outcome
 from eval.sets import load_set
 from eval.statistics import Difference, compare
-from eval.tune import Range, Space, Tried, Value, best, halves, nested, read_space, search
+from eval.tune import Score, Space, Tried, Value, best, halves, read_space, search
 from rag import output
-from rag.api.app import start
 from rag.errors import InputError, StorageError
+from rag.eval_trials import Encoder, Trials
 from rag.progress import progress_bar
-from rag.settings import Settings, load_settings
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Trials:
-    """What asks questions with settings, and keeps the stages of all trials."""
-
-    cache: Path
-    stages: StageCache
-    measure: str
-    top_k: int
-    at_once: int
-
-    async def outcomes(
-        self, corpus: Corpus, settings: Mapping[str, Value], questions: int
-    ) -> list[Outcome]:
-        """What becomes of the first so many questions."""
-        plan = Plan(
-            corpus=replace(corpus, questions=corpus.questions[:questions]),
-            settings=settings_for(load_settings(**nested(settings)), self.cache),
-            top_k=self.top_k,
-            answers=_of_answers(self.measure),
-        )
-        made: list[Outcome] = []
-        async with start(plan.settings, plan.between(self.stages)) as (service, queue):
-            await ingest(service, plan, queue.drain, lambda _: None)
-            await ask(service, plan, plan.corpus.questions, made.append, at_once=self.at_once)
-        return sorted(made, key=lambda outcome: outcome.id)
-
-    def values(self, outcomes: list[Outcome]) -> dict[str, float]:
-        """The measure by question."""
-        return {outcome.id: outcome.measures[self.measure] for outcome in outcomes}
+from rag.settings import Settings
 
 
 async def run(args: argparse.Namespace, settings: Settings) -> int:
@@ -64,15 +33,22 @@ async def run(args: argparse.Namespace, settings: Settings) -> int:
     if args.out.exists() or not args.out.parent.is_dir():
         raise InputError(f"{args.out} exists, or its folder does not: name another file.")
     corpus = await asyncio.to_thread(load_set, args.set, settings.traces)
-    train, held_out = halves(_with_a_say(corpus, name))
-    if not train.questions or not held_out.questions:
+    corpus = _with_a_say(corpus, name)
+    train, held_out = (half.questions for half in halves(corpus))
+    if not train or not held_out:
         raise InputError(f"{args.set} says too little of {name}: choose another --measure.")
     cache = args.cache or settings.data_dir / "eval"
-    with StageCache.opened(cache / "stages.sqlite") as stages:
+    with StageCache.opened(cache / "stages.sqlite") as stages, Encoder.opened() as encoder:
         trials = Trials(
-            cache=cache, stages=stages, measure=name, top_k=args.top_k, at_once=args.at_once
+            corpus=corpus,
+            cache=cache,
+            stages=stages,
+            encoder=encoder,
+            measure=name,
+            top_k=args.top_k,
+            at_once=args.at_once,
         )
-        tried = await _search(trials, space, train, _as_they_are(space, settings), args)  # 1.
+        tried = await _search(trials, space, train, _as_it_is(space, settings), args)  # 1.
         chosen = best(tried)
         difference = await _judge(trials, held_out, tried[0].settings, chosen.settings)  # 2.
     body = {
@@ -80,8 +56,9 @@ async def run(args: argparse.Namespace, settings: Settings) -> int:
         "set": corpus.name,
         "measure": name,
         "trials": [_told(each) for each in tried],
+        "asked": trials.asked,
         "best": dict(chosen.settings),
-        "train": {"questions": len(train.questions), "best": chosen.score, "now": tried[0].score},
+        "train": {"questions": len(train), "best": chosen.score, "now": tried[0].score},
         "held_out": {"questions": difference.n, "difference": difference.mean,
                      "low": difference.interval.low, "high": difference.interval.high,
                      "p": difference.p, "wins": difference.wins, "losses": difference.losses},
@@ -94,34 +71,39 @@ async def run(args: argparse.Namespace, settings: Settings) -> int:
 async def _search(
     trials: Trials,
     space: Space,
-    train: Corpus,
-    first: Mapping[str, Value],
+    questions: Sequence[Question],
+    as_it_is: Mapping[str, Value],
     args: argparse.Namespace,
 ) -> list[Tried]:
-    async def score(settings: Mapping[str, Value], questions: int) -> float:
-        outcomes = await trials.outcomes(train, settings, questions)
-        return float(np.mean(list(trials.values(outcomes).values())))
+    @contextlib.asynccontextmanager
+    async def opened(settings: Mapping[str, Value]) -> AsyncIterator[Score]:
+        async with trials.opened(settings) as trial:
+            yield lambda count: trial.values(questions[:count])
 
     with progress_bar("Trials", args.trials, quiet=args.json) as bar:
         return await search(
             space,
-            score,
-            questions=len(train.questions),
+            opened,
+            questions=len(questions),
             trials=args.trials,
             seed=args.seed,
-            first=first,
+            as_it_is=as_it_is,
             told=lambda _: bar.advance(bar.task_ids[0]),
         )
 
 
 async def _judge(
-    trials: Trials, held_out: Corpus, before: Mapping[str, Value], now_: Mapping[str, Value]
+    trials: Trials,
+    questions: Sequence[Question],
+    before: Mapping[str, Value],
+    now_: Mapping[str, Value],
 ) -> Difference:
     """By how much the best settings are above those there were, on questions they never saw."""
-    count = len(held_out.questions)
-    old = trials.values(await trials.outcomes(held_out, before, count))
-    new = trials.values(await trials.outcomes(held_out, now_, count))
-    differences = np.array([new[id_] - old[id_] for id_ in old])
+    async with trials.opened(before) as trial:
+        old = await trial.values(questions)
+    async with trials.opened(now_) as trial:
+        new = await trial.values(questions)
+    differences = np.array(new) - np.array(old)
     return compare({trials.measure: differences})[trials.measure]
 
 
@@ -137,41 +119,21 @@ def _with_a_say(corpus: Corpus, name: str) -> Corpus:
     )
 
 
-def _as_they_are(space: Space, settings: Settings) -> dict[str, Value]:
-    """The settings in force, as far as they are searched."""
+def _as_it_is(space: Space, settings: Settings) -> dict[str, Value]:
+    """The settings in force, as far as they are searched; those that are not set are not there."""
     found: dict[str, Value] = {}
     for name in space.settings:
-        value: object = settings
+        value: object = settings.model_dump(mode="json")
         for part in name.split("."):
-            value = getattr(value, part, None)
-        if not isinstance(value, str | int | float | bool):
-            raise InputError(
-                f"{name!r} is not set now (it is {value!r}): set it, so that there is something to"
-                " compare with."
-            )
-        if not _has(space.settings[name], value):
-            raise InputError(
-                f"{name!r} is {value!r} now, which is not in the space: it is the first trial, so"
-                " that there is something to compare with."
-            )
-        found[name] = value
+            value = value.get(part) if isinstance(value, dict) else None
+        if isinstance(value, str | int | float | bool):
+            found[name] = value
     return found
 
 
-def _has(choice: Range | list[Value], value: Value) -> bool:
-    if isinstance(choice, list):
-        return value in choice
-    return isinstance(value, int | float) and choice.low <= value <= choice.high
-
-
-def _of_answers(measure: str) -> bool:
-    """Whether questions are to be answered for it; where hits stand is known without."""
-    return measure in {*ANSWERS, *CITATIONS, *CONDUCT}
-
-
 def _told(tried: Tried) -> dict[str, object]:
-    return {"settings": dict(tried.settings), "score": tried.score,
-            "questions": tried.questions, "stopped": tried.stopped}  # fmt: skip
+    return {"settings": dict(tried.settings), "score": tried.score if tried.values else None,
+            "questions": len(tried.values), "stopped": tried.stopped}  # fmt: skip
 
 
 def _write(file: Path, settings: Mapping[str, Value], body: Mapping[str, object]) -> None:

@@ -197,6 +197,9 @@ def tuned(body: Json) -> Lines:
     """What a search for better settings found."""
     stopped = sum(trial["stopped"] for trial in body["trials"])
     yield f"{len(body['trials'])} trials, {stopped} of them stopped early."
+    yield f"{body['asked']:,} questions asked; what was asked before was kept."
+    if body["best"] == body["trials"][0]["settings"]:
+        yield "None is above the settings in force by more than chance: they stay."
     for name, value in body["best"].items():
         yield f"  {name} = {value}"
     train, held = body["train"], body["held_out"]

@@ -165,6 +165,19 @@ ChunkerSettings = Annotated[
 ]
 
 
+class LegWeights(_Part):
+    """What each leg counts where their lists become one; 0: it is not searched."""
+
+    dense: float = Field(1.0, ge=0, allow_inf_nan=False, description="Search by meaning.")
+    sparse: float = Field(1.0, ge=0, allow_inf_nan=False, description="BM25.")
+
+    @model_validator(mode="after")
+    def _search_something(self) -> Self:
+        if not self.dense and not self.sparse:
+            raise ValueError("one of dense and sparse must be above 0, or nothing is searched")
+        return self
+
+
 class RetrievalSettings(_Part):
     """How hits are found."""
 
@@ -173,6 +186,7 @@ class RetrievalSettings(_Part):
     )
     depth: int = Field(100, ge=1, le=1000, description="Candidates each leg brings.")
     rrf_k: int = Field(10, ge=1, description="k of reciprocal rank fusion.")
+    weights: LegWeights = LegWeights()
     diversity: float = Field(
         0.0, ge=0, le=1, description="What difference counts beside relevance; 0: nothing."
     )

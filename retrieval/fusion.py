@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -63,18 +63,25 @@ def standard(values: Float32Array, among: Float32Array | None = None) -> Float32
     return result
 
 
-def summed(lists: Iterable[Sequence[Match]], ids: Sequence[str]) -> Float32Array:
-    """float32[ids]: the sum over the lists of each chunk's standardised score.
+def summed(
+    lists: Mapping[str, Sequence[Match]],
+    ids: Sequence[str],
+    *,
+    weights: Mapping[str, float] | None = None,
+) -> Float32Array:
+    """float32[ids]: the sum over the lists of each chunk's standardised score, times its weight.
 
     Scores say more than ranks where a list is sure of its first places (Bruch et al. 2023,
-    https://doi.org/10.1145/3596512). What a list lacks has the lowest score in it.
+    https://doi.org/10.1145/3596512). What a list lacks has the lowest score in it. `weights` as for
+    `rrf`.
     """
     total = np.zeros(len(ids), np.float32)
-    for matches in lists:
+    for name, matches in lists.items():
         if matches:
             scores = {match.chunk_id: match.score for match in matches}
             lowest = min(scores.values())
-            total += standard(np.array([scores.get(i, lowest) for i in ids], np.float32))
+            own = standard(np.array([scores.get(i, lowest) for i in ids], np.float32))
+            total += np.float32((weights or {}).get(name, 1.0)) * own
     return total
 
 

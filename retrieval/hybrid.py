@@ -1,4 +1,4 @@
-"""Both legs, one round trip, one ranking."""
+"""All legs, one round trip, one ranking."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Protocol
 from rag.errors import UpstreamError
 from rag.protocols import Embedder, Index, SparseEncoder
 from rag.telemetry import Trace
-from rag.types import Hit, Leg, Match, Query, Scope, Source
-from retrieval.fusion import RRF_K, Fused, rrf
+from rag.types import Float32Array, Hit, Leg, Match, Query, Scope, Source
+from retrieval.fusion import RRF_K, Fused, rrf, summed
 
 EMBED_SECONDS = 5.0
 """Past it, BM25 alone is better than an answer that comes too late."""
@@ -38,6 +38,7 @@ class HybridRetriever:
         index: Index,
         depth: int,
         rrf_k: int = RRF_K,
+        weights: Mapping[str, float] | None = None,
         seconds: float = EMBED_SECONDS,
     ) -> None:
         """Make a retriever.
@@ -47,21 +48,26 @@ class HybridRetriever:
             encoder: for the BM25 leg.
             index: holds both.
             depth: candidates each leg brings, at least; `top_k` where that is more.
-            seconds: what the embedder may take; past it the dense leg is left out.
             rrf_k: see `rrf`.
+            weights: of the legs, by name, as for `rrf`; one of weight 0 is not searched.
+            seconds: what the embedder may take; past it the dense leg is left out.
         """
         self._embedder = embedder
         self._encoder = encoder
         self._index = index
         self._depth = depth
-        self._seconds = seconds
         self._rrf_k = rrf_k
+        self._weights = weights or {}
+        self._seconds = seconds
 
     async def retrieve(self, query: Query, trace: Trace) -> list[Hit]:
         """At most `top_k` hits, best first, each with its rank in each leg.
 
-        1. encode  2. search both legs  3. fuse  4. fetch what survived. Where the embedder fails
-        or is late, BM25 answers alone and the trace says so.
+        1. encode  2. search all legs  3. fuse  4. fetch what survived. Where the embedder fails or
+        is late, BM25 answers alone and the trace says so.
+
+        Raises:
+            UpstreamError: the embedder fails or is late, and BM25 has no weight.
         """
         legs = await self.legs(query, trace)  # 1.
 
@@ -88,28 +94,47 @@ class HybridRetriever:
     def fuse(self, lists: Lists, limit: int | None) -> list[Fused]:
         """The best of the lists by RRF, at most `limit`; None: all."""
         ids = {name: [match.chunk_id for match in matches] for name, matches in lists.items()}
-        return rrf(ids, k=self._rrf_k, limit=limit)
+        return rrf(ids, k=self._rrf_k, weights=self._weights, limit=limit)
+
+    def summed(self, lists: Lists, ids: Sequence[str]) -> Float32Array:
+        """What the legs' scores say of chunks, each leg by its weight; see `fusion.summed`."""
+        return summed(lists, ids, weights=self._weights)
 
     async def legs(self, query: Query, trace: Trace) -> list[Leg]:
-        """The query encoded; the dense leg is left out where the embedder fails or is late."""
+        """The query encoded for each leg that has a weight.
+
+        The dense leg is left out where the embedder fails or is late, and there is another.
+        """
         limit = max(self._depth, query.top_k)
         legs = []
+        if self._counts("dense"):
+            try:
+                dense = await self._embed(query, trace)
+                legs.append(Leg(name="dense", vector=dense, limit=limit, where=query.where))
+            except UpstreamError as error:
+                if not self._counts("sparse"):
+                    raise
+                trace.degrade("dense", str(error))
+        if self._counts("sparse"):
+            with trace.span("encode"):
+                sparse = self._encoder.encode([query.text])[0]
+                legs.append(Leg(name="sparse", vector=sparse, limit=limit, where=query.where))
+        return legs
+
+    def _counts(self, leg: str) -> bool:
+        return self._weights.get(leg, 1.0) > 0
+
+    async def _embed(self, query: Query, trace: Trace) -> Float32Array:
+        vector: Float32Array
         with trace.span("embed", "embedding") as span:
             span.input = query.text
             span.attributes["model"] = self._embedder.fingerprint
             try:
                 async with asyncio.timeout(self._seconds):
-                    (dense,) = await self._embedder.embed([query.text], kind="query")
+                    (vector,) = await self._embedder.embed([query.text], kind="query")
             except TimeoutError:
-                trace.degrade("dense", f"The embedder took more than {self._seconds:g} s.")
-            except UpstreamError as error:
-                trace.degrade("dense", str(error))
-            else:
-                legs.append(Leg(name="dense", vector=dense, limit=limit, where=query.where))
-        with trace.span("encode"):
-            sparse = self._encoder.encode([query.text])[0]
-            legs.append(Leg(name="sparse", vector=sparse, limit=limit, where=query.where))
-        return legs
+                raise UpstreamError(f"The embedder took more than {self._seconds:g} s.") from None
+            return vector
 
 
 async def hits_of(index: Index, scope: Scope, fused: Sequence[Fused], source: Source) -> Found:

@@ -15,15 +15,15 @@ from rag.protocols import Index, Reranker, SparseEncoder
 from rag.telemetry import Trace
 from rag.types import Chunk, Float32Array, Hit, Leg, Match, Query, Source
 from retrieval.feedback import PASSAGES, expand
-from retrieval.fusion import Fused, standard, summed
+from retrieval.fusion import Fused, standard
 from retrieval.hybrid import Found, HybridRetriever, Lists, hits_of, until_whole
 
 Combine = Literal["sum", "rrf", "replace"]
 POOL = 30
 """Chunks ordered anew, at least: those that were judged, and the best of the rest."""
 FIRST_WEIGHT, LAST_WEIGHT = 2.0, 1.5
-"""Of the reranker beside each leg: where it chooses what to learn from, and afterwards, when the
-legs have learned some of what it knows."""
+"""Of the reranker, beside legs that count 1: where it chooses what to learn from, and afterwards,
+when the legs have learned some of what it knows."""
 UNJUDGED = -0.5
 """Where a chunk that was not judged stands among those that were, in standard deviations."""
 RERANK = "rerank"
@@ -137,7 +137,7 @@ class RerankingRetriever:
         self, query: Query, legs: Sequence[Leg], lists: Lists, judged: _Judged
     ) -> list[Leg]:
         ids = [chunk.id for chunk in judged.chunks]
-        scores = summed(lists.values(), ids) + FIRST_WEIGHT * standard(judged.scores)
+        scores = self._hybrid.summed(lists, ids) + FIRST_WEIGHT * standard(judged.scores)
         vectors = await self._index.vectors(query.scope, ids)
         best = [i for i in np.argsort(-scores, kind="stable") if ids[i] in vectors][:PASSAGES]
         if not best:
@@ -154,7 +154,7 @@ class RerankingRetriever:
         else:
             pool = [place.chunk_id for place in self._hybrid.fuse(lists, max(limit, POOL))]
             ids = list(dict.fromkeys([*pool, *(chunk.id for chunk in judged.chunks)]))
-            scores = summed(lists.values(), ids) + LAST_WEIGHT * judged.of(ids)
+            scores = self._hybrid.summed(lists, ids) + LAST_WEIGHT * judged.of(ids)
         ranks = {place.chunk_id: place.ranks for place in self._hybrid.fuse(everything, None)}
         best = sorted(zip((-scores).tolist(), ids, strict=True))[:limit]
         return [Fused(chunk_id, -score, ranks[chunk_id]) for score, chunk_id in best]

@@ -50,10 +50,18 @@ async def index(scope: Scope) -> Counting:
 
 
 def retriever(
-    index: MemoryIndex, *, embedder: HashEmbedder | None = None, depth: int = 50
+    index: MemoryIndex,
+    *,
+    embedder: HashEmbedder | None = None,
+    depth: int = 50,
+    weights: dict[str, float] | None = None,
 ) -> HybridRetriever:
     return HybridRetriever(
-        embedder=embedder or HashEmbedder(), encoder=Bm25Encoder(), index=index, depth=depth
+        embedder=embedder or HashEmbedder(),
+        encoder=Bm25Encoder(),
+        index=index,
+        depth=depth,
+        weights=weights,
     )
 
 
@@ -92,6 +100,42 @@ async def test_an_embedder_that_is_late_is_left_out(index: Counting, scope: Scop
 async def test_both_legs_are_one_round_trip(index: Counting, scope: Scope) -> None:
     await retriever(index).retrieve(Query(text="cat", scope=scope), Trace())
     assert [[leg.name for leg in legs] for legs in index.searches] == [["dense", "sparse"]]
+
+
+async def test_legs_count_by_their_weight(index: Counting, scope: Scope) -> None:
+    weights = {"dense": 1.0, "sparse": 2.5}
+    query = Query(text="cat dog", scope=scope)
+    hits = await retriever(index, weights=weights).retrieve(query, Trace())
+    dense, sparse = await index.search(scope, [dense_leg("cat dog"), sparse_leg("cat dog")])
+    lists = {"dense": [m.chunk_id for m in dense], "sparse": [m.chunk_id for m in sparse]}
+    assert [(h.chunk.id, h.score) for h in hits] == [
+        (f.chunk_id, f.score) for f in rrf(lists, weights=weights)
+    ]
+
+
+async def test_a_leg_of_weight_0_is_not_searched_and_nothing_is_degraded(
+    index: Counting, scope: Scope
+) -> None:
+    broken = Failing(UpstreamError("The embedder is down."))
+    trace = Trace()
+    sparse_alone = retriever(index, embedder=broken, weights={"dense": 0.0})
+    hits = await sparse_alone.retrieve(Query(text="cat", scope=scope), trace)
+    assert {tuple(hit.ranks) for hit in hits} == {("sparse",)}
+    assert trace.degraded == []
+    assert "embed" not in trace.timings
+    dense_alone = retriever(index, weights={"sparse": 0.0})
+    hits = await dense_alone.retrieve(Query(text="cat", scope=scope), trace)
+    assert {tuple(hit.ranks) for hit in hits} == {("dense",)}
+    assert [[leg.name for leg in legs] for legs in index.searches] == [["sparse"], ["dense"]]
+
+
+async def test_an_embedder_that_fails_where_no_other_leg_is_left_fails_the_question(
+    index: Counting, scope: Scope
+) -> None:
+    broken = Failing(UpstreamError("The embedder is down."))
+    dense_alone = retriever(index, embedder=broken, weights={"sparse": 0.0})
+    with pytest.raises(UpstreamError, match="is down"):
+        await dense_alone.retrieve(Query(text="cat", scope=scope), Trace())
 
 
 async def test_at_most_top_k_hits_come_back(index: Counting, scope: Scope) -> None:

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import json
+import sqlite3
 import subprocess
 import tomllib
 from collections import Counter
+from collections.abc import AsyncIterator, Mapping
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from eval.corpus import read_corpus
 from eval.runs import OUTCOMES, Run, read_run
-from eval.tune import Tried, best, halves, nested, read_space, rungs, search
+from eval.tune import Score, Tried, Value, best, halves, nested, read_space, rungs, search
 from rag.errors import InputError
 from tests.model_server import model_server, says
 from tests.otlp_server import otlp_server
@@ -189,6 +191,22 @@ def test_a_sample_is_the_same_each_time_and_search_alone_has_no_answers(
     assert few.info.set_fingerprint != first.info.set_fingerprint
 
 
+def test_the_measures_are_those_that_are_named(home: Path, first: Run) -> None:
+    options = ("--sample", "7", "--out", "named", "--measures", "nDCG@5", "MRR", "contains_gold")
+    assert evaluate(home, "run", "facts", *options).returncode == 0
+    run = read_run(home / "named")
+    assert list(run.summary["measures"]) == ["nDCG@5", "RR", "contains_gold"]
+    assert run.summary["abstention"]["right"] > 0.8
+    rules = '[[rule]]\nmeasure = "nDCG@5"\nfloor = 0.5\nallowed = 0.01\n'
+    (home / "rules.toml").write_text(rules)
+    gated = evaluate(home, "gate", "named", "--baseline", "named", "--rules", "rules.toml")
+    assert gated.returncode == 0, gated.stderr
+    info = json.loads((home / "named" / "run.json").read_text()) | {"finished": None}
+    (home / "named" / "run.json").write_text(json.dumps(info))
+    other = evaluate(home, "run", "facts", "--sample", "7", "--out", "named", "--measures", "RR")
+    assert (other.returncode, "begun with another config" in other.stderr) == (2, True)
+
+
 def test_a_set_without_documents_is_put_to_a_collection(home: Path, first: Run) -> None:
     rows = [
         {"id": "q", "question": "Who built the drum school?", "answer": "Fela",
@@ -220,6 +238,10 @@ def test_a_set_without_documents_is_put_to_a_collection(home: Path, first: Run) 
         (("run", "facts", "--out", "facts"), "is not empty, and holds no run"),
         (("compare", "facts", "facts"), "is no run"),
         (("tune", "facts", "--space", "none.toml", "--out", "x.toml"), "cannot be read"),
+        (("run", "facts", "--out", "x", "--measures", "nDGC@5"), "did you mean 'nDCG"),
+        (("run", "facts", "--out", "x", "--measures", "R@20"), "of 20 hits, and there are 10"),
+        (("run", "facts", "--out", "x", "--search", "--measures", "f1"), "of answers"),
+        (("run", "facts", "--out", "x", "--measures", "groundedness"), "--scores have it"),
     ],
 )
 def test_what_cannot_be_done_is_told(home: Path, arguments: tuple[str, ...], said: str) -> None:
@@ -229,9 +251,6 @@ def test_what_cannot_be_done_is_told(home: Path, arguments: tuple[str, ...], sai
 
 
 def test_tuning_finds_what_is_better_and_says_so_of_other_questions(home: Path, first: Run) -> None:
-    (home / "space.toml").write_text('"reranker.kind" = ["none"]\n')
-    other = evaluate(home, "tune", "facts", "--space", "space.toml", "--out", "best.toml")
-    assert (other.returncode, "which is not in the space" in other.stderr) == (2, True)
     (home / "space.toml").write_text('"reranker.kind" = ["none", "late_interaction"]\n')
     options = ("--space", "space.toml", "--trials", "3", "--out", "best.toml", "--json")
     done = evaluate(home, "tune", "facts", *options, env={"RAG_RERANKER__KIND": "none"})
@@ -243,6 +262,68 @@ def test_tuning_finds_what_is_better_and_says_so_of_other_questions(home: Path, 
     written = (home / "best.toml").read_text()
     assert tomllib.loads(written) == nested(told["best"])
     assert "held_out" in written
+
+
+def test_settings_that_are_not_in_the_space_are_tried_first_as_they_are(
+    home: Path, first: Run
+) -> None:
+    space = '"reranker.depth" = [2, 4]\n"generator.threshold" = [0.2, 0.4]\n'
+    (home / "beside.toml").write_text(space)
+    options = ("--space", "beside.toml", "--measure", "f1", "--trials", "3", "--out", "found.toml")
+    done = evaluate(home, "tune", "facts", *options, "--json")
+    assert done.returncode == 0, done.stderr
+    now, *others = json.loads(done.stdout)["trials"]
+    assert now["settings"] == {"reranker.depth": 8}  # and no threshold
+    assert all(each["settings"]["reranker.depth"] in (2, 4) for each in others)
+    assert all(each["settings"]["generator.threshold"] in (0.2, 0.4) for each in others)
+
+
+def test_a_search_that_was_killed_goes_on_and_asks_nothing_twice(home: Path, first: Run) -> None:
+    space = '"retrieval.rrf_k" = {low = 1, high = 90}\n"retrieval.weights.dense" = [0, 1, -1]\n'
+    (home / "wide.toml").write_text(space)
+    search = ("tune", "facts", "--space", "wide.toml", "--measure", "nDCG@5", "--trials", "8")
+    options = (*search, "--json")
+
+    def kept(cache: str) -> int:
+        file = home / cache / "stages.sqlite"
+        if not file.exists():
+            return 0
+        with contextlib.closing(sqlite3.connect(file, timeout=30)) as db:
+            if not db.execute("SELECT 1 FROM sqlite_master").fetchall():
+                return 0
+            count: int = db.execute("SELECT count(*) FROM stages").fetchone()[0]
+            return count
+
+    whole = evaluate(home, *options, "--cache", "whole", "--out", "whole.toml")
+    assert whole.returncode == 0, whole.stderr
+    command = [*RAG, "eval", *options, "--cache", "killed", "--out", "killed.toml"]
+    with subprocess.Popen(command, cwd=home, env=environment(home / "data")) as process:
+        wait_for(lambda: kept("killed") > kept("whole") // 2)
+        process.kill()
+    assert not (home / "killed.toml").exists()
+    again = evaluate(home, *options, "--cache", "killed", "--out", "killed.toml")
+    assert again.returncode == 0, again.stderr
+    told, expected = json.loads(again.stdout), json.loads(whole.stdout)
+    assert told["trials"] == expected["trials"]
+    unfit = [t for t in told["trials"] if t["settings"]["retrieval.weights.dense"] == -1]
+    assert unfit
+    assert all(t["score"] is None and t["stopped"] for t in unfit)
+    assert told["held_out"] == expected["held_out"]
+    assert 0 < told["asked"] < expected["asked"]
+    once_more = evaluate(home, *options, "--cache", "killed", "--out", "once-more.toml")
+    assert json.loads(once_more.stdout)["asked"] == 0
+
+
+def test_what_is_hardly_better_does_not_replace_the_settings_in_force() -> None:
+    def tried(*values: float, stopped: bool = False) -> Tried:
+        return Tried(settings={"retrieval.depth": len(values)}, values=values, stopped=stopped)
+
+    now = tried(0.5, 0.5, 0.5, 0.5)
+    lucky = tried(1.0, 0.5, 0.5, 0.3)
+    better = tried(0.6, 0.7, 0.5, 0.7)
+    assert best([now, lucky]) is now
+    assert best([now, lucky, better, tried(1.0, stopped=True)]) is better
+    assert best([now, tried(0.1, 0.1, 0.1, 0.1)]) is now
 
 
 @pytest.mark.parametrize(
@@ -264,6 +345,27 @@ def test_a_space_that_is_none(tmp_path: Path, space: str, said: str) -> None:
         read_space(tmp_path / "space.toml")
 
 
+def test_what_a_space_has(tmp_path: Path) -> None:
+    (tmp_path / "space.toml").write_text(
+        '"retrieval.depth" = {low = 10, high = 30, step = 4}\n'
+        '"retrieval.rrf_k" = {low = 1, high = 99}\n'
+        '"retrieval.diversity" = {low = 0.1, high = 0.9}\n'
+        '"reranker.seconds" = {low = 0.1, high = 1.0, step = 0.1}\n'
+        '"reranker.combine" = ["sum", "rrf"]\n'
+    )
+    space = read_space(tmp_path / "space.toml")
+    values: dict[str, tuple[Value, ...]] = {
+        "retrieval.depth": (14, 16, 34),
+        "retrieval.rrf_k": (99, 1.5, 0),
+        "retrieval.diversity": (0.123, 0.0, "none"),
+        "reranker.seconds": (0.7, 0.75, 2),
+        "reranker.combine": ("rrf", "replace", 1),
+    }
+    for name, (inside, *outside) in values.items():
+        assert space.has(name, inside)
+        assert not any(space.has(name, value) for value in outside)
+
+
 def test_questions_about_one_document_are_on_one_side(home: Path) -> None:
     corpus = read_corpus(home / "facts")
     train, held_out = halves(corpus)
@@ -278,19 +380,23 @@ def test_poor_trials_are_stopped_and_the_best_is_found(tmp_path: Path) -> None:
     (tmp_path / "space.toml").write_text('"retrieval.depth" = {low = 1, high = 100}')
     asked: Counter[int] = Counter()
 
-    async def score(settings: Any, questions: int) -> float:
-        asked[questions] += 1
-        return -abs(float(settings["retrieval.depth"]) - 70)
+    @contextlib.asynccontextmanager
+    async def opened(settings: Mapping[str, Value]) -> AsyncIterator[Score]:
+        async def score(questions: int) -> list[float]:
+            asked[questions] += 1
+            return [-abs(float(settings["retrieval.depth"]) - 70)] * questions
+
+        yield score
 
     told: list[Tried] = []
     made = asyncio.run(
         search(
             read_space(tmp_path / "space.toml"),
-            score,
+            opened,
             questions=2000,
             trials=40,
             seed=1,
-            first={"retrieval.depth": 5},
+            as_it_is={"retrieval.depth": 5},
             told=told.append,
         )
     )

@@ -89,8 +89,10 @@ async def index(scope: Scope) -> Searched:
     return made
 
 
-def hybrid(index: MemoryIndex) -> HybridRetriever:
-    return HybridRetriever(embedder=HashEmbedder(), encoder=Bm25Encoder(), index=index, depth=50)
+def hybrid(index: MemoryIndex, weights: dict[str, float] | None = None) -> HybridRetriever:
+    return HybridRetriever(
+        embedder=HashEmbedder(), encoder=Bm25Encoder(), index=index, depth=50, weights=weights
+    )
 
 
 async def retrieve(
@@ -103,9 +105,10 @@ async def retrieve(
     feedback: bool = False,
     depth: int = 3,
     top_k: int = 10,
+    weights: dict[str, float] | None = None,
 ) -> list[Hit]:
     retriever = RerankingRetriever(
-        hybrid=hybrid(index),
+        hybrid=hybrid(index, weights),
         reranker=reranker,
         index=index,
         encoder=Bm25Encoder(),
@@ -177,10 +180,29 @@ async def test_an_indifferent_reranker_leaves_the_legs_scores_to_decide(
     index: Searched, scope: Scope
 ) -> None:
     hits = await retrieve(index, scope, Judge({}), depth=5)
-    lists = await index.search(scope, [dense_leg(QUESTION), sparse_leg(QUESTION)])
+    dense, sparse = await index.search(scope, [dense_leg(QUESTION), sparse_leg(QUESTION)])
+    lists = {"dense": dense, "sparse": sparse}
     ids = sorted(hit.chunk.id for hit in hits)
     wanted = dict(zip(ids, summed(lists, ids).tolist(), strict=True))
     assert {h.chunk.id: h.score for h in hits} == pytest.approx(wanted, abs=1e-5)
+    weights = {"dense": 0.5, "sparse": 3.0}
+    hits = await retrieve(index, scope, Judge({}), depth=5, weights=weights)
+    wanted = dict(zip(ids, summed(lists, ids, weights=weights).tolist(), strict=True))
+    assert {h.chunk.id: h.score for h in hits} == pytest.approx(wanted, abs=1e-5)
+
+
+@pytest.mark.parametrize("leg", ["dense", "sparse"])
+async def test_a_leg_without_weight_is_searched_neither_first_nor_after_feedback(
+    index: Searched, scope: Scope, leg: str
+) -> None:
+    trace = Trace()
+    weights = {"dense": 1.0, "sparse": 1.0} | {leg: 0.0}
+    hits = await retrieve(index, scope, Judge({}), trace, feedback=True, weights=weights)
+    assert hits
+    assert [len(legs) for legs in index.searches] == [1, 1]
+    assert not any(searched.name == leg for legs in index.searches for searched in legs)
+    assert not any(leg in hit.ranks for hit in hits)
+    assert trace.degraded == []
 
 
 async def test_at_most_top_k_come_back(index: Searched, scope: Scope) -> None:
@@ -299,10 +321,14 @@ class TestScores:
         assert standard(np.array([5.0], np.float32), among).tolist() == [3]
 
     def test_what_a_list_lacks_has_its_lowest_score(self) -> None:
-        lists = [[Match("a", 3.0), Match("b", 1.0)], [Match("b", 9.0)], []]
+        lists = {"1": [Match("a", 3.0), Match("b", 1.0)], "2": [Match("b", 9.0)], "3": []}
         assert summed(lists, ["a", "b", "c"]).tolist() == pytest.approx(
             [2**0.5, -(0.5**0.5), -(0.5**0.5)]
         )
+
+    def test_a_list_counts_by_its_weight(self) -> None:
+        lists = {"1": [Match("a", 3.0), Match("b", 1.0)], "2": [Match("b", 9.0), Match("a", 1.0)]}
+        assert summed(lists, ["a", "b"], weights={"2": 3.0}).tolist() == [-2, 2]
 
 
 class TestLateInteraction:

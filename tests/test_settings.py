@@ -103,6 +103,7 @@ chosen = st.fixed_dictionaries(
                 "lexical": st.sampled_from(["sparse", "rank_bm25"]),
                 "depth": st.integers(1, 1000),
                 "rrf_k": st.integers(1, 1000),
+                "weights": st.fixed_dictionaries({"dense": st.floats(0, 9), "sparse": st.just(2)}),
             }
         ),
         "index": st.just({"kind": "edge"})
@@ -205,6 +206,16 @@ def test_one_chunker_setting_alone_means_the_default_s(monkeypatch: pytest.Monke
     monkeypatch.setenv("RAG_CHUNKER__KIND", "recursive")
     monkeypatch.setenv("RAG_CHUNKER__OVERLAP", "15")
     assert load_settings().chunker == RecursiveSettings(max_tokens=150, overlap=15)
+
+
+def test_of_the_legs_one_at_least_is_searched() -> None:
+    assert load_settings(retrieval={"weights": {"dense": 0}}).retrieval.weights.sparse == 1
+    message = refused(retrieval={"weights": {"dense": 0, "sparse": 0}})
+    assert "'retrieval.weights' does not fit" in message
+    assert "one of dense and sparse must be above 0" in message
+    for weight in (-1, "nan", "inf"):
+        message = refused(retrieval={"weights": {"dense": weight}})
+        assert "'retrieval.weights.dense' does not fit" in message
 
 
 def test_an_embedder_s_model_alone_means_the_built_in_encoder_s(

@@ -7,6 +7,7 @@ import contextlib
 import gc
 import logging
 from collections.abc import AsyncIterator, Callable
+from typing import TYPE_CHECKING
 
 from fastapi import FastAPI, Request
 from starlette.responses import Response
@@ -25,6 +26,9 @@ from rag.types import Scope
 from workers.queue import LocalQueue, Queue
 from workers.scoring import GiveOut, ScoringQueue
 
+if TYPE_CHECKING:
+    from retrieval.embedders import ModelEmbedder
+
 _log = logging.getLogger(__name__)
 CLIENT_GONE = 499
 """What nginx logs for a client that hung up; nobody receives it."""
@@ -32,10 +36,13 @@ CLIENT_GONE = 499
 
 @contextlib.asynccontextmanager
 async def start(
-    settings: Settings, between: Between = AS_IT_IS
+    settings: Settings, between: Between = AS_IT_IS, embedder: ModelEmbedder | None = None
 ) -> AsyncIterator[tuple[Service, Queue]]:
-    """An open service and its queue; tasks that an earlier process left are taken up again."""
-    async with open_service(settings, between) as service:
+    """An open service and its queue; tasks that an earlier process left are taken up again.
+
+    See `open_service` and `open_ingesting`.
+    """
+    async with open_service(settings, between, embedder) as service:
         yield service, _queue(settings, service)
 
 

@@ -141,7 +141,7 @@ def build_retriever(
     encoder: Bm25Encoder,
     index: Index,
 ) -> Retriever:
-    """Both legs, the reranker if there is one, and what keeps hits apart where it is wanted.
+    """The legs, the reranker if there is one, and what keeps hits apart where it is wanted.
 
     `seconds` is what embedder and reranker may take each.
     """
@@ -180,6 +180,7 @@ def _build_ranking(
         index=index,
         depth=settings.depth,
         rrf_k=settings.rrf_k,
+        weights=settings.weights.model_dump(),
         seconds=seconds,
     )
     if reranker is None or isinstance(reranking, NoRerankerSettings):

@@ -1,0 +1,73 @@
+"""What a stage made of a question is made once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from eval.caching import CachedEmbedder, CachedReranker, StageCache
+from rag.types import Chunk, Float32Array, Kind, Query, Scope
+from tests.fakes import HashEmbedder, make_chunk
+
+pytestmark = pytest.mark.anyio
+
+
+class Embeds(HashEmbedder):
+    """Remembers what it embedded."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.texts: list[str] = []
+
+    async def embed(self, texts: Sequence[str], *, kind: Kind) -> Float32Array:
+        self.texts += texts
+        return await super().embed(texts, kind=kind)
+
+
+class Judges:
+    """Remembers what it judged; longer texts are better."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+
+    async def score(self, query: Query, chunks: Sequence[Chunk]) -> Float32Array:
+        self.texts += [chunk.text for chunk in chunks]
+        return np.array([len(chunk.text) / 3 for chunk in chunks], np.float32)
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Iterator[StageCache]:
+    with StageCache.opened(tmp_path / "stages.sqlite") as opened:
+        yield opened
+
+
+async def test_a_text_is_embedded_once_and_its_vector_stays_the_same(cache: StageCache) -> None:
+    inner = Embeds()
+    embedder = CachedEmbedder(inner, cache, fingerprint="a")
+    await embedder.embed(["cat"], kind="query")
+    both = await embedder.embed(["dog", "cat", "dog"], kind="query")
+    assert inner.texts == ["cat", "dog"]
+    assert np.array_equal(both, await HashEmbedder().embed(["dog", "cat", "dog"], kind="query"))
+    assert (await embedder.embed([], kind="query")).shape == (0, inner.dim)
+    await CachedEmbedder(inner, cache, fingerprint="b").embed(["cat"], kind="query")
+    await embedder.embed(["cat"], kind="passage")
+    assert inner.texts[2:] == ["cat", "cat"]
+
+
+async def test_a_chunk_is_judged_once_for_a_question(cache: StageCache, scope: Scope) -> None:
+    inner = Judges()
+    reranker = CachedReranker(inner, cache, fingerprint="a")
+    texts = ("cat", "a dog", "fish soup")
+    chunks = [make_chunk(text, position=i) for i, text in enumerate(texts)]
+    query = Query(text="?", scope=scope)
+    first = await reranker.score(query, chunks[:2])
+    more = await reranker.score(query, chunks[::-1])
+    assert inner.texts == ["cat", "a dog", "fish soup"]
+    assert more.tolist() == (await Judges().score(query, chunks[::-1])).tolist()
+    assert more[1:].tolist() == first[::-1].tolist()
+    await reranker.score(Query(text="!", scope=scope), chunks[:1])
+    await CachedReranker(inner, cache, fingerprint="b").score(query, chunks[:1])
+    assert inner.texts[3:] == ["cat", "cat"]
