@@ -23,10 +23,8 @@ from benchmarks._common import Report, Target, temporary_service
 from benchmarks._rankings import (
     FOR_RECALL,
     Ingested,
-    Run,
     Scores,
     bm25s_run,
-    by_question,
     corpus_of,
     hybrid_run,
     ingest_corpus,
@@ -37,7 +35,6 @@ from benchmarks._rankings import (
 )
 from eval.asking import MemoEmbedder
 from eval.corpus import Corpus
-from eval.statistics import mean_interval
 
 SETS = ("cranfield", "squad2-dev-a", "xquad-en", "xquad-de", "xquad-es", "xquad-zh")
 TARGETS = {
@@ -70,15 +67,7 @@ async def _run(corpora: list[Corpus]) -> Report:
             )
             reranked = await reranked_run(ingested, settings.reranker, top_k=FOR_RECALL)
             ours["reranked"] = measure(corpus, reranked)
-            fused = await hybrid_run(
-                ingested,
-                depth=settings.retrieval.depth,
-                rrf_k=settings.retrieval.rrf_k,
-                top_k=FOR_RECALL,
-            )
             _add(report, corpus, ours)
-            runs = {**legs, "RRF": fused, "reranked": reranked}
-            report.notes += [_row(corpus, name, run) for name, run in runs.items()]
     report.notes.append(
         f"max_tokens {settings.chunker.max_tokens}, depth {settings.retrieval.depth}, rrf_k"
         f" {settings.retrieval.rrf_k}; the floor is bm25s"
@@ -94,15 +83,6 @@ def _add(report: Report, corpus: Corpus, ours: dict[str, Scores]) -> None:
             target = TARGETS.get((corpus.name, system)) if name == "nDCG@10" else None
             title = f"{corpus.name} {name} {system}"
             report.add(title, scores[name], floor=floor[name], target=target)
-
-
-def _row(corpus: Corpus, name: str, run: Run) -> str:
-    """A row of a table: means with their 95 % intervals."""
-    cells = [f"{corpus.name}, {name}"]
-    for values in by_question(corpus, run).values():
-        low, high = mean_interval(values)
-        cells.append(f"{values.mean():.3f} ({low:.3f}–{high:.3f})")
-    return f"| {' | '.join(cells)} |"
 
 
 async def _hybrid(ingested: Ingested, *, depth: int, rrf_k: int) -> Scores:
