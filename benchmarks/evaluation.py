@@ -15,7 +15,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from benchmarks._common import Report, Target, data_folder
-from eval.caching import StageCache
+from eval.caching import STAGES, StageCache
 from eval.corpus import Corpus, Question, read_corpus
 from eval.offline import Plan, ask, ingest, settings_for
 from eval.runs import RunFolder
@@ -44,11 +44,11 @@ async def _run(corpus: Corpus, folder: Path) -> Report:
         await ingest(service, plan, queue.drain, lambda _: None)
         await _bare(service, plan, others)
         bare = await _bare(service, plan, questions)
-    with StageCache.opened(folder / "stages.sqlite") as stages:
-        first = await _offline(plan, stages, folder, others)
-        before = stages.misses
-        second = await _offline(_other(plan), stages, folder, ())
-        made_anew = stages.misses - before
+    stages = StageCache(folder / STAGES)
+    first = await _offline(plan, stages, folder, others)
+    before = stages.misses
+    second = await _offline(_other(plan), stages, folder, ())
+    made_anew = stages.misses - before
     report = Report()
     report.add(
         "questions/s, offline run",

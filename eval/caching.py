@@ -5,15 +5,13 @@ With another generator over the same retrieval, nothing is embedded and nothing 
 
 from __future__ import annotations
 
-import contextlib
 import json
-import sqlite3
-from collections.abc import Iterator
 from dataclasses import asdict
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
+from eval.files import write_whole
 from generation.evidence import Evidence, Features, Sentence
 from generation.judging import Finder
 from rag.protocols import Index
@@ -21,37 +19,33 @@ from rag.telemetry import Trace
 from rag.types import Hit, Prompt, Query
 from retrieval.hybrid import Retriever
 
+STAGES = "stages"
+"""The folder within a cache."""
+
 
 class StageCache:
-    """Results by stage and input, in a file that outlives the process."""
+    """Results by stage and input, a file each: any number of processes may share the folder."""
 
-    def __init__(self, file: Path) -> None:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        self._db = sqlite3.connect(file, isolation_level=None)
-        self._db.execute("PRAGMA journal_mode = WAL")
-        self._db.execute("PRAGMA synchronous = NORMAL")
-        self._db.execute("CREATE TABLE IF NOT EXISTS stages (key TEXT PRIMARY KEY, made TEXT)")
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
         self.misses = 0
-
-    @classmethod
-    @contextlib.contextmanager
-    def opened(cls, file: Path) -> Iterator[Self]:
-        """Open until the end of the block."""
-        cache = cls(file)
-        try:
-            yield cache
-        finally:
-            cache._db.close()
 
     def get(self, key: str) -> Any | None:
         """What was put there; None where nothing was."""
-        row = self._db.execute("SELECT made FROM stages WHERE key = ?", (key,)).fetchone()
-        self.misses += row is None
-        return None if row is None else json.loads(row[0])
+        try:
+            return json.loads(self._file(key).read_bytes())
+        except (FileNotFoundError, ValueError):  # a power cut may leave an empty file
+            self.misses += 1
+            return None
 
     def put(self, key: str, made: Any) -> None:
         """Keeps it."""
-        self._db.execute("INSERT OR REPLACE INTO stages VALUES (?, ?)", (key, json.dumps(made)))
+        file = self._file(key)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(file, json.dumps(made))
+
+    def _file(self, key: str) -> Path:
+        return self._folder / key[:2] / f"{key[2:]}.json"
 
 
 def key_of(*parts: object) -> str:

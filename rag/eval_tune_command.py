@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from eval.caching import StageCache
+from eval.caching import STAGES, StageCache
 from eval.corpus import Corpus
 from eval.measures import ANSWERS, CITATIONS, CONDUCT, known, measure
 from eval.offline import Plan, ask, ingest, now, settings_for
@@ -68,13 +68,16 @@ async def run(args: argparse.Namespace, settings: Settings) -> int:
     if not train.questions or not held_out.questions:
         raise InputError(f"{args.set} says too little of {name}: choose another --measure.")
     cache = args.cache or settings.data_dir / "eval"
-    with StageCache.opened(cache / "stages.sqlite") as stages:
-        trials = Trials(
-            cache=cache, stages=stages, measure=name, top_k=args.top_k, at_once=args.at_once
-        )
-        tried = await _search(trials, space, train, _as_they_are(space, settings), args)  # 1.
-        chosen = best(tried)
-        difference = await _judge(trials, held_out, tried[0].settings, chosen.settings)  # 2.
+    trials = Trials(
+        cache=cache,
+        stages=StageCache(cache / STAGES),
+        measure=name,
+        top_k=args.top_k,
+        at_once=args.at_once,
+    )
+    tried = await _search(trials, space, train, _as_they_are(space, settings), args)  # 1.
+    chosen = best(tried)
+    difference = await _judge(trials, held_out, tried[0].settings, chosen.settings)  # 2.
     body = {
         "file": str(args.out),
         "set": corpus.name,
