@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -12,6 +13,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
 import pytest
 from pydantic import SecretStr
 
@@ -32,7 +34,7 @@ from rag.settings import (
 from tests.postgres import PostgresServer
 from tests.qdrant_grpc import grpc_port
 from tests.redis_server import redis_server
-from tests.servers import PATIENCE, RAG, environment, rag, serving, submit, wait_for
+from tests.servers import PATIENCE, RAG, environment, free_port, rag, serving, submit, wait_for
 from tests.test_offline import make_set
 from workers.plans import plan_of, to_json
 
@@ -168,7 +170,8 @@ async def test_a_worker_that_is_killed_loses_no_question_and_doubles_none(
 def test_a_run_that_is_killed_goes_on_and_other_settings_use_what_was_kept(
     cluster: Cluster,
 ) -> None:
-    with cluster.worker():
+    port = free_port()
+    with cluster.worker(RAG_QUEUE__METRICS_PORT=str(port)):
         command = [*RAG, "eval", "run", "facts", "--out", "runs", "--at-once", "2"]
         env = environment(cluster.data, cluster.settings)
         with subprocess.Popen(
@@ -196,6 +199,9 @@ def test_a_run_that_is_killed_goes_on_and_other_settings_use_what_was_kept(
             not o.answer for o in read_run(cluster.folder / "runs").outcomes
         )
         assert all("context_relevance" in o.measures for o in outcomes if o.answer)
+        told = httpx.get(f"http://127.0.0.1:{port}/metrics").text
+        counted = re.findall(r"^plumbline_questions_total\{.+\} (\S+)$", told, re.MULTILINE)
+        assert set(counted) == {"0.0"}  # it is no live traffic
     assert found(read_run(cluster.folder / "runs")) == in_this_process(cluster, "own-run")
 
 

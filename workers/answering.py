@@ -155,5 +155,5 @@ class Answering:
                 del self._runs[folder]
                 try:
                     await run.closing.aclose()
-                except RagError as error:
-                    _log.error("What was open for %s did not close well: %s", folder, error)
+                except Exception:  # noqa: BLE001 - else nothing would be closed any more
+                    _log.exception("What was open for %s did not close well", folder)
