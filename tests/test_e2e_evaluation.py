@@ -10,7 +10,7 @@ import shutil
 import signal
 import subprocess
 from collections.abc import AsyncIterator, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
@@ -49,6 +49,7 @@ class Cluster:
 
     folder: Path
     settings: dict[str, str]
+    workers: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     @property
     def data(self) -> Path:
@@ -76,6 +77,7 @@ class Cluster:
                 stdout=said,
                 stderr=said,
             )
+        self.workers.append(worker)
 
         def ready() -> bool:
             assert worker.poll() is None, log.read_text()
@@ -114,7 +116,12 @@ def cluster_of(
             "RAG_QUEUE__KIND": "celery",
             "RAG_QUEUE__BROKER_URL": broker.url,
         }
-        yield Cluster(folder, settings | dict(more))
+        made = Cluster(folder, settings | dict(more))
+        try:
+            yield made
+        finally:
+            for worker in made.workers:
+                worker.kill()
 
 
 @pytest.fixture
