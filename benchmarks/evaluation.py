@@ -15,7 +15,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from benchmarks._common import Report, Target, data_folder
-from eval.caching import StageCache
+from eval.caching import LocalStages
 from eval.corpus import Corpus, Question, read_corpus
 from eval.offline import Plan, ask, ingest, settings_for
 from eval.runs import RunFolder
@@ -44,7 +44,7 @@ async def _run(corpus: Corpus, folder: Path) -> Report:
         await ingest(service, plan, queue.drain, lambda _: None)
         await _bare(service, plan, others)
         bare = await _bare(service, plan, questions)
-    with StageCache.opened(folder / "stages.sqlite") as stages:
+    with LocalStages.opened(folder) as stages:
         first = await _offline(plan, stages, folder, others)
         before = stages.misses
         second = await _offline(_other(plan), stages, folder, ())
@@ -77,7 +77,7 @@ async def _bare(service: Service, plan: Plan, questions: Sequence[Question]) -> 
 
 
 async def _offline(
-    plan: Plan, stages: StageCache, folder: Path, others: Iterable[Question]
+    plan: Plan, stages: LocalStages, folder: Path, others: Iterable[Question]
 ) -> float:
     """Seconds that the run's questions take, measured and written."""
     async with start(plan.settings, plan.between(stages)) as (service, _):

@@ -20,7 +20,7 @@ from typing import Any
 
 from benchmarks._common import Report
 from benchmarks._rankings import corpus_of
-from eval.caching import StageCache
+from eval.caching import LocalStages
 from eval.corpus import Corpus
 from eval.offline import Plan, ask, ingest, settings_for
 from eval.runs import Outcome
@@ -67,7 +67,7 @@ async def _measured(
     plan = Plan(corpus=corpus, settings=settings, top_k=TOP_K, answers=False, named=measures)
     embedder, _ = await encoder.of(settings.embedder)
     made: list[Outcome] = []
-    with StageCache.opened(folder / "stages.sqlite") as stages:
+    with LocalStages.opened(folder) as stages:
         between = plan.between_trials(stages)
         async with start(settings, between, embedder) as (service, queue):
             await ingest(service, plan, queue.drain, lambda _: None)

@@ -15,10 +15,11 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Se
 from dataclasses import asdict
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Protocol, Self, TypeVar
 
 import numpy as np
 
+from eval.files import write_whole
 from generation.evidence import Evidence, Features, Sentence
 from generation.judging import Finder
 from rag.protocols import Embedder, Index, Reranker
@@ -29,8 +30,18 @@ from retrieval.hybrid import Retriever
 T = TypeVar("T")
 
 
-class StageCache:
-    """Results by stage and input, in a file that outlives the process."""
+class StageCache(Protocol):
+    """Results by stage and input, JSON, which outlive the process."""
+
+    def get(self, key: str) -> Any | None:
+        """What was put there; None where nothing was."""
+
+    def put(self, key: str, made: Any) -> None:
+        """Keeps it."""
+
+
+class LocalStages:
+    """`StageCache` in one file, for processes of one machine."""
 
     def __init__(self, file: Path) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -42,13 +53,13 @@ class StageCache:
 
     @classmethod
     @contextlib.contextmanager
-    def opened(cls, file: Path) -> Iterator[Self]:
-        """Open until the end of the block."""
-        cache = cls(file)
+    def opened(cls, folder: Path) -> Iterator[Self]:
+        """That of a cache's folder, open until the end of the block."""
+        stages = cls(folder / "stages.sqlite")
         try:
-            yield cache
+            yield stages
         finally:
-            cache._db.close()
+            stages._db.close()
 
     def get(self, key: str) -> Any | None:
         """What was put there; None where nothing was."""
@@ -59,6 +70,30 @@ class StageCache:
     def put(self, key: str, made: Any) -> None:
         """Keeps it."""
         self._db.execute("INSERT OR REPLACE INTO stages VALUES (?, ?)", (key, json.dumps(made)))
+
+
+class SharedStages:
+    """`StageCache` in a file each, for workers: SQLite's lock does not hold on all volumes."""
+
+    def __init__(self, folder: Path) -> None:
+        """Those of a cache's folder."""
+        self._folder = folder / "stages"
+
+    def get(self, key: str) -> Any | None:
+        """What was put there; None where nothing was."""
+        try:
+            return json.loads(self._file(key).read_bytes())
+        except (FileNotFoundError, ValueError):  # a power cut may leave an empty file
+            return None
+
+    def put(self, key: str, made: Any) -> None:
+        """Keeps it."""
+        file = self._file(key)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(file, json.dumps(made))
+
+    def _file(self, key: str) -> Path:
+        return self._folder / key[:2] / f"{key[2:]}.json"
 
 
 def key_of(*parts: object) -> str:

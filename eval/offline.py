@@ -6,7 +6,7 @@ import asyncio
 import json
 import re
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cache, cached_property
@@ -26,10 +26,12 @@ from eval.caching import (
 from eval.corpus import Corpus, Passage, Question
 from eval.measures import check_made, measure, usual
 from eval.runs import Cited, Found, Outcome, RunInfo
+from eval.scoring import Scorer
 from eval.sets import check_spans
 from eval.slices import ANSWERABLE, slices_of
-from rag.build import TENANT, Between, Service
+from rag.build import TENANT, Between, Ingesting, Service
 from rag.errors import InputError, RagError
+from rag.observing import Traces
 from rag.records import JobRecord, Submission
 from rag.settings import EdgeSettings, LocalQueueSettings, Settings, SqliteSettings
 from rag.telemetry import Experiment, Score, Trace
@@ -99,8 +101,8 @@ class Plan:
             set_name=self.corpus.name,
             set_fingerprint=self.corpus.fingerprint,
             questions=len(self.corpus.questions),
-            config={**_without_passwords(self.settings.model_dump(mode="json")), "run": asked},
-            version=f"{rag.__version__}+{code_fingerprint(*_CODE, 'eval')}",
+            config={**without_passwords(self.settings.model_dump(mode="json")), "run": asked},
+            version=code_version(),
             started=self.started,
         )
 
@@ -123,31 +125,21 @@ class Plan:
         """What keeps the results of stages. A collection that lives may change: nothing is kept."""
         if self.collection:
             return Between()
-        ranked = key_of(self.scope.collection, *self._parts("retrieval", "reranker"))
-        return Between(
-            retriever=lambda inner, index: CachedRetriever(
-                inner, index, cache_, fingerprint=ranked
-            ),
-            finder=lambda inner, _: CachedFinder(inner, cache_, fingerprint=self._terms()),
-        )
+        return keeping(cache_, self.scope.collection, self.settings)
 
     def between_trials(self, cache_: StageCache) -> Between:
         """The same, with what is made on the way kept, too: with another reranker, for example.
 
         How long a question takes then says nothing, and no run may have it.
         """
-        embedded = key_of(code_fingerprint(*_CODE), *self._parts("embedder"))
+        embedded = key_of(code_fingerprint(*_CODE), *_parts(self.settings, "embedder"))
         judging = self.settings.reranker.model_dump(mode="json", exclude=_AFTERWARDS)
-        judged = key_of(self._terms(), judging)
+        judged = key_of(_terms(self.scope.collection, self.settings), judging)
         return replace(
             self.between(cache_),
             embedder=lambda inner, _: CachedEmbedder(inner, cache_, fingerprint=embedded),
             reranker=lambda inner, _: CachedReranker(inner, cache_, fingerprint=judged),
         )
-
-    def _terms(self) -> str:
-        """Names the documents, and what says how rare a word is in them."""
-        return key_of(self.scope.collection, self.settings.retrieval.lexical)
 
     @property
     def slug(self) -> str:
@@ -155,13 +147,29 @@ class Plan:
         return re.sub(r"[^a-z0-9]+", "-", self.corpus.name.lower()).strip("-")[:40] or "set"
 
     def _own_collection(self) -> str:
-        parts = self._parts("chunker", "embedder", "reader", "index")
+        parts = _parts(self.settings, "chunker", "embedder", "reader", "index")
         tokens = self.settings.reranker.model_dump().get("stored", False)
         key = key_of(self.corpus.documents_fingerprint, code_fingerprint(*_CODE), tokens, *parts)
         return f"{self.slug}-{key[:16]}"
 
-    def _parts(self, *names: str) -> list[object]:
-        return [getattr(self.settings, name).model_dump(mode="json") for name in names]
+
+def _parts(settings: Settings, *names: str) -> list[object]:
+    return [getattr(settings, name).model_dump(mode="json") for name in names]
+
+
+def _terms(collection: str, settings: Settings) -> str:
+    """Names the documents, and what says how rare a word is in them."""
+    return key_of(collection, settings.retrieval.lexical)
+
+
+def keeping(cache_: StageCache, collection: str, settings: Settings) -> Between:
+    """What keeps the results of stages over a set's own documents."""
+    ranked = key_of(collection, *_parts(settings, "retrieval", "reranker"))
+    read = _terms(collection, settings)
+    return Between(
+        retriever=lambda inner, index: CachedRetriever(inner, index, cache_, fingerprint=ranked),
+        finder=lambda inner, _: CachedFinder(inner, cache_, fingerprint=read),
+    )
 
 
 def settings_for(settings: Settings, cache_: Path) -> Settings:
@@ -184,25 +192,30 @@ def code_fingerprint(*packages: str) -> str:
     return digest.hexdigest()[:12]
 
 
-def _without_passwords(content: Any) -> Any:
+def code_version() -> str:
+    """Plumbline's version, and what names the code that a run goes through."""
+    return f"{rag.__version__}+{code_fingerprint(*_CODE, 'eval', 'workers')}"
+
+
+def without_passwords(content: Any) -> Any:
     """Settings without what stands before the @ of their URLs."""
     match content:
         case str():
             return re.sub(r"(?<=://)[^/@\s]+@", "", content)
         case list():
-            return [_without_passwords(item) for item in content]
+            return [without_passwords(item) for item in content]
         case dict():
-            return {name: _without_passwords(value) for name, value in content.items()}
+            return {name: without_passwords(value) for name, value in content.items()}
     return content
 
 
 async def ingest(
-    service: Service, plan: Plan, drain: Callable[[], Awaitable[None]], told: Progress
+    service: Ingesting, plan: Plan, drain: Callable[[], Awaitable[None]], told: Progress
 ) -> None:
     """Has the set's documents ingested, as if each had been sent as JSON; once.
 
     Args:
-        service: the pipeline.
+        service: what ingests.
         plan: what is to be run.
         drain: sees tasks on their way.
         told: is told how many documents are done.
@@ -234,7 +247,7 @@ async def ingest(
     _check(job)
 
 
-async def _check_evidence(service: Service, plan: Plan) -> None:
+async def _check_evidence(service: Ingesting, plan: Plan) -> None:
     await service.catalog.check_exists(plan.scope)
     there = set(await service.catalog.document_ids(plan.scope))
     named = {id_ for gains in plan.corpus.qrels.values() for id_ in gains}
@@ -247,7 +260,7 @@ async def _check_evidence(service: Service, plan: Plan) -> None:
     check_spans(plan.corpus.questions, texts)
 
 
-async def _is_whole(service: Service, scope: Scope, passages: Sequence[Passage]) -> bool:
+async def _is_whole(service: Ingesting, scope: Scope, passages: Sequence[Passage]) -> bool:
     """Whether all of them are stored already."""
     known_ones = {record.name for record in await service.catalog.collections(scope.tenant)}
     if scope.collection not in known_ones:
@@ -255,7 +268,7 @@ async def _is_whole(service: Service, scope: Scope, passages: Sequence[Passage])
     return len(await service.catalog.document_ids(scope)) == len(passages)
 
 
-def _submission(service: Service, passage: Passage) -> Submission:
+def _submission(service: Ingesting, passage: Passage) -> Submission:
     content = {"title": passage.title, "text": passage.text}
     return service.spool.put(
         json.dumps(content).encode(),
@@ -271,8 +284,8 @@ def _check(job: JobRecord) -> None:
         raise InputError(f"{failures:,} documents of the set could not be ingested: {shown}")
 
 
-Scorer = Callable[[Question, Answer], Awaitable[Mapping[str, float]]]
-"""What is found of an answer besides, by name."""
+Put = Callable[[Question], Awaitable[Outcome]]
+"""Puts a question; what became of it is not held against the judgements yet."""
 
 
 async def ask(
@@ -284,13 +297,33 @@ async def ask(
     at_once: int,
     scorer: Scorer | None = None,
 ) -> None:
-    """Puts questions, so many at once, and hands over what became of each as it ends."""
+    """Puts questions to a service, and hands over what became of each as it ends."""
+    await ask_by(
+        lambda question: put(service, plan, question, scorer),
+        plan,
+        questions,
+        take,
+        at_once=at_once,
+        traces=service.observing.traces,
+    )
+
+
+async def ask_by(
+    put: Put,
+    plan: Plan,
+    questions: Iterable[Question],
+    take: Callable[[Outcome], None],
+    *,
+    at_once: int,
+    traces: Traces,
+) -> None:
+    """The same, whoever the questions are put to."""
     waiting = iter(questions)
     slices = plan.corpus.slices()
 
     async def client() -> None:
         for question in waiting:
-            outcome = await _outcome(service, plan, question, scorer)
+            outcome = await put(question)
             gains = plan.corpus.qrels.get(question.id, {})
             measured = measure(question, gains, outcome, plan.measures)
             own = {n: v for n, v in slices.get(question.id, {}).items() if n != ANSWERABLE}
@@ -298,11 +331,11 @@ async def ask(
             outcome = replace(outcome, measures={**outcome.measures, **measured}, slices=parts)
             take(outcome)
             if plan.name:
-                service.observing.traces.score(_scores(outcome))
+                traces.score(_scores(outcome))
 
     try:
         async with asyncio.TaskGroup() as clients:
-            for _ in range(min(at_once, service.settings.limits.questions)):
+            for _ in range(min(at_once, plan.settings.limits.questions)):
                 clients.create_task(client())
     except ExceptionGroup as group:
         raise group.exceptions[0] from None  # the others were cancelled over it
@@ -315,9 +348,7 @@ def _scores(outcome: Outcome) -> list[Score]:
     ]
 
 
-async def _outcome(
-    service: Service, plan: Plan, question: Question, scorer: Scorer | None
-) -> Outcome:
+async def put(service: Service, plan: Plan, question: Question, scorer: Scorer | None) -> Outcome:
     """What became of a question; a failure is one, too."""
     query = Query(text=question.text, scope=plan.scope, top_k=plan.top_k)
     trace = Trace(experiment=plan.experiment(question), sampled=bool(plan.name))

@@ -18,6 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
 
+from eval.files import write_whole
 from rag.errors import InputError
 
 INFO, OUTCOMES, SUMMARY, TREC = "run.json", "outcomes.jsonl", "summary.json", "run.trec"
@@ -161,7 +162,7 @@ class RunFolder:
 
     def finish(self, summary: Mapping[str, Any], trec: str, *, finished: str) -> None:
         """Says that the run is complete, once all of it is on the disk."""
-        _replace(self._folder / TREC, trec)
+        write_whole(self._folder / TREC, trec)
         _write(self._folder / SUMMARY, summary)
         _write(self._folder / INFO, asdict(replace(self.info, finished=finished)))
 
@@ -228,14 +229,15 @@ def _lines(folder: Path) -> Iterator[Outcome]:
     with path.open("rb") as lines:
         for number, line in enumerate(lines, 1):
             try:
-                yield _outcome(json.loads(line))
+                yield outcome_of(json.loads(line))
             except (ValueError, TypeError, KeyError, AttributeError) as error:
                 raise InputError(
                     f"{path}, line {number}: no outcome of a run ({error})."
                 ) from error
 
 
-def _outcome(row: dict[str, Any]) -> Outcome:
+def outcome_of(row: dict[str, Any]) -> Outcome:
+    """What `asdict` and JSON made a row of."""
     hits = tuple(Found(**hit) for hit in row.pop("hits"))
     citations = tuple(Cited(**cited) for cited in row.pop("citations"))
     degraded = tuple(row.pop("degraded"))
@@ -265,11 +267,4 @@ def _line(outcome: Outcome) -> str:
 
 
 def _write(path: Path, content: Any) -> None:
-    _replace(path, json.dumps(content, indent=2) + "\n")
-
-
-def _replace(path: Path, text: str) -> None:
-    """In one atomic step."""
-    beside = path.with_suffix(".tmp")
-    beside.write_text(text, encoding="utf-8")
-    beside.replace(path)
+    write_whole(path, json.dumps(content, indent=2) + "\n")

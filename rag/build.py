@@ -30,7 +30,7 @@ from rag.parts.searching import (
     build_token_embedder,
     open_reranker,
 )
-from rag.parts.storage import build_database, build_index
+from rag.parts.storage import INDEX, build_database, build_index
 from rag.settings import LocalQueueSettings, Settings
 from rag.types import Scope
 
@@ -130,7 +130,7 @@ async def open_ingesting(
             embedder = await asyncio.to_thread(build_embedder, settings.embedder)
             stack.callback(embedder.close)
         encoder = Bm25Encoder()
-        index = build_index(settings, data / "index", embedder.dim, encoder)
+        index = build_index(settings, data / INDEX, embedder.dim, encoder)
         stack.push_async_callback(index.close)
         await _find_losses(catalog, index)
         parser = build_parser(settings)

@@ -5,33 +5,33 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
-from eval.caching import StageCache
-from eval.corpus import Question
+from eval.caching import LocalStages
 from eval.measures import known
-from eval.offline import Plan, Progress, Scorer, ask, ingest, now, settings_for
-from eval.online import OnlineScorer, open_scorer
+from eval.offline import Plan, Progress, Put, ask_by, ingest, now, put, settings_for
 from eval.ranking import to_trec
 from eval.runs import Outcome, RunFolder, is_finished
+from eval.scoring import scoring
 from eval.sets import load_set
 from eval.summary import summarize
 from rag import output
-from rag.api.app import start
-from rag.build import Service
+from rag.api.app import build_queue, start
+from rag.build import open_ingesting
 from rag.client import Json
 from rag.errors import InputError
+from rag.observing import Traces
+from rag.parts.observing import open_traces
 from rag.progress import progress_bar
-from rag.settings import Settings
-from rag.types import Answer
+from rag.settings import CeleryQueueSettings, LocalQueueSettings, Settings
 
 
 async def run(args: argparse.Namespace, settings: Settings) -> int:
     """Runs each set; 1 where a question failed."""
-    cache = args.cache or settings.data_dir / "eval"
-    plans = [await _plan(name, args, settings, cache) for name in args.sets]
+    plans = [await _plan(name, args, settings) for name in args.sets]
     if len({plan.slug for plan in plans}) < len(plans):
         raise InputError(
             "Two of the sets have one name, and would have one folder: run them apart."
@@ -41,17 +41,21 @@ async def run(args: argparse.Namespace, settings: Settings) -> int:
         out = args.out / plan.slug if len(plans) > 1 else args.out
         if len(plans) > 1 and is_finished(out, plan.info()):
             continue  # before it was stopped
-        summary = await _run(plan, out, cache, args)
+        summary = await _run(plan, out, settings, args)
         failed += summary["failed"]
         output.show_at_once(summary, output.evaluated, as_json=args.json)
     return int(failed > 0)
 
 
-async def _plan(name: str, args: argparse.Namespace, settings: Settings, cache: Path) -> Plan:
+def _cache(args: argparse.Namespace, settings: Settings) -> Path:
+    return args.cache or settings.data_dir / "eval"
+
+
+async def _plan(name: str, args: argparse.Namespace, settings: Settings) -> Plan:
     corpus = await asyncio.to_thread(load_set, name, settings.traces)
     return Plan(
         corpus=corpus.sample(args.sample) if args.sample else corpus,
-        settings=settings if args.collection else settings_for(settings, cache),
+        settings=settings if args.collection else settings_for(settings, _cache(args, settings)),
         collection=args.collection,
         top_k=args.top_k,
         answers=not args.search,
@@ -61,30 +65,47 @@ async def _plan(name: str, args: argparse.Namespace, settings: Settings, cache: 
     )
 
 
-async def _run(plan: Plan, out: Path, cache: Path, args: argparse.Namespace) -> Json:
+async def _run(plan: Plan, out: Path, settings: Settings, args: argparse.Namespace) -> Json:
     """1. ingest  2. ask what was not asked before  3. sum up."""
     folder = RunFolder(out, plan.info())
     plan = replace(plan, started=folder.info.started)  # one experiment, though it was stopped
-    with StageCache.opened(cache / "stages.sqlite") as stages:
-        async with (
-            start(plan.settings, plan.between(stages)) as (service, queue),
-            _scoring(service, wanted=plan.scores) as scorer,
-        ):
-            with _progress("Ingesting", len(plan.corpus.passages), quiet=args.json) as told:
-                await ingest(service, plan, queue.drain, told)  # 1.
-            await _ask(service, plan, folder, scorer, args)  # 2.
+    async with contextlib.AsyncExitStack() as stack:
+        with _progress("Ingesting", len(plan.corpus.passages), quiet=args.json) as told:
+            opening = _opened(plan, settings, _cache(args, settings), told)
+            put, traces = await stack.enter_async_context(opening)  # 1.
+        await _ask(put, traces, plan, folder, args)  # 2.
     outcomes = folder.outcomes()
     summary = summarize(outcomes)  # 3.
     folder.finish(summary, to_trec(outcomes), finished=now())
     return {"run": str(out), "set": plan.corpus.name, **summary}
 
 
+@contextlib.asynccontextmanager
+async def _opened(
+    plan: Plan, settings: Settings, cache: Path, told: Progress
+) -> AsyncIterator[tuple[Put, Traces]]:
+    """Whom questions are put to, once the documents are there, and where traces go."""
+    async with contextlib.AsyncExitStack() as stack:
+        match settings.queue:
+            case LocalQueueSettings():
+                stages = stack.enter_context(LocalStages.opened(cache))
+                between = plan.between(stages)
+                service, queue = await stack.enter_async_context(start(plan.settings, between))
+                await ingest(service, plan, queue.drain, told)
+                scorer = await stack.enter_async_context(scoring(service, wanted=plan.scores))
+                yield partial(put, service, plan, scorer=scorer), service.observing.traces
+            case CeleryQueueSettings() as celery:
+                from workers.asking import asked_of_workers
+
+                async with open_ingesting(plan.settings) as opened:
+                    await ingest(opened, plan, build_queue(plan.settings, opened).drain, told)
+                traces = open_traces(settings, stack)
+                asking = asked_of_workers(plan, cache, celery)
+                yield await stack.enter_async_context(asking), traces
+
+
 async def _ask(
-    service: Service,
-    plan: Plan,
-    folder: RunFolder,
-    scorer: Scorer | None,
-    args: argparse.Namespace,
+    put: Put, traces: Traces, plan: Plan, folder: RunFolder, args: argparse.Namespace
 ) -> None:
     todo = [question for question in plan.corpus.questions if question.id not in folder.done]
     asked = len(folder.done)
@@ -96,36 +117,10 @@ async def _ask(
             asked += 1
             told(asked)
 
-        await ask(service, plan, todo, take, at_once=args.at_once, scorer=scorer)
+        await ask_by(put, plan, todo, take, at_once=args.at_once, traces=traces)
 
 
 @contextlib.contextmanager
 def _progress(what: str, total: int, *, quiet: bool) -> Iterator[Progress]:
     with progress_bar(what, total, quiet=quiet) as bar:
         yield lambda done: bar.update(bar.task_ids[0], completed=done)
-
-
-@contextlib.asynccontextmanager
-async def _scoring(service: Service, *, wanted: bool) -> AsyncIterator[Scorer | None]:
-    if not wanted:
-        yield None
-        return
-    async with open_scorer(service, model=service.model, support=service.support) as scorer:
-        yield lambda question, answer: _score(scorer, question, answer)
-
-
-async def _score(scorer: OnlineScorer, question: Question, answer: Answer) -> Mapping[str, float]:
-    """As a live answer is scored."""
-    chunks = [hit.chunk for hit in answer.passages]
-    found = await scorer.measure(
-        question.text,
-        answer.text,
-        chunks,
-        is_json=False,
-        unsupported=len(answer.unsupported),
-        uncited=len(answer.uncited),
-    )
-    verdict = await scorer.judge(question.text, answer.text, chunks)
-    was_judged = verdict.failed or verdict.scores
-    failed = {"judge_failed": float(verdict.failed)} if was_judged else {}
-    return {**found, **verdict.scores, **failed}

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from eval.caching import StageCache
+from eval.caching import LocalStages
 from eval.corpus import Corpus, Question
 from eval.measures import known, measure
 from eval.offline import now
@@ -38,7 +38,7 @@ async def run(args: argparse.Namespace, settings: Settings) -> int:
     if not train or not held_out:
         raise InputError(f"{args.set} says too little of {name}: choose another --measure.")
     cache = args.cache or settings.data_dir / "eval"
-    with StageCache.opened(cache / "stages.sqlite") as stages, Encoder.opened() as encoder:
+    with LocalStages.opened(cache) as stages, Encoder.opened() as encoder:
         trials = Trials(
             corpus=corpus,
             cache=cache,

@@ -201,20 +201,23 @@ def request(method: str, route: str, status: int, error: str, seconds: float) ->
 
 @dataclass(slots=True)
 class Question:
-    """A search or an answer while it is under way."""
+    """A search or an answer while it is under way; one that is not `live` is not counted."""
 
     operation: str
     tenant: str
+    live: bool = True
     outcome: str = "cancelled"
     answer: Answer | None = None
 
     def __enter__(self) -> Question:
-        _under_way.inc()
+        if self.live:
+            _under_way.inc()
         return self
 
     def __exit__(self, *_: object) -> None:
-        _under_way.dec()
-        _questions.labels(self.operation, self.outcome, _label(self.tenant)).inc()
+        if self.live:
+            _under_way.dec()
+            _questions.labels(self.operation, self.outcome, _label(self.tenant)).inc()
 
     def found(self, hits: Sequence[Hit]) -> None:
         """A search ended."""
@@ -224,8 +227,9 @@ class Question:
         """An answer was given."""
         self.answer = answer
         self.outcome = answer.reason or "answered"
-        _markers.labels("supported").inc(len(answer.citations))
-        _markers.labels("unsupported").inc(len(answer.unsupported))
+        if self.live:
+            _markers.labels("supported").inc(len(answer.citations))
+            _markers.labels("unsupported").inc(len(answer.unsupported))
 
 
 def stages(

@@ -130,7 +130,8 @@ class QueryPipeline:
         }
         trace.tenant = tenant = query.scope.tenant
         trace.root = Span("query", input=query.text, attributes=told)
-        with metrics.Question(operation, tenant) as question:
+        live = trace.experiment is None  # an evaluation, on a worker, is to set off no alarm
+        with metrics.Question(operation, tenant, live) as question:
             try:
                 yield question
             except RagError as error:
@@ -143,7 +144,8 @@ class QueryPipeline:
                 trace.outcome = question.outcome
                 trace.root.output = question.answer and question.answer.text
                 trace.root.close()
-                metrics.stages(trace.timings.items(), trace.degraded, trace.usage, tenant)
+                if live:
+                    metrics.stages(trace.timings.items(), trace.degraded, trace.usage, tenant)
                 self._ended(query, trace, question.answer)
 
     async def _stream(self, query: Query, trace: Trace) -> AsyncGenerator[Event, None]:

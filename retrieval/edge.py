@@ -38,6 +38,11 @@ _NEXT, _PREVIOUS = ".next", ".previous"
 _GENERATION = re.compile(r"[0-9a-f]{32}")
 
 
+def home_of(folder: Path, scope: Scope) -> Path:
+    """Where an index under `folder` keeps a scope and its versions."""
+    return folder / scope.tenant / scope.collection.partition(".")[0]
+
+
 class EdgeIndex:
     """`Index` on Qdrant Edge, under one folder. One event loop, one process.
 
@@ -180,7 +185,7 @@ class EdgeIndex:
         return self._writing.setdefault(scope, asyncio.Lock())
 
     def _home(self, scope: Scope) -> Path:
-        return self._folder / scope.tenant / scope.collection.partition(".")[0]
+        return home_of(self._folder, scope)
 
     def _open(self, scope: Scope) -> Shard | None:
         if scope not in self._shards:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from eval.caching import CachedEmbedder, CachedReranker, StageCache
+from eval.caching import CachedEmbedder, CachedReranker, LocalStages, StageCache
 from rag.types import Chunk, Float32Array, Kind, Query, Scope
 from tests.fakes import HashEmbedder, make_chunk
 
@@ -40,7 +40,7 @@ class Judges:
 
 @pytest.fixture
 def cache(tmp_path: Path) -> Iterator[StageCache]:
-    with StageCache.opened(tmp_path / "stages.sqlite") as opened:
+    with LocalStages.opened(tmp_path) as opened:
         yield opened
 
 

@@ -20,6 +20,9 @@ INGEST = "plumbline.ingest"
 SCORE = "plumbline.score"
 """The Celery task: takes ids of answers in the catalog."""
 SCORE_QUEUE = "plumbline.score"
+ASK = "plumbline.ask"
+"""The Celery task: takes the folder of an offline run, and the id of a question in it."""
+ASK_QUEUE = "plumbline.ask"
 ANSWER_SECONDS = 5.0
 """That a broker may take."""
 
@@ -83,3 +86,20 @@ def connected(app: Celery) -> Iterator[Connection]:
             f"The broker does not answer: {error}. Is it running, and is the setting"
             " queue.broker_url right?"
         ) from error
+
+
+def send(app: Celery, task: str, *arguments: object, queue: str) -> None:
+    """Gives the broker one message. Raises as `connected`."""
+    with connected(app) as connection:
+        producer = app.amqp.Producer(connection)
+        app.send_task(task, arguments, queue=queue, producer=producer, retry=False)
+
+
+def waiting_in(connection: Connection, queue: str) -> int:
+    """Messages that no worker has taken."""
+    with (
+        contextlib.suppress(*connection.channel_errors),  # no queue yet
+        connection.channel() as channel,  # type: ignore[no-untyped-call]
+    ):
+        return int(channel.queue_declare(queue, passive=True).message_count)
+    return 0

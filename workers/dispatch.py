@@ -14,13 +14,21 @@ import time
 from collections.abc import Iterator, Sequence
 
 from celery import Celery
-from kombu.connection import Connection
 
 from rag.catalog import Catalog
 from rag.errors import RagError
 from rag.records import DueTask
 from rag.types import Stage
-from workers.app import INGEST, SCORE, SCORE_QUEUE, STAGES, connected, queue_of
+from workers.app import (
+    INGEST,
+    SCORE,
+    SCORE_QUEUE,
+    STAGES,
+    connected,
+    queue_of,
+    send,
+    waiting_in,
+)
 from workers.queue import running
 from workers.scoring import GiveOut
 
@@ -110,7 +118,7 @@ class CeleryQueue:
                 (stage, bulk)
                 for stage in STAGES
                 for bulk in (False, True)
-                if not _waiting_in(connection, queue_of(stage, bulk=bulk))
+                if not waiting_in(connection, queue_of(stage, bulk=bulk))
             ]
 
 
@@ -134,24 +142,10 @@ def _headers(tasks: Sequence[DueTask]) -> dict[str, str]:
     return {"traceparent": traceparent} if traceparent else {}
 
 
-def _waiting_in(connection: Connection, queue: str) -> int:
-    with (
-        contextlib.suppress(*connection.channel_errors),  # no queue yet
-        connection.channel() as channel,  # type: ignore[no-untyped-call]
-    ):
-        return int(channel.queue_declare(queue, passive=True).message_count)
-    return 0
-
-
 def to_workers(app: Celery) -> GiveOut:
     """Has workers score answers."""
 
-    def send(ids: Sequence[str]) -> None:
-        with connected(app) as connection:
-            producer = app.amqp.Producer(connection)
-            app.send_task(SCORE, (list(ids),), queue=SCORE_QUEUE, producer=producer, retry=False)
-
     async def give_out(ids: Sequence[str]) -> None:
-        await asyncio.to_thread(send, ids)
+        await asyncio.to_thread(send, app, SCORE, list(ids), queue=SCORE_QUEUE)
 
     return give_out

@@ -11,7 +11,16 @@ from rag import logs, metrics
 from rag.errors import ConfigError
 from rag.settings import CeleryQueueSettings, Settings
 from rag.types import Stage
-from workers.app import INGEST, SCORE, SCORE_QUEUE, STAGES, celery_app, queues_of
+from workers.app import (
+    ASK,
+    ASK_QUEUE,
+    INGEST,
+    SCORE,
+    SCORE_QUEUE,
+    STAGES,
+    celery_app,
+    queues_of,
+)
 from workers.runtime import Runtime
 from workers.stages import all_or_embed, parse_alone
 
@@ -38,10 +47,11 @@ def work(settings: Settings, *, stage: Stage | None = None) -> int:
     app = celery_app(settings.queue)
     queues = queues_of([stage] if stage else STAGES)
     if stage != "parse":
-        queues.append(SCORE_QUEUE)  # last: documents come first
+        queues += [SCORE_QUEUE, ASK_QUEUE]  # last: documents come first
     runtime = Runtime(parse_alone(settings, app) if stage == "parse" else all_or_embed(settings))
     app.task(runtime.ingest, name=INGEST)
     app.task(runtime.score, name=SCORE)
+    app.task(runtime.answer, name=ASK)
     try:
         while _consume(app, queues, settings.queue.concurrency):
             _log.warning("The broker is gone: connecting again.")

@@ -60,6 +60,10 @@ class Runtime:
         """Scores these answers; waits until then."""
         self._call(self._score(ids))
 
+    def answer(self, run: str, question_id: str) -> None:
+        """Puts a question of an offline run; waits until it is written what became of it."""
+        self._call(self._work.answer(run, question_id))
+
     def close(self) -> None:
         """Closes the work and ends the loop."""
         self._call(self._close())

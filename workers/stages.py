@@ -16,6 +16,7 @@ from rag.catalog import Catalog
 from rag.records import Task
 from rag.settings import Settings
 from rag.types import Scope
+from workers.answering import Answering
 from workers.dispatch import CeleryQueue
 
 
@@ -39,11 +40,15 @@ class Work(Protocol):
     async def score(self, ids: Sequence[str]) -> None:
         """Scores answers. Raises as `OnlineScorer.score`."""
 
+    async def answer(self, run: str, question_id: str) -> None:
+        """Puts a question of an offline run."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Ingesting:
     opened: Ingesting
     scorer: OnlineScorer
+    answering: Answering
 
     @property
     def catalog(self) -> Catalog:
@@ -57,6 +62,9 @@ class _Ingesting:
 
     async def score(self, ids: Sequence[str]) -> None:
         await self.scorer.score(ids)
+
+    async def answer(self, run: str, question_id: str) -> None:
+        await self.answering.answer(run, question_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +84,20 @@ class _Parsing:
     async def score(self, ids: Sequence[str]) -> None:
         """Never asked: it takes from no queue of answers."""
 
+    async def answer(self, run: str, question_id: str) -> None:
+        """Never asked: it takes from no queue of questions."""
+
 
 @contextlib.asynccontextmanager
 async def all_or_embed(settings: Settings) -> AsyncIterator[Work]:
     """Embeds what was parsed, and parses what was not. Raises as `open_ingesting` does."""
-    async with open_ingesting(settings) as opened, open_scorer(opened) as scorer:
-        yield _Ingesting(opened, scorer)
+    answering = Answering(settings)
+    async with (
+        open_ingesting(settings) as opened,
+        open_scorer(opened) as scorer,
+        answering.started(),
+    ):
+        yield _Ingesting(opened, scorer, answering)
 
 
 @contextlib.asynccontextmanager

@@ -19,7 +19,7 @@ from rag.api.deps import Running
 from rag.api.middleware import BodyLimit, ClientGoneError, Measured, RequestId, SlowClients
 from rag.api.openai import router as openai_router
 from rag.api.routes import health, router
-from rag.build import AS_IT_IS, TENANT, Between, Service, open_service
+from rag.build import AS_IT_IS, TENANT, Between, Ingesting, Service, open_service
 from rag.errors import RagError, StorageError
 from rag.settings import CeleryQueueSettings, LocalQueueSettings, Settings
 from rag.types import Scope
@@ -43,7 +43,7 @@ async def start(
     See `open_service` and `open_ingesting`.
     """
     async with open_service(settings, between, embedder) as service:
-        yield service, _queue(settings, service)
+        yield service, build_queue(settings, service)
 
 
 @contextlib.asynccontextmanager
@@ -69,19 +69,20 @@ async def _scoring(service: Service) -> AsyncIterator[None]:
         yield
 
 
-def _queue(settings: Settings, service: Service) -> Queue:
+def build_queue(settings: Settings, opened: Ingesting) -> Queue:
+    """Where the settings have tasks go; nothing runs yet."""
     match settings.queue:
         case LocalQueueSettings():
             return LocalQueue(
-                catalog=service.catalog,
-                ingest=service.ingest.ingest,
-                maintain=service.index.maintain,
+                catalog=opened.catalog,
+                ingest=opened.ingest.ingest,
+                maintain=opened.index.maintain,
             )
         case CeleryQueueSettings():
             from workers.app import celery_app
             from workers.dispatch import CeleryQueue
 
-            return CeleryQueue(catalog=service.catalog, app=celery_app(settings.queue))
+            return CeleryQueue(catalog=opened.catalog, app=celery_app(settings.queue))
 
 
 def create_app(settings: Settings, *, url: str, on_failure: Callable[[], None]) -> FastAPI:

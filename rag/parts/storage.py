@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rag.database import Database, PostgresDatabase, SqliteDatabase
 from rag.errors import ConfigError
+from rag.ownership import own
 from rag.settings import EdgeSettings, PostgresSettings, QdrantSettings, Settings, SqliteSettings
+from rag.types import Scope
 
 if TYPE_CHECKING:
     from rag.protocols import StoredIndex
     from retrieval.sparse import Bm25Encoder
+
+CATALOG, INDEX = "catalog.sqlite", "index"
+"""In the data folder."""
 
 
 def build_database(settings: SqliteSettings | PostgresSettings, data: Path) -> Database:
     """The catalog's database, nothing opened yet."""
     match settings:
         case SqliteSettings():
-            return SqliteDatabase(data / "catalog.sqlite")
+            return SqliteDatabase(data / CATALOG)
         case PostgresSettings(url=url):
             return PostgresDatabase(url.get_secret_value())
 
@@ -79,3 +86,24 @@ def _build_qdrant(settings: QdrantSettings, dim: int) -> StoredIndex:
         quantization=settings.quantization,
     )
     return QdrantIndex(server, dim=dim, prefix=settings.prefix, layout=layout)
+
+
+def copy_collection(data: Path, scope: Scope, to: Path) -> None:
+    """Makes a data folder of the embedded catalog and of one collection's index.
+
+    Raises:
+        ConfigError: another process works on `data`.
+        StorageError: the disk is full.
+    """
+    from retrieval.edge import home_of
+    from retrieval.files import check_room, copy_tree, size_of
+
+    with own(data):
+        index = home_of(data / INDEX, scope)
+        check_room(to, needed=size_of(index) + (data / CATALOG).stat().st_size)
+        copy_tree(index, home_of(to / INDEX, scope))
+        with (
+            contextlib.closing(sqlite3.connect(data / CATALOG)) as old,
+            contextlib.closing(sqlite3.connect(to / CATALOG)) as new,
+        ):
+            old.backup(new)

@@ -1,0 +1,302 @@
+"""`rag eval run` on real workers, a real broker and PostgreSQL; what dies, dies by SIGKILL."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import re
+import shutil
+import signal
+import subprocess
+from collections.abc import AsyncIterator, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+import pytest
+from pydantic import SecretStr
+
+from eval.offline import Plan
+from eval.runs import OUTCOMES, Run, read_run
+from eval.sets import load_set
+from rag.cli import _parser
+from rag.errors import ConfigError
+from rag.eval_run_command import run as eval_run
+from rag.settings import (
+    LateInteractionSettings,
+    OnlineSettings,
+    OpenAIModelSettings,
+    OpenAISettings,
+    Settings,
+    load_settings,
+)
+from tests.postgres import PostgresServer
+from tests.qdrant_grpc import grpc_port
+from tests.redis_server import redis_server
+from tests.servers import PATIENCE, RAG, environment, free_port, rag, serving, submit, wait_for
+from tests.test_offline import make_set
+from workers.plans import plan_of, to_json
+
+pytestmark = pytest.mark.anyio
+HERE = Path(__file__).parent.parent
+PACKAGES = ("rag", "ingest", "retrieval", "generation", "eval", "workers")
+
+
+@dataclass
+class Cluster:
+    """A broker, a catalog, and a folder that all share."""
+
+    folder: Path
+    settings: dict[str, str]
+    workers: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    @property
+    def data(self) -> Path:
+        return self.folder / "data"
+
+    @property
+    def asked(self) -> Path:
+        """Where the folders of runs are, while they run."""
+        return self.data / "eval" / "asked"
+
+    def copies(self) -> list[Path]:
+        """What workers have made of them."""
+        return list((self.folder / "tmp").glob("plumbline-run-*"))
+
+    def start_worker(self, **env: str) -> subprocess.Popen[bytes]:
+        (self.folder / "tmp").mkdir(exist_ok=True)
+        settings = self.settings | {"TMPDIR": str(self.folder / "tmp")} | env
+        log = self.folder / "worker.log"
+        with log.open("wb") as said:
+            worker = subprocess.Popen(
+                [*RAG, "worker"],
+                cwd=self.folder,
+                env=environment(self.data, settings),
+                stdin=subprocess.DEVNULL,
+                stdout=said,
+                stderr=said,
+            )
+        self.workers.append(worker)
+
+        def ready() -> bool:
+            assert worker.poll() is None, log.read_text()
+            return "ready." in log.read_text()
+
+        wait_for(ready)
+        return worker
+
+    @contextlib.contextmanager
+    def worker(self, **env: str) -> Iterator[None]:
+        """A worker that ends as it is told to."""
+        worker = self.start_worker(**env)
+        try:
+            yield
+        finally:
+            worker.send_signal(signal.SIGTERM)
+            assert worker.wait(PATIENCE) == 0, (self.folder / "worker.log").read_text()
+
+    def evaluate(self, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+        return rag("eval", "run", *arguments, data=self.data, cwd=self.folder, env=self.settings)
+
+    def lines(self, out: str) -> int:
+        file = self.folder / out / OUTCOMES
+        return file.read_bytes().count(b"\n") if file.exists() else 0
+
+
+@contextlib.contextmanager
+def cluster_of(
+    folder: Path, postgres: PostgresServer, more: Mapping[str, str]
+) -> Iterator[Cluster]:
+    make_set(folder / "facts")
+    with redis_server(folder / "redis") as broker:
+        settings = {
+            "RAG_CATALOG__KIND": "postgres",
+            "RAG_CATALOG__URL": postgres.new_database(),
+            "RAG_QUEUE__KIND": "celery",
+            "RAG_QUEUE__BROKER_URL": broker.url,
+        }
+        made = Cluster(folder, settings | dict(more))
+        try:
+            yield made
+        finally:
+            for worker in made.workers:
+                worker.kill()
+
+
+@pytest.fixture
+def cluster(tmp_path: Path, postgres: PostgresServer) -> Iterator[Cluster]:
+    # A question that a killed worker had comes back by our own doing, not by Redis's.
+    with cluster_of(tmp_path, postgres, {"RAG_QUEUE__VISIBILITY_SECONDS": "3600"}) as made:
+        yield made
+
+
+def found(run: Run) -> dict[str, tuple[object, ...]]:
+    """What does not depend on who else was in a batch with a question."""
+    return {o.id: (o.question, o.slices, o.answer, o.reason, o.measures) for o in run.outcomes}
+
+
+def in_this_process(cluster: Cluster, out: str) -> dict[str, tuple[object, ...]]:
+    """What a run without workers, in a data folder of its own, makes of the same set."""
+    done = rag("eval", "run", "facts", "--out", out, data=cluster.folder / "own")
+    assert done.returncode == 0, done.stderr
+    return found(read_run(cluster.folder / out))
+
+
+async def test_a_worker_that_is_killed_loses_no_question_and_doubles_none(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("workers.asking.LOST_SECONDS", -27.0)  # three seconds in all
+    monkeypatch.chdir(cluster.folder)
+    for name, value in environment(cluster.data, cluster.settings).items():
+        monkeypatch.setenv(name, value)
+    arguments = ["eval", "run", "facts", "--out", "runs", "--at-once", "2"]
+    driving = asyncio.create_task(eval_run(_parser().parse_args(arguments), load_settings()))
+    worker = await asyncio.to_thread(cluster.start_worker)
+    async with asyncio.timeout(PATIENCE):
+        while cluster.lines("runs") < 5:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    worker.kill()
+    worker.wait()
+    before = cluster.lines("runs")
+    await asyncio.sleep(1)
+    assert before <= cluster.lines("runs") <= before + 2 < 25
+    worker = await asyncio.to_thread(cluster.start_worker)
+    async with asyncio.timeout(PATIENCE):
+        assert await driving == 0
+    capsys.readouterr()
+    assert cluster.lines("runs") == 25
+    assert not list(cluster.asked.iterdir())
+    assert found(read_run(cluster.folder / "runs")) == in_this_process(cluster, "own-run")
+    # What the second one had opened is closed again; the first was killed over its copy.
+    wait_for(lambda: len(cluster.copies()) == 1 or None)
+    worker.terminate()
+    assert worker.wait(PATIENCE) == 0
+
+
+def test_a_run_that_is_killed_goes_on_and_other_settings_use_what_was_kept(
+    cluster: Cluster,
+) -> None:
+    port = free_port()
+    with cluster.worker(RAG_QUEUE__METRICS_PORT=str(port)):
+        command = [*RAG, "eval", "run", "facts", "--out", "runs", "--at-once", "2"]
+        env = environment(cluster.data, cluster.settings)
+        with subprocess.Popen(
+            command, cwd=cluster.folder, env=env, stderr=subprocess.DEVNULL
+        ) as driver:
+            wait_for(lambda: cluster.lines("runs") >= 5)
+            driver.kill()
+        assert len(list(cluster.asked.iterdir())) == 1
+        before = (cluster.folder / "runs" / OUTCOMES).read_text()
+        done = cluster.evaluate("facts", "--out", "runs")
+        assert done.returncode == 0, done.stderr
+        assert not list(cluster.asked.iterdir())
+        written = (cluster.folder / "runs" / OUTCOMES).read_text()
+        assert written.startswith(before[: before.rfind("\n") + 1])
+        assert sorted(json.loads(line)["id"] for line in written.splitlines()) == [
+            outcome.id for outcome in read_run(cluster.folder / "runs").outcomes
+        ]
+        other = cluster.folder / "other.toml"
+        other.write_text("[generator]\nthreshold = 0.9\n")
+        done = cluster.evaluate("facts", "--out", "other", "--config", other, "--scores")
+        assert done.returncode == 0, done.stderr
+        outcomes = read_run(cluster.folder / "other").outcomes
+        assert not {"embed", "search"} & {stage for o in outcomes for stage in o.timings}
+        assert sum(not o.answer for o in outcomes) > sum(
+            not o.answer for o in read_run(cluster.folder / "runs").outcomes
+        )
+        assert all("context_relevance" in o.measures for o in outcomes if o.answer)
+        told = httpx.get(f"http://127.0.0.1:{port}/metrics").text
+        counted = re.findall(r"^plumbline_questions_total\{.+\} (\S+)$", told, re.MULTILINE)
+        assert set(counted) == {"0.0"}  # it is no live traffic
+    assert found(read_run(cluster.folder / "runs")) == in_this_process(cluster, "own-run")
+
+
+def test_a_worker_of_another_version_refuses_and_says_why(cluster: Cluster) -> None:
+    code = cluster.folder / "code"
+    for package in PACKAGES:
+        shutil.copytree(HERE / package, code / package)
+    with (code / "retrieval" / "fusion.py").open("a") as file:
+        file.write("# another version\n")
+    with cluster.worker(PYTHONPATH=str(code)):
+        done = cluster.evaluate("facts", "--out", "runs")
+    assert done.returncode == 1, done.stderr
+    assert "A worker refuses: " in done.stderr
+    assert "install the same on both" in done.stderr
+
+
+def test_a_broker_that_is_away_is_told(cluster: Cluster) -> None:
+    cluster.settings["RAG_QUEUE__BROKER_URL"] = "redis://127.0.0.1:1/0"
+    done = cluster.evaluate("facts", "--out", "runs")
+    assert done.returncode == 1
+    assert "The broker does not answer" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.fixture
+async def qdrant() -> AsyncIterator[dict[str, str]]:
+    async with grpc_port() as port:
+        yield {
+            "RAG_INDEX__KIND": "qdrant",
+            "RAG_INDEX__URL": f"http://127.0.0.1:{port}",
+            "RAG_INDEX__GRPC_PORT": str(port),
+        }
+
+
+async def test_a_collection_of_the_cluster_is_asked_by_workers(
+    tmp_path: Path, postgres: PostgresServer, qdrant: dict[str, str]
+) -> None:
+    with cluster_of(tmp_path, postgres, qdrant) as cluster:
+        await asyncio.to_thread(_ask_a_collection, cluster)  # the index is on this event loop
+
+
+def _ask_a_collection(cluster: Cluster) -> None:
+    evidence = {"document_id": "fela", "start": 0, "end": 4, "quote": "Fela"}
+    question = {"id": "q", "question": "Who built the drum school?", "answer": "Fela"}
+    row = {**question, "evidence": [evidence]}
+    (cluster.folder / "live.jsonl").write_text(json.dumps(row) + "\n")
+    text = "Fela built the drum school of Lagos."
+    with cluster.worker(), serving(cluster.data, env=cluster.settings) as api:
+        with api.client() as http:
+            submit(http, {"id": "fela", "text": text}, collection="mine")
+        done = cluster.evaluate("live.jsonl", "--collection", "mine", "--out", "runs")
+        assert done.returncode == 0, done.stderr
+    (outcome,) = read_run(cluster.folder / "runs").outcomes
+    assert outcome.measures["contains_gold"] == 1
+    assert not cluster.copies()
+
+
+def keys(settings: Settings) -> list[SecretStr | None]:
+    generator, judge = settings.generator, settings.online.judge
+    assert isinstance(generator, OpenAISettings)
+    assert isinstance(judge, OpenAIModelSettings)
+    return [generator.api_key, judge.api_key]
+
+
+def test_a_plan_is_told_without_secrets_and_each_worker_has_its_own(tmp_path: Path) -> None:
+    def settings(key: str, *, model: str, url: str = "http://user:pw@models/v1") -> Settings:
+        account = {"kind": "openai", "base_url": url, "model": model, "api_key": key}
+        return Settings(
+            data_dir=tmp_path / model,
+            generator=OpenAISettings(**account),
+            online=OnlineSettings(judge=OpenAIModelSettings(**account)),
+            reranker=LateInteractionSettings(depth=5),
+        )
+
+    corpus = load_set(str(make_set(tmp_path / "facts")), load_settings().traces)
+    plan = Plan(corpus=corpus, settings=settings("sk-driver", model="new"), name="x")
+    told = json.loads(json.dumps(to_json(plan)))
+    assert "sk-driver" not in str(told)
+    assert "pw" not in json.dumps(told["settings"]["generator"])
+    made = plan_of(told, settings("sk-worker", model="old"), tmp_path / "copy")
+    assert made.settings.generator.model_dump() == {
+        **plan.settings.generator.model_dump(), "api_key": SecretStr("sk-worker"),
+    }  # fmt: skip
+    assert keys(made.settings) == [SecretStr("sk-worker")] * 2
+    assert made.settings.reranker == plan.settings.reranker
+    assert made.settings.data_dir == tmp_path / "copy" / "data"
+    assert made.settings.index.kind == "edge"
+    assert (made.scope, made.name, made.started) == (plan.scope, plan.name, plan.started)
+    assert [q.text for q in made.corpus.questions] == [q.text for q in corpus.questions]
+    with pytest.raises(ConfigError, match="no key for http://models/v1"):
+        plan_of(told, settings("sk", model="old", url="http://elsewhere/v1"), tmp_path)

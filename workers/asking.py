@@ -1,0 +1,133 @@
+"""Questions of an offline run on their way to workers, and what became of them on its way back.
+
+The broker carries a folder and the id of a question. The folder is the run's, within its cache, on
+the volume that servers and workers share:
+
+    plan.json    what is run, as `workers.plans` has it
+    data/        the set's catalog and index, which workers copy: one process opens an index
+    done/        a file for each question: what became of it, or why a worker refused
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import shutil
+import time
+import uuid
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from celery import Celery
+
+from eval.caching import key_of
+from eval.corpus import Question
+from eval.files import write_whole
+from eval.offline import Plan, Put
+from eval.runs import Outcome, outcome_of
+from rag.errors import UpstreamError
+from rag.parts.storage import copy_collection
+from rag.settings import CeleryQueueSettings
+from workers.app import ASK, ASK_QUEUE, celery_app, connected, send, waiting_in
+from workers.plans import to_json
+
+ASKED = "asked"
+"""The folder of runs, within a cache."""
+PLAN, DATA, DONE = "plan.json", "data", "done"
+POLL_SECONDS = 0.05
+LOST_SECONDS = 60.0
+"""Past a question's own deadline: what has not come back, and waits for no worker, is lost."""
+
+_log = logging.getLogger(__name__)
+
+
+def done_file(folder: Path, question_id: str) -> Path:
+    """Where it is written what became of a question."""
+    return folder / DONE / f"{key_of(question_id)[:32]}.json"
+
+
+@contextlib.asynccontextmanager
+async def asked_of_workers(
+    plan: Plan, cache: Path, settings: CeleryQueueSettings
+) -> AsyncIterator[Put]:
+    """Has workers put the questions of a plan whose documents are in the cache already.
+
+    Raises:
+        ConfigError: another process works on the cache.
+        StorageError: its disk is full.
+    """
+    folder = await asyncio.to_thread(_new_folder, plan, cache)
+    app = celery_app(settings)
+    try:
+        await asyncio.to_thread(_prepare, plan, folder)
+        patience = plan.settings.limits.query_seconds + LOST_SECONDS
+        yield _Asking(app, folder, patience=patience).put
+    finally:
+        app.close()
+        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+
+
+def _new_folder(plan: Plan, cache: Path) -> Path:
+    """In place of one that was left by a process that was killed."""
+    run = key_of(plan.name, plan.started, plan.corpus.fingerprint)[:16]
+    for left in (cache / ASKED).glob(f"{run}-*"):
+        shutil.rmtree(left, ignore_errors=True)
+    folder = cache.resolve() / ASKED / f"{run}-{uuid.uuid4().hex}"
+    (folder / DONE).mkdir(parents=True)
+    return folder
+
+
+def _prepare(plan: Plan, folder: Path) -> None:
+    if plan.collection is None:
+        copy_collection(plan.settings.data_dir, plan.scope, folder / DATA)
+    write_whole(folder / PLAN, json.dumps(to_json(plan)))
+
+
+class _Asking:
+    def __init__(self, app: Celery, folder: Path, *, patience: float) -> None:
+        self._app = app
+        self._folder = folder
+        self._patience = patience
+        self._heard = time.monotonic()
+
+    async def put(self, question: Question) -> Outcome:
+        """What a worker wrote of it, the first if several did.
+
+        Raises:
+            UpstreamError: the broker does not answer, or a worker cannot do it.
+        """
+        done = done_file(self._folder, question.id)
+        await asyncio.to_thread(self._give, question.id)
+        given = time.monotonic()
+        while not done.exists():
+            await asyncio.sleep(POLL_SECONDS)
+            if time.monotonic() - given > self._patience:
+                self._warn()
+                await asyncio.to_thread(self._give_again, question.id)
+                given = time.monotonic()
+        self._heard = time.monotonic()
+        told = json.loads(done.read_bytes())
+        if "refused" in told:
+            raise UpstreamError(f"A worker refuses: {told['refused']}")
+        return outcome_of(told)
+
+    def _give(self, question_id: str) -> None:
+        send(self._app, ASK, str(self._folder), question_id, queue=ASK_QUEUE)
+
+    def _give_again(self, question_id: str) -> None:
+        with connected(self._app) as connection:
+            waits = waiting_in(connection, ASK_QUEUE)
+        if not waits:
+            self._give(question_id)
+
+    def _warn(self) -> None:
+        """Once for all questions that wait."""
+        if time.monotonic() - self._heard > self._patience:
+            self._heard = time.monotonic()
+            _log.warning(
+                "Nothing came back for %.0f s: is a `rag worker` running, and does it see %s?",
+                self._patience,
+                self._folder,
+            )
