@@ -36,6 +36,7 @@ def to_json(plan: Plan) -> Json:
         "name": plan.name,
         "started": plan.started,
         "set": plan.corpus.name,
+        "langfuse_id": plan.corpus.langfuse_id,
         "questions": {q.id: [q.text, q.answers] for q in plan.corpus.questions},
     }
 
@@ -56,6 +57,7 @@ def plan_of(told: Json, own: Settings, folder: Path) -> Plan:
             passages=(),
             questions=tuple(_question(id_, *row) for id_, row in told["questions"].items()),
             qrels={},
+            langfuse_id=told["langfuse_id"],
         ),
         settings=settings_for(merged, folder) if told["has_documents"] else merged,
         collection=told["collection"],
