@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from pydantic import BaseModel, Field
 
 from generation.writing import write
-from rag import metrics
 from rag.errors import InputError, UpstreamError
 from rag.passages import passage_text
 from rag.protocols import ChatModel
@@ -64,7 +63,7 @@ class AnswerJudge:
         self._model = model
 
     async def judge(self, question: str, answer: str, passages: Sequence[Chunk]) -> Verdict:
-        """What it says; a failure, or nonsense, is told in the log and counted."""
+        """What it says; a failure, or nonsense, is told in the log."""
         trace = Trace()
         try:
             text = await write(
@@ -81,9 +80,7 @@ class AnswerJudge:
             # What it wrote may hold a document's words, and pydantic would repeat them.
             cause = error if isinstance(error, InputError | UpstreamError) else "no such JSON"
             _log.warning("The judge %s gave no scores: %s", self._model.name, cause)
-            metrics.judged("failed")
             return Verdict(failed=True, cost=trace.usage.cost)
-        metrics.judged("scored")
         return Verdict(
             scores={
                 "judge_groundedness": (written.groundedness - 1) / 4,

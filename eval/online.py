@@ -138,6 +138,8 @@ class OnlineScorer:
         )
         verdict = await self.judge(question, text, passages)
         metrics.cost("judge", verdict.cost, answer.scope.tenant)
+        if verdict.failed or verdict.scores:
+            metrics.judged("failed" if verdict.failed else "scored")
         scores |= verdict.scores
         comments = dict.fromkeys(verdict.scores, f"{verdict.prompt}: {verdict.reason}")
         # As the embedder has it for passages: those wait for what people wait for.

@@ -21,8 +21,8 @@ Mask = npt.NDArray[np.bool_]
 
 EXPENSES = ("failed", "seconds", "input_tokens", "output_tokens", "cost")
 """What an outcome has besides its other measures. Of these less is better, of measures more is."""
-NEUTRAL = re.compile(r"abstained|Judged@\d+")
-"""Measures of which neither more nor less is better by itself."""
+NEUTRAL = re.compile(r"abstained|Judged@\d+|judge_failed")
+"""Measures of which neither more nor less is better by itself: some say how far to trust others."""
 LEADING = ("f1", "nDCG@10")
 """The measure that speaks for a run: the first of these that it has."""
 NAMED = 3

@@ -35,7 +35,10 @@ class Answers:
             await db.execute(answers.insert(), [_row(answer) for answer in given])
 
     async def claim(self, limit: int) -> list[str]:
-        """Ids of answers that are to be scored, oldest first; nobody else gets them meanwhile."""
+        """Ids of answers that are to be scored, those first that nobody had, the oldest of them.
+
+        Nobody else gets them meanwhile.
+        """
         now = time.time()
         due = sa.or_(answers.c.claimed_at.is_(None), answers.c.claimed_at < now - LOST_SECONDS)
         query = sa.select(answers.c.id).where(TO_SCORE, due)

@@ -19,7 +19,7 @@ from rag.parts.answering import (
     open_generator,
     open_support,
 )
-from rag.parts.observing import open_keeper, open_observing, open_traces
+from rag.parts.observing import build_privacy, open_keeper, open_observing, open_traces
 from rag.parts.reading import build_chunker, build_fetcher, build_parser
 from rag.parts.searching import (
     build_embedder,
@@ -278,6 +278,7 @@ async def open_parsing(settings: Settings) -> AsyncIterator[tuple[Catalog, Parsi
             ' catalog.kind = "postgres" and catalog.url, or leave out --stage.'
         )
     async with contextlib.AsyncExitStack() as stack:
+        await asyncio.to_thread(build_privacy, settings.privacy)  # its faults are told at once
         traces = open_traces(settings, stack)
         catalog = Catalog(build_database(settings.catalog, settings.data_dir))
         stack.push_async_callback(catalog.close)

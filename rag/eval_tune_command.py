@@ -15,6 +15,7 @@ from eval.caching import LocalStages
 from eval.corpus import Corpus, Question
 from eval.measures import known, measure
 from eval.offline import now
+from eval.run_tables import EXPENSES, NEUTRAL
 from eval.runs import Outcome
 from eval.sets import load_set
 from eval.statistics import Difference, compare
@@ -30,6 +31,8 @@ async def run(args: argparse.Namespace, settings: Settings) -> int:
     """1. search with one half  2. judge with the other  3. write it down."""
     space = read_space(args.space)
     (name,) = known([args.measure])
+    if name in EXPENSES or NEUTRAL.fullmatch(name):
+        raise InputError(f"More of {name} is not better: choose another --measure.")
     if args.out.exists() or not args.out.parent.is_dir():
         raise InputError(f"{args.out} exists, or its folder does not: name another file.")
     corpus = await asyncio.to_thread(load_set, args.set, settings.traces)

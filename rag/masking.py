@@ -77,7 +77,7 @@ RULES = (
          signs=("gh", "github_pat_", "glpat-", "xox", "npm_", "hf_", "aiza")),
     Rule("key", r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b", signs=("akia", "asia")),
     Rule("key", r"(?i)\bbearer\s+[\w.~+/-]{16,}=*", signs=("bearer",)),
-    Rule("key", r"(?i)\bbasic\s+[\w+/-]{12,}=*", signs=("basic",)),
+    Rule("key", r"(?i)\bbasic\s+[\w+/-]{12,}=*", signs=("bas",)),
     Rule("key", r"(?i)(?:api[-_ ]?key|access[-_ ]?(?:key|token)|auth[-_ ]?token|secret|password"
                 r"|passwd|pwd)['\"]?\s*[:=]\s*['\"]?[^\s'\",;]{6,}", signs=(":", "=")),
     Rule("key", r"(?i)\btoken(?:=|['\"]\s*:\s*['\"])[^\s'\",;&]{6,}", signs=("token",)),

@@ -246,9 +246,10 @@ def stages(
 
 
 class Pace:
-    """How fast a language model writes, from the moment it is asked."""
+    """How fast a language model writes, from the moment it is asked; counted where it is `live`."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, live: bool) -> None:
+        self._live = live
         self._asked = self._first = time.perf_counter()
         self._silent = True
         self.first_ns: int | None = None
@@ -262,8 +263,9 @@ class Pace:
             self._silent = False
             self.first_ns = time.time_ns()
             self._first = time.perf_counter()
-            _first_token.labels(delta.model).observe(self._first - self._asked)
-        if delta.usage and delta.usage.output_tokens > 1:
+            if self._live:
+                _first_token.labels(delta.model).observe(self._first - self._asked)
+        if self._live and delta.usage and delta.usage.output_tokens > 1:
             spent = time.perf_counter() - self._first
             _per_token.labels(delta.model).observe(spent / (delta.usage.output_tokens - 1))
 

@@ -234,7 +234,8 @@ class QueryPipeline:
     async def _generate(
         self, prompt: Prompt, trace: Trace, deadline: float
     ) -> AsyncGenerator[Delta, None]:
-        pace, span = metrics.Pace(), trace.open("generate", "generation")
+        pace = metrics.Pace(live=trace.experiment is None)
+        span = trace.open("generate", "generation")
         async with contextlib.aclosing(self._generator.stream(prompt)) as deltas:
             while True:
                 try:

@@ -11,6 +11,7 @@ import asyncio
 import logging
 import pickle
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from functools import partial
 
 from rag import metrics
 from rag.child_process import ChildProcess, Worker
-from rag.errors import RagError
+from rag.errors import RagError, UpstreamError
 from rag.telemetry import Score, Trace
 
 MAX_BYTES = 16 << 20
@@ -29,6 +30,8 @@ EVERY_SECONDS = 0.2
 """What waits is sent, and many cost little more than one."""
 REQUEST_SECONDS = 5.0
 """One request to a server may take."""
+RESTART_SECONDS = 60.0
+"""Between attempts to start a process that does not start."""
 _CALL_SECONDS = 6 * REQUEST_SECONDS
 _log = logging.getLogger(__name__)
 
@@ -100,6 +103,7 @@ class TraceSender:
         self._backlog = Backlog(MAX_BYTES)
         self._closing = threading.Event()
         self._process: ChildProcess[list[bytes], Arrived] | None = None
+        self._start_at = 0.0
         self._lost: set[str] = set()
         self._thread = threading.Thread(target=self._run, name="traces", daemon=True)
         self._thread.start()
@@ -122,7 +126,7 @@ class TraceSender:
             self._put(Parcel(_pickled(tuple(scores)), scores=len(scores)))
 
     def close(self) -> None:
-        """Sends what waits, for as long as one request may take."""
+        """Sends what waits, for no longer than two requests may take."""
         self._closing.set()
         self._thread.join(2 * REQUEST_SECONDS)
         if self._backlog:
@@ -147,8 +151,7 @@ class TraceSender:
         """Sends, and counts what of it arrived."""
         cause, arrived = "it refuses them, or is not there", Arrived()
         try:
-            self._process = self._process or self._start()
-            arrived = await self._process.call([parcel.data for parcel in parcels])
+            arrived = await self._opened().call([parcel.data for parcel in parcels])
         except Exception as error:  # noqa: BLE001 - the thread outlives what cannot be sent
             # The message of what is not ours may hold what was to be masked.
             cause = str(error) if isinstance(error, RagError) else type(error).__name__
@@ -157,6 +160,14 @@ class TraceSender:
             self._tell("Traces", arrived.traces, cause)
         if any(parcel.scores for parcel in parcels):
             self._tell("Scores", arrived.scores > 0, cause)
+
+    def _opened(self) -> ChildProcess[list[bytes], Arrived]:
+        if self._process is None:
+            if time.monotonic() < self._start_at:
+                raise UpstreamError("Its process could not be started.")
+            self._start_at = time.monotonic() + RESTART_SECONDS
+            self._process = self._start()
+        return self._process
 
     def _tell(self, what: str, have_arrived: bool, cause: str) -> None:
         """Once, and not for each batch."""

@@ -52,6 +52,7 @@ _OPERATIONS: Mapping[Kind, str] = {
     "generation": "chat",
     "retriever": "retrieval",
 }
+_log = logging.getLogger(__name__)
 logging.getLogger("opentelemetry.exporter.otlp").setLevel(logging.CRITICAL)  # it tells each time
 
 
@@ -96,13 +97,22 @@ class Exporter:
         traces = [item for item in items if isinstance(item, Trace)]
         scores = tuple(score for item in items if isinstance(item, tuple) for score in item)
         return Arrived(
-            traces=bool(traces) and self._export(traces),
-            scores=self._send_scores(scores) if scores and self._send_scores else 0,
+            traces=bool(_attempt(self._export, traces)), scores=_attempt(self._send_scores, scores)
         )
 
-    def _export(self, traces: Sequence[Trace]) -> bool:
+    def _export(self, traces: Sequence[Trace]) -> int:
         spans = [span for trace in traces for span in self._writer.write(trace)]
-        return self._otlp.export(spans) is SpanExportResult.SUCCESS
+        return len(traces) * (self._otlp.export(spans) is SpanExportResult.SUCCESS)
+
+
+def _attempt(send: Callable[[Any], int] | None, items: Sequence[object]) -> int:
+    """How many arrived. Traces are not lost with scores that cannot be written, nor these so."""
+    try:
+        return send(items) if send and items else 0
+    except Exception as error:  # noqa: BLE001 - the process outlives what cannot be written
+        # Without its message, which may hold what was to be masked.
+        _log.error("Traces or scores cannot be written: %s.", type(error).__name__)
+        return 0
 
 
 class _Ids(IdGenerator):

@@ -69,6 +69,8 @@ still holds, without an index of its own."""
 
 VERSION_SECONDS = 10.0
 """For so long it is remembered which version is searched: other processes may switch."""
+VERSION_PATIENCE = 0.2
+"""A question waits no longer for what its trace alone tells."""
 SHOWN = 5
 """Fields that a message names."""
 _VERSION, _PREVIOUS = ".v", ".previous"
@@ -276,11 +278,13 @@ class QdrantIndex:
         name, until = self._versions.get(scope.collection, ("", 0.0))
         if time.monotonic() < until:
             return name
-        current = None
-        with contextlib.suppress(RagError):
-            current = await self.current_version(scope.collection)
-        name = "" if current is None else f"v{current}"
-        self._versions[scope.collection] = name, time.monotonic() + VERSION_SECONDS
+        until = time.monotonic() + VERSION_SECONDS  # others do not ask meanwhile
+        self._versions[scope.collection] = name, until
+        with contextlib.suppress(RagError, TimeoutError):
+            async with asyncio.timeout(VERSION_PATIENCE):
+                current = await self.current_version(scope.collection)
+            name = "" if current is None else f"v{current}"
+            self._versions[scope.collection] = name, until
         return name
 
     # Versions: `begin_version`, fill and `maintain` it, `switch_version`

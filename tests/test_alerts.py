@@ -47,7 +47,7 @@ def exported() -> Labels:
         question.outcome = "answered"
     spent = Usage(input_tokens=1, output_tokens=1)
     metrics.stages([("total", 1.0)], ["rerank: away"], spent, "acme")
-    pace = metrics.Pace()
+    pace = metrics.Pace(live=True)
     pace.heard(Delta(text="a", model="tiny"))
     pace.heard(Delta(model="tiny", usage=Usage(input_tokens=1, output_tokens=2)))
     metrics._markers.labels("supported")
