@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Iterator
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch.nn import functional as F
 
@@ -45,6 +46,8 @@ class BertEncoder:
         )
         self._bert = Bert(checkpoint, device=device, dtype=dtype)
         self._tokenizer = checkpoint.tokenizer(window=checkpoint.max_tokens)
+        unknown = getattr(self._tokenizer.model, "unk_token", None)  # of WordPiece
+        self._unknown = self._tokenizer.token_to_id(unknown) if unknown else None
         # Two small batches side by side take less time than one after the other on all cores.
         torch.set_num_threads(max(1, torch.get_num_threads() // lanes))
 
@@ -68,14 +71,24 @@ class BertEncoder:
         start = 0
         for item, encoding, dense in zip(items, encodings, pooled, strict=True):
             end = start + len(encoding.ids)
-            inner = units[start + 1 : end - 1]  # without [CLS] and [SEP]
+            inside = self._known(encoding.ids)
+            inner = units[start:end][inside] if len(units) else units
             match item.form:
                 case "dense":
                     results.append(dense)
                 case "tokens":
-                    spans = np.array(encoding.offsets[1:-1], np.int32).reshape(-1, 2)
+                    spans = np.array(encoding.offsets, np.int32).reshape(-1, 2)[inside]
                     results.append(TokenVectors(vectors=inner, spans=spans))
                 case "both":
                     results.append(Embedding(dense=dense, tokens=inner.astype(np.float16)))
             start = end
         return results
+
+    def _known(self, ids: list[int]) -> npt.NDArray[np.bool_]:
+        """bool[tokens]: without [CLS] and [SEP], and what is none of the vocabulary.
+
+        All words that it lacks have one vector, and would seem alike.
+        """
+        known: npt.NDArray[np.bool_] = np.array(ids) != self._unknown
+        known[[0, -1]] = False
+        return known

@@ -27,7 +27,8 @@ UNUSED = ["onnx/*", "openvino/*", "*.onnx", "*.h5", "*.msgpack", "*.ot", "*.gguf
 
 _Features = dict[str, Any]
 """Of one text: "sentence_embedding" [dim]; of each token "token_embeddings" [tokens, token_dim]
-and "offset_mapping" [tokens, 2], the characters of prompt and text that it stands for."""
+"input_ids" [tokens], and "offset_mapping" [tokens, 2], the characters of prompt and text that it
+stands for."""
 
 
 class SentenceEncoder:
@@ -108,7 +109,8 @@ class SentenceEncoder:
         if item.form == "dense":
             return dense
         spans = _spans(item.text, features["offset_mapping"].tolist(), self._prompts[item.kind])
-        taken = spans[:, 0] < spans[:, 1]
+        unknown = self._model.tokenizer.unk_token_id  # as `BertEncoder` has it
+        taken = (spans[:, 0] < spans[:, 1]) & (features["input_ids"].numpy(force=True) != unknown)
         vectors = _units(features["token_embeddings"])[taken]
         if item.form == "tokens":
             return TokenVectors(vectors=vectors, spans=spans[taken])
@@ -147,7 +149,7 @@ def _open(folder: Path, device: torch.device, dtype: torch.dtype) -> SentenceTra
 
 def _tells_tokens(features: _Features) -> bool:
     """What is put into a chat template has its places there and not in the text."""
-    needed = {"token_embeddings", "offset_mapping"}
+    needed = {"token_embeddings", "offset_mapping", "input_ids"}
     return needed <= features.keys() and features.get("modality") == "text"
 
 

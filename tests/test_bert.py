@@ -177,6 +177,16 @@ async def test_texts_without_tokens_have_no_token_vectors(embedder: BertEmbedder
     assert word.vectors.shape == (1, embedder.dim)
 
 
+async def test_what_the_vocabulary_does_not_have_has_no_token_vector(
+    embedder: BertEmbedder,
+) -> None:
+    text = "騎 a horse, 騎驢"
+    tokens, none = await embedder.embed_tokens([text, "騎驢"], kind="query")
+    assert [text[start:end] for start, end in tokens.spans] == ["a", "horse", ","]
+    assert tokens.vectors.shape == (3, embedder.dim)
+    assert none.vectors.shape == (0, embedder.dim)
+
+
 async def test_token_vectors_stop_at_the_window(embedder: BertEmbedder) -> None:
     [tokens] = await embedder.embed_tokens([LONG], kind="passage")
     assert len(tokens.vectors) == 256 - 2

@@ -169,7 +169,8 @@ def test_vectors_are_those_of_the_library_and_tokens_are_words_of_the_text(
             words = [text[start:end] for start, end in each.spans]
             assert all(word and word == word.strip() for word in words)
             covered = {i for start, end in each.spans for i in range(start, end)}
-            assert covered == {i for i, char in enumerate(text) if not char.isspace()}
+            # The tiny vocabulary has every character but this one.
+            assert covered == {i for i, c in enumerate(text) if not c.isspace() and c != "🙂"}
         for one, row, each in zip(run(encoder, "both", kind), dense, tokens, strict=True):
             np.testing.assert_allclose(np.linalg.norm(each.vectors, axis=1), 1.0, atol=1e-5)
             np.testing.assert_allclose(one.dense, row, atol=1e-5)

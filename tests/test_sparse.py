@@ -50,6 +50,14 @@ def test_words_are_lower_cased_stemmed_and_stop_words_dropped() -> None:
     assert counts("The CATS, and a cat!") == {term("cat"): 2}
 
 
+def test_what_has_no_spaces_is_cut_into_pairs() -> None:
+    assert counts("黑豹队") == {term("黑豹"): 1, term("豹队"): 1}
+    assert counts("黑豹队 黑豹") == {term("黑豹"): 2, term("豹队"): 1}
+    assert counts("2015年のNFLで") == counts("2015 年の nfl で")
+    assert counts("サーバー").keys() & counts("このサーバーです").keys()
+    assert counts("Über naïve Straßen") == counts("über naïve straßen")
+
+
 @pytest.mark.parametrize("text", ["", "the and of", "... !?", "\n"])
 def test_a_text_without_terms_is_an_empty_vector(text: str) -> None:
     [vector] = Bm25Encoder().encode([text])
