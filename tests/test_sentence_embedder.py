@@ -169,8 +169,12 @@ def test_vectors_are_those_of_the_library_and_tokens_are_words_of_the_text(
             words = [text[start:end] for start, end in each.spans]
             assert all(word and word == word.strip() for word in words)
             covered = {i for start, end in each.spans for i in range(start, end)}
-            # The tiny vocabulary has every character but this one.
-            assert covered == {i for i, c in enumerate(text) if not c.isspace() and c != "🙂"}
+            missed = {
+                char for i, char in enumerate(text) if i not in covered and not char.isspace()
+            }
+            # BERT's tiny vocabulary has every character but this one.
+            assert missed <= (set() if made in {"pieces", "bytes"} else {"🙂"})
+            assert not any(text[i].isspace() for i in covered)
         for one, row, each in zip(run(encoder, "both", kind), dense, tokens, strict=True):
             np.testing.assert_allclose(np.linalg.norm(each.vectors, axis=1), 1.0, atol=1e-5)
             np.testing.assert_allclose(one.dense, row, atol=1e-5)
