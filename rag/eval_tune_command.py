@@ -54,6 +54,7 @@ async def run(args: argparse.Namespace, settings: Settings) -> int:
         tried = await _search(trials, space, train, _as_it_is(space, settings), args)  # 1.
         chosen = best(tried)
         difference = await _judge(trials, held_out, tried[0].settings, chosen.settings)  # 2.
+    kept = chosen if difference.mean > 0 else tried[0]
     body = {
         "file": str(args.out),
         "set": corpus.name,
@@ -61,13 +62,14 @@ async def run(args: argparse.Namespace, settings: Settings) -> int:
         "trials": [_told(each) for each in tried],
         "asked": trials.asked,
         "best": dict(chosen.settings),
+        "settings": dict(kept.settings),
         "train": {"questions": len(train), "best": chosen.score, "now": tried[0].score},
         "held_out": {"questions": difference.n, "difference": difference.mean,
                      "low": difference.interval.low, "high": difference.interval.high,
                      "p": difference.p, "wins": difference.wins, "losses": difference.losses},
     }  # fmt: skip
     output.show(body, output.tuned, as_json=args.json)
-    _write(args.out, chosen.settings, body)  # 3.
+    _write(args.out, kept.settings, body)  # 3.
     return 0
 
 

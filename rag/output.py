@@ -212,6 +212,8 @@ def tuned(body: Json) -> Lines:
         f"On {held['questions']:,} others: {held['difference']:+.4f} ({interval}; p ="
         f" {held['p']:.3f}; {held['wins']:,} better, {held['losses']:,} worse)"
     )
+    if body["settings"] != body["best"]:
+        yield "They are not better there: the settings in force stay, and are what is written."
     yield f"Written to {body['file']}."
 
 
