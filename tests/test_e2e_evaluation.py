@@ -25,6 +25,7 @@ from rag.errors import ConfigError, StorageError
 from rag.eval_run_command import run as eval_run
 from rag.ownership import own
 from rag.settings import (
+    CeleryQueueSettings,
     LateInteractionSettings,
     MetricsSettings,
     OnlineSettings,
@@ -396,6 +397,16 @@ def test_a_worker_counts_by_its_own_tenants_and_keeps_no_answers_of_a_run(tmp_pa
     made = plan_of(json.loads(json.dumps(to_json(plan))), settings("worker"), tmp_path).settings
     assert made.metrics.tenants == ("worker",)
     assert made.online.keep_days == 0
+
+
+def test_a_run_on_workers_may_be_gone_on_with_in_one_process(tmp_path: Path) -> None:
+    corpus = load_set(str(make_set(tmp_path / "facts")), load_settings().traces)
+    queue = CeleryQueueSettings(kind="celery", broker_url=SecretStr("redis://broker"))
+    local, on_workers = (
+        Plan(corpus=corpus, settings=settings, collection="mine", name="x").info().config
+        for settings in (Settings(data_dir=tmp_path), Settings(data_dir=tmp_path, queue=queue))
+    )
+    assert local == on_workers
 
 
 def test_a_plan_is_told_without_secrets_and_each_worker_has_its_own(tmp_path: Path) -> None:
