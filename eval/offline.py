@@ -33,7 +33,13 @@ from rag.build import TENANT, Between, Ingesting, Service
 from rag.errors import InputError, RagError
 from rag.observing import Traces
 from rag.records import JobRecord, Submission
-from rag.settings import EdgeSettings, LocalQueueSettings, Settings, SqliteSettings
+from rag.settings import (
+    EdgeSettings,
+    LocalQueueSettings,
+    NoTraceSettings,
+    Settings,
+    SqliteSettings,
+)
 from rag.telemetry import Experiment, Score, Trace
 from rag.types import Answer, Hit, Query, Scope
 
@@ -42,6 +48,9 @@ SHOWN_FAILURES = 3
 _CODE = ("generation", "ingest", "rag", "retrieval")
 _AFTERWARDS = {"depth", "combine", "feedback", "seconds", "cache_mb"}
 """Settings of a reranker that are not about how it judges a passage."""
+HIDDEN = "***"
+"""Stands for a secret in settings that are written down."""
+_SECRETS = ("key", "password", "secret", "token")
 Progress = Callable[[int], None]
 """Is told how many are done."""
 
@@ -65,7 +74,7 @@ class Plan:
         scores: whether answers are scored as live ones are.
         named: measures that are made, as `known` gives them; none: `usual` ones.
         name: the run's, which is that of an experiment in Langfuse, where traces go there; without
-            one no traces are sent.
+            one no traces are sent, whatever the settings say.
         started: ISO 8601, UTC.
     """
 
@@ -80,13 +89,16 @@ class Plan:
     started: str = field(default_factory=now)
 
     def __post_init__(self) -> None:
-        """Refuses what cannot be asked."""
+        """Refuses what cannot be asked; without a name nothing is told of it."""
         if not self.corpus.passages and not self.collection:
             raise InputError(
                 f"The set {self.corpus.name} has no documents of its own: name the collection that"
                 " has them with --collection."
             )
         check_made(self.named, answers=self.answers, top_k=self.top_k)
+        if not self.name:
+            untold = self.settings.model_copy(update={"traces": NoTraceSettings()})
+            object.__setattr__(self, "settings", untold)
 
     @cached_property
     def scope(self) -> Scope:
@@ -97,11 +109,13 @@ class Plan:
         """What is written down of it."""
         asked = {name: getattr(self, name) for name in ("collection", "top_k", "answers", "scores")}
         asked["measures"] = list(self.measures)
+        # Workers or one process: that changes nothing of what is found.
+        settings = self.settings.model_dump(mode="json", exclude={"queue"})
         return RunInfo(
             set_name=self.corpus.name,
             set_fingerprint=self.corpus.fingerprint,
             questions=len(self.corpus.questions),
-            config={**without_passwords(self.settings.model_dump(mode="json")), "run": asked},
+            config={**without_passwords(settings), "run": asked},
             version=code_version(),
             started=self.started,
         )
@@ -172,11 +186,16 @@ def keeping(cache_: StageCache, collection: str, settings: Settings) -> Between:
     )
 
 
-def settings_for(settings: Settings, cache_: Path) -> Settings:
-    """The settings of a run over a set's own documents: all of it lies in the cache's folder.
+def settings_for(settings: Settings, cache_: Path, collection: str | None = None) -> Settings:
+    """The settings of a run. It keeps no answers, and forgets none that people were given.
 
-    Nothing of a set goes to servers that hold other documents.
+    Without a collection it is over a set's own documents, and all of it lies in the cache's folder:
+    nothing of a set goes to servers that hold other documents.
     """
+    online = settings.online.model_copy(update={"keep_days": 0})
+    settings = settings.model_copy(update={"online": online})
+    if collection:
+        return settings
     own = {"catalog": SqliteSettings(), "index": EdgeSettings(), "queue": LocalQueueSettings()}
     return settings.model_copy(update={"data_dir": cache_ / "data", **own})
 
@@ -198,15 +217,23 @@ def code_version() -> str:
 
 
 def without_passwords(content: Any) -> Any:
-    """Settings without what stands before the @ of their URLs."""
+    """Settings without what stands before the @ of their URLs, and what by its name is secret."""
     match content:
         case str():
             return re.sub(r"(?<=://)[^/@\s]+@", "", content)
         case list():
             return [without_passwords(item) for item in content]
         case dict():
-            return {name: without_passwords(value) for name, value in content.items()}
+            return {
+                name: HIDDEN if _is_secret(name, value) else without_passwords(value)
+                for name, value in content.items()
+            }
     return content
+
+
+def _is_secret(name: str, value: Any) -> bool:
+    """Parts that are passed on as they are, as vLLM's engine, may hold some."""
+    return isinstance(value, str) and name.lower().endswith(_SECRETS)
 
 
 async def ingest(

@@ -5,11 +5,13 @@
     summary.json     means with their intervals, over all and by slice
     run.trec         the ranking of documents, for other tools
 
-A line is written whole and at once: what was killed amid one has all the lines before it.
+A line is written whole and at once: what was killed amid one has all the lines before it. Who
+writes has a lock on `outcomes.jsonl`, which the kernel lets go of if the process dies.
 """
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -112,36 +114,49 @@ class Run:
 
 
 class RunFolder:
-    """A run while it is written. One process at a time."""
+    """A run while it is written. One process at a time.
+
+    Attributes:
+        info: what is written down of the run.
+        done: ids of the questions that were asked before, and did not fail.
+    """
 
     def __init__(self, folder: Path, info: RunInfo) -> None:
-        """Begins a run, or goes on with one that was stopped.
+        """A run's folder; nothing is looked at yet."""
+        self._folder = folder
+        self.info = info
+        self.done: frozenset[str] = frozenset()
+
+    def __enter__(self) -> Self:
+        """Begins the run, or goes on with one that was stopped.
 
         Raises:
             InputError: the folder holds something else: another set or configuration, or a run
-                that is finished.
+                that is finished; or another process writes it.
         """
-        self._folder = folder
+        folder = self._folder
         if folder.exists() and not folder.is_dir():
             raise InputError(f"{folder} is a file: name a folder for the run.")
         folder.mkdir(parents=True, exist_ok=True)
-        if (folder / OUTCOMES).exists():
-            before = _read_info(folder)
-            _check_same(folder, before, info)
-            info = before
-        elif (folder / INFO).exists():
-            _read_info(folder)  # a run's, of which nothing was asked yet
-        elif any(folder.iterdir()):
+        if not (folder / INFO).exists() and any(folder.iterdir()):
             raise InputError(f"{folder} is not empty, and holds no run: name another folder.")
-        _write(folder / INFO, asdict(info))
-        self.info = info
-        self.done = frozenset(o.id for o in self._mended() if not o.error)
-
-    def __enter__(self) -> Self:
-        self._file: IO[str] = (self._folder / OUTCOMES).open(
-            "a", encoding="utf-8", errors="surrogatepass"
-        )
+        self._file = _locked(folder / OUTCOMES)
+        try:
+            self._begin()
+        except BaseException:
+            self._file.close()
+            raise
         return self
+
+    def _begin(self) -> None:
+        if (self._folder / OUTCOMES).stat().st_size:
+            before = _read_info(self._folder)
+            _check_same(self._folder, before, self.info)
+            self.info = before
+        elif (self._folder / INFO).exists():
+            _read_info(self._folder)  # a run's, of which nothing was asked yet
+        _write(self._folder / INFO, asdict(self.info))
+        self.done = frozenset(o.id for o in self._mended() if not o.error)
 
     def __exit__(
         self,
@@ -169,9 +184,7 @@ class RunFolder:
     def _mended(self) -> list[Outcome]:
         """What was written before; half of a line, which a kill left, is cut off."""
         path = self._folder / OUTCOMES
-        if path.exists():
-            whole = path.read_bytes()
-            os.truncate(path, whole.rfind(b"\n") + 1)
+        os.truncate(path, path.read_bytes().rfind(b"\n") + 1)
         return list(_outcomes(self._folder))
 
 
@@ -213,6 +226,20 @@ def _differs(before: RunInfo, info: RunInfo) -> str:
         if getattr(before, name) != getattr(info, name):
             return name.replace("_", " ")
     return ""
+
+
+def _locked(path: Path) -> IO[str]:
+    """A file to append to, which no other process has open so."""
+    file = path.open("a", encoding="utf-8", errors="surrogatepass")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        raise InputError(
+            f"Another process writes the run {path.parent}: wait until it ends, or name another"
+            " folder."
+        ) from None
+    return file
 
 
 def _outcomes(folder: Path) -> list[Outcome]:

@@ -55,7 +55,7 @@ async def _plan(name: str, args: argparse.Namespace, settings: Settings) -> Plan
     corpus = await asyncio.to_thread(load_set, name, settings.traces)
     return Plan(
         corpus=corpus.sample(args.sample) if args.sample else corpus,
-        settings=settings if args.collection else settings_for(settings, _cache(args, settings)),
+        settings=settings_for(settings, _cache(args, settings), args.collection),
         collection=args.collection,
         top_k=args.top_k,
         answers=not args.search,
@@ -67,16 +67,16 @@ async def _plan(name: str, args: argparse.Namespace, settings: Settings) -> Plan
 
 async def _run(plan: Plan, out: Path, settings: Settings, args: argparse.Namespace) -> Json:
     """1. ingest  2. ask what was not asked before  3. sum up."""
-    folder = RunFolder(out, plan.info())
-    plan = replace(plan, started=folder.info.started)  # one experiment, though it was stopped
-    async with contextlib.AsyncExitStack() as stack:
-        with _progress("Ingesting", len(plan.corpus.passages), quiet=args.json) as told:
-            opening = _opened(plan, settings, _cache(args, settings), told)
-            put, traces = await stack.enter_async_context(opening)  # 1.
-        await _ask(put, traces, plan, folder, args)  # 2.
-    outcomes = folder.outcomes()
-    summary = summarize(outcomes)  # 3.
-    folder.finish(summary, to_trec(outcomes), finished=now())
+    with RunFolder(out, plan.info()) as folder:
+        plan = replace(plan, started=folder.info.started)  # one experiment, though it was stopped
+        async with contextlib.AsyncExitStack() as stack:
+            with _progress("Ingesting", len(plan.corpus.passages), quiet=args.json) as told:
+                opening = _opened(plan, settings, _cache(args, settings), told)
+                put, traces = await stack.enter_async_context(opening)  # 1.
+            await _ask(put, traces, plan, folder, args)  # 2.
+        outcomes = folder.outcomes()
+        summary = summarize(outcomes)  # 3.
+        folder.finish(summary, to_trec(outcomes), finished=now())
     return {"run": str(out), "set": plan.corpus.name, **summary}
 
 
@@ -99,7 +99,7 @@ async def _opened(
 
                 async with open_ingesting(plan.settings) as opened:
                     await ingest(opened, plan, build_queue(plan.settings, opened).drain, told)
-                traces = open_traces(settings, stack)
+                traces = open_traces(plan.settings, stack)
                 asking = asked_of_workers(plan, cache, celery)
                 yield await stack.enter_async_context(asking), traces
 
@@ -109,7 +109,7 @@ async def _ask(
 ) -> None:
     todo = [question for question in plan.corpus.questions if question.id not in folder.done]
     asked = len(folder.done)
-    with folder, _progress("Asking", len(plan.corpus.questions), quiet=args.json) as told:
+    with _progress("Asking", len(plan.corpus.questions), quiet=args.json) as told:
 
         def take(outcome: Outcome) -> None:
             nonlocal asked

@@ -477,6 +477,10 @@ class TraceSettings(_Part):
     release: str | None = Field(None, description="None: Plumbline's version.")
 
 
+class NoTraceSettings(TraceSettings):
+    """Nowhere, whatever the environment says to Langfuse's and OpenTelemetry's own clients."""
+
+
 class PrivacySettings(_Part):
     """What is kept, and sent, of what people write and documents hold."""
 

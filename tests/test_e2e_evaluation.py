@@ -21,21 +21,27 @@ from eval.offline import Plan
 from eval.runs import OUTCOMES, Run, read_run
 from eval.sets import load_set
 from rag.cli import _parser
-from rag.errors import ConfigError
+from rag.errors import ConfigError, StorageError
 from rag.eval_run_command import run as eval_run
+from rag.ownership import own
 from rag.settings import (
+    CeleryQueueSettings,
     LateInteractionSettings,
+    MetricsSettings,
     OnlineSettings,
     OpenAIModelSettings,
     OpenAISettings,
     Settings,
+    VllmSettings,
     load_settings,
 )
 from tests.postgres import PostgresServer
 from tests.qdrant_grpc import grpc_port
-from tests.redis_server import redis_server
+from tests.redis_server import RedisServer, redis_server
 from tests.servers import PATIENCE, RAG, environment, free_port, rag, serving, submit, wait_for
 from tests.test_offline import make_set
+from workers.answering import Answering
+from workers.asking import done_file
 from workers.plans import plan_of, to_json
 
 pytestmark = pytest.mark.anyio
@@ -49,16 +55,16 @@ class Cluster:
 
     folder: Path
     settings: dict[str, str]
+    broker: RedisServer
     workers: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     @property
     def data(self) -> Path:
         return self.folder / "data"
 
-    @property
-    def asked(self) -> Path:
-        """Where the folders of runs are, while they run."""
-        return self.data / "eval" / "asked"
+    def asked(self) -> list[Path]:
+        """The folders of runs, while they run."""
+        return [each for each in (self.data / "eval" / "asked").iterdir() if each.is_dir()]
 
     def copies(self) -> list[Path]:
         """What workers have made of them."""
@@ -116,12 +122,13 @@ def cluster_of(
             "RAG_QUEUE__KIND": "celery",
             "RAG_QUEUE__BROKER_URL": broker.url,
         }
-        made = Cluster(folder, settings | dict(more))
+        made = Cluster(folder, settings | dict(more), broker)
         try:
             yield made
         finally:
             for worker in made.workers:
                 worker.kill()
+                worker.wait()
 
 
 @pytest.fixture
@@ -143,30 +150,71 @@ def in_this_process(cluster: Cluster, out: str) -> dict[str, tuple[object, ...]]
     return found(read_run(cluster.folder / out))
 
 
-async def test_a_worker_that_is_killed_loses_no_question_and_doubles_none(
-    cluster: Cluster, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+@contextlib.asynccontextmanager
+async def under_way(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[asyncio.Task[int]]:
+    """A run into `runs`, two questions at once, from the moment five were asked."""
     monkeypatch.setattr("workers.asking.LOST_SECONDS", -27.0)  # three seconds in all
     monkeypatch.chdir(cluster.folder)
     for name, value in environment(cluster.data, cluster.settings).items():
         monkeypatch.setenv(name, value)
     arguments = ["eval", "run", "facts", "--out", "runs", "--at-once", "2"]
     driving = asyncio.create_task(eval_run(_parser().parse_args(arguments), load_settings()))
-    worker = await asyncio.to_thread(cluster.start_worker)
+    await asyncio.to_thread(cluster.start_worker)
     async with asyncio.timeout(PATIENCE):
         while cluster.lines("runs") < 5:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
-    worker.kill()
-    worker.wait()
-    before = cluster.lines("runs")
-    await asyncio.sleep(1)
-    assert before <= cluster.lines("runs") <= before + 2 < 25
-    worker = await asyncio.to_thread(cluster.start_worker)
     async with asyncio.timeout(PATIENCE):
+        yield driving
+
+
+async def test_a_broker_that_starts_again_delays(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with under_way(cluster, monkeypatch) as driving:
+        (worker,) = cluster.workers
+        worker.kill()  # or it might end all that it has been given
+        worker.wait()
+        cluster.broker.kill()
+        while "Questions wait for the broker" not in caplog.text:
+            assert not driving.done()
+            await asyncio.sleep(0.01)
+        await asyncio.to_thread(cluster.broker.start)
+        await asyncio.to_thread(cluster.start_worker)
+        assert await driving == 0
+    assert cluster.lines("runs") == 25
+    assert caplog.text.count("Questions wait for the broker") == 1
+
+
+async def test_a_run_whose_folder_is_gone_ends(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with under_way(cluster, monkeypatch) as driving:
+        (worker,) = cluster.workers
+        worker.kill()
+        worker.wait()
+        for folder in cluster.asked():
+            shutil.rmtree(folder)
+        with pytest.raises(StorageError, match="run the same command again"):
+            await driving
+
+
+async def test_a_worker_that_is_killed_loses_no_question_and_doubles_none(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with under_way(cluster, monkeypatch) as driving:
+        (worker,) = cluster.workers
+        worker.kill()
+        worker.wait()
+        before = cluster.lines("runs")
+        await asyncio.sleep(1)
+        assert before <= cluster.lines("runs") <= before + 2 < 25
+        worker = await asyncio.to_thread(cluster.start_worker)
         assert await driving == 0
     capsys.readouterr()
     assert cluster.lines("runs") == 25
-    assert not list(cluster.asked.iterdir())
+    assert not cluster.asked()
     assert found(read_run(cluster.folder / "runs")) == in_this_process(cluster, "own-run")
     # What the second one had opened is closed again; the first was killed over its copy.
     wait_for(lambda: len(cluster.copies()) == 1 or None)
@@ -186,11 +234,11 @@ def test_a_run_that_is_killed_goes_on_and_other_settings_use_what_was_kept(
         ) as driver:
             wait_for(lambda: cluster.lines("runs") >= 5)
             driver.kill()
-        assert len(list(cluster.asked.iterdir())) == 1
+        assert len(cluster.asked()) == 1
         before = (cluster.folder / "runs" / OUTCOMES).read_text()
         done = cluster.evaluate("facts", "--out", "runs")
         assert done.returncode == 0, done.stderr
-        assert not list(cluster.asked.iterdir())
+        assert not cluster.asked()
         written = (cluster.folder / "runs" / OUTCOMES).read_text()
         assert written.startswith(before[: before.rfind("\n") + 1])
         assert sorted(json.loads(line)["id"] for line in written.splitlines()) == [
@@ -233,6 +281,13 @@ def test_a_broker_that_is_away_is_told(cluster: Cluster) -> None:
     assert "Traceback" not in done.stderr
 
 
+def test_one_run_at_a_time_is_with_the_workers(cluster: Cluster) -> None:
+    with own(cluster.data / "eval" / "asked"):
+        done = cluster.evaluate("facts", "--out", "runs")
+    assert done.returncode == 2
+    assert "Another run is with the workers" in done.stderr
+
+
 @pytest.fixture
 async def qdrant() -> AsyncIterator[dict[str, str]]:
     async with grpc_port() as port:
@@ -266,11 +321,92 @@ def _ask_a_collection(cluster: Cluster) -> None:
     assert not cluster.copies()
 
 
+async def test_a_worker_has_one_run_open_and_closes_it_for_none_that_has_ended(
+    tmp_path: Path,
+) -> None:
+    settings = Settings(data_dir=tmp_path / "data")  # which one service alone can open
+    corpus = load_set(str(make_set(tmp_path / "facts")), settings.traces)
+    question = corpus.questions[0].id
+    runs = [tmp_path / name for name in ("one", "other")]
+    for run in runs:
+        (run / "done").mkdir(parents=True)
+        plan = Plan(corpus=corpus, settings=settings, collection="none", name=run.name)
+        (run / "plan.json").write_text(json.dumps(to_json(plan)))
+    answering = Answering(settings)
+    async with answering.started():
+        await asyncio.gather(*(answering.answer(str(run), question) for run in runs))
+        for run in runs:
+            told = json.loads(done_file(run, question).read_bytes())
+            assert told["error"].startswith("unknown_collection")  # it was asked, and not refused
+        await answering.answer(str(tmp_path / "ended"), question)
+        with pytest.raises(ConfigError, match="belongs to process"):
+            own(settings.data_dir).__enter__()
+
+
 def keys(settings: Settings) -> list[SecretStr | None]:
     generator, judge = settings.generator, settings.online.judge
     assert isinstance(generator, OpenAISettings)
     assert isinstance(judge, OpenAIModelSettings)
     return [generator.api_key, judge.api_key]
+
+
+def test_each_part_has_its_own_key_or_else_that_of_another_for_its_server(tmp_path: Path) -> None:
+    def settings(key: str | None, judges_key: str | None) -> Settings:
+        account = {"kind": "openai", "base_url": "http://models/v1", "model": "m"}
+        return Settings(
+            data_dir=tmp_path,
+            generator=OpenAISettings(**account, api_key=key),
+            online=OnlineSettings(judge=OpenAIModelSettings(**account, api_key=judges_key)),
+        )
+
+    def made(*told: str | None, own: tuple[str | None, str | None]) -> list[str | None]:
+        plan = Plan(corpus=corpus, settings=settings(*told), name="x")
+        found = keys(
+            plan_of(json.loads(json.dumps(to_json(plan))), settings(*own), tmp_path).settings
+        )
+        return [key.get_secret_value() if key else None for key in found]
+
+    corpus = load_set(str(make_set(tmp_path / "facts")), load_settings().traces)
+    assert made("a", "b", own=("one", "two")) == ["one", "two"]
+    assert made("a", "b", own=("one", None)) == ["one", "one"]
+    assert made(None, "b", own=(None, "two")) == [None, "two"]
+
+
+def test_what_an_engine_is_told_in_secret_is_the_workers_own(tmp_path: Path) -> None:
+    def settings(**engine: str) -> Settings:
+        generator = VllmSettings(kind="vllm", model="m", engine={"tokenizer": "t", **engine})
+        return Settings(data_dir=tmp_path, generator=generator)
+
+    corpus = load_set(str(make_set(tmp_path / "facts")), load_settings().traces)
+    plan = Plan(corpus=corpus, settings=settings(hf_token="hf_driver"), name="x")
+    told = json.loads(json.dumps(to_json(plan)))
+    assert "hf_driver" not in f"{told} {plan.info()}"
+    made = plan_of(told, settings(hf_token="hf_worker"), tmp_path).settings.generator
+    assert isinstance(made, VllmSettings)
+    assert made.engine == {"tokenizer": "t", "hf_token": "hf_worker"}
+    with pytest.raises(ConfigError, match=r"no generator\.engine\.hf_token"):
+        plan_of(told, settings(), tmp_path)
+
+
+def test_a_worker_counts_by_its_own_tenants_and_keeps_no_answers_of_a_run(tmp_path: Path) -> None:
+    def settings(tenant: str) -> Settings:
+        return Settings(data_dir=tmp_path, metrics=MetricsSettings(tenants=(tenant,)))
+
+    corpus = load_set(str(make_set(tmp_path / "facts")), load_settings().traces)
+    plan = Plan(corpus=corpus, settings=settings("driver"), collection="mine", name="x")
+    made = plan_of(json.loads(json.dumps(to_json(plan))), settings("worker"), tmp_path).settings
+    assert made.metrics.tenants == ("worker",)
+    assert made.online.keep_days == 0
+
+
+def test_a_run_on_workers_may_be_gone_on_with_in_one_process(tmp_path: Path) -> None:
+    corpus = load_set(str(make_set(tmp_path / "facts")), load_settings().traces)
+    queue = CeleryQueueSettings(kind="celery", broker_url=SecretStr("redis://broker"))
+    local, on_workers = (
+        Plan(corpus=corpus, settings=settings, collection="mine", name="x").info().config
+        for settings in (Settings(data_dir=tmp_path), Settings(data_dir=tmp_path, queue=queue))
+    )
+    assert local == on_workers
 
 
 def test_a_plan_is_told_without_secrets_and_each_worker_has_its_own(tmp_path: Path) -> None:

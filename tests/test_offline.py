@@ -8,6 +8,7 @@ import itertools
 import json
 import sqlite3
 import subprocess
+import time
 import tomllib
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
@@ -17,12 +18,17 @@ from pathlib import Path
 import pytest
 
 from eval.corpus import read_corpus
-from eval.runs import OUTCOMES, Run, read_run
+from eval.runs import OUTCOMES, Run, RunFolder, read_run
 from eval.tune import Score, Tried, Value, best, halves, nested, read_space, rungs, search
+from rag.answers import Answers
+from rag.database import SqliteDatabase
 from rag.errors import InputError
+from rag.records import LiveAnswer
+from rag.types import Scope
 from tests.model_server import model_server, says
 from tests.otlp_server import otlp_server
 from tests.servers import RAG, environment, rag, wait_for
+from tests.test_answers import given
 
 FACTS = [
     ("Ada", "steam engine", "Leeds", 1801),
@@ -175,6 +181,13 @@ def test_a_question_that_failed_is_asked_again(home: Path, first: Run) -> None:
     assert len((out / OUTCOMES).read_text().splitlines()) == 4
 
 
+def test_a_run_is_written_by_one_process_at_a_time(home: Path, first: Run) -> None:
+    with RunFolder(home / "held", first.info):
+        second = evaluate(home, "run", "facts", "--out", "held")
+    assert (second.returncode, "Another process writes the run" in second.stderr) == (2, True)
+    assert not (home / "held" / OUTCOMES).read_text()
+
+
 def test_a_sample_is_the_same_each_time_and_search_alone_has_no_answers(
     home: Path, first: Run
 ) -> None:
@@ -225,10 +238,25 @@ def test_a_set_without_documents_is_put_to_a_collection(home: Path, first: Run) 
     (own,) = (document["id"] for document in listed["documents"])
     text = (home / "live.jsonl").read_text().replace("FELA", own)
     (home / "live.jsonl").write_text(text)
+    scope = Scope(tenant="default", collection="mine")
+    asyncio.run(keep(data, given("old", scope, at=time.time() - 40 * 24 * 3600)))
     done = rag("eval", "run", home / "live.jsonl", *options, data=data)
     assert done.returncode == 0, done.stderr
     (outcome,) = read_run(home / "live").outcomes
     assert outcome.measures["contains_gold"] == 1
+    assert kept(data) == ["old"]  # older than online.keep_days: that is for a server to forget
+
+
+async def keep(data: Path, answer: LiveAnswer) -> None:
+    database = SqliteDatabase(data / "catalog.sqlite")
+    await database.open()
+    await Answers(database).keep([answer])
+    await database.close()
+
+
+def kept(data: Path) -> list[str]:
+    with contextlib.closing(sqlite3.connect(data / "catalog.sqlite")) as db:
+        return [id_ for (id_,) in db.execute("SELECT id FROM answers")]
 
 
 @pytest.mark.parametrize(
@@ -431,6 +459,21 @@ def test_a_judge_scores_answers_and_its_failures_are_told(home: Path, first: Run
     assert measures["judge_failed"]["mean"] == pytest.approx(0.5, abs=0.03)
     assert (measures["judge_groundedness"]["mean"], measures["judge_relevance"]["mean"]) == (1, 0.5)
     assert measures["groundedness"]["mean"] > 0.9
+
+
+def test_of_trials_nothing_is_sent_even_where_they_fail(home: Path, first: Run) -> None:
+    (home / "depth.toml").write_text('"retrieval.depth" = [50, 100]\n')
+    options = ("--space", "depth.toml", "--measure", "f1", "--trials", "1", "--out", "d.toml")
+    with otlp_server() as receiver:
+        env = {
+            "RAG_TRACES__OTLP_URL": receiver.url,
+            "RAG_GENERATOR__KIND": "openai",
+            "RAG_GENERATOR__BASE_URL": "http://127.0.0.1:1/v1",
+            "RAG_GENERATOR__MODEL": "away",
+        }
+        done = evaluate(home, "tune", "facts", *options, "--cache", "untold", env=env)
+        assert done.returncode == 0, done.stderr
+        assert not receiver.bodies
 
 
 def test_in_langfuse_a_run_is_an_experiment(home: Path, first: Run) -> None:

@@ -1,7 +1,8 @@
 """A worker's side of offline runs: puts questions to a service with the run's settings.
 
 Such a service is opened when the first question of its run comes, and closed when none has come for
-a while, when the run has ended, or when there is another run to make room for.
+a while, when the run has ended, or when there is another run to make room for: one is open at a
+time, for two may be more than a GPU holds.
 """
 
 from __future__ import annotations
@@ -29,11 +30,13 @@ from rag.errors import ConfigError, RagError
 from rag.settings import Settings
 from retrieval.files import copy_tree
 from workers.asking import DATA, PLAN, done_file
-from workers.plans import plan_of
+from workers.plans import Json, plan_of
 
 IDLE_SECONDS = 30.0
 """Without a question; then a run's service is closed."""
 LOOK_SECONDS = 1.0
+ROOM_SECONDS = 0.1
+"""Between looks whether what is under way for another run has ended."""
 
 _log = logging.getLogger(__name__)
 
@@ -106,8 +109,9 @@ class Answering:
         async with self._opening:
             run = self._runs.get(folder)
             if run is None:
-                await self._close(idle_seconds=0)  # two may be more than a GPU holds
-                run = self._runs[folder] = await self._open(folder)
+                told = await asyncio.to_thread(self._read, folder)
+                await self._make_room()
+                run = self._runs[folder] = await self._open(folder, told)
             run.under_way += 1
         try:
             return await put(run.service, run.plan, run.questions[question_id], run.scorer)
@@ -115,23 +119,34 @@ class Answering:
             run.under_way -= 1
             run.left = time.monotonic()
 
-    async def _open(self, folder: Path) -> _Run:
-        """1. refuse another version  2. copy the documents  3. load what answers."""
-        told = json.loads(await asyncio.to_thread((folder / PLAN).read_bytes))
-        if told["version"] != self._version:  # 1.
+    def _read(self, folder: Path) -> Json:
+        """The plan of a run, before anything is closed for it: it may have ended."""
+        told: Json = json.loads((folder / PLAN).read_bytes())
+        if told["version"] != self._version:
             raise ConfigError(
                 f"Its code is Plumbline {self._version}, the run's {told['version']}: install the"
                 " same on both, and start the worker again."
             )
+        return told
+
+    async def _make_room(self) -> None:
+        """Closes what is open for another run, once what is under way for it has ended."""
+        await self._close(idle_seconds=0)
+        while self._runs:
+            await asyncio.sleep(ROOM_SECONDS)
+            await self._close(idle_seconds=0)
+
+    async def _open(self, folder: Path, told: Json) -> _Run:
+        """1. copy the documents  2. load what answers."""
         async with contextlib.AsyncExitStack() as stack:
             own = stack.enter_context(tempfile.TemporaryDirectory(prefix="plumbline-run-"))
             plan = plan_of(told, self._settings, Path(own))
             between = AS_IT_IS
             if told["has_documents"]:
-                await asyncio.to_thread(copy_tree, folder / DATA, plan.settings.data_dir)  # 2.
+                await asyncio.to_thread(copy_tree, folder / DATA, plan.settings.data_dir)  # 1.
                 stages = SharedStages(folder.parents[1])
                 between = keeping(stages, plan.scope.collection, plan.settings)
-            service = await stack.enter_async_context(open_service(plan.settings, between))  # 3.
+            service = await stack.enter_async_context(open_service(plan.settings, between))  # 2.
             scorer = await stack.enter_async_context(scoring(service, wanted=plan.scores))
             return _Run(
                 plan=plan,

@@ -1,7 +1,7 @@
 """Questions of an offline run on their way to workers, and what became of them on its way back.
 
-The broker carries a folder and the id of a question. The folder is the run's, within its cache, on
-the volume that servers and workers share:
+One run at a time, of those with one cache. The broker carries a folder and the id of a question.
+The folder is the run's, within its cache, on the volume that servers and workers share:
 
     plan.json    what is run, as `workers.plans` has it
     data/        the set's catalog and index, which workers copy: one process opens an index
@@ -17,7 +17,7 @@ import logging
 import shutil
 import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 from celery import Celery
@@ -27,7 +27,8 @@ from eval.corpus import Question
 from eval.files import write_whole
 from eval.offline import Plan, Put
 from eval.runs import Outcome, outcome_of
-from rag.errors import UpstreamError
+from rag.errors import ConfigError, StorageError, UpstreamError
+from rag.ownership import own
 from rag.parts.storage import copy_collection
 from rag.settings import CeleryQueueSettings
 from workers.app import ASK, ASK_QUEUE, celery_app, connected, send, waiting_in
@@ -37,6 +38,8 @@ ASKED = "asked"
 """The folder of runs, within a cache."""
 PLAN, DATA, DONE = "plan.json", "data", "done"
 POLL_SECONDS = 0.05
+AWAY_SECONDS = 1.0
+"""Between tries to reach a broker that has been there before."""
 LOST_SECONDS = 60.0
 """Past a question's own deadline: what has not come back, and waits for no worker, is lost."""
 
@@ -55,26 +58,45 @@ async def asked_of_workers(
     """Has workers put the questions of a plan whose documents are in the cache already.
 
     Raises:
-        ConfigError: another process works on the cache.
+        ConfigError: another run is with the workers, or another process works on the cache.
         StorageError: its disk is full.
     """
-    folder = await asyncio.to_thread(_new_folder, plan, cache)
-    app = celery_app(settings)
-    try:
-        await asyncio.to_thread(_prepare, plan, folder)
-        patience = plan.settings.limits.query_seconds + LOST_SECONDS
-        yield _Asking(app, folder, patience=patience).put
-    finally:
-        app.close()
-        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+    with _alone(cache) as asked:
+        folder = await asyncio.to_thread(_new_folder, asked)
+        app = celery_app(settings)
+        try:
+            await asyncio.to_thread(_prepare, plan, folder)
+            patience = plan.settings.limits.query_seconds + LOST_SECONDS
+            yield _Asking(app, folder, patience=patience).put
+        finally:
+            app.close()
+            await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
 
 
-def _new_folder(plan: Plan, cache: Path) -> Path:
-    """In place of one that was left by a process that was killed."""
-    run = key_of(plan.name, plan.started, plan.corpus.fingerprint)[:16]
-    for left in (cache / ASKED).glob(f"{run}-*"):
-        shutil.rmtree(left, ignore_errors=True)
-    folder = cache.resolve() / ASKED / f"{run}-{uuid.uuid4().hex}"
+@contextlib.contextmanager
+def _alone(cache: Path) -> Iterator[Path]:
+    """The folder of runs, until the end of the block; two would take turns at each worker."""
+    asked = cache.resolve() / ASKED
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(own(asked))
+        except ConfigError as error:
+            if error.code != "data_folder_in_use":
+                raise
+            raise ConfigError(
+                f"Another run is with the workers, from {asked}: wait until it ends, or name"
+                " another --cache for workers of their own.",
+                code=error.code,
+            ) from None
+        yield asked
+
+
+def _new_folder(asked: Path) -> Path:
+    """In place of what was left by processes that were killed."""
+    for left in asked.iterdir():
+        if left.is_dir():
+            shutil.rmtree(left, ignore_errors=True)
+    folder = asked / uuid.uuid4().hex
     (folder / DONE).mkdir(parents=True)
     return folder
 
@@ -91,27 +113,52 @@ class _Asking:
         self._folder = folder
         self._patience = patience
         self._heard = time.monotonic()
+        self._reached = False
+        self._away = False
 
     async def put(self, question: Question) -> Outcome:
         """What a worker wrote of it, the first if several did.
 
         Raises:
             UpstreamError: the broker does not answer, or a worker cannot do it.
+            StorageError: the run's folder was removed.
         """
         done = done_file(self._folder, question.id)
-        await asyncio.to_thread(self._give, question.id)
+        await self._patiently(self._give, question.id)
         given = time.monotonic()
         while not done.exists():
             await asyncio.sleep(POLL_SECONDS)
+            if not self._folder.exists():
+                raise StorageError(
+                    f"{self._folder} was removed, where workers write what became of questions: run"
+                    " the same command again, and the run goes on."
+                )
             if time.monotonic() - given > self._patience:
                 self._warn()
-                await asyncio.to_thread(self._give_again, question.id)
+                await self._patiently(self._give_again, question.id)
                 given = time.monotonic()
         self._heard = time.monotonic()
         told = json.loads(done.read_bytes())
         if "refused" in told:
             raise UpstreamError(f"A worker refuses: {told['refused']}")
         return outcome_of(told)
+
+    async def _patiently(self, give: Callable[[str], None], question_id: str) -> None:
+        """Once the broker is there again; where it never was, that is told at once."""
+        began = time.monotonic()
+        while True:
+            try:
+                await asyncio.to_thread(give, question_id)
+            except UpstreamError as error:
+                if not self._reached or time.monotonic() - began > self._patience:
+                    raise
+                if not self._away:
+                    self._away = True
+                    _log.warning("Questions wait for the broker: %s", error)
+                await asyncio.sleep(AWAY_SECONDS)
+            else:
+                self._reached, self._away = True, False
+                return
 
     def _give(self, question_id: str) -> None:
         send(self._app, ASK, str(self._folder), question_id, queue=ASK_QUEUE)

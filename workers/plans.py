@@ -9,17 +9,19 @@ from typing import Any
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
 from eval.corpus import Corpus, Question
-from eval.offline import Plan, code_version, settings_for, without_passwords
+from eval.offline import HIDDEN, Plan, code_version, settings_for, without_passwords
 from rag.errors import ConfigError
 from rag.settings import Settings
 
 OWN = {
     *("data_dir", "fetch", "index", "catalog", "queue"),
-    *("server", "traces", "privacy", "log"),
+    *("server", "traces", "privacy", "metrics", "log"),
 }
 """Parts of the settings of which each machine has its own."""
 ADDRESSES = ("url", "base_url")
 Json = dict[str, Any]
+Place = tuple[str | int, ...]
+"""Of a part of the settings: `("online", "judge")`."""
 
 
 def to_json(plan: Plan) -> Json:
@@ -45,12 +47,12 @@ def plan_of(told: Json, own: Settings, folder: Path) -> Plan:
     """The plan with this process's secrets; where the set has documents, they lie in `folder`.
 
     Raises:
-        ConfigError: this process has no key for a server of the plan's.
+        ConfigError: this process lacks a secret of the plan's, as the key for a server.
     """
-    accounts = {_address(each): each for each in _accounts(own.model_dump())}
-    settings = _Told(**_with_keys(told["settings"], accounts))
+    settings = _Told(**_with_secrets(told["settings"], own.model_dump()))
     parts = {name: getattr(settings, name) for name in told["settings"]}
     merged = own.model_copy(update=parts)
+    living = None if told["has_documents"] else told["collection"]
     return Plan(
         corpus=Corpus(
             name=told["set"],
@@ -59,7 +61,7 @@ def plan_of(told: Json, own: Settings, folder: Path) -> Plan:
             qrels={},
             langfuse_id=told["langfuse_id"],
         ),
-        settings=settings_for(merged, folder) if told["has_documents"] else merged,
+        settings=settings_for(merged, folder, living),
         collection=told["collection"],
         top_k=told["top_k"],
         answers=told["answers"],
@@ -88,17 +90,46 @@ class _Told(Settings):
         return (init_settings,)
 
 
-def _accounts(content: Any) -> Iterator[Json]:
+def _with_secrets(told: Any, own: Json, at: Place = ()) -> Any:
+    """What was told, with the addresses, keys and other secrets that this process has for it."""
+    match told:
+        case {"api_key": masked}:
+            account = _account(told, own, at)
+            if masked and not account["api_key"]:
+                raise _lacking(f"key for {_address(told)}")
+            known = {name: account[name] for name in ("api_key", *ADDRESSES) if name in account}
+            return {**told, **known}
+        case dict():
+            return {name: _with_secrets(part, own, (*at, name)) for name, part in told.items()}
+        case list():
+            return [_with_secrets(part, own, (*at, i)) for i, part in enumerate(told)]
+        case str() if told == HIDDEN:
+            return _value(own, at)
+    return told
+
+
+def _account(told: Json, own: Json, at: Place) -> Json:
+    """With a key where the run's has one; the same part's, or that of another for this server."""
+
+    def fits(found: tuple[Place, Json]) -> tuple[bool, bool]:
+        place, account = found
+        return bool(account["api_key"]) == bool(told["api_key"]), place == at
+
+    there = (each for each in _accounts(own) if _address(each[1]) == _address(told))
+    return max(there, key=fits, default=(at, {"api_key": None}))[1]
+
+
+def _accounts(content: Any, at: Place = ()) -> Iterator[tuple[Place, Json]]:
     """Every part of the settings, or of a list of parts, that names a server and may have a key."""
     match content:
         case {"api_key": _}:
-            yield content
+            yield at, content
         case dict():
-            for part in content.values():
-                yield from _accounts(part)
+            for name, part in content.items():
+                yield from _accounts(part, (*at, name))
         case list() | tuple():
-            for part in content:
-                yield from _accounts(part)
+            for i, part in enumerate(content):
+                yield from _accounts(part, (*at, i))
 
 
 def _address(account: Mapping[str, Any]) -> str:
@@ -107,20 +138,18 @@ def _address(account: Mapping[str, Any]) -> str:
     return str(without_passwords(address))
 
 
-def _with_keys(content: Any, accounts: Mapping[str, Json]) -> Any:
-    """What was told, with the address and key that this process has for the same server."""
-    match content:
-        case {"api_key": masked}:
-            own = accounts.get(_address(content), {"api_key": None})
-            if masked and not own["api_key"]:
-                raise ConfigError(
-                    f"It has no key for {_address(content)}: set it in the worker's own settings,"
-                    " for a run's are sent without secrets."
-                )
-            known = {name: own[name] for name in ("api_key", *ADDRESSES) if name in own}
-            return {**content, **known}
-        case dict():
-            return {name: _with_keys(part, accounts) for name, part in content.items()}
-        case list():
-            return [_with_keys(part, accounts) for part in content]
-    return content
+def _value(own: Any, at: Place) -> Any:
+    """What this process has set there."""
+    for step in at:
+        try:
+            own = own[step]
+        except (KeyError, IndexError, TypeError):
+            raise _lacking(".".join(map(str, at))) from None
+    return own
+
+
+def _lacking(what: str) -> ConfigError:
+    return ConfigError(
+        f"It has no {what}: set it in the worker's own settings, for a run's are sent without"
+        " secrets."
+    )

@@ -23,7 +23,13 @@ from rag.masking import Masker
 from rag.observing import Observing, Traces
 from rag.privacy import Privacy
 from rag.sending import TraceSender
-from rag.settings import OnlineSettings, PrivacySettings, Settings, TraceSettings
+from rag.settings import (
+    NoTraceSettings,
+    OnlineSettings,
+    PrivacySettings,
+    Settings,
+    TraceSettings,
+)
 
 if TYPE_CHECKING:
     from rag.tracing import Exporter, Sending
@@ -124,6 +130,8 @@ def _langfuse_account(settings: TraceSettings) -> tuple[str | None, str | None, 
 
 
 def _senders(settings: TraceSettings, privacy: PrivacySettings) -> Iterator[TraceSender]:
+    if isinstance(settings, NoTraceSettings):
+        return
     host, public, secret = _langfuse_account(settings)
     # The name that OpenTelemetry's own clients read.
     otlp = settings.otlp_url or _traces_url(os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT"))

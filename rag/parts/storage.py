@@ -11,6 +11,7 @@ from rag.database import Database, PostgresDatabase, SqliteDatabase
 from rag.errors import ConfigError
 from rag.ownership import own
 from rag.settings import EdgeSettings, PostgresSettings, QdrantSettings, Settings, SqliteSettings
+from rag.tables import metadata
 from rag.types import Scope
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ def _build_qdrant(settings: QdrantSettings, dim: int) -> StoredIndex:
 
 
 def copy_collection(data: Path, scope: Scope, to: Path) -> None:
-    """Makes a data folder of the embedded catalog and of one collection's index.
+    """Makes a data folder of one collection: its index, and what the embedded catalog has of it.
 
     Raises:
         ConfigError: another process works on `data`.
@@ -107,3 +108,13 @@ def copy_collection(data: Path, scope: Scope, to: Path) -> None:
             contextlib.closing(sqlite3.connect(to / CATALOG)) as new,
         ):
             old.backup(new)
+            _keep_only(scope, new)
+
+
+def _keep_only(scope: Scope, catalog: sqlite3.Connection) -> None:
+    theirs = (scope.tenant, scope.collection)
+    for table in reversed(metadata.sorted_tables):  # what refers to another goes first
+        others = f"DELETE FROM {table.name} WHERE (tenant, collection) != (?, ?)"  # noqa: S608
+        catalog.execute(others, theirs)
+    catalog.commit()
+    catalog.execute("VACUUM")
