@@ -31,13 +31,14 @@ class Interval(NamedTuple):
 def mean_interval(values: Floats, *, seed: int = 0) -> Interval:
     """How sure the mean of float64[n], n ≥ 1, is; of paired differences, that of their mean.
 
-    The percentile bootstrap of Efron & Tibshirani 1993, chapter 13.
+    The percentile bootstrap of Efron & Tibshirani 1993, chapter 13. The order of the values, which
+    is that in which questions happened to end, makes no difference.
     """
-    rng = np.random.default_rng(seed)
+    rng, ordered = np.random.default_rng(seed), np.sort(values)
 
     def draw(size: int) -> Floats:
-        chosen = rng.integers(len(values), size=(size, len(values)))
-        return np.asarray(values[chosen].mean(axis=1))
+        chosen = rng.integers(len(ordered), size=(size, len(ordered)))
+        return np.asarray(ordered[chosen].mean(axis=1))
 
     low, high = np.percentile(_drawn(draw, RESAMPLES), [2.5, 97.5])
     return Interval(float(low), float(high))
@@ -56,7 +57,7 @@ def paired_p_value(differences: Floats, *, seed: int = 0) -> float:
         differences: float64[n], question by question.
         seed: of the draws.
     """
-    sizes = np.abs(differences[differences != 0])
+    sizes = np.sort(np.abs(differences[differences != 0]))
     observed = abs(differences.sum())
     as_extreme = observed - 1e-9 * sizes.sum()  # equal ones are, however they were rounded
 

@@ -80,7 +80,7 @@ def test_an_interval_is_as_wide_as_the_normal_one() -> None:
     half = 1.96 * values.std() / np.sqrt(500)
     low, high = mean_interval(values)
     assert (low, high) == pytest.approx((values.mean() - half, values.mean() + half), abs=0.02)
-    assert mean_interval(values) == (low, high)
+    assert mean_interval(values) == mean_interval(values[::-1]) == (low, high)
     assert mean_interval(np.array([0.5])) == Interval(0.5, 0.5)
 
 
