@@ -138,10 +138,11 @@ class ChildProcess(Generic[T, R]):
     def _start(self) -> _Child:
         pairs = [socket.socketpair() for _ in range(self._lanes)]
         theirs = [their.fileno() for _, their in pairs]
+        # -P: what lies in the folder that somebody is in is no module of ours.
         # A session of its own: a Ctrl-C in the terminal is for the parent, which then ends it.
         try:
             process = subprocess.Popen(  # noqa: S603 - nothing in it comes from outside
-                [sys.executable, "-m", "rag.child_process", self._name, *map(str, theirs)],
+                [sys.executable, "-P", "-m", "rag.child_process", self._name, *map(str, theirs)],
                 pass_fds=theirs,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,  # ours is for results: no library is to write there

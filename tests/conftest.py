@@ -22,6 +22,11 @@ if TYPE_CHECKING:
     from retrieval.embedders import BertEmbedder
 
 
+ROOT = str(Path(__file__).parent.parent)
+# `ChildProcess` looks for modules where they are installed, and is handed some of these tests.
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (ROOT, os.environ.get("PYTHONPATH"))))
+
+
 @pytest.fixture(scope="session")
 def anyio_backend() -> str:
     return "asyncio"

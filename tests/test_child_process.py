@@ -220,6 +220,16 @@ async def test_close_ends_the_process_and_none_is_started_for_what_was_under_way
     assert psutil.Process().children() == before
 
 
+def test_what_lies_in_the_folder_is_not_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("json", "queue", "ingest"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('not ours')\n")
+    monkeypatch.chdir(tmp_path)
+    shouter = ChildProcess(partial(load, tmp_path), name="shouter", lanes=1)
+    shouter.close()
+
+
 def test_the_process_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
     code = (
         "import sys, time; from pathlib import Path; from tests.test_child_process import *;"
