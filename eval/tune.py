@@ -134,12 +134,13 @@ class Tried:
     """A trial: what was set, and what it scored on each question.
 
     Those that were stopped were asked fewer, or none (and score NaN) where the settings do not go
-    together.
+    together: `fault` says why.
     """
 
     settings: Mapping[str, Value]
     values: Sequence[float]
     stopped: bool
+    fault: str = ""
 
     @property
     def score(self) -> float:
@@ -195,10 +196,10 @@ async def _try(trial: Trial, settings: Mapping[str, Value], opened: Open, questi
                 trial.report(float(np.mean(values)), asked)
                 if asked < questions and trial.should_prune():
                     return Tried(settings=settings, values=values, stopped=True)
-    except ConfigError:
+    except ConfigError as error:
         if trial.number == 0:
             raise
-        return Tried(settings=settings, values=(), stopped=True)  # they do not go together
+        return Tried(settings=settings, values=(), stopped=True, fault=str(error))
     return Tried(settings=settings, values=values, stopped=False)
 
 

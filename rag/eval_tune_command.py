@@ -138,7 +138,8 @@ def _as_it_is(space: Space, settings: Settings) -> dict[str, Value]:
 
 def _told(tried: Tried) -> dict[str, object]:
     return {"settings": dict(tried.settings), "score": tried.score if tried.values else None,
-            "questions": len(tried.values), "stopped": tried.stopped}  # fmt: skip
+            "questions": len(tried.values), "stopped": tried.stopped,
+            "fault": tried.fault}  # fmt: skip
 
 
 def _write(file: Path, settings: Mapping[str, Value], body: Mapping[str, object]) -> None:

@@ -195,8 +195,11 @@ def evaluated(body: Json) -> Lines:
 
 def tuned(body: Json) -> Lines:
     """What a search for better settings found."""
-    stopped = sum(trial["stopped"] for trial in body["trials"])
+    faults = [trial["fault"] for trial in body["trials"] if trial["fault"]]
+    stopped = sum(trial["stopped"] for trial in body["trials"]) - len(faults)
     yield f"{len(body['trials'])} trials, {stopped} of them stopped early."
+    if faults:
+        yield f"{len(faults)} of them were passed over, the first for this: {faults[0]}"
     yield f"{body['asked']:,} questions asked; what was asked before was kept."
     if body["best"] == body["trials"][0]["settings"]:
         yield "None is above the settings in force by more than chance: they stay."

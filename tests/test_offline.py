@@ -337,7 +337,7 @@ def test_a_search_that_was_killed_goes_on_and_asks_nothing_twice(home: Path, fir
     assert told["trials"] == expected["trials"]
     unfit = [t for t in told["trials"] if t["settings"]["retrieval.weights.dense"] == -1]
     assert unfit
-    assert all(t["score"] is None and t["stopped"] for t in unfit)
+    assert all(t["score"] is None and "retrieval.weights.dense" in t["fault"] for t in unfit)
     assert told["held_out"] == expected["held_out"]
     assert 0 < told["asked"] < expected["asked"]
     once_more = evaluate(home, *options, "--cache", "killed", "--out", "once-more.toml")
