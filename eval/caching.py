@@ -13,12 +13,14 @@ import json
 import sqlite3
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Protocol, Self, TypeVar
 
 import numpy as np
 
+import rag
 from eval.files import write_whole
 from generation.evidence import Evidence, Features, Sentence
 from generation.judging import Finder
@@ -28,6 +30,8 @@ from rag.types import Chunk, Float32Array, Hit, Kind, Prompt, Query
 from retrieval.hybrid import Retriever
 
 T = TypeVar("T")
+CODE = ("generation", "ingest", "rag", "retrieval")
+"""Packages that a question goes through."""
 
 
 class StageCache(Protocol):
@@ -94,6 +98,22 @@ class SharedStages:
 
     def _file(self, key: str) -> Path:
         return self._folder / key[:2] / f"{key[2:]}.json"
+
+
+@cache
+def code_fingerprint(*packages: str) -> str:
+    """Names the code of these packages, with what is fitted and what is prompted with."""
+    root = Path(rag.__file__).parent.parent
+    digest = sha256()
+    for file in sorted(file for name in packages for file in (root / name).rglob("*.*")):
+        if file.suffix in (".py", ".json", ".jinja"):
+            digest.update(file.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def code_version() -> str:
+    """Plumbline's version, and what names the code that a run goes through."""
+    return f"{rag.__version__}+{code_fingerprint(*CODE, 'eval', 'workers')}"
 
 
 def key_of(*parts: object) -> str:

@@ -9,23 +9,23 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from functools import cache, cached_property
-from hashlib import sha256
+from functools import cached_property
 from pathlib import Path
-from typing import Any
 
-import rag
 from eval.caching import (
+    CODE,
     CachedEmbedder,
     CachedFinder,
     CachedReranker,
     CachedRetriever,
     StageCache,
+    code_fingerprint,
+    code_version,
     key_of,
 )
 from eval.corpus import Corpus, Passage, Question
 from eval.measures import check_made, measure, usual
-from eval.runs import Cited, Found, Outcome, RunInfo
+from eval.runs import Cited, Found, Outcome, RunInfo, without_passwords
 from eval.scoring import Scorer
 from eval.sets import check_spans
 from eval.slices import ANSWERABLE, slices_of
@@ -45,12 +45,8 @@ from rag.types import Answer, Hit, Query, Scope
 
 POLL_SECONDS = 0.2
 SHOWN_FAILURES = 3
-_CODE = ("generation", "ingest", "rag", "retrieval")
 _AFTERWARDS = {"depth", "combine", "feedback", "seconds", "cache_mb"}
 """Settings of a reranker that are not about how it judges a passage."""
-HIDDEN = "***"
-"""Stands for a secret in settings that are written down."""
-_SECRETS = ("key", "password", "secret", "token")
 Progress = Callable[[int], None]
 """Is told how many are done."""
 
@@ -146,7 +142,7 @@ class Plan:
 
         How long a question takes then says nothing, and no run may have it.
         """
-        embedded = key_of(code_fingerprint(*_CODE), *_parts(self.settings, "embedder"))
+        embedded = key_of(code_fingerprint(*CODE), *_parts(self.settings, "embedder"))
         judging = self.settings.reranker.model_dump(mode="json", exclude=_AFTERWARDS)
         judged = key_of(_terms(self.scope.collection, self.settings), judging)
         return replace(
@@ -163,7 +159,7 @@ class Plan:
     def _own_collection(self) -> str:
         parts = _parts(self.settings, "chunker", "embedder", "reader", "index")
         tokens = self.settings.reranker.model_dump().get("stored", False)
-        key = key_of(self.corpus.documents_fingerprint, code_fingerprint(*_CODE), tokens, *parts)
+        key = key_of(self.corpus.documents_fingerprint, code_fingerprint(*CODE), tokens, *parts)
         return f"{self.slug}-{key[:16]}"
 
 
@@ -198,42 +194,6 @@ def settings_for(settings: Settings, cache_: Path, collection: str | None = None
         return settings
     own = {"catalog": SqliteSettings(), "index": EdgeSettings(), "queue": LocalQueueSettings()}
     return settings.model_copy(update={"data_dir": cache_ / "data", **own})
-
-
-@cache
-def code_fingerprint(*packages: str) -> str:
-    """Names the code of these packages, with what is fitted and what is prompted with."""
-    root = Path(rag.__file__).parent.parent
-    digest = sha256()
-    for file in sorted(file for name in packages for file in (root / name).rglob("*.*")):
-        if file.suffix in (".py", ".json", ".jinja"):
-            digest.update(file.read_bytes())
-    return digest.hexdigest()[:12]
-
-
-def code_version() -> str:
-    """Plumbline's version, and what names the code that a run goes through."""
-    return f"{rag.__version__}+{code_fingerprint(*_CODE, 'eval', 'workers')}"
-
-
-def without_passwords(content: Any) -> Any:
-    """Settings without what stands before the @ of their URLs, and what by its name is secret."""
-    match content:
-        case str():
-            return re.sub(r"(?<=://)[^/@\s]+@", "", content)
-        case list():
-            return [without_passwords(item) for item in content]
-        case dict():
-            return {
-                name: HIDDEN if _is_secret(name, value) else without_passwords(value)
-                for name, value in content.items()
-            }
-    return content
-
-
-def _is_secret(name: str, value: Any) -> bool:
-    """Parts that are passed on as they are, as vLLM's engine, may hold some."""
-    return isinstance(value, str) and name.lower().endswith(_SECRETS)
 
 
 async def ingest(

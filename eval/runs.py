@@ -14,6 +14,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -24,6 +25,9 @@ from eval.files import write_whole
 from rag.errors import InputError
 
 INFO, OUTCOMES, SUMMARY, TREC = "run.json", "outcomes.jsonl", "summary.json", "run.trec"
+HIDDEN = "***"
+"""Stands for a secret in settings that are written down."""
+_SECRETS = ("key", "password", "secret", "token")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -295,3 +299,23 @@ def _line(outcome: Outcome) -> str:
 
 def _write(path: Path, content: Any) -> None:
     write_whole(path, json.dumps(content, indent=2) + "\n")
+
+
+def without_passwords(content: Any) -> Any:
+    """Settings without what stands before the @ of their URLs, and what by its name is secret."""
+    match content:
+        case str():
+            return re.sub(r"(?<=://)[^/@\s]+@", "", content)
+        case list():
+            return [without_passwords(item) for item in content]
+        case dict():
+            return {
+                name: HIDDEN if _is_secret(name, value) else without_passwords(value)
+                for name, value in content.items()
+            }
+    return content
+
+
+def _is_secret(name: str, value: Any) -> bool:
+    """Parts that are passed on as they are, as vLLM's engine, may hold some."""
+    return isinstance(value, str) and name.lower().endswith(_SECRETS)

@@ -19,10 +19,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from eval.caching import SharedStages
+from eval.caching import SharedStages, code_version
 from eval.corpus import Question
 from eval.files import write_whole
-from eval.offline import Plan, code_version, keeping, put
+from eval.offline import Plan, keeping, put
 from eval.runs import Outcome
 from eval.scoring import Scorer, scoring
 from rag.build import AS_IT_IS, Service, open_service

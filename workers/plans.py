@@ -8,8 +8,10 @@ from typing import Any
 
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
+from eval.caching import code_version
 from eval.corpus import Corpus, Question
-from eval.offline import HIDDEN, Plan, code_version, settings_for, without_passwords
+from eval.offline import Plan, settings_for
+from eval.runs import HIDDEN, without_passwords
 from rag.errors import ConfigError
 from rag.settings import Settings
 
