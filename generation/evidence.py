@@ -66,16 +66,23 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Question:
-    """`terms` are the ids of its terms, `weights` their IDF divided by its sum."""
+    """`terms` are the ids of its terms, ascending, `weights` their IDF divided by its sum."""
 
     tokens: Float32Array
     terms: npt.NDArray[np.int32]
     weights: Float32Array
     names: npt.NDArray[np.bool_]
 
-    def has(self, bag: SparseVector) -> npt.NDArray[np.bool_]:
-        """bool[terms]: which of the question's terms are in the bag."""
-        return np.isin(self.terms, bag.indices)
+    def has(self, bags: Sequence[SparseVector]) -> npt.NDArray[np.bool_]:
+        """bool[bags, terms]: which of the question's terms are in each bag."""
+        has = np.zeros((len(bags), len(self.terms)), np.bool_)
+        if len(self.terms):
+            ids = np.concatenate([bag.indices for bag in bags])
+            of = np.repeat(np.arange(len(bags)), [len(bag.indices) for bag in bags])
+            place = np.searchsorted(self.terms, ids).clip(max=len(self.terms) - 1)
+            same = self.terms[place] == ids
+            has[of[same], place[same]] = True
+        return has
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,8 +146,8 @@ class EvidenceFinder:
         spans = sentence_spans(chunk.text)
         texts = [chunk.text[start:end] for start, end in spans]
         bags = self._encoder.encode([prefix, *texts])
-        above, *has = (question.has(bag) for bag in bags)
-        name_missing = float((question.names & ~np.logical_or.reduce([above, *has])).any())
+        above, *has = found = question.has(bags)
+        name_missing = float((question.names & ~found.any(axis=0)).any())
         cosines = product(question.tokens, tokens.vectors)
         passage = float(cosines.max(axis=1).mean()) if cosines.size else 0.0
         ranges = token_ranges(tokens, chunk, spans)

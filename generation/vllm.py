@@ -61,6 +61,8 @@ FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
 STOP = 15.0
 """Seconds an engine has to stop in, those its last requests take included; then it is killed."""
 
+COUNTED = 64
+"""Prompts whose tokens were counted and that wait to be written on: rendered once, not twice."""
 HANGS_AFTER = 60.0
 """Seconds, in all, in which an engine was asked and gave not a token: it will not give any more."""
 
@@ -78,6 +80,7 @@ class VllmModel:
         self._arguments = {"enable_lora": True, **engine} if lora else engine
         self._engine: AsyncLLM | None = None
         self._context = 0
+        self._counted: dict[tuple[Message, ...], dict[str, Any]] = {}
         self._asked = 0  # requests that wait for a token
         self._silent = 0.0  # seconds since the last token in which there were any
 
@@ -124,9 +127,13 @@ class VllmModel:
         Raises:
             UpstreamError: the engine died and is not up again.
         """
-        engine = self._living()
-        with self._translated(engine):
-            return len((await _render(engine, messages))["prompt_token_ids"])
+        engine, key = self._living(), tuple(messages)
+        if key not in self._counted:
+            with self._translated(engine):
+                self._counted[key] = await _render(engine, messages)
+            while len(self._counted) > COUNTED:
+                del self._counted[next(iter(self._counted))]  # the oldest
+        return len(self._counted[key]["prompt_token_ids"])
 
     async def stream(
         self, messages: Sequence[Message], *, sampling: Sampling
@@ -140,7 +147,8 @@ class VllmModel:
         """
         engine = self._living()
         with self._translated(engine):
-            prompt = await _render(engine, messages)
+            counted = self._counted.pop(tuple(messages), None)
+            prompt = counted or await _render(engine, messages)
             params = self._params(sampling, prompt_tokens=len(prompt["prompt_token_ids"]))
             outputs = engine.generate(prompt, params, uuid.uuid4().hex, lora_request=self._lora)
             written = 0
@@ -313,6 +321,7 @@ async def _render(engine: AsyncLLM, messages: Sequence[Message]) -> dict[str, An
     tokenizing = dataclasses.replace(engine.renderer.default_chat_tok_params, max_total_tokens=None)
     _, (prompt,) = await engine.renderer.render_chat_async([chat], _CHAT, tokenizing)
     rendered: dict[str, Any] = prompt
+    rendered.pop("arrival_time", None)  # it arrives when it is asked to be written on
     return rendered
 
 
