@@ -10,7 +10,9 @@ import multiprocessing
 import os
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from difflib import get_close_matches
+from functools import partial
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -80,6 +82,8 @@ class VllmModel:
         self._arguments = {"enable_lora": True, **engine} if lora else engine
         self._engine: AsyncLLM | None = None
         self._context = 0
+        # One thread: the tokenizer is not made for several.
+        self._renderer = ThreadPoolExecutor(1, "render")
         self._counted: dict[tuple[Message, ...], dict[str, Any]] = {}
         self._asked = 0  # requests that wait for a token
         self._silent = 0.0  # seconds since the last token in which there were any
@@ -130,7 +134,7 @@ class VllmModel:
         engine, key = self._living(), tuple(messages)
         if key not in self._counted:
             with self._translated(engine):
-                self._counted[key] = await _render(engine, messages)
+                self._counted[key] = await self._render(engine, messages)
             while len(self._counted) > COUNTED:
                 del self._counted[next(iter(self._counted))]  # the oldest
         return len(self._counted[key]["prompt_token_ids"])
@@ -148,7 +152,7 @@ class VllmModel:
         engine = self._living()
         with self._translated(engine):
             counted = self._counted.pop(tuple(messages), None)
-            prompt = counted or await _render(engine, messages)
+            prompt = counted or await self._render(engine, messages)
             params = self._params(sampling, prompt_tokens=len(prompt["prompt_token_ids"]))
             outputs = engine.generate(prompt, params, uuid.uuid4().hex, lora_request=self._lora)
             written = 0
@@ -252,7 +256,7 @@ class VllmModel:
         self._context = engine.model_config.max_model_len
         try:
             with self._translated(engine):
-                prompt = await _render(engine, [Message(role="user", content="warm up")])
+                prompt = await self._render(engine, [Message(role="user", content="warm up")])
                 async for _ in engine.generate(
                     prompt, SamplingParams(max_tokens=1), "warm up", lora_request=self._lora
                 ):
@@ -313,13 +317,19 @@ class VllmModel:
         engine, self._engine = self._engine, None
         if engine is not None:
             await _stop(engine)
+        self._renderer.shutdown(wait=False)
+
+    async def _render(self, engine: AsyncLLM, messages: Sequence[Message]) -> dict[str, Any]:
+        """The chat as token ids, by the model's own template; of any length."""
+        render = partial(_rendered, engine, messages)
+        return await asyncio.get_running_loop().run_in_executor(self._renderer, render)
 
 
-async def _render(engine: AsyncLLM, messages: Sequence[Message]) -> dict[str, Any]:
-    """The chat as token ids, by the model's own template; of any length."""
+def _rendered(engine: AsyncLLM, messages: Sequence[Message]) -> dict[str, Any]:
+    # vLLM's own way without blocking goes to a thread twice, for the template and for the tokens.
     chat = [{"role": message.role, "content": message.content} for message in messages]
     tokenizing = dataclasses.replace(engine.renderer.default_chat_tok_params, max_total_tokens=None)
-    _, (prompt,) = await engine.renderer.render_chat_async([chat], _CHAT, tokenizing)
+    _, (prompt,) = engine.renderer.render_chat([chat], _CHAT, tokenizing)
     rendered: dict[str, Any] = prompt
     rendered.pop("arrival_time", None)  # it arrives when it is asked to be written on
     return rendered

@@ -11,7 +11,7 @@ import shutil
 import signal
 import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 from importlib.util import find_spec
 from multiprocessing.process import BaseProcess
@@ -144,6 +144,33 @@ async def test_the_last_piece_says_why_it_ended_and_what_was_used(model: VllmMod
     assert last.usage.input_tokens == await model.count_tokens(CHAT)
     assert model.context_tokens == CONTEXT
     assert model.name == "tiny-llama"
+
+
+async def test_a_prompt_that_was_counted_is_not_rendered_again(
+    model: VllmModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from generation import vllm
+
+    rendered: list[str] = []
+    render = vllm._rendered
+
+    def noting(engine: Any, messages: Sequence[Message]) -> dict[str, Any]:
+        rendered.append(messages[-1].content)
+        return render(engine, messages)
+
+    monkeypatch.setattr(vllm, "_rendered", noting)
+    text, _ = await write(model)  # what an earlier test counted is used up now
+    rendered.clear()
+    assert await model.count_tokens(CHAT) == await model.count_tokens(CHAT)
+    assert (await write(model))[0] == text
+    assert len(rendered) == 1
+    assert (await write(model))[0] == text
+    assert len(rendered) == 2
+    rendered.clear()
+    asked = [str(number) for number in range(vllm.COUNTED + 1)]
+    for content in (*asked, "1", "0"):  # the oldest was let go
+        await model.count_tokens([Message(role="user", content=content)])
+    assert rendered == [*asked, "0"]
 
 
 async def test_a_stop_word_ends_the_text_before_it(model: VllmModel) -> None:
