@@ -1,13 +1,14 @@
 """The engine behind `rag serve`: what a stream of `POST /v1/query` costs beside the engine alone.
 
 The server has an engine of its own. The floor is another with the same weights and arguments, in
-this process, given the same prompts at the same moment of its life: both see every prompt once, so
-both prefix caches hold the same. What retrieval took of a request, the answer's `timings` say: net
-figures are without it, but with the judging of the evidence, the prompt, and all that HTTP takes.
+this process, given the same prompts: both see every prompt once. What retrieval took of a request,
+the answer's `timings` say: net figures are without it, but with the judging of the evidence, the
+prompt, and all that HTTP takes.
 
 Net of retrieval is not net of its work: while one question is searched for, another's answer is
 written with what that leaves of the cores. So there is a second floor that does the same work, by
-hand: `POST /v1/search` of the same server, and what it finds goes straight to that `AsyncLLM`.
+hand: `POST /v1/search` of the same server, and what it finds goes straight to that `AsyncLLM`. It
+is asked other questions, of the same kind, which its engine has not read yet.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ class _Asked:
 
 @dataclass(frozen=True, slots=True)
 class _Side:
-    """One of the two, and the process in which it is neither engine nor embedder."""
+    """One of the three, and the process in which it is neither engine nor embedder."""
 
     write: Write[_Asked]
     process: psutil.Process
@@ -174,7 +175,8 @@ def _by_hand(url: str, engine: Write[Sequence[Message]]) -> Write[_Asked]:
         async with _posted(url, "/v1/search", asked.question) as reader:
             head = await reader.readuntil(b"\r\n\r\n")
             length = re.search(rb"content-length: (\d+)", head, re.IGNORECASE)
-            assert length is not None
+            if b" 200 " not in head.partition(b"\r\n")[0] or length is None:
+                raise RuntimeError(head.decode())
             found = json.loads(await reader.readexactly(int(length[1])))
         hits = [_hit(hit) for hit in found["hits"]]
         async for part in engine(template.messages(asked.question, hits)):

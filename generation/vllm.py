@@ -10,9 +10,7 @@ import multiprocessing
 import os
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from difflib import get_close_matches
-from functools import partial
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -63,8 +61,9 @@ FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
 STOP = 15.0
 """Seconds an engine has to stop in, those its last requests take included; then it is killed."""
 
-COUNTED = 64
-"""Prompts whose tokens were counted and that wait to be written on: rendered once, not twice."""
+COUNTED = 1 << 19
+"""Tokens, in all, of prompts that were counted and that may yet be written on: they are rendered
+once, and not twice."""
 HANGS_AFTER = 60.0
 """Seconds, in all, in which an engine was asked and gave not a token: it will not give any more."""
 
@@ -82,8 +81,6 @@ class VllmModel:
         self._arguments = {"enable_lora": True, **engine} if lora else engine
         self._engine: AsyncLLM | None = None
         self._context = 0
-        # One thread: the tokenizer is not made for several.
-        self._renderer = ThreadPoolExecutor(1, "render")
         self._counted: dict[tuple[Message, ...], dict[str, Any]] = {}
         self._asked = 0  # requests that wait for a token
         self._silent = 0.0  # seconds since the last token in which there were any
@@ -132,12 +129,17 @@ class VllmModel:
             UpstreamError: the engine died and is not up again.
         """
         engine, key = self._living(), tuple(messages)
-        if key not in self._counted:
+        if (prompt := self._counted.get(key)) is None:
             with self._translated(engine):
-                self._counted[key] = await self._render(engine, messages)
-            while len(self._counted) > COUNTED:
-                del self._counted[next(iter(self._counted))]  # the oldest
-        return len(self._counted[key]["prompt_token_ids"])
+                prompt = await _render(engine, messages)
+            if engine is self._engine and len(prompt["prompt_token_ids"]) < self._context:
+                self._keep_counted(key, prompt)
+        return len(prompt["prompt_token_ids"])
+
+    def _keep_counted(self, key: tuple[Message, ...], prompt: dict[str, Any]) -> None:
+        self._counted[key] = prompt
+        while sum(len(kept["prompt_token_ids"]) for kept in self._counted.values()) > COUNTED:
+            del self._counted[next(iter(self._counted))]  # the oldest
 
     async def stream(
         self, messages: Sequence[Message], *, sampling: Sampling
@@ -152,7 +154,7 @@ class VllmModel:
         engine = self._living()
         with self._translated(engine):
             counted = self._counted.pop(tuple(messages), None)
-            prompt = counted or await self._render(engine, messages)
+            prompt = counted or await _render(engine, messages)
             params = self._params(sampling, prompt_tokens=len(prompt["prompt_token_ids"]))
             outputs = engine.generate(prompt, params, uuid.uuid4().hex, lora_request=self._lora)
             written = 0
@@ -254,9 +256,10 @@ class VllmModel:
             await _call_off(making, others)
             raise
         self._context = engine.model_config.max_model_len
+        self._counted.clear()  # the folder may hold another tokenizer by now
         try:
             with self._translated(engine):
-                prompt = await self._render(engine, [Message(role="user", content="warm up")])
+                prompt = await _render(engine, [Message(role="user", content="warm up")])
                 async for _ in engine.generate(
                     prompt, SamplingParams(max_tokens=1), "warm up", lora_request=self._lora
                 ):
@@ -317,19 +320,13 @@ class VllmModel:
         engine, self._engine = self._engine, None
         if engine is not None:
             await _stop(engine)
-        self._renderer.shutdown(wait=False)
-
-    async def _render(self, engine: AsyncLLM, messages: Sequence[Message]) -> dict[str, Any]:
-        """The chat as token ids, by the model's own template; of any length."""
-        render = partial(_rendered, engine, messages)
-        return await asyncio.get_running_loop().run_in_executor(self._renderer, render)
 
 
-def _rendered(engine: AsyncLLM, messages: Sequence[Message]) -> dict[str, Any]:
-    # vLLM's own way without blocking goes to a thread twice, for the template and for the tokens.
+async def _render(engine: AsyncLLM, messages: Sequence[Message]) -> dict[str, Any]:
+    """The chat as token ids, by the model's own template; of any length."""
     chat = [{"role": message.role, "content": message.content} for message in messages]
     tokenizing = dataclasses.replace(engine.renderer.default_chat_tok_params, max_total_tokens=None)
-    _, (prompt,) = engine.renderer.render_chat([chat], _CHAT, tokenizing)
+    _, (prompt,) = await engine.renderer.render_chat_async([chat], _CHAT, tokenizing)
     rendered: dict[str, Any] = prompt
     rendered.pop("arrival_time", None)  # it arrives when it is asked to be written on
     return rendered

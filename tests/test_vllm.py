@@ -71,6 +71,22 @@ async def model(tiny: Path, one_loop: None) -> AsyncIterator[VllmModel]:
         yield opened
 
 
+@pytest.fixture
+def rendered(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The last message of each prompt that is made into tokens."""
+    from generation import vllm
+
+    told: list[str] = []
+    render = vllm._render
+
+    async def noting(engine: Any, messages: Sequence[Message]) -> dict[str, Any]:
+        told.append(messages[-1].content)
+        return await render(engine, messages)
+
+    monkeypatch.setattr(vllm, "_render", noting)
+    return told
+
+
 def settings_of(model: str | Path, /, lora: Path | None = None, **engine: Any) -> VllmSettings:
     return VllmSettings(kind="vllm", model=str(model), lora=lora, engine=ENGINE | engine)
 
@@ -147,18 +163,8 @@ async def test_the_last_piece_says_why_it_ended_and_what_was_used(model: VllmMod
 
 
 async def test_a_prompt_that_was_counted_is_not_rendered_again(
-    model: VllmModel, monkeypatch: pytest.MonkeyPatch
+    model: VllmModel, rendered: list[str]
 ) -> None:
-    from generation import vllm
-
-    rendered: list[str] = []
-    render = vllm._rendered
-
-    def noting(engine: Any, messages: Sequence[Message]) -> dict[str, Any]:
-        rendered.append(messages[-1].content)
-        return render(engine, messages)
-
-    monkeypatch.setattr(vllm, "_rendered", noting)
     text, _ = await write(model)  # what an earlier test counted is used up now
     rendered.clear()
     assert await model.count_tokens(CHAT) == await model.count_tokens(CHAT)
@@ -166,11 +172,20 @@ async def test_a_prompt_that_was_counted_is_not_rendered_again(
     assert len(rendered) == 1
     assert (await write(model))[0] == text
     assert len(rendered) == 2
+
+
+async def test_no_more_counted_prompts_are_kept_than_have_room(
+    model: VllmModel, rendered: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def count(content: str) -> int:
+        return await model.count_tokens([Message(role="user", content=content)])
+
+    long = "word " * CONTEXT  # can never be written on
+    monkeypatch.setattr("generation.vllm.COUNTED", 2 * max([await count(each) for each in "abc"]))
     rendered.clear()
-    asked = [str(number) for number in range(vllm.COUNTED + 1)]
-    for content in (*asked, "1", "0"):  # the oldest was let go
-        await model.count_tokens([Message(role="user", content=content)])
-    assert rendered == [*asked, "0"]
+    for content in ("d", "e", "f", "f", "e", "d", long, long):  # the oldest makes room
+        await count(content)
+    assert rendered == ["d", "e", "f", "d", long, long]
 
 
 async def test_a_stop_word_ends_the_text_before_it(model: VllmModel) -> None:
