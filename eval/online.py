@@ -38,6 +38,7 @@ from rag.build import Ingesting
 from rag.errors import UpstreamError
 from rag.observing import Traces
 from rag.parts.answering import open_judge, open_support
+from rag.passages import passage_text
 from rag.protocols import ChatModel, Embedder, SupportScorer, TokenEmbedder
 from rag.records import LiveAnswer
 from rag.telemetry import Score, trace_from
@@ -223,7 +224,7 @@ class OnlineScorer:
         return scores
 
     async def _context_relevance(self, question: str, passages: Sequence[Chunk]) -> float:
-        found = await self._likeness(question, [chunk.text for chunk in passages])
+        found = await self._likeness(question, [passage_text(chunk) for chunk in passages])
         weights = 1 / np.log2(np.arange(len(found)) + 2)
         return float(np.average(found, weights=weights))
 
@@ -275,7 +276,11 @@ def _chunk(passage: Mapping[str, Any]) -> Chunk:
 
 @contextlib.asynccontextmanager
 async def open_scorer(
-    holder: Ingesting, *, model: ChatModel | None = None, support: SupportScorer | None = None
+    holder: Ingesting,
+    *,
+    model: ChatModel | None = None,
+    support: SupportScorer | None = None,
+    tokens: TokenEmbedder | None = None,
 ) -> AsyncIterator[OnlineScorer]:
     """A scorer over what a process holds.
 
@@ -283,6 +288,8 @@ async def open_scorer(
         holder: the process's.
         model: the language model that writes, where this process has one open.
         support: the same of what checks citations.
+        tokens: the same of what the answers' passages were read with: if it keeps token vectors,
+            they are not made again.
 
     Raises:
         ConfigError: the judge cannot be opened.
@@ -290,7 +297,11 @@ async def open_scorer(
     settings, observing = holder.settings, holder.observing
     async with contextlib.AsyncExitStack() as stack:
         judging = await open_judge(settings, model, stack)
-        tokens = TokenCache(holder.embedder.in_background(), max_bytes=CACHE_BYTES)
+        background = holder.embedder.in_background()
+        if isinstance(tokens, TokenCache):
+            tokens = tokens.over(background)
+        else:
+            tokens = TokenCache(background, max_bytes=CACHE_BYTES)
         grounding: ClaimScorer = Grounding(tokens, load_grounding())
         if settings.citations.entailment:
             support = support or await open_support(settings.citations, tokens, stack)

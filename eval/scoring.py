@@ -21,7 +21,10 @@ async def scoring(service: Service, *, wanted: bool) -> AsyncIterator[Scorer | N
     if not wanted:
         yield None
         return
-    async with open_scorer(service, model=service.model, support=service.support) as scorer:
+    opening = open_scorer(
+        service, model=service.model, support=service.support, tokens=service.tokens
+    )
+    async with opening as scorer:
         yield partial(_score, scorer)
 
 

@@ -25,6 +25,7 @@ from rag.parts.searching import (
     build_embedder,
     build_late_interaction,
     build_passage_embedder,
+    build_question_embedder,
     build_retriever,
     build_section_reader,
     build_token_embedder,
@@ -87,6 +88,8 @@ class Service(Ingesting):
     support: SupportScorer
     model: ChatModel | None
     """The language model that writes, where there is one."""
+    tokens: TokenEmbedder
+    """What reranker, generator and citations read passages with."""
     reranker: Reranker
     """Late interaction where the settings name none: for those who ask for it themselves."""
 
@@ -212,6 +215,7 @@ async def open_service(
             query=query,
             support=support,
             model=model,
+            tokens=tokens,
             reranker=reranker or build_late_interaction(tokens, base.encoder, base.index),
         )
 
@@ -241,7 +245,7 @@ async def _open_query(
         settings.reranker,
         stage_seconds,
         reranker=reranker and between.reranker(reranker, index),
-        embedder=between.embedder(base.embedder, index),
+        embedder=between.embedder(build_question_embedder(base.embedder, tokens), index),
         encoder=base.encoder,
         index=index,
     )

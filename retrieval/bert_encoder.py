@@ -14,7 +14,7 @@ from rag.errors import UpstreamError
 from rag.types import Embedding, TokenVectors
 from retrieval.bert import Bert, mean_pool
 from retrieval.checkpoint import Checkpoint
-from retrieval.embedders import Encoded, Model, Text
+from retrieval.embedders import Encoded, EncodedQuestion, Model, Text
 
 
 @contextlib.contextmanager
@@ -52,7 +52,7 @@ class BertEncoder:
         torch.set_num_threads(max(1, torch.get_num_threads() // lanes))
 
     def __call__(self, items: list[Text]) -> list[Encoded]:
-        """float32[dim] of unit norm, `TokenVectors` or an `Embedding`, in input order.
+        """What each form asks for, in input order.
 
         Raises:
             UpstreamError: the GPU has too little memory left.
@@ -76,11 +76,14 @@ class BertEncoder:
             match item.form:
                 case "dense":
                     results.append(dense)
-                case "tokens":
-                    spans = np.array(encoding.offsets, np.int32).reshape(-1, 2)[inside]
-                    results.append(TokenVectors(vectors=inner, spans=spans))
                 case "both":
                     results.append(Embedding(dense=dense, tokens=inner.astype(np.float16)))
+                case "tokens" | "question":
+                    spans = np.array(encoding.offsets, np.int32).reshape(-1, 2)[inside]
+                    found = TokenVectors(vectors=inner, spans=spans)
+                    results.append(
+                        found if item.form == "tokens" else EncodedQuestion(dense, found)
+                    )
             start = end
         return results
 

@@ -38,14 +38,23 @@ LANES = 3
 """Batches under way at once: there is always one to go on with."""
 
 
-Form = Literal["dense", "tokens", "both"]
-Encoded = Float32Array | TokenVectors | Embedding
+Form = Literal["dense", "tokens", "both", "question"]
+
+
+class EncodedQuestion(NamedTuple):
+    """Both forms of a question, of one forward pass: float32[dim] of unit norm, and the tokens."""
+
+    dense: Float32Array
+    tokens: TokenVectors
+
+
+Encoded = Float32Array | TokenVectors | Embedding | EncodedQuestion
 """What a text becomes in each of these forms."""
 Encoder = Callable[[list["Text"]], list[Encoded]]
 
 
 class Text(NamedTuple):
-    """What is to be encoded: as one vector, token by token, or both."""
+    """What is to be encoded: as one vector, token by token, or as both in one of two ways."""
 
     text: str
     form: Form
@@ -131,6 +140,11 @@ class ModelEmbedder:
         Passages are compared at query time, so both kinds are interactive.
         """
         items = [Text(text, "tokens", kind) for text in texts]
+        return await self._batcher.submit(items)  # type: ignore[return-value]
+
+    async def embed_questions(self, texts: Sequence[str]) -> list[EncodedQuestion]:
+        """One `EncodedQuestion` for each text, in input order."""
+        items = [Text(text, "question", "query") for text in texts]
         return await self._batcher.submit(items)  # type: ignore[return-value]
 
     async def embed_passages(self, texts: Sequence[str]) -> list[Embedding]:

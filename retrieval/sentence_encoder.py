@@ -16,7 +16,7 @@ from rag.errors import ConfigError
 from rag.types import Embedding, Float32Array, Kind, TokenVectors
 from retrieval.bert_encoder import gpu_memory
 from retrieval.checkpoint import folder_digest, named_prompt
-from retrieval.embedders import Encoded, Model, Text
+from retrieval.embedders import Encoded, EncodedQuestion, Model, Text
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -77,7 +77,7 @@ class SentenceEncoder:
         )
 
     def __call__(self, items: list[Text]) -> list[Encoded]:
-        """float32[dim] of unit norm, `TokenVectors` or an `Embedding`, in input order.
+        """What each form asks for, in input order.
 
         Raises:
             UpstreamError: the GPU has too little memory left.
@@ -112,9 +112,10 @@ class SentenceEncoder:
         unknown = self._model.tokenizer.unk_token_id  # as `BertEncoder` has it
         taken = (spans[:, 0] < spans[:, 1]) & (features["input_ids"].numpy(force=True) != unknown)
         vectors = _units(features["token_embeddings"])[taken]
-        if item.form == "tokens":
-            return TokenVectors(vectors=vectors, spans=spans[taken])
-        return Embedding(dense=dense, tokens=vectors.astype(np.float16))
+        if item.form == "both":
+            return Embedding(dense=dense, tokens=vectors.astype(np.float16))
+        found = TokenVectors(vectors=vectors, spans=spans[taken])
+        return found if item.form == "tokens" else EncodedQuestion(dense, found)
 
     def _prompt(self, kind: Kind, given: str | None) -> str:
         return named_prompt(self._model.prompts, kind) if given is None else given

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass
 from hashlib import blake2b
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +15,9 @@ import numpy.typing as npt
 from rag import metrics
 from rag.protocols import TokenEmbedder
 from rag.types import Float32Array, Kind, TokenVectors
+
+if TYPE_CHECKING:
+    from retrieval.embedders import ModelEmbedder
 
 _LEVELS = 127
 
@@ -33,6 +38,27 @@ class _Kept:
         return TokenVectors(vectors=self.steps * self.scale, spans=self.spans)
 
 
+class _Store:
+    """What was asked for last, up to so many bytes."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._bytes = 0
+        self._held: OrderedDict[bytes, _Kept] = OrderedDict()
+
+    def get(self, key: bytes) -> _Kept | None:
+        return self._held.get(key)
+
+    def keep(self, key: bytes, kept: _Kept) -> None:
+        if key not in self._held:
+            self._bytes += kept.size
+        self._held[key] = kept
+        self._held.move_to_end(key)
+        while self._bytes > self._max_bytes:
+            _, oldest = self._held.popitem(last=False)
+            self._bytes -= oldest.size
+
+
 class TokenCache:
     """`TokenEmbedder` that encodes a text once while it is asked for.
 
@@ -42,31 +68,70 @@ class TokenCache:
 
     def __init__(self, embedder: TokenEmbedder, *, max_bytes: int) -> None:
         self._embedder = embedder
-        self._max_bytes = max_bytes
-        self._bytes = 0
-        self._held: OrderedDict[bytes, _Kept] = OrderedDict()
+        self._store = _Store(max_bytes)
+
+    def over(self, embedder: TokenEmbedder) -> TokenCache:
+        """The same texts, and what they lack is encoded by another embedder of the same model."""
+        other = copy(self)
+        other._embedder = embedder
+        return other
+
+    def keep(self, text: str, tokens: TokenVectors, *, kind: Kind) -> None:
+        """Takes what was made elsewhere, by the same model."""
+        self._store.keep(_key(text, kind), _reduced(tokens))
 
     async def embed_tokens(self, texts: Sequence[str], *, kind: Kind) -> list[TokenVectors]:
         """One `TokenVectors` for each text, in input order."""
-        salt = kind.encode()
-        keys = [blake2b(text.encode(), digest_size=16, salt=salt).digest() for text in texts]
-        known = {key: self._held[key] for key in keys if key in self._held}
+        keys = [_key(text, kind) for text in texts]
+        known = {key: kept for key in keys if (kept := self._store.get(key))}
         unknown = {k: text for k, text in zip(keys, texts, strict=True) if k not in known}
         metrics.cache("token vectors", hits=len(texts) - len(unknown), misses=len(unknown))
         made = await self._embedder.embed_tokens(list(unknown.values()), kind=kind)
         known |= {key: _reduced(tokens) for key, tokens in zip(unknown, made, strict=True)}
         for key in known:
-            self._keep(key, known[key])
+            self._store.keep(key, known[key])
         return [known[key].open() for key in keys]
 
-    def _keep(self, key: bytes, kept: _Kept) -> None:
-        if key not in self._held:
-            self._bytes += kept.size
-        self._held[key] = kept
-        self._held.move_to_end(key)
-        while self._bytes > self._max_bytes:
-            _, oldest = self._held.popitem(last=False)
-            self._bytes -= oldest.size
+
+class QuestionEmbedder:
+    """`Embedder` that encodes a question once for all who compare it.
+
+    The forward pass that makes its vector makes its token vectors as well. They are kept for the
+    reranker, which asks for them next.
+    """
+
+    def __init__(self, embedder: ModelEmbedder, tokens: TokenCache) -> None:
+        """Make an embedder.
+
+        Args:
+            embedder: of the model that `tokens` are made by.
+            tokens: what the reranker asks.
+        """
+        self._embedder = embedder
+        self._tokens = tokens
+
+    @property
+    def dim(self) -> int:
+        """Length of each vector."""
+        return self._embedder.dim
+
+    @property
+    def fingerprint(self) -> str:
+        """Names the weights and what is computed with them."""
+        return self._embedder.fingerprint
+
+    async def embed(self, texts: Sequence[str], *, kind: Kind) -> Float32Array:
+        """float32[n, dim], unit norm, in input order."""
+        if kind == "passage" or not texts:
+            return await self._embedder.embed(texts, kind=kind)
+        questions = await self._embedder.embed_questions(texts)
+        for text, question in zip(texts, questions, strict=True):
+            self._tokens.keep(text, question.tokens, kind=kind)
+        return np.stack([question.dense for question in questions])
+
+
+def _key(text: str, kind: Kind) -> bytes:
+    return blake2b(text.encode(), digest_size=16, salt=kind.encode()).digest()
 
 
 def _reduced(tokens: TokenVectors) -> _Kept:

@@ -170,6 +170,19 @@ async def test_a_passage_has_its_vector_and_its_tokens_from_one_pass(
     assert await embedder.embed_passages([]) == []
 
 
+async def test_a_question_has_its_vector_and_its_tokens_from_one_pass(
+    embedder: BertEmbedder,
+) -> None:
+    questions = await embedder.embed_questions(TEXTS)
+    dense = await embedder.embed(TEXTS, kind="query")
+    tokens = await embedder.embed_tokens(TEXTS, kind="query")
+    for question, mean, each in zip(questions, dense, tokens, strict=True):
+        np.testing.assert_allclose(question.dense, mean, atol=1e-5)
+        np.testing.assert_allclose(question.tokens.vectors, each.vectors, atol=1e-5)
+        np.testing.assert_array_equal(question.tokens.spans, each.spans)
+    assert await embedder.embed_questions([]) == []
+
+
 async def test_texts_without_tokens_have_no_token_vectors(embedder: BertEmbedder) -> None:
     empty, word, blank = await embedder.embed_tokens(["", "word", " \n"], kind="query")
     assert empty.vectors.shape == blank.vectors.shape == (0, embedder.dim)

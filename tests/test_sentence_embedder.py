@@ -179,6 +179,10 @@ def test_vectors_are_those_of_the_library_and_tokens_are_words_of_the_text(
             np.testing.assert_allclose(np.linalg.norm(each.vectors, axis=1), 1.0, atol=1e-5)
             np.testing.assert_allclose(one.dense, row, atol=1e-5)
             np.testing.assert_allclose(one.tokens, each.vectors, atol=1e-3)
+        for one, row, each in zip(run(encoder, "question", kind), dense, tokens, strict=True):
+            np.testing.assert_allclose(one.dense, row, atol=1e-5)
+            np.testing.assert_allclose(one.tokens.vectors, each.vectors, atol=1e-5)
+            np.testing.assert_array_equal(one.tokens.spans, each.spans)
 
 
 def test_queries_and_passages_may_come_together(tmp_path: Path) -> None:

@@ -56,7 +56,9 @@ async def _scoring(service: Service) -> AsyncIterator[None]:
     async with contextlib.AsyncExitStack() as stack:
         match settings.queue:
             case LocalQueueSettings():
-                opening = open_scorer(service, model=service.model, support=service.support)
+                opening = open_scorer(
+                    service, model=service.model, support=service.support, tokens=service.tokens
+                )
                 scorer = await stack.enter_async_context(opening)
                 give_out: GiveOut = scorer.score
             case CeleryQueueSettings() as queue:

@@ -86,6 +86,13 @@ def build_token_embedder(settings: RerankerSettings, embedder: ModelEmbedder) ->
     return TokenCache(embedder, max_bytes=megabytes << 20)
 
 
+def build_question_embedder(embedder: ModelEmbedder, tokens: TokenEmbedder) -> Embedder:
+    """What makes the retriever's vectors: where token vectors are kept, a question's as well."""
+    from retrieval.token_cache import QuestionEmbedder, TokenCache
+
+    return QuestionEmbedder(embedder, tokens) if isinstance(tokens, TokenCache) else embedder
+
+
 async def open_reranker(
     settings: RerankerSettings,
     stack: contextlib.AsyncExitStack,
