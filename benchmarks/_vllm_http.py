@@ -5,10 +5,16 @@ this process, given the same prompts: both see every prompt once. What retrieval
 the answer's `timings` say: net figures are without it, but with the judging of the evidence, the
 prompt, and all that HTTP takes.
 
+An engine whose callers come back the moment they have their answer paces itself: as few end at once
+as it has just begun. Retrieval in between gathers them, and a crowd waits for its first tokens,
+whoever drives the engine. So net figures have a floor of their own: the engine alone, given each
+prompt at the moment at which the service had retrieved for one.
+
 Net of retrieval is not net of its work: while one question is searched for, another's answer is
-written with what that leaves of the cores. So there is a second floor that does the same work, by
-hand: `POST /v1/search` of the same server, and what it finds goes straight to that `AsyncLLM`. It
-is asked other questions, of the same kind, which its engine has not read yet.
+written with what that leaves of the cores. So there is a third floor that does the same work, by
+hand: `POST /v1/search` of the same server, and what it finds goes straight to that `AsyncLLM`.
+
+These two are asked other questions, of the same kind, which their engine has not read yet.
 """
 
 from __future__ import annotations
@@ -29,7 +35,15 @@ import psutil
 from benchmarks._common import Report, Target, p50
 from benchmarks._server import Server, examples, launched
 from benchmarks._texts import sentences
-from benchmarks._writing import Part, Turn, Write, straight, take_turn, token_ids
+from benchmarks._writing import (
+    Part,
+    Turn,
+    Write,
+    follow_turn,
+    straight,
+    take_turn,
+    token_ids,
+)
 from generation.prompts import PromptTemplate
 from rag.types import Chunk, Hit, Message
 
@@ -64,7 +78,7 @@ class _Asked:
 
 @dataclass(frozen=True, slots=True)
 class _Side:
-    """One of the three, and the process in which it is neither engine nor embedder."""
+    """Who writes, and the process in which it is neither engine nor embedder."""
 
     write: Write[_Asked]
     process: psutil.Process
@@ -212,19 +226,21 @@ def _retrieval(timings: Mapping[str, float]) -> float:
 async def _compare(
     report: Report, sides: Mapping[str, _Side], asked: Iterator[_Asked], concurrency: int
 ) -> None:
-    turns: dict[str, list[Turn]] = {name: [] for name in sides}
+    turns: dict[str, list[Turn]] = {name: [] for name in (*sides, "followed")}
     cpu = dict.fromkeys(sides, 0.0)
     for number in range(ROUNDS + 1):
         prompts = list(itertools.islice(asked, REQUESTS[concurrency]))
-        # Others, that the engine of both floors has not read yet.
-        others = list(itertools.islice(asked, REQUESTS[concurrency]))
+        by_hand, followed = (list(itertools.islice(asked, REQUESTS[concurrency])) for _ in range(2))
         for name in sorted(sides, reverse=bool(number % 2)):
             spent = _cpu(sides[name].process)
-            mine = others if name == "by hand" else prompts
+            mine = by_hand if name == "by hand" else prompts
             turn = await take_turn(sides[name].write, mine, concurrency=concurrency)
             if number:  # the first one warms up
                 turns[name].append(turn)
                 cpu[name] += _cpu(sides[name].process) - spent
+            if number and name == "ours":
+                again = await follow_turn(sides["floor"].write, followed, turn=turn)
+                turns["followed"].append(again)
     _report(report, turns, cpu, concurrency)
 
 
@@ -258,10 +274,10 @@ def _report(
 
     speed, late = Target(bound=0.97, by="ratio", at_least=True), Target(bound=10, by="difference")
     add("output", "tokens/s", output)
-    add("output, net", "tokens/s", net_output, speed)
+    add("output, net", "tokens/s", net_output, speed, "followed")
     add("output, by hand", "tokens/s", output, speed, "by hand")
     add("first token p50", "ms", first)
-    add("first token p50, net", "ms", net_first, late)
+    add("first token p50, net", "ms", net_first, late, "followed")
     add("first token p50, by hand", "ms", first, late, "by hand")
     elsewhere = p50([s for turn in turns["ours"] for s in turn.elsewhere])
     report.notes.append(f"HTTP, {concurrency} at a time: retrieval p50 {elsewhere * 1e3:.0f} ms")

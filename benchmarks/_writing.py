@@ -42,6 +42,8 @@ class Turn:
     concurrency: int
     seconds: float = 0.0
     tokens: int = 0
+    begun: list[float] = field(default_factory=list)
+    """Since the turn began."""
     first: list[float] = field(default_factory=list)
     """To the first token."""
     between: list[float] = field(default_factory=list)
@@ -65,23 +67,42 @@ class Turn:
         """Seconds of writing to the first token."""
         return [all_ - other for all_, other in zip(self.first, self.elsewhere, strict=True)]
 
+    @property
+    def net_begun(self) -> list[float]:
+        """Seconds since the turn began to when each had nothing but its writing left."""
+        return [begun + other for begun, other in zip(self.begun, self.elsewhere, strict=True)]
+
 
 async def take_turn(write: Write[T], prompts: Sequence[T], *, concurrency: int) -> Turn:
     """All of them, `concurrency` at a time."""
     waiting = list(prompts)
     turn = Turn(concurrency)
+    start = time.perf_counter()
 
     async def client() -> None:
         while waiting:
-            await _one(turn, write, waiting.pop())
+            await _one(turn, write, waiting.pop(), start)
 
-    started = time.perf_counter()
     await asyncio.gather(*(client() for _ in range(concurrency)))
-    turn.seconds = time.perf_counter() - started
+    turn.seconds = time.perf_counter() - start
     return turn
 
 
-async def _one(turn: Turn, write: Write[T], prompt: T) -> None:
+async def follow_turn(write: Write[T], prompts: Sequence[T], *, turn: Turn) -> Turn:
+    """All of them, each at the moment at which one of another turn had but its writing left."""
+    followed = Turn(turn.concurrency)
+    start = time.perf_counter()
+
+    async def client(prompt: T, moment: float) -> None:
+        await asyncio.sleep(start + moment - time.perf_counter())
+        await _one(followed, write, prompt, start)
+
+    await asyncio.gather(*map(client, prompts, turn.net_begun))
+    followed.seconds = time.perf_counter() - start
+    return followed
+
+
+async def _one(turn: Turn, write: Write[T], prompt: T, start: float) -> None:
     started = time.perf_counter()
     first, tokens, elsewhere = 0.0, 0, 0.0
     async for part in write(prompt):
@@ -90,6 +111,7 @@ async def _one(turn: Turn, write: Write[T], prompt: T) -> None:
         elsewhere += part.elsewhere
     ended = time.perf_counter()
     turn.tokens += tokens
+    turn.begun.append(started - start)
     turn.first.append(first - started)
     turn.between.append((ended - first) / max(1, tokens - 1))
     turn.whole.append(ended - started)
