@@ -8,7 +8,7 @@ other's in the prefix cache.
 
 Then several questions over the same passages, and the share of prompt tokens that the prefix cache
 had, as the engine counts them. At last `POST /v1/query` of a real `rag serve`, against the engine
-driven directly with the prompts that the service makes (`_vllm_http`).
+driven directly (`_vllm_http`).
 """
 
 from __future__ import annotations

@@ -297,11 +297,9 @@ async def open_scorer(
     settings, observing = holder.settings, holder.observing
     async with contextlib.AsyncExitStack() as stack:
         judging = await open_judge(settings, model, stack)
+        beside = tokens if isinstance(tokens, TokenCache) else None
         background = holder.embedder.in_background()
-        if isinstance(tokens, TokenCache):
-            tokens = tokens.over(background)
-        else:
-            tokens = TokenCache(background, max_bytes=CACHE_BYTES)
+        tokens = TokenCache(background, max_bytes=CACHE_BYTES, beside=beside)
         grounding: ClaimScorer = Grounding(tokens, load_grounding())
         if settings.citations.entailment:
             support = support or await open_support(settings.citations, tokens, stack)

@@ -239,13 +239,14 @@ async def _open_query(
     settings, index = base.settings, base.index
     finder = EvidenceFinder(embedder=tokens, encoder=base.encoder, index=index)
     generator, model = await open_generator(settings, between.finder(finder, index), stack)
+    questions = build_question_embedder(settings.reranker, base.embedder, tokens)
     stage_seconds = settings.limits.query_seconds * STAGE_SHARE
     retriever = build_retriever(
         settings.retrieval,
         settings.reranker,
         stage_seconds,
         reranker=reranker and between.reranker(reranker, index),
-        embedder=between.embedder(build_question_embedder(base.embedder, tokens), index),
+        embedder=between.embedder(questions, index),
         encoder=base.encoder,
         index=index,
     )

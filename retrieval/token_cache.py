@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from copy import copy
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import TYPE_CHECKING
@@ -47,7 +46,9 @@ class _Store:
         self._held: OrderedDict[bytes, _Kept] = OrderedDict()
 
     def get(self, key: bytes) -> _Kept | None:
-        return self._held.get(key)
+        if kept := self._held.get(key):
+            self._held.move_to_end(key)
+        return kept
 
     def keep(self, key: bytes, kept: _Kept) -> None:
         if key not in self._held:
@@ -66,15 +67,19 @@ class TokenCache:
     not, so that an answer does not depend on what was asked before.
     """
 
-    def __init__(self, embedder: TokenEmbedder, *, max_bytes: int) -> None:
+    def __init__(
+        self, embedder: TokenEmbedder, *, max_bytes: int, beside: TokenCache | None = None
+    ) -> None:
+        """Make a cache.
+
+        Args:
+            embedder: encodes.
+            max_bytes: what is kept takes no more.
+            beside: another of the same model: what it has is not made here.
+        """
         self._embedder = embedder
         self._store = _Store(max_bytes)
-
-    def over(self, embedder: TokenEmbedder) -> TokenCache:
-        """The same texts, and what they lack is encoded by another embedder of the same model."""
-        other = copy(self)
-        other._embedder = embedder
-        return other
+        self._stores: tuple[_Store, ...] = (self._store, *(beside._stores if beside else ()))
 
     def keep(self, text: str, tokens: TokenVectors, *, kind: Kind) -> None:
         """Takes what was made elsewhere, by the same model."""
@@ -83,14 +88,17 @@ class TokenCache:
     async def embed_tokens(self, texts: Sequence[str], *, kind: Kind) -> list[TokenVectors]:
         """One `TokenVectors` for each text, in input order."""
         keys = [_key(text, kind) for text in texts]
-        known = {key: kept for key in keys if (kept := self._store.get(key))}
+        known = {key: kept for key in keys if (kept := self._find(key))}
         unknown = {k: text for k, text in zip(keys, texts, strict=True) if k not in known}
         metrics.cache("token vectors", hits=len(texts) - len(unknown), misses=len(unknown))
         made = await self._embedder.embed_tokens(list(unknown.values()), kind=kind)
-        known |= {key: _reduced(tokens) for key, tokens in zip(unknown, made, strict=True)}
-        for key in known:
+        for key, tokens in zip(unknown, made, strict=True):
+            known[key] = _reduced(tokens)
             self._store.keep(key, known[key])
         return [known[key].open() for key in keys]
+
+    def _find(self, key: bytes) -> _Kept | None:
+        return next((kept for store in self._stores if (kept := store.get(key))), None)
 
 
 class QuestionEmbedder:

@@ -23,6 +23,7 @@ pytestmark = pytest.mark.anyio
 
 WRITTEN = ["Lunch is served at noon.", "Trains need no approval.", "Cats sleep all day."]
 QUESTION = "When is lunch served?"
+AGAIN = "At what time is lunch served?"
 
 
 def encoded() -> float:
@@ -50,16 +51,16 @@ async def test_a_question_and_its_passages_are_encoded_once(
         assert encoded() == before + 1 + len(WRITTEN)  # the reranker read the passages
 
         before = encoded()
-        answer = await service.query.answer(query, Trace())
+        again = Query(text=AGAIN, scope=scope)
+        answer = await service.query.answer(again, Trace())
         assert answer.text == f"{WRITTEN[0]} [1]"
         assert encoded() == before + 1
 
         before = encoded()
-        opening = open_scorer(service, tokens=service.tokens)
-        async with opening as scorer:
+        async with open_scorer(service, tokens=service.tokens) as scorer:
             passages = [hit.chunk for hit in answer.passages]
             scores = await scorer.measure(
-                QUESTION, answer.text, passages, is_json=False, unsupported=0, uncited=0
+                AGAIN, answer.text, passages, is_json=False, unsupported=0, uncited=0
             )
         assert scores["groundedness"] == 1
         assert encoded() == before + 2  # the answer, held against the passages and the question

@@ -86,11 +86,15 @@ def build_token_embedder(settings: RerankerSettings, embedder: ModelEmbedder) ->
     return TokenCache(embedder, max_bytes=megabytes << 20)
 
 
-def build_question_embedder(embedder: ModelEmbedder, tokens: TokenEmbedder) -> Embedder:
-    """What makes the retriever's vectors: where token vectors are kept, a question's as well."""
+def build_question_embedder(
+    settings: RerankerSettings, embedder: ModelEmbedder, tokens: TokenEmbedder
+) -> Embedder:
+    """What makes the retriever's vectors, and with them the token vectors that a reranker wants."""
     from retrieval.token_cache import QuestionEmbedder, TokenCache
 
-    return QuestionEmbedder(embedder, tokens) if isinstance(tokens, TokenCache) else embedder
+    if isinstance(settings, LateInteractionSettings) and isinstance(tokens, TokenCache):
+        return QuestionEmbedder(embedder, tokens)
+    return embedder
 
 
 async def open_reranker(
