@@ -23,7 +23,13 @@ from benchmarks._common import Report, Target, p50, percentile, temporary_servic
 from benchmarks._rankings import corpus_of, ingest_corpus, measure, reranked_run
 from benchmarks._texts import questions, words
 from eval.asking import MemoEmbedder
-from rag.parts.searching import build_embedder, build_late_interaction, build_retriever
+from rag.parts.searching import (
+    build_embedder,
+    build_late_interaction,
+    build_question_embedder,
+    build_retriever,
+    build_token_embedder,
+)
 from rag.passages import passage_text
 from rag.settings import (
     LateInteractionSettings,
@@ -38,7 +44,6 @@ from retrieval.edge import EdgeIndex
 from retrieval.embedders import ModelEmbedder
 from retrieval.hybrid import Retriever
 from retrieval.sparse import Bm25Encoder
-from retrieval.token_cache import QuestionEmbedder, TokenCache
 
 CHUNKS = 5_000
 WINDOW = 70
@@ -113,12 +118,14 @@ def _chunk(position: int, text: str) -> Chunk:
 
 def _retriever(index: EdgeIndex, embedder: ModelEmbedder, *, reranked: bool) -> Retriever:
     """One that has read nothing yet."""
-    tokens = TokenCache(embedder, max_bytes=32 << 20)
+    reranking = LateInteractionSettings()
+    tokens = build_token_embedder(reranking, embedder)
+    questions = build_question_embedder(reranking, embedder, tokens)
     return build_retriever(
         RetrievalSettings(),
-        LateInteractionSettings(),
+        reranking,
         reranker=build_late_interaction(tokens, Bm25Encoder(), index) if reranked else None,
-        embedder=QuestionEmbedder(embedder, tokens) if reranked else embedder,
+        embedder=questions if reranked else embedder,
         encoder=Bm25Encoder(),
         index=index,
     )

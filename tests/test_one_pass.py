@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from rag.telemetry import Trace
 from rag.types import Kind, Query, Scope, TokenVectors
 from retrieval.embedders import BertEmbedder
 from retrieval.token_cache import QuestionEmbedder, TokenCache
+from tests.stored import store
 
 pytestmark = pytest.mark.anyio
 
@@ -37,13 +37,7 @@ async def test_a_question_and_its_passages_are_encoded_once(
     settings = load_settings(data_dir=folder)
     async with start(settings, embedder=embedder) as (service, queue):
         scope = Scope(tenant=TENANT, collection="handbook")
-        await service.ingest.check_collection(scope)
-        sent = [
-            service.spool.put(json.dumps({"text": text}).encode(), uri=text, document_id_=text)
-            for text in WRITTEN
-        ]
-        await service.catalog.submit(scope, sent)
-        await queue.drain()
+        await store(service, queue, scope, WRITTEN)
 
         before = encoded()
         query = Query(text=QUESTION, scope=scope)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
@@ -38,6 +37,7 @@ from retrieval.reranked import Combine, RerankingRetriever
 from retrieval.sparse import Bm25Encoder
 from retrieval.token_cache import TokenCache
 from tests.fakes import HashEmbedder, MemoryIndex, dense_leg, make_chunk, make_points, sparse_leg
+from tests.stored import store
 
 pytestmark = pytest.mark.anyio
 
@@ -429,14 +429,7 @@ class TestStoredTokens:
                 await service.ingest.check_collection(scope)
                 if stored:
                     written = ["Lunch is served at noon.", "Trains need no approval.", "A cat."]
-                    sent = [
-                        service.spool.put(
-                            json.dumps({"text": text}).encode(), uri=text, document_id_=text
-                        )
-                        for text in written
-                    ]
-                    await service.catalog.submit(scope, sent)
-                    await queue.drain()
+                    await store(service, queue, scope, written)
                 ids = sorted(await service.index.chunk_ids(scope, None))
                 question = np.ones((1, service.embedder.dim), np.float32)
                 assert set(await service.index.max_sim(scope, question, ids)) == set(ids)

@@ -24,6 +24,7 @@ from rag.types import Float32Array, Kind, Query, Scope
 from retrieval.checkpoint import Checkpoint
 from retrieval.embedders import BertEmbedder, Form, SentenceEmbedder, Text, minilm_folder
 from retrieval.sentence_encoder import KINDS, SentenceEncoder
+from tests.stored import store
 from tests.tiny_llama import make_tiny_llama
 
 pytestmark = pytest.mark.anyio
@@ -295,13 +296,7 @@ async def test_a_service_ranks_as_with_the_built_in_encoder_and_reindexes_for_an
     for place, embedder in (("a", {"dtype": "float32"}), ("b", library)):
         async with start(load_settings(data_dir=folder / place, embedder=embedder)) as opened:
             service, queue = opened
-            await service.ingest.check_collection(scope)
-            sent = [
-                service.spool.put(json.dumps({"text": text}).encode(), uri=text, document_id_=text)
-                for text in documents
-            ]
-            await service.catalog.submit(scope, sent)
-            await queue.drain()
+            await store(service, queue, scope, documents)
             found.append(await service.query.search(query, Trace()))
     assert [hit.chunk.text for hit in found[0]] == [hit.chunk.text for hit in found[1]]
     scores = [[hit.score for hit in hits] for hits in found]

@@ -1,0 +1,21 @@
+"""Texts in the index of a service that a test opened."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from rag.build import Service
+from rag.types import Scope
+from workers.queue import Queue
+
+
+async def store(service: Service, queue: Queue, scope: Scope, texts: Sequence[str]) -> None:
+    """Ingests each as a document whose id is the text."""
+    await service.ingest.check_collection(scope)
+    sent = [
+        service.spool.put(json.dumps({"text": text}).encode(), uri=text, document_id_=text)
+        for text in texts
+    ]
+    await service.catalog.submit(scope, sent)
+    await queue.drain()
