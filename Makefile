@@ -4,11 +4,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check gate promtool fmt bench calibrate clean
+.PHONY: help demo test attack check gate promtool fmt bench calibrate clean
 
 help:
 	@echo "make demo    ask the shipped documents three questions"
 	@echo "make test    run the tests"
+	@echo "make attack  run the tests that attack a running service at full size"
 	@echo "make check   format, lint, types, import contracts, tests, and the gate on quality"
 	@echo "make bench   measure speed and quality against their floors"
 
@@ -36,6 +37,9 @@ demo: $(VENV)/.installed
 
 test: $(VENV)/.installed-dev promtool
 	$(BIN)/pytest
+
+attack: $(VENV)/.installed-dev
+	$(BIN)/pytest -m attack
 
 fmt: $(VENV)/.installed-dev
 	$(BIN)/ruff format .
