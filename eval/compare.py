@@ -19,10 +19,11 @@ from eval.run_tables import (
     gain,
     hint,
     leading,
+    most,
     tabulate,
 )
 from eval.runs import Run
-from eval.statistics import Interval, mean_interval, paired_p_value
+from eval.statistics import Interval, difference_interval, paired_p_value
 from eval.two_samples import holm
 from rag.errors import InputError
 
@@ -212,7 +213,7 @@ def _row(pair: _Pair, p: float | None) -> Row:
         questions=len(gains),
         baseline=float(pair.baseline.mean()),
         candidate=float(pair.candidate.mean()),
-        interval=mean_interval(pair.candidate - pair.baseline),
+        interval=difference_interval(pair.candidate - pair.baseline, most=most(pair.measure)),
         p=p,
         wins=int((gains > 0).sum()),
         ties=int((gains == 0).sum()),

@@ -13,10 +13,21 @@ import numpy as np
 from eval.compare import corrected_p_values
 from eval.confidence import Floats
 from eval.gate_rules import Rule, Rules, Statistic
-from eval.run_tables import EXPENSES, NEUTRAL, Mask, Table, field_of, gain, hint, slices, tabulate
+from eval.run_tables import (
+    EXPENSES,
+    NEUTRAL,
+    Mask,
+    Table,
+    field_of,
+    gain,
+    hint,
+    most,
+    slices,
+    tabulate,
+)
 from eval.runs import Run
 from eval.shown import number
-from eval.statistics import DRAWS, Interval, mean_interval
+from eval.statistics import DRAWS, Interval, difference_interval
 from rag.errors import InputError
 
 POWER = 0.8
@@ -248,7 +259,7 @@ def _regression(part: _Part, p: float | None, *, alpha: float, tests: int) -> Ch
         value=value,
         limit=allowed,
         baseline=baseline,
-        interval=mean_interval(part.differences),
+        interval=difference_interval(part.differences, most=most(part.rule.measure)),
         p=p,
         sees=sees,
         failed=failed,

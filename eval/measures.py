@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 
 from eval.corpus import Question, Span
-from eval.ranking import documents, ranking_measure, ranking_measures, ranking_names
+from eval.ranking import ranking_measure, ranking_measures, ranking_names
 from eval.runs import Cited, Found, Outcome
 from eval.spans import first_characters, overlap, span_scores
 from eval.squad import answer_scores, language_of
@@ -98,7 +98,7 @@ def _hits(name: str) -> int:
 
 
 def _known(name: str) -> str:
-    if not _is_ranking(name):
+    if not is_ranking(name):
         return name
     if found := ranking_measure(name):
         return found
@@ -113,7 +113,8 @@ def _nearest(name: str) -> str:
     return forms[near]
 
 
-def _is_ranking(name: str) -> bool:
+def is_ranking(name: str) -> bool:
+    """Whether a measure is of the ranking of documents."""
     return not (name in _FIXED or _SPAN.fullmatch(name) or _CONTEXT.fullmatch(name))
 
 
@@ -132,7 +133,7 @@ def measure(
     found = [_span(hit) for hit in outcome.hits]
     relevant = {document for document, gain in gains.items() if gain > 0}
     values = {
-        **ranking_measures([name for name in names if _is_ranking(name)], gains, outcome.hits),
+        **ranking_measures([name for name in names if is_ranking(name)], gains, outcome.documents),
         **_answers(question, outcome),
         **_citations(relevant, evidence, outcome.citations),
         **_conduct(outcome),
@@ -207,7 +208,7 @@ def _context(
         recall = span_scores(evidence, found).recall
     elif relevant:
         useful = [hit.document_id in relevant for hit in hits]
-        recall = len(relevant.intersection(documents(hits))) / len(relevant)
+        recall = len(relevant.intersection(hit.document_id for hit in hits)) / len(relevant)
     else:
         return {}
     precisions = [_mean(useful[:rank]) for rank, is_useful in enumerate(useful, 1) if is_useful]

@@ -24,6 +24,7 @@ from eval.caching import (
     key_of,
 )
 from eval.corpus import Corpus, Passage, Question
+from eval.document_ranking import rank_documents
 from eval.measures import check_made, measure, usual
 from eval.runs import Cited, Found, Outcome, RunInfo, without_passwords
 from eval.scoring import Scorer
@@ -346,6 +347,7 @@ async def put(service: Service, plan: Plan, question: Question, scorer: Scorer |
         if plan.answers:
             answer = await service.query.answer(query, trace)
             seconds = time.perf_counter() - started
+            hits = answer.hits
             outcome = _of_answer(outcome, answer)
             if scorer:
                 outcome = replace(outcome, measures=await scorer(question, answer))
@@ -353,6 +355,8 @@ async def put(service: Service, plan: Plan, question: Question, scorer: Scorer |
             hits = await service.query.search(query, trace)
             seconds = time.perf_counter() - started
             outcome = replace(outcome, hits=_found(hits), degraded=tuple(trace.degraded))
+        ranked = await rank_documents(service.query.search, query, hits, trace.experiment)
+        outcome = replace(outcome, documents=ranked.ids, chunks_asked=ranked.chunks_asked)
     except RagError as error:
         outcome = replace(outcome, error=f"{error.code}: {error}")
     return replace(outcome, seconds=seconds, timings=dict(trace.timings), trace_id=trace.id)

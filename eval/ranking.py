@@ -1,7 +1,6 @@
 """Rankings of documents, measured by `ir_measures` and written for `trec_eval`.
 
-What is retrieved is chunks, what is judged is documents: a document stands where its best chunk
-does.
+Chunks are retrieved, documents are judged: a document stands where its best chunk does.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from functools import cache
 from types import ModuleType
 from typing import Any
 
-from eval.runs import Found, Outcome
+from eval.runs import Outcome
 from rag.errors import ConfigError
 
 RUN_TAG = "plumbline"
@@ -22,20 +21,15 @@ PROVIDERS = ("pytrec_eval", "judged", "msmarco", "compat")
 _SPACE = re.compile(r"\s")
 
 
-def documents(hits: Iterable[Found]) -> list[str]:
-    """Document ids in the order of their best chunks, each once."""
-    return list(dict.fromkeys(hit.document_id for hit in hits))
-
-
 def ranking_measures(
-    names: Sequence[str], gains: Mapping[str, int], hits: Iterable[Found]
+    names: Sequence[str], gains: Mapping[str, int], documents: Iterable[str]
 ) -> dict[str, float]:
     """Measures of `ir_measures`, by name; none where a question has no judgements.
 
     Args:
         names: as `ranking_measure` has them.
         gains: document id → gain, the question's judgements.
-        hits: best first.
+        documents: ids, best first.
 
     Raises:
         ConfigError: `ir_measures` is not installed.
@@ -44,10 +38,15 @@ def ranking_measures(
         return {}
     # The rank is the score: ir_measures would order equal scores its own way. A question that found
     # nothing is left out: its measures are then 0 by default, where `Judged` would divide by 0.
-    scores = {document: -float(rank) for rank, document in enumerate(documents(hits))}
+    scores = {document: -float(rank) for rank, document in enumerate(documents)}
     run = {"": scores} if scores else {}
-    found = _provider().iter_calc([_parsed(name) for name in names], {"": dict(gains)}, run)
-    return {str(each.measure): float(each.value) for each in found}
+    # One call a measure: of nDCG with and without gains in one call, each may be computed with the
+    # other's, in an order that the hash seed decides (ir_measures 0.4.3).
+    return {
+        str(each.measure): float(each.value)
+        for name in names
+        for each in _provider().iter_calc([_parsed(name)], {"": dict(gains)}, run)
+    }
 
 
 def ranking_measure(name: str) -> str | None:
@@ -78,7 +77,7 @@ def to_trec(outcomes: Iterable[Outcome]) -> str:
 
 
 def _trec_lines(outcome: Outcome) -> Iterator[str]:
-    ranked = documents(outcome.hits)
+    ranked = outcome.documents
     for rank, document in enumerate(ranked, 1):
         # trec_eval orders by score alone, and equal ones by id: so the score is the rank, reversed.
         score = len(ranked) - rank + 1

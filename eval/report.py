@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from eval.compare import Comparison, Row, compare
-from eval.run_tables import EXPENSES, Table, leading, slices, tabulate
+from eval.run_tables import EXPENSES, Table, leading, most, slices, tabulate
 from eval.runs import Run
 from eval.shown import aligned, cell, clipped, code, interval, markdown_table, number
 from eval.statistics import Interval, mean_interval
@@ -152,7 +152,9 @@ def _means(table: Table, names: Sequence[str]) -> dict[str, Mean]:
     columns = {name: table.present(name) for name in names}
     return {
         name: Mean(
-            value=float(values.mean()), interval=mean_interval(values), questions=len(values)
+            value=float(values.mean()),
+            interval=mean_interval(values, most=most(name)),
+            questions=len(values),
         )
         for name, values in columns.items()
         if len(values)

@@ -115,6 +115,11 @@ def leading(table: Table) -> str:
     return next((name for name in LEADING if name in table.measures), table.measures[0])
 
 
+def most(name: str) -> float:
+    """The largest value that a measure or expense can have for one question."""
+    return 1 if name == "failed" or name not in EXPENSES else math.inf
+
+
 def gain(name: str, candidate: Floats, baseline: Floats) -> Floats:
     """How much better each value is, or of a neutral measure greater; negative where worse."""
     return baseline - candidate if name in EXPENSES else candidate - baseline

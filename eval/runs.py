@@ -56,18 +56,21 @@ class Outcome:
     """What became of one question.
 
     `id` is the question's in the set; `slices` says which parts of it the question belongs to
-    (`{"lang": "de"}`). `hits` are best first. `answer` is empty where it abstained, and `reason`
-    says why. `unsupported` and `uncited` count markers that were taken out and sentences without
-    one. `timings` is milliseconds by stage, `seconds` the whole. `measures` are by name, as
-    `eval.measures` has them; one that the question has no say in is not there. `trace_id` names its
-    trace. `error` is what
-    failed; then all else is empty.
+    (`{"lang": "de"}`). `hits` are best first. `documents` are ids, best first, of the first
+    `chunks_asked` chunks: more than `hits` where these are of fewer documents than were asked for.
+    `answer` is empty where it abstained, and `reason` says why. `unsupported` and `uncited` count
+    markers that were taken out and sentences without one. `timings` is milliseconds by stage,
+    `seconds` the whole. `measures` are by name, as `eval.measures` has them; one that the question
+    has no say in is not there. `trace_id` names its trace. `error` is what failed; then all else is
+    empty.
     """
 
     id: str
     question: str
     slices: Mapping[str, str]
     hits: tuple[Found, ...] = ()
+    documents: tuple[str, ...] = ()
+    chunks_asked: int = 0
     answer: str = ""
     reason: str | None = None
     confidence: float = 0.0
@@ -272,7 +275,8 @@ def outcome_of(row: dict[str, Any]) -> Outcome:
     hits = tuple(Found(**hit) for hit in row.pop("hits"))
     citations = tuple(Cited(**cited) for cited in row.pop("citations"))
     degraded = tuple(row.pop("degraded"))
-    return Outcome(hits=hits, citations=citations, degraded=degraded, **row)
+    documents = tuple(row.pop("documents", ()))
+    return Outcome(hits=hits, documents=documents, citations=citations, degraded=degraded, **row)
 
 
 def _read_info(folder: Path) -> RunInfo:

@@ -24,7 +24,8 @@ def summarize(outcomes: Sequence[Outcome]) -> dict[str, Any]:
     Of all questions, and below `slices` (name → value → the same) of each part of them:
     `questions`, `failed`, `measures` (name → `n`, `mean`, `low`, `high`), `abstention`
     (`abstention`), and the quantiles of `latency` (milliseconds by stage, and `total`),
-    `input_tokens`, `output_tokens` and `cost`, of the questions that did not fail.
+    `input_tokens`, `output_tokens`, `cost` and `chunks_asked` (for the ranking of documents), of
+    the questions that did not fail.
     """
     parts: defaultdict[str, defaultdict[str, list[Outcome]]]
     parts = defaultdict(lambda: defaultdict(list))
@@ -102,13 +103,14 @@ def _part(outcomes: Sequence[Outcome]) -> dict[str, Any]:
         "input_tokens": _quantiles([o.input_tokens for o in asked]),
         "output_tokens": _quantiles([o.output_tokens for o in asked]),
         "cost": _quantiles([o.cost for o in asked]),
+        "chunks_asked": _quantiles([o.chunks_asked for o in asked]),
     }
 
 
 def _measures(outcomes: Iterable[Outcome]) -> dict[str, dict[str, float]]:
     return {
         name: {"n": len(values), "mean": float(np.mean(values))}
-        | mean_interval(np.array(values))._asdict()
+        | mean_interval(np.array(values), most=1)._asdict()
         for name, values in _by_name(outcome.measures for outcome in outcomes).items()
     }
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib import import_module
@@ -64,7 +67,17 @@ def cited(document: str, start: int = 0, end: int = 10, support: float = 1.0) ->
 
 
 def outcome(*hits: Found, id_: str = "q", **more: Any) -> Outcome:
-    return Outcome(id=id_, question="Who?", slices={}, hits=hits, timings={}, measures={}, **more)
+    ranked = tuple(dict.fromkeys(hit.document_id for hit in hits))
+    return Outcome(
+        id=id_,
+        question="Who?",
+        slices={},
+        timings={},
+        measures={},
+        hits=hits,
+        documents=ranked,
+        **more,
+    )
 
 
 def outcomes(seed: int, questions: int = 60) -> tuple[list[Outcome], dict[str, dict[str, int]]]:
@@ -102,6 +115,25 @@ def test_rankings_agree_with_pytrec_eval_question_by_question() -> None:
     for id_, expected in evaluator.evaluate(run).items():
         ours = measure(question(), gains[id_], found[int(id_[1:])], tuple(theirs))
         assert ours == {name: pytest.approx(expected[its]) for name, its in theirs.items()}
+
+
+@pytest.mark.parametrize("seed", ["0", "2", "5"])
+def test_measures_do_not_depend_on_the_hash_seed(seed: str) -> None:
+    """nDCG with linear and with exponential gains, each computed by hand."""
+    script = """
+from eval.ranking import ranking_measures
+names = ["nDCG@10", "nDCG(gains={2:3,3:7})@10"]
+found = ranking_measures(names, {"a": 2, "b": 1, "c": 0, "d": 3}, ["b", "a", "x", "d"])
+print(*(found[name] for name in names))
+"""
+    environment = os.environ | {"PYTHONHASHSEED": seed}
+    said = subprocess.run(
+        [sys.executable, "-c", script], env=environment, capture_output=True, check=True, text=True
+    ).stdout
+    log3, log5 = np.log2([3, 5])
+    linear = (1 + 2 / log3 + 3 / log5) / (3 + 2 / log3 + 1 / 2)
+    exponential = (1 + 3 / log3 + 7 / log5) / (7 + 3 / log3 + 1 / 2)
+    assert [*map(float, said.split())] == pytest.approx([linear, exponential])
 
 
 def test_a_document_stands_where_its_best_chunk_does() -> None:

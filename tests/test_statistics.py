@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from eval.confidence import Floats
 from eval.runs import Outcome
-from eval.statistics import Interval, compare, mean_interval, paired_p_value
+from eval.statistics import Interval, compare, difference_interval, mean_interval, paired_p_value
 from eval.summary import abstention, risk_coverage_curve, summarize
 from eval.two_samples import holm
 
@@ -67,21 +67,74 @@ def test_holm_on_a_published_table() -> None:
     assert holm([]) == []
 
 
-def test_an_interval_holds_the_mean_as_often_as_promised() -> None:
+SHARES = st.lists(st.sampled_from([0.0, 1.0]), min_size=1, max_size=200).map(np.array)
+
+
+def held(mean: float, intervals: list[Interval]) -> float:
+    return float(np.mean([low <= mean <= high for low, high in intervals]))
+
+
+def test_the_interval_of_a_share_holds_it_as_often_as_promised() -> None:
+    """Also of twenty questions that are nearly all answered rightly."""
     rng = np.random.default_rng(0)
-    samples = rng.beta(2, 5, size=(400, 100))
-    intervals = [mean_interval(sample, seed=i) for i, sample in enumerate(samples)]
-    held = np.mean([low <= 2 / 7 <= high for low, high in intervals])
-    assert 0.92 <= held <= 0.98
+    samples = (rng.random(size=(400, 20)) < 0.95).astype(float)
+    assert held(0.95, [mean_interval(sample, most=1) for sample in samples]) >= 0.9
 
 
-def test_an_interval_is_as_wide_as_the_normal_one() -> None:
-    values = np.random.default_rng(1).normal(3, 2, size=500)
-    half = 1.96 * values.std() / np.sqrt(500)
-    low, high = mean_interval(values)
-    assert (low, high) == pytest.approx((values.mean() - half, values.mean() + half), abs=0.02)
-    assert mean_interval(values) == mean_interval(values[::-1]) == (low, high)
-    assert mean_interval(np.array([0.5])) == Interval(0.5, 0.5)
+def test_the_interval_of_graded_values_holds_their_mean_as_often_as_promised() -> None:
+    samples = np.random.default_rng(0).beta(2, 5, size=(400, 10))
+    assert 0.92 <= held(2 / 7, [mean_interval(sample, most=1) for sample in samples]) <= 0.98
+
+
+@pytest.mark.parametrize("shares", [True, False])
+def test_the_interval_of_paired_differences_holds_their_mean_as_often_as_promised(
+    shares: bool,
+) -> None:
+    """Of twenty questions, of which three in ten come out otherwise."""
+    rng = np.random.default_rng(0)
+    moved = rng.random(size=(600, 20)) < 0.3
+    steps = rng.choice([-1.0, 1.0], moved.shape) if shares else rng.normal(0, 0.4, moved.shape)
+    intervals = [difference_interval(sample, most=1) for sample in moved * steps]
+    assert held(0, intervals) >= 0.93
+
+
+@given(SHARES)
+def test_the_interval_of_a_share_is_wilsons(values: Floats) -> None:
+    n, right = len(values), int(values.sum())
+    theirs = stats.binomtest(right, n).proportion_ci(0.95, method="wilson")
+    interval = mean_interval(values, most=1)
+    assert interval == pytest.approx((theirs.low, theirs.high), abs=1e-9)
+    assert 0 <= interval.low <= values.mean() <= interval.high <= 1
+    assert interval.high - interval.low > 0
+
+
+@given(FEW)
+def test_the_interval_of_other_values_is_students(values: Floats) -> None:
+    """Whatever the order of the values."""
+    interval = difference_interval(values, most=10)
+    assert interval == difference_interval(values[::-1], most=10)
+    if np.ptp(values) == 0:
+        assert interval == Interval(values[0], values[0])
+    else:
+        theirs = stats.ttest_1samp(values, 0).confidence_interval(0.95)
+        assert interval == pytest.approx((theirs.low, theirs.high))
+
+
+def test_the_interval_of_a_difference_of_shares_is_bonett_and_prices() -> None:
+    """Of 21 pairs 7 won and 1 lost: one more of each, and two more pairs."""
+    differences = np.array([1.0] * 7 + [-1.0] + [0.0] * 13)
+    won, lost = 8 / 23, 2 / 23
+    half = 1.959964 * np.sqrt((won + lost - (won - lost) ** 2) / 23)
+    expected = (won - lost - half, won - lost + half)
+    assert difference_interval(differences, most=1) == pytest.approx(expected, abs=1e-6)
+
+
+def test_no_interval_leaves_what_is_possible() -> None:
+    graded = np.array([1.0, 1.0, 1.0, 0.3])
+    assert mean_interval(graded, most=1).high == 1
+    assert mean_interval(1 - graded, most=1).low == 0
+    assert difference_interval(np.ones(5), most=1).high == 1
+    assert mean_interval(np.zeros(20), most=np.inf) == Interval(0, 0)  # costs are no share
 
 
 MEASURES = ("nDCG@10", "f1", "contains_gold")
@@ -195,7 +248,8 @@ def test_a_summary_has_means_intervals_and_slices() -> None:
     }
     summary = summarize([*(outcome(**row, cost=0.5) for row in rows), outcome(**failed)])
     assert (summary["questions"], summary["failed"]) == (4, 1)
-    assert summary["measures"]["f1"] == {"n": 4, "mean": 0.5, "low": 0.0, "high": 1.0}
+    low, high = mean_interval(np.array([0.0, 0.0, 1.0, 1.0]), most=1)
+    assert summary["measures"]["f1"] == {"n": 4, "mean": 0.5, "low": low, "high": high}
     assert summary["latency"]["total"]["p50"] == 2000
     assert summary["latency"]["search"]["n"] == 3
     assert summary["cost"] == {"n": 3, "mean": 0.5, "p50": 0.5, "p95": 0.5, "p99": 0.5}
@@ -216,5 +270,6 @@ def test_a_run_without_questions_has_a_summary() -> None:
         "input_tokens": {"n": 0},
         "output_tokens": {"n": 0},
         "cost": {"n": 0},
+        "chunks_asked": {"n": 0},
         "slices": {},
     }
