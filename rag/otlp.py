@@ -8,6 +8,7 @@ spans have arrived where the answer is a 2xx, less those that its body says were
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from http import HTTPStatus
 from typing import Any
 
 import requests
@@ -59,7 +60,7 @@ class Receiver:
         self.fault = f"it answers {answer.status_code}"
         if not answer.ok:  # the exporter knows which of these to send again
             return
-        if answer.status_code >= requests.codes.multiple_choices:
+        if answer.status_code >= HTTPStatus.MULTIPLE_CHOICES:
             answer.close()
             raise requests.RequestException(self.fault)
         if answer.headers.get("Content-Type", "").startswith("text/html"):  # a log-in page

@@ -68,8 +68,8 @@ async def test_a_killed_worker_s_document_comes_back_within_the_broker_s_time(
         job = await cluster.submit(write(cluster.folder / "files", 1))
         await cluster.queue.drain()
         taken = cluster.folder / "taken"
-        pid = await asyncio.to_thread(wait_for, lambda: taken.exists() and taken.read_text())
-        os.kill(int(pid), signal.SIGKILL)
+        pid = int(await asyncio.to_thread(wait_for, lambda: written(taken)))
+        os.kill(pid, signal.SIGKILL)
         began = time.monotonic()
         parsed = await cluster.until(
             job, lambda record: record.stages == {"embed": 1}, seconds=RETURNS_SECONDS
@@ -77,7 +77,7 @@ async def test_a_killed_worker_s_document_comes_back_within_the_broker_s_time(
         assert parsed.counts == {"pending": 1}
         print(f"It came back after {time.monotonic() - began:.1f} s.")
         ended = {worker.pid: await stopped(worker) for worker in workers}
-        assert ended == {worker.pid: -9 * (worker.pid == int(pid)) for worker in workers}
+        assert ended == {worker.pid: -9 * (worker.pid == pid) for worker in workers}
         said = cluster.log.read_text()
         assert all(f"INFO/{name}]" in said for name in names), "each line says whose it is"
 
@@ -86,6 +86,11 @@ async def start(cluster: Cluster, program: str, *options: str) -> subprocess.Pop
     """A worker that runs this program in the place of `rag`."""
     command = (sys.executable, "-c", program)
     return await asyncio.to_thread(cluster.start_worker, *options, command=command)
+
+
+def written(file: Path) -> str | None:
+    """What a file holds, once it does."""
+    return file.read_text() or None if file.exists() else None
 
 
 async def stopped(worker: subprocess.Popen[bytes]) -> int:
