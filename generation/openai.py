@@ -13,6 +13,7 @@ import openai
 from openai.types import CompletionUsage
 from openai.types.chat import ChatCompletionChunk
 
+from generation.events import EventClient
 from generation.rendering import without_halves
 from rag.errors import BusyError, InputError, RagError, UpstreamError
 from rag.telemetry import trace_headers
@@ -65,7 +66,7 @@ class OpenAIModel:
         self._api_key = api_key
         self._where = _without_user(base_url)
         # Nothing of the environment's: OPENAI_API_KEY and its like may belong to another server.
-        self._client = openai.AsyncOpenAI(
+        self._client = EventClient(
             base_url=base_url,
             api_key=api_key or "none",
             max_retries=0,

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import random
 from collections.abc import Awaitable, Callable
 
 from ingest.traces import DocumentTraces
 from rag.catalog import Catalog
-from rag.errors import RagError, UpstreamError, code_of
-from rag.records import Task
+from rag.errors import InputError, RagError, UpstreamError, code_of
+from rag.records import ATTEMPTS, Task
 from rag.telemetry import Trace
 
-ATTEMPTS = 5
 LONGEST_BACKOFF = 60.0
 
 _log = logging.getLogger(__name__)
@@ -34,11 +34,14 @@ async def attempt(
     work: Callable[[Task, Trace], Awaitable[None]],
     *,
     wait: bool,
+    seconds: float | None,
     traces: DocumentTraces,
 ) -> bool:
     """Does a task's work alone; its failure is its own and is told in the catalog.
 
-    What may go through later is put off, each time longer, and fails after `ATTEMPTS`.
+    What may go through later is put off, each time longer, and fails after `ATTEMPTS`. What takes
+    more than `seconds` fails at once: it would take as long again. One that is cancelled is pending
+    again.
 
     Returns:
         Whether the work was done; not where it failed, or was no longer wanted.
@@ -51,12 +54,30 @@ async def attempt(
             return False
         with traces.attempt(task) as trace:
             try:
-                await work(task, trace)
+                await _within(seconds, work(task, trace))
+            except asyncio.CancelledError:
+                await catalog.let_go(task)
+                raise
             except Exception as error:  # noqa: BLE001 - one document's crash is told, its own
                 trace.outcome, trace.root.error = "failed", code_of(error)
                 await _tell(catalog, task, error, trace)
                 return False
             return True
+
+
+async def _within(seconds: float | None, work: Awaitable[None]) -> None:
+    limit = asyncio.timeout(seconds)
+    try:
+        async with limit:
+            await work
+    except TimeoutError as error:
+        if not limit.expired():
+            raise
+        raise InputError(
+            f"It was not ingested within {seconds:g} s. If it is so large that it takes longer, set"
+            " queue.task_seconds higher, and retry it.",
+            code="task_timeout",
+        ) from error
 
 
 async def _tell(catalog: Catalog, task: Task, error: Exception, trace: Trace) -> None:

@@ -15,12 +15,20 @@ class Parsing:
     """Reads documents and keeps in the catalog what they say, for whoever embeds it."""
 
     def __init__(
-        self, *, reader: Reader, catalog: Catalog, spool: Spool, traces: DocumentTraces
+        self,
+        *,
+        reader: Reader,
+        catalog: Catalog,
+        spool: Spool,
+        traces: DocumentTraces,
+        seconds: float | None = None,
     ) -> None:
+        """Make a parser; past `seconds` a document fails."""
         self._reader = reader
         self._catalog = catalog
         self._spool = spool
         self._traces = traces
+        self._seconds = seconds
 
     async def parse(self, task: Task, *, wait: bool = True) -> None:
         """Reads one document; it fails as in `IngestPipeline.ingest`.
@@ -28,7 +36,14 @@ class Parsing:
         Raises:
             BusyError: somebody works on this document, and we are not to wait.
         """
-        await attempt(self._catalog, task, self._parse, wait=wait, traces=self._traces)
+        await attempt(
+            self._catalog,
+            task,
+            self._parse,
+            wait=wait,
+            seconds=self._seconds,
+            traces=self._traces,
+        )
 
     async def _parse(self, task: Task, trace: Trace) -> None:
         with trace.span("read"):

@@ -37,8 +37,12 @@ class IngestPipeline:
         spool: Spool,
         passages: PassageEmbedder | None = None,
         traces: DocumentTraces | None = None,
+        seconds: float | None = None,
     ) -> None:
-        """Make a pipeline; with `passages`, token vectors are stored beside a chunk's own."""
+        """Make a pipeline; past `seconds` a document fails.
+
+        With `passages`, token vectors are stored beside a chunk's own.
+        """
         self._reader = reader
         self._chunker = chunker
         self._embedder = embedder
@@ -48,6 +52,7 @@ class IngestPipeline:
         self._spool = spool
         self._passages = passages
         self._traces = traces or DocumentTraces()
+        self._seconds = seconds
         self._recipe = f"{chunker.fingerprint} {embedder.fingerprint}"
 
     async def ingest(self, task: Task, *, wait: bool = True) -> None:
@@ -58,7 +63,14 @@ class IngestPipeline:
         Raises:
             BusyError: somebody works on this document, and we are not to wait.
         """
-        if await attempt(self._catalog, task, self._ingest, wait=wait, traces=self._traces):
+        if await attempt(
+            self._catalog,
+            task,
+            self._ingest,
+            wait=wait,
+            seconds=self._seconds,
+            traces=self._traces,
+        ):
             self._spool.drop(task.source)
 
     async def _ingest(self, task: Task, trace: Trace) -> None:

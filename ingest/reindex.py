@@ -12,13 +12,13 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ingest.attempts import ATTEMPTS, backoff
+from ingest.attempts import backoff
 from ingest.pipeline import IngestPipeline
 from rag.catalog import Catalog, is_of
 from rag.errors import ConfigError, InputError, StorageError, UpstreamError
 from rag.passages import passage_text
 from rag.protocols import Embedder, StoredIndex
-from rag.records import Cut
+from rag.records import ATTEMPTS, Cut
 from rag.types import Chunk, Leg, Scope
 
 AT_ONCE = 16

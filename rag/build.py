@@ -128,7 +128,7 @@ async def open_ingesting(
         if sent := spool.keys(older_than=0 if alone else DAY):
             spool.sweep(sent - await catalog.spooled())
         if isinstance(settings.queue, LocalQueueSettings):
-            await catalog.release()
+            await catalog.release(died=alone)
         if embedder is None:
             embedder = await asyncio.to_thread(build_embedder, settings.embedder)
             stack.callback(embedder.close)
@@ -148,6 +148,7 @@ async def open_ingesting(
             spool=spool,
             passages=build_passage_embedder(settings.reranker, embedder),
             traces=DocumentTraces(observing.traces.send, rate=settings.traces.rate),
+            seconds=settings.queue.task_seconds,
         )
         await embedder.embed(["warm up"], kind="query")
         yield Ingesting(
@@ -293,7 +294,16 @@ async def open_parsing(settings: Settings) -> AsyncIterator[tuple[Catalog, Parsi
         reader = WebReader(parser, build_fetcher(settings))
         spool = Spool(settings.data_dir.resolve() / "spool")
         recorder = DocumentTraces(traces.send, rate=settings.traces.rate)
-        yield catalog, Parsing(reader=reader, catalog=catalog, spool=spool, traces=recorder)
+        yield (
+            catalog,
+            Parsing(
+                reader=reader,
+                catalog=catalog,
+                spool=spool,
+                traces=recorder,
+                seconds=settings.queue.task_seconds,
+            ),
+        )
 
 
 def _is_shared(settings: Settings) -> bool:

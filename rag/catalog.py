@@ -22,7 +22,15 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from rag import metrics
 from rag.database import Database
 from rag.errors import InputError, NotFoundError
+from rag.interrupted import (
+    COUNT_INTERRUPTED,
+    GIVEN_UP,
+    IS_ANOTHER,
+    IS_GIVEN_UP,
+    IS_INTERRUPTED,
+)
 from rag.records import (
+    ATTEMPTS,
     Backlog,
     CollectionRecord,
     Cut,
@@ -75,8 +83,9 @@ _TASKS = (
     .join(jobs, jobs.c.id == tasks.c.job_id)
 )
 _FIND_TASKS = _TASKS.where(tasks.c.id.in_(sa.bindparam("ids", expanding=True))).order_by(tasks.c.id)
+_FIND_INTERRUPTED = _TASKS.where(IS_INTERRUPTED).order_by(tasks.c.id)
 _FIND_OPEN_TASK = (
-    sa.select(_OVERTAKEN.label("overtaken"), tasks.c.expires_at)
+    sa.select(_OVERTAKEN.label("overtaken"), tasks.c.expires_at, tasks.c.state)
     .where(_THE_TASK, _IS_OPEN)
     .with_for_update(of=tasks)
 )
@@ -115,12 +124,26 @@ class Catalog:
         """Makes the tables ready."""
         await self._db.open()
 
-    async def release(self) -> None:
-        """Makes pending again what is said to run; where that is so, its lock keeps others out."""
+    async def release(self, *, died: bool = False) -> None:
+        """Makes pending again what is said to run; where that is so, its lock keeps others out.
+
+        Where the only process that ingests `died`, what it was at counts as interrupted.
+        """
         async with self._db.write() as db:
+            if died:
+                await self._count_interrupted(db)
             stuck = {"state": "pending", "updated_at": _now()}
             await db.execute(tasks.update().where(tasks.c.state == "running").values(stuck))
             await db.execute(documents.update().where(documents.c.state == "running").values(stuck))
+
+    async def _count_interrupted(self, db: AsyncConnection) -> None:
+        await db.execute(COUNT_INTERRUPTED)
+        for row in (await db.execute(_TASKS.where(IS_GIVEN_UP))).mappings().all():
+            await self._give_up(db, _task(row))
+
+    async def _give_up(self, db: AsyncConnection, task: Task) -> None:
+        await self._settle(db, task, "failed", _now(), error=GIVEN_UP)
+        metrics.document("failed")
 
     async def close(self) -> None:
         """Closes every connection."""
@@ -246,8 +269,11 @@ class Catalog:
         return job_id
 
     async def claim(self, limit: int) -> list[Task]:
-        """Takes the oldest tasks that are due; their documents run once they have begun."""
-        query = _TASKS.where(tasks.c.state == "pending", _due()).limit(limit)
+        """Takes the oldest tasks that are due; their documents run once they have begun.
+
+        Interrupted ones are not among them.
+        """
+        query = _TASKS.where(tasks.c.state == "pending", _due(), IS_ANOTHER).limit(limit)
         query = query.order_by(tasks.c.bulk, tasks.c.id)
         async with self._db.write() as db:
             found = (await db.execute(query.with_for_update(skip_locked=True, of=tasks))).mappings()
@@ -255,6 +281,10 @@ class Catalog:
             taken = tasks.c.id.in_([task.id for task in claimed])
             await db.execute(tasks.update().where(taken).values(_running()))
         return claimed
+
+    async def interrupted(self) -> list[Task]:
+        """The tasks that wait after `release` found that their process died, oldest first."""
+        return [_task(row) for row in await self._db.rows(_FIND_INTERRUPTED)]
 
     async def tasks(self, ids: Sequence[int]) -> list[Task]:
         """The tasks, oldest first, without those that are gone, or whose document is."""
@@ -265,7 +295,9 @@ class Catalog:
         """Marks a task running; whether it is still wanted: neither settled nor cancelled.
 
         One that comes too late is settled here: it has expired, or it was put off until a newer
-        one of its document succeeded, and the document stays what that one made of it.
+        one of its document succeeded, and the document stays what that one made of it. So is one
+        over which `ATTEMPTS` processes have died; its lock, which is held, says that nobody works
+        on it.
         """
         async with self._db.write() as db:
             found = (await db.execute(_FIND_OPEN_TASK, {"task_id": task.id})).first()
@@ -278,8 +310,13 @@ class Catalog:
             if found.expires_at is not None and found.expires_at <= time.time():
                 await self._settle(db, task, "failed", _now(), error=_EXPIRED)
                 return False
+            died = task.interrupted and found.state == "running"
+            if died and task.attempts >= ATTEMPTS:
+                await self._give_up(db, task)
+                return False
             begun = {"task_id": task.id, "expires_at": None}
-            await db.execute(_CHANGE_TASK, begun | _running())
+            counted = {"attempts": task.attempts} if died else {}
+            await db.execute(_CHANGE_TASK, begun | counted | _running())
             await db.execute(_CHANGE_DOCUMENT, _key(task.scope, task.document_id) | _running())
             return True
 
@@ -348,9 +385,19 @@ class Catalog:
             given = tasks.c.id.in_([row.id for row in found])
             await db.execute(tasks.update().where(given).values(queued_at=time.time()))
 
+    async def let_go(self, task: Task) -> None:
+        """Makes a task pending again whose process is told to stop: nothing has failed."""
+        stopped = {"state": "pending", "updated_at": _now()}
+        running = sa.and_(tasks.c.id == task.id, tasks.c.state == "running")
+        async with self._db.write() as db:
+            let_go = await db.execute(tasks.update().where(running).values(stopped))
+            if let_go.rowcount:
+                key = _key(task.scope, task.document_id)
+                await db.execute(_CHANGE_DOCUMENT, key | stopped)
+
     async def put_back(self, task: Task, *, seconds: float) -> None:
-        """Gives a task that has not begun to the broker once more, later."""
-        waits = sa.and_(tasks.c.id == task.id, tasks.c.state == "pending")
+        """Gives a task that is not settled to the broker once more, later."""
+        waits = sa.and_(tasks.c.id == task.id, _IS_OPEN)
         later = {"queued_at": None, "not_before": time.time() + seconds}
         async with self._db.write() as db:
             await db.execute(tasks.update().where(waits).values(later))
@@ -746,6 +793,7 @@ def _due() -> sa.ColumnElement[bool]:
 
 
 def _task(row: sa.RowMapping) -> Task:
+    interrupted = row["state"] == "running"
     return Task(
         id=row["id"],
         job_id=row["job_id"],
@@ -753,10 +801,11 @@ def _task(row: sa.RowMapping) -> Task:
         document_id=row["document_id"],
         uri=row["uri"],
         source=row["source"],
-        attempts=row["attempts"],
+        attempts=row["attempts"] + interrupted,
         stage=row["stage"],
         accepted_at=datetime.fromisoformat(row["accepted_at"]).timestamp(),
         traceparent=row["traceparent"],
+        interrupted=interrupted,
     )
 
 

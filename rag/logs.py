@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from typing import Literal
 
 Format = Literal["text", "json"]
 _requests = logging.getLogger("rag.requests")
 
 
-def configure(form: Format) -> None:
+def configure(form: Format, **always: str) -> None:
     """What is logged goes to standard error.
 
-    `text`: warnings and errors. `json`: those and a line for each request, an object a line.
+    `text`: warnings and errors. `json`: those and a line for each request, an object a line, each
+    with the fields `always`.
     Nothing that was found is in it, and what was asked only where `log.questions` says so.
     """
     handler = logging.StreamHandler()
     if form == "json":
-        handler.setFormatter(_json_formatter())
+        handler.setFormatter(_json_formatter(always))
         _requests.setLevel(logging.INFO)
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
 
@@ -27,7 +29,7 @@ def request(**fields: object) -> None:
     _requests.info("request", extra=fields)
 
 
-def _json_formatter() -> logging.Formatter:
+def _json_formatter(always: Mapping[str, str]) -> logging.Formatter:
     from pythonjsonlogger.json import JsonFormatter
 
     return JsonFormatter(
@@ -36,4 +38,5 @@ def _json_formatter() -> logging.Formatter:
         timestamp="time",
         rename_fields={"levelname": "level", "name": "logger", "exc_info": "exception"},
         json_ensure_ascii=False,
+        static_fields=dict(always),
     )

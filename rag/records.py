@@ -8,6 +8,9 @@ from typing import Any, Literal, NamedTuple
 
 from rag.types import Float32Array, Scope, Stage, State
 
+ATTEMPTS = 5
+"""To ingest a document; past them it has failed."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Submission:
@@ -29,7 +32,8 @@ class Submission:
 class Task:
     """One document's journey within a job.
 
-    `stage` is the one that it is in or waits for; `attempts` counts those that failed before.
+    `stage` is the one that it is in or waits for; `attempts` counts those that failed before. An
+    `interrupted` one had begun when it was looked up: somebody works on it, or died over it.
     It was accepted at `accepted_at` (seconds since 1970), in the span of `traceparent`.
     """
 
@@ -43,6 +47,7 @@ class Task:
     stage: Stage
     accepted_at: float
     traceparent: str | None
+    interrupted: bool = False
 
 
 class DueTask(NamedTuple):

@@ -47,10 +47,11 @@ class Parcel:
 
 @dataclass(frozen=True, slots=True)
 class Arrived:
-    """What became of some parcels: all of the traces arrived or none did, and so many scores."""
+    """How many spans and scores of some parcels arrived; why spans did not, if it is known."""
 
-    traces: bool = False
+    spans: int = 0
     scores: int = 0
+    fault: str = ""
 
 
 Export = Worker[list[bytes], Arrived]
@@ -156,8 +157,8 @@ class TraceSender:
             # The message of what is not ours may hold what was to be masked.
             cause = str(error) if isinstance(error, RagError) else type(error).__name__
         _count(parcels, arrived)
-        if any(parcel.spans for parcel in parcels):
-            self._tell("Traces", arrived.traces, cause)
+        if spans := sum(parcel.spans for parcel in parcels):
+            self._tell("Traces", arrived.spans == spans, arrived.fault or cause)
         if any(parcel.scores for parcel in parcels):
             self._tell("Scores", arrived.scores > 0, cause)
 
@@ -189,10 +190,14 @@ def _pickled(content: object) -> bytes:
 
 
 def _count(parcels: Sequence[Parcel], arrived: Arrived) -> None:
+    """A trace that lacks a span is lost; whose the missing spans are is not known: each counts."""
     spans = [parcel.spans for parcel in parcels if parcel.spans]
-    outcome = "sent" if arrived.traces else "lost"
-    metrics.traces(outcome, len(spans))
-    metrics.spans(outcome, sum(spans))
+    lost = sum(spans) - arrived.spans
+    lost_traces = min(lost, len(spans))
+    metrics.traces("sent", len(spans) - lost_traces)
+    metrics.traces("lost", lost_traces)
+    metrics.spans("sent", arrived.spans)
+    metrics.spans("lost", lost)
     scores = sum(parcel.scores for parcel in parcels)
     metrics.sent_scores("sent", arrived.scores)
     metrics.sent_scores("lost", scores - arrived.scores)

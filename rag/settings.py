@@ -416,13 +416,19 @@ class PostgresSettings(_Part):
         return _with_scheme(url, "postgresql", "postgres")
 
 
-class LocalQueueSettings(_Part):
+class _QueueSettings(_Part):
+    task_seconds: float = Field(
+        21600, gt=0, description="One document, from its first byte read; past it, it fails."
+    )
+
+
+class LocalQueueSettings(_QueueSettings):
     """Documents are ingested by the process that accepts them."""
 
     kind: Literal["local"] = "local"
 
 
-class CeleryQueueSettings(_Part):
+class CeleryQueueSettings(_QueueSettings):
     """Documents are ingested by `rag worker` processes, which a broker tells of them."""
 
     kind: Literal["celery"]

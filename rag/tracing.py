@@ -1,9 +1,9 @@
 """Traces and scores on their way to Langfuse, or to anything that speaks OTLP.
 
-The only module that knows OpenTelemetry and Langfuse. A journey is recorded while it runs
-(`rag.telemetry`) and sent when it has ended, by a process of its own (`rag.sending`): no request
-waits for it, which of them are sent can be decided by how they ended, and what is masked is masked
-here.
+With `rag.otlp` the only module that knows OpenTelemetry, and the only one that knows Langfuse. A
+journey is recorded while it runs (`rag.telemetry`) and sent when it has ended, by a process of its
+own (`rag.sending`): no request waits for it, which of them are sent can be decided by how they
+ended, and what is masked is masked here.
 
 Attributes are Langfuse's (https://langfuse.com/integrations/native/opentelemetry), and beside them
 OpenTelemetry's for generative AI (https://opentelemetry.io/docs/specs/semconv/gen-ai/).
@@ -25,10 +25,8 @@ import httpx
 from langfuse.api import CreateScoreBatchResults, CreateScoreRequest, LangfuseAPI, ScoreDataType
 from langfuse.api.core import ApiError
 from langfuse.api.core.request_options import RequestOptions
-from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
-from opentelemetry.sdk.trace.export import SpanExportResult
 from opentelemetry.sdk.trace.id_generator import IdGenerator
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 from opentelemetry.trace import (
@@ -41,6 +39,7 @@ from opentelemetry.trace import (
     set_span_in_context,
 )
 
+from rag.otlp import Receiver
 from rag.privacy import Privacy
 from rag.sending import REQUEST_SECONDS, Arrived
 from rag.telemetry import Experiment, Kind, Score, Span, Trace
@@ -87,7 +86,7 @@ class Exporter:
             sending: what is sent.
             send_scores: sends scores, and says how many arrived; None: nobody there takes them.
         """
-        self._otlp = OTLPSpanExporter(endpoint=url, headers=dict(headers), timeout=REQUEST_SECONDS)
+        self._receiver = Receiver(url, headers=headers, seconds=REQUEST_SECONDS)
         self._writer = _Writer(sending)
         self._send_scores = send_scores
 
@@ -97,12 +96,15 @@ class Exporter:
         traces = [item for item in items if isinstance(item, Trace)]
         scores = tuple(score for item in items if isinstance(item, tuple) for score in item)
         return Arrived(
-            traces=bool(_attempt(self._export, traces)), scores=_attempt(self._send_scores, scores)
+            spans=_attempt(self._export, traces),
+            scores=_attempt(self._send_scores, scores),
+            fault=self._receiver.fault,
         )
 
     def _export(self, traces: Sequence[Trace]) -> int:
         spans = [span for trace in traces for span in self._writer.write(trace)]
-        return len(traces) * (self._otlp.export(spans) is SpanExportResult.SUCCESS)
+        lost = self._receiver.send(spans)
+        return 0 if lost == len(spans) else sum(1 + len(trace.spans) for trace in traces) - lost
 
 
 def _attempt(send: Callable[[Any], int] | None, items: Sequence[object]) -> int:
@@ -281,7 +283,11 @@ def langfuse(url: str, *, public_key: str, secret_key: str, sending: Sending) ->
     """To the Langfuse at this address: spans over OTLP, scores by Langfuse's own client."""
     base = url.rstrip("/")
     api = LangfuseAPI(
-        base_url=base, username=public_key, password=secret_key, timeout=REQUEST_SECONDS
+        base_url=base,
+        username=public_key,
+        password=secret_key,
+        timeout=REQUEST_SECONDS,
+        follow_redirects=False,  # a POST would become a GET, and what that finds look like success
     )
     secret = base64.b64encode(f"{public_key}:{secret_key}".encode()).decode()
     return Exporter(
@@ -299,7 +305,9 @@ def _create_scores(api: LangfuseAPI, scores: Scores, sending: Sending) -> int:
         made = api.scores.create(request=request, request_options=once)
     except (ApiError, httpx.HTTPError):  # away, or it refuses: told once, as with traces
         return 0
-    return made.accepted if isinstance(made, CreateScoreBatchResults) else len(scores)
+    if isinstance(made, CreateScoreBatchResults):
+        return min(max(0, made.accepted), len(scores))
+    return len(scores)
 
 
 def _score_request(score: Score, sending: Sending) -> CreateScoreRequest:

@@ -16,6 +16,9 @@ from rag.types import Chunk, Float32Array, Query
 
 Dialect = Literal["cohere", "tei"]
 _TOO_MANY, _SERVER_FAULT = 429, 500
+_NO_SCORES = (ValueError, KeyError, TypeError, IndexError, OverflowError, RecursionError)
+"""Raised by JSON of another shape, or by what is no JSON."""
+_LARGEST = float(np.finfo(np.float32).max)
 
 
 class HttpReranker:
@@ -42,6 +45,7 @@ class HttpReranker:
         headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self._client = httpx.AsyncClient(headers=headers, timeout=seconds)
         self._url = url
+        self._api_key = api_key
         self._dialect = dialect
         self._model = model
 
@@ -74,25 +78,32 @@ class HttpReranker:
             raise UpstreamError(f"{said}.")
         if not answer.is_success:
             raise ConfigError(
-                f"{said}: {answer.text[:200]!r}. Are reranker.url, reranker.dialect,"
+                f"{said}: {self._words(answer)!r}. Are reranker.url, reranker.dialect,"
                 " reranker.model and reranker.api_key right?"
             )
 
+    def _words(self, answer: httpx.Response) -> str:
+        """The first of a server's own words, without the key that it may quote."""
+        words = answer.text
+        return (words.replace(self._api_key, "…") if self._api_key else words)[:200]
+
     def _scores(self, answer: httpx.Response, count: int) -> Float32Array:
-        """One score for each text, whatever their order is; NaN for none."""
+        """One finite score for each text, whatever their order is."""
         key = "score" if self._dialect == "tei" else "relevance_score"
-        scores = np.full(count, np.nan, np.float32)
+        told: dict[int, float] = {}
         try:
-            told = answer.json()
-            for result in told if self._dialect == "tei" else told["results"]:
-                scores[int(result["index"])] = float(result[key])
-        except (ValueError, KeyError, TypeError, IndexError) as error:
+            results = answer.json()
+            for result in results if self._dialect == "tei" else results["results"]:
+                told[int(result["index"])] = float(result[key])
+            scores = [told.get(index, math.nan) for index in range(count)]
+            if told.keys() - set(range(count)):
+                raise IndexError
+        except _NO_SCORES as error:
             raise UpstreamError(
-                f"The reranker at {self._url} answered something else than scores: {error!r}. Is"
-                f" reranker.dialect = {self._dialect!r} right?"
+                f"The reranker at {self._url} answered something else than scores"
+                f" ({type(error).__name__}). Is reranker.dialect = {self._dialect!r} right?"
             ) from error
-        if missing := sum(math.isnan(score) for score in scores.tolist()):
-            raise UpstreamError(
-                f"The reranker at {self._url} judged {count - missing} of {count} passages."
-            )
-        return scores
+        judged = sum(abs(score) <= _LARGEST for score in scores)
+        if judged < count:
+            raise UpstreamError(f"The reranker at {self._url} judged {judged} of {count} passages.")
+        return np.asarray(scores, np.float32)

@@ -8,7 +8,7 @@ import json
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -32,6 +32,16 @@ class Received:
     error: str
 
 
+@dataclass(frozen=True)
+class Response:
+    """An HTTP response."""
+
+    status: int = 200
+    media_type: str = "application/x-protobuf"
+    body: bytes = b""
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
 @dataclass
 class OtlpServer:
     """What came, and how it answers."""
@@ -42,6 +52,9 @@ class OtlpServer:
     authorization: set[str | None] = field(default_factory=set)
     bodies: list[bytes] = field(default_factory=list)
     seconds: float = 0.0
+    answer: Response = Response()
+    """To spans; those of another answer than a 2xx are not kept."""
+    scores_answer: Response = Response(202, "application/json", b'{"message": "Accepted"}')
     scores: list[dict[str, Any]] = field(default_factory=list)
 
     def scores_of(self, trace_id: str, *names: str) -> dict[str, dict[str, Any]]:
@@ -83,17 +96,24 @@ def otlp_server() -> Iterator[OtlpServer]:
             server.bodies.append(body)
             if self.path == "/api/public/scores":
                 server.scores += json.loads(body)
-                self._answer(202, "application/json", b'{"message": "Accepted"}')
+                self._answer(server.scores_answer)
             else:
-                server.spans += list(_spans(ExportTraceServiceRequest.FromString(body)))
-                self._answer(200, "application/x-protobuf", b"")
+                if server.answer.status < 300:
+                    server.spans += list(_spans(ExportTraceServiceRequest.FromString(body)))
+                self._answer(server.answer)
 
-        def _answer(self, status: int, media_type: str, body: bytes) -> None:
-            self.send_response(status)
-            self.send_header("Content-Type", media_type)
-            self.send_header("Content-Length", str(len(body)))
+        def do_GET(self) -> None:
+            """Where a client that follows a redirect ends up: a list, as Langfuse has it."""
+            self._answer(Response(200, "application/json", b'{"data": [], "meta": {}}'))
+
+        def _answer(self, answer: Response) -> None:
+            self.send_response(answer.status)
+            for name, value in answer.headers.items():
+                self.send_header(name, value)
+            self.send_header("Content-Type", answer.media_type)
+            self.send_header("Content-Length", str(len(answer.body)))
             self.end_headers()
-            self.wfile.write(body)
+            self.wfile.write(answer.body)
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its signature
             """Tests are quiet."""

@@ -9,7 +9,7 @@ import shutil
 import signal
 import subprocess
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
@@ -50,6 +50,8 @@ class Cluster:
     catalog_url: str
     catalog: Catalog
     queue: CeleryQueue
+    extra: dict[str, str] = field(default_factory=dict)
+    """Settings of workers beside these."""
 
     @property
     def data(self) -> Path:
@@ -67,15 +69,22 @@ class Cluster:
             "RAG_QUEUE__BROKER_URL": self.broker.url,
             "RAG_QUEUE__VISIBILITY_SECONDS": "5",
         }
-        return settings | ({"RAG_QUEUE__METRICS_PORT": str(metrics)} if metrics else {})
+        if metrics:
+            settings["RAG_QUEUE__METRICS_PORT"] = str(metrics)
+        return settings | self.extra
 
-    def start_worker(self, *options: str, metrics: int = 0) -> subprocess.Popen[bytes]:
-        """A worker, from the moment it takes tasks; with `metrics`, Prometheus's port."""
+    def start_worker(
+        self, *options: str, metrics: int = 0, command: Sequence[str] = RAG
+    ) -> subprocess.Popen[bytes]:
+        """A worker, from the moment it takes tasks; with `metrics`, Prometheus's port.
+
+        `command` is what stands for `rag`.
+        """
         settings = self.settings(metrics=metrics)
         before = self.log.stat().st_size if self.log.exists() else 0
         with self.log.open("ab") as log:
             worker = subprocess.Popen(
-                [*RAG, "worker", *options],
+                [*command, "worker", *options],
                 cwd=self.folder,
                 env=environment(self.data, settings),
                 stdin=subprocess.DEVNULL,

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ingest.attempts import ATTEMPTS, backoff
+from ingest.attempts import backoff
 from ingest.chunkers import SectionChunker
 from ingest.pipeline import IngestPipeline
 from ingest.sources import Spool, submission_of
@@ -20,7 +20,7 @@ from rag.database import SqliteDatabase
 from rag.errors import BusyError, ConfigError, NotFoundError, StorageError, UpstreamError
 from rag.passages import passage_text
 from rag.protocols import PassageEmbedder
-from rag.records import DocumentRecord, JobRecord, Submission, Task
+from rag.records import ATTEMPTS, DocumentRecord, JobRecord, Submission, Task
 from rag.types import Chunk, Float32Array, Kind, Point, Scope
 from retrieval.sparse import Bm25Encoder
 from tests.fakes import HashEmbedder, HereReader, MemoryIndex

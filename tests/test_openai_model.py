@@ -17,6 +17,7 @@ from rag.types import Message, Piece, Sampling, Usage
 from retrieval.embedders import minilm_folder
 from tests.model_server import (
     PATIENCE,
+    USAGE,
     ModelServer,
     Script,
     chunk,
@@ -177,6 +178,32 @@ FAULTS: dict[str, tuple[Script, type[Exception], str]] = {
         UpstreamError,
         "out of memory",
     ),
+    "an error that is a text": (
+        sends(chunk("Be"), b'data: {"error": "out of memory"}\n\n'),
+        UpstreamError,
+        "out of memory",
+    ),
+    "an error event": (
+        sends(chunk("Be"), b'id: 2\nevent: error\ndata: {"message": "out of memory"}\n\n'),
+        UpstreamError,
+        "out of memory",
+    ),
+    "an error event that is a text": (
+        sends(b"event: error\ndata: out of memory,\ndata: of %s\n\n" % KEY.encode()),
+        UpstreamError,
+        "out of memory, of",
+    ),
+    "an error object alone": (
+        sends(b'data: {"object": "error", "message": "out of memory", "code": 500}\n\n'),
+        UpstreamError,
+        "out of memory",
+    ),
+    "an error event that is too long a prompt": (
+        sends(b'event: error\ndata: {"code": "context_length_exceeded", "message": "No."}\n\n'),
+        InputError,
+        "generator.context_tokens",
+    ),
+    "an error event without words": (sends(b"event: error\ndata: {}\n\n"), UpstreamError, "{}"),
     "filtered": (says("Be", end="content_filter"), UpstreamError, "content_filter"),
     "an answer without end": (
         sends(chunk("word " * 300), then=goes_on),
@@ -200,6 +227,51 @@ async def test_a_fault_is_told_in_words_without_the_key(server: ModelServer, fau
     assert KEY not in str(caught.value)
     assert "tiny" in str(caught.value)
     assert len(server.requests) == 1, "nothing is tried twice"
+
+
+ANSWER = [chunk("Be"), chunk("cause."), chunk(end="stop"), chunk(usage=USAGE), DONE]
+STREAMS: dict[str, list[bytes]] = {
+    name: [part for n, event in enumerate(ANSWER) for part in (b"id: %d\n" % n + event, between)]
+    for name, between in {
+        "numbers": b"\n",
+        "a comment": b": still here\n\n",
+        "a ping": b"event: ping\n\n",
+        "a ping with nothing in it": b"event: ping\ndata:\n\n",
+        "a time to wait": b"retry: 3000\n\n",
+        "no data": b"data:\n\n",
+        "a number alone": b"id: x\n\n",
+        "an unknown field": b"colour: blue\n\n",
+        "blank lines": b"\n\n\n",
+    }.items()
+} | {
+    "carriage returns": [event.replace(b"\n", b"\r") for event in ANSWER],
+    "both ends of lines": [event.replace(b"\n", b"\r\n") for event in ANSWER],
+    "byte by byte": [bytes([byte]) for byte in b"\xef\xbb\xbf" + b"".join(ANSWER)],
+    "data over lines": [event.replace(b', "', b',\ndata: "') for event in ANSWER],
+    "named events": [b"event: message\n" + event for event in ANSWER],
+    "no space": [event.replace(b"data: ", b"data:") for event in ANSWER],
+    "no error": [event.replace(b'"id"', b'"error": null, "id"') for event in ANSWER],
+    "no [DONE]": ANSWER[:-1],
+}
+
+
+@pytest.mark.parametrize("name", STREAMS)
+async def test_events_may_come_in_every_legal_form(server: ModelServer, name: str) -> None:
+    assert await ask(server, sends(*STREAMS[name])) == [
+        Piece(text="Be"),
+        Piece(text="cause."),
+        Piece(finish_reason="stop", usage=Usage(input_tokens=70, output_tokens=7)),
+    ]
+
+
+@pytest.mark.parametrize("part", [b"x" * 99, b"data: x\n" * 12, b"data: x\r" * 12])
+async def test_an_event_that_does_not_end_is_given_up(
+    server: ModelServer, monkeypatch: pytest.MonkeyPatch, part: bytes
+) -> None:
+    monkeypatch.setattr("generation.events.MAX_EVENT", 1000)
+    script = sends(chunk("Be"), *[part] * 100, then=silent)
+    with pytest.raises(UpstreamError, match="no event"):
+        await ask(server, script)
 
 
 @pytest.mark.parametrize("status", [400, 422])

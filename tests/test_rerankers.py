@@ -145,6 +145,23 @@ async def score(url: str, scope: Scope, dialect: Dialect = "cohere") -> list[flo
         await reranker.close()
 
 
+def scored(*indexes: int, value: bytes = b"1") -> bytes:
+    """What a server says where each of these passages has this score."""
+    results = (b'{"index": %d, "relevance_score": %s}' % (index, value) for index in indexes)
+    return b'{"results": [%s]}' % b", ".join(results)
+
+
+async def test_fields_that_nobody_asked_for_and_a_mark_of_byte_order_are_no_fault(
+    scope: Scope,
+) -> None:
+    answer = b'\xef\xbb\xbf{"id": "x", "usage": null, "results": [' + b", ".join(
+        b'{"document": {"text": "x"}, "relevance_score": %d, "index": %d.0}' % (index, index)
+        for index in range(3)
+    )
+    async with server(answer + b"]}\r\n") as (url, _):
+        assert await score(url, scope) == [0, 1, 2]
+
+
 @pytest.mark.parametrize(
     ("dialect", "answer", "sent"),
     [
@@ -176,6 +193,16 @@ async def test_a_server_is_asked_in_its_dialect_and_its_order_undone(
         (429, b"", BusyError, "answered 429: it has too much to do"),
         (500, b"", UpstreamError, "answered 500"),
         (401, b"who are you?", ConfigError, "reranker.api_key right"),
+        (403, b"no such key: s3cret", ConfigError, "no such key: …"),
+        (302, b"", ConfigError, "answered 302"),
+        (200, b"", UpstreamError, "something else than scores"),
+        (200, b'{"results": null}', UpstreamError, "something else than scores"),
+        (200, b'{"results": [{"index": 1e999}]}', UpstreamError, "something else than scores"),
+        (200, scored(0, 1, -1), UpstreamError, "something else than scores"),
+        (200, scored(0, 1, 2, value=b"1e999"), UpstreamError, "0 of 3"),
+        (200, scored(0, 1, 2, value=b"1e99"), UpstreamError, "0 of 3"),
+        (200, scored(0, 1, 2, value=b"NaN"), UpstreamError, "0 of 3"),
+        (200, scored(0, 1, 2, value=b'"' + 999 * b"s3cret" + b'"'), UpstreamError, "ValueError"),
         (200, b"<html>", UpstreamError, "something else than scores"),
         (200, b'{"results": 3}', UpstreamError, "something else than scores"),
         (200, b'{"results": [{"index": 9, "relevance_score": 1}]}', UpstreamError, "something"),
@@ -189,6 +216,7 @@ async def test_what_a_server_may_do_wrong_is_told(
         with pytest.raises(error, match=said) as caught:
             await score(url, scope)
         assert "s3cret" not in str(caught.value)
+        assert len(str(caught.value)) < 500
 
 
 async def test_a_server_that_hangs_or_is_not_there_is_given_up(scope: Scope) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import pickle
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -13,6 +14,11 @@ from typing import Any
 import httpx
 import psutil
 import pytest
+from google.protobuf.json_format import MessageToJson
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
+    ExportTracePartialSuccess,
+    ExportTraceServiceResponse,
+)
 from prometheus_client import REGISTRY
 
 from rag.errors import ConfigError, UpstreamError
@@ -20,11 +26,11 @@ from rag.masking import Masker
 from rag.privacy import Capture, Privacy
 from rag.sending import AT_ONCE, Backlog, Parcel, TraceSender
 from rag.telemetry import Score, Trace, is_sampled, of_template, trace_headers, trace_of
-from rag.tracing import Exporter, Sending
+from rag.tracing import Exporter, Sending, langfuse
 from rag.types import Query, Scope
 from retrieval.http_reranker import HttpReranker
 from tests.model_server import ModelServer, model_server, refuses, says
-from tests.otlp_server import OtlpServer, otlp_server
+from tests.otlp_server import OtlpServer, Response, otlp_server
 from tests.planted import planted
 from tests.servers import Server, free_port, serving, submit, wait_for
 from tests.test_e2e_chat import CONFIG, DOCUMENTS, FACT, FALLBACK, KEY, QUESTION
@@ -374,6 +380,112 @@ def test_where_nobody_listens_nothing_waits_and_it_is_said_once(
     sender.close()
 
 
+def rejecting(count: int) -> ExportTraceServiceResponse:
+    """As a receiver says it of that many spans."""
+    partial = ExportTracePartialSuccess(rejected_spans=count, error_message=f"of {MAIL}")
+    return ExportTraceServiceResponse(partial_success=partial)
+
+
+def partly(**counts: int) -> bytes:
+    """As Langfuse says it of scores."""
+    return json.dumps({**counts, "errors": []}).encode()
+
+
+def counted(outcome: str) -> tuple[float, float]:
+    """Traces and spans that ended so."""
+    traces, spans = (
+        REGISTRY.get_sample_value(f"plumbline_{what}_total", {"outcome": outcome}) or 0.0
+        for what in ("traces", "spans")
+    )
+    return traces, spans
+
+
+AWAY = {"Location": "/v1/traces"}
+LOST: dict[str, tuple[Response, int]] = {  # and how many of six spans are lost
+    "301": (Response(301, headers=AWAY), 6),
+    "302": (Response(302, headers=AWAY), 6),
+    "303": (Response(303, headers=AWAY), 6),
+    "307": (Response(307, headers=AWAY), 6),
+    "308": (Response(308, headers=AWAY), 6),
+    "300, to nowhere": (Response(300), 6),
+    "400": (Response(400), 6),
+    "a log-in page": (Response(200, "text/html; charset=utf-8", b"<html>Log in</html>"), 6),
+    "one": (Response(body=rejecting(1).SerializeToString()), 1),
+    "five": (Response(body=rejecting(5).SerializeToString()), 5),
+    "more than all": (Response(body=rejecting(99).SerializeToString()), 6),
+    "two in JSON": (
+        Response(202, "application/json", MessageToJson(rejecting(2)).encode()),
+        2,
+    ),
+    "a warning alone": (Response(body=rejecting(0).SerializeToString()), 0),
+    "fewer than none": (Response(body=rejecting(-1).SerializeToString()), 0),
+    "as Langfuse": (Response(200, "application/json", b'{"message": "OK"}'), 0),
+    "no content": (Response(204), 0),
+    "other words": (Response(200, "text/plain", b"OK"), 0),
+    "another list": (Response(200, "application/json", b"[]"), 0),
+}
+
+
+def of_six_spans() -> Trace:
+    trace = ended()
+    for _ in range(4):
+        with trace.span("search"):
+            pass
+    return trace
+
+
+@pytest.mark.parametrize("name", LOST)
+def test_only_spans_that_a_receiver_says_it_took_have_arrived(name: str) -> None:
+    answer, lost = LOST[name]
+    with otlp_server() as receiver:
+        receiver.answer = answer
+        arrived = exporter(receiver.url, "full", mask)([pickle.dumps(of_six_spans())])
+    assert arrived.spans == 6 - lost
+    assert bool(arrived.fault) == (lost > 0)
+    assert MAIL not in arrived.fault
+
+
+@pytest.mark.parametrize(("name", "lost"), [("308", (1, 6)), ("five", (1, 5)), ("202", (0, 0))])
+def test_what_did_not_arrive_is_counted_and_said(
+    name: str, lost: tuple[int, int], caplog: pytest.LogCaptureFixture
+) -> None:
+    before = {kind: counted(kind) for kind in ("lost", "sent")}
+    with otlp_server() as receiver:
+        receiver.answer = LOST[name][0] if name in LOST else Response(202)
+        sender = sender_to(receiver.url)
+        sender.send(of_six_spans())
+        sender.close()
+    traces, spans = (now - then for now, then in zip(counted("lost"), before["lost"], strict=True))
+    assert (traces, spans) == lost
+    traces, spans = (now - then for now, then in zip(counted("sent"), before["sent"], strict=True))
+    assert (traces, spans) == (1 - lost[0], 6 - lost[1])
+    why = {"308": "it answers 308", "five": "it rejects spans, 5 of one request"}
+    assert why.get(name, "") in caplog.text
+    assert ("lost until they can be" in caplog.text) == (lost[1] > 0)
+
+
+SCORES: dict[str, tuple[Response, int]] = {  # and how many of three arrive
+    "301": (Response(301, headers={"Location": "/api/public/scores"}), 0),
+    "308": (Response(308, headers={"Location": "/elsewhere"}), 0),
+    "a log-in page": (Response(200, "text/html", b"<html>Log in</html>"), 0),
+    "207": (Response(207, "application/json", partly(accepted=2, rejected=1)), 2),
+    "207 beyond reason": (Response(207, "application/json", partly(accepted=9, rejected=-6)), 3),
+    "202": (Response(202, "application/json", b'{"message": "Accepted"}'), 3),
+}
+
+
+@pytest.mark.parametrize("name", SCORES)
+def test_only_scores_that_langfuse_says_it_took_have_arrived(name: str) -> None:
+    answer, arrived = SCORES[name]
+    scores = tuple(Score(name=n, value=1.0, trace_id="a" * 32, tenant="") for n in "abc")
+    privacy = Privacy(mask, capture="full", tenants={})
+    sending = Sending(privacy=privacy, environment="default", release="1")
+    with otlp_server() as receiver:
+        receiver.scores_answer = answer
+        export = langfuse(receiver.url, public_key="pk", secret_key="sk", sending=sending)
+        assert export([pickle.dumps(scores)]).scores == arrived
+
+
 def test_what_waits_is_bounded() -> None:
     backlog = Backlog(100)
     parcels = [Parcel(bytes([i]) * 40) for i in range(3)]
@@ -425,7 +537,7 @@ def refuse() -> Exporter:
 
 
 def lost_spans() -> float:
-    return REGISTRY.get_sample_value("plumbline_spans_total", {"outcome": "lost"}) or 0.0
+    return counted("lost")[1]
 
 
 def test_a_key_alone_is_told(tmp_path: Path) -> None:

@@ -25,6 +25,8 @@ ASK = "plumbline.ask"
 ASK_QUEUE = "plumbline.ask"
 ANSWER_SECONDS = 5.0
 """That a broker may take."""
+SWEEP_SECONDS = 10
+"""Between a worker's looks into Redis for messages whose worker is gone."""
 
 
 def queue_of(stage: Stage, *, bulk: bool) -> str:
@@ -56,6 +58,12 @@ def celery_app(settings: CeleryQueueSettings) -> Celery:
         broker_connection_max_retries=None,
         broker_transport_options={
             "visibility_timeout": settings.visibility_seconds,
+            # Kombu's default is to look at each tenth round of ten seconds alone, which adds up to
+            # 100 s. A look takes Redis four commands; what is looked through is what workers hold.
+            "unacked_restore_interval": min(SWEEP_SECONDS, settings.visibility_seconds),
+            "unacked_restore_throttle": 1,
+            # A worker killed while it looks keeps the others from looking for that long.
+            "unacked_mutex_expire": SWEEP_SECONDS,
             # One that hangs is noticed: a dispatcher holds rows of the catalog until it answers.
             "socket_timeout": ANSWER_SECONDS,
             "socket_connect_timeout": ANSWER_SECONDS,

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import socket
 from collections.abc import Sequence
+from uuid import uuid4
 
 from celery import Celery
 
@@ -40,11 +42,13 @@ def work(settings: Settings, *, stage: Stage | None = None) -> int:
             'There is no broker to work for: queue.kind is "local", and `rag serve` ingests itself.'
             ' Set queue.kind = "celery" and queue.broker_url.'
         )
+    name = f"plumbline-{uuid4().hex[:8]}@{socket.gethostname()}"  # several may be on one host
     if settings.log.format == "json":
-        logs.configure("json")  # and else Celery does
+        logs.configure("json", worker=name)  # and else Celery does
     if settings.queue.metrics_port:
         metrics.serve(settings.queue.metrics_host, settings.queue.metrics_port)
     app = celery_app(settings.queue)
+    app.conf.worker_log_format = f"[%(asctime)s: %(levelname)s/{name}] %(message)s"
     queues = queues_of([stage] if stage else STAGES)
     if stage != "parse":
         queues += [SCORE_QUEUE, ASK_QUEUE]  # last: documents come first
@@ -53,16 +57,17 @@ def work(settings: Settings, *, stage: Stage | None = None) -> int:
     app.task(runtime.score, name=SCORE)
     app.task(runtime.answer, name=ASK)
     try:
-        while _consume(app, queues, settings.queue.concurrency):
+        while _consume(app, name, queues, settings.queue.concurrency):
             _log.warning("The broker is gone: connecting again.")
     finally:
         runtime.close()
     return 0
 
 
-def _consume(app: Celery, queues: Sequence[str], concurrency: int) -> bool:
+def _consume(app: Celery, name: str, queues: Sequence[str], concurrency: int) -> bool:
     """Takes tasks until told to stop; True where it ended because the connection was lost."""
     worker = app.Worker(
+        hostname=name,
         pool="threads",  # the model is in a process of its own; threads only wait
         concurrency=concurrency,
         queues=queues,

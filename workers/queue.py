@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from typing import Any, Protocol
 
 from rag.catalog import Catalog
@@ -85,6 +85,8 @@ class LocalQueue:
 
     async def _work(self) -> None:
         try:
+            if interrupted := await self._catalog.interrupted():
+                self._running.add(asyncio.create_task(self._one_by_one(interrupted)))
             while True:
                 self._wake.clear()
                 room = IN_FLIGHT - len(self._running)
@@ -107,6 +109,12 @@ class LocalQueue:
                 running.cancel()
             await self._finish()
             raise
+
+    async def _one_by_one(self, interrupted: Sequence[Task]) -> None:
+        """Beside all others: the next of them to end the process is then counted alone."""
+        for task in interrupted:
+            self._touched.add(task.scope)
+            await self._ingest(task)
 
     async def _woken_or_done(self) -> set[asyncio.Task[None]]:
         """Waits for a new task or the end of one; those that have ended."""

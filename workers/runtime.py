@@ -24,6 +24,8 @@ from workers.stages import Work
 
 BUSY_SECONDS = 2.0
 """Until a task is tried again whose document somebody works on."""
+UNDER_WAY_SECONDS = 30.0
+"""The same, where it is the task itself that somebody seems to work on."""
 IDLE_SECONDS = 2.0
 """Without a task; then the index is tidied."""
 
@@ -43,6 +45,7 @@ class Runtime:
         self._stack = contextlib.AsyncExitStack()
         self._under_way = 0
         self._touched: set[Scope] = set()
+        self._interrupted: int | None = None
         self._tidying: asyncio.Task[None] | None = None
         self._thread = threading.Thread(target=self._loop.run_forever, name="runtime", daemon=True)
         self._thread.start()
@@ -88,10 +91,24 @@ class Runtime:
             _log.error("Answers are not scored yet: %s", error)
 
     async def _take(self, task: Task) -> None:
+        """Does a task; of interrupted ones no second beside another (see `rag.interrupted`)."""
+        if not task.interrupted:
+            await self._do(task, busy_seconds=BUSY_SECONDS)
+        elif self._interrupted is None:
+            self._interrupted = task.id
+            try:
+                await self._do(task, busy_seconds=UNDER_WAY_SECONDS)
+            finally:
+                self._interrupted = None
+        elif self._interrupted != task.id:
+            await self._work.catalog.put_back(task, seconds=BUSY_SECONDS)
+
+    async def _do(self, task: Task, *, busy_seconds: float) -> None:
         try:
             await self._work.take(task)
         except BusyError:
-            await self._work.catalog.put_back(task, seconds=BUSY_SECONDS)
+            # This message is done with, and whoever works on the document may yet die.
+            await self._work.catalog.put_back(task, seconds=busy_seconds)
         else:
             self._touched.add(task.scope)
 

@@ -1,0 +1,84 @@
+"""Spans on their way to a receiver that speaks OTLP over HTTP.
+
+OpenTelemetry's exporter takes every answer below 400 for success and reads no answer's body. Here
+spans have arrived where the answer is a 2xx, less those that its body says were rejected
+(https://opentelemetry.io/docs/specs/otlp/#otlphttp-response).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any
+
+import requests
+from google.protobuf import json_format
+from google.protobuf.message import DecodeError
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export import SpanExportResult
+
+
+class Receiver:
+    """Sends spans to one address; for one thread."""
+
+    def __init__(self, url: str, *, headers: Mapping[str, str], seconds: float) -> None:
+        """Make a sender; nothing is connected yet.
+
+        Args:
+            url: with its path: …/v1/traces.
+            headers: sent along, for authorization.
+            seconds: what one request may take, retries included.
+        """
+        session = requests.Session()
+        session.hooks["response"].append(self._check)
+        self._exporter = OTLPSpanExporter(
+            endpoint=url, headers=dict(headers), timeout=seconds, session=session
+        )
+        self._rejected = 0
+        self.fault = ""
+        """Why spans of the last request did not arrive, as far as its answer tells."""
+
+    def send(self, spans: Sequence[ReadableSpan]) -> int:
+        """Sends spans in one request, and again where the receiver is busy.
+
+        Returns:
+            How many did not arrive.
+        """
+        self._rejected, self.fault = 0, ""
+        if self._exporter.export(spans) is not SpanExportResult.SUCCESS:
+            return len(spans)
+        return min(self._rejected, len(spans))
+
+    def _check(self, answer: requests.Response, *_: Any, **__: Any) -> None:
+        """Reads an answer before the exporter does.
+
+        Raises:
+            requests.RequestException: the exporter is to count it as a failure.
+        """
+        self.fault = f"it answers {answer.status_code}"
+        if not answer.ok:  # the exporter knows which of these to send again
+            return
+        if answer.status_code >= HTTPStatus.MULTIPLE_CHOICES:
+            answer.close()
+            raise requests.RequestException(self.fault)
+        if answer.headers.get("Content-Type", "").startswith("text/html"):  # a log-in page
+            answer.close()
+            self.fault = "it answers with a web page"
+            raise requests.RequestException(self.fault)
+        self._rejected = _rejected(answer)
+        self.fault = f"it rejects spans, {self._rejected} of one request" if self._rejected else ""
+
+
+def _rejected(answer: requests.Response) -> int:
+    """How many spans a receiver says it rejected; none where its words are of another kind."""
+    told = ExportTraceServiceResponse()
+    try:
+        if answer.headers.get("Content-Type", "").startswith("application/json"):
+            json_format.Parse(answer.content or b"{}", told, ignore_unknown_fields=True)
+        else:
+            told.ParseFromString(answer.content)
+    except (DecodeError, json_format.ParseError):
+        return 0
+    return max(0, told.partial_success.rejected_spans)
