@@ -21,6 +21,9 @@ SCHEMA: dict[FieldType, qe.PayloadSchemaType] = {
     "number": qe.PayloadSchemaType.Float,
     "date": qe.PayloadSchemaType.Datetime,
 }
+LIVE = qe.SearchParams(idf=qe.IdfParams(corpus=qe.Filter()))
+"""IDF over the points that are there: without a corpus, Qdrant Edge counts deleted and replaced ones
+too. It takes 0.4 ms more for a search of 50,000 points."""
 HNSW_M, HNSW_EF_CONSTRUCT = 16, 100
 """Malkov & Yashunin 2016, https://arxiv.org/abs/1603.09320; Qdrant's defaults."""
 
@@ -76,14 +79,17 @@ def copied(record: qe.Record) -> qe.Point:
 def query_of(leg: Leg) -> qe.QueryRequest:
     """A leg."""
     query: Any
+    params = None
     if isinstance(leg.vector, SparseVector):
         query = qe.SparseVector(leg.vector.indices.tolist(), leg.vector.values.tolist())
+        params = LIVE
     else:
         query = leg.vector.tolist()
     return qe.QueryRequest(
         limit=leg.limit,
         query=qe.Query.Nearest(query, using=leg.name),
         filter=to_edge(leg.where),
+        params=params,
         with_payload=False,
     )
 
@@ -93,6 +99,7 @@ def term_query(term: int) -> qe.QueryRequest:
     return qe.QueryRequest(
         limit=1,
         query=qe.Query.Nearest(qe.SparseVector([term], [1.0]), using=SPARSE),
+        params=LIVE,
         with_payload=False,
         with_vector=[SPARSE],
     )

@@ -18,7 +18,6 @@ from rag.types import Chunk, Float32Array, Leg, Match, Point
 from retrieval.edge_points import (
     DENSE,
     SCHEMA,
-    SPARSE,
     copied,
     has_tokens,
     layout,
@@ -136,10 +135,6 @@ class Shard:
         with storage_errors(self.folder):
             self._unclean()
             known = self._forget(chunk_ids)
-            # Qdrant Edge goes on counting a deleted point's terms for IDF, but not emptied ones.
-            empty: Any = {SPARSE: qe.SparseVector([], [])}
-            vectors = [qe.PointVectors(chunk_id, empty) for chunk_id in known]
-            self._edge.update(qe.UpdateOperation.update_vectors(vectors))
             self._edge.update(qe.UpdateOperation.delete_points(known))
         self._touch(chunk_ids)
 
