@@ -16,11 +16,11 @@ import re
 import shutil
 import sys
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from rag.errors import StorageError
+from rag.errors import RagError, StorageError
 from rag.types import Chunk, Float32Array, Leg, Match, Point, Scope
 from retrieval.files import check_room, copy_tree, size_of, storage_errors
 from retrieval.shard import OWING, TOKENS_SLICE, Shard
@@ -227,23 +227,22 @@ class EdgeIndex:
     async def _erase(self, due: Callable[[Shard], bool]) -> bool:
         """Makes those shards that owe it and are `due` anew; whether all of that went well."""
         whole = True
-        for scope in self._owing():
+        for mark in sorted(self._folder.glob(f"*/*/*/{OWING}")):
             try:
-                async with self._lock(scope):
-                    shard = self._open(scope)
-                await self._rebuilt(scope, shard if shard and due(shard) else None)
-            except StorageError as error:
+                if scope := _owner(mark.parent):
+                    async with self._lock(scope):
+                        shard = self._open(scope)
+                    await self._rebuilt(scope, shard if shard and due(shard) else None)
+            except Exception as error:  # noqa: BLE001 - all that is owed later waits for this
                 whole = False
-                _log.error("Deleted text stays on disk, and it is tried again: %s", error)
+                bug = None if isinstance(error, RagError) else error
+                _log.error(
+                    "Deleted text stays on disk, in %s: %s It is tried again.",
+                    mark.parent.parent,
+                    error,
+                    exc_info=bug,
+                )
         return whole
-
-    def _owing(self) -> Iterator[Scope]:
-        """The scopes, and previous versions, whose files hold text that is to go."""
-        for marker in sorted(self._folder.glob(f"*/*/*/{OWING}")):
-            generation, home = marker.parent, marker.parent.parent
-            scope = Scope(tenant=home.parent.name, collection=home.name)
-            both = zip(_generations(home), (scope, _beside(scope, _PREVIOUS)), strict=False)
-            yield from (version for name, version in both if name == generation.name)
 
     def _lock(self, scope: Scope) -> asyncio.Lock:
         return self._writing.setdefault(scope, asyncio.Lock())
@@ -354,6 +353,14 @@ async def _run_child(source: Path, folder: Path, mean_length: float) -> None:
             f"Rebuilding the index in {folder.parent} failed; the old one stays in use."
             f" Cause: {stderr.decode(errors='replace').strip()[-500:]}"
         )
+
+
+def _owner(generation: Path) -> Scope | None:
+    """The scope, or the previous version of one, whose generation lies in this folder."""
+    home = generation.parent
+    scope = Scope(tenant=home.parent.name, collection=home.name)
+    both = zip(_generations(home), (scope, _beside(scope, _PREVIOUS)), strict=False)
+    return dict(both).get(generation.name)
 
 
 def _beside(scope: Scope, suffix: str) -> Scope:

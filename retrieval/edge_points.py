@@ -22,6 +22,8 @@ SCHEMA: dict[FieldType, qe.PayloadSchemaType] = {
     "number": qe.PayloadSchemaType.Float,
     "date": qe.PayloadSchemaType.Datetime,
 }
+INDEXING_KB = 1_000
+"""Kilobytes of vectors from which a rebuild makes a graph."""
 LIVE = qe.SearchParams(idf=qe.IdfParams(corpus=qe.Filter()))
 """IDF over the points that are there: without a corpus, Qdrant Edge counts deleted and replaced
 ones too. It takes 0.4 ms more for a search of 50,000 points."""
@@ -42,7 +44,9 @@ def layout(*, dim: int | None) -> qe.EdgeConfig:
         # Of token vectors: they are compared with few candidates, and a graph of them costs much.
         hnsw_config=_hnsw(m=0),
         sparse_vectors={SPARSE: qe.EdgeSparseVectorParams(modifier=qe.Modifier.Idf)},
-        optimizers=qe.EdgeOptimizersConfig(indexing_threshold=1_000, default_segment_number=1),
+        optimizers=qe.EdgeOptimizersConfig(
+            indexing_threshold=INDEXING_KB, default_segment_number=1
+        ),
         max_search_threads=1,
     )
 

@@ -150,7 +150,8 @@ class Shard:
         """Whether deleted or replaced text has been in the folder for as long as it may."""
         if not self._owes:
             return False
-        age = time.time() - (self.folder / OWING).stat().st_mtime
+        with storage_errors(self.folder):
+            age = time.time() - (self.folder / OWING).stat().st_mtime
         return age >= ERASE_AFTER + ERASE_AFTER_EACH * self.stats.points
 
     def document_ids(self, chunk_ids: Sequence[str]) -> set[str]:
