@@ -220,25 +220,28 @@ class EdgeIndex:
             await asyncio.shield(task_)
 
     async def _erase_for_ever(self) -> None:
+        whole = True
         while True:
-            whole = await self._erase(Shard.erasure_due)
             await asyncio.sleep(ERASE_CHECK if whole else ERASE_AGAIN)
+            whole = await self._erase(Shard.erasure_due)
 
     async def _erase(self, due: Callable[[Shard], bool]) -> bool:
         """Makes those shards that owe it and are `due` anew; whether all of that went well."""
         whole = True
-        for mark in sorted(self._folder.glob(f"*/*/*/{OWING}")):
+        for home in sorted(file.parent for file in self._folder.glob(f"*/*/{CURRENT}")):
             try:
-                if scope := _owner(mark.parent):
-                    async with self._lock(scope):
-                        shard = self._open(scope)
-                    await self._rebuilt(scope, shard if shard and due(shard) else None)
+                self._tidy(home)
+                for mark in home.glob(f"*/{OWING}"):
+                    if scope := _owner(mark.parent):
+                        async with self._lock(scope):
+                            shard = self._open(scope)
+                        await self._rebuilt(scope, shard if shard and due(shard) else None)
             except Exception as error:  # noqa: BLE001 - all that is owed later waits for this
                 whole = False
                 bug = None if isinstance(error, RagError) else error
                 _log.error(
                     "Deleted text stays on disk, in %s: %s It is tried again.",
-                    mark.parent.parent,
+                    home,
                     error,
                     exc_info=bug,
                 )
@@ -332,8 +335,10 @@ class EdgeIndex:
             raise
         finally:
             await asyncio.to_thread(shutil.rmtree, source, ignore_errors=True)
-        shard.close()
-        await asyncio.to_thread(shutil.rmtree, shard.folder, ignore_errors=True)
+        try:
+            shard.close()
+        finally:
+            await asyncio.to_thread(shutil.rmtree, shard.folder, ignore_errors=True)
 
 
 async def _run_child(source: Path, folder: Path, mean_length: float) -> None:

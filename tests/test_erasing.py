@@ -20,6 +20,7 @@ from retrieval import shard as shard_module
 from retrieval.edge import EdgeIndex
 from retrieval.shard import OWING
 from tests.fakes import HashEmbedder, dense_leg, make_chunk, make_points, sparse_leg
+from tests.servers import rag
 from tests.test_edge import DIM, Gate, by_token, generations, open_index, random_points
 
 pytestmark = pytest.mark.anyio
@@ -188,6 +189,24 @@ async def test_what_a_killed_process_owed_the_next_one_does(folder: Path, scope:
 
 
 @pytest.mark.usefixtures("at_once")
+async def test_what_a_killed_process_left_behind_goes_where_nobody_asks_for_it(
+    folder: Path, scope: Scope
+) -> None:
+    index = open_index(folder)
+    await index.upsert(scope, random_points(3))
+    [kept] = generations(folder, scope)
+    await index.close()
+    (left := kept.with_name("0" * 32)).mkdir()
+    (left / "page").write_text(SECRET)
+    index = open_index(folder)
+    async with index.erasing(), asyncio.timeout(60):
+        while left.exists():  # noqa: ASYNC110 - nobody tells
+            await asyncio.sleep(0.01)
+    assert generations(folder, scope) == [kept]
+    await index.close()
+
+
+@pytest.mark.usefixtures("at_once")
 async def test_one_that_fails_is_told_and_tried_again(
     folder: Path, scope: Scope, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -235,3 +254,12 @@ async def test_new_points_owe_nothing(folder: Path, scope: Scope) -> None:
     assert await index.search(scope, [sparse_leg("word3")])
     assert not owing(folder)
     await index.close()
+
+
+def test_after_the_commands_no_file_of_the_index_holds_the_text(tmp_path: Path) -> None:
+    data, note = tmp_path / "data", tmp_path / "note.md"
+    note.write_text(f"# Lamps\n\nThe keeper of the lamp is {SECRET}.\n")
+    assert rag("ingest", note, data=data).returncode == 0
+    assert holding(data / "index")
+    assert rag("delete", note, data=data).returncode == 0
+    assert not holding(data / "index")
