@@ -88,7 +88,10 @@ class Reindexer:
                 )
             made_with, cuts = known
             self._check_embedder(scope, made_with)
-            strays = {id_ for id_, _ in await self._counted(version)} - set(cuts)
+            counted = await self._counted(version)
+            strays = {id_ for id_, _ in counted} - set(cuts)
+            # Of what was deleted or replaced since, the previous version holds nothing any more.
+            cuts = {i: cut for i, cut in cuts.items() if counted[i, cut.version] == cut.chunks}
             gone = Cut(version="", duplicate_of=None, recipe="", chunks=0)
             return await self._switch(
                 scope, version, cuts | dict.fromkeys(strays, gone), progress=progress

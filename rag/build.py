@@ -136,6 +136,7 @@ async def open_ingesting(
         index = build_index(settings, data / INDEX, embedder.dim, encoder)
         stack.push_async_callback(index.close)
         await _find_losses(catalog, index)
+        await stack.enter_async_context(index.erasing())
         parser = build_parser(settings)
         stack.callback(parser.close)
         ingest = IngestPipeline(

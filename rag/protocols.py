@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -94,7 +95,7 @@ class Index(Protocol):
         """Writes points; one with a known chunk id replaces it."""
 
     async def delete(self, scope: Scope, chunk_ids: Sequence[str]) -> None:
-        """Removes chunks; unknown ids are ignored."""
+        """Removes chunks, and their documents from the previous version; ignores unknown ids."""
 
     async def chunk_ids(self, scope: Scope, document_id: str | None) -> set[str]:
         """The ids of a document's chunks; with None, of all."""
@@ -135,6 +136,12 @@ class StoredIndex(Index, Protocol):
 
     async def maintain(self, scope: Scope) -> None:
         """Brings what is computed from the points up to date; due after writing."""
+
+    def erasing(self) -> AbstractAsyncContextManager[None]:
+        """During the block, text of deleted and replaced chunks is removed from disk.
+
+        How soon is the index's to say. What one process owes, the next one does.
+        """
 
     async def begin_version(self, scope: Scope) -> Scope:
         """An empty version of a scope beside the one that is searched, as a scope of its own.

@@ -10,19 +10,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import re
 import shutil
 import sys
 import uuid
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from rag.errors import StorageError
+from rag.errors import RagError, StorageError
 from rag.types import Chunk, Float32Array, Leg, Match, Point, Scope
-from retrieval.files import check_room, copy_tree, size_of
-from retrieval.shard import TOKENS_SLICE, Shard, storage_errors
+from retrieval.files import check_room, copy_tree, size_of, storage_errors
+from retrieval.shard import OWING, TOKENS_SLICE, Shard
 
 WRITE_SLICE = 256
 """Points written in one call: some 6 ms in which nothing else runs."""
@@ -32,10 +33,15 @@ STALE_SHARE = 0.25
 """A rebuild is due when this share of the points is outside the graph."""
 MEAN_DRIFT = 0.05
 """A rebuild is due when weights were made with a mean length this far from today's."""
+ERASE_CHECK, ERASE_AGAIN = 5.0, 60.0
+"""Seconds between looks for text that is to go from disk, and after one that failed."""
 CURRENT = "current"
 _NEXT, _PREVIOUS = ".next", ".previous"
 """What the names of scopes that are versions end with; no collection's name has a dot."""
 _GENERATION = re.compile(r"[0-9a-f]{32}")
+
+
+_log = logging.getLogger(__name__)
 
 
 def home_of(folder: Path, scope: Scope) -> Path:
@@ -70,9 +76,14 @@ class EdgeIndex:
                 await asyncio.sleep(0)
 
     async def delete(self, scope: Scope, chunk_ids: Sequence[str]) -> None:
-        """Removes chunks; unknown ids are ignored."""
+        """Removes chunks; unknown ids are ignored.
+
+        Of the previous version all chunks of their documents go, first: repeated after it was cut
+        short, it does the rest. Files may hold the text until it is erased (see `erasing`).
+        """
         async with self._lock(scope):
             if (shard := self._open(scope)) and chunk_ids:
+                await self._delete_before(scope, shard.document_ids(chunk_ids))
                 shard.delete(chunk_ids)
 
     async def chunk_ids(self, scope: Scope, document_id: str | None) -> set[str]:
@@ -122,12 +133,21 @@ class EdgeIndex:
             due = shard.stats.rebuild_due(
                 index_from=INDEX_FROM, stale_share=STALE_SHARE, mean_drift=MEAN_DRIFT
             )
-        if due and scope not in self._rebuilds:
-            task = asyncio.create_task(self._rebuild(scope, shard))
-            self._rebuilds[scope] = task
-            task.add_done_callback(lambda _: self._rebuilds.pop(scope, None))
-        if task_ := self._rebuilds.get(scope):
-            await asyncio.shield(task_)
+        await self._rebuilt(scope, shard if due or shard.erasure_due() else None)
+
+    @contextlib.asynccontextmanager
+    async def erasing(self) -> AsyncIterator[None]:
+        """Makes fresh shards during the block, of points alone, where text is to go from disk.
+
+        At its end small ones that owe it are made at once: who closes may not come back soon.
+        """
+        task = asyncio.create_task(self._erase_for_ever())
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            await self._erase(lambda shard: shard.stats.points < INDEX_FROM)
 
     async def holds(self, scope: Scope) -> bool:
         """Whether the scope was ever written to, and its files are still there."""
@@ -180,6 +200,52 @@ class EdgeIndex:
         for shard in self._shards.values():
             shard.close()
         self._shards.clear()
+
+    async def _delete_before(self, scope: Scope, document_ids: set[str]) -> None:
+        """Removes documents from the version before, if there is one of this scope."""
+        if await self.previous_version(scope) is None or "." in scope.collection:
+            return
+        previous = _beside(scope, _PREVIOUS)
+        async with self._lock(previous):
+            if shard := self._open(previous):
+                shard.delete([id_ for each in document_ids for id_ in shard.chunk_ids(each)])
+
+    async def _rebuilt(self, scope: Scope, shard: Shard | None) -> None:
+        """Rebuilds a shard, or waits for a rebuild of the scope that is under way."""
+        if shard and scope not in self._rebuilds:
+            task = asyncio.create_task(self._rebuild(scope, shard))
+            self._rebuilds[scope] = task
+            task.add_done_callback(lambda _: self._rebuilds.pop(scope, None))
+        if task_ := self._rebuilds.get(scope):
+            await asyncio.shield(task_)
+
+    async def _erase_for_ever(self) -> None:
+        whole = True
+        while True:
+            await asyncio.sleep(ERASE_CHECK if whole else ERASE_AGAIN)
+            whole = await self._erase(Shard.erasure_due)
+
+    async def _erase(self, due: Callable[[Shard], bool]) -> bool:
+        """Makes those shards that owe it and are `due` anew; whether all of that went well."""
+        whole = True
+        for home in sorted(file.parent for file in self._folder.glob(f"*/*/{CURRENT}")):
+            try:
+                self._tidy(home)
+                for mark in home.glob(f"*/{OWING}"):
+                    if scope := _owner(mark.parent):
+                        async with self._lock(scope):
+                            shard = self._open(scope)
+                        await self._rebuilt(scope, shard if shard and due(shard) else None)
+            except Exception as error:  # noqa: BLE001 - all that is owed later waits for this
+                whole = False
+                bug = None if isinstance(error, RagError) else error
+                _log.error(
+                    "Deleted text stays on disk, in %s: %s It is tried again.",
+                    home,
+                    error,
+                    exc_info=bug,
+                )
+        return whole
 
     def _lock(self, scope: Scope) -> asyncio.Lock:
         return self._writing.setdefault(scope, asyncio.Lock())
@@ -241,17 +307,20 @@ class EdgeIndex:
             shutil.rmtree(shard.folder, ignore_errors=True)
 
     async def _rebuild(self, scope: Scope, shard: Shard) -> None:
-        """1. copy  2. rebuild the copy in a child  3. repeat what was written since  4. switch."""
-        folder = self._home(scope) / uuid.uuid4().hex
+        """1. copy  2. make a fresh shard of the copy in a child  3. repeat what was written since
+        4. switch.
+        """  # noqa: D205
+        source, folder = (self._home(scope) / uuid.uuid4().hex for _ in range(2))
         try:
             async with self._lock(scope):  # 1. writes wait for the copy, searches do not
                 if self._shards.get(scope) is not shard:
                     return
                 with storage_errors(folder):
                     shard.begin_copy()
-                    check_room(shard.folder, needed=2 * size_of(shard.folder))  # copy and graph
-                    await asyncio.to_thread(copy_tree, shard.folder, folder)
-            await _run_child(folder, shard.stats.mean_length)  # 2.
+                    check_room(shard.folder, needed=3 * size_of(shard.folder))  # and the graph
+                    await asyncio.to_thread(copy_tree, shard.folder, source)
+                    folder.mkdir()
+            await _run_child(source, folder, shard.stats.mean_length)  # 2.
             async with self._lock(scope):
                 if self._shards.get(scope) is not shard:  # another version is searched since
                     await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
@@ -264,13 +333,17 @@ class EdgeIndex:
             shard.end_copy()
             await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
             raise
-        shard.close()
-        await asyncio.to_thread(shutil.rmtree, shard.folder, ignore_errors=True)
+        finally:
+            await asyncio.to_thread(shutil.rmtree, source, ignore_errors=True)
+        try:
+            shard.close()
+        finally:
+            await asyncio.to_thread(shutil.rmtree, shard.folder, ignore_errors=True)
 
 
-async def _run_child(folder: Path, mean_length: float) -> None:
+async def _run_child(source: Path, folder: Path, mean_length: float) -> None:
     child = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "retrieval.rebuild", str(folder), repr(mean_length)),
+        *(sys.executable, "-m", "retrieval.rebuild", str(source), str(folder), repr(mean_length)),
         stdin=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.PIPE,
     )
@@ -285,6 +358,14 @@ async def _run_child(folder: Path, mean_length: float) -> None:
             f"Rebuilding the index in {folder.parent} failed; the old one stays in use."
             f" Cause: {stderr.decode(errors='replace').strip()[-500:]}"
         )
+
+
+def _owner(generation: Path) -> Scope | None:
+    """The scope, or the previous version of one, whose generation lies in this folder."""
+    home = generation.parent
+    scope = Scope(tenant=home.parent.name, collection=home.name)
+    both = zip(_generations(home), (scope, _beside(scope, _PREVIOUS)), strict=False)
+    return dict(both).get(generation.name)
 
 
 def _beside(scope: Scope, suffix: str) -> Scope:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
-from rag.errors import StorageError
+from rag.errors import InputError, StorageError
 
 MIN_FREE = 128 << 20
 """Bytes that a write leaves alone. The index writes through memory maps: where the disk is full
@@ -51,3 +53,22 @@ def _copy_data(source: str, target: str) -> None:
             while start < at:
                 piece = os.pread(old.fileno(), min(at - start, _PIECE), start)
                 start += os.pwrite(new.fileno(), piece, start)
+
+
+@contextlib.contextmanager
+def storage_errors(folder: Path) -> Iterator[None]:
+    """Qdrant Edge raises bare `Exception`s; here they get a name and say what to do."""
+    try:
+        yield
+    except (InputError, StorageError):
+        raise
+    except Exception as error:
+        full = "No space left" in str(error) or "os error 28" in str(error)
+        raise StorageError(
+            f"The disk is full: {folder} cannot be written. Free some space and run it again;"
+            " what was stored before is kept."
+            if full
+            else f"The index in {folder} cannot be used: {error}. If the folder was damaged,"
+            " restore it from a backup, or delete the collection's folder and ingest again.",
+            code="disk_full" if full else "storage",
+        ) from error

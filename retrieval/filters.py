@@ -46,11 +46,11 @@ def _check_value(field: str, op: str, value: MetaValue) -> None:
         )
 
 
-class Equals(NamedTuple):
-    """The values at `path` hold this word."""
+class OneOf(NamedTuple):
+    """The values at `path` hold one of these words."""
 
     path: str
-    word: str
+    words: tuple[str, ...]
 
 
 class Within(NamedTuple):
@@ -62,24 +62,34 @@ class Within(NamedTuple):
     """By operator, one of gt, gte, lt and lte."""
 
 
-Clause = Equals | Within
+Clause = OneOf | Within
 
 
 def clauses(condition: Condition) -> list[Clause]:
-    """What an index must look for; one that holds is enough, and where there is none, none does."""
+    """What an index must look for; one that holds is enough, and where there is none, none does.
+
+    Words stand together in one clause for each path: an index looks a word up among a thousand as
+    fast as one, and tries a thousand clauses one by one.
+    """
     value, field = condition.value, condition.field
-    return [
-        _within(field, condition.op, item) if condition.op in _BOUNDS else _equal(field, item)
+    items = [
+        (field_type(item), item)
         for item in (value if isinstance(value, tuple) else (value,))
         if field != "page" or field_type(item) == "number"
     ]
-
-
-def _equal(field: str, value: Scalar) -> Clause:
-    kind = field_type(value)
-    if kind == "number":  # 2 and 2.0 are the same number
-        return Within(path_of(field, kind), "number", {"gte": value, "lte": value})
-    return Equals(path_of(field, "flag" if kind == "flag" else "keyword"), str(word_of(value)))
+    if condition.op in _BOUNDS:
+        return [_within(field, condition.op, item) for _, item in items]
+    words: dict[str, dict[str, None]] = {}
+    for kind, item in items:
+        if kind != "number":
+            path = path_of(field, "flag" if kind == "flag" else "keyword")
+            words.setdefault(path, {})[str(word_of(item))] = None
+    # 2 and 2.0 are the same number
+    numbers = dict.fromkeys(item for kind, item in items if kind == "number")
+    return [
+        *(OneOf(path, tuple(each)) for path, each in words.items()),
+        *(Within(path_of(field, "number"), "number", {"gte": n, "lte": n}) for n in numbers),
+    ]
 
 
 def _within(field: str, op: str, value: Scalar) -> Clause:
@@ -93,13 +103,14 @@ def to_edge(where: Sequence[Condition]) -> qe.Filter | None:
 
 
 def _any(alternatives: Sequence[Clause]) -> qe.Filter:
+    conditions = [_edge_condition(clause) for clause in alternatives]
     nothing = qe.HasIdCondition(set())  # no condition at all would hold for every chunk
-    return qe.Filter(should=[*map(_edge_condition, alternatives), nothing])
+    return qe.Filter(should=[*(conditions or [nothing])])
 
 
 def _edge_condition(clause: Clause) -> qe.FieldCondition:
-    if isinstance(clause, Equals):
-        return qe.FieldCondition(key=clause.path, match=qe.MatchValue(clause.word))
+    if isinstance(clause, OneOf):
+        return qe.FieldCondition(key=clause.path, match=qe.MatchAny(list(clause.words)))
     bounds: Any = {name: clause.bounds.get(name) for name in _BOUNDS}
     range_ = qe.RangeFloat(**bounds) if clause.kind == "number" else qe.RangeDateTime(**bounds)
     return qe.FieldCondition(key=clause.path, range=range_)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +12,7 @@ from rank_bm25 import BM25Okapi
 from rag.passages import passage_text
 from rag.protocols import SparseEncoder, StoredIndex
 from rag.types import Chunk, Condition, Float32Array, Leg, Match, Point, Scope, SparseVector
-from retrieval.matching import matches
+from retrieval.matching import matcher
 from retrieval.sparse import K1, B, bm25_idf
 
 
@@ -40,13 +41,19 @@ class RankBm25Index:
 
     async def upsert(self, scope: Scope, points: Sequence[Point]) -> None:
         """Writes points; those without vectors keep the ones they have."""
-        await self._inner.upsert(scope, points)
-        self._models.pop(scope, None)
+        try:
+            await self._inner.upsert(scope, points)
+        finally:  # some may be written where it failed half-way
+            self._models.pop(scope, None)
 
     async def delete(self, scope: Scope, chunk_ids: Sequence[str]) -> None:
-        """Removes chunks; unknown ids are ignored."""
-        await self._inner.delete(scope, chunk_ids)
-        self._models.pop(scope, None)
+        """Removes chunks, and their documents from the previous version; ignores unknown ids."""
+        try:
+            await self._inner.delete(scope, chunk_ids)
+        finally:
+            self._models.pop(scope, None)
+            if previous := await self._inner.previous_version(scope):
+                self._models.pop(previous, None)
 
     async def chunk_ids(self, scope: Scope, document_id: str | None) -> set[str]:
         """The ids of a document's chunks, or of all."""
@@ -96,6 +103,10 @@ class RankBm25Index:
         """Maintains the inner index."""
         await self._inner.maintain(scope)
 
+    def erasing(self) -> AbstractAsyncContextManager[None]:
+        """The inner index's; models are in memory alone."""
+        return self._inner.erasing()
+
     async def begin_version(self, scope: Scope) -> Scope:
         """Begins one of the inner index."""
         version = await self._inner.begin_version(scope)
@@ -122,10 +133,11 @@ class RankBm25Index:
         if not chunks:
             return []
         scores = np.asarray(model.get_scores(_terms(query)))
+        fits = matcher(where)
         found = [
             Match(chunk_id=chunks[i].id, score=float(scores[i]))
             for i in np.flatnonzero(scores > 0)
-            if matches(chunks[i], where)
+            if fits(chunks[i])
         ]
         return sorted(found, key=lambda m: (-m.score, m.chunk_id))[:limit]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
 from rag.types import Chunk, Condition, MetaValue, Op, Scalar
@@ -12,9 +12,15 @@ from retrieval.payload import OWN_FIELDS, field_type
 _COMPARE = {"gt": operator.gt, "gte": operator.ge, "lt": operator.lt, "lte": operator.le}
 
 
-def matches(chunk: Chunk, where: Sequence[Condition]) -> bool:
-    """Whether all conditions, checked before, hold; on a list, where any of its items fits."""
-    return all(_holds(condition, value_of(chunk, condition.field)) for condition in where)
+def matcher(where: Sequence[Condition]) -> Callable[[Chunk], bool]:
+    """Says of a chunk whether all conditions, checked before, hold for it.
+
+    On a list of values, a condition holds where any of its items fits.
+    """
+    tests = [(condition.field, _test(condition)) for condition in where]
+    return lambda chunk: all(
+        any(fits(item) for item in _items(value_of(chunk, field))) for field, fits in tests
+    )
 
 
 def value_of(chunk: Chunk, field: str) -> MetaValue | None:
@@ -25,16 +31,18 @@ def value_of(chunk: Chunk, field: str) -> MetaValue | None:
     return value
 
 
-def _holds(condition: Condition, value: MetaValue | None) -> bool:
-    items = value if isinstance(value, tuple) else () if value is None else (value,)
-    wanted = condition.value if isinstance(condition.value, tuple) else (condition.value,)
+def _items(value: MetaValue | None) -> tuple[Scalar, ...]:
+    return value if isinstance(value, tuple) else () if value is None else (value,)
+
+
+def _test(condition: Condition) -> Callable[[Scalar], bool]:
+    """Whether a value meets a condition."""
+    wanted = _items(condition.value)
     if condition.op in ("eq", "in"):
-        return any(_same(item, w) for item in items for w in wanted)
-    return any(_compare(condition.op, item, wanted[0]) for item in items)
-
-
-def _same(item: Scalar, wanted: Scalar) -> bool:
-    return isinstance(item, bool) == isinstance(wanted, bool) and item == wanted
+        # True is no 1 here, and 2.0 is 2.
+        same = {(isinstance(each, bool), each) for each in wanted}
+        return lambda item: (isinstance(item, bool), item) in same
+    return lambda item: _compare(condition.op, item, wanted[0])
 
 
 def _compare(op: Op, item: Scalar, bound: Scalar) -> bool:

@@ -40,6 +40,7 @@ from retrieval.qdrant_points import (
     length_of,
     max_sim_query,
     of,
+    one_of,
     point_of,
     query_of,
     reweighed,
@@ -147,11 +148,35 @@ class QdrantIndex:
             raise
 
     async def delete(self, scope: Scope, chunk_ids: Sequence[str]) -> None:
-        """Removes chunks; unknown ids are ignored."""
+        """Removes chunks; unknown ids are ignored.
+
+        Of the previous version all chunks of their documents go, first: repeated after it was cut
+        short, it does the rest.
+        """
         with contextlib.suppress(NotFoundError):
+            previous = await self.previous_version(scope) if chunk_ids else None
             for part in _slices(chunk_ids, PAGE):
-                selected = models.FilterSelector(filter=of(scope, has_ids(scope, part)))
-                await self._server.call(self._client.delete, self._name(scope.collection), selected)
+                where = of(scope, has_ids(scope, part))
+                if previous is not None:
+                    await self._delete_before(previous, scope, where)
+                await self._remove(scope, where)
+
+    async def _delete_before(self, previous: Scope, scope: Scope, where: models.Filter) -> None:
+        """Removes from the version before the documents that these points are of."""
+        documents: set[str] = set()
+        async for records in self._pages(scope, where, payload=["document_id"]):
+            documents.update((record.payload or {})["document_id"] for record in records)
+        with contextlib.suppress(NotFoundError):
+            theirs = of(previous, one_of("document_id", sorted(documents)))
+            await self._remove(previous, theirs)
+
+    async def _remove(self, scope: Scope, where: models.Filter) -> None:
+        selected = models.FilterSelector(filter=where)
+        await self._server.call(self._client.delete, self._name(scope.collection), selected)
+
+    def erasing(self) -> contextlib.AbstractAsyncContextManager[None]:
+        """Does nothing: the server's optimizer removes what was deleted, in its own time."""
+        return contextlib.nullcontext()
 
     async def maintain(self, scope: Scope) -> None:
         """Makes BM25 weights anew where their mean length is off. Searches and writes go on.

@@ -12,7 +12,7 @@ import numpy as np
 from qdrant_client import models
 
 from rag.types import Chunk, Condition, Float32Array, Leg, Point, Scope, SparseVector
-from retrieval.filters import Clause, Equals, clauses
+from retrieval.filters import Clause, OneOf, clauses
 from retrieval.payload import OWN_FIELDS, FieldType, field_kinds, path_of, payload_of
 from retrieval.sparse import bm25_weights, reweigh
 
@@ -214,6 +214,11 @@ def equal(path: str, word: str) -> models.FieldCondition:
     return models.FieldCondition(key=path, match=models.MatchValue(value=word))
 
 
+def one_of(path: str, words: Sequence[str]) -> models.FieldCondition:
+    """The points that have one of these words there."""
+    return models.FieldCondition(key=path, match=models.MatchAny(any=list(words)))
+
+
 def has_mean(mean: float) -> models.FieldCondition:
     """The points whose weights were made with just this mean length."""
     return models.FieldCondition(key="mean", range=models.Range(gte=mean, lte=mean))
@@ -239,13 +244,14 @@ def _idf_of(scope: Scope) -> models.SearchParams:
 
 
 def _any(condition: Condition) -> models.Filter:
+    conditions = [_condition(clause) for clause in clauses(condition)]
     nothing = models.HasIdCondition(has_id=[])  # no condition at all would hold for every chunk
-    return models.Filter(should=[*map(_condition, clauses(condition)), nothing])
+    return models.Filter(should=[*(conditions or [nothing])])
 
 
 def _condition(clause: Clause) -> models.FieldCondition:
-    if isinstance(clause, Equals):
-        return equal(clause.path, clause.word)
+    if isinstance(clause, OneOf):
+        return one_of(clause.path, clause.words)
     bounds: dict[str, Any] = dict(clause.bounds)
     if clause.kind == "number":
         return models.FieldCondition(key=clause.path, range=models.Range(**bounds))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
+import time
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -13,12 +13,11 @@ from typing import Any
 import numpy as np
 import qdrant_edge as qe
 
-from rag.errors import InputError, StorageError
+from rag.errors import InputError
 from rag.types import Chunk, Float32Array, Leg, Match, Point
 from retrieval.edge_points import (
     DENSE,
     SCHEMA,
-    SPARSE,
     copied,
     has_tokens,
     layout,
@@ -30,6 +29,7 @@ from retrieval.edge_points import (
     tokens_field,
     weight_of,
 )
+from retrieval.files import storage_errors
 from retrieval.filters import check
 from retrieval.payload import (
     OWN_FIELDS,
@@ -49,6 +49,12 @@ TOKENS_SLICE = 8
 LOGGED = 1_000
 """Points with token vectors after which the log is let go of: they take some 100 KB each in it."""
 _STATS = "stats.json"
+OWING = "erase"
+"""An empty file in a shard's folder: there, or in the log, is text that was deleted or replaced.
+Its time says since when."""
+ERASE_AFTER, ERASE_AFTER_EACH = 60.0, 0.01
+"""Seconds after which such text is to go, and how many more for each point of the shard: making a
+fresh one of 50,000 points takes a minute of one core, and is done for all that came together."""
 
 
 @dataclass(slots=True)
@@ -92,6 +98,7 @@ class Shard:
             self._kinds = {field_of(path) for path in self._edge.info().payload_schema}
             self._has_tokens = self._edge.count(has_tokens()) > 0
             self.stats = self._load_stats()
+            self._owes = (folder / OWING).exists()
         self._touched: set[str] | None = None
         self._logged = 0
 
@@ -117,7 +124,7 @@ class Shard:
             self._unclean()
             if any(p.tokens is not None for p in vectors):
                 self._admit_tokens()
-            self._forget([p.chunk.id for p in vectors])
+            self._owe(self._forget([p.chunk.id for p in vectors]))
             for p in vectors:
                 self.stats.points += 1
                 self.stats.terms += length_of(p.sparse)
@@ -126,22 +133,34 @@ class Shard:
             self._upsert([point_of(p, mean) for p in vectors])
             self._trim_log(sum(p.tokens is not None for p in vectors))
             moved: dict[Any, Chunk] = {p.chunk.id: p.chunk for p in points if p.dense is None}
-            for record in self._edge.retrieve(list(moved), with_payload=False, with_vector=False):
-                payload = payload_of(moved[str(record.id)])
-                self._edge.update(qe.UpdateOperation.set_payload([record.id], payload))
+            for id_ in self._owe(self._known(list(moved))):
+                payload = payload_of(moved[str(id_)])
+                self._edge.update(qe.UpdateOperation.set_payload([id_], payload))
         self._touch(p.chunk.id for p in points)
 
     def delete(self, chunk_ids: Sequence[str]) -> None:
         """Removes points; unknown ids are ignored."""
         with storage_errors(self.folder):
             self._unclean()
-            known = self._forget(chunk_ids)
-            # Qdrant Edge goes on counting a deleted point's terms for IDF, but not emptied ones.
-            empty: Any = {SPARSE: qe.SparseVector([], [])}
-            vectors = [qe.PointVectors(chunk_id, empty) for chunk_id in known]
-            self._edge.update(qe.UpdateOperation.update_vectors(vectors))
+            known = self._owe(self._forget(chunk_ids))
             self._edge.update(qe.UpdateOperation.delete_points(known))
         self._touch(chunk_ids)
+
+    def erasure_due(self) -> bool:
+        """Whether deleted or replaced text has been in the folder for as long as it may."""
+        if not self._owes:
+            return False
+        with storage_errors(self.folder):
+            age = time.time() - (self.folder / OWING).stat().st_mtime
+        return age >= ERASE_AFTER + ERASE_AFTER_EACH * self.stats.points
+
+    def document_ids(self, chunk_ids: Sequence[str]) -> set[str]:
+        """Ids of the documents that these chunks are of; unknown ids are ignored."""
+        with storage_errors(self.folder):
+            records = self._edge.retrieve(
+                list(chunk_ids), with_payload=["document_id"], with_vector=False
+            )
+        return {(record.payload or {})["document_id"] for record in records}
 
     def chunk_ids(self, document_id: str | None) -> set[str]:
         """Ids of a document's chunks, or of all."""
@@ -232,6 +251,7 @@ class Shard:
             for i in range(0, len(touched), size):
                 ids: list[Any] = list(touched[i : i + size])
                 records = self._edge.retrieve(ids, with_payload=True, with_vector=True)
+                copy._owe(copy._known(ids))
                 copy._edge.update(qe.UpdateOperation.delete_points(ids))
                 copy._upsert([copied(r) for r in records])
         copy.stats.points, copy.stats.terms = self.stats.points, self.stats.terms
@@ -240,6 +260,24 @@ class Shard:
             copy.stats.note_mean(self.stats.highest_mean)
         copy.flush()
         self.end_copy()
+
+    def fill_from(self, other: Shard, *, mean_length: float) -> None:
+        """Copies all points of another shard into this empty one and builds the graph.
+
+        The points are weighed with `mean_length`.
+        """
+        with storage_errors(self.folder):
+            self._unclean()
+            self._adopt_schema(other)
+            size = TOKENS_SLICE if other._has_tokens else PAGE
+            for records in _pages(other._edge, payload=True, vectors=True, size=size):
+                self.stats.points += len(records)
+                self.stats.terms += sum((record.payload or {})["length"] for record in records)
+                self._upsert([copied(record, mean=mean_length) for record in records])
+                self._trim_log(len(records) if other._has_tokens else 0)
+            self._edge.optimize()
+        self.stats.indexed = self.stats.points
+        self.stats.note_mean(mean_length)
 
     def _upsert(self, points: list[qe.Point]) -> None:
         if points:
@@ -265,6 +303,18 @@ class Shard:
             self.stats.points -= 1
             self.stats.terms -= (record.payload or {})["length"]
         return [record.id for record in records]
+
+    def _known(self, chunk_ids: list[Any]) -> list[Any]:
+        """Those of these points that are there."""
+        records = self._edge.retrieve(chunk_ids, with_payload=False, with_vector=False)
+        return [record.id for record in records]
+
+    def _owe(self, known: list[Any]) -> list[Any]:
+        """Notes, before points are deleted or replaced, that their text stays on disk; the same."""
+        if known and not self._owes:
+            (self.folder / OWING).touch()
+            self._owes = True
+        return known
 
     def _touch(self, chunk_ids: Iterator[str] | Sequence[str]) -> None:
         if self._touched is not None:
@@ -312,34 +362,27 @@ class Shard:
         return stats
 
 
-@contextlib.contextmanager
-def storage_errors(folder: Path) -> Iterator[None]:
-    """Qdrant Edge raises bare `Exception`s; here they get a name and say what to do."""
-    try:
-        yield
-    except (InputError, StorageError):
-        raise
-    except Exception as error:
-        full = "No space left" in str(error) or "os error 28" in str(error)
-        raise StorageError(
-            f"The disk is full: {folder} cannot be written. Free some space and run it again;"
-            " what was stored before is kept."
-            if full
-            else f"The index in {folder} cannot be used: {error}. If the folder was damaged,"
-            " restore it from a backup, or delete the collection's folder and ingest again.",
-            code="disk_full" if full else "storage",
-        ) from error
-
-
 def _scroll(
     shard: qe.EdgeShard, *, payload: bool | list[str], where: qe.Filter | None = None
 ) -> Iterator[qe.Record]:
+    for records in _pages(shard, payload=payload, where=where):
+        yield from records
+
+
+def _pages(
+    shard: qe.EdgeShard,
+    *,
+    payload: bool | list[str],
+    where: qe.Filter | None = None,
+    vectors: bool = False,
+    size: int = PAGE,
+) -> Iterator[list[qe.Record]]:
     offset: int | uuid.UUID | str | None = None
     while True:
         request = qe.ScrollRequest(
-            offset=offset, limit=PAGE, filter=where, with_payload=payload, with_vector=False
+            offset=offset, limit=size, filter=where, with_payload=payload, with_vector=vectors
         )
         records, offset = shard.scroll(request)
-        yield from records
+        yield records
         if offset is None:
             return

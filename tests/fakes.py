@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import os
 import re
@@ -40,7 +41,7 @@ from rag.types import (
     Usage,
 )
 from retrieval.filters import check
-from retrieval.matching import matches
+from retrieval.matching import matcher
 from retrieval.sparse import Bm25Encoder, bm25_idf, bm25_weights
 
 _WORD = re.compile(r"\w+")
@@ -73,8 +74,16 @@ class MemoryIndex:
                 held[point.chunk.id] = replace(old, chunk=point.chunk)
 
     async def delete(self, scope: Scope, chunk_ids: Sequence[str]) -> None:
-        for chunk_id in chunk_ids:
-            self._points.get(scope, {}).pop(chunk_id, None)
+        held = self._points.get(scope, {})
+        gone = [held.pop(chunk_id) for chunk_id in chunk_ids if chunk_id in held]
+        documents = {stored.chunk.document_id for stored in gone}
+        if previous := await self.previous_version(scope):
+            for stored in self._all(previous):
+                if stored.chunk.document_id in documents:
+                    del self._points[previous][stored.chunk.id]
+
+    def erasing(self) -> contextlib.AbstractAsyncContextManager[None]:
+        return contextlib.nullcontext()
 
     async def chunk_ids(self, scope: Scope, document_id: str | None) -> set[str]:
         return {
@@ -155,7 +164,8 @@ class MemoryIndex:
         return sorted(ranked, key=lambda m: (-m.score, m.chunk_id))[: leg.limit]
 
     def _filtered(self, scope: Scope, where: Sequence[Condition]) -> list[_Stored]:
-        return [stored for stored in self._all(scope) if matches(stored.chunk, where)]
+        fits = matcher(where)
+        return [stored for stored in self._all(scope) if fits(stored.chunk)]
 
     def _bm25(self, scope: Scope, found: Sequence[_Stored], query: SparseVector) -> list[Match]:
         lengths = [float(stored.sparse.values.sum()) for stored in self._all(scope)]

@@ -88,10 +88,10 @@ class Gate:
         self.opened = asyncio.Event()
         monkeypatch.setattr(edge_module, "_run_child", self.run)
 
-    async def run(self, folder: Path, mean_length: float) -> None:
+    async def run(self, source: Path, folder: Path, mean_length: float) -> None:
         self.reached.set()
         await self.opened.wait()
-        await self._run(folder, mean_length)
+        await self._run(source, folder, mean_length)
 
 
 # Restarts and crashes
@@ -381,7 +381,7 @@ async def test_two_that_maintain_at_once_share_one_rebuild(
     both = [asyncio.create_task(index.maintain(scope)) for _ in range(2)]
     await gate.reached.wait()
     await asyncio.sleep(0.05)
-    assert len(generations(folder, scope)) == 2
+    assert len(generations(folder, scope)) == 3  # what is searched, its copy, the fresh one
     gate.opened.set()
     await asyncio.gather(*both)
     assert len(generations(folder, scope)) == 1
@@ -477,15 +477,15 @@ async def test_a_rebuild_whose_child_fails_raises_and_the_old_index_still_answer
 async def test_the_cause_of_a_failed_rebuild_is_told(
     folder: Path, scope: Scope, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def broken(folder: Path, mean_length: float) -> None:
-        (folder / "stats.json").unlink()
-        await run(folder, mean_length)
+    async def broken(source: Path, folder: Path, mean_length: float) -> None:
+        (source / "edge_config.json").unlink()
+        await run(source, folder, mean_length)
 
     run = edge_module._run_child
     monkeypatch.setattr(edge_module, "_run_child", broken)
     index = open_index(folder)
     await index.upsert(scope, random_points(150))
-    with pytest.raises(StorageError, match=r"No such file or directory: .*stats\.json"):
+    with pytest.raises(StorageError, match=r"No such file or directory: .*edge_config\.json"):
         await index.maintain(scope)
     await index.close()
 

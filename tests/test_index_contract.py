@@ -842,6 +842,27 @@ async def test_only_the_last_version_is_kept_and_what_was_begun_starts_over(
     assert await searched(index, previous) == [chunks[1]]
 
 
+async def test_what_is_deleted_goes_from_the_previous_version_with_its_whole_document(
+    index: StoredIndex, scope: Scope
+) -> None:
+    first = corpus("cat one", "cat two", document_id="first")
+    [second] = corpus("cat three", document_id="second")
+    await index.upsert(scope, make_points([*first, second]))
+    [cut_anew] = corpus("cat one and two", document_id="first", version="2")
+    version = await index.begin_version(scope)
+    await index.upsert(version, make_points([cut_anew, second]))
+    await index.switch_version(scope, version)
+    await index.delete(scope, [NOWHERE])
+    previous = await index.previous_version(scope)
+    assert previous is not None
+    assert len(await searched(index, previous)) == 3
+    await index.delete(scope, [cut_anew.id])
+    assert await searched(index, scope) == [second]
+    assert await searched(index, previous) == [second]
+    await index.delete(previous, [second.id])
+    assert await searched(index, scope) == [second]
+
+
 async def test_a_collection_s_versions_leave_other_collections_alone(
     index: StoredIndex, scope: Scope
 ) -> None:

@@ -399,6 +399,22 @@ async def test_what_changed_since_is_not_undone_by_rolling_back(bench: Bench) ->
     assert all("edited" in passage_text(chunk) for chunk in edited)
 
 
+async def test_a_document_that_changed_and_changed_back_is_whole_after_rolling_back(
+    bench: Bench,
+) -> None:
+    await library(bench)
+    first = await bench.state()
+    bench.max_tokens = 90
+    await bench.reindex()
+    text = (bench.folder / "2.md").read_text()
+    for each in (prose(4, of="edited"), text):  # of the edited one the text before is gone for good
+        await bench.ingest(bench.file("2.md", each))
+    bench.max_tokens = 40
+    await bench.roll_back()
+    await bench.consistent()
+    assert (await bench.state())["chunks"] == first["chunks"]
+
+
 async def test_rolling_back_asks_for_the_embedder_of_then(bench: Bench) -> None:
     await library(bench)
     bench.embedder = HashEmbedder(fingerprint="hash-2")

@@ -28,6 +28,9 @@ from rag.types import (
 )
 
 URI_CHARS = 4096
+FILTER_VALUES = 1_000
+"""Values that the lists of all filters of a question hold together: a thousand words are looked up
+in a millisecond, but each number is tried with each chunk that the others let through."""
 _FIELD = r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$"
 _UNSTORABLE = re.compile("[\ud800-\udfff\0]")
 """Half characters, which UTF-8 cannot write, and NUL, which PostgreSQL cannot."""
@@ -50,6 +53,13 @@ def _scalars(value: Any) -> Any:
         elif not abs(item) <= sys.float_info.max:
             raise ValueError("a number is finite and at most 1.8e308")
     return value
+
+
+def _too_many(values: int) -> str:
+    return (
+        f"the lists of all filters hold {values:,} values and may hold {FILTER_VALUES:,} together:"
+        " give the documents a field that says what they have in common, or ask several times"
+    )
 
 
 def _sendable(text: str) -> str:
@@ -90,13 +100,18 @@ class Filter(_Request):
 
     field: str = Field(pattern=_FIELD)
     op: Literal["eq", "in", "gt", "gte", "lt", "lte"]
-    value: _Value
+    value: Annotated[
+        _Scalar | Annotated[list[_Scalar], Field(min_length=1, max_length=FILTER_VALUES)],
+        BeforeValidator(_scalars),
+    ]
 
-    @field_validator("value")
+    @field_validator("value", mode="before")
     @classmethod
-    def _not_empty(cls, value: Any) -> Any:
+    def _some(cls, value: Any) -> Any:
         if value == []:
             raise ValueError("the list is empty: no document would fit")
+        if isinstance(value, list) and len(value) > FILTER_VALUES:
+            raise ValueError(_too_many(len(value)))
         return value
 
     def condition(self) -> Condition:
@@ -113,6 +128,14 @@ class Retrieval(_Request):
     user: Label | None = Field(None, description="Who asks, in traces.")
     session_id: Label | None = Field(None, description="The conversation, in traces.")
     tags: list[Label] = Field(default=[], max_length=20, description="Anything else, in traces.")
+
+    @field_validator("filters")
+    @classmethod
+    def _few_values(cls, filters: list[Filter]) -> list[Filter]:
+        values = sum(len(f.value) for f in filters if isinstance(f.value, list))
+        if values > FILTER_VALUES:
+            raise ValueError(_too_many(values))
+        return filters
 
 
 class _Asked(Retrieval):

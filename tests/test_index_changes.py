@@ -1,0 +1,253 @@
+"""However a collection came to hold what it holds, it scores as one that was filled afresh.
+
+Random changes to an index, while it is rebuilt too; after each of them its IDF, and once it is
+maintained its scores, are those of a new index with the same points.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from rag.passages import passage_text
+from rag.protocols import StoredIndex
+from rag.types import Chunk, Point, Scope
+from retrieval import edge as edge_module
+from retrieval import edge_points
+from retrieval import qdrant as qdrant_module
+from retrieval import shard as shard_module
+from retrieval.edge import EdgeIndex
+from retrieval.lexical import RankBm25Index
+from retrieval.qdrant import QdrantIndex
+from retrieval.rebuild import rebuild
+from retrieval.sparse import Bm25Encoder, bm25_idf
+from tests.fakes import HashEmbedder, in_memory, make_chunk, make_points, sparse_leg
+from tests.qdrant_servers import NO_INDEXES, local_qdrant
+
+pytestmark = NO_INDEXES
+
+SCOPE = Scope(tenant="t", collection="c")
+EMBEDDER = HashEmbedder(dim=256)
+"""A kilobyte a vector: a few of them make a graph."""
+WORDS = ("cat", "dog", "mouse", "bird")
+TERMS = [int(vector.indices[0]) for vector in Bm25Encoder().encode(WORDS)]
+QUESTION = sparse_leg("cat dog dog mouse bird")
+PLACES = 8
+"""Chunks that there may be: few, so that changes meet."""
+
+Step = tuple[str, Any]
+"""A method of `Walk`, and what it is given; or "maintain" and the steps meanwhile."""
+
+
+def points_of(chunks: Iterable[Chunk]) -> list[Point]:
+    """Half of them with token vectors, which are written and copied in another way."""
+    points = make_points(chunks, embedder=EMBEDDER, by_token=True)
+    return [p if p.chunk.position % 2 else replace(p, tokens=None) for p in points]
+
+
+@dataclass
+class Walk:
+    """An index under changes, and what it is to hold."""
+
+    open: Callable[[], StoredIndex]
+    index: StoredIndex
+    held: dict[int, Chunk] = field(default_factory=dict)
+    before: dict[int, Chunk] | None = None
+    """What the previous version is to hold; None where there is none."""
+    meanwhile: list[Step] = field(default_factory=list)
+
+    async def write(self, texts: Mapping[int, str]) -> None:
+        self.held |= {at: make_chunk(text, position=at) for at, text in texts.items()}
+        chunks = [self.held[at] for at in texts]
+        await self.index.upsert(SCOPE, points_of(chunks))
+
+    async def rewrite(self, places: Sequence[int]) -> None:
+        """A new payload, also for what is not there."""
+        moved = [self.held.get(at, make_chunk("cat", position=at)) for at in places]
+        moved = [replace(chunk, end=chunk.end + 1, meta={"n": 1}) for chunk in moved]
+        self.held |= {c.position: c for c in moved if c.position in self.held}
+        await self.index.upsert(SCOPE, [Point(chunk=chunk) for chunk in moved])
+
+    async def delete(self, places: Sequence[int]) -> None:
+        """Also what is not there."""
+        if any(at in self.held for at in places) and self.before is not None:
+            self.before = {}  # all are of one document
+        for at in places:
+            self.held.pop(at, None)
+        await self.index.delete(SCOPE, [make_chunk("", position=at).id for at in places])
+
+    async def reopen(self, _: object) -> None:
+        await self.index.close()
+        self.index = self.open()
+
+    async def switch(self, texts: Mapping[int, str]) -> None:
+        """To a new version with these points."""
+        version = await self.index.begin_version(SCOPE)
+        chunks = {at: make_chunk(text, position=at) for at, text in texts.items()}
+        await self.index.upsert(version, points_of(chunks.values()))
+        await self.index.maintain(version)
+        await self.index.switch_version(SCOPE, version)
+        self.before, self.held = dict(self.held), chunks
+
+    async def maintain(self, meanwhile: Sequence[Step]) -> None:
+        """With changes while it is rebuilt, or afterwards where nothing is due."""
+        self.meanwhile = list(meanwhile)
+        await self.index.maintain(SCOPE)
+        await self.change()
+
+    async def change(self) -> None:
+        """Does what is to happen meanwhile."""
+        while self.meanwhile:
+            await self.take(self.meanwhile.pop(0))
+
+    async def take(self, step: Step) -> None:
+        """Makes a change."""
+        name, what = step
+        await getattr(self, name)(what)
+
+    async def back(self, _: object) -> None:
+        """To the previous version, where there is one."""
+        if previous := await self.index.previous_version(SCOPE):
+            assert self.before is not None
+            await self.index.switch_version(SCOPE, previous)
+            self.before, self.held = self.held, self.before
+
+    async def check_idf(self) -> None:
+        """It is of what is held, at any time."""
+        told = [set(passage_text(chunk).split()) for chunk in self.held.values()]
+        expected = [bm25_idf(len(told), sum(word in words for words in told)) for word in WORDS]
+        assert await self.index.chunk_ids(SCOPE, None) == {c.id for c in self.held.values()}
+        if self.held:  # an empty collection has no IDF to speak of
+            assert await self.index.idf(SCOPE, TERMS) == pytest.approx(expected, rel=1e-4)
+
+    async def check_scores(self, fresh: StoredIndex) -> None:
+        """Once it is maintained, they are those of a new index with the same points."""
+        await self.index.maintain(SCOPE)
+        await fresh.upsert(SCOPE, make_points(self.held.values(), embedder=EMBEDDER))
+        assert await scores(self.index) == pytest.approx(await scores(fresh), rel=1e-4)
+        held = [chunk.id for chunk in self.held.values()]
+        assert await self.index.fetch(SCOPE, held) == list(self.held.values())
+
+
+async def scores(index: StoredIndex) -> dict[str, float]:
+    [matches] = await index.search(SCOPE, [QUESTION])
+    return {match.chunk_id: match.score for match in matches}
+
+
+texts = st.lists(st.sampled_from((*WORDS, "the")), min_size=1, max_size=6).map(" ".join)
+"""Some of a stop word alone, which is no term."""
+places = st.integers(0, PLACES - 1)
+several = st.dictionaries(places, texts, min_size=1, max_size=PLACES)
+some = st.lists(places, min_size=1, max_size=3)
+plain = (
+    st.tuples(st.just("write"), several)
+    | st.tuples(st.just("rewrite"), some)
+    | st.tuples(st.just("delete"), some)
+)
+walks = st.lists(
+    plain
+    | st.tuples(st.just("maintain"), st.lists(plain, max_size=3))
+    | st.tuples(st.just("switch"), several)
+    | st.tuples(st.just("back") | st.just("reopen"), st.none()),
+    min_size=1,
+    max_size=8,
+)
+FULL: Step = ("write", {at: "cat dog" if at % 2 else "cat" for at in range(PLACES)})
+EXACT: Step = ("maintain", [])
+"""Makes a graph: what is in one is not changed in place, but copied."""
+GONE_MEANWHILE = [FULL, ("maintain", [("delete", [1, 3])])]
+REPLACED = [FULL, EXACT, ("write", {1: "cat", 3: "mouse"}), ("rewrite", [0, 2])]
+BLANK_AND_BACK = [FULL, ("write", {1: "the"}), ("write", {1: "dog"}), ("delete", [1]), FULL]
+
+
+@contextlib.contextmanager
+def all_due(rebuilt: Callable[[Path, Path, float], Any]) -> Iterator[None]:
+    """Whatever can be put right is put right by `maintain`, however little it is."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (edge_module, qdrant_module):
+            patch.setattr(module, "MEAN_DRIFT", 0.0)
+        patch.setattr(shard_module, "ERASE_AFTER", 0.0)
+        patch.setattr(shard_module, "ERASE_AFTER_EACH", 0.0)
+        patch.setattr(edge_points, "INDEXING_KB", 4)
+        patch.setattr(edge_module, "_run_child", rebuilt)
+        yield
+
+
+async def on_edge(steps: Sequence[Step], folder: Path, wrapped: Callable[..., Any]) -> None:
+    def opened() -> StoredIndex:
+        return wrapped(EdgeIndex(folder / "walked", dim=EMBEDDER.dim))
+
+    walk = Walk(opened, opened())
+
+    async def rebuilt(source: Path, target: Path, mean_length: float) -> None:
+        await walk.change()
+        rebuild(source, target, mean_length)
+
+    with all_due(rebuilt):
+        for step in steps:
+            await walk.take(step)
+            await walk.check_idf()
+        fresh = wrapped(EdgeIndex(folder / "fresh", dim=EMBEDDER.dim))
+        await walk.check_scores(fresh)
+        await walk.index.close()
+        await fresh.close()
+
+
+async def on_qdrant(steps: Sequence[Step]) -> None:
+    async with local_qdrant() as server, local_qdrant() as other:
+        walk = Walk(opened := lambda: QdrantIndex(server, dim=EMBEDDER.dim), opened())
+        with all_due(rebuild):
+            for step in steps:
+                if step[0] != "reopen":  # the client's local mode ends with its connection
+                    await walk.take(step)
+                    await walk.check_idf()
+            await walk.check_scores(QdrantIndex(other, dim=EMBEDDER.dim))
+
+
+def walked(examples: int) -> Any:
+    return settings(max_examples=examples, deadline=None)
+
+
+def try_edge(steps: Sequence[Step], wrapped: Callable[..., Any] = lambda edge: edge) -> None:
+    with tempfile.TemporaryDirectory(dir=in_memory()) as folder:
+        asyncio.run(on_edge(steps, Path(folder), wrapped))
+
+
+@walked(10)
+@given(walks)
+@example(GONE_MEANWHILE)
+@example(REPLACED)
+@example(BLANK_AND_BACK)
+def test_edge_scores_as_one_filled_afresh(steps: list[Step]) -> None:
+    try_edge(steps)
+
+
+@walked(10)
+@given(walks)
+def test_rank_bm25_scores_as_one_filled_afresh(steps: list[Step]) -> None:
+    try_edge(steps, lambda edge: RankBm25Index(edge, encoder=Bm25Encoder()))
+
+
+@walked(25)
+@given(walks)
+@example(GONE_MEANWHILE)
+@example(REPLACED)
+@example(BLANK_AND_BACK)
+def test_the_qdrant_client_scores_as_one_filled_afresh(steps: list[Step]) -> None:
+    asyncio.run(on_qdrant(steps))
+
+
+@pytest.mark.attack
+@walked(300)
+@given(walks)
+def test_edge_scores_as_one_filled_afresh_after_many_walks(steps: list[Step]) -> None:
+    try_edge(steps)
