@@ -71,7 +71,7 @@ class IngestPipeline:
         document = await self._read(task, trace)  # 1.
         note(trace, document)
         before = await self._catalog.document(task.scope, task.document_id)
-        if self._unchanged(before, document):  # 2.
+        if self._unchanged(before, document) and await self._kept(task, document):  # 2.
             await self._catalog.unchanged(task, document)
             trace.outcome = "unchanged"
             return
@@ -186,6 +186,10 @@ class IngestPipeline:
 
     def _unchanged(self, before: DocumentRecord, document: Document) -> bool:
         return (before.version, before.recipe) == (document.version, self._recipe)
+
+    async def _kept(self, task: Task, document: Document) -> bool:
+        """Whether the stored text is what the bytes read as now: older versions cleaned it."""
+        return await self._catalog.text(task.scope, task.document_id) == document.text
 
     async def _original(
         self, task: Task, before: DocumentRecord, document: Document, trace: Trace

@@ -531,6 +531,26 @@ class Catalog:
         rows = await self._db.rows(query)
         return str(rows[0]["text"]) if rows else ""
 
+    async def content(self, scope: Scope, document_id: str) -> bytes:
+        """The same text in UTF-8; it may be long, and is not decoded on its way.
+
+        Raises:
+            NotFoundError: there is no such document, or it was never read.
+        """
+        both = sa.and_(_in(scope, texts), texts.c.document_id == documents.c.id)
+        query = sa.select(self._db.utf8(texts.c.text).label("text"), documents.c.state)
+        query = query.select_from(documents.outerjoin(texts, both))
+        rows = await self._db.rows(query.where(_in(scope), documents.c.id == document_id))
+        if not rows:
+            raise _no_document(scope, document_id)
+        if rows[0]["text"] is None:
+            raise NotFoundError(
+                f"The document {document_id!r} has no text: it was not read yet, and is"
+                f" {rows[0]['state']}.",
+                code="no_content",
+            )
+        return bytes(rows[0]["text"])
+
     async def stored(self, scope: Scope, document_id: str) -> Document:
         """The document as it was read when it was ingested.
 

@@ -37,6 +37,8 @@ class Database(ABC):
 
     insert: Callable[[sa.Table], Any]
     """The dialect's own INSERT, which knows `on_conflict_do_update`."""
+    utf8: Callable[[sa.ColumnElement[str]], sa.ColumnElement[bytes]]
+    """A column's text as the bytes of its UTF-8."""
     vendor: tuple[type[Exception], ...] = (SQLAlchemyError, OSError)
     """What may be raised below."""
 
@@ -107,6 +109,7 @@ class SqliteDatabase(Database):
     """A file that one process owns. One writer at a time; readers do not wait for it."""
 
     insert = staticmethod(sqlite.insert)
+    utf8 = staticmethod(lambda text: sa.cast(text, sa.LargeBinary))
 
     def __init__(self, file: Path) -> None:
         super().__init__(create_async_engine(f"sqlite+aiosqlite:///{file}", hide_parameters=True))
@@ -148,6 +151,7 @@ class PostgresDatabase(Database):
     """
 
     insert = staticmethod(postgresql.insert)
+    utf8 = staticmethod(lambda text: sa.func.convert_to(text, "UTF8", type_=sa.LargeBinary))
 
     def __init__(self, url: str) -> None:
         import asyncpg
