@@ -6,6 +6,7 @@ import logging
 import random
 from collections.abc import Awaitable, Callable
 
+from ingest.sources import Spool
 from ingest.traces import DocumentTraces
 from rag.catalog import Catalog
 from rag.errors import RagError, UpstreamError, code_of
@@ -57,6 +58,12 @@ async def attempt(
                 await _tell(catalog, task, error, trace)
                 return False
             return True
+
+
+async def drop_unwanted(catalog: Catalog, spool: Spool, task: Task) -> None:
+    """Drops a task's bytes unless it is still open, or failed and may be retried."""
+    if task.source.get("spool") not in await catalog.spooled(task.scope, [task.document_id]):
+        spool.drop(task.source)
 
 
 async def _tell(catalog: Catalog, task: Task, error: Exception, trace: Trace) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ingest.attempts import attempt
+from ingest.attempts import attempt, drop_unwanted
 from ingest.sources import Spool
 from ingest.traces import DocumentTraces, note
 from rag.catalog import Catalog
@@ -28,7 +28,8 @@ class Parsing:
         Raises:
             BusyError: somebody works on this document, and we are not to wait.
         """
-        await attempt(self._catalog, task, self._parse, wait=wait, traces=self._traces)
+        if not await attempt(self._catalog, task, self._parse, wait=wait, traces=self._traces):
+            await drop_unwanted(self._catalog, self._spool, task)
 
     async def _parse(self, task: Task, trace: Trace) -> None:
         with trace.span("read"):

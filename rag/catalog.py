@@ -22,6 +22,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from rag import metrics
 from rag.database import Database
 from rag.errors import InputError, NotFoundError
+from rag.forgetting import forget_text, forget_versions
 from rag.records import (
     Backlog,
     CollectionRecord,
@@ -386,6 +387,7 @@ class Catalog:
         }
         async with self._db.write() as db:
             await db.execute(self._store_text, text)
+            await forget_versions(db, task.scope, task.document_id, but=document.version)
             outcome = "duplicate" if duplicate_of else "stored"
             await self._settle(db, task, "succeeded", now, outcome=outcome, document=values)
         metrics.document(outcome)
@@ -479,14 +481,24 @@ class Catalog:
             oldest_to_score_seconds=max(0.0, age),
         )
 
-    async def spooled(self) -> set[str]:
-        """Keys of the sent bytes that open tasks wait for, or that failed and may be retried."""
+    async def spooled(self, scope: Scope | None = None, ids: Sequence[str] = ()) -> set[str]:
+        """Keys of the sent bytes that open tasks wait for, or that failed and may be retried.
+
+        Of all documents, or of these in a scope.
+        """
         waiting = sa.select(tasks.c.source).where(tasks.c.state.in_(_OPEN))
         failed = sa.select(documents.c.source).where(documents.c.state == "failed")
-        query = sa.union_all(waiting, failed)
-        return {
-            row["source"]["spool"] for row in await self._db.rows(query) if "spool" in row["source"]
-        }
+        if scope is not None:
+            waiting = waiting.where(_in(scope, tasks), tasks.c.document_id.in_(ids))
+            failed = failed.where(_in(scope), documents.c.id.in_(ids))
+        return _spool_keys(await self._db.rows(sa.union_all(waiting, failed)))
+
+    async def cancelled(self, job_id: str) -> set[str]:
+        """Keys of the sent bytes of a job's cancelled tasks: nobody wants them any more."""
+        query = sa.select(tasks.c.source).where(
+            tasks.c.job_id == job_id, tasks.c.state == "cancelled"
+        )
+        return _spool_keys(await self._db.rows(query))
 
     # Documents
 
@@ -616,6 +628,7 @@ class Catalog:
         )
         async with self._db.write() as db:
             await db.execute(tasks.update().where(waiting).values(state="cancelled", draft=None))
+            await forget_text(db, scope, document_id)
             await db.execute(documents.delete().where(_in(scope), documents.c.id == document_id))
             await db.execute(
                 texts.delete().where(_in(scope, texts), texts.c.document_id == document_id)
@@ -696,6 +709,10 @@ class Catalog:
         if document:
             await db.execute(_CHANGE_DOCUMENT, of_document | dict(document))
         await db.execute(_END_DOCUMENT, of_task | of_document | ended)
+
+
+def _spool_keys(rows: Sequence[sa.RowMapping]) -> set[str]:
+    return {row["source"]["spool"] for row in rows if "spool" in row["source"]}
 
 
 def _open_tasks(row: sa.RowMapping) -> OpenTasks:

@@ -218,7 +218,7 @@ async def get_job(job_id: str, service: ServiceDep) -> Response:
 @router.delete("/jobs/{job_id}", response_model=responses.JobOut, responses=PROBLEMS, tags=["jobs"])
 async def cancel_job(job_id: str, service: ServiceDep) -> Response:
     """Cancels the documents of a job that have not begun; what runs is finished."""
-    return _json(responses.job_json(await service.catalog.cancel(job_id)))
+    return _json(responses.job_json(await service.ingest.cancel(job_id)))
 
 
 @router.post(
