@@ -34,7 +34,7 @@ class Answers:
         """Stores answers."""
         async with self._db.write() as db:
             await db.execute(answers.insert(), [_row(answer) for answer in given])
-            if read := [row for answer in given if answer.content for row in _read(answer)]:
+            if read := [row for answer in given for row in _read(answer)]:
                 await db.execute(answer_documents.insert(), read)
 
     async def claim(self, limit: int) -> list[str]:

@@ -130,4 +130,4 @@ answer_documents = sa.Table(
     sa.Column("version", sa.String, nullable=False),
     sa.Index("answer_documents_by_answer", "answer_id"),
 )
-"""Of answers whose words are kept: the documents that they were made of."""
+"""The documents that answers were made of, and which version of each, until one of them changes."""

@@ -12,7 +12,7 @@ import pytest
 
 from rag.forgetting import FORGOTTEN_SECONDS
 from rag.private import INDEX, tighten
-from tests.servers import Server, finished, rag, serving, submit, wait_for
+from tests.servers import Server, rag, serving, submit
 
 NOT_SEARCHED = (INDEX,)
 """Folders whose own files are not looked into here: what is deleted stays in the index's log."""
@@ -107,25 +107,6 @@ class TestSpool:
         assert len(self.spool(data)) == 1
         assert submit(http, {"id": "f2", "text": "Fine."})["state"] == "succeeded"
         assert self.spool(data) == []
-
-    def test_what_is_cancelled_is_dropped(self, http: httpx.Client, data: Path) -> None:
-        text = "A long text that takes its time to be read. " * 400
-        documents = [{"id": f"c{n}", "text": f"{n} {text}"} for n in range(40)]
-        accepted = http.post("/v1/documents", json={"documents": documents})
-        assert http.delete(accepted.headers["location"]).status_code == 200
-        assert finished(http, accepted)["state"] == "cancelled"
-        wait_for(lambda: self.spool(data) == [])
-
-    def test_what_waits_is_dropped_with_its_document(self, http: httpx.Client, data: Path) -> None:
-        text = "A long text that takes its time to be read. " * 400
-        documents = [{"id": f"w{n}", "text": f"{n} {text}"} for n in range(20)]
-        for _ in range(2):  # each twice: the second time with other bytes
-            documents = [document | {"text": document["text"] + "!"} for document in documents]
-            accepted = http.post("/v1/documents", json={"documents": documents})
-            assert accepted.status_code == 202
-        for document in reversed(documents):
-            assert http.delete(f"/v1/documents/{document['id']}").status_code == 204
-        wait_for(lambda: self.spool(data) == [])
 
 
 class TestModes:

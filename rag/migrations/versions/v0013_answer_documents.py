@@ -1,4 +1,7 @@
-"""Which documents an answer was made of: its words go when one of them goes."""
+"""The documents that an answer was made of: its words go when one of them goes."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import sqlalchemy as sa
 from alembic import op
@@ -50,11 +53,11 @@ def upgrade() -> None:
     db.execute(sa.text("DELETE FROM answer_documents WHERE version = ''"))
 
 
-def _next(db: sa.Connection, last: str) -> list[sa.Row]:
+def _next(db: sa.Connection, last: str) -> Sequence[sa.Row[Any]]:
     query = _answers.select().where(_answers.c.id > last, _answers.c.content.is_not(None))
-    return list(db.execute(query.order_by(_answers.c.id).limit(_SLICE)))
+    return db.execute(query.order_by(_answers.c.id).limit(_SLICE)).all()
 
 
-def _documents(content: dict) -> set[str]:
+def _documents(content: Mapping[str, Any]) -> set[str]:
     both = [*content.get("passages", ()), *content.get("citations", ())]
     return {each["document_id"] for each in both}
