@@ -24,6 +24,7 @@ import rag
 from eval.files import write_whole
 from generation.evidence import Evidence, Features, Sentence
 from generation.judging import Finder
+from rag.private import make_private
 from rag.protocols import Embedder, Index, Reranker
 from rag.telemetry import Trace
 from rag.types import Chunk, Float32Array, Hit, Kind, Prompt, Query
@@ -48,7 +49,8 @@ class LocalStages:
     """`StageCache` in one file, for processes of one machine."""
 
     def __init__(self, file: Path) -> None:
-        file.parent.mkdir(parents=True, exist_ok=True)
+        make_private(file.parent)
+        file.touch(mode=0o600)  # SQLite makes the files beside it alike
         self._db = sqlite3.connect(file, isolation_level=None)
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA synchronous = NORMAL")

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from eval.rows import PassageRow, QuestionRow, lines_of, parse, understood
-from ingest.decoding import clean
+from ingest.decoding import storable
 from rag.errors import InputError
 
 MOST_VALUES = 20
@@ -256,9 +256,9 @@ def span_fault(span: Span, text: str | None) -> str | None:
 
 
 def _as_read(span: Span, text: str) -> Span:
-    """Where a span of a set's text stands in what is ingested of it: readers clean texts."""
-    start, end = (len(clean(text[:place])) for place in (span.start, span.end))
-    return replace(span, start=start, end=end, quote=clean(span.quote))
+    """Where a span of a set's text stands in what is ingested of it: all that can be stored."""
+    start, end = (len(storable(text[:place])) for place in (span.start, span.end))
+    return replace(span, start=start, end=end, quote=storable(span.quote))
 
 
 def masked(quote: str) -> bool:

@@ -30,6 +30,7 @@ from eval.runs import Cited, Found, Outcome, RunInfo, without_passwords
 from eval.scoring import Scorer
 from eval.sets import check_spans
 from eval.slices import ANSWERABLE, slices_of
+from ingest.decoding import storable
 from rag.build import TENANT, Between, Ingesting, Service
 from rag.errors import InputError, RagError
 from rag.observing import Traces
@@ -257,7 +258,7 @@ async def _is_whole(service: Ingesting, scope: Scope, passages: Sequence[Passage
 
 
 def _submission(service: Ingesting, passage: Passage) -> Submission:
-    content = {"title": passage.title, "text": passage.text}
+    content = {"title": passage.title, "text": storable(passage.text)}
     return service.spool.put(
         json.dumps(content).encode(),
         uri=passage.id,

@@ -13,6 +13,7 @@ from jinja2 import FileSystemLoader, StrictUndefined, Template, TemplateError, T
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from rag.errors import ConfigError, InputError
+from rag.plain import plain
 from rag.protocols import ChatModel
 from rag.types import Chunk, Hit, Message, Prompt, Sampling
 
@@ -141,7 +142,7 @@ async def fitting(
 
 def _passage(number: int, chunk: Chunk) -> dict[str, object]:
     heading = " > ".join(dict.fromkeys((chunk.title, *chunk.headings)))
-    return {"n": number, "heading": _inert(heading), "text": _inert(chunk.text)}
+    return {"n": number, "heading": _inert(heading), "text": _inert(plain(chunk.text))}
 
 
 def _inert(text: str) -> str:

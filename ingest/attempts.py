@@ -7,6 +7,7 @@ import logging
 import random
 from collections.abc import Awaitable, Callable
 
+from ingest.sources import Spool
 from ingest.traces import DocumentTraces
 from rag.catalog import Catalog
 from rag.errors import InputError, RagError, UpstreamError, code_of
@@ -78,6 +79,12 @@ async def _within(seconds: float | None, work: Awaitable[None]) -> None:
             " queue.task_seconds higher, and retry it.",
             code="task_timeout",
         ) from error
+
+
+async def drop_unwanted(catalog: Catalog, spool: Spool, task: Task) -> None:
+    """Drops a task's bytes unless it is still open, or failed and may be retried."""
+    if task.source.get("spool") not in await catalog.spooled(task.scope, [task.document_id]):
+        spool.drop(task.source)
 
 
 async def _tell(catalog: Catalog, task: Task, error: Exception, trace: Trace) -> None:

@@ -51,6 +51,7 @@ _CONTROLS_ALLOWED = 0.005
 _HIGH_BYTE = re.compile(rb"[\x80-\xff]")
 _CONTROL_BYTES = bytes(set(range(32)) - set(b"\t\n\r\f\x08\x1b"))
 _LINE_END = re.compile(r"\r\n?|[\f\x85\u2028\u2029]")
+_UNSTORABLE = re.compile(r"[\x00\ud800-\udfff]")
 _UNWANTED = re.compile(r"[\x00-\x08\x0b\x0e-\x1f\x7f\ud800-\udfff\ufeff]")
 
 
@@ -85,6 +86,11 @@ def decode(data: bytes, *, name: str, declared: str | None = None) -> str:
 def clean(text: str) -> str:
     """The text with one kind of line end, and nothing that cannot be stored or sent as UTF-8."""
     return _UNWANTED.sub("", _LINE_END.sub("\n", text))
+
+
+def storable(text: str) -> str:
+    """The text without NUL and lone surrogates, the only characters that cannot be stored."""
+    return _UNSTORABLE.sub("", text)
 
 
 def _strict(data: bytes, encoding: str, *, name: str) -> str:

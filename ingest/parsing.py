@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ingest.attempts import attempt
+from ingest.attempts import attempt, drop_unwanted
 from ingest.sources import Spool
 from ingest.traces import DocumentTraces, note
 from rag.catalog import Catalog
@@ -36,7 +36,7 @@ class Parsing:
         Raises:
             BusyError: somebody works on this document, and we are not to wait.
         """
-        await attempt(
+        done = await attempt(
             self._catalog,
             task,
             self._parse,
@@ -44,6 +44,8 @@ class Parsing:
             seconds=self._seconds,
             traces=self._traces,
         )
+        if not done:
+            await drop_unwanted(self._catalog, self._spool, task)
 
     async def _parse(self, task: Task, trace: Trace) -> None:
         with trace.span("read"):

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from rag.plain import plain
 from rag.sentences import Span
 
 CountTokens = Callable[[Sequence[str]], list[int]]
@@ -97,12 +98,12 @@ class Budget:
 
 def stretch_spans(text: str) -> list[Span]:
     """Runs of lines between blank lines."""
-    return [found.span() for found in _STRETCH.finditer(text)]
+    return [found.span() for found in _STRETCH.finditer(plain(text))]
 
 
 def line_spans(text: str) -> list[Span]:
     """Lines that are not blank, without their indentation."""
-    return [found.span() for found in _LINE.finditer(text)]
+    return [found.span() for found in _LINE.finditer(plain(text))]
 
 
 def word_spans(text: str) -> list[Span]:

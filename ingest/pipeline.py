@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Sequence
 
-from ingest.attempts import attempt
+from ingest.attempts import attempt, drop_unwanted
 from ingest.chunkers import rehome
 from ingest.sources import Spool
 from ingest.traces import DocumentTraces, note
@@ -14,7 +14,7 @@ from rag.catalog import Catalog
 from rag.errors import ConfigError, NotFoundError
 from rag.passages import passage_text
 from rag.protocols import Chunker, Embedder, Index, PassageEmbedder, Reader, SparseEncoder
-from rag.records import Cut, DocumentRecord, Submission, Task
+from rag.records import Cut, DocumentRecord, JobRecord, Submission, Task
 from rag.telemetry import Trace
 from rag.types import Chunk, Document, Point, Scope
 
@@ -58,7 +58,7 @@ class IngestPipeline:
     async def ingest(self, task: Task, *, wait: bool = True) -> None:
         """Takes one document all the way, from what was parsed of it where that was done before.
 
-        The bytes of what failed are kept, so that it can be tried again.
+        The bytes of what failed are kept, so that it can be tried again; others are dropped.
 
         Raises:
             BusyError: somebody works on this document, and we are not to wait.
@@ -72,6 +72,8 @@ class IngestPipeline:
             traces=self._traces,
         ):
             self._spool.drop(task.source)
+        else:
+            await drop_unwanted(self._catalog, self._spool, task)
 
     async def _ingest(self, task: Task, trace: Trace) -> None:
         """1. read  2. unchanged or a duplicate?  3. chunk  4. embed and write what is new
@@ -83,7 +85,7 @@ class IngestPipeline:
         document = await self._read(task, trace)  # 1.
         note(trace, document)
         before = await self._catalog.document(task.scope, task.document_id)
-        if self._unchanged(before, document):  # 2.
+        if self._unchanged(before, document) and await self._kept(task, document):  # 2.
             await self._catalog.unchanged(task, document)
             trace.outcome = "unchanged"
             return
@@ -120,12 +122,23 @@ class IngestPipeline:
         """
         async with self._catalog.alone(scope, "document", document_id):
             record = await self._catalog.document(scope, document_id)
+            sent = await self._catalog.spooled(scope, [document_id])
             async with self._contents(scope, record.version):
                 await self._hand_over(scope, record, Trace())
                 ids = await self._index.chunk_ids(scope, document_id)
                 await self._index.delete(scope, sorted(ids))
                 await self._catalog.delete(scope, document_id)
-            self._spool.drop(record.source)
+            self._spool.sweep(sent)
+
+    async def cancel(self, job_id: str) -> JobRecord:
+        """Cancels what has not begun of a job, and drops its bytes; what runs is finished.
+
+        Raises:
+            NotFoundError: there is no such job.
+        """
+        job = await self._catalog.cancel(job_id)
+        await asyncio.to_thread(self._spool.sweep, await self._catalog.cancelled(job_id))
+        return job
 
     @contextlib.asynccontextmanager
     async def settled(self, scope: Scope, document_id: str) -> AsyncIterator[DocumentRecord | None]:
@@ -167,11 +180,15 @@ class IngestPipeline:
         Raises:
             ConfigError: as `check_collection`.
         """
+        ids = [document.document_id for document in documents]
         with self._traces.accepting(scope, documents, request, bulk=bulk) as accepting:
             await self.check_collection(scope)
+            before = await self._catalog.spooled(scope, ids)
             accepting.job_id = await self._catalog.submit(
                 scope, accepting.documents, bulk=bulk, expires_in=expires_in
             )
+        if before:  # what had failed is not retried any more
+            self._spool.sweep(before - await self._catalog.spooled(scope, ids))
         return accepting.job_id
 
     async def check_collection(self, scope: Scope) -> None:
@@ -198,6 +215,10 @@ class IngestPipeline:
 
     def _unchanged(self, before: DocumentRecord, document: Document) -> bool:
         return (before.version, before.recipe) == (document.version, self._recipe)
+
+    async def _kept(self, task: Task, document: Document) -> bool:
+        """Whether the stored text is what the bytes read as now: older versions cleaned it."""
+        return await self._catalog.text(task.scope, task.document_id) == document.text
 
     async def _original(
         self, task: Task, before: DocumentRecord, document: Document, trace: Trace

@@ -8,7 +8,7 @@ import uuid
 from typing import Any
 
 from ingest import mail, markdown, media, office, rst, tables, webpage
-from ingest.decoding import clean, decode
+from ingest.decoding import clean, decode, storable
 from ingest.media import damaged, media_type
 from ingest.ocr import DEFAULT_OCR, Ocr
 from ingest.outline import Outline
@@ -19,6 +19,8 @@ JSON_DOCUMENT = "application/json+document"
 """Media type of documents that arrive as `{"title": …, "text": …, "meta": {…}}`."""
 
 _LONGEST_TITLE = 80
+_FIRST_LINE = 4096
+"""Characters in which a title is looked for."""
 _DEEPEST = 3
 """Messages within messages."""
 
@@ -75,19 +77,24 @@ def read(
 
 
 def read_json(data: bytes, *, id: str, uri: str) -> Document:  # noqa: A002 - the field's name
-    """Reads a document that was submitted as JSON: its text is taken as plain text.
+    """Reads a document that was submitted as JSON: its text is taken as it is.
 
     Without a title, the first line stands in, or the last part of the uri.
 
     Raises:
         ReadError: Not an object with a string `text`, an optional string `title` and a `meta` of
             strings, numbers, truth values and lists of them; or the text is blank
-            (`code="empty_document"`).
+            (`code="empty_document"`), or holds NUL or a lone surrogate.
     """
     name = uri.rstrip("/").rpartition("/")[2] or uri
     fields = _json_object(data, name=name)
-    text = clean(fields["text"])
-    if not text.strip():
+    text = fields["text"]
+    if len(storable(text)) < len(text):
+        raise ReadError(
+            f"{name}: its text holds a NUL or half a character (a lone surrogate), which cannot be"
+            " stored. Remove it, and send the document again."
+        )
+    if not clean(text).strip():
         raise _empty(name)
     title = clean(fields.get("title") or "").strip()
     return Document(
@@ -95,10 +102,14 @@ def read_json(data: bytes, *, id: str, uri: str) -> Document:  # noqa: A002 - th
         version=hashlib.sha256(data).hexdigest(),
         uri=uri,
         media_type=media.TEXT,
-        title=title or text.partition("\n")[0].strip()[:_LONGEST_TITLE] or name,
+        title=title or _first_line(text) or name,
         text=text,
         meta={key: _meta_value(key, value) for key, value in fields.get("meta", {}).items()},
     )
+
+
+def _first_line(text: str) -> str:
+    return clean(text[:_FIRST_LINE]).partition("\n")[0].strip()[:_LONGEST_TITLE]
 
 
 def _outline(data: bytes, type_: str, *, name: str, ocr: Ocr, depth: int = 0) -> Outline:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -12,8 +12,9 @@ import sqlalchemy as sa
 
 from rag.database import Database
 from rag.errors import NotFoundError
+from rag.forgetting import forget_late
 from rag.records import Feedback, LiveAnswer, Signals
-from rag.tables import TO_SCORE, answers
+from rag.tables import TO_SCORE, answer_documents, answers
 from rag.types import Float32Array, Scope
 
 LOST_SECONDS = 600.0
@@ -33,6 +34,8 @@ class Answers:
         """Stores answers."""
         async with self._db.write() as db:
             await db.execute(answers.insert(), [_row(answer) for answer in given])
+            if read := [row for answer in given for row in _read(answer)]:
+                await db.execute(answer_documents.insert(), read)
 
     async def claim(self, limit: int) -> list[str]:
         """Ids of answers that are to be scored, those first that nobody had, the oldest of them.
@@ -133,9 +136,17 @@ class Answers:
         """
         stale = sa.and_(TO_SCORE, answers.c.at < time.time() - STALE_SECONDS)
         unscored = {"to_score": False, "trace": None}
+        old = sa.select(answers.c.id).where(answers.c.at < before)
         async with self._db.write() as db:
+            of_old = answer_documents.c.answer_id.in_(old)
+            await db.execute(answer_documents.delete().where(of_old))
             await db.execute(answers.delete().where(answers.c.at < before))
             return (await db.execute(answers.update().where(stale).values(unscored))).rowcount
+
+    async def forget_late(self, *, since: float) -> None:
+        """Removes the words of answers that were kept after a document of theirs had gone."""
+        async with self._db.write() as db:
+            await forget_late(db, since=since)
 
 
 def _within(
@@ -149,7 +160,15 @@ def _within(
 def _row(answer: LiveAnswer) -> dict[str, Any]:
     row = asdict(answer)
     scope, feedback = row.pop("scope"), row.pop("feedback")
+    del row["read"]
     return {**row, **scope, **feedback}
+
+
+def _read(answer: LiveAnswer) -> Iterator[dict[str, str]]:
+    """Rows of the documents that an answer was made of."""
+    for document_id, version in answer.read.items():
+        key = {"answer_id": answer.id, "document_id": document_id, "version": version}
+        yield asdict(answer.scope) | key
 
 
 def _answer(row: sa.RowMapping) -> LiveAnswer:

@@ -31,7 +31,8 @@ from rag.parts.searching import (
     build_token_embedder,
     open_reranker,
 )
-from rag.parts.storage import INDEX, build_database, build_index
+from rag.parts.storage import build_database, build_index
+from rag.private import INDEX, SPOOL, is_shared, tighten
 from rag.settings import LocalQueueSettings, Settings
 from rag.types import Scope
 
@@ -56,7 +57,6 @@ if TYPE_CHECKING:
     from retrieval.sparse import Bm25Encoder
 
 
-DAY = 24 * 3600.0
 STAGE_SHARE = 1 / 6
 """Of a question's deadline: what each stage may take that an answer can do without."""
 TENANT = "default"
@@ -108,6 +108,7 @@ async def open_ingesting(
         StorageError: what is stored is damaged.
     """
     from ingest.fetch import WebReader
+    from ingest.leftovers import UNSUBMITTED_SECONDS, Leftovers
     from ingest.pipeline import IngestPipeline
     from ingest.sources import Spool
     from ingest.traces import DocumentTraces
@@ -117,16 +118,21 @@ async def open_ingesting(
     metrics.tell_apart(settings.metrics.tenants)
     async with contextlib.AsyncExitStack() as stack:
         announce = _to_nobody if _is_shared(settings) else stack.enter_context(own(data))
+        if not is_shared(settings):
+            tighten(data)
+            stack.callback(tighten, data)
         database = build_database(settings.catalog, data)
         catalog = Catalog(database)
         stack.push_async_callback(catalog.close)
         await catalog.open()
         observing = await open_observing(settings, database, stack)
-        spool = Spool(data / "spool")
+        spool = Spool(data / SPOOL)
         alone = not _is_shared(settings) and isinstance(settings.queue, LocalQueueSettings)
+        leftovers = Leftovers(
+            catalog=catalog, answers=observing.answers, database=database, spool=spool
+        )
         # What somebody else put there a moment ago may not be submitted yet.
-        if sent := spool.keys(older_than=0 if alone else DAY):
-            spool.sweep(sent - await catalog.spooled())
+        await leftovers.sweep(older_than=0 if alone else UNSUBMITTED_SECONDS)
         if isinstance(settings.queue, LocalQueueSettings):
             await catalog.release(died=alone)
         if embedder is None:
@@ -152,6 +158,7 @@ async def open_ingesting(
             seconds=settings.queue.task_seconds,
         )
         await embedder.embed(["warm up"], kind="query")
+        await stack.enter_async_context(leftovers.removed())
         yield Ingesting(
             settings=settings,
             catalog=catalog,
@@ -293,7 +300,7 @@ async def open_parsing(settings: Settings) -> AsyncIterator[tuple[Catalog, Parsi
         parser = build_parser(settings)
         stack.callback(parser.close)
         reader = WebReader(parser, build_fetcher(settings))
-        spool = Spool(settings.data_dir.resolve() / "spool")
+        spool = Spool(settings.data_dir.resolve() / SPOOL)
         recorder = DocumentTraces(traces.send, rate=settings.traces.rate)
         yield (
             catalog,

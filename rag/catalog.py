@@ -22,6 +22,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from rag import metrics
 from rag.database import Database
 from rag.errors import InputError, NotFoundError
+from rag.forgetting import forget_text, forget_versions
 from rag.interrupted import (
     COUNT_INTERRUPTED,
     GIVEN_UP,
@@ -433,6 +434,7 @@ class Catalog:
         }
         async with self._db.write() as db:
             await db.execute(self._store_text, text)
+            await forget_versions(db, task.scope, task.document_id, but=document.version)
             outcome = "duplicate" if duplicate_of else "stored"
             await self._settle(db, task, "succeeded", now, outcome=outcome, document=values)
         metrics.document(outcome)
@@ -526,14 +528,24 @@ class Catalog:
             oldest_to_score_seconds=max(0.0, age),
         )
 
-    async def spooled(self) -> set[str]:
-        """Keys of the sent bytes that open tasks wait for, or that failed and may be retried."""
+    async def spooled(self, scope: Scope | None = None, ids: Sequence[str] = ()) -> set[str]:
+        """Keys of the sent bytes that open tasks wait for, or that failed and may be retried.
+
+        Of all documents, or of these in a scope.
+        """
         waiting = sa.select(tasks.c.source).where(tasks.c.state.in_(_OPEN))
         failed = sa.select(documents.c.source).where(documents.c.state == "failed")
-        query = sa.union_all(waiting, failed)
-        return {
-            row["source"]["spool"] for row in await self._db.rows(query) if "spool" in row["source"]
-        }
+        if scope is not None:
+            waiting = waiting.where(_in(scope, tasks), tasks.c.document_id.in_(ids))
+            failed = failed.where(_in(scope), documents.c.id.in_(ids))
+        return _spool_keys(await self._db.rows(sa.union_all(waiting, failed)))
+
+    async def cancelled(self, job_id: str) -> set[str]:
+        """Keys of the sent bytes of a job's cancelled tasks: nobody wants them any more."""
+        query = sa.select(tasks.c.source).where(
+            tasks.c.job_id == job_id, tasks.c.state == "cancelled"
+        )
+        return _spool_keys(await self._db.rows(query))
 
     # Documents
 
@@ -577,6 +589,26 @@ class Catalog:
         query = sa.select(texts.c.text).where(_in(scope, texts), texts.c.document_id == document_id)
         rows = await self._db.rows(query)
         return str(rows[0]["text"]) if rows else ""
+
+    async def content(self, scope: Scope, document_id: str) -> bytes:
+        """The same text in UTF-8; it may be long, and is not decoded on its way.
+
+        Raises:
+            NotFoundError: there is no such document, or it was never read.
+        """
+        both = sa.and_(_in(scope, texts), texts.c.document_id == documents.c.id)
+        query = sa.select(self._db.utf8(texts.c.text).label("text"), documents.c.state)
+        query = query.select_from(documents.outerjoin(texts, both))
+        rows = await self._db.rows(query.where(_in(scope), documents.c.id == document_id))
+        if not rows:
+            raise _no_document(scope, document_id)
+        if rows[0]["text"] is None:
+            raise NotFoundError(
+                f"The document {document_id!r} has no text: it was not read yet, and is"
+                f" {rows[0]['state']}.",
+                code="no_content",
+            )
+        return bytes(rows[0]["text"])
 
     async def stored(self, scope: Scope, document_id: str) -> Document:
         """The document as it was read when it was ingested.
@@ -643,6 +675,7 @@ class Catalog:
         )
         async with self._db.write() as db:
             await db.execute(tasks.update().where(waiting).values(state="cancelled", draft=None))
+            await forget_text(db, scope, document_id)
             await db.execute(documents.delete().where(_in(scope), documents.c.id == document_id))
             await db.execute(
                 texts.delete().where(_in(scope, texts), texts.c.document_id == document_id)
@@ -723,6 +756,10 @@ class Catalog:
         if document:
             await db.execute(_CHANGE_DOCUMENT, of_document | dict(document))
         await db.execute(_END_DOCUMENT, of_task | of_document | ended)
+
+
+def _spool_keys(rows: Sequence[sa.RowMapping]) -> set[str]:
+    return {row["source"]["spool"] for row in rows if "spool" in row["source"]}
 
 
 def _open_tasks(row: sa.RowMapping) -> OpenTasks:

@@ -56,6 +56,9 @@ def _run(args: argparse.Namespace) -> int:
         from rag.commands import config
 
         return config(settings, as_json=args.json)
+    from rag.private import is_shared, limit_umask
+
+    limit_umask(shared=is_shared(settings))
     if args.command == "serve":
         return _serve(args, settings)
     if args.command == "worker":

@@ -21,13 +21,14 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from rag.errors import BusyError, ConfigError, RagError, StorageError, UpstreamError
 
-HEAD = "0010"
+HEAD = "0013"
 """The newest migration in `rag.migrations`."""
 _POLL_SECONDS = 0.05
 _CONNECT_SECONDS = 10
 _POOL = 10
 _IDLE_SECONDS = 1.0
 _USED = "used"
+_PRAGMAS = ("journal_mode=WAL", "synchronous=NORMAL", "busy_timeout=5000", "secure_delete=ON")
 _LOCK = sa.text("SELECT pg_try_advisory_lock(:number)")
 _UNLOCK = sa.text("SELECT pg_advisory_unlock(:number)")
 
@@ -37,6 +38,8 @@ class Database(ABC):
 
     insert: Callable[[sa.Table], Any]
     """The dialect's own INSERT, which knows `on_conflict_do_update`."""
+    utf8: Callable[[sa.ColumnElement[str]], sa.ColumnElement[bytes]]
+    """A column's text as the bytes of its UTF-8."""
     vendor: tuple[type[Exception], ...] = (SQLAlchemyError, OSError)
     """What may be raised below."""
 
@@ -89,6 +92,10 @@ class Database(ABC):
             if not users:
                 del self._locks[key]
 
+    async def trim(self) -> bool:
+        """Removes from the database's log what was deleted; False where somebody reads it now."""
+        return True
+
     @abstractmethod
     async def _migrate(self, db: AsyncConnection) -> None: ...
 
@@ -107,6 +114,7 @@ class SqliteDatabase(Database):
     """A file that one process owns. One writer at a time; readers do not wait for it."""
 
     insert = staticmethod(sqlite.insert)
+    utf8 = staticmethod(lambda text: sa.cast(text, sa.LargeBinary))
 
     def __init__(self, file: Path) -> None:
         super().__init__(create_async_engine(f"sqlite+aiosqlite:///{file}", hide_parameters=True))
@@ -121,6 +129,18 @@ class SqliteDatabase(Database):
             with self._errors():
                 async with self._engine.begin() as db:
                     yield db
+
+    async def trim(self) -> bool:
+        """Writes the log into the file, and empties it; False where somebody reads it now.
+
+        Deleted rows are overwritten in the file, but the log may hold them until then.
+        """
+        async with self._writer:
+            with self._errors():
+                async with self._engine.connect() as db:
+                    await db.execution_options(isolation_level="AUTOCOMMIT")
+                    busy = await db.scalar(sa.text("PRAGMA wal_checkpoint(TRUNCATE)"))
+        return not busy
 
     async def _migrate(self, db: AsyncConnection) -> None:
         await db.run_sync(_upgrade)
@@ -148,6 +168,7 @@ class PostgresDatabase(Database):
     """
 
     insert = staticmethod(postgresql.insert)
+    utf8 = staticmethod(lambda text: sa.func.convert_to(text, "UTF8", type_=sa.LargeBinary))
 
     def __init__(self, url: str) -> None:
         import asyncpg
@@ -287,7 +308,7 @@ def _configure(connection: Any, _record: Any) -> None:
     """Readers beside one writer; a commit survives the process, and the machine up to a moment."""
     cursor = connection.cursor()
     try:
-        for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "busy_timeout=5000"):
+        for pragma in _PRAGMAS:
             cursor.execute(f"PRAGMA {pragma}")
     except Exception:
         connection.close()  # nobody else would, and its thread would outlive the event loop

@@ -187,6 +187,7 @@ def _live(
             "uncited": list(answer.uncited),
         },
         trace=trace_json(trace) if to_score and not sent else None,
+        read={h.chunk.document_id: h.chunk.version for h in (*answer.hits, *answer.passages)},
     )
 
 

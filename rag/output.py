@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from rag.client import Json
+from rag.plain import plain
 from rag.reasons import REASONS
 
 Lines = Iterator[str]
@@ -60,12 +61,12 @@ def answer(body: Json) -> Lines:
             for number, hit in enumerate(body["hits"][:CLOSEST], start=1):
                 yield from _passage(number, hit, hit["text"])
     else:
-        yield from textwrap.wrap(body["answer"], _WIDTH)
+        yield from textwrap.wrap(plain(body["answer"]), _WIDTH)
         yield ""
         for citation in body["citations"]:
             yield from _passage(citation["marker"], citation, citation["quote"])
         for sentence in body["uncited"]:
-            yield from textwrap.wrap(f"Without a citation: {sentence}", _WIDTH)
+            yield from textwrap.wrap(f"Without a citation: {plain(sentence)}", _WIDTH)
     yield from _footer(body)
 
 
@@ -170,7 +171,7 @@ def _passage(number: int, source: Json, text: str, note: str = "") -> Lines:
     page = f", page {source['page']}" if source["page"] else ""
     where = " › ".join([source["title"] or source["uri"], *headings])
     yield f"{_bold(f'[{number}]')} {where}{page}  {note}".rstrip()
-    folded = " ".join(text.split())
+    folded = " ".join(plain(text).split())
     for line in textwrap.wrap(f"“{folded}”", _WIDTH - 4):
         yield f"    {line}"
     yield f"    {_dim(f'''{source['uri']} characters {source['start']}–{source['end']}''')}"

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from rag.plain import plain
 from rag.sentences import Span
 from rag.types import Chunk, TokenVectors
 
@@ -16,8 +17,8 @@ def heading_text(chunk: Chunk) -> str:
 
 
 def passage_text(chunk: Chunk) -> str:
-    """Title, path of headings and text, one below the other."""
-    return heading_text(chunk) + chunk.text
+    """Title, path of headings and the plain text, one below the other."""
+    return heading_text(chunk) + plain(chunk.text)
 
 
 def token_ranges(tokens: TokenVectors, chunk: Chunk, spans: Sequence[Span]) -> list[Span]:

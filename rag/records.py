@@ -173,7 +173,8 @@ class LiveAnswer:
     trace by stage. `content` is JSON, None where nothing of it may be kept: `question`, `answer`,
     `is_json`, `passages`, `citations`, `unsupported`, `uncited`; the passages have their texts
     until the answer is scored. `trace` is JSON, of one that was left out by the rate and is sent if
-    the answer turns out to be bad. Both are masked.
+    the answer turns out to be bad. Both are masked. `read` has the documents that it was made of:
+    the version of each, by id.
     """
 
     id: str
@@ -192,6 +193,7 @@ class LiveAnswer:
     trace: Mapping[str, Any] | None
     scores: Mapping[str, float] = field(default_factory=dict)
     feedback: Feedback = Feedback()
+    read: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,6 +12,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from rag.plain import plain
+
 Span = tuple[int, int]
 
 
@@ -72,6 +74,7 @@ def sentence_spans(text: str) -> list[Span]:
     and none begins or ends with white space.
     """
     spans: list[Span] = []
+    text = plain(text)
     for start, end, alone in _blocks(text):
         spans.extend([(start, end)] if alone else _sentences(text, start, end))
     return spans
@@ -79,7 +82,7 @@ def sentence_spans(text: str) -> list[Span]:
 
 def block_spans(text: str) -> list[Span]:
     """Paragraphs, list items, and single lines of code and tables, in text order."""
-    return [(start, end) for start, end, _ in _blocks(text)]
+    return [(start, end) for start, end, _ in _blocks(plain(text))]
 
 
 def paragraph_spans(text: str) -> list[Span]:
@@ -87,7 +90,7 @@ def paragraph_spans(text: str) -> list[Span]:
 
     A line too long to have been wrapped is a paragraph of its own.
     """
-    return [(lines[0][0], lines[-1][1]) for lines in _paragraphs(text)]
+    return [(lines[0][0], lines[-1][1]) for lines in _paragraphs(plain(text))]
 
 
 def code_spans(text: str) -> list[Span]:
@@ -97,6 +100,7 @@ def code_spans(text: str) -> list[Span]:
     that ends with `::` or a code directive announces it, as in reStructuredText.
     """
     spans: list[Span] = []
+    text = plain(text)
     at = 0
     for start, end in [*_fenced(text), (len(text), len(text))]:
         spans += [(at + a, at + b) for a, b in _indented(text[at:start])]

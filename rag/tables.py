@@ -121,3 +121,13 @@ answers = sa.Table(
     sa.Column("correction", sa.String),
     sa.Index("answers_to_score", "claimed_at", sqlite_where=TO_SCORE, postgresql_where=TO_SCORE),
 )
+answer_documents = sa.Table(
+    "answer_documents",
+    metadata,
+    *_scope_columns(),
+    sa.Column("document_id", sa.String, primary_key=True),
+    sa.Column("answer_id", sa.String, primary_key=True),
+    sa.Column("version", sa.String, nullable=False),
+    sa.Index("answer_documents_by_answer", "answer_id"),
+)
+"""The documents that answers were made of, and which version of each, until one of them changes."""

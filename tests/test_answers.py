@@ -5,23 +5,27 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
 import pytest
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
 
 from eval.collect import collect
-from rag.answers import LOST_SECONDS, STALE_SECONDS, Answers
+from rag import tables
+from rag.answers import LOST_SECONDS, STALE_SECONDS, Answers, _row
 from rag.catalog import Catalog
 from rag.database import Database
 from rag.errors import NotFoundError
 from rag.keeping import MAX_WAITING, AnswerKeeper
 from rag.masking import Masker
 from rag.privacy import Capture, Privacy
-from rag.records import Feedback, LiveAnswer
+from rag.records import Feedback, LiveAnswer, Submission
 from rag.telemetry import Span, Trace, is_sampled, trace_from, trace_json
-from rag.types import Answer, Query, Scope, Usage
+from rag.types import Answer, Document, Query, Scope, Usage
 
 pytestmark = pytest.mark.anyio
 MAIL = "jane@corp.example"
@@ -63,6 +67,24 @@ def given(id_: str, scope: Scope, **fields: Any) -> LiveAnswer:
     return replace(defaults, **fields)
 
 
+async def ingest(catalog: Catalog, scope: Scope, **versions: str) -> None:
+    """Has documents stored, by id, each in a version."""
+    submissions = [Submission(document_id=id_, uri=id_, source={}) for id_ in versions]
+    await catalog.submit(scope, submissions)
+    for task in await catalog.claim(9):
+        id_ = task.document_id
+        read = Document(id=id_, version=versions[id_], uri=id_, media_type="", title="", text=id_)
+        await catalog.begin(task)
+        await catalog.succeed(task, read, recipe="r", chunks=1, duplicate_of=None)
+
+
+def upgrade(connection: sa.Connection, to: str) -> None:
+    config = Config()
+    config.set_main_option("script_location", "rag:migrations")
+    config.attributes["connection"] = connection
+    command.upgrade(config, to)
+
+
 async def test_what_waits_to_be_scored_is_told_until_it_is(
     answers: Answers, database: Database, scope: Scope
 ) -> None:
@@ -100,6 +122,86 @@ async def test_an_answer_is_given_out_once_until_it_is_scored(
     assert first.embedding is not None
     assert first.embedding.tolist() == [0, 1, 2]
     assert (first.scores, first.top_score, first.cost) == ({"groundedness": 0.5}, 2.5, 0.02)
+
+
+async def kept(database: Database) -> dict[str, tuple[bool, bool]]:
+    """Of each answer whether it has words, and whether documents are known of it."""
+    answers = await database.rows(sa.text("SELECT id, content, trace, correction FROM answers"))
+    known = await database.rows(sa.text("SELECT answer_id FROM answer_documents"))
+    of = {row["answer_id"] for row in known}
+    return {
+        row["id"]: (any((row["content"], row["trace"], row["correction"])), row["id"] in of)
+        for row in answers
+    }
+
+
+async def test_words_of_answers_go_with_a_document_of_theirs(
+    answers: Answers, database: Database, scope: Scope
+) -> None:
+    catalog = Catalog(database)
+    await ingest(catalog, scope, d="1", e="1")
+    await answers.keep([
+        given("a", scope, read={"d": "1", "e": "1"}, trace={"spans": []}, at=time.time() + 1),
+        given("b", scope, read={"e": "1"}, trace_id="b" * 32),
+        given("c", replace(scope, collection="other"), read={"d": "1"}, trace_id="c" * 32),
+        given("n", scope, read={"d": "1"}, content=None),
+    ])  # fmt: skip
+    await answers.add_feedback(scope.tenant, TRACE, Feedback(rating="up", correction="Ask."))
+    await catalog.delete(scope, "d")
+    assert await kept(database) == {
+        "a": (False, True), "b": (True, True), "c": (True, True), "n": (False, False)
+    }  # fmt: skip
+    (left,) = [each for each in await answers.given(scope, 0, time.time() + 9) if each.id == "a"]
+    assert (left.feedback, left.to_score) == (Feedback(rating="up"), False)
+    assert (left.confidence, left.cost) == (0.9, 0.02)
+    await answers.forget(before=time.time() + 9)
+    assert await database.rows(sa.text("SELECT * FROM answer_documents")) == []
+
+
+async def test_words_of_answers_go_with_the_version_they_were_made_of(
+    answers: Answers, database: Database, scope: Scope
+) -> None:
+    catalog = Catalog(database)
+    await ingest(catalog, scope, d="1")
+    await answers.keep([given("a", scope, read={"d": "1"})])
+    await ingest(catalog, scope, d="1")  # cut anew
+    assert await kept(database) == {"a": (True, True)}
+    await ingest(catalog, scope, d="2")
+    assert await kept(database) == {"a": (False, False)}
+
+
+async def test_an_answer_that_is_kept_too_late_loses_its_words(
+    answers: Answers, database: Database, scope: Scope
+) -> None:
+    catalog = Catalog(database)
+    await ingest(catalog, scope, d="2")
+    now = time.time()
+    await answers.keep([
+        given("gone", scope, read={"x": "1"}),
+        given("old", scope, read={"d": "1"}),
+        given("fine", scope, read={"d": "2"}),
+        given("before", scope, read={"x": "1"}, at=now - 900),
+    ])  # fmt: skip
+    await answers.forget_late(since=now - 600)
+    words = {id_: has for id_, (has, _) in (await kept(database)).items()}
+    assert words == {"gone": False, "old": False, "fine": True, "before": True}
+
+
+async def test_answers_of_before_know_their_documents(database: Database, scope: Scope) -> None:
+    async with database.write() as db:
+        await db.run_sync(upgrade, "0010")
+    document = {"id": "d", "uri": "d", "version": "7", "state": "succeeded", "source": {}}
+    stored = asdict(scope) | document | {"created_at": "", "updated_at": ""}
+    gone = CONTENT | {"citations": [], "passages": [{"document_id": "gone"}]}
+    async with database.write() as db:
+        await db.execute(tables.documents.insert().values(stored))
+        for id_, content in (("a", CONTENT), ("b", gone), ("c", None)):
+            answer = _row(given(id_, scope, content=content)) | {"scores": {}}
+            await db.execute(tables.answers.insert().values(answer))
+    await database.open()
+    assert await kept(database) == {"a": (True, True), "b": (False, False), "c": (False, False)}
+    (row,) = await database.rows(sa.text("SELECT document_id, version FROM answer_documents"))
+    assert dict(row) == {"document_id": "d", "version": "7"}
 
 
 async def test_two_processes_never_score_the_same(answers: Answers, scope: Scope) -> None:

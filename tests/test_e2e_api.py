@@ -648,7 +648,9 @@ class TestDocuments:
             {"text": "x", "id": ""},
             {"text": "x", "id": "x" * 513},
             {"text": "x", "id": "a\0b"},
+            {"text": "a\0b"},
             {"text": "x", "id": "a/chunks"},
+            {"text": "x", "id": "a/content"},
             {"text": "x", "uri": "x" * 5000},
             {"text": "x", "title": 5},
             {"text": "x", "meta": {"a b": 1}},
@@ -677,7 +679,7 @@ class TestDocuments:
     def test_strange_but_fine(self, http: httpx.Client) -> None:
         job = submit(
             http,
-            {"id": "1", "text": "Zero \0 and \x1b escape.", "title": "\0"},
+            {"id": "1", "text": "Escape \x1b and mark \ufeff.", "title": "\0"},
             {"id": "2", "text": "Numbers.", "meta": {"n": 10**25, "f": -0.0, "i": 2**63, "e": []}},
             {"id": "3", "text": "Kinds.", "meta": {"n": "word", "i": True, "when": "2024-99-99"}},
             {"id": "4", "text": "Own names.", "meta": {"title": 3, "text": "x", "a.b": [1, "a"]}},

@@ -21,6 +21,8 @@ from rag.errors import BusyError, ConfigError, NotFoundError, StorageError, Upst
 from rag.passages import passage_text
 from rag.protocols import PassageEmbedder
 from rag.records import ATTEMPTS, DocumentRecord, JobRecord, Submission, Task
+from rag.tables import texts
+from rag.telemetry import Trace
 from rag.types import Chunk, Float32Array, Kind, Point, Scope
 from retrieval.sparse import Bm25Encoder
 from tests.fakes import HashEmbedder, HereReader, MemoryIndex
@@ -36,6 +38,7 @@ class Bench:
 
     folder: Path
     scope: Scope
+    database: SqliteDatabase
     catalog: Catalog
     spool: Spool
     index: MemoryIndex
@@ -105,11 +108,18 @@ class Bench:
 
 @pytest.fixture
 async def bench(folder: Path, scope: Scope) -> AsyncIterator[Bench]:
-    catalog = Catalog(SqliteDatabase(folder / "catalog.sqlite"))
+    database = SqliteDatabase(folder / "catalog.sqlite")
+    catalog = Catalog(database)
     await catalog.open()
     (folder / "docs").mkdir()
     yield Bench(
-        folder / "docs", scope, catalog, Spool(folder / "spool"), MemoryIndex(), HashEmbedder()
+        folder / "docs",
+        scope,
+        database,
+        catalog,
+        Spool(folder / "spool"),
+        MemoryIndex(),
+        HashEmbedder(),
     )
     await catalog.close()
 
@@ -226,6 +236,51 @@ async def test_another_chunk_size_cuts_an_unchanged_document_anew(bench: Bench) 
     assert job.outcomes == {"stored": 1}
     assert len(await bench.chunks()) == 2
     await bench.consistent(doc)
+
+
+async def test_sent_bytes_are_gone_once_nobody_wants_them(bench: Bench) -> None:
+    pipeline = bench.pipeline()
+    await pipeline.check_collection(bench.scope)
+    first, second = bench.sent("one", id_="twice"), bench.sent("two", id_="twice")
+    for submission in (first, second):
+        await bench.catalog.submit(bench.scope, [submission])
+    other = bench.sent("else", id_="other")
+    job = await bench.catalog.submit(bench.scope, [other])
+    await pipeline.cancel(job)
+    assert not bench.spool.path(other.source).exists()
+    await pipeline.delete(bench.scope, "twice")
+    assert bench.spool.keys(older_than=0) == set()
+
+
+async def test_bytes_that_failed_are_kept_until_others_are_sent(bench: Bench) -> None:
+    bad, good = bench.sent("", id_="a"), bench.sent("text", id_="a")
+    await bench.ingest(bad)
+    assert bench.spool.path(bad.source).exists()
+    await bench.pipeline().accept(bench.scope, [good], Trace(), bulk=False, expires_in=None)
+    assert bench.spool.keys(older_than=0) == {good.source["spool"]}
+
+
+async def test_bytes_of_a_task_that_comes_too_late_are_dropped(bench: Bench) -> None:
+    old, new = bench.sent("old", id_="a"), bench.sent("new", id_="a")
+    await bench.ingest(old)  # makes the collection
+    old = bench.sent("older", id_="a")
+    for submission in (old, new):
+        await bench.catalog.submit(bench.scope, [submission])
+    late, first = await bench.catalog.claim(2)
+    await bench.pipeline().ingest(first)
+    await bench.pipeline().ingest(late)  # overtaken
+    assert bench.spool.keys(older_than=0) == set()
+
+
+async def test_a_text_that_an_older_version_cleaned_is_read_again(bench: Bench) -> None:
+    doc = bench.sent("\ufeffone\r\ntwo", id_="a")
+    await bench.ingest(doc)
+    async with bench.database.write() as db:
+        await db.execute(texts.update().values(text="one\ntwo"))
+    again = bench.sent("\ufeffone\r\ntwo", id_="a")
+    assert (await bench.ingest(again)).outcomes == {"stored": 1}
+    assert await bench.catalog.text(bench.scope, "a") == "\ufeffone\r\ntwo"
+    await bench.consistent(again)
 
 
 async def test_sent_bytes_are_gone_once_ingested_and_kept_for_another_try_where_that_failed(

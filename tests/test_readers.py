@@ -322,7 +322,7 @@ class TestJson:
 
     def test_fields(self) -> None:
         document = self.read(title="T", text="# a\r\nb", meta={"n": 1, "tags": ["a", "b"]})
-        assert (document.title, document.text, document.headings) == ("T", "# a\nb", ())
+        assert (document.title, document.text, document.headings) == ("T", "# a\r\nb", ())
         assert document.meta == {"n": 1, "tags": ("a", "b")}
         assert document.media_type == "text/plain"
 
@@ -331,8 +331,15 @@ class TestJson:
         assert self.read(title=None, text="x" * 100).title == "x" * 80
         assert self.read(text="\n\nsecond").title == "the-name"
 
-    def test_lone_surrogates_do_not_survive(self) -> None:
-        assert self.read(text="a\ud800\0b").text == "ab"
+    def test_the_text_is_kept_as_it_is(self) -> None:
+        text = "\ufeff One\r\ntwo\x0b\x1b\x85\u2028 e\u0301 \ufeff end \r"
+        assert self.read(text=text).text == text
+        assert self.read(text=text).title == "One"
+
+    @pytest.mark.parametrize("text", ["a\0b", "a\ud800b"])
+    def test_what_cannot_be_stored_is_refused(self, text: str) -> None:
+        with pytest.raises(ReadError, match="the-name: its text holds a NUL or half a character"):
+            self.read(text=text)
 
     @pytest.mark.parametrize(
         "data",
@@ -345,5 +352,5 @@ class TestJson:
 
     def test_blank(self) -> None:
         with pytest.raises(ReadError) as caught:
-            self.read(text=" \n")
+            self.read(text=" \ufeff\r\n")
         assert caught.value.code == "empty_document"

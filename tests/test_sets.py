@@ -16,6 +16,7 @@ from pydantic import SecretStr
 from eval.collect import collect
 from eval.corpus import Span, read_corpus, span_fault
 from eval.sets import check_spans, load_set
+from ingest.decoding import storable
 from ingest.readers import read_json
 from rag.data_sets import AT_ONCE
 from rag.errors import ConfigError, InputError, NotFoundError, UpstreamError
@@ -103,9 +104,9 @@ class TestFolders:
         meta = {"doc": "d1", "spans": [[start, start + len(quote)]], "quotes": [quote]}
         questions = [{"_id": "q1", "text": "When do owls hunt?", "metadata": meta}]
         corpus = load_set(str(write(tmp_path, passages, questions, [("q1", "d1", 1)])), NOWHERE)
-        document = read_json(json.dumps({"text": text}).encode(), id="d1", uri="d1")
+        document = read_json(json.dumps({"text": storable(text)}).encode(), id="d1", uri="d1")
         (span,) = corpus.questions[0].spans
-        assert document.text[span.start : span.end] == span.quote == "Owls hunt\nat night."
+        assert document.text[span.start : span.end] == span.quote == "Owls hunt\r\nat night."
         check_spans(corpus.questions, {"d1": document.text})
 
     def test_slices_are_of_metadata_that_tells_questions_apart(self, tmp_path: Path) -> None:

@@ -8,7 +8,8 @@ import pytest
 
 from rag.catalog import Catalog
 from rag.database import SqliteDatabase
-from rag.parts.storage import CATALOG, INDEX, copy_collection
+from rag.parts.storage import copy_collection
+from rag.private import CATALOG, INDEX
 from rag.records import Submission
 from rag.tables import metadata
 from rag.types import Scope

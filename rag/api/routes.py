@@ -6,14 +6,14 @@ import asyncio
 import base64
 import contextlib
 from collections.abc import AsyncGenerator
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request
 from pydantic_core import to_json
 from starlette.responses import Response
 
 from rag import metrics
-from rag.api import responses, schemas, sse, submissions
+from rag.api import contents, responses, schemas, sse, submissions
 from rag.api.deps import QueueDep, ScopeDep, ServiceDep, TraceDep, state_of
 from rag.api.middleware import until_hangup
 from rag.api.problems import amid_stream
@@ -148,7 +148,7 @@ async def list_documents(
     return _json({"documents": [responses.document_json(r) for r in page], "next_cursor": more})
 
 
-# A caller's own id may hold slashes: ids take the rest of the path, and chunks go first.
+# A caller's own id may hold slashes: ids take the rest of the path, and what is below goes first.
 @router.get(
     "/documents/{document_id:path}/chunks",
     response_model=responses.ChunkPage,
@@ -169,6 +169,24 @@ async def list_chunks(
     page = chunks[start : start + limit]
     more = _cursor(str(start + limit)) if start + limit < len(chunks) else None
     return _json({"chunks": [responses.chunk_json(c) for c in page], "next_cursor": more})
+
+
+@router.get(
+    "/documents/{document_id:path}/content",
+    response_class=Response,
+    responses={**contents.OPENAPI, **PROBLEMS},
+    tags=["documents"],
+)
+async def get_content(
+    *,
+    request: Request,
+    document_id: str,
+    service: ServiceDep,
+    scope: ScopeDep,
+    as_: Annotated[Literal["text"], Query(alias="as")],
+) -> Response:
+    """The text that was read from a document: `start` and `end` count its code points."""
+    return await contents.response(request, await service.catalog.content(scope, document_id))
 
 
 @router.get(
@@ -200,7 +218,7 @@ async def get_job(job_id: str, service: ServiceDep) -> Response:
 @router.delete("/jobs/{job_id}", response_model=responses.JobOut, responses=PROBLEMS, tags=["jobs"])
 async def cancel_job(job_id: str, service: ServiceDep) -> Response:
     """Cancels the documents of a job that have not begun; what runs is finished."""
-    return _json(responses.job_json(await service.catalog.cancel(job_id)))
+    return _json(responses.job_json(await service.ingest.cancel(job_id)))
 
 
 @router.post(

@@ -87,6 +87,12 @@ Text = Annotated[str, AfterValidator(_sendable)]
 """Without the characters that no model and no database can take."""
 QuestionText = Annotated[Text, AfterValidator(_has_words)]
 _Name = Annotated[str, AfterValidator(_storable)]
+_DocumentText = Annotated[
+    str,
+    AfterValidator(_storable),
+    Field(min_length=1, json_schema_extra={"pattern": r"^[^\u0000]*$"}),
+]
+"""Kept as it is, character for character: nothing in it is replaced."""
 Label = Annotated[Text, Field(min_length=1, max_length=200)]
 _Value = Annotated[_Scalar | list[_Scalar], BeforeValidator(_scalars)]
 
@@ -222,15 +228,16 @@ class DocumentIn(_Request):
 
     id: _Name | None = Field(None, min_length=1, max_length=512)
     title: str | None = Field(None, max_length=1000)
-    text: str | None = Field(None, min_length=1)
+    text: _DocumentText | None = None
     uri: _Name | None = Field(None, min_length=1, max_length=URI_CHARS)
     meta: dict[str, _Value] = Field(default={}, max_length=64)
 
     @field_validator("id")
     @classmethod
     def _reachable(cls, value: str | None) -> str | None:
-        if value is not None and value.endswith("/chunks"):
-            raise ValueError("it ends in /chunks, which is where the chunks of a document are")
+        for part in ("chunks", "content"):
+            if value is not None and value.endswith(f"/{part}"):
+                raise ValueError(f"it ends in /{part}, which is where the {part} of a document is")
         return value
 
     @field_validator("meta")

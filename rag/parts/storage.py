@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from rag.database import Database, PostgresDatabase, SqliteDatabase
 from rag.errors import ConfigError
 from rag.ownership import own
+from rag.private import CATALOG, INDEX
 from rag.settings import EdgeSettings, PostgresSettings, QdrantSettings, Settings, SqliteSettings
 from rag.tables import metadata
 from rag.types import Scope
@@ -17,9 +18,6 @@ from rag.types import Scope
 if TYPE_CHECKING:
     from rag.protocols import StoredIndex
     from retrieval.sparse import Bm25Encoder
-
-CATALOG, INDEX = "catalog.sqlite", "index"
-"""In the data folder."""
 
 
 def build_database(settings: SqliteSettings | PostgresSettings, data: Path) -> Database:

@@ -1,0 +1,80 @@
+"""What is left of texts that nobody wants any more, removed while the service runs."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import AsyncIterator
+
+from ingest.sources import Spool
+from rag.answers import Answers
+from rag.catalog import Catalog
+from rag.database import Database
+from rag.errors import RagError
+from rag.forgetting import FORGOTTEN_SECONDS
+
+ROUND_SECONDS = FORGOTTEN_SECONDS / 4
+"""Between two rounds: one may find that somebody reads, and the next has its chance."""
+LATE_SECONDS = 600.0
+"""An answer is kept within this time after it was given, or never."""
+SWEEP_SECONDS = 600.0
+"""Between two looks into the spool: whatever is replaced or deleted is dropped at once."""
+UNSUBMITTED_SECONDS = 3600.0
+"""Bytes that were put into the spool so long ago and not submitted never will be."""
+
+_log = logging.getLogger(__name__)
+
+
+class Leftovers:
+    """Keeps files of the data folder free of what was deleted or replaced."""
+
+    def __init__(
+        self, *, catalog: Catalog, answers: Answers, database: Database, spool: Spool
+    ) -> None:
+        self._catalog = catalog
+        self._answers = answers
+        self._database = database
+        self._spool = spool
+        self._swept_at = self._trimmed_at = time.monotonic()
+
+    async def sweep(self, *, older_than: float) -> None:
+        """Drops sent bytes that no task waits for and that were put here so many seconds ago."""
+        if sent := await asyncio.to_thread(self._spool.keys, older_than=older_than):
+            unwanted = sent - await self._catalog.spooled()
+            await asyncio.to_thread(self._spool.sweep, unwanted)
+
+    @contextlib.asynccontextmanager
+    async def removed(self) -> AsyncIterator[None]:
+        """Removes them again and again until the end of the block."""
+        removing = asyncio.create_task(self._run())
+        try:
+            yield
+        finally:
+            removing.cancel()
+            await asyncio.gather(removing, return_exceptions=True)
+
+    async def _run(self) -> None:
+        while True:
+            await asyncio.sleep(ROUND_SECONDS)
+            try:
+                await self._round()
+            except RagError as error:
+                _log.error("What was deleted is not removed from all files yet: %s", error)
+            except Exception:  # noqa: BLE001 - without it nothing would be removed any more
+                _log.exception("What was deleted is not removed from all files yet")
+
+    async def _round(self) -> None:
+        await self._answers.forget_late(since=time.time() - LATE_SECONDS)
+        if time.monotonic() - self._swept_at >= SWEEP_SECONDS:
+            self._swept_at = time.monotonic()
+            await self.sweep(older_than=UNSUBMITTED_SECONDS)
+        if await self._database.trim():
+            self._trimmed_at = time.monotonic()
+        elif time.monotonic() - self._trimmed_at > FORGOTTEN_SECONDS:
+            _log.warning(
+                "The catalog's log still holds deleted text: another program has read the file for"
+                " more than %g s. End it, or let it close the file.",
+                FORGOTTEN_SECONDS,
+            )

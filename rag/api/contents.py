@@ -1,0 +1,42 @@
+"""A document's text as a response, however long it is."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from hashlib import sha256
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+
+PIECE = 256 << 10
+"""Bytes written at once: other requests have their turn between two pieces."""
+OPENAPI: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "The text, in UTF-8.",
+        "content": {"text/plain": {"schema": {"type": "string"}}},
+        "headers": {
+            "ETag": {"description": "Names this text.", "schema": {"type": "string"}},
+        },
+    },
+    304: {"description": "The text is the one that `If-None-Match` names."},
+}
+
+
+async def response(request: Request, text: bytes) -> Response:
+    """The text with its length and an ETag; 304 without it where the caller has this text."""
+    digest = await asyncio.to_thread(sha256, text)
+    headers = {"ETag": f'"{digest.hexdigest()}"'}
+    if headers["ETag"] in request.headers.get("if-none-match", ""):
+        return Response(status_code=304, headers=headers)
+    return StreamingResponse(
+        _pieces(text),
+        media_type="text/plain; charset=utf-8",
+        headers=headers | {"Content-Length": str(len(text))},
+    )
+
+
+async def _pieces(text: bytes) -> AsyncGenerator[bytes, None]:
+    for start in range(0, len(text), PIECE):
+        yield text[start : start + PIECE]

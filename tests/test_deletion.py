@@ -1,0 +1,142 @@
+"""What was deleted or replaced is in no file of the data folder; and whose these files are."""
+
+from __future__ import annotations
+
+import stat
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from rag.forgetting import FORGOTTEN_SECONDS
+from rag.private import INDEX, tighten
+from tests.servers import Server, rag, serving, submit
+
+NOT_SEARCHED = (INDEX,)
+"""Folders whose own files are not looked into here: what is deleted stays in the index's log."""
+MARK = "zanzibarquokka"
+TEXT = f"The office opens at nine in {MARK} street. Lunch is served at noon in {MARK} hall."
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("deletion") / "data"
+
+
+@pytest.fixture(scope="module")
+def server(data: Path) -> Iterator[Server]:
+    with serving(data, env={"RAG_ONLINE__RATE": "1"}) as running:
+        yield running
+        assert "Traceback" not in running.log.read_text()
+
+
+@pytest.fixture(scope="module")
+def http(server: Server) -> Iterator[httpx.Client]:
+    with server.client() as client:
+        yield client
+
+
+def holding(data: Path, mark: str) -> list[str]:
+    """Files that hold a text, as UTF-8 or as UTF-16."""
+    forms = (mark.encode(), mark.encode("utf-16-le"))
+    return [
+        str(file.relative_to(data))
+        for file in sorted(data.rglob("*"))
+        if file.is_file() and file.relative_to(data).parts[0] not in NOT_SEARCHED
+        if any(form in file.read_bytes() for form in forms)
+    ]
+
+
+def forgotten(data: Path, mark: str) -> None:
+    """Waits until no file holds a text, for no longer than is promised."""
+    until = time.monotonic() + FORGOTTEN_SECONDS
+    while found := holding(data, mark):
+        assert time.monotonic() < until, found
+        time.sleep(0.5)
+
+
+def asked(http: httpx.Client, data: Path, collection: str) -> str:
+    """Asks, until the answer is kept with its words; its trace's id."""
+    body = {"query": "When does the office open?", "collection": collection}
+    answer = http.post("/v1/query", json=body).json()
+    assert MARK in answer["answer"]
+    said = {"trace_id": answer["trace_id"], "rating": "up", "correction": f"At nine, {MARK}."}
+    assert http.post("/v1/feedback", json=said).status_code == 204
+    return str(answer["trace_id"])
+
+
+def test_a_deleted_text_is_in_no_file(http: httpx.Client, data: Path) -> None:
+    submit(http, {"id": "d", "text": TEXT, "title": MARK}, {"id": "e", "text": "Else."},
+           collection="gone")  # fmt: skip
+    trace = asked(http, data, "gone")
+    assert holding(data, MARK)
+    assert http.delete("/v1/documents/d?collection=gone").status_code == 204
+    forgotten(data, MARK)
+    # What is counted of the answer is still there.
+    said = {"trace_id": trace, "rating": "down"}
+    assert http.post("/v1/feedback", json=said).status_code == 204
+
+
+def test_a_replaced_text_is_in_no_file(http: httpx.Client, data: Path) -> None:
+    submit(http, {"id": "d", "text": TEXT}, collection="new")
+    asked(http, data, "new")
+    submit(http, {"id": "d", "text": "The office is closed."}, collection="new")
+    forgotten(data, MARK)
+
+
+class TestSpool:
+    """Bytes that were sent are dropped as soon as nobody can want them any more."""
+
+    def spool(self, data: Path) -> list[Path]:
+        return list((data / "spool").iterdir())
+
+    def fail(self, http: httpx.Client, id_: str) -> None:
+        assert submit(http, {"id": id_, "text": " \n", "title": MARK})["state"] == "failed"
+
+    def test_what_failed_is_kept_until_it_is_deleted(self, http: httpx.Client, data: Path) -> None:
+        self.fail(http, "f1")
+        assert len(self.spool(data)) == 1
+        http.delete("/v1/documents/f1")
+        assert self.spool(data) == []
+
+    def test_what_failed_is_kept_until_it_is_replaced(self, http: httpx.Client, data: Path) -> None:
+        self.fail(http, "f2")
+        self.fail(http, "f2")
+        assert len(self.spool(data)) == 1
+        assert submit(http, {"id": "f2", "text": "Fine."})["state"] == "succeeded"
+        assert self.spool(data) == []
+
+
+class TestModes:
+    def test_all_of_a_data_folder_is_its_owners_alone(self, http: httpx.Client, data: Path) -> None:
+        submit(http, {"id": "m", "text": TEXT}, collection="modes")
+        assert stat.S_IMODE(data.stat().st_mode) == 0o700
+        modes = {path: stat.S_IMODE(path.stat().st_mode) for path in data.rglob("*")}
+        names = {path.name for path in modes}
+        assert names >= {"catalog.sqlite", "catalog.sqlite-wal", "catalog.sqlite-shm", "lock"}
+        assert any(path.relative_to(data).parts[0] == INDEX for path in modes)
+        assert {path: oct(mode) for path, mode in modes.items() if mode & 0o077} == {}
+
+    def test_a_folder_of_before_is_tightened(self, tmp_path: Path) -> None:
+        data = tmp_path / "data"
+        (tmp_path / "a.txt").write_text("The office opens at nine.")
+        assert rag("ingest", tmp_path / "a.txt", data=data).returncode == 0
+        for path in (data, *data.rglob("*")):
+            path.chmod(0o755 if path.is_dir() else 0o644)
+        assert rag("status", data=data).returncode == 0
+        assert not [p for p in (data, *data.rglob("*")) if stat.S_IMODE(p.stat().st_mode) & 0o077]
+
+    def test_nothing_is_widened_and_what_is_not_ours_stays(self, tmp_path: Path) -> None:
+        data = tmp_path / "data"
+        (data / INDEX).mkdir(parents=True, mode=0o755)
+        (data / "lock").touch(0o440)
+        (data / "page.html").touch(0o644)
+        (tmp_path / "else.txt").touch(0o644)
+        (data / INDEX / "link").symlink_to(tmp_path / "else.txt")
+        data.chmod(0o755)
+        tighten(data)
+        modes = [data, data / INDEX, data / "lock", data / "page.html", tmp_path / "else.txt"]
+        found = [oct(stat.S_IMODE(path.stat().st_mode)) for path in modes]
+        assert found == ["0o755", "0o700", "0o400", "0o644", "0o644"]
