@@ -455,6 +455,30 @@ class ServerSettings(_Part):
 
     host: str = "127.0.0.1"
     port: int = Field(8000, ge=0, le=65535, description="0: any free one.")
+    allowed_hosts: tuple[str, ...] = Field(
+        (),
+        description="Names by which others call it, besides localhost and what it listens on;"
+        ' "*.example.com": all under it; "*": any.',
+    )
+    allowed_origins: tuple[str, ...] = Field(
+        (), description="Of pages elsewhere that may call it: https://HOST:PORT."
+    )
+
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _are_hosts(cls, hosts: tuple[str, ...]) -> tuple[str, ...]:
+        for host in hosts:
+            if not re.fullmatch(r"\*|(\*\.)?[\w-]+(\.[\w-]+)*|[0-9A-Fa-f.:]+", host):
+                raise ValueError(f"{host!r} is no name of a host: no scheme, port or brackets")
+        return hosts
+
+    @field_validator("allowed_origins")
+    @classmethod
+    def _are_origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
+        for origin in origins:
+            if not re.fullmatch(r"https?://([\w.-]+|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?", origin):
+                raise ValueError(f"{origin!r} has not the form https://HOST or https://HOST:PORT")
+        return origins
 
 
 class TraceSettings(_Part):
