@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -63,28 +65,45 @@ class Seen:
 def watched(server: Server) -> Iterator[Seen]:
     """Asks `/healthz` over and over while the block runs, and measures the server's processes.
 
-    At the end of the block `Seen` is complete; `Seen.check` says whether the server fared well.
+    After the block `Seen` is complete, and `Seen.check` says whether the server fared well.
     """
     seen = Seen(before=resident(server))
     done = threading.Event()
-    watchers = [
-        threading.Thread(target=_check_health, args=(server.url, seen, done)),
-        threading.Thread(target=_measure, args=(server, seen, done)),
-    ]
-    for watcher in watchers:
-        watcher.start()
-    try:
-        yield seen
-    finally:
-        done.set()
-        for watcher in watchers:
-            watcher.join()
+    measuring = threading.Thread(target=_measure, args=(server, seen, done))
+    with _asking(server.url) as (asking, first):
+        measuring.start()
+        try:
+            yield seen
+        finally:
+            done.set()
+            measuring.join()
+            lines = [first, *asking.communicate()[0].splitlines()]
+    for status, seconds in (line.split() for line in lines):
+        if status == str(httpx.codes.OK):
+            seen.health.append(float(seconds))
+        else:
+            seen.failed.append(status)
     deadline = time.monotonic() + _SETTLED
     while True:
         seen.after = resident(server)
         if seen.kept <= KEPT_BYTES or time.monotonic() > deadline:
             return
         time.sleep(0.2)
+
+
+@contextlib.contextmanager
+def _asking(url: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A process that asks for a server's health, and the first line that it wrote."""
+    where = urlsplit(url)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.health", str(where.hostname), str(where.port)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+        assert process.stdout is not None
+        yield process, process.stdout.readline()
 
 
 def resident(server: Server) -> dict[int, int]:
@@ -96,21 +115,6 @@ def resident(server: Server) -> dict[int, int]:
             with contextlib.suppress(psutil.NoSuchProcess):
                 sizes[process.pid] = process.memory_info().rss
     return sizes
-
-
-def _check_health(url: str, seen: Seen, done: threading.Event) -> None:
-    with httpx.Client(base_url=url, timeout=PATIENCE) as http:
-        while not done.is_set():
-            started = time.perf_counter()
-            try:
-                status = http.get("/healthz").status_code
-            except httpx.TransportError as error:
-                seen.failed.append(repr(error))
-            else:
-                seen.health.append(time.perf_counter() - started)
-                if status != httpx.codes.OK:
-                    seen.failed.append(str(status))
-            done.wait(_BETWEEN)
 
 
 def _measure(server: Server, seen: Seen, done: threading.Event) -> None:
