@@ -21,6 +21,7 @@ from typing import Any, NamedTuple, TypeVar
 from eval.rows import PassageRow, QuestionRow, lines_of, parse, understood
 from ingest.decoding import storable
 from rag.errors import InputError
+from rag.faults import shortened
 
 MOST_VALUES = 20
 """Of a metadata field that cuts a set in slices: past it a slice has too few questions to tell."""
@@ -346,22 +347,27 @@ def _gains(
     passages: Iterable[str],
 ) -> dict[str, dict[str, int]]:
     gains: dict[str, dict[str, int]] = {}
-    faults: list[str] = []
+    shown: list[str] = []
+    faults = 0
     known_questions, known_passages = set(questions), set(passages)
     for place, (question, passage, gain) in judgements:
         if question not in known_questions:
-            faults.append(f"{place} (no question {question!r})")
+            fault = f"no question {shortened(question)!r}"
         elif passage not in known_passages:
-            faults.append(f"{place} (no document {passage!r})")
+            fault = f"no document {shortened(passage)!r}"
         elif gains.setdefault(question, {}).setdefault(passage, gain) != gain:
-            faults.append(f"{place} (judged otherwise before)")
+            fault = "judged otherwise before"
+        else:
+            continue
+        faults += 1
+        if faults <= SHOWN_FAULTS:
+            shown.append(f"{place} ({fault})")
     if faults:
-        more = f" and {len(faults) - SHOWN_FAULTS:,} more" if len(faults) > SHOWN_FAULTS else ""
-        shown = ", ".join(faults[:SHOWN_FAULTS])
+        more = f" and {faults - SHOWN_FAULTS:,} more" if faults > SHOWN_FAULTS else ""
         raise InputError(
             f"The judgements of the set {name} do not go with its questions and documents:"
-            f" {shown}{more}. Measures would count what cannot be found: remove those lines, or add"
-            " what they name."
+            f" {', '.join(shown)}{more}. Measures would count what cannot be found: remove those"
+            " lines, or add what they name."
         )
     return gains
 

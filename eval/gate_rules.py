@@ -14,6 +14,7 @@ from pydantic_core import ErrorDetails
 
 from eval.run_tables import hint
 from rag.errors import InputError
+from rag.faults import FirstFaults, first
 
 Statistic = Literal["mean", "p50", "p90", "p95", "p99"]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
@@ -57,7 +58,7 @@ class RuleFile(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     alpha: Annotated[float, Field(gt=0, lt=1)] = 0.05
-    rule: Annotated[list[Rule], Field(min_length=1)]
+    rule: Annotated[list[Rule], Field(min_length=1), FirstFaults()]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,8 +96,8 @@ def read_rules(path: Path) -> Rules:
     try:
         file = RuleFile(**body)
     except ValidationError as error:
-        problems = (_problem(path, text, lines, each) for each in error.errors())
-        raise InputError("\n".join(problems)) from None
+        problems = (_problem(path, text, lines, each) for each in error.errors(include_url=False))
+        raise InputError(first(problems, error.error_count(), between="\n")) from None
     return Rules(alpha=file.alpha, rules=tuple(file.rule), lines=lines, path=path, text=text)
 
 

@@ -10,10 +10,13 @@ from typing import Annotated, Any, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from rag.errors import InputError
+from rag.faults import FewUnknown, FirstFaults, shortened
 
 BOM = b"\xef\xbb\xbf"
 _JSON_PLACE = re.compile(r" at line \d+ column (\d+)$")
 
+T = TypeVar("T")
+Listed = Annotated[list[T], FirstFaults()]
 Words = Annotated[str, Field(pattern=r"\S")]
 
 
@@ -41,14 +44,14 @@ class QuestionRow(_Row):
 class Understood(_Row):
     """What is understood of a question's metadata; the rest of it is anybody's."""
 
-    answers: list[str] | None = None
+    answers: Listed[str] | None = None
     answerable: bool = True
     doc: str | None = None
-    spans: list[Annotated[list[int], Field(min_length=2, max_length=2)]] | None = None
-    quotes: list[str] | None = None
+    spans: Listed[Annotated[list[int], Field(min_length=2, max_length=2)]] | None = None
+    quotes: Listed[str] | None = None
 
 
-class EvidenceRow(_Row):
+class EvidenceRow(_Row, FewUnknown):
     """Where an answer stands."""
 
     model_config = ConfigDict(extra="forbid")
@@ -59,7 +62,7 @@ class EvidenceRow(_Row):
     quote: str = ""
 
 
-class CaseRow(_Row):
+class CaseRow(_Row, FewUnknown):
     """A question with what is known of it; `why` and `live` are what `rag eval collect` adds."""
 
     model_config = ConfigDict(extra="forbid")
@@ -67,11 +70,11 @@ class CaseRow(_Row):
     id: Words | None = None
     question: Words
     answer: str | None = None
-    answers: list[str] = []
+    answers: Listed[str] = []
     answerable: bool = True
-    evidence: list[EvidenceRow] = []
+    evidence: Listed[EvidenceRow] = []
     meta: dict[str, Any] = {}
-    why: list[str] = []
+    why: Listed[str] = []
     live: dict[str, Any] = {}
 
 
@@ -117,6 +120,6 @@ def understood(metadata: dict[str, Any], place: str) -> Understood:
 def _fault(error: ValidationError) -> str:
     """The first one, and no word of the data."""
     first = error.errors(include_url=False, include_input=False)[0]
-    where = ".".join(str(step) for step in first["loc"])
+    where = ".".join(shortened(str(step)) for step in first["loc"])
     what = _JSON_PLACE.sub(r" at column \1", first["msg"])
     return f"`{where}`: {what}" if where else what

@@ -19,6 +19,7 @@ from pydantic import ValidationError
 
 from generation.checkpoints import check_checkpoint
 from rag.errors import BusyError, ConfigError, InputError, RagError, UpstreamError
+from rag.faults import FIRST
 from rag.types import FinishReason, Message, Piece, Sampling, Usage
 
 # Read as vLLM is loaded, and by the processes it starts.
@@ -417,6 +418,8 @@ def _reason(error: BaseException) -> str:
     if isinstance(error, ValidationError):
         return "; ".join(
             ": ".join([*map(str, found["loc"][:1]), found["msg"].removeprefix("Value error, ")])
-            for found in error.errors(include_url=False, include_context=False, include_input=False)
+            for found in error.errors(
+                include_url=False, include_context=False, include_input=False
+            )[:FIRST]
         ).rstrip(".")
     return (str(error) or type(error).__name__).rstrip(".")

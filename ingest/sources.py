@@ -87,6 +87,10 @@ class Spool:
             title=title,
         )
 
+    def fresh(self) -> Path:
+        """The path of a new file, for bytes that are still coming: nobody else looks at it."""
+        return self._folder / uuid4().hex
+
     def put_all(self, items: Sequence[tuple[bytes, Mapping[str, Any]]]) -> list[Submission]:
         """`put` for each; on an error none is kept."""
         kept: list[Submission] = []

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 import sys
+from ipaddress import ip_address
 
 import uvicorn
 
@@ -11,6 +13,8 @@ from rag import logs
 from rag.api.app import create_app
 from rag.errors import ConfigError
 from rag.settings import Settings
+
+_log = logging.getLogger(__name__)
 
 
 def serve(settings: Settings, *, host: str, port: int) -> int:
@@ -22,7 +26,10 @@ def serve(settings: Settings, *, host: str, port: int) -> int:
     logs.configure(settings.log.format)
     listener = _listen(host, port)
     url = f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
-    app = create_app(settings, url=url, on_failure=lambda: setattr(server, "should_exit", True))
+    _warn_if_open(listener)
+    app = create_app(
+        settings, url=url, host=host, on_failure=lambda: setattr(server, "should_exit", True)
+    )
     server = uvicorn.Server(
         uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=5)
     )
@@ -31,6 +38,18 @@ def serve(settings: Settings, *, host: str, port: int) -> int:
     if failure := app.state.running.failure:
         raise failure
     return 0
+
+
+def _warn_if_open(listener: socket.socket) -> None:
+    host, port = listener.getsockname()[:2]
+    if not ip_address(host).is_loopback:
+        _log.warning(
+            "The service listens on %s, port %d, beyond this machine, and asks nobody who they are:"
+            " whoever reaches it may read, add and delete documents. Listen on 127.0.0.1, or let"
+            " only a proxy that authenticates reach it.",
+            host,
+            port,
+        )
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -36,6 +36,7 @@ from pydantic_settings import (
 )
 
 from rag.errors import ConfigError
+from rag.faults import first, shortened
 from rag.privacy import Capture
 
 PREFIX = "RAG_"
@@ -51,6 +52,7 @@ SECRETS = {
     "online.judge.api_key",
 }
 """Settings whose values no message may show."""
+_PROBLEM_CHARS = 500
 NOT_SETTINGS = {"RAG_CONFIG", "RAG_URL"}
 """Names with the prefix that are read elsewhere."""
 
@@ -461,6 +463,30 @@ class ServerSettings(_Part):
 
     host: str = "127.0.0.1"
     port: int = Field(8000, ge=0, le=65535, description="0: any free one.")
+    allowed_hosts: tuple[str, ...] = Field(
+        (),
+        description="Names by which others call it, besides localhost and what it listens on;"
+        ' "*.example.com": all under it; "*": any.',
+    )
+    allowed_origins: tuple[str, ...] = Field(
+        (), description="Of pages elsewhere that may call it: https://HOST:PORT."
+    )
+
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _are_hosts(cls, hosts: tuple[str, ...]) -> tuple[str, ...]:
+        for host in hosts:
+            if not re.fullmatch(r"\*|(\*\.)?[\w-]+(\.[\w-]+)*|[0-9A-Fa-f.:]+", host):
+                raise ValueError(f"{host!r} is no name of a host: no scheme, port or brackets")
+        return hosts
+
+    @field_validator("allowed_origins")
+    @classmethod
+    def _are_origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
+        for origin in origins:
+            if not re.fullmatch(r"https?://([\w.-]+|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?", origin):
+                raise ValueError(f"{origin!r} has not the form https://HOST or https://HOST:PORT")
+        return origins
 
 
 class TraceSettings(_Part):
@@ -649,7 +675,8 @@ def load_settings(**overrides: Any) -> Settings:
     try:
         return Settings(**overrides)
     except ValidationError as error:
-        raise ConfigError("\n".join(_problems(error))) from None
+        told = first(_problems(error), error.error_count(), between="\n")
+        raise ConfigError(told) from None
     except SettingsError as error:  # a whole part in one variable that is no JSON
         raise ConfigError(f"The environment does not fit: {error}.") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -690,20 +717,22 @@ def _check_environment() -> None:
 
 
 def _problems(error: ValidationError) -> Iterator[str]:
-    for problem in error.errors():
+    for problem in error.errors(include_url=False):
         name = _dotted(problem["loc"])
         if problem["type"] == "extra_forbidden":
             yield _unknown(name)
         elif problem["type"].startswith("union_tag") or problem["type"] == "kind":
             # The input is the whole part, secrets too.
             part = problem["input"]
-            got = f" (got {part['kind']!r})" if isinstance(part, dict) and "kind" in part else ""
+            has_kind = isinstance(part, dict) and "kind" in part
+            got = f" (got {shortened(repr(part['kind']))})" if has_kind else ""
             yield f"The setting '{name}.kind' does not fit: {problem['msg']}{got}."
         else:
             # What lacks something is a whole part, secrets too.
             hidden = problem["type"] == "missing" or _is_secret(name)
-            got = "" if hidden else f" (got {problem['input']!r})"
-            yield f"The setting {name!r} does not fit: {problem['msg']}{got}."
+            got = "" if hidden else f" (got {shortened(repr(problem['input']))})"
+            says = shortened(problem["msg"], _PROBLEM_CHARS)
+            yield f"The setting {name!r} does not fit: {says}{got}."
 
 
 def _unknown(name: str) -> str:
@@ -722,6 +751,7 @@ def _unknown(name: str) -> str:
 
 def _dotted(place: Sequence[str | int]) -> str:
     """A place in the tree by its setting's name, in which the kind of a part does not stand."""
+    place = [shortened(step) if isinstance(step, str) else step for step in place]
     names: list[str] = []
     models: list[type[BaseModel]] = [Settings]
     for step in place:

@@ -6,15 +6,17 @@ import asyncio
 import contextlib
 import gc
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import TYPE_CHECKING
 
 from fastapi import FastAPI, Request
+from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 
 import rag
 from eval.online import open_scorer
 from rag.api import problems
+from rag.api.browsers import OwnHosts, OwnOrigins
 from rag.api.deps import Running
 from rag.api.middleware import BodyLimit, ClientGoneError, Measured, RequestId, SlowClients
 from rag.api.openai import router as openai_router
@@ -87,8 +89,13 @@ def build_queue(settings: Settings, opened: Ingesting) -> Queue:
             return CeleryQueue(catalog=opened.catalog, app=celery_app(settings.queue))
 
 
-def create_app(settings: Settings, *, url: str, on_failure: Callable[[], None]) -> FastAPI:
-    """An app that serves `settings` at `url`; `on_failure` is called if it cannot start."""
+def create_app(
+    settings: Settings, *, url: str, host: str, on_failure: Callable[[], None]
+) -> FastAPI:
+    """An app that serves `settings` at `url`; `on_failure` is called if it cannot start.
+
+    `host` is what the server listens on, as a name or an address.
+    """
     running = Running()
 
     async def serve() -> None:
@@ -120,15 +127,21 @@ def create_app(settings: Settings, *, url: str, on_failure: Callable[[], None]) 
             with contextlib.suppress(asyncio.CancelledError):
                 await loading
 
-    return bare_app(settings, running, lifespan=lifespan)
+    hosts = (*settings.server.allowed_hosts, host)
+    return bare_app(settings, running, lifespan=lifespan, hosts=hosts)
 
 
 def bare_app(
     settings: Settings,
     running: Running,
     lifespan: Callable[[FastAPI], contextlib.AbstractAsyncContextManager[None]] | None = None,
+    *,
+    hosts: Sequence[str] = ("*",),
 ) -> FastAPI:
-    """The app over what runs already: the CLI carries one in its own process."""
+    """The app over what runs already: the CLI carries one in its own process.
+
+    `hosts` are its names besides those of loopback; `*`: it is reached by no browser.
+    """
     app = FastAPI(
         title="Plumbline",
         version=rag.__version__,
@@ -140,12 +153,26 @@ def bare_app(
     app.include_router(openai_router)
     app.include_router(health)
     app.add_middleware(BodyLimit, limits=settings.limits)
+    _keep_pages_away(app, hosts, settings.server.allowed_origins)
     app.add_middleware(RequestId)
     app.add_middleware(SlowClients)
     app.add_middleware(Measured, questions=settings.log.questions and settings.log.format == "json")
     app.add_exception_handler(ClientGoneError, _on_client_gone)
     problems.install(app)
     return app
+
+
+def _keep_pages_away(app: FastAPI, hosts: Sequence[str], origins: Sequence[str]) -> None:
+    app.add_middleware(OwnOrigins, origins=origins)
+    if origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=origins,
+            allow_methods=["GET", "POST", "DELETE"],
+            allow_headers=["Authorization", "Content-Type", "X-Request-ID", "traceparent"],
+            expose_headers=["Location", "Retry-After", "X-Request-ID"],
+        )
+    app.add_middleware(OwnHosts, hosts=hosts)
 
 
 async def _warm(service: Service) -> None:

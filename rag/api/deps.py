@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import asyncio
+from dataclasses import dataclass, field
 from typing import Annotated
 
 from fastapi import Depends, Query, Request
@@ -22,6 +23,8 @@ class Running:
     service: Service | None = None
     queue: Queue | None = None
     failure: RagError | None = None
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Of large requests: one is read at a time, each in a process of its own."""
 
 
 def state_of(request: Request) -> Running:

@@ -15,6 +15,7 @@ from starlette.responses import Response
 from rag.api import openai_schemas as wire
 from rag.api import sse
 from rag.api.deps import ServiceDep, TraceDep
+from rag.api.large_bodies import OffLoopRoute
 from rag.api.middleware import until_hangup
 from rag.api.openai_errors import error_json
 from rag.api.problems import amid_stream, request_id
@@ -31,7 +32,7 @@ ERRORS: dict[int | str, dict[str, Any]] = {
     "4XX": {"model": wire.OpenAIProblem, "description": "As OpenAI's."},
     "5XX": {"model": wire.OpenAIProblem, "description": "As OpenAI's."},
 }
-router = APIRouter(prefix="/v1", tags=["openai"], responses=ERRORS)
+router = APIRouter(prefix="/v1", tags=["openai"], responses=ERRORS, route_class=OffLoopRoute)
 
 
 @router.get("/models", response_model=wire.ModelList)

@@ -25,6 +25,7 @@ from pydantic import (
 from rag.api.responses import AnswerDetails, CitationOut, citation_json
 from rag.api.sampling import SamplingIn
 from rag.api.schemas import Label, Retrieval, Text, check_last
+from rag.faults import FirstFaults
 from rag.reasons import REASONS
 from rag.records import CollectionRecord
 from rag.types import (
@@ -87,7 +88,7 @@ class ChatRequest(_Request, SamplingIn):
     Sampling parameters that it does not name (penalties, logit_bias, …) have no effect.
     """
 
-    messages: list[ChatMessage] = Field(min_length=1)
+    messages: Annotated[list[ChatMessage], Field(min_length=1), FirstFaults()]
     stream: bool | None = False
     stream_options: StreamOptions | None = None
     max_completion_tokens: int | None = Field(
@@ -155,9 +156,9 @@ class RerankRequest(_Request):
     """Texts to rank by how well they answer a query."""
 
     query: Text = Field(min_length=1)
-    documents: list[Annotated[Text, BeforeValidator(_document_text)]] = Field(
-        min_length=1, description="Texts, or objects with a `text`."
-    )
+    documents: Annotated[
+        list[Annotated[Text, BeforeValidator(_document_text)]], Field(min_length=1), FirstFaults()
+    ] = Field(description="Texts, or objects with a `text`.")
     top_n: int | None = Field(None, ge=1, description="How many to return; none: all.")
     return_documents: bool | None = False
 

@@ -15,8 +15,12 @@ from starlette.types import Scope
 
 from rag.api import openai_errors
 from rag.errors import ConfigError, RagError, UpstreamError
+from rag.faults import first, shortened
 
 RETRY_AFTER_SECONDS = 1
+DETAIL_CHARS = 4000
+"""Of an error; it may hold what the caller sent."""
+_FAULT_CHARS = 300
 CRASHED = HTTPStatus.INTERNAL_SERVER_ERROR.value
 _log = logging.getLogger(__name__)
 
@@ -90,14 +94,11 @@ async def _on_rag_error(request: Request, error: Exception) -> Response:
 
 async def _on_invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for it
-    problems = [_sentence(e) for e in error.errors()]
-    code = (
-        "malformed_json"
-        if any("json_invalid" in e["type"] for e in error.errors())
-        else "invalid_input"
-    )
-    body = _body(HTTPStatus.UNPROCESSABLE_ENTITY, code, " ".join(problems), request_id(request))
-    param = _place(error.errors()[0]) if code == "invalid_input" else None
+    faults = error.errors()
+    detail = first(map(_sentence, faults), len(faults), between=" ")
+    code = "malformed_json" if faults[0]["type"] == "json_invalid" else "invalid_input"
+    body = _body(HTTPStatus.UNPROCESSABLE_ENTITY, code, detail, request_id(request))
+    param = _place(faults[0]) if code == "invalid_input" else None
     return response(request.scope, body, param=param or None)
 
 
@@ -130,7 +131,7 @@ def _body(status: HTTPStatus, code: str, detail: str, request_id_: str) -> dict[
         "type": f"urn:plumbline:problem:{code}",
         "title": status.phrase,
         "status": int(status),
-        "detail": detail,
+        "detail": shortened(detail, DETAIL_CHARS),
         "code": code,
         "request_id": request_id_,
     }
@@ -141,8 +142,9 @@ def _sentence(error: dict[str, Any]) -> str:
     if error["type"] == "json_invalid":
         where = f" at character {place}" if place else ""  # pydantic says it in the message
         return f"The body is not valid JSON: {error['ctx']['error']}{where}."
-    return f"{place or 'The body'}: {error['msg'].removeprefix('Value error, ')}."
+    says = shortened(error["msg"].removeprefix("Value error, "), _FAULT_CHARS)
+    return f"{place or 'The body'}: {says}."
 
 
 def _place(error: dict[str, Any]) -> str:
-    return ".".join(str(part) for part in error["loc"][1:])
+    return ".".join(shortened(str(part)) for part in error["loc"][1:])

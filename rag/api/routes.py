@@ -15,6 +15,7 @@ from starlette.responses import Response
 from rag import metrics
 from rag.api import contents, responses, schemas, sse, submissions
 from rag.api.deps import QueueDep, ScopeDep, ServiceDep, TraceDep, state_of
+from rag.api.large_bodies import OffLoopRoute
 from rag.api.middleware import until_hangup
 from rag.api.problems import amid_stream
 from rag.api.questions import label, to_query
@@ -31,7 +32,7 @@ BACKLOG_SECONDS = 2.0
 BULK_FROM = 17
 """Documents in one request: from here on they wait for those that come in ones and twos."""
 
-router = APIRouter(prefix="/v1")
+router = APIRouter(prefix="/v1", route_class=OffLoopRoute)
 health = APIRouter(include_in_schema=True, tags=["health"])
 PROBLEMS: dict[int | str, dict[str, Any]] = {
     "4XX": {"model": responses.Problem, "description": "A problem (RFC 9457)."},

@@ -8,7 +8,6 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
@@ -19,6 +18,7 @@ from pydantic import (
 from ingest.fetch import parse_url
 from rag.api.sampling import SamplingIn
 from rag.errors import ReadError
+from rag.faults import FewUnknown, FirstFaults, shortened
 from rag.records import Feedback, Rating
 from rag.settings import COLLECTION
 from rag.types import (
@@ -31,6 +31,8 @@ URI_CHARS = 4096
 FILTER_VALUES = 1_000
 """Values that the lists of all filters of a question hold together: a thousand words are looked up
 in a millisecond, but each number is tried with each chunk that the others let through."""
+FIELDS = 64
+"""Of a document's meta."""
 _FIELD = r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$"
 _UNSTORABLE = re.compile("[\ud800-\udfff\0]")
 """Half characters, which UTF-8 cannot write, and NUL, which PostgreSQL cannot."""
@@ -60,6 +62,13 @@ def _too_many(values: int) -> str:
         f"the lists of all filters hold {values:,} values and may hold {FILTER_VALUES:,} together:"
         " give the documents a field that says what they have in common, or ask several times"
     )
+
+
+def _few_fields(value: Any) -> Any:
+    """Counts before the fields are looked at: each may have a fault."""
+    if isinstance(value, dict) and len(value) > FIELDS:
+        raise ValueError(f"it has {len(value):,} fields, and {FIELDS} are allowed")
+    return value
 
 
 def _sendable(text: str) -> str:
@@ -97,7 +106,7 @@ Label = Annotated[Text, Field(min_length=1, max_length=200)]
 _Value = Annotated[_Scalar | list[_Scalar], BeforeValidator(_scalars)]
 
 
-class _Request(BaseModel):
+class _Request(FewUnknown):
     model_config = ConfigDict(extra="forbid")
 
 
@@ -174,8 +183,8 @@ class QueryRequest(_Asked, SamplingIn):
     query: QuestionText | None = Field(
         None, min_length=1, examples=["How long may a line be?"], description="The question."
     )
-    messages: list[Turn] | None = Field(
-        None, min_length=1, description="A conversation; the last message is the question."
+    messages: Annotated[list[Turn], Field(min_length=1), FirstFaults()] | None = Field(
+        None, description="A conversation; the last message is the question."
     )
     stream: bool = False
 
@@ -230,7 +239,9 @@ class DocumentIn(_Request):
     title: str | None = Field(None, max_length=1000)
     text: _DocumentText | None = None
     uri: _Name | None = Field(None, min_length=1, max_length=URI_CHARS)
-    meta: dict[str, _Value] = Field(default={}, max_length=64)
+    meta: Annotated[dict[str, _Value], BeforeValidator(_few_fields)] = Field(
+        default={}, max_length=FIELDS
+    )
 
     @field_validator("id")
     @classmethod
@@ -246,7 +257,8 @@ class DocumentIn(_Request):
         for name in value:
             if not re.fullmatch(_FIELD, name):
                 raise ValueError(
-                    f"the field name {name!r} has characters other than A-Z a-z 0-9 _ . -"
+                    f"the field name {shortened(name)!r} has characters other than"
+                    " A-Z a-z 0-9 _ . -"
                 )
         return value
 
@@ -268,7 +280,7 @@ class DocumentsRequest(_Request):
     """Documents to ingest."""
 
     collection: str = Field("default", pattern=COLLECTION)
-    documents: list[DocumentIn] = Field(min_length=1)
+    documents: Annotated[list[DocumentIn], Field(min_length=1), FirstFaults()]
 
 
 def meta_of(document: DocumentIn) -> dict[str, MetaValue]:

@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import re
-from collections import Counter
-from collections.abc import Sequence
-from hashlib import sha256
 from pathlib import PurePath
 from typing import Any
 
 from fastapi import Request
-from fastapi.exceptions import RequestValidationError
-from pydantic import ValidationError
 from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 
-from ingest.fetch import submission_of_url
-from rag.api.schemas import URI_CHARS, DocumentIn, DocumentsRequest
+from rag.api.deps import state_of
+from rag.api.json_documents import check_size, check_unique, take_json
+from rag.api.schemas import URI_CHARS, DocumentsRequest
 from rag.build import TENANT, Service
 from rag.errors import InputError, TooLargeError
 from rag.records import Submission
@@ -83,36 +78,13 @@ async def take(request: Request, service: Service) -> tuple[Scope, list[Submissi
     if kind == "multipart/form-data":
         return await _take_form(request, service)
     if kind == "application/json":
-        return await _take_json(await request.body(), service)
+        turn = state_of(request).turn
+        sent = await take_json(request, service.spool, service.settings.limits, turn=turn)
+        return Scope(tenant=TENANT, collection=sent.collection), sent.submissions
     raise InputError(
         f"Documents come as application/json or multipart/form-data, not as {kind or 'nothing'!r}.",
         code="unsupported_media_type",
     )
-
-
-async def _take_json(body: bytes, service: Service) -> tuple[Scope, list[Submission]]:
-    try:
-        sent = await asyncio.to_thread(DocumentsRequest.model_validate_json, body)
-    except ValidationError as error:
-        raise RequestValidationError(
-            [{**e, "loc": ("body", *e["loc"])} for e in error.errors()]
-        ) from None
-    _check_count(len(sent.documents), service)
-    uris = [_uri_of(document) for document in sent.documents]
-    _check_unique([d.id or uri for d, uri in zip(sent.documents, uris, strict=True)])
-    keep = []
-    for document, uri in zip(sent.documents, uris, strict=True):
-        if document.text is not None:
-            data = _bytes_of(document)
-            _check_size(len(data), document.id or document.uri or "the document", service)
-            names = {"uri": uri, "document_id_": document.id, "title": document.title or ""}
-            keep.append((data, names))
-    kept = iter(await asyncio.to_thread(service.spool.put_all, keep))
-    submissions = [
-        submission_of_url(uri, own_id=document.id) if document.text is None else next(kept)
-        for document, uri in zip(sent.documents, uris, strict=True)
-    ]
-    return Scope(tenant=TENANT, collection=sent.collection), submissions
 
 
 async def _take_form(request: Request, service: Service) -> tuple[Scope, list[Submission]]:
@@ -148,7 +120,7 @@ async def _take_files(form: FormData, service: Service) -> tuple[Scope, list[Sub
     for file in files:
         _check_file(file, service)
     uris = uris or [f"upload:{PurePath(file.filename or '').name}" for file in files]
-    _check_unique(uris)
+    check_unique(uris)
     keep = [
         (await file.read(), {"uri": uri, "name": PurePath(file.filename or "").name})
         for file, uri in zip(files, uris, strict=True)
@@ -163,38 +135,4 @@ def _check_file(file: UploadFile, service: Service) -> None:
         raise InputError("A file came without a name: its extension says how it is read.")
     if not file.size:
         raise InputError(f"{name} is empty.", code="empty_document")
-    _check_size(file.size, name, service)
-
-
-def _check_size(size: int, name: str, service: Service) -> None:
-    limit = service.settings.limits.file_mb
-    if size > limit << 20:
-        raise TooLargeError(
-            f"{name} is over the limit of {limit} MiB for one document. Split it, or raise the"
-            " setting limits.file_mb."
-        )
-
-
-def _check_count(count: int, service: Service) -> None:
-    limit = service.settings.limits.upload_documents
-    if count > limit:
-        raise TooLargeError(
-            f"{count} documents came at once, and the limit (limits.upload_documents) is {limit}."
-        )
-
-
-def _check_unique(ids: Sequence[str]) -> None:
-    if twice := [i for i, n in Counter(ids).items() if n > 1]:
-        raise InputError(f"Sent twice in one request: {', '.join(twice[:5])}.", code="duplicate_id")
-
-
-def _uri_of(document: DocumentIn) -> str:
-    if named := document.uri or document.id:
-        return named
-    return f"sha256:{sha256((document.text or '').encode()).hexdigest()}"
-
-
-def _bytes_of(document: DocumentIn) -> bytes:
-    """Canonical: equal documents, equal bytes, equal version."""
-    fields = {"title": document.title, "text": document.text, "meta": document.meta}
-    return json.dumps(fields, ensure_ascii=False, sort_keys=True).encode()
+    check_size(file.size, name, service.settings.limits)

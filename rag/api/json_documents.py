@@ -1,0 +1,257 @@
+"""Documents as JSON: the bytes of a request → bytes on disk and their submissions.
+
+A small body is read in a thread. A large one goes to disk as it comes and is read in a process of
+its own: the JSON parser holds the interpreter's lock from the first byte to the last, and how much
+memory it takes depends on what was sent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import os
+import re
+import resource
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from hashlib import sha256
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from fastapi import Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import ValidationError
+from pydantic_core import from_json
+from starlette.requests import ClientDisconnect
+
+from ingest.fetch import submission_of_url
+from ingest.sources import Spool
+from rag.api.middleware import ClientGoneError
+from rag.api.schemas import DocumentIn, DocumentsRequest
+from rag.child_process import ChildProcess
+from rag.errors import InputError, StorageError, TooLargeError, UpstreamError
+from rag.records import Submission
+from rag.settings import LimitSettings
+
+SMALL_BYTES = 2 << 20
+"""A body up to here takes a thread some tens of milliseconds, a process takes longer to start."""
+SECONDS = 120.0
+"""Reading one body may take, and waiting for the bodies before it does not count."""
+_NICE = 10
+_SPACE_BYTES = 1 << 30
+"""Address space of a process with its libraries."""
+_SPACE_FACTOR = 16
+"""Bytes of memory for each byte of a body: four for a character, and several copies of a text."""
+PARTS = 1_000_000
+"""Strings, lists, objects and commas in one large body; each takes some 100 bytes of memory."""
+_PART = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[\[{,]', re.DOTALL)
+"""A string that does not end goes to the end of the body: it is looked at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """Documents that were sent: their collection, and what is kept of each."""
+
+    collection: str
+    submissions: list[Submission]
+
+
+class InvalidError(Exception):
+    """The JSON is not what documents are sent as; the faults are those of pydantic."""
+
+    def __init__(self, faults: list[dict[str, Any]]) -> None:
+        super().__init__(faults)
+        self.faults = faults
+
+
+async def take_json(
+    request: Request, spool: Spool, limits: LimitSettings, *, turn: asyncio.Lock
+) -> Sent:
+    """Keeps the documents of a request; on an error none. Large requests wait for their `turn`.
+
+    Raises:
+        RequestValidationError: it is not what documents are sent as.
+        InputError: a document that cannot be ingested.
+        StorageError: the disk is full.
+        ClientGoneError: the client hung up before all of it was there.
+    """
+    path = spool.fresh()
+    try:
+        if (body := await _received(request, path)) is not None:
+            return await asyncio.to_thread(read, body, spool, limits)
+        async with turn:
+            return await _read_apart(path, spool, limits)
+    except InvalidError as error:
+        raise RequestValidationError(
+            [{**fault, "loc": ("body", *fault["loc"])} for fault in error.faults]
+        ) from None
+    except ClientDisconnect:
+        raise ClientGoneError from None
+    finally:
+        path.unlink(missing_ok=True)
+
+
+async def _received(request: Request, path: Path) -> bytes | None:
+    """The body if it is small; None if it is large, and then it lies at `path`."""
+    head = bytearray()
+    parts = request.stream()
+    async for part in parts:
+        head += part
+        if len(head) > SMALL_BYTES:
+            break
+    else:
+        return bytes(head)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("wb") as file:
+            await asyncio.to_thread(file.write, head)
+            async for part in parts:
+                await asyncio.to_thread(file.write, part)
+    except OSError as error:
+        raise StorageError(
+            f"The upload cannot be kept in {path.parent}: {error.strerror}. Free some space and"
+            " send it again.",
+            code="disk_full",
+        ) from error
+    return None
+
+
+async def _read_apart(path: Path, spool: Spool, limits: LimitSettings) -> Sent:
+    size = (await asyncio.to_thread(path.stat)).st_size
+    process: ChildProcess[Path, Sent] = await asyncio.to_thread(
+        ChildProcess,
+        partial(_reader, spool, limits, memory=_SPACE_BYTES + _SPACE_FACTOR * size),
+        name="reader of JSON",
+        lanes=1,
+        seconds=SECONDS,
+    )
+    try:
+        return await process.call(path)
+    except TimeoutError:
+        raise TooLargeError(
+            f"Reading the JSON took more than {SECONDS:g} s. Send fewer documents at once."
+        ) from None
+    except UpstreamError as error:
+        if error.code != "process_died":
+            raise
+        raise _too_complex() from error
+    finally:
+        await asyncio.to_thread(process.close)
+
+
+def _reader(spool: Spool, limits: LimitSettings, *, memory: int) -> Callable[[Path], Sent]:
+    """Reads in this process, which is given so much address space and what time others leave."""
+    os.nice(_NICE)
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    space = memory if hard == resource.RLIM_INFINITY else min(memory, hard)
+    resource.setrlimit(resource.RLIMIT_AS, (space, space))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    gc.disable()  # JSON has no cycles, and looking for them takes longer than reading it
+
+    def read_file(path: Path) -> Sent:
+        try:
+            body = path.read_bytes()
+            if next(islice(_PART.finditer(body), PARTS, None), None):
+                raise _too_complex()
+            return read(body, spool, limits)
+        except MemoryError:
+            raise _too_complex() from None
+
+    return read_file
+
+
+def _too_complex() -> TooLargeError:
+    return TooLargeError(
+        f"The JSON has more than {PARTS:,} parts, or takes more than {_SPACE_FACTOR} times its own"
+        " size of memory. Send fewer documents at once."
+    )
+
+
+def read(body: bytes, spool: Spool, limits: LimitSettings) -> Sent:
+    """Keeps the documents of a body; on an error none.
+
+    Raises:
+        InvalidError: it is not what documents are sent as.
+        InputError: a document that cannot be ingested.
+        StorageError: the disk is full.
+    """
+    try:
+        sent = from_json(body, cache_strings="keys")
+    except ValueError as error:
+        fault = {"type": "json_invalid", "loc": (), "msg": "", "ctx": {"error": str(error)}}
+        raise InvalidError([fault]) from None
+    if isinstance(sent, dict) and isinstance(documents := sent.get("documents"), list):
+        _check_count(len(documents), limits)
+    try:
+        asked = DocumentsRequest.model_validate(sent)
+    except ValidationError as error:
+        raise InvalidError([dict(fault) for fault in _plain(error)]) from None
+    return Sent(asked.collection, _keep(asked.documents, spool, limits))
+
+
+def _plain(error: ValidationError) -> Sequence[Any]:
+    return error.errors(include_url=False, include_input=False, include_context=False)
+
+
+def _keep(documents: Sequence[DocumentIn], spool: Spool, limits: LimitSettings) -> list[Submission]:
+    uris = [_uri_of(document) for document in documents]
+    check_unique([d.id or uri for d, uri in zip(documents, uris, strict=True)])
+    keep = []
+    for document, uri in zip(documents, uris, strict=True):
+        if document.text is not None:
+            data = _bytes_of(document)
+            check_size(len(data), document.id or document.uri or "the document", limits)
+            names = {"uri": uri, "document_id_": document.id, "title": document.title or ""}
+            keep.append((data, names))
+    kept = iter(spool.put_all(keep))
+    return [
+        submission_of_url(uri, own_id=document.id) if document.text is None else next(kept)
+        for document, uri in zip(documents, uris, strict=True)
+    ]
+
+
+def check_size(size: int, name: str, limits: LimitSettings) -> None:
+    """One document's.
+
+    Raises:
+        TooLargeError: it is over the limit.
+    """
+    if size > limits.file_mb << 20:
+        raise TooLargeError(
+            f"{name} is over the limit of {limits.file_mb} MiB for one document. Split it, or raise"
+            " the setting limits.file_mb."
+        )
+
+
+def check_unique(ids: Sequence[str]) -> None:
+    """Every document has an id of its own.
+
+    Raises:
+        InputError: two have the same.
+    """
+    if twice := [i for i, n in Counter(ids).items() if n > 1]:
+        raise InputError(f"Sent twice in one request: {', '.join(twice[:5])}.", code="duplicate_id")
+
+
+def _check_count(count: int, limits: LimitSettings) -> None:
+    limit = limits.upload_documents
+    if count > limit:
+        raise TooLargeError(
+            f"{count} documents came at once, and the limit (limits.upload_documents) is {limit}."
+        )
+
+
+def _uri_of(document: DocumentIn) -> str:
+    if named := document.uri or document.id:
+        return named
+    return f"sha256:{sha256((document.text or '').encode()).hexdigest()}"
+
+
+def _bytes_of(document: DocumentIn) -> bytes:
+    """Canonical: equal documents, equal bytes, equal version."""
+    fields = {"title": document.title, "text": document.text, "meta": document.meta}
+    return json.dumps(fields, ensure_ascii=False, sort_keys=True).encode()

@@ -1,0 +1,116 @@
+"""Faults in what comes from outside: the first ten are told, the others are only counted.
+
+pydantic makes an object for every fault before anybody reads the first one. A body of 4 MiB can
+have two million of them, which take gigabytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
+
+from pydantic import BaseModel, GetCoreSchemaHandler, ValidationError, model_validator
+from pydantic_core import InitErrorDetails, PydanticCustomError, PydanticOmit, core_schema
+
+FIRST = 10
+"""Faults that are told."""
+_NAME_CHARS = 100
+
+
+def shortened(text: str, chars: int = _NAME_CHARS) -> str:
+    """The text, cut after so many characters."""
+    return text if len(text) <= chars else f"{text[:chars]}…"
+
+
+def first(told: Iterator[str], count: int, *, between: str) -> str:
+    """The first ten of `count` sentences; `told` makes no more of them than that."""
+    sentences = list(islice(told, FIRST))
+    if more := count - len(sentences):
+        sentences.append(f"And {more:,} more.")
+    return between.join(sentences)
+
+
+class FewUnknown(BaseModel):
+    """A model that refuses a great many unknown fields with one fault, not with one for each."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _has_few_unknown(cls, value: Any) -> Any:
+        if not isinstance(value, dict) or len(value) <= len(cls.model_fields) + FIRST:
+            return value
+        known = {f.alias or name for name, f in cls.model_fields.items()}
+        names = (shortened(str(name)) for name in value if name not in known)
+        unknown = len(value) - len(known & value.keys())
+        raise ValueError(f"{unknown:,} of its fields are unknown: {', '.join(islice(names, 10))} …")
+
+
+class FirstFaults:
+    """Annotates a list: its items are checked until ten faults are found, and no further."""
+
+    def __get_pydantic_core_schema__(
+        self, source: Any, handler: GetCoreSchemaHandler
+    ) -> core_schema.CoreSchema:
+        """The list's schema, with a count of faults around the list and each item."""
+        schema = handler(source)
+        assert schema["type"] == "list"  # noqa: S101 - a fault of ours, seen as a model is made
+        schema["items_schema"] = core_schema.no_info_wrap_validator_function(
+            _check_item, schema["items_schema"]
+        )
+        schema["fail_fast"] = True
+        return core_schema.no_info_wrap_validator_function(_check_list, schema)
+
+
+@dataclass(slots=True)
+class _Found:
+    """The faults of one list; `seen` counts the items that were checked."""
+
+    seen: int = 0
+    faults: list[InitErrorDetails] = field(default_factory=list)
+
+    def add(self, error: ValidationError) -> None:
+        """Keeps what is told of an item's faults, and not the item."""
+        for fault in error.errors(include_url=False, include_input=False, include_context=False):
+            told = PydanticCustomError(fault["type"], fault["msg"])  # type: ignore[arg-type]
+            loc = (self.seen - 1, *fault["loc"])
+            self.faults.append(InitErrorDetails(type=told, loc=loc, input=None))
+
+    def error(self, length: int) -> ValidationError:
+        """All of them, and how many items nobody has looked at."""
+        if unseen := length - self.seen:
+            last = self.faults[-1]["type"]
+            says = f"{last.message()}; {unseen:,} more after it were not checked"
+            self.faults[-1]["type"] = PydanticCustomError(last.type, says)
+        return ValidationError.from_exception_data("list", self.faults)
+
+
+_found: ContextVar[_Found] = ContextVar("_found")
+
+
+def _check_list(value: Any, handler: core_schema.ValidatorFunctionWrapHandler) -> Any:
+    found = _Found()
+    token = _found.set(found)
+    try:
+        checked = handler(value)
+    except ValidationError:
+        if not found.faults:  # it is no list, or too short
+            raise
+    finally:
+        _found.reset(token)
+    if found.faults:
+        raise found.error(len(value))
+    return checked
+
+
+def _check_item(value: Any, handler: core_schema.ValidatorFunctionWrapHandler) -> Any:
+    found = _found.get()
+    found.seen += 1
+    try:
+        return handler(value)
+    except ValidationError as error:
+        found.add(error)
+        if len(found.faults) < FIRST:
+            raise PydanticOmit from None  # the list goes on
+        raise

@@ -1,0 +1,151 @@
+"""Requests that would exhaust a server, sent to a real one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from tests.pressure import MIB, watched
+from tests.servers import Server, serving
+
+JSON = {"Content-Type": "application/json"}
+QUESTION_BYTES = MIB - 100
+"""Of a body, a little under the bound on those that carry no documents."""
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with serving(tmp_path_factory.mktemp("hostile") / "data") as made:
+        yield made
+
+
+def repeated(head: str, item: str, tail: str, size: int) -> bytes:
+    """`item` as often as fits into `size` bytes."""
+    return (head + ",".join([item] * ((size - len(head)) // (len(item) + 1))) + tail).encode()
+
+
+def unknown_fields(head: str, tail: str, size: int) -> bytes:
+    return (head + ",".join(f'"{i:07}":1' for i in range(size // 12)) + tail).encode()
+
+
+def seen_refusing(server: Server, path: str, body: bytes, *, grown: int) -> httpx.Response:
+    """The refusal of a body; the server stays well meanwhile and grows by no more than `grown`."""
+    with watched(server) as seen, server.client() as http:
+        refused = http.post(path, content=body, headers=JSON)
+    assert refused.status_code in (400, 413, 422), refused.text[:1000]
+    assert len(refused.content) < 5000
+    seen.check()
+    assert seen.grown < grown, f"the server has grown by {seen.grown / MIB:.0f} MiB"
+    return refused
+
+
+DOCUMENT = '{"documents":[{"id":"a","text":"b",'
+DOCUMENTS = {
+    "numbers": lambda size: repeated('{"documents":[', "1", "]}", size),
+    "unknown": lambda size: unknown_fields(DOCUMENT, "}]}", size),
+    "values": lambda size: repeated(DOCUMENT + '"meta":{"a":[', "[]", "]}}]}", size),
+    "lists": lambda size: repeated('{"documents":[', "[]", "]}", size),
+    "objects": lambda size: repeated('{"documents":[', "{}", "]}", size),
+    "unknown-above": lambda size: unknown_fields("{", "}", size),
+    "meta": lambda size: unknown_fields(DOCUMENT + '"meta":{', "}}]}", size),
+    "strings": lambda size: repeated('{"documents":[', '""', "]}", size),
+    "quotes": lambda size: b'["' + b'\\"' * (size // 2),
+}
+IN_CI = ("numbers", "unknown", "values")
+
+
+@pytest.mark.parametrize("name", IN_CI)
+def test_documents_full_of_faults(server: Server, name: str) -> None:
+    seen_refusing(server, "/v1/documents", DOCUMENTS[name](4 * MIB), grown=512 * MIB)
+
+
+@pytest.mark.attack
+@pytest.mark.parametrize("name", DOCUMENTS)
+@pytest.mark.parametrize("mebibytes", [2, 4, 200])
+def test_documents_of_any_size_full_of_faults(server: Server, name: str, mebibytes: int) -> None:
+    body = DOCUMENTS[name](mebibytes * MIB)
+    seen_refusing(server, "/v1/documents", body, grown=512 * MIB)
+
+
+def test_the_first_ten_faults_are_told(server: Server) -> None:
+    body = repeated('{"documents":[', '{"id":1,"x":"' + "y" * 5000 + '"}', "]}", 4 * MIB)
+    detail = seen_refusing(server, "/v1/documents", body, grown=512 * MIB).json()["detail"]
+    assert "documents.0.id:" in detail
+    assert "documents.4.x:" in detail
+    assert "documents.5" not in detail
+    assert "more after it were not checked" in detail
+    assert "yyy" not in detail
+
+
+QUESTIONS: dict[tuple[str, str], bytes] = {
+    ("/v1/query", "messages"): repeated('{"messages":[', "1", "]}", QUESTION_BYTES),
+    ("/v1/query", "turn"): unknown_fields('{"messages":[{', "}]}", QUESTION_BYTES),
+    ("/v1/query", "array"): repeated("[", "[]", "]", QUESTION_BYTES),
+    ("/v1/chat/completions", "messages"): repeated(
+        '{"model":"m","messages":[', "1", "]}", QUESTION_BYTES
+    ),
+    ("/v1/rerank", "documents"): repeated(
+        '{"model":"m","query":"a","documents":[', "1", "]}", QUESTION_BYTES
+    ),
+    ("/v1/search", "filters"): repeated('{"query":"a","filters":[', "1", "]}", QUESTION_BYTES),
+    ("/v1/search", "values"): repeated(
+        '{"query":"a","filters":[{"field":"a","op":"in","value":[', "[]", "]}]}", QUESTION_BYTES
+    ),
+    ("/v1/search", "filter"): unknown_fields('{"query":"a","filters":[{', "}]}", QUESTION_BYTES),
+    ("/v1/query", "tags"): repeated('{"query":"a","tags":[', "1", "]}", QUESTION_BYTES),
+    ("/v1/query", "stop"): repeated('{"query":"a","stop":[', "1", "]}", QUESTION_BYTES),
+    ("/v1/query", "unknown"): unknown_fields('{"query":"a",', "}", QUESTION_BYTES),
+    ("/v1/query", "text"): b'"' + b"x" * QUESTION_BYTES + b'"',
+    ("/v1/query", "name"): b'{"query":"a","' + b"x" * (QUESTION_BYTES - 50) + b'":1}',
+    ("/v1/query", "turns"): repeated(
+        '{"messages":[', '{"role":"user","content":"a"}', "]}", QUESTION_BYTES
+    ),
+    ("/v1/feedback", "unknown"): unknown_fields("{", "}", QUESTION_BYTES),
+    ("/v1/chat/completions", "parts"): repeated(
+        '{"model":"m","messages":[{"role":"user","content":[', "{}", "]}]}", QUESTION_BYTES
+    ),
+    ("/v1/chat/completions", "unknown"): unknown_fields(
+        '{"model":"m","plumbline":{', "}}", QUESTION_BYTES
+    ),
+    ("/v1/embeddings", "input"): repeated('{"model":"m","input":[', "1", "]}", QUESTION_BYTES),
+    ("/v1/embeddings", "texts"): repeated('{"model":"m","input":[', '"a"', "]}", QUESTION_BYTES),
+}
+
+
+@pytest.mark.parametrize(("path", "name"), list(QUESTIONS)[:5])
+def test_questions_full_of_faults(server: Server, path: str, name: str) -> None:
+    seen_refusing(server, path, QUESTIONS[path, name], grown=256 * MIB)
+
+
+@pytest.mark.attack
+@pytest.mark.parametrize(("path", "name"), QUESTIONS)
+def test_more_questions_full_of_faults(server: Server, path: str, name: str) -> None:
+    seen_refusing(server, path, QUESTIONS[path, name], grown=256 * MIB)
+
+
+def large(piece: str, documents: int, size: int) -> bytes:
+    """Documents that are valid each; that two have one id is seen after all of them were read."""
+    text = piece * (size // len(piece.encode()) // documents)
+    sent = [{"id": str(i % (documents - 1)), "text": text} for i in range(documents)]
+    return json.dumps({"documents": sent}, ensure_ascii=False).encode()
+
+
+PIECES = ["Lorem ipsum dolor sit amet. ", "\u00e9t\u00e9 \U0001f600 ", '"\\\n']
+
+
+def test_a_large_request_is_read_while_others_are_served(server: Server) -> None:
+    refused = seen_refusing(server, "/v1/documents", large(PIECES[0], 2, 24 * MIB), grown=512 * MIB)
+    assert refused.json()["code"] == "duplicate_id"
+    assert not list((server.log.parent / "data" / "spool").iterdir())
+
+
+@pytest.mark.attack
+@pytest.mark.parametrize("piece", PIECES)
+@pytest.mark.parametrize("documents", [2, 1000])
+def test_requests_at_the_limit(server: Server, piece: str, documents: int) -> None:
+    body = large(piece, documents, 64 * MIB)
+    refused = seen_refusing(server, "/v1/documents", body, grown=1536 * MIB)
+    assert refused.json()["code"] == "duplicate_id"
