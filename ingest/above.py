@@ -91,7 +91,9 @@ def table_at(document: Document, at: int) -> Table | None:
 
 def _filled(line: str, first: int) -> list[int]:
     """The numbers of the columns with a value; the line begins in column `first`."""
-    return [n for n, cell in enumerate(line.split(_BETWEEN), first) if cell.strip()]
+    # A span may end with a separator, but without the space behind it.
+    cells = enumerate(line.split(_BETWEEN), first)
+    return [n for n, cell in cells if cell.strip(_BETWEEN)]
 
 
 def _paths(document: Document) -> list[tuple[str, ...]]:

@@ -125,7 +125,7 @@ class RecursiveChunker:
     @property
     def fingerprint(self) -> str:
         """The algorithm and the budget."""
-        return f"recursive-1:{self._budget}"
+        return f"recursive-2:{self._budget}"
 
     def chunk(self, document: Document) -> list[Chunk]:
         """Chunks in text order, each an exact span of the text. An empty text has none."""

@@ -18,7 +18,7 @@ _LONGEST_TOKEN = 20
 # Of a tokenizer's answer to one call, which has some hundred bytes for each token.
 _COUNTED_PIECES = 4096
 _COUNTED_CHARS = 1 << 17
-WINDOW_CHARS = 1 << 18
+WINDOW_CHARS = 1 << 17
 """A longer section is cut in windows, at a blank line where there is one: what is made of a text
 while it is cut takes a hundred times its memory, and other threads wait for as long as one regular
 expression runs."""
@@ -63,7 +63,7 @@ class Budget:
         return f"{self.max_tokens}+{self.overlap}:{probe}"
 
     def measure(self, text: str, pieces: Iterable[Piece]) -> Iterator[Piece]:
-        """The pieces with their cost, those that have one as they are.
+        """The pieces with their cost, at least 1, those that have one as they are.
 
         The tokens of some thousand are counted in one call; of one so long that it is over the
         budget whatever its tokens are, they are not.
@@ -72,12 +72,12 @@ class Budget:
             unknown = [p for p in batch if p.cost < 0 and p.least_cost <= self.max_tokens]
             texts = [text[piece.start : piece.end] for piece in unknown]
             counts = zip(unknown, self.count_tokens(texts) if texts else (), strict=True)
-            costs = {piece.start: count for piece, count in counts}
+            costs = {piece.start: max(1, count) for piece, count in counts}
             for piece in batch:
                 if piece.cost >= 0:
                     yield piece
                 else:
-                    yield replace(piece, cost=max(piece.least_cost, costs.get(piece.start, 0)))
+                    yield replace(piece, cost=max(piece.least_cost, costs.get(piece.start, 1)))
 
     def divide(self, text: str, pieces: Iterable[Piece], cut: Cut) -> Iterator[Piece]:
         """The pieces with those over the budget replaced by their parts, measured."""

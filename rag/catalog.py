@@ -245,13 +245,18 @@ class Catalog:
                 await db.execute(tasks.insert(), queued)
         return job_id
 
-    async def claim(self, limit: int) -> list[Task]:
-        """Takes the oldest tasks that are due; their documents run once they have begun."""
+    async def claim(self, limit: int, *, bulk: int | None = None) -> list[Task]:
+        """Takes the oldest tasks that are due; their documents run once they have begun.
+
+        Those that are bulk come last; of them no more than `bulk`.
+        """
         query = _TASKS.where(tasks.c.state == "pending", _due()).limit(limit)
         query = query.order_by(tasks.c.bulk, tasks.c.id)
         async with self._db.write() as db:
             found = (await db.execute(query.with_for_update(skip_locked=True, of=tasks))).mappings()
-            claimed = [_task(row) for row in found]
+            due = [_task(row) for row in found]
+            hurried = [task for task in due if not task.bulk]
+            claimed = hurried + [task for task in due if task.bulk][:bulk]
             taken = tasks.c.id.in_([task.id for task in claimed])
             await db.execute(tasks.update().where(taken).values(_running()))
         return claimed
@@ -757,6 +762,7 @@ def _task(row: sa.RowMapping) -> Task:
         stage=row["stage"],
         accepted_at=datetime.fromisoformat(row["accepted_at"]).timestamp(),
         traceparent=row["traceparent"],
+        bulk=row["bulk"],
     )
 
 

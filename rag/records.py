@@ -30,7 +30,8 @@ class Task:
     """One document's journey within a job.
 
     `stage` is the one that it is in or waits for; `attempts` counts those that failed before.
-    It was accepted at `accepted_at` (seconds since 1970), in the span of `traceparent`.
+    It was accepted at `accepted_at` (seconds since 1970), in the span of `traceparent`. Nobody
+    waits for what is `bulk`.
     """
 
     id: int
@@ -43,6 +44,7 @@ class Task:
     stage: Stage
     accepted_at: float
     traceparent: str | None
+    bulk: bool = False
 
 
 class DueTask(NamedTuple):
