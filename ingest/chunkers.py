@@ -6,14 +6,24 @@ import hashlib
 import uuid
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import groupby, pairwise
 from operator import attrgetter
 
-from ingest.pieces import Budget, CountTokens, Piece, line_spans, stretch_spans, word_spans
-from rag.sentences import Span, block_spans, code_spans, paragraph_spans, sentence_spans
-from rag.types import Chunk, Document, Table
+from ingest.above import Above, table_at
+from ingest.pieces import (
+    Budget,
+    CountTokens,
+    Cut,
+    Piece,
+    line_spans,
+    stretch_spans,
+    windows,
+    word_spans,
+)
+from rag.sentences import block_spans, code_spans, paragraph_spans, sentence_spans
+from rag.types import Chunk, Document
 
 _CHUNK_IDS = uuid.UUID("6f9a1c52-3d0e-5b57-9a44-0c8e5d7b21f3")
 # Less than 1/8 of the budget says too little to be found; joining such a tail may overrun by 12 %.
@@ -40,7 +50,7 @@ class SectionChunker:
     @property
     def fingerprint(self) -> str:
         """The algorithm and the budget."""
-        return f"section-3:{self._budget}"
+        return f"section-4:{self._budget}"
 
     def chunk(self, document: Document) -> list[Chunk]:
         """Chunks in text order, each an exact span of the text. An empty text has none.
@@ -51,53 +61,52 @@ class SectionChunker:
         4. chunks: packs with their headings, page and id
         """
         text = document.text
-        pieces = self._budget.measure(text, _body(document))
-        edges = list(self._edges(pieces, _sections(document)))
+        pieces = self._runs(self._budget.measure(text, _body(document)), _sections(document))
         for cut in (block_spans, sentence_spans, word_spans):
-            pieces = self._divide(text, pieces, cut)
-        packs = [
+            pieces = self._budget.divide(text, pieces, cut)
+        packs = (
             pack
-            for _, run in groupby(pieces, key=lambda piece: bisect_right(edges, piece.start))
+            for _, run in groupby(pieces, key=attrgetter("run"))
             for pack in self._join_tail(self._budget.pack(run))
-        ]
+        )
         return _chunks(document, packs)
 
-    def _edges(self, pieces: Sequence[Piece], sections: list[int]) -> Iterator[int]:
-        """Where packing begins anew: at a section, and at both ends of what will be divided.
+    def _runs(self, pieces: Iterable[Piece], sections: Sequence[int]) -> Iterator[Piece]:
+        """The pieces, each with the run that it is of: packing begins anew with each.
 
-        What leads in to it goes with it where that is as small as a tail that is joined.
+        A run begins at a section, and at both ends of what will be divided. What leads in to it
+        goes with it where that is as small as a tail that is joined.
         """
-        for section, run in groupby(pieces, key=lambda piece: bisect_right(sections, piece.start)):
-            yield sections[section - 1] if section else 0
+        run = 0
+        for _, section in groupby(pieces, key=lambda piece: bisect_right(sections, piece.start)):
+            run += 1
             lead = 0
-            for piece in run:
+            for piece in section:
                 if piece.cost <= self._budget.max_tokens:
+                    yield replace(piece, run=run)
                     lead += piece.cost
                     continue
                 if lead >= self._budget.max_tokens * _SMALL:
-                    yield piece.start
-                yield piece.end
+                    run += 1
+                yield replace(piece, run=run)
+                run += 1
                 lead = 0
 
-    def _divide(
-        self, text: str, pieces: list[Piece], cut: Callable[[str], list[Span]]
-    ) -> list[Piece]:
-        """The pieces with those over the budget replaced by their parts."""
-        whole = [piece for piece in pieces if piece.cost <= self._budget.max_tokens]
-        large = [piece for piece in pieces if piece.cost > self._budget.max_tokens]
-        parts = self._budget.divide(text, large, cut)
-        return sorted([*whole, *parts], key=attrgetter("start"))
-
-    def _join_tail(self, packs: list[list[Piece]]) -> list[list[Piece]]:
+    def _join_tail(self, packs: Iterable[list[Piece]]) -> Iterator[list[Piece]]:
         """The packs, the last one joined to the one before where it is small."""
-        if len(packs) > 1:
-            *others, before, last = packs
-            tail = [piece for piece in last if piece.start >= before[-1].end]
-            cost, budget = sum(piece.cost for piece in tail), self._budget.max_tokens
-            joined = cost + sum(piece.cost for piece in before)
-            if cost < budget * _SMALL and joined <= budget * _OVERRUN:
-                return [*others, [*before, *tail]]
-        return packs
+        before: list[Piece] = []
+        last: list[Piece] = []
+        for pack in packs:
+            if before:
+                yield before
+            before, last = last, pack
+        tail = [piece for piece in last if before and piece.start >= before[-1].end]
+        cost, budget = sum(piece.cost for piece in tail), self._budget.max_tokens
+        joined = cost + sum(piece.cost for piece in before)
+        if before and cost < budget * _SMALL and joined <= budget * _OVERRUN:
+            yield [*before, *tail]
+            return
+        yield from filter(None, (before, last))
 
 
 class RecursiveChunker:
@@ -116,23 +125,30 @@ class RecursiveChunker:
     @property
     def fingerprint(self) -> str:
         """The algorithm and the budget."""
-        return f"recursive-1:{self._budget}"
+        return f"recursive-2:{self._budget}"
 
     def chunk(self, document: Document) -> list[Chunk]:
         """Chunks in text order, each an exact span of the text. An empty text has none."""
-        cuts = (stretch_spans, line_spans, sentence_spans, word_spans)
-        whole = Piece(0, len(document.text))
-        return _chunks(document, list(self._split(document.text, whole, cuts)))
+        text = document.text
+        stretches = (
+            Piece(begin + start, begin + end)
+            for begin, stop in windows(0, len(text), text)
+            for start, end in stretch_spans(text[begin:stop])
+        )
+        return _chunks(document, self._split(text, self._budget.measure(text, stretches)))
 
     def _split(
-        self, text: str, piece: Piece, cuts: Sequence[Callable[[str], list[Span]]]
+        self,
+        text: str,
+        pieces: Iterable[Piece],
+        cuts: Sequence[Cut] = (line_spans, sentence_spans, word_spans),
     ) -> Iterator[list[Piece]]:
-        """Packs of a piece's parts; a part over the budget is split in its turn, on its own."""
-        parts = self._budget.divide(text, [piece], cuts[0])
-        for large, run in groupby(parts, key=lambda part: part.cost > self._budget.max_tokens):
-            if large and cuts[1:]:
-                for part in run:
-                    yield from self._split(text, part, cuts[1:])
+        """Packs of the pieces; one over the budget is split in its turn, on its own."""
+        for large, run in groupby(pieces, key=lambda piece: piece.cost > self._budget.max_tokens):
+            if large and cuts:
+                for piece in run:
+                    parts = self._budget.divide(text, [piece], cuts[0])
+                    yield from self._split(text, parts, cuts[1:])
             else:
                 yield from self._budget.pack(run)
 
@@ -140,10 +156,10 @@ class RecursiveChunker:
 def rehome(chunks: Sequence[Chunk], *, document_id: str, uri: str) -> list[Chunk]:
     """All chunks of a document, in any order, as those of another one with the same bytes."""
     ordered = sorted(chunks, key=attrgetter("position"))
-    ids = _chunk_ids(document_id, ((chunk.headings, chunk.text) for chunk in ordered))
+    next_id = _ChunkIds(document_id)
     return [
-        replace(chunk, id=id_, document_id=document_id, uri=uri)
-        for id_, chunk in zip(ids, ordered, strict=True)
+        replace(chunk, id=next_id(chunk.headings, chunk.text), document_id=document_id, uri=uri)
+        for chunk in ordered
     ]
 
 
@@ -160,9 +176,10 @@ def _body(document: Document) -> Iterator[Piece]:
         before = bisect_right(inside, start) - 1
         if before >= 0 and start < document.furniture[before][1]:
             continue
-        rows = _table_at(document, start) is not None
-        for first, last, code in _units(document.text[start:end]):
-            yield Piece(start + first, start + last, by_lines=rows or code)
+        rows = table_at(document, start) is not None
+        for begin, stop in windows(start, end, document.text):
+            for first, last, code in _units(document.text[begin:stop]):
+                yield Piece(begin + first, begin + last, by_lines=rows or code)
 
 
 def _sections(document: Document) -> list[int]:
@@ -181,67 +198,44 @@ def _units(text: str) -> Iterator[tuple[int, int, bool]]:
         at = end
 
 
-def _chunks(document: Document, packs: Sequence[Sequence[Piece]]) -> list[Chunk]:
-    bounds = [(pack[0].start, pack[-1].end) for pack in packs]
-    texts = [document.text[start:end].strip() for start, end in bounds]
-    starts = [document.text.index(text, at) for text, (at, _) in zip(texts, bounds, strict=True)]
-    paths = _paths(document)
-    sections = _sections(document)
-    headings = [
-        paths[bisect_right(sections, start)] + _table_header(document, start) for start in starts
-    ]
-    ids = _chunk_ids(document.id, zip(headings, texts, strict=True))
-    return [
-        Chunk(
-            id=id_,
-            document_id=document.id,
-            version=document.version,
-            position=position,
-            text=text,
-            start=start,
-            end=start + len(text),
-            title=document.title,
-            uri=document.uri,
-            page=bisect_right(document.pages, start) if document.pages else None,
-            headings=path,
-            meta=document.meta,
+def _chunks(document: Document, packs: Iterable[Sequence[Piece]]) -> list[Chunk]:
+    above = Above(document)
+    next_id = _ChunkIds(document.id)
+    chunks: list[Chunk] = []
+    for pack in packs:
+        whole = document.text[pack[0].start : pack[-1].end]
+        text = whole.strip()
+        start = pack[0].start + len(whole) - len(whole.lstrip())
+        headings = above.of(start, start + len(text))
+        chunks.append(
+            Chunk(
+                id=next_id(headings, text),
+                document_id=document.id,
+                version=document.version,
+                position=len(chunks),
+                text=text,
+                start=start,
+                end=start + len(text),
+                title=document.title,
+                uri=document.uri,
+                page=bisect_right(document.pages, start) if document.pages else None,
+                headings=headings,
+                meta=document.meta,
+            )
         )
-        for position, (id_, text, start, path) in enumerate(
-            zip(ids, texts, starts, headings, strict=True)
-        )
-    ]
+    return chunks
 
 
-def _table_header(document: Document, start: int) -> tuple[str, ...]:
-    """The header of the table that a chunk begins within: it goes below the headings."""
-    table = _table_at(document, start)
-    return (table.header,) if table and table.start < start else ()
+class _ChunkIds:
+    """Ids of a document's chunks in text order: equal content, numbered, equal ids."""
 
+    def __init__(self, document_id: str) -> None:
+        self._document_id = document_id
+        self._seen: Counter[bytes] = Counter()
 
-def _table_at(document: Document, at: int) -> Table | None:
-    """The table with the character at an offset."""
-    before = bisect_right(document.tables, at, key=attrgetter("start")) - 1
-    table = document.tables[before] if before >= 0 else None
-    return table if table and at < table.end else None
-
-
-def _chunk_ids(document_id: str, contents: Iterable[tuple[tuple[str, ...], str]]) -> Iterator[str]:
-    """Ids of a document's (headings, text) in text order: equal content, numbered, equal ids."""
-    seen: Counter[str] = Counter()
-    for headings, text in contents:
-        digest = hashlib.sha256("\0".join((*headings, text)).encode()).hexdigest()
-        yield str(uuid.uuid5(_CHUNK_IDS, f"{document_id}\0{digest}\0{seen[digest]}"))
-        seen[digest] += 1
-
-
-def _paths(document: Document) -> list[tuple[str, ...]]:
-    """The path of headings of each section, without a top one that repeats the title."""
-    paths: list[tuple[str, ...]] = [()]
-    open_headings: list[tuple[int, str]] = []
-    for heading in document.headings:
-        while open_headings and open_headings[-1][0] >= heading.level:
-            open_headings.pop()
-        open_headings.append((heading.level, heading.text))
-        path = tuple(text for _, text in open_headings)
-        paths.append(path[1:] if path[0] == document.title else path)
-    return paths
+    def __call__(self, headings: tuple[str, ...], text: str) -> str:
+        digest = hashlib.sha256("\0".join((*headings, text)).encode())
+        number = self._seen[digest.digest()]
+        self._seen[digest.digest()] += 1
+        name = f"{self._document_id}\0{digest.hexdigest()}\0{number}"
+        return str(uuid.uuid5(_CHUNK_IDS, name))

@@ -6,19 +6,22 @@ import asyncio
 import contextlib
 import resource
 import signal
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ingest.ocr import DEFAULT_OCR, Ocr
-from ingest.sources import load
+from ingest.sources import load, name_for
+from ingest.turns import Turns
 from rag.child_process import ChildProcess
 from rag.errors import ReadError, UpstreamError
 from rag.types import Document
 
 _GRACE = 5.0
+IDLE_SECONDS = 30.0
+"""After which a process ends that has nothing to do, but for one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,14 +45,23 @@ class _Order:
     uri: str
 
 
-class Parser:
-    """Reads one document at a time; its process starts with the first."""
+_Process = ChildProcess[_Order, Document]
 
-    def __init__(self, limits: Limits, *, ocr: Ocr = DEFAULT_OCR) -> None:
+
+class Parser:
+    """Reads a few documents at once, each in a process of its own.
+
+    A process starts when a document comes and none is idle. Whose document is next: see `Turns`.
+    """
+
+    def __init__(self, limits: Limits, *, ocr: Ocr = DEFAULT_OCR, processes: int = 2) -> None:
         self._limits = limits
         self._ocr = ocr
-        self._turn = asyncio.Lock()
-        self._process: ChildProcess[_Order, Document] | None = None
+        self._turns = Turns(processes)
+        self._all: set[_Process] = set()
+        self._idle: list[_Process] = []
+        """The one that was used last at the end: it is the next."""
+        self._closed = False
 
     async def read(self, source: Mapping[str, Any], path: Path, *, id_: str, uri: str) -> Document:
         """See `ingest.sources.load`.
@@ -57,14 +69,13 @@ class Parser:
         Raises:
             ReadError: the bytes cannot be read, or not within the limits.
         """
-        async with self._turn:
-            if self._process is None:
-                self._process = await asyncio.to_thread(self._start)
+        name = name_for(source, path, uri=uri)
+        async with self._turns.taken(), self._process() as process:
             try:
-                return await self._process.call(_Order(source, path, id_, uri))
+                return await process.call(_Order(source, path, id_, uri))
             except TimeoutError as error:
                 raise ReadError(
-                    f"{path.name}: reading it took more than {self._limits.seconds:g} s. Split it,"
+                    f"{name}: reading it took more than {self._limits.seconds:g} s. Split it,"
                     " or raise the setting reader.seconds.",
                     code="parser_timeout",
                 ) from error
@@ -72,17 +83,39 @@ class Parser:
                 if error.code != "process_died":  # it cannot be started, or is closed
                     raise
                 raise ReadError(
-                    f"{path.name}: the parser crashed on it, twice. It is damaged, or needs more"
+                    f"{name}: the parser crashed on it, twice. It is damaged, or needs more"
                     f" than the {self._limits.memory >> 20} MiB of the setting reader.memory_mb.",
                     code="parser_crashed",
                 ) from error
 
     def close(self) -> None:
-        """Ends the process."""
-        if self._process is not None:
-            self._process.close()
+        """Ends the processes."""
+        self._closed = True
+        for process in self._all:
+            process.close()
 
-    def _start(self) -> ChildProcess[_Order, Document]:
+    @contextlib.asynccontextmanager
+    async def _process(self) -> AsyncIterator[_Process]:
+        """An idle process, or a new one; it is idle again after the block."""
+        process = self._idle.pop() if self._idle else await asyncio.to_thread(self._start)
+        self._all.add(process)
+        if self._closed:  # while it started
+            process.close()
+        try:
+            yield process
+        finally:
+            self._idle.append(process)
+            if len(self._all) > 1:
+                asyncio.get_running_loop().call_later(IDLE_SECONDS, self._end_idle)
+
+    def _end_idle(self) -> None:
+        """Ends what was not needed of late: the memory of a process is some hundred MiB."""
+        while len(self._all) > 1 and self._idle:
+            process = self._idle.pop(0)
+            self._all.remove(process)
+            process.close()
+
+    def _start(self) -> _Process:
         return ChildProcess(
             partial(_reader, self._limits, self._ocr),
             name="parser",
@@ -98,6 +131,7 @@ def _reader(limits: Limits, ocr: Ocr) -> Callable[[_Order], Document]:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
     def read(order: _Order) -> Document:
+        name = name_for(order.source, order.path, uri=order.uri)
         try:
             with _ended_after(limits.seconds + _GRACE):
                 document = load(
@@ -110,13 +144,13 @@ def _reader(limits: Limits, ocr: Ocr) -> Callable[[_Order], Document]:
                 )
         except MemoryError as error:
             raise ReadError(
-                f"{order.path.name}: reading it takes more than {limits.memory >> 20} MiB of"
+                f"{name}: reading it takes more than {limits.memory >> 20} MiB of"
                 " memory. Split it, or raise the setting reader.memory_mb.",
                 code="too_large",
             ) from error
         if len(document.text) > limits.text:
             raise ReadError(
-                f"{order.path.name}: holds more than {limits.text >> 20} million characters."
+                f"{name}: holds more than {limits.text >> 20} million characters."
                 " Split it, or raise the setting reader.text_mb.",
                 code="too_large",
             )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ingest.attempts import attempt, drop_unwanted
 from ingest.sources import Spool
 from ingest.traces import DocumentTraces, note
+from ingest.turns import asking
 from rag.catalog import Catalog
 from rag.protocols import Reader
 from rag.records import Task
@@ -50,9 +51,10 @@ class Parsing:
     async def _parse(self, task: Task, trace: Trace) -> None:
         with trace.span("read"):
             path = self._spool.path(task.source)
-            document = await self._reader.read(
-                task.source, path, id_=task.document_id, uri=task.uri
-            )
+            with asking(task.job_id, bulk=task.bulk):
+                document = await self._reader.read(
+                    task.source, path, id_=task.document_id, uri=task.uri
+                )
         note(trace, document)
         with trace.span("commit"):
             await self._catalog.parsed(task, document)

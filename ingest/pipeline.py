@@ -10,6 +10,7 @@ from ingest.attempts import attempt, drop_unwanted
 from ingest.chunkers import rehome
 from ingest.sources import Spool
 from ingest.traces import DocumentTraces, note
+from ingest.turns import asking
 from rag.catalog import Catalog
 from rag.errors import ConfigError, NotFoundError
 from rag.passages import passage_text
@@ -104,7 +105,7 @@ class IngestPipeline:
         draft = await self._catalog.draft(task) if task.stage == "embed" else None
         if draft is not None:
             return draft
-        with trace.span("read"):
+        with trace.span("read"), asking(task.job_id, bulk=task.bulk):
             path = self._spool.path(task.source)
             return await self._reader.read(task.source, path, id_=task.document_id, uri=task.uri)
 
@@ -264,7 +265,8 @@ class IngestPipeline:
             stored = await self._index.chunk_ids(scope, document_id)
             kept = [Point(chunk=chunk) for chunk in chunks if chunk.id in stored]
             span.attributes["kept"] = len(kept)
-            await self._index.upsert(scope, kept)
+            for i in range(0, len(kept), WRITE_CHUNKS):
+                await self._index.upsert(scope, kept[i : i + WRITE_CHUNKS])
         await self._write(scope, [chunk for chunk in chunks if chunk.id not in stored], trace)
         if gone := stored - {chunk.id for chunk in chunks}:
             with trace.span("delete") as span:

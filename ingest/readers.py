@@ -30,6 +30,11 @@ def document_id(uri: str) -> str:
     return str(uuid.uuid5(uuid.NAMESPACE_URL, uri))
 
 
+def last_part(uri: str) -> str:
+    """The end of a uri, for messages."""
+    return uri.rstrip("/").rpartition("/")[2] or uri
+
+
 def read(
     data: bytes,
     *,
@@ -86,7 +91,7 @@ def read_json(data: bytes, *, id: str, uri: str) -> Document:  # noqa: A002 - th
             strings, numbers, truth values and lists of them; or the text is blank
             (`code="empty_document"`), or holds NUL or a lone surrogate.
     """
-    name = uri.rstrip("/").rpartition("/")[2] or uri
+    name = last_part(uri)
     fields = _json_object(data, name=name)
     text = fields["text"]
     if len(storable(text)) < len(text):

@@ -14,7 +14,7 @@ from uuid import uuid4
 
 from ingest.media import DOCUMENTS, READABLE
 from ingest.ocr import DEFAULT_OCR, Ocr
-from ingest.readers import document_id, read, read_json
+from ingest.readers import document_id, last_part, read, read_json
 from rag.errors import InputError, ReadError, StorageError
 from rag.records import Submission
 from rag.types import Document
@@ -44,6 +44,16 @@ def submission_of(path: Path) -> Submission:
 def name_of(path: Path) -> str:
     """A file's name as text; bytes that are not UTF-8 are marked."""
     return os.fsencode(path.name).decode(errors="replace")
+
+
+def name_for(source: Mapping[str, Any], path: Path, *, uri: str) -> str:
+    """What people call a document: its file's name, or the end of its uri; never the spool's key.
+
+    `path` is where its bytes lie.
+    """
+    if "file" in source:
+        return name_of(path)
+    return source.get("name") or last_part(uri)
 
 
 class Spool:
@@ -146,7 +156,7 @@ def load(
     Raises:
         ReadError: the file is gone, closed to us, over the limit, or no text.
     """
-    name = source.get("name") or name_of(path)
+    name = name_for(source, path, uri=uri)
     try:
         with path.open("rb") as file:
             data = file.read(max_bytes + 1)

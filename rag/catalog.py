@@ -269,16 +269,19 @@ class Catalog:
                 await db.execute(tasks.insert(), queued)
         return job_id
 
-    async def claim(self, limit: int) -> list[Task]:
+    async def claim(self, limit: int, *, bulk: int | None = None) -> list[Task]:
         """Takes the oldest tasks that are due; their documents run once they have begun.
 
-        Interrupted ones are not among them.
+        Those that are bulk come last; of them no more than `bulk`. Interrupted ones are not among
+        them.
         """
         query = _TASKS.where(tasks.c.state == "pending", _due(), IS_ANOTHER).limit(limit)
         query = query.order_by(tasks.c.bulk, tasks.c.id)
         async with self._db.write() as db:
             found = (await db.execute(query.with_for_update(skip_locked=True, of=tasks))).mappings()
-            claimed = [_task(row) for row in found]
+            due = [_task(row) for row in found]
+            hurried = [task for task in due if not task.bulk]
+            claimed = hurried + [task for task in due if task.bulk][:bulk]
             taken = tasks.c.id.in_([task.id for task in claimed])
             await db.execute(tasks.update().where(taken).values(_running()))
         return claimed
@@ -843,6 +846,7 @@ def _task(row: sa.RowMapping) -> Task:
         accepted_at=datetime.fromisoformat(row["accepted_at"]).timestamp(),
         traceparent=row["traceparent"],
         interrupted=interrupted,
+        bulk=row["bulk"],
     )
 
 

@@ -33,8 +33,9 @@ class Task:
     """One document's journey within a job.
 
     `stage` is the one that it is in or waits for; `attempts` counts those that failed before. An
-    `interrupted` one had begun when it was looked up: somebody works on it, or died over it.
-    It was accepted at `accepted_at` (seconds since 1970), in the span of `traceparent`.
+    `interrupted` one had begun when it was looked up: somebody works on it, or died over it. It was
+    accepted at `accepted_at` (seconds since 1970), in the span of `traceparent`. Nobody waits for
+    a `bulk` one.
     """
 
     id: int
@@ -48,6 +49,7 @@ class Task:
     accepted_at: float
     traceparent: str | None
     interrupted: bool = False
+    bulk: bool = False
 
 
 class DueTask(NamedTuple):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import pytest
 
 from ingest.parser import Limits, Parser
 from ingest.sources import submission_of
+from ingest.turns import asking
 from rag.errors import ReadError, UpstreamError
 from rag.types import Document
 from tests import papers
@@ -117,6 +119,69 @@ async def until(found: Callable[[], list[psutil.Process]]) -> list[psutil.Proces
         while not (processes := found()):  # noqa: ASYNC110 - what is awaited is another process
             await asyncio.sleep(0.02)
     return processes
+
+
+async def test_a_slow_document_does_not_hold_up_another_job(good: Path, endless: Path) -> None:
+    with parser(Limits()) as reader:
+        before = len(children())
+        with asking("slow", bulk=True):
+            waits = asyncio.create_task(read(reader, endless))
+        await until(lambda: [c for c in children() if is_at_work(c)])
+        with asking("another", bulk=False):
+            assert (await read(reader, good)).text == "Good words."
+        assert not waits.done()
+        assert len(children()) == before + 2
+    with pytest.raises(UpstreamError, match="closed"):
+        await waits
+
+
+async def test_a_process_that_is_idle_ends_but_for_one(
+    good: Path, endless: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ingest.parser.IDLE_SECONDS", 0.1)
+    with parser(Limits(seconds=1)) as reader:
+        before = len(children())
+        with asking("slow", bulk=True):
+            waits = asyncio.create_task(refused(reader, endless))
+        await until(lambda: [c for c in children() if is_at_work(c)])
+        with asking("another", bulk=False):
+            await read(reader, good)
+        assert (await waits).code == "parser_timeout"
+        async with asyncio.timeout(20):
+            while len(children()) > before + 1:  # noqa: ASYNC110 - another process is awaited
+                await asyncio.sleep(0.02)
+        assert (await read(reader, good)).text == "Good words."
+        assert len(children()) == before + 1
+
+
+@pytest.mark.parametrize(
+    ("source", "name"),
+    [
+        ({"spool": "0f3c", "name": "Annual report.pdf"}, "Annual report.pdf"),
+        ({"spool": "0f3c", "name": None}, "minutes-7"),
+        ({"url": "https://a.example/guide", "spool": "0f3c", "name": "guide.html"}, "guide.html"),
+    ],
+)
+async def test_messages_name_a_document_as_people_do(
+    tmp_path: Path, endless: Path, source: dict[str, str | None], name: str
+) -> None:
+    async def error_of(limits: Limits, path: Path) -> str:
+        with parser(limits) as reader, pytest.raises(ReadError) as caught:
+            await reader.read(source, path, id_="id", uri="urn:acme/minutes-7")
+        return str(caught.value)
+
+    long = tmp_path / "0f3c"
+    text = json.dumps({"text": "word " * (300 << 10)})
+    long.write_text(text)
+    messages = {
+        "took more than": await error_of(Limits(seconds=0.5), endless),
+        "million characters": await error_of(Limits(text=1 << 20), long),
+        "over the limit": await error_of(Limits(file=1 << 20), long),
+        "cannot be read": await error_of(Limits(), tmp_path / "gone"),
+    }
+    for reason, message in messages.items():
+        assert message.startswith(f"{name}: "), message
+        assert reason in message
 
 
 async def test_a_bomb_costs_itself_alone(tmp_path: Path, good: Path) -> None:

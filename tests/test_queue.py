@@ -13,7 +13,7 @@ from rag.database import SqliteDatabase
 from rag.errors import StorageError, UpstreamError
 from rag.records import Submission, Task
 from rag.types import Document, Scope
-from workers.queue import IN_FLIGHT, LocalQueue
+from workers.queue import IN_FLIGHT, KEPT_FREE, LocalQueue
 
 pytestmark = pytest.mark.anyio
 
@@ -68,10 +68,9 @@ def worker(catalog: Catalog) -> Worker:
     return Worker(catalog)
 
 
-async def submit(catalog: Catalog, scope: Scope, *names: str) -> str:
-    return await catalog.submit(
-        scope, [Submission(document_id=name, uri=name, source={"path": name}) for name in names]
-    )
+async def submit(catalog: Catalog, scope: Scope, *names: str, bulk: bool = False) -> str:
+    listed = [Submission(document_id=name, uri=name, source={"path": name}) for name in names]
+    return await catalog.submit(scope, listed, bulk=bulk)
 
 
 async def until(condition: Callable[[], Awaitable[bool]]) -> None:
@@ -249,10 +248,10 @@ async def test_a_full_disk_is_told_and_tried_again(
     failures = [StorageError("The disk is full.")]
     claim, sleep = worker.catalog.claim, asyncio.sleep
 
-    async def full_once(limit: int) -> list[Task]:
+    async def full_once(limit: int, *, bulk: int | None = None) -> list[Task]:
         if failures:
             raise failures.pop()
-        return await claim(limit)
+        return await claim(limit, bulk=bulk)
 
     async def short(seconds: float) -> None:
         await sleep(seconds / 1000)
@@ -269,3 +268,34 @@ async def test_a_full_disk_is_told_and_tried_again(
             await until(maintained)
     assert "The ingest queue stopped: The disk is full. It tries again." in caplog.text
     assert worker.seen == ["a"]
+
+
+async def test_slow_bulk_documents_leave_room_for_those_that_somebody_waits_for(
+    worker: Worker, scope: Scope
+) -> None:
+    slow = asyncio.Event()
+
+    async def before(task: Task) -> None:
+        if task.document_id.startswith("slow"):
+            await slow.wait()
+
+    worker.before = before
+    await submit(worker.catalog, scope, *(f"slow{n:02}" for n in range(30)), bulk=True)
+    queue = worker.queue()
+    async with queue.started():
+
+        async def full() -> bool:
+            return len(worker.seen) == IN_FLIGHT - KEPT_FREE
+
+        await until(full)
+        names = [f"d{n}" for n in range(2 * KEPT_FREE + 1)]
+        job = await submit(worker.catalog, scope, *names)
+        queue.wake()
+        await succeeded(worker.catalog, job)
+        assert worker.seen[IN_FLIGHT - KEPT_FREE :] == names
+        slow.set()
+        await until(lambda: has_seen(worker, 30 + len(names)))
+
+
+async def has_seen(worker: Worker, documents: int) -> bool:
+    return len(worker.seen) == documents

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Sequence
 from typing import Any, Protocol
 
 from rag.catalog import Catalog
@@ -13,8 +13,11 @@ from rag.errors import RagError
 from rag.records import Task
 from rag.types import Scope
 
-IN_FLIGHT = 16
+IN_FLIGHT = 20
 """Documents under way at once: enough to fill the embedder's batches, and a bound on memory."""
+
+KEPT_FREE = 4
+"""Of these, for documents that somebody waits for: a few that are bulk and slow hold up none."""
 
 CLAIMED_AT_ONCE = 4
 """At least: to ask the catalog after each document costs more than a slot that waits."""
@@ -54,7 +57,7 @@ async def running(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
 
 
 class LocalQueue:
-    """Runs pending tasks in this process, oldest first; when none is left, tidies the index."""
+    """Runs pending tasks in this process, oldest first, bulk last; then tidies the index."""
 
     def __init__(
         self,
@@ -67,7 +70,7 @@ class LocalQueue:
         self._ingest = ingest
         self._maintain = maintain
         self._wake = asyncio.Event()
-        self._running: set[asyncio.Task[None]] = set()
+        self._running: dict[asyncio.Task[None], Task] = {}
         self._touched: set[Scope] = set()
 
     def wake(self) -> None:
@@ -84,22 +87,24 @@ class LocalQueue:
         await self._tidy()
 
     async def _work(self) -> None:
+        ended: dict[asyncio.Task[None], Task] = {}
         try:
             if interrupted := await self._catalog.interrupted():
-                self._running.add(asyncio.create_task(self._one_by_one(interrupted)))
+                alone = asyncio.create_task(self._one_by_one(interrupted))
+                self._running[alone] = interrupted[0]
             while True:
                 self._wake.clear()
-                room = IN_FLIGHT - len(self._running)
-                for task in await self._catalog.claim(room) if room >= CLAIMED_AT_ONCE else ():
+                for task in await self._claim(ended.values()):
                     self._touched.add(task.scope)
-                    self._running.add(asyncio.create_task(self._ingest(task)))
+                    self._running[asyncio.create_task(self._ingest(task))] = task
                 if not self._running:
                     wait = await self._catalog.next_due()
                     if wait is None:
                         return
                     await self._sleep(wait)
                     continue
-                for finished in await self._woken_or_done():
+                ended = await self._woken_or_done()
+                for finished in ended:
                     finished.result()
         except Exception:
             await self._finish()
@@ -116,16 +121,28 @@ class LocalQueue:
             self._touched.add(task.scope)
             await self._ingest(task)
 
-    async def _woken_or_done(self) -> set[asyncio.Task[None]]:
+    async def _claim(self, ended: Collection[Task]) -> list[Task]:
+        """Takes what there is room for, of bulk documents no more than leaves some of it free.
+
+        `ended` is what ended since; where nothing did, somebody waits for what he submitted.
+        """
+        room = IN_FLIGHT - len(self._running)
+        hurried = sum(not task.bulk for task in self._running.values())
+        bulk = min(room, max(0, room - KEPT_FREE + hurried))
+        among_kept = not bulk and not all(task.bulk for task in ended)
+        if room and (not ended or among_kept or bulk >= CLAIMED_AT_ONCE):
+            return await self._catalog.claim(room, bulk=bulk)
+        return []
+
+    async def _woken_or_done(self) -> dict[asyncio.Task[None], Task]:
         """Waits for a new task or the end of one; those that have ended."""
         woken = asyncio.create_task(self._wake.wait())
         try:
             await asyncio.wait({*self._running, woken}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             woken.cancel()
-        done = {task for task in self._running if task.done()}
-        self._running -= done
-        return done
+        done = [task for task in self._running if task.done()]
+        return {task: self._running.pop(task) for task in done}
 
     async def _finish(self) -> None:
         await asyncio.gather(*self._running, return_exceptions=True)

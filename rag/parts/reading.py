@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def build_parser(settings: Settings) -> Parser:
-    """What reads documents; its process starts with the first."""
+    """What reads documents; its processes start when they are needed."""
     from ingest.ocr import Ocr
     from ingest.parser import Limits, Parser
 
@@ -24,7 +24,8 @@ def build_parser(settings: Settings) -> Parser:
         memory=settings.reader.memory_mb << 20,
         seconds=settings.reader.seconds,
     )
-    return Parser(limits, ocr=Ocr(settings.reader.ocr_languages))
+    ocr = Ocr(settings.reader.ocr_languages)
+    return Parser(limits, ocr=ocr, processes=settings.reader.processes)
 
 
 def build_chunker(settings: ChunkerSettings, count_tokens: CountTokens) -> Chunker:

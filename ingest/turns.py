@@ -1,0 +1,86 @@
+"""Whose turn it is to be read, where a few readers serve many jobs."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import Counter, deque
+from collections.abc import AsyncIterator, Iterator
+from contextvars import ContextVar
+from typing import NamedTuple
+
+
+class Asker(NamedTuple):
+    """The job that a document is read for; somebody waits for one that is not `bulk`."""
+
+    job: str = ""
+    bulk: bool = False
+
+
+_NOBODY = Asker()
+_ASKER = ContextVar("asker", default=_NOBODY)
+
+
+@contextlib.contextmanager
+def asking(job: str, *, bulk: bool) -> Iterator[None]:
+    """What is read in this block is read for a job."""
+    token = _ASKER.set(Asker(job, bulk))
+    try:
+        yield
+    finally:
+        _ASKER.reset(token)
+
+
+class Turns:
+    """Gives out a number of places.
+
+    Jobs that somebody waits for come first; of those, and then of the others, each gets one in its
+    turn, however many documents it has. The last free place is for neither a bulk job nor one that
+    holds a place already: where all the others are slow, the next one still finds a reader. A
+    single place is for all.
+    """
+
+    def __init__(self, places: int) -> None:
+        self._places = places
+        self._held: Counter[Asker] = Counter()
+        self._waiting: dict[Asker, deque[asyncio.Future[None]]] = {}
+
+    @contextlib.asynccontextmanager
+    async def taken(self) -> AsyncIterator[None]:
+        """Waits for a place, and holds it in this block."""
+        asker = _ASKER.get()
+        turn = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(asker, deque()).append(turn)
+        self._give()
+        try:
+            await turn
+            yield
+        finally:
+            if turn.done() and not turn.cancelled():
+                self._held[asker] -= 1
+            self._give()
+
+    def _give(self) -> None:
+        """Gives out the places that are free."""
+        while (asker := self._next()) is not None:
+            turn = self._pop(asker)
+            if not turn.done():  # it may have been cancelled
+                self._held[asker] += 1
+                turn.set_result(None)
+
+    def _next(self) -> Asker | None:
+        """Whose turn it is; None where nobody may have a place now."""
+        free = self._places - self._held.total()
+        last = free == 1 and self._places > 1
+        for asker in sorted(self._waiting, key=lambda asker: asker.bulk):
+            if free and not (last and (asker.bulk or self._held[asker])):
+                return asker
+        return None
+
+    def _pop(self, asker: Asker) -> asyncio.Future[None]:
+        """The first that waits for a job, which then comes after all others."""
+        turns = self._waiting.pop(asker)
+        turn = turns.popleft()
+        if turns:
+            self._waiting[asker] = turns
+        return turn
