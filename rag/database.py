@@ -23,6 +23,7 @@ from rag.errors import BusyError, ConfigError, RagError, StorageError, UpstreamE
 
 HEAD = "0010"
 """The newest migration in `rag.migrations`."""
+MIGRATIONS = "rag:migrations"
 _POLL_SECONDS = 0.05
 _CONNECT_SECONDS = 10
 _POOL = 10
@@ -114,6 +115,11 @@ class SqliteDatabase(Database):
         self._file = file
         self._writer = asyncio.Lock()
 
+    async def open(self) -> None:
+        """Brings the tables to the newest migration: all of the way, or not at all."""
+        await super().open()
+        await self._engine.dispose()  # the connection of the upgrade minds no foreign keys
+
     @contextlib.asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncConnection]:
         """A transaction; the next one waits until it has ended."""
@@ -123,6 +129,11 @@ class SqliteDatabase(Database):
                     yield db
 
     async def _migrate(self, db: AsyncConnection) -> None:
+        if await db.run_sync(_is_current):
+            return
+        # Python's sqlite3 begins no transaction for DDL, and inside one this PRAGMA does nothing.
+        await db.exec_driver_sql("PRAGMA foreign_keys=OFF")
+        await db.exec_driver_sql("BEGIN IMMEDIATE")
         await db.run_sync(_upgrade)
 
     def _error(self, error: Exception) -> RagError:
@@ -224,7 +235,8 @@ class PostgresDatabase(Database):
 
     async def _migrate(self, db: AsyncConnection) -> None:
         await db.execute(sa.select(sa.func.pg_advisory_xact_lock(_number(("migrations",)))))
-        await db.run_sync(_upgrade)
+        if not await db.run_sync(_is_current):
+            await db.run_sync(_upgrade)
 
     def _error(self, error: Exception) -> RagError:
         cause = _cause(error)
@@ -260,25 +272,33 @@ def _number(key: Hashable) -> int:
     return int.from_bytes(digest[:8], signed=True)
 
 
-def _upgrade(connection: sa.Connection) -> None:
-    """Brings the tables up to date.
+def _is_current(connection: sa.Connection) -> bool:
+    """True where the tables are at `HEAD`; false where they are older, or there are none.
 
-    Alembic is imported where it is needed: that takes longer than to find that it is not.
+    Raises:
+        ConfigError: they are newer.
     """
-    if sa.inspect(connection).has_table("alembic_version"):
-        version = connection.scalar(sa.text("SELECT version_num FROM alembic_version"))
-        if version == HEAD:
-            return
-        if version > HEAD:
-            raise ConfigError(
-                f"The catalog was used with a newer Plumbline: its tables are at {version}, and"
-                f" this one knows them up to {HEAD}. Upgrade, or restore a backup made before."
-            )
+    if not sa.inspect(connection).has_table("alembic_version"):
+        return False
+    version = connection.scalar(sa.text("SELECT version_num FROM alembic_version"))
+    if version is not None and version > HEAD:
+        raise ConfigError(
+            f"The catalog was used with a newer Plumbline: its tables are at {version}, and"
+            f" this one knows them up to {HEAD}. Upgrade, or restore a backup made before."
+        )
+    return bool(version == HEAD)
+
+
+def _upgrade(connection: sa.Connection) -> None:
+    """Brings the tables to `HEAD`, in the transaction that the connection is in.
+
+    Alembic is imported here: that takes longer than to find that nothing is to be done.
+    """
     from alembic import command
     from alembic.config import Config
 
     config = Config()
-    config.set_main_option("script_location", "rag:migrations")
+    config.set_main_option("script_location", MIGRATIONS)
     config.attributes["connection"] = connection
     command.upgrade(config, HEAD)
 
