@@ -14,7 +14,7 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.engine.interfaces import DBAPIConnection, ExceptionContext
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
@@ -27,8 +27,11 @@ MIGRATIONS = "rag:migrations"
 _POLL_SECONDS = 0.05
 _CONNECT_SECONDS = 10
 _POOL = 10
-_IDLE_SECONDS = 1.0
+_IDLE_SECONDS = 0.2
+"""No server is back from a restart sooner."""
 _USED = "used"
+_CONNECTION_LOST = ("08", "57P01", "57P02", "57P03")
+"""How PostgreSQL's codes begin for a connection that failed, and a server that ends or starts."""
 _LOCK = sa.text("SELECT pg_try_advisory_lock(:number)")
 _UNLOCK = sa.text("SELECT pg_advisory_unlock(:number)")
 
@@ -64,8 +67,13 @@ class Database(ABC):
             StorageError: it is damaged, or its disk is full.
         """
         with self._errors():
-            async with self._engine.connect() as db:
-                return (await db.execute(query, values)).mappings().all()
+            return await self._read(query, values)
+
+    async def _read(
+        self, query: sa.Executable, values: Mapping[str, Any] | None
+    ) -> Sequence[sa.RowMapping]:
+        async with self._engine.connect() as db:
+            return (await db.execute(query, values)).mappings().all()
 
     @abstractmethod
     def write(self) -> contextlib.AbstractAsyncContextManager[AsyncConnection]:
@@ -178,8 +186,10 @@ class PostgresDatabase(Database):
             )
         )
         sa.event.listen(self._engine.sync_engine, "checkin", _used)
-        sa.event.listen(self._engine.sync_engine, "checkout", self._check_idle)
+        sa.event.listen(self._engine.sync_engine, "checkout", self._check)
+        sa.event.listen(self._engine.sync_engine, "handle_error", _mark_lost)
         self._writing = self._engine.execution_options(isolation_level="READ COMMITTED")
+        self._api: Any = self._engine.dialect.loaded_dbapi
         self._session: AsyncConnection | None = None
         self._speaking = asyncio.Lock()
 
@@ -211,27 +221,54 @@ class PostgresDatabase(Database):
                 with contextlib.suppress(UpstreamError):  # a lost connection holds no lock
                     await asyncio.shield(self._ask(_UNLOCK, number))
 
+    async def _read(
+        self, query: sa.Executable, values: Mapping[str, Any] | None
+    ) -> Sequence[sa.RowMapping]:
+        """As its base, and once more where the connection was lost or knew the tables of before."""
+        try:
+            return await super()._read(query, values)
+        except DBAPIError as error:
+            if not (
+                error.connection_invalidated
+                or isinstance(error.orig, self._api.InvalidCachedStatementError)
+            ):
+                raise
+        return await super()._read(query, values)
+
     async def _ask(self, query: sa.TextClause, number: int) -> bool:
         async with self._speaking:
             with self._errors():
-                if self._session is None or self._session.invalidated:
-                    self._session = await self._engine.connect()
                 try:
-                    return bool(await self._session.scalar(query, {"number": number}))
-                except DBAPIError:
-                    await self._session.invalidate()
-                    raise
+                    return await self._ask_session(query, number)
+                except DBAPIError as error:
+                    # What a lost session held, it holds no more: there is nothing to unlock.
+                    if query is _UNLOCK or not error.connection_invalidated:
+                        raise
+                return await self._ask_session(query, number)
 
-    def _check_idle(self, connection: DBAPIConnection, record: ConnectionPoolEntry, _: Any) -> None:
-        """After a restart of the server connections are stale: tried before they are used again.
+    async def _ask_session(self, query: sa.TextClause, number: int) -> bool:
+        if self._session is None or self._session.invalidated:
+            self._session = await self._engine.connect()
+        try:
+            return bool(await self._session.scalar(query, {"number": number}))
+        except DBAPIError:
+            await self._session.invalidate()
+            raise
 
-        Not before every use, as `pool_pre_ping` does: that is a sixth of what a document costs.
+    def _check(self, connection: Any, record: ConnectionPoolEntry, _: Any) -> None:
+        """Before a connection is used: one that was lost takes the whole pool with it.
+
+        What the server closed is known without asking. The server is asked only where a connection
+        has been idle: before every use, as `pool_pre_ping` does, would be a sixth of what a
+        document costs.
         """
+        if connection.driver_connection.is_closed():
+            raise sa.exc.InvalidatePoolError("The server has closed the connection.")
         if time.monotonic() - record.info.get(_USED, math.inf) > _IDLE_SECONDS:
             try:
                 self._engine.dialect.do_ping(connection)
-            except self.vendor as error:
-                raise sa.exc.InvalidatePoolError from error
+            except (self._api.Error, *self.vendor) as error:  # no event translates a ping's
+                raise sa.exc.InvalidatePoolError("The connection was lost.") from error
 
     async def _migrate(self, db: AsyncConnection) -> None:
         await db.execute(sa.select(sa.func.pg_advisory_xact_lock(_number(("migrations",)))))
@@ -252,6 +289,13 @@ class PostgresDatabase(Database):
                 " and is the setting catalog.url right?"
             )
         return StorageError(f"PostgreSQL at {self._name} cannot be used: {cause}.")
+
+
+def _mark_lost(context: ExceptionContext) -> None:
+    """Tells SQLAlchemy of connections that are lost: then it closes all of the pool."""
+    state = getattr(context.original_exception, "sqlstate", None) or ""
+    if state.startswith(_CONNECTION_LOST) or isinstance(context.original_exception, OSError):
+        context.is_disconnect = True
 
 
 def _used(_: DBAPIConnection, record: ConnectionPoolEntry) -> None:
