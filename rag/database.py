@@ -19,7 +19,9 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from rag.database_errors import disk_full, lost_connection, reason
 from rag.errors import BusyError, ConfigError, RagError, StorageError, UpstreamError
+from rag.redaction import masked, scrubbed
 
 HEAD = "0010"
 """The newest migration in `rag.migrations`."""
@@ -30,8 +32,6 @@ _POOL = 10
 _IDLE_SECONDS = 0.2
 """No server is back from a restart sooner."""
 _USED = "used"
-_CONNECTION_LOST = ("08", "57P01", "57P02", "57P03")
-"""How PostgreSQL's codes begin for a connection that failed, and a server that ends or starts."""
 _LOCK = sa.text("SELECT pg_try_advisory_lock(:number)")
 _UNLOCK = sa.text("SELECT pg_advisory_unlock(:number)")
 
@@ -109,7 +109,8 @@ class Database(ABC):
         try:
             yield
         except self.vendor as error:
-            raise self._error(error) from error
+            # Without the cause: its message may quote rows, and a trace would show it.
+            raise self._error(error) from None
 
 
 class SqliteDatabase(Database):
@@ -145,16 +146,18 @@ class SqliteDatabase(Database):
         await db.run_sync(_upgrade)
 
     def _error(self, error: Exception) -> RagError:
-        cause = _cause(error)
-        if "full" in cause or "disk I/O" in cause:
+        detail = f"{self._file}: {reason(error)}."
+        if disk_full(error):
             return StorageError(
-                f"The disk is full: {self._file} cannot be written ({cause}). Free some space and"
-                " run it again; what was stored before is kept.",
+                "The disk is full: the catalog cannot be written. Free some space and run it again;"
+                " what was stored before is kept.",
                 code="disk_full",
+                detail=detail,
             )
         return StorageError(
-            f"The catalog {self._file} cannot be used: {cause}. If the file was damaged, restore it"
-            " from a backup, or move the data folder away and ingest again."
+            "The catalog cannot be used. If its file was damaged, restore it from a backup, or move"
+            " the data folder away and ingest again.",
+            detail=detail,
         )
 
 
@@ -173,8 +176,14 @@ class PostgresDatabase(Database):
 
         # As it connects, the driver raises what is its own.
         self.vendor = (*Database.vendor, asyncpg.PostgresError, asyncpg.InterfaceError)
-        address = sa.make_url(url).set(drivername="postgresql+asyncpg")
-        self._name = address.render_as_string(hide_password=True).partition("://")[2]
+        try:
+            address = sa.make_url(url).set(drivername="postgresql+asyncpg")
+        except (sa.exc.ArgumentError, ValueError):
+            raise ConfigError(
+                "The setting catalog.url has not the form"
+                " postgresql://USER:PASSWORD@HOST:PORT/DATABASE."
+            ) from None
+        self._url = url
         super().__init__(
             create_async_engine(
                 address,
@@ -276,25 +285,26 @@ class PostgresDatabase(Database):
             await db.run_sync(_upgrade)
 
     def _error(self, error: Exception) -> RagError:
-        cause = _cause(error)
-        if "DiskFullError" in cause:
+        detail = f"{masked(self._url)}: {scrubbed(reason(error), self._url)}."
+        if disk_full(error):
             return StorageError(
-                f"PostgreSQL at {self._name} has no room left ({cause}). Free some space there;"
-                " what was stored before is kept.",
+                "PostgreSQL has no room left. Free some space there; what was stored before is"
+                " kept.",
                 code="disk_full",
+                detail=detail,
             )
         if isinstance(error, DBAPIError) or not isinstance(error, SQLAlchemyError):
             return UpstreamError(
-                f"PostgreSQL at {self._name} does not answer as it should: {cause}. Is it running,"
-                " and is the setting catalog.url right?"
+                "PostgreSQL does not answer as it should. Is it running, and is the setting"
+                " catalog.url right?",
+                detail=detail,
             )
-        return StorageError(f"PostgreSQL at {self._name} cannot be used: {cause}.")
+        return StorageError("PostgreSQL cannot be used.", detail=detail)
 
 
 def _mark_lost(context: ExceptionContext) -> None:
     """Tells SQLAlchemy of connections that are lost: then it closes all of the pool."""
-    state = getattr(context.original_exception, "sqlstate", None) or ""
-    if state.startswith(_CONNECTION_LOST) or isinstance(context.original_exception, OSError):
+    if lost_connection(context.original_exception):
         context.is_disconnect = True
 
 
@@ -304,10 +314,6 @@ def _used(_: DBAPIConnection, record: ConnectionPoolEntry) -> None:
 
 def _busy(key: Hashable) -> BusyError:
     return BusyError(f"Another process works on {key} already.")
-
-
-def _cause(error: Exception) -> str:
-    return str(getattr(error, "orig", None) or error)
 
 
 def _number(key: Hashable) -> int:

@@ -11,11 +11,13 @@ import numpy as np
 
 from rag.errors import BusyError, ConfigError, UpstreamError
 from rag.passages import passage_text
+from rag.redaction import masked, scrubbed
 from rag.telemetry import trace_headers
 from rag.types import Chunk, Float32Array, Query
 
 Dialect = Literal["cohere", "tei"]
 _TOO_MANY, _SERVER_FAULT = 429, 500
+_ABOUT_NO_PASSAGE = (401, 403, 404)
 
 
 class HttpReranker:
@@ -42,6 +44,7 @@ class HttpReranker:
         headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self._client = httpx.AsyncClient(headers=headers, timeout=seconds)
         self._url = url
+        self._where = masked(url)
         self._dialect = dialect
         self._model = model
 
@@ -56,8 +59,9 @@ class HttpReranker:
         try:
             answer = await self._client.post(self._url, json=body, headers=trace_headers())
         except httpx.HTTPError as error:
+            cause = scrubbed(str(error), self._url) or type(error).__name__
             raise UpstreamError(
-                f"The reranker at {self._url} does not answer: {error or type(error).__name__}."
+                "The reranker does not answer.", detail=f"{self._where}: {cause}."
             ) from error
         self._check(answer)
         return self._scores(answer, len(texts))
@@ -67,15 +71,20 @@ class HttpReranker:
         await self._client.aclose()
 
     def _check(self, answer: httpx.Response) -> None:
-        said = f"The reranker at {self._url} answered {answer.status_code}"
+        said = f"The reranker answered {answer.status_code}"
         if answer.status_code == _TOO_MANY:
-            raise BusyError(f"{said}: it has too much to do. Try again in a second.")
+            raise BusyError(
+                f"{said}: it has too much to do. Try again in a second.", detail=f"{self._where}."
+            )
         if answer.status_code >= _SERVER_FAULT:
-            raise UpstreamError(f"{said}.")
+            raise UpstreamError(f"{said}.", detail=f"{self._where}.")
         if not answer.is_success:
+            # What it says of other refusals may quote the passages.
+            words = answer.text[:200] if answer.status_code in _ABOUT_NO_PASSAGE else ""
             raise ConfigError(
-                f"{said}: {answer.text[:200]!r}. Are reranker.url, reranker.dialect,"
-                " reranker.model and reranker.api_key right?"
+                f"{said}. Are reranker.url, reranker.dialect, reranker.model and reranker.api_key"
+                " right?",
+                detail=f"{self._where} {scrubbed(words, self._url)}".rstrip(),
             )
 
     def _scores(self, answer: httpx.Response, count: int) -> Float32Array:
@@ -88,11 +97,13 @@ class HttpReranker:
                 scores[int(result["index"])] = float(result[key])
         except (ValueError, KeyError, TypeError, IndexError) as error:
             raise UpstreamError(
-                f"The reranker at {self._url} answered something else than scores: {error!r}. Is"
-                f" reranker.dialect = {self._dialect!r} right?"
+                "The reranker answered something else than scores. Is reranker.dialect ="
+                f" {self._dialect!r} right?",
+                detail=f"{self._where}: {type(error).__name__}.",
             ) from error
         if missing := sum(math.isnan(score) for score in scores.tolist()):
             raise UpstreamError(
-                f"The reranker at {self._url} judged {count - missing} of {count} passages."
+                f"The reranker judged {count - missing} of {count} passages.",
+                detail=f"{self._where}.",
             )
         return scores

@@ -198,7 +198,7 @@ async def test_a_read_that_loses_its_connection_is_asked_once_more(
         " AND datname = current_database()"
     )
     async with asyncio.timeout(10):
-        while not await other.rows(kill):
+        while not await other.rows(kill):  # noqa: ASYNC110 - it waits for the server
             await asyncio.sleep(0.02)
     assert (await reading)[0]["n"] == 7
     await database.close()

@@ -107,7 +107,7 @@ def create_app(settings: Settings, *, url: str, on_failure: Callable[[], None]) 
         except RagError as error:
             running.failure = error
         except OSError as error:
-            running.failure = StorageError(f"The service cannot start: {error}.")
+            running.failure = StorageError("The service cannot start.", detail=f"{error}.")
         on_failure()
 
     @contextlib.asynccontextmanager
