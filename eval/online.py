@@ -112,7 +112,7 @@ class OnlineScorer:
             try:
                 found = await self._found(answer)
             except UpstreamError as error:
-                _log.warning("An answer is not scored yet: %s", error)
+                _log.warning("An answer is not scored yet: %s", error.in_full())
                 metrics.scored("postponed")
             except Exception as error:  # noqa: BLE001 - one that cannot be scored holds up none
                 # Without its message, which may hold the answer's words.

@@ -14,7 +14,6 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -23,6 +22,7 @@ from typing import IO, Any, Self
 
 from eval.files import write_whole
 from rag.errors import InputError
+from rag.redaction import scrubbed
 
 INFO, OUTCOMES, SUMMARY, TREC = "run.json", "outcomes.jsonl", "summary.json", "run.trec"
 HIDDEN = "***"
@@ -306,10 +306,10 @@ def _write(path: Path, content: Any) -> None:
 
 
 def without_passwords(content: Any) -> Any:
-    """Settings without what stands before the @ of their URLs, and what by its name is secret."""
+    """Settings without what their URLs hold besides host and path, and what by name is secret."""
     match content:
         case str():
-            return re.sub(r"(?<=://)[^/@\s]+@", "", content)
+            return scrubbed(content)
         case list():
             return [without_passwords(item) for item in content]
         case dict():

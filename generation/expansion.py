@@ -63,7 +63,7 @@ class QuestionExpander:
                     seconds=self._seconds,
                 )
             except (InputError, UpstreamError) as error:
-                trace.degrade("expand", str(error))
+                trace.degrade("expand", error)
                 return ()
         return (" ".join(text.split()),) if self._method == "hyde" else _queries(text, question)
 

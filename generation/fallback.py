@@ -64,7 +64,8 @@ class FallbackGenerator:
                 if begun:
                     raise
                 # Without its message, which may repeat what was asked.
-                _log.warning("The generator %s is passed over: %s.", engine.name, error.code)
+                told = f"{error.code}. {error.detail}".rstrip()
+                _log.warning("The generator %s is passed over: %s", engine.name, told)
                 passed.append(f"generate: {error}")
                 if failure is None or isinstance(error, UpstreamError):
                     failure = error

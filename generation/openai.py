@@ -7,7 +7,6 @@ import math
 import re
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from typing import Any
-from urllib.parse import urlsplit
 
 import openai
 from openai.types import CompletionUsage
@@ -16,6 +15,7 @@ from openai.types.chat import ChatCompletionChunk
 from generation.events import EventClient
 from generation.rendering import without_halves
 from rag.errors import BusyError, InputError, RagError, UpstreamError
+from rag.redaction import masked, scrubbed
 from rag.telemetry import trace_headers
 from rag.types import FinishReason, Message, Piece, Sampling, Usage
 
@@ -64,7 +64,7 @@ class OpenAIModel:
         self._context_tokens = context_tokens
         self._seconds = seconds
         self._api_key = api_key
-        self._where = _without_user(base_url)
+        self._where = masked(base_url)
         # Nothing of the environment's: OPENAI_API_KEY and its like may belong to another server.
         self._client = EventClient(
             base_url=base_url,
@@ -224,14 +224,15 @@ class OpenAIModel:
 
     def _failed(self, what: str, code: str = "model_failed") -> UpstreamError:
         end = "" if what.endswith((".", "?")) else "."
-        return UpstreamError(f"{self._who} {what}{end}", code=code)
+        where = f"It is at {self._where}."
+        return UpstreamError(f"{self._who} {what}{end}", code=code, detail=where)
 
     @property
     def _who(self) -> str:
-        return f"The model {self._model} at {self._where}"
+        return f"The model {self._model}"
 
     def _words(self, error: openai.OpenAIError) -> str:
-        words = " ".join(str(error).split())
+        words = " ".join(scrubbed(str(error)).split())
         if self._api_key:
             words = words.replace(self._api_key, "…")
         return words[:_SHOWN]
@@ -267,9 +268,3 @@ def _usage(counted: CompletionUsage) -> Usage:
 def _estimate(text: str) -> int:
     others = len(text.encode(errors="replace")) - len(text.encode("ascii", errors="ignore"))
     return sum(1 for _ in _ASCII_TOKEN.finditer(text)) + math.ceil(others / BYTES_PER_TOKEN)
-
-
-def _without_user(url: str) -> str:
-    """The URL without the user and password that it may hold."""
-    parts = urlsplit(url)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()

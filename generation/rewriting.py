@@ -55,7 +55,7 @@ class QuestionRewriter:
                     seconds=self._seconds,
                 )
             except (InputError, UpstreamError) as error:
-                trace.degrade("rewrite", str(error))
+                trace.degrade("rewrite", error)
                 return question
         return " ".join(text.split())
 

@@ -88,7 +88,9 @@ async def drop_unwanted(catalog: Catalog, spool: Spool, task: Task) -> None:
 
 
 async def _tell(catalog: Catalog, task: Task, error: Exception, trace: Trace) -> None:
-    """What becomes of the task now."""
+    """What becomes of the task now; the catalog has the message, the log the detail, too."""
+    if isinstance(error, RagError) and error.detail:
+        _log.warning("Ingesting %s failed: %s", task.document_id, error.in_full())
     match error:
         case UpstreamError() if task.attempts + 1 < ATTEMPTS:
             trace.outcome = "postponed"
@@ -98,5 +100,9 @@ async def _tell(catalog: Catalog, task: Task, error: Exception, trace: Trace) ->
         case RagError():
             await catalog.fail(task, str(error))
         case _:
-            _log.error("Ingesting %s failed", task.uri, exc_info=error)
-            await catalog.fail(task, f"Internal error, please report it: {error!r}")
+            _log.error("Ingesting %s failed", task.document_id, exc_info=error)
+            # Without its message, which may quote the document.
+            name = type(error).__name__
+            await catalog.fail(
+                task, f"Internal error, please report it: {name}. The server's log has the trace."
+            )

@@ -24,6 +24,7 @@ from ingest.media import MEDIA_TYPES, TEXT
 from ingest.readers import document_id
 from rag.errors import RagError, ReadError, StorageError, UpstreamError
 from rag.records import Submission
+from rag.redaction import masked
 
 if TYPE_CHECKING:
     import ssl
@@ -60,7 +61,7 @@ def parse_url(text: str) -> httpx.URL:
     Raises:
         ReadError: it cannot; the message repeats no password.
     """
-    name = "A URL" if "@" in text else text
+    name = "A URL" if "@" in text else masked(text)
     try:
         url = httpx.URL(text)
     except (httpx.InvalidURL, ValueError) as error:
@@ -149,19 +150,20 @@ class Fetcher:
             UpstreamError: the server or the way to it fails; later it may go through.
             StorageError: the disk is full.
         """
+        address = parse_url(url)
         try:
             async with asyncio.timeout(self._seconds):
-                return await self._follow(parse_url(url), to)
+                return await self._follow(address, to)
         except TimeoutError as error:
             raise UpstreamError(
-                f"{url}: did not come within {self._seconds:g} s. Ingest it again later, or raise"
-                " the setting fetch.seconds.",
+                f"{_shown(address)}: did not come within {self._seconds:g} s. Ingest it again"
+                " later, or raise the setting fetch.seconds.",
                 code="fetch_timeout",
             ) from error
         except _FAILURES as error:
             raise UpstreamError(
-                f"{url}: cannot be fetched: {str(error) or type(error).__name__}. Check the"
-                " address, or ingest it again later.",
+                f"{_shown(address)}: cannot be fetched: {str(error) or type(error).__name__}."
+                " Check the address, or ingest it again later.",
                 code="fetch_failed",
             ) from error
 

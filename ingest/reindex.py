@@ -152,7 +152,7 @@ class Reindexer:
             try:
                 return await self._bring(scope, version, id_, cuts)
             except UpstreamError as error:
-                _log.warning("Document %s is tried again: %s", id_, error)
+                _log.warning("Document %s is tried again: %s", id_, error.in_full())
                 await asyncio.sleep(backoff(attempts))
         return await self._bring(scope, version, id_, cuts)
 

@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _run(args)
     except RagError as error:
-        _complain(str(error), code=error.code, as_json=args.json)
+        _complain(error.in_full(), code=error.code, as_json=args.json)
         return EXIT_USAGE if isinstance(error, InputError | ConfigError) else EXIT_FAILED
     except KeyboardInterrupt:
         _complain("Stopped. What was accepted is kept and goes on at the next start.")

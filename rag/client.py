@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 
 from rag.errors import InputError, RagError, UpstreamError
+from rag.redaction import masked, scrubbed
 
 Json = dict[str, Any]
 TIMEOUT_SECONDS = 120.0
@@ -41,8 +42,9 @@ class Client:
             response = await self.http.request(method, path, **request)
         except httpx.TransportError as error:
             raise UpstreamError(
-                f"{self.http.base_url} does not answer: {error or type(error).__name__}. Is the"
-                " server running (`rag serve`), and is --url or RAG_URL right?",
+                f"{masked(str(self.http.base_url))} does not answer:"
+                f" {scrubbed(str(error)) or type(error).__name__}. Is the server running"
+                " (`rag serve`), and is --url or RAG_URL right?",
                 code="unreachable",
             ) from error
         if response.is_success:
@@ -57,10 +59,12 @@ async def connect(url: str) -> AsyncIterator[Client]:
     try:
         http = httpx.AsyncClient(base_url=url, timeout=TIMEOUT_SECONDS)
     except (httpx.InvalidURL, ValueError) as error:
-        raise InputError(f"--url {url!r} is no URL: {error}.") from error
+        raise InputError(f"--url {masked(url)!r} is no URL.") from error
     async with http:
         if http.base_url.scheme not in ("http", "https"):
-            raise InputError(f"--url {url!r} is no URL: it starts with http:// or https://.")
+            raise InputError(
+                f"--url {masked(url)!r} is no URL: it starts with http:// or https://."
+            )
         yield Client(http)
 
 
@@ -83,8 +87,8 @@ def _error(response: httpx.Response) -> RagError:
         detail, code = str(problem["detail"]), str(problem["code"])
     except (ValueError, KeyError, TypeError):
         return UpstreamError(
-            f"{response.request.url} answered {response.status_code}, and not as Plumbline does."
-            " Is another service listening there?",
+            f"{masked(str(response.request.url))} answered {response.status_code}, and not as"
+            " Plumbline does. Is another service listening there?",
             code="unexpected_answer",
         )
     kind = InputError if response.is_client_error else UpstreamError

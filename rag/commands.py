@@ -13,7 +13,7 @@ from urllib.parse import quote
 from rag import output
 from rag.client import Client, Json, all_documents, connect
 from rag.errors import InputError, NotFoundError
-from rag.settings import COLLECTION, Settings
+from rag.settings import COLLECTION, Settings, shown
 
 _CONDITION = re.compile(r"([A-Za-z0-9_.-]+)\s*(>=|<=|=|>|<)\s*(.+)", re.DOTALL)
 _NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?")
@@ -87,7 +87,7 @@ async def delete(args: argparse.Namespace, client: Client) -> int:
 
 def config(settings: Settings, *, as_json: bool) -> int:
     """Prints the settings in force."""
-    output.show(settings.model_dump(mode="json"), output.toml, as_json=as_json)
+    output.show(shown(settings), output.toml, as_json=as_json)
     return 0
 
 

@@ -14,19 +14,23 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.engine.interfaces import DBAPIConnection, ExceptionContext
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from rag.database_errors import disk_full, lost_connection, reason
 from rag.errors import BusyError, ConfigError, RagError, StorageError, UpstreamError
+from rag.redaction import masked, scrubbed
 
 HEAD = "0013"
 """The newest migration in `rag.migrations`."""
+MIGRATIONS = "rag:migrations"
 _POLL_SECONDS = 0.05
 _CONNECT_SECONDS = 10
 _POOL = 10
-_IDLE_SECONDS = 1.0
+_IDLE_SECONDS = 0.2
+"""No server is back from a restart sooner."""
 _USED = "used"
 _PRAGMAS = ("journal_mode=WAL", "synchronous=NORMAL", "busy_timeout=5000", "secure_delete=ON")
 _LOCK = sa.text("SELECT pg_try_advisory_lock(:number)")
@@ -66,8 +70,13 @@ class Database(ABC):
             StorageError: it is damaged, or its disk is full.
         """
         with self._errors():
-            async with self._engine.connect() as db:
-                return (await db.execute(query, values)).mappings().all()
+            return await self._read(query, values)
+
+    async def _read(
+        self, query: sa.Executable, values: Mapping[str, Any] | None
+    ) -> Sequence[sa.RowMapping]:
+        async with self._engine.connect() as db:
+            return (await db.execute(query, values)).mappings().all()
 
     @abstractmethod
     def write(self) -> contextlib.AbstractAsyncContextManager[AsyncConnection]:
@@ -107,7 +116,8 @@ class Database(ABC):
         try:
             yield
         except self.vendor as error:
-            raise self._error(error) from error
+            # Without the cause: its message may quote rows, and a trace would show it.
+            raise self._error(error) from None
 
 
 class SqliteDatabase(Database):
@@ -121,6 +131,11 @@ class SqliteDatabase(Database):
         sa.event.listen(self._engine.sync_engine, "connect", _configure)
         self._file = file
         self._writer = asyncio.Lock()
+
+    async def open(self) -> None:
+        """Brings the tables to the newest migration: all of the way, or not at all."""
+        await super().open()
+        await self._engine.dispose()  # the connection of the upgrade minds no foreign keys
 
     @contextlib.asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncConnection]:
@@ -143,19 +158,26 @@ class SqliteDatabase(Database):
         return not busy
 
     async def _migrate(self, db: AsyncConnection) -> None:
+        if await db.run_sync(_is_current):
+            return
+        # Python's sqlite3 begins no transaction for DDL, and inside one this PRAGMA does nothing.
+        await db.exec_driver_sql("PRAGMA foreign_keys=OFF")
+        await db.exec_driver_sql("BEGIN IMMEDIATE")
         await db.run_sync(_upgrade)
 
     def _error(self, error: Exception) -> RagError:
-        cause = _cause(error)
-        if "full" in cause or "disk I/O" in cause:
+        detail = f"{self._file}: {reason(error)}."
+        if disk_full(error):
             return StorageError(
-                f"The disk is full: {self._file} cannot be written ({cause}). Free some space and"
-                " run it again; what was stored before is kept.",
+                "The disk is full: the catalog cannot be written. Free some space and run it again;"
+                " what was stored before is kept.",
                 code="disk_full",
+                detail=detail,
             )
         return StorageError(
-            f"The catalog {self._file} cannot be used: {cause}. If the file was damaged, restore it"
-            " from a backup, or move the data folder away and ingest again."
+            "The catalog cannot be used. If its file was damaged, restore it from a backup, or move"
+            " the data folder away and ingest again.",
+            detail=detail,
         )
 
 
@@ -175,8 +197,14 @@ class PostgresDatabase(Database):
 
         # As it connects, the driver raises what is its own.
         self.vendor = (*Database.vendor, asyncpg.PostgresError, asyncpg.InterfaceError)
-        address = sa.make_url(url).set(drivername="postgresql+asyncpg")
-        self._name = address.render_as_string(hide_password=True).partition("://")[2]
+        try:
+            address = sa.make_url(url).set(drivername="postgresql+asyncpg")
+        except (sa.exc.ArgumentError, ValueError):
+            raise ConfigError(
+                "The setting catalog.url has not the form"
+                " postgresql://USER:PASSWORD@HOST:PORT/DATABASE."
+            ) from None
+        self._url = url
         super().__init__(
             create_async_engine(
                 address,
@@ -188,8 +216,10 @@ class PostgresDatabase(Database):
             )
         )
         sa.event.listen(self._engine.sync_engine, "checkin", _used)
-        sa.event.listen(self._engine.sync_engine, "checkout", self._check_idle)
+        sa.event.listen(self._engine.sync_engine, "checkout", self._check)
+        sa.event.listen(self._engine.sync_engine, "handle_error", _mark_lost)
         self._writing = self._engine.execution_options(isolation_level="READ COMMITTED")
+        self._api: Any = self._engine.dialect.loaded_dbapi
         self._session: AsyncConnection | None = None
         self._speaking = asyncio.Lock()
 
@@ -221,46 +251,82 @@ class PostgresDatabase(Database):
                 with contextlib.suppress(UpstreamError):  # a lost connection holds no lock
                     await asyncio.shield(self._ask(_UNLOCK, number))
 
+    async def _read(
+        self, query: sa.Executable, values: Mapping[str, Any] | None
+    ) -> Sequence[sa.RowMapping]:
+        """As its base, and once more where the connection was lost or knew the tables of before."""
+        try:
+            return await super()._read(query, values)
+        except DBAPIError as error:
+            if not (
+                error.connection_invalidated
+                or isinstance(error.orig, self._api.InvalidCachedStatementError)
+            ):
+                raise
+        return await super()._read(query, values)
+
     async def _ask(self, query: sa.TextClause, number: int) -> bool:
         async with self._speaking:
             with self._errors():
-                if self._session is None or self._session.invalidated:
-                    self._session = await self._engine.connect()
                 try:
-                    return bool(await self._session.scalar(query, {"number": number}))
-                except DBAPIError:
-                    await self._session.invalidate()
-                    raise
+                    return await self._ask_session(query, number)
+                except DBAPIError as error:
+                    # What a lost session held, it holds no more: there is nothing to unlock.
+                    if query is _UNLOCK or not error.connection_invalidated:
+                        raise
+                return await self._ask_session(query, number)
 
-    def _check_idle(self, connection: DBAPIConnection, record: ConnectionPoolEntry, _: Any) -> None:
-        """After a restart of the server connections are stale: tried before they are used again.
+    async def _ask_session(self, query: sa.TextClause, number: int) -> bool:
+        if self._session is None or self._session.invalidated:
+            self._session = await self._engine.connect()
+        try:
+            return bool(await self._session.scalar(query, {"number": number}))
+        except DBAPIError:
+            await self._session.invalidate()
+            raise
 
-        Not before every use, as `pool_pre_ping` does: that is a sixth of what a document costs.
+    def _check(self, connection: Any, record: ConnectionPoolEntry, _: Any) -> None:
+        """Before a connection is used: one that was lost takes the whole pool with it.
+
+        What the server closed is known without asking. The server is asked only where a connection
+        has been idle: before every use, as `pool_pre_ping` does, would be a sixth of what a
+        document costs.
         """
+        if connection.driver_connection.is_closed():
+            raise sa.exc.InvalidatePoolError("The server has closed the connection.")
         if time.monotonic() - record.info.get(_USED, math.inf) > _IDLE_SECONDS:
             try:
                 self._engine.dialect.do_ping(connection)
-            except self.vendor as error:
-                raise sa.exc.InvalidatePoolError from error
+            except (self._api.Error, *self.vendor) as error:  # no event translates a ping's
+                raise sa.exc.InvalidatePoolError("The connection was lost.") from error
 
     async def _migrate(self, db: AsyncConnection) -> None:
         await db.execute(sa.select(sa.func.pg_advisory_xact_lock(_number(("migrations",)))))
-        await db.run_sync(_upgrade)
+        if not await db.run_sync(_is_current):
+            await db.run_sync(_upgrade)
 
     def _error(self, error: Exception) -> RagError:
-        cause = _cause(error)
-        if "DiskFullError" in cause:
+        detail = f"{masked(self._url)}: {scrubbed(reason(error), self._url)}."
+        if disk_full(error):
             return StorageError(
-                f"PostgreSQL at {self._name} has no room left ({cause}). Free some space there;"
-                " what was stored before is kept.",
+                "PostgreSQL has no room left. Free some space there; what was stored before is"
+                " kept.",
                 code="disk_full",
+                detail=detail,
             )
         if isinstance(error, DBAPIError) or not isinstance(error, SQLAlchemyError):
             return UpstreamError(
-                f"PostgreSQL at {self._name} does not answer as it should: {cause}. Is it running,"
-                " and is the setting catalog.url right?"
+                "PostgreSQL does not answer as it should. Is it running, and is the setting"
+                " catalog.url right?",
+                detail=detail,
             )
-        return StorageError(f"PostgreSQL at {self._name} cannot be used: {cause}.")
+        return StorageError("PostgreSQL cannot be used.", detail=detail)
+
+
+def _mark_lost(context: ExceptionContext) -> None:
+    """Tells SQLAlchemy of connections that are lost: then it closes all of the pool."""
+    if lost_connection(context.original_exception):
+        context.is_disconnect = True
 
 
 def _used(_: DBAPIConnection, record: ConnectionPoolEntry) -> None:
@@ -271,35 +337,39 @@ def _busy(key: Hashable) -> BusyError:
     return BusyError(f"Another process works on {key} already.")
 
 
-def _cause(error: Exception) -> str:
-    return str(getattr(error, "orig", None) or error)
-
-
 def _number(key: Hashable) -> int:
     """64 bits for `pg_advisory_lock`. Two keys with one number wait for each other: no harm."""
     digest = hashlib.sha256(repr(key).encode()).digest()
     return int.from_bytes(digest[:8], signed=True)
 
 
-def _upgrade(connection: sa.Connection) -> None:
-    """Brings the tables up to date.
+def _is_current(connection: sa.Connection) -> bool:
+    """True where the tables are at `HEAD`; false where they are older, or there are none.
 
-    Alembic is imported where it is needed: that takes longer than to find that it is not.
+    Raises:
+        ConfigError: they are newer.
     """
-    if sa.inspect(connection).has_table("alembic_version"):
-        version = connection.scalar(sa.text("SELECT version_num FROM alembic_version"))
-        if version == HEAD:
-            return
-        if version > HEAD:
-            raise ConfigError(
-                f"The catalog was used with a newer Plumbline: its tables are at {version}, and"
-                f" this one knows them up to {HEAD}. Upgrade, or restore a backup made before."
-            )
+    if not sa.inspect(connection).has_table("alembic_version"):
+        return False
+    version = connection.scalar(sa.text("SELECT version_num FROM alembic_version"))
+    if version is not None and version > HEAD:
+        raise ConfigError(
+            f"The catalog was used with a newer Plumbline: its tables are at {version}, and"
+            f" this one knows them up to {HEAD}. Upgrade, or restore a backup made before."
+        )
+    return bool(version == HEAD)
+
+
+def _upgrade(connection: sa.Connection) -> None:
+    """Brings the tables to `HEAD`, in the transaction that the connection is in.
+
+    Alembic is imported here: that takes longer than to find that nothing is to be done.
+    """
     from alembic import command
     from alembic.config import Config
 
     config = Config()
-    config.set_main_option("script_location", "rag:migrations")
+    config.set_main_option("script_location", MIGRATIONS)
     config.attributes["connection"] = connection
     command.upgrade(config, HEAD)
 

@@ -10,7 +10,8 @@ RagError                  base; `code` is stable and goes out over HTTP
 ├── ConfigError           settings or data folder; stops the start       exit code 2
 └── StorageError          disk full, or stored data damaged              507
 
-Messages say what failed, why, and what mends it; they go to people as they are.
+Messages say what failed, why, and what mends it; they go to callers as they are, and name no host,
+user or database. `detail` does, without credentials; it goes to operators alone, by `in_full`.
 """
 
 from __future__ import annotations
@@ -22,10 +23,15 @@ class RagError(Exception):
     code = "internal"
     status = 500
 
-    def __init__(self, message: str, *, code: str | None = None) -> None:
+    def __init__(self, message: str, *, code: str | None = None, detail: str = "") -> None:
         super().__init__(message)
         if code is not None:
             self.code = code
+        self.detail = detail
+
+    def in_full(self) -> str:
+        """The message and the detail: for the log, and for the terminal of a local command."""
+        return f"{self} {self.detail}".rstrip()
 
 
 def code_of(error: Exception) -> str:

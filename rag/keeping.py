@@ -102,7 +102,7 @@ class AnswerKeeper:
         try:
             await self._answers.keep(await asyncio.to_thread(self._allowed, batch))
         except RagError as error:
-            _log.error("Answers are not kept: %s", error)
+            _log.error("Answers are not kept: %s", error.in_full())
             outcome = "lost"
         except Exception as error:  # noqa: BLE001 - what comes later is to be kept
             # Without its message, which may hold an answer's words.
@@ -154,7 +154,7 @@ class AnswerKeeper:
             try:
                 missed = await self._answers.forget(before=time.time() - self._days * DAY)
             except RagError as error:
-                _log.error("Old answers are not removed: %s", error)
+                _log.error("Old answers are not removed: %s", error.in_full())
             else:
                 if missed:
                     _log.warning("%d answers were not scored in time: does a worker run?", missed)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from typing import Literal
+from typing import Literal, TextIO
+
+from rag.redaction import scrubbed
 
 Format = Literal["text", "json"]
 _requests = logging.getLogger("rag.requests")
@@ -17,11 +19,19 @@ def configure(form: Format, **always: str) -> None:
     with the fields `always`.
     Nothing that was found is in it, and what was asked only where `log.questions` says so.
     """
-    handler = logging.StreamHandler()
+    handler = _Scrubbed()
     if form == "json":
         handler.setFormatter(_json_formatter(always))
         _requests.setLevel(logging.INFO)
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+
+
+class _Scrubbed(logging.StreamHandler[TextIO]):
+    """Masks URLs in whatever is logged, by libraries and in traces, too."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line that is written."""
+        return scrubbed(super().format(record))
 
 
 def request(**fields: object) -> None:

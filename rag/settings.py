@@ -27,6 +27,7 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+from pydantic_core import to_jsonable_python
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -38,6 +39,7 @@ from pydantic_settings import (
 from rag.errors import ConfigError
 from rag.faults import first, shortened
 from rag.privacy import Capture
+from rag.redaction import masked
 
 PREFIX = "RAG_"
 COLLECTION = r"^[a-z0-9][a-z0-9_-]{0,63}$"
@@ -684,6 +686,25 @@ def load_settings(**overrides: Any) -> Settings:
         raise ConfigError(f"{config_file()} is not valid TOML: {error}.") from None
 
 
+def shown(settings: Settings) -> dict[str, Any]:
+    """The settings as they may be printed: without secrets, and URLs as `masked` has them."""
+    told: dict[str, Any] = to_jsonable_python(_masked("", settings.model_dump()))
+    return told
+
+
+def _masked(name: str, value: Any) -> Any:
+    match value:
+        case dict():
+            return {key: _masked(str(key), part) for key, part in value.items()}
+        case list() | tuple():
+            return [_masked(name, part) for part in value]
+        case SecretStr() if name.endswith("url"):
+            return masked(value.get_secret_value())
+        case str() if name.endswith("url"):
+            return masked(value)
+    return value
+
+
 def names() -> list[str]:
     """Every setting, dotted: `retrieval.depth`; of a part with a `kind`, those of every kind."""
     return sorted(set(_names(Settings)))
@@ -730,7 +751,11 @@ def _problems(error: ValidationError) -> Iterator[str]:
             yield f"The setting '{name}.kind' does not fit: {problem['msg']}{got}."
         else:
             # What lacks something is a whole part, secrets too.
-            hidden = problem["type"] == "missing" or _is_secret(name)
+            hidden = (
+                problem["type"] == "missing"
+                or _is_secret(name)
+                or (name.endswith("url") and re.search("[@?#]", str(problem["input"])))
+            )
             got = "" if hidden else f" (got {shortened(repr(problem['input']))})"
             says = shortened(problem["msg"], _PROBLEM_CHARS)
             yield f"The setting {name!r} does not fit: {says}{got}."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import re
 import secrets
 import time
@@ -11,8 +12,10 @@ from contextvars import ContextVar
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
+from rag.errors import RagError
 from rag.types import Usage
 
+_log = logging.getLogger(__name__)
 _TRACEPARENT = re.compile(r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})")
 _SAMPLED = 0x01
 Kind = Literal["span", "retriever", "embedding", "generation", "evaluator", "guardrail"]
@@ -131,9 +134,12 @@ class Trace:
             spent = (time.perf_counter() - start) * 1e3
             self.timings[stage] = round(self.timings.get(stage, 0.0) + spent, 3)
 
-    def degrade(self, stage: str, cause: str) -> None:
-        """Says that a stage was left out of the answer, and why."""
+    def degrade(self, stage: str, cause: RagError | str) -> None:
+        """Says that a stage was left out of the answer, and why; details go to the log."""
         self.degraded.append(f"{stage}: {cause}")
+        if isinstance(cause, RagError) and cause.detail:
+            # Without the message, in which a server may repeat what was asked.
+            _log.warning("Trace %s, %s: %s. %s", self.id, stage, cause.code, cause.detail)
 
     def spend(self, usage: Usage) -> None:
         """Adds tokens that went through a language model."""

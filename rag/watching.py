@@ -83,10 +83,10 @@ class _Watcher:
             try:
                 return await self._update(destination, changes)
             except (UpstreamError, StorageError) as error:
-                _complain(f"{error} It is tried again.")
+                _complain(f"{error.in_full()} It is tried again.")
                 await asyncio.sleep(RETRY_SECONDS)
             except InputError as error:  # of these changes alone
-                return _complain(str(error))
+                return _complain(error.in_full())
 
     async def _update(self, destination: Destination, changes: Changes) -> None:
         started = time.perf_counter()

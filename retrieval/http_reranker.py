@@ -11,11 +11,13 @@ import numpy as np
 
 from rag.errors import BusyError, ConfigError, UpstreamError
 from rag.passages import passage_text
+from rag.redaction import masked, scrubbed
 from rag.telemetry import trace_headers
 from rag.types import Chunk, Float32Array, Query
 
 Dialect = Literal["cohere", "tei"]
 _TOO_MANY, _SERVER_FAULT = 429, 500
+_ABOUT_NO_PASSAGE = (401, 403, 404)
 _NO_SCORES = (ValueError, KeyError, TypeError, IndexError, OverflowError, RecursionError)
 """Raised by JSON of another shape, or by what is no JSON."""
 _LARGEST = float(np.finfo(np.float32).max)
@@ -46,6 +48,7 @@ class HttpReranker:
         self._client = httpx.AsyncClient(headers=headers, timeout=seconds)
         self._url = url
         self._api_key = api_key
+        self._where = masked(url)
         self._dialect = dialect
         self._model = model
 
@@ -60,8 +63,9 @@ class HttpReranker:
         try:
             answer = await self._client.post(self._url, json=body, headers=trace_headers())
         except httpx.HTTPError as error:
+            cause = scrubbed(str(error), self._url) or type(error).__name__
             raise UpstreamError(
-                f"The reranker at {self._url} does not answer: {error or type(error).__name__}."
+                "The reranker does not answer.", detail=f"{self._where}: {cause}."
             ) from error
         self._check(answer)
         return self._scores(answer, len(texts))
@@ -71,15 +75,20 @@ class HttpReranker:
         await self._client.aclose()
 
     def _check(self, answer: httpx.Response) -> None:
-        said = f"The reranker at {self._url} answered {answer.status_code}"
+        said = f"The reranker answered {answer.status_code}"
         if answer.status_code == _TOO_MANY:
-            raise BusyError(f"{said}: it has too much to do. Try again in a second.")
+            raise BusyError(
+                f"{said}: it has too much to do. Try again in a second.", detail=f"{self._where}."
+            )
         if answer.status_code >= _SERVER_FAULT:
-            raise UpstreamError(f"{said}.")
+            raise UpstreamError(f"{said}.", detail=f"{self._where}.")
         if not answer.is_success:
+            # What it says of other refusals may quote the passages.
+            words = self._words(answer) if answer.status_code in _ABOUT_NO_PASSAGE else ""
             raise ConfigError(
-                f"{said}: {self._words(answer)!r}. Are reranker.url, reranker.dialect,"
-                " reranker.model and reranker.api_key right?"
+                f"{said}. Are reranker.url, reranker.dialect, reranker.model and reranker.api_key"
+                " right?",
+                detail=f"{self._where} {scrubbed(words, self._url)}".rstrip(),
             )
 
     def _words(self, answer: httpx.Response) -> str:
@@ -100,10 +109,13 @@ class HttpReranker:
                 raise IndexError
         except _NO_SCORES as error:
             raise UpstreamError(
-                f"The reranker at {self._url} answered something else than scores"
-                f" ({type(error).__name__}). Is reranker.dialect = {self._dialect!r} right?"
+                "The reranker answered something else than scores. Is reranker.dialect ="
+                f" {self._dialect!r} right?",
+                detail=f"{self._where}: {type(error).__name__}.",
             ) from error
         judged = sum(abs(score) <= _LARGEST for score in scores)
         if judged < count:
-            raise UpstreamError(f"The reranker at {self._url} judged {judged} of {count} passages.")
+            raise UpstreamError(
+                f"The reranker judged {judged} of {count} passages.", detail=f"{self._where}."
+            )
         return np.asarray(scores, np.float32)

@@ -114,7 +114,7 @@ class HybridRetriever:
             except UpstreamError as error:
                 if not self._counts("sparse"):
                     raise
-                trace.degrade("dense", str(error))
+                trace.degrade("dense", error)
         if self._counts("sparse"):
             with trace.span("encode"):
                 sparse = self._encoder.encode([query.text])[0]

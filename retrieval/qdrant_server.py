@@ -30,6 +30,7 @@ from rag.errors import (
     StorageError,
     UpstreamError,
 )
+from rag.redaction import masked, scrubbed
 
 OLDEST_SERVER = (1, 19)
 """The first that counts IDF over a filter; an older one would mix the tenants' and not say so."""
@@ -55,37 +56,35 @@ _HTTP = {
     StatusCode.UNAVAILABLE: 503,
     StatusCode.DEADLINE_EXCEEDED: 504,
 }
-_KEY = "The Qdrant server at {url} refuses the API key: {cause}. Mend `index.api_key`."
-_NO_QDRANT = (
-    "What answers at {url} is no Qdrant server: {cause}. Mend `index.url` or `index.grpc_port`."
-)
+_KEY = "The Qdrant server refuses the API key. Mend `index.api_key`."
+_NO_QDRANT = "What answers is no Qdrant server. Mend `index.url` or `index.grpc_port`."
 _MEANING: dict[int, tuple[type[RagError], str | None, str]] = {
     401: (ConfigError, None, _KEY),
     403: (ConfigError, None, _KEY),
-    404: (NotFoundError, None, "The Qdrant server at {url} does not hold it: {cause}."),
-    409: (StorageError, EXISTS, "The Qdrant server at {url} has it already: {cause}."),
+    404: (NotFoundError, None, "The Qdrant server does not hold it."),
+    409: (StorageError, EXISTS, "The Qdrant server has it already."),
     429: (
         BusyError,
         None,
-        "The Qdrant server at {url} is at its limit: {cause}. Try again later.",
+        "The Qdrant server is at its limit. Try again later.",
     ),
     501: (ConfigError, None, _NO_QDRANT),
     503: (
         UpstreamError,
         None,
-        "The Qdrant server at {url} cannot be reached: {cause}. Start it, or mend `index.url` and"
+        "The Qdrant server cannot be reached. Start it, or mend `index.url` and"
         " `index.grpc_port` (`index.prefer_grpc = false` does without gRPC).",
     ),
     504: (
         UpstreamError,
         None,
-        "The Qdrant server at {url} did not answer within {timeout:g} s: {cause}. Try again later,"
+        "The Qdrant server did not answer within {timeout:g} s. Try again later,"
         " or raise `index.timeout`.",
     ),
     507: (
         StorageError,
         "disk_full",
-        "The Qdrant server at {url} has no disk space left: {cause}. Free some and run it again;"
+        "The Qdrant server has no disk space left. Free some and run it again;"
         " what was stored before is kept.",
     ),
 }
@@ -93,13 +92,15 @@ _MEANING: dict[int, tuple[type[RagError], str | None, str]] = {
 _FAILED = (
     UpstreamError,
     None,
-    "The Qdrant server at {url} failed: {cause}. Its log says more; try again later.",
+    "The Qdrant server failed. Its log says more; try again later.",
 )
-_REFUSED = (StorageError, None, "The Qdrant server at {url} refuses the request: {cause}.")
+_REFUSED = (StorageError, None, "The Qdrant server refuses the request.")
 _FULL = re.compile(r"no space left|out of disk", re.IGNORECASE)
 _UNKNOWN = re.compile(r"collection|no point with id", re.IGNORECASE)
 """What is not found may be a collection; otherwise it is the API."""
 _SERVER_ERRORS = 500
+_SHOWN = 300
+"""Characters of a cause."""
 
 
 class Server:
@@ -132,9 +133,10 @@ class Server:
         version = (await self._try(self.client.info)).version
         if tuple(int(part) for part in version.split(".")[:2]) < OLDEST_SERVER:
             raise ConfigError(
-                f"The Qdrant server at {self._url} is version {version}, which cannot keep"
+                f"The Qdrant server is version {version}, which cannot keep"
                 f" tenants' term statistics apart. Update it to {'.'.join(map(str, OLDEST_SERVER))}"
-                " or later."
+                " or later.",
+                detail=f"{masked(self._url)}.",
             )
         self._greeted = True
 
@@ -160,8 +162,8 @@ class Server:
             kind, code, text = _MEANING.get(status) or (
                 _FAILED if status >= _SERVER_ERRORS else _REFUSED
             )
-            message = text.format(url=self._url, cause=cause.strip(), timeout=self._timeout)
-            raise kind(message, code=code) from error
+            detail = f"{masked(self._url)}: {scrubbed(cause.strip()[:_SHOWN], self._url)}."
+            raise kind(text.format(timeout=self._timeout), code=code, detail=detail) from error
 
 
 def connect(

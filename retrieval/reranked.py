@@ -130,7 +130,7 @@ class RerankingRetriever:
         except TimeoutError:
             trace.degrade(RERANK, f"It took more than {self._seconds:g} s.")
         except UpstreamError as error:
-            trace.degrade(RERANK, str(error))
+            trace.degrade(RERANK, error)
         return None
 
     async def _expand(

@@ -39,10 +39,10 @@ class PostgresServer:
             self._server = get_server(self._folder, cleanup_mode=None)
             self._server.ensure_postgres_running()
 
-    def stop(self) -> None:
+    def stop(self, mode: str = "immediate") -> None:
         from pgserver.postgres_server import pg_ctl  # type: ignore[attr-defined]
 
-        pg_ctl(["-m", "immediate", "stop"], pgdata=self._folder, user=self._server.system_user)
+        pg_ctl(["-m", mode, "stop"], pgdata=self._folder, user=self._server.system_user)
 
     def signal(self, number: int) -> None:
         """To all its processes."""

@@ -157,6 +157,67 @@ async def test_a_server_that_is_restarted_is_used_again(tmp_path: Path) -> None:
     server.stop()
 
 
+async def use(database: Database, number: int) -> None:
+    """A read, a write and a lock."""
+    assert len(await database.rows(sa.text("SELECT 1"))) == 1
+    async with database.alone("key", number), database.write() as db:
+        await db.execute(sa.text("INSERT INTO used VALUES (:number)"), {"number": number})
+
+
+@pytest.mark.parametrize("mode", ["immediate", "fast"])
+@pytest.mark.parametrize("pause", [0.0, 1.5])
+async def test_no_request_fails_after_a_restart(tmp_path: Path, mode: str, pause: float) -> None:
+    server = PostgresServer(tmp_path / "data")
+    database = PostgresDatabase(server.new_database())
+    async with database.write() as db:
+        await db.execute(sa.text("CREATE TABLE used (number integer)"))
+    slow = sa.text("SELECT pg_sleep(0.2)")
+    await asyncio.gather(*(database.rows(slow) for _ in range(20)))  # fills the pool, and more
+    await use(database, 0)  # opens the session of the locks
+    await asyncio.to_thread(server.stop, mode)
+    await asyncio.sleep(pause)
+    await asyncio.to_thread(server.start)
+    await asyncio.gather(*(use(database, number) for number in range(1, 31)))
+    for number in range(31, 41):
+        await use(database, number)
+    [row] = await database.rows(sa.text("SELECT count(*), count(DISTINCT number) AS n FROM used"))
+    assert (row["count"], row["n"]) == (41, 41)
+    await database.close()
+    server.stop()
+
+
+async def test_a_read_that_loses_its_connection_is_asked_once_more(
+    postgres: PostgresServer,
+) -> None:
+    url = postgres.new_database()
+    database, other = PostgresDatabase(url), PostgresDatabase(url)
+    reading = asyncio.create_task(database.rows(sa.text("SELECT pg_sleep(0.5), 7 AS n")))
+    kill = sa.text(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        " WHERE query LIKE '%pg_sleep(0.5), 7%' AND pid != pg_backend_pid()"
+        " AND datname = current_database()"
+    )
+    async with asyncio.timeout(10):
+        while not await other.rows(kill):  # noqa: ASYNC110 - it waits for the server
+            await asyncio.sleep(0.02)
+    assert (await reading)[0]["n"] == 7
+    await database.close()
+    await other.close()
+
+
+async def test_a_read_goes_on_when_a_column_has_another_type(postgres: PostgresServer) -> None:
+    url = postgres.new_database()
+    database, other = PostgresDatabase(url), PostgresDatabase(url)
+    async with other.write() as db:
+        await db.execute(sa.text("CREATE TABLE t AS SELECT 1 AS n"))
+    assert (await database.rows(sa.text("SELECT n FROM t")))[0]["n"] == 1
+    async with other.write() as db:
+        await db.execute(sa.text("ALTER TABLE t ALTER n TYPE text"))
+    assert (await database.rows(sa.text("SELECT n FROM t")))[0]["n"] == "1"
+    await database.close()
+    await other.close()
+
+
 async def test_a_password_is_in_no_message() -> None:
     database = PostgresDatabase("postgresql://user:secret@127.0.0.1:1/catalog")
     with pytest.raises(UpstreamError, match=r"user:\*\*\*@127\.0\.0\.1:1/catalog") as caught:

@@ -10,6 +10,7 @@ from kombu.connection import Connection
 from kombu.exceptions import OperationalError
 
 from rag.errors import UpstreamError
+from rag.redaction import masked, scrubbed
 from rag.settings import CeleryQueueSettings
 from rag.types import Stage
 
@@ -80,6 +81,7 @@ def connected(app: Celery) -> Iterator[Connection]:
     Raises:
         UpstreamError: the broker does not answer.
     """
+    url = str(app.conf.broker_url)
     connection = app.connection_for_write()
     try:
         with connection:
@@ -91,9 +93,9 @@ def connected(app: Celery) -> Iterator[Connection]:
         *connection.channel_errors,
     ) as error:
         raise UpstreamError(
-            f"The broker does not answer: {error}. Is it running, and is the setting"
-            " queue.broker_url right?"
-        ) from error
+            "The broker does not answer. Is it running, and is the setting queue.broker_url right?",
+            detail=f"{masked(url)}: {scrubbed(str(error), url) or type(error).__name__}.",
+        ) from None
 
 
 def send(app: Celery, task: str, *arguments: object, queue: str) -> None:

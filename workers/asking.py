@@ -154,7 +154,7 @@ class _Asking:
                     raise
                 if not self._away:
                     self._away = True
-                    _log.warning("Questions wait for the broker: %s", error)
+                    _log.warning("Questions wait for the broker: %s", error.in_full())
                 await asyncio.sleep(AWAY_SECONDS)
             else:
                 self._reached, self._away = True, False

@@ -80,7 +80,7 @@ class CeleryQueue:
                     looked = time.monotonic()
                     await self._find_lost()
             except RagError as error:
-                _log.error("Tasks wait for the broker: %s", error)
+                _log.error("Tasks wait for the broker: %s", error.in_full())
             except Exception:  # noqa: BLE001 - without it nothing would be handed out any more
                 _log.exception("Tasks wait for the broker")
             await asyncio.sleep(GATHER_SECONDS)

@@ -161,7 +161,9 @@ class LocalQueue:
                 await self._maintain(scope)
             except RagError as error:  # what was ingested is stored and found all the same
                 name = scope.collection
-                _log.error("Collection %s is searched without a new graph: %s", name, error)
+                _log.error(
+                    "Collection %s is searched without a new graph: %s", name, error.in_full()
+                )
 
     async def _run(self) -> None:
         """Works for ever, whenever woken; tidies beside it, so that nobody waits for a graph."""
@@ -170,8 +172,12 @@ class LocalQueue:
                 try:
                     await self._work()
                 except Exception as error:  # noqa: BLE001 - all that comes later waits for this
-                    bug = None if isinstance(error, RagError) else error
-                    _log.error("The ingest queue stopped: %s It tries again.", error, exc_info=bug)
+                    told, bug = (
+                        (error.in_full(), None)
+                        if isinstance(error, RagError)
+                        else (f"{type(error).__name__}.", error)
+                    )
+                    _log.error("The ingest queue stopped: %s It tries again.", told, exc_info=bug)
                     await asyncio.sleep(RETRY_SECONDS)
                     await self._release()
                 else:

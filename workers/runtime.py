@@ -78,7 +78,7 @@ class Runtime:
             for task in await self._work.catalog.tasks(task_ids):
                 await self._take(task)
         except RagError as error:  # the catalog is away: the dispatcher finds the tasks again
-            _log.error("Tasks %s are left as they are: %s", task_ids, error)
+            _log.error("Tasks %s are left as they are: %s", task_ids, error.in_full())
         finally:
             self._under_way -= 1
         if self._tidying is None or self._tidying.done():
@@ -88,7 +88,7 @@ class Runtime:
         try:
             await self._work.score(ids)
         except RagError as error:  # the catalog is away: they are given out again
-            _log.error("Answers are not scored yet: %s", error)
+            _log.error("Answers are not scored yet: %s", error.in_full())
 
     async def _take(self, task: Task) -> None:
         """Does a task; of interrupted ones no second beside another (see `rag.interrupted`)."""
@@ -120,7 +120,7 @@ class Runtime:
                 try:
                     await self._work.tidy(scope)
                 except RagError as error:  # what was ingested is stored and found all the same
-                    _log.error("Collection %s is not tidied: %s", scope.collection, error)
+                    _log.error("Collection %s is not tidied: %s", scope.collection, error.in_full())
 
     async def _close(self) -> None:
         if self._tidying is not None:

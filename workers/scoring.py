@@ -50,7 +50,7 @@ class ScoringQueue:
                 while ids := await self._answers.claim(AT_ONCE):
                     await self._give_out(ids)
             except RagError as error:
-                _log.error("Answers wait to be scored: %s", error)
+                _log.error("Answers wait to be scored: %s", error.in_full())
             except Exception:  # noqa: BLE001 - without it nothing would be scored any more
                 _log.exception("Answers wait to be scored")
             with contextlib.suppress(TimeoutError):

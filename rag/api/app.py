@@ -114,7 +114,7 @@ def create_app(
         except RagError as error:
             running.failure = error
         except OSError as error:
-            running.failure = StorageError(f"The service cannot start: {error}.")
+            running.failure = StorageError("The service cannot start.", detail=f"{error}.")
         on_failure()
 
     @contextlib.asynccontextmanager

@@ -27,6 +27,9 @@ _log = logging.getLogger(__name__)
 
 def problem_json(error: RagError, request_id: str) -> dict[str, Any]:
     """The body for one of our own errors."""
+    if error.detail:
+        # Without the message, in which a server may repeat what was asked.
+        _log.warning("Request %s failed: %s. %s", request_id, error.code, error.detail)
     # Settings that do not fit a collection are the server's to mend, and the request's conflict.
     status = HTTPStatus.CONFLICT if isinstance(error, ConfigError) else HTTPStatus(error.status)
     return _body(status, error.code, str(error), request_id)

@@ -11,5 +11,10 @@ def upgrade() -> None:
     """Makes the index."""
     failed = sa.text("state = 'failed'")
     op.create_index(
-        "documents_failed", "documents", ["id"], sqlite_where=failed, postgresql_where=failed
+        "documents_failed",
+        "documents",
+        ["id"],
+        sqlite_where=failed,
+        postgresql_where=failed,
+        if_not_exists=True,
     )

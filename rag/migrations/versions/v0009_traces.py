@@ -1,7 +1,8 @@
 """A document's trace goes on in whoever ingests it."""
 
 import sqlalchemy as sa
-from alembic import op
+
+from rag.migrations.steps import add_columns
 
 revision = "0009"
 down_revision = "0008"
@@ -9,5 +10,4 @@ down_revision = "0008"
 
 def upgrade() -> None:
     """Adds where in which trace a task was accepted."""
-    with op.batch_alter_table("tasks") as tasks:
-        tasks.add_column(sa.Column("traceparent", sa.String))
+    add_columns("tasks", sa.Column("traceparent", sa.String))

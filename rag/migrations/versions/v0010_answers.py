@@ -12,10 +12,10 @@ def upgrade() -> None:
     op.create_table(
         "answers",
         sa.Column("id", sa.String, primary_key=True),
-        sa.Column("trace_id", sa.String, nullable=False, index=True),
+        sa.Column("trace_id", sa.String, nullable=False),
         sa.Column("tenant", sa.String, nullable=False),
         sa.Column("collection", sa.String, nullable=False),
-        sa.Column("at", sa.Float, nullable=False, index=True),
+        sa.Column("at", sa.Float, nullable=False),
         sa.Column("to_score", sa.Boolean, nullable=False),
         sa.Column("claimed_at", sa.Float),
         sa.Column("question_chars", sa.Integer, nullable=False),
@@ -32,7 +32,10 @@ def upgrade() -> None:
         sa.Column("rating", sa.String),
         sa.Column("comment", sa.String),
         sa.Column("correction", sa.String),
+        if_not_exists=True,
     )
+    for column in ("trace_id", "at"):
+        op.create_index(f"ix_answers_{column}", "answers", [column], if_not_exists=True)
     waiting = sa.text("to_score")
     op.create_index(
         "answers_to_score",
@@ -40,4 +43,5 @@ def upgrade() -> None:
         ["claimed_at"],
         sqlite_where=waiting,
         postgresql_where=waiting,
+        if_not_exists=True,
     )

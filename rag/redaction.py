@@ -1,0 +1,70 @@
+"""Addresses and messages of others, without the secrets that URLs carry."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from urllib.parse import parse_qsl, quote, quote_plus, unquote, unquote_plus
+
+HIDDEN = "***"
+_SHORTEST = 4
+"""Characters: shorter values of a query, as `on`, are words of any message."""
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s\"'<>`]+")
+_PARTS = re.compile(
+    r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*://)(?P<net>[^/?#]*)"
+    r"(?P<path>[^?#]*)(?P<query>\?[^#]*)?(?P<fragment>#.*)?",
+    re.DOTALL,
+)
+_HOSTS = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[^:,\[\]@\s]*)(:\d*)?(,[^:,\[\]@\s]+(:\d*)?)*,?")
+_SOCKET = re.compile(r"[\w./:-]+")
+
+
+def masked(url: str) -> str:
+    """A URL for operators: scheme, host, port and path; `***` for all that may hold a secret.
+
+    Of a query, as PostgreSQL has it, `host` and `port` stay. Where an `@` stands behind the host,
+    the password before it may hold a `/`, a `?` or a `#`: then the scheme alone stays.
+    """
+    parts = _PARTS.fullmatch(url)
+    if parts is None:
+        return HIDDEN
+    user, _, host = parts["net"].rpartition("@")
+    tail = url[parts.end("net") :]
+    if "@" in tail or not _HOSTS.fullmatch(host):
+        return parts["scheme"] + HIDDEN
+    shown = parts["scheme"] + (f"{HIDDEN}@" if user else "") + host + parts["path"]
+    if parts["query"]:
+        shown += "?" + "&".join([*_places(parts["query"][1:]), HIDDEN])
+    return shown + (f"#{HIDDEN}" if parts["fragment"] else "")
+
+
+def scrubbed(text: str, url: str = "") -> str:
+    """A message with every URL in it masked; of `url`, also the secrets that stand alone.
+
+    They are found as they are written in the URL, decoded, and encoded.
+    """
+    text = _URL.sub(lambda found: masked(found[0]), text)
+    for secret in sorted(set(_secrets(url)), key=len, reverse=True):
+        text = text.replace(secret, HIDDEN)
+    return text
+
+
+def _places(query: str) -> Iterator[str]:
+    for name, value in parse_qsl(query):
+        if name in ("host", "port") and _SOCKET.fullmatch(value):
+            yield f"{name}={value}"
+
+
+def _secrets(url: str) -> Iterator[str]:
+    parts = _PARTS.fullmatch(url)
+    if parts is None:
+        return
+    user, _, password = parts["net"].rpartition("@")[0].partition(":")
+    fragment = (parts["fragment"] or "")[1:]
+    values = [part.partition("=")[2] for part in (parts["query"] or "")[1:].split("&")]
+    places = {place.partition("=")[2] for place in _places((parts["query"] or "")[1:])}
+    for secret in (password, user if not password else "", fragment, *values):
+        forms = {secret, unquote(secret), unquote_plus(secret)} - places
+        for form in {*forms, *(quote(f, safe="") for f in forms), *map(quote_plus, forms)}:
+            if form and (secret == password or len(form) >= _SHORTEST):
+                yield form

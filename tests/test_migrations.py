@@ -1,0 +1,281 @@
+"""Upgrades of the catalog that are cut short, from every earlier version."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+from collections.abc import Callable
+from functools import partial
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy.pool import NullPool
+
+import rag.migrations
+from rag import database as product
+from rag.database import Database, PostgresDatabase, SqliteDatabase
+from rag.errors import StorageError
+from rag.tables import metadata
+from tests.disks import fill as fill_disk
+from tests.disks import small_disk
+from tests.postgres import PostgresServer
+
+ROWS = 3
+SPREAD = 5
+"""Statements from one kill to the next."""
+AMID_POSTGRES = 20
+
+
+def config() -> Config:
+    made = Config()
+    made.set_main_option("script_location", product.MIGRATIONS)
+    return made
+
+
+VERSIONS = [
+    script.revision
+    for script in reversed(list(ScriptDirectory.from_config(config()).walk_revisions()))
+]
+EARLIER = [None, *VERSIONS[:-1]]
+
+
+def upgrade(engine: sa.Engine, version: str) -> None:
+    """Upgrades as it was once done: on SQLite the transaction begins with the first row."""
+    with engine.begin() as connection:
+        alembic = config()
+        alembic.attributes["connection"] = connection
+        command.upgrade(alembic, version)
+
+
+def tables(connection: sa.Connection) -> list[sa.Table]:
+    """The catalog's tables as they are, parents before children."""
+    known = sa.MetaData()
+    known.reflect(connection)
+    return [table for table in known.sorted_tables if table.name != "alembic_version"]
+
+
+def fill(connection: sa.Connection) -> None:
+    for table in tables(connection):
+        connection.execute(table.insert(), [row_of(table, n) for n in range(1, ROWS + 1)])
+
+
+def row_of(table: sa.Table, number: int) -> dict[str, Any]:
+    values: dict[type, Any] = {
+        sa.Integer: number,
+        sa.Float: float(number),
+        sa.Boolean: False,
+        sa.JSON: {},
+    }
+    return {
+        column.name: next(
+            (value for kind, value in values.items() if isinstance(column.type, kind)), str(number)
+        )
+        for column in table.columns
+        if not column.nullable
+    }
+
+
+def check_upgraded(connection: sa.Connection, filled: set[str]) -> None:
+    """The tables are those of the newest version, and every row is there."""
+    context = MigrationContext.configure(connection)
+    assert context.get_current_revision() == product.HEAD
+    assert compare_metadata(context, metadata) == []
+    for table in tables(connection):
+        count = connection.scalar(sa.select(sa.func.count()).select_from(table))
+        assert count == (ROWS if table.name in filled else 0)
+
+
+def engine_of(file: Path) -> sa.Engine:
+    return sa.create_engine(f"sqlite:///{file}", poolclass=NullPool)
+
+
+def killed_at(number: int, work: Callable[[], object]) -> bool:
+    """Does the work in a child that is killed after `number` SQL statements; whether it was."""
+    child = os.fork()
+    if child == 0:
+        left = number
+
+        def one_more(*_: Any) -> None:
+            nonlocal left
+            if left == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+            left -= 1
+
+        sa.event.listen(sa.Engine, "before_cursor_execute", one_more)
+        sa.event.listen(sa.Engine, "commit", one_more)
+        try:
+            work()
+        finally:
+            os._exit(0)
+    return os.WIFSIGNALED(os.waitpid(child, 0)[1])
+
+
+def opened(make: Callable[[], Database]) -> None:
+    """What a start of the service does."""
+
+    async def start() -> None:
+        database = make()
+        try:
+            await database.open()
+        finally:
+            await database.close()
+
+    asyncio.run(start())
+
+
+def old_catalog(file: Path, version: str | None) -> set[str]:
+    """A catalog at an earlier version, with rows, or an empty file; the names of its tables."""
+    file.touch()
+    if version is None:
+        return set()
+    engine = engine_of(file)
+    upgrade(engine, version)
+    with engine.begin() as connection:
+        fill(connection)
+        return {table.name for table in tables(connection)}
+
+
+def cut_short(
+    folder: Path, version: str | None, cut: Callable[[Path], object], *, every: int
+) -> int:
+    """Kills `cut` at statements of an upgrade, and starts after each kill; how many there were."""
+    filled = old_catalog(folder / "old.sqlite", version)
+    for kills in count():
+        file = folder / f"{kills}.sqlite"
+        shutil.copy(folder / "old.sqlite", file)
+        if not killed_at(kills * every, partial(cut, file)):
+            return kills
+        start(file)
+        with engine_of(file).connect() as connection:
+            check_upgraded(connection, filled)
+    raise AssertionError
+
+
+def start(file: Path) -> None:
+    opened(lambda: SqliteDatabase(file))
+
+
+def upgrade_without_transaction(file: Path) -> None:
+    upgrade(engine_of(file), VERSIONS[-1])
+
+
+@pytest.mark.parametrize("cut", [start, upgrade_without_transaction])
+@pytest.mark.parametrize("version", EARLIER)
+def test_an_upgrade_that_was_killed_is_done_by_the_next_start(
+    folder: Path, version: str | None, cut: Callable[[Path], object]
+) -> None:
+    every = 1 if version == EARLIER[-1] else SPREAD
+    assert cut_short(folder, version, cut, every=every) > 1
+
+
+@pytest.mark.attack
+@pytest.mark.parametrize("cut", [start, upgrade_without_transaction])
+@pytest.mark.parametrize("version", EARLIER)
+def test_an_upgrade_is_killed_at_every_statement(
+    folder: Path, version: str | None, cut: Callable[[Path], object]
+) -> None:
+    assert cut_short(folder, version, cut, every=1) > 1
+
+
+def test_a_version_table_without_a_version_is_none(folder: Path) -> None:
+    file = folder / "catalog.sqlite"
+    upgrade(engine_of(file), VERSIONS[-1])
+    with engine_of(file).begin() as connection:
+        connection.execute(sa.text("DELETE FROM alembic_version"))
+    start(file)
+    with engine_of(file).connect() as connection:
+        check_upgraded(connection, set())
+
+
+COPYING = """
+import sqlalchemy as sa
+from alembic import op
+
+revision = "9999"
+down_revision = "{head}"
+
+
+def upgrade():
+    with op.batch_alter_table("jobs", recreate="always") as jobs:
+        jobs.add_column(sa.Column("more", sa.String))
+"""
+
+
+def test_a_table_that_is_copied_keeps_the_rows_that_refer_to_it(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    head, file = product.HEAD, folder / "catalog.sqlite"
+    start(file)
+    with engine_of(file).begin() as connection:
+        fill(connection)
+        [jobs] = [table for table in tables(connection) if table.name == "jobs"]
+        assert jobs.name in {
+            key.column.table.name for table in tables(connection) for key in table.foreign_keys
+        }
+    shutil.copytree(next(iter(rag.migrations.__path__)), folder / "migrations")
+    (folder / "migrations/versions/v9999_copy.py").write_text(COPYING.format(head=head))
+    monkeypatch.setattr(product, "MIGRATIONS", str(folder / "migrations"))
+    monkeypatch.setattr(product, "HEAD", "9999")
+
+    async def upgrade_and_count() -> tuple[int, int]:
+        database = SqliteDatabase(file)
+        # A build of SQLite may have them on from the start.
+        sa.event.listen(
+            database._engine.sync_engine,
+            "connect",
+            lambda raw, _: raw.execute("PRAGMA foreign_keys=ON"),
+        )
+        await database.open()
+        [tasks] = await database.rows(
+            sa.text("SELECT count(more) + count(*) AS n FROM tasks JOIN jobs ON job_id = jobs.id")
+        )
+        [enforced] = await database.rows(sa.text("PRAGMA foreign_keys"))
+        await database.close()
+        return tasks["n"], enforced["foreign_keys"]
+
+    assert asyncio.run(upgrade_and_count()) == (ROWS, 1)
+
+
+def test_a_full_disk_leaves_the_version_before(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", megabytes=1) as disk:
+        file = disk / "catalog.sqlite"
+        filled = old_catalog(file, EARLIER[-1])
+        filler = fill_disk(disk, leave=8 << 10)
+        with pytest.raises(StorageError, match="Free some space and run it again") as caught:
+            start(file)
+        assert caught.value.code == "disk_full"
+        filler.unlink()
+        start(file)
+        with engine_of(file).connect() as connection:
+            check_upgraded(connection, filled)
+
+
+def test_an_upgrade_of_postgres_that_was_killed_is_done_by_the_next_start(
+    postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = postgres.new_database()
+
+    async def change(what: Callable[[sa.Connection], Any]) -> Any:
+        database = PostgresDatabase(url)
+        await database.open()
+        async with database.write() as db:
+            result = await db.run_sync(what)
+        await database.close()
+        return result
+
+    with monkeypatch.context() as patch:
+        patch.setattr(product, "HEAD", "0001")
+        asyncio.run(change(fill))
+        filled = asyncio.run(change(lambda db: {table.name for table in tables(db)}))
+    assert killed_at(AMID_POSTGRES, lambda: opened(lambda: PostgresDatabase(url)))
+    asyncio.run(change(lambda db: check_upgraded(db, filled)))
