@@ -67,6 +67,11 @@ async def attempt(
 
 
 async def _within(seconds: float | None, work: Awaitable[None]) -> None:
+    """Does the work.
+
+    Raises:
+        InputError: it took more than `seconds`; it has been cancelled.
+    """
     limit = asyncio.timeout(seconds)
     try:
         async with limit:

@@ -400,7 +400,7 @@ class Catalog:
                 await db.execute(_CHANGE_DOCUMENT, key | stopped)
 
     async def put_back(self, task: Task, *, seconds: float) -> None:
-        """Gives a task that is not settled to the broker once more, later."""
+        """Gives a task to the broker once more, later, unless it is settled."""
         waits = sa.and_(tasks.c.id == task.id, _IS_OPEN)
         later = {"queued_at": None, "not_before": time.time() + seconds}
         async with self._db.write() as db:

@@ -47,10 +47,15 @@ class Client:
                 " (`rag serve`), and is --url or RAG_URL right?",
                 code="unreachable",
             ) from error
-        if response.is_success:
-            body: Json = response.json() if response.content else {}
-            return body
-        raise _error(response)
+        if not response.is_success:
+            raise _error(response)
+        try:
+            body = response.json() if response.content else {}
+        except ValueError as error:
+            raise _of_another(response) from error
+        if not isinstance(body, dict):
+            raise _of_another(response)
+        return body
 
 
 @contextlib.asynccontextmanager
@@ -86,13 +91,17 @@ def _error(response: httpx.Response) -> RagError:
         problem: Mapping[str, Any] = response.json()
         detail, code = str(problem["detail"]), str(problem["code"])
     except (ValueError, KeyError, TypeError):
-        return UpstreamError(
-            f"{masked(str(response.request.url))} answered {response.status_code}, and not as"
-            " Plumbline does. Is another service listening there?",
-            code="unexpected_answer",
-        )
+        return _of_another(response)
     kind = InputError if response.is_client_error else UpstreamError
     return kind(detail, code=code)
+
+
+def _of_another(response: httpx.Response) -> UpstreamError:
+    return UpstreamError(
+        f"{masked(str(response.request.url))} answered {response.status_code}, and not as Plumbline does."
+        " Is another service listening there?",
+        code="unexpected_answer",
+    )
 
 
 async def wait_until_done(

@@ -190,7 +190,11 @@ def _pickled(content: object) -> bytes:
 
 
 def _count(parcels: Sequence[Parcel], arrived: Arrived) -> None:
-    """A trace that lacks a span is lost; whose the missing spans are is not known: each counts."""
+    """Counts what arrived and what was lost.
+
+    A trace that lacks a span is lost. It is not known whose spans are missing: each is taken for
+    another trace's.
+    """
     spans = [parcel.spans for parcel in parcels if parcel.spans]
     lost = sum(spans) - arrived.spans
     lost_traces = min(lost, len(spans))

@@ -91,7 +91,7 @@ class Runtime:
             _log.error("Answers are not scored yet: %s", error.in_full())
 
     async def _take(self, task: Task) -> None:
-        """Does a task; of interrupted ones no second beside another (see `rag.interrupted`)."""
+        """Does a task; never two interrupted ones at once, for the reason in `rag.interrupted`."""
         if not task.interrupted:
             await self._do(task, busy_seconds=BUSY_SECONDS)
         elif self._interrupted is None:
