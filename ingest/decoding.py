@@ -50,9 +50,12 @@ _CONTROLS_ALLOWED = 0.005
 
 _HIGH_BYTE = re.compile(rb"[\x80-\xff]")
 _CONTROL_BYTES = bytes(set(range(32)) - set(b"\t\n\r\f\x08\x1b"))
-_LINE_END = re.compile(r"\r\n?|[\f\x85\u2028\u2029]")
 _UNSTORABLE = re.compile(r"[\x00\ud800-\udfff]")
+_LINE_ENDS = ("\r\n", "\r", "\f", "\x85", "\u2028", "\u2029")
 _UNWANTED = re.compile(r"[\x00-\x08\x0b\x0e-\x1f\x7f\ud800-\udfff\ufeff]")
+_NOTHING = dict.fromkeys(
+    (*range(0x09), 0x0B, *range(0x0E, 0x20), 0x7F, *range(0xD800, 0xE000), 0xFEFF)
+)
 
 
 def decode(data: bytes, *, name: str, declared: str | None = None) -> str:
@@ -85,7 +88,10 @@ def decode(data: bytes, *, name: str, declared: str | None = None) -> str:
 
 def clean(text: str) -> str:
     """The text with one kind of line end, and nothing that cannot be stored or sent as UTF-8."""
-    return _UNWANTED.sub("", _LINE_END.sub("\n", text))
+    # Not by `re.sub`: it keeps a string of its own for all that stands between two line ends.
+    for end in _LINE_ENDS:
+        text = text.replace(end, "\n")
+    return text.translate(_NOTHING) if _UNWANTED.search(text) else text
 
 
 def storable(text: str) -> str:

@@ -15,6 +15,7 @@ from ingest.outline import Outline, field_name, lines_of, parse_fields
 from rag.types import Heading, MetaValue, Scalar
 
 MAX_YAML_CHARS = 65_536
+_LONGEST_HEADING = 1000
 
 
 def outline(text: str) -> Outline:
@@ -109,8 +110,9 @@ class _WithoutAliases(yaml.SafeLoader):
 
 
 def _plain(title: str) -> str:
-    """A heading without inline mark-up, on one line."""
-    return "".join(map(_content, _inline_parser().parseInline(title)[0].children or ())).strip()
+    """A heading without inline mark-up, on one line; a longer one than any is cut."""
+    inline = _inline_parser().parseInline(title[:_LONGEST_HEADING])[0]
+    return "".join(map(_content, inline.children or ())).strip()
 
 
 def _content(token: Token) -> str:

@@ -149,11 +149,11 @@ class _Text:
         rows = [[""] * grid["cols"] for _ in range(grid["rows"])]
         for cell in grid["cells"]:
             rows[cell["row"]][cell["col"]] = _plain(cell["content"])
-        written, header = tables.lines(rows, between=self._between)
-        start = self._write("\n".join(written))
-        if header is not None:
-            start += sum(len(line) + 1 for line in written[:header])
-            self._tables.append(Table(start=start, end=self._length, header=written[header]))
+        written, table = tables.written(rows, between=self._between)
+        start = self._write(written)
+        if table:
+            moved = replace(table, start=start + table.start, end=start + table.end)
+            self._tables.append(moved)
 
     def _write(self, text: str, *, close: bool = False) -> int:
         """Appends a paragraph, or a line where it follows closely; its offset."""

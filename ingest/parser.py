@@ -28,11 +28,14 @@ IDLE_SECONDS = 30.0
 class Limits:
     """What one document may cost: `file` in bytes, `text` in characters, `memory` in bytes.
 
+    `parts` counts headings, tables and pages: each costs some hundred bytes wherever it is kept.
+
     `memory` is address space and counts libraries, too: below 1 GiB they alone do not fit.
     """
 
     file: int = 64 << 20
     text: int = 64 << 20
+    parts: int = 100_000
     memory: int = 4 << 30
     seconds: float = 120.0
 
@@ -152,6 +155,11 @@ def _reader(limits: Limits, ocr: Ocr) -> Callable[[_Order], Document]:
             raise ReadError(
                 f"{name}: holds more than {limits.text >> 20} million characters."
                 " Split it, or raise the setting reader.text_mb.",
+                code="too_large",
+            )
+        if len(document.headings) + len(document.tables) + len(document.pages) > limits.parts:
+            raise ReadError(
+                f"{name}: holds more than {limits.parts:,} headings, tables and pages. Split it.",
                 code="too_large",
             )
         return document

@@ -3,32 +3,43 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from array import array
+from collections.abc import Iterable, Sequence
 from io import StringIO
-from itertools import dropwhile
+from itertools import dropwhile, islice
 
-from ingest.outline import Outline
+from ingest.outline import Outline, lines_of
 from rag.errors import ReadError
 from rag.types import Table
 
 _SAMPLE = 1 << 14
 _DELIMITERS = ",;\t|"
 _MOST_CHARS_A_CELL = 1 << 20
+_MOST_CHARS_A_ROW = 1 << 22
 
 
-def lines(rows: Sequence[Sequence[str]], *, between: str = " | ") -> tuple[list[str], int | None]:
-    """The rows as lines without their empty ones, and which line is the header, if any is.
+def written(rows: Iterable[Sequence[str]], *, between: str = " | ") -> tuple[str, Table | None]:
+    """The rows as lines without their empty ones, and the table in them, if one has a header.
 
     The header is the first row most of whose cells are filled, where rows follow it: what stands
     above it is a caption.
     """
-    filled = [[" ".join(cell.split()) for cell in row] for row in rows]
-    filled = [row for row in filled if any(row)]
-    used = max((sum(map(bool, row)) for row in filled), default=0)
-    header = next((n for n, row in enumerate(filled) if 2 * sum(map(bool, row)) > used), None)
+    text = StringIO()
+    filled = array("L")
+    for row in rows:
+        cells = [" ".join(cell.split()) for cell in row]
+        count = sum(map(bool, cells))
+        if count:
+            text.write("\n" if filled else "")
+            text.write(between.join(_trimmed(cells)))
+            filled.append(count)
+    whole = text.getvalue()
+    used = max(filled, default=0)
+    header = next((n for n, count in enumerate(filled) if 2 * count > used), None)
     if header is None or used < 2 or header == len(filled) - 1:  # noqa: PLR2004 - one cell heads nothing
-        header = None
-    return [between.join(_trimmed(row)) for row in filled], header
+        return whole, None
+    start, line = next(islice(lines_of(whole), header, None))
+    return whole, Table(start=start, end=len(whole), header=line)
 
 
 def _trimmed(row: Sequence[str]) -> list[str]:
@@ -39,20 +50,20 @@ def _trimmed(row: Sequence[str]) -> list[str]:
 def outline(text: str, *, name: str) -> Outline:
     """Reads separated values: by commas, semicolons, tabs or pipes, whichever fits.
 
+    Where a line is longer than any row of a table, it is a text like any other.
+
     Raises:
         ReadError: they cannot be told apart.
     """
+    if any(len(line) > _MOST_CHARS_A_ROW for _, line in lines_of(text)):
+        return Outline(text=text)
     try:
         dialect: type[csv.Dialect] = csv.Sniffer().sniff(text[:_SAMPLE], _DELIMITERS)
     except csv.Error:
         dialect = csv.excel
     csv.field_size_limit(_MOST_CHARS_A_CELL)
     try:
-        written, header = lines(list(csv.reader(StringIO(text), dialect)))
+        whole, table = written(csv.reader((f"{line}\n" for _, line in lines_of(text)), dialect))
     except csv.Error as error:
         raise ReadError(f"{name}: not separated values: {error}.", code="damaged") from error
-    whole = "\n".join(written)
-    if header is None:
-        return Outline(text=whole)
-    start = sum(len(line) + 1 for line in written[:header])
-    return Outline(text=whole, tables=(Table(start=start, end=len(whole), header=written[header]),))
+    return Outline(text=whole, tables=(table,) if table else ())

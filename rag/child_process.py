@@ -31,6 +31,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 Worker = Callable[[T], R]
 _LENGTH = 8
+_LARGE = 1 << 20
 _PRIVATE = ("RAG_", "LANGFUSE_", "OTEL_", "OPENAI_")
 
 
@@ -212,7 +213,10 @@ async def _receive(lane: socket.socket) -> tuple[bool, Any]:
             seen += got
         return data
 
-    return pickle.loads(await exactly(int.from_bytes(await exactly(_LENGTH))))  # type: ignore[no-any-return]  # noqa: S301 - our own child's
+    data = await exactly(int.from_bytes(await exactly(_LENGTH)))
+    if len(data) > _LARGE:  # the loop goes on meanwhile
+        return await asyncio.to_thread(pickle.loads, data)
+    return pickle.loads(data)  # type: ignore[no-any-return]  # noqa: S301 - our own child's
 
 
 def _read(lane: socket.socket) -> Any:

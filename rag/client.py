@@ -98,8 +98,8 @@ def _error(response: httpx.Response) -> RagError:
 
 def _of_another(response: httpx.Response) -> UpstreamError:
     return UpstreamError(
-        f"{masked(str(response.request.url))} answered {response.status_code}, and not as Plumbline does."
-        " Is another service listening there?",
+        f"{masked(str(response.request.url))} answered {response.status_code}, and not as"
+        " Plumbline does. Is another service listening there?",
         code="unexpected_answer",
     )
 

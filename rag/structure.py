@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Any
 
 from rag.types import Document, Heading, Meta, Table
@@ -15,8 +14,10 @@ def structure_of(document: Document) -> Structure:
     """Where its pages, headings, tables and furniture are."""
     return {
         "pages": list(document.pages),
-        "headings": [asdict(heading) for heading in document.headings],
-        "tables": [asdict(table) for table in document.tables],
+        "headings": [
+            {"start": h.start, "level": h.level, "text": h.text} for h in document.headings
+        ],
+        "tables": [{"start": t.start, "end": t.end, "header": t.header} for t in document.tables],
         "furniture": [list(span) for span in document.furniture],
     }
 
