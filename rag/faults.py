@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any
+from typing import Any, cast
 
 from pydantic import BaseModel, GetCoreSchemaHandler, ValidationError, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError, PydanticOmit, core_schema
@@ -54,36 +54,40 @@ class FirstFaults:
         self, source: Any, handler: GetCoreSchemaHandler
     ) -> core_schema.CoreSchema:
         """The list's schema, with a count of faults around the list and each item."""
-        schema = handler(source)
+        schema: dict[str, Any] = {**handler(source)}
         assert schema["type"] == "list"  # noqa: S101 - a fault of ours, seen as a model is made
         schema["items_schema"] = core_schema.no_info_wrap_validator_function(
             _check_item, schema["items_schema"]
         )
         schema["fail_fast"] = True
-        return core_schema.no_info_wrap_validator_function(_check_list, schema)
+        return core_schema.no_info_wrap_validator_function(
+            _check_list, cast(core_schema.ListSchema, schema)
+        )
 
 
 @dataclass(slots=True)
 class _Found:
-    """The faults of one list; `seen` counts the items that were checked."""
+    """The faults of one list, each a kind, a sentence and a place; `seen`: items checked."""
 
     seen: int = 0
-    faults: list[InitErrorDetails] = field(default_factory=list)
+    faults: list[tuple[str, str, tuple[int | str, ...]]] = field(default_factory=list)
 
     def add(self, error: ValidationError) -> None:
         """Keeps what is told of an item's faults, and not the item."""
         for fault in error.errors(include_url=False, include_input=False, include_context=False):
-            told = PydanticCustomError(fault["type"], fault["msg"])  # type: ignore[arg-type]
-            loc = (self.seen - 1, *fault["loc"])
-            self.faults.append(InitErrorDetails(type=told, loc=loc, input=None))
+            self.faults.append((fault["type"], fault["msg"], (self.seen - 1, *fault["loc"])))
 
     def error(self, length: int) -> ValidationError:
         """All of them, and how many items nobody has looked at."""
         if unseen := length - self.seen:
-            last = self.faults[-1]["type"]
-            says = f"{last.message()}; {unseen:,} more after it were not checked"
-            self.faults[-1]["type"] = PydanticCustomError(last.type, says)
-        return ValidationError.from_exception_data("list", self.faults)
+            kind, says, place = self.faults[-1]
+            self.faults[-1] = (kind, f"{says}; {unseen:,} more after it were not checked", place)
+        return ValidationError.from_exception_data("list", [_line(*f) for f in self.faults])
+
+
+def _line(kind: str, says: str, place: tuple[int | str, ...]) -> InitErrorDetails:
+    told = PydanticCustomError(kind, says)
+    return InitErrorDetails(type=told, loc=place, input=None)
 
 
 _found: ContextVar[_Found] = ContextVar("_found")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import resource
 import socket
 import sys
 from ipaddress import ip_address
@@ -11,9 +12,12 @@ import uvicorn
 
 from rag import logs
 from rag.api.app import create_app
+from rag.api.connections import BoundedProtocol
 from rag.errors import ConfigError
 from rag.settings import Settings
 
+DESCRIPTORS = 8192
+"""Open files; a connection is one, and takes some 20 KiB of memory."""
 _log = logging.getLogger(__name__)
 
 
@@ -24,6 +28,7 @@ def serve(settings: Settings, *, host: str, port: int) -> int:
         ConfigError: the port is taken, or the data folder is.
     """
     logs.configure(settings.log.format)
+    _raise_descriptors()
     listener = _listen(host, port)
     url = f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
     _warn_if_open(listener)
@@ -31,13 +36,27 @@ def serve(settings: Settings, *, host: str, port: int) -> int:
         settings, url=url, host=host, on_failure=lambda: setattr(server, "should_exit", True)
     )
     server = uvicorn.Server(
-        uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=5)
+        uvicorn.Config(
+            app,
+            http=BoundedProtocol,
+            log_config=None,
+            access_log=False,
+            timeout_graceful_shutdown=5,
+        )
     )
     print(f"Plumbline serves {settings.data_dir} at {url} (docs: {url}/docs)", file=sys.stderr)  # noqa: T201
     server.run(sockets=[listener])
     if failure := app.state.running.failure:
         raise failure
     return 0
+
+
+def _raise_descriptors() -> None:
+    """Lets the process have more open files than most systems give at first, for connections."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(DESCRIPTORS, hard)
+    if resource.RLIM_INFINITY != soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _warn_if_open(listener: socket.socket) -> None:

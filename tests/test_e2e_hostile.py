@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Iterator
+import resource
+import select
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import httpx
 import pytest
 
-from tests.pressure import MIB, watched
-from tests.servers import Server, serving
+from tests.pressure import MIB, connected, replied, watched
+from tests.servers import Server, serving, wait_for
 
 JSON = {"Content-Type": "application/json"}
 QUESTION_BYTES = MIB - 100
@@ -43,7 +48,7 @@ def seen_refusing(server: Server, path: str, body: bytes, *, grown: int) -> http
 
 
 DOCUMENT = '{"documents":[{"id":"a","text":"b",'
-DOCUMENTS = {
+DOCUMENTS: dict[str, Callable[[int], bytes]] = {
     "numbers": lambda size: repeated('{"documents":[', "1", "]}", size),
     "unknown": lambda size: unknown_fields(DOCUMENT, "}]}", size),
     "values": lambda size: repeated(DOCUMENT + '"meta":{"a":[', "[]", "]}}]}", size),
@@ -149,3 +154,50 @@ def test_requests_at_the_limit(server: Server, piece: str, documents: int) -> No
     body = large(piece, documents, 64 * MIB)
     refused = seen_refusing(server, "/v1/documents", body, grown=1536 * MIB)
     assert refused.json()["code"] == "duplicate_id"
+
+
+def test_endless_headers(server: Server) -> None:
+    with watched(server) as seen, connected(server) as client:
+        client.sendall(b"GET /healthz HTTP/1.1\r\nx: " + b"y" * 70_000)
+        assert replied(client).startswith(b"HTTP/1.1 431 ")
+    seen.check()
+
+
+def test_the_last_descriptors_are_kept_and_the_log_says_so(server: Server) -> None:
+    pid = server.process.pid
+    before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    used = max(int(entry.name) for entry in Path(f"/proc/{pid}/fd").iterdir())
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (used + 40, before[1]))
+    try:
+        with contextlib.ExitStack() as stack:
+            last = stack.enter_context(connected(server))
+            while not select.select([last], [], [], 0.02)[0]:
+                last = stack.enter_context(connected(server))
+            assert replied(last).startswith(b"HTTP/1.1 503 ")
+    finally:
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
+    wait_for(lambda: "There are too many connections" in server.log.read_text())
+    with server.client() as http:
+        assert http.get("/healthz").status_code == 200
+
+
+@pytest.mark.attack
+@pytest.mark.parametrize(
+    "half",
+    [
+        b"",
+        b"POST /v1/query HTTP/1.1\r\nHost: localhost\r\n",
+        b"POST /v1/query HTTP/1.1\r\nHost: localhost\r\nContent-Length: 90\r\n\r\n{",
+    ],
+)
+def test_many_half_sent_requests_end(server: Server, half: bytes) -> None:
+    with watched(server) as seen, contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(connected(server)) for _ in range(700)]
+        started = time.monotonic()
+        for client in clients:
+            client.sendall(half)
+            time.sleep(0.003)  # so many at one moment would be load, of which this is no test
+        for client in clients:
+            assert replied(client).startswith(b"HTTP/1.1 408 ")
+        assert time.monotonic() - started < 46
+    seen.check()

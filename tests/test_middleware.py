@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import socket
 import threading
 import time
 from collections.abc import Iterator
+from typing import Literal
 
 import pytest
 import uvicorn
@@ -39,11 +41,13 @@ class Large:
 
 
 @contextlib.contextmanager
-def served(app: ASGIApp) -> Iterator[int]:
+def served(
+    app: ASGIApp, *, http: type[asyncio.Protocol] | Literal["auto"] = "auto"
+) -> Iterator[int]:
     """The port at which a real server has the app."""
     listening = socket.socket()
     listening.bind(("127.0.0.1", 0))
-    config = uvicorn.Config(app, lifespan="off", log_config=None, loop="asyncio")
+    config = uvicorn.Config(app, http=http, lifespan="off", log_config=None, loop="asyncio")
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
     thread.start()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from fastapi import FastAPI, Request
 from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 import rag
@@ -158,6 +159,7 @@ def bare_app(
     app.add_middleware(SlowClients)
     app.add_middleware(Measured, questions=settings.log.questions and settings.log.format == "json")
     app.add_exception_handler(ClientGoneError, _on_client_gone)
+    app.add_exception_handler(ClientDisconnect, _on_client_gone)
     problems.install(app)
     return app
 

@@ -26,11 +26,9 @@ from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 from pydantic_core import from_json
-from starlette.requests import ClientDisconnect
 
 from ingest.fetch import submission_of_url
 from ingest.sources import Spool
-from rag.api.middleware import ClientGoneError
 from rag.api.schemas import DocumentIn, DocumentsRequest
 from rag.child_process import ChildProcess
 from rag.errors import InputError, StorageError, TooLargeError, UpstreamError
@@ -77,7 +75,7 @@ async def take_json(
         RequestValidationError: it is not what documents are sent as.
         InputError: a document that cannot be ingested.
         StorageError: the disk is full.
-        ClientGoneError: the client hung up before all of it was there.
+        ClientDisconnect: the client hung up before all of it was there.
     """
     path = spool.fresh()
     try:
@@ -89,8 +87,6 @@ async def take_json(
         raise RequestValidationError(
             [{**fault, "loc": ("body", *fault["loc"])} for fault in error.faults]
         ) from None
-    except ClientDisconnect:
-        raise ClientGoneError from None
     finally:
         path.unlink(missing_ok=True)
 
