@@ -256,7 +256,8 @@ def test_the_qdrant_client_scores_as_one_filled_afresh(steps: list[Step]) -> Non
 
 
 @pytest.mark.attack
-@settings(max_examples=150, deadline=None)
+@pytest.mark.timeout(1200)
+@settings(max_examples=100, deadline=None)
 @given(walks)
 def test_edge_scores_as_one_filled_afresh_after_many_walks(steps: list[Step]) -> None:
     try_edge(steps)
