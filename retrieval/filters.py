@@ -103,9 +103,9 @@ def to_edge(where: Sequence[Condition]) -> qe.Filter | None:
 
 
 def _any(alternatives: Sequence[Clause]) -> qe.Filter:
-    conditions = [_edge_condition(clause) for clause in alternatives]
-    nothing = qe.HasIdCondition(set())  # no condition at all would hold for every chunk
-    return qe.Filter(should=[*(conditions or [nothing])])
+    if not alternatives:  # no condition at all would hold for every chunk
+        return qe.Filter(should=[qe.HasIdCondition(set())])
+    return qe.Filter(should=[_edge_condition(clause) for clause in alternatives])
 
 
 def _edge_condition(clause: Clause) -> qe.FieldCondition:

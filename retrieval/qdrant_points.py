@@ -244,9 +244,10 @@ def _idf_of(scope: Scope) -> models.SearchParams:
 
 
 def _any(condition: Condition) -> models.Filter:
-    conditions = [_condition(clause) for clause in clauses(condition)]
-    nothing = models.HasIdCondition(has_id=[])  # no condition at all would hold for every chunk
-    return models.Filter(should=[*(conditions or [nothing])])
+    alternatives = clauses(condition)
+    if not alternatives:  # no condition at all would hold for every chunk
+        return models.Filter(should=[models.HasIdCondition(has_id=[])])
+    return models.Filter(should=[_condition(clause) for clause in alternatives])
 
 
 def _condition(clause: Clause) -> models.FieldCondition:

@@ -35,8 +35,8 @@ def holding(folder: Path) -> set[str]:
     return {path.name for path in files if SECRET.encode() in path.read_bytes()}
 
 
-def secret(position: int, **fields: object) -> Point:
-    chunk = make_chunk(f"the {SECRET} cat", position=position, **fields)
+def secret(position: int, *, document_id: str = "doc") -> Point:
+    chunk = make_chunk(f"the {SECRET} cat", document_id=document_id, position=position)
     [point] = make_points([chunk], by_token=True)
     return point
 

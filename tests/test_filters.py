@@ -25,8 +25,8 @@ def asked(*lengths: int) -> list[dict[str, Any]]:
 def test_more_values_than_a_question_may_hold_are_refused(lengths: tuple[int, ...]) -> None:
     filters = asked(*lengths)
     for refused in (
-        lambda: SearchRequest(query="x", filters=filters),  # type: ignore[arg-type]
-        lambda: QueryRequest(query="x", filters=filters),  # type: ignore[arg-type]
+        lambda: SearchRequest(query="x", filters=filters),
+        lambda: QueryRequest(query="x", filters=filters),
         lambda: ChatRequest.model_validate(
             {
                 "model": "m",
@@ -43,7 +43,7 @@ def test_more_values_than_a_question_may_hold_are_refused(lengths: tuple[int, ..
 def test_as_many_as_it_may_hold_are_taken() -> None:
     half = FILTER_VALUES // 2
     for lengths in ((FILTER_VALUES,), (half, half)):
-        filters = SearchRequest(query="x", filters=asked(*lengths)).filters  # type: ignore[arg-type]
+        filters = SearchRequest(query="x", filters=asked(*lengths)).filters
         assert [f.condition().value for f in filters] == [tuple(range(n)) for n in lengths]
 
 

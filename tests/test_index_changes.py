@@ -30,7 +30,7 @@ from retrieval.lexical import RankBm25Index
 from retrieval.qdrant import QdrantIndex
 from retrieval.rebuild import rebuild
 from retrieval.sparse import Bm25Encoder, bm25_idf
-from tests.fakes import HashEmbedder, in_memory, make_chunk, make_points, sparse_leg
+from tests.fakes import HashEmbedder, MemoryIndex, in_memory, make_chunk, make_points, sparse_leg
 from tests.qdrant_servers import NO_INDEXES, local_qdrant
 
 pytestmark = NO_INDEXES
@@ -175,6 +175,7 @@ def all_due(rebuilt: Callable[[Path, Path, float], Any]) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         for module in (edge_module, qdrant_module):
             patch.setattr(module, "MEAN_DRIFT", 0.0)
+        patch.setattr(edge_module, "INDEX_FROM", 1)
         patch.setattr(shard_module, "ERASE_AFTER", 0.0)
         patch.setattr(shard_module, "ERASE_AFTER_EACH", 0.0)
         patch.setattr(edge_points, "INDEXING_KB", 4)
@@ -182,9 +183,9 @@ def all_due(rebuilt: Callable[[Path, Path, float], Any]) -> Iterator[None]:
         yield
 
 
-async def on_edge(steps: Sequence[Step], folder: Path, wrapped: Callable[..., Any]) -> None:
-    def opened() -> StoredIndex:
-        return wrapped(EdgeIndex(folder / "walked", dim=EMBEDDER.dim))
+async def on_edge(steps: Sequence[Step], folder: Path) -> None:
+    def opened() -> EdgeIndex:
+        return EdgeIndex(folder / "walked", dim=EMBEDDER.dim)
 
     walk = Walk(opened, opened())
 
@@ -196,33 +197,40 @@ async def on_edge(steps: Sequence[Step], folder: Path, wrapped: Callable[..., An
         for step in steps:
             await walk.take(step)
             await walk.check_idf()
-        fresh = wrapped(EdgeIndex(folder / "fresh", dim=EMBEDDER.dim))
+        fresh = EdgeIndex(folder / "fresh", dim=EMBEDDER.dim)
         await walk.check_scores(fresh)
         await walk.index.close()
         await fresh.close()
 
 
+async def in_memory_alone(steps: Sequence[Step], index: StoredIndex, fresh: StoredIndex) -> None:
+    walk = Walk(lambda: index, index)
+    with all_due(rebuild):
+        for step in steps:
+            if step[0] != "reopen":  # it would be empty
+                await walk.take(step)
+                await walk.check_idf()
+        await walk.check_scores(fresh)
+
+
+async def on_rank_bm25(steps: Sequence[Step]) -> None:
+    encoder = Bm25Encoder()
+    index, fresh = (RankBm25Index(MemoryIndex(), encoder=encoder) for _ in range(2))
+    await in_memory_alone(steps, index, fresh)
+
+
 async def on_qdrant(steps: Sequence[Step]) -> None:
     async with local_qdrant() as server, local_qdrant() as other:
-        walk = Walk(opened := lambda: QdrantIndex(server, dim=EMBEDDER.dim), opened())
-        with all_due(rebuild):
-            for step in steps:
-                if step[0] != "reopen":  # the client's local mode ends with its connection
-                    await walk.take(step)
-                    await walk.check_idf()
-            await walk.check_scores(QdrantIndex(other, dim=EMBEDDER.dim))
+        index, fresh = (QdrantIndex(each, dim=EMBEDDER.dim) for each in (server, other))
+        await in_memory_alone(steps, index, fresh)
 
 
-def walked(examples: int) -> Any:
-    return settings(max_examples=examples, deadline=None)
-
-
-def try_edge(steps: Sequence[Step], wrapped: Callable[..., Any] = lambda edge: edge) -> None:
+def try_edge(steps: Sequence[Step]) -> None:
     with tempfile.TemporaryDirectory(dir=in_memory()) as folder:
-        asyncio.run(on_edge(steps, Path(folder), wrapped))
+        asyncio.run(on_edge(steps, Path(folder)))
 
 
-@walked(10)
+@settings(max_examples=8, deadline=None)
 @given(walks)
 @example(GONE_MEANWHILE)
 @example(REPLACED)
@@ -231,13 +239,14 @@ def test_edge_scores_as_one_filled_afresh(steps: list[Step]) -> None:
     try_edge(steps)
 
 
-@walked(10)
+@settings(max_examples=25, deadline=None)
 @given(walks)
+@example(BLANK_AND_BACK)
 def test_rank_bm25_scores_as_one_filled_afresh(steps: list[Step]) -> None:
-    try_edge(steps, lambda edge: RankBm25Index(edge, encoder=Bm25Encoder()))
+    asyncio.run(on_rank_bm25(steps))
 
 
-@walked(25)
+@settings(max_examples=25, deadline=None)
 @given(walks)
 @example(GONE_MEANWHILE)
 @example(REPLACED)
@@ -247,7 +256,8 @@ def test_the_qdrant_client_scores_as_one_filled_afresh(steps: list[Step]) -> Non
 
 
 @pytest.mark.attack
-@walked(300)
+@pytest.mark.timeout(1200)
+@settings(max_examples=100, deadline=None)
 @given(walks)
 def test_edge_scores_as_one_filled_afresh_after_many_walks(steps: list[Step]) -> None:
     try_edge(steps)
