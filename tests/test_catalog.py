@@ -114,7 +114,17 @@ async def test_a_document_is_listed_from_the_moment_it_is_accepted(
     record = await catalog.document(scope, "a")
     assert (record.state, record.title, record.chunks) == ("pending", "a", 0)
     assert await catalog.text(scope, "a") == ""
+    with pytest.raises(NotFoundError, match="is pending") as caught:
+        await catalog.content(scope, "a")
+    assert caught.value.code == "no_content"
     assert (await catalog.job(job)).state == "pending"
+
+
+async def test_a_text_is_kept_as_it_is(catalog: Catalog, scope: Scope) -> None:
+    text = "\ufeffOne\r\ntwo \x01\x0b\x1b\x85\u2028 e\u0301 \U0010ffff \\x41 \\ "
+    await store(catalog, scope, "a", text)
+    assert await catalog.text(scope, "a") == text
+    assert (await catalog.content(scope, "a")).decode() == text
 
 
 async def test_a_stored_document_is_told_with_its_text(catalog: Catalog, scope: Scope) -> None:

@@ -17,7 +17,7 @@ from tests.servers import Server, rag, serving, submit
 NOT_SEARCHED = (INDEX,)
 """Folders whose own files are not looked into here: what is deleted stays in the index's log."""
 MARK = "zanzibarquokka"
-TEXT = f"The office opens at nine in {MARK} street. Lunch is served at noon in {MARK} hall."
+TEXT = "The office opens at nine in {mark} street. Lunch is served at noon in {mark} hall."
 
 
 @pytest.fixture(scope="module")
@@ -49,41 +49,32 @@ def holding(data: Path, mark: str) -> list[str]:
     ]
 
 
-def forgotten(data: Path, mark: str) -> None:
-    """Waits until no file holds a text, for no longer than is promised."""
-    until = time.monotonic() + FORGOTTEN_SECONDS
-    while found := holding(data, mark):
-        assert time.monotonic() < until, found
-        time.sleep(0.5)
-
-
-def asked(http: httpx.Client, data: Path, collection: str) -> str:
-    """Asks, until the answer is kept with its words; its trace's id."""
+def asked(http: httpx.Client, collection: str, mark: str) -> str:
+    """Asks, and has the answer kept with its words; its trace's id."""
     body = {"query": "When does the office open?", "collection": collection}
     answer = http.post("/v1/query", json=body).json()
-    assert MARK in answer["answer"]
-    said = {"trace_id": answer["trace_id"], "rating": "up", "correction": f"At nine, {MARK}."}
+    assert mark in answer["answer"]
+    said = {"trace_id": answer["trace_id"], "rating": "up", "correction": f"At nine, {mark}."}
     assert http.post("/v1/feedback", json=said).status_code == 204
     return str(answer["trace_id"])
 
 
-def test_a_deleted_text_is_in_no_file(http: httpx.Client, data: Path) -> None:
-    submit(http, {"id": "d", "text": TEXT, "title": MARK}, {"id": "e", "text": "Else."},
-           collection="gone")  # fmt: skip
-    trace = asked(http, data, "gone")
-    assert holding(data, MARK)
-    assert http.delete("/v1/documents/d?collection=gone").status_code == 204
-    forgotten(data, MARK)
-    # What is counted of the answer is still there.
-    said = {"trace_id": trace, "rating": "down"}
-    assert http.post("/v1/feedback", json=said).status_code == 204
-
-
-def test_a_replaced_text_is_in_no_file(http: httpx.Client, data: Path) -> None:
-    submit(http, {"id": "d", "text": TEXT}, collection="new")
-    asked(http, data, "new")
-    submit(http, {"id": "d", "text": "The office is closed."}, collection="new")
-    forgotten(data, MARK)
+def test_a_text_that_was_deleted_or_replaced_is_in_no_file(http: httpx.Client, data: Path) -> None:
+    deleted, replaced = f"{MARK}one", f"{MARK}two"
+    texts = [(mark, TEXT.format(mark=mark)) for mark in (deleted, replaced)]
+    for mark, text in texts:
+        submit(http, {"id": "d", "text": text, "title": mark}, collection=mark[-3:])
+    traces = [asked(http, mark[-3:], mark) for mark, _ in texts]
+    assert "catalog.sqlite-wal" in holding(data, deleted)
+    assert http.delete("/v1/documents/d?collection=one").status_code == 204
+    submit(http, {"id": "d", "text": "The office is closed."}, collection="two")
+    until = time.monotonic() + FORGOTTEN_SECONDS
+    while found := holding(data, MARK):
+        assert time.monotonic() < until, found
+        time.sleep(0.5)
+    for trace in traces:  # what is counted of the answers is still there
+        said = {"trace_id": trace, "rating": "down"}
+        assert http.post("/v1/feedback", json=said).status_code == 204
 
 
 class TestSpool:
@@ -111,7 +102,7 @@ class TestSpool:
 
 class TestModes:
     def test_all_of_a_data_folder_is_its_owners_alone(self, http: httpx.Client, data: Path) -> None:
-        submit(http, {"id": "m", "text": TEXT}, collection="modes")
+        submit(http, {"id": "m", "text": "Some text."}, collection="modes")
         assert stat.S_IMODE(data.stat().st_mode) == 0o700
         modes = {path: stat.S_IMODE(path.stat().st_mode) for path in data.rglob("*")}
         names = {path.name for path in modes}
@@ -121,8 +112,9 @@ class TestModes:
 
     def test_a_folder_of_before_is_tightened(self, tmp_path: Path) -> None:
         data = tmp_path / "data"
-        (tmp_path / "a.txt").write_text("The office opens at nine.")
-        assert rag("ingest", tmp_path / "a.txt", data=data).returncode == 0
+        (data / INDEX).mkdir(parents=True)
+        for name in ("catalog.sqlite", "lock", f"{INDEX}/segment"):
+            (data / name).touch()
         for path in (data, *data.rglob("*")):
             path.chmod(0o755 if path.is_dir() else 0o644)
         assert rag("status", data=data).returncode == 0

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import sqlite3
+import threading
+import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
@@ -27,6 +32,8 @@ TEXTS = st.lists(
     min_size=1,
     max_size=40,
 ).map(lambda parts: "".join(parts) + " The office opens at nine.")
+PATIENT = 2.0
+"""Seconds: far more than `/healthz` takes, and less than it takes to write a long text."""
 OFFICE = (
     "\ufeffThe office opens\ufeff at nine.\r\n\r\nLunch\u2028 is served\x0b at noon.\x85"
     "\ufeffTravel is booked."
@@ -118,6 +125,32 @@ class TestContent:
         submit(http, {"id": "etag", "text": "Two."})
         later = http.get(address, headers={"If-None-Match": first.headers["etag"]})
         assert (later.status_code, later.text) == (200, "Two.")
+
+    @pytest.mark.attack
+    def test_a_long_text_holds_nobody_up(self, tmp_path: Path) -> None:
+        text = "东京 office\n" * 4_000_000
+        with serving(tmp_path / "data") as server, server.client() as http:
+            submit(http, {"id": "long", "text": "short"})
+            with contextlib.closing(sqlite3.connect(tmp_path / "data" / "catalog.sqlite")) as db:
+                db.execute("UPDATE texts SET text = ?", (text,))
+                db.commit()
+            slowest, stop = 0.0, threading.Event()
+
+            def watch() -> None:
+                nonlocal slowest
+                with server.client() as other:
+                    while not stop.is_set():
+                        began = time.monotonic()
+                        assert other.get("/healthz").status_code == 200
+                        slowest = max(slowest, time.monotonic() - began)
+
+            watching = threading.Thread(target=watch)
+            watching.start()
+            read = content(http, "long").content
+            stop.set()
+            watching.join()
+        assert read == text.encode()
+        assert slowest < PATIENT
 
     def test_what_cannot_be_had(self, http: httpx.Client) -> None:
         for wrong in ("", "?as=html", "?as="):

@@ -35,12 +35,16 @@ def upgrade() -> None:
     )
     while rows := _next(db, last):
         last = rows[-1].id
-        for id_, tenant, collection, content in rows:
-            for document in _documents(content):
-                key = {"tenant": tenant, "collection": collection, "document_id": document}
-                found = {"t": tenant, "c": collection, "d": document}
-                version = db.scalar(versions, found)
-                row = key | {"answer_id": id_, "version": version or ""}
+        for answer in rows:
+            for document in _documents(answer.content):
+                found = {"t": answer.tenant, "c": answer.collection, "d": document}
+                row = {
+                    "tenant": answer.tenant,
+                    "collection": answer.collection,
+                    "document_id": document,
+                    "answer_id": answer.id,
+                    "version": db.scalar(versions, found) or "",
+                }
                 db.execute(made.insert(), row)
     # Of documents that are gone already, the words of answers go now.
     db.execute(
