@@ -53,6 +53,8 @@ SECRETS = {
     "online.judge.api_key",
 }
 """Settings whose values no message may show."""
+_PLAIN = re.compile(r"([a-z]+://)?[\w.-]*(:\d+)?(/[\w./-]*)?")
+"""Addresses in which nothing secret can be."""
 NOT_SETTINGS = {"RAG_CONFIG", "RAG_URL"}
 """Names with the prefix that are read elsewhere."""
 
@@ -719,7 +721,7 @@ def _problems(error: ValidationError) -> Iterator[str]:
             hidden = (
                 problem["type"] == "missing"
                 or _is_secret(name)
-                or (name.endswith("url") and re.search("[@?#]", str(problem["input"])))
+                or (name.endswith("url") and not _PLAIN.fullmatch(str(problem["input"])))
             )
             got = "" if hidden else f" (got {problem['input']!r})"
             yield f"The setting {name!r} does not fit: {problem['msg']}{got}."
