@@ -55,6 +55,8 @@ SECRETS = {
 }
 """Settings whose values no message may show."""
 _PROBLEM_CHARS = 500
+_PLAIN = re.compile(r"([a-z]+://)?[\w.-]*(:\d+)?(/[\w./-]*)?")
+"""Addresses in which nothing secret can be."""
 NOT_SETTINGS = {"RAG_CONFIG", "RAG_URL"}
 """Names with the prefix that are read elsewhere."""
 
@@ -754,7 +756,7 @@ def _problems(error: ValidationError) -> Iterator[str]:
             hidden = (
                 problem["type"] == "missing"
                 or _is_secret(name)
-                or (name.endswith("url") and re.search("[@?#]", str(problem["input"])))
+                or (name.endswith("url") and not _PLAIN.fullmatch(str(problem["input"])))
             )
             got = "" if hidden else f" (got {shortened(repr(problem['input']))})"
             says = shortened(problem["msg"], _PROBLEM_CHARS)

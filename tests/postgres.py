@@ -50,8 +50,18 @@ class PostgresServer:
         for process in (psutil.Process(parent), *psutil.Process(parent).children()):
             process.send_signal(number)
 
+    def run(self, statement: str) -> None:
+        """As the superuser, in no database of a test's."""
+        self._server.psql(statement)
+
+    def disconnect(self, database: str) -> None:
+        """Ends every connection to a database."""
+        self.run(
+            f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{database}'"
+        )
+
     def new_database(self) -> str:
         """The URL of an empty database."""
         name = f"t{uuid.uuid4().hex}"
-        self._server.psql(f"CREATE DATABASE {name}")
+        self.run(f"CREATE DATABASE {name}")
         return str(self._server.get_uri(name))

@@ -220,7 +220,9 @@ async def test_a_read_goes_on_when_a_column_has_another_type(postgres: PostgresS
 
 async def test_a_password_is_in_no_message() -> None:
     database = PostgresDatabase("postgresql://user:secret@127.0.0.1:1/catalog")
-    with pytest.raises(UpstreamError, match=r"user:\*\*\*@127\.0\.0\.1:1/catalog") as caught:
+    with pytest.raises(UpstreamError) as caught:
         await database.rows(sa.text("SELECT 1"))
-    assert "secret" not in str(caught.value)
+    assert "127.0.0.1" not in str(caught.value)
+    assert "postgresql://***@127.0.0.1:1/catalog: ConnectionRefusedError" in caught.value.in_full()
+    assert "secret" not in caught.value.in_full()
     await database.close()

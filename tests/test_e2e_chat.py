@@ -343,7 +343,7 @@ def test_a_dead_model_is_replaced_by_the_next(tmp_path: Path) -> None:
             model.script = silent
             answer = ask(http)
             assert answer["degraded"] == [
-                f"generate: The model tiny at {model.base_url} sent nothing for 3 s:"
+                "generate: The model tiny sent nothing for 3 s:"
                 " it is overloaded, or generator.timeout is too short."
             ]
             model.stop()
@@ -351,7 +351,8 @@ def test_a_dead_model_is_replaced_by_the_next(tmp_path: Path) -> None:
             assert FACT in answer["answer"]
             assert answer["usage"] == {"input_tokens": 0, "output_tokens": 0, "cost": 0.0}
             (cause,) = answer["degraded"]
-            assert cause.startswith(f"generate: The model tiny at {model.base_url} does not answer")
+            assert cause.startswith("generate: The model tiny does not answer")
+            assert model.base_url in server.log.read_text()
             left_alone = ["generate: tiny is left alone, having failed repeatedly"]
             assert events(http)[-1][1]["degraded"] == left_alone
             assert ask(http)["degraded"] == left_alone

@@ -323,7 +323,8 @@ async def test_a_crash_nobody_foresaw_is_told_of_its_own_document(
     monkeypatch.setattr(bench.embedder, "embed", crash)
     job = await bench.ingest(bench.file("a.md", prose(1)))
     assert job.error is not None
-    assert "Internal error, please report it: RuntimeError('boom')" in job.error
+    assert "Internal error, please report it: RuntimeError." in job.error
+    assert "boom" not in job.error
     assert "Ingesting" in caplog.text
 
 
