@@ -109,6 +109,7 @@ async def open_ingesting(
     """
     from ingest.fetch import WebReader
     from ingest.pipeline import IngestPipeline
+    from ingest.settling import settling
     from ingest.sources import Spool
     from ingest.traces import DocumentTraces
     from retrieval.sparse import Bm25Encoder
@@ -150,6 +151,8 @@ async def open_ingesting(
             traces=DocumentTraces(observing.traces.send, rate=settings.traces.rate),
         )
         await embedder.embed(["warm up"], kind="query")
+        opening = settling(pipeline=ingest, index=index, catalog=catalog)
+        await stack.enter_async_context(opening)
         yield Ingesting(
             settings=settings,
             catalog=catalog,

@@ -21,7 +21,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from rag.errors import BusyError, ConfigError, RagError, StorageError, UpstreamError
 
-HEAD = "0010"
+HEAD = "0011"
 """The newest migration in `rag.migrations`."""
 _POLL_SECONDS = 0.05
 _CONNECT_SECONDS = 10

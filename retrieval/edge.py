@@ -15,14 +15,14 @@ import re
 import shutil
 import sys
 import uuid
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from rag.errors import StorageError
 from rag.types import Chunk, Float32Array, Leg, Match, Point, Scope
 from retrieval.files import check_room, copy_tree, size_of
-from retrieval.shard import TOKENS_SLICE, Shard, storage_errors
+from retrieval.shard import TOKENS_SLICE, Offset, Shard, storage_errors
 
 WRITE_SLICE = 256
 """Points written in one call: some 6 ms in which nothing else runs."""
@@ -132,6 +132,19 @@ class EdgeIndex:
     async def holds(self, scope: Scope) -> bool:
         """Whether the scope was ever written to, and its files are still there."""
         return (self._home(scope) / CURRENT).exists()
+
+    async def name_of(self, scope: Scope) -> str:
+        """The generation's folder."""
+        return await self.version(scope)
+
+    async def pages(self, scope: Scope) -> AsyncIterator[list[Chunk]]:
+        """All chunks, in the order of their ids."""
+        offset: Offset = None
+        while shard := self._open(scope):
+            chunks, offset = shard.page(offset)
+            yield chunks
+            if offset is None:
+                return
 
     async def begin_version(self, scope: Scope) -> Scope:
         """An empty version beside the one that is searched."""

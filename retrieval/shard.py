@@ -49,6 +49,8 @@ TOKENS_SLICE = 8
 LOGGED = 1_000
 """Points with token vectors after which the log is let go of: they take some 100 KB each in it."""
 _STATS = "stats.json"
+Offset = int | uuid.UUID | str | None
+"""Where a page of points begins; None: at the first."""
 
 
 @dataclass(slots=True)
@@ -151,6 +153,14 @@ class Shard:
             where = qe.Filter(must=[match])
         with storage_errors(self.folder):
             return {str(r.id) for r in _scroll(self._edge, where=where, payload=False)}
+
+    def page(self, offset: Offset) -> tuple[list[Chunk], Offset]:
+        """`PAGE` chunks from an offset on, and the next offset: None after the last."""
+        shown = qe.PayloadSelector.Exclude(["where"])
+        request = qe.ScrollRequest(offset=offset, limit=PAGE, with_payload=shown, with_vector=False)
+        with storage_errors(self.folder):
+            records, next_offset = self._edge.scroll(request)
+        return [chunk_of(str(r.id), r.payload or {}) for r in records], next_offset
 
     def fetch(self, chunk_ids: Sequence[str]) -> list[Chunk]:
         """Chunks in the order of the ids; unknown ids are left out."""
@@ -334,7 +344,7 @@ def storage_errors(folder: Path) -> Iterator[None]:
 def _scroll(
     shard: qe.EdgeShard, *, payload: bool | list[str], where: qe.Filter | None = None
 ) -> Iterator[qe.Record]:
-    offset: int | uuid.UUID | str | None = None
+    offset: Offset = None
     while True:
         request = qe.ScrollRequest(
             offset=offset, limit=PAGE, filter=where, with_payload=payload, with_vector=False

@@ -702,8 +702,6 @@ async def test_a_switch_is_recorded_with_the_way_back(catalog: Catalog, scope: S
     assert back == before | {"changed": changed}
     await catalog.recut(scope, "a", cuts["a"])
     assert await catalog.document(scope, "a") == new_a
-    await catalog.forget_previous(scope)
-    assert await catalog.previous(scope) is None
 
 
 async def test_a_switch_that_fails_is_not_recorded(catalog: Catalog, scope: Scope) -> None:

@@ -544,9 +544,11 @@ async def test_a_crash_while_chunks_are_handed_over_loses_and_doubles_nothing(
         raise StorageError("The disk is full.")
 
     for owner, name in (
+        (bench.catalog, "delete"),
+        (bench.index, "upsert"),
         (bench.catalog, "inherit"),
         (bench.index, "delete"),
-        (bench.catalog, "delete"),
+        (bench.catalog.unsettled, "remove"),
     ):
         with monkeypatch.context() as patch:
             patch.setattr(owner, name, full)
