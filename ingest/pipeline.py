@@ -164,7 +164,9 @@ class IngestPipeline:
 
         Raises:
             BusyError: somebody does.
+            ConfigError: the collection was made with another embedder.
         """
+        await self.check_collection(mark.scope)
         scope, document_id = mark.scope, mark.document_id
         async with self.settled(scope, document_id, wait=False) as record:
             now = await self._catalog.unsettled.of(scope, document_id)
@@ -184,8 +186,7 @@ class IngestPipeline:
         if fault is None:
             await self._catalog.unsettled.remove(scope, record.id)
             return
-        if fault.kind == "original":
-            await self._catalog.detach(scope, record.id)
+        if fault.kind == "original":  # nobody stands for its bytes: it does so itself from now on
             record = replace(record, duplicate_of=None)
         try:
             cut = await self.write_again(scope, record, scope)

@@ -601,12 +601,6 @@ class Catalog:
             await db.execute(documents.update().where(others).values(duplicate_of=heirs[0].id))
             await self.unsettled.unmark(db, scope, heirs[0].id)
 
-    async def detach(self, scope: Scope, document_id: str) -> None:
-        """Makes a document stand for itself whose original is not there."""
-        one = _in(scope) & (documents.c.id == document_id)
-        async with self._db.write() as db:
-            await db.execute(documents.update().where(one).values(duplicate_of=None))
-
     async def delete(self, scope: Scope, document_id: str) -> None:
         """Forgets a document and its text; tasks that wait for it are cancelled.
 
@@ -723,7 +717,7 @@ def _cut(row: sa.RowMapping) -> Cut:
 
 
 def _recut(cut: Cut) -> dict[str, Any]:
-    return {"recipe": cut.recipe, "chunks": cut.chunks}
+    return {"recipe": cut.recipe, "chunks": cut.chunks, "duplicate_of": cut.duplicate_of}
 
 
 def _no_document(scope: Scope, document_id: str) -> NotFoundError:
