@@ -245,7 +245,9 @@ class EdgeIndex:
             named = set(_generations(home))
             for entry in home.iterdir():
                 if entry.is_dir() and entry.name not in named:
-                    shutil.rmtree(entry)
+                    # A rebuild whose parent was killed may still write to it: what that leaves
+                    # is removed at the next start.
+                    shutil.rmtree(entry, ignore_errors=True)
 
     def _drop(self, version: Scope) -> None:
         """Closes a version and removes its folder, if it is open."""

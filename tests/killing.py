@@ -357,6 +357,7 @@ def main(folder: Path, seed: int, kills: int, seconds: float) -> None:
     dice = random.Random(seed)
     killed: Counter[str] = Counter()
     until = time.monotonic() + seconds
+    assert fork(folder, seed, works=False) == 0  # the tables are made
     for _ in range(2 * kills):
         if killed.total() == kills or time.monotonic() > until:
             break
