@@ -845,8 +845,9 @@ async def test_a_version_keeps_its_name_as_it_is_switched_to(
 
 
 async def test_all_chunks_of_a_scope_and_of_no_other_come_in_pages(
-    index: StoredIndex, scope: Scope, other: Scope, monkeypatch: pytest.MonkeyPatch
+    index: StoredIndex, scope: Scope, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    other = replace(scope, tenant="rival")
     monkeypatch.setattr("retrieval.shard.PAGE", 3)
     monkeypatch.setattr("retrieval.qdrant.PAGE", 3)
     assert [chunk async for page in index.pages(scope) for chunk in page] == []
