@@ -48,15 +48,20 @@ class Checker:
             yield page
             after = page[-1].id
 
-    async def orphans(self, scope: Scope) -> AsyncIterator[list[str]]:
-        """Ids of documents that the index has chunks of and the catalog does not know.
+    async def orphans(self, scope: Scope) -> AsyncIterator[str]:
+        """Ids of documents that the index has chunks of and the catalog does not know, each once.
 
-        Page by page: an id may come more than once.
+        The index is read page by page. Of a document whose chunks are on several pages, the page
+        with the lowest id counts.
         """
         async for chunks in self._index.pages(scope):
+            here = {chunk.id for chunk in chunks}
             ids = sorted({chunk.document_id for chunk in chunks})
             known = await self._catalog.known(scope, ids)
-            yield [id_ for id_ in ids if id_ not in known]
+            for id_ in (id_ for id_ in ids if id_ not in known):
+                held = await self._index.chunk_ids(scope, id_)
+                if held and min(held) in here:
+                    yield id_
 
     async def fault_of(self, scope: Scope, record: DocumentRecord) -> Fault | None:
         """The first fault of a document; None where catalog, index and stored text agree."""

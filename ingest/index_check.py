@@ -73,9 +73,8 @@ class IndexCheck:
                 report.chunks += record.chunks
                 await self._look(scope, record, report, repair=repair)
             progress(report.documents)
-        async for ids in self._checker.orphans(scope):
-            for document_id in ids:
-                await self._look_at_orphan(scope, document_id, report, repair=repair)
+        async for document_id in self._checker.orphans(scope):
+            await self._look_at_orphan(scope, document_id, report, repair=repair)
         return report
 
     async def _look(
@@ -115,10 +114,9 @@ class IndexCheck:
             ids = await self._index.chunk_ids(scope, document_id)
         if known or not ids:
             return
-        orphan = Fault(document_id=document_id, uri="", kind="orphan", chunks=len(ids), expected=0)
-        if orphan in report.faults:  # its chunks are on several pages
-            return
-        report.note(orphan)
+        report.note(
+            Fault(document_id=document_id, uri="", kind="orphan", chunks=len(ids), expected=0)
+        )
         if repair:
             await self._settle(scope, document_id)
             report.repaired += not await self._index.chunk_ids(scope, document_id)

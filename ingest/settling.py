@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 
 from ingest.pipeline import IngestPipeline
 from rag.catalog import Catalog
-from rag.errors import BusyError, RagError
+from rag.errors import BusyError, RagError, UpstreamError
 from rag.protocols import StoredIndex
 from rag.types import Scope
 from rag.unsettled import Mark
@@ -30,17 +30,20 @@ async def settling(
 
     Any number of processes may do so at once.
     """
-    await settle(pipeline=pipeline, index=index, catalog=catalog)
+
+    async def look() -> None:
+        try:
+            await settle(pipeline=pipeline, index=index, catalog=catalog)
+        except Exception as error:  # noqa: BLE001 - it is tried again, and the rest can go on
+            bug = None if isinstance(error, RagError) else error
+            _log.error("What is half done stays so for now: %s", error, exc_info=bug)
 
     async def again() -> None:
         while True:
             await asyncio.sleep(EVERY_SECONDS)
-            try:
-                await settle(pipeline=pipeline, index=index, catalog=catalog)
-            except Exception as error:  # noqa: BLE001 - nobody else would look again
-                bug = None if isinstance(error, RagError) else error
-                _log.error("What is half done stays so for now: %s", error, exc_info=bug)
+            await look()
 
+    await look()
     looking = asyncio.create_task(again())
     try:
         yield
@@ -53,6 +56,9 @@ async def settle(*, pipeline: IngestPipeline, index: StoredIndex, catalog: Catal
     """Finishes switches and deletions, and brings documents in step that no task will write.
 
     What fails is told in the log and stays open; what others work on is left to them.
+
+    Raises:
+        UpstreamError: catalog, index or embedder are away; what is left stays open.
     """
     for scope in await catalog.staged.scopes():
         with contextlib.suppress(BusyError):
@@ -71,8 +77,11 @@ async def _settle(pipeline: IngestPipeline, mark: Mark) -> None:
         await pipeline.settle(mark)
     except BusyError:
         return
-    except RagError as error:
-        _log.error("Document %s stays half done for now: %s", mark.document_id, error)
+    except UpstreamError:
+        raise
+    except Exception as error:  # noqa: BLE001 - one document's crash is its own
+        bug = None if isinstance(error, RagError) else error
+        _log.error("Document %s stays half done: %s", mark.document_id, error, exc_info=bug)
 
 
 async def finish_switch(catalog: Catalog, index: StoredIndex, scope: Scope) -> None:

@@ -132,6 +132,25 @@ async def test_each_kind_of_fault_is_found_and_put_right(
     assert {name: await bench.chunks(name) for name in "abcd"} == before
 
 
+async def test_an_orphan_with_chunks_on_several_pages_is_counted_once(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("retrieval.shard.PAGE", 4)
+    monkeypatch.setattr("retrieval.qdrant.PAGE", 4)
+    monkeypatch.setattr("ingest.index_check.SHOWN_FAULTS", 1)
+    strangers = [
+        make_chunk(f"{i} of {name}", document_id=name, position=i)
+        for name in ("one", "two")
+        for i in range(9)
+    ]
+    await bench.index.upsert(bench.scope, make_points(strangers))
+    report = await bench.check()
+    assert (report.counts, len(report.faults)) == ({"orphan": 2}, 1)
+    report = await bench.check(repair=True)
+    assert (report.counts, report.repaired) == ({"orphan": 2}, 2)
+    assert (await bench.check()).agrees
+
+
 async def test_two_chunks_in_one_place_are_found(bench: Bench) -> None:
     *others, last = await bench.chunks("d")
     again = replace(last, position=0)

@@ -754,7 +754,7 @@ async def test_what_another_embedder_made_stays_open(
     await bench.catalog.unsettled.add(bench.scope, doc.document_id)
     other = bench.pipeline(embedder=HashEmbedder(fingerprint="hash-2"))
     await settle(pipeline=other, index=bench.index, catalog=bench.catalog)
-    assert "stays half done for now: Collection 'handbook' was made with" in caplog.text
+    assert "stays half done: Collection 'handbook' was made with" in caplog.text
     assert await bench.catalog.unsettled.of(bench.scope, doc.document_id)
     await settled(bench)
     assert await bench.catalog.unsettled.of(bench.scope, doc.document_id) is None
