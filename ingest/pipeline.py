@@ -5,20 +5,24 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 
 from ingest.attempts import attempt, drop_unwanted
+from ingest.checking import Checker
 from ingest.chunkers import rehome
 from ingest.sources import Spool
 from ingest.traces import DocumentTraces, note
 from ingest.turns import asking
 from rag.catalog import Catalog
-from rag.errors import ConfigError, NotFoundError
+from rag.errors import ConfigError, InputError, NotFoundError
 from rag.passages import passage_text
-from rag.protocols import Chunker, Embedder, Index, PassageEmbedder, Reader, SparseEncoder
+from rag.protocols import Chunker, Embedder, PassageEmbedder, Reader, SparseEncoder, StoredIndex
 from rag.records import Cut, DocumentRecord, JobRecord, Submission, Task
 from rag.telemetry import Trace
 from rag.types import Chunk, Document, Point, Scope
+from rag.unsettled import Mark
 
+LOST = "The index holds it no more: ingest it again."
 WRITE_CHUNKS = 256
 """Chunks embedded and written at once: bounds the memory that one long document takes."""
 
@@ -33,7 +37,7 @@ class IngestPipeline:
         chunker: Chunker,
         embedder: Embedder,
         encoder: SparseEncoder,
-        index: Index,
+        index: StoredIndex,
         catalog: Catalog,
         spool: Spool,
         passages: PassageEmbedder | None = None,
@@ -54,6 +58,7 @@ class IngestPipeline:
         self._passages = passages
         self._traces = traces or DocumentTraces()
         self._seconds = seconds
+        self._checker = Checker(index=index, catalog=catalog)
         self._recipe = f"{chunker.fingerprint} {embedder.fingerprint}"
 
     async def ingest(self, task: Task, *, wait: bool = True) -> None:
@@ -81,18 +86,23 @@ class IngestPipeline:
         5. delete what is gone  6. tell the catalog.
 
         Upsert before delete, catalog last: killed anywhere, the document stays searchable and the
-        task can run again.
+        task can run again. Where it does not, the mark tells that the index is to be put right.
         """  # noqa: D205
         document = await self._read(task, trace)  # 1.
         note(trace, document)
         before = await self._catalog.document(task.scope, task.document_id)
-        if self._unchanged(before, document) and await self._kept(task, document):  # 2.
+        if not before.version:
+            mark = await self._catalog.unsettled.of(task.scope, task.document_id)
+            if mark and mark.version:  # sent anew before its deletion was finished
+                await self.finish_deletion(mark)
+        elif await self._unchanged(task, before, document):  # 2.
             await self._catalog.unchanged(task, document)
             trace.outcome = "unchanged"
             return
         async with self._contents(task.scope, before.version, document.version):
             original = await self._original(task, before, document, trace)
             chunks = [] if original else await self._chunk(document, trace)  # 3.
+            await self._catalog.unsettled.add(task.scope, task.document_id)
             await self._store(task.scope, task.document_id, chunks, trace)  # 4. 5.
             with trace.span("commit"):
                 await self._catalog.succeed(  # 6.
@@ -118,18 +128,26 @@ class IngestPipeline:
     async def delete(self, scope: Scope, document_id: str) -> None:
         """Removes a document; where another has the same bytes, that one takes over the chunks.
 
+        The catalog forgets it first, and with that it is gone to everybody. Killed from there on,
+        the deletion is finished at the next start; a deletion that was cut short can be repeated.
+
         Raises:
             NotFoundError: there is no such document.
         """
         async with self._catalog.alone(scope, "document", document_id):
-            record = await self._catalog.document(scope, document_id)
+            try:
+                await self._catalog.document(scope, document_id)
+            except NotFoundError:
+                mark = await self._catalog.unsettled.of(scope, document_id)
+                if mark is None:
+                    raise
+                await self.finish_deletion(mark)
+                return
             sent = await self._catalog.spooled(scope, [document_id])
-            async with self._contents(scope, record.version):
-                await self._hand_over(scope, record, Trace())
-                ids = await self._index.chunk_ids(scope, document_id)
-                await self._index.delete(scope, sorted(ids))
-                await self._catalog.delete(scope, document_id)
-            self._spool.sweep(sent)
+            await self._catalog.delete(scope, document_id)
+            await asyncio.to_thread(self._spool.sweep, sent)
+            if mark := await self._catalog.unsettled.of(scope, document_id):
+                await self.finish_deletion(mark)
 
     async def cancel(self, job_id: str) -> JobRecord:
         """Cancels what has not begun of a job, and drops its bytes; what runs is finished.
@@ -141,13 +159,70 @@ class IngestPipeline:
         await asyncio.to_thread(self._spool.sweep, await self._catalog.cancelled(job_id))
         return job
 
+    async def finish_deletion(self, mark: Mark) -> None:
+        """Removes from the index what is left of a document that the catalog has forgotten.
+
+        The caller has the document to itself. Repeated from any point it comes to the same end.
+        """
+        scope, document_id = mark.scope, mark.document_id
+        async with self._contents(scope, mark.version):
+            await self._hand_over(scope, document_id, mark.held, Trace())
+            ids = await self._index.chunk_ids(scope, document_id)
+            await self._index.delete(scope, sorted(ids))
+            await self._catalog.unsettled.remove(scope, document_id)
+
     @contextlib.asynccontextmanager
-    async def settled(self, scope: Scope, document_id: str) -> AsyncIterator[DocumentRecord | None]:
-        """A document that nobody works on in this block; None where nothing is stored of it."""
-        async with self._catalog.alone(scope, "document", document_id):
+    async def settled(
+        self, scope: Scope, document_id: str, *, wait: bool = True
+    ) -> AsyncIterator[DocumentRecord | None]:
+        """A document that nobody works on in this block; None where nothing is stored of it.
+
+        Raises:
+            BusyError: somebody works on it, and we are not to wait.
+        """
+        async with self._catalog.alone(scope, "document", document_id, wait=wait):
             record = await self._stored(scope, document_id)
             async with self._contents(scope, record.version if record else ""):
                 yield await self._stored(scope, document_id)
+
+    async def settle(self, mark: Mark) -> None:
+        """Brings the index in step with the catalog for a marked document that nobody works on.
+
+        Raises:
+            BusyError: somebody does.
+            ConfigError: the collection was made with another embedder.
+        """
+        await self.check_collection(mark.scope)
+        scope, document_id = mark.scope, mark.document_id
+        async with self.settled(scope, document_id, wait=False) as record:
+            now = await self._catalog.unsettled.of(scope, document_id)
+            if now is None:  # somebody was faster
+                return
+            if record is None:
+                await self.finish_deletion(now)
+            else:
+                await self.repair(scope, record)
+
+    async def repair(self, scope: Scope, record: DocumentRecord) -> None:
+        """Makes the index have what the catalog says of a stored document; it is to be settled.
+
+        Where that cannot be made from what is stored, the document has failed and says so.
+        """
+        fault = await self._checker.fault_of(scope, record)
+        if fault is None:
+            await self._catalog.unsettled.remove(scope, record.id)
+            return
+        if fault.kind == "original":  # nobody stands for its bytes: it does so itself from now on
+            record = replace(record, duplicate_of=None)
+        try:
+            cut = await self.write_again(scope, record, scope)
+        except InputError:
+            ids = await self._index.chunk_ids(scope, record.id)
+            await self._index.delete(scope, sorted(ids))
+            await self._catalog.lose(scope, LOST, document_id=record.id)
+            await self._catalog.unsettled.remove(scope, record.id)
+        else:
+            await self._catalog.recut(scope, record.id, cut)
 
     async def write_again(self, scope: Scope, record: DocumentRecord, version: Scope) -> Cut:
         """Writes a document to a version of the index, from its stored text; it is to be settled.
@@ -214,12 +289,28 @@ class IngestPipeline:
             return record if record.version else None
         return None
 
-    def _unchanged(self, before: DocumentRecord, document: Document) -> bool:
-        return (before.version, before.recipe) == (document.version, self._recipe)
+    async def _unchanged(self, task: Task, before: DocumentRecord, document: Document) -> bool:
+        """Whether the same text is stored, cut alike, and the index has all of its chunks.
 
-    async def _kept(self, task: Task, document: Document) -> bool:
-        """Whether the stored text is what the bytes read as now: older versions cleaned it."""
+        The text of equal bytes may differ: older versions cleaned what they stored.
+        """
+        if (before.version, before.recipe) != (document.version, self._recipe):
+            return False
+        holder = before
+        if before.duplicate_of:
+            original = await self._stored(task.scope, before.duplicate_of)
+            if original is None:
+                return False
+            holder = original
+        if not await self._stands_for(task.scope, holder, document.version):
+            return False
         return await self._catalog.text(task.scope, task.document_id) == document.text
+
+    async def _stands_for(self, scope: Scope, original: DocumentRecord, version: str) -> bool:
+        """Whether a document holds these bytes itself, and the index all of its chunks."""
+        if original.duplicate_of or original.version != version:
+            return False
+        return len(await self._index.chunk_ids(scope, original.id)) == original.chunks
 
     async def _original(
         self, task: Task, before: DocumentRecord, document: Document, trace: Trace
@@ -232,27 +323,37 @@ class IngestPipeline:
         """  # noqa: D205
         if before.version:  # whom it shares its bytes with may have changed until they were ours
             before = await self._catalog.document(task.scope, task.document_id)
-            if before.version == document.version:
-                return before.duplicate_of
-            await self._hand_over(task.scope, before, trace)
-        if task.source.get("own_id"):
+            if before.version == document.version and not before.duplicate_of:
+                return None
+            if before.version != document.version:
+                await self._hand_over(task.scope, before.id, before.cut, trace)
+        if task.source.get("own_id") and before.version != document.version:
             return None
         same = await self._catalog.same_content(task.scope, document.version)
-        return same.id if same and same.id != task.document_id else None
+        if same is None or same.id == task.document_id:
+            return None
+        return same.id if await self._stands_for(task.scope, same, document.version) else None
 
-    async def _hand_over(self, scope: Scope, record: DocumentRecord, trace: Trace) -> None:
-        """Before a document goes or changes: its chunks go to a document with the same bytes."""
-        heirs = await self._catalog.duplicates(scope, record.id)
+    async def _hand_over(self, scope: Scope, document_id: str, held: Cut, trace: Trace) -> None:
+        """Before a document goes or changes: its chunks go to a document with the same bytes.
+
+        Where the index has not what it should have (`held`), the heir's chunks are made from its
+        own stored text.
+        """
+        heirs = await self._catalog.duplicates(scope, document_id)
         if not heirs:
             return
-        heir = heirs[0]
+        heir, recipe = heirs[0], held.recipe
         with trace.span("hand over"):
-            ids = await self._index.chunk_ids(scope, record.id)
-            chunks = rehome(
-                await self._index.fetch(scope, sorted(ids)), document_id=heir.id, uri=heir.uri
-            )
-            await self._write(scope, chunks, trace)
-            await self._catalog.inherit(scope, heirs, chunks=len(chunks), recipe=record.recipe)
+            await self._catalog.unsettled.add(scope, heir.id)
+            ids = await self._index.chunk_ids(scope, document_id)
+            found = await self._index.fetch(scope, sorted(ids))
+            chunks = rehome(found, document_id=heir.id, uri=heir.uri)
+            if [chunk.version for chunk in found] != [held.version] * held.chunks:
+                chunks = await self._chunk(await self._catalog.stored(scope, heir.id), trace)
+                recipe = self._recipe
+            await self._store(scope, heir.id, chunks, trace)
+            await self._catalog.inherit(scope, heirs, chunks=len(chunks), recipe=recipe)
 
     async def _store(
         self, scope: Scope, document_id: str, chunks: Sequence[Chunk], trace: Trace

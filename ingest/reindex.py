@@ -14,11 +14,12 @@ from typing import Any
 
 from ingest.attempts import backoff
 from ingest.pipeline import IngestPipeline
+from ingest.settling import finish_switch
 from rag.catalog import Catalog, is_of
 from rag.errors import ConfigError, InputError, StorageError, UpstreamError
 from rag.passages import passage_text
 from rag.protocols import Embedder, StoredIndex
-from rag.records import ATTEMPTS, Cut
+from rag.records import ATTEMPTS, GONE, Cut, Switch
 from rag.types import Chunk, Leg, Scope
 
 AT_ONCE = 16
@@ -53,6 +54,7 @@ class Reindexer:
         """Cuts and embeds all documents with this process's chunker and embedder; what is searched.
 
         Killed anywhere before the switch, the old version is searched; the next time starts over.
+        Killed at the switch, the catalog is brought in step with the index at the next start.
 
         Raises:
             NotFoundError: there is no such collection.
@@ -62,6 +64,7 @@ class Reindexer:
         """
         async with self._catalog.alone(scope, "reindex", wait=False):
             await self._catalog.collection(scope)
+            await finish_switch(self._catalog, self._index, scope)
             await self._catalog.check_complete(scope)
             version = await self._index.begin_version(scope)
             await self._index.upsert(version, [])  # there, even where nothing is to go in
@@ -79,6 +82,7 @@ class Reindexer:
         """
         async with self._catalog.alone(scope, "reindex", wait=False):
             await self._catalog.collection(scope)
+            await finish_switch(self._catalog, self._index, scope)
             version = await self._index.previous_version(scope)
             known = await self._catalog.previous(scope)
             if version is None or known is None:
@@ -88,14 +92,8 @@ class Reindexer:
                 )
             made_with, cuts = known
             self._check_embedder(scope, made_with)
-            counted = await self._counted(version)
-            strays = {id_ for id_, _ in counted} - set(cuts)
-            # Of what was deleted or replaced since, the previous version holds nothing any more.
-            cuts = {i: cut for i, cut in cuts.items() if counted[i, cut.version] == cut.chunks}
-            gone = Cut(version="", duplicate_of=None, recipe="", chunks=0)
-            return await self._switch(
-                scope, version, cuts | dict.fromkeys(strays, gone), progress=progress
-            )
+            cuts = await self._still_held(version, cuts)
+            return await self._switch(scope, version, cuts, progress=progress)
 
     async def _switch(
         self, scope: Scope, version: Scope, cuts: Cuts, *, progress: Progress
@@ -110,8 +108,10 @@ class Reindexer:
         await self._index.maintain(version)
         await self._fill(scope, version, cuts)  # 2.
         await self._check(version, cuts)  # 3.
-        await self._catalog.forget_previous(scope)  # killed in the next step, it would not fit
         embedder = self._embedder.fingerprint
+        name = await self._index.name_of(version)
+        staged = Switch(version=name, embedder=embedder, cuts=cuts)
+        await self._catalog.staged.add(scope, staged)  # killed in the next step, it is finished
         async with self._catalog.switching(scope, cuts, embedder=embedder):  # 4.
             await self._index.switch_version(scope, version)
         for id_ in await self._fill(scope, scope, cuts):  # 5.
@@ -166,6 +166,21 @@ class Reindexer:
                 return False
             cuts[id_] = await self._pipeline.write_again(scope, record, version)
             return True
+
+    async def _still_held(self, version: Scope, cuts: Mapping[str, Cut]) -> Cuts:
+        """The cuts that a version has as they were recorded, and `GONE` for what else it has.
+
+        Going back to it may have been cut short, with other documents written to it.
+        """
+        held: dict[str, dict[str, int]] = {}
+        for (id_, bytes_), count in (await self._counted(version)).items():
+            held.setdefault(id_, {})[bytes_] = count
+        kept = {
+            id_: cut
+            for id_, cut in cuts.items()
+            if held.get(id_, {}) == ({cut.version: cut.chunks} if cut.chunks else {})
+        }
+        return dict.fromkeys(held, GONE) | kept
 
     def _check_embedder(self, scope: Scope, made_with: str) -> None:
         if made_with != self._embedder.fingerprint:

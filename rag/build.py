@@ -110,6 +110,7 @@ async def open_ingesting(
     from ingest.fetch import WebReader
     from ingest.leftovers import UNSUBMITTED_SECONDS, Leftovers
     from ingest.pipeline import IngestPipeline
+    from ingest.settling import settling
     from ingest.sources import Spool
     from ingest.traces import DocumentTraces
     from retrieval.sparse import Bm25Encoder
@@ -117,7 +118,7 @@ async def open_ingesting(
     data = settings.data_dir.resolve()
     metrics.tell_apart(settings.metrics.tenants)
     async with contextlib.AsyncExitStack() as stack:
-        announce = _to_nobody if _is_shared(settings) else stack.enter_context(own(data))
+        announce = _to_nobody if _is_on_servers(settings) else stack.enter_context(own(data))
         if not is_shared(settings):
             tighten(data)
             stack.callback(tighten, data)
@@ -127,7 +128,7 @@ async def open_ingesting(
         await catalog.open()
         observing = await open_observing(settings, database, stack)
         spool = Spool(data / SPOOL)
-        alone = not _is_shared(settings) and isinstance(settings.queue, LocalQueueSettings)
+        alone = not _is_on_servers(settings) and isinstance(settings.queue, LocalQueueSettings)
         leftovers = Leftovers(
             catalog=catalog, answers=observing.answers, database=database, spool=spool
         )
@@ -159,6 +160,8 @@ async def open_ingesting(
         )
         await embedder.embed(["warm up"], kind="query")
         await stack.enter_async_context(leftovers.removed())
+        opening = settling(pipeline=ingest, index=index, catalog=catalog)
+        await stack.enter_async_context(opening)
         yield Ingesting(
             settings=settings,
             catalog=catalog,
@@ -314,7 +317,7 @@ async def open_parsing(settings: Settings) -> AsyncIterator[tuple[Catalog, Parsi
         )
 
 
-def _is_shared(settings: Settings) -> bool:
+def _is_on_servers(settings: Settings) -> bool:
     return (settings.index.kind, settings.catalog.kind) == ("qdrant", "postgres")
 
 

@@ -42,9 +42,11 @@ from rag.records import (
     Submission,
     Task,
 )
+from rag.staged import Staged
 from rag.structure import document_of, draft_of, structure_of
 from rag.tables import TO_SCORE, answers, collections, documents, jobs, tasks, texts
 from rag.types import Document, Scope, Stage, State
+from rag.unsettled import Unsettled
 
 _OPEN = ("pending", "running")
 _KEY = ("tenant", "collection", "id")
@@ -115,6 +117,8 @@ class Catalog:
     def __init__(self, database: Database) -> None:
         self._db = database
         self._exists: set[Scope] = set()
+        self.unsettled = Unsettled(database)
+        self.staged = Staged(database)
         new = database.insert(texts)
         self._store_text = new.on_conflict_do_update(
             index_elements=["tenant", "collection", "document_id"],
@@ -440,6 +444,7 @@ class Catalog:
             await forget_versions(db, task.scope, task.document_id, but=document.version)
             outcome = "duplicate" if duplicate_of else "stored"
             await self._settle(db, task, "succeeded", now, outcome=outcome, document=values)
+            await self.unsettled.unmark(db, task.scope, task.document_id)
         metrics.document(outcome)
 
     async def unchanged(self, task: Task, document: Document) -> None:
@@ -587,6 +592,11 @@ class Catalog:
             raise _no_document(scope, document_id)
         return _document(rows[0])
 
+    async def known(self, scope: Scope, document_ids: Sequence[str]) -> set[str]:
+        """Those of these ids that a document has."""
+        query = sa.select(documents.c.id).where(_in(scope), documents.c.id.in_(document_ids))
+        return {row["id"] for row in await self._db.rows(query)}
+
     async def text(self, scope: Scope, document_id: str) -> str:
         """What citations quote from; empty where the document was never read."""
         query = sa.select(texts.c.text).where(_in(scope, texts), texts.c.document_id == document_id)
@@ -652,11 +662,14 @@ class Catalog:
             _document(row) for row in await self._db.rows(query.order_by(documents.c.created_at))
         ]
 
-    async def lose(self, scope: Scope, error: str) -> None:
-        """Marks every document of a collection as no longer stored, so that it can be ingested."""
+    async def lose(self, scope: Scope, error: str, *, document_id: str | None = None) -> None:
+        """Marks a document, or all, as no longer stored, so that they can be ingested again."""
         lost = {"state": "failed", "error": error, "version": "", "recipe": "", "chunks": 0}
+        which = _in(scope)
+        if document_id is not None:
+            which &= documents.c.id == document_id
         async with self._db.write() as db:
-            await db.execute(documents.update().where(_in(scope)).values(lost))
+            await db.execute(documents.update().where(which).values(lost | {"duplicate_of": None}))
 
     async def inherit(
         self, scope: Scope, heirs: Sequence[DocumentRecord], *, chunks: int, recipe: str
@@ -668,9 +681,13 @@ class Catalog:
             own = {"duplicate_of": None, "chunks": chunks, "recipe": recipe}
             await db.execute(documents.update().where(first).values(own))
             await db.execute(documents.update().where(others).values(duplicate_of=heirs[0].id))
+            await self.unsettled.unmark(db, scope, heirs[0].id)
 
     async def delete(self, scope: Scope, document_id: str) -> None:
-        """Forgets a document and its text; tasks that wait for it are cancelled."""
+        """Forgets a document and its text; tasks that wait for it are cancelled.
+
+        What the index has of it is not gone yet: the document is marked as unsettled.
+        """
         waiting = sa.and_(
             _in(scope, tasks),
             tasks.c.document_id == document_id,
@@ -679,10 +696,14 @@ class Catalog:
         async with self._db.write() as db:
             await db.execute(tasks.update().where(waiting).values(state="cancelled", draft=None))
             await forget_text(db, scope, document_id)
+            found = (await db.execute(_FIND_DOCUMENT, _key(scope, document_id))).mappings().first()
             await db.execute(documents.delete().where(_in(scope), documents.c.id == document_id))
             await db.execute(
                 texts.delete().where(_in(scope, texts), texts.c.document_id == document_id)
             )
+            if found is not None:
+                held = {name: found[name] for name in ("version", "recipe", "chunks")}
+                await self.unsettled.mark_deleted(db, scope, document_id, **held)
 
     # Versions of an index
 
@@ -701,21 +722,14 @@ class Catalog:
         kept = await self._db.rows(cuts.where(_in(scope), documents.c.previous.is_not(None)))
         return rows[0]["previous_embedder"], {row["id"]: Cut(**row["previous"]) for row in kept}
 
-    async def forget_previous(self, scope: Scope) -> None:
-        """Takes away the way back."""
-        async with self._db.write() as db:
-            await db.execute(
-                collections.update().where(_in(scope, collections)).values(previous_embedder=None)
-            )
-
     @contextlib.asynccontextmanager
     async def switching(
         self, scope: Scope, cuts: Mapping[str, Cut], *, embedder: str
     ) -> AsyncIterator[None]:
         """Records what the version has that the block switches to; where it fails, nothing.
 
-        What was recorded until then becomes the previous one. A document that changed since it
-        was cut is without a recipe until it is `recut`, so that it would be ingested again.
+        What was recorded until then becomes the previous one. A document that came, changed or
+        went since it was cut is unsettled until it is `recut`. Nothing is staged any more.
         """
         async with self._db.write() as db:
             rows = (await db.execute(documents.select().where(_in(scope)))).mappings().all()
@@ -734,13 +748,17 @@ class Catalog:
             if changes:
                 one = _in(scope) & (documents.c.id == sa.bindparam("key"))
                 await db.execute(documents.update().where(one), changes)
+            known = {*cuts, *(row["id"] for row in rows if row["version"])}
+            await self.unsettled.mark(db, scope, known - {change["key"] for change in changes})
+            await self.staged.clear(db, scope)
             yield
 
     async def recut(self, scope: Scope, document_id: str, cut: Cut) -> None:
-        """Records how a document is cut now."""
+        """Records how a document is cut now: it is settled."""
         one = _in(scope) & (documents.c.id == document_id)
         async with self._db.write() as db:
             await db.execute(documents.update().where(one).values(_recut(cut)))
+            await self.unsettled.unmark(db, scope, document_id)
 
     async def _settle(
         self,
@@ -786,7 +804,7 @@ def _cut(row: sa.RowMapping) -> Cut:
 
 
 def _recut(cut: Cut) -> dict[str, Any]:
-    return {"recipe": cut.recipe, "chunks": cut.chunks}
+    return {"recipe": cut.recipe, "chunks": cut.chunks, "duplicate_of": cut.duplicate_of}
 
 
 def _no_document(scope: Scope, document_id: str) -> NotFoundError:

@@ -181,6 +181,19 @@ def _parser() -> argparse.ArgumentParser:
     reindex.add_argument(
         "--rollback", action="store_true", help="go back to the version before the last reindex"
     )
+    index = commands.add_parser("index", help="look into what is stored")
+    within_index = index.add_subparsers(dest="task", required=True, metavar="TASK")
+    check = within_index.add_parser(
+        "check",
+        parents=[within],
+        help="compare catalog and index",
+        description="Compares what catalog and index say of each document of a collection, chunk by"
+        " chunk. Exit code 0 where all agrees, 1 where not. It works on the data folder itself: no"
+        " server may have it open.",
+    )
+    check.add_argument(
+        "--repair", action="store_true", help="put them in step, from the stored text"
+    )
     serve = commands.add_parser("serve", parents=[common], help="serve the REST API")
     serve.add_argument("--host", help="address to listen on (default: 127.0.0.1)")
     serve.add_argument(

@@ -28,10 +28,8 @@ async def run(args: argparse.Namespace, settings: Settings) -> int:
         from rag.ingest_command import ingest
 
         return await ingest(args, settings)
-    if args.command == "reindex":
-        from rag.reindex_command import reindex
-
-        return await reindex(args, settings)
+    if args.command in ("reindex", "index"):
+        return await _on_the_folder(args, settings)
     async with _client(args, settings) as client:
         match args.command:
             case "query":
@@ -42,6 +40,16 @@ async def run(args: argparse.Namespace, settings: Settings) -> int:
                 return await status(args, client)
             case _:
                 return await delete(args, client)
+
+
+async def _on_the_folder(args: argparse.Namespace, settings: Settings) -> int:
+    if args.command == "reindex":
+        from rag.reindex_command import reindex
+
+        return await reindex(args, settings)
+    from rag.index_command import check
+
+    return await check(args, settings)
 
 
 async def query(args: argparse.Namespace, client: Client) -> int:

@@ -23,7 +23,7 @@ from rag.database_errors import disk_full, lost_connection, reason
 from rag.errors import BusyError, ConfigError, RagError, StorageError, UpstreamError
 from rag.redaction import masked, scrubbed
 
-HEAD = "0013"
+HEAD = "0012"
 """The newest migration in `rag.migrations`."""
 MIGRATIONS = "rag:migrations"
 _POLL_SECONDS = 0.05

@@ -105,6 +105,43 @@ def reindexed(body: Json) -> Lines:
     yield "The version before is kept: `rag reindex --rollback` goes back to it."
 
 
+_FAULTS = {
+    "missing": "{chunks} of {expected} chunks are in the index",
+    "surplus": "{chunks} chunks are in the index, and the catalog counts {expected}",
+    "old": "chunks of other bytes than those stored are in the index",
+    "moved": "chunks have another text than the stored one at their place",
+    "twice": "chunks are in the index twice, or out of order",
+    "original": "the document whose duplicate it is does not hold its bytes",
+    "orphan": "{chunks} chunks of it are in the index, and the catalog does not know it",
+}
+_FAULTS_SHOWN = 20
+
+
+def checked(body: Json) -> Lines:
+    """What `rag index check` found."""
+    compared = f"{_documents(body['documents'])}, {body['chunks']:,} chunks"
+    if body["under_way"]:
+        yield f"Of {_documents(body['under_way'])} tasks are open: not compared."
+    faults = sum(body["faults"].values())
+    if not faults:
+        yield f"{body['collection']}: {compared}: catalog and index agree."
+        return
+    yield f"{body['collection']}: {compared}: catalog and index differ in {_documents(faults)}."
+    for fault in body["first_faults"][:_FAULTS_SHOWN]:
+        what = _FAULTS[fault["kind"]].format(**fault)
+        yield f"  {fault['uri'] or fault['document_id']}: {what}"
+    if faults > _FAULTS_SHOWN:
+        yield f"  … and {faults - _FAULTS_SHOWN:,} more"
+    if body["repaired"]:
+        yield f"Repaired: {body['repaired']:,} of {faults:,}."
+    if not body["agrees"]:
+        yield (
+            "Ingest again what could not be repaired: `rag status --failed` lists it."
+            if body["repaired"]
+            else "`rag index check --repair` puts them in step, from the stored text."
+        )
+
+
 def status(body: Json) -> Lines:
     """Collections, then the documents of the chosen one: those that failed before the others."""
     if not body["collections"]:

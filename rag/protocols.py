@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any, Protocol
@@ -133,6 +133,16 @@ class StoredIndex(Index, Protocol):
 
     async def holds(self, scope: Scope) -> bool:
         """Whether the scope is there: False where all that was written to it got lost."""
+
+    def pages(self, scope: Scope) -> AsyncIterator[list[Chunk]]:
+        """All chunks, some at a time; those that are deleted or written meanwhile may be in it."""
+        ...
+
+    async def name_of(self, scope: Scope) -> str:
+        """Names what a scope stands for now: a version keeps its name when it is switched to.
+
+        "" where there is nothing. Asked anew each time, where other processes switch, too.
+        """
 
     async def maintain(self, scope: Scope) -> None:
         """Brings what is computed from the points up to date; due after writing."""

@@ -105,6 +105,16 @@ class DocumentRecord:
     created_at: str
     updated_at: str
 
+    @property
+    def cut(self) -> Cut:
+        """What the index has of it."""
+        return Cut(
+            version=self.version,
+            duplicate_of=self.duplicate_of,
+            recipe=self.recipe,
+            chunks=self.chunks,
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cut:
@@ -117,6 +127,19 @@ class Cut:
     duplicate_of: str | None
     recipe: str
     chunks: int
+
+
+GONE = Cut(version="", duplicate_of=None, recipe="", chunks=0)
+"""Of a document of which a version of the index should have nothing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Switch:
+    """A switch to another version of an index: its name, its embedder, and what it has."""
+
+    version: str
+    embedder: str
+    cuts: Mapping[str, Cut]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

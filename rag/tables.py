@@ -26,6 +26,8 @@ collections = sa.Table(
     sa.Column("embedder", sa.String, nullable=False),
     sa.Column("created_at", sa.String, nullable=False),
     sa.Column("previous_embedder", sa.String),
+    sa.Column("next_version", sa.String),
+    sa.Column("next_embedder", sa.String),
 )
 documents = sa.Table(
     "documents",
@@ -59,6 +61,23 @@ texts = sa.Table(
     sa.Column("document_id", sa.String, primary_key=True),
     sa.Column("text", sa.String, nullable=False),
     sa.Column("structure", sa.JSON(none_as_null=True)),
+)
+unsettled = sa.Table(
+    "unsettled",
+    metadata,
+    *_scope_columns(),
+    sa.Column("document_id", sa.String, primary_key=True),
+    sa.Column("version", sa.String, nullable=False, default=""),
+    sa.Column("recipe", sa.String, nullable=False, default=""),
+    sa.Column("chunks", sa.Integer, nullable=False, default=0),
+)
+staged = sa.Table(
+    "staged",
+    metadata,
+    *_scope_columns(),
+    sa.Column("document_id", sa.String, primary_key=True),
+    sa.Column("cut", sa.JSON, nullable=False),
+    sa.Column("seen", sa.String),
 )
 jobs = sa.Table(
     "jobs",

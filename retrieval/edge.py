@@ -23,7 +23,7 @@ from pathlib import Path
 from rag.errors import RagError, StorageError
 from rag.types import Chunk, Float32Array, Leg, Match, Point, Scope
 from retrieval.files import check_room, copy_tree, size_of, storage_errors
-from retrieval.shard import OWING, TOKENS_SLICE, Shard
+from retrieval.shard import OWING, TOKENS_SLICE, Offset, Shard
 
 WRITE_SLICE = 256
 """Points written in one call: some 6 ms in which nothing else runs."""
@@ -152,6 +152,19 @@ class EdgeIndex:
     async def holds(self, scope: Scope) -> bool:
         """Whether the scope was ever written to, and its files are still there."""
         return (self._home(scope) / CURRENT).exists()
+
+    async def name_of(self, scope: Scope) -> str:
+        """The generation's folder."""
+        return await self.version(scope)
+
+    async def pages(self, scope: Scope) -> AsyncIterator[list[Chunk]]:
+        """All chunks, in the order of their ids."""
+        offset: Offset = None
+        while shard := self._open(scope):
+            chunks, offset = shard.page(offset)
+            yield chunks
+            if offset is None:
+                return
 
     async def begin_version(self, scope: Scope) -> Scope:
         """An empty version beside the one that is searched."""
@@ -298,7 +311,9 @@ class EdgeIndex:
             named = set(_generations(home))
             for entry in home.iterdir():
                 if entry.is_dir() and entry.name not in named:
-                    shutil.rmtree(entry)
+                    # A rebuild whose parent was killed may still write to it: what that leaves
+                    # is removed at the next start.
+                    shutil.rmtree(entry, ignore_errors=True)
 
     def _drop(self, version: Scope) -> None:
         """Closes a version and removes its folder, if it is open."""

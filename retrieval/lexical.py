@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 
@@ -98,6 +98,15 @@ class RankBm25Index:
     async def holds(self, scope: Scope) -> bool:
         """Whether the inner index holds the scope."""
         return await self._inner.holds(scope)
+
+    async def name_of(self, scope: Scope) -> str:
+        """The inner index's."""
+        return await self._inner.name_of(scope)
+
+    async def pages(self, scope: Scope) -> AsyncIterator[list[Chunk]]:
+        """The inner index's."""
+        async for page in self._inner.pages(scope):
+            yield page
 
     async def maintain(self, scope: Scope) -> None:
         """Maintains the inner index."""

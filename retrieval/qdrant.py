@@ -239,6 +239,19 @@ class QdrantIndex:
                         found[turned(scope, record.id)] = np.array(vector[DENSE], np.float32)
         return found
 
+    async def pages(self, scope: Scope) -> AsyncIterator[list[Chunk]]:
+        """All chunks of the scope, in the order of their ids."""
+        shown = models.PayloadSelectorExclude(exclude=["where"])
+        with contextlib.suppress(NotFoundError):
+            async for records in self._pages(scope, of(scope), payload=shown):
+                yield [chunk_of(turned(scope, r.id), r.payload or {}) for r in records]
+
+    async def name_of(self, scope: Scope) -> str:
+        """What the alias stands for, asked anew; of a version its own number: "v2"."""
+        name, _, number = scope.collection.partition(_VERSION)
+        version = int(number) if number else await self.current_version(name)
+        return "" if version is None else f"v{version}"
+
     async def holds(self, scope: Scope) -> bool:
         """Whether there is any chunk of the scope."""
         with contextlib.suppress(NotFoundError):

@@ -55,6 +55,8 @@ Its time says since when."""
 ERASE_AFTER, ERASE_AFTER_EACH = 60.0, 0.01
 """Seconds after which such text is to go, and how many more for each point of the shard: making a
 fresh one of 50,000 points takes a minute of one core, and is done for all that came together."""
+Offset = int | uuid.UUID | str | None
+"""Where a page of points begins; None: at the first."""
 
 
 @dataclass(slots=True)
@@ -170,6 +172,14 @@ class Shard:
             where = qe.Filter(must=[match])
         with storage_errors(self.folder):
             return {str(r.id) for r in _scroll(self._edge, where=where, payload=False)}
+
+    def page(self, offset: Offset) -> tuple[list[Chunk], Offset]:
+        """`PAGE` chunks from an offset on, and the next offset: None after the last."""
+        shown = qe.PayloadSelector.Exclude(["where"])
+        request = qe.ScrollRequest(offset=offset, limit=PAGE, with_payload=shown, with_vector=False)
+        with storage_errors(self.folder):
+            records, next_offset = self._edge.scroll(request)
+        return [chunk_of(str(r.id), r.payload or {}) for r in records], next_offset
 
     def fetch(self, chunk_ids: Sequence[str]) -> list[Chunk]:
         """Chunks in the order of the ids; unknown ids are left out."""
@@ -377,7 +387,7 @@ def _pages(
     vectors: bool = False,
     size: int = PAGE,
 ) -> Iterator[list[qe.Record]]:
-    offset: int | uuid.UUID | str | None = None
+    offset: Offset = None
     while True:
         request = qe.ScrollRequest(
             offset=offset, limit=size, filter=where, with_payload=payload, with_vector=vectors

@@ -9,7 +9,7 @@ import os
 import re
 import shutil
 import uuid
-from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -125,6 +125,12 @@ class MemoryIndex:
 
     async def version(self, scope: Scope) -> str:
         return str(id(self._points[scope])) if scope in self._points else ""
+
+    async def name_of(self, scope: Scope) -> str:
+        return await self.version(scope)
+
+    async def pages(self, scope: Scope) -> AsyncIterator[list[Chunk]]:
+        yield [stored.chunk for stored in self._all(scope)]
 
     async def holds(self, scope: Scope) -> bool:
         return scope in self._points

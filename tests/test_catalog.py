@@ -14,8 +14,9 @@ from rag import tables
 from rag.catalog import LONGEST_WAIT, SHOWN_FAILURES, Catalog
 from rag.database import Database, PostgresDatabase, SqliteDatabase
 from rag.errors import InputError, NotFoundError, StorageError, UpstreamError
-from rag.records import Cut, DueTask, Submission, Task
+from rag.records import GONE, Cut, DueTask, Submission, Switch, Task
 from rag.types import Document, Heading, Scope, Table
+from rag.unsettled import Mark
 
 pytestmark = pytest.mark.anyio
 
@@ -714,8 +715,6 @@ async def test_a_switch_is_recorded_with_the_way_back(catalog: Catalog, scope: S
     assert back == before | {"changed": changed}
     await catalog.recut(scope, "a", cuts["a"])
     assert await catalog.document(scope, "a") == new_a
-    await catalog.forget_previous(scope)
-    assert await catalog.previous(scope) is None
 
 
 async def test_a_switch_that_fails_is_not_recorded(catalog: Catalog, scope: Scope) -> None:
@@ -727,3 +726,101 @@ async def test_a_switch_that_fails_is_not_recorded(catalog: Catalog, scope: Scop
             raise RuntimeError
     assert await catalog.document(scope, "a") == before
     assert (await catalog.collection(scope)).embedder == "embedder-1"
+
+
+# Cut short
+
+
+async def abandoned(catalog: Catalog, *, deleted: bool) -> list[str]:
+    """One mark at a time, as a large table is read."""
+    found: list[Mark] = []
+    while True:
+        after = found[-1] if found else None
+        page = await catalog.unsettled.abandoned(deleted=deleted, after=after, limit=1)
+        if not page:
+            return [mark.document_id for mark in found]
+        found += page
+
+
+async def test_a_document_is_marked_until_the_catalog_says_what_it_has_become(
+    catalog: Catalog, scope: Scope
+) -> None:
+    for name in "abc":
+        await store(catalog, scope, name, f"text of {name}")
+    for name in "abc":
+        await catalog.unsettled.add(scope, name)
+        await catalog.unsettled.add(scope, name)
+    assert (await catalog.document(scope, "a")).recipe == ""  # it is not to count as unchanged
+    assert await abandoned(catalog, deleted=False) == ["a", "b", "c"]
+    assert await abandoned(catalog, deleted=True) == []
+    _, [task] = await submit(catalog, scope, "b")
+    assert await abandoned(catalog, deleted=False) == ["a", "c"]
+    await succeed(catalog, task, "text of b")
+    await catalog.recut(scope, "c", cut("text of c", recipe="new", chunks=2))
+    assert await abandoned(catalog, deleted=False) == ["a"]
+    await catalog.unsettled.remove(scope, "a")
+    assert await abandoned(catalog, deleted=False) == []
+
+
+async def test_what_a_deleted_document_had_is_known_until_the_index_has_forgotten_it(
+    catalog: Catalog, scope: Scope
+) -> None:
+    await store(catalog, scope, "a")
+    await catalog.delete(scope, "a")
+    mark = await catalog.unsettled.of(scope, "a")
+    assert mark is not None
+    assert mark.held == cut("text", recipe="recipe", chunks=3)
+    assert await abandoned(catalog, deleted=True) == ["a"]
+    _, [task] = await submit(catalog, scope, "a")
+    assert await abandoned(catalog, deleted=True) == []  # the task will see to it
+    await catalog.delete(scope, "a")
+    assert await catalog.unsettled.of(scope, "a") == mark
+    assert await abandoned(catalog, deleted=True) == ["a"]
+    assert not await catalog.begin(task)
+    await catalog.delete(scope, "nobody")
+    assert await catalog.unsettled.of(scope, "nobody") is None
+
+
+async def test_an_heir_is_marked_until_it_stands_for_the_bytes(
+    catalog: Catalog, scope: Scope
+) -> None:
+    await store(catalog, scope, "a")
+    await store(catalog, scope, "b", duplicate_of="a")
+    await catalog.unsettled.add(scope, "b")
+    heirs = await catalog.duplicates(scope, "a")
+    await catalog.inherit(scope, heirs, chunks=3, recipe="recipe")
+    assert await catalog.unsettled.of(scope, "b") is None
+    assert (await catalog.document(scope, "b")).recipe == "recipe"
+
+
+async def test_a_switch_is_staged_until_it_is_recorded_or_dropped(
+    catalog: Catalog, scope: Scope
+) -> None:
+    for name in ("a", "changed", "deleted"):
+        await store(catalog, scope, name, f"text of {name}")
+    made = {
+        name: cut(f"text of {name}", recipe="new", chunks=7) for name in ("a", "changed", "deleted")
+    }
+    assert await catalog.staged.scopes() == []
+    assert await catalog.staged.of(scope) is None
+    first = Switch(version="v1", embedder="embedder-1", cuts=made)
+    await catalog.staged.add(scope, first)
+    assert await catalog.staged.of(scope) == first
+    await catalog.staged.drop(scope)
+    assert await catalog.staged.of(scope) is None
+    second = Switch(version="v2", embedder="embedder-2", cuts=made)
+    await catalog.staged.add(scope, second)
+    assert await catalog.staged.scopes() == [scope]
+    await catalog.unsettled.add(scope, "changed")  # somebody writes to it
+    await catalog.recut(scope, "changed", cut("text of changed", recipe="other", chunks=4))
+    await catalog.delete(scope, "deleted")
+    await catalog.unsettled.remove(scope, "deleted")
+    await store(catalog, scope, "added")
+    found = await catalog.staged.of(scope)
+    assert found == replace(second, cuts={"a": made["a"], "changed": GONE, "deleted": GONE})
+    async with catalog.switching(scope, found.cuts, embedder=found.embedder):
+        pass
+    assert await catalog.staged.scopes() == []
+    assert (await catalog.document(scope, "a")).chunks == 7
+    assert (await catalog.document(scope, "changed")).chunks == 4
+    assert await abandoned(catalog, deleted=False) == ["added", "changed", "deleted"]

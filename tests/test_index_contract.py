@@ -826,6 +826,39 @@ async def test_what_is_searched_has_a_name_until_the_next_switch(
     assert await index.version(scope) == first
 
 
+async def test_a_version_keeps_its_name_as_it_is_switched_to(
+    index: StoredIndex, scope: Scope
+) -> None:
+    [old, new] = corpus("cat one", "cat two")
+    assert await index.name_of(scope) == ""
+    await index.upsert(scope, make_points([old]))
+    first = await index.name_of(scope)
+    version = await written(index, scope, new)
+    second = await index.name_of(version)
+    assert await index.name_of(scope) == first
+    assert len({first, second, ""}) == 3
+    await index.switch_version(scope, version)
+    assert await index.name_of(scope) == second
+    previous = await index.previous_version(scope)
+    assert previous is not None
+    assert await index.name_of(previous) == first
+
+
+async def test_all_chunks_of_a_scope_and_of_no_other_come_in_pages(
+    index: StoredIndex, scope: Scope, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = replace(scope, tenant="rival")
+    monkeypatch.setattr("retrieval.shard.PAGE", 3)
+    monkeypatch.setattr("retrieval.qdrant.PAGE", 3)
+    assert [chunk async for page in index.pages(scope) for chunk in page] == []
+    chunks = corpus(*(f"cat {i}" for i in range(8)))
+    await index.upsert(scope, make_points(chunks))
+    await index.upsert(other, make_points(corpus("dog", document_id="theirs")))
+    seen = [chunk async for page in index.pages(scope) for chunk in page]
+    assert sorted(chunk.id for chunk in seen) == sorted(chunk.id for chunk in chunks)
+    assert {chunk.id: chunk for chunk in seen} == {chunk.id: chunk for chunk in chunks}
+
+
 async def test_only_the_last_version_is_kept_and_what_was_begun_starts_over(
     index: StoredIndex, scope: Scope
 ) -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,17 +13,25 @@ import pytest
 
 from ingest.attempts import backoff
 from ingest.chunkers import SectionChunker
-from ingest.pipeline import IngestPipeline
+from ingest.pipeline import LOST, IngestPipeline
+from ingest.settling import settle, settling
 from ingest.sources import Spool, submission_of
 from rag.catalog import Catalog
 from rag.database import SqliteDatabase
-from rag.errors import BusyError, ConfigError, NotFoundError, StorageError, UpstreamError
+from rag.errors import (
+    BusyError,
+    ConfigError,
+    InputError,
+    NotFoundError,
+    StorageError,
+    UpstreamError,
+)
 from rag.passages import passage_text
 from rag.protocols import PassageEmbedder
 from rag.records import ATTEMPTS, DocumentRecord, JobRecord, Submission, Task
 from rag.tables import texts
 from rag.telemetry import Trace
-from rag.types import Chunk, Float32Array, Kind, Point, Scope
+from rag.types import Chunk, Document, Float32Array, Kind, Point, Scope
 from retrieval.sparse import Bm25Encoder
 from tests.fakes import HashEmbedder, HereReader, MemoryIndex
 
@@ -600,9 +608,11 @@ async def test_a_crash_while_chunks_are_handed_over_loses_and_doubles_nothing(
         raise StorageError("The disk is full.")
 
     for owner, name in (
+        (bench.catalog, "delete"),
+        (bench.index, "upsert"),
         (bench.catalog, "inherit"),
         (bench.index, "delete"),
-        (bench.catalog, "delete"),
+        (bench.catalog.unsettled, "remove"),
     ):
         with monkeypatch.context() as patch:
             patch.setattr(owner, name, full)
@@ -611,6 +621,222 @@ async def test_a_crash_while_chunks_are_handed_over_loses_and_doubles_nothing(
     await pipeline.delete(bench.scope, a.document_id)
     assert len(await bench.chunks()) == len(await bench.chunks(b)) == 2
     await bench.consistent(b)
+
+
+# Cut short
+
+
+DELETING = [
+    ("index", "upsert"),
+    ("catalog", "inherit"),
+    ("index", "delete"),
+    ("unsettled", "remove"),
+]
+
+
+def owner_of(bench: Bench, name: str) -> Any:
+    return {
+        "index": bench.index,
+        "catalog": bench.catalog,
+        "unsettled": bench.catalog.unsettled,
+    }[name]
+
+
+async def settled(bench: Bench) -> None:
+    """What the next start does."""
+    await bench.catalog.release()
+    await settle(pipeline=bench.pipeline(), index=bench.index, catalog=bench.catalog)
+
+
+async def cut_short(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, at: tuple[str, str], work: Awaitable[Any]
+) -> None:
+    """Does the work up to this call, and not any further: not even what follows an error."""
+    owner, name = owner_of(bench, at[0]), at[1]
+
+    async def stopped(*_: object, **__: object) -> None:
+        raise asyncio.CancelledError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, name, stopped)
+        with pytest.raises(asyncio.CancelledError):
+            await work
+
+
+@pytest.mark.parametrize("at", DELETING)
+async def test_a_deletion_that_was_cut_short_is_finished_at_the_next_start(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, at: tuple[str, str]
+) -> None:
+    a, b = bench.file("a.md", prose(3)), bench.file("b.md", prose(3))
+    await bench.ingest(a)
+    await bench.ingest(b)
+    await cut_short(bench, monkeypatch, at, bench.pipeline().delete(bench.scope, a.document_id))
+    with pytest.raises(NotFoundError):
+        await bench.record(a)
+    listed = await bench.catalog.documents(bench.scope, limit=9)
+    assert [record.id for record in listed] == [b.document_id]
+    await settled(bench)
+    assert len(await bench.chunks()) == len(await bench.chunks(b)) == 3
+    await bench.consistent(b)
+    assert (await bench.ingest(a)).outcomes == {"duplicate": 1}
+
+
+@pytest.mark.parametrize("at", DELETING[2:])
+async def test_a_deletion_that_was_cut_short_can_be_asked_for_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, at: tuple[str, str]
+) -> None:
+    doc = bench.sent("some text", id_="mine")
+    await bench.ingest(doc)
+    await cut_short(bench, monkeypatch, at, bench.pipeline().delete(bench.scope, "mine"))
+    await bench.pipeline().delete(bench.scope, "mine")
+    assert await bench.chunks() == []
+    with pytest.raises(NotFoundError):
+        await bench.pipeline().delete(bench.scope, "mine")
+
+
+@pytest.mark.parametrize("at", DELETING)
+async def test_what_is_sent_while_its_deletion_is_half_done_is_ingested_anew(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, at: tuple[str, str]
+) -> None:
+    a, b = bench.file("a.md", prose(3)), bench.file("b.md", prose(3))
+    await bench.ingest(a)
+    await bench.ingest(b)
+    await cut_short(bench, monkeypatch, at, bench.pipeline().delete(bench.scope, a.document_id))
+    job = await bench.catalog.submit(bench.scope, [bench.file("a.md", prose(5, changed=1))])
+    await settled(bench)  # the task that is open sees to it
+    for task in await bench.catalog.claim(9):
+        await bench.pipeline().ingest(task)
+    assert (await bench.catalog.job(job)).outcomes == {"stored": 1}
+    assert (len(await bench.chunks(a)), len(await bench.chunks(b))) == (5, 3)
+    await bench.consistent(a, b)
+
+
+async def test_the_index_forgets_after_the_catalog(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    doc = bench.sent("some text", id_="mine")
+    await bench.ingest(doc)
+    delete = bench.pipeline().delete(bench.scope, "mine")
+    await cut_short(bench, monkeypatch, ("catalog", "delete"), delete)
+    await bench.consistent(doc)
+
+
+async def test_unchanged_means_that_the_index_has_the_chunks(bench: Bench) -> None:
+    doc = bench.file("a.md", prose(3))
+    await bench.ingest(doc)
+    [chunk, *_] = await bench.chunks()
+    await bench.index.delete(bench.scope, [chunk.id])
+    bench.embedder.embedded.clear()
+    assert (await bench.ingest(doc)).outcomes == {"stored": 1}
+    assert len(bench.embedder.embedded) == 1
+    await bench.consistent(doc)
+
+
+async def test_a_duplicate_stands_for_itself_where_its_original_holds_nothing(
+    bench: Bench,
+) -> None:
+    a, b = bench.file("a.md", prose(3)), bench.file("b.md", prose(3))
+    await bench.ingest(a)
+    await bench.ingest(b)
+    await bench.index.delete(bench.scope, [chunk.id for chunk in await bench.chunks()])
+    assert (await bench.ingest(b)).outcomes == {"stored": 1}
+    assert (await bench.record(b)).duplicate_of is None
+    await bench.consistent(b)
+
+
+async def test_what_was_begun_and_then_cancelled_is_put_back(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    doc = bench.file("a.md", prose(3))
+    await bench.ingest(doc)
+    new = bench.file("new.md", prose(2))
+    bench.file("a.md", prose(5, changed=1))
+    job = await bench.catalog.submit(bench.scope, [doc, new])
+    for task in await bench.catalog.claim(9):
+        await cut_short(bench, monkeypatch, ("catalog", "succeed"), bench.pipeline().ingest(task))
+    assert len(await bench.chunks()) > 3
+    await bench.catalog.release()
+    await bench.catalog.cancel(job)
+    await settled(bench)
+    assert len(await bench.chunks()) == len(await bench.chunks(doc)) == 3
+    bench.file("a.md", prose(3))
+    assert (await bench.ingest(doc)).outcomes == {"unchanged": 1}
+    await bench.consistent(doc)
+
+
+async def test_what_failed_half_way_is_put_back(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    doc = bench.file("a.md", prose(3))
+    await bench.ingest(doc)
+
+    async def full(*_: object) -> None:
+        raise StorageError("The disk is full.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(bench.index, "delete", full)
+        job = await bench.ingest(bench.file("a.md", prose(5, changed=1)))
+    assert job.state == "failed"
+    assert len(await bench.chunks()) > 3
+    await settled(bench)
+    assert len(await bench.chunks()) == (await bench.record(doc)).chunks == 3
+    assert (await bench.record(doc)).state == "failed"
+
+
+async def test_what_cannot_be_put_back_has_failed_and_says_so(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    doc = bench.file("a.md", prose(3))
+    await bench.ingest(doc)
+    await bench.catalog.unsettled.add(bench.scope, doc.document_id)
+    await bench.index.delete(bench.scope, [chunk.id for chunk in await bench.chunks()])
+
+    async def only_text(*_: object) -> Document:
+        raise InputError("Only the text is kept.")
+
+    monkeypatch.setattr(bench.catalog, "stored", only_text)
+    await settled(bench)
+    record = await bench.record(doc)
+    assert (record.state, record.error) == ("failed", LOST)
+    assert (await bench.ingest(doc)).outcomes == {"stored": 1}
+    await bench.consistent(doc)
+
+
+async def test_what_another_embedder_made_stays_open(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    doc = bench.file("a.md", prose(3))
+    await bench.ingest(doc)
+    await bench.catalog.unsettled.add(bench.scope, doc.document_id)
+    other = bench.pipeline(embedder=HashEmbedder(fingerprint="hash-2"))
+    await settle(pipeline=other, index=bench.index, catalog=bench.catalog)
+    assert "stays half done: Collection 'handbook' was made with" in caplog.text
+    assert await bench.catalog.unsettled.of(bench.scope, doc.document_id)
+    await settled(bench)
+    assert await bench.catalog.unsettled.of(bench.scope, doc.document_id) is None
+    await bench.consistent(doc)
+
+
+async def test_what_another_process_left_is_found_while_one_runs(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ingest.settling.EVERY_SECONDS", 0.01)
+    doc = bench.sent("some text", id_="mine")
+    await bench.ingest(doc)
+    running = [
+        settling(pipeline=bench.pipeline(), index=bench.index, catalog=bench.catalog)
+        for _ in range(2)
+    ]
+    async with running[0], running[1]:
+        await bench.catalog.delete(bench.scope, "mine")
+        for _ in range(1000):
+            if await bench.catalog.unsettled.of(bench.scope, "mine") is None:
+                break
+            await asyncio.sleep(0.05)
+    assert await bench.chunks() == []
+
+
+# Deleted
 
 
 async def test_a_document_deleted_while_pending_is_not_ingested(bench: Bench) -> None:

@@ -18,6 +18,7 @@ import pytest
 from ingest.chunkers import SectionChunker
 from ingest.pipeline import IngestPipeline
 from ingest.reindex import Reindexer
+from ingest.settling import settle
 from ingest.sources import Spool, submission_of
 from rag.catalog import Catalog
 from rag.database import SqliteDatabase
@@ -31,7 +32,7 @@ from rag.errors import (
 )
 from rag.passages import passage_text
 from rag.protocols import StoredIndex
-from rag.records import JobRecord, Submission
+from rag.records import JobRecord, Submission, Switch
 from rag.telemetry import Trace
 from rag.types import Chunk, Float32Array, Kind, Point, Query, Scope
 from retrieval.edge import MEAN_DRIFT, EdgeIndex
@@ -114,6 +115,10 @@ class Bench:
 
     async def roll_back(self) -> None:
         await self.reindexer.roll_back(self.scope, progress=lambda _done, _of: None)
+
+    async def settle(self) -> None:
+        """What the start of a process does."""
+        await settle(pipeline=self.pipeline, index=self.index, catalog=self.catalog)
 
     async def chunks(self, scope: Scope | None = None) -> list[Chunk]:
         scope = scope or self.scope
@@ -486,10 +491,10 @@ async def test_what_is_under_way_at_the_switch_ends_in_the_new_version(
     bench.max_tokens = 15
     held, under_way = elsewhere.embedder, list[asyncio.Task[JobRecord]]()
     assert isinstance(held, Held)
-    forget, switch = bench.catalog.forget_previous, bench.index.switch_version
+    stage, switch = bench.catalog.staged.add, bench.index.switch_version
 
-    async def begun(scope: Scope) -> None:
-        await forget(scope)
+    async def begun(scope: Scope, staged: Switch) -> None:
+        await stage(scope, staged)
         edited = bench.file("2.md", prose(3, of="edit"))
         under_way.append(asyncio.create_task(elsewhere.ingest(edited)))
         await held.reached.wait()
@@ -498,7 +503,7 @@ async def test_what_is_under_way_at_the_switch_ends_in_the_new_version(
         await switch(scope, version)
         asyncio.get_running_loop().call_later(0.05, held.opened.set)
 
-    monkeypatch.setattr(bench.catalog, "forget_previous", begun)
+    monkeypatch.setattr(bench.catalog.staged, "add", begun)
     monkeypatch.setattr(bench.index, "switch_version", ended_later)
     await bench.reindex()
     assert [(await task).outcomes for task in under_way] == [{"stored": 1}]
@@ -509,27 +514,80 @@ async def test_what_is_under_way_at_the_switch_ends_in_the_new_version(
     assert all("edit" in passage_text(chunk) for chunk in edited)
 
 
-async def test_cut_short_between_index_and_catalog_the_next_one_mends_it(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("moment", ["before", "after"])
+async def test_cut_short_between_index_and_catalog_a_switch_is_dropped_or_finished(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:
     await library(bench)
+    old = await bench.state()
     switch = bench.index.switch_version
     bench.max_tokens = 15
 
     async def cut_short(scope: Scope, version: Scope) -> None:
-        await switch(scope, version)
+        if moment == "after":
+            await switch(scope, version)
         raise KeyboardInterrupt
 
     monkeypatch.setattr(bench.index, "switch_version", cut_short)
     with pytest.raises(KeyboardInterrupt):
         await bench.reindex()
     monkeypatch.undo()
-    new = await bench.chunks()
-    with pytest.raises(InputError, match="no previous version"):
-        await bench.roll_back()
-    await bench.reindex()
-    assert await bench.chunks() == new
+    await bench.settle()
     await bench.consistent()
+    if moment == "before":
+        assert await bench.state() == old
+        return
+    new = await bench.state()
+    assert len(new["chunks"]) > len(old["chunks"])
+    monkeypatch.setattr(bench.index, "switch_version", cut_short)
+    with pytest.raises(KeyboardInterrupt):
+        await bench.roll_back()
+    monkeypatch.undo()
+    await bench.settle()
+    assert await bench.state() == old
+    await bench.roll_back()
+    assert await bench.state() == new
+
+
+async def test_documents_that_change_between_a_cut_short_switch_and_its_end_are_put_right(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submissions = await library(bench)
+    elsewhere = replace(bench)  # a worker with the old settings, on the same servers
+    bench.max_tokens = 15
+    switch = bench.index.switch_version
+
+    async def cut_short(scope: Scope, version: Scope) -> None:
+        await elsewhere.pipeline.delete(bench.scope, submissions[3].document_id)
+        await elsewhere.ingest(bench.file("new.md", prose(2, of="new")))
+        await switch(scope, version)
+        raise KeyboardInterrupt
+
+    staged = bench.catalog.staged.add
+
+    async def then_cut_short(scope: Scope, named: Switch) -> None:
+        await staged(scope, named)
+        await cut_short(scope, replace(scope, collection=versions[0]))
+
+    versions: list[str] = []
+    begin = bench.index.begin_version
+
+    async def noted(scope: Scope) -> Scope:
+        version = await begin(scope)
+        versions.append(version.collection)
+        return version
+
+    monkeypatch.setattr(bench.index, "begin_version", noted)
+    monkeypatch.setattr(bench.catalog.staged, "add", then_cut_short)
+    with pytest.raises(KeyboardInterrupt):
+        await bench.reindex()
+    monkeypatch.undo()
+    await elsewhere.ingest(bench.file("2.md", prose(4, of="edited")))
+    await bench.settle()
+    await bench.consistent()
+    names = {chunk.uri.rpartition("/")[2] for chunk in await bench.chunks()}
+    assert {"new.md", "2.md"} <= names
+    assert "3.md" not in names
 
 
 async def test_what_fails_for_a_moment_is_tried_again(

@@ -1,0 +1,129 @@
+"""Catalog and index of a collection, compared document by document and put in step."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from ingest.checking import Checker, Fault
+from ingest.pipeline import IngestPipeline
+from rag.catalog import Catalog
+from rag.errors import BusyError, NotFoundError
+from rag.protocols import StoredIndex
+from rag.records import DocumentRecord
+from rag.types import Scope
+
+SHOWN_FAULTS = 100
+"""Faults that a report tells one by one; it counts all of them."""
+
+
+@dataclass(slots=True)
+class Report:
+    """What was compared: `faults` are the first ones, `counts` all of them by kind.
+
+    `under_way` counts the documents that differ because a task is yet to write them. `repaired`
+    counts those that agree since.
+    """
+
+    documents: int = 0
+    chunks: int = 0
+    under_way: int = 0
+    repaired: int = 0
+    counts: Counter[str] = field(default_factory=Counter)
+    faults: list[Fault] = field(default_factory=list)
+
+    @property
+    def agrees(self) -> bool:
+        """Whether catalog and index say the same now."""
+        return self.counts.total() == self.repaired
+
+    def note(self, fault: Fault) -> None:
+        """Takes a fault into the report."""
+        self.counts[fault.kind] += 1
+        if len(self.faults) < SHOWN_FAULTS:
+            self.faults.append(fault)
+
+
+class IndexCheck:
+    """Compares, and repairs from the stored text where it is asked to."""
+
+    def __init__(self, *, pipeline: IngestPipeline, index: StoredIndex, catalog: Catalog) -> None:
+        self._pipeline = pipeline
+        self._index = index
+        self._catalog = catalog
+        self._checker = Checker(index=index, catalog=catalog)
+
+    async def run(self, scope: Scope, *, repair: bool, progress: Callable[[int], Any]) -> Report:
+        """Compares all documents of a collection, a page at a time; others may go on writing.
+
+        Raises:
+            NotFoundError: there is no such collection.
+            ConfigError: it is to be repaired and was made with another embedder.
+        """
+        await self._catalog.collection(scope)
+        if repair:
+            await self._pipeline.check_collection(scope)
+        report = Report()
+        async for records in self._checker.records(scope):
+            for record in records:
+                report.documents += 1
+                report.chunks += record.chunks
+                await self._look(scope, record, report, repair=repair)
+            progress(report.documents)
+        async for document_id in self._checker.orphans(scope):
+            await self._look_at_orphan(scope, document_id, report, repair=repair)
+        return report
+
+    async def _look(
+        self, scope: Scope, record: DocumentRecord, report: Report, *, repair: bool
+    ) -> None:
+        if await self._checker.fault_of(scope, record) is None:
+            return
+        async with self._pipeline.settled(scope, record.id):  # nobody is at it now
+            try:
+                record = await self._catalog.document(scope, record.id)
+            except NotFoundError:
+                return
+            fault = await self._checker.fault_of(scope, record)
+        if fault is None:
+            return
+        if record.state in ("pending", "running"):
+            report.under_way += 1
+            return
+        report.note(fault)
+        if repair:
+            await self._settle(scope, record.id)
+            report.repaired += await self._is_stored(scope, record)
+
+    async def _is_stored(self, scope: Scope, before: DocumentRecord) -> bool:
+        """Whether a document agrees, and is not lost, after it was repaired."""
+        with contextlib.suppress(NotFoundError):
+            record = await self._catalog.document(scope, before.id)
+            kept = record.version == before.version
+            return kept and await self._checker.fault_of(scope, record) is None
+        return True
+
+    async def _look_at_orphan(
+        self, scope: Scope, document_id: str, report: Report, *, repair: bool
+    ) -> None:
+        async with self._pipeline.settled(scope, document_id):
+            known = await self._catalog.known(scope, [document_id])
+            ids = await self._index.chunk_ids(scope, document_id)
+        if known or not ids:
+            return
+        report.note(
+            Fault(document_id=document_id, uri="", kind="orphan", chunks=len(ids), expected=0)
+        )
+        if repair:
+            await self._settle(scope, document_id)
+            report.repaired += not await self._index.chunk_ids(scope, document_id)
+
+    async def _settle(self, scope: Scope, document_id: str) -> None:
+        await self._catalog.unsettled.add(scope, document_id)
+        mark = await self._catalog.unsettled.of(scope, document_id)
+        with contextlib.suppress(BusyError):  # whoever works on it, or looks next, sees the mark
+            if mark is not None:
+                await self._pipeline.settle(mark)

@@ -1,0 +1,377 @@
+"""A service that is killed again and again, and what is left of it: `python -m tests.killing`.
+
+One process loads everything and forks; each fork opens what lies in the folder as a start of the
+service does, checks it, and works on it until it is killed: at a call of catalog or index that was
+drawn, or at a moment that was drawn.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import json
+import os
+import random
+import signal
+import sys
+import time
+import traceback
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ingest.chunkers import SectionChunker
+from ingest.index_check import IndexCheck
+from ingest.pipeline import IngestPipeline
+from ingest.reindex import Reindexer
+from ingest.settling import settle
+from ingest.sources import Spool, file_uri, submission_of
+from rag.catalog import Catalog
+from rag.database import SqliteDatabase
+from rag.errors import InputError, NotFoundError
+from rag.passages import passage_text
+from rag.records import DocumentRecord, Submission
+from rag.types import Document, Scope
+from retrieval.edge import EdgeIndex
+from retrieval.sparse import Bm25Encoder
+from tests.fakes import HashEmbedder, HereReader
+from workers.queue import LocalQueue
+
+SCOPE = Scope(tenant="default", collection="default")
+NAMES = [f"{i}.md" for i in range(6)]
+BUDGETS = (15, 40, 90)
+TEXTS = [
+    "# Title\n\n"
+    + "\n\n".join(
+        f"Paragraph {i} of text {n if i % 2 else 'any'} says "
+        + " ".join(f"word{(n * i) % 7}x{j}" for j in range(18))
+        for i in range(2 + n)
+    )
+    for n in range(4)
+]
+OPERATIONS_EACH = 12
+CALLS = 120
+"""Of catalog and index: within so many a fork is killed that is killed at one."""
+LONGEST = 0.4
+"""Seconds: within so many a fork is killed that is killed at a moment."""
+WATCHED = {
+    "catalog": ["begin", "succeed", "unchanged", "submit", "delete", "inherit", "recut", "claim"],
+    "unsettled": ["add", "remove", "of"],
+    "staged": ["add", "drop"],
+    "index": ["upsert", "delete", "chunk_ids", "begin_version", "switch_version", "maintain"],
+}
+
+
+class Journal:
+    """What may be, and what is: lines that outlive the process, by document."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+
+    def note(self, word: str, name: str, text: int | None) -> None:
+        """Writes `may` before an operation begins, `is` once it is done."""
+        with self._file.open("a") as file:
+            file.write(json.dumps([word, name, text]) + "\n")
+
+    def allowed(self) -> dict[str, set[int | None]]:
+        """The texts that each document may have now, by number; None: it is not stored."""
+        found: dict[str, set[int | None]] = {name: {None} for name in NAMES}
+        for line in self._file.read_text().splitlines() if self._file.exists() else ():
+            word, name, text = json.loads(line)
+            found[name] = {text} if word == "is" else found[name] | {text}
+        return found
+
+
+@dataclass(slots=True)
+class Service:
+    """What is opened on a folder."""
+
+    folder: Path
+    dice: random.Random
+    catalog: Catalog
+    index: EdgeIndex
+    journal: Journal
+    counts: Counter[str] = field(default_factory=Counter)
+    budget: int = BUDGETS[1]
+
+    @property
+    def pipeline(self) -> IngestPipeline:
+        embedder = HashEmbedder()
+        return IngestPipeline(
+            reader=HereReader(max_bytes=1 << 20),
+            chunker=SectionChunker(embedder.count_tokens, max_tokens=self.budget),
+            embedder=embedder,
+            encoder=Bm25Encoder(),
+            index=self.index,
+            catalog=self.catalog,
+            spool=Spool(self.folder / "spool"),
+        )
+
+    def queue(self) -> LocalQueue:
+        pipeline = self.pipeline
+        return LocalQueue(
+            catalog=self.catalog, ingest=pipeline.ingest, maintain=self.index.maintain
+        )
+
+    def reindexer(self) -> Reindexer:
+        return Reindexer(
+            pipeline=self.pipeline,
+            embedder=HashEmbedder(),
+            index=self.index,
+            catalog=self.catalog,
+        )
+
+    def submission(self, name: str, text: int) -> Submission:
+        path = self.folder / "docs" / name
+        path.write_text(TEXTS[text])
+        return submission_of(path)
+
+    # Operations
+
+    async def upload(self) -> None:
+        """One or several documents, new or again, known when the submission is."""
+        names = self.dice.sample(NAMES, self.dice.randint(1, 3))
+        await self._submit({name: self.dice.randrange(len(TEXTS)) for name in names})
+
+    async def _submit(self, chosen: dict[str, int]) -> str:
+        for name, text in chosen.items():
+            self.journal.note("may", name, text)
+        submissions = [self.submission(name, text) for name, text in chosen.items()]
+        job = await self.catalog.submit(SCOPE, submissions)
+        for name, text in chosen.items():
+            self.journal.note("is", name, text)
+        return job
+
+    async def cancelled(self) -> None:
+        """A document that is cancelled at once: it may be ingested, or stay what it was."""
+        name, before = self.dice.choice(NAMES), self.journal.allowed()
+        job = await self._submit({name: self.dice.randrange(len(TEXTS))})
+        for text in before[name]:
+            self.journal.note("may", name, text)
+        await self.catalog.cancel(job)
+
+    async def delete(self) -> None:
+        await self._delete(self.dice.choice(NAMES))
+
+    async def _delete(self, name: str) -> None:
+        uri = file_uri(self.folder / "docs" / name)
+        self.journal.note("may", name, None)
+        with contextlib.suppress(NotFoundError):
+            await self.pipeline.delete(SCOPE, submission_of_uri(uri))
+        self.journal.note("is", name, None)
+
+    async def sync(self) -> None:
+        """The folder holds some of the documents; those are sent, and the others removed."""
+        kept = self.dice.sample(NAMES, self.dice.randint(2, 5))
+        await self._submit({name: self.dice.randrange(len(TEXTS)) for name in kept})
+        for name in sorted(set(NAMES) - set(kept)):
+            await self._delete(name)
+
+    async def reindex(self) -> None:
+        self.budget = self.dice.choice(BUDGETS)
+        await self.reindexer().reindex(SCOPE, progress=lambda _done, _of: None)
+
+    async def roll_back(self) -> None:
+        with contextlib.suppress(InputError):  # there is nothing to go back to yet
+            await self.reindexer().roll_back(SCOPE, progress=lambda _done, _of: None)
+
+
+def submission_of_uri(uri: str) -> str:
+    from ingest.readers import document_id
+
+    return document_id(uri)
+
+
+@contextlib.asynccontextmanager
+async def opened(folder: Path, dice: random.Random) -> AsyncIterator[Service]:
+    """As a start of the service opens it."""
+    (folder / "docs").mkdir(exist_ok=True)
+    catalog = Catalog(SqliteDatabase(folder / "catalog.sqlite"))
+    await catalog.open()
+    await catalog.release()
+    index = EdgeIndex(folder / "index", dim=HashEmbedder().dim)
+    service = Service(folder, dice, catalog, index, Journal(folder / "journal"))
+    service.budget = dice.choice(BUDGETS)
+    yield service
+    await index.close()
+    await catalog.close()
+
+
+async def recover(service: Service) -> None:
+    """What a start finishes, and then what its queue and its looking again do."""
+    pipeline = service.pipeline
+    await pipeline.check_collection(SCOPE)
+    await settle(pipeline=pipeline, index=service.index, catalog=service.catalog)
+    await service.queue().drain()
+    await settle(pipeline=pipeline, index=service.index, catalog=service.catalog)
+
+
+async def verify(service: Service) -> None:
+    """0 lost, 0 doubled, 0 old, 0 orphans; what is found becomes what is known."""
+    checking = IndexCheck(pipeline=service.pipeline, index=service.index, catalog=service.catalog)
+    report = await checking.run(SCOPE, repair=False, progress=lambda _: None)
+    assert report.agrees, report
+    assert not report.under_way, report
+    records = {r.uri: r for r in await service.catalog.documents(SCOPE, limit=100)}
+    allowed, chunks = service.journal.allowed(), 0
+    for name in NAMES:
+        record = records.get(file_uri(service.folder / "docs" / name))
+        text = await text_of(service, record)
+        assert text in allowed[name], (name, text, allowed[name], record)
+        if record is not None:
+            chunks += await verify_chunks(service, record, records)
+        service.journal.note("is", name, text)
+    assert len(await service.index.chunk_ids(SCOPE, None)) == chunks
+    for deleted in (True, False):
+        left = await service.catalog.unsettled.abandoned(deleted=deleted, after=None, limit=9)
+        assert not left, left
+    assert not await service.catalog.staged.scopes()
+
+
+async def text_of(service: Service, record: DocumentRecord | None) -> int | None:
+    if record is None or not record.version:
+        return None
+    assert record.state in ("succeeded", "cancelled"), record
+    return TEXTS.index(await service.catalog.text(SCOPE, record.id))
+
+
+async def verify_chunks(
+    service: Service, record: DocumentRecord, records: dict[str, DocumentRecord]
+) -> int:
+    """A document's chunks are what one of the chunkers makes, with their vectors; how many."""
+    ids = await service.index.chunk_ids(SCOPE, record.id)
+    if record.duplicate_of or not record.version:
+        originals = {r.id: r for r in records.values()}
+        assert not ids, record
+        if record.duplicate_of:
+            assert originals[record.duplicate_of].version == record.version, record
+        return 0
+    document = await service.catalog.stored(SCOPE, record.id)
+    assert ids in [cut(document, budget) for budget in BUDGETS], record
+    vectors = await service.index.vectors(SCOPE, sorted(ids))
+    for chunk in await service.index.fetch(SCOPE, sorted(ids)):
+        made = HashEmbedder().vector(passage_text(chunk))
+        np.testing.assert_allclose(vectors[chunk.id], made, atol=1e-5)
+    return len(ids)
+
+
+def cut(document: Document, budget: int) -> set[str]:
+    chunker = SectionChunker(HashEmbedder().count_tokens, max_tokens=budget)
+    return {chunk.id for chunk in chunker.chunk(document)}
+
+
+# Kills
+
+
+def kill_at(service: Service, call: int) -> None:
+    """Kills this process at one of its calls: before it begins, or once it is done."""
+    left = iter(range(call, -1, -1))
+
+    def watched(work: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(work)
+        async def then(*args: Any, **kwargs: Any) -> Any:
+            if next(left) == 0:
+                die()
+            result = await work(*args, **kwargs)
+            if next(left) == 0:
+                die()
+            return result
+
+        return then
+
+    owners: dict[str, Any] = {
+        "catalog": service.catalog,
+        "unsettled": service.catalog.unsettled,
+        "staged": service.catalog.staged,
+        "index": service.index,
+    }
+    for owner, names in WATCHED.items():
+        for name in names:
+            setattr(owners[owner], name, watched(getattr(owners[owner], name)))
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+async def live(folder: Path, seed: int, *, call: int | None, works: bool, log: Path) -> None:
+    """One life: recover, verify, and work if it is to."""
+    dice = random.Random(seed)
+    async with opened(folder, dice) as service:
+        if call is not None and call < CALLS // 4:  # killed as it recovers
+            kill_at(service, call)
+        await recover(service)
+        await verify(service)
+        with log.open("a") as file:
+            file.write("verified\n")
+        if call is not None and call >= CALLS // 4:
+            kill_at(service, call - CALLS // 4)
+        async with service.queue().started():
+            for _ in range(OPERATIONS_EACH if works else 0):
+                names = ["upload"] * 4 + ["delete"] * 3
+                names += ["sync", "cancelled", "reindex", "roll_back"]
+                name = dice.choice(names)
+                with log.open("a") as file:
+                    file.write(f"{name}\n")
+                await getattr(service, name)()
+                await asyncio.sleep(dice.choice((0, 0, 0.005, 0.02)))
+
+
+def fork(
+    folder: Path,
+    seed: int,
+    *,
+    call: int | None = None,
+    seconds: float | None = None,
+    works: bool = True,
+) -> int:
+    """One life in a process of its own, killed where that is asked for; its signal, or 0."""
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            asyncio.run(live(folder, seed, call=call, works=works, log=folder / "log"))
+            code = 0
+        except BaseException:  # noqa: BLE001 - a fork must not go on as its parent
+            traceback.print_exc()
+        finally:
+            sys.stderr.flush()
+            os._exit(code)
+    if seconds is not None:
+        time.sleep(seconds)
+        os.kill(pid, signal.SIGKILL)
+    _, status = os.waitpid(pid, 0)
+    if os.WIFSIGNALED(status):
+        return os.WTERMSIG(status)
+    assert os.WEXITSTATUS(status) == 0, f"seed {seed}, call {call}, seconds {seconds}"
+    return 0
+
+
+def main(folder: Path, seed: int, kills: int, seconds: float) -> None:
+    """Kills until there were so many, or the time is over; then a last life, not killed."""
+    dice = random.Random(seed)
+    killed: Counter[str] = Counter()
+    until = time.monotonic() + seconds
+    assert fork(folder, seed, works=False) == 0  # the tables are made
+    for _ in range(2 * kills):
+        if killed.total() == kills or time.monotonic() > until:
+            break
+        life = dice.randrange(1 << 30)
+        if dice.random() < 0.6:
+            ended = fork(folder, life, call=dice.randrange(CALLS))
+            killed["at a call"] += ended == signal.SIGKILL
+        else:
+            moment = dice.uniform(0.02, LONGEST)
+            ended = fork(folder, life, seconds=moment)
+            killed["at a moment"] += ended == signal.SIGKILL
+    assert fork(folder, seed, works=False) == 0
+    print(json.dumps({"kills": killed, "did": Counter((folder / "log").read_text().split())}))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4]))
