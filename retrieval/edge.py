@@ -124,7 +124,10 @@ class EdgeIndex:
         return shard.folder.name if shard else ""
 
     async def maintain(self, scope: Scope) -> None:
-        """Flushes; rebuilds graph and BM25 weights if enough has changed. Searches go on."""
+        """Flushes; rebuilds graph and BM25 weights if enough has changed. Searches go on.
+
+        Deleted text that has been on disk for as long as it may is a reason, too.
+        """
         async with self._lock(scope):
             shard = self._open(scope)
             if shard is None:
@@ -147,7 +150,7 @@ class EdgeIndex:
         finally:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
-            await self._erase(lambda shard: shard.stats.points < INDEX_FROM)
+            await self._erase(lambda shard: shard.owes and shard.stats.points < INDEX_FROM)
 
     async def holds(self, scope: Scope) -> bool:
         """Whether the scope was ever written to, and its files are still there."""

@@ -100,7 +100,7 @@ class Shard:
             self._kinds = {field_of(path) for path in self._edge.info().payload_schema}
             self._has_tokens = self._edge.count(has_tokens()) > 0
             self.stats = self._load_stats()
-            self._owes = (folder / OWING).exists()
+            self.owes = (folder / OWING).exists()
         self._touched: set[str] | None = None
         self._logged = 0
 
@@ -150,7 +150,7 @@ class Shard:
 
     def erasure_due(self) -> bool:
         """Whether deleted or replaced text has been in the folder for as long as it may."""
-        if not self._owes:
+        if not self.owes:
             return False
         with storage_errors(self.folder):
             age = time.time() - (self.folder / OWING).stat().st_mtime
@@ -321,9 +321,9 @@ class Shard:
 
     def _owe(self, known: list[Any]) -> list[Any]:
         """Notes, before points are deleted or replaced, that their text stays on disk; the same."""
-        if known and not self._owes:
+        if known and not self.owes:
             (self.folder / OWING).touch()
-            self._owes = True
+            self.owes = True
         return known
 
     def _touch(self, chunk_ids: Iterator[str] | Sequence[str]) -> None:
