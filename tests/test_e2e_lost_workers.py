@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -147,10 +148,10 @@ def test_a_document_that_kills_the_server_that_ingests_it_is_a_dead_letter(tmp_p
         command = (sys.executable, "-c", DIES)
         with launched(tmp_path / "data", command=command) as server, server.client() as http:
             with contextlib.suppress(httpx.TransportError):  # it dies
-                wait_for(lambda http=http: http.get("/readyz").is_success)
+                wait_for(partial(is_ready, http))
                 if not deaths:
                     http.post("/v1/documents", json={"documents": documents}).raise_for_status()
-                found = wait_for(lambda http=http: all_settled(all_documents(http)))
+                found = wait_for(partial(all_settled, http))
                 break
             server.process.wait(PATIENCE)
             deaths += 1
@@ -162,7 +163,12 @@ def test_a_document_that_kills_the_server_that_ingests_it_is_a_dead_letter(tmp_p
     assert f"ended {ATTEMPTS} times before it was done" in error
 
 
-def all_settled(documents: list[Json]) -> list[Json] | None:
-    """The documents, once none is open."""
+def is_ready(http: httpx.Client) -> bool:
+    return http.get("/readyz").is_success
+
+
+def all_settled(http: httpx.Client) -> list[Json] | None:
+    """All documents, once none is open."""
+    documents = all_documents(http)
     is_open = any(document["state"] in ("pending", "running") for document in documents)
     return None if is_open else documents
