@@ -59,14 +59,21 @@ def environment(data: Path, extra: Mapping[str, str] | None = None) -> dict[str,
 
 @contextlib.contextmanager
 def launched(
-    data: Path, *, env: Mapping[str, str] | None = None, port: str = "0"
+    data: Path,
+    *,
+    env: Mapping[str, str] | None = None,
+    port: str = "0",
+    command: Sequence[str] = RAG,
 ) -> Iterator[Server]:
-    """`rag serve`, by default on a free port, from the moment it says where it listens."""
+    """`rag serve`, by default on a free port, from the moment it says where it listens.
+
+    `command` is what stands for `rag`.
+    """
     data.parent.mkdir(parents=True, exist_ok=True)
     log = data.parent / f"{data.name}.log"
     with log.open("wb") as stderr:
         process = subprocess.Popen(
-            [*RAG, "serve", "--port", port],
+            [*command, "serve", "--port", port],
             cwd=data.parent,
             env=environment(data, env),
             stdin=subprocess.DEVNULL,

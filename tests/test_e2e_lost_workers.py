@@ -1,21 +1,24 @@
-"""Workers that die over a document, on a real Redis and a real PostgreSQL."""
+"""Processes that die over a document: workers on a real Redis and PostgreSQL, and a server."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import re
 import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
+import httpx
 import pytest
 
 from rag.records import ATTEMPTS
 from tests.postgres import PostgresServer
-from tests.servers import PATIENCE, wait_for
+from tests.servers import PATIENCE, Json, all_documents, launched, wait_for
 from tests.test_e2e_workers import Cluster, running, write
 
 pytestmark = pytest.mark.anyio
@@ -134,3 +137,38 @@ async def test_a_document_that_kills_whatever_worker_takes_it_is_a_dead_letter(
         assert record.failures[0]["uri"] == deadly.as_uri()
         assert f"ended {ATTEMPTS} times before it was done" in record.failures[0]["error"]
         assert await stopped(worker) == 0
+
+
+@pytest.mark.attack
+def test_a_document_that_kills_the_server_that_ingests_it_is_a_dead_letter(tmp_path: Path) -> None:
+    texts = {name: f"It is {name}." for name in ("deadly", "harmless", "dull")}
+    documents = [{"id": n, "uri": f"doc:{n}", "text": text} for n, text in texts.items()]
+    deaths = 0
+    while True:
+        command = (sys.executable, "-c", DIES)
+        with launched(tmp_path / "data", command=command) as server, server.client() as http:
+            with contextlib.suppress(httpx.TransportError):  # it dies
+                wait_for(partial(is_ready, http))
+                if not deaths:
+                    http.post("/v1/documents", json={"documents": documents}).raise_for_status()
+                found = wait_for(partial(all_settled, http))
+                break
+            server.process.wait(PATIENCE)
+            deaths += 1
+            assert deaths <= ATTEMPTS
+    states = {document["id"]: document["state"] for document in found}
+    assert states == {"deadly": "failed", "harmless": "succeeded", "dull": "succeeded"}
+    assert deaths == ATTEMPTS
+    [error] = [document["error"] for document in found if document["id"] == "deadly"]
+    assert f"ended {ATTEMPTS} times before it was done" in error
+
+
+def is_ready(http: httpx.Client) -> bool:
+    return http.get("/readyz").is_success
+
+
+def all_settled(http: httpx.Client) -> list[Json] | None:
+    """All documents, once none is open."""
+    documents = all_documents(http)
+    is_open = any(document["state"] in ("pending", "running") for document in documents)
+    return None if is_open else documents

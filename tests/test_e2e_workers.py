@@ -52,6 +52,13 @@ class Cluster:
     queue: CeleryQueue
     extra: dict[str, str] = field(default_factory=dict)
     """Settings of workers beside these."""
+    started: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    def kill_workers(self) -> None:
+        """Those that a failing test left."""
+        for worker in self.started:
+            worker.kill()
+            worker.wait()
 
     @property
     def data(self) -> Path:
@@ -91,6 +98,8 @@ class Cluster:
                 stdout=log,
                 stderr=log,
             )
+
+        self.started.append(worker)
 
         def ready() -> bool:
             said = self.log.read_bytes()[before:].decode()
@@ -143,7 +152,11 @@ async def running(
         app = celery_app(CeleryQueueSettings(kind="celery", broker_url=SecretStr(broker.url)))
         queue = CeleryQueue(catalog=catalog, app=app)
         async with queue.started() if dispatching else contextlib.nullcontext():
-            yield Cluster(folder, broker, url, catalog, queue)
+            cluster = Cluster(folder, broker, url, catalog, queue)
+            try:
+                yield cluster
+            finally:
+                cluster.kill_workers()
         app.close()
     await catalog.close()
 
