@@ -22,7 +22,8 @@ HEALTHY_SECONDS = 0.3
 """A health check takes no longer, whatever else happens."""
 KEPT_BYTES = 64 * MIB
 """A process may keep so much of what it took for a request that has ended."""
-_BETWEEN = 0.01
+_BETWEEN = 0.05
+"""Seconds between two looks at the memory: each reads all of /proc."""
 _SETTLED = 20.0
 """Seconds in which memory is given back: an allocator does so when it next has to do."""
 
