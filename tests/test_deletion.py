@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 import time
 from collections.abc import Iterator
@@ -10,8 +11,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from eval.caching import LocalStages
 from rag.forgetting import FORGOTTEN_SECONDS
-from rag.private import INDEX, tighten
+from rag.private import INDEX, limit_umask, tighten
 from tests.servers import Server, rag, serving, submit
 
 NOT_SEARCHED = (INDEX,)
@@ -132,3 +134,25 @@ class TestModes:
         modes = [data, data / INDEX, data / "lock", data / "page.html", tmp_path / "else.txt"]
         found = [oct(stat.S_IMODE(path.stat().st_mode)) for path in modes]
         assert found == ["0o755", "0o700", "0o400", "0o644", "0o644"]
+
+    @pytest.mark.parametrize(
+        ("shared", "before", "after"),
+        [(False, 0o002, 0o077), (True, 0o002, 0o007), (True, 0o022, 0o027)],
+    )
+    def test_a_shared_folder_is_closed_to_strangers_alone(
+        self, shared: bool, before: int, after: int
+    ) -> None:
+        ours = os.umask(before)
+        try:
+            limit_umask(shared=shared)
+        finally:
+            found = os.umask(ours)
+        assert oct(found) == oct(after)
+
+    def test_the_cache_of_evaluations_is_its_owners_alone(self, tmp_path: Path) -> None:
+        with LocalStages.opened(tmp_path / "data" / "eval") as stages:
+            stages.put("key", 1)
+            made = list((tmp_path / "data").rglob("*"))
+            assert len(made) > 1
+            for path in (tmp_path / "data", *made):
+                assert not path.stat().st_mode & 0o077, path
