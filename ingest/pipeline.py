@@ -390,7 +390,7 @@ class IngestPipeline:
 
     async def _points(self, chunks: Sequence[Chunk]) -> list[Point]:
         texts = [passage_text(chunk) for chunk in chunks]
-        sparse = self._encoder.encode(texts)
+        sparse = await asyncio.to_thread(self._encoder.encode, texts)
         if self._passages is None:
             dense = await self._embedder.embed(texts, kind="passage")
             parts = zip(chunks, dense, sparse, strict=True)

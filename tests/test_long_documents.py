@@ -2,19 +2,35 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import tracemalloc
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
+from pathlib import Path
 
+import numpy as np
+import psutil
 import pytest
+from tokenizers import Tokenizer
 
 from ingest.above import HEADER_CHARS, PATH_CHARS
 from ingest.chunkers import RecursiveChunker, SectionChunker
+from ingest.parser import Limits, Parser
 from ingest.pieces import WINDOW_CHARS
+from ingest.pipeline import IngestPipeline
 from ingest.readers import read
+from ingest.sources import Spool
+from rag.catalog import Catalog
+from rag.database import SqliteDatabase
 from rag.protocols import Chunker
-from rag.types import Chunk, Document, Heading
+from rag.records import JobRecord
+from rag.types import Chunk, Document, Float32Array, Heading, Kind, Scope
+from retrieval.edge import EdgeIndex
+from retrieval.embedders import minilm_folder
+from retrieval.sparse import Bm25Encoder
 from tests.fakes import HashEmbedder
 
 _COUNT = HashEmbedder().count_tokens
@@ -65,7 +81,7 @@ def test_tokens_are_counted_of_a_bounded_part_of_a_text(
 
 @pytest.mark.parametrize("chunker", [SectionChunker(_COUNT), RecursiveChunker(_COUNT)])
 def test_what_cutting_takes_does_not_grow_with_the_text(chunker: Chunker) -> None:
-    assert peak_mib(chunker, text_of("word other " * (4 * WINDOW_CHARS // 11))) < 20
+    assert peak_mib(chunker, text_of("word other " * (2 * WINDOW_CHARS // 11))) < 12
 
 
 def test_pieces_without_a_token_are_not_repeated() -> None:
@@ -122,3 +138,100 @@ def test_headings_and_headers_are_bounded_in_each_chunk() -> None:
     for document in (deep, table, whole):
         for chunk in SectionChunker(_COUNT).chunk(document):
             assert sum(map(len, chunk.headings)) <= PATH_CHARS + HEADER_CHARS
+
+
+def tokenizer_count(texts: Sequence[str]) -> list[int]:
+    """Tokens by the default encoder's tokenizer, whose answers take the most memory."""
+    return [len(e.ids) for e in _tokenizer().encode_batch(list(texts), add_special_tokens=False)]
+
+
+@cache
+def _tokenizer() -> Tokenizer:
+    made = Tokenizer.from_file(str(minilm_folder() / "tokenizer.json"))
+    made.no_padding()
+    made.no_truncation()
+    return made
+
+
+class FlatEmbedder:
+    """`Embedder` that costs nothing: all texts are one direction."""
+
+    dim = 8
+    fingerprint = "flat"
+
+    async def embed(self, texts: Sequence[str], *, kind: Kind) -> Float32Array:
+        return np.full((len(texts), self.dim), self.dim**-0.5, np.float32)
+
+
+async def ingested(folder: Path, text: str) -> tuple[JobRecord, float, float]:
+    """The job, and by how many MiB its peak lay above what this and the reading process had."""
+    scope = Scope(tenant="t", collection="c")
+    catalog = Catalog(SqliteDatabase(folder / "catalog.sqlite"))
+    await catalog.open()
+    index = EdgeIndex(folder / "index", dim=FlatEmbedder.dim)
+    parser = Parser(Limits())
+    spool = Spool(folder / "spool")
+    pipeline = IngestPipeline(
+        reader=parser,
+        chunker=SectionChunker(tokenizer_count),
+        embedder=FlatEmbedder(),
+        encoder=Bm25Encoder(),
+        index=index,
+        catalog=catalog,
+        spool=spool,
+    )
+
+    async def ingest(text: str) -> JobRecord:
+        body = json.dumps({"text": text}).encode()
+        job = await catalog.submit(scope, [spool.put(body, uri="urn:long", document_id_="long")])
+        [task] = await catalog.claim(1)
+        await pipeline.ingest(task)
+        return await catalog.job(job)
+
+    try:
+        await pipeline.check_collection(scope)
+        await ingest("All that is loaded with the first document is loaded now.")
+        [child] = psutil.Process().children()
+        ours, theirs = watch(os.getpid()), watch(child.pid)
+        record = await ingest(text)
+        return record, peak(os.getpid()) - ours, peak(child.pid) - theirs
+    finally:
+        parser.close()
+        await index.close()
+        await catalog.close()
+
+
+def watch(pid: int) -> float:
+    """MiB that a process holds; its peak is forgotten."""
+    Path(f"/proc/{pid}/clear_refs").write_text("5")
+    return peak(pid)
+
+
+def peak(pid: int) -> float:
+    """MiB that a process held at most since it is watched."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) / 1024
+
+
+@pytest.mark.anyio
+async def test_half_a_megabyte_of_text_takes_little_memory(tmp_path: Path) -> None:
+    record, ours, theirs = await ingested(tmp_path, "word other " * 50_000)
+    assert record.state == "succeeded", record.failures
+    assert ours < 100
+    assert theirs < 100
+
+
+@pytest.mark.attack
+@pytest.mark.anyio
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize(
+    ("repeated", "chars"),
+    [(_PROSE, 67_000_000), (f"{_PROSE * 5}\n\n", 66_000_000), ("abcdefghij", 20_000_000)],
+    ids=["64 MiB in one line", "64 MiB in paragraphs", "20 MB without spaces"],
+)
+async def test_the_longest_documents_take_less_than_a_gibibyte(
+    tmp_path: Path, repeated: str, chars: int
+) -> None:
+    record, ours, theirs = await ingested(tmp_path, repeated * (chars // len(repeated)))
+    assert record.state == "succeeded", record.failures
+    assert max(ours, theirs) < 1024
