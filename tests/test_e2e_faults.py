@@ -143,11 +143,12 @@ class TestDamaged:
         catalog.write_bytes(b"This was a database once. " * 500)
         ran = rag("status", data=data)
         assert ran.returncode == 1
-        assert ran.stderr.startswith(f"rag: The catalog {catalog} cannot be used")
+        assert ran.stderr.startswith("rag: The catalog cannot be used")
+        assert f"{catalog}: DatabaseError: file is not a database" in ran.stderr
         assert "backup" in ran.stderr
         ran = rag("serve", "--port", "0", data=data)
         assert ran.returncode == 1
-        assert f"rag: The catalog {catalog} cannot be used" in ran.stderr
+        assert "rag: The catalog cannot be used" in ran.stderr
         assert "Traceback" not in ran.stderr
 
         catalog.write_bytes(kept)
