@@ -22,6 +22,15 @@ _KEY = ("tenant", "collection", "document_id")
 _THE_MARK = sa.and_(*(unsettled.c[name] == sa.bindparam(f"of_{name}") for name in _KEY))
 _FIND = unsettled.select().where(_THE_MARK)
 _REMOVE = unsettled.delete().where(_THE_MARK)
+_FORGET_RECIPE = (
+    documents.update()
+    .where(
+        documents.c.tenant == sa.bindparam("of_tenant"),
+        documents.c.collection == sa.bindparam("of_collection"),
+        documents.c.id == sa.bindparam("of_document_id"),
+    )
+    .values(recipe="")
+)
 _OPEN_TASK = sa.exists().where(
     *(tasks.c[name] == unsettled.c[name] for name in _KEY),
     tasks.c.state.in_(("pending", "running")),
@@ -76,10 +85,8 @@ class Unsettled:
         rows = [_row(scope, id_) | _NOTHING for id_ in document_ids]
         if not rows:
             return
-        one = [documents.c[name] == sa.bindparam(f"of_{name}") for name in _KEY[:2]]
-        one.append(documents.c.id == sa.bindparam("of_document_id"))
         keys = [_key(scope, row["document_id"]) for row in rows]
-        await db.execute(documents.update().where(*one).values(recipe=""), keys)
+        await db.execute(_FORGET_RECIPE, keys)
         await db.execute(self._mark, rows)  # after documents, as everywhere: no deadlock
 
     async def mark_deleted(

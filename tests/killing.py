@@ -18,7 +18,7 @@ import sys
 import time
 import traceback
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -54,16 +54,45 @@ TEXTS = [
     )
     for n in range(4)
 ]
+OPERATIONS = ["upload"] * 4 + ["delete"] * 3 + ["sync", "cancelled", "reindex", "roll_back"]
 OPERATIONS_EACH = 12
-CALLS = 120
-"""Of catalog and index: within so many a fork is killed that is killed at one."""
-LONGEST = 0.4
+LONGEST = 0.6
 """Seconds: within so many a fork is killed that is killed at a moment."""
 WATCHED = {
     "catalog": ["begin", "succeed", "unchanged", "submit", "delete", "inherit", "recut", "claim"],
     "unsettled": ["add", "remove", "of"],
     "staged": ["add", "drop"],
     "index": ["upsert", "delete", "chunk_ids", "begin_version", "switch_version", "maintain"],
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kill:
+    """At one of the first `calls` of what is watched, with these operations under way."""
+
+    calls: int
+    watched: Mapping[str, Sequence[str]] = field(default_factory=lambda: WATCHED)
+    operations: Sequence[str] = tuple(OPERATIONS)
+    recovering: bool = False
+
+
+KILLS = {
+    "recovering": Kill(calls=30, recovering=True),
+    "working": Kill(calls=120),
+    "switching": Kill(
+        calls=6,
+        watched={"staged": ["add"], "index": ["switch_version"]},
+        operations=["upload", "reindex", "roll_back"],
+    ),
+    "deleting": Kill(
+        calls=16,
+        watched={
+            "catalog": ["delete", "inherit"],
+            "unsettled": ["remove"],
+            "index": ["delete"],
+        },
+        operations=["upload", "upload", "delete"],
+    ),
 }
 
 
@@ -268,8 +297,8 @@ def cut(document: Document, budget: int) -> set[str]:
 # Kills
 
 
-def kill_at(service: Service, call: int) -> None:
-    """Kills this process at one of its calls: before it begins, or once it is done."""
+def kill_at(service: Service, call: int, names: Mapping[str, Sequence[str]]) -> None:
+    """Kills this process at one of these calls: before it begins, or once it is done."""
     left = iter(range(call, -1, -1))
 
     def watched(work: Callable[..., Any]) -> Callable[..., Any]:
@@ -290,52 +319,53 @@ def kill_at(service: Service, call: int) -> None:
         "staged": service.catalog.staged,
         "index": service.index,
     }
-    for owner, names in WATCHED.items():
-        for name in names:
-            setattr(owners[owner], name, watched(getattr(owners[owner], name)))
+    for owner, name in [(owner, name) for owner, called in names.items() for name in called]:
+        setattr(owners[owner], name, watched(getattr(owners[owner], name)))
 
 
 def die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-async def live(folder: Path, seed: int, *, call: int | None, works: bool, log: Path) -> None:
+async def live(folder: Path, seed: int, kill: Kill | None, *, works: bool) -> None:
     """One life: recover, verify, and work if it is to."""
     dice = random.Random(seed)
+    call = dice.randrange(kill.calls) if kill else 0
     async with opened(folder, dice) as service:
-        if call is not None and call < CALLS // 4:  # killed as it recovers
-            kill_at(service, call)
+        if kill and kill.recovering:
+            kill_at(service, call, kill.watched)
         await recover(service)
         await verify(service)
-        with log.open("a") as file:
-            file.write("verified\n")
-        if call is not None and call >= CALLS // 4:
-            kill_at(service, call - CALLS // 4)
+        log(folder, "verified")
+        if kill and not kill.recovering:
+            kill_at(service, call, kill.watched)
         async with service.queue().started():
             for _ in range(OPERATIONS_EACH if works else 0):
-                names = ["upload"] * 4 + ["delete"] * 3
-                names += ["sync", "cancelled", "reindex", "roll_back"]
-                name = dice.choice(names)
-                with log.open("a") as file:
-                    file.write(f"{name}\n")
+                name = dice.choice(kill.operations if kill else OPERATIONS)
+                log(folder, name)
                 await getattr(service, name)()
                 await asyncio.sleep(dice.choice((0, 0, 0.005, 0.02)))
+
+
+def log(folder: Path, word: str) -> None:
+    with (folder / "log").open("a") as file:
+        file.write(f"{word}\n")
 
 
 def fork(
     folder: Path,
     seed: int,
     *,
-    call: int | None = None,
+    kill: Kill | None = None,
     seconds: float | None = None,
     works: bool = True,
-) -> int:
-    """One life in a process of its own, killed where that is asked for; its signal, or 0."""
+) -> bool:
+    """One life in a process of its own; whether it was killed."""
     pid = os.fork()
     if pid == 0:
         code = 1
         try:
-            asyncio.run(live(folder, seed, call=call, works=works, log=folder / "log"))
+            asyncio.run(live(folder, seed, kill, works=works))
             code = 0
         except BaseException:  # noqa: BLE001 - a fork must not go on as its parent
             traceback.print_exc()
@@ -347,9 +377,10 @@ def fork(
         os.kill(pid, signal.SIGKILL)
     _, status = os.waitpid(pid, 0)
     if os.WIFSIGNALED(status):
-        return os.WTERMSIG(status)
-    assert os.WEXITSTATUS(status) == 0, f"seed {seed}, call {call}, seconds {seconds}"
-    return 0
+        assert os.WTERMSIG(status) == signal.SIGKILL
+        return True
+    assert os.WEXITSTATUS(status) == 0, f"seed {seed}, {kill}, seconds {seconds}"
+    return False
 
 
 def main(folder: Path, seed: int, kills: int, seconds: float) -> None:
@@ -357,19 +388,17 @@ def main(folder: Path, seed: int, kills: int, seconds: float) -> None:
     dice = random.Random(seed)
     killed: Counter[str] = Counter()
     until = time.monotonic() + seconds
-    assert fork(folder, seed, works=False) == 0  # the tables are made
-    for _ in range(2 * kills):
+    fork(folder, seed, works=False)  # the tables are made
+    for _ in range(3 * kills):
         if killed.total() == kills or time.monotonic() > until:
             break
         life = dice.randrange(1 << 30)
-        if dice.random() < 0.6:
-            ended = fork(folder, life, call=dice.randrange(CALLS))
-            killed["at a call"] += ended == signal.SIGKILL
+        when = dice.choice([*KILLS, "at a moment"])
+        if when in KILLS:
+            killed[when] += fork(folder, life, kill=KILLS[when])
         else:
-            moment = dice.uniform(0.02, LONGEST)
-            ended = fork(folder, life, seconds=moment)
-            killed["at a moment"] += ended == signal.SIGKILL
-    assert fork(folder, seed, works=False) == 0
+            killed[when] += fork(folder, life, seconds=dice.uniform(0.05, LONGEST))
+    fork(folder, seed, works=False)
     print(json.dumps({"kills": killed, "did": Counter((folder / "log").read_text().split())}))
 
 

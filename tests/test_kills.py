@@ -46,6 +46,7 @@ def test_killed_at_random_nothing_is_lost_doubled_old_or_left_behind(folder: Pat
 def test_200_kills_lose_double_and_leave_nothing(folder: Path, seed: int) -> None:
     told = killed(folder, seed=seed, kills=200, seconds=1000)
     assert sum(told["kills"].values()) == 200
+    assert set(told["kills"]) == {"recovering", "working", "switching", "deleting", "at a moment"}
     assert {"upload", "delete", "sync", "reindex", "roll_back"} <= told["did"].keys()
 
 
