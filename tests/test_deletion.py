@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 import time
@@ -14,10 +15,9 @@ import pytest
 from eval.caching import LocalStages
 from rag.forgetting import FORGOTTEN_SECONDS
 from rag.private import INDEX, limit_umask, tighten
-from tests.servers import Server, rag, serving, submit
+from retrieval.shard import ERASE_AFTER
+from tests.servers import PATIENCE, Server, rag, serving, submit, wait_for
 
-NOT_SEARCHED = (INDEX,)
-"""Folders whose own files are not looked into here: what is deleted stays in the index's log."""
 MARK = "zanzibarquokka"
 TEXT = "The office opens at nine in {mark} street. Lunch is served at noon in {mark} hall."
 
@@ -32,6 +32,8 @@ def server(data: Path) -> Iterator[Server]:
     with serving(data, env={"RAG_ONLINE__RATE": "1"}) as running:
         yield running
         assert "Traceback" not in running.log.read_text()
+        running.interrupt()
+    assert not holding(data, MARK)  # not even in the index, which is small
 
 
 @pytest.fixture(scope="module")
@@ -40,15 +42,17 @@ def http(server: Server) -> Iterator[httpx.Client]:
         yield client
 
 
-def holding(data: Path, mark: str) -> list[str]:
-    """Files that hold a text, as UTF-8 or as UTF-16."""
+def holding(data: Path, mark: str, *, but: str = "") -> list[str]:
+    """Files that hold a text, as UTF-8 or as UTF-16, `but` those in one of the folders."""
     forms = (mark.encode(), mark.encode("utf-16-le"))
-    return [
-        str(file.relative_to(data))
-        for file in sorted(data.rglob("*"))
-        if file.is_file() and file.relative_to(data).parts[0] not in NOT_SEARCHED
-        if any(form in file.read_bytes() for form in forms)
-    ]
+    found = []
+    for file in sorted(data.rglob("*")):
+        with contextlib.suppress(FileNotFoundError):  # gone while it is looked for
+            inside = file.relative_to(data)
+            if file.is_file() and inside.parts[0] != but:
+                content = file.read_bytes()
+                found += [str(inside)] if any(form in content for form in forms) else []
+    return found
 
 
 def asked(http: httpx.Client, collection: str, mark: str) -> str:
@@ -71,12 +75,23 @@ def test_a_text_that_was_deleted_or_replaced_is_in_no_file(http: httpx.Client, d
     assert http.delete("/v1/documents/d?collection=one").status_code == 204
     submit(http, {"id": "d", "text": "The office is closed."}, collection="two")
     until = time.monotonic() + FORGOTTEN_SECONDS
-    while found := holding(data, MARK):
+    while found := holding(data, MARK, but=INDEX):  # the index has its own time: test_erasing.py
         assert time.monotonic() < until, found
         time.sleep(0.5)
     for trace in traces:  # what is counted of the answers is still there
         said = {"trace_id": trace, "rating": "down"}
         assert http.post("/v1/feedback", json=said).status_code == 204
+
+
+@pytest.mark.attack
+def test_a_running_service_removes_it_from_the_index_as_well(
+    http: httpx.Client, data: Path
+) -> None:
+    mark = f"{MARK}three"
+    submit(http, {"id": "d", "text": TEXT.format(mark=mark)}, collection="three")
+    assert holding(data, mark)
+    assert http.delete("/v1/documents/d?collection=three").status_code == 204
+    wait_for(lambda: not holding(data, mark), seconds=ERASE_AFTER + PATIENCE, pause=1)
 
 
 class TestSpool:
