@@ -208,7 +208,9 @@ async def ask_reranker(url: str) -> None:
 async def ask_model(url: str) -> None:
     model = OpenAIModel(base_url=url, api_key=None, model="m", context_tokens=999, seconds=5)
     try:
-        async for _ in model.stream([Message(role="user", content="q")], sampling=Sampling(max_tokens=5)):
+        async for _ in model.stream(
+            [Message(role="user", content="q")], sampling=Sampling(max_tokens=5)
+        ):
             pass
     finally:
         await model.close()
@@ -217,7 +219,7 @@ async def ask_model(url: str) -> None:
 async def ask_broker(url: str) -> None:
     settings = CeleryQueueSettings(kind="celery", broker_url=SecretStr(url))
     with connected(celery_app(settings)) as connection:
-        connection.connect()
+        connection.connect()  # type: ignore[no-untyped-call]
 
 
 async def ask_database(url: str) -> None:
