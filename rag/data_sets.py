@@ -13,6 +13,7 @@ import httpx
 from pydantic import BaseModel, Field, ValidationError
 
 from rag.errors import ConfigError, NotFoundError, UpstreamError
+from rag.redaction import masked, scrubbed
 
 AT_ONCE = 100
 """Items in one page: as many as Langfuse gives."""
@@ -54,9 +55,10 @@ def set_items(url: str, *, public_key: str, secret_key: str, name: str) -> list[
         with httpx.Client(base_url=base, auth=keys, timeout=SECONDS) as http:
             return [item for item in _items(http, name) if item.status != "ARCHIVED"]
     except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise UpstreamError(f"Langfuse at {base} cannot be reached: {error}.") from error
+        cause = scrubbed(str(error), base)
+        raise UpstreamError(f"Langfuse at {masked(base)} cannot be reached: {cause}.") from None
     except ValidationError as error:
-        raise UpstreamError(f"{base} does not answer as Langfuse does.") from error
+        raise UpstreamError(f"{masked(base)} does not answer as Langfuse does.") from error
 
 
 def _items(http: httpx.Client, name: str) -> Iterator[SetItem]:
@@ -71,7 +73,7 @@ def _items(http: httpx.Client, name: str) -> Iterator[SetItem]:
 
 
 def _check(response: httpx.Response, name: str) -> None:
-    base = response.request.url.copy_with(raw_path=b"")
+    base = masked(str(response.request.url.copy_with(raw_path=b"")))
     match response.status_code:
         case httpx.codes.OK:
             return

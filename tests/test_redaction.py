@@ -219,7 +219,7 @@ async def ask_model(url: str) -> None:
 async def ask_broker(url: str) -> None:
     settings = CeleryQueueSettings(kind="celery", broker_url=SecretStr(url))
     with connected(celery_app(settings)) as connection:
-        connection.connect()
+        connection.connect()  # type: ignore[no-untyped-call]
 
 
 async def ask_database(url: str) -> None:
