@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import secrets
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from typing import Any
@@ -335,6 +336,7 @@ def _answer(
     prompt: Prompt, draft: Draft | JsonDraft, last: Delta, hits: tuple[Hit, ...], trace: Trace
 ) -> Answer:
     return Answer(
+        id=secrets.token_hex(16),
         question=prompt.question,
         text=draft.text,
         citations=draft.citations,

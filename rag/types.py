@@ -274,9 +274,11 @@ class Answer:
     `unsupported` are the markers that were taken out of the text, since the passages they named do
     not carry what was said; `uncited` the sentences of the text that no citation stands behind,
     both in the order of the text. `passages` are the hits as the generator read them.
-    `finish_reason` is None where no model wrote.
+    `finish_reason` is None where no model wrote. `id` is random, 32 hex digits: feedback names the
+    answer by it. `trace_id` may be the caller's choice, and several answers may share one.
     """
 
+    id: str
     question: str
     text: str
     citations: tuple[Citation, ...]

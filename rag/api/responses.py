@@ -98,6 +98,7 @@ class AnswerDetails(SearchResponse):
     Where `abstained`, `reason` says why.
     """
 
+    answer_id: str = Field(description="The answer's own: feedback names it.")
     question: str
     unsupported: list[int] = Field(
         description="Markers taken out of the answer: their passages do not carry what was said."
@@ -231,6 +232,7 @@ def citation_json(citation: Citation) -> dict[str, Any]:
 def details_json(answer: Answer) -> dict[str, Any]:
     """As `AnswerDetails`."""
     return {
+        "answer_id": answer.id,
         "question": answer.question,
         "unsupported": answer.unsupported,
         "uncited": answer.uncited,

@@ -85,8 +85,8 @@ async def query(
 
 @router.post("/feedback", status_code=204, responses=PROBLEMS, tags=["questions"])
 async def give_feedback(body: schemas.FeedbackRequest, service: ServiceDep) -> Response:
-    """What an answer was worth to whoever asked: it lands on the answer's trace."""
-    await service.observing.add_feedback(TENANT, body.trace_id, body.feedback())
+    """Takes what an answer was worth to whoever asked, by the answer's own id."""
+    await service.observing.add_feedback(TENANT, body.answer_id, body.feedback())
     return Response(status_code=204)
 
 

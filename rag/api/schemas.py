@@ -173,7 +173,7 @@ class QueryRequest(_Asked, SamplingIn):
 class FeedbackRequest(_Request):
     """What an answer was worth; what is left out stays as it was said before."""
 
-    trace_id: str = Field(pattern=r"^[0-9a-f]{32}$", description="The answer's.")
+    answer_id: str = Field(pattern=r"^[0-9a-f]{32}$", description="The one that came with it.")
     rating: Rating | None = None
     comment: Text | None = Field(None, min_length=1, max_length=4000)
     correction: Text | None = Field(
