@@ -197,13 +197,13 @@ class VllmModel:
     def _piece(self, output: RequestOutput, written: int, sampling: Sampling) -> Piece | None:
         """None where there is nothing to tell: the text waits for the rest of a character."""
         (new,) = output.outputs
+        usage = Usage(input_tokens=len(output.prompt_token_ids), output_tokens=written)
         if not output.finished:
-            return Piece(text=new.text) if new.text else None
+            return Piece(text=new.text, usage=usage) if new.text else None
         if new.finish_reason == "error" and sampling.schema is not None:
             raise InputError(f"{self.name} cannot follow the schema: the log says why.")
         if new.finish_reason not in _FINISHED:
             raise UpstreamError(f"{self.name} gave up half-way ({new.finish_reason}). Try again.")
-        usage = Usage(input_tokens=len(output.prompt_token_ids), output_tokens=written)
         return Piece(text=new.text, finish_reason=_FINISHED[new.finish_reason], usage=usage)
 
     def _living(self) -> AsyncLLM:

@@ -18,7 +18,7 @@ from rag.catalog import Catalog
 from rag.errors import RagError, UpstreamError
 from rag.protocols import Generator, SupportScorer
 from rag.telemetry import Attribute, Span, Trace, of_template
-from rag.types import Answer, Citation, Delta, Hit, Prompt, Query, Scope
+from rag.types import Answer, Citation, Delta, Hit, Prompt, Query, Scope, Usage
 from retrieval.fusion import fuse_hits
 from retrieval.hybrid import Retriever
 from retrieval.sections import SectionReader
@@ -235,29 +235,32 @@ class QueryPipeline:
     async def _generate(
         self, prompt: Prompt, trace: Trace, deadline: float
     ) -> AsyncGenerator[Delta, None]:
+        """The generator's deltas; the trace is charged once they end, also where it is early."""
+        spent = Usage()
         pace = metrics.Pace(live=trace.experiment is None)
         span = trace.open("generate", "generation")
-        async with contextlib.aclosing(self._generator.stream(prompt)) as deltas:
-            while True:
-                try:
+        try:
+            async with contextlib.aclosing(self._generator.stream(prompt)) as deltas:
+                while True:
                     with trace.inside(span), trace.time("generate"), trace.time("total"):
                         async with asyncio.timeout_at(deadline):
                             delta = await anext(deltas)
-                except StopAsyncIteration:
-                    span.close()
-                    return
-                except TimeoutError:
-                    span.error = "deadline"
-                    raise self._late("generation") from None
-                except RagError as error:
-                    span.error = error.code
-                    raise
-                pace.heard(delta)
-                _note(span, delta, pace)
-                trace.degraded.extend(delta.degraded)
-                if delta.usage:
-                    trace.spend(delta.usage)
-                yield delta
+                    pace.heard(delta)
+                    _note(span, delta, pace)
+                    trace.degraded.extend(delta.degraded)
+                    spent = delta.usage or spent
+                    yield delta
+        except StopAsyncIteration:
+            return
+        except TimeoutError:
+            span.error = "deadline"
+            raise self._late("generation") from None
+        except RagError as error:
+            span.error = error.code
+            raise
+        finally:
+            span.close()
+            trace.spend(spent)
 
     async def _check(
         self, writing: Awaitable[list[str | Citation]], trace: Trace, deadline: float
@@ -310,6 +313,7 @@ def _note(span: Span, delta: Delta, pace: metrics.Pace) -> None:
         span.attributes["input_tokens"] = delta.usage.input_tokens
         span.attributes["output_tokens"] = delta.usage.output_tokens
         span.attributes["cost"] = delta.usage.cost
+        span.attributes["estimated"] = delta.usage.estimated
     if delta.finish_reason:
         span.attributes["finish_reason"] = delta.finish_reason
     if call := delta.call:

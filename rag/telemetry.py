@@ -137,11 +137,17 @@ class Trace:
 
     def spend(self, usage: Usage) -> None:
         """Adds tokens that went through a language model."""
-        self.usage = Usage(
-            input_tokens=self.usage.input_tokens + usage.input_tokens,
-            output_tokens=self.usage.output_tokens + usage.output_tokens,
-            cost=self.usage.cost + usage.cost,
-        )
+        self.usage = add_usage(self.usage, usage)
+
+
+def add_usage(first: Usage, second: Usage) -> Usage:
+    """The sum; it is estimated where one of them is."""
+    return Usage(
+        input_tokens=first.input_tokens + second.input_tokens,
+        output_tokens=first.output_tokens + second.output_tokens,
+        cost=first.cost + second.cost,
+        estimated=first.estimated or second.estimated,
+    )
 
 
 def of_template(name: str) -> dict[str, Attribute]:
@@ -221,8 +227,8 @@ def _span_json(span: Span) -> dict[str, Any]:
 class Score:
     """What was found of an answer: a number, or words that correct it.
 
-    It is of a span, or of the whole trace where `span_id` is empty. A second score of the same name,
-    trace, span and `answer_id` replaces the first. `comment` and words are content.
+    It is of a span, or of the whole trace where `span_id` is empty. A second score of the same
+    name, trace, span and `answer_id` replaces the first. `comment` and words are content.
     """
 
     name: str

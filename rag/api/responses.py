@@ -19,6 +19,7 @@ from rag.types import (
     Hit,
     Reason,
     State,
+    Usage,
 )
 
 
@@ -89,6 +90,7 @@ class UsageOut(BaseModel):
     input_tokens: int
     output_tokens: int
     cost: float
+    estimated: bool = Field(False, description="The model's server did not tell the tokens.")
 
 
 class AnswerDetails(SearchResponse):
@@ -252,9 +254,17 @@ def answer_json(answer: Answer) -> dict[str, Any]:
         "answer": answer.text,
         "citations": [citation_json(c) for c in answer.citations],
         **details_json(answer),
-        "usage": asdict(answer.usage),
+        "usage": usage_json(answer.usage),
         "finish_reason": answer.finish_reason,
     }
+
+
+def usage_json(usage: Usage) -> dict[str, Any]:
+    """As `UsageOut`."""
+    fields = asdict(usage)
+    if not usage.estimated:
+        del fields["estimated"]
+    return fields
 
 
 def document_json(record: DocumentRecord) -> dict[str, Any]:
