@@ -280,6 +280,7 @@ class QueryPipeline:
             f"The question was not answered within {self._seconds:g} s: {stage} took too long."
             " Try again, or raise the setting limits.query_seconds.",
             code="deadline",
+            retry_after=self._seconds,  # by then what is under way now has ended
         )
 
 

@@ -7,14 +7,14 @@ import contextlib
 import gc
 import logging
 from collections.abc import AsyncIterator, Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI, Request
 from starlette.responses import Response
 
 import rag
 from eval.online import open_scorer
-from rag.api import problems
+from rag.api import openapi, problems
 from rag.api.deps import Running
 from rag.api.middleware import BodyLimit, ClientGoneError, Measured, RequestId, SlowClients
 from rag.api.openai import router as openai_router
@@ -123,19 +123,26 @@ def create_app(settings: Settings, *, url: str, on_failure: Callable[[], None]) 
     return bare_app(settings, running, lifespan=lifespan)
 
 
+class _App(FastAPI):
+    """Its OpenAPI document is made anew each time: it says more once the models are loaded."""
+
+    def openapi(self) -> dict[str, Any]:
+        return openapi.document(self, self.state.settings, self.state.running)
+
+
 def bare_app(
     settings: Settings,
     running: Running,
     lifespan: Callable[[FastAPI], contextlib.AbstractAsyncContextManager[None]] | None = None,
 ) -> FastAPI:
     """The app over what runs already: the CLI carries one in its own process."""
-    app = FastAPI(
+    app = _App(
         title="Plumbline",
         version=rag.__version__,
         description="Documents in, grounded answers out: every citation is an exact span.",
         lifespan=lifespan,
     )
-    app.state.running = running
+    app.state.running, app.state.settings = running, settings
     app.include_router(router)
     app.include_router(openai_router)
     app.include_router(health)

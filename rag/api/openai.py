@@ -47,7 +47,9 @@ async def get_model(model: str, service: ServiceDep) -> Response:
     return _json(wire.model_json(await service.catalog.collection(_scope(model))))
 
 
-@router.post("/chat/completions", response_model=wire.ChatCompletion)
+@router.post(
+    "/chat/completions", response_model=wire.ChatCompletion, responses={200: sse.DOCUMENTED}
+)
 async def complete_chat(
     request: Request, body: wire.ChatRequest, service: ServiceDep, trace: TraceDep
 ) -> Response:
@@ -210,6 +212,7 @@ async def _in_time(work: Awaitable[T], service: Service) -> T:
             f"The texts were not done with within {seconds:g} s. Send fewer of them at once, or"
             " raise the setting limits.query_seconds.",
             code="deadline",
+            retry_after=seconds,  # by then what is under way now has ended
         ) from None
 
 

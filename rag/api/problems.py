@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from http import HTTPStatus
 from typing import Any
 
@@ -11,12 +12,12 @@ from fastapi.exceptions import RequestValidationError
 from pydantic_core import to_json
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.routing import Match, Route
 from starlette.types import Scope
 
 from rag.api import openai_errors
 from rag.errors import ConfigError, RagError, UpstreamError
 
-RETRY_AFTER_SECONDS = 1
 CRASHED = HTTPStatus.INTERNAL_SERVER_ERROR.value
 _log = logging.getLogger(__name__)
 
@@ -82,9 +83,9 @@ def request_id(request: Request) -> str:
 
 async def _on_rag_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RagError)  # noqa: S101 - registered for it
-    headers = (
-        {"Retry-After": str(RETRY_AFTER_SECONDS)} if isinstance(error, UpstreamError) else None
-    )
+    headers = None
+    if isinstance(error, UpstreamError):
+        headers = {"Retry-After": str(max(1, math.ceil(error.retry_after)))}
     return response(request.scope, problem_json(error, request_id(request)), headers)
 
 
@@ -115,8 +116,19 @@ async def _on_http(request: Request, error: Exception) -> Response:
     detail = str(error.detail)
     if status in (404, 405):
         detail = f"{request.method} {request.url.path} is not served here; GET /docs lists what is."
+    headers = dict(error.headers or {})
+    if status == HTTPStatus.METHOD_NOT_ALLOWED:
+        headers["Allow"] = ", ".join(_methods(request))
     body = _body(status, code, detail, request_id(request))
-    return response(request.scope, body, dict(error.headers or {}))
+    return response(request.scope, body, headers)
+
+
+def _methods(request: Request) -> list[str]:
+    """All methods of the path that was asked for, over the routes that have them."""
+    routes = [route for route in request.app.routes if isinstance(route, Route)]
+    found = (route.path for route in routes if route.matches(request.scope)[0] != Match.NONE)
+    path = next(found, None)
+    return sorted({m for route in routes if route.path == path for m in route.methods or ()})
 
 
 async def _on_crash(request: Request, error: Exception) -> Response:
