@@ -51,7 +51,10 @@ class FallbackGenerator:
         failure: UpstreamError | InputError | None = None
         for engine in self._engines[:-1]:
             if not engine.breaker.allows():
-                failure = UpstreamError(f"{engine.name} is left alone, having failed repeatedly")
+                failure = UpstreamError(
+                    f"{engine.name} is left alone, having failed repeatedly",
+                    retry_after=engine.breaker.seconds_left(),
+                )
                 passed.append(f"generate: {failure}")
                 continue
             begun, asked, usage = False, False, spent

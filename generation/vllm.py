@@ -8,6 +8,7 @@ import dataclasses
 import logging
 import multiprocessing
 import os
+import time
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
 from difflib import get_close_matches
@@ -81,6 +82,7 @@ class VllmModel:
         self._arguments = {"enable_lora": True, **engine} if lora else engine
         self._engine: AsyncLLM | None = None
         self._context = 0
+        self._start_seconds = 60.0  # what the last start took
         self._counted: dict[tuple[Message, ...], dict[str, Any]] = {}
         self._asked = 0  # requests that wait for a token
         self._silent = 0.0  # seconds since the last token in which there were any
@@ -216,6 +218,7 @@ class VllmModel:
             f"The engine of {self.name} ended and is being started again. Try again in a minute;"
             " the log says why it ended.",
             code="engine_died",
+            retry_after=self._start_seconds,
         )
 
     @contextlib.contextmanager
@@ -248,13 +251,14 @@ class VllmModel:
         Raises:
             ConfigError: the model or an argument does not fit.
         """
-        others = multiprocessing.active_children()
+        others, began = multiprocessing.active_children(), time.monotonic()
         making = asyncio.ensure_future(asyncio.to_thread(_make, self._model, self._arguments))
         try:
             engine = await asyncio.shield(making)
         except asyncio.CancelledError:
             await _call_off(making, others)
             raise
+        self._start_seconds = time.monotonic() - began
         self._context = engine.model_config.max_model_len
         self._counted.clear()  # the folder may hold another tokenizer by now
         try:

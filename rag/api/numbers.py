@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, StrictBool
+from pydantic import BeforeValidator, Field, StrictBool
 
 
 def _number(value: Any) -> Any:
@@ -13,7 +13,8 @@ def _number(value: Any) -> Any:
     return value
 
 
-Integer = Annotated[int, BeforeValidator(_number)]
+IS_NUMBER = BeforeValidator(_number)
+Integer = Annotated[int, IS_NUMBER]
 """`10.0` is one as well."""
-Real = Annotated[float, BeforeValidator(_number)]
+Count = Annotated[int, Field(ge=1), IS_NUMBER]
 Flag = StrictBool

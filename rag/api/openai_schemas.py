@@ -23,7 +23,7 @@ from pydantic import (
 )
 
 from rag.api import shapes
-from rag.api.numbers import Flag, Integer
+from rag.api.numbers import Count, Flag, Integer
 from rag.api.responses import AnswerDetails, CitationOut, citation_json
 from rag.api.sampling import SamplingIn
 from rag.api.schemas import Label, Retrieval, Text, up_to_question
@@ -104,8 +104,8 @@ class ChatRequest(_Request, SamplingIn):
     messages: list[ChatMessage] = Field(min_length=1, json_schema_extra=shapes.CONVERSATION)
     stream: Flag | None = False
     stream_options: StreamOptions | None = None
-    max_completion_tokens: Integer | None = Field(
-        None, ge=1, description="The newer name of max_tokens, and before it."
+    max_completion_tokens: Count | None = Field(
+        None, description="The newer name of max_tokens, and before it."
     )
     user: Label | None = None
     plumbline: Retrieval = Field(Retrieval(), description="Which passages answer.")
@@ -182,7 +182,7 @@ class RerankRequest(_Request):
         min_length=1,
         description="Texts, or objects with a `text`.",
     )
-    top_n: Integer | None = Field(None, ge=1, description="How many to return; none: all.")
+    top_n: Count | None = Field(None, description="How many to return; none: all.")
     return_documents: Flag | None = False
 
 

@@ -90,7 +90,6 @@ class UsageOut(BaseModel):
     input_tokens: int
     output_tokens: int
     cost: float
-    estimated: bool = Field(False, description="The model's server did not tell the tokens.")
 
 
 class AnswerDetails(SearchResponse):
@@ -262,8 +261,7 @@ def answer_json(answer: Answer) -> dict[str, Any]:
 def usage_json(usage: Usage) -> dict[str, Any]:
     """As `UsageOut`."""
     fields = asdict(usage)
-    if not usage.estimated:
-        del fields["estimated"]
+    del fields["estimated"]  # told in traces
     return fields
 
 

@@ -16,7 +16,7 @@ from pydantic import (
 )
 
 from rag.api import shapes
-from rag.api.numbers import Integer, Real
+from rag.api.numbers import IS_NUMBER, Count, Integer
 from rag.types import SamplingOverrides
 
 SCHEMA_BYTES = 120_000
@@ -77,11 +77,11 @@ _Stop = Annotated[str, Field(min_length=1, max_length=256)]
 class SamplingIn(BaseModel):
     """How a language model writes the answer; where none does, without effect."""
 
-    max_tokens: Integer | None = Field(
-        None, ge=1, description="At most the setting generator.max_tokens, its default."
+    max_tokens: Count | None = Field(
+        None, description="At most the setting generator.max_tokens, its default."
     )
-    temperature: Real | None = Field(None, ge=0, le=2)
-    top_p: Real | None = Field(None, gt=0, le=1)
+    temperature: Annotated[float, Field(ge=0, le=2), IS_NUMBER] | None = None
+    top_p: Annotated[float, Field(gt=0, le=1), IS_NUMBER] | None = None
     seed: Annotated[Integer | None, WithJsonSchema(shapes.SEED)] = Field(None, ge=0, lt=1 << 63)
     stop: Annotated[list[_Stop] | None, BeforeValidator(_as_list), WithJsonSchema(shapes.STOP)] = (
         Field(None, max_length=16, description="The answer ends before any of these texts.")

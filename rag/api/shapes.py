@@ -101,5 +101,3 @@ SEED = either({"type": "integer", "minimum": 0, "x-maximum": "seed"}, NULL)
 DIMENSIONS = either(
     {"type": "integer", "x-minimum": "embedder.dim", "x-maximum": "embedder.dim"}, NULL
 )
-    {"type": "integer", "x-minimum": "embedder.dim", "x-maximum": "embedder.dim"}, NULL
-)

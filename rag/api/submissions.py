@@ -34,6 +34,7 @@ def _json_schema() -> dict[str, Any]:
     return schema
 
 
+_URI = {"type": "string", "minLength": 1, "maxLength": URI_CHARS, "pattern": shapes.NO_NUL}
 OPENAPI: dict[str, Any] = {
     "requestBody": {
         "required": True,
@@ -70,13 +71,7 @@ OPENAPI: dict[str, Any] = {
                             "minItems": 1,
                         },
                         "uri": {
-                            "type": "array",
-                            "items": {
-                                "type": "string",
-                                "minLength": 1,
-                                "maxLength": URI_CHARS,
-                                "pattern": shapes.NO_NUL,
-                            },
+                            **shapes.either(_URI, shapes.list_of(_URI)),
                             "description": "Where each file comes from, in the order of the files.",
                         },
                     },
