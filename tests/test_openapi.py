@@ -18,6 +18,7 @@ from rag.api.app import bare_app
 from rag.api.deps import MAX_WAIT_SECONDS, Running
 from rag.errors import BusyError, UpstreamError
 from rag.settings import Settings
+from tests.postgres import PostgresServer
 from tests.servers import Server, serving, submit
 from tests.test_e2e_stream import QUESTION, Failing
 from tests.test_e2e_stream import serving as serving_pipeline
@@ -35,11 +36,11 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield running
 
 
-def cases(server: Server, folder: Path, *, each: int, seed: int) -> int:
+def cases(server: Server, folder: Path, *options: str) -> int:
     """How many requests schemathesis made of the whole document without one failure."""
     command = [
         *(sys.executable, "-m", "schemathesis.cli", "--config-file", str(RULES), "run"),
-        *(f"{server.url}/openapi.json", f"--max-examples={each}", f"--seed={seed}"),
+        *(f"{server.url}/openapi.json", *options),
         *("--suppress-health-check=all", "--generation-database=none", "--no-color"),
     ]
     ran = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
@@ -50,7 +51,7 @@ def cases(server: Server, folder: Path, *, each: int, seed: int) -> int:
 
 
 def test_the_service_keeps_what_its_document_says(server: Server, tmp_path: Path) -> None:
-    assert cases(server, tmp_path, each=3, seed=17) > 500
+    assert cases(server, tmp_path, "--phases=examples,coverage", "--seed=17") > 500
 
 
 @pytest.mark.attack
@@ -61,7 +62,22 @@ def test_the_service_keeps_what_its_document_says_ten_thousand_times(
     made, seed = 0, 0
     while made < 10_000:
         seed += 1
-        made += cases(server, tmp_path, each=150, seed=seed)
+        made += cases(server, tmp_path, "--max-examples=60", f"--seed={seed}")
+
+
+def test_names_that_no_database_takes_name_nothing(
+    tmp_path: Path, postgres: PostgresServer
+) -> None:
+    env = {"RAG_CATALOG__KIND": "postgres", "RAG_CATALOG__URL": postgres.new_database()}
+    asked = {"model": "a\0", "messages": [ASKED]}
+    with serving(tmp_path / "data", env=env) as running, running.client() as http:
+        submit(http, {"id": "handbook", "text": "A line has 79 characters."})
+        for path in ("documents/%00", "documents/%00/chunks", "jobs/%00", "models/%00"):
+            assert http.get(f"/v1/{path}").status_code == 404
+        assert http.delete("/v1/documents/%00").status_code == 404
+        assert http.post("/v1/chat/completions", json=asked).status_code == 404
+        for query in ("uri_prefix=%00", "cursor=AAAA"):
+            assert http.get(f"/v1/documents?{query}").status_code == 200
 
 
 def document(**settings: Any) -> dict[str, Any]:

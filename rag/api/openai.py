@@ -6,9 +6,10 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncGenerator, Awaitable
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Request
+from pydantic import AfterValidator
 from pydantic_core import to_json
 from starlette.responses import Response
 
@@ -20,6 +21,7 @@ from rag.api.openai_errors import error_json
 from rag.api.problems import amid_stream, request_id
 from rag.api.questions import check_length, label, to_query
 from rag.api.responses import details_json, hit_json
+from rag.api.schemas import sendable
 from rag.build import TENANT, Service
 from rag.errors import InputError, TooLargeError, UpstreamError
 from rag.pipeline import Event
@@ -42,7 +44,9 @@ async def list_models(service: ServiceDep) -> Response:
 
 
 @router.get("/models/{model:path}", response_model=wire.ModelOut)
-async def get_model(model: str, service: ServiceDep) -> Response:
+async def get_model(
+    model: Annotated[str, AfterValidator(sendable)], service: ServiceDep
+) -> Response:
     """One collection."""
     return _json(wire.model_json(await service.catalog.collection(_scope(model))))
 

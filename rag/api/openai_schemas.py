@@ -66,7 +66,7 @@ class _Request(BaseModel):
     # Clients send what other servers have: what is unknown is left alone, as theirs do.
     model_config = ConfigDict(extra="ignore")
 
-    model: str = Field(min_length=1, max_length=256, description="A collection.")
+    model: Text = Field(min_length=1, max_length=256, description="A collection.")
 
 
 def _text_of(content: Any) -> Any:

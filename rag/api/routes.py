@@ -40,6 +40,8 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
     "4XX": {"model": responses.Problem, "description": "A problem (RFC 9457)."},
     "5XX": {"model": responses.Problem, "description": "A problem (RFC 9457)."},
 }
+Id = Annotated[str, AfterValidator(schemas.sendable)]
+"""What is asked for by name: what no database can take names nothing."""
 Limit = Annotated[int, Query(ge=1, le=1000)]
 Cursor = Annotated[str | None, Query(max_length=2800, json_schema_extra={"pattern": shapes.CURSOR})]
 Place = Annotated[str | None, Query(max_length=2000, json_schema_extra={"pattern": "^[0-9]{1,9}$"})]
@@ -138,7 +140,7 @@ async def list_documents(
     scope: ScopeDep,
     limit: Limit = 50,
     cursor: Cursor = None,
-    uri_prefix: Annotated[str, AfterValidator(schemas.sendable)] = "",
+    uri_prefix: Id = "",
     state: State | None = None,
 ) -> Response:
     """Documents in the order of their ids, each listed from the moment it was accepted.
@@ -163,7 +165,7 @@ async def list_documents(
     tags=["documents"],
 )
 async def list_chunks(
-    document_id: str, service: ServiceDep, scope: ScopeDep, limit: Limit = 50, cursor: Place = None
+    document_id: Id, service: ServiceDep, scope: ScopeDep, limit: Limit = 50, cursor: Place = None
 ) -> Response:
     """A document's chunks in the order of its text."""
     await service.catalog.document(scope, document_id)
@@ -183,7 +185,7 @@ async def list_chunks(
     responses=PROBLEMS,
     tags=["documents"],
 )
-async def get_document(document_id: str, service: ServiceDep, scope: ScopeDep) -> Response:
+async def get_document(document_id: Id, service: ServiceDep, scope: ScopeDep) -> Response:
     """One document and its state."""
     return _json(responses.document_json(await service.catalog.document(scope, document_id)))
 
@@ -191,20 +193,20 @@ async def get_document(document_id: str, service: ServiceDep, scope: ScopeDep) -
 @router.delete(
     "/documents/{document_id:path}", status_code=204, responses=PROBLEMS, tags=["documents"]
 )
-async def delete_document(document_id: str, service: ServiceDep, scope: ScopeDep) -> Response:
+async def delete_document(document_id: Id, service: ServiceDep, scope: ScopeDep) -> Response:
     """Removes a document from index and catalog."""
     await service.ingest.delete(scope, document_id)
     return Response(status_code=204)
 
 
 @router.get("/jobs/{job_id}", response_model=responses.JobOut, responses=PROBLEMS, tags=["jobs"])
-async def get_job(job_id: str, service: ServiceDep) -> Response:
+async def get_job(job_id: Id, service: ServiceDep) -> Response:
     """How far a job has come."""
     return _json(responses.job_json(await service.catalog.job(job_id)))
 
 
 @router.delete("/jobs/{job_id}", response_model=responses.JobOut, responses=PROBLEMS, tags=["jobs"])
-async def cancel_job(job_id: str, service: ServiceDep) -> Response:
+async def cancel_job(job_id: Id, service: ServiceDep) -> Response:
     """Cancels the documents of a job that have not begun; what runs is finished."""
     return _json(responses.job_json(await service.catalog.cancel(job_id)))
 
@@ -216,7 +218,7 @@ async def cancel_job(job_id: str, service: ServiceDep) -> Response:
     responses=PROBLEMS,
     tags=["jobs"],
 )
-async def retry_job(job_id: str, service: ServiceDep, queue: QueueDep) -> Response:
+async def retry_job(job_id: Id, service: ServiceDep, queue: QueueDep) -> Response:
     """Tries the failed documents of a job again, unless something newer is stored of them."""
     job = await service.catalog.retry(job_id)
     queue.wake()
