@@ -24,6 +24,7 @@ from pydantic import (
 
 from rag.api import shapes
 from rag.api.numbers import Count, Flag, Integer
+from rag.api.openai_texts import document_text, text_of, texts_of
 from rag.api.responses import AnswerDetails, CitationOut, citation_json
 from rag.api.sampling import SamplingIn
 from rag.api.schemas import Label, Retrieval, Text, up_to_question
@@ -69,24 +70,13 @@ class _Request(BaseModel):
     model: Text = Field(min_length=1, max_length=256, description="A collection.")
 
 
-def _text_of(content: Any) -> Any:
-    """Text as it is; of a list of parts, the text of each."""
-    if not isinstance(content, list):
-        return content
-    texts = [p.get("text") for p in content if isinstance(p, dict) and p.get("type") == "text"]
-    said = [text for text in texts if isinstance(text, str)]
-    if len(said) < len(content):
-        raise ValueError("it has parts that are no text, and nothing else is read")
-    return "\n".join(said)
-
-
 class ChatMessage(BaseModel):
     """One message of a conversation; `system` and `developer` ones are not followed."""
 
     model_config = ConfigDict(json_schema_extra=shapes.CHAT_TURN)
 
     role: Literal["system", "developer", "user", "assistant"]
-    content: Annotated[Text, BeforeValidator(_text_of), WithJsonSchema(shapes.CHAT_TEXT)]
+    content: Annotated[Text, BeforeValidator(text_of), WithJsonSchema(shapes.CHAT_TEXT)]
 
 
 class StreamOptions(BaseModel):
@@ -147,19 +137,10 @@ def _said(messages: Sequence[ChatMessage]) -> list[Message]:
     ]
 
 
-def _texts(value: Any) -> Any:
-    texts = [value] if isinstance(value, str) else value
-    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
-        raise ValueError("it is a text or a list of texts; token ids are not read")
-    if not texts or not all(texts):
-        raise ValueError("it is empty, or one of its texts is")
-    return texts
-
-
 class EmbeddingsRequest(_Request):
     """Texts to embed, by the collection's embedder; past its window they are cut."""
 
-    input: Annotated[list[Text], BeforeValidator(_texts), WithJsonSchema(shapes.INPUT)]
+    input: Annotated[list[Text], BeforeValidator(texts_of), WithJsonSchema(shapes.INPUT)]
     encoding_format: Literal["float", "base64"] | None = "float"
     dimensions: Annotated[Integer | None, WithJsonSchema(shapes.DIMENSIONS)] = Field(
         None, ge=1, description="The embedder's own, or none."
@@ -167,11 +148,7 @@ class EmbeddingsRequest(_Request):
     input_type: Kind = Field("query", description="Whether questions or passages are embedded.")
 
 
-def _document_text(value: Any) -> Any:
-    return value.get("text") if isinstance(value, dict) else value
-
-
-_Ranked = Annotated[Text, BeforeValidator(_document_text), WithJsonSchema(shapes.RANKED_TEXT)]
+_Ranked = Annotated[Text, BeforeValidator(document_text), WithJsonSchema(shapes.RANKED_TEXT)]
 
 
 class RerankRequest(_Request):
