@@ -42,6 +42,7 @@ def cases(server: Server, folder: Path, *options: str) -> int:
         *(sys.executable, "-m", "schemathesis.cli", "--config-file", str(RULES), "run"),
         *(f"{server.url}/openapi.json", *options),
         *("--suppress-health-check=all", "--generation-database=none", "--no-color"),
+        "--request-timeout=90",
     ]
     ran = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stdout[-20_000:] + ran.stderr
