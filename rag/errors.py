@@ -2,7 +2,8 @@
 
 RagError                  base; `code` is stable and goes out over HTTP
 ├── InputError            the caller can mend it                         4xx, exit code 2
-│   ├── NotFoundError     no such document, job, collection, field       404
+│   ├── NotFoundError     no such document, job, collection              404
+│   ├── UnknownFieldError no document has the field of a filter          404
 │   ├── ConflictError     parts of a request contradict each other       409
 │   ├── TooLargeError     over a limit that a setting names              413
 │   └── ReadError         a document's bytes cannot be read              the document fails alone
@@ -45,6 +46,13 @@ class NotFoundError(InputError):
     """What was asked for does not exist."""
 
     code = "not_found"
+    status = 404
+
+
+class UnknownFieldError(InputError):
+    """A filter names a field that no document of the collection has."""
+
+    code = "unknown_field"
     status = 404
 
 
