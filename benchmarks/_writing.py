@@ -123,7 +123,8 @@ def through_us(model: VllmModel, *, tokens: int) -> Write[Sequence[Message]]:
 
     async def write(prompt: Sequence[Message]) -> AsyncIterator[Part]:
         async for piece in model.stream(prompt, sampling=Sampling(max_tokens=tokens)):
-            yield Part(piece.usage.output_tokens if piece.usage else 0)
+            ended = piece.finish_reason and piece.usage
+            yield Part(ended.output_tokens if ended else 0)
 
     return write
 

@@ -31,7 +31,7 @@ def collect(answers: Sequence[LiveAnswer], *, low: float, sample: float) -> list
     chosen: dict[str, Case] = {}
     for answer in answers:
         why = list(_reasons(answer, low))
-        if not why and is_sampled(answer.trace_id, sample):
+        if not why and is_sampled(answer.id, sample):
             why = ["sample"]
         if why and answer.content:
             question = " ".join(answer.content["question"].split())
@@ -69,6 +69,7 @@ def _case(answer: LiveAnswer, question: str, why: list[str]) -> Case:
             "reason": answer.reason,
             "scores": dict(answer.scores),
             "comment": feedback.comment,
+            "answer_id": answer.id,
             "trace_id": answer.trace_id,
             "at": answer.at,
         },

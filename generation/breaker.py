@@ -29,6 +29,10 @@ class Breaker:
         self._closed_from = self._clock() + PAUSE_SECONDS
         return True
 
+    def seconds_left(self) -> float:
+        """Until the next call may try."""
+        return max(0.0, self._closed_from - self._clock())
+
     def succeeded(self) -> None:
         """Calls may go through again."""
         self._failures = 0

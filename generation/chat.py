@@ -9,7 +9,7 @@ from dataclasses import fields, replace
 
 from generation.judging import Judge
 from generation.prompts import PromptTemplate, fitting
-from rag.errors import InputError, UpstreamError
+from rag.errors import InputError, RagError, UpstreamError
 from rag.protocols import ChatModel
 from rag.types import Delta, ModelCall, Piece, Prompt, Sampling, SamplingOverrides
 
@@ -39,8 +39,8 @@ class ChatGenerator:
     async def stream(self, prompt: Prompt) -> AsyncGenerator[Delta, None]:
         """1. judge the evidence  2. fit the passages  3. let the model write  4. the confidence.
 
-        Where a schema is asked for, an empty delta says that the model writes, and the JSON comes
-        in one piece, once it is complete.
+        Where a schema is asked for, deltas without text say that the model writes, and the JSON
+        comes in one piece, once it is complete. Each delta has the tokens so far.
 
         Raises:
             InputError: not even the best passage fits the model's context, or `stop` or
@@ -58,16 +58,16 @@ class ChatGenerator:
             async for last in pieces:  # 3.
                 if sampling.schema is None:
                     if last.text:
-                        yield Delta(text=last.text, model=name)
-                elif last.text and not written:
-                    yield Delta(model=name)
+                        yield Delta(text=last.text, model=name, usage=last.usage)
+                elif last.text and (last.usage or not written):
+                    yield Delta(model=name, usage=last.usage)
                 written += last.text
-        if not written:
-            if sampling.stop:
-                raise self._stopped()
-            raise UpstreamError(f"The model {name} wrote nothing. Try again.", code="no_answer")
+        try:
+            self._check(written, last, sampling)
+        except RagError:
+            yield Delta(model=name, usage=last.usage)  # it was paid for all the same
+            raise
         if sampling.schema is not None:
-            self._check_json(written, last, sampling)
             yield Delta(text=written, model=name)
         yield Delta(  # 4.
             model=name,
@@ -77,6 +77,16 @@ class ChatGenerator:
             degraded=self._left_out(len(prompt.hits) - fit, len(prompt.hits)),
             call=ModelCall(messages=messages, template=self._template.name, sampling=sampling),
         )
+
+    def _check(self, text: str, last: Piece, sampling: Sampling) -> None:
+        if not text:
+            if sampling.stop:
+                raise self._stopped()
+            raise UpstreamError(
+                f"The model {self._model.name} wrote nothing. Try again.", code="no_answer"
+            )
+        if sampling.schema is not None:
+            self._check_json(text, last, sampling)
 
     def _check_json(self, text: str, last: Piece, sampling: Sampling) -> None:
         try:

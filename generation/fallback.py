@@ -12,7 +12,8 @@ from generation.breaker import Breaker
 from generation.chat import NOT_JSON
 from rag.errors import BusyError, InputError, RagError, UpstreamError
 from rag.protocols import Generator
-from rag.types import Delta, Prompt
+from rag.telemetry import add_usage
+from rag.types import Delta, Prompt, Usage
 
 _log = logging.getLogger(__name__)
 
@@ -46,17 +47,22 @@ class FallbackGenerator:
             InputError, BusyError, UpstreamError: the last engine failed, or one amid its text.
         """
         passed: list[str] = []
+        spent: Usage | None = None  # by engines that were passed over
         failure: UpstreamError | InputError | None = None
         for engine in self._engines[:-1]:
             if not engine.breaker.allows():
-                failure = UpstreamError(f"{engine.name} is left alone, having failed repeatedly")
+                failure = UpstreamError(
+                    f"{engine.name} is left alone, having failed repeatedly",
+                    retry_after=engine.breaker.seconds_left(),
+                )
                 passed.append(f"generate: {failure}")
                 continue
-            begun, asked = False, False
+            begun, asked, usage = False, False, spent
             try:
                 async with contextlib.aclosing(self._in_time(engine, prompt)) as deltas:
                     async for delta in deltas:
-                        yield replace(delta, degraded=(*passed, *delta.degraded))
+                        usage = _sum(spent, delta.usage)
+                        yield replace(delta, degraded=(*passed, *delta.degraded), usage=usage)
                         begun, asked = begun or bool(delta.text), delta.model is not None
                         passed = []
             except (UpstreamError, InputError) as error:
@@ -67,6 +73,7 @@ class FallbackGenerator:
                 told = f"{error.code}. {error.detail}".rstrip()
                 _log.warning("The generator %s is passed over: %s", engine.name, told)
                 passed.append(f"generate: {error}")
+                spent = usage
                 if failure is None or isinstance(error, UpstreamError):
                     failure = error
             else:
@@ -76,7 +83,8 @@ class FallbackGenerator:
         try:
             async with contextlib.aclosing(self._engines[-1].generator.stream(prompt)) as deltas:
                 async for delta in deltas:
-                    yield replace(delta, degraded=(*passed, *delta.degraded))
+                    usage = _sum(spent, delta.usage)
+                    yield replace(delta, degraded=(*passed, *delta.degraded), usage=usage)
                     passed = []
         except InputError as error:
             if failure is None:
@@ -96,6 +104,12 @@ class FallbackGenerator:
                 yield first
             async for delta in deltas:
                 yield delta
+
+
+def _sum(before: Usage | None, usage: Usage | None) -> Usage | None:
+    if before is None or usage is None:
+        return before or usage
+    return add_usage(before, usage)
 
 
 def _count(breaker: Breaker, error: RagError) -> None:

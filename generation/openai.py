@@ -26,6 +26,8 @@ TOKENS_PER_MESSAGE = 8
 """What a chat template puts around one: role and separators."""
 CHARS_PER_TOKEN = 128
 """The longest in common vocabularies is a run of as many spaces; what writes more does not end."""
+MAX_WAIT_SECONDS = 120.0
+"""OpenAI's clients heed no Retry-After past it."""
 _SHOWN = 300
 """Characters of a server's own words that go into a message."""
 _ASCII_TOKEN = re.compile(r"[A-Za-z]{1,4}|[!-@\[-`{-~]|\s{2,}")
@@ -173,7 +175,10 @@ class OpenAIModel:
     def _translate(self, error: openai.OpenAIError, asked: Sequence[str]) -> RagError:
         """What the client raises, in words that say what mends it."""
         if isinstance(error, openai.RateLimitError) and error.code != "insufficient_quota":
-            return BusyError(f"{self._who} has too many requests. Try again in a moment.")
+            return BusyError(
+                f"{self._who} has too many requests. Try again in a moment.",
+                retry_after=_asked_to_wait(error),
+            )
         if _is_too_long(error):
             return InputError(
                 f"The prompt is longer than {self._who} takes. Set generator.context_tokens, now"
@@ -255,6 +260,12 @@ def _is_too_long(error: openai.OpenAIError) -> bool:
         return False
     refused = not isinstance(error, openai.APIStatusError) or error.status_code in _REFUSALS
     return refused and _TOO_LONG.search(f"{error.code} {error.message}") is not None
+
+
+def _asked_to_wait(error: openai.APIStatusError) -> float | None:
+    """The seconds of the server's own Retry-After, two minutes at most; None without one."""
+    told = error.response.headers.get("retry-after", "")
+    return min(float(told), MAX_WAIT_SECONDS) if re.fullmatch("[0-9]{1,9}", told) else None
 
 
 def _usage(counted: CompletionUsage) -> Usage:

@@ -8,6 +8,7 @@ import dataclasses
 import logging
 import multiprocessing
 import os
+import time
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
 from difflib import get_close_matches
@@ -82,6 +83,7 @@ class VllmModel:
         self._arguments = {"enable_lora": True, **engine} if lora else engine
         self._engine: AsyncLLM | None = None
         self._context = 0
+        self._start_seconds = 60.0  # what the last start took
         self._counted: dict[tuple[Message, ...], dict[str, Any]] = {}
         self._asked = 0  # requests that wait for a token
         self._silent = 0.0  # seconds since the last token in which there were any
@@ -198,13 +200,13 @@ class VllmModel:
     def _piece(self, output: RequestOutput, written: int, sampling: Sampling) -> Piece | None:
         """None where there is nothing to tell: the text waits for the rest of a character."""
         (new,) = output.outputs
+        usage = Usage(input_tokens=len(output.prompt_token_ids), output_tokens=written)
         if not output.finished:
-            return Piece(text=new.text) if new.text else None
+            return Piece(text=new.text, usage=usage) if new.text else None
         if new.finish_reason == "error" and sampling.schema is not None:
             raise InputError(f"{self.name} cannot follow the schema: the log says why.")
         if new.finish_reason not in _FINISHED:
             raise UpstreamError(f"{self.name} gave up half-way ({new.finish_reason}). Try again.")
-        usage = Usage(input_tokens=len(output.prompt_token_ids), output_tokens=written)
         return Piece(text=new.text, finish_reason=_FINISHED[new.finish_reason], usage=usage)
 
     def _living(self) -> AsyncLLM:
@@ -217,6 +219,7 @@ class VllmModel:
             f"The engine of {self.name} ended and is being started again. Try again in a minute;"
             " the log says why it ended.",
             code="engine_died",
+            retry_after=self._start_seconds,
         )
 
     @contextlib.contextmanager
@@ -249,13 +252,14 @@ class VllmModel:
         Raises:
             ConfigError: the model or an argument does not fit.
         """
-        others = multiprocessing.active_children()
+        others, began = multiprocessing.active_children(), time.monotonic()
         making = asyncio.ensure_future(asyncio.to_thread(_make, self._model, self._arguments))
         try:
             engine = await asyncio.shield(making)
         except asyncio.CancelledError:
             await _call_off(making, others)
             raise
+        self._start_seconds = time.monotonic() - began
         self._context = engine.model_config.max_model_len
         self._counted.clear()  # the folder may hold another tokenizer by now
         try:

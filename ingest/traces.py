@@ -102,7 +102,8 @@ class DocumentTraces:
     def _of(self, task: Task) -> Trace:
         """The trace that a task is part of: the same for all of its attempts, in all processes."""
         if task.traceparent:
-            trace = trace_of(task.traceparent, rate=self._rate)
+            # Whoever accepted it has decided, and the header says how: attempts must agree.
+            trace = trace_of(task.traceparent, rate=0.0)
         else:
             id_ = sha256(f"{task.job_id} {task.document_id}".encode()).hexdigest()[:32]
             trace = Trace(id=id_, sampled=is_sampled(id_, self._rate))

@@ -21,7 +21,6 @@ LOST_SECONDS = 600.0
 """What was given out that long ago to be scored, and is not, is given out again."""
 STALE_SECONDS = 3600.0
 """What nobody scored within an hour is not scored: what came since is worth more."""
-_LATEST = answers.c.at.desc()
 
 
 class Answers:
@@ -95,27 +94,24 @@ class Answers:
         found = [row["content"] for row in await self._db.rows(query)]
         return found[0]["question"] if found and found[0] else None
 
-    async def add_feedback(self, tenant: str, trace_id: str, feedback: Feedback) -> LiveAnswer:
-        """Stores what somebody said of the last answer of a trace; the answer as it is then.
+    async def add_feedback(self, tenant: str, id_: str, feedback: Feedback) -> LiveAnswer:
+        """Stores what somebody said of the answer with this id; returns the answer with it.
 
         What is None in it leaves what was said before.
 
         Raises:
             NotFoundError: no such answer is kept.
         """
-        theirs = sa.and_(answers.c.tenant == tenant, answers.c.trace_id == trace_id)
-        latest = sa.select(answers.c.id).where(theirs).order_by(_LATEST).limit(1)
+        theirs = sa.and_(answers.c.tenant == tenant, answers.c.id == id_)
         said = {name: value for name, value in asdict(feedback).items() if value is not None}
         async with self._db.write() as db:
-            id_ = await db.scalar(latest)
-            if id_ is None:
+            if (await db.execute(answers.update().where(theirs).values(said))).rowcount == 0:
                 raise NotFoundError(
-                    f"No answer with the trace_id {trace_id!r} is kept: answers are for"
+                    f"No answer with the answer_id {id_!r} is kept: answers are for"
                     " online.keep_days, and searches are not.",
-                    code="unknown_trace",
+                    code="unknown_answer",
                 )
-            await db.execute(answers.update().where(answers.c.id == id_).values(said))
-            row = (await db.execute(answers.select().where(answers.c.id == id_))).mappings().one()
+            row = (await db.execute(answers.select().where(theirs))).mappings().one()
         return _answer(row)
 
     async def given(self, scope: Scope, start: float, end: float) -> list[LiveAnswer]:

@@ -3,9 +3,11 @@
 RagError                  base; `code` is stable and goes out over HTTP
 ├── InputError            the caller can mend it                         4xx, exit code 2
 │   ├── NotFoundError     no such document, job, collection              404
+│   ├── UnknownFieldError no document has the field of a filter          404
+│   ├── ConflictError     parts of a request contradict each other       409
 │   ├── TooLargeError     over a limit that a setting names              413
 │   └── ReadError         a document's bytes cannot be read              the document fails alone
-├── UpstreamError         something outside failed; trying again helps   503
+├── UpstreamError         something outside failed; trying again helps   503 with Retry-After
 │   └── BusyError         a bounded queue is full                        503 with Retry-After
 ├── ConfigError           settings or data folder; stops the start       exit code 2
 └── StorageError          disk full, or stored data damaged              507
@@ -53,6 +55,20 @@ class NotFoundError(InputError):
     status = 404
 
 
+class UnknownFieldError(InputError):
+    """A filter names a field that no document of the collection has."""
+
+    code = "unknown_field"
+    status = 404
+
+
+class ConflictError(InputError):
+    """Each part of a request is well-formed, and they contradict each other."""
+
+    code = "conflict"
+    status = 409
+
+
 class TooLargeError(InputError):
     """Over a limit; the message names the setting that holds it."""
 
@@ -67,16 +83,30 @@ class ReadError(InputError):
 
 
 class UpstreamError(RagError):
-    """A model, a server or a device failed; the same call may go through later."""
+    """A model, a server or a device failed; the same call may go through later.
+
+    Attributes:
+        retry_after: seconds after which to try; by default what a restart or a switch to another
+            machine takes.
+    """
 
     code = "upstream"
     status = 503
+    retry_after = 5.0
+
+    def __init__(
+        self, message: str, *, code: str | None = None, retry_after: float | None = None
+    ) -> None:
+        super().__init__(message, code=code)
+        if retry_after is not None:
+            self.retry_after = retry_after
 
 
 class BusyError(UpstreamError):
-    """A bounded queue is full."""
+    """A bounded queue is full; there is room as soon as something ends."""
 
     code = "busy"
+    retry_after = 1.0
 
 
 class ConfigError(RagError):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import secrets
 import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -58,9 +57,9 @@ class AnswerKeeper:
         """Takes an answer that was given; `sent`: its trace is on its way. Returns at once."""
         # What may not be read later cannot be scored.
         to_score = self._privacy.allows(query.scope.tenant)
-        # By an id of our own: callers choose those of traces.
-        to_score &= is_sampled(id_ := secrets.token_hex(16), self._rate)
-        live = _live(query, trace, answer, id_=id_, sent=sent, to_score=to_score)
+        # By the answer's id: callers choose those of traces.
+        to_score &= is_sampled(answer.id, self._rate)
+        live = _live(query, trace, answer, sent=sent, to_score=to_score)
         try:
             self._waiting.put_nowait(live)
         except asyncio.QueueFull:
@@ -161,11 +160,9 @@ class AnswerKeeper:
             await asyncio.sleep(TIDY_SECONDS)
 
 
-def _live(
-    query: Query, trace: Trace, answer: Answer, *, id_: str, sent: bool, to_score: bool
-) -> LiveAnswer:
+def _live(query: Query, trace: Trace, answer: Answer, *, sent: bool, to_score: bool) -> LiveAnswer:
     return LiveAnswer(
-        id=id_,
+        id=answer.id,
         trace_id=trace.id,
         scope=query.scope,
         at=trace.root.end / 1e9,

@@ -265,7 +265,7 @@ class Pace:
             self._first = time.perf_counter()
             if self._live:
                 _first_token.labels(delta.model).observe(self._first - self._asked)
-        if self._live and delta.usage and delta.usage.output_tokens > 1:
+        if self._live and delta.finish_reason and delta.usage and delta.usage.output_tokens > 1:
             spent = time.perf_counter() - self._first
             _per_token.labels(delta.model).observe(spent / (delta.usage.output_tokens - 1))
 

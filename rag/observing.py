@@ -56,8 +56,8 @@ class Observing:
         if answer and self.keeper and trace.experiment is None:  # that is no live one
             self.keeper.take(query, trace, answer, sent=sent)
 
-    async def add_feedback(self, tenant: str, trace_id: str, feedback: Feedback) -> None:
-        """Keeps what somebody said of an answer, and sends it on.
+    async def add_feedback(self, tenant: str, answer_id: str, feedback: Feedback) -> None:
+        """Keeps what somebody said of the answer with this id, and sends it on.
 
         Raises:
             InputError: it is words alone, and none are kept.
@@ -69,7 +69,7 @@ class Observing:
                 "What people write is not kept here (privacy.capture): send a `rating`.",
                 code="not_kept",
             )
-        answer = await self._say(tenant, trace_id, allowed)
+        answer = await self._say(tenant, answer_id, allowed)
         if feedback.rating:
             metrics.feedback(feedback.rating)
         self.traces.score(list(_scores(answer)))
@@ -81,20 +81,26 @@ class Observing:
             correction=self.privacy.content(feedback.correction, tenant),
         )
 
-    async def _say(self, tenant: str, trace_id: str, feedback: Feedback) -> LiveAnswer:
+    async def _say(self, tenant: str, answer_id: str, feedback: Feedback) -> LiveAnswer:
         try:
-            return await self.answers.add_feedback(tenant, trace_id, feedback)
+            return await self.answers.add_feedback(tenant, answer_id, feedback)
         except NotFoundError:
             if self.keeper is None:
                 raise
         await self.keeper.flush()  # it may have been given a moment ago
-        return await self.answers.add_feedback(tenant, trace_id, feedback)
+        return await self.answers.add_feedback(tenant, answer_id, feedback)
 
 
 def _scores(answer: LiveAnswer) -> Iterator[Score]:
     """What was said of an answer, as scores of its trace."""
     said = answer.feedback
-    nameless = Score(name="", value="", trace_id=answer.trace_id, tenant=answer.scope.tenant)
+    nameless = Score(
+        name="",
+        value="",
+        trace_id=answer.trace_id,
+        tenant=answer.scope.tenant,
+        answer_id=answer.id,
+    )
     if said.rating:
         value = float(said.rating == "up")
         yield replace(nameless, name="feedback", value=value, comment=said.comment or "")

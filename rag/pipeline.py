@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import secrets
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from typing import Any
@@ -17,7 +18,7 @@ from rag.catalog import Catalog
 from rag.errors import RagError, UpstreamError
 from rag.protocols import Generator, SupportScorer
 from rag.telemetry import Attribute, Span, Trace, of_template
-from rag.types import Answer, Citation, Delta, Hit, Prompt, Query, Scope
+from rag.types import Answer, Citation, Delta, Hit, Prompt, Query, Scope, Usage
 from retrieval.fusion import fuse_hits
 from retrieval.hybrid import Retriever
 from retrieval.sections import SectionReader
@@ -234,29 +235,32 @@ class QueryPipeline:
     async def _generate(
         self, prompt: Prompt, trace: Trace, deadline: float
     ) -> AsyncGenerator[Delta, None]:
+        """The generator's deltas; the trace is charged once they end, also where it is early."""
+        spent = Usage()
         pace = metrics.Pace(live=trace.experiment is None)
         span = trace.open("generate", "generation")
-        async with contextlib.aclosing(self._generator.stream(prompt)) as deltas:
-            while True:
-                try:
+        try:
+            async with contextlib.aclosing(self._generator.stream(prompt)) as deltas:
+                while True:
                     with trace.inside(span), trace.time("generate"), trace.time("total"):
                         async with asyncio.timeout_at(deadline):
                             delta = await anext(deltas)
-                except StopAsyncIteration:
-                    span.close()
-                    return
-                except TimeoutError:
-                    span.error = "deadline"
-                    raise self._late("generation") from None
-                except RagError as error:
-                    span.error = error.code
-                    raise
-                pace.heard(delta)
-                _note(span, delta, pace)
-                trace.degraded.extend(delta.degraded)
-                if delta.usage:
-                    trace.spend(delta.usage)
-                yield delta
+                    pace.heard(delta)
+                    _note(span, delta, pace)
+                    trace.degraded.extend(delta.degraded)
+                    spent = delta.usage or spent
+                    yield delta
+        except StopAsyncIteration:
+            return
+        except TimeoutError:
+            span.error = "deadline"
+            raise self._late("generation") from None
+        except RagError as error:
+            span.error = error.code
+            raise
+        finally:
+            span.close()
+            trace.spend(spent)
 
     async def _check(
         self, writing: Awaitable[list[str | Citation]], trace: Trace, deadline: float
@@ -276,6 +280,7 @@ class QueryPipeline:
             f"The question was not answered within {self._seconds:g} s: {stage} took too long."
             " Try again, or raise the setting limits.query_seconds.",
             code="deadline",
+            retry_after=self._seconds,  # by then what is under way now has ended
         )
 
 
@@ -309,6 +314,7 @@ def _note(span: Span, delta: Delta, pace: metrics.Pace) -> None:
         span.attributes["input_tokens"] = delta.usage.input_tokens
         span.attributes["output_tokens"] = delta.usage.output_tokens
         span.attributes["cost"] = delta.usage.cost
+        span.attributes["estimated"] = delta.usage.estimated
     if delta.finish_reason:
         span.attributes["finish_reason"] = delta.finish_reason
     if call := delta.call:
@@ -335,6 +341,7 @@ def _answer(
     prompt: Prompt, draft: Draft | JsonDraft, last: Delta, hits: tuple[Hit, ...], trace: Trace
 ) -> Answer:
     return Answer(
+        id=secrets.token_hex(16),
         question=prompt.question,
         text=draft.text,
         citations=draft.citations,

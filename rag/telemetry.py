@@ -143,11 +143,17 @@ class Trace:
 
     def spend(self, usage: Usage) -> None:
         """Adds tokens that went through a language model."""
-        self.usage = Usage(
-            input_tokens=self.usage.input_tokens + usage.input_tokens,
-            output_tokens=self.usage.output_tokens + usage.output_tokens,
-            cost=self.usage.cost + usage.cost,
-        )
+        self.usage = add_usage(self.usage, usage)
+
+
+def add_usage(first: Usage, second: Usage) -> Usage:
+    """The sum; it is estimated where one of them is."""
+    return Usage(
+        input_tokens=first.input_tokens + second.input_tokens,
+        output_tokens=first.output_tokens + second.output_tokens,
+        cost=first.cost + second.cost,
+        estimated=first.estimated or second.estimated,
+    )
 
 
 def of_template(name: str) -> dict[str, Attribute]:
@@ -174,12 +180,16 @@ def trace_of(traceparent: str | None, *, rate: float = 1.0) -> Trace:
     """The caller's trace, by its W3C `traceparent`; a new one where there is no valid one.
 
     It is sampled where the caller's is, which would have a hole without it. Where the caller's is
-    not, that says nothing of whether anybody wants ours: it is one of the share `rate` or not.
+    not, that says nothing of whether anybody wants ours: it is one of the share `rate` or not, by
+    an id of our own, since a caller could choose one that is always or never among them.
     """
     match = _TRACEPARENT.fullmatch(traceparent or "")
-    trace = Trace(id=match[1], parent_id=match[2]) if match else Trace()
-    trace.sampled = is_sampled(trace.id, rate) or bool(match and int(match[3], 16) & _SAMPLED)
-    return trace
+    if match is None:
+        trace = Trace()
+        trace.sampled = is_sampled(trace.id, rate)
+        return trace
+    chosen = bool(int(match[3], 16) & _SAMPLED) or is_sampled(secrets.token_hex(16), rate)
+    return Trace(id=match[1], parent_id=match[2], sampled=chosen)
 
 
 def is_sampled(trace_id: str, rate: float) -> bool:
@@ -223,8 +233,8 @@ def _span_json(span: Span) -> dict[str, Any]:
 class Score:
     """What was found of an answer: a number, or words that correct it.
 
-    It is of a span, or of the whole trace where `span_id` is empty. `comment` and words are
-    content.
+    It is of a span, or of the whole trace where `span_id` is empty. A second score of the same
+    name, trace, span and `answer_id` replaces the first. `comment` and words are content.
     """
 
     name: str
@@ -232,4 +242,5 @@ class Score:
     trace_id: str
     tenant: str
     span_id: str = ""
+    answer_id: str = ""
     comment: str = ""

@@ -318,7 +318,7 @@ def _score_request(score: Score, sending: Sending) -> CreateScoreRequest:
             value, kind = value[:MAX_TEXT], ScoreDataType.TEXT
     return CreateScoreRequest(
         # The same one again replaces what was said before.
-        id=str(uuid5(NAMESPACE_OID, f"{score.trace_id} {score.span_id} {score.name}")),
+        id=str(uuid5(NAMESPACE_OID, _key(score))),
         name=score.name,
         value=value,
         comment=_words(score.comment, score.tenant, sending) or None,
@@ -327,6 +327,12 @@ def _score_request(score: Score, sending: Sending) -> CreateScoreRequest:
         data_type=kind,
         environment=sending.environment,
     )
+
+
+def _key(score: Score) -> str:
+    """Text that is equal for scores of which the later one replaces the earlier."""
+    answer = f"{score.answer_id} " if score.answer_id else ""  # callers may share a trace
+    return f"{score.trace_id} {score.span_id} {answer}{score.name}"
 
 
 def _words(text: str, tenant: str, sending: Sending) -> str:

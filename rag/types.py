@@ -253,12 +253,14 @@ Reason = Literal["no_documents", "no_match", "weak_evidence"]
 class Usage:
     """Tokens that went through language models; zero where there is none.
 
-    `cost` is in the currency of the settings' prices, 0 where they name none.
+    `cost` is in the currency of the settings' prices, 0 where they name none. `estimated` says that
+    a model's server did not tell the tokens, or not yet, and they were counted here.
     """
 
     input_tokens: int = 0
     output_tokens: int = 0
     cost: float = 0.0
+    estimated: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -274,9 +276,11 @@ class Answer:
     `unsupported` are the markers that were taken out of the text, since the passages they named do
     not carry what was said; `uncited` the sentences of the text that no citation stands behind,
     both in the order of the text. `passages` are the hits as the generator read them.
-    `finish_reason` is None where no model wrote.
+    `finish_reason` is None where no model wrote. `id` is random, 32 hex digits: feedback names the
+    answer by it. `trace_id` may be the caller's choice, and several answers may share one.
     """
 
+    id: str
     question: str
     text: str
     citations: tuple[Citation, ...]
@@ -326,7 +330,11 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Piece:
-    """A piece of a model's text as it comes; the last one says why it ended, and the usage."""
+    """A piece of a model's text as it comes; the last one says why it ended.
+
+    `usage` is that of the whole text so far: of a stream that is closed early the last one that
+    came counts.
+    """
 
     text: str = ""
     finish_reason: FinishReason | None = None
@@ -348,8 +356,8 @@ class Delta:
 
     The last one of a stream carries `confidence` (see `Answer`) and, where the generator declines
     to answer, the `abstained` reason; its text is then empty. `model` names the language model
-    whose words they are; None where they are the passages' own. `degraded`: see `Answer`. `call` is
-    what the model was asked.
+    whose words they are; None where they are the passages' own. `usage` is that of the stream so
+    far. `degraded`: see `Answer`. `call` is what the model was asked.
     """
 
     text: str = ""

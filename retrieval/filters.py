@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 
 import qdrant_edge as qe
 
-from rag.errors import InputError
+from rag.errors import InputError, UnknownFieldError
 from rag.types import Condition, MetaValue, Scalar
 from retrieval.payload import OWN_FIELDS, field_type, path_of, word_of
 
@@ -26,10 +26,9 @@ def check(where: Sequence[Condition], known: Collection[str]) -> None:
         if condition.field not in fields:
             near = get_close_matches(condition.field, fields, n=1)
             hint = f" Did you mean {near[0]!r}?" if near else ""
-            raise InputError(
+            raise UnknownFieldError(
                 f"No document in this collection has a field {condition.field!r}.{hint}"
-                f" Known fields: {', '.join(fields)}.",
-                code="unknown_field",
+                f" Known fields: {', '.join(fields)}."
             )
         _check_value(condition.field, condition.op, condition.value)
 

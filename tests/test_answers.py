@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import secrets
 import time
 from dataclasses import asdict, replace
 from typing import Any
@@ -224,20 +225,20 @@ async def test_what_is_old_goes_and_what_nobody_scored_is_scored_no_more(
     assert left["new"].content == CONTENT
 
 
-async def test_feedback_adds_up_on_the_last_answer_of_a_trace(
-    answers: Answers, scope: Scope
-) -> None:
+async def test_feedback_adds_up_on_one_answer_of_a_trace(answers: Answers, scope: Scope) -> None:
     now = time.time()
     await answers.keep([given("first", scope, at=now - 9), given("last", scope, at=now)])
-    await answers.add_feedback(scope.tenant, TRACE, Feedback(rating="down", comment="no"))
-    said = await answers.add_feedback(scope.tenant, TRACE, Feedback(correction="yes"))
+    await answers.add_feedback(scope.tenant, "first", Feedback(rating="down", comment="no"))
+    said = await answers.add_feedback(scope.tenant, "first", Feedback(correction="yes"))
     assert (said.id, said.feedback) == (
-        "last",
+        "first",
         Feedback(rating="down", comment="no", correction="yes"),
     )
-    for tenant, trace_id in ((scope.tenant, "0" * 32), ("somebody else", TRACE)):
-        with pytest.raises(NotFoundError, match="trace_id"):
-            await answers.add_feedback(tenant, trace_id, Feedback(rating="up"))
+    *_, last = await answers.given(scope, 0, now + 1)
+    assert (last.id, last.feedback) == ("last", Feedback())
+    for tenant, id_ in ((scope.tenant, TRACE), ("somebody else", "first")):
+        with pytest.raises(NotFoundError, match="answer_id"):
+            await answers.add_feedback(tenant, id_, Feedback(rating="up"))
 
 
 def ended(scope: Scope) -> tuple[Query, Trace, Answer]:
@@ -247,6 +248,7 @@ def ended(scope: Scope) -> tuple[Query, Trace, Answer]:
         span.output = [{"text": MAIL}]
     trace.root.close()
     answer = Answer(
+        id=secrets.token_hex(16),
         question="Who?",
         text=f"Ask {MAIL}. [1]",
         citations=(),
@@ -366,7 +368,9 @@ def test_samples_agree_and_hold_their_share() -> None:
 
 def test_what_is_collected(scope: Scope) -> None:
     def asked(question: str, **fields: Any) -> LiveAnswer:
-        return given(question, scope, content={**CONTENT, "question": question}, **fields)
+        return given(
+            secrets.token_hex(16), scope, content={**CONTENT, "question": question}, **fields
+        )
 
     cases = collect(
         [

@@ -271,7 +271,7 @@ class TestSearch:
 
     def test_unknown_field(self, http: httpx.Client) -> None:
         wrong = {"field": "yaer", "op": "eq", "value": 2024}
-        assert "'year'" in problem(ask(http, filters=[wrong]), 422, "unknown_field")
+        assert "'year'" in problem(ask(http, filters=[wrong]), 404, "unknown_field")
 
     @pytest.mark.parametrize(
         "value",
@@ -314,11 +314,14 @@ class TestSearch:
         assert (answer["answer"], answer["hits"]) == (alone["answer"], alone["hits"])
         sent = events(http.post("/v1/query", json=body | {"stream": True}))
         assert sent[-1][1]["question"] == answer["question"]
+        and_on = http.post("/v1/query", json={"messages": [*said, said[1]]}).json()
+        assert and_on["question"] == answer["question"]  # what follows it is not read
         for wrong, where in [
             ({}, "query"),
             (body | {"query": "Both?"}, "query"),
             ({"messages": []}, "messages"),
-            ({"messages": said[:2]}, "messages"),
+            ({"messages": said[1:2]}, "messages"),
+            ({"messages": [*said, said[2] | {"content": " "}]}, "messages"),
             ({"messages": [{"role": "user", "content": " "}]}, "messages"),
             ({"messages": [{"role": "system", "content": "x"}]}, "messages.0.role"),
             ({"messages": [{"role": "user", "content": ["x"]}]}, "messages.0.content"),
@@ -553,9 +556,10 @@ class TestDocuments:
         job = finished(http, upload(http, *files, uri=uris))
         assert job["state"] == "succeeded"
         assert [d["uri"] for d in all_documents(http, "files") if d["uri"] in uris]
-        assert "uris" in problem(upload(http, *files, uri=uris[:1]), 422, "invalid_input")
-        problem(upload(http, *files, uri=["x", "x"]), 422, "duplicate_id")
+        assert "uris" in problem(upload(http, *files, uri=uris[:1]), 409, "conflict")
+        problem(upload(http, *files, uri=["x", "x"]), 409, "duplicate_id")
         problem(upload(http, *files, uri=["x", ""]), 422, "invalid_input")
+        problem(upload(http, *files, uri=["x", "a\0b"]), 422, "invalid_input")
 
     def test_full_upload(self, http: httpx.Client) -> None:
         files = [(f"{n}.txt", f"File {n}.".encode()) for n in range(1000)]
@@ -571,7 +575,7 @@ class TestDocuments:
         for files, status, code in [
             ([good, ("empty.txt", b"")], 422, "empty_document"),
             ([good, ("big.txt", b"x" * (MIB + 1))], 413, "too_large"),
-            ([good, good], 422, "duplicate_id"),
+            ([good, good], 409, "duplicate_id"),
         ]:
             problem(upload(http, *files, collection="refused"), status, code)
         problem(upload(http, collection="refused"), 422, "unsupported_media_type")
@@ -674,7 +678,7 @@ class TestDocuments:
         for body in bodies:
             problem(http.post("/v1/documents", json=body), 422, "invalid_input")
         twice = [{"id": "a", "text": "x"}, {"uri": "b", "text": "x"}, {"id": "a", "text": "y"}]
-        problem(http.post("/v1/documents", json={"documents": twice}), 422, "duplicate_id")
+        problem(http.post("/v1/documents", json={"documents": twice}), 409, "duplicate_id")
 
     def test_strange_but_fine(self, http: httpx.Client) -> None:
         job = submit(

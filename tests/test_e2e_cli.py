@@ -19,7 +19,7 @@ INGESTED = {"jobs", "counts", "outcomes", "failures", "seconds"}
 HITS = {"hits", "timings", "degraded", "trace_id"}
 ANSWER = HITS | {
     "question", "answer", "citations", "unsupported", "uncited", "abstained", "reason",
-    "confidence", "usage",
+    "confidence", "usage", "answer_id",
     "finish_reason",
 }  # fmt: skip
 DOCUMENT = {

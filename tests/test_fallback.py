@@ -8,7 +8,7 @@ import pytest
 from generation.breaker import FAILURES, PAUSE_SECONDS, Breaker
 from generation.fallback import Engine, FallbackGenerator
 from rag.errors import BusyError, InputError, RagError, UpstreamError
-from rag.types import Delta, Prompt, Scope
+from rag.types import Delta, Prompt, Scope, Usage
 
 pytestmark = pytest.mark.anyio
 PROMPT = Prompt(question="Why?", scope=Scope(tenant="t", collection="c"), hits=())
@@ -69,6 +69,20 @@ async def test_where_one_fails_before_its_first_text_the_next_answers(kind: type
         "I am last.",
         ("generate: big is away.", "generate: small is away."),
     )
+
+
+async def test_what_a_generator_took_before_it_failed_counts_with_the_next_one_s() -> None:
+    took = Delta(model="big", usage=Usage(input_tokens=9, output_tokens=4, cost=0.5))
+    failing = Scripted(took, error=UpstreamError("It is no JSON."))
+    small = Scripted(Delta(text="Yes.", usage=Usage(input_tokens=7, output_tokens=1)))
+    plain = Scripted(Delta(text="Yes."))
+    for last, total in (
+        (small, Usage(input_tokens=16, output_tokens=5, cost=0.5)),
+        (plain, Usage(input_tokens=9, output_tokens=4, cost=0.5)),
+    ):
+        generator = chain(Clock(), big=failing, last=last)
+        *_, delta = [delta async for delta in generator.stream(PROMPT)]
+        assert delta.usage == total
 
 
 async def test_one_that_is_late_to_begin_is_passed_over_and_left_alone_in_the_end() -> None:

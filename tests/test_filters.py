@@ -8,7 +8,8 @@ import pytest
 from pydantic import ValidationError
 
 from rag.api.openai_schemas import ChatRequest
-from rag.api.schemas import FILTER_VALUES, QueryRequest, SearchRequest
+from rag.api.schemas import QueryRequest, SearchRequest
+from rag.api.shapes import FILTER_VALUES
 from rag.types import Condition
 from retrieval.filters import OneOf, Within, clauses
 from retrieval.matching import matcher
@@ -48,8 +49,9 @@ def test_as_many_as_it_may_hold_are_taken() -> None:
 
 
 def test_the_bound_of_a_list_is_in_the_schema() -> None:
-    value = SearchRequest.model_json_schema()["$defs"]["Filter"]["properties"]["value"]
-    bounds = [each for each in value["anyOf"] if each.get("type") == "array"]
+    forms = SearchRequest.model_json_schema()["$defs"]["Filter"]["anyOf"]
+    [listed] = [form for form in forms if form["properties"]["op"] == {"const": "in"}]
+    bounds = [e for e in listed["properties"]["value"]["anyOf"] if e.get("type") == "array"]
     assert [(each["minItems"], each["maxItems"]) for each in bounds] == [(1, FILTER_VALUES)]
 
 

@@ -151,14 +151,14 @@ def test_the_judge_says_why_and_its_cost_is_its_own(
 
 
 def test_what_people_say_lands_on_the_trace(http: httpx.Client, receiver: OtlpServer) -> None:
-    trace_id = ask(http)["trace_id"]
-    first = {"trace_id": trace_id, "rating": "up", "comment": f"Thank {MAIL}!"}
+    answer = ask(http)
+    trace_id, answer_id = answer["trace_id"], answer["answer_id"]
+    first = {"answer_id": answer_id, "rating": "up", "comment": f"Thank {MAIL}!"}
     assert http.post("/v1/feedback", json=first).status_code == 204
-    second = {"trace_id": trace_id, "rating": "down", "correction": f"It was {MAIL}."}
+    second = {"answer_id": answer_id, "rating": "down", "correction": f"It was {MAIL}."}
     assert http.post("/v1/feedback", json=second).status_code == 204
     told = receiver.scores_of(trace_id, "feedback", "correction")
-    ids = {s["id"] for s in receiver.scores if (s["traceId"], s["name"]) == (trace_id, "feedback")}
-    assert len(ids) == 1  # the second replaces the first
+    assert len(feedback_ids(receiver, trace_id)) == 1  # the second replaces the first
     assert (told["feedback"]["value"], told["feedback"]["comment"]) == (0, "Thank [e-mail]!")
     assert (told["correction"]["dataType"], told["correction"]["value"]) == (
         "CORRECTION",
@@ -167,14 +167,35 @@ def test_what_people_say_lands_on_the_trace(http: httpx.Client, receiver: OtlpSe
     assert metric(http, 'plumbline_feedback_total{rating="down"}') >= 1
 
 
+def test_feedback_lands_on_one_answer_of_those_that_share_a_trace(
+    http: httpx.Client, server: Server, receiver: OtlpServer
+) -> None:
+    trace_id = "7" * 32
+    headers = {"traceparent": f"00-{trace_id}-00f067aa0ba902b7-01"}
+    mine = http.post("/v1/query", json={"query": QUESTION}, headers=headers).json()
+    theirs = http.post("/v1/query", json={"query": QUESTION}, headers=headers).json()
+    assert mine["trace_id"] == theirs["trace_id"] == trace_id
+    assert mine["answer_id"] != theirs["answer_id"]
+    for answer, rating in ((mine, "up"), (theirs, "down")):
+        said = {"answer_id": answer["answer_id"], "rating": rating}
+        assert http.post("/v1/feedback", json=said).status_code == 204
+    by_trace = http.post("/v1/feedback", json={"trace_id": trace_id, "rating": "up"})
+    assert by_trace.status_code == 422
+    with sqlite3.connect(server.log.with_suffix("") / "catalog.sqlite") as db:
+        query = "SELECT id, rating FROM answers WHERE trace_id = ?"
+        ratings = dict(db.execute(query, (trace_id,)))
+    assert ratings == {mine["answer_id"]: "up", theirs["answer_id"]: "down"}
+    wait_for(lambda: len(feedback_ids(receiver, trace_id)) == 2)
+
+
 @pytest.mark.parametrize(
     ("body", "status", "code"),
     [
-        ({"trace_id": "0" * 31 + "1", "rating": "up"}, 404, "unknown_trace"),
-        ({"trace_id": "nonsense", "rating": "up"}, 422, "invalid_input"),
-        ({"trace_id": "0" * 32}, 422, "invalid_input"),
-        ({"trace_id": "0" * 32, "rating": "meh"}, 422, "invalid_input"),
-        ({"trace_id": "0" * 32, "comment": "x" * 4001}, 422, "invalid_input"),
+        ({"answer_id": "0" * 31 + "1", "rating": "up"}, 404, "unknown_answer"),
+        ({"answer_id": "nonsense", "rating": "up"}, 422, "invalid_input"),
+        ({"answer_id": "0" * 32}, 422, "invalid_input"),
+        ({"answer_id": "0" * 32, "rating": "meh"}, 422, "invalid_input"),
+        ({"answer_id": "0" * 32, "comment": "x" * 4001}, 422, "invalid_input"),
     ],
 )
 def test_feedback_that_cannot_be_taken(
@@ -189,7 +210,7 @@ def test_live_questions_become_a_set_beside_a_server_at_work(
 ) -> None:
     answer = ask(http)
     stored(server, answer["trace_id"])
-    said = {"trace_id": answer["trace_id"], "correction": "A condenser."}
+    said = {"answer_id": answer["answer_id"], "correction": "A condenser."}
     assert http.post("/v1/feedback", json=said).status_code == 204
     data = server.log.with_suffix("")
     made = rag("eval", "collect", "--out", tmp_path / "live.jsonl", "--json", data=data)
@@ -263,6 +284,12 @@ def stored(server: Server, trace_id: str) -> dict[str, float]:
     (scores,) = wait_for(lambda: rows(catalog, f"NOT to_score AND trace_id = '{trace_id}'") or None)
     found: dict[str, float] = json.loads(scores)
     return found
+
+
+def feedback_ids(receiver: OtlpServer, trace_id: str) -> set[str]:
+    """The ids of the feedback scores that were sent for a trace; an id again replaces the score."""
+    scores = list(receiver.scores)
+    return {s["id"] for s in scores if (s["traceId"], s["name"]) == (trace_id, "feedback")}
 
 
 def rows(catalog: Path, where: str) -> list[str]:

@@ -221,7 +221,7 @@ def test_of_two_hundred_planted_values_not_one_leaves(
         model.script = says(f"{FACT} [1] Write to {some}.")
         asked = {"query": f"{QUESTION} {some}.", "user": secrets[i], "tags": [secrets[i + 1]]}
         answer = http.post("/v1/query", json=asked).json()
-        said = {"trace_id": answer["trace_id"], "comment": some, "correction": some}
+        said = {"answer_id": answer["answer_id"], "comment": some, "correction": some}
         assert http.post("/v1/feedback", json=said).status_code == 204
         document = {"text": FACT, "title": f"Of {secrets[i]}", "uri": f"mailto:{secrets[i]} {i}"}
         submit(http, {**document, "id": f"planted-{i}"}, collection="planted")
@@ -317,6 +317,14 @@ def test_what_the_caller_samples_is_sampled(flags: str, rate: float, sampled: bo
     trace = trace_of(f"00-{'a' * 32}-{'b' * 16}-{flags}", rate=rate)
     assert trace.sampled is sampled
     assert trace.traceparent(trace.root) == f"00-{'a' * 32}-{trace.root.id}-0{sampled:d}"
+
+
+def test_a_caller_cannot_choose_an_id_that_is_always_or_never_sampled() -> None:
+    lowest, highest = "a" * 16 + "0" * 16, "a" * 16 + "f" * 16
+    for id_ in (lowest, highest):
+        header = f"00-{id_}-{'b' * 16}-00"
+        sampled = sum(trace_of(header, rate=0.5).sampled for _ in range(200))
+        assert 50 < sampled < 150
 
 
 def test_a_prompt_s_version_is_langfuse_s_where_it_is_a_number(receiver: OtlpServer) -> None:

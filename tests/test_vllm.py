@@ -162,6 +162,14 @@ async def test_the_last_piece_says_why_it_ended_and_what_was_used(model: VllmMod
     assert model.name == "tiny-llama"
 
 
+async def test_each_piece_tells_the_tokens_so_far(model: VllmModel) -> None:
+    pieces = [p async for p in model.stream(CHAT, sampling=Sampling(max_tokens=16))]
+    counts = [piece.usage.output_tokens for piece in pieces if piece.usage]
+    assert len(counts) == len(pieces)
+    assert counts == sorted(counts)
+    assert (counts[0] >= 1, counts[-1]) == (True, 16)
+
+
 async def test_a_prompt_that_was_counted_is_not_rendered_again(
     model: VllmModel, rendered: list[str]
 ) -> None:

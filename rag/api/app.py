@@ -7,7 +7,7 @@ import contextlib
 import gc
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI, Request
 from starlette.middleware.cors import CORSMiddleware
@@ -16,7 +16,7 @@ from starlette.responses import Response
 
 import rag
 from eval.online import open_scorer
-from rag.api import problems
+from rag.api import openapi, problems
 from rag.api.browsers import OwnHosts, OwnOrigins
 from rag.api.deps import Running
 from rag.api.middleware import BodyLimit, ClientGoneError, Measured, RequestId, SlowClients
@@ -132,6 +132,13 @@ def create_app(
     return bare_app(settings, running, lifespan=lifespan, hosts=hosts)
 
 
+class _App(FastAPI):
+    """Its OpenAPI document is made anew each time: it says more once the models are loaded."""
+
+    def openapi(self) -> dict[str, Any]:
+        return openapi.document(self, self.state.settings, self.state.running)
+
+
 def bare_app(
     settings: Settings,
     running: Running,
@@ -143,13 +150,13 @@ def bare_app(
 
     `hosts` are its names besides those of loopback; `*`: it is reached by no browser.
     """
-    app = FastAPI(
+    app = _App(
         title="Plumbline",
         version=rag.__version__,
         description="Documents in, grounded answers out: every citation is an exact span.",
         lifespan=lifespan,
     )
-    app.state.running = running
+    app.state.running, app.state.settings = running, settings
     app.include_router(router)
     app.include_router(openai_router)
     app.include_router(health)

@@ -191,9 +191,7 @@ def _descriptor(transport: asyncio.Transport) -> int:
 def _refusal(scope: Any, error: RagError) -> bytes:
     """A whole response: what a route would answer, for a request that reaches none."""
     id_ = scope.get("request_id") or uuid4().hex
-    headers = {"Connection": "close", "X-Request-ID": id_}
-    if isinstance(error, BusyError):
-        headers["Retry-After"] = str(problems.RETRY_AFTER_SECONDS)
+    headers = {"Connection": "close", "X-Request-ID": id_, **problems.retry_after(error)}
     body = problems.problem_json(error, id_)
     response = problems.response({"path": "", **scope}, body, headers)
     head = b"".join(b"%s: %s\r\n" % pair for pair in response.raw_headers)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import dataclass, field
 from typing import Annotated
 
@@ -15,6 +16,9 @@ from rag.telemetry import Trace, trace_of
 from rag.types import Scope
 from workers.queue import Queue
 
+MAX_WAIT_SECONDS = 60.0
+"""OpenAI's clients heed no Retry-After of more than two minutes."""
+
 
 @dataclass(slots=True)
 class Running:
@@ -25,6 +29,16 @@ class Running:
     failure: RagError | None = None
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Of large requests: one is read at a time, each in a process of its own."""
+    since: float = field(default_factory=time.monotonic)
+
+    def loading(self, what: str) -> BusyError:
+        """The error while something is not there yet.
+
+        How long a start takes differs from one to a hundred seconds: it is taken to last as long
+        again as it has lasted.
+        """
+        lasted = time.monotonic() - self.since
+        return BusyError(what, code="loading", retry_after=min(lasted, MAX_WAIT_SECONDS))
 
 
 def state_of(request: Request) -> Running:
@@ -39,17 +53,18 @@ async def service(request: Request) -> Service:
     Raises:
         BusyError: the models are still loading.
     """
-    if (loaded := state_of(request).service) is None:
-        raise BusyError("The models are still loading; /readyz says when they are.", code="loading")
-    return loaded
+    state = state_of(request)
+    if state.service is None:
+        raise state.loading("The models are still loading; /readyz says when they are.")
+    return state.service
 
 
 async def queue(request: Request) -> Queue:
     """The queue; there is one once there is a service."""
-    started = state_of(request).queue
-    if started is None:
-        raise BusyError("The queue is still starting.", code="loading")
-    return started
+    state = state_of(request)
+    if state.queue is None:
+        raise state.loading("The queue is still starting.")
+    return state.queue
 
 
 async def scope(collection: Annotated[str, Query(pattern=COLLECTION)] = "default") -> Scope:

@@ -31,7 +31,7 @@ from ingest.fetch import submission_of_url
 from ingest.sources import Spool
 from rag.api.schemas import DocumentIn, DocumentsRequest
 from rag.child_process import ChildProcess
-from rag.errors import InputError, StorageError, TooLargeError, UpstreamError
+from rag.errors import ConflictError, StorageError, TooLargeError, UpstreamError
 from rag.records import Submission
 from rag.settings import LimitSettings
 
@@ -227,10 +227,11 @@ def check_unique(ids: Sequence[str]) -> None:
     """Every document has an id of its own.
 
     Raises:
-        InputError: two have the same.
+        ConflictError: two have the same.
     """
     if twice := [i for i, n in Counter(ids).items() if n > 1]:
-        raise InputError(f"Sent twice in one request: {', '.join(twice[:5])}.", code="duplicate_id")
+        said = ", ".join(twice[:5])
+        raise ConflictError(f"Sent twice in one request: {said}.", code="duplicate_id")
 
 
 def _check_count(count: int, limits: LimitSettings) -> None:

@@ -6,9 +6,10 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncGenerator, Awaitable
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Request
+from pydantic import AfterValidator
 from pydantic_core import to_json
 from starlette.responses import Response
 
@@ -21,6 +22,7 @@ from rag.api.openai_errors import error_json
 from rag.api.problems import amid_stream, request_id
 from rag.api.questions import check_length, label, to_query
 from rag.api.responses import details_json, hit_json
+from rag.api.schemas import sendable
 from rag.build import TENANT, Service
 from rag.errors import InputError, TooLargeError, UpstreamError
 from rag.pipeline import Event
@@ -43,12 +45,16 @@ async def list_models(service: ServiceDep) -> Response:
 
 
 @router.get("/models/{model:path}", response_model=wire.ModelOut)
-async def get_model(model: str, service: ServiceDep) -> Response:
+async def get_model(
+    model: Annotated[str, AfterValidator(sendable)], service: ServiceDep
+) -> Response:
     """One collection."""
     return _json(wire.model_json(await service.catalog.collection(_scope(model))))
 
 
-@router.post("/chat/completions", response_model=wire.ChatCompletion)
+@router.post(
+    "/chat/completions", response_model=wire.ChatCompletion, responses={200: sse.DOCUMENTED}
+)
 async def complete_chat(
     request: Request, body: wire.ChatRequest, service: ServiceDep, trace: TraceDep
 ) -> Response:
@@ -211,6 +217,7 @@ async def _in_time(work: Awaitable[T], service: Service) -> T:
             f"The texts were not done with within {seconds:g} s. Send fewer of them at once, or"
             " raise the setting limits.query_seconds.",
             code="deadline",
+            retry_after=seconds,  # by then what is under way now has ended
         ) from None
 
 

@@ -22,9 +22,12 @@ from pydantic import (
     field_validator,
 )
 
+from rag.api import shapes
+from rag.api.numbers import Count, Flag, Integer
+from rag.api.openai_texts import document_text, text_of, texts_of
 from rag.api.responses import AnswerDetails, CitationOut, citation_json
 from rag.api.sampling import SamplingIn
-from rag.api.schemas import Label, Retrieval, Text, check_last
+from rag.api.schemas import Label, Retrieval, Text, up_to_question
 from rag.faults import FirstFaults
 from rag.reasons import REASONS
 from rag.records import CollectionRecord
@@ -39,7 +42,6 @@ from rag.types import (
     Usage,
 )
 
-_TEXT_OR_LIST = {"anyOf": [{"type": "string"}, {"type": "array", "items": {}}]}
 _NO_FUNCTIONS = "no functions are called: answers come from the documents alone"
 _ACCEPTED: dict[str, tuple[tuple[Any, ...], str]] = {
     "n": ((None, 1), "there is one answer"),
@@ -51,69 +53,73 @@ _ACCEPTED: dict[str, tuple[tuple[Any, ...], str]] = {
 """Parameters that change what an answer looks like: the values they may have, and why no other."""
 
 
+def _one_of(name: str) -> Any:
+    """The field of a parameter that has one of the accepted values, or is left out."""
+    accepted, _ = _ACCEPTED[name]
+    return Field(None, json_schema_extra={"enum": list(accepted)})
+
+
+def _is_flag(value: Any) -> bool:
+    """Python takes True for 1, and JSON does not."""
+    return isinstance(value, bool)
+
+
 class _Request(BaseModel):
     # Clients send what other servers have: what is unknown is left alone, as theirs do.
     model_config = ConfigDict(extra="ignore")
 
-    model: str = Field(min_length=1, max_length=256, description="A collection.")
-
-
-def _text_of(content: Any) -> Any:
-    """Text as it is; of a list of parts, the text of each."""
-    if not isinstance(content, list):
-        return content
-    texts = [p.get("text") for p in content if isinstance(p, dict) and p.get("type") == "text"]
-    said = [text for text in texts if isinstance(text, str)]
-    if len(said) < len(content):
-        raise ValueError("it has parts that are no text, and nothing else is read")
-    return "\n".join(said)
+    model: Text = Field(min_length=1, max_length=256, description="A collection.")
 
 
 class ChatMessage(BaseModel):
     """One message of a conversation; `system` and `developer` ones are not followed."""
 
+    model_config = ConfigDict(json_schema_extra=shapes.CHAT_TURN)
+
     role: Literal["system", "developer", "user", "assistant"]
-    content: Annotated[Text, BeforeValidator(_text_of), WithJsonSchema(_TEXT_OR_LIST)]
+    content: Annotated[Text, BeforeValidator(text_of), WithJsonSchema(shapes.CHAT_TEXT)]
 
 
 class StreamOptions(BaseModel):
     """With `include_usage`, the last chunk has the usage and no choices."""
 
-    include_usage: bool | None = None
+    include_usage: Flag | None = None
 
 
 class ChatRequest(_Request, SamplingIn):
-    """A conversation whose last message is the question.
+    """A conversation; the user's last message is the question, and what follows it is not read.
 
     Sampling parameters that it does not name (penalties, logit_bias, …) have no effect.
     """
 
-    messages: Annotated[list[ChatMessage], Field(min_length=1), FirstFaults()]
-    stream: bool | None = False
+    messages: Annotated[list[ChatMessage], Field(min_length=1), FirstFaults()] = Field(
+        json_schema_extra=shapes.CONVERSATION
+    )
+    stream: Flag | None = False
     stream_options: StreamOptions | None = None
-    max_completion_tokens: int | None = Field(
-        None, ge=1, description="The newer name of max_tokens, and before it."
+    max_completion_tokens: Count | None = Field(
+        None, description="The newer name of max_tokens, and before it."
     )
     user: Label | None = None
     plumbline: Retrieval = Field(Retrieval(), description="Which passages answer.")
-    n: Any = None
-    tools: Any = None
-    functions: Any = None
-    logprobs: Any = None
-    modalities: Any = None
+    n: Any = _one_of("n")
+    tools: Any = _one_of("tools")
+    functions: Any = _one_of("functions")
+    logprobs: Any = _one_of("logprobs")
+    modalities: Any = _one_of("modalities")
 
     @field_validator(*_ACCEPTED)
     @classmethod
     def _can_be_had(cls, value: Any, info: ValidationInfo) -> Any:
         accepted, why = _ACCEPTED[info.field_name or ""]
-        if value not in accepted:
+        if not any(value == each and _is_flag(value) == _is_flag(each) for each in accepted):
             raise ValueError(f"{why}; leave it out")
         return value
 
     @field_validator("messages")
     @classmethod
-    def _ends_in_a_question(cls, value: list[ChatMessage]) -> list[ChatMessage]:
-        check_last(value[-1].role, value[-1].content)
+    def _has_a_question(cls, value: list[ChatMessage]) -> list[ChatMessage]:
+        up_to_question(_said(value))
         return value
 
     def overrides(self) -> SamplingOverrides:
@@ -123,44 +129,40 @@ class ChatRequest(_Request, SamplingIn):
 
     def conversation(self) -> list[Message]:
         """The question, and what was said before it: the rules for answers are the pipeline's."""
-        return [
-            Message(role=message.role, content=message.content)
-            for message in self.messages
-            if message.role in ("user", "assistant")
-        ]
+        return up_to_question(_said(self.messages))
 
 
-def _texts(value: Any) -> Any:
-    texts = [value] if isinstance(value, str) else value
-    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
-        raise ValueError("it is a text or a list of texts; token ids are not read")
-    if not texts or not all(texts):
-        raise ValueError("it is empty, or one of its texts is")
-    return texts
+def _said(messages: Sequence[ChatMessage]) -> list[Message]:
+    return [
+        Message(role=message.role, content=message.content)
+        for message in messages
+        if message.role in ("user", "assistant")
+    ]
 
 
 class EmbeddingsRequest(_Request):
     """Texts to embed, by the collection's embedder; past its window they are cut."""
 
-    input: Annotated[list[Text], BeforeValidator(_texts), WithJsonSchema(_TEXT_OR_LIST)]
+    input: Annotated[list[Text], BeforeValidator(texts_of), WithJsonSchema(shapes.INPUT)]
     encoding_format: Literal["float", "base64"] | None = "float"
-    dimensions: int | None = Field(None, ge=1, description="The embedder's own, or none.")
+    dimensions: Annotated[Integer | None, WithJsonSchema(shapes.DIMENSIONS)] = Field(
+        None, ge=1, description="The embedder's own, or none."
+    )
     input_type: Kind = Field("query", description="Whether questions or passages are embedded.")
 
 
-def _document_text(value: Any) -> Any:
-    return value.get("text") if isinstance(value, dict) else value
+_Ranked = Annotated[Text, BeforeValidator(document_text), WithJsonSchema(shapes.RANKED_TEXT)]
 
 
 class RerankRequest(_Request):
     """Texts to rank by how well they answer a query."""
 
     query: Text = Field(min_length=1)
-    documents: Annotated[
-        list[Annotated[Text, BeforeValidator(_document_text)]], Field(min_length=1), FirstFaults()
-    ] = Field(description="Texts, or objects with a `text`.")
-    top_n: int | None = Field(None, ge=1, description="How many to return; none: all.")
-    return_documents: bool | None = False
+    documents: Annotated[list[_Ranked], Field(min_length=1), FirstFaults()] = Field(
+        description="Texts, or objects with a `text`."
+    )
+    top_n: Count | None = Field(None, description="How many to return; none: all.")
+    return_documents: Flag | None = False
 
 
 class OpenAIError(BaseModel):

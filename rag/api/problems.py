@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from http import HTTPStatus
 from typing import Any
 
@@ -11,13 +12,13 @@ from fastapi.exceptions import RequestValidationError
 from pydantic_core import to_json
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.routing import Match, Route
 from starlette.types import Scope
 
 from rag.api import openai_errors
 from rag.errors import ConfigError, RagError, UpstreamError
 from rag.faults import first, shortened
 
-RETRY_AFTER_SECONDS = 1
 DETAIL_CHARS = 4000
 """Of an error; it may hold what the caller sent."""
 _FAULT_CHARS = 300
@@ -87,12 +88,16 @@ def request_id(request: Request) -> str:
     return str(request.scope.get("request_id", ""))
 
 
+def retry_after(error: RagError) -> dict[str, str]:
+    """The header that says in how many seconds the same request may go through, if it may."""
+    if not isinstance(error, UpstreamError):
+        return {}
+    return {"Retry-After": str(max(1, math.ceil(error.retry_after)))}
+
+
 async def _on_rag_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RagError)  # noqa: S101 - registered for it
-    headers = (
-        {"Retry-After": str(RETRY_AFTER_SECONDS)} if isinstance(error, UpstreamError) else None
-    )
-    return response(request.scope, problem_json(error, request_id(request)), headers)
+    return response(request.scope, problem_json(error, request_id(request)), retry_after(error))
 
 
 async def _on_invalid(request: Request, error: Exception) -> Response:
@@ -119,8 +124,19 @@ async def _on_http(request: Request, error: Exception) -> Response:
     detail = str(error.detail)
     if status in (404, 405):
         detail = f"{request.method} {request.url.path} is not served here; GET /docs lists what is."
+    headers = dict(error.headers or {})
+    if status == HTTPStatus.METHOD_NOT_ALLOWED:
+        headers["Allow"] = ", ".join(_methods(request))
     body = _body(status, code, detail, request_id(request))
-    return response(request.scope, body, dict(error.headers or {}))
+    return response(request.scope, body, headers)
+
+
+def _methods(request: Request) -> list[str]:
+    """All methods of the path that was asked for, over the routes that have them."""
+    routes = [route for route in request.app.routes if isinstance(route, Route)]
+    found = (route.path for route in routes if route.matches(request.scope)[0] != Match.NONE)
+    path = next(found, None)
+    return sorted({m for route in routes if route.path == path for m in route.methods or ()})
 
 
 async def _on_crash(request: Request, error: Exception) -> Response:

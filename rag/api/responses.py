@@ -19,6 +19,7 @@ from rag.types import (
     Hit,
     Reason,
     State,
+    Usage,
 )
 
 
@@ -98,6 +99,7 @@ class AnswerDetails(SearchResponse):
     Where `abstained`, `reason` says why.
     """
 
+    answer_id: str = Field(description="The answer's own: feedback names it.")
     question: str
     unsupported: list[int] = Field(
         description="Markers taken out of the answer: their passages do not carry what was said."
@@ -231,6 +233,7 @@ def citation_json(citation: Citation) -> dict[str, Any]:
 def details_json(answer: Answer) -> dict[str, Any]:
     """As `AnswerDetails`."""
     return {
+        "answer_id": answer.id,
         "question": answer.question,
         "unsupported": answer.unsupported,
         "uncited": answer.uncited,
@@ -250,9 +253,16 @@ def answer_json(answer: Answer) -> dict[str, Any]:
         "answer": answer.text,
         "citations": [citation_json(c) for c in answer.citations],
         **details_json(answer),
-        "usage": asdict(answer.usage),
+        "usage": usage_json(answer.usage),
         "finish_reason": answer.finish_reason,
     }
+
+
+def usage_json(usage: Usage) -> dict[str, Any]:
+    """As `UsageOut`."""
+    fields = asdict(usage)
+    del fields["estimated"]  # told in traces
+    return fields
 
 
 def document_json(record: DocumentRecord) -> dict[str, Any]:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import re
 from collections.abc import AsyncGenerator
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request
+from pydantic import AfterValidator
 from pydantic_core import to_json
-from starlette.responses import Response
+from starlette.responses import PlainTextResponse, Response
 
 from rag import metrics
-from rag.api import contents, responses, schemas, sse, submissions
+from rag.api import contents, responses, schemas, shapes, sse, submissions
 from rag.api.deps import QueueDep, ScopeDep, ServiceDep, TraceDep, state_of
 from rag.api.large_bodies import OffLoopRoute
 from rag.api.middleware import until_hangup
@@ -29,6 +31,7 @@ from rag.types import Query as Question
 MAX_EXPIRES_IN = 30 * 24 * 3600
 BACKLOG_SECONDS = 2.0
 """For what the catalog says in `/metrics`: Prometheus waits for ten, and the rest is there."""
+_PLACE = re.compile("[0-9]{1,9}")
 BULK_FROM = 17
 """Documents in one request: from here on they wait for those that come in ones and twos."""
 
@@ -38,8 +41,11 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
     "4XX": {"model": responses.Problem, "description": "A problem (RFC 9457)."},
     "5XX": {"model": responses.Problem, "description": "A problem (RFC 9457)."},
 }
+Id = Annotated[str, AfterValidator(schemas.sendable)]
+"""What is asked for by name: what no database can take names nothing."""
 Limit = Annotated[int, Query(ge=1, le=1000)]
-Cursor = Annotated[str | None, Query(max_length=2000)]
+Cursor = Annotated[str | None, Query(max_length=2800, json_schema_extra={"pattern": shapes.CURSOR})]
+Place = Annotated[str | None, Query(max_length=2000, json_schema_extra={"pattern": "^[0-9]{1,9}$"})]
 ExpiresIn = Annotated[float | None, Query(gt=0, le=MAX_EXPIRES_IN)]
 
 
@@ -64,7 +70,10 @@ async def search(
 
 
 @router.post(
-    "/query", response_model=responses.QueryResponse, responses=PROBLEMS, tags=["questions"]
+    "/query",
+    response_model=responses.QueryResponse,
+    responses={200: sse.DOCUMENTED, **PROBLEMS},
+    tags=["questions"],
 )
 async def query(
     request: Request, body: schemas.QueryRequest, service: ServiceDep, trace: TraceDep
@@ -86,8 +95,8 @@ async def query(
 
 @router.post("/feedback", status_code=204, responses=PROBLEMS, tags=["questions"])
 async def give_feedback(body: schemas.FeedbackRequest, service: ServiceDep) -> Response:
-    """What an answer was worth to whoever asked: it lands on the answer's trace."""
-    await service.observing.add_feedback(TENANT, body.trace_id, body.feedback())
+    """Takes what an answer was worth to whoever asked, by the answer's own id."""
+    await service.observing.add_feedback(TENANT, body.answer_id, body.feedback())
     return Response(status_code=204)
 
 
@@ -132,7 +141,7 @@ async def list_documents(
     scope: ScopeDep,
     limit: Limit = 50,
     cursor: Cursor = None,
-    uri_prefix: str = "",
+    uri_prefix: Id = "",
     state: State | None = None,
 ) -> Response:
     """Documents in the order of their ids, each listed from the moment it was accepted.
@@ -157,18 +166,17 @@ async def list_documents(
     tags=["documents"],
 )
 async def list_chunks(
-    document_id: str, service: ServiceDep, scope: ScopeDep, limit: Limit = 50, cursor: Cursor = None
+    document_id: Id, service: ServiceDep, scope: ScopeDep, limit: Limit = 50, cursor: Place = None
 ) -> Response:
     """A document's chunks in the order of its text."""
     await service.catalog.document(scope, document_id)
-    after = _after(cursor)
-    if after and not (after.isascii() and after.isdigit()):
+    if cursor is not None and not _PLACE.fullmatch(cursor):
         raise InputError("The cursor is not one that this listing gave.", code="invalid_cursor")
     ids = await service.index.chunk_ids(scope, document_id)
     chunks = sorted(await service.index.fetch(scope, sorted(ids)), key=lambda c: c.position)
-    start = int(after or 0)
+    start = int(cursor or 0)
     page = chunks[start : start + limit]
-    more = _cursor(str(start + limit)) if start + limit < len(chunks) else None
+    more = str(start + limit) if start + limit < len(chunks) else None
     return _json({"chunks": [responses.chunk_json(c) for c in page], "next_cursor": more})
 
 
@@ -181,7 +189,7 @@ async def list_chunks(
 async def get_content(
     *,
     request: Request,
-    document_id: str,
+    document_id: Id,
     service: ServiceDep,
     scope: ScopeDep,
     as_: Annotated[Literal["text"], Query(alias="as")],
@@ -196,7 +204,7 @@ async def get_content(
     responses=PROBLEMS,
     tags=["documents"],
 )
-async def get_document(document_id: str, service: ServiceDep, scope: ScopeDep) -> Response:
+async def get_document(document_id: Id, service: ServiceDep, scope: ScopeDep) -> Response:
     """One document and its state."""
     return _json(responses.document_json(await service.catalog.document(scope, document_id)))
 
@@ -204,20 +212,20 @@ async def get_document(document_id: str, service: ServiceDep, scope: ScopeDep) -
 @router.delete(
     "/documents/{document_id:path}", status_code=204, responses=PROBLEMS, tags=["documents"]
 )
-async def delete_document(document_id: str, service: ServiceDep, scope: ScopeDep) -> Response:
+async def delete_document(document_id: Id, service: ServiceDep, scope: ScopeDep) -> Response:
     """Removes a document from index and catalog."""
     await service.ingest.delete(scope, document_id)
     return Response(status_code=204)
 
 
 @router.get("/jobs/{job_id}", response_model=responses.JobOut, responses=PROBLEMS, tags=["jobs"])
-async def get_job(job_id: str, service: ServiceDep) -> Response:
+async def get_job(job_id: Id, service: ServiceDep) -> Response:
     """How far a job has come."""
     return _json(responses.job_json(await service.catalog.job(job_id)))
 
 
 @router.delete("/jobs/{job_id}", response_model=responses.JobOut, responses=PROBLEMS, tags=["jobs"])
-async def cancel_job(job_id: str, service: ServiceDep) -> Response:
+async def cancel_job(job_id: Id, service: ServiceDep) -> Response:
     """Cancels the documents of a job that have not begun; what runs is finished."""
     return _json(responses.job_json(await service.ingest.cancel(job_id)))
 
@@ -229,7 +237,7 @@ async def cancel_job(job_id: str, service: ServiceDep) -> Response:
     responses=PROBLEMS,
     tags=["jobs"],
 )
-async def retry_job(job_id: str, service: ServiceDep, queue: QueueDep) -> Response:
+async def retry_job(job_id: Id, service: ServiceDep, queue: QueueDep) -> Response:
     """Tries the failed documents of a job again, unless something newer is stored of them."""
     job = await service.catalog.retry(job_id)
     queue.wake()
@@ -248,7 +256,7 @@ async def list_collections(service: ServiceDep) -> Response:
     return _json({"collections": [responses.collection_json(r) for r in records]})
 
 
-@health.get("/healthz")
+@health.get("/healthz", responses=PROBLEMS)
 async def healthz() -> dict[str, str]:
     """The process answers."""
     return {"status": "ok"}
@@ -262,7 +270,7 @@ async def readyz(request: Request, _service: ServiceDep, _queue: QueueDep) -> di
     return {"status": "ready"}
 
 
-@health.get("/metrics", response_class=Response)
+@health.get("/metrics", response_class=PlainTextResponse, responses=PROBLEMS)
 async def get_metrics(service: ServiceDep) -> Response:
     """What Prometheus reads: this process, and what the catalog says is open, if it is there."""
     found: Backlog | None = None
@@ -323,8 +331,9 @@ def _cursor(after: str) -> str:
 
 def _after(cursor: str | None) -> str:
     try:
-        return base64.b64decode(cursor or "", altchars=b"-_", validate=True).decode()
+        after = base64.b64decode(cursor or "", altchars=b"-_", validate=True)
     except ValueError as error:
         raise InputError(
             "The cursor is not one that this listing gave.", code="invalid_cursor"
         ) from error
+    return schemas.sendable(after.decode(errors="replace"))  # a place among ids, theirs or not

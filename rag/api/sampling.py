@@ -5,8 +5,18 @@ from __future__ import annotations
 import json
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
 
+from rag.api import shapes
+from rag.api.numbers import IS_NUMBER, Count, Integer
 from rag.types import SamplingOverrides
 
 SCHEMA_BYTES = 120_000
@@ -35,7 +45,11 @@ class JsonSchemaIn(BaseModel):
 class ResponseFormat(BaseModel):
     """What the answer's text is: `text`, any JSON object, or JSON that fits a schema."""
 
-    type: Literal["text", "json_object", "json_schema"]
+    model_config = ConfigDict(json_schema_extra=shapes.RESPONSE_FORMAT)
+
+    type: Literal["text", "json_object", "json_schema"] = Field(
+        json_schema_extra={"x-enum": "response_formats"}
+    )
     json_schema: JsonSchemaIn | None = None
 
     @model_validator(mode="after")
@@ -63,14 +77,14 @@ _Stop = Annotated[str, Field(min_length=1, max_length=256)]
 class SamplingIn(BaseModel):
     """How a language model writes the answer; where none does, without effect."""
 
-    max_tokens: int | None = Field(
-        None, ge=1, description="At most the setting generator.max_tokens, its default."
+    max_tokens: Count | None = Field(
+        None, description="At most the setting generator.max_tokens, its default."
     )
-    temperature: float | None = Field(None, ge=0, le=2)
-    top_p: float | None = Field(None, gt=0, le=1)
-    seed: int | None = Field(None, ge=0, lt=1 << 63)
-    stop: Annotated[list[_Stop] | None, BeforeValidator(_as_list)] = Field(
-        None, max_length=16, description="The answer ends before any of these texts."
+    temperature: Annotated[float, Field(ge=0, le=2), IS_NUMBER] | None = None
+    top_p: Annotated[float, Field(gt=0, le=1), IS_NUMBER] | None = None
+    seed: Annotated[Integer | None, WithJsonSchema(shapes.SEED)] = Field(None, ge=0, lt=1 << 63)
+    stop: Annotated[list[_Stop] | None, BeforeValidator(_as_list), WithJsonSchema(shapes.STOP)] = (
+        Field(None, max_length=16, description="The answer ends before any of these texts.")
     )
     response_format: ResponseFormat | None = None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -11,11 +12,14 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    WithJsonSchema,
     field_validator,
     model_validator,
 )
 
 from ingest.fetch import parse_url
+from rag.api import shapes
+from rag.api.numbers import Flag, Integer
 from rag.api.sampling import SamplingIn
 from rag.errors import ReadError
 from rag.faults import FewUnknown, FirstFaults, shortened
@@ -28,9 +32,6 @@ from rag.types import (
 )
 
 URI_CHARS = 4096
-FILTER_VALUES = 1_000
-"""Values that the lists of all filters of a question hold together: a thousand words are looked up
-in a millisecond, but each number is tried with each chunk that the others let through."""
 FIELDS = 64
 """Of a document's meta."""
 _FIELD = r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$"
@@ -39,7 +40,12 @@ _UNSTORABLE = re.compile("[\ud800-\udfff\0]")
 _Scalar = str | bool | int | float
 
 
-def _storable(text: str) -> str:
+def storable(text: str) -> str:
+    """The text itself.
+
+    Raises:
+        ValueError: a database cannot take one of its characters.
+    """
     if _UNSTORABLE.search(text):
         raise ValueError("it holds a NUL or half a character (a lone surrogate)")
     return text
@@ -51,7 +57,7 @@ def _scalars(value: Any) -> Any:
         if not isinstance(item, _Scalar):
             raise ValueError("a string, number, truth value or a list of them is allowed")  # noqa: TRY004
         if isinstance(item, str):
-            _storable(item)
+            storable(item)
         elif not abs(item) <= sys.float_info.max:
             raise ValueError("a number is finite and at most 1.8e308")
     return value
@@ -59,8 +65,9 @@ def _scalars(value: Any) -> Any:
 
 def _too_many(values: int) -> str:
     return (
-        f"the lists of all filters hold {values:,} values and may hold {FILTER_VALUES:,} together:"
-        " give the documents a field that says what they have in common, or ask several times"
+        f"the lists of all filters hold {values:,} values and may hold {shapes.FILTER_VALUES:,}"
+        " together: give the documents a field that says what they have in common, or ask several"
+        " times"
     )
 
 
@@ -71,7 +78,8 @@ def _few_fields(value: Any) -> Any:
     return value
 
 
-def _sendable(text: str) -> str:
+def sendable(text: str) -> str:
+    """The text without the characters that no model and no database can take."""
     return _UNSTORABLE.sub("\ufffd", text)
 
 
@@ -81,29 +89,30 @@ def _has_words(text: str) -> str:
     return text
 
 
-def check_last(role: str, text: str) -> None:
-    """A conversation ends in a question.
+def up_to_question(messages: Sequence[Message]) -> list[Message]:
+    """A conversation up to its question, which is the last message of the user.
 
     Raises:
-        ValueError: in something else.
+        ValueError: the user says nothing in it, or says something blank.
     """
-    if role != "user":
-        raise ValueError("the last message is not the user's")
-    _has_words(text)
+    places = [place for place, message in enumerate(messages) if message.role == "user"]
+    if not places:
+        raise ValueError("no message is the user's, and the user's last one is the question")
+    for place in places:
+        _has_words(messages[place].content)
+    return list(messages[: places[-1] + 1])
 
 
-Text = Annotated[str, AfterValidator(_sendable)]
+Text = Annotated[str, AfterValidator(sendable)]
 """Without the characters that no model and no database can take."""
-QuestionText = Annotated[Text, AfterValidator(_has_words)]
-_Name = Annotated[str, AfterValidator(_storable)]
-_DocumentText = Annotated[
-    str,
-    AfterValidator(_storable),
-    Field(min_length=1, json_schema_extra={"pattern": r"^[^\u0000]*$"}),
+QuestionText = Annotated[Text, AfterValidator(_has_words), WithJsonSchema(shapes.QUESTION)]
+_Storable = Annotated[
+    str, AfterValidator(storable), Field(json_schema_extra={"pattern": shapes.NO_NUL})
 ]
+_DocumentText = Annotated[_Storable, Field(min_length=1)]
 """Kept as it is, character for character: nothing in it is replaced."""
 Label = Annotated[Text, Field(min_length=1, max_length=200)]
-_Value = Annotated[_Scalar | list[_Scalar], BeforeValidator(_scalars)]
+_Value = Annotated[_Scalar | list[_Scalar], BeforeValidator(_scalars), WithJsonSchema(shapes.VALUE)]
 
 
 class _Request(FewUnknown):
@@ -113,19 +122,18 @@ class _Request(FewUnknown):
 class Filter(_Request):
     """A condition on `document_id`, `title`, `uri`, `page` or a field of the documents' meta."""
 
+    model_config = ConfigDict(json_schema_extra=shapes.FILTER)
+
     field: str = Field(pattern=_FIELD)
     op: Literal["eq", "in", "gt", "gte", "lt", "lte"]
-    value: Annotated[
-        _Scalar | Annotated[list[_Scalar], Field(min_length=1, max_length=FILTER_VALUES)],
-        BeforeValidator(_scalars),
-    ]
+    value: _Value
 
     @field_validator("value", mode="before")
     @classmethod
     def _some(cls, value: Any) -> Any:
         if value == []:
             raise ValueError("the list is empty: no document would fit")
-        if isinstance(value, list) and len(value) > FILTER_VALUES:
+        if isinstance(value, list) and len(value) > shapes.FILTER_VALUES:
             raise ValueError(_too_many(len(value)))
         return value
 
@@ -138,7 +146,7 @@ class Filter(_Request):
 class Retrieval(_Request):
     """How many passages, and which may be among them; and what traces group the question by."""
 
-    top_k: int = Field(10, ge=1)
+    top_k: Integer = Field(10, ge=1, json_schema_extra={"x-maximum": "limits.top_k"})
     filters: list[Filter] = Field(default=[], max_length=20)
     user: Label | None = Field(None, description="Who asks, in traces.")
     session_id: Label | None = Field(None, description="The conversation, in traces.")
@@ -148,7 +156,7 @@ class Retrieval(_Request):
     @classmethod
     def _few_values(cls, filters: list[Filter]) -> list[Filter]:
         values = sum(len(f.value) for f in filters if isinstance(f.value, list))
-        if values > FILTER_VALUES:
+        if values > shapes.FILTER_VALUES:
             raise ValueError(_too_many(values))
         return filters
 
@@ -170,8 +178,14 @@ class SearchRequest(_Asked):
 class Turn(_Request):
     """What was said in a conversation, and by whom."""
 
+    model_config = ConfigDict(json_schema_extra=shapes.TURN)
+
     role: Literal["user", "assistant"]
     content: Text
+
+    def message(self) -> Message:
+        """As the pipeline takes it."""
+        return Message(role=self.role, content=self.content)
 
 
 class QueryRequest(_Asked, SamplingIn):
@@ -180,19 +194,23 @@ class QueryRequest(_Asked, SamplingIn):
     Either `query` or `messages`. With `stream`, the answer comes as server-sent events.
     """
 
+    model_config = ConfigDict(json_schema_extra=shapes.QUERY)
+
     query: QuestionText | None = Field(
         None, min_length=1, examples=["How long may a line be?"], description="The question."
     )
     messages: Annotated[list[Turn], Field(min_length=1), FirstFaults()] | None = Field(
-        None, description="A conversation; the last message is the question."
+        None,
+        description="A conversation; the user's last message is the question, and ends it.",
+        json_schema_extra=shapes.CONVERSATION,
     )
-    stream: bool = False
+    stream: Flag = False
 
     @field_validator("messages")
     @classmethod
-    def _ends_in_a_question(cls, value: list[Turn] | None) -> list[Turn] | None:
+    def _has_a_question(cls, value: list[Turn] | None) -> list[Turn] | None:
         if value is not None:
-            check_last(value[-1].role, value[-1].content)
+            up_to_question([turn.message() for turn in value])
         return value
 
     @model_validator(mode="after")
@@ -205,13 +223,15 @@ class QueryRequest(_Asked, SamplingIn):
         """The question, and what was said before it."""
         if self.messages is None:
             return [Message(role="user", content=self.query or "")]
-        return [Message(role=turn.role, content=turn.content) for turn in self.messages]
+        return up_to_question([turn.message() for turn in self.messages])
 
 
 class FeedbackRequest(_Request):
     """What an answer was worth; what is left out stays as it was said before."""
 
-    trace_id: str = Field(pattern=r"^[0-9a-f]{32}$", description="The answer's.")
+    model_config = ConfigDict(json_schema_extra=shapes.FEEDBACK)
+
+    answer_id: str = Field(pattern=r"^[0-9a-f]{32}$", description="The one that came with it.")
     rating: Rating | None = None
     comment: Text | None = Field(None, min_length=1, max_length=4000)
     correction: Text | None = Field(
@@ -235,12 +255,21 @@ class DocumentIn(_Request):
     Without a text, it is fetched from its uri.
     """
 
-    id: _Name | None = Field(None, min_length=1, max_length=512)
+    model_config = ConfigDict(json_schema_extra=shapes.DOCUMENT)
+
+    id: _Storable | None = Field(
+        None,
+        min_length=1,
+        max_length=512,
+        json_schema_extra={"not": {"type": "string", "pattern": "/(chunks|content)$"}},
+    )
     title: str | None = Field(None, max_length=1000)
     text: _DocumentText | None = None
-    uri: _Name | None = Field(None, min_length=1, max_length=URI_CHARS)
+    uri: _Storable | None = Field(None, min_length=1, max_length=URI_CHARS)
     meta: Annotated[dict[str, _Value], BeforeValidator(_few_fields)] = Field(
-        default={}, max_length=FIELDS
+        default={},
+        max_length=FIELDS,
+        json_schema_extra={"propertyNames": {"pattern": _FIELD}},
     )
 
     @field_validator("id")

@@ -14,6 +14,12 @@ from starlette.types import Receive, Scope, Send
 HEARTBEAT_SECONDS = 10.0
 """Proxies drop connections that are silent for a minute or less."""
 _closing: set[asyncio.Future[None]] = set()
+_FIELDS = {"event": {"type": "string"}, "data": {"type": "string"}}
+DOCUMENTED: dict[str, Any] = {
+    "description": "The answer; with `stream`, as server-sent events.",
+    "content": {"text/event-stream": {"schema": {"type": "object", "properties": _FIELDS}}},
+}
+"""Of a response that may be a stream, for the OpenAPI document."""
 _COMMENT = b": heartbeat\n\n"
 
 

@@ -11,11 +11,12 @@ from fastapi import Request
 from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 
+from rag.api import shapes
 from rag.api.deps import state_of
 from rag.api.json_documents import check_size, check_unique, take_json
-from rag.api.schemas import URI_CHARS, DocumentsRequest
+from rag.api.schemas import URI_CHARS, DocumentsRequest, storable
 from rag.build import TENANT, Service
-from rag.errors import InputError, TooLargeError
+from rag.errors import ConflictError, InputError, TooLargeError
 from rag.records import Submission
 from rag.settings import COLLECTION
 from rag.types import Scope
@@ -28,6 +29,7 @@ def _json_schema() -> dict[str, Any]:
     return schema
 
 
+_URI = {"type": "string", "minLength": 1, "maxLength": URI_CHARS, "pattern": shapes.NO_NUL}
 OPENAPI: dict[str, Any] = {
     "requestBody": {
         "required": True,
@@ -51,12 +53,20 @@ OPENAPI: dict[str, Any] = {
                 "schema": {
                     "type": "object",
                     "required": ["files"],
+                    "additionalProperties": False,
                     "properties": {
-                        "collection": {"type": "string", "default": "default"},
-                        "files": {"type": "array", "items": {"type": "string", "format": "binary"}},
-                        "uri": {
+                        "collection": {
+                            "type": "string",
+                            "default": "default",
+                            "pattern": COLLECTION,
+                        },
+                        "files": {
                             "type": "array",
-                            "items": {"type": "string"},
+                            "items": {"type": "string", "format": "binary", "minLength": 1},
+                            "minItems": 1,
+                        },
+                        "uri": {
+                            **shapes.either(_URI, shapes.list_of(_URI)),
                             "description": "Where each file comes from, in the order of the files.",
                         },
                     },
@@ -114,9 +124,13 @@ async def _take_files(form: FormData, service: Service) -> tuple[Scope, list[Sub
     if not files:
         raise InputError("No files came: send them in the form field `files`.", code="no_files")
     if uris and len(uris) != len(files):
-        raise InputError(f"{len(files)} files came with {len(uris)} uris: send one for each file.")
+        raise ConflictError(
+            f"{len(files)} files came with {len(uris)} uris: send one for each file."
+        )
     if any(not 0 < len(uri) <= URI_CHARS for uri in uris):
         raise InputError(f"uri: it has 1 to {URI_CHARS} characters.")
+    for name in (*uris, *(file.filename or "" for file in files)):
+        _check_name(name)
     for file in files:
         _check_file(file, service)
     uris = uris or [f"upload:{PurePath(file.filename or '').name}" for file in files]
@@ -127,6 +141,13 @@ async def _take_files(form: FormData, service: Service) -> tuple[Scope, list[Sub
     ]
     scope = Scope(tenant=TENANT, collection=collection)
     return scope, await asyncio.to_thread(service.spool.put_all, keep)
+
+
+def _check_name(name: str) -> None:
+    try:
+        storable(name)
+    except ValueError as error:
+        raise InputError(f"A name of a file or its uri cannot be stored: {error}.") from error
 
 
 def _check_file(file: UploadFile, service: Service) -> None:

@@ -151,7 +151,9 @@ async def _open_model(
 ) -> ChatModel:
     match settings:
         case OpenAIModelSettings():
-            return _open_openai(settings, stack)
+            from generation.usage import CountedModel
+
+            return CountedModel(_open_openai(settings, stack))
         case VllmModelSettings():
             return await stack.enter_async_context(open_chat_model(settings))
 

@@ -1,0 +1,59 @@
+"""Tokens that a model has taken so far, where its server tells them at the end alone."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import replace
+
+from rag.protocols import ChatModel
+from rag.types import Message, Piece, Sampling, Usage
+
+BYTES_PER_TOKEN = 5
+"""Of UTF-8: common vocabularies have four to five in English prose."""
+
+
+class CountedModel:
+    """`ChatModel` whose pieces tell the usage so far, estimated where the model does not tell it.
+
+    A server sends a piece for each token, or several tokens in one piece: the estimate counts the
+    pieces, or a token for each 5 bytes of the text, whichever is more, and the prompt as
+    `count_tokens` does.
+    """
+
+    def __init__(self, model: ChatModel) -> None:
+        self._model = model
+
+    @property
+    def name(self) -> str:
+        """The model's."""
+        return self._model.name
+
+    @property
+    def context_tokens(self) -> int:
+        """The model's."""
+        return self._model.context_tokens
+
+    async def count_tokens(self, messages: Sequence[Message]) -> int:
+        """As the model does."""
+        return await self._model.count_tokens(messages)
+
+    async def stream(
+        self, messages: Sequence[Message], *, sampling: Sampling
+    ) -> AsyncGenerator[Piece, None]:
+        """As the model does; each piece has a usage once there is text."""
+        input_tokens = await self._model.count_tokens(messages)
+        pieces = size = 0
+        async with contextlib.aclosing(self._model.stream(messages, sampling=sampling)) as stream:
+            async for piece in stream:
+                pieces += bool(piece.text)
+                size += len(piece.text.encode(errors="replace"))
+                if piece.usage is None and pieces:
+                    so_far = Usage(
+                        input_tokens=input_tokens,
+                        output_tokens=max(pieces, size // BYTES_PER_TOKEN),
+                        estimated=True,
+                    )
+                    yield replace(piece, usage=so_far)
+                else:
+                    yield piece

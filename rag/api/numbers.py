@@ -1,0 +1,20 @@
+"""Numbers and truth values as JSON has them: a text of digits is none."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field, StrictBool
+
+
+def _number(value: Any) -> Any:
+    if isinstance(value, str | bool):
+        raise ValueError("it is no number")  # noqa: TRY004 - pydantic's kind of error
+    return value
+
+
+IS_NUMBER = BeforeValidator(_number)
+Integer = Annotated[int, IS_NUMBER]
+"""`10.0` is one as well."""
+Count = Annotated[int, Field(ge=1), IS_NUMBER]
+Flag = StrictBool

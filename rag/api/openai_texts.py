@@ -1,0 +1,35 @@
+"""Texts in the forms in which OpenAI's clients send them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def text_of(content: Any) -> Any:
+    """Text as it is; of a list of parts, the text of each."""
+    if not isinstance(content, list):
+        return content
+    texts = [p.get("text") for p in content if isinstance(p, dict) and p.get("type") == "text"]
+    said = [text for text in texts if isinstance(text, str)]
+    if len(said) < len(content):
+        raise ValueError("it has parts that are no text, and nothing else is read")
+    return "\n".join(said)
+
+
+def texts_of(value: Any) -> Any:
+    """One text or several, as a list.
+
+    Raises:
+        ValueError: there is none, one is empty, or they are token ids.
+    """
+    texts = [value] if isinstance(value, str) else value
+    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+        raise ValueError("it is a text or a list of texts; token ids are not read")
+    if not texts or not all(texts):
+        raise ValueError("it is empty, or one of its texts is")
+    return texts
+
+
+def document_text(value: Any) -> Any:
+    """A document to rank is a text, or an object with a `text`."""
+    return value.get("text") if isinstance(value, dict) else value

@@ -1,0 +1,75 @@
+"""The OpenAPI document, with what the settings allow and all that a response may have."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from rag.api.deps import Running
+from rag.settings import ExtractiveSettings, Settings
+
+_PROBLEM = {"$ref": "#/components/schemas/Problem"}
+_REQUEST_ID = {
+    "description": "The caller's own, or a new one.",
+    "required": True,
+    "schema": {"type": "string", "minLength": 1, "maxLength": 128},
+}
+_ALLOW = {"description": "With 405: the methods of this path.", "schema": {"type": "string"}}
+_RETRY_AFTER = {
+    "description": "With 503: seconds after which to come again.",
+    "schema": {"type": "integer", "minimum": 1},
+}
+_LOCATION = {"description": "The job.", "required": True, "schema": {"type": "string"}}
+_HEADERS = {"4XX": {"Allow": _ALLOW}, "5XX": {"Retry-After": _RETRY_AFTER}}
+_METHODS = ("get", "post", "delete")
+
+
+def document(app: FastAPI, settings: Settings, running: Running) -> dict[str, Any]:
+    """The document of `app` as it serves now; until the models are loaded it knows less."""
+    made = get_openapi(
+        title=app.title, version=app.version, description=app.description, routes=app.routes
+    )
+    for operations in made["paths"].values():
+        for method in _METHODS:
+            if method in operations:
+                _complete(operations[method])
+    filled: dict[str, Any] = _filled(made, _in_force(settings, running))
+    return filled
+
+
+def _complete(operation: dict[str, Any]) -> None:
+    """Adds headers, and the media type of problems, to the responses."""
+    for status, response in operation["responses"].items():
+        headers = {"X-Request-ID": _REQUEST_ID} | _HEADERS.get(status, {})
+        if status == "202" and "requestBody" in operation:
+            headers["Location"] = _LOCATION
+        response["headers"] = headers
+        content = response.get("content", {})
+        if content.get("application/json", {}).get("schema") == _PROBLEM:
+            content["application/problem+json"] = content.pop("application/json")
+
+
+def _in_force(settings: Settings, running: Running) -> Mapping[str, Any]:
+    """Values by the name that stands for them in `rag.api.shapes`; None where it is not known."""
+    generators = (settings.generator, *settings.fallbacks)
+    writes = not all(isinstance(each, ExtractiveSettings) for each in generators)
+    return {
+        "limits.top_k": settings.limits.top_k,
+        "seed": (1 << 63) - 1,  # FastAPI would make a float of it
+        "embedder.dim": running.service.embedder.dim if running.service else None,
+        "response_formats": ["text", "json_object", "json_schema"] if writes else ["text"],
+    }
+
+
+def _filled(part: Any, values: Mapping[str, Any]) -> Any:
+    """The part with what is in force for each `x-` keyword; without those of unknown value."""
+    if isinstance(part, list):
+        return [_filled(item, values) for item in part]
+    if not isinstance(part, dict):
+        return part
+    plain = {name: _filled(item, values) for name, item in part.items() if name[:2] != "x-"}
+    named = {name[2:]: values[item] for name, item in part.items() if name[:2] == "x-"}
+    return plain | {name: value for name, value in named.items() if value is not None}

@@ -1,0 +1,111 @@
+"""JSON Schemas of what the request models check by code, so that the OpenAPI document says it too.
+
+A keyword after "x-", as in `"x-maximum": "limits.top_k"`, has a name in the place of its value:
+`rag.api.openapi` writes what is in force.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+Schema = dict[str, Any]
+NULL: Schema = {"type": "null"}
+TEXT: Schema = {"type": "string"}
+NO_NUL = r"^[^\x00]*$"
+"""PostgreSQL stores no NUL."""
+HAS_WORDS = r"\S"
+WEB_ADDRESS = r"^https?://[A-Za-z0-9]+(\.[A-Za-z0-9]+)*(:[0-9]{1,4})?(/[A-Za-z0-9._~/-]*)?$"
+"""Plain ones: others are taken too, if they can be fetched."""
+CURSOR = r"^([A-Za-z0-9_-]{4})*([A-Za-z0-9_-]{2}==|[A-Za-z0-9_-]{3}=)?$"
+"""Base64 for URLs."""
+FILTER_VALUES = 1_000
+"""Values that the lists of all filters of a question hold together: a thousand words are looked up
+in a millisecond, but each number is tried with each chunk that the others let through."""
+QUESTION: Schema = {"type": "string", "minLength": 1, "pattern": HAS_WORDS}
+
+
+def either(*options: Schema) -> Schema:
+    """What fits one of them."""
+    return {"anyOf": list(options)}
+
+
+def list_of(item: Schema, **bounds: Any) -> Schema:
+    """A list of such items."""
+    return {"type": "array", "items": item, **bounds}
+
+
+SCALAR = either(
+    {"type": "string", "pattern": NO_NUL},
+    {"type": "boolean"},
+    {"type": "number", "minimum": -sys.float_info.max, "maximum": sys.float_info.max},
+)
+VALUE = either(*SCALAR["anyOf"], list_of(SCALAR))
+_BOUND = either(SCALAR["anyOf"][2], {"type": "string", "format": "date"})
+FILTER = either(
+    {"properties": {"op": {"const": "eq"}, "value": SCALAR}},
+    {
+        "properties": {
+            "op": {"const": "in"},
+            "value": either(SCALAR, list_of(SCALAR, minItems=1, maxItems=FILTER_VALUES)),
+        }
+    },
+    {"properties": {"op": {"enum": ["gt", "gte", "lt", "lte"]}, "value": _BOUND}},
+)
+
+
+def conversation(text: Schema, question: Schema) -> tuple[Schema, Schema]:
+    """Schemas of a turn and of a conversation: users' turns hold a `question`, others a `text`."""
+    user = {"properties": {"role": {"const": "user"}, "content": question}}
+    others = {"properties": {"role": {"not": {"const": "user"}}, "content": text}}
+    asked = {"properties": {"role": {"const": "user"}}, "required": ["role"]}
+    return either(user, others), {"contains": asked}
+
+
+TURN, CONVERSATION = conversation(TEXT, QUESTION)
+_PART: Schema = {
+    "type": "object",
+    "properties": {"type": {"const": "text"}, "text": TEXT},
+    "required": ["type", "text"],
+}
+_ASKING = {"properties": {"text": {"type": "string", "pattern": HAS_WORDS}}, "required": ["text"]}
+CHAT_TEXT = either(TEXT, list_of(_PART))
+CHAT_TURN, _ = conversation(CHAT_TEXT, either(QUESTION, list_of(_PART, contains=_ASKING)))
+QUERY = either(
+    {"required": ["query"], "properties": {"query": TEXT, "messages": NULL}},
+    {"required": ["messages"], "properties": {"messages": {"type": "array"}, "query": NULL}},
+)
+FEEDBACK = either(
+    *(
+        {"required": [said], "properties": {said: TEXT}}
+        for said in ("rating", "comment", "correction")
+    )
+)
+DOCUMENT = either(
+    {"required": ["text"], "properties": {"text": TEXT}},
+    {
+        "required": ["uri"],
+        "properties": {
+            "uri": {"type": "string", "pattern": WEB_ADDRESS},
+            "text": NULL,
+            "title": NULL,
+            "meta": {"type": "object", "maxProperties": 0},
+        },
+    },
+)
+RESPONSE_FORMAT = either(
+    {
+        "required": ["json_schema"],
+        "properties": {"type": {"const": "json_schema"}, "json_schema": {"type": "object"}},
+    },
+    {"properties": {"type": {"enum": ["text", "json_object"]}, "json_schema": NULL}},
+)
+_STOP: Schema = {"type": "string", "minLength": 1, "maxLength": 256}
+STOP = either(_STOP, list_of(_STOP, maxItems=16), NULL)
+_WRITTEN: Schema = {"type": "string", "minLength": 1}
+INPUT = either(_WRITTEN, list_of(_WRITTEN, minItems=1))
+RANKED_TEXT = either(TEXT, {"type": "object", "properties": {"text": TEXT}, "required": ["text"]})
+SEED = either({"type": "integer", "minimum": 0, "x-maximum": "seed"}, NULL)
+DIMENSIONS = either(
+    {"type": "integer", "x-minimum": "embedder.dim", "x-maximum": "embedder.dim"}, NULL
+)
