@@ -95,9 +95,14 @@ class UpstreamError(RagError):
     retry_after = 5.0
 
     def __init__(
-        self, message: str, *, code: str | None = None, retry_after: float | None = None
+        self,
+        message: str,
+        *,
+        code: str | None = None,
+        detail: str = "",
+        retry_after: float | None = None,
     ) -> None:
-        super().__init__(message, code=code)
+        super().__init__(message, code=code, detail=detail)
         if retry_after is not None:
             self.retry_after = retry_after
 
