@@ -97,7 +97,7 @@ class SentenceTransformersSettings(_EmbedderSettings):
 class ReaderSettings(_Part):
     """What reading one document may cost, in a process of its own."""
 
-    processes: int = Field(2, ge=1, le=64, description="Documents that are read at once.")
+    processes: int = Field(2, ge=1, le=256, description="Documents that are read at once.")
     seconds: float = Field(120.0, gt=0, description="Past it the process is ended.")
     memory_mb: int = Field(4096, ge=1024, description="Address space, libraries included.")
     text_mb: int = Field(64, ge=1, description="Characters that may come out, in millions.")
