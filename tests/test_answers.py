@@ -147,7 +147,7 @@ async def test_words_of_answers_go_with_a_document_of_theirs(
         given("c", replace(scope, collection="other"), read={"d": "1"}, trace_id="c" * 32),
         given("n", scope, read={"d": "1"}, content=None),
     ])  # fmt: skip
-    await answers.add_feedback(scope.tenant, TRACE, Feedback(rating="up", correction="Ask."))
+    await answers.add_feedback(scope.tenant, "a", Feedback(rating="up", correction="Ask."))
     await catalog.delete(scope, "d")
     assert await kept(database) == {
         "a": (False, True), "b": (True, True), "c": (True, True), "n": (False, False)
