@@ -11,17 +11,24 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
-import re
 import shutil
 import sys
 import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from rag.errors import RagError, StorageError
 from rag.types import Chunk, Float32Array, Leg, Match, Point, Scope
+from retrieval.edge_generations import (
+    CURRENT,
+    NEXT,
+    PREVIOUS,
+    beside,
+    generations,
+    home_of,
+    owner_of,
+    write_generations,
+)
 from retrieval.files import check_room, copy_tree, size_of, storage_errors
 from retrieval.shard import OWING, TOKENS_SLICE, Offset, Shard
 
@@ -35,18 +42,7 @@ MEAN_DRIFT = 0.05
 """A rebuild is due when weights were made with a mean length this far from today's."""
 ERASE_CHECK, ERASE_AGAIN = 5.0, 60.0
 """Seconds between looks for text that is to go from disk, and after one that failed."""
-CURRENT = "current"
-_NEXT, _PREVIOUS = ".next", ".previous"
-"""What the names of scopes that are versions end with; no collection's name has a dot."""
-_GENERATION = re.compile(r"[0-9a-f]{32}")
-
-
 _log = logging.getLogger(__name__)
-
-
-def home_of(folder: Path, scope: Scope) -> Path:
-    """Where an index under `folder` keeps a scope and its versions."""
-    return folder / scope.tenant / scope.collection.partition(".")[0]
 
 
 class EdgeIndex:
@@ -171,7 +167,7 @@ class EdgeIndex:
 
     async def begin_version(self, scope: Scope) -> Scope:
         """An empty version beside the one that is searched."""
-        version = _beside(scope, _NEXT)
+        version = beside(scope, NEXT)
         home = self._home(scope)
         async with self._lock(version):
             self._drop(version)
@@ -182,8 +178,8 @@ class EdgeIndex:
 
     async def previous_version(self, scope: Scope) -> Scope | None:
         """The second line of `current`."""
-        has_one = len(_generations(self._home(scope))) > 1
-        return _beside(scope, _PREVIOUS) if has_one else None
+        has_one = len(generations(self._home(scope))) > 1
+        return beside(scope, PREVIOUS) if has_one else None
 
     async def switch_version(self, scope: Scope, version: Scope) -> None:
         """One file is replaced; the shard that was searched is closed and stays on disk.
@@ -197,11 +193,11 @@ class EdgeIndex:
             if new is None:
                 raise StorageError(f"{home} has no version {version.collection!r} to switch to.")
             new.flush()
-            old = _generations(home)
-            _write_generations(home, new.folder.name, *old[:1])
+            old = generations(home)
+            write_generations(home, new.folder.name, *old[:1])
             before = self._shards.pop(scope, None)
             self._shards[scope] = self._shards.pop(version)
-            self._drop(_beside(scope, _PREVIOUS))
+            self._drop(beside(scope, PREVIOUS))
             if before is not None:
                 before.close()
         for name in set(old[1:]) - {new.folder.name}:
@@ -221,7 +217,7 @@ class EdgeIndex:
         """Removes documents from the version before, if there is one of this scope."""
         if await self.previous_version(scope) is None or "." in scope.collection:
             return
-        previous = _beside(scope, _PREVIOUS)
+        previous = beside(scope, PREVIOUS)
         async with self._lock(previous):
             if shard := self._open(previous):
                 shard.delete([id_ for each in document_ids for id_ in shard.chunk_ids(each)])
@@ -248,7 +244,7 @@ class EdgeIndex:
             try:
                 self._tidy(home)
                 for mark in home.glob(f"*/{OWING}"):
-                    if scope := _owner(mark.parent):
+                    if scope := owner_of(mark.parent):
                         async with self._lock(scope):
                             shard = self._open(scope)
                         await self._rebuilt(scope, shard if shard and due(shard) else None)
@@ -272,9 +268,9 @@ class EdgeIndex:
     def _open(self, scope: Scope) -> Shard | None:
         if scope not in self._shards:
             home = self._home(scope)
-            place = int(scope.collection.endswith(_PREVIOUS))
-            names = _generations(home)[place : place + 1]
-            if not names or scope.collection.endswith(_NEXT):
+            place = int(scope.collection.endswith(PREVIOUS))
+            names = generations(home)[place : place + 1]
+            if not names or scope.collection.endswith(NEXT):
                 return None
             check_room(home)  # opening a shard writes too
             with storage_errors(home):
@@ -298,11 +294,11 @@ class EdgeIndex:
 
     def _name(self, scope: Scope, folder: Path) -> None:
         """Makes `folder` the generation of a scope, or of one of its versions."""
-        names = _generations(folder.parent)
-        if scope.collection.endswith(_PREVIOUS):
-            _write_generations(folder.parent, names[0], folder.name)
-        elif not scope.collection.endswith(_NEXT):
-            _write_generations(folder.parent, folder.name, *names[1:])
+        names = generations(folder.parent)
+        if scope.collection.endswith(PREVIOUS):
+            write_generations(folder.parent, names[0], folder.name)
+        elif not scope.collection.endswith(NEXT):
+            write_generations(folder.parent, folder.name, *names[1:])
 
     def _tidy(self, home: Path) -> None:
         """Removes what a rebuild or a version that was killed left behind.
@@ -311,7 +307,7 @@ class EdgeIndex:
         """
         if home not in self._tidied:
             self._tidied.add(home)
-            named = set(_generations(home))
+            named = set(generations(home))
             for entry in home.iterdir():
                 if entry.is_dir() and entry.name not in named:
                     # A rebuild whose parent was killed may still write to it: what that leaves
@@ -376,39 +372,3 @@ async def _run_child(source: Path, folder: Path, mean_length: float) -> None:
             f"Rebuilding the index in {folder.parent} failed; the old one stays in use."
             f" Cause: {stderr.decode(errors='replace').strip()[-500:]}"
         )
-
-
-def _owner(generation: Path) -> Scope | None:
-    """The scope, or the previous version of one, whose generation lies in this folder."""
-    home = generation.parent
-    scope = Scope(tenant=home.parent.name, collection=home.name)
-    both = zip(_generations(home), (scope, _beside(scope, _PREVIOUS)), strict=False)
-    return dict(both).get(generation.name)
-
-
-def _beside(scope: Scope, suffix: str) -> Scope:
-    return replace(scope, collection=scope.collection + suffix)
-
-
-def _write_generations(home: Path, *names: str) -> None:
-    """Names a scope's generation and the one of its previous version, in one atomic step."""
-    new = home / f"{CURRENT}.new"
-    with new.open("w") as file:
-        file.write("\n".join(names))
-        file.flush()
-        os.fsync(file.fileno())  # a power cut must not leave the new name on an empty file
-    new.replace(home / CURRENT)
-
-
-def _generations(home: Path) -> list[str]:
-    """The generation that is searched, then the one of the previous version if there is one."""
-    file = home / CURRENT
-    if not file.exists():
-        return []
-    names = file.read_bytes().decode(errors="replace").split("\n")
-    if not all(map(_GENERATION.fullmatch, names)):
-        raise StorageError(
-            f"{file} is damaged: it names no folder beside it. Restore the collection's folder from"
-            " a backup, or delete it and ingest again."
-        )
-    return names

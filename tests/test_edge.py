@@ -17,7 +17,8 @@ import pytest
 from rag.errors import InputError, StorageError
 from rag.types import Chunk, Condition, Leg, Point, Scope
 from retrieval import edge as edge_module
-from retrieval.edge import CURRENT, EdgeIndex
+from retrieval.edge import EdgeIndex
+from retrieval.edge_generations import CURRENT
 from retrieval.files import size_of
 from retrieval.lexical import RankBm25Index
 from retrieval.shard import MAX_FIELDS, Shard

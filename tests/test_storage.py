@@ -13,7 +13,7 @@ from rag.private import CATALOG, INDEX
 from rag.records import Submission
 from rag.tables import metadata
 from rag.types import Scope
-from retrieval.edge import home_of
+from retrieval.edge_generations import home_of
 
 pytestmark = pytest.mark.anyio
 

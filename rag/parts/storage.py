@@ -94,7 +94,7 @@ def copy_collection(data: Path, scope: Scope, to: Path) -> None:
         ConfigError: another process works on `data`.
         StorageError: the disk is full.
     """
-    from retrieval.edge import home_of
+    from retrieval.edge_generations import home_of
     from retrieval.files import check_room, copy_tree, size_of
 
     with own(data):

@@ -1,0 +1,63 @@
+"""The folders in which the embedded index keeps a collection, and the file that names them.
+
+FOLDER/TENANT/COLLECTION/
+    current     the generation that is searched and, on a second line, the previous version's
+    0123…cdef/  a generation: the files of one shard
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import replace
+from pathlib import Path
+
+from rag.errors import StorageError
+from rag.types import Scope
+
+CURRENT = "current"
+NEXT, PREVIOUS = ".next", ".previous"
+"""Ends of the names of scopes that are versions; no collection's name has a dot."""
+_GENERATION = re.compile(r"[0-9a-f]{32}")
+
+
+def home_of(folder: Path, scope: Scope) -> Path:
+    """Where an index under `folder` keeps a scope and its versions."""
+    return folder / scope.tenant / scope.collection.partition(".")[0]
+
+
+def beside(scope: Scope, suffix: str) -> Scope:
+    """The version of a scope that ends so."""
+    return replace(scope, collection=scope.collection + suffix)
+
+
+def owner_of(generation: Path) -> Scope | None:
+    """The scope, or the previous version of one, whose generation lies in this folder."""
+    home = generation.parent
+    scope = Scope(tenant=home.parent.name, collection=home.name)
+    both = zip(generations(home), (scope, beside(scope, PREVIOUS)), strict=False)
+    return dict(both).get(generation.name)
+
+
+def write_generations(home: Path, *names: str) -> None:
+    """Names a scope's generation and the one of its previous version, in one atomic step."""
+    new = home / f"{CURRENT}.new"
+    with new.open("w") as file:
+        file.write("\n".join(names))
+        file.flush()
+        os.fsync(file.fileno())  # a power cut must not leave the new name on an empty file
+    new.replace(home / CURRENT)
+
+
+def generations(home: Path) -> list[str]:
+    """The generation that is searched, then the one of the previous version if there is one."""
+    file = home / CURRENT
+    if not file.exists():
+        return []
+    names = file.read_bytes().decode(errors="replace").split("\n")
+    if not all(map(_GENERATION.fullmatch, names)):
+        raise StorageError(
+            f"{file} is damaged: it names no folder beside it. Restore the collection's folder from"
+            " a backup, or delete it and ingest again."
+        )
+    return names
