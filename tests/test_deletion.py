@@ -56,13 +56,13 @@ def holding(data: Path, mark: str, *, but: str = "") -> list[str]:
 
 
 def asked(http: httpx.Client, collection: str, mark: str) -> str:
-    """Asks, and has the answer kept with its words; its trace's id."""
+    """Asks, and has the answer kept with its words; its id."""
     body = {"query": "When does the office open?", "collection": collection}
     answer = http.post("/v1/query", json=body).json()
     assert mark in answer["answer"]
-    said = {"trace_id": answer["trace_id"], "rating": "up", "correction": f"At nine, {mark}."}
+    said = {"answer_id": answer["answer_id"], "rating": "up", "correction": f"At nine, {mark}."}
     assert http.post("/v1/feedback", json=said).status_code == 204
-    return str(answer["trace_id"])
+    return str(answer["answer_id"])
 
 
 def test_a_text_that_was_deleted_or_replaced_is_in_no_file(http: httpx.Client, data: Path) -> None:
@@ -70,7 +70,7 @@ def test_a_text_that_was_deleted_or_replaced_is_in_no_file(http: httpx.Client, d
     texts = [(mark, TEXT.format(mark=mark)) for mark in (deleted, replaced)]
     for mark, text in texts:
         submit(http, {"id": "d", "text": text, "title": mark}, collection=mark[-3:])
-    traces = [asked(http, mark[-3:], mark) for mark, _ in texts]
+    answers = [asked(http, mark[-3:], mark) for mark, _ in texts]
     assert "catalog.sqlite-wal" in holding(data, deleted)
     assert http.delete("/v1/documents/d?collection=one").status_code == 204
     submit(http, {"id": "d", "text": "The office is closed."}, collection="two")
@@ -78,8 +78,8 @@ def test_a_text_that_was_deleted_or_replaced_is_in_no_file(http: httpx.Client, d
     while found := holding(data, MARK, but=INDEX):  # the index has its own time: test_erasing.py
         assert time.monotonic() < until, found
         time.sleep(0.5)
-    for trace in traces:  # what is counted of the answers is still there
-        said = {"trace_id": trace, "rating": "down"}
+    for answer in answers:  # what is counted of the answers is still there
+        said = {"answer_id": answer, "rating": "down"}
         assert http.post("/v1/feedback", json=said).status_code == 204
 
 
