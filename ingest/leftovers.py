@@ -61,7 +61,9 @@ class Leftovers:
             try:
                 await self._round()
             except RagError as error:
-                _log.error("What was deleted is not removed from all files yet: %s", error)
+                _log.error(
+                    "What was deleted is not removed from all files yet: %s", error.in_full()
+                )
             except Exception:  # noqa: BLE001 - without it nothing would be removed any more
                 _log.exception("What was deleted is not removed from all files yet")
 
