@@ -17,7 +17,7 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
-from rag.errors import RagError, StorageError
+from rag.errors import StorageError, for_log
 from rag.types import Chunk, Float32Array, Leg, Match, Point, Scope
 from retrieval.edge_generations import (
     CURRENT,
@@ -26,6 +26,8 @@ from retrieval.edge_generations import (
     beside,
     generations,
     home_of,
+    note_origin,
+    origin_of,
     owner_of,
     write_generations,
 )
@@ -153,8 +155,9 @@ class EdgeIndex:
         return (self._home(scope) / CURRENT).exists()
 
     async def name_of(self, scope: Scope) -> str:
-        """The generation's folder."""
-        return await self.version(scope)
+        """The first folder of the version: rebuilds make others."""
+        shard = self._open(scope)
+        return origin_of(shard.folder) if shard else ""
 
     async def pages(self, scope: Scope) -> AsyncIterator[list[Chunk]]:
         """All chunks, in the order of their ids."""
@@ -250,11 +253,11 @@ class EdgeIndex:
                         await self._rebuilt(scope, shard if shard and due(shard) else None)
             except Exception as error:  # noqa: BLE001 - all that is owed later waits for this
                 whole = False
-                bug = None if isinstance(error, RagError) else error
+                told, bug = for_log(error)
                 _log.error(
                     "Deleted text stays on disk, in %s: %s It is tried again.",
                     home,
-                    error,
+                    told,
                     exc_info=bug,
                 )
         return whole
@@ -341,6 +344,8 @@ class EdgeIndex:
                     return
                 fresh = Shard(folder, dim=self._dim)
                 shard.repeat_on(fresh)  # 3.
+                with storage_errors(folder):
+                    note_origin(folder, origin_of(shard.folder))
                 self._name(scope, folder)  # 4.
                 self._shards[scope] = fresh
         except BaseException:
