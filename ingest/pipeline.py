@@ -167,8 +167,10 @@ class IngestPipeline:
         scope, document_id = mark.scope, mark.document_id
         async with self._contents(scope, mark.version):
             await self._hand_over(scope, document_id, mark.held, Trace())
-            ids = await self._index.chunk_ids(scope, document_id)
-            await self._index.delete(scope, sorted(ids))
+            await self._clear(scope, document_id)
+            # The version that is searched may be newer than the deletion, and never have had it.
+            if previous := await self._index.previous_version(scope):
+                await self._clear(previous, document_id)
             await self._catalog.unsettled.remove(scope, document_id)
 
     @contextlib.asynccontextmanager
@@ -217,8 +219,7 @@ class IngestPipeline:
         try:
             cut = await self.write_again(scope, record, scope)
         except InputError:
-            ids = await self._index.chunk_ids(scope, record.id)
-            await self._index.delete(scope, sorted(ids))
+            await self._clear(scope, record.id)
             await self._catalog.lose(scope, LOST, document_id=record.id)
             await self._catalog.unsettled.remove(scope, record.id)
         else:
@@ -373,6 +374,10 @@ class IngestPipeline:
             with trace.span("delete") as span:
                 span.attributes["points"] = len(gone)
                 await self._index.delete(scope, sorted(gone))
+
+    async def _clear(self, scope: Scope, document_id: str) -> None:
+        """Removes all chunks of a document."""
+        await self._index.delete(scope, sorted(await self._index.chunk_ids(scope, document_id)))
 
     async def _write(self, scope: Scope, chunks: Sequence[Chunk], trace: Trace) -> None:
         """Embeds and writes chunks that are new."""
