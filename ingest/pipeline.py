@@ -14,7 +14,7 @@ from ingest.sources import Spool
 from ingest.traces import DocumentTraces, note
 from ingest.turns import asking
 from rag.catalog import Catalog
-from rag.errors import ConfigError, InputError, NotFoundError
+from rag.errors import ConfigError, InputError, NotFoundError, RagError
 from rag.passages import passage_text
 from rag.protocols import Chunker, Embedder, PassageEmbedder, Reader, SparseEncoder, StoredIndex
 from rag.records import Cut, DocumentRecord, JobRecord, Submission, Task
@@ -255,11 +255,16 @@ class IngestPipeline:
         """Lists documents that came in a request; the id of the job that will ingest them.
 
         Raises:
-            ConfigError: as `check_collection`.
+            ConfigError: as `check_collection`; the bytes that were sent are dropped.
         """
         ids = [document.document_id for document in documents]
         with self._traces.accepting(scope, documents, request, bulk=bulk) as accepting:
-            await self.check_collection(scope)
+            try:
+                await self.check_collection(scope)
+            except RagError:  # nothing is listed: nobody will come for the bytes
+                for document in documents:
+                    self._spool.drop(document.source)
+                raise
             before = await self._catalog.spooled(scope, ids)
             accepting.job_id = await self._catalog.submit(
                 scope, accepting.documents, bulk=bulk, expires_in=expires_in

@@ -911,6 +911,17 @@ async def test_a_collection_made_with_another_embedder_is_refused(bench: Bench) 
     assert caught.value.code == "embedder_mismatch"
 
 
+async def test_what_is_sent_to_a_collection_of_another_embedder_is_not_kept(bench: Bench) -> None:
+    await bench.pipeline().check_collection(bench.scope)
+    sent = [bench.sent("A cat.", id_="a"), bench.file("b.md", "A dog.")]
+    assert bench.spool.keys(older_than=0)
+    other = bench.pipeline(embedder=HashEmbedder(fingerprint="hash-2"))
+    with pytest.raises(ConfigError):
+        await other.accept(bench.scope, sent, Trace(), bulk=False, expires_in=None)
+    assert not bench.spool.keys(older_than=0)
+    assert (bench.folder / "b.md").exists()  # somebody's own file
+
+
 async def test_a_long_document_is_embedded_and_written_in_parts(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
