@@ -14,7 +14,7 @@ import logging
 import shutil
 import sys
 import uuid
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
 
 from rag.errors import StorageError, for_log
@@ -35,7 +35,7 @@ from retrieval.files import check_room, copy_tree, size_of, storage_errors
 from retrieval.shard import OWING, TOKENS_SLICE, Offset, Shard
 
 WRITE_SLICE = 256
-"""Points written in one call: some 6 ms in which nothing else runs."""
+"""Points written or deleted in one call: some 6 ms in which nothing else runs."""
 INDEX_FROM = 5_000
 """Points from which a graph is built; below, a full scan is exact and takes under a millisecond."""
 STALE_SHARE = 0.25
@@ -80,9 +80,11 @@ class EdgeIndex:
         short, it does the rest. Files may hold the text until it is erased (see `erasing`).
         """
         async with self._lock(scope):
-            if (shard := self._open(scope)) and chunk_ids:
-                await self._delete_before(scope, shard.document_ids(chunk_ids))
-                shard.delete(chunk_ids)
+            if shard := self._open(scope):
+                for part in _slices(chunk_ids):
+                    await self._delete_before(scope, shard.document_ids(part))
+                    shard.delete(part)
+                    await asyncio.sleep(0)
 
     async def chunk_ids(self, scope: Scope, document_id: str | None) -> set[str]:
         """The ids of a document's chunks, or of all."""
@@ -223,7 +225,10 @@ class EdgeIndex:
         previous = beside(scope, PREVIOUS)
         async with self._lock(previous):
             if shard := self._open(previous):
-                shard.delete([id_ for each in document_ids for id_ in shard.chunk_ids(each)])
+                ids = [id_ for each in document_ids for id_ in shard.chunk_ids(each)]
+                for part in _slices(ids):
+                    shard.delete(part)
+                    await asyncio.sleep(0)
 
     async def _rebuilt(self, scope: Scope, shard: Shard | None) -> None:
         """Rebuilds a shard, or waits for a rebuild of the scope that is under way."""
@@ -358,6 +363,11 @@ class EdgeIndex:
             shard.close()
         finally:
             await asyncio.to_thread(shutil.rmtree, shard.folder, ignore_errors=True)
+
+
+def _slices(ids: Sequence[str]) -> Iterator[Sequence[str]]:
+    for i in range(0, len(ids), WRITE_SLICE):
+        yield ids[i : i + WRITE_SLICE]
 
 
 async def _run_child(source: Path, folder: Path, mean_length: float) -> None:
