@@ -1,4 +1,4 @@
-"""What is left of texts that nobody wants any more, removed while the service runs."""
+"""Removes what is left of deleted and replaced texts while the service runs."""
 
 from __future__ import annotations
 

@@ -296,7 +296,7 @@ class IngestPipeline:
         return None
 
     async def _unchanged(self, task: Task, before: DocumentRecord, document: Document) -> bool:
-        """Whether the same text is stored, cut alike, and the index has all of its chunks.
+        """True where the same text is stored, cut alike, and the index has all of its chunks.
 
         The text of equal bytes may differ: older versions cleaned what they stored.
         """
@@ -313,7 +313,7 @@ class IngestPipeline:
         return await self._catalog.text(task.scope, task.document_id) == document.text
 
     async def _stands_for(self, scope: Scope, original: DocumentRecord, version: str) -> bool:
-        """Whether a document holds these bytes itself, and the index all of its chunks."""
+        """True where a document holds these bytes itself, and the index all of its chunks."""
         if original.duplicate_of or original.version != version:
             return False
         return len(await self._index.chunk_ids(scope, original.id)) == original.chunks

@@ -1,4 +1,4 @@
-"""What a kill has left half done is finished: at the start of a process, and while it runs."""
+"""Finishes what a kill has left half done: at the start of a process, and while it runs."""
 
 from __future__ import annotations
 

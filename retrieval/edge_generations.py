@@ -24,7 +24,7 @@ _GENERATION = re.compile(r"[0-9a-f]{32}")
 
 
 def home_of(folder: Path, scope: Scope) -> Path:
-    """Where an index under `folder` keeps a scope and its versions."""
+    """The folder in which an index under `folder` keeps a scope and its versions."""
     return folder / scope.tenant / scope.collection.partition(".")[0]
 
 
