@@ -309,7 +309,7 @@ def without_passwords(content: Any) -> Any:
     """Settings without what their URLs hold besides host and path, and what by name is secret."""
     match content:
         case str():
-            return scrubbed(content)
+            return scrubbed(content).replace(f"://{HIDDEN}@", "://")
         case list():
             return [without_passwords(item) for item in content]
         case dict():
