@@ -38,7 +38,7 @@ class Receiver:
         )
         self._rejected = 0
         self.fault = ""
-        """The cause for which spans of the last request did not arrive; "" where its answer does not tell."""
+        """The cause for which spans did not arrive; "" where the last answer tells none."""
 
     def send(self, spans: Sequence[ReadableSpan]) -> int:
         """Sends spans in one request, and again where the receiver is busy.

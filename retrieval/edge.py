@@ -80,8 +80,9 @@ class EdgeIndex:
         short, it does the rest. Files may hold the text until it is erased (see `erasing`).
         """
         async with self._lock(scope):
-            if shard := self._open(scope):
-                for part in _slices(chunk_ids):
+            for part in _slices(chunk_ids):
+                # Each time anew: a switch closes a previous version without waiting for us.
+                if shard := self._open(scope):
                     await self._delete_before(scope, shard.document_ids(part))
                     shard.delete(part)
                     await asyncio.sleep(0)
