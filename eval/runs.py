@@ -22,10 +22,9 @@ from typing import IO, Any, Self
 
 from eval.files import write_whole
 from rag.errors import InputError
-from rag.redaction import scrubbed
+from rag.redaction import HIDDEN, scrubbed
 
 INFO, OUTCOMES, SUMMARY, TREC = "run.json", "outcomes.jsonl", "summary.json", "run.trec"
-HIDDEN = "***"
 """Stands for a secret in settings that are written down."""
 _SECRETS = ("key", "password", "secret", "token")
 
