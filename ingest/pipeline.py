@@ -214,11 +214,15 @@ class IngestPipeline:
         if fault is None:
             await self._catalog.unsettled.remove(scope, record.id)
             return
-        if fault.kind == "original":  # nobody stands for its bytes: it does so itself from now on
-            record = replace(record, duplicate_of=None)
+        if fault.kind == "original":  # another stands for its bytes from now on, or it does itself
+            same = await self._catalog.same_content(scope, record.version)
+            stands = same and await self._stands_for(scope, same, record.version)
+            record = replace(record, duplicate_of=same.id if same and stands else None)
         try:
             cut = await self.write_again(scope, record, scope)
         except InputError:
+            for heir in await self._catalog.duplicates(scope, record.id):
+                await self._catalog.unsettled.add(scope, heir.id)  # to be settled without it
             await self._clear(scope, record.id)
             await self._catalog.lose(scope, LOST, document_id=record.id)
             await self._catalog.unsettled.remove(scope, record.id)
