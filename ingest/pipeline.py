@@ -348,22 +348,37 @@ class IngestPipeline:
         """Before a document goes or changes: its chunks go to a document with the same bytes.
 
         Where the index has not what it should have (`held`), the heir's chunks are made from its
-        own stored text.
+        own stored text. An heir that is deleted meanwhile is passed over.
         """
         heirs = await self._catalog.duplicates(scope, document_id)
-        if not heirs:
-            return
+        for place in range(len(heirs)):
+            with trace.span("hand over"), contextlib.suppress(NotFoundError):
+                if await self._give(scope, document_id, held, heirs[place:], trace):
+                    return
+
+    async def _give(
+        self,
+        scope: Scope,
+        document_id: str,
+        held: Cut,
+        heirs: Sequence[DocumentRecord],
+        trace: Trace,
+    ) -> bool:
+        """Gives a document's chunks to the first heir; False where that one is deleted by now.
+
+        Raises:
+            NotFoundError: it was deleted before.
+        """
         heir, recipe = heirs[0], held.recipe
-        with trace.span("hand over"):
-            await self._catalog.unsettled.add(scope, heir.id)
-            ids = await self._index.chunk_ids(scope, document_id)
-            found = await self._index.fetch(scope, sorted(ids))
-            chunks = rehome(found, document_id=heir.id, uri=heir.uri)
-            if [chunk.version for chunk in found] != [held.version] * held.chunks:
-                chunks = await self._chunk(await self._catalog.stored(scope, heir.id), trace)
-                recipe = self._recipe
-            await self._store(scope, heir.id, chunks, trace)
-            await self._catalog.inherit(scope, heirs, chunks=len(chunks), recipe=recipe)
+        await self._catalog.unsettled.add(scope, heir.id)
+        ids = await self._index.chunk_ids(scope, document_id)
+        found = await self._index.fetch(scope, sorted(ids))
+        chunks = rehome(found, document_id=heir.id, uri=heir.uri)
+        if [chunk.version for chunk in found] != [held.version] * held.chunks:
+            chunks = await self._chunk(await self._catalog.stored(scope, heir.id), trace)
+            recipe = self._recipe
+        await self._store(scope, heir.id, chunks, trace)
+        return await self._catalog.inherit(scope, heirs, chunks=len(chunks), recipe=recipe)
 
     async def _store(
         self, scope: Scope, document_id: str, chunks: Sequence[Chunk], trace: Trace

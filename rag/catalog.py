@@ -673,15 +673,22 @@ class Catalog:
 
     async def inherit(
         self, scope: Scope, heirs: Sequence[DocumentRecord], *, chunks: int, recipe: str
-    ) -> None:
-        """Makes the first heir stand for the bytes that it shares with the others."""
+    ) -> bool:
+        """Makes the first heir stand for the bytes that it shares with the others.
+
+        Returns:
+            False where that heir was deleted meanwhile: nothing is changed, and the mark of its
+            deletion stays.
+        """
         first = _in(scope) & (documents.c.id == heirs[0].id)
         others = _in(scope) & documents.c.id.in_([heir.id for heir in heirs[1:]])
         async with self._db.write() as db:
             own = {"duplicate_of": None, "chunks": chunks, "recipe": recipe}
-            await db.execute(documents.update().where(first).values(own))
+            if not (await db.execute(documents.update().where(first).values(own))).rowcount:
+                return False
             await db.execute(documents.update().where(others).values(duplicate_of=heirs[0].id))
             await self.unsettled.unmark(db, scope, heirs[0].id)
+        return True
 
     async def delete(self, scope: Scope, document_id: str) -> None:
         """Forgets a document and its text; tasks that wait for it are cancelled.

@@ -788,9 +788,21 @@ async def test_an_heir_is_marked_until_it_stands_for_the_bytes(
     await store(catalog, scope, "b", duplicate_of="a")
     await catalog.unsettled.add(scope, "b")
     heirs = await catalog.duplicates(scope, "a")
-    await catalog.inherit(scope, heirs, chunks=3, recipe="recipe")
+    assert await catalog.inherit(scope, heirs, chunks=3, recipe="recipe")
     assert await catalog.unsettled.of(scope, "b") is None
     assert (await catalog.document(scope, "b")).recipe == "recipe"
+
+
+async def test_the_deletion_of_an_heir_stays_open_where_it_is_to_inherit(
+    catalog: Catalog, scope: Scope
+) -> None:
+    for name, original in (("a", None), ("b", "a"), ("c", "a")):
+        await store(catalog, scope, name, duplicate_of=original)
+    heirs = await catalog.duplicates(scope, "a")
+    await catalog.delete(scope, heirs[0].id)
+    assert not await catalog.inherit(scope, heirs, chunks=3, recipe="recipe")
+    assert await catalog.unsettled.of(scope, heirs[0].id) is not None
+    assert (await catalog.document(scope, heirs[1].id)).duplicate_of == "a"
 
 
 async def test_a_switch_is_staged_until_it_is_recorded_or_dropped(
