@@ -26,6 +26,8 @@ AT_ONCE = 16
 """Documents under way at once: enough to fill the embedder's batches, and a bound on memory."""
 PAGE = 1_000
 """Chunks read at once."""
+CHECKS = 3
+"""Times that a version is filled up and checked: documents may change in between."""
 SAMPLE = 16
 """Chunks that must find themselves before a version is switched to."""
 SAMPLE_DEPTH = 10
@@ -98,26 +100,40 @@ class Reindexer:
     async def _switch(
         self, scope: Scope, version: Scope, cuts: Cuts, *, progress: Progress
     ) -> Cuts:
-        """1. fill  2. again, for what changed meanwhile  3. check  4. switch
-        5. again, for what was under way at the switch.
+        """1. fill  2. again, for what changed meanwhile  3. stage  4. check  5. switch
+        6. again, for what was under way at the switch.
+
+        What changes after it was staged is seen by that at a start after a kill, and what changed
+        before it by the check: then 2. to 4. are done once more.
 
         After the switch everybody writes to the new version, and whoever began before it holds
         its document's lock until it is done.
         """  # noqa: D205
         await self._fill(scope, version, cuts, progress=progress)  # 1.
         await self._index.maintain(version)
-        await self._fill(scope, version, cuts)  # 2.
-        await self._check(version, cuts)  # 3.
+        for left in reversed(range(CHECKS)):
+            await self._fill(scope, version, cuts)  # 2.
+            await self._stage(scope, version, cuts)  # 3.
+            try:
+                await self._check(version, cuts)  # 4.
+                break
+            except StorageError:
+                if not left:
+                    await self._catalog.staged.drop(scope)
+                    raise
         embedder = self._embedder.fingerprint
-        name = await self._index.name_of(version)
-        staged = Switch(version=name, embedder=embedder, cuts=cuts)
-        await self._catalog.staged.add(scope, staged)  # killed in the next step, it is finished
-        async with self._catalog.switching(scope, cuts, embedder=embedder):  # 4.
+        async with self._catalog.switching(scope, cuts, embedder=embedder):  # 5.
             await self._index.switch_version(scope, version)
-        for id_ in await self._fill(scope, scope, cuts):  # 5.
+        for id_ in await self._fill(scope, scope, cuts):  # 6.
             if id_ in cuts:
                 await self._catalog.recut(scope, id_, cuts[id_])
         return cuts
+
+    async def _stage(self, scope: Scope, version: Scope, cuts: Cuts) -> None:
+        """Writes down what is about to be switched to: killed from then on, it is finished."""
+        name = await self._index.name_of(version)
+        staged = Switch(version=name, embedder=self._embedder.fingerprint, cuts=cuts)
+        await self._catalog.staged.add(scope, staged)
 
     async def _fill(
         self, scope: Scope, version: Scope, cuts: Cuts, *, progress: Progress | None = None
@@ -162,7 +178,7 @@ class Reindexer:
             if record is None:
                 await self._index.delete(version, sorted(await self._index.chunk_ids(version, id_)))
                 return cuts.pop(id_, None) is not None
-            if id_ in cuts and is_of(cuts[id_], record):
+            if id_ in cuts and is_of(cuts[id_], record) and await self._has(version, id_, cuts):
                 return False
             cuts[id_] = await self._pipeline.write_again(scope, record, version)
             return True
@@ -181,6 +197,10 @@ class Reindexer:
             if held.get(id_, {}) == ({cut.version: cut.chunks} if cut.chunks else {})
         }
         return dict.fromkeys(held, GONE) | kept
+
+    async def _has(self, version: Scope, id_: str, cuts: Cuts) -> bool:
+        """False where chunks lack: what is cut anew meanwhile goes from the previous version."""
+        return len(await self._index.chunk_ids(version, id_)) == cuts[id_].chunks
 
     def _check_embedder(self, scope: Scope, made_with: str) -> None:
         if made_with != self._embedder.fingerprint:
