@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from typing import Literal, TextIO
+from typing import Literal
 
 from rag.redaction import scrubbed
 
@@ -13,25 +13,36 @@ _requests = logging.getLogger("rag.requests")
 
 
 def configure(form: Format, **always: str) -> None:
-    """What is logged goes to standard error.
+    """Sends log lines to standard error, with the URLs in them masked.
 
     `text`: warnings and errors. `json`: those and a line for each request, an object a line, each
     with the fields `always`.
     Nothing that was found is in it, and what was asked only where `log.questions` says so.
     """
-    handler = _Scrubbed()
+    handler = logging.StreamHandler()
     if form == "json":
         handler.setFormatter(_json_formatter(always))
         _requests.setLevel(logging.INFO)
+    mask(handler)
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
 
 
-class _Scrubbed(logging.StreamHandler[TextIO]):
-    """Masks URLs in whatever is logged, by libraries and in traces, too."""
+def mask(handler: logging.Handler) -> None:
+    """Masks the URLs in all that a handler writes, also in messages of libraries and in traces."""
+    if not isinstance(handler.formatter, _Masking):
+        handler.setFormatter(_Masking(handler.formatter or logging.Formatter()))
+
+
+class _Masking(logging.Formatter):
+    """Formats as another one does, and masks URLs."""
+
+    def __init__(self, inner: logging.Formatter) -> None:
+        super().__init__()
+        self._inner = inner
 
     def format(self, record: logging.LogRecord) -> str:
         """The line that is written."""
-        return scrubbed(super().format(record))
+        return scrubbed(self._inner.format(record))
 
 
 def request(**fields: object) -> None:

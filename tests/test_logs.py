@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +14,7 @@ import pytest
 from tests.model_server import ModelServer, model_server, refuses, says
 from tests.servers import Json, Server, serving, submit, wait_for
 from tests.test_e2e_chat import CONFIG, DOCUMENTS, FACT, FALLBACK, KEY
+from workers.main import _mask_logs
 
 SECRET = "What did James Watt patent in 1769, asks hunter2?"
 
@@ -127,3 +130,15 @@ def test_text_is_for_people_and_says_no_more_than_they_need(tmp_path: Path) -> N
     with serving(tmp_path / "data") as running, running.client() as http:
         http.post("/v1/search", json={"query": SECRET})
         assert running.log.read_text().count("\n") == 1
+
+
+def test_what_a_workers_handlers_write_has_no_secret_of_a_url() -> None:
+    """Celery makes them itself where lines are text; it may set them up more than once."""
+    written, logger = io.StringIO(), logging.Logger("worker")
+    handler = logging.StreamHandler(written)
+    handler.setFormatter(logging.Formatter("%(levelname)s %(message)s"))
+    logger.addHandler(handler)
+    for _ in range(2):
+        _mask_logs(logger)
+    logger.error("%s is gone", "redis://:s3cret@queue:6379/0")
+    assert written.getvalue() == "ERROR redis://***@queue:6379/0 is gone\n"

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from uuid import uuid4
 
 from celery import Celery
+from celery.signals import after_setup_logger, after_setup_task_logger
 
 from rag import logs, metrics
 from rag.errors import ConfigError
@@ -47,6 +48,8 @@ def work(settings: Settings, *, stage: Stage | None = None) -> int:
         logs.configure("json", worker=name)  # and else Celery does
     if settings.queue.metrics_port:
         metrics.serve(settings.queue.metrics_host, settings.queue.metrics_port)
+    after_setup_logger.connect(_mask_logs)
+    after_setup_task_logger.connect(_mask_logs)
     app = celery_app(settings.queue)
     app.conf.worker_log_format = f"[%(asctime)s: %(levelname)s/{name}] %(message)s"
     queues = queues_of([stage] if stage else STAGES)
@@ -62,6 +65,12 @@ def work(settings: Settings, *, stage: Stage | None = None) -> int:
     finally:
         runtime.close()
     return 0
+
+
+def _mask_logs(logger: logging.Logger, **_: object) -> None:
+    """Masks URLs in the lines of handlers that Celery has made."""
+    for handler in logger.handlers:
+        logs.mask(handler)
 
 
 def _consume(app: Celery, name: str, queues: Sequence[str], concurrency: int) -> bool:
