@@ -86,9 +86,9 @@ class Spool:
         except OSError as error:
             (self._folder / key).unlink(missing_ok=True)
             raise StorageError(
-                f"The upload cannot be kept in {self._folder}: {error.strerror}. Free some space"
-                " and send it again.",
+                f"The upload cannot be kept: {error.strerror}. Free some space and send it again.",
                 code="disk_full",
+                detail=f"It was to be kept in {self._folder}.",
             ) from error
         return Submission(
             document_id=document_id_ or document_id(uri),

@@ -197,7 +197,10 @@ class EdgeIndex:
         async with self._lock(scope), self._lock(version):
             new = self._open(version)
             if new is None:
-                raise StorageError(f"{home} has no version {version.collection!r} to switch to.")
+                raise StorageError(
+                    f"The index has no version {version.collection!r} to switch to.",
+                    detail=f"It lies in {home}.",
+                )
             new.flush()
             old = generations(home)
             write_generations(home, new.folder.name, *old[:1])
@@ -385,6 +388,6 @@ async def _run_child(source: Path, folder: Path, mean_length: float) -> None:
             await child.wait()
     if child.returncode != 0:
         raise StorageError(
-            f"Rebuilding the index in {folder.parent} failed; the old one stays in use."
-            f" Cause: {stderr.decode(errors='replace').strip()[-500:]}"
+            "Rebuilding the index failed; the old one stays in use.",
+            detail=f"It lies in {folder.parent}: {stderr.decode(errors='replace').strip()[-500:]}",
         )

@@ -70,7 +70,8 @@ def generations(home: Path) -> list[str]:
     names = file.read_bytes().decode(errors="replace").split("\n")
     if not all(map(_GENERATION.fullmatch, names)):
         raise StorageError(
-            f"{file} is damaged: it names no folder beside it. Restore the collection's folder from"
-            " a backup, or delete it and ingest again."
+            "The index is damaged: its file `current` names no folder beside it. Restore the"
+            " collection's folder from a backup, or delete it and ingest again.",
+            detail=f"It is {file}.",
         )
     return names

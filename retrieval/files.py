@@ -22,10 +22,11 @@ def check_room(folder: Path, *, needed: int = 0) -> None:
     free = shutil.disk_usage(there).free
     if free < needed + MIN_FREE:
         raise StorageError(
-            f"The disk is full: {folder} has {free >> 20} MiB left, and"
+            f"The disk is full: the index has {free >> 20} MiB left, and"
             f" {(needed + MIN_FREE) >> 20} MiB are needed. Free some space and run it again; what"
             " was stored before is kept.",
             code="disk_full",
+            detail=f"It lies in {folder}.",
         )
 
 
@@ -65,10 +66,11 @@ def storage_errors(folder: Path) -> Iterator[None]:
     except Exception as error:
         full = "No space left" in str(error) or "os error 28" in str(error)
         raise StorageError(
-            f"The disk is full: {folder} cannot be written. Free some space and run it again;"
-            " what was stored before is kept."
+            "The disk is full: the index cannot be written. Free some space and run it again; what"
+            " was stored before is kept."
             if full
-            else f"The index in {folder} cannot be used: {error}. If the folder was damaged,"
-            " restore it from a backup, or delete the collection's folder and ingest again.",
+            else "The index cannot be used. If its folder was damaged, restore it from a backup, or"
+            " delete the collection's folder and ingest again.",
             code="disk_full" if full else "storage",
+            detail=f"It lies in {folder}: {error}.",
         ) from error

@@ -13,6 +13,7 @@ import os
 import sys
 from pathlib import Path
 
+from rag.errors import RagError
 from retrieval.edge_points import DENSE
 from retrieval.shard import Shard
 
@@ -28,4 +29,7 @@ def rebuild(source: Path, target: Path, mean_length: float) -> None:
 
 if __name__ == "__main__":
     os.nice(10)  # searches come first
-    rebuild(Path(sys.argv[1]), Path(sys.argv[2]), float(sys.argv[3]))
+    try:
+        rebuild(Path(sys.argv[1]), Path(sys.argv[2]), float(sys.argv[3]))
+    except RagError as error:
+        sys.exit(error.in_full())

@@ -109,9 +109,9 @@ async def _received(request: Request, path: Path) -> bytes | None:
                 await asyncio.to_thread(file.write, part)
     except OSError as error:
         raise StorageError(
-            f"The upload cannot be kept in {path.parent}: {error.strerror}. Free some space and"
-            " send it again.",
+            f"The upload cannot be kept: {error.strerror}. Free some space and send it again.",
             code="disk_full",
+            detail=f"It was to be kept in {path.parent}.",
         ) from error
     return None
 
