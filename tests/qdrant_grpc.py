@@ -1,4 +1,7 @@
-"""The client's local mode behind gRPC: all that the index sends goes over a real wire and back."""
+"""The client's local mode behind gRPC: all that the index sends goes over a real wire and back.
+
+What breaks a limit of the published API is refused, as a server refuses it.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,7 @@ from qdrant_client.grpc import (
 )
 
 from retrieval.qdrant_server import Server, connect
+from tests.qdrant_limits import Limited
 
 Handler = Callable[[Any, Any], Awaitable[Any]]
 
@@ -37,7 +41,7 @@ async def grpc_qdrant(*failures: StatusCode) -> AsyncIterator[Server]:
 async def grpc_port(*failures: StatusCode) -> AsyncIterator[int]:
     """A server whose first answers about points are these failures; where it listens."""
     behind = AsyncQdrantClient(":memory:")
-    listening = grpc_server()
+    listening = grpc_server(interceptors=[Limited()])
     register: Any  # generated, without types
     for register, service in (
         (qdrant_pb2_grpc.add_QdrantServicer_to_server, _Root()),
