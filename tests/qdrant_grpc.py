@@ -38,8 +38,11 @@ async def grpc_qdrant(*failures: StatusCode) -> AsyncIterator[Server]:
 
 
 @contextlib.asynccontextmanager
-async def grpc_port(*failures: StatusCode) -> AsyncIterator[int]:
-    """A server whose first answers about points are these failures; where it listens."""
+async def grpc_port(*failures: StatusCode, at: int = 0) -> AsyncIterator[int]:
+    """A server whose first answers about points are these failures; where it listens.
+
+    `at` is the port; 0: a free one.
+    """
     behind = AsyncQdrantClient(":memory:")
     listening = grpc_server(interceptors=[Limited()])
     register: Any  # generated, without types
@@ -49,7 +52,7 @@ async def grpc_port(*failures: StatusCode) -> AsyncIterator[int]:
         (points_service_pb2_grpc.add_PointsServicer_to_server, _Points(behind, *failures)),
     ):
         register(service, listening)
-    port = listening.add_insecure_port("127.0.0.1:0")
+    port = listening.add_insecure_port(f"127.0.0.1:{at}")
     await listening.start()
     yield port
     await listening.stop(grace=None)
