@@ -257,7 +257,7 @@ def span_fault(span: Span, text: str | None) -> str | None:
 
 
 def _as_read(span: Span, text: str) -> Span:
-    """Where a span of a set's text stands in what is ingested of it: all that can be stored."""
+    """Moves a span of a set's text to its place in the text that is ingested of it."""
     start, end = (len(storable(text[:place])) for place in (span.start, span.end))
     return replace(span, start=start, end=end, quote=storable(span.quote))
 

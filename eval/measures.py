@@ -114,7 +114,7 @@ def _nearest(name: str) -> str:
 
 
 def is_ranking(name: str) -> bool:
-    """Whether a measure is of the ranking of documents."""
+    """True for a measure of the ranking of documents."""
     return not (name in _FIXED or _SPAN.fullmatch(name) or _CONTEXT.fullmatch(name))
 
 

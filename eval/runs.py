@@ -22,10 +22,9 @@ from typing import IO, Any, Self
 
 from eval.files import write_whole
 from rag.errors import InputError
-from rag.redaction import scrubbed
+from rag.redaction import HIDDEN, scrubbed
 
 INFO, OUTCOMES, SUMMARY, TREC = "run.json", "outcomes.jsonl", "summary.json", "run.trec"
-HIDDEN = "***"
 """Stands for a secret in settings that are written down."""
 _SECRETS = ("key", "password", "secret", "token")
 
@@ -309,7 +308,7 @@ def without_passwords(content: Any) -> Any:
     """Settings without what their URLs hold besides host and path, and what by name is secret."""
     match content:
         case str():
-            return scrubbed(content)
+            return scrubbed(content).replace(f"://{HIDDEN}@", "://")
         case list():
             return [without_passwords(item) for item in content]
         case dict():

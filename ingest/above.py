@@ -1,4 +1,4 @@
-"""What stands above a chunk: its path of headings, and the header of the table it is a part of.
+"""The parts above a chunk: its path of headings, and the header of the table it is a part of.
 
 A chunk carries both, so both are bounded: a document of long headings, or a table of thousands of
 columns, would else be stored many times over.

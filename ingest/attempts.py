@@ -93,7 +93,7 @@ async def drop_unwanted(catalog: Catalog, spool: Spool, task: Task) -> None:
 
 
 async def _tell(catalog: Catalog, task: Task, error: Exception, trace: Trace) -> None:
-    """What becomes of the task now; the catalog has the message, the log the detail, too."""
+    """Records a failure and puts the task off, or ends it; only the log has the error's detail."""
     if isinstance(error, RagError) and error.detail:
         _log.warning("Ingesting %s failed: %s", task.document_id, error.in_full())
     match error:

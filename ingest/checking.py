@@ -1,4 +1,4 @@
-"""What catalog and index say of a document, compared chunk by chunk."""
+"""Compares what catalog and index say of a document, chunk by chunk."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ class Checker:
         return None if places == set(range(len(ids))) else "twice"
 
     async def _stands(self, scope: Scope, record: DocumentRecord) -> bool:
-        """Whether the original of a duplicate holds the same bytes, or will hand them over."""
+        """True where the original of a duplicate holds the same bytes, or will hand them over."""
         original = record.duplicate_of or ""
         mark = await self._catalog.unsettled.of(scope, original)
         if mark and mark.version == record.version:

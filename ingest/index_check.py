@@ -22,7 +22,7 @@ SHOWN_FAULTS = 100
 
 @dataclass(slots=True)
 class Report:
-    """What was compared: `faults` are the first ones, `counts` all of them by kind.
+    """Counts what was compared: `faults` are the first ones, `counts` all of them by kind.
 
     `under_way` counts the documents that differ because a task is yet to write them. `repaired`
     counts those that agree since.
@@ -37,7 +37,7 @@ class Report:
 
     @property
     def agrees(self) -> bool:
-        """Whether catalog and index say the same now."""
+        """True where catalog and index say the same now."""
         return self.counts.total() == self.repaired
 
     def note(self, fault: Fault) -> None:
@@ -99,7 +99,7 @@ class IndexCheck:
             report.repaired += await self._is_stored(scope, record)
 
     async def _is_stored(self, scope: Scope, before: DocumentRecord) -> bool:
-        """Whether a document agrees, and is not lost, after it was repaired."""
+        """True where a document agrees, and is not lost, after it was repaired."""
         with contextlib.suppress(NotFoundError):
             record = await self._catalog.document(scope, before.id)
             kept = record.version == before.version

@@ -1,4 +1,4 @@
-"""What is left of texts that nobody wants any more, removed while the service runs."""
+"""Removes what is left of deleted and replaced texts while the service runs."""
 
 from __future__ import annotations
 
@@ -61,7 +61,9 @@ class Leftovers:
             try:
                 await self._round()
             except RagError as error:
-                _log.error("What was deleted is not removed from all files yet: %s", error)
+                _log.error(
+                    "What was deleted is not removed from all files yet: %s", error.in_full()
+                )
             except Exception:  # noqa: BLE001 - without it nothing would be removed any more
                 _log.exception("What was deleted is not removed from all files yet")
 

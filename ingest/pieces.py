@@ -46,7 +46,7 @@ class Piece:
 
     @property
     def least_cost(self) -> int:
-        """What it costs at least, whatever its tokens are."""
+        """The least that it costs, whatever its tokens are."""
         return (self.end - self.start) // _LONGEST_TOKEN
 
 

@@ -14,7 +14,7 @@ from ingest.sources import Spool
 from ingest.traces import DocumentTraces, note
 from ingest.turns import asking
 from rag.catalog import Catalog
-from rag.errors import ConfigError, InputError, NotFoundError
+from rag.errors import ConfigError, InputError, NotFoundError, RagError
 from rag.passages import passage_text
 from rag.protocols import Chunker, Embedder, PassageEmbedder, Reader, SparseEncoder, StoredIndex
 from rag.records import Cut, DocumentRecord, JobRecord, Submission, Task
@@ -167,8 +167,10 @@ class IngestPipeline:
         scope, document_id = mark.scope, mark.document_id
         async with self._contents(scope, mark.version):
             await self._hand_over(scope, document_id, mark.held, Trace())
-            ids = await self._index.chunk_ids(scope, document_id)
-            await self._index.delete(scope, sorted(ids))
+            await self._clear(scope, document_id)
+            # The version that is searched may be newer than the deletion, and never have had it.
+            if previous := await self._index.previous_version(scope):
+                await self._clear(previous, document_id)
             await self._catalog.unsettled.remove(scope, document_id)
 
     @contextlib.asynccontextmanager
@@ -212,13 +214,16 @@ class IngestPipeline:
         if fault is None:
             await self._catalog.unsettled.remove(scope, record.id)
             return
-        if fault.kind == "original":  # nobody stands for its bytes: it does so itself from now on
-            record = replace(record, duplicate_of=None)
+        if fault.kind == "original":  # another stands for its bytes from now on, or it does itself
+            same = await self._catalog.same_content(scope, record.version)
+            stands = same and await self._stands_for(scope, same, record.version)
+            record = replace(record, duplicate_of=same.id if same and stands else None)
         try:
             cut = await self.write_again(scope, record, scope)
         except InputError:
-            ids = await self._index.chunk_ids(scope, record.id)
-            await self._index.delete(scope, sorted(ids))
+            for heir in await self._catalog.duplicates(scope, record.id):
+                await self._catalog.unsettled.add(scope, heir.id)  # to be settled without it
+            await self._clear(scope, record.id)
             await self._catalog.lose(scope, LOST, document_id=record.id)
             await self._catalog.unsettled.remove(scope, record.id)
         else:
@@ -254,11 +259,16 @@ class IngestPipeline:
         """Lists documents that came in a request; the id of the job that will ingest them.
 
         Raises:
-            ConfigError: as `check_collection`.
+            ConfigError: as `check_collection`; the bytes that were sent are dropped.
         """
         ids = [document.document_id for document in documents]
         with self._traces.accepting(scope, documents, request, bulk=bulk) as accepting:
-            await self.check_collection(scope)
+            try:
+                await self.check_collection(scope)
+            except RagError:  # nothing is listed: nobody will come for the bytes
+                for document in documents:
+                    self._spool.drop(document.source)
+                raise
             before = await self._catalog.spooled(scope, ids)
             accepting.job_id = await self._catalog.submit(
                 scope, accepting.documents, bulk=bulk, expires_in=expires_in
@@ -290,7 +300,7 @@ class IngestPipeline:
         return None
 
     async def _unchanged(self, task: Task, before: DocumentRecord, document: Document) -> bool:
-        """Whether the same text is stored, cut alike, and the index has all of its chunks.
+        """True where the same text is stored, cut alike, and the index has all of its chunks.
 
         The text of equal bytes may differ: older versions cleaned what they stored.
         """
@@ -307,7 +317,7 @@ class IngestPipeline:
         return await self._catalog.text(task.scope, task.document_id) == document.text
 
     async def _stands_for(self, scope: Scope, original: DocumentRecord, version: str) -> bool:
-        """Whether a document holds these bytes itself, and the index all of its chunks."""
+        """True where a document holds these bytes itself, and the index all of its chunks."""
         if original.duplicate_of or original.version != version:
             return False
         return len(await self._index.chunk_ids(scope, original.id)) == original.chunks
@@ -373,6 +383,10 @@ class IngestPipeline:
             with trace.span("delete") as span:
                 span.attributes["points"] = len(gone)
                 await self._index.delete(scope, sorted(gone))
+
+    async def _clear(self, scope: Scope, document_id: str) -> None:
+        """Removes all chunks of a document."""
+        await self._index.delete(scope, sorted(await self._index.chunk_ids(scope, document_id)))
 
     async def _write(self, scope: Scope, chunks: Sequence[Chunk], trace: Trace) -> None:
         """Embeds and writes chunks that are new."""

@@ -15,9 +15,6 @@ from ingest.outline import Outline
 from rag.errors import RagError, ReadError
 from rag.types import Document, Meta, MetaValue
 
-JSON_DOCUMENT = "application/json+document"
-"""Media type of documents that arrive as `{"title": …, "text": …, "meta": {…}}`."""
-
 _LONGEST_TITLE = 80
 _FIRST_LINE = 4096
 """Characters in which a title is looked for."""

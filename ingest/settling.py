@@ -1,4 +1,4 @@
-"""What a kill has left half done is finished: at the start of a process, and while it runs."""
+"""Finishes what a kill has left half done: at the start of a process, and while it runs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 
 from ingest.pipeline import IngestPipeline
 from rag.catalog import Catalog
-from rag.errors import BusyError, RagError, UpstreamError
+from rag.errors import BusyError, UpstreamError, for_log
 from rag.protocols import StoredIndex
 from rag.types import Scope
 from rag.unsettled import Mark
@@ -35,8 +35,8 @@ async def settling(
         try:
             await settle(pipeline=pipeline, index=index, catalog=catalog)
         except Exception as error:  # noqa: BLE001 - it is tried again, and the rest can go on
-            bug = None if isinstance(error, RagError) else error
-            _log.error("What is half done stays so for now: %s", error, exc_info=bug)
+            told, bug = for_log(error)
+            _log.error("What is half done stays so for now: %s", told, exc_info=bug)
 
     async def again() -> None:
         while True:
@@ -80,8 +80,8 @@ async def _settle(pipeline: IngestPipeline, mark: Mark) -> None:
     except UpstreamError:
         raise
     except Exception as error:  # noqa: BLE001 - one document's crash is its own
-        bug = None if isinstance(error, RagError) else error
-        _log.error("Document %s stays half done: %s", mark.document_id, error, exc_info=bug)
+        told, bug = for_log(error)
+        _log.error("Document %s stays half done: %s", mark.document_id, told, exc_info=bug)
 
 
 async def finish_switch(catalog: Catalog, index: StoredIndex, scope: Scope) -> None:

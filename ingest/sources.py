@@ -47,7 +47,7 @@ def name_of(path: Path) -> str:
 
 
 def name_for(source: Mapping[str, Any], path: Path, *, uri: str) -> str:
-    """What people call a document: its file's name, or the end of its uri; never the spool's key.
+    """The name by which people know a document: its file's, or the end of its uri.
 
     `path` is where its bytes lie.
     """

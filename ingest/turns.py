@@ -1,4 +1,4 @@
-"""Whose turn it is to be read, where a few readers serve many jobs."""
+"""Turns to be read, where a few readers serve many jobs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _ASKER = ContextVar("asker", default=_NOBODY)
 
 @contextlib.contextmanager
 def asking(job: str, *, bulk: bool) -> Iterator[None]:
-    """What is read in this block is read for a job."""
+    """Documents that are read in this block are read for a job."""
     token = _ASKER.set(Asker(job, bulk))
     try:
         yield
@@ -69,7 +69,7 @@ class Turns:
                 turn.set_result(None)
 
     def _next(self) -> Asker | None:
-        """Whose turn it is; None where nobody may have a place now."""
+        """The job that comes next; None where none may have a place now."""
         free = self._places - self._held.total()
         last = free == 1 and self._places > 1
         for asker in sorted(self._waiting, key=lambda asker: asker.bulk):

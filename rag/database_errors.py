@@ -1,4 +1,4 @@
-"""What a database's error says to operators, without the values of rows.
+"""Tells operators what a database's error says, without the values of rows.
 
 PostgreSQL's messages about data quote it, its DETAIL does too, and so does its driver where a value
 has the wrong type: of such errors only their name and code are told.
@@ -11,7 +11,8 @@ import sqlite3
 import sqlalchemy as sa
 
 CONNECTION_LOST = ("08", "57P01", "57P02", "57P03")
-"""How PostgreSQL's codes begin for a connection that failed, and a server that ends or starts."""
+"""First characters of PostgreSQL's codes for a connection that failed, or a server that stops or
+starts."""
 _ABOUT_NO_DATA = ("08", "0A", "25", "28", "3D", "3F", "40", "42", "53", "54", "55", "57", "58")
 """The same, for messages that name connections, users, limits, tables and statements."""
 _POSTGRES_FULL = "53100"

@@ -41,6 +41,16 @@ def code_of(error: Exception) -> str:
     return error.code if isinstance(error, RagError) else RagError.code
 
 
+def for_log(error: Exception) -> tuple[str, Exception | None]:
+    """The words for a line of the log, and the error itself if its trace belongs below them.
+
+    Of an error that nobody foresaw the words are its name: its message may quote a document.
+    """
+    if isinstance(error, RagError):
+        return error.in_full(), None
+    return f"{type(error).__name__}.", error
+
+
 class InputError(RagError):
     """The caller sent something that cannot be served as it is."""
 

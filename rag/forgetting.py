@@ -1,4 +1,4 @@
-"""What goes with a document's text: the kept answers that hold words of it."""
+"""Removes what goes with a document's text: the words of kept answers that were made of it."""
 
 from __future__ import annotations
 

@@ -26,4 +26,4 @@ COUNT_INTERRUPTED = (
     tasks.update().where(_IS_RUNNING).values(attempts=tasks.c.attempts + 1, error=INTERRUPTED)
 )
 IS_GIVEN_UP = sa.and_(_IS_RUNNING, tasks.c.attempts >= ATTEMPTS)
-"""Once they are counted."""
+"""To be asked after `COUNT_INTERRUPTED`."""

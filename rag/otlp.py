@@ -38,7 +38,7 @@ class Receiver:
         )
         self._rejected = 0
         self.fault = ""
-        """Why spans of the last request did not arrive, as far as its answer tells."""
+        """The cause for which spans did not arrive; "" where the last answer tells none."""
 
     def send(self, spans: Sequence[ReadableSpan]) -> int:
         """Sends spans in one request, and again where the receiver is busy.
@@ -72,7 +72,7 @@ class Receiver:
 
 
 def _rejected(answer: requests.Response) -> int:
-    """How many spans a receiver says it rejected; none where its words are of another kind."""
+    """The number of spans that a receiver says it rejected; 0 where it does not say so."""
     told = ExportTraceServiceResponse()
     try:
         if answer.headers.get("Content-Type", "").startswith("application/json"):

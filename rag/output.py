@@ -118,7 +118,7 @@ _FAULTS_SHOWN = 20
 
 
 def checked(body: Json) -> Lines:
-    """What `rag index check` found."""
+    """The findings of `rag index check`."""
     compared = f"{_documents(body['documents'])}, {body['chunks']:,} chunks"
     if body["under_way"]:
         yield f"Of {_documents(body['under_way'])} tasks are open: not compared."

@@ -18,7 +18,7 @@ _NAMES = ("lock", "lock.json", INDEX, SPOOL, EVAL)
 
 
 def is_shared(settings: Settings) -> bool:
-    """Whether other processes, maybe of other users, work on the data folder as well."""
+    """True where other processes, maybe of other users, work on the data folder as well."""
     return settings.catalog.kind == "postgres"
 
 

@@ -107,7 +107,7 @@ class DocumentRecord:
 
     @property
     def cut(self) -> Cut:
-        """What the index has of it."""
+        """The document as the index has it."""
         return Cut(
             version=self.version,
             duplicate_of=self.duplicate_of,

@@ -47,7 +47,7 @@ class Parcel:
 
 @dataclass(frozen=True, slots=True)
 class Arrived:
-    """How many spans and scores of some parcels arrived; why spans did not, if it is known."""
+    """The spans and scores that arrived; `fault` says why spans did not, if it is known."""
 
     spans: int = 0
     scores: int = 0

@@ -14,10 +14,10 @@ import logging
 import shutil
 import sys
 import uuid
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
 
-from rag.errors import RagError, StorageError
+from rag.errors import StorageError, for_log
 from rag.types import Chunk, Float32Array, Leg, Match, Point, Scope
 from retrieval.edge_generations import (
     CURRENT,
@@ -26,6 +26,8 @@ from retrieval.edge_generations import (
     beside,
     generations,
     home_of,
+    note_origin,
+    origin_of,
     owner_of,
     write_generations,
 )
@@ -33,7 +35,7 @@ from retrieval.files import check_room, copy_tree, size_of, storage_errors
 from retrieval.shard import OWING, TOKENS_SLICE, Offset, Shard
 
 WRITE_SLICE = 256
-"""Points written in one call: some 6 ms in which nothing else runs."""
+"""Points written or deleted in one call: some 6 ms in which nothing else runs."""
 INDEX_FROM = 5_000
 """Points from which a graph is built; below, a full scan is exact and takes under a millisecond."""
 STALE_SHARE = 0.25
@@ -78,9 +80,12 @@ class EdgeIndex:
         short, it does the rest. Files may hold the text until it is erased (see `erasing`).
         """
         async with self._lock(scope):
-            if (shard := self._open(scope)) and chunk_ids:
-                await self._delete_before(scope, shard.document_ids(chunk_ids))
-                shard.delete(chunk_ids)
+            for part in _slices(chunk_ids):
+                # Each time anew: a switch closes a previous version without waiting for us.
+                if shard := self._open(scope):
+                    await self._delete_before(scope, shard.document_ids(part))
+                    shard.delete(part)
+                    await asyncio.sleep(0)
 
     async def chunk_ids(self, scope: Scope, document_id: str | None) -> set[str]:
         """The ids of a document's chunks, or of all."""
@@ -153,8 +158,9 @@ class EdgeIndex:
         return (self._home(scope) / CURRENT).exists()
 
     async def name_of(self, scope: Scope) -> str:
-        """The generation's folder."""
-        return await self.version(scope)
+        """The first folder of the version: rebuilds make others."""
+        shard = self._open(scope)
+        return origin_of(shard.folder) if shard else ""
 
     async def pages(self, scope: Scope) -> AsyncIterator[list[Chunk]]:
         """All chunks, in the order of their ids."""
@@ -220,7 +226,10 @@ class EdgeIndex:
         previous = beside(scope, PREVIOUS)
         async with self._lock(previous):
             if shard := self._open(previous):
-                shard.delete([id_ for each in document_ids for id_ in shard.chunk_ids(each)])
+                ids = [id_ for each in document_ids for id_ in shard.chunk_ids(each)]
+                for part in _slices(ids):
+                    shard.delete(part)
+                    await asyncio.sleep(0)
 
     async def _rebuilt(self, scope: Scope, shard: Shard | None) -> None:
         """Rebuilds a shard, or waits for a rebuild of the scope that is under way."""
@@ -250,11 +259,11 @@ class EdgeIndex:
                         await self._rebuilt(scope, shard if shard and due(shard) else None)
             except Exception as error:  # noqa: BLE001 - all that is owed later waits for this
                 whole = False
-                bug = None if isinstance(error, RagError) else error
+                told, bug = for_log(error)
                 _log.error(
                     "Deleted text stays on disk, in %s: %s It is tried again.",
                     home,
-                    error,
+                    told,
                     exc_info=bug,
                 )
         return whole
@@ -341,6 +350,8 @@ class EdgeIndex:
                     return
                 fresh = Shard(folder, dim=self._dim)
                 shard.repeat_on(fresh)  # 3.
+                with storage_errors(folder):
+                    note_origin(folder, origin_of(shard.folder))
                 self._name(scope, folder)  # 4.
                 self._shards[scope] = fresh
         except BaseException:
@@ -353,6 +364,11 @@ class EdgeIndex:
             shard.close()
         finally:
             await asyncio.to_thread(shutil.rmtree, shard.folder, ignore_errors=True)
+
+
+def _slices(ids: Sequence[str]) -> Iterator[Sequence[str]]:
+    for i in range(0, len(ids), WRITE_SLICE):
+        yield ids[i : i + WRITE_SLICE]
 
 
 async def _run_child(source: Path, folder: Path, mean_length: float) -> None:

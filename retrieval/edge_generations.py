@@ -2,7 +2,8 @@
 
 FOLDER/TENANT/COLLECTION/
     current     the generation that is searched and, on a second line, the previous version's
-    0123…cdef/  a generation: the files of one shard
+    0123…cdef/  a generation: the files of one shard, and in `origin` the name of the one that the
+                version began with, where this is a later one
 """
 
 from __future__ import annotations
@@ -18,11 +19,12 @@ from rag.types import Scope
 CURRENT = "current"
 NEXT, PREVIOUS = ".next", ".previous"
 """Ends of the names of scopes that are versions; no collection's name has a dot."""
+_ORIGIN = "origin"
 _GENERATION = re.compile(r"[0-9a-f]{32}")
 
 
 def home_of(folder: Path, scope: Scope) -> Path:
-    """Where an index under `folder` keeps a scope and its versions."""
+    """The folder in which an index under `folder` keeps a scope and its versions."""
     return folder / scope.tenant / scope.collection.partition(".")[0]
 
 
@@ -37,6 +39,17 @@ def owner_of(generation: Path) -> Scope | None:
     scope = Scope(tenant=home.parent.name, collection=home.name)
     both = zip(generations(home), (scope, beside(scope, PREVIOUS)), strict=False)
     return dict(both).get(generation.name)
+
+
+def origin_of(generation: Path) -> str:
+    """The name of the first folder of a version, which a rebuild has put into another."""
+    file = generation / _ORIGIN
+    return file.read_text() if file.exists() else generation.name
+
+
+def note_origin(generation: Path, name: str) -> None:
+    """Writes down what `origin_of` is to say of a folder that a rebuild made."""
+    (generation / _ORIGIN).write_text(name)
 
 
 def write_generations(home: Path, *names: str) -> None:

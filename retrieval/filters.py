@@ -65,7 +65,7 @@ Clause = OneOf | Within
 
 
 def clauses(condition: Condition) -> list[Clause]:
-    """What an index must look for; one that holds is enough, and where there is none, none does.
+    """The clauses of which one must hold; where there is none, no point fits.
 
     Words stand together in one clause for each path: an index looks a word up among a thousand as
     fast as one, and tries a thousand clauses one by one.

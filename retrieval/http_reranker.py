@@ -88,12 +88,12 @@ class HttpReranker:
             raise ConfigError(
                 f"{said}. Are reranker.url, reranker.dialect, reranker.model and reranker.api_key"
                 " right?",
-                detail=f"{self._where} {scrubbed(words, self._url)}".rstrip(),
+                detail=f"{self._where} {words}".rstrip(),
             )
 
     def _words(self, answer: httpx.Response) -> str:
-        """The first of a server's own words, without the key that it may quote."""
-        words = answer.text
+        """The first of a server's own words, without the secrets that it may quote."""
+        words = scrubbed(answer.text, self._url)
         return (words.replace(self._api_key, "…") if self._api_key else words)[:200]
 
     def _scores(self, answer: httpx.Response, count: int) -> Float32Array:

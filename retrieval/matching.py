@@ -36,7 +36,7 @@ def _items(value: MetaValue | None) -> tuple[Scalar, ...]:
 
 
 def _test(condition: Condition) -> Callable[[Scalar], bool]:
-    """Whether a value meets a condition."""
+    """True where a value meets a condition."""
     wanted = _items(condition.value)
     if condition.op in ("eq", "in"):
         # True is no 1 here, and 2.0 is 2.

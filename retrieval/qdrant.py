@@ -249,7 +249,7 @@ class QdrantIndex:
                 yield [chunk_of(turned(scope, r.id), r.payload or {}) for r in records]
 
     async def name_of(self, scope: Scope) -> str:
-        """What the alias stands for, asked anew; of a version its own number: "v2"."""
+        """The version that the alias names, asked anew; of a version its own number: "v2"."""
         name, _, number = scope.collection.partition(_VERSION)
         version = int(number) if number else await self.current_version(name)
         return "" if version is None else f"v{version}"

@@ -171,7 +171,7 @@ class Server:
             kind, code, text = _MEANING.get(status) or (
                 _FAILED if status >= _SERVER_ERRORS else _REFUSED
             )
-            detail = f"{masked(self._url)}: {scrubbed(cause.strip()[:_SHOWN], self._url)}."
+            detail = f"{masked(self._url)}: {scrubbed(cause.strip(), self._url)[:_SHOWN]}."
             raise kind(text.format(timeout=self._timeout), code=code, detail=detail) from error
 
 

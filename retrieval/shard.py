@@ -56,7 +56,7 @@ ERASE_AFTER, ERASE_AFTER_EACH = 60.0, 0.01
 """Seconds after which such text is to go, and how many more for each point of the shard: making a
 fresh one of 50,000 points takes a minute of one core, and is done for all that came together."""
 Offset = int | uuid.UUID | str | None
-"""Where a page of points begins; None: at the first."""
+"""The point at which a page begins; None: the first."""
 
 
 @dataclass(slots=True)
@@ -149,7 +149,7 @@ class Shard:
         self._touch(chunk_ids)
 
     def erasure_due(self) -> bool:
-        """Whether deleted or replaced text has been in the folder for as long as it may."""
+        """True where deleted or replaced text has been in the folder for as long as it may."""
         if not self.owes:
             return False
         with storage_errors(self.folder):

@@ -107,6 +107,24 @@ async def test_what_is_deleted_while_a_fresh_shard_is_made_goes_with_the_next(
 
 
 @pytest.mark.usefixtures("at_once")
+async def test_a_version_keeps_its_name_in_a_fresh_shard(folder: Path, scope: Scope) -> None:
+    index = open_index(folder)
+    await index.upsert(scope, [secret(0), secret(1)])
+    name, version = await index.name_of(scope), await index.version(scope)
+    for point in (secret(0), secret(1)):  # the second time from a folder that is not the first
+        await index.delete(scope, [point.chunk.id])
+        async with index.erasing():
+            """What is owed is done by its end."""
+        assert await index.name_of(scope) == name
+        assert await index.version(scope) != version
+        version = await index.version(scope)
+    await index.close()
+    again = open_index(folder)
+    assert await again.name_of(scope) == name
+    await again.close()
+
+
+@pytest.mark.usefixtures("at_once")
 async def test_a_deleted_document_goes_from_the_previous_version_as_well(
     folder: Path, scope: Scope
 ) -> None:

@@ -911,6 +911,36 @@ async def test_a_collection_made_with_another_embedder_is_refused(bench: Bench) 
     assert caught.value.code == "embedder_mismatch"
 
 
+async def test_where_an_original_is_lost_its_duplicates_are_not(bench: Bench) -> None:
+    docs = [bench.file(name, "# T\n\nA cat sat.") for name in ("a.md", "b.md", "c.md")]
+    for doc in docs:  # the first stands for the others
+        await bench.ingest(doc)
+    lost = docs[0].document_id
+    async with bench.database.write() as db:  # as versions left it that kept the text alone
+        await db.execute(texts.update().where(texts.c.document_id == lost).values(structure=None))
+    await bench.index.delete(bench.scope, sorted(await bench.index.chunk_ids(bench.scope, lost)))
+    await bench.catalog.unsettled.add(bench.scope, lost)
+    for _ in range(2):
+        await settle(pipeline=bench.pipeline(), index=bench.index, catalog=bench.catalog)
+    assert (await bench.record(docs[0])).error == LOST
+    heirs = [await bench.record(doc) for doc in docs[1:]]
+    assert sorted(heir.chunks for heir in heirs) == [0, 1]
+    [heir] = [heir for heir in heirs if heir.chunks]
+    assert {other.duplicate_of for other in heirs} == {None, heir.id}
+    await bench.consistent(*docs[1:])
+
+
+async def test_what_is_sent_to_a_collection_of_another_embedder_is_not_kept(bench: Bench) -> None:
+    await bench.pipeline().check_collection(bench.scope)
+    sent = [bench.sent("A cat.", id_="a"), bench.file("b.md", "A dog.")]
+    assert bench.spool.keys(older_than=0)
+    other = bench.pipeline(embedder=HashEmbedder(fingerprint="hash-2"))
+    with pytest.raises(ConfigError):
+        await other.accept(bench.scope, sent, Trace(), bulk=False, expires_in=None)
+    assert not bench.spool.keys(older_than=0)
+    assert (bench.folder / "b.md").exists()  # somebody's own file
+
+
 async def test_a_long_document_is_embedded_and_written_in_parts(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -165,6 +165,7 @@ class FlatEmbedder:
 
 async def ingested(folder: Path, text: str) -> tuple[JobRecord, float, float]:
     """The job, and by how many MiB its peak lay above what this and the reading process had."""
+    before = set(psutil.Process().children())
     scope = Scope(tenant="t", collection="c")
     catalog = Catalog(SqliteDatabase(folder / "catalog.sqlite"))
     await catalog.open()
@@ -191,7 +192,7 @@ async def ingested(folder: Path, text: str) -> tuple[JobRecord, float, float]:
     try:
         await pipeline.check_collection(scope)
         await ingest("All that is loaded with the first document is loaded now.")
-        [child] = psutil.Process().children()
+        [child] = set(psutil.Process().children()) - before
         ours, theirs = watch(os.getpid()), watch(child.pid)
         record = await ingest(text)
         return record, peak(os.getpid()) - ours, peak(child.pid) - theirs

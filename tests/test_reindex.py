@@ -420,6 +420,27 @@ async def test_a_document_that_changed_and_changed_back_is_whole_after_rolling_b
     assert (await bench.state())["chunks"] == first["chunks"]
 
 
+async def test_a_deletion_that_is_finished_after_a_switch_reaches_the_version_before(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submissions = await library(bench)
+    gone = submissions[3].document_id
+
+    async def away(_scope: Scope, _ids: Sequence[str]) -> None:
+        raise UpstreamError("The index is away.")
+
+    monkeypatch.setattr(bench.index, "delete", away)
+    with pytest.raises(UpstreamError):
+        await bench.pipeline.delete(bench.scope, gone)
+    monkeypatch.undo()
+    await bench.reindex()
+    await bench.settle()
+    previous = await bench.index.previous_version(bench.scope)
+    assert previous is not None
+    assert await bench.index.chunk_ids(previous, gone) == set()
+    assert await bench.index.chunk_ids(previous, submissions[4].document_id)
+
+
 async def test_rolling_back_asks_for_the_embedder_of_then(bench: Bench) -> None:
     await library(bench)
     bench.embedder = HashEmbedder(fingerprint="hash-2")

@@ -213,10 +213,12 @@ async def test_what_a_server_may_do_wrong_is_told(
     scope: Scope, status: int, answer: bytes, error: type[RagError], said: str
 ) -> None:
     async with server(answer, status) as (url, _):
-        with pytest.raises(error, match=said) as caught:
+        with pytest.raises(error) as caught:
             await score(url, scope)
-        assert "s3cret" not in str(caught.value)
-        assert len(str(caught.value)) < 500
+        told = caught.value.in_full()  # an operator is told the most
+        assert said in told
+        assert "s3cret" not in told
+        assert len(told) < 500
 
 
 async def test_a_server_that_hangs_or_is_not_there_is_given_up(scope: Scope) -> None:

@@ -103,7 +103,9 @@ def test_a_folder_that_is_closed_to_us_is_an_error(tree: Path) -> None:
 
 
 def read(path: Path, *, max_bytes: int = 1 << 20, **source: object) -> str:
-    return load(source, path, id_="id", uri="file:///x", max_bytes=max_bytes).text
+    return load(
+        source or {"file": file_uri(path)}, path, id_="id", uri="file:///x", max_bytes=max_bytes
+    ).text
 
 
 def test_a_file_may_be_as_large_as_the_limit_and_no_larger(tmp_path: Path) -> None:

@@ -11,8 +11,9 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 from eval.caching import code_version
 from eval.corpus import Corpus, Question
 from eval.offline import Plan, settings_for
-from eval.runs import HIDDEN, without_passwords
+from eval.runs import without_passwords
 from rag.errors import ConfigError
+from rag.redaction import HIDDEN
 from rag.settings import Settings
 
 OWN = {

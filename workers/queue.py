@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coro
 from typing import Any, Protocol
 
 from rag.catalog import Catalog
-from rag.errors import RagError
+from rag.errors import RagError, for_log
 from rag.records import Task
 from rag.types import Scope
 
@@ -172,11 +172,7 @@ class LocalQueue:
                 try:
                     await self._work()
                 except Exception as error:  # noqa: BLE001 - all that comes later waits for this
-                    told, bug = (
-                        (error.in_full(), None)
-                        if isinstance(error, RagError)
-                        else (f"{type(error).__name__}.", error)
-                    )
+                    told, bug = for_log(error)
                     _log.error("The ingest queue stopped: %s It tries again.", told, exc_info=bug)
                     await asyncio.sleep(RETRY_SECONDS)
                     await self._release()

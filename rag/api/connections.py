@@ -30,7 +30,7 @@ LOG_SECONDS = 10.0
 """One line in so long for each reason to end connections."""
 _log = logging.getLogger(__name__)
 _warned: dict[str, float] = {}
-"""When each line was last written."""
+"""The time at which each line was last written."""
 
 
 class SlowRequestError(InputError):

@@ -42,7 +42,7 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
     "5XX": {"model": responses.Problem, "description": "A problem (RFC 9457)."},
 }
 Id = Annotated[str, AfterValidator(schemas.sendable)]
-"""What is asked for by name: what no database can take names nothing."""
+"""A name in a request; one that no database can take names nothing."""
 Limit = Annotated[int, Query(ge=1, le=1000)]
 Cursor = Annotated[str | None, Query(max_length=2800, json_schema_extra={"pattern": shapes.CURSOR})]
 Place = Annotated[str | None, Query(max_length=2000, json_schema_extra={"pattern": "^[0-9]{1,9}$"})]

@@ -28,7 +28,6 @@ from rag.settings import COLLECTION
 from rag.types import (
     Condition,
     Message,
-    MetaValue,
 )
 
 URI_CHARS = 4096
@@ -310,8 +309,3 @@ class DocumentsRequest(_Request):
 
     collection: str = Field("default", pattern=COLLECTION)
     documents: Annotated[list[DocumentIn], Field(min_length=1), FirstFaults()]
-
-
-def meta_of(document: DocumentIn) -> dict[str, MetaValue]:
-    """The document's meta, lists as tuples."""
-    return {k: tuple(v) if isinstance(v, list) else v for k, v in document.meta.items()}

@@ -26,7 +26,7 @@ QUESTION: Schema = {"type": "string", "minLength": 1, "pattern": HAS_WORDS}
 
 
 def either(*options: Schema) -> Schema:
-    """What fits one of them."""
+    """The schema of whatever fits one of these."""
     return {"anyOf": list(options)}
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def build_parser(settings: Settings) -> Parser:
-    """What reads documents; its processes start when they are needed."""
+    """Makes the reader of documents; its processes start when they are needed."""
     from ingest.ocr import Ocr
     from ingest.parser import Limits, Parser
 
