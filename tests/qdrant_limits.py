@@ -76,7 +76,7 @@ _NAMES = ("alias_name", "collection_name", "vector_name")
 _IN_NO_NAME = re.compile(r'[<>:"/\\|?*\0\x1f]')
 
 
-class Limited(grpc.aio.ServerInterceptor):
+class Limited(grpc.aio.ServerInterceptor):  # type: ignore[misc]
     """Refuses a request that breaks a limit, as a server does, before anything handles it."""
 
     async def intercept_service(

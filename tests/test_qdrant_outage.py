@@ -13,7 +13,7 @@ import pytest
 from rag.errors import UpstreamError
 from retrieval.qdrant_server import Server, connect
 from tests.qdrant_grpc import grpc_port
-from tests.servers import free_port
+from tests.servers import Json, free_port
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("one_loop")]
 
@@ -69,7 +69,9 @@ async def over_rest(port: int) -> AsyncIterator[None]:
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
                 is_root = head.startswith(b"GET / ")
-                body = {"version": "1.19.0"} if is_root else {"result": {"collections": []}}
+                body: Json = {"result": {"collections": []}}
+                if is_root:
+                    body = {"version": "1.19.0"}
                 text = json.dumps({"title": "qdrant", **body})
                 writer.write(
                     f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
