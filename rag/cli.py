@@ -175,8 +175,9 @@ def _parser() -> argparse.ArgumentParser:
         help="chunk and embed all documents again",
         description="Chunks and embeds all documents of a collection again, from their stored text,"
         " with the chunker and embedder of the settings. What is searched is switched once all of"
-        " it is there and checked; the version before is kept for --rollback. It works on the data"
-        " folder itself: no server may have it open.",
+        " it is there and checked; the version before is kept for --rollback. With the embedded"
+        " index it works on the data folder itself, and no server may have that open. An index on a"
+        " Qdrant server stays in use meanwhile.",
     )
     reindex.add_argument(
         "--rollback", action="store_true", help="go back to the version before the last reindex"

@@ -166,6 +166,8 @@ class QdrantIndex:
         documents: set[str] = set()
         async for records in self._pages(scope, where, payload=["document_id"]):
             documents.update((record.payload or {})["document_id"] for record in records)
+        if not documents:
+            return
         with contextlib.suppress(NotFoundError):
             theirs = of(previous, one_of("document_id", sorted(documents)))
             await self._remove(previous, theirs)
@@ -255,8 +257,8 @@ class QdrantIndex:
     async def holds(self, scope: Scope) -> bool:
         """Whether there is any chunk of the scope."""
         with contextlib.suppress(NotFoundError):
-            async for records in self._pages(scope, of(scope), payload=False, page=1):
-                return bool(records)
+            async for _ in self._pages(scope, of(scope), payload=False, page=1):
+                return True
         return False
 
     async def search(self, scope: Scope, legs: Sequence[Leg]) -> list[list[Match]]:
@@ -287,8 +289,9 @@ class QdrantIndex:
     ) -> dict[str, float]:
         """Late interaction with the stored token vectors of these chunks, by id."""
         with contextlib.suppress(NotFoundError):
-            # A collection that never had any refuses to be asked.
-            if chunk_ids and await self._count(scope, has_tokens(scope, chunk_ids)):
+            # A collection that never had any refuses to be asked, and so does any for no token.
+            asked = len(chunk_ids) > 0 and len(question) > 0
+            if asked and await self._count(scope, has_tokens(scope, chunk_ids)):
                 request = max_sim_query(scope, question, chunk_ids)
                 [points] = await self._query(scope, [request])
                 return {turned(scope, point.id): point.score for point in points}
@@ -633,20 +636,22 @@ class QdrantIndex:
         where: models.Filter,
         payload: bool | list[str] | models.PayloadSelectorExclude,
         vectors: bool | list[str] = False,
-        page: int = PAGE,
+        page: int | None = None,
     ) -> AsyncIterator[list[models.Record]]:
+        """The points in pages of `PAGE`, none empty: the server refuses a batch of nothing."""
         offset: Any = None
         while True:
             records, offset = await self._server.call(
                 self._client.scroll,
                 self._name(scope.collection),
                 scroll_filter=where,
-                limit=page,
+                limit=page or PAGE,
                 offset=offset,
                 with_payload=payload,
                 with_vectors=vectors,
             )
-            yield records
+            if records:
+                yield records
             if offset is None:
                 return
 

@@ -38,6 +38,15 @@ ATTEMPTS = 3
 FIRST_PAUSE = 0.2
 """Seconds before the second attempt; doubles with each, and varies by half to part the workers."""
 EXISTS = "exists"
+GRPC_OPTIONS = {
+    "grpc.initial_reconnect_backoff_ms": 100,
+    "grpc.max_reconnect_backoff_ms": 250,
+    "grpc.min_reconnect_backoff_ms": 2_000,
+}
+"""A lost connection is tried again every quarter of a second, as long as it takes. By default gRPC
+waits longer each time, up to two minutes, also where the server is back. The third is, in spite of
+its name, the time that one try may take (20 s by default): within 2 s the system sends two packets,
+a second apart, so that a host whose address is silent is noticed as it returns."""
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -175,6 +184,7 @@ def connect(
         api_key=api_key,
         grpc_port=grpc_port,
         prefer_grpc=prefer_grpc,
+        grpc_options=dict(GRPC_OPTIONS),  # the client adds to it
         timeout=math.ceil(timeout),
         check_compatibility=False,  # `Server` does, and says what to do
     )

@@ -1,4 +1,7 @@
-"""The client's local mode behind gRPC: all that the index sends goes over a real wire and back."""
+"""The client's local mode behind gRPC: all that the index sends goes over a real wire and back.
+
+What breaks a limit of the published API is refused, as a server refuses it.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,7 @@ from qdrant_client.grpc import (
 )
 
 from retrieval.qdrant_server import Server, connect
+from tests.qdrant_limits import Limited
 
 Handler = Callable[[Any, Any], Awaitable[Any]]
 
@@ -34,10 +38,13 @@ async def grpc_qdrant(*failures: StatusCode) -> AsyncIterator[Server]:
 
 
 @contextlib.asynccontextmanager
-async def grpc_port(*failures: StatusCode) -> AsyncIterator[int]:
-    """A server whose first answers about points are these failures; where it listens."""
+async def grpc_port(*failures: StatusCode, at: int = 0) -> AsyncIterator[int]:
+    """A server whose first answers about points are these failures; where it listens.
+
+    `at` is the port; 0: a free one.
+    """
     behind = AsyncQdrantClient(":memory:")
-    listening = grpc_server()
+    listening = grpc_server(interceptors=[Limited()])
     register: Any  # generated, without types
     for register, service in (
         (qdrant_pb2_grpc.add_QdrantServicer_to_server, _Root()),
@@ -45,7 +52,7 @@ async def grpc_port(*failures: StatusCode) -> AsyncIterator[int]:
         (points_service_pb2_grpc.add_PointsServicer_to_server, _Points(behind, *failures)),
     ):
         register(service, listening)
-    port = listening.add_insecure_port("127.0.0.1:0")
+    port = listening.add_insecure_port(f"127.0.0.1:{at}")
     await listening.start()
     yield port
     await listening.stop(grace=None)

@@ -1,4 +1,7 @@
-"""Qdrant for tests: the client's own local mode, and the server that `QDRANT_URL` names."""
+"""Qdrant for tests: the client's own local mode, and the server that `QDRANT_URL` names.
+
+`QDRANT_GRPC_PORT` is its port for gRPC, 6334 where it is not set, and `QDRANT_API_KEY` its key.
+"""
 
 from __future__ import annotations
 
@@ -22,12 +25,13 @@ async def local_qdrant() -> AsyncIterator[Server]:
 
 
 @contextlib.asynccontextmanager
-async def real_qdrant() -> AsyncIterator[Server]:
+async def real_qdrant(*, prefer_grpc: bool) -> AsyncIterator[Server]:
     url = os.environ.get("QDRANT_URL")
     if not url:
         pytest.skip("QDRANT_URL names no server")
     key = os.environ.get("QDRANT_API_KEY")
-    server = connect(url, api_key=key, grpc_port=6334, prefer_grpc=True, timeout=60)
+    port = int(os.environ.get("QDRANT_GRPC_PORT", "6334"))
+    server = connect(url, api_key=key, grpc_port=port, prefer_grpc=prefer_grpc, timeout=60)
     yield server
     await server.client.close()
 

@@ -66,9 +66,11 @@ def _load_and_kill(folder: Path, settings: Mapping[str, str]) -> None:
             asked = http.post("/v1/query", json={"query": "How many lamps burn in room 3?"})
             assert "lamps burn in room 3" in asked.json()["answer"]
             loaded = contents(http, "default")
-    with serving(folder / "clean") as api, api.client() as http:
-        submit(http, *documents)
-        assert loaded == contents(http, "default")
+        # Meanwhile the worker is idle.
+        with serving(folder / "clean") as api, api.client() as http:
+            submit(http, *documents)
+            assert loaded == contents(http, "default")
+    assert "is not tidied" not in (folder / "worker.log").read_text()
 
 
 def _post(http: httpx.Client, documents: list[dict[str, str]]) -> str:

@@ -44,7 +44,11 @@ ASKED = "cat dog"
 NOWHERE = str(uuid.uuid4())
 
 
-@pytest.fixture(params=["memory", "edge", "rank_bm25", "qdrant", "qdrant_grpc", "qdrant_server"])
+SERVED = {"qdrant_server_grpc": True, "qdrant_server_rest": False}
+"""Kinds of index on the server that `QDRANT_URL` names, and whether they speak gRPC."""
+
+
+@pytest.fixture(params=["memory", "edge", "rank_bm25", "qdrant", "qdrant_grpc", *SERVED])
 async def index(request: pytest.FixtureRequest, folder: Path) -> AsyncIterator[StoredIndex]:
     edge = EdgeIndex(folder / "index", dim=DIM)
     match request.param:
@@ -60,8 +64,8 @@ async def index(request: pytest.FixtureRequest, folder: Path) -> AsyncIterator[S
         case "qdrant_grpc":
             async with grpc_qdrant() as server:
                 yield QdrantIndex(server, dim=DIM)
-        case _:
-            async with real_qdrant() as server:
+        case kind:
+            async with real_qdrant(prefer_grpc=SERVED[kind]) as server:
                 prefix = f"test_{uuid.uuid4().hex}_"
                 yield QdrantIndex(server, dim=DIM, prefix=prefix)
                 await remove_collections(server, prefix)
