@@ -261,7 +261,9 @@ async def _look_up(host: str, port: int) -> list[Address]:
     loop = asyncio.get_running_loop()
     try:
         found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError) as error:  # no such name, or one that cannot be
+    except OSError as error:
+        raise httpcore.ConnectError(f"{host} is not found: {error.strerror}") from error
+    except UnicodeError as error:  # a name that cannot be
         raise httpcore.ConnectError(f"{host} is not found: {error}") from error
     return [ip_address(entry[4][0]) for entry in found]
 

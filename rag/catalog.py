@@ -56,6 +56,7 @@ SHOWN_URIS = 5
 SUBMIT_SLICE = 500
 LONGEST_WAIT = 120.0
 """Seconds: no task waits longer for its next try."""
+_DELETED = "The document was deleted later, and what its error said was removed with it."
 _EXPIRED = "It had not begun when its time was over: it was sent with `expires_in`."
 
 # What every document asks for is made once: to build a statement takes longer than to run it.
@@ -499,7 +500,11 @@ class Catalog:
             .group_by(tasks.c.state, tasks.c.stage, tasks.c.outcome)
         )
         failed = (
-            sa.select(tasks.c.document_id, documents.c.uri, tasks.c.error)
+            sa.select(
+                tasks.c.document_id,
+                documents.c.uri,
+                sa.func.coalesce(tasks.c.error, _DELETED).label("error"),
+            )
             .join(documents, _OF_TASK)
             .where(tasks.c.job_id == job_id, tasks.c.state == "failed")
             .order_by(tasks.c.id)

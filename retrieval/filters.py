@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 import qdrant_edge as qe
 
 from rag.errors import InputError, UnknownFieldError
-from rag.types import Condition, MetaValue, Scalar
+from rag.types import Condition, Scalar
 from retrieval.payload import OWN_FIELDS, field_type, path_of, word_of
 
 _BOUNDS = ("gt", "gte", "lt", "lte")
@@ -30,10 +30,16 @@ def check(where: Sequence[Condition], known: Collection[str]) -> None:
                 f"No document in this collection has a field {condition.field!r}.{hint}"
                 f" Known fields: {', '.join(fields)}."
             )
-        _check_value(condition.field, condition.op, condition.value)
+        check_value(condition)
 
 
-def _check_value(field: str, op: str, value: MetaValue) -> None:
+def check_value(condition: Condition) -> None:
+    """Refuses a value that the operator does not take, whatever the documents hold.
+
+    Raises:
+        InputError: it is a list, or a bound that is neither a number nor a date.
+    """
+    field, op, value = condition.field, condition.op, condition.value
     if op == "in":
         return
     if isinstance(value, tuple):

@@ -109,6 +109,17 @@ class TestSpool:
         http.delete("/v1/documents/f1")
         assert self.spool(data) == []
 
+    def test_a_job_says_that_an_error_went_with_its_document(self, http: httpx.Client) -> None:
+        failing = {"id": "f3", "text": " \n"}
+        job = submit(http, failing)
+        assert "f3" in job["error"]
+        http.delete("/v1/documents/f3")
+        submit(http, failing)
+        job = http.get(f"/v1/jobs/{job['id']}").json()
+        assert "deleted" in job["error"]
+        assert [failure["error"] for failure in job["failures"]] == [job["error"]]
+        http.delete("/v1/documents/f3")
+
     def test_what_failed_is_kept_until_it_is_replaced(self, http: httpx.Client, data: Path) -> None:
         self.fail(http, "f2")
         self.fail(http, "f2")

@@ -296,6 +296,13 @@ class TestSearch:
         many = [{"field": "year", "op": "eq", "value": 1}] * 21
         problem(ask(http, filters=many), 422, "invalid_input")
 
+    def test_values_are_checked_in_an_empty_collection_too(self, http: httpx.Client) -> None:
+        assert submit(http, {"id": "e", "text": " \n"}, collection="empty")["state"] == "failed"
+        wrong = {"field": "year", "op": "gte", "value": ""}
+        for path in ("/v1/search", "/v1/query"):
+            response = ask(http, path, filters=[wrong], collection="empty")
+            problem(response, 422, "invalid_filter")
+
     @pytest.mark.parametrize("date", ["2024-13-45", "0000-00-00", "2024-05-31T25:61"])
     def test_dates_that_are_none(self, http: httpx.Client, date: str) -> None:
         wrong = {"field": "since", "op": "gte", "value": date}

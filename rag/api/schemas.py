@@ -29,6 +29,7 @@ from rag.types import (
     Condition,
     Message,
 )
+from retrieval.filters import check_value
 
 URI_CHARS = 4096
 FIELDS = 64
@@ -137,9 +138,16 @@ class Filter(_Request):
         return value
 
     def condition(self) -> Condition:
-        """As the index takes it."""
+        """As the index takes it.
+
+        Raises:
+            InputError: the operator does not take such a value.
+        """
         value = tuple(self.value) if isinstance(self.value, list) else self.value
-        return Condition(field=self.field.removeprefix("meta."), op=self.op, value=value)
+        field = self.field.removeprefix("meta.")
+        condition = Condition(field=field, op=self.op, value=value)
+        check_value(condition)  # here: an empty collection has no index that would
+        return condition
 
 
 class Retrieval(_Request):
