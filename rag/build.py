@@ -273,6 +273,7 @@ async def _open_query(
         at_once=settings.limits.questions,
         ended=base.observing.ended,
         seconds=settings.limits.query_seconds,
+        rrf_k=settings.retrieval.rrf_k,
     )
     return pipeline, model
 

@@ -49,6 +49,7 @@ class QueryPipeline:
         support: SupportScorer,
         at_once: int,
         seconds: float,
+        rrf_k: int,
         ended: Ended = _unwatched,
     ) -> None:
         """Make a pipeline.
@@ -63,6 +64,7 @@ class QueryPipeline:
             support: says how well its passages carry it.
             at_once: questions that may be under way.
             seconds: the deadline of a question.
+            rrf_k: k of `rrf`, where a question is searched for in several forms.
             ended: is told of each question that has ended, with its trace and, where there is one,
                 its answer; returns at once.
         """
@@ -80,6 +82,7 @@ class QueryPipeline:
             " a moment.",
         )
         self._seconds = seconds
+        self._rrf_k = rrf_k
 
     async def search(self, query: Query, trace: Trace) -> tuple[Hit, ...]:
         """Hits alone; timings go to the trace.
@@ -209,7 +212,7 @@ class QueryPipeline:
                 found = await asyncio.gather(*(self._search(query, trace) for query in queries))
         except TimeoutError:
             raise self._late("retrieval") from None
-        return tuple(fuse_hits(found, limit=queries[0].top_k))
+        return tuple(fuse_hits(found, k=self._rrf_k, limit=queries[0].top_k))
 
     async def _search(self, query: Query, trace: Trace) -> list[Hit]:
         with trace.span("retrieve", "retriever") as span:

@@ -85,8 +85,8 @@ def summed(
     return total
 
 
-def fuse_hits(lists: Sequence[Sequence[Hit]], *, limit: int) -> list[Hit]:
-    """The hits of several searches as one list, by `rrf`; one list stays as it is.
+def fuse_hits(lists: Sequence[Sequence[Hit]], *, k: int, limit: int) -> list[Hit]:
+    """The hits of several searches as one list, by `rrf` with this k; one list stays as it is.
 
     A hit's `ranks` are its best place in each leg that found it, over all searches.
     """
@@ -101,5 +101,5 @@ def fuse_hits(lists: Sequence[Sequence[Hit]], *, limit: int) -> list[Hit]:
     searches = {str(n): [hit.chunk.id for hit in each] for n, each in enumerate(lists)}
     return [
         replace(hits[i], score=score, source="fused", ranks=ranks[i])
-        for i, score, _ in rrf(searches, limit=limit)
+        for i, score, _ in rrf(searches, k=k, limit=limit)
     ]

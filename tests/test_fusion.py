@@ -50,18 +50,18 @@ def hit(text: str, **ranks: int) -> Hit:
 
 def test_one_search_is_left_as_it_is() -> None:
     hits = [hit("a", dense=1), hit("b", sparse=1)]
-    assert fuse_hits([hits], limit=1) == hits
+    assert fuse_hits([hits], k=60, limit=1) == hits
 
 
 def test_several_searches_are_fused_by_their_order() -> None:
     first = [hit("a", dense=1), hit("b", dense=2, sparse=3)]
     second = [hit("b", dense=5, sparse=1), hit("c", sparse=2)]
-    fused = fuse_hits([first, second, []], limit=2)
+    fused = fuse_hits([first, second, []], k=10, limit=2)
     assert [h.chunk.text for h in fused] == ["b", "a"]
-    assert fused[0].score == pytest.approx(1 / 62 + 1 / 61)
+    assert fused[0].score == pytest.approx(1 / 12 + 1 / 11)
     assert fused[0].ranks == {"dense": 2, "sparse": 1}
     assert fused[1].ranks == {"dense": 1}
-    assert fuse_hits([[], []], limit=2) == []
+    assert fuse_hits([[], []], k=10, limit=2) == []
 
 
 ids = st.lists(st.sampled_from("abcdefgh"), unique=True)

@@ -68,6 +68,7 @@ class Journey:
         collection: str | None = None,
         generator: Generator | None = None,
         seconds: float = 30,
+        rrf_k: int = 60,
     ) -> Answer:
         pipeline = QueryPipeline(
             catalog=self._catalog,
@@ -81,6 +82,7 @@ class Journey:
             support=CharacterSupport(),
             at_once=9,
             seconds=seconds,
+            rrf_k=rrf_k,
         )
         scope = replace(self._scope, collection=collection or self._scope.collection)
         query = Query(text=question, scope=scope, top_k=1, history=history)
@@ -162,6 +164,12 @@ class TestExpansion:
         assert answer.hits[0].ranks["dense"] == 1
         assert "expand" in answer.timings
         assert answer.usage.output_tokens == 108
+
+    async def test_k_of_their_fusion_is_the_setting(self, journey: Journey) -> None:
+        for k in (1, 60):
+            expander = QuestionExpander(ScriptedModel("grains"), method="hyde")
+            answer = await journey.ask("grains", expander=expander, rrf_k=k)
+            assert answer.hits[0].score == pytest.approx(2 / (k + 1))
 
     async def test_a_question_is_expanded_as_it_was_rewritten(self, journey: Journey) -> None:
         model = ScriptedModel(ALONE, "Frank Herbert was born on a Friday.")
