@@ -93,8 +93,10 @@ class QueryPipeline:
             UpstreamError: the deadline passed.
         """
         with self._measured("search", query, trace) as question, self._admission.take():
+            deadline = self._deadline()
             with trace.time("total"):
-                hits = await self._retrieve([query], trace, self._deadline())
+                await self._check_exists(query.scope, deadline)
+                hits = await self._retrieve([query], trace, deadline)
             question.found(hits)
             return hits
 
@@ -160,6 +162,7 @@ class QueryPipeline:
         """
         deadline = self._deadline()
         with trace.time("total"):
+            await self._check_exists(query.scope, deadline)  # before a model works for it
             query = await self._stand_alone(query, trace, deadline)  # 1.
             more = await self._expand(query, trace, deadline)  # 2.
             hits = await self._retrieve([query, *more], trace, deadline)  # 3.
@@ -181,12 +184,18 @@ class QueryPipeline:
         _check_spans(answer, trace)
         yield answer  # 7.
 
+    async def _check_exists(self, scope: Scope, deadline: float) -> None:
+        try:
+            async with asyncio.timeout_at(deadline):
+                await self._catalog.check_exists(scope)
+        except TimeoutError:
+            raise self._late("looking up the collection") from None
+
     async def _stand_alone(self, query: Query, trace: Trace, deadline: float) -> Query:
         if self._rewriter is None or not query.history:
             return query
         try:
             async with asyncio.timeout_at(deadline):
-                await self._catalog.check_exists(query.scope)  # before a model works for it
                 text = await self._rewriter.rewrite(query.text, query.history, trace)
         except TimeoutError:
             raise self._late("rewriting the question") from None
@@ -197,7 +206,6 @@ class QueryPipeline:
             return []
         try:
             async with asyncio.timeout_at(deadline):
-                await self._catalog.check_exists(query.scope)  # before a model works for it
                 texts = await self._expander.expand(query.text, trace)
         except TimeoutError:
             raise self._late("writing what else to search for") from None
@@ -208,7 +216,6 @@ class QueryPipeline:
     ) -> tuple[Hit, ...]:
         try:
             async with asyncio.timeout_at(deadline):
-                await self._catalog.check_exists(queries[0].scope)
                 found = await asyncio.gather(*(self._search(query, trace) for query in queries))
         except TimeoutError:
             raise self._late("retrieval") from None
