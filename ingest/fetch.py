@@ -24,7 +24,7 @@ from ingest.media import MEDIA_TYPES, TEXT
 from ingest.readers import document_id
 from rag.errors import RagError, ReadError, StorageError, UpstreamError
 from rag.records import Submission
-from rag.redaction import masked
+from rag.redaction import masked, words
 
 if TYPE_CHECKING:
     import ssl
@@ -162,7 +162,7 @@ class Fetcher:
             ) from error
         except _FAILURES as error:
             raise UpstreamError(
-                f"{_shown(address)}: cannot be fetched: {str(error) or type(error).__name__}."
+                f"{_shown(address)}: cannot be fetched: {words(error)}."
                 " Check the address, or ingest it again later.",
                 code="fetch_failed",
             ) from error
@@ -262,7 +262,7 @@ async def _look_up(host: str, port: int) -> list[Address]:
     try:
         found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:  # no such name, or one that cannot be
-        raise httpcore.ConnectError(f"{host} is not found: {error}") from error
+        raise httpcore.ConnectError(f"{host} is not found: {words(error)}") from error
     return [ip_address(entry[4][0]) for entry in found]
 
 
