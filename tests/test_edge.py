@@ -85,10 +85,10 @@ class Gate:
     """Stands in for the rebuilding child and holds it until it is opened."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self._run = edge_module._run_child
+        self._run = edge_module.run_child
         self.reached = asyncio.Event()
         self.opened = asyncio.Event()
-        monkeypatch.setattr(edge_module, "_run_child", self.run)
+        monkeypatch.setattr(edge_module, "run_child", self.run)
 
     async def run(self, source: Path, folder: Path, mean_length: float) -> None:
         self.reached.set()
@@ -483,8 +483,8 @@ async def test_the_cause_of_a_failed_rebuild_is_told(
         (source / "edge_config.json").unlink()
         await run(source, folder, mean_length)
 
-    run = edge_module._run_child
-    monkeypatch.setattr(edge_module, "_run_child", broken)
+    run = edge_module.run_child
+    monkeypatch.setattr(edge_module, "run_child", broken)
     index = open_index(folder)
     await index.upsert(scope, random_points(150))
     with pytest.raises(StorageError, match="failed; the old one stays in use") as caught:
