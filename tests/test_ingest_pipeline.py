@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,7 @@ from rag.records import ATTEMPTS, DocumentRecord, JobRecord, Submission, Task
 from rag.tables import texts
 from rag.telemetry import Trace
 from rag.types import Chunk, Document, Float32Array, Kind, Point, Scope
+from rag.unsettled import Mark
 from retrieval.sparse import Bm25Encoder
 from tests.fakes import HashEmbedder, HereReader, MemoryIndex
 
@@ -815,6 +817,57 @@ async def test_what_another_embedder_made_stays_open(
     await settled(bench)
     assert await bench.catalog.unsettled.of(bench.scope, doc.document_id) is None
     await bench.consistent(doc)
+
+
+async def test_a_cause_that_keeps_documents_open_is_logged_once_while_it_lasts(
+    bench: Bench, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ingest.settling.EVERY_SECONDS", 0.01)
+    docs = [bench.file(name, prose(1)) for name in ("a.md", "b.md")]
+    await bench.ingest(*docs)
+    for doc in docs:
+        await bench.catalog.unsettled.add(bench.scope, doc.document_id)
+    other = bench.pipeline(embedder=HashEmbedder(fingerprint="hash-2"))
+    tried = Counter[str]()
+    settle_one = other.settle
+
+    async def counted(mark: Mark) -> None:
+        tried[mark.document_id] += 1
+        await settle_one(mark)
+
+    monkeypatch.setattr(other, "settle", counted)
+    async with (
+        asyncio.timeout(60),
+        settling(pipeline=other, index=bench.index, catalog=bench.catalog),
+    ):
+        while len(tried) < 2 or min(tried.values()) < 3:  # noqa: ASYNC110 - nobody tells
+            await asyncio.sleep(0.01)
+    assert caplog.text.count("stays half done") == 1
+
+
+async def test_a_first_look_that_takes_long_goes_on_beside_the_block(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ingest.settling.FIRST_SECONDS", 0.01)
+    doc = bench.file("a.md", prose(1))
+    await bench.ingest(doc)
+    await bench.catalog.unsettled.add(bench.scope, doc.document_id)
+    pipeline, may = bench.pipeline(), asyncio.Event()
+    settle_one = pipeline.settle
+
+    async def slow(mark: Mark) -> None:
+        await may.wait()
+        await settle_one(mark)
+
+    monkeypatch.setattr(pipeline, "settle", slow)
+    async with (
+        asyncio.timeout(60),
+        settling(pipeline=pipeline, index=bench.index, catalog=bench.catalog),
+    ):
+        assert await bench.catalog.unsettled.of(bench.scope, doc.document_id)
+        may.set()
+        while await bench.catalog.unsettled.of(bench.scope, doc.document_id):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
 
 
 async def test_what_another_process_left_is_found_while_one_runs(
