@@ -143,9 +143,8 @@ class IngestPipeline:
                     raise
                 await self.finish_deletion(mark)
                 return
-            sent = await self._catalog.spooled(scope, [document_id])
-            await self._catalog.delete(scope, document_id)
-            await asyncio.to_thread(self._spool.sweep, sent)
+            unwanted = await self._catalog.delete(scope, document_id)
+            await asyncio.to_thread(self._spool.sweep, unwanted)
             if mark := await self._catalog.unsettled.of(scope, document_id):
                 await self.finish_deletion(mark)
 

@@ -262,6 +262,24 @@ async def test_sent_bytes_are_gone_once_nobody_wants_them(bench: Bench) -> None:
     assert bench.spool.keys(older_than=0) == set()
 
 
+async def test_bytes_that_are_sent_again_while_their_document_is_deleted_are_not_left(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipeline, forget = bench.pipeline(), bench.catalog.delete
+    await bench.ingest(bench.sent("some text", id_="a"))
+
+    async def sent_before(scope: Scope, document_id: str) -> set[str]:
+        again = bench.sent("some text", id_="a")
+        await pipeline.accept(scope, [again], Trace(), bulk=False, expires_in=None)
+        return await forget(scope, document_id)
+
+    monkeypatch.setattr(bench.catalog, "delete", sent_before)
+    await pipeline.delete(bench.scope, "a")
+    assert await bench.catalog.spooled() == set()
+    assert bench.spool.keys(older_than=0) == set()
+    assert await bench.chunks() == []
+
+
 async def test_bytes_that_failed_are_kept_until_others_are_sent(bench: Bench) -> None:
     bad, good = bench.sent("", id_="a"), bench.sent("text", id_="a")
     await bench.ingest(bad)
