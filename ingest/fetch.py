@@ -20,7 +20,7 @@ import httpx
 import rag
 from ingest.addresses import Address, is_public
 from ingest.decoding import clean
-from ingest.media import MEDIA_TYPES, TEXT
+from ingest.media import MEDIA_TYPES, TEXT, essence
 from ingest.readers import document_id
 from rag.errors import RagError, ReadError, StorageError, UpstreamError
 from rag.records import Submission
@@ -319,7 +319,7 @@ def _name(url: httpx.URL, content_type: str) -> str:
     name = clean(PurePosixPath(url.path).name) or url.host
     if PurePosixPath(name).suffix.lower() in MEDIA_TYPES:
         return name
-    return name + _SUFFIXES.get(content_type.partition(";")[0].strip().lower(), "")
+    return name + _SUFFIXES.get(essence(content_type), "")
 
 
 def _header(response: httpcore.Response, name: bytes) -> str:
