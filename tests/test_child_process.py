@@ -28,7 +28,7 @@ class Shout:
         self.about = f"shouts in {scene.name}"
         self._scene = scene
         if (scene / "refuse").exists():
-            raise ConfigError("No weights here.")
+            raise ConfigError("No weights here.", detail="In a folder.")
         if (scene / "die").exists():
             os._exit(7)
 
@@ -161,8 +161,10 @@ async def test_a_process_that_cannot_be_started_again_is_reported_until_it_can(
 ) -> None:
     (tmp_path / "refuse").touch()
     os.kill(await pid(shouter), signal.SIGKILL)
-    with pytest.raises(UpstreamError, match=r"shouter cannot be started again: No weights here\."):
+    told = r"shouter cannot be started again: No weights here\.$"
+    with pytest.raises(UpstreamError, match=told) as caught:
         await shouter.call(["a"])
+    assert caught.value.in_full().endswith("No weights here. In a folder.")
     (tmp_path / "refuse").unlink()
     assert await shouter.call(["a"]) == ["A"]
 

@@ -75,6 +75,20 @@ async def test_no_process_runs_before_the_first_document(good: Path) -> None:
     assert children() == before
 
 
+async def test_a_process_that_nobody_waits_for_any_more_is_ended(good: Path) -> None:
+    before = children()
+    with parser(Limits()) as reader:
+        reading = asyncio.create_task(read(reader, good))
+        while children() == before:  # noqa: ASYNC110 - nobody tells
+            await asyncio.sleep(0.005)
+        reading.cancel()
+        await asyncio.wait([reading])
+        async with asyncio.timeout(60):
+            while children() != before:  # noqa: ASYNC110 - nobody tells
+                await asyncio.sleep(0.005)
+        assert (await read(reader, good)).text == "Good words."
+
+
 async def test_a_document_that_takes_too_long_costs_itself_alone(good: Path, endless: Path) -> None:
     with parser(Limits(seconds=2)) as reader:
         await read(reader, good)

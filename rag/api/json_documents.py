@@ -121,8 +121,7 @@ async def _take_large(
 
 async def _read_apart(path: Path, spool: Spool, limits: LimitSettings) -> Sent:
     size = (await asyncio.to_thread(path.stat)).st_size
-    process: ChildProcess[Path, Sent] = await asyncio.to_thread(
-        ChildProcess,
+    process: ChildProcess[Path, Sent] = await ChildProcess.started(
         partial(_reader, spool, limits, memory=_SPACE_BYTES + _SPACE_FACTOR * size),
         name="reader of JSON",
         lanes=1,
