@@ -102,7 +102,8 @@ async def settle(
 
 async def _settle(pipeline: IngestPipeline, mark: Mark, causes: Causes) -> None:
     try:
-        await pipeline.settle(mark)
+        await pipeline.check_collection(mark.scope)
+        await pipeline.settler.settle(mark)
     except BusyError:
         return
     except UpstreamError:

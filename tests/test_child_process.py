@@ -15,6 +15,7 @@ import pytest
 
 from rag.child_process import ChildProcess
 from rag.errors import ConfigError, UpstreamError
+from tests.waiting import until
 
 pytestmark = pytest.mark.anyio
 
@@ -69,12 +70,6 @@ def shouter(tmp_path: Path) -> Iterator[Shouter]:
 
 async def pid(shouter: Shouter) -> int:
     return int((await shouter.call([":pid"]))[0])
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
-        while not condition():  # noqa: ASYNC110 - what is awaited happens in other processes
-            await asyncio.sleep(0.01)
 
 
 async def test_the_model_runs_in_another_process_on_two_batches_at_once(

@@ -22,6 +22,7 @@ from retrieval.shard import OWING
 from tests.fakes import HashEmbedder, dense_leg, make_chunk, make_points, sparse_leg
 from tests.servers import rag
 from tests.test_edge import DIM, Gate, by_token, generations, open_index, random_points
+from tests.waiting import until
 
 pytestmark = pytest.mark.anyio
 
@@ -212,9 +213,7 @@ async def test_a_previous_version_is_closed_when_nobody_asks_for_it_any_more(
     assert previous is not None
     async with index.erasing():
         await index.delete(scope, [gone.chunk.id])
-        async with asyncio.timeout(60):
-            while previous in index._shards:  # noqa: ASYNC110 - nobody tells
-                await asyncio.sleep(0.01)
+        await until(lambda: previous not in index._shards)
         assert await index.chunk_ids(previous, None) == {kept.chunk.id}  # opened anew
         assert scope in index._shards
     await index.close()

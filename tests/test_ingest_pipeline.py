@@ -14,7 +14,8 @@ import pytest
 
 from ingest.attempts import backoff
 from ingest.chunkers import SectionChunker
-from ingest.pipeline import LOST, IngestPipeline
+from ingest.pipeline import IngestPipeline
+from ingest.settler import LOST
 from ingest.settling import settle, settling
 from ingest.sources import Spool, submission_of
 from rag.catalog import Catalog
@@ -36,6 +37,7 @@ from rag.types import Chunk, Document, Float32Array, Kind, Point, Scope
 from rag.unsettled import Mark
 from retrieval.sparse import Bm25Encoder
 from tests.fakes import HashEmbedder, HereReader, MemoryIndex
+from tests.waiting import until
 
 pytestmark = pytest.mark.anyio
 
@@ -846,20 +848,16 @@ async def test_a_cause_that_keeps_documents_open_is_logged_once_while_it_lasts(
     for doc in docs:
         await bench.catalog.unsettled.add(bench.scope, doc.document_id)
     other = bench.pipeline(embedder=HashEmbedder(fingerprint="hash-2"))
-    tried = Counter[str]()
-    settle_one = other.settle
+    tried = Counter[Scope]()
+    check = other.check_collection
 
-    async def counted(mark: Mark) -> None:
-        tried[mark.document_id] += 1
-        await settle_one(mark)
+    async def counted(scope: Scope) -> None:
+        tried[scope] += 1
+        await check(scope)
 
-    monkeypatch.setattr(other, "settle", counted)
-    async with (
-        asyncio.timeout(60),
-        settling(pipeline=other, index=bench.index, catalog=bench.catalog),
-    ):
-        while len(tried) < 2 or min(tried.values()) < 3:  # noqa: ASYNC110 - nobody tells
-            await asyncio.sleep(0.01)
+    monkeypatch.setattr(other, "check_collection", counted)
+    async with settling(pipeline=other, index=bench.index, catalog=bench.catalog):
+        await until(lambda: tried.total() >= 3 * len(docs))
     assert caplog.text.count("stays half done") == 1
 
 
@@ -871,21 +869,21 @@ async def test_a_first_look_that_takes_long_goes_on_beside_the_block(
     await bench.ingest(doc)
     await bench.catalog.unsettled.add(bench.scope, doc.document_id)
     pipeline, may = bench.pipeline(), asyncio.Event()
-    settle_one = pipeline.settle
+    settle_one = pipeline.settler.settle
 
     async def slow(mark: Mark) -> None:
         await may.wait()
         await settle_one(mark)
 
-    monkeypatch.setattr(pipeline, "settle", slow)
-    async with (
-        asyncio.timeout(60),
-        settling(pipeline=pipeline, index=bench.index, catalog=bench.catalog),
-    ):
-        assert await bench.catalog.unsettled.of(bench.scope, doc.document_id)
+    monkeypatch.setattr(pipeline.settler, "settle", slow)
+
+    async def settled() -> bool:
+        return await bench.catalog.unsettled.of(bench.scope, doc.document_id) is None
+
+    async with settling(pipeline=pipeline, index=bench.index, catalog=bench.catalog):
+        assert not await settled()
         may.set()
-        while await bench.catalog.unsettled.of(bench.scope, doc.document_id):  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
+        await until(settled)
 
 
 async def test_what_another_process_left_is_found_while_one_runs(
@@ -1015,7 +1013,7 @@ async def test_what_is_sent_to_a_collection_of_another_embedder_is_not_kept(benc
 async def test_a_long_document_is_embedded_and_written_in_parts(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ingest.pipeline.WRITE_CHUNKS", 4)
+    monkeypatch.setattr("ingest.writing.WRITE_CHUNKS", 4)
     writes: list[int] = []
     upsert = bench.index.upsert
 

@@ -20,6 +20,7 @@ from ingest.sources import Spool
 from rag.api.json_documents import SMALL_BYTES, Sent, take_json
 from rag.errors import TooLargeError
 from rag.settings import LimitSettings
+from tests.waiting import until
 
 pytestmark = pytest.mark.anyio
 
@@ -104,8 +105,7 @@ async def test_a_body_that_waits_for_its_turn_is_not_swept(folder: Path) -> None
     spool, turn, body = Spool(folder), asyncio.Lock(), body_of(2)
     async with turn:
         taking = asyncio.create_task(taken(body, spool, turn))
-        while [file.stat().st_size for file in files(folder)] != [len(body)]:  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
+        await until(lambda: [file.stat().st_size for file in files(folder)] == [len(body)])
         [waiting] = files(folder)
         hours_ago = time.time() - 7200
         os.utime(waiting, (hours_ago, hours_ago))

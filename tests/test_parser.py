@@ -7,7 +7,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from ingest.turns import asking
 from rag.errors import ReadError, UpstreamError
 from rag.types import Document
 from tests import papers
+from tests.waiting import until
 
 pytestmark = pytest.mark.anyio
 
@@ -79,13 +80,10 @@ async def test_a_process_that_nobody_waits_for_any_more_is_ended(good: Path) -> 
     before = children()
     with parser(Limits()) as reader:
         reading = asyncio.create_task(read(reader, good))
-        while children() == before:  # noqa: ASYNC110 - nobody tells
-            await asyncio.sleep(0.005)
+        await until(lambda: children() != before)
         reading.cancel()
         await asyncio.wait([reading])
-        async with asyncio.timeout(60):
-            while children() != before:  # noqa: ASYNC110 - nobody tells
-                await asyncio.sleep(0.005)
+        await until(lambda: children() == before)
         assert (await read(reader, good)).text == "Good words."
 
 
@@ -126,13 +124,6 @@ def is_at_work(process: psutil.Process) -> bool:
         )
     except (OSError, psutil.NoSuchProcess):
         return False
-
-
-async def until(found: Callable[[], list[psutil.Process]]) -> list[psutil.Process]:
-    async with asyncio.timeout(20):
-        while not (processes := found()):  # noqa: ASYNC110 - what is awaited is another process
-            await asyncio.sleep(0.02)
-    return processes
 
 
 async def test_a_slow_document_does_not_hold_up_another_job(good: Path, endless: Path) -> None:
