@@ -25,6 +25,7 @@ from eval.rows import CaseRow, EvidenceRow, lines_of, parse
 from rag.data_sets import SetItem
 from rag.errors import ConfigError, InputError, UpstreamError
 from rag.parts.observing import langfuse_items
+from rag.redaction import words
 from rag.settings import TraceSettings
 
 IRDS, LANGFUSE = "irds:", "langfuse:"
@@ -171,7 +172,7 @@ def _read_irds(name: str) -> Corpus:
     try:
         return assemble(name, _irds_docs(found), _irds_queries(found), _irds_qrels(found))
     except (OSError, RuntimeError) as error:
-        raise UpstreamError(f"{IRDS}{name} cannot be fetched: {error}.") from error
+        raise UpstreamError(f"{IRDS}{name} cannot be fetched: {words(error)}.") from error
 
 
 def _irds_docs(found: Any) -> Iterator[tuple[str, Passage]]:

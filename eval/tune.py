@@ -25,6 +25,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from eval.corpus import Corpus, hash_of
 from rag.errors import ConfigError, InputError
+from rag.redaction import words
 from rag.settings import names
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ def read_space(file: Path) -> Space:
         content = tomllib.loads(file.read_text("utf-8"))
         space = Space(settings=content)
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise InputError(f"The space {file} cannot be read: {error}.") from error
+        raise InputError(f"The space {file} cannot be read: {words(error)}.") from error
     except ValidationError as error:
         first = error.errors()[0]
         name = " ".join(str(part) for part in first["loc"][1:]) or "the file"

@@ -9,6 +9,7 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 
 from rag.errors import ConfigError
+from rag.redaction import words
 
 _CONFIGS = ("config.json", "params.json")
 _WEIGHTS = ("*.safetensors", "*.bin", "*.pt", "*.gguf")
@@ -33,8 +34,8 @@ def check_checkpoint(folder: Path) -> None:
                 """Its head was read, and its length fits."""
         except (OSError, SafetensorError) as error:
             raise ConfigError(
-                f"The weights {file} are missing or damaged: {error}. Copy or download the model"
-                " again."
+                f"The weights {file} are missing or damaged: {words(error)}. Copy or download the"
+                " model again."
             ) from error
 
 
@@ -46,6 +47,6 @@ def _expected(folder: Path) -> Iterator[Path]:
             names |= set(json.loads(index.read_bytes())["weight_map"].values())
         except (OSError, ValueError, LookupError, AttributeError, TypeError) as error:
             raise ConfigError(
-                f"The model's {index} is damaged: {error}. Copy or download the model again."
+                f"The model's {index} is damaged: {words(error)}. Copy or download the model again."
             ) from error
     return (folder / name for name in sorted(names))

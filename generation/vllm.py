@@ -21,6 +21,7 @@ from pydantic import ValidationError
 from generation.checkpoints import check_checkpoint
 from rag.errors import BusyError, ConfigError, InputError, RagError, UpstreamError
 from rag.faults import FIRST
+from rag.redaction import words
 from rag.types import FinishReason, Message, Piece, Sampling, Usage
 
 # Read as vLLM is loaded, and by the processes it starts.
@@ -426,4 +427,4 @@ def _reason(error: BaseException) -> str:
                 include_url=False, include_context=False, include_input=False
             )[:FIRST]
         ).rstrip(".")
-    return (str(error) or type(error).__name__).rstrip(".")
+    return words(error).rstrip(".")

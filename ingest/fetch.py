@@ -20,11 +20,11 @@ import httpx
 import rag
 from ingest.addresses import Address, is_public
 from ingest.decoding import clean
-from ingest.media import MEDIA_TYPES, TEXT
+from ingest.media import MEDIA_TYPES, TEXT, essence
 from ingest.readers import document_id
 from rag.errors import RagError, ReadError, StorageError, UpstreamError
 from rag.records import Submission
-from rag.redaction import masked
+from rag.redaction import masked, words
 
 if TYPE_CHECKING:
     import ssl
@@ -162,7 +162,7 @@ class Fetcher:
             ) from error
         except _FAILURES as error:
             raise UpstreamError(
-                f"{_shown(address)}: cannot be fetched: {str(error) or type(error).__name__}."
+                f"{_shown(address)}: cannot be fetched: {words(error)}."
                 " Check the address, or ingest it again later.",
                 code="fetch_failed",
             ) from error
@@ -261,10 +261,8 @@ async def _look_up(host: str, port: int) -> list[Address]:
     loop = asyncio.get_running_loop()
     try:
         found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except OSError as error:
-        raise httpcore.ConnectError(f"{host} is not found: {error.strerror}") from error
-    except UnicodeError as error:  # a name that cannot be
-        raise httpcore.ConnectError(f"{host} is not found: {error}") from error
+    except (OSError, UnicodeError) as error:  # no such name, or one that cannot be
+        raise httpcore.ConnectError(f"{host} is not found: {words(error)}") from error
     return [ip_address(entry[4][0]) for entry in found]
 
 
@@ -321,7 +319,7 @@ def _name(url: httpx.URL, content_type: str) -> str:
     name = clean(PurePosixPath(url.path).name) or url.host
     if PurePosixPath(name).suffix.lower() in MEDIA_TYPES:
         return name
-    return name + _SUFFIXES.get(content_type.partition(";")[0].strip().lower(), "")
+    return name + _SUFFIXES.get(essence(content_type), "")
 
 
 def _header(response: httpcore.Response, name: bytes) -> str:

@@ -82,7 +82,7 @@ class IndexCheck:
     ) -> None:
         if await self._checker.fault_of(scope, record) is None:
             return
-        async with self._pipeline.settled(scope, record.id):  # nobody is at it now
+        async with self._pipeline.settler.settled(scope, record.id):  # nobody is at it now
             try:
                 record = await self._catalog.document(scope, record.id)
             except NotFoundError:
@@ -109,7 +109,7 @@ class IndexCheck:
     async def _look_at_orphan(
         self, scope: Scope, document_id: str, report: Report, *, repair: bool
     ) -> None:
-        async with self._pipeline.settled(scope, document_id):
+        async with self._pipeline.settler.settled(scope, document_id):
             known = await self._catalog.known(scope, [document_id])
             ids = await self._index.chunk_ids(scope, document_id)
         if known or not ids:
@@ -126,4 +126,4 @@ class IndexCheck:
         mark = await self._catalog.unsettled.of(scope, document_id)
         with contextlib.suppress(BusyError):  # whoever works on it, or looks next, sees the mark
             if mark is not None:
-                await self._pipeline.settle(mark)
+                await self._pipeline.settler.settle(mark)

@@ -85,6 +85,11 @@ _MAIL = re.compile(
 _MBOX = re.compile(r"From \S+.* \d\d:\d\d")
 
 
+def essence(content_type: str) -> str:
+    """The media type that a Content-Type header names, in lower case, without its parameters."""
+    return content_type.partition(";")[0].strip().lower()
+
+
 def media_type(data: bytes, *, name: str) -> str:
     """One of the values of `MEDIA_TYPES`.
 

@@ -100,7 +100,7 @@ class Parser:
     @contextlib.asynccontextmanager
     async def _process(self) -> AsyncIterator[_Process]:
         """An idle process, or a new one; it is idle again after the block."""
-        process = self._idle.pop() if self._idle else await asyncio.to_thread(self._start)
+        process = self._idle.pop() if self._idle else await self._start()
         self._all.add(process)
         if self._closed:  # while it started
             process.close()
@@ -118,8 +118,8 @@ class Parser:
             self._all.remove(process)
             process.close()
 
-    def _start(self) -> _Process:
-        return ChildProcess(
+    async def _start(self) -> _Process:
+        return await ChildProcess.started(
             partial(_reader, self._limits, self._ocr),
             name="parser",
             lanes=1,

@@ -174,13 +174,13 @@ class Reindexer:
 
     async def _bring(self, scope: Scope, version: Scope, id_: str, cuts: Cuts) -> bool:
         """Brings one document in step; whether there was anything to do."""
-        async with self._pipeline.settled(scope, id_) as record:
+        async with self._pipeline.settler.settled(scope, id_) as record:
             if record is None:
                 await self._index.delete(version, sorted(await self._index.chunk_ids(version, id_)))
                 return cuts.pop(id_, None) is not None
             if id_ in cuts and is_of(cuts[id_], record) and await self._has(version, id_, cuts):
                 return False
-            cuts[id_] = await self._pipeline.write_again(scope, record, version)
+            cuts[id_] = await self._pipeline.settler.write_again(scope, record, version)
             return True
 
     async def _still_held(self, version: Scope, cuts: Mapping[str, Cut]) -> Cuts:

@@ -16,6 +16,9 @@ from rag.unsettled import Mark
 
 EVERY_SECONDS = 10.0
 """Between two looks: another process may have been killed."""
+FIRST_SECONDS = 10.0
+"""A process that starts waits so long for its first look, at most: switches and deletions come
+first, and documents that are to be embedded again may take minutes."""
 PAGE = 100
 """Marks read at once."""
 
@@ -26,40 +29,65 @@ _log = logging.getLogger(__name__)
 async def settling(
     *, pipeline: IngestPipeline, index: StoredIndex, catalog: Catalog
 ) -> AsyncIterator[None]:
-    """Finishes what is open, then looks again from time to time until the end of the block.
+    """Finishes what is open, and looks again from time to time until the end of the block.
 
-    Any number of processes may do so at once.
+    The block begins after the first look, or where that takes long while it goes on. Any number of
+    processes may do so at once.
     """
+    causes = Causes()
+    looked = asyncio.Event()
 
     async def look() -> None:
-        try:
-            await settle(pipeline=pipeline, index=index, catalog=catalog)
-        except Exception as error:  # noqa: BLE001 - it is tried again, and the rest can go on
-            told, bug = for_log(error)
-            _log.error("What is half done stays so for now: %s", told, exc_info=bug)
-
-    async def again() -> None:
         while True:
+            try:
+                await settle(pipeline=pipeline, index=index, catalog=catalog, causes=causes)
+            except Exception as error:  # noqa: BLE001 - it is tried again, and the rest can go on
+                causes.tell("What is half done stays so for now", error)
+            causes.next_look()
+            looked.set()
             await asyncio.sleep(EVERY_SECONDS)
-            await look()
 
-    await look()
-    looking = asyncio.create_task(again())
+    looking = asyncio.create_task(look())
     try:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(FIRST_SECONDS):
+                await looked.wait()
         yield
     finally:
         looking.cancel()
         await asyncio.gather(looking, return_exceptions=True)
 
 
-async def settle(*, pipeline: IngestPipeline, index: StoredIndex, catalog: Catalog) -> None:
+class Causes:
+    """What keeps work open: the log has each cause once for as long as it lasts."""
+
+    def __init__(self) -> None:
+        self._before: set[str] = set()
+        self._now: set[str] = set()
+
+    def tell(self, what: str, error: Exception) -> None:
+        """Logs the cause, with the first thing that it kept open."""
+        told, bug = for_log(error)
+        if told not in self._before | self._now:
+            _log.error("%s: %s", what, told, exc_info=bug)
+        self._now.add(told)
+
+    def next_look(self) -> None:
+        """Forgets the causes that were not met again."""
+        self._before, self._now = self._now, set()
+
+
+async def settle(
+    *, pipeline: IngestPipeline, index: StoredIndex, catalog: Catalog, causes: Causes | None = None
+) -> None:
     """Finishes switches and deletions, and brings documents in step that no task will write.
 
-    What fails is told in the log and stays open; what others work on is left to them.
+    What fails is told to `causes` and stays open; what others work on is left to them.
 
     Raises:
         UpstreamError: catalog, index or embedder are away; what is left stays open.
     """
+    causes = causes or Causes()
     for scope in await catalog.staged.scopes():
         with contextlib.suppress(BusyError):
             async with catalog.alone(scope, "reindex", wait=False):
@@ -68,20 +96,20 @@ async def settle(*, pipeline: IngestPipeline, index: StoredIndex, catalog: Catal
         after: Mark | None = None
         while marks := await catalog.unsettled.abandoned(deleted=deleted, after=after, limit=PAGE):
             for mark in marks:
-                await _settle(pipeline, mark)
+                await _settle(pipeline, mark, causes)
             after = marks[-1]
 
 
-async def _settle(pipeline: IngestPipeline, mark: Mark) -> None:
+async def _settle(pipeline: IngestPipeline, mark: Mark, causes: Causes) -> None:
     try:
-        await pipeline.settle(mark)
+        await pipeline.check_collection(mark.scope)
+        await pipeline.settler.settle(mark)
     except BusyError:
         return
     except UpstreamError:
         raise
     except Exception as error:  # noqa: BLE001 - one document's crash is its own
-        told, bug = for_log(error)
-        _log.error("Document %s stays half done: %s", mark.document_id, told, exc_info=bug)
+        causes.tell(f"Document {mark.document_id} stays half done", error)
 
 
 async def finish_switch(catalog: Catalog, index: StoredIndex, scope: Scope) -> None:

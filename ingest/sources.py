@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import glob
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 from urllib.parse import unquote_to_bytes, urlsplit
 from uuid import uuid4
 
@@ -56,11 +57,30 @@ def name_for(source: Mapping[str, Any], path: Path, *, uri: str) -> str:
     return source.get("name") or last_part(uri)
 
 
+@contextlib.contextmanager
+def keeping(folder: Path) -> Iterator[None]:
+    """Raises StorageError where bytes that were sent cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(
+            f"The upload cannot be kept: {error.strerror}. Free some space and send it again.",
+            code="disk_full",
+            detail=f"It was to be kept in {folder}.",
+        ) from error
+
+
 class Spool:
     """A folder for bytes that were sent: on disk before they are accepted, gone once ingested."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, prefix: str = "") -> None:
+        """Knows only files whose keys begin with `prefix`."""
         self._folder = folder
+        self._prefix = prefix
+
+    def part(self) -> Spool:
+        """The same folder, for what comes in one request."""
+        return Spool(self._folder, prefix=f"{uuid4().hex}-")
 
     def put(
         self,
@@ -76,20 +96,17 @@ class Spool:
         Raises:
             StorageError: the disk is full.
         """
-        key = uuid4().hex
+        key = f"{self._prefix}{uuid4().hex}"
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            with (self._folder / key).open("wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-        except OSError as error:
+            with keeping(self._folder):
+                self._folder.mkdir(parents=True, exist_ok=True)
+                with (self._folder / key).open("wb") as file:
+                    file.write(data)
+                    file.flush()
+                    os.fsync(file.fileno())
+        except StorageError:
             (self._folder / key).unlink(missing_ok=True)
-            raise StorageError(
-                f"The upload cannot be kept: {error.strerror}. Free some space and send it again.",
-                code="disk_full",
-                detail=f"It was to be kept in {self._folder}.",
-            ) from error
+            raise
         return Submission(
             document_id=document_id_ or document_id(uri),
             uri=uri,
@@ -97,9 +114,17 @@ class Spool:
             title=title,
         )
 
-    def fresh(self) -> Path:
-        """The path of a new file, for bytes that are still coming: nobody else looks at it."""
-        return self._folder / uuid4().hex
+    def incoming(self) -> BinaryIO:
+        """A new file, for bytes that are still coming. While it is open it is among no `keys`.
+
+        Raises:
+            StorageError: the disk is full.
+        """
+        with keeping(self._folder):
+            self._folder.mkdir(parents=True, exist_ok=True)
+            file = (self._folder / f"{self._prefix}{uuid4().hex}").open("wb")
+        fcntl.flock(file, fcntl.LOCK_SH)  # also for other processes; it ends with this one
+        return file
 
     def put_all(self, items: Sequence[tuple[bytes, Mapping[str, Any]]]) -> list[Submission]:
         """`put` for each; on an error none is kept."""
@@ -114,14 +139,19 @@ class Spool:
         return kept
 
     def keys(self, *, older_than: float) -> set[str]:
-        """Those of bytes that were put here that many seconds ago, or before."""
+        """Those of bytes that were put here that many seconds ago, or before, and are all there."""
         if not self._folder.is_dir():
             return set()
         latest = time.time() - older_than
         found = set()
         for file in self._folder.iterdir():
-            with contextlib.suppress(FileNotFoundError):  # another process was done with it
-                if file.stat().st_mtime <= latest:
+            # Another process was done with it, or it is another user's, who looks, too.
+            with contextlib.suppress(FileNotFoundError, PermissionError):
+                if (
+                    file.name.startswith(self._prefix)
+                    and file.stat().st_mtime <= latest
+                    and not _is_open(file)
+                ):
                     found.add(file.name)
         return found
 
@@ -140,6 +170,16 @@ class Spool:
         """Forgets bytes that were sent; a file that is somebody's stays."""
         if "spool" in source:
             (self._folder / source["spool"]).unlink(missing_ok=True)
+
+
+def _is_open(file: Path) -> bool:
+    """True for what somebody has from `Spool.incoming`."""
+    with file.open("rb") as opened:
+        try:
+            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
 
 
 def load(

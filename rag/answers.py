@@ -141,8 +141,7 @@ class Answers:
 
     async def forget_late(self, *, since: float) -> None:
         """Removes the words of answers that were kept after a document of theirs had gone."""
-        async with self._db.write() as db:
-            await forget_late(db, since=since)
+        await forget_late(self._db, since=since)
 
 
 def _within(

@@ -328,7 +328,7 @@ def _to_nobody(_url: str) -> None:
 
 async def _find_losses(catalog: Catalog, index: StoredIndex) -> None:
     """Where an index was removed under a catalog that counts on it, its documents have failed."""
-    from ingest.pipeline import LOST
+    from ingest.settler import LOST
 
     for record in await catalog.collections(TENANT):
         scope = Scope(tenant=TENANT, collection=record.name)

@@ -695,27 +695,26 @@ class Catalog:
             await self.unsettled.unmark(db, scope, heirs[0].id)
         return True
 
-    async def delete(self, scope: Scope, document_id: str) -> None:
-        """Forgets a document and its text; tasks that wait for it are cancelled.
+    async def delete(self, scope: Scope, document_id: str) -> set[str]:
+        """Forgets a document and its text, cancels its tasks; keys of bytes that nobody wants now.
 
         What the index has of it is not gone yet: the document is marked as unsettled.
         """
-        waiting = sa.and_(
-            _in(scope, tasks),
-            tasks.c.document_id == document_id,
-            tasks.c.state.in_(_OPEN),
-        )
+        its_tasks = _in(scope, tasks) & (tasks.c.document_id == document_id)
+        its_text = _in(scope, texts) & (texts.c.document_id == document_id)
+        cancel = tasks.update().where(its_tasks, _IS_OPEN).values(state="cancelled", draft=None)
+        cancelled = sa.select(tasks.c.source).where(its_tasks, tasks.c.state == "cancelled")
         async with self._db.write() as db:
-            await db.execute(tasks.update().where(waiting).values(state="cancelled", draft=None))
+            await db.execute(cancel)
             await forget_text(db, scope, document_id)
-            found = (await db.execute(_FIND_DOCUMENT, _key(scope, document_id))).mappings().first()
+            found = (await db.execute(_FIND_DOCUMENT, _key(scope, document_id))).mappings().all()
             await db.execute(documents.delete().where(_in(scope), documents.c.id == document_id))
-            await db.execute(
-                texts.delete().where(_in(scope, texts), texts.c.document_id == document_id)
-            )
-            if found is not None:
-                held = {name: found[name] for name in ("version", "recipe", "chunks")}
+            await db.execute(texts.delete().where(its_text))
+            await db.execute(cancel)  # once more: it may have been sent again until it was gone
+            for row in found:
+                held = {name: row[name] for name in ("version", "recipe", "chunks")}
                 await self.unsettled.mark_deleted(db, scope, document_id, **held)
+            return _spool_keys([*found, *(await db.execute(cancelled)).mappings()])
 
     # Versions of an index
 

@@ -83,6 +83,22 @@ class ChildProcess(Generic[T, R]):
         self.about: Any = None
         self._child = self._start()
 
+    @classmethod
+    async def started(
+        cls, load: Callable[[], Worker[T, R]], *, name: str, lanes: int, seconds: float
+    ) -> ChildProcess[T, R]:
+        """Starts one in a thread; where the caller is cancelled meanwhile, it is closed.
+
+        Takes and raises what the constructor does.
+        """
+        make = partial(cls, load, name=name, lanes=lanes, seconds=seconds)
+        starting = asyncio.ensure_future(asyncio.to_thread(make))
+        try:
+            return await asyncio.shield(starting)
+        except asyncio.CancelledError:
+            starting.add_done_callback(_close)
+            raise
+
     async def call(self, item: T) -> R:
         """What the worker returns.
 
@@ -134,7 +150,9 @@ class ChildProcess(Generic[T, R]):
             try:
                 self._child = self._start()
             except RagError as error:
-                raise UpstreamError(f"The {self._name} cannot be started again: {error}") from error
+                raise UpstreamError(
+                    f"The {self._name} cannot be started again: {error}", detail=error.detail
+                ) from error
 
     def _start(self) -> _Child:
         pairs = [socket.socketpair() for _ in range(self._lanes)]
@@ -177,6 +195,11 @@ class ChildProcess(Generic[T, R]):
         for lane in lanes:
             lane.setblocking(False)
         return child
+
+
+def _close(starting: asyncio.Future[ChildProcess[Any, Any]]) -> None:
+    if not starting.cancelled() and starting.exception() is None:
+        starting.result().close()
 
 
 def _without_settings(environ: Mapping[str, str]) -> dict[str, str]:

@@ -19,6 +19,8 @@ from rag.eval_arguments import RUNS_TASKS, add_eval
 if TYPE_CHECKING:
     from rag.settings import Settings
 
+    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
+
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -145,7 +147,19 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"plumbline-rag {rag.__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_ingest(commands, remote)
+    commands.add_parser("query", parents=[question], help="answer a question, with citations")
+    commands.add_parser("search", parents=[question], help="find passages, without an answer")
+    _add_stored(commands, remote)
+    _add_reindex(commands, within)
+    _add_index(commands, within)
+    _add_processes(commands, common)
+    add_eval(commands.add_parser("eval", help="how good the answers are"), common, within)
+    commands.add_parser("config", parents=[common], help="show the settings in force")
+    return parser
 
+
+def _add_ingest(commands: Commands, remote: argparse.ArgumentParser) -> None:
     ingest = commands.add_parser("ingest", parents=[remote], help="read documents and index them")
     ingest.add_argument(
         "paths", nargs="+", metavar="PATH", help="files, folders, globs, URLs; - for standard input"
@@ -157,8 +171,9 @@ def _parser() -> argparse.ArgumentParser:
     keeping.add_argument(
         "--watch", action="store_true", help="--sync, then follow the folders until Ctrl-C"
     )
-    commands.add_parser("query", parents=[question], help="answer a question, with citations")
-    commands.add_parser("search", parents=[question], help="find passages, without an answer")
+
+
+def _add_stored(commands: Commands, remote: argparse.ArgumentParser) -> None:
     status = commands.add_parser("status", parents=[remote], help="what is stored, what failed")
     status.add_argument("document", nargs="?", help="one document's state (its id)")
     status.add_argument("--failed", action="store_true", help="what failed, and why, alone")
@@ -169,6 +184,9 @@ def _parser() -> argparse.ArgumentParser:
         metavar="DOCUMENT",
         help="ids as `rag status` lists them, paths or URLs",
     )
+
+
+def _add_reindex(commands: Commands, within: argparse.ArgumentParser) -> None:
     reindex = commands.add_parser(
         "reindex",
         parents=[within],
@@ -182,6 +200,9 @@ def _parser() -> argparse.ArgumentParser:
     reindex.add_argument(
         "--rollback", action="store_true", help="go back to the version before the last reindex"
     )
+
+
+def _add_index(commands: Commands, within: argparse.ArgumentParser) -> None:
     index = commands.add_parser("index", help="look into what is stored")
     within_index = index.add_subparsers(dest="task", required=True, metavar="TASK")
     check = within_index.add_parser(
@@ -195,6 +216,9 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument(
         "--repair", action="store_true", help="put them in step, from the stored text"
     )
+
+
+def _add_processes(commands: Commands, common: argparse.ArgumentParser) -> None:
     serve = commands.add_parser("serve", parents=[common], help="serve the REST API")
     serve.add_argument("--host", help="address to listen on (default: 127.0.0.1)")
     serve.add_argument(
@@ -206,9 +230,6 @@ def _parser() -> argparse.ArgumentParser:
         choices=("parse", "embed"),
         help="do this stage of a document's way alone, where others do the rest",
     )
-    add_eval(commands.add_parser("eval", help="how good the answers are"), common, within)
-    commands.add_parser("config", parents=[common], help="show the settings in force")
-    return parser
 
 
 if __name__ == "__main__":

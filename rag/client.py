@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 
 from rag.errors import InputError, RagError, UpstreamError
-from rag.redaction import masked, scrubbed
+from rag.redaction import masked, words
 
 Json = dict[str, Any]
 TIMEOUT_SECONDS = 120.0
@@ -42,9 +42,8 @@ class Client:
             response = await self.http.request(method, path, **request)
         except httpx.TransportError as error:
             raise UpstreamError(
-                f"{masked(str(self.http.base_url))} does not answer:"
-                f" {scrubbed(str(error)) or type(error).__name__}. Is the server running"
-                " (`rag serve`), and is --url or RAG_URL right?",
+                f"{masked(str(self.http.base_url))} does not answer: {words(error)}. Is the server"
+                " running (`rag serve`), and is --url or RAG_URL right?",
                 code="unreachable",
             ) from error
         if not response.is_success:

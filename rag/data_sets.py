@@ -13,7 +13,7 @@ import httpx
 from pydantic import BaseModel, Field, ValidationError
 
 from rag.errors import ConfigError, NotFoundError, UpstreamError
-from rag.redaction import masked, scrubbed
+from rag.redaction import masked, words
 
 AT_ONCE = 100
 """Items in one page: as many as Langfuse gives."""
@@ -55,8 +55,9 @@ def set_items(url: str, *, public_key: str, secret_key: str, name: str) -> list[
         with httpx.Client(base_url=base, auth=keys, timeout=SECONDS) as http:
             return [item for item in _items(http, name) if item.status != "ARCHIVED"]
     except (httpx.HTTPError, httpx.InvalidURL) as error:
-        cause = scrubbed(str(error), base)
-        raise UpstreamError(f"Langfuse at {masked(base)} cannot be reached: {cause}.") from None
+        raise UpstreamError(
+            f"Langfuse at {masked(base)} cannot be reached: {words(error, base)}."
+        ) from None
     except ValidationError as error:
         raise UpstreamError(f"{masked(base)} does not answer as Langfuse does.") from error
 

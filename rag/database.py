@@ -19,6 +19,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from rag.advisory_locks import POLL_SECONDS, AdvisoryLocks
 from rag.database_errors import disk_full, lost_connection, reason
 from rag.errors import BusyError, ConfigError, RagError, StorageError, UpstreamError
 from rag.redaction import masked, scrubbed
@@ -26,15 +27,12 @@ from rag.redaction import masked, scrubbed
 HEAD = "0012"
 """The newest migration in `rag.migrations`."""
 MIGRATIONS = "rag:migrations"
-_POLL_SECONDS = 0.05
 _CONNECT_SECONDS = 10
 _POOL = 10
 _IDLE_SECONDS = 0.2
 """No server is back from a restart sooner."""
 _USED = "used"
 _PRAGMAS = ("journal_mode=WAL", "synchronous=NORMAL", "busy_timeout=5000", "secure_delete=ON")
-_LOCK = sa.text("SELECT pg_try_advisory_lock(:number)")
-_UNLOCK = sa.text("SELECT pg_advisory_unlock(:number)")
 
 
 class Database(ABC):
@@ -184,9 +182,8 @@ class SqliteDatabase(Database):
 class PostgresDatabase(Database):
     """A server that many processes use.
 
-    Locks are PostgreSQL's advisory ones, held by one connection of this process: they end with the
-    process, however it ends. Where that connection is lost they are, too; what they guard can be
-    done twice without harm.
+    Locks are PostgreSQL's advisory ones. For a moment after their connection is lost others may
+    have them; what they guard can be done twice without harm.
     """
 
     insert = staticmethod(postgresql.insert)
@@ -220,13 +217,11 @@ class PostgresDatabase(Database):
         sa.event.listen(self._engine.sync_engine, "handle_error", _mark_lost)
         self._writing = self._engine.execution_options(isolation_level="READ COMMITTED")
         self._api: Any = self._engine.dialect.loaded_dbapi
-        self._session: AsyncConnection | None = None
-        self._speaking = asyncio.Lock()
+        self._advisory = AdvisoryLocks(self._engine, vendor=self.vendor)
 
     async def close(self) -> None:
         """Closes every connection, and with it this process's locks."""
-        if self._session is not None:
-            await self._session.close()
+        await self._advisory.close()
         await super().close()
 
     @contextlib.asynccontextmanager
@@ -241,15 +236,15 @@ class PostgresDatabase(Database):
         """Nobody else is in a block with this key, in whatever process."""
         number = _number(key)
         async with super().alone(*key, wait=wait):
-            while not await self._ask(_LOCK, number):
+            while not await self._take(number):
                 if not wait:
                     raise _busy(key)
-                await asyncio.sleep(_POLL_SECONDS)
+                await asyncio.sleep(POLL_SECONDS)
             try:
                 yield
             finally:
-                with contextlib.suppress(UpstreamError):  # a lost connection holds no lock
-                    await asyncio.shield(self._ask(_UNLOCK, number))
+                with contextlib.suppress(*self.vendor):  # a lost connection holds no lock
+                    await asyncio.shield(self._advisory.give_back(number))
 
     async def _read(
         self, query: sa.Executable, values: Mapping[str, Any] | None
@@ -265,25 +260,9 @@ class PostgresDatabase(Database):
                 raise
         return await super()._read(query, values)
 
-    async def _ask(self, query: sa.TextClause, number: int) -> bool:
-        async with self._speaking:
-            with self._errors():
-                try:
-                    return await self._ask_session(query, number)
-                except DBAPIError as error:
-                    # What a lost session held, it holds no more: there is nothing to unlock.
-                    if query is _UNLOCK or not error.connection_invalidated:
-                        raise
-                return await self._ask_session(query, number)
-
-    async def _ask_session(self, query: sa.TextClause, number: int) -> bool:
-        if self._session is None or self._session.invalidated:
-            self._session = await self._engine.connect()
-        try:
-            return bool(await self._session.scalar(query, {"number": number}))
-        except DBAPIError:
-            await self._session.invalidate()
-            raise
+    async def _take(self, number: int) -> bool:
+        with self._errors():
+            return await self._advisory.take(number)
 
     def _check(self, connection: Any, record: ConnectionPoolEntry, _: Any) -> None:
         """Before a connection is used: one that was lost takes the whole pool with it.

@@ -10,6 +10,8 @@ import sqlite3
 
 import sqlalchemy as sa
 
+from rag.redaction import one_line
+
 CONNECTION_LOST = ("08", "57P01", "57P02", "57P03")
 """First characters of PostgreSQL's codes for a connection that failed, or a server that stops or
 starts."""
@@ -24,8 +26,6 @@ _SQLITE_FULL = (
     sqlite3.SQLITE_IOERR_SHMSIZE,
     sqlite3.SQLITE_IOERR_SHMMAP,
 )
-_SHOWN = 300
-"""Characters."""
 
 
 def lost_connection(error: BaseException) -> bool:
@@ -46,8 +46,7 @@ def reason(error: Exception) -> str:
     told = f"{name} {state}".rstrip()
     shown = isinstance(cause, (sqlite3.Error, OSError, sa.exc.TimeoutError))
     if shown or (state and state.startswith(_ABOUT_NO_DATA)):
-        words = cause.strerror if isinstance(cause, OSError) else str(cause.args[0])
-        told += f": {' '.join((words or str(cause)).split())[:_SHOWN]}"
+        told += f": {one_line(str(cause if isinstance(cause, OSError) else cause.args[0]))}"
     return told
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from rag.database import Database
 from rag.tables import answer_documents, answers, documents, tasks
 from rag.types import Scope
 
@@ -47,13 +48,17 @@ async def forget_versions(db: AsyncConnection, scope: Scope, document_id: str, *
     await _forget(db, sa.and_(_of(scope, document_id), answer_documents.c.version != but))
 
 
-async def forget_late(db: AsyncConnection, *, since: float) -> None:
+async def forget_late(database: Database, *, since: float) -> None:
     """Removes the words of answers given since then whose documents are no more what they were.
 
-    An answer may be kept a moment after a document that it was made of is deleted.
+    An answer may be kept a moment after a document that it was made of is deleted. Where none was,
+    nothing is written.
     """
     recent = answer_documents.c.answer_id.in_(sa.select(answers.c.id).where(answers.c.at >= since))
-    await _forget(db, sa.and_(recent, ~sa.exists().where(_OF_ANSWER)))
+    late = sa.and_(recent, ~sa.exists().where(_OF_ANSWER))
+    if await database.rows(sa.select(answer_documents.c.answer_id).where(late).limit(1)):
+        async with database.write() as db:
+            await _forget(db, late)
 
 
 async def _forget(db: AsyncConnection, which: sa.ColumnElement[bool]) -> None:

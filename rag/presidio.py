@@ -14,6 +14,7 @@ from presidio_analyzer import AnalyzerEngine, AnalyzerEngineProvider, Recognizer
 
 from rag.errors import ConfigError
 from rag.masking import MASKED
+from rag.redaction import words
 
 logging.getLogger("presidio-analyzer").setLevel(logging.ERROR)  # a line for each other language
 
@@ -39,7 +40,7 @@ class PresidioMasker:
         except (Exception, SystemExit) as error:  # a model that cannot be downloaded ends Python
             raise ConfigError(
                 f"Presidio cannot be started with privacy.presidio = {str(file)!r}:"
-                f" {type(error).__name__}: {error}. Are the models that it names installed?"
+                f" {type(error).__name__}: {words(error)}. Are the models that it names installed?"
             ) from error
 
     def text(self, text: str) -> str:
@@ -67,6 +68,8 @@ def _check(file: Path) -> None:
     try:
         content = yaml.safe_load(file.read_bytes())
     except (OSError, yaml.YAMLError) as error:
-        raise ConfigError(f"privacy.presidio = {str(file)!r} cannot be read: {error}") from error
+        raise ConfigError(
+            f"privacy.presidio = {str(file)!r} cannot be read: {words(error)}"
+        ) from error
     if not isinstance(content, dict):
         raise ConfigError(f"privacy.presidio = {str(file)!r} is no YAML mapping.")

@@ -7,6 +7,9 @@ from collections.abc import Iterator
 from urllib.parse import parse_qsl, quote, quote_plus, unquote, unquote_plus
 
 HIDDEN = "***"
+SHOWN = 300
+"""Characters of another's message."""
+_ERRNO = re.compile(r"\[Errno -?\d+\] ")
 _SHORTEST = 4
 """Characters: shorter values of a query, as `on`, are words of any message."""
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s\"'<>`]+")
@@ -47,6 +50,16 @@ def scrubbed(text: str, url: str = "") -> str:
     for secret in sorted(set(_secrets(url)), key=len, reverse=True):
         text = text.replace(secret, HIDDEN)
     return text
+
+
+def words(error: BaseException, url: str = "") -> str:
+    """What an error says, as `one_line`; the name of its type where it says nothing."""
+    return one_line(str(error), url) or type(error).__name__
+
+
+def one_line(text: str, url: str = "") -> str:
+    """A message for people: scrubbed, at most `SHOWN` characters, no number of a system's error."""
+    return " ".join(scrubbed(_ERRNO.sub("", text), url).split())[:SHOWN]
 
 
 def _places(query: str) -> Iterator[str]:

@@ -19,6 +19,7 @@ from rag import output
 from rag.client import Json
 from rag.destination import Destination, Named, opened
 from rag.errors import InputError, StorageError, UpstreamError
+from rag.redaction import words
 from rag.settings import Settings
 from rag.syncing import folders_of, remove_gone, summed, sync
 
@@ -129,7 +130,7 @@ async def _changes(folders: Sequence[Path]) -> AsyncGenerator[Changes, None]:
                 yield changes
     except (OSError, RuntimeError) as error:  # RuntimeError: the base of watchfiles' own
         raise InputError(
-            f"The folders cannot be watched: {error}. Mend permissions; on Linux"
+            f"The folders cannot be watched: {words(error)}. Mend permissions; on Linux"
             " fs.inotify.max_user_watches bounds how many folders can be.",
             code="cannot_watch",
         ) from error

@@ -13,6 +13,7 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from rag.errors import ConfigError
+from rag.redaction import words
 from rag.types import Kind
 
 WEIGHTS = "model.safetensors"
@@ -90,7 +91,7 @@ def part_of_checkpoint(file: Path) -> Iterator[Path]:
     try:
         yield file
     except Exception as error:
-        cause = f"cannot be read ({error})" if file.is_file() else "is missing"
+        cause = f"cannot be read ({words(error)})" if file.is_file() else "is missing"
         raise ConfigError(
             f"{file.parent} is no encoder checkpoint: {file.name} {cause}. embedder.model takes a"
             " folder saved by sentence-transformers."

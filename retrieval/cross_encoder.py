@@ -10,6 +10,7 @@ import numpy as np
 
 from rag.errors import ConfigError
 from rag.passages import passage_text
+from rag.redaction import words
 from rag.types import Chunk, Float32Array, Query
 from retrieval.pairs import Pair, PairModel, Scorer
 
@@ -60,7 +61,7 @@ def _load(model: str, library: Library, device: str | None) -> Scorer:
             " `pip install 'plumbline-rag[flag]'`."
         ) from None
     except Exception as error:  # what the libraries raise over a bad checkpoint is of many types
-        cause = " ".join(str(error).split())[:300]
+        cause = words(error)
         raise ConfigError(
             f"The reranker {model!r} cannot be loaded: {cause} Is reranker.model a folder with a"
             " checkpoint, or a name on the hub, and is reranker.library the one it was made for?"

@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import logging
 import shutil
-import sys
+import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
@@ -32,10 +32,9 @@ from retrieval.edge_generations import (
     write_generations,
 )
 from retrieval.files import check_room, copy_tree, size_of, storage_errors
-from retrieval.shard import OWING, TOKENS_SLICE, Offset, Shard
+from retrieval.rebuild import run_child
+from retrieval.shard import OWING, TOKENS_SLICE, WRITE_SLICE, Offset, Shard
 
-WRITE_SLICE = 256
-"""Points written or deleted in one call: some 6 ms in which nothing else runs."""
 INDEX_FROM = 5_000
 """Points from which a graph is built; below, a full scan is exact and takes under a millisecond."""
 STALE_SHARE = 0.25
@@ -44,6 +43,10 @@ MEAN_DRIFT = 0.05
 """A rebuild is due when weights were made with a mean length this far from today's."""
 ERASE_CHECK, ERASE_AGAIN = 5.0, 60.0
 """Seconds between looks for text that is to go from disk, and after one that failed."""
+ERASE_AT_END = 60.0
+"""Seconds that small shards are made anew as a process ends; the rest is for the next one."""
+IDLE_SECONDS = 60.0
+"""After which a previous version is closed: deletions come together, and opening it takes long."""
 _log = logging.getLogger(__name__)
 
 
@@ -62,6 +65,8 @@ class EdgeIndex:
         self._writing: dict[Scope, asyncio.Lock] = {}
         self._rebuilds: dict[Scope, asyncio.Task[None]] = {}
         self._tidied: set[Path] = set()
+        self._used: dict[Scope, float] = {}
+        """When each previous version that is open was last asked for."""
 
     async def upsert(self, scope: Scope, points: Sequence[Point]) -> None:
         """Writes points; those without vectors keep the ones they have."""
@@ -81,7 +86,6 @@ class EdgeIndex:
         """
         async with self._lock(scope):
             for part in _slices(chunk_ids):
-                # Each time anew: a switch closes a previous version without waiting for us.
                 if shard := self._open(scope):
                     await self._delete_before(scope, shard.document_ids(part))
                     shard.delete(part)
@@ -143,7 +147,8 @@ class EdgeIndex:
     async def erasing(self) -> AsyncIterator[None]:
         """Makes fresh shards during the block, of points alone, where text is to go from disk.
 
-        At its end small ones that owe it are made at once: who closes may not come back soon.
+        At its end small ones that owe it are made at once: who closes may not come back soon. What
+        that has no time for the next process does.
         """
         task = asyncio.create_task(self._erase_for_ever())
         try:
@@ -151,7 +156,11 @@ class EdgeIndex:
         finally:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
-            await self._erase(lambda shard: shard.owes and shard.stats.points < INDEX_FROM)
+            try:
+                async with asyncio.timeout(ERASE_AT_END):
+                    await self._erase(lambda shard: shard.owes and shard.stats.points < INDEX_FROM)
+            except TimeoutError:
+                _log.warning("Deleted text stays in files of the index until the next start.")
 
     async def holds(self, scope: Scope) -> bool:
         """Whether the scope was ever written to, and its files are still there."""
@@ -193,8 +202,8 @@ class EdgeIndex:
         Nothing else runs between the switch and the return: what a caller keeps of the old version
         can be dropped before anybody asks again.
         """
-        home = self._home(scope)
-        async with self._lock(scope), self._lock(version):
+        home, previous = self._home(scope), beside(scope, PREVIOUS)
+        async with self._lock(scope), self._lock(beside(scope, NEXT)), self._lock(previous):
             new = self._open(version)
             if new is None:
                 raise StorageError(
@@ -206,7 +215,7 @@ class EdgeIndex:
             write_generations(home, new.folder.name, *old[:1])
             before = self._shards.pop(scope, None)
             self._shards[scope] = self._shards.pop(version)
-            self._drop(beside(scope, PREVIOUS))
+            self._drop(previous)
             if before is not None:
                 before.close()
         for name in set(old[1:]) - {new.folder.name}:
@@ -248,6 +257,16 @@ class EdgeIndex:
         while True:
             await asyncio.sleep(ERASE_CHECK if whole else ERASE_AGAIN)
             whole = await self._erase(Shard.erasure_due)
+            self._close_unused()
+
+    def _close_unused(self) -> None:
+        """Closes previous versions that nobody has asked for of late, nor works on."""
+        for scope, at in list(self._used.items()):
+            busy = self._lock(scope).locked() or scope in self._rebuilds
+            if not busy and time.monotonic() - at >= IDLE_SECONDS:
+                del self._used[scope]
+                if shard := self._shards.pop(scope, None):
+                    shard.close()
 
     async def _erase(self, due: Callable[[Shard], bool]) -> bool:
         """Makes those shards that owe it and are `due` anew; whether all of that went well."""
@@ -278,6 +297,8 @@ class EdgeIndex:
         return home_of(self._folder, scope)
 
     def _open(self, scope: Scope) -> Shard | None:
+        if scope.collection.endswith(PREVIOUS):
+            self._used[scope] = time.monotonic()
         if scope not in self._shards:
             home = self._home(scope)
             place = int(scope.collection.endswith(PREVIOUS))
@@ -346,13 +367,14 @@ class EdgeIndex:
                     check_room(shard.folder, needed=3 * size_of(shard.folder))  # and the graph
                     await asyncio.to_thread(copy_tree, shard.folder, source)
                     folder.mkdir()
-            await _run_child(source, folder, shard.stats.mean_length)  # 2.
+            await run_child(source, folder, shard.stats.mean_length)  # 2.
             async with self._lock(scope):
                 if self._shards.get(scope) is not shard:  # another version is searched since
                     await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
                     return
                 fresh = Shard(folder, dim=self._dim)
-                shard.repeat_on(fresh)  # 3.
+                for _ in shard.repeat_on(fresh):  # 3.
+                    await asyncio.sleep(0)
                 with storage_errors(folder):
                     note_origin(folder, origin_of(shard.folder))
                 self._name(scope, folder)  # 4.
@@ -372,22 +394,3 @@ class EdgeIndex:
 def _slices(ids: Sequence[str]) -> Iterator[Sequence[str]]:
     for i in range(0, len(ids), WRITE_SLICE):
         yield ids[i : i + WRITE_SLICE]
-
-
-async def _run_child(source: Path, folder: Path, mean_length: float) -> None:
-    child = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "retrieval.rebuild", str(source), str(folder), repr(mean_length)),
-        stdin=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    try:
-        _, stderr = await child.communicate()
-    finally:
-        if child.returncode is None:
-            child.kill()
-            await child.wait()
-    if child.returncode != 0:
-        raise StorageError(
-            "Rebuilding the index failed; the old one stays in use.",
-            detail=f"It lies in {folder.parent}: {stderr.decode(errors='replace').strip()[-500:]}",
-        )

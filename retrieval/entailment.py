@@ -10,6 +10,7 @@ import numpy as np
 
 from rag.errors import ConfigError
 from rag.passages import heading_text
+from rag.redaction import words
 from rag.sentences import Span
 from rag.types import Chunk, Float32Array
 from retrieval.pairs import Pair, PairModel, Scorer
@@ -53,7 +54,7 @@ def _load(model: str, device: str | None) -> Scorer:
 
         encoder = CrossEncoder(model, device=device, local_files_only=Path(model).is_dir())
     except Exception as error:  # what the library raises over a bad checkpoint is of many types
-        cause = " ".join(str(error).split())[:300]
+        cause = words(error)
         raise ConfigError(
             f"The entailment model {model!r} cannot be loaded: {cause} Is citations.entailment a"
             " folder with a checkpoint, or a name on the hub?"

@@ -11,7 +11,7 @@ import numpy as np
 
 from rag.errors import BusyError, ConfigError, UpstreamError
 from rag.passages import passage_text
-from rag.redaction import masked, scrubbed
+from rag.redaction import masked, scrubbed, words
 from rag.telemetry import trace_headers
 from rag.types import Chunk, Float32Array, Query
 
@@ -63,9 +63,9 @@ class HttpReranker:
         try:
             answer = await self._client.post(self._url, json=body, headers=trace_headers())
         except httpx.HTTPError as error:
-            cause = scrubbed(str(error), self._url) or type(error).__name__
             raise UpstreamError(
-                "The reranker does not answer.", detail=f"{self._where}: {cause}."
+                "The reranker does not answer.",
+                detail=f"{self._where}: {words(error, self._url)}.",
             ) from error
         self._check(answer)
         return self._scores(answer, len(texts))
@@ -93,8 +93,8 @@ class HttpReranker:
 
     def _words(self, answer: httpx.Response) -> str:
         """The first of a server's own words, without the secrets that it may quote."""
-        words = scrubbed(answer.text, self._url)
-        return (words.replace(self._api_key, "…") if self._api_key else words)[:200]
+        said = scrubbed(answer.text, self._url)
+        return (said.replace(self._api_key, "…") if self._api_key else said)[:200]
 
     def _scores(self, answer: httpx.Response, count: int) -> Float32Array:
         """One finite score for each text, whatever their order is."""

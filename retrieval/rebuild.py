@@ -8,12 +8,13 @@ still holds it, stays behind. Qdrant Edge builds a graph with the interpreter lo
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import sys
 from pathlib import Path
 
-from rag.errors import RagError
+from rag.errors import RagError, StorageError
 from retrieval.edge_points import DENSE
 from retrieval.shard import Shard
 
@@ -25,6 +26,30 @@ def rebuild(source: Path, target: Path, mean_length: float) -> None:
     new.fill_from(old, mean_length=mean_length)
     old.close()
     new.close()
+
+
+async def run_child(source: Path, target: Path, mean_length: float) -> None:
+    """`rebuild` in a process of its own, which ends with the caller.
+
+    Raises:
+        StorageError: it failed.
+    """
+    child = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "retrieval.rebuild", str(source), str(target), repr(mean_length)),
+        stdin=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        _, stderr = await child.communicate()
+    finally:
+        if child.returncode is None:
+            child.kill()
+            await child.wait()
+    if child.returncode != 0:
+        raise StorageError(
+            "Rebuilding the index failed; the old one stays in use.",
+            detail=f"It lies in {target.parent}: {stderr.decode(errors='replace').strip()[-500:]}",
+        )
 
 
 if __name__ == "__main__":

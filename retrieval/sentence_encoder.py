@@ -13,6 +13,7 @@ from tokenizers import Tokenizer
 from torch.nn import functional as F
 
 from rag.errors import ConfigError
+from rag.redaction import words
 from rag.types import Embedding, Float32Array, Kind, TokenVectors
 from retrieval.bert_encoder import gpu_memory
 from retrieval.checkpoint import folder_digest, named_prompt
@@ -56,7 +57,7 @@ class SentenceEncoder:
             # A model may do something else with queries than with passages.
             probes = [self._features(["probe"], kind)[0] for kind in KINDS]
         except Exception as error:  # what the library raises over a bad model is of many types
-            cause = " ".join(str(error).split())[:300]
+            cause = words(error)
             raise ConfigError(
                 f"The embedder {model!r} cannot be loaded: {cause} Is embedder.model a folder that"
                 " sentence-transformers saved, or OWNER/NAME of a model on the hub?"

@@ -44,6 +44,9 @@ from retrieval.sparse import bm25_idf
 
 MAX_FIELDS = 256
 PAGE = 1_000
+WRITE_SLICE = 32
+"""Points in one call: some 2 ms in which nothing else runs, and several times that on a busy
+machine. Qdrant Edge does not let go of the interpreter meanwhile."""
 TOKENS_SLICE = 8
 """Points with token vectors in one call: each takes a millisecond, and a megabyte as it is read."""
 LOGGED = 1_000
@@ -171,7 +174,8 @@ class Shard:
             match = qe.FieldCondition(key="document_id", match=qe.MatchValue(document_id))
             where = qe.Filter(must=[match])
         with storage_errors(self.folder):
-            return {str(r.id) for r in _scroll(self._edge, where=where, payload=False)}
+            pages = _pages(self._edge, where=where, payload=False)
+            return {str(record.id) for records in pages for record in records}
 
     def page(self, offset: Offset) -> tuple[list[Chunk], Offset]:
         """`PAGE` chunks from an offset on, and the next offset: None after the last."""
@@ -252,13 +256,14 @@ class Shard:
         """Forgets what `begin_copy` asked to remember."""
         self._touched = None
 
-    def repeat_on(self, copy: Shard) -> None:
-        """Brings what changed since `begin_copy` into the copy."""
+    def repeat_on(self, copy: Shard) -> Iterator[None]:
+        """Brings what changed since `begin_copy` into the copy; others may read between steps."""
         touched = sorted(self._touched or ())
         with storage_errors(copy.folder):
             copy._adopt_schema(self)
-            size = TOKENS_SLICE if self._has_tokens else PAGE
+            size = TOKENS_SLICE if self._has_tokens else WRITE_SLICE
             for i in range(0, len(touched), size):
+                yield
                 ids: list[Any] = list(touched[i : i + size])
                 records = self._edge.retrieve(ids, with_payload=True, with_vector=True)
                 copy._owe(copy._known(ids))
@@ -268,6 +273,7 @@ class Shard:
         if touched:
             copy.stats.note_mean(self.stats.lowest_mean)
             copy.stats.note_mean(self.stats.highest_mean)
+        yield
         copy.flush()
         self.end_copy()
 
@@ -364,19 +370,12 @@ class Shard:
         if file.exists():
             return Stats(**json.loads(file.read_text()))
         stats = Stats()  # the process was killed before it could write them: count again
-        for record in _scroll(self._edge, payload=["length", "mean"]):
-            payload = record.payload or {}
-            stats.points += 1
-            stats.terms += payload["length"]
-            stats.note_mean(payload["mean"])
+        for records in _pages(self._edge, payload=["length", "mean"]):
+            for payload in (record.payload or {} for record in records):
+                stats.points += 1
+                stats.terms += payload["length"]
+                stats.note_mean(payload["mean"])
         return stats
-
-
-def _scroll(
-    shard: qe.EdgeShard, *, payload: bool | list[str], where: qe.Filter | None = None
-) -> Iterator[qe.Record]:
-    for records in _pages(shard, payload=payload, where=where):
-        yield from records
 
 
 def _pages(

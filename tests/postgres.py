@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import tempfile
 import uuid
@@ -11,6 +12,25 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import sqlalchemy as sa
+
+from rag.database import Database
+
+LOSE_LOCKS = sa.text("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'")
+_HOLDERS = sa.text("SELECT objid, pid FROM pg_locks WHERE locktype = 'advisory'")
+
+
+async def lose_locks(database: Database) -> None:
+    """Ends the connections that hold locks, and waits until others hold as many."""
+    held = await database.rows(_HOLDERS)
+    before = {row["pid"] for row in held}
+    await database.rows(LOSE_LOCKS)
+    async with asyncio.timeout(30):
+        while True:
+            now = [row for row in await database.rows(_HOLDERS) if row["pid"] not in before]
+            if len(now) == len(held):
+                return
+            await asyncio.sleep(0.01)
 
 
 class PostgresServer:

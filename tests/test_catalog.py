@@ -14,9 +14,11 @@ from rag import tables
 from rag.catalog import LONGEST_WAIT, SHOWN_FAILURES, Catalog
 from rag.database import Database, PostgresDatabase, SqliteDatabase
 from rag.errors import InputError, NotFoundError, StorageError, UpstreamError
+from rag.forgetting import forget_text
 from rag.records import GONE, Cut, DueTask, Submission, Switch, Task
 from rag.types import Document, Heading, Scope, Table
 from rag.unsettled import Mark
+from tests.postgres import PostgresServer
 
 pytestmark = pytest.mark.anyio
 
@@ -296,8 +298,25 @@ async def test_a_task_says_where_its_bytes_lie(catalog: Catalog, scope: Scope) -
     assert await catalog.spooled() == {"key"}
     await catalog.fail(task, "no")
     assert await catalog.spooled() == {"key"}  # it may be retried
-    await catalog.delete(scope, "a")
+    assert await catalog.delete(scope, "a") == {"key"}
     assert await catalog.spooled() == set()
+
+
+async def test_what_is_sent_again_in_the_midst_of_a_deletion_is_cancelled_with_it(
+    postgres: PostgresServer, scope: Scope, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    catalog = Catalog(PostgresDatabase(postgres.new_database()))
+    await catalog.open()
+    await catalog.submit(scope, [submission("a", spool="first")])
+
+    async def sent_again(*given: Any) -> None:
+        await catalog.submit(scope, [submission("a", spool="second")])
+        await forget_text(*given)
+
+    monkeypatch.setattr("rag.catalog.forget_text", sent_again)
+    assert await catalog.delete(scope, "a") == {"first", "second"}
+    assert await catalog.spooled() == set()
+    await catalog.close()
 
 
 async def test_what_ran_when_the_process_died_is_pending_again(scope: Scope, folder: Path) -> None:

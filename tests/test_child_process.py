@@ -15,6 +15,7 @@ import pytest
 
 from rag.child_process import ChildProcess
 from rag.errors import ConfigError, UpstreamError
+from tests.waiting import until
 
 pytestmark = pytest.mark.anyio
 
@@ -28,7 +29,7 @@ class Shout:
         self.about = f"shouts in {scene.name}"
         self._scene = scene
         if (scene / "refuse").exists():
-            raise ConfigError("No weights here.")
+            raise ConfigError("No weights here.", detail="In a folder.")
         if (scene / "die").exists():
             os._exit(7)
 
@@ -69,12 +70,6 @@ def shouter(tmp_path: Path) -> Iterator[Shouter]:
 
 async def pid(shouter: Shouter) -> int:
     return int((await shouter.call([":pid"]))[0])
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
-        while not condition():  # noqa: ASYNC110 - what is awaited happens in other processes
-            await asyncio.sleep(0.01)
 
 
 async def test_the_model_runs_in_another_process_on_two_batches_at_once(
@@ -161,8 +156,10 @@ async def test_a_process_that_cannot_be_started_again_is_reported_until_it_can(
 ) -> None:
     (tmp_path / "refuse").touch()
     os.kill(await pid(shouter), signal.SIGKILL)
-    with pytest.raises(UpstreamError, match=r"shouter cannot be started again: No weights here\."):
+    told = r"shouter cannot be started again: No weights here\.$"
+    with pytest.raises(UpstreamError, match=told) as caught:
         await shouter.call(["a"])
+    assert caught.value.in_full().endswith("No weights here. In a folder.")
     (tmp_path / "refuse").unlink()
     assert await shouter.call(["a"]) == ["A"]
 

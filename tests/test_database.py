@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,9 +14,9 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from rag.database import HEAD, Database, PostgresDatabase, SqliteDatabase
-from rag.errors import ConfigError, UpstreamError
+from rag.errors import BusyError, ConfigError, UpstreamError
 from rag.tables import metadata
-from tests.postgres import PostgresServer
+from tests.postgres import LOSE_LOCKS, PostgresServer, lose_locks
 
 pytestmark = pytest.mark.anyio
 
@@ -104,27 +105,75 @@ async def test_other_processes_respect_the_lock(postgres: PostgresServer) -> Non
     await second.close()
 
 
-async def test_a_lock_ends_with_the_connection_that_holds_it(postgres: PostgresServer) -> None:
+async def locked(database: Database, *keys: str) -> bool:
+    """Whether somebody else is in a block with any of these keys."""
+    for key in keys:
+        try:
+            async with database.alone(key, wait=False):
+                return False
+        except BusyError:
+            """It is taken."""
+    return True
+
+
+async def test_locks_of_a_lost_connection_are_taken_again_on_another(
+    postgres: PostgresServer,
+) -> None:
     url = postgres.new_database()
     first, second = PostgresDatabase(url), PostgresDatabase(url)
-    held = asyncio.Event()
-
-    async def hold() -> None:
-        async with first.alone("key"):
-            held.set()
-            await asyncio.sleep(60)
-
-    holder = asyncio.create_task(hold())
-    await held.wait()
-    kill = "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'"
-    await second.rows(sa.text(kill))
-    async with asyncio.timeout(10), second.alone("key"):
-        holder.cancel()
-        await asyncio.gather(holder, return_exceptions=True)
-    async with asyncio.timeout(10), first.alone("key"):
-        pass
+    async with asyncio.timeout(30):
+        async with first.alone("a"), first.alone("b"):
+            for _ in range(2):
+                await lose_locks(second)  # nobody asks `first` for anything
+                assert await locked(second, "a", "b")
+        assert not await locked(second, "a")
+        assert not await locked(second, "b")
     await first.close()
     await second.close()
+
+
+async def test_a_lock_that_is_given_back_as_its_connection_is_lost_is_free(
+    postgres: PostgresServer,
+) -> None:
+    url = postgres.new_database()
+    first, second = PostgresDatabase(url), PostgresDatabase(url)
+    async with asyncio.timeout(30):
+        async with first.alone("a"):
+            await second.rows(LOSE_LOCKS)
+        async with second.alone("a"), second.alone("b"):
+            """Both are free."""
+        async with first.alone("a"):
+            assert await locked(second, "a")
+    await first.close()
+    await second.close()
+
+
+async def test_locks_end_with_the_process_that_holds_them(postgres: PostgresServer) -> None:
+    url = postgres.new_database()
+    command = [sys.executable, "-c", _HOLDER, url]
+    holder = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+    assert holder.stdout is not None
+    assert await holder.stdout.readline() == b"held\n"
+    database = PostgresDatabase(url)
+    assert await locked(database, "a")
+    holder.kill()
+    await holder.wait()
+    async with asyncio.timeout(30), database.alone("a"):
+        """It is free."""
+    await database.close()
+
+
+_HOLDER = """
+import asyncio, sys
+from rag.database import PostgresDatabase
+
+async def main():
+    async with PostgresDatabase(sys.argv[1]).alone("a"):
+        print("held", flush=True)
+        await asyncio.sleep(600)
+
+asyncio.run(main())
+"""
 
 
 async def test_a_waiter_that_is_cancelled_leaves_the_lock_to_the_next(database: Database) -> None:

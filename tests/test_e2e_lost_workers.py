@@ -44,15 +44,15 @@ sys.exit(main())
 """The first worker that comes to a document keeps it, and says which process it is."""
 RAG_THAT = """
 import asyncio, os, sys
-from ingest.pipeline import IngestPipeline
+from ingest.writing import Writer
 from rag.cli import main
-chunk = IngestPipeline._chunk
+chunk = Writer.chunk
 
 async def patched(self, document, trace):
     {does}
     return await chunk(self, document, trace)
 
-IngestPipeline._chunk = patched
+Writer.chunk = patched
 sys.exit(main())
 """
 DIES = RAG_THAT.format(does='if "deadly" in document.uri: os.kill(os.getpid(), 9)')

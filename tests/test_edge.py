@@ -22,6 +22,7 @@ from retrieval.edge import EdgeIndex
 from retrieval.edge_generations import CURRENT
 from retrieval.files import size_of
 from retrieval.lexical import RankBm25Index
+from retrieval.rebuild import run_child
 from retrieval.shard import MAX_FIELDS, Shard
 from retrieval.sparse import Bm25Encoder
 from tests.fakes import HashEmbedder, dense_leg, make_chunk, make_points, sparse_leg
@@ -85,10 +86,10 @@ class Gate:
     """Stands in for the rebuilding child and holds it until it is opened."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self._run = edge_module._run_child
+        self._run = run_child
         self.reached = asyncio.Event()
         self.opened = asyncio.Event()
-        monkeypatch.setattr(edge_module, "_run_child", self.run)
+        monkeypatch.setattr(edge_module, "run_child", self.run)
 
     async def run(self, source: Path, folder: Path, mean_length: float) -> None:
         self.reached.set()
@@ -481,10 +482,9 @@ async def test_the_cause_of_a_failed_rebuild_is_told(
 ) -> None:
     async def broken(source: Path, folder: Path, mean_length: float) -> None:
         (source / "edge_config.json").unlink()
-        await run(source, folder, mean_length)
+        await run_child(source, folder, mean_length)
 
-    run = edge_module._run_child
-    monkeypatch.setattr(edge_module, "_run_child", broken)
+    monkeypatch.setattr(edge_module, "run_child", broken)
     index = open_index(folder)
     await index.upsert(scope, random_points(150))
     with pytest.raises(StorageError, match="failed; the old one stays in use") as caught:

@@ -22,6 +22,7 @@ from retrieval.shard import OWING
 from tests.fakes import HashEmbedder, dense_leg, make_chunk, make_points, sparse_leg
 from tests.servers import rag
 from tests.test_edge import DIM, Gate, by_token, generations, open_index, random_points
+from tests.waiting import until
 
 pytestmark = pytest.mark.anyio
 
@@ -174,6 +175,50 @@ async def test_a_small_shard_is_made_anew_as_the_block_ends(folder: Path, scope:
     assert not holding(folder)
 
 
+@pytest.mark.usefixtures("at_once")
+async def test_what_there_is_no_time_for_at_the_end_the_next_process_does(
+    folder: Path, scope: Scope, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    gate = Gate(monkeypatch)
+    index = open_index(folder)
+    await index.upsert(scope, [secret(0), *random_points(3, first=10)])
+    await index.delete(scope, [secret(0).chunk.id])
+    monkeypatch.setattr(edge_module, "ERASE_AT_END", 0.05)
+    async with index.erasing():
+        await gate.reached.wait()  # and it is not opened
+    assert "until the next start" in caplog.text
+    await index.close()
+    assert owing(folder)
+    assert holding(folder)
+    gate.opened.set()
+    again = open_index(folder)
+    async with again.erasing():
+        await clean(again, folder)
+    assert len(await again.chunk_ids(scope, None)) == 3
+    await again.close()
+
+
+async def test_a_previous_version_is_closed_when_nobody_asks_for_it_any_more(
+    folder: Path, scope: Scope, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(edge_module, "ERASE_CHECK", 0.01)
+    monkeypatch.setattr(edge_module, "IDLE_SECONDS", 0.0)
+    index = open_index(folder)
+    kept, gone = make_points([make_chunk("a dog", document_id=id_) for id_ in ("kept", "gone")])
+    await index.upsert(scope, [kept, gone])
+    version = await index.begin_version(scope)
+    await index.upsert(version, [kept, gone])
+    await index.switch_version(scope, version)
+    previous = await index.previous_version(scope)
+    assert previous is not None
+    async with index.erasing():
+        await index.delete(scope, [gone.chunk.id])
+        await until(lambda: previous not in index._shards)
+        assert await index.chunk_ids(previous, None) == {kept.chunk.id}  # opened anew
+        assert scope in index._shards
+    await index.close()
+
+
 _CHILD = """
 import asyncio, os, signal, sys
 from pathlib import Path
@@ -237,7 +282,7 @@ async def test_one_that_fails_is_told_and_tried_again(
     await index.delete(scope, [secret(0).chunk.id])
     async with index.erasing():
         with monkeypatch.context() as patch:
-            patch.setattr(edge_module, "_run_child", full)
+            patch.setattr(edge_module, "run_child", full)
             while "Deleted text stays on disk" not in caplog.text:  # noqa: ASYNC110 - nobody tells
                 await asyncio.sleep(0.01)
         await clean(index, folder)

@@ -407,7 +407,9 @@ def test_servers_that_do_not_answer(tmp_path: Path) -> None:
         port = closed.getsockname()[1]
     refused(UpstreamError, f"http://127.0.0.1:{port}/", tmp_path)
     refused(UpstreamError, f"http://{'a' * 64}.example/", tmp_path)
-    assert "is not found" in str(refused(UpstreamError, "http://nowhere.invalid/", tmp_path))
+    message = str(refused(UpstreamError, "http://nowhere.invalid/", tmp_path))
+    assert "nowhere.invalid is not found: " in message
+    assert "Errno" not in message
 
 
 def test_a_body_that_is_cut_short(site: Web, tmp_path: Path) -> None:

@@ -179,7 +179,7 @@ def all_due(rebuilt: Callable[[Path, Path, float], Any]) -> Iterator[None]:
         patch.setattr(shard_module, "ERASE_AFTER", 0.0)
         patch.setattr(shard_module, "ERASE_AFTER_EACH", 0.0)
         patch.setattr(edge_points, "INDEXING_KB", 4)
-        patch.setattr(edge_module, "_run_child", rebuilt)
+        patch.setattr(edge_module, "run_child", rebuilt)
         yield
 
 

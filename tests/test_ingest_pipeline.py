@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,8 @@ import pytest
 
 from ingest.attempts import backoff
 from ingest.chunkers import SectionChunker
-from ingest.pipeline import LOST, IngestPipeline
+from ingest.pipeline import IngestPipeline
+from ingest.settler import LOST
 from ingest.settling import settle, settling
 from ingest.sources import Spool, submission_of
 from rag.catalog import Catalog
@@ -32,8 +34,10 @@ from rag.records import ATTEMPTS, DocumentRecord, JobRecord, Submission, Task
 from rag.tables import texts
 from rag.telemetry import Trace
 from rag.types import Chunk, Document, Float32Array, Kind, Point, Scope
+from rag.unsettled import Mark
 from retrieval.sparse import Bm25Encoder
 from tests.fakes import HashEmbedder, HereReader, MemoryIndex
+from tests.waiting import until
 
 pytestmark = pytest.mark.anyio
 
@@ -258,6 +262,24 @@ async def test_sent_bytes_are_gone_once_nobody_wants_them(bench: Bench) -> None:
     assert not bench.spool.path(other.source).exists()
     await pipeline.delete(bench.scope, "twice")
     assert bench.spool.keys(older_than=0) == set()
+
+
+async def test_bytes_that_are_sent_again_while_their_document_is_deleted_are_not_left(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipeline, forget = bench.pipeline(), bench.catalog.delete
+    await bench.ingest(bench.sent("some text", id_="a"))
+
+    async def sent_before(scope: Scope, document_id: str) -> set[str]:
+        again = bench.sent("some text", id_="a")
+        await pipeline.accept(scope, [again], Trace(), bulk=False, expires_in=None)
+        return await forget(scope, document_id)
+
+    monkeypatch.setattr(bench.catalog, "delete", sent_before)
+    await pipeline.delete(bench.scope, "a")
+    assert await bench.catalog.spooled() == set()
+    assert bench.spool.keys(older_than=0) == set()
+    assert await bench.chunks() == []
 
 
 async def test_bytes_that_failed_are_kept_until_others_are_sent(bench: Bench) -> None:
@@ -817,6 +839,53 @@ async def test_what_another_embedder_made_stays_open(
     await bench.consistent(doc)
 
 
+async def test_a_cause_that_keeps_documents_open_is_logged_once_while_it_lasts(
+    bench: Bench, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ingest.settling.EVERY_SECONDS", 0.01)
+    docs = [bench.file(name, prose(1)) for name in ("a.md", "b.md")]
+    await bench.ingest(*docs)
+    for doc in docs:
+        await bench.catalog.unsettled.add(bench.scope, doc.document_id)
+    other = bench.pipeline(embedder=HashEmbedder(fingerprint="hash-2"))
+    tried = Counter[Scope]()
+    check = other.check_collection
+
+    async def counted(scope: Scope) -> None:
+        tried[scope] += 1
+        await check(scope)
+
+    monkeypatch.setattr(other, "check_collection", counted)
+    async with settling(pipeline=other, index=bench.index, catalog=bench.catalog):
+        await until(lambda: tried.total() >= 3 * len(docs))
+    assert caplog.text.count("stays half done") == 1
+
+
+async def test_a_first_look_that_takes_long_goes_on_beside_the_block(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ingest.settling.FIRST_SECONDS", 0.01)
+    doc = bench.file("a.md", prose(1))
+    await bench.ingest(doc)
+    await bench.catalog.unsettled.add(bench.scope, doc.document_id)
+    pipeline, may = bench.pipeline(), asyncio.Event()
+    settle_one = pipeline.settler.settle
+
+    async def slow(mark: Mark) -> None:
+        await may.wait()
+        await settle_one(mark)
+
+    monkeypatch.setattr(pipeline.settler, "settle", slow)
+
+    async def settled() -> bool:
+        return await bench.catalog.unsettled.of(bench.scope, doc.document_id) is None
+
+    async with settling(pipeline=pipeline, index=bench.index, catalog=bench.catalog):
+        assert not await settled()
+        may.set()
+        await until(settled)
+
+
 async def test_what_another_process_left_is_found_while_one_runs(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -944,7 +1013,7 @@ async def test_what_is_sent_to_a_collection_of_another_embedder_is_not_kept(benc
 async def test_a_long_document_is_embedded_and_written_in_parts(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ingest.pipeline.WRITE_CHUNKS", 4)
+    monkeypatch.setattr("ingest.writing.WRITE_CHUNKS", 4)
     writes: list[int] = []
     upsert = bench.index.upsert
 

@@ -11,10 +11,12 @@ import pytest
 from ingest.attempts import attempt
 from ingest.traces import DocumentTraces
 from rag.catalog import Catalog
-from rag.database import SqliteDatabase
+from rag.database import PostgresDatabase, SqliteDatabase
+from rag.errors import BusyError
 from rag.records import ATTEMPTS, Submission, Task
 from rag.telemetry import Trace
 from rag.types import Scope
+from tests.postgres import PostgresServer, lose_locks
 from workers.queue import LocalQueue
 
 pytestmark = pytest.mark.anyio
@@ -72,6 +74,28 @@ async def test_what_is_told_to_stop_is_pending_and_has_not_failed(
         await asyncio.wait([running])
         assert (await catalog.document(scope, "a")).state == "pending"
         await catalog.release(died=True)  # the next start
+
+
+async def test_a_lost_connection_is_no_death(postgres: PostgresServer, scope: Scope) -> None:
+    database, other = (PostgresDatabase(url) for url in [postgres.new_database()] * 2)
+    catalog, elsewhere = Catalog(database), Catalog(other)
+    await catalog.open()
+    await submit(catalog, scope, "a")
+    [task] = await catalog.claim(9)
+    done = asyncio.Event()
+    running = asyncio.create_task(on(catalog, task, done, seconds=None))
+    while (await catalog.document(scope, "a")).state != "running":  # noqa: ASYNC110
+        await asyncio.sleep(0.005)
+    await lose_locks(other)
+    [again] = await elsewhere.tasks([task.id])  # the broker gives it to another process
+    assert again.interrupted
+    with pytest.raises(BusyError):
+        await on(elsewhere, again, asyncio.Event(), seconds=None)
+    assert [t.attempts for t in await elsewhere.tasks([task.id])] == [again.attempts]
+    done.set()
+    assert await running
+    await catalog.close()
+    await elsewhere.close()
 
 
 class Mortal:

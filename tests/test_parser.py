@@ -7,7 +7,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from ingest.turns import asking
 from rag.errors import ReadError, UpstreamError
 from rag.types import Document
 from tests import papers
+from tests.waiting import until
 
 pytestmark = pytest.mark.anyio
 
@@ -75,6 +76,17 @@ async def test_no_process_runs_before_the_first_document(good: Path) -> None:
     assert children() == before
 
 
+async def test_a_process_that_nobody_waits_for_any_more_is_ended(good: Path) -> None:
+    before = children()
+    with parser(Limits()) as reader:
+        reading = asyncio.create_task(read(reader, good))
+        await until(lambda: children() != before)
+        reading.cancel()
+        await asyncio.wait([reading])
+        await until(lambda: children() == before)
+        assert (await read(reader, good)).text == "Good words."
+
+
 async def test_a_document_that_takes_too_long_costs_itself_alone(good: Path, endless: Path) -> None:
     with parser(Limits(seconds=2)) as reader:
         await read(reader, good)
@@ -112,13 +124,6 @@ def is_at_work(process: psutil.Process) -> bool:
         )
     except (OSError, psutil.NoSuchProcess):
         return False
-
-
-async def until(found: Callable[[], list[psutil.Process]]) -> list[psutil.Process]:
-    async with asyncio.timeout(20):
-        while not (processes := found()):  # noqa: ASYNC110 - what is awaited is another process
-            await asyncio.sleep(0.02)
-    return processes
 
 
 async def test_a_slow_document_does_not_hold_up_another_job(good: Path, endless: Path) -> None:

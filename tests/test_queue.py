@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from rag.database import SqliteDatabase
 from rag.errors import StorageError, UpstreamError
 from rag.records import Submission, Task
 from rag.types import Document, Scope
+from tests.waiting import until
 from workers.queue import IN_FLIGHT, KEPT_FREE, LocalQueue
 
 pytestmark = pytest.mark.anyio
@@ -71,13 +71,6 @@ def worker(catalog: Catalog) -> Worker:
 async def submit(catalog: Catalog, scope: Scope, *names: str, bulk: bool = False) -> str:
     listed = [Submission(document_id=name, uri=name, source={"path": name}) for name in names]
     return await catalog.submit(scope, listed, bulk=bulk)
-
-
-async def until(condition: Callable[[], Awaitable[bool]]) -> None:
-    deadline = time.monotonic() + 10
-    while not await condition():
-        assert time.monotonic() < deadline
-        await asyncio.sleep(0.005)
 
 
 async def succeeded(catalog: Catalog, job: str) -> None:

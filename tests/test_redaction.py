@@ -17,7 +17,7 @@ from generation.openai import OpenAIModel
 from rag import logs
 from rag.database import Database, PostgresDatabase
 from rag.errors import RagError, UpstreamError
-from rag.redaction import masked, scrubbed
+from rag.redaction import SHOWN, masked, scrubbed, words
 from rag.settings import CeleryQueueSettings, load_settings, shown
 from rag.types import Message, Query, Sampling, Scope
 from retrieval.http_reranker import HttpReranker
@@ -101,6 +101,17 @@ def test_a_message_of_others_is_scrubbed(form: str) -> None:
         check_hidden(scrubbed(f"refused ({said}), at h:1", url))
     assert scrubbed(f"no way to {url}, at h:1", url).endswith("at h:1")
     check_hidden(scrubbed(f"no way to {url}, at h:1"))
+
+
+def test_an_error_of_others_is_told_in_words() -> None:
+    assert words(ConnectionRefusedError(111, "Connection refused")) == "Connection refused"
+    wrapped = httpx.ConnectError("[Errno -2] Name or\n service not known")
+    assert words(wrapped) == "Name or service not known"
+    assert words(OSError("Multiple: [Errno 1] a, [Errno 2] b")) == "Multiple: a, b"
+    assert words(TimeoutError()) == "TimeoutError"
+    url = f"http://h:1/?password={CODED}"
+    check_hidden(words(OSError("x" * (SHOWN - 30) + f" no way to {url}"), url))
+    assert len(words(OSError("x" * 1000))) == SHOWN
 
 
 @pytest.mark.parametrize("form", FORMS)

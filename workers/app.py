@@ -10,7 +10,7 @@ from kombu.connection import Connection
 from kombu.exceptions import OperationalError
 
 from rag.errors import UpstreamError
-from rag.redaction import masked, scrubbed
+from rag.redaction import masked, words
 from rag.settings import CeleryQueueSettings
 from rag.types import Stage
 
@@ -94,7 +94,7 @@ def connected(app: Celery) -> Iterator[Connection]:
     ) as error:
         raise UpstreamError(
             "The broker does not answer. Is it running, and is the setting queue.broker_url right?",
-            detail=f"{masked(url)}: {scrubbed(str(error), url) or type(error).__name__}.",
+            detail=f"{masked(url)}: {words(error, url)}.",
         ) from None
 
 

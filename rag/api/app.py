@@ -24,6 +24,7 @@ from rag.api.openai import router as openai_router
 from rag.api.routes import health, router
 from rag.build import AS_IT_IS, TENANT, Between, Ingesting, Service, open_service
 from rag.errors import RagError, StorageError
+from rag.redaction import words
 from rag.settings import CeleryQueueSettings, LocalQueueSettings, Settings
 from rag.types import Scope
 from workers.queue import LocalQueue, Queue
@@ -115,7 +116,7 @@ def create_app(
         except RagError as error:
             running.failure = error
         except OSError as error:
-            running.failure = StorageError("The service cannot start.", detail=f"{error}.")
+            running.failure = StorageError("The service cannot start.", detail=f"{words(error)}.")
         on_failure()
 
     @contextlib.asynccontextmanager

@@ -14,7 +14,7 @@ import os
 import re
 import resource
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
@@ -28,10 +28,10 @@ from pydantic import ValidationError
 from pydantic_core import from_json
 
 from ingest.fetch import submission_of_url
-from ingest.sources import Spool
+from ingest.sources import Spool, keeping
 from rag.api.schemas import DocumentIn, DocumentsRequest
 from rag.child_process import ChildProcess
-from rag.errors import ConflictError, StorageError, TooLargeError, UpstreamError
+from rag.errors import ConflictError, TooLargeError, UpstreamError
 from rag.records import Submission
 from rag.settings import LimitSettings
 
@@ -77,49 +77,51 @@ async def take_json(
         StorageError: the disk is full.
         ClientDisconnect: the client hung up before all of it was there.
     """
-    path = spool.fresh()
+    head = bytearray()
+    coming = request.stream()
     try:
-        if (body := await _received(request, path)) is not None:
-            return await asyncio.to_thread(read, body, spool, limits)
-        async with turn:
-            return await _read_apart(path, spool, limits)
+        async for part in coming:
+            head += part
+            if len(head) > SMALL_BYTES:
+                return await _take_large(head, coming, spool.part(), limits, turn)
+        return await asyncio.to_thread(read, bytes(head), spool, limits)
     except InvalidError as error:
         raise RequestValidationError(
             [{**fault, "loc": ("body", *fault["loc"])} for fault in error.faults]
         ) from None
-    finally:
-        path.unlink(missing_ok=True)
 
 
-async def _received(request: Request, path: Path) -> bytes | None:
-    """The body if it is small; None if it is large, and then it lies at `path`."""
-    head = bytearray()
-    parts = request.stream()
-    async for part in parts:
-        head += part
-        if len(head) > SMALL_BYTES:
-            break
-    else:
-        return bytes(head)
+async def _take_large(
+    head: bytearray,
+    rest: AsyncIterator[bytes],
+    own: Spool,
+    limits: LimitSettings,
+    turn: asyncio.Lock,
+) -> Sent:
+    """Keeps a body and the documents in it in a part of the spool; in the end these alone.
+
+    What a process that was killed over it had kept goes, too.
+    """
+    kept: set[str] = set()
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("wb") as file:
-            await asyncio.to_thread(file.write, head)
-            async for part in parts:
-                await asyncio.to_thread(file.write, part)
-    except OSError as error:
-        raise StorageError(
-            f"The upload cannot be kept: {error.strerror}. Free some space and send it again.",
-            code="disk_full",
-            detail=f"It was to be kept in {path.parent}.",
-        ) from error
-    return None
+        with own.incoming() as file:
+            path = Path(file.name)
+            with keeping(path.parent):
+                await asyncio.to_thread(file.write, head)
+                async for part in rest:
+                    await asyncio.to_thread(file.write, part)
+                await asyncio.to_thread(file.flush)
+            async with turn:
+                sent = await _read_apart(path, own, limits)
+        kept = {submission.source["spool"] for submission in sent.submissions}
+        return sent
+    finally:
+        await asyncio.to_thread(lambda: own.sweep(own.keys(older_than=0) - kept))
 
 
 async def _read_apart(path: Path, spool: Spool, limits: LimitSettings) -> Sent:
     size = (await asyncio.to_thread(path.stat)).st_size
-    process: ChildProcess[Path, Sent] = await asyncio.to_thread(
-        ChildProcess,
+    process: ChildProcess[Path, Sent] = await ChildProcess.started(
         partial(_reader, spool, limits, memory=_SPACE_BYTES + _SPACE_FACTOR * size),
         name="reader of JSON",
         lanes=1,

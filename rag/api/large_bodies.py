@@ -12,6 +12,8 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from starlette.responses import Response
 
+from ingest.media import essence
+
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 LARGE_BYTES = 1 << 16
 """From here on a thread costs less than the others would wait."""
@@ -65,7 +67,7 @@ class _Checked(Request):
 
 
 def _is_json(request: Request) -> bool:
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    kind = essence(request.headers.get("content-type", ""))
     return kind == "application/json" or (
         kind.startswith("application/") and kind.endswith("+json")
     )

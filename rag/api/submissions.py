@@ -11,6 +11,7 @@ from fastapi import Request
 from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 
+from ingest.media import essence
 from rag.api import shapes
 from rag.api.deps import state_of
 from rag.api.json_documents import check_size, check_unique, take_json
@@ -84,7 +85,7 @@ async def take(request: Request, service: Service) -> tuple[Scope, list[Submissi
         InputError: a document that cannot be ingested, or no documents at all.
         StorageError: the disk is full.
     """
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    kind = essence(request.headers.get("content-type", ""))
     if kind == "multipart/form-data":
         return await _take_form(request, service)
     if kind == "application/json":

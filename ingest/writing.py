@@ -1,0 +1,156 @@
+"""Writes a document's chunks to the index, and moves them between documents with the same bytes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+
+from ingest.chunkers import rehome
+from rag.catalog import Catalog
+from rag.errors import NotFoundError
+from rag.passages import passage_text
+from rag.protocols import Chunker, Embedder, PassageEmbedder, SparseEncoder, StoredIndex
+from rag.records import Cut, DocumentRecord
+from rag.telemetry import Trace
+from rag.types import Chunk, Document, Point, Scope
+
+WRITE_CHUNKS = 256
+"""Chunks embedded and written at once: bounds the memory that one long document takes."""
+
+
+class Writer:
+    """Chunks, embeds and stores; the caller has the document to itself."""
+
+    def __init__(
+        self,
+        *,
+        chunker: Chunker,
+        embedder: Embedder,
+        encoder: SparseEncoder,
+        index: StoredIndex,
+        catalog: Catalog,
+        passages: PassageEmbedder | None,
+    ) -> None:
+        """Make a writer; with `passages`, token vectors are stored beside a chunk's own."""
+        self._chunker = chunker
+        self._embedder = embedder
+        self._encoder = encoder
+        self._index = index
+        self._catalog = catalog
+        self._passages = passages
+        self.recipe = f"{chunker.fingerprint} {embedder.fingerprint}"
+
+    async def chunk(self, document: Document, trace: Trace) -> list[Chunk]:
+        """A document's chunks, in a thread."""
+        with trace.span("chunk") as span:
+            chunks = await asyncio.to_thread(self._chunker.chunk, document)
+            span.attributes["chunks"] = len(chunks)
+            return chunks
+
+    async def stored(self, scope: Scope, document_id: str) -> DocumentRecord | None:
+        """A document that was read; None where there is none, or it never could be."""
+        with contextlib.suppress(NotFoundError):
+            record = await self._catalog.document(scope, document_id)
+            return record if record.version else None
+        return None
+
+    async def stands_for(self, scope: Scope, original: DocumentRecord, version: str) -> bool:
+        """True where a document holds these bytes itself, and the index all of its chunks."""
+        if original.duplicate_of or original.version != version:
+            return False
+        return len(await self._index.chunk_ids(scope, original.id)) == original.chunks
+
+    async def hand_over(self, scope: Scope, document_id: str, held: Cut, trace: Trace) -> None:
+        """Before a document goes or changes: its chunks go to a document with the same bytes.
+
+        Where the index has not what it should have (`held`), the heir's chunks are made from its
+        own stored text. An heir that is deleted meanwhile is passed over.
+        """
+        heirs = await self._catalog.duplicates(scope, document_id)
+        for place in range(len(heirs)):
+            with trace.span("hand over"), contextlib.suppress(NotFoundError):
+                if await self._give(scope, document_id, held, heirs[place:], trace):
+                    return
+
+    async def _give(
+        self,
+        scope: Scope,
+        document_id: str,
+        held: Cut,
+        heirs: Sequence[DocumentRecord],
+        trace: Trace,
+    ) -> bool:
+        """Gives a document's chunks to the first heir; False where that one is deleted by now.
+
+        Raises:
+            NotFoundError: it was deleted before.
+        """
+        heir, recipe = heirs[0], held.recipe
+        await self._catalog.unsettled.add(scope, heir.id)
+        ids = await self._index.chunk_ids(scope, document_id)
+        found = await self._index.fetch(scope, sorted(ids))
+        chunks = rehome(found, document_id=heir.id, uri=heir.uri)
+        if [chunk.version for chunk in found] != [held.version] * held.chunks:
+            chunks = await self.chunk(await self._catalog.stored(scope, heir.id), trace)
+            recipe = self.recipe
+        await self.store(scope, heir.id, chunks, trace)
+        return await self._catalog.inherit(scope, heirs, chunks=len(chunks), recipe=recipe)
+
+    async def store(
+        self, scope: Scope, document_id: str, chunks: Sequence[Chunk], trace: Trace
+    ) -> None:
+        """Makes these the document's chunks: writes what is new, then deletes what is gone.
+
+        Of those that stay the span alone may have moved.
+        """
+        with trace.span("compare") as span:
+            stored = await self._index.chunk_ids(scope, document_id)
+            kept = [Point(chunk=chunk) for chunk in chunks if chunk.id in stored]
+            span.attributes["kept"] = len(kept)
+            for i in range(0, len(kept), WRITE_CHUNKS):
+                await self._index.upsert(scope, kept[i : i + WRITE_CHUNKS])
+        await self._write(scope, [chunk for chunk in chunks if chunk.id not in stored], trace)
+        if gone := stored - {chunk.id for chunk in chunks}:
+            with trace.span("delete") as span:
+                span.attributes["points"] = len(gone)
+                await self._index.delete(scope, sorted(gone))
+
+    async def clear(self, scope: Scope, document_id: str) -> None:
+        """Removes all chunks of a document."""
+        await self._index.delete(scope, sorted(await self._index.chunk_ids(scope, document_id)))
+
+    async def _write(self, scope: Scope, chunks: Sequence[Chunk], trace: Trace) -> None:
+        """Embeds and writes chunks that are new."""
+        for i in range(0, len(chunks), WRITE_CHUNKS):
+            points = await self._embed(chunks[i : i + WRITE_CHUNKS], trace)
+            with trace.span("upsert") as span:
+                span.attributes["points"] = len(points)
+                await self._index.upsert(scope, points)
+
+    async def _embed(self, chunks: Sequence[Chunk], trace: Trace) -> list[Point]:
+        with trace.span("embed", "embedding") as span:
+            span.attributes["texts"] = len(chunks)
+            span.attributes["embedder"] = self._embedder.fingerprint
+            return await self._points(chunks)
+
+    async def _points(self, chunks: Sequence[Chunk]) -> list[Point]:
+        texts = [passage_text(chunk) for chunk in chunks]
+        sparse = await asyncio.to_thread(self._encoder.encode, texts)
+        if self._passages is None:
+            dense = await self._embedder.embed(texts, kind="passage")
+            parts = zip(chunks, dense, sparse, strict=True)
+            return [Point(chunk=c, dense=d, sparse=s) for c, d, s in parts]
+        both = zip(chunks, await self._passages.embed_passages(texts), sparse, strict=True)
+        return [
+            Point(chunk=c, dense=e.dense, sparse=s, tokens=e.tokens if len(e.tokens) else None)
+            for c, e, s in both
+        ]
+
+    @contextlib.asynccontextmanager
+    async def contents(self, scope: Scope, *versions: str) -> AsyncIterator[None]:
+        """Nobody else comes to share these bytes, or ceases to, meanwhile."""
+        async with contextlib.AsyncExitStack() as stack:
+            for version in sorted(set(filter(None, versions))):  # in one order: no deadlock
+                await stack.enter_async_context(self._catalog.alone(scope, "content", version))
+            yield
