@@ -168,7 +168,7 @@ def query_of(scope: Scope, leg: Leg, *, rescore: bool) -> models.QueryRequest:
     query: Any
     params = RESCORED if rescore else None
     if isinstance(leg.vector, SparseVector):
-        query, params = _sparse(leg.vector), _idf_of(scope)
+        query, params = _sparse(leg.vector), idf_of(scope)
     else:
         query = leg.vector.tolist()
     return models.QueryRequest(
@@ -187,7 +187,7 @@ def term_query(scope: Scope, term: int) -> models.QueryRequest:
         query=models.SparseVector(indices=[term], values=[1.0]),
         using=SPARSE,
         filter=of(scope),
-        params=_idf_of(scope),
+        params=idf_of(scope),
         limit=1,
         with_payload=False,
         with_vector=[SPARSE],
@@ -253,7 +253,8 @@ def _stored(point: models.Record | models.ScoredPoint) -> models.SparseVector:
     return sparse
 
 
-def _idf_of(scope: Scope) -> models.SearchParams:
+def idf_of(scope: Scope) -> models.SearchParams:
+    """A term counts as the tenant's own chunks have it."""
     return models.SearchParams(idf=models.IdfCorpusParams(corpus=of(scope)))
 
 

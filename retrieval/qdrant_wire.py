@@ -23,6 +23,8 @@ from retrieval.qdrant_points import (
     TENANTS_KEPT,
     TOKENS,
     fitting,
+    idf_of,
+    of,
     turned,
 )
 from retrieval.qdrant_server import Server
@@ -118,7 +120,7 @@ def _of(name: str, scope: Scope, *conditions: wire.Condition) -> dict[str, Any]:
     """What each request says: where it goes, and that it is of the tenant's points that meet these
     conditions.
     """  # noqa: D205
-    mine = _tenants(scope.tenant).must
+    mine = _tenants(scope).must
     return {"collection_name": name, "filter": wire.Filter(must=[*mine, *conditions])}
 
 
@@ -128,7 +130,7 @@ def _query_of(
     if isinstance(leg.vector, SparseVector):
         indices, values = leg.vector.indices.tolist(), leg.vector.values.tolist()
         query = _nearest(sparse=wire.SparseVector(indices=indices, values=values))
-        params = wire.SearchParams(idf=wire.IdfParams(corpus=_tenants(scope.tenant)))
+        params = _idf_of(scope)
     else:
         query = _nearest(dense=wire.DenseVector(data=leg.vector.tolist()))
     where = [RestToGrpc.convert_condition(fitting(condition)) for condition in leg.where]
@@ -146,11 +148,17 @@ def _nearest(**vector: Any) -> wire.Query:
     return wire.Query(nearest=wire.VectorInput(**vector))
 
 
+# Nobody may change these messages: they are copied into others.
+
+
 @lru_cache(TENANTS_KEPT)
-def _tenants(tenant: str) -> wire.Filter:
-    """A tenant's points. Nobody may change the message: it is copied into others."""
-    match = wire.Match(keyword=tenant)
-    return wire.Filter(must=[wire.Condition(field=wire.FieldCondition(key="tenant", match=match))])
+def _tenants(scope: Scope) -> wire.Filter:
+    return RestToGrpc.convert_filter(of(scope))
+
+
+@lru_cache(TENANTS_KEPT)
+def _idf_of(scope: Scope) -> wire.SearchParams:
+    return RestToGrpc.convert_search_params(idf_of(scope))
 
 
 def _these(scope: Scope, chunk_ids: Sequence[str]) -> wire.Condition:
