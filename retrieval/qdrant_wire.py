@@ -117,9 +117,7 @@ class WireCalls:
 
 
 def _of(name: str, scope: Scope, *conditions: wire.Condition) -> dict[str, Any]:
-    """What each request says: where it goes, and that it is of the tenant's points that meet these
-    conditions.
-    """  # noqa: D205
+    """Collection and filter of a request: the tenant's points that meet these conditions."""
     mine = _tenants(scope).must
     return {"collection_name": name, "filter": wire.Filter(must=[*mine, *conditions])}
 
