@@ -66,7 +66,7 @@ async def ingest_corpus(
     service: Service, queue: Queue, embedder: MemoEmbedder, corpus: Corpus
 ) -> Ingested:
     """The corpus in a collection of its own, as if each passage had been sent as JSON."""
-    submissions = [_submission(service, p.id, p.title, p.text) for p in corpus.passages]
+    submissions = [submission(service, p.id, p.title, p.text) for p in corpus.passages]
     scope = await ingest(service, queue, submissions, collection=corpus.name)
     ids = sorted(await service.index.chunk_ids(scope, None))
     owners = {chunk.id: chunk.document_id for chunk in await service.index.fetch(scope, ids)}
@@ -76,7 +76,7 @@ async def ingest_corpus(
     return Ingested(corpus=corpus, service=service, scope=scope, embedder=embedder, owners=owners)
 
 
-def _submission(service: Service, id_: str, title: str, text: str) -> Submission:
+def submission(service: Service, id_: str, title: str, text: str) -> Submission:
     data = json.dumps({"title": title, "text": text}).encode()
     return service.spool.put(data, uri=id_, document_id_=id_, title=title)
 

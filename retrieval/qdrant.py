@@ -12,17 +12,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
-import numpy as np
 from qdrant_client import models
 
 from rag.errors import ConfigError, InputError, NotFoundError, RagError, StorageError
-from rag.types import Chunk, Float32Array, Leg, Match, Point, Scope
-from retrieval.filters import check
-from retrieval.payload import OWN_FIELDS, chunk_of, field_kinds, path_of
+from rag.types import Point, Scope
+from retrieval.payload import OWN_FIELDS, field_kinds, path_of
 from retrieval.qdrant_points import (
     DENSE,
     INDEXES,
@@ -36,37 +34,26 @@ from retrieval.qdrant_points import (
     equal,
     has_ids,
     has_mean,
-    has_tokens,
     length_of,
-    max_sim_query,
     of,
     one_of,
     point_of,
-    query_of,
     reweighed,
     rewriting,
-    term_query,
     tokens_field,
-    turned,
-    weight_of,
 )
+from retrieval.qdrant_reads import MAX_FIELDS, PAGE, QdrantReader, slices
 from retrieval.qdrant_server import EXISTS, Server
-from retrieval.sparse import bm25_idf
 
 WRITE_SLICE = 256
 """Points in one request: under 2 MB with 384 dimensions and their texts."""
 TOKENS_SLICE = 16
 """As many with token vectors: 3 MB."""
-PAGE = 1_000
-"""Points read in one request."""
 SAMPLE = 4_000
 """Chunks whose lengths are looked at for the mean: within 1 % of it where lengths spread by half
 the mean, far inside `MEAN_DRIFT`."""
 MEAN_DRIFT = 0.05
 """Weights are made anew when their mean length is this far from today's."""
-MAX_FIELDS = 256
-"""Meta fields of one tenant, and payload indexes of a collection; a filter on a field past them
-still holds, without an index of its own."""
 
 VERSION_SECONDS = 10.0
 """For so long it is remembered which version is searched: other processes may switch."""
@@ -77,8 +64,6 @@ SHOWN = 5
 _VERSION, _PREVIOUS = ".v", ".previous"
 """What follows a collection's name: in the name of a version, and of the alias of the one before.
 A scope with such a name is that version."""
-
-_T = TypeVar("_T")
 
 
 @dataclass(slots=True)
@@ -94,7 +79,7 @@ class Lengths:
         return self.terms / self.points if self.terms else 1.0
 
 
-class QdrantIndex:
+class QdrantIndex(QdrantReader):
     """`Index` on a Qdrant server. Any number of processes may work on the same collections."""
 
     def __init__(
@@ -106,14 +91,11 @@ class QdrantIndex:
         layout: Layout | None = None,
     ) -> None:
         """Make an index; `prefix` comes before the names of its collections on the server."""
-        self._server = server
-        self._client = server.client
-        self._dim = dim
-        self._prefix = prefix
         self._layout = layout or Layout()
+        super().__init__(server, prefix=prefix, rescore=self._layout.quantization != "none")
+        self._dim = dim
         self._indexed: dict[str, set[str]] = {}
         """Payload indexes of each collection that was written to."""
-        self._fields: dict[Scope, set[str]] = {}
         self._lengths: dict[Scope, Lengths] = {}
         self._versions: dict[str, tuple[str, float]] = {}
         """Of collections, what is searched, and until when that is believed."""
@@ -136,11 +118,11 @@ class QdrantIndex:
             if by_token:
                 await self._admit_tokens(name)
             mean = (await self._noted(scope, vectors)).mean
-            for part in _slices(vectors, TOKENS_SLICE if by_token else WRITE_SLICE):
+            for part in slices(vectors, TOKENS_SLICE if by_token else WRITE_SLICE):
                 structs = [point_of(scope, point, mean) for point in part]
                 await self._server.call(self._client.upsert, name, structs)
             moved = list({p.chunk.id: p.chunk for p in points if p.dense is None}.values())
-            for chunks in _slices(moved, WRITE_SLICE):
+            for chunks in slices(moved, WRITE_SLICE):
                 operations = [rewriting(scope, chunk) for chunk in chunks]
                 await self._server.call(self._client.batch_update_points, name, operations)
         except NotFoundError:  # someone removed the collection: the next write makes it anew
@@ -155,7 +137,7 @@ class QdrantIndex:
         """
         with contextlib.suppress(NotFoundError):
             previous = await self.previous_version(scope) if chunk_ids else None
-            for part in _slices(chunk_ids, PAGE):
+            for part in slices(chunk_ids, PAGE):
                 where = of(scope, has_ids(scope, part))
                 if previous is not None:
                     await self._delete_before(previous, scope, where)
@@ -202,114 +184,11 @@ class QdrantIndex:
         """Lets go of the connections, those of every `at` too."""
         await self._client.close()
 
-    # Reading
-
-    async def chunk_ids(self, scope: Scope, document_id: str | None) -> set[str]:
-        """The ids of a document's chunks, or of all."""
-        where = [] if document_id is None else [equal("document_id", document_id)]
-        with contextlib.suppress(NotFoundError):
-            return {
-                turned(scope, record.id)
-                async for records in self._pages(scope, of(scope, *where), payload=False)
-                for record in records
-            }
-        return set()
-
-    async def fetch(self, scope: Scope, chunk_ids: Sequence[str]) -> list[Chunk]:
-        """The chunks with these ids, in the order asked for."""
-        # What filters look at says the same as meta.
-        shown = models.PayloadSelectorExclude(exclude=["where"])
-        found: dict[str, Chunk] = {}
-        with contextlib.suppress(NotFoundError):
-            for part in _slices(chunk_ids, PAGE):
-                where = of(scope, has_ids(scope, part))
-                async for records in self._pages(scope, where, payload=shown):
-                    for record in records:
-                        chunk_id = turned(scope, record.id)
-                        found[chunk_id] = chunk_of(chunk_id, record.payload or {})
-        return [found[i] for i in chunk_ids if i in found]
-
-    async def vectors(self, scope: Scope, chunk_ids: Sequence[str]) -> dict[str, Float32Array]:
-        """The dense vectors of these chunks, by id."""
-        found: dict[str, Float32Array] = {}
-        with contextlib.suppress(NotFoundError):
-            for part in _slices(chunk_ids, PAGE):
-                where = of(scope, has_ids(scope, part))
-                async for records in self._pages(scope, where, payload=False, vectors=[DENSE]):
-                    for record in records:
-                        vector: Any = record.vector
-                        found[turned(scope, record.id)] = np.array(vector[DENSE], np.float32)
-        return found
-
-    async def pages(self, scope: Scope) -> AsyncIterator[list[Chunk]]:
-        """All chunks of the scope, in the order of their ids."""
-        shown = models.PayloadSelectorExclude(exclude=["where"])
-        with contextlib.suppress(NotFoundError):
-            async for records in self._pages(scope, of(scope), payload=shown):
-                yield [chunk_of(turned(scope, r.id), r.payload or {}) for r in records]
-
     async def name_of(self, scope: Scope) -> str:
         """The version that the alias names, asked anew; of a version its own number: "v2"."""
         name, _, number = scope.collection.partition(_VERSION)
         version = int(number) if number else await self.current_version(name)
         return "" if version is None else f"v{version}"
-
-    async def holds(self, scope: Scope) -> bool:
-        """Whether there is any chunk of the scope."""
-        with contextlib.suppress(NotFoundError):
-            async for _ in self._pages(scope, of(scope), payload=False, page=1):
-                return True
-        return False
-
-    async def search(self, scope: Scope, legs: Sequence[Leg]) -> list[list[Match]]:
-        """All legs in one request; best first, ties by chunk id.
-
-        Raises:
-            InputError: a filter is on a field that none of the tenant's chunks has. That a field is
-                there is remembered: only one not met before costs a request of its own.
-        """
-        try:
-            if not await self._checked(scope, legs):
-                return [[] for _ in legs]
-            rescore = self._layout.quantization != "none"
-            requests = [query_of(scope, leg, rescore=rescore) for leg in legs]
-            ranked = await self._query(scope, requests)
-        except NotFoundError:
-            return [[] for _ in legs]
-        return [
-            sorted(
-                (Match(turned(scope, point.id), point.score) for point in points),
-                key=lambda match: (-match.score, match.chunk_id),
-            )
-            for points in ranked
-        ]
-
-    async def max_sim(
-        self, scope: Scope, question: Float32Array, chunk_ids: Sequence[str]
-    ) -> dict[str, float]:
-        """Late interaction with the stored token vectors of these chunks, by id."""
-        with contextlib.suppress(NotFoundError):
-            # A collection that never had any refuses to be asked, and so does any for no token.
-            asked = len(chunk_ids) > 0 and len(question) > 0
-            if asked and await self._count(scope, has_tokens(scope, chunk_ids)):
-                request = max_sim_query(scope, question, chunk_ids)
-                [points] = await self._query(scope, [request])
-                return {turned(scope, point.id): point.score for point in points}
-        return {}
-
-    async def idf(self, scope: Scope, terms: Sequence[int]) -> list[float]:
-        """What the server weighs each term with: its best match's score by its stored weight."""
-        requests = [term_query(scope, term) for term in terms]
-        try:
-            count = await self._count(scope)
-            ranked = await self._query(scope, requests) if count else [[] for _ in terms]
-        except NotFoundError:
-            return [0.0] * len(terms)
-        unseen = bm25_idf(count, 0) if count else 0.0
-        return [
-            points[0].score / weight_of(points[0], term) if points else unseen
-            for term, points in zip(terms, ranked, strict=True)
-        ]
 
     async def version(self, scope: Scope) -> str:
         """What the alias stands for, "v2"; "" as well where the server does not say.
@@ -434,13 +313,10 @@ class QdrantIndex:
     # Names
 
     def _alias(self, collection: str) -> str:
-        return f"{self._prefix}{collection}"
+        return self._name(collection)
 
     def _physical(self, collection: str, version: int | Literal[""]) -> str:
         return f"{self._alias(collection)}{_VERSION}{version}"
-
-    def _name(self, collection: str) -> str:
-        return self._alias(collection)
 
     def _forget(self, collection: str) -> None:
         """What is known of a collection; its versions keep to themselves."""
@@ -541,31 +417,6 @@ class QdrantIndex:
                 await self._server.call(self._client.create_payload_index, name, path, schema)
                 indexed.add(path)
 
-    async def _checked(self, scope: Scope, legs: Sequence[Leg]) -> bool:
-        """Refuses filters that cannot hold; whether there is anything to filter."""
-        asked = {condition.field for leg in legs for condition in leg.where}
-        known = self._fields.get(scope, set())
-        if not asked <= known:
-            known = await self._known_fields(scope)
-            if not known:
-                return False
-        for leg in legs:
-            check(leg.where, known)
-        return True
-
-    async def _known_fields(self, scope: Scope) -> set[str]:
-        """The fields that the scope's chunks have; empty where it has no chunk."""
-        response = await self._server.call(
-            self._client.facet,
-            self._name(scope.collection),
-            "fields",
-            of(scope),
-            limit=2 * MAX_FIELDS,  # several who write at once may pass the bound a little
-            exact=True,
-        )
-        self._fields[scope] = {str(hit.value) for hit in response.hits}
-        return self._fields[scope]
-
     # Lengths
 
     async def _noted(self, scope: Scope, points: Sequence[Point]) -> Lengths:
@@ -614,47 +465,6 @@ class QdrantIndex:
             name = self._name(scope.collection)
             await self._server.call(self._client.batch_update_points, name, operations)
 
-    # Requests
-
-    async def _query(
-        self, scope: Scope, requests: Sequence[models.QueryRequest]
-    ) -> list[list[models.ScoredPoint]]:
-        if not requests:
-            return []
-        responses = await self._server.call(
-            self._client.query_batch_points, self._name(scope.collection), requests
-        )
-        return [response.points for response in responses]
-
-    async def _count(self, scope: Scope, where: models.Filter | None = None) -> int:
-        name = self._name(scope.collection)
-        return (await self._server.call(self._client.count, name, where or of(scope))).count
-
-    async def _pages(
-        self,
-        scope: Scope,
-        where: models.Filter,
-        payload: bool | list[str] | models.PayloadSelectorExclude,
-        vectors: bool | list[str] = False,
-        page: int | None = None,
-    ) -> AsyncIterator[list[models.Record]]:
-        """The points in pages of `PAGE`, none empty: the server refuses a batch of nothing."""
-        offset: Any = None
-        while True:
-            records, offset = await self._server.call(
-                self._client.scroll,
-                self._name(scope.collection),
-                scroll_filter=where,
-                limit=page or PAGE,
-                offset=offset,
-                with_payload=payload,
-                with_vectors=vectors,
-            )
-            if records:
-                yield records
-            if offset is None:
-                return
-
 
 def _moved(alias: str, before: int | None, physical: str) -> Iterator[Any]:
     """The steps that have an alias name another collection, or a first one."""
@@ -672,7 +482,3 @@ def _number(version: str) -> int:
             " has a name of its: set another `index.prefix`."
         )
     return int(version)
-
-
-def _slices(items: Sequence[_T], size: int) -> Iterator[Sequence[_T]]:
-    return (items[i : i + size] for i in range(0, len(items), size))

@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
@@ -39,7 +40,7 @@ _INT8 = models.ScalarQuantization(
     )
 )
 """The largest component in a hundred is cut off: the 256 steps are spent on the others."""
-_RESCORED = models.SearchParams(quantization=models.QuantizationSearchParams(rescore=True))
+RESCORED = models.SearchParams(quantization=models.QuantizationSearchParams(rescore=True))
 TOKENS_ON_DISK = {
     TOKENS: models.VectorParamsDiff(
         hnsw_config=models.HnswConfigDiff(m=0, payload_m=0),
@@ -48,6 +49,10 @@ TOKENS_ON_DISK = {
     )
 }
 """Token vectors are compared with few candidates: a graph of them would cost much, for nothing."""
+NO_CHUNK = ("where", "fields", "tenant", "length", "mean")
+"""Fields of a point's payload that are none of its chunk's: filters and weights need them."""
+TENANTS_KEPT = 1_024
+"""Of so many tenants is kept what each search of theirs needs."""
 _TENANTS = uuid.UUID("a25d5b8f-7c0b-4c9e-9a53-30a2f2f4a6d1")
 
 
@@ -101,8 +106,17 @@ def tokens_field(*, dim: int) -> models.DenseVectorNameConfig:
 
 
 def turned(scope: Scope, id_: models.ExtendedPointId) -> str:
-    """A chunk's id as its point's in this tenant, or the reverse."""
-    return str(uuid.UUID(int=uuid.UUID(str(id_)).int ^ uuid.uuid5(_TENANTS, scope.tenant).int))
+    """A chunk's id as its point's in this tenant, or the reverse.
+
+    Without a UUID made of it: a search has a hundred matches, and waits for them.
+    """
+    digits = f"{int(str(id_).replace('-', ''), 16) ^ _key_of(scope.tenant):032x}"
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+
+
+@lru_cache(TENANTS_KEPT)
+def _key_of(tenant: str) -> int:
+    return uuid.uuid5(_TENANTS, tenant).int
 
 
 def point_of(scope: Scope, point: Point, mean: float) -> models.PointStruct:
@@ -152,15 +166,15 @@ def weight_of(point: models.ScoredPoint, term: int) -> float:
 def query_of(scope: Scope, leg: Leg, *, rescore: bool) -> models.QueryRequest:
     """A leg; `rescore` has quantized candidates scored again with the full vectors."""
     query: Any
-    params = _RESCORED if rescore else None
+    params = RESCORED if rescore else None
     if isinstance(leg.vector, SparseVector):
-        query, params = _sparse(leg.vector), _idf_of(scope)
+        query, params = _sparse(leg.vector), idf_of(scope)
     else:
         query = leg.vector.tolist()
     return models.QueryRequest(
         query=query,
         using=leg.name,
-        filter=of(scope, *map(_any, leg.where)),
+        filter=of(scope, *map(fitting, leg.where)),
         params=params,
         limit=leg.limit,
         with_payload=False,
@@ -173,7 +187,7 @@ def term_query(scope: Scope, term: int) -> models.QueryRequest:
         query=models.SparseVector(indices=[term], values=[1.0]),
         using=SPARSE,
         filter=of(scope),
-        params=_idf_of(scope),
+        params=idf_of(scope),
         limit=1,
         with_payload=False,
         with_vector=[SPARSE],
@@ -239,11 +253,13 @@ def _stored(point: models.Record | models.ScoredPoint) -> models.SparseVector:
     return sparse
 
 
-def _idf_of(scope: Scope) -> models.SearchParams:
+def idf_of(scope: Scope) -> models.SearchParams:
+    """A term counts as the tenant's own chunks have it."""
     return models.SearchParams(idf=models.IdfCorpusParams(corpus=of(scope)))
 
 
-def _any(condition: Condition) -> models.Filter:
+def fitting(condition: Condition) -> models.Filter:
+    """The points that meet a question's condition."""
     alternatives = clauses(condition)
     if not alternatives:  # no condition at all would hold for every chunk
         return models.Filter(should=[models.HasIdCondition(has_id=[])])

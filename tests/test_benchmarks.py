@@ -5,11 +5,20 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 
 import pytest
 import torch
 
+from benchmarks._qdrant_servers import replaying
 from benchmarks._writing import Part, Turn, follow_turn
+from rag.errors import UpstreamError
+from rag.types import Scope
+from retrieval.qdrant import QdrantIndex
+from retrieval.qdrant_server import connect
+from tests.fakes import HashEmbedder, dense_leg, make_chunk, make_points, sparse_leg
+from tests.qdrant_grpc import grpc_port
+from tests.qdrant_servers import NO_INDEXES
 
 GPU = (sys.executable, "-m", "benchmarks.gpu")
 
@@ -50,3 +59,36 @@ async def test_a_turn_is_followed_at_its_moments() -> None:
     assert followed.begun[1] >= 0.2
     assert followed.tokens == 6
     assert followed.net_begun == pytest.approx([begun + 0.01 for begun in followed.begun])
+
+
+def index_at(port: int | str) -> QdrantIndex:
+    url = f"http://127.0.0.1:{port}"
+    server = connect(url, api_key=None, grpc_port=int(port), prefer_grpc=True, timeout=30)
+    return QdrantIndex(server, dim=HashEmbedder().dim)
+
+
+@NO_INDEXES
+@pytest.mark.anyio
+@pytest.mark.usefixtures("one_loop")
+async def test_answers_of_a_qdrant_server_are_replayed_once_it_is_gone(scope: Scope) -> None:
+    chunks = [make_chunk(text, position=i) for i, text in enumerate(("cat", "cat dog", "fish"))]
+    ids = [chunk.id for chunk in chunks]
+    asked = [[dense_leg(text), sparse_leg(text)] for text in ("cat", "dog fish")]
+    async with AsyncExitStack() as stack:
+        behind = await stack.enter_async_context(grpc_port())
+        direct = index_at(behind)
+        await direct.upsert(scope, make_points(chunks))
+        async with replaying(str(behind)) as (port, replay):
+            index = index_at(port)
+            found = [await index.search(scope, legs) for legs in asked]
+            assert found == [await direct.search(scope, legs) for legs in asked]
+            assert await index.fetch(scope, ids) == chunks
+            replay.replay()
+            await direct.close()
+            await stack.aclose()
+            assert [await index.search(scope, [dense_leg("new")]) for _ in asked] == found
+            assert await index.fetch(scope, ids) == chunks
+            with pytest.raises(UpstreamError) as caught:
+                await index.fetch(scope, ids[:1])
+            assert "no answer to this /qdrant.Points/Scroll was kept" in caught.value.detail
+            await index.close()

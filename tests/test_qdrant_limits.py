@@ -16,7 +16,7 @@ from qdrant_client import AsyncQdrantClient, models
 from qdrant_client import grpc as wire
 
 from rag.types import Point, Scope
-from retrieval import qdrant
+from retrieval import qdrant, qdrant_reads
 from retrieval.qdrant import QdrantIndex
 from retrieval.qdrant_server import Server
 from tests.fakes import HashEmbedder, dense_leg, make_chunk, make_points, sparse_leg
@@ -43,6 +43,7 @@ async def server() -> AsyncIterator[Server]:
 def index(server: Server, monkeypatch: pytest.MonkeyPatch) -> QdrantIndex:
     for size in ("PAGE", "WRITE_SLICE", "TOKENS_SLICE"):
         monkeypatch.setattr(qdrant, size, PAGE)
+    monkeypatch.setattr(qdrant_reads, "PAGE", PAGE)
     return QdrantIndex(server, dim=DIM)
 
 
@@ -123,7 +124,7 @@ async def test_nothing_is_asked_and_nothing_answered(index: QdrantIndex, scope: 
 
 async def test_the_terms_of_more_than_a_page_are_weighed(index: QdrantIndex, scope: Scope) -> None:
     await index.upsert(scope, points_of(3))
-    weights = await index.idf(scope, list(range(2 * qdrant.PAGE + 1)))
+    weights = await index.idf(scope, list(range(2 * PAGE + 1)))
     assert len(set(weights)) == 1  # none of them stands in a chunk
 
 

@@ -1,0 +1,104 @@
+"""Two servers for the benchmark of Qdrant, each `python -m benchmarks._qdrant_servers NAME …`.
+
+`local` is the tests' stand-in, the client's local mode behind gRPC. `replay PORT` passes on what it
+is asked to the gRPC server on that port and keeps each answer; as soon as its standard input says
+so, it answers from what it kept, byte for byte and at once. Each prints the port it listens on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
+from typing import Any
+
+import grpc
+import uvloop
+
+from tests.qdrant_grpc import grpc_port
+
+SEARCH = "/qdrant.Points/QueryBatch"
+GO = "replay"
+"""The line on standard input from which on nothing is passed on."""
+
+
+class Replay(grpc.GenericRpcHandler):  # type: ignore[misc]
+    """Answers as the server behind did.
+
+    No two searches are alike: they get the answers to those kept, by turns, and all else the one
+    to just this request. So a question's texts are those of the matches that it was given.
+    """
+
+    def __init__(self, behind: grpc.aio.Channel) -> None:
+        """Take a channel that is the caller's to close."""
+        self._behind = behind
+        self._kept: dict[tuple[str, bytes], bytes] = {}
+        self._searches: Iterator[bytes] | None = None
+
+    def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
+        """The handler of whatever method, of bytes."""
+        return grpc.unary_unary_rpc_method_handler(partial(self._answer, details.method))
+
+    def replay(self) -> None:
+        """From here on nothing is passed on."""
+        searches = [answer for (method, _), answer in self._kept.items() if method == SEARCH]
+        self._searches = itertools.cycle(searches)
+
+    async def _answer(self, method: str, request: bytes, context: Any) -> bytes:
+        if self._searches is None:
+            try:
+                answer: bytes = await self._behind.unary_unary(method)(request)
+            except grpc.aio.AioRpcError as error:
+                await context.abort(error.code(), error.details() or "")
+            self._kept[method, request] = answer
+            return answer
+        if method == SEARCH:
+            return next(self._searches)
+        if (method, request) not in self._kept:
+            await context.abort(grpc.StatusCode.INTERNAL, f"no answer to this {method} was kept")
+        return self._kept[method, request]
+
+
+@contextlib.asynccontextmanager
+async def replaying(behind: str) -> AsyncIterator[tuple[str, Replay]]:
+    """The port of a server in front of the one on the port `behind`, and its answers."""
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{behind}") as channel:
+        replay = Replay(channel)
+        server = grpc.aio.server()
+        server.add_generic_rpc_handlers((replay,))
+        port = server.add_insecure_port("127.0.0.1:0")
+        await server.start()
+        yield str(port), replay
+        await server.stop(grace=None)
+
+
+async def _replay(behind: str) -> None:
+    async with replaying(behind) as (port, replay):
+        print(port, flush=True)
+        while (line := await asyncio.to_thread(sys.stdin.readline)) and line.strip() != GO:
+            pass
+        replay.replay()
+        print(GO, flush=True)
+        await asyncio.Event().wait()
+
+
+async def _local() -> None:
+    async with grpc_port() as port:
+        print(port, flush=True)
+        await asyncio.Event().wait()
+
+
+SERVERS: dict[str, Callable[..., Any]] = {"local": _local, "replay": _replay}
+
+
+def main() -> None:
+    """Serves until it is terminated."""
+    name, *rest = sys.argv[1:]
+    uvloop.run(SERVERS[name](*rest))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,169 @@
+"""What questions ask of a Qdrant server, in gRPC's own messages.
+
+The client would make models of the answers, and messages of models for the requests: more work than
+all else that a search costs this process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from qdrant_client import grpc as wire
+from qdrant_client.conversions.conversion import GrpcToRest, RestToGrpc
+
+from rag.types import Chunk, Float32Array, Leg, Match, Scope, SparseVector
+from retrieval.payload import chunk_of
+from retrieval.qdrant_points import (
+    DENSE,
+    NO_CHUNK,
+    RESCORED,
+    TENANTS_KEPT,
+    TOKENS,
+    fitting,
+    idf_of,
+    of,
+    turned,
+)
+from retrieval.qdrant_server import Server
+
+_NO_PAYLOAD = wire.WithPayloadSelector(enable=False)
+_NO_VECTORS = wire.WithVectorsSelector(enable=False)
+_CHUNK = wire.WithPayloadSelector(exclude=wire.PayloadExcludeSelector(fields=NO_CHUNK))
+_DENSE = wire.WithVectorsSelector(include=wire.VectorsSelector(names=[DENSE]))
+_IN_FULL = RestToGrpc.convert_search_params(RESCORED)
+
+
+class WireCalls:
+    """`Calls` by the stubs of the client's channels."""
+
+    def __init__(self, server: Server) -> None:
+        """Take a server that is the caller's to close."""
+        self._server = server
+
+    async def search(
+        self, name: str, scope: Scope, legs: Sequence[Leg], *, rescore: bool
+    ) -> list[list[Match]]:
+        """For each leg its matches."""
+        params = _IN_FULL if rescore else None
+        queries = [_query_of(name, scope, leg, params) for leg in legs]
+        return await self._ranked(name, scope, queries)
+
+    async def max_sim(
+        self, name: str, scope: Scope, question: Float32Array, chunk_ids: Sequence[str]
+    ) -> list[Match]:
+        """Late interaction with these chunks, all of them."""
+        rows = [wire.DenseVector(data=row) for row in question.tolist()]
+        query = wire.QueryPoints(
+            **_of(name, scope, _these(scope, chunk_ids)),
+            query=_nearest(multi_dense=wire.MultiDenseVector(vectors=rows)),
+            using=TOKENS,
+            limit=len(chunk_ids),
+            with_payload=_NO_PAYLOAD,
+        )
+        [matches] = await self._ranked(name, scope, [query])
+        return matches
+
+    async def chunks(self, name: str, scope: Scope, chunk_ids: Sequence[str]) -> list[Chunk]:
+        """Those of these chunks that are there."""
+        points = await self._points(name, scope, chunk_ids, _CHUNK, _NO_VECTORS)
+        return [
+            chunk_of(turned(scope, point.id.uuid), GrpcToRest.convert_payload(point.payload))
+            for point in points
+        ]
+
+    async def vectors(
+        self, name: str, scope: Scope, chunk_ids: Sequence[str]
+    ) -> dict[str, Float32Array]:
+        """The dense vectors of these chunks, by id."""
+        points = await self._points(name, scope, chunk_ids, _NO_PAYLOAD, _DENSE)
+        return {turned(scope, point.id.uuid): _dense(point) for point in points}
+
+    async def _ranked(
+        self, name: str, scope: Scope, queries: Sequence[wire.QueryPoints]
+    ) -> list[list[Match]]:
+        batch = wire.QueryBatchPoints(collection_name=name, query_points=queries)
+        response = await self._server.call(self._sent, "QueryBatch", batch)
+        return [
+            [Match(turned(scope, point.id.uuid), point.score) for point in each.result]
+            for each in response.result
+        ]
+
+    async def _points(
+        self,
+        name: str,
+        scope: Scope,
+        chunk_ids: Sequence[str],
+        payload: wire.WithPayloadSelector,
+        vectors: wire.WithVectorsSelector,
+    ) -> Iterable[wire.RetrievedPoint]:
+        scroll = wire.ScrollPoints(
+            **_of(name, scope, _these(scope, chunk_ids)),
+            limit=len(chunk_ids),
+            with_payload=payload,
+            with_vectors=vectors,
+        )
+        points: Iterable[wire.RetrievedPoint]
+        points = (await self._server.call(self._sent, "Scroll", scroll)).result
+        return points
+
+    async def _sent(self, method: str, message: Any) -> Any:
+        """The answer; each attempt takes the client's next channel."""
+        client = self._server.client
+        stub = getattr(client.grpc_points, method)
+        return await stub(message, timeout=client.init_options["timeout"])
+
+
+def _of(name: str, scope: Scope, *conditions: wire.Condition) -> dict[str, Any]:
+    """Collection and filter of a request: the tenant's points that meet these conditions."""
+    mine = _tenants(scope).must
+    return {"collection_name": name, "filter": wire.Filter(must=[*mine, *conditions])}
+
+
+def _query_of(
+    name: str, scope: Scope, leg: Leg, params: wire.SearchParams | None
+) -> wire.QueryPoints:
+    if isinstance(leg.vector, SparseVector):
+        indices, values = leg.vector.indices.tolist(), leg.vector.values.tolist()
+        query = _nearest(sparse=wire.SparseVector(indices=indices, values=values))
+        params = _idf_of(scope)
+    else:
+        query = _nearest(dense=wire.DenseVector(data=leg.vector.tolist()))
+    where = [RestToGrpc.convert_condition(fitting(condition)) for condition in leg.where]
+    return wire.QueryPoints(
+        **_of(name, scope, *where),
+        query=query,
+        using=leg.name,
+        params=params,
+        limit=leg.limit,
+        with_payload=_NO_PAYLOAD,
+    )
+
+
+def _nearest(**vector: Any) -> wire.Query:
+    return wire.Query(nearest=wire.VectorInput(**vector))
+
+
+# Nobody may change these messages: they are copied into others.
+
+
+@lru_cache(TENANTS_KEPT)
+def _tenants(scope: Scope) -> wire.Filter:
+    return RestToGrpc.convert_filter(of(scope))
+
+
+@lru_cache(TENANTS_KEPT)
+def _idf_of(scope: Scope) -> wire.SearchParams:
+    return RestToGrpc.convert_search_params(idf_of(scope))
+
+
+def _these(scope: Scope, chunk_ids: Sequence[str]) -> wire.Condition:
+    ids = [wire.PointId(uuid=turned(scope, chunk_id)) for chunk_id in chunk_ids]
+    return wire.Condition(has_id=wire.HasIdCondition(has_id=ids))
+
+
+def _dense(point: wire.RetrievedPoint) -> Float32Array:
+    vectors: Any = GrpcToRest.convert_vectors_output(point.vectors)
+    return np.array(vectors[DENSE], np.float32)
