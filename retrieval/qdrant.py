@@ -200,7 +200,7 @@ class QdrantIndex:
 
     async def close(self) -> None:
         """Lets go of the connections, those of every `at` too."""
-        await self._client.close()
+        await self._server.close()
 
     # Reading
 

@@ -34,7 +34,7 @@ async def grpc_qdrant(*failures: StatusCode) -> AsyncIterator[Server]:
             f"http://127.0.0.1:{port}", api_key=None, grpc_port=port, prefer_grpc=True, timeout=60
         )
         yield server
-        await server.client.close()
+        await server.close()
 
 
 @contextlib.asynccontextmanager

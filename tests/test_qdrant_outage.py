@@ -28,7 +28,7 @@ async def connected(port: int, *, prefer_grpc: bool) -> AsyncIterator[Server]:
     url = f"http://127.0.0.1:{port}"
     server = connect(url, api_key=None, grpc_port=port, prefer_grpc=prefer_grpc, timeout=5)
     yield server
-    await server.client.close()
+    await server.close()
 
 
 async def answers(server: Server) -> bool:
