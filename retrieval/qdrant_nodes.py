@@ -109,8 +109,8 @@ class Nodes:
         is_ready = True
         if len(self._nodes) > 1:
             peers, is_ready = await asyncio.gather(_peers(node.client), _is_ready(node.client))
+            self._compare(node, peers, info.version)
             node.peers = peers
-            self._compare(node, info.version)
         node.version = info.version
         if not is_ready:
             raise UpstreamError(
@@ -141,9 +141,10 @@ class Nodes:
 
     async def close(self) -> None:
         """Ends the checks, and lets go of the connections."""
-        for check in self._checks.values():
+        checks = list(self._checks.values())
+        for check in checks:
             check.cancel()
-        await asyncio.gather(*self._checks.values(), return_exceptions=True)
+        await asyncio.gather(*checks, return_exceptions=True)
         for node in self._nodes:
             await node.client.close()
 
@@ -158,18 +159,22 @@ class Nodes:
             del self._checks[node]
         self.answered(node)
 
-    def _compare(self, node: Node, version: str) -> None:
-        """Refuses a node of another cluster, and tells where versions differ."""
-        others = self.others(node)
+    def _compare(self, node: Node, peers: frozenset[str], version: str) -> None:
+        """Refuses a node of another cluster, and tells where versions differ.
+
+        It is compared with nodes that are away, too: else, while they are, another cluster's data
+        would be read.
+        """
+        others = [other for other in self._nodes if other is not node]
         known = [other for other in others if other.peers]
-        if node.peers and known and not any(node.peers & other.peers for other in known):
+        if peers and known and not any(peers & other.peers for other in known):
             raise ConfigError(
                 "The addresses in `index.url` are of different Qdrant clusters, and one of them is"
-                " left out. Name nodes of one cluster alone.",
+                " left out. Name nodes of one cluster alone; where it was made anew, start again.",
                 detail=f"{node.place} shares no node with {known[0].place}.",
             )
         for other in others:
-            if other.version != version:
+            if other.version not in ("", version):
                 _log.warning(
                     "The Qdrant servers differ: %s is version %s, and %s is %s. Update the older.",
                     node.place,

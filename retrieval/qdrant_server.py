@@ -184,9 +184,10 @@ class Server:
                 return await self._once(node, question, until=until)
             except _AwayError as away:
                 failures.append(away.told)
-        first = failures[0]
-        first.detail = " ".join(failure.detail for failure in failures)[:_ALL_SHOWN]
-        raise first from first.__cause__
+        # What may pass comes before an address that has to be mended.
+        told = next((f for f in failures if isinstance(f, UpstreamError)), failures[0])
+        told.detail = " ".join(failure.detail for failure in failures)[:_ALL_SHOWN]
+        raise told from told.__cause__
 
     async def _once(
         self,
