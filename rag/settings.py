@@ -415,11 +415,17 @@ class QdrantSettings(_Part):
         """All addresses, also where there is one."""
         return (self.url,) if isinstance(self.url, str) else self.url
 
-    @model_validator(mode="after")
-    def _have_a_port_each(self) -> Self:
-        if isinstance(self.grpc_port, tuple) and len(self.grpc_port) != len(self.urls):
-            raise ValueError("grpc_port must be one for all addresses in url, or one for each")
-        return self
+    @field_validator("grpc_port")
+    @classmethod
+    def _is_one_for_each(cls, ports: Ports, info: ValidationInfo) -> Ports:
+        url = info.data.get("url")  # missing where it does not fit
+        if (
+            isinstance(ports, tuple)
+            and url
+            and len(ports) != len([url] if isinstance(url, str) else url)
+        ):
+            raise ValueError("It must be one port for all addresses in index.url, or one for each")
+        return ports
 
 
 class SqliteSettings(_Part):
