@@ -6,6 +6,8 @@ import httpx
 
 PATIENCE_SECONDS = 0.5
 """A list of names takes no longer; past it the server counts as away."""
+_AWAY = (502, 503, 504)
+"""What a proxy says for a server that is not there, and a server that begins."""
 
 
 class Probe:
@@ -18,9 +20,9 @@ class Probe:
         self._url = f"{base_url.rstrip('/')}/models"
 
     async def answers(self) -> bool:
-        """Whether anything but a failure comes back, a refusal too."""
+        """Whether the server itself says anything: not every one knows the request."""
         try:
-            return not (await self._client.get(self._url)).is_server_error
+            return (await self._client.get(self._url)).status_code not in _AWAY
         except httpx.HTTPError:
             return False
 

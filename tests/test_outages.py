@@ -32,7 +32,7 @@ AWAY = [
     pytest.param(20.0, id="20 s", marks=pytest.mark.attack),
     pytest.param(60.0, id="60 s", marks=pytest.mark.attack),
 ]
-PAUSE = 0.05
+PAUSE = 0.1
 """Seconds between a client's requests."""
 Request = Callable[[httpx.Client], bool]
 
