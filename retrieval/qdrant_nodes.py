@@ -74,6 +74,11 @@ class Nodes:
         self._turns = itertools.cycle(range(len(nodes))) if spread else itertools.repeat(0)
         self._checks: dict[Node, asyncio.Task[None]] = {}
 
+    @property
+    def several(self) -> bool:
+        """Whether there is another where one fails."""
+        return len(self._nodes) > 1
+
     def in_turn(self, *, read: bool) -> list[Node]:
         """All of them in the order in which to ask.
 
@@ -107,7 +112,7 @@ class Nodes:
                 detail=f"{node.place}.",
             )
         is_ready = True
-        if len(self._nodes) > 1:
+        if self.several:
             peers, is_ready = await asyncio.gather(_peers(node.client), _is_ready(node.client))
             self._compare(node, peers, info.version)
             node.peers = peers
@@ -129,7 +134,7 @@ class Nodes:
 
     def failed(self, node: Node, fault: RagError) -> None:
         """Passes a node over until it answers a check."""
-        if len(self._nodes) == 1:
+        if not self.several:
             return
         if node.fault is None:
             _log.warning("A Qdrant server is passed over: %s", fault.in_full())

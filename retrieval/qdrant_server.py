@@ -42,6 +42,8 @@ READS = frozenset({"query_batch_points", "scroll", "count", "facet"})
 among them: a node may learn of a change a moment later than the one that was asked for it."""
 SILENCE_SECONDS = 1.0
 """A node that has not answered for so long is asked whether it is there."""
+GREETING_SECONDS = 3.0
+"""What a node says of itself takes no longer, where there is another to ask."""
 GRPC_OPTIONS = {
     "grpc.initial_reconnect_backoff_ms": 100,
     "grpc.max_reconnect_backoff_ms": 250,
@@ -197,7 +199,10 @@ class Server:
         until: float,
     ) -> _T:
         if not node.version:
-            await self._greet(node, until=until)
+            now = asyncio.get_running_loop().time()
+            await self._greet(
+                node, until=min(until, now + GREETING_SECONDS) if self._nodes.several else until
+            )
         try:
             async with asyncio.timeout_at(until):
                 answer = await self._answer(node, question)

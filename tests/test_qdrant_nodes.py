@@ -226,6 +226,19 @@ async def test_a_node_that_falls_silent_is_left_within_the_call(
         assert time.monotonic() - started < PATIENCE
 
 
+async def test_a_node_that_is_silent_from_the_start_takes_no_call_with_it(
+    prefer_grpc: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(qdrant_server, "GREETING_SECONDS", 0.2)
+    monkeypatch.setattr(qdrant_server, "ATTEMPTS", 1)
+    async with (
+        cluster("1.20.0", "1.20.0") as held,
+        connected(*held.nodes, prefer_grpc=prefer_grpc, seconds=PATIENCE) as server,
+    ):
+        held.nodes[0].fall_silent()
+        assert await listed(server) == []
+
+
 async def test_a_change_whose_answer_was_lost_may_be_asked_for_again(
     prefer_grpc: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
