@@ -16,7 +16,21 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from retrieval.qdrant_server import Server, connect
+
 Handler = Callable[[Request], Awaitable[Response]]
+
+
+@contextlib.asynccontextmanager
+async def rest_qdrant() -> AsyncIterator[Server]:
+    """A server of its own, as the index sees it."""
+    stored = AsyncQdrantClient(":memory:")
+    async with rest_port(stored) as port:
+        url = f"http://127.0.0.1:{port}"
+        server = connect(url, api_key=None, grpc_port=1, prefer_grpc=False, timeout=60)
+        yield server
+        await server.close()
+    await stored.close()
 
 
 @contextlib.asynccontextmanager
@@ -93,8 +107,13 @@ def _routes(
                 return _told(await held.delete_collection(name))
             case "PATCH":
                 changes = models.UpdateCollection.model_validate_json(await request.body())
-                optimizers = changes.optimizers_config
-                return _told(await held.update_collection(name, optimizers_config=optimizers))
+                return _told(
+                    await held.update_collection(
+                        name,
+                        optimizers_config=changes.optimizers_config,
+                        vectors_config=changes.vectors,
+                    )
+                )
         made = models.CreateCollection.model_validate_json(await request.body())
         vectors, sparse = made.vectors, made.sparse_vectors
         return _told(
@@ -107,6 +126,12 @@ def _routes(
 
     async def field_index(request: Request) -> Response:
         await held.get_collection(request.path_params["name"])
+        return _told(models.UpdateResult(operation_id=0, status=models.UpdateStatus.COMPLETED))
+
+    async def vector(request: Request) -> Response:
+        name, vector = request.path_params["name"], request.path_params["vector"]
+        config: Any = TypeAdapter(models.VectorNameConfig).validate_json(await request.body())
+        await held.create_vector_name(name, vector, config)
         return _told(models.UpdateResult(operation_id=0, status=models.UpdateStatus.COMPLETED))
 
     async def points(request: Request) -> Response:  # noqa: PLR0911 - one for each kind
@@ -155,6 +180,7 @@ def _routes(
         Route("/collections/aliases", _as_a_server(change_aliases), methods=["POST"]),
         Route(each, _as_a_server(collection), methods=["GET", "PUT", "PATCH", "DELETE"]),
         Route(f"{each}/index", _as_a_server(field_index), methods=["PUT"]),
+        Route(f"{each}/vectors/{{vector:str}}", _as_a_server(vector), methods=["PUT"]),
         Route(f"{each}/points", _as_a_server(points), methods=["PUT"]),
         Route(f"{each}/{{what:str}}", _as_a_server(points), methods=["POST"]),
         Route(
