@@ -31,7 +31,7 @@ class PromptConsumer(Consumer):  # type: ignore[misc] # Celery has no types
                 _log.error(
                     "The broker does not answer, and is tried until it does: %s: %s.",
                     masked(url),
-                    scrubbed(str(error), url) or type(error).__name__,
+                    scrubbed(str(error), url).rstrip(".") or type(error).__name__,
                 )
 
         conn.ensure_connection(  # type: ignore[no-untyped-call]
