@@ -86,7 +86,7 @@ def connected(app: Celery) -> Iterator[Connection]:
     try:
         with connection:
             # At once or not at all: by itself it sleeps for two seconds between three tries.
-            connection.ensure_connection(max_retries=0)  # type: ignore[no-untyped-call]
+            connection.ensure_connection(max_retries=0)
             yield connection
     except (
         OperationalError,
