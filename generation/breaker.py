@@ -10,7 +10,7 @@ PAUSE_SECONDS = 30.0
 
 
 class Breaker:
-    """Opens after `FAILURES` in a row, for `PAUSE_SECONDS`; then one call tries.
+    """Opens after `FAILURES` in a row, for `PAUSE_SECONDS` or until `may_try`; then one call tries.
 
     M. Nygard, Release It!, 2007. What was neither, a caller that left, counts for nothing.
     """
@@ -20,9 +20,14 @@ class Breaker:
         self._failures = 0
         self._closed_from = 0.0
 
+    @property
+    def is_open(self) -> bool:
+        """Whether calls are left out."""
+        return self._failures >= FAILURES
+
     def allows(self) -> bool:
         """Whether to call now; after a pause it says so once, and the others wait another one."""
-        if self._failures < FAILURES:
+        if not self.is_open:
             return True
         if self._clock() < self._closed_from:
             return False
@@ -32,6 +37,10 @@ class Breaker:
     def seconds_left(self) -> float:
         """Until the next call may try."""
         return max(0.0, self._closed_from - self._clock())
+
+    def may_try(self) -> None:
+        """Ends a pause: one call tries at once."""
+        self._closed_from = self._clock()
 
     def succeeded(self) -> None:
         """Calls may go through again."""

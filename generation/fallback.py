@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from generation.breaker import Breaker
@@ -14,6 +14,9 @@ from rag.errors import BusyError, InputError, RagError, UpstreamError
 from rag.protocols import Generator
 from rag.telemetry import add_usage
 from rag.types import Delta, Prompt, Usage
+
+PROBE_SECONDS = 0.25
+"""Between two looks at a server that is left alone."""
 
 _log = logging.getLogger(__name__)
 
@@ -25,6 +28,8 @@ class Engine:
     name: str
     generator: Generator
     breaker: Breaker = field(default_factory=Breaker)
+    answers: Callable[[], Awaitable[bool]] | None = None
+    """Looks whether its server is there, where there is one."""
 
 
 class FallbackGenerator:
@@ -32,13 +37,15 @@ class FallbackGenerator:
 
     One that fails or is late before its first text, or whose breaker is open, is passed over, and
     the answer says so in `degraded`. One that fails later fails the answer: nobody should have to
-    guess where the voice changes. The last is asked always.
+    guess where the voice changes. The last is asked always. One that is left alone is tried again
+    after a pause, or as soon as its server, having been away, is there.
     """
 
     def __init__(self, engines: Sequence[Engine], *, seconds: float) -> None:
         """Make a generator; each engine but the last has `seconds` to begin in."""
         self._engines = engines
         self._seconds = seconds
+        self._watches: dict[Breaker, asyncio.Task[None]] = {}
 
     async def stream(self, prompt: Prompt) -> AsyncGenerator[Delta, None]:
         """The deltas of the first engine that begins.
@@ -66,7 +73,7 @@ class FallbackGenerator:
                         begun, asked = begun or bool(delta.text), delta.model is not None
                         passed = []
             except (UpstreamError, InputError) as error:
-                _count(engine.breaker, error)
+                self._count(engine, error)
                 if begun:
                     raise
                 # Without its message, which may repeat what was asked.
@@ -91,6 +98,40 @@ class FallbackGenerator:
                 raise
             raise failure from error  # one before it could have taken the question
 
+    async def close(self) -> None:
+        """Looks at no server any more."""
+        watches = list(self._watches.values())
+        for watch in watches:
+            watch.cancel()
+        await asyncio.gather(*watches, return_exceptions=True)
+
+    def _count(self, engine: Engine, error: RagError) -> None:
+        """One that is busy, or cannot take this prompt, or writes no JSON, has not failed."""
+        failed = isinstance(error, UpstreamError) and not isinstance(error, BusyError)
+        if not failed or error.code == NOT_JSON:
+            return
+        breaker = engine.breaker
+        breaker.failed()
+        if breaker.is_open and engine.answers and breaker not in self._watches:
+            self._watches[breaker] = asyncio.create_task(self._watch(breaker, engine.answers))
+
+    async def _watch(self, breaker: Breaker, answers: Callable[[], Awaitable[bool]]) -> None:
+        """Ends the pause of a server that was away as it returns.
+
+        One that is there, and fails all the same, has its pause.
+        """
+        was_away = False
+        try:
+            while breaker.is_open:
+                is_there = await answers()
+                if was_away and is_there:
+                    breaker.may_try()
+                    return
+                was_away = not is_there
+                await asyncio.sleep(PROBE_SECONDS)
+        finally:
+            del self._watches[breaker]
+
     async def _in_time(self, engine: Engine, prompt: Prompt) -> AsyncGenerator[Delta, None]:
         async with contextlib.aclosing(engine.generator.stream(prompt)) as deltas:
             try:
@@ -110,10 +151,3 @@ def _sum(before: Usage | None, usage: Usage | None) -> Usage | None:
     if before is None or usage is None:
         return before or usage
     return add_usage(before, usage)
-
-
-def _count(breaker: Breaker, error: RagError) -> None:
-    """An engine that is busy, or cannot take this prompt, or writes no JSON, has not failed."""
-    failed = isinstance(error, UpstreamError) and not isinstance(error, BusyError)
-    if failed and error.code != NOT_JSON:
-        breaker.failed()

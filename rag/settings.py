@@ -36,6 +36,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from rag.addresses import Addresses, Ports
 from rag.errors import ConfigError
 from rag.faults import first, shortened
 from rag.privacy import Capture
@@ -387,10 +388,15 @@ class QdrantSettings(_Part):
     """
 
     kind: Literal["qdrant"]
-    url: str = Field("http://localhost:6333", pattern=r"^https?://[^\s/]+", description="Its REST.")
+    url: Addresses = Field(
+        "http://localhost:6333", description="Its REST; of a cluster several nodes', first to last."
+    )
     api_key: SecretStr | None = None
     prefer_grpc: bool = Field(True, description="gRPC for all calls: faster; false: REST.")
-    grpc_port: int = Field(6334, ge=1, le=65535)
+    grpc_port: Ports = Field(6334, description="One for all, or one for each URL.")
+    spread_reads: bool = Field(
+        False, description="Questions go to the URLs in turn; false: to the first that answers."
+    )
     timeout: float = Field(10.0, gt=0, description="Seconds for each try of a call.")
     prefix: str = Field(
         "plumbline_", pattern=r"^[A-Za-z0-9_-]{0,64}$", description="Of its collections' names."
@@ -403,6 +409,23 @@ class QdrantSettings(_Part):
     quantization: Literal["none", "int8"] = Field(
         "none", description="int8: searched at a quarter of the memory, then scored exactly."
     )
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        """All addresses, also where there is one."""
+        return (self.url,) if isinstance(self.url, str) else self.url
+
+    @field_validator("grpc_port")
+    @classmethod
+    def _is_one_for_each(cls, ports: Ports, info: ValidationInfo) -> Ports:
+        url = info.data.get("url")  # missing where it does not fit
+        if (
+            isinstance(ports, tuple)
+            and url
+            and len(ports) != len([url] if isinstance(url, str) else url)
+        ):
+            raise ValueError("It must be one port for all addresses in index.url, or one for each")
+        return ports
 
 
 class SqliteSettings(_Part):

@@ -182,7 +182,7 @@ class QdrantIndex(QdrantReader):
 
     async def close(self) -> None:
         """Lets go of the connections, those of every `at` too."""
-        await self._client.close()
+        await self._server.close()
 
     async def name_of(self, scope: Scope) -> str:
         """The version that the alias names, asked anew; of a version its own number: "v2"."""

@@ -7,7 +7,7 @@ import contextlib
 import math
 import random
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from json import JSONDecodeError
 from typing import ParamSpec, TypeVar
 
@@ -30,14 +30,20 @@ from rag.errors import (
     StorageError,
     UpstreamError,
 )
-from rag.redaction import masked, scrubbed
+from rag.redaction import scrubbed
+from retrieval.qdrant_nodes import NO_QDRANT, Node, Nodes
 
-OLDEST_SERVER = (1, 19)
-"""The first that counts IDF over a filter; an older one would mix the tenants' and not say so."""
 ATTEMPTS = 3
 FIRST_PAUSE = 0.2
 """Seconds before the second attempt; doubles with each, and varies by half to part the workers."""
 EXISTS = "exists"
+READS = frozenset({"query_batch_points", "scroll", "count", "facet"})
+"""Methods of the client that any node answers alike. What tells of collections and aliases is not
+among them: a node may learn of a change a moment later than the one that was asked for it."""
+SILENCE_SECONDS = 1.0
+"""A node that has not answered for so long is asked whether it is there."""
+GREETING_SECONDS = 3.0
+"""What a node says of itself takes no longer, where there is another to ask."""
 GRPC_OPTIONS = {
     "grpc.initial_reconnect_backoff_ms": 100,
     "grpc.max_reconnect_backoff_ms": 250,
@@ -66,7 +72,6 @@ _HTTP = {
     StatusCode.DEADLINE_EXCEEDED: 504,
 }
 _KEY = "The Qdrant server refuses the API key. Mend `index.api_key`."
-_NO_QDRANT = "What answers is no Qdrant server. Mend `index.url` or `index.grpc_port`."
 _MEANING: dict[int, tuple[type[RagError], str | None, str]] = {
     401: (ConfigError, None, _KEY),
     403: (ConfigError, None, _KEY),
@@ -77,7 +82,7 @@ _MEANING: dict[int, tuple[type[RagError], str | None, str]] = {
         None,
         "The Qdrant server is at its limit. Try again later.",
     ),
-    501: (ConfigError, None, _NO_QDRANT),
+    501: (ConfigError, None, NO_QDRANT),
     503: (
         UpstreamError,
         None,
@@ -105,27 +110,38 @@ _FAILED = (
 )
 _REFUSED = (StorageError, None, "The Qdrant server refuses the request.")
 _FULL = re.compile(r"no space left|out of disk", re.IGNORECASE)
+_OTHER_PROTOCOL = re.compile("Failed parsing HTTP/2")
 _UNKNOWN = re.compile(r"collection|no point with id", re.IGNORECASE)
 """What is not found may be a collection; otherwise it is the API."""
+_AWAY = (501, 502, 503, 504)
+"""Nothing that the node itself says: another one may answer."""
 _SERVER_ERRORS = 500
-_SHOWN = 300
-"""Characters of a cause."""
+_SHOWN, _ALL_SHOWN = 300, 1_000
+"""Characters of a cause, and of the causes of all nodes."""
 
 
 class Server:
-    """A client, its time limit, and what becomes of its failures."""
+    """One server or the nodes of a cluster, a time limit, and what becomes of failures."""
 
-    def __init__(self, client: AsyncQdrantClient, *, url: str, timeout: float) -> None:
-        """Take a client that is this object's to close; `timeout` is in seconds, for each try."""
-        self.client = client
-        self._url = url
+    def __init__(self, *nodes: Node, timeout: float, spread: bool = False) -> None:
+        """Take nodes whose clients are this object's to close.
+
+        Args:
+            nodes: in the order in which they are asked, one at least.
+            timeout: seconds for each try, of however many nodes.
+            spread: whether reads begin with one node after another.
+        """
+        self.client = nodes[0].client
+        """Names the methods that `call` takes; which node answers is decided there."""
+        self._nodes = Nodes(nodes, check=self._check, spread=spread)
         self._timeout = timeout
-        self._greeted = False
 
     async def call(
         self, method: Callable[_P, Awaitable[_T]], *args: _P.args, **kwargs: _P.kwargs
     ) -> _T:
-        """What the method returns. Only for calls that may be repeated.
+        """What a method of `client` returns, of the first node that answers.
+
+        Only for calls that may be repeated: a node may fail after it did what was asked.
 
         Raises:
             NotFoundError: the server has no such collection or point.
@@ -134,61 +150,160 @@ class Server:
             StorageError: its disk is full, or it refuses the request; code `EXISTS` where what is
                 to be made is there already.
         """
-        if not self._greeted:
-            await self._greet()
-        return await self._try(method, *args, **kwargs)
+        name = method.__name__
 
-    async def _greet(self) -> None:
-        version = (await self._try(self.client.info)).version
-        if tuple(int(part) for part in version.split(".")[:2]) < OLDEST_SERVER:
-            raise ConfigError(
-                f"The Qdrant server is version {version}, which cannot keep"
-                f" tenants' term statistics apart. Update it to {'.'.join(map(str, OLDEST_SERVER))}"
-                " or later.",
-                detail=f"{masked(self._url)}.",
-            )
-        self._greeted = True
+        async def asked(client: AsyncQdrantClient) -> _T:
+            own = method if client is self.client else getattr(client, name)
+            answer: _T = await own(*args, **kwargs)
+            return answer
 
-    async def _try(
-        self, method: Callable[_P, Awaitable[_T]], *args: _P.args, **kwargs: _P.kwargs
+        return await self.ask(asked, read=name in READS)
+
+    async def ask(
+        self, question: Callable[[AsyncQdrantClient], Awaitable[_T]], *, read: bool
     ) -> _T:
+        """As `call`, for what is no method of the client; `read`: any node answers it alike."""
         for attempt in range(1, ATTEMPTS):
             try:
-                return await self._once(method, *args, **kwargs)
+                return await self._try(question, read=read)
             except UpstreamError:
                 pause = FIRST_PAUSE * 2 ** (attempt - 1)
                 await asyncio.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311
-        return await self._once(method, *args, **kwargs)
+        return await self._try(question, read=read)
+
+    async def close(self) -> None:
+        """Lets go of the connections to all nodes."""
+        await self._nodes.close()
+
+    async def _try(
+        self, question: Callable[[AsyncQdrantClient], Awaitable[_T]], *, read: bool
+    ) -> _T:
+        """Asks one node after another, until one answers, be it with an error."""
+        until = asyncio.get_running_loop().time() + self._timeout
+        failures: list[RagError] = []
+        for node in self._nodes.in_turn(read=read):
+            try:
+                return await self._once(node, question, until=until)
+            except _AwayError as away:
+                failures.append(away.told)
+        # What may pass comes before an address that has to be mended.
+        told = next((f for f in failures if isinstance(f, UpstreamError)), failures[0])
+        told.detail = " ".join(failure.detail for failure in failures)[:_ALL_SHOWN]
+        raise told from told.__cause__
 
     async def _once(
-        self, method: Callable[_P, Awaitable[_T]], *args: _P.args, **kwargs: _P.kwargs
+        self,
+        node: Node,
+        question: Callable[[AsyncQdrantClient], Awaitable[_T]],
+        *,
+        until: float,
     ) -> _T:
-        try:
-            async with asyncio.timeout(self._timeout):
-                return await method(*args, **kwargs)
-        except _FAILURES as error:
-            status, cause = _failure(error)
-            kind, code, text = _MEANING.get(status) or (
-                _FAILED if status >= _SERVER_ERRORS else _REFUSED
+        if not node.version:
+            now = asyncio.get_running_loop().time()
+            await self._greet(
+                node, until=min(until, now + GREETING_SECONDS) if self._nodes.several else until
             )
-            detail = f"{masked(self._url)}: {scrubbed(cause.strip(), self._url)[:_SHOWN]}."
-            raise kind(text.format(timeout=self._timeout), code=code, detail=detail) from error
+        try:
+            async with asyncio.timeout_at(until):
+                answer = await self._answer(node, question)
+        except _FAILURES as error:
+            status, told = self._told(node, error)
+            if status not in _AWAY:
+                raise told from error
+            self._nodes.failed(node, told)
+            raise _AwayError(told) from error
+        self._nodes.answered(node)
+        return answer
+
+    async def _answer(
+        self, node: Node, question: Callable[[AsyncQdrantClient], Awaitable[_T]]
+    ) -> _T:
+        """What a node answers; one that has fallen silent is left where there is another."""
+        if not self._nodes.others(node):
+            return await question(node.client)
+        asked = asyncio.ensure_future(question(node.client))
+        try:
+            while not (await asyncio.wait({asked}, timeout=SILENCE_SECONDS))[0]:
+                async with asyncio.timeout(SILENCE_SECONDS):
+                    await node.client.info()
+            return await asked
+        finally:
+            asked.cancel()
+            await asyncio.gather(asked, return_exceptions=True)
+
+    async def _greet(self, node: Node, *, until: float) -> None:
+        try:
+            async with asyncio.timeout_at(until):
+                await self._nodes.greet(node)
+        except RagError as error:
+            self._nodes.failed(node, error)
+            raise _AwayError(error) from error
+        except _FAILURES as error:
+            _, told = self._told(node, error)
+            self._nodes.failed(node, told)
+            raise _AwayError(told) from error
+
+    async def _check(self, node: Node) -> bool:
+        """Whether a node will do; otherwise it is passed over."""
+        try:
+            await self._greet(node, until=asyncio.get_running_loop().time() + self._timeout)
+        except _AwayError:
+            return False
+        return True
+
+    def _told(self, node: Node, error: Exception) -> tuple[int, RagError]:
+        """A failure as the HTTP status that it amounts to, and as what is told of it."""
+        status, cause = _failure(error)
+        kind, code, text = _MEANING.get(status) or (
+            _FAILED if status >= _SERVER_ERRORS else _REFUSED
+        )
+        detail = f"{node.place}: {scrubbed(cause.strip(), node.url)[:_SHOWN]}."
+        return status, kind(text.format(timeout=self._timeout), code=code, detail=detail)
+
+
+class _AwayError(Exception):
+    """A node that does not answer, and what is told where no other one does either."""
+
+    def __init__(self, told: RagError) -> None:
+        super().__init__(told)
+        self.told = told
 
 
 def connect(
-    url: str, *, api_key: str | None, grpc_port: int, prefer_grpc: bool, timeout: float
+    *urls: str,
+    api_key: str | None,
+    grpc_port: int | Sequence[int],
+    prefer_grpc: bool,
+    timeout: float,
+    spread: bool = False,
 ) -> Server:
-    """A server by its address; nothing is sent yet. `timeout` is in seconds."""
-    client = AsyncQdrantClient(
-        url=url,
-        api_key=api_key,
-        grpc_port=grpc_port,
-        prefer_grpc=prefer_grpc,
-        grpc_options=dict(GRPC_OPTIONS),  # the client adds to it
-        timeout=math.ceil(timeout),
-        check_compatibility=False,  # `Server` does, and says what to do
-    )
-    return Server(client, url=url, timeout=timeout)
+    """A server by its address, or a cluster by those of its nodes; nothing is sent yet.
+
+    Args:
+        urls: of REST, in the order in which they are asked.
+        api_key: the same for all.
+        grpc_port: one for all, or one for each.
+        prefer_grpc: whether gRPC is spoken, or REST.
+        timeout: seconds for each try.
+        spread: whether reads begin with one node after another.
+    """
+    ports = [grpc_port] * len(urls) if isinstance(grpc_port, int) else grpc_port
+    nodes = [
+        Node(
+            AsyncQdrantClient(
+                url=url,
+                api_key=api_key,
+                grpc_port=port,
+                prefer_grpc=prefer_grpc,
+                grpc_options=dict(GRPC_OPTIONS),  # the client adds to it
+                timeout=math.ceil(timeout),
+                check_compatibility=False,  # `Nodes` does, and says what to do
+            ),
+            url,
+        )
+        for url, port in zip(urls, ports, strict=True)
+    ]
+    return Server(*nodes, timeout=timeout, spread=spread)
 
 
 def _failure(error: Exception) -> tuple[int, str]:
@@ -232,6 +347,8 @@ def _status(status: int, cause: str) -> int:
         return 507
     if "already exists" in cause:
         return 409
+    if _OTHER_PROTOCOL.search(cause):
+        return 501
     return 501 if status == 404 and not _UNKNOWN.search(cause) else status  # noqa: PLR2004
 
 

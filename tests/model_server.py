@@ -40,8 +40,8 @@ class Listener(ThreadingHTTPServer):
 
 
 @contextlib.contextmanager
-def model_server(script: Script) -> Iterator[ModelServer]:
-    """Serves until left, which nothing that hangs can prevent."""
+def model_server(script: Script, *, at: int = 0) -> Iterator[ModelServer]:
+    """Serves until left, which nothing that hangs can prevent. `at` is the port; 0: a free one."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -60,7 +60,7 @@ def model_server(script: Script) -> Iterator[ModelServer]:
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its signature
             """Tests are quiet."""
 
-    listener = Listener(("127.0.0.1", 0), Handler)
+    listener = Listener(("127.0.0.1", at), Handler)
     listener.daemon_threads = True
     server = ModelServer(f"http://127.0.0.1:{listener.server_address[1]}", script)
     thread = threading.Thread(target=listener.serve_forever, kwargs={"poll_interval": 0.02})

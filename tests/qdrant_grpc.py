@@ -34,20 +34,29 @@ async def grpc_qdrant(*failures: StatusCode) -> AsyncIterator[Server]:
             f"http://127.0.0.1:{port}", api_key=None, grpc_port=port, prefer_grpc=True, timeout=60
         )
         yield server
-        await server.client.close()
+        await server.close()
 
 
 @contextlib.asynccontextmanager
-async def grpc_port(*failures: StatusCode, at: int = 0) -> AsyncIterator[int]:
+async def grpc_port(
+    *failures: StatusCode,
+    at: int = 0,
+    stored: AsyncQdrantClient | None = None,
+    version: str = "1.20.0",
+) -> AsyncIterator[int]:
     """A server whose first answers about points are these failures; where it listens.
 
-    `at` is the port; 0: a free one.
+    Args:
+        failures: in their order.
+        at: the port; 0: a free one.
+        stored: what it stores in; by default a memory of its own.
+        version: as it says.
     """
-    behind = AsyncQdrantClient(":memory:")
+    behind = stored or AsyncQdrantClient(":memory:")
     listening = grpc_server(interceptors=[Limited()])
     register: Any  # generated, without types
     for register, service in (
-        (qdrant_pb2_grpc.add_QdrantServicer_to_server, _Root()),
+        (qdrant_pb2_grpc.add_QdrantServicer_to_server, _Root(version)),
         (collections_service_pb2_grpc.add_CollectionsServicer_to_server, _Collections(behind)),
         (points_service_pb2_grpc.add_PointsServicer_to_server, _Points(behind, *failures)),
     ):
@@ -56,7 +65,8 @@ async def grpc_port(*failures: StatusCode, at: int = 0) -> AsyncIterator[int]:
     await listening.start()
     yield port
     await listening.stop(grace=None)
-    await behind.close()
+    if stored is None:
+        await behind.close()
 
 
 def _failing_as_a_server(handler: Callable[..., Awaitable[Any]]) -> Handler:
@@ -78,8 +88,11 @@ def _failing_as_a_server(handler: Callable[..., Awaitable[Any]]) -> Handler:
 
 
 class _Root:
+    def __init__(self, version: str) -> None:
+        self.version = version
+
     async def HealthCheck(self, request: Any, context: Any) -> Any:  # noqa: N802
-        return wire.HealthCheckReply(title="qdrant", version="1.20.0")
+        return wire.HealthCheckReply(title="qdrant", version=self.version)
 
 
 class _Service:

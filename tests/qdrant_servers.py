@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator
 import pytest
 from qdrant_client import AsyncQdrantClient
 
+from retrieval.qdrant_nodes import Node
 from retrieval.qdrant_server import Server, connect
 
 NO_INDEXES = pytest.mark.filterwarnings("ignore:Payload indexes have no effect in the local Qdrant")
@@ -20,8 +21,9 @@ NO_INDEXES = pytest.mark.filterwarnings("ignore:Payload indexes have no effect i
 @contextlib.asynccontextmanager
 async def local_qdrant() -> AsyncIterator[Server]:
     client = AsyncQdrantClient(":memory:")
-    yield Server(client, url=":memory:", timeout=60)
-    await client.close()
+    server = Server(Node(client, ":memory:"), timeout=60)
+    yield server
+    await server.close()
 
 
 @contextlib.asynccontextmanager
@@ -33,7 +35,7 @@ async def real_qdrant(*, prefer_grpc: bool) -> AsyncIterator[Server]:
     port = int(os.environ.get("QDRANT_GRPC_PORT", "6334"))
     server = connect(url, api_key=key, grpc_port=port, prefer_grpc=prefer_grpc, timeout=60)
     yield server
-    await server.client.close()
+    await server.close()
 
 
 async def remove_collections(server: Server, prefix: str) -> None:

@@ -5,10 +5,13 @@ from collections.abc import AsyncGenerator
 
 import pytest
 
+from generation import fallback
 from generation.breaker import FAILURES, PAUSE_SECONDS, Breaker
 from generation.fallback import Engine, FallbackGenerator
+from generation.probe import Probe
 from rag.errors import BusyError, InputError, RagError, UpstreamError
 from rag.types import Delta, Prompt, Scope, Usage
+from tests.model_server import model_server, refuses
 
 pytestmark = pytest.mark.anyio
 PROMPT = Prompt(question="Why?", scope=Scope(tenant="t", collection="c"), hits=())
@@ -182,6 +185,61 @@ async def test_a_dead_engine_is_left_alone_for_a_while_then_tried_once() -> None
     big.error, big.deltas = None, answers("big").deltas
     for _ in range(3):
         assert await collect(generator) == ("I am big.", ())
+
+
+class Looked:
+    """What was seen of a server, look by look; the last for ever."""
+
+    def __init__(self, *seen: bool) -> None:
+        self.seen = list(seen)
+        self.enough = asyncio.Event()
+
+    async def __call__(self) -> bool:
+        if len(self.seen) == 1:
+            self.enough.set()
+        return self.seen.pop(0) if len(self.seen) > 1 else self.seen[0]
+
+
+async def left_alone(big: Scripted, looked: Looked) -> FallbackGenerator:
+    """A chain whose first engine has just failed too often; its pause does not end by itself."""
+    first = Engine(name="big", generator=big, breaker=Breaker(Clock()), answers=looked)
+    generator = FallbackGenerator([first, Engine(name="l", generator=answers("l"))], seconds=30)
+    for _ in range(FAILURES):
+        await collect(generator)
+    assert "is left alone" in (await collect(generator))[1][0]
+    big.error, big.deltas = None, answers("big").deltas
+    await looked.enough.wait()
+    await asyncio.sleep(0.05)
+    return generator
+
+
+@pytest.fixture
+def _quick_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fallback, "PROBE_SECONDS", 0.001)
+
+
+@pytest.mark.usefixtures("_quick_looks")
+async def test_an_engine_whose_server_was_away_is_tried_as_it_returns() -> None:
+    generator = await left_alone(Scripted(error=UpstreamError("dead")), Looked(False, False, True))
+    assert await collect(generator) == ("I am big.", ())
+    await generator.close()
+
+
+@pytest.mark.usefixtures("_quick_looks")
+async def test_an_engine_whose_server_is_there_and_fails_has_its_pause() -> None:
+    generator = await left_alone(Scripted(error=UpstreamError("broken")), Looked(True))
+    assert "is left alone" in (await collect(generator))[1][0]
+    before = asyncio.all_tasks()
+    await generator.close()
+    assert len(before - asyncio.all_tasks()) == 1  # it looks no more
+
+
+async def test_a_server_is_there_where_it_says_anything_itself() -> None:
+    with model_server(refuses(401)) as server:  # which knows no GET
+        probe = Probe(server.base_url, api_key="k")
+        assert await probe.answers()
+    assert not await probe.answers()
+    await probe.close()
 
 
 async def test_failures_amid_text_open_the_circuit_too() -> None:

@@ -34,6 +34,7 @@ from tests.fakes import (
     sparse_leg,
 )
 from tests.qdrant_grpc import grpc_qdrant
+from tests.qdrant_rest import rest_qdrant
 from tests.qdrant_servers import NO_INDEXES, local_qdrant, real_qdrant, remove_collections
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("one_loop"), NO_INDEXES]
@@ -48,7 +49,9 @@ SERVED = {"qdrant_server_grpc": True, "qdrant_server_rest": False}
 """Kinds of index on the server that `QDRANT_URL` names, and whether they speak gRPC."""
 
 
-@pytest.fixture(params=["memory", "edge", "rank_bm25", "qdrant", "qdrant_grpc", *SERVED])
+@pytest.fixture(
+    params=["memory", "edge", "rank_bm25", "qdrant", "qdrant_grpc", "qdrant_rest", *SERVED]
+)
 async def index(request: pytest.FixtureRequest, folder: Path) -> AsyncIterator[StoredIndex]:
     edge = EdgeIndex(folder / "index", dim=DIM)
     match request.param:
@@ -63,6 +66,9 @@ async def index(request: pytest.FixtureRequest, folder: Path) -> AsyncIterator[S
                 yield QdrantIndex(server, dim=DIM)
         case "qdrant_grpc":
             async with grpc_qdrant() as server:
+                yield QdrantIndex(server, dim=DIM)
+        case "qdrant_rest":
+            async with rest_qdrant() as server:
                 yield QdrantIndex(server, dim=DIM)
         case kind:
             async with real_qdrant(prefer_grpc=SERVED[kind]) as server:

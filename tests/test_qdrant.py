@@ -474,7 +474,7 @@ async def answering(rest: Rest) -> AsyncIterator[Server]:
         url = f"http://127.0.0.1:{port}"
         made = connect(url, api_key=None, grpc_port=1, prefer_grpc=False, timeout=5)
         yield made
-        await made.client.close()
+        await made.close()
 
 
 @pytest.fixture(autouse=True)
@@ -564,7 +564,7 @@ async def test_a_server_that_does_not_answer_is_given_up_in_time() -> None:
         server = connect(url, api_key=None, grpc_port=1, prefer_grpc=False, timeout=0.05)
         with pytest.raises(UpstreamError, match=r"did not answer within 0\.05 s.*`index\.timeout`"):
             await server.call(server.client.count, "docs")
-        await server.client.close()
+        await server.close()
 
 
 @pytest.mark.parametrize("prefer_grpc", [True, False], ids=["grpc", "rest"])

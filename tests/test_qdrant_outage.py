@@ -17,9 +17,9 @@ from tests.servers import Json, free_port
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("one_loop")]
 
-PROMPT = 3.0
-"""Seconds from the return to the first good answer, also on a busy machine; gRPC's own pauses make
-it six after 20 s away, and thirteen after 60."""
+PROMPT = 1.0
+"""Seconds from the return to the first good answer; gRPC's own pauses make it six after 20 s away,
+and thirteen after 60."""
 Running = Callable[[int], contextlib.AbstractAsyncContextManager[object]]
 
 
@@ -28,7 +28,7 @@ async def connected(port: int, *, prefer_grpc: bool) -> AsyncIterator[Server]:
     url = f"http://127.0.0.1:{port}"
     server = connect(url, api_key=None, grpc_port=port, prefer_grpc=prefer_grpc, timeout=5)
     yield server
-    await server.client.close()
+    await server.close()
 
 
 async def answers(server: Server) -> bool:
@@ -45,11 +45,12 @@ async def is_away(server: Server, seconds: float) -> None:
         assert not await answers(server)
 
 
-async def comes_back(server: Server) -> None:
+async def comes_back(server: Server) -> float:
+    """The seconds that it took."""
     started = time.monotonic()
     while not await answers(server):
         pass
-    assert time.monotonic() - started < PROMPT
+    return time.monotonic() - started
 
 
 @contextlib.asynccontextmanager
@@ -121,4 +122,6 @@ async def test_the_first_good_answer_comes_with_the_server(
             assert await answers(server)
         await is_away(server, seconds)
         async with running(port):
-            await comes_back(server)
+            took = await comes_back(server)
+            print(f"away {seconds:g} s; good again after {took:.2f} s")
+            assert took < PROMPT or seconds < 20

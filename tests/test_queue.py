@@ -263,6 +263,33 @@ async def test_a_full_disk_is_told_and_tried_again(
     assert worker.seen == ["a"]
 
 
+async def test_a_catalog_that_is_away_is_told_once_and_found_as_it_returns(
+    worker: Worker,
+    scope: Scope,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    failures = [UpstreamError("PostgreSQL is away.") for _ in range(3)]
+    claim = worker.catalog.claim
+
+    async def away(limit: int, *, bulk: int | None = None) -> list[Task]:
+        if failures:
+            raise failures.pop()
+        return await claim(limit, bulk=bulk)
+
+    monkeypatch.setattr(worker.catalog, "claim", away)
+    monkeypatch.setattr("workers.queue.RETRY_SECONDS", 3600.0)
+    await submit(worker.catalog, scope, "a")
+
+    async def maintained() -> bool:
+        return worker.maintained == [scope]
+
+    with caplog.at_level(logging.ERROR):
+        async with worker.queue().started():
+            await until(maintained)
+    assert caplog.text.count("The ingest queue stopped: PostgreSQL is away.") == 1
+
+
 async def test_slow_bulk_documents_leave_room_for_those_that_somebody_waits_for(
     worker: Worker, scope: Scope
 ) -> None:

@@ -126,6 +126,15 @@ def test_the_settings_are_shown_without_secrets(name: str, form: str) -> None:
     assert "db.internal" in told
 
 
+@pytest.mark.parametrize("form", FORMS)
+def test_each_of_several_addresses_is_shown_without_secrets(form: str) -> None:
+    urls = [form.format(scheme="http", place=f"node-{n}:6333") for n in range(2)]
+    for given in (urls, ",".join(urls)):
+        told = json.dumps(shown(load_settings(index={"kind": "qdrant", "url": given})))
+        check_hidden(told)
+        assert all(f"node-{n}:6333" in told for n in range(2))
+
+
 @pytest.mark.parametrize("form", [*FORMS, *ILL_FORMED])
 @pytest.mark.parametrize("name", PLACES)
 def test_a_setting_that_does_not_fit_is_told_without_it(

@@ -412,6 +412,8 @@ def test_every_mistake_is_told_at_once(here: Path) -> None:
         ("RAG_SERVER__PORT", "70000", "server.port"),
         ("RAG_LIMITS__QUERY_SECONDS", "0", "limits.query_seconds"),
         ("RAG_INDEX__URL", "localhost:6333", "index.url"),
+        ("RAG_INDEX__GRPC_PORT", "6334,70000", "index.grpc_port"),
+        ("RAG_INDEX__GRPC_PORT", "6334,", "index.grpc_port"),
         ("RAG_INDEX__PREFIX", "a.b", "index.prefix"),
     ],
 )
@@ -449,3 +451,63 @@ def test_settings_cannot_be_changed_once_made() -> None:
     settings = load_settings()
     with pytest.raises(ValueError, match="frozen"):
         settings.retrieval.depth = 1  # type: ignore[misc]
+
+
+TWO = ("http://one:6333", "http://u:p,w@two:6333")
+
+
+@pytest.mark.parametrize(
+    ("url", "port"),
+    [
+        (",".join(TWO), "6334,6335"),
+        (f"{TWO[0]} , {TWO[1]}", "6334, 6335"),
+        (json.dumps(TWO), "[6334, 6335]"),
+    ],
+)
+def test_addresses_and_ports_of_a_cluster_in_the_environment(
+    monkeypatch: pytest.MonkeyPatch, url: str, port: str
+) -> None:
+    monkeypatch.setenv("RAG_INDEX__KIND", "qdrant")
+    monkeypatch.setenv("RAG_INDEX__URL", url)
+    monkeypatch.setenv("RAG_INDEX__GRPC_PORT", port)
+    index = load_settings().index
+    assert isinstance(index, QdrantSettings)
+    assert index.url == index.urls == TWO
+    assert index.grpc_port == (6334, 6335)
+
+
+def test_addresses_and_ports_of_a_cluster_in_a_file(here: Path) -> None:
+    (here / "rag.toml").write_text(
+        f"[index]\nkind = 'qdrant'\nurl = {list(TWO)}\ngrpc_port = [6334, 6335]\n"
+    )
+    index = load_settings().index
+    assert isinstance(index, QdrantSettings)
+    assert index.urls == TWO
+    assert index.grpc_port == (6334, 6335)
+
+
+def test_one_address_stays_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    index = load_settings(index={"kind": "qdrant", "url": ["http://one:6333"]}).index
+    assert isinstance(index, QdrantSettings)
+    assert index.url == "http://one:6333"
+    assert index.urls == ("http://one:6333",)
+
+
+@pytest.mark.parametrize(
+    ("changes", "name"),
+    [
+        ({"url": []}, "url"),
+        ({"url": [TWO[0], "hidden:6333"]}, "url"),
+        ({"url": [TWO[0], {"hidden": 1}]}, "url"),
+        ({"url": ["http://hidden@h", "http://hidden@h"]}, "url"),
+        ({"url": ["http://hidden@h", TWO[0]], "grpc_port": [1, 2, 3]}, "grpc_port"),
+        ({"url": "http://hidden@h", "grpc_port": [1, 2]}, "grpc_port"),
+        ({"url": ["http://hidden@h"], "grpc_port": []}, "grpc_port"),
+    ],
+)
+def test_addresses_that_do_not_fit_are_told_without_themselves(
+    changes: dict[str, Any], name: str
+) -> None:
+    message = refused(index={"kind": "qdrant", "api_key": "hidden", **changes})
+    assert f"The setting 'index.{name}' does not fit" in message
+    assert "hidden" not in message

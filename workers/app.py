@@ -85,6 +85,8 @@ def connected(app: Celery) -> Iterator[Connection]:
     connection = app.connection_for_write()
     try:
         with connection:
+            # At once or not at all: by itself it sleeps for two seconds between three tries.
+            connection.ensure_connection(max_retries=0)
             yield connection
     except (
         OperationalError,

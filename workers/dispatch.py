@@ -37,6 +37,8 @@ TOGETHER = 4
 """Bulk documents in one message: what Celery does for each takes half as long as a short one."""
 POLL_SECONDS = 1.0
 """Between looks into the outbox: tasks that failed come back into it when they are due."""
+RETRY_SECONDS = 0.25
+"""The same, while the broker or the catalog does not answer: what waits is sent with its return."""
 GATHER_SECONDS = 0.1
 """Between two drains: what comes in the meantime goes together."""
 LOST_SECONDS = 30.0
@@ -71,21 +73,28 @@ class CeleryQueue:
         return running(self._run())
 
     async def _run(self) -> None:
-        looked = -POLL_SECONDS
+        looked, is_away = -POLL_SECONDS, False
         while True:
             self._wake.clear()
             try:
                 await self.drain()
-                if time.monotonic() - looked >= POLL_SECONDS:  # not whenever it is woken
+                # Not whenever it is woken; while it fails always, for nothing may wait to be sent.
+                if is_away or time.monotonic() - looked >= POLL_SECONDS:
                     looked = time.monotonic()
                     await self._find_lost()
             except RagError as error:
-                _log.error("Tasks wait for the broker: %s", error.in_full())
+                if not is_away:
+                    _log.error("Tasks wait for the broker: %s", error.in_full())
+                is_away = True
             except Exception:  # noqa: BLE001 - without it nothing would be handed out any more
                 _log.exception("Tasks wait for the broker")
+            else:
+                if is_away:
+                    _log.warning("Tasks are handed out again.")
+                is_away = False
             await asyncio.sleep(GATHER_SECONDS)
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(POLL_SECONDS):
+                async with asyncio.timeout(RETRY_SECONDS if is_away else POLL_SECONDS):
                     await self._wake.wait()
 
     async def _send(self) -> int:

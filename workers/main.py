@@ -24,6 +24,7 @@ from workers.app import (
     celery_app,
     queues_of,
 )
+from workers.consumer import PromptConsumer
 from workers.runtime import Runtime
 from workers.stages import all_or_embed, parse_alone
 
@@ -77,6 +78,7 @@ def _consume(app: Celery, name: str, queues: Sequence[str], concurrency: int) ->
     """Takes tasks until told to stop; True where it ended because the connection was lost."""
     worker = app.Worker(
         hostname=name,
+        consumer_cls=PromptConsumer,
         pool="threads",  # the model is in a process of its own; threads only wait
         concurrency=concurrency,
         queues=queues,

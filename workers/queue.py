@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coro
 from typing import Any, Protocol
 
 from rag.catalog import Catalog
-from rag.errors import RagError, for_log
+from rag.errors import RagError, UpstreamError, for_log
 from rag.records import Task
 from rag.types import Scope
 
@@ -22,8 +22,11 @@ KEPT_FREE = 4
 CLAIMED_AT_ONCE = 4
 """At least: to ask the catalog after each document costs more than a slot that waits."""
 
-RETRY_SECONDS = 10
+RETRY_SECONDS = 10.0
 """Between tries to write to a catalog that could not be written."""
+
+AWAY_SECONDS = 0.25
+"""The same, where it is on a server that does not answer."""
 
 _log = logging.getLogger(__name__)
 
@@ -167,16 +170,22 @@ class LocalQueue:
 
     async def _run(self) -> None:
         """Works for ever, whenever woken; tidies beside it, so that nobody waits for a graph."""
+        is_away = False
         async with asyncio.TaskGroup() as beside:
             while True:
                 try:
                     await self._work()
                 except Exception as error:  # noqa: BLE001 - all that comes later waits for this
                     told, bug = for_log(error)
-                    _log.error("The ingest queue stopped: %s It tries again.", told, exc_info=bug)
-                    await asyncio.sleep(RETRY_SECONDS)
+                    if not is_away:
+                        _log.error(
+                            "The ingest queue stopped: %s It tries again.", told, exc_info=bug
+                        )
+                    is_away = isinstance(error, UpstreamError)
+                    await asyncio.sleep(AWAY_SECONDS if is_away else RETRY_SECONDS)
                     await self._release()
                 else:
+                    is_away = False
                     beside.create_task(self._tidy())
                     await self._wake.wait()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from rag.errors import ConfigError
@@ -14,6 +14,7 @@ from rag.settings import (
     GeneratorJudgeSettings,
     GeneratorSettings,
     OpenAIModelSettings,
+    OpenAISettings,
     RetrievalSettings,
     Settings,
     VllmModelSettings,
@@ -76,11 +77,26 @@ async def open_generator(
     if len(chain) == 1:
         return opened[0][0], model
     engines = [
-        Engine(name=_engine_name(part), generator=generator)
+        Engine(name=_engine_name(part), generator=generator, answers=_probe(part, stack))
         for part, (generator, _) in zip(chain, opened, strict=True)
     ]
-    seconds = settings.limits.query_seconds / len(engines)
-    return FallbackGenerator(engines, seconds=seconds), model
+    made = FallbackGenerator(engines, seconds=settings.limits.query_seconds / len(engines))
+    stack.push_async_callback(made.close)
+    return made, model
+
+
+def _probe(
+    settings: GeneratorSettings, stack: contextlib.AsyncExitStack
+) -> Callable[[], Awaitable[bool]] | None:
+    """What looks whether a generator's server is there; closed by the stack."""
+    if not isinstance(settings, OpenAISettings):
+        return None
+    from generation.probe import Probe
+
+    key = settings.api_key
+    probe = Probe(settings.base_url, api_key=key.get_secret_value() if key else None)
+    stack.push_async_callback(probe.close)
+    return probe.answers
 
 
 async def _open_engine(

@@ -70,11 +70,12 @@ def _build_qdrant(settings: QdrantSettings, dim: int) -> StoredIndex:
         ) from None
     key = settings.api_key
     server = connect(
-        settings.url,
+        *settings.urls,
         api_key=key.get_secret_value() if key else None,
         grpc_port=settings.grpc_port,
         prefer_grpc=settings.prefer_grpc,
         timeout=settings.timeout,
+        spread=settings.spread_reads,
     )
     layout = Layout(
         shards=settings.shards,

@@ -1,0 +1,42 @@
+"""Settings that take one address or port, or one for each node of a cluster."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator
+
+LAST_PORT = 65535
+
+
+def _addresses(value: Any) -> str | tuple[str, ...]:
+    """A URL, or several: a list, or with commas between them.
+
+    Raises:
+        ValueError: it is none; the message does not repeat it.
+    """
+    urls = re.split(r"\s*,\s*(?=https?://)", value) if isinstance(value, str) else value
+    if not isinstance(urls, list | tuple) or not urls:
+        raise ValueError("It is an address, http://HOST:PORT, or a list of them")
+    for url in urls:
+        if not isinstance(url, str) or not re.match(r"https?://[^\s/]", url):
+            raise ValueError("An address has the form http://HOST:PORT")
+    if len(set(urls)) < len(urls):
+        raise ValueError("An address stands there twice")
+    return urls[0] if len(urls) == 1 else tuple(urls)
+
+
+def _ports(value: Any) -> int | tuple[int, ...]:
+    """A port, or several: a list, or with commas between them."""
+    ports = value.split(",") if isinstance(value, str) else value
+    if not isinstance(ports, list | tuple):
+        ports = [ports]
+    numbers = [int(port) for port in ports if re.fullmatch(r"\s*\d{1,5}\s*", str(port))]
+    if not numbers or len(numbers) < len(ports) or not all(1 <= n <= LAST_PORT for n in numbers):
+        raise ValueError(f"A port is a number from 1 to {LAST_PORT}")
+    return numbers[0] if len(numbers) == 1 else tuple(numbers)
+
+
+Addresses = Annotated[str | tuple[str, ...], BeforeValidator(_addresses)]
+Ports = Annotated[int | tuple[int, ...], BeforeValidator(_ports)]

@@ -1,0 +1,92 @@
+"""Addresses that lead to one server, each of which can die or fall silent: nodes of a cluster."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+
+class Gate:
+    """Hands all bytes on, from a free port to a server's and back."""
+
+    def __init__(self, to: int) -> None:
+        self._to = to
+        self._port = 0
+        self._open: set[asyncio.StreamWriter] = set()
+        self._listening: asyncio.Server | None = None
+        self._speaks = asyncio.Event()
+        self._speaks.set()
+        self.requests = 0
+        """Pieces that clients sent."""
+
+    @property
+    def port(self) -> int:
+        return self._port
+
+    async def start(self) -> None:
+        """At the port of before, where there was one."""
+        self._listening = await asyncio.start_server(self._serve, "127.0.0.1", self._port)
+        self._port = self._listening.sockets[0].getsockname()[1]
+
+    async def die(self) -> None:
+        """As a process that is killed: connections are reset, and new ones refused."""
+        if self._listening is not None:
+            self._listening.close()
+            self._listening = None
+        for writer in self._open:
+            writer.transport.abort()
+        self._open.clear()
+        await asyncio.sleep(0)
+
+    def fall_silent(self) -> None:
+        """It takes requests, and keeps the answers back."""
+        self._speaks.clear()
+
+    def speak(self) -> None:
+        """What it held back comes through."""
+        self._speaks.set()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        open_ = [writer]
+        self._open.add(writer)
+        try:
+            inner, outer = await asyncio.open_connection("127.0.0.1", self._to)
+            open_.append(outer)
+            self._open.add(outer)
+            if self._listening is not None:  # it did not die meanwhile
+                await asyncio.gather(self._ask(reader, outer), self._answer(inner, writer))
+        except OSError:
+            pass  # either side is gone
+        finally:
+            for each in open_:
+                each.transport.abort()
+            self._open.difference_update(open_)
+
+    async def _ask(self, client: asyncio.StreamReader, server: asyncio.StreamWriter) -> None:
+        while piece := await client.read(65_536):
+            self.requests += 1
+            server.write(piece)
+            await server.drain()
+        server.close()
+
+    async def _answer(self, server: asyncio.StreamReader, client: asyncio.StreamWriter) -> None:
+        while piece := await server.read(65_536):
+            await self._speaks.wait()
+            client.write(piece)
+            await client.drain()
+        client.close()
+
+
+@contextlib.asynccontextmanager
+async def gates(*ports: int) -> AsyncIterator[list[Gate]]:
+    """A gate to each of these ports."""
+    made = [Gate(port) for port in ports]
+    for gate in made:
+        await gate.start()
+    try:
+        yield made
+    finally:
+        for gate in made:
+            gate.speak()
+            await gate.die()

@@ -1,0 +1,44 @@
+"""Celery's consumer, which finds a broker that was away as soon as it is back."""
+
+from __future__ import annotations
+
+import logging
+
+from celery.worker.consumer import Consumer
+from celery.worker.state import maybe_shutdown
+from kombu.connection import Connection
+
+from rag.redaction import masked, scrubbed
+
+CONNECT_SECONDS = 0.25
+"""Between tries to connect. Celery's own pauses grow by two seconds each, up to half a minute."""
+
+_log = logging.getLogger(__name__)
+
+
+class PromptConsumer(Consumer):  # type: ignore[misc] # Celery has no types
+    """Tries to connect several times a second, and tells once that it cannot."""
+
+    def ensure_connected(self, conn: Connection) -> Connection:
+        """The connection, once there is one; ends the worker where it is told to stop."""
+        tries = 0
+
+        def failed(error: Exception, _: float) -> None:
+            nonlocal tries
+            tries += 1
+            if tries == 1:
+                url = str(self.app.conf.broker_url)
+                _log.error(
+                    "The broker does not answer, and is tried until it does: %s: %s.",
+                    masked(url),
+                    scrubbed(str(error), url).rstrip(".") or type(error).__name__,
+                )
+
+        conn.ensure_connection(  # type: ignore[no-untyped-call]
+            failed,
+            interval_start=CONNECT_SECONDS,
+            interval_step=0,
+            interval_max=CONNECT_SECONDS,
+            callback=maybe_shutdown,
+        )
+        return conn
