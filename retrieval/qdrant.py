@@ -4,7 +4,7 @@ A collection `docs` is an alias, `plumbline_docs`, of a physical collection, `pl
 new version is filled beside the old one and the alias moved in one step. (A dot is in no
 collection's name, so the two kinds of name never meet.) Every point says whose it is, every call
 filters by that, and a point's id is its chunk's turned by the tenant's: two tenants may hold the
-same chunk id. IDF is the tenant's own; with several shards each counts its own part.
+same chunk id. IDF is the tenant's own; with several shards all that it has lies in one of them.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Literal, TypeVar
 
 import numpy as np
@@ -32,6 +33,7 @@ from retrieval.qdrant_points import (
     TOKENS,
     TOKENS_ON_DISK,
     Layout,
+    ShardKey,
     collection_options,
     equal,
     has_ids,
@@ -43,15 +45,16 @@ from retrieval.qdrant_points import (
     one_of,
     point_of,
     query_of,
-    reweighed,
+    reweighing,
     rewriting,
     term_query,
     tokens_field,
     turned,
     weight_of,
 )
-from retrieval.qdrant_server import EXISTS, Server
-from retrieval.sparse import bm25_idf
+from retrieval.qdrant_server import EXISTS, MOVED, Server
+from retrieval.qdrant_shards import Placement, part_keys, placed, placement_of, tenant_key
+from retrieval.sparse import bm25_idf, rounded_mean
 
 WRITE_SLICE = 256
 """Points in one request: under 2 MB with 384 dimensions and their texts."""
@@ -59,11 +62,8 @@ TOKENS_SLICE = 16
 """As many with token vectors: 3 MB."""
 PAGE = 1_000
 """Points read in one request."""
-SAMPLE = 4_000
-"""Chunks whose lengths are looked at for the mean: within 1 % of it where lengths spread by half
-the mean, far inside `MEAN_DRIFT`."""
-MEAN_DRIFT = 0.05
-"""Weights are made anew when their mean length is this far from today's."""
+LENGTHS = 10_000
+"""Lengths of chunks, in terms, that are told apart at most."""
 MAX_FIELDS = 256
 """Meta fields of one tenant, and payload indexes of a collection; a filter on a field past them
 still holds, without an index of its own."""
@@ -86,12 +86,12 @@ class Lengths:
     """What is known of a scope's chunks: how many, and how many terms they hold together."""
 
     points: int
-    terms: float
+    terms: int
 
     @property
     def mean(self) -> float:
-        """Terms of a chunk; 1 where there is none."""
-        return self.terms / self.points if self.terms else 1.0
+        """What weights are to be made with."""
+        return rounded_mean(self.terms, self.points)
 
 
 class QdrantIndex:
@@ -115,6 +115,7 @@ class QdrantIndex:
         """Payload indexes of each collection that was written to."""
         self._fields: dict[Scope, set[str]] = {}
         self._lengths: dict[Scope, Lengths] = {}
+        self._placements: dict[Scope, Placement] = {}
         self._versions: dict[str, tuple[str, float]] = {}
         """Of collections, what is searched, and until when that is believed."""
 
@@ -138,11 +139,10 @@ class QdrantIndex:
             mean = (await self._noted(scope, vectors)).mean
             for part in _slices(vectors, TOKENS_SLICE if by_token else WRITE_SLICE):
                 structs = [point_of(scope, point, mean) for point in part]
-                await self._server.call(self._client.upsert, name, structs)
+                await self._at(scope, self._client.upsert, structs)
             moved = list({p.chunk.id: p.chunk for p in points if p.dense is None}.values())
             for chunks in _slices(moved, WRITE_SLICE):
-                operations = [rewriting(scope, chunk) for chunk in chunks]
-                await self._server.call(self._client.batch_update_points, name, operations)
+                await self._update(scope, partial(rewriting, scope, chunks))
         except NotFoundError:  # someone removed the collection: the next write makes it anew
             self._indexed.pop(name, None)
             raise
@@ -173,30 +173,31 @@ class QdrantIndex:
             await self._remove(previous, theirs)
 
     async def _remove(self, scope: Scope, where: models.Filter) -> None:
-        selected = models.FilterSelector(filter=where)
-        await self._server.call(self._client.delete, self._name(scope.collection), selected)
+        await self._at(scope, self._client.delete, models.FilterSelector(filter=where))
 
     def erasing(self) -> contextlib.AbstractAsyncContextManager[None]:
         """Does nothing: the server's optimizer removes what was deleted, in its own time."""
         return contextlib.nullcontext()
 
     async def maintain(self, scope: Scope) -> None:
-        """Makes BM25 weights anew where their mean length is off. Searches and writes go on.
+        """Makes BM25 weights anew that were made with another mean. Searches and writes go on.
 
-        Of a version that was filled, the graph is built from here on, in the background.
+        So weights follow from the chunks alone, whoever wrote them: of several who maintain while
+        the mean still moves, the last one sees it. Of a version that was filled, the graph is built
+        from here on, in the background.
         """
         if _VERSION in scope.collection:
             await self._build_from(self._name(scope.collection), kilobytes=INDEXING_KB)
         with contextlib.suppress(NotFoundError):
-            mean = (await self._measured(scope)).mean
-            bounds = (
-                models.Range(lt=mean / (1 + MEAN_DRIFT)),
-                models.Range(gt=mean * (1 + MEAN_DRIFT)),
-            )
-            off = [models.FieldCondition(key="mean", range=bound) for bound in bounds]
-            drifted = of(scope, models.Filter(should=off))
-            async for records in self._pages(scope, drifted, ["length", "mean"], [SPARSE]):
-                await self._reweigh(scope, records, mean)
+            if not await self.holds(scope):
+                return
+            await self._prepare(scope.collection)  # one made by an older release has no lengths
+            before = None
+            while (mean := (await self._measured(scope)).mean) != before:
+                drifted = of(scope, models.Filter(must_not=[has_mean(mean)]))
+                async for records in self._pages(scope, drifted, ["length", "mean"], [SPARSE]):
+                    await self._reweigh(scope, records, mean)
+                before = mean
 
     async def close(self) -> None:
         """Lets go of the connections, those of every `at` too."""
@@ -324,7 +325,9 @@ class QdrantIndex:
         with contextlib.suppress(RagError, TimeoutError):
             async with asyncio.timeout(VERSION_PATIENCE):
                 current = await self.current_version(scope.collection)
-            name = "" if current is None else f"v{current}"
+            before, name = name, "" if current is None else f"v{current}"
+            if before not in ("", name):  # another process has switched
+                self._forget(scope.collection)
             self._versions[scope.collection] = name, until
         return name
 
@@ -365,7 +368,8 @@ class QdrantIndex:
     async def begin_version(self, scope: Scope) -> Scope:
         """An empty version; those that are neither searched nor searched before are removed.
 
-        While much is loaded no graph is built: `maintain` has it begun.
+        While much is loaded no graph is built: `maintain` has it begun. Where there are several
+        shards, the tenant gets one of its own.
 
         Raises:
             InputError: the collection holds other tenants' chunks: a version is for all of them.
@@ -373,6 +377,10 @@ class QdrantIndex:
         await self._check_owned(scope)
         await self._sweep(scope.collection)
         version = await self.create_version(scope.collection)
+        if self._layout.shards > 1:
+            await self._make_key(
+                self._physical(scope.collection, version), tenant_key(scope.tenant)
+            )
         await self._build_from(self._physical(scope.collection, version), kilobytes=0)
         return replace(scope, collection=f"{scope.collection}{_VERSION}{version}")
 
@@ -446,7 +454,7 @@ class QdrantIndex:
         """What is known of a collection; its versions keep to themselves."""
         self._indexed.pop(self._name(collection), None)
         self._versions.pop(collection, None)
-        for known in (self._fields, self._lengths):
+        for known in (self._fields, self._lengths, self._placements):
             for scope in [scope for scope in known if scope.collection == collection]:
                 known.pop(scope)
 
@@ -503,15 +511,23 @@ class QdrantIndex:
         return await self._server.call(self._client.get_collection, name)
 
     async def _create(self, collection: str, version: int) -> None:
-        try:
+        physical = self._physical(collection, version)
+        with _there_already():  # another worker was faster
             await self._server.call(
                 self._client.create_collection,
-                self._physical(collection, version),
+                physical,
                 **collection_options(self._layout, dim=self._dim),
             )
-        except StorageError as error:
-            if error.code != EXISTS:  # another worker was faster
-                raise
+        try:
+            for key in part_keys(self._layout.shards) if self._layout.shards > 1 else []:
+                await self._make_key(physical, key)
+        except ConfigError:  # no shard keys on a server that runs alone
+            await self._server.call(self._client.delete_collection, physical)
+            raise
+
+    async def _make_key(self, physical: str, key: str) -> None:
+        with _there_already():
+            await self._server.call(self._client.create_shard_key, physical, key)
 
     async def _build_from(self, physical: str, *, kilobytes: int) -> None:
         threshold = models.OptimizersConfigDiff(indexing_threshold=kilobytes)
@@ -555,15 +571,8 @@ class QdrantIndex:
 
     async def _known_fields(self, scope: Scope) -> set[str]:
         """The fields that the scope's chunks have; empty where it has no chunk."""
-        response = await self._server.call(
-            self._client.facet,
-            self._name(scope.collection),
-            "fields",
-            of(scope),
-            limit=2 * MAX_FIELDS,  # several who write at once may pass the bound a little
-            exact=True,
-        )
-        self._fields[scope] = {str(hit.value) for hit in response.hits}
+        # Several who write at once may pass the bound a little.
+        self._fields[scope] = {str(v) for v in await self._facet(scope, "fields", 2 * MAX_FIELDS)}
         return self._fields[scope]
 
     # Lengths
@@ -576,17 +585,12 @@ class QdrantIndex:
         return lengths
 
     async def _measured(self, scope: Scope) -> Lengths:
-        """The lengths as a sample has them: exact where the scope is no larger than it."""
-        sample = models.QueryRequest(
-            query=models.SampleQuery(sample=models.Sample.RANDOM),
-            filter=of(scope),
-            limit=SAMPLE,
-            with_payload=["length"],
+        """The lengths of all that is there: the server counts how many chunks have which."""
+        counts = await self._facet(scope, "length", LENGTHS)
+        self._lengths[scope] = Lengths(
+            points=sum(counts.values()),
+            terms=sum(int(length) * count for length, count in counts.items()),
         )
-        count, [points] = await asyncio.gather(self._count(scope), self._query(scope, [sample]))
-        terms = sum((point.payload or {})["length"] for point in points)
-        scale = count / len(points) if points else 0.0
-        self._lengths[scope] = Lengths(points=count, terms=terms * scale)
         return self._lengths[scope]
 
     async def _reweigh(self, scope: Scope, records: Sequence[models.Record], mean: float) -> None:
@@ -595,40 +599,74 @@ class QdrantIndex:
         The mean is written first, and only over the one that was read; the weights follow where
         that went through. Between the two a point is as far off as it was, never wrong.
         """
-        by_mean: dict[float, list[models.Record]] = {}
-        for record in records:
-            by_mean.setdefault((record.payload or {})["mean"], []).append(record)
-        operations: list[Any] = []
-        for old, group in by_mean.items():
-            ids = models.HasIdCondition(has_id=[record.id for record in group])
-            marked = models.SetPayload(payload={"mean": mean}, filter=of(scope, ids, has_mean(old)))
-            vectors = [reweighed(record, mean) for record in group]
-            update = models.UpdateVectors(points=vectors, update_filter=of(scope, has_mean(mean)))
-            operations += [
-                models.SetPayloadOperation(set_payload=marked),
-                models.UpdateVectorsOperation(update_vectors=update),
-            ]
         # A point that was deleted meanwhile ends the request after its group: the next round takes
         # up the others.
         with contextlib.suppress(NotFoundError):
-            name = self._name(scope.collection)
-            await self._server.call(self._client.batch_update_points, name, operations)
+            await self._update(scope, partial(reweighing, scope, records, mean))
 
     # Requests
+
+    async def _at(
+        self, scope: Scope, method: Callable[..., Awaitable[_T]], *args: Any, **kwargs: Any
+    ) -> _T:
+        """What a method of the client returns, asked of the tenant's shard."""
+        name = self._name(scope.collection)
+        return await self._placed(
+            scope,
+            lambda place: self._server.call(
+                method, name, *args, shard_key_selector=place.key, **kwargs
+            ),
+        )
+
+    async def _update(self, scope: Scope, operations: Callable[[ShardKey], list[Any]]) -> None:
+        name, update = self._name(scope.collection), self._client.batch_update_points
+        await self._placed(
+            scope, lambda place: self._server.call(update, name, operations(place.key))
+        )
 
     async def _query(
         self, scope: Scope, requests: Sequence[models.QueryRequest]
     ) -> list[list[models.ScoredPoint]]:
         if not requests:
             return []
-        responses = await self._server.call(
-            self._client.query_batch_points, self._name(scope.collection), requests
+        name, query = self._name(scope.collection), self._client.query_batch_points
+        responses = await self._placed(
+            scope,
+            lambda place: self._server.call(
+                query, name, [placed(each, place) for each in requests]
+            ),
         )
         return [response.points for response in responses]
 
+    async def _placed(self, scope: Scope, ask: Callable[[Placement], Awaitable[_T]]) -> _T:
+        """What is answered from where the tenant's chunks lie.
+
+        That is remembered. Where another process has switched to a version with other shards, the
+        server says so, and it is asked once more.
+        """
+        try:
+            return await ask(await self._placement(scope))
+        except StorageError as error:
+            if error.code != MOVED:
+                raise
+        self._placements.pop(scope, None)
+        return await ask(await self._placement(scope))
+
+    async def _placement(self, scope: Scope) -> Placement:
+        if scope not in self._placements:
+            name = self._name(scope.collection)
+            keys = (await self._server.call(self._client.list_shard_keys, name)).shard_keys or []
+            self._placements[scope] = placement_of(scope.tenant, {str(each.key) for each in keys})
+        return self._placements[scope]
+
+    async def _facet(self, scope: Scope, field: str, limit: int) -> dict[Any, int]:
+        """How many of the scope's points have which value in an indexed field."""
+        facet = self._client.facet
+        response = await self._at(scope, facet, field, of(scope), limit=limit, exact=True)
+        return {hit.value: hit.count for hit in response.hits}
+
     async def _count(self, scope: Scope, where: models.Filter | None = None) -> int:
-        name = self._name(scope.collection)
-        return (await self._server.call(self._client.count, name, where or of(scope))).count
+        return (await self._at(scope, self._client.count, where or of(scope))).count
 
     async def _pages(
         self,
@@ -641,9 +679,9 @@ class QdrantIndex:
         """The points in pages of `PAGE`, none empty: the server refuses a batch of nothing."""
         offset: Any = None
         while True:
-            records, offset = await self._server.call(
+            records, offset = await self._at(
+                scope,
                 self._client.scroll,
-                self._name(scope.collection),
                 scroll_filter=where,
                 limit=page or PAGE,
                 offset=offset,
@@ -654,6 +692,15 @@ class QdrantIndex:
                 yield records
             if offset is None:
                 return
+
+
+@contextlib.contextmanager
+def _there_already() -> Iterator[None]:
+    try:
+        yield
+    except StorageError as error:
+        if error.code != EXISTS:
+            raise
 
 
 def _moved(alias: str, before: int | None, physical: str) -> Iterator[Any]:

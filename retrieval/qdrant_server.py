@@ -37,7 +37,7 @@ OLDEST_SERVER = (1, 19)
 ATTEMPTS = 3
 FIRST_PAUSE = 0.2
 """Seconds before the second attempt; doubles with each, and varies by half to part the workers."""
-EXISTS = "exists"
+EXISTS, MOVED, STRICT = "exists", "shard_moved", "strict_mode"
 GRPC_OPTIONS = {
     "grpc.initial_reconnect_backoff_ms": 100,
     "grpc.max_reconnect_backoff_ms": 250,
@@ -71,7 +71,20 @@ _MEANING: dict[int, tuple[type[RagError], str | None, str]] = {
     401: (ConfigError, None, _KEY),
     403: (ConfigError, None, _KEY),
     404: (NotFoundError, None, "The Qdrant server does not hold it."),
+    405: (
+        ConfigError,
+        "standalone",
+        "The Qdrant server runs alone, and shards with keys need one in cluster mode: set"
+        " `index.shards` to 1, or start it with `QDRANT__CLUSTER__ENABLED=true`.",
+    ),
     409: (StorageError, EXISTS, "The Qdrant server has it already."),
+    421: (StorageError, MOVED, "The shards of the collection are not those that were known."),
+    422: (
+        StorageError,
+        STRICT,
+        "The collection on the Qdrant server is in strict mode, which forbids the request."
+        " Raise that limit or switch strict mode off.",
+    ),
     429: (
         BusyError,
         None,
@@ -105,6 +118,12 @@ _FAILED = (
 )
 _REFUSED = (StorageError, None, "The Qdrant server refuses the request.")
 _FULL = re.compile(r"no space left|out of disk", re.IGNORECASE)
+_STANDALONE = re.compile(r"standalone mode", re.IGNORECASE)
+_STRICT = re.compile(r"\. Help: ")
+"""How the server ends what its strict mode refuses."""
+_SHARD_KEY = re.compile(
+    r"shard key .*(not found|not specified|nor fallback .* exist)", re.IGNORECASE
+)
 _UNKNOWN = re.compile(r"collection|no point with id", re.IGNORECASE)
 """What is not found may be a collection; otherwise it is the API."""
 _SERVER_ERRORS = 500
@@ -232,6 +251,12 @@ def _status(status: int, cause: str) -> int:
         return 507
     if "already exists" in cause:
         return 409
+    if _STANDALONE.search(cause):
+        return 405
+    if status in (400, 404) and _SHARD_KEY.search(cause):
+        return 421
+    if status == 400 and _STRICT.search(cause):  # noqa: PLR2004
+        return 422
     return 501 if status == 404 and not _UNKNOWN.search(cause) else status  # noqa: PLR2004
 
 

@@ -8,18 +8,19 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
-from qdrant_client import AsyncQdrantClient
 
 from retrieval.qdrant_server import Server, connect
+from tests.qdrant_shards import ShardedClient
 
 NO_INDEXES = pytest.mark.filterwarnings("ignore:Payload indexes have no effect in the local Qdrant")
 
 
 @contextlib.asynccontextmanager
 async def local_qdrant() -> AsyncIterator[Server]:
-    client = AsyncQdrantClient(":memory:")
+    client: Any = ShardedClient()
     yield Server(client, url=":memory:", timeout=60)
     await client.close()
 
