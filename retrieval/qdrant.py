@@ -505,10 +505,27 @@ class QdrantIndex:
         except NotFoundError:
             if _VERSION in collection:
                 raise
-        await self._create(collection, 1)
-        if await self.current_version(collection) is None:  # no other worker came before
-            await self.switch(collection, 1)
+        if await self.current_version(collection) is None:
+            await self._create(collection, 1)
+            if await self.current_version(collection) is None:  # no other worker came before
+                await self.switch(collection, 1)
+        await self._check_alias(collection)
         return await self._server.call(self._client.get_collection, name)
+
+    async def _check_alias(self, collection: str) -> None:
+        """What is not found was never made, or is a version.
+
+        Raises:
+            StorageError: the collection's alias names a version that is not there.
+        """
+        current = None if _VERSION in collection else await self.current_version(collection)
+        if current is not None and current not in await self.versions(collection):
+            raise StorageError(
+                f"The version of {collection!r} that is searched, v{current}, is not on the Qdrant"
+                " server. Bring it back from a snapshot; or remove its alias, and ingest again.",
+                code="dangling_alias",
+                detail=f"The alias is {self._alias(collection)!r}.",
+            )
 
     async def _create(self, collection: str, version: int) -> None:
         physical = self._physical(collection, version)
@@ -646,6 +663,9 @@ class QdrantIndex:
         """
         try:
             return await ask(await self._placement(scope))
+        except NotFoundError:
+            await self._check_alias(scope.collection)
+            raise
         except StorageError as error:
             if error.code != MOVED:
                 raise

@@ -73,7 +73,7 @@ _MEANING: dict[int, tuple[type[RagError], str | None, str]] = {
     404: (NotFoundError, None, "The Qdrant server does not hold it."),
     405: (
         ConfigError,
-        "standalone",
+        "standalone_server",
         "The Qdrant server runs alone, and shards with keys need one in cluster mode: set"
         " `index.shards` to 1, or start it with `QDRANT__CLUSTER__ENABLED=true`.",
     ),

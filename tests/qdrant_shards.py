@@ -82,6 +82,9 @@ class ShardedClient:
         self._shards.pop(name, None)
         return await self.local.delete_collection(name)
 
+    async def get_collection(self, name: str) -> models.CollectionInfo:
+        return await self.local.get_collection(await self._physical(name))
+
     async def get_collections(self) -> models.CollectionsResponse:
         held = (await self.local.get_collections()).collections
         return models.CollectionsResponse(collections=[c for c in held if _BESIDE not in c.name])
@@ -175,9 +178,11 @@ class ShardedClient:
     # Shards
 
     async def _physical(self, name: str) -> str:
-        await self.local.get_collection(name)  # or it is not found
         aliases = (await self.local.get_aliases()).aliases
-        return next((a.collection_name for a in aliases if a.alias_name == name), name)
+        physical = next((a.collection_name for a in aliases if a.alias_name == name), name)
+        if physical not in self._shards:
+            raise ValueError(f"Collection {name} not found")
+        return physical
 
     async def _all(self, name: str) -> list[str]:
         """All but the one of the collection's own name."""
