@@ -36,7 +36,18 @@ NAMES = (
     ),
     "vllm",
 )
-LONG = ("scale", "leaks", "tracing", "drift", "tables", "power", "coverage", "qdrant")
+LONG = (
+    "coverage",
+    "drift",
+    "idf",
+    "leaks",
+    "power",
+    "qdrant",
+    "ranks",
+    "scale",
+    "tables",
+    "tracing",
+)
 """Parts that run only where they are named."""
 RESULTS = Path(__file__).parent / "results"
 

@@ -39,8 +39,6 @@ INDEX_FROM = 5_000
 """Points from which a graph is built; below, a full scan is exact and takes under a millisecond."""
 STALE_SHARE = 0.25
 """A rebuild is due when this share of the points is outside the graph."""
-MEAN_DRIFT = 0.05
-"""A rebuild is due when weights were made with a mean length this far from today's."""
 ERASE_CHECK, ERASE_AGAIN = 5.0, 60.0
 """Seconds between looks for text that is to go from disk, and after one that failed."""
 ERASE_AT_END = 60.0
@@ -138,9 +136,7 @@ class EdgeIndex:
             if shard is None:
                 return
             shard.flush()
-            due = shard.stats.rebuild_due(
-                index_from=INDEX_FROM, stale_share=STALE_SHARE, mean_drift=MEAN_DRIFT
-            )
+            due = shard.stats.rebuild_due(index_from=INDEX_FROM, stale_share=STALE_SHARE)
         await self._rebuilt(scope, shard if due or shard.erasure_due() else None)
 
     @contextlib.asynccontextmanager

@@ -13,7 +13,7 @@ from rag.passages import passage_text
 from rag.protocols import SparseEncoder, StoredIndex
 from rag.types import Chunk, Condition, Float32Array, Leg, Match, Point, Scope, SparseVector
 from retrieval.matching import matcher
-from retrieval.sparse import K1, B, bm25_idf
+from retrieval.sparse import K1, B, bm25_idf, rounded_mean
 
 
 class LuceneBm25(BM25Okapi):  # type: ignore[misc]
@@ -21,7 +21,7 @@ class LuceneBm25(BM25Okapi):  # type: ignore[misc]
 
     def __init__(self, corpus: Sequence[Sequence[int]]) -> None:
         super().__init__(corpus, k1=K1, b=B)
-        self.avgdl: float = self.avgdl or 1.0  # where no chunk has a term
+        self.avgdl: float = rounded_mean(sum(self.doc_len), self.corpus_size)
 
     def _calc_idf(self, nd: dict[int, int]) -> None:
         self.idf = {term: bm25_idf(self.corpus_size, n) for term, n in nd.items()}

@@ -4,7 +4,7 @@ A collection `docs` is an alias, `plumbline_docs`, of a physical collection, `pl
 new version is filled beside the old one and the alias moved in one step. (A dot is in no
 collection's name, so the two kinds of name never meet.) Every point says whose it is, every call
 filters by that, and a point's id is its chunk's turned by the tenant's: two tenants may hold the
-same chunk id. IDF is the tenant's own; with several shards each counts its own part.
+same chunk id. IDF is the tenant's own; with several shards all that it has lies in one of them.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from functools import partial
+from typing import Any
 
 from qdrant_client import models
 
@@ -30,6 +31,7 @@ from retrieval.qdrant_points import (
     TOKENS,
     TOKENS_ON_DISK,
     Layout,
+    ShardKey,
     collection_options,
     equal,
     has_ids,
@@ -38,22 +40,21 @@ from retrieval.qdrant_points import (
     of,
     one_of,
     point_of,
-    reweighed,
+    reweighing,
     rewriting,
     tokens_field,
 )
-from retrieval.qdrant_reads import MAX_FIELDS, PAGE, QdrantReader, slices
+from retrieval.qdrant_reads import MAX_FIELDS, PAGE, PREVIOUS, VERSION, QdrantReader, slices
 from retrieval.qdrant_server import EXISTS, Server
+from retrieval.qdrant_shards import part_keys, tenant_key
+from retrieval.sparse import rounded_mean
 
 WRITE_SLICE = 256
 """Points in one request: under 2 MB with 384 dimensions and their texts."""
 TOKENS_SLICE = 16
 """As many with token vectors: 3 MB."""
-SAMPLE = 4_000
-"""Chunks whose lengths are looked at for the mean: within 1 % of it where lengths spread by half
-the mean, far inside `MEAN_DRIFT`."""
-MEAN_DRIFT = 0.05
-"""Weights are made anew when their mean length is this far from today's."""
+LENGTHS = 10_000
+"""Lengths of chunks, in terms, that are told apart at most."""
 
 VERSION_SECONDS = 10.0
 """For so long it is remembered which version is searched: other processes may switch."""
@@ -61,9 +62,6 @@ VERSION_PATIENCE = 0.2
 """A question waits no longer for what its trace alone tells."""
 SHOWN = 5
 """Fields that a message names."""
-_VERSION, _PREVIOUS = ".v", ".previous"
-"""What follows a collection's name: in the name of a version, and of the alias of the one before.
-A scope with such a name is that version."""
 
 
 @dataclass(slots=True)
@@ -71,12 +69,12 @@ class Lengths:
     """What is known of a scope's chunks: how many, and how many terms they hold together."""
 
     points: int
-    terms: float
+    terms: int
 
     @property
     def mean(self) -> float:
-        """Terms of a chunk; 1 where there is none."""
-        return self.terms / self.points if self.terms else 1.0
+        """What weights are to be made with."""
+        return rounded_mean(self.terms, self.points)
 
 
 class QdrantIndex(QdrantReader):
@@ -120,11 +118,10 @@ class QdrantIndex(QdrantReader):
             mean = (await self._noted(scope, vectors)).mean
             for part in slices(vectors, TOKENS_SLICE if by_token else WRITE_SLICE):
                 structs = [point_of(scope, point, mean) for point in part]
-                await self._server.call(self._client.upsert, name, structs)
+                await self._at(scope, self._client.upsert, structs)
             moved = list({p.chunk.id: p.chunk for p in points if p.dense is None}.values())
             for chunks in slices(moved, WRITE_SLICE):
-                operations = [rewriting(scope, chunk) for chunk in chunks]
-                await self._server.call(self._client.batch_update_points, name, operations)
+                await self._update(scope, partial(rewriting, scope, chunks))
         except NotFoundError:  # someone removed the collection: the next write makes it anew
             self._indexed.pop(name, None)
             raise
@@ -155,30 +152,31 @@ class QdrantIndex(QdrantReader):
             await self._remove(previous, theirs)
 
     async def _remove(self, scope: Scope, where: models.Filter) -> None:
-        selected = models.FilterSelector(filter=where)
-        await self._server.call(self._client.delete, self._name(scope.collection), selected)
+        await self._at(scope, self._client.delete, models.FilterSelector(filter=where))
 
     def erasing(self) -> contextlib.AbstractAsyncContextManager[None]:
         """Does nothing: the server's optimizer removes what was deleted, in its own time."""
         return contextlib.nullcontext()
 
     async def maintain(self, scope: Scope) -> None:
-        """Makes BM25 weights anew where their mean length is off. Searches and writes go on.
+        """Makes BM25 weights anew that were made with another mean. Searches and writes go on.
 
-        Of a version that was filled, the graph is built from here on, in the background.
+        So weights follow from the chunks alone, whoever wrote them: of several who maintain while
+        the mean still moves, the last one sees it. Of a version that was filled, the graph is built
+        from here on, in the background.
         """
-        if _VERSION in scope.collection:
+        if VERSION in scope.collection:
             await self._build_from(self._name(scope.collection), kilobytes=INDEXING_KB)
         with contextlib.suppress(NotFoundError):
-            mean = (await self._measured(scope)).mean
-            bounds = (
-                models.Range(lt=mean / (1 + MEAN_DRIFT)),
-                models.Range(gt=mean * (1 + MEAN_DRIFT)),
-            )
-            off = [models.FieldCondition(key="mean", range=bound) for bound in bounds]
-            drifted = of(scope, models.Filter(should=off))
-            async for records in self._pages(scope, drifted, ["length", "mean"], [SPARSE]):
-                await self._reweigh(scope, records, mean)
+            if not await self.holds(scope):
+                return
+            await self._prepare(scope.collection)  # one made by an older release has no lengths
+            before = None
+            while (mean := (await self._measured(scope)).mean) != before:
+                drifted = of(scope, models.Filter(must_not=[has_mean(mean)]))
+                async for records in self._pages(scope, drifted, ["length", "mean"], [SPARSE]):
+                    await self._reweigh(scope, records, mean)
+                before = mean
 
     async def close(self) -> None:
         """Lets go of the connections, those of every `at` too."""
@@ -186,7 +184,7 @@ class QdrantIndex(QdrantReader):
 
     async def name_of(self, scope: Scope) -> str:
         """The version that the alias names, asked anew; of a version its own number: "v2"."""
-        name, _, number = scope.collection.partition(_VERSION)
+        name, _, number = scope.collection.partition(VERSION)
         version = int(number) if number else await self.current_version(name)
         return "" if version is None else f"v{version}"
 
@@ -203,7 +201,9 @@ class QdrantIndex(QdrantReader):
         with contextlib.suppress(RagError, TimeoutError):
             async with asyncio.timeout(VERSION_PATIENCE):
                 current = await self.current_version(scope.collection)
-            name = "" if current is None else f"v{current}"
+            before, name = name, "" if current is None else f"v{current}"
+            if before not in ("", name):  # another process has switched
+                self._forget(scope.collection)
             self._versions[scope.collection] = name, until
         return name
 
@@ -215,17 +215,6 @@ class QdrantIndex(QdrantReader):
         await self._create(collection, version)
         return version
 
-    async def versions(self, collection: str) -> list[int]:
-        """The versions that are stored, in order."""
-        stem = self._physical(collection, "")
-        held = (await self._server.call(self._client.get_collections)).collections
-        return sorted(_number(c.name.removeprefix(stem)) for c in held if c.name.startswith(stem))
-
-    async def current_version(self, collection: str) -> int | None:
-        """The version that is read and written; None where the collection was never made."""
-        current, _ = await self._aliased(collection)
-        return current
-
     async def switch(self, collection: str, version: int) -> int | None:
         """Makes a version the current one in one atomic step; the one before, for a way back.
 
@@ -233,10 +222,10 @@ class QdrantIndex(QdrantReader):
             NotFoundError: there is no such version.
         """
         before, previous = await self._aliased(collection)
-        alias = self._alias(collection)
+        alias = self._name(collection)
         steps = [*_moved(alias, before, self._physical(collection, version))]
         if before is not None and before != version:
-            steps += _moved(alias + _PREVIOUS, previous, self._physical(collection, before))
+            steps += _moved(alias + PREVIOUS, previous, self._physical(collection, before))
         await self._server.call(self._client.update_collection_aliases, steps)
         self._forget(collection)
         return before
@@ -244,7 +233,8 @@ class QdrantIndex(QdrantReader):
     async def begin_version(self, scope: Scope) -> Scope:
         """An empty version; those that are neither searched nor searched before are removed.
 
-        While much is loaded no graph is built: `maintain` has it begun.
+        While much is loaded no graph is built: `maintain` has it begun. Where there are several
+        shards, the tenant gets one of its own.
 
         Raises:
             InputError: the collection holds other tenants' chunks: a version is for all of them.
@@ -252,19 +242,23 @@ class QdrantIndex(QdrantReader):
         await self._check_owned(scope)
         await self._sweep(scope.collection)
         version = await self.create_version(scope.collection)
+        if self._layout.shards > 1:
+            await self._make_key(
+                self._physical(scope.collection, version), tenant_key(scope.tenant)
+            )
         await self._build_from(self._physical(scope.collection, version), kilobytes=0)
-        return replace(scope, collection=f"{scope.collection}{_VERSION}{version}")
+        return replace(scope, collection=f"{scope.collection}{VERSION}{version}")
 
     async def previous_version(self, scope: Scope) -> Scope | None:
         """The one that a second alias names."""
         _, previous = await self._aliased(scope.collection)
         if previous is None:
             return None
-        return replace(scope, collection=f"{scope.collection}{_VERSION}{previous}")
+        return replace(scope, collection=f"{scope.collection}{VERSION}{previous}")
 
     async def switch_version(self, scope: Scope, version: Scope) -> None:
         """Moves both aliases; the version before the previous one is removed."""
-        _, _, number = version.collection.partition(_VERSION)
+        _, _, number = version.collection.partition(VERSION)
         await self.switch(scope.collection, int(number))
         with contextlib.suppress(RagError):  # it is switched; the next version sweeps again
             await self._sweep(scope.collection)
@@ -287,16 +281,6 @@ class QdrantIndex(QdrantReader):
             if version not in kept:
                 await self.drop_version(collection, version)
 
-    async def _aliased(self, collection: str) -> tuple[int | None, int | None]:
-        """The current and the previous version."""
-        alias, stem = self._alias(collection), self._physical(collection, "")
-        found = {
-            each.alias_name: _number(each.collection_name.removeprefix(stem))
-            for each in (await self._server.call(self._client.get_aliases)).aliases
-            if each.alias_name in (alias, alias + _PREVIOUS)
-        }
-        return found.get(alias), found.get(alias + _PREVIOUS)
-
     async def drop_version(self, collection: str, version: int) -> None:
         """Removes a version that is not the current one.
 
@@ -312,17 +296,11 @@ class QdrantIndex(QdrantReader):
 
     # Names
 
-    def _alias(self, collection: str) -> str:
-        return self._name(collection)
-
-    def _physical(self, collection: str, version: int | Literal[""]) -> str:
-        return f"{self._alias(collection)}{_VERSION}{version}"
-
     def _forget(self, collection: str) -> None:
         """What is known of a collection; its versions keep to themselves."""
         self._indexed.pop(self._name(collection), None)
         self._versions.pop(collection, None)
-        for known in (self._fields, self._lengths):
+        for known in (self._fields, self._lengths, self._placements):
             for scope in [scope for scope in known if scope.collection == collection]:
                 known.pop(scope)
 
@@ -371,23 +349,33 @@ class QdrantIndex(QdrantReader):
         try:
             return await self._server.call(self._client.get_collection, name)
         except NotFoundError:
-            if _VERSION in collection:
+            if VERSION in collection:
                 raise
-        await self._create(collection, 1)
-        if await self.current_version(collection) is None:  # no other worker came before
-            await self.switch(collection, 1)
+        if await self.current_version(collection) is None:
+            await self._create(collection, 1)
+            if await self.current_version(collection) is None:  # no other worker came before
+                await self.switch(collection, 1)
+        await self._check_alias(collection)
         return await self._server.call(self._client.get_collection, name)
 
     async def _create(self, collection: str, version: int) -> None:
-        try:
+        physical = self._physical(collection, version)
+        with _there_already():  # another worker was faster
             await self._server.call(
                 self._client.create_collection,
-                self._physical(collection, version),
+                physical,
                 **collection_options(self._layout, dim=self._dim),
             )
-        except StorageError as error:
-            if error.code != EXISTS:  # another worker was faster
-                raise
+        try:
+            for key in part_keys(self._layout.shards) if self._layout.shards > 1 else []:
+                await self._make_key(physical, key)
+        except ConfigError:  # no shard keys on a server that runs alone
+            await self._server.call(self._client.delete_collection, physical)
+            raise
+
+    async def _make_key(self, physical: str, key: str) -> None:
+        with _there_already():
+            await self._server.call(self._client.create_shard_key, physical, key)
 
     async def _build_from(self, physical: str, *, kilobytes: int) -> None:
         threshold = models.OptimizersConfigDiff(indexing_threshold=kilobytes)
@@ -427,17 +415,12 @@ class QdrantIndex(QdrantReader):
         return lengths
 
     async def _measured(self, scope: Scope) -> Lengths:
-        """The lengths as a sample has them: exact where the scope is no larger than it."""
-        sample = models.QueryRequest(
-            query=models.SampleQuery(sample=models.Sample.RANDOM),
-            filter=of(scope),
-            limit=SAMPLE,
-            with_payload=["length"],
+        """The lengths of all that is there: the server counts how many chunks have which."""
+        counts = await self._facet(scope, "length", LENGTHS)
+        self._lengths[scope] = Lengths(
+            points=sum(counts.values()),
+            terms=sum(int(length) * count for length, count in counts.items()),
         )
-        count, [points] = await asyncio.gather(self._count(scope), self._query(scope, [sample]))
-        terms = sum((point.payload or {})["length"] for point in points)
-        scale = count / len(points) if points else 0.0
-        self._lengths[scope] = Lengths(points=count, terms=terms * scale)
         return self._lengths[scope]
 
     async def _reweigh(self, scope: Scope, records: Sequence[models.Record], mean: float) -> None:
@@ -446,24 +429,25 @@ class QdrantIndex(QdrantReader):
         The mean is written first, and only over the one that was read; the weights follow where
         that went through. Between the two a point is as far off as it was, never wrong.
         """
-        by_mean: dict[float, list[models.Record]] = {}
-        for record in records:
-            by_mean.setdefault((record.payload or {})["mean"], []).append(record)
-        operations: list[Any] = []
-        for old, group in by_mean.items():
-            ids = models.HasIdCondition(has_id=[record.id for record in group])
-            marked = models.SetPayload(payload={"mean": mean}, filter=of(scope, ids, has_mean(old)))
-            vectors = [reweighed(record, mean) for record in group]
-            update = models.UpdateVectors(points=vectors, update_filter=of(scope, has_mean(mean)))
-            operations += [
-                models.SetPayloadOperation(set_payload=marked),
-                models.UpdateVectorsOperation(update_vectors=update),
-            ]
         # A point that was deleted meanwhile ends the request after its group: the next round takes
         # up the others.
         with contextlib.suppress(NotFoundError):
-            name = self._name(scope.collection)
-            await self._server.call(self._client.batch_update_points, name, operations)
+            await self._update(scope, partial(reweighing, scope, records, mean))
+
+    async def _update(self, scope: Scope, operations: Callable[[ShardKey], list[Any]]) -> None:
+        name, update = self._name(scope.collection), self._client.batch_update_points
+        await self._placed(
+            scope, lambda place: self._server.call(update, name, operations(place.key))
+        )
+
+
+@contextlib.contextmanager
+def _there_already() -> Iterator[None]:
+    try:
+        yield
+    except StorageError as error:
+        if error.code != EXISTS:
+            raise
 
 
 def _moved(alias: str, before: int | None, physical: str) -> Iterator[Any]:
@@ -473,12 +457,3 @@ def _moved(alias: str, before: int | None, physical: str) -> Iterator[Any]:
         yield models.DeleteAliasOperation(delete_alias=delete)
     create = models.CreateAlias(collection_name=physical, alias_name=alias)
     yield models.CreateAliasOperation(create_alias=create)
-
-
-def _number(version: str) -> int:
-    if not version.isdecimal():
-        raise ConfigError(
-            f"An alias or collection on the Qdrant server, {version!r}, is none of Plumbline's and"
-            " has a name of its: set another `index.prefix`."
-        )
-    return int(version)

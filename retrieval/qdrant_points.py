@@ -20,7 +20,9 @@ from retrieval.sparse import bm25_weights, reweigh
 DENSE, SPARSE, TOKENS = "dense", "sparse", "tokens"
 INDEXING_KB = 10_000
 """KB of vectors in a segment from which it gets a graph: Qdrant's default."""
-Schema = models.PayloadSchemaType | models.KeywordIndexParams
+ShardKey = str | models.ShardKeyWithFallback | None
+"""What selects a tenant's shard."""
+Schema = models.PayloadSchemaType | models.KeywordIndexParams | models.IntegerIndexParams
 SCHEMA: dict[FieldType, Schema] = {
     "keyword": models.PayloadSchemaType.KEYWORD,
     "flag": models.PayloadSchemaType.KEYWORD,
@@ -30,6 +32,9 @@ SCHEMA: dict[FieldType, Schema] = {
 INDEXES: dict[str, Schema] = {
     "tenant": models.KeywordIndexParams(type=models.KeywordIndexType.KEYWORD, is_tenant=True),
     "fields": models.PayloadSchemaType.KEYWORD,
+    "length": models.IntegerIndexParams(
+        type=models.IntegerIndexType.INTEGER, lookup=True, range=False
+    ),
     "mean": models.PayloadSchemaType.FLOAT,
     **{path_of(field, kind): SCHEMA[kind] for field, kind in OWN_FIELDS.items()},
 }
@@ -69,7 +74,8 @@ class Layout:
 
 
 def collection_options(layout: Layout, *, dim: int) -> dict[str, Any]:
-    """What `create_collection` is told."""
+    """What `create_collection` is told; where there are several shards, each has a shard key."""
+    custom = layout.shards > 1
     memory = models.Memory.COLD if layout.on_disk else None
     return {
         "vectors_config": {
@@ -86,7 +92,8 @@ def collection_options(layout: Layout, *, dim: int) -> dict[str, Any]:
         ),
         "quantization_config": _INT8 if layout.quantization == "int8" else None,
         "optimizers_config": models.OptimizersConfigDiff(indexing_threshold=INDEXING_KB),
-        "shard_number": layout.shards,
+        "shard_number": 1,
+        "sharding_method": models.ShardingMethod.CUSTOM if custom else None,
         "replication_factor": layout.replicas,
     }
 
@@ -135,14 +142,18 @@ def point_of(scope: Scope, point: Point, mean: float) -> models.PointStruct:
     return models.PointStruct(id=turned(scope, point.chunk.id), vector=vector, payload=payload)
 
 
-def rewriting(scope: Scope, chunk: Chunk) -> models.SetPayloadOperation:
-    """A new payload for a point; by a filter, which ignores one that is not there."""
-    where = of(scope, has_ids(scope, [chunk.id]))
-    new = models.SetPayload(payload=_payload(chunk), filter=where)
-    return models.SetPayloadOperation(set_payload=new)
+def rewriting(scope: Scope, chunks: Sequence[Chunk], key: ShardKey) -> list[Any]:
+    """New payloads for points; by filters, which ignore those that are not there."""
+    wheres = [of(scope, has_ids(scope, [chunk.id])) for chunk in chunks]
+    return [
+        models.SetPayloadOperation(
+            set_payload=models.SetPayload(payload=_payload(chunk), filter=where, shard_key=key)
+        )
+        for chunk, where in zip(chunks, wheres, strict=True)
+    ]
 
 
-def reweighed(record: models.Record, mean: float) -> models.PointVectors:
+def _reweighed(record: models.Record, mean: float) -> models.PointVectors:
     """A stored point's weights as they are with this mean length."""
     payload, stored = record.payload or {}, _stored(record)
     weights = SparseVector(
@@ -150,6 +161,35 @@ def reweighed(record: models.Record, mean: float) -> models.PointVectors:
     )
     new = reweigh(weights, length=payload["length"], old_mean=payload["mean"], new_mean=mean)
     return models.PointVectors(id=record.id, vector={SPARSE: _sparse(new)})
+
+
+def reweighing(
+    scope: Scope, records: Sequence[models.Record], mean: float, key: ShardKey
+) -> list[Any]:
+    """Operations that give these points the weights they have with `mean`.
+
+    In pairs, one for those of each mean: the first marks the points that still have it, the second
+    writes the weights of those that are marked.
+    """
+    by_mean: dict[float, list[models.Record]] = {}
+    for record in records:
+        by_mean.setdefault((record.payload or {})["mean"], []).append(record)
+    operations: list[Any] = []
+    for old, group in by_mean.items():
+        ids = models.HasIdCondition(has_id=[record.id for record in group])
+        marked = models.SetPayload(
+            payload={"mean": mean}, filter=of(scope, ids, has_mean(old)), shard_key=key
+        )
+        update = models.UpdateVectors(
+            points=[_reweighed(record, mean) for record in group],
+            update_filter=of(scope, has_mean(mean)),
+            shard_key=key,
+        )
+        operations += [
+            models.SetPayloadOperation(set_payload=marked),
+            models.UpdateVectorsOperation(update_vectors=update),
+        ]
+    return operations
 
 
 def length_of(point: Point) -> int:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Iterator, Sequence
-from typing import Any, Protocol, TypeVar
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from functools import partial
+from typing import Any, Literal, Protocol, TypeVar
 
 from qdrant_client import models
 
-from rag.errors import NotFoundError
+from rag.errors import ConfigError, NotFoundError, StorageError
 from rag.types import Chunk, Float32Array, Leg, Match, Scope
 from retrieval.filters import check
 from retrieval.payload import chunk_of
@@ -22,7 +23,8 @@ from retrieval.qdrant_points import (
     turned,
     weight_of,
 )
-from retrieval.qdrant_server import Server
+from retrieval.qdrant_server import MOVED, Server
+from retrieval.qdrant_shards import Placement, placement_of
 from retrieval.qdrant_wire import WireCalls
 from retrieval.sparse import bm25_idf
 
@@ -31,32 +33,44 @@ PAGE = 1_000
 MAX_FIELDS = 256
 """Meta fields of one tenant, and payload indexes of a collection; a filter on a field past them
 still holds, without an index of its own."""
+VERSION, PREVIOUS = ".v", ".previous"
+"""What follows a collection's name: in the name of a version, and of the alias of the one before.
+A scope with such a name is that version."""
 
 _T = TypeVar("_T")
 
 
 class Calls(Protocol):
-    """What questions ask, each of them in one request; `name` is the collection's on the server.
+    """What questions ask, each of them in one request.
+
+    `name` is the collection's on the server, `place` the shard in which the tenant's chunks lie.
 
     Raises:
         NotFoundError: there is no such collection.
     """
 
     async def search(
-        self, name: str, scope: Scope, legs: Sequence[Leg], *, rescore: bool
+        self, name: str, scope: Scope, legs: Sequence[Leg], place: Placement, *, rescore: bool
     ) -> list[list[Match]]:
         """For each leg its matches; `rescore`: quantized ones are scored again in full."""
 
     async def max_sim(
-        self, name: str, scope: Scope, question: Float32Array, chunk_ids: Sequence[str]
+        self,
+        name: str,
+        scope: Scope,
+        question: Float32Array,
+        chunk_ids: Sequence[str],
+        place: Placement,
     ) -> list[Match]:
         """Late interaction with these chunks, all of them."""
 
-    async def chunks(self, name: str, scope: Scope, chunk_ids: Sequence[str]) -> list[Chunk]:
+    async def chunks(
+        self, name: str, scope: Scope, chunk_ids: Sequence[str], place: Placement
+    ) -> list[Chunk]:
         """Those of these chunks that are there."""
 
     async def vectors(
-        self, name: str, scope: Scope, chunk_ids: Sequence[str]
+        self, name: str, scope: Scope, chunk_ids: Sequence[str], place: Placement
     ) -> dict[str, Float32Array]:
         """The dense vectors of these chunks, by id."""
 
@@ -80,6 +94,7 @@ class QdrantReader:
         over_grpc = self._client.init_options["prefer_grpc"]
         self._calls: Calls = WireCalls(server) if over_grpc else self._models
         self._fields: dict[Scope, set[str]] = {}
+        self._placements: dict[Scope, Placement] = {}
 
     async def chunk_ids(self, scope: Scope, document_id: str | None) -> set[str]:
         """The ids of a document's chunks, or of all."""
@@ -97,7 +112,7 @@ class QdrantReader:
         name, found = self._name(scope.collection), dict[str, Chunk]()
         with contextlib.suppress(NotFoundError):
             for part in slices(chunk_ids, PAGE):
-                chunks = await self._calls.chunks(name, scope, part)
+                chunks = await self._placed(scope, partial(self._calls.chunks, name, scope, part))
                 found.update((chunk.id, chunk) for chunk in chunks)
         return [found[i] for i in chunk_ids if i in found]
 
@@ -106,7 +121,7 @@ class QdrantReader:
         name, found = self._name(scope.collection), dict[str, Float32Array]()
         with contextlib.suppress(NotFoundError):
             for part in slices(chunk_ids, PAGE):
-                found |= await self._calls.vectors(name, scope, part)
+                found |= await self._placed(scope, partial(self._calls.vectors, name, scope, part))
         return found
 
     async def pages(self, scope: Scope) -> AsyncIterator[list[Chunk]]:
@@ -134,7 +149,8 @@ class QdrantReader:
             if not legs or not await self._checked(scope, legs):
                 return [[] for _ in legs]
             name = self._name(scope.collection)
-            ranked = await self._calls.search(name, scope, legs, rescore=self._rescore)
+            ask = partial(self._calls.search, name, scope, legs, rescore=self._rescore)
+            ranked = await self._placed(scope, ask)
         except NotFoundError:
             return [[] for _ in legs]
         return [
@@ -150,7 +166,8 @@ class QdrantReader:
             asked = len(chunk_ids) > 0 and len(question) > 0
             if asked and await self._count(scope, has_tokens(scope, chunk_ids)):
                 name = self._name(scope.collection)
-                return dict(await self._calls.max_sim(name, scope, question, chunk_ids))
+                ask = partial(self._calls.max_sim, name, scope, question, chunk_ids)
+                return dict(await self._placed(scope, ask))
         return {}
 
     async def idf(self, scope: Scope, terms: Sequence[int]) -> list[float]:
@@ -166,6 +183,47 @@ class QdrantReader:
             points[0].score / weight_of(points[0], term) if points else unseen
             for term, points in zip(terms, ranked, strict=True)
         ]
+
+    # Versions
+
+    async def versions(self, collection: str) -> list[int]:
+        """The versions that are stored, in order."""
+        stem = self._physical(collection, "")
+        held = (await self._server.call(self._client.get_collections)).collections
+        return sorted(number_of(c.name.removeprefix(stem)) for c in held if c.name.startswith(stem))
+
+    async def current_version(self, collection: str) -> int | None:
+        """The version that is read and written; None where the collection was never made."""
+        current, _ = await self._aliased(collection)
+        return current
+
+    async def _aliased(self, collection: str) -> tuple[int | None, int | None]:
+        """The current and the previous version."""
+        alias, stem = self._name(collection), self._physical(collection, "")
+        found = {
+            each.alias_name: number_of(each.collection_name.removeprefix(stem))
+            for each in (await self._server.call(self._client.get_aliases)).aliases
+            if each.alias_name in (alias, alias + PREVIOUS)
+        }
+        return found.get(alias), found.get(alias + PREVIOUS)
+
+    async def _check_alias(self, collection: str) -> None:
+        """What is not found was never made, or is a version.
+
+        Raises:
+            StorageError: the collection's alias names a version that is not there.
+        """
+        current = None if VERSION in collection else await self.current_version(collection)
+        if current is not None and current not in await self.versions(collection):
+            raise StorageError(
+                f"The version of {collection!r} that is searched, v{current}, is not on the Qdrant"
+                " server. Bring it back from a snapshot; or remove its alias, and ingest again.",
+                code="dangling_alias",
+                detail=f"The alias is {self._name(collection)!r}.",
+            )
+
+    def _physical(self, collection: str, version: int | Literal[""]) -> str:
+        return f"{self._name(collection)}{VERSION}{version}"
 
     # Names
 
@@ -188,15 +246,8 @@ class QdrantReader:
 
     async def _known_fields(self, scope: Scope) -> set[str]:
         """The fields that the scope's chunks have; empty where it has no chunk."""
-        response = await self._server.call(
-            self._client.facet,
-            self._name(scope.collection),
-            "fields",
-            of(scope),
-            limit=2 * MAX_FIELDS,  # several who write at once may pass the bound a little
-            exact=True,
-        )
-        self._fields[scope] = {str(hit.value) for hit in response.hits}
+        # Several who write at once may pass the bound a little.
+        self._fields[scope] = {str(v) for v in await self._facet(scope, "fields", 2 * MAX_FIELDS)}
         return self._fields[scope]
 
     # Requests
@@ -206,11 +257,53 @@ class QdrantReader:
     ) -> list[list[models.ScoredPoint]]:
         if not requests:
             return []
-        return await self._models.query(self._name(scope.collection), requests)
+        name = self._name(scope.collection)
+        return await self._placed(scope, partial(self._models.query, name, requests))
+
+    async def _at(
+        self, scope: Scope, method: Callable[..., Awaitable[_T]], *args: Any, **kwargs: Any
+    ) -> _T:
+        """What a method of the client returns, asked of the tenant's shard."""
+        name = self._name(scope.collection)
+        return await self._placed(
+            scope,
+            lambda place: self._server.call(
+                method, name, *args, shard_key_selector=place.key, **kwargs
+            ),
+        )
+
+    async def _placed(self, scope: Scope, ask: Callable[[Placement], Awaitable[_T]]) -> _T:
+        """What is answered from where the tenant's chunks lie.
+
+        That is remembered. Where another process has switched to a version with other shards, the
+        server says so, and it is asked once more.
+        """
+        try:
+            return await ask(await self._placement(scope))
+        except NotFoundError:
+            await self._check_alias(scope.collection)
+            raise
+        except StorageError as error:
+            if error.code != MOVED:
+                raise
+        self._placements.pop(scope, None)
+        return await ask(await self._placement(scope))
+
+    async def _placement(self, scope: Scope) -> Placement:
+        if scope not in self._placements:
+            name = self._name(scope.collection)
+            keys = (await self._server.call(self._client.list_shard_keys, name)).shard_keys or []
+            self._placements[scope] = placement_of(scope.tenant, {str(each.key) for each in keys})
+        return self._placements[scope]
+
+    async def _facet(self, scope: Scope, field: str, limit: int) -> dict[Any, int]:
+        """How many of the scope's points have which value in an indexed field."""
+        facet = self._client.facet
+        response = await self._at(scope, facet, field, of(scope), limit=limit, exact=True)
+        return {hit.value: hit.count for hit in response.hits}
 
     async def _count(self, scope: Scope, where: models.Filter | None = None) -> int:
-        name = self._name(scope.collection)
-        return (await self._server.call(self._client.count, name, where or of(scope))).count
+        return (await self._at(scope, self._client.count, where or of(scope))).count
 
     async def _pages(
         self,
@@ -223,9 +316,9 @@ class QdrantReader:
         """The points in pages of `PAGE`, none empty: the server refuses a batch of nothing."""
         offset: Any = None
         while True:
-            records, offset = await self._server.call(
+            records, offset = await self._at(
+                scope,
                 self._client.scroll,
-                self._name(scope.collection),
                 scroll_filter=where,
                 limit=page or PAGE,
                 offset=offset,
@@ -241,3 +334,17 @@ class QdrantReader:
 def slices(items: Sequence[_T], size: int) -> Iterator[Sequence[_T]]:
     """The items in runs of `size`, the last one shorter."""
     return (items[i : i + size] for i in range(0, len(items), size))
+
+
+def number_of(version: str) -> int:
+    """The number in a version's name.
+
+    Raises:
+        ConfigError: it is no number: the name is not Plumbline's.
+    """
+    if not version.isdecimal():
+        raise ConfigError(
+            f"An alias or collection on the Qdrant server, {version!r}, is none of Plumbline's and"
+            " has a name of its: set another `index.prefix`."
+        )
+    return int(version)

@@ -36,7 +36,7 @@ from retrieval.qdrant_nodes import NO_QDRANT, Node, Nodes
 ATTEMPTS = 3
 FIRST_PAUSE = 0.2
 """Seconds before the second attempt; doubles with each, and varies by half to part the workers."""
-EXISTS = "exists"
+EXISTS, MOVED, STRICT = "exists", "shard_moved", "strict_mode"
 READS = frozenset({"query_batch_points", "scroll", "count", "facet"})
 """Methods of the client that any node answers alike. What tells of collections and aliases is not
 among them: a node may learn of a change a moment later than the one that was asked for it."""
@@ -76,7 +76,20 @@ _MEANING: dict[int, tuple[type[RagError], str | None, str]] = {
     401: (ConfigError, None, _KEY),
     403: (ConfigError, None, _KEY),
     404: (NotFoundError, None, "The Qdrant server does not hold it."),
+    405: (
+        ConfigError,
+        "standalone_server",
+        "The Qdrant server runs alone, and shards with keys need one in cluster mode: set"
+        " `index.shards` to 1, or start it with `QDRANT__CLUSTER__ENABLED=true`.",
+    ),
     409: (StorageError, EXISTS, "The Qdrant server has it already."),
+    421: (StorageError, MOVED, "The shards of the collection are not those that were known."),
+    422: (
+        StorageError,
+        STRICT,
+        "The collection on the Qdrant server is in strict mode, which forbids the request."
+        " Raise that limit or switch strict mode off.",
+    ),
     429: (
         BusyError,
         None,
@@ -109,8 +122,19 @@ _FAILED = (
     "The Qdrant server failed. Its log says more; try again later.",
 )
 _REFUSED = (StorageError, None, "The Qdrant server refuses the request.")
-_FULL = re.compile(r"no space left|out of disk", re.IGNORECASE)
-_OTHER_PROTOCOL = re.compile("Failed parsing HTTP/2")
+_SAID = (
+    (re.compile(r"no space left|out of disk", re.IGNORECASE), (), 507),
+    (re.compile("already exists"), (), 409),
+    (re.compile("Failed parsing HTTP/2"), (), 501),
+    (re.compile(r"standalone mode", re.IGNORECASE), (), 405),
+    (
+        re.compile(r"shard key .*(not found|not specified|nor fallback .* exist)", re.IGNORECASE),
+        (400, 404),
+        421,
+    ),
+    (re.compile(r"\. Help: "), (400,), 422),  # how it ends what its strict mode refuses
+)
+"""Words of the server, with which statuses (any where none is named), and what they amount to."""
 _UNKNOWN = re.compile(r"collection|no point with id", re.IGNORECASE)
 """What is not found may be a collection; otherwise it is the API."""
 _AWAY = (501, 502, 503, 504)
@@ -343,12 +367,9 @@ def _local_failure(error: Exception) -> tuple[int, str]:
 
 def _status(status: int, cause: str) -> int:
     """What a server may mean by several statuses, told by what it says."""
-    if _FULL.search(cause):
-        return 507
-    if "already exists" in cause:
-        return 409
-    if _OTHER_PROTOCOL.search(cause):
-        return 501
+    for said, among, meant in _SAID:
+        if (not among or status in among) and said.search(cause):
+            return meant
     return 501 if status == 404 and not _UNKNOWN.search(cause) else status  # noqa: PLR2004
 
 

@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
+from qdrant_client import AsyncQdrantClient
 from qdrant_client import grpc as wire
 from qdrant_client.conversions.conversion import GrpcToRest, RestToGrpc
 
@@ -28,6 +29,7 @@ from retrieval.qdrant_points import (
     turned,
 )
 from retrieval.qdrant_server import Server
+from retrieval.qdrant_shards import Placement
 
 _NO_PAYLOAD = wire.WithPayloadSelector(enable=False)
 _NO_VECTORS = wire.WithVectorsSelector(enable=False)
@@ -44,20 +46,25 @@ class WireCalls:
         self._server = server
 
     async def search(
-        self, name: str, scope: Scope, legs: Sequence[Leg], *, rescore: bool
+        self, name: str, scope: Scope, legs: Sequence[Leg], place: Placement, *, rescore: bool
     ) -> list[list[Match]]:
         """For each leg its matches."""
         params = _IN_FULL if rescore else None
-        queries = [_query_of(name, scope, leg, params) for leg in legs]
+        queries = [_query_of(name, scope, leg, place, params) for leg in legs]
         return await self._ranked(name, scope, queries)
 
     async def max_sim(
-        self, name: str, scope: Scope, question: Float32Array, chunk_ids: Sequence[str]
+        self,
+        name: str,
+        scope: Scope,
+        question: Float32Array,
+        chunk_ids: Sequence[str],
+        place: Placement,
     ) -> list[Match]:
         """Late interaction with these chunks, all of them."""
         rows = [wire.DenseVector(data=row) for row in question.tolist()]
         query = wire.QueryPoints(
-            **_of(name, scope, _these(scope, chunk_ids)),
+            **_of(name, scope, place, _these(scope, chunk_ids)),
             query=_nearest(multi_dense=wire.MultiDenseVector(vectors=rows)),
             using=TOKENS,
             limit=len(chunk_ids),
@@ -66,26 +73,28 @@ class WireCalls:
         [matches] = await self._ranked(name, scope, [query])
         return matches
 
-    async def chunks(self, name: str, scope: Scope, chunk_ids: Sequence[str]) -> list[Chunk]:
+    async def chunks(
+        self, name: str, scope: Scope, chunk_ids: Sequence[str], place: Placement
+    ) -> list[Chunk]:
         """Those of these chunks that are there."""
-        points = await self._points(name, scope, chunk_ids, _CHUNK, _NO_VECTORS)
+        points = await self._points(name, scope, chunk_ids, place, payload=_CHUNK)
         return [
             chunk_of(turned(scope, point.id.uuid), GrpcToRest.convert_payload(point.payload))
             for point in points
         ]
 
     async def vectors(
-        self, name: str, scope: Scope, chunk_ids: Sequence[str]
+        self, name: str, scope: Scope, chunk_ids: Sequence[str], place: Placement
     ) -> dict[str, Float32Array]:
         """The dense vectors of these chunks, by id."""
-        points = await self._points(name, scope, chunk_ids, _NO_PAYLOAD, _DENSE)
+        points = await self._points(name, scope, chunk_ids, place, vectors=_DENSE)
         return {turned(scope, point.id.uuid): _dense(point) for point in points}
 
     async def _ranked(
         self, name: str, scope: Scope, queries: Sequence[wire.QueryPoints]
     ) -> list[list[Match]]:
         batch = wire.QueryBatchPoints(collection_name=name, query_points=queries)
-        response = await self._server.call(self._sent, "QueryBatch", batch)
+        response = await self._sent("QueryBatch", batch)
         return [
             [Match(turned(scope, point.id.uuid), point.score) for point in each.result]
             for each in response.result
@@ -96,44 +105,53 @@ class WireCalls:
         name: str,
         scope: Scope,
         chunk_ids: Sequence[str],
-        payload: wire.WithPayloadSelector,
-        vectors: wire.WithVectorsSelector,
+        place: Placement,
+        *,
+        payload: wire.WithPayloadSelector = _NO_PAYLOAD,
+        vectors: wire.WithVectorsSelector = _NO_VECTORS,
     ) -> Iterable[wire.RetrievedPoint]:
         scroll = wire.ScrollPoints(
-            **_of(name, scope, _these(scope, chunk_ids)),
+            **_of(name, scope, place, _these(scope, chunk_ids)),
             limit=len(chunk_ids),
             with_payload=payload,
             with_vectors=vectors,
         )
         points: Iterable[wire.RetrievedPoint]
-        points = (await self._server.call(self._sent, "Scroll", scroll)).result
+        points = (await self._sent("Scroll", scroll)).result
         return points
 
     async def _sent(self, method: str, message: Any) -> Any:
-        """The answer; each attempt takes the client's next channel."""
-        client = self._server.client
-        stub = getattr(client.grpc_points, method)
-        return await stub(message, timeout=client.init_options["timeout"])
+        """The answer of the first node that gives one."""
+
+        async def sent(client: AsyncQdrantClient) -> Any:
+            stub = getattr(client.grpc_points, method)
+            return await stub(message, timeout=client.init_options["timeout"])
+
+        return await self._server.ask(sent, read=True)
 
 
-def _of(name: str, scope: Scope, *conditions: wire.Condition) -> dict[str, Any]:
-    """Collection and filter of a request: the tenant's points that meet these conditions."""
+def _of(name: str, scope: Scope, place: Placement, *conditions: wire.Condition) -> dict[str, Any]:
+    """Collection, shard and filter of a request: the tenant's points that meet these conditions."""
     mine = _tenants(scope).must
-    return {"collection_name": name, "filter": wire.Filter(must=[*mine, *conditions])}
+    return {
+        "collection_name": name,
+        "shard_key_selector": _shard_of(place),
+        "filter": wire.Filter(must=[*mine, *conditions]),
+    }
 
 
 def _query_of(
-    name: str, scope: Scope, leg: Leg, params: wire.SearchParams | None
+    name: str, scope: Scope, leg: Leg, place: Placement, params: wire.SearchParams | None
 ) -> wire.QueryPoints:
     if isinstance(leg.vector, SparseVector):
         indices, values = leg.vector.indices.tolist(), leg.vector.values.tolist()
         query = _nearest(sparse=wire.SparseVector(indices=indices, values=values))
-        params = _idf_of(scope)
+        params = None if place.own else _idf_of(scope)  # the shard is the tenant's alone
     else:
         query = _nearest(dense=wire.DenseVector(data=leg.vector.tolist()))
     where = [RestToGrpc.convert_condition(fitting(condition)) for condition in leg.where]
     return wire.QueryPoints(
-        **_of(name, scope, *where),
+        **_of(name, scope, place, *where),
         query=query,
         using=leg.name,
         params=params,
@@ -157,6 +175,11 @@ def _tenants(scope: Scope) -> wire.Filter:
 @lru_cache(TENANTS_KEPT)
 def _idf_of(scope: Scope) -> wire.SearchParams:
     return RestToGrpc.convert_search_params(idf_of(scope))
+
+
+@lru_cache(TENANTS_KEPT)
+def _shard_of(place: Placement) -> wire.ShardKeySelector | None:
+    return None if place.key is None else RestToGrpc.convert_shard_key_selector(place.key)
 
 
 def _these(scope: Scope, chunk_ids: Sequence[str]) -> wire.Condition:

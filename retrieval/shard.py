@@ -40,7 +40,7 @@ from retrieval.payload import (
     path_of,
     payload_of,
 )
-from retrieval.sparse import bm25_idf
+from retrieval.sparse import bm25_idf, rounded_mean
 
 MAX_FIELDS = 256
 PAGE = 1_000
@@ -74,20 +74,19 @@ class Stats:
 
     @property
     def mean_length(self) -> float:
-        """Mean length of a chunk, in terms; 1 where there is none."""
-        return self.terms / self.points if self.terms else 1.0
+        """What weights are to be made with."""
+        return rounded_mean(self.terms, self.points)
 
     def note_mean(self, mean: float) -> None:
         """Remembers that weights were made with this mean."""
         self.lowest_mean = min(self.lowest_mean or mean, mean)
         self.highest_mean = max(self.highest_mean, mean)
 
-    def rebuild_due(self, *, index_from: int, stale_share: float, mean_drift: float) -> bool:
-        """Whether the graph misses too much or the weights are too far off."""
+    def rebuild_due(self, *, index_from: int, stale_share: float) -> bool:
+        """Whether the graph misses too much or weights were made with another mean."""
         if not self.points:
             return False
-        mean = self.mean_length
-        drifted = max(self.highest_mean / mean, mean / self.lowest_mean) > 1 + mean_drift
+        drifted = {self.lowest_mean, self.highest_mean} != {self.mean_length}
         stale = (self.points - self.indexed) / self.points > stale_share
         return drifted or (stale and self.points >= index_from)
 
@@ -269,10 +268,9 @@ class Shard:
                 copy._owe(copy._known(ids))
                 copy._edge.update(qe.UpdateOperation.delete_points(ids))
                 copy._upsert([copied(r) for r in records])
+                for record in records:
+                    copy.stats.note_mean((record.payload or {})["mean"])
         copy.stats.points, copy.stats.terms = self.stats.points, self.stats.terms
-        if touched:
-            copy.stats.note_mean(self.stats.lowest_mean)
-            copy.stats.note_mean(self.stats.highest_mean)
         yield
         copy.flush()
         self.end_copy()

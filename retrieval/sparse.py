@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 
@@ -14,6 +15,8 @@ K1 = 1.2
 """Saturation of term frequency, and B, the strength of length normalisation: the values of
 Robertson et al. 1994 (Okapi at TREC-3), https://trec.nist.gov/pubs/trec3/papers/city.ps.gz."""
 B = 0.75
+MEAN_STEPS = 32
+"""Mean lengths are rounded to a 32nd of the next power of two: to steps of 3 to 6 %."""
 _UNSPACED = re.compile(
     r"[\u2e80-\u2fdf\u3005-\u3007\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af"
     r"\uf900-\ufaff\U00020000-\U0003fffd]+"
@@ -50,6 +53,19 @@ class Bm25Encoder:
 def _pairs(run: re.Match[str]) -> str:
     text = run[0]
     return f" {' '.join(text[i : i + 2] for i in range(max(1, len(text) - 1)))} "
+
+
+def rounded_mean(terms: float, chunks: float) -> float:
+    """The mean length that a scope's weights are made with; lengths in terms.
+
+    It follows from the scope's chunks alone, in whatever order and by whomever they were written:
+    so rankings do, too. It is within 3.2 % of the mean, so that few changes move it, for then all
+    weights are made anew. 1 where there is no term.
+    """
+    if terms <= 0 or chunks <= 0:
+        return 1.0
+    fraction, exponent = math.frexp(terms / chunks)
+    return math.ldexp(round(fraction * MEAN_STEPS) / MEAN_STEPS, exponent)
 
 
 def bm25_weights(counts: SparseVector, *, mean_length: float) -> Float32Array:

@@ -42,7 +42,7 @@ from rag.types import (
 )
 from retrieval.filters import check
 from retrieval.matching import matcher
-from retrieval.sparse import Bm25Encoder, bm25_idf, bm25_weights
+from retrieval.sparse import Bm25Encoder, bm25_idf, bm25_weights, rounded_mean
 
 _WORD = re.compile(r"\w+")
 _ENCODER = Bm25Encoder()
@@ -175,7 +175,7 @@ class MemoryIndex:
 
     def _bm25(self, scope: Scope, found: Sequence[_Stored], query: SparseVector) -> list[Match]:
         lengths = [float(stored.sparse.values.sum()) for stored in self._all(scope)]
-        mean = sum(lengths) / len(lengths) if any(lengths) else 1.0
+        mean = rounded_mean(sum(lengths), len(lengths))
         idf = {int(term): self._idf(scope, int(term)) for term in query.indices}
         ranked = []
         for stored in found:

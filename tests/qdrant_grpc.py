@@ -11,8 +11,8 @@ from typing import Any
 
 from grpc import StatusCode
 from grpc.aio import server as grpc_server
-from qdrant_client import AsyncQdrantClient, models
 from qdrant_client import grpc as wire
+from qdrant_client import models
 from qdrant_client.conversions.conversion import GrpcToRest, RestToGrpc
 from qdrant_client.grpc import (
     collections_service_pb2_grpc,
@@ -22,14 +22,17 @@ from qdrant_client.grpc import (
 
 from retrieval.qdrant_server import Server, connect
 from tests.qdrant_limits import Limited
+from tests.qdrant_shards import RefusedError, ShardedClient
 
 Handler = Callable[[Any, Any], Awaitable[Any]]
 
 
 @contextlib.asynccontextmanager
-async def grpc_qdrant(*failures: StatusCode) -> AsyncIterator[Server]:
+async def grpc_qdrant(
+    *failures: StatusCode, stored: ShardedClient | None = None
+) -> AsyncIterator[Server]:
     """A server whose first answers about points are these failures, as the index sees it."""
-    async with grpc_port(*failures) as port:
+    async with grpc_port(*failures, stored=stored) as port:
         server = connect(
             f"http://127.0.0.1:{port}", api_key=None, grpc_port=port, prefer_grpc=True, timeout=60
         )
@@ -41,7 +44,7 @@ async def grpc_qdrant(*failures: StatusCode) -> AsyncIterator[Server]:
 async def grpc_port(
     *failures: StatusCode,
     at: int = 0,
-    stored: AsyncQdrantClient | None = None,
+    stored: ShardedClient | None = None,
     version: str = "1.20.0",
 ) -> AsyncIterator[int]:
     """A server whose first answers about points are these failures; where it listens.
@@ -52,7 +55,7 @@ async def grpc_port(
         stored: what it stores in; by default a memory of its own.
         version: as it says.
     """
-    behind = stored or AsyncQdrantClient(":memory:")
+    behind = stored or ShardedClient()
     listening = grpc_server(interceptors=[Limited()])
     register: Any  # generated, without types
     for register, service in (
@@ -77,6 +80,8 @@ def _failing_as_a_server(handler: Callable[..., Awaitable[Any]]) -> Handler:
             await context.abort(self.failures.pop(0), "as the test says")
         try:
             return await handler(self, request)
+        except RefusedError as error:
+            await context.abort(error.status, error.text)
         except KeyError as error:
             await context.abort(StatusCode.NOT_FOUND, f"Not found: No point with id {error} found")
         except ValueError as error:
@@ -96,7 +101,7 @@ class _Root:
 
 
 class _Service:
-    def __init__(self, behind: AsyncQdrantClient, *failures: StatusCode) -> None:
+    def __init__(self, behind: ShardedClient, *failures: StatusCode) -> None:
         self.behind = behind
         self.failures = list(failures)
 
@@ -117,8 +122,23 @@ class _Collections(_Service):
             request.collection_name,
             vectors_config=GrpcToRest.convert_vectors_config(request.vectors_config),
             sparse_vectors_config=sparse,
+            shard_number=request.shard_number,
+            sharding_method=GrpcToRest.convert_sharding_method(request.sharding_method),
         )
         return wire.CollectionOperationResponse(result=True)
+
+    @_failing_as_a_server
+    async def CreateShardKey(self, request: Any) -> Any:  # noqa: N802
+        key = GrpcToRest.convert_shard_key(request.request.shard_key)
+        made = await self.behind.create_shard_key(request.collection_name, key)
+        return wire.CreateShardKeyResponse(result=made)
+
+    @_failing_as_a_server
+    async def ListShardKeys(self, request: Any) -> Any:  # noqa: N802
+        held = (await self.behind.list_shard_keys(request.collection_name)).shard_keys or []
+        keys = [RestToGrpc.convert_shard_key(each.key) for each in held]
+        described = [wire.ShardKeyDescription(key=key) for key in keys]
+        return wire.ListShardKeysResponse(shard_keys=described)
 
     @_failing_as_a_server
     async def Update(self, request: Any) -> Any:  # noqa: N802
@@ -159,7 +179,7 @@ class _Collections(_Service):
 class _Points(_Service):
     @_failing_as_a_server
     async def CreateFieldIndex(self, request: Any) -> Any:  # noqa: N802
-        await self.behind.get_collection(request.collection_name)
+        await self.behind.create_payload_index(request.collection_name, request.field_name)
         return _done()
 
     @_failing_as_a_server
@@ -178,18 +198,22 @@ class _Points(_Service):
     @_failing_as_a_server
     async def Upsert(self, request: Any) -> Any:  # noqa: N802
         points = [GrpcToRest.convert_point_struct(point) for point in request.points]
-        await self.behind.upsert(request.collection_name, points)
+        await self.behind.upsert(
+            request.collection_name, points, shard_key_selector=_selector(request)
+        )
         return _done()
 
     @_failing_as_a_server
     async def Delete(self, request: Any) -> Any:  # noqa: N802
         selector = GrpcToRest.convert_points_selector(request.points)
-        await self.behind.delete(request.collection_name, selector)
+        await self.behind.delete(
+            request.collection_name, selector, shard_key_selector=_selector(request)
+        )
         return _done()
 
     @_failing_as_a_server
     async def UpdateBatch(self, request: Any) -> Any:  # noqa: N802
-        steps = [GrpcToRest.convert_points_update_operation(step) for step in request.operations]
+        steps = [_operation(step) for step in request.operations]
         done = await self.behind.batch_update_points(request.collection_name, steps)
         return wire.UpdateBatchResponse(result=[RestToGrpc.convert_update_result(d) for d in done])
 
@@ -203,6 +227,7 @@ class _Points(_Service):
             offset=GrpcToRest.convert_point_id(request.offset) if given else None,
             with_payload=GrpcToRest.convert_with_payload_selector(request.with_payload),
             with_vectors=GrpcToRest.convert_with_vectors_selector(request.with_vectors),
+            shard_key_selector=_selector(request),
         )
         for record in records:
             record.payload = record.payload or {}
@@ -215,14 +240,24 @@ class _Points(_Service):
     @_failing_as_a_server
     async def Count(self, request: Any) -> Any:  # noqa: N802
         where = GrpcToRest.convert_filter(request.filter)
-        counted = await self.behind.count(request.collection_name, where, exact=request.exact)
+        counted = await self.behind.count(
+            request.collection_name,
+            where,
+            exact=request.exact,
+            shard_key_selector=_selector(request),
+        )
         return wire.CountResponse(result=wire.CountResult(count=counted.count))
 
     @_failing_as_a_server
     async def Facet(self, request: Any) -> Any:  # noqa: N802
         where = GrpcToRest.convert_filter(request.filter)
         found = await self.behind.facet(
-            request.collection_name, request.key, where, request.limit, request.exact
+            request.collection_name,
+            request.key,
+            where,
+            limit=request.limit,
+            exact=request.exact,
+            shard_key_selector=_selector(request),
         )
         return wire.FacetResponse(
             hits=[RestToGrpc.convert_facet_value_hit(hit) for hit in found.hits]
@@ -240,6 +275,22 @@ class _Points(_Service):
                 for response in ranked
             ]
         )
+
+
+def _selector(request: Any) -> Any:
+    given = request.HasField("shard_key_selector")
+    return GrpcToRest.convert_shard_key_selector(request.shard_key_selector) if given else None
+
+
+def _operation(step: Any) -> Any:
+    """The client's own conversion leaves messages in the place of shard keys."""
+    told = getattr(step, step.WhichOneof("operation"))
+    selector = _selector(told)
+    told.ClearField("shard_key_selector")
+    operation = GrpcToRest.convert_points_update_operation(step)
+    [(_, converted)] = operation
+    converted.shard_key = selector
+    return operation
 
 
 def _done() -> Any:

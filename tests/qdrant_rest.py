@@ -9,22 +9,25 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any
 
 import uvicorn
+from grpc import StatusCode
 from pydantic import BaseModel, TypeAdapter
-from qdrant_client import AsyncQdrantClient, models
+from qdrant_client import models
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from retrieval.qdrant_server import Server, connect
+from tests.qdrant_shards import RefusedError, ShardedClient
 
+DONE = models.UpdateResult(operation_id=0, status=models.UpdateStatus.COMPLETED)
 Handler = Callable[[Request], Awaitable[Response]]
 
 
 @contextlib.asynccontextmanager
 async def rest_qdrant() -> AsyncIterator[Server]:
     """A server of its own, as the index sees it."""
-    stored = AsyncQdrantClient(":memory:")
+    stored = ShardedClient()
     async with rest_port(stored) as port:
         url = f"http://127.0.0.1:{port}"
         server = connect(url, api_key=None, grpc_port=1, prefer_grpc=False, timeout=60)
@@ -35,7 +38,7 @@ async def rest_qdrant() -> AsyncIterator[Server]:
 
 @contextlib.asynccontextmanager
 async def rest_port(
-    stored: AsyncQdrantClient,
+    stored: ShardedClient,
     *,
     version: str = "1.20.0",
     peers: Sequence[int] = (),
@@ -61,8 +64,8 @@ async def rest_port(
             await serving
 
 
-def _routes(
-    held: AsyncQdrantClient,
+def _routes(  # noqa: PLR0915 - a line for each thing that is asked
+    held: ShardedClient,
     *,
     version: str,
     peers: Sequence[int],
@@ -115,10 +118,22 @@ def _routes(
                     )
                 )
         made = models.CreateCollection.model_validate_json(await request.body())
-        vectors, sparse = made.vectors, made.sparse_vectors
         return _told(
-            await held.create_collection(name, vectors_config=vectors, sparse_vectors_config=sparse)
+            await held.create_collection(
+                name,
+                vectors_config=made.vectors,
+                sparse_vectors_config=made.sparse_vectors,
+                shard_number=made.shard_number,
+                sharding_method=made.sharding_method,
+            )
         )
+
+    async def shards(request: Request) -> Response:
+        name = request.path_params["name"]
+        if request.method == "GET":
+            return _told(await held.list_shard_keys(name))
+        made = models.CreateShardingKey.model_validate_json(await request.body())
+        return _told(await held.create_shard_key(name, made.shard_key))
 
     async def change_aliases(request: Request) -> Response:
         asked = models.ChangeAliasesOperation.model_validate_json(await request.body())
@@ -126,30 +141,35 @@ def _routes(
 
     async def field_index(request: Request) -> Response:
         await held.get_collection(request.path_params["name"])
-        return _told(models.UpdateResult(operation_id=0, status=models.UpdateStatus.COMPLETED))
+        return _told(DONE)
 
     async def vector(request: Request) -> Response:
         name, vector = request.path_params["name"], request.path_params["vector"]
         config: Any = TypeAdapter(models.VectorNameConfig).validate_json(await request.body())
         await held.create_vector_name(name, vector, config)
-        return _told(models.UpdateResult(operation_id=0, status=models.UpdateStatus.COMPLETED))
+        return _told(DONE)
 
     async def points(request: Request) -> Response:  # noqa: PLR0911 - one for each kind
         name, body = request.path_params["name"], await request.body()
         match request.path_params.get("what", "upsert"):
             case "upsert":
                 given = models.PointsList.model_validate_json(body)
-                return _told(await held.upsert(name, given.points))
+                await held.upsert(name, given.points, shard_key_selector=given.shard_key)
+                return _told(DONE)
             case "delete":
                 selector: Any = TypeAdapter(models.PointsSelector).validate_json(body)
-                return _told(await held.delete(name, selector))
+                await held.delete(name, selector, shard_key_selector=selector.shard_key)
+                return _told(DONE)
             case "batch":
                 steps = models.UpdateOperations.model_validate_json(body).operations
                 return _told(await held.batch_update_points(name, steps))
             case "count":
                 asked = models.CountRequest.model_validate_json(body)
                 exact = asked.exact is not False
-                return _told(await held.count(name, asked.filter, exact=exact))
+                counted = await held.count(
+                    name, asked.filter, exact=exact, shard_key_selector=asked.shard_key
+                )
+                return _told(counted)
             case "scroll":
                 page = models.ScrollRequest.model_validate_json(body)
                 records, offset = await held.scroll(
@@ -159,14 +179,21 @@ def _routes(
                     offset=page.offset,
                     with_payload=True if page.with_payload is None else page.with_payload,
                     with_vectors=page.with_vector or False,
+                    shard_key_selector=page.shard_key,
                 )
                 result = models.ScrollResult(points=records, next_page_offset=offset)
                 return _told(result)
             case "facet":
                 facet = models.FacetRequest.model_validate_json(body)
-                return _told(
-                    await held.facet(name, facet.key, facet.filter, facet.limit or 10, exact=True)
+                found = await held.facet(
+                    name,
+                    facet.key,
+                    facet.filter,
+                    limit=facet.limit or 10,
+                    exact=True,
+                    shard_key_selector=facet.shard_key,
                 )
+                return _told(found)
         searches = models.QueryRequestBatch.model_validate_json(body).searches
         return _told(await held.query_batch_points(name, searches))
 
@@ -179,6 +206,7 @@ def _routes(
         Route("/aliases", aliases),
         Route("/collections/aliases", _as_a_server(change_aliases), methods=["POST"]),
         Route(each, _as_a_server(collection), methods=["GET", "PUT", "PATCH", "DELETE"]),
+        Route(f"{each}/shards", _as_a_server(shards), methods=["GET", "PUT"]),
         Route(f"{each}/index", _as_a_server(field_index), methods=["PUT"]),
         Route(f"{each}/vectors/{{vector:str}}", _as_a_server(vector), methods=["PUT"]),
         Route(f"{each}/points", _as_a_server(points), methods=["PUT"]),
@@ -206,6 +234,9 @@ def _as_a_server(handler: Handler) -> Handler:
     async def handled(request: Request) -> Response:
         try:
             return await handler(request)
+        except RefusedError as error:
+            status = 404 if error.status is StatusCode.NOT_FOUND else 400
+            return JSONResponse({"status": {"error": error.text}, "time": 0.0}, status)
         except ValueError as error:
             status = 404 if "not found" in str(error) else 400
             return JSONResponse({"status": {"error": f"Wrong input: {error}"}, "time": 0.0}, status)

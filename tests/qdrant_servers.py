@@ -8,19 +8,20 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
-from qdrant_client import AsyncQdrantClient
 
 from retrieval.qdrant_nodes import Node
 from retrieval.qdrant_server import Server, connect
+from tests.qdrant_shards import ShardedClient
 
 NO_INDEXES = pytest.mark.filterwarnings("ignore:Payload indexes have no effect in the local Qdrant")
 
 
 @contextlib.asynccontextmanager
 async def local_qdrant() -> AsyncIterator[Server]:
-    client = AsyncQdrantClient(":memory:")
+    client: Any = ShardedClient()
     server = Server(Node(client, ":memory:"), timeout=60)
     yield server
     await server.close()

@@ -23,7 +23,6 @@ from rag.protocols import StoredIndex
 from rag.types import Chunk, Point, Scope
 from retrieval import edge as edge_module
 from retrieval import edge_points
-from retrieval import qdrant as qdrant_module
 from retrieval import shard as shard_module
 from retrieval.edge import EdgeIndex
 from retrieval.lexical import RankBm25Index
@@ -173,8 +172,6 @@ BLANK_AND_BACK = [FULL, ("write", {1: "the"}), ("write", {1: "dog"}), ("delete",
 def all_due(rebuilt: Callable[[Path, Path, float], Any]) -> Iterator[None]:
     """Whatever can be put right is put right by `maintain`, however little it is."""
     with pytest.MonkeyPatch.context() as patch:
-        for module in (edge_module, qdrant_module):
-            patch.setattr(module, "MEAN_DRIFT", 0.0)
         patch.setattr(edge_module, "INDEX_FROM", 1)
         patch.setattr(shard_module, "ERASE_AFTER", 0.0)
         patch.setattr(shard_module, "ERASE_AFTER_EACH", 0.0)

@@ -23,6 +23,7 @@ from rag.types import Chunk, Condition, Leg, Match, MetaValue, Op, Point, Scope
 from retrieval.edge import EdgeIndex
 from retrieval.lexical import RankBm25Index
 from retrieval.qdrant import QdrantIndex
+from retrieval.qdrant_points import Layout
 from retrieval.sparse import Bm25Encoder, bm25_idf
 from tests.fakes import (
     HashEmbedder,
@@ -49,9 +50,14 @@ SERVED = {"qdrant_server_grpc": True, "qdrant_server_rest": False}
 """Kinds of index on the server that `QDRANT_URL` names, and whether they speak gRPC."""
 
 
-@pytest.fixture(
-    params=["memory", "edge", "rank_bm25", "qdrant", "qdrant_grpc", "qdrant_rest", *SERVED]
-)
+KINDS = [
+    *("memory", "edge", "rank_bm25"),
+    *("qdrant", "qdrant_grpc", "qdrant_rest", "qdrant_shards"),
+    *SERVED,
+]
+
+
+@pytest.fixture(params=KINDS)
 async def index(request: pytest.FixtureRequest, folder: Path) -> AsyncIterator[StoredIndex]:
     edge = EdgeIndex(folder / "index", dim=DIM)
     match request.param:
@@ -70,6 +76,9 @@ async def index(request: pytest.FixtureRequest, folder: Path) -> AsyncIterator[S
         case "qdrant_rest":
             async with rest_qdrant() as server:
                 yield QdrantIndex(server, dim=DIM)
+        case "qdrant_shards":
+            async with grpc_qdrant() as server:
+                yield QdrantIndex(server, dim=DIM, layout=Layout(shards=3))
         case kind:
             async with real_qdrant(prefer_grpc=SERVED[kind]) as server:
                 prefix = f"test_{uuid.uuid4().hex}_"

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from qdrant_client import AsyncQdrantClient
 
 from rag.errors import ConfigError, NotFoundError, UpstreamError
 from rag.types import Scope
@@ -23,6 +22,7 @@ from tests.gates import Gate, gates
 from tests.qdrant_grpc import grpc_port
 from tests.qdrant_rest import rest_port
 from tests.qdrant_servers import NO_INDEXES
+from tests.qdrant_shards import ShardedClient
 from tests.servers import free_port, serving, submit
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("one_loop"), NO_INDEXES]
@@ -74,7 +74,7 @@ def _node(made: Sequence[Gate]) -> Node:
 class Cluster:
     """Nodes that have the same data."""
 
-    stored: AsyncQdrantClient
+    stored: ShardedClient
     nodes: list[Node] = field(default_factory=list)
 
 
@@ -82,7 +82,7 @@ class Cluster:
 async def cluster(*versions: str, peers: Sequence[int] = (1, 2, 3)) -> AsyncIterator[Cluster]:
     """A node for each version, in a process of ours; each can die alone."""
     async with contextlib.AsyncExitStack() as running:
-        made = Cluster(AsyncQdrantClient(":memory:"))
+        made = Cluster(ShardedClient())
         running.push_async_callback(made.stored.close)
         for version in versions:
             place = len(made.nodes)

@@ -21,6 +21,7 @@ from retrieval.qdrant_models import ModelCalls
 from retrieval.qdrant_points import turned
 from retrieval.qdrant_reads import Calls
 from retrieval.qdrant_server import Server, connect
+from retrieval.qdrant_shards import Placement
 from retrieval.qdrant_wire import WireCalls
 from tests.fakes import HashEmbedder, dense_leg, make_chunk, make_points, sparse_leg
 from tests.qdrant_grpc import grpc_qdrant
@@ -39,14 +40,15 @@ FILTERS = [
     Condition(field="kind", op="in", value=("guide", "2024-05-31", 2, 2.5, False)),
     Condition(field="page", op="in", value=("none",)),
 ]
+PLACE = Placement()
 LEGS = [dense_leg("cat dog", *FILTERS), sparse_leg("cat cat dog", limit=3), dense_leg("dog")]
 Ask = Callable[[Calls, str, Scope], Coroutine[Any, Any, Any]]
 ASKS: list[Ask] = [
-    lambda calls, name, scope: calls.search(name, scope, LEGS, rescore=False),
-    lambda calls, name, scope: calls.search(name, scope, LEGS, rescore=True),
-    lambda calls, name, scope: calls.max_sim(name, scope, ASKED, IDS),
-    lambda calls, name, scope: calls.chunks(name, scope, IDS),
-    lambda calls, name, scope: calls.vectors(name, scope, IDS),
+    lambda calls, name, scope: calls.search(name, scope, LEGS, PLACE, rescore=False),
+    lambda calls, name, scope: calls.search(name, scope, LEGS, PLACE, rescore=True),
+    lambda calls, name, scope: calls.max_sim(name, scope, ASKED, IDS, PLACE),
+    lambda calls, name, scope: calls.chunks(name, scope, IDS, PLACE),
+    lambda calls, name, scope: calls.vectors(name, scope, IDS, PLACE),
 ]
 
 
@@ -137,18 +139,18 @@ async def test_an_answer_is_read_as_the_client_reads_it(
     name = f"{prefix}{scope.collection}"
     legs = [dense_leg("cat dog"), sparse_leg("cat dog"), dense_leg("cat", FILTERS[0])]
     ours, theirs = WireCalls(server), ModelCalls(server)
-    ranked = await ours.search(name, scope, legs, rescore=False)
+    ranked = await ours.search(name, scope, legs, PLACE, rescore=False)
     assert [len(matches) for matches in ranked] == [3, 3, 1]
-    assert ranked == await theirs.search(name, scope, legs, rescore=False)
-    late = await ours.max_sim(name, scope, ASKED, ids)
+    assert ranked == await theirs.search(name, scope, legs, PLACE, rescore=False)
+    late = await ours.max_sim(name, scope, ASKED, ids, PLACE)
     assert len(late) == 3
-    assert late == await theirs.max_sim(name, scope, ASKED, ids)
-    chunks = await ours.chunks(name, scope, [*ids, IDS[0]])
+    assert late == await theirs.max_sim(name, scope, ASKED, ids, PLACE)
+    chunks = await ours.chunks(name, scope, [*ids, IDS[0]], PLACE)
     assert len(chunks) == 3
-    assert chunks == await theirs.chunks(name, scope, [*ids, IDS[0]])
-    vectors = await ours.vectors(name, scope, ids)
+    assert chunks == await theirs.chunks(name, scope, [*ids, IDS[0]], PLACE)
+    vectors = await ours.vectors(name, scope, ids, PLACE)
     assert set(vectors) == set(ids)
-    for chunk_id, vector in (await theirs.vectors(name, scope, ids)).items():
+    for chunk_id, vector in (await theirs.vectors(name, scope, ids, PLACE)).items():
         assert np.array_equal(vectors[chunk_id], vector)
 
 

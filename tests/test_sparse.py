@@ -118,10 +118,9 @@ def peps() -> list[Chunk]:
 
 
 async def test_the_sparse_leg_equals_rank_bm25(
-    folder: Path, scope: Scope, peps: list[Chunk], monkeypatch: pytest.MonkeyPatch
+    folder: Path, scope: Scope, peps: list[Chunk]
 ) -> None:
     assert len(peps) > 300
-    monkeypatch.setattr("retrieval.edge.MEAN_DRIFT", 0.0)
     edge = EdgeIndex(folder, dim=HashEmbedder().dim)
     oracle = RankBm25Index(edge, encoder=Bm25Encoder())
     await edge.upsert(scope, make_points(peps))

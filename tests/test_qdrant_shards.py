@@ -1,0 +1,271 @@
+"""Ranks do not depend on how a collection on a Qdrant server is cut."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from qdrant_client import models
+
+from rag.errors import ConfigError
+from rag.types import Match, Point, Scope
+from retrieval.edge import EdgeIndex
+from retrieval.qdrant import QdrantIndex
+from retrieval.qdrant_points import Layout
+from retrieval.qdrant_server import Server
+from retrieval.qdrant_shards import part_keys, placement_of, tenant_key
+from retrieval.sparse import Bm25Encoder
+from tests.fakes import HashEmbedder, dense_leg, make_chunk, make_points, sparse_leg
+from tests.qdrant_grpc import grpc_qdrant
+from tests.qdrant_servers import NO_INDEXES
+from tests.qdrant_shards import ShardedClient
+
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("one_loop"), NO_INDEXES]
+
+DIM = HashEmbedder().dim
+WORDS = [f"word{i}" for i in range(60)]
+THREE = Layout(shards=3)
+TENANTS = [f"tenant {i}" for i in range(7)]
+
+
+@pytest.fixture
+def behind() -> ShardedClient:
+    return ShardedClient()
+
+
+@pytest.fixture
+async def server(behind: ShardedClient) -> AsyncIterator[Server]:
+    async with grpc_qdrant(stored=behind) as made:
+        yield made
+
+
+def points_of(tenant: str, n: int = 60) -> list[Point]:
+    """Texts of 5 to 40 words, each tenant's of its own; a few words stand in most of them."""
+    rng = random.Random(tenant)
+    weights = [1 / (1 + i) for i in range(len(WORDS))]
+    texts = [" ".join(rng.choices(WORDS, weights, k=rng.randint(5, 40))) for _ in range(n)]
+    return make_points([make_chunk(text, position=i) for i, text in enumerate(texts)])
+
+
+async def ranked(index: Any, scope: Scope) -> list[list[Match]]:
+    """All matches of both legs of some questions, and what each word weighs."""
+    rng = random.Random(scope.tenant)
+    texts = [" ".join(rng.choices(WORDS, k=4)) for _ in range(12)]
+    legs = [leg(text, limit=100) for text in texts for leg in (dense_leg, sparse_leg)]
+    terms = [int(v.indices[0]) for v in Bm25Encoder().encode(WORDS)]
+    weights = await index.idf(scope, terms)
+    words = [Match(chunk_id=w, score=v) for w, v in zip(WORDS, weights, strict=True)]
+    return [words, *await index.search(scope, legs)]
+
+
+def assert_equal(ours: Sequence[Sequence[Match]], theirs: Sequence[Sequence[Match]]) -> None:
+    """To the last digits of a float; what differs by these alone may change places."""
+    for a, b in zip(ours, theirs, strict=True):
+        scores = {match.chunk_id: match.score for match in b}
+        assert [m.score for m in a] == pytest.approx([m.score for m in b], rel=1e-6, abs=1e-7)
+        assert {m.chunk_id: m.score for m in a} == pytest.approx(scores, rel=1e-6, abs=1e-7)
+
+
+async def embedded(folder: Path, scope: Scope) -> list[list[Match]]:
+    """What the embedded index finds in the scope's points."""
+    edge = EdgeIndex(folder, dim=DIM)
+    await edge.upsert(scope, points_of(scope.tenant))
+    await edge.maintain(scope)
+    found = await ranked(edge, scope)
+    await edge.close()
+    return found
+
+
+# Ranks
+
+
+@pytest.mark.parametrize("layout", [Layout(), THREE], ids=["one", "three"])
+async def test_each_tenant_s_ranks_are_those_of_the_embedded_index(
+    server: Server, folder: Path, layout: Layout
+) -> None:
+    index = QdrantIndex(server, dim=DIM, layout=layout)
+    scopes = [Scope(tenant=tenant, collection="docs") for tenant in TENANTS]
+    for scope in scopes:
+        await index.upsert(scope, points_of(scope.tenant))
+    for scope in scopes:
+        await index.maintain(scope)
+        assert_equal(await ranked(index, scope), await embedded(folder, scope))
+
+
+async def test_all_that_a_tenant_has_lies_in_one_shard(
+    server: Server, behind: ShardedClient
+) -> None:
+    index = QdrantIndex(server, dim=DIM, layout=THREE)
+    tenants = sorted(f"tenant {i}" for i in range(20))
+    for tenant in tenants:
+        await index.upsert(Scope(tenant=tenant, collection="docs"), points_of(tenant, 3))
+    shards = [f"docs.v1#{key}" for key in part_keys(3)]
+    held = []
+    for shard in shards:
+        records, _ = await behind.local.scroll(shard, limit=1000)
+        held.append({(record.payload or {})["tenant"] for record in records})
+    assert sorted(tenant for each in held for tenant in each) == tenants
+    assert all(held)
+
+
+async def test_where_a_tenant_lies_follows_from_its_name_alone() -> None:
+    keys = {*part_keys(3), tenant_key("big")}
+    places = {tenant: placement_of(tenant, keys).key for tenant in TENANTS}
+    assert {tenant: placement_of(tenant, set(part_keys(3))).key for tenant in TENANTS} == places
+    assert placement_of("big", keys).key == "tenant-big"
+    assert placement_of("big", set()).key is None
+
+
+# A tenant's own shard
+
+
+async def test_indexed_again_a_tenant_has_a_shard_of_its_own_where_idf_has_no_filter(
+    server: Server, behind: ShardedClient, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scope = Scope(tenant=TENANTS[0], collection="docs")
+    index = QdrantIndex(server, dim=DIM, layout=THREE)
+    await index.upsert(scope, points_of(scope.tenant))
+    version = await index.begin_version(scope)
+    await index.upsert(version, points_of(scope.tenant))
+    await index.maintain(version)
+    await index.switch_version(scope, version)
+    asked: list[models.QueryRequest] = []
+    query = behind.query_batch_points
+
+    async def noted(name: str, requests: Sequence[models.QueryRequest]) -> Any:
+        asked.extend(requests)
+        return await query(name, requests)
+
+    monkeypatch.setattr(behind, "query_batch_points", noted)
+    assert_equal(await ranked(index, scope), await embedded(folder, scope))
+    assert {request.shard_key for request in asked} == {tenant_key(scope.tenant)}
+    assert all(request.params is None or request.params.idf is None for request in asked)
+
+
+async def test_a_tenant_is_moved_to_a_shard_of_its_own_while_others_search_and_write(
+    server: Server, behind: ShardedClient
+) -> None:
+    scope = Scope(tenant=TENANTS[0], collection="docs")
+    index = QdrantIndex(server, dim=DIM, layout=THREE)
+    points = points_of(scope.tenant)
+    await index.upsert(scope, points[:50])
+    before = await index.chunk_ids(scope, None)
+    [part] = [s for s in part_keys(3) if (await behind.local.count(f"docs.v1#{s}")).count]
+    moved, _ = await behind.local.scroll(f"docs.v1#{part}", limit=100, with_vectors=True)
+    await behind.create_shard_key("docs.v1", tenant_key(scope.tenant))
+    own = f"docs.v1#{tenant_key(scope.tenant)}"
+    structs: list[Any] = [
+        models.PointStruct(id=r.id, vector=r.vector, payload=r.payload) for r in moved
+    ]
+    await behind.local.upsert(own, structs)
+    # The process that is under way knows nothing of it: the fallback is no longer taken.
+    await index.upsert(scope, points[50:])
+    assert await index.chunk_ids(scope, None) == before | {p.chunk.id for p in points[50:]}
+    assert (await behind.local.count(own)).count == 60
+
+
+# Collections that were made before, and others
+
+
+async def test_a_collection_made_before_goes_on_and_is_moved_when_it_is_indexed_again(
+    folder: Path,
+) -> None:
+    behind = ShardedClient(shards=3)  # as they were made: without shard keys
+    async with grpc_qdrant(stored=behind) as server:
+        scope = Scope(tenant=TENANTS[0], collection="docs")
+        points = points_of(scope.tenant)
+        await QdrantIndex(server, dim=DIM).upsert(scope, points[:30])
+        index = QdrantIndex(server, dim=DIM, layout=THREE)
+        await index.upsert(scope, points[30:])
+        await index.upsert(scope, [Point(chunk=replace(points[0].chunk, start=3))])
+        await index.delete(scope, [points[1].chunk.id])
+        await index.maintain(scope)
+        ids = {point.chunk.id for point in points} - {points[1].chunk.id}
+        assert await index.chunk_ids(scope, None) == ids
+        assert len((await ranked(index, scope))[1]) == 59
+        version = await index.begin_version(scope)
+        await index.upsert(version, points)
+        await index.maintain(version)
+        await index.switch_version(scope, version)
+        assert_equal(await ranked(index, scope), await embedded(folder, scope))
+
+
+@pytest.mark.parametrize("before", [Layout(), THREE, Layout(shards=2)])
+@pytest.mark.parametrize("after", [Layout(), THREE])
+async def test_who_knew_another_version_s_shards_goes_on(
+    server: Server, before: Layout, after: Layout
+) -> None:
+    scope = Scope(tenant=TENANTS[0], collection="docs")
+    points = points_of(scope.tenant, 12)
+    reader, writer = (QdrantIndex(server, dim=DIM, layout=before) for _ in range(2))
+    other = QdrantIndex(server, dim=DIM, layout=after)
+    await writer.upsert(scope, points[:6])
+    assert len((await ranked(reader, scope))[1]) == 6
+    version = await other.create_version(scope.collection)
+    await other.upsert(replace(scope, collection=f"docs.v{version}"), points[:6])
+    await other.switch(scope.collection, version)
+    await writer.upsert(scope, points[6:])
+    await writer.delete(scope, [points[0].chunk.id])
+    for index in (reader, writer, other):
+        assert len((await ranked(index, scope))[1]) == 11
+
+
+async def test_a_collection_that_was_cut_short_as_it_was_made_gets_all_its_shards(
+    server: Server, behind: ShardedClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scope = Scope(tenant=TENANTS[0], collection="docs")
+    create = behind.create_shard_key
+
+    async def killed(name: str, key: Any) -> bool:
+        if key == part_keys(3)[2]:
+            raise asyncio.CancelledError
+        return await create(name, key)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(QdrantIndex, "_make_key", lambda _, name, key: killed(name, key))
+        with pytest.raises(asyncio.CancelledError):
+            await QdrantIndex(server, dim=DIM, layout=THREE).upsert(scope, [])
+    index = QdrantIndex(server, dim=DIM, layout=THREE)
+    assert await index.chunk_ids(scope, None) == set()
+    await index.upsert(scope, points_of(scope.tenant, 6))
+    assert len(await index.chunk_ids(scope, None)) == 6
+    keys = (await behind.list_shard_keys("docs")).shard_keys or []
+    assert {key.key for key in keys} == set(part_keys(3))
+
+
+async def test_workers_whose_first_writes_meet_share_the_shards(server: Server) -> None:
+    scopes = [Scope(tenant=tenant, collection="docs") for tenant in TENANTS]
+    workers = [QdrantIndex(server, dim=DIM, layout=THREE) for _ in scopes]
+    await asyncio.gather(
+        *(w.upsert(s, points_of(s.tenant, 6)) for w, s in zip(workers, scopes, strict=True))
+    )
+    for scope in scopes:
+        assert len(await workers[0].chunk_ids(scope, None)) == 6
+
+
+async def test_a_server_that_runs_alone_says_that_it_has_one_shard() -> None:
+    async with grpc_qdrant(stored=ShardedClient(standalone=True)) as server:
+        scope = Scope(tenant=TENANTS[0], collection="docs")
+        with pytest.raises(ConfigError, match=r"runs alone.*`index\.shards` to 1") as caught:
+            await QdrantIndex(server, dim=DIM, layout=THREE).upsert(scope, [])
+        assert caught.value.code == "standalone_server"
+        index = QdrantIndex(server, dim=DIM)  # nothing is left that would be in the way
+        assert await index.versions("docs") == []
+        await index.upsert(scope, points_of(scope.tenant, 6))
+        assert len(await index.chunk_ids(scope, None)) == 6
+
+
+async def test_shard_keys_that_are_not_plumblines_are_named(
+    server: Server, behind: ShardedClient
+) -> None:
+    await QdrantIndex(server, dim=DIM, layout=THREE).upsert(
+        Scope(tenant=TENANTS[0], collection="docs"), []
+    )
+    behind._shards["docs.v1"] = {"europe": []}
+    with pytest.raises(ConfigError, match=r"none of Plumbline's: set another `index\.prefix`"):
+        await QdrantIndex(server, dim=DIM).holds(Scope(tenant=TENANTS[0], collection="docs"))
