@@ -71,9 +71,10 @@ class EdgeIndex:
         async with self._lock(scope):
             shard = self._open(scope) or self._create(scope)
             size = TOKENS_SLICE if any(p.tokens is not None for p in points) else WRITE_SLICE
+            mean = shard.mean_with(points)
             for i in range(0, len(points), size):
                 check_room(self._folder)
-                shard.write(points[i : i + size])
+                shard.write(points[i : i + size], mean=mean)
                 await asyncio.sleep(0)
 
     async def delete(self, scope: Scope, chunk_ids: Sequence[str]) -> None:

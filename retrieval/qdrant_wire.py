@@ -135,7 +135,7 @@ def _of(name: str, scope: Scope, place: Placement, *conditions: wire.Condition) 
     mine = _tenants(scope).must
     return {
         "collection_name": name,
-        "shard_key_selector": _shard_of(place),
+        "shard_key_selector": place.key and RestToGrpc.convert_shard_key_selector(place.key),
         "filter": wire.Filter(must=[*mine, *conditions]),
     }
 
@@ -175,11 +175,6 @@ def _tenants(scope: Scope) -> wire.Filter:
 @lru_cache(TENANTS_KEPT)
 def _idf_of(scope: Scope) -> wire.SearchParams:
     return RestToGrpc.convert_search_params(idf_of(scope))
-
-
-@lru_cache(TENANTS_KEPT)
-def _shard_of(place: Placement) -> wire.ShardKeySelector | None:
-    return None if place.key is None else RestToGrpc.convert_shard_key_selector(place.key)
 
 
 def _these(scope: Scope, chunk_ids: Sequence[str]) -> wire.Condition:

@@ -120,8 +120,18 @@ class Shard:
         """What filters may be on."""
         return {field for field, _ in self._kinds}
 
-    def write(self, points: Sequence[Point]) -> None:
-        """Inserts, replaces, or (without vectors) rewrites the payload of points."""
+    def mean_with(self, points: Sequence[Point]) -> float:
+        """What weights are to be made with once these points are written, which are new."""
+        lengths = {p.chunk.id: length_of(p.sparse) for p in points if p.dense is not None}
+        return rounded_mean(
+            self.stats.terms + sum(lengths.values()), self.stats.points + len(lengths)
+        )
+
+    def write(self, points: Sequence[Point], *, mean: float) -> None:
+        """Inserts, replaces, or (without vectors) rewrites the payload of points.
+
+        Weights are made with this mean length.
+        """
         self._index_fields(points)
         vectors = list({p.chunk.id: p for p in points if p.dense is not None}.values())
         with storage_errors(self.folder):
@@ -132,7 +142,6 @@ class Shard:
             for p in vectors:
                 self.stats.points += 1
                 self.stats.terms += length_of(p.sparse)
-            mean = self.stats.mean_length
             self.stats.note_mean(mean)
             self._upsert([point_of(p, mean) for p in vectors])
             self._trim_log(sum(p.tokens is not None for p in vectors))

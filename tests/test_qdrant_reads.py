@@ -68,7 +68,9 @@ class Noting(grpc.GenericRpcHandler):  # type: ignore[misc]
 
     async def _answer(self, method: str, request: bytes, context: Any) -> bytes:
         if method == "/qdrant.Qdrant/HealthCheck":
-            version: bytes = wire.HealthCheckReply(version="1.19.0").SerializeToString()
+            version: bytes = wire.HealthCheckReply(
+                title="qdrant", version="1.19.0"
+            ).SerializeToString()
             return version
         self.requests.append((method, request))
         self.keys |= {value for key, value in context.invocation_metadata() if key == "api-key"}
