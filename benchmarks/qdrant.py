@@ -200,7 +200,13 @@ def _named() -> Index:
 
 def _remove(index: Index) -> None:
     """Removes the collections that the benchmark made."""
-    client = QdrantClient(url=index["url"], api_key=index.get("api_key"), check_compatibility=False)
+    client = QdrantClient(
+        url=index["url"],
+        api_key=index.get("api_key"),
+        grpc_port=int(index.get("grpc_port", 6334)),
+        prefer_grpc=True,
+        check_compatibility=False,
+    )
     for each in client.get_collections().collections:
         if each.name.startswith(index["prefix"]):
             client.delete_collection(each.name)
