@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import itertools
 import logging
 import re
 import time
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from json import JSONDecodeError
 
@@ -44,7 +43,7 @@ class Node:
     version: str = ""
     """Empty until it was greeted."""
     peers: frozenset[str] = frozenset()
-    """Ids of the cluster's nodes; empty where it does not tell."""
+    """Ids of the cluster's nodes, or its own address where it is alone; empty: it does not tell."""
     fault: RagError | None = None
     """Why it is passed over."""
     failed: float = 0.0
@@ -113,7 +112,7 @@ class Nodes:
             )
         is_ready = True
         if self.several:
-            peers, is_ready = await asyncio.gather(_peers(node.client), _is_ready(node.client))
+            peers, is_ready = await asyncio.gather(_peers(node), _is_ready(node.client))
             self._compare(node, peers, info.version)
             node.peers = peers
         node.version = info.version
@@ -190,14 +189,14 @@ class Nodes:
                 return
 
 
-async def _peers(client: AsyncQdrantClient) -> frozenset[str]:
-    """The ids of a cluster's nodes; empty where they are not told, or it is a server alone."""
-    told: Collection[str] = ()
-    with contextlib.suppress(*_NOT_TOLD):
+async def _peers(node: Node) -> frozenset[str]:
+    """The ids of a cluster's nodes; of a server alone its address; empty where it does not tell."""
+    try:
         async with asyncio.timeout(TOLD_SECONDS):
-            answer = await client.http.distributed_api.cluster_status()
-            told = getattr(answer.result, "peers", ())
-    return frozenset(told)
+            answer = await node.client.http.distributed_api.cluster_status()
+    except _NOT_TOLD:
+        return frozenset()
+    return frozenset(getattr(answer.result, "peers", (node.place,)))
 
 
 async def _is_ready(client: AsyncQdrantClient) -> bool:

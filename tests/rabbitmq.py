@@ -34,6 +34,7 @@ class RabbitServer:
             "RABBITMQ_ENABLED_PLUGINS_FILE": str(folder / "plugins"),
             "RABBITMQ_CONF_ENV_FILE": os.devnull,
             "ERL_EPMD_ADDRESS": "127.0.0.1",
+            "ERL_EPMD_PORT": str(free_port()),  # Erlang's directory of nodes, of this test alone
         }
         self.start()
 
@@ -54,6 +55,10 @@ class RabbitServer:
         self._process.terminate()  # what was started is a script: only told so it ends the server
         self._process.wait(PATIENCE)
 
+    def forget(self) -> None:
+        """Ends Erlang's directory, which outlives the server."""
+        subprocess.run(["epmd", "-kill"], env=self._environment, check=True, capture_output=True)
+
 
 @contextlib.contextmanager
 def rabbit_server(folder: Path) -> Iterator[RabbitServer]:
@@ -62,3 +67,4 @@ def rabbit_server(folder: Path) -> Iterator[RabbitServer]:
         yield server
     finally:
         server.kill()
+        server.forget()

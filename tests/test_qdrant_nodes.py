@@ -389,10 +389,11 @@ async def test_nodes_of_different_versions_are_told_and_go_on(
         assert await listed(server) == []
 
 
+@pytest.mark.parametrize("peers", [(7, 8), ()], ids=["a cluster", "alone"])
 async def test_a_node_of_another_cluster_is_neither_read_nor_written(
-    prefer_grpc: bool, caplog: pytest.LogCaptureFixture
+    prefer_grpc: bool, peers: tuple[int, ...], caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with cluster("1.20.0") as ours, cluster("1.20.0", peers=(7, 8)) as theirs:
+    async with cluster("1.20.0") as ours, cluster("1.20.0", peers=peers) as theirs:
         nodes = [*ours.nodes, *theirs.nodes]
         async with connected(*nodes, prefer_grpc=prefer_grpc, spread=True, seconds=5) as server:
             index = QdrantIndex(server, dim=DIM)
