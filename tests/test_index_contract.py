@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import os
 import tempfile
 import uuid
 from collections.abc import AsyncIterator, Sequence
@@ -74,7 +75,8 @@ async def index(request: pytest.FixtureRequest, folder: Path) -> AsyncIterator[S
         case kind:
             async with real_qdrant(prefer_grpc=SERVED[kind]) as server:
                 prefix = f"test_{uuid.uuid4().hex}_"
-                yield QdrantIndex(server, dim=DIM, prefix=prefix)
+                layout = Layout(shards=int(os.environ.get("QDRANT_SHARDS", "1")))
+                yield QdrantIndex(server, dim=DIM, prefix=prefix, layout=layout)
                 await remove_collections(server, prefix)
     await edge.close()
 
