@@ -281,8 +281,8 @@ class QdrantIndex:
             sorted(
                 (Match(turned(scope, point.id), point.score) for point in points),
                 key=lambda match: (-match.score, match.chunk_id),
-            )
-            for points in ranked
+            )[: leg.limit]
+            for leg, points in zip(legs, ranked, strict=True)
         ]
 
     async def max_sim(
