@@ -53,7 +53,14 @@ from retrieval.qdrant_points import (
     weight_of,
 )
 from retrieval.qdrant_server import EXISTS, MOVED, Server
-from retrieval.qdrant_shards import Placement, part_keys, placed, placement_of, tenant_key
+from retrieval.qdrant_shards import (
+    Placement,
+    is_active,
+    part_keys,
+    placed,
+    placement_of,
+    tenant_key,
+)
 from retrieval.sparse import bm25_idf, rounded_mean
 
 WRITE_SLICE = 256
@@ -675,8 +682,13 @@ class QdrantIndex:
     async def _placement(self, scope: Scope) -> Placement:
         if scope not in self._placements:
             name = self._name(scope.collection)
-            keys = (await self._server.call(self._client.list_shard_keys, name)).shard_keys or []
-            self._placements[scope] = placement_of(scope.tenant, {str(each.key) for each in keys})
+            found = (await self._server.call(self._client.list_shard_keys, name)).shard_keys or []
+            keys, own = {str(each.key) for each in found}, tenant_key(scope.tenant)
+            if own in keys:
+                info = await self._server.call(self._client.collection_cluster_info, name)
+                if not is_active(info, own):  # the tenant is just being moved to it
+                    keys.remove(own)
+            self._placements[scope] = placement_of(scope.tenant, keys)
         return self._placements[scope]
 
     async def _facet(self, scope: Scope, field: str, limit: int) -> dict[Any, int]:
