@@ -133,11 +133,12 @@ class _Collections(_Service):
     async def CollectionClusterInfo(self, request: Any) -> Any:  # noqa: N802
         info = await self.behind.collection_cluster_info(request.collection_name)
         held: list[Any] = info.local_shards
+        state_of: Any = RestToGrpc.convert_replica_state
         shards = [
             wire.LocalShardInfo(
                 shard_id=each.shard_id,
                 shard_key=RestToGrpc.convert_shard_key(each.shard_key),
-                state=RestToGrpc.convert_replica_state(each.state),
+                state=state_of(each.state),
             )
             for each in held
         ]
