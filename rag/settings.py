@@ -401,7 +401,7 @@ class QdrantSettings(_Part):
     prefix: str = Field(
         "plumbline_", pattern=r"^[A-Za-z0-9_-]{0,64}$", description="Of its collections' names."
     )
-    shards: int = Field(1, ge=1, description="Parts of a collection, spread over the nodes.")
+    shards: int = Field(1, ge=1, description="Of a collection; tenants are spread over them.")
     replicas: int = Field(1, ge=1, description="Copies of each part.")
     hnsw_m: int = Field(16, ge=4, le=128, description="Edges of a node in a tenant's graph.")
     hnsw_ef_construct: int = Field(100, ge=4, description="Candidates for an edge.")

@@ -11,7 +11,7 @@ import qdrant_edge as qe
 from rag.types import Float32Array, Leg, Point, SparseVector
 from retrieval.filters import to_edge
 from retrieval.payload import FieldType, payload_of
-from retrieval.sparse import bm25_weights, reweigh
+from retrieval.sparse import TIES, bm25_weights, reweigh
 
 DENSE, SPARSE, TOKENS = "dense", "sparse", "tokens"
 TOKENS_TYPE = qe.VectorStorageDatatype.Turbo4  # type: ignore[attr-defined] # its stub forgets it
@@ -97,14 +97,14 @@ def copied(record: qe.Record, *, mean: float | None = None) -> qe.Point:
 def query_of(leg: Leg) -> qe.QueryRequest:
     """A leg."""
     query: Any
-    params = None
+    params, limit = None, leg.limit
     if isinstance(leg.vector, SparseVector):
         query = qe.SparseVector(leg.vector.indices.tolist(), leg.vector.values.tolist())
-        params = LIVE
+        params, limit = LIVE, leg.limit + TIES
     else:
         query = leg.vector.tolist()
     return qe.QueryRequest(
-        limit=leg.limit,
+        limit=limit,
         query=qe.Query.Nearest(query, using=leg.name),
         filter=to_edge(leg.where),
         params=params,

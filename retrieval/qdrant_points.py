@@ -15,7 +15,7 @@ from qdrant_client import models
 from rag.types import Chunk, Condition, Float32Array, Leg, Point, Scope, SparseVector
 from retrieval.filters import Clause, OneOf, clauses
 from retrieval.payload import OWN_FIELDS, FieldType, field_kinds, path_of, payload_of
-from retrieval.sparse import bm25_weights, reweigh
+from retrieval.sparse import TIES, bm25_weights, reweigh
 
 DENSE, SPARSE, TOKENS = "dense", "sparse", "tokens"
 INDEXING_KB = 10_000
@@ -206,9 +206,9 @@ def weight_of(point: models.ScoredPoint, term: int) -> float:
 def query_of(scope: Scope, leg: Leg, *, rescore: bool) -> models.QueryRequest:
     """A leg; `rescore` has quantized candidates scored again with the full vectors."""
     query: Any
-    params = RESCORED if rescore else None
+    params, limit = RESCORED if rescore else None, leg.limit
     if isinstance(leg.vector, SparseVector):
-        query, params = _sparse(leg.vector), idf_of(scope)
+        query, params, limit = _sparse(leg.vector), idf_of(scope), leg.limit + TIES
     else:
         query = leg.vector.tolist()
     return models.QueryRequest(
@@ -216,7 +216,7 @@ def query_of(scope: Scope, leg: Leg, *, rescore: bool) -> models.QueryRequest:
         using=leg.name,
         filter=of(scope, *map(fitting, leg.where)),
         params=params,
-        limit=leg.limit,
+        limit=limit,
         with_payload=False,
     )
 

@@ -24,7 +24,7 @@ from retrieval.qdrant_points import (
     weight_of,
 )
 from retrieval.qdrant_server import MOVED, Server
-from retrieval.qdrant_shards import Placement, placement_of
+from retrieval.qdrant_shards import Placement, is_active, placement_of, tenant_key
 from retrieval.qdrant_wire import WireCalls
 from retrieval.sparse import bm25_idf
 
@@ -154,7 +154,8 @@ class QdrantReader:
         except NotFoundError:
             return [[] for _ in legs]
         return [
-            sorted(matches, key=lambda match: (-match.score, match.chunk_id)) for matches in ranked
+            sorted(matches, key=lambda match: (-match.score, match.chunk_id))[: leg.limit]
+            for leg, matches in zip(legs, ranked, strict=True)
         ]
 
     async def max_sim(
@@ -292,8 +293,13 @@ class QdrantReader:
     async def _placement(self, scope: Scope) -> Placement:
         if scope not in self._placements:
             name = self._name(scope.collection)
-            keys = (await self._server.call(self._client.list_shard_keys, name)).shard_keys or []
-            self._placements[scope] = placement_of(scope.tenant, {str(each.key) for each in keys})
+            found = (await self._server.call(self._client.list_shard_keys, name)).shard_keys or []
+            keys, own = {str(each.key) for each in found}, tenant_key(scope.tenant)
+            if own in keys:
+                info = await self._server.call(self._client.collection_cluster_info, name)
+                if not is_active(info, own):  # the tenant is just being moved to it
+                    keys.remove(own)
+            self._placements[scope] = placement_of(scope.tenant, keys)
         return self._placements[scope]
 
     async def _facet(self, scope: Scope, field: str, limit: int) -> dict[Any, int]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from typing import Any
 
 from qdrant_client import models
 
@@ -63,6 +64,12 @@ def placement_of(tenant: str, keys: AbstractSet[str]) -> Placement:
     digest = hashlib.blake2b(tenant.encode(), digest_size=8).digest()
     part = part_keys(parts)[int.from_bytes(digest) % parts]
     return Placement(key=models.ShardKeyWithFallback(target=own, fallback=part))
+
+
+def is_active(info: models.CollectionClusterInfo, key: str) -> bool:
+    """Whether a shard of this key has all its points, and is read and written."""
+    shards: list[Any] = [*info.local_shards, *info.remote_shards]
+    return any(s.shard_key == key and s.state == models.ReplicaState.ACTIVE for s in shards)
 
 
 def placed(request: models.QueryRequest, place: Placement) -> models.QueryRequest:

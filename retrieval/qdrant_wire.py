@@ -30,6 +30,7 @@ from retrieval.qdrant_points import (
 )
 from retrieval.qdrant_server import Server
 from retrieval.qdrant_shards import Placement
+from retrieval.sparse import TIES
 
 _NO_PAYLOAD = wire.WithPayloadSelector(enable=False)
 _NO_VECTORS = wire.WithVectorsSelector(enable=False)
@@ -143,9 +144,11 @@ def _of(name: str, scope: Scope, place: Placement, *conditions: wire.Condition) 
 def _query_of(
     name: str, scope: Scope, leg: Leg, place: Placement, params: wire.SearchParams | None
 ) -> wire.QueryPoints:
+    limit = leg.limit
     if isinstance(leg.vector, SparseVector):
         indices, values = leg.vector.indices.tolist(), leg.vector.values.tolist()
         query = _nearest(sparse=wire.SparseVector(indices=indices, values=values))
+        limit += TIES
         params = None if place.own else _idf_of(scope)  # the shard is the tenant's alone
     else:
         query = _nearest(dense=wire.DenseVector(data=leg.vector.tolist()))
@@ -155,7 +158,7 @@ def _query_of(
         query=query,
         using=leg.name,
         params=params,
-        limit=leg.limit,
+        limit=limit,
         with_payload=_NO_PAYLOAD,
     )
 

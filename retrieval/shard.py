@@ -229,8 +229,8 @@ class Shard:
             sorted(
                 (Match(str(p.id), p.score) for p in points),
                 key=lambda m: (-m.score, m.chunk_id),
-            )
-            for points in results
+            )[: leg.limit]
+            for leg, points in zip(legs, results, strict=True)
         ]
 
     def idf(self, terms: Sequence[int]) -> list[float]:

@@ -141,6 +141,23 @@ class _Collections(_Service):
         return wire.ListShardKeysResponse(shard_keys=described)
 
     @_failing_as_a_server
+    async def CollectionClusterInfo(self, request: Any) -> Any:  # noqa: N802
+        info = await self.behind.collection_cluster_info(request.collection_name)
+        held: list[Any] = info.local_shards
+        state_of: Any = RestToGrpc.convert_replica_state
+        shards = [
+            wire.LocalShardInfo(
+                shard_id=each.shard_id,
+                shard_key=RestToGrpc.convert_shard_key(each.shard_key),
+                state=state_of(each.state),
+            )
+            for each in held
+        ]
+        return wire.CollectionClusterInfoResponse(
+            peer_id=info.peer_id, shard_count=info.shard_count, local_shards=shards
+        )
+
+    @_failing_as_a_server
     async def Update(self, request: Any) -> Any:  # noqa: N802
         await self.behind.update_collection(
             request.collection_name,

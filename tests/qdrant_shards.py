@@ -38,6 +38,8 @@ class ShardedClient:
         self._standalone, self._auto = standalone, shards
         self._shards: dict[str, dict[str | None, list[str]]] = {}
         """Of each collection the local ones of each shard key; None where it has no keys."""
+        self.partial: set[str] = set()
+        """Shard keys to which points are still on their way."""
         self.indexed: set[str] = set()
         """Fields of which an index was made, in any collection: local mode needs none."""
         self._options: dict[str, dict[str, Any]] = {}
@@ -77,6 +79,23 @@ class ShardedClient:
         keys = [key for key in self._shards[await self._physical(name)] if key is not None]
         described = [models.ShardKeyDescription(key=key) for key in keys]
         return models.ShardKeysResponse(shard_keys=described)
+
+    async def collection_cluster_info(self, name: str) -> models.CollectionClusterInfo:
+        keys = [key for key in self._shards[await self._physical(name)] if key is not None]
+        states = models.ReplicaState.PARTIAL, models.ReplicaState.ACTIVE
+        shards = [
+            models.LocalShardInfo(
+                shard_id=i, shard_key=key, points_count=0, state=states[key not in self.partial]
+            )
+            for i, key in enumerate(keys)
+        ]
+        return models.CollectionClusterInfo(
+            peer_id=1,
+            shard_count=len(shards),
+            local_shards=shards,
+            remote_shards=[],
+            shard_transfers=[],
+        )
 
     async def delete_collection(self, name: str) -> bool:
         for each in await self._all(name):
@@ -199,27 +218,28 @@ class ShardedClient:
         keys = self._shards[await self._physical(name)]
         if selector is None:
             return [shard for shards in keys.values() for shard in shards]
-        return keys[_chosen(keys, selector)]
+        return keys[self._chosen(keys, selector)]
 
     async def _written(self, name: str, selector: Any) -> list[str]:
         keys = self._shards[await self._physical(name)]
         if selector is None and None not in keys:
             raise RefusedError(StatusCode.INVALID_ARGUMENT, "Wrong input: Shard key not specified")
-        return keys[None if selector is None else _chosen(keys, selector)]
+        return keys[None if selector is None else self._chosen(keys, selector)]
 
-
-def _chosen(keys: dict[str | None, list[str]], selector: Any) -> str:
-    if isinstance(selector, models.ShardKeyWithFallback):
-        for key in (selector.target, selector.fallback):
-            if key in keys:
-                return str(key)
-        text = f"Neither target shard key {selector.target} nor fallback shard key"
-        raise RefusedError(StatusCode.NOT_FOUND, f"Not found: {text} {selector.fallback} exist")
-    if selector not in keys:
-        raise RefusedError(
-            StatusCode.INVALID_ARGUMENT, f"Bad request: Shard key {selector} not found"
-        )
-    return str(selector)
+    def _chosen(self, keys: dict[str | None, list[str]], selector: Any) -> str:
+        if isinstance(selector, models.ShardKeyWithFallback):
+            for key in (selector.target, selector.fallback):
+                if key in keys and key not in self.partial:
+                    return str(key)
+            text = f"Neither target shard key {selector.target} nor fallback shard key"
+            text = f"Not found: {text} {selector.fallback} exist"
+            raise RefusedError(StatusCode.NOT_FOUND, text)
+        if selector in self.partial:
+            raise RefusedError(StatusCode.UNAVAILABLE, "The replica set has no active replica")
+        if selector not in keys:
+            text = f"Bad request: Shard key {selector} not found"
+            raise RefusedError(StatusCode.INVALID_ARGUMENT, text)
+        return str(selector)
 
 
 def _shard_of(point_id: Any, shards: Sequence[str]) -> str:

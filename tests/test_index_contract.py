@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import os
 import tempfile
 import uuid
 from collections.abc import AsyncIterator, Sequence
@@ -82,7 +83,8 @@ async def index(request: pytest.FixtureRequest, folder: Path) -> AsyncIterator[S
         case kind:
             async with real_qdrant(prefer_grpc=SERVED[kind]) as server:
                 prefix = f"test_{uuid.uuid4().hex}_"
-                yield QdrantIndex(server, dim=DIM, prefix=prefix)
+                layout = Layout(shards=int(os.environ.get("QDRANT_SHARDS", "1")))
+                yield QdrantIndex(server, dim=DIM, prefix=prefix, layout=layout)
                 await remove_collections(server, prefix)
     await edge.close()
 
@@ -100,6 +102,17 @@ async def found(index: Index, scope: Scope, leg: Leg) -> list[str]:
 
 async def term_of(word: str) -> int:
     return int(Bm25Encoder().encode([word])[0].indices[0])
+
+
+async def test_of_equal_scores_at_the_end_of_a_sparse_leg_the_first_by_id_are_kept(
+    index: Index, scope: Scope
+) -> None:
+    chunks = corpus(*["the cat sat"] * 12, "cat", *["the dog sat down"] * 5)
+    await index.upsert(scope, make_points(chunks))
+    leg = replace(sparse_leg("cat"), limit=5)
+    [matches] = await index.search(scope, [leg])
+    equal = sorted(chunk.id for chunk in chunks[:12])
+    assert [match.chunk_id for match in matches] == [chunks[12].id, *equal[:4]]
 
 
 # A scope that was never written to

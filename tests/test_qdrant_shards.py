@@ -157,15 +157,21 @@ async def test_a_tenant_is_moved_to_a_shard_of_its_own_while_others_search_and_w
     before = await index.chunk_ids(scope, None)
     [part] = [s for s in part_keys(3) if (await behind.local.count(f"docs.v1#{s}")).count]
     moved, _ = await behind.local.scroll(f"docs.v1#{part}", limit=100, with_vectors=True)
+    behind.partial.add(tenant_key(scope.tenant))
     await behind.create_shard_key("docs.v1", tenant_key(scope.tenant))
     own = f"docs.v1#{tenant_key(scope.tenant)}"
+    begun = QdrantIndex(server, dim=DIM, layout=THREE)  # a process that starts while points move
+    for each in (index, begun):
+        assert await each.chunk_ids(scope, None) == before
     structs: list[Any] = [
         models.PointStruct(id=r.id, vector=r.vector, payload=r.payload) for r in moved
     ]
     await behind.local.upsert(own, structs)
-    # The process that is under way knows nothing of it: the fallback is no longer taken.
+    behind.partial.clear()
+    # Processes that are under way know nothing of it: the fallback is no longer taken.
     await index.upsert(scope, points[50:])
-    assert await index.chunk_ids(scope, None) == before | {p.chunk.id for p in points[50:]}
+    for each in (index, begun, QdrantIndex(server, dim=DIM)):
+        assert await each.chunk_ids(scope, None) == before | {p.chunk.id for p in points[50:]}
     assert (await behind.local.count(own)).count == 60
 
 

@@ -190,6 +190,7 @@ async def library(bench: Bench) -> list[Submission]:
     submissions = [bench.file(f"{i}.md", prose(3 + i, of=f"of{i}")) for i in range(5)]
     submissions.append(bench.file("same.md", prose(4, of="of1")))
     await bench.ingest(*submissions)
+    await bench.index.maintain(bench.scope)  # as the queue does when it is empty
     return submissions
 
 
