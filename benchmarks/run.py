@@ -36,7 +36,7 @@ NAMES = (
     ),
     "vllm",
 )
-LONG = ("scale", "leaks", "tracing", "drift", "tables", "power", "coverage")
+LONG = ("scale", "graph", "leaks", "tracing", "drift", "tables", "power", "coverage")
 """Parts that run only where they are named."""
 RESULTS = Path(__file__).parent / "results"
 

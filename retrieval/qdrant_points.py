@@ -19,27 +19,35 @@ from retrieval.sparse import bm25_weights, reweigh
 DENSE, SPARSE, TOKENS = "dense", "sparse", "tokens"
 INDEXING_KB = 10_000
 """KB of vectors in a segment from which it gets a graph: Qdrant's default."""
-Schema = models.PayloadSchemaType | models.KeywordIndexParams
+Schema = models.KeywordIndexParams | models.FloatIndexParams | models.DatetimeIndexParams
+_KEYWORD = models.KeywordIndexParams(type=models.KeywordIndexType.KEYWORD, enable_hnsw=False)
+_FLOAT = models.FloatIndexParams(type=models.FloatIndexType.FLOAT, enable_hnsw=False)
+_DATETIME = models.DatetimeIndexParams(type=models.DatetimeIndexType.DATETIME, enable_hnsw=False)
 SCHEMA: dict[FieldType, Schema] = {
-    "keyword": models.PayloadSchemaType.KEYWORD,
-    "flag": models.PayloadSchemaType.KEYWORD,
-    "number": models.PayloadSchemaType.FLOAT,
-    "date": models.PayloadSchemaType.DATETIME,
+    "keyword": _KEYWORD,
+    "flag": _KEYWORD,
+    "number": _FLOAT,
+    "date": _DATETIME,
 }
+"""Without a part of the graph: each would cost as much as all of the graph, and a search with
+`_ACORN` does without."""
 INDEXES: dict[str, Schema] = {
     "tenant": models.KeywordIndexParams(type=models.KeywordIndexType.KEYWORD, is_tenant=True),
-    "fields": models.PayloadSchemaType.KEYWORD,
-    "mean": models.PayloadSchemaType.FLOAT,
+    "fields": _KEYWORD,
+    "mean": _FLOAT,
     **{path_of(field, kind): SCHEMA[kind] for field, kind in OWN_FIELDS.items()},
 }
-"""The payload indexes that every collection has."""
+"""The payload indexes that every collection has. The tenant's has links in the graph."""
+_ACORN = models.AcornSearchParams(enable=True, max_selectivity=1.0)
+"""Under a filter the graph is searched past neighbours that do not meet it, to theirs: Patel et al.
+2024, https://arxiv.org/abs/2403.04871."""
 _INT8 = models.ScalarQuantization(
     scalar=models.ScalarQuantizationConfig(
         type=models.ScalarType.INT8, quantile=0.99, memory=models.Memory.PINNED
     )
 )
 """The largest component in a hundred is cut off: the 256 steps are spent on the others."""
-_RESCORED = models.SearchParams(quantization=models.QuantizationSearchParams(rescore=True))
+_RESCORED = models.QuantizationSearchParams(rescore=True)
 TOKENS_ON_DISK = {
     TOKENS: models.VectorParamsDiff(
         hnsw_config=models.HnswConfigDiff(m=0, payload_m=0),
@@ -75,9 +83,14 @@ def collection_options(layout: Layout, *, dim: int) -> dict[str, Any]:
                 modifier=models.Modifier.IDF, index=models.SparseIndexParams(memory=memory)
             )
         },
-        # Every search is within a tenant: a graph for each, none across them.
+        # One graph across tenants (m), and links among a tenant's own (payload_m). Without the one
+        # across them, a search begins at one point of the tenant, and finds nothing where that does
+        # not meet a filter (Qdrant 1.19).
         "hnsw_config": models.HnswConfigDiff(
-            m=0, payload_m=layout.hnsw_m, ef_construct=layout.hnsw_ef_construct, memory=memory
+            m=layout.hnsw_m,
+            payload_m=layout.hnsw_m,
+            ef_construct=layout.hnsw_ef_construct,
+            memory=memory,
         ),
         "quantization_config": _INT8 if layout.quantization == "int8" else None,
         "optimizers_config": models.OptimizersConfigDiff(indexing_threshold=INDEXING_KB),
@@ -152,11 +165,10 @@ def weight_of(point: models.ScoredPoint, term: int) -> float:
 def query_of(scope: Scope, leg: Leg, *, rescore: bool) -> models.QueryRequest:
     """A leg; `rescore` has quantized candidates scored again with the full vectors."""
     query: Any
-    params = _RESCORED if rescore else None
     if isinstance(leg.vector, SparseVector):
         query, params = _sparse(leg.vector), _idf_of(scope)
     else:
-        query = leg.vector.tolist()
+        query, params = leg.vector.tolist(), _graph(leg, rescore=rescore)
     return models.QueryRequest(
         query=query,
         using=leg.name,
@@ -164,6 +176,15 @@ def query_of(scope: Scope, leg: Leg, *, rescore: bool) -> models.QueryRequest:
         params=params,
         limit=leg.limit,
         with_payload=False,
+    )
+
+
+def _graph(leg: Leg, *, rescore: bool) -> models.SearchParams:
+    """How the graph is searched. The tenant alone, without a condition, has its own links."""
+    return models.SearchParams(
+        exact=leg.exact,
+        acorn=_ACORN if leg.where else None,
+        quantization=_RESCORED if rescore else None,
     )
 
 
