@@ -30,8 +30,6 @@ KEPT = (1, 10, 50, 90, 99)
 LATER: dict[str, FieldType] = {"drawn_later": "keyword", "written_later": "number"}
 """Fields that hold a point's group: one that was drawn, or its place in the order of writing. The
 later ones are indexed once the graph is there."""
-FULL_SCAN_KB = 10_000
-"""Kilobytes of vectors up to which what a filter keeps is compared one by one: Qdrant's default."""
 DENSE = edge_points.DENSE
 K = 10
 DEPTH = 100
@@ -43,7 +41,7 @@ SAME = 1e-5
 class Layout:
     """A graph, the payload indexes beside it by path, and those of users' fields by kind.
 
-    `acorn`: a search with a filter looks past points that do not meet it.
+    `acorn`: a search looks past points that do not meet its filter.
     """
 
     hnsw: Mapping[str, Any]
@@ -111,7 +109,7 @@ class Graph:
         vectors: Float32Array,
         folder: Path,
         *,
-        full_scan_kb: int = FULL_SCAN_KB,
+        full_scan_kb: int = edge_points.FULL_SCAN_KB,
     ) -> None:
         """Writes the points, links them, and indexes the later fields."""
         self._layout = layout
@@ -215,7 +213,7 @@ class Graph:
             limit=DEPTH,
             query=qe.Query.Nearest(question.tolist(), using=DENSE),
             filter=qe.Filter(must=where) if where else None,
-            params=qe.SearchParams(acorn=acorn if field and self._layout.acorn else None),
+            params=qe.SearchParams(acorn=acorn if self._layout.acorn else None),
             with_payload=False,
         )
 

@@ -39,8 +39,9 @@ INDEXES: dict[str, Schema] = {
 }
 """The payload indexes that every collection has. The tenant's has links in the graph."""
 _ACORN = models.AcornSearchParams(enable=True, max_selectivity=1.0)
-"""Under a filter the graph is searched past neighbours that do not meet it, to theirs: Patel et al.
-2024, https://arxiv.org/abs/2403.04871."""
+"""The graph is searched past neighbours that do not meet the filter, to theirs: Patel et al. 2024,
+https://arxiv.org/abs/2403.04871. Also where the filter is the tenant's alone: one with a quarter of
+the points has no links of its own."""
 _INT8 = models.ScalarQuantization(
     scalar=models.ScalarQuantizationConfig(
         type=models.ScalarType.INT8, quantile=0.99, memory=models.Memory.PINNED
@@ -168,7 +169,7 @@ def query_of(scope: Scope, leg: Leg, *, rescore: bool) -> models.QueryRequest:
     if isinstance(leg.vector, SparseVector):
         query, params = _sparse(leg.vector), _idf_of(scope)
     else:
-        query, params = leg.vector.tolist(), _graph(leg, rescore=rescore)
+        query, params = leg.vector.tolist(), _graph(exact=leg.exact, rescore=rescore)
     return models.QueryRequest(
         query=query,
         using=leg.name,
@@ -179,13 +180,9 @@ def query_of(scope: Scope, leg: Leg, *, rescore: bool) -> models.QueryRequest:
     )
 
 
-def _graph(leg: Leg, *, rescore: bool) -> models.SearchParams:
-    """How the graph is searched. The tenant alone, without a condition, has its own links."""
-    return models.SearchParams(
-        exact=leg.exact,
-        acorn=_ACORN if leg.where else None,
-        quantization=_RESCORED if rescore else None,
-    )
+def _graph(*, exact: bool, rescore: bool) -> models.SearchParams:
+    quantization = _RESCORED if rescore else None
+    return models.SearchParams(exact=exact, acorn=_ACORN, quantization=quantization)
 
 
 def term_query(scope: Scope, term: int) -> models.QueryRequest:
