@@ -14,7 +14,11 @@ from qdrant_client import AsyncQdrantClient
 
 from retrieval.qdrant_server import Server, connect
 
-NO_INDEXES = pytest.mark.filterwarnings("ignore:Payload indexes have no effect in the local Qdrant")
+NO_INDEXES = pytest.mark.filterwarnings(
+    "ignore:Payload indexes have no effect in the local Qdrant",
+    "ignore:Local mode performs exact",
+)
+"""Local mode compares every point: it has no payload indexes and no graph."""
 
 
 @contextlib.asynccontextmanager
