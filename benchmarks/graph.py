@@ -8,8 +8,8 @@ Every question keeps other groups, so that whatever point a search begins at, so
 
 Both layouts, the server's and the embedded index's, run on the engine that is embedded: no server
 is needed. Vectors are of sentences, no two alike: points with one vector link to each other alone,
-and what the graph then misses is its method's. It takes half an hour, mostly the layouts before, so
-it runs only where it is named: `python -m benchmarks.run graph`.
+and what the graph then misses is its method's. It takes a quarter of an hour, so it runs only where
+it is named: `python -m benchmarks.run graph`.
 """
 
 from __future__ import annotations
