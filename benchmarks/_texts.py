@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import chain
+from pathlib import Path
 
 from benchmarks._common import DATA, EXAMPLES
 from eval.corpus import read_corpus
@@ -32,10 +33,10 @@ def questions(count: int) -> list[str]:
     return [texts[i * len(texts) // count] for i in range(count)]
 
 
-def sentences() -> list[str]:
-    """Sentences of the examples."""
+def sentences(folder: Path = EXAMPLES) -> list[str]:
+    """Sentences of a folder's texts that can pass for questions."""
     found = []
-    for file in sorted(EXAMPLES.glob("*.rst")):
+    for file in sorted(folder.glob("*.rst")):
         text = file.read_text("utf-8")
         found += [" ".join(text[start:end].split()) for start, end in sentence_spans(text)]
     return [text for text in found if SHORTEST <= len(text) <= LONGEST]

@@ -39,6 +39,7 @@ NAMES = (
 LONG = (
     "coverage",
     "drift",
+    "graph",
     "idf",
     "leaks",
     "power",

@@ -208,10 +208,11 @@ def _add_index(commands: Commands, within: argparse.ArgumentParser) -> None:
     check = within_index.add_parser(
         "check",
         parents=[within],
-        help="compare catalog and index",
+        help="compare catalog and index, and measure recall",
         description="Compares what catalog and index say of each document of a collection, chunk by"
-        " chunk. Exit code 0 where all agrees, 1 where not. It works on the data folder itself: no"
-        " server may have it open.",
+        " chunk, and measures recall@10 of vector search, without and with filters. Exit code 0"
+        " where all agrees and no recall is below 0.95, 1 where not. It works on the data folder"
+        " itself: no server may have it open.",
     )
     check.add_argument(
         "--repair", action="store_true", help="put them in step, from the stored text"

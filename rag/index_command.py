@@ -1,9 +1,10 @@
-"""`rag index`: whether catalog and index of a collection say the same."""
+"""`rag index`: whether catalog and index of a collection agree, and search finds the nearest."""
 
 from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Sequence
 from dataclasses import asdict
 
 from ingest.index_check import IndexCheck, Report
@@ -14,10 +15,11 @@ from rag.errors import ConfigError, InputError
 from rag.progress import progress_bar
 from rag.settings import Settings
 from rag.types import Scope
+from retrieval.recall import Recall, measure
 
 
 async def check(args: argparse.Namespace, settings: Settings) -> int:
-    """Compares, and with --repair puts in step; 0 where all agrees then, else 1.
+    """Compares, with --repair puts in step, and measures recall; 0 where all is well then, else 1.
 
     Raises:
         InputError: RAG_URL names a server.
@@ -41,6 +43,7 @@ async def check(args: argparse.Namespace, settings: Settings) -> int:
                 )
             if args.repair:
                 await opened.index.maintain(scope)
+            recalls = await measure(opened.index, scope)
     except ConfigError as error:
         if error.code != "data_folder_in_use":
             raise
@@ -49,11 +52,11 @@ async def check(args: argparse.Namespace, settings: Settings) -> int:
             " process works on it: end that one (`rag serve`, `rag ingest`) and run it again.",
             code=error.code,
         ) from None
-    output.show(_told(scope, report), output.checked, as_json=args.json)
-    return 0 if report.agrees else 1
+    output.show(_told(scope, report, recalls), output.checked, as_json=args.json)
+    return 0 if report.agrees and all(recall.enough for recall in recalls) else 1
 
 
-def _told(scope: Scope, report: Report) -> Json:
+def _told(scope: Scope, report: Report, recalls: Sequence[Recall]) -> Json:
     return {
         "collection": scope.collection,
         "documents": report.documents,
@@ -63,4 +66,5 @@ def _told(scope: Scope, report: Report) -> Json:
         "repaired": report.repaired,
         "under_way": report.under_way,
         "first_faults": [asdict(fault) for fault in report.faults],
+        "recall": [asdict(recall) | {"enough": recall.enough} for recall in recalls],
     }

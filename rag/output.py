@@ -7,7 +7,7 @@ import os
 import sys
 import textwrap
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from rag.client import Json
@@ -123,23 +123,48 @@ def checked(body: Json) -> Lines:
     if body["under_way"]:
         yield f"Of {_documents(body['under_way'])} tasks are open: not compared."
     faults = sum(body["faults"].values())
-    if not faults:
+    if faults:
+        yield f"{body['collection']}: {compared}: catalog and index differ in {_documents(faults)}."
+        yield from _faults(body, faults)
+    else:
         yield f"{body['collection']}: {compared}: catalog and index agree."
-        return
-    yield f"{body['collection']}: {compared}: catalog and index differ in {_documents(faults)}."
+    yield from _recall(body["recall"])
+
+
+def _faults(body: Json, count: int) -> Lines:
     for fault in body["first_faults"][:_FAULTS_SHOWN]:
         what = _FAULTS[fault["kind"]].format(**fault)
         yield f"  {fault['uri'] or fault['document_id']}: {what}"
-    if faults > _FAULTS_SHOWN:
-        yield f"  … and {faults - _FAULTS_SHOWN:,} more"
+    if count > _FAULTS_SHOWN:
+        yield f"  … and {count - _FAULTS_SHOWN:,} more"
     if body["repaired"]:
-        yield f"Repaired: {body['repaired']:,} of {faults:,}."
+        yield f"Repaired: {body['repaired']:,} of {count:,}."
     if not body["agrees"]:
         yield (
             "Ingest again what could not be repaired: `rag status --failed` lists it."
             if body["repaired"]
             else "`rag index check --repair` puts them in step, from the stored text."
         )
+
+
+def _recall(measured: Sequence[Json]) -> Lines:
+    if not measured:
+        return
+    yield "recall@10 of vector search: " + ", ".join(
+        f"{each['recall']:.3f} {_filtered(each)}" for each in measured
+    )
+    low = [_filtered(each) for each in measured if not each["enough"]]
+    if low:
+        yield (
+            f"Vector search misses more than it may {', '.join(low)}: `rag reindex` builds its"
+            " graph anew."
+        )
+
+
+def _filtered(each: Json) -> str:
+    if each["field"] is None:
+        return "without a filter"
+    return f"under filters on {each['field']} ({each['kind']})"
 
 
 def status(body: Json) -> Lines:

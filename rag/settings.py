@@ -403,7 +403,7 @@ class QdrantSettings(_Part):
     )
     shards: int = Field(1, ge=1, description="Of a collection; tenants are spread over them.")
     replicas: int = Field(1, ge=1, description="Copies of each part.")
-    hnsw_m: int = Field(16, ge=4, le=128, description="Edges of a node in a tenant's graph.")
+    hnsw_m: int = Field(16, ge=4, le=128, description="Edges of a node in the graph.")
     hnsw_ef_construct: int = Field(100, ge=4, description="Candidates for an edge.")
     on_disk: bool = Field(False, description="Vectors and graphs on disk, cached as used.")
     quantization: Literal["none", "int8"] = Field(

@@ -188,12 +188,16 @@ class Query:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Leg:
-    """One ranked list asked of an index: the vector decides which, by its type."""
+    """One ranked list asked of an index: the vector decides which, by its type.
+
+    `exact` has every chunk compared, for a dense one: what a graph misses is found, too.
+    """
 
     name: Literal["dense", "sparse"]
     vector: Float32Array | SparseVector
     limit: int
     where: tuple[Condition, ...] = ()
+    exact: bool = False
 
 
 class Match(NamedTuple):

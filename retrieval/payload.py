@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Any, Literal, cast
 
@@ -57,13 +57,15 @@ def chunk_of(chunk_id: str, payload: dict[str, Any]) -> Chunk:
 
 def field_kinds(metas: Iterable[Meta]) -> dict[tuple[str, FieldType], None]:
     """Every field of these with each kind of value it holds, in the order first seen."""
-    return {
-        (field, kind): None
-        for meta in metas
-        for field, value in meta.items()
-        for item in _items(value)
-        for kind in _kinds(item)
-    }
+    return {(field, kind): None for meta in metas for field, kind, _ in values_of(meta)}
+
+
+def values_of(meta: Meta) -> Iterator[tuple[str, FieldType, Scalar]]:
+    """Every field with each of its values, once for each kind that the value is of."""
+    for field, value in meta.items():
+        for item in value if isinstance(value, tuple) else (value,):
+            for kind in _kinds(item):
+                yield field, kind, item
 
 
 def field_type(value: MetaValue) -> FieldType:
@@ -96,15 +98,9 @@ def word_of(value: Scalar) -> str | int | float:
 def _where(meta: Meta) -> dict[str, dict[str, list[Any]]]:
     """The values by kind: an index on dates would read numbers as moments, and the reverse."""
     where: dict[str, dict[str, list[Any]]] = {}
-    for field, value in meta.items():
-        for item in _items(value):
-            for kind in _kinds(item):
-                where.setdefault(_key(field), {}).setdefault(kind, []).append(word_of(item))
+    for field, kind, value in values_of(meta):
+        where.setdefault(_key(field), {}).setdefault(kind, []).append(word_of(value))
     return where
-
-
-def _items(value: MetaValue) -> tuple[Scalar, ...]:
-    return value if isinstance(value, tuple) else (value,)
 
 
 def _kinds(item: Scalar) -> tuple[FieldType, ...]:

@@ -22,30 +22,44 @@ INDEXING_KB = 10_000
 """KB of vectors in a segment from which it gets a graph: Qdrant's default."""
 ShardKey = str | models.ShardKeyWithFallback | None
 """What selects a tenant's shard."""
-Schema = models.PayloadSchemaType | models.KeywordIndexParams | models.IntegerIndexParams
+Schema = (
+    models.KeywordIndexParams
+    | models.IntegerIndexParams
+    | models.FloatIndexParams
+    | models.DatetimeIndexParams
+)
+_KEYWORD = models.KeywordIndexParams(type=models.KeywordIndexType.KEYWORD, enable_hnsw=False)
+_FLOAT = models.FloatIndexParams(type=models.FloatIndexType.FLOAT, enable_hnsw=False)
+_DATETIME = models.DatetimeIndexParams(type=models.DatetimeIndexType.DATETIME, enable_hnsw=False)
 SCHEMA: dict[FieldType, Schema] = {
-    "keyword": models.PayloadSchemaType.KEYWORD,
-    "flag": models.PayloadSchemaType.KEYWORD,
-    "number": models.PayloadSchemaType.FLOAT,
-    "date": models.PayloadSchemaType.DATETIME,
+    "keyword": _KEYWORD,
+    "flag": _KEYWORD,
+    "number": _FLOAT,
+    "date": _DATETIME,
 }
+"""Without a part of the graph: each would cost as much as all of the graph, and a search with
+`_ACORN` does without."""
 INDEXES: dict[str, Schema] = {
     "tenant": models.KeywordIndexParams(type=models.KeywordIndexType.KEYWORD, is_tenant=True),
-    "fields": models.PayloadSchemaType.KEYWORD,
+    "fields": _KEYWORD,
     "length": models.IntegerIndexParams(
-        type=models.IntegerIndexType.INTEGER, lookup=True, range=False
+        type=models.IntegerIndexType.INTEGER, lookup=True, range=False, enable_hnsw=False
     ),
-    "mean": models.PayloadSchemaType.FLOAT,
+    "mean": _FLOAT,
     **{path_of(field, kind): SCHEMA[kind] for field, kind in OWN_FIELDS.items()},
 }
-"""The payload indexes that every collection has."""
+"""The payload indexes that every collection has. The tenant's has links in the graph."""
+_ACORN = models.AcornSearchParams(enable=True, max_selectivity=1.0)
+"""The graph is searched past neighbours that do not meet the filter, to theirs: Patel et al. 2024,
+https://arxiv.org/abs/2403.04871. Also where the filter is the tenant's alone: one with a quarter of
+the points has no links of its own."""
 _INT8 = models.ScalarQuantization(
     scalar=models.ScalarQuantizationConfig(
         type=models.ScalarType.INT8, quantile=0.99, memory=models.Memory.PINNED
     )
 )
 """The largest component in a hundred is cut off: the 256 steps are spent on the others."""
-RESCORED = models.SearchParams(quantization=models.QuantizationSearchParams(rescore=True))
+_RESCORED = models.QuantizationSearchParams(rescore=True)
 TOKENS_ON_DISK = {
     TOKENS: models.VectorParamsDiff(
         hnsw_config=models.HnswConfigDiff(m=0, payload_m=0),
@@ -86,9 +100,14 @@ def collection_options(layout: Layout, *, dim: int) -> dict[str, Any]:
                 modifier=models.Modifier.IDF, index=models.SparseIndexParams(memory=memory)
             )
         },
-        # Every search is within a tenant: a graph for each, none across them.
+        # One graph across tenants (m), and links among a tenant's own (payload_m). Without the one
+        # across them, a search begins at one point of the tenant, and finds nothing where that does
+        # not meet a filter (Qdrant 1.19).
         "hnsw_config": models.HnswConfigDiff(
-            m=0, payload_m=layout.hnsw_m, ef_construct=layout.hnsw_ef_construct, memory=memory
+            m=layout.hnsw_m,
+            payload_m=layout.hnsw_m,
+            ef_construct=layout.hnsw_ef_construct,
+            memory=memory,
         ),
         "quantization_config": _INT8 if layout.quantization == "int8" else None,
         "optimizers_config": models.OptimizersConfigDiff(indexing_threshold=INDEXING_KB),
@@ -206,11 +225,11 @@ def weight_of(point: models.ScoredPoint, term: int) -> float:
 def query_of(scope: Scope, leg: Leg, *, rescore: bool) -> models.QueryRequest:
     """A leg; `rescore` has quantized candidates scored again with the full vectors."""
     query: Any
-    params, limit = RESCORED if rescore else None, leg.limit
+    limit = leg.limit
     if isinstance(leg.vector, SparseVector):
-        query, params, limit = _sparse(leg.vector), idf_of(scope), leg.limit + TIES
+        query, params, limit = _sparse(leg.vector), idf_of(scope), limit + TIES
     else:
-        query = leg.vector.tolist()
+        query, params = leg.vector.tolist(), graph_of(exact=leg.exact, rescore=rescore)
     return models.QueryRequest(
         query=query,
         using=leg.name,
@@ -219,6 +238,12 @@ def query_of(scope: Scope, leg: Leg, *, rescore: bool) -> models.QueryRequest:
         limit=limit,
         with_payload=False,
     )
+
+
+def graph_of(*, exact: bool, rescore: bool) -> models.SearchParams:
+    """How the graph is searched; `rescore` has quantized candidates scored again in full."""
+    quantization = _RESCORED if rescore else None
+    return models.SearchParams(exact=exact, acorn=_ACORN, quantization=quantization)
 
 
 def term_query(scope: Scope, term: int) -> models.QueryRequest:

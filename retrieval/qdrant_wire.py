@@ -7,7 +7,7 @@ all else that a search costs this process.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any
 
 import numpy as np
@@ -20,10 +20,10 @@ from retrieval.payload import chunk_of
 from retrieval.qdrant_points import (
     DENSE,
     NO_CHUNK,
-    RESCORED,
     TENANTS_KEPT,
     TOKENS,
     fitting,
+    graph_of,
     idf_of,
     of,
     turned,
@@ -36,7 +36,6 @@ _NO_PAYLOAD = wire.WithPayloadSelector(enable=False)
 _NO_VECTORS = wire.WithVectorsSelector(enable=False)
 _CHUNK = wire.WithPayloadSelector(exclude=wire.PayloadExcludeSelector(fields=NO_CHUNK))
 _DENSE = wire.WithVectorsSelector(include=wire.VectorsSelector(names=[DENSE]))
-_IN_FULL = RestToGrpc.convert_search_params(RESCORED)
 
 
 class WireCalls:
@@ -50,8 +49,7 @@ class WireCalls:
         self, name: str, scope: Scope, legs: Sequence[Leg], place: Placement, *, rescore: bool
     ) -> list[list[Match]]:
         """For each leg its matches."""
-        params = _IN_FULL if rescore else None
-        queries = [_query_of(name, scope, leg, place, params) for leg in legs]
+        queries = [_query_of(name, scope, leg, place, rescore=rescore) for leg in legs]
         return await self._ranked(name, scope, queries)
 
     async def max_sim(
@@ -142,7 +140,7 @@ def _of(name: str, scope: Scope, place: Placement, *conditions: wire.Condition) 
 
 
 def _query_of(
-    name: str, scope: Scope, leg: Leg, place: Placement, params: wire.SearchParams | None
+    name: str, scope: Scope, leg: Leg, place: Placement, *, rescore: bool
 ) -> wire.QueryPoints:
     limit = leg.limit
     if isinstance(leg.vector, SparseVector):
@@ -152,6 +150,7 @@ def _query_of(
         params = None if place.own else _idf_of(scope)  # the shard is the tenant's alone
     else:
         query = _nearest(dense=wire.DenseVector(data=leg.vector.tolist()))
+        params = _graph_of(exact=leg.exact, rescore=rescore)
     where = [RestToGrpc.convert_condition(fitting(condition)) for condition in leg.where]
     return wire.QueryPoints(
         **_of(name, scope, place, *where),
@@ -173,6 +172,11 @@ def _nearest(**vector: Any) -> wire.Query:
 @lru_cache(TENANTS_KEPT)
 def _tenants(scope: Scope) -> wire.Filter:
     return RestToGrpc.convert_filter(of(scope))
+
+
+@cache
+def _graph_of(*, exact: bool, rescore: bool) -> wire.SearchParams:
+    return RestToGrpc.convert_search_params(graph_of(exact=exact, rescore=rescore))
 
 
 @lru_cache(TENANTS_KEPT)

@@ -16,7 +16,11 @@ from retrieval.qdrant_nodes import Node
 from retrieval.qdrant_server import Server, connect
 from tests.qdrant_shards import ShardedClient
 
-NO_INDEXES = pytest.mark.filterwarnings("ignore:Payload indexes have no effect in the local Qdrant")
+NO_INDEXES = pytest.mark.filterwarnings(
+    "ignore:Payload indexes have no effect in the local Qdrant",
+    "ignore:Local mode performs exact",
+)
+"""Local mode compares every point: it has no payload indexes and no graph."""
 
 
 @contextlib.asynccontextmanager

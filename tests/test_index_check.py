@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from argparse import Namespace
 from collections.abc import AsyncIterator
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -18,8 +19,10 @@ from ingest.sources import Spool, submission_of
 from rag.catalog import Catalog
 from rag.database import SqliteDatabase
 from rag.errors import ConfigError, NotFoundError
+from rag.index_command import check
 from rag.protocols import StoredIndex
 from rag.records import Submission
+from rag.settings import load_settings
 from rag.types import Chunk, Scope
 from retrieval.edge import EdgeIndex
 from retrieval.qdrant import QdrantIndex
@@ -216,7 +219,25 @@ def test_the_command_compares_and_repairs(tmp_path: Path) -> None:
     assert repaired.returncode == 0, repaired.stderr
     told = json.loads(repaired.stdout)
     assert (told["agrees"], told["faults"], told["repaired"]) == (True, {"missing": 1}, 1)
+    plain = {"field": None, "kind": None, "queries": 2, "recall": 1.0, "enough": True}
+    assert told["recall"] == [plain]
     found = rag("index", "check", data=data)
     assert (found.returncode, "catalog and index agree" in found.stdout) == (0, True)
+    assert "recall@10 of vector search: 1.000 without a filter\n" in found.stdout
     refused = rag("index", "check", data=data, env={"RAG_URL": "http://127.0.0.1:1"})
     assert (refused.returncode, "RAG_URL names a server" in refused.stderr) == (2, True)
+
+
+async def test_recall_below_the_bound_is_an_alarm(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = tmp_path / "data"
+    (tmp_path / "a.md").write_text(TEXTS["a.md"])
+    assert rag("ingest", tmp_path / "a.md", data=data).returncode == 0
+    asked = Namespace(collection="default", repair=False, json=False)
+    assert await check(asked, load_settings(data_dir=data)) == 0
+    assert "misses" not in capsys.readouterr().out
+    monkeypatch.setattr("retrieval.recall.ENOUGH", 1.01)
+    assert await check(asked, load_settings(data_dir=data)) == 1
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "misses more than it may without a filter: `rag reindex` builds its graph" in shown

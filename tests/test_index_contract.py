@@ -153,6 +153,15 @@ async def test_each_leg_finds_the_best_chunk_first(index: Index, scope: Scope) -
         assert [m.score for m in matches] == sorted((m.score for m in matches), reverse=True)
 
 
+async def test_an_exact_search_of_few_chunks_finds_the_same(index: Index, scope: Scope) -> None:
+    chunks = corpus("dog and horse", "cat and mouse", "cat and dog", meta={"year": 1999})
+    await index.upsert(scope, make_points(chunks))
+    for leg in (dense_leg("cat mouse"), dense_leg("cat mouse", at("year", "gte", 1999))):
+        graph, exact = await index.search(scope, [leg, replace(leg, exact=True)])
+        assert graph == exact
+        assert len(graph) == len(chunks)
+
+
 async def test_legs_are_answered_in_the_order_they_are_asked(index: Index, scope: Scope) -> None:
     chunks = corpus("cat", "dog", "mouse")
     await index.upsert(scope, make_points(chunks))
