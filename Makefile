@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test attack check gate promtool fmt bench calibrate clean
+.PHONY: help demo test attack check gate promtool fmt architecture bench calibrate clean
 
 help:
 	@echo "make demo    ask the shipped documents three questions"
@@ -57,12 +57,16 @@ check: $(VENV)/.installed-dev promtool
 gate: $(VENV)/.installed-dev
 	@RAG="$(CURDIR)/$(BIN)/rag" sh examples/gate/gate.sh
 
+# The picture in docs/architecture.md, from the imports.
+architecture: $(VENV)/.installed-dev
+	$(BIN)/python -m tests.architecture
+
 bench: $(VENV)/.installed-dev
 	$(BIN)/python -m benchmarks.run
 
 calibrate: $(VENV)/.installed-dev
-	$(BIN)/python -m eval.calibrate
-	$(BIN)/python -m eval.grounding
+	$(BIN)/python -m eval.calibration.abstention
+	$(BIN)/python -m eval.calibration.groundedness
 
 clean:
 	rm -rf $(VENV) .rag build *.egg-info

@@ -1,5 +1,5 @@
 """Figures next to their floors. Threads are set as the product sets them, before NumPy loads."""
 
-from rag.threads import limit_threads
+from rag.process.blas import limit_threads
 
 limit_threads()

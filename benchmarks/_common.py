@@ -17,13 +17,13 @@ from typing import Any, Literal
 
 import numpy as np
 
-from rag.api.app import start
-from rag.build import TENANT, Service
+from rag.build.running import start
+from rag.build.service import TENANT, Service
 from rag.errors import RagError
+from rag.protocols import Queue
 from rag.records import Submission
-from rag.settings import load_settings
+from rag.settings.tree import load_settings
 from rag.types import Scope
-from workers.queue import Queue
 
 DATA = Path("../shared/data")
 EXAMPLES = Path(__file__).parent.parent / "examples" / "peps"
@@ -149,7 +149,7 @@ def hardware() -> str:
     """CPU and GPU, cores this process may use, and the dtype that the embedder chooses here."""
     import torch
 
-    from retrieval.bert import torch_device, torch_dtype
+    from retrieval.embedders.bert_model import torch_device, torch_dtype
 
     model = platform.processor() or platform.machine()
     with contextlib.suppress(OSError):

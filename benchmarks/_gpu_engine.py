@@ -26,8 +26,8 @@ from benchmarks._models import (
     weights_read,
 )
 from benchmarks._writing import Turn, Write, prompts, straight, take_turn, through_us
-from rag.parts.answering import open_chat_model
-from rag.settings import VllmSettings
+from rag.build.generation import open_chat_model
+from rag.settings.generation import VllmSettings
 from rag.types import Message
 
 LLAMAS: Mapping[str, Mapping[str, LlamaShape]] = {
@@ -69,7 +69,7 @@ async def measure_engine(
         settings = VllmSettings(kind="vllm", model=model, engine=engine)
         before = memory_used(device)
         async with open_chat_model(settings) as opened:
-            from generation.vllm import VllmModel
+            from generation.models.vllm import VllmModel
 
             assert isinstance(opened, VllmModel)
             if used := memory_used(device) - before:

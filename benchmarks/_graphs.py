@@ -1,7 +1,7 @@
 """Layouts of the graph on one engine, Qdrant's own in this process, and their recall under filters.
 
-The server's layout is read from what `retrieval.qdrant_points` tells it, the embedded one's from
-`retrieval.edge_points`: what is measured is what collections are made with.
+The server's layout is read from what `retrieval.indexes.qdrant_points` tells it, the embedded one's
+from `retrieval.indexes.edge_points`: what is measured is what collections are made with.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ import qdrant_edge as qe
 from qdrant_client import models
 
 from rag.types import Condition, Float32Array, Leg, Scope
-from retrieval import edge_points, qdrant_points
-from retrieval.payload import OWN_FIELDS, FieldType, path_of
+from retrieval.indexes import edge_points, qdrant_points
+from retrieval.indexes.payload import OWN_FIELDS, FieldType, path_of
 
 SCOPE = Scope(tenant="bench", collection="graph")
 GROUPS = 100

@@ -14,18 +14,18 @@ from pathlib import Path
 
 import numpy as np
 
-from ingest.chunkers import SectionChunker
-from ingest.parser import Limits, Parser
+from ingest.chunkers.strategies import SectionChunker
 from ingest.pipeline import IngestPipeline
-from ingest.sources import Spool, load, submission_of
-from rag.build import TENANT
-from rag.catalog import Catalog
-from rag.database import SqliteDatabase
-from rag.passages import passage_text
+from ingest.reader_process import Limits, Parser
+from ingest.sources.files import Spool, load, submission_of
+from rag.build.service import TENANT
+from rag.catalog.catalog import Catalog
+from rag.catalog.database import SqliteDatabase
+from rag.text.passages import passage_text
 from rag.types import Float32Array, Kind, Point, Scope
-from retrieval.edge import EdgeIndex
-from retrieval.sparse import Bm25Encoder
-from workers.queue import LocalQueue
+from retrieval.bm25 import Bm25Encoder
+from retrieval.indexes.edge import EdgeIndex
+from workers.local_queue import LocalQueue
 
 DIM = 384
 WORDS_A_CHUNK = 80

@@ -11,19 +11,17 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from benchmarks._common import data_folder, ingest
-from eval.asking import MemoEmbedder
-from eval.confidence import Floats
-from eval.corpus import Corpus, read_corpus
-from rag.build import Service
-from rag.parts.searching import build_retriever, open_reranker
-from rag.protocols import TokenEmbedder
+from eval.calibration.evidence_runs import MemoEmbedder
+from eval.datasets.corpus import Corpus, read_corpus
+from rag.build.retrieval import build_retriever, open_reranker
+from rag.build.service import Service
+from rag.protocols import Queue, TokenEmbedder
 from rag.records import Submission
-from rag.settings import RerankerSettings
-from rag.telemetry import Trace
-from rag.types import Leg, Match, Query, Scope
+from rag.settings.retrieval import RerankerSettings
+from rag.telemetry.trace import Trace
+from rag.types import Floats, Leg, Match, Query, Scope
+from retrieval.bm25 import Bm25Encoder
 from retrieval.hybrid import HybridRetriever
-from retrieval.sparse import Bm25Encoder
-from workers.queue import Queue
 
 FOR_RECALL = 300
 """Chunks asked for, so that they come from 100 documents at least."""

@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 
 from rag.types import Chunk, Float32Array, Leg, Point, Scope
-from retrieval.edge import EdgeIndex
-from retrieval.sparse import Bm25Encoder
+from retrieval.bm25 import Bm25Encoder
+from retrieval.indexes.edge import EdgeIndex
 
 DIM = 384
 WORDS_A_CHUNK = 80

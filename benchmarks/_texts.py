@@ -6,8 +6,8 @@ from itertools import chain
 from pathlib import Path
 
 from benchmarks._common import DATA, EXAMPLES
-from eval.corpus import read_corpus
-from rag.sentences import sentence_spans
+from eval.datasets.corpus import read_corpus
+from rag.text.sentences import sentence_spans
 
 SHORTEST, LONGEST = 30, 150
 """Characters of a sentence that can pass for a question."""

@@ -48,7 +48,7 @@ from generation.prompts import PromptTemplate
 from rag.types import Chunk, Hit, Message
 
 if TYPE_CHECKING:
-    from generation.vllm import VllmModel
+    from generation.models.vllm import VllmModel
 
 CONCURRENCY = (1, 8, 32)
 ROUNDS = 4

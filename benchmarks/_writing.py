@@ -15,7 +15,7 @@ from generation.prompts import PromptTemplate
 from rag.types import Message, Sampling
 
 if TYPE_CHECKING:
-    from generation.vllm import VllmModel
+    from generation.models.vllm import VllmModel
 
 T = TypeVar("T")
 PASSAGE_WORDS = 400

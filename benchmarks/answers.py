@@ -3,8 +3,9 @@
 Measured on squad2-dev-a. Citations: the share of answerable questions of which a cited quote has a
 gold answer in it, letter case and white space aside; an abstention counts as a miss. No answer has
 more than three quotes, so quoting everything does not pass. AUROCs: how well the confidence tells
-questions with an answer in the collection from those without, by `eval.calibrate` on articles it
-was not fitted on; adversarial questions were written to look answerable. Their floor is a coin.
+questions with an answer in the collection from those without, by `eval.calibration.abstention` on
+articles it was not fitted on; adversarial questions were written to look answerable. Their floor is
+a coin.
 """
 
 from __future__ import annotations
@@ -13,10 +14,10 @@ import asyncio
 
 from benchmarks._common import Report, Target, data_folder, p50, percentile, temporary_service
 from benchmarks._rankings import corpus_of, ingest_corpus
-from eval.asking import MemoEmbedder
-from eval.calibrate import calibrate
-from eval.corpus import Question, read_corpus
-from rag.telemetry import Trace
+from eval.calibration.abstention import calibrate
+from eval.calibration.evidence_runs import MemoEmbedder
+from eval.datasets.corpus import Question, read_corpus
+from rag.telemetry.trace import Trace
 from rag.types import Answer, Query
 
 SET = "squad2-dev-a"

@@ -23,11 +23,12 @@ from benchmarks._models import MINILM, make_chunks, make_cross_encoder, quiet
 from benchmarks._texts import questions, words
 from benchmarks.ingest import sentence_transformer
 from rag.types import Chunk, Query, Scope
-from retrieval.bert import torch_device, torch_dtype
-from retrieval.bert_encoder import BertEncoder
-from retrieval.checkpoint import Checkpoint
-from retrieval.cross_encoder import CrossEncoderReranker
-from retrieval.embedders import LANES, BertEmbedder, Text, minilm_folder
+from retrieval.embedders.bert_encoder import BertEncoder
+from retrieval.embedders.bert_model import torch_device, torch_dtype
+from retrieval.embedders.checkpoint import Checkpoint
+from retrieval.embedders.embedder import LANES, BertEmbedder, minilm_folder
+from retrieval.embedders.messages import Text
+from retrieval.rerankers.cross_encoder import CrossEncoderReranker
 
 ASKED = 100
 BLOCK = 10

@@ -2,10 +2,10 @@
 
 Three long documents and 276 questions of Chroma's evaluation (Smith & Troynikov 2024,
 https://research.trychroma.com/evaluating-chunking) go through the product once for each strategy.
-Recall, precision and IoU are those of `eval.spans`, averaged over the questions. Small chunks bring
-fewer characters than large ones, so each ranking is measured twice: its first five chunks, and its
-first 2,000 characters, the last chunk cut off there. The floors are recursive splitting at 200 and
-at 400 tokens.
+Recall, precision and IoU are those of `eval.measures.spans`, averaged over the questions. Small
+chunks bring fewer characters than large ones, so each ranking is measured twice: its first five
+chunks, and its first 2,000 characters, the last chunk cut off there. The floors are recursive
+splitting at 200 and at 400 tokens.
 
 One strategy beats another where the IoU of their first 2,000 characters differs by more than two
 standard errors, question by question. Recall of five chunks decides nothing: it rises with their
@@ -29,16 +29,16 @@ import numpy.typing as npt
 
 from benchmarks._common import Report, Target, temporary_service
 from benchmarks._rankings import corpus_of, ingest_corpus
-from eval.asking import MemoEmbedder
-from eval.corpus import Corpus, Span
-from eval.spans import SpanScores, first_characters, span_scores
-from rag.build import Service
-from rag.settings import ChunkerSettings, RecursiveSettings, SectionSettings
-from rag.telemetry import Trace
+from eval.calibration.evidence_runs import MemoEmbedder
+from eval.datasets.corpus import Corpus, Span
+from eval.measures.spans import SpanScores, first_characters, span_scores
+from rag.build.service import Service
+from rag.settings.ingest import ChunkerSettings, RecursiveSettings, SectionSettings
+from rag.telemetry.trace import Trace
 from rag.types import Hit, Query, Scope
+from retrieval.bm25 import Bm25Encoder
+from retrieval.context_window import SectionReader
 from retrieval.hybrid import HybridRetriever
-from retrieval.sections import SectionReader
-from retrieval.sparse import Bm25Encoder
 
 K = 5
 CHARACTERS = 2000

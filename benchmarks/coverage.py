@@ -15,8 +15,9 @@ from functools import partial
 import numpy as np
 
 from benchmarks._common import Report, Target
-from eval.confidence import RESAMPLES, Floats
-from eval.statistics import Interval, difference_interval, mean_interval
+from eval.calibration.confidence import RESAMPLES
+from eval.measures.statistics import Interval, difference_interval, mean_interval
+from rag.types import Floats
 
 SAMPLES = 2_000
 SIZES = (20, 100)

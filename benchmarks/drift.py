@@ -22,14 +22,14 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks._common import Report, SkippedError, data_folder, hardware, table
-from eval.corpus import Question, read_corpus
-from eval.drift import QUESTIONS, compare, to_text
-from eval.drift_pictures import draw
-from eval.two_samples import numbers_p_value
+from eval.datasets.corpus import Question, read_corpus
+from eval.measures.two_samples import numbers_p_value
+from eval.online.drift import QUESTIONS, compare, to_text
+from eval.online.drift_plot import draw
 from rag.records import Signals
 from rag.types import Float32Array
-from retrieval.bulk import embed_all
-from retrieval.embedders import BertEmbedder, minilm_folder
+from retrieval.embedders.bulk import embed_all
+from retrieval.embedders.embedder import BertEmbedder, minilm_folder
 
 SET = "squad2-dev-a"
 REFERENCE = 1_000

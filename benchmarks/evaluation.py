@@ -15,14 +15,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from benchmarks._common import Report, Target, data_folder
-from eval.caching import LocalStages
-from eval.corpus import Corpus, Question, read_corpus
-from eval.offline import Plan, ask, ingest, settings_for
-from eval.runs import RunFolder
-from rag.api.app import start
-from rag.build import Service
-from rag.settings import Settings, load_settings
-from rag.telemetry import Trace
+from eval.datasets.corpus import Corpus, Question, read_corpus
+from eval.offline.run import Plan, ask, ingest, settings_for
+from eval.offline.stage_cache import LocalStages
+from eval.runs.run_folder import RunFolder
+from rag.build.running import start
+from rag.build.service import Service
+from rag.settings.tree import Settings, load_settings
+from rag.telemetry.trace import Trace
 from rag.types import Query
 
 ASKED = 1_000

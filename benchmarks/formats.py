@@ -17,8 +17,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from benchmarks._common import Report, Target, data_folder
-from ingest.parser import Limits, Parser
-from ingest.sources import submission_of
+from ingest.reader_process import Limits, Parser
+from ingest.sources.files import submission_of
 from rag.errors import ReadError
 
 FOUND, LOST, TEXT, REFUSED = "sentence found", "sentence missing", "text", "refused"

@@ -38,9 +38,9 @@ from benchmarks._models import (
 )
 from benchmarks._texts import words
 from rag.types import Chunk, Query, Scope
-from retrieval.bert import torch_device, torch_dtype
-from retrieval.cross_encoder import CrossEncoderReranker
-from retrieval.embedders import BertEmbedder
+from retrieval.embedders.bert_model import torch_device, torch_dtype
+from retrieval.embedders.embedder import BertEmbedder
+from retrieval.rerankers.cross_encoder import CrossEncoderReranker
 
 PARTS = ("embedder", "reranker", "engine")
 ROUNDS = 3

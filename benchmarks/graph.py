@@ -34,8 +34,8 @@ from benchmarks._graphs import (
     server_before,
 )
 from benchmarks._texts import sentences
-from rag.parts.searching import build_embedder
-from rag.settings import load_settings
+from rag.build.retrieval import build_embedder
+from rag.settings.tree import load_settings
 from rag.types import Float32Array
 
 CHUNKS = 50_000

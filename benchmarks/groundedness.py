@@ -1,8 +1,8 @@
 """Whether groundedness tells claims that a passage supports from those that it does not.
 
-Claims are made of squad2-dev-a's questions (see `eval.claims`), and measured are those about the
-articles that the score was not fitted on; then those of XQuAD's English part. In its other
-languages a claim is a question with its answer behind it. The floor is the support score that
+Claims are made of squad2-dev-a's questions (see `eval.datasets.claims`), and measured are those
+about the articles that the score was not fitted on; then those of XQuAD's English part. In its
+other languages a claim is a question with its answer behind it. The floor is the support score that
 checks citations, at its best sentence; a note has shared characters and numbers. Then an answer of
 three sentences is scored against five passages; the floor is encoding them.
 
@@ -24,18 +24,23 @@ import numpy as np
 from benchmarks._common import Report, Target, data_folder, p50, table
 from benchmarks._rankings import corpus_of
 from benchmarks.support import CharacterSupport
-from eval.asking import MemoEmbedder
-from eval.claims import PARAGRAPH, Claim, make_claims
-from eval.confidence import Floats, Names, auroc, auroc_interval
-from eval.corpus import Corpus, read_corpus
-from eval.grounding import DATASET, ELSEWHERE, GROUPS, chunk_of, english, halves
-from generation.grounding import ClaimScorer, EntailedGrounding, Grounding, load_grounding
-from generation.support import BlendedSupport
-from rag.passages import passage_text
+from eval.calibration.confidence import Names, auroc, auroc_interval
+from eval.calibration.evidence_runs import MemoEmbedder
+from eval.calibration.groundedness import DATASET, ELSEWHERE, GROUPS, chunk_of, english, halves
+from eval.datasets.claims import PARAGRAPH, Claim, make_claims
+from eval.datasets.corpus import Corpus, read_corpus
+from generation.grounding.groundedness import (
+    ClaimScorer,
+    EntailedGrounding,
+    Grounding,
+    load_grounding,
+)
+from generation.grounding.support import BlendedSupport
 from rag.protocols import TokenEmbedder
-from rag.types import Chunk
-from retrieval.embedders import BertEmbedder, minilm_folder
-from retrieval.token_cache import TokenCache
+from rag.text.passages import passage_text
+from rag.types import Chunk, Floats
+from retrieval.embedders.embedder import BertEmbedder, minilm_folder
+from retrieval.embedders.token_cache import TokenCache
 
 ANSWERS = 50
 SENTENCES = 3

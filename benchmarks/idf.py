@@ -18,7 +18,7 @@ import numpy.typing as npt
 import qdrant_edge as qe
 
 from benchmarks._common import Report, Target, p50
-from retrieval.edge_points import DENSE, LIVE, SPARSE, layout
+from retrieval.indexes.edge_points import DENSE, LIVE, SPARSE, layout
 
 CHUNKS = 150_000
 TERMS = 50_000

@@ -38,9 +38,9 @@ from benchmarks._common import (
     p50,
     temporary_service,
 )
-from eval.corpus import read_corpus
-from ingest.sources import find, submission_of
-from rag.passages import passage_text
+from eval.datasets.corpus import read_corpus
+from ingest.sources.files import find, submission_of
+from rag.text.passages import passage_text
 
 ROUNDS = 3
 EVERY = 4
@@ -127,8 +127,8 @@ def sentence_transformer() -> Encode:
     import torch
     from sentence_transformers import SentenceTransformer
 
-    from retrieval.bert import torch_device, torch_dtype
-    from retrieval.embedders import minilm_folder
+    from retrieval.embedders.bert_model import torch_device, torch_dtype
+    from retrieval.embedders.embedder import minilm_folder
 
     threads = torch.get_num_threads()
     device = torch_device(None)

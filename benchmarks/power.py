@@ -22,13 +22,13 @@ from typing import Any
 import numpy as np
 
 from benchmarks._common import Report, Target, data_folder
-from eval.caching import LocalStages
-from eval.compare import ALPHA, Comparison, compare
-from eval.corpus import Corpus, Question, read_corpus
-from eval.offline import Plan, ask, ingest, settings_for
-from eval.runs import Outcome, Run
-from rag.api.app import start
-from rag.settings import Settings, load_settings
+from eval.compare.comparison import ALPHA, Comparison, compare
+from eval.datasets.corpus import Corpus, Question, read_corpus
+from eval.offline.run import Plan, ask, ingest, settings_for
+from eval.offline.stage_cache import LocalStages
+from eval.runs.run_folder import Outcome, Run
+from rag.build.running import start
+from rag.settings.tree import Settings, load_settings
 
 ASKED = 400
 TYPOS = 0.25

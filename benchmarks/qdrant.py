@@ -33,9 +33,9 @@ from benchmarks._qdrant_servers import GO
 from benchmarks._rankings import corpus_of, submission
 from benchmarks._server import Server, launched
 from benchmarks.rest import CLIENTS, WARM_SECONDS, load
-from eval.corpus import Corpus
-from rag.api.app import start
-from rag.settings import load_settings
+from eval.datasets.corpus import Corpus
+from rag.build.running import start
+from rag.settings.tree import load_settings
 
 ROUNDS = 3
 ALONE_SECONDS, CROWD_SECONDS = 4.0, 6.0

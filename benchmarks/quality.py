@@ -33,8 +33,8 @@ from benchmarks._rankings import (
     rank_bm25_run,
     reranked_run,
 )
-from eval.asking import MemoEmbedder
-from eval.corpus import Corpus
+from eval.calibration.evidence_runs import MemoEmbedder
+from eval.datasets.corpus import Corpus
 
 SETS = ("cranfield", "squad2-dev-a", "xquad-en", "xquad-de", "xquad-es", "xquad-zh")
 TARGETS = {

@@ -22,15 +22,15 @@ import numpy as np
 
 from benchmarks._common import Report, Target, temporary_service
 from benchmarks._rankings import corpus_of, ingest_corpus
-from eval.asking import MemoEmbedder
-from rag.passages import passage_text
+from eval.calibration.evidence_runs import MemoEmbedder
+from rag.text.passages import passage_text
 from rag.types import Leg, Match, Point, Scope
-from retrieval.edge import EdgeIndex
+from retrieval.bm25 import Bm25Encoder
 from retrieval.fusion import rrf
-from retrieval.qdrant import QdrantIndex
-from retrieval.qdrant_points import Layout
-from retrieval.qdrant_server import Server
-from retrieval.sparse import Bm25Encoder
+from retrieval.indexes.edge import EdgeIndex
+from retrieval.indexes.qdrant import QdrantIndex
+from retrieval.indexes.qdrant_points import Layout
+from retrieval.indexes.qdrant_server import Server
 from tests.qdrant_grpc import grpc_qdrant
 from tests.qdrant_servers import real_qdrant, remove_collections
 

@@ -22,28 +22,28 @@ from pathlib import Path
 from benchmarks._common import Report, Target, p50, percentile, temporary_service
 from benchmarks._rankings import corpus_of, ingest_corpus, measure, reranked_run
 from benchmarks._texts import questions, words
-from eval.asking import MemoEmbedder
-from rag.parts.searching import (
+from eval.calibration.evidence_runs import MemoEmbedder
+from rag.build.retrieval import (
     build_embedder,
     build_late_interaction,
     build_question_embedder,
     build_retriever,
     build_token_embedder,
 )
-from rag.passages import passage_text
-from rag.settings import (
+from rag.protocols import Retriever
+from rag.settings.retrieval import (
     LateInteractionSettings,
     NoRerankerSettings,
     RerankerSettings,
     RetrievalSettings,
-    Settings,
 )
-from rag.telemetry import Trace
+from rag.settings.tree import Settings
+from rag.telemetry.trace import Trace
+from rag.text.passages import passage_text
 from rag.types import Chunk, Point, Query, Scope
-from retrieval.edge import EdgeIndex
-from retrieval.embedders import ModelEmbedder
-from retrieval.hybrid import Retriever
-from retrieval.sparse import Bm25Encoder
+from retrieval.bm25 import Bm25Encoder
+from retrieval.embedders.embedder import ModelEmbedder
+from retrieval.indexes.edge import EdgeIndex
 
 CHUNKS = 5_000
 WINDOW = 70

@@ -27,10 +27,10 @@ from typing import Any
 from benchmarks._common import Report, Target, p50, percentile
 from benchmarks._server import examples, serving
 from benchmarks._texts import sentences
-from rag.api.app import start
-from rag.build import TENANT
-from rag.settings import load_settings
-from rag.telemetry import Trace
+from rag.build.running import start
+from rag.build.service import TENANT
+from rag.settings.tree import load_settings
+from rag.telemetry.trace import Trace
 from rag.types import Query, Scope
 
 CLIENTS = 32

@@ -25,14 +25,14 @@ import numpy as np
 
 from benchmarks._common import Report, Target, p50
 from benchmarks._texts import questions, words
-from rag.parts.searching import build_embedder
-from rag.settings import load_settings
-from rag.telemetry import Trace
+from rag.build.retrieval import build_embedder
+from rag.settings.tree import load_settings
+from rag.telemetry.trace import Trace
 from rag.types import Chunk, Float32Array, Leg, Point, Query, Scope
-from retrieval.edge import EdgeIndex
-from retrieval.embedders import ModelEmbedder
+from retrieval.bm25 import Bm25Encoder
+from retrieval.embedders.embedder import ModelEmbedder
 from retrieval.hybrid import HybridRetriever
-from retrieval.sparse import Bm25Encoder
+from retrieval.indexes.edge import EdgeIndex
 
 CHUNKS = 50_000
 EMBEDDED = 12_500

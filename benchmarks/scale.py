@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks._common import Report, p50, percentile
-from retrieval.files import size_of
+from retrieval.indexes.sparse_files import size_of
 
 SIZES = (10_000, 100_000, 1_000_000)
 MIB = 1 << 20

@@ -168,8 +168,8 @@ def _processes(server: Server) -> Mapping[str, _Memory]:
 
 def _name(process: psutil.Process) -> str:
     command: list[str] = process.cmdline()
-    if "rag.child_process" in command:
-        return command[command.index("rag.child_process") + 1]
+    if "rag.process.child_process" in command:
+        return command[command.index("rag.process.child_process") + 1]
     name: str = process.name()
     return name if name.startswith("VLLM") else "resource tracker"
 

@@ -29,17 +29,18 @@ import qdrant_edge as qe
 
 from benchmarks._common import p50, temporary_service
 from benchmarks._rankings import Ingested, corpus_of, ingest_corpus, measure, reranked_run
-from eval.asking import MemoEmbedder
-from eval.corpus import Corpus
-from rag.parts.searching import build_embedder, build_retriever, open_reranker
+from eval.calibration.evidence_runs import MemoEmbedder
+from eval.datasets.corpus import Corpus
+from rag.build.retrieval import build_embedder, build_retriever, open_reranker
 from rag.protocols import TokenEmbedder
-from rag.settings import LateInteractionSettings, Settings
-from rag.telemetry import Trace
+from rag.settings.retrieval import LateInteractionSettings
+from rag.settings.tree import Settings
+from rag.telemetry.trace import Trace
 from rag.types import Float32Array, Kind, Query, TokenVectors
-from retrieval.bulk import embed_all
-from retrieval.embedders import ModelEmbedder
-from retrieval.files import size_of
-from retrieval.sparse import Bm25Encoder
+from retrieval.bm25 import Bm25Encoder
+from retrieval.embedders.bulk import embed_all
+from retrieval.embedders.embedder import ModelEmbedder
+from retrieval.indexes.sparse_files import size_of
 
 SETS = ("cranfield", "squad2-dev-a", "xquad-en", "xquad-de", "xquad-es", "xquad-zh")
 WAYS = ("computed", "Float16", "Turbo8", "Turbo4")

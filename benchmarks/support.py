@@ -15,15 +15,15 @@ import numpy as np
 
 from benchmarks._common import Report
 from benchmarks._rankings import corpus_of
-from eval.corpus import Corpus, Question
-from generation.citations import MIN_SUPPORT
-from generation.support import BlendedSupport, shared_grams, shared_numbers
+from eval.datasets.corpus import Corpus, Question
+from generation.grounding.citations import MIN_SUPPORT
+from generation.grounding.support import BlendedSupport, shared_grams, shared_numbers
 from rag.protocols import SupportScorer
-from rag.sentences import Span, sentence_spans
-from rag.types import Chunk, Float32Array
-from retrieval.bulk import embed_all
-from retrieval.embedders import BertEmbedder, minilm_folder
-from retrieval.token_cache import TokenCache
+from rag.text.sentences import sentence_spans
+from rag.types import Chunk, Float32Array, Span
+from retrieval.embedders.bulk import embed_all
+from retrieval.embedders.embedder import BertEmbedder, minilm_folder
+from retrieval.embedders.token_cache import TokenCache
 
 SET = "squad2-dev-a"
 ASKED = 500

@@ -20,14 +20,14 @@ from typing import Any
 
 from benchmarks._common import Report
 from benchmarks._rankings import corpus_of
-from eval.caching import LocalStages
-from eval.corpus import Corpus
-from eval.offline import Plan, ask, ingest, settings_for
-from eval.runs import Outcome
-from eval.summary import summarize
-from rag.api.app import start
-from rag.eval_trials import Encoder
-from rag.settings import load_settings
+from eval.datasets.corpus import Corpus
+from eval.offline.run import Plan, ask, ingest, settings_for
+from eval.offline.stage_cache import LocalStages
+from eval.offline.summary import summarize
+from eval.runs.run_folder import Outcome
+from rag.build.running import start
+from rag.cli.eval.trials import Encoder
+from rag.settings.tree import load_settings
 
 PASSAGES = ("cranfield", "squad2-dev-a", "xquad-en", "xquad-de", "xquad-es", "xquad-zh")
 SPANS = ("chunk-spans",)

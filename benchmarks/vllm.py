@@ -39,13 +39,13 @@ from benchmarks._writing import (
     take_turn,
     through_us,
 )
-from rag.parts.answering import open_chat_model
-from rag.settings import VllmSettings
+from rag.build.generation import open_chat_model
+from rag.settings.generation import VllmSettings
 from rag.types import Message, Sampling
 from tests.tiny_llama import make_tiny_llama
 
 if TYPE_CHECKING:
-    from generation.vllm import VllmModel
+    from generation.models.vllm import VllmModel
 
 CONCURRENCY = (1, 8, 32)
 ROUNDS = 6
@@ -83,7 +83,7 @@ async def _measure(report: Report, folder: Path) -> None:
     started = time.perf_counter()
     settings = VllmSettings(kind="vllm", model=str(folder), engine=ENGINE)
     async with open_chat_model(settings) as opened:
-        from generation.vllm import VllmModel
+        from generation.models.vllm import VllmModel
 
         assert isinstance(opened, VllmModel)
         report.add("start, to the first token", time.perf_counter() - started, unit="s")

@@ -26,21 +26,21 @@ from pydantic import SecretStr
 
 from benchmarks._common import Report, SkippedError, Target
 from benchmarks.ingest import MIB, examples, paragraphs, sentence_transformer, speed
-from ingest.sources import submission_of
-from rag.build import TENANT
-from rag.catalog import Catalog
-from rag.database import PostgresDatabase
-from rag.passages import passage_text
+from ingest.sources.files import submission_of
+from rag.build.service import TENANT
+from rag.catalog.catalog import Catalog
+from rag.catalog.database import PostgresDatabase
 from rag.records import Submission
-from rag.settings import CeleryQueueSettings
+from rag.settings.storage import CeleryQueueSettings
+from rag.text.passages import passage_text
 from rag.types import Scope
-from retrieval.checkpoint import Checkpoint
-from retrieval.edge import EdgeIndex
-from retrieval.embedders import minilm_folder
+from retrieval.embedders.checkpoint import Checkpoint
+from retrieval.embedders.embedder import minilm_folder
+from retrieval.indexes.edge import EdgeIndex
 from tests.postgres import PostgresServer
 from tests.redis_server import redis_server
-from workers.app import celery_app
-from workers.dispatch import CeleryQueue
+from workers.celery_app import celery_app
+from workers.celery_queue import CeleryQueue
 
 ENQUEUED = 10_000
 SCOPE = Scope(tenant=TENANT, collection="bench")
@@ -144,7 +144,7 @@ def _worker(cluster: Cluster, options: Sequence[str]) -> Iterator[None]:
     log = cluster.data.parent / f"worker{''.join(options)}.log"
     with log.open("wb") as target:
         worker = subprocess.Popen(
-            [sys.executable, "-m", "rag.cli", "worker", *options],
+            [sys.executable, "-m", "rag.cli.main", "worker", *options],
             env=os.environ | cluster.environment,
             stdout=target,
             stderr=target,

@@ -7,7 +7,7 @@ import json
 from collections.abc import AsyncGenerator
 from dataclasses import fields, replace
 
-from generation.judging import Judge
+from generation.grounding.answerability import Judge
 from generation.prompts import PromptTemplate, fitting
 from rag.errors import InputError, RagError, UpstreamError
 from rag.protocols import ChatModel

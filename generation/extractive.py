@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Iterator
 
-from generation.citations import escape_markers
-from generation.evidence import Evidence, Sentence
-from generation.judging import Judge
+from generation.grounding.answerability import Judge
+from generation.grounding.citations import escape_markers
+from generation.grounding.evidence import Evidence, Sentence
 from rag.errors import InputError
 from rag.types import Delta, Prompt
 

@@ -8,11 +8,11 @@ import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-from generation.breaker import Breaker
 from generation.chat import NOT_JSON
+from generation.circuit_breaker import Breaker
 from rag.errors import BusyError, InputError, RagError, UpstreamError
 from rag.protocols import Generator
-from rag.telemetry import add_usage
+from rag.telemetry.trace import add_usage
 from rag.types import Delta, Prompt, Usage
 
 PROBE_SECONDS = 0.25

@@ -13,8 +13,8 @@ from jinja2 import FileSystemLoader, StrictUndefined, Template, TemplateError, T
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from rag.errors import ConfigError, InputError
-from rag.plain import plain
 from rag.protocols import ChatModel
+from rag.text.plain import plain
 from rag.types import Chunk, Hit, Message, Prompt, Sampling
 
 TEMPLATES = Path(__file__).with_name("templates")

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from ingest.checking import Checker, Fault
+from ingest.document_check import Checker, Fault
 from ingest.pipeline import IngestPipeline
-from rag.catalog import Catalog
+from rag.catalog.catalog import Catalog
 from rag.errors import BusyError, NotFoundError
 from rag.protocols import StoredIndex
 from rag.records import DocumentRecord

@@ -8,12 +8,12 @@ import logging
 import time
 from collections.abc import AsyncIterator
 
-from ingest.sources import Spool
-from rag.answers import Answers
-from rag.catalog import Catalog
-from rag.database import Database
+from ingest.sources.files import Spool
+from rag.catalog.answers import Answers
+from rag.catalog.catalog import Catalog
+from rag.catalog.database import Database
+from rag.catalog.forgetting import FORGOTTEN_SECONDS
 from rag.errors import RagError
-from rag.forgetting import FORGOTTEN_SECONDS
 
 ROUND_SECONDS = FORGOTTEN_SECONDS / 4
 """Between two rounds: one may find that somebody reads, and the next has its chance."""

@@ -5,17 +5,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from ingest.attempts import attempt, drop_unwanted
+from ingest.document_trace import DocumentTraces, note
+from ingest.retries import attempt, drop_unwanted
 from ingest.settler import Settler
-from ingest.sources import Spool
-from ingest.traces import DocumentTraces, note
+from ingest.sources.files import Spool
 from ingest.turns import asking
 from ingest.writing import Writer
-from rag.catalog import Catalog
+from rag.catalog.catalog import Catalog
 from rag.errors import ConfigError, NotFoundError, RagError
 from rag.protocols import Chunker, Embedder, PassageEmbedder, Reader, SparseEncoder, StoredIndex
 from rag.records import DocumentRecord, JobRecord, Submission, Task
-from rag.telemetry import Trace
+from rag.telemetry.trace import Trace
 from rag.types import Document, Scope
 
 

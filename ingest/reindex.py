@@ -12,14 +12,14 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ingest.attempts import backoff
 from ingest.pipeline import IngestPipeline
+from ingest.retries import backoff
 from ingest.settling import finish_switch
-from rag.catalog import Catalog, is_of
+from rag.catalog.catalog import Catalog, is_of
 from rag.errors import ConfigError, InputError, StorageError, UpstreamError
-from rag.passages import passage_text
 from rag.protocols import Embedder, StoredIndex
 from rag.records import ATTEMPTS, GONE, Cut, Switch
+from rag.text.passages import passage_text
 from rag.types import Chunk, Leg, Scope
 
 AT_ONCE = 16

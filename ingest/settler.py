@@ -6,15 +6,15 @@ import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
-from ingest.checking import Checker
+from ingest.document_check import Checker
 from ingest.writing import Writer
-from rag.catalog import Catalog
+from rag.catalog.catalog import Catalog
+from rag.catalog.unsettled import Mark
 from rag.errors import InputError
 from rag.protocols import StoredIndex
 from rag.records import Cut, DocumentRecord
-from rag.telemetry import Trace
+from rag.telemetry.trace import Trace
 from rag.types import Chunk, Scope
-from rag.unsettled import Mark
 
 LOST = "The index holds it no more: ingest it again."
 

@@ -8,11 +8,11 @@ import logging
 from collections.abc import AsyncIterator
 
 from ingest.pipeline import IngestPipeline
-from rag.catalog import Catalog
+from rag.catalog.catalog import Catalog
+from rag.catalog.unsettled import Mark
 from rag.errors import BusyError, UpstreamError, for_log
 from rag.protocols import StoredIndex
 from rag.types import Scope
-from rag.unsettled import Mark
 
 EVERY_SECONDS = 10.0
 """Between two looks: another process may have been killed."""

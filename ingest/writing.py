@@ -6,13 +6,13 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Sequence
 
-from ingest.chunkers import rehome
-from rag.catalog import Catalog
+from ingest.chunkers.strategies import rehome
+from rag.catalog.catalog import Catalog
 from rag.errors import NotFoundError
-from rag.passages import passage_text
 from rag.protocols import Chunker, Embedder, PassageEmbedder, SparseEncoder, StoredIndex
 from rag.records import Cut, DocumentRecord
-from rag.telemetry import Trace
+from rag.telemetry.trace import Trace
+from rag.text.passages import passage_text
 from rag.types import Chunk, Document, Point, Scope
 
 WRITE_CHUNKS = 256

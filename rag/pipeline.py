@@ -9,19 +9,18 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Seque
 from dataclasses import asdict, replace
 from typing import Any
 
-from generation.draft import Draft, JsonDraft
-from generation.expansion import QuestionExpander
-from generation.rewriting import QuestionRewriter
-from rag import metrics
-from rag.admission import Admission
-from rag.catalog import Catalog
+from generation.answer_stream import Draft, JsonDraft
+from generation.query.expansion import QuestionExpander
+from generation.query.rewriting import QuestionRewriter
+from rag.catalog.catalog import Catalog
 from rag.errors import RagError, UpstreamError
-from rag.protocols import Generator, SupportScorer
-from rag.telemetry import Attribute, Span, Trace, of_template
+from rag.process.admission import Admission
+from rag.protocols import Generator, Retriever, SupportScorer
+from rag.telemetry import metrics
+from rag.telemetry.trace import Attribute, Span, Trace, of_template
 from rag.types import Answer, Citation, Delta, Hit, Prompt, Query, Scope, Usage
+from retrieval.context_window import SectionReader
 from retrieval.fusion import fuse_hits
-from retrieval.hybrid import Retriever
-from retrieval.sections import SectionReader
 
 Event = tuple[Hit, ...] | str | Citation | Answer
 """What a stream yields: the hits, then text and citations as they come, then the whole answer."""

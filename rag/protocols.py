@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any, Protocol
 
-from rag.sentences import Span
+from rag.telemetry.trace import Trace
 from rag.types import (
     Chunk,
     Delta,
     Document,
     Embedding,
     Float32Array,
+    Hit,
     Kind,
     Leg,
     Match,
@@ -24,6 +26,7 @@ from rag.types import (
     Query,
     Sampling,
     Scope,
+    Span,
     SparseVector,
     TokenVectors,
 )
@@ -236,3 +239,27 @@ class Generator(Protocol):
             BusyError: more wait than may.
             UpstreamError: it failed, or gave up half-way.
         """
+
+
+class Queue(Protocol):
+    """Where tasks go once they are in the catalog."""
+
+    def wake(self) -> None:
+        """Says that tasks were submitted."""
+
+    async def drain(self) -> None:
+        """Sees every task on its way.
+
+        Raises:
+            RagError: it cannot; what is not on its way stays pending.
+        """
+
+    def started(self) -> contextlib.AbstractAsyncContextManager[None]:
+        """Runs until the end of the block."""
+
+
+class Retriever(Protocol):
+    """Finds what answers a query."""
+
+    async def retrieve(self, query: Query, trace: Trace) -> list[Hit]:
+        """At most `top_k` hits, best first; what had to be left out goes to the trace."""

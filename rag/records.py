@@ -226,9 +226,9 @@ class Signals:
     """What one live answer says of how it goes.
 
     `at` is seconds since 1970, `seconds` what the answer took, `top_score` the best hit's (None
-    without one), `cost` in the settings' currency, `scores` those of `eval.online` by name, 0 to 1
-    (of a sampled share of answers), `embedding` the question's, float32[dim] of unit norm, `id` the
-    answer's.
+    without one), `cost` in the settings' currency, `scores` those of `eval.online.scorer` by name,
+    0 to 1 (of a sampled share of answers), `embedding` the question's, float32[dim] of unit norm,
+    `id` the answer's.
     """
 
     at: float

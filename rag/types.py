@@ -9,7 +9,9 @@ from typing import Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+Span = tuple[int, int]
 Float32Array = npt.NDArray[np.float32]
+Floats = npt.NDArray[np.float64]
 Float16Array = npt.NDArray[np.float16]
 Kind = Literal["query", "passage"]
 Scalar = str | int | float | bool
@@ -372,3 +374,10 @@ class Delta:
     usage: Usage | None = None
     degraded: tuple[str, ...] = ()
     call: ModelCall | None = None
+
+
+REASONS: Mapping[Reason, str] = {
+    "no_documents": "the collection has nothing that fits",
+    "no_match": "no passage speaks of it",
+    "weak_evidence": "the passages found do not carry an answer",
+}

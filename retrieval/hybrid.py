@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Protocol
 
 from rag.errors import UpstreamError
 from rag.protocols import Embedder, Index, SparseEncoder
-from rag.telemetry import Trace
+from rag.telemetry.trace import Trace
 from rag.types import Float32Array, Hit, Leg, Match, Query, Scope, Source
 from retrieval.fusion import RRF_K, Fused, rrf, summed
 
@@ -18,13 +17,6 @@ Lists = Mapping[str, Sequence[Match]]
 """Matches by the name of their leg, best first."""
 Found = tuple[list[Hit], bool]
 """Hits, and whether all that was looked for was still there."""
-
-
-class Retriever(Protocol):
-    """Finds what answers a query."""
-
-    async def retrieve(self, query: Query, trace: Trace) -> list[Hit]:
-        """At most `top_k` hits, best first; what had to be left out goes to the trace."""
 
 
 class HybridRetriever:

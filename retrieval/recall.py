@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from rag.protocols import StoredIndex
 from rag.types import Chunk, Condition, Float32Array, Leg, MetaValue, Op, Scope
-from retrieval.payload import OWN_FIELDS, FieldType, values_of
+from retrieval.indexes.payload import OWN_FIELDS, FieldType, values_of
 
 K = 10
 SAMPLE = 100

@@ -9,17 +9,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from rag.threads import limit_threads
+from rag.process.blas import limit_threads
 
 limit_threads()
 
-from rag.database import Database, PostgresDatabase, SqliteDatabase  # noqa: E402 - NumPy reads the
-from rag.types import Scope  # noqa: E402 - limits as it is loaded
+# NumPy reads the limits as it is loaded.
+from rag.catalog.database import Database, PostgresDatabase, SqliteDatabase  # noqa: E402
+from rag.types import Scope  # noqa: E402
 from tests.fakes import in_memory  # noqa: E402
 from tests.postgres import PostgresServer  # noqa: E402
 
 if TYPE_CHECKING:
-    from retrieval.embedders import BertEmbedder
+    from retrieval.embedders.embedder import BertEmbedder
 
 
 ROOT = str(Path(__file__).parent.parent)
@@ -42,7 +43,7 @@ async def one_loop(anyio_backend: str) -> AsyncIterator[None]:
 @pytest.fixture(scope="session")
 def embedder() -> Iterator[BertEmbedder]:
     """MiniLM, loaded once. Every test may use it on its own event loop, one test after another."""
-    from retrieval.embedders import BertEmbedder, minilm_folder
+    from retrieval.embedders.embedder import BertEmbedder, minilm_folder
 
     made = BertEmbedder(minilm_folder(), dtype="float32")
     yield made

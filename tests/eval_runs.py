@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from eval.runs import Cited, Found, Outcome, RunFolder, RunInfo
+from eval.runs.run_folder import Cited, Found, Outcome, RunFolder, RunInfo
 
 LANGUAGES = ("de", "en", "zh")
 TYPES = ("fact", "reason")

@@ -16,11 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from generation.support import shared_grams, shared_numbers
-from ingest.sources import load
+from generation.grounding.support import shared_grams, shared_numbers
+from ingest.sources.files import load
 from rag.errors import RagError
-from rag.passages import passage_text
-from rag.sentences import Span
+from rag.text.passages import passage_text
 from rag.types import (
     Chunk,
     Condition,
@@ -36,13 +35,14 @@ from rag.types import (
     Point,
     Sampling,
     Scope,
+    Span,
     SparseVector,
     TokenVectors,
     Usage,
 )
-from retrieval.filters import check
-from retrieval.matching import matcher
-from retrieval.sparse import Bm25Encoder, bm25_idf, bm25_weights, rounded_mean
+from retrieval.bm25 import Bm25Encoder, bm25_idf, bm25_weights, rounded_mean
+from retrieval.indexes.filters import check
+from retrieval.indexes.matching import matcher
 
 _WORD = re.compile(r"\w+")
 _ENCODER = Bm25Encoder()

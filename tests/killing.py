@@ -25,22 +25,22 @@ from typing import Any
 
 import numpy as np
 
-from ingest.chunkers import SectionChunker
+from ingest.chunkers.strategies import SectionChunker
 from ingest.index_check import IndexCheck
 from ingest.pipeline import IngestPipeline
 from ingest.reindex import Reindexer
 from ingest.settling import settle
-from ingest.sources import Spool, file_uri, submission_of
-from rag.catalog import Catalog
-from rag.database import SqliteDatabase
+from ingest.sources.files import Spool, file_uri, submission_of
+from rag.catalog.catalog import Catalog
+from rag.catalog.database import SqliteDatabase
 from rag.errors import InputError, NotFoundError
-from rag.passages import passage_text
 from rag.records import DocumentRecord, Submission
+from rag.text.passages import passage_text
 from rag.types import Document, Scope
-from retrieval.edge import EdgeIndex
-from retrieval.sparse import Bm25Encoder
+from retrieval.bm25 import Bm25Encoder
+from retrieval.indexes.edge import EdgeIndex
 from tests.fakes import HashEmbedder, HereReader
-from workers.queue import LocalQueue
+from workers.local_queue import LocalQueue
 
 SCOPE = Scope(tenant="default", collection="default")
 NAMES = [f"{i}.md" for i in range(6)]
@@ -211,7 +211,7 @@ class Service:
 
 
 def submission_of_uri(uri: str) -> str:
-    from ingest.readers import document_id
+    from ingest.readers.registry import document_id
 
     return document_id(uri)
 

@@ -14,7 +14,7 @@ from typing import Any
 import psutil
 import sqlalchemy as sa
 
-from rag.database import Database
+from rag.catalog.database import Database
 
 LOSE_LOCKS = sa.text("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'")
 _HOLDERS = sa.text("SELECT objid, pid FROM pg_locks WHERE locktype = 'advisory'")

@@ -20,7 +20,7 @@ from qdrant_client.grpc import (
     qdrant_pb2_grpc,
 )
 
-from retrieval.qdrant_server import Server, connect
+from retrieval.indexes.qdrant_server import Server, connect
 from tests.qdrant_limits import Limited
 from tests.qdrant_shards import RefusedError, ShardedClient
 

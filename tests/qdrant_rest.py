@@ -17,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from retrieval.qdrant_server import Server, connect
+from retrieval.indexes.qdrant_server import Server, connect
 from tests.qdrant_shards import RefusedError, ShardedClient
 
 DONE = models.UpdateResult(operation_id=0, status=models.UpdateStatus.COMPLETED)

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from retrieval.qdrant_nodes import Node
-from retrieval.qdrant_server import Server, connect
+from retrieval.indexes.qdrant_nodes import Node
+from retrieval.indexes.qdrant_server import Server, connect
 from tests.qdrant_shards import ShardedClient
 
 NO_INDEXES = pytest.mark.filterwarnings(

@@ -20,7 +20,7 @@ import httpx
 
 Json = dict[str, Any]
 T = TypeVar("T")
-RAG = (sys.executable, "-m", "rag.cli")
+RAG = (sys.executable, "-m", "rag.cli.main")
 PATIENCE = 90.0
 """Seconds that anything may take: far more than it does, so that a busy machine fails no test."""
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from rag.build import Service
+from rag.build.service import Service
+from rag.protocols import Queue
 from rag.types import Scope
-from workers.queue import Queue
 
 
 async def store(service: Service, queue: Queue, scope: Scope, texts: Sequence[str]) -> None:

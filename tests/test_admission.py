@@ -4,9 +4,9 @@ from contextlib import aclosing
 
 import pytest
 
-from generation.budget import BudgetedModel
-from rag.admission import Admission
+from generation.models.budget import BudgetedModel
 from rag.errors import BusyError
+from rag.process.admission import Admission
 from rag.types import Message, Sampling
 from tests.fakes import ScriptedModel
 

@@ -13,9 +13,8 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 from promql_parser import AggregateExpr, BinaryExpr, Expr, MatchOp, VectorSelector
 
-from rag import metrics
-from rag.reasons import REASONS
-from rag.types import Delta, Usage
+from rag.telemetry import metrics
+from rag.types import REASONS, Delta, Usage
 from tests.prometheus import ROOT, RULES, needs_promtool, promtool
 from tests.test_metrics import BACKLOG
 

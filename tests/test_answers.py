@@ -15,17 +15,17 @@ import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
 
-from eval.collect import collect
-from rag import tables
-from rag.answers import LOST_SECONDS, STALE_SECONDS, Answers, _row
-from rag.catalog import Catalog
-from rag.database import Database
+from eval.online.live_dataset import collect
+from rag.catalog import tables
+from rag.catalog.answers import LOST_SECONDS, STALE_SECONDS, Answers, _row
+from rag.catalog.catalog import Catalog
+from rag.catalog.database import Database
 from rag.errors import NotFoundError
-from rag.keeping import MAX_WAITING, AnswerKeeper
-from rag.masking import Masker
-from rag.privacy import Capture, Privacy
+from rag.feedback.answer_log import MAX_WAITING, AnswerKeeper
+from rag.privacy.masking import Masker
+from rag.privacy.policy import Capture, Privacy
 from rag.records import Feedback, LiveAnswer, Submission
-from rag.telemetry import Span, Trace, is_sampled, trace_from, trace_json
+from rag.telemetry.trace import Span, Trace, is_sampled, trace_from, trace_json
 from rag.types import Answer, Document, Query, Scope, Usage
 
 pytestmark = pytest.mark.anyio

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from rag.errors import BusyError
-from retrieval.batching import Batcher
+from rag.inference.batching import Batcher
 
 pytestmark = pytest.mark.anyio
 

@@ -14,8 +14,8 @@ from benchmarks._qdrant_servers import replaying
 from benchmarks._writing import Part, Turn, follow_turn
 from rag.errors import UpstreamError
 from rag.types import Scope
-from retrieval.qdrant import QdrantIndex
-from retrieval.qdrant_server import connect
+from retrieval.indexes.qdrant import QdrantIndex
+from retrieval.indexes.qdrant_server import connect
 from tests.fakes import HashEmbedder, dense_leg, make_chunk, make_points, sparse_leg
 from tests.qdrant_grpc import grpc_port
 from tests.qdrant_servers import NO_INDEXES

@@ -13,10 +13,11 @@ import torch
 
 from rag.errors import ConfigError, UpstreamError
 from rag.types import Float32Array
-from retrieval.bert import Bert, mean_pool, one_by_one, side_by_side, torch_dtype
-from retrieval.bert_encoder import BertEncoder
-from retrieval.checkpoint import Checkpoint
-from retrieval.embedders import BertEmbedder, Text, minilm_folder
+from retrieval.embedders.bert_encoder import BertEncoder
+from retrieval.embedders.bert_model import Bert, mean_pool, one_by_one, side_by_side, torch_dtype
+from retrieval.embedders.checkpoint import Checkpoint
+from retrieval.embedders.embedder import BertEmbedder, minilm_folder
+from retrieval.embedders.messages import Text
 
 pytestmark = pytest.mark.anyio
 

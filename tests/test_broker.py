@@ -8,9 +8,9 @@ import pytest
 from pydantic import SecretStr
 
 from rag.errors import UpstreamError
-from rag.settings import CeleryQueueSettings
+from rag.settings.storage import CeleryQueueSettings
 from tests.servers import free_port
-from workers.app import celery_app, send
+from workers.celery_app import celery_app, send
 from workers.consumer import CONNECT_SECONDS, PromptConsumer
 
 NOBODY = pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from rag.errors import ConfigError
-from rag.settings import load_settings
+from rag.settings.tree import load_settings
 from tests.pressure import connected, replied
 from tests.servers import Json, Server, launched, serving, wait_for
 

@@ -12,13 +12,20 @@ from typing import Any
 
 import pytest
 
-from eval.build import SetBuilder
-from eval.corpus import Corpus
-from eval.drafts import ClozeDrafter, Draft, DroppedError, ModelDrafter, agree, overlap
-from eval.excerpts import Excerpt, draw_excerpts
-from eval.sets import load_set
+from eval.datasets.building import SetBuilder
+from eval.datasets.corpus import Corpus
+from eval.datasets.excerpts import Excerpt, draw_excerpts
+from eval.datasets.loading import load_set
+from eval.datasets.question_writers import (
+    ClozeDrafter,
+    Draft,
+    DroppedError,
+    ModelDrafter,
+    agree,
+    overlap,
+)
 from rag.errors import UpstreamError
-from rag.settings import TraceSettings
+from rag.settings.operations import TraceSettings
 from rag.types import Document, Heading, Scope
 from tests.fakes import ScriptedModel, make_chunk
 from tests.model_server import ModelServer, model_server, refuses, says

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from eval.caching import CachedEmbedder, CachedReranker, LocalStages, StageCache
+from eval.offline.stage_cache import CachedEmbedder, CachedReranker, LocalStages, StageCache
 from rag.types import Chunk, Float32Array, Kind, Query, Scope
 from tests.fakes import HashEmbedder, make_chunk
 

@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from rag import tables
-from rag.catalog import LONGEST_WAIT, SHOWN_FAILURES, Catalog
-from rag.database import Database, PostgresDatabase, SqliteDatabase
+from rag.catalog import tables
+from rag.catalog.catalog import LONGEST_WAIT, SHOWN_FAILURES, Catalog
+from rag.catalog.database import Database, PostgresDatabase, SqliteDatabase
+from rag.catalog.forgetting import forget_text
+from rag.catalog.unsettled import Mark
 from rag.errors import InputError, NotFoundError, StorageError, UpstreamError
-from rag.forgetting import forget_text
 from rag.records import GONE, Cut, DueTask, Submission, Switch, Task
 from rag.types import Document, Heading, Scope, Table
-from rag.unsettled import Mark
 from tests.postgres import PostgresServer
 
 pytestmark = pytest.mark.anyio
@@ -313,7 +313,7 @@ async def test_what_is_sent_again_in_the_midst_of_a_deletion_is_cancelled_with_i
         await catalog.submit(scope, [submission("a", spool="second")])
         await forget_text(*given)
 
-    monkeypatch.setattr("rag.catalog.forget_text", sent_again)
+    monkeypatch.setattr("rag.catalog.catalog.forget_text", sent_again)
     assert await catalog.delete(scope, "a") == {"first", "second"}
     assert await catalog.spooled() == set()
     await catalog.close()

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from generation.calibration import load_calibration
 from generation.chat import ChatGenerator
-from generation.evidence import EvidenceFinder
-from generation.judging import Judge
+from generation.grounding.answerability import Judge
+from generation.grounding.calibration import load_calibration
+from generation.grounding.evidence import EvidenceFinder
 from generation.prompts import PromptTemplate
 from rag.errors import InputError, UpstreamError
 from rag.types import (
@@ -27,8 +27,8 @@ from rag.types import (
     Scope,
     Usage,
 )
-from retrieval.embedders import BertEmbedder
-from retrieval.sparse import Bm25Encoder
+from retrieval.bm25 import Bm25Encoder
+from retrieval.embedders.embedder import BertEmbedder
 from tests.fakes import MemoryIndex, make_chunk, make_points
 
 pytestmark = pytest.mark.anyio

@@ -13,8 +13,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from rag.child_process import ChildProcess
 from rag.errors import ConfigError, UpstreamError
+from rag.process.child_process import ChildProcess
 from tests.waiting import until
 
 pytestmark = pytest.mark.anyio

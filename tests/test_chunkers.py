@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
-from ingest.chunkers import RecursiveChunker, SectionChunker, rehome
-from ingest.pieces import CountTokens
-from ingest.readers import read
-from rag.passages import passage_text
+from ingest.chunkers.strategies import RecursiveChunker, SectionChunker, rehome
+from ingest.chunkers.token_budget import CountTokens
+from ingest.readers.registry import read
 from rag.protocols import Chunker
+from rag.text.passages import passage_text
 from rag.types import Chunk, Document, Table
 
 PEPS = Path(__file__).parent.parent / "examples" / "peps"

@@ -7,14 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from generation.citations import (
+from generation.grounding.citations import (
     MIN_SUPPORT,
     CitationChecker,
     escape_markers,
     uncited,
     without_markers,
 )
-from rag.sentences import sentence_spans
+from rag.text.sentences import sentence_spans
 from rag.types import Chunk, Citation, Hit
 from tests.fakes import CharacterSupport
 

@@ -5,8 +5,15 @@ from random import Random
 
 import pytest
 
-from eval.claims import PARAGRAPH, change_number, claim_text, make_claims, negate, other_answers
-from eval.corpus import Corpus, Passage, Question
+from eval.datasets.claims import (
+    PARAGRAPH,
+    change_number,
+    claim_text,
+    make_claims,
+    negate,
+    other_answers,
+)
+from eval.datasets.corpus import Corpus, Passage, Question
 
 ENGINE = (
     "James Watt patented an engine in 1769. Matthew Boulton and John Roebuck paid for it."

@@ -6,7 +6,7 @@ from http.server import BaseHTTPRequestHandler
 
 import pytest
 
-from rag.client import connect
+from rag.client.http import connect
 from rag.errors import UpstreamError
 from tests.model_server import Script, model_server
 

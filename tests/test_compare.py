@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from eval.attribution import STAGES, Cause, attribute
-from eval.compare import Comparison, Row, compare
-from eval.compare_text import to_markdown, to_text
-from eval.runs import Cited, Outcome, read_run
-from eval.shown import clipped, code
+from eval.compare.attribution import STAGES, Cause, attribute
+from eval.compare.comparison import Comparison, Row, compare
+from eval.compare.formatting import clipped, code
+from eval.compare.text import to_markdown, to_text
+from eval.runs.run_folder import Cited, Outcome, read_run
 from rag.errors import InputError
 from tests.eval_runs import hits, outcome, seeded, write_run
 from tests.servers import rag

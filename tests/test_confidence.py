@@ -7,9 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eval.calibrate import main
-from eval.confidence import Judged, auroc, calibration_error, fit_logistic, risk_coverage
-from eval.corpus import read_corpus
+from eval.calibration.abstention import main
+from eval.calibration.confidence import (
+    Judged,
+    auroc,
+    calibration_error,
+    fit_logistic,
+    risk_coverage,
+)
+from eval.datasets.corpus import read_corpus
 from rag.errors import InputError
 
 SCORES = st.lists(st.integers(0, 5).map(float), min_size=1, max_size=20).map(np.array)

@@ -13,9 +13,9 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
-from rag.database import HEAD, Database, PostgresDatabase, SqliteDatabase
+from rag.catalog.database import HEAD, Database, PostgresDatabase, SqliteDatabase
+from rag.catalog.tables import metadata
 from rag.errors import BusyError, ConfigError, UpstreamError
-from rag.tables import metadata
 from tests.postgres import LOSE_LOCKS, PostgresServer, lose_locks
 
 pytestmark = pytest.mark.anyio
@@ -165,7 +165,7 @@ async def test_locks_end_with_the_process_that_holds_them(postgres: PostgresServ
 
 _HOLDER = """
 import asyncio, sys
-from rag.database import PostgresDatabase
+from rag.catalog.database import PostgresDatabase
 
 async def main():
     async with PostgresDatabase(sys.argv[1]).alone("a"):

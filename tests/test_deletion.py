@@ -12,10 +12,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from eval.caching import LocalStages
-from rag.forgetting import FORGOTTEN_SECONDS
-from rag.private import INDEX, limit_umask, tighten
-from retrieval.shard import ERASE_AFTER
+from eval.offline.stage_cache import LocalStages
+from rag.catalog.forgetting import FORGOTTEN_SECONDS
+from rag.process.private_folder import INDEX, limit_umask, tighten
+from retrieval.indexes.edge_shard import ERASE_AFTER
 from tests.servers import PATIENCE, Server, rag, serving, submit, wait_for
 
 MARK = "zanzibarquokka"

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rag.telemetry import Trace
+from rag.telemetry.trace import Trace
 from rag.types import Float32Array, Hit, Query, Scope
-from retrieval.diversity import DiverseRetriever, mmr
+from retrieval.bm25 import Bm25Encoder
 from retrieval.hybrid import HybridRetriever
-from retrieval.sparse import Bm25Encoder
+from retrieval.mmr import DiverseRetriever, mmr
 from tests.fakes import HashEmbedder, MemoryIndex, make_chunk, make_points
 
 

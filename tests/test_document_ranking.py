@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from eval.document_ranking import MOST, RankedDocuments, rank_documents
-from eval.runs import read_run
-from rag.telemetry import Trace
+from eval.measures.document_ranking import MOST, RankedDocuments, rank_documents
+from eval.runs.run_folder import read_run
+from rag.telemetry.trace import Trace
 from rag.types import Chunk, Hit, Query, Scope
 from tests.servers import rag
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from generation.draft import Draft, JsonDraft
-from generation.rendering import addresses
+from generation.answer_stream import Draft, JsonDraft
+from generation.sanitizing import addresses
 from rag.types import Citation, Delta, Hit
 from tests.fakes import CharacterSupport, make_chunk
 
@@ -74,7 +74,7 @@ def test_the_passages_are_read_once_however_many_strings_there_are(
         read.append(hits)
         return addresses(hits)
 
-    monkeypatch.setattr("generation.draft.addresses", noted)
+    monkeypatch.setattr("generation.answer_stream.addresses", noted)
     drafted(JsonDraft, json.dumps(["www.evil.example"] * 9))
     assert len(read) == 1
 

@@ -14,9 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eval.drift import MIN_ANSWERS, Report, Row, compare, to_json, to_text
-from eval.drift_pictures import draw
-from eval.two_samples import (
+from eval.measures.two_samples import (
     holm,
     likeness,
     numbers_p_value,
@@ -24,11 +22,13 @@ from eval.two_samples import (
     points_p_value,
     widest_gap,
 )
+from eval.online.drift import MIN_ANSWERS, Report, Row, compare, to_json, to_text
+from eval.online.drift_plot import draw
 from rag.errors import ConfigError, InputError
 from rag.records import Signals
 from rag.types import Float32Array
-from retrieval.bulk import embed_all
-from retrieval.embedders import BertEmbedder
+from retrieval.embedders.bulk import embed_all
+from retrieval.embedders.embedder import BertEmbedder
 
 stats: Any = import_module("scipy.stats")
 Window = list[Signals]

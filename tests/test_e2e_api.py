@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from ingest.readers import document_id
+from ingest.readers.registry import document_id
 from rag.api import responses, schemas
 from tests.servers import (
     Json,

@@ -10,8 +10,8 @@ import pytest
 from openai import OpenAI
 from openai.types.chat import ChatCompletion, ChatCompletionMessageParam
 
-from generation.expansion import SYSTEM as EXPANDING
-from generation.rewriting import SYSTEM as REWRITING
+from generation.query.expansion import SYSTEM as EXPANDING
+from generation.query.rewriting import SYSTEM as REWRITING
 from tests.model_server import ModelServer, Script, model_server, refuses, says
 from tests.servers import serving, submit
 

@@ -17,32 +17,26 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
-from eval.offline import Plan
-from eval.runs import OUTCOMES, Run, read_run
-from eval.sets import load_set
-from rag.cli import _parser
+from eval.datasets.loading import load_set
+from eval.offline.plan_json import plan_of, to_json
+from eval.offline.run import Plan
+from eval.runs.run_folder import OUTCOMES, Run, read_run
+from rag.cli.eval.run import run as eval_run
+from rag.cli.main import _parser
 from rag.errors import ConfigError, StorageError
-from rag.eval_run_command import run as eval_run
-from rag.ownership import own
-from rag.settings import (
-    CeleryQueueSettings,
-    LateInteractionSettings,
-    MetricsSettings,
-    OnlineSettings,
-    OpenAIModelSettings,
-    OpenAISettings,
-    Settings,
-    VllmSettings,
-    load_settings,
-)
+from rag.process.folder_lock import own
+from rag.settings.generation import OpenAIModelSettings, OpenAISettings, VllmSettings
+from rag.settings.operations import MetricsSettings, OnlineSettings
+from rag.settings.retrieval import LateInteractionSettings
+from rag.settings.storage import CeleryQueueSettings
+from rag.settings.tree import Settings, load_settings
 from tests.postgres import PostgresServer
 from tests.qdrant_grpc import grpc_port
 from tests.redis_server import RedisServer, redis_server
 from tests.servers import PATIENCE, RAG, environment, free_port, rag, serving, submit, wait_for
 from tests.test_offline import make_set
-from workers.answering import Answering
-from workers.asking import done_file
-from workers.plans import plan_of, to_json
+from workers.eval_answering import Answering
+from workers.eval_dispatch import done_file
 
 pytestmark = pytest.mark.anyio
 HERE = Path(__file__).parent.parent
@@ -155,7 +149,7 @@ async def under_way(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[asyncio.Task[int]]:
     """A run into `runs`, two questions at once, from the moment five were asked."""
-    monkeypatch.setattr("workers.asking.LOST_SECONDS", -27.0)  # three seconds in all
+    monkeypatch.setattr("workers.eval_dispatch.LOST_SECONDS", -27.0)  # three seconds in all
     monkeypatch.chdir(cluster.folder)
     for name, value in environment(cluster.data, cluster.settings).items():
         monkeypatch.setenv(name, value)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ingest.sources import find
+from ingest.sources.files import find
 from tests.disks import fill, small_disk
 from tests.servers import (
     PATIENCE,

@@ -25,8 +25,8 @@ pytestmark = pytest.mark.anyio
 
 HOLDS = """
 import asyncio, os, pathlib, sys
-from ingest.parsing import Parsing
-from rag.cli import main
+from ingest.parse_stage import Parsing
+from rag.cli.main import main
 from workers import dispatch
 dispatch.LOST_SECONDS = 3600  # else a dispatcher gives it again
 parse = Parsing._parse
@@ -45,7 +45,7 @@ sys.exit(main())
 RAG_THAT = """
 import asyncio, os, sys
 from ingest.writing import Writer
-from rag.cli import main
+from rag.cli.main import main
 chunk = Writer.chunk
 
 async def patched(self, document, trace):
@@ -120,7 +120,7 @@ async def test_a_document_that_never_ends_is_a_dead_letter(
 async def test_a_document_that_kills_whatever_worker_takes_it_is_a_dead_letter(
     tmp_path: Path, postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("workers.dispatch.LOST_SECONDS", 3.0)
+    monkeypatch.setattr("workers.celery_queue.LOST_SECONDS", 3.0)
     async with running(tmp_path, postgres) as cluster:
         files = write(cluster.folder / "files", 30)
         deadly = files[5].rename(files[5].with_name("deadly.txt"))

@@ -22,12 +22,13 @@ from hypothesis import strategies as st
 from openai import AsyncOpenAI, OpenAI
 from openai.types.chat import ChatCompletion, ChatCompletionMessageParam
 
-from rag.api import openai_schemas as wire
 from rag.api.app import bare_app
 from rag.api.deps import Running
-from rag.build import Service
+from rag.api.openai import schemas as wire
+from rag.build.service import Service
 from rag.errors import BusyError
-from rag.settings import LimitSettings, Settings
+from rag.settings.operations import LimitSettings
+from rag.settings.tree import Settings
 from rag.types import Scope
 from tests.servers import Json, Server, serving, submit
 from tests.test_e2e_stream import SECONDS, Failing, Hanging, HangingAtOnce

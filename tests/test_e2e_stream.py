@@ -19,10 +19,10 @@ from starlette.types import Message
 from rag.api.app import bare_app
 from rag.api.deps import Running
 from rag.api.sse import response, with_heartbeats
-from rag.build import Service
+from rag.build.service import Service
 from rag.errors import UpstreamError
 from rag.pipeline import Event
-from rag.settings import Settings
+from rag.settings.tree import Settings
 
 SECONDS = 30
 QUESTION = {"query": "Is anybody there?"}

@@ -16,24 +16,24 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
-from ingest.sources import submission_of
-from rag.build import TENANT
-from rag.catalog import Catalog
-from rag.database import PostgresDatabase
+from ingest.sources.files import submission_of
+from rag.build.service import TENANT
+from rag.catalog.catalog import Catalog
+from rag.catalog.database import PostgresDatabase
 from rag.errors import UpstreamError
 from rag.records import JobRecord
-from rag.settings import CeleryQueueSettings
+from rag.settings.storage import CeleryQueueSettings
 from rag.types import Scope
-from retrieval.checkpoint import Checkpoint
-from retrieval.edge import EdgeIndex
-from retrieval.embedders import minilm_folder
+from retrieval.embedders.checkpoint import Checkpoint
+from retrieval.embedders.embedder import minilm_folder
+from retrieval.indexes.edge import EdgeIndex
 from tests import papers
 from tests.disks import fill, small_disk
 from tests.postgres import PostgresServer
 from tests.redis_server import RedisServer, redis_server
 from tests.servers import PATIENCE, RAG, environment, free_port, rag, wait_for
-from workers.app import celery_app
-from workers.dispatch import CeleryQueue
+from workers.celery_app import celery_app
+from workers.celery_queue import CeleryQueue
 
 pytestmark = pytest.mark.anyio
 
@@ -169,7 +169,7 @@ async def cluster(tmp_path: Path, postgres: PostgresServer) -> AsyncIterator[Clu
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("workers.dispatch.LOST_SECONDS", 3.0)
+    monkeypatch.setattr("workers.celery_queue.LOST_SECONDS", 3.0)
 
 
 def embedder_fingerprint() -> str:
@@ -338,7 +338,7 @@ async def test_a_dispatcher_that_dies_between_catalog_and_broker_loses_nothing(
 async def test_a_broker_that_hangs_is_given_up_and_given_the_tasks_later(
     tmp_path: Path, postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("workers.app.ANSWER_SECONDS", 0.5)
+    monkeypatch.setattr("workers.celery_app.ANSWER_SECONDS", 0.5)
     # Alone: the cluster's own dispatcher might be first to take the task.
     async with running(tmp_path, postgres, dispatching=False) as cluster:
         with cluster.broker.hanging():

@@ -17,14 +17,14 @@ import pytest
 
 from rag.errors import InputError, StorageError
 from rag.types import Chunk, Condition, Leg, Point, Scope
-from retrieval import edge as edge_module
-from retrieval.edge import EdgeIndex
-from retrieval.edge_generations import CURRENT
-from retrieval.files import size_of
-from retrieval.lexical import RankBm25Index
-from retrieval.rebuild import run_child
-from retrieval.shard import MAX_FIELDS, Shard
-from retrieval.sparse import Bm25Encoder
+from retrieval.bm25 import Bm25Encoder
+from retrieval.indexes import edge as edge_module
+from retrieval.indexes.edge import EdgeIndex
+from retrieval.indexes.edge_generations import CURRENT
+from retrieval.indexes.edge_rebuild import run_child
+from retrieval.indexes.edge_shard import MAX_FIELDS, Shard
+from retrieval.indexes.rank_bm25 import RankBm25Index
+from retrieval.indexes.sparse_files import size_of
 from tests.fakes import HashEmbedder, dense_leg, make_chunk, make_points, sparse_leg
 
 pytestmark = pytest.mark.anyio
@@ -125,7 +125,7 @@ _CHILD = """
 import asyncio, os, signal, sys
 from pathlib import Path
 from rag.types import Scope
-from retrieval.edge import EdgeIndex
+from retrieval.indexes.edge import EdgeIndex
 from tests.fakes import HashEmbedder, make_chunk, make_points
 
 async def main():
@@ -159,7 +159,7 @@ async def test_a_process_killed_after_writing_loses_nothing(folder: Path, scope:
 async def test_the_log_of_token_vectors_does_not_grow_with_what_is_written(
     folder: Path, scope: Scope, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("retrieval.shard.LOGGED", 100)
+    monkeypatch.setattr("retrieval.indexes.edge_shard.LOGGED", 100)
     index = open_index(folder)
     tokens = np.full((1_000, DIM), 0.1, np.float16)  # 100 KB each in the log
     points = [replace(point, tokens=tokens) for point in random_points(1_000)]
@@ -233,7 +233,7 @@ async def test_vectors_of_another_length_are_refused_and_nothing_is_lost(
 async def test_a_collection_refuses_more_meta_fields_than_it_can_index(
     folder: Path, scope: Scope, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("retrieval.shard.MAX_FIELDS", 6)
+    monkeypatch.setattr("retrieval.indexes.edge_shard.MAX_FIELDS", 6)
     assert MAX_FIELDS > 6
     index = open_index(folder)
     await index.upsert(scope, make_points([make_chunk("cat", meta={"a": 1, "b": "x"})]))
@@ -551,7 +551,7 @@ async def test_leftovers_of_a_killed_rebuild_are_removed_at_the_next_open(
 
 
 def test_the_mean_length_and_what_is_due_follow_from_the_counts() -> None:
-    from retrieval.shard import Stats
+    from retrieval.indexes.edge_shard import Stats
 
     def due(**counts: float) -> bool:
         stats = Stats(**({"lowest_mean": 10.0, "highest_mean": 10.0} | counts))  # type: ignore[arg-type]

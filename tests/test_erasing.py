@@ -15,10 +15,10 @@ import pytest
 
 from rag.errors import StorageError
 from rag.types import Point, Scope
-from retrieval import edge as edge_module
-from retrieval import shard as shard_module
-from retrieval.edge import EdgeIndex
-from retrieval.shard import OWING
+from retrieval.indexes import edge as edge_module
+from retrieval.indexes import edge_shard as shard_module
+from retrieval.indexes.edge import EdgeIndex
+from retrieval.indexes.edge_shard import OWING
 from tests.fakes import HashEmbedder, dense_leg, make_chunk, make_points, sparse_leg
 from tests.servers import rag
 from tests.test_edge import DIM, Gate, by_token, generations, open_index, random_points
@@ -223,7 +223,7 @@ _CHILD = """
 import asyncio, os, signal, sys
 from pathlib import Path
 from rag.types import Scope
-from retrieval.edge import EdgeIndex
+from retrieval.indexes.edge import EdgeIndex
 from tests.test_erasing import DIM, random_points, secret
 
 async def main():

@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import pytest
 
-from generation.expansion import MAX_TOKENS, QUERIES, SYSTEM, QuestionExpander
+from generation.query.expansion import MAX_TOKENS, QUERIES, SYSTEM, QuestionExpander
+from rag.build.generation import build_expander
 from rag.errors import ConfigError, InputError, RagError
-from rag.parts.answering import build_expander
-from rag.settings import RetrievalSettings
-from rag.telemetry import Trace
+from rag.settings.retrieval import RetrievalSettings
+from rag.telemetry.trace import Trace
 from rag.types import Usage
 from tests.fakes import ScriptedModel
 

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from generation.calibration import Calibration, load_calibration
-from generation.citations import CitationChecker
-from generation.evidence import EvidenceFinder, Features
 from generation.extractive import ExtractiveGenerator
-from generation.judging import Judge
+from generation.grounding.answerability import Judge
+from generation.grounding.calibration import Calibration, load_calibration
+from generation.grounding.citations import CitationChecker
+from generation.grounding.evidence import EvidenceFinder, Features
 from rag.errors import InputError
 from rag.types import (
     Chunk,
@@ -26,8 +26,8 @@ from rag.types import (
     Scope,
     TokenVectors,
 )
-from retrieval.embedders import BertEmbedder, minilm_folder
-from retrieval.sparse import Bm25Encoder
+from retrieval.bm25 import Bm25Encoder
+from retrieval.embedders.embedder import BertEmbedder, minilm_folder
 from tests.fakes import CharacterSupport
 
 pytestmark = pytest.mark.anyio

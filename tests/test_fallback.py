@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator
 import pytest
 
 from generation import fallback
-from generation.breaker import FAILURES, PAUSE_SECONDS, Breaker
+from generation.circuit_breaker import FAILURES, PAUSE_SECONDS, Breaker
 from generation.fallback import Engine, FallbackGenerator
 from generation.probe import Probe
 from rag.errors import BusyError, InputError, RagError, UpstreamError

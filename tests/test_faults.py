@@ -11,11 +11,11 @@ from typing import Annotated
 import pytest
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from eval.corpus import read_corpus
-from eval.gate_rules import read_rules
-from eval.rows import CaseRow, parse
+from eval.compare.gate_rules import read_rules
+from eval.datasets.corpus import read_corpus
+from eval.datasets.rows import CaseRow, parse
 from rag.errors import InputError
-from rag.faults import FewUnknown, FirstFaults
+from rag.text.validation_errors import FewUnknown, FirstFaults
 from tests.servers import rag
 
 MIB = 1 << 20

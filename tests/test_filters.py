@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from rag.api.openai_schemas import ChatRequest
+from rag.api.openai.schemas import ChatRequest
 from rag.api.schemas import QueryRequest, SearchRequest
 from rag.api.shapes import FILTER_VALUES
 from rag.types import Condition
-from retrieval.filters import OneOf, Within, clauses
-from retrieval.matching import matcher
+from retrieval.indexes.filters import OneOf, Within, clauses
+from retrieval.indexes.matching import matcher
 from tests.fakes import make_chunk
 
 MESSAGE = f"may hold {FILTER_VALUES:,} together"

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from ingest.chunkers import SectionChunker
-from ingest.media import media_type
-from ingest.ocr import Ocr
-from ingest.readers import read
+from ingest.chunkers.strategies import SectionChunker
+from ingest.readers.media_types import media_type
+from ingest.readers.ocr import Ocr
+from ingest.readers.registry import read
 from rag.errors import ReadError
 from rag.types import Document
 from tests import papers

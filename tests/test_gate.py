@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from eval.gate import Verdict, gate
-from eval.gate_rules import read_rules
-from eval.gate_text import to_markdown, to_text
-from eval.runs import Outcome, read_run
+from eval.compare.gate import Verdict, gate
+from eval.compare.gate_rules import read_rules
+from eval.compare.gate_text import to_markdown, to_text
+from eval.runs.run_folder import Outcome, read_run
 from rag.errors import InputError
 from tests.eval_runs import outcome, seeded, write_run
 from tests.servers import rag

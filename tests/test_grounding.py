@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from eval.confidence import auroc, auroc_interval, roc
-from eval.grounding import main
-from generation.citations import claims_of
-from generation.grounding import EntailedGrounding, Grounding, load_grounding
-from retrieval.embedders import BertEmbedder
+from eval.calibration.confidence import auroc, auroc_interval, roc
+from eval.calibration.groundedness import main
+from generation.grounding.citations import claims_of
+from generation.grounding.groundedness import EntailedGrounding, Grounding, load_grounding
+from retrieval.embedders.embedder import BertEmbedder
 from tests.fakes import CharacterSupport, make_chunk
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("one_loop")]

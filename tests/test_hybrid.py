@@ -6,11 +6,11 @@ from collections.abc import Sequence
 import pytest
 
 from rag.errors import ConfigError, RagError, UpstreamError
-from rag.telemetry import Trace
+from rag.telemetry.trace import Trace
 from rag.types import Condition, Float32Array, Hit, Kind, Leg, Match, Query, Scope
+from retrieval.bm25 import Bm25Encoder
 from retrieval.fusion import rrf
 from retrieval.hybrid import HybridRetriever
-from retrieval.sparse import Bm25Encoder
 from tests.fakes import HashEmbedder, MemoryIndex, dense_leg, make_chunk, make_points, sparse_leg
 
 pytestmark = pytest.mark.anyio

@@ -18,17 +18,17 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from rag.passages import passage_text
 from rag.protocols import StoredIndex
+from rag.text.passages import passage_text
 from rag.types import Chunk, Point, Scope
-from retrieval import edge as edge_module
-from retrieval import edge_points
-from retrieval import shard as shard_module
-from retrieval.edge import EdgeIndex
-from retrieval.lexical import RankBm25Index
-from retrieval.qdrant import QdrantIndex
-from retrieval.rebuild import rebuild
-from retrieval.sparse import Bm25Encoder, bm25_idf
+from retrieval.bm25 import Bm25Encoder, bm25_idf
+from retrieval.indexes import edge as edge_module
+from retrieval.indexes import edge_points
+from retrieval.indexes import edge_shard as shard_module
+from retrieval.indexes.edge import EdgeIndex
+from retrieval.indexes.edge_rebuild import rebuild
+from retrieval.indexes.qdrant import QdrantIndex
+from retrieval.indexes.rank_bm25 import RankBm25Index
 from tests.fakes import HashEmbedder, MemoryIndex, in_memory, make_chunk, make_points, sparse_leg
 from tests.qdrant_servers import NO_INDEXES, local_qdrant
 

@@ -12,21 +12,21 @@ from pathlib import Path
 
 import pytest
 
-from ingest.chunkers import SectionChunker
+from ingest.chunkers.strategies import SectionChunker
 from ingest.index_check import IndexCheck, Report
 from ingest.pipeline import IngestPipeline
-from ingest.sources import Spool, submission_of
-from rag.catalog import Catalog
-from rag.database import SqliteDatabase
+from ingest.sources.files import Spool, submission_of
+from rag.catalog.catalog import Catalog
+from rag.catalog.database import SqliteDatabase
+from rag.cli.index import check
 from rag.errors import ConfigError, NotFoundError
-from rag.index_command import check
 from rag.protocols import StoredIndex
 from rag.records import Submission
-from rag.settings import load_settings
+from rag.settings.tree import load_settings
 from rag.types import Chunk, Scope
-from retrieval.edge import EdgeIndex
-from retrieval.qdrant import QdrantIndex
-from retrieval.sparse import Bm25Encoder
+from retrieval.bm25 import Bm25Encoder
+from retrieval.indexes.edge import EdgeIndex
+from retrieval.indexes.qdrant import QdrantIndex
 from tests.fakes import HashEmbedder, HereReader, make_chunk, make_points
 from tests.qdrant_servers import NO_INDEXES, local_qdrant
 from tests.servers import rag
@@ -108,7 +108,7 @@ async def test_where_all_agrees_nothing_is_found_and_nothing_written(bench: Benc
 async def test_each_kind_of_fault_is_found_and_put_right(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ingest.checking.PAGE", 2)
+    monkeypatch.setattr("ingest.document_check.PAGE", 2)
     before = {name: await bench.chunks(name) for name in "abcd"}
     first = {name: chunks[0] for name, chunks in before.items()}
     await bench.index.delete(bench.scope, [first["a"].id])
@@ -138,8 +138,8 @@ async def test_each_kind_of_fault_is_found_and_put_right(
 async def test_an_orphan_with_chunks_on_several_pages_is_counted_once(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("retrieval.shard.PAGE", 4)
-    monkeypatch.setattr("retrieval.qdrant_reads.PAGE", 4)
+    monkeypatch.setattr("retrieval.indexes.edge_shard.PAGE", 4)
+    monkeypatch.setattr("retrieval.indexes.qdrant_reads.PAGE", 4)
     monkeypatch.setattr("ingest.index_check.SHOWN_FAULTS", 1)
     strangers = [
         make_chunk(f"{i} of {name}", document_id=name, position=i)

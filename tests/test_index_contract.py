@@ -18,14 +18,14 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from rag.errors import InputError
-from rag.passages import passage_text
 from rag.protocols import Index, StoredIndex
+from rag.text.passages import passage_text
 from rag.types import Chunk, Condition, Leg, Match, MetaValue, Op, Point, Scope
-from retrieval.edge import EdgeIndex
-from retrieval.lexical import RankBm25Index
-from retrieval.qdrant import QdrantIndex
-from retrieval.qdrant_points import Layout
-from retrieval.sparse import Bm25Encoder, bm25_idf
+from retrieval.bm25 import Bm25Encoder, bm25_idf
+from retrieval.indexes.edge import EdgeIndex
+from retrieval.indexes.qdrant import QdrantIndex
+from retrieval.indexes.qdrant_points import Layout
+from retrieval.indexes.rank_bm25 import RankBm25Index
 from tests.fakes import (
     HashEmbedder,
     MemoryIndex,
@@ -889,8 +889,8 @@ async def test_all_chunks_of_a_scope_and_of_no_other_come_in_pages(
     index: StoredIndex, scope: Scope, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other = replace(scope, tenant="rival")
-    monkeypatch.setattr("retrieval.shard.PAGE", 3)
-    monkeypatch.setattr("retrieval.qdrant_reads.PAGE", 3)
+    monkeypatch.setattr("retrieval.indexes.edge_shard.PAGE", 3)
+    monkeypatch.setattr("retrieval.indexes.qdrant_reads.PAGE", 3)
     assert [chunk async for page in index.pages(scope) for chunk in page] == []
     chunks = corpus(*(f"cat {i}" for i in range(8)))
     await index.upsert(scope, make_points(chunks))

@@ -12,14 +12,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ingest.attempts import backoff
-from ingest.chunkers import SectionChunker
+from ingest.chunkers.strategies import SectionChunker
 from ingest.pipeline import IngestPipeline
+from ingest.retries import backoff
 from ingest.settler import LOST
 from ingest.settling import settle, settling
-from ingest.sources import Spool, submission_of
-from rag.catalog import Catalog
-from rag.database import SqliteDatabase
+from ingest.sources.files import Spool, submission_of
+from rag.catalog.catalog import Catalog
+from rag.catalog.database import SqliteDatabase
+from rag.catalog.tables import texts
+from rag.catalog.unsettled import Mark
 from rag.errors import (
     BusyError,
     ConfigError,
@@ -28,14 +30,12 @@ from rag.errors import (
     StorageError,
     UpstreamError,
 )
-from rag.passages import passage_text
 from rag.protocols import PassageEmbedder
 from rag.records import ATTEMPTS, DocumentRecord, JobRecord, Submission, Task
-from rag.tables import texts
-from rag.telemetry import Trace
+from rag.telemetry.trace import Trace
+from rag.text.passages import passage_text
 from rag.types import Chunk, Document, Float32Array, Kind, Point, Scope
-from rag.unsettled import Mark
-from retrieval.sparse import Bm25Encoder
+from retrieval.bm25 import Bm25Encoder
 from tests.fakes import HashEmbedder, HereReader, MemoryIndex
 from tests.waiting import until
 
@@ -374,7 +374,7 @@ class Down(HashEmbedder):
 
 @pytest.fixture
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ingest.attempts.backoff", lambda _: 0.0)
+    monkeypatch.setattr("ingest.retries.backoff", lambda _: 0.0)
 
 
 @pytest.mark.usefixtures("no_waiting")

@@ -8,16 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from ingest.attempts import attempt
-from ingest.traces import DocumentTraces
-from rag.catalog import Catalog
-from rag.database import PostgresDatabase, SqliteDatabase
+from ingest.document_trace import DocumentTraces
+from ingest.retries import attempt
+from rag.catalog.catalog import Catalog
+from rag.catalog.database import PostgresDatabase, SqliteDatabase
 from rag.errors import BusyError
 from rag.records import ATTEMPTS, Submission, Task
-from rag.telemetry import Trace
+from rag.telemetry.trace import Trace
 from rag.types import Scope
 from tests.postgres import PostgresServer, lose_locks
-from workers.queue import LocalQueue
+from workers.local_queue import LocalQueue
 
 pytestmark = pytest.mark.anyio
 

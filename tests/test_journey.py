@@ -10,17 +10,17 @@ from typing import Any
 import pytest
 from prometheus_client import REGISTRY
 
-from generation.expansion import QuestionExpander
-from generation.rewriting import QuestionRewriter
-from rag.catalog import Catalog
-from rag.database import SqliteDatabase
+from generation.query.expansion import QuestionExpander
+from generation.query.rewriting import QuestionRewriter
+from rag.catalog.catalog import Catalog
+from rag.catalog.database import SqliteDatabase
 from rag.errors import BusyError, NotFoundError, UpstreamError
 from rag.pipeline import QueryPipeline
 from rag.protocols import Generator
-from rag.telemetry import Trace
+from rag.telemetry.trace import Trace
 from rag.types import Answer, Delta, Message, Prompt, Query, Scope, Usage
+from retrieval.bm25 import Bm25Encoder
 from retrieval.hybrid import HybridRetriever
-from retrieval.sparse import Bm25Encoder
 from tests.fakes import (
     CharacterSupport,
     HashEmbedder,

@@ -16,10 +16,10 @@ import pytest
 from starlette.requests import Request
 from starlette.types import Message
 
-from ingest.sources import Spool
+from ingest.sources.files import Spool
 from rag.api.json_documents import SMALL_BYTES, Sent, take_json
 from rag.errors import TooLargeError
-from rag.settings import LimitSettings
+from rag.settings.operations import LimitSettings
 from tests.waiting import until
 
 pytestmark = pytest.mark.anyio

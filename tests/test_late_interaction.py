@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rag.types import Float32Array, Query, Scope
-from retrieval.bulk import AT_ONCE, embed_all, score_all
-from retrieval.late_interaction import LateInteraction, max_sim
-from retrieval.sparse import Bm25Encoder
+from retrieval.bm25 import Bm25Encoder
+from retrieval.embedders.bulk import AT_ONCE, embed_all, score_all
+from retrieval.rerankers.late_interaction import LateInteraction, max_sim
 from tests.fakes import HashEmbedder, MemoryIndex
 
 EAST, NORTH, WEST = np.array([[1, 0], [0, 1], [-1, 0]], np.float32)

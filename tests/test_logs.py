@@ -14,7 +14,7 @@ import pytest
 from tests.model_server import ModelServer, model_server, refuses, says
 from tests.servers import Json, Server, serving, submit, wait_for
 from tests.test_e2e_chat import CONFIG, DOCUMENTS, FACT, FALLBACK, KEY
-from workers.main import _mask_logs
+from workers.worker import _mask_logs
 
 SECRET = "What did James Watt patent in 1769, asks hunter2?"
 

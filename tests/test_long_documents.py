@@ -16,21 +16,21 @@ import psutil
 import pytest
 from tokenizers import Tokenizer
 
-from ingest.above import HEADER_CHARS, PATH_CHARS
-from ingest.chunkers import RecursiveChunker, SectionChunker
-from ingest.parser import Limits, Parser
-from ingest.pieces import WINDOW_CHARS
+from ingest.chunkers.headings import HEADER_CHARS, PATH_CHARS
+from ingest.chunkers.strategies import RecursiveChunker, SectionChunker
+from ingest.chunkers.token_budget import WINDOW_CHARS
 from ingest.pipeline import IngestPipeline
-from ingest.readers import read
-from ingest.sources import Spool
-from rag.catalog import Catalog
-from rag.database import SqliteDatabase
+from ingest.reader_process import Limits, Parser
+from ingest.readers.registry import read
+from ingest.sources.files import Spool
+from rag.catalog.catalog import Catalog
+from rag.catalog.database import SqliteDatabase
 from rag.protocols import Chunker
 from rag.records import JobRecord
 from rag.types import Chunk, Document, Float32Array, Heading, Kind, Scope
-from retrieval.edge import EdgeIndex
-from retrieval.embedders import minilm_folder
-from retrieval.sparse import Bm25Encoder
+from retrieval.bm25 import Bm25Encoder
+from retrieval.embedders.embedder import minilm_folder
+from retrieval.indexes.edge import EdgeIndex
 from tests.fakes import HashEmbedder
 
 _COUNT = HashEmbedder().count_tokens

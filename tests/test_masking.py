@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rag.errors import ConfigError
-from rag.masking import RULES, Masker, Rule
-from rag.presidio import PresidioMasker
+from rag.privacy.masking import RULES, Masker, Rule
+from rag.privacy.presidio import PresidioMasker
 from tests.planted import planted
 
 MASKER = Masker()

@@ -15,8 +15,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eval.corpus import Question, Span
-from eval.measures import (
+from eval.datasets.corpus import Question, Span
+from eval.measures.ranking import to_trec
+from eval.measures.registry import (
     ANSWERS,
     CITATIONS,
     DEFAULT,
@@ -26,11 +27,10 @@ from eval.measures import (
     known,
     measure,
 )
-from eval.ranking import to_trec
-from eval.runs import Cited, Found, Outcome
-from eval.slices import slices_of
-from eval.spans import SpanScores, first_characters, span_scores
-from eval.squad import answer_scores, normalized
+from eval.measures.slices import slices_of
+from eval.measures.spans import SpanScores, first_characters, span_scores
+from eval.measures.squad import answer_scores, normalized
+from eval.runs.run_folder import Cited, Found, Outcome
 from rag.errors import ConfigError, InputError
 
 ir_measures: Any = import_module("ir_measures")
@@ -121,7 +121,7 @@ def test_rankings_agree_with_pytrec_eval_question_by_question() -> None:
 def test_measures_do_not_depend_on_the_hash_seed(seed: str) -> None:
     """nDCG with linear and with exponential gains, each computed by hand."""
     script = """
-from eval.ranking import ranking_measures
+from eval.measures.ranking import ranking_measures
 names = ["nDCG@10", "nDCG(gains={2:3,3:7})@10"]
 found = ranking_measures(names, {"a": 2, "b": 1, "c": 0, "d": 3}, ["b", "a", "x", "d"])
 print(*(found[name] for name in names))
@@ -198,7 +198,7 @@ def test_without_ir_measures_it_says_what_to_install(monkeypatch: pytest.MonkeyP
     def missing(name: str) -> Any:
         raise ImportError(name)
 
-    monkeypatch.setattr("eval.ranking.importlib.import_module", missing)
+    monkeypatch.setattr("eval.measures.ranking.importlib.import_module", missing)
     with pytest.raises(ConfigError, match=r"pip install 'plumbline-rag\[eval\]'"):
         known(["ERR@7"])
 

@@ -13,8 +13,8 @@ import pytest
 from prometheus_client import REGISTRY
 from prometheus_client.parser import text_string_to_metric_families
 
-from rag import metrics
 from rag.records import Backlog, OpenTasks
+from rag.telemetry import metrics
 from rag.types import Usage
 from tests.model_server import (
     ModelServer,

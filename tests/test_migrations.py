@@ -21,11 +21,11 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy.pool import NullPool
 
-import rag.migrations
-from rag import database as product
-from rag.database import Database, PostgresDatabase, SqliteDatabase
+import rag.catalog.migrations
+from rag.catalog import database as product
+from rag.catalog.database import Database, PostgresDatabase, SqliteDatabase
+from rag.catalog.tables import metadata
 from rag.errors import StorageError
-from rag.tables import metadata
 from tests.disks import fill as fill_disk
 from tests.disks import small_disk
 from tests.postgres import PostgresServer
@@ -229,7 +229,7 @@ def test_a_table_that_is_copied_keeps_the_rows_that_refer_to_it(
         assert jobs.name in {
             key.column.table.name for table in tables(connection) for key in table.foreign_keys
         }
-    shutil.copytree(next(iter(rag.migrations.__path__)), folder / "migrations")
+    shutil.copytree(next(iter(rag.catalog.migrations.__path__)), folder / "migrations")
     (folder / "migrations/versions/v9999_copy.py").write_text(COPYING.format(head=head))
     monkeypatch.setattr(product, "MIGRATIONS", str(folder / "migrations"))
     monkeypatch.setattr(product, "HEAD", "9999")

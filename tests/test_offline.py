@@ -17,11 +17,11 @@ from pathlib import Path
 
 import pytest
 
-from eval.corpus import read_corpus
-from eval.runs import OUTCOMES, Run, RunFolder, read_run
-from eval.tune import Score, Tried, Value, best, halves, nested, read_space, rungs, search
-from rag.answers import Answers
-from rag.database import SqliteDatabase
+from eval.datasets.corpus import read_corpus
+from eval.offline.tune import Score, Tried, Value, best, halves, nested, read_space, rungs, search
+from eval.runs.run_folder import OUTCOMES, Run, RunFolder, read_run
+from rag.catalog.answers import Answers
+from rag.catalog.database import SqliteDatabase
 from rag.errors import InputError
 from rag.records import LiveAnswer
 from rag.types import Scope

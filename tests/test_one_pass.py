@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 from prometheus_client import REGISTRY
 
-from eval.online import open_scorer
-from rag.api.app import start
-from rag.build import TENANT
-from rag.settings import load_settings
-from rag.telemetry import Trace
+from eval.online.scorer import open_scorer
+from rag.build.running import start
+from rag.build.service import TENANT
+from rag.settings.tree import load_settings
+from rag.telemetry.trace import Trace
 from rag.types import Kind, Query, Scope, TokenVectors
-from retrieval.embedders import BertEmbedder
-from retrieval.token_cache import QuestionEmbedder, TokenCache
+from retrieval.embedders.embedder import BertEmbedder
+from retrieval.embedders.token_cache import QuestionEmbedder, TokenCache
 from tests.stored import store
 
 pytestmark = pytest.mark.anyio

@@ -14,16 +14,16 @@ from pathlib import Path
 import httpx
 import pytest
 
-from eval.judge import AnswerJudge
-from eval.online import OnlineScorer
-from generation.grounding import Grounding, load_grounding
-from rag.answers import Answers
-from rag.catalog import Catalog
-from rag.database import SqliteDatabase
+from eval.online.judge import AnswerJudge
+from eval.online.scorer import OnlineScorer
+from generation.grounding.groundedness import Grounding, load_grounding
+from rag.catalog.answers import Answers
+from rag.catalog.catalog import Catalog
+from rag.catalog.database import SqliteDatabase
 from rag.errors import UpstreamError
-from rag.observing import Traces
+from rag.feedback.recorder import Traces
 from rag.types import Scope
-from retrieval.embedders import BertEmbedder
+from retrieval.embedders.embedder import BertEmbedder
 from tests.fakes import ScriptedModel, make_chunk
 from tests.model_server import ModelServer, model_server, says
 from tests.otlp_server import OtlpServer, otlp_server
@@ -31,8 +31,8 @@ from tests.servers import Json, Server, rag, serving, submit, wait_for
 from tests.test_answers import given
 from tests.test_e2e_chat import CONFIG, DOCUMENTS, FACT, KEY, QUESTION
 from tests.test_e2e_workers import SCOPE, Cluster, cluster  # noqa: F401 - a fixture
-from workers.dispatch import to_workers
-from workers.scoring import ScoringQueue
+from workers.celery_queue import to_workers
+from workers.scoring_queue import ScoringQueue
 
 MAIL = "jane.doe@corp.example"
 BABBLE = "Cheese ferments slowly on the far side of the moon, as poets of Utrecht have sung."

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from tokenizers import Tokenizer
 
-from generation.openai import OpenAIModel
+from generation.models.openai import OpenAIModel
 from rag.errors import BusyError, InputError, UpstreamError
 from rag.types import Message, Piece, Sampling, Usage
-from retrieval.embedders import minilm_folder
+from retrieval.embedders.embedder import minilm_folder
 from tests.model_server import (
     PATIENCE,
     USAGE,
@@ -268,7 +268,7 @@ async def test_events_may_come_in_every_legal_form(server: ModelServer, name: st
 async def test_an_event_that_does_not_end_is_given_up(
     server: ModelServer, monkeypatch: pytest.MonkeyPatch, part: bytes
 ) -> None:
-    monkeypatch.setattr("generation.events.MAX_EVENT", 1000)
+    monkeypatch.setattr("generation.models.openai_events.MAX_EVENT", 1000)
     script = sends(chunk("Be"), *[part] * 100, then=silent)
     with pytest.raises(UpstreamError, match="no event"):
         await ask(server, script)

@@ -17,7 +17,7 @@ import pytest
 from rag.api.app import bare_app
 from rag.api.deps import MAX_WAIT_SECONDS, Running
 from rag.errors import BusyError, UpstreamError
-from rag.settings import Settings
+from rag.settings.tree import Settings
 from tests.postgres import PostgresServer
 from tests.servers import Server, serving, submit
 from tests.test_e2e_stream import QUESTION, Failing

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from rag.errors import ConfigError
-from rag.ownership import own
+from rag.process.folder_lock import own
 
 _OWNER = """
 import sys, time
 from pathlib import Path
-from rag.ownership import own
+from rag.process.folder_lock import own
 
 with own(Path(sys.argv[1])) as announce:
     if len(sys.argv) > 2:

@@ -14,8 +14,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from ingest.parser import Limits, Parser
-from ingest.sources import submission_of
+from ingest.reader_process import Limits, Parser
+from ingest.sources.files import submission_of
 from ingest.turns import asking
 from rag.errors import ReadError, UpstreamError
 from rag.types import Document
@@ -143,7 +143,7 @@ async def test_a_slow_document_does_not_hold_up_another_job(good: Path, endless:
 async def test_a_process_that_is_idle_ends_but_for_one(
     good: Path, endless: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ingest.parser.IDLE_SECONDS", 0.1)
+    monkeypatch.setattr("ingest.reader_process.IDLE_SECONDS", 0.1)
     with parser(Limits(seconds=1)) as reader:
         before = len(children())
         with asking("slow", bulk=True):

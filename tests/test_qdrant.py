@@ -20,6 +20,7 @@ import pytest
 from grpc import StatusCode
 from qdrant_client import models
 
+from rag.build.storage import build_index
 from rag.errors import (
     BusyError,
     ConfigError,
@@ -29,16 +30,15 @@ from rag.errors import (
     StorageError,
     UpstreamError,
 )
-from rag.parts.storage import build_index
 from rag.protocols import Index
-from rag.settings import Settings
+from rag.settings.tree import Settings
 from rag.types import Chunk, Condition, Leg, Match, Point, Scope
-from retrieval import qdrant, qdrant_server
-from retrieval.edge import EdgeIndex
-from retrieval.qdrant import QdrantIndex
-from retrieval.qdrant_points import turned
-from retrieval.qdrant_server import Server, connect
-from retrieval.sparse import Bm25Encoder, rounded_mean
+from retrieval.bm25 import Bm25Encoder, rounded_mean
+from retrieval.indexes import qdrant, qdrant_server
+from retrieval.indexes.edge import EdgeIndex
+from retrieval.indexes.qdrant import QdrantIndex
+from retrieval.indexes.qdrant_points import turned
+from retrieval.indexes.qdrant_server import Server, connect
 from tests.fakes import HashEmbedder, dense_leg, make_chunk, make_points, sparse_leg
 from tests.qdrant_grpc import grpc_qdrant
 from tests.qdrant_servers import NO_INDEXES, local_qdrant
@@ -422,7 +422,7 @@ async def test_which_version_is_searched_costs_no_question_a_round_trip(
     await index.upsert(scope, make_points(random_chunks(1)))
     elsewhere, later = QdrantIndex(server, dim=DIM), QdrantIndex(server, dim=DIM)
     assert await elsewhere.version(scope) == "v1"
-    monkeypatch.setattr("retrieval.qdrant.VERSION_SECONDS", 0)
+    monkeypatch.setattr("retrieval.indexes.qdrant.VERSION_SECONDS", 0)
     assert await later.version(scope) == "v1"
     await index.switch_version(scope, await index.begin_version(scope))
     assert await index.version(scope) == "v2"

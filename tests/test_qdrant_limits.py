@@ -16,9 +16,9 @@ from qdrant_client import AsyncQdrantClient, models
 from qdrant_client import grpc as wire
 
 from rag.types import Point, Scope
-from retrieval import qdrant, qdrant_reads
-from retrieval.qdrant import QdrantIndex
-from retrieval.qdrant_server import Server
+from retrieval.indexes import qdrant, qdrant_reads
+from retrieval.indexes.qdrant import QdrantIndex
+from retrieval.indexes.qdrant_server import Server
 from tests.fakes import HashEmbedder, dense_leg, make_chunk, make_points, sparse_leg
 from tests.qdrant_grpc import grpc_port, grpc_qdrant
 from tests.qdrant_limits import LIMITS, REQUIRED, RULES, faults

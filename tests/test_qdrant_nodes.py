@@ -14,9 +14,9 @@ import pytest
 
 from rag.errors import ConfigError, NotFoundError, UpstreamError
 from rag.types import Scope
-from retrieval import qdrant_nodes, qdrant_server
-from retrieval.qdrant import QdrantIndex
-from retrieval.qdrant_server import Server, connect
+from retrieval.indexes import qdrant_nodes, qdrant_server
+from retrieval.indexes.qdrant import QdrantIndex
+from retrieval.indexes.qdrant_server import Server, connect
 from tests.fakes import HashEmbedder, dense_leg, make_chunk, make_points, sparse_leg
 from tests.gates import Gate, gates
 from tests.qdrant_grpc import grpc_port

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 
 from rag.errors import UpstreamError
-from retrieval.qdrant_server import Server, connect
+from retrieval.indexes.qdrant_server import Server, connect
 from tests.qdrant_grpc import grpc_port
 from tests.servers import Json, free_port
 

@@ -16,13 +16,13 @@ from qdrant_client import grpc as wire
 from qdrant_client.conversions.conversion import GrpcToRest
 
 from rag.types import Condition, Scope
-from retrieval.qdrant import QdrantIndex
-from retrieval.qdrant_models import ModelCalls
-from retrieval.qdrant_points import turned
-from retrieval.qdrant_reads import Calls
-from retrieval.qdrant_server import Server, connect
-from retrieval.qdrant_shards import Placement
-from retrieval.qdrant_wire import WireCalls
+from retrieval.indexes.qdrant import QdrantIndex
+from retrieval.indexes.qdrant_models import ModelCalls
+from retrieval.indexes.qdrant_points import turned
+from retrieval.indexes.qdrant_reads import Calls
+from retrieval.indexes.qdrant_server import Server, connect
+from retrieval.indexes.qdrant_shards import Placement
+from retrieval.indexes.qdrant_wire import WireCalls
 from tests.fakes import HashEmbedder, dense_leg, make_chunk, make_points, sparse_leg
 from tests.qdrant_grpc import grpc_qdrant
 from tests.qdrant_servers import NO_INDEXES, real_qdrant, remove_collections

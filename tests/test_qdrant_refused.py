@@ -12,7 +12,7 @@ from qdrant_client import models
 
 from rag.errors import StorageError
 from rag.types import Condition, Scope
-from retrieval.qdrant import QdrantIndex
+from retrieval.indexes.qdrant import QdrantIndex
 from tests.fakes import HashEmbedder, dense_leg, make_chunk, make_points, sparse_leg
 from tests.qdrant_grpc import grpc_qdrant
 from tests.qdrant_servers import NO_INDEXES

@@ -14,12 +14,12 @@ from qdrant_client import models
 
 from rag.errors import ConfigError
 from rag.types import Match, Point, Scope
-from retrieval.edge import EdgeIndex
-from retrieval.qdrant import QdrantIndex
-from retrieval.qdrant_points import Layout
-from retrieval.qdrant_server import Server
-from retrieval.qdrant_shards import part_keys, placement_of, tenant_key
-from retrieval.sparse import Bm25Encoder
+from retrieval.bm25 import Bm25Encoder
+from retrieval.indexes.edge import EdgeIndex
+from retrieval.indexes.qdrant import QdrantIndex
+from retrieval.indexes.qdrant_points import Layout
+from retrieval.indexes.qdrant_server import Server
+from retrieval.indexes.qdrant_shards import part_keys, placement_of, tenant_key
 from tests.fakes import HashEmbedder, dense_leg, make_chunk, make_points, sparse_leg
 from tests.qdrant_grpc import grpc_qdrant
 from tests.qdrant_servers import NO_INDEXES

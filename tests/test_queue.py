@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from rag.catalog import Catalog
-from rag.database import SqliteDatabase
+from rag.catalog.catalog import Catalog
+from rag.catalog.database import SqliteDatabase
 from rag.errors import StorageError, UpstreamError
 from rag.records import Submission, Task
 from rag.types import Document, Scope
 from tests.waiting import until
-from workers.queue import IN_FLIGHT, KEPT_FREE, LocalQueue
+from workers.local_queue import IN_FLIGHT, KEPT_FREE, LocalQueue
 
 pytestmark = pytest.mark.anyio
 
@@ -169,7 +169,7 @@ async def test_a_new_document_does_not_wait_for_a_long_one(worker: Worker, scope
 async def test_a_queue_outlives_what_goes_wrong_in_it(
     worker: Worker, scope: Scope, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("workers.queue.RETRY_SECONDS", 0.01)
+    monkeypatch.setattr("workers.local_queue.RETRY_SECONDS", 0.01)
     wrong: list[Exception] = [OSError("a bug"), UpstreamError("The index is away.")]
 
     async def crash(_task: Task) -> None:
@@ -250,7 +250,7 @@ async def test_a_full_disk_is_told_and_tried_again(
         await sleep(seconds / 1000)
 
     monkeypatch.setattr(worker.catalog, "claim", full_once)
-    monkeypatch.setattr("workers.queue.asyncio.sleep", short)
+    monkeypatch.setattr("workers.local_queue.asyncio.sleep", short)
     await submit(worker.catalog, scope, "a")
 
     async def maintained() -> bool:
@@ -278,7 +278,7 @@ async def test_a_catalog_that_is_away_is_told_once_and_found_as_it_returns(
         return await claim(limit, bulk=bulk)
 
     monkeypatch.setattr(worker.catalog, "claim", away)
-    monkeypatch.setattr("workers.queue.RETRY_SECONDS", 3600.0)
+    monkeypatch.setattr("workers.local_queue.RETRY_SECONDS", 3600.0)
     await submit(worker.catalog, scope, "a")
 
     async def maintained() -> bool:

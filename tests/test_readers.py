@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.readers import document_id, read, read_json
+from ingest.readers.registry import document_id, read, read_json
 from rag.errors import ReadError
 from rag.types import Document
 

@@ -17,10 +17,10 @@ import qdrant_edge as qe
 
 from benchmarks._graphs import FIELDS, LATER, Graph, Layout, edge, server, tenant_alone
 from rag.types import Float32Array, Leg, Point, Scope, SparseVector
-from retrieval import edge_points
-from retrieval.edge import EdgeIndex
-from retrieval.qdrant_points import query_of
-from retrieval.rebuild import rebuild
+from retrieval.indexes import edge_points
+from retrieval.indexes.edge import EdgeIndex
+from retrieval.indexes.edge_rebuild import rebuild
+from retrieval.indexes.qdrant_points import query_of
 from retrieval.recall import Recall, measure
 from tests.fakes import MemoryIndex, make_chunk
 
@@ -115,8 +115,8 @@ def always_linked(monkeypatch: pytest.MonkeyPatch) -> None:
     async def rebuilt_here(source: Path, target: Path, mean_length: float) -> None:
         rebuild(source, target, mean_length)
 
-    monkeypatch.setattr("retrieval.edge._run_child", rebuilt_here)
-    monkeypatch.setattr("retrieval.edge.INDEX_FROM", 1_000)
+    monkeypatch.setattr("retrieval.indexes.edge._run_child", rebuilt_here)
+    monkeypatch.setattr("retrieval.indexes.edge.INDEX_FROM", 1_000)
     monkeypatch.setattr(edge_points, "INDEXING_KB", 20)
     monkeypatch.setattr(edge_points, "FULL_SCAN_KB", 20)
 

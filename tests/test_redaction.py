@@ -13,17 +13,18 @@ import pytest
 import sqlalchemy as sa
 from pydantic import SecretStr
 
-from generation.openai import OpenAIModel
-from rag import logs
-from rag.database import Database, PostgresDatabase
+from generation.models.openai import OpenAIModel
+from rag.catalog.database import Database, PostgresDatabase
 from rag.errors import RagError, UpstreamError
-from rag.redaction import SHOWN, masked, scrubbed, words
-from rag.settings import CeleryQueueSettings, load_settings, shown
+from rag.privacy.redaction import SHOWN, masked, scrubbed, words
+from rag.settings.storage import CeleryQueueSettings
+from rag.settings.tree import load_settings, shown
+from rag.telemetry import logs
 from rag.types import Message, Query, Sampling, Scope
-from retrieval.http_reranker import HttpReranker
+from retrieval.rerankers.http import HttpReranker
 from tests.postgres import PostgresServer
 from tests.servers import Json, Server, free_port, rag, serving, wait_for
-from workers.app import celery_app, connected
+from workers.celery_app import celery_app, connected
 
 SECRET = "hunt/er:2@!"
 """Characters that a URL has to encode."""

@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ingest.chunkers import SectionChunker
+from ingest.chunkers.strategies import SectionChunker
 from ingest.pipeline import IngestPipeline
 from ingest.reindex import Reindexer
 from ingest.settling import settle
-from ingest.sources import Spool, submission_of
-from rag.catalog import Catalog
-from rag.database import SqliteDatabase
+from ingest.sources.files import Spool, submission_of
+from rag.catalog.catalog import Catalog
+from rag.catalog.database import SqliteDatabase
 from rag.errors import (
     BusyError,
     ConfigError,
@@ -30,16 +30,16 @@ from rag.errors import (
     StorageError,
     UpstreamError,
 )
-from rag.passages import passage_text
 from rag.protocols import StoredIndex
 from rag.records import JobRecord, Submission, Switch
-from rag.telemetry import Trace
+from rag.telemetry.trace import Trace
+from rag.text.passages import passage_text
 from rag.types import Chunk, Float32Array, Kind, Point, Query, Scope
-from retrieval.edge import EdgeIndex
+from retrieval.bm25 import Bm25Encoder
 from retrieval.hybrid import HybridRetriever
-from retrieval.lexical import RankBm25Index
-from retrieval.qdrant import QdrantIndex
-from retrieval.sparse import Bm25Encoder
+from retrieval.indexes.edge import EdgeIndex
+from retrieval.indexes.qdrant import QdrantIndex
+from retrieval.indexes.rank_bm25 import RankBm25Index
 from tests.fakes import HashEmbedder, HereReader, MemoryIndex, dense_leg, sparse_leg
 from tests.qdrant_servers import NO_INDEXES, local_qdrant
 from tests.servers import (

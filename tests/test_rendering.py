@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from generation.citations import CitationChecker
-from generation.rendering import REMOVED, SafeText, addresses
+from generation.grounding.citations import CitationChecker
+from generation.sanitizing import REMOVED, SafeText, addresses
 from rag.types import Hit
 from tests.fakes import CharacterSupport, make_chunk
 

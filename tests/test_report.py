@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from eval.charts import Axis, Curve, curves
-from eval.markup import page, tag
-from eval.report import Report, examine, to_markdown, to_text
-from eval.report_page import to_html
-from eval.runs import Outcome, read_run
+from eval.compare.markup import page, tag
+from eval.compare.report import Report, examine, to_markdown, to_text
+from eval.compare.report_html import to_html
+from eval.compare.svg_charts import Axis, Curve, curves
+from eval.runs.run_folder import Outcome, read_run
 from rag.errors import InputError
 from tests.eval_runs import outcome, seeded, write_run
 from tests.servers import rag

@@ -15,8 +15,8 @@ import pytest
 
 from rag.errors import BusyError, ConfigError, RagError, UpstreamError
 from rag.types import Chunk, Query, Scope
-from retrieval.cross_encoder import CrossEncoderReranker, Library
-from retrieval.http_reranker import Dialect, HttpReranker
+from retrieval.rerankers.cross_encoder import CrossEncoderReranker, Library
+from retrieval.rerankers.http import Dialect, HttpReranker
 from tests.fakes import make_chunk
 from tests.tiny_bert import make_tiny_judge
 from tests.tiny_llama import make_tiny_llama

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rag.api.app import start
-from rag.build import TENANT
+from rag.build.running import start
+from rag.build.service import TENANT
 from rag.errors import BusyError, ConfigError, RagError
 from rag.protocols import Index, TokenEmbedder
-from rag.settings import load_settings
-from rag.telemetry import Trace
+from rag.settings.tree import load_settings
+from rag.telemetry.trace import Trace
 from rag.types import (
     Chunk,
     Float32Array,
@@ -27,15 +27,15 @@ from rag.types import (
     SparseVector,
     TokenVectors,
 )
-from retrieval.bulk import score_all
-from retrieval.edge import EdgeIndex
-from retrieval.feedback import DENSE, SPARSE, TERMS, expand
+from retrieval.bm25 import Bm25Encoder
+from retrieval.embedders.bulk import score_all
+from retrieval.embedders.token_cache import TokenCache
 from retrieval.fusion import rrf, standard, summed
 from retrieval.hybrid import HybridRetriever
-from retrieval.late_interaction import LateInteraction
-from retrieval.reranked import Combine, RerankingRetriever
-from retrieval.sparse import Bm25Encoder
-from retrieval.token_cache import TokenCache
+from retrieval.indexes.edge import EdgeIndex
+from retrieval.relevance_feedback import DENSE, SPARSE, TERMS, expand
+from retrieval.rerankers.late_interaction import LateInteraction
+from retrieval.reranking import Combine, RerankingRetriever
 from tests.fakes import HashEmbedder, MemoryIndex, dense_leg, make_chunk, make_points, sparse_leg
 from tests.stored import store
 

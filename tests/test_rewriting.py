@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from generation.rewriting import (
+from generation.query.rewriting import (
     MAX_TOKENS,
     SYSTEM,
     TURN_CHARS,
@@ -12,7 +12,7 @@ from generation.rewriting import (
 )
 from rag.errors import BusyError, InputError, RagError
 from rag.protocols import ChatModel
-from rag.telemetry import Trace
+from rag.telemetry.trace import Trace
 from rag.types import Message, Usage
 from tests.fakes import ScriptedModel
 

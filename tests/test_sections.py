@@ -10,14 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ingest.chunkers import SectionChunker
-from rag.api.app import start
-from rag.build import TENANT
-from rag.catalog import Catalog
-from rag.settings import load_settings
-from rag.telemetry import Trace
+from ingest.chunkers.strategies import SectionChunker
+from rag.build.running import start
+from rag.build.service import TENANT
+from rag.catalog.catalog import Catalog
+from rag.settings.tree import load_settings
+from rag.telemetry.trace import Trace
 from rag.types import Chunk, Document, Heading, Hit, Query, Scope
-from retrieval.sections import SectionReader
+from retrieval.context_window import SectionReader
 from tests.fakes import MemoryIndex, make_points
 
 pytestmark = pytest.mark.anyio

@@ -15,15 +15,16 @@ import pytest
 import torch
 
 from benchmarks._models import quiet
-from rag.api.app import start
-from rag.build import TENANT
+from rag.build.running import start
+from rag.build.service import TENANT
 from rag.errors import ConfigError
-from rag.settings import load_settings
-from rag.telemetry import Trace
+from rag.settings.tree import load_settings
+from rag.telemetry.trace import Trace
 from rag.types import Float32Array, Kind, Query, Scope
-from retrieval.checkpoint import Checkpoint
-from retrieval.embedders import BertEmbedder, Form, SentenceEmbedder, Text, minilm_folder
-from retrieval.sentence_encoder import KINDS, SentenceEncoder
+from retrieval.embedders.checkpoint import Checkpoint
+from retrieval.embedders.embedder import BertEmbedder, SentenceEmbedder, minilm_folder
+from retrieval.embedders.messages import Form, Text
+from retrieval.embedders.sentence_encoder import KINDS, SentenceEncoder
 from tests.stored import store
 from tests.tiny_llama import make_tiny_llama
 
@@ -312,8 +313,8 @@ async def test_a_service_ranks_as_with_the_built_in_encoder_and_reindexes_for_an
 def test_stored_token_vectors_have_the_length_of_the_texts_own(
     folder: Path, tmp_path: Path
 ) -> None:
-    from rag.parts.searching import build_embedder, build_passage_embedder
-    from rag.settings import LateInteractionSettings, SentenceTransformersSettings
+    from rag.build.retrieval import build_embedder, build_passage_embedder
+    from rag.settings.retrieval import LateInteractionSettings, SentenceTransformersSettings
 
     model = str(bert(tmp_path / "model", dense=8))
     embedder = build_embedder(

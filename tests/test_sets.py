@@ -13,15 +13,15 @@ import ir_datasets
 import pytest
 from pydantic import SecretStr
 
-from eval.collect import collect
-from eval.corpus import Span, read_corpus, span_fault
-from eval.sets import check_spans, load_set
-from ingest.decoding import storable
-from ingest.readers import read_json
-from rag.data_sets import AT_ONCE
+from eval.datasets.corpus import Span, read_corpus, span_fault
+from eval.datasets.loading import check_spans, load_set
+from eval.online.live_dataset import collect
+from ingest.readers.decoding import storable
+from ingest.readers.registry import read_json
 from rag.errors import ConfigError, InputError, NotFoundError, UpstreamError
 from rag.records import Feedback
-from rag.settings import TraceSettings
+from rag.settings.operations import TraceSettings
+from rag.telemetry.langfuse_datasets import AT_ONCE
 from rag.types import Scope
 from tests.langfuse_sets import KEYS, LangfuseSets, langfuse_sets
 from tests.test_answers import given

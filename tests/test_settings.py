@@ -10,26 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, SecretStr
 
-from rag import output
-from rag.cli import main
+from rag.cli import output
+from rag.cli.main import main
 from rag.errors import ConfigError
-from rag.settings import (
-    SECRETS,
-    BertSettings,
-    CeleryQueueSettings,
-    ExtractiveSettings,
-    HttpRerankerSettings,
-    OpenAISettings,
-    PostgresSettings,
-    QdrantSettings,
-    RecursiveSettings,
-    SectionSettings,
-    SentenceTransformersSettings,
-    Settings,
-    TraceSettings,
-    load_settings,
-    names,
-)
+from rag.settings.generation import ExtractiveSettings, OpenAISettings
+from rag.settings.ingest import RecursiveSettings, SectionSettings
+from rag.settings.operations import TraceSettings
+from rag.settings.retrieval import BertSettings, HttpRerankerSettings, SentenceTransformersSettings
+from rag.settings.storage import CeleryQueueSettings, PostgresSettings, QdrantSettings
+from rag.settings.tree import SECRETS, Settings, load_settings, names
 
 OPENAI = {"kind": "openai", "base_url": "http://localhost:8000/v1", "model": "tiny"}
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from rag.settings import Settings
+from rag.settings.tree import Settings
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("rag", "ingest", "retrieval", "generation", "eval", "workers")

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from ingest.readers import document_id
-from ingest.sources import Spool, file_uri, find, load, submission_of
+from ingest.readers.registry import document_id
+from ingest.sources.files import Spool, file_uri, find, load, submission_of
 from rag.errors import InputError, ReadError, StorageError
 
 as_root = pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.chunkers import SectionChunker
-from ingest.readers import read
+from ingest.chunkers.strategies import SectionChunker
+from ingest.readers.registry import read
 from rag.types import Chunk, Scope, SparseVector
-from retrieval.edge import EdgeIndex
-from retrieval.lexical import LuceneBm25, RankBm25Index
-from retrieval.sparse import K1, B, Bm25Encoder, bm25_counts, bm25_idf, bm25_weights
+from retrieval.bm25 import K1, B, Bm25Encoder, bm25_counts, bm25_idf, bm25_weights
+from retrieval.indexes.edge import EdgeIndex
+from retrieval.indexes.rank_bm25 import LuceneBm25, RankBm25Index
 from tests.fakes import HashEmbedder, make_chunk, make_points, sparse_leg
 
 pytestmark = pytest.mark.anyio

@@ -11,11 +11,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eval.confidence import Floats
-from eval.runs import Outcome
-from eval.statistics import Interval, compare, difference_interval, mean_interval, paired_p_value
-from eval.summary import abstention, risk_coverage_curve, summarize
-from eval.two_samples import holm
+from eval.measures.statistics import (
+    Interval,
+    compare,
+    difference_interval,
+    mean_interval,
+    paired_p_value,
+)
+from eval.measures.two_samples import holm
+from eval.offline.summary import abstention, risk_coverage_curve, summarize
+from eval.runs.run_folder import Outcome
+from rag.types import Floats
 
 stats: Any = import_module("scipy.stats")
 FEW = st.lists(st.integers(-4, 4).map(lambda x: x / 4), min_size=2, max_size=9).map(np.array)

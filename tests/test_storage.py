@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from rag.catalog import Catalog
-from rag.database import SqliteDatabase
-from rag.parts.storage import copy_collection
-from rag.private import CATALOG, INDEX
+from rag.build.storage import copy_collection
+from rag.catalog.catalog import Catalog
+from rag.catalog.database import SqliteDatabase
+from rag.catalog.tables import metadata
+from rag.process.private_folder import CATALOG, INDEX
 from rag.records import Submission
-from rag.tables import metadata
 from rag.types import Scope
-from retrieval.edge_generations import home_of
+from retrieval.indexes.edge_generations import home_of
 
 pytestmark = pytest.mark.anyio
 

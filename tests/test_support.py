@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from generation.citations import MIN_SUPPORT
-from generation.support import BlendedSupport
+from generation.grounding.citations import MIN_SUPPORT
+from generation.grounding.entailment import EntailmentScorer
+from generation.grounding.support import BlendedSupport
 from rag.errors import ConfigError
 from rag.protocols import SupportScorer
-from rag.sentences import sentence_spans
+from rag.text.sentences import sentence_spans
 from rag.types import Chunk
-from retrieval.embedders import BertEmbedder, minilm_folder
-from retrieval.entailment import EntailmentScorer
+from retrieval.embedders.embedder import BertEmbedder, minilm_folder
 from tests.fakes import CharacterSupport, make_chunk
 from tests.tiny_bert import make_tiny_judge
 

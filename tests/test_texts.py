@@ -15,10 +15,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ingest.chunkers import RecursiveChunker, SectionChunker
-from ingest.readers import read_json
-from rag.plain import plain
-from rag.sentences import sentence_spans
+from ingest.chunkers.strategies import RecursiveChunker, SectionChunker
+from ingest.readers.registry import read_json
+from rag.text.plain import plain
+from rag.text.sentences import sentence_spans
 from tests.servers import Json, all_chunks, encoded, finished, serving, submit
 
 ODD = [

@@ -22,13 +22,13 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 from prometheus_client import REGISTRY
 
 from rag.errors import ConfigError, UpstreamError
-from rag.masking import Masker
-from rag.privacy import Capture, Privacy
-from rag.sending import AT_ONCE, Backlog, Parcel, TraceSender
-from rag.telemetry import Score, Trace, is_sampled, of_template, trace_headers, trace_of
-from rag.tracing import Exporter, Sending, langfuse
+from rag.privacy.masking import Masker
+from rag.privacy.policy import Capture, Privacy
+from rag.telemetry.background_sender import AT_ONCE, Backlog, Parcel, TraceSender
+from rag.telemetry.exporters import Exporter, Sending, langfuse
+from rag.telemetry.trace import Score, Trace, is_sampled, of_template, trace_headers, trace_of
 from rag.types import Query, Scope
-from retrieval.http_reranker import HttpReranker
+from retrieval.rerankers.http import HttpReranker
 from tests.model_server import ModelServer, model_server, refuses, says
 from tests.otlp_server import OtlpServer, Response, otlp_server
 from tests.planted import planted
@@ -520,7 +520,7 @@ def test_a_killed_process_is_started_again_and_nothing_is_lost(receiver: OtlpSer
 def test_a_mask_that_never_ends_holds_up_its_process_alone(
     receiver: OtlpServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("rag.sending._CALL_SECONDS", 1.0)
+    monkeypatch.setattr("rag.telemetry.background_sender._CALL_SECONDS", 1.0)
     sender = sender_to(receiver.url, capture="masked", mask=never_masks)
     hung, well = ended(), ended(tenant="secret")
     sender.send(hung)

@@ -11,8 +11,8 @@ from typing import Any
 import httpx
 import pytest
 
-from generation.openai import OpenAIModel
-from generation.usage import CountedModel
+from generation.models.counted_model import CountedModel
+from generation.models.openai import OpenAIModel
 from rag.types import Message, Piece, Sampling, Usage
 from tests.model_server import (
     PATIENCE,

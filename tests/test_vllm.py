@@ -20,16 +20,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from rag.build.generation import open_chat_model
 from rag.errors import BusyError, ConfigError, InputError, UpstreamError
-from rag.parts.answering import open_chat_model
 from rag.protocols import ChatModel
-from rag.settings import VllmSettings
+from rag.settings.generation import VllmSettings
 from rag.types import Message, Piece, Sampling
 from tests.servers import PATIENCE
 from tests.tiny_llama import CONTEXT, make_tiny_llama
 
 if TYPE_CHECKING:
-    from generation.vllm import VllmModel
+    from generation.models.vllm import VllmModel
 
 pytestmark = [
     pytest.mark.anyio,
@@ -64,7 +64,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 async def model(tiny: Path, one_loop: None) -> AsyncIterator[VllmModel]:
-    from generation.vllm import VllmModel
+    from generation.models.vllm import VllmModel
 
     async with open_chat_model(settings_of(tiny)) as opened:
         assert isinstance(opened, VllmModel)
@@ -74,7 +74,7 @@ async def model(tiny: Path, one_loop: None) -> AsyncIterator[VllmModel]:
 @pytest.fixture
 def rendered(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The last message of each prompt that is made into tokens."""
-    from generation import vllm
+    from generation.models import vllm
 
     told: list[str] = []
     render = vllm._render
@@ -189,7 +189,9 @@ async def test_no_more_counted_prompts_are_kept_than_have_room(
         return await model.count_tokens([Message(role="user", content=content)])
 
     long = "word " * CONTEXT  # can never be written on
-    monkeypatch.setattr("generation.vllm.COUNTED", 2 * max([await count(each) for each in "abc"]))
+    monkeypatch.setattr(
+        "generation.models.vllm.COUNTED", 2 * max([await count(each) for each in "abc"])
+    )
     rendered.clear()
     for content in ("d", "e", "f", "f", "e", "d", long, long):  # the oldest makes room
         await count(content)
@@ -371,7 +373,7 @@ async def test_a_damaged_folder_is_said_with_the_file(tiny: Path, tmp_path: Path
 
 
 async def test_a_model_that_does_not_write_is_refused() -> None:
-    from retrieval.embedders import minilm_folder
+    from retrieval.embedders.embedder import minilm_folder
 
     assert "not a language model" in await refused(minilm_folder())
 
@@ -471,7 +473,7 @@ async def up_again(model: VllmModel) -> None:
 async def test_an_engine_that_hangs_is_ended_and_comes_back(
     model: VllmModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("generation.vllm.HANGS_AFTER", 3)
+    monkeypatch.setattr("generation.models.vllm.HANGS_AFTER", 3)
     (core,) = engines()
     assert core.pid is not None
     os.kill(core.pid, signal.SIGSTOP)
@@ -489,7 +491,7 @@ async def test_an_engine_that_hangs_is_ended_and_comes_back(
 async def test_who_reads_slowly_does_not_make_an_engine_hang(
     model: VllmModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("generation.vllm.HANGS_AFTER", 2)
+    monkeypatch.setattr("generation.models.vllm.HANGS_AFTER", 2)
     (core,) = engines()
     async with aclosing(model.stream(CHAT, sampling=Sampling(max_tokens=9))) as pieces:
         await anext(pieces)

@@ -9,7 +9,7 @@ import time
 from importlib.metadata import entry_points
 from pathlib import Path
 
-from generation.vllm_plugin import end_with_parent
+from generation.models.vllm_plugin import end_with_parent
 from tests.servers import wait_for
 
 

@@ -8,7 +8,7 @@ from celery.worker.consumer import Consumer
 from celery.worker.state import maybe_shutdown
 from kombu.connection import Connection
 
-from rag.redaction import masked, scrubbed
+from rag.privacy.redaction import masked, scrubbed
 
 CONNECT_SECONDS = 0.25
 """Between tries to connect. Celery's own pauses grow by two seconds each, up to half a minute."""

@@ -20,7 +20,7 @@ import uvloop
 from rag.errors import BusyError, RagError
 from rag.records import Task
 from rag.types import Scope
-from workers.stages import Work
+from workers.tasks import Work
 
 BUSY_SECONDS = 2.0
 """Until a task is tried again whose document somebody works on."""
@@ -91,7 +91,7 @@ class Runtime:
             _log.error("Answers are not scored yet: %s", error.in_full())
 
     async def _take(self, task: Task) -> None:
-        """Does a task; never two interrupted ones at once, for the reason in `rag.interrupted`."""
+        """Does a task; never two interrupted ones at once: see `rag.catalog.interrupted`."""
         if not task.interrupted:
             await self._do(task, busy_seconds=BUSY_SECONDS)
         elif self._interrupted is None:

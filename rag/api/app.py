@@ -15,80 +15,25 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 import rag
-from eval.online import open_scorer
 from rag.api import openapi, problems
 from rag.api.browsers import OwnHosts, OwnOrigins
 from rag.api.deps import Running
 from rag.api.middleware import BodyLimit, ClientGoneError, Measured, RequestId, SlowClients
-from rag.api.openai import router as openai_router
-from rag.api.routes import health, router
-from rag.build import AS_IT_IS, TENANT, Between, Ingesting, Service, open_service
+from rag.api.openai.routes import router as openai_router
+from rag.api.routes import documents, health, jobs, questions
+from rag.build.running import scoring, start
+from rag.build.service import TENANT, Service
 from rag.errors import RagError, StorageError
-from rag.redaction import words
-from rag.settings import CeleryQueueSettings, LocalQueueSettings, Settings
+from rag.privacy.redaction import words
+from rag.settings.tree import Settings
 from rag.types import Scope
-from workers.queue import LocalQueue, Queue
-from workers.scoring import GiveOut, ScoringQueue
 
 if TYPE_CHECKING:
-    from retrieval.embedders import ModelEmbedder
+    pass
 
 _log = logging.getLogger(__name__)
 CLIENT_GONE = 499
 """What nginx logs for a client that hung up; nobody receives it."""
-
-
-@contextlib.asynccontextmanager
-async def start(
-    settings: Settings, between: Between = AS_IT_IS, embedder: ModelEmbedder | None = None
-) -> AsyncIterator[tuple[Service, Queue]]:
-    """An open service and its queue; tasks that an earlier process left are taken up again.
-
-    See `open_service` and `open_ingesting`.
-    """
-    async with open_service(settings, between, embedder) as service:
-        yield service, build_queue(settings, service)
-
-
-@contextlib.asynccontextmanager
-async def _scoring(service: Service) -> AsyncIterator[None]:
-    """Answers that are given are scored until the end of the block."""
-    settings, observing = service.settings, service.observing
-    if observing.keeper is None:
-        yield
-        return
-    async with contextlib.AsyncExitStack() as stack:
-        match settings.queue:
-            case LocalQueueSettings():
-                opening = open_scorer(
-                    service, model=service.model, support=service.support, tokens=service.tokens
-                )
-                scorer = await stack.enter_async_context(opening)
-                give_out: GiveOut = scorer.score
-            case CeleryQueueSettings() as queue:
-                from workers.app import celery_app
-                from workers.dispatch import to_workers
-
-                give_out = to_workers(celery_app(queue))
-        scoring = ScoringQueue(observing.answers, give_out, due=observing.keeper.kept)
-        await stack.enter_async_context(scoring.started())
-        yield
-
-
-def build_queue(settings: Settings, opened: Ingesting) -> Queue:
-    """Where the settings have tasks go; nothing runs yet."""
-    match settings.queue:
-        case LocalQueueSettings():
-            return LocalQueue(
-                catalog=opened.catalog,
-                ingest=opened.ingest.ingest,
-                maintain=opened.index.maintain,
-            )
-        case CeleryQueueSettings():
-            from workers.app import celery_app
-            from workers.dispatch import CeleryQueue
-
-            return CeleryQueue(catalog=opened.catalog, app=celery_app(settings.queue))
 
 
 def create_app(
@@ -105,7 +50,7 @@ def create_app(
             async with (
                 start(settings) as (service, queue),
                 queue.started(),
-                _scoring(service),
+                scoring(service),
             ):
                 await _warm(service)
                 gc.collect()
@@ -158,9 +103,10 @@ def bare_app(
         lifespan=lifespan,
     )
     app.state.running, app.state.settings = running, settings
-    app.include_router(router)
+    for routes in (questions, documents, jobs):
+        app.include_router(routes.router)
     app.include_router(openai_router)
-    app.include_router(health)
+    app.include_router(health.router)
     app.add_middleware(BodyLimit, limits=settings.limits)
     _keep_pages_away(app, hosts, settings.server.allowed_origins)
     app.add_middleware(RequestId)

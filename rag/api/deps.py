@@ -9,12 +9,12 @@ from typing import Annotated
 
 from fastapi import Depends, Query, Request
 
-from rag.build import TENANT, Service
+from rag.build.service import TENANT, Service
 from rag.errors import BusyError, RagError
-from rag.settings import COLLECTION
-from rag.telemetry import Trace, trace_of
+from rag.protocols import Queue
+from rag.settings.tree import COLLECTION
+from rag.telemetry.trace import Trace, trace_of
 from rag.types import Scope
-from workers.queue import Queue
 
 MAX_WAIT_SECONDS = 60.0
 """OpenAI's clients heed no Retry-After of more than two minutes."""

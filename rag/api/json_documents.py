@@ -27,13 +27,13 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 from pydantic_core import from_json
 
-from ingest.fetch import submission_of_url
-from ingest.sources import Spool, keeping
+from ingest.sources.fetch import submission_of_url
+from ingest.sources.files import Spool, keeping
 from rag.api.schemas import DocumentIn, DocumentsRequest
-from rag.child_process import ChildProcess
 from rag.errors import ConflictError, TooLargeError, UpstreamError
+from rag.process.child_process import ChildProcess
 from rag.records import Submission
-from rag.settings import LimitSettings
+from rag.settings.operations import LimitSettings
 
 SMALL_BYTES = 2 << 20
 """A body up to here takes a thread some tens of milliseconds, a process takes longer to start."""

@@ -12,7 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from starlette.responses import Response
 
-from ingest.media import essence
+from ingest.readers.media_types import essence
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 LARGE_BYTES = 1 << 16

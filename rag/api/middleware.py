@@ -14,13 +14,13 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from rag import logs, metrics
 from rag.api import problems
 from rag.api.deps import state_of
-from rag.build import TENANT
+from rag.build.service import TENANT
 from rag.errors import RagError, TooLargeError
-from rag.settings import LimitSettings
-from rag.telemetry import Trace
+from rag.settings.operations import LimitSettings
+from rag.telemetry import logs, metrics
+from rag.telemetry.trace import Trace
 
 R = TypeVar("R")
 

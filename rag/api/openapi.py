@@ -9,7 +9,8 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from rag.api.deps import Running
-from rag.settings import ExtractiveSettings, Settings
+from rag.settings.generation import ExtractiveSettings
+from rag.settings.tree import Settings
 
 _PROBLEM = {"$ref": "#/components/schemas/Problem"}
 _REQUEST_ID = {

@@ -15,9 +15,9 @@ from starlette.responses import Response
 from starlette.routing import Match, Route
 from starlette.types import Scope
 
-from rag.api import openai_errors
+from rag.api.openai import errors
 from rag.errors import ConfigError, RagError, UpstreamError
-from rag.faults import first, shortened
+from rag.text.validation_errors import first, shortened
 
 DETAIL_CHARS = 4000
 """Of an error; it may hold what the caller sent."""
@@ -68,10 +68,10 @@ def response(
 ) -> Response:
     """A problem as a response to the request of an ASGI `scope`; `param` is what it is about."""
     scope["problem"] = body["code"]
-    if openai_errors.are_expected(scope["path"]):
+    if errors.are_expected(scope["path"]):
         return Response(
-            to_json(openai_errors.error_json(body, param)),
-            status_code=openai_errors.status_of(body),
+            to_json(errors.error_json(body, param)),
+            status_code=errors.status_of(body),
             media_type="application/json",
             headers=headers,
         )

@@ -17,19 +17,19 @@ from pydantic import (
     model_validator,
 )
 
-from ingest.fetch import parse_url
+from ingest.sources.fetch import parse_url
 from rag.api import shapes
 from rag.api.numbers import Flag, Integer
 from rag.api.sampling import SamplingIn
 from rag.errors import ReadError
-from rag.faults import FewUnknown, FirstFaults, shortened
 from rag.records import Feedback, Rating
-from rag.settings import COLLECTION
+from rag.settings.tree import COLLECTION
+from rag.text.validation_errors import FewUnknown, FirstFaults, shortened
 from rag.types import (
     Condition,
     Message,
 )
-from retrieval.filters import check_value
+from retrieval.indexes.filters import check_value
 
 URI_CHARS = 4096
 FIELDS = 64

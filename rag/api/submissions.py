@@ -11,15 +11,15 @@ from fastapi import Request
 from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 
-from ingest.media import essence
+from ingest.readers.media_types import essence
 from rag.api import shapes
 from rag.api.deps import state_of
 from rag.api.json_documents import check_size, check_unique, take_json
 from rag.api.schemas import URI_CHARS, DocumentsRequest, storable
-from rag.build import TENANT, Service
+from rag.build.service import TENANT, Service
 from rag.errors import ConflictError, InputError, TooLargeError
 from rag.records import Submission
-from rag.settings import COLLECTION
+from rag.settings.tree import COLLECTION
 from rag.types import Scope
 
 

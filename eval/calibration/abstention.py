@@ -1,0 +1,276 @@
+"""Fits the confidence of extractive answers, and measures how far it can be trusted.
+
+    python -m eval.calibration.abstention [--data DIR] [--out FILE] [--docs DIR]
+
+The questions about every second article are fitted on, and the threshold is chosen with them; all
+figures are measured with the questions about the other articles.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from eval.calibration.confidence import Judged, Logistic, auroc, calibration_error, fit_logistic
+from eval.calibration.evidence_runs import Asked, Asker, open_asker
+from eval.calibration.plots import draw_reliability, draw_risk_coverage
+from eval.datasets.corpus import Corpus, read_corpus
+from generation.grounding.calibration import CALIBRATION
+from generation.grounding.evidence import MAX_SENTENCES, Features
+from rag.types import Floats
+
+DATASET = "squad2-dev-a"
+ELSEWHERE = "xquad"
+"""Another collection, to try model and threshold on; its English part."""
+WITHOUT_ADVERSARIAL = "every second\nquestion outside\nthe collection"
+WITH_ADVERSARIAL = "a third outside,\na third adversarial"
+FEATURES = [field.name for field in fields(Features)]
+KEPT = 0.97
+"""The rule for the threshold: of the fitted questions whose article is in the collection, it
+answers this share. What it declines besides is then measured, not chosen."""
+
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cases:
+    """Questions about some articles, asked of two halves of the collection and of the whole.
+
+    Attributes:
+        inside: answerable, asked of the half that has the article.
+        outside: the same ones, asked of the half that has it not.
+        adversarial: unanswerable, though written to look answerable, asked of the whole.
+        whole: the answerable ones, asked of the whole.
+    """
+
+    inside: list[Asked]
+    outside: list[Asked]
+    adversarial: list[Asked]
+    whole: list[Asked]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Calibrates, writes record and pictures; without the data it says so and does nothing."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, prog="python -m eval.calibration.abstention"
+    )
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--out", type=Path, default=CALIBRATION)
+    parser.add_argument("--docs", type=Path, default=Path("docs"), help="folder of the pictures")
+    options = parser.parse_args(argv)
+    folders = [options.data / name for name in (DATASET, ELSEWHERE)]
+    for folder in folders:
+        if not folder.is_dir():
+            sys.stdout.write(f"Skipped: {folder} is missing. --data names the folder it is in.\n")
+            return 0
+    corpus, elsewhere = map(read_corpus, folders)
+    record, curves = asyncio.run(calibrate(corpus, elsewhere=elsewhere))
+    text = json.dumps(record, indent=2) + "\n"
+    options.out.write_text(text, encoding="utf-8")
+    sys.stdout.write(text)
+    draw_risk_coverage(options.docs / "risk-coverage.png", curves, threshold=record["threshold"])
+    draw_reliability(options.docs / "reliability.png", curves[WITH_ADVERSARIAL])
+    return 0
+
+
+async def calibrate(corpus: Corpus, *, elsewhere: Corpus) -> tuple[Record, dict[str, Judged]]:
+    """What goes into calibration.json, and the answers behind its figures.
+
+    1. ask  2. fit on half the articles  3. choose the threshold with them  4. measure on the rest
+    """
+    articles = sorted({_article(passage.meta) for passage in corpus.passages})
+    first, second = articles[::2], articles[1::2]
+    async with open_asker() as asker:  # 1.
+        # Either half of the collection has articles of both kinds, fitted on and measured on.
+        halves = [{*first[i::2], *second[i::2]} for i in (0, 1)]
+        fitted, rest = await _ask(asker, corpus, halves, asked=(first, second))
+        inside, outside = await _ask_elsewhere(asker, elsewhere, known=corpus)
+    groups = [fitted.inside, fitted.outside, fitted.adversarial]
+    model = _fit(groups)  # 2.
+    threshold = float(np.quantile(_confidence(model, fitted.inside), 1 - KEPT))  # 3.
+    curves = {  # 4.
+        WITHOUT_ADVERSARIAL: _judge(model, [rest.inside, rest.outside]),
+        WITH_ADVERSARIAL: _judge(model, [rest.inside, rest.outside, rest.adversarial]),
+    }
+    record = {
+        "intercept": model.intercept,
+        "coefficients": dict(zip(FEATURES, model.weights.tolist(), strict=True)),
+        "threshold": threshold,
+        "rule": f"answers {KEPT:.0%} of the fitted questions whose article is in the collection",
+        "fitted_on": {"data": corpus.name, **_summary(first, fitted)},
+        "measured_on": {"data": corpus.name, **_summary(second, rest)},
+        "figures": {
+            **_separation(model, threshold, rest.inside, rest.outside),
+            **_adversarial(model, threshold, rest),
+        },
+        "calibration_error": round(calibration_error(curves[WITH_ADVERSARIAL]), 4),
+        "elsewhere": {
+            "data": f"{elsewhere.name}, {len(inside)} questions in English",
+            **_separation(model, threshold, inside, outside),
+        },
+        "without_feature": {name: _aurocs(_fit(groups, without=name), rest) for name in FEATURES},
+        "answer_in_quotes": _answer_in_quotes([*fitted.whole, *rest.whole]),
+    }
+    return record, curves
+
+
+async def _ask(
+    asker: Asker, corpus: Corpus, halves: Sequence[set[str]], *, asked: Sequence[Sequence[str]]
+) -> list[Cases]:
+    """The questions about each group of articles in `asked`."""
+    scopes = [
+        await asker.index(f"half {i}", [p for p in corpus.passages if _article(p.meta) in articles])
+        for i, articles in enumerate(halves)
+    ]
+    whole = await asker.index("whole", corpus.passages)
+    cases = []
+    for articles in asked:
+        about = [q for q in corpus.questions if _article(q.meta) in articles]
+        answerable = [q for q in about if q.answerable]
+        by_half = [
+            (half, await asker.ask(scope, answerable))
+            for half, scope in zip(halves, scopes, strict=True)
+        ]
+        pairs = [(_article(a.question.meta) in half, a) for half, some in by_half for a in some]
+        cases.append(
+            Cases(
+                inside=[a for is_inside, a in pairs if is_inside],
+                outside=[a for is_inside, a in pairs if not is_inside],
+                adversarial=await asker.ask(whole, [q for q in about if not q.answerable]),
+                whole=await asker.ask(whole, answerable),
+            )
+        )
+    return cases
+
+
+async def _ask_elsewhere(
+    asker: Asker, corpus: Corpus, *, known: Corpus
+) -> tuple[list[Asked], list[Asked]]:
+    """English questions asked of the half that has their article, and of the other half.
+
+    Both collections descend from SQuAD 1.1: what `known` asks as well is left out.
+    """
+    passages = [p for p in corpus.passages if p.id.startswith("en/")]
+    titles = sorted({p.title for p in passages})
+    about = {p.id: p.title for p in passages}
+    asked_before = {q.text.strip() for q in known.questions}
+    questions = [
+        q for q in corpus.questions if q.meta["lang"] == "en" and q.text.strip() not in asked_before
+    ]
+    inside: list[Asked] = []
+    outside: list[Asked] = []
+    for i in (0, 1):
+        half = [p for p in passages if p.title in titles[i::2]]
+        scope = await asker.index(f"elsewhere {i}", half)
+        for asked in await asker.ask(scope, questions):
+            (relevant,) = corpus.qrels[asked.question.id]
+            (inside if about[relevant] in titles[i::2] else outside).append(asked)
+    return inside, outside
+
+
+def _fit(groups: Sequence[list[Asked]], *, without: str | None = None) -> Logistic:
+    """The model; where a feature is left out, its weight is 0."""
+    x, column = _features(chain(*groups)), FEATURES.index(without) if without else None
+    kept = x if column is None else np.delete(x, column, axis=1)
+    model = fit_logistic(kept, _correct(groups), _weights(groups))
+    if column is None:
+        return model
+    return Logistic(intercept=model.intercept, weights=np.insert(model.weights, column, 0.0))
+
+
+def _judge(model: Logistic, groups: Sequence[list[Asked]]) -> Judged:
+    return Judged(
+        confidence=_confidence(model, chain(*groups)),
+        correct=_correct(groups),
+        weights=_weights(groups),
+    )
+
+
+def _correct(groups: Sequence[list[Asked]]) -> Floats:
+    """1 where a quote has a gold answer. Only the first group can be right: the passage that has
+    it is in the collection.
+    """  # noqa: D205
+    inside, *others = groups
+    return np.array([float(a.found()) for a in inside] + [0.0] * sum(map(len, others)))
+
+
+def _weights(groups: Sequence[list[Asked]]) -> Floats:
+    """Each group counts the same, however many questions are in it."""
+    return np.concatenate([np.full(len(group), 1 / len(group)) for group in groups])
+
+
+def _separation(
+    model: Logistic, threshold: float, inside: list[Asked], outside: list[Asked]
+) -> dict[str, float]:
+    ours, others = _confidence(model, inside), _confidence(model, outside)
+    answered = ours >= threshold
+    found = np.array([asked.found() for asked in inside])
+    figures = {
+        "auroc_outside": auroc(ours, others),
+        "inside_answered": answered.mean(),
+        "inside_answered_without_gold": 1 - found[answered].mean(),
+        "outside_declined": (others < threshold).mean(),
+    }
+    return {name: round(float(value), 4) for name, value in figures.items()}
+
+
+def _adversarial(model: Logistic, threshold: float, cases: Cases) -> dict[str, float]:
+    confidence = _confidence(model, cases.adversarial)
+    return {
+        "auroc_adversarial": round(auroc(_confidence(model, cases.whole), confidence), 4),
+        "adversarial_declined": round(float((confidence < threshold).mean()), 4),
+    }
+
+
+def _aurocs(model: Logistic, cases: Cases) -> dict[str, float]:
+    return {
+        "auroc_outside": _separation(model, 0, cases.inside, cases.outside)["auroc_outside"],
+        "auroc_adversarial": _adversarial(model, 0, cases)["auroc_adversarial"],
+    }
+
+
+def _answer_in_quotes(asked: Sequence[Asked]) -> dict[str, float]:
+    """Share of answerable questions whose first n quotes have a gold answer, of the whole."""
+    shares = {
+        f"first_{n}": round(float(np.mean([a.found(n) for a in asked])), 4)
+        for n in range(1, MAX_SENTENCES + 1)
+    }
+    quotes = float(np.mean([len(a.quotes()) for a in asked]))
+    return {"questions": len(asked), **shares, "quotes_each": round(quotes, 2)}
+
+
+def _summary(articles: Sequence[str], cases: Cases) -> dict[str, Any]:
+    return {
+        "articles": list(articles),
+        "answerable": len(cases.whole),
+        "adversarial": len(cases.adversarial),
+    }
+
+
+def _confidence(model: Logistic, asked: Iterable[Asked]) -> Floats:
+    return model.probability(_features(asked))
+
+
+def _features(asked: Iterable[Asked]) -> Floats:
+    """float64[n, features]; what has no evidence at all is as far from an answer as can be."""
+    nothing = Features(sentence=0.0, coverage=0.0, name_missing=1.0)
+    each = [a.evidence.features if a.evidence else nothing for a in asked]
+    return np.array([list(asdict(features).values()) for features in each])
+
+
+def _article(meta: Mapping[str, Any]) -> str:
+    """A passage's article, or that of the passage that a question was written for."""
+    return str(meta.get("article") or meta["source_doc"].partition("#")[0])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

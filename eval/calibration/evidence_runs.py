@@ -1,0 +1,154 @@
+"""Asking a test collection's questions of the embedded pipeline, up to the evidence."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from eval.datasets.corpus import Passage, Question
+from generation.grounding.evidence import MAX_SENTENCES, Evidence, EvidenceFinder
+from ingest.chunkers.strategies import SectionChunker
+from rag.build.retrieval import build_late_interaction, build_retriever
+from rag.settings.retrieval import LateInteractionSettings, RetrievalSettings
+from rag.telemetry.trace import Trace
+from rag.text.passages import passage_text
+from rag.types import Document, Float32Array, Hit, Kind, Point, Prompt, Query, Scope, TokenVectors
+from retrieval.bm25 import Bm25Encoder
+from retrieval.embedders.embedder import BertEmbedder, ModelEmbedder, minilm_folder
+from retrieval.embedders.token_cache import TokenCache
+from retrieval.indexes.edge import EdgeIndex
+
+TOP_K = 10
+CACHE_BYTES = 1 << 30
+"""Enough for every passage: they are read for dozens of questions."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What the pipeline made of a question; `evidence` is None where there is none."""
+
+    question: Question
+    hits: tuple[Hit, ...]
+    evidence: Evidence | None
+
+    def quotes(self) -> list[str]:
+        """What an answer would cite, best first."""
+        sentences = self.evidence.sentences if self.evidence else ()
+        return [self.hits[s.place].chunk.text[s.start : s.end] for s in sentences]
+
+    def found(self, among: int = MAX_SENTENCES) -> bool:
+        """Whether one of the first quotes has a gold answer in it, folded and without case."""
+        quotes = [_folded(quote) for quote in self.quotes()[:among]]
+        return any(_folded(answer) in quote for answer in self.question.answers for quote in quotes)
+
+
+class Asker:
+    """The embedded pipeline's parts with their default settings, one collection at a time."""
+
+    def __init__(self, folder: Path, embedder: MemoEmbedder) -> None:
+        self._embedder = embedder
+        self._encoder = Bm25Encoder()
+        self._index = EdgeIndex(folder, dim=embedder.dim)
+        self._chunker = SectionChunker(embedder.count_tokens)
+        tokens = TokenCache(embedder, max_bytes=CACHE_BYTES)
+        self._finder = EvidenceFinder(embedder=tokens, encoder=self._encoder, index=self._index)
+        self._retriever = build_retriever(
+            RetrievalSettings(),
+            LateInteractionSettings(),
+            reranker=build_late_interaction(tokens, self._encoder, self._index),
+            embedder=embedder,
+            encoder=self._encoder,
+            index=self._index,
+        )
+
+    async def index(self, collection: str, passages: Sequence[Passage]) -> Scope:
+        """Chunks, embeds and writes passages to a collection of their own."""
+        scope = Scope(tenant="eval", collection=collection)
+        chunks = [c for p in passages for c in self._chunker.chunk(_document(p))]
+        texts = [passage_text(chunk) for chunk in chunks]
+        dense = await self._embedder.embed(texts, kind="passage")
+        points = [
+            Point(chunk=c, dense=d, sparse=s)
+            for c, d, s in zip(chunks, dense, self._encoder.encode(texts), strict=True)
+        ]
+        await self._index.upsert(scope, points)
+        await self._index.maintain(scope)
+        return scope
+
+    async def ask(self, scope: Scope, questions: Sequence[Question]) -> list[Asked]:
+        """Hits and evidence for each question, in order."""
+        return [await self._ask(scope, question) for question in questions]
+
+    async def close(self) -> None:
+        """Closes the index."""
+        await self._index.close()
+
+    async def _ask(self, scope: Scope, question: Question) -> Asked:
+        query = Query(text=question.text, scope=scope, top_k=TOP_K)
+        hits = tuple(await self._retriever.retrieve(query, Trace()))
+        prompt = Prompt(question=question.text, scope=scope, hits=tuple(hits))
+        evidence = await self._finder.find(prompt)
+        return Asked(question=question, hits=hits, evidence=evidence)
+
+
+class MemoEmbedder:
+    """An embedder that encodes no text twice: every passage is read for dozens of questions."""
+
+    def __init__(self, embedder: ModelEmbedder) -> None:
+        self._embedder = embedder
+        self.dim = embedder.dim
+        self.fingerprint = embedder.fingerprint
+        self.count_tokens = embedder.count_tokens
+        self._pooled: dict[tuple[Kind, str], Float32Array] = {}
+        self._tokens: dict[tuple[Kind, str], TokenVectors] = {}
+
+    async def embed(self, texts: Sequence[str], *, kind: Kind) -> Float32Array:
+        """As `Embedder.embed`."""
+        new = [text for text in dict.fromkeys(texts) if (kind, text) not in self._pooled]
+        found = await self._embedder.embed(new, kind=kind)
+        self._pooled.update(zip([(kind, text) for text in new], found, strict=True))
+        return np.stack([self._pooled[kind, text] for text in texts])
+
+    async def embed_tokens(self, texts: Sequence[str], *, kind: Kind) -> list[TokenVectors]:
+        """As `TokenEmbedder.embed_tokens`."""
+        new = [text for text in dict.fromkeys(texts) if (kind, text) not in self._tokens]
+        found = await self._embedder.embed_tokens(new, kind=kind)
+        self._tokens.update(zip([(kind, text) for text in new], found, strict=True))
+        return [self._tokens[kind, text] for text in texts]
+
+    def close(self) -> None:
+        """Ends the model's process."""
+        self._embedder.close()
+
+
+@asynccontextmanager
+async def open_asker() -> AsyncIterator[Asker]:
+    """An asker with the default encoder and an index in a temporary folder."""
+    with tempfile.TemporaryDirectory() as folder:
+        embedder = MemoEmbedder(BertEmbedder(minilm_folder()))
+        asker = Asker(Path(folder), embedder)
+        try:
+            yield asker
+        finally:
+            await asker.close()
+            embedder.close()
+
+
+def _document(passage: Passage) -> Document:
+    return Document(
+        id=passage.id,
+        version="",
+        uri=passage.id,
+        media_type="text/plain",
+        title=passage.title,
+        text=passage.text,
+    )
+
+
+def _folded(text: str) -> str:
+    return " ".join(text.lower().split())

@@ -1,0 +1,239 @@
+"""Fits the groundedness of claims, and measures what it can tell apart.
+
+    python -m eval.calibration.groundedness [--data DIR] [--out FILE] [--docs DIR]
+
+Claims about every second article are fitted on; all figures are measured with the claims about the
+other articles, and with another collection.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence, Set
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from eval.calibration.confidence import auroc, fit_logistic
+from eval.calibration.plots import draw_roc
+from eval.datasets.claims import HARD, PARAGRAPH, SWAPPED, Claim, Kind, make_claims
+from eval.datasets.corpus import Corpus, Passage, read_corpus
+from generation.grounding.calibration import Regression
+from generation.grounding.groundedness import (
+    WEIGHTS,
+    Comparison,
+    GroundingModel,
+    ReadClaim,
+    ReadPassage,
+    compare,
+)
+from rag.protocols import TokenEmbedder
+from rag.text.passages import passage_text
+from rag.types import Chunk, Floats
+from retrieval.embedders.embedder import BertEmbedder, minilm_folder
+
+DATASET = "squad2-dev-a"
+ELSEWHERE = "xquad"
+"""Another collection; its English part."""
+FEATURES = tuple(field.name for field in fields(Comparison))
+RELEVANCE = ("likeness", "astray")
+AGREEMENT = FEATURES[1:]
+"""Without the likeness: claims that were changed are as like their paragraph as before."""
+AT_ONCE = 256
+"""Texts that wait for the encoder: it takes no more than 1,024."""
+GROUPS: Mapping[str, tuple[Kind, ...]] = {
+    **{kind: (kind,) for kind in PARAGRAPH},
+    "another answer": SWAPPED,
+    **{kind: (kind,) for kind in HARD},
+    "all that were changed": HARD,
+}
+"""What supported claims are told from, by its name in figures."""
+DRAWN = (*PARAGRAPH, "number changed", "negation added", *SWAPPED)
+NOTHING = Comparison(
+    likeness=0.0, astray=0.0, together=0.0, number_missing=0.0, number_astray=0.0, negated=0.0
+)
+"""Of a claim or a passage without words: as unlike as can be."""
+
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compared:
+    """Claims, each beside its passage: float64[claims, features] in the order of `Comparison`."""
+
+    claims: Sequence[Claim]
+    features: Floats
+
+    def where(self, *kinds: Kind) -> Floats:
+        """The features of claims of these kinds."""
+        return self.features[[claim.kind in kinds for claim in self.claims]]
+
+    def about(self, articles: Set[str]) -> Compared:
+        """Those about some articles."""
+        kept = [i for i, claim in enumerate(self.claims) if claim.article in articles]
+        return Compared(claims=[self.claims[i] for i in kept], features=self.features[kept])
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Fits, writes record and picture; without the data it says so and does nothing."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, prog="python -m eval.calibration.groundedness"
+    )
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--out", type=Path, default=WEIGHTS)
+    parser.add_argument("--docs", type=Path, default=Path("docs"), help="folder of the picture")
+    options = parser.parse_args(argv)
+    folders = [options.data / name for name in (DATASET, ELSEWHERE)]
+    for folder in folders:
+        if not folder.is_dir():
+            sys.stdout.write(f"Skipped: {folder} is missing. --data names the folder it is in.\n")
+            return 0
+    corpus, elsewhere = map(read_corpus, folders)
+    record, scores = asyncio.run(fit(corpus, elsewhere=english(elsewhere, without=corpus)))
+    text = json.dumps(record, indent=2) + "\n"
+    options.out.write_text(text, encoding="utf-8")
+    sys.stdout.write(text)
+    draw_roc(options.docs / "groundedness.png", scores["supported"], {n: scores[n] for n in DRAWN})
+    return 0
+
+
+async def fit(corpus: Corpus, *, elsewhere: Corpus) -> tuple[Record, dict[str, Floats]]:
+    """What goes into grounding.json, and the scores behind its figures, by kind of claim.
+
+    1. compare all claims with their passages  2. fit on half the articles  3. measure on the rest
+    """
+    embedder = BertEmbedder(minilm_folder())
+    try:
+        ours = await _compare(corpus, make_claims(corpus), embedder)  # 1.
+        others = await _compare(elsewhere, make_claims(elsewhere), embedder)
+    finally:
+        embedder.close()
+    fitted, rest = (ours.about(articles) for articles in halves(ours.claims))
+    supported = fitted.where("supported")
+    model = GroundingModel(  # 2.
+        relevance=_regression(RELEVANCE, supported, fitted.where(*PARAGRAPH)),
+        agreement=_regression(AGREEMENT, supported, fitted.where(*HARD)),
+    )
+    scores = {  # 3.
+        name: _scores(model, rest.where(*kinds))
+        for name, kinds in {"supported": ("supported",), **GROUPS}.items()
+    }
+    record = {
+        "relevance": asdict(model.relevance),
+        "agreement": asdict(model.agreement),
+        "fitted_on": {"data": corpus.name, **_summary(fitted)},
+        "measured_on": {"data": corpus.name, **_summary(rest)},
+        "auroc": _aurocs(model, rest),
+        "mean_score": {name: round(float(of.mean()), 4) for name, of in scores.items()},
+        "half_or_more": {
+            name: round(float((of >= 1 / 2).mean()), 4) for name, of in scores.items()
+        },
+        "auroc_where_fitted": _aurocs(model, fitted),
+        "elsewhere": {"data": elsewhere.name, **_summary(others), "auroc": _aurocs(model, others)},
+        "without_feature": {
+            name: _aurocs(_without(name, model, fitted), rest) for name in AGREEMENT
+        },
+    }
+    return record, scores
+
+
+def halves(claims: Iterable[Claim]) -> tuple[set[str], set[str]]:
+    """Every second article, by the alphabet, to fit on, and the others to measure on."""
+    articles = sorted({claim.article for claim in claims})
+    return set(articles[::2]), set(articles[1::2])
+
+
+def english(corpus: Corpus, *, without: Corpus) -> Corpus:
+    """The English part of a collection in several languages, and of it what the other has not."""
+    asked_before = {q.text.strip() for q in without.questions}
+    return replace(
+        corpus,
+        name=f"{corpus.name}, English",
+        passages=tuple(p for p in corpus.passages if p.id.startswith("en/")),
+        questions=tuple(
+            q
+            for q in corpus.questions
+            if q.meta["lang"] == "en" and q.text.strip() not in asked_before
+        ),
+    )
+
+
+def chunk_of(passage: Passage) -> Chunk:
+    """The whole passage as one chunk."""
+    return Chunk(
+        id=passage.id,
+        document_id=passage.id,
+        version="",
+        position=0,
+        text=passage.text,
+        start=0,
+        end=len(passage.text),
+        title=passage.title,
+        uri=passage.id,
+    )
+
+
+async def _compare(corpus: Corpus, claims: Sequence[Claim], embedder: TokenEmbedder) -> Compared:
+    """Every claim beside its passage, as `Grounding` compares them."""
+    passages: dict[str, ReadPassage] = {}
+    for i in range(0, len(corpus.passages), AT_ONCE):
+        chunks = [chunk_of(passage) for passage in corpus.passages[i : i + AT_ONCE]]
+        read = await embedder.embed_tokens([passage_text(c) for c in chunks], kind="passage")
+        passages |= {c.id: ReadPassage(c, t) for c, t in zip(chunks, read, strict=True)}
+    rows = []
+    for i in range(0, len(claims), AT_ONCE):
+        some = claims[i : i + AT_ONCE]
+        said = await embedder.embed_tokens([claim.text for claim in some], kind="query")
+        for claim, tokens in zip(some, said, strict=True):
+            found = compare(ReadClaim(claim.text, tokens), passages[claim.passage])
+            rows.append(list(asdict(found or NOTHING).values()))
+    return Compared(claims=claims, features=np.array(rows))
+
+
+def _regression(names: Sequence[str], supported: Floats, unsupported: Floats) -> Regression:
+    """Tells the two apart by some of their features; each of the two counts the same."""
+    columns = [FEATURES.index(name) for name in names]
+    x = np.concatenate([supported, unsupported])[:, columns]
+    sizes = [len(supported), len(unsupported)]
+    fitted = fit_logistic(
+        x, np.repeat([1.0, 0.0], sizes), np.repeat([1 / size for size in sizes], sizes)
+    )
+    weights = dict(zip(names, fitted.weights.tolist(), strict=True))
+    return Regression(intercept=fitted.intercept, coefficients=weights)
+
+
+def _without(name: str, model: GroundingModel, fitted: Compared) -> GroundingModel:
+    """The model that is fitted where a feature is not there."""
+    names = [other for other in AGREEMENT if other != name]
+    agreement = _regression(names, fitted.where("supported"), fitted.where(*HARD))
+    return replace(model, agreement=agreement)
+
+
+def _scores(model: GroundingModel, features: Floats) -> Floats:
+    rows = (Comparison(**dict(zip(FEATURES, row, strict=True))) for row in features.tolist())
+    return np.array([model.probability(row) for row in rows])
+
+
+def _aurocs(model: GroundingModel, compared: Compared) -> dict[str, float]:
+    supported = _scores(model, compared.where("supported"))
+    return {
+        name: round(auroc(supported, _scores(model, compared.where(*kinds))), 4)
+        for name, kinds in GROUPS.items()
+    }
+
+
+def _summary(compared: Compared) -> Record:
+    kinds = [claim.kind for claim in compared.claims]
+    return {
+        "articles": len({claim.article for claim in compared.claims}),
+        "claims": {kind: kinds.count(kind) for kind in dict.fromkeys(kinds)},
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,98 @@
+"""The pictures of docs/abstention.md and docs/groundedness.md."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from eval.calibration.confidence import Judged, auroc, reliability, risk_coverage, roc
+from rag.types import Floats
+
+INK = "#1f2933"
+FAINT = "#9aa5b1"
+LINE = "#0b6e99"
+MARK = "#c8553d"
+SHADES = ("#9aa5b1", "#52606d", "#1b9e77", "#0b6e99", "#d9902f", "#c8553d")
+
+
+def draw_risk_coverage(path: Path, curves: Mapping[str, Judged], *, threshold: float) -> None:
+    """How many of the answers given are wrong, for every share of questions answered.
+
+    Args:
+        path: of the PNG file.
+        curves: at most two, by what they show.
+        threshold: marked on each of them.
+    """
+    figure, axes = _axes(
+        "Share of the questions that is answered", "Share of the answers that is wrong"
+    )
+    for (name, judged), colour in zip(curves.items(), (LINE, MARK), strict=False):
+        coverage, risk = risk_coverage(judged)
+        at = int((judged.confidence >= threshold).sum()) - 1
+        axes.plot(coverage, risk, color=colour, linewidth=2)
+        axes.plot(coverage[at], risk[at], "o", color=colour, markersize=8)
+        axes.annotate(
+            name, (1, risk[-1]), (6, 0), va="center", annotation_clip=False, **_text(colour)
+        )
+        label = f"{coverage[at]:.0%} answered,\n{risk[at]:.0%} of it wrong"
+        axes.annotate(label, (coverage[at], risk[at]), (-8, 8), ha="right", **_text(colour))
+    axes.set(xlim=(0, 1), ylim=(0, 0.8))
+    figure.savefig(path, dpi=160)
+
+
+def draw_reliability(path: Path, judged: Judged) -> None:
+    """How often answers of one confidence are right; the area of a point is their number."""
+    bins = reliability(judged)
+    figure, axes = _axes("Confidence", "Share of the answers that is right")
+    axes.plot([0, 1], [0, 1], color=FAINT, linewidth=1, linestyle=(0, (4, 4)))
+    axes.annotate("as calibrated as can be", (0.78, 0.78), (-6, 6), ha="right", **_text(FAINT))
+    x, y = [b.confidence for b in bins], [b.correct for b in bins]
+    axes.plot(x, y, color=LINE, linewidth=2, clip_on=False)
+    axes.scatter(x, y, s=[30 + 600 * b.share for b in bins], color=LINE, zorder=3, clip_on=False)
+    axes.set(xlim=(0, 1), ylim=(0, 1))
+    figure.savefig(path, dpi=160)
+
+
+def draw_roc(path: Path, supported: Floats, unsupported: Mapping[str, Floats]) -> None:
+    """How many supported claims pass, for every share of unsupported ones that does.
+
+    Args:
+        path: of the PNG file.
+        supported: float64[n] scores.
+        unsupported: float64[m] scores of at most as many kinds as there are `SHADES`, by name,
+            best told apart first.
+    """
+    figure, axes = _axes(
+        "Share of the unsupported claims that passes", "Share of the supported claims that passes"
+    )
+    axes.plot([0, 1], [0, 1], color=FAINT, linewidth=1, linestyle=(0, (4, 4)))
+    for (name, scores), colour in zip(unsupported.items(), SHADES, strict=False):
+        label = f"{name}  {auroc(supported, scores):.3f}"
+        axes.plot(*roc(supported, scores), color=colour, linewidth=2, label=label)
+    legend = axes.legend(loc="lower right", frameon=False, labelcolor="linecolor")
+    legend.set_title("what makes them unsupported, and AUROC")
+    legend.get_title().set_color(INK)
+    legend.set_alignment("left")
+    axes.set(xlim=(0, 1), ylim=(0, 1.005))
+    figure.savefig(path, dpi=160)
+
+
+def _axes(x_label: str, y_label: str) -> tuple[Any, Any]:
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import PercentFormatter
+
+    figure = Figure(figsize=(7, 4.2), layout="constrained", facecolor="white")
+    axes = figure.subplots()
+    axes.set_xlabel(x_label, color=INK)
+    axes.set_ylabel(y_label, color=INK)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(FAINT)
+    axes.tick_params(colors=INK)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(PercentFormatter(1))
+    return figure, axes
+
+
+def _text(colour: str) -> dict[str, Any]:
+    return {"color": colour, "fontsize": 10, "textcoords": "offset points"}

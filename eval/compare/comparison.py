@@ -1,0 +1,240 @@
+"""Whether one run of a set is better than another, by how much, where, and whose doing it is."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from eval.compare.attribution import Cause, Stage, attribute
+from eval.measures.statistics import Interval, difference_interval, paired_p_value
+from eval.measures.two_samples import holm
+from eval.runs.run_folder import Run
+from eval.runs.tables import (
+    EXPENSES,
+    NEUTRAL,
+    Table,
+    differing_settings,
+    gain,
+    hint,
+    leading,
+    most,
+    tabulate,
+)
+from rag.errors import InputError
+from rag.types import Floats
+
+ALPHA = 0.05
+"""How often, at most, a comparison calls any measure different where nothing is."""
+
+Verdict = Literal["better", "worse", "other", ""]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One measure in both runs, over the questions that have a say in it in both.
+
+    Attributes:
+        measure: its name.
+        questions: how many there are.
+        baseline: the mean there.
+        candidate: the mean in the run beside it.
+        interval: of the difference, candidate less baseline.
+        p: of the paired permutation test, corrected for all tests of the comparison; None where
+            every question has the same in both.
+        wins: questions for which the candidate is better, or of a neutral measure higher; `ties`
+            and `losses` likewise.
+        verdict: empty where the difference may be chance; "other" of a neutral measure.
+    """
+
+    measure: str
+    questions: int
+    baseline: float
+    candidate: float
+    interval: Interval
+    p: float | None
+    wins: int
+    ties: int
+    losses: int
+    verdict: Verdict
+
+    @property
+    def difference(self) -> float:
+        """Candidate less baseline."""
+        return self.candidate - self.baseline
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """A question whose leading measure changed; `gained` is how much, below 0 where it lost.
+
+    `answers` are the baseline's and the candidate's; where one is empty, `reasons` says why.
+    """
+
+    id: str
+    question: str
+    gained: float
+    cause: Cause
+    answers: tuple[str, str]
+    reasons: tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """A run, the candidate, beside the baseline.
+
+    Attributes:
+        baseline: the label of its run.
+        candidate: the label of the other.
+        set_name: the set that both are of.
+        questions: of the set.
+        alpha: what corrected p-values are held against.
+        settings: dotted names of those that differ, and both runs' values.
+        rows: one for each measure.
+        leading: the measure that `changes` are of.
+        changes: all of them, the greatest first.
+    """
+
+    baseline: str
+    candidate: str
+    set_name: str
+    questions: int
+    alpha: float
+    settings: dict[str, tuple[str, ...]]
+    rows: tuple[Row, ...]
+    leading: str
+    changes: tuple[Change, ...]
+
+    def judged(self, verdict: Verdict) -> list[str]:
+        """Measures with this verdict."""
+        return [row.measure for row in self.rows if row.verdict == verdict]
+
+    def stages(self, *, gained: bool) -> dict[Stage, int]:
+        """How many of the questions that gained, or of those that lost, are each stage's doing."""
+        return Counter(c.cause.stage for c in self.changes if (c.gained > 0) == gained)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Pair:
+    """A measure of the questions that have a say in it in both runs, float64[n] each."""
+
+    measure: str
+    baseline: Floats
+    candidate: Floats
+
+
+def compare(runs: Sequence[Run], *, measure: str | None = None) -> list[Comparison]:
+    """Every run but the first beside the first.
+
+    1. put numbers side by side  2. test every measure of every run  3. correct for their number
+    4. tell which questions changed, and at which stage
+
+    Args:
+        runs: two at least, of one set.
+        measure: the one by which questions are said to have changed, if not the leading one.
+
+    Raises:
+        InputError: the runs are of different sets, one is empty, or has no such measure.
+    """
+    baseline, *candidates = tabulate(runs)  # 1.
+    leads = _leading(baseline, measure)
+    paired = [_pairs(baseline, candidate) for candidate in candidates]
+    tests = [pair.candidate - pair.baseline for pairs in paired for pair in pairs]
+    p_values = iter(corrected_p_values(tests))  # 2. 3.
+    return [
+        Comparison(
+            baseline=baseline.label,
+            candidate=candidate.label,
+            set_name=baseline.run.info.set_name,
+            questions=len(baseline.run.outcomes),
+            alpha=ALPHA,
+            settings=differing_settings([baseline.run, candidate.run]),
+            rows=tuple(_row(pair, next(p_values)) for pair in pairs),
+            leading=leads,
+            changes=tuple(_changes(baseline, candidate, leads)),  # 4.
+        )
+        for candidate, pairs in zip(candidates, paired, strict=True)
+    ]
+
+
+def to_json(comparison: Comparison) -> dict[str, Any]:
+    """The comparison for programs."""
+    body = asdict(comparison)
+    for row, shown in zip(comparison.rows, body["rows"], strict=True):
+        shown |= {"difference": row.difference, "interval": row.interval._asdict()}
+    for change, shown in zip(comparison.changes, body["changes"], strict=True):
+        shown["cause"] = change.cause._asdict()
+    return body
+
+
+def _leading(table: Table, asked_for: str | None) -> str:
+    if asked_for is None:
+        return leading(table)
+    if asked_for not in table.measures:
+        raise InputError(
+            f"The runs have no measure {asked_for!r}. {hint(asked_for, table.measures)}"
+        )
+    return asked_for
+
+
+def corrected_p_values(differences: Sequence[Floats]) -> list[float | None]:
+    """Of paired permutation tests, by Holm; None where all of float64[n] differences are 0.
+
+    Those are not counted as tests: flipping the signs of zeros can reject nothing, and that is
+    known before any is flipped.
+    """
+    p_values = [paired_p_value(each) if each.any() else None for each in differences]
+    corrected = iter(holm([p for p in p_values if p is not None]))
+    return [None if p is None else next(corrected) for p in p_values]
+
+
+def _pairs(baseline: Table, candidate: Table) -> list[_Pair]:
+    """Measures that some question has in both runs; of the expenses, those that some run had."""
+    found = []
+    for name in baseline.names:
+        before, now = baseline.column(name), candidate.column(name)
+        both = ~(np.isnan(before) | np.isnan(now))
+        if both.any() and (name not in EXPENSES or before[both].any() or now[both].any()):
+            found.append(_Pair(measure=name, baseline=before[both], candidate=now[both]))
+    return found
+
+
+def _row(pair: _Pair, p: float | None) -> Row:
+    gains = gain(pair.measure, pair.candidate, pair.baseline)
+    verdict: Verdict = ""
+    if p is not None and p <= ALPHA:
+        judged: Verdict = "better" if gains.mean() > 0 else "worse"
+        verdict = "other" if NEUTRAL.fullmatch(pair.measure) else judged
+    return Row(
+        measure=pair.measure,
+        questions=len(gains),
+        baseline=float(pair.baseline.mean()),
+        candidate=float(pair.candidate.mean()),
+        interval=difference_interval(pair.candidate - pair.baseline, most=most(pair.measure)),
+        p=p,
+        wins=int((gains > 0).sum()),
+        ties=int((gains == 0).sum()),
+        losses=int((gains < 0).sum()),
+        verdict=verdict,
+    )
+
+
+def _changes(baseline: Table, candidate: Table, measure: str) -> list[Change]:
+    gains = gain(measure, candidate.column(measure), baseline.column(measure))
+    pairs = zip(gains, baseline.run.outcomes, candidate.run.outcomes, strict=True)
+    changes = [
+        Change(
+            id=before.id,
+            question=before.question,
+            gained=float(gained),
+            cause=attribute(before, now, gained=gained > 0),
+            answers=(before.answer, now.answer),
+            reasons=(before.error or before.reason or "", now.error or now.reason or ""),
+        )
+        for gained, before, now in pairs
+        if gained and not np.isnan(gained)
+    ]
+    return sorted(changes, key=lambda change: (-abs(change.gained), change.id))

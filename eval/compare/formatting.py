@@ -1,0 +1,78 @@
+"""Numbers, tables and other people's words, on a terminal and in Markdown."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+
+from eval.measures.statistics import Interval
+
+CLIPPED = 160
+"""Characters of a question or an answer that a table has room for."""
+
+
+def number(value: float, name: str, *, sign: str = "") -> str:
+    """A value of the measure `name` for people; `sign="+"` shows that of gains, too."""
+    match name:
+        case "failed" | "abstained":
+            return f"{value:{sign}.1%}"
+        case "seconds":
+            return f"{value:{sign}.3f} s"
+        case "input_tokens" | "output_tokens":
+            return f"{value:{sign},.0f}"
+        case "cost":
+            return f"{value:{sign}.5f}"
+        case _:
+            return f"{value:{sign}.3f}"
+
+
+def interval(found: Interval, name: str, *, sign: str = "") -> str:
+    """Its two ends."""
+    low = number(found.low, name, sign=sign).removesuffix(" s")
+    return f"{low} … {number(found.high, name, sign=sign)}"
+
+
+def p_value(p: float | None) -> str:
+    """Empty where there was no test."""
+    return "" if p is None else f"{p:.4f}"
+
+
+def clipped(text: str, characters: int = CLIPPED) -> str:
+    """One line of what anyone may have written, without what steers a terminal."""
+    line = " ".join(text.split())
+    shown = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in line)
+    return shown if len(shown) <= characters else f"{shown[: characters - 1]}…"
+
+
+def aligned(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """A table for a terminal: the first column to the left, the others to the right."""
+    cells = [head, *rows]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    for first, *others in cells:
+        right = (cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True))
+        yield "  ".join((first.ljust(widths[0]), *right)).rstrip()
+
+
+def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """The same for Markdown; what others wrote in a cell has gone through `code`."""
+    yield f"| {' | '.join(head)} |"
+    yield f"|{'|'.join(['---', *['--:'] * (len(head) - 1)])}|"
+    yield from (f"| {' | '.join(row)} |" for row in rows)
+
+
+def code(text: str, characters: int = CLIPPED) -> str:
+    """A code span: in it nothing is markup, a mention or a link.
+
+    Its fence is longer than any run of backticks in it (CommonMark 0.31, section 6.1); a table's
+    bars are escaped in code, too (GitHub Flavored Markdown, section 4.10).
+    """
+    line = clipped(text, characters)
+    if not line:
+        return ""
+    fence = "`" * (1 + max((len(run) for run in re.findall("`+", line)), default=0))
+    return f"{fence} {line} {fence}" if "`" in line else f"`{line}`"
+
+
+def cell(text: str, characters: int = CLIPPED) -> str:
+    """A code span in a table."""
+    return code(text, characters).replace("|", r"\|")

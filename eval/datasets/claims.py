@@ -1,0 +1,286 @@
+"""Claims that a passage supports, and claims like them that it does not.
+
+They are made from a question answering collection: the claim is a question with an answer put in
+its place, so that it says what the passage says in other words and another order. What makes one
+unsupported is known, and nobody has to judge it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import permutations, product
+from random import Random
+from typing import Literal
+
+from eval.datasets.corpus import Corpus, Passage, Question
+from rag.text.sentences import sentence_spans
+
+Kind = Literal[
+    "supported",
+    "paragraph of another article",
+    "other paragraph of its article",
+    "answer of another sentence",
+    "answer of the same sentence",
+    "number changed",
+    "negation added",
+    "negation left out",
+]
+"""What was done to a claim to make it unsupported.
+
+It is held against another paragraph than the one its question was asked about, and one without the
+answer. Or it was changed: an answer of the same shape was taken from the paragraph, a number is
+another one, it has a negation more or one less.
+"""
+PARAGRAPH: tuple[Kind, ...] = ("paragraph of another article", "other paragraph of its article")
+SWAPPED: tuple[Kind, ...] = ("answer of another sentence", "answer of the same sentence")
+HARD: tuple[Kind, ...] = (*SWAPPED, "number changed", "negation added", "negation left out")
+"""Held against the claim's own paragraph, which has nearly all of its words."""
+
+Shape = Literal["date", "number", "name", "phrase"]
+
+SHORT = 3
+"""Letters of a word that may be an article or a preposition."""
+LONGEST_ANSWER = 8
+"""Words. What is longer is a sentence of its own and makes no part of one."""
+
+_WORD = re.compile(r"\w+")
+_VERB = "is|are|was|were|has|have|had|can|could|will|would|shall|should|may|might|must"
+_AUXILIARY = f"{_VERB}|do|does|did"
+_PHRASE = rf"(?: (?!(?:{_AUXILIARY})\b)[\w'’-]+)"
+_ASKED = re.compile(
+    rf"\b(?:how (?:many|much)|how \w+(?= (?:{_AUXILIARY})\b)"
+    rf"|(?:what|which|whose){_PHRASE}{{0,4}}(?= (?:{_AUXILIARY})\b)|which \w+"
+    r"|what|who|whom|whose|when|where|why|how)\b",
+    re.IGNORECASE,
+)
+"""What the answer takes the place of: a question word, with the noun that it goes with."""
+_DID = re.compile(
+    rf"(\S+ )?({_ASKED.pattern})({_PHRASE}{{0,6}}) (?:do|does|did) (.*)", re.IGNORECASE
+)
+"""A question for what its verb does: preposition, what is asked for, what it is of, the rest."""
+_NEGATABLE = re.compile(rf"\b(?:{_VERB})\b")
+_NEGATION = re.compile(r" ?\b(?:not|never|no longer)\b|n't\b")
+
+_SPELLED_NUMBERS = (
+    *("two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven"),
+    *("twelve", "thirteen", "fourteen", "fifteen", "twenty", "thirty", "forty", "fifty"),
+)
+_DIGITS = re.compile(r"(?<![\w.,])\d[\d,]*(?:\.\d+)?(?![\d])")
+_SPELLED = re.compile(rf"\b(?:{'|'.join(_SPELLED_NUMBERS)})\b", re.IGNORECASE)
+_DATE = re.compile(
+    r"\b(?:1\d{3}|20\d\d|January|February|March|April|May|June|July|August|September|October"
+    r"|November|December|centur(?:y|ies))\b"
+)
+_BETWEEN = re.compile(r"[\s,;/]*(?:(?:and|or|as well as)\s+)?(?:the\s+)?")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """A sentence, and the passage it is held against.
+
+    Attributes:
+        text: the claim.
+        kind: what was done to it.
+        passage: the id of the passage that has to support it.
+        question: the id of the question it was made of.
+        article: the article that the question was asked about.
+    """
+
+    text: str
+    kind: Kind
+    passage: str
+    question: str
+    article: str
+
+
+def make_claims(corpus: Corpus) -> list[Claim]:
+    """All claims of a collection, the same ones every time.
+
+    A question yields one claim of each kind that can be made of it. Left out are questions without
+    a question word, with a long answer, and those whose claim is a sentence of the passage.
+    """
+    return [claim for asked in _asked(corpus) for claim in _claims(asked)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Asked:
+    """A question about a passage.
+
+    `others` are the gold answers to other questions about it; `same_article` and `other_article`
+    are the ids of the passages that its claim may be held against instead.
+    """
+
+    question: Question
+    passage: Passage
+    others: Sequence[str]
+    same_article: Sequence[str]
+    other_article: Sequence[str]
+
+
+def _asked(corpus: Corpus) -> Iterator[_Asked]:
+    passages = {p.id: p for p in corpus.passages}
+    lowered = {p.id: p.text.lower() for p in corpus.passages}
+    about: Mapping[str, list[Question]] = defaultdict(list)
+    for question in corpus.questions:
+        for id_ in corpus.qrels.get(question.id, ()):
+            about[id_].append(question)
+    for id_, questions in about.items():
+        title = passages[id_].title
+        for question in questions:
+            answers = [answer.lower() for answer in question.answers]
+            without = [i for i, text in lowered.items() if not any(a in text for a in answers)]
+            yield _Asked(
+                question=question,
+                passage=passages[id_],
+                others=[a for q in questions if q is not question for a in q.answers],
+                same_article=[i for i in without if passages[i].title == title],
+                other_article=[i for i in without if passages[i].title != title],
+            )
+
+
+def _claims(asked: _Asked) -> Iterator[Claim]:
+    question, passage = asked.question, asked.passage
+    text = claim_text(question.text, _shortest(question))
+    if text is None or _folded(text) in _folded(passage.text):
+        return
+    random = Random(question.id)  # noqa: S311 - it guards no secret
+
+    def claim(kind: Kind, text: str, against: str = passage.id) -> Claim:
+        return Claim(
+            text=text, kind=kind, passage=against, question=question.id, article=passage.title
+        )
+
+    yield claim("supported", text)
+    if asked.other_article:
+        yield claim("paragraph of another article", text, random.choice(asked.other_article))
+    if asked.same_article:
+        yield claim("other paragraph of its article", text, random.choice(asked.same_article))
+    if others := other_answers(question, passage.text, asked.others):
+        other = random.choice(others)
+        kind = SWAPPED[_in_one_sentence(passage.text, _shortest(question), other)]
+        yield claim(kind, claim_text(question.text, other) or "")
+    if changed := change_number(text, passage.text, random):
+        yield claim("number changed", changed)
+    if negated := negate(text, random):
+        yield claim("negation left out" if _NEGATION.search(text) else "negation added", negated)
+
+
+def _shortest(question: Question) -> str:
+    return min(question.answers, key=len)
+
+
+def _in_one_sentence(text: str, *said: str) -> bool:
+    return any(all(s in text[a:b] for s in said) for a, b in sentence_spans(text))
+
+
+def claim_text(question: str, answer: str) -> str | None:
+    """The question with the answer for what it asks; None where it has no question word.
+
+    "In what year did the war end?" and "1763" make "The war end in 1763.", "Where is Paris?" and
+    "France" make "France is Paris." It is no good English, but it says what it says.
+    """
+    text = " ".join(question.split()).rstrip("? ")
+    asked = _ASKED.search(text)
+    if asked is None or not answer or len(_WORD.findall(answer)) > LONGEST_ANSWER:
+        return None
+    if did := _DID.fullmatch(text):
+        before, after = f"{did[4]} {(did[1] or '').lower()}", did[3]
+    else:
+        before, after = text[: asked.start()], text[asked.end() :]
+    said = f"{_without_repeat(before, answer)}{answer}{after}"
+    return f"{said[0].upper()}{said[1:]}."
+
+
+def _without_repeat(before: str, answer: str) -> str:
+    """What stands before the answer, without the preposition that the answer begins with."""
+    words = before.split()
+    if words and _WORD.findall(answer.lower())[:1] == [words[-1].lower()]:
+        words.pop()
+    return "".join(f"{word} " for word in words)
+
+
+def other_answers(question: Question, text: str, others: Sequence[str]) -> list[str]:
+    """Answers to other questions about the text that have the shape of this one's, but say else.
+
+    Left out is what shares a word with the right answers or the question, and what the text lists
+    along with a right answer, for that may be right as well.
+    """
+    shape = shape_of(_shortest(question))
+    known = set(_WORD.findall(" ".join([question.text, *question.answers]).lower()))
+    return [
+        other
+        for other in dict.fromkeys(others)
+        if shape_of(other) == shape
+        and len(_WORD.findall(other)) <= LONGEST_ANSWER
+        and known.isdisjoint(word.lower() for word in _telling(other))
+        and not any(_listed(text, other, answer) for answer in question.answers)
+    ]
+
+
+def _listed(text: str, *answers: str) -> bool:
+    """Whether nothing but "and" or a comma stands between two answers."""
+    spans = [[m.span() for m in re.finditer(re.escape(answer), text)] for answer in answers]
+    return any(
+        first[1] <= second[0] and _BETWEEN.fullmatch(text, first[1], second[0])
+        for pair in product(*spans)
+        for first, second in permutations(pair)
+    )
+
+
+def shape_of(answer: str) -> Shape:
+    """What kind of answer it is, by its looks."""
+    if _DATE.search(answer):
+        return "date"
+    if _DIGITS.search(answer) or _SPELLED.search(answer):
+        return "number"
+    words = _telling(answer)
+    return "name" if sum(word[0].isupper() for word in words) * 2 >= len(words) else "phrase"
+
+
+def _telling(answer: str) -> list[str]:
+    """Its words without articles and prepositions, told by their length; all where that is all."""
+    words = _WORD.findall(answer)
+    return [word for word in words if len(word) > SHORT or word.isdigit()] or words
+
+
+def change_number(claim: str, text: str, random: Random) -> str | None:
+    """The claim with one number changed to one that the text has not; None without numbers.
+
+    Digits become as many others, the first half of them staying as they are; a number in words
+    becomes another word.
+    """
+    found = [*_DIGITS.finditer(claim), *_SPELLED.finditer(claim)]
+    if not found:
+        return None
+    chosen = random.choice(found)
+    if chosen[0][0].isdigit():
+        options = [_other_digits(chosen[0], random) for _ in range(20)]
+    else:
+        options = random.sample(_SPELLED_NUMBERS, len(_SPELLED_NUMBERS))
+    for option in options:
+        if option not in text.lower() and option != chosen[0].lower():
+            return claim[: chosen.start()] + option + claim[chosen.end() :]
+    return None
+
+
+def _other_digits(number: str, random: Random) -> str:
+    digits = [i for i, c in enumerate(number) if c.isdigit()]
+    others = {i: str(random.randrange(10)) for i in digits[len(digits) // 2 :]}
+    return "".join(others.get(i, c) for i, c in enumerate(number))
+
+
+def negate(claim: str, random: Random) -> str | None:
+    """The claim with its negation taken out, or one put in; None where it has no place for one."""
+    if _NEGATION.search(claim):
+        return _NEGATION.sub("", claim, count=1)
+    verb = _NEGATABLE.search(claim)
+    if verb is None:
+        return None
+    return f"{claim[: verb.end()]} {random.choice(('not', 'never'))}{claim[verb.end() :]}"
+
+
+def _folded(text: str) -> str:
+    return " ".join(_WORD.findall(text.lower()))

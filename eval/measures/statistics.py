@@ -1,0 +1,170 @@
+"""How sure a mean is, and whether two configurations differ: pure functions on arrays.
+
+Questions are taken as drawn independently from those that could be asked.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from eval.measures.two_samples import DRAWS_AT_ONCE, holm
+from rag.types import Floats
+
+DRAWS = 10_000
+"""Permutations: a p-value of 0.05 is known to ± 0.002."""
+EXACT = 13
+"""Differences of which all permutations are gone through: 2^13 are fewer than `DRAWS`."""
+
+
+UPPER = 0.975
+"""Quantile at the upper end of a two-sided 95 % interval."""
+Z = NormalDist().inv_cdf(UPPER)
+
+
+class Interval(NamedTuple):
+    """A 95 % confidence interval of a mean."""
+
+    low: float
+    high: float
+
+
+def mean_interval(values: Floats, *, most: float) -> Interval:
+    """The interval of the mean of float64[n], n ≥ 1, none below 0 and none above `most`.
+
+    Where `most` is 1 and all values are 0 or 1, they are a share: Wilson's score interval, 1927,
+    https://doi.org/10.2307/2276774, as Brown, Cai & DasGupta 2001,
+    https://doi.org/10.1214/ss/1009213286, recommend it. For other values: Student's t. Its interval
+    is a point where all values are the same. benchmarks/coverage.py tells how often they hold.
+    """
+    if most == 1 and np.isin(values, (0, 1)).all():
+        return _wilson(values)
+    low, high = _student(values)
+    return Interval(max(low, 0.0), min(high, most))
+
+
+def difference_interval(differences: Floats, *, most: float) -> Interval:
+    """The interval of the mean of paired differences, float64[n], n ≥ 1.
+
+    Where `most` is 1 and all are -1, 0 or 1, they are those of two shares: Bonett & Price 2012,
+    https://doi.org/10.3102/1076998611411915, which Fagerland et al. 2014,
+    https://doi.org/10.1002/sim.6148, recommend for small samples. For other differences:
+    Student's t. Its interval is a point where all differences are the same.
+    """
+    if most == 1 and np.isin(differences, (-1, 0, 1)).all():
+        return _bonett_price(differences)
+    return _student(differences)
+
+
+def _wilson(values: Floats) -> Interval:
+    n, share = len(values), float(values.mean())
+    middle = (share + Z**2 / (2 * n)) / (1 + Z**2 / n)
+    half = Z / (1 + Z**2 / n) * math.sqrt(share * (1 - share) / n + Z**2 / (4 * n**2))
+    # At 0 and 1 an end is exact, but for rounding.
+    return Interval(0.0 if share == 0 else middle - half, 1.0 if share == 1 else middle + half)
+
+
+def _bonett_price(differences: Floats) -> Interval:
+    n = len(differences) + 2
+    wins, losses = ((float((differences == sign).sum()) + 1) / n for sign in (1, -1))
+    half = Z * math.sqrt((wins + losses - (wins - losses) ** 2) / n)
+    middle = wins - losses
+    return Interval(max(middle - half, -1.0), min(middle + half, 1.0))
+
+
+def _student(values: Floats) -> Interval:
+    values = np.sort(values)  # the order in which questions ended makes no difference
+    mean = float(values.mean())
+    if np.ptp(values) == 0:
+        return Interval(mean, mean)
+    from scipy.special import stdtrit
+
+    error = float(values.std(ddof=1)) / math.sqrt(len(values))
+    half = float(stdtrit(len(values) - 1, UPPER)) * error
+    return Interval(mean - half, mean + half)
+
+
+def paired_p_value(differences: Floats, *, seed: int = 0) -> float:
+    """How often a mean difference is at least as far from 0 if either order is as likely.
+
+    The randomisation test of Fisher on pairs, two-sided, as Smucker et al. 2007,
+    https://doi.org/10.1145/1321440.1321528, recommend it for retrieval. If the two do not differ,
+    the sign of each difference is as good as drawn by lot. All draws of signs are gone through
+    where they are few; else what was observed counts as one of those drawn (Phipson & Smyth 2010,
+    https://doi.org/10.2202/1544-6115.1585).
+
+    Args:
+        differences: float64[n], question by question.
+        seed: of the draws.
+    """
+    sizes = np.sort(np.abs(differences[differences != 0]))
+    observed = abs(differences.sum())
+    as_extreme = observed - 1e-9 * sizes.sum()  # equal ones are, however they were rounded
+
+    def sums(positive: npt.NDArray[np.bool_]) -> Floats:
+        """Of bool[draws, n]: the differences that are taken for positive."""
+        return np.asarray(np.abs(2 * (positive @ sizes) - sizes.sum()))
+
+    if (n := len(sizes)) <= EXACT:
+        every = np.arange(2**n)[:, None] >> np.arange(n) & 1
+        return float((sums(every.astype(bool)) >= as_extreme).mean())
+    rng = np.random.default_rng(seed)
+    drawn = _drawn(lambda size: sums(rng.integers(2, size=(size, n), dtype=bool)), DRAWS)
+    return float((np.count_nonzero(drawn >= as_extreme) + 1) / (DRAWS + 1))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """By how much one configuration is above another.
+
+    Attributes:
+        n: questions that were compared.
+        mean: of the differences.
+        interval: of that mean.
+        wins: questions where it is above the other.
+        losses: where it is below.
+        p: of the test that it makes no difference.
+        p_holm: the same, corrected for the number of measures.
+    """
+
+    n: int
+    mean: float
+    interval: Interval
+    wins: int
+    losses: int
+    p: float
+    p_holm: float
+
+
+def compare(differences: Mapping[str, Floats], *, seed: int = 0) -> dict[str, Difference]:
+    """What the differences of each measure say, with Holm's correction over all of them.
+
+    Args:
+        differences: float64[n], n ≥ 1, question by question, for each measure.
+        seed: of all draws.
+    """
+    p_values = [paired_p_value(each, seed=seed) for each in differences.values()]
+    corrected = zip(p_values, holm(p_values), strict=True)
+    return {
+        name: Difference(
+            n=len(each),
+            mean=float(each.mean()),
+            interval=difference_interval(each, most=1),
+            wins=int((each > 0).sum()),
+            losses=int((each < 0).sum()),
+            p=p,
+            p_holm=p_holm,
+        )
+        for (name, each), (p, p_holm) in zip(differences.items(), corrected, strict=True)
+    }
+
+
+def _drawn(draw: Callable[[int], Floats], draws: int) -> Floats:
+    """That many draws, a few at once: they may be of thousands of questions each."""
+    return np.concatenate([draw(DRAWS_AT_ONCE) for _ in range(draws // DRAWS_AT_ONCE)])

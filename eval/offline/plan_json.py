@@ -1,0 +1,158 @@
+"""The plan of an offline run as JSON, for workers: it has no secrets, and each puts in its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
+
+from eval.datasets.corpus import Corpus, Question
+from eval.offline.run import Plan, settings_for
+from eval.offline.stage_cache import code_version
+from eval.runs.run_folder import without_passwords
+from rag.errors import ConfigError
+from rag.privacy.redaction import HIDDEN
+from rag.settings.tree import Settings
+
+OWN = {
+    *("data_dir", "fetch", "index", "catalog", "queue"),
+    *("server", "traces", "privacy", "metrics", "log"),
+}
+"""Parts of the settings of which each machine has its own."""
+ADDRESSES = ("url", "base_url")
+Json = dict[str, Any]
+Place = tuple[str | int, ...]
+"""Of a part of the settings: `("online", "judge")`."""
+
+
+def to_json(plan: Plan) -> Json:
+    """What `plan_of` makes a plan of, which has the questions and not the judgements."""
+    settings = plan.settings.model_dump(mode="json", exclude=OWN)
+    return {
+        "version": code_version(),
+        "settings": without_passwords(settings),
+        "collection": plan.scope.collection,
+        "has_documents": plan.collection is None,
+        "top_k": plan.top_k,
+        "answers": plan.answers,
+        "scores": plan.scores,
+        "name": plan.name,
+        "started": plan.started,
+        "set": plan.corpus.name,
+        "langfuse_id": plan.corpus.langfuse_id,
+        "questions": {q.id: [q.text, q.answers] for q in plan.corpus.questions},
+    }
+
+
+def plan_of(told: Json, own: Settings, folder: Path) -> Plan:
+    """The plan with this process's secrets; where the set has documents, they lie in `folder`.
+
+    Raises:
+        ConfigError: this process lacks a secret of the plan's, as the key for a server.
+    """
+    settings = _Told(**_with_secrets(told["settings"], own.model_dump()))
+    parts = {name: getattr(settings, name) for name in told["settings"]}
+    merged = own.model_copy(update=parts)
+    living = None if told["has_documents"] else told["collection"]
+    return Plan(
+        corpus=Corpus(
+            name=told["set"],
+            passages=(),
+            questions=tuple(_question(id_, *row) for id_, row in told["questions"].items()),
+            qrels={},
+            langfuse_id=told["langfuse_id"],
+        ),
+        settings=settings_for(merged, folder, living),
+        collection=told["collection"],
+        top_k=told["top_k"],
+        answers=told["answers"],
+        scores=told["scores"],
+        name=told["name"],
+        started=told["started"],
+    )
+
+
+def _question(id_: str, text: str, answers: list[str]) -> Question:
+    return Question(id=id_, text=text, answers=tuple(answers), answerable=True, meta={})
+
+
+class _Told(Settings):
+    """Settings of another process: nothing of them is looked for in this one's."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return (init_settings,)
+
+
+def _with_secrets(told: Any, own: Json, at: Place = ()) -> Any:
+    """What was told, with the addresses, keys and other secrets that this process has for it."""
+    match told:
+        case {"api_key": masked}:
+            account = _account(told, own, at)
+            if masked and not account["api_key"]:
+                raise _lacking(f"key for {_address(told)}")
+            known = {name: account[name] for name in ("api_key", *ADDRESSES) if name in account}
+            return {**told, **known}
+        case dict():
+            return {name: _with_secrets(part, own, (*at, name)) for name, part in told.items()}
+        case list():
+            return [_with_secrets(part, own, (*at, i)) for i, part in enumerate(told)]
+        case str() if told == HIDDEN:
+            return _value(own, at)
+    return told
+
+
+def _account(told: Json, own: Json, at: Place) -> Json:
+    """With a key where the run's has one; the same part's, or that of another for this server."""
+
+    def fits(found: tuple[Place, Json]) -> tuple[bool, bool]:
+        place, account = found
+        return bool(account["api_key"]) == bool(told["api_key"]), place == at
+
+    there = (each for each in _accounts(own) if _address(each[1]) == _address(told))
+    return max(there, key=fits, default=(at, {"api_key": None}))[1]
+
+
+def _accounts(content: Any, at: Place = ()) -> Iterator[tuple[Place, Json]]:
+    """Every part of the settings, or of a list of parts, that names a server and may have a key."""
+    match content:
+        case {"api_key": _}:
+            yield at, content
+        case dict():
+            for name, part in content.items():
+                yield from _accounts(part, (*at, name))
+        case list() | tuple():
+            for i, part in enumerate(content):
+                yield from _accounts(part, (*at, i))
+
+
+def _address(account: Mapping[str, Any]) -> str:
+    """Without a password."""
+    (address,) = (account[name] for name in ADDRESSES if name in account)
+    return str(without_passwords(address))
+
+
+def _value(own: Any, at: Place) -> Any:
+    """What this process has set there."""
+    for step in at:
+        try:
+            own = own[step]
+        except (KeyError, IndexError, TypeError):
+            raise _lacking(".".join(map(str, at))) from None
+    return own
+
+
+def _lacking(what: str) -> ConfigError:
+    return ConfigError(
+        f"It has no {what}: set it in the worker's own settings, for a run's are sent without"
+        " secrets."
+    )

@@ -1,0 +1,392 @@
+"""An offline run: the questions of a set through exactly the pipeline that serves."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import time
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+
+from eval.datasets.corpus import Corpus, Passage, Question
+from eval.datasets.loading import check_spans
+from eval.measures.document_ranking import rank_documents
+from eval.measures.registry import check_made, measure, usual
+from eval.measures.slices import ANSWERABLE, slices_of
+from eval.offline.scoring import Scorer
+from eval.offline.stage_cache import (
+    CODE,
+    CachedEmbedder,
+    CachedFinder,
+    CachedReranker,
+    CachedRetriever,
+    StageCache,
+    code_fingerprint,
+    code_version,
+    key_of,
+)
+from eval.runs.run_folder import Cited, Found, Outcome, RunInfo, without_passwords
+from ingest.readers.decoding import storable
+from rag.build.service import TENANT, Between, Ingesting, Service
+from rag.errors import InputError, RagError
+from rag.feedback.recorder import Traces
+from rag.records import JobRecord, Submission
+from rag.settings.operations import NoTraceSettings
+from rag.settings.storage import EdgeSettings, LocalQueueSettings, SqliteSettings
+from rag.settings.tree import Settings
+from rag.telemetry.trace import Experiment, Score, Trace
+from rag.types import Answer, Hit, Query, Scope
+
+POLL_SECONDS = 0.2
+SHOWN_FAILURES = 3
+_AFTERWARDS = {"depth", "combine", "feedback", "seconds", "cache_mb"}
+"""Settings of a reranker that are not about how it judges a passage."""
+Progress = Callable[[int], None]
+"""Is told how many are done."""
+
+
+def now() -> str:
+    """ISO 8601, UTC."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What is to be run.
+
+    Attributes:
+        corpus: the questions; its passages are ingested. Where it has none, `collection` is asked
+            as it is.
+        settings: of the pipeline; see `settings_for`.
+        collection: one that exists.
+        top_k: hits of each question.
+        answers: whether questions are answered, or searched for alone.
+        scores: whether answers are scored as live ones are.
+        named: measures that are made, as `known` gives them; none: `usual` ones.
+        name: the run's, which is that of an experiment in Langfuse, where traces go there; without
+            one no traces are sent, whatever the settings say.
+        started: ISO 8601, UTC.
+    """
+
+    corpus: Corpus
+    settings: Settings
+    collection: str | None = None
+    top_k: int = 10
+    answers: bool = True
+    scores: bool = False
+    named: tuple[str, ...] = ()
+    name: str = ""
+    started: str = field(default_factory=now)
+
+    def __post_init__(self) -> None:
+        """Refuses what cannot be asked; without a name nothing is told of it."""
+        if not self.corpus.passages and not self.collection:
+            raise InputError(
+                f"The set {self.corpus.name} has no documents of its own: name the collection that"
+                " has them with --collection."
+            )
+        check_made(self.named, answers=self.answers, top_k=self.top_k)
+        if not self.name:
+            untold = self.settings.model_copy(update={"traces": NoTraceSettings()})
+            object.__setattr__(self, "settings", untold)
+
+    @cached_property
+    def scope(self) -> Scope:
+        """Whom the questions are put to: what is ingested alike shares a collection."""
+        return Scope(tenant=TENANT, collection=self.collection or self._own_collection())
+
+    def info(self) -> RunInfo:
+        """What is written down of it."""
+        asked = {name: getattr(self, name) for name in ("collection", "top_k", "answers", "scores")}
+        asked["measures"] = list(self.measures)
+        # Workers or one process: that changes nothing of what is found.
+        settings = self.settings.model_dump(mode="json", exclude={"queue"})
+        return RunInfo(
+            set_name=self.corpus.name,
+            set_fingerprint=self.corpus.fingerprint,
+            questions=len(self.corpus.questions),
+            config={**without_passwords(settings), "run": asked},
+            version=code_version(),
+            started=self.started,
+        )
+
+    @cached_property
+    def measures(self) -> tuple[str, ...]:
+        """What is measured."""
+        return self.named or usual(answers=self.answers, top_k=self.top_k)
+
+    def experiment(self, question: Question) -> Experiment:
+        """How Langfuse knows a question of this run."""
+        return Experiment(
+            id=key_of(self.name, self.started)[:32],
+            name=self.name,
+            dataset=self.corpus.langfuse_id or self.corpus.name,
+            item_id=question.id,
+            expected=question.answers,
+        )
+
+    def between(self, cache_: StageCache) -> Between:
+        """What keeps the results of stages. A collection that lives may change: nothing is kept."""
+        if self.collection:
+            return Between()
+        return keeping(cache_, self.scope.collection, self.settings)
+
+    def between_trials(self, cache_: StageCache) -> Between:
+        """The same, with what is made on the way kept, too: with another reranker, for example.
+
+        How long a question takes then says nothing, and no run may have it.
+        """
+        embedded = key_of(code_fingerprint(*CODE), *_parts(self.settings, "embedder"))
+        judging = self.settings.reranker.model_dump(mode="json", exclude=_AFTERWARDS)
+        judged = key_of(_terms(self.scope.collection, self.settings), judging)
+        return replace(
+            self.between(cache_),
+            embedder=lambda inner, _: CachedEmbedder(inner, cache_, fingerprint=embedded),
+            reranker=lambda inner, _: CachedReranker(inner, cache_, fingerprint=judged),
+        )
+
+    @property
+    def slug(self) -> str:
+        """The set's name as that of a folder."""
+        return re.sub(r"[^a-z0-9]+", "-", self.corpus.name.lower()).strip("-")[:40] or "set"
+
+    def _own_collection(self) -> str:
+        parts = _parts(self.settings, "chunker", "embedder", "reader", "index")
+        tokens = self.settings.reranker.model_dump().get("stored", False)
+        key = key_of(self.corpus.documents_fingerprint, code_fingerprint(*CODE), tokens, *parts)
+        return f"{self.slug}-{key[:16]}"
+
+
+def _parts(settings: Settings, *names: str) -> list[object]:
+    return [getattr(settings, name).model_dump(mode="json") for name in names]
+
+
+def _terms(collection: str, settings: Settings) -> str:
+    """Names the documents, and what says how rare a word is in them."""
+    return key_of(collection, settings.retrieval.lexical)
+
+
+def keeping(cache_: StageCache, collection: str, settings: Settings) -> Between:
+    """What keeps the results of stages over a set's own documents."""
+    ranked = key_of(collection, *_parts(settings, "retrieval", "reranker"))
+    read = _terms(collection, settings)
+    return Between(
+        retriever=lambda inner, index: CachedRetriever(inner, index, cache_, fingerprint=ranked),
+        finder=lambda inner, _: CachedFinder(inner, cache_, fingerprint=read),
+    )
+
+
+def settings_for(settings: Settings, cache_: Path, collection: str | None = None) -> Settings:
+    """The settings of a run. It keeps no answers, and forgets none that people were given.
+
+    Without a collection it is over a set's own documents, and all of it lies in the cache's folder:
+    nothing of a set goes to servers that hold other documents.
+    """
+    online = settings.online.model_copy(update={"keep_days": 0})
+    settings = settings.model_copy(update={"online": online})
+    if collection:
+        return settings
+    own = {"catalog": SqliteSettings(), "index": EdgeSettings(), "queue": LocalQueueSettings()}
+    return settings.model_copy(update={"data_dir": cache_ / "data", **own})
+
+
+async def ingest(
+    service: Ingesting, plan: Plan, drain: Callable[[], Awaitable[None]], told: Progress
+) -> None:
+    """Has the set's documents ingested, as if each had been sent as JSON; once.
+
+    Args:
+        service: what ingests.
+        plan: what is to be run.
+        drain: sees tasks on their way.
+        told: is told how many documents are done.
+
+    Raises:
+        NotFoundError: there is no such collection.
+        InputError: documents of the set cannot be read, or its evidence does not stand in those of
+            the collection.
+    """
+    if plan.collection:
+        await _check_evidence(service, plan)
+        return
+    passages = [passage for passage in plan.corpus.passages if passage.text.strip()]
+    if await _is_whole(service, plan.scope, passages):
+        return
+    await service.ingest.check_collection(plan.scope)
+    submissions = [_submission(service, passage) for passage in passages]
+    job_id = await service.catalog.submit(plan.scope, submissions, bulk=True)
+    draining = asyncio.ensure_future(drain())
+    try:
+        while (job := await service.catalog.job(job_id)).state in ("pending", "running"):
+            told(job.counts.get("succeeded", 0) + job.counts.get("failed", 0))
+            if draining.done():
+                draining.result()
+            await asyncio.sleep(POLL_SECONDS)
+        await draining  # the index is tidied after the last of them
+    finally:
+        draining.cancel()
+    _check(job)
+
+
+async def _check_evidence(service: Ingesting, plan: Plan) -> None:
+    await service.catalog.check_exists(plan.scope)
+    there = set(await service.catalog.document_ids(plan.scope))
+    named = {id_ for gains in plan.corpus.qrels.values() for id_ in gains}
+    if missing := sorted(named - there):
+        raise InputError(
+            f"The collection {plan.collection!r} has no document {missing[0]!r}, which the set"
+            f" {plan.corpus.name} names as evidence ({len(missing):,} such)."
+        )
+    texts = {id_: (await service.catalog.stored(plan.scope, id_)).text for id_ in sorted(named)}
+    check_spans(plan.corpus.questions, texts)
+
+
+async def _is_whole(service: Ingesting, scope: Scope, passages: Sequence[Passage]) -> bool:
+    """Whether all of them are stored already."""
+    known_ones = {record.name for record in await service.catalog.collections(scope.tenant)}
+    if scope.collection not in known_ones:
+        return False
+    return len(await service.catalog.document_ids(scope)) == len(passages)
+
+
+def _submission(service: Ingesting, passage: Passage) -> Submission:
+    content = {"title": passage.title, "text": storable(passage.text)}
+    return service.spool.put(
+        json.dumps(content).encode(),
+        uri=passage.id,
+        document_id_=passage.id,
+        title=passage.title,
+    )
+
+
+def _check(job: JobRecord) -> None:
+    if failures := job.counts.get("failed", 0):
+        shown = "; ".join(f"{f['uri']}: {f['error']}" for f in job.failures[:SHOWN_FAILURES])
+        raise InputError(f"{failures:,} documents of the set could not be ingested: {shown}")
+
+
+Put = Callable[[Question], Awaitable[Outcome]]
+"""Puts a question; what became of it is not held against the judgements yet."""
+
+
+async def ask(
+    service: Service,
+    plan: Plan,
+    questions: Iterable[Question],
+    take: Callable[[Outcome], None],
+    *,
+    at_once: int,
+    scorer: Scorer | None = None,
+) -> None:
+    """Puts questions to a service, and hands over what became of each as it ends."""
+    await ask_by(
+        lambda question: put(service, plan, question, scorer),
+        plan,
+        questions,
+        take,
+        at_once=at_once,
+        traces=service.observing.traces,
+    )
+
+
+async def ask_by(
+    put: Put,
+    plan: Plan,
+    questions: Iterable[Question],
+    take: Callable[[Outcome], None],
+    *,
+    at_once: int,
+    traces: Traces,
+) -> None:
+    """The same, whoever the questions are put to."""
+    waiting = iter(questions)
+    slices = plan.corpus.slices()
+
+    async def client() -> None:
+        for question in waiting:
+            outcome = await put(question)
+            gains = plan.corpus.qrels.get(question.id, {})
+            measured = measure(question, gains, outcome, plan.measures)
+            own = {n: v for n, v in slices.get(question.id, {}).items() if n != ANSWERABLE}
+            parts = {**slices_of(question), **own}
+            outcome = replace(outcome, measures={**outcome.measures, **measured}, slices=parts)
+            take(outcome)
+            if plan.name:
+                traces.score(_scores(outcome))
+
+    try:
+        async with asyncio.TaskGroup() as clients:
+            for _ in range(min(at_once, plan.settings.limits.questions)):
+                clients.create_task(client())
+    except ExceptionGroup as group:
+        raise group.exceptions[0] from None  # the others were cancelled over it
+
+
+def _scores(outcome: Outcome) -> list[Score]:
+    return [
+        Score(name=name, value=value, trace_id=outcome.trace_id, tenant=TENANT)
+        for name, value in outcome.measures.items()
+    ]
+
+
+async def put(service: Service, plan: Plan, question: Question, scorer: Scorer | None) -> Outcome:
+    """What became of a question; a failure is one, too."""
+    query = Query(text=question.text, scope=plan.scope, top_k=plan.top_k)
+    trace = Trace(experiment=plan.experiment(question), sampled=bool(plan.name))
+    outcome = Outcome(id=question.id, question=question.text, slices={}, timings={}, measures={})
+    started = time.perf_counter()
+    seconds = 0.0
+    try:
+        if plan.answers:
+            answer = await service.query.answer(query, trace)
+            seconds = time.perf_counter() - started
+            hits = answer.hits
+            outcome = _of_answer(outcome, answer)
+            if scorer:
+                outcome = replace(outcome, measures=await scorer(question, answer))
+        else:
+            hits = await service.query.search(query, trace)
+            seconds = time.perf_counter() - started
+            outcome = replace(outcome, hits=_found(hits), degraded=tuple(trace.degraded))
+        ranked = await rank_documents(service.query.search, query, hits, trace.experiment)
+        outcome = replace(outcome, documents=ranked.ids, chunks_asked=ranked.chunks_asked)
+    except RagError as error:
+        outcome = replace(outcome, error=f"{error.code}: {error}")
+    return replace(outcome, seconds=seconds, timings=dict(trace.timings), trace_id=trace.id)
+
+
+def _of_answer(outcome: Outcome, answer: Answer) -> Outcome:
+    return replace(
+        outcome,
+        hits=_found(answer.hits),
+        answer=answer.text,
+        reason=answer.reason,
+        confidence=answer.confidence,
+        citations=tuple(
+            Cited(document_id=c.document_id, start=c.start, end=c.end, support=c.support)
+            for c in answer.citations
+        ),
+        unsupported=len(answer.unsupported),
+        uncited=len(answer.uncited),
+        degraded=answer.degraded,
+        input_tokens=answer.usage.input_tokens,
+        output_tokens=answer.usage.output_tokens,
+        cost=answer.usage.cost,
+    )
+
+
+def _found(hits: Sequence[Hit]) -> tuple[Found, ...]:
+    return tuple(
+        Found(
+            chunk_id=hit.chunk.id,
+            document_id=hit.chunk.document_id,
+            start=hit.chunk.start,
+            end=hit.chunk.end,
+            score=hit.score,
+        )
+        for hit in hits
+    )

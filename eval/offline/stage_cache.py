@@ -1,0 +1,240 @@
+"""What a stage made of a question is kept, by the stage's configuration and what it was given.
+
+With another generator over the same retrieval, nothing is embedded and nothing is searched for.
+Where seconds do not count, with another reranker no question is embedded again, and with another
+use of its scores no passage is judged again. What the legs find is not kept by itself: a search
+takes a millisecond, no less than to read two hundred matches.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sqlite3
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from functools import cache
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Protocol, Self, TypeVar
+
+import numpy as np
+
+import rag
+from eval.runs.atomic_write import write_whole
+from generation.grounding.answerability import Finder
+from generation.grounding.evidence import Evidence, Features, Sentence
+from rag.process.private_folder import make_private
+from rag.protocols import Embedder, Index, Reranker, Retriever
+from rag.telemetry.trace import Trace
+from rag.types import Chunk, Float32Array, Hit, Kind, Prompt, Query
+
+T = TypeVar("T")
+CODE = ("generation", "ingest", "rag", "retrieval")
+"""Packages that a question goes through."""
+
+
+class StageCache(Protocol):
+    """Results by stage and input, JSON, which outlive the process."""
+
+    def get(self, key: str) -> Any | None:
+        """What was put there; None where nothing was."""
+
+    def put(self, key: str, made: Any) -> None:
+        """Keeps it."""
+
+
+class LocalStages:
+    """`StageCache` in one file, for processes of one machine."""
+
+    def __init__(self, file: Path) -> None:
+        make_private(file.parent)
+        file.touch(mode=0o600)  # SQLite makes the files beside it alike
+        self._db = sqlite3.connect(file, isolation_level=None)
+        self._db.execute("PRAGMA journal_mode = WAL")
+        self._db.execute("PRAGMA synchronous = NORMAL")
+        self._db.execute("CREATE TABLE IF NOT EXISTS stages (key TEXT PRIMARY KEY, made TEXT)")
+        self.misses = 0
+
+    @classmethod
+    @contextlib.contextmanager
+    def opened(cls, folder: Path) -> Iterator[Self]:
+        """That of a cache's folder, open until the end of the block."""
+        stages = cls(folder / "stages.sqlite")
+        try:
+            yield stages
+        finally:
+            stages._db.close()
+
+    def get(self, key: str) -> Any | None:
+        """What was put there; None where nothing was."""
+        row = self._db.execute("SELECT made FROM stages WHERE key = ?", (key,)).fetchone()
+        self.misses += row is None
+        return None if row is None else json.loads(row[0])
+
+    def put(self, key: str, made: Any) -> None:
+        """Keeps it."""
+        self._db.execute("INSERT OR REPLACE INTO stages VALUES (?, ?)", (key, json.dumps(made)))
+
+
+class SharedStages:
+    """`StageCache` in a file each, for workers: SQLite's lock does not hold on all volumes."""
+
+    def __init__(self, folder: Path) -> None:
+        """Those of a cache's folder."""
+        self._folder = folder / "stages"
+
+    def get(self, key: str) -> Any | None:
+        """What was put there; None where nothing was."""
+        try:
+            return json.loads(self._file(key).read_bytes())
+        except (FileNotFoundError, ValueError):  # a power cut may leave an empty file
+            return None
+
+    def put(self, key: str, made: Any) -> None:
+        """Keeps it."""
+        file = self._file(key)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(file, json.dumps(made))
+
+    def _file(self, key: str) -> Path:
+        return self._folder / key[:2] / f"{key[2:]}.json"
+
+
+@cache
+def code_fingerprint(*packages: str) -> str:
+    """Names the code of these packages, with what is fitted and what is prompted with."""
+    root = Path(rag.__file__).parent.parent
+    digest = sha256()
+    for file in sorted(file for name in packages for file in (root / name).rglob("*.*")):
+        if file.suffix in (".py", ".json", ".jinja"):
+            digest.update(file.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def code_version() -> str:
+    """Plumbline's version, and what names the code that a run goes through."""
+    return f"{rag.__version__}+{code_fingerprint(*CODE, 'eval', 'workers')}"
+
+
+def key_of(*parts: object) -> str:
+    """One key for JSON of any size."""
+    written = json.dumps(parts, ensure_ascii=False, sort_keys=True, default=str)
+    return sha256(written.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+async def _each(
+    cache: StageCache, items: Mapping[str, T], make: Callable[[list[T]], Awaitable[Iterable[Any]]]
+) -> dict[str, Any]:
+    """What was made of items, by their keys; of those that are new it is made now, together."""
+    made = {key: kept for key in items if (kept := cache.get(key)) is not None}
+    new = {key: item for key, item in items.items() if key not in made}
+    if new:
+        for key, result in zip(new, await make(list(new.values())), strict=True):
+            cache.put(key, result)
+            made[key] = result
+    return made
+
+
+class CachedEmbedder:
+    """`Embedder` that embeds a text once."""
+
+    def __init__(self, inner: Embedder, cache: StageCache, *, fingerprint: str) -> None:
+        self._inner = inner
+        self._cache = cache
+        self._key = fingerprint
+        self.dim = inner.dim
+        self.fingerprint = inner.fingerprint
+
+    async def embed(self, texts: Sequence[str], *, kind: Kind) -> Float32Array:
+        """float32[n, dim], as the embedder's."""
+
+        async def make(unknown: list[str]) -> list[str]:
+            return [row.tobytes().hex() for row in await self._inner.embed(unknown, kind=kind)]
+
+        keys = [key_of("embed", self._key, kind, text) for text in texts]
+        made = await _each(self._cache, dict(zip(keys, texts, strict=True)), make)
+        rows = b"".join(bytes.fromhex(made[key]) for key in keys)
+        return np.frombuffer(rows, np.float32).reshape(len(texts), self.dim)
+
+
+class CachedReranker:
+    """`Reranker` that judges a chunk for a question once."""
+
+    def __init__(self, inner: Reranker, cache: StageCache, *, fingerprint: str) -> None:
+        self._inner = inner
+        self._cache = cache
+        self._fingerprint = fingerprint
+
+    async def score(self, query: Query, chunks: Sequence[Chunk]) -> Float32Array:
+        """float32[chunks]; what else is judged along with a chunk makes no difference."""
+
+        async def make(unknown: list[Chunk]) -> list[float]:
+            scores: list[float] = (await self._inner.score(query, unknown)).tolist()
+            return scores
+
+        keys = [key_of("score", self._fingerprint, query.text, chunk.id) for chunk in chunks]
+        made = await _each(self._cache, dict(zip(keys, chunks, strict=True)), make)
+        return np.array([made[key] for key in keys], np.float32)
+
+
+class CachedRetriever:
+    """`Retriever` that looks for a question once; hits are read from the index again."""
+
+    def __init__(
+        self, inner: Retriever, index: Index, cache: StageCache, *, fingerprint: str
+    ) -> None:
+        self._inner = inner
+        self._index = index
+        self._cache = cache
+        self._fingerprint = fingerprint
+
+    async def retrieve(self, query: Query, trace: Trace) -> list[Hit]:
+        """As the retriever's. What was degraded is not kept."""
+        where = [[c.field, c.op, c.value] for c in query.where]
+        scope = [query.scope.tenant, query.scope.collection]
+        key = key_of("retrieve", self._fingerprint, scope, query.text, query.top_k, where)
+        kept = self._cache.get(key)
+        if kept is not None and (again := await self._hits(query, kept)) is not None:
+            return again
+        hits = await self._inner.retrieve(query, trace)
+        if not trace.degraded:
+            self._cache.put(key, [[h.chunk.id, h.score, h.source, dict(h.ranks)] for h in hits])
+        return hits
+
+    async def _hits(self, query: Query, kept: list[Any]) -> list[Hit] | None:
+        """None where the index has not all of them any more."""
+        chunks = await self._index.fetch(query.scope, [id_ for id_, *_ in kept])
+        by_id = {chunk.id: chunk for chunk in chunks}
+        if any(id_ not in by_id for id_, *_ in kept):
+            return None
+        return [
+            Hit(chunk=by_id[id_], score=score, source=source, ranks=ranks)
+            for id_, score, source, ranks in kept
+        ]
+
+
+class CachedFinder:
+    """`Finder` that reads the same passages for the same question once."""
+
+    def __init__(self, inner: Finder, cache: StageCache, *, fingerprint: str) -> None:
+        self._inner = inner
+        self._cache = cache
+        self._fingerprint = fingerprint
+
+    async def find(self, prompt: Prompt) -> Evidence | None:
+        """As the finder's."""
+        read = [[hit.chunk.id, hit.chunk.start, hit.chunk.end] for hit in prompt.hits]
+        key = key_of("find", self._fingerprint, prompt.question, read)
+        if (kept := self._cache.get(key)) is not None:
+            return _evidence(kept["evidence"])
+        found = await self._inner.find(prompt)
+        self._cache.put(key, {"evidence": found and asdict(found)})
+        return found
+
+
+def _evidence(kept: dict[str, Any] | None) -> Evidence | None:
+    if kept is None:
+        return None
+    sentences = tuple(Sentence(**sentence) for sentence in kept["sentences"])
+    return Evidence(sentences=sentences, features=Features(**kept["features"]))

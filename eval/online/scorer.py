@@ -1,0 +1,320 @@
+"""Scores of live answers, off the path of the question.
+
+What needs no judge (names as Prometheus and Langfuse have them), each 0 to 1:
+
+- `groundedness`: how well the passages carry the answer's sentences, on average
+  (`generation.grounding`).
+- `citation_precision`: share of the markers that were written whose passage carries what they
+  stand behind.
+- `citation_coverage`: share of the sentences that have a citation. Both as in ALCE (Gao et al.
+  2023, https://arxiv.org/abs/2305.14627), by the check that every answer goes through.
+- `context_relevance`: likeness of the question and the passages, those in front counting more (by
+  1 / log2(place + 1), as in nDCG).
+- `answer_relevance`: likeness of question and answer.
+- `abstained`: 0 or 1.
+
+Likeness is late interaction (Khattab & Zaharia 2020, https://arxiv.org/abs/2004.12832): of each of
+the question's tokens with the nearest of the text, on average. With a language model as a judge
+come `judge_groundedness` and `judge_relevance`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from eval.online.judge import AnswerJudge, Verdict
+from generation.grounding.citations import claims_of, count_markers
+from generation.grounding.groundedness import (
+    ClaimScorer,
+    EntailedGrounding,
+    Grounding,
+    load_grounding,
+)
+from rag.build.generation import open_judge, open_support
+from rag.build.service import Ingesting
+from rag.catalog.answers import Answers
+from rag.errors import UpstreamError
+from rag.feedback.recorder import Traces
+from rag.inference.arithmetic import product
+from rag.protocols import ChatModel, Embedder, SupportScorer, TokenEmbedder
+from rag.records import LiveAnswer
+from rag.telemetry import metrics
+from rag.telemetry.trace import Score, trace_from
+from rag.text.passages import passage_text
+from rag.types import Chunk, Float32Array
+from retrieval.embedders.token_cache import TokenCache
+
+MAX_CLAIMS = 32
+"""Sentences of an answer that are held against its passages: the first ones."""
+CACHE_BYTES = 8 << 20
+"""Of token vectors: an answer's passages are read several times."""
+LOW = {
+    *("groundedness", "citation_precision", "citation_coverage"),
+    *("judge_groundedness", "judge_relevance"),
+}
+"""Scores that are shares: a likeness is low in one language and high in another."""
+_SPANS = {
+    "groundedness": "generate",
+    "answer_relevance": "generate",
+    "judge_groundedness": "generate",
+    "judge_relevance": "generate",
+    "citation_precision": "cite",
+    "citation_coverage": "cite",
+    "context_relevance": "retrieve",
+}
+_log = logging.getLogger(__name__)
+
+
+class OnlineScorer:
+    """Scores answers and tells of it: the catalog, Prometheus, Langfuse."""
+
+    def __init__(
+        self,
+        *,
+        answers: Answers,
+        embedder: Embedder,
+        tokens: TokenEmbedder,
+        grounding: ClaimScorer,
+        judge: AnswerJudge | None,
+        traces: Traces,
+        low: float,
+    ) -> None:
+        """Make a scorer.
+
+        Args:
+            answers: where they are.
+            embedder: makes the question's vector, by which drift is seen.
+            tokens: makes token vectors; nobody waits for them.
+            grounding: scores sentences.
+            judge: scores besides.
+            traces: where scores go.
+            low: an answer with a score of `LOW` below it has its trace sent, whatever the rate.
+        """
+        self._answers = answers
+        self._embedder = embedder
+        self._tokens = tokens
+        self._grounding = grounding
+        self._judge = judge
+        self._traces = traces
+        self._low = low
+
+    async def score(self, ids: Sequence[str]) -> None:
+        """Scores those of these answers that are not yet; each failure is its own.
+
+        What fails for a while is left, and given out again.
+
+        Raises:
+            StorageError, UpstreamError: the catalog cannot be used.
+        """
+        for answer in await self._answers.unscored(ids):
+            try:
+                found = await self._found(answer)
+            except UpstreamError as error:
+                _log.warning("An answer is not scored yet: %s", error.in_full())
+                metrics.scored("postponed")
+            except Exception as error:  # noqa: BLE001 - one that cannot be scored holds up none
+                # Without its message, which may hold the answer's words.
+                _log.error("An answer cannot be scored (%s).", type(error).__name__)
+                metrics.scored("failed")
+                await self._answers.scored(answer.id, {}, embedding=None, content=answer.content)
+            else:
+                await self._store(answer, *found)
+
+    async def _found(
+        self, answer: LiveAnswer
+    ) -> tuple[dict[str, float], dict[str, str], Float32Array]:
+        """Scores and comments by name, and the question's vector."""
+        content = answer.content or {}
+        question, text = content["question"], content["answer"]
+        passages = [_chunk(passage) for passage in content["passages"]]
+        scores = await self.measure(
+            question,
+            text,
+            passages,
+            is_json=content["is_json"],
+            unsupported=content["unsupported"],
+            uncited=len(content["uncited"]),
+        )
+        verdict = await self.judge(question, text, passages)
+        metrics.cost("judge", verdict.cost, answer.scope.tenant)
+        if verdict.failed or verdict.scores:
+            metrics.judged("failed" if verdict.failed else "scored")
+        scores |= verdict.scores
+        comments = dict.fromkeys(verdict.scores, f"{verdict.prompt}: {verdict.reason}")
+        # As the embedder has it for passages: those wait for what people wait for.
+        vectors = await self._embedder.embed([question], kind="passage")
+        return scores, comments, vectors[0]
+
+    async def _store(
+        self,
+        answer: LiveAnswer,
+        scores: Mapping[str, float],
+        comments: Mapping[str, str],
+        embedding: Float32Array,
+    ) -> None:
+        """To the catalog, to Prometheus, and to where the trace is."""
+        kept = {name: value for name, value in scores.items() if name != "abstained"}  # it is known
+        content = _without_texts(answer.content or {})
+        if not await self._answers.scored(answer.id, kept, embedding=embedding, content=content):
+            return  # somebody else was first
+        metrics.scored("scored")
+        for name, value in scores.items():
+            metrics.score(name, value)
+        if answer.trace:
+            if all(scores[name] >= self._low for name in LOW & scores.keys()):
+                return  # its trace is nowhere
+            self._traces.send(replace(trace_from(answer.trace), sampled=True))
+        self._traces.score(
+            [
+                Score(
+                    name=name,
+                    value=value,
+                    trace_id=answer.trace_id,
+                    tenant=answer.scope.tenant,
+                    span_id=answer.spans.get(_SPANS.get(name, ""), ""),
+                    comment=comments.get(name, ""),
+                )
+                for name, value in scores.items()
+            ]
+        )
+
+    async def judge(self, question: str, answer: str, passages: Sequence[Chunk]) -> Verdict:
+        """What the judge says of an answer, where there are both."""
+        if self._judge is None or not answer:
+            return Verdict()
+        return await self._judge.judge(question, answer, passages)
+
+    async def measure(
+        self,
+        question: str,
+        answer: str,
+        passages: Sequence[Chunk],
+        *,
+        is_json: bool,
+        unsupported: int,
+        uncited: int,
+    ) -> dict[str, float]:
+        """The scores that need no judge, by name; those of an answer's text only where it has one.
+
+        Args:
+            question: what was asked.
+            answer: what was answered, markers and all; empty where it abstained.
+            passages: what the generator was given, best first.
+            is_json: the answer is JSON, and what its strings say is meant.
+            unsupported: markers that were taken out.
+            uncited: sentences without one.
+        """
+        scores = {"abstained": float(not answer)}
+        if passages:
+            scores["context_relevance"] = await self._context_relevance(question, passages)
+        claims = _claims(answer, is_json=is_json)
+        if not claims:
+            return scores
+        grounded = await self._grounding.score(claims[:MAX_CLAIMS], passages)
+        scores["groundedness"] = float(grounded.mean())
+        held = count_markers(answer)
+        if held + unsupported:
+            scores["citation_precision"] = held / (held + unsupported)
+        if not is_json:  # of its strings the short ones need no citation
+            scores["citation_coverage"] = 1 - uncited / len(claims)
+        (likeness,) = await self._likeness(question, [" ".join(claims)])
+        scores["answer_relevance"] = likeness
+        return scores
+
+    async def _context_relevance(self, question: str, passages: Sequence[Chunk]) -> float:
+        found = await self._likeness(question, [passage_text(chunk) for chunk in passages])
+        weights = 1 / np.log2(np.arange(len(found)) + 2)
+        return float(np.average(found, weights=weights))
+
+    async def _likeness(self, question: str, texts: Sequence[str]) -> list[float]:
+        (asked,) = await self._tokens.embed_tokens([question], kind="query")
+        told = await self._tokens.embed_tokens(texts, kind="passage")
+        return [_max_sim(asked.vectors, each.vectors) for each in told]
+
+
+def _max_sim(question: Float32Array, text: Float32Array) -> float:
+    if not len(question) or not len(text):
+        return 0.0
+    return float(np.clip(product(question, text).max(axis=1).mean(), 0, 1))
+
+
+def _claims(answer: str, *, is_json: bool) -> tuple[str, ...]:
+    """What an answer's sentences say; of JSON, those of its strings."""
+    return claims_of("\n\n".join(_strings(json.loads(answer))) if is_json else answer)
+
+
+def _without_texts(content: Mapping[str, Any]) -> dict[str, Any]:
+    """What is kept once it is scored: the documents hold the passages' texts."""
+    return {**content, "passages": [{**p, "text": ""} for p in content["passages"]]}
+
+
+def _strings(value: Any) -> Iterator[str]:
+    match value:
+        case str():
+            yield value
+        case list() | dict():
+            for item in value.values() if isinstance(value, dict) else value:
+                yield from _strings(item)
+
+
+def _chunk(passage: Mapping[str, Any]) -> Chunk:
+    return Chunk(
+        id=passage["chunk_id"],
+        document_id=passage["document_id"],
+        version="",
+        position=0,
+        text=passage["text"],
+        start=passage["start"],
+        end=passage["end"],
+        title=passage["title"],
+        headings=tuple(passage["headings"]),
+        uri="",
+    )
+
+
+@contextlib.asynccontextmanager
+async def open_scorer(
+    holder: Ingesting,
+    *,
+    model: ChatModel | None = None,
+    support: SupportScorer | None = None,
+    tokens: TokenEmbedder | None = None,
+) -> AsyncIterator[OnlineScorer]:
+    """A scorer over what a process holds.
+
+    Args:
+        holder: the process's.
+        model: the language model that writes, where this process has one open.
+        support: the same of what checks citations.
+        tokens: the same of what the answers' passages were read with: if it keeps token vectors,
+            they are not made again.
+
+    Raises:
+        ConfigError: the judge cannot be opened.
+    """
+    settings, observing = holder.settings, holder.observing
+    async with contextlib.AsyncExitStack() as stack:
+        judging = await open_judge(settings, model, stack)
+        beside = tokens if isinstance(tokens, TokenCache) else None
+        background = holder.embedder.in_background()
+        tokens = TokenCache(background, max_bytes=CACHE_BYTES, beside=beside)
+        grounding: ClaimScorer = Grounding(tokens, load_grounding())
+        if settings.citations.entailment:
+            support = support or await open_support(settings.citations, tokens, stack)
+            grounding = EntailedGrounding(support)
+        yield OnlineScorer(
+            answers=observing.answers,
+            embedder=holder.embedder,
+            tokens=tokens,
+            grounding=grounding,
+            judge=AnswerJudge(judging) if judging else None,
+            traces=observing.traces,
+            low=settings.online.low,
+        )

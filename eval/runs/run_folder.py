@@ -1,0 +1,324 @@
+"""A run: what one configuration made of one set, in a folder.
+
+    run.json         which set, which configuration, which code; `finished` once it is complete
+    outcomes.jsonl   a line for each question, in the order in which they ended
+    summary.json     means with their intervals, over all and by slice
+    run.trec         the ranking of documents, for other tools
+
+A line is written whole and at once: what was killed amid one has all the lines before it. Who
+writes has a lock on `outcomes.jsonl`, which the kernel lets go of if the process dies.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Self
+
+from eval.runs.atomic_write import write_whole
+from rag.errors import InputError
+from rag.privacy.redaction import HIDDEN, scrubbed
+
+INFO, OUTCOMES, SUMMARY, TREC = "run.json", "outcomes.jsonl", "summary.json", "run.trec"
+"""Stands for a secret in settings that are written down."""
+_SECRETS = ("key", "password", "secret", "token")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """A hit: a chunk, the document it is of, and its characters there."""
+
+    chunk_id: str
+    document_id: str
+    start: int
+    end: int
+    score: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cited:
+    """A citation: characters of a document, and how well they carry what cites them."""
+
+    document_id: str
+    start: int
+    end: int
+    support: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What became of one question.
+
+    `id` is the question's in the set; `slices` says which parts of it the question belongs to
+    (`{"lang": "de"}`). `hits` are best first. `documents` are ids, best first, of the first
+    `chunks_asked` chunks: more than `hits` where these are of fewer documents than were asked for.
+    `answer` is empty where it abstained, and `reason` says why. `unsupported` and `uncited` count
+    markers that were taken out and sentences without one. `timings` is milliseconds by stage,
+    `seconds` the whole. `measures` are by name, as `eval.measures` has them; one that the question
+    has no say in is not there. `trace_id` names its trace. `error` is what failed; then all else is
+    empty.
+    """
+
+    id: str
+    question: str
+    slices: Mapping[str, str]
+    hits: tuple[Found, ...] = ()
+    documents: tuple[str, ...] = ()
+    chunks_asked: int = 0
+    answer: str = ""
+    reason: str | None = None
+    confidence: float = 0.0
+    citations: tuple[Cited, ...] = ()
+    unsupported: int = 0
+    uncited: int = 0
+    degraded: tuple[str, ...] = ()
+    timings: Mapping[str, float]
+    seconds: float = 0.0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cost: float = 0.0
+    measures: Mapping[str, float]
+    trace_id: str = ""
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunInfo:
+    """Which set, which configuration, which code.
+
+    `set_fingerprint` names the set's questions and judgements, `config` is the settings without
+    their secrets, `version` Plumbline's. Times are ISO 8601, UTC; `finished` is None until it is.
+    """
+
+    set_name: str
+    set_fingerprint: str
+    questions: int
+    config: Mapping[str, Any]
+    version: str
+    started: str
+    finished: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """A run that is finished; `outcomes` are in the order of their ids."""
+
+    folder: Path
+    info: RunInfo
+    outcomes: tuple[Outcome, ...]
+    summary: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        """The folder's."""
+        return self.folder.name
+
+
+class RunFolder:
+    """A run while it is written. One process at a time.
+
+    Attributes:
+        info: what is written down of the run.
+        done: ids of the questions that were asked before, and did not fail.
+    """
+
+    def __init__(self, folder: Path, info: RunInfo) -> None:
+        """A run's folder; nothing is looked at yet."""
+        self._folder = folder
+        self.info = info
+        self.done: frozenset[str] = frozenset()
+
+    def __enter__(self) -> Self:
+        """Begins the run, or goes on with one that was stopped.
+
+        Raises:
+            InputError: the folder holds something else: another set or configuration, or a run
+                that is finished; or another process writes it.
+        """
+        folder = self._folder
+        if folder.exists() and not folder.is_dir():
+            raise InputError(f"{folder} is a file: name a folder for the run.")
+        folder.mkdir(parents=True, exist_ok=True)
+        if not (folder / INFO).exists() and any(folder.iterdir()):
+            raise InputError(f"{folder} is not empty, and holds no run: name another folder.")
+        self._file = _locked(folder / OUTCOMES)
+        try:
+            self._begin()
+        except BaseException:
+            self._file.close()
+            raise
+        return self
+
+    def _begin(self) -> None:
+        if (self._folder / OUTCOMES).stat().st_size:
+            before = _read_info(self._folder)
+            _check_same(self._folder, before, self.info)
+            self.info = before
+        elif (self._folder / INFO).exists():
+            _read_info(self._folder)  # a run's, of which nothing was asked yet
+        _write(self._folder / INFO, asdict(self.info))
+        self.done = frozenset(o.id for o in self._mended() if not o.error)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        self._file.close()
+
+    def append(self, outcome: Outcome) -> None:
+        """Writes what became of a question."""
+        self._file.write(_line(outcome))
+        self._file.flush()
+
+    def outcomes(self) -> list[Outcome]:
+        """All of them, in the order of their ids."""
+        return sorted(_outcomes(self._folder), key=lambda outcome: outcome.id)
+
+    def finish(self, summary: Mapping[str, Any], trec: str, *, finished: str) -> None:
+        """Says that the run is complete, once all of it is on the disk."""
+        write_whole(self._folder / TREC, trec)
+        _write(self._folder / SUMMARY, summary)
+        _write(self._folder / INFO, asdict(replace(self.info, finished=finished)))
+
+    def _mended(self) -> list[Outcome]:
+        """What was written before; half of a line, which a kill left, is cut off."""
+        path = self._folder / OUTCOMES
+        os.truncate(path, path.read_bytes().rfind(b"\n") + 1)
+        return list(_outcomes(self._folder))
+
+
+def read_run(folder: Path) -> Run:
+    """A finished run.
+
+    Raises:
+        InputError: there is none, it is not finished, or a line of it cannot be read.
+    """
+    info = _read_info(folder)
+    if info.finished is None:
+        raise InputError(
+            f"The run {folder} is not finished: run the same `rag eval run` again, and it goes on."
+        )
+    outcomes = tuple(sorted(_outcomes(folder), key=lambda outcome: outcome.id))
+    return Run(folder=folder, info=info, outcomes=outcomes, summary=_read(folder / SUMMARY))
+
+
+def is_finished(folder: Path, info: RunInfo) -> bool:
+    """Whether the folder holds this very run, complete."""
+    if not (folder / INFO).exists():
+        return False
+    before = _read_info(folder)
+    return before.finished is not None and not _differs(before, info)
+
+
+def _check_same(folder: Path, before: RunInfo, info: RunInfo) -> None:
+    if before.finished is not None:
+        raise InputError(f"The run {folder} is finished: name another folder.")
+    if differs := _differs(before, info):
+        raise InputError(
+            f"The run {folder} was begun with another {differs}: name another folder, or remove it."
+        )
+
+
+def _differs(before: RunInfo, info: RunInfo) -> str:
+    """The first thing in which two runs differ, in words; empty where they do not."""
+    for name in ("set_name", "set_fingerprint", "questions", "config", "version"):
+        if getattr(before, name) != getattr(info, name):
+            return name.replace("_", " ")
+    return ""
+
+
+def _locked(path: Path) -> IO[str]:
+    """A file to append to, which no other process has open so."""
+    file = path.open("a", encoding="utf-8", errors="surrogatepass")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        raise InputError(
+            f"Another process writes the run {path.parent}: wait until it ends, or name another"
+            " folder."
+        ) from None
+    return file
+
+
+def _outcomes(folder: Path) -> list[Outcome]:
+    """Without the failures after which a run went on, and asked again."""
+    found = list(_lines(folder))
+    last = {outcome.id: outcome for outcome in found}
+    return [outcome for outcome in found if not outcome.error or last[outcome.id] is outcome]
+
+
+def _lines(folder: Path) -> Iterator[Outcome]:
+    path = folder / OUTCOMES
+    if not path.exists():
+        return
+    with path.open("rb") as lines:
+        for number, line in enumerate(lines, 1):
+            try:
+                yield outcome_of(json.loads(line))
+            except (ValueError, TypeError, KeyError, AttributeError) as error:
+                raise InputError(
+                    f"{path}, line {number}: no outcome of a run ({error})."
+                ) from error
+
+
+def outcome_of(row: dict[str, Any]) -> Outcome:
+    """What `asdict` and JSON made a row of."""
+    hits = tuple(Found(**hit) for hit in row.pop("hits"))
+    citations = tuple(Cited(**cited) for cited in row.pop("citations"))
+    degraded = tuple(row.pop("degraded"))
+    documents = tuple(row.pop("documents", ()))
+    return Outcome(hits=hits, documents=documents, citations=citations, degraded=degraded, **row)
+
+
+def _read_info(folder: Path) -> RunInfo:
+    try:
+        return RunInfo(**_read(folder / INFO))
+    except TypeError as error:
+        raise InputError(f"{folder / INFO} is not what `rag eval run` writes: {error}.") from error
+
+
+def _read(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except FileNotFoundError as error:
+        raise InputError(
+            f"{path.parent} is no run: {path.name} is missing. `rag eval run` writes one."
+        ) from error
+    except ValueError as error:
+        raise InputError(f"{path} is damaged: {error}.") from error
+
+
+def _line(outcome: Outcome) -> str:
+    return json.dumps(asdict(outcome)) + "\n"  # ASCII: an answer may hold half a character
+
+
+def _write(path: Path, content: Any) -> None:
+    write_whole(path, json.dumps(content, indent=2) + "\n")
+
+
+def without_passwords(content: Any) -> Any:
+    """Settings without what their URLs hold besides host and path, and what by name is secret."""
+    match content:
+        case str():
+            return scrubbed(content).replace(f"://{HIDDEN}@", "://")
+        case list():
+            return [without_passwords(item) for item in content]
+        case dict():
+            return {
+                name: HIDDEN if _is_secret(name, value) else without_passwords(value)
+                for name, value in content.items()
+            }
+    return content
+
+
+def _is_secret(name: str, value: Any) -> bool:
+    """Parts that are passed on as they are, as vLLM's engine, may hold some."""
+    return isinstance(value, str) and name.lower().endswith(_SECRETS)

@@ -1,0 +1,57 @@
+"""Whether the passages answer the question at all: asked before anything is written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from generation.grounding.calibration import Calibration
+from generation.grounding.evidence import Evidence
+from rag.types import Prompt, Reason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """The calibrated `confidence`, 0 to 1, and what it rests on, or the reason to abstain."""
+
+    confidence: float
+    evidence: Evidence | None = None
+    abstained: Reason | None = None
+
+
+class Finder(Protocol):
+    """Finds what the passages say about a question."""
+
+    async def find(self, prompt: Prompt) -> Evidence | None:
+        """The sentences to answer with; None where question or passages have no words."""
+
+
+class Judge:
+    """Turns a prompt's evidence into a confidence, and declines below a threshold."""
+
+    def __init__(
+        self, *, finder: Finder, calibration: Calibration, threshold: float | None = None
+    ) -> None:
+        """Make a judge.
+
+        Args:
+            finder: finds the evidence.
+            calibration: turns evidence into confidence.
+            threshold: confidence below which it abstains; the calibration's own if None.
+        """
+        self._finder = finder
+        self._calibration = calibration
+        self._threshold = calibration.threshold if threshold is None else threshold
+
+    async def judge(self, prompt: Prompt) -> Verdict:
+        """The verdict; `evidence` is there unless it abstains."""
+        if not prompt.hits:
+            return Verdict(confidence=0.0, abstained="no_documents")
+        evidence = await self._finder.find(prompt)
+        if evidence is None:
+            return Verdict(confidence=0.0, abstained="no_match")
+        confidence = self._calibration.probability(evidence.features)
+        if confidence < self._threshold:
+            reason: Reason = "weak_evidence" if evidence.features.coverage else "no_match"
+            return Verdict(confidence=confidence, abstained=reason)
+        return Verdict(confidence=confidence, evidence=evidence)

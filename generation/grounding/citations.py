@@ -1,0 +1,273 @@
+"""From the `[n]` markers of an answer to the exact spans that carry what it says."""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from itertools import accumulate
+
+import numpy as np
+
+from rag.protocols import SupportScorer
+from rag.text.sentences import sentence_spans
+from rag.types import Chunk, Citation, Hit, Span
+
+MIN_SUPPORT = 0.55
+"""A passage with less support for a claim than this does not carry it: `benchmarks.run support`."""
+MAX_PARAPHRASE = 0.99
+"""Support of a sentence that has all of a claim, but not word for word: only a quote has 1."""
+
+_NUMBERS = r"\d{1,3}(?:, ?\d{1,3}){0,31}"
+_LONGEST_MARKER = 3 * 32 + 2 * 31 + 2
+_MARKER = re.compile(rf" ?(?<!\\)\[({_NUMBERS})\]")
+_OPEN = re.compile(rf" ?(?<!\\)\[[\d, ]{{0,{_LONGEST_MARKER}}}\Z")
+_HELD = re.compile(rf"{_OPEN.pattern}| \Z")
+"""The end of a text that may yet become a marker, with the space before it."""
+_TO_ESCAPE = re.compile(rf"\[(?={_NUMBERS}\])")
+_ESCAPED = re.compile(rf"\\\[(?={_NUMBERS}\])")
+_FENCE = re.compile(r"^[ \t]*```", re.MULTILINE)
+_WORD = re.compile(r"\w+")
+_AFTER_MARKER = re.compile(r"[\s.,;:!?)]*")
+
+
+def escape_markers(text: str) -> str:
+    r"""Makes a quote's own "[1]" a "\[1]", which is not taken for a marker."""
+    return _TO_ESCAPE.sub(r"\\[", text)
+
+
+class CitationChecker:
+    """Checks an answer's markers while it is being written.
+
+    A marker stands behind the text since the marker before it: all of it where the passage has it
+    word for word, else its last sentence. Markers without a word between them stand behind the same
+    text. One that points nowhere, or to a passage without support, is taken out of the text, the
+    space before it included. In code, what is glued to a name is an index and no marker.
+    """
+
+    def __init__(self, hits: Sequence[Hit], support: SupportScorer) -> None:
+        """Make one for an answer.
+
+        Args:
+            hits: the passages that its markers point to, from 1.
+            support: says how well a sentence of them carries a claim that is no quote.
+        """
+        self._passages = [_Passage(hit.chunk) for hit in hits]
+        self._support = support
+        self._before = ""  # up to the last marker
+        self._text = ""  # since then
+        self._sent = 0  # characters of it that went out
+        self._claim = ""
+        self._cited: set[tuple[int, Span]] = set()
+        self._unsupported: list[int] = []
+
+    @property
+    def unsupported(self) -> tuple[int, ...]:
+        """The markers that were taken out, in the order of the text."""
+        return tuple(self._unsupported)
+
+    async def feed(self, piece: str) -> list[str | Citation]:
+        """The text that can go out after the next piece, and each citation behind its marker.
+
+        Held back is only what may yet become a marker. How an answer is cut into pieces makes no
+        difference.
+        """
+        self._text += piece
+        events: list[str | Citation] = []
+        at = self._sent
+        while marker := _MARKER.search(self._text, at):
+            at = marker.end()
+            if _is_code(self._before + self._text[: marker.end()], marker[1]):
+                continue
+            events += self._send(marker.start())
+            events += await self._check(marker)
+            self._before += self._text[: marker.end()]
+            self._text, self._sent, at = self._text[marker.end() :], 0, 0
+        held = _HELD.search(self._text, max(at, len(self._text) - _LONGEST_MARKER))
+        return events + self._send(held.start() if held else len(self._text))
+
+    def finish(self) -> list[str | Citation]:
+        """What was held back, once the answer is complete."""
+        return self._send(len(self._text))
+
+    def _send(self, end: int) -> list[str | Citation]:
+        text, self._sent = self._text[self._sent : end], end
+        return [text] if text else []
+
+    async def _check(self, marker: re.Match[str]) -> list[str | Citation]:
+        """What goes out for a marker: all of it, those of its numbers that hold, or nothing."""
+        before = self._text[: marker.start()]
+        if _WORD.search(before):
+            self._claim = _ESCAPED.sub("[", before)
+        numbers = [int(number) for number in marker[1].split(",")]
+        found = {number: span for number in numbers if (span := await self._find(number))}
+        kept = [number for number in numbers if number in found]
+        self._unsupported += [number for number in numbers if number not in found]
+        if not kept:
+            # Without it, what stands around it could become a marker.
+            return [marker[0].replace("[", "\\[")] if _OPEN.search(before) else []
+        space = " " * marker[0].startswith(" ")
+        text = marker[0] if kept == numbers else f"{space}[{', '.join(map(str, kept))}]"
+        return [text, *(c for number in kept for c in self._cite(number, *found[number]))]
+
+    async def _find(self, number: int) -> tuple[Span, float] | None:
+        """The span of a passage that carries the claim, and its support."""
+        if not self._claim or not 1 <= number <= len(self._passages):
+            return None
+        passage = self._passages[number - 1]
+        sentence = self._claim[slice(*sentence_spans(self._claim)[-1])]
+        said = _AFTER_MARKER.sub("", self._claim, count=1)
+        for text in (self._claim, said, sentence):
+            span = passage.quoted(" ".join(text.split()))
+            # What ends the sentence before is no part of a quote, unless the passage begins one so.
+            if span and (text != self._claim or text == said or passage.begins(span[0])):
+                return span, 1.0
+        return await self._paraphrased(sentence, passage.chunk)
+
+    async def _paraphrased(self, claim: str, chunk: Chunk) -> tuple[Span, float] | None:
+        """The first of the sentences that carry a claim best."""
+        spans = sentence_spans(chunk.text)
+        if not spans or not _WORD.search(claim):
+            return None
+        scores = await self._support.score(claim, chunk, spans)
+        best = int(np.argmax(scores))
+        support = min(float(scores[best]), MAX_PARAPHRASE)
+        return (spans[best], support) if support >= MIN_SUPPORT else None
+
+    def _cite(self, number: int, span: Span, support: float) -> Iterator[Citation]:
+        if (number, span) not in self._cited:
+            self._cited.add((number, span))
+            yield _citation(self._passages[number - 1].chunk, number, span, support)
+
+
+def uncited(text: str, citations: Sequence[Citation]) -> tuple[str, ...]:
+    """The sentences of a checked answer that no marker stands behind and no quote contains.
+
+    A heading, a question and what ends in a colon claim nothing.
+    """
+    plain, places = _without_markers(text)
+    spans = [(a, b) for a, b in sentence_spans(plain) if _WORD.search(plain, a, b)]
+    starts = [start for start, _ in spans]
+    words = [word.start() for word in _WORD.finditer(plain)]
+    last_words = [words[n - 1] for place in places if (n := bisect_left(words, place))]
+    cited = {bisect_right(starts, word) - 1 for word in last_words}
+    quotes = [" ".join(c.quote.split()) for c in citations]
+    sentences = (plain[a:b] for i, (a, b) in enumerate(spans) if i not in cited)
+    return tuple(s for s in sentences if _claims(s) and not _stands_in(s, quotes))
+
+
+def claims_of(text: str) -> tuple[str, ...]:
+    """The sentences of an answer that claim something, without their markers.
+
+    A heading, a question and what ends in a colon claim nothing.
+    """
+    plain, _ = _without_markers(text)
+    sentences = (plain[start:end] for start, end in sentence_spans(plain))
+    return tuple(_ESCAPED.sub("[", s) for s in sentences if _WORD.search(s) and _claims(s))
+
+
+def count_markers(text: str) -> int:
+    """How many markers an answer has; `[1, 2]` is two."""
+    return sum(
+        marker[1].count(",") + 1
+        for marker in _MARKER.finditer(text)
+        if not _is_code(text[: marker.end()], marker[1])
+    )
+
+
+def without_markers(text: str) -> str:
+    """An answer as it reads without its markers."""
+    plain, _ = _without_markers(text)
+    return _ESCAPED.sub("[", plain)
+
+
+def _without_markers(text: str) -> tuple[str, list[int]]:
+    """The text without its markers, and where in it each of them stood."""
+    plain, places, end = "", [], 0
+    for marker in _MARKER.finditer(text):
+        if _is_code(text[: marker.end()], marker[1]):
+            continue
+        plain += text[end : marker.start()]
+        places.append(len(plain))
+        end = marker.end()
+    return plain + text[end:], places
+
+
+def _is_code(text: str, numbers: str) -> bool:
+    """Whether the marker that ends the text is an index: glued to a name, in a code span or block.
+
+    Of Markdown as far as it matters: fences, and backticks that are open in their line.
+    """
+    before = text[: -len(numbers) - 2]
+    if not before[-1:].isidentifier() and not before.endswith((")", "]", '"', "'")):
+        return False
+    fenced = len(_FENCE.findall(before)) % 2 == 1
+    return fenced or before.rpartition("\n")[2].count("`") % 2 == 1
+
+
+def _claims(sentence: str) -> bool:
+    return not sentence.startswith("#") and not sentence.endswith((":", "?"))
+
+
+def _stands_in(sentence: str, quotes: Sequence[str]) -> bool:
+    folded = _ESCAPED.sub("[", " ".join(sentence.split()))
+    return any(folded in quote for quote in quotes)
+
+
+class _Passage:
+    """A chunk's text, with white space folded for comparing and spans given as it stands."""
+
+    def __init__(self, chunk: Chunk) -> None:
+        self.chunk = chunk
+
+    def quoted(self, text: str) -> Span | None:
+        """Where the folded text stands, whole words only."""
+        at = self._folded.find(text)
+        while text and at >= 0:
+            if self._between_words(at) and self._between_words(at + len(text)):
+                return self._unfold(at), self._unfold(at + len(text) - 1) + 1
+            at = self._folded.find(text, at + 1)
+        return None
+
+    def begins(self, place: int) -> bool:
+        """Whether a sentence begins there."""
+        return any(start == place for start, _ in sentence_spans(self.chunk.text))
+
+    @cached_property
+    def _words(self) -> list[re.Match[str]]:
+        return list(re.finditer(r"\S+", self.chunk.text))
+
+    @cached_property
+    def _folded(self) -> str:
+        return " ".join(word[0] for word in self._words)
+
+    @cached_property
+    def _word_starts(self) -> list[int]:
+        """Where each word starts in the folded text."""
+        return [0, *accumulate(len(word[0]) + 1 for word in self._words)][:-1]
+
+    def _between_words(self, at: int) -> bool:
+        return not (self._folded[at - 1 : at].isalnum() and self._folded[at : at + 1].isalnum())
+
+    def _unfold(self, at: int) -> int:
+        """The place in the chunk's text of a character of the folded text."""
+        word = bisect_right(self._word_starts, at) - 1
+        return self._words[word].start() + at - self._word_starts[word]
+
+
+def _citation(chunk: Chunk, marker: int, span: Span, support: float) -> Citation:
+    start, end = span
+    return Citation(
+        marker=marker,
+        chunk_id=chunk.id,
+        document_id=chunk.document_id,
+        uri=chunk.uri,
+        title=chunk.title,
+        page=chunk.page,
+        headings=chunk.headings,
+        start=chunk.start + start,
+        end=chunk.start + end,
+        quote=chunk.text[start:end],
+        support=support,
+    )

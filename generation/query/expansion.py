@@ -1,0 +1,74 @@
+"""A question → what else to search for, so that documents are found that word it otherwise."""
+
+from __future__ import annotations
+
+import re
+from typing import Literal
+
+from generation.query.short_completion import SECONDS, write
+from rag.errors import InputError, UpstreamError
+from rag.protocols import ChatModel
+from rag.telemetry.trace import Trace
+from rag.types import Message
+
+Method = Literal["multi_query", "hyde"]
+QUERIES = 3
+MAX_TOKENS = 256
+SYSTEM: dict[Method, str] = {
+    "multi_query": f"""\
+You write search queries. You are given a question; you do not answer it.
+
+- Write {QUERIES} other questions, or groups of keywords, that would find documents which answer it.
+- Use other words than the question does. Keep its language, its names and its numbers.
+- Write each on a line of its own, and nothing else.""",
+    "hyde": """\
+You write a passage as it could stand in a document that answers the question you are given.
+
+- Write two to four sentences, in the language of the question.
+- Where you do not know a fact, leave it out. The passage is only searched with; nobody reads it.
+- Write the passage, and nothing else.""",
+}
+_ENUMERATOR = re.compile(r"^\s*(?:[-*•]|\(?\d{1,2}[.):])\s+")
+
+
+class QuestionExpander:
+    """Has a language model write what a question is searched by, besides itself.
+
+    `multi_query`: the question in other words, each with a ranking of its own (RAG-Fusion,
+    Rackauckas 2024, https://arxiv.org/abs/2402.03367). `hyde`: a passage as it would answer it,
+    whose neighbours are wanted (Gao et al. 2022, https://arxiv.org/abs/2212.10496).
+    """
+
+    def __init__(self, model: ChatModel, *, method: Method, seconds: float = SECONDS) -> None:
+        """Make an expander; `seconds` bound each expansion."""
+        self._model = model
+        self._method = method
+        self._seconds = seconds
+
+    async def expand(self, question: str, trace: Trace) -> tuple[str, ...]:
+        """Texts to search for as well; none where the model fails, and the trace says so."""
+        messages = (
+            Message(role="system", content=SYSTEM[self._method]),
+            Message(role="user", content=f"Question: {question}"),
+        )
+        with trace.span("expand", "generation") as span:
+            try:
+                text = await write(
+                    self._model,
+                    messages,
+                    trace,
+                    span,
+                    template=f"{self._method}.v1",  # which goes up with the text
+                    max_tokens=MAX_TOKENS,
+                    seconds=self._seconds,
+                )
+            except (InputError, UpstreamError) as error:
+                trace.degrade("expand", error)
+                return ()
+        return (" ".join(text.split()),) if self._method == "hyde" else _queries(text, question)
+
+
+def _queries(text: str, question: str) -> tuple[str, ...]:
+    """The lines, without their enumeration, that are not the question itself."""
+    lines = (" ".join(_ENUMERATOR.sub("", line).split()) for line in text.splitlines())
+    return tuple(dict.fromkeys(line for line in lines if line and line != question))[:QUERIES]

@@ -1,0 +1,61 @@
+"""A short text by a language model, on the way to an answer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from rag.errors import UpstreamError
+from rag.protocols import ChatModel
+from rag.telemetry.trace import Span, Trace, of_template
+from rag.types import Message, Sampling, Usage
+
+SECONDS = 5.0
+"""It delays the first word of the answer, and the answer can do without it."""
+
+
+async def write(
+    model: ChatModel,
+    messages: Sequence[Message],
+    trace: Trace,
+    span: Span,
+    *,
+    template: str,
+    max_tokens: int,
+    seconds: float,
+) -> str:
+    """What the model writes, complete and not blank.
+
+    The trace is charged with the tokens, however it ends; the span has them too, with all that was
+    asked by the `template` and written.
+
+    Raises:
+        InputError: the model cannot take the messages.
+        UpstreamError: it failed, took longer than `seconds`, or did not end within `max_tokens`.
+    """
+    text, complete = "", True
+    spent: Usage | None = None
+    span.input = [{"role": message.role, "content": message.content} for message in messages]
+    span.attributes |= {"model": model.name, "max_tokens": max_tokens}
+    span.attributes |= of_template(template)
+    try:
+        async with asyncio.timeout(seconds):
+            async for piece in model.stream(messages, sampling=Sampling(max_tokens=max_tokens)):
+                text += piece.text
+                complete = complete and piece.finish_reason != "length"
+                spent = piece.usage or spent
+    except TimeoutError:
+        raise UpstreamError(
+            f"{model.name} was not done within {seconds:g} s.", code="deadline"
+        ) from None
+    finally:
+        span.output = text
+        if spent:
+            trace.spend(spent)
+            span.attributes |= asdict(spent)
+    if not complete:
+        raise UpstreamError(f"{model.name} was not done within {max_tokens} tokens.")
+    if not text.strip():
+        raise UpstreamError(f"{model.name} wrote nothing.")
+    return text

@@ -1,0 +1,164 @@
+"""What chunks are put together from: spans with their cost in tokens."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from rag.text.plain import plain
+from rag.types import Span
+
+Cut = Callable[[str], list[Span]]
+"""The spans that a text is divided into, in text order."""
+CountTokens = Callable[[Sequence[str]], list[int]]
+"""Token counts of texts, in input order. Counts add up where a text is cut at white space."""
+# Tokenizers count a word they give up on (base64, a data URI) as one token. No prose has tokens
+# this long, so characters are counted as well.
+_LONGEST_TOKEN = 20
+# Of a tokenizer's answer to one call, which has some hundred bytes for each token.
+_COUNTED_PIECES = 4096
+_COUNTED_CHARS = 1 << 17
+WINDOW_CHARS = 1 << 17
+"""A longer section is cut in windows, at a blank line where there is one: what is made of a text
+while it is cut takes a hundred times its memory, and other threads wait for as long as one regular
+expression runs."""
+_WORD = re.compile(r"\S{1,64}")
+_LINE = re.compile(r"\S.*")
+_STRETCH = re.compile(r"\S.*(?:\n[^\S\n]*\S.*)*")
+# Counts of these tell tokenizers apart.
+_PROBE = ("Tokenizers disagree about internationalization,", "naïve 3.14159", "東京 _is_code(x)")
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A span, and its cost in tokens once it is measured.
+
+    `by_lines`: where it must be divided its lines come first, as in code and in tables. Pieces of
+    different runs are never put together.
+    """
+
+    start: int
+    end: int
+    by_lines: bool = False
+    run: int = 0
+    cost: int = -1
+
+    @property
+    def least_cost(self) -> int:
+        """The least that it costs, whatever its tokens are."""
+        return (self.end - self.start) // _LONGEST_TOKEN
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Budget:
+    """How many tokens a chunk may hold, and how many of them it may share with the one before."""
+
+    count_tokens: CountTokens
+    max_tokens: int
+    overlap: int
+
+    def __str__(self) -> str:
+        """Both sizes, and how the tokenizer counts a few telling words: part of a fingerprint."""
+        probe = "-".join(map(str, self.count_tokens(_PROBE)))
+        return f"{self.max_tokens}+{self.overlap}:{probe}"
+
+    def measure(self, text: str, pieces: Iterable[Piece]) -> Iterator[Piece]:
+        """The pieces with their cost, at least 1, those that have one as they are.
+
+        The tokens of some thousand are counted in one call; of one so long that it is over the
+        budget whatever its tokens are, they are not.
+        """
+        for batch in _batches(pieces):
+            unknown = [p for p in batch if p.cost < 0 and p.least_cost <= self.max_tokens]
+            texts = [text[piece.start : piece.end] for piece in unknown]
+            counts = zip(unknown, self.count_tokens(texts) if texts else (), strict=True)
+            costs = {piece.start: max(1, count) for piece, count in counts}
+            for piece in batch:
+                if piece.cost >= 0:
+                    yield piece
+                else:
+                    yield replace(piece, cost=max(piece.least_cost, costs.get(piece.start, 1)))
+
+    def divide(self, text: str, pieces: Iterable[Piece], cut: Cut) -> Iterator[Piece]:
+        """The pieces with those over the budget replaced by their parts, measured."""
+        parts = (
+            part
+            for piece in pieces
+            for part in (self._parts(text, piece, cut) if piece.cost > self.max_tokens else [piece])
+        )
+        return self.measure(text, parts)
+
+    def _parts(self, text: str, piece: Piece, cut: Cut) -> Iterator[Piece]:
+        spans = (line_spans if piece.by_lines else cut)(text[piece.start : piece.end])
+        for start, end in spans:
+            yield Piece(piece.start + start, piece.start + end, run=piece.run)
+
+    def pack(self, pieces: Iterable[Piece]) -> Iterator[list[Piece]]:
+        """Neighbours put together as long as they fit; each pack repeats the end of the last."""
+        pack: list[Piece] = []
+        cost = 0
+        for piece in pieces:
+            wide = pack and piece.end - pack[0].start > self.max_tokens * _LONGEST_TOKEN
+            if pack and not wide and cost + piece.cost <= self.max_tokens:
+                pack.append(piece)
+                cost += piece.cost
+                continue
+            if pack:
+                yield pack
+            pack = [*self._shared(pack, before=piece), piece]
+            cost = sum(part.cost for part in pack)
+        if pack:
+            yield pack
+
+    def _shared(self, pack: Sequence[Piece], *, before: Piece) -> list[Piece]:
+        """The end of a pack, but never all of it, that fits in front of the next piece."""
+        room = min(self.overlap, self.max_tokens - before.cost)
+        first = len(pack)
+        while first > 1 and pack[first - 1].cost <= room:
+            first -= 1
+            room -= pack[first].cost
+        return list(pack[first:])
+
+
+def windows(start: int, end: int, text: str) -> Iterator[Span]:
+    """A span in parts that memory and a regular expression can take, cut where it harms least."""
+    while end - start > WINDOW_CHARS:
+        cut = start + WINDOW_CHARS
+        for mark in ("\n\n", "\n", " "):
+            found = text.rfind(mark, cut - WINDOW_CHARS // 2, cut)
+            if found >= 0:
+                cut = found + len(mark)
+                break
+        yield start, cut
+        start = cut
+    yield start, end
+
+
+def _batches(pieces: Iterable[Piece]) -> Iterator[list[Piece]]:
+    """The pieces in lists of a bounded length, and of a bounded length of text."""
+    batch: list[Piece] = []
+    chars = 0
+    for piece in pieces:
+        batch.append(piece)
+        chars += piece.end - piece.start
+        if len(batch) == _COUNTED_PIECES or chars >= _COUNTED_CHARS:
+            yield batch
+            batch, chars = [], 0
+    if batch:
+        yield batch
+
+
+def stretch_spans(text: str) -> list[Span]:
+    """Runs of lines between blank lines."""
+    return [found.span() for found in _STRETCH.finditer(plain(text))]
+
+
+def line_spans(text: str) -> list[Span]:
+    """Lines that are not blank, without their indentation."""
+    return [found.span() for found in _LINE.finditer(plain(text))]
+
+
+def word_spans(text: str) -> list[Span]:
+    """Runs without white space, long ones cut."""
+    return [found.span() for found in _WORD.finditer(text)]

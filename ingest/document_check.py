@@ -1,0 +1,107 @@
+"""Compares what catalog and index say of a document, chunk by chunk."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Literal
+
+from rag.catalog.catalog import Catalog
+from rag.errors import NotFoundError
+from rag.protocols import StoredIndex
+from rag.records import DocumentRecord
+from rag.types import Scope
+
+PAGE = 1_000
+"""Chunks, or documents, read at once."""
+
+FaultKind = Literal["missing", "surplus", "old", "moved", "twice", "original", "orphan"]
+"""Chunks are missing; there are more than counted; they are of other bytes; their text is not the
+stored one's; two have one place; a duplicate's original does not hold its bytes; their document is
+not in the catalog."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """One document of which catalog and index do not say the same."""
+
+    document_id: str
+    uri: str
+    kind: FaultKind
+    chunks: int
+    """In the index."""
+    expected: int
+
+
+class Checker:
+    """Finds documents of which catalog and index do not say the same."""
+
+    def __init__(self, *, index: StoredIndex, catalog: Catalog) -> None:
+        self._index = index
+        self._catalog = catalog
+
+    async def records(self, scope: Scope) -> AsyncIterator[list[DocumentRecord]]:
+        """All documents, page by page, in the order of their ids."""
+        after = ""
+        while page := await self._catalog.documents(scope, limit=PAGE, after=after):
+            yield page
+            after = page[-1].id
+
+    async def orphans(self, scope: Scope) -> AsyncIterator[str]:
+        """Ids of documents that the index has chunks of and the catalog does not know, each once.
+
+        The index is read page by page. Of a document whose chunks are on several pages, the page
+        with the lowest id counts.
+        """
+        async for chunks in self._index.pages(scope):
+            here = {chunk.id for chunk in chunks}
+            ids = sorted({chunk.document_id for chunk in chunks})
+            known = await self._catalog.known(scope, ids)
+            for id_ in (id_ for id_ in ids if id_ not in known):
+                held = await self._index.chunk_ids(scope, id_)
+                if held and min(held) in here:
+                    yield id_
+
+    async def fault_of(self, scope: Scope, record: DocumentRecord) -> Fault | None:
+        """The first fault of a document; None where catalog, index and stored text agree."""
+        ids = sorted(await self._index.chunk_ids(scope, record.id))
+        kind = await self._kind(scope, record, ids)
+        if kind is None:
+            return None
+        return Fault(
+            document_id=record.id,
+            uri=record.uri,
+            kind=kind,
+            chunks=len(ids),
+            expected=record.chunks,
+        )
+
+    async def _kind(self, scope: Scope, record: DocumentRecord, ids: list[str]) -> FaultKind | None:
+        if record.duplicate_of and not await self._stands(scope, record):
+            return "original"
+        if len(ids) != record.chunks:
+            return "missing" if len(ids) < record.chunks else "surplus"
+        if not ids:
+            return None
+        text = await self._catalog.text(scope, record.id)
+        places: set[int] = set()
+        for i in range(0, len(ids), PAGE):
+            for chunk in await self._index.fetch(scope, ids[i : i + PAGE]):
+                if chunk.version != record.version:
+                    return "old"
+                if text[chunk.start : chunk.end] != chunk.text:
+                    return "moved"
+                places.add(chunk.position)
+        return None if places == set(range(len(ids))) else "twice"
+
+    async def _stands(self, scope: Scope, record: DocumentRecord) -> bool:
+        """True where the original of a duplicate holds the same bytes, or will hand them over."""
+        original = record.duplicate_of or ""
+        mark = await self._catalog.unsettled.of(scope, original)
+        if mark and mark.version == record.version:
+            return True
+        with contextlib.suppress(NotFoundError):
+            found = await self._catalog.document(scope, original)
+            return found.version == record.version and found.duplicate_of is None
+        return False

@@ -1,0 +1,61 @@
+"""The first stage of a document's journey, where another process does the rest."""
+
+from __future__ import annotations
+
+from ingest.document_trace import DocumentTraces, note
+from ingest.retries import attempt, drop_unwanted
+from ingest.sources.files import Spool
+from ingest.turns import asking
+from rag.catalog.catalog import Catalog
+from rag.protocols import Reader
+from rag.records import Task
+from rag.telemetry.trace import Trace
+
+
+class Parsing:
+    """Reads documents and keeps in the catalog what they say, for whoever embeds it."""
+
+    def __init__(
+        self,
+        *,
+        reader: Reader,
+        catalog: Catalog,
+        spool: Spool,
+        traces: DocumentTraces,
+        seconds: float | None = None,
+    ) -> None:
+        """Make a parser; past `seconds` a document fails."""
+        self._reader = reader
+        self._catalog = catalog
+        self._spool = spool
+        self._traces = traces
+        self._seconds = seconds
+
+    async def parse(self, task: Task, *, wait: bool = True) -> None:
+        """Reads one document; it fails as in `IngestPipeline.ingest`.
+
+        Raises:
+            BusyError: somebody works on this document, and we are not to wait.
+        """
+        done = await attempt(
+            self._catalog,
+            task,
+            self._parse,
+            wait=wait,
+            seconds=self._seconds,
+            traces=self._traces,
+        )
+        if not done:
+            await drop_unwanted(self._catalog, self._spool, task)
+
+    async def _parse(self, task: Task, trace: Trace) -> None:
+        with trace.span("read"):
+            path = self._spool.path(task.source)
+            with asking(task.job_id, bulk=task.bulk):
+                document = await self._reader.read(
+                    task.source, path, id_=task.document_id, uri=task.uri
+                )
+        note(trace, document)
+        with trace.span("commit"):
+            await self._catalog.parsed(task, document)
+        trace.outcome = "parsed"

@@ -1,0 +1,258 @@
+"""PDF, Office, OpenDocument, e-books and the like, by kreuzberg; what it leaves out, by others."""
+
+from __future__ import annotations
+
+import re
+import zipfile
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from io import BytesIO
+from typing import Any
+
+from ingest.readers import csv_rows, media_types
+from ingest.readers.decoding import clean
+from ingest.readers.media_types import damaged, encrypted
+from ingest.readers.ocr import Ocr
+from ingest.readers.outline import Outline
+from rag.errors import ReadError
+from rag.types import Heading, Meta, Table
+
+# A hyphen at a line's end, as pdfium marks it.
+_SOFT_HYPHEN = re.compile("\u0002\\s*")
+_RIGHT_TO_LEFT = re.compile("[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]")
+_MUCH_RIGHT_TO_LEFT = 0.1
+_LONGEST_HEADING = 120
+_FOOTNOTES = "word/footnotes.xml"
+
+
+def outline(data: bytes, media_type: str, *, name: str, ocr: Ocr) -> Outline:
+    """Reads with headings, tables, pages and metadata as far as the format has them.
+
+    Raises:
+        ReadError: encrypted (`code="encrypted"`), damaged, or images without text where no
+            character recognition is installed (`code="needs_ocr"`).
+    """
+    match media_type:
+        case media_types.RTF:
+            found = Outline(text=_rtf(data))
+        case media_types.ODP:
+            found = _slides(data)
+        case media_types.PNG | media_types.JPEG | media_types.TIFF:
+            found = _recognised(data, media_type, name=name, ocr=ocr)
+        case media_types.PDF:
+            found = _pdf(data, name=name, ocr=ocr)
+        case media_types.DOCX:
+            found = _extract(data, media_type, name=name)
+            found = replace(found, text="\n\n".join(filter(None, (found.text, _footnotes(data)))))
+        case _:
+            found = _extract(data, media_type, name=name)
+    return found
+
+
+def _pdf(data: bytes, *, name: str, ocr: Ocr) -> Outline:
+    found = _extract(data, media_types.PDF, name=name)
+    if not found.text.strip():
+        return _recognised(data, media_types.PDF, name=name, ocr=ocr)
+    right_to_left = len(_RIGHT_TO_LEFT.findall(found.text))
+    if right_to_left > _MUCH_RIGHT_TO_LEFT * len(found.text):
+        return _right_to_left(data, found.meta)
+    return found
+
+
+def _extract(data: bytes, media_type: str, *, name: str, ocr: Any = None) -> Outline:
+    import kreuzberg
+
+    config = kreuzberg.ExtractionConfig(
+        use_cache=False,
+        enable_quality_processing=False,
+        include_document_structure=True,
+        output_format="markdown",
+        pages=kreuzberg.PageConfig(extract_pages=True),
+        ocr=ocr,
+    )
+    try:
+        result = kreuzberg.extract_bytes_sync(data, media_type, config=config)
+    except kreuzberg.KreuzbergError as error:
+        if "password" in str(error).lower():
+            raise encrypted(name) from error
+        raise damaged(name, str(error).removeprefix("ParsingError: ")) from error
+    nodes = result.document["nodes"] if result.document else []
+    text = _Text(between=" " if media_type == media_types.PDF else " | ")
+    for node in nodes:
+        text.add(node)
+    return text.outline(title=_title(result.metadata), meta=_meta(result.metadata))
+
+
+class _Text:
+    """A document's text as its nodes come."""
+
+    def __init__(self, *, between: str) -> None:
+        self._between = between
+        self._parts: list[str] = []
+        self._length = 0
+        self._page = 0
+        self._pages: dict[int, int] = {}
+        self._headings: list[Heading] = []
+        self._tables: list[Table] = []
+        self._in_list = False
+
+    def add(self, node: Mapping[str, Any]) -> None:
+        """Takes a node of kreuzberg's document structure; groups come before their children."""
+        content = node["content"]
+        if node.get("content_layer") in {"header", "footer"}:
+            return
+        kind = content["node_type"]
+        self._turn_to(node.get("page") or 0)
+        match kind:
+            case "page_break":
+                self._turn_to(max(1, self._page) + 1)
+            case "title" | "heading" if _is_heading(content["text"]):
+                self._head(content)
+            case "table":
+                self._tabulate(content["grid"])
+            case "list_item":
+                self._write(f"- {_plain(content['text'])}", close=self._in_list)
+            case "metadata_block":
+                self._write("\n".join(f"{key}: {value}" for key, value in content["entries"]))
+            case "group" | "list" | "quote" | "image" | "slide":
+                pass
+            case _:
+                self._write(_plain(content.get("text") or ""))
+        self._in_list = kind in {"list", "list_item"}
+
+    def outline(self, *, title: str, meta: Meta) -> Outline:
+        text = "".join(self._parts)
+        pages = [0] * max(self._pages, default=0)  # what comes before any number is on page 1
+        start = 0
+        for number in range(len(pages), 1, -1):
+            start = self._pages.get(number, start)  # one without text begins where the next does
+            pages[number - 1] = start
+        return Outline(
+            text=text,
+            title=title,
+            pages=tuple(pages),
+            headings=tuple(self._headings),
+            furniture=tuple((head.start, head.start + len(head.text)) for head in self._headings),
+            tables=tuple(self._tables),
+            meta=meta,
+        )
+
+    def _turn_to(self, page: int) -> None:
+        self._page = max(page, self._page)
+
+    def _head(self, content: Mapping[str, Any]) -> None:
+        text = " ".join(_plain(content["text"]).split())
+        start = self._write(text)
+        self._headings.append(Heading(start=start, level=content.get("level", 1), text=text))
+
+    def _tabulate(self, grid: Mapping[str, Any]) -> None:
+        rows = [[""] * grid["cols"] for _ in range(grid["rows"])]
+        for cell in grid["cells"]:
+            rows[cell["row"]][cell["col"]] = _plain(cell["content"])
+        written, table = csv_rows.written(rows, between=self._between)
+        start = self._write(written)
+        if table:
+            moved = replace(table, start=start + table.start, end=start + table.end)
+            self._tables.append(moved)
+
+    def _write(self, text: str, *, close: bool = False) -> int:
+        """Appends a paragraph, or a line where it follows closely; its offset."""
+        if not text:
+            return self._length
+        gap = ("\n" if close else "\n\n") if self._parts else ""
+        start = self._length + len(gap)
+        self._pages.setdefault(self._page, start)
+        self._parts += gap, text
+        self._length = start + len(text)
+        return start
+
+
+def _plain(text: str) -> str:
+    return clean(_SOFT_HYPHEN.sub("", text)).strip("\n")
+
+
+def _is_heading(text: str) -> bool:
+    """Readers of PDF guess at headings by their size: a line of a paragraph is none."""
+    plain = text.strip()
+    return (
+        0 < len(plain) <= _LONGEST_HEADING
+        and not plain[0].islower()
+        and not plain.endswith((".", ",", ";", "\u0002", "-"))
+    )
+
+
+def _title(metadata: Mapping[str, Any]) -> str:
+    return clean(str(metadata.get("title") or "")).strip()
+
+
+def _meta(metadata: Mapping[str, Any]) -> Meta:
+    """Author and day of creation, where the document names them."""
+    authors = [author for author in metadata.get("authors") or () if isinstance(author, str)]
+    created = str(metadata.get("created_at") or "")
+    day = re.match(r"\d{4}-\d\d-\d\d", created)
+    found = {"author": ", ".join(authors), "created": day[0] if day else ""}
+    return {key: value for key, value in found.items() if value}
+
+
+def _recognised(data: bytes, media_type: str, *, name: str, ocr: Ocr) -> Outline:
+    config = ocr.config()
+    if config is None:
+        raise ReadError(
+            f"{name}: holds images and no text, and reading images (OCR) needs tesseract's"
+            f" language data {ocr.languages!r}, which are not installed. Install tesseract-ocr, or"
+            " set TESSDATA_PREFIX to their folder.",
+            code="needs_ocr",
+        )
+    return _extract(data, media_type, name=name, ocr=config)
+
+
+def _right_to_left(data: bytes, meta: Meta) -> Outline:
+    """Arabic and Hebrew, which pdfium leaves in the order they are painted in; pypdf does not."""
+    from pypdf import PdfReader
+
+    text = _Text(between=" ")
+    for number, page in enumerate(PdfReader(BytesIO(data)).pages, start=1):
+        content = {"node_type": "paragraph", "text": page.extract_text()}
+        text.add({"content": content, "page": number})
+    return text.outline(title="", meta=meta)
+
+
+def _rtf(data: bytes) -> str:
+    from striprtf.striprtf import rtf_to_text
+
+    text = rtf_to_text(data.decode("latin-1"), errors="replace")  # type: ignore[no-untyped-call]
+    return clean(text).strip()
+
+
+def _slides(data: bytes) -> Outline:
+    """An OpenDocument presentation, slide by slide."""
+    from odf import draw, opendocument, teletype
+    from odf import text as paragraphs
+
+    document = opendocument.load(BytesIO(data))
+    text = _Text(between=" | ")
+    for number, slide in enumerate(document.getElementsByType(draw.Page), start=1):
+        for paragraph in slide.getElementsByType(paragraphs.P):
+            content = {"node_type": "paragraph", "text": teletype.extractText(paragraph)}
+            text.add({"content": content, "page": number})
+    return text.outline(title="", meta={})
+
+
+def _footnotes(data: bytes) -> str:
+    """Footnotes and endnotes of a Word document, which kreuzberg leaves out."""
+    with zipfile.ZipFile(BytesIO(data)) as file:
+        if _FOOTNOTES not in file.namelist():
+            return ""
+    from docx2python import docx2python
+
+    with docx2python(BytesIO(data)) as document:
+        runs = _strings([document.footnotes_runs, document.endnotes_runs])
+        return clean("\n".join(filter(None, ("".join(runs)).splitlines()))).strip()
+
+
+def _strings(nested: Iterable[Any]) -> Iterator[str]:
+    for item in nested:
+        if isinstance(item, str):
+            yield item
+        else:
+            yield from _strings(item)

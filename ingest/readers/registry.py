@@ -1,0 +1,189 @@
+"""A file's bytes → a `Document`: one reader per kind of file, chosen by what the bytes are."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import uuid
+from typing import Any
+
+from ingest.readers import csv_rows, html, mail, markdown, media_types, office, rst
+from ingest.readers.decoding import clean, decode, storable
+from ingest.readers.media_types import damaged, media_type
+from ingest.readers.ocr import DEFAULT_OCR, Ocr
+from ingest.readers.outline import Outline
+from rag.errors import RagError, ReadError
+from rag.types import Document, Meta, MetaValue
+
+_LONGEST_TITLE = 80
+_FIRST_LINE = 4096
+"""Characters in which a title is looked for."""
+_DEEPEST = 3
+"""Messages within messages."""
+
+
+def document_id(uri: str) -> str:
+    """The id of the document at `uri`: the same place, the same document."""
+    return str(uuid.uuid5(uuid.NAMESPACE_URL, uri))
+
+
+def last_part(uri: str) -> str:
+    """The end of a uri, for messages."""
+    return uri.rstrip("/").rpartition("/")[2] or uri
+
+
+def read(
+    data: bytes,
+    *,
+    id: str,  # noqa: A002 - the field's name
+    uri: str,
+    name: str,
+    title: str | None = None,
+    meta: Meta | None = None,
+    ocr: Ocr = DEFAULT_OCR,
+) -> Document:
+    """Reads a file of any type in `MEDIA_TYPES`.
+
+    Args:
+        data: The whole file.
+        id: Becomes `Document.id`.
+        uri: Becomes `Document.uri`.
+        name: The file's name; its extension decides between kinds of text.
+        title: Goes before the one found in the document.
+        meta: Goes before equal keys found in the document.
+        ocr: How images are read.
+
+    Raises:
+        ReadError: The bytes cannot be read, or the text is blank (`code="empty_document"`).
+    """
+    if not data:
+        raise _empty(name)
+    found = media_type(data, name=name)
+    outline = _outline(data, found, name=name, ocr=ocr)
+    if not outline.text.strip():
+        raise _empty(name)
+    first = next((heading.text for heading in outline.headings if heading.level == 1), "")
+    return Document(
+        id=id,
+        version=hashlib.sha256(data).hexdigest(),
+        uri=uri,
+        media_type=found,
+        title=title or outline.title or first or name,
+        text=outline.text,
+        pages=outline.pages,
+        headings=outline.headings,
+        tables=outline.tables,
+        furniture=outline.furniture,
+        meta={**outline.meta, **(meta or {})},
+    )
+
+
+def read_json(data: bytes, *, id: str, uri: str) -> Document:  # noqa: A002 - the field's name
+    """Reads a document that was submitted as JSON: its text is taken as it is.
+
+    Without a title, the first line stands in, or the last part of the uri.
+
+    Raises:
+        ReadError: Not an object with a string `text`, an optional string `title` and a `meta` of
+            strings, numbers, truth values and lists of them; or the text is blank
+            (`code="empty_document"`), or holds NUL or a lone surrogate.
+    """
+    name = last_part(uri)
+    fields = _json_object(data, name=name)
+    text = fields["text"]
+    if len(storable(text)) < len(text):
+        raise ReadError(
+            f"{name}: its text holds a NUL or half a character (a lone surrogate), which cannot be"
+            " stored. Remove it, and send the document again."
+        )
+    if not clean(text).strip():
+        raise _empty(name)
+    title = clean(fields.get("title") or "").strip()
+    return Document(
+        id=id,
+        version=hashlib.sha256(data).hexdigest(),
+        uri=uri,
+        media_type=media_types.TEXT,
+        title=title or _first_line(text) or name,
+        text=text,
+        meta={key: _meta_value(key, value) for key, value in fields.get("meta", {}).items()},
+    )
+
+
+def _first_line(text: str) -> str:
+    return clean(text[:_FIRST_LINE]).partition("\n")[0].strip()[:_LONGEST_TITLE]
+
+
+def _outline(data: bytes, type_: str, *, name: str, ocr: Ocr, depth: int = 0) -> Outline:
+    def read_part(part: bytes, part_name: str) -> Outline:
+        if depth == _DEEPEST:
+            raise ReadError(f"{part_name}: lies in more than {_DEEPEST} messages.")
+        found = media_type(part, name=part_name)
+        return _outline(part, found, name=part_name, ocr=ocr, depth=depth + 1)
+
+    try:
+        return _by_type(data, type_, name=name, ocr=ocr, read_part=read_part)
+    except (RagError, MemoryError):
+        raise
+    except Exception as error:  # libraries let through whatever damaged bytes bring about in them
+        raise damaged(name, f"it cannot be followed ({error!r})") from error
+
+
+def _by_type(data: bytes, type_: str, *, name: str, ocr: Ocr, read_part: mail.ReadPart) -> Outline:
+    match type_:
+        case media_types.HTML:
+            found = html.outline(data, name=name)
+        case media_types.MARKDOWN:
+            found = markdown.outline(decode(data, name=name))
+        case media_types.RST:
+            found = rst.outline(decode(data, name=name))
+        case media_types.CSV:
+            found = csv_rows.outline(decode(data, name=name), name=name)
+        case media_types.MAIL:
+            found = mail.outline(data, name=name, read_part=read_part)
+        case media_types.MBOX:
+            found = mail.mbox(data, read_part=read_part)
+        case media_types.TEXT:
+            found = Outline(text=decode(data, name=name))
+        case (
+            media_types.XML
+            | media_types.JATS
+            | media_types.LATEX
+            | media_types.NOTEBOOK
+            | media_types.NDJSON
+        ):
+            text = decode(data, name=name).encode()
+            found = office.outline(text, type_, name=name, ocr=ocr)
+        case _:
+            found = office.outline(data, type_, name=name, ocr=ocr)
+    return found
+
+
+def _json_object(data: bytes, *, name: str) -> dict[str, Any]:
+    """The fields, their outer types checked."""
+    try:
+        fields = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise ReadError(f"{name}: not valid JSON: {error}") from error
+    if (
+        isinstance(fields, dict)
+        and isinstance(fields.get("text"), str)
+        and isinstance(fields.get("title"), str | None)
+        and isinstance(fields.get("meta", {}), dict)
+    ):
+        return fields
+    raise ReadError(
+        f'{name}: a JSON document is {{"title": string or null, "text": string, "meta": object}}.'
+    )
+
+
+def _meta_value(key: str, value: object) -> MetaValue:
+    if isinstance(value, str | int | float):
+        return value
+    if isinstance(value, list) and all(isinstance(each, str | int | float) for each in value):
+        return tuple(value)
+    raise ReadError(f"meta {key!r}: a string, number, truth value or a list of them is allowed.")
+
+
+def _empty(name: str) -> ReadError:
+    return ReadError(f"{name}: the document holds no text.", code="empty_document")

@@ -1,0 +1,113 @@
+"""What becomes of a task that fails."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable
+
+from ingest.document_trace import DocumentTraces
+from ingest.sources.files import Spool
+from rag.catalog.catalog import Catalog
+from rag.errors import InputError, RagError, UpstreamError, code_of
+from rag.records import ATTEMPTS, Task
+from rag.telemetry.trace import Trace
+
+LONGEST_BACKOFF = 60.0
+
+_log = logging.getLogger(__name__)
+
+
+def backoff(attempts: int) -> float:
+    """Seconds before the next try: twice as long each time, half of it by chance.
+
+    Chance keeps what failed together from coming back together ("equal jitter", Brooker 2015,
+    https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/).
+    """
+    longest = min(LONGEST_BACKOFF, 2.0**attempts)
+    return longest * random.uniform(0.5, 1.0)  # noqa: S311 - nothing secret
+
+
+async def attempt(
+    catalog: Catalog,
+    task: Task,
+    work: Callable[[Task, Trace], Awaitable[None]],
+    *,
+    wait: bool,
+    seconds: float | None,
+    traces: DocumentTraces,
+) -> bool:
+    """Does a task's work alone; its failure is its own and is told in the catalog.
+
+    What may go through later is put off, each time longer, and fails after `ATTEMPTS`. What takes
+    more than `seconds` fails at once: it would take as long again. One that is cancelled is pending
+    again.
+
+    Returns:
+        Whether the work was done; not where it failed, or was no longer wanted.
+
+    Raises:
+        BusyError: somebody works on this document, and we are not to wait.
+    """
+    async with catalog.alone(task.scope, "document", task.document_id, wait=wait):
+        if not await catalog.begin(task):
+            return False
+        with traces.attempt(task) as trace:
+            try:
+                await _within(seconds, work(task, trace))
+            except asyncio.CancelledError:
+                await catalog.let_go(task)
+                raise
+            except Exception as error:  # noqa: BLE001 - one document's crash is told, its own
+                trace.outcome, trace.root.error = "failed", code_of(error)
+                await _tell(catalog, task, error, trace)
+                return False
+            return True
+
+
+async def _within(seconds: float | None, work: Awaitable[None]) -> None:
+    """Does the work.
+
+    Raises:
+        InputError: it took more than `seconds`; it has been cancelled.
+    """
+    limit = asyncio.timeout(seconds)
+    try:
+        async with limit:
+            await work
+    except TimeoutError as error:
+        if not limit.expired():
+            raise
+        raise InputError(
+            f"It was not ingested within {seconds:g} s. If it is so large that it takes longer, set"
+            " queue.task_seconds higher, and retry it.",
+            code="task_timeout",
+        ) from error
+
+
+async def drop_unwanted(catalog: Catalog, spool: Spool, task: Task) -> None:
+    """Drops a task's bytes unless it is still open, or failed and may be retried."""
+    if task.source.get("spool") not in await catalog.spooled(task.scope, [task.document_id]):
+        spool.drop(task.source)
+
+
+async def _tell(catalog: Catalog, task: Task, error: Exception, trace: Trace) -> None:
+    """Records a failure and puts the task off, or ends it; only the log has the error's detail."""
+    if isinstance(error, RagError) and error.detail:
+        _log.warning("Ingesting %s failed: %s", task.document_id, error.in_full())
+    match error:
+        case UpstreamError() if task.attempts + 1 < ATTEMPTS:
+            trace.outcome = "postponed"
+            await catalog.postpone(task, str(error), seconds=backoff(task.attempts))
+        case UpstreamError():
+            await catalog.fail(task, f"{error} Tried {ATTEMPTS} times.")
+        case RagError():
+            await catalog.fail(task, str(error))
+        case _:
+            _log.error("Ingesting %s failed", task.document_id, exc_info=error)
+            # Without its message, which may quote the document.
+            name = type(error).__name__
+            await catalog.fail(
+                task, f"Internal error, please report it: {name}. The server's log has the trace."
+            )

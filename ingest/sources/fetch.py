@@ -1,0 +1,332 @@
+"""Documents from the web: fetched where their task runs, within limits, and not from inside."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import zlib
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+from functools import cached_property
+from http import HTTPStatus
+from ipaddress import ip_address
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import httpcore
+import httpx
+
+import rag
+from ingest.readers.decoding import clean
+from ingest.readers.media_types import MEDIA_TYPES, TEXT, essence
+from ingest.readers.registry import document_id
+from ingest.sources.addresses import Address, is_public
+from rag.errors import RagError, ReadError, StorageError, UpstreamError
+from rag.privacy.redaction import masked, words
+from rag.records import Submission
+
+if TYPE_CHECKING:
+    import ssl
+
+    from rag.protocols import Reader
+    from rag.types import Document
+
+REDIRECTS = 5
+CONNECT_SECONDS = 10.0
+"""For one address: a host that has several is tried at the next one."""
+_PIECE = 1 << 16
+_MOVED = frozenset({301, 302, 303, 307, 308})
+_TEMPORARY = frozenset({408, 425, 429})
+# Without a `traceparent`: who serves a page is no part of what we trace.
+_HEADERS = [
+    ("User-Agent", f"Plumbline/{rag.__version__} (reads documents for search)"),
+    ("Accept", "*/*"),
+    ("Accept-Encoding", "gzip"),
+]
+_SUFFIXES = {
+    media: suffix for suffix, media in reversed(list(MEDIA_TYPES.items())) if media != TEXT
+}
+_FAILURES = (httpcore.NetworkError, httpcore.ProtocolError, httpcore.TimeoutException)
+
+
+def is_url(text: str) -> bool:
+    """Whether it is meant as the address of something on the web."""
+    return text.lower().startswith(("http://", "https://"))
+
+
+def parse_url(text: str) -> httpx.URL:
+    """An address that can be fetched.
+
+    Raises:
+        ReadError: it cannot; the message repeats no password.
+    """
+    name = "A URL" if "@" in text else masked(text)
+    try:
+        url = httpx.URL(text)
+    except (httpx.InvalidURL, ValueError) as error:
+        raise ReadError(f"{name}: is no valid URL.", code="invalid_url") from error
+    if url.userinfo:
+        raise ReadError(
+            f"The URL at {url.host} holds a user name or a password, which would be stored and"
+            " shown. Leave it out; what needs a login is downloaded first and ingested as a file.",
+            code="invalid_url",
+        )
+    if url.scheme not in ("http", "https") or not url.host:
+        raise ReadError(
+            f"{name}: cannot be fetched: what can begins with http:// or https:// and names a"
+            " host.",
+            code="invalid_url",
+        )
+    return url
+
+
+def submission_of_url(url: str, *, own_id: str | None = None) -> Submission:
+    """A document that is fetched once its turn comes: `spool` is where its bytes will lie then.
+
+    Raises:
+        ReadError: it is no URL that can be fetched.
+    """
+    parse_url(url)
+    return Submission(
+        document_id=own_id or document_id(url),
+        uri=url,
+        source={"url": url, "spool": uuid4().hex, "own_id": own_id is not None},
+    )
+
+
+class WebReader:
+    """Fetches what a URL names, then has it read as any file; other sources go straight on."""
+
+    def __init__(self, reader: Reader, fetcher: Fetcher) -> None:
+        self._reader = reader
+        self._fetcher = fetcher
+
+    async def read(self, source: Mapping[str, Any], path: Path, *, id_: str, uri: str) -> Document:
+        """See `Reader.read`.
+
+        Raises:
+            ReadError: it cannot be fetched or read.
+            UpstreamError: it cannot be fetched now.
+            StorageError: the disk is full.
+        """
+        if "url" in source:
+            try:
+                source = {**source, "name": await self._fetcher.fetch(source["url"], path)}
+            except RagError:
+                await asyncio.to_thread(
+                    path.unlink, missing_ok=True
+                )  # half of it is of no use to the next try
+                raise
+        return await self._reader.read(source, path, id_=id_, uri=uri)
+
+
+class Fetcher:
+    """Gets what lies at a URL: without cookies, logins or proxies, from allowed addresses."""
+
+    def __init__(
+        self,
+        *,
+        max_bytes: int,
+        seconds: float,
+        allows: Callable[[Address], bool] = is_public,
+    ) -> None:
+        """Connects to nothing yet.
+
+        Args:
+            max_bytes: of a body, after gzip is undone.
+            seconds: for all of it, redirects included.
+            allows: whether an address may be connected to.
+        """
+        self._max_bytes = max_bytes
+        self._seconds = seconds
+        self._network = _Network(allows)
+
+    async def fetch(self, url: str, to: Path) -> str:
+        """Writes the body to a file; a name for it, whose extension says what it is.
+
+        Raises:
+            ReadError: there is no such document, it is too large, or its address is refused.
+            UpstreamError: the server or the way to it fails; later it may go through.
+            StorageError: the disk is full.
+        """
+        address = parse_url(url)
+        try:
+            async with asyncio.timeout(self._seconds):
+                return await self._follow(address, to)
+        except TimeoutError as error:
+            raise UpstreamError(
+                f"{_shown(address)}: did not come within {self._seconds:g} s. Ingest it again"
+                " later, or raise the setting fetch.seconds.",
+                code="fetch_timeout",
+            ) from error
+        except _FAILURES as error:
+            raise UpstreamError(
+                f"{_shown(address)}: cannot be fetched: {words(error)}."
+                " Check the address, or ingest it again later.",
+                code="fetch_failed",
+            ) from error
+
+    async def _follow(self, url: httpx.URL, to: Path) -> str:
+        first = _shown(url)
+        async with httpcore.AsyncConnectionPool(
+            ssl_context=self._ssl, network_backend=self._network
+        ) as pool:
+            for _ in range(REDIRECTS + 1):
+                target = httpcore.URL(
+                    scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path
+                )
+                async with pool.stream("GET", target, headers=_HEADERS) as response:
+                    location = _header(response, b"location")
+                    if response.status in _MOVED and location:
+                        url = _joined(url, location)
+                        continue
+                    _check_status(response.status, _shown(url))
+                    await self._save(response, to, _shown(url))
+                    return _name(url, _header(response, b"content-type"))
+        raise ReadError(
+            f"{first}: is redirected more than {REDIRECTS} times. Name the address it ends at.",
+            code="too_many_redirects",
+        )
+
+    async def _save(self, response: httpcore.Response, to: Path, name: str) -> None:
+        size = 0
+        try:
+            await asyncio.to_thread(to.parent.mkdir, parents=True, exist_ok=True)
+            with await asyncio.to_thread(to.open, "wb") as file:
+                async with contextlib.aclosing(_body(response, name)) as pieces:
+                    async for piece in pieces:
+                        size += len(piece)
+                        self._check_size(size, name)
+                        file.write(piece)
+        except OSError as error:
+            raise StorageError(
+                f"{name}: cannot be kept in {to.parent}: {error.strerror}. Free some space and"
+                " ingest it again.",
+                code="disk_full",
+            ) from error
+
+    def _check_size(self, size: int, name: str) -> None:
+        if size > self._max_bytes:
+            raise ReadError(
+                f"{name}: over the limit of {self._max_bytes >> 20} MiB for one document. Raise the"
+                " setting limits.file_mb.",
+                code="too_large",
+            )
+
+    @cached_property
+    def _ssl(self) -> ssl.SSLContext:
+        return httpcore.default_ssl_context()  # reads files: not before the first document
+
+
+class _Network(httpcore.AsyncNetworkBackend):
+    """Looks a name up once and connects to the very addresses that it checked.
+
+    A second look-up could give others (DNS rebinding). TLS and the Host header keep the name.
+    """
+
+    def __init__(self, allows: Callable[[Address], bool]) -> None:
+        self._allows = allows
+        self._network = httpcore.AnyIOBackend()
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,  # noqa: ASYNC109 - httpcore's signature
+        local_address: str | None = None,
+        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
+    ) -> httpcore.AsyncNetworkStream:
+        """A connection to one of the host's addresses, all of which are allowed."""
+        addresses = await _look_up(host, port)
+        if not all(map(self._allows, addresses)):
+            raise ReadError(
+                f"{host}: its address is not on the public internet, so it is not fetched: it may"
+                " be meant for this machine or network alone. Where that is wanted, set"
+                " fetch.private_addresses = true.",
+                code="private_address",
+            )
+        failure: Exception = httpcore.ConnectError(f"{host} has no address")
+        for address in addresses:
+            try:
+                return await self._network.connect_tcp(
+                    str(address), port, CONNECT_SECONDS, local_address, socket_options
+                )
+            except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
+                failure = error
+        raise failure
+
+
+async def _look_up(host: str, port: int) -> list[Address]:
+    loop = asyncio.get_running_loop()
+    try:
+        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:  # no such name, or one that cannot be
+        raise httpcore.ConnectError(f"{host} is not found: {words(error)}") from error
+    return [ip_address(entry[4][0]) for entry in found]
+
+
+def _joined(url: httpx.URL, location: str) -> httpx.URL:
+    try:
+        return parse_url(str(url.join(location)))
+    except (httpx.InvalidURL, ValueError) as error:
+        raise ReadError(
+            f"{_shown(url)}: redirects to what is no valid URL.", code="invalid_url"
+        ) from error
+
+
+def _check_status(status: int, name: str) -> None:
+    if status == HTTPStatus.OK:
+        return
+    phrase = HTTPStatus(status).phrase if status in set(HTTPStatus) else ""
+    said = f"{name}: the server answered {status} {phrase}".rstrip()
+    if status in _TEMPORARY or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        raise UpstreamError(f"{said}. Ingest it again later.", code="fetch_failed")
+    raise ReadError(
+        f"{said}. Check the address; what needs a login is downloaded first and ingested as a"
+        " file.",
+        code="http_status",
+    )
+
+
+async def _body(response: httpcore.Response, name: str) -> AsyncGenerator[bytes, None]:
+    encoding = _header(response, b"content-encoding").lower()
+    if encoding in ("", "identity"):
+        async for part in response.aiter_stream():
+            yield part
+        return
+    if encoding != "gzip":
+        raise ReadError(
+            f"{name}: comes packed as {encoding[:20]!r}, which was not asked for. Download it and"
+            " ingest the file.",
+            code="unsupported_encoding",
+        )
+    gzip = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
+    async for part in response.aiter_stream():
+        packed = part
+        while packed and not gzip.eof:
+            try:
+                yield gzip.decompress(packed, _PIECE)  # a bomb is seen before it has gone off
+            except zlib.error as error:
+                raise httpcore.RemoteProtocolError(f"its gzip is damaged ({error})") from error
+            packed = gzip.unconsumed_tail
+    if not gzip.eof:
+        raise httpcore.RemoteProtocolError("its gzip is cut short")
+
+
+def _name(url: httpx.URL, content_type: str) -> str:
+    """The last part of the path; with an extension by the server's word where it has none."""
+    name = clean(PurePosixPath(url.path).name) or url.host
+    if PurePosixPath(name).suffix.lower() in MEDIA_TYPES:
+        return name
+    return name + _SUFFIXES.get(essence(content_type), "")
+
+
+def _header(response: httpcore.Response, name: bytes) -> str:
+    values = (value for key, value in response.headers if key.lower() == name)
+    return next(values, b"").decode("latin-1").strip()
+
+
+def _shown(url: httpx.URL) -> str:
+    """For messages: without the query, in which others put keys."""
+    return str(url.copy_with(query=None, fragment=None))

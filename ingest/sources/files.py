@@ -1,0 +1,292 @@
+"""Where a document's bytes lie until they are ingested."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import glob
+import os
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO
+from urllib.parse import unquote_to_bytes, urlsplit
+from uuid import uuid4
+
+from ingest.readers.media_types import DOCUMENTS, READABLE
+from ingest.readers.ocr import DEFAULT_OCR, Ocr
+from ingest.readers.registry import document_id, last_part, read, read_json
+from rag.errors import InputError, ReadError, StorageError
+from rag.records import Submission
+from rag.types import Document
+
+
+def file_uri(path: Path | str) -> str:
+    """The uri of a file; links are not followed, so that it stays what the caller named."""
+    return Path(os.path.abspath(path)).as_uri()  # noqa: PTH100 - resolve() would follow links
+
+
+def path_of(uri: str) -> Path:
+    """The file that `file_uri` named."""
+    return Path(os.fsdecode(unquote_to_bytes(urlsplit(uri).path)))
+
+
+def submission_of(path: Path) -> Submission:
+    """A file that is read where it lies. Kept by its uri: not every path is text, each uri is."""
+    uri = file_uri(path)
+    return Submission(
+        document_id=document_id(uri),
+        uri=uri,
+        source={"file": uri},
+        title=name_of(path),
+    )
+
+
+def name_of(path: Path) -> str:
+    """A file's name as text; bytes that are not UTF-8 are marked."""
+    return os.fsencode(path.name).decode(errors="replace")
+
+
+def name_for(source: Mapping[str, Any], path: Path, *, uri: str) -> str:
+    """The name by which people know a document: its file's, or the end of its uri.
+
+    `path` is where its bytes lie.
+    """
+    if "file" in source:
+        return name_of(path)
+    return source.get("name") or last_part(uri)
+
+
+@contextlib.contextmanager
+def keeping(folder: Path) -> Iterator[None]:
+    """Raises StorageError where bytes that were sent cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(
+            f"The upload cannot be kept: {error.strerror}. Free some space and send it again.",
+            code="disk_full",
+            detail=f"It was to be kept in {folder}.",
+        ) from error
+
+
+class Spool:
+    """A folder for bytes that were sent: on disk before they are accepted, gone once ingested."""
+
+    def __init__(self, folder: Path, *, prefix: str = "") -> None:
+        """Knows only files whose keys begin with `prefix`."""
+        self._folder = folder
+        self._prefix = prefix
+
+    def part(self) -> Spool:
+        """The same folder, for what comes in one request."""
+        return Spool(self._folder, prefix=f"{uuid4().hex}-")
+
+    def put(
+        self,
+        data: bytes,
+        *,
+        uri: str,
+        name: str | None = None,
+        document_id_: str | None = None,
+        title: str = "",
+    ) -> Submission:
+        """Keeps bytes: a file's under its `name`, or without one those of a JSON document.
+
+        Raises:
+            StorageError: the disk is full.
+        """
+        key = f"{self._prefix}{uuid4().hex}"
+        try:
+            with keeping(self._folder):
+                self._folder.mkdir(parents=True, exist_ok=True)
+                with (self._folder / key).open("wb") as file:
+                    file.write(data)
+                    file.flush()
+                    os.fsync(file.fileno())
+        except StorageError:
+            (self._folder / key).unlink(missing_ok=True)
+            raise
+        return Submission(
+            document_id=document_id_ or document_id(uri),
+            uri=uri,
+            source={"spool": key, "name": name, "own_id": document_id_ is not None},
+            title=title,
+        )
+
+    def incoming(self) -> BinaryIO:
+        """A new file, for bytes that are still coming. While it is open it is among no `keys`.
+
+        Raises:
+            StorageError: the disk is full.
+        """
+        with keeping(self._folder):
+            self._folder.mkdir(parents=True, exist_ok=True)
+            file = (self._folder / f"{self._prefix}{uuid4().hex}").open("wb")
+        fcntl.flock(file, fcntl.LOCK_SH)  # also for other processes; it ends with this one
+        return file
+
+    def put_all(self, items: Sequence[tuple[bytes, Mapping[str, Any]]]) -> list[Submission]:
+        """`put` for each; on an error none is kept."""
+        kept: list[Submission] = []
+        try:
+            for data, names in items:
+                kept.append(self.put(data, **names))
+        except StorageError:
+            for submission in kept:
+                self.drop(submission.source)
+            raise
+        return kept
+
+    def keys(self, *, older_than: float) -> set[str]:
+        """Those of bytes that were put here that many seconds ago, or before, and are all there."""
+        if not self._folder.is_dir():
+            return set()
+        latest = time.time() - older_than
+        found = set()
+        for file in self._folder.iterdir():
+            # Another process was done with it, or it is another user's, who looks, too.
+            with contextlib.suppress(FileNotFoundError, PermissionError):
+                if (
+                    file.name.startswith(self._prefix)
+                    and file.stat().st_mtime <= latest
+                    and not _is_open(file)
+                ):
+                    found.add(file.name)
+        return found
+
+    def sweep(self, keys: Iterable[str]) -> None:
+        """Forgets bytes that were never submitted, or are no longer wanted."""
+        for key in keys:
+            (self._folder / key).unlink(missing_ok=True)
+
+    def path(self, source: Mapping[str, Any]) -> Path:
+        """Where a source's bytes lie."""
+        if "file" in source:
+            return path_of(source["file"])
+        return self._folder / str(source["spool"])
+
+    def drop(self, source: Mapping[str, Any]) -> None:
+        """Forgets bytes that were sent; a file that is somebody's stays."""
+        if "spool" in source:
+            (self._folder / source["spool"]).unlink(missing_ok=True)
+
+
+def _is_open(file: Path) -> bool:
+    """True for what somebody has from `Spool.incoming`."""
+    with file.open("rb") as opened:
+        try:
+            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
+def load(
+    source: Mapping[str, Any],
+    path: Path,
+    *,
+    id_: str,
+    uri: str,
+    max_bytes: int,
+    ocr: Ocr = DEFAULT_OCR,
+) -> Document:
+    """Reads a document from where its bytes lie.
+
+    Raises:
+        ReadError: the file is gone, closed to us, over the limit, or no text.
+    """
+    name = name_for(source, path, uri=uri)
+    try:
+        with path.open("rb") as file:
+            data = file.read(max_bytes + 1)
+    except OSError as error:
+        raise ReadError(f"{name}: cannot be read: {error.strerror}.", code="unreadable") from error
+    if len(data) > max_bytes:
+        raise ReadError(
+            f"{name}: over the limit of {max_bytes >> 20} MiB for one document. Split it, or raise"
+            " the setting limits.file_mb.",
+            code="too_large",
+        )
+    if "spool" in source and source.get("name") is None:
+        return read_json(data, id=id_, uri=uri)
+    return read(data, id=id_, uri=uri, name=name, ocr=ocr)
+
+
+def find(patterns: Sequence[str]) -> Iterator[Path]:
+    """The files that paths, folders and globs name: absolute, each once, in a stable order.
+
+    Of a folder, those whose extension is a document's; hidden ones are left out, and links to
+    folders are not followed, so that a loop of links has an end.
+
+    Raises:
+        InputError: a path does not exist or cannot be listed, or a pattern matches nothing.
+    """
+    seen: set[Path] = set()
+    for pattern in patterns:
+        found = 0
+        for path in _expand(pattern):
+            found += 1
+            absolute = Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would follow links
+            if absolute not in seen:
+                seen.add(absolute)
+                yield absolute
+        if not found:
+            raise InputError(
+                f"{pattern}: no file to read there. Readable: {READABLE}.",
+                code="no_files",
+            )
+
+
+def _expand(pattern: str) -> Iterator[Path]:
+    if not pattern:
+        raise InputError("An empty path names nothing; . is the folder you are in.")
+    path = Path(pattern)
+    if path.is_dir():
+        yield from walk(path)
+    elif path.is_file():
+        yield path
+    elif path.exists():
+        raise InputError(f"{pattern}: not a regular file. `cat` it into `rag ingest -`.")
+    elif glob.has_magic(pattern):
+        # Unlike glob.glob, Path.glob does not follow links to folders: a loop has an end.
+        top = Path(path.anchor)
+        for match in sorted(top.glob(str(path.relative_to(path.anchor)))):
+            if not _is_hidden(match, path):
+                yield from walk(match) if match.is_dir() else [match]
+    else:
+        raise InputError(f"{pattern}: there is no such file or folder.", code="no_such_path")
+
+
+def _is_hidden(match: Path, pattern: Path) -> bool:
+    """Whether a part of it begins with a dot that the pattern does not spell out."""
+    return any(part.startswith(".") and part not in pattern.parts for part in match.parts)
+
+
+def is_document(path: Path) -> bool:
+    """Whether a folder is searched for files of this name."""
+    return not path.name.startswith(".") and path.suffix.lower() in DOCUMENTS
+
+
+def walk(folder: Path) -> Iterator[Path]:
+    """The documents below a folder, in a stable order; see `find`.
+
+    Raises:
+        InputError: it, or a folder below it, is gone or cannot be listed.
+    """
+
+    def refuse(error: OSError) -> None:
+        raise InputError(
+            f"{error.filename}: cannot be listed: {error.strerror}. Mend its permissions, or name"
+            " the files that can be read.",
+            code="unreadable_folder",
+        )
+
+    for here, folders, names in os.walk(folder, onerror=refuse):
+        folders[:] = sorted(f for f in folders if not f.startswith("."))
+        for name in sorted(names):
+            path = Path(here) / name
+            if is_document(path):
+                with contextlib.suppress(OSError):  # a link to nowhere or to itself is no file
+                    if path.is_file():
+                        yield path

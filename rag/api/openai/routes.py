@@ -1,0 +1,242 @@
+"""The endpoints that OpenAI's clients call; a collection is a model."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncGenerator, Awaitable
+from typing import Annotated, Any, TypeVar
+
+from fastapi import APIRouter, Request
+from pydantic import AfterValidator
+from pydantic_core import to_json
+from starlette.responses import Response
+
+from rag.api import sse
+from rag.api.deps import ServiceDep, TraceDep
+from rag.api.large_bodies import OffLoopRoute
+from rag.api.middleware import until_hangup
+from rag.api.openai import schemas as wire
+from rag.api.openai.errors import error_json
+from rag.api.problems import amid_stream, request_id
+from rag.api.question_limits import check_length, label, to_query
+from rag.api.responses import details_json, hit_json
+from rag.api.schemas import sendable
+from rag.build.service import TENANT, Service
+from rag.errors import InputError, TooLargeError, UpstreamError
+from rag.pipeline import Event
+from rag.types import Answer, Citation, FinishReason, Query, Scope
+from retrieval.embedders.bulk import embed_all, score_all
+
+T = TypeVar("T")
+ERRORS: dict[int | str, dict[str, Any]] = {
+    "4XX": {"model": wire.OpenAIProblem, "description": "As OpenAI's."},
+    "5XX": {"model": wire.OpenAIProblem, "description": "As OpenAI's."},
+}
+router = APIRouter(prefix="/v1", tags=["openai"], responses=ERRORS, route_class=OffLoopRoute)
+
+
+@router.get("/models", response_model=wire.ModelList)
+async def list_models(service: ServiceDep) -> Response:
+    """The collections, by name: each answers as a model of its own."""
+    records = await service.catalog.collections(TENANT)
+    return _json({"object": "list", "data": [wire.model_json(record) for record in records]})
+
+
+@router.get("/models/{model:path}", response_model=wire.ModelOut)
+async def get_model(
+    model: Annotated[str, AfterValidator(sendable)], service: ServiceDep
+) -> Response:
+    """One collection."""
+    return _json(wire.model_json(await service.catalog.collection(_scope(model))))
+
+
+@router.post(
+    "/chat/completions", response_model=wire.ChatCompletion, responses={200: sse.DOCUMENTED}
+)
+async def complete_chat(
+    request: Request, body: wire.ChatRequest, service: ServiceDep, trace: TraceDep
+) -> Response:
+    """An answer whose every sentence is cited; the citations are the message's annotations.
+
+    With `stream: true`, chunks: `plumbline.hits` come in the first, annotations in the `delta`
+    after their markers, and the rest of `plumbline` in the one with the `finish_reason`.
+    """
+    limits = service.settings.limits
+    label(trace, body.plumbline, user=body.user)
+    query = to_query(
+        body.conversation(),
+        body.plumbline,
+        collection=body.model,
+        limits=limits,
+        sampling=body.overrides(),
+    )
+    head = {
+        "id": f"chatcmpl-{request_id(request)}",
+        "created": int(time.time()),
+        "model": body.model,
+    }
+    if not body.stream:
+        answer = await until_hangup(request, service.query.answer(query, trace))
+        return _json(_completion(head, answer, as_json=query.sampling.schema is not None))
+    events = service.query.stream(query, trace)
+    first = await until_hangup(request, anext(events))  # fails here, with a status, or not at all
+    with_usage = bool(body.stream_options and body.stream_options.include_usage)
+    as_json = query.sampling.schema is not None
+    stream = _chunks(first, events, head, as_json=as_json, with_usage=with_usage)
+    return sse.response(_told(stream, request))
+
+
+@router.post("/embeddings", response_model=wire.EmbeddingList)
+async def embed_texts(
+    request: Request, body: wire.EmbeddingsRequest, service: ServiceDep
+) -> Response:
+    """The vectors that the collection's embedder gives these texts."""
+    _check_count(len(body.input), service)
+    embedder = service.embedder
+    if body.dimensions not in (None, embedder.dim):
+        raise InputError(
+            f"dimensions is {body.dimensions}, and the embedder's vectors have {embedder.dim}:"
+            " leave it out."
+        )
+    await service.catalog.check_exists(_scope(body.model))
+    work = _in_time(embed_all(embedder, body.input, kind=body.input_type), service)
+    vectors = await until_hangup(request, work)
+    as_base64 = body.encoding_format == "base64"
+    return _json(
+        {
+            "object": "list",
+            "data": wire.embeddings_json(vectors, as_base64=as_base64),
+            "model": body.model,
+            "usage": wire.tokens_json(await _count(body.input, service)),
+        }
+    )
+
+
+@router.post("/rerank", response_model=wire.RerankResponse)
+async def rerank(request: Request, body: wire.RerankRequest, service: ServiceDep) -> Response:
+    """Texts, best first, by the reranker in force; without one, by late interaction."""
+    check_length(body.query, service.settings.limits)
+    _check_count(len(body.documents), service)
+    query = Query(text=body.query, scope=_scope(body.model))
+    await service.catalog.check_exists(query.scope)
+    work = _in_time(score_all(service.reranker, query, body.documents), service)
+    scores = await until_hangup(request, work)
+    return _json(
+        {
+            "id": f"rerank-{request_id(request)}",
+            "model": body.model,
+            "results": wire.ranked_json(scores, body),
+            "usage": wire.tokens_json(await _count([body.query, *body.documents], service)),
+        }
+    )
+
+
+def _completion(head: dict[str, Any], answer: Answer, *, as_json: bool) -> dict[str, Any]:
+    choice = {
+        "index": 0,
+        "message": wire.message_json(answer, as_json=as_json),
+        "logprobs": None,
+        "finish_reason": _ended(answer),
+    }
+    return {
+        **head,
+        "object": "chat.completion",
+        "choices": [choice],
+        "usage": wire.usage_json(answer.usage),
+        "plumbline": details_json(answer),
+    }
+
+
+async def _chunks(
+    first: Event,
+    rest: AsyncGenerator[Event, None],
+    head: dict[str, Any],
+    *,
+    as_json: bool,
+    with_usage: bool,
+) -> AsyncGenerator[bytes, None]:
+    head |= {"object": "chat.completion.chunk"} | ({"usage": None} if with_usage else {})
+    async with contextlib.aclosing(rest):
+        yield _chunk(first, head)
+        async for event in rest:
+            if isinstance(event, Answer) and not event.text:
+                yield _delta(head, wire.content_json(event, as_json=as_json))
+            yield _chunk(event, head)
+            if isinstance(event, Answer) and with_usage:
+                yield sse.data(head | {"choices": [], "usage": wire.usage_json(event.usage)})
+    yield b"data: [DONE]\n\n"
+
+
+def _chunk(event: Event, head: dict[str, Any]) -> bytes:
+    match event:
+        case str():
+            return _delta(head, {"content": event})
+        case Citation():
+            return _delta(head, {"annotations": [wire.annotation_json(event)]})
+        case Answer():
+            details = details_json(event)
+            del details["hits"]  # sent first
+            return _delta(head | {"plumbline": details}, {}, _ended(event))
+        case hits:
+            found = {"hits": [hit_json(hit) for hit in hits]}
+            return _delta(head | {"plumbline": found}, {"role": "assistant", "content": ""})
+
+
+def _ended(answer: Answer) -> FinishReason:
+    return answer.finish_reason or "stop"  # without a model, whole sentences to the end
+
+
+def _delta(
+    head: dict[str, Any], delta: dict[str, Any], finish_reason: FinishReason | None = None
+) -> bytes:
+    choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
+    return sse.data(head | {"choices": [choice]})
+
+
+async def _told(
+    chunks: AsyncGenerator[bytes, None], request: Request
+) -> AsyncGenerator[bytes, None]:
+    """The chunks; a failure among them is the last, and no `[DONE]` comes after it."""
+    try:
+        async with contextlib.aclosing(chunks):
+            async for chunk in chunks:
+                yield chunk
+    except Exception as error:  # noqa: BLE001 - the status is sent: only a chunk can tell it now
+        yield sse.data(error_json(amid_stream(request.scope, error)))
+
+
+async def _in_time(work: Awaitable[T], service: Service) -> T:
+    seconds = service.settings.limits.query_seconds
+    try:
+        async with asyncio.timeout(seconds):
+            return await work
+    except TimeoutError:
+        raise UpstreamError(
+            f"The texts were not done with within {seconds:g} s. Send fewer of them at once, or"
+            " raise the setting limits.query_seconds.",
+            code="deadline",
+            retry_after=seconds,  # by then what is under way now has ended
+        ) from None
+
+
+def _check_count(count: int, service: Service) -> None:
+    limit = service.settings.limits.texts
+    if count > limit:
+        raise TooLargeError(
+            f"{count:,} texts came at once, and the limit (limits.texts) is {limit:,}."
+        )
+
+
+async def _count(texts: list[str], service: Service) -> int:
+    return sum(await asyncio.to_thread(service.embedder.count_tokens, texts))
+
+
+def _scope(model: str) -> Scope:
+    return Scope(tenant=TENANT, collection=model)
+
+
+def _json(body: object) -> Response:
+    # Straight from the nouns to bytes: a response model would validate what we made ourselves.
+    return Response(to_json(body, inf_nan_mode="null"), media_type="application/json")

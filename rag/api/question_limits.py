@@ -1,0 +1,67 @@
+"""Questions as they come over HTTP → `Query`s within the limits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rag.api.schemas import Retrieval
+from rag.build.service import TENANT
+from rag.errors import InputError, TooLargeError
+from rag.settings.operations import LimitSettings
+from rag.telemetry.trace import Trace
+from rag.types import Message, Query, SamplingOverrides, Scope
+
+
+def to_query(
+    conversation: Sequence[Message],
+    asked: Retrieval,
+    *,
+    collection: str,
+    limits: LimitSettings,
+    sampling: SamplingOverrides,
+) -> Query:
+    """The last message of a conversation as a question to a collection.
+
+    Raises:
+        TooLargeError: the question or the conversation is too long.
+        InputError: more passages are asked for than may be.
+    """
+    *history, last = conversation
+    if len(conversation) > limits.messages:
+        raise TooLargeError(
+            f"The conversation has {len(conversation):,} messages, and the limit is"
+            f" {limits.messages:,}. Send the last of them, or raise the setting limits.messages.",
+            code="conversation_too_long",
+        )
+    check_length(last.content, limits)
+    if asked.top_k > limits.top_k:
+        raise InputError(f"top_k is {asked.top_k}, and the limit (limits.top_k) is {limits.top_k}.")
+    return Query(
+        text=last.content,
+        scope=Scope(tenant=TENANT, collection=collection),
+        top_k=asked.top_k,
+        where=tuple(f.condition() for f in asked.filters),
+        history=tuple(history),
+        sampling=sampling,
+    )
+
+
+def label(trace: Trace, asked: Retrieval, *, user: str | None = None) -> None:
+    """Puts on the trace what the caller groups by; `user` as OpenAI's clients name it."""
+    trace.user = asked.user or user or ""
+    trace.session = asked.session_id or ""
+    trace.tags = tuple(asked.tags)
+
+
+def check_length(question: str, limits: LimitSettings) -> None:
+    """Bounds a question.
+
+    Raises:
+        TooLargeError: it is too long.
+    """
+    if len(question) > limits.question_chars:
+        raise TooLargeError(
+            f"The question has {len(question):,} characters, and the limit is"
+            f" {limits.question_chars:,}. Shorten it, or raise the setting limits.question_chars.",
+            code="question_too_long",
+        )

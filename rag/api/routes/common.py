@@ -1,0 +1,26 @@
+"""The REST endpoints, thin: check, call, write."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import AfterValidator
+from pydantic_core import to_json
+from starlette.responses import Response
+
+from rag.api import responses, schemas
+
+PROBLEMS: dict[int | str, dict[str, Any]] = {
+    "4XX": {"model": responses.Problem, "description": "A problem (RFC 9457)."},
+    "5XX": {"model": responses.Problem, "description": "A problem (RFC 9457)."},
+}
+Id = Annotated[str, AfterValidator(schemas.sendable)]
+"""A name in a request; one that no database can take names nothing."""
+
+
+def json_response(
+    body: object, *, status: int = 200, headers: dict[str, str] | None = None
+) -> Response:
+    """A response of these nouns, without a response model: they are our own, and need no check."""
+    content = to_json(body, inf_nan_mode="null")
+    return Response(content, status_code=status, media_type="application/json", headers=headers)

@@ -1,0 +1,177 @@
+"""The endpoints of documents and collections."""
+
+from __future__ import annotations
+
+import base64
+import re
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Query, Request
+from starlette.responses import Response
+
+from rag.api import contents, responses, schemas, shapes, submissions
+from rag.api.deps import QueueDep, ScopeDep, ServiceDep, TraceDep
+from rag.api.large_bodies import OffLoopRoute
+from rag.api.routes.common import PROBLEMS, Id, json_response
+from rag.build.service import TENANT
+from rag.errors import InputError
+from rag.types import State
+
+MAX_EXPIRES_IN = 30 * 24 * 3600
+_PLACE = re.compile("[0-9]{1,9}")
+BULK_FROM = 17
+"""Documents in one request: from here on they wait for those that come in ones and twos."""
+Limit = Annotated[int, Query(ge=1, le=1000)]
+Cursor = Annotated[str | None, Query(max_length=2800, json_schema_extra={"pattern": shapes.CURSOR})]
+Place = Annotated[str | None, Query(max_length=2000, json_schema_extra={"pattern": "^[0-9]{1,9}$"})]
+ExpiresIn = Annotated[float | None, Query(gt=0, le=MAX_EXPIRES_IN)]
+
+router = APIRouter(prefix="/v1", route_class=OffLoopRoute)
+
+
+@router.post(
+    "/documents",
+    status_code=202,
+    response_model=responses.Accepted,
+    responses=PROBLEMS,
+    tags=["documents"],
+    openapi_extra=submissions.OPENAPI,
+)
+async def submit_documents(
+    *,
+    request: Request,
+    service: ServiceDep,
+    queue: QueueDep,
+    trace: TraceDep,
+    expires_in: ExpiresIn = None,
+) -> Response:
+    """Takes documents, as JSON or as files; a job ingests them.
+
+    With `expires_in`, what has not begun within that many seconds fails.
+    """
+    scope, accepted = await submissions.take(request, service)
+    job_id = await service.ingest.accept(
+        scope, accepted, trace, bulk=len(accepted) >= BULK_FROM, expires_in=expires_in
+    )
+    queue.wake()
+    body = {
+        "job_id": job_id,
+        "documents": [{"id": s.document_id, "state": "pending"} for s in accepted],
+    }
+    return json_response(body, status=202, headers={"Location": f"/v1/jobs/{job_id}"})
+
+
+@router.get(
+    "/documents", response_model=responses.DocumentPage, responses=PROBLEMS, tags=["documents"]
+)
+async def list_documents(
+    *,
+    service: ServiceDep,
+    scope: ScopeDep,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+    uri_prefix: Id = "",
+    state: State | None = None,
+) -> Response:
+    """Documents in the order of their ids, each listed from the moment it was accepted.
+
+    With `uri_prefix`, those whose uri begins so: `file:///handbook/` lists a folder's. With
+    `state=failed`, the dead letters, each with its error.
+    """
+    await service.catalog.check_exists(scope)
+    records = await service.catalog.documents(
+        scope, limit=limit + 1, after=_after(cursor), state=state, uri_prefix=uri_prefix
+    )
+    page = records[:limit]
+    more = _cursor(page[-1].id) if len(records) > limit else None
+    return json_response(
+        {"documents": [responses.document_json(r) for r in page], "next_cursor": more}
+    )
+
+
+# A caller's own id may hold slashes: ids take the rest of the path, and what is below goes first.
+@router.get(
+    "/documents/{document_id:path}/chunks",
+    response_model=responses.ChunkPage,
+    responses=PROBLEMS,
+    tags=["documents"],
+)
+async def list_chunks(
+    document_id: Id, service: ServiceDep, scope: ScopeDep, limit: Limit = 50, cursor: Place = None
+) -> Response:
+    """A document's chunks in the order of its text."""
+    await service.catalog.document(scope, document_id)
+    if cursor is not None and not _PLACE.fullmatch(cursor):
+        raise InputError("The cursor is not one that this listing gave.", code="invalid_cursor")
+    ids = await service.index.chunk_ids(scope, document_id)
+    chunks = sorted(await service.index.fetch(scope, sorted(ids)), key=lambda c: c.position)
+    start = int(cursor or 0)
+    page = chunks[start : start + limit]
+    more = str(start + limit) if start + limit < len(chunks) else None
+    return json_response({"chunks": [responses.chunk_json(c) for c in page], "next_cursor": more})
+
+
+@router.get(
+    "/documents/{document_id:path}/content",
+    response_class=Response,
+    responses={**contents.OPENAPI, **PROBLEMS},
+    tags=["documents"],
+)
+async def get_content(
+    *,
+    request: Request,
+    document_id: Id,
+    service: ServiceDep,
+    scope: ScopeDep,
+    as_: Annotated[Literal["text"], Query(alias="as")],
+) -> Response:
+    """The text that was read from a document: `start` and `end` count its code points."""
+    return await contents.response(request, await service.catalog.content(scope, document_id))
+
+
+@router.get(
+    "/documents/{document_id:path}",
+    response_model=responses.DocumentOut,
+    responses=PROBLEMS,
+    tags=["documents"],
+)
+async def get_document(document_id: Id, service: ServiceDep, scope: ScopeDep) -> Response:
+    """One document and its state."""
+    return json_response(
+        responses.document_json(await service.catalog.document(scope, document_id))
+    )
+
+
+@router.delete(
+    "/documents/{document_id:path}", status_code=204, responses=PROBLEMS, tags=["documents"]
+)
+async def delete_document(document_id: Id, service: ServiceDep, scope: ScopeDep) -> Response:
+    """Removes a document from index and catalog."""
+    await service.ingest.delete(scope, document_id)
+    return Response(status_code=204)
+
+
+@router.get(
+    "/collections",
+    response_model=responses.CollectionList,
+    responses=PROBLEMS,
+    tags=["collections"],
+)
+async def list_collections(service: ServiceDep) -> Response:
+    """All collections, by name."""
+    records = await service.catalog.collections(TENANT)
+    return json_response({"collections": [responses.collection_json(r) for r in records]})
+
+
+def _cursor(after: str) -> str:
+    return base64.urlsafe_b64encode(after.encode()).decode()
+
+
+def _after(cursor: str | None) -> str:
+    try:
+        after = base64.b64decode(cursor or "", altchars=b"-_", validate=True)
+    except ValueError as error:
+        raise InputError(
+            "The cursor is not one that this listing gave.", code="invalid_cursor"
+        ) from error
+    return schemas.sendable(after.decode(errors="replace"))  # a place among ids, theirs or not

@@ -1,0 +1,44 @@
+"""Health, readiness and metrics."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+from fastapi import APIRouter, Request
+from starlette.responses import PlainTextResponse, Response
+
+from rag.api.deps import QueueDep, ServiceDep, state_of
+from rag.api.routes.common import PROBLEMS
+from rag.errors import StorageError, UpstreamError
+from rag.records import Backlog
+from rag.telemetry import metrics
+
+BACKLOG_SECONDS = 2.0
+"""For what the catalog says in `/metrics`: Prometheus waits for ten, and the rest is there."""
+router = APIRouter(include_in_schema=True, tags=["health"])
+
+
+@router.get("/healthz", responses=PROBLEMS)
+async def healthz() -> dict[str, str]:
+    """The process answers."""
+    return {"status": "ok"}
+
+
+@router.get("/readyz", responses=PROBLEMS)
+async def readyz(request: Request, _service: ServiceDep, _queue: QueueDep) -> dict[str, str]:
+    """The models are loaded and warm."""
+    if failure := state_of(request).failure:
+        raise failure
+    return {"status": "ready"}
+
+
+@router.get("/metrics", response_class=PlainTextResponse, responses=PROBLEMS)
+async def get_metrics(service: ServiceDep) -> Response:
+    """What Prometheus reads: this process, and what the catalog says is open, if it is there."""
+    found: Backlog | None = None
+    with contextlib.suppress(TimeoutError, UpstreamError, StorageError):
+        async with asyncio.timeout(BACKLOG_SECONDS):
+            found = await service.catalog.backlog()
+    body = await asyncio.to_thread(metrics.exposition, found)
+    return Response(body, media_type=metrics.CONTENT_TYPE)

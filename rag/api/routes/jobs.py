@@ -1,0 +1,39 @@
+"""The endpoints of jobs."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+from starlette.responses import Response
+
+from rag.api import responses
+from rag.api.deps import QueueDep, ServiceDep
+from rag.api.large_bodies import OffLoopRoute
+from rag.api.routes.common import PROBLEMS, Id, json_response
+
+router = APIRouter(prefix="/v1", route_class=OffLoopRoute)
+
+
+@router.get("/jobs/{job_id}", response_model=responses.JobOut, responses=PROBLEMS, tags=["jobs"])
+async def get_job(job_id: Id, service: ServiceDep) -> Response:
+    """How far a job has come."""
+    return json_response(responses.job_json(await service.catalog.job(job_id)))
+
+
+@router.delete("/jobs/{job_id}", response_model=responses.JobOut, responses=PROBLEMS, tags=["jobs"])
+async def cancel_job(job_id: Id, service: ServiceDep) -> Response:
+    """Cancels the documents of a job that have not begun; what runs is finished."""
+    return json_response(responses.job_json(await service.ingest.cancel(job_id)))
+
+
+@router.post(
+    "/jobs/{job_id}/retry",
+    status_code=202,
+    response_model=responses.JobOut,
+    responses=PROBLEMS,
+    tags=["jobs"],
+)
+async def retry_job(job_id: Id, service: ServiceDep, queue: QueueDep) -> Response:
+    """Tries the failed documents of a job again, unless something newer is stored of them."""
+    job = await service.catalog.retry(job_id)
+    queue.wake()
+    return json_response(responses.job_json(job), status=202)

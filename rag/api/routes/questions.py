@@ -1,0 +1,112 @@
+"""The endpoints that answer: search, query and feedback."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncGenerator
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from rag.api import responses, schemas, sse
+from rag.api.deps import ServiceDep, TraceDep
+from rag.api.large_bodies import OffLoopRoute
+from rag.api.middleware import until_hangup
+from rag.api.problems import amid_stream
+from rag.api.question_limits import label, to_query
+from rag.api.routes.common import PROBLEMS, json_response
+from rag.build.service import TENANT, Service
+from rag.pipeline import Event
+from rag.types import Answer, Citation, SamplingOverrides
+from rag.types import Query as Question
+
+router = APIRouter(prefix="/v1", route_class=OffLoopRoute)
+
+
+@router.post(
+    "/search", response_model=responses.SearchResponse, responses=PROBLEMS, tags=["questions"]
+)
+async def search(
+    request: Request, body: schemas.SearchRequest, service: ServiceDep, trace: TraceDep
+) -> Response:
+    """The chunks that answer a query, without an answer made of them."""
+    label(trace, body)
+    question = _question(body, SamplingOverrides(), service)
+    hits = await until_hangup(request, service.query.search(question, trace))
+    return json_response(
+        {
+            "hits": [responses.hit_json(hit) for hit in hits],
+            "timings": trace.timings,
+            "degraded": trace.degraded,
+            "trace_id": trace.id,
+        }
+    )
+
+
+@router.post(
+    "/query",
+    response_model=responses.QueryResponse,
+    responses={200: sse.DOCUMENTED, **PROBLEMS},
+    tags=["questions"],
+)
+async def query(
+    request: Request, body: schemas.QueryRequest, service: ServiceDep, trace: TraceDep
+) -> Response:
+    """An answer with its citations, to a question or to the last one of a conversation.
+
+    With `stream: true`, server-sent events: `hits`, then `token` and `citation` as they come, then
+    `answer` with the whole; `error` where it fails on the way, and comments as heartbeats.
+    """
+    label(trace, body)
+    question = _question(body, body.overrides(), service)
+    if not body.stream:
+        answer = await until_hangup(request, service.query.answer(question, trace))
+        return json_response(responses.answer_json(answer))
+    events = service.query.stream(question, trace)
+    first = await until_hangup(request, anext(events))  # fails here, with a status, or not at all
+    return sse.response(_sse(first, events, request))
+
+
+@router.post("/feedback", status_code=204, responses=PROBLEMS, tags=["questions"])
+async def give_feedback(body: schemas.FeedbackRequest, service: ServiceDep) -> Response:
+    """Takes what an answer was worth to whoever asked, by the answer's own id."""
+    await service.observing.add_feedback(TENANT, body.answer_id, body.feedback())
+    return Response(status_code=204)
+
+
+async def _sse(
+    first: Event, rest: AsyncGenerator[Event, None], request: Request
+) -> AsyncGenerator[bytes, None]:
+    try:
+        async with contextlib.aclosing(rest):
+            yield _event(first)
+            async for event in rest:
+                yield _event(event)
+    except Exception as error:  # noqa: BLE001 - the status is sent: only an event can tell it now
+        yield sse.event("error", amid_stream(request.scope, error))
+
+
+def _event(event: Event) -> bytes:
+    match event:
+        case str():
+            return sse.event("token", {"text": event})
+        case Citation():
+            return sse.event("citation", responses.citation_json(event))
+        case Answer():
+            return sse.event("answer", responses.answer_json(event))
+        case hits:
+            return sse.event("hits", {"hits": [responses.hit_json(hit) for hit in hits]})
+
+
+def _question(
+    body: schemas.SearchRequest | schemas.QueryRequest,
+    sampling: SamplingOverrides,
+    service: Service,
+) -> Question:
+    return to_query(
+        body.conversation(),
+        body,
+        collection=body.collection,
+        limits=service.settings.limits,
+        sampling=sampling,
+    )

@@ -1,0 +1,237 @@
+"""What rewrites questions, writes answers and checks them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import TYPE_CHECKING
+
+from rag.errors import ConfigError
+from rag.settings.generation import (
+    CitationSettings,
+    ExtractiveSettings,
+    GeneratorSettings,
+    OpenAIModelSettings,
+    OpenAISettings,
+    VllmModelSettings,
+)
+from rag.settings.operations import GeneratorJudgeSettings
+from rag.settings.retrieval import RetrievalSettings
+from rag.settings.tree import Settings
+from rag.types import Sampling
+
+if TYPE_CHECKING:
+    from generation.grounding.answerability import Finder
+    from generation.models.vllm import VllmModel
+    from generation.query.expansion import QuestionExpander
+    from generation.query.rewriting import QuestionRewriter
+    from rag.protocols import ChatModel, Generator, SupportScorer, TokenEmbedder
+
+
+def build_rewriter(model: ChatModel | None, seconds: float) -> QuestionRewriter | None:
+    """What makes follow-up questions stand alone, where there is a language model."""
+    if model is None:
+        return None
+    from generation.query.rewriting import QuestionRewriter
+
+    return QuestionRewriter(model, seconds=seconds)
+
+
+def build_expander(
+    settings: RetrievalSettings, model: ChatModel | None, seconds: float
+) -> QuestionExpander | None:
+    """What writes more to search for, where the settings ask for it.
+
+    Raises:
+        ConfigError: they do, and there is no language model.
+    """
+    if settings.expansion == "none":
+        return None
+    if model is None:
+        raise ConfigError(
+            f"`retrieval.expansion = {settings.expansion!r}` needs a language model: set"
+            " generator.kind to 'openai' or 'vllm', or retrieval.expansion to 'none'."
+        )
+    from generation.query.expansion import QuestionExpander
+
+    return QuestionExpander(model, method=settings.expansion, seconds=seconds)
+
+
+async def open_generator(
+    settings: Settings, finder: Finder, stack: contextlib.AsyncExitStack
+) -> tuple[Generator, ChatModel | None]:
+    """The generator that the settings name, with those it falls back to; closed by the stack.
+
+    With it the first language model among them, where there is one: it rewrites and expands
+    questions.
+
+    Raises:
+        ConfigError: a template is missing or broken, or what an engine needs is not installed.
+    """
+    from generation.fallback import Engine, FallbackGenerator
+
+    chain = (settings.generator, *settings.fallbacks)
+    opened = [await _open_engine(part, finder, stack) for part in chain]
+    model = next((model for _, model in opened if model), None)
+    if len(chain) == 1:
+        return opened[0][0], model
+    engines = [
+        Engine(name=_engine_name(part), generator=generator, answers=_probe(part, stack))
+        for part, (generator, _) in zip(chain, opened, strict=True)
+    ]
+    made = FallbackGenerator(engines, seconds=settings.limits.query_seconds / len(engines))
+    stack.push_async_callback(made.close)
+    return made, model
+
+
+def _probe(
+    settings: GeneratorSettings, stack: contextlib.AsyncExitStack
+) -> Callable[[], Awaitable[bool]] | None:
+    """What looks whether a generator's server is there; closed by the stack."""
+    if not isinstance(settings, OpenAISettings):
+        return None
+    from generation.probe import Probe
+
+    key = settings.api_key
+    probe = Probe(settings.base_url, api_key=key.get_secret_value() if key else None)
+    stack.push_async_callback(probe.close)
+    return probe.answers
+
+
+async def _open_engine(
+    settings: GeneratorSettings, finder: Finder, stack: contextlib.AsyncExitStack
+) -> tuple[Generator, ChatModel | None]:
+    from generation.extractive import ExtractiveGenerator
+    from generation.grounding.answerability import Judge
+    from generation.grounding.calibration import load_calibration
+
+    judge = Judge(finder=finder, calibration=load_calibration(), threshold=settings.threshold)
+    if isinstance(settings, ExtractiveSettings):
+        return ExtractiveGenerator(judge), None
+
+    from generation.chat import ChatGenerator
+    from generation.models.budget import BudgetedModel
+    from generation.prompts import TEMPLATES, PromptTemplate
+
+    template = PromptTemplate(settings.templates or TEMPLATES)
+    sampling = Sampling(max_tokens=settings.max_tokens, temperature=settings.temperature)
+    model = await _open_priced(settings, stack)
+    if settings.tokens_at_once is not None:
+        model = BudgetedModel(model, tokens=settings.tokens_at_once)
+    return ChatGenerator(judge=judge, model=model, template=template, sampling=sampling), model
+
+
+async def open_judge(
+    settings: Settings, model: ChatModel | None, stack: contextlib.AsyncExitStack
+) -> ChatModel | None:
+    """The language model that scores live answers, where there is one; closed by the stack.
+
+    Args:
+        settings: name it.
+        model: the generator's own, where it is open.
+        stack: closes what is opened.
+
+    Raises:
+        ConfigError: it is to be the generator's, and that has none.
+    """
+    judge = settings.online.judge
+    if judge is None:
+        return None
+    if not isinstance(judge, GeneratorJudgeSettings):
+        return await _open_priced(judge, stack)
+    if model is not None:
+        return model
+    if isinstance(settings.generator, ExtractiveSettings):
+        raise ConfigError(
+            "`online.judge.kind = 'generator'` needs a language model: set generator.kind to"
+            " 'openai' or 'vllm', or leave online.judge out."
+        )
+    return await _open_priced(settings.generator, stack)
+
+
+async def _open_priced(
+    settings: OpenAIModelSettings | VllmModelSettings, stack: contextlib.AsyncExitStack
+) -> ChatModel:
+    from generation.models.pricing import PricedModel
+
+    return PricedModel(
+        await _open_model(settings, stack),
+        input_price=settings.input_price,
+        output_price=settings.output_price,
+    )
+
+
+async def _open_model(
+    settings: OpenAIModelSettings | VllmModelSettings, stack: contextlib.AsyncExitStack
+) -> ChatModel:
+    match settings:
+        case OpenAIModelSettings():
+            from generation.models.counted_model import CountedModel
+
+            return CountedModel(_open_openai(settings, stack))
+        case VllmModelSettings():
+            return await stack.enter_async_context(open_chat_model(settings))
+
+
+def _open_openai(settings: OpenAIModelSettings, stack: contextlib.AsyncExitStack) -> ChatModel:
+    try:
+        from generation.models.openai import OpenAIModel
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"A model of the kind 'openai' needs the module {error.name!r}, which is not installed:"
+            " run `pip install 'plumbline-rag[openai]'`."
+        ) from None
+    model = OpenAIModel(
+        base_url=settings.base_url,
+        api_key=settings.api_key.get_secret_value() if settings.api_key else None,
+        model=settings.model,
+        context_tokens=settings.context_tokens,
+        seconds=settings.timeout,
+    )
+    stack.push_async_callback(model.close)
+    return model
+
+
+def _engine_name(settings: GeneratorSettings) -> str:
+    return settings.kind if isinstance(settings, ExtractiveSettings) else settings.model
+
+
+async def open_support(
+    settings: CitationSettings, tokens: TokenEmbedder, stack: contextlib.AsyncExitStack
+) -> SupportScorer:
+    """What checks citations, closed with the stack."""
+    if settings.entailment is None:
+        from generation.grounding.support import BlendedSupport
+
+        return BlendedSupport(tokens)
+    from generation.grounding.entailment import EntailmentScorer
+
+    model = await asyncio.to_thread(EntailmentScorer, settings.entailment, device=settings.device)
+    stack.callback(model.close)
+    return model
+
+
+@contextlib.asynccontextmanager
+async def open_chat_model(settings: VllmModelSettings) -> AsyncIterator[ChatModel]:
+    """The language model that the settings name, started and warm; stopped at the end.
+
+    Raises:
+        ConfigError: it cannot be started, or what runs it is not installed.
+    """
+    model_class = await asyncio.to_thread(_import_vllm)  # takes seconds
+    async with model_class.opened(
+        settings.model, lora=settings.lora, engine=settings.engine
+    ) as model:
+        yield model
+
+
+def _import_vllm() -> type[VllmModel]:
+    try:
+        from generation.models.vllm import VllmModel
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"A model of the kind 'vllm' needs the module {error.name!r}, which is not installed:"
+            " run `pip install 'plumbline-rag[vllm]'`, or on a CPU what docs/vllm.md says."
+        ) from None
+    return VllmModel

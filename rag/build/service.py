@@ -1,0 +1,332 @@
+"""The composition root: settings → objects, opened and closed in order."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any
+
+from rag.build.generation import build_expander, build_rewriter, open_generator, open_support
+from rag.build.ingest import build_chunker, build_fetcher, build_parser
+from rag.build.retrieval import (
+    build_embedder,
+    build_late_interaction,
+    build_passage_embedder,
+    build_question_embedder,
+    build_retriever,
+    build_section_reader,
+    build_token_embedder,
+    open_reranker,
+)
+from rag.build.storage import build_database, build_index
+from rag.build.telemetry import build_privacy, open_keeper, open_observing, open_traces
+from rag.catalog.catalog import Catalog
+from rag.errors import ConfigError
+from rag.feedback.recorder import Observing
+from rag.process.folder_lock import own
+from rag.process.private_folder import INDEX, SPOOL, is_shared, tighten
+from rag.settings.storage import LocalQueueSettings
+from rag.settings.tree import Settings
+from rag.telemetry import metrics
+from rag.types import Scope
+
+if TYPE_CHECKING:
+    from generation.grounding.answerability import Finder
+    from ingest.parse_stage import Parsing
+    from ingest.pipeline import IngestPipeline
+    from ingest.reindex import Reindexer
+    from ingest.sources.files import Spool
+    from rag.pipeline import QueryPipeline
+    from rag.protocols import (
+        ChatModel,
+        Embedder,
+        Index,
+        Reranker,
+        Retriever,
+        StoredIndex,
+        SupportScorer,
+        TokenEmbedder,
+    )
+    from retrieval.bm25 import Bm25Encoder
+    from retrieval.embedders.embedder import ModelEmbedder
+
+
+STAGE_SHARE = 1 / 6
+"""Of a question's deadline: what each stage may take that an answer can do without."""
+TENANT = "default"
+"""Whose documents these are: one tenant until requests are authenticated."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ingesting:
+    """What a process holds that ingests."""
+
+    settings: Settings
+    catalog: Catalog
+    spool: Spool
+    index: StoredIndex
+    embedder: ModelEmbedder
+    encoder: Bm25Encoder
+    ingest: IngestPipeline
+    observing: Observing
+    announce: Callable[[str], None]
+    """Tells other processes the URL under which this one serves its data folder."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Service(Ingesting):
+    """What a process holds that answers as well."""
+
+    reindexer: Reindexer
+    query: QueryPipeline
+    support: SupportScorer
+    model: ChatModel | None
+    """The language model that writes, where there is one."""
+    tokens: TokenEmbedder
+    """What reranker, generator and citations read passages with."""
+    reranker: Reranker
+    """Late interaction where the settings name none: for those who ask for it themselves."""
+
+
+@contextlib.asynccontextmanager
+async def open_ingesting(
+    settings: Settings, embedder: ModelEmbedder | None = None
+) -> AsyncIterator[Ingesting]:
+    """Loads what ingests, and nothing that answers; closes all of it at the end.
+
+    Owns the data folder, unless all that one process alone may have is on servers. An `embedder`
+    that is loaded already stands in for that of the settings, and stays open.
+
+    Raises:
+        ConfigError: another process owns the folder, or a model cannot be loaded.
+        StorageError: what is stored is damaged.
+    """
+    from ingest.document_trace import DocumentTraces
+    from ingest.leftovers import UNSUBMITTED_SECONDS, Leftovers
+    from ingest.pipeline import IngestPipeline
+    from ingest.settling import settling
+    from ingest.sources.fetch import WebReader
+    from ingest.sources.files import Spool
+    from retrieval.bm25 import Bm25Encoder
+
+    data = settings.data_dir.resolve()
+    metrics.tell_apart(settings.metrics.tenants)
+    async with contextlib.AsyncExitStack() as stack:
+        announce = _to_nobody if _is_on_servers(settings) else stack.enter_context(own(data))
+        if not is_shared(settings):
+            tighten(data)
+            stack.callback(tighten, data)
+        database = build_database(settings.catalog, data)
+        catalog = Catalog(database)
+        stack.push_async_callback(catalog.close)
+        await catalog.open()
+        observing = await open_observing(settings, database, stack)
+        spool = Spool(data / SPOOL)
+        alone = not _is_on_servers(settings) and isinstance(settings.queue, LocalQueueSettings)
+        leftovers = Leftovers(
+            catalog=catalog, answers=observing.answers, database=database, spool=spool
+        )
+        # What somebody else put there a moment ago may not be submitted yet.
+        await leftovers.sweep(older_than=0 if alone else UNSUBMITTED_SECONDS)
+        if isinstance(settings.queue, LocalQueueSettings):
+            await catalog.release(died=alone)
+        if embedder is None:
+            embedder = await asyncio.to_thread(build_embedder, settings.embedder)
+            stack.callback(embedder.close)
+        encoder = Bm25Encoder()
+        index = build_index(settings, data / INDEX, embedder.dim, encoder)
+        stack.push_async_callback(index.close)
+        await _find_losses(catalog, index)
+        await stack.enter_async_context(index.erasing())
+        parser = build_parser(settings)
+        stack.callback(parser.close)
+        ingest = IngestPipeline(
+            reader=WebReader(parser, build_fetcher(settings)),
+            chunker=build_chunker(settings.chunker, embedder.count_tokens),
+            embedder=embedder,
+            encoder=encoder,
+            index=index,
+            catalog=catalog,
+            spool=spool,
+            passages=build_passage_embedder(settings.reranker, embedder),
+            traces=DocumentTraces(observing.traces.send, rate=settings.traces.rate),
+            seconds=settings.queue.task_seconds,
+        )
+        await embedder.embed(["warm up"], kind="query")
+        await stack.enter_async_context(leftovers.removed())
+        opening = settling(pipeline=ingest, index=index, catalog=catalog)
+        await stack.enter_async_context(opening)
+        yield Ingesting(
+            settings=settings,
+            catalog=catalog,
+            spool=spool,
+            index=index,
+            embedder=embedder,
+            encoder=encoder,
+            ingest=ingest,
+            observing=observing,
+            announce=announce,
+        )
+
+
+def _same(stage: Any, _index: Index) -> Any:
+    return stage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Between:
+    """What is put between a question's stages: takes a stage, and gives what stands in its place.
+
+    The index is the one that all work on. The embedder is the retriever's, and embeds questions;
+    the token embedder is everybody's who compares token vectors.
+    """
+
+    tokens: Callable[[TokenEmbedder, Index], TokenEmbedder] = _same
+    embedder: Callable[[Embedder, Index], Embedder] = _same
+    reranker: Callable[[Reranker, Index], Reranker] = _same
+    retriever: Callable[[Retriever, Index], Retriever] = _same
+    finder: Callable[[Finder, Index], Finder] = _same
+
+
+AS_IT_IS = Between()
+
+
+@contextlib.asynccontextmanager
+async def open_service(
+    settings: Settings, between: Between = AS_IT_IS, embedder: ModelEmbedder | None = None
+) -> AsyncIterator[Service]:
+    """Loads what ingests and what answers. Takes and raises what `open_ingesting` does."""
+    from ingest.reindex import Reindexer
+
+    async with open_ingesting(settings, embedder) as opened, contextlib.AsyncExitStack() as stack:
+        keeper = await open_keeper(settings.online, opened.observing, stack)
+        base = replace(opened, observing=replace(opened.observing, keeper=keeper))
+        tokens = build_token_embedder(settings.reranker, base.embedder)
+        tokens = between.tokens(tokens, base.index)
+        reranker = await open_reranker(
+            settings.reranker, stack, tokens=tokens, encoder=base.encoder, index=base.index
+        )
+        support = await open_support(settings.citations, tokens, stack)
+        query, model = await _open_query(
+            base, stack, between, tokens=tokens, reranker=reranker, support=support
+        )
+        yield Service(
+            **{field.name: getattr(base, field.name) for field in fields(base)},
+            reindexer=Reindexer(
+                pipeline=base.ingest,
+                embedder=base.embedder,
+                index=base.index,
+                catalog=base.catalog,
+            ),
+            query=query,
+            support=support,
+            model=model,
+            tokens=tokens,
+            reranker=reranker or build_late_interaction(tokens, base.encoder, base.index),
+        )
+
+
+async def _open_query(
+    base: Ingesting,
+    stack: contextlib.AsyncExitStack,
+    between: Between,
+    *,
+    tokens: TokenEmbedder,
+    reranker: Reranker | None,
+    support: SupportScorer,
+) -> tuple[QueryPipeline, ChatModel | None]:
+    """A question's journey over what is open already, and the language model in it.
+
+    What it opens, the stack closes.
+    """
+    from generation.grounding.evidence import EvidenceFinder
+    from rag.pipeline import QueryPipeline
+
+    settings, index = base.settings, base.index
+    finder = EvidenceFinder(embedder=tokens, encoder=base.encoder, index=index)
+    generator, model = await open_generator(settings, between.finder(finder, index), stack)
+    questions = build_question_embedder(settings.reranker, base.embedder, tokens)
+    stage_seconds = settings.limits.query_seconds * STAGE_SHARE
+    retriever = build_retriever(
+        settings.retrieval,
+        settings.reranker,
+        stage_seconds,
+        reranker=reranker and between.reranker(reranker, index),
+        embedder=between.embedder(questions, index),
+        encoder=base.encoder,
+        index=index,
+    )
+    pipeline = QueryPipeline(
+        catalog=base.catalog,
+        rewriter=build_rewriter(model, stage_seconds),
+        expander=build_expander(settings.retrieval, model, stage_seconds),
+        retriever=between.retriever(retriever, index),
+        reader=build_section_reader(settings.retrieval, index, base.catalog),
+        generator=generator,
+        support=support,
+        at_once=settings.limits.questions,
+        ended=base.observing.ended,
+        seconds=settings.limits.query_seconds,
+        rrf_k=settings.retrieval.rrf_k,
+    )
+    return pipeline, model
+
+
+@contextlib.asynccontextmanager
+async def open_parsing(settings: Settings) -> AsyncIterator[tuple[Catalog, Parsing]]:
+    """What reads documents for others to embed: no model is loaded, no index opened.
+
+    Raises:
+        ConfigError: the catalog is a file, which the process that embeds has to itself.
+    """
+    from ingest.document_trace import DocumentTraces
+    from ingest.parse_stage import Parsing
+    from ingest.sources.fetch import WebReader
+    from ingest.sources.files import Spool
+
+    if settings.catalog.kind != "postgres":
+        raise ConfigError(
+            "A worker that parses alone shares the catalog with those that embed: set"
+            ' catalog.kind = "postgres" and catalog.url, or leave out --stage.'
+        )
+    async with contextlib.AsyncExitStack() as stack:
+        await asyncio.to_thread(build_privacy, settings.privacy)  # its faults are told at once
+        traces = open_traces(settings, stack)
+        catalog = Catalog(build_database(settings.catalog, settings.data_dir))
+        stack.push_async_callback(catalog.close)
+        await catalog.open()
+        parser = build_parser(settings)
+        stack.callback(parser.close)
+        reader = WebReader(parser, build_fetcher(settings))
+        spool = Spool(settings.data_dir.resolve() / SPOOL)
+        recorder = DocumentTraces(traces.send, rate=settings.traces.rate)
+        yield (
+            catalog,
+            Parsing(
+                reader=reader,
+                catalog=catalog,
+                spool=spool,
+                traces=recorder,
+                seconds=settings.queue.task_seconds,
+            ),
+        )
+
+
+def _is_on_servers(settings: Settings) -> bool:
+    return (settings.index.kind, settings.catalog.kind) == ("qdrant", "postgres")
+
+
+def _to_nobody(_url: str) -> None:
+    """Nobody looks into a folder that many share: servers are found by their address."""
+
+
+async def _find_losses(catalog: Catalog, index: StoredIndex) -> None:
+    """Where an index was removed under a catalog that counts on it, its documents have failed."""
+    from ingest.settler import LOST
+
+    for record in await catalog.collections(TENANT):
+        scope = Scope(tenant=TENANT, collection=record.name)
+        if record.chunks and not await index.holds(scope):
+            await catalog.lose(scope, LOST)

@@ -1,0 +1,204 @@
+"""Where traces go, and answers."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import rag
+from rag.catalog.answers import Answers
+from rag.catalog.database import Database
+from rag.errors import ConfigError
+from rag.feedback.answer_log import AnswerKeeper
+from rag.feedback.recorder import Observing, Traces
+from rag.privacy.masking import Masker
+from rag.privacy.policy import Privacy
+from rag.settings.operations import NoTraceSettings, OnlineSettings, PrivacySettings, TraceSettings
+from rag.settings.tree import Settings
+from rag.telemetry.background_sender import TraceSender
+from rag.telemetry.langfuse_datasets import SetItem, set_items
+
+if TYPE_CHECKING:
+    from rag.telemetry.exporters import Exporter, Sending
+
+LANGFUSE_CLOUD = "https://cloud.langfuse.com"
+
+
+async def open_observing(
+    settings: Settings, database: Database, stack: contextlib.AsyncExitStack
+) -> Observing:
+    """What observes, without a keeper, closed with the stack. Raises as `open_traces` does."""
+    privacy = await asyncio.to_thread(build_privacy, settings.privacy)  # Presidio takes seconds
+    traces = open_traces(settings, stack)
+    return Observing(traces, privacy, Answers(database))
+
+
+async def open_keeper(
+    settings: OnlineSettings, observing: Observing, stack: contextlib.AsyncExitStack
+) -> AnswerKeeper | None:
+    """What keeps answers, closed with the stack; None where none are to be kept."""
+    if not settings.keep_days:
+        return None
+    keeper = AnswerKeeper(
+        observing.answers, observing.privacy, rate=settings.rate, days=settings.keep_days
+    )
+    await stack.enter_async_context(keeper.started())
+    return keeper
+
+
+def open_traces(settings: Settings, stack: contextlib.AsyncExitStack) -> Traces:
+    """Where traces go, closed with the stack.
+
+    Raises:
+        ConfigError: OpenTelemetry or Langfuse is not installed, or a key is missing.
+    """
+    senders = tuple(_senders(settings.traces, settings.privacy))
+    stack.push_async_callback(_close, senders)
+    return Traces(senders)
+
+
+async def _close(senders: Sequence[TraceSender]) -> None:
+    """All at once: each waits for what it has still to send."""
+    await asyncio.gather(*(asyncio.to_thread(sender.close) for sender in senders))
+
+
+def build_privacy(settings: PrivacySettings) -> Privacy:
+    """What may be kept and sent.
+
+    Raises:
+        ConfigError: Presidio is not installed, or cannot be started.
+    """
+    masker = Masker(settings.mask, first=_presidio(settings.presidio))
+    return Privacy(masker.content, capture=settings.capture, tenants=settings.tenants)
+
+
+def _presidio(file: Path | None) -> Callable[[str], str] | None:
+    if file is None:
+        return None
+    try:
+        from rag.privacy.presidio import PresidioMasker
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"`privacy.presidio` needs the module {error.name!r}, which is not installed: run"
+            " `pip install 'plumbline-rag[presidio]'`."
+        ) from None
+    return PresidioMasker(file).text
+
+
+def langfuse_items(settings: TraceSettings, name: str) -> list[SetItem]:
+    """The items of a data set in the Langfuse that traces go to.
+
+    Raises:
+        ConfigError: a key is missing, or refused.
+        NotFoundError: there is no such data set.
+        UpstreamError: Langfuse cannot be reached.
+    """
+    host, public, secret = _langfuse_account(settings)
+    if not (public and secret):
+        raise ConfigError(
+            f"The data set {name!r} is in Langfuse, which wants both of its keys: set"
+            " traces.public_key and traces.secret_key, or LANGFUSE_PUBLIC_KEY and"
+            " LANGFUSE_SECRET_KEY."
+        )
+    return set_items(host or LANGFUSE_CLOUD, public_key=public, secret_key=secret, name=name)
+
+
+def _langfuse_account(settings: TraceSettings) -> tuple[str | None, str | None, str | None]:
+    """Address, public and secret key, as far as they are known."""
+    of_env = os.environ.get  # the names that Langfuse's own clients read
+    host = settings.langfuse_url or of_env("LANGFUSE_BASE_URL") or of_env("LANGFUSE_HOST")
+    public = settings.public_key or of_env("LANGFUSE_PUBLIC_KEY")
+    secret = (
+        settings.secret_key.get_secret_value()
+        if settings.secret_key
+        else of_env("LANGFUSE_SECRET_KEY")
+    )
+    return host, public, secret
+
+
+def _senders(settings: TraceSettings, privacy: PrivacySettings) -> Iterator[TraceSender]:
+    if isinstance(settings, NoTraceSettings):
+        return
+    host, public, secret = _langfuse_account(settings)
+    # The name that OpenTelemetry's own clients read.
+    otlp = settings.otlp_url or _traces_url(os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT"))
+    if not otlp and not (public and secret):
+        if host and (settings.langfuse_url or public or secret):
+            raise ConfigError(
+                "Traces go to Langfuse with both of its keys: set traces.public_key and"
+                " traces.secret_key, or LANGFUSE_PUBLIC_KEY and LANGFUSE_SECRET_KEY."
+            )
+        return
+    _check_installed("langfuse", "opentelemetry.exporter.otlp.proto.http")
+    what = _Sent(settings.environment, settings.release or rag.__version__, privacy)
+    if public and secret:
+        url = host or LANGFUSE_CLOUD
+        load = partial(_langfuse, url, public, secret, what)
+        yield TraceSender(load, host=_host(url), takes_scores=True)
+    if otlp:
+        load = partial(_otlp, otlp, what)
+        yield TraceSender(load, host=_host(otlp), takes_scores=False)
+
+
+@dataclass(frozen=True)
+class _Sent:
+    """What is sent, for the process that sends; it has OpenTelemetry's own settings from here."""
+
+    environment: str
+    release: str
+    privacy: PrivacySettings
+    environ: Mapping[str, str] = field(
+        default_factory=lambda: {n: v for n, v in os.environ.items() if n.startswith("OTEL_")}
+    )
+
+    def sending(self) -> Sending:
+        """In that process."""
+        from rag.telemetry.exporters import Sending
+
+        os.environ.update(self.environ)
+        return Sending(
+            privacy=build_privacy(self.privacy), environment=self.environment, release=self.release
+        )
+
+
+def _langfuse(url: str, public_key: str, secret_key: str, what: _Sent) -> Exporter:
+    from rag.telemetry.exporters import langfuse
+
+    return langfuse(url, public_key=public_key, secret_key=secret_key, sending=what.sending())
+
+
+def _otlp(url: str, what: _Sent) -> Exporter:
+    from rag.telemetry.exporters import Exporter
+
+    return Exporter(url, headers={}, sending=what.sending())
+
+
+def _check_installed(*modules: str) -> None:
+    """They are imported where they send, and are to be missed here."""
+    for module in modules:
+        try:
+            found = find_spec(module)
+        except ModuleNotFoundError:  # not even what it is part of
+            found = None
+        if found is None:
+            raise ConfigError(
+                f"Traces need the module {module!r}, which is not installed: run"
+                " `pip install 'plumbline-rag[traces]'`."
+            )
+
+
+def _host(url: str) -> str:
+    return urlsplit(url).netloc.rpartition("@")[2]
+
+
+def _traces_url(endpoint: str | None) -> str | None:
+    """As OpenTelemetry has it: the endpoint is a base."""
+    return f"{endpoint.rstrip('/')}/v1/traces" if endpoint else None

@@ -1,0 +1,182 @@
+"""Answers that were given, kept in the catalog's database: for scores, and for what people say."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import sqlalchemy as sa
+
+from rag.catalog.database import Database
+from rag.catalog.forgetting import forget_late
+from rag.catalog.tables import TO_SCORE, answer_documents, answers
+from rag.errors import NotFoundError
+from rag.records import Feedback, LiveAnswer, Signals
+from rag.types import Float32Array, Scope
+
+LOST_SECONDS = 600.0
+"""What was given out that long ago to be scored, and is not, is given out again."""
+STALE_SECONDS = 3600.0
+"""What nobody scored within an hour is not scored: what came since is worth more."""
+
+
+class Answers:
+    """What is asked of the table."""
+
+    def __init__(self, database: Database) -> None:
+        self._db = database
+
+    async def keep(self, given: Sequence[LiveAnswer]) -> None:
+        """Stores answers."""
+        async with self._db.write() as db:
+            await db.execute(answers.insert(), [_row(answer) for answer in given])
+            if read := [row for answer in given for row in _read(answer)]:
+                await db.execute(answer_documents.insert(), read)
+
+    async def claim(self, limit: int) -> list[str]:
+        """Ids of answers that are to be scored, those first that nobody had, the oldest of them.
+
+        Nobody else gets them meanwhile.
+        """
+        now = time.time()
+        due = sa.or_(answers.c.claimed_at.is_(None), answers.c.claimed_at < now - LOST_SECONDS)
+        query = sa.select(answers.c.id).where(TO_SCORE, due)
+        # First those whom nobody has: in the order of `at` SQLite would look through all answers.
+        query = query.order_by(answers.c.claimed_at.nulls_first(), answers.c.at)
+        query = query.limit(limit).with_for_update(skip_locked=True)
+        async with self._db.write() as db:
+            ids = list(await db.scalars(query))
+            given = answers.update().where(answers.c.id.in_(ids))
+            await db.execute(given.values(claimed_at=now))
+        return ids
+
+    async def unscored(self, ids: Sequence[str]) -> list[LiveAnswer]:
+        """Those of these answers that are still to be scored."""
+        query = answers.select().where(answers.c.id.in_(ids), answers.c.to_score)
+        return [_answer(row) for row in await self._db.rows(query)]
+
+    async def scored(
+        self,
+        id_: str,
+        scores: Mapping[str, float],
+        *,
+        embedding: Float32Array | None,
+        content: Mapping[str, Any] | None,
+    ) -> bool:
+        """Stores what was found of an answer; what only scoring needs of it goes.
+
+        Args:
+            id_: the answer's.
+            scores: by name, 0 to 1.
+            embedding: the question's, float32[dim].
+            content: replaces what was there.
+
+        Returns:
+            Whether nobody else had done so before.
+        """
+        values = {
+            "to_score": False,
+            "scores": dict(scores),
+            "embedding": None if embedding is None else embedding.astype("<f4").tobytes(),
+            "content": content,
+            "trace": None,
+        }
+        async with self._db.write() as db:
+            mine = answers.update().where(answers.c.id == id_, answers.c.to_score)
+            return (await db.execute(mine.values(values))).rowcount > 0
+
+    async def question(self, id_: str) -> str | None:
+        """What was asked, where its words are kept."""
+        query = sa.select(answers.c.content).where(answers.c.id == id_)
+        found = [row["content"] for row in await self._db.rows(query)]
+        return found[0]["question"] if found and found[0] else None
+
+    async def add_feedback(self, tenant: str, id_: str, feedback: Feedback) -> LiveAnswer:
+        """Stores what somebody said of the answer with this id; returns the answer with it.
+
+        What is None in it leaves what was said before.
+
+        Raises:
+            NotFoundError: no such answer is kept.
+        """
+        theirs = sa.and_(answers.c.tenant == tenant, answers.c.id == id_)
+        said = {name: value for name, value in asdict(feedback).items() if value is not None}
+        async with self._db.write() as db:
+            if (await db.execute(answers.update().where(theirs).values(said))).rowcount == 0:
+                raise NotFoundError(
+                    f"No answer with the answer_id {id_!r} is kept: answers are for"
+                    " online.keep_days, and searches are not.",
+                    code="unknown_answer",
+                )
+            row = (await db.execute(answers.select().where(theirs))).mappings().one()
+        return _answer(row)
+
+    async def given(self, scope: Scope, start: float, end: float) -> list[LiveAnswer]:
+        """All that were given in a collection from `start` until `end`, oldest first."""
+        return [_answer(row) for row in await self._db.rows(_within(scope, start, end, *answers.c))]
+
+    async def signals(self, scope: Scope, start: float, end: float) -> list[Signals]:
+        """What these answers say, in the same order."""
+        names = ("id", "at", "question_chars", "top_score", "reason", "seconds", "cost", "scores")
+        columns = [answers.c[name] for name in (*names, "embedding")]
+        return [_signals(row) for row in await self._db.rows(_within(scope, start, end, *columns))]
+
+    async def forget(self, *, before: float) -> int:
+        """Removes what was given before then; what nobody came to score is scored no more.
+
+        Returns:
+            How many nobody came to score.
+        """
+        stale = sa.and_(TO_SCORE, answers.c.at < time.time() - STALE_SECONDS)
+        unscored = {"to_score": False, "trace": None}
+        old = sa.select(answers.c.id).where(answers.c.at < before)
+        async with self._db.write() as db:
+            of_old = answer_documents.c.answer_id.in_(old)
+            await db.execute(answer_documents.delete().where(of_old))
+            await db.execute(answers.delete().where(answers.c.at < before))
+            return (await db.execute(answers.update().where(stale).values(unscored))).rowcount
+
+    async def forget_late(self, *, since: float) -> None:
+        """Removes the words of answers that were kept after a document of theirs had gone."""
+        await forget_late(self._db, since=since)
+
+
+def _within(
+    scope: Scope, start: float, end: float, *columns: sa.ColumnElement[Any]
+) -> sa.Select[Any]:
+    theirs = (answers.c.tenant == scope.tenant, answers.c.collection == scope.collection)
+    query = sa.select(*columns).where(*theirs, answers.c.at >= start, answers.c.at < end)
+    return query.order_by(answers.c.at, answers.c.id)
+
+
+def _row(answer: LiveAnswer) -> dict[str, Any]:
+    row = asdict(answer)
+    scope, feedback = row.pop("scope"), row.pop("feedback")
+    del row["read"]
+    return {**row, **scope, **feedback}
+
+
+def _read(answer: LiveAnswer) -> Iterator[dict[str, str]]:
+    """Rows of the documents that an answer was made of."""
+    for document_id, version in answer.read.items():
+        key = {"answer_id": answer.id, "document_id": document_id, "version": version}
+        yield asdict(answer.scope) | key
+
+
+def _answer(row: sa.RowMapping) -> LiveAnswer:
+    values = dict(row)
+    scope = Scope(tenant=values.pop("tenant"), collection=values.pop("collection"))
+    names = ("rating", "comment", "correction")
+    feedback = Feedback(**{name: values.pop(name) for name in names})
+    del values["embedding"], values["claimed_at"]
+    return LiveAnswer(scope=scope, feedback=feedback, **values)
+
+
+def _signals(row: sa.RowMapping) -> Signals:
+    values = dict(row)
+    raw, reason = values.pop("embedding"), values.pop("reason")
+    embedding = None if raw is None else np.frombuffer(raw, np.dtype("<f4")).astype(np.float32)
+    return Signals(embedding=embedding, abstained=reason is not None, **values)

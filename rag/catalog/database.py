@@ -1,0 +1,365 @@
+"""The catalog's database: SQLite in the data folder, or PostgreSQL for many processes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import math
+import time
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Callable, Hashable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine.interfaces import DBAPIConnection, ExceptionContext
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from rag.catalog.advisory_locks import POLL_SECONDS, AdvisoryLocks
+from rag.catalog.database_errors import disk_full, lost_connection, reason
+from rag.errors import BusyError, ConfigError, RagError, StorageError, UpstreamError
+from rag.privacy.redaction import masked, scrubbed
+
+HEAD = "0012"
+"""The newest migration in `rag.catalog.migrations`."""
+MIGRATIONS = "rag.catalog:migrations"
+_CONNECT_SECONDS = 10
+_POOL = 10
+_IDLE_SECONDS = 0.2
+"""No server is back from a restart sooner."""
+_USED = "used"
+_PRAGMAS = ("journal_mode=WAL", "synchronous=NORMAL", "busy_timeout=5000", "secure_delete=ON")
+
+
+class Database(ABC):
+    """Rows, transactions, and locks that whoever shares the database respects."""
+
+    insert: Callable[[sa.Table], Any]
+    """The dialect's own INSERT, which knows `on_conflict_do_update`."""
+    utf8: Callable[[sa.ColumnElement[str]], sa.ColumnElement[bytes]]
+    """A column's text as the bytes of its UTF-8."""
+    vendor: tuple[type[Exception], ...] = (SQLAlchemyError, OSError)
+    """What may be raised below."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+        self._locks: dict[Hashable, tuple[asyncio.Lock, list[None]]] = {}
+
+    async def open(self) -> None:
+        """Brings the tables to the newest migration."""
+        async with self.write() as db:
+            await self._migrate(db)
+
+    async def close(self) -> None:
+        """Closes every connection."""
+        await self._engine.dispose()
+
+    async def rows(
+        self, query: sa.Executable, values: Mapping[str, Any] | None = None
+    ) -> Sequence[sa.RowMapping]:
+        """What a query finds; `values` are those of its `bindparam`s.
+
+        Raises:
+            UpstreamError: the database cannot be reached.
+            StorageError: it is damaged, or its disk is full.
+        """
+        with self._errors():
+            return await self._read(query, values)
+
+    async def _read(
+        self, query: sa.Executable, values: Mapping[str, Any] | None
+    ) -> Sequence[sa.RowMapping]:
+        async with self._engine.connect() as db:
+            return (await db.execute(query, values)).mappings().all()
+
+    @abstractmethod
+    def write(self) -> contextlib.AbstractAsyncContextManager[AsyncConnection]:
+        """A transaction, committed at the end of the block. Raises as `rows` does."""
+
+    @contextlib.asynccontextmanager
+    async def alone(self, *key: Hashable, wait: bool = True) -> AsyncIterator[None]:
+        """Nobody else is in a block with this key meanwhile.
+
+        Raises:
+            BusyError: somebody is, and we are not to wait.
+        """
+        if not wait and key in self._locks:
+            raise _busy(key)
+        lock, users = self._locks.setdefault(key, (asyncio.Lock(), []))
+        users.append(None)
+        try:
+            async with lock:
+                yield
+        finally:
+            users.pop()
+            if not users:
+                del self._locks[key]
+
+    async def trim(self) -> bool:
+        """Removes from the database's log what was deleted; False where somebody reads it now."""
+        return True
+
+    @abstractmethod
+    async def _migrate(self, db: AsyncConnection) -> None: ...
+
+    @abstractmethod
+    def _error(self, error: Exception) -> RagError: ...
+
+    @contextlib.contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except self.vendor as error:
+            # Without the cause: its message may quote rows, and a trace would show it.
+            raise self._error(error) from None
+
+
+class SqliteDatabase(Database):
+    """A file that one process owns. One writer at a time; readers do not wait for it."""
+
+    insert = staticmethod(sqlite.insert)
+    utf8 = staticmethod(lambda text: sa.cast(text, sa.LargeBinary))
+
+    def __init__(self, file: Path) -> None:
+        super().__init__(create_async_engine(f"sqlite+aiosqlite:///{file}", hide_parameters=True))
+        sa.event.listen(self._engine.sync_engine, "connect", _configure)
+        self._file = file
+        self._writer = asyncio.Lock()
+
+    async def open(self) -> None:
+        """Brings the tables to the newest migration: all of the way, or not at all."""
+        await super().open()
+        await self._engine.dispose()  # the connection of the upgrade minds no foreign keys
+
+    @contextlib.asynccontextmanager
+    async def write(self) -> AsyncIterator[AsyncConnection]:
+        """A transaction; the next one waits until it has ended."""
+        async with self._writer:
+            with self._errors():
+                async with self._engine.begin() as db:
+                    yield db
+
+    async def trim(self) -> bool:
+        """Writes the log into the file, and empties it; False where somebody reads it now.
+
+        Deleted rows are overwritten in the file, but the log may hold them until then.
+        """
+        async with self._writer:
+            with self._errors():
+                async with self._engine.connect() as db:
+                    await db.execution_options(isolation_level="AUTOCOMMIT")
+                    busy = await db.scalar(sa.text("PRAGMA wal_checkpoint(TRUNCATE)"))
+        return not busy
+
+    async def _migrate(self, db: AsyncConnection) -> None:
+        if await db.run_sync(_is_current):
+            return
+        # Python's sqlite3 begins no transaction for DDL, and inside one this PRAGMA does nothing.
+        await db.exec_driver_sql("PRAGMA foreign_keys=OFF")
+        await db.exec_driver_sql("BEGIN IMMEDIATE")
+        await db.run_sync(_upgrade)
+
+    def _error(self, error: Exception) -> RagError:
+        detail = f"{self._file}: {reason(error)}."
+        if disk_full(error):
+            return StorageError(
+                "The disk is full: the catalog cannot be written. Free some space and run it again;"
+                " what was stored before is kept.",
+                code="disk_full",
+                detail=detail,
+            )
+        return StorageError(
+            "The catalog cannot be used. If its file was damaged, restore it from a backup, or move"
+            " the data folder away and ingest again.",
+            detail=detail,
+        )
+
+
+class PostgresDatabase(Database):
+    """A server that many processes use.
+
+    Locks are PostgreSQL's advisory ones. For a moment after their connection is lost others may
+    have them; what they guard can be done twice without harm.
+    """
+
+    insert = staticmethod(postgresql.insert)
+    utf8 = staticmethod(lambda text: sa.func.convert_to(text, "UTF8", type_=sa.LargeBinary))
+
+    def __init__(self, url: str) -> None:
+        import asyncpg
+
+        # As it connects, the driver raises what is its own.
+        self.vendor = (*Database.vendor, asyncpg.PostgresError, asyncpg.InterfaceError)
+        try:
+            address = sa.make_url(url).set(drivername="postgresql+asyncpg")
+        except (sa.exc.ArgumentError, ValueError):
+            raise ConfigError(
+                "The setting catalog.url has not the form"
+                " postgresql://USER:PASSWORD@HOST:PORT/DATABASE."
+            ) from None
+        self._url = url
+        super().__init__(
+            create_async_engine(
+                address,
+                hide_parameters=True,  # texts of documents: no message is to show them
+                pool_size=_POOL,
+                # A query alone needs no transaction, and neither does the ping before it.
+                isolation_level="AUTOCOMMIT",
+                connect_args={"timeout": _CONNECT_SECONDS},
+            )
+        )
+        sa.event.listen(self._engine.sync_engine, "checkin", _used)
+        sa.event.listen(self._engine.sync_engine, "checkout", self._check)
+        sa.event.listen(self._engine.sync_engine, "handle_error", _mark_lost)
+        self._writing = self._engine.execution_options(isolation_level="READ COMMITTED")
+        self._api: Any = self._engine.dialect.loaded_dbapi
+        self._advisory = AdvisoryLocks(self._engine, vendor=self.vendor)
+
+    async def close(self) -> None:
+        """Closes every connection, and with it this process's locks."""
+        await self._advisory.close()
+        await super().close()
+
+    @contextlib.asynccontextmanager
+    async def write(self) -> AsyncIterator[AsyncConnection]:
+        """A transaction."""
+        with self._errors():
+            async with self._writing.begin() as db:
+                yield db
+
+    @contextlib.asynccontextmanager
+    async def alone(self, *key: Hashable, wait: bool = True) -> AsyncIterator[None]:
+        """Nobody else is in a block with this key, in whatever process."""
+        number = _number(key)
+        async with super().alone(*key, wait=wait):
+            while not await self._take(number):
+                if not wait:
+                    raise _busy(key)
+                await asyncio.sleep(POLL_SECONDS)
+            try:
+                yield
+            finally:
+                with contextlib.suppress(*self.vendor):  # a lost connection holds no lock
+                    await asyncio.shield(self._advisory.give_back(number))
+
+    async def _read(
+        self, query: sa.Executable, values: Mapping[str, Any] | None
+    ) -> Sequence[sa.RowMapping]:
+        """As its base, and once more where the connection was lost or knew the tables of before."""
+        try:
+            return await super()._read(query, values)
+        except DBAPIError as error:
+            if not (
+                error.connection_invalidated
+                or isinstance(error.orig, self._api.InvalidCachedStatementError)
+            ):
+                raise
+        return await super()._read(query, values)
+
+    async def _take(self, number: int) -> bool:
+        with self._errors():
+            return await self._advisory.take(number)
+
+    def _check(self, connection: Any, record: ConnectionPoolEntry, _: Any) -> None:
+        """Before a connection is used: one that was lost takes the whole pool with it.
+
+        What the server closed is known without asking. The server is asked only where a connection
+        has been idle: before every use, as `pool_pre_ping` does, would be a sixth of what a
+        document costs.
+        """
+        if connection.driver_connection.is_closed():
+            raise sa.exc.InvalidatePoolError("The server has closed the connection.")
+        if time.monotonic() - record.info.get(_USED, math.inf) > _IDLE_SECONDS:
+            try:
+                self._engine.dialect.do_ping(connection)
+            except (self._api.Error, *self.vendor) as error:  # no event translates a ping's
+                raise sa.exc.InvalidatePoolError("The connection was lost.") from error
+
+    async def _migrate(self, db: AsyncConnection) -> None:
+        await db.execute(sa.select(sa.func.pg_advisory_xact_lock(_number(("migrations",)))))
+        if not await db.run_sync(_is_current):
+            await db.run_sync(_upgrade)
+
+    def _error(self, error: Exception) -> RagError:
+        detail = f"{masked(self._url)}: {scrubbed(reason(error), self._url)}."
+        if disk_full(error):
+            return StorageError(
+                "PostgreSQL has no room left. Free some space there; what was stored before is"
+                " kept.",
+                code="disk_full",
+                detail=detail,
+            )
+        if isinstance(error, DBAPIError) or not isinstance(error, SQLAlchemyError):
+            return UpstreamError(
+                "PostgreSQL does not answer as it should. Is it running, and is the setting"
+                " catalog.url right?",
+                detail=detail,
+            )
+        return StorageError("PostgreSQL cannot be used.", detail=detail)
+
+
+def _mark_lost(context: ExceptionContext) -> None:
+    """Tells SQLAlchemy of connections that are lost: then it closes all of the pool."""
+    if lost_connection(context.original_exception):
+        context.is_disconnect = True
+
+
+def _used(_: DBAPIConnection, record: ConnectionPoolEntry) -> None:
+    record.info[_USED] = time.monotonic()
+
+
+def _busy(key: Hashable) -> BusyError:
+    return BusyError(f"Another process works on {key} already.")
+
+
+def _number(key: Hashable) -> int:
+    """64 bits for `pg_advisory_lock`. Two keys with one number wait for each other: no harm."""
+    digest = hashlib.sha256(repr(key).encode()).digest()
+    return int.from_bytes(digest[:8], signed=True)
+
+
+def _is_current(connection: sa.Connection) -> bool:
+    """True where the tables are at `HEAD`; false where they are older, or there are none.
+
+    Raises:
+        ConfigError: they are newer.
+    """
+    if not sa.inspect(connection).has_table("alembic_version"):
+        return False
+    version = connection.scalar(sa.text("SELECT version_num FROM alembic_version"))
+    if version is not None and version > HEAD:
+        raise ConfigError(
+            f"The catalog was used with a newer Plumbline: its tables are at {version}, and"
+            f" this one knows them up to {HEAD}. Upgrade, or restore a backup made before."
+        )
+    return bool(version == HEAD)
+
+
+def _upgrade(connection: sa.Connection) -> None:
+    """Brings the tables to `HEAD`, in the transaction that the connection is in.
+
+    Alembic is imported here: that takes longer than to find that nothing is to be done.
+    """
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", MIGRATIONS)
+    config.attributes["connection"] = connection
+    command.upgrade(config, HEAD)
+
+
+def _configure(connection: Any, _record: Any) -> None:
+    """Readers beside one writer; a commit survives the process, and the machine up to a moment."""
+    cursor = connection.cursor()
+    try:
+        for pragma in _PRAGMAS:
+            cursor.execute(f"PRAGMA {pragma}")
+    except Exception:
+        connection.close()  # nobody else would, and its thread would outlive the event loop
+        raise
+    cursor.close()

@@ -1,0 +1,58 @@
+"""Tells operators what a database's error says, without the values of rows.
+
+PostgreSQL's messages about data quote it, its DETAIL does too, and so does its driver where a value
+has the wrong type: of such errors only their name and code are told.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+
+import sqlalchemy as sa
+
+from rag.privacy.redaction import one_line
+
+CONNECTION_LOST = ("08", "57P01", "57P02", "57P03")
+"""First characters of PostgreSQL's codes for a connection that failed, or a server that stops or
+starts."""
+_ABOUT_NO_DATA = ("08", "0A", "25", "28", "3D", "3F", "40", "42", "53", "54", "55", "57", "58")
+"""The same, for messages that name connections, users, limits, tables and statements."""
+_POSTGRES_FULL = "53100"
+_SQLITE_FULL = (
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_IOERR_WRITE,
+    sqlite3.SQLITE_IOERR_FSYNC,
+    sqlite3.SQLITE_IOERR_TRUNCATE,
+    sqlite3.SQLITE_IOERR_SHMSIZE,
+    sqlite3.SQLITE_IOERR_SHMMAP,
+)
+
+
+def lost_connection(error: BaseException) -> bool:
+    """True for what the driver raises where the connection to the server is gone."""
+    return isinstance(error, OSError) or _state(error).startswith(CONNECTION_LOST)
+
+
+def disk_full(error: Exception) -> bool:
+    """True where the database could not write for lack of space."""
+    cause = _cause(error)
+    return _state(cause) == _POSTGRES_FULL or getattr(cause, "sqlite_errorcode", 0) in _SQLITE_FULL
+
+
+def reason(error: Exception) -> str:
+    """The error's name, its code, and its message unless that may quote a value."""
+    cause = _cause(error)
+    name, state = type(cause.__cause__ or cause).__name__, _state(cause)
+    told = f"{name} {state}".rstrip()
+    shown = isinstance(cause, (sqlite3.Error, OSError, sa.exc.TimeoutError))
+    if shown or (state and state.startswith(_ABOUT_NO_DATA)):
+        told += f": {one_line(str(cause if isinstance(cause, OSError) else cause.args[0]))}"
+    return told
+
+
+def _cause(error: Exception) -> BaseException:
+    return getattr(error, "orig", None) or error
+
+
+def _state(error: BaseException) -> str:
+    return getattr(error, "sqlstate", None) or ""

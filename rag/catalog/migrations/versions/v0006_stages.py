@@ -1,0 +1,18 @@
+"""Documents are parsed by one worker and embedded by another; tasks that expire."""
+
+import sqlalchemy as sa
+
+from rag.catalog.migrations.steps import add_columns
+
+revision = "0006"
+down_revision = "0005"
+
+
+def upgrade() -> None:
+    """Adds the stage a task is in, what parsing left for the next, and when it is too late."""
+    add_columns(
+        "tasks",
+        sa.Column("stage", sa.String, nullable=False, server_default="parse"),
+        sa.Column("draft", sa.JSON(none_as_null=True)),
+        sa.Column("expires_at", sa.Float),
+    )

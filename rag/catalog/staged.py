@@ -1,0 +1,87 @@
+"""Switches to another version of an index, written down before the index is switched.
+
+Killed between the two, the next start sees in the index which version is searched, and finishes the
+switch in the catalog or drops it (`ingest.settling`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from rag.catalog.database import Database
+from rag.catalog.tables import collections, documents, staged
+from rag.records import GONE, Cut, Switch
+from rag.types import Scope
+
+_STATE = documents.c.updated_at.concat(" ").concat(documents.c.recipe)
+"""Of a document: another whenever its chunks were written."""
+_NONE = {"next_version": None, "next_embedder": None}
+
+
+class Staged:
+    """The switches that are under way, at most one of a collection."""
+
+    def __init__(self, database: Database) -> None:
+        self._db = database
+
+    async def add(self, scope: Scope, switch: Switch) -> None:
+        """Writes down what is about to be switched to; what was staged before is dropped."""
+        seen = sa.select(documents.c.id, _STATE.label("state")).where(_in(scope, documents))
+        naming = {"next_version": switch.version, "next_embedder": switch.embedder}
+        async with self._db.write() as db:
+            await self.clear(db, scope)
+            at = {row.id: row.state for row in await db.execute(seen)}
+            whose = {"tenant": scope.tenant, "collection": scope.collection}
+            rows = [
+                whose | {"document_id": id_, "cut": asdict(cut), "seen": at.get(id_)}
+                for id_, cut in switch.cuts.items()
+            ]
+            if rows:
+                await db.execute(staged.insert(), rows)
+            await db.execute(collections.update().where(_in(scope, collections)).values(naming))
+
+    async def clear(self, db: AsyncConnection, scope: Scope) -> None:
+        """Drops what is staged, as part of a transaction."""
+        await db.execute(collections.update().where(_in(scope, collections)).values(_NONE))
+        await db.execute(staged.delete().where(_in(scope, staged)))
+
+    async def drop(self, scope: Scope) -> None:
+        """Drops what is staged, in a transaction of its own."""
+        async with self._db.write() as db:
+            await self.clear(db, scope)
+
+    async def scopes(self) -> list[Scope]:
+        """The collections with a staged switch."""
+        query = sa.select(collections.c.tenant, collections.c.collection)
+        rows = await self._db.rows(query.where(collections.c.next_version.is_not(None)))
+        return [Scope(tenant=row["tenant"], collection=row["collection"]) for row in rows]
+
+    async def of(self, scope: Scope) -> Switch | None:
+        """The staged switch; a document that was written since then counts as `GONE` in it."""
+        named = sa.select(collections.c.next_version, collections.c.next_embedder)
+        rows = await self._db.rows(named.where(_in(scope, collections)))
+        if not rows or rows[0]["next_version"] is None:
+            return None
+        return Switch(
+            version=rows[0]["next_version"],
+            embedder=rows[0]["next_embedder"],
+            cuts=await self._cuts(scope),
+        )
+
+    async def _cuts(self, scope: Scope) -> Mapping[str, Cut]:
+        its = _in(scope, documents) & (documents.c.id == staged.c.document_id)
+        query = sa.select(
+            staged.c.document_id,
+            staged.c.cut,
+            (staged.c.seen == _STATE).label("same"),
+        ).select_from(staged.outerjoin(documents, its))
+        rows = await self._db.rows(query.where(_in(scope, staged)))
+        return {row["document_id"]: Cut(**row["cut"]) if row["same"] else GONE for row in rows}
+
+
+def _in(scope: Scope, table: sa.Table) -> sa.ColumnElement[bool]:
+    return sa.and_(table.c.tenant == scope.tenant, table.c.collection == scope.collection)

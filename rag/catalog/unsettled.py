@@ -1,0 +1,143 @@
+"""Documents whose chunks in the index may not be those that the catalog says.
+
+A mark is written before the index is touched. It is removed in the transaction in which the catalog
+says what the document has become. A mark that stays tells that a process was killed or that writing
+failed: whoever finds one without an open task brings the document in step (`ingest.settling`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from rag.catalog.database import Database
+from rag.catalog.tables import documents, tasks, unsettled
+from rag.records import Cut
+from rag.types import Scope
+
+_KEY = ("tenant", "collection", "document_id")
+_THE_MARK = sa.and_(*(unsettled.c[name] == sa.bindparam(f"of_{name}") for name in _KEY))
+_FIND = unsettled.select().where(_THE_MARK)
+_REMOVE = unsettled.delete().where(_THE_MARK)
+_FORGET_RECIPE = (
+    documents.update()
+    .where(
+        documents.c.tenant == sa.bindparam("of_tenant"),
+        documents.c.collection == sa.bindparam("of_collection"),
+        documents.c.id == sa.bindparam("of_document_id"),
+    )
+    .values(recipe="")
+)
+_OPEN_TASK = sa.exists().where(
+    *(tasks.c[name] == unsettled.c[name] for name in _KEY),
+    tasks.c.state.in_(("pending", "running")),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mark:
+    """One document that is not settled.
+
+    Of one that was deleted `version` names the bytes that its chunks are of, `recipe` how they were
+    cut and `chunks` how many there were; of any other these are "", "" and 0.
+    """
+
+    tenant: str
+    collection: str
+    document_id: str
+    version: str
+    recipe: str
+    chunks: int
+
+    @property
+    def scope(self) -> Scope:
+        """Whose document it is."""
+        return Scope(tenant=self.tenant, collection=self.collection)
+
+    @property
+    def held(self) -> Cut:
+        """The document as the index had it."""
+        return Cut(version=self.version, duplicate_of=None, recipe=self.recipe, chunks=self.chunks)
+
+
+class Unsettled:
+    """The marks. Those methods that take a connection are part of its transaction."""
+
+    def __init__(self, database: Database) -> None:
+        self._db = database
+        new = database.insert(unsettled)
+        self._mark = new.on_conflict_do_nothing()
+        self._mark_deleted = new.on_conflict_do_update(
+            index_elements=list(_KEY),
+            set_={name: new.excluded[name] for name in ("version", "recipe", "chunks")},
+        )
+
+    async def add(self, scope: Scope, document_id: str) -> None:
+        """Marks a document before its chunks in the index change."""
+        async with self._db.write() as db:
+            await self.mark(db, scope, [document_id])
+
+    async def mark(self, db: AsyncConnection, scope: Scope, document_ids: Iterable[str]) -> None:
+        """Marks documents; they lose their recipe, so that none counts as unchanged."""
+        rows = [_row(scope, id_) | _NOTHING for id_ in document_ids]
+        if not rows:
+            return
+        keys = [_key(scope, row["document_id"]) for row in rows]
+        await db.execute(_FORGET_RECIPE, keys)
+        await db.execute(self._mark, rows)  # after documents, as everywhere: no deadlock
+
+    async def mark_deleted(
+        self,
+        db: AsyncConnection,
+        scope: Scope,
+        document_id: str,
+        *,
+        version: str,
+        recipe: str,
+        chunks: int,
+    ) -> None:
+        """Marks a document that goes; what an earlier deletion left open stays known."""
+        values = _row(scope, document_id) | {"version": version, "recipe": recipe, "chunks": chunks}
+        await db.execute(self._mark_deleted if version else self._mark, values)
+
+    async def unmark(self, db: AsyncConnection, scope: Scope, document_id: str) -> None:
+        """Removes a mark where there is one."""
+        await db.execute(_REMOVE, _key(scope, document_id))
+
+    async def remove(self, scope: Scope, document_id: str) -> None:
+        """Removes a mark, in a transaction of its own."""
+        async with self._db.write() as db:
+            await self.unmark(db, scope, document_id)
+
+    async def of(self, scope: Scope, document_id: str) -> Mark | None:
+        """A document's mark."""
+        rows = await self._db.rows(_FIND, _key(scope, document_id))
+        return _read(rows[0]) if rows else None
+
+    async def abandoned(self, *, deleted: bool, after: Mark | None, limit: int) -> Sequence[Mark]:
+        """Marks that no open task will remove, of deleted documents or of others, by their keys."""
+        kind = unsettled.c.version != "" if deleted else unsettled.c.version == ""
+        query = unsettled.select().where(~_OPEN_TASK, kind)
+        key = sa.tuple_(*(unsettled.c[name] for name in _KEY))
+        if after is not None:
+            query = query.where(key > sa.tuple_(*(sa.literal(getattr(after, n)) for n in _KEY)))
+        rows = await self._db.rows(query.order_by(*key.clauses).limit(limit))
+        return [_read(row) for row in rows]
+
+
+_NOTHING: dict[str, str | int] = {"version": "", "recipe": "", "chunks": 0}
+
+
+def _row(scope: Scope, document_id: str) -> dict[str, str | int]:
+    return {"tenant": scope.tenant, "collection": scope.collection, "document_id": document_id}
+
+
+def _key(scope: Scope, document_id: str | int) -> dict[str, str | int]:
+    return {f"of_{name}": value for name, value in _row(scope, str(document_id)).items()}
+
+
+def _read(row: sa.RowMapping) -> Mark:
+    return Mark(**{field.name: row[field.name] for field in fields(Mark)})

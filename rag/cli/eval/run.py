@@ -1,0 +1,127 @@
+"""`rag eval run`: sets of questions through the pipeline, each into a folder."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from eval.datasets.loading import load_set
+from eval.measures.ranking import to_trec
+from eval.measures.registry import known
+from eval.offline.run import Plan, Progress, Put, ask_by, ingest, now, put, settings_for
+from eval.offline.scoring import scoring
+from eval.offline.stage_cache import LocalStages
+from eval.offline.summary import summarize
+from eval.runs.run_folder import Outcome, RunFolder, is_finished
+from rag.build.running import build_queue, start
+from rag.build.service import open_ingesting
+from rag.build.telemetry import open_traces
+from rag.cli import output
+from rag.cli.progress import progress_bar
+from rag.client.http import Json
+from rag.errors import InputError
+from rag.feedback.recorder import Traces
+from rag.settings.storage import CeleryQueueSettings, LocalQueueSettings
+from rag.settings.tree import Settings
+
+
+async def run(args: argparse.Namespace, settings: Settings) -> int:
+    """Runs each set; 1 where a question failed."""
+    plans = [await _plan(name, args, settings) for name in args.sets]
+    if len({plan.slug for plan in plans}) < len(plans):
+        raise InputError(
+            "Two of the sets have one name, and would have one folder: run them apart."
+        )
+    failed = 0
+    for plan in plans:
+        out = args.out / plan.slug if len(plans) > 1 else args.out
+        if len(plans) > 1 and is_finished(out, plan.info()):
+            continue  # before it was stopped
+        summary = await _run(plan, out, settings, args)
+        failed += summary["failed"]
+        output.show_at_once(summary, output.evaluated, as_json=args.json)
+    return int(failed > 0)
+
+
+def _cache(args: argparse.Namespace, settings: Settings) -> Path:
+    return args.cache or settings.data_dir / "eval"
+
+
+async def _plan(name: str, args: argparse.Namespace, settings: Settings) -> Plan:
+    corpus = await asyncio.to_thread(load_set, name, settings.traces)
+    return Plan(
+        corpus=corpus.sample(args.sample) if args.sample else corpus,
+        settings=settings_for(settings, _cache(args, settings), args.collection),
+        collection=args.collection,
+        top_k=args.top_k,
+        answers=not args.search,
+        scores=args.scores,
+        named=known(args.measures),
+        name=args.out.resolve().name,
+    )
+
+
+async def _run(plan: Plan, out: Path, settings: Settings, args: argparse.Namespace) -> Json:
+    """1. ingest  2. ask what was not asked before  3. sum up."""
+    with RunFolder(out, plan.info()) as folder:
+        plan = replace(plan, started=folder.info.started)  # one experiment, though it was stopped
+        async with contextlib.AsyncExitStack() as stack:
+            with _progress("Ingesting", len(plan.corpus.passages), quiet=args.json) as told:
+                opening = _opened(plan, settings, _cache(args, settings), told)
+                put, traces = await stack.enter_async_context(opening)  # 1.
+            await _ask(put, traces, plan, folder, args)  # 2.
+        outcomes = folder.outcomes()
+        summary = summarize(outcomes)  # 3.
+        folder.finish(summary, to_trec(outcomes), finished=now())
+    return {"run": str(out), "set": plan.corpus.name, **summary}
+
+
+@contextlib.asynccontextmanager
+async def _opened(
+    plan: Plan, settings: Settings, cache: Path, told: Progress
+) -> AsyncIterator[tuple[Put, Traces]]:
+    """Whom questions are put to, once the documents are there, and where traces go."""
+    async with contextlib.AsyncExitStack() as stack:
+        match settings.queue:
+            case LocalQueueSettings():
+                stages = stack.enter_context(LocalStages.opened(cache))
+                between = plan.between(stages)
+                service, queue = await stack.enter_async_context(start(plan.settings, between))
+                await ingest(service, plan, queue.drain, told)
+                scorer = await stack.enter_async_context(scoring(service, wanted=plan.scores))
+                yield partial(put, service, plan, scorer=scorer), service.observing.traces
+            case CeleryQueueSettings() as celery:
+                from workers.eval_dispatch import asked_of_workers
+
+                async with open_ingesting(plan.settings) as opened:
+                    await ingest(opened, plan, build_queue(plan.settings, opened).drain, told)
+                traces = open_traces(plan.settings, stack)
+                asking = asked_of_workers(plan, cache, celery)
+                yield await stack.enter_async_context(asking), traces
+
+
+async def _ask(
+    put: Put, traces: Traces, plan: Plan, folder: RunFolder, args: argparse.Namespace
+) -> None:
+    todo = [question for question in plan.corpus.questions if question.id not in folder.done]
+    asked = len(folder.done)
+    with _progress("Asking", len(plan.corpus.questions), quiet=args.json) as told:
+
+        def take(outcome: Outcome) -> None:
+            nonlocal asked
+            folder.append(outcome)
+            asked += 1
+            told(asked)
+
+        await ask_by(put, plan, todo, take, at_once=args.at_once, traces=traces)
+
+
+@contextlib.contextmanager
+def _progress(what: str, total: int, *, quiet: bool) -> Iterator[Progress]:
+    with progress_bar(what, total, quiet=quiet) as bar:
+        yield lambda done: bar.update(bar.task_ids[0], completed=done)

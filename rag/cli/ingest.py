@@ -1,0 +1,45 @@
+"""`rag ingest`: what the paths name, once, in step with folders, or following them."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+
+from ingest.sources.fetch import is_url, parse_url
+from ingest.sources.files import find
+from rag.cli import output
+from rag.cli.ingest_target import STDIN, Named, opened
+from rag.cli.sync import folders_of, summed, sync
+from rag.settings.tree import Settings
+
+
+async def ingest(args: argparse.Namespace, settings: Settings) -> int:
+    """Ingests what the paths name; 1 if a document failed, 2 if a path is wrong."""
+    if args.watch:
+        from rag.cli.watch import watch
+
+        return await watch(args, settings)
+    started = time.perf_counter()
+    if args.sync:
+        folders = folders_of(args.paths)
+        async with opened(args, settings) as destination:
+            summary = await sync(destination, folders)
+    else:
+        named = _named(args.paths)
+        async with opened(args, settings) as destination:
+            summary = summed(await destination.ingest(named))
+    summary["seconds"] = round(time.perf_counter() - started, 3)
+    output.show(summary, output.ingested, as_json=args.json)
+    return 1 if summary["counts"]["failed"] or summary["counts"]["cancelled"] else 0
+
+
+def _named(paths: list[str]) -> Named:
+    urls = list(dict.fromkeys(filter(is_url, paths)))
+    for url in urls:
+        parse_url(url)
+    return Named(
+        files=list(find([path for path in paths if path != STDIN and not is_url(path)])),
+        urls=urls,
+        piped=sys.stdin.buffer.read() if STDIN in paths else None,
+    )

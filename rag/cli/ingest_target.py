@@ -1,0 +1,203 @@
+"""Where `rag ingest` takes documents: into the data folder itself, or to a server."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import os
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from ingest.readers.registry import document_id
+from ingest.sources.fetch import submission_of_url
+from ingest.sources.files import file_uri, submission_of
+from rag.build.service import TENANT, Service
+from rag.cli.in_process import carry
+from rag.cli.progress import progress_bar
+from rag.client.http import Client, Json, connect, wait_until_done
+from rag.errors import ReadError
+from rag.protocols import Queue
+from rag.settings.tree import Settings
+from rag.types import Scope
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+File = tuple[str, str, bytes]
+"""A file to send: its uri, name and bytes."""
+STDIN = "-"
+UPLOAD_FILES = 64
+UPLOAD_BYTES = 16 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Named:
+    """What is to be ingested; `piped` is what came on standard input."""
+
+    files: Sequence[Path] = ()
+    urls: Sequence[str] = ()
+    piped: bytes | None = None
+
+    def __len__(self) -> int:
+        return len(self.files) + len(self.urls) + (self.piped is not None)
+
+
+class Destination(Protocol):
+    """Takes documents to a collection."""
+
+    @property
+    def client(self) -> Client:
+        """Of the API that the collection is behind."""
+
+    @property
+    def collection(self) -> str:
+        """Its name."""
+
+    async def ingest(self, named: Named) -> list[Json]:
+        """The jobs, ended, that ingested them."""
+
+
+@contextlib.asynccontextmanager
+async def opened(args: argparse.Namespace, settings: Settings) -> AsyncIterator[Destination]:
+    """The server at `--url`, or without one the data folder."""
+    if args.url:
+        max_bytes = settings.limits.file_mb << 20
+        async with connect(args.url) as client:
+            yield _Server(client, args.collection, max_bytes=max_bytes, quiet=args.json)
+    else:
+        async with carry(settings) as (client, service, queue):
+            yield _DataFolder(client, args.collection, service, queue, quiet=args.json)
+
+
+@dataclass(frozen=True, slots=True)
+class _DataFolder:
+    client: Client
+    collection: str
+    service: Service
+    queue: Queue
+    quiet: bool
+
+    async def ingest(self, named: Named) -> list[Json]:
+        scope = Scope(tenant=TENANT, collection=self.collection)
+        spool = self.service.spool
+        await self.service.ingest.check_collection(scope)
+        piped = (
+            []
+            if named.piped is None
+            else [spool.put(named.piped, uri="stdin:", name=STDIN, title=STDIN)]
+        )
+        submissions = chain(
+            map(submission_of, named.files), map(submission_of_url, named.urls), piped
+        )
+        job_id = await self.service.catalog.submit(scope, submissions)
+        with progress_bar("Ingesting", len(named), quiet=self.quiet) as bar:
+            return [await self._work(job_id, bar)]
+
+    async def _work(self, job_id: str, bar: Progress) -> Json:
+        working = asyncio.create_task(self.queue.drain())
+        following = asyncio.create_task(_follow(self.client, job_id, bar))
+        try:
+            done, _ = await asyncio.wait((working, following), return_when=asyncio.FIRST_EXCEPTION)
+            for task in done:
+                task.result()
+            return following.result()
+        finally:
+            working.cancel()
+            following.cancel()
+            await asyncio.gather(working, following, return_exceptions=True)
+
+
+@dataclass(frozen=True, slots=True)
+class _Server:
+    client: Client
+    collection: str
+    max_bytes: int
+    quiet: bool
+
+    async def ingest(self, named: Named) -> list[Json]:
+        jobs: list[Json] = []
+        refused: list[Json] = []
+        with progress_bar("Ingesting", len(named), quiet=self.quiet) as bar:
+            for i in range(0, len(named.urls), UPLOAD_FILES):
+                documents = [{"uri": url} for url in named.urls[i : i + UPLOAD_FILES]]
+                body = {"collection": self.collection, "documents": documents}
+                sent = await self.client.post("/v1/documents", json=body)
+                jobs.append(await _follow(self.client, sent["job_id"], bar))
+            for files in _batches(_files(named, refused, max_bytes=self.max_bytes)):
+                sent = await self.client.post(
+                    "/v1/documents",
+                    data={"collection": self.collection, "uri": [uri for uri, _, _ in files]},
+                    files=[("files", (name, data)) for _, name, data in files],
+                )
+                jobs.append(await _follow(self.client, sent["job_id"], bar))
+        return [*jobs, _refusal(refused)]
+
+
+async def _follow(client: Client, job_id: str, bar: Progress) -> Json:
+    """Moves the bar until the job has ended; the job then."""
+    before = 0
+    async for job in wait_until_done(client, job_id):
+        counts = job["counts"]
+        done = counts["total"] - counts["pending"] - counts["running"]
+        bar.advance(bar.task_ids[0], done - before)
+        before = done
+    return job
+
+
+def _batches(files: Iterable[File]) -> Iterator[list[File]]:
+    """Files, as many as go into one request."""
+    batch: list[File] = []
+    size = 0
+    for uri, name, data in files:
+        if batch and (size + len(data) > UPLOAD_BYTES or len(batch) == UPLOAD_FILES):
+            yield batch
+            batch, size = [], 0
+        batch.append((uri, name, data))
+        size += len(data)
+    if batch:
+        yield batch
+
+
+def _files(named: Named, refused: list[Json], *, max_bytes: int) -> Iterator[File]:
+    """What can be sent; the server refuses a request whole, so what it would refuse stays here."""
+    sources: list[tuple[str, Path | None]] = [(file_uri(path), path) for path in named.files]
+    if named.piped is not None:
+        sources.append(("stdin:", None))
+    for uri, path in sources:
+        name = os.fsencode(path.name).decode(errors="replace") if path else STDIN
+        try:
+            data = _read(path, name, max_bytes + 1) if path else named.piped or b""
+            _check(data, name, max_bytes)
+        except ReadError as error:
+            refused.append({"document_id": document_id(uri), "uri": uri, "error": str(error)})
+        else:
+            yield uri, name, data
+
+
+def _read(path: Path, name: str, most: int) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(most)
+    except OSError as error:
+        raise ReadError(f"{name}: cannot be read: {error.strerror}.") from error
+
+
+def _check(data: bytes, name: str, max_bytes: int) -> None:
+    if not data:
+        raise ReadError(f"{name}: the document holds no text.")
+    if len(data) > max_bytes:
+        raise ReadError(
+            f"{name}: over the limit of {max_bytes >> 20} MiB for one document. Split it, or raise"
+            " the setting limits.file_mb."
+        )
+
+
+def _refusal(failures: Sequence[Json]) -> Json:
+    """Files that were not sent, told as a job is."""
+    n = len(failures)
+    counts = {"total": n, "pending": 0, "running": 0, "succeeded": 0, "failed": n, "cancelled": 0}
+    return {"id": None, "counts": counts, "outcomes": {}, "failures": failures}

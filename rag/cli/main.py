@@ -1,0 +1,237 @@
+"""The command `rag`. It speaks the REST API: to a server, or to one it carries in its own process.
+
+Exit codes: 0 done; 1 something failed or was only partly done; 2 the request cannot be served as it
+is; 3 answers have drifted. Heavy imports wait for the command that needs them: `rag --help` answers
+at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import rag
+from rag.cli.eval.arguments import RUNS_TASKS, add_eval
+
+if TYPE_CHECKING:
+    from rag.settings.tree import Settings
+
+    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
+
+
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+EXIT_INTERRUPTED = 130
+MAX_PORT = 65_535
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command and returns its exit code."""
+    args = _parser().parse_args(argv)
+    from rag.errors import ConfigError, InputError, RagError
+
+    try:
+        return _run(args)
+    except RagError as error:
+        _complain(error.in_full(), code=error.code, as_json=args.json)
+        return EXIT_USAGE if isinstance(error, InputError | ConfigError) else EXIT_FAILED
+    except KeyboardInterrupt:
+        _complain("Stopped. What was accepted is kept and goes on at the next start.")
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:  # the reader of our output left, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_FAILED
+
+
+def _run(args: argparse.Namespace) -> int:
+    from rag.process.blas import limit_threads
+    from rag.settings.tree import load_settings
+
+    limit_threads()
+    if args.command == "eval":
+        return _evaluate(args)
+    settings = load_settings()
+    if args.command == "config":
+        from rag.cli.questions import config
+
+        return config(settings, as_json=args.json)
+    from rag.process.private_folder import is_shared, limit_umask
+
+    limit_umask(shared=is_shared(settings))
+    if args.command == "serve":
+        return _serve(args, settings)
+    if args.command == "worker":
+        from workers.worker import work
+
+        return work(settings, stage=args.stage)
+    import asyncio
+
+    from rag.cli.questions import run
+
+    return asyncio.run(run(args, settings))
+
+
+def _evaluate(args: argparse.Namespace) -> int:
+    if args.task in RUNS_TASKS:
+        from rag.cli.eval.compare import run as run_on_runs
+
+        return run_on_runs(args)
+    import asyncio
+
+    from rag.settings.tree import load_settings
+
+    if file := getattr(args, "config", None):
+        os.environ["RAG_CONFIG"] = str(file)
+    settings = load_settings()
+    if args.task == "run":
+        from rag.cli.eval.run import run
+    elif args.task == "tune":
+        from rag.cli.eval.tune import run
+    else:
+        from rag.cli.eval.live import run
+    return asyncio.run(run(args, settings))
+
+
+def _serve(args: argparse.Namespace, settings: Settings) -> int:
+    from rag.cli.serve import serve
+
+    host = args.host or settings.server.host
+    port = settings.server.port if args.port is None else args.port
+    return serve(settings, host=host, port=port)
+
+
+def _port(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) > MAX_PORT:
+        raise argparse.ArgumentTypeError(f"{text!r} is no port: 0 to {MAX_PORT}")
+    return int(text)
+
+
+def _complain(message: str, *, code: str = "", as_json: bool = False) -> None:
+    import json
+
+    text = (
+        json.dumps({"error": {"code": code, "message": message}}) if as_json else f"rag: {message}"
+    )
+    print(text, file=sys.stderr)
+
+
+def _parser() -> argparse.ArgumentParser:
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--json", action="store_true", help="print JSON, for programs")
+    within = argparse.ArgumentParser(add_help=False, parents=[common])
+    within.add_argument("--collection", default="default", metavar="NAME", help="default: default")
+    remote = argparse.ArgumentParser(add_help=False, parents=[within])
+    remote.add_argument(
+        "--url",
+        default=os.environ.get("RAG_URL"),
+        help="work through the server at this URL (default: RAG_URL)",
+    )
+    question = argparse.ArgumentParser(add_help=False, parents=[remote])
+    question.add_argument("question", nargs="+", help="a question, in quotes or not")
+    question.add_argument("--top-k", type=int, default=10, metavar="N", help="hits (default: 10)")
+    question.add_argument(
+        "--filter",
+        action="append",
+        default=[],
+        metavar="FIELD=VALUE",
+        help="keep documents whose field fits: FIELD=VALUE, FIELD=A,B,C, FIELD>=VALUE, FIELD<VALUE",
+    )
+
+    parser = argparse.ArgumentParser(
+        prog="rag",
+        description="Documents in, grounded answers out: every citation is an exact span.",
+        epilog="Settings come from ./rag.toml and RAG_… variables; `rag config` shows them.",
+    )
+    parser.add_argument("--version", action="version", version=f"plumbline-rag {rag.__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_ingest(commands, remote)
+    commands.add_parser("query", parents=[question], help="answer a question, with citations")
+    commands.add_parser("search", parents=[question], help="find passages, without an answer")
+    _add_stored(commands, remote)
+    _add_reindex(commands, within)
+    _add_index(commands, within)
+    _add_processes(commands, common)
+    add_eval(commands.add_parser("eval", help="how good the answers are"), common, within)
+    commands.add_parser("config", parents=[common], help="show the settings in force")
+    return parser
+
+
+def _add_ingest(commands: Commands, remote: argparse.ArgumentParser) -> None:
+    ingest = commands.add_parser("ingest", parents=[remote], help="read documents and index them")
+    ingest.add_argument(
+        "paths", nargs="+", metavar="PATH", help="files, folders, globs, URLs; - for standard input"
+    )
+    keeping = ingest.add_mutually_exclusive_group()
+    keeping.add_argument(
+        "--sync", action="store_true", help="also remove documents whose files left the folders"
+    )
+    keeping.add_argument(
+        "--watch", action="store_true", help="--sync, then follow the folders until Ctrl-C"
+    )
+
+
+def _add_stored(commands: Commands, remote: argparse.ArgumentParser) -> None:
+    status = commands.add_parser("status", parents=[remote], help="what is stored, what failed")
+    status.add_argument("document", nargs="?", help="one document's state (its id)")
+    status.add_argument("--failed", action="store_true", help="what failed, and why, alone")
+    delete = commands.add_parser("delete", parents=[remote], help="remove documents")
+    delete.add_argument(
+        "documents",
+        nargs="+",
+        metavar="DOCUMENT",
+        help="ids as `rag status` lists them, paths or URLs",
+    )
+
+
+def _add_reindex(commands: Commands, within: argparse.ArgumentParser) -> None:
+    reindex = commands.add_parser(
+        "reindex",
+        parents=[within],
+        help="chunk and embed all documents again",
+        description="Chunks and embeds all documents of a collection again, from their stored text,"
+        " with the chunker and embedder of the settings. What is searched is switched once all of"
+        " it is there and checked; the version before is kept for --rollback. With the embedded"
+        " index it works on the data folder itself, and no server may have that open. An index on a"
+        " Qdrant server stays in use meanwhile.",
+    )
+    reindex.add_argument(
+        "--rollback", action="store_true", help="go back to the version before the last reindex"
+    )
+
+
+def _add_index(commands: Commands, within: argparse.ArgumentParser) -> None:
+    index = commands.add_parser("index", help="look into what is stored")
+    within_index = index.add_subparsers(dest="task", required=True, metavar="TASK")
+    check = within_index.add_parser(
+        "check",
+        parents=[within],
+        help="compare catalog and index, and measure recall",
+        description="Compares what catalog and index say of each document of a collection, chunk by"
+        " chunk, and measures recall@10 of vector search, without and with filters. Exit code 0"
+        " where all agrees and no recall is below 0.95, 1 where not. It works on the data folder"
+        " itself: no server may have it open.",
+    )
+    check.add_argument(
+        "--repair", action="store_true", help="put them in step, from the stored text"
+    )
+
+
+def _add_processes(commands: Commands, common: argparse.ArgumentParser) -> None:
+    serve = commands.add_parser("serve", parents=[common], help="serve the REST API")
+    serve.add_argument("--host", help="address to listen on (default: 127.0.0.1)")
+    serve.add_argument(
+        "--port", type=_port, help="port to listen on (default: 8000); 0: a free one"
+    )
+    worker = commands.add_parser("worker", parents=[common], help="ingest what a broker hands out")
+    worker.add_argument(
+        "--stage",
+        choices=("parse", "embed"),
+        help="do this stage of a document's way alone, where others do the rest",
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

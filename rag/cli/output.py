@@ -1,0 +1,330 @@
+"""What a person reads on the terminal; programs get the same as JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import textwrap
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from rag.client.http import Json
+from rag.text.plain import plain
+from rag.types import REASONS
+
+Lines = Iterator[str]
+SHOWN_DOCUMENTS = 20
+CLOSEST = 3
+_WIDTH = 88
+_STAGES = (
+    "rewrite",
+    "expand",
+    "embed",
+    "encode",
+    "search",
+    "fuse",
+    "fetch",
+    "rerank",
+    "widen",
+    "generate",
+    "cite",
+    "total",
+)
+
+
+def show(body: Json, lines: Callable[[Json], Lines], *, as_json: bool) -> None:
+    """Prints a result, for programs or for people."""
+    if as_json:
+        print(json.dumps(body, ensure_ascii=False, indent=2))  # noqa: T201
+    else:
+        for line in lines(body):
+            print(line)  # noqa: T201
+
+
+def show_at_once(body: Json, lines: Callable[[Json], Lines], *, as_json: bool) -> None:
+    """One of several results, as it comes: JSON on a line of its own."""
+    shown = [json.dumps(body, ensure_ascii=False)] if as_json else lines(body)
+    for line in shown:
+        print(line, flush=True)  # noqa: T201
+
+
+def answer(body: Json) -> Lines:
+    """The answer, what each marker stands on, and the time each stage took."""
+    if body["abstained"]:
+        sure = f"{body['reason']}, confidence {body['confidence']:.2f}"
+        yield f"No answer: {REASONS[body['reason']]} ({sure})."
+        if body["hits"]:
+            yield ""
+            yield "Closest passages:"
+            for number, hit in enumerate(body["hits"][:CLOSEST], start=1):
+                yield from _passage(number, hit, hit["text"])
+    else:
+        yield from textwrap.wrap(plain(body["answer"]), _WIDTH)
+        yield ""
+        for citation in body["citations"]:
+            yield from _passage(citation["marker"], citation, citation["quote"])
+        for sentence in body["uncited"]:
+            yield from textwrap.wrap(f"Without a citation: {plain(sentence)}", _WIDTH)
+    yield from _footer(body)
+
+
+def hits(body: Json) -> Lines:
+    """The passages, best first, with their place in each leg."""
+    if not body["hits"]:
+        yield "Nothing found."
+    for number, hit in enumerate(body["hits"], start=1):
+        ranks = ", ".join(f"{leg} {rank}" for leg, rank in hit["ranks"].items())
+        yield from _passage(number, hit, hit["text"], note=f"{hit['score']:.4f} ({ranks})")
+    yield from _footer(body)
+
+
+def ingested(body: Json) -> Lines:
+    """What became of the documents."""
+    counts, outcomes = body["counts"], body["outcomes"]
+    parts = [
+        f"{outcomes[kind]} {kind}"
+        for kind in ("stored", "unchanged", "duplicate")
+        if kind in outcomes
+    ]
+    parts += [f"{counts[state]} {state}" for state in ("failed", "cancelled") if counts[state]]
+    if body.get("removed"):
+        parts.append(f"{body['removed']} removed")
+    done = ", ".join(parts) or "nothing to do"
+    yield f"{_documents(counts['total'])} in {body['seconds']:.1f} s: {done}."
+    for failure in body["failures"]:
+        yield f"  failed: {failure['uri']}"
+        yield f"          {failure['error']}"
+
+
+def reindexed(body: Json) -> Lines:
+    """What is searched from now on."""
+    held = f"{_documents(body['documents'])}, {body['chunks']} chunks"
+    yield f"{_bold(body['collection'])}: {held} in {body['seconds']:.1f} s."
+    yield "The version before is kept: `rag reindex --rollback` goes back to it."
+
+
+_FAULTS = {
+    "missing": "{chunks} of {expected} chunks are in the index",
+    "surplus": "{chunks} chunks are in the index, and the catalog counts {expected}",
+    "old": "chunks of other bytes than those stored are in the index",
+    "moved": "chunks have another text than the stored one at their place",
+    "twice": "chunks are in the index twice, or out of order",
+    "original": "the document whose duplicate it is does not hold its bytes",
+    "orphan": "{chunks} chunks of it are in the index, and the catalog does not know it",
+}
+_FAULTS_SHOWN = 20
+
+
+def checked(body: Json) -> Lines:
+    """The findings of `rag index check`."""
+    compared = f"{_documents(body['documents'])}, {body['chunks']:,} chunks"
+    if body["under_way"]:
+        yield f"Of {_documents(body['under_way'])} tasks are open: not compared."
+    faults = sum(body["faults"].values())
+    if faults:
+        yield f"{body['collection']}: {compared}: catalog and index differ in {_documents(faults)}."
+        yield from _faults(body, faults)
+    else:
+        yield f"{body['collection']}: {compared}: catalog and index agree."
+    yield from _recall(body["recall"])
+
+
+def _faults(body: Json, count: int) -> Lines:
+    for fault in body["first_faults"][:_FAULTS_SHOWN]:
+        what = _FAULTS[fault["kind"]].format(**fault)
+        yield f"  {fault['uri'] or fault['document_id']}: {what}"
+    if count > _FAULTS_SHOWN:
+        yield f"  … and {count - _FAULTS_SHOWN:,} more"
+    if body["repaired"]:
+        yield f"Repaired: {body['repaired']:,} of {count:,}."
+    if not body["agrees"]:
+        yield (
+            "Ingest again what could not be repaired: `rag status --failed` lists it."
+            if body["repaired"]
+            else "`rag index check --repair` puts them in step, from the stored text."
+        )
+
+
+def _recall(measured: Sequence[Json]) -> Lines:
+    if not measured:
+        return
+    yield "recall@10 of vector search: " + ", ".join(
+        f"{each['recall']:.3f} {_filtered(each)}" for each in measured
+    )
+    low = [_filtered(each) for each in measured if not each["enough"]]
+    if low:
+        yield (
+            f"Vector search misses more than it may {', '.join(low)}: `rag reindex` builds its"
+            " graph anew."
+        )
+
+
+def _filtered(each: Json) -> str:
+    if each["field"] is None:
+        return "without a filter"
+    return f"under filters on {each['field']} ({each['kind']})"
+
+
+def status(body: Json) -> Lines:
+    """Collections, then the documents of the chosen one: those that failed before the others."""
+    if not body["collections"]:
+        yield "Nothing is stored yet: `rag ingest PATH` begins."
+        return
+    for each in body["collections"]:
+        yield f"{_bold(each['name'])}: {_documents(each['documents'])}, {each['chunks']} chunks"
+    documents = sorted(body["documents"], key=lambda d: (d["state"] != "failed", d["uri"]))
+    if documents:
+        states = Counter(d["state"] for d in documents)
+        yield ""
+        yield f"In {body['collection']}: " + ", ".join(
+            f"{n} {s}" for s, n in sorted(states.items())
+        )
+    for each in documents[:SHOWN_DOCUMENTS]:
+        name = each["title"] or each["uri"]
+        yield f"  {each['state']:<9}  {each['chunks']:>4} chunks  {each['id']}  {name}"
+        if each["error"]:
+            yield f"             {each['error']}"
+    if len(documents) > SHOWN_DOCUMENTS:
+        yield f"  … and {len(documents) - SHOWN_DOCUMENTS} more (--json lists all)"
+
+
+def document(body: Json) -> Lines:
+    """One document, field by field."""
+    for key, value in body.items():
+        if value not in (None, "", {}):
+            shown = json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else value
+            yield f"{key + ':':<14}{shown}"
+
+
+def deleted(body: Json) -> Lines:
+    """What is gone."""
+    for name in body["deleted"]:
+        yield f"Deleted {name}"
+
+
+def toml(body: Json) -> Lines:
+    """Settings as the TOML file that would set them."""
+    tables: list[tuple[str, Mapping[str, Any]]] = []
+    for key, value in body.items():
+        if isinstance(value, dict):
+            tables.append((f"[{key}]", value))
+        elif isinstance(value, list) and value:
+            tables += [(f"[[{key}]]", each) for each in value]
+        elif value is not None:
+            yield f"{key} = {_toml_value(value)}"
+    for header, table in tables:
+        yield ""
+        yield header
+        for key, value in table.items():
+            yield f"{key} = {_toml_value(value)}" if value is not None else f"# {key} is not set"
+
+
+def _toml_value(value: Any) -> str:
+    if isinstance(value, dict):
+        items = (f"{json.dumps(key)} = {_toml_value(each)}" for key, each in value.items())
+        return "{" + ", ".join(items) + "}"
+    return json.dumps(value)
+
+
+def _passage(number: int, source: Json, text: str, note: str = "") -> Lines:
+    headings = [h for h in source["headings"] if h != source["title"]]
+    page = f", page {source['page']}" if source["page"] else ""
+    where = " › ".join([source["title"] or source["uri"], *headings])
+    yield f"{_bold(f'[{number}]')} {where}{page}  {note}".rstrip()
+    folded = " ".join(plain(text).split())
+    for line in textwrap.wrap(f"“{folded}”", _WIDTH - 4):
+        yield f"    {line}"
+    yield f"    {_dim(f'''{source['uri']} characters {source['start']}–{source['end']}''')}"
+
+
+def evaluated(body: Json) -> Lines:
+    """What a run came to."""
+    yield f"{body['run']}: {body['questions']:,} questions of {body['set']}."
+    if body["failed"]:
+        yield f"{body['failed']:,} of them failed: `error` in outcomes.jsonl says why."
+    yield ""
+    for name, found in body["measures"].items():
+        interval = f"{found['low']:.3f} to {found['high']:.3f}"
+        yield f"  {name:24} {found['mean']:.3f}  ({interval}; {found['n']:,} questions)"
+    for name, value in body["abstention"].items():
+        yield f"  {name:24} {value:.3f}"
+    total = body["latency"].get("total", {})
+    if total:
+        yield f"  {'latency':24} {total['p50']:.0f} ms, 95th percentile {total['p95']:.0f} ms"
+    yield ""
+
+
+def tuned(body: Json) -> Lines:
+    """What a search for better settings found."""
+    faults = [trial["fault"] for trial in body["trials"] if trial["fault"]]
+    stopped = sum(trial["stopped"] for trial in body["trials"]) - len(faults)
+    yield f"{len(body['trials'])} trials, {stopped} of them stopped early."
+    if faults:
+        yield f"{len(faults)} of them were passed over, the first for this: {faults[0]}"
+    yield f"{body['asked']:,} questions asked; what was asked before was kept."
+    if body["best"] == body["trials"][0]["settings"]:
+        yield "None is above the settings in force by more than chance: they stay."
+    for name, value in body["best"].items():
+        yield f"  {name} = {value}"
+    train, held = body["train"], body["held_out"]
+    yield (
+        f"{body['measure']} of the {train['questions']:,} questions searched with:"
+        f" {train['best']:.4f}, and {train['now']:.4f} with the settings in force"
+    )
+    interval = f"{held['low']:+.4f} to {held['high']:+.4f}"
+    yield (
+        f"On {held['questions']:,} others: {held['difference']:+.4f} ({interval}; p ="
+        f" {held['p']:.3f}; {held['wins']:,} better, {held['losses']:,} worse)"
+    )
+    if body["settings"] != body["best"]:
+        yield "They are not better there: the settings in force stay, and are what is written."
+    yield f"Written to {body['file']}."
+
+
+def collected(body: Json) -> Lines:
+    """What became of answers that were given."""
+    yield f"{body['cases']:,} of {body['answers']:,} answers went to {body['file']}."
+    if body["to_fill_in"]:
+        yield f"{body['to_fill_in']:,} of them have no right answer yet: fill in `answer`."
+    if body["without_words"]:
+        yield f"{body['without_words']:,} were kept without their words (privacy.capture)."
+
+
+def built(body: Json) -> Lines:
+    """What became of excerpts that were asked about."""
+    made = f"{body['questions']:,} questions about {_documents(body['documents'])}"
+    yield f"{made} went to {body['folder']}, made by {body['made_by']}."
+    if body["questions"] < body["wanted"]:
+        yield f"{body['wanted']:,} were wanted: there were no more good ones."
+    dropped = ", ".join(f"{count:,} {reason}" for reason, count in body["dropped"].items())
+    if dropped:
+        yield f"Of {body['tried']:,} sentences were dropped: {dropped}."
+
+
+def _footer(body: Json) -> Lines:
+    for cause in body["degraded"]:
+        yield f"Degraded: {cause}"
+    timings = body["timings"]
+    stages = [s for s in _STAGES if s in timings]
+    yield ""
+    yield _dim("  ".join(f"{stage} {timings[stage]:.1f} ms" for stage in stages))
+
+
+def _documents(n: int) -> str:
+    return f"{n} document" if n == 1 else f"{n} documents"
+
+
+def _bold(text: str) -> str:
+    return _styled(text, "1")
+
+
+def _dim(text: str) -> str:
+    return _styled(text, "2")
+
+
+def _styled(text: str, code: str) -> str:
+    if sys.stdout.isatty() and "NO_COLOR" not in os.environ:
+        return f"\x1b[{code}m{text}\x1b[0m"
+    return text

@@ -1,0 +1,163 @@
+"""What each command does once its arguments are read."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import re
+from collections.abc import AsyncIterator
+from typing import Any
+from urllib.parse import quote
+
+from rag.cli import output
+from rag.client.http import Client, Json, all_documents, connect
+from rag.errors import InputError, NotFoundError
+from rag.settings.tree import COLLECTION, Settings, shown
+
+_CONDITION = re.compile(r"([A-Za-z0-9_.-]+)\s*(>=|<=|=|>|<)\s*(.+)", re.DOTALL)
+_NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?")
+_OPS = {"=": "eq", ">": "gt", ">=": "gte", "<": "lt", "<=": "lte"}
+
+
+async def run(args: argparse.Namespace, settings: Settings) -> int:
+    """Runs a command that needs the API; its exit code."""
+    if not re.fullmatch(COLLECTION, args.collection):  # it names a folder
+        raise InputError(f"--collection {args.collection!r} does not match {COLLECTION}.")
+    if args.command == "ingest":
+        from rag.cli.ingest import ingest
+
+        return await ingest(args, settings)
+    if args.command in ("reindex", "index"):
+        return await _on_the_folder(args, settings)
+    async with _client(args, settings) as client:
+        match args.command:
+            case "query":
+                return await query(args, client)
+            case "search":
+                return await search(args, client)
+            case "status":
+                return await status(args, client)
+            case _:
+                return await delete(args, client)
+
+
+async def _on_the_folder(args: argparse.Namespace, settings: Settings) -> int:
+    if args.command == "reindex":
+        from rag.cli.reindex import reindex
+
+        return await reindex(args, settings)
+    from rag.cli.index import check
+
+    return await check(args, settings)
+
+
+async def query(args: argparse.Namespace, client: Client) -> int:
+    """Answers a question."""
+    answer = await client.post("/v1/query", json=_question(args))
+    output.show(answer, output.answer, as_json=args.json)
+    return 0
+
+
+async def search(args: argparse.Namespace, client: Client) -> int:
+    """Finds passages."""
+    found = await client.post("/v1/search", json=_question(args))
+    output.show(found, output.hits, as_json=args.json)
+    return 0
+
+
+async def status(args: argparse.Namespace, client: Client) -> int:
+    """Shows collections and documents, or one document."""
+    if args.document:
+        _, document = await _find(client, args.collection, args.document)
+        output.show(document, output.document, as_json=args.json)
+        return 0
+    collections = (await client.get("/v1/collections"))["collections"]
+    documents: list[Json] = []
+    if any(c["name"] == args.collection for c in collections):
+        only = {"state": "failed"} if args.failed else {}
+        documents = [each async for each in all_documents(client, args.collection, **only)]
+    body = {"collections": collections, "collection": args.collection, "documents": documents}
+    output.show(body, output.status, as_json=args.json)
+    return 0
+
+
+async def delete(args: argparse.Namespace, client: Client) -> int:
+    """Removes documents; all of them are looked up before the first is removed."""
+    found = [(await _find(client, args.collection, name))[0] for name in args.documents]
+    for path in found:
+        await client.delete(path, collection=args.collection)
+    output.show(
+        {"deleted": [_text(name) for name in args.documents]}, output.deleted, as_json=args.json
+    )
+    return 0
+
+
+def config(settings: Settings, *, as_json: bool) -> int:
+    """Prints the settings in force."""
+    output.show(shown(settings), output.toml, as_json=as_json)
+    return 0
+
+
+@contextlib.asynccontextmanager
+async def _client(args: argparse.Namespace, settings: Settings) -> AsyncIterator[Client]:
+    if args.url:
+        async with connect(args.url) as client:
+            yield client
+    else:
+        from rag.cli.in_process import carry
+
+        async with carry(settings) as (client, _, _):
+            yield client
+
+
+async def _find(client: Client, collection: str, name: str) -> tuple[str, Json]:
+    """The route and the record of a document, by its id, its uri or the path of its file."""
+    from ingest.readers.registry import document_id
+    from ingest.sources.files import file_uri
+
+    ids = dict.fromkeys((name, document_id(_text(name)), document_id(file_uri(name))))
+    for each in ids:
+        path = f"/v1/documents/{quote(each, errors='replace')}"
+        try:
+            return path, await client.get(path, collection=collection)
+        except InputError as error:
+            if error.code != "unknown_document":
+                raise
+    raise NotFoundError(
+        f"There is no document {name!r} in collection {collection!r}; `rag status` lists them.",
+        code="unknown_document",
+    )
+
+
+def _question(args: argparse.Namespace) -> Json:
+    return {
+        "query": _text(" ".join(args.question)),
+        "collection": args.collection,
+        "top_k": args.top_k,
+        "filters": [_filter(_text(text)) for text in args.filter],
+    }
+
+
+def _text(argument: str) -> str:
+    """An argument as it can be sent and shown: bytes that are not UTF-8 are marked as such."""
+    return os.fsencode(argument).decode(errors="replace")
+
+
+def _filter(text: str) -> Json:
+    match = _CONDITION.fullmatch(text)
+    if match is None:
+        raise InputError(f"--filter {text!r}: write FIELD=VALUE, or >=, >, <=, < instead of =.")
+    field, sign, value = match.groups()
+    if sign != "=":
+        number = float(value) if _NUMBER.fullmatch(value) else value
+        return {"field": field, "op": _OPS[sign], "value": number}
+    # On the command line 8 may mean the number or the word: both are tried.
+    values = [each for word in value.split(",") for each in _readings(word.strip())]
+    return {"field": field, "op": "in", "value": values}
+
+
+def _readings(word: str) -> list[Any]:
+    if word in ("true", "false"):
+        return [word, word == "true"]
+    return [word, float(word)] if _NUMBER.fullmatch(word) else [word]

@@ -1,0 +1,63 @@
+"""`rag reindex`: all documents of a collection again, and the way back."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from functools import partial
+
+from rag.build.service import TENANT
+from rag.cli import output
+from rag.cli.in_process import carry
+from rag.cli.progress import progress_bar
+from rag.client.http import Json
+from rag.errors import ConfigError, InputError
+from rag.settings.tree import Settings
+from rag.types import Scope
+
+
+async def reindex(args: argparse.Namespace, settings: Settings) -> int:
+    """Reindexes a collection of the data folder, or goes back.
+
+    Raises:
+        InputError: RAG_URL names a server.
+        ConfigError: another process owns the data folder.
+    """
+    if url := os.environ.get("RAG_URL"):
+        raise InputError(
+            f"`rag reindex` works on the data folder itself, and RAG_URL names a server ({url}):"
+            " unset it, and stop the server if the folder is its own.",
+            code="not_through_a_server",
+        )
+    try:
+        summary = await _reindex(args, settings)
+    except ConfigError as error:
+        if error.code != "data_folder_in_use":
+            raise
+        raise ConfigError(
+            f"`rag reindex` needs the data folder {settings.data_dir} to itself, and another"
+            " process works on it: end that one (`rag serve`, `rag ingest`) and run it again.",
+            code=error.code,
+        ) from None
+    output.show(summary, output.reindexed, as_json=args.json)
+    return 0
+
+
+async def _reindex(args: argparse.Namespace, settings: Settings) -> Json:
+    started = time.perf_counter()
+    scope = Scope(tenant=TENANT, collection=args.collection)
+    async with carry(settings) as (_, service, _):
+        reindexer = service.reindexer
+        run = reindexer.roll_back if args.rollback else reindexer.reindex
+        with progress_bar("Indexing", None, quiet=args.json) as bar:
+            move = partial(bar.update, bar.task_ids[0])
+            cuts = await run(scope, progress=lambda done, of: move(completed=done, total=of))
+        record = await service.catalog.collection(scope)
+    return {
+        "collection": record.name,
+        "embedder": record.embedder,
+        "documents": len(cuts),
+        "chunks": sum(cut.chunks for cut in cuts.values()),
+        "seconds": round(time.perf_counter() - started, 3),
+    }

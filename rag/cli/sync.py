@@ -1,0 +1,120 @@
+"""`rag ingest --sync`: a collection in step with folders."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Collection, Iterable, Sequence
+from itertools import chain
+from pathlib import Path
+from urllib.parse import quote
+
+from ingest.sources.files import file_uri, path_of, walk
+from rag.cli.ingest_target import Destination, Named
+from rag.client.http import Client, Json, all_documents
+from rag.errors import InputError
+
+
+def folders_of(paths: Sequence[str]) -> list[Path]:
+    """The folders that paths name, absolute; links in them are not followed.
+
+    Raises:
+        InputError: a path names no folder.
+    """
+    for path in paths:
+        if not Path(path).is_dir():
+            raise InputError(
+                f"{path}: there is no such folder, and --sync and --watch take nothing else."
+                " Nothing was changed.",
+                code="no_such_path",
+            )
+    return [path_of(file_uri(path)) for path in paths]
+
+
+async def sync(destination: Destination, folders: Sequence[Path]) -> Json:
+    """Ingests what folders hold, then removes documents whose files are gone; a summary.
+
+    In this order a file that was moved hands its chunks over, and nothing is embedded.
+
+    Raises:
+        InputError: a folder cannot be listed; nothing was removed.
+    """
+    files = list(dict.fromkeys(chain.from_iterable(map(walk, folders))))
+    jobs = await destination.ingest(Named(files=files)) if files else []
+    removed = await remove_gone(destination, folders, keep=set(map(file_uri, files)))
+    return summed(jobs) | {"removed": removed}
+
+
+async def remove_gone(
+    destination: Destination, paths: Iterable[Path], *, keep: Collection[str] = ()
+) -> int:
+    """Removes the documents at or below paths whose files are gone; how many those are.
+
+    Args:
+        destination: where they are.
+        paths: of files or folders.
+        keep: uris that are known to be there.
+
+    Raises:
+        InputError: whether a file is gone cannot be told; nothing was removed.
+    """
+    client, collection = destination.client, destination.collection
+    gone: dict[str, None] = {}
+    for path in paths:
+        for document in await _listed(client, collection, path):
+            if document["uri"] not in keep and _is_gone(path_of(document["uri"])):
+                gone[document["id"]] = None
+    for id_ in gone:
+        await _delete(client, collection, id_)
+    return len(gone)
+
+
+async def _listed(client: Client, collection: str, path: Path) -> list[Json]:
+    uri = file_uri(path)
+    below = uri.rstrip("/") + "/"
+    try:
+        return [
+            each
+            async for each in all_documents(client, collection, uri_prefix=uri)
+            if each["uri"] == uri or each["uri"].startswith(below)  # /a/docs is not below /a/doc
+        ]
+    except InputError as error:
+        if error.code == "unknown_collection":  # nothing was ever put there
+            return []
+        raise
+
+
+def _is_gone(path: Path) -> bool:
+    try:
+        return not stat.S_ISREG(path.stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError as error:
+        raise InputError(
+            f"{path}: whether it is still there cannot be told: {error.strerror}. Nothing was"
+            " removed. Mend its permissions.",
+            code="unreadable_folder",
+        ) from error
+
+
+async def _delete(client: Client, collection: str, id_: str) -> None:
+    try:
+        await client.delete(f"/v1/documents/{quote(id_)}", collection=collection)
+    except InputError as error:
+        if error.code != "unknown_document":  # somebody else was faster
+            raise
+
+
+def summed(jobs: Sequence[Json]) -> Json:
+    """Several jobs as one."""
+    counts = dict.fromkeys(("total", "pending", "running", "succeeded", "failed", "cancelled"), 0)
+    outcomes: dict[str, int] = {}
+    for job in jobs:
+        for total, part in ((counts, job["counts"]), (outcomes, job["outcomes"])):
+            for key, n in part.items():
+                total[key] = total.get(key, 0) + n
+    return {
+        "jobs": [job["id"] for job in jobs if job["id"]],
+        "counts": counts,
+        "outcomes": outcomes,
+        "failures": [failure for job in jobs for failure in job["failures"]],
+    }

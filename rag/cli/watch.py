@@ -1,0 +1,161 @@
+"""`rag ingest --watch`: folders followed until Ctrl-C."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+import time
+from collections.abc import AsyncGenerator, Iterable, Sequence
+from pathlib import Path
+
+from watchfiles import Change, awatch
+
+from ingest.sources.files import file_uri, is_document, path_of, walk
+from rag.cli import output
+from rag.cli.ingest_target import Destination, Named, opened
+from rag.cli.sync import folders_of, remove_gone, summed, sync
+from rag.client.http import Json
+from rag.errors import InputError, StorageError, UpstreamError
+from rag.privacy.redaction import words
+from rag.settings.tree import Settings
+
+QUIET_MS = 500
+"""Changes are taken once there were none for so long: most files are written by then."""
+LONGEST_MS = 5000
+RETRY_SECONDS = 5.0
+"""Between tries to reach a server, or a disk that was full."""
+
+Changes = set[tuple[Change, str]]
+
+
+async def watch(args: argparse.Namespace, settings: Settings) -> int:
+    """Follows the folders until Ctrl-C; 1 then if a document that is there could not be read."""
+    watcher = _Watcher(folders_of(args.paths), settings.data_dir.resolve(), as_json=args.json)
+    following = asyncio.create_task(watcher.follow(args, settings))
+    loop = asyncio.get_running_loop()
+    stops = (signal.SIGINT, signal.SIGTERM)
+    for stop in stops:
+        loop.add_signal_handler(stop, following.cancel)
+    try:
+        with contextlib.suppress(asyncio.CancelledError):
+            await following
+    finally:
+        for stop in stops:
+            loop.remove_signal_handler(stop)
+    return 1 if watcher.failing() else 0
+
+
+class _Watcher:
+    def __init__(self, folders: Sequence[Path], data_dir: Path, *, as_json: bool) -> None:
+        self._folders = folders
+        self._data_dir = data_dir
+        self._as_json = as_json
+        self._failed: set[str] = set()
+
+    async def follow(self, args: argparse.Namespace, settings: Settings) -> None:
+        """In step first, then change by change, for ever."""
+        changes = _changes(self._folders)
+        async with contextlib.aclosing(changes), opened(args, settings) as destination:
+            first = asyncio.ensure_future(anext(changes))
+            try:
+                await asyncio.sleep(0)  # the watch stands: what changes from here on is seen
+                started = time.perf_counter()
+                self._tell(await sync(destination, self._folders), started)
+                names = ", ".join(map(str, self._folders))
+                print(f"Following {names} until Ctrl-C.", file=sys.stderr, flush=True)  # noqa: T201
+                await self._take(destination, await first)
+            finally:
+                first.cancel()
+            async for found in changes:
+                await self._take(destination, found)
+
+    def failing(self) -> list[str]:
+        """The uris of files that are there and could not be read when they last changed."""
+        return [uri for uri in self._failed if path_of(uri).exists()]
+
+    async def _take(self, destination: Destination, changes: Changes) -> None:
+        while True:
+            for folder in self._folders:
+                _check_is_there(folder)
+            try:
+                return await self._update(destination, changes)
+            except (UpstreamError, StorageError) as error:
+                _complain(f"{error.in_full()} It is tried again.")
+                await asyncio.sleep(RETRY_SECONDS)
+            except InputError as error:  # of these changes alone
+                return _complain(error.in_full())
+
+    async def _update(self, destination: Destination, changes: Changes) -> None:
+        started = time.perf_counter()
+        own = [(kind, mine) for kind, path in changes if (mine := self._own(Path(path)))]
+        files = sorted({file for kind, path in own for file in _files(kind, path)})
+        gone = sorted({path for _, path in own if _is_gone(path)})
+        jobs = await destination.ingest(Named(files=files)) if files else []
+        removed = await remove_gone(destination, gone)
+        self._failed -= set(map(file_uri, files))
+        if files or removed:
+            self._tell(summed(jobs) | {"removed": removed}, started)
+
+    def _own(self, path: Path) -> Path | None:
+        """The path as the folders were named; None for hidden ones and those of the data folder."""
+        for folder in self._folders:
+            for root in (folder, folder.resolve()):  # some systems report what links lead to
+                if path.is_relative_to(root):
+                    inside = path.relative_to(root)
+                    hidden = any(part.startswith(".") for part in inside.parts)
+                    ours = path.resolve().is_relative_to(self._data_dir)
+                    return None if hidden or ours else folder / inside
+        return None
+
+    def _tell(self, summary: Json, started: float) -> None:
+        self._failed |= {failure["uri"] for failure in summary["failures"]}
+        summary["seconds"] = round(time.perf_counter() - started, 3)
+        output.show_at_once(summary, output.ingested, as_json=self._as_json)
+
+
+async def _changes(folders: Sequence[Path]) -> AsyncGenerator[Changes, None]:
+    """What changes, from the first step on.
+
+    Raises:
+        InputError: the folders cannot be watched.
+    """
+    found = awatch(*folders, watch_filter=None, step=QUIET_MS, debounce=LONGEST_MS)
+    try:
+        async with contextlib.aclosing(found):
+            async for changes in found:
+                yield changes
+    except (OSError, RuntimeError) as error:  # RuntimeError: the base of watchfiles' own
+        raise InputError(
+            f"The folders cannot be watched: {words(error)}. Mend permissions; on Linux"
+            " fs.inotify.max_user_watches bounds how many folders can be.",
+            code="cannot_watch",
+        ) from error
+
+
+def _files(kind: Change, path: Path) -> Iterable[Path]:
+    """The documents that a change brings; a new folder brings what is in it already."""
+    if path.is_dir():
+        return walk(path) if kind == Change.added and not path.is_symlink() else ()
+    return [path] if is_document(path) and path.is_file() else ()
+
+
+def _is_gone(path: Path) -> bool:
+    return not os.path.lexists(path)
+
+
+def _check_is_there(folder: Path) -> None:
+    try:
+        os.scandir(folder).close()
+    except OSError as error:
+        raise InputError(
+            f"{folder}: cannot be followed any longer: {error.strerror}. Its documents are kept.",
+            code="unreadable_folder",
+        ) from error
+
+
+def _complain(message: str) -> None:
+    print(f"rag: {message}", file=sys.stderr, flush=True)  # noqa: T201

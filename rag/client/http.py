@@ -1,0 +1,115 @@
+"""The REST API as the CLI sees it. Light to import: a question to a server takes no models."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+from rag.errors import InputError, RagError, UpstreamError
+from rag.privacy.redaction import masked, words
+
+Json = dict[str, Any]
+TIMEOUT_SECONDS = 120.0
+PAGE = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """Calls routes and turns problems back into errors."""
+
+    http: httpx.AsyncClient
+
+    async def get(self, path: str, **params: str | int | None) -> Json:
+        """A resource."""
+        given = {key: value for key, value in params.items() if value is not None}
+        return await self._call("GET", path, params=given)
+
+    async def post(self, path: str, **request: Any) -> Json:
+        """Sends `json=` or `files=` and `data=`."""
+        return await self._call("POST", path, **request)
+
+    async def delete(self, path: str, **params: str) -> Json:
+        """Removes a resource."""
+        return await self._call("DELETE", path, params=params)
+
+    async def _call(self, method: str, path: str, **request: Any) -> Json:
+        try:
+            response = await self.http.request(method, path, **request)
+        except httpx.TransportError as error:
+            raise UpstreamError(
+                f"{masked(str(self.http.base_url))} does not answer: {words(error)}. Is the server"
+                " running (`rag serve`), and is --url or RAG_URL right?",
+                code="unreachable",
+            ) from error
+        if not response.is_success:
+            raise _error(response)
+        try:
+            body = response.json() if response.content else {}
+        except ValueError as error:
+            raise _of_another(response) from error
+        if not isinstance(body, dict):
+            raise _of_another(response)
+        return body
+
+
+@contextlib.asynccontextmanager
+async def connect(url: str) -> AsyncIterator[Client]:
+    """A client of the server at `url`."""
+    try:
+        http = httpx.AsyncClient(base_url=url, timeout=TIMEOUT_SECONDS)
+    except (httpx.InvalidURL, ValueError) as error:
+        raise InputError(f"--url {masked(url)!r} is no URL.") from error
+    async with http:
+        if http.base_url.scheme not in ("http", "https"):
+            raise InputError(
+                f"--url {masked(url)!r} is no URL: it starts with http:// or https://."
+            )
+        yield Client(http)
+
+
+async def all_documents(client: Client, collection: str, **params: str) -> AsyncIterator[Json]:
+    """Every document of a listing, page by page."""
+    cursor: str | None = None
+    while True:
+        page = await client.get(
+            "/v1/documents", collection=collection, limit=PAGE, cursor=cursor, **params
+        )
+        for document in page["documents"]:
+            yield document
+        if (cursor := page["next_cursor"]) is None:
+            return
+
+
+def _error(response: httpx.Response) -> RagError:
+    try:
+        problem: Mapping[str, Any] = response.json()
+        detail, code = str(problem["detail"]), str(problem["code"])
+    except (ValueError, KeyError, TypeError):
+        return _of_another(response)
+    kind = InputError if response.is_client_error else UpstreamError
+    return kind(detail, code=code)
+
+
+def _of_another(response: httpx.Response) -> UpstreamError:
+    return UpstreamError(
+        f"{masked(str(response.request.url))} answered {response.status_code}, and not as"
+        " Plumbline does. Is another service listening there?",
+        code="unexpected_answer",
+    )
+
+
+async def wait_until_done(
+    client: Client, job_id: str, *, seconds: float = 0.2
+) -> AsyncIterator[Json]:
+    """A job's state, again and again, until it has ended."""
+    while True:
+        job = await client.get(f"/v1/jobs/{job_id}")
+        yield job
+        if job["state"] not in ("pending", "running"):
+            return
+        await asyncio.sleep(seconds)

@@ -1,0 +1,110 @@
+"""What is told of questions once they have ended, and kept of their answers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from rag.catalog.answers import Answers
+from rag.errors import InputError, NotFoundError
+from rag.feedback.answer_log import AnswerKeeper
+from rag.privacy.policy import Privacy
+from rag.records import Feedback, LiveAnswer
+from rag.telemetry import metrics
+from rag.telemetry.background_sender import TraceSender
+from rag.telemetry.trace import Score, Trace
+from rag.types import Answer, Query
+
+
+@dataclass(frozen=True, slots=True)
+class Traces:
+    """Where traces and scores go: to every place that the settings name."""
+
+    senders: tuple[TraceSender, ...] = ()
+
+    def send(self, trace: Trace) -> bool:
+        """Takes a journey that has ended; returns at once.
+
+        Returns:
+            Whether nothing more is to be done for it: it is on its way, or there is nowhere to go.
+        """
+        wanted = [sender.send(trace) for sender in self.senders]
+        return any(wanted) or not wanted
+
+    def score(self, scores: Sequence[Score]) -> None:
+        """Takes what was found of an answer; returns at once."""
+        for sender in self.senders:
+            sender.score(scores)
+
+
+@dataclass(frozen=True, slots=True)
+class Observing:
+    """Sends traces, keeps answers, and takes what people say of them.
+
+    `keeper` is None where no answers are given, or none are kept.
+    """
+
+    traces: Traces
+    privacy: Privacy
+    answers: Answers
+    keeper: AnswerKeeper | None = None
+
+    def ended(self, query: Query, trace: Trace, answer: Answer | None) -> None:
+        """Takes a question that has ended; returns at once."""
+        sent = self.traces.send(trace)
+        if answer and self.keeper and trace.experiment is None:  # that is no live one
+            self.keeper.take(query, trace, answer, sent=sent)
+
+    async def add_feedback(self, tenant: str, answer_id: str, feedback: Feedback) -> None:
+        """Keeps what somebody said of the answer with this id, and sends it on.
+
+        Raises:
+            InputError: it is words alone, and none are kept.
+            NotFoundError: no such answer is kept.
+        """
+        allowed = await asyncio.to_thread(self._allowed, feedback, tenant)
+        if allowed == Feedback():
+            raise InputError(
+                "What people write is not kept here (privacy.capture): send a `rating`.",
+                code="not_kept",
+            )
+        answer = await self._say(tenant, answer_id, allowed)
+        if feedback.rating:
+            metrics.feedback(feedback.rating)
+        self.traces.score(list(_scores(answer)))
+
+    def _allowed(self, feedback: Feedback, tenant: str) -> Feedback:
+        return replace(
+            feedback,
+            comment=self.privacy.content(feedback.comment, tenant),
+            correction=self.privacy.content(feedback.correction, tenant),
+        )
+
+    async def _say(self, tenant: str, answer_id: str, feedback: Feedback) -> LiveAnswer:
+        try:
+            return await self.answers.add_feedback(tenant, answer_id, feedback)
+        except NotFoundError:
+            if self.keeper is None:
+                raise
+        await self.keeper.flush()  # it may have been given a moment ago
+        return await self.answers.add_feedback(tenant, answer_id, feedback)
+
+
+def _scores(answer: LiveAnswer) -> Iterator[Score]:
+    """What was said of an answer, as scores of its trace."""
+    said = answer.feedback
+    nameless = Score(
+        name="",
+        value="",
+        trace_id=answer.trace_id,
+        tenant=answer.scope.tenant,
+        answer_id=answer.id,
+    )
+    if said.rating:
+        value = float(said.rating == "up")
+        yield replace(nameless, name="feedback", value=value, comment=said.comment or "")
+    elif said.comment:
+        yield replace(nameless, name="comment", value=said.comment)
+    if said.correction:
+        yield replace(nameless, name="correction", value=said.correction)

@@ -1,1 +1,0 @@
-"""What the composition root puts together, each part as the settings name it."""

@@ -1,0 +1,305 @@
+"""Work in a process of its own.
+
+For models: a forward pass in a thread and an event loop take turns at the interpreter's lock. Each
+of the hundred operations of a pass gives the lock up, and waits up to 5 ms to have it again from a
+loop that is busy; two cores then do the work of one. In a process of its own the model keeps a core
+busy, and nothing it does is felt on the loop.
+
+For parsers: what a hostile file does to a process, it does to that one alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pickle
+import socket
+import subprocess
+import sys
+import threading
+import traceback
+from collections import deque
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Generic, TypeVar
+
+from rag.errors import RagError, UpstreamError
+
+T = TypeVar("T")
+R = TypeVar("R")
+Worker = Callable[[T], R]
+_LENGTH = 8
+_LARGE = 1 << 20
+_PRIVATE = ("RAG_", "LANGFUSE_", "OTEL_", "OPENAI_")
+
+
+@dataclass(frozen=True, slots=True)
+class _Child:
+    process: subprocess.Popen[bytes]
+    idle: deque[socket.socket]
+
+    def end(self) -> None:
+        """What it does has no effects: it need not be asked."""
+        self.process.kill()
+        self.process.wait()
+        for lane in tuple(self.idle):  # whoever uses another sees its end and closes it
+            lane.close()
+
+
+class ChildProcess(Generic[T, R]):
+    """Calls a worker in another process, from whichever event loop calls.
+
+    A process that died is started again and its calls are made again, once. `about` is what the
+    worker says of itself: its attribute of that name, None where it has none.
+    """
+
+    def __init__(
+        self,
+        load: Callable[[], Worker[T, R]],
+        *,
+        name: str,
+        lanes: int,
+        seconds: float | None = None,
+    ) -> None:
+        """Starts the process and waits until the worker is loaded.
+
+        Args:
+            load: picklable; makes the worker, in the process.
+            name: the worker's, for messages.
+            lanes: calls under way at once, each on a thread of the process; the caller keeps to it.
+            seconds: what one call may take; None: as long as it likes.
+
+        Raises:
+            RagError: what `load` raised.
+        """
+        self._load = load
+        self._name = name
+        self._lanes = lanes
+        self._seconds = seconds
+        self._starting = threading.Lock()
+        self._closed = False
+        self.about: Any = None
+        self._child = self._start()
+
+    @classmethod
+    async def started(
+        cls, load: Callable[[], Worker[T, R]], *, name: str, lanes: int, seconds: float
+    ) -> ChildProcess[T, R]:
+        """Starts one in a thread; where the caller is cancelled meanwhile, it is closed.
+
+        Takes and raises what the constructor does.
+        """
+        make = partial(cls, load, name=name, lanes=lanes, seconds=seconds)
+        starting = asyncio.ensure_future(asyncio.to_thread(make))
+        try:
+            return await asyncio.shield(starting)
+        except asyncio.CancelledError:
+            starting.add_done_callback(_close)
+            raise
+
+    async def call(self, item: T) -> R:
+        """What the worker returns.
+
+        Raises:
+            TimeoutError: it took more than `seconds`; the process has been ended.
+            UpstreamError: the process died twice.
+            Exception: what the worker raised.
+        """
+        for _ in range(2):
+            child = self._child
+            lane = child.idle.popleft()
+            try:
+                async with asyncio.timeout(self._seconds):
+                    await _send(lane, item)
+                    answer = await _receive(lane)
+            except TimeoutError:
+                child.process.kill()
+                lane.shutdown(socket.SHUT_RDWR)  # its answer may yet come: for the next who calls
+                raise
+            except (OSError, EOFError):
+                lane.close()
+                await asyncio.to_thread(self._replace, child)
+                continue
+            except BaseException:
+                lane.shutdown(socket.SHUT_RDWR)  # it holds half a message: it fails when next used
+                raise
+            finally:
+                child.idle.append(lane)
+            return _opened(answer)  # type: ignore[no-any-return]
+        raise UpstreamError(
+            f"The process of the {self._name} ended twice over one call, most likely for want of"
+            " memory.",
+            code="process_died",
+        )
+
+    def close(self) -> None:
+        """Ends the process; a call under way fails."""
+        with self._starting:
+            self._closed = True
+            self._child.end()
+
+    def _replace(self, dead: _Child) -> None:
+        with self._starting:
+            if self._closed:
+                raise UpstreamError(f"The {self._name} is closed.")
+            if self._child is not dead:  # another lane's call has done it
+                return
+            dead.end()
+            try:
+                self._child = self._start()
+            except RagError as error:
+                raise UpstreamError(
+                    f"The {self._name} cannot be started again: {error}", detail=error.detail
+                ) from error
+
+    def _start(self) -> _Child:
+        pairs = [socket.socketpair() for _ in range(self._lanes)]
+        theirs = [their.fileno() for _, their in pairs]
+        # -P: what lies in the folder that somebody is in is no module of ours.
+        # A session of its own: a Ctrl-C in the terminal is for the parent, which then ends it.
+        try:
+            process = subprocess.Popen(  # noqa: S603 - nothing in it comes from outside
+                [
+                    sys.executable,
+                    "-P",
+                    "-m",
+                    "rag.process.child_process",
+                    self._name,
+                    *map(str, theirs),
+                ],
+                pass_fds=theirs,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,  # ours is for results: no library is to write there
+                env=_without_settings(os.environ),
+                start_new_session=True,
+            )
+        except OSError as error:
+            for our, _ in pairs:
+                our.close()
+            raise UpstreamError(
+                f"The process of the {self._name} cannot be started: {error.strerror}. Most likely"
+                " there are too many processes, or too little memory."
+            ) from error
+        finally:
+            for _, their in pairs:
+                their.close()
+        lanes = [our for our, _ in pairs]
+        child = _Child(process, deque(lanes))
+        try:
+            lanes[0].sendall(_message(self._load))
+            self.about = _opened(_read(lanes[0]))
+        except (OSError, EOFError) as error:
+            child.end()
+            raise UpstreamError(
+                f"The process of the {self._name} ended as it was loaded (exit code"
+                f" {process.returncode})."
+            ) from error
+        except BaseException:
+            child.end()
+            raise
+        for lane in lanes:
+            lane.setblocking(False)
+        return child
+
+
+def _close(starting: asyncio.Future[ChildProcess[Any, Any]]) -> None:
+    if not starting.cancelled() and starting.exception() is None:
+        starting.result().close()
+
+
+def _without_settings(environ: Mapping[str, str]) -> dict[str, str]:
+    """They hold passwords, and a hostile file may make its parser tell its environment."""
+    return {n: value for n, value in environ.items() if not n.upper().startswith(_PRIVATE)}
+
+
+def _message(content: object) -> bytes:
+    data = pickle.dumps(content, protocol=pickle.HIGHEST_PROTOCOL)
+    return len(data).to_bytes(_LENGTH) + data
+
+
+def _opened(answer: tuple[bool, Any]) -> Any:
+    good, content = answer
+    if not good:
+        raise content
+    return content
+
+
+async def _send(lane: socket.socket, content: object) -> None:
+    await asyncio.get_running_loop().sock_sendall(lane, _message(content))
+
+
+async def _receive(lane: socket.socket) -> tuple[bool, Any]:
+    loop = asyncio.get_running_loop()
+
+    async def exactly(size: int) -> bytearray:
+        data = bytearray(size)
+        seen = 0
+        while seen < size:
+            got = await loop.sock_recv_into(lane, memoryview(data)[seen:])
+            if not got:
+                raise EOFError
+            seen += got
+        return data
+
+    data = await exactly(int.from_bytes(await exactly(_LENGTH)))
+    if len(data) > _LARGE:  # the loop goes on meanwhile
+        return await asyncio.to_thread(pickle.loads, data)
+    return pickle.loads(data)  # type: ignore[no-any-return]  # noqa: S301 - our own child's
+
+
+def _read(lane: socket.socket) -> Any:
+    """As `_receive`, for whom there is nothing else to do."""
+    with lane.makefile("rb") as file:
+        head = file.read(_LENGTH)
+        if len(head) < _LENGTH:
+            raise EOFError
+        return pickle.load(file)  # noqa: S301 - our own parent's or child's
+
+
+def _attempt(work: Callable[[], object]) -> bytes:
+    """The answer: what `work` returns or raises."""
+    try:
+        return _message((True, work()))
+    except Exception as error:  # noqa: BLE001 - it is the parent's
+        error.add_note("".join(traceback.format_exception(error)).rstrip())
+        try:
+            return _message((False, error))
+        except Exception:  # noqa: BLE001 - some exceptions cannot be pickled
+            return _message((False, RuntimeError("\n".join([repr(error), *error.__notes__]))))
+
+
+def main() -> None:
+    """Loads the worker, then answers calls, a thread for each lane, until the parent is gone.
+
+    Of its arguments the first is a name, for those who list processes; the others are lanes.
+    """
+    lanes = [socket.socket(fileno=int(fd)) for fd in sys.argv[2:]]
+    workers: list[Worker[Any, Any]] = []
+
+    def load() -> Any:
+        workers.append(order())
+        return getattr(workers[0], "about", None)
+
+    try:
+        order = _read(lanes[0])
+        lanes[0].sendall(_attempt(load))
+    except (OSError, EOFError):  # the parent is gone
+        return
+    with ThreadPoolExecutor(len(lanes)) as pool:
+        for lane in lanes if workers else ():
+            pool.submit(_answer, lane, workers[0])
+
+
+def _answer(lane: socket.socket, worker: Worker[Any, Any]) -> None:
+    try:
+        while True:
+            item = _read(lane)
+            lane.sendall(_attempt(partial(worker, item)))
+    finally:
+        os._exit(0)  # the parent is gone, or has given this process up
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,118 @@
+"""Settings of the generator and its citations."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import (
+    Discriminator,
+    Field,
+    SecretStr,
+    Tag,
+    ValidationInfo,
+    field_validator,
+)
+
+from rag.settings.base import Part, by_kind
+
+
+class _GeneratorSettings(Part):
+    kind: str
+    threshold: float | None = Field(
+        None, ge=0, le=1, description="Confidence below which it abstains; none: as calibrated."
+    )
+
+
+class ExtractiveSettings(_GeneratorSettings):
+    """Answers made of the documents' own sentences."""
+
+    kind: Literal["extractive"] = "extractive"
+
+
+class _ModelSettings(Part):
+    """A language model, whatever it is asked for."""
+
+    kind: str
+    input_price: float = Field(0.0, ge=0, description="Of a million tokens, in any currency.")
+    output_price: float = Field(0.0, ge=0, description="The same, of those that it writes.")
+
+
+class _ChatSettings(_GeneratorSettings):
+    max_tokens: int = Field(512, ge=1, description="Of an answer, at most.")
+    temperature: float = Field(0.0, ge=0, le=2, description="0: the likeliest token always.")
+    tokens_at_once: int | None = Field(
+        None, ge=1, description="Of prompts and answers under way; past it, 503. None: no bound."
+    )
+    templates: Path | None = Field(None, description="Folder of prompts; none: those that ship.")
+
+
+class OpenAIModelSettings(_ModelSettings):
+    """A model on a server that speaks OpenAI's chat completions."""
+
+    kind: Literal["openai"]
+    base_url: str = Field(pattern=r"^https?://[^\s/]+", description="Up to and with its /v1.")
+    api_key: SecretStr | None = None
+    model: str = Field(min_length=1, description="As the server names it.")
+    context_tokens: int = Field(8192, ge=256, description="Of the model: prompt and answer.")
+    timeout: float = Field(20.0, gt=0, description="Seconds without a byte: it has failed.")
+
+    @field_validator("base_url")
+    @classmethod
+    def _is_address(cls, url: str) -> str:
+        try:
+            fits = urlsplit(url).hostname is not None and urlsplit(url).port != 0
+        except ValueError:
+            fits = False
+        if not fits:
+            raise ValueError("It has the form http://HOST:PORT/v1")
+        return url
+
+
+class OpenAISettings(OpenAIModelSettings, _ChatSettings):
+    """Answers by a server that speaks OpenAI's chat completions."""
+
+    @field_validator("context_tokens")
+    @classmethod
+    def _leaves_room(cls, tokens: int, info: ValidationInfo) -> int:
+        if tokens <= info.data.get("max_tokens", 0):
+            raise ValueError("It must be larger than max_tokens, which are kept for the answer")
+        return tokens
+
+
+class VllmModelSettings(_ModelSettings):
+    """A model that vLLM runs in this process."""
+
+    kind: Literal["vllm"]
+    model: str = Field(min_length=1, description="A folder, or a name on the hub.")
+    lora: Path | None = Field(None, description="Folder of an adapter that it writes with.")
+    engine: dict[str, Any] = Field({}, description="All else that vLLM's AsyncEngineArgs take.")
+
+
+class VllmSettings(VllmModelSettings, _ChatSettings):
+    """Answers by vLLM, in this process."""
+
+
+class CitationSettings(Part):
+    """What checks that passages carry what an answer says; quotes need no model."""
+
+    entailment: str | None = Field(
+        None,
+        min_length=1,
+        description="A model for natural language inference: a folder, or a name on the hub; none:"
+        " shared characters and the embedder's token vectors.",
+    )
+    device: str | None = Field(None, description='"cuda:0", "cpu" …; none: the best there is.')
+
+
+GeneratorSettings = Annotated[
+    Annotated[ExtractiveSettings, Tag("extractive")]
+    | Annotated[OpenAISettings, Tag("openai")]
+    | Annotated[VllmSettings, Tag("vllm")],
+    Discriminator(
+        by_kind("extractive"),
+        custom_error_type="kind",
+        custom_error_message="kind must be 'extractive', 'openai' or 'vllm'",
+    ),
+]

@@ -1,0 +1,164 @@
+"""Settings of server, traces, privacy, metrics, logs and limits."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import (
+    Discriminator,
+    Field,
+    SecretStr,
+    Tag,
+    field_validator,
+)
+
+from rag.privacy.policy import Capture
+from rag.settings.base import Part, by_kind
+from rag.settings.generation import OpenAIModelSettings, VllmModelSettings
+
+
+class ServerSettings(Part):
+    """Where `rag serve` listens."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(8000, ge=0, le=65535, description="0: any free one.")
+    allowed_hosts: tuple[str, ...] = Field(
+        (),
+        description="Names by which others call it, besides localhost and what it listens on;"
+        ' "*.example.com": all under it; "*": any.',
+    )
+    allowed_origins: tuple[str, ...] = Field(
+        (), description="Of pages elsewhere that may call it: https://HOST:PORT."
+    )
+
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _are_hosts(cls, hosts: tuple[str, ...]) -> tuple[str, ...]:
+        for host in hosts:
+            if not re.fullmatch(r"\*|(\*\.)?[\w-]+(\.[\w-]+)*|[0-9A-Fa-f.:]+", host):
+                raise ValueError(f"{host!r} is no name of a host: no scheme, port or brackets")
+        return hosts
+
+    @field_validator("allowed_origins")
+    @classmethod
+    def _are_origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
+        for origin in origins:
+            if not re.fullmatch(r"https?://([\w.-]+|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?", origin):
+                raise ValueError(f"{origin!r} has not the form https://HOST or https://HOST:PORT")
+        return origins
+
+
+class TraceSettings(Part):
+    """Where traces go, and which of them; without keys and address, nowhere."""
+
+    langfuse_url: str | None = Field(
+        None, pattern=r"^https?://[^\s/]+", description="None: Langfuse's own cloud."
+    )
+    public_key: str | None = None
+    secret_key: SecretStr | None = None
+    otlp_url: str | None = Field(
+        None,
+        pattern=r"^https?://[^\s/]+",
+        description="OTLP over HTTP, with its path: …/v1/traces.",
+    )
+    rate: float = Field(
+        1.0, ge=0, le=1, description="Share of those sent that ended well; the others are, always."
+    )
+    environment: str = Field("default", pattern=r"^[a-z0-9_-]{1,40}$")
+    release: str | None = Field(None, description="None: Plumbline's version.")
+
+
+class NoTraceSettings(TraceSettings):
+    """Nowhere, whatever the environment says to Langfuse's and OpenTelemetry's own clients."""
+
+
+class PrivacySettings(Part):
+    """What is kept, and sent, of what people write and documents hold."""
+
+    capture: Capture = Field(
+        "masked", description="Questions, passages and answers: none, without secrets, or all."
+    )
+    tenants: Mapping[str, Capture] = Field({}, description="The same, for some tenants.")
+    mask: tuple[str, ...] = Field((), description="Regular expressions of what is masked besides.")
+    presidio: Path | None = Field(
+        None, description="Presidio's analyzer configuration, a YAML file: it masks besides."
+    )
+
+    @field_validator("mask")
+    @classmethod
+    def _are_patterns(cls, patterns: tuple[str, ...]) -> tuple[str, ...]:
+        for pattern in patterns:
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                raise ValueError(f"{pattern!r} is no regular expression: {error}") from error
+        return patterns
+
+
+class GeneratorJudgeSettings(Part):
+    """The generator's own language model judges."""
+
+    kind: Literal["generator"]
+
+
+JudgeSettings = Annotated[
+    Annotated[GeneratorJudgeSettings, Tag("generator")]
+    | Annotated[OpenAIModelSettings, Tag("openai")]
+    | Annotated[VllmModelSettings, Tag("vllm")],
+    Discriminator(
+        by_kind("generator"),
+        custom_error_type="kind",
+        custom_error_message="kind must be 'generator', 'openai' or 'vllm'",
+    ),
+]
+
+
+class OnlineSettings(Part):
+    """Answers that are kept, and those of them that are scored."""
+
+    keep_days: float = Field(
+        30.0, ge=0, description="For feedback, `rag eval collect` and drift; 0: none is kept."
+    )
+    rate: float = Field(0.1, ge=0, le=1, description="Share of them that is scored.")
+    low: float = Field(
+        0.5, ge=0, le=1, description="A score below it: the answer's trace is sent, always."
+    )
+    judge: JudgeSettings | None = Field(
+        None, description="A language model that scores, too; none: the embedder's vectors alone."
+    )
+
+
+class MetricsSettings(Part):
+    """What Prometheus is told."""
+
+    tenants: tuple[str, ...] = Field(
+        (), description="Counted each by its name, the rest as `other`; none: no label."
+    )
+
+
+class LogSettings(Part):
+    """What the service writes to standard error."""
+
+    format: Literal["text", "json"] = Field(
+        "text", description="json: an object a line, and one for each request."
+    )
+    questions: bool = Field(
+        False, description="Requests' lines have what was asked, as privacy.capture lets it out."
+    )
+
+
+class LimitSettings(Part):
+    """Bounds on what comes in; past one, the error names it."""
+
+    file_mb: int = Field(64, ge=1, description="One document, in MiB.")
+    upload_mb: int = Field(256, ge=1, description="One HTTP request, in MiB.")
+    upload_documents: int = Field(1000, ge=1, description="Documents in one request.")
+    question_chars: int = Field(4000, ge=1)
+    messages: int = Field(1000, ge=1, description="Of a conversation.")
+    texts: int = Field(2048, ge=1, description="To embed or to rerank in one request.")
+    top_k: int = Field(100, ge=1, le=1000)
+    questions: int = Field(256, ge=1, description="Under way at once; past it, 503.")
+    query_seconds: float = Field(30.0, gt=0, description="Deadline of a question.")

@@ -1,0 +1,277 @@
+"""One tree of settings; its defaults are the embedded profile.
+
+Order of precedence: arguments, environment (`RAG_RETRIEVAL__DEPTH=80`), the TOML file named by
+`RAG_CONFIG` or `./rag.toml`, defaults.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from collections.abc import Iterator, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, get_args, get_origin
+
+from pydantic import (
+    BaseModel,
+    Field,
+    SecretStr,
+    ValidationError,
+)
+from pydantic_core import to_jsonable_python
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+    TomlConfigSettingsSource,
+)
+
+from rag.errors import ConfigError
+from rag.privacy.redaction import masked
+from rag.settings.generation import CitationSettings, ExtractiveSettings, GeneratorSettings
+from rag.settings.ingest import ChunkerSettings, FetchSettings, ReaderSettings, SectionSettings
+from rag.settings.operations import (
+    LimitSettings,
+    LogSettings,
+    MetricsSettings,
+    OnlineSettings,
+    PrivacySettings,
+    ServerSettings,
+    TraceSettings,
+)
+from rag.settings.retrieval import (
+    BertSettings,
+    EmbedderSettings,
+    LateInteractionSettings,
+    RerankerSettings,
+    RetrievalSettings,
+)
+from rag.settings.storage import (
+    CeleryQueueSettings,
+    EdgeSettings,
+    LocalQueueSettings,
+    PostgresSettings,
+    QdrantSettings,
+    SqliteSettings,
+)
+from rag.text.validation_errors import first, shortened
+
+PREFIX = "RAG_"
+COLLECTION = r"^[a-z0-9][a-z0-9_-]{0,63}$"
+"""Names of collections: they are folders, too."""
+SECRETS = {
+    "catalog.url",
+    "queue.broker_url",
+    "index.api_key",
+    "generator.api_key",
+    "reranker.api_key",
+    "traces.secret_key",
+    "online.judge.api_key",
+}
+"""Settings whose values no message may show."""
+_PROBLEM_CHARS = 500
+_PLAIN = re.compile(r"([a-z]+://)?[\w.-]*(:\d+)?(/[\w./-]*)?")
+"""Addresses in which nothing secret can be."""
+NOT_SETTINGS = {"RAG_CONFIG", "RAG_URL"}
+"""Names with the prefix that are read elsewhere."""
+
+
+class Settings(BaseSettings):
+    """Everything that can be set."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        env_nested_delimiter="__",
+        env_ignore_empty=True,
+        extra="forbid",
+        frozen=True,
+    )
+
+    data_dir: Path = Field(Path(".rag"), description="Index, catalog and spool live here.")
+    embedder: EmbedderSettings = BertSettings()
+    reader: ReaderSettings = ReaderSettings()
+    fetch: FetchSettings = FetchSettings()
+    chunker: ChunkerSettings = SectionSettings()
+    retrieval: RetrievalSettings = RetrievalSettings()
+    reranker: RerankerSettings = LateInteractionSettings()
+    index: EdgeSettings | QdrantSettings = Field(EdgeSettings(), discriminator="kind")
+    generator: GeneratorSettings = ExtractiveSettings()
+    fallbacks: tuple[GeneratorSettings, ...] = Field(
+        (), description="Generators that are asked, in turn, where the one before fails."
+    )
+    citations: CitationSettings = CitationSettings()
+    catalog: SqliteSettings | PostgresSettings = Field(SqliteSettings(), discriminator="kind")
+    queue: LocalQueueSettings | CeleryQueueSettings = Field(
+        LocalQueueSettings(), discriminator="kind"
+    )
+    server: ServerSettings = ServerSettings()
+    traces: TraceSettings = TraceSettings()
+    privacy: PrivacySettings = PrivacySettings()
+    online: OnlineSettings = OnlineSettings()
+    metrics: MetricsSettings = MetricsSettings()
+    log: LogSettings = LogSettings()
+    limits: LimitSettings = LimitSettings()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments, environment, TOML; no .env file and no secrets folder."""
+        toml = TomlConfigSettingsSource(settings_cls, toml_file=config_file())
+        return init_settings, env_settings, toml
+
+
+def config_file() -> Path | None:
+    """The TOML file in force.
+
+    Raises:
+        ConfigError: `RAG_CONFIG` names a file that is not there.
+    """
+    if named := os.environ.get("RAG_CONFIG"):
+        if not Path(named).is_file():
+            raise ConfigError(f"RAG_CONFIG names {named!r}, and there is no such file.")
+        return Path(named)
+    return Path("rag.toml") if Path("rag.toml").is_file() else None
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """The settings in force.
+
+    Raises:
+        ConfigError: an unknown name or a value that does not fit; the message names both.
+    """
+    _check_environment()
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        told = first(_problems(error), error.error_count(), between="\n")
+        raise ConfigError(told) from None
+    except SettingsError as error:  # a whole part in one variable that is no JSON
+        raise ConfigError(f"The environment does not fit: {error}.") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{config_file()} is not valid TOML: {error}.") from None
+
+
+def shown(settings: Settings) -> dict[str, Any]:
+    """The settings as they may be printed: without secrets, and URLs as `masked` has them."""
+    told: dict[str, Any] = to_jsonable_python(_masked("", settings.model_dump()))
+    return told
+
+
+def _masked(name: str, value: Any) -> Any:
+    match value:
+        case dict():
+            return {key: _masked(str(key), part) for key, part in value.items()}
+        case list() | tuple():
+            return [_masked(name, part) for part in value]
+        case SecretStr() if name.endswith("url"):
+            return masked(value.get_secret_value())
+        case str() if name.endswith("url"):
+            return masked(value)
+    return value
+
+
+def names() -> list[str]:
+    """Every setting, dotted: `retrieval.depth`; of a part with a `kind`, those of every kind."""
+    return sorted(set(_names(Settings)))
+
+
+def _names(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    for name, field in model.model_fields.items():
+        # The parts of a list have no names: it is set as a whole.
+        parts = [] if get_origin(field.annotation) is tuple else _models(field.annotation)
+        for part in parts:
+            yield from _names(part, f"{prefix}{name}.")
+        if not parts:
+            yield f"{prefix}{name}"
+
+
+def _models(annotation: Any) -> list[type[BaseModel]]:
+    """The settings classes that an annotation names: one, those of a union, or none."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for part in get_args(annotation) for model in _models(part)]
+
+
+def _check_environment() -> None:
+    known = {PREFIX + name.replace(".", "__").upper() for name in names()}
+    parts = {name.rsplit("__", 1)[0] for name in known if "__" in name}
+    for name in os.environ:
+        upper = name.upper()
+        if upper.startswith(PREFIX) and upper not in known | parts | NOT_SETTINGS:
+            near = get_close_matches(upper, sorted(known | NOT_SETTINGS), n=1)
+            hint = f" Did you mean {near[0]}?" if near else " `rag config` lists the settings."
+            raise ConfigError(f"The environment sets {name}, and there is no such setting.{hint}")
+
+
+def _problems(error: ValidationError) -> Iterator[str]:
+    for problem in error.errors(include_url=False):
+        name = _dotted(problem["loc"])
+        if problem["type"] == "extra_forbidden":
+            yield _unknown(name)
+        elif problem["type"].startswith("union_tag") or problem["type"] == "kind":
+            # The input is the whole part, secrets too.
+            part = problem["input"]
+            has_kind = isinstance(part, dict) and "kind" in part
+            got = f" (got {shortened(repr(part['kind']))})" if has_kind else ""
+            yield f"The setting '{name}.kind' does not fit: {problem['msg']}{got}."
+        else:
+            # What lacks something is a whole part, secrets too.
+            hidden = (
+                problem["type"] == "missing"
+                or _is_secret(name)
+                or (name.endswith("url") and not _PLAIN.fullmatch(str(problem["input"])))
+            )
+            got = "" if hidden else f" (got {shortened(repr(problem['input']))})"
+            says = shortened(problem["msg"], _PROBLEM_CHARS)
+            yield f"The setting {name!r} does not fit: {says}{got}."
+
+
+def _unknown(name: str) -> str:
+    if name in names():
+        part, own = name.split(".", 1)
+        kinds = " or ".join(
+            repr(model.model_fields["kind"].annotation.__args__[0])  # type: ignore[union-attr]
+            for model in _models(Settings.model_fields[part].annotation)
+            if own in model.model_fields
+        )
+        return f"The setting {name!r} goes with another kind: set '{part}.kind' to {kinds}."
+    near = get_close_matches(name, names(), n=1)
+    hint = f" Did you mean {near[0]!r}?" if near else " `rag config` lists the settings."
+    return f"There is no setting {name!r}.{hint}"
+
+
+def _dotted(place: Sequence[str | int]) -> str:
+    """A place in the tree by its setting's name, in which the kind of a part does not stand."""
+    place = [shortened(step) if isinstance(step, str) else step for step in place]
+    names: list[str] = []
+    models: list[type[BaseModel]] = [Settings]
+    for step in place:
+        fields = {name: field for model in models for name, field in model.model_fields.items()}
+        of_kind = [model for model in models if _is_kind(model, step)]
+        if step in fields:
+            names.append(str(step))
+            models = _models(fields[str(step)].annotation)
+        elif of_kind and len(models) > 1:
+            models = of_kind
+        else:
+            names.append(str(step))
+    return ".".join(names)
+
+
+def _is_kind(model: type[BaseModel], name: str | int) -> bool:
+    kind = model.model_fields.get("kind")
+    return kind is not None and name in get_args(kind.annotation)
+
+
+def _is_secret(name: str) -> bool:
+    """Whether what was got for a setting may hold a secret; a list of parts may."""
+    return name == "fallbacks" or re.sub(r"^fallbacks\.\d+", "generator", name) in SECRETS

@@ -1,0 +1,207 @@
+"""Traces and scores on their way to a process of their own, which sends them on.
+
+Masking a search's passages, writing its spans and talking to a server take milliseconds of an
+interpreter that a request would wait for: here a trace is pickled, and that is all. A pattern of
+masking that runs away over some text, or a server that never answers, holds up that process alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import pickle
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from rag.errors import RagError, UpstreamError
+from rag.process.child_process import ChildProcess, Worker
+from rag.telemetry import metrics
+from rag.telemetry.trace import Score, Trace
+
+MAX_BYTES = 16 << 20
+"""What may wait; what comes past it is lost, and counted."""
+AT_ONCE = 32
+"""Parcels in one request."""
+EVERY_SECONDS = 0.2
+"""What waits is sent, and many cost little more than one."""
+REQUEST_SECONDS = 5.0
+"""One request to a server may take."""
+RESTART_SECONDS = 60.0
+"""Between attempts to start a process that does not start."""
+_CALL_SECONDS = 6 * REQUEST_SECONDS
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Parcel:
+    """A pickled trace of so many spans, or a tuple of so many scores."""
+
+    data: bytes
+    spans: int = 0
+    scores: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """The spans and scores that arrived; `fault` says why spans did not, if it is known."""
+
+    spans: int = 0
+    scores: int = 0
+    fault: str = ""
+
+
+Export = Worker[list[bytes], Arrived]
+"""Sends the data of parcels."""
+
+
+class Backlog:
+    """What waits, first in, first out, no more than `max_bytes` of it; for many threads."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._parcels: deque[Parcel] = deque()
+        self._size = 0
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self._parcels)
+
+    def put(self, parcel: Parcel) -> bool:
+        """Whether there is room for it."""
+        with self._lock:
+            if self._size + len(parcel.data) > self._max_bytes:
+                return False
+            self._parcels.append(parcel)
+            self._size += len(parcel.data)
+            return True
+
+    def take(self, count: int) -> list[Parcel]:
+        """The first ones, no more than there are."""
+        with self._lock:
+            taken = [self._parcels.popleft() for _ in range(min(count, len(self._parcels)))]
+            self._size -= sum(len(parcel.data) for parcel in taken)
+            return taken
+
+
+class TraceSender:
+    """Takes traces and scores and has them sent in the background, to one place."""
+
+    def __init__(self, load: Callable[[], Export], *, host: str, takes_scores: bool) -> None:
+        """Starts the thread, which starts the process when there is something to send.
+
+        Args:
+            load: picklable; makes what sends, in its process.
+            host: where to, for messages.
+            takes_scores: whether anybody there does; else they are not sent.
+        """
+        self._host = host
+        self._takes_scores = takes_scores
+        self._start = partial(ChildProcess, load, name="traces", lanes=1, seconds=_CALL_SECONDS)
+        self._backlog = Backlog(MAX_BYTES)
+        self._closing = threading.Event()
+        self._process: ChildProcess[list[bytes], Arrived] | None = None
+        self._start_at = 0.0
+        self._lost: set[str] = set()
+        self._thread = threading.Thread(target=self._run, name="traces", daemon=True)
+        self._thread.start()
+
+    def send(self, trace: Trace) -> bool:
+        """Takes a journey that has ended; returns at once. It is lost where too much waits.
+
+        Returns:
+            Whether it was wanted: it is sampled, or it failed or was degraded.
+        """
+        if not (trace.sampled or trace.root.error or trace.degraded):
+            metrics.traces("left out", 1)
+            return False
+        self._put(Parcel(_pickled(trace), spans=1 + len(trace.spans)))
+        return True
+
+    def score(self, scores: Sequence[Score]) -> None:
+        """Takes what was found of an answer; returns at once. As with traces, they may be lost."""
+        if scores and self._takes_scores:
+            self._put(Parcel(_pickled(tuple(scores)), scores=len(scores)))
+
+    def close(self) -> None:
+        """Sends what waits, for no longer than two requests may take."""
+        self._closing.set()
+        self._thread.join(2 * REQUEST_SECONDS)
+        if self._backlog:
+            _log.warning("Traces and scores are left behind: %s.", len(self._backlog))
+        if self._process:
+            self._process.close()
+
+    def _put(self, parcel: Parcel) -> None:
+        if not self._backlog.put(parcel):
+            _count([parcel], Arrived())
+
+    def _run(self) -> None:
+        with asyncio.Runner() as runner:
+            while True:
+                is_last = self._closing.wait(EVERY_SECONDS)
+                while parcels := self._backlog.take(AT_ONCE):
+                    runner.run(self._send(parcels))
+                if is_last:
+                    return
+
+    async def _send(self, parcels: Sequence[Parcel]) -> None:
+        """Sends, and counts what of it arrived."""
+        cause, arrived = "it refuses them, or is not there", Arrived()
+        try:
+            arrived = await self._opened().call([parcel.data for parcel in parcels])
+        except Exception as error:  # noqa: BLE001 - the thread outlives what cannot be sent
+            # The message of what is not ours may hold what was to be masked.
+            cause = str(error) if isinstance(error, RagError) else type(error).__name__
+        _count(parcels, arrived)
+        if spans := sum(parcel.spans for parcel in parcels):
+            self._tell("Traces", arrived.spans == spans, arrived.fault or cause)
+        if any(parcel.scores for parcel in parcels):
+            self._tell("Scores", arrived.scores > 0, cause)
+
+    def _opened(self) -> ChildProcess[list[bytes], Arrived]:
+        if self._process is None:
+            if time.monotonic() < self._start_at:
+                raise UpstreamError("Its process could not be started.")
+            self._start_at = time.monotonic() + RESTART_SECONDS
+            self._process = self._start()
+        return self._process
+
+    def _tell(self, what: str, have_arrived: bool, cause: str) -> None:
+        """Once, and not for each batch."""
+        if have_arrived:
+            self._lost.discard(what)
+        elif what not in self._lost:
+            self._lost.add(what)
+            _log.warning(
+                "%s cannot be sent to %s (%s), and are lost until they can be: is the server up,"
+                " and are the keys right?",
+                what,
+                self._host,
+                cause,
+            )
+
+
+def _pickled(content: object) -> bytes:
+    return pickle.dumps(content, protocol=pickle.HIGHEST_PROTOCOL)
+
+
+def _count(parcels: Sequence[Parcel], arrived: Arrived) -> None:
+    """Counts what arrived and what was lost.
+
+    A trace that lacks a span is lost. It is not known whose spans are missing: each is taken for
+    another trace's.
+    """
+    spans = [parcel.spans for parcel in parcels if parcel.spans]
+    lost = sum(spans) - arrived.spans
+    lost_traces = min(lost, len(spans))
+    metrics.traces("sent", len(spans) - lost_traces)
+    metrics.traces("lost", lost_traces)
+    metrics.spans("sent", arrived.spans)
+    metrics.spans("lost", lost)
+    scores = sum(parcel.scores for parcel in parcels)
+    metrics.sent_scores("sent", arrived.scores)
+    metrics.sent_scores("lost", scores - arrived.scores)

@@ -1,0 +1,13 @@
+"""JSON in the replies of language models."""
+
+from __future__ import annotations
+
+import re
+
+_JSON = re.compile(r"\{.*\}", re.DOTALL)
+
+
+def json_in(text: str) -> str:
+    """The object in what a model wrote: many put it between fences."""
+    found = _JSON.search(text)
+    return found[0] if found else text

@@ -1,0 +1,127 @@
+"""Search small, read large: hits grown into the section around them."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from operator import attrgetter
+
+from rag.catalog.catalog import Catalog
+from rag.protocols import Index
+from rag.types import Chunk, Hit, Scope
+
+Place = tuple[str, int]
+"""A chunk by its document's id and its place among that document's chunks."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Document:
+    """A document's text and its chunks in text order; none where they do not fit that text."""
+
+    text: str
+    chunks: tuple[Chunk, ...]
+
+    def follows(self, place: int) -> bool:
+        """Whether there is a chunk before this one, on its page, with white space between at most.
+
+        Headings stand between chunks and in none, so this is where a section goes on. One page: a
+        citation names the page on which its passage begins.
+        """
+        if not 0 < place < len(self.chunks):
+            return False
+        before, chunk = self.chunks[place - 1 : place + 1]
+        return before.page == chunk.page and not self.text[before.end : chunk.start].strip()
+
+    def cost(self, place: int) -> int:
+        """Characters that a passage may grow by with this chunk: its own and those before it."""
+        chunk = self.chunks[place]
+        gap = self.chunks[place - 1].end if self.follows(place) else chunk.start
+        return chunk.end - min(gap, chunk.start)
+
+
+class SectionReader:
+    """Widens hits by their neighbours in the same document and section."""
+
+    def __init__(self, *, index: Index, catalog: Catalog, chars: int) -> None:
+        """Make a reader; `chars` bounds all passages of an answer together.
+
+        Hits are never cut: where they alone are longer, none is widened.
+        """
+        self._index = index
+        self._catalog = catalog
+        self._chars = chars
+
+    async def read(self, scope: Scope, hits: Sequence[Hit]) -> list[Hit]:
+        """Passages, best hit first, each an exact span; no chunk is in two.
+
+        1. find the hits among their documents' chunks  2. take neighbours  3. merge. A passage has
+        the id, the score and the ranks of the best hit in it. Of a document that was deleted or
+        changed meanwhile, the hits stay as they are.
+        """
+        ids = dict.fromkeys(hit.chunk.document_id for hit in hits)
+        documents = {id_: await self._document(scope, id_) for id_ in ids}
+        places = _places(documents)  # 1.
+        found = [places[hit.chunk.id] for hit in hits if hit.chunk.id in places]
+        lost = sum(len(hit.chunk.text) for hit in hits if hit.chunk.id not in places)
+        taken = _grow(documents, found, self._chars - lost)  # 2.
+        passages = []
+        for hit in hits:  # 3.
+            place = places.get(hit.chunk.id)
+            if place is None:
+                passages.append(hit)
+            elif place in taken:
+                passages.append(_merge(documents[place[0]], place, hit, taken))
+        return passages
+
+    async def _document(self, scope: Scope, id_: str) -> _Document:
+        text = await self._catalog.text(scope, id_)
+        ids = await self._index.chunk_ids(scope, id_)
+        found = await self._index.fetch(scope, sorted(ids))
+        chunks = sorted(found, key=attrgetter("start", "end"))
+        fits = all(text[chunk.start : chunk.end] == chunk.text for chunk in chunks)
+        return _Document(text=text, chunks=tuple(chunks) if fits else ())
+
+
+def _places(documents: Mapping[str, _Document]) -> dict[str, Place]:
+    return {
+        chunk.id: (id_, place)
+        for id_, document in documents.items()
+        for place, chunk in enumerate(document.chunks)
+    }
+
+
+def _grow(documents: Mapping[str, _Document], found: Sequence[Place], room: int) -> set[Place]:
+    """The hits and their neighbours, nearest first and the best hit's first, as long as they fit.
+
+    A passage has no gap: past a neighbour that does not fit, nothing is taken.
+    """
+    taken = set(found)
+    room -= sum(documents[id_].cost(at) for id_, at in found)
+    edges = deque((place, step) for place in found for step in (1, -1))
+    while edges:
+        (id_, at), step = edges.popleft()
+        document, beside = documents[id_], at + step
+        if (id_, beside) in taken or not document.follows(max(at, beside)):
+            continue
+        if document.cost(beside) <= room:
+            room -= document.cost(beside)
+            taken.add((id_, beside))
+            edges.append(((id_, beside), step))
+    return taken
+
+
+def _merge(document: _Document, place: Place, hit: Hit, taken: set[Place]) -> Hit:
+    """The passage around a hit; its places are removed from `taken`."""
+    id_, first = place
+    last = first
+    while (id_, first - 1) in taken and document.follows(first):
+        first -= 1
+    while (id_, last + 1) in taken and document.follows(last + 1):
+        last += 1
+    taken.difference_update((id_, at) for at in range(first, last + 1))
+    begin, end = document.chunks[first], document.chunks[last].end
+    return replace(
+        hit,
+        chunk=replace(begin, id=hit.chunk.id, text=document.text[begin.start : end], end=end),
+    )

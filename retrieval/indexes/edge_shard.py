@@ -1,0 +1,404 @@
+"""One Qdrant Edge shard: points in, ranked ids out. Sync; every call holds the interpreter."""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import qdrant_edge as qe
+
+from rag.errors import InputError
+from rag.types import Chunk, Float32Array, Leg, Match, Point
+from retrieval.bm25 import bm25_idf, rounded_mean
+from retrieval.indexes.edge_points import (
+    DENSE,
+    SCHEMA,
+    copied,
+    has_tokens,
+    layout,
+    length_of,
+    max_sim_query,
+    point_of,
+    query_of,
+    term_query,
+    tokens_field,
+    weight_of,
+)
+from retrieval.indexes.filters import check
+from retrieval.indexes.payload import (
+    OWN_FIELDS,
+    FieldType,
+    chunk_of,
+    field_kinds,
+    field_of,
+    path_of,
+    payload_of,
+)
+from retrieval.indexes.sparse_files import storage_errors
+
+MAX_FIELDS = 256
+PAGE = 1_000
+WRITE_SLICE = 32
+"""Points in one call: some 2 ms in which nothing else runs, and several times that on a busy
+machine. Qdrant Edge does not let go of the interpreter meanwhile."""
+TOKENS_SLICE = 8
+"""Points with token vectors in one call: each takes a millisecond, and a megabyte as it is read."""
+LOGGED = 1_000
+"""Points with token vectors after which the log is let go of: they take some 100 KB each in it."""
+_STATS = "stats.json"
+OWING = "erase"
+"""An empty file in a shard's folder: there, or in the log, is text that was deleted or replaced.
+Its time says since when."""
+ERASE_AFTER, ERASE_AFTER_EACH = 60.0, 0.01
+"""Seconds after which such text is to go, and how many more for each point of the shard: making a
+fresh one of 50,000 points takes a minute of one core, and is done for all that came together."""
+Offset = int | uuid.UUID | str | None
+"""The point at which a page begins; None: the first."""
+
+
+@dataclass(slots=True)
+class Stats:
+    """What a shard must know of all its points: counted on the way, kept across restarts."""
+
+    points: int = 0
+    terms: int = 0
+    indexed: int = 0
+    lowest_mean: float = 0.0
+    highest_mean: float = 0.0
+
+    @property
+    def mean_length(self) -> float:
+        """What weights are to be made with."""
+        return rounded_mean(self.terms, self.points)
+
+    def note_mean(self, mean: float) -> None:
+        """Remembers that weights were made with this mean."""
+        self.lowest_mean = min(self.lowest_mean or mean, mean)
+        self.highest_mean = max(self.highest_mean, mean)
+
+    def rebuild_due(self, *, index_from: int, stale_share: float) -> bool:
+        """Whether the graph misses too much or weights were made with another mean."""
+        if not self.points:
+            return False
+        drifted = {self.lowest_mean, self.highest_mean} != {self.mean_length}
+        stale = (self.points - self.indexed) / self.points > stale_share
+        return drifted or (stale and self.points >= index_from)
+
+
+class Shard:
+    """An open shard; its folder belongs to it alone."""
+
+    def __init__(self, folder: Path, *, dim: int) -> None:
+        self.folder = folder
+        self._dim = dim
+        with storage_errors(folder):
+            self._edge = qe.EdgeShard.load(str(folder), layout(dim=None))
+            self._kinds = {field_of(path) for path in self._edge.info().payload_schema}
+            self._has_tokens = self._edge.count(has_tokens()) > 0
+            self.stats = self._load_stats()
+            self.owes = (folder / OWING).exists()
+        self._touched: set[str] | None = None
+        self._logged = 0
+
+    @classmethod
+    def create(cls, folder: Path, *, dim: int) -> Shard:
+        """An empty shard in an empty folder."""
+        qe.EdgeShard.create(str(folder), layout(dim=dim)).close()
+        shard = cls(folder, dim=dim)
+        for field, kind in OWN_FIELDS.items():
+            shard._index_field(field, kind)
+        return shard
+
+    @property
+    def fields(self) -> set[str]:
+        """What filters may be on."""
+        return {field for field, _ in self._kinds}
+
+    def mean_with(self, points: Sequence[Point]) -> float:
+        """What weights are to be made with once these points are written, which are new."""
+        lengths = {p.chunk.id: length_of(p.sparse) for p in points if p.dense is not None}
+        return rounded_mean(
+            self.stats.terms + sum(lengths.values()), self.stats.points + len(lengths)
+        )
+
+    def write(self, points: Sequence[Point], *, mean: float) -> None:
+        """Inserts, replaces, or (without vectors) rewrites the payload of points.
+
+        Weights are made with this mean length.
+        """
+        self._index_fields(points)
+        vectors = list({p.chunk.id: p for p in points if p.dense is not None}.values())
+        with storage_errors(self.folder):
+            self._unclean()
+            if any(p.tokens is not None for p in vectors):
+                self._admit_tokens()
+            self._owe(self._forget([p.chunk.id for p in vectors]))
+            for p in vectors:
+                self.stats.points += 1
+                self.stats.terms += length_of(p.sparse)
+            self.stats.note_mean(mean)
+            self._upsert([point_of(p, mean) for p in vectors])
+            self._trim_log(sum(p.tokens is not None for p in vectors))
+            moved: dict[Any, Chunk] = {p.chunk.id: p.chunk for p in points if p.dense is None}
+            for id_ in self._owe(self._known(list(moved))):
+                payload = payload_of(moved[str(id_)])
+                self._edge.update(qe.UpdateOperation.set_payload([id_], payload))
+        self._touch(p.chunk.id for p in points)
+
+    def delete(self, chunk_ids: Sequence[str]) -> None:
+        """Removes points; unknown ids are ignored."""
+        with storage_errors(self.folder):
+            self._unclean()
+            known = self._owe(self._forget(chunk_ids))
+            self._edge.update(qe.UpdateOperation.delete_points(known))
+        self._touch(chunk_ids)
+
+    def erasure_due(self) -> bool:
+        """True where deleted or replaced text has been in the folder for as long as it may."""
+        if not self.owes:
+            return False
+        with storage_errors(self.folder):
+            age = time.time() - (self.folder / OWING).stat().st_mtime
+        return age >= ERASE_AFTER + ERASE_AFTER_EACH * self.stats.points
+
+    def document_ids(self, chunk_ids: Sequence[str]) -> set[str]:
+        """Ids of the documents that these chunks are of; unknown ids are ignored."""
+        with storage_errors(self.folder):
+            records = self._edge.retrieve(
+                list(chunk_ids), with_payload=["document_id"], with_vector=False
+            )
+        return {(record.payload or {})["document_id"] for record in records}
+
+    def chunk_ids(self, document_id: str | None) -> set[str]:
+        """Ids of a document's chunks, or of all."""
+        where = None
+        if document_id is not None:
+            match = qe.FieldCondition(key="document_id", match=qe.MatchValue(document_id))
+            where = qe.Filter(must=[match])
+        with storage_errors(self.folder):
+            pages = _pages(self._edge, where=where, payload=False)
+            return {str(record.id) for records in pages for record in records}
+
+    def page(self, offset: Offset) -> tuple[list[Chunk], Offset]:
+        """`PAGE` chunks from an offset on, and the next offset: None after the last."""
+        shown = qe.PayloadSelector.Exclude(["where"])
+        request = qe.ScrollRequest(offset=offset, limit=PAGE, with_payload=shown, with_vector=False)
+        with storage_errors(self.folder):
+            records, next_offset = self._edge.scroll(request)
+        return [chunk_of(str(r.id), r.payload or {}) for r in records], next_offset
+
+    def fetch(self, chunk_ids: Sequence[str]) -> list[Chunk]:
+        """Chunks in the order of the ids; unknown ids are left out."""
+        with storage_errors(self.folder):
+            # What filters look at says the same as meta, and decoding is most of the time.
+            shown = qe.PayloadSelector.Exclude(["where"])
+            records = self._edge.retrieve(list(chunk_ids), with_payload=shown, with_vector=False)
+        found = {str(r.id): chunk_of(str(r.id), r.payload or {}) for r in records}
+        return [found[i] for i in chunk_ids if i in found]
+
+    def vectors(self, chunk_ids: Sequence[str]) -> dict[str, Float32Array]:
+        """float32[dim] of each chunk, by id; unknown ids are left out."""
+        with storage_errors(self.folder):
+            records: Any = self._edge.retrieve(
+                list(chunk_ids), with_payload=False, with_vector=[DENSE]
+            )
+        return {str(r.id): np.array(r.vector[DENSE], np.float32) for r in records}
+
+    def max_sim(self, question: Float32Array, chunk_ids: Sequence[str]) -> dict[str, float]:
+        """Late interaction of the question and each chunk, by id; those without are left out."""
+        if not self._has_tokens or not chunk_ids:
+            return {}
+        with storage_errors(self.folder):
+            points = self._edge.query(max_sim_query(question, chunk_ids))
+        return {str(point.id): point.score for point in points}
+
+    def search(self, legs: Sequence[Leg]) -> list[list[Match]]:
+        """Matches of each leg, best first, ties by chunk id."""
+        for leg in legs:
+            check(leg.where, self.fields)
+        requests = [query_of(leg) for leg in legs]
+        with storage_errors(self.folder):
+            results = self._edge.query_batch(qe.QueryBatchRequest(requests))
+        return [
+            sorted(
+                (Match(str(p.id), p.score) for p in points),
+                key=lambda m: (-m.score, m.chunk_id),
+            )[: leg.limit]
+            for leg, points in zip(legs, results, strict=True)
+        ]
+
+    def idf(self, terms: Sequence[int]) -> list[float]:
+        """A term's top match scores idf * weight; what the match's weight is, is stored with it."""
+        requests = [term_query(term) for term in terms]
+        with storage_errors(self.folder):
+            results = self._edge.query_batch(qe.QueryBatchRequest(requests)) if terms else []
+        unseen = bm25_idf(self.stats.points, 0)
+        return [
+            points[0].score / weight_of(points[0], term) if points else unseen
+            for term, points in zip(terms, results, strict=True)
+        ]
+
+    def flush(self) -> None:
+        """Everything on disk, the counts too."""
+        with storage_errors(self.folder):
+            self._edge.flush()
+            (self.folder / _STATS).write_text(json.dumps(asdict(self.stats)))
+
+    def close(self) -> None:
+        """Flushes and lets go of the folder."""
+        self.flush()
+        self._edge.close()
+
+    def begin_copy(self) -> None:
+        """From here on the shard remembers which points change."""
+        self.flush()
+        self._touched = set()
+
+    def end_copy(self) -> None:
+        """Forgets what `begin_copy` asked to remember."""
+        self._touched = None
+
+    def repeat_on(self, copy: Shard) -> Iterator[None]:
+        """Brings what changed since `begin_copy` into the copy; others may read between steps."""
+        touched = sorted(self._touched or ())
+        with storage_errors(copy.folder):
+            copy._adopt_schema(self)
+            size = TOKENS_SLICE if self._has_tokens else WRITE_SLICE
+            for i in range(0, len(touched), size):
+                yield
+                ids: list[Any] = list(touched[i : i + size])
+                records = self._edge.retrieve(ids, with_payload=True, with_vector=True)
+                copy._owe(copy._known(ids))
+                copy._edge.update(qe.UpdateOperation.delete_points(ids))
+                copy._upsert([copied(r) for r in records])
+                for record in records:
+                    copy.stats.note_mean((record.payload or {})["mean"])
+        copy.stats.points, copy.stats.terms = self.stats.points, self.stats.terms
+        yield
+        copy.flush()
+        self.end_copy()
+
+    def fill_from(self, other: Shard, *, mean_length: float) -> None:
+        """Copies all points of another shard into this empty one and builds the graph.
+
+        The points are weighed with `mean_length`.
+        """
+        with storage_errors(self.folder):
+            self._unclean()
+            self._adopt_schema(other)
+            size = TOKENS_SLICE if other._has_tokens else PAGE
+            for records in _pages(other._edge, payload=True, vectors=True, size=size):
+                self.stats.points += len(records)
+                self.stats.terms += sum((record.payload or {})["length"] for record in records)
+                self._upsert([copied(record, mean=mean_length) for record in records])
+                self._trim_log(len(records) if other._has_tokens else 0)
+            self._edge.optimize()
+        self.stats.indexed = self.stats.points
+        self.stats.note_mean(mean_length)
+
+    def _upsert(self, points: list[qe.Point]) -> None:
+        if points:
+            self._edge.update(qe.UpdateOperation.upsert_points(points))
+
+    def _admit_tokens(self) -> None:
+        """Makes room for token vectors, also in a shard that was made without."""
+        if not self._has_tokens:
+            self._edge.update(tokens_field(dim=self._dim))
+            self._has_tokens = True
+
+    def _trim_log(self, written: int) -> None:
+        """Qdrant Edge keeps what it wrote in its log until it is flushed."""
+        self._logged += written
+        if self._logged >= LOGGED:
+            self._edge.flush()
+            self._logged = 0
+
+    def _forget(self, chunk_ids: Sequence[str]) -> list[Any]:
+        """Takes points that are about to go, or be replaced, out of the counts; their ids."""
+        records = self._edge.retrieve(list(chunk_ids), with_payload=["length"], with_vector=False)
+        for record in records:
+            self.stats.points -= 1
+            self.stats.terms -= (record.payload or {})["length"]
+        return [record.id for record in records]
+
+    def _known(self, chunk_ids: list[Any]) -> list[Any]:
+        """Those of these points that are there."""
+        records = self._edge.retrieve(chunk_ids, with_payload=False, with_vector=False)
+        return [record.id for record in records]
+
+    def _owe(self, known: list[Any]) -> list[Any]:
+        """Notes, before points are deleted or replaced, that their text stays on disk; the same."""
+        if known and not self.owes:
+            (self.folder / OWING).touch()
+            self.owes = True
+        return known
+
+    def _touch(self, chunk_ids: Iterator[str] | Sequence[str]) -> None:
+        if self._touched is not None:
+            self._touched.update(chunk_ids)
+
+    def _index_fields(self, points: Sequence[Point]) -> None:
+        for field, kind in field_kinds(p.chunk.meta for p in points):
+            if (field, kind) not in self._kinds:
+                if len(self.fields | {field}) > MAX_FIELDS:
+                    raise InputError(
+                        f"The collection has {MAX_FIELDS} meta fields already and cannot take"
+                        f" {field!r} as another: put rarely used values into one field.",
+                        code="too_many_fields",
+                    )
+                self._index_field(field, kind)
+
+    def _index_field(self, field: str, kind: FieldType) -> None:
+        with storage_errors(self.folder):
+            index = qe.UpdateOperation.create_field_index(path_of(field, kind), SCHEMA[kind])
+            self._edge.update(index)
+        self._kinds.add((field, kind))
+
+    def _adopt_schema(self, other: Shard) -> None:
+        mine = self._edge.info().payload_schema
+        for path, index in other._edge.info().payload_schema.items():
+            if path not in mine:
+                self._edge.update(qe.UpdateOperation.create_field_index(path, index.data_type))
+        self._kinds |= other._kinds
+        if other._has_tokens:
+            self._admit_tokens()
+
+    def _unclean(self) -> None:
+        (self.folder / _STATS).unlink(missing_ok=True)
+
+    def _load_stats(self) -> Stats:
+        file = self.folder / _STATS
+        if file.exists():
+            return Stats(**json.loads(file.read_text()))
+        stats = Stats()  # the process was killed before it could write them: count again
+        for records in _pages(self._edge, payload=["length", "mean"]):
+            for payload in (record.payload or {} for record in records):
+                stats.points += 1
+                stats.terms += payload["length"]
+                stats.note_mean(payload["mean"])
+        return stats
+
+
+def _pages(
+    shard: qe.EdgeShard,
+    *,
+    payload: bool | list[str],
+    where: qe.Filter | None = None,
+    vectors: bool = False,
+    size: int = PAGE,
+) -> Iterator[list[qe.Record]]:
+    offset: Offset = None
+    while True:
+        request = qe.ScrollRequest(
+            offset=offset, limit=size, filter=where, with_payload=payload, with_vector=vectors
+        )
+        records, offset = shard.scroll(request)
+        yield records
+        if offset is None:
+            return

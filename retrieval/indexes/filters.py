@@ -1,0 +1,121 @@
+"""Conditions in the index's own terms, so that they hold before ranking."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from difflib import get_close_matches
+from typing import Any, Literal, NamedTuple
+
+import qdrant_edge as qe
+
+from rag.errors import InputError, UnknownFieldError
+from rag.types import Condition, Scalar
+from retrieval.indexes.payload import OWN_FIELDS, field_type, path_of, word_of
+
+_BOUNDS = ("gt", "gte", "lt", "lte")
+
+
+def check(where: Sequence[Condition], known: Collection[str]) -> None:
+    """Refuses conditions that cannot hold: a typo must not look like «no hits».
+
+    Raises:
+        InputError: no document has the field, or its operator does not take such a value.
+    """
+    fields = sorted({*known, *OWN_FIELDS})
+    for condition in where:
+        if condition.field not in fields:
+            near = get_close_matches(condition.field, fields, n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            raise UnknownFieldError(
+                f"No document in this collection has a field {condition.field!r}.{hint}"
+                f" Known fields: {', '.join(fields)}."
+            )
+        check_value(condition)
+
+
+def check_value(condition: Condition) -> None:
+    """Refuses a value that the operator does not take, whatever the documents hold.
+
+    Raises:
+        InputError: it is a list, or a bound that is neither a number nor a date.
+    """
+    field, op, value = condition.field, condition.op, condition.value
+    if op == "in":
+        return
+    if isinstance(value, tuple):
+        raise InputError(f"{op!r} on {field!r} takes one value, not a list.", code="invalid_filter")
+    if op in _BOUNDS and field_type(value) not in ("number", "date"):
+        raise InputError(
+            f"{op!r} on {field!r} takes a number or an ISO date such as 2024-05-31, not {value!r}.",
+            code="invalid_filter",
+        )
+
+
+class OneOf(NamedTuple):
+    """The values at `path` hold one of these words."""
+
+    path: str
+    words: tuple[str, ...]
+
+
+class Within(NamedTuple):
+    """The values at `path` hold a number, or a moment, within these bounds."""
+
+    path: str
+    kind: Literal["number", "date"]
+    bounds: Mapping[str, Scalar]
+    """By operator, one of gt, gte, lt and lte."""
+
+
+Clause = OneOf | Within
+
+
+def clauses(condition: Condition) -> list[Clause]:
+    """The clauses of which one must hold; where there is none, no point fits.
+
+    Words stand together in one clause for each path: an index looks a word up among a thousand as
+    fast as one, and tries a thousand clauses one by one.
+    """
+    value, field = condition.value, condition.field
+    items = [
+        (field_type(item), item)
+        for item in (value if isinstance(value, tuple) else (value,))
+        if field != "page" or field_type(item) == "number"
+    ]
+    if condition.op in _BOUNDS:
+        return [_within(field, condition.op, item) for _, item in items]
+    words: dict[str, dict[str, None]] = {}
+    for kind, item in items:
+        if kind != "number":
+            path = path_of(field, "flag" if kind == "flag" else "keyword")
+            words.setdefault(path, {})[str(word_of(item))] = None
+    # 2 and 2.0 are the same number
+    numbers = dict.fromkeys(item for kind, item in items if kind == "number")
+    return [
+        *(OneOf(path, tuple(each)) for path, each in words.items()),
+        *(Within(path_of(field, "number"), "number", {"gte": n, "lte": n}) for n in numbers),
+    ]
+
+
+def _within(field: str, op: str, value: Scalar) -> Clause:
+    kind: Literal["number", "date"] = "number" if field_type(value) == "number" else "date"
+    return Within(path_of(field, kind), kind, {op: value})
+
+
+def to_edge(where: Sequence[Condition]) -> qe.Filter | None:
+    """All conditions, checked before, joined by AND; None where there are none."""
+    return qe.Filter(must=[_any(clauses(c)) for c in where]) if where else None
+
+
+def _any(alternatives: Sequence[Clause]) -> qe.Filter:
+    if not alternatives:  # no condition at all would hold for every chunk
+        return qe.Filter(should=[qe.HasIdCondition(set())])
+    return qe.Filter(should=[_edge_condition(clause) for clause in alternatives])
+
+
+def _edge_condition(clause: Clause) -> qe.FieldCondition:
+    if isinstance(clause, OneOf):
+        return qe.FieldCondition(key=clause.path, match=qe.MatchAny(list(clause.words)))
+    bounds: Any = {name: clause.bounds.get(name) for name in _BOUNDS}
+    range_ = qe.RangeFloat(**bounds) if clause.kind == "number" else qe.RangeDateTime(**bounds)
+    return qe.FieldCondition(key=clause.path, range=range_)

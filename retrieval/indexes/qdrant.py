@@ -1,0 +1,459 @@
+"""A Qdrant server or cluster: many workers write, and tenants share a collection.
+
+A collection `docs` is an alias, `plumbline_docs`, of a physical collection, `plumbline_docs.v1`: a
+new version is filled beside the old one and the alias moved in one step. (A dot is in no
+collection's name, so the two kinds of name never meet.) Every point says whose it is, every call
+filters by that, and a point's id is its chunk's turned by the tenant's: two tenants may hold the
+same chunk id. IDF is the tenant's own; with several shards all that it has lies in one of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+from qdrant_client import models
+
+from rag.errors import ConfigError, InputError, NotFoundError, RagError, StorageError
+from rag.types import Point, Scope
+from retrieval.bm25 import rounded_mean
+from retrieval.indexes.payload import OWN_FIELDS, field_kinds, path_of
+from retrieval.indexes.qdrant_points import (
+    DENSE,
+    INDEXES,
+    INDEXING_KB,
+    SCHEMA,
+    SPARSE,
+    TOKENS,
+    TOKENS_ON_DISK,
+    Layout,
+    ShardKey,
+    collection_options,
+    equal,
+    has_ids,
+    has_mean,
+    length_of,
+    of,
+    one_of,
+    point_of,
+    reweighing,
+    rewriting,
+    tokens_field,
+)
+from retrieval.indexes.qdrant_reads import MAX_FIELDS, PAGE, PREVIOUS, VERSION, QdrantReader, slices
+from retrieval.indexes.qdrant_server import EXISTS, Server
+from retrieval.indexes.qdrant_shards import part_keys, tenant_key
+
+WRITE_SLICE = 256
+"""Points in one request: under 2 MB with 384 dimensions and their texts."""
+TOKENS_SLICE = 16
+"""As many with token vectors: 3 MB."""
+LENGTHS = 10_000
+"""Lengths of chunks, in terms, that are told apart at most."""
+
+VERSION_SECONDS = 10.0
+"""For so long it is remembered which version is searched: other processes may switch."""
+VERSION_PATIENCE = 0.2
+"""A question waits no longer for what its trace alone tells."""
+SHOWN = 5
+"""Fields that a message names."""
+
+
+@dataclass(slots=True)
+class Lengths:
+    """What is known of a scope's chunks: how many, and how many terms they hold together."""
+
+    points: int
+    terms: int
+
+    @property
+    def mean(self) -> float:
+        """What weights are to be made with."""
+        return rounded_mean(self.terms, self.points)
+
+
+class QdrantIndex(QdrantReader):
+    """`Index` on a Qdrant server. Any number of processes may work on the same collections."""
+
+    def __init__(
+        self,
+        server: Server,
+        *,
+        dim: int,
+        prefix: str = "",
+        layout: Layout | None = None,
+    ) -> None:
+        """Make an index; `prefix` comes before the names of its collections on the server."""
+        self._layout = layout or Layout()
+        super().__init__(server, prefix=prefix, rescore=self._layout.quantization != "none")
+        self._dim = dim
+        self._indexed: dict[str, set[str]] = {}
+        """Payload indexes of each collection that was written to."""
+        self._lengths: dict[Scope, Lengths] = {}
+        self._versions: dict[str, tuple[str, float]] = {}
+        """Of collections, what is searched, and until when that is believed."""
+
+    # Writing
+
+    async def upsert(self, scope: Scope, points: Sequence[Point]) -> None:
+        """Writes points; those without vectors keep the ones they have.
+
+        Raises:
+            InputError: the tenant would have more than `MAX_FIELDS` meta fields.
+            ConfigError: the collection was made with vectors of another length.
+        """
+        name = self._name(scope.collection)
+        try:
+            await self._prepare(scope.collection)
+            await self._admit(scope, points)
+            vectors = list({p.chunk.id: p for p in points if p.dense is not None}.values())
+            by_token = any(p.tokens is not None for p in vectors)
+            if by_token:
+                await self._admit_tokens(name)
+            mean = (await self._noted(scope, vectors)).mean
+            for part in slices(vectors, TOKENS_SLICE if by_token else WRITE_SLICE):
+                structs = [point_of(scope, point, mean) for point in part]
+                await self._at(scope, self._client.upsert, structs)
+            moved = list({p.chunk.id: p.chunk for p in points if p.dense is None}.values())
+            for chunks in slices(moved, WRITE_SLICE):
+                await self._update(scope, partial(rewriting, scope, chunks))
+        except NotFoundError:  # someone removed the collection: the next write makes it anew
+            self._indexed.pop(name, None)
+            raise
+
+    async def delete(self, scope: Scope, chunk_ids: Sequence[str]) -> None:
+        """Removes chunks; unknown ids are ignored.
+
+        Of the previous version all chunks of their documents go, first: repeated after it was cut
+        short, it does the rest.
+        """
+        with contextlib.suppress(NotFoundError):
+            previous = await self.previous_version(scope) if chunk_ids else None
+            for part in slices(chunk_ids, PAGE):
+                where = of(scope, has_ids(scope, part))
+                if previous is not None:
+                    await self._delete_before(previous, scope, where)
+                await self._remove(scope, where)
+
+    async def _delete_before(self, previous: Scope, scope: Scope, where: models.Filter) -> None:
+        """Removes from the version before the documents that these points are of."""
+        documents: set[str] = set()
+        async for records in self._pages(scope, where, payload=["document_id"]):
+            documents.update((record.payload or {})["document_id"] for record in records)
+        if not documents:
+            return
+        with contextlib.suppress(NotFoundError):
+            theirs = of(previous, one_of("document_id", sorted(documents)))
+            await self._remove(previous, theirs)
+
+    async def _remove(self, scope: Scope, where: models.Filter) -> None:
+        await self._at(scope, self._client.delete, models.FilterSelector(filter=where))
+
+    def erasing(self) -> contextlib.AbstractAsyncContextManager[None]:
+        """Does nothing: the server's optimizer removes what was deleted, in its own time."""
+        return contextlib.nullcontext()
+
+    async def maintain(self, scope: Scope) -> None:
+        """Makes BM25 weights anew that were made with another mean. Searches and writes go on.
+
+        So weights follow from the chunks alone, whoever wrote them: of several who maintain while
+        the mean still moves, the last one sees it. Of a version that was filled, the graph is built
+        from here on, in the background.
+        """
+        if VERSION in scope.collection:
+            await self._build_from(self._name(scope.collection), kilobytes=INDEXING_KB)
+        with contextlib.suppress(NotFoundError):
+            if not await self.holds(scope):
+                return
+            await self._prepare(scope.collection)  # one made by an older release has no lengths
+            before = None
+            while (mean := (await self._measured(scope)).mean) != before:
+                drifted = of(scope, models.Filter(must_not=[has_mean(mean)]))
+                async for records in self._pages(scope, drifted, ["length", "mean"], [SPARSE]):
+                    await self._reweigh(scope, records, mean)
+                before = mean
+
+    async def close(self) -> None:
+        """Lets go of the connections, those of every `at` too."""
+        await self._server.close()
+
+    async def name_of(self, scope: Scope) -> str:
+        """The version that the alias names, asked anew; of a version its own number: "v2"."""
+        name, _, number = scope.collection.partition(VERSION)
+        version = int(number) if number else await self.current_version(name)
+        return "" if version is None else f"v{version}"
+
+    async def version(self, scope: Scope) -> str:
+        """What the alias stands for, "v2"; "" as well where the server does not say.
+
+        A question does not fail for what its trace could tell.
+        """
+        name, until = self._versions.get(scope.collection, ("", 0.0))
+        if time.monotonic() < until:
+            return name
+        until = time.monotonic() + VERSION_SECONDS  # others do not ask meanwhile
+        self._versions[scope.collection] = name, until
+        with contextlib.suppress(RagError, TimeoutError):
+            async with asyncio.timeout(VERSION_PATIENCE):
+                current = await self.current_version(scope.collection)
+            before, name = name, "" if current is None else f"v{current}"
+            if before not in ("", name):  # another process has switched
+                self._forget(scope.collection)
+            self._versions[scope.collection] = name, until
+        return name
+
+    # Versions: `begin_version`, fill and `maintain` it, `switch_version`
+
+    async def create_version(self, collection: str) -> int:
+        """An empty version beside those there are; its number. Nothing reads it yet."""
+        version = max(await self.versions(collection), default=0) + 1
+        await self._create(collection, version)
+        return version
+
+    async def switch(self, collection: str, version: int) -> int | None:
+        """Makes a version the current one in one atomic step; the one before, for a way back.
+
+        Raises:
+            NotFoundError: there is no such version.
+        """
+        before, previous = await self._aliased(collection)
+        alias = self._name(collection)
+        steps = [*_moved(alias, before, self._physical(collection, version))]
+        if before is not None and before != version:
+            steps += _moved(alias + PREVIOUS, previous, self._physical(collection, before))
+        await self._server.call(self._client.update_collection_aliases, steps)
+        self._forget(collection)
+        return before
+
+    async def begin_version(self, scope: Scope) -> Scope:
+        """An empty version; those that are neither searched nor searched before are removed.
+
+        While much is loaded no graph is built: `maintain` has it begun. Where there are several
+        shards, the tenant gets one of its own.
+
+        Raises:
+            InputError: the collection holds other tenants' chunks: a version is for all of them.
+        """
+        await self._check_owned(scope)
+        await self._sweep(scope.collection)
+        version = await self.create_version(scope.collection)
+        if self._layout.shards > 1:
+            await self._make_key(
+                self._physical(scope.collection, version), tenant_key(scope.tenant)
+            )
+        await self._build_from(self._physical(scope.collection, version), kilobytes=0)
+        return replace(scope, collection=f"{scope.collection}{VERSION}{version}")
+
+    async def previous_version(self, scope: Scope) -> Scope | None:
+        """The one that a second alias names."""
+        _, previous = await self._aliased(scope.collection)
+        if previous is None:
+            return None
+        return replace(scope, collection=f"{scope.collection}{VERSION}{previous}")
+
+    async def switch_version(self, scope: Scope, version: Scope) -> None:
+        """Moves both aliases; the version before the previous one is removed."""
+        _, _, number = version.collection.partition(VERSION)
+        await self.switch(scope.collection, int(number))
+        with contextlib.suppress(RagError):  # it is switched; the next version sweeps again
+            await self._sweep(scope.collection)
+
+    async def _check_owned(self, scope: Scope) -> None:
+        name = self._name(scope.collection)
+        others = models.Filter(must_not=[equal("tenant", scope.tenant)])
+        with contextlib.suppress(NotFoundError):
+            if (await self._server.call(self._client.count, name, others)).count:
+                raise InputError(
+                    f"The collection {name!r} on the Qdrant server holds chunks of other tenants,"
+                    " and a new version would be without them: only a collection of one tenant's"
+                    " can be indexed again.",
+                    code="shared_collection",
+                )
+
+    async def _sweep(self, collection: str) -> None:
+        kept = await self._aliased(collection)
+        for version in await self.versions(collection):
+            if version not in kept:
+                await self.drop_version(collection, version)
+
+    async def drop_version(self, collection: str, version: int) -> None:
+        """Removes a version that is not the current one.
+
+        Raises:
+            InputError: it is the current one.
+        """
+        if version == await self.current_version(collection):
+            raise InputError(
+                f"Version {version} of {collection!r} is in use: switch to another one first."
+            )
+        physical = self._physical(collection, version)
+        await self._server.call(self._client.delete_collection, physical)
+
+    # Names
+
+    def _forget(self, collection: str) -> None:
+        """What is known of a collection; its versions keep to themselves."""
+        self._indexed.pop(self._name(collection), None)
+        self._versions.pop(collection, None)
+        for known in (self._fields, self._lengths, self._placements):
+            for scope in [scope for scope in known if scope.collection == collection]:
+                known.pop(scope)
+
+    # Collections
+
+    async def _prepare(self, collection: str) -> None:
+        """Makes sure that the collection is there and fits, once in a process."""
+        name = self._name(collection)
+        if name in self._indexed:
+            return
+        info = await self._opened(collection, name)
+        vectors: Any = info.config.params.vectors
+        dense = vectors.get(DENSE) if isinstance(vectors, dict) else None
+        if dense is None:
+            raise ConfigError(
+                f"The collection {name!r} on the Qdrant server is none of Plumbline's: set another"
+                " `index.prefix`."
+            )
+        if dense.size != self._dim:
+            raise ConfigError(
+                f"The collection {name!r} was made with vectors of {dense.size} numbers, and the"
+                f" embedder's have {self._dim}: use the model it was made with, or ingest into"
+                " another collection."
+            )
+        indexed = set(info.payload_schema)
+        for path in INDEXES.keys() - indexed:  # also where who made it was cut short
+            await self._server.call(self._client.create_payload_index, name, path, INDEXES[path])
+        self._indexed[name] = indexed | INDEXES.keys()
+
+    async def _admit_tokens(self, name: str) -> None:
+        """Makes room for token vectors, also in a collection that was made without.
+
+        Asked before every write: the name may stand for another version since.
+        """
+        info = await self._server.call(self._client.get_collection, name)
+        vectors: Any = info.config.params.vectors
+        if TOKENS not in vectors:
+            field = tokens_field(dim=self._dim)
+            await self._server.call(self._client.create_vector_name, name, TOKENS, field)
+            await self._server.call(
+                self._client.update_collection, name, vectors_config=TOKENS_ON_DISK
+            )
+
+    async def _opened(self, collection: str, name: str) -> models.CollectionInfo:
+        """The collection, made where it is not there; a version is made by `create_version`."""
+        try:
+            return await self._server.call(self._client.get_collection, name)
+        except NotFoundError:
+            if VERSION in collection:
+                raise
+        if await self.current_version(collection) is None:
+            await self._create(collection, 1)
+            if await self.current_version(collection) is None:  # no other worker came before
+                await self.switch(collection, 1)
+        await self._check_alias(collection)
+        return await self._server.call(self._client.get_collection, name)
+
+    async def _create(self, collection: str, version: int) -> None:
+        physical = self._physical(collection, version)
+        with _there_already():  # another worker was faster
+            await self._server.call(
+                self._client.create_collection,
+                physical,
+                **collection_options(self._layout, dim=self._dim),
+            )
+        try:
+            for key in part_keys(self._layout.shards) if self._layout.shards > 1 else []:
+                await self._make_key(physical, key)
+        except ConfigError:  # no shard keys on a server that runs alone
+            await self._server.call(self._client.delete_collection, physical)
+            raise
+
+    async def _make_key(self, physical: str, key: str) -> None:
+        with _there_already():
+            await self._server.call(self._client.create_shard_key, physical, key)
+
+    async def _build_from(self, physical: str, *, kilobytes: int) -> None:
+        threshold = models.OptimizersConfigDiff(indexing_threshold=kilobytes)
+        await self._server.call(
+            self._client.update_collection, physical, optimizers_config=threshold
+        )
+
+    # Fields
+
+    async def _admit(self, scope: Scope, points: Sequence[Point]) -> None:
+        """Takes note of the points' meta fields and has them indexed."""
+        kinds = field_kinds(point.chunk.meta for point in points)
+        fields = {field for field, _ in kinds} - OWN_FIELDS.keys()
+        if not fields <= self._fields.get(scope, set()):
+            known = await self._known_fields(scope) - OWN_FIELDS.keys()
+            if len(known | fields) > MAX_FIELDS:
+                raise InputError(
+                    f"The collection has {len(known)} meta fields and cannot take"
+                    f" {', '.join(sorted(fields - known)[:SHOWN])} besides ({MAX_FIELDS} at most):"
+                    " put rarely used values into one field.",
+                    code="too_many_fields",
+                )
+        name = self._name(scope.collection)
+        indexed = self._indexed[name]
+        for path, schema in ((path_of(field, kind), SCHEMA[kind]) for field, kind in kinds):
+            if path not in indexed and len(indexed) < MAX_FIELDS:
+                await self._server.call(self._client.create_payload_index, name, path, schema)
+                indexed.add(path)
+
+    # Lengths
+
+    async def _noted(self, scope: Scope, points: Sequence[Point]) -> Lengths:
+        """The scope's lengths with these points', measured with the first write of a process."""
+        lengths = self._lengths.get(scope) or await self._measured(scope)
+        lengths.points += len(points)
+        lengths.terms += sum(length_of(point) for point in points)
+        return lengths
+
+    async def _measured(self, scope: Scope) -> Lengths:
+        """The lengths of all that is there: the server counts how many chunks have which."""
+        counts = await self._facet(scope, "length", LENGTHS)
+        self._lengths[scope] = Lengths(
+            points=sum(counts.values()),
+            terms=sum(int(length) * count for length, count in counts.items()),
+        )
+        return self._lengths[scope]
+
+    async def _reweigh(self, scope: Scope, records: Sequence[models.Record], mean: float) -> None:
+        """Makes these points' weights with `mean`, but for those that someone wrote meanwhile.
+
+        The mean is written first, and only over the one that was read; the weights follow where
+        that went through. Between the two a point is as far off as it was, never wrong.
+        """
+        # A point that was deleted meanwhile ends the request after its group: the next round takes
+        # up the others.
+        with contextlib.suppress(NotFoundError):
+            await self._update(scope, partial(reweighing, scope, records, mean))
+
+    async def _update(self, scope: Scope, operations: Callable[[ShardKey], list[Any]]) -> None:
+        name, update = self._name(scope.collection), self._client.batch_update_points
+        await self._placed(
+            scope, lambda place: self._server.call(update, name, operations(place.key))
+        )
+
+
+@contextlib.contextmanager
+def _there_already() -> Iterator[None]:
+    try:
+        yield
+    except StorageError as error:
+        if error.code != EXISTS:
+            raise
+
+
+def _moved(alias: str, before: int | None, physical: str) -> Iterator[Any]:
+    """The steps that have an alias name another collection, or a first one."""
+    if before is not None:
+        delete = models.DeleteAlias(alias_name=alias)
+        yield models.DeleteAliasOperation(delete_alias=delete)
+    create = models.CreateAlias(collection_name=physical, alias_name=alias)
+    yield models.CreateAliasOperation(create_alias=create)

@@ -1,0 +1,215 @@
+"""The nodes of a Qdrant cluster: which is asked first, and which is passed over for now."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import re
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from json import JSONDecodeError
+
+import httpx
+from qdrant_client import AsyncQdrantClient
+from qdrant_client.http.exceptions import (
+    ApiException,
+    ResponseHandlingException,
+    UnexpectedResponse,
+)
+
+from rag.errors import ConfigError, RagError, UpstreamError
+from rag.privacy.redaction import masked
+
+OLDEST_SERVER = (1, 19)
+"""The first that counts IDF over a filter; an older one would mix the tenants' and not say so."""
+NO_QDRANT = "What answers is no Qdrant server. Mend `index.url` or `index.grpc_port`."
+CHECK_SECONDS = 1.0
+"""Between the first checks of a node that failed; doubles with each, up to the next."""
+LONGEST_CHECK_SECONDS = 30.0
+TOLD_SECONDS = 1.0
+"""A node's REST interface may take that long to tell what gRPC does not have."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True, eq=False)
+class Node:
+    """One address of a cluster, and what was learned of it."""
+
+    client: AsyncQdrantClient
+    url: str
+    version: str = ""
+    """Empty until it was greeted."""
+    peers: frozenset[str] = frozenset()
+    """Ids of the cluster's nodes, or its own address where it is alone; empty: it does not tell."""
+    fault: RagError | None = None
+    """Why it is passed over."""
+    failed: float = 0.0
+    """When it failed last, by the monotonic clock."""
+
+    @property
+    def place(self) -> str:
+        """Its address without secrets."""
+        return masked(self.url)
+
+
+class Nodes:
+    """All addresses of a cluster in their order. One that failed is checked in the background."""
+
+    def __init__(
+        self, nodes: Sequence[Node], *, check: Callable[[Node], Awaitable[bool]], spread: bool
+    ) -> None:
+        """Make them.
+
+        Args:
+            nodes: one at least.
+            check: greets a node, and says whether it will do.
+            spread: whether reads begin with one node after another.
+        """
+        self._nodes = nodes
+        self._check = check
+        self._turns = itertools.cycle(range(len(nodes))) if spread else itertools.repeat(0)
+        self._checks: dict[Node, asyncio.Task[None]] = {}
+
+    @property
+    def several(self) -> bool:
+        """Whether there is another where one fails."""
+        return len(self._nodes) > 1
+
+    def in_turn(self, *, read: bool) -> list[Node]:
+        """All of them in the order in which to ask.
+
+        Those that failed come last: the one first that was not tried for longest, for a silent one
+        may take all the time that a call has.
+        """
+        first = next(self._turns) if read else 0
+        turned = [*self._nodes[first:], *self._nodes[:first]]
+        return sorted(turned, key=lambda node: node.failed if node.fault else 0.0)
+
+    def others(self, node: Node) -> list[Node]:
+        """Those besides this one that answered when they were last asked."""
+        return [n for n in self._nodes if n is not node and n.version and n.fault is None]
+
+    async def greet(self, node: Node) -> None:
+        """Learns what a node is.
+
+        Raises:
+            ConfigError: it is no Qdrant server, too old, or of another cluster than the others.
+            UpstreamError: its shards are behind; it may be asked where there is no other.
+        """
+        info = await node.client.info()
+        numbers = re.match(r"(\d+)\.(\d+)", info.version)
+        if numbers is None or "qdrant" not in info.title.lower():
+            raise ConfigError(NO_QDRANT, detail=f"{node.place}.")
+        if (int(numbers[1]), int(numbers[2])) < OLDEST_SERVER:
+            raise ConfigError(
+                f"The Qdrant server is version {info.version}, which cannot keep"
+                f" tenants' term statistics apart. Update it to {'.'.join(map(str, OLDEST_SERVER))}"
+                " or later.",
+                detail=f"{node.place}.",
+            )
+        is_ready = True
+        if self.several:
+            peers, is_ready = await asyncio.gather(_peers(node), _is_ready(node.client))
+            self._compare(node, peers, info.version)
+            node.peers = peers
+        node.version = info.version
+        if not is_ready:
+            raise UpstreamError(
+                "The Qdrant server is behind: it has begun, and does not have all of its data yet.",
+                detail=f"{node.place}.",
+            )
+
+    def answered(self, node: Node) -> None:
+        """Takes note that a node answers; the others that nobody asked yet are checked."""
+        if node.fault is not None:
+            node.fault = None
+            _log.warning("A Qdrant server answers again: %s.", node.place)
+        for other in self._nodes:
+            if not other.version and other.fault is None and other not in self._checks:
+                self._checks[other] = asyncio.create_task(self._watch(other, pause=0.0))
+
+    def failed(self, node: Node, fault: RagError) -> None:
+        """Passes a node over until it answers a check."""
+        if not self.several:
+            return
+        if node.fault is None:
+            _log.warning("A Qdrant server is passed over: %s", fault.in_full())
+        node.fault, node.failed = fault, time.monotonic()
+        if isinstance(fault, ConfigError):
+            node.version = ""  # it is none, and is not asked before it was greeted anew
+        if node not in self._checks:
+            self._checks[node] = asyncio.create_task(self._watch(node, pause=CHECK_SECONDS))
+
+    async def close(self) -> None:
+        """Ends the checks, and lets go of the connections."""
+        checks = list(self._checks.values())
+        for check in checks:
+            check.cancel()
+        await asyncio.gather(*checks, return_exceptions=True)
+        for node in self._nodes:
+            await node.client.close()
+
+    async def _watch(self, node: Node, *, pause: float) -> None:
+        """Checks a node until it will do."""
+        try:
+            await asyncio.sleep(pause)
+            while not await self._check(node):
+                pause = min(max(2 * pause, CHECK_SECONDS), LONGEST_CHECK_SECONDS)
+                await asyncio.sleep(pause)
+        finally:
+            del self._checks[node]
+        self.answered(node)
+
+    def _compare(self, node: Node, peers: frozenset[str], version: str) -> None:
+        """Refuses a node of another cluster, and tells where versions differ.
+
+        It is compared with nodes that are away, too: else, while they are, another cluster's data
+        would be read.
+        """
+        others = [other for other in self._nodes if other is not node]
+        known = [other for other in others if other.peers]
+        if peers and known and not any(peers & other.peers for other in known):
+            raise ConfigError(
+                "The addresses in `index.url` are of different Qdrant clusters, and one of them is"
+                " left out. Name nodes of one cluster alone; where it was made anew, start again.",
+                detail=f"{node.place} shares no node with {known[0].place}.",
+            )
+        for other in others:
+            if other.version not in ("", version):
+                _log.warning(
+                    "The Qdrant servers differ: %s is version %s, and %s is %s. Update the older.",
+                    node.place,
+                    version,
+                    other.place,
+                    other.version,
+                )
+                return
+
+
+async def _peers(node: Node) -> frozenset[str]:
+    """The ids of a cluster's nodes; of a server alone its address; empty where it does not tell."""
+    try:
+        async with asyncio.timeout(TOLD_SECONDS):
+            answer = await node.client.http.distributed_api.cluster_status()
+    except _NOT_TOLD:
+        return frozenset()
+    return frozenset(getattr(answer.result, "peers", (node.place,)))
+
+
+async def _is_ready(client: AsyncQdrantClient) -> bool:
+    """Whether a node has caught up with its cluster; true as well where that is not told."""
+    try:
+        async with asyncio.timeout(TOLD_SECONDS):
+            await client.http.service_api.readyz()
+    except UnexpectedResponse as error:
+        return error.status_code != httpx.codes.SERVICE_UNAVAILABLE
+    except _NOT_TOLD:  # a ready server says so in words that are no JSON
+        return True
+    return True
+
+
+_NOT_TOLD = (ApiException, ResponseHandlingException, JSONDecodeError, TimeoutError)
+"""REST cannot be reached, or its key lacks the right."""

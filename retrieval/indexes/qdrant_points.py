@@ -1,0 +1,347 @@
+"""What goes to a Qdrant server: collections, points, queries, filters. No calls are made here."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any, Literal
+
+import numpy as np
+from qdrant_client import models
+
+from rag.types import Chunk, Condition, Float32Array, Leg, Point, Scope, SparseVector
+from retrieval.bm25 import TIES, bm25_weights, reweigh
+from retrieval.indexes.filters import Clause, OneOf, clauses
+from retrieval.indexes.payload import OWN_FIELDS, FieldType, field_kinds, path_of, payload_of
+
+DENSE, SPARSE, TOKENS = "dense", "sparse", "tokens"
+INDEXING_KB = 10_000
+"""KB of vectors in a segment from which it gets a graph: Qdrant's default."""
+ShardKey = str | models.ShardKeyWithFallback | None
+"""What selects a tenant's shard."""
+Schema = (
+    models.KeywordIndexParams
+    | models.IntegerIndexParams
+    | models.FloatIndexParams
+    | models.DatetimeIndexParams
+)
+_KEYWORD = models.KeywordIndexParams(type=models.KeywordIndexType.KEYWORD, enable_hnsw=False)
+_FLOAT = models.FloatIndexParams(type=models.FloatIndexType.FLOAT, enable_hnsw=False)
+_DATETIME = models.DatetimeIndexParams(type=models.DatetimeIndexType.DATETIME, enable_hnsw=False)
+SCHEMA: dict[FieldType, Schema] = {
+    "keyword": _KEYWORD,
+    "flag": _KEYWORD,
+    "number": _FLOAT,
+    "date": _DATETIME,
+}
+"""Without a part of the graph: each would cost as much as all of the graph, and a search with
+`_ACORN` does without."""
+INDEXES: dict[str, Schema] = {
+    "tenant": models.KeywordIndexParams(type=models.KeywordIndexType.KEYWORD, is_tenant=True),
+    "fields": _KEYWORD,
+    "length": models.IntegerIndexParams(
+        type=models.IntegerIndexType.INTEGER, lookup=True, range=False, enable_hnsw=False
+    ),
+    "mean": _FLOAT,
+    **{path_of(field, kind): SCHEMA[kind] for field, kind in OWN_FIELDS.items()},
+}
+"""The payload indexes that every collection has. The tenant's has links in the graph."""
+_ACORN = models.AcornSearchParams(enable=True, max_selectivity=1.0)
+"""The graph is searched past neighbours that do not meet the filter, to theirs: Patel et al. 2024,
+https://arxiv.org/abs/2403.04871. Also where the filter is the tenant's alone: one with a quarter of
+the points has no links of its own."""
+_INT8 = models.ScalarQuantization(
+    scalar=models.ScalarQuantizationConfig(
+        type=models.ScalarType.INT8, quantile=0.99, memory=models.Memory.PINNED
+    )
+)
+"""The largest component in a hundred is cut off: the 256 steps are spent on the others."""
+_RESCORED = models.QuantizationSearchParams(rescore=True)
+TOKENS_ON_DISK = {
+    TOKENS: models.VectorParamsDiff(
+        hnsw_config=models.HnswConfigDiff(m=0, payload_m=0),
+        quantization_config=models.Disabled.DISABLED,
+        memory=models.Memory.COLD,
+    )
+}
+"""Token vectors are compared with few candidates: a graph of them would cost much, for nothing."""
+NO_CHUNK = ("where", "fields", "tenant", "length", "mean")
+"""Fields of a point's payload that are none of its chunk's: filters and weights need them."""
+TENANTS_KEPT = 1_024
+"""Of so many tenants is kept what each search of theirs needs."""
+_TENANTS = uuid.UUID("a25d5b8f-7c0b-4c9e-9a53-30a2f2f4a6d1")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layout:
+    """How a new collection is laid out; one that is there keeps what it was made with."""
+
+    shards: int = 1
+    replicas: int = 1
+    hnsw_m: int = 16
+    hnsw_ef_construct: int = 100
+    on_disk: bool = False
+    quantization: Literal["none", "int8"] = "none"
+
+
+def collection_options(layout: Layout, *, dim: int) -> dict[str, Any]:
+    """What `create_collection` is told; where there are several shards, each has a shard key."""
+    custom = layout.shards > 1
+    memory = models.Memory.COLD if layout.on_disk else None
+    return {
+        "vectors_config": {
+            DENSE: models.VectorParams(size=dim, distance=models.Distance.DOT, memory=memory)
+        },
+        "sparse_vectors_config": {
+            SPARSE: models.SparseVectorParams(
+                modifier=models.Modifier.IDF, index=models.SparseIndexParams(memory=memory)
+            )
+        },
+        # One graph across tenants (m), and links among a tenant's own (payload_m). Without the one
+        # across them, a search begins at one point of the tenant, and finds nothing where that does
+        # not meet a filter (Qdrant 1.19).
+        "hnsw_config": models.HnswConfigDiff(
+            m=layout.hnsw_m,
+            payload_m=layout.hnsw_m,
+            ef_construct=layout.hnsw_ef_construct,
+            memory=memory,
+        ),
+        "quantization_config": _INT8 if layout.quantization == "int8" else None,
+        "optimizers_config": models.OptimizersConfigDiff(indexing_threshold=INDEXING_KB),
+        "shard_number": 1,
+        "sharding_method": models.ShardingMethod.CUSTOM if custom else None,
+        "replication_factor": layout.replicas,
+    }
+
+
+def tokens_field(*, dim: int) -> models.DenseVectorNameConfig:
+    """What `create_vector_name` is told."""
+    return models.DenseVectorNameConfig(
+        dense=models.DenseVectorConfig(
+            size=dim,
+            distance=models.Distance.DOT,
+            multivector_config=models.MultiVectorConfig(
+                comparator=models.MultiVectorComparator.MAX_SIM
+            ),
+            datatype=models.VectorStorageDatatype.TURBO4,
+        )
+    )
+
+
+def turned(scope: Scope, id_: models.ExtendedPointId) -> str:
+    """A chunk's id as its point's in this tenant, or the reverse.
+
+    Without a UUID made of it: a search has a hundred matches, and waits for them.
+    """
+    digits = f"{int(str(id_).replace('-', ''), 16) ^ _key_of(scope.tenant):032x}"
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+
+
+@lru_cache(TENANTS_KEPT)
+def _key_of(tenant: str) -> int:
+    return uuid.uuid5(_TENANTS, tenant).int
+
+
+def point_of(scope: Scope, point: Point, mean: float) -> models.PointStruct:
+    """A point as it is stored, weighed with this mean length."""
+    if point.dense is None or point.sparse is None:
+        raise ValueError("a point has both vectors or neither")
+    weights = bm25_weights(point.sparse, mean_length=mean)
+    own = {"tenant": scope.tenant, "length": length_of(point), "mean": mean}
+    vector: dict[str, Any] = {
+        DENSE: point.dense.tolist(),
+        SPARSE: _sparse(SparseVector(indices=point.sparse.indices, values=weights)),
+    }
+    if point.tokens is not None:
+        vector[TOKENS] = point.tokens.tolist()
+    payload = _payload(point.chunk) | own
+    return models.PointStruct(id=turned(scope, point.chunk.id), vector=vector, payload=payload)
+
+
+def rewriting(scope: Scope, chunks: Sequence[Chunk], key: ShardKey) -> list[Any]:
+    """New payloads for points; by filters, which ignore those that are not there."""
+    wheres = [of(scope, has_ids(scope, [chunk.id])) for chunk in chunks]
+    return [
+        models.SetPayloadOperation(
+            set_payload=models.SetPayload(payload=_payload(chunk), filter=where, shard_key=key)
+        )
+        for chunk, where in zip(chunks, wheres, strict=True)
+    ]
+
+
+def _reweighed(record: models.Record, mean: float) -> models.PointVectors:
+    """A stored point's weights as they are with this mean length."""
+    payload, stored = record.payload or {}, _stored(record)
+    weights = SparseVector(
+        indices=np.array(stored.indices, np.int32), values=np.array(stored.values, np.float32)
+    )
+    new = reweigh(weights, length=payload["length"], old_mean=payload["mean"], new_mean=mean)
+    return models.PointVectors(id=record.id, vector={SPARSE: _sparse(new)})
+
+
+def reweighing(
+    scope: Scope, records: Sequence[models.Record], mean: float, key: ShardKey
+) -> list[Any]:
+    """Operations that give these points the weights they have with `mean`.
+
+    In pairs, one for those of each mean: the first marks the points that still have it, the second
+    writes the weights of those that are marked.
+    """
+    by_mean: dict[float, list[models.Record]] = {}
+    for record in records:
+        by_mean.setdefault((record.payload or {})["mean"], []).append(record)
+    operations: list[Any] = []
+    for old, group in by_mean.items():
+        ids = models.HasIdCondition(has_id=[record.id for record in group])
+        marked = models.SetPayload(
+            payload={"mean": mean}, filter=of(scope, ids, has_mean(old)), shard_key=key
+        )
+        update = models.UpdateVectors(
+            points=[_reweighed(record, mean) for record in group],
+            update_filter=of(scope, has_mean(mean)),
+            shard_key=key,
+        )
+        operations += [
+            models.SetPayloadOperation(set_payload=marked),
+            models.UpdateVectorsOperation(update_vectors=update),
+        ]
+    return operations
+
+
+def length_of(point: Point) -> int:
+    """Terms in a point."""
+    return 0 if point.sparse is None else int(point.sparse.values.sum())
+
+
+def weight_of(point: models.ScoredPoint, term: int) -> float:
+    """What is stored for one of a point's terms."""
+    sparse = _stored(point)
+    return float(sparse.values[sparse.indices.index(term)])
+
+
+def query_of(scope: Scope, leg: Leg, *, rescore: bool) -> models.QueryRequest:
+    """A leg; `rescore` has quantized candidates scored again with the full vectors."""
+    query: Any
+    limit = leg.limit
+    if isinstance(leg.vector, SparseVector):
+        query, params, limit = _sparse(leg.vector), idf_of(scope), limit + TIES
+    else:
+        query, params = leg.vector.tolist(), graph_of(exact=leg.exact, rescore=rescore)
+    return models.QueryRequest(
+        query=query,
+        using=leg.name,
+        filter=of(scope, *map(fitting, leg.where)),
+        params=params,
+        limit=limit,
+        with_payload=False,
+    )
+
+
+def graph_of(*, exact: bool, rescore: bool) -> models.SearchParams:
+    """How the graph is searched; `rescore` has quantized candidates scored again in full."""
+    quantization = _RESCORED if rescore else None
+    return models.SearchParams(exact=exact, acorn=_ACORN, quantization=quantization)
+
+
+def term_query(scope: Scope, term: int) -> models.QueryRequest:
+    """The best match of one term, with its weights."""
+    return models.QueryRequest(
+        query=models.SparseVector(indices=[term], values=[1.0]),
+        using=SPARSE,
+        filter=of(scope),
+        params=idf_of(scope),
+        limit=1,
+        with_payload=False,
+        with_vector=[SPARSE],
+    )
+
+
+def max_sim_query(
+    scope: Scope, question: Float32Array, chunk_ids: Sequence[str]
+) -> models.QueryRequest:
+    """Late interaction with these chunks, all of them."""
+    return models.QueryRequest(
+        query=question.tolist(),
+        using=TOKENS,
+        filter=of(scope, has_ids(scope, chunk_ids)),
+        limit=len(chunk_ids),
+        with_payload=False,
+    )
+
+
+def has_tokens(scope: Scope, chunk_ids: Sequence[str]) -> models.Filter:
+    """Those of these chunks whose token vectors are stored; also where no chunk has any."""
+    stored = models.HasVectorCondition(has_vector=TOKENS)
+    return of(scope, has_ids(scope, chunk_ids), stored)
+
+
+def of(scope: Scope, *conditions: Any) -> models.Filter:
+    """The tenant's points that meet all these conditions."""
+    return models.Filter(must=[equal("tenant", scope.tenant), *conditions])
+
+
+def has_ids(scope: Scope, chunk_ids: Sequence[str]) -> models.HasIdCondition:
+    """The points of these chunks."""
+    return models.HasIdCondition(has_id=[turned(scope, chunk_id) for chunk_id in chunk_ids])
+
+
+def equal(path: str, word: str) -> models.FieldCondition:
+    """The points that have this word there."""
+    return models.FieldCondition(key=path, match=models.MatchValue(value=word))
+
+
+def one_of(path: str, words: Sequence[str]) -> models.FieldCondition:
+    """The points that have one of these words there."""
+    return models.FieldCondition(key=path, match=models.MatchAny(any=list(words)))
+
+
+def has_mean(mean: float) -> models.FieldCondition:
+    """The points whose weights were made with just this mean length."""
+    return models.FieldCondition(key="mean", range=models.Range(gte=mean, lte=mean))
+
+
+def _payload(chunk: Chunk) -> dict[str, Any]:
+    fields = {field for field, _ in field_kinds([chunk.meta])}
+    return payload_of(chunk) | {"fields": sorted({*OWN_FIELDS, *fields})}
+
+
+def _sparse(vector: SparseVector) -> models.SparseVector:
+    return models.SparseVector(indices=vector.indices.tolist(), values=vector.values.tolist())
+
+
+def _stored(point: models.Record | models.ScoredPoint) -> models.SparseVector:
+    vector: Any = point.vector
+    sparse: models.SparseVector = vector[SPARSE]
+    return sparse
+
+
+def idf_of(scope: Scope) -> models.SearchParams:
+    """A term counts as the tenant's own chunks have it."""
+    return models.SearchParams(idf=models.IdfCorpusParams(corpus=of(scope)))
+
+
+def fitting(condition: Condition) -> models.Filter:
+    """The points that meet a question's condition."""
+    alternatives = clauses(condition)
+    if not alternatives:  # no condition at all would hold for every chunk
+        return models.Filter(should=[models.HasIdCondition(has_id=[])])
+    return models.Filter(should=[_condition(clause) for clause in alternatives])
+
+
+def _condition(clause: Clause) -> models.FieldCondition:
+    if isinstance(clause, OneOf):
+        return one_of(clause.path, clause.words)
+    bounds: dict[str, Any] = dict(clause.bounds)
+    if clause.kind == "number":
+        return models.FieldCondition(key=clause.path, range=models.Range(**bounds))
+    moments = {op: _moment(value) for op, value in bounds.items()}
+    return models.FieldCondition(key=clause.path, range=models.DatetimeRange(**moments))
+
+
+def _moment(date: str) -> datetime:
+    """Without a zone it is UTC, as the server reads what is stored."""
+    moment = datetime.fromisoformat(date)
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -1,0 +1,85 @@
+"""Where a tenant's chunks lie in a collection that has several shards.
+
+IDF is counted in each shard alone, so all that a tenant has lies in one: what is found, and in what
+order, does not depend on the number of shards. A collection with several has custom sharding, one
+shard for each shard key. Tenants share the parts, each in the one that its name is hashed to; a
+tenant may have a shard of its own besides. Every call names the tenant's own key, and its part as
+the fallback: so a tenant can be moved while others search and write.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from typing import Any
+
+from qdrant_client import models
+
+from rag.errors import ConfigError
+from retrieval.indexes.qdrant_points import ShardKey
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """What selects a tenant's shard; no key where a collection was made without them."""
+
+    key: ShardKey = None
+    own: bool = False
+    """True where no other tenant's chunks lie in it."""
+
+
+def part_keys(parts: int) -> list[str]:
+    """The shard keys of parts that tenants share.
+
+    Each says how many there are: who takes a collection for another one is told, and not led to
+    the wrong part.
+    """
+    return [f"part-{i}-of-{parts}" for i in range(parts)]
+
+
+def tenant_key(tenant: str) -> str:
+    """The shard key of a tenant's own shard."""
+    return f"tenant-{tenant}"
+
+
+def placement_of(tenant: str, keys: AbstractSet[str]) -> Placement:
+    """Where a tenant's chunks lie in a collection with these shard keys.
+
+    Raises:
+        ConfigError: the shard keys are not Plumbline's.
+    """
+    own = tenant_key(tenant)
+    if not keys:
+        return Placement()
+    if own in keys:
+        return Placement(key=own, own=True)
+    parts = sum(key.startswith("part-") for key in keys)
+    if not parts or not keys >= set(part_keys(parts)):
+        raise ConfigError(
+            "A collection on the Qdrant server has shard keys that are none of Plumbline's: set"
+            " another `index.prefix`.",
+            detail=f"It has {', '.join(sorted(keys)[:5])}.",
+        )
+    digest = hashlib.blake2b(tenant.encode(), digest_size=8).digest()
+    part = part_keys(parts)[int.from_bytes(digest) % parts]
+    return Placement(key=models.ShardKeyWithFallback(target=own, fallback=part))
+
+
+def is_active(info: models.CollectionClusterInfo, key: str) -> bool:
+    """Whether a shard of this key has all its points, and is read and written."""
+    shards: list[Any] = [*info.local_shards, *info.remote_shards]
+    return any(s.shard_key == key and s.state == models.ReplicaState.ACTIVE for s in shards)
+
+
+def placed(request: models.QueryRequest, place: Placement) -> models.QueryRequest:
+    """A query as it goes to the tenant's shard.
+
+    In a shard of the tenant's own IDF is counted over all of it, which costs nothing; over some of
+    the points in a shard it takes time for each of them.
+    """
+    if place.key is None:
+        return request
+    filtered = request.params is not None and request.params.idf is not None
+    params = None if place.own and filtered else request.params
+    return request.model_copy(update={"shard_key": place.key, "params": params})

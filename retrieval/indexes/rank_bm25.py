@@ -1,0 +1,165 @@
+"""rank-bm25 as the lexical leg: exact, in memory, for collections of some thousand chunks."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
+
+import numpy as np
+from rank_bm25 import BM25Okapi
+
+from rag.protocols import SparseEncoder, StoredIndex
+from rag.text.passages import passage_text
+from rag.types import Chunk, Condition, Float32Array, Leg, Match, Point, Scope, SparseVector
+from retrieval.bm25 import K1, B, bm25_idf, rounded_mean
+from retrieval.indexes.matching import matcher
+
+
+class LuceneBm25(BM25Okapi):  # type: ignore[misc]
+    """rank-bm25's Okapi with Lucene's IDF, which is Qdrant's too and never negative."""
+
+    def __init__(self, corpus: Sequence[Sequence[int]]) -> None:
+        super().__init__(corpus, k1=K1, b=B)
+        self.avgdl: float = rounded_mean(sum(self.doc_len), self.corpus_size)
+
+    def _calc_idf(self, nd: dict[int, int]) -> None:
+        self.idf = {term: bm25_idf(self.corpus_size, n) for term, n in nd.items()}
+
+
+class RankBm25Index:
+    """`Index` whose dense legs go to another index and whose sparse legs rank-bm25 answers.
+
+    A collection's model is made anew by the first search after a write.
+    """
+
+    def __init__(self, inner: StoredIndex, *, encoder: SparseEncoder) -> None:
+        """Make an index over another one; `encoder` is the one that chunks were ingested with."""
+        self._inner = inner
+        self._encoder = encoder
+        self._models: dict[Scope, tuple[list[Chunk], LuceneBm25]] = {}
+
+    async def upsert(self, scope: Scope, points: Sequence[Point]) -> None:
+        """Writes points; those without vectors keep the ones they have."""
+        try:
+            await self._inner.upsert(scope, points)
+        finally:  # some may be written where it failed half-way
+            self._models.pop(scope, None)
+
+    async def delete(self, scope: Scope, chunk_ids: Sequence[str]) -> None:
+        """Removes chunks, and their documents from the previous version; ignores unknown ids."""
+        try:
+            await self._inner.delete(scope, chunk_ids)
+        finally:
+            self._models.pop(scope, None)
+            if previous := await self._inner.previous_version(scope):
+                self._models.pop(previous, None)
+
+    async def chunk_ids(self, scope: Scope, document_id: str | None) -> set[str]:
+        """The ids of a document's chunks, or of all."""
+        return await self._inner.chunk_ids(scope, document_id)
+
+    async def fetch(self, scope: Scope, chunk_ids: Sequence[str]) -> list[Chunk]:
+        """The chunks with these ids, in the order asked for."""
+        return await self._inner.fetch(scope, chunk_ids)
+
+    async def vectors(self, scope: Scope, chunk_ids: Sequence[str]) -> dict[str, Float32Array]:
+        """The dense vectors of these chunks, by id."""
+        return await self._inner.vectors(scope, chunk_ids)
+
+    async def max_sim(
+        self, scope: Scope, question: Float32Array, chunk_ids: Sequence[str]
+    ) -> dict[str, float]:
+        """Late interaction as the inner index computes it."""
+        return await self._inner.max_sim(scope, question, chunk_ids)
+
+    async def search(self, scope: Scope, legs: Sequence[Leg]) -> list[list[Match]]:
+        """Dense legs from the inner index, sparse ones from rank-bm25."""
+        # The inner index sees all legs: it refuses filters that cannot hold.
+        probes = [replace(leg, limit=1) if leg.name == "sparse" else leg for leg in legs]
+        ranked = await self._inner.search(scope, probes)
+        return [
+            await self._rank(scope, leg.vector, leg.limit, leg.where)
+            if isinstance(leg.vector, SparseVector)
+            else matches_
+            for leg, matches_ in zip(legs, ranked, strict=True)
+        ]
+
+    async def idf(self, scope: Scope, terms: Sequence[int]) -> list[float]:
+        """The model's own; for a term it has not seen, that of a term in no chunk."""
+        chunks, model = await self._model(scope)
+        unseen = bm25_idf(len(chunks), 0) if chunks else 0.0
+        return [model.idf.get(term, unseen) for term in terms] if chunks else [0.0] * len(terms)
+
+    async def version(self, scope: Scope) -> str:
+        """The inner index's."""
+        return await self._inner.version(scope)
+
+    async def holds(self, scope: Scope) -> bool:
+        """Whether the inner index holds the scope."""
+        return await self._inner.holds(scope)
+
+    async def name_of(self, scope: Scope) -> str:
+        """The inner index's."""
+        return await self._inner.name_of(scope)
+
+    async def pages(self, scope: Scope) -> AsyncIterator[list[Chunk]]:
+        """The inner index's."""
+        async for page in self._inner.pages(scope):
+            yield page
+
+    async def maintain(self, scope: Scope) -> None:
+        """Maintains the inner index."""
+        await self._inner.maintain(scope)
+
+    def erasing(self) -> AbstractAsyncContextManager[None]:
+        """The inner index's; models are in memory alone."""
+        return self._inner.erasing()
+
+    async def begin_version(self, scope: Scope) -> Scope:
+        """Begins one of the inner index."""
+        version = await self._inner.begin_version(scope)
+        self._models.pop(version, None)
+        return version
+
+    async def previous_version(self, scope: Scope) -> Scope | None:
+        """The inner index's."""
+        return await self._inner.previous_version(scope)
+
+    async def switch_version(self, scope: Scope, version: Scope) -> None:
+        """Switches the inner index."""
+        await self._inner.switch_version(scope, version)
+        self._models.clear()
+
+    async def close(self) -> None:
+        """Closes the inner index."""
+        await self._inner.close()
+
+    async def _rank(
+        self, scope: Scope, query: SparseVector, limit: int, where: Sequence[Condition]
+    ) -> list[Match]:
+        chunks, model = await self._model(scope)
+        if not chunks:
+            return []
+        scores = np.asarray(model.get_scores(_terms(query)))
+        fits = matcher(where)
+        found = [
+            Match(chunk_id=chunks[i].id, score=float(scores[i]))
+            for i in np.flatnonzero(scores > 0)
+            if fits(chunks[i])
+        ]
+        return sorted(found, key=lambda m: (-m.score, m.chunk_id))[:limit]
+
+    async def _model(self, scope: Scope) -> tuple[list[Chunk], LuceneBm25]:
+        if scope not in self._models:
+            ids = await self._inner.chunk_ids(scope, None)
+            chunks = await self._inner.fetch(scope, sorted(ids))
+            counts = self._encoder.encode([passage_text(chunk) for chunk in chunks])
+            corpus = [_terms(c) for c in counts] or [[0]]
+            self._models[scope] = (chunks, LuceneBm25(corpus))
+        return self._models[scope]
+
+
+def _terms(counts: SparseVector) -> list[int]:
+    """Each term as often as it is counted."""
+    return [int(term) for term in np.repeat(counts.indices, counts.values.astype(np.int64))]

@@ -1,0 +1,71 @@
+"""Hits that differ: what says the same as a better hit is left out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from rag.protocols import Index, Retriever
+from rag.telemetry.trace import Trace
+from rag.types import Float32Array, Hit, Query
+
+WIDER = 3
+"""Times as many hits are found as are wanted."""
+MOST = 1000
+DUPLICATE = 0.98
+"""Cosine from which two chunks say the same."""
+
+
+class DiverseRetriever:
+    """Another retriever's hits by maximal marginal relevance; see `mmr`."""
+
+    def __init__(self, inner: Retriever, *, index: Index, diversity: float) -> None:
+        """Make a retriever; `diversity`, 0 to 1, is what difference counts beside relevance."""
+        self._inner = inner
+        self._index = index
+        self._diversity = diversity
+
+    async def retrieve(self, query: Query, trace: Trace) -> list[Hit]:
+        """At most `top_k` hits, in the order in which they were chosen; scores are the inner's."""
+        wider = replace(query, top_k=min(MOST, WIDER * query.top_k))
+        hits = await self._inner.retrieve(wider, trace)
+        with trace.span("diversify"):
+            ids = [hit.chunk.id for hit in hits]
+            vectors = await self._index.vectors(query.scope, ids)
+            return mmr(hits, vectors, diversity=self._diversity, limit=query.top_k)
+
+
+def mmr(
+    hits: Sequence[Hit], vectors: Mapping[str, Float32Array], *, diversity: float, limit: int
+) -> list[Hit]:
+    """Chooses hits one by one: (1 - diversity) * relevance - diversity * likeness to the chosen.
+
+    Carbonell & Goldstein 1998, https://doi.org/10.1145/290941.291025. Relevance is the score, from
+    0 for the last hit to 1 for the first; likeness is the largest cosine. What is a `DUPLICATE` of
+    one that was chosen is left out. A hit without a vector is like no other.
+
+    Args:
+        hits: best first.
+        vectors: float32[dim], unit norm, by chunk id.
+        diversity: 0 to 1.
+        limit: how many are wanted.
+    """
+    if not hits:
+        return []
+    dim = len(next(iter(vectors.values()), ()))
+    rows = np.stack([vectors.get(hit.chunk.id, np.zeros(dim, np.float32)) for hit in hits])
+    scores = np.array([hit.score for hit in hits])
+    relevance = (scores - scores.min()) / (np.ptp(scores) or 1.0)
+    likeness = np.zeros(len(hits))
+    free = np.ones(len(hits), bool)
+    chosen: list[Hit] = []
+    while len(chosen) < limit and free.any():
+        gain = np.where(free, (1 - diversity) * relevance - diversity * likeness, -np.inf)
+        best = int(gain.argmax())
+        chosen.append(hits[best])
+        likeness = np.maximum(likeness, np.einsum("id,d->i", rows, rows[best]))
+        free[best] = False
+        free &= likeness < DUPLICATE
+    return chosen

@@ -1,0 +1,121 @@
+"""A reranker behind `/rerank`: Cohere, Jina, vLLM and Infinity speak one dialect, TEI another."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import httpx
+import numpy as np
+
+from rag.errors import BusyError, ConfigError, UpstreamError
+from rag.privacy.redaction import masked, scrubbed, words
+from rag.telemetry.trace import trace_headers
+from rag.text.passages import passage_text
+from rag.types import Chunk, Float32Array, Query
+
+Dialect = Literal["cohere", "tei"]
+_TOO_MANY, _SERVER_FAULT = 429, 500
+_ABOUT_NO_PASSAGE = (401, 403, 404)
+_NO_SCORES = (ValueError, KeyError, TypeError, IndexError, OverflowError, RecursionError)
+"""Raised by JSON of another shape, or by what is no JSON."""
+_LARGEST = float(np.finfo(np.float32).max)
+
+
+class HttpReranker:
+    """`Reranker` that asks a server."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        dialect: Dialect,
+        model: str,
+        api_key: str | None,
+        seconds: float,
+    ) -> None:
+        """Make a reranker; nothing is sent yet.
+
+        Args:
+            url: with its path, `/v1/rerank` or `/rerank`.
+            dialect: "cohere", or "tei" for Hugging Face's text-embeddings-inference.
+            model: as the server names it; TEI has one alone.
+            api_key: sent as a bearer token.
+            seconds: what one request may take.
+        """
+        headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+        self._client = httpx.AsyncClient(headers=headers, timeout=seconds)
+        self._url = url
+        self._api_key = api_key
+        self._where = masked(url)
+        self._dialect = dialect
+        self._model = model
+
+    async def score(self, query: Query, chunks: Sequence[Chunk]) -> Float32Array:
+        """The server's scores."""
+        texts = [passage_text(chunk) for chunk in chunks]
+        body: dict[str, Any] = (
+            {"query": query.text, "texts": texts, "truncate": True}
+            if self._dialect == "tei"
+            else {"model": self._model, "query": query.text, "documents": texts}
+        )
+        try:
+            answer = await self._client.post(self._url, json=body, headers=trace_headers())
+        except httpx.HTTPError as error:
+            raise UpstreamError(
+                "The reranker does not answer.",
+                detail=f"{self._where}: {words(error, self._url)}.",
+            ) from error
+        self._check(answer)
+        return self._scores(answer, len(texts))
+
+    async def close(self) -> None:
+        """Closes the connections."""
+        await self._client.aclose()
+
+    def _check(self, answer: httpx.Response) -> None:
+        said = f"The reranker answered {answer.status_code}"
+        if answer.status_code == _TOO_MANY:
+            raise BusyError(
+                f"{said}: it has too much to do. Try again in a second.", detail=f"{self._where}."
+            )
+        if answer.status_code >= _SERVER_FAULT:
+            raise UpstreamError(f"{said}.", detail=f"{self._where}.")
+        if not answer.is_success:
+            # What it says of other refusals may quote the passages.
+            words = self._words(answer) if answer.status_code in _ABOUT_NO_PASSAGE else ""
+            raise ConfigError(
+                f"{said}. Are reranker.url, reranker.dialect, reranker.model and reranker.api_key"
+                " right?",
+                detail=f"{self._where} {words}".rstrip(),
+            )
+
+    def _words(self, answer: httpx.Response) -> str:
+        """The first of a server's own words, without the secrets that it may quote."""
+        said = scrubbed(answer.text, self._url)
+        return (said.replace(self._api_key, "…") if self._api_key else said)[:200]
+
+    def _scores(self, answer: httpx.Response, count: int) -> Float32Array:
+        """One finite score for each text, whatever their order is."""
+        key = "score" if self._dialect == "tei" else "relevance_score"
+        told: dict[int, float] = {}
+        try:
+            results = answer.json()
+            for result in results if self._dialect == "tei" else results["results"]:
+                told[int(result["index"])] = float(result[key])
+            scores = [told.get(index, math.nan) for index in range(count)]
+            if told.keys() - set(range(count)):
+                raise IndexError
+        except _NO_SCORES as error:
+            raise UpstreamError(
+                "The reranker answered something else than scores. Is reranker.dialect ="
+                f" {self._dialect!r} right?",
+                detail=f"{self._where}: {type(error).__name__}.",
+            ) from error
+        judged = sum(abs(score) <= _LARGEST for score in scores)
+        if judged < count:
+            raise UpstreamError(
+                f"The reranker judged {judged} of {count} passages.", detail=f"{self._where}."
+            )
+        return np.asarray(scores, np.float32)

@@ -1,0 +1,174 @@
+"""A worker's side of offline runs: puts questions to a service with the run's settings.
+
+Such a service is opened when the first question of its run comes, and closed when none has come for
+a while, when the run has ended, or when there is another run to make room for: one is open at a
+time, for two may be more than a GPU holds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import socket
+import tempfile
+import time
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from eval.datasets.corpus import Question
+from eval.offline.plan_json import Json, plan_of
+from eval.offline.run import Plan, keeping, put
+from eval.offline.scoring import Scorer, scoring
+from eval.offline.stage_cache import SharedStages, code_version
+from eval.runs.atomic_write import write_whole
+from eval.runs.run_folder import Outcome
+from rag.build.service import AS_IT_IS, Service, open_service
+from rag.errors import ConfigError, RagError
+from rag.settings.tree import Settings
+from retrieval.indexes.sparse_files import copy_tree
+from workers.eval_dispatch import DATA, PLAN, done_file
+
+IDLE_SECONDS = 30.0
+"""Without a question; then a run's service is closed."""
+LOOK_SECONDS = 1.0
+ROOM_SECONDS = 0.1
+"""Between looks whether what is under way for another run has ended."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True, kw_only=True)
+class _Run:
+    """What is open for one run."""
+
+    plan: Plan
+    questions: Mapping[str, Question]
+    service: Service
+    scorer: Scorer | None
+    closing: contextlib.AsyncExitStack
+    under_way: int = 0
+    left: float = field(default_factory=time.monotonic)
+
+
+class Answering:
+    """What a worker does with the questions of offline runs."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._version = code_version()  # now: later there may be other code on the disk
+        self._runs: dict[Path, _Run] = {}
+        self._under_way: set[Path] = set()
+        self._opening = asyncio.Lock()
+
+    @contextlib.asynccontextmanager
+    async def started(self) -> AsyncIterator[None]:
+        """Closes what nobody asks any more; all of it at the end of the block."""
+        looking = asyncio.create_task(self._look())
+        try:
+            yield
+        finally:
+            looking.cancel()
+            await asyncio.gather(looking, return_exceptions=True)
+            await self._close(idle_seconds=0)
+
+    async def answer(self, run: str, question_id: str) -> None:
+        """Writes what became of a question, or why not; once, however often it comes."""
+        folder = Path(run)
+        done = done_file(folder, question_id)
+        if done.exists() or done in self._under_way:
+            return
+        self._under_way.add(done)
+        try:
+            told = await self._told(folder, question_id)
+            await asyncio.to_thread(write_whole, done, json.dumps(told))
+        except FileNotFoundError:
+            _log.warning(
+                "There is no run in %s: it has ended, or this worker does not share the volume.",
+                folder,
+            )
+        finally:
+            self._under_way.discard(done)
+
+    async def _told(self, folder: Path, question_id: str) -> dict[str, Any]:
+        try:
+            return asdict(await self._put(folder, question_id))
+        except RagError as error:
+            reason = str(error)
+        except Exception as error:
+            if not (folder / PLAN).exists():  # whatever it was: the run ended meanwhile
+                raise FileNotFoundError(folder) from error
+            _log.exception("A question of %s could not be put", folder)
+            reason = f"{type(error).__name__}: {error}"
+        return {"refused": f"{socket.gethostname()}: {reason}"}
+
+    async def _put(self, folder: Path, question_id: str) -> Outcome:
+        async with self._opening:
+            run = self._runs.get(folder)
+            if run is None:
+                told = await asyncio.to_thread(self._read, folder)
+                await self._make_room()
+                run = self._runs[folder] = await self._open(folder, told)
+            run.under_way += 1
+        try:
+            return await put(run.service, run.plan, run.questions[question_id], run.scorer)
+        finally:
+            run.under_way -= 1
+            run.left = time.monotonic()
+
+    def _read(self, folder: Path) -> Json:
+        """The plan of a run, before anything is closed for it: it may have ended."""
+        told: Json = json.loads((folder / PLAN).read_bytes())
+        if told["version"] != self._version:
+            raise ConfigError(
+                f"Its code is Plumbline {self._version}, the run's {told['version']}: install the"
+                " same on both, and start the worker again."
+            )
+        return told
+
+    async def _make_room(self) -> None:
+        """Closes what is open for another run, once what is under way for it has ended."""
+        await self._close(idle_seconds=0)
+        while self._runs:
+            await asyncio.sleep(ROOM_SECONDS)
+            await self._close(idle_seconds=0)
+
+    async def _open(self, folder: Path, told: Json) -> _Run:
+        """1. copy the documents  2. load what answers."""
+        async with contextlib.AsyncExitStack() as stack:
+            own = stack.enter_context(tempfile.TemporaryDirectory(prefix="plumbline-run-"))
+            plan = plan_of(told, self._settings, Path(own))
+            between = AS_IT_IS
+            if told["has_documents"]:
+                await asyncio.to_thread(copy_tree, folder / DATA, plan.settings.data_dir)  # 1.
+                stages = SharedStages(folder.parents[1])
+                between = keeping(stages, plan.scope.collection, plan.settings)
+            service = await stack.enter_async_context(open_service(plan.settings, between))  # 2.
+            scorer = await stack.enter_async_context(scoring(service, wanted=plan.scores))
+            return _Run(
+                plan=plan,
+                questions={question.id: question for question in plan.corpus.questions},
+                service=service,
+                scorer=scorer,
+                closing=stack.pop_all(),
+            )
+
+    async def _look(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            async with self._opening:
+                await self._close(idle_seconds=IDLE_SECONDS)
+
+    async def _close(self, *, idle_seconds: float) -> None:
+        """Closes runs that have ended, or that nothing was asked of for so long."""
+        for folder, run in list(self._runs.items()):
+            idle = time.monotonic() - run.left >= idle_seconds
+            if not run.under_way and (idle or not folder.exists()):
+                del self._runs[folder]
+                try:
+                    await run.closing.aclose()
+                except Exception:  # noqa: BLE001 - else nothing would be closed any more
+                    _log.exception("What was open for %s did not close well", folder)

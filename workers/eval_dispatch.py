@@ -1,0 +1,180 @@
+"""Questions of an offline run on their way to workers, and what became of them on its way back.
+
+One run at a time, of those with one cache. The broker carries a folder and the id of a question.
+The folder is the run's, within its cache, on the volume that servers and workers share:
+
+    plan.json    what is run, as `eval.offline.plan_json` has it
+    data/        the set's catalog and index, which workers copy: one process opens an index
+    done/        a file for each question: what became of it, or why a worker refused
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import shutil
+import time
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+
+from celery import Celery
+
+from eval.datasets.corpus import Question
+from eval.offline.plan_json import to_json
+from eval.offline.run import Plan, Put
+from eval.offline.stage_cache import key_of
+from eval.runs.atomic_write import write_whole
+from eval.runs.run_folder import Outcome, outcome_of
+from rag.build.storage import copy_collection
+from rag.errors import ConfigError, StorageError, UpstreamError
+from rag.process.folder_lock import own
+from rag.settings.storage import CeleryQueueSettings
+from workers.celery_app import ASK, ASK_QUEUE, celery_app, connected, send, waiting_in
+
+ASKED = "asked"
+"""The folder of runs, within a cache."""
+PLAN, DATA, DONE = "plan.json", "data", "done"
+POLL_SECONDS = 0.05
+AWAY_SECONDS = 1.0
+"""Between tries to reach a broker that has been there before."""
+LOST_SECONDS = 60.0
+"""Past a question's own deadline: what has not come back, and waits for no worker, is lost."""
+
+_log = logging.getLogger(__name__)
+
+
+def done_file(folder: Path, question_id: str) -> Path:
+    """Where it is written what became of a question."""
+    return folder / DONE / f"{key_of(question_id)[:32]}.json"
+
+
+@contextlib.asynccontextmanager
+async def asked_of_workers(
+    plan: Plan, cache: Path, settings: CeleryQueueSettings
+) -> AsyncIterator[Put]:
+    """Has workers put the questions of a plan whose documents are in the cache already.
+
+    Raises:
+        ConfigError: another run is with the workers, or another process works on the cache.
+        StorageError: its disk is full.
+    """
+    with _alone(cache) as asked:
+        folder = await asyncio.to_thread(_new_folder, asked)
+        app = celery_app(settings)
+        try:
+            await asyncio.to_thread(_prepare, plan, folder)
+            patience = plan.settings.limits.query_seconds + LOST_SECONDS
+            yield _Asking(app, folder, patience=patience).put
+        finally:
+            app.close()
+            await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _alone(cache: Path) -> Iterator[Path]:
+    """The folder of runs, until the end of the block; two would take turns at each worker."""
+    asked = cache.resolve() / ASKED
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(own(asked))
+        except ConfigError as error:
+            if error.code != "data_folder_in_use":
+                raise
+            raise ConfigError(
+                f"Another run is with the workers, from {asked}: wait until it ends, or name"
+                " another --cache for workers of their own.",
+                code=error.code,
+            ) from None
+        yield asked
+
+
+def _new_folder(asked: Path) -> Path:
+    """In place of what was left by processes that were killed."""
+    for left in asked.iterdir():
+        if left.is_dir():
+            shutil.rmtree(left, ignore_errors=True)
+    folder = asked / uuid.uuid4().hex
+    (folder / DONE).mkdir(parents=True)
+    return folder
+
+
+def _prepare(plan: Plan, folder: Path) -> None:
+    if plan.collection is None:
+        copy_collection(plan.settings.data_dir, plan.scope, folder / DATA)
+    write_whole(folder / PLAN, json.dumps(to_json(plan)))
+
+
+class _Asking:
+    def __init__(self, app: Celery, folder: Path, *, patience: float) -> None:
+        self._app = app
+        self._folder = folder
+        self._patience = patience
+        self._heard = time.monotonic()
+        self._reached = False
+        self._away = False
+
+    async def put(self, question: Question) -> Outcome:
+        """What a worker wrote of it, the first if several did.
+
+        Raises:
+            UpstreamError: the broker does not answer, or a worker cannot do it.
+            StorageError: the run's folder was removed.
+        """
+        done = done_file(self._folder, question.id)
+        await self._patiently(self._give, question.id)
+        given = time.monotonic()
+        while not done.exists():
+            await asyncio.sleep(POLL_SECONDS)
+            if not self._folder.exists():
+                raise StorageError(
+                    f"{self._folder} was removed, where workers write what became of questions: run"
+                    " the same command again, and the run goes on."
+                )
+            if time.monotonic() - given > self._patience:
+                self._warn()
+                await self._patiently(self._give_again, question.id)
+                given = time.monotonic()
+        self._heard = time.monotonic()
+        told = json.loads(done.read_bytes())
+        if "refused" in told:
+            raise UpstreamError(f"A worker refuses: {told['refused']}")
+        return outcome_of(told)
+
+    async def _patiently(self, give: Callable[[str], None], question_id: str) -> None:
+        """Once the broker is there again; where it never was, that is told at once."""
+        began = time.monotonic()
+        while True:
+            try:
+                await asyncio.to_thread(give, question_id)
+            except UpstreamError as error:
+                if not self._reached or time.monotonic() - began > self._patience:
+                    raise
+                if not self._away:
+                    self._away = True
+                    _log.warning("Questions wait for the broker: %s", error.in_full())
+                await asyncio.sleep(AWAY_SECONDS)
+            else:
+                self._reached, self._away = True, False
+                return
+
+    def _give(self, question_id: str) -> None:
+        send(self._app, ASK, str(self._folder), question_id, queue=ASK_QUEUE)
+
+    def _give_again(self, question_id: str) -> None:
+        with connected(self._app) as connection:
+            waits = waiting_in(connection, ASK_QUEUE)
+        if not waits:
+            self._give(question_id)
+
+    def _warn(self) -> None:
+        """Once for all questions that wait."""
+        if time.monotonic() - self._heard > self._patience:
+            self._heard = time.monotonic()
+            _log.warning(
+                "Nothing came back for %.0f s: is a `rag worker` running, and does it see %s?",
+                self._patience,
+                self._folder,
+            )

@@ -1,0 +1,181 @@
+"""The embedded queue: tasks wait in the catalog, so what was accepted outlives the process."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Sequence
+from typing import Any
+
+from rag.catalog.catalog import Catalog
+from rag.errors import RagError, UpstreamError, for_log
+from rag.records import Task
+from rag.types import Scope
+
+IN_FLIGHT = 20
+"""Documents under way at once: enough to fill the embedder's batches, and a bound on memory."""
+
+KEPT_FREE = 4
+"""Of these, for documents that somebody waits for: a few that are bulk and slow hold up none."""
+
+CLAIMED_AT_ONCE = 4
+"""At least: to ask the catalog after each document costs more than a slot that waits."""
+
+RETRY_SECONDS = 10.0
+"""Between tries to write to a catalog that could not be written."""
+
+AWAY_SECONDS = 0.25
+"""The same, where it is on a server that does not answer."""
+
+_log = logging.getLogger(__name__)
+
+
+@contextlib.asynccontextmanager
+async def running(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Runs `work` beside the block, and cancels it at its end."""
+    runner = asyncio.create_task(work)
+    try:
+        yield
+    finally:
+        runner.cancel()
+        await asyncio.gather(runner, return_exceptions=True)
+
+
+class LocalQueue:
+    """Runs pending tasks in this process, oldest first, bulk last; then tidies the index."""
+
+    def __init__(
+        self,
+        *,
+        catalog: Catalog,
+        ingest: Callable[[Task], Coroutine[Any, Any, None]],
+        maintain: Callable[[Scope], Awaitable[None]],
+    ) -> None:
+        self._catalog = catalog
+        self._ingest = ingest
+        self._maintain = maintain
+        self._wake = asyncio.Event()
+        self._running: dict[asyncio.Task[None], Task] = {}
+        self._touched: set[Scope] = set()
+
+    def wake(self) -> None:
+        """Says that tasks were submitted."""
+        self._wake.set()
+
+    async def drain(self) -> None:
+        """Works until no task is left, then maintains what was written to.
+
+        Raises:
+            RagError: the catalog cannot be used; what was under way is taken up at the next start.
+        """
+        await self._work()
+        await self._tidy()
+
+    async def _work(self) -> None:
+        ended: dict[asyncio.Task[None], Task] = {}
+        try:
+            if interrupted := await self._catalog.interrupted():
+                alone = asyncio.create_task(self._one_by_one(interrupted))
+                self._running[alone] = interrupted[0]
+            while True:
+                self._wake.clear()
+                for task in await self._claim(ended.values()):
+                    self._touched.add(task.scope)
+                    self._running[asyncio.create_task(self._ingest(task))] = task
+                if not self._running:
+                    wait = await self._catalog.next_due()
+                    if wait is None:
+                        return
+                    await self._sleep(wait)
+                    continue
+                ended = await self._woken_or_done()
+                for finished in ended:
+                    finished.result()
+        except Exception:
+            await self._finish()
+            raise
+        except asyncio.CancelledError:  # what is under way starts over at the next start
+            for running in self._running:
+                running.cancel()
+            await self._finish()
+            raise
+
+    async def _one_by_one(self, interrupted: Sequence[Task]) -> None:
+        """Beside all others: the next of them to end the process is then counted alone."""
+        for task in interrupted:
+            self._touched.add(task.scope)
+            await self._ingest(task)
+
+    async def _claim(self, ended: Collection[Task]) -> list[Task]:
+        """Takes what there is room for, of bulk documents no more than leaves some of it free.
+
+        `ended` is what ended since; where nothing did, somebody waits for what he submitted.
+        """
+        room = IN_FLIGHT - len(self._running)
+        hurried = sum(not task.bulk for task in self._running.values())
+        bulk = min(room, max(0, room - KEPT_FREE + hurried))
+        among_kept = not bulk and not all(task.bulk for task in ended)
+        if room and (not ended or among_kept or bulk >= CLAIMED_AT_ONCE):
+            return await self._catalog.claim(room, bulk=bulk)
+        return []
+
+    async def _woken_or_done(self) -> dict[asyncio.Task[None], Task]:
+        """Waits for a new task or the end of one; those that have ended."""
+        woken = asyncio.create_task(self._wake.wait())
+        try:
+            await asyncio.wait({*self._running, woken}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            woken.cancel()
+        done = [task for task in self._running if task.done()]
+        return {task: self._running.pop(task) for task in done}
+
+    async def _finish(self) -> None:
+        await asyncio.gather(*self._running, return_exceptions=True)
+        self._running.clear()
+
+    async def _sleep(self, seconds: float) -> None:
+        """Until a task is due that failed before, or a new one comes."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds + 0.01):
+                await self._wake.wait()
+
+    async def _tidy(self) -> None:
+        while self._touched:
+            scope = self._touched.pop()
+            try:
+                await self._maintain(scope)
+            except RagError as error:  # what was ingested is stored and found all the same
+                name = scope.collection
+                _log.error(
+                    "Collection %s is searched without a new graph: %s", name, error.in_full()
+                )
+
+    async def _run(self) -> None:
+        """Works for ever, whenever woken; tidies beside it, so that nobody waits for a graph."""
+        is_away = False
+        async with asyncio.TaskGroup() as beside:
+            while True:
+                try:
+                    await self._work()
+                except Exception as error:  # noqa: BLE001 - all that comes later waits for this
+                    told, bug = for_log(error)
+                    if not is_away:
+                        _log.error(
+                            "The ingest queue stopped: %s It tries again.", told, exc_info=bug
+                        )
+                    is_away = isinstance(error, UpstreamError)
+                    await asyncio.sleep(AWAY_SECONDS if is_away else RETRY_SECONDS)
+                    await self._release()
+                else:
+                    is_away = False
+                    beside.create_task(self._tidy())
+                    await self._wake.wait()
+
+    async def _release(self) -> None:
+        with contextlib.suppress(RagError):  # still full, or away: the next round says so again
+            await self._catalog.release()
+
+    def started(self) -> contextlib.AbstractAsyncContextManager[None]:
+        """Runs until the end of the block; what is under way then starts over at the next start."""
+        return running(self._run())

@@ -1,0 +1,91 @@
+"""`rag worker`: takes tasks from the broker until it is told to stop."""
+
+from __future__ import annotations
+
+import logging
+import socket
+from collections.abc import Sequence
+from uuid import uuid4
+
+from celery import Celery
+from celery.signals import after_setup_logger, after_setup_task_logger
+
+from rag.errors import ConfigError
+from rag.settings.storage import CeleryQueueSettings
+from rag.settings.tree import Settings
+from rag.telemetry import logs, metrics
+from rag.types import Stage
+from workers.celery_app import (
+    ASK,
+    ASK_QUEUE,
+    INGEST,
+    SCORE,
+    SCORE_QUEUE,
+    STAGES,
+    celery_app,
+    queues_of,
+)
+from workers.consumer import PromptConsumer
+from workers.runtime import Runtime
+from workers.tasks import all_or_embed, parse_alone
+
+_log = logging.getLogger(__name__)
+
+
+def work(settings: Settings, *, stage: Stage | None = None) -> int:
+    """Works until SIGTERM or Ctrl-C; what is under way is finished first.
+
+    Takes documents all the way, or with a `stage` through that one alone.
+
+    Raises:
+        ConfigError: the settings name no broker, or the port for metrics is taken.
+    """
+    if not isinstance(settings.queue, CeleryQueueSettings):
+        raise ConfigError(
+            'There is no broker to work for: queue.kind is "local", and `rag serve` ingests itself.'
+            ' Set queue.kind = "celery" and queue.broker_url.'
+        )
+    name = f"plumbline-{uuid4().hex[:8]}@{socket.gethostname()}"  # several may be on one host
+    if settings.log.format == "json":
+        logs.configure("json", worker=name)  # and else Celery does
+    if settings.queue.metrics_port:
+        metrics.serve(settings.queue.metrics_host, settings.queue.metrics_port)
+    after_setup_logger.connect(_mask_logs)
+    after_setup_task_logger.connect(_mask_logs)
+    app = celery_app(settings.queue)
+    app.conf.worker_log_format = f"[%(asctime)s: %(levelname)s/{name}] %(message)s"
+    queues = queues_of([stage] if stage else STAGES)
+    if stage != "parse":
+        queues += [SCORE_QUEUE, ASK_QUEUE]  # last: documents come first
+    runtime = Runtime(parse_alone(settings, app) if stage == "parse" else all_or_embed(settings))
+    app.task(runtime.ingest, name=INGEST)
+    app.task(runtime.score, name=SCORE)
+    app.task(runtime.answer, name=ASK)
+    try:
+        while _consume(app, name, queues, settings.queue.concurrency):
+            _log.warning("The broker is gone: connecting again.")
+    finally:
+        runtime.close()
+    return 0
+
+
+def _mask_logs(logger: logging.Logger, **_: object) -> None:
+    """Masks URLs in the lines of handlers that Celery has made."""
+    for handler in logger.handlers:
+        logs.mask(handler)
+
+
+def _consume(app: Celery, name: str, queues: Sequence[str], concurrency: int) -> bool:
+    """Takes tasks until told to stop; True where it ended because the connection was lost."""
+    worker = app.Worker(
+        hostname=name,
+        consumer_cls=PromptConsumer,
+        pool="threads",  # the model is in a process of its own; threads only wait
+        concurrency=concurrency,
+        queues=queues,
+        loglevel="INFO",
+        without_mingle=True,
+        without_gossip=True,
+    )
+    worker.start()
+    return bool(worker.exitcode)
