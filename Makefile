@@ -35,8 +35,11 @@ promtool: $(VENV)/prometheus/promtool
 demo: $(VENV)/.installed
 	@PATH="$(CURDIR)/$(BIN):$$PATH" sh examples/demo.sh
 
+# A file of tests runs in one process: its tests share servers.
+TESTS = $(BIN)/pytest --numprocesses 2 --dist loadfile
+
 test: $(VENV)/.installed-dev promtool
-	$(BIN)/pytest
+	$(TESTS)
 
 attack: $(VENV)/.installed-dev
 	$(BIN)/pytest -m attack
@@ -50,7 +53,7 @@ check: $(VENV)/.installed-dev promtool
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest
+	$(TESTS)
 	$(MAKE) gate
 
 # Its own quality, against the last run that was kept.

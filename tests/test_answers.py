@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import secrets
 import time
 from dataclasses import asdict, replace
@@ -81,7 +82,7 @@ async def ingest(catalog: Catalog, scope: Scope, **versions: str) -> None:
 
 def upgrade(connection: sa.Connection, to: str) -> None:
     config = Config()
-    config.set_main_option("script_location", "rag:migrations")
+    config.set_main_option("script_location", "rag.catalog:migrations")
     config.attributes["connection"] = connection
     command.upgrade(config, to)
 
@@ -337,6 +338,8 @@ async def test_a_flush_waits_for_what_came_before_and_no_more(
         flooding = asyncio.create_task(flood())
         async with asyncio.timeout(20):
             await keeper.flush()
+        assert not flooding.done()
+        assert await answers.signals(scope, 0, math.inf)
         flooding.cancel()
         await asyncio.gather(flooding, return_exceptions=True)
 

@@ -14,7 +14,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from rag.catalog.database import HEAD, Database, PostgresDatabase, SqliteDatabase
-from rag.catalog.tables import metadata
+from rag.catalog.tables import documents, metadata
 from rag.errors import BusyError, ConfigError, UpstreamError
 from tests.postgres import LOSE_LOCKS, PostgresServer, lose_locks
 
@@ -33,14 +33,14 @@ async def test_the_migrations_make_the_tables_that_are_asked(database: Database)
 
 def test_the_newest_migration_is_the_one_that_is_run() -> None:
     config = Config()
-    config.set_main_option("script_location", "rag:migrations")
+    config.set_main_option("script_location", "rag.catalog:migrations")
     assert ScriptDirectory.from_config(config).get_current_head() == HEAD
 
 
 async def test_tables_older_than_the_migrations_keep_their_rows(tmp_path: Path) -> None:
     file = tmp_path / "catalog.sqlite"
     first = Config()
-    first.set_main_option("script_location", "rag:migrations")
+    first.set_main_option("script_location", "rag.catalog:migrations")
     engine = sa.create_engine(f"sqlite:///{file}")
     with engine.begin() as connection:
         first.attributes["connection"] = connection
@@ -71,6 +71,7 @@ async def test_opening_again_and_many_at_once(postgres: PostgresServer) -> None:
     await asyncio.gather(*(database.open() for database in many))
     await many[0].open()
     for database in many:
+        assert await database.rows(sa.select(documents)) == []
         await database.close()
 
 

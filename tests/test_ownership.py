@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -69,7 +70,7 @@ def test_a_folder_is_free_again_once_its_owner_is_killed(tmp_path: Path) -> None
 def test_a_folder_is_free_again_after_the_block(tmp_path: Path) -> None:
     for _ in range(2):
         with own(tmp_path):
-            pass
+            assert str(os.getpid()) in (tmp_path / "lock.json").read_text()
 
 
 def test_a_second_owner_in_the_same_process_is_refused(tmp_path: Path) -> None:
