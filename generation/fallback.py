@@ -118,11 +118,11 @@ class FallbackGenerator:
     async def _watch(self, breaker: Breaker, answers: Callable[[], Awaitable[bool]]) -> None:
         """Ends the pause of a server that was away as it returns.
 
-        One that is there, and fails all the same, has its pause.
+        One that is there, and fails all the same, has its pause; it is asked no longer than that.
         """
         was_away = False
         try:
-            while breaker.is_open:
+            while breaker.seconds_left():
                 is_there = await answers()
                 if was_away and is_there:
                     breaker.may_try()

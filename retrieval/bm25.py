@@ -19,7 +19,7 @@ MEAN_STEPS = 32
 """Mean lengths are rounded to a 32nd of the next power of two: to steps of 3 to 6 %."""
 TIES = 16
 """Matches that a sparse leg asks the engine for beyond its limit. Of equal scores at the end each
-engine keeps others; with these, all keep the first by chunk id."""
+engine keeps others; where no more than these are equal, all keep the first by chunk id."""
 _UNSPACED = re.compile(
     r"[\u2e80-\u2fdf\u3005-\u3007\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af"
     r"\uf900-\ufaff\U00020000-\U0003fffd]+"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 
 import pytest
+from celery import Celery
 from pydantic import SecretStr
 
 from rag.errors import UpstreamError
@@ -64,3 +65,12 @@ def test_a_worker_looks_for_its_broker_without_growing_pauses_and_tells_once(
     assert slept == [CONNECT_SECONDS] * 4
     assert caplog.text.count("The broker does not answer") == 1
     assert "hunter2" not in caplog.text
+
+
+def test_once_a_worker_was_connected_a_loss_ends_it() -> None:
+    consumer = PromptConsumer.__new__(PromptConsumer)
+    consumer.app = Celery(broker="memory://")
+    consumer.first_connection_attempt = True
+    with consumer.app.connection_for_read() as connection:
+        consumer.ensure_connected(connection)
+    assert not consumer.first_connection_attempt

@@ -282,12 +282,12 @@ async def test_two_who_maintain_while_the_mean_moves_end_with_one_mean(
     server: Server, scope: Scope
 ) -> None:
     class Slow(QdrantIndex):
-        async def _reweigh(self, scope: Scope, records: Any, mean: float) -> None:
+        async def _reweigh(self, scope: Scope, records: Any, mean: float) -> bool:
             if not late:
                 late.extend(make_points(skewed_chunks(80, seed=8)[8:16]))
                 await other.upsert(scope, late)
                 await other.maintain(scope)
-            await super()._reweigh(scope, records, mean)
+            return await super()._reweigh(scope, records, mean)
 
     late: list[Point] = []
     index, other = Slow(server, dim=DIM), QdrantIndex(server, dim=DIM)
@@ -304,11 +304,11 @@ async def test_what_is_written_while_weights_are_made_anew_stays(
     server: Server, scope: Scope
 ) -> None:
     class Interrupted(QdrantIndex):
-        async def _reweigh(self, scope: Scope, records: Any, mean: float) -> None:
+        async def _reweigh(self, scope: Scope, records: Any, mean: float) -> bool:
             await other.upsert(scope, make_points([replace(chunks[0], text="fish")]))
             await other.upsert(scope, [Point(chunk=replace(chunks[1], start=7))])
             await other.delete(scope, [chunks[2].id])
-            await super()._reweigh(scope, records, mean)
+            return await super()._reweigh(scope, records, mean)
 
     chunks = [make_chunk("cat dog", position=i) for i in range(4)]
     index, other = Interrupted(server, dim=DIM), QdrantIndex(server, dim=DIM)

@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,6 +26,7 @@ from tests.qdrant_servers import NO_INDEXES
 from tests.qdrant_shards import ShardedClient
 from tests.servers import free_port, serving, submit
 
+PAUSE = qdrant_server.FIRST_PAUSE
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("one_loop"), NO_INDEXES]
 
 DIM = HashEmbedder().dim
@@ -299,7 +301,10 @@ async def test_where_no_node_answers_all_are_named_without_their_secrets(
     await server.close()
 
 
-async def test_all_nodes_back_from_an_outage_are_found_at_once(prefer_grpc: bool) -> None:
+async def test_all_nodes_back_from_an_outage_are_found_at_once(
+    prefer_grpc: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(qdrant_server, "FIRST_PAUSE", PAUSE)
     async with (
         cluster("1.20.0", "1.20.0") as held,
         connected(*held.nodes, prefer_grpc=prefer_grpc, seconds=5) as server,
@@ -461,3 +466,30 @@ def _load_and_ask(data: Path, settings: dict[str, str]) -> None:
                 asked = http.post("/v1/query", json={"query": f"Where does lamp {n} burn?"})
                 assert asked.status_code == 200, asked.text
                 assert asked.json()["degraded"] == []
+
+
+class Sleeper:
+    """A client that answers after a time, and says at once that it is there."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+
+    async def info(self) -> None:
+        pass
+
+    async def scroll(self) -> str:
+        await asyncio.sleep(self.seconds)
+        return "found"
+
+    async def close(self) -> None:
+        pass
+
+
+async def test_a_slow_node_takes_the_time_of_its_own_try_alone() -> None:
+    clients: list[Any] = [Sleeper(60), Sleeper(0)]
+    slow, quick = (qdrant_nodes.Node(each, "http://node", version="1.20.0") for each in clients)
+    server = Server(slow, quick, timeout=0.3)
+    assert await server.call(clients[0].scroll) == "found"
+    assert slow.fault is not None
+    assert quick.fault is None
+    await server.close()

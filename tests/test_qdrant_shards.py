@@ -266,6 +266,33 @@ async def test_a_server_that_runs_alone_says_that_it_has_one_shard() -> None:
         assert len(await index.chunk_ids(scope, None)) == 6
 
 
+async def test_a_server_that_runs_alone_keeps_a_collection_that_has_no_alias() -> None:
+    behind = ShardedClient(standalone=True)
+    async with grpc_qdrant(stored=behind) as server:
+        scope = Scope(tenant=TENANTS[0], collection="docs")
+        index = QdrantIndex(server, dim=DIM)
+        await index.upsert(scope, points_of(scope.tenant, 6))
+        gone = models.DeleteAlias(alias_name="docs")  # a snapshot brings none back
+        await behind.update_collection_aliases([models.DeleteAliasOperation(delete_alias=gone)])
+        with pytest.raises(ConfigError):
+            await QdrantIndex(server, dim=DIM, layout=THREE).upsert(scope, [])
+        assert await index.versions("docs") == [1]
+
+
+async def test_a_version_s_number_that_is_used_again_is_indexed_again(
+    server: Server, behind: ShardedClient
+) -> None:
+    scope = Scope(tenant=TENANTS[0], collection="docs")
+    index = QdrantIndex(server, dim=DIM)
+    await index.upsert(scope, points_of(scope.tenant, 6))
+    for _ in range(2):
+        behind.indexed.clear()
+        version = await index.begin_version(scope)
+        await index.upsert(version, points_of(scope.tenant, 6))
+        assert "tenant" in behind.indexed
+    assert version.collection == "docs.v2"
+
+
 async def test_shard_keys_that_are_not_plumblines_are_named(
     server: Server, behind: ShardedClient
 ) -> None:

@@ -166,11 +166,16 @@ async def test_a_new_document_does_not_wait_for_a_long_one(worker: Worker, scope
         gate.set()
 
 
+@pytest.mark.parametrize("kind", [UpstreamError, OSError])
 async def test_a_queue_outlives_what_goes_wrong_in_it(
-    worker: Worker, scope: Scope, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    worker: Worker,
+    scope: Scope,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    kind: type[Exception],
 ) -> None:
     monkeypatch.setattr("workers.local_queue.RETRY_SECONDS", 0.01)
-    wrong: list[Exception] = [OSError("a bug"), UpstreamError("The index is away.")]
+    wrong: list[Exception] = [OSError("a bug"), kind("The index is away.")]
 
     async def crash(_task: Task) -> None:
         if len(wrong) == 2:

@@ -8,7 +8,7 @@ from celery.worker.consumer import Consumer
 from celery.worker.state import maybe_shutdown
 from kombu.connection import Connection
 
-from rag.privacy.redaction import masked, scrubbed
+from rag.privacy.redaction import masked, words
 
 CONNECT_SECONDS = 0.25
 """Between tries to connect. Celery's own pauses grow by two seconds each, up to half a minute."""
@@ -31,7 +31,7 @@ class PromptConsumer(Consumer):  # type: ignore[misc] # Celery has no types
                 _log.error(
                     "The broker does not answer, and is tried until it does: %s: %s.",
                     masked(url),
-                    scrubbed(str(error), url).rstrip(".") or type(error).__name__,
+                    words(error, url).rstrip("."),
                 )
 
         conn.ensure_connection(  # type: ignore[no-untyped-call]
@@ -41,4 +41,6 @@ class PromptConsumer(Consumer):  # type: ignore[misc] # Celery has no types
             interval_max=CONNECT_SECONDS,
             callback=maybe_shutdown,
         )
+        # From here on a loss ends the worker, as `broker_connection_retry` says.
+        self.first_connection_attempt = False
         return conn

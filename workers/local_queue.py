@@ -145,10 +145,13 @@ class LocalQueue:
             scope = self._touched.pop()
             try:
                 await self._maintain(scope)
-            except RagError as error:  # what was ingested is stored and found all the same
-                name = scope.collection
+            except Exception as error:  # noqa: BLE001 - what was ingested is found all the same
+                told, bug = for_log(error)
                 _log.error(
-                    "Collection %s is searched without a new graph: %s", name, error.in_full()
+                    "Collection %s is searched without a new graph: %s",
+                    scope.collection,
+                    told,
+                    exc_info=bug,
                 )
 
     async def _run(self) -> None:
@@ -160,11 +163,11 @@ class LocalQueue:
                     await self._work()
                 except Exception as error:  # noqa: BLE001 - all that comes later waits for this
                     told, bug = for_log(error)
-                    if not is_away:
+                    was_away, is_away = is_away, isinstance(error, UpstreamError)
+                    if not (was_away and is_away):
                         _log.error(
                             "The ingest queue stopped: %s It tries again.", told, exc_info=bug
                         )
-                    is_away = isinstance(error, UpstreamError)
                     await asyncio.sleep(AWAY_SECONDS if is_away else RETRY_SECONDS)
                     await self._release()
                 else:

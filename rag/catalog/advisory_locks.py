@@ -80,8 +80,12 @@ class AdvisoryLocks:
         self._session = session = await self._engine.connect()
         self._driver = (await session.get_raw_connection()).driver_connection
         self._driver.add_termination_listener(self._on_lost)
-        for number in tuple(self._held):
-            await session.scalar(_LOCK, {"number": number})
+        try:
+            for number in tuple(self._held):
+                await session.scalar(_LOCK, {"number": number})
+        except BaseException:
+            await session.invalidate()  # it holds a part alone: the next one asks for all
+            raise
         return session
 
     def _on_lost(self, driver: Any) -> None:

@@ -142,7 +142,8 @@ class Shard:
             for p in vectors:
                 self.stats.points += 1
                 self.stats.terms += length_of(p.sparse)
-            self.stats.note_mean(mean)
+            if vectors:
+                self.stats.note_mean(mean)
             self._upsert([point_of(p, mean) for p in vectors])
             self._trim_log(sum(p.tokens is not None for p in vectors))
             moved: dict[Any, Chunk] = {p.chunk.id: p.chunk for p in points if p.dense is None}

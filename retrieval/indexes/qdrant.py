@@ -171,11 +171,12 @@ class QdrantIndex(QdrantReader):
             if not await self.holds(scope):
                 return
             await self._prepare(scope.collection)  # one made by an older release has no lengths
-            before = None
-            while (mean := (await self._measured(scope)).mean) != before:
+            before, whole = None, True
+            while (mean := (await self._measured(scope)).mean) != before or not whole:
+                whole = True
                 drifted = of(scope, models.Filter(must_not=[has_mean(mean)]))
                 async for records in self._pages(scope, drifted, ["length", "mean"], [SPARSE]):
-                    await self._reweigh(scope, records, mean)
+                    whole &= await self._reweigh(scope, records, mean)
                 before = mean
 
     async def close(self) -> None:
@@ -293,6 +294,7 @@ class QdrantIndex(QdrantReader):
             )
         physical = self._physical(collection, version)
         await self._server.call(self._client.delete_collection, physical)
+        self._forget(f"{collection}{VERSION}{version}")  # the next one may have its number
 
     # Names
 
@@ -359,18 +361,20 @@ class QdrantIndex(QdrantReader):
         return await self._server.call(self._client.get_collection, name)
 
     async def _create(self, collection: str, version: int) -> None:
-        physical = self._physical(collection, version)
+        physical, is_ours = self._physical(collection, version), False
         with _there_already():  # another worker was faster
             await self._server.call(
                 self._client.create_collection,
                 physical,
                 **collection_options(self._layout, dim=self._dim),
             )
+            is_ours = True
         try:
             for key in part_keys(self._layout.shards) if self._layout.shards > 1 else []:
                 await self._make_key(physical, key)
         except ConfigError:  # no shard keys on a server that runs alone
-            await self._server.call(self._client.delete_collection, physical)
+            if is_ours:
+                await self._server.call(self._client.delete_collection, physical)
             raise
 
     async def _make_key(self, physical: str, key: str) -> None:
@@ -423,16 +427,19 @@ class QdrantIndex(QdrantReader):
         )
         return self._lengths[scope]
 
-    async def _reweigh(self, scope: Scope, records: Sequence[models.Record], mean: float) -> None:
+    async def _reweigh(self, scope: Scope, records: Sequence[models.Record], mean: float) -> bool:
         """Makes these points' weights with `mean`, but for those that someone wrote meanwhile.
+
+        False where a point was deleted meanwhile, which ends the request after its part.
 
         The mean is written first, and only over the one that was read; the weights follow where
         that went through. Between the two a point is as far off as it was, never wrong.
         """
-        # A point that was deleted meanwhile ends the request after its group: the next round takes
-        # up the others.
-        with contextlib.suppress(NotFoundError):
+        try:
             await self._update(scope, partial(reweighing, scope, records, mean))
+        except NotFoundError:
+            return False
+        return True
 
     async def _update(self, scope: Scope, operations: Callable[[ShardKey], list[Any]]) -> None:
         name, update = self._name(scope.collection), self._client.batch_update_points

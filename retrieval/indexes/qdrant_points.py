@@ -72,6 +72,9 @@ NO_CHUNK = ("where", "fields", "tenant", "length", "mean")
 """Fields of a point's payload that are none of its chunk's: filters and weights need them."""
 TENANTS_KEPT = 1_024
 """Of so many tenants is kept what each search of theirs needs."""
+REWEIGHED = 32
+"""Points whose vectors a server writes at once: where one of them is gone, it writes the others,
+and nothing after them."""
 _TENANTS = uuid.UUID("a25d5b8f-7c0b-4c9e-9a53-30a2f2f4a6d1")
 
 
@@ -187,14 +190,19 @@ def reweighing(
 ) -> list[Any]:
     """Operations that give these points the weights they have with `mean`.
 
-    In pairs, one for those of each mean: the first marks the points that still have it, the second
-    writes the weights of those that are marked.
+    In pairs, each for `REWEIGHED` points of one mean: the first marks the points that still have
+    it, the second writes the weights of those that are marked.
     """
     by_mean: dict[float, list[models.Record]] = {}
     for record in records:
         by_mean.setdefault((record.payload or {})["mean"], []).append(record)
     operations: list[Any] = []
-    for old, group in by_mean.items():
+    parts = (
+        (old, group[i : i + REWEIGHED])
+        for old, group in by_mean.items()
+        for i in range(0, len(group), REWEIGHED)
+    )
+    for old, group in parts:
         ids = models.HasIdCondition(has_id=[record.id for record in group])
         marked = models.SetPayload(
             payload={"mean": mean}, filter=of(scope, ids, has_mean(old)), shard_key=key

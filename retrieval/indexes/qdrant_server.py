@@ -34,8 +34,10 @@ from rag.privacy.redaction import scrubbed
 from retrieval.indexes.qdrant_nodes import NO_QDRANT, Node, Nodes
 
 ATTEMPTS = 3
-FIRST_PAUSE = 0.2
-"""Seconds before the second attempt; doubles with each, and varies by half to part the workers."""
+FIRST_PAUSE = 0.25
+"""Seconds before the second attempt; doubles with each, and varies by a quarter, so that workers do
+not ask together. All pauses of a call are longer than gRPC's pause between tries to connect: a call
+that begins as the server comes back is answered."""
 EXISTS, MOVED, STRICT = "exists", "shard_moved", "strict_mode"
 READS = frozenset({"query_batch_points", "scroll", "count", "facet"})
 """Methods of the client that any node answers alike. What tells of collections and aliases is not
@@ -192,7 +194,7 @@ class Server:
                 return await self._try(question, read=read)
             except UpstreamError:
                 pause = FIRST_PAUSE * 2 ** (attempt - 1)
-                await asyncio.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311
+                await asyncio.sleep(pause * random.uniform(0.75, 1.25))  # noqa: S311
         return await self._try(question, read=read)
 
     async def close(self) -> None:
@@ -206,6 +208,8 @@ class Server:
         until = asyncio.get_running_loop().time() + self._timeout
         failures: list[RagError] = []
         for node in self._nodes.in_turn(read=read):
+            if failures and asyncio.get_running_loop().time() >= until:
+                break  # no time is left to ask this one: it has not failed
             try:
                 return await self._once(node, question, until=until)
             except _AwayError as away:
