@@ -51,7 +51,7 @@ class QueryPipeline:
         rrf_k: int,
         ended: Ended = _unwatched,
     ) -> None:
-        """Make a pipeline.
+        """Makes a pipeline.
 
         Args:
             catalog: Knows the collections.
@@ -334,7 +334,7 @@ def _note(span: Span, delta: Delta, pace: metrics.Pace) -> None:
 
 
 def _check_spans(answer: Answer, trace: Trace) -> None:
-    """Adds spans for the result of the citations, and for whether the answer abstained."""
+    """Adds spans for the numbers of citations, and for the abstention."""
     cited = trace.open("cite", "evaluator")
     cited.attributes["citations"] = len(answer.citations)
     cited.attributes["unsupported"] = len(answer.unsupported)

@@ -66,7 +66,7 @@ def response(
     *,
     param: str | None = None,
 ) -> Response:
-    """Returns a problem as a response to the request of an ASGI `scope`; `param` is its field."""
+    """Returns a problem as a response for an ASGI `scope`; `param` is the field at fault."""
     scope["problem"] = body["code"]
     if errors.are_expected(scope["path"]):
         return Response(

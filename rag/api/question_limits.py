@@ -47,7 +47,7 @@ def to_query(
 
 
 def label(trace: Trace, asked: Retrieval, *, user: str | None = None) -> None:
-    """Sets the trace's user, session and tags; `user` is OpenAI's field, after `asked.user`."""
+    """Sets the trace's user, session and tags; OpenAI's `user` is used if `asked` has none."""
     trace.user = asked.user or user or ""
     trace.session = asked.session_id or ""
     trace.tags = tuple(asked.tags)

@@ -20,7 +20,7 @@ from rag.api.numbers import IS_NUMBER, Count, Integer
 from rag.types import SamplingOverrides
 
 SCHEMA_BYTES = 120_000
-"""Most bytes of a schema, OpenAI's own limit: it is copied several times, and is in the prompt."""
+"""Most bytes of a schema, OpenAI's own limit: the prompt holds it, and several copies are made."""
 
 
 class JsonSchemaIn(BaseModel):

@@ -44,7 +44,7 @@ def build_expander(
     """Returns the expander that writes further search texts, if the settings ask for it.
 
     Raises:
-        ConfigError: They do, and there is no language model.
+        ConfigError: The settings ask for it, and there is no language model.
     """
     if settings.expansion == "none":
         return None
@@ -88,7 +88,7 @@ async def open_generator(
 def _probe(
     settings: GeneratorSettings, stack: contextlib.AsyncExitStack
 ) -> Callable[[], Awaitable[bool]] | None:
-    """Returns the check that a generator's server answers; closed by the stack."""
+    """Returns the check that a generator's server answers, if it has one; closed by the stack."""
     if not isinstance(settings, OpenAISettings):
         return None
     from generation.probe import Probe

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from retrieval.rerankers.late_interaction import LateInteraction
 
 ANSWERS_CACHE_MB = 16
-"""Size in MiB of the cache if only answers read passages twice: it holds those under way."""
+"""MiB of the cache if only answers read passages twice: those of the answers under way."""
 
 
 def build_embedder(settings: EmbedderSettings) -> ModelEmbedder:
@@ -60,7 +60,7 @@ def build_passage_embedder(
     """Returns the embedder of the token vectors in the index; None if none are stored.
 
     Raises:
-        ConfigError: They differ in length from the texts' own vectors.
+        ConfigError: The token vectors differ in length from the texts' own vectors.
     """
     if not isinstance(settings, LateInteractionSettings) or not settings.stored:
         return None

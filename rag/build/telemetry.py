@@ -182,7 +182,7 @@ def _otlp(url: str, what: _Sent) -> Exporter:
 
 
 def _check_installed(*modules: str) -> None:
-    """Checks that modules are installed; they are imported only in the process that sends."""
+    """Checks here that modules are installed: only the process that sends imports them."""
     for module in modules:
         try:
             found = find_spec(module)

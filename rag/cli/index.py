@@ -1,4 +1,4 @@
-"""`rag index check`: compares catalog and index of a collection, and measures search recall."""
+"""`rag index`: compares catalog and index of a collection, and measures the recall of search."""
 
 from __future__ import annotations
 

@@ -163,7 +163,7 @@ def _batches(files: Iterable[File]) -> Iterator[list[File]]:
 
 
 def _files(named: Named, refused: list[Json], *, max_bytes: int) -> Iterator[File]:
-    """Yields files that the server accepts: it would refuse a whole request for one other file."""
+    """Yields files that the server accepts: for a single bad one it refuses the whole request."""
     sources: list[tuple[str, Path | None]] = [(file_uri(path), path) for path in named.files]
     if named.piped is not None:
         sources.append(("stdin:", None))

@@ -38,7 +38,7 @@ class AnswerKeeper:
     """
 
     def __init__(self, answers: Answers, privacy: Privacy, *, rate: float, days: float) -> None:
-        """Make a keeper.
+        """Makes a keeper.
 
         Args:
             answers: Stores them.
@@ -125,7 +125,7 @@ class AnswerKeeper:
         ]
 
     def _content(self, content: Any, tenant: str) -> Any:
-        """Masks the texts of content, with ids and numbers unchanged; None if it may not be kept."""
+        """Masks the texts of content, leaves ids and numbers; None if nothing may be kept."""
         if not self._privacy.allows(tenant):
             return None
         match content:

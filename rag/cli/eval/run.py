@@ -67,7 +67,10 @@ async def _plan(name: str, args: argparse.Namespace, settings: Settings) -> Plan
 
 
 async def _run(plan: Plan, out: Path, settings: Settings, args: argparse.Namespace) -> Json:
-    """1. ingest  2. ask the remaining questions  3. summarize."""
+    """Runs one set into its folder.
+
+    1. ingest  2. ask the remaining questions  3. summarize
+    """
     with RunFolder(out, plan.info()) as folder:
         plan = replace(plan, started=folder.info.started)  # one experiment, even if it was stopped
         async with contextlib.AsyncExitStack() as stack:

@@ -68,7 +68,7 @@ class Trials:
     Attributes:
         corpus: The set; the measure applies to all its questions.
         cache: The folder of everything that is stored.
-        stages: Stores the results of stages, by question.
+        stages: Stores intermediate results of questions.
         encoder: Embeds texts.
         measure: The measure that trials are scored by, as `eval.measures.known` gives it.
         top_k: Hits of each question.
@@ -90,7 +90,7 @@ class Trials:
         """Opens a trial of settings, by their dotted names; the others keep the values in force.
 
         Raises:
-            ConfigError: They do not go together.
+            ConfigError: The settings do not go together.
         """
         plan = Plan(
             corpus=self.corpus,

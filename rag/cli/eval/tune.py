@@ -28,7 +28,10 @@ from rag.settings.tree import Settings
 
 
 async def run(args: argparse.Namespace, settings: Settings) -> int:
-    """1. search on one half  2. compare on the other  3. write the result."""
+    """Searches for better settings and writes the result; returns 0.
+
+    1. search on one half  2. compare on the other  3. write the result
+    """
     space = read_space(args.space)
     (name,) = known([args.measure])
     if name in EXPENSES or NEUTRAL.fullmatch(name):
