@@ -1,4 +1,4 @@
-"""A question's journey."""
+"""The query pipeline: from a question to its answer."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ from retrieval.context_window import SectionReader
 from retrieval.fusion import fuse_hits
 
 Event = tuple[Hit, ...] | str | Citation | Answer
-"""What a stream yields: the hits, then text and citations as they come, then the whole answer."""
+"""An event of a stream: the hits, then text and citations as they come, then the whole answer."""
 
 
 Ended = Callable[[Query, Trace, Answer | None], None]
 
 
 def _unwatched(_query: Query, _trace: Trace, _answer: Answer | None) -> None:
-    """Where nobody wants to know how questions end."""
+    """Does nothing; the default for `ended`."""
 
 
 class QueryPipeline:
-    """Rewrites, expands, retrieves, generates, checks."""
+    """Rewrites and expands a question, retrieves hits, generates an answer and checks it."""
 
     def __init__(
         self,
@@ -51,21 +51,21 @@ class QueryPipeline:
         rrf_k: int,
         ended: Ended = _unwatched,
     ) -> None:
-        """Make a pipeline.
+        """Makes a pipeline.
 
         Args:
-            catalog: knows the collections.
-            rewriter: makes a follow-up question stand alone; None: it is searched for as it is.
-            expander: writes what else to search for; None: the question alone.
-            retriever: finds hits.
-            reader: widens them for the generator; None: it gets them as they were found.
-            generator: writes the answer.
-            support: says how well its passages carry it.
-            at_once: questions that may be under way.
-            seconds: the deadline of a question.
-            rrf_k: k of `rrf`, where a question is searched for in several forms.
-            ended: is told of each question that has ended, with its trace and, where there is one,
-                its answer; returns at once.
+            catalog: Knows the collections.
+            rewriter: Makes a follow-up question stand alone; None: it is searched for unchanged.
+            expander: Writes further search texts; None: the question alone.
+            retriever: Finds hits.
+            reader: Widens them for the generator; None: it gets them unchanged.
+            generator: Writes the answer.
+            support: Scores how well its passages support it.
+            at_once: Most questions under way.
+            seconds: The deadline of a question.
+            rrf_k: k of `rrf`, if a question is searched for in several forms.
+            ended: Called with each question that has ended, its trace and, if there is one, its
+                answer; returns at once.
         """
         self._catalog = catalog
         self._rewriter = rewriter
@@ -84,12 +84,12 @@ class QueryPipeline:
         self._rrf_k = rrf_k
 
     async def search(self, query: Query, trace: Trace) -> tuple[Hit, ...]:
-        """Hits alone; timings go to the trace.
+        """Returns the hits alone; timings go to the trace.
 
         Raises:
-            NotFoundError: there is no such collection.
-            BusyError: as many questions are under way as may be.
-            UpstreamError: the deadline passed.
+            NotFoundError: There is no such collection.
+            BusyError: Too many questions are under way.
+            UpstreamError: The deadline passed.
         """
         with self._measured("search", query, trace) as question, self._admission.take():
             deadline = self._deadline()
@@ -105,19 +105,19 @@ class QueryPipeline:
         await self._retrieve([query], Trace(), self._deadline())
 
     async def answer(self, query: Query, trace: Trace) -> Answer:
-        """The whole answer: the last event of `stream`."""
+        """Returns the whole answer: the last event of `stream`."""
         async for event in self.stream(query, trace):
             last = event
         assert isinstance(last, Answer)  # noqa: S101 - what a stream ends with
         return last
 
     async def stream(self, query: Query, trace: Trace) -> AsyncGenerator[Event, None]:
-        """What happens to a question, and what comes of it, event by event.
+        """Yields the events of a question, from its hits to the whole answer.
 
         Raises:
-            NotFoundError: there is no such collection.
-            BusyError: as many questions are under way as may be.
-            UpstreamError: the deadline passed, or the generator failed.
+            NotFoundError: There is no such collection.
+            BusyError: Too many questions are under way.
+            UpstreamError: The deadline passed, or the generator failed.
         """
         with self._measured("answer", query, trace) as question, self._admission.take():
             async with contextlib.aclosing(self._stream(query, trace)) as events:
@@ -128,14 +128,14 @@ class QueryPipeline:
 
     @contextlib.contextmanager
     def _measured(self, operation: str, query: Query, trace: Trace) -> Iterator[metrics.Question]:
-        """Counts a question, and tells of it once it has ended."""
+        """Counts a question, and reports it once it has ended."""
         told: dict[str, Attribute] = {
             "operation": operation,
             "collection": query.scope.collection,
         }
         trace.tenant = tenant = query.scope.tenant
         trace.root = Span("query", input=query.text, attributes=told)
-        live = trace.experiment is None  # an evaluation, on a worker, is to set off no alarm
+        live = trace.experiment is None  # an evaluation on a worker must set off no alarm
         with metrics.Question(operation, tenant, live) as question:
             try:
                 yield question
@@ -154,9 +154,9 @@ class QueryPipeline:
                 self._ended(query, trace, question.answer)
 
     async def _stream(self, query: Query, trace: Trace) -> AsyncGenerator[Event, None]:
-        """The journey.
+        """Runs the stages of a question.
 
-        1. make it stand alone  2. write what else to search for  3. retrieve  4. widen
+        1. make it stand alone  2. write further search texts  3. retrieve  4. widen
         5. generate  6. check what is written  7. the answer
         """
         deadline = self._deadline()
@@ -244,7 +244,7 @@ class QueryPipeline:
     async def _generate(
         self, prompt: Prompt, trace: Trace, deadline: float
     ) -> AsyncGenerator[Delta, None]:
-        """The generator's deltas; the trace is charged once they end, also where it is early."""
+        """Yields the generator's deltas; usage goes to the trace when they end, even if early."""
         spent = Usage()
         pace = metrics.Pace(live=trace.experiment is None)
         span = trace.open("generate", "generation")
@@ -289,19 +289,19 @@ class QueryPipeline:
             f"The question was not answered within {self._seconds:g} s: {stage} took too long."
             " Try again, or raise the setting limits.query_seconds.",
             code="deadline",
-            retry_after=self._seconds,  # by then what is under way now has ended
+            retry_after=self._seconds,  # by then the present work has ended
         )
 
 
 def _asked(query: Query) -> Any:
-    """A query as a trace has it; what filters compare with is content."""
+    """Returns a query as a trace holds it; the values of filters are content."""
     if not query.where:
         return query.text
     return {"query": query.text, "filters": [asdict(condition) for condition in query.where]}
 
 
 def _told(hit: Hit) -> dict[str, Any]:
-    """A hit as a trace has it."""
+    """Returns a hit as a trace holds it."""
     chunk = hit.chunk
     return {
         "chunk_id": chunk.id,
@@ -313,7 +313,7 @@ def _told(hit: Hit) -> dict[str, Any]:
 
 
 def _note(span: Span, delta: Delta, pace: metrics.Pace) -> None:
-    """What a piece of the answer says of the model that writes it."""
+    """Adds to the span the text of a delta and its data on the model that writes it."""
     span.output = (span.output or "") + delta.text
     if delta.model:
         span.attributes["model"] = delta.model
@@ -334,7 +334,7 @@ def _note(span: Span, delta: Delta, pace: metrics.Pace) -> None:
 
 
 def _check_spans(answer: Answer, trace: Trace) -> None:
-    """What became of the citations, and whether it abstained."""
+    """Adds spans for the numbers of citations, and for the abstention."""
     cited = trace.open("cite", "evaluator")
     cited.attributes["citations"] = len(answer.citations)
     cited.attributes["unsupported"] = len(answer.unsupported)

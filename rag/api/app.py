@@ -1,4 +1,4 @@
-"""The FastAPI app: loads in the background, answers health checks meanwhile."""
+"""The FastAPI app: loads the models in the background and answers health checks meanwhile."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 CLIENT_GONE = 499
-"""What nginx logs for a client that hung up; nobody receives it."""
+"""The status that nginx logs for a client that hung up; nobody receives it."""
 
 
 def create_app(
     settings: Settings, *, url: str, host: str, on_failure: Callable[[], None]
 ) -> FastAPI:
-    """An app that serves `settings` at `url`; `on_failure` is called if it cannot start.
+    """Returns an app that serves `settings` at `url`; `on_failure` is called if it cannot start.
 
-    `host` is what the server listens on, as a name or an address.
+    `host` is the name or address that the server listens on.
     """
     running = Running()
 
@@ -54,7 +54,7 @@ def create_app(
             ):
                 await _warm(service)
                 gc.collect()
-                gc.freeze()  # what is loaded stays: a full collection would walk it, 50 ms each
+                gc.freeze()  # loaded objects stay: a full collection would scan them, 50 ms each
                 service.announce(url)
                 running.service, running.queue = service, queue
                 await asyncio.Event().wait()
@@ -79,7 +79,7 @@ def create_app(
 
 
 class _App(FastAPI):
-    """Its OpenAPI document is made anew each time: it says more once the models are loaded."""
+    """An app that builds its OpenAPI document anew each time: loaded models add to it."""
 
     def openapi(self) -> dict[str, Any]:
         return openapi.document(self, self.state.settings, self.state.running)
@@ -92,9 +92,9 @@ def bare_app(
     *,
     hosts: Sequence[str] = ("*",),
 ) -> FastAPI:
-    """The app over what runs already: the CLI carries one in its own process.
+    """Builds the app over a service that may be open already; the CLI runs one in its own process.
 
-    `hosts` are its names besides those of loopback; `*`: it is reached by no browser.
+    `hosts` are its names besides those of loopback; `*` allows any: no browser reaches the app.
     """
     app = _App(
         title="Plumbline",

@@ -1,9 +1,9 @@
-"""Keeps pages of other origins away: their browser stands where strangers cannot.
+"""Refuses requests that pages of other origins send through their visitor's browser.
 
-Two ways lead a page to a service that only its visitor can reach. The page sends a form or a
-`fetch` to the service's own address: the browser then says so in `Sec-Fetch-Site` and `Origin`. Or
-the page's own name is made to resolve to the service's address (DNS rebinding): the browser then
-takes both for one origin, and only the `Host` header shows the page's name.
+A page can reach a service that only its visitor can reach in two ways. The page sends a form or a
+`fetch` to the service's own address: the browser then reports it in `Sec-Fetch-Site` and `Origin`.
+Or the page's own name is made to resolve to the service's address (DNS rebinding): the browser then
+treats both as one origin, and only the `Host` header shows the page's name.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ _SHOWN = 100
 
 
 class ForeignHostError(InputError):
-    """The `Host` header names somebody else."""
+    """The `Host` header is not a name of this service."""
 
     code = "host_not_allowed"
     status = 421
 
 
 class ForeignOriginError(InputError):
-    """A page of another origin wants to change something."""
+    """A page of another origin sent a request that changes something."""
 
     code = "origin_not_allowed"
     status = 403
@@ -43,13 +43,13 @@ class ForeignOriginError(InputError):
 class OwnHosts:
     """Refuses requests whose `Host` is none of the service's own names.
 
-    Always served are loopback names and the address that the connection came in at: a name in DNS
+    Loopback names and the address that the connection came in at are always served: a name in DNS
     can be made to point anywhere, an address cannot. A request of HTTP/1.0 may have no `Host`: no
     browser sends one.
     """
 
     def __init__(self, app: ASGIApp, *, hosts: Sequence[str]) -> None:
-        """Further names come as `name`, `*.domain` (its subdomains) or `*` (any)."""
+        """Takes further names as `name`, `*.domain` (its subdomains) or `*` (any)."""
         self._app = app
         self._any = "*" in hosts
         self._names = {_normal(host) for host in (*LOOPBACK, *hosts)}
@@ -83,13 +83,13 @@ class OwnHosts:
 
 
 class OwnOrigins:
-    """Refuses what a page of another origin sends to change something.
+    """Refuses requests from pages of other origins that change something.
 
     Programs send neither `Sec-Fetch-Site` nor `Origin`, and pass.
     """
 
     def __init__(self, app: ASGIApp, *, origins: Sequence[str]) -> None:
-        """`origins`: whose pages may, besides the service's own, each as `scheme://host:port`."""
+        """Takes the `origins` allowed besides the service's own, each as `scheme://host:port`."""
         self._app = app
         self._origins = frozenset(origin.lower() for origin in origins)
 
@@ -111,15 +111,15 @@ class OwnOrigins:
         origin = headers.get("origin", "").lower()
         if origin in self._origins:
             return True
-        # The browser knows best; without its word the two names must be the same. A proxy may end
-        # TLS, so the schemes need not be.
+        # The browser's own header decides; without it the two hosts must be equal. A proxy may end
+        # TLS, so the schemes may differ.
         if site := headers.get("sec-fetch-site"):
             return site in ("same-origin", "none")
         return not origin or origin.partition("://")[2] == headers.get("host", "").lower()
 
 
 def _normal(host: str) -> str:
-    """A host as it is compared: names in lower case, an address in its one shortest form."""
+    """Returns a host in a form to compare: names in lower case, addresses in the shortest form."""
     try:
         address = ip_address(host)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Connections with an end: no client holds one open for ever by sending half a request."""
+"""Connections with time limits: no client holds one open for ever by sending half a request."""
 
 from __future__ import annotations
 
@@ -16,39 +16,39 @@ from rag.api import problems
 from rag.errors import BusyError, InputError, RagError
 
 HEAD_SECONDS = 10.0
-"""A request line and its headers may take, from their first byte or that of the connection."""
+"""Seconds for a request line and its headers, from their first byte or the connection's start."""
 HEAD_BYTES = 1 << 16
 BODY_SECONDS = 15.0
-"""A body is looked at so often; if nothing came since, the client is gone or wants to wait."""
+"""Seconds between checks of a body; if nothing came since the last, the client is gone or waits."""
 BODY_RATE = 1000
-"""Bytes of a body that come in a second, on average; the first two looks do not count."""
+"""Fewest bytes of a body per second, on average; the first two checks do not count."""
 RESERVE = 256
-"""Descriptors that connections leave to the index, the catalog and models; a quarter of few."""
+"""Descriptors reserved for the index, the catalog and models; at most a quarter of the limit."""
 LINGER_SECONDS = 1.0
-"""A client has so long to read why it is refused: closing at once would take that from it."""
+"""Seconds for a client to read why it is refused: closing at once would lose the response."""
 LOG_SECONDS = 10.0
-"""One line in so long for each reason to end connections."""
+"""Seconds between two log lines with the same reason for closing connections."""
 _log = logging.getLogger(__name__)
 _warned: dict[str, float] = {}
 """The time at which each line was last written."""
 
 
 class SlowRequestError(InputError):
-    """A request that does not come to its end."""
+    """A request did not arrive completely in time."""
 
     code = "request_timeout"
     status = 408
 
 
 class LargeHeadError(InputError):
-    """More headers than anybody needs."""
+    """The headers of a request are too large."""
 
     code = "headers_too_large"
     status = 431
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """A connection that ends where a request is too slow, or there are too many connections."""
+    """A connection that is closed if a request is too slow, or there are too many connections."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -61,7 +61,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._ended = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Serves the connection, if there are descriptors left for others."""
+        """Serves the connection if enough descriptors are left for others."""
         super().connection_made(transport)
         limit, used = resource.getrlimit(resource.RLIMIT_NOFILE)[0], _descriptor(transport)
         reserve = min(RESERVE, limit // 4)
@@ -80,12 +80,12 @@ class BoundedProtocol(HttpToolsProtocol):
             transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Lets go of the timer."""
+        """Stops the timer."""
         self._stop_timer()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Parses what came, unless the connection is about to end."""
+        """Parses received data, unless the connection is about to close."""
         if self._ended:
             return
         super().data_received(data)
@@ -95,13 +95,13 @@ class BoundedProtocol(HttpToolsProtocol):
                 self._end(LargeHeadError(f"The headers are over {HEAD_BYTES >> 10} KiB."))
 
     def on_message_begin(self) -> None:
-        """The first byte of a request."""
+        """Starts the timer of the headers, at the first byte of a request."""
         super().on_message_begin()
         self._in_head, self._head_bytes = True, 0
         self._time_head()
 
     def on_headers_complete(self) -> None:
-        """The body begins, be it empty."""
+        """Starts the checks of the body, which may be empty."""
         super().on_headers_complete()
         self._in_head = False
         self._body_bytes = self._body_before = 0
@@ -109,12 +109,12 @@ class BoundedProtocol(HttpToolsProtocol):
         self._restart(BODY_SECONDS, self._check_body)
 
     def on_body(self, body: bytes) -> None:
-        """A part of it."""
+        """Counts a part of the body."""
         self._body_bytes += len(body)
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """All of the request is there."""
+        """Stops the timer, as the whole request has arrived."""
         self._stop_timer()
         super().on_message_complete()
 
@@ -122,14 +122,14 @@ class BoundedProtocol(HttpToolsProtocol):
         self._restart(HEAD_SECONDS, self._check_head)
 
     def _check_head(self) -> None:
-        if self.cycle and not self.cycle.response_complete:  # the next request, sent ahead
+        if self.cycle and not self.cycle.response_complete:  # the next request, pipelined
             self._time_head()
             return
         _warn("A client sent half a request and no more for %g s.", HEAD_SECONDS)
         self._end(SlowRequestError(f"The headers did not come within {HEAD_SECONDS:g} s."))
 
     def _check_body(self) -> None:
-        if not self.flow.read_paused:  # otherwise it is us who do not read
+        if not self.flow.read_paused:  # otherwise it is the server that does not read
             self._body_seconds += BODY_SECONDS
             silent = self._body_bytes == self._body_before
             if silent or self._body_bytes < self._body_seconds * BODY_RATE:
@@ -144,7 +144,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._restart(BODY_SECONDS, self._check_body)
 
     def _end(self, error: RagError) -> None:
-        """Says why, where nothing else was said, and closes once the client may have read it."""
+        """Sends the error if no response has begun, and closes once the client may have read it."""
         self._stop_timer()
         self._unset_keepalive_if_required()
         self._ended = True
@@ -157,7 +157,7 @@ class BoundedProtocol(HttpToolsProtocol):
             return
         self.transport.write(_refusal(self.scope or {}, error))
         if answering:
-            self.cycle.disconnected = True  # so that the app reads that its client is gone
+            self.cycle.disconnected = True  # so that the app sees that its client is gone
             self.cycle.message_event.set()
         self.flow.resume_reading()
         if self.transport.can_write_eof():
@@ -176,7 +176,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
 
 def _warn(line: str, *values: object) -> None:
-    """Writes a line unless it was written a moment ago."""
+    """Logs a line unless the same one was logged less than `LOG_SECONDS` ago."""
     now = time.monotonic()
     if now - _warned.get(line, -LOG_SECONDS) >= LOG_SECONDS:
         _warned[line] = now
@@ -184,12 +184,12 @@ def _warn(line: str, *values: object) -> None:
 
 
 def _descriptor(transport: asyncio.Transport) -> int:
-    """Its number: the system gives the lowest that is free, so all below are taken."""
+    """Returns its descriptor: the system assigns the lowest free one, so all below are in use."""
     return int(transport.get_extra_info("socket").fileno())
 
 
 def _refusal(scope: Any, error: RagError) -> bytes:
-    """A whole response: what a route would answer, for a request that reaches none."""
+    """Returns a complete response, as a route would answer, for a request that reaches no route."""
     id_ = scope.get("request_id") or uuid4().hex
     headers = {"Connection": "close", "X-Request-ID": id_, **problems.retry_after(error)}
     body = problems.problem_json(error, id_)

@@ -1,4 +1,4 @@
-"""A document's text as a response, however long it is."""
+"""A document's text as a response, of any length."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 PIECE = 256 << 10
-"""Bytes written at once: other requests have their turn between two pieces."""
+"""Bytes written at once: other requests are served between two pieces."""
 OPENAPI: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "The text, in UTF-8.",
@@ -25,7 +25,7 @@ OPENAPI: dict[int | str, dict[str, Any]] = {
 
 
 async def response(request: Request, text: bytes) -> Response:
-    """The text with its length and an ETag; 304 without it where the caller has this text."""
+    """Returns the text with its length and an ETag, or 304 without a text if the caller has it."""
     digest = await asyncio.to_thread(sha256, text)
     headers = {"ETag": f'"{digest.hexdigest()}"'}
     if headers["ETag"] in request.headers.get("if-none-match", ""):

@@ -1,4 +1,4 @@
-"""What routes are given. All of it async: FastAPI runs plain functions on threads."""
+"""Dependencies of the routes. All of them are async: FastAPI runs plain functions on threads."""
 
 from __future__ import annotations
 
@@ -17,41 +17,41 @@ from rag.telemetry.trace import Trace, trace_of
 from rag.types import Scope
 
 MAX_WAIT_SECONDS = 60.0
-"""OpenAI's clients heed no Retry-After of more than two minutes."""
+"""Longest `Retry-After` in seconds: OpenAI's clients ignore one of more than two minutes."""
 
 
 @dataclass(slots=True)
 class Running:
-    """What the routes work on; empty until the models are loaded."""
+    """The state that routes work on; empty until the models are loaded."""
 
     service: Service | None = None
     queue: Queue | None = None
     failure: RagError | None = None
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
-    """Of large requests: one is read at a time, each in a process of its own."""
+    """Lock for large requests: one is read at a time, each in a separate process."""
     since: float = field(default_factory=time.monotonic)
 
     def loading(self, what: str) -> BusyError:
-        """The error while something is not there yet.
+        """Returns the error while something is still loading.
 
-        How long a start takes differs from one to a hundred seconds: it is taken to last as long
-        again as it has lasted.
+        A start takes between one and a hundred seconds: the remaining time is estimated as the time
+        that has passed.
         """
         lasted = time.monotonic() - self.since
         return BusyError(what, code="loading", retry_after=min(lasted, MAX_WAIT_SECONDS))
 
 
 def state_of(request: Request) -> Running:
-    """The app's state, loaded or not."""
+    """Returns the app's state, loaded or not."""
     state: Running = request.app.state.running
     return state
 
 
 async def service(request: Request) -> Service:
-    """The service.
+    """Returns the service.
 
     Raises:
-        BusyError: the models are still loading.
+        BusyError: The models are still loading.
     """
     state = state_of(request)
     if state.service is None:
@@ -60,7 +60,7 @@ async def service(request: Request) -> Service:
 
 
 async def queue(request: Request) -> Queue:
-    """The queue; there is one once there is a service."""
+    """Returns the queue; it exists once the service does."""
     state = state_of(request)
     if state.queue is None:
         raise state.loading("The queue is still starting.")
@@ -68,15 +68,15 @@ async def queue(request: Request) -> Queue:
 
 
 async def scope(collection: Annotated[str, Query(pattern=COLLECTION)] = "default") -> Scope:
-    """The scope of a request whose collection is in its URL."""
+    """Returns the scope of a request whose collection is in its URL."""
     return Scope(tenant=TENANT, collection=collection)
 
 
 async def trace(request: Request, service: ServiceDep) -> Trace:
-    """The caller's trace, by its W3C `traceparent`, or a new one."""
+    """Returns the caller's trace, by its W3C `traceparent`, or a new one."""
     rate = service.settings.traces.rate
     made = trace_of(request.headers.get("traceparent"), rate=rate)
-    request.scope["trace"] = made  # for who logs the request
+    request.scope["trace"] = made  # for the request log
     return made
 
 

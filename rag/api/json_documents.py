@@ -1,8 +1,8 @@
-"""Documents as JSON: the bytes of a request → bytes on disk and their submissions.
+"""Turns the bytes of a JSON request into documents on disk and their submissions.
 
-A small body is read in a thread. A large one goes to disk as it comes and is read in a process of
-its own: the JSON parser holds the interpreter's lock from the first byte to the last, and how much
-memory it takes depends on what was sent.
+A small body is read in a thread. A large one is written to disk as it arrives and read in a
+separate process: the JSON parser holds the interpreter's lock from the first byte to the last, and
+its use of memory depends on the content.
 """
 
 from __future__ import annotations
@@ -36,30 +36,30 @@ from rag.records import Submission
 from rag.settings.operations import LimitSettings
 
 SMALL_BYTES = 2 << 20
-"""A body up to here takes a thread some tens of milliseconds, a process takes longer to start."""
+"""Largest body for a thread: it takes some tens of milliseconds, a process longer to start."""
 SECONDS = 120.0
-"""Reading one body may take, and waiting for the bodies before it does not count."""
+"""Seconds that reading one body may take, without the wait for the bodies before it."""
 _NICE = 10
 _SPACE_BYTES = 1 << 30
-"""Address space of a process with its libraries."""
+"""Address space of a process with its libraries, in bytes."""
 _SPACE_FACTOR = 16
-"""Bytes of memory for each byte of a body: four for a character, and several copies of a text."""
+"""Bytes of memory for each byte of a body: four per character, and several copies of a text."""
 PARTS = 1_000_000
-"""Strings, lists, objects and commas in one large body; each takes some 100 bytes of memory."""
+"""Most strings, lists, objects and commas in a large body; each takes some 100 bytes of memory."""
 _PART = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[\[{,]', re.DOTALL)
-"""A string that does not end goes to the end of the body: it is looked at once."""
+"""Matches one part. An unterminated string matches to the end of the body: it is scanned once."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """Documents that were sent: their collection, and what is kept of each."""
+    """The documents of a request: their collection and their submissions."""
 
     collection: str
     submissions: list[Submission]
 
 
 class InvalidError(Exception):
-    """The JSON is not what documents are sent as; the faults are those of pydantic."""
+    """The body is not a valid request for documents; the faults are those of pydantic."""
 
     def __init__(self, faults: list[dict[str, Any]]) -> None:
         super().__init__(faults)
@@ -69,13 +69,13 @@ class InvalidError(Exception):
 async def take_json(
     request: Request, spool: Spool, limits: LimitSettings, *, turn: asyncio.Lock
 ) -> Sent:
-    """Keeps the documents of a request; on an error none. Large requests wait for their `turn`.
+    """Stores the documents of a request, or none on an error. Large requests wait for their `turn`.
 
     Raises:
-        RequestValidationError: it is not what documents are sent as.
-        InputError: a document that cannot be ingested.
-        StorageError: the disk is full.
-        ClientDisconnect: the client hung up before all of it was there.
+        RequestValidationError: The body is not a valid request for documents.
+        InputError: A document cannot be ingested.
+        StorageError: The disk is full.
+        ClientDisconnect: The client hung up before the whole body arrived.
     """
     head = bytearray()
     coming = request.stream()
@@ -98,9 +98,9 @@ async def _take_large(
     limits: LimitSettings,
     turn: asyncio.Lock,
 ) -> Sent:
-    """Keeps a body and the documents in it in a part of the spool; in the end these alone.
+    """Stores a body and its documents in a part of the spool; at the end only the documents stay.
 
-    What a process that was killed over it had kept goes, too.
+    Files that a killed reader process left are removed as well.
     """
     kept: set[str] = set()
     try:
@@ -142,7 +142,7 @@ async def _read_apart(path: Path, spool: Spool, limits: LimitSettings) -> Sent:
 
 
 def _reader(spool: Spool, limits: LimitSettings, *, memory: int) -> Callable[[Path], Sent]:
-    """Reads in this process, which is given so much address space and what time others leave."""
+    """Limits this process in address space and priority, and returns the reader of files."""
     os.nice(_NICE)
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
     space = memory if hard == resource.RLIM_INFINITY else min(memory, hard)
@@ -170,12 +170,12 @@ def _too_complex() -> TooLargeError:
 
 
 def read(body: bytes, spool: Spool, limits: LimitSettings) -> Sent:
-    """Keeps the documents of a body; on an error none.
+    """Stores the documents of a body, or none on an error.
 
     Raises:
-        InvalidError: it is not what documents are sent as.
-        InputError: a document that cannot be ingested.
-        StorageError: the disk is full.
+        InvalidError: The body is not a valid request for documents.
+        InputError: A document cannot be ingested.
+        StorageError: The disk is full.
     """
     try:
         sent = from_json(body, cache_strings="keys")
@@ -213,10 +213,10 @@ def _keep(documents: Sequence[DocumentIn], spool: Spool, limits: LimitSettings) 
 
 
 def check_size(size: int, name: str, limits: LimitSettings) -> None:
-    """One document's.
+    """Checks the size of one document, in bytes.
 
     Raises:
-        TooLargeError: it is over the limit.
+        TooLargeError: It is over the limit.
     """
     if size > limits.file_mb << 20:
         raise TooLargeError(
@@ -226,10 +226,10 @@ def check_size(size: int, name: str, limits: LimitSettings) -> None:
 
 
 def check_unique(ids: Sequence[str]) -> None:
-    """Every document has an id of its own.
+    """Checks that every document has a different id.
 
     Raises:
-        ConflictError: two have the same.
+        ConflictError: Two documents have the same id.
     """
     if twice := [i for i, n in Counter(ids).items() if n > 1]:
         said = ", ".join(twice[:5])
@@ -251,6 +251,6 @@ def _uri_of(document: DocumentIn) -> str:
 
 
 def _bytes_of(document: DocumentIn) -> bytes:
-    """Canonical: equal documents, equal bytes, equal version."""
+    """Returns canonical bytes: equal documents have equal bytes and an equal version."""
     fields = {"title": document.title, "text": document.text, "meta": document.meta}
     return json.dumps(fields, ensure_ascii=False, sort_keys=True).encode()

@@ -16,14 +16,14 @@ from ingest.readers.media_types import essence
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 LARGE_BYTES = 1 << 16
-"""From here on a thread costs less than the others would wait."""
+"""Bytes above which a thread costs less than blocking the event loop."""
 
 
 class OffLoopRoute(APIRoute):
     """A route whose large bodies are read and checked in a thread."""
 
     def get_route_handler(self) -> Handler:
-        """FastAPI's own handler, given a request whose body is checked already."""
+        """Returns FastAPI's handler, with large bodies checked before it is called."""
         handle = super().get_route_handler()
         if self.body_field is None:
             return handle
@@ -43,7 +43,7 @@ class OffLoopRoute(APIRoute):
                 checked = await asyncio.to_thread(check, body)
             except RequestValidationError:
                 raise
-            except (ValueError, RecursionError):  # it is no JSON: the handler says so its own way
+            except (ValueError, RecursionError):  # not JSON: the handler reports it
                 return await handle(request)
             return await handle(_Checked(request, checked))
 
@@ -51,18 +51,18 @@ class OffLoopRoute(APIRoute):
 
 
 class _Checked(Request):
-    """A request whose JSON is a model already; FastAPI takes that as it is."""
+    """A request whose JSON is already a model; FastAPI accepts it unchanged."""
 
     def __init__(self, request: Request, model: Any) -> None:
         super().__init__(request.scope, request.receive)
         self._model = model
 
     async def body(self) -> bytes:
-        """Something: an empty body would count as none."""
+        """Returns a placeholder: FastAPI takes an empty body for none."""
         return b"{}"
 
     async def json(self) -> Any:
-        """The model."""
+        """Returns the model."""
         return self._model
 
 

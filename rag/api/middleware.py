@@ -1,4 +1,4 @@
-"""What happens to every request before a route sees it. Plain ASGI: no task, no copy."""
+"""Middleware that handles every request before its route. Plain ASGI: no task, no copy."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ class _UnreadError(Exception):
 
 _log = logging.getLogger(__name__)
 UNREAD_SECONDS = 30.0
-"""A client may leave so long what is sent to it."""
+"""Seconds that a client may leave sent data unread."""
 JSON_BYTES = 1 << 20
-"""Bound on a body that carries no documents: questions are short."""
+"""Most bytes of a body that holds no documents: questions are short."""
 _METHODS = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
 _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
 
@@ -66,7 +66,7 @@ class RequestId:
 
 
 class Measured:
-    """Counts, times and logs requests by their route; `questions`: with what was asked."""
+    """Counts, times and logs requests by their route; with `questions`, logs questions as well."""
 
     def __init__(self, app: ASGIApp, *, questions: bool = False) -> None:
         self._app = app
@@ -88,7 +88,7 @@ class Measured:
         try:
             await self._app(scope, receive, send_and_note)
         except Exception:
-            scope["problem"] = RagError.code  # which is answered further out
+            scope["problem"] = RagError.code  # an outer layer answers it
             raise
         finally:
             line = _note(scope, status, time.perf_counter() - started)
@@ -98,7 +98,7 @@ class Measured:
 
 
 def _note(scope: Scope, status: int, seconds: float) -> dict[str, Any]:
-    """Counts one request that has ended; what the log says of it."""
+    """Counts one request that has ended, and returns its log entry."""
     method = scope["method"] if scope["method"] in _METHODS else "_OTHER"
     route = getattr(scope.get("route"), "path", "none")
     error = scope.get("problem", "")
@@ -129,7 +129,7 @@ def _note(scope: Scope, status: int, seconds: float) -> dict[str, Any]:
 
 
 async def _question(scope: Scope) -> dict[str, str]:
-    """What was asked, as it may be kept; masking may take a model, so it has a thread."""
+    """Returns the question as far as it may be kept; in a thread, since masking may run a model."""
     trace: Trace | None = scope.get("trace")
     service = state_of(Request(scope)).service
     if trace is None or trace.root.name != "query" or service is None:
@@ -140,7 +140,7 @@ async def _question(scope: Scope) -> dict[str, str]:
 
 
 class BodyLimit:
-    """Refuses bodies over the limit: by their declared length, or once they have grown past it."""
+    """Refuses bodies over the limit, by their declared length or by the bytes received."""
 
     def __init__(self, app: ASGIApp, *, limits: LimitSettings) -> None:
         self._app = app
@@ -177,7 +177,7 @@ class BodyLimit:
 
 
 class SlowClients:
-    """Hangs up on clients that do not read: what they asked for would be held for them for ever."""
+    """Disconnects clients that do not read: their responses would be held in memory for ever."""
 
     def __init__(self, app: ASGIApp, *, seconds: float = UNREAD_SECONDS) -> None:
         self._app = app
@@ -195,16 +195,16 @@ class SlowClients:
 
         try:
             await self._app(scope, receive, send_in_time)
-        except _UnreadError:  # the server closes what is not complete
+        except _UnreadError:  # the server closes an incomplete response
             client = (scope.get("client") or ["unknown"])[0]
             _log.warning("The client %s read nothing for %g s.", client, self._seconds)
 
 
 async def until_hangup(request: Request, work: Awaitable[R]) -> R:
-    """The result of `work`, which is cancelled if the client hangs up meanwhile.
+    """Returns the result of `work`, which is cancelled if the client hangs up meanwhile.
 
     Raises:
-        ClientGoneError: it did.
+        ClientGoneError: The client hung up.
     """
     task = asyncio.ensure_future(work)
     hangup = asyncio.ensure_future(_hangup(request))

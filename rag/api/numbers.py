@@ -1,4 +1,4 @@
-"""Numbers and truth values as JSON has them: a text of digits is none."""
+"""JSON numbers and truth values: a string of digits is not a number."""
 
 from __future__ import annotations
 
@@ -15,6 +15,6 @@ def _number(value: Any) -> Any:
 
 IS_NUMBER = BeforeValidator(_number)
 Integer = Annotated[int, IS_NUMBER]
-"""`10.0` is one as well."""
+"""An integer; `10.0` is accepted as well."""
 Count = Annotated[int, Field(ge=1), IS_NUMBER]
 Flag = StrictBool

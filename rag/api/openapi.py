@@ -1,4 +1,4 @@
-"""The OpenAPI document, with what the settings allow and all that a response may have."""
+"""The OpenAPI document, with the limits of the settings and everything that a response may have."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _METHODS = ("get", "post", "delete")
 
 
 def document(app: FastAPI, settings: Settings, running: Running) -> dict[str, Any]:
-    """The document of `app` as it serves now; until the models are loaded it knows less."""
+    """Returns the document of `app` as it serves now; it has less until the models are loaded."""
     made = get_openapi(
         title=app.title, version=app.version, description=app.description, routes=app.routes
     )
@@ -54,19 +54,19 @@ def _complete(operation: dict[str, Any]) -> None:
 
 
 def _in_force(settings: Settings, running: Running) -> Mapping[str, Any]:
-    """Values by the name that stands for them in `rag.api.shapes`; None where it is not known."""
+    """Returns values by the names that `rag.api.shapes` uses for them; None for unknown values."""
     generators = (settings.generator, *settings.fallbacks)
     writes = not all(isinstance(each, ExtractiveSettings) for each in generators)
     return {
         "limits.top_k": settings.limits.top_k,
-        "seed": (1 << 63) - 1,  # FastAPI would make a float of it
+        "seed": (1 << 63) - 1,  # FastAPI would turn it into a float
         "embedder.dim": running.service.embedder.dim if running.service else None,
         "response_formats": ["text", "json_object", "json_schema"] if writes else ["text"],
     }
 
 
 def _filled(part: Any, values: Mapping[str, Any]) -> Any:
-    """The part with what is in force for each `x-` keyword; without those of unknown value."""
+    """Returns the part with a value for each `x-` keyword, without those of unknown value."""
     if isinstance(part, list):
         return [_filled(item, values) for item in part]
     if not isinstance(part, dict):

@@ -20,31 +20,31 @@ from rag.errors import ConfigError, RagError, UpstreamError
 from rag.text.validation_errors import first, shortened
 
 DETAIL_CHARS = 4000
-"""Of an error; it may hold what the caller sent."""
+"""Most characters of an error's detail, which may contain the caller's input."""
 _FAULT_CHARS = 300
 CRASHED = HTTPStatus.INTERNAL_SERVER_ERROR.value
 _log = logging.getLogger(__name__)
 
 
 def problem_json(error: RagError, request_id: str) -> dict[str, Any]:
-    """The body for one of our own errors."""
+    """Returns the body for one of our own errors."""
     if error.detail:
-        # Without the message, in which a server may repeat what was asked.
+        # The message is left out: a server may repeat the question in it.
         _log.warning("Request %s failed: %s. %s", request_id, error.code, error.detail)
-    # Settings that do not fit a collection are the server's to mend, and the request's conflict.
+    # Settings that do not fit a collection are fixed on the server; the request gets a conflict.
     status = HTTPStatus.CONFLICT if isinstance(error, ConfigError) else HTTPStatus(error.status)
     return _body(status, error.code, str(error), request_id)
 
 
 def crash_json(error: Exception, request_id: str) -> dict[str, Any]:
-    """The body for an error that nobody foresaw; its trace goes to the log."""
+    """Returns the body for an unexpected error; its traceback goes to the log."""
     _log.error("Request %s crashed", request_id, exc_info=error)
     detail = "Something went wrong that should not have; the server's log has the trace."
     return _body(HTTPStatus.INTERNAL_SERVER_ERROR, "internal", detail, request_id)
 
 
 def amid_stream(scope: Scope, error: Exception) -> dict[str, Any]:
-    """The body for an error after the status was sent; it is noted for who counts requests."""
+    """Returns the body for an error after the status was sent; notes its code for the metrics."""
     id_ = scope.get("request_id", "")
     body = problem_json(error, id_) if isinstance(error, RagError) else crash_json(error, id_)
     scope["problem"] = body["code"]
@@ -66,7 +66,7 @@ def response(
     *,
     param: str | None = None,
 ) -> Response:
-    """A problem as a response to the request of an ASGI `scope`; `param` is what it is about."""
+    """Returns a problem as a response for an ASGI `scope`; `param` is the field at fault."""
     scope["problem"] = body["code"]
     if errors.are_expected(scope["path"]):
         return Response(
@@ -84,12 +84,12 @@ def response(
 
 
 def request_id(request: Request) -> str:
-    """The id that `RequestId` gave this request."""
+    """Returns the id that `RequestId` gave this request."""
     return str(request.scope.get("request_id", ""))
 
 
 def retry_after(error: RagError) -> dict[str, str]:
-    """The header that says in how many seconds the same request may go through, if it may."""
+    """Returns a header with the seconds until a retry may succeed; empty for other errors."""
     if not isinstance(error, UpstreamError):
         return {}
     return {"Retry-After": str(max(1, math.ceil(error.retry_after)))}
@@ -132,7 +132,7 @@ async def _on_http(request: Request, error: Exception) -> Response:
 
 
 def _methods(request: Request) -> list[str]:
-    """All methods of the path that was asked for, over the routes that have them."""
+    """Returns all methods of the requested path, over the routes that have it."""
     routes = [route for route in request.app.routes if isinstance(route, Route)]
     found = (route.path for route in routes if route.matches(request.scope)[0] != Match.NONE)
     path = next(found, None)

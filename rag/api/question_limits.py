@@ -1,4 +1,4 @@
-"""Questions as they come over HTTP → `Query`s within the limits."""
+"""Turns questions that come over HTTP into `Query`s within the limits."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ def to_query(
     limits: LimitSettings,
     sampling: SamplingOverrides,
 ) -> Query:
-    """The last message of a conversation as a question to a collection.
+    """Returns the last message of a conversation as a question to a collection.
 
     Raises:
-        TooLargeError: the question or the conversation is too long.
-        InputError: more passages are asked for than may be.
+        TooLargeError: The question or the conversation is too long.
+        InputError: `top_k` is over the limit.
     """
     *history, last = conversation
     if len(conversation) > limits.messages:
@@ -47,17 +47,17 @@ def to_query(
 
 
 def label(trace: Trace, asked: Retrieval, *, user: str | None = None) -> None:
-    """Puts on the trace what the caller groups by; `user` as OpenAI's clients name it."""
+    """Sets the trace's user, session and tags; OpenAI's `user` is used if `asked` has none."""
     trace.user = asked.user or user or ""
     trace.session = asked.session_id or ""
     trace.tags = tuple(asked.tags)
 
 
 def check_length(question: str, limits: LimitSettings) -> None:
-    """Bounds a question.
+    """Checks the length of a question.
 
     Raises:
-        TooLargeError: it is too long.
+        TooLargeError: It is too long.
     """
     if len(question) > limits.question_chars:
         raise TooLargeError(

@@ -1,6 +1,6 @@
-"""What goes back over the wire: models for the OpenAPI document, and what writes them.
+"""Responses: models for the OpenAPI document, and functions that write the JSON.
 
-They are written from the nouns themselves, without a second validation.
+The JSON is written from the domain objects directly, without a second validation.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from rag.types import (
 
 
 class AcceptedDocument(BaseModel):
-    """A document, accepted."""
+    """An accepted document."""
 
     id: str
     state: State
@@ -38,7 +38,7 @@ class Accepted(BaseModel):
 
 
 class HitOut(BaseModel):
-    """A chunk that answers a query; `ranks` has its place (from 1) in each leg that found it."""
+    """A chunk that answers a query; `ranks` has its rank (from 1) in each leg that found it."""
 
     chunk_id: str
     document_id: str
@@ -64,7 +64,7 @@ class SearchResponse(BaseModel):
 
 
 class CitationOut(BaseModel):
-    """What a marker stands on: `quote` is characters `start` to `end` of the document's text.
+    """A citation: `quote` is characters `start` to `end` of the document's text.
 
     The marker is characters `marker_start` to `marker_end` of the answer.
     """
@@ -85,7 +85,7 @@ class CitationOut(BaseModel):
 
 
 class UsageOut(BaseModel):
-    """Tokens through language models, and what they cost in the currency of the prices set."""
+    """Tokens of language models, and their cost in the currency of the configured prices."""
 
     input_tokens: int
     output_tokens: int
@@ -93,10 +93,10 @@ class UsageOut(BaseModel):
 
 
 class AnswerDetails(SearchResponse):
-    """What is said of an answer beside its text.
+    """The details of an answer besides its text.
 
-    `question` is what was searched for: in a conversation, the last question made to stand alone.
-    Where `abstained`, `reason` says why.
+    `question` is the text that was searched for: in a conversation, the last question made to stand
+    alone. If `abstained`, `reason` says why.
     """
 
     answer_id: str = Field(description="The answer's own: feedback names it.")
@@ -111,7 +111,7 @@ class AnswerDetails(SearchResponse):
 
 
 class QueryResponse(AnswerDetails):
-    """An answer; empty where `abstained`."""
+    """An answer; its text is empty if `abstained`."""
 
     answer: str
     citations: list[CitationOut]
@@ -120,7 +120,7 @@ class QueryResponse(AnswerDetails):
 
 
 class DocumentOut(BaseModel):
-    """A document and its state; `chunks` counts what is searchable of it."""
+    """A document and its state; `chunks` counts its searchable chunks."""
 
     id: str
     uri: str
@@ -163,7 +163,7 @@ class ChunkPage(BaseModel):
 
 
 class JobOut(BaseModel):
-    """A job; `counts` its documents by state, `outcomes` the finished ones by what was done."""
+    """A job; `counts` has its documents by state, `outcomes` the finished ones by their result."""
 
     id: str
     collection: str
@@ -196,7 +196,7 @@ class CollectionList(BaseModel):
 
 
 class Problem(BaseModel):
-    """RFC 9457. `code` is stable; `detail` is for people."""
+    """A problem of RFC 9457. `code` is stable; `detail` is for people."""
 
     type: str = Field(examples=["urn:plumbline:problem:unknown_collection"])
     title: str
@@ -207,7 +207,7 @@ class Problem(BaseModel):
 
 
 def hit_json(hit: Hit) -> dict[str, Any]:
-    """As `HitOut`."""
+    """Returns a hit in the form of `HitOut`."""
     chunk = hit.chunk
     return {
         "chunk_id": chunk.id,
@@ -226,12 +226,12 @@ def hit_json(hit: Hit) -> dict[str, Any]:
 
 
 def citation_json(citation: Citation) -> dict[str, Any]:
-    """As `CitationOut`."""
+    """Returns a citation in the form of `CitationOut`."""
     return asdict(citation)
 
 
 def details_json(answer: Answer) -> dict[str, Any]:
-    """As `AnswerDetails`."""
+    """Returns an answer's details in the form of `AnswerDetails`."""
     return {
         "answer_id": answer.id,
         "question": answer.question,
@@ -248,7 +248,7 @@ def details_json(answer: Answer) -> dict[str, Any]:
 
 
 def answer_json(answer: Answer) -> dict[str, Any]:
-    """As `QueryResponse`."""
+    """Returns an answer in the form of `QueryResponse`."""
     return {
         "answer": answer.text,
         "citations": [citation_json(c) for c in answer.citations],
@@ -259,21 +259,21 @@ def answer_json(answer: Answer) -> dict[str, Any]:
 
 
 def usage_json(usage: Usage) -> dict[str, Any]:
-    """As `UsageOut`."""
+    """Returns usage in the form of `UsageOut`."""
     fields = asdict(usage)
-    del fields["estimated"]  # told in traces
+    del fields["estimated"]  # only traces report it
     return fields
 
 
 def document_json(record: DocumentRecord) -> dict[str, Any]:
-    """As `DocumentOut`: where the bytes lie and how they were cut is nobody's business."""
+    """Returns a document as `DocumentOut`; where its bytes lie and how it was cut is internal."""
     fields = asdict(record)
     del fields["source"], fields["recipe"]
     return fields
 
 
 def chunk_json(chunk: Chunk) -> dict[str, Any]:
-    """As `ChunkOut`."""
+    """Returns a chunk in the form of `ChunkOut`."""
     return {
         "id": chunk.id,
         "position": chunk.position,
@@ -286,12 +286,12 @@ def chunk_json(chunk: Chunk) -> dict[str, Any]:
 
 
 def job_json(job: JobRecord) -> dict[str, Any]:
-    """As `JobOut`, every state counted."""
+    """Returns a job in the form of `JobOut`, with a count for every state."""
     states = ("pending", "running", "succeeded", "failed", "cancelled")
     counts = {state: job.counts.get(state, 0) for state in states}
     return {**asdict(job), "counts": {"total": sum(counts.values()), **counts}}
 
 
 def collection_json(record: CollectionRecord) -> dict[str, Any]:
-    """As `CollectionOut`."""
+    """Returns a collection in the form of `CollectionOut`."""
     return asdict(record)

@@ -1,4 +1,4 @@
-"""What a request says of how its answer is written, in OpenAI's names."""
+"""Sampling parameters of a request, in OpenAI's names."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from rag.api.numbers import IS_NUMBER, Count, Integer
 from rag.types import SamplingOverrides
 
 SCHEMA_BYTES = 120_000
-"""The prompt holds it, and is made several times over: OpenAI's own bound."""
+"""Most bytes of a schema, OpenAI's own limit: the prompt holds it, and several copies are made."""
 
 
 class JsonSchemaIn(BaseModel):
-    """As OpenAI has it; what else it holds makes no difference."""
+    """A JSON schema in OpenAI's form; other fields have no effect."""
 
     json_schema: dict[str, Any] = Field({"type": "object"}, alias="schema")
 
@@ -43,7 +43,7 @@ class JsonSchemaIn(BaseModel):
 
 
 class ResponseFormat(BaseModel):
-    """What the answer's text is: `text`, any JSON object, or JSON that fits a schema."""
+    """The format of the answer's text: `text`, any JSON object, or JSON that fits a schema."""
 
     model_config = ConfigDict(json_schema_extra=shapes.RESPONSE_FORMAT)
 
@@ -61,7 +61,7 @@ class ResponseFormat(BaseModel):
         return self
 
     def schema_of(self) -> dict[str, Any] | None:
-        """The schema that the answer is to fit; None for text."""
+        """Returns the schema that the answer must fit; None for text."""
         if self.type == "text":
             return None
         return (self.json_schema or JsonSchemaIn()).json_schema
@@ -75,7 +75,7 @@ _Stop = Annotated[str, Field(min_length=1, max_length=256)]
 
 
 class SamplingIn(BaseModel):
-    """How a language model writes the answer; where none does, without effect."""
+    """Sampling parameters of the language model; without one they have no effect."""
 
     max_tokens: Count | None = Field(
         None, description="At most the setting generator.max_tokens, its default."
@@ -89,7 +89,7 @@ class SamplingIn(BaseModel):
     response_format: ResponseFormat | None = None
 
     def overrides(self) -> SamplingOverrides:
-        """As the generator takes it."""
+        """Returns the parameters in the generator's form."""
         return SamplingOverrides(
             max_tokens=self.max_tokens,
             temperature=self.temperature,

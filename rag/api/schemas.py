@@ -1,4 +1,4 @@
-"""What comes over the wire: untrusted bytes enter here."""
+"""Request models: untrusted input is checked here."""
 
 from __future__ import annotations
 
@@ -33,18 +33,18 @@ from retrieval.indexes.filters import check_value
 
 URI_CHARS = 4096
 FIELDS = 64
-"""Of a document's meta."""
+"""Most fields of a document's meta."""
 _FIELD = r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$"
 _UNSTORABLE = re.compile("[\ud800-\udfff\0]")
-"""Half characters, which UTF-8 cannot write, and NUL, which PostgreSQL cannot."""
+"""Lone surrogates, which UTF-8 cannot encode, and NUL, which PostgreSQL cannot store."""
 _Scalar = str | bool | int | float
 
 
 def storable(text: str) -> str:
-    """The text itself.
+    """Returns the text unchanged.
 
     Raises:
-        ValueError: a database cannot take one of its characters.
+        ValueError: A database cannot store one of its characters.
     """
     if _UNSTORABLE.search(text):
         raise ValueError("it holds a NUL or half a character (a lone surrogate)")
@@ -52,7 +52,7 @@ def storable(text: str) -> str:
 
 
 def _scalars(value: Any) -> Any:
-    """One sentence for what is wrong, where the union of types would give one for each type."""
+    """Checks values with one message, while the union of types would give one for each type."""
     for item in value if isinstance(value, list) else [value]:
         if not isinstance(item, _Scalar):
             raise ValueError("a string, number, truth value or a list of them is allowed")  # noqa: TRY004
@@ -72,14 +72,14 @@ def _too_many(values: int) -> str:
 
 
 def _few_fields(value: Any) -> Any:
-    """Counts before the fields are looked at: each may have a fault."""
+    """Counts the fields before they are checked: each may have a fault."""
     if isinstance(value, dict) and len(value) > FIELDS:
         raise ValueError(f"it has {len(value):,} fields, and {FIELDS} are allowed")
     return value
 
 
 def sendable(text: str) -> str:
-    """The text without the characters that no model and no database can take."""
+    """Replaces the characters that no model and no database can take."""
     return _UNSTORABLE.sub("\ufffd", text)
 
 
@@ -90,10 +90,10 @@ def _has_words(text: str) -> str:
 
 
 def up_to_question(messages: Sequence[Message]) -> list[Message]:
-    """A conversation up to its question, which is the last message of the user.
+    """Returns a conversation up to its question, which is the last message of the user.
 
     Raises:
-        ValueError: the user says nothing in it, or says something blank.
+        ValueError: The user has no message in it, or a blank one.
     """
     places = [place for place, message in enumerate(messages) if message.role == "user"]
     if not places:
@@ -104,13 +104,13 @@ def up_to_question(messages: Sequence[Message]) -> list[Message]:
 
 
 Text = Annotated[str, AfterValidator(sendable)]
-"""Without the characters that no model and no database can take."""
+"""Text in which the characters that no model and no database can take are replaced."""
 QuestionText = Annotated[Text, AfterValidator(_has_words), WithJsonSchema(shapes.QUESTION)]
 _Storable = Annotated[
     str, AfterValidator(storable), Field(json_schema_extra={"pattern": shapes.NO_NUL})
 ]
 _DocumentText = Annotated[_Storable, Field(min_length=1)]
-"""Kept as it is, character for character: nothing in it is replaced."""
+"""Text that is stored unchanged, character for character."""
 Label = Annotated[Text, Field(min_length=1, max_length=200)]
 _Value = Annotated[_Scalar | list[_Scalar], BeforeValidator(_scalars), WithJsonSchema(shapes.VALUE)]
 
@@ -138,20 +138,20 @@ class Filter(_Request):
         return value
 
     def condition(self) -> Condition:
-        """As the index takes it.
+        """Returns the condition in the index's form.
 
         Raises:
-            InputError: the operator does not take such a value.
+            InputError: The operator does not accept such a value.
         """
         value = tuple(self.value) if isinstance(self.value, list) else self.value
         field = self.field.removeprefix("meta.")
         condition = Condition(field=field, op=self.op, value=value)
-        check_value(condition)  # here: an empty collection has no index that would
+        check_value(condition)  # here: an empty collection has no index to check it
         return condition
 
 
 class Retrieval(_Request):
-    """How many passages, and which may be among them; and what traces group the question by."""
+    """The number of passages and filters on them, and labels that group questions in traces."""
 
     top_k: Integer = Field(10, ge=1, json_schema_extra={"x-maximum": "limits.top_k"})
     filters: list[Filter] = Field(default=[], max_length=20)
@@ -173,17 +173,17 @@ class _Asked(Retrieval):
 
 
 class SearchRequest(_Asked):
-    """A question, and where to look."""
+    """A question and the collection to search."""
 
     query: QuestionText = Field(min_length=1, examples=["How long may a line be?"])
 
     def conversation(self) -> list[Message]:
-        """The question, to which nothing was said before."""
+        """Returns the question as a conversation of one message."""
         return [Message(role="user", content=self.query)]
 
 
 class Turn(_Request):
-    """What was said in a conversation, and by whom."""
+    """One message of a conversation, with its role."""
 
     model_config = ConfigDict(json_schema_extra=shapes.TURN)
 
@@ -191,14 +191,14 @@ class Turn(_Request):
     content: Text
 
     def message(self) -> Message:
-        """As the pipeline takes it."""
+        """Returns the turn in the pipeline's form."""
         return Message(role=self.role, content=self.content)
 
 
 class QueryRequest(_Asked, SamplingIn):
-    """A question to be answered, or a conversation that ends in one.
+    """A question to answer, or a conversation that ends with one.
 
-    Either `query` or `messages`. With `stream`, the answer comes as server-sent events.
+    Either `query` or `messages` is set. With `stream`, the answer comes as server-sent events.
     """
 
     model_config = ConfigDict(json_schema_extra=shapes.QUERY)
@@ -227,14 +227,14 @@ class QueryRequest(_Asked, SamplingIn):
         return self
 
     def conversation(self) -> list[Message]:
-        """The question, and what was said before it."""
+        """Returns the question and the messages before it."""
         if self.messages is None:
             return [Message(role="user", content=self.query or "")]
         return up_to_question([turn.message() for turn in self.messages])
 
 
 class FeedbackRequest(_Request):
-    """What an answer was worth; what is left out stays as it was said before."""
+    """Feedback on an answer; fields that are left out keep their earlier values."""
 
     model_config = ConfigDict(json_schema_extra=shapes.FEEDBACK)
 
@@ -252,14 +252,14 @@ class FeedbackRequest(_Request):
         return self
 
     def feedback(self) -> Feedback:
-        """As the catalog takes it."""
+        """Returns the feedback in the catalog's form."""
         return Feedback(rating=self.rating, comment=self.comment, correction=self.correction)
 
 
 class DocumentIn(_Request):
-    """A document as JSON. Its own id is kept; without one it follows from the uri.
+    """A document as JSON. A given id is kept; without one it is derived from the uri.
 
-    Without a text, it is fetched from its uri.
+    Without a text, the document is fetched from its uri.
     """
 
     model_config = ConfigDict(json_schema_extra=shapes.DOCUMENT)

@@ -1,7 +1,7 @@
-"""JSON Schemas of what the request models check by code, so that the OpenAPI document says it too.
+"""JSON Schemas of the checks that request models make in code, for the OpenAPI document.
 
-A keyword after "x-", as in `"x-maximum": "limits.top_k"`, has a name in the place of its value:
-`rag.api.openapi` writes what is in force.
+A keyword after "x-", as in `"x-maximum": "limits.top_k"`, has a name in place of its value:
+`rag.api.openapi` inserts the value in force.
 """
 
 from __future__ import annotations
@@ -13,25 +13,28 @@ Schema = dict[str, Any]
 NULL: Schema = {"type": "null"}
 TEXT: Schema = {"type": "string"}
 NO_NUL = r"^[^\x00]*$"
-"""PostgreSQL stores no NUL."""
+"""Text without NUL, which PostgreSQL cannot store."""
 HAS_WORDS = r"\S"
 WEB_ADDRESS = r"^https?://[A-Za-z0-9]+(\.[A-Za-z0-9]+)*(:[0-9]{1,4})?(/[A-Za-z0-9._~/-]*)?$"
-"""Plain ones: others are taken too, if they can be fetched."""
+"""Plain web addresses; others are accepted too, if they can be fetched."""
 CURSOR = r"^([A-Za-z0-9_-]{4})*([A-Za-z0-9_-]{2}==|[A-Za-z0-9_-]{3}=)?$"
 """Base64 for URLs."""
 FILTER_VALUES = 1_000
-"""Values that the lists of all filters of a question hold together: a thousand words are looked up
-in a millisecond, but each number is tried with each chunk that the others let through."""
+"""Most values in the lists of all filters of a question together.
+
+A thousand words are looked up in a millisecond, but each number is compared with each chunk that
+the other filters let through.
+"""
 QUESTION: Schema = {"type": "string", "minLength": 1, "pattern": HAS_WORDS}
 
 
 def either(*options: Schema) -> Schema:
-    """The schema of whatever fits one of these."""
+    """Returns the schema of values that fit one of these."""
     return {"anyOf": list(options)}
 
 
 def list_of(item: Schema, **bounds: Any) -> Schema:
-    """A list of such items."""
+    """Returns the schema of a list of such items."""
     return {"type": "array", "items": item, **bounds}
 
 
@@ -55,7 +58,7 @@ FILTER = either(
 
 
 def conversation(text: Schema, question: Schema) -> tuple[Schema, Schema]:
-    """Schemas of a turn and of a conversation: users' turns hold a `question`, others a `text`."""
+    """Returns schemas of a turn and a conversation: users' turns hold `question`, others `text`."""
     user = {"properties": {"role": {"const": "user"}, "content": question}}
     others = {"properties": {"role": {"not": {"const": "user"}}, "content": text}}
     asked = {"properties": {"role": {"const": "user"}}, "required": ["role"]}

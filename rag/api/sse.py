@@ -12,34 +12,34 @@ from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 HEARTBEAT_SECONDS = 10.0
-"""Proxies drop connections that are silent for a minute or less."""
+"""Seconds between heartbeats: proxies drop connections that are silent for a minute or less."""
 _closing: set[asyncio.Future[None]] = set()
 _FIELDS = {"event": {"type": "string"}, "data": {"type": "string"}}
 DOCUMENTED: dict[str, Any] = {
     "description": "The answer; with `stream`, as server-sent events.",
     "content": {"text/event-stream": {"schema": {"type": "object", "properties": _FIELDS}}},
 }
-"""Of a response that may be a stream, for the OpenAPI document."""
+"""The OpenAPI entry of a response that may be a stream."""
 _COMMENT = b": heartbeat\n\n"
 
 
 def event(name: str, item: Any) -> bytes:
-    """One named event; JSON has no line breaks of its own."""
+    """Returns one named event; its JSON contains no line breaks."""
     return b"event: " + name.encode() + b"\n" + data(item)
 
 
 def data(item: Any) -> bytes:
-    """One event without a name."""
+    """Returns one event without a name."""
     return b"data: " + to_json(item) + b"\n\n"
 
 
 def response(events: AsyncGenerator[bytes, None]) -> Response:
-    """The events, as they come; they are closed with the response."""
+    """Returns a response that sends the events as they come, and closes them at its end."""
     return _Stream(with_heartbeats(events))
 
 
 class _Stream(StreamingResponse):
-    """Closes what it streams, however it ends: Starlette leaves that to the garbage collector."""
+    """Closes the events however the response ends: Starlette leaves it to the garbage collector."""
 
     def __init__(self, events: AsyncGenerator[bytes, None]) -> None:
         super().__init__(
@@ -55,7 +55,7 @@ class _Stream(StreamingResponse):
 async def with_heartbeats(
     events: AsyncGenerator[bytes, None], *, seconds: float = HEARTBEAT_SECONDS
 ) -> AsyncGenerator[bytes, None]:
-    """The events, with a comment whenever none came for `seconds`; closes them at the end."""
+    """Yields the events, and a comment whenever none came for `seconds`; closes them at the end."""
     upcoming = asyncio.ensure_future(anext(events, None))
     try:
         while True:
@@ -73,7 +73,7 @@ async def with_heartbeats(
 
 
 def _close(events: AsyncGenerator[bytes, None]) -> None:
-    """In a task of its own: who was cancelled may not wait any more."""
+    """Closes the events in a separate task: a cancelled task may not wait for it."""
     closing = asyncio.ensure_future(events.aclose())
     _closing.add(closing)
     closing.add_done_callback(_closing.discard)

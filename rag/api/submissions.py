@@ -1,4 +1,4 @@
-"""Documents as they come over HTTP → bytes on disk and their submissions."""
+"""Turns documents that come over HTTP into bytes on disk and their submissions."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from rag.types import Scope
 
 
 def _json_schema() -> dict[str, Any]:
-    """As pydantic writes it, but in one piece: its references would point outside of OpenAPI's."""
+    """Returns pydantic's schema in one piece: its references do not resolve within OpenAPI's."""
     schema = DocumentsRequest.model_json_schema()
     schema["properties"]["documents"]["items"] = schema.pop("$defs")["DocumentIn"]
     return schema
@@ -79,11 +79,11 @@ OPENAPI: dict[str, Any] = {
 
 
 async def take(request: Request, service: Service) -> tuple[Scope, list[Submission]]:
-    """Keeps the documents of a request: all of them, or on an error none.
+    """Stores the documents of a request: all of them, or none on an error.
 
     Raises:
-        InputError: a document that cannot be ingested, or no documents at all.
-        StorageError: the disk is full.
+        InputError: A document cannot be ingested, or there are no documents.
+        StorageError: The disk is full.
     """
     kind = essence(request.headers.get("content-type", ""))
     if kind == "multipart/form-data":
@@ -101,7 +101,7 @@ async def take(request: Request, service: Service) -> tuple[Scope, list[Submissi
 async def _take_form(request: Request, service: Service) -> tuple[Scope, list[Submission]]:
     limit = service.settings.limits.upload_documents
     try:
-        # For each file a uri, and the collection.
+        # One uri for each file, and the collection.
         async with request.form(max_files=limit, max_fields=limit + 1) as form:
             return await _take_files(form, service)
     except HTTPException as error:

@@ -1,4 +1,4 @@
-"""What rewrites questions, writes answers and checks them."""
+"""Builds the parts that rewrite questions, write answers and check them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 def build_rewriter(model: ChatModel | None, seconds: float) -> QuestionRewriter | None:
-    """What makes follow-up questions stand alone, where there is a language model."""
+    """Returns the rewriter that makes follow-up questions stand alone; None without a model."""
     if model is None:
         return None
     from generation.query.rewriting import QuestionRewriter
@@ -41,10 +41,10 @@ def build_rewriter(model: ChatModel | None, seconds: float) -> QuestionRewriter 
 def build_expander(
     settings: RetrievalSettings, model: ChatModel | None, seconds: float
 ) -> QuestionExpander | None:
-    """What writes more to search for, where the settings ask for it.
+    """Returns the expander that writes further search texts, if the settings ask for it.
 
     Raises:
-        ConfigError: they do, and there is no language model.
+        ConfigError: The settings ask for it, and there is no language model.
     """
     if settings.expansion == "none":
         return None
@@ -61,13 +61,13 @@ def build_expander(
 async def open_generator(
     settings: Settings, finder: Finder, stack: contextlib.AsyncExitStack
 ) -> tuple[Generator, ChatModel | None]:
-    """The generator that the settings name, with those it falls back to; closed by the stack.
+    """Opens the generator that the settings name, with its fallbacks; closed by the stack.
 
-    With it the first language model among them, where there is one: it rewrites and expands
+    Returns with it the first language model among them, if there is one: it rewrites and expands
     questions.
 
     Raises:
-        ConfigError: a template is missing or broken, or what an engine needs is not installed.
+        ConfigError: A template is missing or broken, or a module of an engine is not installed.
     """
     from generation.fallback import Engine, FallbackGenerator
 
@@ -88,7 +88,7 @@ async def open_generator(
 def _probe(
     settings: GeneratorSettings, stack: contextlib.AsyncExitStack
 ) -> Callable[[], Awaitable[bool]] | None:
-    """What looks whether a generator's server is there; closed by the stack."""
+    """Returns the check that a generator's server answers, if it has one; closed by the stack."""
     if not isinstance(settings, OpenAISettings):
         return None
     from generation.probe import Probe
@@ -125,15 +125,15 @@ async def _open_engine(
 async def open_judge(
     settings: Settings, model: ChatModel | None, stack: contextlib.AsyncExitStack
 ) -> ChatModel | None:
-    """The language model that scores live answers, where there is one; closed by the stack.
+    """Opens the language model that scores live answers, if there is one; closed by the stack.
 
     Args:
-        settings: name it.
-        model: the generator's own, where it is open.
-        stack: closes what is opened.
+        settings: Name the model.
+        model: The generator's model, if it is open.
+        stack: Closes what is opened.
 
     Raises:
-        ConfigError: it is to be the generator's, and that has none.
+        ConfigError: The generator's model should score, and it has none.
     """
     judge = settings.online.judge
     if judge is None:
@@ -200,7 +200,7 @@ def _engine_name(settings: GeneratorSettings) -> str:
 async def open_support(
     settings: CitationSettings, tokens: TokenEmbedder, stack: contextlib.AsyncExitStack
 ) -> SupportScorer:
-    """What checks citations, closed with the stack."""
+    """Opens the scorer of citations, closed with the stack."""
     if settings.entailment is None:
         from generation.grounding.support import BlendedSupport
 
@@ -214,10 +214,10 @@ async def open_support(
 
 @contextlib.asynccontextmanager
 async def open_chat_model(settings: VllmModelSettings) -> AsyncIterator[ChatModel]:
-    """The language model that the settings name, started and warm; stopped at the end.
+    """Yields the language model that the settings name, started and warm; stops it at the end.
 
     Raises:
-        ConfigError: it cannot be started, or what runs it is not installed.
+        ConfigError: It cannot be started, or its module is not installed.
     """
     model_class = await asyncio.to_thread(_import_vllm)  # takes seconds
     async with model_class.opened(

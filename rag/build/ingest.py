@@ -1,4 +1,4 @@
-"""What fetches, reads and cuts documents."""
+"""Builds the parts that fetch, read and chunk documents."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def build_parser(settings: Settings) -> Parser:
-    """Makes the reader of documents; its processes start when they are needed."""
+    """Returns the reader of documents; its processes start when they are needed."""
     from ingest.reader_process import Limits, Parser
     from ingest.readers.ocr import Ocr
 
@@ -30,7 +30,7 @@ def build_parser(settings: Settings) -> Parser:
 
 
 def build_chunker(settings: ChunkerSettings, count_tokens: CountTokens) -> Chunker:
-    """The chunker that the settings name; `count_tokens` is the embedder's."""
+    """Returns the chunker that the settings name; `count_tokens` is the embedder's."""
     from ingest.chunkers.strategies import RecursiveChunker, SectionChunker
 
     match settings:
@@ -41,7 +41,7 @@ def build_chunker(settings: ChunkerSettings, count_tokens: CountTokens) -> Chunk
 
 
 def build_fetcher(settings: Settings) -> Fetcher:
-    """What gets documents from the web."""
+    """Returns the fetcher of documents from the web."""
     from ingest.sources.addresses import is_public
     from ingest.sources.fetch import Fetcher
 

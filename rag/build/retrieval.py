@@ -1,4 +1,4 @@
-"""What embeds, searches and reranks."""
+"""Builds the parts that embed, search and rerank."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
     from retrieval.rerankers.late_interaction import LateInteraction
 
 ANSWERS_CACHE_MB = 16
-"""Where nothing else reads passages twice: those of the answers under way."""
+"""MiB of the cache if only answers read passages twice: those of the answers under way."""
 
 
 def build_embedder(settings: EmbedderSettings) -> ModelEmbedder:
-    """The embedder that the settings name, its model loaded."""
+    """Returns the embedder that the settings name, with its model loaded."""
     from retrieval.embedders.embedder import BertEmbedder, SentenceEmbedder, minilm_folder
 
     match settings:
@@ -57,10 +57,10 @@ def build_embedder(settings: EmbedderSettings) -> ModelEmbedder:
 def build_passage_embedder(
     settings: RerankerSettings, embedder: ModelEmbedder
 ) -> PassageEmbedder | None:
-    """What makes the token vectors that go into the index; None where none do.
+    """Returns the embedder of the token vectors in the index; None if none are stored.
 
     Raises:
-        ConfigError: they have another length than the texts' own vectors.
+        ConfigError: The token vectors differ in length from the texts' own vectors.
     """
     if not isinstance(settings, LateInteractionSettings) or not settings.stored:
         return None
@@ -74,7 +74,7 @@ def build_passage_embedder(
 
 
 def build_token_embedder(settings: RerankerSettings, embedder: ModelEmbedder) -> TokenEmbedder:
-    """What makes token vectors: reranker, generator and citations read the same passages."""
+    """Returns the token embedder: reranker, generator and citations read the same passages."""
     megabytes = ANSWERS_CACHE_MB
     if isinstance(settings, LateInteractionSettings):
         megabytes = settings.cache_mb
@@ -88,7 +88,7 @@ def build_token_embedder(settings: RerankerSettings, embedder: ModelEmbedder) ->
 def build_question_embedder(
     settings: RerankerSettings, embedder: ModelEmbedder, tokens: TokenEmbedder
 ) -> Embedder:
-    """What makes the retriever's vectors, and with them the token vectors that a reranker wants."""
+    """Returns the retriever's embedder; it also makes the token vectors that a reranker wants."""
     from retrieval.embedders.token_cache import QuestionEmbedder, TokenCache
 
     if isinstance(settings, LateInteractionSettings) and isinstance(tokens, TokenCache):
@@ -104,7 +104,7 @@ async def open_reranker(
     encoder: Bm25Encoder,
     index: Index,
 ) -> Reranker | None:
-    """The reranker that the settings name, closed with the stack; None for none."""
+    """Opens the reranker that the settings name, closed with the stack; None for none."""
     match settings:
         case NoRerankerSettings():
             return None
@@ -135,7 +135,7 @@ async def open_reranker(
 def build_late_interaction(
     tokens: TokenEmbedder, encoder: Bm25Encoder, index: Index, *, stored: bool = False
 ) -> LateInteraction:
-    """The reranker that needs no weights of its own."""
+    """Returns the reranker that needs no further model weights."""
     from retrieval.rerankers.late_interaction import LateInteraction
 
     return LateInteraction(embedder=tokens, encoder=encoder, index=index, stored=stored)
@@ -151,9 +151,9 @@ def build_retriever(
     encoder: Bm25Encoder,
     index: Index,
 ) -> Retriever:
-    """The legs, the reranker if there is one, and what keeps hits apart where it is wanted.
+    """Builds the retriever: the legs, the reranker if any, and diversification if wanted.
 
-    `seconds` is what embedder and reranker may take each.
+    `seconds` is the time limit of embedder and reranker each.
     """
     found = _build_ranking(
         settings,
@@ -210,7 +210,7 @@ def _build_ranking(
 def build_section_reader(
     settings: RetrievalSettings, index: Index, catalog: Catalog
 ) -> SectionReader | None:
-    """What widens hits for the generator, where the settings give it room."""
+    """Returns the reader that widens hits for the generator; None if the settings give no room."""
     if not settings.context_chars:
         return None
     from retrieval.context_window import SectionReader

@@ -1,4 +1,4 @@
-"""A service that runs: its queue takes tasks, and its answers are scored."""
+"""A running service: its queue takes tasks, and its answers are scored."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 async def start(
     settings: Settings, between: Between = AS_IT_IS, embedder: ModelEmbedder | None = None
 ) -> AsyncIterator[tuple[Service, Queue]]:
-    """An open service and its queue; tasks that an earlier process left are taken up again.
+    """Yields an open service and its queue; tasks that an earlier process left are resumed.
 
     See `open_service` and `open_ingesting`.
     """
@@ -32,7 +32,7 @@ async def start(
 
 @contextlib.asynccontextmanager
 async def scoring(service: Service) -> AsyncIterator[None]:
-    """Answers that are given are scored until the end of the block."""
+    """Scores live answers until the end of the block."""
     settings, observing = service.settings, service.observing
     if observing.keeper is None:
         yield
@@ -56,7 +56,7 @@ async def scoring(service: Service) -> AsyncIterator[None]:
 
 
 def build_queue(settings: Settings, opened: Ingesting) -> Queue:
-    """Where the settings have tasks go; nothing runs yet."""
+    """Returns the queue that the settings name; nothing runs yet."""
     match settings.queue:
         case LocalQueueSettings():
             return LocalQueue(

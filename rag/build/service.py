@@ -1,4 +1,4 @@
-"""The composition root: settings → objects, opened and closed in order."""
+"""The composition root: builds objects from settings, opens and closes them in order."""
 
 from __future__ import annotations
 
@@ -54,14 +54,14 @@ if TYPE_CHECKING:
 
 
 STAGE_SHARE = 1 / 6
-"""Of a question's deadline: what each stage may take that an answer can do without."""
+"""Share of a question's deadline for each stage that an answer can do without."""
 TENANT = "default"
-"""Whose documents these are: one tenant until requests are authenticated."""
+"""The tenant of all documents: there is one until requests are authenticated."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ingesting:
-    """What a process holds that ingests."""
+    """The parts of a process that ingests."""
 
     settings: Settings
     catalog: Catalog
@@ -77,31 +77,31 @@ class Ingesting:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Service(Ingesting):
-    """What a process holds that answers as well."""
+    """The parts of a process that answers as well."""
 
     reindexer: Reindexer
     query: QueryPipeline
     support: SupportScorer
     model: ChatModel | None
-    """The language model that writes, where there is one."""
+    """The language model that writes, if there is one."""
     tokens: TokenEmbedder
-    """What reranker, generator and citations read passages with."""
+    """The token embedder with which reranker, generator and citations read passages."""
     reranker: Reranker
-    """Late interaction where the settings name none: for those who ask for it themselves."""
+    """Late interaction if the settings name no reranker, for requests to rerank."""
 
 
 @contextlib.asynccontextmanager
 async def open_ingesting(
     settings: Settings, embedder: ModelEmbedder | None = None
 ) -> AsyncIterator[Ingesting]:
-    """Loads what ingests, and nothing that answers; closes all of it at the end.
+    """Opens everything that ingests, and nothing that answers; closes it at the end.
 
-    Owns the data folder, unless all that one process alone may have is on servers. An `embedder`
-    that is loaded already stands in for that of the settings, and stays open.
+    Owns the data folder, unless everything that only one process may have is on servers. An
+    `embedder` that is already loaded is used instead of that of the settings, and stays open.
 
     Raises:
-        ConfigError: another process owns the folder, or a model cannot be loaded.
-        StorageError: what is stored is damaged.
+        ConfigError: Another process owns the folder, or a model cannot be loaded.
+        StorageError: The stored data is damaged.
     """
     from ingest.document_trace import DocumentTraces
     from ingest.leftovers import UNSUBMITTED_SECONDS, Leftovers
@@ -128,7 +128,7 @@ async def open_ingesting(
         leftovers = Leftovers(
             catalog=catalog, answers=observing.answers, database=database, spool=spool
         )
-        # What somebody else put there a moment ago may not be submitted yet.
+        # Files that another process stored a moment ago may not be submitted yet.
         await leftovers.sweep(older_than=0 if alone else UNSUBMITTED_SECONDS)
         if isinstance(settings.queue, LocalQueueSettings):
             await catalog.release(died=alone)
@@ -177,10 +177,10 @@ def _same(stage: Any, _index: Index) -> Any:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Between:
-    """What is put between a question's stages: takes a stage, and gives what stands in its place.
+    """Wrappers of a question's stages: each takes a stage and returns its replacement.
 
-    The index is the one that all work on. The embedder is the retriever's, and embeds questions;
-    the token embedder is everybody's who compares token vectors.
+    The index is the one that all stages use. The embedder is the retriever's, and embeds questions;
+    the token embedder is shared by everything that compares token vectors.
     """
 
     tokens: Callable[[TokenEmbedder, Index], TokenEmbedder] = _same
@@ -197,7 +197,7 @@ AS_IT_IS = Between()
 async def open_service(
     settings: Settings, between: Between = AS_IT_IS, embedder: ModelEmbedder | None = None
 ) -> AsyncIterator[Service]:
-    """Loads what ingests and what answers. Takes and raises what `open_ingesting` does."""
+    """Opens everything that ingests and answers. Takes and raises what `open_ingesting` does."""
     from ingest.reindex import Reindexer
 
     async with open_ingesting(settings, embedder) as opened, contextlib.AsyncExitStack() as stack:
@@ -237,9 +237,9 @@ async def _open_query(
     reranker: Reranker | None,
     support: SupportScorer,
 ) -> tuple[QueryPipeline, ChatModel | None]:
-    """A question's journey over what is open already, and the language model in it.
+    """Builds the query pipeline on the open parts; returns it and its language model.
 
-    What it opens, the stack closes.
+    The stack closes what it opens.
     """
     from generation.grounding.evidence import EvidenceFinder
     from rag.pipeline import QueryPipeline
@@ -276,10 +276,10 @@ async def _open_query(
 
 @contextlib.asynccontextmanager
 async def open_parsing(settings: Settings) -> AsyncIterator[tuple[Catalog, Parsing]]:
-    """What reads documents for others to embed: no model is loaded, no index opened.
+    """Opens the reading of documents that others embed: no model is loaded, no index opened.
 
     Raises:
-        ConfigError: the catalog is a file, which the process that embeds has to itself.
+        ConfigError: The catalog is a file, which the process that embeds must have to itself.
     """
     from ingest.document_trace import DocumentTraces
     from ingest.parse_stage import Parsing
@@ -292,7 +292,7 @@ async def open_parsing(settings: Settings) -> AsyncIterator[tuple[Catalog, Parsi
             ' catalog.kind = "postgres" and catalog.url, or leave out --stage.'
         )
     async with contextlib.AsyncExitStack() as stack:
-        await asyncio.to_thread(build_privacy, settings.privacy)  # its faults are told at once
+        await asyncio.to_thread(build_privacy, settings.privacy)  # reports its errors at once
         traces = open_traces(settings, stack)
         catalog = Catalog(build_database(settings.catalog, settings.data_dir))
         stack.push_async_callback(catalog.close)
@@ -319,11 +319,11 @@ def _is_on_servers(settings: Settings) -> bool:
 
 
 def _to_nobody(_url: str) -> None:
-    """Nobody looks into a folder that many share: servers are found by their address."""
+    """Does nothing: nobody looks into a shared folder, and servers are found by their address."""
 
 
 async def _find_losses(catalog: Catalog, index: StoredIndex) -> None:
-    """Where an index was removed under a catalog that counts on it, its documents have failed."""
+    """Marks documents as failed if their index was removed while the catalog counts on it."""
     from ingest.settler import LOST
 
     for record in await catalog.collections(TENANT):

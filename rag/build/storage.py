@@ -1,4 +1,4 @@
-"""Catalog and index."""
+"""Builds the catalog and the index."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def build_database(settings: SqliteSettings | PostgresSettings, data: Path) -> Database:
-    """The catalog's database, nothing opened yet."""
+    """Returns the catalog's database, not yet opened."""
     match settings:
         case SqliteSettings():
             return SqliteDatabase(data / CATALOG)
@@ -31,10 +31,10 @@ def build_database(settings: SqliteSettings | PostgresSettings, data: Path) -> D
 
 
 def build_index(settings: Settings, folder: Path, dim: int, encoder: Bm25Encoder) -> StoredIndex:
-    """The index that the settings name, nothing opened yet.
+    """Returns the index that the settings name, not yet opened.
 
     Raises:
-        ConfigError: `rank_bm25` on a server, where others may write too.
+        ConfigError: `rank_bm25` is set for an index on a server, where others may write too.
     """
     inner = _build_stored(settings.index, folder, dim)
     if settings.retrieval.lexical == "sparse":
@@ -90,11 +90,11 @@ def _build_qdrant(settings: QdrantSettings, dim: int) -> StoredIndex:
 
 
 def copy_collection(data: Path, scope: Scope, to: Path) -> None:
-    """Makes a data folder of one collection: its index, and what the embedded catalog has of it.
+    """Makes a data folder of one collection: its index, and its part of the embedded catalog.
 
     Raises:
-        ConfigError: another process works on `data`.
-        StorageError: the disk is full.
+        ConfigError: Another process works on `data`.
+        StorageError: The disk is full.
     """
     from retrieval.indexes.edge_generations import home_of
     from retrieval.indexes.sparse_files import check_room, copy_tree, size_of
@@ -113,7 +113,7 @@ def copy_collection(data: Path, scope: Scope, to: Path) -> None:
 
 def _keep_only(scope: Scope, catalog: sqlite3.Connection) -> None:
     theirs = (scope.tenant, scope.collection)
-    for table in reversed(metadata.sorted_tables):  # what refers to another goes first
+    for table in reversed(metadata.sorted_tables):  # tables that refer to others go first
         others = f"DELETE FROM {table.name} WHERE (tenant, collection) != (?, ?)"  # noqa: S608
         catalog.execute(others, theirs)
     catalog.commit()

@@ -1,4 +1,4 @@
-"""Where traces go, and answers."""
+"""Builds the destinations of traces and answers."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ LANGFUSE_CLOUD = "https://cloud.langfuse.com"
 async def open_observing(
     settings: Settings, database: Database, stack: contextlib.AsyncExitStack
 ) -> Observing:
-    """What observes, without a keeper, closed with the stack. Raises as `open_traces` does."""
+    """Opens the observer, without a keeper, closed with the stack. Raises as `open_traces` does."""
     privacy = await asyncio.to_thread(build_privacy, settings.privacy)  # Presidio takes seconds
     traces = open_traces(settings, stack)
     return Observing(traces, privacy, Answers(database))
@@ -44,7 +44,7 @@ async def open_observing(
 async def open_keeper(
     settings: OnlineSettings, observing: Observing, stack: contextlib.AsyncExitStack
 ) -> AnswerKeeper | None:
-    """What keeps answers, closed with the stack; None where none are to be kept."""
+    """Opens the keeper of answers, closed with the stack; None if no answers are to be kept."""
     if not settings.keep_days:
         return None
     keeper = AnswerKeeper(
@@ -55,7 +55,7 @@ async def open_keeper(
 
 
 def open_traces(settings: Settings, stack: contextlib.AsyncExitStack) -> Traces:
-    """Where traces go, closed with the stack.
+    """Opens the destinations of traces, closed with the stack.
 
     Raises:
         ConfigError: OpenTelemetry or Langfuse is not installed, or a key is missing.
@@ -66,12 +66,12 @@ def open_traces(settings: Settings, stack: contextlib.AsyncExitStack) -> Traces:
 
 
 async def _close(senders: Sequence[TraceSender]) -> None:
-    """All at once: each waits for what it has still to send."""
+    """Closes all at once: each waits until its remaining traces are sent."""
     await asyncio.gather(*(asyncio.to_thread(sender.close) for sender in senders))
 
 
 def build_privacy(settings: PrivacySettings) -> Privacy:
-    """What may be kept and sent.
+    """Builds the rules for what may be kept and sent.
 
     Raises:
         ConfigError: Presidio is not installed, or cannot be started.
@@ -94,11 +94,11 @@ def _presidio(file: Path | None) -> Callable[[str], str] | None:
 
 
 def langfuse_items(settings: TraceSettings, name: str) -> list[SetItem]:
-    """The items of a data set in the Langfuse that traces go to.
+    """Returns the items of a data set in the Langfuse that receives the traces.
 
     Raises:
-        ConfigError: a key is missing, or refused.
-        NotFoundError: there is no such data set.
+        ConfigError: A key is missing, or refused.
+        NotFoundError: There is no such data set.
         UpstreamError: Langfuse cannot be reached.
     """
     host, public, secret = _langfuse_account(settings)
@@ -112,7 +112,7 @@ def langfuse_items(settings: TraceSettings, name: str) -> list[SetItem]:
 
 
 def _langfuse_account(settings: TraceSettings) -> tuple[str | None, str | None, str | None]:
-    """Address, public and secret key, as far as they are known."""
+    """Returns address, public key and secret key; None for each that is unknown."""
     of_env = os.environ.get  # the names that Langfuse's own clients read
     host = settings.langfuse_url or of_env("LANGFUSE_BASE_URL") or of_env("LANGFUSE_HOST")
     public = settings.public_key or of_env("LANGFUSE_PUBLIC_KEY")
@@ -150,7 +150,7 @@ def _senders(settings: TraceSettings, privacy: PrivacySettings) -> Iterator[Trac
 
 @dataclass(frozen=True)
 class _Sent:
-    """What is sent, for the process that sends; it has OpenTelemetry's own settings from here."""
+    """The options of the process that sends traces, with this process's OpenTelemetry settings."""
 
     environment: str
     release: str
@@ -160,7 +160,7 @@ class _Sent:
     )
 
     def sending(self) -> Sending:
-        """In that process."""
+        """Returns the options as an exporter takes them; called in the sending process."""
         from rag.telemetry.exporters import Sending
 
         os.environ.update(self.environ)
@@ -182,11 +182,11 @@ def _otlp(url: str, what: _Sent) -> Exporter:
 
 
 def _check_installed(*modules: str) -> None:
-    """They are imported where they send, and are to be missed here."""
+    """Checks here that modules are installed: only the process that sends imports them."""
     for module in modules:
         try:
             found = find_spec(module)
-        except ModuleNotFoundError:  # not even what it is part of
+        except ModuleNotFoundError:  # not even its parent package
             found = None
         if found is None:
             raise ConfigError(
@@ -200,5 +200,5 @@ def _host(url: str) -> str:
 
 
 def _traces_url(endpoint: str | None) -> str | None:
-    """As OpenTelemetry has it: the endpoint is a base."""
+    """Returns the URL for traces: OpenTelemetry's endpoint is a base."""
     return f"{endpoint.rstrip('/')}/v1/traces" if endpoint else None

@@ -1,4 +1,4 @@
-"""The REST API in this process: what the CLI speaks to where there is no server."""
+"""The REST API in this process, which the CLI uses if there is no server."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from rag.settings.tree import Settings
 
 @contextlib.asynccontextmanager
 async def carry(settings: Settings) -> AsyncIterator[tuple[Client, Service, Queue]]:
-    """A client of an API in this process; the queue runs when it is told to."""
+    """Yields a client of an API in this process, its service, and its queue, not started."""
     async with start(settings) as (service, queue):
         app = bare_app(settings, Running(service=service, queue=queue))
         transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)  # as a server answers

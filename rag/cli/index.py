@@ -1,4 +1,4 @@
-"""`rag index`: whether catalog and index of a collection agree, and search finds the nearest."""
+"""`rag index`: compares catalog and index of a collection, and measures the recall of search."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from retrieval.recall import Recall, measure
 
 
 async def check(args: argparse.Namespace, settings: Settings) -> int:
-    """Compares, with --repair puts in step, and measures recall; 0 where all is well then, else 1.
+    """Compares, repairs with --repair, and measures recall; returns 0 if all is well then, else 1.
 
     Raises:
         InputError: RAG_URL names a server.
-        ConfigError: another process owns the data folder.
+        ConfigError: Another process owns the data folder.
     """
     if url := os.environ.get("RAG_URL"):
         raise InputError(

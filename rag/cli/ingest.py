@@ -1,4 +1,4 @@
-"""`rag ingest`: what the paths name, once, in step with folders, or following them."""
+"""`rag ingest`: ingests paths once, keeps a collection in step with folders, or follows them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rag.settings.tree import Settings
 
 
 async def ingest(args: argparse.Namespace, settings: Settings) -> int:
-    """Ingests what the paths name; 1 if a document failed, 2 if a path is wrong."""
+    """Ingests the named paths; exit code 1 if a document failed, 2 if a path is wrong."""
     if args.watch:
         from rag.cli.watch import watch
 

@@ -1,4 +1,4 @@
-"""Where `rag ingest` takes documents: into the data folder itself, or to a server."""
+"""The destinations of `rag ingest`: the data folder itself, or a server."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ UPLOAD_BYTES = 16 << 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Named:
-    """What is to be ingested; `piped` is what came on standard input."""
+    """The inputs to ingest; `piped` is the content of standard input."""
 
     files: Sequence[Path] = ()
     urls: Sequence[str] = ()
@@ -47,23 +47,23 @@ class Named:
 
 
 class Destination(Protocol):
-    """Takes documents to a collection."""
+    """Ingests documents into a collection."""
 
     @property
     def client(self) -> Client:
-        """Of the API that the collection is behind."""
+        """The client of the API that serves the collection."""
 
     @property
     def collection(self) -> str:
-        """Its name."""
+        """The collection's name."""
 
     async def ingest(self, named: Named) -> list[Json]:
-        """The jobs, ended, that ingested them."""
+        """Ingests documents; returns the jobs, which have ended."""
 
 
 @contextlib.asynccontextmanager
 async def opened(args: argparse.Namespace, settings: Settings) -> AsyncIterator[Destination]:
-    """The server at `--url`, or without one the data folder."""
+    """Opens the server at `--url`, or the data folder if there is none."""
     if args.url:
         max_bytes = settings.limits.file_mb << 20
         async with connect(args.url) as client:
@@ -138,7 +138,7 @@ class _Server:
 
 
 async def _follow(client: Client, job_id: str, bar: Progress) -> Json:
-    """Moves the bar until the job has ended; the job then."""
+    """Moves the bar until the job has ended; returns the job."""
     before = 0
     async for job in wait_until_done(client, job_id):
         counts = job["counts"]
@@ -149,7 +149,7 @@ async def _follow(client: Client, job_id: str, bar: Progress) -> Json:
 
 
 def _batches(files: Iterable[File]) -> Iterator[list[File]]:
-    """Files, as many as go into one request."""
+    """Yields files in batches, each as many as go into one request."""
     batch: list[File] = []
     size = 0
     for uri, name, data in files:
@@ -163,7 +163,7 @@ def _batches(files: Iterable[File]) -> Iterator[list[File]]:
 
 
 def _files(named: Named, refused: list[Json], *, max_bytes: int) -> Iterator[File]:
-    """What can be sent; the server refuses a request whole, so what it would refuse stays here."""
+    """Yields files that the server accepts: for a single bad one it refuses the whole request."""
     sources: list[tuple[str, Path | None]] = [(file_uri(path), path) for path in named.files]
     if named.piped is not None:
         sources.append(("stdin:", None))
@@ -197,7 +197,7 @@ def _check(data: bytes, name: str, max_bytes: int) -> None:
 
 
 def _refusal(failures: Sequence[Json]) -> Json:
-    """Files that were not sent, told as a job is."""
+    """Returns the files that were not sent in the form of a job."""
     n = len(failures)
     counts = {"total": n, "pending": 0, "running": 0, "succeeded": 0, "failed": n, "cancelled": 0}
     return {"id": None, "counts": counts, "outcomes": {}, "failures": failures}

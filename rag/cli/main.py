@@ -1,8 +1,8 @@
-"""The command `rag`. It speaks the REST API: to a server, or to one it carries in its own process.
+"""The command `rag`. It uses the REST API, of a server or of one in its own process.
 
-Exit codes: 0 done; 1 something failed or was only partly done; 2 the request cannot be served as it
-is; 3 answers have drifted. Heavy imports wait for the command that needs them: `rag --help` answers
-at once.
+Exit codes: 0 success; 1 something failed or was only partly done; 2 the request or the settings are
+wrong; 3 answers have drifted. Heavy imports wait for the command that needs them: `rag --help`
+answers at once.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         _complain("Stopped. What was accepted is kept and goes on at the next start.")
         return EXIT_INTERRUPTED
-    except BrokenPipeError:  # the reader of our output left, as `head` does
+    except BrokenPipeError:  # the reader closed our output, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_FAILED
 

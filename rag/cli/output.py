@@ -1,4 +1,4 @@
-"""What a person reads on the terminal; programs get the same as JSON."""
+"""Results as text for the terminal; programs get the same as JSON."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ def show(body: Json, lines: Callable[[Json], Lines], *, as_json: bool) -> None:
 
 
 def show_at_once(body: Json, lines: Callable[[Json], Lines], *, as_json: bool) -> None:
-    """One of several results, as it comes: JSON on a line of its own."""
+    """Prints one of several results as it comes, as JSON on a single line."""
     shown = [json.dumps(body, ensure_ascii=False)] if as_json else lines(body)
     for line in shown:
         print(line, flush=True)  # noqa: T201
 
 
 def answer(body: Json) -> Lines:
-    """The answer, what each marker stands on, and the time each stage took."""
+    """Yields the answer, the passage of each marker, and the time of each stage."""
     if body["abstained"]:
         sure = f"{body['reason']}, confidence {body['confidence']:.2f}"
         yield f"No answer: {REASONS[body['reason']]} ({sure})."
@@ -71,7 +71,7 @@ def answer(body: Json) -> Lines:
 
 
 def hits(body: Json) -> Lines:
-    """The passages, best first, with their place in each leg."""
+    """Yields the passages, best first, with their rank in each leg."""
     if not body["hits"]:
         yield "Nothing found."
     for number, hit in enumerate(body["hits"], start=1):
@@ -81,7 +81,7 @@ def hits(body: Json) -> Lines:
 
 
 def ingested(body: Json) -> Lines:
-    """What became of the documents."""
+    """Yields the results of an ingestion."""
     counts, outcomes = body["counts"], body["outcomes"]
     parts = [
         f"{outcomes[kind]} {kind}"
@@ -99,7 +99,7 @@ def ingested(body: Json) -> Lines:
 
 
 def reindexed(body: Json) -> Lines:
-    """What is searched from now on."""
+    """Yields the size of the index that is searched from now on."""
     held = f"{_documents(body['documents'])}, {body['chunks']} chunks"
     yield f"{_bold(body['collection'])}: {held} in {body['seconds']:.1f} s."
     yield "The version before is kept: `rag reindex --rollback` goes back to it."
@@ -118,7 +118,7 @@ _FAULTS_SHOWN = 20
 
 
 def checked(body: Json) -> Lines:
-    """The findings of `rag index check`."""
+    """Yields the findings of `rag index check`."""
     compared = f"{_documents(body['documents'])}, {body['chunks']:,} chunks"
     if body["under_way"]:
         yield f"Of {_documents(body['under_way'])} tasks are open: not compared."
@@ -168,7 +168,7 @@ def _filtered(each: Json) -> str:
 
 
 def status(body: Json) -> Lines:
-    """Collections, then the documents of the chosen one: those that failed before the others."""
+    """Yields collections, then the documents of the chosen one, failed ones first."""
     if not body["collections"]:
         yield "Nothing is stored yet: `rag ingest PATH` begins."
         return
@@ -191,7 +191,7 @@ def status(body: Json) -> Lines:
 
 
 def document(body: Json) -> Lines:
-    """One document, field by field."""
+    """Yields one document, field by field."""
     for key, value in body.items():
         if value not in (None, "", {}):
             shown = json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else value
@@ -199,13 +199,13 @@ def document(body: Json) -> Lines:
 
 
 def deleted(body: Json) -> Lines:
-    """What is gone."""
+    """Yields the names of the deleted documents."""
     for name in body["deleted"]:
         yield f"Deleted {name}"
 
 
 def toml(body: Json) -> Lines:
-    """Settings as the TOML file that would set them."""
+    """Yields settings as the TOML file that would set them."""
     tables: list[tuple[str, Mapping[str, Any]]] = []
     for key, value in body.items():
         if isinstance(value, dict):
@@ -240,7 +240,7 @@ def _passage(number: int, source: Json, text: str, note: str = "") -> Lines:
 
 
 def evaluated(body: Json) -> Lines:
-    """What a run came to."""
+    """Yields the results of an evaluation run."""
     yield f"{body['run']}: {body['questions']:,} questions of {body['set']}."
     if body["failed"]:
         yield f"{body['failed']:,} of them failed: `error` in outcomes.jsonl says why."
@@ -257,7 +257,7 @@ def evaluated(body: Json) -> Lines:
 
 
 def tuned(body: Json) -> Lines:
-    """What a search for better settings found."""
+    """Yields the results of a search for better settings."""
     faults = [trial["fault"] for trial in body["trials"] if trial["fault"]]
     stopped = sum(trial["stopped"] for trial in body["trials"]) - len(faults)
     yield f"{len(body['trials'])} trials, {stopped} of them stopped early."
@@ -284,7 +284,7 @@ def tuned(body: Json) -> Lines:
 
 
 def collected(body: Json) -> Lines:
-    """What became of answers that were given."""
+    """Yields the numbers of live answers that were collected."""
     yield f"{body['cases']:,} of {body['answers']:,} answers went to {body['file']}."
     if body["to_fill_in"]:
         yield f"{body['to_fill_in']:,} of them have no right answer yet: fill in `answer`."
@@ -293,7 +293,7 @@ def collected(body: Json) -> Lines:
 
 
 def built(body: Json) -> Lines:
-    """What became of excerpts that were asked about."""
+    """Yields the numbers of questions that were built, and of sentences that were dropped."""
     made = f"{body['questions']:,} questions about {_documents(body['documents'])}"
     yield f"{made} went to {body['folder']}, made by {body['made_by']}."
     if body["questions"] < body["wanted"]:

@@ -1,4 +1,4 @@
-"""What shows how far a long command has come."""
+"""Progress bars of long commands."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def progress_bar(what: str, total: int | None, *, quiet: bool) -> Iterator[Progress]:
-    """A bar on standard error, if that is a terminal, with one task of `total` steps."""
+    """Shows a bar on standard error, if that is a terminal, with one task of `total` steps."""
     from rich.console import Console
     from rich.progress import (
         BarColumn,

@@ -1,4 +1,4 @@
-"""What each command does once its arguments are read."""
+"""The commands of `rag` that use the API, after their arguments are read."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _OPS = {"=": "eq", ">": "gt", ">=": "gte", "<": "lt", "<=": "lte"}
 
 
 async def run(args: argparse.Namespace, settings: Settings) -> int:
-    """Runs a command that needs the API; its exit code."""
+    """Runs a command that needs the API; returns its exit code."""
     if not re.fullmatch(COLLECTION, args.collection):  # it names a folder
         raise InputError(f"--collection {args.collection!r} does not match {COLLECTION}.")
     if args.command == "ingest":
@@ -112,7 +112,7 @@ async def _client(args: argparse.Namespace, settings: Settings) -> AsyncIterator
 
 
 async def _find(client: Client, collection: str, name: str) -> tuple[str, Json]:
-    """The route and the record of a document, by its id, its uri or the path of its file."""
+    """Returns the route and record of a document, by its id, its uri or the path of its file."""
     from ingest.readers.registry import document_id
     from ingest.sources.files import file_uri
 
@@ -140,7 +140,7 @@ def _question(args: argparse.Namespace) -> Json:
 
 
 def _text(argument: str) -> str:
-    """An argument as it can be sent and shown: bytes that are not UTF-8 are marked as such."""
+    """Returns an argument that can be sent and shown: bytes that are not UTF-8 are replaced."""
     return os.fsencode(argument).decode(errors="replace")
 
 

@@ -1,4 +1,4 @@
-"""`rag reindex`: all documents of a collection again, and the way back."""
+"""`rag reindex`: indexes all documents of a collection again, or rolls back."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from rag.types import Scope
 
 
 async def reindex(args: argparse.Namespace, settings: Settings) -> int:
-    """Reindexes a collection of the data folder, or goes back.
+    """Reindexes a collection of the data folder, or rolls back.
 
     Raises:
         InputError: RAG_URL names a server.
-        ConfigError: another process owns the data folder.
+        ConfigError: Another process owns the data folder.
     """
     if url := os.environ.get("RAG_URL"):
         raise InputError(

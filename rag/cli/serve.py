@@ -1,4 +1,4 @@
-"""`rag serve`: uvicorn on one loop, and the lines a person needs to see."""
+"""`rag serve`: runs uvicorn on one loop, and prints the lines that a person needs to see."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from rag.settings.tree import Settings
 from rag.telemetry import logs
 
 DESCRIPTORS = 8192
-"""Open files; a connection is one, and takes some 20 KiB of memory."""
+"""Files that may be open; a connection is one, and takes some 20 KiB of memory."""
 _log = logging.getLogger(__name__)
 
 
 def serve(settings: Settings, *, host: str, port: int) -> int:
-    """Serves until stopped; 0 then.
+    """Serves until stopped; returns 0 then.
 
     Raises:
-        ConfigError: the port is taken, or the data folder is.
+        ConfigError: The port is in use, or the data folder is.
     """
     logs.configure(settings.log.format)
     _raise_descriptors()
@@ -52,7 +52,7 @@ def serve(settings: Settings, *, host: str, port: int) -> int:
 
 
 def _raise_descriptors() -> None:
-    """Lets the process have more open files than most systems give at first, for connections."""
+    """Raises the limit of open files, which most systems set low at first, for connections."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(DESCRIPTORS, hard)
     if resource.RLIM_INFINITY != soft < wanted:

@@ -1,4 +1,4 @@
-"""`rag ingest --sync`: a collection in step with folders."""
+"""`rag ingest --sync`: keeps a collection in step with folders."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from rag.errors import InputError
 
 
 def folders_of(paths: Sequence[str]) -> list[Path]:
-    """The folders that paths name, absolute; links in them are not followed.
+    """Returns the folders that paths name, absolute; links in them are not followed.
 
     Raises:
-        InputError: a path names no folder.
+        InputError: A path names no folder.
     """
     for path in paths:
         if not Path(path).is_dir():
@@ -31,12 +31,12 @@ def folders_of(paths: Sequence[str]) -> list[Path]:
 
 
 async def sync(destination: Destination, folders: Sequence[Path]) -> Json:
-    """Ingests what folders hold, then removes documents whose files are gone; a summary.
+    """Ingests the files of folders, then removes documents whose files are gone; returns a summary.
 
-    In this order a file that was moved hands its chunks over, and nothing is embedded.
+    In this order a moved file hands its chunks over, and nothing is embedded.
 
     Raises:
-        InputError: a folder cannot be listed; nothing was removed.
+        InputError: A folder cannot be listed; nothing was removed.
     """
     files = list(dict.fromkeys(chain.from_iterable(map(walk, folders))))
     jobs = await destination.ingest(Named(files=files)) if files else []
@@ -47,15 +47,15 @@ async def sync(destination: Destination, folders: Sequence[Path]) -> Json:
 async def remove_gone(
     destination: Destination, paths: Iterable[Path], *, keep: Collection[str] = ()
 ) -> int:
-    """Removes the documents at or below paths whose files are gone; how many those are.
+    """Removes the documents at or below paths whose files are gone; returns their number.
 
     Args:
-        destination: where they are.
-        paths: of files or folders.
-        keep: uris that are known to be there.
+        destination: Holds the documents.
+        paths: Files or folders.
+        keep: Uris that are known to exist.
 
     Raises:
-        InputError: whether a file is gone cannot be told; nothing was removed.
+        InputError: It cannot be determined whether a file is gone; nothing was removed.
     """
     client, collection = destination.client, destination.collection
     gone: dict[str, None] = {}
@@ -78,7 +78,7 @@ async def _listed(client: Client, collection: str, path: Path) -> list[Json]:
             if each["uri"] == uri or each["uri"].startswith(below)  # /a/docs is not below /a/doc
         ]
     except InputError as error:
-        if error.code == "unknown_collection":  # nothing was ever put there
+        if error.code == "unknown_collection":  # nothing was ever ingested
             return []
         raise
 
@@ -100,12 +100,12 @@ async def _delete(client: Client, collection: str, id_: str) -> None:
     try:
         await client.delete(f"/v1/documents/{quote(id_)}", collection=collection)
     except InputError as error:
-        if error.code != "unknown_document":  # somebody else was faster
+        if error.code != "unknown_document":  # somebody else deleted it first
             raise
 
 
 def summed(jobs: Sequence[Json]) -> Json:
-    """Several jobs as one."""
+    """Returns several jobs summed up as one."""
     counts = dict.fromkeys(("total", "pending", "running", "succeeded", "failed", "cancelled"), 0)
     outcomes: dict[str, int] = {}
     for job in jobs:

@@ -1,4 +1,4 @@
-"""`rag ingest --watch`: folders followed until Ctrl-C."""
+"""`rag ingest --watch`: follows folders until Ctrl-C."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ from rag.privacy.redaction import words
 from rag.settings.tree import Settings
 
 QUIET_MS = 500
-"""Changes are taken once there were none for so long: most files are written by then."""
+"""Milliseconds without changes after which they are processed: most files are written by then."""
 LONGEST_MS = 5000
 RETRY_SECONDS = 5.0
-"""Between tries to reach a server, or a disk that was full."""
+"""Seconds between attempts to reach a server, or to write to a disk that was full."""
 
 Changes = set[tuple[Change, str]]
 
 
 async def watch(args: argparse.Namespace, settings: Settings) -> int:
-    """Follows the folders until Ctrl-C; 1 then if a document that is there could not be read."""
+    """Follows the folders until Ctrl-C; returns 1 if a document that exists could not be read."""
     watcher = _Watcher(folders_of(args.paths), settings.data_dir.resolve(), as_json=args.json)
     following = asyncio.create_task(watcher.follow(args, settings))
     loop = asyncio.get_running_loop()
@@ -57,12 +57,12 @@ class _Watcher:
         self._failed: set[str] = set()
 
     async def follow(self, args: argparse.Namespace, settings: Settings) -> None:
-        """In step first, then change by change, for ever."""
+        """Brings the collection in step first, then follows changes for ever."""
         changes = _changes(self._folders)
         async with contextlib.aclosing(changes), opened(args, settings) as destination:
             first = asyncio.ensure_future(anext(changes))
             try:
-                await asyncio.sleep(0)  # the watch stands: what changes from here on is seen
+                await asyncio.sleep(0)  # the watch has started: changes from here on are seen
                 started = time.perf_counter()
                 self._tell(await sync(destination, self._folders), started)
                 names = ", ".join(map(str, self._folders))
@@ -74,7 +74,7 @@ class _Watcher:
                 await self._take(destination, found)
 
     def failing(self) -> list[str]:
-        """The uris of files that are there and could not be read when they last changed."""
+        """Returns the uris of existing files that could not be read when they last changed."""
         return [uri for uri in self._failed if path_of(uri).exists()]
 
     async def _take(self, destination: Destination, changes: Changes) -> None:
@@ -86,7 +86,7 @@ class _Watcher:
             except (UpstreamError, StorageError) as error:
                 _complain(f"{error.in_full()} It is tried again.")
                 await asyncio.sleep(RETRY_SECONDS)
-            except InputError as error:  # of these changes alone
+            except InputError as error:  # it concerns these changes alone
                 return _complain(error.in_full())
 
     async def _update(self, destination: Destination, changes: Changes) -> None:
@@ -101,9 +101,9 @@ class _Watcher:
             self._tell(summed(jobs) | {"removed": removed}, started)
 
     def _own(self, path: Path) -> Path | None:
-        """The path as the folders were named; None for hidden ones and those of the data folder."""
+        """Returns the path below a folder as named; None if it is hidden or in the data folder."""
         for folder in self._folders:
-            for root in (folder, folder.resolve()):  # some systems report what links lead to
+            for root in (folder, folder.resolve()):  # some systems report the targets of links
                 if path.is_relative_to(root):
                     inside = path.relative_to(root)
                     hidden = any(part.startswith(".") for part in inside.parts)
@@ -118,17 +118,17 @@ class _Watcher:
 
 
 async def _changes(folders: Sequence[Path]) -> AsyncGenerator[Changes, None]:
-    """What changes, from the first step on.
+    """Yields sets of changes, from the first step on.
 
     Raises:
-        InputError: the folders cannot be watched.
+        InputError: The folders cannot be watched.
     """
     found = awatch(*folders, watch_filter=None, step=QUIET_MS, debounce=LONGEST_MS)
     try:
         async with contextlib.aclosing(found):
             async for changes in found:
                 yield changes
-    except (OSError, RuntimeError) as error:  # RuntimeError: the base of watchfiles' own
+    except (OSError, RuntimeError) as error:  # RuntimeError: the base of watchfiles' errors
         raise InputError(
             f"The folders cannot be watched: {words(error)}. Mend permissions; on Linux"
             " fs.inotify.max_user_watches bounds how many folders can be.",
@@ -137,7 +137,7 @@ async def _changes(folders: Sequence[Path]) -> AsyncGenerator[Changes, None]:
 
 
 def _files(kind: Change, path: Path) -> Iterable[Path]:
-    """The documents that a change brings; a new folder brings what is in it already."""
+    """Returns the documents that a change brings; a new folder brings those already in it."""
     if path.is_dir():
         return walk(path) if kind == Change.added and not path.is_symlink() else ()
     return [path] if is_document(path) and path.is_file() else ()

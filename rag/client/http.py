@@ -1,4 +1,4 @@
-"""The REST API as the CLI sees it. Light to import: a question to a server takes no models."""
+"""The CLI's client of the REST API. Light to import: a question to a server needs no models."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ class Client:
     http: httpx.AsyncClient
 
     async def get(self, path: str, **params: str | int | None) -> Json:
-        """A resource."""
+        """Returns a resource."""
         given = {key: value for key, value in params.items() if value is not None}
         return await self._call("GET", path, params=given)
 
     async def post(self, path: str, **request: Any) -> Json:
-        """Sends `json=` or `files=` and `data=`."""
+        """Sends `json=`, or `files=` and `data=`; returns the response."""
         return await self._call("POST", path, **request)
 
     async def delete(self, path: str, **params: str) -> Json:
@@ -59,7 +59,7 @@ class Client:
 
 @contextlib.asynccontextmanager
 async def connect(url: str) -> AsyncIterator[Client]:
-    """A client of the server at `url`."""
+    """Yields a client of the server at `url`."""
     try:
         http = httpx.AsyncClient(base_url=url, timeout=TIMEOUT_SECONDS)
     except (httpx.InvalidURL, ValueError) as error:
@@ -73,7 +73,7 @@ async def connect(url: str) -> AsyncIterator[Client]:
 
 
 async def all_documents(client: Client, collection: str, **params: str) -> AsyncIterator[Json]:
-    """Every document of a listing, page by page."""
+    """Yields every document of a listing, page by page."""
     cursor: str | None = None
     while True:
         page = await client.get(
@@ -106,7 +106,7 @@ def _of_another(response: httpx.Response) -> UpstreamError:
 async def wait_until_done(
     client: Client, job_id: str, *, seconds: float = 0.2
 ) -> AsyncIterator[Json]:
-    """A job's state, again and again, until it has ended."""
+    """Yields a job's state repeatedly, until it has ended."""
     while True:
         job = await client.get(f"/v1/jobs/{job_id}")
         yield job

@@ -1,4 +1,4 @@
-"""Answers on their way into the catalog, off the path of the question."""
+"""Stores answers in the catalog, off the path of the question."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from rag.telemetry.trace import Trace, is_sampled, trace_json
 from rag.types import Answer, Citation, Hit, Query
 
 MAX_WAITING = 256
-"""Answers that may wait for the catalog; what comes past it is lost, and counted."""
+"""Most answers that may wait for the catalog; further ones are lost, and counted."""
 GATHER_SECONDS = 0.2
-"""In which answers come together, for one transaction."""
+"""Seconds in which answers are gathered for one transaction."""
 FLUSH_SECONDS = 5.0
-"""At the end, for what still waits."""
+"""Seconds at the end for the answers that still wait."""
 DAY = 24 * 3600.0
 TIDY_SECONDS = 600.0
 _STAGES = ("retrieve", "rerank", "generate", "cite")
@@ -31,20 +31,20 @@ _log = logging.getLogger(__name__)
 
 
 class AnswerKeeper:
-    """Keeps answers for feedback, and has a share of them scored.
+    """Stores answers for feedback, and has a share of them scored.
 
     Attributes:
-        kept: is set whenever answers were kept.
+        kept: Set whenever answers were stored.
     """
 
     def __init__(self, answers: Answers, privacy: Privacy, *, rate: float, days: float) -> None:
-        """Make a keeper.
+        """Makes a keeper.
 
         Args:
-            answers: where they are kept.
-            privacy: what may be kept of them.
-            rate: share of those that are to be scored.
-            days: for so long.
+            answers: Stores them.
+            privacy: Decides what may be kept of them.
+            rate: Share of them to score.
+            days: Days for which they are kept.
         """
         self._answers = answers
         self._privacy = privacy
@@ -57,7 +57,7 @@ class AnswerKeeper:
         """Takes an answer that was given; `sent`: its trace is on its way. Returns at once."""
         # What may not be read later cannot be scored.
         to_score = self._privacy.allows(query.scope.tenant)
-        # By the answer's id: callers choose those of traces.
+        # Sampled by the answer's id: callers choose those of traces.
         to_score &= is_sampled(answer.id, self._rate)
         live = _live(query, trace, answer, sent=sent, to_score=to_score)
         try:
@@ -66,14 +66,14 @@ class AnswerKeeper:
             metrics.answer_kept("lost")
 
     async def flush(self) -> None:
-        """Returns once all that was taken before is kept, or lost."""
+        """Returns once everything taken before is stored, or lost."""
         reached = asyncio.Event()
         await self._waiting.put(reached)
         await reached.wait()
 
     @contextlib.asynccontextmanager
     async def started(self) -> AsyncIterator[None]:
-        """Keeps what is taken until the end of the block, and then what is left."""
+        """Stores what is taken until the end of the block, and then what remains."""
         tasks = [asyncio.create_task(work) for work in (self._run(), self._tidy())]
         try:
             yield
@@ -103,8 +103,8 @@ class AnswerKeeper:
         except RagError as error:
             _log.error("Answers are not kept: %s", error.in_full())
             outcome = "lost"
-        except Exception as error:  # noqa: BLE001 - what comes later is to be kept
-            # Without its message, which may hold an answer's words.
+        except Exception as error:  # noqa: BLE001 - later answers must still be stored
+            # The message is left out: it may hold an answer's words.
             _log.error("Answers are not kept (%s).", type(error).__name__)
             outcome = "lost"
         else:
@@ -114,7 +114,7 @@ class AnswerKeeper:
             metrics.answer_kept(outcome)
 
     def _allowed(self, batch: list[LiveAnswer]) -> list[LiveAnswer]:
-        """The answers without what may not be kept of them."""
+        """Returns the answers without the content that may not be kept."""
         return [
             replace(
                 answer,
@@ -125,7 +125,7 @@ class AnswerKeeper:
         ]
 
     def _content(self, content: Any, tenant: str) -> Any:
-        """Its texts as they may be kept, ids and numbers as they are; None where none may."""
+        """Masks the texts of content, leaves ids and numbers; None if nothing may be kept."""
         if not self._privacy.allows(tenant):
             return None
         match content:

@@ -1,4 +1,4 @@
-"""What is told of questions once they have ended, and kept of their answers."""
+"""Sends the traces of questions that have ended, and stores answers and feedback."""
 
 from __future__ import annotations
 
@@ -19,30 +19,30 @@ from rag.types import Answer, Query
 
 @dataclass(frozen=True, slots=True)
 class Traces:
-    """Where traces and scores go: to every place that the settings name."""
+    """Sends traces and scores to every destination that the settings name."""
 
     senders: tuple[TraceSender, ...] = ()
 
     def send(self, trace: Trace) -> bool:
-        """Takes a journey that has ended; returns at once.
+        """Takes a trace that has ended; returns at once.
 
         Returns:
-            Whether nothing more is to be done for it: it is on its way, or there is nowhere to go.
+            True if nothing more has to be done for it: it is on its way, or there is nowhere to go.
         """
         wanted = [sender.send(trace) for sender in self.senders]
         return any(wanted) or not wanted
 
     def score(self, scores: Sequence[Score]) -> None:
-        """Takes what was found of an answer; returns at once."""
+        """Takes the scores of an answer; returns at once."""
         for sender in self.senders:
             sender.score(scores)
 
 
 @dataclass(frozen=True, slots=True)
 class Observing:
-    """Sends traces, keeps answers, and takes what people say of them.
+    """Sends traces, stores answers, and takes feedback on them.
 
-    `keeper` is None where no answers are given, or none are kept.
+    `keeper` is None if no answers are given, or none are stored.
     """
 
     traces: Traces
@@ -53,15 +53,15 @@ class Observing:
     def ended(self, query: Query, trace: Trace, answer: Answer | None) -> None:
         """Takes a question that has ended; returns at once."""
         sent = self.traces.send(trace)
-        if answer and self.keeper and trace.experiment is None:  # that is no live one
+        if answer and self.keeper and trace.experiment is None:  # evaluations are not live
             self.keeper.take(query, trace, answer, sent=sent)
 
     async def add_feedback(self, tenant: str, answer_id: str, feedback: Feedback) -> None:
-        """Keeps what somebody said of the answer with this id, and sends it on.
+        """Stores feedback on the answer with this id, and sends it on.
 
         Raises:
-            InputError: it is words alone, and none are kept.
-            NotFoundError: no such answer is kept.
+            InputError: It is words alone, and none are kept.
+            NotFoundError: No such answer is kept.
         """
         allowed = await asyncio.to_thread(self._allowed, feedback, tenant)
         if allowed == Feedback():
@@ -92,7 +92,7 @@ class Observing:
 
 
 def _scores(answer: LiveAnswer) -> Iterator[Score]:
-    """What was said of an answer, as scores of its trace."""
+    """Yields the feedback on an answer as scores of its trace."""
     said = answer.feedback
     nameless = Score(
         name="",

@@ -1,4 +1,4 @@
-"""Problems in the shape that OpenAI's clients read.
+"""Problems in the form that OpenAI's clients read.
 
 https://platform.openai.com/docs/guides/error-codes
 """
@@ -14,18 +14,18 @@ _PARAMS = {"unknown_collection": "model"}
 
 
 def are_expected(path: str) -> bool:
-    """Whether who calls this path reads errors so."""
+    """True if the callers of this path expect errors in OpenAI's form."""
     return path.startswith(PATHS)
 
 
 def status_of(problem: dict[str, Any]) -> int:
-    """The problem's; what is wrong with a request is 400 to these clients."""
+    """Returns the problem's status; these clients expect 400 instead of 422."""
     status: int = problem["status"]
     return HTTPStatus.BAD_REQUEST if status == HTTPStatus.UNPROCESSABLE_ENTITY else status
 
 
 def error_json(problem: dict[str, Any], param: str | None = None) -> dict[str, Any]:
-    """A problem's message and code; `param` is the field that it is about."""
+    """Returns a problem's message and code in OpenAI's form; `param` is the faulty field."""
     code = problem["code"]
     return {
         "error": {

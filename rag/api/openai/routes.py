@@ -1,4 +1,4 @@
-"""The endpoints that OpenAI's clients call; a collection is a model."""
+"""The endpoints that OpenAI's clients call; each collection is a model."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ router = APIRouter(prefix="/v1", tags=["openai"], responses=ERRORS, route_class=
 
 @router.get("/models", response_model=wire.ModelList)
 async def list_models(service: ServiceDep) -> Response:
-    """The collections, by name: each answers as a model of its own."""
+    """Lists the collections by name, each as a model."""
     records = await service.catalog.collections(TENANT)
     return _json({"object": "list", "data": [wire.model_json(record) for record in records]})
 
@@ -48,7 +48,7 @@ async def list_models(service: ServiceDep) -> Response:
 async def get_model(
     model: Annotated[str, AfterValidator(sendable)], service: ServiceDep
 ) -> Response:
-    """One collection."""
+    """Returns one collection as a model."""
     return _json(wire.model_json(await service.catalog.collection(_scope(model))))
 
 
@@ -58,10 +58,10 @@ async def get_model(
 async def complete_chat(
     request: Request, body: wire.ChatRequest, service: ServiceDep, trace: TraceDep
 ) -> Response:
-    """An answer whose every sentence is cited; the citations are the message's annotations.
+    """Returns an answer with a citation for every sentence, as annotations of the message.
 
-    With `stream: true`, chunks: `plumbline.hits` come in the first, annotations in the `delta`
-    after their markers, and the rest of `plumbline` in the one with the `finish_reason`.
+    With `stream: true`, sends chunks: `plumbline.hits` is in the first, annotations are in the
+    `delta` after their markers, the rest of `plumbline` is in the one with the `finish_reason`.
     """
     limits = service.settings.limits
     label(trace, body.plumbline, user=body.user)
@@ -81,7 +81,7 @@ async def complete_chat(
         answer = await until_hangup(request, service.query.answer(query, trace))
         return _json(_completion(head, answer, as_json=query.sampling.schema is not None))
     events = service.query.stream(query, trace)
-    first = await until_hangup(request, anext(events))  # fails here, with a status, or not at all
+    first = await until_hangup(request, anext(events))  # a failure here has a status
     with_usage = bool(body.stream_options and body.stream_options.include_usage)
     as_json = query.sampling.schema is not None
     stream = _chunks(first, events, head, as_json=as_json, with_usage=with_usage)
@@ -92,7 +92,7 @@ async def complete_chat(
 async def embed_texts(
     request: Request, body: wire.EmbeddingsRequest, service: ServiceDep
 ) -> Response:
-    """The vectors that the collection's embedder gives these texts."""
+    """Returns the vectors of these texts, by the collection's embedder."""
     _check_count(len(body.input), service)
     embedder = service.embedder
     if body.dimensions not in (None, embedder.dim):
@@ -116,7 +116,7 @@ async def embed_texts(
 
 @router.post("/rerank", response_model=wire.RerankResponse)
 async def rerank(request: Request, body: wire.RerankRequest, service: ServiceDep) -> Response:
-    """Texts, best first, by the reranker in force; without one, by late interaction."""
+    """Ranks texts, best first, by the reranker in force; without one, by late interaction."""
     check_length(body.query, service.settings.limits)
     _check_count(len(body.documents), service)
     query = Query(text=body.query, scope=_scope(body.model))
@@ -177,7 +177,7 @@ def _chunk(event: Event, head: dict[str, Any]) -> bytes:
             return _delta(head, {"annotations": [wire.annotation_json(event)]})
         case Answer():
             details = details_json(event)
-            del details["hits"]  # sent first
+            del details["hits"]  # sent with the first chunk
             return _delta(head | {"plumbline": details}, {}, _ended(event))
         case hits:
             found = {"hits": [hit_json(hit) for hit in hits]}
@@ -185,7 +185,7 @@ def _chunk(event: Event, head: dict[str, Any]) -> bytes:
 
 
 def _ended(answer: Answer) -> FinishReason:
-    return answer.finish_reason or "stop"  # without a model, whole sentences to the end
+    return answer.finish_reason or "stop"  # without a model, answers end with a whole sentence
 
 
 def _delta(
@@ -198,12 +198,12 @@ def _delta(
 async def _told(
     chunks: AsyncGenerator[bytes, None], request: Request
 ) -> AsyncGenerator[bytes, None]:
-    """The chunks; a failure among them is the last, and no `[DONE]` comes after it."""
+    """Yields the chunks; a failure becomes the last one, and no `[DONE]` follows it."""
     try:
         async with contextlib.aclosing(chunks):
             async for chunk in chunks:
                 yield chunk
-    except Exception as error:  # noqa: BLE001 - the status is sent: only a chunk can tell it now
+    except Exception as error:  # noqa: BLE001 - the status is sent: only a chunk can report it now
         yield sse.data(error_json(amid_stream(request.scope, error)))
 
 
@@ -217,7 +217,7 @@ async def _in_time(work: Awaitable[T], service: Service) -> T:
             f"The texts were not done with within {seconds:g} s. Send fewer of them at once, or"
             " raise the setting limits.query_seconds.",
             code="deadline",
-            retry_after=seconds,  # by then what is under way now has ended
+            retry_after=seconds,  # by then the present work has ended
         ) from None
 
 
@@ -238,5 +238,5 @@ def _scope(model: str) -> Scope:
 
 
 def _json(body: object) -> Response:
-    # Straight from the nouns to bytes: a response model would validate what we made ourselves.
+    # Written directly: a response model would validate our own objects again.
     return Response(to_json(body, inf_nan_mode="null"), media_type="application/json")

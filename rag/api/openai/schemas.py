@@ -1,6 +1,6 @@
-"""What OpenAI's clients send and read; what is Plumbline's alone stands in the field `plumbline`.
+"""Requests and responses of OpenAI's clients; Plumbline's own fields are under `plumbline`.
 
-https://platform.openai.com/docs/api-reference; `/v1/rerank` as Cohere, Jina and vLLM have it.
+https://platform.openai.com/docs/api-reference; `/v1/rerank` follows Cohere, Jina and vLLM.
 """
 
 from __future__ import annotations
@@ -50,29 +50,29 @@ _ACCEPTED: dict[str, tuple[tuple[Any, ...], str]] = {
     "logprobs": ((None, False), "there are no probabilities of tokens"),
     "modalities": ((None, ["text"]), "answers are text"),
 }
-"""Parameters that change what an answer looks like: the values they may have, and why no other."""
+"""Parameters that change the form of an answer: the accepted values, and why others are not."""
 
 
 def _one_of(name: str) -> Any:
-    """The field of a parameter that has one of the accepted values, or is left out."""
+    """Returns the field of a parameter that has one of the accepted values, or is left out."""
     accepted, _ = _ACCEPTED[name]
     return Field(None, json_schema_extra={"enum": list(accepted)})
 
 
 def _is_flag(value: Any) -> bool:
-    """Python takes True for 1, and JSON does not."""
+    """True for a truth value: True equals 1 in Python, but not in JSON."""
     return isinstance(value, bool)
 
 
 class _Request(BaseModel):
-    # Clients send what other servers have: what is unknown is left alone, as theirs do.
+    # Clients send parameters of other servers: unknown ones are ignored, as those servers do.
     model_config = ConfigDict(extra="ignore")
 
     model: Text = Field(min_length=1, max_length=256, description="A collection.")
 
 
 class ChatMessage(BaseModel):
-    """One message of a conversation; `system` and `developer` ones are not followed."""
+    """One message of a conversation; `system` and `developer` messages are ignored."""
 
     model_config = ConfigDict(json_schema_extra=shapes.CHAT_TURN)
 
@@ -87,9 +87,9 @@ class StreamOptions(BaseModel):
 
 
 class ChatRequest(_Request, SamplingIn):
-    """A conversation; the user's last message is the question, and what follows it is not read.
+    """A conversation; the user's last message is the question, and later messages are not read.
 
-    Sampling parameters that it does not name (penalties, logit_bias, …) have no effect.
+    Sampling parameters that are not listed here (penalties, logit_bias, …) have no effect.
     """
 
     messages: Annotated[list[ChatMessage], Field(min_length=1), FirstFaults()] = Field(
@@ -123,12 +123,12 @@ class ChatRequest(_Request, SamplingIn):
         return value
 
     def overrides(self) -> SamplingOverrides:
-        """As the generator takes it."""
+        """Returns the parameters in the generator's form."""
         given = super().overrides()
         return replace(given, max_tokens=self.max_completion_tokens or given.max_tokens)
 
     def conversation(self) -> list[Message]:
-        """The question, and what was said before it: the rules for answers are the pipeline's."""
+        """Returns the question and the messages before it; rules for answers are the pipeline's."""
         return up_to_question(_said(self.messages))
 
 
@@ -141,7 +141,7 @@ def _said(messages: Sequence[ChatMessage]) -> list[Message]:
 
 
 class EmbeddingsRequest(_Request):
-    """Texts to embed, by the collection's embedder; past its window they are cut."""
+    """Texts to embed with the collection's embedder; they are cut at its window."""
 
     input: Annotated[list[Text], BeforeValidator(texts_of), WithJsonSchema(shapes.INPUT)]
     encoding_format: Literal["float", "base64"] | None = "float"
@@ -166,7 +166,7 @@ class RerankRequest(_Request):
 
 
 class OpenAIError(BaseModel):
-    """What went wrong. `code` is stable; `message` is for people."""
+    """An error. `code` is stable; `message` is for people."""
 
     message: str
     type: str
@@ -175,13 +175,13 @@ class OpenAIError(BaseModel):
 
 
 class OpenAIProblem(BaseModel):
-    """An error as OpenAI's clients read it."""
+    """An error in the form that OpenAI's clients read."""
 
     error: OpenAIError
 
 
 class CollectionOut(BaseModel):
-    """What is in a collection."""
+    """The embedder and the size of a collection."""
 
     embedder: str
     documents: int
@@ -199,14 +199,14 @@ class ModelOut(BaseModel):
 
 
 class ModelList(BaseModel):
-    """All of them, by name."""
+    """All models, by name."""
 
     object: Literal["list"]
     data: list[ModelOut]
 
 
 class UrlCitation(BaseModel):
-    """A document, and where its marker stands: characters `start_index` to `end_index`."""
+    """A document and the position of its marker: characters `start_index` to `end_index`."""
 
     url: str
     title: str
@@ -215,7 +215,7 @@ class UrlCitation(BaseModel):
 
 
 class Annotation(BaseModel):
-    """A citation as OpenAI has it, and as Plumbline has it."""
+    """A citation in OpenAI's form and in Plumbline's."""
 
     type: Literal["url_citation"]
     url_citation: UrlCitation
@@ -223,7 +223,7 @@ class Annotation(BaseModel):
 
 
 class ChatMessageOut(BaseModel):
-    """The answer."""
+    """The message with the answer."""
 
     role: Literal["assistant"]
     content: str | None
@@ -232,7 +232,7 @@ class ChatMessageOut(BaseModel):
 
 
 class Choice(BaseModel):
-    """The only one."""
+    """The only choice."""
 
     index: int
     message: ChatMessageOut
@@ -241,7 +241,7 @@ class Choice(BaseModel):
 
 
 class ChatUsage(BaseModel):
-    """Tokens through the language model; 0 where there is none."""
+    """Tokens of the language model; 0 if there is none."""
 
     prompt_tokens: int
     completion_tokens: int
@@ -249,7 +249,7 @@ class ChatUsage(BaseModel):
 
 
 class ChatCompletion(BaseModel):
-    """An answer. Where it abstains, the text says so and `plumbline.reason` why."""
+    """An answer. If it abstains, the text says so and `plumbline.reason` says why."""
 
     id: str
     object: Literal["chat.completion"]
@@ -285,13 +285,13 @@ class EmbeddingList(BaseModel):
 
 
 class RankedDocument(BaseModel):
-    """The text as it was sent."""
+    """The text, unchanged."""
 
     text: str
 
 
 class Ranked(BaseModel):
-    """A text's place in `documents`, from 0, and its score."""
+    """The index of a text in `documents`, from 0, and its score."""
 
     index: int
     relevance_score: float
@@ -299,7 +299,7 @@ class Ranked(BaseModel):
 
 
 class RerankResponse(BaseModel):
-    """Best first."""
+    """Ranked texts, best first."""
 
     id: str
     model: str
@@ -308,7 +308,7 @@ class RerankResponse(BaseModel):
 
 
 def model_json(record: CollectionRecord) -> dict[str, Any]:
-    """As `ModelOut`."""
+    """Returns a collection in the form of `ModelOut`."""
     return {
         "id": record.name,
         "object": "model",
@@ -323,9 +323,9 @@ def model_json(record: CollectionRecord) -> dict[str, Any]:
 
 
 def content_json(answer: Answer, *, as_json: bool) -> dict[str, str | None]:
-    """The text; where it abstained without one, a sentence that says why.
+    """Returns the text; if the answer abstained without one, a sentence that says why.
 
-    Who asked for JSON has that sentence as the `refusal`, and no content to parse.
+    If JSON was requested, that sentence is the `refusal`, and there is no content to parse.
     """
     if answer.text or not answer.reason:
         return {"content": answer.text}
@@ -334,7 +334,7 @@ def content_json(answer: Answer, *, as_json: bool) -> dict[str, str | None]:
 
 
 def annotation_json(citation: Citation) -> dict[str, Any]:
-    """As `Annotation`."""
+    """Returns a citation in the form of `Annotation`."""
     return {
         "type": "url_citation",
         "url_citation": {
@@ -348,7 +348,7 @@ def annotation_json(citation: Citation) -> dict[str, Any]:
 
 
 def usage_json(usage: Usage) -> dict[str, int]:
-    """As `ChatUsage`."""
+    """Returns usage in the form of `ChatUsage`."""
     return {
         "prompt_tokens": usage.input_tokens,
         "completion_tokens": usage.output_tokens,
@@ -357,12 +357,12 @@ def usage_json(usage: Usage) -> dict[str, int]:
 
 
 def tokens_json(tokens: int) -> dict[str, int]:
-    """As `TextUsage`."""
+    """Returns a number of tokens in the form of `TextUsage`."""
     return {"prompt_tokens": tokens, "total_tokens": tokens}
 
 
 def message_json(answer: Answer, *, as_json: bool) -> dict[str, Any]:
-    """As `ChatMessageOut`."""
+    """Returns an answer in the form of `ChatMessageOut`."""
     return {
         "role": "assistant",
         "refusal": None,
@@ -372,7 +372,7 @@ def message_json(answer: Answer, *, as_json: bool) -> dict[str, Any]:
 
 
 def embeddings_json(vectors: Float32Array, *, as_base64: bool) -> list[dict[str, Any]]:
-    """As `Embedding`s."""
+    """Returns vectors in the form of `Embedding`s."""
     rows: Iterable[str | list[float]] = (
         (base64.b64encode(row.tobytes()).decode() for row in vectors.astype(np.dtype("<f4")))
         if as_base64
@@ -384,7 +384,7 @@ def embeddings_json(vectors: Float32Array, *, as_base64: bool) -> list[dict[str,
 
 
 def ranked_json(scores: Sequence[float], request: RerankRequest) -> list[dict[str, Any]]:
-    """As `Ranked`s: best first, ties by index."""
+    """Returns ranked texts in the form of `Ranked`s: best first, ties by index."""
     order = sorted(range(len(scores)), key=lambda index: (-scores[index], index))
     results: list[dict[str, Any]] = []
     for index in order[: request.top_n]:

@@ -1,4 +1,4 @@
-"""Texts in the forms in which OpenAI's clients send them."""
+"""Texts in the forms that OpenAI's clients send."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 
 def text_of(content: Any) -> Any:
-    """Text as it is; of a list of parts, the text of each."""
+    """Returns a text unchanged; of a list of parts, their texts, joined by line breaks."""
     if not isinstance(content, list):
         return content
     texts = [p.get("text") for p in content if isinstance(p, dict) and p.get("type") == "text"]
@@ -17,10 +17,10 @@ def text_of(content: Any) -> Any:
 
 
 def texts_of(value: Any) -> Any:
-    """One text or several, as a list.
+    """Returns one text or several as a list.
 
     Raises:
-        ValueError: there is none, one is empty, or they are token ids.
+        ValueError: There is none, one is empty, or they are token ids.
     """
     texts = [value] if isinstance(value, str) else value
     if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
@@ -31,5 +31,5 @@ def texts_of(value: Any) -> Any:
 
 
 def document_text(value: Any) -> Any:
-    """A document to rank is a text, or an object with a `text`."""
+    """Returns the text of a document to rank, which is a text or an object with a `text`."""
     return value.get("text") if isinstance(value, dict) else value

@@ -1,4 +1,4 @@
-"""The REST endpoints, thin: check, call, write."""
+"""Shared parts of the REST endpoints, which only check, call and write."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
     "5XX": {"model": responses.Problem, "description": "A problem (RFC 9457)."},
 }
 Id = Annotated[str, AfterValidator(schemas.sendable)]
-"""A name in a request; one that no database can take names nothing."""
+"""A name in a request; one with characters that no database can take matches nothing."""
 
 
 def json_response(
     body: object, *, status: int = 200, headers: dict[str, str] | None = None
 ) -> Response:
-    """A response of these nouns, without a response model: they are our own, and need no check."""
+    """Returns a JSON response without a response model: our own objects need no validation."""
     content = to_json(body, inf_nan_mode="null")
     return Response(content, status_code=status, media_type="application/json", headers=headers)

@@ -20,7 +20,7 @@ from rag.types import State
 MAX_EXPIRES_IN = 30 * 24 * 3600
 _PLACE = re.compile("[0-9]{1,9}")
 BULK_FROM = 17
-"""Documents in one request: from here on they wait for those that come in ones and twos."""
+"""Requests of at least so many documents wait for smaller ones."""
 Limit = Annotated[int, Query(ge=1, le=1000)]
 Cursor = Annotated[str | None, Query(max_length=2800, json_schema_extra={"pattern": shapes.CURSOR})]
 Place = Annotated[str | None, Query(max_length=2000, json_schema_extra={"pattern": "^[0-9]{1,9}$"})]
@@ -45,9 +45,9 @@ async def submit_documents(
     trace: TraceDep,
     expires_in: ExpiresIn = None,
 ) -> Response:
-    """Takes documents, as JSON or as files; a job ingests them.
+    """Accepts documents, as JSON or as files; a job ingests them.
 
-    With `expires_in`, what has not begun within that many seconds fails.
+    With `expires_in`, documents that have not begun within that many seconds fail.
     """
     scope, accepted = await submissions.take(request, service)
     job_id = await service.ingest.accept(
@@ -73,9 +73,9 @@ async def list_documents(
     uri_prefix: Id = "",
     state: State | None = None,
 ) -> Response:
-    """Documents in the order of their ids, each listed from the moment it was accepted.
+    """Lists documents in the order of their ids, each from the moment it was accepted.
 
-    With `uri_prefix`, those whose uri begins so: `file:///handbook/` lists a folder's. With
+    With `uri_prefix`, only those whose uri begins with it: `file:///handbook/` lists a folder. With
     `state=failed`, the dead letters, each with its error.
     """
     await service.catalog.check_exists(scope)
@@ -89,7 +89,7 @@ async def list_documents(
     )
 
 
-# A caller's own id may hold slashes: ids take the rest of the path, and what is below goes first.
+# An id may hold slashes and takes the rest of the path, so the routes below it come first.
 @router.get(
     "/documents/{document_id:path}/chunks",
     response_model=responses.ChunkPage,
@@ -99,7 +99,7 @@ async def list_documents(
 async def list_chunks(
     document_id: Id, service: ServiceDep, scope: ScopeDep, limit: Limit = 50, cursor: Place = None
 ) -> Response:
-    """A document's chunks in the order of its text."""
+    """Lists a document's chunks in the order of its text."""
     await service.catalog.document(scope, document_id)
     if cursor is not None and not _PLACE.fullmatch(cursor):
         raise InputError("The cursor is not one that this listing gave.", code="invalid_cursor")
@@ -125,7 +125,7 @@ async def get_content(
     scope: ScopeDep,
     as_: Annotated[Literal["text"], Query(alias="as")],
 ) -> Response:
-    """The text that was read from a document: `start` and `end` count its code points."""
+    """Returns the text that was read from a document: `start` and `end` count its code points."""
     return await contents.response(request, await service.catalog.content(scope, document_id))
 
 
@@ -136,7 +136,7 @@ async def get_content(
     tags=["documents"],
 )
 async def get_document(document_id: Id, service: ServiceDep, scope: ScopeDep) -> Response:
-    """One document and its state."""
+    """Returns one document and its state."""
     return json_response(
         responses.document_json(await service.catalog.document(scope, document_id))
     )
@@ -158,7 +158,7 @@ async def delete_document(document_id: Id, service: ServiceDep, scope: ScopeDep)
     tags=["collections"],
 )
 async def list_collections(service: ServiceDep) -> Response:
-    """All collections, by name."""
+    """Lists all collections, by name."""
     records = await service.catalog.collections(TENANT)
     return json_response({"collections": [responses.collection_json(r) for r in records]})
 
@@ -174,4 +174,4 @@ def _after(cursor: str | None) -> str:
         raise InputError(
             "The cursor is not one that this listing gave.", code="invalid_cursor"
         ) from error
-    return schemas.sendable(after.decode(errors="replace"))  # a place among ids, theirs or not
+    return schemas.sendable(after.decode(errors="replace"))  # a position, not always an id

@@ -15,19 +15,19 @@ from rag.records import Backlog
 from rag.telemetry import metrics
 
 BACKLOG_SECONDS = 2.0
-"""For what the catalog says in `/metrics`: Prometheus waits for ten, and the rest is there."""
+"""Seconds for the catalog's part of `/metrics`: Prometheus waits for ten, and the rest is ready."""
 router = APIRouter(include_in_schema=True, tags=["health"])
 
 
 @router.get("/healthz", responses=PROBLEMS)
 async def healthz() -> dict[str, str]:
-    """The process answers."""
+    """Reports that the process answers."""
     return {"status": "ok"}
 
 
 @router.get("/readyz", responses=PROBLEMS)
 async def readyz(request: Request, _service: ServiceDep, _queue: QueueDep) -> dict[str, str]:
-    """The models are loaded and warm."""
+    """Reports that the models are loaded and warm."""
     if failure := state_of(request).failure:
         raise failure
     return {"status": "ready"}
@@ -35,7 +35,7 @@ async def readyz(request: Request, _service: ServiceDep, _queue: QueueDep) -> di
 
 @router.get("/metrics", response_class=PlainTextResponse, responses=PROBLEMS)
 async def get_metrics(service: ServiceDep) -> Response:
-    """What Prometheus reads: this process, and what the catalog says is open, if it is there."""
+    """Returns metrics for Prometheus: of this process, and the backlog if the catalog answers."""
     found: Backlog | None = None
     with contextlib.suppress(TimeoutError, UpstreamError, StorageError):
         async with asyncio.timeout(BACKLOG_SECONDS):

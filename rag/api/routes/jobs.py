@@ -15,13 +15,13 @@ router = APIRouter(prefix="/v1", route_class=OffLoopRoute)
 
 @router.get("/jobs/{job_id}", response_model=responses.JobOut, responses=PROBLEMS, tags=["jobs"])
 async def get_job(job_id: Id, service: ServiceDep) -> Response:
-    """How far a job has come."""
+    """Returns the progress of a job."""
     return json_response(responses.job_json(await service.catalog.job(job_id)))
 
 
 @router.delete("/jobs/{job_id}", response_model=responses.JobOut, responses=PROBLEMS, tags=["jobs"])
 async def cancel_job(job_id: Id, service: ServiceDep) -> Response:
-    """Cancels the documents of a job that have not begun; what runs is finished."""
+    """Cancels the documents of a job that have not begun; running ones are finished."""
     return json_response(responses.job_json(await service.ingest.cancel(job_id)))
 
 
@@ -33,7 +33,7 @@ async def cancel_job(job_id: Id, service: ServiceDep) -> Response:
     tags=["jobs"],
 )
 async def retry_job(job_id: Id, service: ServiceDep, queue: QueueDep) -> Response:
-    """Tries the failed documents of a job again, unless something newer is stored of them."""
+    """Retries the failed documents of a job, unless a newer version of them is stored."""
     job = await service.catalog.retry(job_id)
     queue.wake()
     return json_response(responses.job_json(job), status=202)

@@ -1,4 +1,4 @@
-"""The endpoints that answer: search, query and feedback."""
+"""The endpoints for search, query and feedback."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ router = APIRouter(prefix="/v1", route_class=OffLoopRoute)
 async def search(
     request: Request, body: schemas.SearchRequest, service: ServiceDep, trace: TraceDep
 ) -> Response:
-    """The chunks that answer a query, without an answer made of them."""
+    """Returns the chunks that answer a query, without an answer made of them."""
     label(trace, body)
     question = _question(body, SamplingOverrides(), service)
     hits = await until_hangup(request, service.query.search(question, trace))
@@ -52,10 +52,10 @@ async def search(
 async def query(
     request: Request, body: schemas.QueryRequest, service: ServiceDep, trace: TraceDep
 ) -> Response:
-    """An answer with its citations, to a question or to the last one of a conversation.
+    """Returns an answer with its citations, to a question or to the last one of a conversation.
 
-    With `stream: true`, server-sent events: `hits`, then `token` and `citation` as they come, then
-    `answer` with the whole; `error` where it fails on the way, and comments as heartbeats.
+    With `stream: true`, sends server-sent events: `hits`, then `token` and `citation` as they come,
+    then `answer` with the whole; `error` if it fails on the way, and comments as heartbeats.
     """
     label(trace, body)
     question = _question(body, body.overrides(), service)
@@ -63,13 +63,13 @@ async def query(
         answer = await until_hangup(request, service.query.answer(question, trace))
         return json_response(responses.answer_json(answer))
     events = service.query.stream(question, trace)
-    first = await until_hangup(request, anext(events))  # fails here, with a status, or not at all
+    first = await until_hangup(request, anext(events))  # a failure here has a status
     return sse.response(_sse(first, events, request))
 
 
 @router.post("/feedback", status_code=204, responses=PROBLEMS, tags=["questions"])
 async def give_feedback(body: schemas.FeedbackRequest, service: ServiceDep) -> Response:
-    """Takes what an answer was worth to whoever asked, by the answer's own id."""
+    """Stores feedback on an answer, by the answer's id."""
     await service.observing.add_feedback(TENANT, body.answer_id, body.feedback())
     return Response(status_code=204)
 
@@ -82,7 +82,7 @@ async def _sse(
             yield _event(first)
             async for event in rest:
                 yield _event(event)
-    except Exception as error:  # noqa: BLE001 - the status is sent: only an event can tell it now
+    except Exception as error:  # noqa: BLE001 - the status is sent: only an event can report it now
         yield sse.event("error", amid_stream(request.scope, error))
 
 

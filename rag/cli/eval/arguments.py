@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     Tasks = argparse._SubParsersAction[argparse.ArgumentParser]
 
 RUNS_TASKS = {"compare", "report", "gate"}
-"""Those that read runs, and nothing else of this installation."""
+"""Tasks that read runs, and nothing else of this installation."""
 
 
 def add_eval(
@@ -30,7 +30,7 @@ def add_eval(
 
 
 def _span(text: str) -> float:
-    """Seconds of "30m", "12h", "7d" or "2w"."""
+    """Returns the seconds of "30m", "12h", "7d" or "2w"."""
     seconds = {"m": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0}
     number, unit = text[:-1], text[-1:]
     if unit not in seconds or not re.fullmatch(r"0*[1-9]\d{0,4}", number, re.ASCII):

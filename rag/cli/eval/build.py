@@ -1,4 +1,4 @@
-"""`rag eval build`: a set of one's own documents."""
+"""`rag eval build`: builds a set from one's own documents."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from rag.types import Scope
 
 
 async def build(args: argparse.Namespace, settings: Settings) -> int:
-    """Writes a set of a collection's documents.
+    """Writes a set of questions about a collection's documents.
 
     Raises:
-        InputError: the folder is not empty, or no question can be made.
-        ConfigError: another process owns the data folder.
-        UpstreamError: the language model fails.
+        InputError: The folder is not empty, or no question can be made.
+        ConfigError: Another process owns the data folder.
+        UpstreamError: The language model fails.
     """
     check_empty(args.out)  # before a model is loaded
     scope = Scope(tenant=TENANT, collection=args.collection)

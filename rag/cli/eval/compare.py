@@ -1,4 +1,4 @@
-"""`rag eval compare`, `report` and `gate`: what runs of an evaluation say."""
+"""`rag eval compare`, `report` and `gate`: compare, report and check runs of an evaluation."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rag.errors import StorageError
 
 
 def run(args: argparse.Namespace) -> int:
-    """Runs what was asked for; its exit code."""
+    """Runs the task; returns its exit code."""
     match args.task:
         case "compare":
             return _compare(args)
@@ -52,7 +52,7 @@ def _gate(args: argparse.Namespace) -> int:
 
 
 def _joined(texts: Iterable[Iterable[str]]) -> output.Lines:
-    """With an empty line between them."""
+    """Yields texts with an empty line between them."""
     for place, lines in enumerate(texts):
         if place:
             yield ""
@@ -66,7 +66,7 @@ def _write_markdown(args: argparse.Namespace, lines: Iterable[str]) -> None:
 
 def _write(path: Path, text: str) -> None:
     try:
-        # What a run holds may be no text that UTF-8 can write: half of a surrogate pair.
+        # Text of a run may contain a lone surrogate, which UTF-8 cannot encode.
         path.write_text(text, encoding="utf-8", errors="replace")
     except OSError as error:
         raise StorageError(f"{path} cannot be written: {error.strerror}.") from error

@@ -1,4 +1,4 @@
-"""`rag eval`: what the answers that were given say, and sets of questions."""
+"""`rag eval collect`, `drift` and `build`: live answers, and sets of questions."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ EXIT_DRIFTED = 3
 
 
 async def run(args: argparse.Namespace, settings: Settings) -> int:
-    """Runs what was asked for; its exit code."""
+    """Runs the task; returns its exit code."""
     if args.task == "build":
         from rag.cli.eval.build import build
 
@@ -92,10 +92,10 @@ def _drift_lines(report: Report, unlike: list[str]) -> Iterator[str]:
 
 @contextlib.asynccontextmanager
 async def _opened(settings: Settings) -> AsyncIterator[tuple[Catalog, Answers]]:
-    """The catalog and what is kept of answers, read beside a server that may be at work.
+    """Opens the catalog and the kept answers; a server may be running on them.
 
     Raises:
-        NotFoundError: there is no catalog.
+        NotFoundError: There is no catalog.
     """
     data = settings.data_dir.resolve()
     if isinstance(settings.catalog, SqliteSettings) and not (data / "catalog.sqlite").is_file():

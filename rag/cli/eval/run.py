@@ -1,4 +1,4 @@
-"""`rag eval run`: sets of questions through the pipeline, each into a folder."""
+"""`rag eval run`: runs sets of questions through the pipeline, each into a folder."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from rag.settings.tree import Settings
 
 
 async def run(args: argparse.Namespace, settings: Settings) -> int:
-    """Runs each set; 1 where a question failed."""
+    """Runs each set; returns 1 if a question failed."""
     plans = [await _plan(name, args, settings) for name in args.sets]
     if len({plan.slug for plan in plans}) < len(plans):
         raise InputError(
@@ -41,7 +41,7 @@ async def run(args: argparse.Namespace, settings: Settings) -> int:
     for plan in plans:
         out = args.out / plan.slug if len(plans) > 1 else args.out
         if len(plans) > 1 and is_finished(out, plan.info()):
-            continue  # before it was stopped
+            continue  # finished before the command was stopped
         summary = await _run(plan, out, settings, args)
         failed += summary["failed"]
         output.show_at_once(summary, output.evaluated, as_json=args.json)
@@ -67,9 +67,12 @@ async def _plan(name: str, args: argparse.Namespace, settings: Settings) -> Plan
 
 
 async def _run(plan: Plan, out: Path, settings: Settings, args: argparse.Namespace) -> Json:
-    """1. ingest  2. ask what was not asked before  3. sum up."""
+    """Runs one set into its folder.
+
+    1. ingest  2. ask the remaining questions  3. summarize
+    """
     with RunFolder(out, plan.info()) as folder:
-        plan = replace(plan, started=folder.info.started)  # one experiment, though it was stopped
+        plan = replace(plan, started=folder.info.started)  # one experiment, even if it was stopped
         async with contextlib.AsyncExitStack() as stack:
             with _progress("Ingesting", len(plan.corpus.passages), quiet=args.json) as told:
                 opening = _opened(plan, settings, _cache(args, settings), told)
@@ -85,7 +88,7 @@ async def _run(plan: Plan, out: Path, settings: Settings, args: argparse.Namespa
 async def _opened(
     plan: Plan, settings: Settings, cache: Path, told: Progress
 ) -> AsyncIterator[tuple[Put, Traces]]:
-    """Whom questions are put to, once the documents are there, and where traces go."""
+    """Ingests the documents; yields the function that asks a question, and the traces."""
     async with contextlib.AsyncExitStack() as stack:
         match settings.queue:
             case LocalQueueSettings():

@@ -1,4 +1,4 @@
-"""What settings score on the questions of a set, trial by trial."""
+"""Scores of settings on the questions of a set, trial by trial."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from retrieval.embedders.embedder import ModelEmbedder
 from retrieval.embedders.token_cache import TokenCache
 
 TOKEN_BYTES = 512 << 20
-"""Token vectors of some 13,000 passages: trials with one chunker read the same ones."""
+"""Bytes of token vectors, for some 13,000 passages: trials with one chunker read the same ones."""
 
 
 class Encoder:
-    """The embedder that trials share, with the token vectors that it made; one at a time."""
+    """The embedder that trials share, with the token vectors it made; one is loaded at a time."""
 
     def __init__(self) -> None:
         self._held: tuple[EmbedderSettings, ModelEmbedder, TokenCache] | None = None
@@ -36,7 +36,7 @@ class Encoder:
     @classmethod
     @contextlib.contextmanager
     def opened(cls) -> Iterator[Self]:
-        """For one block: what is loaded then is let go at its end."""
+        """Yields an encoder for one block, and closes what it loaded at the end."""
         encoder = cls()
         try:
             yield encoder
@@ -44,7 +44,7 @@ class Encoder:
             encoder.close()
 
     async def of(self, settings: EmbedderSettings) -> tuple[ModelEmbedder, TokenCache]:
-        """That of these settings; one of others is let go."""
+        """Returns the embedder of these settings; a loaded one of other settings is closed."""
         if self._held is None or self._held[0] != settings:
             self.close()
             embedder = await asyncio.to_thread(build_embedder, settings)
@@ -52,7 +52,7 @@ class Encoder:
         return self._held[1:]
 
     def close(self) -> None:
-        """Lets go of what is loaded."""
+        """Closes the loaded embedder."""
         if self._held:
             self._held[1].close()
             self._held = None
@@ -62,18 +62,18 @@ class Encoder:
 class Trials:
     """Puts a set's questions to the pipeline, with one configuration after another.
 
-    What a question scored is kept, by settings and code: whatever stopped the trials before, it is
-    not asked again.
+    The score of a question is stored, by settings and code: if trials are stopped, it is not asked
+    again.
 
     Attributes:
-        corpus: the set; its questions have a say in the measure.
-        cache: the folder of all that is kept.
-        stages: keeps what was made of a question.
-        encoder: what embeds.
-        measure: what trials score by, as `eval.measures.known` gives it.
-        top_k: hits of each question.
-        at_once: questions under way.
-        asked: how many were put, of all trials.
+        corpus: The set; the measure applies to all its questions.
+        cache: The folder of everything that is stored.
+        stages: Stores intermediate results of questions.
+        encoder: Embeds texts.
+        measure: The measure that trials are scored by, as `eval.measures.known` gives it.
+        top_k: Hits of each question.
+        at_once: Questions asked concurrently.
+        asked: Number of questions asked, over all trials.
     """
 
     corpus: Corpus
@@ -87,10 +87,10 @@ class Trials:
 
     @contextlib.asynccontextmanager
     async def opened(self, settings: Mapping[str, Value]) -> AsyncIterator[Trial]:
-        """A trial of settings, by their dotted names; the others are those in force.
+        """Opens a trial of settings, by their dotted names; the others keep the values in force.
 
         Raises:
-            ConfigError: they do not go together.
+            ConfigError: The settings do not go together.
         """
         plan = Plan(
             corpus=self.corpus,
@@ -104,7 +104,7 @@ class Trials:
 
 
 class Trial:
-    """One configuration. The first question that is to be asked opens its service."""
+    """One configuration. The first question that must be asked opens its service."""
 
     def __init__(self, trials: Trials, plan: Plan, stack: contextlib.AsyncExitStack) -> None:
         self._trials = trials
@@ -115,7 +115,7 @@ class Trial:
         self._key = key_of(info.set_fingerprint, info.config, info.version)
 
     async def values(self, questions: Sequence[Question]) -> list[float]:
-        """What each question scores, in their order."""
+        """Returns the score of each question, in their order."""
         trials = self._trials
         keys = {question.id: key_of("value", self._key, question.id) for question in questions}
         kept = {id_: trials.stages.get(key) for id_, key in keys.items()}

@@ -1,4 +1,4 @@
-"""`rag eval tune`: a search for better settings, and what it found."""
+"""`rag eval tune`: searches for better settings and reports the result."""
 
 from __future__ import annotations
 
@@ -28,7 +28,10 @@ from rag.settings.tree import Settings
 
 
 async def run(args: argparse.Namespace, settings: Settings) -> int:
-    """1. search with one half  2. judge with the other  3. write it down."""
+    """Searches for better settings and writes the result; returns 0.
+
+    1. search on one half  2. compare on the other  3. write the result
+    """
     space = read_space(args.space)
     (name,) = known([args.measure])
     if name in EXPENSES or NEUTRAL.fullmatch(name):
@@ -103,7 +106,7 @@ async def _judge(
     before: Mapping[str, Value],
     now_: Mapping[str, Value],
 ) -> Difference:
-    """By how much the best settings are above those there were, on questions they never saw."""
+    """Compares the best settings with the earlier ones, on questions unused in the search."""
     async with trials.opened(before) as trial:
         old = await trial.values(questions)
     async with trials.opened(now_) as trial:
@@ -113,7 +116,7 @@ async def _judge(
 
 
 def _with_a_say(corpus: Corpus, name: str) -> Corpus:
-    """The questions that have a say in a measure, which is up to the set and not to an outcome."""
+    """Returns the questions that a measure applies to; the set decides it, not an outcome."""
     nothing = Outcome(id="", question="", slices={}, timings={}, measures={})
     return corpus.only(
         {
@@ -125,7 +128,7 @@ def _with_a_say(corpus: Corpus, name: str) -> Corpus:
 
 
 def _as_it_is(space: Space, settings: Settings) -> dict[str, Value]:
-    """The settings in force, as far as they are searched; those that are not set are not there."""
+    """Returns the current values of the searched settings, without those that are not set."""
     found: dict[str, Value] = {}
     for name in space.settings:
         value: object = settings.model_dump(mode="json")
@@ -151,7 +154,7 @@ def _write(file: Path, settings: Mapping[str, Value], body: Mapping[str, object]
 
 
 def _toml(settings: Mapping[str, Value], body: Mapping[str, object]) -> Iterator[str]:
-    """The settings, below what speaks for them."""
+    """Yields the settings as TOML, below comments with the evidence for them."""
     yield f"# Found by `rag eval tune` on {now()}:"
     for name in ("set", "measure", "train", "held_out"):
         yield f"# {name}: {json.dumps(body[name])}"
