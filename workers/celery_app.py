@@ -79,7 +79,7 @@ def connected(app: Celery) -> Iterator[Connection]:
     """A connection of its own: one from a pool may be dead without knowing.
 
     Raises:
-        UpstreamError: the broker does not answer.
+        UpstreamError: The broker does not answer.
     """
     url = str(app.conf.broker_url)
     connection = app.connection_for_write()

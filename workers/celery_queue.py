@@ -63,7 +63,7 @@ class CeleryQueue:
         """Gives the broker all that is in the outbox.
 
         Raises:
-            UpstreamError: the broker does not answer; the tasks stay in the outbox.
+            UpstreamError: The broker does not answer; the tasks stay in the outbox.
         """
         while await self._send():
             pass

@@ -58,8 +58,8 @@ async def asked_of_workers(
     """Has workers put the questions of a plan whose documents are in the cache already.
 
     Raises:
-        ConfigError: another run is with the workers, or another process works on the cache.
-        StorageError: its disk is full.
+        ConfigError: Another run is with the workers, or another process works on the cache.
+        StorageError: Its disk is full.
     """
     with _alone(cache) as asked:
         folder = await asyncio.to_thread(_new_folder, asked)
@@ -120,8 +120,8 @@ class _Asking:
         """What a worker wrote of it, the first if several did.
 
         Raises:
-            UpstreamError: the broker does not answer, or a worker cannot do it.
-            StorageError: the run's folder was removed.
+            UpstreamError: The broker does not answer, or a worker cannot do it.
+            StorageError: The run's folder was removed.
         """
         done = done_file(self._folder, question.id)
         await self._patiently(self._give, question.id)

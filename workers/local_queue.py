@@ -67,7 +67,7 @@ class LocalQueue:
         """Works until no task is left, then maintains what was written to.
 
         Raises:
-            RagError: the catalog cannot be used; what was under way is taken up at the next start.
+            RagError: The catalog cannot be used; what was under way is taken up at the next start.
         """
         await self._work()
         await self._tidy()

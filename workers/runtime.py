@@ -39,7 +39,7 @@ class Runtime:
         """Starts; returns when all is loaded.
 
         Raises:
-            RagError: the work cannot be opened.
+            RagError: The work cannot be opened.
         """
         self._loop = uvloop.new_event_loop()
         self._stack = contextlib.AsyncExitStack()

@@ -31,7 +31,7 @@ class Work(Protocol):
         """Does the task.
 
         Raises:
-            BusyError: somebody works on its document.
+            BusyError: Somebody works on its document.
         """
 
     async def tidy(self, scope: Scope) -> None:

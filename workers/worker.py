@@ -38,7 +38,7 @@ def work(settings: Settings, *, stage: Stage | None = None) -> int:
     Takes documents all the way, or with a `stage` through that one alone.
 
     Raises:
-        ConfigError: the settings name no broker, or the port for metrics is taken.
+        ConfigError: The settings name no broker, or the port for metrics is taken.
     """
     if not isinstance(settings.queue, CeleryQueueSettings):
         raise ConfigError(

@@ -68,7 +68,7 @@ class Batcher(Generic[T, R]):
         """Results in the order of `items`.
 
         Raises:
-            BusyError: more than `max_waiting` interactive items are waiting already.
+            BusyError: More than `max_waiting` interactive items are waiting already.
         """
         queue = self._bulk if bulk else self._interactive
         if not bulk and len(queue) + len(items) > self._max_waiting:

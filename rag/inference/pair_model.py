@@ -27,7 +27,7 @@ class PairModel:
             name: the model's, for messages.
 
         Raises:
-            RagError: what `load` raised.
+            RagError: What `load` raised.
         """
         self._process: ChildProcess[list[Pair], list[float]] = ChildProcess(
             load, name=name, lanes=1
@@ -46,8 +46,8 @@ class PairModel:
         """A number for each pair, in their order.
 
         Raises:
-            BusyError: more wait for the model than may.
-            UpstreamError: its process died twice.
+            BusyError: More wait for the model than may.
+            UpstreamError: Its process died twice.
         """
         return await self._batcher.submit(pairs)
 

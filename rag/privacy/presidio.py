@@ -29,7 +29,7 @@ class PresidioMasker:
             file: its analyzer configuration, YAML: languages, models, recognizers.
 
         Raises:
-            ConfigError: it cannot be read, or Presidio cannot be started with it.
+            ConfigError: It cannot be read, or Presidio cannot be started with it.
         """
         _check(file)
         # For the ends of mail addresses it would ask a server of the public internet first.

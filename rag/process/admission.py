@@ -27,7 +27,7 @@ class Admission:
         """Holds `amount` while it is open; more than all of it has it to itself.
 
         Raises:
-            BusyError: too much is taken already.
+            BusyError: Too much is taken already.
         """
         if self._taken and self._taken + amount > self._most:
             raise BusyError(self._refusal)

@@ -72,7 +72,7 @@ class ChildProcess(Generic[T, R]):
             seconds: what one call may take; None: as long as it likes.
 
         Raises:
-            RagError: what `load` raised.
+            RagError: What `load` raised.
         """
         self._load = load
         self._name = name
@@ -103,9 +103,9 @@ class ChildProcess(Generic[T, R]):
         """What the worker returns.
 
         Raises:
-            TimeoutError: it took more than `seconds`; the process has been ended.
-            UpstreamError: the process died twice.
-            Exception: what the worker raised.
+            TimeoutError: It took more than `seconds`; the process has been ended.
+            UpstreamError: The process died twice.
+            Exception: What the worker raised.
         """
         for _ in range(2):
             child = self._child

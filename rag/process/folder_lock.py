@@ -22,7 +22,7 @@ def own(folder: Path) -> Iterator[Callable[[str], None]]:
         A function that tells other processes the URL at which this one serves the folder.
 
     Raises:
-        ConfigError: another process owns it (code `data_folder_in_use`), or it cannot be written.
+        ConfigError: Another process owns it (code `data_folder_in_use`), or it cannot be written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)

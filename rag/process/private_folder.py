@@ -36,7 +36,7 @@ def make_private(folder: Path) -> None:
     """Makes a folder, and those above it that are missing, for their owner alone.
 
     Raises:
-        OSError: it cannot be made.
+        OSError: It cannot be made.
     """
     for place in (*reversed(folder.parents), folder):
         if not place.exists():

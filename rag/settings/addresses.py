@@ -14,7 +14,7 @@ def _addresses(value: Any) -> str | tuple[str, ...]:
     """A URL, or several: a list, or with commas between them.
 
     Raises:
-        ValueError: it is none; the message does not repeat it.
+        ValueError: It is none; the message does not repeat it.
     """
     urls = re.split(r"\s*,\s*(?=https?://)", value) if isinstance(value, str) else value
     if not isinstance(urls, list | tuple) or not urls:

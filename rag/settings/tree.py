@@ -146,7 +146,7 @@ def load_settings(**overrides: Any) -> Settings:
     """The settings in force.
 
     Raises:
-        ConfigError: an unknown name or a value that does not fit; the message names both.
+        ConfigError: An unknown name or a value that does not fit; the message names both.
     """
     _check_environment()
     try:

@@ -45,8 +45,8 @@ def set_items(url: str, *, public_key: str, secret_key: str, name: str) -> list[
     """The items of a data set that are not archived, in Langfuse's order.
 
     Raises:
-        NotFoundError: there is no such data set.
-        ConfigError: the keys are refused.
+        NotFoundError: There is no such data set.
+        ConfigError: The keys are refused.
         UpstreamError: Langfuse is away, or answers otherwise than it should.
     """
     base = url.rstrip("/")

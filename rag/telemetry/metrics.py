@@ -183,7 +183,7 @@ def serve(host: str, port: int) -> None:
     """Answers Prometheus on a thread, to the end of the process.
 
     Raises:
-        ConfigError: the port is taken, or there is no such address.
+        ConfigError: The port is taken, or there is no such address.
     """
     try:
         start_http_server(port, addr=host)

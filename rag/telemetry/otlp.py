@@ -55,7 +55,7 @@ class Receiver:
         """Reads an answer before the exporter does.
 
         Raises:
-            requests.RequestException: the exporter is to count it as a failure.
+            requests.RequestException: The exporter is to count it as a failure.
         """
         self.fault = f"it answers {answer.status_code}"
         if not answer.ok:  # the exporter knows which of these to send again
