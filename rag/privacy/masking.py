@@ -118,7 +118,7 @@ class Masker:
         self._rules = [(rule, re.compile(rule.pattern)) for rule in (*own, *RULES)]
 
     def text(self, text: str) -> str:
-        """Returns the text with each match replaced by its kind: `[e-mail]`, `[card]` …"""
+        """Returns the text with each match replaced by its kind, such as `[e-mail]`, `[card]`."""
         if self._first:
             text = self._first(text)
         folded, digits = text.casefold(), len(_DIGIT.findall(text))
