@@ -43,7 +43,7 @@ def code_of(error: Exception) -> str:
 
 
 def for_log(error: Exception) -> tuple[str, Exception | None]:
-    """Returns the text of a log line, and the error if its traceback is to be logged, too.
+    """Returns the text of a log line, and the error if its traceback should be logged, too.
 
     For an unexpected error the text is the name of its type: its message may quote a document.
     """

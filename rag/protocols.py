@@ -157,7 +157,7 @@ class StoredIndex(Index, Protocol):
         """Updates everything computed from the points; to be called after writing."""
 
     def erasing(self) -> AbstractAsyncContextManager[None]:
-        """During the block, text of deleted and replaced chunks is removed from disk.
+        """Removes the text of deleted and replaced chunks from disk during the block.
 
         The index decides how soon. A removal that one process leaves undone is done by the next.
         """

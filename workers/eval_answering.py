@@ -59,7 +59,7 @@ class Answering:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._version = code_version()  # now: later there may be other code on the disk
+        self._version = code_version()  # now: the code on the disk may change later
         self._runs: dict[Path, _Run] = {}
         self._under_way: set[Path] = set()
         self._opening = asyncio.Lock()

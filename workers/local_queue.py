@@ -148,14 +148,14 @@ class LocalQueue:
             scope = self._touched.pop()
             try:
                 await self._maintain(scope)
-            except RagError as error:  # ingested documents are stored and found even so
+            except RagError as error:  # ingested documents are found even without it
                 name = scope.collection
                 _log.error(
                     "Collection %s is searched without a new graph: %s", name, error.in_full()
                 )
 
     async def _run(self) -> None:
-        """Works at each wake-up, for ever; maintains indexes meanwhile, so that no task waits."""
+        """Works at each wake-up, without end; maintains indexes in parallel, so no task waits."""
         is_away = False
         async with asyncio.TaskGroup() as beside:
             while True:

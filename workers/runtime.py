@@ -118,7 +118,7 @@ class Runtime:
                 scope = self._touched.pop()
                 try:
                     await self._work.tidy(scope)
-                except RagError as error:  # ingested documents are stored and found even so
+                except RagError as error:  # ingested documents are found even without it
                     _log.error("Collection %s is not tidied: %s", scope.collection, error.in_full())
 
     async def _close(self) -> None:

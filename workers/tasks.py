@@ -82,10 +82,10 @@ class _Parsing:
         """Does nothing: no index was written to."""
 
     async def score(self, ids: Sequence[str]) -> None:
-        """Is never called: this worker takes from no queue of answers."""
+        """Does nothing and is never called: this worker takes from no queue of answers."""
 
     async def answer(self, run: str, question_id: str) -> None:
-        """Is never called: this worker takes from no queue of questions."""
+        """Does nothing and is never called: this worker takes from no queue of questions."""
 
 
 @contextlib.asynccontextmanager

@@ -80,7 +80,7 @@ def _consume(app: Celery, name: str, queues: Sequence[str], concurrency: int) ->
     worker = app.Worker(
         hostname=name,
         consumer_cls=PromptConsumer,
-        pool="threads",  # the model is in a process of its own; threads only wait
+        pool="threads",  # the model is in a separate process; threads only wait
         concurrency=concurrency,
         queues=queues,
         loglevel="INFO",

@@ -303,7 +303,7 @@ class Catalog:
         return [_task(row) for row in rows]
 
     async def begin(self, task: Task) -> bool:
-        """Marks a task as running; returns False if it is not to be done, such as a cancelled one.
+        """Marks a task as running; returns False if it is settled or cancelled instead.
 
         A task that is too late is settled here: it has expired, or a newer task of its document
         has succeeded meanwhile, and the document stays as that task left it. A task over which
@@ -531,7 +531,7 @@ class Catalog:
             .where(tasks.c.state.in_(_OPEN))
             .group_by(*queue)
         )
-        # A literal condition, equal to that of the partial index; below, too.
+        # A literal condition, the same as in the partial index; below, too.
         failed = sa.select(sa.func.count().label("documents")).where(
             documents.c.state == sa.text("'failed'")
         )

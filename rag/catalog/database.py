@@ -114,7 +114,7 @@ class Database(ABC):
         try:
             yield
         except self.vendor as error:
-            # Without the cause: its message may quote rows, and a trace would show it.
+            # Without the cause: its message may quote rows, and a traceback would show it.
             raise self._error(error) from None
 
 
@@ -276,7 +276,7 @@ class PostgresDatabase(Database):
         if time.monotonic() - record.info.get(_USED, math.inf) > _IDLE_SECONDS:
             try:
                 self._engine.dialect.do_ping(connection)
-            except (self._api.Error, *self.vendor) as error:  # no event translates a ping's
+            except (self._api.Error, *self.vendor) as error:  # no event translates ping errors
                 raise sa.exc.InvalidatePoolError("The connection was lost.") from error
 
     async def _migrate(self, db: AsyncConnection) -> None:
@@ -363,6 +363,6 @@ def _configure(connection: Any, _record: Any) -> None:
         for pragma in _PRAGMAS:
             cursor.execute(f"PRAGMA {pragma}")
     except Exception:
-        connection.close()  # nobody else would, and its thread would outlive the event loop
+        connection.close()  # otherwise it stays open, and its thread outlives the event loop
         raise
     cursor.close()

@@ -21,7 +21,7 @@ class Privacy:
         Args:
             mask: takes texts, and lists and dicts of them, and returns them masked.
             capture: the treatment of content.
-            tenants: the treatment by tenant, where it differs.
+            tenants: the treatment by tenant, for those that differ.
         """
         self._mask = mask
         self._capture = capture

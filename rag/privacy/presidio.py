@@ -16,7 +16,7 @@ from rag.errors import ConfigError
 from rag.privacy.masking import MASKED
 from rag.privacy.redaction import words
 
-logging.getLogger("presidio-analyzer").setLevel(logging.ERROR)  # a line for each other language
+logging.getLogger("presidio-analyzer").setLevel(logging.ERROR)  # one line per other language
 
 
 class PresidioMasker:
@@ -37,7 +37,7 @@ class PresidioMasker:
         try:
             provider = AnalyzerEngineProvider(analyzer_engine_conf_file=str(file))
             self._engine: AnalyzerEngine = provider.create_engine()
-        except (Exception, SystemExit) as error:  # a model that cannot be downloaded ends Python
+        except (Exception, SystemExit) as error:  # a failed download of a model calls exit
             raise ConfigError(
                 f"Presidio cannot be started with privacy.presidio = {str(file)!r}:"
                 f" {type(error).__name__}: {words(error)}. Are the models that it names installed?"

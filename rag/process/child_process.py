@@ -145,7 +145,7 @@ class ChildProcess(Generic[T, R]):
         with self._starting:
             if self._closed:
                 raise UpstreamError(f"The {self._name} is closed.")
-            if self._child is not dead:  # another lane's call has done it
+            if self._child is not dead:  # a call on another lane has replaced it
                 return
             dead.end()
             try:
@@ -256,14 +256,14 @@ def _read(lane: socket.socket) -> Any:
         head = file.read(_LENGTH)
         if len(head) < _LENGTH:
             raise EOFError
-        return pickle.load(file)  # noqa: S301 - our own parent's or child's
+        return pickle.load(file)  # noqa: S301 - sent by our own parent or child
 
 
 def _attempt(work: Callable[[], object]) -> bytes:
     """Returns the message with the result of `work`, or with the exception that it raised."""
     try:
         return _message((True, work()))
-    except Exception as error:  # noqa: BLE001 - it is the parent's
+    except Exception as error:  # noqa: BLE001 - the parent raises it
         error.add_note("".join(traceback.format_exception(error)).rstrip())
         try:
             return _message((False, error))

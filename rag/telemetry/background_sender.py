@@ -113,7 +113,7 @@ class TraceSender:
         """Queues an ended trace; returns at once. The trace is lost if the queue is full.
 
         Returns:
-            True if the trace is to be sent: it is sampled, or it failed or was degraded.
+            True if the trace is wanted: it is sampled, or it failed or was degraded.
         """
         if not (trace.sampled or trace.root.error or trace.degraded):
             metrics.traces("left out", 1)
@@ -153,7 +153,7 @@ class TraceSender:
         cause, arrived = "it refuses them, or is not there", Arrived()
         try:
             arrived = await self._opened().call([parcel.data for parcel in parcels])
-        except Exception as error:  # noqa: BLE001 - the thread outlives what cannot be sent
+        except Exception as error:  # noqa: BLE001 - a failed send must not end the thread
             # The message of another library's error may contain content that was to be masked.
             cause = str(error) if isinstance(error, RagError) else type(error).__name__
         _count(parcels, arrived)

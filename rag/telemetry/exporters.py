@@ -92,7 +92,7 @@ class Exporter:
 
     def __call__(self, parcels: Sequence[bytes]) -> Arrived:
         """Sends pickled traces and scores; returns what arrived."""
-        items = [pickle.loads(data) for data in parcels]  # noqa: S301 - our own parent's
+        items = [pickle.loads(data) for data in parcels]  # noqa: S301 - sent by our own parent
         traces = [item for item in items if isinstance(item, Trace)]
         scores = tuple(score for item in items if isinstance(item, tuple) for score in item)
         return Arrived(
@@ -114,8 +114,8 @@ def _attempt(send: Callable[[Any], int] | None, items: Sequence[object]) -> int:
     """
     try:
         return send(items) if send and items else 0
-    except Exception as error:  # noqa: BLE001 - the process outlives what cannot be written
-        # Without its message, which may hold what was to be masked.
+    except Exception as error:  # noqa: BLE001 - a bad item must not end the process
+        # Without its message, which may contain what was to be masked.
         _log.error("Traces or scores cannot be written: %s.", type(error).__name__)
         return 0
 
@@ -150,7 +150,7 @@ class _Writer:
             {"service.name": "plumbline", "service.version": sending.release}
         )
         provider = TracerProvider(
-            sampler=ALWAYS_ON,  # what is sent was chosen already
+            sampler=ALWAYS_ON,  # the traces to send are chosen already
             resource=resource,
             id_generator=self._ids,
             shutdown_on_exit=False,
@@ -188,7 +188,7 @@ class _Writer:
 
     def _shared(self, trace: Trace) -> dict[str, Any]:
         theirs = {"user.id": trace.user, "session.id": trace.session, "tags": list(trace.tags)}
-        # Callers may name people by their addresses.
+        # Callers may use addresses of people as names, so these are content.
         allowed = self._sending.privacy.content(theirs, trace.tenant)
         told = allowed if isinstance(allowed, dict) else {}
         shared: dict[str, Any] = {
@@ -277,7 +277,7 @@ def _of_model(told: Mapping[str, Any]) -> dict[str, Any]:
         found |= {f"gen_ai.request.{name}": value for name, value in parameters.items()}
     if "template" in told:
         found["langfuse.observation.prompt.name"] = told["template"]
-    if isinstance(told.get("template_version"), int):  # which Langfuse's versions are
+    if isinstance(told.get("template_version"), int):  # Langfuse's versions are integers
         found["langfuse.observation.prompt.version"] = told["template_version"]
     return found
 
@@ -302,7 +302,7 @@ def langfuse(url: str, *, public_key: str, secret_key: str, sending: Sending) ->
 
 
 def _create_scores(api: LangfuseAPI, scores: Scores, sending: Sending) -> int:
-    once = RequestOptions(max_retries=0)  # retries would delay what waits behind
+    once = RequestOptions(max_retries=0)  # retries would delay the next parcels
     request = [_score_request(score, sending) for score in scores]
     try:
         made = api.scores.create(request=request, request_options=once)

@@ -147,7 +147,7 @@ _KNOWN: tuple[tuple[Counter, Iterable[tuple[str, ...]]], ...] = (
 for (
     _counter,
     _values,
-) in _KNOWN:  # at 0: of a counter that appears with 1, `increase()` sees nothing
+) in _KNOWN:  # starts at 0: `increase()` misses a counter that first appears with 1
     for _labels in _values:
         _counter.labels(*_labels)
 

@@ -30,7 +30,7 @@ _LONGEST_WRAPPED = 200
 _FENCE_LINE = re.compile(r"^[ \t]*(`{3,}|~{3,})(.*)", re.MULTILINE)
 _CODE_DIRECTIVE = re.compile(r"\s*\.\. (?:code|code-block|sourcecode|parsed-literal)::")
 _DIRECTIVE = re.compile(r"\s*\.\.(?:\s|$)")
-_CODE_MARGIN = 3  # Markdown's: what is indented by more may be code
+_CODE_MARGIN = 3  # Markdown's: lines with more indentation may be code
 _TABLE_BORDER = re.compile(r"^[ \t]*=+(?: +=+)+[ \t]*$", re.MULTILINE)
 _INDENTED = re.compile(r"(?: {4}|\t)\s*\S")
 _CODE_SYMBOL = re.compile(r"[(){}\[\]=<>;|\\]")
@@ -54,7 +54,7 @@ SELDOM_LAST = _words(
     "etc inc ltd co corp st bros jr sr al ph.d a.m p.m dept univ est jan feb apr aug sept oct nov "
     "dec mon tue wed thu fri sat sun"
 )
-"""Abbreviations that end a sentence only where the next word is one that begins sentences."""
+"""Abbreviations that end a sentence only if the next word is one that begins sentences."""
 _BEFORE_NUMBERS = _words("no nos p art")
 _OPENERS = _words(
     "a after all also although an and another any as at because before both but by each even for "

@@ -26,7 +26,7 @@ def shortened(text: str, chars: int = _NAME_CHARS) -> str:
 
 
 def first(told: Iterator[str], count: int, *, between: str) -> str:
-    """Joins the first ten of `count` sentences; no more than that are taken from `told`."""
+    """Joins the first ten of `count` sentences, and takes only these from `told`."""
     sentences = list(islice(told, FIRST))
     if more := count - len(sentences):
         sentences.append(f"And {more:,} more.")
@@ -55,7 +55,7 @@ class FirstFaults:
     ) -> core_schema.CoreSchema:
         """Returns the list's schema, with validators around list and items that count errors."""
         schema: dict[str, Any] = {**handler(source)}
-        assert schema["type"] == "list"  # noqa: S101 - a fault of ours, seen as a model is made
+        assert schema["type"] == "list"  # noqa: S101 - a bug of ours, found at import
         schema["items_schema"] = core_schema.no_info_wrap_validator_function(
             _check_item, schema["items_schema"]
         )
@@ -99,7 +99,7 @@ def _check_list(value: Any, handler: core_schema.ValidatorFunctionWrapHandler) -
     try:
         checked = handler(value)
     except ValidationError:
-        if not found.faults:  # it is no list, or too short
+        if not found.faults:  # it is not a list, or too short
             raise
     finally:
         _found.reset(token)
@@ -116,5 +116,5 @@ def _check_item(value: Any, handler: core_schema.ValidatorFunctionWrapHandler) -
     except ValidationError as error:
         found.add(error)
         if len(found.faults) < FIRST:
-            raise PydanticOmit from None  # the list goes on
+            raise PydanticOmit from None  # the check of the list continues
         raise

@@ -1,4 +1,4 @@
-"""Allows to chunk documents again from their stored text, and to undo that."""
+"""Supports chunking documents again from their stored text, and undoing that."""
 
 import sqlalchemy as sa
 
