@@ -1,8 +1,7 @@
 """The catalog: accepted documents, their jobs and tasks, and the text of stored documents.
 
-A document is listed from the moment it is accepted. A task is the ingestion of one document within
-a job. Tasks outlive the process: those that were running when it died are pending again at the next
-start.
+A document is listed as soon as it is accepted. A task is the ingestion of one document within a
+job; tasks outlive the process: those running when it died are pending again at the next start.
 """
 
 from __future__ import annotations
@@ -237,8 +236,7 @@ class Catalog:
         """Lists the documents as pending and returns the id of the job that will ingest them.
 
         All are stored or none; the submissions are read while they are written, a slice at a time.
-        `bulk` documents wait for all others; those that have not begun within `expires_in` seconds
-        fail.
+        `bulk` documents wait for all others; those not begun within `expires_in` seconds fail.
         """
         job_id, now = uuid4().hex, _now()
         expires_at = None if expires_in is None else time.time() + expires_in
@@ -414,12 +412,7 @@ class Catalog:
             await db.execute(tasks.update().where(waits).values(later))
 
     async def give_again(self, queues: Iterable[tuple[Stage, bool]], *, older_than: float) -> None:
-        """Returns tasks to the outbox that were sent to these queues (stage, bulk) long ago.
-
-        Args:
-            queues: pairs of stage and bulk.
-            older_than: seconds since a task was sent.
-        """
+        """Puts tasks sent to these (stage, bulk) queues `older_than` s ago into the outbox again."""
         now = time.time()
         old = sa.or_(tasks.c.queued_at < now - older_than, tasks.c.queued_at > now + LONGEST_WAIT)
         async with self._db.write() as db:
@@ -703,12 +696,9 @@ class Catalog:
         return True
 
     async def delete(self, scope: Scope, document_id: str) -> set[str]:
-        """Deletes a document and its text, and cancels its tasks.
+        """Deletes a document and its text, cancels its tasks; returns spool keys to remove.
 
         Its chunks are still in the index, so the document is marked as unsettled.
-
-        Returns:
-            The spool keys of the bytes that are no longer needed.
         """
         its_tasks = _in(scope, tasks) & (tasks.c.document_id == document_id)
         its_text = _in(scope, texts) & (texts.c.document_id == document_id)
@@ -866,10 +856,7 @@ def _running() -> dict[str, str]:
 
 
 def _due() -> sa.ColumnElement[bool]:
-    """Returns the condition that a task is due.
-
-    A time further away than the longest wait was written before the clock was set back.
-    """
+    """Returns the condition of a due task; a time too far ahead is from before a clock change."""
     now = time.time()
     return sa.or_(tasks.c.not_before <= now, tasks.c.not_before > now + LONGEST_WAIT)
 
