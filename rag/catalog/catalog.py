@@ -412,7 +412,7 @@ class Catalog:
             await db.execute(tasks.update().where(waits).values(later))
 
     async def give_again(self, queues: Iterable[tuple[Stage, bool]], *, older_than: float) -> None:
-        """Puts tasks sent to these (stage, bulk) queues `older_than` s ago into the outbox again."""
+        """Puts tasks sent to these (stage, bulk) queues `older_than` s ago back into the outbox."""
         now = time.time()
         old = sa.or_(tasks.c.queued_at < now - older_than, tasks.c.queued_at > now + LONGEST_WAIT)
         async with self._db.write() as db:
