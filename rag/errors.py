@@ -1,26 +1,27 @@
-"""Everything Plumbline raises on purpose.
+"""The errors that Plumbline raises.
 
 RagError                  base; `code` is stable and goes out over HTTP
-├── InputError            the caller can mend it                         4xx, exit code 2
+├── InputError            the caller can correct it                      4xx, exit code 2
 │   ├── NotFoundError     no such document, job, collection              404
 │   ├── UnknownFieldError no document has the field of a filter          404
 │   ├── ConflictError     parts of a request contradict each other       409
 │   ├── TooLargeError     over a limit that a setting names              413
-│   └── ReadError         a document's bytes cannot be read              the document fails alone
-├── UpstreamError         something outside failed; trying again helps   503 with Retry-After
+│   └── ReadError         a document's bytes cannot be read              only the document fails
+├── UpstreamError         something outside failed; a retry may succeed  503 with Retry-After
 │   └── BusyError         a bounded queue is full                        503 with Retry-After
 ├── ConfigError           settings or data folder; stops the start       exit code 2
 └── StorageError          disk full, or stored data damaged              507
 
-Messages say what failed, why, and what mends it; they go to callers as they are, and name no host,
-user or database. `detail` does, without credentials; it goes to operators alone, by `in_full`.
+Messages say what failed, why, and how to correct it. Callers receive them unchanged, so they name
+no host, user or database. `detail` names these, without credentials; `in_full` shows it to
+operators alone.
 """
 
 from __future__ import annotations
 
 
 class RagError(Exception):
-    """Base of all errors that are Plumbline's own."""
+    """Base class of Plumbline's own errors."""
 
     code = "internal"
     status = 500
@@ -32,19 +33,19 @@ class RagError(Exception):
         self.detail = detail
 
     def in_full(self) -> str:
-        """The message and the detail: for the log, and for the terminal of a local command."""
+        """Returns message and detail, for the log and for the terminal of a local command."""
         return f"{self} {self.detail}".rstrip()
 
 
 def code_of(error: Exception) -> str:
-    """What is told of an error where its message is not: a bug's is that of the base."""
+    """Returns the code to report instead of an error's message; `RagError.code` for a bug."""
     return error.code if isinstance(error, RagError) else RagError.code
 
 
 def for_log(error: Exception) -> tuple[str, Exception | None]:
-    """The words for a line of the log, and the error itself if its trace belongs below them.
+    """Returns the text of a log line, and the error if its traceback should be logged, too.
 
-    Of an error that nobody foresaw the words are its name: its message may quote a document.
+    For an unexpected error the text is the name of its type: its message may quote a document.
     """
     if isinstance(error, RagError):
         return error.in_full(), None
@@ -52,14 +53,14 @@ def for_log(error: Exception) -> tuple[str, Exception | None]:
 
 
 class InputError(RagError):
-    """The caller sent something that cannot be served as it is."""
+    """The caller sent a request that cannot be served."""
 
     code = "invalid_input"
     status = 422
 
 
 class NotFoundError(InputError):
-    """What was asked for does not exist."""
+    """The requested object does not exist."""
 
     code = "not_found"
     status = 404
@@ -73,14 +74,14 @@ class UnknownFieldError(InputError):
 
 
 class ConflictError(InputError):
-    """Each part of a request is well-formed, and they contradict each other."""
+    """Each part of a request is well-formed, but they contradict each other."""
 
     code = "conflict"
     status = 409
 
 
 class TooLargeError(InputError):
-    """Over a limit; the message names the setting that holds it."""
+    """The input exceeds a limit; the message names the limit's setting."""
 
     code = "too_large"
     status = 413
@@ -93,11 +94,11 @@ class ReadError(InputError):
 
 
 class UpstreamError(RagError):
-    """A model, a server or a device failed; the same call may go through later.
+    """A model, a server or a device failed; the same call may succeed later.
 
     Attributes:
-        retry_after: seconds after which to try; by default what a restart or a switch to another
-            machine takes.
+        retry_after: seconds after which to try again; by default the time that a restart or a
+            switch to another machine takes.
     """
 
     code = "upstream"
@@ -118,20 +119,20 @@ class UpstreamError(RagError):
 
 
 class BusyError(UpstreamError):
-    """A bounded queue is full; there is room as soon as something ends."""
+    """A bounded queue is full; there is room as soon as an item is done."""
 
     code = "busy"
     retry_after = 1.0
 
 
 class ConfigError(RagError):
-    """The settings or the data folder do not fit; found at start."""
+    """The settings or the data folder are invalid; detected at start."""
 
     code = "config"
 
 
 class StorageError(RagError):
-    """What is stored cannot be written or read."""
+    """Stored data cannot be written or read."""
 
     code = "storage"
     status = 507

@@ -1,4 +1,4 @@
-"""The verbs. Each has a contract suite in tests/ that every implementation passes."""
+"""The interfaces. Each has a contract suite in tests/ that every implementation passes."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ from rag.types import (
 
 
 class Reader(Protocol):
-    """Bytes that lie somewhere → a document."""
+    """Turns stored bytes into a document."""
 
     async def read(self, source: Mapping[str, Any], path: Path, *, id_: str, uri: str) -> Document:
-        """Reads what a submission's `source` names, from where it lies.
+        """Reads the file at `path`, which holds the bytes that a submission's `source` names.
 
         Raises:
-            ReadError: the bytes cannot be read.
+            ReadError: The bytes cannot be read.
         """
         ...
 
@@ -49,10 +49,10 @@ class Chunker(Protocol):
 
     @property
     def fingerprint(self) -> str:
-        """Names everything that decides the cuts: equal fingerprints, equal chunks."""
+        """Identifies everything that decides the cuts: equal fingerprints give equal chunks."""
 
     def chunk(self, document: Document) -> list[Chunk]:
-        """Chunks in text order, each an exact span of the text. An empty text has none."""
+        """Returns the chunks in text order, each an exact span; none for an empty text."""
 
 
 class Embedder(Protocol):
@@ -64,35 +64,38 @@ class Embedder(Protocol):
 
     @property
     def fingerprint(self) -> str:
-        """Names the weights: vectors of different fingerprints cannot be compared."""
+        """Identifies the weights: vectors of different fingerprints cannot be compared."""
 
     async def embed(self, texts: Sequence[str], *, kind: Kind) -> Float32Array:
-        """float32[n, dim], unit norm, in input order. Texts past the model's window are cut."""
+        """Returns float32[n, dim] of unit norm, in input order; texts past the window are cut."""
 
 
 class TokenEmbedder(Protocol):
-    """Turns texts into one unit vector per token: what late interaction compares."""
+    """Turns texts into one unit vector per token, for late interaction."""
 
     async def embed_tokens(self, texts: Sequence[str], *, kind: Kind) -> list[TokenVectors]:
-        """One `TokenVectors` for each text, in input order; texts past the window are cut."""
+        """Returns a `TokenVectors` per text, in input order; texts past the window are cut."""
 
 
 class PassageEmbedder(Protocol):
-    """Turns passages into all that an index may keep of them."""
+    """Turns passages into the vectors that an index may store."""
 
     async def embed_passages(self, texts: Sequence[str]) -> list[Embedding]:
-        """One `Embedding` for each text, in input order; texts past the window are cut."""
+        """Returns one `Embedding` per text, in input order; texts past the window are cut."""
 
 
 class SparseEncoder(Protocol):
     """Turns texts into bags of terms."""
 
     def encode(self, texts: Sequence[str]) -> list[SparseVector]:
-        """Term counts of each text, in input order; queries and passages share the same terms."""
+        """Returns the term counts of each text, in input order.
+
+        Queries and passages share the same terms.
+        """
 
 
 class Index(Protocol):
-    """Keeps points and ranks them. A scope that was never written to is empty, not an error."""
+    """Stores points and ranks them. A scope that was never written to is empty, not an error."""
 
     async def upsert(self, scope: Scope, points: Sequence[Point]) -> None:
         """Writes points; one with a known chunk id replaces it."""
@@ -101,33 +104,35 @@ class Index(Protocol):
         """Removes chunks, and their documents from the previous version; ignores unknown ids."""
 
     async def chunk_ids(self, scope: Scope, document_id: str | None) -> set[str]:
-        """The ids of a document's chunks; with None, of all."""
+        """Returns the ids of a document's chunks; with None, those of all documents."""
 
     async def fetch(self, scope: Scope, chunk_ids: Sequence[str]) -> list[Chunk]:
-        """The chunks with these ids, in the order asked for; unknown ids are left out."""
+        """Returns the chunks with these ids, in the given order; unknown ids are left out."""
 
     async def vectors(self, scope: Scope, chunk_ids: Sequence[str]) -> dict[str, Float32Array]:
-        """The float32[dim] dense vectors of these chunks, by id; unknown ids are left out."""
+        """Returns the float32[dim] dense vectors of chunks, by id; unknown ids are left out."""
 
     async def max_sim(
         self, scope: Scope, question: Float32Array, chunk_ids: Sequence[str]
     ) -> dict[str, float]:
-        """Late interaction of a question and these chunks, by id.
+        """Returns the late-interaction score of a question with each of these chunks, by id.
 
-        Sums up over the rows of float32[tokens, dim], at least one, the best product with any of a
-        chunk's stored token vectors. Chunks without are left out.
+        `question` is float32[tokens, dim] with at least one row. The score is the sum, over its
+        rows, of the highest product with any of the chunk's stored token vectors. Chunks without
+        token vectors are left out.
         """
 
     async def search(self, scope: Scope, legs: Sequence[Leg]) -> list[list[Match]]:
-        """For each leg its matches, best first, ties by chunk id; one round trip for all legs."""
+        """Returns each leg's matches, best first, ties by chunk id; one round trip for all legs."""
 
     async def idf(self, scope: Scope, terms: Sequence[int]) -> list[float]:
-        """Inverse document frequency of each term id in the scope, as BM25 weighs it (>= 0)."""
+        """Returns each term's inverse document frequency in the scope, as in BM25 (>= 0)."""
 
     async def version(self, scope: Scope) -> str:
-        """Names what is searched now, for traces: another after each switch, "" for none.
+        """Returns the name of the searched version, for traces; "" if there is none.
 
-        No round trip for each question: where other processes switch, it may be seconds behind.
+        The name changes with each switch. It does not cost a round trip for each question: if
+        another process switches, the name may be seconds out of date.
         """
 
 
@@ -135,67 +140,68 @@ class StoredIndex(Index, Protocol):
     """An index that outlives its process."""
 
     async def holds(self, scope: Scope) -> bool:
-        """Whether the scope is there: False where all that was written to it got lost."""
+        """Returns True if the scope exists; False if everything written to it was lost."""
 
     def pages(self, scope: Scope) -> AsyncIterator[list[Chunk]]:
-        """All chunks, some at a time; those that are deleted or written meanwhile may be in it."""
+        """Yields all chunks in batches; chunks deleted or written meanwhile may be included."""
         ...
 
     async def name_of(self, scope: Scope) -> str:
-        """Names what a scope stands for now: a version keeps its name when it is switched to.
+        """Returns the name of the scope's current version; "" if there is none.
 
-        "" where there is nothing. Asked anew each time, where other processes switch, too.
+        A version keeps its name when it is switched to. If other processes may switch, too, the
+        name is read anew each time.
         """
 
     async def maintain(self, scope: Scope) -> None:
-        """Brings what is computed from the points up to date; due after writing."""
+        """Updates everything computed from the points; to be called after writing."""
 
     def erasing(self) -> AbstractAsyncContextManager[None]:
-        """During the block, text of deleted and replaced chunks is removed from disk.
+        """Removes the text of deleted and replaced chunks from disk during the block.
 
-        How soon is the index's to say. What one process owes, the next one does.
+        The index decides how soon. A removal that one process leaves undone is done by the next.
         """
 
     async def begin_version(self, scope: Scope) -> Scope:
-        """An empty version of a scope beside the one that is searched, as a scope of its own.
+        """Creates an empty version beside the searched version of a scope; returns its scope.
 
-        One that was begun before and never switched to is removed.
+        A version that was begun before and never switched to is removed.
         """
 
     async def previous_version(self, scope: Scope) -> Scope | None:
-        """The version that was searched before the last switch, as a scope of its own."""
+        """Returns the scope of the version that was searched before the last switch."""
 
     async def switch_version(self, scope: Scope, version: Scope) -> None:
-        """Makes a version the one that is searched, in one atomic step.
+        """Makes a version the searched one, in one atomic step.
 
-        What was searched becomes the previous version, and the one before that is removed.
+        The version searched until then becomes the previous one, and the one before it is removed.
         """
 
     async def close(self) -> None:
-        """Lets go of files and connections, all that was written being stored."""
+        """Closes files and connections; everything that was written is stored."""
 
 
 class Reranker(Protocol):
-    """Judges passages by reading them along with the question."""
+    """Scores passages by reading each together with the question."""
 
     async def score(self, query: Query, chunks: Sequence[Chunk]) -> Float32Array:
-        """float32[chunks]: the higher the better, whatever else is judged along with a chunk.
+        """Returns float32[chunks], higher is better; a score does not depend on other chunks.
 
         Raises:
-            BusyError: more wait for the model than may.
-            UpstreamError: the model failed.
+            BusyError: The queue of the model is full.
+            UpstreamError: The model failed.
         """
 
 
 class SupportScorer(Protocol):
-    """Says how well the sentences of a passage carry what an answer claims."""
+    """Scores how well the sentences of a passage support a claim of an answer."""
 
     async def score(self, claim: str, chunk: Chunk, spans: Sequence[Span]) -> Float32Array:
-        """float32[spans], 0 to 1: for each span of `chunk.text`, in text order.
+        """Returns float32[spans], 0 to 1: a score for each span of `chunk.text`, in text order.
 
         Raises:
-            BusyError: more wait for the model than may.
-            UpstreamError: the model failed.
+            BusyError: The queue of the model is full.
+            UpstreamError: The model failed.
         """
         ...
 
@@ -205,24 +211,24 @@ class ChatModel(Protocol):
 
     @property
     def name(self) -> str:
-        """The model's, for messages and traces."""
+        """The model's name, for messages and traces."""
 
     @property
     def context_tokens(self) -> int:
-        """Tokens that prompt and answer may have together."""
+        """The maximum number of tokens of prompt and answer together."""
 
     async def count_tokens(self, messages: Sequence[Message]) -> int:
-        """Tokens of a prompt, the chat template's own included."""
+        """Returns the number of tokens of a prompt, including those of the chat template."""
 
     def stream(
         self, messages: Sequence[Message], *, sampling: Sampling
     ) -> AsyncGenerator[Piece, None]:
-        """The text piece by piece, as it is generated; closing it ends the model's work.
+        """Yields the text in pieces as it is generated; closing the stream stops the model.
 
         Raises:
-            InputError: the model cannot take the prompt; it is longer than the model's context.
-            BusyError: more wait for the model than may.
-            UpstreamError: the model failed, or gave up half-way.
+            InputError: The model cannot take the prompt; it is longer than the model's context.
+            BusyError: The queue of the model is full.
+            UpstreamError: The model failed, or stopped half-way.
         """
 
 
@@ -230,36 +236,36 @@ class Generator(Protocol):
     """Writes an answer from passages."""
 
     def stream(self, prompt: Prompt) -> AsyncGenerator[Delta, None]:
-        """The answer piece by piece, with `[n]` markers that point into `prompt.hits`.
+        """Yields the answer in pieces, with `[n]` markers that point into `prompt.hits`.
 
-        Closing it ends the work.
+        Closing the stream stops the work.
 
         Raises:
-            InputError: question and passages cannot be taken.
-            BusyError: more wait than may.
-            UpstreamError: it failed, or gave up half-way.
+            InputError: The generator cannot take the question and the passages.
+            BusyError: The queue of the generator is full.
+            UpstreamError: The generator failed, or stopped half-way.
         """
 
 
 class Queue(Protocol):
-    """Where tasks go once they are in the catalog."""
+    """Processes the tasks in the catalog, or gives them to workers."""
 
     def wake(self) -> None:
-        """Says that tasks were submitted."""
+        """Signals that tasks were submitted."""
 
     async def drain(self) -> None:
-        """Sees every task on its way.
+        """Processes every pending task, or gives it to a worker.
 
         Raises:
-            RagError: it cannot; what is not on its way stays pending.
+            RagError: A task could not be processed or given away; the rest stays pending.
         """
 
     def started(self) -> contextlib.AbstractAsyncContextManager[None]:
-        """Runs until the end of the block."""
+        """Runs the queue until the end of the block."""
 
 
 class Retriever(Protocol):
-    """Finds what answers a query."""
+    """Finds the passages that answer a query."""
 
     async def retrieve(self, query: Query, trace: Trace) -> list[Hit]:
-        """At most `top_k` hits, best first; what had to be left out goes to the trace."""
+        """Returns at most `top_k` hits, best first; records omitted stages in the trace."""

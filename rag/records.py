@@ -1,4 +1,4 @@
-"""What the catalog says of documents, jobs and collections."""
+"""Records of the catalog: documents, tasks, jobs, collections and answers."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from typing import Any, Literal, NamedTuple
 from rag.types import Float32Array, Scope, Stage, State
 
 ATTEMPTS = 5
-"""To ingest a document; past them it has failed."""
+"""Attempts to ingest a document; after the last one it has failed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Submission:
-    """A document as it is accepted: who it is, and where its bytes lie.
+    """A document that is accepted for ingestion: its id, its uri and the place of its bytes.
 
-    `source` is JSON: `{"file": …}` for a file that is read where it is, `{"spool": …}` for bytes
-    that were sent, `{"url": …, "spool": …}` for bytes that are yet to be fetched. `traceparent` is
-    W3C's: the span that it was accepted in.
+    `source` is JSON: `{"file": …}` for a file that is read in place, `{"spool": …}` for bytes that
+    were sent, `{"url": …, "spool": …}` for bytes that are yet to be fetched. `traceparent` is the
+    W3C header of the span in which it was accepted.
     """
 
     document_id: str
@@ -30,12 +30,12 @@ class Submission:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """One document's journey within a job.
+    """The ingestion of one document within a job.
 
-    `stage` is the one that it is in or waits for; `attempts` counts those that failed before. An
-    `interrupted` one had begun when it was looked up: somebody works on it, or died over it. It was
-    accepted at `accepted_at` (seconds since 1970), in the span of `traceparent`. Nobody waits for
-    a `bulk` one.
+    `stage` is the stage that it is in or waits for; `attempts` counts the failed attempts before.
+    A task is `interrupted` if it was running when it was read: a process works on it, or died
+    doing so. It was accepted at `accepted_at` (seconds since 1970), in the span of `traceparent`.
+    No user waits for a `bulk` task.
     """
 
     id: int
@@ -53,7 +53,7 @@ class Task:
 
 
 class DueTask(NamedTuple):
-    """What a broker is told of a task."""
+    """The data of a task that is sent to a broker."""
 
     id: int
     stage: Stage
@@ -63,7 +63,7 @@ class DueTask(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenTasks:
-    """How many tasks wait in a queue, or run; seconds since the oldest was accepted."""
+    """Tasks that wait in a queue or run: their number, seconds since the oldest was accepted."""
 
     stage: Stage
     bulk: bool
@@ -74,10 +74,10 @@ class OpenTasks:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backlog:
-    """What is open, by queue and state, and how many documents have failed for good.
+    """Open tasks by queue and state, and the number of documents that failed for good.
 
-    `to_score` counts the answers that wait to be scored; seconds since the oldest was given, 0
-    where there is none.
+    `to_score` counts the answers that wait to be scored; `oldest_to_score_seconds` is the time
+    since the oldest of them was given, 0 if there is none.
     """
 
     groups: tuple[OpenTasks, ...]
@@ -88,7 +88,7 @@ class Backlog:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DocumentRecord:
-    """A document as it is listed; `chunks` counts what is searchable of it now."""
+    """A document as it is listed; `chunks` is the number of its searchable chunks."""
 
     id: str
     uri: str
@@ -107,7 +107,7 @@ class DocumentRecord:
 
     @property
     def cut(self) -> Cut:
-        """The document as the index has it."""
+        """The document's version, recipe and chunks in the index."""
         return Cut(
             version=self.version,
             duplicate_of=self.duplicate_of,
@@ -118,9 +118,9 @@ class DocumentRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cut:
-    """What a version of the index has of a document: which bytes, how they were cut, how many.
+    """A document in a version of the index: its bytes, how they were cut, the number of chunks.
 
-    `duplicate_of` names the document that stands for the same bytes; then `chunks` is 0.
+    `duplicate_of` names the document that is indexed for the same bytes; then `chunks` is 0.
     """
 
     version: str
@@ -130,12 +130,12 @@ class Cut:
 
 
 GONE = Cut(version="", duplicate_of=None, recipe="", chunks=0)
-"""Of a document of which a version of the index should have nothing."""
+"""The cut of a document that a version of the index should not contain."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Switch:
-    """A switch to another version of an index: its name, its embedder, and what it has."""
+    """A switch to another version of an index: its name, its embedder, its cuts by document id."""
 
     version: str
     embedder: str
@@ -148,9 +148,9 @@ class JobRecord:
 
     `stages` counts the open ones by the stage that they are in or wait for.
 
-    `failures` names the first failed ones: document_id, uri and error of each. `per_second` counts
-    the documents that ended, since the job was made; `eta_seconds` is how long the open ones take
-    at that rate. Both are None where there is nothing to reckon with.
+    `failures` lists the first failed ones: document_id, uri and error of each. `per_second` is the
+    rate of documents that ended since the job was created; `eta_seconds` is the time that the open
+    ones take at that rate. Each is None if there is nothing to compute it from.
     """
 
     id: str
@@ -169,7 +169,7 @@ class JobRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CollectionRecord:
-    """A collection and how much is in it."""
+    """A collection with its numbers of documents and chunks."""
 
     name: str
     embedder: str
@@ -183,7 +183,7 @@ Rating = Literal["up", "down"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Feedback:
-    """What somebody said of an answer: how good, why, and what it should have been."""
+    """A user's feedback on an answer: a rating, a comment and the corrected answer."""
 
     rating: Rating | None = None
     comment: str | None = None
@@ -194,12 +194,12 @@ class Feedback:
 class LiveAnswer:
     """An answer that was given.
 
-    `at` is seconds since 1970; `seconds` and `cost` what it took. `spans` names the spans of its
-    trace by stage. `content` is JSON, None where nothing of it may be kept: `question`, `answer`,
-    `is_json`, `passages`, `citations`, `unsupported`, `uncited`; the passages have their texts
-    until the answer is scored. `trace` is JSON, of one that was left out by the rate and is sent if
-    the answer turns out to be bad. Both are masked. `read` has the documents that it was made of:
-    the version of each, by id.
+    `at` is seconds since 1970; `seconds` and `cost` are the time and money it took. `spans` maps
+    stages of its trace to span ids, "" to that of the root. `content` is JSON, None if nothing of
+    it may be kept: `question`, `answer`, `is_json`, `passages`, `citations`, `unsupported`,
+    `uncited`; the passages keep their texts until the answer is scored. `trace` is JSON: a trace
+    that was not sampled and is sent if the answer turns out to be bad. Both are masked. `read` maps
+    the ids of the documents that the answer was made of to their versions.
     """
 
     id: str
@@ -223,12 +223,12 @@ class LiveAnswer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Signals:
-    """What one live answer says of how it goes.
+    """The measurements of one live answer.
 
-    `at` is seconds since 1970, `seconds` what the answer took, `top_score` the best hit's (None
-    without one), `cost` in the settings' currency, `scores` those of `eval.online.scorer` by name,
-    0 to 1 (of a sampled share of answers), `embedding` the question's, float32[dim] of unit norm,
-    `id` the answer's.
+    `at` is seconds since 1970, `seconds` the duration of the answer, `top_score` the score of the
+    best hit (None without one), `cost` is in the settings' currency. `scores` are those of
+    `eval.online.scorer` by name, 0 to 1 (for a sampled share of answers), `embedding` is the
+    question's, float32[dim] of unit norm, and `id` is the answer's.
     """
 
     at: float

@@ -1,4 +1,4 @@
-"""The nouns. Frozen, without logic; every other module speaks in them."""
+"""The data types that every module uses: frozen dataclasses without logic."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ MetaValue = Scalar | tuple[Scalar, ...]
 Meta = Mapping[str, MetaValue]
 State = Literal["pending", "running", "succeeded", "failed", "cancelled", "partial"]
 Stage = Literal["parse", "embed"]
-"""Of a document's journey: bytes to text, text to index."""
+"""Stages of ingestion: "parse" turns bytes into text, "embed" writes the text to the index."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scope:
-    """Whose data, and which of it. Every index and catalog call takes one."""
+    """A tenant and one of its collections. Every index and catalog call takes one."""
 
     tenant: str
     collection: str
@@ -41,7 +41,7 @@ class Heading:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
-    """A table in a text: one line a row; the line at `start` is the `header`."""
+    """A table in a text, one line per row; the line at `start` is the `header`."""
 
     start: int
     end: int
@@ -50,14 +50,14 @@ class Table:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Document:
-    """What a reader made of some bytes.
+    """The text and structure that a reader extracted from a document's bytes.
 
     `version` is the sha256 of the bytes, in hex. `pages` holds the character offset at which each
-    page starts (a sheet and a slide are pages, too); it is empty where the format has no pages.
+    page starts (sheets and slides count as pages); it is empty if the format has no pages.
     `headings` and `tables` are in text order; only tables that have a header row are listed.
-    `furniture` holds the (start, end) spans that are no body text: a header block, heading lines
-    with their adornment. In text order, without overlap; a chunker that heeds structure leaves
-    them out.
+    `furniture` holds the (start, end) spans that are not body text, such as a header block or
+    heading lines with their adornment, in text order and without overlap; a chunker that follows
+    the structure leaves them out.
     """
 
     id: str
@@ -77,8 +77,8 @@ class Document:
 class Chunk:
     """A span of a document: `document.text[start:end] == text`, always.
 
-    `headings` is the path of headings above it, outermost first. `page` counts from 1. Title, uri
-    and meta are the document's, carried here so that a hit needs no second look-up.
+    `headings` is the path of headings above it, outermost first. `page` counts from 1. `title`,
+    `uri` and `meta` are copied from the document, so that a hit needs no second look-up.
     """
 
     id: str
@@ -105,7 +105,7 @@ class SparseVector:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenVectors:
-    """One text, token by token: float32[tokens, dim] unit rows, special tokens left out.
+    """The token vectors of a text: float32[tokens, dim] with unit rows, without special tokens.
 
     `spans` is int32[tokens, 2]: the characters of the text that each token stands for.
     """
@@ -116,10 +116,10 @@ class TokenVectors:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Embedding:
-    """A text as one vector and as one per token, both of one forward pass.
+    """The vector of a text and its token vectors, both from one forward pass.
 
-    `dense` is float32[dim] of unit norm, `tokens` float16[tokens, dim] with unit rows, special
-    tokens left out.
+    `dense` is float32[dim] of unit norm, `tokens` float16[tokens, dim] with unit rows, without
+    special tokens.
     """
 
     dense: Float32Array
@@ -128,11 +128,12 @@ class Embedding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Point:
-    """What an index stores: a chunk, its float32[dim] unit vector and its term counts.
+    """An entry of an index: a chunk, its float32[dim] unit vector and its term counts.
 
-    Where both vectors are None the index keeps those it has and rewrites the chunk alone: an
-    edit further up moves a chunk's span without changing what was embedded. `tokens`, as in
-    `Embedding` and never empty, may stand beside them; without, a chunk that is replaced has none.
+    If both vectors are None, the index keeps the stored ones and rewrites the chunk alone: an
+    edit earlier in the text moves a chunk's span without changing the embedded text. `tokens`, as
+    in `Embedding` and never empty, is optional beside the vectors; a chunk that is replaced
+    without it has no token vectors.
     """
 
     chunk: Chunk
@@ -163,7 +164,7 @@ class Message:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SamplingOverrides:
-    """What one request wants of `Sampling`; None: as the settings say."""
+    """The values of `Sampling` that one request sets; None keeps the value of the settings."""
 
     max_tokens: int | None = None
     temperature: float | None = None
@@ -175,9 +176,9 @@ class SamplingOverrides:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Query:
-    """A question as the service takes it; `history` is what was said before it, oldest first.
+    """A question to the service; `history` holds the earlier messages of the chat, oldest first.
 
-    `sampling` is for a language model, where one answers.
+    `sampling` is used if a language model answers.
     """
 
     text: str
@@ -190,9 +191,9 @@ class Query:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Leg:
-    """One ranked list asked of an index: the vector decides which, by its type.
+    """A search for one ranked list; the type of its vector selects a dense or a sparse search.
 
-    `exact` has every chunk compared, for a dense one: what a graph misses is found, too.
+    `exact` makes a dense search compare every chunk, which also finds those that a graph misses.
     """
 
     name: Literal["dense", "sparse"]
@@ -203,9 +204,9 @@ class Leg:
 
 
 class Match(NamedTuple):
-    """One place in a leg's ranked list; what the chunk says is fetched for the survivors alone.
+    """One entry of a leg's ranked list; the chunk itself is fetched only if the entry is kept.
 
-    A tuple, as `Fused` is: hundreds are made for each question.
+    It is a tuple, like `Fused`, because hundreds are created for each question.
     """
 
     chunk_id: str
@@ -227,12 +228,12 @@ class Hit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Citation:
-    """A marker of an answer, and the exact span it stands on.
+    """A marker in an answer and the exact span of the document that it cites.
 
-    `quote == document.text[start:end]`. `chunk_id` names the hit that led to it: where hits were
-    widened, the quote may stand beside that chunk. `support`, 0 to 1, says how well the quote
-    carries the sentence that cites it; 1 where the sentence is the quote. The marker itself stands
-    at characters `marker_start` to `marker_end` of the answer, once that is written.
+    `quote == document.text[start:end]`. `chunk_id` names the hit that it comes from; if hits were
+    widened, the quote may lie next to that chunk. `support`, 0 to 1, says how well the quote
+    supports the sentence that cites it; it is 1 if the sentence is the quote. The marker occupies
+    characters `marker_start` to `marker_end` of the answer; both are set once that is written.
     """
 
     marker: int
@@ -251,16 +252,16 @@ class Citation:
 
 
 FinishReason = Literal["stop", "length"]
-"""Why a model ended: it was done, or `max_tokens` were."""
+"""The reason why a model stopped: "stop" at the end of its text, "length" at `max_tokens`."""
 Reason = Literal["no_documents", "no_match", "weak_evidence"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """Tokens that went through language models; zero where there is none.
+    """Tokens that language models read and wrote; zero if no model is used.
 
-    `cost` is in the currency of the settings' prices, 0 where they name none. `estimated` says that
-    a model's server did not tell the tokens, or not yet, and they were counted here.
+    `cost` is in the currency of the settings' prices, 0 if they name none. `estimated` is True if
+    a model's server did not report the tokens, or not yet, and they were counted here.
     """
 
     input_tokens: int = 0
@@ -271,19 +272,19 @@ class Usage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What the service answers.
+    """An answer of the service.
 
-    `question` is what was searched for: the one that was asked, or what was made of it in a
-    conversation so that it stands alone. `confidence`, 0 to 1, is the calibrated probability that
-    the evidence answers it; below the threshold the answer abstains and `reason` says why.
-    `degraded` names each stage that was left out, with the cause. `timings` is milliseconds by
-    stage.
+    `question` is the text that was searched for: the question as it was asked, or as it was
+    rewritten in a conversation so that it stands alone. `confidence`, 0 to 1, is the calibrated
+    probability that the evidence answers it; below the threshold the answer abstains and `reason`
+    says why. `degraded` names each stage that was left out, with the cause. `timings` is
+    milliseconds by stage.
 
-    `unsupported` are the markers that were taken out of the text, since the passages they named do
-    not carry what was said; `uncited` the sentences of the text that no citation stands behind,
-    both in the order of the text. `passages` are the hits as the generator read them.
-    `finish_reason` is None where no model wrote. `id` is random, 32 hex digits: feedback names the
-    answer by it. `trace_id` may be the caller's choice, and several answers may share one.
+    `unsupported` holds the markers that were removed from the text because the passages they named
+    do not support it; `uncited` holds the sentences of the text without a citation. Both are in
+    text order. `passages` are the hits as the generator read them. `finish_reason` is None if no
+    model wrote the answer. `id` is random, 32 hex digits; feedback names the answer by it.
+    `trace_id` may be chosen by the caller, and several answers may share one.
     """
 
     id: str
@@ -306,10 +307,10 @@ class Answer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prompt:
-    """What a generator is given: the question and its passages, best first.
+    """The input of a generator: the question and its passages, best first.
 
-    A passage's marker in the answer is its place in `hits`, from 1. They may be wider than they
-    were found: neighbours read along with them.
+    A passage's marker in the answer is its place in `hits`, from 1. A passage may be wider than
+    the chunk that was found, because it includes its neighbours.
     """
 
     question: str
@@ -320,10 +321,10 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sampling:
-    """How a language model continues a chat.
+    """The parameters with which a language model continues a chat.
 
-    `temperature` 0 takes the likeliest token always. `schema` is a JSON schema that the answer is
-    made to fit.
+    `temperature` 0 always takes the most likely token. `schema` is a JSON schema that the answer
+    is made to fit.
     """
 
     max_tokens: int
@@ -336,10 +337,10 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Piece:
-    """A piece of a model's text as it comes; the last one says why it ended.
+    """A piece of a model's streamed text; the last one has the reason why the model stopped.
 
-    `usage` is that of the whole text so far: of a stream that is closed early the last one that
-    came counts.
+    `usage` is that of the whole text so far; if a stream is closed early, the last `usage` that
+    arrived counts.
     """
 
     text: str = ""
@@ -349,7 +350,7 @@ class Piece:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelCall:
-    """What a language model was asked: by which template, and how it was to write."""
+    """The input of a call to a language model: messages, prompt template and sampling."""
 
     messages: tuple[Message, ...]
     template: str
@@ -360,10 +361,10 @@ class ModelCall:
 class Delta:
     """A piece of an answer as it is generated.
 
-    The last one of a stream carries `confidence` (see `Answer`) and, where the generator declines
-    to answer, the `abstained` reason; its text is then empty. `model` names the language model
-    whose words they are; None where they are the passages' own. `usage` is that of the stream so
-    far. `degraded`: see `Answer`. `call` is what the model was asked.
+    The last one of a stream has `confidence` (see `Answer`) and, if the generator declines to
+    answer, the reason in `abstained`; its text is then empty. `model` names the language model
+    that wrote the text; it is None if the text comes from the passages. `usage` is that of the
+    stream so far. `degraded`: see `Answer`. `call` is the input of the call to the model.
     """
 
     text: str = ""

@@ -86,7 +86,8 @@ async def test_answers_of_a_qdrant_server_are_replayed_once_it_is_gone(scope: Sc
             replay.replay()
             await direct.close()
             await stack.aclose()
-            assert [await index.search(scope, [dense_leg("new")]) for _ in asked] == found
+            new = [dense_leg("new"), dense_leg("newer")]
+            assert [await index.search(scope, new) for _ in asked] == found
             assert await index.fetch(scope, ids) == chunks
             with pytest.raises(UpstreamError) as caught:
                 await index.fetch(scope, ids[:1])

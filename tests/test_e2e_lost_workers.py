@@ -27,8 +27,8 @@ HOLDS = """
 import asyncio, os, pathlib, sys
 from ingest.parse_stage import Parsing
 from rag.cli.main import main
-from workers import dispatch
-dispatch.LOST_SECONDS = 3600  # else a dispatcher gives it again
+from workers import celery_queue
+celery_queue.LOST_SECONDS = 3600  # else a dispatcher gives it again
 parse = Parsing._parse
 
 async def hold(self, task, trace):

@@ -63,9 +63,11 @@ def killing(folder: Path, times: int) -> Iterator[list[int]]:
             with contextlib.suppress(psutil.NoSuchProcess):
                 for reader in readers():
                     if reader.pid not in killed and len(files(folder)) > before:
-                        before = len(files(folder)) + 1
                         reader.kill()
                         killed.append(reader.pid)
+                        while reader.status() != psutil.STATUS_ZOMBIE:  # it may write until then
+                            time.sleep(0.001)
+                        before = len(files(folder)) + 1
             time.sleep(0.005)
 
     thread = threading.Thread(target=run)

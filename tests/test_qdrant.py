@@ -675,8 +675,8 @@ async def test_the_settings_choose_the_index(tmp_path: Path) -> None:
 
 
 def test_what_is_not_installed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("qdrant", "qdrant_points", "qdrant_server"):
-        monkeypatch.delitem(sys.modules, f"retrieval.{name}")
+    for name in [name for name in sys.modules if name.startswith("retrieval.indexes.qdrant")]:
+        monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "qdrant_client", None)
     with pytest.raises(ConfigError, match=r"pip install 'plumbline-rag\[qdrant\]'"):
         build_index(Settings(index={"kind": "qdrant"}), tmp_path, DIM, Bm25Encoder())

@@ -1,4 +1,4 @@
-"""Celery, configured."""
+"""The Celery app and its queues."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rag.settings.storage import CeleryQueueSettings
 from rag.types import Stage
 
 STAGES: tuple[Stage, ...] = ("embed", "parse")
-"""In the order in which workers take them: what was begun comes before what was not."""
+"""Stages in the order in which workers take them: begun documents come before new ones."""
 INGEST = "plumbline.ingest"
 """The Celery task: takes ids of tasks in the catalog."""
 SCORE = "plumbline.score"
@@ -25,23 +25,23 @@ ASK = "plumbline.ask"
 """The Celery task: takes the folder of an offline run, and the id of a question in it."""
 ASK_QUEUE = "plumbline.ask"
 ANSWER_SECONDS = 5.0
-"""That a broker may take."""
+"""Seconds that a broker may take to answer."""
 SWEEP_SECONDS = 10
-"""Between a worker's looks into Redis for messages whose worker is gone."""
+"""Seconds between a worker's checks of Redis for messages whose worker is gone."""
 
 
 def queue_of(stage: Stage, *, bulk: bool) -> str:
-    """The queue of the tasks that wait for a stage; a worker may take from some alone."""
+    """Returns the queue of tasks that wait for a stage; a worker may serve only some queues."""
     return f"plumbline.{stage}.{'bulk' if bulk else 'interactive'}"
 
 
 def queues_of(stages: Iterable[Stage]) -> list[str]:
-    """Queues in the order in which workers empty them: interactive ones first."""
+    """Returns queues in the order in which workers empty them: interactive ones first."""
     return [queue_of(stage, bulk=bulk) for bulk in (False, True) for stage in stages]
 
 
 def celery_app(settings: CeleryQueueSettings) -> Celery:
-    """An app that can send tasks; nothing is connected yet."""
+    """Returns an app that can send tasks; nothing is connected yet."""
     app = Celery("plumbline", broker=settings.broker_url.get_secret_value())
     app.conf.update(
         task_acks_late=True,  # a worker that dies has not done its task
@@ -59,13 +59,13 @@ def celery_app(settings: CeleryQueueSettings) -> Celery:
         broker_connection_max_retries=None,
         broker_transport_options={
             "visibility_timeout": settings.visibility_seconds,
-            # Kombu's default is to look at each tenth round of ten seconds alone, which adds up to
-            # 100 s. A look takes Redis four commands; what is looked through is what workers hold.
+            # By default Kombu checks only every tenth round of ten seconds, so every 100 s. A check
+            # costs Redis four commands, and covers the messages that workers have taken.
             "unacked_restore_interval": min(SWEEP_SECONDS, settings.visibility_seconds),
             "unacked_restore_throttle": 1,
-            # A worker killed while it looks keeps the others from looking for that long.
+            # A worker killed during a check blocks the checks of the others for that long.
             "unacked_mutex_expire": SWEEP_SECONDS,
-            # One that hangs is noticed: a dispatcher holds rows of the catalog until it answers.
+            # A timeout, because a dispatcher locks rows of the catalog until the broker answers.
             "socket_timeout": ANSWER_SECONDS,
             "socket_connect_timeout": ANSWER_SECONDS,
             "queue_order_strategy": "priority",
@@ -76,16 +76,16 @@ def celery_app(settings: CeleryQueueSettings) -> Celery:
 
 @contextlib.contextmanager
 def connected(app: Celery) -> Iterator[Connection]:
-    """A connection of its own: one from a pool may be dead without knowing.
+    """Opens a new connection: one from a pool may be dead without notice.
 
     Raises:
-        UpstreamError: the broker does not answer.
+        UpstreamError: The broker does not answer.
     """
     url = str(app.conf.broker_url)
     connection = app.connection_for_write()
     try:
         with connection:
-            # At once or not at all: by itself it sleeps for two seconds between three tries.
+            # One try alone: by default it makes three, with pauses of two seconds.
             connection.ensure_connection(max_retries=0)
             yield connection
     except (
@@ -101,14 +101,14 @@ def connected(app: Celery) -> Iterator[Connection]:
 
 
 def send(app: Celery, task: str, *arguments: object, queue: str) -> None:
-    """Gives the broker one message. Raises as `connected`."""
+    """Sends one message to the broker. Raises as `connected`."""
     with connected(app) as connection:
         producer = app.amqp.Producer(connection)
         app.send_task(task, arguments, queue=queue, producer=producer, retry=False)
 
 
 def waiting_in(connection: Connection, queue: str) -> int:
-    """Messages that no worker has taken."""
+    """Returns the number of messages in a queue that no worker has taken."""
     with (
         contextlib.suppress(*connection.channel_errors),  # no queue yet
         connection.channel() as channel,  # type: ignore[no-untyped-call]

@@ -1,8 +1,8 @@
-"""From the catalog to the broker.
+"""Sends tasks from the catalog to the broker.
 
-The catalog is what is true; the broker carries ids. What was accepted is in the catalog's outbox
-until the broker has it, and goes there again if the broker or a worker lost it: a task that comes
-twice finds that it is done, or that somebody is at it.
+The catalog is the source of truth; the broker's messages contain only ids. An accepted task is in
+the catalog's outbox until the broker has it, and returns there if the broker or a worker lost it. A
+task that is delivered twice is found to be done, or to be under way in another process.
 """
 
 from __future__ import annotations
@@ -34,21 +34,21 @@ from workers.scoring_queue import GiveOut
 
 BATCH = 500
 TOGETHER = 4
-"""Bulk documents in one message: what Celery does for each takes half as long as a short one."""
+"""Bulk documents per message: Celery's work for a message is half that for a short document."""
 POLL_SECONDS = 1.0
-"""Between looks into the outbox: tasks that failed come back into it when they are due."""
+"""Seconds between checks of the outbox: failed tasks return to it when they are due."""
 RETRY_SECONDS = 0.25
-"""The same, while the broker or the catalog does not answer: what waits is sent with its return."""
+"""The same while broker or catalog do not answer: tasks are sent as soon as they are back."""
 GATHER_SECONDS = 0.1
-"""Between two drains: what comes in the meantime goes together."""
+"""Seconds between two drains: tasks that arrive meanwhile are sent together."""
 LOST_SECONDS = 30.0
-"""What the broker was given that long ago, and is not waiting in its queues, is given again."""
+"""Seconds after which a sent task is sent again, if no message waits in its queue."""
 
 _log = logging.getLogger(__name__)
 
 
 class CeleryQueue:
-    """Tells the workers of tasks, for as long as it is started."""
+    """Sends tasks to the workers while it is started."""
 
     def __init__(self, *, catalog: Catalog, app: Celery) -> None:
         self._catalog = catalog
@@ -56,20 +56,20 @@ class CeleryQueue:
         self._wake = asyncio.Event()
 
     def wake(self) -> None:
-        """Says that tasks were submitted."""
+        """Signals that tasks were submitted."""
         self._wake.set()
 
     async def drain(self) -> None:
-        """Gives the broker all that is in the outbox.
+        """Sends all tasks in the outbox to the broker.
 
         Raises:
-            UpstreamError: the broker does not answer; the tasks stay in the outbox.
+            UpstreamError: The broker does not answer; the tasks stay in the outbox.
         """
         while await self._send():
             pass
 
     def started(self) -> contextlib.AbstractAsyncContextManager[None]:
-        """Runs until the end of the block."""
+        """Runs the queue until the end of the block."""
         return running(self._run())
 
     async def _run(self) -> None:
@@ -78,7 +78,7 @@ class CeleryQueue:
             self._wake.clear()
             try:
                 await self.drain()
-                # Not whenever it is woken; while it fails always, for nothing may wait to be sent.
+                # Not at every wake-up, but always while it fails: an empty outbox proves nothing.
                 if is_away or time.monotonic() - looked >= POLL_SECONDS:
                     looked = time.monotonic()
                     await self._find_lost()
@@ -86,7 +86,7 @@ class CeleryQueue:
                 if not is_away:
                     _log.error("Tasks wait for the broker: %s", error.in_full())
                 is_away = True
-            except Exception:  # noqa: BLE001 - without it nothing would be handed out any more
+            except Exception:  # noqa: BLE001 - otherwise no task would be sent any more
                 _log.exception("Tasks wait for the broker")
             else:
                 if is_away:
@@ -121,7 +121,7 @@ class CeleryQueue:
             await self._catalog.give_again(empty, older_than=LOST_SECONDS)
 
     def _empty(self) -> list[tuple[Stage, bool]]:
-        """The queues in which nothing waits."""
+        """Returns the empty queues, as pairs of stage and bulk."""
         with connected(self._app) as connection:
             return [
                 (stage, bulk)
@@ -132,7 +132,7 @@ class CeleryQueue:
 
 
 def _messages_of(due: Sequence[DueTask]) -> Iterator[tuple[str, list[DueTask]]]:
-    """Queues and the tasks to put there: what somebody waits for is alone."""
+    """Yields queues with the tasks of one message: a task that is not bulk is sent alone."""
     waiting: dict[tuple[Stage, bool], list[DueTask]] = {}
     for task in due:
         waiting.setdefault((task.stage, task.bulk), []).append(task)
@@ -143,16 +143,16 @@ def _messages_of(due: Sequence[DueTask]) -> Iterator[tuple[str, list[DueTask]]]:
 
 
 def _headers(tasks: Sequence[DueTask]) -> dict[str, str]:
-    """W3C's, for what else looks at a message: our workers have it from the catalog, as all else.
+    """Returns the W3C headers of a message, for other software; our workers use the catalog's.
 
-    Tasks that share a message are bulk, and begin traces of their own.
+    Tasks that share a message are bulk, and begin separate traces.
     """
     traceparent = tasks[0].traceparent
     return {"traceparent": traceparent} if traceparent else {}
 
 
 def to_workers(app: Celery) -> GiveOut:
-    """Has workers score answers."""
+    """Returns a function that sends answers to the workers to score them."""
 
     async def give_out(ids: Sequence[str]) -> None:
         await asyncio.to_thread(send, app, SCORE, list(ids), queue=SCORE_QUEUE)

@@ -1,4 +1,4 @@
-"""Celery's consumer, which finds a broker that was away as soon as it is back."""
+"""A Celery consumer that connects again as soon as the broker is back."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from kombu.connection import Connection
 from rag.privacy.redaction import masked, words
 
 CONNECT_SECONDS = 0.25
-"""Between tries to connect. Celery's own pauses grow by two seconds each, up to half a minute."""
+"""Seconds between tries to connect. Celery's pauses grow by two seconds, up to half a minute."""
 
 _log = logging.getLogger(__name__)
 
 
 class PromptConsumer(Consumer):  # type: ignore[misc] # Celery has no types
-    """Tries to connect several times a second, and tells once that it cannot."""
+    """Tries to connect several times a second, and logs a failure once."""
 
     def ensure_connected(self, conn: Connection) -> Connection:
-        """The connection, once there is one; ends the worker where it is told to stop."""
+        """Returns the connection once it is open; ends the worker if it is asked to stop."""
         tries = 0
 
         def failed(error: Exception, _: float) -> None:

@@ -1,8 +1,8 @@
-"""A worker's side of offline runs: puts questions to a service with the run's settings.
+"""The worker's side of offline runs: asks a service with the run's settings.
 
-Such a service is opened when the first question of its run comes, and closed when none has come for
-a while, when the run has ended, or when there is another run to make room for: one is open at a
-time, for two may be more than a GPU holds.
+The service is opened when the first question of its run arrives. It is closed when none has arrived
+for a while, when the run has ended, or when another run needs the room: only one is open at a time,
+because two may not fit on a GPU.
 """
 
 from __future__ import annotations
@@ -33,17 +33,17 @@ from retrieval.indexes.sparse_files import copy_tree
 from workers.eval_dispatch import DATA, PLAN, done_file
 
 IDLE_SECONDS = 30.0
-"""Without a question; then a run's service is closed."""
+"""Seconds without a question after which a run's service is closed."""
 LOOK_SECONDS = 1.0
 ROOM_SECONDS = 0.1
-"""Between looks whether what is under way for another run has ended."""
+"""Seconds between checks whether another run's questions have ended."""
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True, kw_only=True)
 class _Run:
-    """What is open for one run."""
+    """The open service of one run, with its plan and questions."""
 
     plan: Plan
     questions: Mapping[str, Question]
@@ -55,18 +55,18 @@ class _Run:
 
 
 class Answering:
-    """What a worker does with the questions of offline runs."""
+    """Answers the questions of offline runs in a worker."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._version = code_version()  # now: later there may be other code on the disk
+        self._version = code_version()  # now: the code on the disk may change later
         self._runs: dict[Path, _Run] = {}
         self._under_way: set[Path] = set()
         self._opening = asyncio.Lock()
 
     @contextlib.asynccontextmanager
     async def started(self) -> AsyncIterator[None]:
-        """Closes what nobody asks any more; all of it at the end of the block."""
+        """Closes services that are no longer used; all of them at the end of the block."""
         looking = asyncio.create_task(self._look())
         try:
             yield
@@ -76,7 +76,7 @@ class Answering:
             await self._close(idle_seconds=0)
 
     async def answer(self, run: str, question_id: str) -> None:
-        """Writes what became of a question, or why not; once, however often it comes."""
+        """Writes the outcome of a question, or why there is none; once, even if it comes twice."""
         folder = Path(run)
         done = done_file(folder, question_id)
         if done.exists() or done in self._under_way:
@@ -99,7 +99,7 @@ class Answering:
         except RagError as error:
             reason = str(error)
         except Exception as error:
-            if not (folder / PLAN).exists():  # whatever it was: the run ended meanwhile
+            if not (folder / PLAN).exists():  # the run has ended, which explains any error
                 raise FileNotFoundError(folder) from error
             _log.exception("A question of %s could not be put", folder)
             reason = f"{type(error).__name__}: {error}"
@@ -120,7 +120,7 @@ class Answering:
             run.left = time.monotonic()
 
     def _read(self, folder: Path) -> Json:
-        """The plan of a run, before anything is closed for it: it may have ended."""
+        """Reads the plan of a run, before other services are closed: the run may have ended."""
         told: Json = json.loads((folder / PLAN).read_bytes())
         if told["version"] != self._version:
             raise ConfigError(
@@ -130,14 +130,14 @@ class Answering:
         return told
 
     async def _make_room(self) -> None:
-        """Closes what is open for another run, once what is under way for it has ended."""
+        """Closes the service of another run, once its questions under way have ended."""
         await self._close(idle_seconds=0)
         while self._runs:
             await asyncio.sleep(ROOM_SECONDS)
             await self._close(idle_seconds=0)
 
     async def _open(self, folder: Path, told: Json) -> _Run:
-        """1. copy the documents  2. load what answers."""
+        """Opens a run's service: 1. copies the documents  2. loads the models."""
         async with contextlib.AsyncExitStack() as stack:
             own = stack.enter_context(tempfile.TemporaryDirectory(prefix="plumbline-run-"))
             plan = plan_of(told, self._settings, Path(own))
@@ -163,12 +163,12 @@ class Answering:
                 await self._close(idle_seconds=IDLE_SECONDS)
 
     async def _close(self, *, idle_seconds: float) -> None:
-        """Closes runs that have ended, or that nothing was asked of for so long."""
+        """Closes runs that have ended, or that had no question for `idle_seconds`."""
         for folder, run in list(self._runs.items()):
             idle = time.monotonic() - run.left >= idle_seconds
             if not run.under_way and (idle or not folder.exists()):
                 del self._runs[folder]
                 try:
                     await run.closing.aclose()
-                except Exception:  # noqa: BLE001 - else nothing would be closed any more
+                except Exception:  # noqa: BLE001 - otherwise no other run would be closed
                     _log.exception("What was open for %s did not close well", folder)

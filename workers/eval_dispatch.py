@@ -1,11 +1,11 @@
-"""Questions of an offline run on their way to workers, and what became of them on its way back.
+"""Sends the questions of an offline run to workers, and reads their outcomes.
 
-One run at a time, of those with one cache. The broker carries a folder and the id of a question.
-The folder is the run's, within its cache, on the volume that servers and workers share:
+With one cache, one run at a time is possible. A message to the broker has a folder and the id of a
+question. The folder is the run's, within its cache, on the volume that servers and workers share:
 
-    plan.json    what is run, as `eval.offline.plan_json` has it
+    plan.json    the plan of the run, in the form of `eval.offline.plan_json`
     data/        the set's catalog and index, which workers copy: one process opens an index
-    done/        a file for each question: what became of it, or why a worker refused
+    done/        a file for each question: its outcome, or why a worker refused it
 """
 
 from __future__ import annotations
@@ -35,19 +35,19 @@ from rag.settings.storage import CeleryQueueSettings
 from workers.celery_app import ASK, ASK_QUEUE, celery_app, connected, send, waiting_in
 
 ASKED = "asked"
-"""The folder of runs, within a cache."""
+"""Name of the folder of runs, within a cache."""
 PLAN, DATA, DONE = "plan.json", "data", "done"
 POLL_SECONDS = 0.05
 AWAY_SECONDS = 1.0
-"""Between tries to reach a broker that has been there before."""
+"""Seconds between tries to reach a broker that has answered before."""
 LOST_SECONDS = 60.0
-"""Past a question's own deadline: what has not come back, and waits for no worker, is lost."""
+"""Seconds after a question's deadline: without an outcome and a waiting message it is lost."""
 
 _log = logging.getLogger(__name__)
 
 
 def done_file(folder: Path, question_id: str) -> Path:
-    """Where it is written what became of a question."""
+    """Returns the file with the outcome of a question."""
     return folder / DONE / f"{key_of(question_id)[:32]}.json"
 
 
@@ -55,11 +55,11 @@ def done_file(folder: Path, question_id: str) -> Path:
 async def asked_of_workers(
     plan: Plan, cache: Path, settings: CeleryQueueSettings
 ) -> AsyncIterator[Put]:
-    """Has workers put the questions of a plan whose documents are in the cache already.
+    """Yields a function with which workers answer a plan whose documents are in the cache.
 
     Raises:
-        ConfigError: another run is with the workers, or another process works on the cache.
-        StorageError: its disk is full.
+        ConfigError: Another run uses the workers, or another process works on the cache.
+        StorageError: The disk of the cache is full.
     """
     with _alone(cache) as asked:
         folder = await asyncio.to_thread(_new_folder, asked)
@@ -75,7 +75,7 @@ async def asked_of_workers(
 
 @contextlib.contextmanager
 def _alone(cache: Path) -> Iterator[Path]:
-    """The folder of runs, until the end of the block; two would take turns at each worker."""
+    """Locks the folder of runs during the block: two runs would take turns at each worker."""
     asked = cache.resolve() / ASKED
     with contextlib.ExitStack() as stack:
         try:
@@ -92,7 +92,7 @@ def _alone(cache: Path) -> Iterator[Path]:
 
 
 def _new_folder(asked: Path) -> Path:
-    """In place of what was left by processes that were killed."""
+    """Makes the folder of a run, and removes the folders that killed processes left."""
     for left in asked.iterdir():
         if left.is_dir():
             shutil.rmtree(left, ignore_errors=True)
@@ -117,11 +117,11 @@ class _Asking:
         self._away = False
 
     async def put(self, question: Question) -> Outcome:
-        """What a worker wrote of it, the first if several did.
+        """Returns the outcome that a worker wrote, the first one if several did.
 
         Raises:
-            UpstreamError: the broker does not answer, or a worker cannot do it.
-            StorageError: the run's folder was removed.
+            UpstreamError: The broker does not answer, or a worker cannot answer the question.
+            StorageError: The run's folder was removed.
         """
         done = done_file(self._folder, question.id)
         await self._patiently(self._give, question.id)
@@ -144,7 +144,7 @@ class _Asking:
         return outcome_of(told)
 
     async def _patiently(self, give: Callable[[str], None], question_id: str) -> None:
-        """Once the broker is there again; where it never was, that is told at once."""
+        """Calls `give` until the broker answers; raises at once if it never did before."""
         began = time.monotonic()
         while True:
             try:
@@ -170,7 +170,7 @@ class _Asking:
             self._give(question_id)
 
     def _warn(self) -> None:
-        """Once for all questions that wait."""
+        """Warns once for all questions that wait."""
         if time.monotonic() - self._heard > self._patience:
             self._heard = time.monotonic()
             _log.warning(

@@ -1,8 +1,7 @@
-"""What a worker process holds: an event loop on a thread, and its open work on the loop.
+"""The runtime of a worker process: an event loop on a thread, with its work opened on the loop.
 
-Celery's threads wait while their documents are under way on the loop, all of them together: that is
-what fills the embedder's batches across documents. The model is loaded once, in a process of its
-own.
+Celery's threads wait while all their documents are processed together on the loop, which fills the
+embedder's batches across documents. The model is loaded once, in a separate process.
 """
 
 from __future__ import annotations
@@ -23,23 +22,23 @@ from rag.types import Scope
 from workers.tasks import Work
 
 BUSY_SECONDS = 2.0
-"""Until a task is tried again whose document somebody works on."""
+"""Seconds until a task is tried again if another process works on its document."""
 UNDER_WAY_SECONDS = 30.0
-"""The same, where it is the task itself that somebody seems to work on."""
+"""The same, if another process seems to work on the task itself."""
 IDLE_SECONDS = 2.0
-"""Without a task; then the index is tidied."""
+"""Seconds without a task after which the index is maintained."""
 
 _log = logging.getLogger(__name__)
 
 
 class Runtime:
-    """Work that other threads may ask for."""
+    """Runs a worker's tasks on its loop for other threads."""
 
     def __init__(self, opening: AbstractAsyncContextManager[Work]) -> None:
-        """Starts; returns when all is loaded.
+        """Starts the loop; returns when everything is loaded.
 
         Raises:
-            RagError: the work cannot be opened.
+            RagError: The work cannot be opened.
         """
         self._loop = uvloop.new_event_loop()
         self._stack = contextlib.AsyncExitStack()
@@ -56,15 +55,15 @@ class Runtime:
             raise
 
     def ingest(self, task_ids: Sequence[int]) -> None:
-        """Does what this worker does for these tasks' documents, one by one; waits until then."""
+        """Processes the documents of these tasks, one by one; returns when all are done."""
         self._call(self._ingest(task_ids))
 
     def score(self, ids: Sequence[str]) -> None:
-        """Scores these answers; waits until then."""
+        """Scores these answers; returns when that is done."""
         self._call(self._score(ids))
 
     def answer(self, run: str, question_id: str) -> None:
-        """Puts a question of an offline run; waits until it is written what became of it."""
+        """Answers a question of an offline run; returns when its outcome is written."""
         self._call(self._work.answer(run, question_id))
 
     def close(self) -> None:
@@ -87,11 +86,11 @@ class Runtime:
     async def _score(self, ids: Sequence[str]) -> None:
         try:
             await self._work.score(ids)
-        except RagError as error:  # the catalog is away: they are given out again
+        except RagError as error:  # the catalog is away: the answers are given out again
             _log.error("Answers are not scored yet: %s", error.in_full())
 
     async def _take(self, task: Task) -> None:
-        """Does a task; never two interrupted ones at once: see `rag.catalog.interrupted`."""
+        """Processes a task; never two interrupted ones at once, see `rag.catalog.interrupted`."""
         if not task.interrupted:
             await self._do(task, busy_seconds=BUSY_SECONDS)
         elif self._interrupted is None:
@@ -107,7 +106,7 @@ class Runtime:
         try:
             await self._work.take(task)
         except BusyError:
-            # This message is done with, and whoever works on the document may yet die.
+            # The message is used up, and the process that works on the document may still die.
             await self._work.catalog.put_back(task, seconds=busy_seconds)
         else:
             self._touched.add(task.scope)
@@ -119,7 +118,7 @@ class Runtime:
                 scope = self._touched.pop()
                 try:
                     await self._work.tidy(scope)
-                except RagError as error:  # what was ingested is stored and found all the same
+                except RagError as error:  # ingested documents are found even without it
                     _log.error("Collection %s is not tidied: %s", scope.collection, error.in_full())
 
     async def _close(self) -> None:

@@ -1,4 +1,4 @@
-"""What a worker does with a task: all of its way, or one stage."""
+"""The work of a worker: all stages of a task, or only one."""
 
 from __future__ import annotations
 
@@ -21,27 +21,27 @@ from workers.eval_answering import Answering
 
 
 class Work(Protocol):
-    """What is opened once for all tasks of a worker."""
+    """The operations of a worker, opened once for all its tasks."""
 
     @property
     def catalog(self) -> Catalog:
-        """Where its tasks are."""
+        """The catalog with its tasks."""
 
     async def take(self, task: Task) -> None:
-        """Does the task.
+        """Processes the task.
 
         Raises:
-            BusyError: somebody works on its document.
+            BusyError: Another process works on its document.
         """
 
     async def tidy(self, scope: Scope) -> None:
-        """Puts in order what was written to."""
+        """Maintains the index of a scope that was written to."""
 
     async def score(self, ids: Sequence[str]) -> None:
         """Scores answers. Raises as `OnlineScorer.score`."""
 
     async def answer(self, run: str, question_id: str) -> None:
-        """Puts a question of an offline run."""
+        """Answers a question of an offline run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,23 +74,23 @@ class _Parsing:
     queue: CeleryQueue
 
     async def take(self, task: Task) -> None:
-        if task.stage == "parse":  # a message that comes twice may be of one that was parsed
+        if task.stage == "parse":  # a message that comes twice may be of a parsed document
             await self.parsing.parse(task, wait=False)
-            self.queue.wake()  # for whoever embeds it
+            self.queue.wake()  # for the worker that embeds it
 
     async def tidy(self, scope: Scope) -> None:
-        """Nothing was written to an index."""
+        """Does nothing: no index was written to."""
 
     async def score(self, ids: Sequence[str]) -> None:
-        """Never asked: it takes from no queue of answers."""
+        """Does nothing and is never called: this worker takes from no queue of answers."""
 
     async def answer(self, run: str, question_id: str) -> None:
-        """Never asked: it takes from no queue of questions."""
+        """Does nothing and is never called: this worker takes from no queue of questions."""
 
 
 @contextlib.asynccontextmanager
 async def all_or_embed(settings: Settings) -> AsyncIterator[Work]:
-    """Embeds what was parsed, and parses what was not. Raises as `open_ingesting` does."""
+    """Embeds parsed documents, and parses the others. Raises as `open_ingesting` does."""
     answering = Answering(settings)
     async with (
         open_ingesting(settings) as opened,
@@ -102,7 +102,7 @@ async def all_or_embed(settings: Settings) -> AsyncIterator[Work]:
 
 @contextlib.asynccontextmanager
 async def parse_alone(settings: Settings, app: Celery) -> AsyncIterator[Work]:
-    """Parses, and hands over to whoever embeds. Raises as `open_parsing` does."""
+    """Parses documents, and queues them for embedding. Raises as `open_parsing` does."""
     async with open_parsing(settings) as (catalog, parsing):
         queue = CeleryQueue(catalog=catalog, app=app)
         async with queue.started():

@@ -1,4 +1,4 @@
-"""`rag worker`: takes tasks from the broker until it is told to stop."""
+"""`rag worker`: takes tasks from the broker until it is stopped."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ _log = logging.getLogger(__name__)
 
 
 def work(settings: Settings, *, stage: Stage | None = None) -> int:
-    """Works until SIGTERM or Ctrl-C; what is under way is finished first.
+    """Works until SIGTERM or Ctrl-C; tasks under way are finished first.
 
-    Takes documents all the way, or with a `stage` through that one alone.
+    Takes documents through all stages, or with `stage` through that one alone.
 
     Raises:
-        ConfigError: the settings name no broker, or the port for metrics is taken.
+        ConfigError: The settings name no broker, or the port for metrics is taken.
     """
     if not isinstance(settings.queue, CeleryQueueSettings):
         raise ConfigError(
@@ -47,7 +47,7 @@ def work(settings: Settings, *, stage: Stage | None = None) -> int:
         )
     name = f"plumbline-{uuid4().hex[:8]}@{socket.gethostname()}"  # several may be on one host
     if settings.log.format == "json":
-        logs.configure("json", worker=name)  # and else Celery does
+        logs.configure("json", worker=name)  # otherwise Celery does
     if settings.queue.metrics_port:
         metrics.serve(settings.queue.metrics_host, settings.queue.metrics_port)
     after_setup_logger.connect(_mask_logs)
@@ -70,17 +70,17 @@ def work(settings: Settings, *, stage: Stage | None = None) -> int:
 
 
 def _mask_logs(logger: logging.Logger, **_: object) -> None:
-    """Masks URLs in the lines of handlers that Celery has made."""
+    """Masks URLs in the output of the handlers that Celery has made."""
     for handler in logger.handlers:
         logs.mask(handler)
 
 
 def _consume(app: Celery, name: str, queues: Sequence[str], concurrency: int) -> bool:
-    """Takes tasks until told to stop; True where it ended because the connection was lost."""
+    """Takes tasks until it is stopped; returns True if it ended because of a lost connection."""
     worker = app.Worker(
         hostname=name,
         consumer_cls=PromptConsumer,
-        pool="threads",  # the model is in a process of its own; threads only wait
+        pool="threads",  # the model is in a separate process; threads only wait
         concurrency=concurrency,
         queues=queues,
         loglevel="INFO",

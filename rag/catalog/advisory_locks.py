@@ -1,7 +1,7 @@
 """PostgreSQL's advisory locks, all held by one connection of this process.
 
-They end with the process, however it ends. Where that connection is lost they are, too: they are
-taken again at once, on another.
+They end with the process, however it ends. If the connection is lost, the locks are lost, too; they
+are taken again at once on a new connection.
 """
 
 from __future__ import annotations
@@ -19,24 +19,24 @@ _UNLOCK = sa.text("SELECT pg_advisory_unlock(:number)")
 
 
 class AdvisoryLocks:
-    """Locks by number. Of an instance each number is asked for by one caller at a time.
+    """Locks by number. At most one caller of an instance may ask for a number at a time.
 
-    Its methods raise what the driver raises where the server cannot be reached.
+    If the server cannot be reached, the methods raise the driver's own exceptions.
     """
 
     def __init__(self, engine: AsyncEngine, *, vendor: tuple[type[Exception], ...]) -> None:
-        """Connects to nothing yet; `vendor` is what the engine may raise."""
+        """Makes the object without connecting; `vendor` lists what the engine may raise."""
         self._engine = engine
         self._vendor = vendor
         self._session: AsyncConnection | None = None
         self._driver: Any = None
-        """The driver's own connection, of the session."""
+        """The driver's connection of the session."""
         self._speaking = asyncio.Lock()
         self._held: set[int] = set()
         self._again: asyncio.Task[None] | None = None
 
     async def take(self, number: int) -> bool:
-        """Takes a lock; False where another process has it."""
+        """Takes a lock; returns False if another process has it."""
         async with self._speaking:
             try:
                 taken = await self._ask(_LOCK, number)
@@ -49,13 +49,13 @@ class AdvisoryLocks:
             return taken
 
     async def give_back(self, number: int) -> None:
-        """Gives a lock back; where the connection is lost, it is not taken again."""
+        """Releases a lock; after this, a lost connection does not take it again."""
         self._held.discard(number)
         async with self._speaking:
             await self._ask(_UNLOCK, number)
 
     async def close(self) -> None:
-        """Gives all back."""
+        """Releases all locks."""
         self._held.clear()
         if self._again is not None:
             self._again.cancel()
@@ -74,7 +74,7 @@ class AdvisoryLocks:
             raise
 
     async def _connect(self) -> AsyncConnection:
-        """Opens a session that holds what the one before held, but for what others took since."""
+        """Opens a session and takes the held locks again, except those taken by others since."""
         if self._session is not None:
             await self._session.invalidate()
         self._session = session = await self._engine.connect()
@@ -93,13 +93,13 @@ class AdvisoryLocks:
             self._again = asyncio.get_running_loop().create_task(self._take_again(driver))
 
     async def _take_again(self, lost: Any) -> None:
-        """Until then another process could take what is held here for the work of a dead one."""
+        """Takes the held locks again; until then another process may take them as a dead one's."""
         while self._held:
             async with self._speaking:
-                if self._driver is not lost:  # whoever asked first has connected
+                if self._driver is not lost:  # another caller has connected already
                     return
                 try:
                     await self._connect()
                 except self._vendor:
-                    """The server is away: who asks it for anything is told."""
+                    """The server is away: callers that ask it for anything get the error."""
             await asyncio.sleep(POLL_SECONDS)

@@ -1,4 +1,4 @@
-"""Answers that were given, kept in the catalog's database: for scores, and for what people say."""
+"""Answers that were given, stored in the catalog's database for scoring and feedback."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from rag.records import Feedback, LiveAnswer, Signals
 from rag.types import Float32Array, Scope
 
 LOST_SECONDS = 600.0
-"""What was given out that long ago to be scored, and is not, is given out again."""
+"""Seconds after which an answer that was given out and not scored is given out again."""
 STALE_SECONDS = 3600.0
-"""What nobody scored within an hour is not scored: what came since is worth more."""
+"""Seconds after which an answer is no longer scored: newer answers are worth more."""
 
 
 class Answers:
-    """What is asked of the table."""
+    """Queries and changes of the answers table."""
 
     def __init__(self, database: Database) -> None:
         self._db = database
@@ -37,14 +37,14 @@ class Answers:
                 await db.execute(answer_documents.insert(), read)
 
     async def claim(self, limit: int) -> list[str]:
-        """Ids of answers that are to be scored, those first that nobody had, the oldest of them.
+        """Returns the ids of answers to score: never claimed ones first, the oldest of them first.
 
-        Nobody else gets them meanwhile.
+        No other caller gets them until `LOST_SECONDS` have passed.
         """
         now = time.time()
         due = sa.or_(answers.c.claimed_at.is_(None), answers.c.claimed_at < now - LOST_SECONDS)
         query = sa.select(answers.c.id).where(TO_SCORE, due)
-        # First those whom nobody has: in the order of `at` SQLite would look through all answers.
+        # Unclaimed ones first: in the order of `at` alone SQLite would look through all answers.
         query = query.order_by(answers.c.claimed_at.nulls_first(), answers.c.at)
         query = query.limit(limit).with_for_update(skip_locked=True)
         async with self._db.write() as db:
@@ -54,7 +54,7 @@ class Answers:
         return ids
 
     async def unscored(self, ids: Sequence[str]) -> list[LiveAnswer]:
-        """Those of these answers that are still to be scored."""
+        """Returns those of these answers that are still to be scored."""
         query = answers.select().where(answers.c.id.in_(ids), answers.c.to_score)
         return [_answer(row) for row in await self._db.rows(query)]
 
@@ -66,16 +66,16 @@ class Answers:
         embedding: Float32Array | None,
         content: Mapping[str, Any] | None,
     ) -> bool:
-        """Stores what was found of an answer; what only scoring needs of it goes.
+        """Stores the scores of an answer; removes its trace, which only scoring needs.
 
         Args:
             id_: the answer's.
             scores: by name, 0 to 1.
             embedding: the question's, float32[dim].
-            content: replaces what was there.
+            content: replaces the stored content.
 
         Returns:
-            Whether nobody else had done so before.
+            True if the answer was not scored before.
         """
         values = {
             "to_score": False,
@@ -89,18 +89,18 @@ class Answers:
             return (await db.execute(mine.values(values))).rowcount > 0
 
     async def question(self, id_: str) -> str | None:
-        """What was asked, where its words are kept."""
+        """Returns the question of an answer; None if its text is not kept."""
         query = sa.select(answers.c.content).where(answers.c.id == id_)
         found = [row["content"] for row in await self._db.rows(query)]
         return found[0]["question"] if found and found[0] else None
 
     async def add_feedback(self, tenant: str, id_: str, feedback: Feedback) -> LiveAnswer:
-        """Stores what somebody said of the answer with this id; returns the answer with it.
+        """Stores feedback on the answer with this id; returns the answer with its feedback.
 
-        What is None in it leaves what was said before.
+        A value of None leaves the earlier feedback unchanged.
 
         Raises:
-            NotFoundError: no such answer is kept.
+            NotFoundError: No answer with this id is kept.
         """
         theirs = sa.and_(answers.c.tenant == tenant, answers.c.id == id_)
         said = {name: value for name, value in asdict(feedback).items() if value is not None}
@@ -115,20 +115,20 @@ class Answers:
         return _answer(row)
 
     async def given(self, scope: Scope, start: float, end: float) -> list[LiveAnswer]:
-        """All that were given in a collection from `start` until `end`, oldest first."""
+        """Returns the answers given in a collection from `start` until `end`, oldest first."""
         return [_answer(row) for row in await self._db.rows(_within(scope, start, end, *answers.c))]
 
     async def signals(self, scope: Scope, start: float, end: float) -> list[Signals]:
-        """What these answers say, in the same order."""
+        """Returns the measurements of these answers, in the same order."""
         names = ("id", "at", "question_chars", "top_score", "reason", "seconds", "cost", "scores")
         columns = [answers.c[name] for name in (*names, "embedding")]
         return [_signals(row) for row in await self._db.rows(_within(scope, start, end, *columns))]
 
     async def forget(self, *, before: float) -> int:
-        """Removes what was given before then; what nobody came to score is scored no more.
+        """Removes answers given before `before`, and ends the wait for scores that are overdue.
 
         Returns:
-            How many nobody came to score.
+            The number of answers that were not scored in time and no longer will be.
         """
         stale = sa.and_(TO_SCORE, answers.c.at < time.time() - STALE_SECONDS)
         unscored = {"to_score": False, "trace": None}
@@ -140,7 +140,7 @@ class Answers:
             return (await db.execute(answers.update().where(stale).values(unscored))).rowcount
 
     async def forget_late(self, *, since: float) -> None:
-        """Removes the words of answers that were kept after a document of theirs had gone."""
+        """Removes the text of answers that were stored after one of their documents was deleted."""
         await forget_late(self._db, since=since)
 
 
@@ -160,7 +160,7 @@ def _row(answer: LiveAnswer) -> dict[str, Any]:
 
 
 def _read(answer: LiveAnswer) -> Iterator[dict[str, str]]:
-    """Rows of the documents that an answer was made of."""
+    """Yields the rows of the documents that an answer was made of."""
     for document_id, version in answer.read.items():
         key = {"answer_id": answer.id, "document_id": document_id, "version": version}
         yield asdict(answer.scope) | key

@@ -1,7 +1,7 @@
-"""What was accepted, what became of it, and the text of what is stored.
+"""The catalog: accepted documents, their jobs and tasks, and the text of stored documents.
 
-A document is listed from the moment it is accepted. A task is one document's journey within a job;
-tasks outlive the process: those that were running when it died are pending again at the next start.
+A document is listed as soon as it is accepted. A task is the ingestion of one document within a
+job; tasks outlive the process: those running when it died are pending again at the next start.
 """
 
 from __future__ import annotations
@@ -55,11 +55,11 @@ SHOWN_FAILURES = 100
 SHOWN_URIS = 5
 SUBMIT_SLICE = 500
 LONGEST_WAIT = 120.0
-"""Seconds: no task waits longer for its next try."""
+"""Seconds that a task waits at most for its next try."""
 _DELETED = "The document was deleted later, and what its error said was removed with it."
 _EXPIRED = "It had not begun when its time was over: it was sent with `expires_in`."
 
-# What every document asks for is made once: to build a statement takes longer than to run it.
+# Statements that every document needs are built once: building one takes longer than running it.
 _IS_OPEN = sa.or_(*(tasks.c.state == state for state in _OPEN))
 _THE_TASK = tasks.c.id == sa.bindparam("task_id")
 _THE_DOCUMENT = sa.and_(*(documents.c[name] == sa.bindparam(f"document_{name}") for name in _KEY))
@@ -74,9 +74,9 @@ _newer = sa.and_(
     _other.c.id > tasks.c.id,
 )
 _OVERTAKEN = sa.exists().where(_newer, _other.c.state == "succeeded")
-"""Of a task: a newer one of its document has succeeded."""
+"""Condition on a task: a newer task of its document has succeeded."""
 _WANTED_AGAIN = sa.exists().where(_OF_TASK, tasks.c.id > sa.bindparam("task_id"), _IS_OPEN)
-"""Of a document: a newer task than this one is open."""
+"""Condition on a document: a task newer than the given one is open."""
 _TASKS = (
     sa.select(
         *(column for column in tasks.c if column is not tasks.c.draft),  # which may be large
@@ -113,7 +113,7 @@ _FIND_CONTENT = (
 
 
 class Catalog:
-    """What is asked of the tables."""
+    """Queries and changes of the catalog's tables."""
 
     def __init__(self, database: Database) -> None:
         self._db = database
@@ -131,9 +131,10 @@ class Catalog:
         await self._db.open()
 
     async def release(self, *, died: bool = False) -> None:
-        """Makes pending again what is said to run; where that is so, its lock keeps others out.
+        """Makes tasks and documents that are marked as running pending again.
 
-        Where the only process that ingests `died`, what it was at counts as interrupted.
+        If one of them does run, its lock keeps other processes out. If the only process that
+        ingests `died`, the tasks that it was running count as interrupted.
         """
         async with self._db.write() as db:
             if died:
@@ -158,17 +159,17 @@ class Catalog:
     def alone(
         self, *key: Hashable, wait: bool = True
     ) -> contextlib.AbstractAsyncContextManager[None]:
-        """Nobody else who uses this catalog is in a block with this key meanwhile.
+        """Holds the lock of a key: no other user of this catalog is in a block with this key.
 
         Raises:
-            BusyError: somebody is, and we are not to wait.
+            BusyError: Another user has the lock, and `wait` is False.
         """
         return self._db.alone(*key, wait=wait)
 
     # Collections
 
     async def claim_collection(self, scope: Scope, embedder: str) -> str:
-        """Makes the collection if it is new; the fingerprint of the embedder it was made with."""
+        """Creates the collection if it is new; returns the fingerprint of its embedder."""
         row = {**_row(scope), "embedder": embedder, "created_at": _now()}
         mine = sa.select(collections.c.embedder).where(_in(scope, collections))
         async with self._db.write() as db:
@@ -176,20 +177,20 @@ class Catalog:
             return str(await db.scalar(mine))
 
     async def check_exists(self, scope: Scope) -> None:
-        """Asked by every question, so remembered: collections are not removed.
+        """Checks that a collection exists. A found one is cached: collections are not removed.
 
         Raises:
-            NotFoundError: there is no such collection.
+            NotFoundError: There is no such collection.
         """
         if scope not in self._exists:
             await self.collection(scope)
             self._exists.add(scope)
 
     async def collection(self, scope: Scope) -> CollectionRecord:
-        """The collection.
+        """Returns the collection.
 
         Raises:
-            NotFoundError: there is none; the message names those there are.
+            NotFoundError: There is no such collection; the message names the existing ones.
         """
         known = await self.collections(scope.tenant)
         for record in known:
@@ -202,7 +203,7 @@ class Catalog:
         )
 
     async def collections(self, tenant: str) -> list[CollectionRecord]:
-        """A tenant's collections, by name."""
+        """Returns a tenant's collections, ordered by name."""
         held = sa.and_(
             documents.c.tenant == collections.c.tenant,
             documents.c.collection == collections.c.collection,
@@ -234,8 +235,8 @@ class Catalog:
     ) -> str:
         """Lists the documents as pending and returns the id of the job that will ingest them.
 
-        All of them or none; the submissions are taken as they are written, a slice at a time.
-        What is `bulk` waits for all that is not; what has not begun in `expires_in` seconds fails.
+        All are stored or none; the submissions are read while they are written, a slice at a time.
+        `bulk` documents wait for all others; those not begun within `expires_in` seconds fail.
         """
         job_id, now = uuid4().hex, _now()
         expires_at = None if expires_in is None else time.time() + expires_in
@@ -275,10 +276,9 @@ class Catalog:
         return job_id
 
     async def claim(self, limit: int, *, bulk: int | None = None) -> list[Task]:
-        """Takes the oldest tasks that are due; their documents run once they have begun.
+        """Marks the oldest due tasks as running and returns them; `begin` marks their documents.
 
-        Those that are bulk come last; of them no more than `bulk`. Interrupted ones are not among
-        them.
+        Bulk tasks come last, and at most `bulk` of them. Interrupted tasks are not included.
         """
         query = _TASKS.where(tasks.c.state == "pending", _due(), IS_ANOTHER).limit(limit)
         query = query.order_by(tasks.c.bulk, tasks.c.id)
@@ -292,21 +292,21 @@ class Catalog:
         return claimed
 
     async def interrupted(self) -> list[Task]:
-        """The tasks that wait after `release` found that their process died, oldest first."""
+        """Returns the tasks that wait since `release` found their process dead, oldest first."""
         return [_task(row) for row in await self._db.rows(_FIND_INTERRUPTED)]
 
     async def tasks(self, ids: Sequence[int]) -> list[Task]:
-        """The tasks, oldest first, without those that are gone, or whose document is."""
+        """Returns the tasks that exist and whose documents exist, oldest first."""
         rows = await self._db.rows(_FIND_TASKS, {"ids": ids})
         return [_task(row) for row in rows]
 
     async def begin(self, task: Task) -> bool:
-        """Marks a task running; whether it is still wanted: neither settled nor cancelled.
+        """Marks a task as running; returns False if it is settled or cancelled instead.
 
-        One that comes too late is settled here: it has expired, or it was put off until a newer
-        one of its document succeeded, and the document stays what that one made of it. So is one
-        over which `ATTEMPTS` processes have died; its lock, which is held, says that nobody works
-        on it.
+        A task that is too late is settled here: it has expired, or a newer task of its document
+        has succeeded meanwhile, and the document stays as that task left it. A task over which
+        `ATTEMPTS` processes have died is settled here, too: the caller holds its lock, so no other
+        process works on it.
         """
         async with self._db.write() as db:
             found = (await db.execute(_FIND_OPEN_TASK, {"task_id": task.id})).first()
@@ -330,7 +330,7 @@ class Catalog:
             return True
 
     async def parsed(self, task: Task, document: Document) -> None:
-        """Keeps what a document was read as; its task waits for whoever embeds."""
+        """Stores the parsed document; its task then waits for the embed stage."""
         running = sa.and_(tasks.c.id == task.id, tasks.c.state == "running")
         waits = {"state": "pending", "stage": "embed", "draft": draft_of(document)}
         afresh = {"attempts": 0, "queued_at": None, "updated_at": _now()}
@@ -338,7 +338,7 @@ class Catalog:
             await db.execute(tasks.update().where(running).values(waits | afresh))
 
     async def draft(self, task: Task) -> Document | None:
-        """What `parsed` was given; None where nothing is kept."""
+        """Returns the document that `parsed` stored; None if there is none."""
         rows = await self._db.rows(sa.select(tasks.c.draft).where(tasks.c.id == task.id))
         if not rows or rows[0]["draft"] is None:
             return None
@@ -358,13 +358,13 @@ class Catalog:
         metrics.document("retried")
 
     async def next_due(self) -> float | None:
-        """Seconds until a pending task is due; None where none is pending."""
+        """Returns the seconds until a pending task is due; None if none is pending."""
         first = sa.select(sa.func.min(tasks.c.not_before).label("at"))
         [row] = await self._db.rows(first.where(tasks.c.state == "pending"))
         return None if row["at"] is None else min(max(0.0, row["at"] - time.time()), LONGEST_WAIT)
 
     async def retry(self, job_id: str) -> JobRecord:
-        """Makes the failed tasks of a job pending once more, unless something newer is stored."""
+        """Makes the failed tasks of a job pending again, if their documents are still failed."""
         await self.job(job_id)
         failed = sa.and_(tasks.c.job_id == job_id, tasks.c.state == "failed")
         again = {"state": "pending", "error": None, "updated_at": _now()}
@@ -380,9 +380,9 @@ class Catalog:
 
     @contextlib.asynccontextmanager
     async def outbox(self, limit: int) -> AsyncIterator[list[DueTask]]:
-        """Due tasks that no broker was given: they count as given at the end.
+        """Yields due tasks that were not sent to a broker; they count as sent after the block.
 
-        Where the block fails they do not: given twice is harmless, not given at all is not.
+        If the block fails, they do not: to send one twice is harmless, not to send it is not.
         """
         unsent = sa.and_(tasks.c.state.in_(_OPEN), tasks.c.queued_at.is_(None), _due())
         told = (tasks.c[name] for name in DueTask._fields)
@@ -395,7 +395,7 @@ class Catalog:
             await db.execute(tasks.update().where(given).values(queued_at=time.time()))
 
     async def let_go(self, task: Task) -> None:
-        """Makes a task pending again whose process is told to stop: nothing has failed."""
+        """Makes the task of a process that has to stop pending again; it counts as no failure."""
         stopped = {"state": "pending", "updated_at": _now()}
         running = sa.and_(tasks.c.id == task.id, tasks.c.state == "running")
         async with self._db.write() as db:
@@ -405,14 +405,14 @@ class Catalog:
                 await db.execute(_CHANGE_DOCUMENT, key | stopped)
 
     async def put_back(self, task: Task, *, seconds: float) -> None:
-        """Gives a task to the broker once more, later, unless it is settled."""
+        """Puts a task into the outbox again, due in `seconds`, unless it is settled."""
         waits = sa.and_(tasks.c.id == task.id, _IS_OPEN)
         later = {"queued_at": None, "not_before": time.time() + seconds}
         async with self._db.write() as db:
             await db.execute(tasks.update().where(waits).values(later))
 
     async def give_again(self, queues: Iterable[tuple[Stage, bool]], *, older_than: float) -> None:
-        """Puts back into the outbox what these queues (stage, bulk) were given so long ago."""
+        """Puts tasks sent to these (stage, bulk) queues `older_than` s ago back into the outbox."""
         now = time.time()
         old = sa.or_(tasks.c.queued_at < now - older_than, tasks.c.queued_at > now + LONGEST_WAIT)
         async with self._db.write() as db:
@@ -423,7 +423,7 @@ class Catalog:
     async def succeed(
         self, task: Task, document: Document, *, recipe: str, chunks: int, duplicate_of: str | None
     ) -> None:
-        """Records what a document is now, with its text, and that its task is done."""
+        """Stores a document's new state and text, and settles its task as succeeded."""
         now = _now()
         values = {
             "title": document.title,
@@ -449,7 +449,7 @@ class Catalog:
         metrics.document(outcome)
 
     async def unchanged(self, task: Task, document: Document) -> None:
-        """Records that a document is what it was; its structure where none was kept yet."""
+        """Records that a document has not changed; stores its structure if none was stored."""
         mine = _in(task.scope, texts) & (texts.c.document_id == task.document_id)
         unkept = texts.update().where(mine, texts.c.structure.is_(None))
         async with self._db.write() as db:
@@ -458,20 +458,20 @@ class Catalog:
         metrics.document("unchanged")
 
     async def fail(self, task: Task, error: str) -> None:
-        """Records that a document could not be ingested; what was stored of it before stays."""
+        """Records that a document could not be ingested; its earlier stored state stays."""
         async with self._db.write() as db:
             await self._settle(db, task, "failed", _now(), error=error)
         metrics.document("failed")
 
     async def cancel(self, job_id: str) -> JobRecord:
-        """Cancels what has not begun of a job; what runs is finished."""
+        """Cancels the tasks of a job that have not begun; running ones are finished."""
         await self.job(job_id)
         cancelled = {"state": "cancelled", "updated_at": _now()}
         waiting = sa.and_(tasks.c.job_id == job_id, tasks.c.state == "pending")
         listed = sa.exists().where(_OF_TASK, waiting)
         wanted = sa.exists().where(_OF_TASK, tasks.c.job_id != job_id, tasks.c.state.in_(_OPEN))
         async with self._db.write() as db:
-            # Tasks before documents, as everywhere: in another order two writers may wait for ever.
+            # Tasks before documents, as everywhere: another order may deadlock two writers.
             await db.execute(sa.select(tasks.c.id).where(waiting).with_for_update())
             job = sa.and_(jobs.c.id == job_id, sa.exists().where(waiting))
             await db.execute(jobs.update().where(job).values(cancelled=True))
@@ -480,10 +480,10 @@ class Catalog:
         return await self.job(job_id)
 
     async def job(self, job_id: str) -> JobRecord:
-        """The job.
+        """Returns the job.
 
         Raises:
-            NotFoundError: there is none.
+            NotFoundError: There is no such job.
         """
         found = await self._db.rows(jobs.select().where(jobs.c.id == job_id))
         if not found:
@@ -510,12 +510,12 @@ class Catalog:
             .order_by(tasks.c.id)
             .limit(SHOWN_FAILURES)
         )
-        counted = await self._db.rows(grouped)  # first: what counts as failed is told, too
+        counted = await self._db.rows(grouped)  # first: every counted failure is then listed, too
         failures = [dict(row) for row in await self._db.rows(failed)]
         return _job_record(found[0], counted, failures)
 
     async def backlog(self) -> Backlog:
-        """What is open now, of all tenants."""
+        """Returns the open tasks and unscored answers of all tenants."""
         queue = (tasks.c.stage, tasks.c.bulk, tasks.c.state)
         accepted = sa.func.min(jobs.c.created_at)
         grouped = (
@@ -524,7 +524,7 @@ class Catalog:
             .where(tasks.c.state.in_(_OPEN))
             .group_by(*queue)
         )
-        # Written out, as the indexes have it; below, too.
+        # A literal condition, the same as in the partial index; below, too.
         failed = sa.select(sa.func.count().label("documents")).where(
             documents.c.state == sa.text("'failed'")
         )
@@ -542,9 +542,9 @@ class Catalog:
         )
 
     async def spooled(self, scope: Scope | None = None, ids: Sequence[str] = ()) -> set[str]:
-        """Keys of the sent bytes that open tasks wait for, or that failed and may be retried.
+        """Returns the spool keys of the bytes that open tasks or failed documents still need.
 
-        Of all documents, or of these in a scope.
+        Covers all documents, or those with these ids in a scope. Failed ones may be retried.
         """
         waiting = sa.select(tasks.c.source).where(tasks.c.state.in_(_OPEN))
         failed = sa.select(documents.c.source).where(documents.c.state == "failed")
@@ -554,7 +554,7 @@ class Catalog:
         return _spool_keys(await self._db.rows(sa.union_all(waiting, failed)))
 
     async def cancelled(self, job_id: str) -> set[str]:
-        """Keys of the sent bytes of a job's cancelled tasks: nobody wants them any more."""
+        """Returns the spool keys of a job's cancelled tasks, whose bytes are no longer needed."""
         query = sa.select(tasks.c.source).where(
             tasks.c.job_id == job_id, tasks.c.state == "cancelled"
         )
@@ -571,13 +571,13 @@ class Catalog:
         state: str | None = None,
         uri_prefix: str = "",
     ) -> list[DocumentRecord]:
-        """Documents with ids past `after`, in the order of their ids."""
+        """Returns the documents with ids greater than `after`, ordered by id."""
         query = documents.select()
         columns: list[sa.ColumnElement[str]] = [documents.c[name] for name in _KEY]
         if uri_prefix:
             first, last = sa.literal(uri_prefix), sa.literal(uri_prefix + _LAST_CHARACTER)
             query = query.where(documents.c.uri >= first, documents.c.uri < last)
-            # Expressions are in no index: the one on uris is taken, whatever the planner prefers.
+            # No index covers these expressions, so the planner has to take the one on uris.
             columns = [column.concat("") for column in columns]
         if state is not None:
             query = query.where(documents.c.state == state)
@@ -587,10 +587,10 @@ class Catalog:
         return [_document(row) for row in rows]
 
     async def document(self, scope: Scope, document_id: str) -> DocumentRecord:
-        """The document.
+        """Returns the document.
 
         Raises:
-            NotFoundError: there is none.
+            NotFoundError: There is no such document.
         """
         rows = await self._db.rows(_FIND_DOCUMENT, _key(scope, document_id))
         if not rows:
@@ -598,21 +598,21 @@ class Catalog:
         return _document(rows[0])
 
     async def known(self, scope: Scope, document_ids: Sequence[str]) -> set[str]:
-        """Those of these ids that a document has."""
+        """Returns those of these ids that belong to a document."""
         query = sa.select(documents.c.id).where(_in(scope), documents.c.id.in_(document_ids))
         return {row["id"] for row in await self._db.rows(query)}
 
     async def text(self, scope: Scope, document_id: str) -> str:
-        """What citations quote from; empty where the document was never read."""
+        """Returns the text that citations quote from; empty if the document was never read."""
         query = sa.select(texts.c.text).where(_in(scope, texts), texts.c.document_id == document_id)
         rows = await self._db.rows(query)
         return str(rows[0]["text"]) if rows else ""
 
     async def content(self, scope: Scope, document_id: str) -> bytes:
-        """The same text in UTF-8; it may be long, and is not decoded on its way.
+        """Returns the text of a document in UTF-8; it may be long, so it is not decoded first.
 
         Raises:
-            NotFoundError: there is no such document, or it was never read.
+            NotFoundError: There is no such document, or it was never read.
         """
         both = sa.and_(_in(scope, texts), texts.c.document_id == documents.c.id)
         query = sa.select(self._db.utf8(texts.c.text).label("text"), documents.c.state)
@@ -629,11 +629,11 @@ class Catalog:
         return bytes(rows[0]["text"])
 
     async def stored(self, scope: Scope, document_id: str) -> Document:
-        """The document as it was read when it was ingested.
+        """Returns the document as it was read when it was ingested.
 
         Raises:
-            NotFoundError: there is none.
-            InputError: it is older than what is kept of documents today.
+            NotFoundError: There is no such document.
+            InputError: An older version ingested it, and did not store its structure.
         """
         both = sa.and_(_in(scope, texts), texts.c.document_id == documents.c.id)
         query = sa.select(documents, texts.c.text, texts.c.structure).join(texts, both)
@@ -645,7 +645,7 @@ class Catalog:
         return document_of(dict(rows[0]), text=rows[0]["text"], structure=rows[0]["structure"])
 
     async def check_complete(self, scope: Scope) -> None:
-        """Raises InputError where of a document only the text is kept."""
+        """Raises InputError if only the text of a document is stored, without its structure."""
         both = sa.and_(_in(scope, texts), texts.c.document_id == documents.c.id)
         query = sa.select(documents.c.uri).join(texts, both)
         only_text = query.where(
@@ -655,20 +655,20 @@ class Catalog:
             raise _incomplete([row["uri"] for row in rows])
 
     async def same_content(self, scope: Scope, version: str) -> DocumentRecord | None:
-        """The document that stands for these bytes, if one is stored."""
+        """Returns the document that is indexed for these bytes; None if there is none."""
         of = {"document_tenant": scope.tenant, "document_collection": scope.collection}
         rows = await self._db.rows(_FIND_CONTENT, of | {"content": version})
         return _document(rows[0]) if rows else None
 
     async def duplicates(self, scope: Scope, document_id: str) -> list[DocumentRecord]:
-        """Documents that lean on this one because their bytes are the same."""
+        """Returns the documents that are recorded as duplicates of this one, oldest first."""
         query = documents.select().where(_in(scope), documents.c.duplicate_of == document_id)
         return [
             _document(row) for row in await self._db.rows(query.order_by(documents.c.created_at))
         ]
 
     async def lose(self, scope: Scope, error: str, *, document_id: str | None = None) -> None:
-        """Marks a document, or all, as no longer stored, so that they can be ingested again."""
+        """Marks one document, or all, as no longer stored, so that they can be ingested again."""
         lost = {"state": "failed", "error": error, "version": "", "recipe": "", "chunks": 0}
         which = _in(scope)
         if document_id is not None:
@@ -679,10 +679,10 @@ class Catalog:
     async def inherit(
         self, scope: Scope, heirs: Sequence[DocumentRecord], *, chunks: int, recipe: str
     ) -> bool:
-        """Makes the first heir stand for the bytes that it shares with the others.
+        """Makes the first heir the indexed document of the bytes that it shares with the others.
 
         Returns:
-            False where that heir was deleted meanwhile: nothing is changed, and the mark of its
+            False if that heir was deleted meanwhile: nothing is changed, and the mark of its
             deletion stays.
         """
         first = _in(scope) & (documents.c.id == heirs[0].id)
@@ -696,9 +696,9 @@ class Catalog:
         return True
 
     async def delete(self, scope: Scope, document_id: str) -> set[str]:
-        """Forgets a document and its text, cancels its tasks; keys of bytes that nobody wants now.
+        """Deletes a document and its text, cancels its tasks; returns spool keys to remove.
 
-        What the index has of it is not gone yet: the document is marked as unsettled.
+        Its chunks are still in the index, so the document is marked as unsettled.
         """
         its_tasks = _in(scope, tasks) & (tasks.c.document_id == document_id)
         its_text = _in(scope, texts) & (texts.c.document_id == document_id)
@@ -710,7 +710,7 @@ class Catalog:
             found = (await db.execute(_FIND_DOCUMENT, _key(scope, document_id))).mappings().all()
             await db.execute(documents.delete().where(_in(scope), documents.c.id == document_id))
             await db.execute(texts.delete().where(its_text))
-            await db.execute(cancel)  # once more: it may have been sent again until it was gone
+            await db.execute(cancel)  # again: a new task may have come before the deletion
             for row in found:
                 held = {name: row[name] for name in ("version", "recipe", "chunks")}
                 await self.unsettled.mark_deleted(db, scope, document_id, **held)
@@ -719,12 +719,12 @@ class Catalog:
     # Versions of an index
 
     async def document_ids(self, scope: Scope) -> list[str]:
-        """The ids of the documents that were read, in order; not those that never could be."""
+        """Returns the ids of the documents that were read at least once, in order."""
         query = sa.select(documents.c.id).where(_in(scope), documents.c.version != "")
         return [row["id"] for row in await self._db.rows(query.order_by(documents.c.id))]
 
     async def previous(self, scope: Scope) -> tuple[str, dict[str, Cut]] | None:
-        """The embedder of the version before, and what that version has, by document."""
+        """Returns the previous version's embedder and its cuts by document id; None if none."""
         query = sa.select(collections.c.previous_embedder).where(_in(scope, collections))
         rows = await self._db.rows(query)
         if not rows or rows[0]["previous_embedder"] is None:
@@ -737,10 +737,10 @@ class Catalog:
     async def switching(
         self, scope: Scope, cuts: Mapping[str, Cut], *, embedder: str
     ) -> AsyncIterator[None]:
-        """Records what the version has that the block switches to; where it fails, nothing.
+        """Records the cuts of the version that the block switches to; nothing if the block fails.
 
-        What was recorded until then becomes the previous one. A document that came, changed or
-        went since it was cut is unsettled until it is `recut`. Nothing is staged any more.
+        The cuts recorded until then become the previous ones. A document that was added, changed
+        or deleted since it was cut is unsettled until it is `recut`. The staged switch is removed.
         """
         async with self._db.write() as db:
             rows = (await db.execute(documents.select().where(_in(scope)))).mappings().all()
@@ -765,7 +765,7 @@ class Catalog:
             yield
 
     async def recut(self, scope: Scope, document_id: str, cut: Cut) -> None:
-        """Records how a document is cut now: it is settled."""
+        """Records how a document is cut now, and marks it as settled."""
         one = _in(scope) & (documents.c.id == document_id)
         async with self._db.write() as db:
             await db.execute(documents.update().where(one).values(_recut(cut)))
@@ -806,7 +806,7 @@ def _open_tasks(row: sa.RowMapping) -> OpenTasks:
 
 
 def is_of(cut: Cut, record: DocumentRecord) -> bool:
-    """Whether a cut is of what the document holds now."""
+    """Returns True if a cut is of the document's current bytes."""
     return (cut.version, cut.duplicate_of) == (record.version, record.duplicate_of)
 
 
@@ -843,7 +843,7 @@ def _in(scope: Scope, table: sa.Table = documents) -> sa.ColumnElement[bool]:
 
 
 def _key(scope: Scope, document_id: str) -> dict[str, Any]:
-    """Values of `_THE_DOCUMENT`."""
+    """Returns the parameters of `_THE_DOCUMENT`."""
     return {
         "document_tenant": scope.tenant,
         "document_collection": scope.collection,
@@ -856,7 +856,7 @@ def _running() -> dict[str, str]:
 
 
 def _due() -> sa.ColumnElement[bool]:
-    """A time further off than any wait is long was written before the clock was moved."""
+    """Returns the condition of a due task; a time too far ahead is from before a clock change."""
     now = time.time()
     return sa.or_(tasks.c.not_before <= now, tasks.c.not_before > now + LONGEST_WAIT)
 
@@ -914,7 +914,7 @@ def _job_record(
 def _pace(
     counts: Mapping[str, int], *, since: str, until: str
 ) -> tuple[float | None, float | None]:
-    """Documents a second, and seconds until the open ones are done."""
+    """Returns documents per second, and seconds until the open ones are done."""
     seconds = (datetime.fromisoformat(until) - datetime.fromisoformat(since)).total_seconds()
     open_ = sum(counts.get(state, 0) for state in _OPEN)
     ended = counts.get("succeeded", 0) + counts.get("failed", 0)
@@ -924,7 +924,7 @@ def _pace(
 
 
 def _job_state(counts: Mapping[str, int], *, cancelled: bool) -> State:
-    """Of the states of a job's tasks; an empty job has succeeded."""
+    """Returns a job's state from the states of its tasks; an empty job has succeeded."""
     ended: dict[str, State] = {"succeeded": "succeeded", "failed": "failed"}
     if counts.get("running") or (counts.get("pending") and len(counts) > 1):
         return "running"

@@ -30,20 +30,20 @@ MIGRATIONS = "rag.catalog:migrations"
 _CONNECT_SECONDS = 10
 _POOL = 10
 _IDLE_SECONDS = 0.2
-"""No server is back from a restart sooner."""
+"""Seconds of idle time before a connection is checked: no server restarts in less."""
 _USED = "used"
 _PRAGMAS = ("journal_mode=WAL", "synchronous=NORMAL", "busy_timeout=5000", "secure_delete=ON")
 
 
 class Database(ABC):
-    """Rows, transactions, and locks that whoever shares the database respects."""
+    """Rows, transactions, and locks that all users of the database share."""
 
     insert: Callable[[sa.Table], Any]
-    """The dialect's own INSERT, which knows `on_conflict_do_update`."""
+    """The dialect's INSERT, which has `on_conflict_do_update`."""
     utf8: Callable[[sa.ColumnElement[str]], sa.ColumnElement[bytes]]
-    """A column's text as the bytes of its UTF-8."""
+    """Turns a column's text into its UTF-8 bytes."""
     vendor: tuple[type[Exception], ...] = (SQLAlchemyError, OSError)
-    """What may be raised below."""
+    """Exceptions that the driver may raise."""
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
@@ -61,11 +61,11 @@ class Database(ABC):
     async def rows(
         self, query: sa.Executable, values: Mapping[str, Any] | None = None
     ) -> Sequence[sa.RowMapping]:
-        """What a query finds; `values` are those of its `bindparam`s.
+        """Returns the rows of a query; `values` are those of its `bindparam`s.
 
         Raises:
-            UpstreamError: the database cannot be reached.
-            StorageError: it is damaged, or its disk is full.
+            UpstreamError: The database cannot be reached.
+            StorageError: The database is damaged, or its disk is full.
         """
         with self._errors():
             return await self._read(query, values)
@@ -78,14 +78,14 @@ class Database(ABC):
 
     @abstractmethod
     def write(self) -> contextlib.AbstractAsyncContextManager[AsyncConnection]:
-        """A transaction, committed at the end of the block. Raises as `rows` does."""
+        """Opens a transaction, committed at the end of the block. Raises as `rows` does."""
 
     @contextlib.asynccontextmanager
     async def alone(self, *key: Hashable, wait: bool = True) -> AsyncIterator[None]:
-        """Nobody else is in a block with this key meanwhile.
+        """Holds the lock of a key: no other caller is in a block with this key.
 
         Raises:
-            BusyError: somebody is, and we are not to wait.
+            BusyError: Another caller has the lock, and `wait` is False.
         """
         if not wait and key in self._locks:
             raise _busy(key)
@@ -100,7 +100,7 @@ class Database(ABC):
                 del self._locks[key]
 
     async def trim(self) -> bool:
-        """Removes from the database's log what was deleted; False where somebody reads it now."""
+        """Removes deleted data from the database's log; returns False if a reader blocks it."""
         return True
 
     @abstractmethod
@@ -114,12 +114,12 @@ class Database(ABC):
         try:
             yield
         except self.vendor as error:
-            # Without the cause: its message may quote rows, and a trace would show it.
+            # Without the cause: its message may quote rows, and a traceback would show it.
             raise self._error(error) from None
 
 
 class SqliteDatabase(Database):
-    """A file that one process owns. One writer at a time; readers do not wait for it."""
+    """An SQLite file that one process owns. One writer at a time; readers do not wait for it."""
 
     insert = staticmethod(sqlite.insert)
     utf8 = staticmethod(lambda text: sa.cast(text, sa.LargeBinary))
@@ -131,22 +131,22 @@ class SqliteDatabase(Database):
         self._writer = asyncio.Lock()
 
     async def open(self) -> None:
-        """Brings the tables to the newest migration: all of the way, or not at all."""
+        """Brings the tables to the newest migration: completely, or not at all."""
         await super().open()
-        await self._engine.dispose()  # the connection of the upgrade minds no foreign keys
+        await self._engine.dispose()  # the connection of the upgrade ignores foreign keys
 
     @contextlib.asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncConnection]:
-        """A transaction; the next one waits until it has ended."""
+        """Opens a transaction; the next one waits until it has ended."""
         async with self._writer:
             with self._errors():
                 async with self._engine.begin() as db:
                     yield db
 
     async def trim(self) -> bool:
-        """Writes the log into the file, and empties it; False where somebody reads it now.
+        """Writes the log into the file and empties it; returns False if a reader blocks it.
 
-        Deleted rows are overwritten in the file, but the log may hold them until then.
+        Deleted rows are overwritten in the file, but the log may contain them until then.
         """
         async with self._writer:
             with self._errors():
@@ -180,10 +180,10 @@ class SqliteDatabase(Database):
 
 
 class PostgresDatabase(Database):
-    """A server that many processes use.
+    """A PostgreSQL server that many processes use.
 
-    Locks are PostgreSQL's advisory ones. For a moment after their connection is lost others may
-    have them; what they guard can be done twice without harm.
+    Locks are PostgreSQL's advisory locks. For a moment after their connection is lost, others may
+    take them; the work that they guard can be done twice without harm.
     """
 
     insert = staticmethod(postgresql.insert)
@@ -192,7 +192,7 @@ class PostgresDatabase(Database):
     def __init__(self, url: str) -> None:
         import asyncpg
 
-        # As it connects, the driver raises what is its own.
+        # While it connects, the driver raises its own exceptions.
         self.vendor = (*Database.vendor, asyncpg.PostgresError, asyncpg.InterfaceError)
         try:
             address = sa.make_url(url).set(drivername="postgresql+asyncpg")
@@ -205,7 +205,7 @@ class PostgresDatabase(Database):
         super().__init__(
             create_async_engine(
                 address,
-                hide_parameters=True,  # texts of documents: no message is to show them
+                hide_parameters=True,  # no message may show the texts of documents
                 pool_size=_POOL,
                 # A query alone needs no transaction, and neither does the ping before it.
                 isolation_level="AUTOCOMMIT",
@@ -220,20 +220,20 @@ class PostgresDatabase(Database):
         self._advisory = AdvisoryLocks(self._engine, vendor=self.vendor)
 
     async def close(self) -> None:
-        """Closes every connection, and with it this process's locks."""
+        """Closes every connection, and releases this process's locks."""
         await self._advisory.close()
         await super().close()
 
     @contextlib.asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncConnection]:
-        """A transaction."""
+        """Opens a transaction."""
         with self._errors():
             async with self._writing.begin() as db:
                 yield db
 
     @contextlib.asynccontextmanager
     async def alone(self, *key: Hashable, wait: bool = True) -> AsyncIterator[None]:
-        """Nobody else is in a block with this key, in whatever process."""
+        """Holds the lock of a key across all processes; raises as its base does."""
         number = _number(key)
         async with super().alone(*key, wait=wait):
             while not await self._take(number):
@@ -249,7 +249,7 @@ class PostgresDatabase(Database):
     async def _read(
         self, query: sa.Executable, values: Mapping[str, Any] | None
     ) -> Sequence[sa.RowMapping]:
-        """As its base, and once more where the connection was lost or knew the tables of before."""
+        """Reads again, once, if the connection was lost or its statements are of older tables."""
         try:
             return await super()._read(query, values)
         except DBAPIError as error:
@@ -265,18 +265,18 @@ class PostgresDatabase(Database):
             return await self._advisory.take(number)
 
     def _check(self, connection: Any, record: ConnectionPoolEntry, _: Any) -> None:
-        """Before a connection is used: one that was lost takes the whole pool with it.
+        """Checks a connection before its use; if it was lost, the whole pool is closed.
 
-        What the server closed is known without asking. The server is asked only where a connection
-        has been idle: before every use, as `pool_pre_ping` does, would be a sixth of what a
-        document costs.
+        A connection closed by the server is known without a query. The server is asked only if a
+        connection was idle: a ping before every use, as with `pool_pre_ping`, would take a sixth
+        of the time that a document costs.
         """
         if connection.driver_connection.is_closed():
             raise sa.exc.InvalidatePoolError("The server has closed the connection.")
         if time.monotonic() - record.info.get(_USED, math.inf) > _IDLE_SECONDS:
             try:
                 self._engine.dialect.do_ping(connection)
-            except (self._api.Error, *self.vendor) as error:  # no event translates a ping's
+            except (self._api.Error, *self.vendor) as error:  # no event translates ping errors
                 raise sa.exc.InvalidatePoolError("The connection was lost.") from error
 
     async def _migrate(self, db: AsyncConnection) -> None:
@@ -303,7 +303,7 @@ class PostgresDatabase(Database):
 
 
 def _mark_lost(context: ExceptionContext) -> None:
-    """Tells SQLAlchemy of connections that are lost: then it closes all of the pool."""
+    """Marks errors of lost connections for SQLAlchemy, which then closes the whole pool."""
     if lost_connection(context.original_exception):
         context.is_disconnect = True
 
@@ -317,16 +317,16 @@ def _busy(key: Hashable) -> BusyError:
 
 
 def _number(key: Hashable) -> int:
-    """64 bits for `pg_advisory_lock`. Two keys with one number wait for each other: no harm."""
+    """Returns 64 bits for `pg_advisory_lock`. Two keys may share a number: no harm, they wait."""
     digest = hashlib.sha256(repr(key).encode()).digest()
     return int.from_bytes(digest[:8], signed=True)
 
 
 def _is_current(connection: sa.Connection) -> bool:
-    """True where the tables are at `HEAD`; false where they are older, or there are none.
+    """Returns True if the tables are at `HEAD`; False if they are older or missing.
 
     Raises:
-        ConfigError: they are newer.
+        ConfigError: The tables are newer.
     """
     if not sa.inspect(connection).has_table("alembic_version"):
         return False
@@ -340,9 +340,9 @@ def _is_current(connection: sa.Connection) -> bool:
 
 
 def _upgrade(connection: sa.Connection) -> None:
-    """Brings the tables to `HEAD`, in the transaction that the connection is in.
+    """Brings the tables to `HEAD`, within the current transaction of the connection.
 
-    Alembic is imported here: that takes longer than to find that nothing is to be done.
+    Alembic is imported here, because its import takes longer than the check for an upgrade.
     """
     from alembic import command
     from alembic.config import Config
@@ -354,12 +354,15 @@ def _upgrade(connection: sa.Connection) -> None:
 
 
 def _configure(connection: Any, _record: Any) -> None:
-    """Readers beside one writer; a commit survives the process, and the machine up to a moment."""
+    """Sets the pragmas of a connection, so that readers run beside one writer.
+
+    A commit survives the end of the process; the machine may lose those of the last moment.
+    """
     cursor = connection.cursor()
     try:
         for pragma in _PRAGMAS:
             cursor.execute(f"PRAGMA {pragma}")
     except Exception:
-        connection.close()  # nobody else would, and its thread would outlive the event loop
+        connection.close()  # otherwise it stays open, and its thread outlives the event loop
         raise
     cursor.close()

@@ -1,7 +1,7 @@
-"""Tells operators what a database's error says, without the values of rows.
+"""Descriptions of database errors for operators, without the values of rows.
 
-PostgreSQL's messages about data quote it, its DETAIL does too, and so does its driver where a value
-has the wrong type: of such errors only their name and code are told.
+PostgreSQL's messages about data quote it, and so do its DETAIL and its driver if a value has the
+wrong type: for such errors only the name and the code are reported.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ _SQLITE_FULL = (
 
 
 def lost_connection(error: BaseException) -> bool:
-    """True for what the driver raises where the connection to the server is gone."""
+    """Returns True if the driver raised the error because the connection is lost."""
     return isinstance(error, OSError) or _state(error).startswith(CONNECTION_LOST)
 
 
 def disk_full(error: Exception) -> bool:
-    """True where the database could not write for lack of space."""
+    """Returns True if the database could not write for lack of space."""
     cause = _cause(error)
     return _state(cause) == _POSTGRES_FULL or getattr(cause, "sqlite_errorcode", 0) in _SQLITE_FULL
 
 
 def reason(error: Exception) -> str:
-    """The error's name, its code, and its message unless that may quote a value."""
+    """Returns the error's name, its code, and its message unless that may quote a value."""
     cause = _cause(error)
     name, state = type(cause.__cause__ or cause).__name__, _state(cause)
     told = f"{name} {state}".rstrip()

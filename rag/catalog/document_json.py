@@ -1,4 +1,4 @@
-"""Documents as JSON that a catalog keeps, and back."""
+"""Conversion of documents to the JSON that a catalog stores, and back."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Structure = Mapping[str, Any]
 
 
 def structure_of(document: Document) -> Structure:
-    """Where its pages, headings, tables and furniture are."""
+    """Returns the positions of a document's pages, headings, tables and furniture."""
     return {
         "pages": list(document.pages),
         "headings": [
@@ -23,7 +23,7 @@ def structure_of(document: Document) -> Structure:
 
 
 def draft_of(document: Document) -> dict[str, Any]:
-    """What is known of a document that was read and is not stored yet."""
+    """Returns the content of a document that was read and is not stored yet."""
     return {
         "version": document.version,
         "media_type": document.media_type,
@@ -35,7 +35,7 @@ def draft_of(document: Document) -> dict[str, Any]:
 
 
 def document_of(row: Mapping[str, Any], *, text: str, structure: Structure) -> Document:
-    """The document again; `row` has its id, version, uri, media_type, title and meta."""
+    """Returns the document; `row` has its id, version, uri, media_type, title and meta."""
     return Document(
         id=row["id"],
         version=row["version"],
@@ -52,7 +52,7 @@ def document_of(row: Mapping[str, Any], *, text: str, structure: Structure) -> D
 
 
 def _meta(stored: Mapping[str, Any]) -> Meta:
-    """JSON keeps all of it but the difference between lists and tuples."""
+    """Returns stored metadata with its lists as tuples, which JSON does not distinguish."""
     return {
         key: tuple(value) if isinstance(value, list) else value for key, value in stored.items()
     }

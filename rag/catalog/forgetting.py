@@ -1,4 +1,4 @@
-"""Removes what goes with a document's text: the words of kept answers that were made of it."""
+"""Removal of the text of stored answers when the documents that they were made of change."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rag.catalog.tables import answer_documents, answers, documents, tasks
 from rag.types import Scope
 
 FORGOTTEN_SECONDS = 60.0
-"""After so long no file of the data folder holds what was deleted or replaced."""
+"""Seconds after which no file of the data folder contains deleted or replaced text."""
 _WITHOUT_WORDS = {
     "content": None,
     "trace": None,
@@ -27,10 +27,10 @@ _OF_ANSWER = sa.and_(
 
 
 async def forget_text(db: AsyncConnection, scope: Scope, document_id: str) -> None:
-    """Removes the words of answers made of a document, and errors of its tasks.
+    """Removes the text of answers made of a document, and the errors of its tasks.
 
-    Scores, ratings and what else is counted of the answers stay. It is for the transaction that
-    deletes the document.
+    Scores, ratings and other measurements of the answers stay. To be called in the transaction
+    that deletes the document.
     """
     theirs = _of(scope, document_id)
     await _forget(db, theirs)
@@ -44,15 +44,15 @@ async def forget_text(db: AsyncConnection, scope: Scope, document_id: str) -> No
 
 
 async def forget_versions(db: AsyncConnection, scope: Scope, document_id: str, *, but: str) -> None:
-    """Removes the words of answers made of other versions of a document than the one named."""
+    """Removes the text of answers made of versions of a document other than `but`."""
     await _forget(db, sa.and_(_of(scope, document_id), answer_documents.c.version != but))
 
 
 async def forget_late(database: Database, *, since: float) -> None:
-    """Removes the words of answers given since then whose documents are no more what they were.
+    """Removes the text of answers given since `since` whose documents have changed or are deleted.
 
-    An answer may be kept a moment after a document that it was made of is deleted. Where none was,
-    nothing is written.
+    An answer may be stored shortly after one of its documents is deleted. If there is no such
+    answer, nothing is written.
     """
     recent = answer_documents.c.answer_id.in_(sa.select(answers.c.id).where(answers.c.at >= since))
     late = sa.and_(recent, ~sa.exists().where(_OF_ANSWER))
@@ -63,7 +63,7 @@ async def forget_late(database: Database, *, since: float) -> None:
 
 async def _forget(db: AsyncConnection, which: sa.ColumnElement[bool]) -> None:
     theirs = sa.select(answer_documents.c.answer_id).where(which)
-    # In one order: else two transactions that share answers could wait for each other for ever.
+    # Locked in one order: otherwise two transactions that share answers could deadlock.
     locked = sa.select(answers.c.id).where(answers.c.id.in_(theirs)).order_by(answers.c.id)
     if not (await db.execute(locked.with_for_update())).first():
         return

@@ -1,8 +1,8 @@
-"""Tasks whose process ended before they were done, such as documents that end whatever reads them.
+"""Tasks whose process ended before they were done, for example because a document crashes it.
 
-Each end counts as an attempt that failed, and `ATTEMPTS` of them fail the document. Whatever else
-was under way in the process is counted with it, so interrupted tasks are done one at a time
-afterwards: those that are harmless are done then, and the one that is not is counted alone.
+Each end counts as a failed attempt, and `ATTEMPTS` of them fail the document. All tasks that were
+running in the process are counted, so interrupted tasks are done one at a time afterwards: the
+harmless ones are then done, and only the harmful one is counted again.
 """
 
 from __future__ import annotations
@@ -26,4 +26,4 @@ COUNT_INTERRUPTED = (
     tasks.update().where(_IS_RUNNING).values(attempts=tasks.c.attempts + 1, error=INTERRUPTED)
 )
 IS_GIVEN_UP = sa.and_(_IS_RUNNING, tasks.c.attempts >= ATTEMPTS)
-"""To be asked after `COUNT_INTERRUPTED`."""
+"""Condition on a task that has used up its attempts; valid after `COUNT_INTERRUPTED`."""

@@ -1,7 +1,7 @@
-"""Switches to another version of an index, written down before the index is switched.
+"""Switches to another version of an index, recorded before the index is switched.
 
-Killed between the two, the next start sees in the index which version is searched, and finishes the
-switch in the catalog or drops it (`ingest.settling`).
+If the process is killed between the two, the next start sees in the index which version is
+searched, and finishes the switch in the catalog or drops it (`ingest.settling`).
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from rag.records import GONE, Cut, Switch
 from rag.types import Scope
 
 _STATE = documents.c.updated_at.concat(" ").concat(documents.c.recipe)
-"""Of a document: another whenever its chunks were written."""
+"""Expression on a document; its value changes whenever the document's chunks are written."""
 _NONE = {"next_version": None, "next_embedder": None}
 
 
 class Staged:
-    """The switches that are under way, at most one of a collection."""
+    """The switches that are under way, at most one for each collection."""
 
     def __init__(self, database: Database) -> None:
         self._db = database
 
     async def add(self, scope: Scope, switch: Switch) -> None:
-        """Writes down what is about to be switched to; what was staged before is dropped."""
+        """Records a switch before it is made; a switch staged before is dropped."""
         seen = sa.select(documents.c.id, _STATE.label("state")).where(_in(scope, documents))
         naming = {"next_version": switch.version, "next_embedder": switch.embedder}
         async with self._db.write() as db:
@@ -45,23 +45,23 @@ class Staged:
             await db.execute(collections.update().where(_in(scope, collections)).values(naming))
 
     async def clear(self, db: AsyncConnection, scope: Scope) -> None:
-        """Drops what is staged, as part of a transaction."""
+        """Drops the staged switch, as part of a transaction."""
         await db.execute(collections.update().where(_in(scope, collections)).values(_NONE))
         await db.execute(staged.delete().where(_in(scope, staged)))
 
     async def drop(self, scope: Scope) -> None:
-        """Drops what is staged, in a transaction of its own."""
+        """Drops the staged switch, in a separate transaction."""
         async with self._db.write() as db:
             await self.clear(db, scope)
 
     async def scopes(self) -> list[Scope]:
-        """The collections with a staged switch."""
+        """Returns the collections with a staged switch."""
         query = sa.select(collections.c.tenant, collections.c.collection)
         rows = await self._db.rows(query.where(collections.c.next_version.is_not(None)))
         return [Scope(tenant=row["tenant"], collection=row["collection"]) for row in rows]
 
     async def of(self, scope: Scope) -> Switch | None:
-        """The staged switch; a document that was written since then counts as `GONE` in it."""
+        """Returns the staged switch; the cut of a document written since then is `GONE`."""
         named = sa.select(collections.c.next_version, collections.c.next_embedder)
         rows = await self._db.rows(named.where(_in(scope, collections)))
         if not rows or rows[0]["next_version"] is None:

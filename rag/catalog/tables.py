@@ -6,7 +6,7 @@ import sqlalchemy as sa
 
 metadata = sa.MetaData()
 _BYTES = sa.String().with_variant(sa.String(collation="C"), "postgresql")
-"""Text that is compared byte by byte, so that its beginnings are ranges."""
+"""Text that is compared byte by byte, so that a prefix is a range."""
 
 
 def _scope_columns() -> tuple[sa.Column[str], sa.Column[str]]:
@@ -18,7 +18,7 @@ def _scope_columns() -> tuple[sa.Column[str], sa.Column[str]]:
 
 _FAILED = sa.text("state = 'failed'")
 TO_SCORE = sa.text("to_score")
-"""As the index of those to score has it: SQLite uses it for a condition that reads the same."""
+"""The condition of the partial index; SQLite uses that index only for the same condition."""
 collections = sa.Table(
     "collections",
     metadata,
@@ -48,7 +48,7 @@ documents = sa.Table(
     sa.Column("created_at", sa.String, nullable=False),
     sa.Column("updated_at", sa.String, nullable=False),
     sa.Column("previous", sa.JSON(none_as_null=True)),
-    # SP-GiST takes uris of any length, where a B-tree of PostgreSQL's stops at 2.7 kB.
+    # SP-GiST takes uris of any length; a B-tree of PostgreSQL is limited to 2.7 kB.
     sa.Index("documents_by_uri", "uri", postgresql_using="spgist"),
     sa.Index("documents_by_version", "version", "tenant", "collection"),
     sa.Index("documents_by_original", "duplicate_of", "tenant", "collection"),
@@ -149,4 +149,4 @@ answer_documents = sa.Table(
     sa.Column("version", sa.String, nullable=False),
     sa.Index("answer_documents_by_answer", "answer_id"),
 )
-"""The documents that answers were made of, and which version of each, until one of them changes."""
+"""The documents that answers were made of, with their versions, until one of them changes."""

@@ -1,8 +1,8 @@
-"""Documents whose chunks in the index may not be those that the catalog says.
+"""Documents whose chunks in the index may differ from those recorded in the catalog.
 
-A mark is written before the index is touched. It is removed in the transaction in which the catalog
-says what the document has become. A mark that stays tells that a process was killed or that writing
-failed: whoever finds one without an open task brings the document in step (`ingest.settling`).
+A mark is written before the index is changed. It is removed in the transaction that records the
+document's new state in the catalog. A mark that stays shows that a process was killed or that
+writing failed: a mark without an open task makes `ingest.settling` repair the document.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ _OPEN_TASK = sa.exists().where(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mark:
-    """One document that is not settled.
+    """The mark of a document that is not settled.
 
-    Of one that was deleted `version` names the bytes that its chunks are of, `recipe` how they were
-    cut and `chunks` how many there were; of any other these are "", "" and 0.
+    For a deleted document `version` names the bytes of its chunks, `recipe` how they were cut and
+    `chunks` their number; for any other document these are "", "" and 0.
     """
 
     tenant: str
@@ -54,17 +54,17 @@ class Mark:
 
     @property
     def scope(self) -> Scope:
-        """Whose document it is."""
+        """The tenant and collection of the document."""
         return Scope(tenant=self.tenant, collection=self.collection)
 
     @property
     def held(self) -> Cut:
-        """The document as the index had it."""
+        """The cut of the document that the index had."""
         return Cut(version=self.version, duplicate_of=None, recipe=self.recipe, chunks=self.chunks)
 
 
 class Unsettled:
-    """The marks. Those methods that take a connection are part of its transaction."""
+    """The marks. Methods that take a connection run in its transaction."""
 
     def __init__(self, database: Database) -> None:
         self._db = database
@@ -81,7 +81,7 @@ class Unsettled:
             await self.mark(db, scope, [document_id])
 
     async def mark(self, db: AsyncConnection, scope: Scope, document_ids: Iterable[str]) -> None:
-        """Marks documents; they lose their recipe, so that none counts as unchanged."""
+        """Marks documents and removes their recipes, so that none counts as unchanged."""
         rows = [_row(scope, id_) | _NOTHING for id_ in document_ids]
         if not rows:
             return
@@ -99,26 +99,29 @@ class Unsettled:
         recipe: str,
         chunks: int,
     ) -> None:
-        """Marks a document that goes; what an earlier deletion left open stays known."""
+        """Marks a deleted document; without a version, the mark of an earlier deletion stays."""
         values = _row(scope, document_id) | {"version": version, "recipe": recipe, "chunks": chunks}
         await db.execute(self._mark_deleted if version else self._mark, values)
 
     async def unmark(self, db: AsyncConnection, scope: Scope, document_id: str) -> None:
-        """Removes a mark where there is one."""
+        """Removes a mark if there is one."""
         await db.execute(_REMOVE, _key(scope, document_id))
 
     async def remove(self, scope: Scope, document_id: str) -> None:
-        """Removes a mark, in a transaction of its own."""
+        """Removes a mark, in a separate transaction."""
         async with self._db.write() as db:
             await self.unmark(db, scope, document_id)
 
     async def of(self, scope: Scope, document_id: str) -> Mark | None:
-        """A document's mark."""
+        """Returns a document's mark; None if there is none."""
         rows = await self._db.rows(_FIND, _key(scope, document_id))
         return _read(rows[0]) if rows else None
 
     async def abandoned(self, *, deleted: bool, after: Mark | None, limit: int) -> Sequence[Mark]:
-        """Marks that no open task will remove, of deleted documents or of others, by their keys."""
+        """Returns marks that no open task will remove, ordered by key.
+
+        They are of deleted documents or of all others, and come after the mark `after`.
+        """
         kind = unsettled.c.version != "" if deleted else unsettled.c.version == ""
         query = unsettled.select().where(~_OPEN_TASK, kind)
         key = sa.tuple_(*(unsettled.c[name] for name in _KEY))

@@ -8,9 +8,9 @@ from rag.types import Float32Array
 
 
 def product(a: Float32Array, b: Float32Array) -> Float32Array:
-    """`a @ b.T` without BLAS: its threads would fight the encoder's for the cores.
+    """Returns `a @ b.T` without BLAS, whose threads would compete with the encoder's for cores.
 
-    With a dozen rows in `a` it takes 0.1 ms a passage, and the next encoding is not slowed down.
+    With a dozen rows in `a` it takes 0.1 ms per passage, and the next encoding is not slowed down.
     """
     products: Float32Array = np.einsum("id,jd->ij", a, b, optimize=False)
     return products

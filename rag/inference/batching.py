@@ -1,4 +1,4 @@
-"""What concurrent callers wait for becomes one forward pass."""
+"""Combines the items of concurrent callers into one forward pass."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class _Waiting(Generic[T, R]):
 class Batcher(Generic[T, R]):
     """Calls `run` with as many waiting items as fit in one batch.
 
-    There is no window to wait for company: while batches run, the next one gathers. A lone
-    request is never delayed, and under load batches grow on their own (the natural batching of
-    Clipper, Crankshaw et al. 2017, https://arxiv.org/abs/1612.03079, without its delay).
+    There is no time window to fill a batch: while batches run, the next one collects items. A
+    single request is never delayed, and under load batches grow by themselves (the natural batching
+    of Clipper, Crankshaw et al. 2017, https://arxiv.org/abs/1612.03079, without its delay).
     Interactive items go before bulk ones; a cancelled caller's items are never run.
     """
 
@@ -42,14 +42,15 @@ class Batcher(Generic[T, R]):
         max_waiting: int,
         name: str,
     ) -> None:
-        """Make a batcher.
+        """Makes a batcher.
 
         Args:
             run: items → results, in the same order.
-            at_once: batches that may run at the same time.
-            cost: what an item adds to a batch.
-            max_cost: bound on a batch that somebody waits for; an item over it runs alone.
-            max_bulk_cost: bound on a batch of bulk items alone.
+            at_once: number of batches that may run at the same time.
+            cost: returns the cost of an item.
+            max_cost: bound on the cost of a batch with interactive items; an item over it runs
+                alone.
+            max_bulk_cost: bound on the cost of a batch of bulk items alone.
             max_waiting: bound on the interactive items that wait.
             name: the model's, for messages.
         """
@@ -65,10 +66,10 @@ class Batcher(Generic[T, R]):
         self._running: set[asyncio.Task[None]] = set()
 
     async def submit(self, items: Sequence[T], *, bulk: bool = False) -> list[R]:
-        """Results in the order of `items`.
+        """Returns the results in the order of `items`.
 
         Raises:
-            BusyError: more than `max_waiting` interactive items are waiting already.
+            BusyError: More than `max_waiting` interactive items are waiting already.
         """
         queue = self._bulk if bulk else self._interactive
         if not bulk and len(queue) + len(items) > self._max_waiting:
@@ -104,7 +105,7 @@ class Batcher(Generic[T, R]):
             failure = error
         finally:
             self._free += 1
-        self._start()  # first: what the callers do next keeps the loop for a while
+        self._start()  # first: the callers' next steps keep the loop busy for a while
         self._tell()
         waiting = [w.future for w in batch]
         if failure is None:
@@ -115,7 +116,7 @@ class Batcher(Generic[T, R]):
             for future in waiting:
                 if not future.done():
                     future.set_exception(failure)
-                    future.exception()  # a caller that has several is told once
+                    future.exception()  # marks it as read: a caller of several reads one alone
 
     def _tell(self) -> None:
         waiting = len(self._interactive), len(self._bulk)

@@ -1,4 +1,4 @@
-"""A model that reads two texts together, in a process of its own."""
+"""A model that reads two texts together, in a child process."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ Pair = tuple[str, str]
 Scorer = Callable[[list[Pair]], list[float]]
 
 MAX_BATCH_CHARS = 32_768
-"""Of one forward pass: some 8,000 tokens. What more waits goes into the next."""
+"""Characters in one forward pass: about 8,000 tokens. Further pairs go into the next pass."""
 MAX_WAITING = 4096
-"""Pairs that may wait."""
+"""Maximum number of pairs that wait."""
 
 
 class PairModel:
-    """One thread has the model, and what waits for it goes together."""
+    """Scores pairs of texts on one thread; the pairs that wait are scored in batches."""
 
     def __init__(self, load: Callable[[], Scorer], *, name: str) -> None:
         """Loads the model.
 
         Args:
-            load: picklable; makes what scores pairs, in the process.
+            load: picklable; makes the function that scores pairs, in the process.
             name: the model's, for messages.
 
         Raises:
-            RagError: what `load` raised.
+            RagError: Raised by `load`.
         """
         self._process: ChildProcess[list[Pair], list[float]] = ChildProcess(
             load, name=name, lanes=1
@@ -43,11 +43,11 @@ class PairModel:
         )
 
     async def score(self, pairs: Sequence[Pair]) -> list[float]:
-        """A number for each pair, in their order.
+        """Returns a score for each pair, in their order.
 
         Raises:
-            BusyError: more wait for the model than may.
-            UpstreamError: its process died twice.
+            BusyError: The queue of the model is full.
+            UpstreamError: The process died twice.
         """
         return await self._batcher.submit(pairs)
 

@@ -1,4 +1,4 @@
-"""What tells who somebody is, and what opens doors, made unreadable before it leaves."""
+"""Masks personal data and secrets in content before it leaves the process."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _GAP = re.compile(r"[ -]")
 
 
 def _is_card(text: str) -> bool:
-    """By the checksum of ISO/IEC 7812 (Luhn 1960)."""
+    """Returns True if the checksum of ISO/IEC 7812 (Luhn 1960) is right."""
     digits = [int(c) for c in text if c.isdigit()][::-1]
     if len(digits) < _SHORTEST_CARD:
         return False
@@ -24,7 +24,7 @@ def _is_card(text: str) -> bool:
 
 
 def _is_iban(text: str) -> bool:
-    """By the checksum of ISO 13616."""
+    """Returns True if the checksum of ISO 13616 is right."""
     plain = re.sub(r"\s", "", text).upper()
     if len(plain) < _SHORTEST_IBAN:
         return False
@@ -44,7 +44,10 @@ def _whole(holds: Callable[[str], bool]) -> Callable[[str], int]:
 
 
 def _groups(holds: Callable[[str], bool]) -> Callable[[str], int]:
-    """What may have run on into the numbers behind it: the most of its groups that hold."""
+    """Returns a function that measures the longest run of leading groups that `holds` accepts.
+
+    A match may have run on into unrelated numbers behind it.
+    """
 
     def length(text: str) -> int:
         ends = [len(text), *(gap.start() for gap in reversed(list(_GAP.finditer(text))))]
@@ -54,10 +57,10 @@ def _groups(holds: Callable[[str], bool]) -> Callable[[str], int]:
 
 
 class Rule(NamedTuple):
-    """What may be one, and how much of a match is.
+    """A pattern of a kind of secret; `length` returns how many characters of a match are one.
 
-    Each has one of `signs` (casefolded) and so many `digits`: a search, which looks at every place
-    of a text, is spared where it has not.
+    Every match contains one of `signs` (casefolded) and at least `digits` digits. A text without
+    them is not searched, because the pattern would be tried at every place of the text.
     """
 
     name: str
@@ -95,7 +98,7 @@ RULES = (
     Rule("phone", r"(?<![\w.+-])\(0\d{1,5}\)[ /-]?\d{3,8}(?:[ -]\d{2,5})?(?!\w)", signs=("(0",)),
     Rule("phone", r"(?<![\w.+-])0\d(?:[ .-]\d{2}){4}(?!\w)", digits=10),
 )  # fmt: skip
-"""In order: a key may hold what looks like others."""
+"""The rules in order: a key may contain what looks like another kind."""
 
 
 class Masker:
@@ -104,18 +107,18 @@ class Masker:
     def __init__(
         self, patterns: Sequence[str] = (), *, first: Callable[[str], str] | None = None
     ) -> None:
-        """Make a masker.
+        """Makes a masker.
 
         Args:
-            patterns: regular expressions of what else is to go.
-            first: masks a text before.
+            patterns: regular expressions of other texts to mask.
+            first: masks a text before the rules do.
         """
         self._first = first
         own = (Rule("masked", pattern) for pattern in patterns)
         self._rules = [(rule, re.compile(rule.pattern)) for rule in (*own, *RULES)]
 
     def text(self, text: str) -> str:
-        """The text with `[e-mail]`, `[card]` … in their places."""
+        """Returns the text with each match replaced by its kind, such as `[e-mail]`, `[card]`."""
         if self._first:
             text = self._first(text)
         folded, digits = text.casefold(), len(_DIGIT.findall(text))
@@ -125,7 +128,7 @@ class Masker:
         return text
 
     def content(self, content: Any) -> Any:
-        """The same for every string in lists, tuples and dicts, keys included."""
+        """Masks every string in lists, tuples and dicts, including keys."""
         match content:
             case str():
                 return self.text(content)
@@ -139,7 +142,7 @@ class Masker:
 def _replaced(
     text: str, pattern: re.Pattern[str], length: Callable[[str], int], mask: str
 ) -> Iterator[str]:
-    """The text in pieces, with the mask for as much of each match as is one."""
+    """Yields the text in pieces, with the mask in place of the part that counts of each match."""
     done = at = 0
     while at <= len(text) and (found := pattern.search(text, at)):
         at = found.start() + length(found[0])

@@ -1,4 +1,4 @@
-"""What may be kept, and sent, of what people write and documents hold."""
+"""The policy on storing and sending the text of users and documents."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ _log = logging.getLogger(__name__)
 
 
 class Privacy:
-    """Leaves content out, masks it, or lets it be, by tenant; left out where masking fails."""
+    """Removes content, masks it, or keeps it, by tenant; content is removed if masking fails."""
 
     def __init__(
         self, mask: Callable[[Any], Any], *, capture: Capture, tenants: Mapping[str, Capture]
     ) -> None:
-        """Make it so.
+        """Makes a policy.
 
         Args:
-            mask: takes texts, and lists and dicts of them, and gives them back masked.
-            capture: what becomes of content.
-            tenants: of the content of these, instead.
+            mask: takes texts, and lists and dicts of them, and returns them masked.
+            capture: the treatment of content.
+            tenants: the treatment by tenant, for those that differ.
         """
         self._mask = mask
         self._capture = capture
         self._tenants = tenants
 
     def allows(self, tenant: str) -> bool:
-        """Whether anything of a tenant's content may leave the process."""
+        """Returns True if any of a tenant's content may leave the process."""
         return self._tenants.get(tenant, self._capture) != "off"
 
     def content(self, content: Any, tenant: str) -> Any:
-        """As it may leave the process; None where nothing may."""
+        """Returns the content in the form that may leave the process; None if none may."""
         match self._tenants.get(tenant, self._capture):
             case "off":
                 return None
@@ -40,7 +40,7 @@ class Privacy:
                 return content
         try:
             return self._mask(content)
-        except Exception as error:  # noqa: BLE001 - whatever it was, nothing goes out unmasked
-            # Without its message, which may hold what was to be masked.
+        except Exception as error:  # noqa: BLE001 - after any error, nothing goes out unmasked
+            # Without its message, which may contain what was to be masked.
             _log.error("Masking failed (%s): some content is left out.", type(error).__name__)
             return None

@@ -1,6 +1,6 @@
-"""Masking by Presidio (https://microsoft.github.io/presidio/), which knows names and places.
+"""Masking by Presidio (https://microsoft.github.io/presidio/), which finds names and places.
 
-The only module that knows it.
+The only module that imports it.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from rag.errors import ConfigError
 from rag.privacy.masking import MASKED
 from rag.privacy.redaction import words
 
-logging.getLogger("presidio-analyzer").setLevel(logging.ERROR)  # a line for each other language
+logging.getLogger("presidio-analyzer").setLevel(logging.ERROR)  # one line per other language
 
 
 class PresidioMasker:
-    """Replaces what Presidio finds in a text by what it is: `[PERSON]`."""
+    """Replaces what Presidio finds in a text by its kind: `[PERSON]`."""
 
     def __init__(self, file: Path) -> None:
         """Starts Presidio.
@@ -29,22 +29,22 @@ class PresidioMasker:
             file: its analyzer configuration, YAML: languages, models, recognizers.
 
         Raises:
-            ConfigError: it cannot be read, or Presidio cannot be started with it.
+            ConfigError: The file cannot be read, or Presidio cannot be started with it.
         """
         _check(file)
-        # For the ends of mail addresses it would ask a server of the public internet first.
+        # To check the domains of mail addresses it would ask a server on the internet first.
         tldextract.tldextract.TLD_EXTRACTOR.suffix_list_urls = ()
         try:
             provider = AnalyzerEngineProvider(analyzer_engine_conf_file=str(file))
             self._engine: AnalyzerEngine = provider.create_engine()
-        except (Exception, SystemExit) as error:  # a model that cannot be downloaded ends Python
+        except (Exception, SystemExit) as error:  # a failed download of a model calls exit
             raise ConfigError(
                 f"Presidio cannot be started with privacy.presidio = {str(file)!r}:"
                 f" {type(error).__name__}: {words(error)}. Are the models that it names installed?"
             ) from error
 
     def text(self, text: str) -> str:
-        """The text with what was found in any of the configured languages replaced."""
+        """Returns the text with everything replaced that was found in any configured language."""
         found = [
             result
             for language in self._engine.supported_languages
@@ -59,12 +59,12 @@ class PresidioMasker:
 
 
 def _place(result: RecognizerResult) -> tuple[int, int]:
-    """In order, the longest first of those that begin together."""
+    """Returns the sort key: by start, the longest first of those with the same start."""
     return result.start, -result.end
 
 
 def _check(file: Path) -> None:
-    """Presidio takes its own defaults, without a word, for a file that it cannot read."""
+    """Checks that the file is readable: if not, Presidio silently uses its own defaults."""
     try:
         content = yaml.safe_load(file.read_bytes())
     except (OSError, yaml.YAMLError) as error:

@@ -1,4 +1,4 @@
-"""Addresses and messages of others, without the secrets that URLs carry."""
+"""Removes the secrets of URLs from addresses and from messages of other software."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from urllib.parse import parse_qsl, quote, quote_plus, unquote, unquote_plus
 
 HIDDEN = "***"
 SHOWN = 300
-"""Characters of another's message."""
+"""Characters that are shown of a message of other software."""
 _ERRNO = re.compile(r"\[Errno -?\d+\] ")
 _SHORTEST = 4
-"""Characters: shorter values of a query, as `on`, are words of any message."""
+"""Characters of the shortest query value to hide: shorter ones, like `on`, are common words."""
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s\"'<>`]+")
 _PARTS = re.compile(
     r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*://)(?P<net>[^/?#]*)"
@@ -23,10 +23,10 @@ _SOCKET = re.compile(r"[\w./:-]+")
 
 
 def masked(url: str) -> str:
-    """A URL for operators: scheme, host, port and path; `***` for all that may hold a secret.
+    """Returns a URL for operators: scheme, host, port and path; `***` for possible secrets.
 
-    Of a query, as PostgreSQL has it, `host` and `port` stay. Where an `@` stands behind the host,
-    the password before it may hold a `/`, a `?` or a `#`: then the scheme alone stays.
+    `host` and `port` of a query, as in PostgreSQL's URLs, stay. If an `@` comes after the host,
+    the password may contain a `/`, a `?` or a `#`: then only the scheme stays.
     """
     parts = _PARTS.fullmatch(url)
     if parts is None:
@@ -42,9 +42,9 @@ def masked(url: str) -> str:
 
 
 def scrubbed(text: str, url: str = "") -> str:
-    """A message with every URL in it masked; of `url`, also the secrets that stand alone.
+    """Returns a message with all URLs masked, and with the secrets of `url` hidden anywhere.
 
-    They are found as they are written in the URL, decoded, and encoded.
+    The secrets are found as they are written in the URL, decoded, and encoded.
     """
     text = _URL.sub(lambda found: masked(found[0]), text)
     for secret in sorted(set(_secrets(url)), key=len, reverse=True):
@@ -53,12 +53,12 @@ def scrubbed(text: str, url: str = "") -> str:
 
 
 def words(error: BaseException, url: str = "") -> str:
-    """What an error says, as `one_line`; the name of its type where it says nothing."""
+    """Returns an error's message as `one_line` does; the name of its type if it is empty."""
     return one_line(str(error), url) or type(error).__name__
 
 
 def one_line(text: str, url: str = "") -> str:
-    """A message for people: scrubbed, at most `SHOWN` characters, no number of a system's error."""
+    """Returns a message on one line: scrubbed, at most `SHOWN` characters, without `[Errno n]`."""
     return " ".join(scrubbed(_ERRNO.sub("", text), url).split())[:SHOWN]
 
 

@@ -1,4 +1,4 @@
-"""How much may be under way at once: what could not be done in time is refused early."""
+"""Admission control: refuses work early that could not be done in time."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from rag.errors import BusyError
 
 
 class Admission:
-    """A bound on something that is taken and given back."""
+    """A bound on an amount that is taken and released."""
 
     def __init__(self, most: int, *, refusal: str) -> None:
-        """Make a bound.
+        """Makes a bound.
 
         Args:
-            most: how much may be taken at once.
-            refusal: what to say past it; names the setting.
+            most: the amount that may be taken at once.
+            refusal: message of the error beyond it; names the setting.
         """
         self._most = most
         self._refusal = refusal
@@ -24,10 +24,10 @@ class Admission:
 
     @contextlib.contextmanager
     def take(self, amount: int = 1) -> Iterator[None]:
-        """Holds `amount` while it is open; more than all of it has it to itself.
+        """Takes `amount` during the block; an amount over the bound is taken only alone.
 
         Raises:
-            BusyError: too much is taken already.
+            BusyError: Too much is taken already.
         """
         if self._taken and self._taken + amount > self._most:
             raise BusyError(self._refusal)

@@ -1,4 +1,4 @@
-"""One thread for BLAS; torch has its own. Two pools on the same cores wait for each other."""
+"""Limits BLAS to one thread: its pool and torch's on the same cores would wait for each other."""
 
 from __future__ import annotations
 
@@ -6,6 +6,6 @@ import os
 
 
 def limit_threads() -> None:
-    """To be called before NumPy is loaded, which reads this once; a value already set is kept."""
+    """Sets the limits, unless they are set. NumPy reads them once: call it before the import."""
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")

@@ -1,11 +1,11 @@
-"""Work in a process of its own.
+"""Runs work in a child process.
 
-For models: a forward pass in a thread and an event loop take turns at the interpreter's lock. Each
-of the hundred operations of a pass gives the lock up, and waits up to 5 ms to have it again from a
-loop that is busy; two cores then do the work of one. In a process of its own the model keeps a core
-busy, and nothing it does is felt on the loop.
+For models: a forward pass in a thread and an event loop share the interpreter's lock. Each of the
+hundred operations of a pass releases the lock, and waits up to 5 ms for a busy loop to release it;
+two cores then do the work of one. In a child process the model keeps a core busy and does not slow
+down the loop.
 
-For parsers: what a hostile file does to a process, it does to that one alone.
+For parsers: a hostile file can harm the child process alone.
 """
 
 from __future__ import annotations
@@ -41,18 +41,18 @@ class _Child:
     idle: deque[socket.socket]
 
     def end(self) -> None:
-        """What it does has no effects: it need not be asked."""
+        """Kills the process, without a request to stop: its work has no side effects."""
         self.process.kill()
         self.process.wait()
-        for lane in tuple(self.idle):  # whoever uses another sees its end and closes it
+        for lane in tuple(self.idle):  # a call on another lane sees its end and closes it
             lane.close()
 
 
 class ChildProcess(Generic[T, R]):
-    """Calls a worker in another process, from whichever event loop calls.
+    """Calls a worker in another process, from any event loop.
 
-    A process that died is started again and its calls are made again, once. `about` is what the
-    worker says of itself: its attribute of that name, None where it has none.
+    A process that died is started again and its calls are made again, once. `about` is the
+    worker's attribute of that name, which describes it; None if it has none.
     """
 
     def __init__(
@@ -68,11 +68,12 @@ class ChildProcess(Generic[T, R]):
         Args:
             load: picklable; makes the worker, in the process.
             name: the worker's, for messages.
-            lanes: calls under way at once, each on a thread of the process; the caller keeps to it.
-            seconds: what one call may take; None: as long as it likes.
+            lanes: most calls at once, each on a thread of the process; the caller must not exceed
+                it.
+            seconds: time limit of one call; None: no limit.
 
         Raises:
-            RagError: what `load` raised.
+            RagError: Raised by `load`.
         """
         self._load = load
         self._name = name
@@ -87,9 +88,9 @@ class ChildProcess(Generic[T, R]):
     async def started(
         cls, load: Callable[[], Worker[T, R]], *, name: str, lanes: int, seconds: float
     ) -> ChildProcess[T, R]:
-        """Starts one in a thread; where the caller is cancelled meanwhile, it is closed.
+        """Starts a child process in a thread; closes it if the caller is cancelled meanwhile.
 
-        Takes and raises what the constructor does.
+        Arguments and errors are those of the constructor.
         """
         make = partial(cls, load, name=name, lanes=lanes, seconds=seconds)
         starting = asyncio.ensure_future(asyncio.to_thread(make))
@@ -100,12 +101,12 @@ class ChildProcess(Generic[T, R]):
             raise
 
     async def call(self, item: T) -> R:
-        """What the worker returns.
+        """Calls the worker and returns its result.
 
         Raises:
-            TimeoutError: it took more than `seconds`; the process has been ended.
-            UpstreamError: the process died twice.
-            Exception: what the worker raised.
+            TimeoutError: The call took more than `seconds`; the process has been ended.
+            UpstreamError: The process died twice.
+            Exception: Raised by the worker.
         """
         for _ in range(2):
             child = self._child
@@ -116,14 +117,14 @@ class ChildProcess(Generic[T, R]):
                     answer = await _receive(lane)
             except TimeoutError:
                 child.process.kill()
-                lane.shutdown(socket.SHUT_RDWR)  # its answer may yet come: for the next who calls
+                lane.shutdown(socket.SHUT_RDWR)  # a late answer would go to the next call
                 raise
             except (OSError, EOFError):
                 lane.close()
                 await asyncio.to_thread(self._replace, child)
                 continue
             except BaseException:
-                lane.shutdown(socket.SHUT_RDWR)  # it holds half a message: it fails when next used
+                lane.shutdown(socket.SHUT_RDWR)  # it has half a message: its next use must fail
                 raise
             finally:
                 child.idle.append(lane)
@@ -144,7 +145,7 @@ class ChildProcess(Generic[T, R]):
         with self._starting:
             if self._closed:
                 raise UpstreamError(f"The {self._name} is closed.")
-            if self._child is not dead:  # another lane's call has done it
+            if self._child is not dead:  # a call on another lane has replaced it
                 return
             dead.end()
             try:
@@ -157,8 +158,8 @@ class ChildProcess(Generic[T, R]):
     def _start(self) -> _Child:
         pairs = [socket.socketpair() for _ in range(self._lanes)]
         theirs = [their.fileno() for _, their in pairs]
-        # -P: what lies in the folder that somebody is in is no module of ours.
-        # A session of its own: a Ctrl-C in the terminal is for the parent, which then ends it.
+        # -P: modules are not imported from the current folder.
+        # A new session: a Ctrl-C in the terminal reaches the parent alone, which ends the child.
         try:
             process = subprocess.Popen(  # noqa: S603 - nothing in it comes from outside
                 [
@@ -171,7 +172,7 @@ class ChildProcess(Generic[T, R]):
                 ],
                 pass_fds=theirs,
                 stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,  # ours is for results: no library is to write there
+                stdout=subprocess.DEVNULL,  # ours is for results: no library may write there
                 env=_without_settings(os.environ),
                 start_new_session=True,
             )
@@ -210,7 +211,7 @@ def _close(starting: asyncio.Future[ChildProcess[Any, Any]]) -> None:
 
 
 def _without_settings(environ: Mapping[str, str]) -> dict[str, str]:
-    """They hold passwords, and a hostile file may make its parser tell its environment."""
+    """Returns the environment without settings, whose passwords a hostile file could read."""
     return {n: value for n, value in environ.items() if not n.upper().startswith(_PRIVATE)}
 
 
@@ -244,25 +245,25 @@ async def _receive(lane: socket.socket) -> tuple[bool, Any]:
         return data
 
     data = await exactly(int.from_bytes(await exactly(_LENGTH)))
-    if len(data) > _LARGE:  # the loop goes on meanwhile
+    if len(data) > _LARGE:  # in a thread, so that the loop is not blocked
         return await asyncio.to_thread(pickle.loads, data)
     return pickle.loads(data)  # type: ignore[no-any-return]  # noqa: S301 - our own child's
 
 
 def _read(lane: socket.socket) -> Any:
-    """As `_receive`, for whom there is nothing else to do."""
+    """Reads a message and blocks until it is complete; `_receive` does not block."""
     with lane.makefile("rb") as file:
         head = file.read(_LENGTH)
         if len(head) < _LENGTH:
             raise EOFError
-        return pickle.load(file)  # noqa: S301 - our own parent's or child's
+        return pickle.load(file)  # noqa: S301 - sent by our own parent or child
 
 
 def _attempt(work: Callable[[], object]) -> bytes:
-    """The answer: what `work` returns or raises."""
+    """Returns the message with the result of `work`, or with the exception that it raised."""
     try:
         return _message((True, work()))
-    except Exception as error:  # noqa: BLE001 - it is the parent's
+    except Exception as error:  # noqa: BLE001 - the parent raises it
         error.add_note("".join(traceback.format_exception(error)).rstrip())
         try:
             return _message((False, error))
@@ -271,9 +272,9 @@ def _attempt(work: Callable[[], object]) -> bytes:
 
 
 def main() -> None:
-    """Loads the worker, then answers calls, a thread for each lane, until the parent is gone.
+    """Loads the worker, then answers calls, one thread per lane, until the parent is gone.
 
-    Of its arguments the first is a name, for those who list processes; the others are lanes.
+    The first argument is a name, which process lists show; the others are lanes.
     """
     lanes = [socket.socket(fileno=int(fd)) for fd in sys.argv[2:]]
     workers: list[Worker[Any, Any]] = []
@@ -298,7 +299,7 @@ def _answer(lane: socket.socket, worker: Worker[Any, Any]) -> None:
             item = _read(lane)
             lane.sendall(_attempt(partial(worker, item)))
     finally:
-        os._exit(0)  # the parent is gone, or has given this process up
+        os._exit(0)  # the parent is gone, or has abandoned this process
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""One process owns a data folder at a time; the others are told which, and how to reach it."""
+"""A lock for one owner of a data folder; other processes get its id and how to reach it."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ LOCK = "lock"
 
 @contextlib.contextmanager
 def own(folder: Path) -> Iterator[Callable[[str], None]]:
-    """Owns `folder` until the end of the block; the kernel lets go of it if the process dies.
+    """Locks `folder` until the end of the block; the kernel releases it if the process dies.
 
     Yields:
-        A function that tells other processes the URL at which this one serves the folder.
+        A function that publishes, for other processes, the URL at which this one serves the folder.
 
     Raises:
-        ConfigError: another process owns it (code `data_folder_in_use`), or it cannot be written.
+        ConfigError: Another process owns it (code `data_folder_in_use`), or it cannot be written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""A data folder and its files are for the user that runs the service."""
+"""Restricts a data folder and its files to the user that runs the service."""
 
 from __future__ import annotations
 
@@ -11,21 +11,22 @@ from pathlib import Path
 from rag.settings.tree import Settings
 
 CATALOG, INDEX, SPOOL, EVAL = "catalog.sqlite", "index", "spool", "eval"
-"""In the data folder."""
+"""Names in the data folder."""
 _OTHERS = 0o077
 _STRANGERS = 0o007
 _NAMES = ("lock", "lock.json", INDEX, SPOOL, EVAL)
 
 
 def is_shared(settings: Settings) -> bool:
-    """True where other processes, maybe of other users, work on the data folder as well."""
+    """Returns True if other processes, maybe of other users, work on the data folder, too."""
     return settings.catalog.kind == "postgres"
 
 
 def limit_umask(*, shared: bool) -> None:
-    """Has this process and its children make files for their owner alone.
+    """Sets the umask, so that this process and its children make files for their owner alone.
 
-    In a shared folder the group may do what the umask lets it: workers of other users may need it.
+    In a shared folder the group keeps the rights of the earlier umask: workers of other users may
+    need them.
     """
     before = os.umask(_OTHERS)
     if shared:
@@ -36,7 +37,7 @@ def make_private(folder: Path) -> None:
     """Makes a folder, and those above it that are missing, for their owner alone.
 
     Raises:
-        OSError: it cannot be made.
+        OSError: It cannot be made.
     """
     for place in (*reversed(folder.parents), folder):
         if not place.exists():
@@ -44,10 +45,10 @@ def make_private(folder: Path) -> None:
 
 
 def tighten(folder: Path) -> None:
-    """Takes from group and others what they may do with our files in a data folder.
+    """Removes the permissions of group and others from our files in a data folder.
 
-    Nobody may do more than before, and what other users own stays as it is. So does the folder
-    itself where it holds more than a data folder does.
+    No permission is added, and files of other users are not changed. Neither is the folder itself
+    if it contains more than a data folder does.
     """
     held = list(folder.iterdir())
     ours = [path for path in held if path.name in _NAMES or path.name.startswith(CATALOG)]
@@ -64,7 +65,7 @@ def _below(folder: Path) -> Iterator[Path]:
 
 
 def _narrow(path: Path) -> None:
-    with contextlib.suppress(FileNotFoundError):  # a file of the moment
+    with contextlib.suppress(FileNotFoundError):  # a temporary file, removed meanwhile
         found = path.lstat()
         if stat.S_ISLNK(found.st_mode) or found.st_uid != os.geteuid():
             return

@@ -11,10 +11,10 @@ LAST_PORT = 65535
 
 
 def _addresses(value: Any) -> str | tuple[str, ...]:
-    """A URL, or several: a list, or with commas between them.
+    """Returns one URL, or a tuple of several from a list or a text with commas.
 
     Raises:
-        ValueError: it is none; the message does not repeat it.
+        ValueError: The value is not valid; the message does not repeat it.
     """
     urls = re.split(r"\s*,\s*(?=https?://)", value) if isinstance(value, str) else value
     if not isinstance(urls, list | tuple) or not urls:
@@ -28,7 +28,7 @@ def _addresses(value: Any) -> str | tuple[str, ...]:
 
 
 def _ports(value: Any) -> int | tuple[int, ...]:
-    """A port, or several: a list, or with commas between them."""
+    """Returns one port, or a tuple of several from a list or a text with commas."""
     ports = value.split(",") if isinstance(value, str) else value
     if not isinstance(ports, list | tuple):
         ports = [ports]

@@ -1,4 +1,4 @@
-"""What the parts of the settings share."""
+"""The base class and the discriminator that the parts of the settings share."""
 
 from __future__ import annotations
 
@@ -12,13 +12,16 @@ from pydantic import (
 
 
 class Part(BaseModel):
-    """A part of the settings: unknown names are refused, and it does not change."""
+    """A part of the settings: immutable, and unknown names are rejected."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 def by_kind(default: str) -> Callable[[Any], Any]:
-    """Tells which part is meant; one setting alone, from the environment, means the default's."""
+    """Returns a discriminator by `kind`; `default` is the kind if only other settings are given.
+
+    That is the case if the environment sets single settings of a part.
+    """
 
     def kind(value: Any) -> Any:
         if isinstance(value, dict):

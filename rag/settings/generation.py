@@ -32,7 +32,7 @@ class ExtractiveSettings(_GeneratorSettings):
 
 
 class _ModelSettings(Part):
-    """A language model, whatever it is asked for."""
+    """A language model for any purpose."""
 
     kind: str
     input_price: float = Field(0.0, ge=0, description="Of a million tokens, in any currency.")
@@ -95,7 +95,7 @@ class VllmSettings(VllmModelSettings, _ChatSettings):
 
 
 class CitationSettings(Part):
-    """What checks that passages carry what an answer says; quotes need no model."""
+    """The check that passages support the statements of an answer; quotes need no model."""
 
     entailment: str | None = Field(
         None,

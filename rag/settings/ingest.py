@@ -15,7 +15,7 @@ from rag.settings.base import Part, by_kind
 
 
 class ReaderSettings(Part):
-    """What reading one document may cost, in a process of its own."""
+    """Limits on reading one document, which a separate process does."""
 
     processes: int = Field(2, ge=1, le=256, description="Documents that are read at once.")
     seconds: float = Field(120.0, gt=0, description="Past it the process is ended.")
@@ -27,7 +27,7 @@ class ReaderSettings(Part):
 
 
 class FetchSettings(Part):
-    """How documents come that are named by a URL."""
+    """Fetching of documents that are named by a URL."""
 
     seconds: float = Field(60.0, gt=0, description="One document, redirects included.")
     private_addresses: bool = Field(
@@ -48,14 +48,14 @@ class _ChunkerSettings(Part):
 
 
 class SectionSettings(_ChunkerSettings):
-    """Whole paragraphs, blocks of code and rows of tables, section by section."""
+    """Chunks of whole paragraphs, blocks of code and rows of tables, section by section."""
 
     kind: Literal["section"] = "section"
     max_tokens: int = Field(112, ge=32, le=8192, description="Budget of a chunk, in tokens.")
 
 
 class RecursiveSettings(_ChunkerSettings):
-    """Split at blank lines, lines, sentences, words; blind to structure."""
+    """Chunks split at blank lines, lines, sentences, words, without regard to structure."""
 
     kind: Literal["recursive"] = "recursive"
     max_tokens: int = Field(200, ge=32, le=8192, description="Budget of a chunk, in tokens.")

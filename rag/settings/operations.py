@@ -21,7 +21,7 @@ from rag.settings.generation import OpenAIModelSettings, VllmModelSettings
 
 
 class ServerSettings(Part):
-    """Where `rag serve` listens."""
+    """The address of `rag serve`, and its callers."""
 
     host: str = "127.0.0.1"
     port: int = Field(8000, ge=0, le=65535, description="0: any free one.")
@@ -52,7 +52,7 @@ class ServerSettings(Part):
 
 
 class TraceSettings(Part):
-    """Where traces go, and which of them; without keys and address, nowhere."""
+    """The receiver of traces, and their selection; without keys and address none are sent."""
 
     langfuse_url: str | None = Field(
         None, pattern=r"^https?://[^\s/]+", description="None: Langfuse's own cloud."
@@ -72,11 +72,11 @@ class TraceSettings(Part):
 
 
 class NoTraceSettings(TraceSettings):
-    """Nowhere, whatever the environment says to Langfuse's and OpenTelemetry's own clients."""
+    """No traces, even if the environment configures Langfuse's and OpenTelemetry's clients."""
 
 
 class PrivacySettings(Part):
-    """What is kept, and sent, of what people write and documents hold."""
+    """The text of users and documents that may be stored and sent."""
 
     capture: Capture = Field(
         "masked", description="Questions, passages and answers: none, without secrets, or all."
@@ -99,7 +99,7 @@ class PrivacySettings(Part):
 
 
 class GeneratorJudgeSettings(Part):
-    """The generator's own language model judges."""
+    """The generator's language model is the judge."""
 
     kind: Literal["generator"]
 
@@ -117,7 +117,7 @@ JudgeSettings = Annotated[
 
 
 class OnlineSettings(Part):
-    """Answers that are kept, and those of them that are scored."""
+    """Storage of answers, and the scoring of some of them."""
 
     keep_days: float = Field(
         30.0, ge=0, description="For feedback, `rag eval collect` and drift; 0: none is kept."
@@ -132,7 +132,7 @@ class OnlineSettings(Part):
 
 
 class MetricsSettings(Part):
-    """What Prometheus is told."""
+    """Metrics for Prometheus."""
 
     tenants: tuple[str, ...] = Field(
         (), description="Counted each by its name, the rest as `other`; none: no label."
@@ -140,7 +140,7 @@ class MetricsSettings(Part):
 
 
 class LogSettings(Part):
-    """What the service writes to standard error."""
+    """The service's log on standard error."""
 
     format: Literal["text", "json"] = Field(
         "text", description="json: an object a line, and one for each request."
@@ -151,7 +151,7 @@ class LogSettings(Part):
 
 
 class LimitSettings(Part):
-    """Bounds on what comes in; past one, the error names it."""
+    """Bounds on input; an error beyond one names its setting."""
 
     file_mb: int = Field(64, ge=1, description="One document, in MiB.")
     upload_mb: int = Field(256, ge=1, description="One HTTP request, in MiB.")

@@ -57,7 +57,7 @@ EmbedderSettings = Annotated[
 
 
 class LegWeights(Part):
-    """What each leg counts where their lists become one; 0: it is not searched."""
+    """The weight of each leg in the fusion of their lists; 0: the leg is not searched."""
 
     dense: float = Field(1.0, ge=0, allow_inf_nan=False, description="Search by meaning.")
     sparse: float = Field(1.0, ge=0, allow_inf_nan=False, description="BM25.")
@@ -70,7 +70,7 @@ class LegWeights(Part):
 
 
 class RetrievalSettings(Part):
-    """How hits are found."""
+    """Retrieval of hits."""
 
     lexical: Literal["sparse", "rank_bm25"] = Field(
         "sparse", description="BM25 leg: in the index, or rank-bm25 in memory (small collections)."
@@ -92,7 +92,7 @@ class RetrievalSettings(Part):
 
 
 class NoRerankerSettings(Part):
-    """Hits come as the legs found them."""
+    """No reranking: hits stay in the order of the legs."""
 
     kind: Literal["none"]
 
@@ -111,7 +111,7 @@ class _RerankerSettings(Part):
 
 
 class LateInteractionSettings(_RerankerSettings):
-    """The embedder's own token vectors, compared with the question's: no other weights."""
+    """The embedder's token vectors, compared with the question's: no other weights."""
 
     kind: Literal["late_interaction"] = "late_interaction"
     cache_mb: int = Field(
@@ -123,7 +123,7 @@ class LateInteractionSettings(_RerankerSettings):
 
 
 class CrossEncoderSettings(_RerankerSettings):
-    """A checkpoint that reads question and passage together, in a process of its own."""
+    """A checkpoint that reads question and passage together, in a separate process."""
 
     kind: Literal["cross_encoder"]
     model: str = Field(min_length=1, description="A folder, or a name on the hub.")
@@ -134,7 +134,7 @@ class CrossEncoderSettings(_RerankerSettings):
 
 
 class HttpRerankerSettings(_RerankerSettings):
-    """A server with a `/rerank`."""
+    """A server with a `/rerank` endpoint."""
 
     kind: Literal["http"]
     url: str = Field(pattern=r"^https?://[^\s/]+", description="With its path: …/v1/rerank.")

@@ -25,7 +25,7 @@ class EdgeSettings(Part):
 class QdrantSettings(Part):
     """The index on a Qdrant server or cluster, 1.19 or later.
 
-    From `shards` on, what is set holds for collections made after.
+    `shards` and the settings after it apply only to collections created later.
     """
 
     kind: Literal["qdrant"]
@@ -53,13 +53,13 @@ class QdrantSettings(Part):
 
     @property
     def urls(self) -> tuple[str, ...]:
-        """All addresses, also where there is one."""
+        """All addresses, also if there is only one."""
         return (self.url,) if isinstance(self.url, str) else self.url
 
     @field_validator("grpc_port")
     @classmethod
     def _is_one_for_each(cls, ports: Ports, info: ValidationInfo) -> Ports:
-        url = info.data.get("url")  # missing where it does not fit
+        url = info.data.get("url")  # missing if it is not valid
         if (
             isinstance(ports, tuple)
             and url
@@ -76,7 +76,7 @@ class SqliteSettings(Part):
 
 
 class PostgresSettings(Part):
-    """The catalog is a PostgreSQL database, for as many processes as there are."""
+    """The catalog is a PostgreSQL database, for any number of processes."""
 
     kind: Literal["postgres"]
     url: SecretStr = Field(description="postgresql://USER:PASSWORD@HOST:PORT/DATABASE")
@@ -100,7 +100,7 @@ class LocalQueueSettings(_QueueSettings):
 
 
 class CeleryQueueSettings(_QueueSettings):
-    """Documents are ingested by `rag worker` processes, which a broker tells of them."""
+    """Documents are ingested by `rag worker` processes, which get their tasks from a broker."""
 
     kind: Literal["celery"]
     broker_url: SecretStr = Field(description="redis://HOST:PORT/0 or amqp://USER:PASSWORD@HOST//")

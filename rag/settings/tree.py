@@ -61,7 +61,7 @@ from rag.text.validation_errors import first, shortened
 
 PREFIX = "RAG_"
 COLLECTION = r"^[a-z0-9][a-z0-9_-]{0,63}$"
-"""Names of collections: they are folders, too."""
+"""Pattern of collection names, which are also names of folders."""
 SECRETS = {
     "catalog.url",
     "queue.broker_url",
@@ -71,16 +71,16 @@ SECRETS = {
     "traces.secret_key",
     "online.judge.api_key",
 }
-"""Settings whose values no message may show."""
+"""Settings whose values must not appear in any message."""
 _PROBLEM_CHARS = 500
 _PLAIN = re.compile(r"([a-z]+://)?[\w.-]*(:\d+)?(/[\w./-]*)?")
-"""Addresses in which nothing secret can be."""
+"""Pattern of addresses that cannot contain a secret."""
 NOT_SETTINGS = {"RAG_CONFIG", "RAG_URL"}
-"""Names with the prefix that are read elsewhere."""
+"""Environment variables with the prefix that are not settings; other code reads them."""
 
 
 class Settings(BaseSettings):
-    """Everything that can be set."""
+    """All settings."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX,
@@ -124,16 +124,16 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Arguments, environment, TOML; no .env file and no secrets folder."""
+        """Returns the sources: arguments, environment, TOML; no .env file, no secrets folder."""
         toml = TomlConfigSettingsSource(settings_cls, toml_file=config_file())
         return init_settings, env_settings, toml
 
 
 def config_file() -> Path | None:
-    """The TOML file in force.
+    """Returns the TOML file in use; None if there is none.
 
     Raises:
-        ConfigError: `RAG_CONFIG` names a file that is not there.
+        ConfigError: `RAG_CONFIG` names a file that does not exist.
     """
     if named := os.environ.get("RAG_CONFIG"):
         if not Path(named).is_file():
@@ -143,10 +143,10 @@ def config_file() -> Path | None:
 
 
 def load_settings(**overrides: Any) -> Settings:
-    """The settings in force.
+    """Returns the settings in use.
 
     Raises:
-        ConfigError: an unknown name or a value that does not fit; the message names both.
+        ConfigError: A name is unknown or a value is not valid; the message has name and value.
     """
     _check_environment()
     try:
@@ -154,14 +154,14 @@ def load_settings(**overrides: Any) -> Settings:
     except ValidationError as error:
         told = first(_problems(error), error.error_count(), between="\n")
         raise ConfigError(told) from None
-    except SettingsError as error:  # a whole part in one variable that is no JSON
+    except SettingsError as error:  # a variable for a whole part that is not JSON
         raise ConfigError(f"The environment does not fit: {error}.") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{config_file()} is not valid TOML: {error}.") from None
 
 
 def shown(settings: Settings) -> dict[str, Any]:
-    """The settings as they may be printed: without secrets, and URLs as `masked` has them."""
+    """Returns the settings in printable form: without secrets, and with masked URLs."""
     told: dict[str, Any] = to_jsonable_python(_masked("", settings.model_dump()))
     return told
 
@@ -180,7 +180,7 @@ def _masked(name: str, value: Any) -> Any:
 
 
 def names() -> list[str]:
-    """Every setting, dotted: `retrieval.depth`; of a part with a `kind`, those of every kind."""
+    """Returns all setting names, dotted: `retrieval.depth`; includes those of every `kind`."""
     return sorted(set(_names(Settings)))
 
 
@@ -195,7 +195,7 @@ def _names(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
 
 
 def _models(annotation: Any) -> list[type[BaseModel]]:
-    """The settings classes that an annotation names: one, those of a union, or none."""
+    """Returns the settings classes that an annotation names: one, those of a union, or none."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
     return [model for part in get_args(annotation) for model in _models(part)]
@@ -224,7 +224,7 @@ def _problems(error: ValidationError) -> Iterator[str]:
             got = f" (got {shortened(repr(part['kind']))})" if has_kind else ""
             yield f"The setting '{name}.kind' does not fit: {problem['msg']}{got}."
         else:
-            # What lacks something is a whole part, secrets too.
+            # The input of a missing setting is the whole part, secrets too.
             hidden = (
                 problem["type"] == "missing"
                 or _is_secret(name)
@@ -250,7 +250,7 @@ def _unknown(name: str) -> str:
 
 
 def _dotted(place: Sequence[str | int]) -> str:
-    """A place in the tree by its setting's name, in which the kind of a part does not stand."""
+    """Returns the setting's name of a place in the tree, which omits the kinds of parts."""
     place = [shortened(step) if isinstance(step, str) else step for step in place]
     names: list[str] = []
     models: list[type[BaseModel]] = [Settings]
@@ -273,5 +273,5 @@ def _is_kind(model: type[BaseModel], name: str | int) -> bool:
 
 
 def _is_secret(name: str) -> bool:
-    """Whether what was got for a setting may hold a secret; a list of parts may."""
+    """Returns True if the value of a setting may contain a secret, as a list of parts may."""
     return name == "fallbacks" or re.sub(r"^fallbacks\.\d+", "generator", name) in SECRETS

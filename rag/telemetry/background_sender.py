@@ -1,8 +1,8 @@
-"""Traces and scores on their way to a process of their own, which sends them on.
+"""Passes traces and scores to a separate process, which sends them.
 
 Masking a search's passages, writing its spans and talking to a server take milliseconds of an
-interpreter that a request would wait for: here a trace is pickled, and that is all. A pattern of
-masking that runs away over some text, or a server that never answers, holds up that process alone.
+interpreter that a request would wait for; in this process a trace is only pickled. A masking
+pattern that is slow on some text, or a server that never answers, blocks the other process alone.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ from rag.telemetry import metrics
 from rag.telemetry.trace import Score, Trace
 
 MAX_BYTES = 16 << 20
-"""What may wait; what comes past it is lost, and counted."""
+"""Bytes that may wait; anything beyond them is lost, and counted."""
 AT_ONCE = 32
 """Parcels in one request."""
 EVERY_SECONDS = 0.2
-"""What waits is sent, and many cost little more than one."""
+"""Seconds between sends; to send many parcels costs little more than to send one."""
 REQUEST_SECONDS = 5.0
-"""One request to a server may take."""
+"""Seconds that one request to a server may take."""
 RESTART_SECONDS = 60.0
-"""Between attempts to start a process that does not start."""
+"""Seconds between attempts to start a process that does not start."""
 _CALL_SECONDS = 6 * REQUEST_SECONDS
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Parcel:
-    """A pickled trace of so many spans, or a tuple of so many scores."""
+    """A pickled trace or tuple of scores, with the number of its spans or scores."""
 
     data: bytes
     spans: int = 0
@@ -47,7 +47,7 @@ class Parcel:
 
 @dataclass(frozen=True, slots=True)
 class Arrived:
-    """The spans and scores that arrived; `fault` says why spans did not, if it is known."""
+    """The numbers of spans and scores that arrived; `fault` is why spans did not, if known."""
 
     spans: int = 0
     scores: int = 0
@@ -59,7 +59,7 @@ Export = Worker[list[bytes], Arrived]
 
 
 class Backlog:
-    """What waits, first in, first out, no more than `max_bytes` of it; for many threads."""
+    """A thread-safe FIFO queue of parcels, of at most `max_bytes`."""
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
@@ -71,7 +71,7 @@ class Backlog:
         return len(self._parcels)
 
     def put(self, parcel: Parcel) -> bool:
-        """Whether there is room for it."""
+        """Adds a parcel; returns False if there is no room for it."""
         with self._lock:
             if self._size + len(parcel.data) > self._max_bytes:
                 return False
@@ -80,7 +80,7 @@ class Backlog:
             return True
 
     def take(self, count: int) -> list[Parcel]:
-        """The first ones, no more than there are."""
+        """Removes and returns the first parcels, at most `count`."""
         with self._lock:
             taken = [self._parcels.popleft() for _ in range(min(count, len(self._parcels)))]
             self._size -= sum(len(parcel.data) for parcel in taken)
@@ -88,15 +88,15 @@ class Backlog:
 
 
 class TraceSender:
-    """Takes traces and scores and has them sent in the background, to one place."""
+    """Sends traces and scores to one receiver in the background."""
 
     def __init__(self, load: Callable[[], Export], *, host: str, takes_scores: bool) -> None:
         """Starts the thread, which starts the process when there is something to send.
 
         Args:
-            load: picklable; makes what sends, in its process.
-            host: where to, for messages.
-            takes_scores: whether anybody there does; else they are not sent.
+            load: picklable; makes the function that sends, in the process.
+            host: the receiver's, for messages.
+            takes_scores: True if the receiver takes scores; otherwise they are not sent.
         """
         self._host = host
         self._takes_scores = takes_scores
@@ -110,10 +110,10 @@ class TraceSender:
         self._thread.start()
 
     def send(self, trace: Trace) -> bool:
-        """Takes a journey that has ended; returns at once. It is lost where too much waits.
+        """Queues an ended trace; returns at once. The trace is lost if the queue is full.
 
         Returns:
-            Whether it was wanted: it is sampled, or it failed or was degraded.
+            True if the trace is wanted: it is sampled, or it failed or was degraded.
         """
         if not (trace.sampled or trace.root.error or trace.degraded):
             metrics.traces("left out", 1)
@@ -122,12 +122,12 @@ class TraceSender:
         return True
 
     def score(self, scores: Sequence[Score]) -> None:
-        """Takes what was found of an answer; returns at once. As with traces, they may be lost."""
+        """Queues scores of an answer; returns at once. They are lost if the queue is full."""
         if scores and self._takes_scores:
             self._put(Parcel(_pickled(tuple(scores)), scores=len(scores)))
 
     def close(self) -> None:
-        """Sends what waits, for no longer than two requests may take."""
+        """Sends the waiting parcels, within the time of two requests at most."""
         self._closing.set()
         self._thread.join(2 * REQUEST_SECONDS)
         if self._backlog:
@@ -149,12 +149,12 @@ class TraceSender:
                     return
 
     async def _send(self, parcels: Sequence[Parcel]) -> None:
-        """Sends, and counts what of it arrived."""
+        """Sends parcels, and counts what arrived."""
         cause, arrived = "it refuses them, or is not there", Arrived()
         try:
             arrived = await self._opened().call([parcel.data for parcel in parcels])
-        except Exception as error:  # noqa: BLE001 - the thread outlives what cannot be sent
-            # The message of what is not ours may hold what was to be masked.
+        except Exception as error:  # noqa: BLE001 - a failed send must not end the thread
+            # The message of another library's error may contain content that was to be masked.
             cause = str(error) if isinstance(error, RagError) else type(error).__name__
         _count(parcels, arrived)
         if spans := sum(parcel.spans for parcel in parcels):
@@ -171,7 +171,7 @@ class TraceSender:
         return self._process
 
     def _tell(self, what: str, have_arrived: bool, cause: str) -> None:
-        """Once, and not for each batch."""
+        """Warns once of parcels that do not arrive, not for each batch."""
         if have_arrived:
             self._lost.discard(what)
         elif what not in self._lost:
@@ -192,8 +192,8 @@ def _pickled(content: object) -> bytes:
 def _count(parcels: Sequence[Parcel], arrived: Arrived) -> None:
     """Counts what arrived and what was lost.
 
-    A trace that lacks a span is lost. It is not known whose spans are missing: each is taken for
-    another trace's.
+    A trace that lacks a span counts as lost. It is not known to which trace a missing span belongs:
+    each is counted for a different trace.
     """
     spans = [parcel.spans for parcel in parcels if parcel.spans]
     lost = sum(spans) - arrived.spans

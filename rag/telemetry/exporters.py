@@ -1,11 +1,11 @@
-"""Traces and scores on their way to Langfuse, or to anything that speaks OTLP.
+"""Export of traces and scores to Langfuse, or to any receiver of OTLP.
 
-With `rag.telemetry.otlp` the only module that knows OpenTelemetry, and the only one that knows
-Langfuse. A journey is recorded while it runs (`rag.telemetry`) and sent when it has ended, by a
-process of its own (`rag.telemetry.background_sender`): no request waits for it, which of them are
-sent can be decided by how they ended, and what is masked is masked here.
+With `rag.telemetry.otlp` the only module that uses OpenTelemetry, and the only one that uses
+Langfuse's client. A trace is recorded while its request runs (`rag.telemetry`) and sent after the
+end by a separate process (`rag.telemetry.background_sender`). No request waits for it, its outcome
+can decide whether it is sent, and content is masked here.
 
-Attributes are Langfuse's (https://langfuse.com/integrations/native/opentelemetry), and beside them
+Attributes are Langfuse's (https://langfuse.com/integrations/native/opentelemetry) and
 OpenTelemetry's for generative AI (https://opentelemetry.io/docs/specs/semconv/gen-ai/).
 """
 
@@ -45,19 +45,19 @@ from rag.telemetry.otlp import Receiver
 from rag.telemetry.trace import Experiment, Kind, Score, Span, Trace
 
 MAX_TEXT = 500
-"""Characters of a score that is a text: what Langfuse takes."""
+"""Maximum number of characters of a text score that Langfuse accepts."""
 _OPERATIONS: Mapping[Kind, str] = {
     "embedding": "embeddings",
     "generation": "chat",
     "retriever": "retrieval",
 }
 _log = logging.getLogger(__name__)
-logging.getLogger("opentelemetry.exporter.otlp").setLevel(logging.CRITICAL)  # it tells each time
+logging.getLogger("opentelemetry.exporter.otlp").setLevel(logging.CRITICAL)  # it logs every failure
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sending:
-    """What is sent: `privacy` says what becomes of questions, passages and answers."""
+    """Settings of the export: `privacy` masks or removes questions, passages and answers."""
 
     privacy: Privacy
     environment: str
@@ -68,7 +68,7 @@ Scores = tuple[Score, ...]
 
 
 class Exporter:
-    """Sends traces and scores to one place; for a process that does nothing else."""
+    """Sends traces and scores to one receiver; for a process that does nothing else."""
 
     def __init__(
         self,
@@ -78,21 +78,21 @@ class Exporter:
         sending: Sending,
         send_scores: Callable[[Scores], int] | None = None,
     ) -> None:
-        """Make an exporter.
+        """Makes an exporter.
 
         Args:
             url: of OTLP over HTTP, with its path: …/v1/traces.
-            headers: sent along, for authorization.
-            sending: what is sent.
-            send_scores: sends scores, and says how many arrived; None: nobody there takes them.
+            headers: sent with each request, for authorization.
+            sending: settings of the export.
+            send_scores: sends scores, returns how many arrived; None: the receiver takes none.
         """
         self._receiver = Receiver(url, headers=headers, seconds=REQUEST_SECONDS)
         self._writer = _Writer(sending)
         self._send_scores = send_scores
 
     def __call__(self, parcels: Sequence[bytes]) -> Arrived:
-        """Sends pickled traces and scores."""
-        items = [pickle.loads(data) for data in parcels]  # noqa: S301 - our own parent's
+        """Sends pickled traces and scores; returns what arrived."""
+        items = [pickle.loads(data) for data in parcels]  # noqa: S301 - sent by our own parent
         traces = [item for item in items if isinstance(item, Trace)]
         scores = tuple(score for item in items if isinstance(item, tuple) for score in item)
         return Arrived(
@@ -108,17 +108,20 @@ class Exporter:
 
 
 def _attempt(send: Callable[[Any], int] | None, items: Sequence[object]) -> int:
-    """How many arrived. Traces are not lost with scores that cannot be written, nor these so."""
+    """Sends items and returns how many arrived; 0 after an error, which is logged.
+
+    So traces are not lost if scores cannot be written, nor scores if traces cannot.
+    """
     try:
         return send(items) if send and items else 0
-    except Exception as error:  # noqa: BLE001 - the process outlives what cannot be written
-        # Without its message, which may hold what was to be masked.
+    except Exception as error:  # noqa: BLE001 - a bad item must not end the process
+        # Without its message, which may contain what was to be masked.
         _log.error("Traces or scores cannot be written: %s.", type(error).__name__)
         return 0
 
 
 class _Ids(IdGenerator):
-    """Our own ids: an answer names its trace, and scores name spans."""
+    """Gives spans the ids of our own traces, which answers and scores refer to."""
 
     trace_id = span_id = 0
 
@@ -138,7 +141,7 @@ class _Ended(SpanProcessor):
 
 
 class _Writer:
-    """Makes OpenTelemetry's spans of ours; one thread's."""
+    """Converts our spans to OpenTelemetry's; not thread-safe."""
 
     def __init__(self, sending: Sending) -> None:
         self._sending = sending
@@ -147,7 +150,7 @@ class _Writer:
             {"service.name": "plumbline", "service.version": sending.release}
         )
         provider = TracerProvider(
-            sampler=ALWAYS_ON,  # what is sent was chosen already
+            sampler=ALWAYS_ON,  # the traces to send are chosen already
             resource=resource,
             id_generator=self._ids,
             shutdown_on_exit=False,
@@ -156,7 +159,7 @@ class _Writer:
         self._tracer = provider.get_tracer("plumbline")
 
     def write(self, trace: Trace) -> list[ReadableSpan]:
-        """A journey's spans, the root among them."""
+        """Returns the spans of a trace, including the root."""
         self._ended.spans = []
         self._ids.trace_id = int(trace.id, 16)
         shared, begin = self._shared(trace), self._begin
@@ -166,7 +169,7 @@ class _Writer:
                 parent = set_span_in_context(made[span.parent])
                 made[span] = begin(span, trace.tenant, parent, shared)
         for span, theirs in made.items():
-            # What was not closed ended with the journey.
+            # A span that was not closed ended with the trace.
             theirs.end(end_time=span.end or trace.root.end)
         return self._ended.spans
 
@@ -185,7 +188,7 @@ class _Writer:
 
     def _shared(self, trace: Trace) -> dict[str, Any]:
         theirs = {"user.id": trace.user, "session.id": trace.session, "tags": list(trace.tags)}
-        # Callers may name people by their addresses.
+        # Callers may use addresses of people as names, so these are content.
         allowed = self._sending.privacy.content(theirs, trace.tenant)
         told = allowed if isinstance(allowed, dict) else {}
         shared: dict[str, Any] = {
@@ -197,14 +200,14 @@ class _Writer:
         }
         if trace.experiment:
             shared |= self._experiment(trace, trace.experiment)
-        if trace.outcome:  # else others of its spans tell it
+        if trace.outcome:  # otherwise other spans of the same trace have it
             degraded = [f"degraded: {told.partition(':')[0]}" for told in trace.degraded]
             shared["langfuse.trace.tags"] = [trace.outcome, *degraded, *told.get("tags", ())]
             shared["langfuse.trace.metadata.outcome"] = trace.outcome
         return shared
 
     def _experiment(self, trace: Trace, experiment: Experiment) -> dict[str, str]:
-        """As Langfuse's own client marks the spans of an item of an experiment."""
+        """Returns the attributes with which Langfuse's client marks spans of an experiment item."""
         told = {
             "langfuse.experiment.id": experiment.id,
             "langfuse.experiment.name": experiment.name,
@@ -232,7 +235,7 @@ class _Writer:
         return told
 
     def _content(self, name: str, content: Any, tenant: str) -> dict[str, str]:
-        """What may be sent of it: as JSON, or as it is where it is a text."""
+        """Returns the content that may be sent, as an attribute: a text unchanged, else JSON."""
         allowed = self._sending.privacy.content(content, tenant)
         if allowed is None:
             return {}
@@ -241,7 +244,7 @@ class _Writer:
 
 
 def _caller(trace: Trace) -> Any:
-    """The span that the journey is part of, where somebody else began it."""
+    """Returns the context of the caller's span; None if the trace began here."""
     if not trace.parent_id:
         return None
     caller = SpanContext(
@@ -274,20 +277,20 @@ def _of_model(told: Mapping[str, Any]) -> dict[str, Any]:
         found |= {f"gen_ai.request.{name}": value for name, value in parameters.items()}
     if "template" in told:
         found["langfuse.observation.prompt.name"] = told["template"]
-    if isinstance(told.get("template_version"), int):  # which Langfuse's versions are
+    if isinstance(told.get("template_version"), int):  # Langfuse's versions are integers
         found["langfuse.observation.prompt.version"] = told["template_version"]
     return found
 
 
 def langfuse(url: str, *, public_key: str, secret_key: str, sending: Sending) -> Exporter:
-    """To the Langfuse at this address: spans over OTLP, scores by Langfuse's own client."""
+    """Returns an exporter to a Langfuse server: spans over OTLP, scores by Langfuse's client."""
     base = url.rstrip("/")
     api = LangfuseAPI(
         base_url=base,
         username=public_key,
         password=secret_key,
         timeout=REQUEST_SECONDS,
-        follow_redirects=False,  # a POST would become a GET, and what that finds look like success
+        follow_redirects=False,  # a POST would become a GET, whose response looks like success
     )
     secret = base64.b64encode(f"{public_key}:{secret_key}".encode()).decode()
     return Exporter(
@@ -299,11 +302,11 @@ def langfuse(url: str, *, public_key: str, secret_key: str, sending: Sending) ->
 
 
 def _create_scores(api: LangfuseAPI, scores: Scores, sending: Sending) -> int:
-    once = RequestOptions(max_retries=0)  # what waits behind is not to wait longer
+    once = RequestOptions(max_retries=0)  # retries would delay the next parcels
     request = [_score_request(score, sending) for score in scores]
     try:
         made = api.scores.create(request=request, request_options=once)
-    except (ApiError, httpx.HTTPError):  # away, or it refuses: told once, as with traces
+    except (ApiError, httpx.HTTPError):  # away, or it refuses: logged once, as with traces
         return 0
     if isinstance(made, CreateScoreBatchResults):
         return min(max(0, made.accepted), len(scores))
@@ -317,7 +320,7 @@ def _score_request(score: Score, sending: Sending) -> CreateScoreRequest:
         if score.name != "correction":
             value, kind = value[:MAX_TEXT], ScoreDataType.TEXT
     return CreateScoreRequest(
-        # The same one again replaces what was said before.
+        # A score with the same id replaces the earlier one.
         id=str(uuid5(NAMESPACE_OID, _key(score))),
         name=score.name,
         value=value,
@@ -330,7 +333,7 @@ def _score_request(score: Score, sending: Sending) -> CreateScoreRequest:
 
 
 def _key(score: Score) -> str:
-    """Text that is equal for scores of which the later one replaces the earlier."""
+    """Returns a key that is equal for scores of which the later replaces the earlier."""
     answer = f"{score.answer_id} " if score.answer_id else ""  # callers may share a trace
     return f"{score.trace_id} {score.span_id} {answer}{score.name}"
 

@@ -1,7 +1,8 @@
-"""Data sets that are kept in Langfuse.
+"""Data sets that are stored in Langfuse.
 
-Read from its REST API, `GET /api/public/dataset-items` of https://api.reference.langfuse.com, and
-not by its client, which takes no page of a server older than itself: a field is missing there.
+They are read from its REST API, `GET /api/public/dataset-items` of
+https://api.reference.langfuse.com, and not by its client, which rejects the pages of servers older
+than itself because a field is missing there.
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ from rag.errors import ConfigError, NotFoundError, UpstreamError
 from rag.privacy.redaction import masked, words
 
 AT_ONCE = 100
-"""Items in one page: as many as Langfuse gives."""
+"""Items in one page: Langfuse's maximum."""
 SECONDS = 30.0
-"""One page may take."""
+"""Seconds that the request of one page may take."""
 
 
 class SetItem(BaseModel):
@@ -42,12 +43,12 @@ class _Page(BaseModel):
 
 
 def set_items(url: str, *, public_key: str, secret_key: str, name: str) -> list[SetItem]:
-    """The items of a data set that are not archived, in Langfuse's order.
+    """Returns the items of a data set that are not archived, in Langfuse's order.
 
     Raises:
-        NotFoundError: there is no such data set.
-        ConfigError: the keys are refused.
-        UpstreamError: Langfuse is away, or answers otherwise than it should.
+        NotFoundError: There is no such data set.
+        ConfigError: The keys are refused.
+        UpstreamError: Langfuse cannot be reached, or its response is not valid.
     """
     base = url.rstrip("/")
     keys = (public_key, secret_key)

@@ -1,4 +1,4 @@
-"""What a service writes about itself: lines for people, or JSON for what collects them."""
+"""The service's log: lines for people, or JSON for log collectors."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _requests = logging.getLogger("rag.requests")
 def configure(form: Format, **always: str) -> None:
     """Sends log lines to standard error, with the URLs in them masked.
 
-    `text`: warnings and errors. `json`: those and a line for each request, an object a line, each
-    with the fields `always`.
-    Nothing that was found is in it, and what was asked only where `log.questions` says so.
+    `text`: warnings and errors. `json`: also a line for each request; each line is an object with
+    the fields `always`.
+    The log never contains what was found, and contains questions only if `log.questions` is set.
     """
     handler = logging.StreamHandler()
     if form == "json":
@@ -28,25 +28,25 @@ def configure(form: Format, **always: str) -> None:
 
 
 def mask(handler: logging.Handler) -> None:
-    """Masks the URLs in all that a handler writes, also in messages of libraries and in traces."""
+    """Masks the URLs in all output of a handler, also in library messages and tracebacks."""
     if not isinstance(handler.formatter, _Masking):
         handler.setFormatter(_Masking(handler.formatter or logging.Formatter()))
 
 
 class _Masking(logging.Formatter):
-    """Formats as another one does, and masks URLs."""
+    """Formats with another formatter, then masks URLs."""
 
     def __init__(self, inner: logging.Formatter) -> None:
         super().__init__()
         self._inner = inner
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line that is written."""
+        """Returns the line to write."""
         return scrubbed(self._inner.format(record))
 
 
 def request(**fields: object) -> None:
-    """One request, once it has ended."""
+    """Logs one request, once it has ended."""
     _requests.info("request", extra=fields)
 
 

@@ -1,9 +1,9 @@
-"""Prometheus metrics: the only module that knows prometheus_client.
+"""Prometheus metrics: the only module that imports prometheus_client.
 
-Names are OpenTelemetry's where it has one
+Names are OpenTelemetry's if it defines one
 (https://opentelemetry.io/docs/specs/semconv/gen-ai/gen-ai-metrics/), else `plumbline_…`. Labels
-have few values: no question and no document is one, and of tenants only those that `tell_apart`
-names. What a process counts is its own; vLLM counts in the same registry.
+have few values: never a question or a document, and only the tenants that `tell_apart` names.
+Each process counts for itself; vLLM counts in the same registry.
 """
 
 from __future__ import annotations
@@ -147,15 +147,15 @@ _KNOWN: tuple[tuple[Counter, Iterable[tuple[str, ...]]], ...] = (
 for (
     _counter,
     _values,
-) in _KNOWN:  # at 0: of a counter that appears with 1, `increase()` sees nothing
+) in _KNOWN:  # starts at 0: `increase()` misses a counter that first appears with 1
     for _labels in _values:
         _counter.labels(*_labels)
 
 
 def tell_apart(tenants: Iterable[str]) -> None:
-    """Counts these tenants each by its name from now on, and the rest together.
+    """Counts each of these tenants by its name from now on, and the others together.
 
-    Without any, the label is empty, which to Prometheus is none.
+    If no tenants are given, the label is empty, which is the same to Prometheus as no label.
     """
     _tenants.clear()
     _tenants.update(tenants)
@@ -175,15 +175,15 @@ tell_apart(())
 
 
 def exposition(found: Backlog | None) -> bytes:
-    """All as Prometheus reads it, with what the catalog says is open; None: it says nothing."""
+    """Returns all metrics in Prometheus's format, with the catalog's backlog; None: unknown."""
     return generate_latest(REGISTRY) + generate_latest(_backlog(found))
 
 
 def serve(host: str, port: int) -> None:
-    """Answers Prometheus on a thread, to the end of the process.
+    """Serves the metrics to Prometheus on a thread, until the process ends.
 
     Raises:
-        ConfigError: the port is taken, or there is no such address.
+        ConfigError: The port is taken, or there is no such address.
     """
     try:
         start_http_server(port, addr=host)
@@ -195,13 +195,13 @@ def serve(host: str, port: int) -> None:
 
 
 def request(method: str, route: str, status: int, error: str, seconds: float) -> None:
-    """One HTTP request; `error` is the problem's code, empty where there is none."""
+    """Counts one HTTP request; `error` is the problem's code, empty if there is none."""
     _requests.labels(method, route, str(status), error).observe(seconds)
 
 
 @dataclass(slots=True)
 class Question:
-    """A search or an answer while it is under way; one that is not `live` is not counted."""
+    """A search or an answer in progress; it is counted only if it is `live`."""
 
     operation: str
     tenant: str
@@ -220,11 +220,11 @@ class Question:
             _questions.labels(self.operation, self.outcome, _label(self.tenant)).inc()
 
     def found(self, hits: Sequence[Hit]) -> None:
-        """A search ended."""
+        """Records the end of a search."""
         self.outcome = "found" if hits else "no_documents"
 
     def answered(self, answer: Answer) -> None:
-        """An answer was given."""
+        """Records that an answer was given."""
         self.answer = answer
         self.outcome = answer.reason or "answered"
         if self.live:
@@ -235,7 +235,7 @@ class Question:
 def stages(
     milliseconds: Iterable[tuple[str, float]], degraded: Iterable[str], usage: Usage, tenant: str
 ) -> None:
-    """What a question's trace says, once it has ended: `degraded` as in `Answer`."""
+    """Counts the data of a question's trace once it has ended: `degraded` as in `Answer`."""
     for stage, spent in milliseconds:
         _stages.labels(stage).observe(spent / 1e3)
     for told in degraded:
@@ -246,17 +246,17 @@ def stages(
 
 
 class Pace:
-    """How fast a language model writes, from the moment it is asked; counted where it is `live`."""
+    """The speed of a language model, measured from its call; counted only if it is `live`."""
 
     def __init__(self, *, live: bool) -> None:
         self._live = live
         self._asked = self._first = time.perf_counter()
         self._silent = True
         self.first_ns: int | None = None
-        """When the first text came, in nanoseconds since 1970."""
+        """Time at which the first text arrived, in nanoseconds since 1970."""
 
     def heard(self, delta: Delta) -> None:
-        """A piece of its text came, or the end."""
+        """Records that a piece of the text, or its end, arrived."""
         if delta.model is None:
             return
         if self._silent:
@@ -271,74 +271,77 @@ class Pace:
 
 
 def batch(model: str, items: int) -> None:
-    """A forward pass."""
+    """Counts a forward pass and its items."""
     _batches.labels(model).observe(items)
 
 
 def waiting(model: str, *, interactive: int, bulk: int) -> None:
-    """What waits for a model now."""
+    """Sets the numbers of items that wait for a model now."""
     _waiting.labels(model, "interactive").set(interactive)
     _waiting.labels(model, "bulk").set(bulk)
 
 
 def cache(name: str, *, hits: int, misses: int) -> None:
-    """Look-ups in a cache."""
+    """Counts look-ups in a cache."""
     _cached.labels(name, "hit").inc(hits)
     _cached.labels(name, "miss").inc(misses)
 
 
 def document(outcome: str) -> None:
-    """A document is done with: stored, unchanged, duplicate, failed, retried."""
+    """Counts a processed document: stored, unchanged, duplicate, failed, retried."""
     _documents.labels(outcome).inc()
 
 
 def cost(purpose: Literal["answer", "judge"], amount: float, tenant: str) -> None:
-    """What language models cost."""
+    """Adds to the cost of language models."""
     _cost.labels(purpose, _label(tenant)).inc(amount)
 
 
 def score(name: str, value: float) -> None:
-    """A live answer was scored, 0 to 1."""
+    """Counts a score of a live answer, 0 to 1."""
     _scores.labels(name).observe(value)
 
 
 def scored(outcome: str) -> None:
-    """An answer that was to be scored: scored, failed, or postponed."""
+    """Counts an answer that was to be scored: scored, failed, or postponed."""
     _scored.labels(outcome).inc()
 
 
 def judged(outcome: str) -> None:
-    """A language model judged an answer: scored, or failed."""
+    """Counts a judgement of an answer by a language model: scored, or failed."""
     _judged.labels(outcome).inc()
 
 
 def feedback(rating: str) -> None:
-    """Somebody said what an answer was worth: up, down."""
+    """Counts a user's rating of an answer: up, down."""
     _feedback.labels(rating).inc()
 
 
 def traces(outcome: str, count: int) -> None:
-    """Traces are done with: sent, left out, lost."""
+    """Counts processed traces: sent, left out, lost."""
     _traces.labels(outcome).inc(count)
 
 
 def spans(outcome: str, count: int) -> None:
-    """Spans of traces are done with: sent, lost."""
+    """Counts processed spans of traces: sent, lost."""
     _spans.labels(outcome).inc(count)
 
 
 def sent_scores(outcome: str, count: int) -> None:
-    """Scores on their way to Langfuse are done with: sent, lost."""
+    """Counts processed scores for Langfuse: sent, lost."""
     _sent_scores.labels(outcome).inc(count)
 
 
 def answer_kept(outcome: str) -> None:
-    """An answer that was given is in the catalog, or could not be put there: kept, lost."""
+    """Counts a given answer: kept in the catalog, or lost because it could not be stored."""
     _kept.labels(outcome).inc()
 
 
 def _backlog(found: Backlog | None) -> CollectorRegistry:
-    """What the catalog says: of all processes, so only who asks it has these."""
+    """Returns the metrics of the catalog's backlog, which covers all processes.
+
+    They are in a separate registry: only a process that asks the catalog exposes them.
+    """
     registry = CollectorRegistry()
     up = Gauge("plumbline_catalog_up", "Whether the catalog said what is open.", registry=registry)
     up.set(found is not None)

@@ -1,7 +1,7 @@
-"""Spans on their way to a receiver that speaks OTLP over HTTP.
+"""Sends spans to a receiver over OTLP/HTTP.
 
-OpenTelemetry's exporter takes every answer below 400 for success and reads no answer's body. Here
-spans have arrived where the answer is a 2xx, less those that its body says were rejected
+OpenTelemetry's exporter takes every response below 400 for success and does not read its body. Here
+spans have arrived if the response is a 2xx, except those that its body reports as rejected
 (https://opentelemetry.io/docs/specs/otlp/#otlphttp-response).
 """
 
@@ -21,15 +21,15 @@ from opentelemetry.sdk.trace.export import SpanExportResult
 
 
 class Receiver:
-    """Sends spans to one address; for one thread."""
+    """Sends spans to one address; not thread-safe."""
 
     def __init__(self, url: str, *, headers: Mapping[str, str], seconds: float) -> None:
-        """Make a sender; nothing is connected yet.
+        """Makes a sender; nothing is connected yet.
 
         Args:
             url: with its path: …/v1/traces.
-            headers: sent along, for authorization.
-            seconds: what one request may take, retries included.
+            headers: sent with each request, for authorization.
+            seconds: time limit of one request, including retries.
         """
         session = requests.Session()
         session.hooks["response"].append(self._check)
@@ -38,13 +38,13 @@ class Receiver:
         )
         self._rejected = 0
         self.fault = ""
-        """The cause for which spans did not arrive; "" where the last answer tells none."""
+        """The reason why spans did not arrive; "" if the last response names none."""
 
     def send(self, spans: Sequence[ReadableSpan]) -> int:
-        """Sends spans in one request, and again where the receiver is busy.
+        """Sends spans in one request, and again if the receiver is busy.
 
         Returns:
-            How many did not arrive.
+            The number of spans that did not arrive.
         """
         self._rejected, self.fault = 0, ""
         if self._exporter.export(spans) is not SpanExportResult.SUCCESS:
@@ -52,10 +52,10 @@ class Receiver:
         return min(self._rejected, len(spans))
 
     def _check(self, answer: requests.Response, *_: Any, **__: Any) -> None:
-        """Reads an answer before the exporter does.
+        """Checks a response before the exporter reads it.
 
         Raises:
-            requests.RequestException: the exporter is to count it as a failure.
+            requests.RequestException: The exporter must count the response as a failure.
         """
         self.fault = f"it answers {answer.status_code}"
         if not answer.ok:  # the exporter knows which of these to send again
@@ -72,7 +72,7 @@ class Receiver:
 
 
 def _rejected(answer: requests.Response) -> int:
-    """The number of spans that a receiver says it rejected; 0 where it does not say so."""
+    """Returns the number of spans that a receiver reports as rejected; 0 if it reports none."""
     told = ExportTraceServiceResponse()
     try:
         if answer.headers.get("Content-Type", "").startswith("application/json"):

@@ -25,10 +25,10 @@ Attribute = str | int | float | bool | tuple[str, ...]
 
 @dataclass(slots=True, eq=False)
 class Span:
-    """A stage of a journey: nanoseconds since 1970, what it was given, and what came of it.
+    """A stage of a request or task; `start` and `end` are nanoseconds since 1970.
 
-    `input` and `output` are content: strings, numbers, lists and dicts of what people wrote and
-    documents hold. `attributes` are none.
+    `input` and `output` are content: strings, numbers, lists and dicts of text by users or from
+    documents. `attributes` are not content.
     """
 
     name: str
@@ -43,13 +43,13 @@ class Span:
     error: str = ""
 
     def close(self) -> None:
-        """It has ended."""
+        """Sets the end time."""
         self.end = time.time_ns()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Experiment:
-    """Which question of which run of an evaluation a trace is of; `expected` is content."""
+    """The run and the question of an evaluation that a trace belongs to; `expected` is content."""
 
     id: str
     name: str
@@ -60,13 +60,13 @@ class Experiment:
 
 @dataclass(slots=True)
 class Trace:
-    """One journey: its id, milliseconds by stage, what had to be left out, tokens spent.
+    """The trace of one request or task: id, milliseconds by stage, omitted stages, tokens used.
 
     `outcome` says how it ended: found, answered, the reason to abstain, an error's code, cancelled;
-    of a document what became of it. `spans` are its stages in the order in which they began, below
-    `root`; `parent_id` is the caller's span that it is part of. `user`, `session` and `tags` are
-    what it shares with other traces: the caller says so, or it is a job. `sampled` ones are sent
-    even where they end well. `experiment` is None for all that is no evaluation.
+    for a document its outcome. `spans` are its stages in the order in which they began, below
+    `root`; `parent_id` is the caller's span that it is part of. `user`, `session` and `tags` group
+    it with other traces; the caller sets them, or they name a job. `sampled` traces are sent
+    even if they end well. `experiment` is None outside evaluations.
     """
 
     id: str = field(default_factory=lambda: secrets.token_hex(16))
@@ -86,7 +86,7 @@ class Trace:
 
     @contextlib.contextmanager
     def span(self, stage: str, kind: Kind = "span") -> Iterator[Span]:
-        """Times and records a stage, inside the one that is under way; never across a `yield`."""
+        """Times and records a stage, as a child of the current one; never across a `yield`."""
         span = self.open(stage, kind)
         try:
             with self.inside(span), self.time(stage):
@@ -104,7 +104,7 @@ class Trace:
         return span
 
     def note(self, **attributes: Attribute) -> None:
-        """Tells something of the stage that is under way."""
+        """Adds attributes to the current stage."""
         self._under_way().attributes |= attributes
 
     def _under_way(self) -> Span:
@@ -113,7 +113,7 @@ class Trace:
 
     @contextlib.contextmanager
     def inside(self, span: Span) -> Iterator[None]:
-        """What begins in the block is part of this span, also what is asked of other servers."""
+        """Makes a span the parent of all that begins in the block, also on other servers."""
         token = _inside.set((self, span))
         try:
             yield
@@ -121,12 +121,12 @@ class Trace:
             _inside.reset(token)
 
     def traceparent(self, span: Span) -> str:
-        """W3C's header for who goes on in this span."""
+        """Returns the W3C `traceparent` header for work that continues in this span."""
         return f"00-{self.id}-{span.id}-{self.sampled:02x}"
 
     @contextlib.contextmanager
     def time(self, stage: str) -> Iterator[None]:
-        """Times a part of a stage; parts add up."""
+        """Times a part of a stage; times of the same name are added up."""
         start = time.perf_counter()
         try:
             yield
@@ -135,19 +135,19 @@ class Trace:
             self.timings[stage] = round(self.timings.get(stage, 0.0) + spent, 3)
 
     def degrade(self, stage: str, cause: RagError | str) -> None:
-        """Says that a stage was left out of the answer, and why; details go to the log."""
+        """Records that a stage was left out of the answer, and why; details go to the log."""
         self.degraded.append(f"{stage}: {cause}")
         if isinstance(cause, RagError) and cause.detail:
             # Without the message, in which a server may repeat what was asked.
             _log.warning("Trace %s, %s: %s. %s", self.id, stage, cause.code, cause.detail)
 
     def spend(self, usage: Usage) -> None:
-        """Adds tokens that went through a language model."""
+        """Adds the usage of a language model."""
         self.usage = add_usage(self.usage, usage)
 
 
 def add_usage(first: Usage, second: Usage) -> Usage:
-    """The sum; it is estimated where one of them is."""
+    """Returns the sum of two usages; it is estimated if one of them is."""
     return Usage(
         input_tokens=first.input_tokens + second.input_tokens,
         output_tokens=first.output_tokens + second.output_tokens,
@@ -157,9 +157,9 @@ def add_usage(first: Usage, second: Usage) -> Usage:
 
 
 def of_template(name: str) -> dict[str, Attribute]:
-    """What a span tells of its prompt: `answer.v1` is `answer` in version 1, a number.
+    """Returns a span's attributes for its prompt template: `answer.v1` is `answer`, version 1.
 
-    A version that is none is told as it is.
+    A version that is not of that form stays a string.
     """
     stem, _, version = name.partition(".")
     number = version.removeprefix("v")
@@ -173,15 +173,15 @@ Send = Callable[[Trace], object]
 
 
 def nowhere(_trace: Trace) -> None:
-    """Where traces go that nobody collects."""
+    """Discards a trace, if traces are not collected."""
 
 
 def trace_of(traceparent: str | None, *, rate: float = 1.0) -> Trace:
-    """The caller's trace, by its W3C `traceparent`; a new one where there is no valid one.
+    """Returns a trace that continues the caller's W3C `traceparent`; a new one if it is not valid.
 
-    It is sampled where the caller's is, which would have a hole without it. Where the caller's is
-    not, that says nothing of whether anybody wants ours: it is one of the share `rate` or not, by
-    an id of our own, since a caller could choose one that is always or never among them.
+    It is sampled if the caller's trace is, which would be incomplete without it. If the caller's
+    trace is not, ours is still sampled with probability `rate`. That is decided by a random id, not
+    by the caller's trace id, because a caller could choose one that is always or never sampled.
     """
     match = _TRACEPARENT.fullmatch(traceparent or "")
     if match is None:
@@ -193,12 +193,15 @@ def trace_of(traceparent: str | None, *, rate: float = 1.0) -> Trace:
 
 
 def is_sampled(trace_id: str, rate: float) -> bool:
-    """By the id alone, so that all processes decide alike: as OpenTelemetry's TraceIdRatioBased."""
+    """Returns True for a share `rate` of all ids, as OpenTelemetry's TraceIdRatioBased does.
+
+    The id alone decides, so that all processes decide alike.
+    """
     return int(trace_id[16:], 16) < rate * 2**64
 
 
 def trace_headers() -> dict[str, str]:
-    """For a server that works for the stage that is under way: `traceparent`, or none outside."""
+    """Returns the `traceparent` header for a server used by the current stage; none outside."""
     if (inside := _inside.get()) is None:
         return {}
     trace, span = inside
@@ -206,14 +209,14 @@ def trace_headers() -> dict[str, str]:
 
 
 def trace_json(trace: Trace) -> dict[str, Any]:
-    """A trace that has ended, for another process; `trace_from` reads it."""
+    """Returns an ended trace as JSON for another process; `trace_from` reads it."""
     fields_ = {field.name: getattr(trace, field.name) for field in fields(Trace)}
     spans = [_span_json(span) for span in (trace.root, *trace.spans)]
     return {**fields_, "root": None, "spans": spans, "usage": asdict(trace.usage)}
 
 
 def trace_from(told: Mapping[str, Any]) -> Trace:
-    """The trace that `trace_json` wrote."""
+    """Returns the trace that `trace_json` wrote."""
     spans: dict[str | None, Span] = {}
     for each in told["spans"]:  # parents come first
         spans[each["id"]] = Span(**{**each, "parent": spans.get(each["parent"])})
@@ -231,10 +234,10 @@ def _span_json(span: Span) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Score:
-    """What was found of an answer: a number, or words that correct it.
+    """A score of an answer: a number, or a text that corrects it.
 
-    It is of a span, or of the whole trace where `span_id` is empty. A second score of the same
-    name, trace, span and `answer_id` replaces the first. `comment` and words are content.
+    It belongs to a span, or to the whole trace if `span_id` is empty. A second score of the same
+    name, trace, span and `answer_id` replaces the first. `comment` and text values are content.
     """
 
     name: str

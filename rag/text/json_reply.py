@@ -8,6 +8,6 @@ _JSON = re.compile(r"\{.*\}", re.DOTALL)
 
 
 def json_in(text: str) -> str:
-    """The object in what a model wrote: many put it between fences."""
+    """Returns the JSON object in a model's reply, which many models put between fences."""
     found = _JSON.search(text)
     return found[0] if found else text

@@ -1,4 +1,4 @@
-"""A text as search, language models and terminals read it."""
+"""Normalized text for search, language models and terminals."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ _REPLACEMENT = "\ufffd"
 
 
 def plain(text: str) -> str:
-    r"""The text with `\n` for every line end, and without control characters.
+    r"""Returns the text with `\n` for every line end, and without control characters.
 
-    It is as long as the text, and has white space where the text has it: a span of the one is a
-    span of the other. What is stored and cited is the text itself.
+    The result has the same length, and white space at the same places, so that spans of one are
+    spans of the other. The original text is what is stored and cited.
     """
     return _ODD.sub(_plain, text)
 

@@ -1,6 +1,6 @@
-"""Where sentences begin and end: spans of the text as it stands, never a rewritten copy.
+"""Splits text into sentences: spans of the original text, never a rewritten copy.
 
-A text is read in two steps. `block_spans` follows the lines: a paragraph's hard-wrapped lines are
+A text is split in two steps. `block_spans` follows the lines: a paragraph's hard-wrapped lines are
 one block, a list item with its continuation is one, and a line of code or of a table stands alone.
 `sentence_spans` then cuts each block after the full stops that end a sentence. Both are linear in
 the length of the text.
@@ -30,7 +30,7 @@ _LONGEST_WRAPPED = 200
 _FENCE_LINE = re.compile(r"^[ \t]*(`{3,}|~{3,})(.*)", re.MULTILINE)
 _CODE_DIRECTIVE = re.compile(r"\s*\.\. (?:code|code-block|sourcecode|parsed-literal)::")
 _DIRECTIVE = re.compile(r"\s*\.\.(?:\s|$)")
-_CODE_MARGIN = 3  # Markdown's: what is indented by more may be code
+_CODE_MARGIN = 3  # Markdown's: lines with more indentation may be code
 _TABLE_BORDER = re.compile(r"^[ \t]*=+(?: +=+)+[ \t]*$", re.MULTILINE)
 _INDENTED = re.compile(r"(?: {4}|\t)\s*\S")
 _CODE_SYMBOL = re.compile(r"[(){}\[\]=<>;|\\]")
@@ -49,12 +49,12 @@ _LETTERS_AND_DOTS = re.compile(r"(?:\w\.)*[^\W\d]")
 _TITLES = "dr mr mrs ms prof gen sen rep gov hon rev sgt capt lt col messrs mme mlle"
 _REFERENCES = "fig figs eq eqs sec secs ch chap vol pp ed eds ref refs cf vs viz approx ca resp"
 NEVER_LAST = _words(f"{_TITLES} {_REFERENCES} e.g eg i.e ie")
-"""Abbreviations that something always follows."""
+"""Abbreviations that never end a sentence."""
 SELDOM_LAST = _words(
     "etc inc ltd co corp st bros jr sr al ph.d a.m p.m dept univ est jan feb apr aug sept oct nov "
     "dec mon tue wed thu fri sat sun"
 )
-"""Abbreviations that end a sentence only where the next word is one that begins sentences."""
+"""Abbreviations that end a sentence only if the next word is one that begins sentences."""
 _BEFORE_NUMBERS = _words("no nos p art")
 _OPENERS = _words(
     "a after all also although an and another any as at because before both but by each even for "
@@ -67,10 +67,10 @@ _OPENERS = _words(
 
 
 def sentence_spans(text: str) -> list[Span]:
-    """Sentences of `text` as (start, end) character offsets.
+    """Returns the sentences of `text` as (start, end) character offsets.
 
-    In text order and without overlap; together they hold every character that is not white space,
-    and none begins or ends with white space.
+    They are in text order and do not overlap; together they contain every character that is not
+    white space, and none begins or ends with white space.
     """
     spans: list[Span] = []
     text = plain(text)
@@ -80,23 +80,23 @@ def sentence_spans(text: str) -> list[Span]:
 
 
 def block_spans(text: str) -> list[Span]:
-    """Paragraphs, list items, and single lines of code and tables, in text order."""
+    """Returns paragraphs, list items, and single lines of code and tables, in text order."""
     return [(start, end) for start, end, _ in _blocks(plain(text))]
 
 
 def paragraph_spans(text: str) -> list[Span]:
-    """Runs of whole lines between blank lines; the indentation of the first one is kept.
+    """Returns runs of whole lines between blank lines, with the first line's indentation.
 
-    A line too long to have been wrapped is a paragraph of its own.
+    A line that is too long to have been wrapped is a separate paragraph.
     """
     return [(lines[0][0], lines[-1][1]) for lines in _paragraphs(plain(text))]
 
 
 def code_spans(text: str) -> list[Span]:
-    """Blocks of code of whole lines, in text order: between fences, or indented.
+    """Returns blocks of code of whole lines, in text order: between fences, or indented.
 
-    An indented block holds the blank lines within it. It is code by its look, or because a line
-    that ends with `::` or a code directive announces it, as in reStructuredText.
+    An indented block includes the blank lines within it. It is code by its characters, or because a
+    line that ends with `::` or a code directive announces it, as in reStructuredText.
     """
     spans: list[Span] = []
     text = plain(text)
@@ -110,7 +110,7 @@ def code_spans(text: str) -> list[Span]:
 
 
 def _fenced(text: str) -> Iterator[Span]:
-    """Blocks from an opening fence to the one that closes it; one that stays open is none.
+    """Yields blocks from an opening fence to the one that closes it; ignores an unclosed fence.
 
     https://spec.commonmark.org/0.31.2/#fenced-code-blocks
     """
@@ -124,7 +124,7 @@ def _fenced(text: str) -> Iterator[Span]:
 
 
 def _indented(text: str) -> Iterator[Span]:
-    """Runs of paragraphs that are indented, and code."""
+    """Yields runs of indented paragraphs that are code."""
     run: list[Span] = []
     margin, announced = _CODE_MARGIN, False
     for lines in _paragraphs(text):
@@ -143,7 +143,7 @@ def _indented(text: str) -> Iterator[Span]:
 
 
 def _announces_code(text: str, lines: list[Span]) -> bool:
-    """Whether the indented lines below a paragraph are a literal block of reStructuredText."""
+    """Returns True if the indented lines below a paragraph are a reStructuredText literal block."""
     first, last = text[slice(*lines[0])], text[slice(*lines[-1])]
     if _DIRECTIVE.match(first):
         return bool(_CODE_DIRECTIVE.match(first))
@@ -151,7 +151,7 @@ def _announces_code(text: str, lines: list[Span]) -> bool:
 
 
 def _margin(text: str, lines: list[Span]) -> int:
-    """The column of a paragraph's text; of its last item's, where it is a list."""
+    """Returns the column of a paragraph's text; for a list, of its last item's text."""
     for line in reversed(lines):
         if item := _BULLET.match(text, *line) or _ENUMERATOR.match(text, *line):
             return item.end() - 1 - line[0]
@@ -159,16 +159,15 @@ def _margin(text: str, lines: list[Span]) -> int:
 
 
 def _indent(text: str, line: Span) -> int:
-    """Columns of white space a line begins with; tabs stop at every fourth."""
+    """Returns the columns of white space at a line's start, with tab stops every 4 columns."""
     written = text[slice(*line)].expandtabs(4)
     return len(written) - len(written.lstrip())
 
 
 def _paragraphs(text: str) -> Iterator[list[Span]]:
-    """Lists of adjoining lines that are not blank; a line's span has no line break.
+    """Yields lists of adjacent lines that are not blank; a line's span has no line break.
 
-    A line longer than any that was wrapped stands alone: where such lines adjoin, each is a
-    paragraph.
+    A line longer than any wrapped line is a separate paragraph, also beside other such lines.
     """
     lines: list[Span] = []
     start = 0
@@ -190,7 +189,7 @@ def _paragraphs(text: str) -> Iterator[list[Span]]:
 
 
 def _blocks(text: str) -> Iterator[tuple[int, int, bool]]:
-    """Blocks as (start, end, alone): a line that stands alone is never cut into sentences."""
+    """Yields blocks as (start, end, alone); one with `alone` is never cut into sentences."""
     fenced = _begins_fenced(text)
     for lines in _paragraphs(text):
         code = _is_code(text, lines) or _is_table(text, lines)
@@ -212,7 +211,7 @@ def _blocks(text: str) -> Iterator[tuple[int, int, bool]]:
 
 
 def _begins_fenced(text: str) -> bool:
-    """Whether the text, a piece of a longer one, begins inside a fenced code block.
+    """Returns True if the text, a piece of a longer one, begins inside a fenced code block.
 
     The first fence then closes one: it names no language, and one fence is left over.
     """
@@ -221,7 +220,7 @@ def _begins_fenced(text: str) -> bool:
 
 
 def _is_code(text: str, lines: list[Span]) -> bool:
-    """Whether a paragraph is code, told by its indentation and its share of brackets and signs."""
+    """Returns True if indentation and the share of brackets and signs show that it is code."""
     start, end = lines[0][0], lines[-1][1]
     first = text[slice(*lines[0])]
     if _BULLET.match(first) or _ENUMERATOR.match(first):
@@ -234,14 +233,14 @@ def _is_code(text: str, lines: list[Span]) -> bool:
 
 
 def _is_table(text: str, lines: list[Span]) -> bool:
-    """Whether a paragraph is a simple table of reStructuredText, told by its border."""
+    """Returns True if a paragraph has the border of a simple table of reStructuredText."""
     return _TABLE_BORDER.search(text, lines[0][0], lines[-1][1]) is not None
 
 
 def _begins_item(line: str, *, listed: bool, before: str) -> bool:
-    r"""Whether a line begins a list item; `before` is the line above it.
+    r"""Returns True if a line begins a list item; `before` is the line above it.
 
-    A number at the start of a hard-wrapped line ("in version\n3. Then") is no list.
+    A number at the start of a hard-wrapped line ("in version\n3. Then") begins none.
     """
     if _BULLET.match(line):
         return True
@@ -251,7 +250,7 @@ def _begins_item(line: str, *, listed: bool, before: str) -> bool:
 
 
 def _sentences(text: str, start: int, end: int) -> Iterator[Span]:
-    """Cuts one block, which has no white space around it."""
+    """Yields the sentences of one block, which has no white space around it."""
     for stop in _STOP.finditer(text, start, end):
         if stop.end() < end and _ends_sentence(text, start, stop):
             yield start, stop.end()
@@ -262,7 +261,7 @@ def _sentences(text: str, start: int, end: int) -> Iterator[Span]:
 
 
 def _ends_sentence(text: str, start: int, stop: re.Match[str]) -> bool:
-    """Whether the stop, which is not the last of its block, ends the sentence begun at `start`."""
+    """Returns True if the stop, not the last of its block, ends the sentence begun at `start`."""
     if not _CJK_STOPS.isdisjoint(stop.group()):
         return True
     following = _NEXT_WORD.match(text, stop.end())
@@ -278,7 +277,7 @@ def _ends_sentence(text: str, start: int, stop: re.Match[str]) -> bool:
 
 
 def _word_ends_sentence(word: str, following: str) -> bool:
-    """Whether a full stop after `word` ends the sentence, rather than abbreviate the word."""
+    """Returns True if a full stop after `word` ends the sentence; False for an abbreviation."""
     lowered = word.lower()
     if lowered in NEVER_LAST:
         return False
@@ -290,7 +289,7 @@ def _word_ends_sentence(word: str, following: str) -> bool:
 
 
 def _strip(text: str, start: int, end: int) -> Span:
-    """The span without white space at its ends; it holds at least one other character."""
+    """Returns the span without white space at its ends; it must contain another character."""
     while text[start].isspace():
         start += 1
     while text[end - 1].isspace():

@@ -1,7 +1,7 @@
-"""Faults in what comes from outside: the first ten are told, the others are only counted.
+"""Validation errors of input: the first ten are reported, the others are only counted.
 
-pydantic makes an object for every fault before anybody reads the first one. A body of 4 MiB can
-have two million of them, which take gigabytes.
+pydantic creates an object for every error before the first one is read. A body of 4 MiB can have
+two million errors, which take gigabytes.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from pydantic import BaseModel, GetCoreSchemaHandler, ValidationError, model_val
 from pydantic_core import InitErrorDetails, PydanticCustomError, PydanticOmit, core_schema
 
 FIRST = 10
-"""Faults that are told."""
+"""Errors that are reported."""
 _NAME_CHARS = 100
 
 
 def shortened(text: str, chars: int = _NAME_CHARS) -> str:
-    """The text, cut after so many characters."""
+    """Returns the text, cut after `chars` characters."""
     return text if len(text) <= chars else f"{text[:chars]}…"
 
 
 def first(told: Iterator[str], count: int, *, between: str) -> str:
-    """The first ten of `count` sentences; `told` makes no more of them than that."""
+    """Joins the first ten of `count` sentences, and takes only these from `told`."""
     sentences = list(islice(told, FIRST))
     if more := count - len(sentences):
         sentences.append(f"And {more:,} more.")
@@ -34,7 +34,7 @@ def first(told: Iterator[str], count: int, *, between: str) -> str:
 
 
 class FewUnknown(BaseModel):
-    """A model that refuses a great many unknown fields with one fault, not with one for each."""
+    """A model that rejects a large number of unknown fields with one error, not one for each."""
 
     @model_validator(mode="before")
     @classmethod
@@ -48,14 +48,14 @@ class FewUnknown(BaseModel):
 
 
 class FirstFaults:
-    """Annotates a list: its items are checked until ten faults are found, and no further."""
+    """Annotation of a list: its items are checked until ten errors are found, and no further."""
 
     def __get_pydantic_core_schema__(
         self, source: Any, handler: GetCoreSchemaHandler
     ) -> core_schema.CoreSchema:
-        """The list's schema, with a count of faults around the list and each item."""
+        """Returns the list's schema, with validators around list and items that count errors."""
         schema: dict[str, Any] = {**handler(source)}
-        assert schema["type"] == "list"  # noqa: S101 - a fault of ours, seen as a model is made
+        assert schema["type"] == "list"  # noqa: S101 - a bug of ours, found at import
         schema["items_schema"] = core_schema.no_info_wrap_validator_function(
             _check_item, schema["items_schema"]
         )
@@ -67,18 +67,18 @@ class FirstFaults:
 
 @dataclass(slots=True)
 class _Found:
-    """The faults of one list, each a kind, a sentence and a place; `seen`: items checked."""
+    """The errors of one list, each a kind, a sentence and a place; `seen` counts checked items."""
 
     seen: int = 0
     faults: list[tuple[str, str, tuple[int | str, ...]]] = field(default_factory=list)
 
     def add(self, error: ValidationError) -> None:
-        """Keeps what is told of an item's faults, and not the item."""
+        """Stores kind, message and place of an item's errors, and not the item."""
         for fault in error.errors(include_url=False, include_input=False, include_context=False):
             self.faults.append((fault["type"], fault["msg"], (self.seen - 1, *fault["loc"])))
 
     def error(self, length: int) -> ValidationError:
-        """All of them, and how many items nobody has looked at."""
+        """Returns all errors as one, with the number of items that were not checked."""
         if unseen := length - self.seen:
             kind, says, place = self.faults[-1]
             self.faults[-1] = (kind, f"{says}; {unseen:,} more after it were not checked", place)
@@ -99,7 +99,7 @@ def _check_list(value: Any, handler: core_schema.ValidatorFunctionWrapHandler) -
     try:
         checked = handler(value)
     except ValidationError:
-        if not found.faults:  # it is no list, or too short
+        if not found.faults:  # it is not a list, or too short
             raise
     finally:
         _found.reset(token)
@@ -116,5 +116,5 @@ def _check_item(value: Any, handler: core_schema.ValidatorFunctionWrapHandler) -
     except ValidationError as error:
         found.add(error)
         if len(found.faults) < FIRST:
-            raise PydanticOmit from None  # the list goes on
+            raise PydanticOmit from None  # the check of the list continues
         raise

@@ -11,6 +11,6 @@ again. So a migration must hold to this:
   and no indexes on expressions: make them again.
 - Every row of the version before is there afterwards.
 
-Migrations up to 0010 also run where a part of them is done: SQLite was once upgraded without a
-transaction, and an upgrade that was cut short left such tables. Later ones need not.
+Migrations up to 0010 also run if a part of them is done already: SQLite was once upgraded without a
+transaction, and an interrupted upgrade left such tables. Later migrations need not do so.
 """

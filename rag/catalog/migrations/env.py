@@ -1,4 +1,4 @@
-"""Runs migrations on the connection that `rag.catalog.database` hands over."""
+"""Runs migrations on the connection that `rag.catalog.database` passes."""
 
 from alembic import context
 

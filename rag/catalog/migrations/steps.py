@@ -1,4 +1,4 @@
-"""Steps of migrations that may be done already."""
+"""Migration steps that can be repeated."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from alembic import op
 
 
 def add_columns(table: str, *columns: sa.Column[Any]) -> None:
-    """Adds the columns that the table does not have yet."""
+    """Adds those of the columns that the table does not have yet."""
     there = {column["name"] for column in sa.inspect(op.get_bind()).get_columns(table)}
     for column in columns:
         if column.name not in there:

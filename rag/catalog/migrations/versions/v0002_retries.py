@@ -1,4 +1,4 @@
-"""Tasks that are tried again, and that wait in a broker."""
+"""Supports tasks that are tried again, and tasks that wait in a broker."""
 
 import sqlalchemy as sa
 
@@ -9,7 +9,7 @@ down_revision = "0001"
 
 
 def upgrade() -> None:
-    """Adds what a task must know of its tries; times are seconds since the epoch."""
+    """Adds the columns about a task's attempts; times are seconds since the epoch."""
     zero, false = sa.text("0"), sa.false()
     add_columns(
         "tasks",

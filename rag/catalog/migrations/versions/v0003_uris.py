@@ -1,4 +1,4 @@
-"""Documents are listed by how their uris begin."""
+"""Adds the index to list documents by the prefix of their uris."""
 
 import sqlalchemy as sa
 from alembic import op

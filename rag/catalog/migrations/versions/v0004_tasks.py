@@ -1,6 +1,6 @@
-"""Tasks are found by their documents, and no index begins with what all rows share.
+"""Indexes tasks by document; no index begins with a value that all rows share.
 
-PostgreSQL, before it knows a table, may take such an index for one row and read them all.
+Before PostgreSQL has analysed a table, it may use such an index for one row and read all rows.
 """
 
 from alembic import op

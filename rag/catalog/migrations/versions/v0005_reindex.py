@@ -1,4 +1,4 @@
-"""Documents can be chunked again from what is stored, and that can be taken back."""
+"""Supports chunking documents again from their stored text, and undoing that."""
 
 import sqlalchemy as sa
 
@@ -9,7 +9,7 @@ down_revision = "0004"
 
 
 def upgrade() -> None:
-    """Adds what a document is besides its text, and what the index before knew of it."""
+    """Adds columns for a document's structure and for its cut in the previous index."""
     add_columns("texts", sa.Column("structure", sa.JSON(none_as_null=True)))
     add_columns("documents", sa.Column("previous", sa.JSON(none_as_null=True)))
     add_columns("collections", sa.Column("previous_embedder", sa.String))

@@ -1,4 +1,4 @@
-"""Documents are parsed by one worker and embedded by another; tasks that expire."""
+"""Supports parsing and embedding by different workers, and tasks that expire."""
 
 import sqlalchemy as sa
 
@@ -9,7 +9,7 @@ down_revision = "0005"
 
 
 def upgrade() -> None:
-    """Adds the stage a task is in, what parsing left for the next, and when it is too late."""
+    """Adds the stage of a task, the result of parsing, and the time when the task expires."""
     add_columns(
         "tasks",
         sa.Column("stage", sa.String, nullable=False, server_default="parse"),

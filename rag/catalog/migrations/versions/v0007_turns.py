@@ -1,4 +1,4 @@
-"""Whose turn it is among many tasks is found without reading all of them."""
+"""Adds indexes that find the next tasks without reading all of them."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""Documents that failed are counted without reading all of them."""
+"""Adds an index that counts failed documents without reading all documents."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""A document's trace goes on in whoever ingests it."""
+"""Continues a document's trace in the process that ingests it."""
 
 import sqlalchemy as sa
 
@@ -9,5 +9,5 @@ down_revision = "0008"
 
 
 def upgrade() -> None:
-    """Adds where in which trace a task was accepted."""
+    """Adds the trace and the span in which a task was accepted."""
     add_columns("tasks", sa.Column("traceparent", sa.String))

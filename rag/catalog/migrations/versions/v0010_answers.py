@@ -1,4 +1,4 @@
-"""Answers that were given: for scores, feedback, `rag eval collect` and drift."""
+"""Stores the answers that were given, for scores, feedback, `rag eval collect` and drift."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""Catalog and index agree again after a kill: what was begun is written down first."""
+"""Records changes of the index before they begin, so that a killed one can be repaired."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,7 +8,7 @@ down_revision = "0010"
 
 
 def upgrade() -> None:
-    """Makes the tables of what is under way, and adds the version that is being switched to."""
+    """Makes the tables of changes under way, and adds the version that is being switched to."""
     op.create_table(
         "unsettled",
         sa.Column("tenant", sa.String, primary_key=True),

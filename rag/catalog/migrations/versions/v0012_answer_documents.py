@@ -1,4 +1,4 @@
-"""The documents that an answer was made of: its words go when one of them goes."""
+"""Stores the documents that an answer was made of; its text is removed with any of them."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -19,7 +19,7 @@ _answers = sa.table(
 
 
 def upgrade() -> None:
-    """Makes the table, and fills it from the answers that are kept."""
+    """Makes the table, and fills it from the stored answers."""
     made = op.create_table(
         "answer_documents",
         sa.Column("tenant", sa.String, primary_key=True),
@@ -46,7 +46,7 @@ def upgrade() -> None:
                     "version": db.scalar(versions, found) or "",
                 }
                 db.execute(made.insert(), row)
-    # Of documents that are gone already, the words of answers go now.
+    # The text of answers made of documents that are deleted already is removed now.
     db.execute(
         sa.text(
             "UPDATE answers SET content = NULL, trace = NULL, comment = NULL, correction = NULL,"
