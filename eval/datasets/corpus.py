@@ -149,7 +149,7 @@ def _values(question: Question) -> Iterator[tuple[str, str]]:
 
 
 class Judgement(NamedTuple):
-    """How relevant a document is to a question."""
+    """The relevance of a document to a question."""
 
     question: str
     passage: str

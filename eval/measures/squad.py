@@ -81,7 +81,7 @@ def _is_punctuation(character: str) -> bool:
 
 
 def _f1(said: list[str], gold: list[str]) -> float:
-    """Returns the harmonic mean of word precision and recall, each word counted as often as it occurs."""
+    """Returns the harmonic mean of word precision and recall, counting repeated words."""
     if not said or not gold:
         return float(said == gold)
     common = (Counter(said) & Counter(gold)).total()
