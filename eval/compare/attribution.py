@@ -17,7 +17,7 @@ STAGES: dict[Stage, str] = {
 }
 """In the order in which they are checked: a stage can spoil all that come after it."""
 FIRST_RELEVANT = "RR"
-"""The reciprocal rank: the first relevant document has rank 1 / RR; 0 if there is none."""
+"""The reciprocal rank: the first relevant document has rank 1 / RR; 0 if none was found."""
 
 
 class Cause(NamedTuple):

@@ -130,13 +130,13 @@ class Plan:
         )
 
     def between(self, cache_: StageCache) -> Between:
-        """Caches the results of stages; none for an existing collection, since it may change."""
+        """Returns caches of stage results; none for an existing collection, since it may change."""
         if self.collection:
             return Between()
         return keeping(cache_, self.scope.collection, self.settings)
 
     def between_trials(self, cache_: StageCache) -> Between:
-        """Caches the same and intermediate results, for example for trials of other rerankers.
+        """Returns the same caches and those of intermediate results, e.g. to try other rerankers.
 
         The time that a question takes is then meaningless, so no run may use this.
         """
@@ -171,7 +171,7 @@ def _terms(collection: str, settings: Settings) -> str:
 
 
 def keeping(cache_: StageCache, collection: str, settings: Settings) -> Between:
-    """Caches the results of stages over a set's own documents."""
+    """Returns caches of stage results over a set's own documents."""
     ranked = key_of(collection, *_parts(settings, "retrieval", "reranker"))
     read = _terms(collection, settings)
     return Between(

@@ -122,8 +122,8 @@ def read_space(file: Path) -> Space:
 def halves(corpus: Corpus) -> tuple[Corpus, Corpus]:
     """Splits the questions into those to search with and those to judge with, by document.
 
-    Questions about one document stay together, so that no document is in both halves. They are in
-    random order, so that a rung is a sample of them.
+    Questions about one document stay together, or the second half would not be independent. Their
+    order is by a hash, so that a rung is a sample of them.
     """
     shuffled = corpus.sample(len(corpus.questions))
     train = {q.id for q in corpus.questions if hash_of(_about(corpus, q.id)) % 2 == 0}

@@ -161,7 +161,7 @@ class RunFolder:
             _check_same(self._folder, before, self.info)
             self.info = before
         elif (self._folder / INFO).exists():
-            _read_info(self._folder)  # a run's, of which nothing was asked yet
+            _read_info(self._folder)  # fails unless it is a run's, of which nothing was asked yet
         _write(self._folder / INFO, asdict(self.info))
         self.done = frozenset(o.id for o in self._mended() if not o.error)
 
