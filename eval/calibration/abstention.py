@@ -30,13 +30,15 @@ from rag.types import Floats
 
 DATASET = "squad2-dev-a"
 ELSEWHERE = "xquad"
-"""Another collection, to try model and threshold on; its English part."""
+"""Another collection to measure model and threshold on; only its English part is used."""
 WITHOUT_ADVERSARIAL = "every second\nquestion outside\nthe collection"
 WITH_ADVERSARIAL = "a third outside,\na third adversarial"
 FEATURES = [field.name for field in fields(Features)]
 KEPT = 0.97
-"""The rule for the threshold: of the fitted questions whose article is in the collection, it
-answers this share. What it declines besides is then measured, not chosen."""
+"""Share of the fitted questions whose article is in the collection that the threshold answers.
+
+The shares of other questions that it declines are measured, not chosen.
+"""
 
 Record = dict[str, Any]
 
@@ -46,10 +48,10 @@ class Cases:
     """Questions about some articles, asked of two halves of the collection and of the whole.
 
     Attributes:
-        inside: answerable, asked of the half that has the article.
-        outside: the same ones, asked of the half that has it not.
-        adversarial: unanswerable, though written to look answerable, asked of the whole.
-        whole: the answerable ones, asked of the whole.
+        inside: answerable questions, asked of the half that has their article.
+        outside: the same questions, asked of the other half.
+        adversarial: unanswerable questions, written to look answerable, asked of the whole.
+        whole: the answerable questions, asked of the whole.
     """
 
     inside: list[Asked]
@@ -59,7 +61,7 @@ class Cases:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Calibrates, writes record and pictures; without the data it says so and does nothing."""
+    """Calibrates, writes record and pictures; if the data is missing, prints that and stops."""
     parser = argparse.ArgumentParser(
         description=__doc__, prog="python -m eval.calibration.abstention"
     )
@@ -83,14 +85,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 async def calibrate(corpus: Corpus, *, elsewhere: Corpus) -> tuple[Record, dict[str, Judged]]:
-    """What goes into calibration.json, and the answers behind its figures.
+    """Returns the content of calibration.json, and the answers behind its figures.
 
     1. ask  2. fit on half the articles  3. choose the threshold with them  4. measure on the rest
     """
     articles = sorted({_article(passage.meta) for passage in corpus.passages})
     first, second = articles[::2], articles[1::2]
     async with open_asker() as asker:  # 1.
-        # Either half of the collection has articles of both kinds, fitted on and measured on.
+        # Each half of the collection has articles of both groups, fitted on and measured on.
         halves = [{*first[i::2], *second[i::2]} for i in (0, 1)]
         fitted, rest = await _ask(asker, corpus, halves, asked=(first, second))
         inside, outside = await _ask_elsewhere(asker, elsewhere, known=corpus)
@@ -126,7 +128,7 @@ async def calibrate(corpus: Corpus, *, elsewhere: Corpus) -> tuple[Record, dict[
 async def _ask(
     asker: Asker, corpus: Corpus, halves: Sequence[set[str]], *, asked: Sequence[Sequence[str]]
 ) -> list[Cases]:
-    """The questions about each group of articles in `asked`."""
+    """Asks the questions about each group of articles in `asked`."""
     scopes = [
         await asker.index(f"half {i}", [p for p in corpus.passages if _article(p.meta) in articles])
         for i, articles in enumerate(halves)
@@ -155,9 +157,9 @@ async def _ask(
 async def _ask_elsewhere(
     asker: Asker, corpus: Corpus, *, known: Corpus
 ) -> tuple[list[Asked], list[Asked]]:
-    """English questions asked of the half that has their article, and of the other half.
+    """Asks English questions of the half that has their article, and of the other half.
 
-    Both collections descend from SQuAD 1.1: what `known` asks as well is left out.
+    Both collections descend from SQuAD 1.1: questions that `known` has too are left out.
     """
     passages = [p for p in corpus.passages if p.id.startswith("en/")]
     titles = sorted({p.title for p in passages})
@@ -178,7 +180,7 @@ async def _ask_elsewhere(
 
 
 def _fit(groups: Sequence[list[Asked]], *, without: str | None = None) -> Logistic:
-    """The model; where a feature is left out, its weight is 0."""
+    """Fits the model; the weight of a feature that is left out is 0."""
     x, column = _features(chain(*groups)), FEATURES.index(without) if without else None
     kept = x if column is None else np.delete(x, column, axis=1)
     model = fit_logistic(kept, _correct(groups), _weights(groups))
@@ -196,15 +198,16 @@ def _judge(model: Logistic, groups: Sequence[list[Asked]]) -> Judged:
 
 
 def _correct(groups: Sequence[list[Asked]]) -> Floats:
-    """1 where a quote has a gold answer. Only the first group can be right: the passage that has
-    it is in the collection.
-    """  # noqa: D205
+    """Returns 1 for questions with a gold answer in a quote, else 0.
+
+    Only the first group can be right: its collection has the passage with the answer.
+    """
     inside, *others = groups
     return np.array([float(a.found()) for a in inside] + [0.0] * sum(map(len, others)))
 
 
 def _weights(groups: Sequence[list[Asked]]) -> Floats:
-    """Each group counts the same, however many questions are in it."""
+    """Returns weights that give each group the same total, however many questions are in it."""
     return np.concatenate([np.full(len(group), 1 / len(group)) for group in groups])
 
 
@@ -239,7 +242,10 @@ def _aurocs(model: Logistic, cases: Cases) -> dict[str, float]:
 
 
 def _answer_in_quotes(asked: Sequence[Asked]) -> dict[str, float]:
-    """Share of answerable questions whose first n quotes have a gold answer, of the whole."""
+    """Returns the share of answerable questions whose first n quotes have a gold answer.
+
+    The questions were asked of the whole collection.
+    """
     shares = {
         f"first_{n}": round(float(np.mean([a.found(n) for a in asked])), 4)
         for n in range(1, MAX_SENTENCES + 1)
@@ -261,14 +267,14 @@ def _confidence(model: Logistic, asked: Iterable[Asked]) -> Floats:
 
 
 def _features(asked: Iterable[Asked]) -> Floats:
-    """float64[n, features]; what has no evidence at all is as far from an answer as can be."""
+    """Returns float64[n, features]; questions without evidence have the worst possible features."""
     nothing = Features(sentence=0.0, coverage=0.0, name_missing=1.0)
     each = [a.evidence.features if a.evidence else nothing for a in asked]
     return np.array([list(asdict(features).values()) for features in each])
 
 
 def _article(meta: Mapping[str, Any]) -> str:
-    """A passage's article, or that of the passage that a question was written for."""
+    """Returns the article of a passage, or of the passage that a question was written for."""
     return str(meta.get("article") or meta["source_doc"].partition("#")[0])
 
 

@@ -1,4 +1,4 @@
-"""Fitting a confidence and measuring how good it is: pure functions on arrays."""
+"""Fits a confidence and measures its quality: pure functions on arrays."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from rag.types import Floats
 Names = npt.NDArray[np.str_]
 
 RIDGE = 1e-3
-"""Keeps the weights finite where the classes can be told apart without error."""
+"""Keeps the weights finite if the classes can be separated without error."""
 RESAMPLES = 1000
 NEWTON_STEPS = 25
-"""It converges quadratically: after ten steps nothing moves in float64."""
+"""Newton's method converges quadratically: after ten steps nothing changes in float64."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,17 +26,17 @@ class Logistic:
     weights: Floats
 
     def probability(self, x: Floats) -> Floats:
-        """float64[n, features] → float64[n]."""
+        """Returns float64[n] for float64[n, features]."""
         return _logistic(self.intercept + x @ self.weights)
 
 
 def fit_logistic(x: Floats, y: Floats, sample_weights: Floats) -> Logistic:
-    """Maximum likelihood by Newton's method, with a slight ridge on standardised features.
+    """Fits by maximum likelihood and Newton's method, with a slight ridge on standardised features.
 
     Args:
         x: float64[n, features].
         y: float64[n], 0 or 1.
-        sample_weights: float64[n], what each sample counts.
+        sample_weights: float64[n], the weight of each sample.
     """
     mean, scale = x.mean(axis=0), x.std(axis=0)
     z = np.column_stack([np.ones(len(x)), (x - mean) / scale])
@@ -53,7 +53,7 @@ def fit_logistic(x: Floats, y: Floats, sample_weights: Floats) -> Logistic:
 
 
 def auroc(positives: Floats, negatives: Floats) -> float:
-    """Probability that a positive scores above a negative, ties counting half.
+    """Returns the probability that a positive scores above a negative; ties count half.
 
     The Mann-Whitney U of Hanley & McNeil 1982, https://doi.org/10.1148/radiology.143.1.7063747.
     """
@@ -66,15 +66,15 @@ def auroc(positives: Floats, negatives: Floats) -> float:
 def auroc_interval(
     positives: Floats, negatives: Floats, groups: tuple[Names, Names]
 ) -> tuple[float, float]:
-    """Where 95 % of the AUROCs of samples like this one lie.
+    """Returns the 95 % confidence interval of the AUROC.
 
-    The percentile bootstrap of Efron & Tibshirani 1993, chapter 13. Whole groups are drawn: what
-    was made of one paragraph is alike.
+    The percentile bootstrap of Efron & Tibshirani 1993, chapter 13. Whole groups are drawn,
+    because items made from one paragraph are alike.
 
     Args:
         positives: float64[n].
         negatives: float64[m].
-        groups: str[n] and str[m], what each of them belongs to.
+        groups: str[n] and str[m], the group of each of them.
     """
     names, group = np.unique(np.concatenate(groups), return_inverse=True)
     of_positives, of_negatives = np.split(group, [len(positives)])
@@ -89,13 +89,14 @@ def auroc_interval(
 
 
 def roc(positives: Floats, negatives: Floats) -> tuple[Floats, Floats]:
-    """The curve that a threshold moves along (Fawcett 2006,
-    https://doi.org/10.1016/j.patrec.2005.10.010).
+    """Computes the ROC curve, with a point for each threshold.
+
+    Fawcett 2006, https://doi.org/10.1016/j.patrec.2005.10.010.
 
     Returns:
         float64[thresholds]: the shares of the negatives and of the positives that score at least
         as high, both from 0 to 1.
-    """  # noqa: D205
+    """
     thresholds = np.unique([*positives, *negatives])[::-1]
     shares = [
         1 - np.searchsorted(np.sort(scores), thresholds, side="left") / len(scores)
@@ -111,7 +112,7 @@ class Judged:
     Attributes:
         confidence: 0 to 1.
         correct: 0 or 1.
-        weights: what each answer counts.
+        weights: the weight of each answer.
     """
 
     confidence: Floats
@@ -121,7 +122,7 @@ class Judged:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bin:
-    """Answers of like confidence: the mean of it, the share correct, and their share of all."""
+    """Answers of similar confidence: its mean, the share correct, and their share of the whole."""
 
     confidence: float
     correct: float
@@ -129,7 +130,7 @@ class Bin:
 
 
 def reliability(judged: Judged, *, bins: int = 10) -> list[Bin]:
-    """Answers by equal intervals of confidence, lowest first, empty intervals left out."""
+    """Groups answers by equal intervals of confidence, lowest first, without empty intervals."""
     interval = np.minimum((judged.confidence * bins).astype(int), bins - 1)
     found = []
     for i in np.unique(interval):
@@ -146,7 +147,7 @@ def reliability(judged: Judged, *, bins: int = 10) -> list[Bin]:
 
 
 def calibration_error(judged: Judged) -> float:
-    """Expected calibration error over ten intervals: Σ share x |correct - confidence|.
+    """Returns the expected calibration error over ten intervals: Σ share x |correct - confidence|.
 
     Naeini et al. 2015, https://doi.org/10.1609/aaai.v29i1.9602.
     """
@@ -154,11 +155,11 @@ def calibration_error(judged: Judged) -> float:
 
 
 def risk_coverage(judged: Judged) -> tuple[Floats, Floats]:
-    """The curve that a threshold moves along (El-Yaniv & Wiener 2010, JMLR 11:1605-1641).
+    """Computes the risk-coverage curve (El-Yaniv & Wiener 2010, JMLR 11:1605-1641).
 
     Returns:
-        float64[n] coverage, the share that is answered, ascending; and float64[n] risk, the share
-        of those that is wrong.
+        float64[n] coverage, the share of questions answered, ascending; and float64[n] risk, the
+        share of those answers that is wrong.
     """
     order = np.argsort(-judged.confidence, kind="stable")
     answered = np.cumsum(judged.weights[order])

@@ -1,4 +1,4 @@
-"""Asking a test collection's questions of the embedded pipeline, up to the evidence."""
+"""Runs the questions of a test collection through the embedded pipeline, up to the evidence."""
 
 from __future__ import annotations
 
@@ -25,24 +25,24 @@ from retrieval.indexes.edge import EdgeIndex
 
 TOP_K = 10
 CACHE_BYTES = 1 << 30
-"""Enough for every passage: they are read for dozens of questions."""
+"""Enough for the token vectors of every passage: each is read for dozens of questions."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """What the pipeline made of a question; `evidence` is None where there is none."""
+    """A question with the hits and the evidence found; `evidence` is None if there is none."""
 
     question: Question
     hits: tuple[Hit, ...]
     evidence: Evidence | None
 
     def quotes(self) -> list[str]:
-        """What an answer would cite, best first."""
+        """Returns the sentences that an answer would cite, best first."""
         sentences = self.evidence.sentences if self.evidence else ()
         return [self.hits[s.place].chunk.text[s.start : s.end] for s in sentences]
 
     def found(self, among: int = MAX_SENTENCES) -> bool:
-        """Whether one of the first quotes has a gold answer in it, folded and without case."""
+        """True if one of the first quotes contains a gold answer, ignoring case and spacing."""
         quotes = [_folded(quote) for quote in self.quotes()[:among]]
         return any(_folded(answer) in quote for answer in self.question.answers for quote in quotes)
 
@@ -67,7 +67,7 @@ class Asker:
         )
 
     async def index(self, collection: str, passages: Sequence[Passage]) -> Scope:
-        """Chunks, embeds and writes passages to a collection of their own."""
+        """Chunks and embeds passages, and writes them to a separate collection."""
         scope = Scope(tenant="eval", collection=collection)
         chunks = [c for p in passages for c in self._chunker.chunk(_document(p))]
         texts = [passage_text(chunk) for chunk in chunks]
@@ -81,7 +81,7 @@ class Asker:
         return scope
 
     async def ask(self, scope: Scope, questions: Sequence[Question]) -> list[Asked]:
-        """Hits and evidence for each question, in order."""
+        """Returns hits and evidence for each question, in order."""
         return [await self._ask(scope, question) for question in questions]
 
     async def close(self) -> None:
@@ -97,7 +97,7 @@ class Asker:
 
 
 class MemoEmbedder:
-    """An embedder that encodes no text twice: every passage is read for dozens of questions."""
+    """An embedder that encodes each text once: every passage is read for dozens of questions."""
 
     def __init__(self, embedder: ModelEmbedder) -> None:
         self._embedder = embedder
@@ -108,14 +108,14 @@ class MemoEmbedder:
         self._tokens: dict[tuple[Kind, str], TokenVectors] = {}
 
     async def embed(self, texts: Sequence[str], *, kind: Kind) -> Float32Array:
-        """As `Embedder.embed`."""
+        """See `Embedder.embed`."""
         new = [text for text in dict.fromkeys(texts) if (kind, text) not in self._pooled]
         found = await self._embedder.embed(new, kind=kind)
         self._pooled.update(zip([(kind, text) for text in new], found, strict=True))
         return np.stack([self._pooled[kind, text] for text in texts])
 
     async def embed_tokens(self, texts: Sequence[str], *, kind: Kind) -> list[TokenVectors]:
-        """As `TokenEmbedder.embed_tokens`."""
+        """See `TokenEmbedder.embed_tokens`."""
         new = [text for text in dict.fromkeys(texts) if (kind, text) not in self._tokens]
         found = await self._embedder.embed_tokens(new, kind=kind)
         self._tokens.update(zip([(kind, text) for text in new], found, strict=True))
@@ -128,7 +128,7 @@ class MemoEmbedder:
 
 @asynccontextmanager
 async def open_asker() -> AsyncIterator[Asker]:
-    """An asker with the default encoder and an index in a temporary folder."""
+    """Opens an asker with the default encoder and an index in a temporary folder."""
     with tempfile.TemporaryDirectory() as folder:
         embedder = MemoEmbedder(BertEmbedder(minilm_folder()))
         asker = Asker(Path(folder), embedder)

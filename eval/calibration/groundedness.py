@@ -39,48 +39,51 @@ from retrieval.embedders.embedder import BertEmbedder, minilm_folder
 
 DATASET = "squad2-dev-a"
 ELSEWHERE = "xquad"
-"""Another collection; its English part."""
+"""Another collection; only its English part is used."""
 FEATURES = tuple(field.name for field in fields(Comparison))
 RELEVANCE = ("likeness", "astray")
 AGREEMENT = FEATURES[1:]
-"""Without the likeness: claims that were changed are as like their paragraph as before."""
+"""All but the likeness: claims that were changed are as similar to their paragraph as before."""
 AT_ONCE = 256
-"""Texts that wait for the encoder: it takes no more than 1,024."""
+"""Texts passed to the encoder at once: it accepts at most 1,024."""
 GROUPS: Mapping[str, tuple[Kind, ...]] = {
     **{kind: (kind,) for kind in PARAGRAPH},
     "another answer": SWAPPED,
     **{kind: (kind,) for kind in HARD},
     "all that were changed": HARD,
 }
-"""What supported claims are told from, by its name in figures."""
+"""Kinds of claims that supported ones are compared with, by their name in figures."""
 DRAWN = (*PARAGRAPH, "number changed", "negation added", *SWAPPED)
 NOTHING = Comparison(
     likeness=0.0, astray=0.0, together=0.0, number_missing=0.0, number_astray=0.0, negated=0.0
 )
-"""Of a claim or a passage without words: as unlike as can be."""
+"""The comparison for a claim or a passage without words: the least similar one possible."""
 
 Record = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Compared:
-    """Claims, each beside its passage: float64[claims, features] in the order of `Comparison`."""
+    """Claims compared with their passages.
+
+    `features` are float64[claims, features] in the order of `Comparison`.
+    """
 
     claims: Sequence[Claim]
     features: Floats
 
     def where(self, *kinds: Kind) -> Floats:
-        """The features of claims of these kinds."""
+        """Returns the features of claims of these kinds."""
         return self.features[[claim.kind in kinds for claim in self.claims]]
 
     def about(self, articles: Set[str]) -> Compared:
-        """Those about some articles."""
+        """Returns the claims about these articles, with their features."""
         kept = [i for i, claim in enumerate(self.claims) if claim.article in articles]
         return Compared(claims=[self.claims[i] for i in kept], features=self.features[kept])
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Fits, writes record and picture; without the data it says so and does nothing."""
+    """Fits, writes record and picture; if the data is missing, prints that and stops."""
     parser = argparse.ArgumentParser(
         description=__doc__, prog="python -m eval.calibration.groundedness"
     )
@@ -103,7 +106,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 async def fit(corpus: Corpus, *, elsewhere: Corpus) -> tuple[Record, dict[str, Floats]]:
-    """What goes into grounding.json, and the scores behind its figures, by kind of claim.
+    """Returns the content of grounding.json, and the scores behind its figures, by kind of claim.
 
     1. compare all claims with their passages  2. fit on half the articles  3. measure on the rest
     """
@@ -143,13 +146,13 @@ async def fit(corpus: Corpus, *, elsewhere: Corpus) -> tuple[Record, dict[str, F
 
 
 def halves(claims: Iterable[Claim]) -> tuple[set[str], set[str]]:
-    """Every second article, by the alphabet, to fit on, and the others to measure on."""
+    """Returns every second article in alphabetical order to fit on, and the rest to measure on."""
     articles = sorted({claim.article for claim in claims})
     return set(articles[::2]), set(articles[1::2])
 
 
 def english(corpus: Corpus, *, without: Corpus) -> Corpus:
-    """The English part of a collection in several languages, and of it what the other has not."""
+    """Returns the English part of a collection, without the questions that `without` has too."""
     asked_before = {q.text.strip() for q in without.questions}
     return replace(
         corpus,
@@ -164,7 +167,7 @@ def english(corpus: Corpus, *, without: Corpus) -> Corpus:
 
 
 def chunk_of(passage: Passage) -> Chunk:
-    """The whole passage as one chunk."""
+    """Returns the whole passage as one chunk."""
     return Chunk(
         id=passage.id,
         document_id=passage.id,
@@ -179,7 +182,7 @@ def chunk_of(passage: Passage) -> Chunk:
 
 
 async def _compare(corpus: Corpus, claims: Sequence[Claim], embedder: TokenEmbedder) -> Compared:
-    """Every claim beside its passage, as `Grounding` compares them."""
+    """Compares every claim with its passage, as `Grounding` does."""
     passages: dict[str, ReadPassage] = {}
     for i in range(0, len(corpus.passages), AT_ONCE):
         chunks = [chunk_of(passage) for passage in corpus.passages[i : i + AT_ONCE]]
@@ -196,7 +199,7 @@ async def _compare(corpus: Corpus, claims: Sequence[Claim], embedder: TokenEmbed
 
 
 def _regression(names: Sequence[str], supported: Floats, unsupported: Floats) -> Regression:
-    """Tells the two apart by some of their features; each of the two counts the same."""
+    """Fits a regression that separates the two by these features; both have the same weight."""
     columns = [FEATURES.index(name) for name in names]
     x = np.concatenate([supported, unsupported])[:, columns]
     sizes = [len(supported), len(unsupported)]
@@ -208,7 +211,7 @@ def _regression(names: Sequence[str], supported: Floats, unsupported: Floats) ->
 
 
 def _without(name: str, model: GroundingModel, fitted: Compared) -> GroundingModel:
-    """The model that is fitted where a feature is not there."""
+    """Returns the model with an agreement fitted without one feature."""
     names = [other for other in AGREEMENT if other != name]
     agreement = _regression(names, fitted.where("supported"), fitted.where(*HARD))
     return replace(model, agreement=agreement)

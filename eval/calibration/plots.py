@@ -17,12 +17,12 @@ SHADES = ("#9aa5b1", "#52606d", "#1b9e77", "#0b6e99", "#d9902f", "#c8553d")
 
 
 def draw_risk_coverage(path: Path, curves: Mapping[str, Judged], *, threshold: float) -> None:
-    """How many of the answers given are wrong, for every share of questions answered.
+    """Draws the share of answers that are wrong over the share of questions answered.
 
     Args:
-        path: of the PNG file.
-        curves: at most two, by what they show.
-        threshold: marked on each of them.
+        path: the PNG file.
+        curves: at most two, by their label.
+        threshold: marked on each curve.
     """
     figure, axes = _axes(
         "Share of the questions that is answered", "Share of the answers that is wrong"
@@ -42,7 +42,7 @@ def draw_risk_coverage(path: Path, curves: Mapping[str, Judged], *, threshold: f
 
 
 def draw_reliability(path: Path, judged: Judged) -> None:
-    """How often answers of one confidence are right; the area of a point is their number."""
+    """Draws the share of right answers over confidence; a point's area is their number."""
     bins = reliability(judged)
     figure, axes = _axes("Confidence", "Share of the answers that is right")
     axes.plot([0, 1], [0, 1], color=FAINT, linewidth=1, linestyle=(0, (4, 4)))
@@ -55,13 +55,13 @@ def draw_reliability(path: Path, judged: Judged) -> None:
 
 
 def draw_roc(path: Path, supported: Floats, unsupported: Mapping[str, Floats]) -> None:
-    """How many supported claims pass, for every share of unsupported ones that does.
+    """Draws the share of supported claims that pass over that of unsupported claims that pass.
 
     Args:
-        path: of the PNG file.
+        path: the PNG file.
         supported: float64[n] scores.
         unsupported: float64[m] scores of at most as many kinds as there are `SHADES`, by name,
-            best told apart first.
+            the best separated kind first.
     """
     figure, axes = _axes(
         "Share of the unsupported claims that passes", "Share of the supported claims that passes"

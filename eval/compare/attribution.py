@@ -1,4 +1,4 @@
-"""Which stage made one answer worse than another to the same question."""
+"""Finds the stage that made one answer worse than another to the same question."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ STAGES: dict[Stage, str] = {
     "passages": "it stands no lower, but other passages came with it",
     "generation": "the passages are the same",
 }
-"""In the order in which they are asked about: a stage can spoil all that come after it."""
+"""In the order in which they are checked: a stage can spoil all that come after it."""
 FIRST_RELEVANT = "RR"
-"""The reciprocal rank says where the first relevant document is: at 1 / RR; 0 is nowhere."""
+"""The reciprocal rank: the first relevant document has rank 1 / RR; 0 if none was found."""
 
 
 class Cause(NamedTuple):
-    """A stage, and what became different there, from before to now."""
+    """A stage, and in words what changed there, from before to now."""
 
     stage: Stage
     says: str
 
 
 def attribute(before: Outcome, now: Outcome, *, gained: bool) -> Cause:
-    """The first stage at which the worse of two outcomes of a question fell behind the other.
+    """Returns the first stage at which the worse of two outcomes of a question fell behind.
 
-    A stage is named only if it did worse itself: a relevant document that stands higher is no
-    reason for a worse answer. Questions without a relevant document, which are to be declined, and
-    sets that judge no documents leave `passages` and `generation` to choose from.
+    A stage is named only if its own result is worse: a relevant document at a better rank is no
+    reason for a worse answer. For questions without a relevant document, which should be declined,
+    and for sets that judge no documents, only `passages` and `generation` remain.
     """
     worse, better = (before, now) if gained else (now, before)
     if worse.error:
@@ -50,12 +50,12 @@ def attribute(before: Outcome, now: Outcome, *, gained: bool) -> Cause:
 
 
 def first_relevant(outcome: Outcome) -> str:
-    """Where the first relevant document stands among those found, in words."""
+    """Returns the rank of the first relevant document among those found, in words."""
     return f"first relevant document: {_place(outcome)}"
 
 
 def _rank(outcome: Outcome) -> float:
-    """Its rank, from 1; infinite where none was found, 0 where there is none to find."""
+    """Returns that rank, from 1; infinite if none was found, 0 if there is none to find."""
     if FIRST_RELEVANT not in outcome.measures:
         return 0.0
     reciprocal = outcome.measures[FIRST_RELEVANT]

@@ -1,4 +1,4 @@
-"""Whether one run of a set is better than another, by how much, where, and whose doing it is."""
+"""Compares runs of a set: which is better, by how much, for which questions, at which stage."""
 
 from __future__ import annotations
 
@@ -28,26 +28,26 @@ from rag.errors import InputError
 from rag.types import Floats
 
 ALPHA = 0.05
-"""How often, at most, a comparison calls any measure different where nothing is."""
+"""The largest probability that a comparison finds any difference if there is none."""
 
 Verdict = Literal["better", "worse", "other", ""]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One measure in both runs, over the questions that have a say in it in both.
+    """One measure in both runs, over the questions that have a value of it in both.
 
     Attributes:
         measure: its name.
-        questions: how many there are.
-        baseline: the mean there.
-        candidate: the mean in the run beside it.
-        interval: of the difference, candidate less baseline.
-        p: of the paired permutation test, corrected for all tests of the comparison; None where
-            every question has the same in both.
-        wins: questions for which the candidate is better, or of a neutral measure higher; `ties`
-            and `losses` likewise.
-        verdict: empty where the difference may be chance; "other" of a neutral measure.
+        questions: the number of those questions.
+        baseline: the mean in the baseline.
+        candidate: the mean in the candidate.
+        interval: of the difference, candidate minus baseline.
+        p: of the paired permutation test, corrected for all tests of the comparison; None if
+            every question has the same value in both.
+        wins: questions for which the candidate is better or, for a neutral measure, higher;
+            `ties` and `losses` likewise.
+        verdict: empty if the difference may be chance; "other" for a neutral measure.
     """
 
     measure: str
@@ -63,15 +63,15 @@ class Row:
 
     @property
     def difference(self) -> float:
-        """Candidate less baseline."""
+        """Candidate minus baseline."""
         return self.candidate - self.baseline
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """A question whose leading measure changed; `gained` is how much, below 0 where it lost.
+    """A question whose leading measure changed; `gained` is by how much, negative for a loss.
 
-    `answers` are the baseline's and the candidate's; where one is empty, `reasons` says why.
+    `answers` are the baseline's and the candidate's; if one is empty, `reasons` says why.
     """
 
     id: str
@@ -84,18 +84,18 @@ class Change:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """A run, the candidate, beside the baseline.
+    """A run, the candidate, compared with the baseline.
 
     Attributes:
-        baseline: the label of its run.
-        candidate: the label of the other.
-        set_name: the set that both are of.
-        questions: of the set.
-        alpha: what corrected p-values are held against.
-        settings: dotted names of those that differ, and both runs' values.
+        baseline: the label of the baseline.
+        candidate: the label of the candidate.
+        set_name: the set of both runs.
+        questions: the number of questions in the set.
+        alpha: the level that corrected p-values are compared with.
+        settings: those that differ: dotted name → the values in both runs.
         rows: one for each measure.
-        leading: the measure that `changes` are of.
-        changes: all of them, the greatest first.
+        leading: the measure of `changes`.
+        changes: all questions that changed, the greatest change first.
     """
 
     baseline: str
@@ -109,17 +109,17 @@ class Comparison:
     changes: tuple[Change, ...]
 
     def judged(self, verdict: Verdict) -> list[str]:
-        """Measures with this verdict."""
+        """Returns the measures with this verdict."""
         return [row.measure for row in self.rows if row.verdict == verdict]
 
     def stages(self, *, gained: bool) -> dict[Stage, int]:
-        """How many of the questions that gained, or of those that lost, are each stage's doing."""
+        """Counts the questions that gained, or those that lost, by the stage that caused it."""
         return Counter(c.cause.stage for c in self.changes if (c.gained > 0) == gained)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Pair:
-    """A measure of the questions that have a say in it in both runs, float64[n] each."""
+    """A measure of the questions that have a value of it in both runs, float64[n] each."""
 
     measure: str
     baseline: Floats
@@ -127,17 +127,17 @@ class _Pair:
 
 
 def compare(runs: Sequence[Run], *, measure: str | None = None) -> list[Comparison]:
-    """Every run but the first beside the first.
+    """Compares every run but the first with the first.
 
-    1. put numbers side by side  2. test every measure of every run  3. correct for their number
-    4. tell which questions changed, and at which stage
+    1. tabulate the runs  2. test every measure of every run  3. correct for the number of tests
+    4. find the questions that changed, and at which stage
 
     Args:
-        runs: two at least, of one set.
-        measure: the one by which questions are said to have changed, if not the leading one.
+        runs: at least two, of one set.
+        measure: the one that decides which questions changed; None: the leading one.
 
     Raises:
-        InputError: the runs are of different sets, one is empty, or has no such measure.
+        InputError: The runs are of different sets, one is empty, or has no such measure.
     """
     baseline, *candidates = tabulate(runs)  # 1.
     leads = _leading(baseline, measure)
@@ -161,7 +161,7 @@ def compare(runs: Sequence[Run], *, measure: str | None = None) -> list[Comparis
 
 
 def to_json(comparison: Comparison) -> dict[str, Any]:
-    """The comparison for programs."""
+    """Returns the comparison as a JSON object."""
     body = asdict(comparison)
     for row, shown in zip(comparison.rows, body["rows"], strict=True):
         shown |= {"difference": row.difference, "interval": row.interval._asdict()}
@@ -181,10 +181,10 @@ def _leading(table: Table, asked_for: str | None) -> str:
 
 
 def corrected_p_values(differences: Sequence[Floats]) -> list[float | None]:
-    """Of paired permutation tests, by Holm; None where all of float64[n] differences are 0.
+    """Returns p-values of paired permutation tests, corrected by Holm's method.
 
-    Those are not counted as tests: flipping the signs of zeros can reject nothing, and that is
-    known before any is flipped.
+    Each test is of float64[n] differences; its p-value is None if all of them are 0. Those are not
+    counted as tests: it is known in advance that flipping the signs of zeros rejects nothing.
     """
     p_values = [paired_p_value(each) if each.any() else None for each in differences]
     corrected = iter(holm([p for p in p_values if p is not None]))
@@ -192,7 +192,7 @@ def corrected_p_values(differences: Sequence[Floats]) -> list[float | None]:
 
 
 def _pairs(baseline: Table, candidate: Table) -> list[_Pair]:
-    """Measures that some question has in both runs; of the expenses, those that some run had."""
+    """Returns the measures that some question has in both runs; expenses only if not all are 0."""
     found = []
     for name in baseline.names:
         before, now = baseline.column(name), candidate.column(name)

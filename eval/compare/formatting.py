@@ -1,4 +1,4 @@
-"""Numbers, tables and other people's words, on a terminal and in Markdown."""
+"""Formats numbers, tables and untrusted text for a terminal and for Markdown."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from collections.abc import Iterator, Sequence
 from eval.measures.statistics import Interval
 
 CLIPPED = 160
-"""Characters of a question or an answer that a table has room for."""
+"""Characters of a question or an answer that a table shows."""
 
 
 def number(value: float, name: str, *, sign: str = "") -> str:
-    """A value of the measure `name` for people; `sign="+"` shows that of gains, too."""
+    """Formats a value of the measure `name`; `sign="+"` shows the sign of gains, too."""
     match name:
         case "failed" | "abstained":
             return f"{value:{sign}.1%}"
@@ -27,25 +27,25 @@ def number(value: float, name: str, *, sign: str = "") -> str:
 
 
 def interval(found: Interval, name: str, *, sign: str = "") -> str:
-    """Its two ends."""
+    """Formats the two ends of an interval."""
     low = number(found.low, name, sign=sign).removesuffix(" s")
     return f"{low} … {number(found.high, name, sign=sign)}"
 
 
 def p_value(p: float | None) -> str:
-    """Empty where there was no test."""
+    """Formats a p-value; empty if there was no test."""
     return "" if p is None else f"{p:.4f}"
 
 
 def clipped(text: str, characters: int = CLIPPED) -> str:
-    """One line of what anyone may have written, without what steers a terminal."""
+    """Returns untrusted text as one clipped line, without characters that control a terminal."""
     line = " ".join(text.split())
     shown = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in line)
     return shown if len(shown) <= characters else f"{shown[: characters - 1]}…"
 
 
 def aligned(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """A table for a terminal: the first column to the left, the others to the right."""
+    """Yields a table for a terminal: the first column aligned left, the others right."""
     cells = [head, *rows]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     for first, *others in cells:
@@ -54,17 +54,17 @@ def aligned(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]
 
 
 def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """The same for Markdown; what others wrote in a cell has gone through `code`."""
+    """Yields a table in Markdown; untrusted text in a cell must have gone through `code`."""
     yield f"| {' | '.join(head)} |"
     yield f"|{'|'.join(['---', *['--:'] * (len(head) - 1)])}|"
     yield from (f"| {' | '.join(row)} |" for row in rows)
 
 
 def code(text: str, characters: int = CLIPPED) -> str:
-    """A code span: in it nothing is markup, a mention or a link.
+    """Returns a code span, in which nothing is markup, a mention or a link.
 
-    Its fence is longer than any run of backticks in it (CommonMark 0.31, section 6.1); a table's
-    bars are escaped in code, too (GitHub Flavored Markdown, section 4.10).
+    Its fence is longer than any run of backticks in it (CommonMark 0.31, section 6.1). In a table,
+    bars must be escaped in code, too (GitHub Flavored Markdown, section 4.10): see `cell`.
     """
     line = clipped(text, characters)
     if not line:
@@ -74,5 +74,5 @@ def code(text: str, characters: int = CLIPPED) -> str:
 
 
 def cell(text: str, characters: int = CLIPPED) -> str:
-    """A code span in a table."""
+    """Returns a code span for a table."""
     return code(text, characters).replace("|", r"\|")

@@ -1,4 +1,4 @@
-"""Whether a run may be shipped: absolute limits, and allowed regressions from a baseline."""
+"""Decides if a run may be shipped: absolute limits, and allowed regressions from a baseline."""
 
 from __future__ import annotations
 
@@ -31,32 +31,32 @@ from rag.errors import InputError
 from rag.types import Floats
 
 POWER = 0.8
-"""How often a regression of the size that is told would be found: Cohen's convention (1988)."""
+"""The probability of finding a regression of the size in `sees`: Cohen's convention (1988)."""
 
 Kind = Literal["floor", "ceiling", "regression"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
-    """One rule, held against one slice.
+    """The result of one rule for one slice.
 
     Attributes:
-        line: where its rule begins in the file.
-        kind: what was checked.
+        line: the line of the file at which its rule begins.
+        kind: the kind of limit.
         measure: its name.
         statistic: of the measure.
         slice: the questions, "lang=de"; empty for all.
-        questions: how many have a say.
-        value: of the run.
+        questions: the number of questions that have a value.
+        value: the run's value.
         limit: the floor, the ceiling or the regression allowed.
-        baseline: the baseline's value; of regressions alone, as all that follows.
-        interval: of the difference, run less baseline.
+        baseline: the baseline's value; only for regressions, as are `interval`, `p` and `sees`.
+        interval: of the difference, run minus baseline.
         p: of the paired permutation test, corrected for all regressions that are checked; None
-            where every question has the same in both.
-        sees: the smallest regression that would be found four times in five; None where there are
+            if every question has the same value in both.
+        sees: the smallest regression that would be found four times in five; None if there are
             too few questions to be sure of any.
-        failed: the limit is broken.
-        says: why.
+        failed: True if the limit is broken.
+        says: why it failed.
     """
 
     line: int
@@ -77,14 +77,14 @@ class Check:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """What became of all rules.
+    """The results of all rules.
 
     Attributes:
-        run: its label.
-        baseline: the label of the other.
+        run: the label of the run.
+        baseline: the label of the baseline.
         set_name: the set of both.
-        questions: of it.
-        alpha: what corrected p-values are held against.
+        questions: the number of questions in the set.
+        alpha: the level that corrected p-values are compared with.
         checks: in the order of the file.
     """
 
@@ -103,13 +103,13 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Part:
-    """The values a rule speaks of, in one slice.
+    """The values that a rule applies to, in one slice.
 
     Attributes:
-        rule: which it is.
-        line: where it begins in its file.
+        rule: the rule.
+        line: the line of the file at which it begins.
         slice: the questions, "lang=de"; empty for all.
-        values: float64[n], of the questions that have a say in the run.
+        values: float64[n], of the questions that have a value in the run.
         pair: float64[2, m], the run's and the baseline's, of those that have one in both.
     """
 
@@ -121,18 +121,18 @@ class _Part:
 
     @property
     def differences(self) -> Floats:
-        """float64[m], run less baseline."""
+        """float64[m], run minus baseline."""
         return np.asarray(self.pair[0] - self.pair[1])
 
 
 def gate(run: Run, baseline: Run, rules: Rules) -> Verdict:
-    """Holds every rule against a run.
+    """Checks a run against every rule.
 
-    1. find the values that each rule speaks of  2. check what is absolute  3. test regressions,
+    1. find the values that each rule applies to  2. check absolute limits  3. test regressions,
     corrected for their number
 
     Raises:
-        InputError: the runs are of different sets, one is empty, or a rule names what they lack.
+        InputError: The runs are of different sets, one is empty, or lack what a rule names.
     """
     before, now = tabulate([baseline, run])
     parts = [part for n in range(len(rules.rules)) for part in _parts(rules, n, before, now)]  # 1.
@@ -150,7 +150,7 @@ def gate(run: Run, baseline: Run, rules: Rules) -> Verdict:
 
 
 def to_json(verdict: Verdict) -> dict[str, Any]:
-    """The verdict for programs."""
+    """Returns the verdict as a JSON object."""
     body = asdict(verdict) | {"passed": not verdict.failures}
     for check, shown in zip(verdict.checks, body["checks"], strict=True):
         shown["interval"] = check.interval and check.interval._asdict()
@@ -158,7 +158,7 @@ def to_json(verdict: Verdict) -> dict[str, Any]:
 
 
 def _parts(rules: Rules, n: int, before: Table, now: Table) -> list[_Part]:
-    """What rule `n` speaks of: one for every slice of it."""
+    """Returns the values that rule `n` applies to: one part for each of its slices."""
     rule = rules.rules[n]
     if rule.measure not in now.names:
         raise InputError(
@@ -184,7 +184,7 @@ def _parts(rules: Rules, n: int, before: Table, now: Table) -> list[_Part]:
 
 
 def _chosen(rules: Rules, n: int, run: Run) -> dict[str, Mask]:
-    """The slices of rule `n`: all questions, one slice, or all slices of a field."""
+    """Returns the slices of rule `n`: all questions, one slice, or all slices of a field."""
     wanted = rules.rules[n].slice
     if not wanted:
         return {"": np.ones(len(run.outcomes), dtype=bool)}
@@ -228,7 +228,7 @@ def _limit(part: _Part, kind: Kind, limit: float, value: float, broken: str) -> 
 
 
 def _regressions(parts: Sequence[_Part], alpha: float) -> list[Check]:
-    """Whether each fell by more than is allowed, and surely."""
+    """Tests each part for a significant loss of more than is allowed."""
     if len(parts) > alpha * (DRAWS + 1):
         raise InputError(
             f"{len(parts)} regressions cannot be tested at alpha = {alpha:g}: {DRAWS:,}"
@@ -268,12 +268,12 @@ def _regression(part: _Part, p: float | None, *, alpha: float, tests: int) -> Ch
 
 
 def _sees(differences: Floats, allowed: float, alpha: float) -> float | None:
-    """The smallest loss that a rule finds with `POWER`, by the normal approximation.
+    """Returns the smallest loss that a rule finds with `POWER`, by the normal approximation.
 
-    What is found is to be larger than allowed, and than what chance alone makes seldom enough.
+    A loss is found if it is larger than allowed, and significant.
 
-    Card et al. 2020, https://arxiv.org/abs/2010.06595, on how little small sets can tell. None
-    where even the rarest of all 2^n flips of signs is not rare enough.
+    Card et al. 2020, https://arxiv.org/abs/2010.06595, on the low power of small sets. None if
+    even the rarest of all 2^n flips of signs is not rare enough.
     """
     if 2.0 ** (1 - len(differences)) > alpha:
         return None
@@ -290,7 +290,7 @@ def _statistic(values: Floats, statistic: Statistic) -> float:
 
 
 def _exceeds(value: float, limit: float) -> bool:
-    """By more than a mean's rounding."""
+    """True if the value exceeds the limit by more than the rounding error of a mean."""
     return value > limit and not math.isclose(value, limit, rel_tol=1e-9)
 
 

@@ -1,4 +1,4 @@
-"""The rules of a gate, read from TOML; what is wrong is told with its line."""
+"""The rules of a gate, read from TOML; errors name their line."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ _HEADER = re.compile(r"\s*\[\[\s*rule\s*\]\]")
 
 
 class Rule(BaseModel):
-    """What is asked of one measure.
+    """The limits of one measure.
 
     Attributes:
         measure: its name.
         statistic: of the measure, for `floor` and `ceiling`.
-        slice: "lang=de", or "lang" for each of its values on its own; all questions if empty.
-        floor: the least that will do.
-        ceiling: the most that will do.
+        slice: "lang=de", or "lang" for each of its values separately; all questions if empty.
+        floor: the lowest value that passes.
+        ceiling: the highest value that passes.
         allowed: how much worse than the baseline's the mean may be; 0 or more.
     """
 
@@ -53,7 +53,7 @@ class Rule(BaseModel):
 
 
 class RuleFile(BaseModel):
-    """A file's content; `alpha` is how often, at most, a run fails where nothing is worse."""
+    """A file's content; `alpha` is how often, at most, a run fails if nothing is worse."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -63,7 +63,7 @@ class RuleFile(BaseModel):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:
-    """The rules of the file at `path`; `lines` are where they begin in its text, from 1."""
+    """The rules of the file at `path`; `lines` are the lines of its text they begin at, from 1."""
 
     alpha: float
     rules: tuple[Rule, ...]
@@ -72,15 +72,15 @@ class Rules:
     text: str
 
     def where(self, number: int, key: str) -> str:
-        """The file and the line at which a rule, counted from 0, says `key`."""
+        """Returns the file and the line at which a rule, counted from 0, sets `key`."""
         return f"{self.path}, line {_line_of(self.text, self.lines[number], key)}"
 
 
 def read_rules(path: Path) -> Rules:
-    """The rules of a TOML file.
+    """Reads the rules of a TOML file.
 
     Raises:
-        InputError: there is no such file, it is no TOML, or says what no rule can.
+        InputError: There is no such file, it is not TOML, or a rule in it is not valid.
     """
     try:
         text = path.read_text("utf-8")
@@ -102,7 +102,7 @@ def read_rules(path: Path) -> Rules:
 
 
 def _problem(path: Path, text: str, lines: Sequence[int], error: ErrorDetails) -> str:
-    """What is wrong, and at which line."""
+    """Describes an error, with its line."""
     match error["loc"]:
         case ("rule", int(number), *rest):
             model: type[BaseModel] = Rule
@@ -119,7 +119,7 @@ def _problem(path: Path, text: str, lines: Sequence[int], error: ErrorDetails) -
 
 
 def _line_of(text: str, start: int, key: str) -> int:
-    """The line that sets `key` in the table which begins at line `start`, or else `start`."""
+    """Returns the line that sets `key` in the table beginning at line `start`, or else `start`."""
     for number, line in enumerate(text.split("\n")[start:], start + 1):
         if line.lstrip().startswith("["):
             break

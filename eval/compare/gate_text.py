@@ -21,7 +21,7 @@ KINDS = {"floor": "at least", "ceiling": "at most", "regression": "worse by at m
 
 
 def to_text(verdict: Verdict) -> Iterator[str]:
-    """The verdict for people at a terminal: all checks, then what failed."""
+    """Yields the verdict as lines for a terminal: all checks, then the failures."""
     yield f"{verdict.run} beside {verdict.baseline}, {_set(verdict, clipped(verdict.set_name))}."
     yield ""
     yield from aligned(HEAD, [(clipped(_subject(c)), *_cells(c)) for c in verdict.checks])
@@ -31,7 +31,7 @@ def to_text(verdict: Verdict) -> Iterator[str]:
 
 
 def to_markdown(verdict: Verdict) -> Iterator[str]:
-    """The verdict for a pull request or a job's summary."""
+    """Yields the verdict as Markdown lines for a pull request or a job's summary."""
     mark = "❌" if verdict.failures else "✅"
     yield f"### {mark} {_result(verdict)}"
     yield ""

@@ -1,4 +1,4 @@
-"""HTML and SVG as trees: text is a node, so whatever it holds it is never markup."""
+"""HTML and SVG as trees: text is a node, so it is never markup, whatever it holds."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Content = str | Element | Iterable["Content"]
 
 
 def tag(kind: str, /, *content: Content, **attributes: str | float) -> Element:
-    """An element. `_` in the name of an attribute stands for `-`; `class_` is the class."""
+    """Makes an element. `_` in the name of an attribute stands for `-`; `class_` is the class."""
     named = {key.rstrip("_").replace("_", "-"): _text(value) for key, value in attributes.items()}
     element = Element(kind, named)
     _fill(element, content)
@@ -19,10 +19,10 @@ def tag(kind: str, /, *content: Content, **attributes: str | float) -> Element:
 
 
 def page(title: str, style: str, *body: Content) -> str:
-    """A whole document that asks for nothing else: no script, no style but its own, no request.
+    """Returns a self-contained document: no script, no request, no style but the given one.
 
-    Its content security policy allows nothing more: should a text turn out to be markup after all,
-    a browser would still not load or run it (https://www.w3.org/TR/CSP3/).
+    Its content security policy allows nothing more: even if a text turned out to be markup, a
+    browser would not load or run it (https://www.w3.org/TR/CSP3/).
     """
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     policy = f"default-src 'none'; style-src 'sha256-{digest}'"

@@ -1,4 +1,4 @@
-"""What several runs of a set, or one, came to: means and how sure they are, and comparisons."""
+"""The results of one or several runs of a set: means with their intervals, and comparisons."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from eval.runs.tables import EXPENSES, Table, leading, most, slices, tabulate
 from rag.errors import InputError
 
 MAX_RUNS = 6
-"""As many as there are colours that can be told apart."""
+"""The number of colours that can be distinguished."""
 LATENCIES = (50, 95, 99)
 """Percentiles of the seconds that a question took."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mean:
-    """Of a measure in one run, over the questions that have a say in it."""
+    """The mean of a measure in one run, over the questions that have a value of it."""
 
     value: float
     interval: Interval
@@ -36,9 +36,9 @@ class Report:
 
     Attributes:
         tables: one for each run.
-        leading: the measure that speaks for them.
-        means: by the run's label, then by measure; measures that a run has no value of are not
-            there, nor are expenses that no run has.
+        leading: their leading measure.
+        means: by the run's label, then by measure; without measures that the run has no value of,
+            and without expenses that no run has.
         comparisons: of each run but the first with the first.
     """
 
@@ -49,25 +49,25 @@ class Report:
 
     @property
     def set_name(self) -> str:
-        """The set that all runs are of."""
+        """The set of all runs."""
         return self.tables[0].run.info.set_name
 
     @property
     def measures(self) -> list[str]:
-        """All that some run has."""
+        """All measures that some run has."""
         return list(dict.fromkeys(name for means in self.means.values() for name in means))
 
     def row(self, label: str, measure: str) -> Row | None:
-        """How a run compares with the first in a measure."""
+        """Returns how a run compares with the first in a measure."""
         rows = (row for c in self.comparisons if c.candidate == label for row in c.rows)
         return next((row for row in rows if row.measure == measure), None)
 
 
 def examine(runs: Sequence[Run]) -> Report:
-    """Puts runs of one set side by side.
+    """Makes a report on runs of one set.
 
     Raises:
-        InputError: they are of different sets, too many, or one is empty or has no measures.
+        InputError: They are of different sets, too many, or one is empty or has no measures.
     """
     if len(runs) > MAX_RUNS:
         raise InputError(f"A report shows {MAX_RUNS} runs at most; these are {len(runs)}.")
@@ -85,20 +85,20 @@ def examine(runs: Sequence[Run]) -> Report:
 
 
 def latencies(table: Table) -> dict[str, float]:
-    """`LATENCIES` of a run, "p95", in seconds; none where all questions failed."""
+    """Returns `LATENCIES` of a run, "p95", in seconds; none if all questions failed."""
     seconds = table.present("seconds")
     return {f"p{q}": float(np.percentile(seconds, q)) for q in LATENCIES if len(seconds)}
 
 
 def stage_times(table: Table) -> dict[str, float]:
-    """Median milliseconds by stage, over the questions that went through it."""
+    """Returns median milliseconds by stage, over the questions that went through it."""
     timings = [outcome.timings for outcome in table.run.outcomes]
     stages = dict.fromkeys(stage for times in timings for stage in times)
     return {s: float(np.median([t[s] for t in timings if s in t])) for s in stages}
 
 
 def by_slice(table: Table) -> dict[str, tuple[int, dict[str, float]]]:
-    """How many questions a slice has, and the mean of each measure there, by slice."""
+    """Returns the number of questions and the mean of each measure, by slice."""
     found = {}
     for name, mask in slices(table.run).items():
         columns = {measure: table.column(measure)[mask] for measure in table.measures}
@@ -108,7 +108,7 @@ def by_slice(table: Table) -> dict[str, tuple[int, dict[str, float]]]:
 
 
 def to_json(report: Report) -> dict[str, Any]:
-    """The report for programs."""
+    """Returns the report as a JSON object."""
     return {
         "set_name": report.set_name,
         "leading": report.leading,
@@ -117,7 +117,7 @@ def to_json(report: Report) -> dict[str, Any]:
 
 
 def to_text(report: Report) -> Iterator[str]:
-    """The means for people at a terminal."""
+    """Yields the means as lines for a terminal."""
     questions = len(report.tables[0].run.outcomes)
     yield f"{questions:,} questions of {clipped(report.set_name)}."
     yield ""
@@ -125,7 +125,7 @@ def to_text(report: Report) -> Iterator[str]:
 
 
 def to_markdown(report: Report) -> Iterator[str]:
-    """The same for a pull request."""
+    """Yields the means as Markdown lines for a pull request."""
     questions = len(report.tables[0].run.outcomes)
     yield f"### {questions:,} questions of {code(report.set_name)}"
     yield ""
@@ -134,7 +134,7 @@ def to_markdown(report: Report) -> Iterator[str]:
 
 
 def _rows(report: Report) -> Iterator[tuple[str, list[str]]]:
-    """What is said of each measure of each run, then of latencies."""
+    """Yields the name and one cell for each run, of each measure and then of latencies."""
     for name in report.measures:
         means = [of_run.get(name) for of_run in report.means.values()]
         yield name, [_mean(name, mean) for mean in means]

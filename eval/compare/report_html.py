@@ -1,4 +1,4 @@
-"""A report as one HTML page that stands alone."""
+"""A report as one self-contained HTML page."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ ANSWER = 600
 SLICE = 32
 """Characters of the name of a slice that are shown."""
 LOWEST = 10
-"""Questions shown of a report on one run: those with the lowest scores."""
+"""Questions that a report on one run shows: those with the lowest scores."""
 SHADES = 4
 FULL_SHADE = 0.2
-"""Of a measure: a slice that is this far from all questions has the deepest shade."""
+"""Difference of a slice's mean from that of all questions that has the deepest shade."""
 SHARE = Axis(low=0, high=1, shown="{:.0%}".format)
 SHOWN_LATENCY = 99.5
 """The percentile that a chart of latencies ends at: a few slow answers would squeeze the others."""
 
 
 def to_html(report: Report) -> str:
-    """The page: no script, no request, and every text of the runs is text."""
+    """Returns the page: no script, no request, and no text of the runs is markup."""
     heading = f"{clipped(report.set_name)}: {', '.join(report.means)}"
     return page(
         heading,
@@ -70,7 +70,7 @@ def _section(heading: str, *content: Content) -> Element:
 
 
 def _table(head: Sequence[Content], rows: Sequence[Sequence[Content]], kind: str = "") -> Element:
-    """A table whose first column heads its rows; it scrolls where there is no room."""
+    """Returns a table whose first column heads its rows; it scrolls if there is no room."""
     lines = [
         tag("tr", tag("th", first, scope="row"), [tag("td", each) for each in others])
         for first, *others in rows
@@ -81,7 +81,7 @@ def _table(head: Sequence[Content], rows: Sequence[Sequence[Content]], kind: str
 
 
 def _named(report: Report, place: int) -> list[Content]:
-    """A run's name with its colour."""
+    """Returns a run's name with its colour."""
     return [tag("span", class_=f"swatch s{place}"), report.tables[place].label]
 
 
@@ -109,7 +109,7 @@ def _settings(report: Report) -> Content:
 
 
 def _measures(report: Report) -> Element:
-    """A row for each measure of each run: bar, mean, interval and verdict."""
+    """Returns a row for each measure of each run: bar, mean, interval and verdict."""
     rows = []
     for name in report.measures:
         means = [of_run.get(name) for of_run in report.means.values()]
@@ -124,7 +124,7 @@ def _measures(report: Report) -> Element:
 
 
 def _measure(report: Report, name: str, place: int, mean: Mean | None, full: float) -> Element:
-    """A row; a single run is neither named nor judged."""
+    """Returns a row; a single run has neither name nor verdict in it."""
     head = tag("th", name, scope="rowgroup", rowspan=len(report.tables))
     drawn: list[Content] = []
     value: list[Content] = ["–"]
@@ -177,7 +177,7 @@ def _latency(report: Report) -> Element:
 
 
 def _risk(report: Report) -> Element:
-    """Over the answers given; what was declined lies beyond the dot."""
+    """Draws the risk of the answers given; declined questions lie beyond the dot."""
     drawn = [
         Curve(place, *_answers_by_confidence(table, report.leading), marked=True)
         for place, table in enumerate(report.tables)
@@ -188,7 +188,7 @@ def _risk(report: Report) -> Element:
 
 
 def _answers_by_confidence(table: Table, measure: str) -> tuple[np.ndarray, np.ndarray]:
-    """Shares of the questions, and the mean loss of the answers to them: float64[answers] each."""
+    """Returns coverage of the questions and mean loss of the answers: float64[answers] each."""
     scores = table.column(measure)
     judged = [
         (outcome.confidence, score)
@@ -204,7 +204,7 @@ def _answers_by_confidence(table: Table, measure: str) -> tuple[np.ndarray, np.n
 
 
 def _quality(report: Report) -> Element:
-    """Beside cost, or beside seconds where nothing cost anything."""
+    """Draws quality over cost, or over seconds if nothing had a cost."""
     by = "cost" if "cost" in report.measures else "seconds"
     drawn = []
     for place, means in enumerate(report.means.values()):
@@ -221,7 +221,7 @@ def _quality(report: Report) -> Element:
 
 
 def _heat_map(report: Report, table: Table) -> Content:
-    """Means by slice; a cell is the deeper in colour the further it is from all questions."""
+    """Returns means by slice; the further a cell is from all questions, the deeper its colour."""
     found = by_slice(table)
     if not found:
         return tag("p", "The set has no slices.")

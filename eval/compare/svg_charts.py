@@ -1,4 +1,4 @@
-"""Charts as SVG, coloured by the classes `s0`, `s1` … of the page that they stand in."""
+"""Charts as SVG, coloured by the classes `s0`, `s1` … of the page that contains them."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from rag.types import Floats
 WIDTH, HEIGHT = 360.0, 250.0
 LEFT, RIGHT, TOP, BOTTOM = 46.0, 16.0, 10.0, 44.0
 TICKS = 5
-"""As many as there is room for on an axis."""
+"""Ticks that there is room for on an axis."""
 POINTS = 200
-"""Of a curve: more than it is pixels wide would not be seen."""
+"""Points of a curve: more would not be visible at its width in pixels."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Axis:
-    """From `low` to `high`, which are not the same; `shown` writes its numbers."""
+    """An axis from `low` to `high`, which are not the same; `shown` formats its numbers."""
 
     low: float
     high: float
     shown: Callable[[float], str]
 
     def ticks(self) -> list[float]:
-        """Round numbers between its ends: 1, 2 or 5 times a power of ten apart."""
+        """Returns round numbers between its ends: 1, 2 or 5 times a power of ten apart."""
         rough = (self.high - self.low) / TICKS
         power = 10.0 ** math.floor(math.log10(rough))
         step = next(power * n for n in (1, 2, 5, 10) if power * n >= rough * (1 - 1e-9))
@@ -40,7 +40,7 @@ class Axis:
 
 
 class Curve(NamedTuple):
-    """float64[n] each, of the run with this colour; a mark stands at its last point if wanted."""
+    """The curve of the run with this colour, float64[n] each; a dot marks its end if `marked`."""
 
     colour: int
     x: Floats
@@ -49,7 +49,7 @@ class Curve(NamedTuple):
 
 
 class Spot(NamedTuple):
-    """A run with this colour, and where its `y` may lie."""
+    """The point of the run with this colour, and the interval of its `y`."""
 
     colour: int
     x: float
@@ -58,7 +58,7 @@ class Spot(NamedTuple):
 
 
 def curves(label: str, below: str, x: Axis, y: Axis, drawn: Sequence[Curve]) -> Element:
-    """Lines through points up to the end of `x`; `below` stands below it."""
+    """Draws lines through points up to the end of `x`; `below` is the text below that axis."""
     parts = []
     for curve in (each for each in drawn if len(each.x)):
         inside = np.flatnonzero(curve.x <= x.high)
@@ -72,7 +72,7 @@ def curves(label: str, below: str, x: Axis, y: Axis, drawn: Sequence[Curve]) -> 
 
 
 def spots(label: str, below: str, x: Axis, y: Axis, drawn: Sequence[Spot]) -> Element:
-    """Points with their intervals."""
+    """Draws points with their intervals."""
     parts = []
     for spot in drawn:
         at = float(_across(x, spot.x))
@@ -83,7 +83,7 @@ def spots(label: str, below: str, x: Axis, y: Axis, drawn: Sequence[Spot]) -> El
 
 
 def bar(colour: int, value: float, interval: Interval, *, full: float) -> Element:
-    """A bar for a row of a table, as long as `value` is of `full`, and where that may end."""
+    """Draws a bar for a row of a table, `value` / `full` of its width, and the interval."""
     length, low, high = (100 * min(max(each / full, 0), 1) for each in (value, *interval))
     return tag(
         "svg",

@@ -19,7 +19,7 @@ from eval.compare.formatting import (
 )
 
 SHOWN_CHANGES = 5
-"""Questions told of those that lost most, and as many of those that gained most."""
+"""Questions shown that lost most, and as many that gained most."""
 SHOWN_SETTINGS = 10
 VERDICTS: tuple[Verdict, ...] = ("better", "worse", "other")
 COUNTS = ("wins", "ties", "losses")
@@ -27,7 +27,7 @@ HEAD = ("", "questions", "before", "now", "difference", "95 % interval", "p", *C
 
 
 def to_text(comparison: Comparison) -> Iterator[str]:
-    """The comparison for people at a terminal."""
+    """Yields the comparison as lines for a terminal."""
     yield f"{comparison.candidate} beside {comparison.baseline}, {_set(comparison)}."
     yield from (f"  {line}" for line in _settings(comparison))
     yield ""
@@ -46,7 +46,7 @@ def to_text(comparison: Comparison) -> Iterator[str]:
 
 
 def to_markdown(comparison: Comparison) -> Iterator[str]:
-    """The comparison for a pull request."""
+    """Yields the comparison as Markdown lines for a pull request."""
     yield f"### {code(comparison.candidate)} beside {code(comparison.baseline)}"
     yield ""
     yield f"**{_verdict(comparison, code)}** {_set(comparison, of=code(comparison.set_name))}."
@@ -70,7 +70,7 @@ def to_markdown(comparison: Comparison) -> Iterator[str]:
 
 
 def most_changed(comparison: Comparison) -> dict[str, list[Change]]:
-    """Questions that lost most and that gained most, by heading."""
+    """Returns the questions that lost most and those that gained most, by heading."""
     name = comparison.leading
     lost = [change for change in comparison.changes if change.gained < 0]
     gained = [change for change in comparison.changes if change.gained > 0]
@@ -79,7 +79,7 @@ def most_changed(comparison: Comparison) -> dict[str, list[Change]]:
 
 
 def answered(change: Change) -> tuple[str, str]:
-    """What stands for both answers, also where there is none."""
+    """Returns both answers, with the reason in place of one that is missing."""
     before, now = (
         answer or f"(no answer: {reason or 'empty'})"
         for answer, reason in zip(change.answers, change.reasons, strict=True)
@@ -125,7 +125,7 @@ def _verdict(comparison: Comparison, shown: Callable[[str], str] = str) -> str:
 
 
 def _stages(comparison: Comparison) -> list[tuple[str, ...]]:
-    """How many questions each stage made better, and worse."""
+    """Returns the numbers of questions that each stage made better, and worse."""
     lost, gained = comparison.stages(gained=False), comparison.stages(gained=True)
     return [
         (stage, f"{gained.get(stage, 0):,}", f"{lost.get(stage, 0):,}")

@@ -1,4 +1,4 @@
-"""A set of one's own documents: questions with their evidence, in the BEIR layout."""
+"""Builds a set from a collection's documents: questions with evidence, in the BEIR layout."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ AT_ONCE = 8
 TRIES = 10
 """Excerpts tried for each question that is wanted, at most."""
 TOP_K = 10
-"""Passages looked at for another that answers the question."""
+"""Passages searched for another one that answers the question."""
 ELSEWHERE = 0.5
-"""Groundedness from which another passage says it more likely than not."""
+"""Groundedness from which another passage more likely than not says the same."""
 PAGE = 500
 CACHE_BYTES = 64 << 20
-"""Of token vectors: passages are held against many questions."""
+"""Bytes of cached token vectors: passages are compared with many questions."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,14 +46,14 @@ class Made:
 
     @property
     def id(self) -> str:
-        """The same for the same question about the same sentence."""
+        """An id that is the same for the same question about the same sentence."""
         told = (self.excerpt.document_id, self.excerpt.start, self.draft.question)
         return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:ID_LENGTH]
 
 
 @dataclass(slots=True, kw_only=True)
 class Built:
-    """What came of it: excerpts that were tried, and why those without a question have none."""
+    """The questions, the number of excerpts tried, and why those without a question have none."""
 
     made: list[Made] = field(default_factory=list)
     tried: int = 0
@@ -75,10 +75,10 @@ class SetBuilder:
         """Make a builder.
 
         Args:
-            drafter: asks.
-            search: finds passages that may answer a question as well.
-            grounding: says whether they do.
-            scope: the documents'.
+            drafter: writes the questions.
+            search: finds other passages that may answer a question.
+            grounding: scores whether they do.
+            scope: the scope of the documents.
             at_once: excerpts asked about together.
         """
         self._drafter = drafter
@@ -90,15 +90,15 @@ class SetBuilder:
     async def build(
         self, excerpts: Iterator[Excerpt], wanted: int, progress: Callable[[int], None]
     ) -> Built:
-        """Tries excerpts in their order until there are as many questions as are wanted.
+        """Tries excerpts in order until there are as many questions as wanted.
 
         Args:
             excerpts: at most `TRIES` for each question are tried.
-            wanted: questions.
-            progress: told how many there are.
+            wanted: the number of questions.
+            progress: called with the number of questions so far.
 
         Raises:
-            InputError, UpstreamError: model or search failed at all excerpts of a batch.
+            InputError, UpstreamError: Model or search failed for all excerpts of a batch.
         """
         built = Built()
         asked: set[str] = set()
@@ -154,14 +154,15 @@ async def build_set(
     seed: int,
     progress: Callable[[int], None],
 ) -> dict[str, Any]:
-    """Makes a set of a collection's documents, and says what came of it.
+    """Builds a set from a collection's documents, and returns a summary of it.
 
-    The service's language model asks where there is one; else words are left out of sentences.
+    The service's language model writes the questions if there is one; otherwise words are left out
+    of sentences.
 
     Raises:
-        InputError: the folder is not empty, there is no such collection, or it yields no question.
-        UpstreamError: the language model fails.
-        StorageError: the folder cannot be written.
+        InputError: The folder is not empty, there is no such collection, or it yields no question.
+        UpstreamError: The language model fails.
+        StorageError: The folder cannot be written.
     """
     check_empty(folder)
     documents = await _documents(service, scope)
@@ -200,13 +201,13 @@ async def build_set(
 
 
 def check_empty(folder: Path) -> None:
-    """Raises InputError where a set would be written over what is there."""
+    """Raises InputError if the path exists and is not an empty folder."""
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise InputError(f"{folder} is there already: name a folder that is new, or empty.")
 
 
 async def _documents(service: Service, scope: Scope) -> list[Document]:
-    """All that are stored, in the order of their ids; of those with the same bytes one."""
+    """Returns all stored documents, in the order of their ids; one of those with equal bytes."""
     await service.catalog.check_exists(scope)
     documents: list[Document] = []
     after = ""
@@ -218,7 +219,7 @@ async def _documents(service: Service, scope: Scope) -> list[Document]:
 
 
 def _told(built: Built) -> str:
-    """Why there are no more questions."""
+    """Lists the reasons why there are no more questions."""
     reasons = (f"{count:,} {reason}" for reason, count in built.dropped.most_common())
     return ", ".join(reasons) or "they have no sentences of prose"
 
@@ -226,10 +227,10 @@ def _told(built: Built) -> str:
 def write_set(
     folder: Path, documents: Iterable[Document], made: Sequence[Made], told: dict[str, Any]
 ) -> None:
-    """Writes a set in the BEIR layout, and beside it `build.json`, which says how it was made.
+    """Writes a set in the BEIR layout, and `build.json`, which describes how it was made.
 
     Raises:
-        StorageError: it cannot be written.
+        StorageError: The set cannot be written.
     """
     try:
         (folder / "qrels").mkdir(parents=True, exist_ok=True)

@@ -1,8 +1,8 @@
-"""Claims that a passage supports, and claims like them that it does not.
+"""Makes claims that a passage supports, and similar claims that it does not support.
 
-They are made from a question answering collection: the claim is a question with an answer put in
-its place, so that it says what the passage says in other words and another order. What makes one
-unsupported is known, and nobody has to judge it.
+They are made from a question answering collection: a claim is a question in which an answer
+replaces the question word, so that it says what the passage says in other words and another order.
+The reason why a claim is unsupported is known, so nobody has to judge it.
 """
 
 from __future__ import annotations
@@ -28,23 +28,23 @@ Kind = Literal[
     "negation added",
     "negation left out",
 ]
-"""What was done to a claim to make it unsupported.
+"""The change that makes a claim unsupported.
 
-It is held against another paragraph than the one its question was asked about, and one without the
-answer. Or it was changed: an answer of the same shape was taken from the paragraph, a number is
-another one, it has a negation more or one less.
+Either the claim is compared with another paragraph than the one its question was asked about, one
+without the answer. Or the claim was changed: it has another answer of the same shape from the
+paragraph, another number, or one negation more or less.
 """
 PARAGRAPH: tuple[Kind, ...] = ("paragraph of another article", "other paragraph of its article")
 SWAPPED: tuple[Kind, ...] = ("answer of another sentence", "answer of the same sentence")
 HARD: tuple[Kind, ...] = (*SWAPPED, "number changed", "negation added", "negation left out")
-"""Held against the claim's own paragraph, which has nearly all of its words."""
+"""Kinds compared with the claim's own paragraph, which has nearly all of its words."""
 
 Shape = Literal["date", "number", "name", "phrase"]
 
 SHORT = 3
-"""Letters of a word that may be an article or a preposition."""
+"""Letters, at most, of a word that may be an article or a preposition."""
 LONGEST_ANSWER = 8
-"""Words. What is longer is a sentence of its own and makes no part of one."""
+"""Words of an answer, at most: a longer one is a whole sentence and cannot be part of one."""
 
 _WORD = re.compile(r"\w+")
 _VERB = "is|are|was|were|has|have|had|can|could|will|would|shall|should|may|might|must"
@@ -56,11 +56,11 @@ _ASKED = re.compile(
     r"|what|who|whom|whose|when|where|why|how)\b",
     re.IGNORECASE,
 )
-"""What the answer takes the place of: a question word, with the noun that it goes with."""
+"""The part that the answer replaces: a question word, with the noun that belongs to it."""
 _DID = re.compile(
     rf"(\S+ )?({_ASKED.pattern})({_PHRASE}{{0,6}}) (?:do|does|did) (.*)", re.IGNORECASE
 )
-"""A question for what its verb does: preposition, what is asked for, what it is of, the rest."""
+"""A question with "do": a preposition, the part asked for, the words after it, the rest."""
 _NEGATABLE = re.compile(rf"\b(?:{_VERB})\b")
 _NEGATION = re.compile(r" ?\b(?:not|never|no longer)\b|n't\b")
 
@@ -79,13 +79,13 @@ _BETWEEN = re.compile(r"[\s,;/]*(?:(?:and|or|as well as)\s+)?(?:the\s+)?")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
-    """A sentence, and the passage it is held against.
+    """A sentence, and the passage it is compared with.
 
     Attributes:
         text: the claim.
-        kind: what was done to it.
+        kind: "supported", or the change made to it.
         passage: the id of the passage that has to support it.
-        question: the id of the question it was made of.
+        question: the id of the question it was made from.
         article: the article that the question was asked about.
     """
 
@@ -97,10 +97,10 @@ class Claim:
 
 
 def make_claims(corpus: Corpus) -> list[Claim]:
-    """All claims of a collection, the same ones every time.
+    """Returns all claims of a collection, the same ones every time.
 
-    A question yields one claim of each kind that can be made of it. Left out are questions without
-    a question word, with a long answer, and those whose claim is a sentence of the passage.
+    A question yields one claim of each kind that can be made from it. Questions without a question
+    word, with a long answer, or whose claim is a sentence of the passage are left out.
     """
     return [claim for asked in _asked(corpus) for claim in _claims(asked)]
 
@@ -110,7 +110,7 @@ class _Asked:
     """A question about a passage.
 
     `others` are the gold answers to other questions about it; `same_article` and `other_article`
-    are the ids of the passages that its claim may be held against instead.
+    are the ids of the passages that its claim may be compared with instead.
     """
 
     question: Question
@@ -177,10 +177,10 @@ def _in_one_sentence(text: str, *said: str) -> bool:
 
 
 def claim_text(question: str, answer: str) -> str | None:
-    """The question with the answer for what it asks; None where it has no question word.
+    """Returns the question with the answer in its place; None if it has no question word.
 
     "In what year did the war end?" and "1763" make "The war end in 1763.", "Where is Paris?" and
-    "France" make "France is Paris." It is no good English, but it says what it says.
+    "France" make "France is Paris." This is not good English, but it keeps the meaning.
     """
     text = " ".join(question.split()).rstrip("? ")
     asked = _ASKED.search(text)
@@ -195,7 +195,7 @@ def claim_text(question: str, answer: str) -> str | None:
 
 
 def _without_repeat(before: str, answer: str) -> str:
-    """What stands before the answer, without the preposition that the answer begins with."""
+    """Returns the words before the answer, without a preposition that the answer begins with."""
     words = before.split()
     if words and _WORD.findall(answer.lower())[:1] == [words[-1].lower()]:
         words.pop()
@@ -203,10 +203,10 @@ def _without_repeat(before: str, answer: str) -> str:
 
 
 def other_answers(question: Question, text: str, others: Sequence[str]) -> list[str]:
-    """Answers to other questions about the text that have the shape of this one's, but say else.
+    """Returns wrong answers of the same shape, from other questions about the text.
 
-    Left out is what shares a word with the right answers or the question, and what the text lists
-    along with a right answer, for that may be right as well.
+    Answers that share a word with the right answers or the question are left out. So are answers
+    that the text lists together with a right answer, because they may be right as well.
     """
     shape = shape_of(_shortest(question))
     known = set(_WORD.findall(" ".join([question.text, *question.answers]).lower()))
@@ -221,7 +221,7 @@ def other_answers(question: Question, text: str, others: Sequence[str]) -> list[
 
 
 def _listed(text: str, *answers: str) -> bool:
-    """Whether nothing but "and" or a comma stands between two answers."""
+    """True if there is only "and", a comma or the like between two answers in the text."""
     spans = [[m.span() for m in re.finditer(re.escape(answer), text)] for answer in answers]
     return any(
         first[1] <= second[0] and _BETWEEN.fullmatch(text, first[1], second[0])
@@ -231,7 +231,7 @@ def _listed(text: str, *answers: str) -> bool:
 
 
 def shape_of(answer: str) -> Shape:
-    """What kind of answer it is, by its looks."""
+    """Returns the kind of an answer, judged by its form."""
     if _DATE.search(answer):
         return "date"
     if _DIGITS.search(answer) or _SPELLED.search(answer):
@@ -241,16 +241,16 @@ def shape_of(answer: str) -> Shape:
 
 
 def _telling(answer: str) -> list[str]:
-    """Its words without articles and prepositions, told by their length; all where that is all."""
+    """Returns the words without short ones (articles, prepositions), or all if only those exist."""
     words = _WORD.findall(answer)
     return [word for word in words if len(word) > SHORT or word.isdigit()] or words
 
 
 def change_number(claim: str, text: str, random: Random) -> str | None:
-    """The claim with one number changed to one that the text has not; None without numbers.
+    """Returns the claim with one number changed to one not in the text; None without numbers.
 
-    Digits become as many others, the first half of them staying as they are; a number in words
-    becomes another word.
+    The second half of the digits is replaced by as many random ones; a number in words is replaced
+    by another word.
     """
     found = [*_DIGITS.finditer(claim), *_SPELLED.finditer(claim)]
     if not found:
@@ -273,7 +273,7 @@ def _other_digits(number: str, random: Random) -> str:
 
 
 def negate(claim: str, random: Random) -> str | None:
-    """The claim with its negation taken out, or one put in; None where it has no place for one."""
+    """Returns the claim with its negation removed or one added; None if neither is possible."""
     if _NEGATION.search(claim):
         return _NEGATION.sub("", claim, count=1)
     verb = _NEGATABLE.search(claim)

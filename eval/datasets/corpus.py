@@ -1,10 +1,10 @@
-"""Test collections, and those in the BEIR layout (Thakur et al. 2021,
-https://arxiv.org/abs/2104.08663).
+"""Test collections, and the reader of those in the BEIR layout.
 
-A folder holds `corpus.jsonl`, `queries.jsonl` and `qrels/*.tsv` (query, document, gain). A
-question's `metadata` may have `answers`, `answerable`, and with `doc` and `spans` the characters of
-a document that answer it; `quotes` are the texts of the spans, to check them against.
-"""  # noqa: D205
+The layout is that of Thakur et al. 2021, https://arxiv.org/abs/2104.08663. A folder holds
+`corpus.jsonl`, `queries.jsonl` and `qrels/*.tsv` (query, document, gain). A question's `metadata`
+may have `answers`, `answerable`, and `doc` with `spans`, the characters of a document that answer
+it; `quotes` are the texts of the spans, to check them.
+"""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ from rag.errors import InputError
 from rag.text.validation_errors import shortened
 
 MOST_VALUES = 20
-"""Of a metadata field that cuts a set in slices: past it a slice has too few questions to tell."""
+"""Values, at most, of a metadata field that makes slices: with more, slices are too small."""
 LONGEST_VALUE = 40
-"""Characters of such a value: a longer one is a text."""
+"""Characters, at most, of such a value: a longer one is free text."""
 SHOWN_FAULTS = 3
 SHOWN_FILES = 10
 _MASK = re.compile(r"\[[\w -]{1,30}\]")
-"""What stands for words that were masked: `[e-mail]`."""
+"""The placeholder of masked words: `[e-mail]`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Passage:
-    """One document of the collection; `meta` is the file's, as it stands."""
+    """One document of the collection; `meta` is its metadata in the file, unchanged."""
 
     id: str
     title: str
@@ -45,9 +45,9 @@ class Passage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Span:
-    """Characters `start` to `end` of a document's text as it is read, which answer a question.
+    """Characters `start` to `end` of a document's text as ingested, which answer a question.
 
-    `quote` is the text there, empty where the set does not say it.
+    `quote` is the text there, empty if the set does not give it.
     """
 
     document_id: str
@@ -58,9 +58,9 @@ class Span:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """One query. `answers` are gold answers; `answerable` holds unless the file denies it.
+    """One query. `answers` are gold answers; `answerable` is True unless the file says otherwise.
 
-    `spans` are where they stand, if the set says so.
+    `spans` are the places of the answers, if the set gives them.
     """
 
     id: str
@@ -75,8 +75,8 @@ class Question:
 class Corpus:
     """A collection in file order; `qrels[question id][passage id]` is a gain, 0 if not listed.
 
-    Without passages the documents are those of a collection that is there already. `langfuse_id`
-    is that of a data set of Langfuse.
+    Without passages, the documents are those of an existing collection. `langfuse_id` is the id of
+    a data set in Langfuse.
     """
 
     name: str
@@ -87,21 +87,24 @@ class Corpus:
 
     @property
     def fingerprint(self) -> str:
-        """Names all that a measure can depend on, whatever the order of the files is."""
+        """A hash of all that a measure can depend on, independent of the order of the files."""
         return _digest([*self._documents(), *self._questions()])
 
     @property
     def documents_fingerprint(self) -> str:
-        """Names the documents alone: what is made of them does not depend on the questions."""
+        """A hash of the documents alone: what is made of them does not depend on the questions."""
         return _digest(self._documents())
 
     def sample(self, questions: int) -> Corpus:
-        """The same documents with so many of the questions, by a hash: fewer are among more."""
+        """Returns the same documents with this many questions, chosen by a hash.
+
+        A smaller sample is part of a larger one.
+        """
         chosen = sorted(self.questions, key=lambda q: hash_of(q.id))[:questions]
         return replace(self, questions=tuple(chosen)).only({q.id for q in chosen})
 
     def only(self, ids: Set[str]) -> Corpus:
-        """The same documents with these questions."""
+        """Returns the same documents with these questions."""
         return replace(
             self,
             questions=tuple(question for question in self.questions if question.id in ids),
@@ -122,9 +125,9 @@ class Corpus:
                 yield json.dumps(["judgement", question_id, passage_id, gain]).encode()
 
     def slices(self) -> dict[str, dict[str, str]]:
-        """Which parts of the set each question belongs to: question id → field → value.
+        """Returns the slices that each question belongs to: question id → field → value.
 
-        A field of the metadata makes slices where its values are short, more than one and few.
+        A field of the metadata makes slices if its values are short, more than one and few.
         """
         told = {question.id: dict(_values(question)) for question in self.questions}
         values = defaultdict(set)
@@ -146,7 +149,7 @@ def _values(question: Question) -> Iterator[tuple[str, str]]:
 
 
 class Judgement(NamedTuple):
-    """How relevant a document is to a question."""
+    """The relevance of a document to a question."""
 
     question: str
     passage: str
@@ -154,12 +157,12 @@ class Judgement(NamedTuple):
 
 
 def hash_of(id_: str) -> int:
-    """For choices by chance that an id added does not change."""
+    """Returns a hash for random choices that do not change when other ids are added."""
     return int.from_bytes(hashlib.sha256(id_.encode("utf-8", "surrogatepass")).digest()[:8])
 
 
 def _digest(parts: Iterable[bytes]) -> str:
-    """Sha256, whatever the order."""
+    """Returns the SHA-256 of the parts, independent of their order."""
     whole = hashlib.sha256()
     for digest in sorted(hashlib.sha256(part).digest() for part in parts):
         whole.update(digest)
@@ -170,8 +173,8 @@ def read_corpus(folder: Path, *, qrels: str = "test") -> Corpus:
     """Reads a collection with the judgements of `qrels/{qrels}.tsv`.
 
     Raises:
-        InputError: a file is missing, a line of it is not what the layout asks for, or lines do not
-            go together: see `assemble`.
+        InputError: A file is missing, a line does not follow the layout, or lines do not fit
+            together: see `assemble`.
     """
     judged = folder / "qrels" / f"{qrels}.tsv"
     for path in (folder / "corpus.jsonl", folder / "queries.jsonl", judged):
@@ -191,13 +194,13 @@ def assemble(
     questions: Iterable[tuple[str, Question]],
     judgements: Iterable[tuple[str, Judgement]],
 ) -> Corpus:
-    """A collection of what was read, each with its place.
+    """Makes a collection from rows, each with its place in the files.
 
-    Left out are questions that nothing is known of: neither judged nor answered, and not said to be
-    unanswerable. BEIR's files of queries hold those of other splits.
+    Questions of which nothing is known are left out: neither judged nor answered, and not marked as
+    unanswerable. BEIR's query files also hold those of other splits.
 
     Raises:
-        InputError: an id is there twice, there are no documents or no questions, a judgement names
+        InputError: An id occurs twice, there are no documents or no questions, a judgement names
             an unknown one, or a span is not in its document.
     """
     documents = keyed(passages)
@@ -231,10 +234,10 @@ Item = TypeVar("Item", Passage, Question)
 
 
 def keyed(items: Iterable[tuple[str, Item]]) -> dict[str, tuple[str, Item]]:
-    """Items with their places, by id.
+    """Returns items with their places, by id.
 
     Raises:
-        InputError: two have the same id.
+        InputError: Two have the same id.
     """
     found: dict[str, tuple[str, Item]] = {}
     for place, item in items:
@@ -245,7 +248,10 @@ def keyed(items: Iterable[tuple[str, Item]]) -> dict[str, tuple[str, Item]]:
 
 
 def span_fault(span: Span, text: str | None) -> str | None:
-    """Why a span does not stand in a document's text; None for no such document."""
+    """Returns why a span is not in a document's text, or None if it is.
+
+    `text` is None if there is no such document.
+    """
     where = f"the span {span.start} to {span.end}"
     if text is None:
         return f"{where} is of the document {span.document_id!r}, which there is not"
@@ -257,18 +263,18 @@ def span_fault(span: Span, text: str | None) -> str | None:
 
 
 def _as_read(span: Span, text: str) -> Span:
-    """Moves a span of a set's text to its place in the text that is ingested of it."""
+    """Moves a span from its place in the set's text to its place in the ingested text."""
     start, end = (len(storable(text[:place])) for place in (span.start, span.end))
     return replace(span, start=start, end=end, quote=storable(span.quote))
 
 
 def masked(quote: str) -> bool:
-    """Whether words of it may have been masked."""
+    """True if words of the quote may have been masked."""
     return _MASK.search(quote) is not None
 
 
 def _quotes(quote: str, text: str) -> bool:
-    """Whether the quote is the text, whatever was masked in it."""
+    """True if the quote is the text, apart from masked words."""
     if quote == text or not masked(quote):
         return quote == text
     first, *parts, last = _MASK.split(quote)
@@ -373,7 +379,7 @@ def _gains(
 
 
 def _layout(folder: Path) -> str:
-    """What a folder wants to be a set, and what it has."""
+    """Describes the files that a set needs, and those that the folder has."""
     found = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
     more = " …" if len(found) > SHOWN_FILES else ""
     return (

@@ -14,9 +14,9 @@ from rag.text.sentences import sentence_spans
 from rag.types import Chunk, Document
 
 SHORTEST, LONGEST = 50, 400
-"""Characters: below it little is said, above it the sentence is a list or no sentence."""
+"""Characters of a sentence: a shorter one says little, a longer one is a list or no sentence."""
 LETTERS = 0.75
-"""Share of letters and spaces from which a sentence is prose, and no code or table."""
+"""Share of letters and spaces from which a sentence is prose, not code or a table."""
 SECTION_TOKENS = 200
 _STOPS = (".", "!", "?", "。", "！", "？", "｡")  # noqa: RUF001 - in their own scripts
 _CLOSING = "\"'”’»)]」』）】*_`"  # noqa: RUF001
@@ -27,7 +27,7 @@ _WORD = re.compile(r"\w+")
 class Excerpt:
     """Characters `start` to `end` of a document's text: a sentence.
 
-    `passage` is what stands around it, `above` the title and the headings it is below.
+    `passage` is the text around it, `above` the title and the headings above it.
     """
 
     document_id: str
@@ -38,16 +38,16 @@ class Excerpt:
     above: tuple[str, ...]
 
     def overlaps(self, chunk: Chunk) -> bool:
-        """Whether the chunk has some of it."""
+        """True if the chunk contains a part of it."""
         same = chunk.document_id == self.document_id
         return same and chunk.start < self.end and self.start < chunk.end
 
 
 def draw_excerpts(documents: Sequence[Document], *, seed: int) -> Iterator[Excerpt]:
-    """Sentences of prose, one of each document in turn, in an order that the seed decides.
+    """Yields sentences of prose, one of each document in turn, in an order that the seed decides.
 
-    They do not depend on the settings' chunker. A sentence that is said twice is left out: there
-    would be no telling which of the two is meant.
+    They do not depend on the configured chunker. A sentence that occurs twice is left out: it would
+    be unclear which of the two is meant.
     """
     found = [list(_excerpts(document)) for document in documents]
     said = Counter(folded(excerpt.text) for excerpts in found for excerpt in excerpts)
@@ -59,7 +59,7 @@ def draw_excerpts(documents: Sequence[Document], *, seed: int) -> Iterator[Excer
 
 
 def folded(text: str) -> str:
-    """Its words between single spaces, without case and punctuation."""
+    """Returns the words in lower case, separated by single spaces, without punctuation."""
     return " ".join(_WORD.findall(text.lower()))
 
 

@@ -1,4 +1,4 @@
-"""Sets to evaluate on, by name: a folder, a file, or one that is kept elsewhere."""
+"""Loads evaluation sets by name: a folder, a file, or a set stored elsewhere."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from rag.telemetry.langfuse_datasets import SetItem
 
 IRDS, LANGFUSE = "irds:", "langfuse:"
 ID_LENGTH = 16
-"""Hexadecimal digits of an id that is made of a question."""
+"""Hexadecimal digits of an id that is derived from a question."""
 
 
 def load_set(name: str, traces: TraceSettings, *, qrels: str = "test") -> Corpus:
@@ -39,17 +39,17 @@ def load_set(name: str, traces: TraceSettings, *, qrels: str = "test") -> Corpus
     Args:
         name: a folder in the BEIR layout; a file of JSON lines, `.jsonl`; `irds:NAME`, one of
             ir_datasets; `langfuse:NAME`, a data set in Langfuse.
-        traces: where that Langfuse is.
-        qrels: which judgements of a folder, `qrels/{qrels}.tsv`.
+        traces: the settings of that Langfuse.
+        qrels: the judgements of a folder, `qrels/{qrels}.tsv`.
 
     Returns:
         The set. A file of questions and a data set in Langfuse have no passages: their documents
-        are those of a collection that is there already.
+        are those of an existing collection.
 
     Raises:
-        InputError: there is no such set, or it is not what its layout asks for.
+        InputError: There is no such set, or it does not follow its layout.
         ConfigError: ir_datasets is not installed, or Langfuse's keys are missing or refused.
-        UpstreamError: it cannot be fetched.
+        UpstreamError: The set cannot be fetched.
     """
     if name.startswith(IRDS):
         return _read_irds(name.removeprefix(IRDS))
@@ -68,14 +68,14 @@ def load_set(name: str, traces: TraceSettings, *, qrels: str = "test") -> Corpus
 
 
 def check_spans(questions: Iterable[Question], texts: Mapping[str, str]) -> None:
-    """Sees whether the spans of a set without passages stand in a collection's documents.
+    """Checks that the spans of a set without passages are in a collection's documents.
 
     Args:
-        questions: the set's.
-        texts: the documents' by their ids.
+        questions: the questions of the set.
+        texts: the texts of the documents, by id.
 
     Raises:
-        InputError: one does not.
+        InputError: A span is not in its document.
     """
     for question in questions:
         for span in question.spans:
@@ -112,7 +112,7 @@ def _question(case: CaseRow, place: str) -> Question:
 
 
 def _span(row: EvidenceRow, place: str) -> Span:
-    """The span, as far as it can be checked before its document is there."""
+    """Returns the span, checked as far as possible without its document."""
     span = Span(document_id=row.document_id, start=row.start, end=row.end, quote=row.quote)
     if not 0 <= span.start < span.end:
         raise InputError(f"{place}: {span.start} to {span.end} is no span of a text.")
@@ -133,10 +133,10 @@ def _read_langfuse(name: str, traces: TraceSettings) -> Corpus:
 
 
 def _case(item: SetItem) -> dict[str, Any]:
-    """A data set's item as a line of a file has it.
+    """Returns an item of a data set in the form of a line of a file.
 
     Its input is the question, its expected output the answer; either may be an object with the
-    fields of a line. Of its metadata `answers`, `answerable` and `evidence` are understood.
+    fields of a line. Of its metadata, `answers`, `answerable` and `evidence` are read.
     """
     meta = item.metadata if isinstance(item.metadata, dict) else {}
     told = {name: meta[name] for name in ("answers", "answerable", "evidence") if name in meta}

@@ -1,4 +1,4 @@
-"""Questions about an excerpt, by a language model or without one."""
+"""Writes questions about an excerpt, with or without a language model."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from rag.text.json_reply import json_in
 from rag.types import Message
 
 PROMPT = "question.v1"
-"""The version goes up with either text."""
+"""The version is raised when either text changes."""
 ASK = """\
 You write questions that test a search system. You are given one sentence of a document, with the
 passage that it stands in and the titles above it.
@@ -44,12 +44,12 @@ SECONDS = 60.0
 TRIVIAL = 0.7
 """Share of a question's words, in the order of the sentence, from which any search finds it."""
 AGREE = 0.7
-"""Share of the trigrams of the shorter of two answers from which they say the same."""
+"""Share of the shorter answer's trigrams from which two answers say the same."""
 SHORT = 3
-"""Letters of a word that may be an article or a preposition."""
+"""Letters, at most, of a word that may be an article or a preposition."""
 BLANK = "____"
 BESIDE = 4
-"""Words of the sentence on either side of the blank: with all of them any search finds it."""
+"""Words on either side of the blank: with the whole sentence, any search would find it."""
 
 _TAG = re.compile(r"<(?=\s*/?\s*(?:titles|passage|sentence)\b)", re.IGNORECASE)
 _WORD = re.compile(r"\w+")
@@ -58,7 +58,7 @@ _TERM = re.compile(r"\w[\w.,'’-]*\w")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Draft:
-    """A question with its answer; `claim` says both, as another document may."""
+    """A question with its answer; `claim` states both, as another document may."""
 
     question: str
     answer: str
@@ -66,31 +66,31 @@ class Draft:
 
 
 class DroppedError(Exception):
-    """There is no good question; the message says why, in some words."""
+    """There is no good question; the message gives the reason in a few words."""
 
 
 class Drafter(Protocol):
-    """Asks about excerpts."""
+    """Writes questions about excerpts."""
 
     @property
     def name(self) -> str:
-        """Who asks."""
+        """The name of the writer."""
 
     async def draft(self, excerpt: Excerpt) -> Draft:
-        """A question that the excerpt answers.
+        """Writes a question that the excerpt answers.
 
         Raises:
-            DroppedError: there is none.
-            InputError, UpstreamError: a language model failed.
+            DroppedError: There is no good question.
+            InputError, UpstreamError: A language model failed.
         """
         ...
 
 
 class ClozeDrafter:
-    """Leaves a name or a number out of some words of a sentence, below their heading.
+    """Leaves a name or a number out of a part of a sentence, preceded by the sentence's heading.
 
-    Nothing is known of it but the words of the document: docs/evaluation-sets.md says what such a
-    question is worth.
+    It uses nothing but the words of the documents: docs/evaluation-sets.md says how good such a
+    question is.
     """
 
     name = "cloze"
@@ -99,15 +99,15 @@ class ClozeDrafter:
         """Make a drafter.
 
         Args:
-            texts: the documents': what stands in the fewest of them is left out, for it is what the
-                sentence is there to say.
-            seed: chooses among equals.
+            texts: the texts of the documents: the term that occurs in the fewest of them is left
+                out, because it is what the sentence is about.
+            seed: chooses among terms that are equally rare.
         """
         self._documents = Counter(term for text in texts for term in set(_TERM.findall(text)))
         self._seed = seed
 
     async def draft(self, excerpt: Excerpt) -> Draft:
-        """As `Drafter` has it."""
+        """See `Drafter.draft`."""
         plain, above = " ".join(excerpt.text.split()), " › ".join(excerpt.above)
         terms = [term for term in _telling_terms(plain) if term.lower() not in above.lower()]
         if not terms:
@@ -122,20 +122,20 @@ class ClozeDrafter:
 
 
 class ModelDrafter:
-    """Has a language model ask, and answer its own question from the sentence alone."""
+    """Lets a language model write a question, and answer it from the sentence alone."""
 
     def __init__(self, model: ChatModel) -> None:
         self._model = model
 
     @property
     def name(self) -> str:
-        """The model's."""
+        """The model's name."""
         return self._model.name
 
     async def draft(self, excerpt: Excerpt) -> Draft:
-        """As `Drafter` has it.
+        """See `Drafter.draft`.
 
-        1. ask  2. drop what is the sentence over again  3. answer from the sentence
+        1. ask  2. drop a question that repeats the sentence  3. answer from the sentence
         """
         written = _Written.read(await self._write(ASK, _shown(excerpt)))  # 1.
         if overlap(written.question, excerpt.text) >= TRIVIAL:  # 2.
@@ -170,7 +170,7 @@ class _Written(BaseModel):
 
     @classmethod
     def read(cls, text: str) -> _Written:
-        """What a model wrote, on one line each."""
+        """Parses what a model wrote; question and answer become one line each."""
         try:
             found = cls.model_validate_json(json_in(text))
         except ValueError:
@@ -182,7 +182,7 @@ class _Written(BaseModel):
 
 
 def overlap(question: str, text: str) -> float:
-    """The share of the question's words that the text has, in the same order.
+    """Returns the share of the question's words that the text has, in the same order.
 
     The longest common subsequence over the words longer than `SHORT`: ROUGE-L's recall (Lin 2004,
     https://aclanthology.org/W04-1013).
@@ -199,7 +199,7 @@ def overlap(question: str, text: str) -> float:
 
 
 def agree(one: str, other: str) -> bool:
-    """Whether two answers say the same: one has nearly all of the other's trigrams and numbers."""
+    """True if two answers say the same: one has nearly all of the other's trigrams and numbers."""
     if not (_WORD.search(one) and _WORD.search(other)):
         return False
     ways = ((one, other), (other, one))
@@ -211,7 +211,7 @@ def _telling(text: str) -> list[str]:
 
 
 def _telling_terms(sentence: str) -> list[str]:
-    """Words past the first one with a capital or a digit, those that stand in it once."""
+    """Returns words after the first with a capital or a digit, if they occur once."""
     terms = [found[0] for found in _TERM.finditer(sentence) if found.start()]
     return [
         term
@@ -221,7 +221,7 @@ def _telling_terms(sentence: str) -> list[str]:
 
 
 def _around(answer: str, sentence: str) -> str:
-    """The words beside the answer, with a blank in its place."""
+    """Returns the words beside the answer, with a blank in its place."""
     before, _, behind = sentence.partition(answer)
     first, last = before.split(" ")[-BESIDE - 1 :], behind.split(" ")[: BESIDE + 1]
     return f"{' '.join(first)}{BLANK}{' '.join(last)}"
@@ -240,5 +240,5 @@ def _sentence(excerpt: Excerpt) -> str:
 
 
 def _inert(text: str) -> str:
-    """The text, unable to close its tag or to open another."""
+    """Escapes the text, so that it cannot close its tag or open another."""
     return _TAG.sub("&lt;", text)

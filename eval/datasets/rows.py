@@ -1,4 +1,4 @@
-"""Lines of a set's files, and what is wrong with one."""
+"""Parses lines of a set's files, and describes faults in them."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class QuestionRow(_Row):
 
 
 class Understood(_Row):
-    """What is understood of a question's metadata; the rest of it is anybody's."""
+    """The fields of a question's metadata that are read; other fields are free."""
 
     answers: Listed[str] | None = None
     answerable: bool = True
@@ -52,7 +52,7 @@ class Understood(_Row):
 
 
 class EvidenceRow(_Row, FewUnknown):
-    """Where an answer stands."""
+    """The place of an answer in a document."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -63,7 +63,7 @@ class EvidenceRow(_Row, FewUnknown):
 
 
 class CaseRow(_Row, FewUnknown):
-    """A question with what is known of it; `why` and `live` are what `rag eval collect` adds."""
+    """A question and its known answers; `rag eval collect` adds `why` and `live`."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -82,10 +82,10 @@ RowT = TypeVar("RowT", bound=_Row)
 
 
 def lines_of(path: Path) -> Iterator[tuple[str, bytes]]:
-    """The lines that are not blank, each with its place: "FILE, line 3".
+    """Yields the lines that are not blank, each with its place: "FILE, line 3".
 
     Raises:
-        InputError: there is no such file, or it cannot be read.
+        InputError: There is no such file, or it cannot be read.
     """
     try:
         with path.open("rb") as file:
@@ -97,11 +97,11 @@ def lines_of(path: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def parse(kind: type[RowT], line: bytes | str, place: str) -> RowT:
-    """A line of JSON.
+    """Parses a line of JSON.
 
     Raises:
-        InputError: it is broken, not UTF-8, has half of a surrogate pair, or wants or has a field
-            or a type that it should not.
+        InputError: The line is broken, is not UTF-8, has half of a surrogate pair, lacks a field,
+            or has a field or a type that it should not have.
     """
     try:
         return kind.model_validate_json(line)
@@ -110,7 +110,7 @@ def parse(kind: type[RowT], line: bytes | str, place: str) -> RowT:
 
 
 def understood(metadata: dict[str, Any], place: str) -> Understood:
-    """What a question's metadata say. Raises as `parse` does."""
+    """Parses a question's metadata. Raises as `parse` does."""
     try:
         return Understood.model_validate(metadata)
     except ValidationError as error:
@@ -118,7 +118,7 @@ def understood(metadata: dict[str, Any], place: str) -> Understood:
 
 
 def _fault(error: ValidationError) -> str:
-    """The first one, and no word of the data."""
+    """Describes the first fault, without a word of the data."""
     first = error.errors(include_url=False, include_input=False)[0]
     where = ".".join(shortened(str(step)) for step in first["loc"])
     what = _JSON_PLACE.sub(r" at column \1", first["msg"])

@@ -1,4 +1,4 @@
-"""Documents in the order of their best chunks, from as many chunks as fill the ranking."""
+"""Ranks documents by their best chunks, from as many chunks as fill the ranking."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ class RankedDocuments:
 async def rank_documents(
     search: Search, query: Query, hits: Sequence[Hit], experiment: Experiment | None
 ) -> RankedDocuments:
-    """The first `query.top_k` documents, or fewer where a search finds no more.
+    """Returns the first `query.top_k` documents, or fewer if a search finds no more.
 
-    The documents of `hits`, the answer's own, come first. Where several chunks are of one document
+    The documents of `hits`, the answer's own, come first. If several chunks are of one document,
     the same question is searched for again with twice as many chunks, until there are enough.
-    These searches are on traces of their own, so they are in no timing of the answer.
+    These searches have separate traces, so they are in no timing of the answer.
     """
     wanted = asked = query.top_k
     chunks = list(hits)

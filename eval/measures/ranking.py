@@ -1,6 +1,6 @@
-"""Rankings of documents, measured by `ir_measures` and written for `trec_eval`.
+"""Measures rankings of documents by `ir_measures`, and writes them for `trec_eval`.
 
-Chunks are retrieved, documents are judged: a document stands where its best chunk does.
+Chunks are retrieved, documents are judged: a document has the rank of its best chunk.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from rag.errors import ConfigError
 
 RUN_TAG = "plumbline"
 PROVIDERS = ("pytrec_eval", "judged", "msmarco", "compat")
-"""Whose measures there are. Of the others, some divide by 0 and some start a program each time."""
+"""Providers of the measures. Of the others, some divide by 0 and some start a program each time."""
 _SPACE = re.compile(r"\s")
 
 
 def ranking_measures(
     names: Sequence[str], gains: Mapping[str, int], documents: Iterable[str]
 ) -> dict[str, float]:
-    """Measures of `ir_measures`, by name; none where a question has no judgements.
+    """Computes measures of `ir_measures`, by name; none if a question has no judgements.
 
     Args:
-        names: as `ranking_measure` has them.
+        names: as `ranking_measure` returns them.
         gains: document id → gain, the question's judgements.
         documents: ids, best first.
 
@@ -50,7 +50,7 @@ def ranking_measures(
 
 
 def ranking_measure(name: str) -> str | None:
-    """A measure's name as `ir_measures` writes it; None where there is none.
+    """Returns a measure's name as `ir_measures` writes it; None if there is no such measure.
 
     Raises:
         ConfigError: `ir_measures` is not installed.
@@ -58,20 +58,20 @@ def ranking_measure(name: str) -> str | None:
     try:
         measure = _parsed(name)
         return str(measure) if _provider().supports(measure) else None
-    except (ValueError, NameError, TypeError, AssertionError):  # all of them are its own
+    except (ValueError, NameError, TypeError, AssertionError):  # ir_measures raises all of them
         return None
 
 
 def ranking_names() -> list[str]:
-    """The names there are, without their cut-offs."""
+    """Returns the names of all measures, without their cut-offs."""
     providers = _provider().providers
     return sorted({measure.NAME for each in providers for measure in each.SUPPORTED_MEASURES})
 
 
 def to_trec(outcomes: Iterable[Outcome]) -> str:
-    """A run file as `trec_eval` and `ir_measures` read it, of documents.
+    """Returns a run file of documents, as `trec_eval` and `ir_measures` read it.
 
-    Its columns end at spaces: those of an id become `%20` and the like.
+    Its columns end at spaces: those in an id become `%20` and the like.
     """
     return "".join(line for outcome in outcomes for line in _trec_lines(outcome))
 

@@ -1,8 +1,8 @@
-"""What a run is measured by: every measure by its name, question by question.
+"""The measures of a run: every measure by its name, question by question.
 
-Whether a measure that compares to gold has a say in a question is up to what the set knows of it,
-never to what was answered: runs of one set are compared on the same questions, and a question that
-failed, or was not answered though it could be, counts as 0. docs/measures.md defines them all.
+A measure that compares with gold applies to a question if the set has the gold for it, whatever
+was answered: runs of one set are compared on the same questions, and a question that failed, or was
+not answered though it could be, counts as 0. docs/measures.md defines all measures.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from generation.grounding.citations import without_markers
 from rag.errors import InputError
 
 Gains = Mapping[str, int]
-"""Document id → gain, of one question; relevant is what has more than 0."""
+"""Document id → gain, of one question; documents with a gain above 0 are relevant."""
 
 RETRIEVAL = ("nDCG@10", "R@10", "R@100", "RR", "AP", "P@5", "Success@1", "Success@5", "Judged@10")
 SPANS = ("span_recall@5", "span_precision@5", "span_iou@5", "span_iou@2000c")
@@ -33,14 +33,14 @@ CITATIONS = (
 )
 CONDUCT = ("abstained", "failed")
 DEFAULT = (*RETRIEVAL, *SPANS, *CONTEXT, *ANSWERS, *CITATIONS, *CONDUCT)
-"""What is measured where nothing else is asked for."""
+"""The measures that are computed by default."""
 SCORED = (
     *("groundedness", "citation_precision", "citation_coverage"),
     *("context_relevance", "answer_relevance"),
 )
-"""Those of live answers, too: `eval.online.OnlineScorer.measure` makes them."""
+"""Measures that live answers have, too: `eval.online.scorer.OnlineScorer` computes them."""
 JUDGED = ("judge_groundedness", "judge_relevance", "judge_failed")
-"""Those of a language model: `eval.judge.AnswerJudge` makes them."""
+"""Measures by a language model: `eval.online.judge.AnswerJudge` computes them."""
 
 _FIXED = frozenset({*ANSWERS, *CITATIONS, *CONDUCT, *SCORED, *JUDGED})
 _SPAN = re.compile(r"span_(?:recall|precision|iou)@([1-9]\d*c?)")
@@ -48,30 +48,30 @@ _CONTEXT = re.compile(r"context_(?:precision|recall)@([1-9]\d*)")
 
 
 def known(names: Iterable[str]) -> tuple[str, ...]:
-    """Measures by the names that `measure` gives them, each once: `MRR` is `RR`.
+    """Returns measures by the names that `measure` gives them, each once: `MRR` is `RR`.
 
     Raises:
-        InputError: there is no such measure.
-        ConfigError: it takes `ir_measures`, which is not installed.
+        InputError: There is no such measure.
+        ConfigError: It needs `ir_measures`, which is not installed.
     """
     return tuple(dict.fromkeys(_known(name) for name in names))
 
 
 def usual(*, answers: bool, top_k: int) -> tuple[str, ...]:
-    """What is measured where nothing else is asked for, of what there is.
+    """Returns the default measures that can be computed.
 
     Args:
-        answers: whether questions are answered, or searched for alone.
-        top_k: how many hits there are.
+        answers: True if questions are answered, False if they are only searched for.
+        top_k: the number of hits.
     """
     return known(n for n in DEFAULT if (answers or not of_answers(n)) and _hits(n) <= top_k)
 
 
 def check_made(names: Iterable[str], *, answers: bool, top_k: int) -> None:
-    """Sees whether `measure` makes measures, by names as `known` gives them, of what there is.
+    """Checks that `measure` can compute these measures, by names as `known` returns them.
 
     Raises:
-        InputError: one is of more hits, or of answers where there are none, or is made elsewhere.
+        InputError: One needs more hits, or answers if there are none, or is computed elsewhere.
     """
     for name in names:
         if name in {*SCORED, *JUDGED}:
@@ -87,12 +87,12 @@ def check_made(names: Iterable[str], *, answers: bool, top_k: int) -> None:
 
 
 def of_answers(name: str) -> bool:
-    """Whether questions are to be answered for a measure; where hits stand is known without."""
+    """True if a measure needs answers; the places of hits are known without them."""
     return name in {*ANSWERS, *CITATIONS, "abstained"}
 
 
 def _hits(name: str) -> int:
-    """How many a measure looks at; 0 for all there are, or for characters."""
+    """Returns the number of hits that a measure looks at; 0 for all hits, or for characters."""
     cut = name.partition("@")[2]
     return int(cut) if cut.isdigit() else 0
 
@@ -106,7 +106,7 @@ def _known(name: str) -> str:
 
 
 def _nearest(name: str) -> str:
-    """By its letters, whatever their case, with the cut-off or without."""
+    """Returns the name with the most similar letters, ignoring case, with or without cut-off."""
     there_are = (*ranking_names(), *sorted(_FIXED), *reversed(DEFAULT))
     forms = {form.lower(): each for each in there_are for form in (each, each.partition("@")[0])}
     (near,) = get_close_matches(name.lower(), forms, n=1, cutoff=0)
@@ -121,13 +121,13 @@ def is_ranking(name: str) -> bool:
 def measure(
     question: Question, gains: Gains, outcome: Outcome, names: Sequence[str] = DEFAULT
 ) -> dict[str, float]:
-    """Those of the measures that have a say in a question, by name, in the order of `names`.
+    """Computes the measures that apply to a question, by name, in the order of `names`.
 
     Args:
-        question: as the set has it; `meta["lang"]` is its language, where it has one.
-        gains: the question's judgements; empty where it has none.
-        outcome: what became of it.
-        names: as `known` gives them; `SCORED` and `JUDGED` are made elsewhere.
+        question: as the set has it; `meta["lang"]` is its language, if it has one.
+        gains: the question's judgements; empty if it has none.
+        outcome: the outcome of the question.
+        names: as `known` returns them; `SCORED` and `JUDGED` are computed elsewhere.
     """
     evidence = [span for span in question.spans if span.end > span.start]
     found = [_span(hit) for hit in outcome.hits]
@@ -146,7 +146,7 @@ def measure(
 
 
 def _cuts(pattern: re.Pattern[str], names: Iterable[str]) -> Iterator[str]:
-    """What stands behind the @ of a family's names, each once."""
+    """Returns the cut-offs after the @ in a family's names, each once."""
     return iter(dict.fromkeys(m[1] for name in names if (m := pattern.fullmatch(name))))
 
 
@@ -185,7 +185,7 @@ def _conduct(outcome: Outcome) -> dict[str, float]:
 
 
 def _spans(evidence: Sequence[Span], found: Sequence[Span], cut: str) -> dict[str, float]:
-    """Of the first chunks, or with a `c` of the first characters."""
+    """Scores the spans of the first chunks or, with a `c`, of the first characters."""
     if not evidence:
         return {}
     room = int(cut.removesuffix("c"))
@@ -201,7 +201,7 @@ def _spans(evidence: Sequence[Span], found: Sequence[Span], cut: str) -> dict[st
 def _context(
     relevant: set[str], evidence: Sequence[Span], hits: Sequence[Found], cut: str
 ) -> dict[str, float]:
-    """Of the first chunks, by the evidence where it is known, else by the documents."""
+    """Scores the first chunks, by the evidence if it is known, else by the documents."""
     if evidence:
         found = [_span(hit) for hit in hits]
         useful = [any(overlap(hit, span) for span in evidence) for hit in found]
@@ -220,5 +220,5 @@ def _span(place: Found | Cited) -> Span:
 
 
 def _mean(values: Sequence[float]) -> float:
-    """0 of none."""
+    """Returns the mean; 0 of no values."""
     return sum(values) / len(values) if values else 0.0

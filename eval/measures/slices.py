@@ -1,4 +1,4 @@
-"""Which parts of a set a question belongs to, so that a mean can be looked at part by part."""
+"""The slices of a set that a question belongs to, so that means can be computed for each."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from eval.measures.squad import language_of, normalized
 ANSWERABLE = "answerable"
 _TYPE = re.compile(r"\b(?:who|what|when|where|which|why|how)\b")
 _SHORT, _LONG = 8, 10
-"""Words, articles not counted: about a third of SQuAD's questions has fewer, more, or neither."""
+"""Words without articles: about a third of SQuAD's questions has fewer, more, or neither."""
 
 
 def slices_of(question: Question, fields: Sequence[str] = ()) -> dict[str, str]:
-    """The slices of a question, by name.
+    """Returns the slices of a question, by name.
 
     `answerable` is `yes` or `no`, `length` the number of words, `type` the first English question
-    word, `other` where there is none.
+    word, `other` if there is none.
 
     Args:
         question: as the set has it.
-        fields: of its metadata, besides; one that it lacks makes no slice.
+        fields: further slices, by fields of its metadata; one that it lacks makes no slice.
     """
     of_metadata = {name: str(question.meta[name]) for name in fields if name in question.meta}
     asked = _TYPE.search(question.text.lower())

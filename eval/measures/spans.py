@@ -1,7 +1,7 @@
-"""How much of the evidence a ranking holds, in characters, and how much besides.
+"""Recall, precision and IoU of the evidence that a ranking holds, in characters.
 
-Of a question, with S the characters that are its evidence and R those that were retrieved, a
-character retrieved twice counted twice (Smith & Troynikov 2024,
+For a question, S are the characters of its evidence and R those that were retrieved; a character
+retrieved twice counts twice (Smith & Troynikov 2024,
 https://research.trychroma.com/evaluating-chunking):
 
     recall = |S ∩ R| / |S|, precision = |S ∩ R| / |R|, IoU = |S ∩ R| / (|R| + |S| - |S ∩ R|)
@@ -17,7 +17,7 @@ from eval.datasets.corpus import Span
 
 
 class SpanScores(NamedTuple):
-    """Of one question, or their means: 0 to 1 each; `characters` is |R|."""
+    """Scores of one question, or their means: 0 to 1 each; `characters` is |R|."""
 
     recall: float
     precision: float
@@ -26,7 +26,7 @@ class SpanScores(NamedTuple):
 
 
 def span_scores(evidence: Sequence[Span], retrieved: Sequence[Span]) -> SpanScores:
-    """Of evidence that has a character at least; without any retrieved, all is 0."""
+    """Scores spans; the evidence has at least one character. Nothing retrieved scores 0."""
     wanted = {(s.document_id, i) for s in evidence for i in range(s.start, s.end)}
     covered = len({place for s in evidence for r in retrieved for place in _shared(s, r)})
     characters = sum(r.end - r.start for r in retrieved)
@@ -39,12 +39,12 @@ def span_scores(evidence: Sequence[Span], retrieved: Sequence[Span]) -> SpanScor
 
 
 def overlap(a: Span, b: Span) -> bool:
-    """Whether they have a character in common."""
+    """True if they have a character in common."""
     return any(True for _ in _shared(a, b))
 
 
 def first_characters(ranked: Sequence[Span], room: int) -> list[Span]:
-    """The first `room` characters of a ranking, the last span cut off there."""
+    """Returns the first `room` characters of a ranking; the last span is cut off there."""
     first: list[Span] = []
     for span in ranked:
         if room <= 0:

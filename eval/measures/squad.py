@@ -1,11 +1,11 @@
-"""How an answer compares to the gold answers, by the rules that SQuAD and MLQA publish.
+"""Compares an answer with the gold answers, by the rules that SQuAD and MLQA publish.
 
-English, and what names no language, by SQuAD's own script (Rajpurkar et al. 2016,
+English, and questions without a language, follow SQuAD's own script (Rajpurkar et al. 2016,
 https://arxiv.org/abs/1606.05250, and 2018 for questions without an answer,
 https://arxiv.org/abs/1806.03822): lower case, no ASCII punctuation, no articles, single spaces.
-Other languages by MLQA's (Lewis et al. 2020, https://arxiv.org/abs/1910.07475): punctuation is what
-Unicode says it is, articles are the language's own, and a Chinese character is a word. What neither
-says is how to part the words of Japanese or Thai: there, a run of letters is one.
+Other languages follow MLQA's (Lewis et al. 2020, https://arxiv.org/abs/1910.07475): punctuation as
+Unicode defines it, articles of the language, and each Chinese character is a word. Neither defines
+how to split Japanese or Thai into words: there, a run of letters is one word.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _ASCII_PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
 class AnswerScores(NamedTuple):
-    """0 to 1 each, of the gold answer that fits best."""
+    """Scores from 0 to 1, each for the gold answer that fits best."""
 
     exact_match: float
     f1: float
@@ -40,16 +40,16 @@ class AnswerScores(NamedTuple):
 
 
 def answer_scores(answer: str, golds: Sequence[str], language: str = ENGLISH) -> AnswerScores:
-    """How an answer compares to the gold answers.
+    """Compares an answer with the gold answers.
 
     Args:
-        answer: what was answered, without markers; empty where it abstained.
-        golds: the gold answers; none where the question has no answer. Then all is 1 for
+        answer: the answer without markers; empty if it abstained.
+        golds: the gold answers; none if the question has no answer. Then all scores are 1 for
             abstaining and 0 for any answer.
-        language: as in `de` or `de-CH`.
+        language: a tag such as `de` or `de-CH`.
     """
     said = normalized(answer, language)
-    # As SQuAD's script has it: of gold answers that are nothing but articles, nothing is left.
+    # As in SQuAD's script: gold answers of nothing but articles become empty and are left out.
     right = [gold for each in golds if (gold := normalized(each, language))] or [""]
     return AnswerScores(
         exact_match=max(float(said == gold) for gold in right),
@@ -59,12 +59,12 @@ def answer_scores(answer: str, golds: Sequence[str], language: str = ENGLISH) ->
 
 
 def language_of(question: Question) -> str:
-    """Its metadata's `lang`; English where there is none."""
+    """Returns `lang` of its metadata; English if there is none."""
     return str(question.meta.get("lang") or ENGLISH)
 
 
 def normalized(text: str, language: str = ENGLISH) -> str:
-    """The words that are compared, with single spaces between."""
+    """Returns the words that are compared, separated by single spaces."""
     language = language.partition("-")[0].lower()
     text = text.lower()
     if language == ENGLISH:
@@ -81,7 +81,7 @@ def _is_punctuation(character: str) -> bool:
 
 
 def _f1(said: list[str], gold: list[str]) -> float:
-    """The harmonic mean of precision and recall of words, each counted as often as it occurs."""
+    """Returns the harmonic mean of word precision and recall, counting repeated words."""
     if not said or not gold:
         return float(said == gold)
     common = (Counter(said) & Counter(gold)).total()

@@ -1,6 +1,6 @@
-"""How sure a mean is, and whether two configurations differ: pure functions on arrays.
+"""Confidence intervals of means, and tests of two configurations: pure functions on arrays.
 
-Questions are taken as drawn independently from those that could be asked.
+Questions are assumed to be drawn independently from those that could be asked.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from rag.types import Floats
 DRAWS = 10_000
 """Permutations: a p-value of 0.05 is known to ± 0.002."""
 EXACT = 13
-"""Differences of which all permutations are gone through: 2^13 are fewer than `DRAWS`."""
+"""Differences, at most, of which all permutations are tried: 2^13 are fewer than `DRAWS`."""
 
 
 UPPER = 0.975
@@ -36,12 +36,12 @@ class Interval(NamedTuple):
 
 
 def mean_interval(values: Floats, *, most: float) -> Interval:
-    """The interval of the mean of float64[n], n ≥ 1, none below 0 and none above `most`.
+    """Returns the interval of the mean of float64[n], n ≥ 1, none below 0 and none above `most`.
 
-    Where `most` is 1 and all values are 0 or 1, they are a share: Wilson's score interval, 1927,
+    If `most` is 1 and all values are 0 or 1, they are a share: Wilson's score interval, 1927,
     https://doi.org/10.2307/2276774, as Brown, Cai & DasGupta 2001,
     https://doi.org/10.1214/ss/1009213286, recommend it. For other values: Student's t. Its interval
-    is a point where all values are the same. benchmarks/coverage.py tells how often they hold.
+    is a point if all values are the same. benchmarks/coverage.py measures how often they hold.
     """
     if most == 1 and np.isin(values, (0, 1)).all():
         return _wilson(values)
@@ -50,12 +50,12 @@ def mean_interval(values: Floats, *, most: float) -> Interval:
 
 
 def difference_interval(differences: Floats, *, most: float) -> Interval:
-    """The interval of the mean of paired differences, float64[n], n ≥ 1.
+    """Returns the interval of the mean of paired differences, float64[n], n ≥ 1.
 
-    Where `most` is 1 and all are -1, 0 or 1, they are those of two shares: Bonett & Price 2012,
+    If `most` is 1 and all are -1, 0 or 1, they are those of two shares: Bonett & Price 2012,
     https://doi.org/10.3102/1076998611411915, which Fagerland et al. 2014,
     https://doi.org/10.1002/sim.6148, recommend for small samples. For other differences:
-    Student's t. Its interval is a point where all differences are the same.
+    Student's t. Its interval is a point if all differences are the same.
     """
     if most == 1 and np.isin(differences, (-1, 0, 1)).all():
         return _bonett_price(differences)
@@ -79,7 +79,7 @@ def _bonett_price(differences: Floats) -> Interval:
 
 
 def _student(values: Floats) -> Interval:
-    values = np.sort(values)  # the order in which questions ended makes no difference
+    values = np.sort(values)  # the result does not depend on the order in which questions ended
     mean = float(values.mean())
     if np.ptp(values) == 0:
         return Interval(mean, mean)
@@ -91,13 +91,13 @@ def _student(values: Floats) -> Interval:
 
 
 def paired_p_value(differences: Floats, *, seed: int = 0) -> float:
-    """How often a mean difference is at least as far from 0 if either order is as likely.
+    """Returns how often a mean difference is at least as far from 0 if all signs are random.
 
     The randomisation test of Fisher on pairs, two-sided, as Smucker et al. 2007,
     https://doi.org/10.1145/1321440.1321528, recommend it for retrieval. If the two do not differ,
-    the sign of each difference is as good as drawn by lot. All draws of signs are gone through
-    where they are few; else what was observed counts as one of those drawn (Phipson & Smyth 2010,
-    https://doi.org/10.2202/1544-6115.1585).
+    either sign of each difference is equally likely. All combinations of signs are tried if they
+    are few; otherwise some are drawn, and the observed one counts as one of them (Phipson & Smyth
+    2010, https://doi.org/10.2202/1544-6115.1585).
 
     Args:
         differences: float64[n], question by question.
@@ -105,10 +105,10 @@ def paired_p_value(differences: Floats, *, seed: int = 0) -> float:
     """
     sizes = np.sort(np.abs(differences[differences != 0]))
     observed = abs(differences.sum())
-    as_extreme = observed - 1e-9 * sizes.sum()  # equal ones are, however they were rounded
+    as_extreme = observed - 1e-9 * sizes.sum()  # equal sums count, however they were rounded
 
     def sums(positive: npt.NDArray[np.bool_]) -> Floats:
-        """Of bool[draws, n]: the differences that are taken for positive."""
+        """Returns float64[draws] sizes of the sums, given bool[draws, n], the positive signs."""
         return np.asarray(np.abs(2 * (positive @ sizes) - sizes.sum()))
 
     if (n := len(sizes)) <= EXACT:
@@ -121,15 +121,15 @@ def paired_p_value(differences: Floats, *, seed: int = 0) -> float:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Difference:
-    """By how much one configuration is above another.
+    """The difference of one configuration from another.
 
     Attributes:
         n: questions that were compared.
-        mean: of the differences.
-        interval: of that mean.
-        wins: questions where it is above the other.
-        losses: where it is below.
-        p: of the test that it makes no difference.
+        mean: the mean of the differences.
+        interval: the interval of that mean.
+        wins: questions for which it is above the other.
+        losses: questions for which it is below the other.
+        p: the p-value of the test for no difference.
         p_holm: the same, corrected for the number of measures.
     """
 
@@ -143,7 +143,7 @@ class Difference:
 
 
 def compare(differences: Mapping[str, Floats], *, seed: int = 0) -> dict[str, Difference]:
-    """What the differences of each measure say, with Holm's correction over all of them.
+    """Tests the differences of each measure, with Holm's correction over all of them.
 
     Args:
         differences: float64[n], n ≥ 1, question by question, for each measure.
@@ -166,5 +166,5 @@ def compare(differences: Mapping[str, Floats], *, seed: int = 0) -> dict[str, Di
 
 
 def _drawn(draw: Callable[[int], Floats], draws: int) -> Floats:
-    """That many draws, a few at once: they may be of thousands of questions each."""
+    """Makes that many draws, a few at once: each may be of thousands of questions."""
     return np.concatenate([draw(DRAWS_AT_ONCE) for _ in range(draws // DRAWS_AT_ONCE)])

@@ -1,8 +1,8 @@
-"""Whether two samples come from one distribution, and how far apart they are: pure functions.
+"""Tests if two samples come from one distribution, and measures their distance: pure functions.
 
-All tests are permutation tests: where nothing changed, which window an answer fell into is as good
-as drawn by lot. Their level is exact for any distribution, any ties and any number of answers, if
-the answers are independent; what is said of points holds for short bursts of them, too.
+All tests are permutation tests: if nothing changed, the window that an answer fell into is random.
+Their level is exact for any distribution, any ties and any number of answers, if the answers are
+independent; the test of points holds for short bursts of them, too.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ DRAWS = 4_999
 """Permutations at most: no p-value is below 1 / 5,000."""
 DRAWS_AT_ONCE = 100
 EXCEEDING = 20
-"""Permutations at least as extreme as what was seen, after which no more are drawn."""
+"""Permutations at least as extreme as the observed value, after which no more are drawn."""
 CELLS = 128
-"""As finely as the distribution of numbers is looked at: cells of under a hundredth of them."""
+"""Cells that the distribution of numbers is split into, each of under a hundredth of them."""
 BLOCK = 10
 """Points permuted together."""
 SAME_POINT = 1e-6
-"""Squared distances below it are float32's rounding."""
+"""Squared distances below this are rounding errors of float32."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gap:
-    """Where two samples differ most: the shares of each that are above `value`.
+    """The value at which two samples differ most, and the shares of each that are above it.
 
     Its size is the Kolmogorov-Smirnov distance. Between distributions it never exceeds the total
-    variation distance: however values of both are paired, in at least that share of the pairs they
-    differ (Levin & Peres 2017, Markov Chains and Mixing Times, proposition 4.7).
+    variation distance: however values of both are paired, they differ in at least that share of the
+    pairs (Levin & Peres 2017, Markov Chains and Mixing Times, proposition 4.7).
     """
 
     value: float
@@ -43,12 +43,12 @@ class Gap:
 
     @property
     def size(self) -> float:
-        """0 to 1."""
+        """The difference of the shares, 0 to 1."""
         return abs(self.current - self.reference)
 
 
 def widest_gap(reference: Floats, current: Floats) -> Gap:
-    """The gap between float64[n] and float64[m], neither empty."""
+    """Returns the gap between float64[n] and float64[m], neither empty."""
     values = np.unique(np.concatenate([reference, current]))
     before, now = (
         (len(sample) - np.searchsorted(np.sort(sample), values, side="right")) / len(sample)
@@ -59,15 +59,15 @@ def widest_gap(reference: Floats, current: Floats) -> Gap:
 
 
 def numbers_p_value(reference: Floats, current: Floats, rng: np.random.Generator) -> float:
-    """The p-value of the Anderson-Darling test of float64[n] and float64[m].
+    """Returns the p-value of the Anderson-Darling test of float64[n] and float64[m].
 
     Scholz & Stephens 1987, https://doi.org/10.1080/01621459.1987.10478517, equation 6, for ties.
-    It sees shifts, spreads and tails that the Kolmogorov-Smirnov test takes larger samples to see
+    It detects shifts, spreads and tails for which the Kolmogorov-Smirnov test needs larger samples
     (Engmann & Cousineau 2011, Journal of Applied Quantitative Methods 6(3)).
 
     The numbers are put into cells by quantiles of both samples together, which permuting does not
     change; so it draws counts (multivariate hypergeometric) and takes no longer for more numbers.
-    With two values there are two cells: that is Fisher's exact test, drawn instead of summed.
+    With two values there are two cells: this is Fisher's exact test, drawn instead of summed.
     """
     first, second = _cells(reference, current)
     both, size = first + second, len(reference)
@@ -88,7 +88,7 @@ def numbers_p_value(reference: Floats, current: Floats, rng: np.random.Generator
 def _cells(
     reference: Floats, current: Floats
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """How many of each sample are in each cell, lowest first; equal values share a cell."""
+    """Counts the numbers of each sample in each cell, lowest first; equal values share a cell."""
     both = np.concatenate([reference, current])
     levels = np.linspace(0, 1, CELLS + 1)
     upper = np.unique(np.quantile(both, levels, method="inverted_cdf"))
@@ -101,22 +101,22 @@ def _cells(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Likeness:
-    """How alike the points of two samples are.
+    """The similarities of the points of two samples.
 
     Attributes:
         kernel: float32[n + m, n + m], those of the reference first; 0 on the diagonal.
-        reference: n, how many are the reference's.
+        reference: n, the number of points of the reference.
     """
 
     kernel: Float32Array
     reference: int
 
     def novelty(self) -> tuple[Floats, Floats]:
-        """How much nearer to the current sample than to the reference each point is.
+        """Returns how much nearer each point is to the current sample than to the reference.
 
         The witness function of Gretton et al. 2012, each point left out of its own sample: it is
-        highest for what the current sample has and the reference lacks (Lloyd & Ghahramani 2015,
-        Statistical Model Criticism using Kernel Two Sample Tests, NeurIPS 28).
+        highest for points that the current sample has and the reference lacks (Lloyd & Ghahramani
+        2015, Statistical Model Criticism using Kernel Two Sample Tests, NeurIPS 28).
 
         Returns:
             float64[n] of the reference, float64[m] of the current sample.
@@ -130,7 +130,7 @@ class Likeness:
 
 
 def likeness(reference: Float32Array, current: Float32Array) -> Likeness:
-    """Of float32[n, dim] and float32[m, dim], unit norm, by a Gaussian kernel.
+    """Compares float32[n, dim] and float32[m, dim], unit norm, by a Gaussian kernel.
 
     Its width is the median distance, as in the experiments of Gretton et al. 2012.
     """
@@ -144,12 +144,12 @@ def likeness(reference: Float32Array, current: Float32Array) -> Likeness:
 
 
 def points_p_value(points: Likeness, rng: np.random.Generator) -> float:
-    """The p-value of the squared maximum mean discrepancy, by permuting.
+    """Returns the p-value of the squared maximum mean discrepancy, by permuting.
 
     The unbiased estimate of Gretton et al. 2012, lemma 6,
-    https://jmlr.org/papers/v13/gretton12a.html. Blocks of successive points are permuted whole:
-    points that come in bursts count for what they are, as long as a burst is short beside a block
-    (Künsch 1989, Annals of Statistics 17(3):1217-1241). What fills no block is left out.
+    https://jmlr.org/papers/v13/gretton12a.html. Blocks of successive points are permuted whole: so
+    points may come in bursts, as long as a burst is short compared with a block (Künsch 1989,
+    Annals of Statistics 17(3):1217-1241). Points that fill no block are left out.
     """
     kernel, first = _blocks(points)
     n, m = first * BLOCK, (len(kernel) - first) * BLOCK
@@ -157,7 +157,7 @@ def points_p_value(points: Likeness, rng: np.random.Generator) -> float:
     labels = (np.arange(len(kernel)) < first).astype(float)
 
     def discrepancies(chosen: Floats) -> Floats:
-        """Of float64[draws, blocks], 1 for the blocks that are taken for the reference's."""
+        """Returns float64[draws] for float64[draws, blocks], 1 for blocks of the reference."""
         inside = np.einsum("ij,ij->i", chosen @ kernel, chosen)
         across = chosen @ sums - inside
         outside = sums.sum() - inside - 2 * across
@@ -171,7 +171,7 @@ def points_p_value(points: Likeness, rng: np.random.Generator) -> float:
 
 
 def _blocks(points: Likeness) -> tuple[Floats, int]:
-    """The kernel summed over pairs of blocks, float64[blocks, blocks], and the reference's."""
+    """Sums the kernel over pairs of blocks, float64[blocks, blocks]; counts the reference's."""
     n, m = points.reference, len(points.kernel) - points.reference
     whole = np.r_[: n // BLOCK * BLOCK, n : n + m // BLOCK * BLOCK]
     kernel = points.kernel[np.ix_(whole, whole)].astype(float)
@@ -180,17 +180,18 @@ def _blocks(points: Likeness) -> tuple[Floats, int]:
 
 
 def p_value(observed: float, draw: Callable[[int], Floats]) -> float:
-    """How often permutations are at least as extreme as what was observed.
+    """Returns how often permutations are at least as extreme as the observed statistic.
 
-    Drawing ends early where they often are: then the share itself is an exact p-value (Besag &
-    Clifford 1991, https://doi.org/10.1093/biomet/78.2.301). At the end, what was observed counts
-    as one of the permutations (Phipson & Smyth 2010, https://doi.org/10.2202/1544-6115.1585).
+    Drawing ends early if they often are: then the share itself is an exact p-value (Besag &
+    Clifford 1991, https://doi.org/10.1093/biomet/78.2.301). At the end, the observed statistic
+    counts as one of the permutations (Phipson & Smyth 2010,
+    https://doi.org/10.2202/1544-6115.1585).
 
     Args:
         observed: the statistic; large is extreme.
         draw: n → float64[n], the statistics of n random permutations.
     """
-    as_extreme = observed - 1e-9 * abs(observed)  # equal ones are, however they were rounded
+    as_extreme = observed - 1e-9 * abs(observed)  # equal ones count, however they were rounded
     exceeding = drawn = 0
     while drawn < DRAWS:
         found = np.flatnonzero(draw(min(DRAWS_AT_ONCE, DRAWS - drawn)) >= as_extreme)
@@ -202,9 +203,10 @@ def p_value(observed: float, draw: Callable[[int], Floats]) -> float:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """p-values for which all false alarms together are as rare as one alone, in input order.
+    """Returns p-values corrected for the number of tests, in input order.
 
-    Holm 1979, https://www.jstor.org/stable/4615733; it holds whatever the tests have in common.
+    By them, false alarms of all tests together are as rare as those of a single test (Holm 1979,
+    https://www.jstor.org/stable/4615733), however the tests depend on each other.
     """
     p = np.asarray(p_values, dtype=float)
     order = np.argsort(p)

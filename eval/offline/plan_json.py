@@ -1,4 +1,4 @@
-"""The plan of an offline run as JSON, for workers: it has no secrets, and each puts in its own."""
+"""The plan of an offline run as JSON, for workers: without secrets, which each worker adds."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ OWN = {
     *("data_dir", "fetch", "index", "catalog", "queue"),
     *("server", "traces", "privacy", "metrics", "log"),
 }
-"""Parts of the settings of which each machine has its own."""
+"""Parts of the settings that each machine sets for itself."""
 ADDRESSES = ("url", "base_url")
 Json = dict[str, Any]
 Place = tuple[str | int, ...]
-"""Of a part of the settings: `("online", "judge")`."""
+"""The path of a part of the settings: `("online", "judge")`."""
 
 
 def to_json(plan: Plan) -> Json:
-    """What `plan_of` makes a plan of, which has the questions and not the judgements."""
+    """Returns the JSON that `plan_of` reads; it has the questions but not the judgements."""
     settings = plan.settings.model_dump(mode="json", exclude=OWN)
     return {
         "version": code_version(),
@@ -47,10 +47,10 @@ def to_json(plan: Plan) -> Json:
 
 
 def plan_of(told: Json, own: Settings, folder: Path) -> Plan:
-    """The plan with this process's secrets; where the set has documents, they lie in `folder`.
+    """Returns the plan with this process's secrets; documents of the set, if any, are in `folder`.
 
     Raises:
-        ConfigError: this process lacks a secret of the plan's, as the key for a server.
+        ConfigError: This process lacks a secret of the plan, such as the key for a server.
     """
     settings = _Told(**_with_secrets(told["settings"], own.model_dump()))
     parts = {name: getattr(settings, name) for name in told["settings"]}
@@ -79,7 +79,7 @@ def _question(id_: str, text: str, answers: list[str]) -> Question:
 
 
 class _Told(Settings):
-    """Settings of another process: nothing of them is looked for in this one's."""
+    """Settings of another process: nothing is read from this process's own settings."""
 
     @classmethod
     def settings_customise_sources(
@@ -94,7 +94,7 @@ class _Told(Settings):
 
 
 def _with_secrets(told: Any, own: Json, at: Place = ()) -> Any:
-    """What was told, with the addresses, keys and other secrets that this process has for it."""
+    """Returns the settings with the addresses, keys and other secrets that this process has."""
     match told:
         case {"api_key": masked}:
             account = _account(told, own, at)
@@ -112,7 +112,10 @@ def _with_secrets(told: Any, own: Json, at: Place = ()) -> Any:
 
 
 def _account(told: Json, own: Json, at: Place) -> Json:
-    """With a key where the run's has one; the same part's, or that of another for this server."""
+    """Returns this process's account for the same server.
+
+    Accounts with a key come first if the run's account has one, then that of the same part.
+    """
 
     def fits(found: tuple[Place, Json]) -> tuple[bool, bool]:
         place, account = found
@@ -123,7 +126,7 @@ def _account(told: Json, own: Json, at: Place) -> Json:
 
 
 def _accounts(content: Any, at: Place = ()) -> Iterator[tuple[Place, Json]]:
-    """Every part of the settings, or of a list of parts, that names a server and may have a key."""
+    """Yields every part of the settings, also in lists, that names a server and may have a key."""
     match content:
         case {"api_key": _}:
             yield at, content
@@ -136,13 +139,13 @@ def _accounts(content: Any, at: Place = ()) -> Iterator[tuple[Place, Json]]:
 
 
 def _address(account: Mapping[str, Any]) -> str:
-    """Without a password."""
+    """Returns the address of an account, without a password."""
     (address,) = (account[name] for name in ADDRESSES if name in account)
     return str(without_passwords(address))
 
 
 def _value(own: Any, at: Place) -> Any:
-    """What this process has set there."""
+    """Returns the value that this process has set there."""
     for step in at:
         try:
             own = own[step]

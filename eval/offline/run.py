@@ -1,4 +1,4 @@
-"""An offline run: the questions of a set through exactly the pipeline that serves."""
+"""An offline run: puts the questions of a set through exactly the pipeline that serves."""
 
 from __future__ import annotations
 
@@ -44,31 +44,31 @@ from rag.types import Answer, Hit, Query, Scope
 POLL_SECONDS = 0.2
 SHOWN_FAILURES = 3
 _AFTERWARDS = {"depth", "combine", "feedback", "seconds", "cache_mb"}
-"""Settings of a reranker that are not about how it judges a passage."""
+"""Settings of a reranker that do not change how it judges a passage."""
 Progress = Callable[[int], None]
-"""Is told how many are done."""
+"""Called with the number of items that are done."""
 
 
 def now() -> str:
-    """ISO 8601, UTC."""
+    """Returns the current time, ISO 8601, UTC."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What is to be run.
+    """The plan of a run.
 
     Attributes:
-        corpus: the questions; its passages are ingested. Where it has none, `collection` is asked
-            as it is.
+        corpus: the questions; its passages are ingested. If it has none, `collection` is asked
+            unchanged.
         settings: of the pipeline; see `settings_for`.
         collection: one that exists.
         top_k: hits of each question.
-        answers: whether questions are answered, or searched for alone.
-        scores: whether answers are scored as live ones are.
-        named: measures that are made, as `known` gives them; none: `usual` ones.
-        name: the run's, which is that of an experiment in Langfuse, where traces go there; without
-            one no traces are sent, whatever the settings say.
+        answers: True if questions are answered, False if they are only searched for.
+        scores: True if answers are scored as live ones are.
+        named: measures to compute, as `known` returns them; none: the `usual` ones.
+        name: the name of the run, and of its experiment in Langfuse if traces go there; without a
+            name no traces are sent, whatever the settings say.
         started: ISO 8601, UTC.
     """
 
@@ -83,7 +83,7 @@ class Plan:
     started: str = field(default_factory=now)
 
     def __post_init__(self) -> None:
-        """Refuses what cannot be asked; without a name nothing is told of it."""
+        """Rejects a plan that cannot be run; without a name, turns traces off."""
         if not self.corpus.passages and not self.collection:
             raise InputError(
                 f"The set {self.corpus.name} has no documents of its own: name the collection that"
@@ -96,14 +96,14 @@ class Plan:
 
     @cached_property
     def scope(self) -> Scope:
-        """Whom the questions are put to: what is ingested alike shares a collection."""
+        """The scope that is asked: sets that are ingested alike share a collection."""
         return Scope(tenant=TENANT, collection=self.collection or self._own_collection())
 
     def info(self) -> RunInfo:
-        """What is written down of it."""
+        """Returns the description of the run that is stored."""
         asked = {name: getattr(self, name) for name in ("collection", "top_k", "answers", "scores")}
         asked["measures"] = list(self.measures)
-        # Workers or one process: that changes nothing of what is found.
+        # The queue does not change the results: workers and one process find the same.
         settings = self.settings.model_dump(mode="json", exclude={"queue"})
         return RunInfo(
             set_name=self.corpus.name,
@@ -116,11 +116,11 @@ class Plan:
 
     @cached_property
     def measures(self) -> tuple[str, ...]:
-        """What is measured."""
+        """The measures that are computed."""
         return self.named or usual(answers=self.answers, top_k=self.top_k)
 
     def experiment(self, question: Question) -> Experiment:
-        """How Langfuse knows a question of this run."""
+        """Returns what identifies a question of this run in Langfuse."""
         return Experiment(
             id=key_of(self.name, self.started)[:32],
             name=self.name,
@@ -130,15 +130,15 @@ class Plan:
         )
 
     def between(self, cache_: StageCache) -> Between:
-        """What keeps the results of stages. A collection that lives may change: nothing is kept."""
+        """Returns caches of stage results; none for an existing collection, since it may change."""
         if self.collection:
             return Between()
         return keeping(cache_, self.scope.collection, self.settings)
 
     def between_trials(self, cache_: StageCache) -> Between:
-        """The same, with what is made on the way kept, too: with another reranker, for example.
+        """Returns the same caches and those of intermediate results, e.g. to try other rerankers.
 
-        How long a question takes then says nothing, and no run may have it.
+        The time that a question takes is then meaningless, so no run may use this.
         """
         embedded = key_of(code_fingerprint(*CODE), *_parts(self.settings, "embedder"))
         judging = self.settings.reranker.model_dump(mode="json", exclude=_AFTERWARDS)
@@ -151,7 +151,7 @@ class Plan:
 
     @property
     def slug(self) -> str:
-        """The set's name as that of a folder."""
+        """The set's name in a form for folder names."""
         return re.sub(r"[^a-z0-9]+", "-", self.corpus.name.lower()).strip("-")[:40] or "set"
 
     def _own_collection(self) -> str:
@@ -166,12 +166,12 @@ def _parts(settings: Settings, *names: str) -> list[object]:
 
 
 def _terms(collection: str, settings: Settings) -> str:
-    """Names the documents, and what says how rare a word is in them."""
+    """Returns a key of the documents and of the settings by which word rarity is computed."""
     return key_of(collection, settings.retrieval.lexical)
 
 
 def keeping(cache_: StageCache, collection: str, settings: Settings) -> Between:
-    """What keeps the results of stages over a set's own documents."""
+    """Returns caches of stage results over a set's own documents."""
     ranked = key_of(collection, *_parts(settings, "retrieval", "reranker"))
     read = _terms(collection, settings)
     return Between(
@@ -181,9 +181,9 @@ def keeping(cache_: StageCache, collection: str, settings: Settings) -> Between:
 
 
 def settings_for(settings: Settings, cache_: Path, collection: str | None = None) -> Settings:
-    """The settings of a run. It keeps no answers, and forgets none that people were given.
+    """Returns the settings of a run. It stores no answers, and deletes none given to users.
 
-    Without a collection it is over a set's own documents, and all of it lies in the cache's folder:
+    Without a collection, it is over a set's own documents, and all of it is in the cache's folder:
     nothing of a set goes to servers that hold other documents.
     """
     online = settings.online.model_copy(update={"keep_days": 0})
@@ -197,18 +197,18 @@ def settings_for(settings: Settings, cache_: Path, collection: str | None = None
 async def ingest(
     service: Ingesting, plan: Plan, drain: Callable[[], Awaitable[None]], told: Progress
 ) -> None:
-    """Has the set's documents ingested, as if each had been sent as JSON; once.
+    """Ingests the set's documents once, as if each had been sent as JSON.
 
     Args:
-        service: what ingests.
-        plan: what is to be run.
-        drain: sees tasks on their way.
-        told: is told how many documents are done.
+        service: the service that ingests.
+        plan: the plan of the run.
+        drain: processes or sends the waiting tasks.
+        told: called with the number of documents that are done.
 
     Raises:
-        NotFoundError: there is no such collection.
-        InputError: documents of the set cannot be read, or its evidence does not stand in those of
-            the collection.
+        NotFoundError: There is no such collection.
+        InputError: Documents of the set cannot be read, or its evidence is not in those of the
+            collection.
     """
     if plan.collection:
         await _check_evidence(service, plan)
@@ -246,7 +246,7 @@ async def _check_evidence(service: Ingesting, plan: Plan) -> None:
 
 
 async def _is_whole(service: Ingesting, scope: Scope, passages: Sequence[Passage]) -> bool:
-    """Whether all of them are stored already."""
+    """True if all of the passages are stored already."""
     known_ones = {record.name for record in await service.catalog.collections(scope.tenant)}
     if scope.collection not in known_ones:
         return False
@@ -270,7 +270,7 @@ def _check(job: JobRecord) -> None:
 
 
 Put = Callable[[Question], Awaitable[Outcome]]
-"""Puts a question; what became of it is not held against the judgements yet."""
+"""Asks a question; the outcome is not compared with the judgements yet."""
 
 
 async def ask(
@@ -282,7 +282,7 @@ async def ask(
     at_once: int,
     scorer: Scorer | None = None,
 ) -> None:
-    """Puts questions to a service, and hands over what became of each as it ends."""
+    """Asks a service questions, and passes the outcome of each to `take` as it ends."""
     await ask_by(
         lambda question: put(service, plan, question, scorer),
         plan,
@@ -302,7 +302,7 @@ async def ask_by(
     at_once: int,
     traces: Traces,
 ) -> None:
-    """The same, whoever the questions are put to."""
+    """Asks questions by `put`, and passes the measured outcome of each to `take` as it ends."""
     waiting = iter(questions)
     slices = plan.corpus.slices()
 
@@ -323,7 +323,7 @@ async def ask_by(
             for _ in range(min(at_once, plan.settings.limits.questions)):
                 clients.create_task(client())
     except ExceptionGroup as group:
-        raise group.exceptions[0] from None  # the others were cancelled over it
+        raise group.exceptions[0] from None  # the other clients were cancelled because of it
 
 
 def _scores(outcome: Outcome) -> list[Score]:
@@ -334,7 +334,7 @@ def _scores(outcome: Outcome) -> list[Score]:
 
 
 async def put(service: Service, plan: Plan, question: Question, scorer: Scorer | None) -> Outcome:
-    """What became of a question; a failure is one, too."""
+    """Asks a question and returns its outcome; a failure is one, too."""
     query = Query(text=question.text, scope=plan.scope, top_k=plan.top_k)
     trace = Trace(experiment=plan.experiment(question), sampled=bool(plan.name))
     outcome = Outcome(id=question.id, question=question.text, slices={}, timings={}, measures={})

@@ -1,4 +1,4 @@
-"""What scores the answers of a run as live ones are scored."""
+"""Scores the answers of a run as live answers are scored."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from rag.build.service import Service
 from rag.types import Answer
 
 Scorer = Callable[[Question, Answer], Awaitable[Mapping[str, float]]]
-"""What is found of an answer besides, by name."""
+"""Returns further scores of an answer, by name."""
 
 
 @contextlib.asynccontextmanager
 async def scoring(service: Service, *, wanted: bool) -> AsyncIterator[Scorer | None]:
-    """Open until the end of the block; None where it is not wanted."""
+    """Opens a scorer until the end of the block; None if it is not wanted."""
     if not wanted:
         yield None
         return

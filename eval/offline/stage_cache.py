@@ -1,9 +1,9 @@
-"""What a stage made of a question is kept, by the stage's configuration and what it was given.
+"""Caches the results of stages, by the stage's configuration and its input.
 
-With another generator over the same retrieval, nothing is embedded and nothing is searched for.
-Where seconds do not count, with another reranker no question is embedded again, and with another
-use of its scores no passage is judged again. What the legs find is not kept by itself: a search
-takes a millisecond, no less than to read two hundred matches.
+With another generator over the same retrieval, nothing is embedded or searched for again. Where
+timings do not count, another reranker embeds no question again, and another use of its scores
+judges no passage again. The matches of single legs are not cached: a search takes a millisecond,
+about as long as reading two hundred matches.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ CODE = ("generation", "ingest", "rag", "retrieval")
 
 
 class StageCache(Protocol):
-    """Results by stage and input, JSON, which outlive the process."""
+    """Stores results by stage and input as JSON, which outlive the process."""
 
     def get(self, key: str) -> Any | None:
-        """What was put there; None where nothing was."""
+        """Returns the result stored under this key; None if there is none."""
 
     def put(self, key: str, made: Any) -> None:
-        """Keeps it."""
+        """Stores a result under this key."""
 
 
 class LocalStages:
@@ -49,7 +49,7 @@ class LocalStages:
 
     def __init__(self, file: Path) -> None:
         make_private(file.parent)
-        file.touch(mode=0o600)  # SQLite makes the files beside it alike
+        file.touch(mode=0o600)  # SQLite gives the files beside it the same mode
         self._db = sqlite3.connect(file, isolation_level=None)
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA synchronous = NORMAL")
@@ -59,7 +59,7 @@ class LocalStages:
     @classmethod
     @contextlib.contextmanager
     def opened(cls, folder: Path) -> Iterator[Self]:
-        """That of a cache's folder, open until the end of the block."""
+        """Opens the file in a cache's folder until the end of the block."""
         stages = cls(folder / "stages.sqlite")
         try:
             yield stages
@@ -67,32 +67,32 @@ class LocalStages:
             stages._db.close()
 
     def get(self, key: str) -> Any | None:
-        """What was put there; None where nothing was."""
+        """Returns the result stored under this key; None if there is none."""
         row = self._db.execute("SELECT made FROM stages WHERE key = ?", (key,)).fetchone()
         self.misses += row is None
         return None if row is None else json.loads(row[0])
 
     def put(self, key: str, made: Any) -> None:
-        """Keeps it."""
+        """Stores a result under this key."""
         self._db.execute("INSERT OR REPLACE INTO stages VALUES (?, ?)", (key, json.dumps(made)))
 
 
 class SharedStages:
-    """`StageCache` in a file each, for workers: SQLite's lock does not hold on all volumes."""
+    """`StageCache` with a file per result, for workers: SQLite's lock fails on some volumes."""
 
     def __init__(self, folder: Path) -> None:
-        """Those of a cache's folder."""
+        """Uses the folder of a cache."""
         self._folder = folder / "stages"
 
     def get(self, key: str) -> Any | None:
-        """What was put there; None where nothing was."""
+        """Returns the result stored under this key; None if there is none."""
         try:
             return json.loads(self._file(key).read_bytes())
         except (FileNotFoundError, ValueError):  # a power cut may leave an empty file
             return None
 
     def put(self, key: str, made: Any) -> None:
-        """Keeps it."""
+        """Stores a result under this key."""
         file = self._file(key)
         file.parent.mkdir(parents=True, exist_ok=True)
         write_whole(file, json.dumps(made))
@@ -103,7 +103,7 @@ class SharedStages:
 
 @cache
 def code_fingerprint(*packages: str) -> str:
-    """Names the code of these packages, with what is fitted and what is prompted with."""
+    """Returns a hash of the code of these packages, with fitted weights and prompts."""
     root = Path(rag.__file__).parent.parent
     digest = sha256()
     for file in sorted(file for name in packages for file in (root / name).rglob("*.*")):
@@ -113,12 +113,12 @@ def code_fingerprint(*packages: str) -> str:
 
 
 def code_version() -> str:
-    """Plumbline's version, and what names the code that a run goes through."""
+    """Returns Plumbline's version, and a hash of the code that a run goes through."""
     return f"{rag.__version__}+{code_fingerprint(*CODE, 'eval', 'workers')}"
 
 
 def key_of(*parts: object) -> str:
-    """One key for JSON of any size."""
+    """Returns one key for JSON of any size."""
     written = json.dumps(parts, ensure_ascii=False, sort_keys=True, default=str)
     return sha256(written.encode("utf-8", "surrogatepass")).hexdigest()
 
@@ -126,7 +126,7 @@ def key_of(*parts: object) -> str:
 async def _each(
     cache: StageCache, items: Mapping[str, T], make: Callable[[list[T]], Awaitable[Iterable[Any]]]
 ) -> dict[str, Any]:
-    """What was made of items, by their keys; of those that are new it is made now, together."""
+    """Returns the results of items, by their keys; missing results are made in one call."""
     made = {key: kept for key in items if (kept := cache.get(key)) is not None}
     new = {key: item for key, item in items.items() if key not in made}
     if new:
@@ -147,7 +147,7 @@ class CachedEmbedder:
         self.fingerprint = inner.fingerprint
 
     async def embed(self, texts: Sequence[str], *, kind: Kind) -> Float32Array:
-        """float32[n, dim], as the embedder's."""
+        """Returns float32[n, dim], as the embedder does."""
 
         async def make(unknown: list[str]) -> list[str]:
             return [row.tobytes().hex() for row in await self._inner.embed(unknown, kind=kind)]
@@ -167,7 +167,7 @@ class CachedReranker:
         self._fingerprint = fingerprint
 
     async def score(self, query: Query, chunks: Sequence[Chunk]) -> Float32Array:
-        """float32[chunks]; what else is judged along with a chunk makes no difference."""
+        """Returns float32[chunks]; a score does not depend on the other chunks."""
 
         async def make(unknown: list[Chunk]) -> list[float]:
             scores: list[float] = (await self._inner.score(query, unknown)).tolist()
@@ -179,7 +179,7 @@ class CachedReranker:
 
 
 class CachedRetriever:
-    """`Retriever` that looks for a question once; hits are read from the index again."""
+    """`Retriever` that searches for a question once; hits are read from the index again."""
 
     def __init__(
         self, inner: Retriever, index: Index, cache: StageCache, *, fingerprint: str
@@ -190,7 +190,7 @@ class CachedRetriever:
         self._fingerprint = fingerprint
 
     async def retrieve(self, query: Query, trace: Trace) -> list[Hit]:
-        """As the retriever's. What was degraded is not kept."""
+        """Returns hits as the retriever does. Degraded results are not cached."""
         where = [[c.field, c.op, c.value] for c in query.where]
         scope = [query.scope.tenant, query.scope.collection]
         key = key_of("retrieve", self._fingerprint, scope, query.text, query.top_k, where)
@@ -203,7 +203,7 @@ class CachedRetriever:
         return hits
 
     async def _hits(self, query: Query, kept: list[Any]) -> list[Hit] | None:
-        """None where the index has not all of them any more."""
+        """Returns the cached hits; None if the index no longer has all of them."""
         chunks = await self._index.fetch(query.scope, [id_ for id_, *_ in kept])
         by_id = {chunk.id: chunk for chunk in chunks}
         if any(id_ not in by_id for id_, *_ in kept):
@@ -223,7 +223,7 @@ class CachedFinder:
         self._fingerprint = fingerprint
 
     async def find(self, prompt: Prompt) -> Evidence | None:
-        """As the finder's."""
+        """Returns evidence as the finder does."""
         read = [[hit.chunk.id, hit.chunk.start, hit.chunk.end] for hit in prompt.hits]
         key = key_of("find", self._fingerprint, prompt.question, read)
         if (kept := self._cache.get(key)) is not None:

@@ -1,4 +1,4 @@
-"""What a run comes to: means with their intervals, abstention, latency, tokens and cost."""
+"""Summarizes a run: means with their intervals, abstention, latency, tokens and cost."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 
 
 def summarize(outcomes: Sequence[Outcome]) -> dict[str, Any]:
-    """What goes into summary.json.
+    """Returns the content of summary.json.
 
-    Of all questions, and below `slices` (name → value → the same) of each part of them:
+    Of all questions, and under `slices` (name → value → the same) of each part of them:
     `questions`, `failed`, `measures` (name → `n`, `mean`, `low`, `high`), `abstention`
     (`abstention`), and the quantiles of `latency` (milliseconds by stage, and `total`),
     `input_tokens`, `output_tokens`, `cost` and `chunks_asked` (for the ranking of documents), of
@@ -41,15 +41,15 @@ def summarize(outcomes: Sequence[Outcome]) -> dict[str, Any]:
 
 
 def abstention(outcomes: Sequence[Outcome]) -> dict[str, float]:
-    """How well it is known what can be answered, of the questions that did not fail.
+    """Measures abstention and confidence, over the questions that did not fail.
 
-    What cannot be said is not there.
+    Figures that cannot be computed are left out.
 
     - `answered`: the share that was answered; `answerable_answered` of the answerable questions,
       `unanswerable_declined` the share of the others that was declined.
     - `right`: the share of the answers that are right (`RIGHT`).
-    - `auroc_answerable`: how well the confidence tells answerable questions from the others.
-    - `auroc_right`: how well it tells right answers from wrong ones.
+    - `auroc_answerable`: how well the confidence separates answerable questions from the others.
+    - `auroc_right`: how well it separates right answers from wrong ones.
     - `risk_coverage_area`: the mean risk along `risk_coverage_curve` (Geifman et al. 2019,
       https://arxiv.org/abs/1805.08206); small is good.
     """
@@ -72,14 +72,14 @@ def abstention(outcomes: Sequence[Outcome]) -> dict[str, float]:
 
 
 def risk_coverage_curve(outcomes: Sequence[Outcome]) -> tuple[Floats, Floats]:
-    """Which share of the answers is wrong, if only the most confident ones are given.
+    """Returns the share of the answers that is wrong, if only the most confident ones are given.
 
-    What was not answered cannot be checked: the curve ends at what the threshold lets through.
-    With `generator.threshold = 0` that is all for which there is any evidence.
+    Unanswered questions cannot be checked: the curve ends at the answers that pass the threshold.
+    With `generator.threshold = 0` these are all questions for which there is any evidence.
 
     Returns:
         float64[answers] coverage, of all questions, ascending; and float64[answers] risk. Empty
-        where no answer can be checked.
+        if no answer can be checked.
     """
     answers = _checked(outcomes)
     if not answers:
@@ -123,7 +123,7 @@ def _latency(outcomes: Sequence[Outcome]) -> dict[str, dict[str, float]]:
 
 
 def _by_name(rows: Iterable[Mapping[str, float]]) -> dict[str, list[float]]:
-    """All values of each name, in the order in which names are met."""
+    """Returns all values of each name, in the order in which names first occur."""
     found: defaultdict[str, list[float]] = defaultdict(list)
     for row in rows:
         for name, value in row.items():
@@ -139,7 +139,7 @@ def _quantiles(values: Sequence[float]) -> dict[str, float]:
 
 
 def _checked(outcomes: Iterable[Outcome]) -> list[Outcome]:
-    """Those that were answered, if it is known whether rightly."""
+    """Returns the answered outcomes that are known to be right or wrong."""
     return [o for o in outcomes if o.answer and RIGHT in o.measures]
 
 

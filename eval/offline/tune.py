@@ -1,12 +1,12 @@
-"""A search for better settings, on one half of a set; the other half says what it is worth.
+"""Searches for better settings on one half of a set; the other half measures the gain.
 
 Trials are chosen by tree-structured Parzen estimators (Bergstra et al. 2011,
 https://papers.nips.cc/paper/4443) and stopped early by successive halving (Li et al. 2020,
-https://arxiv.org/abs/1810.05934): a trial is asked few questions first, and more where it is among
-the best so far. Both are optuna's. The first trial is the settings as they are.
+https://arxiv.org/abs/1810.05934): a trial is asked few questions first, and more if it is among
+the best so far. Both are optuna's. The first trial has the current settings.
 
-With one seed and the same scores a search goes the same way: where these are kept, one that was
-stopped is taken up again by searching anew.
+With the same seed and scores, a search takes the same course: if scores are cached, a search that
+was stopped is resumed by searching again.
 """
 
 from __future__ import annotations
@@ -32,19 +32,19 @@ if TYPE_CHECKING:
     from optuna import Study, Trial
 
 FIRST_RUNG = 96
-"""Questions of a trial before it may be stopped: with fewer, good ones go."""
+"""Questions of a trial before it may be stopped: with fewer, good trials would be stopped."""
 REDUCTION = 3
-"""Of the trials that come to a rung, one in so many goes on, with so many times the questions."""
+"""At a rung, one in this many trials goes on, with this many times the questions."""
 
 Value = str | int | float | bool
 Score = Callable[[int], Awaitable[Sequence[float]]]
-"""What a trial scores on each of the first so many questions; the higher the better."""
+"""Returns the scores of a trial on the first n questions; higher is better."""
 Open = Callable[[Mapping[str, Value]], AbstractAsyncContextManager[Score]]
-"""Opens a trial of settings; raises `ConfigError` where they do not go together."""
+"""Opens a trial of settings; raises `ConfigError` if they are not compatible."""
 
 
 class Range(BaseModel):
-    """Numbers from `low` to `high`: by `step`, or with `log` evenly by their logarithm."""
+    """Numbers from `low` to `high`: by `step`, or with `log` evenly on a logarithmic scale."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     low: int | float
@@ -53,7 +53,7 @@ class Range(BaseModel):
     log: bool = False
 
     def has(self, value: float) -> bool:
-        """Whether it is one of them."""
+        """True if the value is in the range."""
         whole = isinstance(self.low, int) and isinstance(self.high, int)
         step = self.step or (1 if whole else 0)
         steps = (value - self.low) / step if step else 0
@@ -75,17 +75,17 @@ class Range(BaseModel):
 
 
 class Space(BaseModel):
-    """What is searched, by the dotted names of settings: a range, or a list of values."""
+    """The search space, by the dotted names of settings: a range, or a list of values."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     settings: dict[str, Range | list[Value]] = Field(min_length=1)
 
     def suggest(self, trial: Trial, names: Iterable[str]) -> dict[str, Value]:
-        """One point, as far as these settings go."""
+        """Returns one point of the space, limited to these settings."""
         return {name: _suggest(trial, name, self.settings[name]) for name in names}
 
     def has(self, name: str, value: Value) -> bool:
-        """Whether a setting's value is searched."""
+        """True if a setting's value is in the space."""
         choice = self.settings[name]
         if isinstance(choice, list):
             return value in choice
@@ -93,10 +93,10 @@ class Space(BaseModel):
 
 
 def read_space(file: Path) -> Space:
-    """A TOML file: `"chunker.max_tokens" = { low = 64, high = 256, step = 16 }`, or a list.
+    """Reads a TOML file: `"chunker.max_tokens" = { low = 64, high = 256, step = 16 }`, or a list.
 
     Raises:
-        InputError: it cannot be read, names no setting, or a range is none.
+        InputError: The file cannot be read, names no setting, or has an invalid range.
     """
     try:
         content = tomllib.loads(file.read_text("utf-8"))
@@ -120,10 +120,10 @@ def read_space(file: Path) -> Space:
 
 
 def halves(corpus: Corpus) -> tuple[Corpus, Corpus]:
-    """The questions to search with, and those to judge with: by the document they are about.
+    """Splits the questions into those to search with and those to judge with, by document.
 
-    Questions about one document stay together, or the second half would know the first one's. In an
-    order that tells nothing: a rung is a sample of them.
+    Questions about one document stay together, or the second half would not be independent. Their
+    order is by a hash, so that a rung is a sample of them.
     """
     shuffled = corpus.sample(len(corpus.questions))
     train = {q.id for q in corpus.questions if hash_of(_about(corpus, q.id)) % 2 == 0}
@@ -132,10 +132,10 @@ def halves(corpus: Corpus) -> tuple[Corpus, Corpus]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tried:
-    """A trial: what was set, and what it scored on each question.
+    """A trial: its settings, and its score on each question.
 
-    Those that were stopped were asked fewer, or none (and score NaN) where the settings do not go
-    together: `fault` says why.
+    A stopped trial was asked fewer questions, or none (and scores NaN) if the settings are not
+    compatible: `fault` says why.
     """
 
     settings: Mapping[str, Value]
@@ -145,7 +145,7 @@ class Tried:
 
     @property
     def score(self) -> float:
-        """The mean."""
+        """The mean over the questions."""
         return float(np.mean(self.values)) if self.values else math.nan
 
 
@@ -159,22 +159,22 @@ async def search(
     as_it_is: Mapping[str, Value],
     told: Callable[[Tried], None],
 ) -> list[Tried]:
-    """Trials in the order in which they were made.
+    """Runs the trials, and returns them in the order in which they were made.
 
     Args:
-        space: what is searched.
+        space: the search space.
         opened: opens a trial.
-        questions: how many there are.
-        trials: how many points are tried, the first among them.
+        questions: the number of questions.
+        trials: the number of points that are tried, including the first.
         seed: of the search.
-        as_it_is: the settings in force, as far as they are searched and set; in the space or not.
-        told: is told of each.
+        as_it_is: the current settings that are searched and set; they may lie outside the space.
+        told: called with each trial.
 
     Raises:
         ConfigError: optuna is not installed.
     """
     study = _study(seed)
-    # What lies outside of the space is tried all the same, and nothing is learnt of it there.
+    # Values outside the space are tried as well, but the sampler learns nothing from them.
     inside = {name: value for name, value in as_it_is.items() if space.has(name, value)}
     study.enqueue_trial(inside)
     made = []
@@ -205,7 +205,7 @@ async def _try(trial: Trial, settings: Mapping[str, Value], opened: Open, questi
 
 
 def rungs(questions: int) -> Iterator[int]:
-    """How many questions a trial is asked, step by step, and at last all."""
+    """Yields the number of questions that a trial is asked at each rung; the last is all."""
     asked = FIRST_RUNG
     while asked < questions:
         yield asked
@@ -214,11 +214,11 @@ def rungs(questions: int) -> Iterator[int]:
 
 
 def best(tried: Sequence[Tried]) -> Tried:
-    """The best of those that were asked everything, or the first.
+    """Returns the best of the trials that were asked all questions, or the first trial.
 
-    The first are the settings as they are: they stay where the best one is above them by no more
-    than the standard error of the difference, or by luck alone one of many trials would replace
-    them (the one-standard-error rule of Breiman et al. 1984, section 3.4.3).
+    The first trial has the current settings. They stay if the best trial is above them by no more
+    than the standard error of the difference: otherwise one of many trials would replace them by
+    luck alone (the one-standard-error rule of Breiman et al. 1984, section 3.4.3).
     """
     whole = [each for each in tried if not each.stopped]
     highest = max(whole, key=lambda each: each.score)
@@ -227,7 +227,7 @@ def best(tried: Sequence[Tried]) -> Tried:
 
 
 def nested(settings: Mapping[str, Value]) -> dict[str, Any]:
-    """Dotted names as the tree that settings are made of."""
+    """Returns settings by dotted names as the tree that settings are made of."""
     tree: dict[str, Any] = {}
     for name, value in settings.items():
         *path, leaf = name.split(".")

@@ -1,4 +1,4 @@
-"""Whether live answers still go as they went in a reference window, signal by signal."""
+"""Detects drift of live answers from those of a reference window, signal by signal."""
 
 from __future__ import annotations
 
@@ -23,14 +23,19 @@ from rag.records import Signals
 from rag.types import Float32Array, Floats
 
 MIN_ANSWERS = 30
-"""Of each window. Even with 30 in both, a gap below two fifths can be chance at a level of 1 %."""
+"""Answers that a window needs. With 30 in both, a gap below 0.4 can be chance at the 1 % level."""
 MIN_CHANGE = 0.03
-"""A change of fewer than three answers in a hundred is no alarm, however sure it is: with many
-answers every change is. It is well under what Cohen 1988 calls small: a normal distribution that
-moves by a fifth of its standard deviation has a gap of 0.08; from 5 % to 10 % it is 0.05."""
+"""A change of fewer than three answers in a hundred is no alarm, however significant it is.
+
+With many answers every change is significant. The limit is well under what Cohen 1988 calls small:
+a normal distribution that moves by a fifth of its standard deviation has a gap of 0.08; a share
+that moves from 5 % to 10 % has one of 0.05.
+"""
 MAX_QUESTIONS = 1_000
-"""Questions of each window whose embeddings are compared, drawn at random: what it takes to compare
-them grows with their square."""
+"""Questions of each window whose embeddings are compared, drawn at random.
+
+The cost of the comparison grows with the square of their number.
+"""
 UNLIKE = 5
 """Questions shown that are most unlike the reference."""
 
@@ -40,7 +45,7 @@ QUESTIONS = "questions"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
-    """A signal's values in one window: float64[n], what lacks it left out."""
+    """A signal's values in one window: float64[n], without answers that lack it."""
 
     name: str
     unit: Unit
@@ -49,20 +54,20 @@ class Measured:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """What became of one signal.
+    """The result for one signal.
 
     Attributes:
-        signal: its name; scores have their own.
+        signal: its name; for scores, that of the score.
         unit: of `reference` and `current`.
-        answers: how many of the reference and of the current window have it.
-        reference: the median there, or the share where the unit is one.
-        current: the same now. Of questions: the share on the current window's side of the gap.
+        answers: the numbers of answers of the reference and of the current window that have it.
+        reference: the median in the reference, or the share if the unit is one.
+        current: the same now. For questions: the share on the current window's side of the gap.
         change: the widest gap between both distributions, 0 to 1: about that share of the answers,
-            or more, came out otherwise than before.
-        p: the test's p-value; None where there was none.
+            or more, differ from before.
+        p: the test's p-value; None if there was no test.
         p_holm: the same, corrected for the number of tests.
-        drifted: the change is both sure and worth telling.
-        says: what changed, or why there was no test; empty where nothing is to be seen.
+        drifted: True if the change is both significant and large enough.
+        says: what changed, or why there was no test; empty if nothing changed significantly.
     """
 
     signal: str
@@ -79,15 +84,15 @@ class Row:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """A current window beside its reference.
+    """A current window compared with its reference.
 
     Attributes:
-        answers: of the reference and of the current window.
-        alpha: how often, at most, a report has a false alarm where nothing changed.
+        answers: the numbers of answers of the reference and of the current window.
+        alpha: how often, at most, a report has a false alarm if nothing changed.
         seed: of the permutations and of the questions drawn.
         rows: one for each signal.
         unlike: indexes in the current window of the questions that are most unlike the reference,
-            the most unlike first; none where questions were not compared.
+            the most unlike first; none if questions were not compared.
     """
 
     answers: tuple[int, int]
@@ -98,19 +103,19 @@ class Report:
 
     @property
     def drifted(self) -> bool:
-        """Whether any signal has."""
+        """True if any signal has drifted."""
         return any(row.drifted for row in self.rows)
 
 
 def compare(
     reference: Sequence[Signals], current: Sequence[Signals], *, alpha: float = 0.01, seed: int = 0
 ) -> Report:
-    """Every signal of the current window beside the reference's, both in order of time.
+    """Compares every signal of the current window with the reference's, both in order of time.
 
     1. test each number  2. test the questions' embeddings  3. correct for the number of tests
 
     Raises:
-        InputError: a value is not finite, or `alpha` is finer than permutations can tell.
+        InputError: A value is not finite, or `alpha` is smaller than permutations can resolve.
     """
     tested = [  # 1.
         _compare_numbers(before, now, seed=seed)
@@ -123,10 +128,10 @@ def compare(
 
 
 def measured(*windows: Sequence[Signals]) -> list[list[Measured]]:
-    """The numbers of each window; the same signals for each, in the same order.
+    """Returns the numbers of each window; the same signals for each, in the same order.
 
     Raises:
-        InputError: one of them is not finite.
+        InputError: A number is not finite.
     """
     scores = sorted({name for window in windows for signals in window for name in signals.scores})
     return [
@@ -168,7 +173,7 @@ def _compare_numbers(before: Measured, now: Measured, *, seed: int) -> Row:
 def _compare_questions(
     reference: Sequence[Signals], current: Sequence[Signals], *, seed: int
 ) -> tuple[Row, tuple[int, ...]]:
-    """The row, and the places of the questions that are most unlike the reference."""
+    """Returns the row, and the indexes of the questions that are most unlike the reference."""
     answers = (len(_embedded(reference)), len(_embedded(current)))
     row = Row(signal=QUESTIONS, unit="share", answers=answers)
     if min(answers) < MIN_ANSWERS:
@@ -196,10 +201,10 @@ def _compare_questions(
 def question_likeness(
     reference: Sequence[Signals], current: Sequence[Signals], rng: np.random.Generator
 ) -> tuple[Likeness, list[int]]:
-    """How alike questions of both windows are, and the places of those of the current one.
+    """Returns the likeness of questions of both windows, and the indexes of the current ones.
 
     Raises:
-        InputError: an embedding is not finite.
+        InputError: An embedding is not finite.
     """
     before, now = (_drawn(_embedded(window), rng) for window in (reference, current))
     points = likeness(_embeddings(reference, before), _embeddings(current, now))
@@ -224,7 +229,7 @@ def _embeddings(window: Sequence[Signals], places: Sequence[int]) -> Float32Arra
 
 
 def _judge(rows: Sequence[Row], *, alpha: float) -> list[Row]:
-    """Rows with corrected p-values and verdicts."""
+    """Returns rows with corrected p-values and verdicts."""
     p_values = [row.p for row in rows if row.p is not None]
     if not len(p_values) / (DRAWS + 1) <= alpha < 1:
         raise InputError(
@@ -250,7 +255,7 @@ def _too_few(row: Row) -> Row:
 
 
 def _gap_in_words(gap: Gap, unit: Unit) -> str:
-    """The gap from the side that has more answers than before."""
+    """Describes the gap from the side that has more answers than before."""
     if unit == "share":
         return f"{gap.current:.0%} abstained, {gap.reference:.0%} did before"
     value = shown(gap.value, unit)
@@ -260,7 +265,7 @@ def _gap_in_words(gap: Gap, unit: Unit) -> str:
 
 
 def shown(value: float, unit: Unit) -> str:
-    """A value for people."""
+    """Formats a value with its unit."""
     match unit:
         case "characters":
             return f"{value:.0f} characters"
@@ -273,12 +278,12 @@ def shown(value: float, unit: Unit) -> str:
 
 
 def to_json(report: Report) -> dict[str, Any]:
-    """The report for programs."""
+    """Returns the report as a JSON object."""
     return asdict(report) | {"drifted": report.drifted}
 
 
 def to_text(report: Report) -> Iterator[str]:
-    """The report for people: a table, then what there is to say of some signals."""
+    """Yields the report as lines for a terminal: a table, then remarks on some signals."""
     before, now = report.answers
     limits = f"p ≤ {report.alpha:g} and a change ≥ {MIN_CHANGE:.0%}"
     yield f"{now:,} answers beside {before:,} of the reference; drifted: {limits}."

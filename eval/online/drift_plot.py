@@ -21,7 +21,7 @@ PANEL = (3.0, 2.5)
 MIDDLE = (0.005, 0.995)
 """The quantiles between which numbers are drawn: a few slow answers would squeeze the others."""
 EDGE = 0.02
-"""More to the right, of the width: the step at the greatest number stands free."""
+"""Margin on the right, as a share of the width: keeps the step at the greatest number visible."""
 AXES: dict[Unit, str] = {
     "characters": "characters",
     "seconds": "seconds",
@@ -34,13 +34,13 @@ AXES: dict[Unit, str] = {
 def draw(
     report: Report, reference: Sequence[Signals], current: Sequence[Signals], path: Path
 ) -> None:
-    """Both distributions of each signal, and the gap between them.
+    """Draws both distributions of each signal, and the gap between them.
 
     Args:
-        report: what `compare` said of the two windows.
-        reference: the window of before.
-        current: the window of now.
-        path: of the PNG file.
+        report: the report of `compare` on the two windows.
+        reference: the reference window.
+        current: the current window.
+        path: the PNG file.
 
     Raises:
         ConfigError: matplotlib is not installed.
@@ -60,7 +60,7 @@ def draw(
 def _values(
     report: Report, reference: Sequence[Signals], current: Sequence[Signals]
 ) -> dict[str, tuple[Floats, Floats]]:
-    """What is drawn of each signal; of questions, how much nearer they are to the current ones."""
+    """Returns the values to draw of each signal; for questions, their novelty."""
     pairs = zip(*measured(reference, current), strict=True)
     values = {now.name: (before.values, now.values) for before, now in pairs}
     values[QUESTIONS] = np.empty(0), np.empty(0)
@@ -102,7 +102,7 @@ def _draw_shares(axes: Any, row: Row, colour: str) -> None:
 
 
 def _draw_distributions(axes: Any, row: Row, before: Floats, now: Floats, colour: str) -> None:
-    """The share of answers up to each value; where they drifted, a line stands in the gap."""
+    """Draws the share of answers up to each value; if they drifted, a line marks the gap."""
     from matplotlib.ticker import MaxNLocator, PercentFormatter
 
     for values, tone in ((before, FAINT), (now, colour)):

@@ -18,7 +18,7 @@ from rag.text.passages import passage_text
 from rag.types import Chunk, Message
 
 PROMPT = "judge.v1"
-"""The version goes up with the text: scores under different ones cannot be compared."""
+"""The version is raised when the text changes: scores of different ones cannot be compared."""
 SYSTEM = """\
 You judge an answer that was given to a question from the passages that it was made of.
 
@@ -32,9 +32,9 @@ You judge an answer that was given to a question from the passages that it was m
 Write JSON alone: {"reason": "one sentence", "groundedness": 1 to 5, "relevance": 1 to 5}"""
 MAX_TOKENS = 256
 SECONDS = 60.0
-"""Nobody waits for it."""
+"""Time limit of a verdict: nobody waits for it."""
 PASSAGE_CHARS = 24_000
-"""Of the passages together; the last ones are left out."""
+"""Characters of all passages together; the last ones are left out."""
 _TAG = re.compile(r"<(?=\s*/?\s*(?:question|passage|answer)\b)", re.IGNORECASE)
 _log = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ class _Written(BaseModel):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """Scores by name, 0 to 1, none where the judge failed; its reason, under which prompt, cost."""
+    """Scores by name, 0 to 1, none if the judge failed; its reason, prompt version and cost."""
 
     scores: Mapping[str, float] = field(default_factory=dict)
     reason: str = ""
@@ -57,13 +57,13 @@ class Verdict:
 
 
 class AnswerJudge:
-    """Has a language model read question, passages and answer."""
+    """Scores answers by a language model that reads question, passages and answer."""
 
     def __init__(self, model: ChatModel) -> None:
         self._model = model
 
     async def judge(self, question: str, answer: str, passages: Sequence[Chunk]) -> Verdict:
-        """What it says; a failure, or nonsense, is told in the log."""
+        """Returns the model's verdict; a failure or an invalid reply is logged."""
         trace = Trace()
         try:
             text = await write(
@@ -110,5 +110,5 @@ def _messages(question: str, answer: str, passages: Sequence[Chunk]) -> tuple[Me
 
 
 def _inert(text: str) -> str:
-    """The text, unable to close its tag or to open another."""
+    """Escapes the text, so that it cannot close its tag or open another."""
     return _TAG.sub("&lt;", text)

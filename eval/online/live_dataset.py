@@ -1,4 +1,4 @@
-"""Live questions → an offline evaluation set."""
+"""Makes an offline evaluation set from live questions."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ Case = dict[str, Any]
 
 
 def collect(answers: Sequence[LiveAnswer], *, low: float, sample: float) -> list[Case]:
-    """Questions that went badly, those that people spoke of, and a share of the others.
+    """Collects questions that went badly, those with feedback, and a share of the others.
 
-    Each question is in it once, as it was asked last; what was kept without its words is not.
+    Each question is collected once, as it was asked last; answers stored without text are left out.
 
     Args:
         answers: oldest first.
-        low: an answer with a score below it went badly (see `eval.online.scorer`).
-        sample: share of the others.
+        low: an answer with a score below this went badly (see `eval.online.scorer`).
+        sample: the share of the others.
 
     Returns:
-        One case for each question, in the order of `answers`. `answer` is the right one: as it was
-        corrected, or as it was given where somebody said that it is good; else None, for somebody
-        to fill in. `answerable` is False where silence was good. `evidence` are the spans that a
-        good answer cited. `live` is what happened.
+        One case for each question, in the order of `answers`. `answer` is the right one: the
+        correction, or the given answer if a user rated it good; else None, to be filled in.
+        `answerable` is False if an abstention was rated good. `evidence` are the spans that a good
+        answer cited. `live` is the live answer, with its scores and the comment.
     """
     chosen: dict[str, Case] = {}
     for answer in answers:

@@ -1,21 +1,21 @@
-"""Scores of live answers, off the path of the question.
+"""Scores live answers in the background, not while a question is answered.
 
-What needs no judge (names as Prometheus and Langfuse have them), each 0 to 1:
+Scores that need no judge (names as in Prometheus and Langfuse), each 0 to 1:
 
-- `groundedness`: how well the passages carry the answer's sentences, on average
+- `groundedness`: how well the passages support the answer's sentences, on average
   (`generation.grounding`).
-- `citation_precision`: share of the markers that were written whose passage carries what they
-  stand behind.
+- `citation_precision`: share of the markers that were written whose passage supports the text
+  before them.
 - `citation_coverage`: share of the sentences that have a citation. Both as in ALCE (Gao et al.
   2023, https://arxiv.org/abs/2305.14627), by the check that every answer goes through.
-- `context_relevance`: likeness of the question and the passages, those in front counting more (by
+- `context_relevance`: likeness of the question and the passages, weighted by their place (by
   1 / log2(place + 1), as in nDCG).
 - `answer_relevance`: likeness of question and answer.
 - `abstained`: 0 or 1.
 
-Likeness is late interaction (Khattab & Zaharia 2020, https://arxiv.org/abs/2004.12832): of each of
-the question's tokens with the nearest of the text, on average. With a language model as a judge
-come `judge_groundedness` and `judge_relevance`.
+Likeness is late interaction (Khattab & Zaharia 2020, https://arxiv.org/abs/2004.12832): the
+similarity of each of the question's tokens with the nearest token of the text, on average. A
+language model as a judge adds `judge_groundedness` and `judge_relevance`.
 """
 
 from __future__ import annotations
@@ -52,14 +52,14 @@ from rag.types import Chunk, Float32Array
 from retrieval.embedders.token_cache import TokenCache
 
 MAX_CLAIMS = 32
-"""Sentences of an answer that are held against its passages: the first ones."""
+"""Sentences of an answer that are compared with its passages, at most: the first ones."""
 CACHE_BYTES = 8 << 20
-"""Of token vectors: an answer's passages are read several times."""
+"""Bytes of cached token vectors: an answer's passages are read several times."""
 LOW = {
     *("groundedness", "citation_precision", "citation_coverage"),
     *("judge_groundedness", "judge_relevance"),
 }
-"""Scores that are shares: a likeness is low in one language and high in another."""
+"""Scores that a limit applies to: not likeness, which is low in some languages, high in others."""
 _SPANS = {
     "groundedness": "generate",
     "answer_relevance": "generate",
@@ -73,7 +73,7 @@ _log = logging.getLogger(__name__)
 
 
 class OnlineScorer:
-    """Scores answers and tells of it: the catalog, Prometheus, Langfuse."""
+    """Scores answers, and reports scores to the catalog, Prometheus and Langfuse."""
 
     def __init__(
         self,
@@ -89,13 +89,13 @@ class OnlineScorer:
         """Make a scorer.
 
         Args:
-            answers: where they are.
-            embedder: makes the question's vector, by which drift is seen.
+            answers: the store of answers.
+            embedder: makes the question's vector, by which drift is detected.
             tokens: makes token vectors; nobody waits for them.
             grounding: scores sentences.
-            judge: scores besides.
-            traces: where scores go.
-            low: an answer with a score of `LOW` below it has its trace sent, whatever the rate.
+            judge: adds scores, if there is one.
+            traces: receives the scores.
+            low: if a score of `LOW` is below this, the trace is sent, whatever the sampling rate.
         """
         self._answers = answers
         self._embedder = embedder
@@ -106,12 +106,12 @@ class OnlineScorer:
         self._low = low
 
     async def score(self, ids: Sequence[str]) -> None:
-        """Scores those of these answers that are not yet; each failure is its own.
+        """Scores those of these answers that have no scores yet; a failure does not stop the rest.
 
-        What fails for a while is left, and given out again.
+        Answers that fail temporarily stay unscored, and are tried again later.
 
         Raises:
-            StorageError, UpstreamError: the catalog cannot be used.
+            StorageError, UpstreamError: The catalog cannot be used.
         """
         for answer in await self._answers.unscored(ids):
             try:
@@ -119,7 +119,7 @@ class OnlineScorer:
             except UpstreamError as error:
                 _log.warning("An answer is not scored yet: %s", error.in_full())
                 metrics.scored("postponed")
-            except Exception as error:  # noqa: BLE001 - one that cannot be scored holds up none
+            except Exception as error:  # noqa: BLE001 - one failure must not stop the rest
                 # Without its message, which may hold the answer's words.
                 _log.error("An answer cannot be scored (%s).", type(error).__name__)
                 metrics.scored("failed")
@@ -130,7 +130,7 @@ class OnlineScorer:
     async def _found(
         self, answer: LiveAnswer
     ) -> tuple[dict[str, float], dict[str, str], Float32Array]:
-        """Scores and comments by name, and the question's vector."""
+        """Returns scores and comments by name, and the question's vector."""
         content = answer.content or {}
         question, text = content["question"], content["answer"]
         passages = [_chunk(passage) for passage in content["passages"]]
@@ -148,7 +148,7 @@ class OnlineScorer:
             metrics.judged("failed" if verdict.failed else "scored")
         scores |= verdict.scores
         comments = dict.fromkeys(verdict.scores, f"{verdict.prompt}: {verdict.reason}")
-        # As the embedder has it for passages: those wait for what people wait for.
+        # Embedded like a passage, because passages wait for questions that users wait for.
         vectors = await self._embedder.embed([question], kind="passage")
         return scores, comments, vectors[0]
 
@@ -159,17 +159,17 @@ class OnlineScorer:
         comments: Mapping[str, str],
         embedding: Float32Array,
     ) -> None:
-        """To the catalog, to Prometheus, and to where the trace is."""
+        """Writes scores to the catalog, to Prometheus, and to the place of the trace."""
         kept = {name: value for name, value in scores.items() if name != "abstained"}  # it is known
         content = _without_texts(answer.content or {})
         if not await self._answers.scored(answer.id, kept, embedding=embedding, content=content):
-            return  # somebody else was first
+            return  # another process scored it first
         metrics.scored("scored")
         for name, value in scores.items():
             metrics.score(name, value)
         if answer.trace:
             if all(scores[name] >= self._low for name in LOW & scores.keys()):
-                return  # its trace is nowhere
+                return  # its trace was not sent
             self._traces.send(replace(trace_from(answer.trace), sampled=True))
         self._traces.score(
             [
@@ -186,7 +186,7 @@ class OnlineScorer:
         )
 
     async def judge(self, question: str, answer: str, passages: Sequence[Chunk]) -> Verdict:
-        """What the judge says of an answer, where there are both."""
+        """Returns the judge's verdict; an empty one if there is no judge or no answer."""
         if self._judge is None or not answer:
             return Verdict()
         return await self._judge.judge(question, answer, passages)
@@ -201,15 +201,15 @@ class OnlineScorer:
         unsupported: int,
         uncited: int,
     ) -> dict[str, float]:
-        """The scores that need no judge, by name; those of an answer's text only where it has one.
+        """Computes the scores that need no judge, by name; without a text, not those of the text.
 
         Args:
-            question: what was asked.
-            answer: what was answered, markers and all; empty where it abstained.
-            passages: what the generator was given, best first.
-            is_json: the answer is JSON, and what its strings say is meant.
-            unsupported: markers that were taken out.
-            uncited: sentences without one.
+            question: the question.
+            answer: the answer with its markers; empty if it abstained.
+            passages: the passages that the generator was given, best first.
+            is_json: True if the answer is JSON; then its strings are scored.
+            unsupported: the number of markers that were removed.
+            uncited: the number of sentences without a marker.
         """
         scores = {"abstained": float(not answer)}
         if passages:
@@ -222,7 +222,7 @@ class OnlineScorer:
         held = count_markers(answer)
         if held + unsupported:
             scores["citation_precision"] = held / (held + unsupported)
-        if not is_json:  # of its strings the short ones need no citation
+        if not is_json:  # short strings of JSON need no citation
             scores["citation_coverage"] = 1 - uncited / len(claims)
         (likeness,) = await self._likeness(question, [" ".join(claims)])
         scores["answer_relevance"] = likeness
@@ -246,12 +246,12 @@ def _max_sim(question: Float32Array, text: Float32Array) -> float:
 
 
 def _claims(answer: str, *, is_json: bool) -> tuple[str, ...]:
-    """What an answer's sentences say; of JSON, those of its strings."""
+    """Returns the claims of an answer's sentences; for JSON, those of its strings."""
     return claims_of("\n\n".join(_strings(json.loads(answer))) if is_json else answer)
 
 
 def _without_texts(content: Mapping[str, Any]) -> dict[str, Any]:
-    """What is kept once it is scored: the documents hold the passages' texts."""
+    """Returns the content to store after scoring: the documents hold the passages' texts."""
     return {**content, "passages": [{**p, "text": ""} for p in content["passages"]]}
 
 
@@ -287,17 +287,17 @@ async def open_scorer(
     support: SupportScorer | None = None,
     tokens: TokenEmbedder | None = None,
 ) -> AsyncIterator[OnlineScorer]:
-    """A scorer over what a process holds.
+    """Opens a scorer that uses the open parts of a process.
 
     Args:
-        holder: the process's.
-        model: the language model that writes, where this process has one open.
-        support: the same of what checks citations.
-        tokens: the same of what the answers' passages were read with: if it keeps token vectors,
-            they are not made again.
+        holder: the process's parts.
+        model: the language model that writes, if this process has one open.
+        support: the checker of citations, if this process has one open.
+        tokens: the embedder by which the answers' passages were read, if this process has one
+            open: if it caches token vectors, they are not made again.
 
     Raises:
-        ConfigError: the judge cannot be opened.
+        ConfigError: The judge cannot be opened.
     """
     settings, observing = holder.settings, holder.observing
     async with contextlib.AsyncExitStack() as stack:

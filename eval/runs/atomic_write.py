@@ -1,4 +1,4 @@
-"""Files that are whole or not there, whoever else reads and writes the folder."""
+"""Writes files atomically: other readers and writers of the folder see a whole file or none."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def write_whole(path: Path, text: str) -> None:
-    """In one atomic step."""
+    """Writes a file in one atomic step."""
     beside = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")
     beside.write_text(text, encoding="utf-8")
     beside.replace(path)

@@ -1,12 +1,12 @@
-"""A run: what one configuration made of one set, in a folder.
+"""The folder of a run: the results of one configuration on one set.
 
     run.json         which set, which configuration, which code; `finished` once it is complete
     outcomes.jsonl   a line for each question, in the order in which they ended
     summary.json     means with their intervals, over all and by slice
     run.trec         the ranking of documents, for other tools
 
-A line is written whole and at once: what was killed amid one has all the lines before it. Who
-writes has a lock on `outcomes.jsonl`, which the kernel lets go of if the process dies.
+A line is written whole and at once: a process killed while it writes one leaves all lines before
+it. The writer has a lock on `outcomes.jsonl`, which the kernel releases if the process dies.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from rag.errors import InputError
 from rag.privacy.redaction import HIDDEN, scrubbed
 
 INFO, OUTCOMES, SUMMARY, TREC = "run.json", "outcomes.jsonl", "summary.json", "run.trec"
-"""Stands for a secret in settings that are written down."""
+"""Names of the files in a run's folder."""
 _SECRETS = ("key", "password", "secret", "token")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """A hit: a chunk, the document it is of, and its characters there."""
+    """A hit: a chunk, its document, and its characters there."""
 
     chunk_id: str
     document_id: str
@@ -42,7 +42,7 @@ class Found:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cited:
-    """A citation: characters of a document, and how well they carry what cites them."""
+    """A citation: characters of a document, and how well they support the text that cites them."""
 
     document_id: str
     start: int
@@ -52,16 +52,16 @@ class Cited:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What became of one question.
+    """The outcome of one question.
 
-    `id` is the question's in the set; `slices` says which parts of it the question belongs to
+    `id` is the question's in the set; `slices` are the parts of the set that it belongs to
     (`{"lang": "de"}`). `hits` are best first. `documents` are ids, best first, of the first
-    `chunks_asked` chunks: more than `hits` where these are of fewer documents than were asked for.
-    `answer` is empty where it abstained, and `reason` says why. `unsupported` and `uncited` count
-    markers that were taken out and sentences without one. `timings` is milliseconds by stage,
-    `seconds` the whole. `measures` are by name, as `eval.measures` has them; one that the question
-    has no say in is not there. `trace_id` names its trace. `error` is what failed; then all else is
-    empty.
+    `chunks_asked` chunks: more than `hits` if these are of fewer documents than were asked for.
+    `answer` is empty if it abstained, and `reason` says why. `unsupported` and `uncited` count
+    markers that were removed and sentences without a marker. `timings` are milliseconds by stage,
+    `seconds` the whole. `measures` are by name, as `eval.measures` has them; one that does not
+    apply to the question is missing. `trace_id` names its trace. `error` is what failed; then all
+    else is empty.
     """
 
     id: str
@@ -89,10 +89,11 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunInfo:
-    """Which set, which configuration, which code.
+    """The set, the configuration and the code of a run.
 
-    `set_fingerprint` names the set's questions and judgements, `config` is the settings without
-    their secrets, `version` Plumbline's. Times are ISO 8601, UTC; `finished` is None until it is.
+    `set_fingerprint` identifies the set's questions and judgements, `config` is the settings
+    without their secrets, `version` Plumbline's. Times are ISO 8601, UTC; `finished` is None until
+    the run is finished.
     """
 
     set_name: str
@@ -115,29 +116,29 @@ class Run:
 
     @property
     def name(self) -> str:
-        """The folder's."""
+        """The name of the folder."""
         return self.folder.name
 
 
 class RunFolder:
-    """A run while it is written. One process at a time.
+    """A run while it is written, by one process at a time.
 
     Attributes:
-        info: what is written down of the run.
+        info: the description of the run that is stored.
         done: ids of the questions that were asked before, and did not fail.
     """
 
     def __init__(self, folder: Path, info: RunInfo) -> None:
-        """A run's folder; nothing is looked at yet."""
+        """Stores the arguments; nothing of the folder is read yet."""
         self._folder = folder
         self.info = info
         self.done: frozenset[str] = frozenset()
 
     def __enter__(self) -> Self:
-        """Begins the run, or goes on with one that was stopped.
+        """Begins the run, or resumes one that was stopped.
 
         Raises:
-            InputError: the folder holds something else: another set or configuration, or a run
+            InputError: The folder holds something else: another set or configuration, or a run
                 that is finished; or another process writes it.
         """
         folder = self._folder
@@ -160,7 +161,7 @@ class RunFolder:
             _check_same(self._folder, before, self.info)
             self.info = before
         elif (self._folder / INFO).exists():
-            _read_info(self._folder)  # a run's, of which nothing was asked yet
+            _read_info(self._folder)  # fails unless it is a run's, of which nothing was asked yet
         _write(self._folder / INFO, asdict(self.info))
         self.done = frozenset(o.id for o in self._mended() if not o.error)
 
@@ -173,32 +174,32 @@ class RunFolder:
         self._file.close()
 
     def append(self, outcome: Outcome) -> None:
-        """Writes what became of a question."""
+        """Writes the outcome of a question."""
         self._file.write(_line(outcome))
         self._file.flush()
 
     def outcomes(self) -> list[Outcome]:
-        """All of them, in the order of their ids."""
+        """Returns all outcomes, in the order of their ids."""
         return sorted(_outcomes(self._folder), key=lambda outcome: outcome.id)
 
     def finish(self, summary: Mapping[str, Any], trec: str, *, finished: str) -> None:
-        """Says that the run is complete, once all of it is on the disk."""
+        """Marks the run as complete, after all of it was written."""
         write_whole(self._folder / TREC, trec)
         _write(self._folder / SUMMARY, summary)
         _write(self._folder / INFO, asdict(replace(self.info, finished=finished)))
 
     def _mended(self) -> list[Outcome]:
-        """What was written before; half of a line, which a kill left, is cut off."""
+        """Returns the outcomes written before; cuts off half a line that a killed process left."""
         path = self._folder / OUTCOMES
         os.truncate(path, path.read_bytes().rfind(b"\n") + 1)
         return list(_outcomes(self._folder))
 
 
 def read_run(folder: Path) -> Run:
-    """A finished run.
+    """Reads a finished run.
 
     Raises:
-        InputError: there is none, it is not finished, or a line of it cannot be read.
+        InputError: There is none, it is not finished, or a line of it cannot be read.
     """
     info = _read_info(folder)
     if info.finished is None:
@@ -210,7 +211,7 @@ def read_run(folder: Path) -> Run:
 
 
 def is_finished(folder: Path, info: RunInfo) -> bool:
-    """Whether the folder holds this very run, complete."""
+    """True if the folder holds exactly this run, complete."""
     if not (folder / INFO).exists():
         return False
     before = _read_info(folder)
@@ -227,7 +228,7 @@ def _check_same(folder: Path, before: RunInfo, info: RunInfo) -> None:
 
 
 def _differs(before: RunInfo, info: RunInfo) -> str:
-    """The first thing in which two runs differ, in words; empty where they do not."""
+    """Returns the first thing in which two runs differ, in words; empty if they do not."""
     for name in ("set_name", "set_fingerprint", "questions", "config", "version"):
         if getattr(before, name) != getattr(info, name):
             return name.replace("_", " ")
@@ -235,7 +236,7 @@ def _differs(before: RunInfo, info: RunInfo) -> str:
 
 
 def _locked(path: Path) -> IO[str]:
-    """A file to append to, which no other process has open so."""
+    """Opens a file to append to, and locks it against other processes that do the same."""
     file = path.open("a", encoding="utf-8", errors="surrogatepass")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -249,7 +250,7 @@ def _locked(path: Path) -> IO[str]:
 
 
 def _outcomes(folder: Path) -> list[Outcome]:
-    """Without the failures after which a run went on, and asked again."""
+    """Returns the outcomes, without failures of questions that were asked again later."""
     found = list(_lines(folder))
     last = {outcome.id: outcome for outcome in found}
     return [outcome for outcome in found if not outcome.error or last[outcome.id] is outcome]
@@ -270,7 +271,7 @@ def _lines(folder: Path) -> Iterator[Outcome]:
 
 
 def outcome_of(row: dict[str, Any]) -> Outcome:
-    """What `asdict` and JSON made a row of."""
+    """Returns the outcome that `asdict` and JSON made a row of."""
     hits = tuple(Found(**hit) for hit in row.pop("hits"))
     citations = tuple(Cited(**cited) for cited in row.pop("citations"))
     degraded = tuple(row.pop("degraded"))
@@ -305,7 +306,7 @@ def _write(path: Path, content: Any) -> None:
 
 
 def without_passwords(content: Any) -> Any:
-    """Settings without what their URLs hold besides host and path, and what by name is secret."""
+    """Returns settings with only host and path of URLs, and without values secret by name."""
     match content:
         case str():
             return scrubbed(content).replace(f"://{HIDDEN}@", "://")
@@ -320,5 +321,5 @@ def without_passwords(content: Any) -> Any:
 
 
 def _is_secret(name: str, value: Any) -> bool:
-    """Parts that are passed on as they are, as vLLM's engine, may hold some."""
+    """True if the name is a secret's: parts passed on unchanged (vLLM's engine) may have some."""
     return isinstance(value, str) and name.lower().endswith(_SECRETS)

@@ -20,13 +20,13 @@ from rag.types import Floats
 Mask = npt.NDArray[np.bool_]
 
 EXPENSES = ("failed", "seconds", "input_tokens", "output_tokens", "cost")
-"""What an outcome has besides its other measures. Of these less is better, of measures more is."""
+"""Values of an outcome besides its measures. Of these less is better, of measures more is."""
 NEUTRAL = re.compile(r"abstained|Judged@\d+|judge_failed")
-"""Measures of which neither more nor less is better by itself: some say how far to trust others."""
+"""Measures of which neither more nor less is better: some say how far others can be trusted."""
 LEADING = ("f1", "nDCG@10")
-"""The measure that speaks for a run: the first of these that it has."""
+"""The leading measure of a run is the first of these that it has."""
 NAMED = 3
-"""Questions that a message names."""
+"""Questions that a message names, at most."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,11 +34,11 @@ class Table:
     """A run in numbers.
 
     Attributes:
-        run: whose rows these are.
-        label: tells it from the runs beside it.
+        run: the run.
+        label: distinguishes it from the runs it is compared with.
         measures: names of the first columns; those of the last are `EXPENSES`.
-        values: float64[questions, columns], in the order of `run.outcomes`; NaN where a question
-            has no say in a measure.
+        values: float64[questions, columns], in the order of `run.outcomes`; NaN if a question has
+            no value of a measure.
     """
 
     run: Run
@@ -48,27 +48,27 @@ class Table:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Of all columns."""
+        """The names of all columns."""
         return self.measures + EXPENSES
 
     def column(self, name: str) -> Floats:
-        """float64[questions]."""
+        """Returns a column, float64[questions]."""
         return np.asarray(self.values[:, self.names.index(name)])
 
     def present(self, name: str) -> Floats:
-        """The column without the questions that have no say in it."""
+        """Returns the column without the questions that have no value in it."""
         column = self.column(name)
         return column[~np.isnan(column)]
 
 
 def tabulate(runs: Sequence[Run]) -> list[Table]:
-    """A table for each run, all with the same rows and columns.
+    """Returns a table for each run, all with the same rows and columns.
 
-    A question that failed has no say in what it took, and scores 0 where it lacks a measure that
+    A question that failed has no expenses but `failed`, and scores 0 in a measure that it lacks and
     another of the runs has of it: a run must not gain by failing.
 
     Raises:
-        InputError: the runs are of different sets, one is empty, or a value is no number.
+        InputError: The runs are of different sets, one is empty, or a value is not a number.
     """
     for run in runs:
         _check_questions(run)
@@ -87,28 +87,28 @@ def tabulate(runs: Sequence[Run]) -> list[Table]:
 
 
 def labels(runs: Sequence[Run]) -> list[str]:
-    """The names of their folders; the whole paths where two have the same."""
-    names = [run.folder.resolve().name for run in runs]  # "." has none of its own
+    """Returns the names of their folders; the whole paths if two have the same name."""
+    names = [run.folder.resolve().name for run in runs]  # "." has no name
     return names if len(set(names)) == len(names) else [str(run.folder) for run in runs]
 
 
 def slices(run: Run) -> dict[str, Mask]:
-    """bool[questions] by slice, "lang=de", in order of their names."""
+    """Returns bool[questions] by slice, "lang=de", in order of their names."""
     rows = [{f"{field}={value}" for field, value in o.slices.items()} for o in run.outcomes]
     names = sorted(set[str]().union(*rows))
     return {name: np.array([name in row for row in rows]) for name in names}
 
 
 def field_of(slice_name: str) -> str:
-    """Of "lang=de", "lang"."""
+    """Returns the field of a slice: "lang" for "lang=de"."""
     return slice_name.split("=", 1)[0]
 
 
 def leading(table: Table) -> str:
-    """The measure that speaks for a run.
+    """Returns the leading measure of a run.
 
     Raises:
-        InputError: it has none.
+        InputError: The run has no measures.
     """
     if not table.measures:
         raise InputError(f"The run {table.run.folder} has no measures: its set judges nothing.")
@@ -116,17 +116,17 @@ def leading(table: Table) -> str:
 
 
 def most(name: str) -> float:
-    """The largest value that a measure or expense can have for one question."""
+    """Returns the largest value that a measure or expense can have for one question."""
     return 1 if name == "failed" or name not in EXPENSES else math.inf
 
 
 def gain(name: str, candidate: Floats, baseline: Floats) -> Floats:
-    """How much better each value is, or of a neutral measure greater; negative where worse."""
+    """Returns how much better each value is (greater for neutral measures); negative if worse."""
     return baseline - candidate if name in EXPENSES else candidate - baseline
 
 
 def differing_settings(runs: Sequence[Run]) -> dict[str, tuple[str, ...]]:
-    """Settings, dotted, that are not the same in all runs, and what each run has."""
+    """Returns the settings that differ between runs: dotted name → the value in each run."""
     flat = [dict(_leaves(run.info.config)) | {"version": run.info.version} for run in runs]
     names = dict.fromkeys(name for settings in flat for name in settings)
     rows = {name: tuple(settings.get(name, "") for settings in flat) for name in names}
@@ -134,7 +134,7 @@ def differing_settings(runs: Sequence[Run]) -> dict[str, tuple[str, ...]]:
 
 
 def hint(name: str, known: Iterable[str]) -> str:
-    """What may have been meant, as a sentence."""
+    """Suggests the name that may have been meant, in a sentence."""
     listed = list(known)
     near = get_close_matches(name, listed, n=1, cutoff=0.5)
     return f"Did you mean {near[0]!r}?" if near else f"There are: {', '.join(listed) or 'none'}."
@@ -186,7 +186,7 @@ def _scores(run: Run, outcome: Outcome, measures: Sequence[str]) -> list[float]:
 
 
 def _expenses(run: Run, outcome: Outcome) -> list[float]:
-    """In the order of `EXPENSES`."""
+    """Returns the expenses of an outcome, in the order of `EXPENSES`."""
     if outcome.error:
         return [1.0, *[math.nan] * (len(EXPENSES) - 1)]
     spent = {name: _number(run, outcome, name, getattr(outcome, name)) for name in EXPENSES[1:]}
@@ -196,7 +196,7 @@ def _expenses(run: Run, outcome: Outcome) -> list[float]:
 
 
 def is_kept(outcome: Outcome) -> bool:
-    """Whether a run before had searched for it: what it took then is not in its seconds."""
+    """True if its hits come from an earlier run: that search's time is not in its seconds."""
     return "retrieve" in outcome.timings and "search" not in outcome.timings
 
 
