@@ -75,7 +75,7 @@ class Draft:
 
 
 class JsonDraft:
-    """An answer in JSON, each of whose strings is a draft; keys stay as they are.
+    """An answer in JSON, each of whose strings is a draft; keys are unchanged.
 
     It is sent once it is complete: a string can be checked, and written anew, when it has ended.
     """
@@ -96,7 +96,7 @@ class JsonDraft:
         return []
 
     async def finish(self) -> list[str | Citation]:
-        """Returns all of it, then the citations."""
+        """Returns the whole answer, then the citations."""
         end = 0
         for literal in _STRING.finditer(self._written):
             if literal["key"] is None:

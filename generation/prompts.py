@@ -19,7 +19,8 @@ from rag.types import Chunk, Hit, Message, Prompt, Sampling
 
 TEMPLATES = Path(__file__).with_name("templates")
 ANSWER = "answer.v1.jinja"
-"""The version increases with each change of the text, so that an answer shows its rules."""
+"""The version increases with each change of the text: it tells which rules an answer was written
+under."""
 
 _TAG = re.compile(r"<(?=\s*/?\s*passage\b)", re.IGNORECASE)
 _TRIED = ({"n": 1, "heading": "Title > Heading", "text": "Text."},)
@@ -90,7 +91,7 @@ class PromptTemplate:
         return self._template.blocks[role](self._template.new_context(values))
 
     def _line(self, error: BaseException) -> int:
-        """Returns the line in the template file, which maps to a line of its Python code."""
+        """Returns the line of an error in the template file, from the line in its Python code."""
         frames = traceback.extract_tb(error.__traceback__)
         inside = [f.lineno for f in frames if f.filename == str(self._path) and f.lineno]
         return self._template.get_corresponding_lineno(inside[-1]) if inside else 1

@@ -31,7 +31,7 @@ class SafeText:
     """
 
     def __init__(self, known: AbstractSet[str]) -> None:
-        """Make one for a text; `known` are the addresses of its sources."""
+        """Make a filter for one text; `known` are the addresses of its sources."""
         self._known = known
         self._unread = ""
         self._last = ""

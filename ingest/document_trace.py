@@ -6,14 +6,14 @@ each document's outcome. The job's id is the session that connects its documents
 It begins with `submit`, in the process that accepts. Each attempt to ingest it is an `ingest` below
 that, in whatever process; so is each stage, if two stages are separate. The trace context is stored
 with the task in the catalog, where redelivery, the embedded queue and the outbox all find it; a
-broker's message may be lost and written anew, and contains it only for other tools.
+broker's message may be lost and written again, and contains it only for other tools.
 
-A caller's `traceparent` is W3C's for one thing that causes one other. A document that is sent alone
-continues the caller's trace. Of a few documents, each has its own trace, and its `submit` names the
-caller's span (`caller`), as there is only one parent. Of many (bulk), the caller's trace has one
-`submit` for all of them, and the documents' traces begin where they are ingested: a span of the API
-for each would be most of the sent data. The same holds for documents that no API accepts, as with
-`rag ingest`.
+In the W3C standard, a caller's `traceparent` links one cause to one effect. A document that is sent
+alone continues the caller's trace. Of a few documents, each has its own trace, and its `submit`
+names the caller's span (`caller`), as there is only one parent. Of many (bulk), the caller's trace
+has one `submit` for all of them, and the documents' traces begin where they are ingested: a span of
+the API for each would be most of the sent data. The same holds for documents that no API accepts,
+as with `rag ingest`.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ class DocumentTraces:
     def _of(self, task: Task) -> Trace:
         """Returns the trace that a task is part of: the same for all attempts, in all processes."""
         if task.traceparent:
-            # Accepting it decided on sampling, and the header says how: attempts must agree.
+            # Sampling was decided on acceptance, and the header has it: all attempts must agree.
             trace = trace_of(task.traceparent, rate=0.0)
         else:
             id_ = sha256(f"{task.job_id} {task.document_id}".encode()).hexdigest()[:32]

@@ -121,7 +121,7 @@ class IngestPipeline:
     async def delete(self, scope: Scope, document_id: str) -> None:
         """Removes a document; if another has the same bytes, that one takes over the chunks.
 
-        The catalog forgets it first, and from then on nobody finds it. After a kill from there on,
+        The catalog forgets it first, and from then on nobody finds it. After a kill from then on,
         the deletion is finished at the next start; an interrupted deletion can be repeated.
 
         Raises:

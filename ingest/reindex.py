@@ -56,8 +56,8 @@ class Reindexer:
     async def reindex(self, scope: Scope, *, progress: Progress) -> Cuts:
         """Cuts and embeds all documents with this process's chunker and embedder.
 
-        Killed anywhere before the switch, the old version stays in use, and the next run starts
-        over. Killed at the switch, the catalog is brought in step with the index at the next start.
+        After a kill before the switch, the old version stays in use, and the next run starts over.
+        After a kill at the switch, the catalog is brought in step at the next start.
 
         Returns:
             The documents of the version that is searched now.
@@ -203,7 +203,7 @@ class Reindexer:
         return dict.fromkeys(held, GONE) | kept
 
     async def _has(self, version: Scope, id_: str, cuts: Cuts) -> bool:
-        """False if chunks are missing: documents cut anew meanwhile lose theirs in it."""
+        """False if chunks are missing: cutting a document anew removes its previous ones."""
         return len(await self._index.chunk_ids(version, id_)) == cuts[id_].chunks
 
     def _check_embedder(self, scope: Scope, made_with: str) -> None:

@@ -32,7 +32,7 @@ def asking(job: str, *, bulk: bool) -> Iterator[None]:
 
 
 class Turns:
-    """Gives out a number of places.
+    """Gives out a fixed number of places.
 
     Jobs that somebody waits for come first; within them, and then within the others, jobs take
     turns, however many documents each has. The last free place goes neither to a bulk job nor to

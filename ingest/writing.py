@@ -49,7 +49,7 @@ class Writer:
             return chunks
 
     async def stored(self, scope: Scope, document_id: str) -> DocumentRecord | None:
-        """Returns a document that was read; None if there is none, or it was never read."""
+        """Returns a document that was read; None if there is none, or it could never be read."""
         with contextlib.suppress(NotFoundError):
             record = await self._catalog.document(scope, document_id)
             return record if record.version else None

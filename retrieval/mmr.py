@@ -28,7 +28,7 @@ class DiverseRetriever:
         self._diversity = diversity
 
     async def retrieve(self, query: Query, trace: Trace) -> list[Hit]:
-        """Returns at most `top_k` hits, in the order of choice; scores are the inner ones."""
+        """Returns at most `top_k` hits, in order of choice, with the inner retriever's scores."""
         wider = replace(query, top_k=min(MOST, WIDER * query.top_k))
         hits = await self._inner.retrieve(wider, trace)
         with trace.span("diversify"):
@@ -44,7 +44,7 @@ def mmr(
 
     Carbonell & Goldstein 1998, https://doi.org/10.1145/290941.291025. Relevance is the score, from
     0 for the last hit to 1 for the first; likeness is the largest cosine. A `DUPLICATE` of a chosen
-    hit is left out. A hit without a vector is like no other.
+    hit is left out. A hit without a vector is like none.
 
     Args:
         hits: best first.

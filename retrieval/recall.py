@@ -91,7 +91,7 @@ async def _sample(index: StoredIndex, scope: Scope) -> list[Chunk]:
 def _filters(chunk: Chunk) -> Iterator[tuple[tuple[str, FieldType], Condition]]:
     """Yields conditions that a chunk meets, by field and kind.
 
-    None is on the fields that name one document: so few chunks are compared one by one.
+    Fields that name one document are left out: so few chunks are compared one by one.
     """
     fields: dict[str, MetaValue] = {f: v for f, v in chunk.meta.items() if f not in OWN_FIELDS}
     if chunk.page is not None:

@@ -232,7 +232,7 @@ class _Passage:
         return None
 
     def begins(self, place: int) -> bool:
-        """True if a sentence begins there."""
+        """True if a sentence begins at this place."""
         return any(start == place for start, _ in sentence_spans(self.chunk.text))
 
     @cached_property

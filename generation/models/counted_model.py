@@ -31,7 +31,7 @@ class CountedModel:
 
     @property
     def context_tokens(self) -> int:
-        """The model's context."""
+        """The model's context length in tokens."""
         return self._model.context_tokens
 
     async def count_tokens(self, messages: Sequence[Message]) -> int:

@@ -68,7 +68,7 @@ class OpenAIModel:
         self._seconds = seconds
         self._api_key = api_key
         self._where = masked(base_url)
-        # Nothing of the environment's: OPENAI_API_KEY and its like may belong to another server.
+        # Nothing from the environment: OPENAI_API_KEY and its like may belong to another server.
         self._client = EventClient(
             base_url=base_url,
             api_key=api_key or "none",
@@ -84,7 +84,7 @@ class OpenAIModel:
 
     @property
     def context_tokens(self) -> int:
-        """The context as it was set."""
+        """The context length in tokens, as it was set."""
         return self._context_tokens
 
     async def count_tokens(self, messages: Sequence[Message]) -> int:

@@ -34,7 +34,7 @@ class PricedModel:
 
     @property
     def context_tokens(self) -> int:
-        """The model's context."""
+        """The model's context length in tokens."""
         return self._model.context_tokens
 
     async def count_tokens(self, messages: Sequence[Message]) -> int:

@@ -87,7 +87,7 @@ class VllmModel:
         self._start_seconds = 60.0  # what the last start took
         self._counted: dict[tuple[Message, ...], dict[str, Any]] = {}
         self._asked = 0  # requests that wait for a token
-        self._silent = 0.0  # seconds since the last token in which there were any
+        self._silent = 0.0  # seconds with waiting requests since the last token
 
     @classmethod
     @contextlib.asynccontextmanager

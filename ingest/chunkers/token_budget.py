@@ -46,7 +46,7 @@ class Piece:
 
     @property
     def least_cost(self) -> int:
-        """The least that it costs, whatever its tokens are."""
+        """The least cost in tokens, from the length alone."""
         return (self.end - self.start) // _LONGEST_TOKEN
 
 
@@ -59,7 +59,7 @@ class Budget:
     overlap: int
 
     def __str__(self) -> str:
-        """Both sizes, and the tokenizer's counts of a few telling words, for a fingerprint."""
+        """Both sizes, and the tokenizer's counts of a few probe texts, for a fingerprint."""
         probe = "-".join(map(str, self.count_tokens(_PROBE)))
         return f"{self.max_tokens}+{self.overlap}:{probe}"
 

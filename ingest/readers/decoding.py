@@ -26,7 +26,7 @@ _MAGIC = (
     (b"\x28\xb5\x2f\xfd", "a zstd archive"),
     (b"SQLite format 3", "an SQLite database"),
 )
-# The legacy encodings that documents are found in. All that Python knows would be a guess too wide.
+# The legacy encodings of real documents. Guessing among all that Python knows would be unreliable.
 _LEGACY = [
     *("cp1252", "cp1250", "cp1251", "cp1253", "cp1254", "cp1255", "cp1256", "cp1257"),
     *("iso8859_2", "koi8_r", "cp866", "cp850"),

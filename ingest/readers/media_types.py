@@ -49,7 +49,8 @@ MEDIA_TYPES: Mapping[str, str] = MappingProxyType(
 """The readable media types by file extension, in lower case."""
 
 DOCUMENTS = frozenset(MEDIA_TYPES) - frozenset(_IMAGES)
-"""Extensions that a folder is searched for: pictures lie beside most documents, and are none."""
+"""Extensions that a folder is searched for: pictures lie beside most documents, but are not
+documents."""
 READABLE = (
     "PDF, Word, Excel, PowerPoint, OpenDocument, EPUB, RTF, HTML, Markdown, reStructuredText,"
     " e-mail, CSV, XML, LaTeX, notebooks, images and plain text"

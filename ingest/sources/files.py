@@ -197,7 +197,7 @@ def load(
     """Reads a document from the place of its bytes.
 
     Raises:
-        ReadError: The file is gone, not permitted, over the limit, or no text.
+        ReadError: The file is missing, unreadable, over the limit, or no text.
     """
     name = name_for(source, path, uri=uri)
     try:

@@ -23,14 +23,14 @@ if TYPE_CHECKING:
     from retrieval.embedders.bert_model import Dtype
 from retrieval.embedders.messages import Encoded, EncodedQuestion, Model, Text
 
-# Some 120 tokens of English. Three such batches at once leave a part of 32 callers with the event
-# loop: neither it nor the model waits for the other.
+# Some 120 tokens of English. With three such batches in progress, the event loop still has some of
+# 32 callers to serve: neither it nor the model waits for the other.
 MAX_BATCH_CHARS = 512
 # With three of these under way documents are embedded no slower than with larger ones, and a
 # question that comes among them is encoded in some 20 ms on two cores, in 60 with twice the size.
 MAX_BULK_CHARS = 2048
-# A GPU takes thousands of tokens in the time of one, and a question that comes meanwhile does not
-# feel it: some 8,000 of them. Not measured on one.
+# Some 8,000 tokens. A GPU takes thousands of tokens in the time of one, and a question that comes
+# meanwhile is not delayed. Not measured on a GPU.
 MAX_GPU_BATCH_CHARS = 32_768
 PASSAGES_SHARE = 4
 """Factor by which batches of texts encoded token by token are larger than batches of questions:

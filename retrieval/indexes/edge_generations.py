@@ -2,8 +2,8 @@
 
 FOLDER/TENANT/COLLECTION/
     current     the generation that is searched and, on a second line, the previous version's
-    0123…cdef/  a generation: the files of one shard, and in `origin` the name of the one that the
-                version began with, where this is a later one
+    0123…cdef/  a generation: the files of one shard; if it is not the version's first one, the
+                file `origin` has the name of the first one
 """
 
 from __future__ import annotations

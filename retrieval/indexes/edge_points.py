@@ -15,7 +15,7 @@ from retrieval.indexes.payload import FieldType, payload_of
 
 DENSE, SPARSE, TOKENS = "dense", "sparse", "tokens"
 TOKENS_TYPE = qe.VectorStorageDatatype.Turbo4  # type: ignore[attr-defined] # its stub forgets it
-"""Half a byte for each number of a token vector: docs/reranking.md has the cost of others."""
+"""Half a byte for each number of a token vector: docs/reranking.md has the cost of other types."""
 SCHEMA: dict[FieldType, qe.PayloadSchemaType] = {
     "keyword": qe.PayloadSchemaType.Keyword,
     "flag": qe.PayloadSchemaType.Keyword,
@@ -31,8 +31,8 @@ LIVE = qe.SearchParams(idf=qe.IdfParams(corpus=qe.Filter()))
 """IDF over the existing points: without a corpus, Qdrant Edge also counts deleted and replaced
 ones. It adds 0.4 ms to a search of 50,000 points."""
 ACORN = qe.AcornSearchParams(enable=True, max_selectivity=1.0)
-"""Under any filter the graph is searched through neighbours that do not meet it to their
-neighbours: Patel et al. 2024, https://arxiv.org/abs/2403.04871."""
+"""Under any filter the graph search continues through neighbours that do not meet it: Patel et al.
+2024, https://arxiv.org/abs/2403.04871."""
 HNSW_M, HNSW_EF_CONSTRUCT = 16, 100
 """Malkov & Yashunin 2016, https://arxiv.org/abs/1603.09320; Qdrant's defaults."""
 

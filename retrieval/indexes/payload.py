@@ -69,7 +69,7 @@ def values_of(meta: Meta) -> Iterator[tuple[str, FieldType, Scalar]]:
 
 
 def field_type(value: MetaValue) -> FieldType:
-    """Returns the type as which a value is compared."""
+    """Returns the type by which a value is compared."""
     if isinstance(value, bool):
         return "flag"
     if isinstance(value, int | float):

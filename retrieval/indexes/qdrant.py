@@ -327,7 +327,7 @@ class QdrantIndex(QdrantReader):
                 " another collection."
             )
         indexed = set(info.payload_schema)
-        for path in INDEXES.keys() - indexed:  # also where who made it was cut short
+        for path in INDEXES.keys() - indexed:  # also if its creation was interrupted
             await self._server.call(self._client.create_payload_index, name, path, INDEXES[path])
         self._indexed[name] = indexed | INDEXES.keys()
 

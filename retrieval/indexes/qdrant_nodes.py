@@ -26,7 +26,7 @@ OLDEST_SERVER = (1, 19)
 """The first version that counts IDF over a filter; an older one would mix the tenants' silently."""
 NO_QDRANT = "What answers is no Qdrant server. Mend `index.url` or `index.grpc_port`."
 CHECK_SECONDS = 1.0
-"""Seconds between the first checks of a node that failed; doubles with each, up to the next."""
+"""Seconds between the first checks of a failed node; doubles each time, up to the next constant."""
 LONGEST_CHECK_SECONDS = 30.0
 TOLD_SECONDS = 1.0
 """Seconds that a node's REST interface may take for facts that gRPC does not have."""

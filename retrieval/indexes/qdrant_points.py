@@ -50,9 +50,9 @@ INDEXES: dict[str, Schema] = {
 }
 """The payload indexes that every collection has. The tenant's has links in the graph."""
 _ACORN = models.AcornSearchParams(enable=True, max_selectivity=1.0)
-"""The graph is searched through neighbours that do not meet the filter to their neighbours: Patel
-et al. 2024, https://arxiv.org/abs/2403.04871. Also if the filter is the tenant's alone: a tenant
-with a quarter of the points has no links of its own."""
+"""The graph search continues through neighbours that do not meet the filter: Patel et al. 2024,
+https://arxiv.org/abs/2403.04871. Also if the filter is the tenant's alone: a tenant with a quarter
+of the points has no links of its own."""
 _INT8 = models.ScalarQuantization(
     scalar=models.ScalarQuantizationConfig(
         type=models.ScalarType.INT8, quantile=0.99, memory=models.Memory.PINNED

@@ -274,9 +274,9 @@ class QdrantReader:
         )
 
     async def _placed(self, scope: Scope, ask: Callable[[Placement], Awaitable[_T]]) -> _T:
-        """Asks at the place of the tenant's chunks.
+        """Asks the shard with the tenant's chunks.
 
-        The place is cached. If another process has switched to a version with other shards, the
+        The placement is cached. If another process has switched to a version with other shards, the
         server reports that, and it is asked once more.
         """
         try:

@@ -58,7 +58,8 @@ two packets, a second apart, so that a host that was silent is noticed as it ret
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 _FAILURES = (ApiException, QdrantException, AioRpcError, TimeoutError, ValueError, KeyError)
-"""Exceptions of the client: of HTTP, of either, of gRPC, of waiting, and two of local mode."""
+"""Exceptions of the client: of HTTP, of both protocols, of gRPC, of waiting, and two of local
+mode."""
 _HTTP = {
     StatusCode.INVALID_ARGUMENT: 400,
     StatusCode.FAILED_PRECONDITION: 400,
@@ -133,11 +134,11 @@ _SAID = (
         (400, 404),
         421,
     ),
-    (re.compile(r"\. Help: "), (400,), 422),  # how it ends what its strict mode refuses
+    (re.compile(r"\. Help: "), (400,), 422),  # the end of refusals by strict mode
 )
 """Words of the server, the statuses they apply to (any if empty), and the status they mean."""
 _UNKNOWN = re.compile(r"collection|no point with id", re.IGNORECASE)
-"""A "not found" that matches is of a collection or a point; any other is of the API."""
+"""A 404 with these words is about a collection or a point; any other is about the API."""
 _AWAY = (501, 502, 503, 504)
 """Statuses that do not come from the node itself: another one may answer."""
 _SERVER_ERRORS = 500
@@ -368,7 +369,7 @@ def _local_failure(error: Exception) -> tuple[int, str]:
 
 
 def _status(status: int, cause: str) -> int:
-    """Tells apart, by the server's words, the cases for which it uses one status."""
+    """Corrects the status by the server's words: it uses one status for several cases."""
     for said, among, meant in _SAID:
         if (not among or status in among) and said.search(cause):
             return meant

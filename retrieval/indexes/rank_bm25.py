@@ -100,7 +100,7 @@ class RankBm25Index:
         return await self._inner.holds(scope)
 
     async def name_of(self, scope: Scope) -> str:
-        """Returns the inner index's name."""
+        """Returns the inner index's name of the version."""
         return await self._inner.name_of(scope)
 
     async def pages(self, scope: Scope) -> AsyncIterator[list[Chunk]]:
@@ -113,7 +113,7 @@ class RankBm25Index:
         await self._inner.maintain(scope)
 
     def erasing(self) -> AbstractAsyncContextManager[None]:
-        """Returns the inner index's; models are only in memory."""
+        """Returns the inner index's context manager; models are only in memory."""
         return self._inner.erasing()
 
     async def begin_version(self, scope: Scope) -> Scope:
