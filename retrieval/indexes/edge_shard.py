@@ -333,11 +333,7 @@ class Shard:
         return [record.id for record in records]
 
     def _owe(self, known: list[Any]) -> list[Any]:
-        """Records, before points are deleted or replaced, that their text stays on disk.
-
-        Returns:
-            The same points.
-        """
+        """Records that the text of points about to go stays on disk; returns the points."""
         if known and not self.owes:
             (self.folder / OWING).touch()
             self.owes = True

@@ -4,8 +4,7 @@ A collection `docs` is an alias, `plumbline_docs`, of a physical collection, `pl
 new version is filled beside the old one and the alias moved in one step. (No collection's name has
 a dot, so aliases and physical names never coincide.) Every point names its tenant, every call
 filters by tenant, and a point's id is its chunk's combined with the tenant's: two tenants may have
-the same chunk id. IDF is the tenant's own; with several shards all chunks of a tenant lie in one of
-them.
+the same chunk id. IDF is the tenant's own; with several shards all its chunks lie in one.
 """
 
 from __future__ import annotations
