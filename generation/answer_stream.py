@@ -1,4 +1,4 @@
-"""An answer as it grows: its markers checked, and safe to render where a model wrote it."""
+"""Checks an answer's markers as it grows, and makes text by a model safe to render."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _STRING = re.compile(r'"(?:[^"\\]|\\.)*"(?P<key>\s*:)?')
 
 
 SENTENCE_WORDS = 4
-"""Of a string in JSON, from which it may claim something: what is shorter is a name or a choice."""
+"""Words from which a string in JSON may claim something: a shorter one is a name or a choice."""
 
 
 class Draft:
-    """A text, out as it comes."""
+    """An answer's text, checked and returned as it grows."""
 
     def __init__(
         self,
@@ -30,7 +30,7 @@ class Draft:
         support: SupportScorer,
         known: AbstractSet[str] | None = None,
     ) -> None:
-        """Make one; `known` are the addresses in the passages, where they were read before."""
+        """Make a draft; `known` are the passages' addresses, if collected before."""
         self._checker = CitationChecker(passages, support)
         self._safe = SafeText(addresses(passages) if known is None else known)
         self._by_model = False
@@ -39,21 +39,21 @@ class Draft:
 
     @property
     def unsupported(self) -> tuple[int, ...]:
-        """The markers that were taken out."""
+        """The markers that were removed."""
         return self._checker.unsupported
 
     @property
     def uncited(self) -> tuple[str, ...]:
-        """The sentences that no citation stands behind."""
+        """The sentences that no citation supports."""
         return uncited(self.text, self.citations)
 
     async def take(self, delta: Delta) -> list[str | Citation]:
-        """What can go out after the next delta: text, and citations behind their markers."""
+        """Returns text to send after the next delta, and citations behind their markers."""
         self._by_model = delta.model is not None
         return self._write(await self._checker.feed(delta.text))
 
     async def finish(self) -> list[str | Citation]:
-        """What was held back, once the answer is complete."""
+        """Returns the text held back, once the answer is complete."""
         out = self._write(self._checker.finish())
         if rest := self._safe.finish():
             self.text += rest
@@ -75,9 +75,9 @@ class Draft:
 
 
 class JsonDraft:
-    """An answer in JSON, each of whose strings is a draft; keys stay as they are.
+    """An answer in JSON, each of whose strings is a draft; keys are unchanged.
 
-    It goes out once it is complete: a string can be checked, and written anew, when it has ended.
+    It is sent once it is complete: a string can be checked, and written anew, when it has ended.
     """
 
     def __init__(self, passages: Sequence[Hit], support: SupportScorer) -> None:
@@ -91,12 +91,12 @@ class JsonDraft:
         self.uncited: tuple[str, ...] = ()
 
     async def take(self, delta: Delta) -> list[str | Citation]:
-        """Nothing yet."""
+        """Returns nothing yet."""
         self._written += delta.text
         return []
 
     async def finish(self) -> list[str | Citation]:
-        """All of it, then the citations."""
+        """Returns the whole answer, then the citations."""
         end = 0
         for literal in _STRING.finditer(self._written):
             if literal["key"] is None:
@@ -125,5 +125,5 @@ class JsonDraft:
 
 
 def _inside(text: str) -> str:
-    """What stands between the quotes of its JSON."""
+    """Returns a text as JSON, without the quotation marks around it."""
     return json.dumps(text, ensure_ascii=False)[1:-1]

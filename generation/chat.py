@@ -1,4 +1,4 @@
-"""Answers that a language model writes, where the evidence says that there is one to write."""
+"""Answers written by a language model, if the evidence suggests that there is an answer."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rag.protocols import ChatModel
 from rag.types import Delta, ModelCall, Piece, Prompt, Sampling, SamplingOverrides
 
 NOT_JSON = "not_json"
-"""The code of an answer that should be JSON: its server writes others, and has not failed."""
+"""Code of the error for an answer that should be JSON and is not: its server has not failed."""
 
 
 class ChatGenerator:
@@ -26,10 +26,10 @@ class ChatGenerator:
         """Make a generator.
 
         Args:
-            judge: says beforehand how likely the passages answer the question.
-            model: writes.
-            template: tells it what to write.
-            sampling: how; its `max_tokens` are kept free in the model's context.
+            judge: decides beforehand whether the passages answer the question.
+            model: writes the answer.
+            template: makes the model's instructions.
+            sampling: sampling parameters; its `max_tokens` are kept free in the model's context.
         """
         self._judge = judge
         self._model = model
@@ -39,13 +39,14 @@ class ChatGenerator:
     async def stream(self, prompt: Prompt) -> AsyncGenerator[Delta, None]:
         """1. judge the evidence  2. fit the passages  3. let the model write  4. the confidence.
 
-        Where a schema is asked for, deltas without text say that the model writes, and the JSON
-        comes in one piece, once it is complete. Each delta has the tokens so far.
+        If a schema is given, deltas without text show that the model writes, and the JSON is sent
+        in one piece, once it is complete. Each delta has the tokens so far.
 
         Raises:
-            InputError: not even the best passage fits the model's context, or `stop` or
+            InputError: Not even the best passage fits the model's context, or `stop` or
                 `max_tokens` left no text, or half of the JSON.
-            BusyError, UpstreamError: as the model; what should be JSON is not.
+            BusyError, UpstreamError: The model raises them; or the answer should be JSON and is
+                not.
         """
         verdict = await self._judge.judge(prompt)  # 1.
         if verdict.abstained:
@@ -65,7 +66,7 @@ class ChatGenerator:
         try:
             self._check(written, last, sampling)
         except RagError:
-            yield Delta(model=name, usage=last.usage)  # it was paid for all the same
+            yield Delta(model=name, usage=last.usage)  # its tokens cost money all the same
             raise
         if sampling.schema is not None:
             yield Delta(text=written, model=name)
@@ -123,12 +124,12 @@ class ChatGenerator:
 
 
 def _refuse(constant: str) -> None:
-    """`NaN` and `Infinity`, which Python reads and JSON does not have."""
+    """Refuses `NaN` and `Infinity`, which Python reads and JSON does not have."""
     raise ValueError(f"{constant} is no JSON")
 
 
 def _overridden(sampling: Sampling, wanted: SamplingOverrides) -> Sampling:
-    """As wanted where something is; `max_tokens` are never more than the settings allow."""
+    """Overrides sampling by the wanted values; `max_tokens` never exceed the settings'."""
     names = (field.name for field in fields(wanted))
     given = {name: value for name in names if (value := getattr(wanted, name)) is not None}
     if wanted.max_tokens is not None:

@@ -1,4 +1,4 @@
-"""A circuit breaker: what fails again and again is left alone for a while."""
+"""A circuit breaker: calls that fail again and again are not made for a while."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ PAUSE_SECONDS = 30.0
 class Breaker:
     """Opens after `FAILURES` in a row, for `PAUSE_SECONDS` or until `may_try`; then one call tries.
 
-    M. Nygard, Release It!, 2007. What was neither, a caller that left, counts for nothing.
+    M. Nygard, Release It!, 2007. A call that neither succeeded nor failed, because its caller left,
+    does not count.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -22,11 +23,11 @@ class Breaker:
 
     @property
     def is_open(self) -> bool:
-        """Whether calls are left out."""
+        """True if calls are left out."""
         return self._failures >= FAILURES
 
     def allows(self) -> bool:
-        """Whether to call now; after a pause it says so once, and the others wait another one."""
+        """True if a call may be made now; after a pause only once, then another pause begins."""
         if not self.is_open:
             return True
         if self._clock() < self._closed_from:
@@ -35,18 +36,18 @@ class Breaker:
         return True
 
     def seconds_left(self) -> float:
-        """Until the next call may try."""
+        """Returns the seconds until the next call may try."""
         return max(0.0, self._closed_from - self._clock())
 
     def may_try(self) -> None:
-        """Ends a pause: one call tries at once."""
+        """Ends a pause: one call may try at once."""
         self._closed_from = self._clock()
 
     def succeeded(self) -> None:
-        """Calls may go through again."""
+        """Records a success: calls may go through again."""
         self._failures = 0
 
     def failed(self) -> None:
-        """Counts a failure."""
+        """Records a failure."""
         self._failures += 1
         self._closed_from = self._clock() + PAUSE_SECONDS

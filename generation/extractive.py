@@ -1,4 +1,4 @@
-"""Answers made of the passages' own sentences, verbatim and cited: no model, nothing made up."""
+"""Answers made of the passages' own sentences, verbatim and cited, without a language model."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ class ExtractiveGenerator:
     async def stream(self, prompt: Prompt) -> AsyncGenerator[Delta, None]:
         """One delta for each sentence with its marker, then one with the confidence.
 
-        Sentences of one passage stay together and in its order; the passage with the best
-        sentence comes first.
+        Sentences of one passage stay together and in its order; the passage with the best sentence
+        comes first.
 
         Raises:
-            InputError: JSON is asked for.
+            InputError: JSON is requested.
         """
         if prompt.sampling.schema is not None:
             raise InputError(

@@ -1,4 +1,4 @@
-"""One generator after the other, until one answers."""
+"""Tries one generator after another until one answers."""
 
 from __future__ import annotations
 
@@ -16,45 +16,46 @@ from rag.telemetry.trace import add_usage
 from rag.types import Delta, Prompt, Usage
 
 PROBE_SECONDS = 0.25
-"""Between two looks at a server that is left alone."""
+"""Seconds between checks of a server that is not called."""
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Engine:
-    """A generator by the name that people know it by."""
+    """A generator and its name for users."""
 
     name: str
     generator: Generator
     breaker: Breaker = field(default_factory=Breaker)
     answers: Callable[[], Awaitable[bool]] | None = None
-    """Looks whether its server is there, where there is one."""
+    """Checks whether its server is up, if it has one."""
 
 
 class FallbackGenerator:
     """`Generator` over several: the first that begins to answer writes all of the answer.
 
-    One that fails or is late before its first text, or whose breaker is open, is passed over, and
-    the answer says so in `degraded`. One that fails later fails the answer: nobody should have to
-    guess where the voice changes. The last is asked always. One that is left alone is tried again
-    after a pause, or as soon as its server, having been away, is there.
+    One that fails or is late before its first text, or whose breaker is open, is skipped, and the
+    answer says so in `degraded`. If one fails later, the answer fails: it should not silently
+    continue in another generator's words. The last one is always tried. One that is skipped for its
+    breaker is tried again after a pause, or as soon as its server is back.
     """
 
     def __init__(self, engines: Sequence[Engine], *, seconds: float) -> None:
-        """Make a generator; each engine but the last has `seconds` to begin in."""
+        """Make a generator; each engine but the last has `seconds` to begin."""
         self._engines = engines
         self._seconds = seconds
         self._watches: dict[Breaker, asyncio.Task[None]] = {}
 
     async def stream(self, prompt: Prompt) -> AsyncGenerator[Delta, None]:
-        """The deltas of the first engine that begins.
+        """Yields the deltas of the first engine that begins.
 
         Raises:
-            InputError, BusyError, UpstreamError: the last engine failed, or one amid its text.
+            InputError, BusyError, UpstreamError: The last engine failed, or one after its first
+                text.
         """
         passed: list[str] = []
-        spent: Usage | None = None  # by engines that were passed over
+        spent: Usage | None = None  # by engines that were skipped
         failure: UpstreamError | InputError | None = None
         for engine in self._engines[:-1]:
             if not engine.breaker.allows():
@@ -84,7 +85,7 @@ class FallbackGenerator:
                 if failure is None or isinstance(error, UpstreamError):
                     failure = error
             else:
-                if asked:  # without evidence the model was not
+                if asked:  # False if there was no evidence
                     engine.breaker.succeeded()
                 return
         try:
@@ -96,17 +97,17 @@ class FallbackGenerator:
         except InputError as error:
             if failure is None:
                 raise
-            raise failure from error  # one before it could have taken the question
+            raise failure from error  # an earlier engine could have taken the question
 
     async def close(self) -> None:
-        """Looks at no server any more."""
+        """Stops checking servers."""
         watches = list(self._watches.values())
         for watch in watches:
             watch.cancel()
         await asyncio.gather(*watches, return_exceptions=True)
 
     def _count(self, engine: Engine, error: RagError) -> None:
-        """One that is busy, or cannot take this prompt, or writes no JSON, has not failed."""
+        """Counts a failure, unless the engine is busy, cannot take the prompt or writes no JSON."""
         failed = isinstance(error, UpstreamError) and not isinstance(error, BusyError)
         if not failed or error.code == NOT_JSON:
             return
@@ -116,9 +117,9 @@ class FallbackGenerator:
             self._watches[breaker] = asyncio.create_task(self._watch(breaker, engine.answers))
 
     async def _watch(self, breaker: Breaker, answers: Callable[[], Awaitable[bool]]) -> None:
-        """Ends the pause of a server that was away as it returns.
+        """Ends the pause when a server that was away is back.
 
-        One that is there, and fails all the same, has its pause; it is asked no longer than that.
+        A server that was never away stays paused for the whole time, and is asked no longer.
         """
         was_away = False
         try:

@@ -1,4 +1,4 @@
-"""What a language model is told: the rules first, the passages as data, the question last."""
+"""Builds the prompt of a language model: rules first, passages as data, the question last."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from rag.types import Chunk, Hit, Message, Prompt, Sampling
 
 TEMPLATES = Path(__file__).with_name("templates")
 ANSWER = "answer.v1.jinja"
-"""The version goes up with the text: an answer can be told by the rules it was written under."""
+"""The version increases with each change of the text: it tells which rules an answer was written
+under."""
 
 _TAG = re.compile(r"<(?=\s*/?\s*passage\b)", re.IGNORECASE)
 _TRIED = ({"n": 1, "heading": "Title > Heading", "text": "Text."},)
@@ -31,20 +32,20 @@ class PromptTemplate:
 
     It is given `question` and `passages`, each with its marker `n`, a `heading` (title and
     headings) and a `text`, neither of which can close the `<passage>` it stands in; and `schema`,
-    the JSON schema that the answer is to fit, or none.
+    the JSON schema for the answer, or none.
 
     Attributes:
-        name: `answer.v1`; of an operator's own, `answer.` and a digest of the file.
+        name: `answer.v1`; for an operator's own file, `answer.` and a digest of it.
     """
 
     def __init__(self, folder: Path = TEMPLATES) -> None:
         """Reads `answer.v1.jinja` and tries it.
 
         Raises:
-            ConfigError: it is missing or broken; the message names file and line.
+            ConfigError: The template is missing or broken; the message names file and line.
         """
         self._path = folder / ANSWER
-        # Templates are an operator's, but need nothing beyond what they are given.
+        # Templates belong to an operator, but need nothing beyond their variables.
         environment = ImmutableSandboxedEnvironment(
             loader=FileSystemLoader(folder),
             undefined=StrictUndefined,
@@ -73,7 +74,7 @@ class PromptTemplate:
     def messages(
         self, question: str, hits: Sequence[Hit], schema: Mapping[str, object] | None = None
     ) -> tuple[Message, ...]:
-        """Question and passages as a chat; passages are numbered by place, from 1."""
+        """Returns question and passages as a chat; passages are numbered by place, from 1."""
         values = {
             "question": _inert(question),
             "passages": [_passage(n, hit.chunk) for n, hit in enumerate(hits, start=1)],
@@ -90,7 +91,7 @@ class PromptTemplate:
         return self._template.blocks[role](self._template.new_context(values))
 
     def _line(self, error: BaseException) -> int:
-        """Where in the template: its blocks are Python, whose lines stand for lines of the file."""
+        """Returns the line of an error in the template file, from the line in its Python code."""
         frames = traceback.extract_tb(error.__traceback__)
         inside = [f.lineno for f in frames if f.filename == str(self._path) and f.lineno]
         return self._template.get_corresponding_lineno(inside[-1]) if inside else 1
@@ -103,19 +104,19 @@ class PromptTemplate:
 async def fitting(
     template: PromptTemplate, prompt: Prompt, model: ChatModel, sampling: Sampling
 ) -> tuple[tuple[Message, ...], int]:
-    """The messages with as many of the hits, best first, as the model has room for.
+    """Builds the messages with as many of the hits, best first, as fit the model's context.
 
     Args:
         template: makes the messages.
-        prompt: question and passages; those at the end are left out first.
+        prompt: question and passages; passages at the end are left out first.
         model: counts tokens.
-        sampling: its `max_tokens` of the model's context are kept for the answer.
+        sampling: its `max_tokens` of the model's context are reserved for the answer.
 
     Returns:
-        The messages, and how many of the hits are in them.
+        The messages, and the number of hits in them.
 
     Raises:
-        InputError: not even the first of them fits.
+        InputError: Not even the first hit fits.
     """
     hits, reserved = prompt.hits, sampling.max_tokens
     room = model.context_tokens - reserved
@@ -146,5 +147,5 @@ def _passage(number: int, chunk: Chunk) -> dict[str, object]:
 
 
 def _inert(text: str) -> str:
-    """The text, unable to close its passage or to open another."""
+    """Returns the text, changed so that it can neither close its passage nor open another."""
     return _TAG.sub("&lt;", text)

@@ -1,4 +1,4 @@
-"""Compares what catalog and index say of a document, chunk by chunk."""
+"""Compares a document in the catalog with its chunks in the index."""
 
 from __future__ import annotations
 
@@ -17,42 +17,42 @@ PAGE = 1_000
 """Chunks, or documents, read at once."""
 
 FaultKind = Literal["missing", "surplus", "old", "moved", "twice", "original", "orphan"]
-"""Chunks are missing; there are more than counted; they are of other bytes; their text is not the
-stored one's; two have one place; a duplicate's original does not hold its bytes; their document is
-not in the catalog."""
+"""The kinds, in order: chunks are missing; there are more than recorded; they are of other bytes;
+their text differs from the stored one; two have the same place; a duplicate's original does not
+hold its bytes; their document is not in the catalog."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
-    """One document of which catalog and index do not say the same."""
+    """One document on which catalog and index disagree."""
 
     document_id: str
     uri: str
     kind: FaultKind
     chunks: int
-    """In the index."""
+    """Number of chunks in the index."""
     expected: int
 
 
 class Checker:
-    """Finds documents of which catalog and index do not say the same."""
+    """Finds documents on which catalog and index disagree."""
 
     def __init__(self, *, index: StoredIndex, catalog: Catalog) -> None:
         self._index = index
         self._catalog = catalog
 
     async def records(self, scope: Scope) -> AsyncIterator[list[DocumentRecord]]:
-        """All documents, page by page, in the order of their ids."""
+        """Yields all documents, page by page, in the order of their ids."""
         after = ""
         while page := await self._catalog.documents(scope, limit=PAGE, after=after):
             yield page
             after = page[-1].id
 
     async def orphans(self, scope: Scope) -> AsyncIterator[str]:
-        """Ids of documents that the index has chunks of and the catalog does not know, each once.
+        """Yields ids of documents in the index that the catalog does not know, each once.
 
-        The index is read page by page. Of a document whose chunks are on several pages, the page
-        with the lowest id counts.
+        The index is read page by page. If a document's chunks are on several pages, the page with
+        its lowest chunk id counts.
         """
         async for chunks in self._index.pages(scope):
             here = {chunk.id for chunk in chunks}
@@ -64,7 +64,7 @@ class Checker:
                     yield id_
 
     async def fault_of(self, scope: Scope, record: DocumentRecord) -> Fault | None:
-        """The first fault of a document; None where catalog, index and stored text agree."""
+        """Returns a document's first fault; None if catalog, index and stored text agree."""
         ids = sorted(await self._index.chunk_ids(scope, record.id))
         kind = await self._kind(scope, record, ids)
         if kind is None:
@@ -96,7 +96,7 @@ class Checker:
         return None if places == set(range(len(ids))) else "twice"
 
     async def _stands(self, scope: Scope, record: DocumentRecord) -> bool:
-        """True where the original of a duplicate holds the same bytes, or will hand them over."""
+        """True if a duplicate's original holds the same bytes, or will hand over its chunks."""
         original = record.duplicate_of or ""
         mark = await self._catalog.unsettled.of(scope, original)
         if mark and mark.version == record.version:

@@ -1,18 +1,19 @@
-"""The traces of documents: begun where they are accepted, continued where they are ingested.
+"""Traces of documents: they begin when documents are accepted and continue during ingestion.
 
-One trace is one document's: a job of ten thousand in one could not be read, nor sampled by how each
-document ended. What belongs together has the job's id as its session.
+A trace covers one document: a job of ten thousand in one trace could not be read, nor sampled by
+each document's outcome. The job's id is the session that connects its documents.
 
 It begins with `submit`, in the process that accepts. Each attempt to ingest it is an `ingest` below
-that, in whatever process; so is each of two stages that are apart. What they need to know is kept
+that, in whatever process; so is each stage, if two stages are separate. The trace context is stored
 with the task in the catalog, where redelivery, the embedded queue and the outbox all find it; a
-broker's message may be lost and written anew, and is told for the sake of other tools.
+broker's message may be lost and written again, and contains it only for other tools.
 
-A caller's `traceparent` is W3C's for one thing that causes one other. A document that is sent alone
-goes on in the caller's trace. Of a few, each has its own, and its `submit` names the caller's span
-(`caller`), as there is but one parent. Of many (bulk), the caller's trace has one `submit` for all
-of them, and the documents' begin where they are ingested: a span of the API's for each would be
-most of what it sends. So do those that no API accepts, as with `rag ingest`.
+In the W3C standard, a caller's `traceparent` links one cause to one effect. A document that is sent
+alone continues the caller's trace. Of a few documents, each has its own trace, and its `submit`
+names the caller's span (`caller`), as there is only one parent. Of many (bulk), the caller's trace
+has one `submit` for all of them, and the documents' traces begin where they are ingested: a span of
+the API for each would be most of the sent data. The same holds for documents that no API accepts,
+as with `rag ingest`.
 """
 
 from __future__ import annotations
@@ -30,17 +31,17 @@ from rag.types import Document, Scope
 
 @dataclass(slots=True)
 class Accepting:
-    """Documents while they are accepted, each with where its trace goes on; and then their job."""
+    """Documents while they are accepted, each with its trace context; afterwards also their job."""
 
     documents: Sequence[Submission]
     job_id: str = ""
 
 
 class DocumentTraces:
-    """Records what happens to documents, and sends it."""
+    """Records the processing of documents, and sends it."""
 
     def __init__(self, send: Send = nowhere, *, rate: float = 1.0) -> None:
-        """Make one; `rate` is the share that is sent of the traces that end well."""
+        """Make a recorder; `rate` is the share sent of the traces that end well."""
         self._send = send
         self._rate = rate
 
@@ -48,7 +49,7 @@ class DocumentTraces:
     def accepting(
         self, scope: Scope, documents: Sequence[Submission], request: Trace, *, bulk: bool
     ) -> Iterator[Accepting]:
-        """Records a submission, whose job the block is to say; `request` is the caller's trace."""
+        """Records a submission; the block sets its job. `request` is the caller's trace."""
         alone = bulk or len(documents) == 1
         traces = [request] if alone else [self._part_of(request) for _ in documents]
         for trace in traces:
@@ -68,7 +69,7 @@ class DocumentTraces:
 
     @contextlib.contextmanager
     def attempt(self, task: Task) -> Iterator[Trace]:
-        """Records one attempt, or one stage of it, whose outcome the block is to say."""
+        """Records one attempt, or one stage of it; the block sets its outcome."""
         trace = self._of(task)
         trace.outcome = "cancelled"
         trace.root = root = Span("ingest", input={"uri": task.uri}, attributes=_told(task.scope))
@@ -76,7 +77,7 @@ class DocumentTraces:
             "document_id": task.document_id,
             "stage": task.stage,
             "attempt": task.attempts + 1,
-            # Of two machines the clocks may differ.
+            # The clocks of two machines may differ.
             "waited_seconds": round(max(0.0, root.start / 1e9 - task.accepted_at), 3),
         }
         try:
@@ -92,7 +93,7 @@ class DocumentTraces:
         self._send(trace)
 
     def _part_of(self, request: Trace) -> Trace:
-        """A new trace for one of several documents."""
+        """Returns a new trace for one of several documents."""
         trace = trace_of(None, rate=self._rate)
         trace.root.start = request.root.start
         if request.parent_id:
@@ -100,19 +101,19 @@ class DocumentTraces:
         return trace
 
     def _of(self, task: Task) -> Trace:
-        """The trace that a task is part of: the same for all of its attempts, in all processes."""
+        """Returns the trace that a task is part of: the same for all attempts, in all processes."""
         if task.traceparent:
-            # Whoever accepted it has decided, and the header says how: attempts must agree.
+            # Sampling was decided on acceptance, and the header has it: all attempts must agree.
             trace = trace_of(task.traceparent, rate=0.0)
         else:
             id_ = sha256(f"{task.job_id} {task.document_id}".encode()).hexdigest()[:32]
             trace = Trace(id=id_, sampled=is_sampled(id_, self._rate))
-        trace.sampled |= task.attempts > 0  # what went wrong is told to its end
+        trace.sampled |= task.attempts > 0  # a failed document is traced to its end
         return trace
 
 
 def note(trace: Trace, document: Document) -> None:
-    """Says what was read; of its text no more than how long it is."""
+    """Records properties of a document; of its text only the length."""
     trace.root.input |= {"title": document.title}
     trace.root.attributes |= {
         "media_type": document.media_type,

@@ -1,4 +1,4 @@
-"""Catalog and index of a collection, compared document by document and put in step."""
+"""Compares catalog and index of a collection, document by document, and repairs differences."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from rag.records import DocumentRecord
 from rag.types import Scope
 
 SHOWN_FAULTS = 100
-"""Faults that a report tells one by one; it counts all of them."""
+"""Faults that a report lists one by one; it counts all of them."""
 
 
 @dataclass(slots=True)
 class Report:
-    """Counts what was compared: `faults` are the first ones, `counts` all of them by kind.
+    """Counts of a comparison: `faults` are the first ones, `counts` all of them by kind.
 
-    `under_way` counts the documents that differ because a task is yet to write them. `repaired`
-    counts those that agree since.
+    `under_way` counts the documents that differ because a task has not written them yet. `repaired`
+    counts those that agree after a repair.
     """
 
     documents: int = 0
@@ -37,18 +37,18 @@ class Report:
 
     @property
     def agrees(self) -> bool:
-        """True where catalog and index say the same now."""
+        """True if catalog and index agree now."""
         return self.counts.total() == self.repaired
 
     def note(self, fault: Fault) -> None:
-        """Takes a fault into the report."""
+        """Adds a fault to the report."""
         self.counts[fault.kind] += 1
         if len(self.faults) < SHOWN_FAULTS:
             self.faults.append(fault)
 
 
 class IndexCheck:
-    """Compares, and repairs from the stored text where it is asked to."""
+    """Compares, and on request repairs from the stored text."""
 
     def __init__(self, *, pipeline: IngestPipeline, index: StoredIndex, catalog: Catalog) -> None:
         self._pipeline = pipeline
@@ -60,8 +60,8 @@ class IndexCheck:
         """Compares all documents of a collection, a page at a time; others may go on writing.
 
         Raises:
-            NotFoundError: there is no such collection.
-            ConfigError: it is to be repaired and was made with another embedder.
+            NotFoundError: There is no such collection.
+            ConfigError: A repair is requested, and the collection was made with another embedder.
         """
         await self._catalog.collection(scope)
         if repair:
@@ -82,7 +82,7 @@ class IndexCheck:
     ) -> None:
         if await self._checker.fault_of(scope, record) is None:
             return
-        async with self._pipeline.settler.settled(scope, record.id):  # nobody is at it now
+        async with self._pipeline.settler.settled(scope, record.id):  # nobody works on it now
             try:
                 record = await self._catalog.document(scope, record.id)
             except NotFoundError:
@@ -99,7 +99,7 @@ class IndexCheck:
             report.repaired += await self._is_stored(scope, record)
 
     async def _is_stored(self, scope: Scope, before: DocumentRecord) -> bool:
-        """True where a document agrees, and is not lost, after it was repaired."""
+        """True if a document agrees, and was not lost, after its repair."""
         with contextlib.suppress(NotFoundError):
             record = await self._catalog.document(scope, before.id)
             kept = record.version == before.version
@@ -124,6 +124,6 @@ class IndexCheck:
     async def _settle(self, scope: Scope, document_id: str) -> None:
         await self._catalog.unsettled.add(scope, document_id)
         mark = await self._catalog.unsettled.of(scope, document_id)
-        with contextlib.suppress(BusyError):  # whoever works on it, or looks next, sees the mark
+        with contextlib.suppress(BusyError):  # its worker, or the next check, sees the mark
             if mark is not None:
                 await self._pipeline.settler.settle(mark)

@@ -1,4 +1,4 @@
-"""Removes what is left of deleted and replaced texts while the service runs."""
+"""Removes the remains of deleted and replaced texts while the service runs."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from rag.catalog.forgetting import FORGOTTEN_SECONDS
 from rag.errors import RagError
 
 ROUND_SECONDS = FORGOTTEN_SECONDS / 4
-"""Between two rounds: one may find that somebody reads, and the next has its chance."""
+"""Seconds between two rounds: if a reader blocks one round, the next may succeed."""
 LATE_SECONDS = 600.0
-"""An answer is kept within this time after it was given, or never."""
+"""Seconds after an answer within which it is stored, if at all."""
 SWEEP_SECONDS = 600.0
-"""Between two looks into the spool: whatever is replaced or deleted is dropped at once."""
+"""Seconds between checks of the spool: replaced and deleted bytes are dropped at once anyway."""
 UNSUBMITTED_SECONDS = 3600.0
-"""Bytes that were put into the spool so long ago and not submitted never will be."""
+"""Seconds after which bytes in the spool that were not submitted never will be."""
 
 _log = logging.getLogger(__name__)
 
 
 class Leftovers:
-    """Keeps files of the data folder free of what was deleted or replaced."""
+    """Removes deleted and replaced data from the files of the data folder."""
 
     def __init__(
         self, *, catalog: Catalog, answers: Answers, database: Database, spool: Spool
@@ -40,14 +40,14 @@ class Leftovers:
         self._swept_at = self._trimmed_at = time.monotonic()
 
     async def sweep(self, *, older_than: float) -> None:
-        """Drops sent bytes that no task waits for and that were put here so many seconds ago."""
+        """Drops sent bytes that no task waits for and that are at least so many seconds old."""
         if sent := await asyncio.to_thread(self._spool.keys, older_than=older_than):
             unwanted = sent - await self._catalog.spooled()
             await asyncio.to_thread(self._spool.sweep, unwanted)
 
     @contextlib.asynccontextmanager
     async def removed(self) -> AsyncIterator[None]:
-        """Removes them again and again until the end of the block."""
+        """Removes such data again and again until the end of the block."""
         removing = asyncio.create_task(self._run())
         try:
             yield
@@ -64,7 +64,7 @@ class Leftovers:
                 _log.error(
                     "What was deleted is not removed from all files yet: %s", error.in_full()
                 )
-            except Exception:  # noqa: BLE001 - without it nothing would be removed any more
+            except Exception:  # noqa: BLE001 - the loop must go on
                 _log.exception("What was deleted is not removed from all files yet")
 
     async def _round(self) -> None:

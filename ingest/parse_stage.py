@@ -1,4 +1,4 @@
-"""The first stage of a document's journey, where another process does the rest."""
+"""The first stage of ingestion, if another process does the rest."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rag.telemetry.trace import Trace
 
 
 class Parsing:
-    """Reads documents and keeps in the catalog what they say, for whoever embeds it."""
+    """Reads documents and stores their content in the catalog, for the process that embeds them."""
 
     def __init__(
         self,
@@ -24,7 +24,7 @@ class Parsing:
         traces: DocumentTraces,
         seconds: float | None = None,
     ) -> None:
-        """Make a parser; past `seconds` a document fails."""
+        """Make a parser; a document that takes more than `seconds` fails."""
         self._reader = reader
         self._catalog = catalog
         self._spool = spool
@@ -35,7 +35,7 @@ class Parsing:
         """Reads one document; it fails as in `IngestPipeline.ingest`.
 
         Raises:
-            BusyError: somebody works on this document, and we are not to wait.
+            BusyError: Another worker has this document, and `wait` is False.
         """
         done = await attempt(
             self._catalog,

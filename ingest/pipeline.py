@@ -1,4 +1,4 @@
-"""A document's journey."""
+"""The ingestion of a document, from its bytes to the index."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from rag.types import Document, Scope
 
 
 class IngestPipeline:
-    """Reads, chunks, embeds and stores; writes only what changed."""
+    """Reads, chunks, embeds and stores documents; writes only what changed."""
 
     def __init__(
         self,
@@ -36,7 +36,7 @@ class IngestPipeline:
         traces: DocumentTraces | None = None,
         seconds: float | None = None,
     ) -> None:
-        """Make a pipeline; past `seconds` a document fails.
+        """Make a pipeline; a document that takes more than `seconds` fails.
 
         With `passages`, token vectors are stored beside a chunk's own.
         """
@@ -57,12 +57,12 @@ class IngestPipeline:
         self.settler = Settler(writer=self._writer, index=index, catalog=catalog)
 
     async def ingest(self, task: Task, *, wait: bool = True) -> None:
-        """Takes one document all the way, from what was parsed of it where that was done before.
+        """Ingests one document completely, from its parsed form if it was parsed before.
 
-        The bytes of what failed are kept, so that it can be tried again; others are dropped.
+        The bytes of a failed document are kept for another attempt; others are dropped.
 
         Raises:
-            BusyError: somebody works on this document, and we are not to wait.
+            BusyError: Another worker has this document, and `wait` is False.
         """
         if await attempt(
             self._catalog,
@@ -78,10 +78,10 @@ class IngestPipeline:
 
     async def _ingest(self, task: Task, trace: Trace) -> None:
         """1. read  2. unchanged or a duplicate?  3. chunk  4. embed and write what is new
-        5. delete what is gone  6. tell the catalog.
+        5. delete what is gone  6. record it in the catalog.
 
         Upsert before delete, catalog last: killed anywhere, the document stays searchable and the
-        task can run again. Where it does not, the mark tells that the index is to be put right.
+        task can run again. If it does not, the mark shows that the index must be repaired.
         """  # noqa: D205
         document = await self._read(task, trace)  # 1.
         note(trace, document)
@@ -119,13 +119,13 @@ class IngestPipeline:
             return await self._reader.read(task.source, path, id_=task.document_id, uri=task.uri)
 
     async def delete(self, scope: Scope, document_id: str) -> None:
-        """Removes a document; where another has the same bytes, that one takes over the chunks.
+        """Removes a document; if another has the same bytes, that one takes over the chunks.
 
-        The catalog forgets it first, and with that it is gone to everybody. Killed from there on,
-        the deletion is finished at the next start; a deletion that was cut short can be repeated.
+        The catalog forgets it first, and from then on nobody finds it. After a kill from then on,
+        the deletion is finished at the next start; an interrupted deletion can be repeated.
 
         Raises:
-            NotFoundError: there is no such document.
+            NotFoundError: There is no such document.
         """
         async with self._catalog.alone(scope, "document", document_id):
             try:
@@ -142,10 +142,10 @@ class IngestPipeline:
                 await self.settler.finish_deletion(mark)
 
     async def cancel(self, job_id: str) -> JobRecord:
-        """Cancels what has not begun of a job, and drops its bytes; what runs is finished.
+        """Cancels a job's tasks that have not begun, and drops their bytes; others are finished.
 
         Raises:
-            NotFoundError: there is no such job.
+            NotFoundError: There is no such job.
         """
         job = await self._catalog.cancel(job_id)
         await asyncio.to_thread(self._spool.sweep, await self._catalog.cancelled(job_id))
@@ -160,16 +160,16 @@ class IngestPipeline:
         bulk: bool,
         expires_in: float | None,
     ) -> str:
-        """Lists documents that came in a request; the id of the job that will ingest them.
+        """Lists documents that came in a request; returns the id of the job that will ingest them.
 
         Raises:
-            ConfigError: as `check_collection`; the bytes that were sent are dropped.
+            ConfigError: Same as `check_collection`; the bytes that were sent are dropped.
         """
         ids = [document.document_id for document in documents]
         with self._traces.accepting(scope, documents, request, bulk=bulk) as accepting:
             try:
                 await self.check_collection(scope)
-            except RagError:  # nothing is listed: nobody will come for the bytes
+            except RagError:  # nothing is listed: nobody will use the bytes
                 for document in documents:
                     self._spool.drop(document.source)
                 raise
@@ -177,7 +177,7 @@ class IngestPipeline:
             accepting.job_id = await self._catalog.submit(
                 scope, accepting.documents, bulk=bulk, expires_in=expires_in
             )
-        if before:  # what had failed is not retried any more
+        if before:  # earlier failures are not retried any more
             self._spool.sweep(before - await self._catalog.spooled(scope, ids))
         return accepting.job_id
 
@@ -185,7 +185,8 @@ class IngestPipeline:
         """Makes the collection if it is new.
 
         Raises:
-            ConfigError: it was made with another embedder: its vectors cannot be compared.
+            ConfigError: The collection was made with another embedder: its vectors cannot be
+                compared.
         """
         made_with = await self._catalog.claim_collection(scope, self._embedder.fingerprint)
         if made_with != self._embedder.fingerprint:
@@ -198,9 +199,9 @@ class IngestPipeline:
             )
 
     async def _unchanged(self, task: Task, before: DocumentRecord, document: Document) -> bool:
-        """True where the same text is stored, cut alike, and the index has all of its chunks.
+        """True if the same text is stored, cut alike, and the index has all of its chunks.
 
-        The text of equal bytes may differ: older versions cleaned what they stored.
+        The text of equal bytes may differ: older versions cleaned the stored text.
         """
         if (before.version, before.recipe) != (document.version, self._writer.recipe):
             return False
@@ -217,13 +218,13 @@ class IngestPipeline:
     async def _original(
         self, task: Task, before: DocumentRecord, document: Document, trace: Trace
     ) -> str | None:
-        """Id of the document that holds the same bytes already; never for ids of the caller's own,
-        who may well mean two documents with one text.
+        """Returns the id of the document that holds the same bytes already; None for an id
+        chosen by the caller, who may mean two documents with one text.
 
         A document whose bytes change hands its old chunks over first; one that is only cut anew
-        stays what it is to the others.
+        stays the original of its duplicates.
         """  # noqa: D205
-        if before.version:  # whom it shares its bytes with may have changed until they were ours
+        if before.version:  # documents with the same bytes may have changed before we had the lock
             before = await self._catalog.document(task.scope, task.document_id)
             if before.version == document.version and not before.duplicate_of:
                 return None

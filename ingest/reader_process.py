@@ -1,4 +1,4 @@
-"""Reading in a process of its own, within limits: a bomb or a crash costs one document."""
+"""Reads documents in separate processes, within limits: a bomb or a crash costs one document."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from rag.types import Document
 
 _GRACE = 5.0
 IDLE_SECONDS = 30.0
-"""After which a process ends that has nothing to do, but for one."""
+"""Seconds after which an idle process ends, unless it is the only one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What one document may cost: `file` in bytes, `text` in characters, `memory` in bytes.
+    """The limits of one document: `file` in bytes, `text` in characters, `memory` in bytes.
 
-    `parts` counts headings, tables and pages: each costs some hundred bytes wherever it is kept.
+    `parts` counts headings, tables and pages: each costs some hundred bytes wherever it is stored.
 
-    `memory` is address space and counts libraries, too: below 1 GiB they alone do not fit.
+    `memory` is address space and includes libraries: below 1 GiB they alone do not fit.
     """
 
     file: int = 64 << 20
@@ -52,9 +52,9 @@ _Process = ChildProcess[_Order, Document]
 
 
 class Parser:
-    """Reads a few documents at once, each in a process of its own.
+    """Reads a few documents at once, each in a separate process.
 
-    A process starts when a document comes and none is idle. Whose document is next: see `Turns`.
+    A process starts when a document comes and none is idle. `Turns` decides whose document is next.
     """
 
     def __init__(self, limits: Limits, *, ocr: Ocr = DEFAULT_OCR, processes: int = 2) -> None:
@@ -63,14 +63,14 @@ class Parser:
         self._turns = Turns(processes)
         self._all: set[_Process] = set()
         self._idle: list[_Process] = []
-        """The one that was used last at the end: it is the next."""
+        """Idle processes; the one that was used last is at the end, and is used next."""
         self._closed = False
 
     async def read(self, source: Mapping[str, Any], path: Path, *, id_: str, uri: str) -> Document:
-        """See `ingest.sources.load`.
+        """Reads a document; see `ingest.sources.load`.
 
         Raises:
-            ReadError: the bytes cannot be read, or not within the limits.
+            ReadError: The bytes cannot be read, or not within the limits.
         """
         name = name_for(source, path, uri=uri)
         async with self._turns.taken(), self._process() as process:
@@ -99,7 +99,7 @@ class Parser:
 
     @contextlib.asynccontextmanager
     async def _process(self) -> AsyncIterator[_Process]:
-        """An idle process, or a new one; it is idle again after the block."""
+        """Provides an idle process, or a new one; it is idle again after the block."""
         process = self._idle.pop() if self._idle else await self._start()
         self._all.add(process)
         if self._closed:  # while it started
@@ -112,7 +112,7 @@ class Parser:
                 asyncio.get_running_loop().call_later(IDLE_SECONDS, self._end_idle)
 
     def _end_idle(self) -> None:
-        """Ends what was not needed of late: the memory of a process is some hundred MiB."""
+        """Ends idle processes, except one: the memory of each is some hundred MiB."""
         while len(self._all) > 1 and self._idle:
             process = self._idle.pop(0)
             self._all.remove(process)
@@ -169,7 +169,7 @@ def _reader(limits: Limits, ocr: Ocr) -> Callable[[_Order], Document]:
 
 @contextlib.contextmanager
 def _ended_after(seconds: float) -> Iterator[None]:
-    """Whoever keeps the time may be gone by then: the kernel keeps it, too, and ends us."""
+    """Has the kernel end this process after `seconds`, as the parent may be gone by then."""
     signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
         yield

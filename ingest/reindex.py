@@ -1,7 +1,7 @@
-"""All documents of a collection again, from their stored text, into a new version of its index.
+"""Indexes all documents of a collection again, from their stored text, into a new version.
 
-What is searched stays as it is until the new version is whole. Documents may come, change and go
-meanwhile: each is looked at again, under its lock, before the switch and after it.
+The searched version stays in use until the new one is complete. Documents may be added, changed and
+deleted meanwhile: each is checked again, under its lock, before the switch and after it.
 """
 
 from __future__ import annotations
@@ -23,20 +23,21 @@ from rag.text.passages import passage_text
 from rag.types import Chunk, Leg, Scope
 
 AT_ONCE = 16
-"""Documents under way at once: enough to fill the embedder's batches, and a bound on memory."""
+"""Documents in progress at once: enough to fill the embedder's batches, and a bound on memory."""
 PAGE = 1_000
 """Chunks read at once."""
 CHECKS = 3
-"""Times that a version is filled up and checked: documents may change in between."""
+"""Times that a version is filled and checked: documents may change in between."""
 SAMPLE = 16
-"""Chunks that must find themselves before a version is switched to."""
+"""Chunks that must be found by their own text before a version is switched to."""
 SAMPLE_DEPTH = 10
-"""A graph is not exact, and others may have the same text."""
+"""Matches among which the chunk must be: a graph is not exact, and others may have the same
+text."""
 
 Progress = Callable[[int, int], Any]
-"""Told how many documents are done, and of how many."""
+"""Called with the number of documents done, and of all."""
 Cuts = dict[str, Cut]
-"""What a version has, by document."""
+"""The documents of a version, by id."""
 
 _log = logging.getLogger(__name__)
 
@@ -53,34 +54,37 @@ class Reindexer:
         self._catalog = catalog
 
     async def reindex(self, scope: Scope, *, progress: Progress) -> Cuts:
-        """Cuts and embeds all documents with this process's chunker and embedder; what is searched.
+        """Cuts and embeds all documents with this process's chunker and embedder.
 
-        Killed anywhere before the switch, the old version is searched; the next time starts over.
-        Killed at the switch, the catalog is brought in step with the index at the next start.
+        After a kill before the switch, the old version stays in use, and the next run starts over.
+        After a kill at the switch, the catalog is brought in step at the next start.
+
+        Returns:
+            The documents of the version that is searched now.
 
         Raises:
-            NotFoundError: there is no such collection.
-            InputError: of some documents only the text is kept.
-            BusyError: the collection is being indexed again already.
-            StorageError: the new version is not whole; the old one stays in use.
+            NotFoundError: There is no such collection.
+            InputError: Of some documents only the text is stored.
+            BusyError: The collection is being indexed again already.
+            StorageError: The new version is not complete; the old one stays in use.
         """
         async with self._catalog.alone(scope, "reindex", wait=False):
             await self._catalog.collection(scope)
             await finish_switch(self._catalog, self._index, scope)
             await self._catalog.check_complete(scope)
             version = await self._index.begin_version(scope)
-            await self._index.upsert(version, [])  # there, even where nothing is to go in
+            await self._index.upsert(version, [])  # it exists even if there is nothing to write
             return await self._switch(scope, version, {}, progress=progress)
 
     async def roll_back(self, scope: Scope, *, progress: Progress) -> Cuts:
-        """Goes back to the previous version as it was, but for documents that changed since.
+        """Goes back to the previous version, updated with the documents that changed since.
 
         Raises:
-            NotFoundError: there is no such collection.
-            InputError: there is no previous version.
-            ConfigError: it was made with another embedder.
-            BusyError: the collection is being indexed again already.
-            StorageError: it is not whole; what is searched stays in use.
+            NotFoundError: There is no such collection.
+            InputError: There is no previous version.
+            ConfigError: The previous version was made with another embedder.
+            BusyError: The collection is being indexed again already.
+            StorageError: The previous version is not complete; the current one stays in use.
         """
         async with self._catalog.alone(scope, "reindex", wait=False):
             await self._catalog.collection(scope)
@@ -101,13 +105,13 @@ class Reindexer:
         self, scope: Scope, version: Scope, cuts: Cuts, *, progress: Progress
     ) -> Cuts:
         """1. fill  2. again, for what changed meanwhile  3. stage  4. check  5. switch
-        6. again, for what was under way at the switch.
+        6. again, for what was in progress at the switch.
 
-        What changes after it was staged is seen by that at a start after a kill, and what changed
-        before it by the check: then 2. to 4. are done once more.
+        A change after staging is found through the staged record at a start after a kill, and a
+        change before it by the check: then 2. to 4. are repeated.
 
-        After the switch everybody writes to the new version, and whoever began before it holds
-        its document's lock until it is done.
+        After the switch all workers write to the new version, and a worker that began before it
+        holds its document's lock until it is done.
         """  # noqa: D205
         await self._fill(scope, version, cuts, progress=progress)  # 1.
         await self._index.maintain(version)
@@ -130,7 +134,7 @@ class Reindexer:
         return cuts
 
     async def _stage(self, scope: Scope, version: Scope, cuts: Cuts) -> None:
-        """Writes down what is about to be switched to: killed from then on, it is finished."""
+        """Records the version to switch to: after a kill from then on, the switch is finished."""
         name = await self._index.name_of(version)
         staged = Switch(version=name, embedder=self._embedder.fingerprint, cuts=cuts)
         await self._catalog.staged.add(scope, staged)
@@ -138,7 +142,7 @@ class Reindexer:
     async def _fill(
         self, scope: Scope, version: Scope, cuts: Cuts, *, progress: Progress | None = None
     ) -> set[str]:
-        """Brings a version in step with the catalog; the documents that were written or removed."""
+        """Brings a version in step with the catalog; returns the documents written or removed."""
         ids = sorted({*cuts, *await self._catalog.document_ids(scope)})
         coming = iter(ids)
         changed: set[str] = set()
@@ -163,7 +167,7 @@ class Reindexer:
         return changed
 
     async def _try(self, scope: Scope, version: Scope, id_: str, cuts: Cuts) -> bool:
-        """`_bring`, again and again where something outside fails; it can be repeated at will."""
+        """Runs `_bring`, again if an outside service fails; it can be repeated safely."""
         for attempts in range(ATTEMPTS - 1):
             try:
                 return await self._bring(scope, version, id_, cuts)
@@ -173,7 +177,7 @@ class Reindexer:
         return await self._bring(scope, version, id_, cuts)
 
     async def _bring(self, scope: Scope, version: Scope, id_: str, cuts: Cuts) -> bool:
-        """Brings one document in step; whether there was anything to do."""
+        """Brings one document in step; True if it had to be changed."""
         async with self._pipeline.settler.settled(scope, id_) as record:
             if record is None:
                 await self._index.delete(version, sorted(await self._index.chunk_ids(version, id_)))
@@ -184,9 +188,9 @@ class Reindexer:
             return True
 
     async def _still_held(self, version: Scope, cuts: Mapping[str, Cut]) -> Cuts:
-        """The cuts that a version has as they were recorded, and `GONE` for what else it has.
+        """Returns a version's cuts that are as recorded, and `GONE` for its other documents.
 
-        Going back to it may have been cut short, with other documents written to it.
+        Going back to it may have been interrupted, after other documents were written to it.
         """
         held: dict[str, dict[str, int]] = {}
         for (id_, bytes_), count in (await self._counted(version)).items():
@@ -199,7 +203,7 @@ class Reindexer:
         return dict.fromkeys(held, GONE) | kept
 
     async def _has(self, version: Scope, id_: str, cuts: Cuts) -> bool:
-        """False where chunks lack: what is cut anew meanwhile goes from the previous version."""
+        """False if chunks are missing: cutting a document anew removes its previous ones."""
         return len(await self._index.chunk_ids(version, id_)) == cuts[id_].chunks
 
     def _check_embedder(self, scope: Scope, made_with: str) -> None:
@@ -212,10 +216,10 @@ class Reindexer:
             )
 
     async def _check(self, version: Scope, cuts: Mapping[str, Cut]) -> None:
-        """Each document has its chunks, and chunks are found by their own text.
+        """Checks that each document has its chunks, and that chunks are found by their own text.
 
         Raises:
-            StorageError: the version is not whole.
+            StorageError: The version is not complete.
         """
         counted = await self._counted(version)
         expected = Counter({(id_, cut.version): cut.chunks for id_, cut in cuts.items()})
@@ -231,7 +235,7 @@ class Reindexer:
                 raise _not_whole(f"chunk {chunk.id} is not found by its own text")
 
     async def _finds(self, version: Scope, chunk: Chunk) -> bool:
-        """Whether a search for a chunk's text finds it, or another with that text."""
+        """True if a search for a chunk's text finds it, or another with that text."""
         text = passage_text(chunk)
         [vector] = await self._embedder.embed([text], kind="passage")
         leg = Leg(name="dense", vector=vector, limit=SAMPLE_DEPTH)
@@ -240,7 +244,7 @@ class Reindexer:
         return text in map(passage_text, found)
 
     async def _counted(self, version: Scope) -> Counter[tuple[str, str]]:
-        """How many chunks are there of each document and version of its bytes."""
+        """Counts the chunks of each document and version of its bytes."""
         ids = sorted(await self._index.chunk_ids(version, None))
         counted: Counter[tuple[str, str]] = Counter()
         for i in range(0, len(ids), PAGE):

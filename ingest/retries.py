@@ -1,4 +1,4 @@
-"""What becomes of a task that fails."""
+"""Runs tasks, and retries or ends those that fail."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _log = logging.getLogger(__name__)
 
 
 def backoff(attempts: int) -> float:
-    """Seconds before the next try: twice as long each time, half of it by chance.
+    """Returns the seconds before the next attempt: twice as long each time, half of it random.
 
-    Chance keeps what failed together from coming back together ("equal jitter", Brooker 2015,
-    https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/).
+    Randomness keeps tasks that failed together from coming back together ("equal jitter", Brooker
+    2015, https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/).
     """
     longest = min(LONGEST_BACKOFF, 2.0**attempts)
     return longest * random.uniform(0.5, 1.0)  # noqa: S311 - nothing secret
@@ -38,17 +38,17 @@ async def attempt(
     seconds: float | None,
     traces: DocumentTraces,
 ) -> bool:
-    """Does a task's work alone; its failure is its own and is told in the catalog.
+    """Does a task's work under its lock; a failure is recorded in the catalog, not raised.
 
-    What may go through later is put off, each time longer, and fails after `ATTEMPTS`. What takes
-    more than `seconds` fails at once: it would take as long again. One that is cancelled is pending
-    again.
+    A failure that may pass is put off, longer each time, and is final after `ATTEMPTS`. Work that
+    takes more than `seconds` fails at once: it would take as long again. A cancelled task is
+    pending again.
 
     Returns:
-        Whether the work was done; not where it failed, or was no longer wanted.
+        True if the work was done; False if it failed, or was no longer wanted.
 
     Raises:
-        BusyError: somebody works on this document, and we are not to wait.
+        BusyError: Another worker has this document, and `wait` is False.
     """
     async with catalog.alone(task.scope, "document", task.document_id, wait=wait):
         if not await catalog.begin(task):
@@ -59,7 +59,7 @@ async def attempt(
             except asyncio.CancelledError:
                 await catalog.let_go(task)
                 raise
-            except Exception as error:  # noqa: BLE001 - one document's crash is told, its own
+            except Exception as error:  # noqa: BLE001 - a crash is its document's failure
                 trace.outcome, trace.root.error = "failed", code_of(error)
                 await _tell(catalog, task, error, trace)
                 return False
@@ -70,7 +70,7 @@ async def _within(seconds: float | None, work: Awaitable[None]) -> None:
     """Does the work.
 
     Raises:
-        InputError: it took more than `seconds`; it has been cancelled.
+        InputError: The work took more than `seconds`; it has been cancelled.
     """
     limit = asyncio.timeout(seconds)
     try:

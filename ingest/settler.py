@@ -1,4 +1,4 @@
-"""Puts the index in step with the catalog, one document at a time."""
+"""Brings the index in step with the catalog, one document at a time."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LOST = "The index holds it no more: ingest it again."
 
 
 class Settler:
-    """Finishes what was cut short, and makes a document's chunks anew from its stored text."""
+    """Finishes interrupted work, and recomputes a document's chunks from its stored text."""
 
     def __init__(self, *, writer: Writer, index: StoredIndex, catalog: Catalog) -> None:
         self._writer = writer
@@ -29,15 +29,15 @@ class Settler:
         self._checker = Checker(index=index, catalog=catalog)
 
     async def finish_deletion(self, mark: Mark) -> None:
-        """Removes from the index what is left of a document that the catalog has forgotten.
+        """Removes from the index the remains of a document that the catalog has forgotten.
 
-        The caller has the document to itself. Repeated from any point it comes to the same end.
+        The caller holds the document's lock. Repeated from any point, it has the same result.
         """
         scope, document_id = mark.scope, mark.document_id
         async with self._writer.contents(scope, mark.version):
             await self._writer.hand_over(scope, document_id, mark.held, Trace())
             await self._writer.clear(scope, document_id)
-            # The version that is searched may be newer than the deletion, and never have had it.
+            # The current version may be newer than the deletion, and never have had the document.
             if previous := await self._index.previous_version(scope):
                 await self._writer.clear(previous, document_id)
             await self._catalog.unsettled.remove(scope, document_id)
@@ -46,10 +46,10 @@ class Settler:
     async def settled(
         self, scope: Scope, document_id: str, *, wait: bool = True
     ) -> AsyncIterator[DocumentRecord | None]:
-        """A document that nobody works on in this block; None where nothing is stored of it.
+        """Locks a document during the block; provides its record, None if nothing of it is stored.
 
         Raises:
-            BusyError: somebody works on it, and we are not to wait.
+            BusyError: Another worker has it, and `wait` is False.
         """
         async with self._catalog.alone(scope, "document", document_id, wait=wait):
             record = await self._writer.stored(scope, document_id)
@@ -59,15 +59,15 @@ class Settler:
     async def settle(self, mark: Mark) -> None:
         """Brings the index in step with the catalog for a marked document that nobody works on.
 
-        The caller has seen that the collection was made with the embedder of the settings.
+        The caller has checked that the collection was made with the embedder of the settings.
 
         Raises:
-            BusyError: somebody does.
+            BusyError: Another worker has the document.
         """
         scope, document_id = mark.scope, mark.document_id
         async with self.settled(scope, document_id, wait=False) as record:
             now = await self._catalog.unsettled.of(scope, document_id)
-            if now is None:  # somebody was faster
+            if now is None:  # another worker was faster
                 return
             if record is None:
                 await self.finish_deletion(now)
@@ -75,15 +75,15 @@ class Settler:
                 await self.repair(scope, record)
 
     async def repair(self, scope: Scope, record: DocumentRecord) -> None:
-        """Makes the index have what the catalog says of a stored document; it is to be settled.
+        """Makes the index match the catalog for a stored document, which must be `settled`.
 
-        Where that cannot be made from what is stored, the document has failed and says so.
+        If the chunks cannot be made from the stored text, the document is recorded as failed.
         """
         fault = await self._checker.fault_of(scope, record)
         if fault is None:
             await self._catalog.unsettled.remove(scope, record.id)
             return
-        if fault.kind == "original":  # another stands for its bytes from now on, or it does itself
+        if fault.kind == "original":  # another document, or it itself, holds its bytes now
             same = await self._catalog.same_content(scope, record.version)
             stands = same and await self._writer.stands_for(scope, same, record.version)
             record = replace(record, duplicate_of=same.id if same and stands else None)
@@ -91,7 +91,7 @@ class Settler:
             cut = await self.write_again(scope, record, scope)
         except InputError:
             for heir in await self._catalog.duplicates(scope, record.id):
-                await self._catalog.unsettled.add(scope, heir.id)  # to be settled without it
+                await self._catalog.unsettled.add(scope, heir.id)  # to be settled on its own
             await self._writer.clear(scope, record.id)
             await self._catalog.lose(scope, LOST, document_id=record.id)
             await self._catalog.unsettled.remove(scope, record.id)
@@ -99,10 +99,10 @@ class Settler:
             await self._catalog.recut(scope, record.id, cut)
 
     async def write_again(self, scope: Scope, record: DocumentRecord, version: Scope) -> Cut:
-        """Writes a document to a version of the index, from its stored text; it is to be settled.
+        """Writes a document to a version of the index, from its stored text; it must be `settled`.
 
         Raises:
-            InputError: the text alone is stored.
+            InputError: Only the text is stored.
         """
         chunks: list[Chunk] = []
         trace = Trace()

@@ -1,4 +1,4 @@
-"""Finishes what a kill has left half done: at the start of a process, and while it runs."""
+"""Finishes work that a kill interrupted: at the start of a process, and while it runs."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from rag.protocols import StoredIndex
 from rag.types import Scope
 
 EVERY_SECONDS = 10.0
-"""Between two looks: another process may have been killed."""
+"""Seconds between checks: another process may have been killed."""
 FIRST_SECONDS = 10.0
-"""A process that starts waits so long for its first look, at most: switches and deletions come
-first, and documents that are to be embedded again may take minutes."""
+"""Seconds that a starting process waits for its first check, at most: switches and deletions come
+first, and documents to embed again may take minutes."""
 PAGE = 100
 """Marks read at once."""
 
@@ -29,10 +29,10 @@ _log = logging.getLogger(__name__)
 async def settling(
     *, pipeline: IngestPipeline, index: StoredIndex, catalog: Catalog
 ) -> AsyncIterator[None]:
-    """Finishes what is open, and looks again from time to time until the end of the block.
+    """Finishes open work, and checks again from time to time until the end of the block.
 
-    The block begins after the first look, or where that takes long while it goes on. Any number of
-    processes may do so at once.
+    The block begins after the first check, or during it if it takes long. Any number of processes
+    may do this at once.
     """
     causes = Causes()
     looked = asyncio.Event()
@@ -41,7 +41,7 @@ async def settling(
         while True:
             try:
                 await settle(pipeline=pipeline, index=index, catalog=catalog, causes=causes)
-            except Exception as error:  # noqa: BLE001 - it is tried again, and the rest can go on
+            except Exception as error:  # noqa: BLE001 - it is tried again, and the block goes on
                 causes.tell("What is half done stays so for now", error)
             causes.next_look()
             looked.set()
@@ -59,21 +59,21 @@ async def settling(
 
 
 class Causes:
-    """What keeps work open: the log has each cause once for as long as it lasts."""
+    """Causes that keep work open: each is logged once for as long as it lasts."""
 
     def __init__(self) -> None:
         self._before: set[str] = set()
         self._now: set[str] = set()
 
     def tell(self, what: str, error: Exception) -> None:
-        """Logs the cause, with the first thing that it kept open."""
+        """Logs the cause, with the first work that it kept open."""
         told, bug = for_log(error)
         if told not in self._before | self._now:
             _log.error("%s: %s", what, told, exc_info=bug)
         self._now.add(told)
 
     def next_look(self) -> None:
-        """Forgets the causes that were not met again."""
+        """Forgets the causes that did not occur again."""
         self._before, self._now = self._now, set()
 
 
@@ -82,10 +82,11 @@ async def settle(
 ) -> None:
     """Finishes switches and deletions, and brings documents in step that no task will write.
 
-    What fails is told to `causes` and stays open; what others work on is left to them.
+    Failures are reported to `causes` and their work stays open; documents that others work on are
+    left to them.
 
     Raises:
-        UpstreamError: catalog, index or embedder are away; what is left stays open.
+        UpstreamError: Catalog, index or embedder cannot be reached; the remaining work stays open.
     """
     causes = causes or Causes()
     for scope in await catalog.staged.scopes():
@@ -113,9 +114,9 @@ async def _settle(pipeline: IngestPipeline, mark: Mark, causes: Causes) -> None:
 
 
 async def finish_switch(catalog: Catalog, index: StoredIndex, scope: Scope) -> None:
-    """Records a switch that was made in the index and not in the catalog; drops one never made.
+    """Records a switch that was made in the index only; drops one that was never made.
 
-    The caller is alone to reindex the collection.
+    The caller holds the collection's lock for reindexing.
     """
     switch = await catalog.staged.of(scope)
     if switch is None:

@@ -1,4 +1,4 @@
-"""Turns to be read, where a few readers serve many jobs."""
+"""Turns of jobs, which share a few readers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 
 class Asker(NamedTuple):
-    """The job that a document is read for; somebody waits for one that is not `bulk`."""
+    """The job that a document is read for; somebody waits for it unless it is `bulk`."""
 
     job: str = ""
     bulk: bool = False
@@ -23,7 +23,7 @@ _ASKER = ContextVar("asker", default=_NOBODY)
 
 @contextlib.contextmanager
 def asking(job: str, *, bulk: bool) -> Iterator[None]:
-    """Documents that are read in this block are read for a job."""
+    """Documents read in this block are read for a job."""
     token = _ASKER.set(Asker(job, bulk))
     try:
         yield
@@ -32,11 +32,11 @@ def asking(job: str, *, bulk: bool) -> Iterator[None]:
 
 
 class Turns:
-    """Gives out a number of places.
+    """Gives out a fixed number of places.
 
-    Jobs that somebody waits for come first; of those, and then of the others, each gets one in its
-    turn, however many documents it has. The last free place is for neither a bulk job nor one that
-    holds a place already: where all the others are slow, the next one still finds a reader. A
+    Jobs that somebody waits for come first; within them, and then within the others, jobs take
+    turns, however many documents each has. The last free place goes neither to a bulk job nor to
+    one that holds a place already: if all the others are slow, the next job still finds a reader. A
     single place is for all.
     """
 
@@ -61,7 +61,7 @@ class Turns:
             self._give()
 
     def _give(self) -> None:
-        """Gives out the places that are free."""
+        """Gives out the free places."""
         while (asker := self._next()) is not None:
             turn = self._pop(asker)
             if not turn.done():  # it may have been cancelled
@@ -69,7 +69,7 @@ class Turns:
                 turn.set_result(None)
 
     def _next(self) -> Asker | None:
-        """The job that comes next; None where none may have a place now."""
+        """Returns the job that comes next; None if none may have a place now."""
         free = self._places - self._held.total()
         last = free == 1 and self._places > 1
         for asker in sorted(self._waiting, key=lambda asker: asker.bulk):
@@ -78,7 +78,7 @@ class Turns:
         return None
 
     def _pop(self, asker: Asker) -> asyncio.Future[None]:
-        """The first that waits for a job, which then comes after all others."""
+        """Returns the first waiting place of a job and moves the job behind all others."""
         turns = self._waiting.pop(asker)
         turn = turns.popleft()
         if turns:

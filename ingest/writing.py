@@ -16,11 +16,11 @@ from rag.text.passages import passage_text
 from rag.types import Chunk, Document, Point, Scope
 
 WRITE_CHUNKS = 256
-"""Chunks embedded and written at once: bounds the memory that one long document takes."""
+"""Chunks embedded and written at once: limits the memory that one long document takes."""
 
 
 class Writer:
-    """Chunks, embeds and stores; the caller has the document to itself."""
+    """Chunks, embeds and stores documents; the caller holds the document's lock."""
 
     def __init__(
         self,
@@ -42,30 +42,30 @@ class Writer:
         self.recipe = f"{chunker.fingerprint} {embedder.fingerprint}"
 
     async def chunk(self, document: Document, trace: Trace) -> list[Chunk]:
-        """A document's chunks, in a thread."""
+        """Chunks a document in a thread."""
         with trace.span("chunk") as span:
             chunks = await asyncio.to_thread(self._chunker.chunk, document)
             span.attributes["chunks"] = len(chunks)
             return chunks
 
     async def stored(self, scope: Scope, document_id: str) -> DocumentRecord | None:
-        """A document that was read; None where there is none, or it never could be."""
+        """Returns a document that was read; None if there is none, or it could never be read."""
         with contextlib.suppress(NotFoundError):
             record = await self._catalog.document(scope, document_id)
             return record if record.version else None
         return None
 
     async def stands_for(self, scope: Scope, original: DocumentRecord, version: str) -> bool:
-        """True where a document holds these bytes itself, and the index all of its chunks."""
+        """True if a document holds these bytes itself, and the index has all of its chunks."""
         if original.duplicate_of or original.version != version:
             return False
         return len(await self._index.chunk_ids(scope, original.id)) == original.chunks
 
     async def hand_over(self, scope: Scope, document_id: str, held: Cut, trace: Trace) -> None:
-        """Before a document goes or changes: its chunks go to a document with the same bytes.
+        """Gives the chunks of a document that goes or changes to one with the same bytes.
 
-        Where the index has not what it should have (`held`), the heir's chunks are made from its
-        own stored text. An heir that is deleted meanwhile is passed over.
+        If the index does not have the chunks that it should have (`held`), the heir's chunks are
+        made from its own stored text. An heir that is deleted meanwhile is skipped.
         """
         heirs = await self._catalog.duplicates(scope, document_id)
         for place in range(len(heirs)):
@@ -81,10 +81,10 @@ class Writer:
         heirs: Sequence[DocumentRecord],
         trace: Trace,
     ) -> bool:
-        """Gives a document's chunks to the first heir; False where that one is deleted by now.
+        """Gives a document's chunks to the first heir; False if that one is deleted by now.
 
         Raises:
-            NotFoundError: it was deleted before.
+            NotFoundError: The heir was deleted before.
         """
         heir, recipe = heirs[0], held.recipe
         await self._catalog.unsettled.add(scope, heir.id)
@@ -100,9 +100,9 @@ class Writer:
     async def store(
         self, scope: Scope, document_id: str, chunks: Sequence[Chunk], trace: Trace
     ) -> None:
-        """Makes these the document's chunks: writes what is new, then deletes what is gone.
+        """Replaces the document's chunks: writes new ones, then deletes those that are gone.
 
-        Of those that stay the span alone may have moved.
+        Of the chunks that stay, only the span may have moved.
         """
         with trace.span("compare") as span:
             stored = await self._index.chunk_ids(scope, document_id)
@@ -149,8 +149,8 @@ class Writer:
 
     @contextlib.asynccontextmanager
     async def contents(self, scope: Scope, *versions: str) -> AsyncIterator[None]:
-        """Nobody else comes to share these bytes, or ceases to, meanwhile."""
+        """Locks these bytes: meanwhile no document comes to share them, or ceases to."""
         async with contextlib.AsyncExitStack() as stack:
-            for version in sorted(set(filter(None, versions))):  # in one order: no deadlock
+            for version in sorted(set(filter(None, versions))):  # one order: no deadlock
                 await stack.enter_async_context(self._catalog.alone(scope, "content", version))
             yield

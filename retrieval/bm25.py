@@ -1,4 +1,4 @@
-"""Texts to bags of terms, and the BM25 weights made of them."""
+"""Counts terms of texts and computes BM25 weights from the counts."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from qdrant_edge import Bm25, Bm25Config
 from rag.types import Float32Array, SparseVector
 
 K1 = 1.2
-"""Saturation of term frequency, and B, the strength of length normalisation: the values of
+"""K1, the saturation of term frequency, and B, the strength of length normalisation: the values of
 Robertson et al. 1994 (Okapi at TREC-3), https://trec.nist.gov/pubs/trec3/papers/city.ps.gz."""
 B = 0.75
 MEAN_STEPS = 32
-"""Mean lengths are rounded to a 32nd of the next power of two: to steps of 3 to 6 %."""
+"""Steps to which mean lengths are rounded: a 32nd of the next power of two, 3 to 6 % each."""
 TIES = 16
-"""Matches that a sparse leg asks the engine for beyond its limit. Of equal scores at the end each
-engine keeps others; where no more than these are equal, all keep the first by chunk id."""
+"""Matches that a sparse leg requests beyond its limit. Engines break ties at the limit differently;
+if no more than these are equal, all keep the first by chunk id."""
 _UNSPACED = re.compile(
     r"[\u2e80-\u2fdf\u3005-\u3007\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af"
     r"\uf900-\ufaff\U00020000-\U0003fffd]+"
 )
-"""Runs of Chinese, Japanese and Korean."""
+"""Runs of Chinese, Japanese and Korean characters."""
 
 
 class Bm25Encoder:
-    """Lower-cases, drops stop words and stems, as Qdrant does, and counts what is left.
+    """Lower-cases, drops stop words and stems, as Qdrant does, and counts the remaining terms.
 
-    Chinese, Japanese and Korean are cut into pairs of characters, which find what words would (Nie
-    et al. 2000, https://doi.org/10.1145/355214.355235) and take no dictionary.
+    Chinese, Japanese and Korean text is split into pairs of characters, which find what words would
+    (Nie et al. 2000, https://doi.org/10.1145/355214.355235) and need no dictionary.
     """
 
     def __init__(self, *, language: str = "english") -> None:
@@ -59,11 +59,11 @@ def _pairs(run: re.Match[str]) -> str:
 
 
 def rounded_mean(terms: float, chunks: float) -> float:
-    """The mean length that a scope's weights are made with; lengths in terms.
+    """Returns the rounded mean length, in terms, with which a scope's weights are made.
 
-    It follows from the scope's chunks alone, in whatever order and by whomever they were written:
-    so rankings do, too. It is within 3.2 % of the mean, so that few changes move it, for then all
-    weights are made anew. 1 where there is no term.
+    It depends only on the scope's chunks, not on the order in which they were written or on the
+    writer, so rankings do not depend on these either. It is within 3.2 % of the mean, so that few
+    changes move it: when it moves, all weights are recomputed. 1 if there is no term.
     """
     if terms <= 0 or chunks <= 0:
         return 1.0
@@ -72,7 +72,7 @@ def rounded_mean(terms: float, chunks: float) -> float:
 
 
 def bm25_weights(counts: SparseVector, *, mean_length: float) -> Float32Array:
-    """What a document's terms weigh before IDF.
+    """Returns the weights of a document's terms before IDF.
 
     tf (k1 + 1) / (tf + k1 (1 - b + b length / mean_length)), with length and mean_length in terms.
     """
@@ -82,12 +82,12 @@ def bm25_weights(counts: SparseVector, *, mean_length: float) -> Float32Array:
 
 
 def bm25_idf(documents: int, containing: int) -> float:
-    """ln(1 + (N - n + 0.5) / (n + 0.5)): Lucene's variant, never negative, and Qdrant's own."""
+    """Returns ln(1 + (N - n + 0.5) / (n + 0.5)), Lucene's and Qdrant's variant, never negative."""
     return float(np.log1p((documents - containing + 0.5) / (containing + 0.5)))
 
 
 def bm25_counts(weights: SparseVector, *, length: float, mean_length: float) -> SparseVector:
-    """The counts that `bm25_weights` was given; `length` is their sum."""
+    """Returns the counts that `bm25_weights` was given; `length` is their sum."""
     norm = K1 * (1 - B + B * length / mean_length)
     counts = np.rint(weights.values * norm / (K1 + 1 - weights.values))
     return SparseVector(indices=weights.indices, values=counts.astype(np.float32))
@@ -96,6 +96,6 @@ def bm25_counts(weights: SparseVector, *, length: float, mean_length: float) -> 
 def reweigh(
     weights: SparseVector, *, length: float, old_mean: float, new_mean: float
 ) -> SparseVector:
-    """Weights that were made with `old_mean` as they are with `new_mean`; lengths in terms."""
+    """Recomputes weights that were made with `old_mean` for `new_mean`; lengths in terms."""
     counts = bm25_counts(weights, length=length, mean_length=old_mean)
     return SparseVector(indices=counts.indices, values=bm25_weights(counts, mean_length=new_mean))

@@ -1,4 +1,4 @@
-"""Search small, read large: hits grown into the section around them."""
+"""Widens hits to the section around them: searches small chunks, returns large passages."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from rag.protocols import Index
 from rag.types import Chunk, Hit, Scope
 
 Place = tuple[str, int]
-"""A chunk by its document's id and its place among that document's chunks."""
+"""A document's id and a chunk's position among that document's chunks."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Document:
-    """A document's text and its chunks in text order; none where they do not fit that text."""
+    """A document's text and its chunks in text order; no chunks if they do not match the text."""
 
     text: str
     chunks: tuple[Chunk, ...]
 
     def follows(self, place: int) -> bool:
-        """Whether there is a chunk before this one, on its page, with white space between at most.
+        """True if the previous chunk is on the same page and at most white space lies between.
 
-        Headings stand between chunks and in none, so this is where a section goes on. One page: a
-        citation names the page on which its passage begins.
+        Headings lie between chunks and never in one, so this is where a section continues. Both are
+        on one page because a citation names the page on which its passage begins.
         """
         if not 0 < place < len(self.chunks):
             return False
@@ -34,7 +34,7 @@ class _Document:
         return before.page == chunk.page and not self.text[before.end : chunk.start].strip()
 
     def cost(self, place: int) -> int:
-        """Characters that a passage may grow by with this chunk: its own and those before it."""
+        """Returns the characters that this chunk adds to a passage, including the gap before it."""
         chunk = self.chunks[place]
         gap = self.chunks[place - 1].end if self.follows(place) else chunk.start
         return chunk.end - min(gap, chunk.start)
@@ -44,20 +44,20 @@ class SectionReader:
     """Widens hits by their neighbours in the same document and section."""
 
     def __init__(self, *, index: Index, catalog: Catalog, chars: int) -> None:
-        """Make a reader; `chars` bounds all passages of an answer together.
+        """Make a reader; `chars` limits the total length of all passages of an answer.
 
-        Hits are never cut: where they alone are longer, none is widened.
+        Hits are never cut: if they alone are longer, none is widened.
         """
         self._index = index
         self._catalog = catalog
         self._chars = chars
 
     async def read(self, scope: Scope, hits: Sequence[Hit]) -> list[Hit]:
-        """Passages, best hit first, each an exact span; no chunk is in two.
+        """Returns passages, best hit first, each an exact span; no chunk is in two of them.
 
         1. find the hits among their documents' chunks  2. take neighbours  3. merge. A passage has
-        the id, the score and the ranks of the best hit in it. Of a document that was deleted or
-        changed meanwhile, the hits stay as they are.
+        the id, the score and the ranks of its best hit. Hits of a document that was deleted or
+        changed meanwhile are returned unchanged.
         """
         ids = dict.fromkeys(hit.chunk.document_id for hit in hits)
         documents = {id_: await self._document(scope, id_) for id_ in ids}
@@ -92,9 +92,9 @@ def _places(documents: Mapping[str, _Document]) -> dict[str, Place]:
 
 
 def _grow(documents: Mapping[str, _Document], found: Sequence[Place], room: int) -> set[Place]:
-    """The hits and their neighbours, nearest first and the best hit's first, as long as they fit.
+    """Returns the hits and the neighbours that fit, nearest first and the best hit's first.
 
-    A passage has no gap: past a neighbour that does not fit, nothing is taken.
+    A passage has no gap: nothing is taken beyond a neighbour that does not fit.
     """
     taken = set(found)
     room -= sum(documents[id_].cost(at) for id_, at in found)
@@ -112,7 +112,7 @@ def _grow(documents: Mapping[str, _Document], found: Sequence[Place], room: int)
 
 
 def _merge(document: _Document, place: Place, hit: Hit, taken: set[Place]) -> Hit:
-    """The passage around a hit; its places are removed from `taken`."""
+    """Returns the passage around a hit and removes its chunks from `taken`."""
     id_, first = place
     last = first
     while (id_, first - 1) in taken and document.follows(first):

@@ -1,4 +1,4 @@
-"""Ranked lists made one: by ranks (RRF), or by scores."""
+"""Fuses ranked lists into one, by ranks (RRF) or by scores."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ def rrf(
 
     Args:
         lists: chunk ids by list name, best first, each id once in a list.
-        k: how much the first places count less; 60 in the paper.
+        k: damping: the larger, the less the first places stand out; 60 in the paper.
         weights: by list name; 1 where none is given.
-        limit: how many of the best are wanted; None: all.
+        limit: number of results, the best ones; None: all.
 
     Returns:
         Best first, ties by chunk id; the order of `lists` makes no difference.
@@ -54,7 +54,7 @@ def rrf(
 
 
 def standard(values: Float32Array, among: Float32Array | None = None) -> Float32Array:
-    """Values as standard deviations from the mean, of `among` if given; 0 where all are equal."""
+    """Returns values as standard deviations from the mean (`among`'s, if given); 0 if all equal."""
     reference = values if among is None else among
     spread = float(reference.std())
     if spread < 1e-6:  # noqa: PLR2004 - what rounding leaves of equal float32 scores
@@ -69,11 +69,11 @@ def summed(
     *,
     weights: Mapping[str, float] | None = None,
 ) -> Float32Array:
-    """float32[ids]: the sum over the lists of each chunk's standardised score, times its weight.
+    """Returns float32[ids]: each chunk's standardised scores, times the list's weight, summed.
 
-    Scores say more than ranks where a list is sure of its first places (Bruch et al. 2023,
-    https://doi.org/10.1145/3596512). What a list lacks has the lowest score in it. `weights` as for
-    `rrf`.
+    Scores say more than ranks if a list is sure of its first places (Bruch et al. 2023,
+    https://doi.org/10.1145/3596512). A chunk missing from a list gets the list's lowest score.
+    `weights` as for `rrf`.
     """
     total = np.zeros(len(ids), np.float32)
     for name, matches in lists.items():
@@ -86,9 +86,9 @@ def summed(
 
 
 def fuse_hits(lists: Sequence[Sequence[Hit]], *, k: int, limit: int) -> list[Hit]:
-    """The hits of several searches as one list, by `rrf` with this k; one list stays as it is.
+    """Fuses the hits of several searches by `rrf` with this k; a single list is unchanged.
 
-    A hit's `ranks` are its best place in each leg that found it, over all searches.
+    A hit's `ranks` are its best rank in each leg that found it, over all searches.
     """
     if len(lists) == 1:
         return list(lists[0])

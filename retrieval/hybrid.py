@@ -1,4 +1,4 @@
-"""All legs, one round trip, one ranking."""
+"""Hybrid retrieval: all legs in one round trip, fused into one ranking."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from rag.types import Float32Array, Hit, Leg, Match, Query, Scope, Source
 from retrieval.fusion import RRF_K, Fused, rrf, summed
 
 EMBED_SECONDS = 5.0
-"""Past it, BM25 alone is better than an answer that comes too late."""
+"""Seconds the embedder may take: after that BM25 alone is better than a late answer."""
 Lists = Mapping[str, Sequence[Match]]
 """Matches by the name of their leg, best first."""
 Found = tuple[list[Hit], bool]
-"""Hits, and whether all that was looked for was still there."""
+"""Hits, and True if none of the chunks to fetch was gone."""
 
 
 class HybridRetriever:
@@ -39,10 +39,10 @@ class HybridRetriever:
             embedder: for the dense leg.
             encoder: for the BM25 leg.
             index: holds both.
-            depth: candidates each leg brings, at least; `top_k` where that is more.
+            depth: least number of candidates from each leg; `top_k` if that is larger.
             rrf_k: see `rrf`.
             weights: of the legs, by name, as for `rrf`; one of weight 0 is not searched.
-            seconds: what the embedder may take; past it the dense leg is left out.
+            seconds: time limit of the embedder; after it the dense leg is left out.
         """
         self._embedder = embedder
         self._encoder = encoder
@@ -53,13 +53,13 @@ class HybridRetriever:
         self._seconds = seconds
 
     async def retrieve(self, query: Query, trace: Trace) -> list[Hit]:
-        """At most `top_k` hits, best first, each with its rank in each leg.
+        """Returns at most `top_k` hits, best first, each with its rank in each leg.
 
-        1. encode  2. search all legs  3. fuse  4. fetch what survived. Where the embedder fails or
-        is late, BM25 answers alone and the trace says so.
+        1. encode  2. search all legs  3. fuse  4. fetch the chunks. If the embedder fails or is
+        late, BM25 answers alone and the trace records it.
 
         Raises:
-            UpstreamError: the embedder fails or is late, and BM25 has no weight.
+            UpstreamError: The embedder fails or is late, and BM25 has no weight.
         """
         legs = await self.legs(query, trace)  # 1.
 
@@ -73,29 +73,29 @@ class HybridRetriever:
         return await until_whole(attempt)
 
     async def search(self, scope: Scope, legs: Sequence[Leg], trace: Trace) -> Lists:
-        """The legs' ranked lists, by name."""
+        """Returns the legs' ranked lists, by name."""
         names = tuple(leg.name for leg in legs)
         with trace.span("search") as span:
             span.attributes["legs"] = names
             ranked = await self._index.search(scope, legs)
             span.attributes["matches"] = sum(map(len, ranked))
-        # Last, where a reranker searches again: the hits are of that search.
+        # A reranker that searches again overwrites this: the hits are of its search.
         trace.note(legs=names, index_version=await self._index.version(scope))
         return {leg.name: matches for leg, matches in zip(legs, ranked, strict=True)}
 
     def fuse(self, lists: Lists, limit: int | None) -> list[Fused]:
-        """The best of the lists by RRF, at most `limit`; None: all."""
+        """Returns the best of the lists by RRF, at most `limit`; None: all."""
         ids = {name: [match.chunk_id for match in matches] for name, matches in lists.items()}
         return rrf(ids, k=self._rrf_k, weights=self._weights, limit=limit)
 
     def summed(self, lists: Lists, ids: Sequence[str]) -> Float32Array:
-        """What the legs' scores say of chunks, each leg by its weight; see `fusion.summed`."""
+        """Sums the legs' scores of chunks, each leg by its weight; see `fusion.summed`."""
         return summed(lists, ids, weights=self._weights)
 
     async def legs(self, query: Query, trace: Trace) -> list[Leg]:
-        """The query encoded for each leg that has a weight.
+        """Returns the query, encoded for each leg that has a weight.
 
-        The dense leg is left out where the embedder fails or is late, and there is another.
+        The dense leg is left out if the embedder fails or is late, and there is another leg.
         """
         limit = max(self._depth, query.top_k)
         legs = []
@@ -130,7 +130,7 @@ class HybridRetriever:
 
 
 async def hits_of(index: Index, scope: Scope, fused: Sequence[Fused], source: Source) -> Found:
-    """The hits at these places; of what is no longer there, none."""
+    """Fetches the hits at these places, without chunks that no longer exist."""
     chunks = await index.fetch(scope, [place.chunk_id for place in fused])
     places = {place.chunk_id: place for place in fused}
     hits = [
@@ -141,10 +141,10 @@ async def hits_of(index: Index, scope: Scope, fused: Sequence[Fused], source: So
 
 
 async def until_whole(attempt: Callable[[], Awaitable[Found]]) -> list[Hit]:
-    """What an attempt finds, from search to fetch.
+    """Returns the hits of an attempt, from search to fetch.
 
-    Where some of it was gone in between, because another version of the index took over or a
-    document was deleted, it is tried once more, and what is there then is all there is.
+    If chunks were gone in between, because another version of the index took over or a document was
+    deleted, it is tried once more, and that result is final.
     """
     hits, whole = await attempt()
     if not whole:

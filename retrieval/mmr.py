@@ -1,4 +1,4 @@
-"""Hits that differ: what says the same as a better hit is left out."""
+"""Diversifies hits: leaves out hits that say the same as a better one."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from rag.telemetry.trace import Trace
 from rag.types import Float32Array, Hit, Query
 
 WIDER = 3
-"""Times as many hits are found as are wanted."""
+"""Factor by which more hits are retrieved than requested."""
 MOST = 1000
 DUPLICATE = 0.98
-"""Cosine from which two chunks say the same."""
+"""Cosine from which two chunks count as saying the same."""
 
 
 class DiverseRetriever:
-    """Another retriever's hits by maximal marginal relevance; see `mmr`."""
+    """Selects another retriever's hits by maximal marginal relevance; see `mmr`."""
 
     def __init__(self, inner: Retriever, *, index: Index, diversity: float) -> None:
-        """Make a retriever; `diversity`, 0 to 1, is what difference counts beside relevance."""
+        """Make a retriever; `diversity`, 0 to 1, is the weight of difference against relevance."""
         self._inner = inner
         self._index = index
         self._diversity = diversity
 
     async def retrieve(self, query: Query, trace: Trace) -> list[Hit]:
-        """At most `top_k` hits, in the order in which they were chosen; scores are the inner's."""
+        """Returns at most `top_k` hits, in order of choice, with the inner retriever's scores."""
         wider = replace(query, top_k=min(MOST, WIDER * query.top_k))
         hits = await self._inner.retrieve(wider, trace)
         with trace.span("diversify"):
@@ -43,14 +43,14 @@ def mmr(
     """Chooses hits one by one: (1 - diversity) * relevance - diversity * likeness to the chosen.
 
     Carbonell & Goldstein 1998, https://doi.org/10.1145/290941.291025. Relevance is the score, from
-    0 for the last hit to 1 for the first; likeness is the largest cosine. What is a `DUPLICATE` of
-    one that was chosen is left out. A hit without a vector is like no other.
+    0 for the last hit to 1 for the first; likeness is the largest cosine. A `DUPLICATE` of a chosen
+    hit is left out. A hit without a vector is like none.
 
     Args:
         hits: best first.
         vectors: float32[dim], unit norm, by chunk id.
         diversity: 0 to 1.
-        limit: how many are wanted.
+        limit: number of hits to choose.
     """
     if not hits:
         return []

@@ -14,12 +14,12 @@ from retrieval.indexes.payload import OWN_FIELDS, FieldType, values_of
 
 K = 10
 SAMPLE = 100
-"""Chunks whose vectors are searched for: a mean of .97 is then known to within .02."""
+"""Chunks whose vectors are the queries: a mean of .97 is then accurate to within .02."""
 FIELDS = 8
-"""Fields, by kind of value, that filters are tried on: 100 exact searches for each, which take one
-to two seconds at 50,000 chunks."""
+"""Fields, by kind of value, on which filters are measured: 100 exact searches for each, which take
+one to two seconds at 50,000 chunks."""
 ENOUGH = 0.95
-"""Below this recall@10 something is wrong with the graph."""
+"""Recall@10 below which something is wrong with the graph."""
 SAME = 1e-5
 """Scores of one pair of vectors, computed in another order, differ by less."""
 
@@ -35,7 +35,7 @@ class Recall:
 
     @property
     def enough(self) -> bool:
-        """False where the graph misses more than a graph may."""
+        """True if the recall is at least `ENOUGH`."""
         return self.recall >= ENOUGH
 
 
@@ -46,11 +46,11 @@ class _Query(NamedTuple):
 
 
 async def measure(index: StoredIndex, scope: Scope) -> list[Recall]:
-    """Without a filter first, then under one on each of the fields that most chunks have.
+    """Measures without a filter first, then under one on each of the fields that most chunks have.
 
-    What is searched for are the vectors of chunks drawn from the collection, each without the chunk
-    itself among what is found. A filter takes its value from that chunk: words and truth values
-    equal to it, numbers and dates not below it, which keeps any share of the chunks.
+    The queries are the vectors of chunks drawn from the collection, each without the chunk itself
+    in the results. A filter takes its value from that chunk: words and truth values equal to it,
+    numbers and dates not below it, which selects any share of the chunks.
     """
     chunks = await _sample(index, scope)
     vectors = await index.vectors(scope, [chunk.id for chunk in chunks])
@@ -74,8 +74,8 @@ async def measure(index: StoredIndex, scope: Scope) -> list[Recall]:
 
 
 async def _sample(index: StoredIndex, scope: Scope) -> list[Chunk]:
-    """Chunks drawn evenly from all, the same ones each time: Vitter 1985, algorithm R."""
-    random = Random(0)  # noqa: S311 - nobody is to be kept from guessing
+    """Draws chunks evenly from all, the same ones each time: Vitter 1985, algorithm R."""
+    random = Random(0)  # noqa: S311 - nothing secret
     drawn: list[Chunk] = []
     seen = 0
     async for chunks in index.pages(scope):
@@ -89,9 +89,9 @@ async def _sample(index: StoredIndex, scope: Scope) -> list[Chunk]:
 
 
 def _filters(chunk: Chunk) -> Iterator[tuple[tuple[str, FieldType], Condition]]:
-    """Conditions that a chunk meets, by field and kind.
+    """Yields conditions that a chunk meets, by field and kind.
 
-    None is on the fields that name one document: so few chunks are compared one by one.
+    Fields that name one document are left out: so few chunks are compared one by one.
     """
     fields: dict[str, MetaValue] = {f: v for f, v in chunk.meta.items() if f not in OWN_FIELDS}
     if chunk.page is not None:
@@ -102,7 +102,7 @@ def _filters(chunk: Chunk) -> Iterator[tuple[tuple[str, FieldType], Condition]]:
 
 
 async def _recall_of(index: StoredIndex, scope: Scope, queries: Sequence[_Query]) -> float:
-    """Mean share of the exact search's first ten that the graph's has; equal scores stand in."""
+    """Returns the mean share of the exact first ten that the graph finds; equal scores count."""
     shares = []
     for query in queries:
         graph = Leg(name="dense", vector=query.vector, limit=K + 1, where=query.where)

@@ -1,8 +1,8 @@
-"""Pseudo-relevance feedback: the best passages say what else to look for.
+"""Pseudo-relevance feedback: the best passages extend the question.
 
 Rocchio 1971 for the dense leg; for the BM25 leg the relevance model RM3 (Abdul-Jaleel et al. 2004,
-https://trec.nist.gov/pubs/trec13/papers/umass.novelty.hard.pdf): the passages' likeliest terms join
-the question's.
+https://trec.nist.gov/pubs/trec13/papers/umass.novelty.hard.pdf): the passages' likeliest terms are
+added to the question's.
 """
 
 from __future__ import annotations
@@ -17,25 +17,25 @@ from rag.types import Float32Array, Leg, SparseVector
 from retrieval.bm25 import K1
 
 PASSAGES = 3
-"""Taken for relevant."""
+"""Number of passages taken as relevant."""
 DENSE = 0.5
-"""Length of what is added to the question's vector, which has length 1."""
+"""Length of the vector added to the question's vector, which has length 1."""
 SPARSE = 0.4
 """Weight of all added terms together; the question's own together have 1."""
 TERMS = 10
-"""Added at most. These four were chosen on cranfield, squad2-dev-a and XQuAD; half or twice as much
-of any changes nDCG@10 by less than 0.006: docs/reranking.md."""
+"""Number of added terms, at most. These four were chosen on cranfield, squad2-dev-a and XQuAD; half
+or twice as much of any changes nDCG@10 by less than 0.006: docs/reranking.md."""
 
 
 def expand(
     legs: Sequence[Leg], scores: Float32Array, vectors: Float32Array, bags: Sequence[SparseVector]
 ) -> list[Leg]:
-    """The legs, moved towards passages that a reranker found best.
+    """Returns the legs, moved towards the passages that a reranker found best.
 
     Args:
-        legs: as they were searched.
-        scores: float32[n] of the passages, in units of a standard deviation: the softmax of them
-            says how much each counts.
+        legs: the legs that were searched.
+        scores: float32[n] of the passages, in standard deviations: their softmax is each passage's
+            weight.
         vectors: float32[n, dim] of the passages.
         bags: the term counts of the passages.
     """

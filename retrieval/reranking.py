@@ -1,4 +1,4 @@
-"""Hybrid retrieval with its best candidates read again."""
+"""Hybrid retrieval that reranks its best candidates."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from retrieval.relevance_feedback import PASSAGES, expand
 
 Combine = Literal["sum", "rrf", "replace"]
 POOL = 30
-"""Chunks ordered anew, at least: those that were judged, and the best of the rest."""
+"""Chunks ordered anew, at least: the judged ones, and the best of the others."""
 FIRST_WEIGHT, LAST_WEIGHT = 2.0, 1.5
-"""Of the reranker, beside legs that count 1: where it chooses what to learn from, and afterwards,
-when the legs have learned some of what it knows."""
+"""Weights of the reranker, beside legs that count 1: for choosing the passages for feedback, and
+afterwards, when the legs have learned part of its judgement."""
 UNJUDGED = -0.5
-"""Where a chunk that was not judged stands among those that were, in standard deviations."""
+"""Score of a chunk that was not judged, in standard deviations of those that were."""
 RERANK = "rerank"
 
 
@@ -35,20 +35,20 @@ class _Judged:
     scores: Float32Array
 
     def of(self, ids: Sequence[str]) -> Float32Array:
-        """Standardised scores of chunks, judged or not."""
+        """Returns standardised scores of chunks, judged or not."""
         place = {chunk.id: i for i, chunk in enumerate(self.chunks)}
         own = standard(self.scores)
         return np.array([own[place[i]] if i in place else UNJUDGED for i in ids], np.float32)
 
     def ranked(self) -> list[Match]:
-        """As a leg's list: best first, ties by id."""
+        """Returns the scores as a leg's list: best first, ties by id."""
         pairs = zip(self.chunks, self.scores.tolist(), strict=True)
         matches = [Match(chunk.id, score) for chunk, score in pairs]
         return sorted(matches, key=lambda match: (-match.score, match.chunk_id))
 
 
 class RerankingRetriever:
-    """Reads the best candidates, learns from them, searches again, and orders all by both."""
+    """Reranks the best candidates, learns from them, searches again, and orders all by both."""
 
     def __init__(
         self,
@@ -69,11 +69,12 @@ class RerankingRetriever:
             reranker: judges them.
             index: holds them.
             encoder: makes the terms that feedback adds to the BM25 leg.
-            depth: candidates judged.
+            depth: number of candidates to judge.
             combine: "sum": standardised scores of the legs and the reranker are added; "rrf": its
-                order is one more list; "replace": it alone decides, and nothing is searched again.
-            feedback: whether the best passages say what else to look for.
-            seconds: what judging may take; past it, hits come as the legs found them.
+                order is one more list; "replace": its order alone counts, and nothing is searched
+                again.
+            feedback: True: the best passages extend the question.
+            seconds: time limit of judging; after it, hits are as the legs found them.
         """
         self._hybrid = hybrid
         self._reranker = reranker
@@ -85,11 +86,11 @@ class RerankingRetriever:
         self._seconds = seconds
 
     async def retrieve(self, query: Query, trace: Trace) -> list[Hit]:
-        """At most `top_k` hits, best first, with their rank in each leg and from the reranker.
+        """Returns at most `top_k` hits, best first, with their ranks in each leg and the reranker.
 
-        1. search both legs, fuse, fetch  2. judge the best  3. search again with what they say
-        4. order all. Where the reranker fails or is late, hits are those of step 1, and the trace
-        says so.
+        1. search both legs, fuse, fetch  2. judge the best  3. search again, extended by them  4.
+        order all. If the reranker fails or is late, hits are those of step 1, and the trace records
+        it.
         """
         legs = await self._hybrid.legs(query, trace)
 
@@ -97,7 +98,7 @@ class RerankingRetriever:
             lists = await self._hybrid.search(query.scope, legs, trace)  # 1.
             with trace.span("fuse"):
                 fused = self._hybrid.fuse(lists, max(query.top_k, self._depth))
-            # Where the reranker alone decides, it reads all that is asked for.
+            # If its order alone counts, the reranker reads all requested hits.
             depth = len(fused) if self._combine == "replace" else self._depth
             found, all_read = await self._fetch(query, fused[:depth], trace)
             if not found:

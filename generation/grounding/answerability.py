@@ -1,4 +1,4 @@
-"""Whether the passages answer the question at all: asked before anything is written."""
+"""Decides, before an answer is written, whether the passages answer the question at all."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rag.types import Prompt, Reason
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """The calibrated `confidence`, 0 to 1, and what it rests on, or the reason to abstain."""
+    """The calibrated `confidence`, 0 to 1, and its evidence, or the reason to abstain."""
 
     confidence: float
     evidence: Evidence | None = None
@@ -20,14 +20,14 @@ class Verdict:
 
 
 class Finder(Protocol):
-    """Finds what the passages say about a question."""
+    """Finds the passages' evidence about a question."""
 
     async def find(self, prompt: Prompt) -> Evidence | None:
-        """The sentences to answer with; None where question or passages have no words."""
+        """Returns the sentences to answer with; None if question or passages have no words."""
 
 
 class Judge:
-    """Turns a prompt's evidence into a confidence, and declines below a threshold."""
+    """Converts a prompt's evidence to a confidence, and abstains below a threshold."""
 
     def __init__(
         self, *, finder: Finder, calibration: Calibration, threshold: float | None = None
@@ -36,7 +36,7 @@ class Judge:
 
         Args:
             finder: finds the evidence.
-            calibration: turns evidence into confidence.
+            calibration: converts evidence to confidence.
             threshold: confidence below which it abstains; the calibration's own if None.
         """
         self._finder = finder
@@ -44,7 +44,7 @@ class Judge:
         self._threshold = calibration.threshold if threshold is None else threshold
 
     async def judge(self, prompt: Prompt) -> Verdict:
-        """The verdict; `evidence` is there unless it abstains."""
+        """Returns the verdict; it has `evidence` unless it abstains."""
         if not prompt.hits:
             return Verdict(confidence=0.0, abstained="no_documents")
         evidence = await self._finder.find(prompt)

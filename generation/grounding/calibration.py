@@ -1,4 +1,4 @@
-"""From features of what was found to a probability."""
+"""Converts features of the evidence to a probability."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 CALIBRATION = Path(__file__).with_name("calibration.json")
-"""Written by `python -m eval.calibration.abstention`, which says in it what it was fitted on."""
+"""Written by `python -m eval.calibration.abstention`; the file names the data it was fitted on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,7 +20,7 @@ class Regression:
     coefficients: Mapping[str, float]
 
     def probability(self, features: object) -> float:
-        """By the features' attributes that the coefficients name."""
+        """Returns the probability, from the attributes of `features` that the coefficients name."""
         logit = self.intercept + sum(
             weight * getattr(features, name) for name, weight in self.coefficients.items()
         )
@@ -29,7 +29,7 @@ class Regression:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Calibration(Regression):
-    """That the evidence answers the question, from its `Features`.
+    """The probability that the evidence answers the question, from its `Features`.
 
     `threshold` is the probability from which a question is answered.
     """
@@ -38,7 +38,7 @@ class Calibration(Regression):
 
 
 def load_calibration(path: Path = CALIBRATION) -> Calibration:
-    """Reads what `eval.calibration.abstention` wrote."""
+    """Reads the file that `eval.calibration.abstention` wrote."""
     record = json.loads(path.read_bytes())
     return Calibration(
         intercept=record["intercept"],

@@ -1,4 +1,4 @@
-"""From the `[n]` markers of an answer to the exact spans that carry what it says."""
+"""Finds, for the `[n]` markers of an answer, the exact spans of passages that support it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rag.text.sentences import sentence_spans
 from rag.types import Chunk, Citation, Hit, Span
 
 MIN_SUPPORT = 0.55
-"""A passage with less support for a claim than this does not carry it: `benchmarks.run support`."""
+"""Support below which a passage does not support a claim: `benchmarks.run support`."""
 MAX_PARAPHRASE = 0.99
 """Support of a sentence that has all of a claim, but not word for word: only a quote has 1."""
 
@@ -24,7 +24,7 @@ _LONGEST_MARKER = 3 * 32 + 2 * 31 + 2
 _MARKER = re.compile(rf" ?(?<!\\)\[({_NUMBERS})\]")
 _OPEN = re.compile(rf" ?(?<!\\)\[[\d, ]{{0,{_LONGEST_MARKER}}}\Z")
 _HELD = re.compile(rf"{_OPEN.pattern}| \Z")
-"""The end of a text that may yet become a marker, with the space before it."""
+"""The end of a text that may still become a marker, with the space before it."""
 _TO_ESCAPE = re.compile(rf"\[(?={_NUMBERS}\])")
 _ESCAPED = re.compile(rf"\\\[(?={_NUMBERS}\])")
 _FENCE = re.compile(r"^[ \t]*```", re.MULTILINE)
@@ -42,36 +42,37 @@ class CitationChecker:
 
     A marker stands behind the text since the marker before it: all of it where the passage has it
     word for word, else its last sentence. Markers without a word between them stand behind the same
-    text. One that points nowhere, or to a passage without support, is taken out of the text, the
-    space before it included. In code, what is glued to a name is an index and no marker.
+    text. A marker that points nowhere, or to a passage without support, is removed from the text
+    with the space before it. In code, a number in brackets right after a name is an index, not a
+    marker.
     """
 
     def __init__(self, hits: Sequence[Hit], support: SupportScorer) -> None:
-        """Make one for an answer.
+        """Make a checker for one answer.
 
         Args:
             hits: the passages that its markers point to, from 1.
-            support: says how well a sentence of them carries a claim that is no quote.
+            support: scores how well one of their sentences supports a claim that is no quote.
         """
         self._passages = [_Passage(hit.chunk) for hit in hits]
         self._support = support
         self._before = ""  # up to the last marker
-        self._text = ""  # since then
-        self._sent = 0  # characters of it that went out
+        self._text = ""  # since the last marker
+        self._sent = 0  # characters of it that were sent
         self._claim = ""
         self._cited: set[tuple[int, Span]] = set()
         self._unsupported: list[int] = []
 
     @property
     def unsupported(self) -> tuple[int, ...]:
-        """The markers that were taken out, in the order of the text."""
+        """The markers that were removed, in the order of the text."""
         return tuple(self._unsupported)
 
     async def feed(self, piece: str) -> list[str | Citation]:
-        """The text that can go out after the next piece, and each citation behind its marker.
+        """Returns the text to send after the next piece, and each citation behind its marker.
 
-        Held back is only what may yet become a marker. How an answer is cut into pieces makes no
-        difference.
+        Only text that may still become a marker is held back. The result does not depend on how the
+        answer is cut into pieces.
         """
         self._text += piece
         events: list[str | Citation] = []
@@ -88,7 +89,7 @@ class CitationChecker:
         return events + self._send(held.start() if held else len(self._text))
 
     def finish(self) -> list[str | Citation]:
-        """What was held back, once the answer is complete."""
+        """Returns the text held back, once the answer is complete."""
         return self._send(len(self._text))
 
     def _send(self, end: int) -> list[str | Citation]:
@@ -96,7 +97,7 @@ class CitationChecker:
         return [text] if text else []
 
     async def _check(self, marker: re.Match[str]) -> list[str | Citation]:
-        """What goes out for a marker: all of it, those of its numbers that hold, or nothing."""
+        """Returns the replacement of a marker: all of it, its numbers that hold, or nothing."""
         before = self._text[: marker.start()]
         if _WORD.search(before):
             self._claim = _ESCAPED.sub("[", before)
@@ -112,7 +113,7 @@ class CitationChecker:
         return [text, *(c for number in kept for c in self._cite(number, *found[number]))]
 
     async def _find(self, number: int) -> tuple[Span, float] | None:
-        """The span of a passage that carries the claim, and its support."""
+        """Returns the span of a passage that supports the claim, and its support."""
         if not self._claim or not 1 <= number <= len(self._passages):
             return None
         passage = self._passages[number - 1]
@@ -120,13 +121,13 @@ class CitationChecker:
         said = _AFTER_MARKER.sub("", self._claim, count=1)
         for text in (self._claim, said, sentence):
             span = passage.quoted(" ".join(text.split()))
-            # What ends the sentence before is no part of a quote, unless the passage begins one so.
+            # The end of the sentence before is not quoted, unless the passage begins a sentence so.
             if span and (text != self._claim or text == said or passage.begins(span[0])):
                 return span, 1.0
         return await self._paraphrased(sentence, passage.chunk)
 
     async def _paraphrased(self, claim: str, chunk: Chunk) -> tuple[Span, float] | None:
-        """The first of the sentences that carry a claim best."""
+        """Returns the first of the sentences that support a claim best."""
         spans = sentence_spans(chunk.text)
         if not spans or not _WORD.search(claim):
             return None
@@ -142,9 +143,9 @@ class CitationChecker:
 
 
 def uncited(text: str, citations: Sequence[Citation]) -> tuple[str, ...]:
-    """The sentences of a checked answer that no marker stands behind and no quote contains.
+    """Returns the sentences of a checked answer that no marker follows and no quote contains.
 
-    A heading, a question and what ends in a colon claim nothing.
+    A heading, a question and a sentence that ends in a colon claim nothing.
     """
     plain, places = _without_markers(text)
     spans = [(a, b) for a, b in sentence_spans(plain) if _WORD.search(plain, a, b)]
@@ -158,9 +159,9 @@ def uncited(text: str, citations: Sequence[Citation]) -> tuple[str, ...]:
 
 
 def claims_of(text: str) -> tuple[str, ...]:
-    """The sentences of an answer that claim something, without their markers.
+    """Returns the sentences of an answer that claim something, without their markers.
 
-    A heading, a question and what ends in a colon claim nothing.
+    A heading, a question and a sentence that ends in a colon claim nothing.
     """
     plain, _ = _without_markers(text)
     sentences = (plain[start:end] for start, end in sentence_spans(plain))
@@ -168,7 +169,7 @@ def claims_of(text: str) -> tuple[str, ...]:
 
 
 def count_markers(text: str) -> int:
-    """How many markers an answer has; `[1, 2]` is two."""
+    """Counts the markers of an answer; `[1, 2]` is two."""
     return sum(
         marker[1].count(",") + 1
         for marker in _MARKER.finditer(text)
@@ -177,13 +178,13 @@ def count_markers(text: str) -> int:
 
 
 def without_markers(text: str) -> str:
-    """An answer as it reads without its markers."""
+    """Returns an answer without its markers."""
     plain, _ = _without_markers(text)
     return _ESCAPED.sub("[", plain)
 
 
 def _without_markers(text: str) -> tuple[str, list[int]]:
-    """The text without its markers, and where in it each of them stood."""
+    """Returns the text without its markers, and the place of each marker in it."""
     plain, places, end = "", [], 0
     for marker in _MARKER.finditer(text):
         if _is_code(text[: marker.end()], marker[1]):
@@ -195,9 +196,9 @@ def _without_markers(text: str) -> tuple[str, list[int]]:
 
 
 def _is_code(text: str, numbers: str) -> bool:
-    """Whether the marker that ends the text is an index: glued to a name, in a code span or block.
+    """True if the marker that ends the text is an index: right after a name, in code.
 
-    Of Markdown as far as it matters: fences, and backticks that are open in their line.
+    Only this much of Markdown is read: fences, and backticks that are open in their line.
     """
     before = text[: -len(numbers) - 2]
     if not before[-1:].isidentifier() and not before.endswith((")", "]", '"', "'")):
@@ -216,13 +217,13 @@ def _stands_in(sentence: str, quotes: Sequence[str]) -> bool:
 
 
 class _Passage:
-    """A chunk's text, with white space folded for comparing and spans given as it stands."""
+    """A chunk's text, with white space folded for comparisons, and spans in the original text."""
 
     def __init__(self, chunk: Chunk) -> None:
         self.chunk = chunk
 
     def quoted(self, text: str) -> Span | None:
-        """Where the folded text stands, whole words only."""
+        """Returns the span of the folded text; whole words only."""
         at = self._folded.find(text)
         while text and at >= 0:
             if self._between_words(at) and self._between_words(at + len(text)):
@@ -231,7 +232,7 @@ class _Passage:
         return None
 
     def begins(self, place: int) -> bool:
-        """Whether a sentence begins there."""
+        """True if a sentence begins at this place."""
         return any(start == place for start, _ in sentence_spans(self.chunk.text))
 
     @cached_property
@@ -244,14 +245,14 @@ class _Passage:
 
     @cached_property
     def _word_starts(self) -> list[int]:
-        """Where each word starts in the folded text."""
+        """The place where each word starts in the folded text."""
         return [0, *accumulate(len(word[0]) + 1 for word in self._words)][:-1]
 
     def _between_words(self, at: int) -> bool:
         return not (self._folded[at - 1 : at].isalnum() and self._folded[at : at + 1].isalnum())
 
     def _unfold(self, at: int) -> int:
-        """The place in the chunk's text of a character of the folded text."""
+        """Returns the place in the chunk's text of a character of the folded text."""
         word = bisect_right(self._word_starts, at) - 1
         return self._words[word].start() + at - self._word_starts[word]
 

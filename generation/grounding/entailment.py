@@ -1,4 +1,4 @@
-"""Support by a checkpoint for natural language inference."""
+"""Scores support with a checkpoint for natural language inference."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from rag.types import Chunk, Float32Array, Span
 class EntailmentScorer:
     """`SupportScorer`: the probability that a sentence entails the claim.
 
-    Each sentence is a premise of its own, with the titles above it, and the best decides: finer
+    Each sentence, with the titles above it, is one premise, and the best one counts. This is finer
     than whole passages, for which such models were not trained (SummaC, Laban et al. 2022,
     https://arxiv.org/abs/2111.09525).
     """
@@ -28,15 +28,15 @@ class EntailmentScorer:
 
         Args:
             model: a folder, or a name on the hub.
-            device: "cuda:0", "cpu" …; None: the best there is.
+            device: "cuda:0", "cpu" …; None: the best available.
 
         Raises:
-            ConfigError: it cannot be loaded, or has no label for entailment.
+            ConfigError: The checkpoint cannot be loaded, or has no label for entailment.
         """
         self._model = PairModel(partial(_load, model, device), name="entailment model")
 
     async def score(self, claim: str, chunk: Chunk, spans: Sequence[Span]) -> Float32Array:
-        """float32[spans], 0 to 1."""
+        """Returns float32[spans], 0 to 1."""
         above = heading_text(chunk)
         pairs = [(above + chunk.text[start:end], claim) for start, end in spans]
         return np.array(await self._model.score(pairs), np.float32)
@@ -70,7 +70,7 @@ def _load(model: str, device: str | None) -> Scorer:
 
 
 def _entailed(model: str, labels: Mapping[int, str]) -> int:
-    """The label that says that the claim follows."""
+    """Returns the label for entailment, which says that the claim follows."""
     for label, name in labels.items():
         if name.lower().startswith("entail"):
             return label

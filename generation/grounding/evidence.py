@@ -1,4 +1,4 @@
-"""What the passages say about a question: its best sentences, and how well they fit."""
+"""Finds the passages' best sentences for a question, and measures how well they fit."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from rag.types import Chunk, Float32Array, Prompt, SparseVector, TokenVectors
 
 MAX_SENTENCES = 3
 MAX_PASSAGES = 10
-"""Passages read: encoding them is most of the time an answer takes."""
+"""Passages that are read: encoding them takes most of the time of an answer."""
 COVERAGE_WEIGHT = 0.5
-"""Late interaction counts twice, for the sentence and for its passage; terms correct it."""
+"""Weight of term coverage. Late interaction counts twice, for the sentence and for its passage."""
 WEAKER_BY = 0.3
-"""A sentence that scores this much below the best is left out. Answers get shorter by a quarter,
+"""Distance to the best score beyond which a sentence is left out. Answers get shorter by a quarter,
 and one in a hundred loses the sentence that mattered."""
 SAME_TERMS = 0.75
-"""Jaccard similarity of their terms from which two sentences say the same."""
+"""Jaccard similarity of their terms from which two sentences count as saying the same."""
 
 _WORD = re.compile(r"\w+")
 
@@ -42,13 +42,13 @@ class Sentence:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Features:
-    """How well the best sentence and its passage fit the question: what the confidence is made of.
+    """Measures how well the best sentence and its passage fit the question, for the confidence.
 
     Attributes:
         sentence: late interaction of question and sentence, -1 to 1.
-        coverage: IDF-weighted share of the question's terms in the sentence, the sentence before
-            it and the titles above it, 0 to 1.
-        name_missing: 1 where the question has a name or a number that the passage has not.
+        coverage: IDF-weighted share of the question's terms in the sentence, the sentence before it
+            and the titles above it, 0 to 1.
+        name_missing: 1 if the question has a name or a number that the passage has not, else 0.
     """
 
     sentence: float
@@ -74,7 +74,7 @@ class _Question:
     names: npt.NDArray[np.bool_]
 
     def has(self, bags: Sequence[SparseVector]) -> npt.NDArray[np.bool_]:
-        """bool[bags, terms]: which of the question's terms are in each bag."""
+        """Returns bool[bags, terms]: True if the question's term is in the bag."""
         has = np.zeros((len(bags), len(self.terms)), np.bool_)
         if len(self.terms):
             ids = np.concatenate([bag.indices for bag in bags])
@@ -95,11 +95,11 @@ class _Candidate:
 class EvidenceFinder:
     """Ranks the sentences of a prompt's passages by how well they answer its question.
 
-    A sentence scores the late interaction of its tokens with the question's, plus that of its
-    whole passage, plus `COVERAGE_WEIGHT` times its coverage (see `Features`). Late interaction is
-    the mean over the question's tokens of the best cosine with any token of the other text
-    (Khattab & Zaharia 2020, https://arxiv.org/abs/2004.12832). A sentence's tokens are those of
-    its passage encoded whole, so that "he" carries who he is.
+    A sentence scores the late interaction of its tokens with the question's, plus that of its whole
+    passage, plus `COVERAGE_WEIGHT` times its coverage (see `Features`). Late interaction is the
+    mean over the question's tokens of the best cosine with any token of the other text (Khattab &
+    Zaharia 2020, https://arxiv.org/abs/2004.12832). A sentence's tokens are those of its passage
+    encoded whole, so that "he" has the meaning of the name it stands for.
     """
 
     def __init__(self, *, embedder: TokenEmbedder, encoder: SparseEncoder, index: Index) -> None:
@@ -108,7 +108,7 @@ class EvidenceFinder:
         self._index = index
 
     async def find(self, prompt: Prompt) -> Evidence | None:
-        """The sentences to answer with; None where question or passages have no words.
+        """Returns the sentences to answer with; None if question or passages have no words.
 
         1. encode question and passages  2. score their sentences  3. choose among them
         """
@@ -153,7 +153,7 @@ class EvidenceFinder:
         ranges = token_ranges(tokens, chunk, spans)
         for i, (first, last) in enumerate(ranges):
             terms = frozenset(bags[i + 1].indices.tolist())
-            if first == last or not terms:  # past the encoder's window, or a mere line
+            if first == last or not terms:  # past the encoder's window, or without terms
                 continue
             before = has[i - 1] if i else above
             features = Features(
@@ -170,7 +170,7 @@ class EvidenceFinder:
 
 
 def _choose(candidates: Sequence[_Candidate]) -> list[_Candidate]:
-    """The best few that differ, best first."""
+    """Returns the best few sentences that differ, best first."""
     ranked = sorted(candidates, key=lambda c: -c.sentence.score)
     weakest = ranked[0].sentence.score - WEAKER_BY
     chosen: list[_Candidate] = []
@@ -187,6 +187,6 @@ def _same(a: frozenset[int], b: frozenset[int]) -> bool:
 
 
 def _names(question: str) -> list[str]:
-    """Numbers, and words with a capital letter that does not come from beginning the sentence."""
+    """Returns numbers, and words with a capital letter that do not begin the question."""
     words = _WORD.findall(question)
     return [w for i, w in enumerate(words) if w[0].isdigit() or (i and w[0].isupper())]

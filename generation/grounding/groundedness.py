@@ -1,4 +1,4 @@
-"""How well passages bear out what an answer claims, without a model to judge it."""
+"""Measures how well passages support the claims of an answer, without a model to judge it."""
 
 from __future__ import annotations
 
@@ -21,13 +21,14 @@ from rag.text.sentences import sentence_spans
 from rag.types import Chunk, Float32Array, TokenVectors
 
 WEIGHTS = Path(__file__).with_name("groundedness.json")
-"""Written by `python -m eval.calibration.groundedness`, which says in it what it was fitted on."""
+"""Written by `python -m eval.calibration.groundedness`; the file names the data it was fitted
+on."""
 REACH = 15
-"""Tokens from which on what stands around a token counts 1/e: somewhat less than a sentence."""
+"""Distance in tokens at which the neighbourhood of a token counts 1/e: less than a sentence."""
 SHARPNESS = 4
-"""The power of a cosine that is counted: two tokens of one language are seldom below 0.2."""
+"""Power of a cosine that is counted: two tokens of one language are seldom below 0.2."""
 ASIDE = 3
-"""Tokens of a claim that stand so close to one another may be of one name."""
+"""Tokens of a claim at most this far apart may belong to one name."""
 
 _WORD = re.compile(r"\w+")
 _DIGITS = re.compile(r"\d+(?:[.,]\d+)*")
@@ -39,27 +40,27 @@ _TENS = ("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ni
 _SPELLED = {word: str(n) for n, word in enumerate(_TO_NINETEEN, 2)} | {
     word: str(10 * n) for n, word in enumerate(_TENS, 2)
 }
-"""English. "One" is a pronoun more often than a number."""
+"""Small numbers in English words. "One" is a pronoun more often than a number."""
 _NEGATION = re.compile(
     r"\b(?:not?|never|none|nor|neither|without|cannot|nothing|nobody)\b|n['’]t\b", re.IGNORECASE
 )
-"""English."""
+"""English words of negation."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """A claim beside a passage. Tokens weigh as many letters and digits as they have.
+    """A claim compared with a passage. A token's weight is its number of letters and digits.
 
     Attributes:
         likeness: late interaction of the claim with the sentence that is most like it and the
             titles above it: the mean over the claim's tokens of the best cosine, -1 to 1.
-        astray: how much better than there its tokens are matched elsewhere in the passage, the
-            mean of the differences of cosines, 0 to 2.
+        astray: how much better its tokens are matched elsewhere in the passage than there, the mean
+            of the differences of cosines, 0 to 2.
         together: how well the rest of the claim is matched around the places where its tokens are
             matched, 0 to 1.
-        number_missing: 1 where the claim has a number that the passage has not.
-        number_astray: 1 where it has one that the sentence has not.
-        negated: 1 where it has a negation and the sentence has none.
+        number_missing: 1 if the claim has a number that the passage has not, else 0.
+        number_astray: 1 if it has a number that the sentence has not, else 0.
+        negated: 1 if it has a negation and the sentence has none, else 0.
     """
 
     likeness: float
@@ -71,7 +72,7 @@ class Comparison:
 
 
 class ReadClaim:
-    """A claim and what is compared of it.
+    """A claim, with its data for comparison.
 
     `vectors` is float32[tokens, dim]; `weights` is float32[tokens] and sums to 1, or to 0 where the
     claim has neither letters nor digits.
@@ -87,9 +88,9 @@ class ReadClaim:
 
     @cached_property
     def others(self) -> Float32Array:
-        """float32[tokens, tokens]: what the tokens that are not beside a token weigh for it.
+        """float32[tokens, tokens]: for each token, the weights of the tokens not beside it.
 
-        Rows sum to 1, or to 0 where there are none.
+        Rows sum to 1, or to 0 if there are none.
         """
         order = np.arange(len(self.weights))
         far = self.weights * (np.abs(order[:, None] - order) > ASIDE)
@@ -99,7 +100,7 @@ class ReadClaim:
 
 
 class ReadPassage:
-    """A chunk and what is compared of it.
+    """A chunk, with its data for comparison.
 
     `vectors` is float32[tokens, dim], the first `titles_end` of them the titles'. `ranges` are the
     tokens of each sentence that the encoder has read, `sentences` its text below the titles.
@@ -122,30 +123,30 @@ class ReadPassage:
         self.sentences = [text for _, text in read]
 
     def quoted(self, claim: str) -> bool:
-        """Whether the passage has the claim's words, all of them and in one piece."""
+        """True if the passage has all of the claim's words in one piece."""
         words = _folded(claim)
         return bool(words.strip()) and words in self._folded
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GroundingModel:
-    """P(supported) = P(the passage is about it) x P(it says so, if it is about it).
+    """P(supported) = P(the passage has the claim's subject) x P(it says so, if it has the subject).
 
     Attributes:
-        relevance: tells a claim's own paragraph from others.
-        agreement: tells claims from those that were changed, beside their own paragraph.
+        relevance: distinguishes a claim's own paragraph from others.
+        agreement: distinguishes claims from changed claims, beside their own paragraph.
     """
 
     relevance: Regression
     agreement: Regression
 
     def probability(self, comparison: Comparison) -> float:
-        """That a passage carries a claim that compares so."""
+        """Returns the probability that a passage supports a claim with this comparison."""
         return self.relevance.probability(comparison) * self.agreement.probability(comparison)
 
 
 def load_grounding(path: Path = WEIGHTS) -> GroundingModel:
-    """Reads what `eval.calibration.groundedness` wrote."""
+    """Reads the file that `eval.calibration.groundedness` wrote."""
     record = json.loads(path.read_bytes())
     return GroundingModel(
         relevance=Regression(**record["relevance"]), agreement=Regression(**record["agreement"])
@@ -153,28 +154,28 @@ def load_grounding(path: Path = WEIGHTS) -> GroundingModel:
 
 
 class ClaimScorer(Protocol):
-    """Says how well passages carry claims."""
+    """Scores how well passages support claims."""
 
     async def score(self, claims: Sequence[str], chunks: Sequence[Chunk]) -> Float32Array:
-        """float32[claims], 0 to 1: of the passage that carries each best; 0 without passages.
+        """Returns float32[claims], 0 to 1: the support by the best passage; 0 without passages.
 
         Raises:
-            BusyError: more wait for the model than may.
-            UpstreamError: the model failed.
+            BusyError: Too many calls wait for the model.
+            UpstreamError: The model failed.
         """
 
 
 class Grounding:
-    """Groundedness by likeness: token vectors, numbers and negations."""
+    """Groundedness from token vectors, numbers and negations."""
 
     def __init__(self, embedder: TokenEmbedder, model: GroundingModel) -> None:
         self._embedder = embedder
         self._model = model
 
     async def score(self, claims: Sequence[str], chunks: Sequence[Chunk]) -> Float32Array:
-        """float32[claims], 0 to 1: how well the passage that carries it best carries each claim.
+        """Returns float32[claims], 0 to 1: the support of each claim by its best passage.
 
-        1 where a passage has the claim word for word; 0 without passages.
+        1 if a passage has the claim word for word; 0 without passages.
         """
         said, read = await asyncio.gather(
             self._embedder.embed_tokens(claims, kind="query"),
@@ -204,9 +205,9 @@ class Grounding:
 
 
 class EntailedGrounding:
-    """Groundedness by whatever checks citations: an entailment model, where the settings name one.
+    """Groundedness by the scorer of citations: an entailment model, if the settings name one.
 
-    A claim is held against each sentence, and the best one counts: SummaC's zero-shot variant
+    A claim is compared with each sentence, and the best one counts: SummaC's zero-shot variant
     (Laban et al. 2022, https://arxiv.org/abs/2111.09525).
     """
 
@@ -214,13 +215,13 @@ class EntailedGrounding:
         self._support = support
 
     async def score(self, claims: Sequence[str], chunks: Sequence[Chunk]) -> Float32Array:
-        """As `Grounding.score`, but that a quote has no privilege.
+        """Same as `Grounding.score`, except that a quote does not score 1 by itself.
 
         Raises:
-            BusyError: more wait for the model than may.
-            UpstreamError: the model failed.
+            BusyError: Too many calls wait for the model.
+            UpstreamError: The model failed.
         """
-        scores = [  # claim by claim: what people wait for comes in between
+        scores = [  # claim by claim: requests that people wait for come in between
             max(await asyncio.gather(*(self._best(claim, c) for c in chunks)), default=0.0)
             for claim in claims
         ]
@@ -232,7 +233,7 @@ class EntailedGrounding:
 
 
 def compare(claim: ReadClaim, passage: ReadPassage) -> Comparison | None:
-    """What speaks for the claim and against it; None where one of the two has no words."""
+    """Compares a claim with a passage; None if one of the two has no words."""
     if not passage.ranges or not claim.weights.any():
         return None
     cosines = product(claim.vectors, passage.vectors)
@@ -253,14 +254,14 @@ def compare(claim: ReadClaim, passage: ReadPassage) -> Comparison | None:
 
 
 def _together(cosines: Float32Array, claim: ReadClaim) -> float:
-    """See `Comparison`: what was put in another's place stands far from the rest of its sentence.
+    """Returns `Comparison.together`: a replaced word fits the rest of its sentence badly.
 
     How well a token is matched around a place is the best of cosine^SHARPNESS x exp(-distance /
     REACH), distances in tokens. In logarithms that is a running maximum from either side.
 
     Args:
         cosines: float32[claim tokens, passage tokens].
-        claim: whose tokens they are.
+        claim: the claim of these tokens.
     """
     places = np.arange(cosines.shape[1], dtype=np.float32) / REACH
     matched = SHARPNESS * np.log(np.maximum(cosines, np.finfo(np.float32).tiny))
@@ -272,11 +273,11 @@ def _together(cosines: Float32Array, claim: ReadClaim) -> float:
 
 
 def _numbers(text: str) -> set[str]:
-    """Digits without what separates thousands, and small numbers in English words as digits."""
+    """Returns numbers without thousands separators, and small English number words as digits."""
     digits = {re.sub(r"\D", "", number) for number in _DIGITS.findall(text)}
     return digits | {_SPELLED[w] for w in _WORD.findall(text.lower()) if w in _SPELLED}
 
 
 def _folded(text: str) -> str:
-    """Its words between single spaces, without case and punctuation."""
+    """Returns its words between single spaces, without case and punctuation."""
     return " ".join(["", *_WORD.findall(text.lower()), ""])

@@ -1,4 +1,4 @@
-"""How well a sentence of a passage carries what an answer says."""
+"""Scores how well a sentence of a passage supports a claim of an answer."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rag.text.passages import passage_text, token_ranges
 from rag.types import Chunk, Float32Array, Span
 
 GRAM = 3
-"""Characters compared at a time: endings matter little, and no language needs its own words."""
+"""Characters compared at a time: endings matter little, and no language needs a word list."""
 
 _WORD = re.compile(r"\w+")
 _NUMBER = re.compile(r"\d+")
@@ -32,7 +32,7 @@ class BlendedSupport:
         self._embedder = embedder
 
     async def score(self, claim: str, chunk: Chunk, spans: Sequence[Span]) -> Float32Array:
-        """float32[spans], 0 to 1."""
+        """Returns float32[spans], 0 to 1."""
         (asserted,), (passage,) = await asyncio.gather(
             self._embedder.embed_tokens([claim], kind="query"),
             self._embedder.embed_tokens([passage_text(chunk)], kind="passage"),
@@ -50,17 +50,17 @@ class BlendedSupport:
 
 
 def shared_grams(claim: str, text: str) -> float:
-    """The share of the claim's character trigrams, inside words, that the text has."""
+    """Returns the share of the claim's character trigrams, inside words, that the text has."""
     return _share(_grams(claim), _grams(text))
 
 
 def shared_numbers(claim: str, text: str) -> float:
-    """The share of the claim's numbers that the text has; 1 where there are none."""
+    """Returns the share of the claim's numbers that the text has; 1 if there are none."""
     return _share(set(_NUMBER.findall(claim)), set(_NUMBER.findall(text)))
 
 
 def _mean_of_best(cosines: Float32Array) -> float:
-    """Late interaction from a product of tokens; 0 for a sentence past the encoder's window."""
+    """Returns late interaction from cosines; 0 for a sentence past the encoder's window."""
     return max(0.0, float(cosines.max(axis=1).mean())) if cosines.size else 0.0
 
 

@@ -1,4 +1,4 @@
-"""A language model that takes so many tokens at once and no more."""
+"""Limits the tokens that a language model processes at once."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from rag.types import Message, Piece, Sampling
 
 
 class BudgetedModel:
-    """`ChatModel` that refuses what is over the budget, before the model is asked."""
+    """`ChatModel` that refuses requests over the budget, before the model is asked."""
 
     def __init__(self, model: ChatModel, *, tokens: int) -> None:
-        """Make a model; `tokens` are those of prompts and, at most, answers under way."""
+        """Make a model; `tokens` are those of prompts and, at most, answers in progress."""
         self._model = model
         self._budget = Admission(
             tokens,
@@ -24,26 +24,26 @@ class BudgetedModel:
 
     @property
     def name(self) -> str:
-        """The model's."""
+        """The model's name."""
         return self._model.name
 
     @property
     def context_tokens(self) -> int:
-        """The model's."""
+        """The model's context length in tokens."""
         return self._model.context_tokens
 
     async def count_tokens(self, messages: Sequence[Message]) -> int:
-        """As the model does."""
+        """Counts as the model does."""
         return await self._model.count_tokens(messages)
 
     async def stream(
         self, messages: Sequence[Message], *, sampling: Sampling
     ) -> AsyncGenerator[Piece, None]:
-        """As the model does.
+        """Streams as the model does.
 
         Raises:
-            BusyError: prompt and answer would be over the budget.
-            RagError: what the model raises.
+            BusyError: Prompt and answer would exceed the budget.
+            RagError: The model raised it.
         """
         tokens = await self._model.count_tokens(messages) + sampling.max_tokens
         with self._budget.take(tokens):

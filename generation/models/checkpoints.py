@@ -1,4 +1,4 @@
-"""Whether a folder holds a whole model: seen at once, before an engine takes a minute to start."""
+"""Checks that a folder holds a whole model, before an engine takes a minute to start."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _WEIGHTS = ("*.safetensors", "*.bin", "*.pt", "*.gguf")
 
 
 def check_checkpoint(folder: Path) -> None:
-    """Looks at the names of all files and at the heads of those with weights.
+    """Checks the names of all files and the heads of the files with weights.
 
     Raises:
-        ConfigError: a file is missing or damaged.
+        ConfigError: A file is missing or damaged.
     """
     if not any((folder / name).is_file() for name in _CONFIGS):
         raise ConfigError(
@@ -31,7 +31,7 @@ def check_checkpoint(folder: Path) -> None:
     for file in _expected(folder):
         try:
             with safe_open(file, "np"):
-                """Its head was read, and its length fits."""
+                """Its head was read, and its length is right."""
         except (OSError, SafetensorError) as error:
             raise ConfigError(
                 f"The weights {file} are missing or damaged: {words(error)}. Copy or download the"
@@ -40,7 +40,7 @@ def check_checkpoint(folder: Path) -> None:
 
 
 def _expected(folder: Path) -> Iterator[Path]:
-    """The safetensors files that are there, and those that their index lists."""
+    """Returns the existing safetensors files, and those that their index lists."""
     names = {file.name for file in folder.glob("*.safetensors")}
     for index in folder.glob("*.safetensors.index.json"):
         try:

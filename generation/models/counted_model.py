@@ -1,4 +1,4 @@
-"""Tokens that a model has taken so far, where its server tells them at the end alone."""
+"""Counts the tokens that a model has taken so far, for servers that report them only at the end."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from rag.protocols import ChatModel
 from rag.types import Message, Piece, Sampling, Usage
 
 BYTES_PER_TOKEN = 5
-"""Of UTF-8: common vocabularies have four to five in English prose."""
+"""UTF-8 bytes of a token: common vocabularies have four to five in English prose."""
 
 
 class CountedModel:
-    """`ChatModel` whose pieces tell the usage so far, estimated where the model does not tell it.
+    """`ChatModel` whose pieces have the usage so far, estimated if the model does not report it.
 
     A server sends a piece for each token, or several tokens in one piece: the estimate counts the
     pieces, or a token for each 5 bytes of the text, whichever is more, and the prompt as
@@ -26,22 +26,22 @@ class CountedModel:
 
     @property
     def name(self) -> str:
-        """The model's."""
+        """The model's name."""
         return self._model.name
 
     @property
     def context_tokens(self) -> int:
-        """The model's."""
+        """The model's context length in tokens."""
         return self._model.context_tokens
 
     async def count_tokens(self, messages: Sequence[Message]) -> int:
-        """As the model does."""
+        """Counts as the model does."""
         return await self._model.count_tokens(messages)
 
     async def stream(
         self, messages: Sequence[Message], *, sampling: Sampling
     ) -> AsyncGenerator[Piece, None]:
-        """As the model does; each piece has a usage once there is text."""
+        """Streams as the model does; each piece has a usage once there is text."""
         input_tokens = await self._model.count_tokens(messages)
         pieces = size = 0
         async with contextlib.aclosing(self._model.stream(messages, sampling=sampling)) as stream:

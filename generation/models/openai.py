@@ -1,4 +1,4 @@
-"""Language models behind a server that speaks OpenAI's chat completions."""
+"""Language models on a server with OpenAI's chat completions API."""
 
 from __future__ import annotations
 
@@ -21,13 +21,14 @@ from rag.types import FinishReason, Message, Piece, Sampling, Usage
 
 CONNECT_SECONDS = 5.0
 BYTES_PER_TOKEN = 2
-"""Of UTF-8, for characters outside ASCII."""
+"""UTF-8 bytes of a token, for characters outside ASCII."""
 TOKENS_PER_MESSAGE = 8
-"""What a chat template puts around one: role and separators."""
+"""Tokens that a chat template puts around a message: role and separators."""
 CHARS_PER_TOKEN = 128
-"""The longest in common vocabularies is a run of as many spaces; what writes more does not end."""
+"""Characters of a token, at most: the longest in common vocabularies is a run of spaces. A model
+that writes more does not end."""
 MAX_WAIT_SECONDS = 120.0
-"""OpenAI's clients heed no Retry-After past it."""
+"""Longest Retry-After in seconds: OpenAI's clients ignore longer ones."""
 _SHOWN = 300
 """Characters of a server's own words that go into a message."""
 _ASCII_TOKEN = re.compile(r"[A-Za-z]{1,4}|[!-@\[-`{-~]|\s{2,}")
@@ -39,9 +40,9 @@ _ENDS: Mapping[str, FinishReason] = {"stop": "stop", "length": "length"}
 
 
 class OpenAIModel:
-    """`ChatModel` on a server: vLLM, SGLang, Ollama, llama.cpp, or one that is hosted.
+    """`ChatModel` on a server: vLLM, SGLang, Ollama, llama.cpp, or a hosted one.
 
-    Nothing is tried twice here: a caller has another model, or a client that comes again.
+    Nothing is retried here: a caller has another model, or a client that asks again.
     """
 
     def __init__(
@@ -56,18 +57,18 @@ class OpenAIModel:
         """Make a client; nothing is connected yet.
 
         Args:
-            base_url: up to and with its /v1.
-            api_key: what it asks for, if anything.
-            model: as the server names it.
-            context_tokens: of the model; servers do not tell it in a common way.
-            seconds: without a byte, past which the server is given up.
+            base_url: address of the server, including /v1.
+            api_key: key that the server requires, if any.
+            model: name of the model on the server.
+            context_tokens: context of the model; servers have no common way to report it.
+            seconds: longest time without a byte from the server.
         """
         self._model = model
         self._context_tokens = context_tokens
         self._seconds = seconds
         self._api_key = api_key
         self._where = masked(base_url)
-        # Nothing of the environment's: OPENAI_API_KEY and its like may belong to another server.
+        # Nothing from the environment: OPENAI_API_KEY and its like may belong to another server.
         self._client = EventClient(
             base_url=base_url,
             api_key=api_key or "none",
@@ -78,16 +79,16 @@ class OpenAIModel:
 
     @property
     def name(self) -> str:
-        """The model's, as the server has it."""
+        """The model's name on the server."""
         return self._model
 
     @property
     def context_tokens(self) -> int:
-        """As it was set."""
+        """The context length in tokens, as it was set."""
         return self._context_tokens
 
     async def count_tokens(self, messages: Sequence[Message]) -> int:
-        """An estimate on the high side: the servers have no common way to count.
+        """Estimates tokens on the high side: the servers have no common way to count.
 
         A token for each 4 letters of a word, each digit, each sign, each 2 bytes of characters
         outside ASCII, and 8 for each message.
@@ -97,15 +98,15 @@ class OpenAIModel:
     async def stream(
         self, messages: Sequence[Message], *, sampling: Sampling
     ) -> AsyncGenerator[Piece, None]:
-        """The text as the server sends it, then one piece with the reason it ended and the usage.
+        """Yields the text as the server sends it, then a piece with the end's reason and the usage.
 
-        Closing it closes the connection, on which a server ends its work.
+        Closing it closes the connection, and with that the server ends its work.
 
         Raises:
-            InputError: the prompt is longer than the model's context, or the server refuses what
-                the request alone asks for, such as a schema.
-            BusyError: the server has too many requests.
-            UpstreamError: it cannot be reached, refuses, falls silent, or ends half-way.
+            InputError: The prompt is longer than the model's context, or the server refuses
+                parameters that come from the request alone, such as a schema.
+            BusyError: The server has too many requests.
+            UpstreamError: It cannot be reached, refuses, falls silent, or ends half-way.
         """
         ended: FinishReason | None = None
         usage: Usage | None = None
@@ -126,14 +127,14 @@ class OpenAIModel:
         yield Piece(finish_reason=ended, usage=usage)
 
     async def close(self) -> None:
-        """Lets go of the connections."""
+        """Closes the connections."""
         await self._client.close()
 
     def _request(self, messages: Sequence[Message], sampling: Sampling) -> dict[str, Any]:
         request: dict[str, Any] = {
             "model": self._model,
             "messages": [{"role": m.role, "content": m.content} for m in messages],
-            "max_tokens": sampling.max_tokens,  # the newer name is not known everywhere
+            "max_tokens": sampling.max_tokens,  # some servers do not know the newer name
             "temperature": sampling.temperature,
             "top_p": sampling.top_p,
             "stream": True,
@@ -150,7 +151,7 @@ class OpenAIModel:
         return request
 
     def _read(self, chunk: ChatCompletionChunk) -> tuple[str, FinishReason | None, Usage | None]:
-        """Text, end and usage of one event, whose fields the client has not checked."""
+        """Returns text, end and usage of one event, whose fields the client has not checked."""
         try:
             choices = [choice for choice in chunk.choices or () if not choice.index]
             text = "".join(choice.delta.content or "" for choice in choices if choice.delta)
@@ -164,7 +165,7 @@ class OpenAIModel:
 
     @contextlib.contextmanager
     def _translated(self, *, asked: Sequence[str]) -> Iterator[None]:
-        """`asked` is what the caller wanted, and another one need not."""
+        """Translates errors; `asked` are the caller's parameters, which others may omit."""
         try:
             yield
         except openai.OpenAIError as error:
@@ -173,7 +174,7 @@ class OpenAIModel:
             raise self._malformed(error) from error
 
     def _translate(self, error: openai.OpenAIError, asked: Sequence[str]) -> RagError:
-        """What the client raises, in words that say what mends it."""
+        """Translates an error of the client to one that says what to do."""
         if isinstance(error, openai.RateLimitError) and error.code != "insufficient_quota":
             return BusyError(
                 f"{self._who} has too many requests. Try again in a moment.",
@@ -193,7 +194,7 @@ class OpenAIModel:
         return self._failed(*self._cause(error))
 
     def _cause(self, error: openai.OpenAIError) -> tuple[str, str]:
-        """What went wrong, as the rest of a sentence, and its code."""
+        """Returns the cause, as the rest of a sentence, and its code."""
         match error:
             case openai.APITimeoutError():
                 what = (
@@ -209,7 +210,7 @@ class OpenAIModel:
                 )
                 return what, "model_unreachable"
             case openai.AuthenticationError() | openai.PermissionDeniedError():
-                # The server's own words may have a part of the key.
+                # The server's own words may contain a part of the key.
                 what = f"refused us ({error.status_code}): see the setting generator.api_key"
                 return what, "model_refused"
             case openai.NotFoundError():
@@ -244,7 +245,7 @@ class OpenAIModel:
 
 
 def _named(sampling: Sampling) -> list[str]:
-    """What no setting has: the parameters that come with a request, if anything."""
+    """Returns the names of the parameters that come with the request, not from settings."""
     given = {
         "top_p": sampling.top_p != 1,
         "seed": sampling.seed is not None,
@@ -255,7 +256,7 @@ def _named(sampling: Sampling) -> list[str]:
 
 
 def _is_too_long(error: openai.OpenAIError) -> bool:
-    """Whether the prompt was refused for its length; servers have no common code for it."""
+    """True if the prompt was refused for its length; servers have no common code for it."""
     if not isinstance(error, openai.APIError):
         return False
     refused = not isinstance(error, openai.APIStatusError) or error.status_code in _REFUSALS
@@ -263,13 +264,13 @@ def _is_too_long(error: openai.OpenAIError) -> bool:
 
 
 def _asked_to_wait(error: openai.APIStatusError) -> float | None:
-    """The seconds of the server's own Retry-After, two minutes at most; None without one."""
+    """Returns the seconds of the server's Retry-After, two minutes at most; None without one."""
     told = error.response.headers.get("retry-after", "")
     return min(float(told), MAX_WAIT_SECONDS) if re.fullmatch("[0-9]{1,9}", told) else None
 
 
 def _usage(counted: CompletionUsage) -> Usage:
-    """Some servers say -1 for what they did not count."""
+    """Converts the usage; some servers report -1 for tokens that they did not count."""
     return Usage(
         input_tokens=max(0, int(counted.prompt_tokens)),
         output_tokens=max(0, int(counted.completion_tokens)),

@@ -1,7 +1,7 @@
-"""Server-sent events of OpenAI's API, as they may legally be sent.
+"""Decodes server-sent events of OpenAI's API, in every form that the standard allows.
 
-The openai client makes an event of every block of lines once a server has numbered one, also of
-those that hold a comment, a `ping` or a `retry:` alone, and cannot read it as JSON
+The openai client makes an event of every block of lines once a server has numbered one, even of
+blocks that hold a comment, a `ping` or a `retry:` alone, and cannot read it as JSON
 (https://html.spec.whatwg.org/multipage/server-sent-events.html).
 """
 
@@ -16,7 +16,7 @@ import openai
 from openai._streaming import ServerSentEvent, SSEDecoder
 
 MAX_EVENT = 4 << 20
-"""Bytes of one event: far more than a piece of an answer has."""
+"""Bytes of one event, at most: far more than a piece of an answer has."""
 
 
 class EventClient(openai.AsyncOpenAI):
@@ -27,7 +27,7 @@ class EventClient(openai.AsyncOpenAI):
 
 
 class EventDecoder(SSEDecoder):
-    """Gives events that hold data; errors have the form that the client raises as `APIError`."""
+    """Returns events that hold data; errors get the form that the client raises as `APIError`."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -35,10 +35,10 @@ class EventDecoder(SSEDecoder):
         self._began = False
 
     async def aiter_bytes(self, iterator: AsyncIterator[bytes]) -> AsyncGenerator[ServerSentEvent]:
-        """The events of a stream.
+        """Yields the events of a stream.
 
         Raises:
-            ValueError: it is no UTF-8, or an event has more than `MAX_EVENT` bytes.
+            ValueError: It is no UTF-8, or an event has more than `MAX_EVENT` bytes.
         """
         events: Any = super().aiter_bytes(_bounded(iterator))
         async with aclosing(events):
@@ -46,7 +46,7 @@ class EventDecoder(SSEDecoder):
                 yield event
 
     def decode(self, line: str) -> ServerSentEvent | None:
-        """The event that a line ends, if it ends one with data in it."""
+        """Returns the event that a line ends, if it ends one with data in it."""
         if not self._began:
             self._began, line = True, line.removeprefix("\ufeff")
         self._size = self._size + len(line) if line else 0
@@ -61,7 +61,7 @@ class EventDecoder(SSEDecoder):
 
 
 async def _bounded(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """The same bytes; raises ValueError where a line does not end."""
+    """Yields the same bytes; raises ValueError if a line is too long."""
     size = 0
     async for chunk in chunks:
         last = max(chunk.rfind(b"\n"), chunk.rfind(b"\r"))
@@ -72,10 +72,10 @@ async def _bounded(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
 
 
 def _as_error(event: ServerSentEvent) -> str:
-    """The data of an event that may tell an error, as {"error": {"message": …}} where it does.
+    """Returns an event's data; if it reports an error, as {"error": {"message": …}}.
 
-    Servers send that, or a text in the object's place, or the object alone, marked by its
-    `"object": "error"` or by `event: error`; the last may come with any text.
+    Servers send that, or a text in place of the object, or the object alone, marked by its
+    `"object": "error"` or by `event: error`; the last may have any text.
     """
     try:
         told = json.loads(event.data)

@@ -1,4 +1,4 @@
-"""What a language model costs."""
+"""Computes the cost of a language model's answers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MILLION = 1e6
 
 
 class PricedModel:
-    """`ChatModel` that says what it costs."""
+    """`ChatModel` that reports its cost."""
 
     def __init__(
         self,
@@ -22,29 +22,29 @@ class PricedModel:
         input_price: float,
         output_price: float,
     ) -> None:
-        """Make a model; prices are of a million tokens."""
+        """Make a model; prices are for a million tokens."""
         self._model = model
         self._input_price = input_price
         self._output_price = output_price
 
     @property
     def name(self) -> str:
-        """The model's."""
+        """The model's name."""
         return self._model.name
 
     @property
     def context_tokens(self) -> int:
-        """The model's."""
+        """The model's context length in tokens."""
         return self._model.context_tokens
 
     async def count_tokens(self, messages: Sequence[Message]) -> int:
-        """As the model does."""
+        """Counts as the model does."""
         return await self._model.count_tokens(messages)
 
     async def stream(
         self, messages: Sequence[Message], *, sampling: Sampling
     ) -> AsyncGenerator[Piece, None]:
-        """As the model does; with its usage comes the cost."""
+        """Streams as the model does; a usage includes the cost."""
         pieces = self._model.stream(messages, sampling=sampling)
         async with contextlib.aclosing(pieces):
             async for piece in pieces:

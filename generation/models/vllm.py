@@ -60,22 +60,22 @@ CPU_DEFAULTS: Mapping[str, Any] = {
     "kv_cache_memory_bytes": 4 << 30,  # vLLM's own: nine tenths of the machine's memory
 }
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
-"""Seconds before an engine is started again; they double while it cannot be started."""
+"""Seconds before an engine is started again; they double as long as it cannot be started."""
 STOP = 15.0
-"""Seconds an engine has to stop in, those its last requests take included; then it is killed."""
+"""Seconds that an engine has to stop, including those for its last requests; then it is killed."""
 
 COUNTED = 1 << 19
-"""Tokens, in all, of prompts that were counted and that may yet be written on: they are rendered
-once, and not twice."""
+"""Tokens, in all, of prompts that were counted and are cached: they are then rendered once, not
+twice."""
 HANGS_AFTER = 60.0
-"""Seconds, in all, in which an engine was asked and gave not a token: it will not give any more."""
+"""Seconds, in all, in which an engine had requests and returned no token: it counts as hung."""
 
 _CHAT = ChatParams(chat_template_kwargs={"add_generation_prompt": True})
 _FINISHED: Mapping[str, FinishReason] = {"stop": "stop", "length": "length"}
 
 
 class VllmModel:
-    """`ChatModel` over an engine of vLLM's, which is started again whenever it dies."""
+    """`ChatModel` over a vLLM engine, which is started again whenever it dies."""
 
     def __init__(self, model: str, *, lora: Path | None, engine: Mapping[str, Any]) -> None:
         """Make a model whose engine is not started; see `opened`."""
@@ -87,22 +87,22 @@ class VllmModel:
         self._start_seconds = 60.0  # what the last start took
         self._counted: dict[tuple[Message, ...], dict[str, Any]] = {}
         self._asked = 0  # requests that wait for a token
-        self._silent = 0.0  # seconds since the last token in which there were any
+        self._silent = 0.0  # seconds with waiting requests since the last token
 
     @classmethod
     @contextlib.asynccontextmanager
     async def opened(
         cls, model: str, *, lora: Path | None = None, engine: Mapping[str, Any]
     ) -> AsyncIterator[VllmModel]:
-        """A model that has generated once. At the end its last requests are waited for.
+        """Opens a model that has generated once. At the end its last requests are completed.
 
         Args:
             model: a folder, or a name on the hub.
-            lora: the folder of an adapter that it writes with.
-            engine: what else vLLM's AsyncEngineArgs take; see `DEFAULTS`.
+            lora: the folder of an adapter for the model.
+            engine: further arguments of vLLM's AsyncEngineArgs; see `DEFAULTS`.
 
         Raises:
-            ConfigError: the model or an argument does not fit.
+            ConfigError: The model or an argument is not valid.
         """
         if lora and not (lora / "adapter_config.json").is_file():
             raise ConfigError(f"generator.lora = '{lora}' holds no adapter_config.json.")
@@ -118,7 +118,7 @@ class VllmModel:
 
     @property
     def name(self) -> str:
-        """The folder's, or that on the hub."""
+        """The folder's name, or the name on the hub."""
         return Path(self._model).name if Path(self._model).is_dir() else self._model
 
     @property
@@ -127,10 +127,10 @@ class VllmModel:
         return self._context
 
     async def count_tokens(self, messages: Sequence[Message]) -> int:
-        """Tokens of a prompt, the chat template's own included.
+        """Counts the tokens of a prompt, including the chat template's own.
 
         Raises:
-            UpstreamError: the engine died and is not up again.
+            UpstreamError: The engine died and is not up again.
         """
         engine, key = self._living(), tuple(messages)
         if (prompt := self._counted.get(key)) is None:
@@ -148,12 +148,12 @@ class VllmModel:
     async def stream(
         self, messages: Sequence[Message], *, sampling: Sampling
     ) -> AsyncGenerator[Piece, None]:
-        """The text piece by piece; closing the stream ends the request in the engine.
+        """Yields the text piece by piece; closing the stream ends the request in the engine.
 
         Raises:
-            InputError: the prompt fills the context, or the schema cannot be followed.
-            BusyError: there are `max_num_queued_reqs` unfinished requests.
-            UpstreamError: the engine died, or is not up again.
+            InputError: The prompt fills the context, or the schema cannot be followed.
+            BusyError: There are `max_num_queued_reqs` unfinished requests.
+            UpstreamError: The engine died, or is not up again.
         """
         engine = self._living()
         with self._translated(engine):
@@ -169,7 +169,7 @@ class VllmModel:
                         yield piece
 
     async def _next(self, outputs: AsyncGenerator[RequestOutput, None]) -> RequestOutput | None:
-        """The next of them; None at the end. Who is slow to ask for it waits for nothing."""
+        """Returns the next output; None at the end. A slow consumer does not count as waiting."""
         self._asked += 1
         try:
             output = await anext(outputs, None)
@@ -199,7 +199,7 @@ class VllmModel:
         )
 
     def _piece(self, output: RequestOutput, written: int, sampling: Sampling) -> Piece | None:
-        """None where there is nothing to tell: the text waits for the rest of a character."""
+        """Returns the piece to send; None if the text waits for the rest of a character."""
         (new,) = output.outputs
         usage = Usage(input_tokens=len(output.prompt_token_ids), output_tokens=written)
         if not output.finished:
@@ -225,7 +225,7 @@ class VllmModel:
 
     @contextlib.contextmanager
     def _translated(self, engine: AsyncLLM) -> Iterator[None]:
-        """What vLLM raises, as ours."""
+        """Converts exceptions of vLLM to our own."""
         try:
             yield
         except ChatTemplateResolutionError as error:
@@ -248,10 +248,10 @@ class VllmModel:
             ) from error
 
     async def _start(self) -> AsyncLLM:
-        """An engine that has generated once, so that its first request waits for nothing.
+        """Starts an engine and generates once, so that its first request does not wait.
 
         Raises:
-            ConfigError: the model or an argument does not fit.
+            ConfigError: The model or an argument is not valid.
         """
         others, began = multiprocessing.active_children(), time.monotonic()
         making = asyncio.ensure_future(asyncio.to_thread(_make, self._model, self._arguments))
@@ -297,9 +297,9 @@ class VllmModel:
             _log.warning("The engine of %s is up again.", self.name)
 
     async def _end_if_it_hangs(self, engine: AsyncLLM) -> None:
-        """Kills the processes of an engine that is asked and does not answer.
+        """Kills the processes of an engine that has requests and does not answer.
 
-        Who hangs up before it does is no sign of life.
+        A caller that disconnects before an answer is no sign of life.
         """
         self._silent = 0.0
         while self._silent < HANGS_AFTER:
@@ -329,12 +329,12 @@ class VllmModel:
 
 
 async def _render(engine: AsyncLLM, messages: Sequence[Message]) -> dict[str, Any]:
-    """The chat as token ids, by the model's own template; of any length."""
+    """Renders the chat as token ids, by the model's own template; of any length."""
     chat = [{"role": message.role, "content": message.content} for message in messages]
     tokenizing = dataclasses.replace(engine.renderer.default_chat_tok_params, max_total_tokens=None)
     _, (prompt,) = await engine.renderer.render_chat_async([chat], _CHAT, tokenizing)
     rendered: dict[str, Any] = prompt
-    rendered.pop("arrival_time", None)  # it arrives when it is asked to be written on
+    rendered.pop("arrival_time", None)  # it arrives with the request to generate
     return rendered
 
 
@@ -346,7 +346,7 @@ async def _stop(engine: AsyncLLM) -> None:
 
 
 async def _call_off(making: asyncio.Future[AsyncLLM], others: Sequence[BaseProcess]) -> None:
-    """Ends a start. Its thread cannot be stopped, but the processes that it waits for can."""
+    """Cancels a start. Its thread cannot be stopped, but the processes that it waits for can."""
     while not making.done():
         for child in multiprocessing.active_children():
             if child.name.startswith("EngineCore") and child not in others:
@@ -357,10 +357,10 @@ async def _call_off(making: asyncio.Future[AsyncLLM], others: Sequence[BaseProce
 
 
 def _make(model: str, arguments: Mapping[str, Any]) -> AsyncLLM:
-    """Starts an engine and waits for it, a minute or more; to be run in a thread.
+    """Starts an engine and waits for it, a minute or more; for use in a thread.
 
     Raises:
-        ConfigError: the model or an argument does not fit.
+        ConfigError: The model or an argument is not valid.
     """
     args = _engine_args(model, arguments)
     preload = os.environ.get("LD_PRELOAD")

@@ -1,4 +1,4 @@
-"""Called by vLLM in each process that it starts, by the entry point in pyproject.toml."""
+"""Called by vLLM in each process that it starts, through the entry point in pyproject.toml."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from multiprocessing.process import BaseProcess
 
 
 def end_with_parent() -> None:
-    """The engine's process does not outlive the service: killed, it would leave a GPU taken."""
+    """Ends the engine's process with the service, so that it does not keep a GPU occupied."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=_end_after, args=(parent,), daemon=True).start()

@@ -1,4 +1,4 @@
-"""A question → what else to search for, so that documents are found that word it otherwise."""
+"""Expands a question to further texts to search for, which find documents in other words."""
 
 from __future__ import annotations
 
@@ -32,21 +32,21 @@ _ENUMERATOR = re.compile(r"^\s*(?:[-*•]|\(?\d{1,2}[.):])\s+")
 
 
 class QuestionExpander:
-    """Has a language model write what a question is searched by, besides itself.
+    """Has a language model write further texts to search for besides a question.
 
     `multi_query`: the question in other words, each with a ranking of its own (RAG-Fusion,
-    Rackauckas 2024, https://arxiv.org/abs/2402.03367). `hyde`: a passage as it would answer it,
-    whose neighbours are wanted (Gao et al. 2022, https://arxiv.org/abs/2212.10496).
+    Rackauckas 2024, https://arxiv.org/abs/2402.03367). `hyde`: a passage that could answer it,
+    whose neighbours are searched (Gao et al. 2022, https://arxiv.org/abs/2212.10496).
     """
 
     def __init__(self, model: ChatModel, *, method: Method, seconds: float = SECONDS) -> None:
-        """Make an expander; `seconds` bound each expansion."""
+        """Make an expander; `seconds` limits each expansion."""
         self._model = model
         self._method = method
         self._seconds = seconds
 
     async def expand(self, question: str, trace: Trace) -> tuple[str, ...]:
-        """Texts to search for as well; none where the model fails, and the trace says so."""
+        """Returns more texts to search for; none if the model fails, which the trace records."""
         messages = (
             Message(role="system", content=SYSTEM[self._method]),
             Message(role="user", content=f"Question: {question}"),
@@ -58,7 +58,7 @@ class QuestionExpander:
                     messages,
                     trace,
                     span,
-                    template=f"{self._method}.v1",  # which goes up with the text
+                    template=f"{self._method}.v1",  # increases with each change
                     max_tokens=MAX_TOKENS,
                     seconds=self._seconds,
                 )
@@ -69,6 +69,6 @@ class QuestionExpander:
 
 
 def _queries(text: str, question: str) -> tuple[str, ...]:
-    """The lines, without their enumeration, that are not the question itself."""
+    """Returns the lines, without their enumeration, except the question itself."""
     lines = (" ".join(_ENUMERATOR.sub("", line).split()) for line in text.splitlines())
     return tuple(dict.fromkeys(line for line in lines if line and line != question))[:QUERIES]

@@ -1,4 +1,4 @@
-"""A short text by a language model, on the way to an answer."""
+"""Has a language model write a short text that an answer needs first."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rag.telemetry.trace import Span, Trace, of_template
 from rag.types import Message, Sampling, Usage
 
 SECONDS = 5.0
-"""It delays the first word of the answer, and the answer can do without it."""
+"""Seconds for the text: it delays the answer's first word, and the answer can do without it."""
 
 
 async def write(
@@ -25,14 +25,14 @@ async def write(
     max_tokens: int,
     seconds: float,
 ) -> str:
-    """What the model writes, complete and not blank.
+    """Returns the text that the model writes, complete and not blank.
 
-    The trace is charged with the tokens, however it ends; the span has them too, with all that was
-    asked by the `template` and written.
+    The trace is charged with the tokens in every case; the span records them too, with the
+    messages, the `template` and the text.
 
     Raises:
-        InputError: the model cannot take the messages.
-        UpstreamError: it failed, took longer than `seconds`, or did not end within `max_tokens`.
+        InputError: The model cannot take the messages.
+        UpstreamError: It failed, took longer than `seconds`, or did not end within `max_tokens`.
     """
     text, complete = "", True
     spent: Usage | None = None

@@ -1,7 +1,7 @@
-"""The parts above a chunk: its path of headings, and the header of the table it is a part of.
+"""The context above a chunk: its path of headings, and the header of the table it is a part of.
 
-A chunk carries both, so both are bounded: a document of long headings, or a table of thousands of
-columns, would else be stored many times over.
+Each chunk stores both, so both are bounded: long headings, or a table header of thousands of
+columns, would otherwise be stored many times.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from operator import attrgetter
 from rag.types import Document, Table
 
 PATH_CHARS = 512
-"""Characters of the headings that a chunk carries: the innermost ones that fit."""
+"""Characters of the headings stored with a chunk: the innermost ones that fit."""
 HEADER_CHARS = 512
-"""Characters of a table's header that a chunk carries; of a longer one, the chunk's own columns."""
+"""Characters of a table's header stored with a chunk; of a longer one, the chunk's own columns."""
 MOST_COLUMNS = 16_384
-"""Columns of a table that are told apart, as many as a spreadsheet has."""
+"""Columns of a table that are distinguished, as many as a spreadsheet has."""
 _BETWEEN = " | "
 
 
 class Above:
-    """Finds what stands above the spans of a document, which are asked for in text order."""
+    """Finds the context above the spans of a document; spans must come in text order."""
 
     def __init__(self, document: Document) -> None:
         self._document = document
@@ -31,11 +31,11 @@ class Above:
         self._columns: _Columns | None = None
 
     def of(self, start: int, end: int) -> tuple[str, ...]:
-        """The headings above a span, outermost first, then the header of its table."""
+        """Returns the headings above a span, outermost first, then the header of its table."""
         return self._paths[bisect_right(self._sections, start)] + self._header(start, end)
 
     def _header(self, start: int, end: int) -> tuple[str, ...]:
-        """Nothing where the span begins outside of tables, or within the header itself."""
+        """Returns the table's header; nothing if the span begins in no table or in the header."""
         table = table_at(self._document, start)
         if table is None or start < table.start + max(1, len(table.header)):
             return ()
@@ -56,11 +56,11 @@ class _Columns:
         self._names = [_cut(name, HEADER_CHARS) for name in names]
         self._text = text
         self._at = table.start
-        """Up to here `_column` is known."""
+        """`_column` is known up to this offset."""
         self._column = 0
 
     def header(self, start: int, end: int) -> str:
-        """The names of the columns in which the span has values."""
+        """Returns the names of the columns in which the span has values."""
         self._advance(start)
         # A span may begin with a separator, but without the space in front of it.
         begin = start - 1 if self._text.startswith(_BETWEEN, start - 1) else start
@@ -83,21 +83,21 @@ class _Columns:
 
 
 def table_at(document: Document, at: int) -> Table | None:
-    """The table with the character at an offset."""
+    """Returns the table with the character at an offset; None if there is none."""
     before = bisect_right(document.tables, at, key=attrgetter("start")) - 1
     table = document.tables[before] if before >= 0 else None
     return table if table and at < table.end else None
 
 
 def _filled(line: str, first: int) -> list[int]:
-    """The numbers of the columns with a value; the line begins in column `first`."""
+    """Returns the numbers of the columns with a value; the line begins in column `first`."""
     # A span may end with a separator, but without the space behind it.
     cells = enumerate(line.split(_BETWEEN), first)
     return [n for n, cell in cells if cell.strip(_BETWEEN)]
 
 
 def _paths(document: Document) -> list[tuple[str, ...]]:
-    """The path of headings of each section, without a top one that repeats the title.
+    """Returns the path of headings of each section, without a top one that repeats the title.
 
     Section n is below the nth heading, 0 above the first.
     """
@@ -113,7 +113,7 @@ def _paths(document: Document) -> list[tuple[str, ...]]:
 
 
 def _fitting(path: tuple[str, ...]) -> tuple[str, ...]:
-    """The innermost headings of a path that fit; the last one is cut where it alone does not."""
+    """Returns the innermost headings of a path that fit; the last is cut if it alone does not."""
     room = PATH_CHARS
     first = len(path)
     while first and len(path[first - 1]) <= room:

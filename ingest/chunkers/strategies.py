@@ -1,4 +1,4 @@
-"""A document → chunks: the spans that are embedded, searched for and cited."""
+"""Splits a document into chunks: the spans that are embedded, searched for and cited."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from rag.text.sentences import block_spans, code_spans, paragraph_spans, sentenc
 from rag.types import Chunk, Document
 
 _CHUNK_IDS = uuid.UUID("6f9a1c52-3d0e-5b57-9a44-0c8e5d7b21f3")
-# Less than 1/8 of the budget says too little to be found; joining such a tail may overrun by 12 %.
+# Less than 1/8 of the budget is too little text to be found; joining it may overrun by 12 %.
 _SMALL = 1 / 8
 _OVERRUN = 1.12
 
@@ -35,10 +35,10 @@ class SectionChunker:
     """Packs whole paragraphs and blocks of code of one section up to a budget of tokens.
 
     One over the budget is divided into list items, lines of code and rows of tables, these into
-    sentences, these into words; but for a small lead-in its chunks hold nothing else. A chunk
-    never crosses a heading, and holds none: headings are in `Chunk.headings`, and below them the
-    header of the table that the chunk begins within. Only a single word may be longer than the
-    budget, and a chunk that a small tail joined, by 12 %.
+    sentences, these into words; its chunks hold nothing else, except a small lead-in. A chunk never
+    crosses a heading, and contains none: headings are in `Chunk.headings`, and after them the
+    header of the table in which the chunk begins. Only a single word may be longer than the budget,
+    and a chunk joined with a small tail, by 12 %.
     """
 
     def __init__(
@@ -49,11 +49,11 @@ class SectionChunker:
 
     @property
     def fingerprint(self) -> str:
-        """The algorithm and the budget."""
+        """Identifies the algorithm and the budget."""
         return f"section-4:{self._budget}"
 
     def chunk(self, document: Document) -> list[Chunk]:
-        """Chunks in text order, each an exact span of the text. An empty text has none.
+        """Returns chunks in text order, each an exact span of the text. An empty text has none.
 
         1. body: the text between furniture and headings, in paragraphs and blocks of code
         2. pieces: what is over the budget divided, level by level
@@ -72,10 +72,10 @@ class SectionChunker:
         return _chunks(document, packs)
 
     def _runs(self, pieces: Iterable[Piece], sections: Sequence[int]) -> Iterator[Piece]:
-        """The pieces, each with the run that it is of: packing begins anew with each.
+        """Yields the pieces, each with the number of its run: packing begins anew with each run.
 
-        A run begins at a section, and at both ends of what will be divided. What leads in to it
-        goes with it where that is as small as a tail that is joined.
+        A run begins at a section, and at both ends of a piece that will be divided. The text that
+        leads in to such a piece is in its run if it is as small as a tail that is joined.
         """
         run = 0
         for _, section in groupby(pieces, key=lambda piece: bisect_right(sections, piece.start)):
@@ -93,7 +93,7 @@ class SectionChunker:
                 lead = 0
 
     def _join_tail(self, packs: Iterable[list[Piece]]) -> Iterator[list[Piece]]:
-        """The packs, the last one joined to the one before where it is small."""
+        """Yields the packs, the last one joined to the one before if it is small."""
         before: list[Piece] = []
         last: list[Piece] = []
         for pack in packs:
@@ -110,10 +110,10 @@ class SectionChunker:
 
 
 class RecursiveChunker:
-    """Splits a text at blank lines, what is too long at line ends, then at sentences, then words.
+    """Splits a text at blank lines, long parts at line ends, then at sentences, then at words.
 
-    What a part was split into is put together again up to the budget. The text alone counts:
-    headings, tables, code and furniture are text like any other.
+    The parts are put together again up to the budget. Only the text counts: headings, tables, code
+    and furniture are text like any other.
     """
 
     def __init__(
@@ -124,11 +124,11 @@ class RecursiveChunker:
 
     @property
     def fingerprint(self) -> str:
-        """The algorithm and the budget."""
+        """Identifies the algorithm and the budget."""
         return f"recursive-2:{self._budget}"
 
     def chunk(self, document: Document) -> list[Chunk]:
-        """Chunks in text order, each an exact span of the text. An empty text has none."""
+        """Returns chunks in text order, each an exact span of the text. An empty text has none."""
         text = document.text
         stretches = (
             Piece(begin + start, begin + end)
@@ -143,7 +143,7 @@ class RecursiveChunker:
         pieces: Iterable[Piece],
         cuts: Sequence[Cut] = (line_spans, sentence_spans, word_spans),
     ) -> Iterator[list[Piece]]:
-        """Packs of the pieces; one over the budget is split in its turn, on its own."""
+        """Yields packs of the pieces; a piece over the budget is split and packed separately."""
         for large, run in groupby(pieces, key=lambda piece: piece.cost > self._budget.max_tokens):
             if large and cuts:
                 for piece in run:
@@ -154,7 +154,7 @@ class RecursiveChunker:
 
 
 def rehome(chunks: Sequence[Chunk], *, document_id: str, uri: str) -> list[Chunk]:
-    """All chunks of a document, in any order, as those of another one with the same bytes."""
+    """Returns all chunks of a document, in any order, as those of another with the same bytes."""
     ordered = sorted(chunks, key=attrgetter("position"))
     next_id = _ChunkIds(document_id)
     return [
@@ -164,9 +164,9 @@ def rehome(chunks: Sequence[Chunk], *, document_id: str, uri: str) -> list[Chunk
 
 
 def _body(document: Document) -> Iterator[Piece]:
-    """The text between furniture, headings and tables, in paragraphs and blocks of code.
+    """Yields the text between furniture, headings and tables, in paragraphs and blocks of code.
 
-    A first line keeps its indentation here, which tells code from prose.
+    A first line keeps its indentation here, which distinguishes code from prose.
     """
     tables = [edge for table in document.tables for edge in (table.start, table.end)]
     outside = [edge for span in document.furniture for edge in span]
@@ -183,12 +183,12 @@ def _body(document: Document) -> Iterator[Piece]:
 
 
 def _sections(document: Document) -> list[int]:
-    """Where they begin; section n is below the nth heading, 0 above the first."""
+    """Returns the starts of sections; section n is below the nth heading, 0 above the first."""
     return [heading.start for heading in document.headings]
 
 
 def _units(text: str) -> Iterator[tuple[int, int, bool]]:
-    """Paragraphs and whole blocks of code as (start, end, is code)."""
+    """Yields paragraphs and whole blocks of code as (start, end, is code)."""
     at = 0
     for start, end in [*code_spans(text), (len(text), len(text))]:
         for first, last in paragraph_spans(text[at:start]):
@@ -227,7 +227,7 @@ def _chunks(document: Document, packs: Iterable[Sequence[Piece]]) -> list[Chunk]
 
 
 class _ChunkIds:
-    """Ids of a document's chunks in text order: equal content, numbered, equal ids."""
+    """Makes the ids of a document's chunks in text order, from their numbered content."""
 
     def __init__(self, document_id: str) -> None:
         self._document_id = document_id

@@ -1,4 +1,4 @@
-"""What chunks are put together from: spans with their cost in tokens."""
+"""Builds chunks from spans, by their cost in tokens."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from rag.text.plain import plain
 from rag.types import Span
 
 Cut = Callable[[str], list[Span]]
-"""The spans that a text is divided into, in text order."""
+"""Divides a text into spans, in text order."""
 CountTokens = Callable[[Sequence[str]], list[int]]
 """Token counts of texts, in input order. Counts add up where a text is cut at white space."""
 # Tokenizers count a word they give up on (base64, a data URI) as one token. No prose has tokens
 # this long, so characters are counted as well.
 _LONGEST_TOKEN = 20
-# Of a tokenizer's answer to one call, which has some hundred bytes for each token.
+# Limits of a tokenizer's answer to one call, which has some hundred bytes for each token.
 _COUNTED_PIECES = 4096
 _COUNTED_CHARS = 1 << 17
 WINDOW_CHARS = 1 << 17
-"""A longer section is cut in windows, at a blank line where there is one: what is made of a text
-while it is cut takes a hundred times its memory, and other threads wait for as long as one regular
-expression runs."""
+"""Longest section in characters; a longer one is cut in windows, at a blank line if there is one:
+cutting a text takes a hundred times its memory, and other threads wait while one regular expression
+runs."""
 _WORD = re.compile(r"\S{1,64}")
 _LINE = re.compile(r"\S.*")
 _STRETCH = re.compile(r"\S.*(?:\n[^\S\n]*\S.*)*")
-# Counts of these tell tokenizers apart.
+# Counts of these distinguish tokenizers.
 _PROBE = ("Tokenizers disagree about internationalization,", "naïve 3.14159", "東京 _is_code(x)")
 
 
@@ -34,8 +34,8 @@ _PROBE = ("Tokenizers disagree about internationalization,", "naïve 3.14159", "
 class Piece:
     """A span, and its cost in tokens once it is measured.
 
-    `by_lines`: where it must be divided its lines come first, as in code and in tables. Pieces of
-    different runs are never put together.
+    `by_lines`: True if it is divided into lines first, as code and tables are. Pieces of different
+    runs are never put together.
     """
 
     start: int
@@ -46,28 +46,28 @@ class Piece:
 
     @property
     def least_cost(self) -> int:
-        """The least that it costs, whatever its tokens are."""
+        """The least cost in tokens, from the length alone."""
         return (self.end - self.start) // _LONGEST_TOKEN
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Budget:
-    """How many tokens a chunk may hold, and how many of them it may share with the one before."""
+    """The tokens that a chunk may hold, and how many of them it may share with the one before."""
 
     count_tokens: CountTokens
     max_tokens: int
     overlap: int
 
     def __str__(self) -> str:
-        """Both sizes, and how the tokenizer counts a few telling words: part of a fingerprint."""
+        """Both sizes, and the tokenizer's counts of a few probe texts, for a fingerprint."""
         probe = "-".join(map(str, self.count_tokens(_PROBE)))
         return f"{self.max_tokens}+{self.overlap}:{probe}"
 
     def measure(self, text: str, pieces: Iterable[Piece]) -> Iterator[Piece]:
-        """The pieces with their cost, at least 1, those that have one as they are.
+        """Yields the pieces with their cost, at least 1; pieces that have a cost are unchanged.
 
-        The tokens of some thousand are counted in one call; of one so long that it is over the
-        budget whatever its tokens are, they are not.
+        Some thousand pieces are counted in one call. A piece that is over the budget by its length
+        alone is not counted.
         """
         for batch in _batches(pieces):
             unknown = [p for p in batch if p.cost < 0 and p.least_cost <= self.max_tokens]
@@ -81,7 +81,7 @@ class Budget:
                     yield replace(piece, cost=max(piece.least_cost, costs.get(piece.start, 1)))
 
     def divide(self, text: str, pieces: Iterable[Piece], cut: Cut) -> Iterator[Piece]:
-        """The pieces with those over the budget replaced by their parts, measured."""
+        """Replaces the pieces over the budget by their parts, measured."""
         parts = (
             part
             for piece in pieces
@@ -95,7 +95,7 @@ class Budget:
             yield Piece(piece.start + start, piece.start + end, run=piece.run)
 
     def pack(self, pieces: Iterable[Piece]) -> Iterator[list[Piece]]:
-        """Neighbours put together as long as they fit; each pack repeats the end of the last."""
+        """Puts neighbours together as long as they fit; each pack repeats the end of the last."""
         pack: list[Piece] = []
         cost = 0
         for piece in pieces:
@@ -112,7 +112,7 @@ class Budget:
             yield pack
 
     def _shared(self, pack: Sequence[Piece], *, before: Piece) -> list[Piece]:
-        """The end of a pack, but never all of it, that fits in front of the next piece."""
+        """Returns the end of a pack, but never all of it, that fits in front of the next piece."""
         room = min(self.overlap, self.max_tokens - before.cost)
         first = len(pack)
         while first > 1 and pack[first - 1].cost <= room:
@@ -122,7 +122,7 @@ class Budget:
 
 
 def windows(start: int, end: int, text: str) -> Iterator[Span]:
-    """A span in parts that memory and a regular expression can take, cut where it harms least."""
+    """Cuts a span into windows for memory and regular expressions, where it harms least."""
     while end - start > WINDOW_CHARS:
         cut = start + WINDOW_CHARS
         for mark in ("\n\n", "\n", " "):
@@ -136,7 +136,7 @@ def windows(start: int, end: int, text: str) -> Iterator[Span]:
 
 
 def _batches(pieces: Iterable[Piece]) -> Iterator[list[Piece]]:
-    """The pieces in lists of a bounded length, and of a bounded length of text."""
+    """Yields the pieces in lists of limited length, and of limited length of text."""
     batch: list[Piece] = []
     chars = 0
     for piece in pieces:

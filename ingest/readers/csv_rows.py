@@ -1,4 +1,4 @@
-"""Rows of cells → lines of text, the header known."""
+"""Converts rows of cells to lines of text, and finds the header."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _MOST_CHARS_A_ROW = 1 << 22
 
 
 def written(rows: Iterable[Sequence[str]], *, between: str = " | ") -> tuple[str, Table | None]:
-    """The rows as lines without their empty ones, and the table in them, if one has a header.
+    """Returns the rows as lines, without empty rows, and their table if it has a header.
 
-    The header is the first row most of whose cells are filled, where rows follow it: what stands
-    above it is a caption.
+    The header is the first row most of whose cells are filled, if rows follow it: rows above it are
+    a caption.
     """
     text = StringIO()
     filled = array("L")
@@ -43,17 +43,17 @@ def written(rows: Iterable[Sequence[str]], *, between: str = " | ") -> tuple[str
 
 
 def _trimmed(row: Sequence[str]) -> list[str]:
-    """The cells without empty ones at the end."""
+    """Returns the cells without empty ones at the end."""
     return list(dropwhile(lambda cell: not cell, reversed(row)))[::-1]
 
 
 def outline(text: str, *, name: str) -> Outline:
     """Reads separated values: by commas, semicolons, tabs or pipes, whichever fits.
 
-    Where a line is longer than any row of a table, it is a text like any other.
+    If a line is longer than any row of a table, the file is read as plain text.
 
     Raises:
-        ReadError: they cannot be told apart.
+        ReadError: The values cannot be separated.
     """
     if any(len(line) > _MOST_CHARS_A_ROW for _, line in lines_of(text)):
         return Outline(text=text)

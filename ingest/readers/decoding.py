@@ -1,4 +1,4 @@
-"""Bytes of a text file → text, or a reason why they are none."""
+"""Decodes the bytes of a text file, or says why they are no text."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _MAGIC = (
     (b"\x28\xb5\x2f\xfd", "a zstd archive"),
     (b"SQLite format 3", "an SQLite database"),
 )
-# The legacy encodings that documents are found in. All that Python knows would be a guess too wide.
+# The legacy encodings of real documents. Guessing among all that Python knows would be unreliable.
 _LEGACY = [
     *("cp1252", "cp1250", "cp1251", "cp1253", "cp1254", "cp1255", "cp1256", "cp1257"),
     *("iso8859_2", "koi8_r", "cp866", "cp850"),
@@ -87,15 +87,15 @@ def decode(data: bytes, *, name: str, declared: str | None = None) -> str:
 
 
 def clean(text: str) -> str:
-    """The text with one kind of line end, and nothing that cannot be stored or sent as UTF-8."""
-    # Not by `re.sub`: it keeps a string of its own for all that stands between two line ends.
+    """Unifies line ends, and removes characters that cannot be stored or sent as UTF-8."""
+    # Not by `re.sub`: it stores a separate string for each text between two line ends.
     for end in _LINE_ENDS:
         text = text.replace(end, "\n")
     return text.translate(_NOTHING) if _UNWANTED.search(text) else text
 
 
 def storable(text: str) -> str:
-    """The text without NUL and lone surrogates, the only characters that cannot be stored."""
+    """Removes NUL and lone surrogates from the text, the only characters that cannot be stored."""
     return _UNSTORABLE.sub("", text)
 
 
@@ -127,7 +127,7 @@ def _refuse_controls(data: bytes, *, name: str) -> None:
 
 
 def _utf16(data: bytes, *, name: str) -> str:
-    """Which UTF-16 a file without a byte order mark is, told by where its NULs are."""
+    """Returns the UTF-16 kind of a file without a byte order mark, from the places of its NULs."""
     sample = data[:_SAMPLE]
     even, odd = sample[0::2].count(0), sample[1::2].count(0)
     most = _NULS_OF_UTF16 * (len(sample) // 2)
@@ -139,7 +139,7 @@ def _utf16(data: bytes, *, name: str) -> str:
 
 
 def _declared(data: bytes, label: str | None) -> str | None:
-    """The text by the declared encoding; None where that is unknown or wrong."""
+    """Returns the text by the declared encoding; None if that is unknown or wrong."""
     try:
         encoding = codecs.lookup(label or "").name
         return str(codecs.decode(data, _WIDER.get(encoding, encoding)))
@@ -148,7 +148,7 @@ def _declared(data: bytes, label: str | None) -> str | None:
 
 
 def _detected(data: bytes, *, bad: int, name: str) -> str:
-    """The text by the likeliest legacy encoding; `bad` is the first byte that is not UTF-8."""
+    """Returns the text by the likeliest legacy encoding; `bad` is the first byte not in UTF-8."""
     first = _HIGH_BYTE.search(data)
     begin = max(0, first.start() - _SAMPLE // 4) if first else 0
     matches = from_bytes(
@@ -169,7 +169,7 @@ def _detected(data: bytes, *, bad: int, name: str) -> str:
 
 
 def _likeliest(matches: list[CharsetMatch]) -> str | None:
-    """The encoding to trust, None where it would be a coin toss.
+    """Returns the likeliest encoding; None if two are about as likely.
 
     Western European text reads about as well as Central European; the commoner one wins.
     """

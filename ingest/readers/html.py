@@ -1,4 +1,4 @@
-"""HTML → the text of a page, without what surrounds it on every page of a site."""
+"""Extracts the text of an HTML page, without the parts that surround it on every page of a site."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def _label(declared: re.Match[bytes] | None) -> str | None:
 
 
 def _refuse_depth(html: str, *, name: str) -> None:
-    """Parsing takes time quadratic in the depth; an attack nests deeper than any page."""
+    """Refuses the deep nesting of an attack: parsing takes time quadratic in the depth."""
     unclosed: Counter[str] = Counter()
     depth = 0
     for slash, tag in _TAG.findall(html.lower()):
@@ -88,7 +88,7 @@ def _refuse_depth(html: str, *, name: str) -> None:
 
 
 def _surroundings(body: LexborNode) -> frozenset[str]:
-    """Tags of what surrounds the main text. Some sites put the whole page into a form."""
+    """Returns the tags around the main text. Some sites put the whole page into a form."""
     in_forms = sum(len(form.text()) for form in body.css("form"))
     return _BOILERPLATE | ({"form"} if 2 * in_forms < len(body.text()) else set())
 
@@ -104,9 +104,9 @@ def _meta(tree: LexborHTMLParser) -> dict[str, str]:
 
 
 def _walk(root: LexborNode, skip: frozenset[str]) -> Iterator[tuple[LexborNode, bool]]:
-    """Every node twice: (node, True) before its children, (node, False) after them.
+    """Yields every node twice: (node, True) before its children, (node, False) after them.
 
-    By hand, since pages nest deeper than Python recurses.
+    It does not recurse, since pages nest deeper than Python can.
     """
     path: list[LexborNode] = []
     node: LexborNode | None = root
@@ -133,7 +133,7 @@ def _is_hidden(node: LexborNode) -> bool:
 
 
 def _layout_tables(body: LexborNode, skip: frozenset[str]) -> set[int]:
-    """The `mem_id`s of tables that arrange a page: they hold headings, tables, columns of text."""
+    """Returns the `mem_id`s of tables for layout: they hold headings, tables or columns of text."""
     layout: set[int] = set()
     tables: list[int] = []
     length = 0
@@ -163,7 +163,7 @@ def _extract(body: LexborNode, skip: frozenset[str]) -> _Page:
 
 
 class _Page:
-    """The text of a page as it grows. White space is owed until the next word is written."""
+    """The text of a page as it grows. White space is written with the next word."""
 
     def __init__(self, layout: set[int]) -> None:
         self.headings: list[Heading] = []
@@ -223,7 +223,7 @@ class _Page:
 
     @property
     def _inline(self) -> bool:
-        """Whether the text has to stay on one line."""
+        """True if the text has to stay on one line."""
         return self._cell is not None or self._heading is not None
 
     def _break(self, tag: str) -> None:
@@ -274,7 +274,7 @@ class _Page:
             self._gap = " " if text[-1].isspace() else ""
 
     def _write(self, text: str) -> None:
-        """Appends the white space owed, a list item's bullet, and the text."""
+        """Appends the pending white space, a list item's bullet, and the text."""
         owed = self._gap if self._parts else ""
         if self._heading and len(self._parts) == self._heading[1]:
             owed = ""

@@ -1,4 +1,4 @@
-"""E-mail: one message, or a mailbox of them; attachments are read as the files they are."""
+"""E-mail: one message, or a mailbox of them; attachments are read like files."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def _message(message: EmailMessage, read_part: ReadPart) -> Outline:
 def _header(message: EmailMessage, key: str) -> str:
     try:
         value = message[key]
-    except (AttributeError, IndexError, TypeError, ValueError):  # Python's parser, over bad ones
+    except (AttributeError, IndexError, TypeError, ValueError):  # Python's parser, on bad ones
         value = next(raw for name, raw in message.raw_items() if name.lower() == key.lower())
     return clean(str(value or "")).strip()
 

@@ -19,7 +19,7 @@ _LONGEST_HEADING = 1000
 
 
 def outline(text: str) -> Outline:
-    """Reads the headings outside lists and quotes; the text itself stays whole."""
+    """Reads the headings outside lists and quotes; the text itself stays complete."""
     meta, body = _front_matter(text)
     starts = [start for start, _ in lines_of(text, body)]
     headings, furniture = [], [(0, body)] if body else []
@@ -42,9 +42,10 @@ def outline(text: str) -> Outline:
 
 
 def _front_matter(text: str) -> tuple[dict[str, MetaValue], int]:
-    """The fields between `---` lines at the very top, and the offset of what follows them.
+    """Returns the fields between `---` lines at the very top, and the offset of the text below.
 
-    A text may also begin with a thematic break: what is no list of fields is not front matter.
+    A text may also begin with a thematic break: lines that are no list of fields are not front
+    matter.
     """
     if not text.startswith("---\n"):
         return {}, 0
@@ -52,7 +53,7 @@ def _front_matter(text: str) -> tuple[dict[str, MetaValue], int]:
     for start, line in islice(lines_of(text), 1, None):
         if line.rstrip() in {"---", "..."}:
             meta = parse_fields(inside)
-            # A title is a text, whatever YAML makes of it.
+            # A title is always a text, even if YAML reads it as another type.
             typed = {k: v for k, v in _typed(inside).items() if k != "title"} if meta else {}
             return (meta | typed, start + len(line)) if meta else ({}, 0)
         inside.append(line)
@@ -60,7 +61,7 @@ def _front_matter(text: str) -> tuple[dict[str, MetaValue], int]:
 
 
 def _typed(lines: Sequence[str]) -> dict[str, MetaValue]:
-    """The fields that are numbers, truth values or lists of scalars; none where YAML fails."""
+    """Returns fields that are numbers, truth values or lists of scalars; none if YAML fails."""
     text = "\n".join(lines)
     if len(text) > MAX_YAML_CHARS:
         return {}
@@ -75,7 +76,7 @@ def _typed(lines: Sequence[str]) -> dict[str, MetaValue]:
 
 
 def _value(node: yaml.Node) -> MetaValue | None:
-    """None for a text, which `parse_fields` reads, and for what is nested."""
+    """Returns a value; None for a text, which `parse_fields` reads, and for a nested value."""
     if isinstance(node, yaml.SequenceNode):
         items = [item for item in node.value if isinstance(item, yaml.ScalarNode)]
         return tuple(map(_scalar, items)) if items and len(items) == len(node.value) else None
@@ -84,7 +85,7 @@ def _value(node: yaml.Node) -> MetaValue | None:
 
 
 def _scalar(node: yaml.ScalarNode) -> Scalar:
-    """As YAML 1.2 has it, and a text where the number would be written otherwise: 1.10, 007."""
+    """Returns a scalar of YAML 1.2; numbers in another notation are texts: 1.10, 007."""
     text = str(node.value)
     if node.style is not None:  # quoted
         return text
@@ -101,7 +102,7 @@ def _scalar(node: yaml.ScalarNode) -> Scalar:
 
 
 class _WithoutAliases(yaml.SafeLoader):
-    """A few aliases can stand for a billion values."""
+    """A loader that refuses aliases: a few of them can stand for a billion values."""
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
@@ -110,7 +111,7 @@ class _WithoutAliases(yaml.SafeLoader):
 
 
 def _plain(title: str) -> str:
-    """A heading without inline mark-up, on one line; a longer one than any is cut."""
+    """Returns a heading without inline mark-up, on one line; an overlong one is cut."""
     inline = _inline_parser().parseInline(title[:_LONGEST_HEADING])[0]
     return "".join(map(_content, inline.children or ())).strip()
 

@@ -1,4 +1,4 @@
-"""What some bytes are, told by the bytes; a name decides only between kinds of text."""
+"""Detects the media type of bytes; a name decides only between kinds of text."""
 
 from __future__ import annotations
 
@@ -46,15 +46,16 @@ MEDIA_TYPES: Mapping[str, str] = MappingProxyType(
         ".msg": MSG,
     }
 )  # fmt: skip
-"""What can be read: the media type of each file extension, in lower case."""
+"""The readable media types by file extension, in lower case."""
 
 DOCUMENTS = frozenset(MEDIA_TYPES) - frozenset(_IMAGES)
-"""Extensions that a folder is searched for: pictures lie beside most documents, and are none."""
+"""Extensions that a folder is searched for: pictures lie beside most documents, but are not
+documents."""
 READABLE = (
     "PDF, Word, Excel, PowerPoint, OpenDocument, EPUB, RTF, HTML, Markdown, reStructuredText,"
     " e-mail, CSV, XML, LaTeX, notebooks, images and plain text"
 )
-"""For messages."""
+"""The readable types, for messages."""
 
 _SIGNATURES = (
     (b"{\\rtf", RTF),
@@ -86,15 +87,15 @@ _MBOX = re.compile(r"From \S+.* \d\d:\d\d")
 
 
 def essence(content_type: str) -> str:
-    """The media type that a Content-Type header names, in lower case, without its parameters."""
+    """Returns the media type in a Content-Type header, in lower case, without its parameters."""
     return content_type.partition(";")[0].strip().lower()
 
 
 def media_type(data: bytes, *, name: str) -> str:
-    """One of the values of `MEDIA_TYPES`.
+    """Returns the media type, one of the values of `MEDIA_TYPES`.
 
     Raises:
-        ReadError: encrypted, damaged, or of a type that cannot be read.
+        ReadError: The file is encrypted, damaged, or of a type that cannot be read.
     """
     if b"%PDF-" in data[:1024]:
         return PDF
@@ -142,7 +143,7 @@ def _zip(data: bytes, *, name: str) -> str:
 
 
 def _beginning(file: zipfile.ZipFile, member: str) -> bytes:
-    """Of a member that may be a bomb, as much as a media type is long."""
+    """Returns the beginning of a member, which may be a bomb, up to the length of a media type."""
     with file.open(member) as opened:
         return opened.read(_LONGEST_TYPE)
 
@@ -163,7 +164,7 @@ def _text(data: bytes, *, name: str) -> str:
 
 
 def _head(data: bytes, *, name: str) -> str:
-    """The first characters, whatever the encoding; a character cut at the end does not matter."""
+    """Returns the first characters in any encoding; a character cut at the end does not matter."""
     part = data[:_HEAD]
     while part:
         try:
@@ -176,7 +177,7 @@ def _head(data: bytes, *, name: str) -> str:
 
 
 def encrypted(name: str) -> ReadError:
-    """The error of a file that asks for a password."""
+    """Returns the error of a file that needs a password."""
     return ReadError(
         f"{name}: encrypted with a password. Save it without one and ingest that.",
         code="encrypted",
@@ -184,12 +185,12 @@ def encrypted(name: str) -> ReadError:
 
 
 def damaged(name: str, what: str) -> ReadError:
-    """The error of a file that is cut short or broken."""
+    """Returns the error of a file that is cut short or broken."""
     return ReadError(f"{name}: damaged: {what}. Save or send it again.", code="damaged")
 
 
 def unsupported(name: str, what: str) -> ReadError:
-    """The error of a file that is whole, and of no use here."""
+    """Returns the error of a file that is complete, but of a type without a reader."""
     return ReadError(
         f"{name}: cannot be read: {what}. Readable: {READABLE}.",
         code="unsupported_type",

@@ -1,4 +1,4 @@
-"""Reading images: tesseract, where its language data are installed."""
+"""Reads images with tesseract, if its language data are installed."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _FOLDERS = (
 
 @dataclass(frozen=True, slots=True)
 class Ocr:
-    """How images are read; `languages` as tesseract names them: `eng`, `deu+fra`."""
+    """Settings for reading images; `languages` as tesseract names them: `eng`, `deu+fra`."""
 
     languages: str = "eng"
 
     def config(self) -> OcrConfig | None:
-        """For kreuzberg; None where the data of one of the languages are not installed."""
+        """Returns kreuzberg's settings; None if the data of one of the languages are missing."""
         from kreuzberg import OcrConfig
 
         folder = self._folder()

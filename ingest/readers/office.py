@@ -1,4 +1,4 @@
-"""PDF, Office, OpenDocument, e-books and the like, by kreuzberg; what it leaves out, by others."""
+"""Reads PDF, Office, OpenDocument, e-books and the like by kreuzberg, what it omits by others."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def outline(data: bytes, media_type: str, *, name: str, ocr: Ocr) -> Outline:
     """Reads with headings, tables, pages and metadata as far as the format has them.
 
     Raises:
-        ReadError: encrypted (`code="encrypted"`), damaged, or images without text where no
-            character recognition is installed (`code="needs_ocr"`).
+        ReadError: The file is encrypted (`code="encrypted"`), damaged, or has images without text
+            and no character recognition is installed (`code="needs_ocr"`).
     """
     match media_type:
         case media_types.RTF:
@@ -84,7 +84,7 @@ def _extract(data: bytes, media_type: str, *, name: str, ocr: Any = None) -> Out
 
 
 class _Text:
-    """A document's text as its nodes come."""
+    """Builds a document's text from its nodes."""
 
     def __init__(self, *, between: str) -> None:
         self._between = between
@@ -97,7 +97,7 @@ class _Text:
         self._in_list = False
 
     def add(self, node: Mapping[str, Any]) -> None:
-        """Takes a node of kreuzberg's document structure; groups come before their children."""
+        """Adds a node of kreuzberg's document structure; groups come before their children."""
         content = node["content"]
         if node.get("content_layer") in {"header", "footer"}:
             return
@@ -156,7 +156,7 @@ class _Text:
             self._tables.append(moved)
 
     def _write(self, text: str, *, close: bool = False) -> int:
-        """Appends a paragraph, or a line where it follows closely; its offset."""
+        """Appends a paragraph, or a line if `close`; returns its offset."""
         if not text:
             return self._length
         gap = ("\n" if close else "\n\n") if self._parts else ""
@@ -172,7 +172,7 @@ def _plain(text: str) -> str:
 
 
 def _is_heading(text: str) -> bool:
-    """Readers of PDF guess at headings by their size: a line of a paragraph is none."""
+    """Checks a heading that PDF readers guessed by its size: a line of a paragraph is none."""
     plain = text.strip()
     return (
         0 < len(plain) <= _LONGEST_HEADING
@@ -186,7 +186,7 @@ def _title(metadata: Mapping[str, Any]) -> str:
 
 
 def _meta(metadata: Mapping[str, Any]) -> Meta:
-    """Author and day of creation, where the document names them."""
+    """Returns author and day of creation, if the document names them."""
     authors = [author for author in metadata.get("authors") or () if isinstance(author, str)]
     created = str(metadata.get("created_at") or "")
     day = re.match(r"\d{4}-\d\d-\d\d", created)
@@ -207,7 +207,7 @@ def _recognised(data: bytes, media_type: str, *, name: str, ocr: Ocr) -> Outline
 
 
 def _right_to_left(data: bytes, meta: Meta) -> Outline:
-    """Arabic and Hebrew, which pdfium leaves in the order they are painted in; pypdf does not."""
+    """Reads Arabic and Hebrew with pypdf: pdfium leaves the text in the order of painting."""
     from pypdf import PdfReader
 
     text = _Text(between=" ")
@@ -225,7 +225,7 @@ def _rtf(data: bytes) -> str:
 
 
 def _slides(data: bytes) -> Outline:
-    """An OpenDocument presentation, slide by slide."""
+    """Reads an OpenDocument presentation, slide by slide."""
     from odf import draw, opendocument, teletype
     from odf import text as paragraphs
 
@@ -239,7 +239,7 @@ def _slides(data: bytes) -> Outline:
 
 
 def _footnotes(data: bytes) -> str:
-    """Footnotes and endnotes of a Word document, which kreuzberg leaves out."""
+    """Returns footnotes and endnotes of a Word document, which kreuzberg leaves out."""
     with zipfile.ZipFile(BytesIO(data)) as file:
         if _FOOTNOTES not in file.namelist():
             return ""

@@ -1,4 +1,4 @@
-"""What a reader finds in a text: the part of a `Document` that depends on its format."""
+"""The result of a reader: the part of a `Document` that depends on its format."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _DATES = ("%Y-%m-%d", "%d-%b-%Y")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outline:
-    """A text and what its mark-up says of it, in the terms of `Document`; no title is ""."""
+    """A text and its mark-up, in the terms of `Document`; no title is ""."""
 
     text: str
     title: str = ""
@@ -37,13 +37,13 @@ def lines_of(text: str, start: int = 0) -> Iterator[tuple[int, str]]:
 
 
 def parse_fields(lines: list[str]) -> dict[str, str] | None:
-    """Header lines like `Created: 05-Jul-2001` or `:Author: Guido`, as metadata.
+    """Reads header lines like `Created: 05-Jul-2001` or `:Author: Guido` as metadata.
 
-    An indented line, or one that begins with "- ", continues the field above it. Keys become
-    lower case with underscores, dates become ISO; fields without a value are left out.
+    An indented line, or one that begins with "- ", continues the field above it. Keys become lower
+    case with underscores, dates become ISO; fields without a value are left out.
 
     Returns:
-        The fields, or None where a line is neither a field nor a continuation.
+        The fields, or None if a line is neither a field nor a continuation.
     """
     values: dict[str, list[str]] = {}
     key = None
@@ -61,12 +61,12 @@ def parse_fields(lines: list[str]) -> dict[str, str] | None:
 
 
 def field_name(key: str) -> str:
-    """In lower case, with underscores."""
+    """Returns a key in lower case, with underscores."""
     return re.sub(r"[ -]", "_", key.lower())
 
 
 def _value(raw: str) -> str:
-    """The value without its quotes, in ISO form where it is wholly a date."""
+    """Returns the value without its quotes, in ISO form if it is entirely a date."""
     quoted = len(raw) > 1 and raw[0] == raw[-1] and raw[0] in _QUOTES
     value = raw[1:-1] if quoted else raw
     for form in _DATES:

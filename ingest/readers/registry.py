@@ -1,4 +1,4 @@
-"""A file's bytes → a `Document`: one reader per kind of file, chosen by what the bytes are."""
+"""Converts a file's bytes to a `Document`: one reader per kind of file, chosen by the bytes."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ _LONGEST_TITLE = 80
 _FIRST_LINE = 4096
 """Characters in which a title is looked for."""
 _DEEPEST = 3
-"""Messages within messages."""
+"""Largest depth of messages within messages."""
 
 
 def document_id(uri: str) -> str:
-    """The id of the document at `uri`: the same place, the same document."""
+    """Returns the id of the document at `uri`: the same place, the same document."""
     return str(uuid.uuid5(uuid.NAMESPACE_URL, uri))
 
 
 def last_part(uri: str) -> str:
-    """The end of a uri, for messages."""
+    """Returns the end of a uri, for messages."""
     return uri.rstrip("/").rpartition("/")[2] or uri
 
 
@@ -49,8 +49,8 @@ def read(
         id: Becomes `Document.id`.
         uri: Becomes `Document.uri`.
         name: The file's name; its extension decides between kinds of text.
-        title: Goes before the one found in the document.
-        meta: Goes before equal keys found in the document.
+        title: Overrides the title found in the document.
+        meta: Overrides equal keys found in the document.
         ocr: How images are read.
 
     Raises:
@@ -79,13 +79,13 @@ def read(
 
 
 def read_json(data: bytes, *, id: str, uri: str) -> Document:  # noqa: A002 - the field's name
-    """Reads a document that was submitted as JSON: its text is taken as it is.
+    """Reads a document that was submitted as JSON: its text is not changed.
 
-    Without a title, the first line stands in, or the last part of the uri.
+    Without a title, the first line is the title, or the last part of the uri.
 
     Raises:
-        ReadError: Not an object with a string `text`, an optional string `title` and a `meta` of
-            strings, numbers, truth values and lists of them; or the text is blank
+        ReadError: It is not an object with a string `text`, an optional string `title` and a `meta`
+            of strings, numbers, truth values and lists of them; or the text is blank
             (`code="empty_document"`), or holds NUL or a lone surrogate.
     """
     name = last_part(uri)
@@ -125,7 +125,7 @@ def _outline(data: bytes, type_: str, *, name: str, ocr: Ocr, depth: int = 0) ->
         return _by_type(data, type_, name=name, ocr=ocr, read_part=read_part)
     except (RagError, MemoryError):
         raise
-    except Exception as error:  # libraries let through whatever damaged bytes bring about in them
+    except Exception as error:  # damaged bytes can raise anything in a library
         raise damaged(name, f"it cannot be followed ({error!r})") from error
 
 
@@ -160,7 +160,7 @@ def _by_type(data: bytes, type_: str, *, name: str, ocr: Ocr, read_part: mail.Re
 
 
 def _json_object(data: bytes, *, name: str) -> dict[str, Any]:
-    """The fields, their outer types checked."""
+    """Returns the fields, with their outer types checked."""
     try:
         fields = json.loads(data)
     except (ValueError, RecursionError) as error:

@@ -1,4 +1,4 @@
-"""reStructuredText: section titles, and the header block above them."""
+"""Reads section titles of reStructuredText, and the header block above them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Line = tuple[int, str]
 
 
 def outline(text: str) -> Outline:
-    """Reads the section titles and the header fields; the text itself stays whole."""
+    """Reads the section titles and the header fields; the text itself stays complete."""
     lines = list(lines_of(text))
     titles = list(_titles(lines))
     styles: dict[tuple[str, bool], int] = {}
@@ -50,7 +50,7 @@ def _title(meta: dict[str, str]) -> str:
 
 
 def _header(lines: list[Line], *, after: int) -> tuple[dict[str, str], list[tuple[int, int]]]:
-    """The fields at the very top or below the first title, and the span they stand in.
+    """Returns the fields at the very top or below the first title, and the span they stand in.
 
     One `Note: …` at the top may be prose; an RFC 2822 header has two fields or more.
     """
@@ -63,7 +63,7 @@ def _header(lines: list[Line], *, after: int) -> tuple[dict[str, str], list[tupl
 
 
 def _paragraph(lines: list[Line], begin: int) -> list[Line]:
-    """The first run of lines from `begin` on that are not blank."""
+    """Returns the first run of lines from `begin` on that are not blank."""
     while begin < len(lines) and not lines[begin][1].strip():
         begin += 1
     end = begin
@@ -73,10 +73,10 @@ def _paragraph(lines: list[Line], begin: int) -> list[Line]:
 
 
 def _titles(lines: list[Line]) -> Iterator[tuple[int, int, tuple[str, bool]]]:
-    """Section titles as (first line, last line, style); a style is (adornment, has overline)."""
+    """Yields titles as (first line, last line, style); a style is (adornment, has overline)."""
     bottoms = _table_bottoms(lines)
     number = 0
-    opens = True  # whether a block may begin here: after a blank or indented line, or a title
+    opens = True  # True if a block may begin here: after a blank or indented line, or a title
     while number < len(lines):
         line = lines[number][1]
         if opens and _SIMPLE_TABLE.fullmatch(line):
@@ -93,7 +93,7 @@ def _titles(lines: list[Line]) -> Iterator[tuple[int, int, tuple[str, bool]]]:
 
 
 def _title_at(lines: list[Line], number: int) -> tuple[str, bool] | None:
-    """The style of the section title that begins at this line, if one does."""
+    """Returns the style of the section title that begins at this line, if one does."""
     first, second, third = (
         lines[i][1].rstrip() if i < len(lines) else "" for i in range(number, number + 3)
     )
@@ -106,7 +106,7 @@ def _title_at(lines: list[Line], number: int) -> tuple[str, bool] | None:
 
 
 def _table_bottoms(lines: list[Line]) -> list[int]:
-    """Numbers of the lines that may close a simple table: borders with a blank line below."""
+    """Returns the numbers of lines that may close a simple table: borders before a blank line."""
     return [
         number
         for number, (_, line) in enumerate(lines)
@@ -116,7 +116,7 @@ def _table_bottoms(lines: list[Line]) -> list[int]:
 
 
 def _width(text: str) -> int:
-    """Columns the text takes in a fixed-width font, as docutils counts them."""
+    """Returns the columns of the text in a fixed-width font, as docutils counts them."""
     if text.isascii():
         return len(text)
     wide = sum(unicodedata.east_asian_width(char) in "WF" for char in text)
@@ -124,7 +124,7 @@ def _width(text: str) -> int:
 
 
 def _plain(title: str) -> str:
-    """A title without inline mark-up and runs of white space."""
+    """Returns a title without inline mark-up and runs of white space."""
     plain = _MARKUP.sub(lambda found: next(filter(None, found.groups())), _ROLE.sub("", title))
     return " ".join(plain.split())
 

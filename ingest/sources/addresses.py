@@ -1,4 +1,4 @@
-"""Which addresses are out on the internet, and which lead to somebody's own machines."""
+"""Distinguishes public internet addresses from those of private machines and networks."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ _REFUSED: tuple[IPv4Network | IPv6Network, ...] = tuple(
         ),
     )
 )
-"""IANA's special-purpose registries, written out: what Python knows of them changes by version."""
+"""IANA's special-purpose registries, listed here: Python's knowledge of them changes by version."""
 
 
 def is_public(address: Address) -> bool:
-    """Whether it is out on the internet: not private, local, multicast, reserved or metadata."""
+    """True if it is on the internet: not private, local, multicast, reserved or metadata."""
     if isinstance(address, IPv6Address):
         if (wrapped := _wrapped(address)) is not None:
             return is_public(wrapped)
@@ -48,7 +48,7 @@ def is_public(address: Address) -> bool:
 
 
 def _wrapped(address: IPv6Address) -> IPv4Address | None:
-    """The IPv4 address that a packet to this one goes to, where the wrapping is ordinary."""
+    """Returns the IPv4 address that a packet to this one goes to, if it is wrapped as usual."""
     if address in _NAT64:
         return IPv4Address(int(address) & 0xFFFFFFFF)
     return address.ipv4_mapped

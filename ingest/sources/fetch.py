@@ -1,4 +1,4 @@
-"""Documents from the web: fetched where their task runs, within limits, and not from inside."""
+"""Fetches documents from the web when their task runs, within limits, from public addresses."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ if TYPE_CHECKING:
 
 REDIRECTS = 5
 CONNECT_SECONDS = 10.0
-"""For one address: a host that has several is tried at the next one."""
+"""Seconds for one address: if a host has several, the next one is tried."""
 _PIECE = 1 << 16
 _MOVED = frozenset({301, 302, 303, 307, 308})
 _TEMPORARY = frozenset({408, 425, 429})
-# Without a `traceparent`: who serves a page is no part of what we trace.
+# Without a `traceparent`: the servers of pages are not part of our traces.
 _HEADERS = [
     ("User-Agent", f"Plumbline/{rag.__version__} (reads documents for search)"),
     ("Accept", "*/*"),
@@ -51,15 +51,15 @@ _FAILURES = (httpcore.NetworkError, httpcore.ProtocolError, httpcore.TimeoutExce
 
 
 def is_url(text: str) -> bool:
-    """Whether it is meant as the address of something on the web."""
+    """True if it is meant as the address of something on the web."""
     return text.lower().startswith(("http://", "https://"))
 
 
 def parse_url(text: str) -> httpx.URL:
-    """An address that can be fetched.
+    """Parses an address that can be fetched.
 
     Raises:
-        ReadError: it cannot; the message repeats no password.
+        ReadError: It cannot be fetched; the message repeats no password.
     """
     name = "A URL" if "@" in text else masked(text)
     try:
@@ -82,10 +82,10 @@ def parse_url(text: str) -> httpx.URL:
 
 
 def submission_of_url(url: str, *, own_id: str | None = None) -> Submission:
-    """A document that is fetched once its turn comes: `spool` is where its bytes will lie then.
+    """Returns a submission that is fetched by its task; `spool` is the place for its bytes.
 
     Raises:
-        ReadError: it is no URL that can be fetched.
+        ReadError: It is no URL that can be fetched.
     """
     parse_url(url)
     return Submission(
@@ -96,19 +96,19 @@ def submission_of_url(url: str, *, own_id: str | None = None) -> Submission:
 
 
 class WebReader:
-    """Fetches what a URL names, then has it read as any file; other sources go straight on."""
+    """Fetches a URL and has it read like any file; passes other sources on."""
 
     def __init__(self, reader: Reader, fetcher: Fetcher) -> None:
         self._reader = reader
         self._fetcher = fetcher
 
     async def read(self, source: Mapping[str, Any], path: Path, *, id_: str, uri: str) -> Document:
-        """See `Reader.read`.
+        """Reads a document; see `Reader.read`.
 
         Raises:
-            ReadError: it cannot be fetched or read.
-            UpstreamError: it cannot be fetched now.
-            StorageError: the disk is full.
+            ReadError: The document cannot be fetched or read.
+            UpstreamError: The document cannot be fetched now.
+            StorageError: The disk is full.
         """
         if "url" in source:
             try:
@@ -116,13 +116,13 @@ class WebReader:
             except RagError:
                 await asyncio.to_thread(
                     path.unlink, missing_ok=True
-                )  # half of it is of no use to the next try
+                )  # half of it is of no use to the next attempt
                 raise
         return await self._reader.read(source, path, id_=id_, uri=uri)
 
 
 class Fetcher:
-    """Gets what lies at a URL: without cookies, logins or proxies, from allowed addresses."""
+    """Fetches URLs: without cookies, logins or proxies, from allowed addresses."""
 
     def __init__(
         self,
@@ -131,24 +131,24 @@ class Fetcher:
         seconds: float,
         allows: Callable[[Address], bool] = is_public,
     ) -> None:
-        """Connects to nothing yet.
+        """Make a fetcher; nothing is connected yet.
 
         Args:
-            max_bytes: of a body, after gzip is undone.
-            seconds: for all of it, redirects included.
-            allows: whether an address may be connected to.
+            max_bytes: largest size of a body, after gzip is undone.
+            seconds: time limit for the whole fetch, redirects included.
+            allows: True if an address may be connected to.
         """
         self._max_bytes = max_bytes
         self._seconds = seconds
         self._network = _Network(allows)
 
     async def fetch(self, url: str, to: Path) -> str:
-        """Writes the body to a file; a name for it, whose extension says what it is.
+        """Writes the body to a file; returns a name for it, whose extension shows its type.
 
         Raises:
-            ReadError: there is no such document, it is too large, or its address is refused.
-            UpstreamError: the server or the way to it fails; later it may go through.
-            StorageError: the disk is full.
+            ReadError: There is no such document, it is too large, or its address is refused.
+            UpstreamError: The server or the connection fails; a later attempt may succeed.
+            StorageError: The disk is full.
         """
         address = parse_url(url)
         try:
@@ -220,9 +220,9 @@ class Fetcher:
 
 
 class _Network(httpcore.AsyncNetworkBackend):
-    """Looks a name up once and connects to the very addresses that it checked.
+    """Looks a name up once and connects to the addresses that it checked.
 
-    A second look-up could give others (DNS rebinding). TLS and the Host header keep the name.
+    A second look-up could return others (DNS rebinding). TLS and the Host header keep the name.
     """
 
     def __init__(self, allows: Callable[[Address], bool]) -> None:
@@ -237,7 +237,7 @@ class _Network(httpcore.AsyncNetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
     ) -> httpcore.AsyncNetworkStream:
-        """A connection to one of the host's addresses, all of which are allowed."""
+        """Connects to one of the host's addresses, all of which are allowed."""
         addresses = await _look_up(host, port)
         if not all(map(self._allows, addresses)):
             raise ReadError(
@@ -261,7 +261,7 @@ async def _look_up(host: str, port: int) -> list[Address]:
     loop = asyncio.get_running_loop()
     try:
         found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError) as error:  # no such name, or one that cannot be
+    except (OSError, UnicodeError) as error:  # no such name, or an invalid one
         raise httpcore.ConnectError(f"{host} is not found: {words(error)}") from error
     return [ip_address(entry[4][0]) for entry in found]
 
@@ -306,7 +306,7 @@ async def _body(response: httpcore.Response, name: str) -> AsyncGenerator[bytes,
         packed = part
         while packed and not gzip.eof:
             try:
-                yield gzip.decompress(packed, _PIECE)  # a bomb is seen before it has gone off
+                yield gzip.decompress(packed, _PIECE)  # a bomb is noticed in time
             except zlib.error as error:
                 raise httpcore.RemoteProtocolError(f"its gzip is damaged ({error})") from error
             packed = gzip.unconsumed_tail
@@ -315,7 +315,7 @@ async def _body(response: httpcore.Response, name: str) -> AsyncGenerator[bytes,
 
 
 def _name(url: httpx.URL, content_type: str) -> str:
-    """The last part of the path; with an extension by the server's word where it has none."""
+    """Returns the last part of the path; if it lacks an extension, the Content-Type gives one."""
     name = clean(PurePosixPath(url.path).name) or url.host
     if PurePosixPath(name).suffix.lower() in MEDIA_TYPES:
         return name
@@ -328,5 +328,5 @@ def _header(response: httpcore.Response, name: bytes) -> str:
 
 
 def _shown(url: httpx.URL) -> str:
-    """For messages: without the query, in which others put keys."""
+    """Returns the URL for messages: without the query, in which keys may be."""
     return str(url.copy_with(query=None, fragment=None))

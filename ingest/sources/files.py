@@ -1,4 +1,4 @@
-"""Where a document's bytes lie until they are ingested."""
+"""Places where a document's bytes lie until they are ingested."""
 
 from __future__ import annotations
 
@@ -22,17 +22,20 @@ from rag.types import Document
 
 
 def file_uri(path: Path | str) -> str:
-    """The uri of a file; links are not followed, so that it stays what the caller named."""
+    """Returns the uri of a file; links are not followed, so that it stays what the caller named."""
     return Path(os.path.abspath(path)).as_uri()  # noqa: PTH100 - resolve() would follow links
 
 
 def path_of(uri: str) -> Path:
-    """The file that `file_uri` named."""
+    """Returns the file that `file_uri` named."""
     return Path(os.fsdecode(unquote_to_bytes(urlsplit(uri).path)))
 
 
 def submission_of(path: Path) -> Submission:
-    """A file that is read where it lies. Kept by its uri: not every path is text, each uri is."""
+    """Returns the submission of a file that is read in place.
+
+    It contains the uri, not the path: not every path is text, each uri is.
+    """
     uri = file_uri(path)
     return Submission(
         document_id=document_id(uri),
@@ -43,14 +46,14 @@ def submission_of(path: Path) -> Submission:
 
 
 def name_of(path: Path) -> str:
-    """A file's name as text; bytes that are not UTF-8 are marked."""
+    """Returns a file's name as text; bytes that are not UTF-8 are marked."""
     return os.fsencode(path.name).decode(errors="replace")
 
 
 def name_for(source: Mapping[str, Any], path: Path, *, uri: str) -> str:
-    """The name by which people know a document: its file's, or the end of its uri.
+    """Returns the name of a document for users: its file's, or the end of its uri.
 
-    `path` is where its bytes lie.
+    `path` is the place of its bytes.
     """
     if "file" in source:
         return name_of(path)
@@ -59,7 +62,7 @@ def name_for(source: Mapping[str, Any], path: Path, *, uri: str) -> str:
 
 @contextlib.contextmanager
 def keeping(folder: Path) -> Iterator[None]:
-    """Raises StorageError where bytes that were sent cannot be written."""
+    """Raises StorageError if bytes that were sent cannot be written."""
     try:
         yield
     except OSError as error:
@@ -74,12 +77,12 @@ class Spool:
     """A folder for bytes that were sent: on disk before they are accepted, gone once ingested."""
 
     def __init__(self, folder: Path, *, prefix: str = "") -> None:
-        """Knows only files whose keys begin with `prefix`."""
+        """Make a spool that knows only files whose keys begin with `prefix`."""
         self._folder = folder
         self._prefix = prefix
 
     def part(self) -> Spool:
-        """The same folder, for what comes in one request."""
+        """Returns a spool in the same folder for the content of one request."""
         return Spool(self._folder, prefix=f"{uuid4().hex}-")
 
     def put(
@@ -91,10 +94,10 @@ class Spool:
         document_id_: str | None = None,
         title: str = "",
     ) -> Submission:
-        """Keeps bytes: a file's under its `name`, or without one those of a JSON document.
+        """Stores bytes: a file's under its `name`, or without a name those of a JSON document.
 
         Raises:
-            StorageError: the disk is full.
+            StorageError: The disk is full.
         """
         key = f"{self._prefix}{uuid4().hex}"
         try:
@@ -115,19 +118,19 @@ class Spool:
         )
 
     def incoming(self) -> BinaryIO:
-        """A new file, for bytes that are still coming. While it is open it is among no `keys`.
+        """Returns a new file for bytes that are still coming. While it is open it is not in `keys`.
 
         Raises:
-            StorageError: the disk is full.
+            StorageError: The disk is full.
         """
         with keeping(self._folder):
             self._folder.mkdir(parents=True, exist_ok=True)
             file = (self._folder / f"{self._prefix}{uuid4().hex}").open("wb")
-        fcntl.flock(file, fcntl.LOCK_SH)  # also for other processes; it ends with this one
+        fcntl.flock(file, fcntl.LOCK_SH)  # visible to other processes; released when this one ends
         return file
 
     def put_all(self, items: Sequence[tuple[bytes, Mapping[str, Any]]]) -> list[Submission]:
-        """`put` for each; on an error none is kept."""
+        """Calls `put` for each item; on an error none is stored."""
         kept: list[Submission] = []
         try:
             for data, names in items:
@@ -139,13 +142,13 @@ class Spool:
         return kept
 
     def keys(self, *, older_than: float) -> set[str]:
-        """Those of bytes that were put here that many seconds ago, or before, and are all there."""
+        """Returns the keys of complete bytes that were stored at least so many seconds ago."""
         if not self._folder.is_dir():
             return set()
         latest = time.time() - older_than
         found = set()
         for file in self._folder.iterdir():
-            # Another process was done with it, or it is another user's, who looks, too.
+            # Another process has removed it, or it is another user's, whose process checks it.
             with contextlib.suppress(FileNotFoundError, PermissionError):
                 if (
                     file.name.startswith(self._prefix)
@@ -156,24 +159,24 @@ class Spool:
         return found
 
     def sweep(self, keys: Iterable[str]) -> None:
-        """Forgets bytes that were never submitted, or are no longer wanted."""
+        """Deletes bytes that were never submitted, or are no longer wanted."""
         for key in keys:
             (self._folder / key).unlink(missing_ok=True)
 
     def path(self, source: Mapping[str, Any]) -> Path:
-        """Where a source's bytes lie."""
+        """Returns the path of a source's bytes."""
         if "file" in source:
             return path_of(source["file"])
         return self._folder / str(source["spool"])
 
     def drop(self, source: Mapping[str, Any]) -> None:
-        """Forgets bytes that were sent; a file that is somebody's stays."""
+        """Deletes bytes that were sent; a user's own file stays."""
         if "spool" in source:
             (self._folder / source["spool"]).unlink(missing_ok=True)
 
 
 def _is_open(file: Path) -> bool:
-    """True for what somebody has from `Spool.incoming`."""
+    """True if a file from `Spool.incoming` is still open."""
     with file.open("rb") as opened:
         try:
             fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -191,10 +194,10 @@ def load(
     max_bytes: int,
     ocr: Ocr = DEFAULT_OCR,
 ) -> Document:
-    """Reads a document from where its bytes lie.
+    """Reads a document from the place of its bytes.
 
     Raises:
-        ReadError: the file is gone, closed to us, over the limit, or no text.
+        ReadError: The file is missing, unreadable, over the limit, or no text.
     """
     name = name_for(source, path, uri=uri)
     try:
@@ -214,13 +217,13 @@ def load(
 
 
 def find(patterns: Sequence[str]) -> Iterator[Path]:
-    """The files that paths, folders and globs name: absolute, each once, in a stable order.
+    """Yields the files that paths, folders and globs name: absolute, each once, in a stable order.
 
-    Of a folder, those whose extension is a document's; hidden ones are left out, and links to
-    folders are not followed, so that a loop of links has an end.
+    From a folder, files with a document's extension are yielded; hidden ones are left out, and
+    links to folders are not followed, so that a loop of links ends.
 
     Raises:
-        InputError: a path does not exist or cannot be listed, or a pattern matches nothing.
+        InputError: A path does not exist or cannot be listed, or a pattern matches nothing.
     """
     seen: set[Path] = set()
     for pattern in patterns:
@@ -259,20 +262,20 @@ def _expand(pattern: str) -> Iterator[Path]:
 
 
 def _is_hidden(match: Path, pattern: Path) -> bool:
-    """Whether a part of it begins with a dot that the pattern does not spell out."""
+    """True if a part of it begins with a dot that the pattern does not contain."""
     return any(part.startswith(".") and part not in pattern.parts for part in match.parts)
 
 
 def is_document(path: Path) -> bool:
-    """Whether a folder is searched for files of this name."""
+    """True if files of this name are read from a folder."""
     return not path.name.startswith(".") and path.suffix.lower() in DOCUMENTS
 
 
 def walk(folder: Path) -> Iterator[Path]:
-    """The documents below a folder, in a stable order; see `find`.
+    """Yields the documents below a folder, in a stable order; see `find`.
 
     Raises:
-        InputError: it, or a folder below it, is gone or cannot be listed.
+        InputError: The folder, or one below it, is gone or cannot be listed.
     """
 
     def refuse(error: OSError) -> None:

@@ -1,4 +1,4 @@
-"""Texts in, vectors out: what the embedder's process does with a batch."""
+"""Encodes batches of texts as vectors in the embedder's process."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from retrieval.embedders.messages import Encoded, EncodedQuestion, Model, Text
 
 @contextlib.contextmanager
 def gpu_memory() -> Iterator[None]:
-    """That there is too little left may pass: other programs use it, too."""
+    """Reports too little GPU memory as a temporary error, since other programs use the GPU, too."""
     try:
         yield
     except torch.OutOfMemoryError as error:
@@ -52,10 +52,10 @@ class BertEncoder:
         torch.set_num_threads(max(1, torch.get_num_threads() // lanes))
 
     def __call__(self, items: list[Text]) -> list[Encoded]:
-        """What each form asks for, in input order.
+        """Encodes each text in the form it asks for, in input order.
 
         Raises:
-            UpstreamError: the GPU has too little memory left.
+            UpstreamError: The GPU has too little memory left.
         """
         with gpu_memory():
             return self._encode(items)
@@ -88,9 +88,9 @@ class BertEncoder:
         return results
 
     def _known(self, ids: list[int]) -> npt.NDArray[np.bool_]:
-        """bool[tokens]: without [CLS] and [SEP], and what is none of the vocabulary.
+        """Returns bool[tokens]: False for [CLS], [SEP] and tokens outside the vocabulary.
 
-        All words that it lacks have one vector, and would seem alike.
+        All unknown words have one vector, and would seem alike.
         """
         known: npt.NDArray[np.bool_] = np.array(ids) != self._unknown
         known[[0, -1]] = False

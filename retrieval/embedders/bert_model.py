@@ -20,11 +20,11 @@ from rag.errors import ConfigError
 from retrieval.embedders.checkpoint import WEIGHTS, Checkpoint, part_of_checkpoint
 
 CPU_STEP = 16
-"""Tokens of a batch are rounded up to so many. oneDNN keeps what it made for each of the last 1,024
-shapes: of every number of tokens that took a GiB, and of these it takes a fifth."""
+"""Multiple to which the tokens of a batch are rounded up. oneDNN caches data for each of the last
+1,024 shapes: with every number of tokens that took a GiB, with multiples of 16 a fifth of it."""
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 Attend = Callable[[Tensor], Tensor]
-"""From queries, keys and values [total tokens, 3 dim] to contexts [total tokens, dim]."""
+"""Maps queries, keys and values [total tokens, 3 dim] to contexts [total tokens, dim]."""
 
 _LAYER = (
     "attention.output.dense",
@@ -36,7 +36,7 @@ _LAYER = (
 
 
 class Bert:
-    """A checkpoint's weights; sync; nothing in it changes."""
+    """A checkpoint's weights; synchronous and immutable."""
 
     def __init__(self, checkpoint: Checkpoint, *, device: torch.device, dtype: torch.dtype) -> None:
         with part_of_checkpoint(checkpoint.folder / WEIGHTS) as file:
@@ -64,9 +64,9 @@ class Bert:
 
     @torch.inference_mode()
     def forward(self, ids: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
-        """Token vectors of a batch.
+        """Computes the token vectors of a batch.
 
-        The tokens of all texts lie end to end, so that nothing is spent on padding.
+        The tokens of all texts are concatenated, so no time is spent on padding.
 
         Args:
             ids: token ids of each text, at most `max_tokens` long, none empty.
@@ -97,8 +97,8 @@ class Bert:
         return F.layer_norm(x, (self._dim,), weight, bias, self._eps)
 
     def _attention(self, lengths: list[int]) -> Attend:
-        # One text keeps a core busy, and padding costs it time. To a GPU padding is cheap, and what
-        # it waits for is being told of each text.
+        # On a CPU one text keeps a core busy, and padding costs time. On a GPU padding is cheap,
+        # and starting the work of each text separately costs time.
         if self._device.type == "cpu":
             return one_by_one(lengths, heads=self._heads)
         return side_by_side(lengths, heads=self._heads, device=self._device)
@@ -143,10 +143,10 @@ def mean_pool(tokens: Tensor, lengths: Tensor) -> Tensor:
 
 
 def torch_device(name: str | None) -> torch.device:
-    """The device of that name; None: CUDA where torch sees one, else the CPU.
+    """Returns the device of that name; None: CUDA if torch finds it, else the CPU.
 
     Raises:
-        ConfigError: torch cannot use it here.
+        ConfigError: Torch cannot use the device on this machine.
     """
     if name is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -160,7 +160,7 @@ def torch_device(name: str | None) -> torch.device:
 
 
 def torch_dtype(name: Dtype, device: torch.device) -> torch.dtype:
-    """The type that weights are held in; "auto" is the faster one on this device."""
+    """Returns the type of the weights; "auto" is the faster one on this device."""
     if name != "auto":
         named: torch.dtype = getattr(torch, name)
         return named

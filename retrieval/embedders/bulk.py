@@ -1,4 +1,4 @@
-"""Many texts of one caller, a few at a time: others' questions get in between."""
+"""Embeds or scores many texts of one caller in small batches; others' questions run in between."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from rag.protocols import Embedder, Reranker
 from rag.types import Chunk, Float32Array, Kind, Query
 
 AT_ONCE = 32
-"""Texts handed to a model together; their token vectors take some 10 MB."""
+"""Texts sent to a model together; their token vectors take about 10 MB."""
 
 
 async def embed_all(embedder: Embedder, texts: Sequence[str], *, kind: Kind) -> Float32Array:
-    """float32[n, dim], unit norm, in input order."""
+    """Embeds all texts: float32[n, dim], unit norm, in input order."""
     rows = [await embedder.embed(few, kind=kind) for few in _slices(texts)]
     return np.concatenate(rows) if rows else np.empty((0, embedder.dim), np.float32)
 
 
 async def score_all(reranker: Reranker, query: Query, texts: Sequence[str]) -> list[float]:
-    """How well each text answers, in input order."""
+    """Returns the reranker's score of each text, in input order."""
     scores: list[float] = []
     for few in _slices(texts):
         chunks = [_bare(text, position) for position, text in enumerate(few)]
@@ -30,7 +30,7 @@ async def score_all(reranker: Reranker, query: Query, texts: Sequence[str]) -> l
 
 
 def _bare(text: str, position: int) -> Chunk:
-    """A text that belongs to no document, with an id that no index holds."""
+    """Wraps a text that belongs to no document, with an id that no index holds."""
     return Chunk(
         id=str(uuid.UUID(int=position)),
         document_id="",

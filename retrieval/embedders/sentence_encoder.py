@@ -1,4 +1,4 @@
-"""Texts in, vectors out, with any model of sentence-transformers: in the embedder's process."""
+"""Encodes texts with any model of sentence-transformers, in the embedder's process."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ KINDS: tuple[Kind, ...] = ("query", "passage")
 UNUSED = ["onnx/*", "openvino/*", "*.onnx", "*.h5", "*.msgpack", "*.ot", "*.gguf"]
 
 _Features = dict[str, Any]
-"""Of one text: "sentence_embedding" [dim]; of each token "token_embeddings" [tokens, token_dim]
-"input_ids" [tokens], and "offset_mapping" [tokens, 2], the characters of prompt and text that it
-stands for."""
+"""Features of one text: "sentence_embedding" [dim]; for each token "token_embeddings" [tokens,
+token_dim], "input_ids" [tokens], and "offset_mapping" [tokens, 2], the characters of prompt and
+text that it stands for."""
 
 
 class SentenceEncoder:
@@ -47,7 +47,7 @@ class SentenceEncoder:
         """Loads the model.
 
         Raises:
-            ConfigError: it cannot be loaded, or tells nothing of its tokens.
+            ConfigError: The model cannot be loaded, or gives no vectors of its tokens.
         """
         try:
             folder = _folder(model)
@@ -78,10 +78,10 @@ class SentenceEncoder:
         )
 
     def __call__(self, items: list[Text]) -> list[Encoded]:
-        """What each form asks for, in input order.
+        """Encodes each text in the form it asks for, in input order.
 
         Raises:
-            UpstreamError: the GPU has too little memory left.
+            UpstreamError: The GPU has too little memory left.
         """
         results: dict[int, Encoded] = {}
         for kind in KINDS:
@@ -133,7 +133,7 @@ class SentenceEncoder:
 
 
 def _folder(model: str) -> Path:
-    """Where the model lies: its files tell its fingerprint."""
+    """Returns the model's folder, downloaded if needed; its files determine the fingerprint."""
     if Path(model).is_dir():
         return Path(model)
     from huggingface_hub import snapshot_download
@@ -150,7 +150,7 @@ def _open(folder: Path, device: torch.device, dtype: torch.dtype) -> SentenceTra
 
 
 def _tells_tokens(features: _Features) -> bool:
-    """What is put into a chat template has its places there and not in the text."""
+    """True if tokens have vectors and places in the text; a chat template has its own places."""
     needed = {"token_embeddings", "offset_mapping", "input_ids"}
     return needed <= features.keys() and features.get("modality") == "text"
 
@@ -160,10 +160,10 @@ def _units(rows: torch.Tensor) -> Float32Array:
 
 
 def _spans(text: str, offsets: list[list[int]], prompt: str) -> npt.NDArray[np.int32]:
-    """int32[tokens, 2]: what each token stands for in the text, white space around it left out.
+    """Returns int32[tokens, 2]: each token's span in the text, without white space around it.
 
-    The first number is not the smaller one where that is nothing: of the prompt's tokens, of
-    special ones, and of those for white space alone.
+    A span is empty, its first number not below the second, for tokens of the prompt, special
+    tokens, and tokens of white space alone.
     """
     spans = np.zeros((len(offsets), 2), np.int32)
     for i, (start, end) in enumerate(offsets):

@@ -1,4 +1,4 @@
-"""Token vectors of the texts that were read last."""
+"""A cache for token vectors of the texts used last."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _LEVELS = 127
 
 @dataclass(frozen=True, slots=True)
 class _Kept:
-    """Each token's vector in 8-bit steps of its largest value."""
+    """Token vectors in 8-bit steps of each vector's largest value."""
 
     steps: npt.NDArray[np.int8]
     scale: Float32Array
@@ -38,7 +38,7 @@ class _Kept:
 
 
 class _Store:
-    """What was asked for last, up to so many bytes."""
+    """The entries used last, up to a limit in bytes."""
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
@@ -61,10 +61,10 @@ class _Store:
 
 
 class TokenCache:
-    """`TokenEmbedder` that encodes a text once while it is asked for.
+    """`TokenEmbedder` that caches the vectors of texts.
 
-    Vectors are kept in a quarter of their size. What comes back is the same whether it was kept or
-    not, so that an answer does not depend on what was asked before.
+    Vectors are stored in a quarter of their size. The result is the same with or without a cache
+    hit, so that an answer does not depend on earlier requests.
     """
 
     def __init__(
@@ -73,16 +73,16 @@ class TokenCache:
         """Make a cache.
 
         Args:
-            embedder: encodes.
-            max_bytes: what is kept takes no more.
-            beside: another of the same model: what it has is not made here.
+            embedder: encodes the texts.
+            max_bytes: limit on the size of the stored vectors.
+            beside: another cache of the same model; what it holds is not encoded here.
         """
         self._embedder = embedder
         self._store = _Store(max_bytes)
         self._stores: tuple[_Store, ...] = (self._store, *(beside._stores if beside else ()))
 
     def keep(self, text: str, tokens: TokenVectors, *, kind: Kind) -> None:
-        """Takes what was made elsewhere, by the same model."""
+        """Stores vectors that were made elsewhere by the same model."""
         self._store.keep(_key(text, kind), _reduced(tokens))
 
     async def embed_tokens(self, texts: Sequence[str], *, kind: Kind) -> list[TokenVectors]:
@@ -102,18 +102,18 @@ class TokenCache:
 
 
 class QuestionEmbedder:
-    """`Embedder` that encodes a question once for all who compare it.
+    """`Embedder` that encodes a question once for retrieval and for reranking.
 
-    The forward pass that makes its vector makes its token vectors as well. They are kept for the
-    reranker, which asks for them next.
+    The forward pass that makes its vector makes its token vectors as well. These are cached for the
+    reranker, which requests them next.
     """
 
     def __init__(self, embedder: ModelEmbedder, tokens: TokenCache) -> None:
         """Make an embedder.
 
         Args:
-            embedder: of the model that `tokens` are made by.
-            tokens: what the reranker asks.
+            embedder: embedder of the model that makes `tokens`.
+            tokens: the cache that the reranker reads.
         """
         self._embedder = embedder
         self._tokens = tokens
@@ -125,7 +125,7 @@ class QuestionEmbedder:
 
     @property
     def fingerprint(self) -> str:
-        """Names the weights and what is computed with them."""
+        """Identifies the weights and the computation."""
         return self._embedder.fingerprint
 
     async def embed(self, texts: Sequence[str], *, kind: Kind) -> Float32Array:

@@ -1,9 +1,9 @@
 """The embedded index: Qdrant's own engine in this process, one shard for each scope.
 
-A shard of its own keeps tenants apart on disk and makes IDF and mean length the collection's own.
-Qdrant Edge holds the interpreter's lock for the length of every call, so a thread would add a hop
-and free nothing: calls run where they are made and are kept short, and the one long call, building
-the HNSW graph, runs in a child process on a copy (`retrieval.indexes.edge_rebuild`).
+A shard for each scope separates tenants on disk, and IDF and mean length are the collection's own.
+Qdrant Edge holds the interpreter lock during every call, so a thread would cost time and free
+nothing: calls run in the caller and are kept short. The one long call, building the HNSW graph,
+runs in a child process on a copy (`retrieval.indexes.edge_rebuild`).
 """
 
 from __future__ import annotations
@@ -36,15 +36,16 @@ from retrieval.indexes.edge_shard import OWING, TOKENS_SLICE, WRITE_SLICE, Offse
 from retrieval.indexes.sparse_files import check_room, copy_tree, size_of, storage_errors
 
 INDEX_FROM = 5_000
-"""Points from which a graph is built; below, a full scan is exact and takes under a millisecond."""
+"""Points from which a graph is built; with fewer, a full scan is exact and takes under 1 ms."""
 STALE_SHARE = 0.25
-"""A rebuild is due when this share of the points is outside the graph."""
+"""Share of the points outside the graph above which a rebuild is due."""
 ERASE_CHECK, ERASE_AGAIN = 5.0, 60.0
-"""Seconds between looks for text that is to go from disk, and after one that failed."""
+"""Seconds between checks for text to erase from disk, and after a check that failed."""
 ERASE_AT_END = 60.0
-"""Seconds that small shards are made anew as a process ends; the rest is for the next one."""
+"""Seconds for rebuilding small shards as a process ends; the next process does the rest."""
 IDLE_SECONDS = 60.0
-"""After which a previous version is closed: deletions come together, and opening it takes long."""
+"""Seconds without use after which a previous version is closed: deletions come together, and
+opening it takes long."""
 _log = logging.getLogger(__name__)
 
 
@@ -53,7 +54,7 @@ class EdgeIndex:
 
     Each scope has a folder with generations of its shard and a file, `current`, that names the one
     that is searched and, on a second line, the previous version. A version that is being filled is
-    named nowhere: it goes when the process does.
+    named nowhere: it is lost when the process ends.
     """
 
     def __init__(self, folder: Path, *, dim: int) -> None:
@@ -64,7 +65,7 @@ class EdgeIndex:
         self._rebuilds: dict[Scope, asyncio.Task[None]] = {}
         self._tidied: set[Path] = set()
         self._used: dict[Scope, float] = {}
-        """When each previous version that is open was last asked for."""
+        """Time of the last use of each open previous version."""
 
     async def upsert(self, scope: Scope, points: Sequence[Point]) -> None:
         """Writes points; those without vectors keep the ones they have."""
@@ -80,8 +81,9 @@ class EdgeIndex:
     async def delete(self, scope: Scope, chunk_ids: Sequence[str]) -> None:
         """Removes chunks; unknown ids are ignored.
 
-        Of the previous version all chunks of their documents go, first: repeated after it was cut
-        short, it does the rest. Files may hold the text until it is erased (see `erasing`).
+        All chunks of their documents are removed from the previous version first, so that a
+        repeated call completes an interrupted one. Files may hold the text until it is erased (see
+        `erasing`).
         """
         async with self._lock(scope):
             for part in _slices(chunk_ids):
@@ -118,19 +120,19 @@ class EdgeIndex:
         return shard.search(legs) if shard else [[] for _ in legs]
 
     async def idf(self, scope: Scope, terms: Sequence[int]) -> list[float]:
-        """What the index itself weighs each term with."""
+        """Returns the weight that the index itself gives each term."""
         shard = self._open(scope)
         return shard.idf(terms) if shard else [0.0] * len(terms)
 
     async def version(self, scope: Scope) -> str:
-        """The generation's name: another, too, once the graph is built anew."""
+        """Returns the generation's name, which also changes when the graph is rebuilt."""
         shard = self._open(scope)
         return shard.folder.name if shard else ""
 
     async def maintain(self, scope: Scope) -> None:
-        """Flushes; rebuilds graph and BM25 weights if enough has changed. Searches go on.
+        """Flushes; rebuilds graph and BM25 weights if enough has changed. Searches continue.
 
-        Deleted text that has been on disk for as long as it may is a reason, too.
+        Deleted text that has reached its time limit on disk is also a reason to rebuild.
         """
         async with self._lock(scope):
             shard = self._open(scope)
@@ -142,10 +144,10 @@ class EdgeIndex:
 
     @contextlib.asynccontextmanager
     async def erasing(self) -> AsyncIterator[None]:
-        """Makes fresh shards during the block, of points alone, where text is to go from disk.
+        """During the block, makes fresh shards, of points alone, to erase deleted text from disk.
 
-        At its end small ones that owe it are made at once: who closes may not come back soon. What
-        that has no time for the next process does.
+        At its end small shards that hold such text are rebuilt at once, as the process may not
+        start again soon. The next process does what the time does not allow.
         """
         task = asyncio.create_task(self._erase_for_ever())
         try:
@@ -160,11 +162,11 @@ class EdgeIndex:
                 _log.warning("Deleted text stays in files of the index until the next start.")
 
     async def holds(self, scope: Scope) -> bool:
-        """Whether the scope was ever written to, and its files are still there."""
+        """True if the scope was ever written to and its files still exist."""
         return (self._home(scope) / CURRENT).exists()
 
     async def name_of(self, scope: Scope) -> str:
-        """The first folder of the version: rebuilds make others."""
+        """Returns the version's first folder; rebuilds make other folders."""
         shard = self._open(scope)
         return origin_of(shard.folder) if shard else ""
 
@@ -178,7 +180,7 @@ class EdgeIndex:
                 return
 
     async def begin_version(self, scope: Scope) -> Scope:
-        """An empty version beside the one that is searched."""
+        """Creates an empty version beside the one that is searched."""
         version = beside(scope, NEXT)
         home = self._home(scope)
         async with self._lock(version):
@@ -189,15 +191,15 @@ class EdgeIndex:
         return version
 
     async def previous_version(self, scope: Scope) -> Scope | None:
-        """The second line of `current`."""
+        """Returns the version named on the second line of `current`."""
         has_one = len(generations(self._home(scope))) > 1
         return beside(scope, PREVIOUS) if has_one else None
 
     async def switch_version(self, scope: Scope, version: Scope) -> None:
-        """One file is replaced; the shard that was searched is closed and stays on disk.
+        """Replaces one file; the shard that was searched is closed and stays on disk.
 
-        Nothing else runs between the switch and the return: what a caller keeps of the old version
-        can be dropped before anybody asks again.
+        Nothing else runs between the switch and the return, so that a caller can drop cached data
+        of the old version before the next request.
         """
         home, previous = self._home(scope), beside(scope, PREVIOUS)
         async with self._lock(scope), self._lock(beside(scope, NEXT)), self._lock(previous):
@@ -219,7 +221,7 @@ class EdgeIndex:
             shutil.rmtree(home / name, ignore_errors=True)
 
     async def close(self) -> None:
-        """Stops rebuilds, flushes and releases every shard."""
+        """Stops rebuilds, flushes and closes every shard."""
         for task in list(self._rebuilds.values()):
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError, StorageError):
@@ -229,7 +231,7 @@ class EdgeIndex:
         self._shards.clear()
 
     async def _delete_before(self, scope: Scope, document_ids: set[str]) -> None:
-        """Removes documents from the version before, if there is one of this scope."""
+        """Removes documents from the previous version of this scope, if there is one."""
         if await self.previous_version(scope) is None or "." in scope.collection:
             return
         previous = beside(scope, PREVIOUS)
@@ -241,7 +243,7 @@ class EdgeIndex:
                     await asyncio.sleep(0)
 
     async def _rebuilt(self, scope: Scope, shard: Shard | None) -> None:
-        """Rebuilds a shard, or waits for a rebuild of the scope that is under way."""
+        """Rebuilds a shard, or waits for a rebuild of the scope in progress."""
         if shard and scope not in self._rebuilds:
             task = asyncio.create_task(self._rebuild(scope, shard))
             self._rebuilds[scope] = task
@@ -257,7 +259,7 @@ class EdgeIndex:
             self._close_unused()
 
     def _close_unused(self) -> None:
-        """Closes previous versions that nobody has asked for of late, nor works on."""
+        """Closes previous versions that were not used lately and are not being changed."""
         for scope, at in list(self._used.items()):
             busy = self._lock(scope).locked() or scope in self._rebuilds
             if not busy and time.monotonic() - at >= IDLE_SECONDS:
@@ -266,7 +268,7 @@ class EdgeIndex:
                     shard.close()
 
     async def _erase(self, due: Callable[[Shard], bool]) -> bool:
-        """Makes those shards that owe it and are `due` anew; whether all of that went well."""
+        """Rebuilds the shards with text to erase that are `due`; True if none failed."""
         whole = True
         for home in sorted(file.parent for file in self._folder.glob(f"*/*/{CURRENT}")):
             try:
@@ -276,7 +278,7 @@ class EdgeIndex:
                         async with self._lock(scope):
                             shard = self._open(scope)
                         await self._rebuilt(scope, shard if shard and due(shard) else None)
-            except Exception as error:  # noqa: BLE001 - all that is owed later waits for this
+            except Exception as error:  # noqa: BLE001 - later erasures need this loop
                 whole = False
                 told, bug = for_log(error)
                 _log.error(
@@ -323,7 +325,7 @@ class EdgeIndex:
         return self._shards[scope]
 
     def _name(self, scope: Scope, folder: Path) -> None:
-        """Makes `folder` the generation of a scope, or of one of its versions."""
+        """Records `folder` as the generation of a scope, or of one of its versions."""
         names = generations(folder.parent)
         if scope.collection.endswith(PREVIOUS):
             write_generations(folder.parent, names[0], folder.name)
@@ -331,9 +333,9 @@ class EdgeIndex:
             write_generations(folder.parent, folder.name, *names[1:])
 
     def _tidy(self, home: Path) -> None:
-        """Removes what a rebuild or a version that was killed left behind.
+        """Removes what a killed rebuild or version left behind.
 
-        Once, before there can be any of this process's own.
+        Runs once, before this process can have made such folders itself.
         """
         if home not in self._tidied:
             self._tidied.add(home)

@@ -2,8 +2,8 @@
 
 FOLDER/TENANT/COLLECTION/
     current     the generation that is searched and, on a second line, the previous version's
-    0123…cdef/  a generation: the files of one shard, and in `origin` the name of the one that the
-                version began with, where this is a later one
+    0123…cdef/  a generation: the files of one shard; if it is not the version's first one, the
+                file `origin` has the name of the first one
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ from rag.types import Scope
 
 CURRENT = "current"
 NEXT, PREVIOUS = ".next", ".previous"
-"""Ends of the names of scopes that are versions; no collection's name has a dot."""
+"""Suffixes of the names of scopes that are versions; no collection's name has a dot."""
 _ORIGIN = "origin"
 _GENERATION = re.compile(r"[0-9a-f]{32}")
 
 
 def home_of(folder: Path, scope: Scope) -> Path:
-    """The folder in which an index under `folder` keeps a scope and its versions."""
+    """Returns the folder in which an index under `folder` keeps a scope and its versions."""
     return folder / scope.tenant / scope.collection.partition(".")[0]
 
 
 def beside(scope: Scope, suffix: str) -> Scope:
-    """The version of a scope that ends so."""
+    """Returns the version of a scope with this suffix."""
     return replace(scope, collection=scope.collection + suffix)
 
 
 def owner_of(generation: Path) -> Scope | None:
-    """The scope, or the previous version of one, whose generation lies in this folder."""
+    """Returns the scope, or its previous version, whose generation is in this folder; else None."""
     home = generation.parent
     scope = Scope(tenant=home.parent.name, collection=home.name)
     both = zip(generations(home), (scope, beside(scope, PREVIOUS)), strict=False)
@@ -42,18 +42,18 @@ def owner_of(generation: Path) -> Scope | None:
 
 
 def origin_of(generation: Path) -> str:
-    """The name of the first folder of a version, which a rebuild has put into another."""
+    """Returns the name of a version's first folder, which a rebuild replaces by another."""
     file = generation / _ORIGIN
     return file.read_text() if file.exists() else generation.name
 
 
 def note_origin(generation: Path, name: str) -> None:
-    """Writes down what `origin_of` is to say of a folder that a rebuild made."""
+    """Writes the name that `origin_of` returns for a folder made by a rebuild."""
     (generation / _ORIGIN).write_text(name)
 
 
 def write_generations(home: Path, *names: str) -> None:
-    """Names a scope's generation and the one of its previous version, in one atomic step."""
+    """Writes the names of a scope's generation and its previous version's, in one atomic step."""
     new = home / f"{CURRENT}.new"
     with new.open("w") as file:
         file.write("\n".join(names))
@@ -63,7 +63,7 @@ def write_generations(home: Path, *names: str) -> None:
 
 
 def generations(home: Path) -> list[str]:
-    """The generation that is searched, then the one of the previous version if there is one."""
+    """Returns the generation that is searched, then the previous version's if there is one."""
     file = home / CURRENT
     if not file.exists():
         return []

@@ -1,4 +1,4 @@
-"""What goes to a Qdrant Edge shard: its layout, points, queries. No calls are made here."""
+"""Layout, points and queries of a Qdrant Edge shard. No calls are made here."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from retrieval.indexes.payload import FieldType, payload_of
 
 DENSE, SPARSE, TOKENS = "dense", "sparse", "tokens"
 TOKENS_TYPE = qe.VectorStorageDatatype.Turbo4  # type: ignore[attr-defined] # its stub forgets it
-"""Half a byte for each number of a token vector: docs/reranking.md has what others cost."""
+"""Half a byte for each number of a token vector: docs/reranking.md has the cost of other types."""
 SCHEMA: dict[FieldType, qe.PayloadSchemaType] = {
     "keyword": qe.PayloadSchemaType.Keyword,
     "flag": qe.PayloadSchemaType.Keyword,
@@ -25,29 +25,29 @@ SCHEMA: dict[FieldType, qe.PayloadSchemaType] = {
 INDEXING_KB = 1_000
 """Kilobytes of vectors from which a rebuild makes a graph."""
 FULL_SCAN_KB = 10_000
-"""Kilobytes of vectors up to which those that meet a filter are compared one by one: Qdrant's
+"""Kilobytes of vectors up to which the ones that meet a filter are compared one by one: Qdrant's
 default."""
 LIVE = qe.SearchParams(idf=qe.IdfParams(corpus=qe.Filter()))
-"""IDF over the points that are there: without a corpus, Qdrant Edge counts deleted and replaced
-ones too. It takes 0.4 ms more for a search of 50,000 points."""
+"""IDF over the existing points: without a corpus, Qdrant Edge also counts deleted and replaced
+ones. It adds 0.4 ms to a search of 50,000 points."""
 ACORN = qe.AcornSearchParams(enable=True, max_selectivity=1.0)
-"""Under any filter the graph is searched past neighbours that do not meet it, to theirs: Patel et
-al. 2024, https://arxiv.org/abs/2403.04871."""
+"""Under any filter the graph search continues through neighbours that do not meet it: Patel et al.
+2024, https://arxiv.org/abs/2403.04871."""
 HNSW_M, HNSW_EF_CONSTRUCT = 16, 100
 """Malkov & Yashunin 2016, https://arxiv.org/abs/1603.09320; Qdrant's defaults."""
 
 
 def layout(*, dim: int | None) -> qe.EdgeConfig:
-    """Dense vectors under HNSW, sparse ones under Qdrant's IDF.
+    """Returns the layout: dense vectors with HNSW, sparse ones with Qdrant's IDF.
 
-    Without `dim` it is for a shard that is there, whose vectors stay as they are.
+    Without `dim` it is for an existing shard, whose vectors stay unchanged.
     """
     vectors = dim and {
         DENSE: qe.EdgeVectorParams(size=dim, distance=qe.Distance.Dot, hnsw_config=_hnsw(m=HNSW_M))
     }
     return qe.EdgeConfig(
         vectors=vectors or None,
-        # Of token vectors: they are compared with few candidates, and a graph of them costs much.
+        # For token vectors: they are compared with few candidates, and a graph of them costs much.
         hnsw_config=_hnsw(m=0),
         sparse_vectors={SPARSE: qe.EdgeSparseVectorParams(modifier=qe.Modifier.Idf)},
         optimizers=qe.EdgeOptimizersConfig(
@@ -58,7 +58,7 @@ def layout(*, dim: int | None) -> qe.EdgeConfig:
 
 
 def tokens_field(*, dim: int) -> qe.UpdateOperation:
-    """What makes room for token vectors; nothing where there is."""
+    """Returns the update that adds the field of token vectors; no effect if there is one."""
     max_sim = qe.MultiVectorConfig(qe.MultiVectorComparator.MaxSim)
     return qe.UpdateOperation.create_dense_vector(
         TOKENS, dim, qe.Distance.Dot, max_sim, TOKENS_TYPE
@@ -66,7 +66,7 @@ def tokens_field(*, dim: int) -> qe.UpdateOperation:
 
 
 def point_of(point: Point, mean: float) -> qe.Point:
-    """A point as it is stored, weighed with this mean length."""
+    """Returns a point as it is stored, with weights for this mean length."""
     sparse = point.sparse
     if point.dense is None or sparse is None:
         raise ValueError("a point has both vectors or neither")
@@ -82,11 +82,11 @@ def point_of(point: Point, mean: float) -> qe.Point:
 
 
 def copied(record: qe.Record, *, mean: float | None = None) -> qe.Point:
-    """A stored point, to be stored once more; with `mean`, weighed with that mean length."""
+    """Returns a stored point to store again; with `mean`, its weights are for that mean length."""
     vector: Any = dict(record.vector)  # type: ignore[arg-type] # read with all its vectors
     payload = record.payload or {}
     if TOKENS in vector:
-        # What is stored is a little shorter than what was written: copies of copies would shrink.
+        # Stored vectors are a little shorter than the written ones: copies of copies would shrink.
         tokens = np.array(vector[TOKENS], np.float32)
         vector[TOKENS] = (tokens / np.linalg.norm(tokens, axis=1, keepdims=True)).tolist()
     if mean is not None and payload["mean"] != mean:
@@ -101,7 +101,7 @@ def copied(record: qe.Record, *, mean: float | None = None) -> qe.Point:
 
 
 def query_of(leg: Leg) -> qe.QueryRequest:
-    """A leg."""
+    """Returns the request of a leg."""
     query: Any
     limit = leg.limit
     if isinstance(leg.vector, SparseVector):
@@ -120,7 +120,7 @@ def query_of(leg: Leg) -> qe.QueryRequest:
 
 
 def term_query(term: int) -> qe.QueryRequest:
-    """The best match of one term, with its weights."""
+    """Returns the request for the best match of one term, with its weights."""
     return qe.QueryRequest(
         limit=1,
         query=qe.Query.Nearest(qe.SparseVector([term], [1.0]), using=SPARSE),
@@ -131,7 +131,7 @@ def term_query(term: int) -> qe.QueryRequest:
 
 
 def max_sim_query(question: Float32Array, chunk_ids: Sequence[str]) -> qe.QueryRequest:
-    """Late interaction with these chunks, all of them."""
+    """Returns the request for late interaction with all of these chunks."""
     return qe.QueryRequest(
         limit=len(chunk_ids),
         query=qe.Query.Nearest(question.tolist(), using=TOKENS),
@@ -141,24 +141,24 @@ def max_sim_query(question: Float32Array, chunk_ids: Sequence[str]) -> qe.QueryR
 
 
 def has_tokens() -> qe.CountRequest:
-    """How many points have token vectors; none where there is no room for them."""
+    """Returns the request for the number of points with token vectors; 0 without their field."""
     return qe.CountRequest(filter=qe.Filter(must=[qe.HasVectorCondition(TOKENS)]))
 
 
 def length_of(sparse: SparseVector | None) -> int:
-    """Terms in a chunk."""
+    """Returns the number of terms in a chunk."""
     return 0 if sparse is None else int(sparse.values.sum())
 
 
 def weight_of(point: qe.ScoredPoint, term: int) -> float:
-    """What is stored for one of a point's terms."""
+    """Returns the stored weight of one of a point's terms."""
     vector: Any = point.vector
     sparse = vector[SPARSE]
     return float(sparse.values[sparse.indices.index(term)])
 
 
 def _hnsw(*, m: int) -> qe.HnswIndexConfig:
-    """Without links of their own for the points that share a field's value: see `ACORN`."""
+    """Graph settings without extra links for points that share a field's value: see `ACORN`."""
     return qe.HnswIndexConfig(
         m=m, payload_m=0, ef_construct=HNSW_EF_CONSTRUCT, full_scan_threshold=FULL_SCAN_KB
     )

@@ -1,9 +1,9 @@
-"""A child process: makes a fresh shard of the points of another one.
+"""A child process that makes a fresh shard from the points of another.
 
 `python -m retrieval.indexes.edge_rebuild SOURCE TARGET MEAN_LENGTH`, where SOURCE is a copy that
-nobody else has open and TARGET an empty folder. Points are copied, not files: what was deleted, and
-the log that still holds it, stays behind. Qdrant Edge builds a graph with the interpreter locked,
-15 s for 50,000 points: in the parent nothing else would run.
+nobody else has open and TARGET an empty folder. Points are copied, not files, so that deleted text,
+and the log that still holds it, stay behind. Qdrant Edge holds the interpreter lock while it builds
+a graph, 15 s for 50,000 points: in the parent nothing else would run.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from retrieval.indexes.edge_shard import Shard
 
 
 def rebuild(source: Path, target: Path, mean_length: float) -> None:
-    """Copies every point, weighed for `mean_length`, then builds the graph."""
+    """Copies every point, with weights for `mean_length`, then builds the graph."""
     dim = json.loads((source / "edge_config.json").read_text())["vectors"][DENSE]["size"]
     old, new = Shard(source, dim=dim), Shard.create(target, dim=dim)
     new.fill_from(old, mean_length=mean_length)
@@ -29,10 +29,10 @@ def rebuild(source: Path, target: Path, mean_length: float) -> None:
 
 
 async def run_child(source: Path, target: Path, mean_length: float) -> None:
-    """`rebuild` in a process of its own, which ends with the caller.
+    """Runs `rebuild` in a child process, which ends with the caller.
 
     Raises:
-        StorageError: it failed.
+        StorageError: The rebuild failed.
     """
     child = await asyncio.create_subprocess_exec(
         *(

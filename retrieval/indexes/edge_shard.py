@@ -1,4 +1,4 @@
-"""One Qdrant Edge shard: points in, ranked ids out. Sync; every call holds the interpreter."""
+"""A Qdrant Edge shard: stores points, returns ranked ids. Sync; calls hold the interpreter lock."""
 
 from __future__ import annotations
 
@@ -45,26 +45,26 @@ from retrieval.indexes.sparse_files import storage_errors
 MAX_FIELDS = 256
 PAGE = 1_000
 WRITE_SLICE = 32
-"""Points in one call: some 2 ms in which nothing else runs, and several times that on a busy
-machine. Qdrant Edge does not let go of the interpreter meanwhile."""
+"""Points in one call: about 2 ms in which nothing else runs, and several times that on a busy
+machine. Qdrant Edge holds the interpreter lock meanwhile."""
 TOKENS_SLICE = 8
-"""Points with token vectors in one call: each takes a millisecond, and a megabyte as it is read."""
+"""Points with token vectors in one call: each takes 1 ms, and 1 MB when it is read."""
 LOGGED = 1_000
-"""Points with token vectors after which the log is let go of: they take some 100 KB each in it."""
+"""Points with token vectors after which the log is flushed: they take about 100 KB each in it."""
 _STATS = "stats.json"
 OWING = "erase"
-"""An empty file in a shard's folder: there, or in the log, is text that was deleted or replaced.
-Its time says since when."""
+"""Empty file in a shard's folder: it marks that deleted or replaced text is still in the folder or
+the log. Its time says since when."""
 ERASE_AFTER, ERASE_AFTER_EACH = 60.0, 0.01
-"""Seconds after which such text is to go, and how many more for each point of the shard: making a
-fresh one of 50,000 points takes a minute of one core, and is done for all that came together."""
+"""Seconds after which such text is erased, and additional seconds for each point of the shard: a
+fresh shard of 50,000 points takes a minute of one core, and erases all text deleted until then."""
 Offset = int | uuid.UUID | str | None
 """The point at which a page begins; None: the first."""
 
 
 @dataclass(slots=True)
 class Stats:
-    """What a shard must know of all its points: counted on the way, kept across restarts."""
+    """Counts over all points of a shard: updated with each write, kept across restarts."""
 
     points: int = 0
     terms: int = 0
@@ -74,16 +74,16 @@ class Stats:
 
     @property
     def mean_length(self) -> float:
-        """What weights are to be made with."""
+        """The mean length for new weights."""
         return rounded_mean(self.terms, self.points)
 
     def note_mean(self, mean: float) -> None:
-        """Remembers that weights were made with this mean."""
+        """Records that weights were made with this mean."""
         self.lowest_mean = min(self.lowest_mean or mean, mean)
         self.highest_mean = max(self.highest_mean, mean)
 
     def rebuild_due(self, *, index_from: int, stale_share: float) -> bool:
-        """Whether the graph misses too much or weights were made with another mean."""
+        """True if too many points are outside the graph or weights were made with another mean."""
         if not self.points:
             return False
         drifted = {self.lowest_mean, self.highest_mean} != {self.mean_length}
@@ -108,7 +108,7 @@ class Shard:
 
     @classmethod
     def create(cls, folder: Path, *, dim: int) -> Shard:
-        """An empty shard in an empty folder."""
+        """Creates an empty shard in an empty folder."""
         qe.EdgeShard.create(str(folder), layout(dim=dim)).close()
         shard = cls(folder, dim=dim)
         for field, kind in OWN_FIELDS.items():
@@ -117,11 +117,11 @@ class Shard:
 
     @property
     def fields(self) -> set[str]:
-        """What filters may be on."""
+        """The fields that filters may name."""
         return {field for field, _ in self._kinds}
 
     def mean_with(self, points: Sequence[Point]) -> float:
-        """What weights are to be made with once these points are written, which are new."""
+        """Returns the mean length for weights once these new points are written."""
         lengths = {p.chunk.id: length_of(p.sparse) for p in points if p.dense is not None}
         return rounded_mean(
             self.stats.terms + sum(lengths.values()), self.stats.points + len(lengths)
@@ -161,7 +161,7 @@ class Shard:
         self._touch(chunk_ids)
 
     def erasure_due(self) -> bool:
-        """True where deleted or replaced text has been in the folder for as long as it may."""
+        """True if deleted or replaced text in the folder has reached its time limit."""
         if not self.owes:
             return False
         with storage_errors(self.folder):
@@ -169,7 +169,7 @@ class Shard:
         return age >= ERASE_AFTER + ERASE_AFTER_EACH * self.stats.points
 
     def document_ids(self, chunk_ids: Sequence[str]) -> set[str]:
-        """Ids of the documents that these chunks are of; unknown ids are ignored."""
+        """Returns the ids of these chunks' documents; unknown ids are ignored."""
         with storage_errors(self.folder):
             records = self._edge.retrieve(
                 list(chunk_ids), with_payload=["document_id"], with_vector=False
@@ -187,7 +187,7 @@ class Shard:
             return {str(record.id) for records in pages for record in records}
 
     def page(self, offset: Offset) -> tuple[list[Chunk], Offset]:
-        """`PAGE` chunks from an offset on, and the next offset: None after the last."""
+        """Returns `PAGE` chunks from an offset on, and the next offset: None after the last."""
         shown = qe.PayloadSelector.Exclude(["where"])
         request = qe.ScrollRequest(offset=offset, limit=PAGE, with_payload=shown, with_vector=False)
         with storage_errors(self.folder):
@@ -197,7 +197,7 @@ class Shard:
     def fetch(self, chunk_ids: Sequence[str]) -> list[Chunk]:
         """Chunks in the order of the ids; unknown ids are left out."""
         with storage_errors(self.folder):
-            # What filters look at says the same as meta, and decoding is most of the time.
+            # The fields for filters repeat the metadata, and decoding takes most of the time.
             shown = qe.PayloadSelector.Exclude(["where"])
             records = self._edge.retrieve(list(chunk_ids), with_payload=shown, with_vector=False)
         found = {str(r.id): chunk_of(str(r.id), r.payload or {}) for r in records}
@@ -212,7 +212,7 @@ class Shard:
         return {str(r.id): np.array(r.vector[DENSE], np.float32) for r in records}
 
     def max_sim(self, question: Float32Array, chunk_ids: Sequence[str]) -> dict[str, float]:
-        """Late interaction of the question and each chunk, by id; those without are left out."""
+        """Scores each chunk by late interaction, by id; chunks without tokens are left out."""
         if not self._has_tokens or not chunk_ids:
             return {}
         with storage_errors(self.folder):
@@ -235,7 +235,7 @@ class Shard:
         ]
 
     def idf(self, terms: Sequence[int]) -> list[float]:
-        """A term's top match scores idf * weight; what the match's weight is, is stored with it."""
+        """Returns each term's IDF: its top match's score divided by that match's stored weight."""
         requests = [term_query(term) for term in terms]
         with storage_errors(self.folder):
             results = self._edge.query_batch(qe.QueryBatchRequest(requests)) if terms else []
@@ -246,27 +246,27 @@ class Shard:
         ]
 
     def flush(self) -> None:
-        """Everything on disk, the counts too."""
+        """Writes everything to disk, including the counts."""
         with storage_errors(self.folder):
             self._edge.flush()
             (self.folder / _STATS).write_text(json.dumps(asdict(self.stats)))
 
     def close(self) -> None:
-        """Flushes and lets go of the folder."""
+        """Flushes and closes the shard."""
         self.flush()
         self._edge.close()
 
     def begin_copy(self) -> None:
-        """From here on the shard remembers which points change."""
+        """Starts recording which points change."""
         self.flush()
         self._touched = set()
 
     def end_copy(self) -> None:
-        """Forgets what `begin_copy` asked to remember."""
+        """Stops the recording that `begin_copy` started."""
         self._touched = None
 
     def repeat_on(self, copy: Shard) -> Iterator[None]:
-        """Brings what changed since `begin_copy` into the copy; others may read between steps."""
+        """Applies the changes since `begin_copy` to the copy; others may read between steps."""
         touched = sorted(self._touched or ())
         with storage_errors(copy.folder):
             copy._adopt_schema(self)
@@ -308,20 +308,20 @@ class Shard:
             self._edge.update(qe.UpdateOperation.upsert_points(points))
 
     def _admit_tokens(self) -> None:
-        """Makes room for token vectors, also in a shard that was made without."""
+        """Adds the field of token vectors, also to a shard that was created without it."""
         if not self._has_tokens:
             self._edge.update(tokens_field(dim=self._dim))
             self._has_tokens = True
 
     def _trim_log(self, written: int) -> None:
-        """Qdrant Edge keeps what it wrote in its log until it is flushed."""
+        """Flushes regularly: Qdrant Edge keeps written points in its log until then."""
         self._logged += written
         if self._logged >= LOGGED:
             self._edge.flush()
             self._logged = 0
 
     def _forget(self, chunk_ids: Sequence[str]) -> list[Any]:
-        """Takes points that are about to go, or be replaced, out of the counts; their ids."""
+        """Subtracts points to be deleted or replaced from the counts; returns their ids."""
         records = self._edge.retrieve(list(chunk_ids), with_payload=["length"], with_vector=False)
         for record in records:
             self.stats.points -= 1
@@ -329,12 +329,12 @@ class Shard:
         return [record.id for record in records]
 
     def _known(self, chunk_ids: list[Any]) -> list[Any]:
-        """Those of these points that are there."""
+        """Returns those of these points that exist."""
         records = self._edge.retrieve(chunk_ids, with_payload=False, with_vector=False)
         return [record.id for record in records]
 
     def _owe(self, known: list[Any]) -> list[Any]:
-        """Notes, before points are deleted or replaced, that their text stays on disk; the same."""
+        """Records that the text of points about to go stays on disk; returns the points."""
         if known and not self.owes:
             (self.folder / OWING).touch()
             self.owes = True

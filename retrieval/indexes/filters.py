@@ -1,4 +1,4 @@
-"""Conditions in the index's own terms, so that they hold before ranking."""
+"""Conditions in the index's own terms, so that they are applied before ranking."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _BOUNDS = ("gt", "gte", "lt", "lte")
 
 
 def check(where: Sequence[Condition], known: Collection[str]) -> None:
-    """Refuses conditions that cannot hold: a typo must not look like «no hits».
+    """Refuses conditions that cannot hold: a typo must not look like an empty result.
 
     Raises:
-        InputError: no document has the field, or its operator does not take such a value.
+        InputError: No document has the field, or its operator does not take such a value.
     """
     fields = sorted({*known, *OWN_FIELDS})
     for condition in where:
@@ -37,7 +37,7 @@ def check_value(condition: Condition) -> None:
     """Refuses a value that the operator does not take, whatever the documents hold.
 
     Raises:
-        InputError: it is a list, or a bound that is neither a number nor a date.
+        InputError: The value is a list, or a bound that is neither a number nor a date.
     """
     field, op, value = condition.field, condition.op, condition.value
     if op == "in":
@@ -64,16 +64,16 @@ class Within(NamedTuple):
     path: str
     kind: Literal["number", "date"]
     bounds: Mapping[str, Scalar]
-    """By operator, one of gt, gte, lt and lte."""
+    """Bounds by operator: gt, gte, lt, lte."""
 
 
 Clause = OneOf | Within
 
 
 def clauses(condition: Condition) -> list[Clause]:
-    """The clauses of which one must hold; where there is none, no point fits.
+    """Returns the clauses of which one must hold; if there are none, no point matches.
 
-    Words stand together in one clause for each path: an index looks a word up among a thousand as
+    Words are combined in one clause for each path: an index looks a word up among a thousand as
     fast as one, and tries a thousand clauses one by one.
     """
     value, field = condition.value, condition.field
@@ -103,12 +103,12 @@ def _within(field: str, op: str, value: Scalar) -> Clause:
 
 
 def to_edge(where: Sequence[Condition]) -> qe.Filter | None:
-    """All conditions, checked before, joined by AND; None where there are none."""
+    """Joins conditions, already checked, by AND; None if there are none."""
     return qe.Filter(must=[_any(clauses(c)) for c in where]) if where else None
 
 
 def _any(alternatives: Sequence[Clause]) -> qe.Filter:
-    if not alternatives:  # no condition at all would hold for every chunk
+    if not alternatives:  # an empty filter would match every chunk
         return qe.Filter(should=[qe.HasIdCondition(set())])
     return qe.Filter(should=[_edge_condition(clause) for clause in alternatives])
 

@@ -1,4 +1,4 @@
-"""Conditions on chunks in memory: the meaning that every index's filters share."""
+"""Tests conditions on chunks in memory; the filters of every index have this meaning."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _COMPARE = {"gt": operator.gt, "gte": operator.ge, "lt": operator.lt, "lte": ope
 
 
 def matcher(where: Sequence[Condition]) -> Callable[[Chunk], bool]:
-    """Says of a chunk whether all conditions, checked before, hold for it.
+    """Returns a test that is True if a chunk meets all conditions, which were checked before.
 
-    On a list of values, a condition holds where any of its items fits.
+    On a list of values, a condition holds if any of its items meets it.
     """
     tests = [(condition.field, _test(condition)) for condition in where]
     return lambda chunk: all(
@@ -36,10 +36,10 @@ def _items(value: MetaValue | None) -> tuple[Scalar, ...]:
 
 
 def _test(condition: Condition) -> Callable[[Scalar], bool]:
-    """True where a value meets a condition."""
+    """Returns a test that is True if a value meets a condition."""
     wanted = _items(condition.value)
     if condition.op in ("eq", "in"):
-        # True is no 1 here, and 2.0 is 2.
+        # True does not equal 1 here, and 2.0 equals 2.
         same = {(isinstance(each, bool), each) for each in wanted}
         return lambda item: (isinstance(item, bool), item) in same
     return lambda item: _compare(condition.op, item, wanted[0])

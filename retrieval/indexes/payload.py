@@ -1,4 +1,4 @@
-"""What stands beside the vectors in an index, and how filters address it."""
+"""The data stored beside the vectors in an index, and the paths by which filters address it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _ISO_DATE = re.compile(r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+
 
 
 def payload_of(chunk: Chunk) -> dict[str, Any]:
-    """The chunk as JSON; its id is the point's."""
+    """Returns the chunk as JSON; its id is the point's."""
     return {
         "document_id": chunk.document_id,
         "version": chunk.version,
@@ -38,7 +38,7 @@ def payload_of(chunk: Chunk) -> dict[str, Any]:
 
 
 def chunk_of(chunk_id: str, payload: dict[str, Any]) -> Chunk:
-    """The chunk that `payload_of` was given."""
+    """Returns the chunk that `payload_of` was given."""
     return Chunk(
         id=chunk_id,
         document_id=payload["document_id"],
@@ -56,12 +56,12 @@ def chunk_of(chunk_id: str, payload: dict[str, Any]) -> Chunk:
 
 
 def field_kinds(metas: Iterable[Meta]) -> dict[tuple[str, FieldType], None]:
-    """Every field of these with each kind of value it holds, in the order first seen."""
+    """Returns every field with each kind of its values, in the order first seen."""
     return {(field, kind): None for meta in metas for field, kind, _ in values_of(meta)}
 
 
 def values_of(meta: Meta) -> Iterator[tuple[str, FieldType, Scalar]]:
-    """Every field with each of its values, once for each kind that the value is of."""
+    """Yields every field with each of its values, once for each kind of the value."""
     for field, value in meta.items():
         for item in value if isinstance(value, tuple) else (value,):
             for kind in _kinds(item):
@@ -69,7 +69,7 @@ def values_of(meta: Meta) -> Iterator[tuple[str, FieldType, Scalar]]:
 
 
 def field_type(value: MetaValue) -> FieldType:
-    """How a value is compared."""
+    """Returns the type by which a value is compared."""
     if isinstance(value, bool):
         return "flag"
     if isinstance(value, int | float):
@@ -78,12 +78,12 @@ def field_type(value: MetaValue) -> FieldType:
 
 
 def path_of(field: str, kind: FieldType) -> str:
-    """Where values of a kind lie in the payload."""
+    """Returns the path in the payload of a field's values of one kind."""
     return field if field in OWN_FIELDS else f'where."{_key(field)}".{kind}'
 
 
 def field_of(path: str) -> tuple[str, FieldType]:
-    """What `path_of` was given."""
+    """Returns the field and the kind that `path_of` was given."""
     if path in OWN_FIELDS:
         return path, OWN_FIELDS[path]
     key, _, kind = path.removeprefix("where.").rpartition(".")
@@ -91,12 +91,12 @@ def field_of(path: str) -> tuple[str, FieldType]:
 
 
 def word_of(value: Scalar) -> str | int | float:
-    """Qdrant Edge's filters read True as the integer 1, so truth values are stored as words."""
+    """Returns truth values as words: Qdrant Edge's filters read True as the integer 1."""
     return str(value).lower() if isinstance(value, bool) else value
 
 
 def _where(meta: Meta) -> dict[str, dict[str, list[Any]]]:
-    """The values by kind: an index on dates would read numbers as moments, and the reverse."""
+    """Groups values by kind: an index on dates would read numbers as moments, and vice versa."""
     where: dict[str, dict[str, list[Any]]] = {}
     for field, kind, value in values_of(meta):
         where.setdefault(_key(field), {}).setdefault(kind, []).append(word_of(value))
@@ -109,7 +109,7 @@ def _kinds(item: Scalar) -> tuple[FieldType, ...]:
 
 
 def _key(field: str) -> str:
-    # A path has no way to write a quotation mark within a key.
+    # A path cannot contain a quotation mark within a key.
     return field.replace("%", "%25").replace('"', "%22")
 
 

@@ -1,10 +1,10 @@
-"""A Qdrant server or cluster: many workers write, and tenants share a collection.
+"""An index on a Qdrant server or cluster: many workers write, and tenants share a collection.
 
 A collection `docs` is an alias, `plumbline_docs`, of a physical collection, `plumbline_docs.v1`: a
-new version is filled beside the old one and the alias moved in one step. (A dot is in no
-collection's name, so the two kinds of name never meet.) Every point says whose it is, every call
-filters by that, and a point's id is its chunk's turned by the tenant's: two tenants may hold the
-same chunk id. IDF is the tenant's own; with several shards all that it has lies in one of them.
+new version is filled beside the old one and the alias moved in one step. (No collection's name has
+a dot, so aliases and physical names never coincide.) Every point names its tenant, every call
+filters by tenant, and a point's id is its chunk's combined with the tenant's: two tenants may have
+the same chunk id. IDF is the tenant's own; with several shards all its chunks lie in one.
 """
 
 from __future__ import annotations
@@ -52,28 +52,28 @@ from retrieval.indexes.qdrant_shards import part_keys, tenant_key
 WRITE_SLICE = 256
 """Points in one request: under 2 MB with 384 dimensions and their texts."""
 TOKENS_SLICE = 16
-"""As many with token vectors: 3 MB."""
+"""Points with token vectors in one request: 3 MB."""
 LENGTHS = 10_000
-"""Lengths of chunks, in terms, that are told apart at most."""
+"""Largest number of different chunk lengths, in terms, that are counted."""
 
 VERSION_SECONDS = 10.0
-"""For so long it is remembered which version is searched: other processes may switch."""
+"""Seconds for which the searched version is cached: other processes may switch."""
 VERSION_PATIENCE = 0.2
-"""A question waits no longer for what its trace alone tells."""
+"""Seconds that a question waits for the version, which only its trace needs."""
 SHOWN = 5
-"""Fields that a message names."""
+"""Fields that a message names, at most."""
 
 
 @dataclass(slots=True)
 class Lengths:
-    """What is known of a scope's chunks: how many, and how many terms they hold together."""
+    """The number of a scope's chunks, and of the terms in them together."""
 
     points: int
     terms: int
 
     @property
     def mean(self) -> float:
-        """What weights are to be made with."""
+        """The mean length for new weights."""
         return rounded_mean(self.terms, self.points)
 
 
@@ -96,7 +96,7 @@ class QdrantIndex(QdrantReader):
         """Payload indexes of each collection that was written to."""
         self._lengths: dict[Scope, Lengths] = {}
         self._versions: dict[str, tuple[str, float]] = {}
-        """Of collections, what is searched, and until when that is believed."""
+        """The searched version of each collection, and the time until which it is cached."""
 
     # Writing
 
@@ -104,8 +104,8 @@ class QdrantIndex(QdrantReader):
         """Writes points; those without vectors keep the ones they have.
 
         Raises:
-            InputError: the tenant would have more than `MAX_FIELDS` meta fields.
-            ConfigError: the collection was made with vectors of another length.
+            InputError: The tenant would have more than `MAX_FIELDS` meta fields.
+            ConfigError: The collection was made with vectors of another length.
         """
         name = self._name(scope.collection)
         try:
@@ -129,8 +129,8 @@ class QdrantIndex(QdrantReader):
     async def delete(self, scope: Scope, chunk_ids: Sequence[str]) -> None:
         """Removes chunks; unknown ids are ignored.
 
-        Of the previous version all chunks of their documents go, first: repeated after it was cut
-        short, it does the rest.
+        All chunks of their documents are removed from the previous version first, so that a
+        repeated call completes an interrupted one.
         """
         with contextlib.suppress(NotFoundError):
             previous = await self.previous_version(scope) if chunk_ids else None
@@ -141,7 +141,7 @@ class QdrantIndex(QdrantReader):
                 await self._remove(scope, where)
 
     async def _delete_before(self, previous: Scope, scope: Scope, where: models.Filter) -> None:
-        """Removes from the version before the documents that these points are of."""
+        """Removes the documents of these points from the previous version."""
         documents: set[str] = set()
         async for records in self._pages(scope, where, payload=["document_id"]):
             documents.update((record.payload or {})["document_id"] for record in records)
@@ -155,15 +155,15 @@ class QdrantIndex(QdrantReader):
         await self._at(scope, self._client.delete, models.FilterSelector(filter=where))
 
     def erasing(self) -> contextlib.AbstractAsyncContextManager[None]:
-        """Does nothing: the server's optimizer removes what was deleted, in its own time."""
+        """Does nothing: the server's optimizer removes deleted points in its own time."""
         return contextlib.nullcontext()
 
     async def maintain(self, scope: Scope) -> None:
-        """Makes BM25 weights anew that were made with another mean. Searches and writes go on.
+        """Recomputes BM25 weights that were made with another mean. Searches and writes continue.
 
-        So weights follow from the chunks alone, whoever wrote them: of several who maintain while
-        the mean still moves, the last one sees it. Of a version that was filled, the graph is built
-        from here on, in the background.
+        So weights depend on the chunks alone, not on the writer: if several processes maintain
+        while the mean still changes, the last one sees it. For a version that was filled, the graph
+        is built from here on, in the background.
         """
         if VERSION in scope.collection:
             await self._build_from(self._name(scope.collection), kilobytes=INDEXING_KB)
@@ -180,19 +180,19 @@ class QdrantIndex(QdrantReader):
                 before = mean
 
     async def close(self) -> None:
-        """Lets go of the connections, those of every `at` too."""
+        """Closes the connections."""
         await self._server.close()
 
     async def name_of(self, scope: Scope) -> str:
-        """The version that the alias names, asked anew; of a version its own number: "v2"."""
+        """Returns the version that the alias names now; for a version its own number: "v2"."""
         name, _, number = scope.collection.partition(VERSION)
         version = int(number) if number else await self.current_version(name)
         return "" if version is None else f"v{version}"
 
     async def version(self, scope: Scope) -> str:
-        """What the alias stands for, "v2"; "" as well where the server does not say.
+        """Returns the version that the alias names, "v2"; also "" if the server does not answer.
 
-        A question does not fail for what its trace could tell.
+        A question does not fail because its trace lacks the version.
         """
         name, until = self._versions.get(scope.collection, ("", 0.0))
         if time.monotonic() < until:
@@ -211,16 +211,16 @@ class QdrantIndex(QdrantReader):
     # Versions: `begin_version`, fill and `maintain` it, `switch_version`
 
     async def create_version(self, collection: str) -> int:
-        """An empty version beside those there are; its number. Nothing reads it yet."""
+        """Creates an empty version, which nothing reads yet; returns its number."""
         version = max(await self.versions(collection), default=0) + 1
         await self._create(collection, version)
         return version
 
     async def switch(self, collection: str, version: int) -> int | None:
-        """Makes a version the current one in one atomic step; the one before, for a way back.
+        """Makes a version the current one in one atomic step; returns the one before it.
 
         Raises:
-            NotFoundError: there is no such version.
+            NotFoundError: There is no such version.
         """
         before, previous = await self._aliased(collection)
         alias = self._name(collection)
@@ -232,13 +232,13 @@ class QdrantIndex(QdrantReader):
         return before
 
     async def begin_version(self, scope: Scope) -> Scope:
-        """An empty version; those that are neither searched nor searched before are removed.
+        """Creates an empty version; removes those that are neither current nor previous.
 
-        While much is loaded no graph is built: `maintain` has it begun. Where there are several
-        shards, the tenant gets one of its own.
+        No graph is built while many points are loaded: `maintain` starts that. With several shards,
+        the tenant gets one of its own.
 
         Raises:
-            InputError: the collection holds other tenants' chunks: a version is for all of them.
+            InputError: The collection holds other tenants' chunks: a version covers all tenants.
         """
         await self._check_owned(scope)
         await self._sweep(scope.collection)
@@ -251,7 +251,7 @@ class QdrantIndex(QdrantReader):
         return replace(scope, collection=f"{scope.collection}{VERSION}{version}")
 
     async def previous_version(self, scope: Scope) -> Scope | None:
-        """The one that a second alias names."""
+        """Returns the version that a second alias names."""
         _, previous = await self._aliased(scope.collection)
         if previous is None:
             return None
@@ -286,7 +286,7 @@ class QdrantIndex(QdrantReader):
         """Removes a version that is not the current one.
 
         Raises:
-            InputError: it is the current one.
+            InputError: The version is the current one.
         """
         if version == await self.current_version(collection):
             raise InputError(
@@ -299,7 +299,7 @@ class QdrantIndex(QdrantReader):
     # Names
 
     def _forget(self, collection: str) -> None:
-        """What is known of a collection; its versions keep to themselves."""
+        """Discards what is cached about a collection, but not about its versions."""
         self._indexed.pop(self._name(collection), None)
         self._versions.pop(collection, None)
         for known in (self._fields, self._lengths, self._placements):
@@ -309,7 +309,7 @@ class QdrantIndex(QdrantReader):
     # Collections
 
     async def _prepare(self, collection: str) -> None:
-        """Makes sure that the collection is there and fits, once in a process."""
+        """Checks that the collection exists and fits, once in a process; creates it if needed."""
         name = self._name(collection)
         if name in self._indexed:
             return
@@ -328,14 +328,14 @@ class QdrantIndex(QdrantReader):
                 " another collection."
             )
         indexed = set(info.payload_schema)
-        for path in INDEXES.keys() - indexed:  # also where who made it was cut short
+        for path in INDEXES.keys() - indexed:  # also if its creation was interrupted
             await self._server.call(self._client.create_payload_index, name, path, INDEXES[path])
         self._indexed[name] = indexed | INDEXES.keys()
 
     async def _admit_tokens(self, name: str) -> None:
-        """Makes room for token vectors, also in a collection that was made without.
+        """Adds the field of token vectors, also to a collection that was created without it.
 
-        Asked before every write: the name may stand for another version since.
+        Checked before every write: the name may stand for another version by now.
         """
         info = await self._server.call(self._client.get_collection, name)
         vectors: Any = info.config.params.vectors
@@ -347,7 +347,7 @@ class QdrantIndex(QdrantReader):
             )
 
     async def _opened(self, collection: str, name: str) -> models.CollectionInfo:
-        """The collection, made where it is not there; a version is made by `create_version`."""
+        """Returns the collection, created if missing; versions are made by `create_version`."""
         try:
             return await self._server.call(self._client.get_collection, name)
         except NotFoundError:
@@ -390,7 +390,7 @@ class QdrantIndex(QdrantReader):
     # Fields
 
     async def _admit(self, scope: Scope, points: Sequence[Point]) -> None:
-        """Takes note of the points' meta fields and has them indexed."""
+        """Records the points' meta fields and has them indexed."""
         kinds = field_kinds(point.chunk.meta for point in points)
         fields = {field for field, _ in kinds} - OWN_FIELDS.keys()
         if not fields <= self._fields.get(scope, set()):
@@ -412,14 +412,14 @@ class QdrantIndex(QdrantReader):
     # Lengths
 
     async def _noted(self, scope: Scope, points: Sequence[Point]) -> Lengths:
-        """The scope's lengths with these points', measured with the first write of a process."""
+        """Returns the scope's lengths with these points'; a process's first write measures them."""
         lengths = self._lengths.get(scope) or await self._measured(scope)
         lengths.points += len(points)
         lengths.terms += sum(length_of(point) for point in points)
         return lengths
 
     async def _measured(self, scope: Scope) -> Lengths:
-        """The lengths of all that is there: the server counts how many chunks have which."""
+        """Measures the lengths of all chunks: the server counts the chunks of each length."""
         counts = await self._facet(scope, "length", LENGTHS)
         self._lengths[scope] = Lengths(
             points=sum(counts.values()),
@@ -428,12 +428,12 @@ class QdrantIndex(QdrantReader):
         return self._lengths[scope]
 
     async def _reweigh(self, scope: Scope, records: Sequence[models.Record], mean: float) -> bool:
-        """Makes these points' weights with `mean`, but for those that someone wrote meanwhile.
+        """Recomputes these points' weights with `mean`, except points that were written meanwhile.
 
-        False where a point was deleted meanwhile, which ends the request after its part.
+        Returns False if a point was deleted meanwhile, which ends the request early.
 
-        The mean is written first, and only over the one that was read; the weights follow where
-        that went through. Between the two a point is as far off as it was, never wrong.
+        The mean is written first, and only over the one that was read; the weights follow only if
+        that succeeded. Between the two a point's weight is as inaccurate as before, never wrong.
         """
         try:
             await self._update(scope, partial(reweighing, scope, records, mean))
@@ -458,7 +458,7 @@ def _there_already() -> Iterator[None]:
 
 
 def _moved(alias: str, before: int | None, physical: str) -> Iterator[Any]:
-    """The steps that have an alias name another collection, or a first one."""
+    """Yields the steps that make an alias name another collection, or a first one."""
     if before is not None:
         delete = models.DeleteAlias(alias_name=alias)
         yield models.DeleteAliasOperation(delete_alias=delete)

@@ -1,4 +1,4 @@
-"""What questions ask of a Qdrant server, in the client's models: over REST and in local mode."""
+"""Requests of questions to a Qdrant server, in the client's models: for REST and local mode."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ from retrieval.indexes.qdrant_shards import Placement, placed
 
 
 class ModelCalls:
-    """`Calls` by the methods of the client."""
+    """`Calls` with the methods of the client."""
 
     def __init__(self, server: Server) -> None:
-        """Take a server that is the caller's to close."""
+        """Take a server, which the caller closes."""
         self._server = server
         self._client = server.client
 
     async def search(
         self, name: str, scope: Scope, legs: Sequence[Leg], place: Placement, *, rescore: bool
     ) -> list[list[Match]]:
-        """For each leg its matches."""
+        """Returns the matches of each leg."""
         requests = [query_of(scope, leg, rescore=rescore) for leg in legs]
         return [_matches(scope, points) for points in await self.query(name, requests, place)]
 
@@ -46,14 +46,14 @@ class ModelCalls:
         chunk_ids: Sequence[str],
         place: Placement,
     ) -> list[Match]:
-        """Late interaction with these chunks, all of them."""
+        """Scores all of these chunks by late interaction."""
         [points] = await self.query(name, [max_sim_query(scope, question, chunk_ids)], place)
         return _matches(scope, points)
 
     async def chunks(
         self, name: str, scope: Scope, chunk_ids: Sequence[str], place: Placement
     ) -> list[Chunk]:
-        """Those of these chunks that are there."""
+        """Returns those of these chunks that exist."""
         shown = models.PayloadSelectorExclude(exclude=list(NO_CHUNK))
         records = await self._records(name, scope, chunk_ids, place, with_payload=shown)
         return [chunk_of(turned(scope, record.id), record.payload or {}) for record in records]
@@ -61,7 +61,7 @@ class ModelCalls:
     async def vectors(
         self, name: str, scope: Scope, chunk_ids: Sequence[str], place: Placement
     ) -> dict[str, Float32Array]:
-        """The dense vectors of these chunks, by id."""
+        """Returns the dense vectors of these chunks, by id."""
         records = await self._records(
             name, scope, chunk_ids, place, with_payload=False, with_vectors=[DENSE]
         )
@@ -70,7 +70,7 @@ class ModelCalls:
     async def query(
         self, name: str, requests: Sequence[models.QueryRequest], place: Placement
     ) -> list[list[models.ScoredPoint]]:
-        """For each request its points, best first."""
+        """Returns the points of each request, best first."""
         sent = [placed(request, place) for request in requests]
         responses = await self._server.call(self._client.query_batch_points, name, sent)
         return [response.points for response in responses]

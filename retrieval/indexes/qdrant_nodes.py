@@ -1,4 +1,4 @@
-"""The nodes of a Qdrant cluster: which is asked first, and which is passed over for now."""
+"""The nodes of a Qdrant cluster: the order in which they are asked, and which are skipped."""
 
 from __future__ import annotations
 
@@ -23,50 +23,51 @@ from rag.errors import ConfigError, RagError, UpstreamError
 from rag.privacy.redaction import masked
 
 OLDEST_SERVER = (1, 19)
-"""The first that counts IDF over a filter; an older one would mix the tenants' and not say so."""
+"""The first version that counts IDF over a filter; an older one would mix the tenants' silently."""
 NO_QDRANT = "What answers is no Qdrant server. Mend `index.url` or `index.grpc_port`."
 CHECK_SECONDS = 1.0
-"""Between the first checks of a node that failed; doubles with each, up to the next."""
+"""Seconds between the first checks of a failed node; doubles each time, up to the next constant."""
 LONGEST_CHECK_SECONDS = 30.0
 TOLD_SECONDS = 1.0
-"""A node's REST interface may take that long to tell what gRPC does not have."""
+"""Seconds that a node's REST interface may take for facts that gRPC does not have."""
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True, eq=False)
 class Node:
-    """One address of a cluster, and what was learned of it."""
+    """One address of a cluster, and the known state of its node."""
 
     client: AsyncQdrantClient
     url: str
     version: str = ""
-    """Empty until it was greeted."""
+    """Empty until the node was greeted."""
     peers: frozenset[str] = frozenset()
-    """Ids of the cluster's nodes, or its own address where it is alone; empty: it does not tell."""
+    """Ids of the cluster's nodes, or its own address if it is alone; empty: it does not report
+    them."""
     fault: RagError | None = None
-    """Why it is passed over."""
+    """The reason for which it is skipped."""
     failed: float = 0.0
-    """When it failed last, by the monotonic clock."""
+    """Time of its last failure, by the monotonic clock."""
 
     @property
     def place(self) -> str:
-        """Its address without secrets."""
+        """The address without secrets."""
         return masked(self.url)
 
 
 class Nodes:
-    """All addresses of a cluster in their order. One that failed is checked in the background."""
+    """All addresses of a cluster in their order. A failed one is checked in the background."""
 
     def __init__(
         self, nodes: Sequence[Node], *, check: Callable[[Node], Awaitable[bool]], spread: bool
     ) -> None:
-        """Make them.
+        """Make the set of nodes.
 
         Args:
-            nodes: one at least.
-            check: greets a node, and says whether it will do.
-            spread: whether reads begin with one node after another.
+            nodes: at least one.
+            check: greets a node; True if it can be used.
+            spread: True: reads begin with a different node each time.
         """
         self._nodes = nodes
         self._check = check
@@ -75,29 +76,29 @@ class Nodes:
 
     @property
     def several(self) -> bool:
-        """Whether there is another where one fails."""
+        """True if there is another node when one fails."""
         return len(self._nodes) > 1
 
     def in_turn(self, *, read: bool) -> list[Node]:
-        """All of them in the order in which to ask.
+        """Returns all nodes in the order in which to ask them.
 
-        Those that failed come last: the one first that was not tried for longest, for a silent one
-        may take all the time that a call has.
+        Failed nodes come last, the one whose failure is longest ago first, because a silent node
+        may take all the time of a call.
         """
         first = next(self._turns) if read else 0
         turned = [*self._nodes[first:], *self._nodes[:first]]
         return sorted(turned, key=lambda node: node.failed if node.fault else 0.0)
 
     def others(self, node: Node) -> list[Node]:
-        """Those besides this one that answered when they were last asked."""
+        """Returns the other nodes that answered when they were last asked."""
         return [n for n in self._nodes if n is not node and n.version and n.fault is None]
 
     async def greet(self, node: Node) -> None:
-        """Learns what a node is.
+        """Reads a node's version and cluster, and checks that it can be used.
 
         Raises:
-            ConfigError: it is no Qdrant server, too old, or of another cluster than the others.
-            UpstreamError: its shards are behind; it may be asked where there is no other.
+            ConfigError: It is no Qdrant server, too old, or of another cluster than the others.
+            UpstreamError: Its shards are behind; it may be asked if there is no other.
         """
         info = await node.client.info()
         numbers = re.match(r"(\d+)\.(\d+)", info.version)
@@ -123,7 +124,7 @@ class Nodes:
             )
 
     def answered(self, node: Node) -> None:
-        """Takes note that a node answers; the others that nobody asked yet are checked."""
+        """Records that a node answers; the others that nobody asked yet are checked."""
         if node.fault is not None:
             node.fault = None
             _log.warning("A Qdrant server answers again: %s.", node.place)
@@ -132,19 +133,19 @@ class Nodes:
                 self._checks[other] = asyncio.create_task(self._watch(other, pause=0.0))
 
     def failed(self, node: Node, fault: RagError) -> None:
-        """Passes a node over until it answers a check."""
+        """Skips a node until it answers a check."""
         if not self.several:
             return
         if node.fault is None:
             _log.warning("A Qdrant server is passed over: %s", fault.in_full())
         node.fault, node.failed = fault, time.monotonic()
         if isinstance(fault, ConfigError):
-            node.version = ""  # it is none, and is not asked before it was greeted anew
+            node.version = ""  # it is not usable: it is greeted again before it is asked
         if node not in self._checks:
             self._checks[node] = asyncio.create_task(self._watch(node, pause=CHECK_SECONDS))
 
     async def close(self) -> None:
-        """Ends the checks, and lets go of the connections."""
+        """Stops the checks and closes the connections."""
         checks = list(self._checks.values())
         for check in checks:
             check.cancel()
@@ -153,7 +154,7 @@ class Nodes:
             await node.client.close()
 
     async def _watch(self, node: Node, *, pause: float) -> None:
-        """Checks a node until it will do."""
+        """Checks a node until it can be used."""
         try:
             await asyncio.sleep(pause)
             while not await self._check(node):
@@ -164,10 +165,10 @@ class Nodes:
         self.answered(node)
 
     def _compare(self, node: Node, peers: frozenset[str], version: str) -> None:
-        """Refuses a node of another cluster, and tells where versions differ.
+        """Refuses a node of another cluster, and warns if versions differ.
 
-        It is compared with nodes that are away, too: else, while they are, another cluster's data
-        would be read.
+        It is compared with nodes that are away, too: otherwise another cluster's data would be read
+        in the meantime.
         """
         others = [other for other in self._nodes if other is not node]
         known = [other for other in others if other.peers]
@@ -190,7 +191,7 @@ class Nodes:
 
 
 async def _peers(node: Node) -> frozenset[str]:
-    """The ids of a cluster's nodes; of a server alone its address; empty where it does not tell."""
+    """Returns the ids of a cluster's nodes; a lone server's address; empty if not reported."""
     try:
         async with asyncio.timeout(TOLD_SECONDS):
             answer = await node.client.http.distributed_api.cluster_status()
@@ -200,16 +201,16 @@ async def _peers(node: Node) -> frozenset[str]:
 
 
 async def _is_ready(client: AsyncQdrantClient) -> bool:
-    """Whether a node has caught up with its cluster; true as well where that is not told."""
+    """True if a node has caught up with its cluster; also if it does not report that."""
     try:
         async with asyncio.timeout(TOLD_SECONDS):
             await client.http.service_api.readyz()
     except UnexpectedResponse as error:
         return error.status_code != httpx.codes.SERVICE_UNAVAILABLE
-    except _NOT_TOLD:  # a ready server says so in words that are no JSON
+    except _NOT_TOLD:  # a ready server answers in words, not JSON
         return True
     return True
 
 
 _NOT_TOLD = (ApiException, ResponseHandlingException, JSONDecodeError, TimeoutError)
-"""REST cannot be reached, or its key lacks the right."""
+"""Errors of a REST interface that cannot be reached, or whose key lacks the right."""

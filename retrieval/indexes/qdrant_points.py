@@ -1,4 +1,4 @@
-"""What goes to a Qdrant server: collections, points, queries, filters. No calls are made here."""
+"""Collections, points, queries and filters of a Qdrant server. No calls are made here."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from retrieval.indexes.payload import OWN_FIELDS, FieldType, field_kinds, path_o
 
 DENSE, SPARSE, TOKENS = "dense", "sparse", "tokens"
 INDEXING_KB = 10_000
-"""KB of vectors in a segment from which it gets a graph: Qdrant's default."""
+"""KB of vectors in a segment from which its graph is built: Qdrant's default."""
 ShardKey = str | models.ShardKeyWithFallback | None
-"""What selects a tenant's shard."""
+"""The value that selects a tenant's shard."""
 Schema = (
     models.KeywordIndexParams
     | models.IntegerIndexParams
@@ -37,8 +37,8 @@ SCHEMA: dict[FieldType, Schema] = {
     "number": _FLOAT,
     "date": _DATETIME,
 }
-"""Without a part of the graph: each would cost as much as all of the graph, and a search with
-`_ACORN` does without."""
+"""Payload indexes by kind of value, without a part of the graph: each would cost as much as all of
+the graph, and a search with `_ACORN` needs none."""
 INDEXES: dict[str, Schema] = {
     "tenant": models.KeywordIndexParams(type=models.KeywordIndexType.KEYWORD, is_tenant=True),
     "fields": _KEYWORD,
@@ -50,15 +50,15 @@ INDEXES: dict[str, Schema] = {
 }
 """The payload indexes that every collection has. The tenant's has links in the graph."""
 _ACORN = models.AcornSearchParams(enable=True, max_selectivity=1.0)
-"""The graph is searched past neighbours that do not meet the filter, to theirs: Patel et al. 2024,
-https://arxiv.org/abs/2403.04871. Also where the filter is the tenant's alone: one with a quarter of
-the points has no links of its own."""
+"""The graph search continues through neighbours that do not meet the filter: Patel et al. 2024,
+https://arxiv.org/abs/2403.04871. Also if the filter is the tenant's alone: a tenant with a quarter
+of the points has no links of its own."""
 _INT8 = models.ScalarQuantization(
     scalar=models.ScalarQuantizationConfig(
         type=models.ScalarType.INT8, quantile=0.99, memory=models.Memory.PINNED
     )
 )
-"""The largest component in a hundred is cut off: the 256 steps are spent on the others."""
+"""The largest hundredth of the components is cut off, so that the 256 steps cover the others."""
 _RESCORED = models.QuantizationSearchParams(rescore=True)
 TOKENS_ON_DISK = {
     TOKENS: models.VectorParamsDiff(
@@ -67,20 +67,20 @@ TOKENS_ON_DISK = {
         memory=models.Memory.COLD,
     )
 }
-"""Token vectors are compared with few candidates: a graph of them would cost much, for nothing."""
+"""Token vectors are compared with few candidates: a graph of them would cost much without use."""
 NO_CHUNK = ("where", "fields", "tenant", "length", "mean")
-"""Fields of a point's payload that are none of its chunk's: filters and weights need them."""
+"""Fields of a point's payload that do not belong to its chunk: filters and weights need them."""
 TENANTS_KEPT = 1_024
-"""Of so many tenants is kept what each search of theirs needs."""
+"""Tenants for which the parts common to all their searches are cached."""
 REWEIGHED = 32
-"""Points whose vectors a server writes at once: where one of them is gone, it writes the others,
-and nothing after them."""
+"""Points in one update of vectors: the server's own batch, which it completes before it reports that
+a point is gone."""
 _TENANTS = uuid.UUID("a25d5b8f-7c0b-4c9e-9a53-30a2f2f4a6d1")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layout:
-    """How a new collection is laid out; one that is there keeps what it was made with."""
+    """The layout of a new collection; an existing one keeps the layout it was made with."""
 
     shards: int = 1
     replicas: int = 1
@@ -91,7 +91,7 @@ class Layout:
 
 
 def collection_options(layout: Layout, *, dim: int) -> dict[str, Any]:
-    """What `create_collection` is told; where there are several shards, each has a shard key."""
+    """Returns the arguments of `create_collection`; with several shards, each has a shard key."""
     custom = layout.shards > 1
     memory = models.Memory.COLD if layout.on_disk else None
     return {
@@ -121,7 +121,7 @@ def collection_options(layout: Layout, *, dim: int) -> dict[str, Any]:
 
 
 def tokens_field(*, dim: int) -> models.DenseVectorNameConfig:
-    """What `create_vector_name` is told."""
+    """Returns the argument of `create_vector_name`."""
     return models.DenseVectorNameConfig(
         dense=models.DenseVectorConfig(
             size=dim,
@@ -135,9 +135,9 @@ def tokens_field(*, dim: int) -> models.DenseVectorNameConfig:
 
 
 def turned(scope: Scope, id_: models.ExtendedPointId) -> str:
-    """A chunk's id as its point's in this tenant, or the reverse.
+    """Converts a chunk's id to its point's id in this tenant, or the reverse.
 
-    Without a UUID made of it: a search has a hundred matches, and waits for them.
+    No UUID object is made of it: a search has a hundred matches, and waits for them.
     """
     digits = f"{int(str(id_).replace('-', ''), 16) ^ _key_of(scope.tenant):032x}"
     return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
@@ -149,7 +149,7 @@ def _key_of(tenant: str) -> int:
 
 
 def point_of(scope: Scope, point: Point, mean: float) -> models.PointStruct:
-    """A point as it is stored, weighed with this mean length."""
+    """Returns a point as it is stored, with weights for this mean length."""
     if point.dense is None or point.sparse is None:
         raise ValueError("a point has both vectors or neither")
     weights = bm25_weights(point.sparse, mean_length=mean)
@@ -165,7 +165,7 @@ def point_of(scope: Scope, point: Point, mean: float) -> models.PointStruct:
 
 
 def rewriting(scope: Scope, chunks: Sequence[Chunk], key: ShardKey) -> list[Any]:
-    """New payloads for points; by filters, which ignore those that are not there."""
+    """Returns new payloads for points; by filters, which ignore missing points."""
     wheres = [of(scope, has_ids(scope, [chunk.id])) for chunk in chunks]
     return [
         models.SetPayloadOperation(
@@ -176,7 +176,7 @@ def rewriting(scope: Scope, chunks: Sequence[Chunk], key: ShardKey) -> list[Any]
 
 
 def _reweighed(record: models.Record, mean: float) -> models.PointVectors:
-    """A stored point's weights as they are with this mean length."""
+    """Returns a stored point's weights for this mean length."""
     payload, stored = record.payload or {}, _stored(record)
     weights = SparseVector(
         indices=np.array(stored.indices, np.int32), values=np.array(stored.values, np.float32)
@@ -188,10 +188,10 @@ def _reweighed(record: models.Record, mean: float) -> models.PointVectors:
 def reweighing(
     scope: Scope, records: Sequence[models.Record], mean: float, key: ShardKey
 ) -> list[Any]:
-    """Operations that give these points the weights they have with `mean`.
+    """Returns operations that give these points the weights for `mean`.
 
-    In pairs, each for `REWEIGHED` points of one mean: the first marks the points that still have
-    it, the second writes the weights of those that are marked.
+    They come in pairs, each for at most `REWEIGHED` points of one mean: the first marks the points
+    that still have it, the second writes the weights of the marked ones.
     """
     by_mean: dict[float, list[models.Record]] = {}
     for record in records:
@@ -220,18 +220,18 @@ def reweighing(
 
 
 def length_of(point: Point) -> int:
-    """Terms in a point."""
+    """Returns the number of terms in a point."""
     return 0 if point.sparse is None else int(point.sparse.values.sum())
 
 
 def weight_of(point: models.ScoredPoint, term: int) -> float:
-    """What is stored for one of a point's terms."""
+    """Returns the stored weight of one of a point's terms."""
     sparse = _stored(point)
     return float(sparse.values[sparse.indices.index(term)])
 
 
 def query_of(scope: Scope, leg: Leg, *, rescore: bool) -> models.QueryRequest:
-    """A leg; `rescore` has quantized candidates scored again with the full vectors."""
+    """Returns a leg's request; `rescore`: quantized candidates are rescored with full vectors."""
     query: Any
     limit = leg.limit
     if isinstance(leg.vector, SparseVector):
@@ -249,13 +249,13 @@ def query_of(scope: Scope, leg: Leg, *, rescore: bool) -> models.QueryRequest:
 
 
 def graph_of(*, exact: bool, rescore: bool) -> models.SearchParams:
-    """How the graph is searched; `rescore` has quantized candidates scored again in full."""
+    """Returns parameters of a graph search; `rescore`: quantized matches are rescored in full."""
     quantization = _RESCORED if rescore else None
     return models.SearchParams(exact=exact, acorn=_ACORN, quantization=quantization)
 
 
 def term_query(scope: Scope, term: int) -> models.QueryRequest:
-    """The best match of one term, with its weights."""
+    """Returns the request for the best match of one term, with its weights."""
     return models.QueryRequest(
         query=models.SparseVector(indices=[term], values=[1.0]),
         using=SPARSE,
@@ -270,7 +270,7 @@ def term_query(scope: Scope, term: int) -> models.QueryRequest:
 def max_sim_query(
     scope: Scope, question: Float32Array, chunk_ids: Sequence[str]
 ) -> models.QueryRequest:
-    """Late interaction with these chunks, all of them."""
+    """Returns the request for late interaction with all of these chunks."""
     return models.QueryRequest(
         query=question.tolist(),
         using=TOKENS,
@@ -281,33 +281,33 @@ def max_sim_query(
 
 
 def has_tokens(scope: Scope, chunk_ids: Sequence[str]) -> models.Filter:
-    """Those of these chunks whose token vectors are stored; also where no chunk has any."""
+    """Selects those of these chunks with stored token vectors; also valid if no chunk has any."""
     stored = models.HasVectorCondition(has_vector=TOKENS)
     return of(scope, has_ids(scope, chunk_ids), stored)
 
 
 def of(scope: Scope, *conditions: Any) -> models.Filter:
-    """The tenant's points that meet all these conditions."""
+    """Selects the tenant's points that meet all these conditions."""
     return models.Filter(must=[equal("tenant", scope.tenant), *conditions])
 
 
 def has_ids(scope: Scope, chunk_ids: Sequence[str]) -> models.HasIdCondition:
-    """The points of these chunks."""
+    """Selects the points of these chunks."""
     return models.HasIdCondition(has_id=[turned(scope, chunk_id) for chunk_id in chunk_ids])
 
 
 def equal(path: str, word: str) -> models.FieldCondition:
-    """The points that have this word there."""
+    """Selects the points that have this word at the path."""
     return models.FieldCondition(key=path, match=models.MatchValue(value=word))
 
 
 def one_of(path: str, words: Sequence[str]) -> models.FieldCondition:
-    """The points that have one of these words there."""
+    """Selects the points that have one of these words at the path."""
     return models.FieldCondition(key=path, match=models.MatchAny(any=list(words)))
 
 
 def has_mean(mean: float) -> models.FieldCondition:
-    """The points whose weights were made with just this mean length."""
+    """Selects the points whose weights were made with exactly this mean length."""
     return models.FieldCondition(key="mean", range=models.Range(gte=mean, lte=mean))
 
 
@@ -327,14 +327,14 @@ def _stored(point: models.Record | models.ScoredPoint) -> models.SparseVector:
 
 
 def idf_of(scope: Scope) -> models.SearchParams:
-    """A term counts as the tenant's own chunks have it."""
+    """Returns search parameters that count IDF over the tenant's own chunks."""
     return models.SearchParams(idf=models.IdfCorpusParams(corpus=of(scope)))
 
 
 def fitting(condition: Condition) -> models.Filter:
-    """The points that meet a question's condition."""
+    """Selects the points that meet a question's condition."""
     alternatives = clauses(condition)
-    if not alternatives:  # no condition at all would hold for every chunk
+    if not alternatives:  # an empty filter would match every chunk
         return models.Filter(should=[models.HasIdCondition(has_id=[])])
     return models.Filter(should=[_condition(clause) for clause in alternatives])
 
@@ -350,6 +350,6 @@ def _condition(clause: Clause) -> models.FieldCondition:
 
 
 def _moment(date: str) -> datetime:
-    """Without a zone it is UTC, as the server reads what is stored."""
+    """Parses a date; without a zone it is UTC, as the server reads stored dates."""
     moment = datetime.fromisoformat(date)
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

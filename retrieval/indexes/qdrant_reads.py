@@ -1,4 +1,4 @@
-"""What is read from collections on a Qdrant server: the half of the index that questions need."""
+"""Reads from collections on a Qdrant server: the half of the index that questions need."""
 
 from __future__ import annotations
 
@@ -31,28 +31,28 @@ from retrieval.indexes.qdrant_wire import WireCalls
 PAGE = 1_000
 """Points read in one request."""
 MAX_FIELDS = 256
-"""Meta fields of one tenant, and payload indexes of a collection; a filter on a field past them
-still holds, without an index of its own."""
+"""Meta fields of one tenant, and payload indexes of a collection, at most; a filter on a field
+beyond them still holds, without an index of its own."""
 VERSION, PREVIOUS = ".v", ".previous"
-"""What follows a collection's name: in the name of a version, and of the alias of the one before.
+"""Suffixes of a collection's name: in the name of a version, and of the alias of the previous one.
 A scope with such a name is that version."""
 
 _T = TypeVar("_T")
 
 
 class Calls(Protocol):
-    """What questions ask, each of them in one request.
+    """The reads that questions need, each one request.
 
-    `name` is the collection's on the server, `place` the shard in which the tenant's chunks lie.
+    `name` is the collection's on the server, `place` the shard with the tenant's chunks.
 
     Raises:
-        NotFoundError: there is no such collection.
+        NotFoundError: There is no such collection.
     """
 
     async def search(
         self, name: str, scope: Scope, legs: Sequence[Leg], place: Placement, *, rescore: bool
     ) -> list[list[Match]]:
-        """For each leg its matches; `rescore`: quantized ones are scored again in full."""
+        """Returns the matches of each leg; `rescore`: quantized ones are rescored in full."""
 
     async def max_sim(
         self,
@@ -62,29 +62,29 @@ class Calls(Protocol):
         chunk_ids: Sequence[str],
         place: Placement,
     ) -> list[Match]:
-        """Late interaction with these chunks, all of them."""
+        """Scores all of these chunks by late interaction."""
 
     async def chunks(
         self, name: str, scope: Scope, chunk_ids: Sequence[str], place: Placement
     ) -> list[Chunk]:
-        """Those of these chunks that are there."""
+        """Returns those of these chunks that exist."""
 
     async def vectors(
         self, name: str, scope: Scope, chunk_ids: Sequence[str], place: Placement
     ) -> dict[str, Float32Array]:
-        """The dense vectors of these chunks, by id."""
+        """Returns the dense vectors of these chunks, by id."""
 
 
 class QdrantReader:
-    """The verbs of `StoredIndex` that read points."""
+    """The methods of `StoredIndex` that read points."""
 
     def __init__(self, server: Server, *, prefix: str, rescore: bool) -> None:
-        """Take a server that is the caller's to close.
+        """Take a server, which the caller closes.
 
         Args:
             server: holds the collections.
             prefix: comes before their names there.
-            rescore: their vectors are quantized: what is found is scored again in full.
+            rescore: True: the vectors are quantized, and matches are scored again in full.
         """
         self._server = server
         self._client = server.client
@@ -132,7 +132,7 @@ class QdrantReader:
                 yield [chunk_of(turned(scope, r.id), r.payload or {}) for r in records]
 
     async def holds(self, scope: Scope) -> bool:
-        """Whether there is any chunk of the scope."""
+        """True if the scope has any chunk."""
         with contextlib.suppress(NotFoundError):
             async for _ in self._pages(scope, of(scope), payload=False, page=1):
                 return True
@@ -142,8 +142,8 @@ class QdrantReader:
         """All legs in one request; best first, ties by chunk id.
 
         Raises:
-            InputError: a filter is on a field that none of the tenant's chunks has. That a field is
-                there is remembered: only one not met before costs a request of its own.
+            InputError: A filter is on a field that none of the tenant's chunks has. Known fields
+                are cached: only a new one costs a request of its own.
         """
         try:
             if not legs or not await self._checked(scope, legs):
@@ -163,7 +163,7 @@ class QdrantReader:
     ) -> dict[str, float]:
         """Late interaction with the stored token vectors of these chunks, by id."""
         with contextlib.suppress(NotFoundError):
-            # A collection that never had any refuses to be asked, and so does any for no token.
+            # A collection without token vectors refuses this request, and so does any for no token.
             asked = len(chunk_ids) > 0 and len(question) > 0
             if asked and await self._count(scope, has_tokens(scope, chunk_ids)):
                 name = self._name(scope.collection)
@@ -172,7 +172,7 @@ class QdrantReader:
         return {}
 
     async def idf(self, scope: Scope, terms: Sequence[int]) -> list[float]:
-        """What the server weighs each term with: its best match's score by its stored weight."""
+        """Returns each term's weight on the server: its best match's score by its stored weight."""
         requests = [term_query(scope, term) for term in terms]
         try:
             count = await self._count(scope)
@@ -188,18 +188,18 @@ class QdrantReader:
     # Versions
 
     async def versions(self, collection: str) -> list[int]:
-        """The versions that are stored, in order."""
+        """Returns the stored versions, in order."""
         stem = self._physical(collection, "")
         held = (await self._server.call(self._client.get_collections)).collections
         return sorted(number_of(c.name.removeprefix(stem)) for c in held if c.name.startswith(stem))
 
     async def current_version(self, collection: str) -> int | None:
-        """The version that is read and written; None where the collection was never made."""
+        """Returns the version that is read and written; None if the collection was never made."""
         current, _ = await self._aliased(collection)
         return current
 
     async def _aliased(self, collection: str) -> tuple[int | None, int | None]:
-        """The current and the previous version."""
+        """Returns the current and the previous version."""
         alias, stem = self._name(collection), self._physical(collection, "")
         found = {
             each.alias_name: number_of(each.collection_name.removeprefix(stem))
@@ -209,10 +209,10 @@ class QdrantReader:
         return found.get(alias), found.get(alias + PREVIOUS)
 
     async def _check_alias(self, collection: str) -> None:
-        """What is not found was never made, or is a version.
+        """Checks a collection that was not found: it was never created, or is a version.
 
         Raises:
-            StorageError: the collection's alias names a version that is not there.
+            StorageError: The collection's alias names a version that does not exist.
         """
         current = None if VERSION in collection else await self.current_version(collection)
         if current is not None and current not in await self.versions(collection):
@@ -234,7 +234,7 @@ class QdrantReader:
     # Fields
 
     async def _checked(self, scope: Scope, legs: Sequence[Leg]) -> bool:
-        """Refuses filters that cannot hold; whether there is anything to filter."""
+        """Refuses filters that cannot hold; False if there is nothing to filter."""
         asked = {condition.field for leg in legs for condition in leg.where}
         known = self._fields.get(scope, set())
         if not asked <= known:
@@ -246,8 +246,8 @@ class QdrantReader:
         return True
 
     async def _known_fields(self, scope: Scope) -> set[str]:
-        """The fields that the scope's chunks have; empty where it has no chunk."""
-        # Several who write at once may pass the bound a little.
+        """Returns the fields of the scope's chunks; empty if it has no chunk."""
+        # Concurrent writers may exceed the bound a little.
         self._fields[scope] = {str(v) for v in await self._facet(scope, "fields", 2 * MAX_FIELDS)}
         return self._fields[scope]
 
@@ -264,7 +264,7 @@ class QdrantReader:
     async def _at(
         self, scope: Scope, method: Callable[..., Awaitable[_T]], *args: Any, **kwargs: Any
     ) -> _T:
-        """What a method of the client returns, asked of the tenant's shard."""
+        """Calls a method of the client on the tenant's shard."""
         name = self._name(scope.collection)
         return await self._placed(
             scope,
@@ -274,10 +274,10 @@ class QdrantReader:
         )
 
     async def _placed(self, scope: Scope, ask: Callable[[Placement], Awaitable[_T]]) -> _T:
-        """What is answered from where the tenant's chunks lie.
+        """Asks the shard with the tenant's chunks.
 
-        That is remembered. Where another process has switched to a version with other shards, the
-        server says so, and it is asked once more.
+        The placement is cached. If another process has switched to a version with other shards, the
+        server reports that, and it is asked once more.
         """
         try:
             return await ask(await self._placement(scope))
@@ -297,13 +297,13 @@ class QdrantReader:
             keys, own = {str(each.key) for each in found}, tenant_key(scope.tenant)
             if own in keys:
                 info = await self._server.call(self._client.collection_cluster_info, name)
-                if not is_active(info, own):  # the tenant is just being moved to it
+                if not is_active(info, own):  # the tenant is still being moved to it
                     keys.remove(own)
             self._placements[scope] = placement_of(scope.tenant, keys)
         return self._placements[scope]
 
     async def _facet(self, scope: Scope, field: str, limit: int) -> dict[Any, int]:
-        """How many of the scope's points have which value in an indexed field."""
+        """Counts the scope's points with each value of an indexed field."""
         facet = self._client.facet
         response = await self._at(scope, facet, field, of(scope), limit=limit, exact=True)
         return {hit.value: hit.count for hit in response.hits}
@@ -319,7 +319,7 @@ class QdrantReader:
         vectors: bool | list[str] = False,
         page: int | None = None,
     ) -> AsyncIterator[list[models.Record]]:
-        """The points in pages of `PAGE`, none empty: the server refuses a batch of nothing."""
+        """Yields the points in pages of `PAGE`, none empty: the server refuses an empty batch."""
         offset: Any = None
         while True:
             records, offset = await self._at(
@@ -338,15 +338,15 @@ class QdrantReader:
 
 
 def slices(items: Sequence[_T], size: int) -> Iterator[Sequence[_T]]:
-    """The items in runs of `size`, the last one shorter."""
+    """Yields the items in runs of `size`, the last one shorter."""
     return (items[i : i + size] for i in range(0, len(items), size))
 
 
 def number_of(version: str) -> int:
-    """The number in a version's name.
+    """Returns the number in a version's name.
 
     Raises:
-        ConfigError: it is no number: the name is not Plumbline's.
+        ConfigError: It is no number, so the name is not Plumbline's.
     """
     if not version.isdecimal():
         raise ConfigError(

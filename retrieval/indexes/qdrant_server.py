@@ -1,4 +1,4 @@
-"""A Qdrant server and how it is called: in time, and again, with errors that say what to do."""
+"""Calls to a Qdrant server: time limits, retries, and errors that say what to do."""
 
 from __future__ import annotations
 
@@ -36,30 +36,31 @@ from retrieval.indexes.qdrant_nodes import NO_QDRANT, Node, Nodes
 ATTEMPTS = 3
 FIRST_PAUSE = 0.25
 """Seconds before the second attempt; doubles with each, and varies by a quarter, so that workers do
-not ask together. All pauses of a call are longer than gRPC's pause between tries to connect: a call
-that begins as the server comes back is answered."""
+not retry at the same time. The pauses of a call add up to more than gRPC's pause between tries to
+connect: a call that begins when the server comes back is answered."""
 EXISTS, MOVED, STRICT = "exists", "shard_moved", "strict_mode"
 READS = frozenset({"query_batch_points", "scroll", "count", "facet"})
-"""Methods of the client that any node answers alike. What tells of collections and aliases is not
-among them: a node may learn of a change a moment later than the one that was asked for it."""
+"""Methods of the client that any node answers alike. Those about collections and aliases are not
+among them: a node may learn of a change a moment later than the one that made it."""
 SILENCE_SECONDS = 1.0
-"""A node that has not answered for so long is asked whether it is there."""
+"""Seconds without an answer after which a node is asked whether it is alive."""
 GREETING_SECONDS = 3.0
-"""What a node says of itself takes no longer, where there is another to ask."""
+"""Seconds that greeting a node may take, if there is another one to ask."""
 GRPC_OPTIONS = {
     "grpc.initial_reconnect_backoff_ms": 100,
     "grpc.max_reconnect_backoff_ms": 250,
     "grpc.min_reconnect_backoff_ms": 2_000,
 }
 """A lost connection is tried again every quarter of a second, as long as it takes. By default gRPC
-waits longer each time, up to two minutes, also where the server is back. The third is, in spite of
-its name, the time that one try may take (20 s by default): within 2 s the system sends two packets,
-a second apart, so that a host whose address is silent is noticed as it returns."""
+waits longer each time, up to two minutes, even after the server is back. The third option, in spite
+of its name, is the time that one attempt may take (20 s by default): within 2 s the system sends
+two packets, a second apart, so that a host that was silent is noticed as it returns."""
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 _FAILURES = (ApiException, QdrantException, AioRpcError, TimeoutError, ValueError, KeyError)
-"""What the client raises: over HTTP, either, over gRPC, waiting, and two kinds in local mode."""
+"""Exceptions of the client: of HTTP, of both protocols, of gRPC, of waiting, and two of local
+mode."""
 _HTTP = {
     StatusCode.INVALID_ARGUMENT: 400,
     StatusCode.FAILED_PRECONDITION: 400,
@@ -117,7 +118,7 @@ _MEANING: dict[int, tuple[type[RagError], str | None, str]] = {
         " what was stored before is kept.",
     ),
 }
-"""The error, its code where that is not the class's, and its message, by HTTP status."""
+"""By HTTP status: the error, its code if that is not the class's, and its message."""
 _FAILED = (
     UpstreamError,
     None,
@@ -134,47 +135,48 @@ _SAID = (
         (400, 404),
         421,
     ),
-    (re.compile(r"\. Help: "), (400,), 422),  # how it ends what its strict mode refuses
+    (re.compile(r"\. Help: "), (400,), 422),  # the end of refusals by strict mode
 )
-"""Words of the server, with which statuses (any where none is named), and what they amount to."""
+"""Words of the server, the statuses they apply to (any if empty), and the status they mean."""
 _UNKNOWN = re.compile(r"collection|no point with id", re.IGNORECASE)
-"""What is not found may be a collection; otherwise it is the API."""
+"""A 404 with these words is about a collection or a point; any other is about the API."""
 _AWAY = (501, 502, 503, 504)
-"""Nothing that the node itself says: another one may answer."""
+"""Statuses that do not come from the node itself: another one may answer."""
 _SERVER_ERRORS = 500
 _SHOWN, _ALL_SHOWN = 300, 1_000
-"""Characters of a cause, and of the causes of all nodes."""
+"""Characters of one cause, and of the causes of all nodes, in a message."""
 
 
 class Server:
-    """One server or the nodes of a cluster, a time limit, and what becomes of failures."""
+    """One server or the nodes of a cluster, with a time limit and the handling of failures."""
 
     def __init__(self, *nodes: Node, timeout: float, spread: bool = False) -> None:
-        """Take nodes whose clients are this object's to close.
+        """Take nodes, whose clients this object closes.
 
         Args:
-            nodes: in the order in which they are asked, one at least.
-            timeout: seconds for each try, of however many nodes.
-            spread: whether reads begin with one node after another.
+            nodes: at least one, in the order in which they are asked.
+            timeout: seconds for each attempt, over all its nodes.
+            spread: True: reads begin with a different node each time.
         """
         self.client = nodes[0].client
-        """Names the methods that `call` takes; which node answers is decided there."""
+        """Names the methods that `call` takes; `call` decides which node answers."""
         self._nodes = Nodes(nodes, check=self._check, spread=spread)
         self._timeout = timeout
 
     async def call(
         self, method: Callable[_P, Awaitable[_T]], *args: _P.args, **kwargs: _P.kwargs
     ) -> _T:
-        """What a method of `client` returns, of the first node that answers.
+        """Returns the result of a method of `client`, from the first node that answers.
 
-        Only for calls that may be repeated: a node may fail after it did what was asked.
+        Only for calls that may be repeated: a node may fail after it executed the call.
 
         Raises:
-            NotFoundError: the server has no such collection or point.
-            UpstreamError: it cannot be reached, is too slow or fails, also when asked again.
-            ConfigError: it is not a Qdrant server that will do, or refuses the key.
-            StorageError: its disk is full, or it refuses the request; code `EXISTS` where what is
-                to be made is there already.
+            NotFoundError: The server has no such collection or point.
+            UpstreamError: The server cannot be reached, is too slow or fails, also when asked
+                again.
+            ConfigError: It is no usable Qdrant server, or it refuses the key.
+            StorageError: Its disk is full, or it refuses the request; code `EXISTS` if the object
+                to create exists already.
         """
         name = method.__name__
 
@@ -188,7 +190,7 @@ class Server:
     async def ask(
         self, question: Callable[[AsyncQdrantClient], Awaitable[_T]], *, read: bool
     ) -> _T:
-        """As `call`, for what is no method of the client; `read`: any node answers it alike."""
+        """Same as `call`, for other requests; `read`: any node answers them alike."""
         for attempt in range(1, ATTEMPTS):
             try:
                 return await self._try(question, read=read)
@@ -198,13 +200,13 @@ class Server:
         return await self._try(question, read=read)
 
     async def close(self) -> None:
-        """Lets go of the connections to all nodes."""
+        """Closes the connections to all nodes."""
         await self._nodes.close()
 
     async def _try(
         self, question: Callable[[AsyncQdrantClient], Awaitable[_T]], *, read: bool
     ) -> _T:
-        """Asks one node after another, until one answers, be it with an error."""
+        """Asks one node after another until one answers, even with an error."""
         until = asyncio.get_running_loop().time() + self._timeout
         failures: list[RagError] = []
         for node in self._nodes.in_turn(read=read):
@@ -214,7 +216,7 @@ class Server:
                 return await self._once(node, question, until=until)
             except _AwayError as away:
                 failures.append(away.told)
-        # What may pass comes before an address that has to be mended.
+        # A temporary failure is reported rather than an address that has to be corrected.
         told = next((f for f in failures if isinstance(f, UpstreamError)), failures[0])
         told.detail = " ".join(failure.detail for failure in failures)[:_ALL_SHOWN]
         raise told from told.__cause__
@@ -246,7 +248,7 @@ class Server:
     async def _answer(
         self, node: Node, question: Callable[[AsyncQdrantClient], Awaitable[_T]]
     ) -> _T:
-        """What a node answers; one that has fallen silent is left where there is another."""
+        """Returns a node's answer; leaves a node that has fallen silent if there is another."""
         if not self._nodes.others(node):
             return await question(node.client)
         asked = asyncio.ensure_future(question(node.client))
@@ -272,7 +274,7 @@ class Server:
             raise _AwayError(told) from error
 
     async def _check(self, node: Node) -> bool:
-        """Whether a node will do; otherwise it is passed over."""
+        """True if a node can be used; otherwise it is skipped."""
         try:
             await self._greet(node, until=asyncio.get_running_loop().time() + self._timeout)
         except _AwayError:
@@ -280,7 +282,7 @@ class Server:
         return True
 
     def _told(self, node: Node, error: Exception) -> tuple[int, RagError]:
-        """A failure as the HTTP status that it amounts to, and as what is told of it."""
+        """Converts a failure to the HTTP status that it amounts to and the error to report."""
         status, cause = _failure(error)
         kind, code, text = _MEANING.get(status) or (
             _FAILED if status >= _SERVER_ERRORS else _REFUSED
@@ -290,7 +292,7 @@ class Server:
 
 
 class _AwayError(Exception):
-    """A node that does not answer, and what is told where no other one does either."""
+    """A node does not answer; holds the error to report if no other one does either."""
 
     def __init__(self, told: RagError) -> None:
         super().__init__(told)
@@ -305,15 +307,15 @@ def connect(
     timeout: float,
     spread: bool = False,
 ) -> Server:
-    """A server by its address, or a cluster by those of its nodes; nothing is sent yet.
+    """Connects to a server by its address, or a cluster by those of its nodes; sends nothing yet.
 
     Args:
-        urls: of REST, in the order in which they are asked.
+        urls: addresses of REST, in the order in which they are asked.
         api_key: the same for all.
         grpc_port: one for all, or one for each.
-        prefer_grpc: whether gRPC is spoken, or REST.
-        timeout: seconds for each try.
-        spread: whether reads begin with one node after another.
+        prefer_grpc: True: gRPC; False: REST.
+        timeout: seconds for each attempt.
+        spread: True: reads begin with a different node each time.
     """
     ports = [grpc_port] * len(urls) if isinstance(grpc_port, int) else grpc_port
     nodes = [
@@ -335,10 +337,10 @@ def connect(
 
 
 def _failure(error: Exception) -> tuple[int, str]:
-    """A failure as the HTTP status that it amounts to, and its cause.
+    """Returns the HTTP status that a failure amounts to, and its cause.
 
     Raises:
-        ValueError, KeyError: it is none of the client's, but a mistake of this package.
+        ValueError, KeyError: The error is not the client's, but a bug in this package.
     """
     match error:
         case TimeoutError():
@@ -370,7 +372,7 @@ def _local_failure(error: Exception) -> tuple[int, str]:
 
 
 def _status(status: int, cause: str) -> int:
-    """What a server may mean by several statuses, told by what it says."""
+    """Corrects the status by the server's words: it uses one status for several cases."""
     for said, among, meant in _SAID:
         if (not among or status in among) and said.search(cause):
             return meant

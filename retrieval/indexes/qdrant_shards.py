@@ -1,10 +1,10 @@
-"""Where a tenant's chunks lie in a collection that has several shards.
+"""The placement of a tenant's chunks in a collection that has several shards.
 
-IDF is counted in each shard alone, so all that a tenant has lies in one: what is found, and in what
-order, does not depend on the number of shards. A collection with several has custom sharding, one
-shard for each shard key. Tenants share the parts, each in the one that its name is hashed to; a
-tenant may have a shard of its own besides. Every call names the tenant's own key, and its part as
-the fallback: so a tenant can be moved while others search and write.
+IDF is counted in each shard alone, so all chunks of a tenant lie in one: matches and their order do
+not depend on the number of shards. A collection with several has custom sharding, one shard for
+each shard key. Tenants share the parts, each in the one that its name is hashed to; a tenant may
+have a shard of its own besides. Every call names the tenant's own key, and its part as the
+fallback, so that a tenant can be moved while others search and write.
 """
 
 from __future__ import annotations
@@ -22,32 +22,32 @@ from retrieval.indexes.qdrant_points import ShardKey
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """What selects a tenant's shard; no key where a collection was made without them."""
+    """Selects a tenant's shard; no key if a collection was made without them."""
 
     key: ShardKey = None
     own: bool = False
-    """True where no other tenant's chunks lie in it."""
+    """True if no other tenant's chunks lie in the shard."""
 
 
 def part_keys(parts: int) -> list[str]:
-    """The shard keys of parts that tenants share.
+    """Returns the shard keys of parts that tenants share.
 
-    Each says how many there are: who takes a collection for another one is told, and not led to
+    Each contains the number of parts: a key made for another collection then gives an error, not
     the wrong part.
     """
     return [f"part-{i}-of-{parts}" for i in range(parts)]
 
 
 def tenant_key(tenant: str) -> str:
-    """The shard key of a tenant's own shard."""
+    """Returns the shard key of a tenant's own shard."""
     return f"tenant-{tenant}"
 
 
 def placement_of(tenant: str, keys: AbstractSet[str]) -> Placement:
-    """Where a tenant's chunks lie in a collection with these shard keys.
+    """Returns the placement of a tenant's chunks in a collection with these shard keys.
 
     Raises:
-        ConfigError: the shard keys are not Plumbline's.
+        ConfigError: The shard keys are not Plumbline's.
     """
     own = tenant_key(tenant)
     if not keys:
@@ -67,13 +67,13 @@ def placement_of(tenant: str, keys: AbstractSet[str]) -> Placement:
 
 
 def is_active(info: models.CollectionClusterInfo, key: str) -> bool:
-    """Whether a shard of this key has all its points, and is read and written."""
+    """True if a shard of this key has all its points, and is read and written."""
     shards: list[Any] = [*info.local_shards, *info.remote_shards]
     return any(s.shard_key == key and s.state == models.ReplicaState.ACTIVE for s in shards)
 
 
 def placed(request: models.QueryRequest, place: Placement) -> models.QueryRequest:
-    """A query as it goes to the tenant's shard.
+    """Returns a query for the tenant's shard.
 
     In a shard of the tenant's own IDF is counted over all of it, which costs nothing; over some of
     the points in a shard it takes time for each of them.

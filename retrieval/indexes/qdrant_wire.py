@@ -1,7 +1,7 @@
-"""What questions ask of a Qdrant server, in gRPC's own messages.
+"""Requests of questions to a Qdrant server, in gRPC's own messages.
 
-The client would make models of the answers, and messages of models for the requests: more work than
-all else that a search costs this process.
+The client would convert answers to models, and models of requests to messages: more work for this
+process than the rest of a search.
 """
 
 from __future__ import annotations
@@ -39,16 +39,16 @@ _DENSE = wire.WithVectorsSelector(include=wire.VectorsSelector(names=[DENSE]))
 
 
 class WireCalls:
-    """`Calls` by the stubs of the client's channels."""
+    """`Calls` with the stubs of the client's channels."""
 
     def __init__(self, server: Server) -> None:
-        """Take a server that is the caller's to close."""
+        """Take a server, which the caller closes."""
         self._server = server
 
     async def search(
         self, name: str, scope: Scope, legs: Sequence[Leg], place: Placement, *, rescore: bool
     ) -> list[list[Match]]:
-        """For each leg its matches."""
+        """Returns the matches of each leg."""
         queries = [_query_of(name, scope, leg, place, rescore=rescore) for leg in legs]
         return await self._ranked(name, scope, queries)
 
@@ -60,7 +60,7 @@ class WireCalls:
         chunk_ids: Sequence[str],
         place: Placement,
     ) -> list[Match]:
-        """Late interaction with these chunks, all of them."""
+        """Scores all of these chunks by late interaction."""
         rows = [wire.DenseVector(data=row) for row in question.tolist()]
         query = wire.QueryPoints(
             **_of(name, scope, place, _these(scope, chunk_ids)),
@@ -75,7 +75,7 @@ class WireCalls:
     async def chunks(
         self, name: str, scope: Scope, chunk_ids: Sequence[str], place: Placement
     ) -> list[Chunk]:
-        """Those of these chunks that are there."""
+        """Returns those of these chunks that exist."""
         points = await self._points(name, scope, chunk_ids, place, payload=_CHUNK)
         return [
             chunk_of(turned(scope, point.id.uuid), GrpcToRest.convert_payload(point.payload))
@@ -85,7 +85,7 @@ class WireCalls:
     async def vectors(
         self, name: str, scope: Scope, chunk_ids: Sequence[str], place: Placement
     ) -> dict[str, Float32Array]:
-        """The dense vectors of these chunks, by id."""
+        """Returns the dense vectors of these chunks, by id."""
         points = await self._points(name, scope, chunk_ids, place, vectors=_DENSE)
         return {turned(scope, point.id.uuid): _dense(point) for point in points}
 
@@ -120,7 +120,7 @@ class WireCalls:
         return points
 
     async def _sent(self, method: str, message: Any) -> Any:
-        """The answer of the first node that gives one."""
+        """Returns the answer of the first node that gives one."""
 
         async def sent(client: AsyncQdrantClient) -> Any:
             stub = getattr(client.grpc_points, method)
@@ -130,7 +130,7 @@ class WireCalls:
 
 
 def _of(name: str, scope: Scope, place: Placement, *conditions: wire.Condition) -> dict[str, Any]:
-    """Collection, shard and filter of a request: the tenant's points that meet these conditions."""
+    """Returns a request's collection, shard and filter: the tenant's points under conditions."""
     mine = _tenants(scope).must
     return {
         "collection_name": name,

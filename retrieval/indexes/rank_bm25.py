@@ -28,13 +28,13 @@ class LuceneBm25(BM25Okapi):  # type: ignore[misc]
 
 
 class RankBm25Index:
-    """`Index` whose dense legs go to another index and whose sparse legs rank-bm25 answers.
+    """`Index` that answers sparse legs with rank-bm25 and passes dense legs to another index.
 
-    A collection's model is made anew by the first search after a write.
+    The first search after a write recomputes a collection's model.
     """
 
     def __init__(self, inner: StoredIndex, *, encoder: SparseEncoder) -> None:
-        """Make an index over another one; `encoder` is the one that chunks were ingested with."""
+        """Make an index over another one; `encoder` is the one used to ingest the chunks."""
         self._inner = inner
         self._encoder = encoder
         self._models: dict[Scope, tuple[list[Chunk], LuceneBm25]] = {}
@@ -43,7 +43,7 @@ class RankBm25Index:
         """Writes points; those without vectors keep the ones they have."""
         try:
             await self._inner.upsert(scope, points)
-        finally:  # some may be written where it failed half-way
+        finally:  # a write that fails half-way may have stored some
             self._models.pop(scope, None)
 
     async def delete(self, scope: Scope, chunk_ids: Sequence[str]) -> None:
@@ -86,25 +86,25 @@ class RankBm25Index:
         ]
 
     async def idf(self, scope: Scope, terms: Sequence[int]) -> list[float]:
-        """The model's own; for a term it has not seen, that of a term in no chunk."""
+        """Returns the model's own IDF; for an unknown term, that of a term in no chunk."""
         chunks, model = await self._model(scope)
         unseen = bm25_idf(len(chunks), 0) if chunks else 0.0
         return [model.idf.get(term, unseen) for term in terms] if chunks else [0.0] * len(terms)
 
     async def version(self, scope: Scope) -> str:
-        """The inner index's."""
+        """Returns the inner index's version."""
         return await self._inner.version(scope)
 
     async def holds(self, scope: Scope) -> bool:
-        """Whether the inner index holds the scope."""
+        """True if the inner index holds the scope."""
         return await self._inner.holds(scope)
 
     async def name_of(self, scope: Scope) -> str:
-        """The inner index's."""
+        """Returns the inner index's name of the version."""
         return await self._inner.name_of(scope)
 
     async def pages(self, scope: Scope) -> AsyncIterator[list[Chunk]]:
-        """The inner index's."""
+        """Yields the inner index's pages."""
         async for page in self._inner.pages(scope):
             yield page
 
@@ -113,17 +113,17 @@ class RankBm25Index:
         await self._inner.maintain(scope)
 
     def erasing(self) -> AbstractAsyncContextManager[None]:
-        """The inner index's; models are in memory alone."""
+        """Returns the inner index's context manager; models are only in memory."""
         return self._inner.erasing()
 
     async def begin_version(self, scope: Scope) -> Scope:
-        """Begins one of the inner index."""
+        """Begins a version of the inner index."""
         version = await self._inner.begin_version(scope)
         self._models.pop(version, None)
         return version
 
     async def previous_version(self, scope: Scope) -> Scope | None:
-        """The inner index's."""
+        """Returns the inner index's previous version."""
         return await self._inner.previous_version(scope)
 
     async def switch_version(self, scope: Scope, version: Scope) -> None:
@@ -161,5 +161,5 @@ class RankBm25Index:
 
 
 def _terms(counts: SparseVector) -> list[int]:
-    """Each term as often as it is counted."""
+    """Returns each term as many times as it is counted."""
     return [int(term) for term in np.repeat(counts.indices, counts.values.astype(np.int64))]

@@ -1,4 +1,4 @@
-"""Folders of mostly empty files: Qdrant Edge sets aside 32 MB at a time and fills them later."""
+"""Handles folders of mostly empty files: Qdrant Edge reserves 32 MB at a time to fill later."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from pathlib import Path
 from rag.errors import InputError, StorageError
 
 MIN_FREE = 128 << 20
-"""Bytes that a write leaves alone. The index writes through memory maps: where the disk is full
-the kernel answers with a fatal signal, and there is no error left to report."""
+"""Bytes of free disk space that a write must leave. The index writes through memory maps: on a full
+disk the kernel sends a fatal signal, and no error can be reported."""
 _PIECE = 1 << 20
 
 
 def check_room(folder: Path, *, needed: int = 0) -> None:
-    """Raises StorageError if `folder`'s disk has not `needed` bytes and `MIN_FREE` more."""
+    """Raises StorageError if `folder`'s disk has less than `needed` plus `MIN_FREE` bytes free."""
     there = next(place for place in (folder, *folder.parents) if place.exists())
     free = shutil.disk_usage(there).free
     if free < needed + MIN_FREE:
@@ -31,12 +31,12 @@ def check_room(folder: Path, *, needed: int = 0) -> None:
 
 
 def size_of(folder: Path) -> int:
-    """Bytes that the files of a folder take on disk, holes not counted."""
+    """Returns the bytes that the files of a folder take on disk, without holes."""
     return sum(f.stat().st_blocks * 512 for f in folder.rglob("*"))
 
 
 def copy_tree(source: Path, target: Path) -> None:
-    """Copies a folder; holes stay holes, so that the copy takes no more room than the original."""
+    """Copies a folder; holes stay holes, so that the copy takes no more space than the original."""
     shutil.copytree(source, target, copy_function=_copy_data)
 
 
@@ -58,7 +58,7 @@ def _copy_data(source: str, target: str) -> None:
 
 @contextlib.contextmanager
 def storage_errors(folder: Path) -> Iterator[None]:
-    """Qdrant Edge raises bare `Exception`s; here they get a name and say what to do."""
+    """Converts the bare `Exception`s of Qdrant Edge to StorageErrors that say what to do."""
     try:
         yield
     except (InputError, StorageError):

@@ -1,4 +1,4 @@
-"""Rerankers that read question and passage together, in a process of their own."""
+"""Rerankers that read question and passage together, in a separate process."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ class CrossEncoderReranker:
 
         Args:
             model: a folder, or a name on the hub.
-            library: what loads it: `CrossEncoder` of sentence-transformers, or FlagEmbedding's
-                rerankers (normal, LLM-based, layerwise).
+            library: library that loads it: `CrossEncoder` of sentence-transformers, or
+                FlagEmbedding's rerankers (normal, LLM-based, layerwise).
             device: "cuda:0", "cpu" …; None: as the library chooses.
 
         Raises:
-            ConfigError: it cannot be loaded.
+            ConfigError: The checkpoint cannot be loaded.
         """
         self._model = PairModel(partial(_load, model, library, device), name="reranker")
 
@@ -102,7 +102,7 @@ def _flag(model: str, library: Library, device: str | None) -> Scorer:
 
 
 def _is_offline(model: str) -> bool:
-    """A folder is never looked for on the hub."""
+    """True for a folder, which is never looked up on the hub."""
     from pathlib import Path
 
     return Path(model).is_dir()

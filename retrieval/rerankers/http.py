@@ -1,4 +1,4 @@
-"""A reranker behind `/rerank`: Cohere, Jina, vLLM and Infinity speak one dialect, TEI another."""
+"""A reranker behind `/rerank`: Cohere, Jina, vLLM and Infinity use one dialect, TEI another."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Dialect = Literal["cohere", "tei"]
 _TOO_MANY, _SERVER_FAULT = 429, 500
 _ABOUT_NO_PASSAGE = (401, 403, 404)
 _NO_SCORES = (ValueError, KeyError, TypeError, IndexError, OverflowError, RecursionError)
-"""Raised by JSON of another shape, or by what is no JSON."""
+"""Exceptions caused by JSON of another shape, or by invalid JSON."""
 _LARGEST = float(np.finfo(np.float32).max)
 
 
@@ -38,11 +38,11 @@ class HttpReranker:
         """Make a reranker; nothing is sent yet.
 
         Args:
-            url: with its path, `/v1/rerank` or `/rerank`.
+            url: address with its path, `/v1/rerank` or `/rerank`.
             dialect: "cohere", or "tei" for Hugging Face's text-embeddings-inference.
-            model: as the server names it; TEI has one alone.
+            model: name of the model on the server; TEI has only one.
             api_key: sent as a bearer token.
-            seconds: what one request may take.
+            seconds: time limit of one request.
         """
         headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self._client = httpx.AsyncClient(headers=headers, timeout=seconds)
@@ -53,7 +53,7 @@ class HttpReranker:
         self._model = model
 
     async def score(self, query: Query, chunks: Sequence[Chunk]) -> Float32Array:
-        """The server's scores."""
+        """Returns the server's scores."""
         texts = [passage_text(chunk) for chunk in chunks]
         body: dict[str, Any] = (
             {"query": query.text, "texts": texts, "truncate": True}
@@ -83,7 +83,7 @@ class HttpReranker:
         if answer.status_code >= _SERVER_FAULT:
             raise UpstreamError(f"{said}.", detail=f"{self._where}.")
         if not answer.is_success:
-            # What it says of other refusals may quote the passages.
+            # The text of other refusals may quote the passages.
             words = self._words(answer) if answer.status_code in _ABOUT_NO_PASSAGE else ""
             raise ConfigError(
                 f"{said}. Are reranker.url, reranker.dialect, reranker.model and reranker.api_key"
@@ -92,12 +92,12 @@ class HttpReranker:
             )
 
     def _words(self, answer: httpx.Response) -> str:
-        """The first of a server's own words, without the secrets that it may quote."""
+        """Returns the beginning of the server's answer, without the secrets that it may quote."""
         said = scrubbed(answer.text, self._url)
         return (said.replace(self._api_key, "…") if self._api_key else said)[:200]
 
     def _scores(self, answer: httpx.Response, count: int) -> Float32Array:
-        """One finite score for each text, whatever their order is."""
+        """Returns one finite score for each text, whatever their order in the answer is."""
         key = "score" if self._dialect == "tei" else "relevance_score"
         told: dict[int, float] = {}
         try:

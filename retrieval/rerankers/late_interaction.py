@@ -1,4 +1,4 @@
-"""Late interaction: passages judged token by token, with the embedder's own vectors.
+"""Late interaction: scores passages token by token, with the embedder's own vectors.
 
 Khattab & Zaharia 2020, https://arxiv.org/abs/2004.12832; no weights but the embedder's.
 """
@@ -23,7 +23,7 @@ _WORD = re.compile(r"\w+")
 def max_sim(
     question: Float32Array, passage: Float32Array, weights: Float32Array | None = None
 ) -> float:
-    """Weighted mean over the question's tokens of the best cosine with any of the passage's.
+    """Returns the weighted mean over the question's tokens of the best cosine with the passage's.
 
     Args:
         question: float32[tokens, dim], unit rows.
@@ -31,7 +31,7 @@ def max_sim(
         weights: float32[tokens of the question], not negative; None: all count the same.
 
     Returns:
-        -1 to 1; 0 where one of the two has no tokens or nothing has a weight.
+        -1 to 1; 0 if one of the two has no tokens or nothing has a weight.
     """
     if not len(question) or not len(passage):
         return 0.0
@@ -54,8 +54,8 @@ class _Question:
 class LateInteraction:
     """`Reranker` that compares the question's tokens with each passage's.
 
-    A token of the question weighs 1 plus the IDF that BM25 gives its word in the collection, and
-    1 where it is a stop word: what is rare in the collection says more about what is asked.
+    A token of the question weighs 1 plus its word's BM25 IDF in the collection, and 1 if it is a
+    stop word: words that are rare in the collection say more about the question.
     """
 
     def __init__(
@@ -70,10 +70,10 @@ class LateInteraction:
 
         Args:
             embedder: makes token vectors.
-            encoder: makes the terms whose IDF is asked for.
+            encoder: makes the terms whose IDF is used.
             index: holds the collection's IDF and, where they are stored, its token vectors.
-            stored: the index compares the chunks whose token vectors it holds; those of the others
-                are made here, as all of them are without.
+            stored: True: the index compares the chunks whose token vectors it holds; those of the
+                others are made here. False: all are made here.
         """
         self._embedder = embedder
         self._encoder = encoder
@@ -81,8 +81,8 @@ class LateInteraction:
         self._stored = stored
 
     async def score(self, query: Query, chunks: Sequence[Chunk]) -> Float32Array:
-        """`max_sim` of the question and each chunk."""
-        if not self._stored:  # nothing to wait for before the passages are read
+        """Returns `max_sim` of the question and each chunk."""
+        if not self._stored:  # passages can be encoded along with the question
             question, passages = await asyncio.gather(self._question(query), self._read(chunks))
             return np.array([question.max_sim(p) for p in passages], np.float32)
         question = await self._question(query)
@@ -104,7 +104,7 @@ class LateInteraction:
     async def _found(
         self, scope: Scope, question: _Question, chunk_ids: Sequence[str]
     ) -> dict[str, float]:
-        """`max_sim` as the index has it, which adds up: each token brings its share of the mean."""
+        """Returns the index's `max_sim`, which is a sum: each token adds its share of the mean."""
         if not len(question.vectors):
             return {}
         shares = question.weights / question.weights.sum()
