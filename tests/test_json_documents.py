@@ -47,6 +47,15 @@ def files(folder: Path) -> list[Path]:
     return sorted(folder.iterdir()) if folder.exists() else []
 
 
+def settled(folder: Path) -> int:
+    """Files of a process that was killed: its threads may write for a moment longer."""
+    before, now = -1, len(files(folder))
+    while now != before:
+        time.sleep(0.1)
+        before, now = now, len(files(folder))
+    return now
+
+
 @contextlib.contextmanager
 def killing(folder: Path, times: int) -> Iterator[list[int]]:
     """Kills the reader of JSON `times` times, once it keeps documents; whom it killed."""
@@ -65,9 +74,7 @@ def killing(folder: Path, times: int) -> Iterator[list[int]]:
                     if reader.pid not in killed and len(files(folder)) > before:
                         reader.kill()
                         killed.append(reader.pid)
-                        while reader.status() != psutil.STATUS_ZOMBIE:  # it may write until then
-                            time.sleep(0.001)
-                        before = len(files(folder)) + 1
+                        before = settled(folder) + 1
             time.sleep(0.005)
 
     thread = threading.Thread(target=run)

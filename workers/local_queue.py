@@ -1,4 +1,4 @@
-"""The embedded queue: tasks wait in the catalog, so what was accepted outlives the process."""
+"""The embedded queue: tasks wait in the catalog, so accepted documents outlive the process."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from rag.records import Task
 from rag.types import Scope
 
 IN_FLIGHT = 20
-"""Documents under way at once: enough to fill the embedder's batches, and a bound on memory."""
+"""Documents processed at once: enough to fill the embedder's batches, and a bound on memory."""
 
 KEPT_FREE = 4
-"""Of these, for documents that somebody waits for: a few that are bulk and slow hold up none."""
+"""Slots of these for interactive documents alone: slow bulk documents cannot take all slots."""
 
 CLAIMED_AT_ONCE = 4
-"""At least: to ask the catalog after each document costs more than a slot that waits."""
+"""Free bulk slots before a claim: a query after each document costs more than idle slots."""
 
 RETRY_SECONDS = 10.0
-"""Between tries to write to a catalog that could not be written."""
+"""Seconds between tries to write to a catalog that could not be written."""
 
 AWAY_SECONDS = 0.25
-"""The same, where it is on a server that does not answer."""
+"""The same, if the catalog is on a server that does not answer."""
 
 _log = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ async def running(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
 
 
 class LocalQueue:
-    """Runs pending tasks in this process, oldest first, bulk last; then tidies the index."""
+    """Runs pending tasks in this process, oldest first, bulk last; then maintains the index."""
 
     def __init__(
         self,
@@ -60,14 +60,14 @@ class LocalQueue:
         self._touched: set[Scope] = set()
 
     def wake(self) -> None:
-        """Says that tasks were submitted."""
+        """Signals that tasks were submitted."""
         self._wake.set()
 
     async def drain(self) -> None:
-        """Works until no task is left, then maintains what was written to.
+        """Works until no task is left, then maintains the indexes that were written to.
 
         Raises:
-            RagError: the catalog cannot be used; what was under way is taken up at the next start.
+            RagError: The catalog cannot be used; tasks under way are resumed at the next start.
         """
         await self._work()
         await self._tidy()
@@ -95,22 +95,25 @@ class LocalQueue:
         except Exception:
             await self._finish()
             raise
-        except asyncio.CancelledError:  # what is under way starts over at the next start
+        except asyncio.CancelledError:  # tasks under way start over at the next start
             for running in self._running:
                 running.cancel()
             await self._finish()
             raise
 
     async def _one_by_one(self, interrupted: Sequence[Task]) -> None:
-        """Beside all others: the next of them to end the process is then counted alone."""
+        """Runs interrupted tasks in sequence, so that one that ends the process is counted alone.
+
+        Other tasks run at the same time.
+        """
         for task in interrupted:
             self._touched.add(task.scope)
             await self._ingest(task)
 
     async def _claim(self, ended: Collection[Task]) -> list[Task]:
-        """Takes what there is room for, of bulk documents no more than leaves some of it free.
+        """Claims tasks for the free slots; bulk tasks leave some of the slots free.
 
-        `ended` is what ended since; where nothing did, somebody waits for what he submitted.
+        `ended` holds the tasks that ended since; if it is empty, a user may wait for a new task.
         """
         room = IN_FLIGHT - len(self._running)
         hurried = sum(not task.bulk for task in self._running.values())
@@ -121,7 +124,7 @@ class LocalQueue:
         return []
 
     async def _woken_or_done(self) -> dict[asyncio.Task[None], Task]:
-        """Waits for a new task or the end of one; those that have ended."""
+        """Waits for a new task or the end of one; returns those that have ended."""
         woken = asyncio.create_task(self._wake.wait())
         try:
             await asyncio.wait({*self._running, woken}, return_when=asyncio.FIRST_COMPLETED)
@@ -135,7 +138,7 @@ class LocalQueue:
         self._running.clear()
 
     async def _sleep(self, seconds: float) -> None:
-        """Until a task is due that failed before, or a new one comes."""
+        """Sleeps until a failed task is due again, or a new one is submitted."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds + 0.01):
                 await self._wake.wait()
@@ -145,7 +148,7 @@ class LocalQueue:
             scope = self._touched.pop()
             try:
                 await self._maintain(scope)
-            except Exception as error:  # noqa: BLE001 - what was ingested is found all the same
+            except Exception as error:  # noqa: BLE001 - ingested documents are found without it
                 told, bug = for_log(error)
                 _log.error(
                     "Collection %s is searched without a new graph: %s",
@@ -155,13 +158,13 @@ class LocalQueue:
                 )
 
     async def _run(self) -> None:
-        """Works for ever, whenever woken; tidies beside it, so that nobody waits for a graph."""
+        """Works at each wake-up, without end; maintains indexes in parallel, so no task waits."""
         is_away = False
         async with asyncio.TaskGroup() as beside:
             while True:
                 try:
                     await self._work()
-                except Exception as error:  # noqa: BLE001 - all that comes later waits for this
+                except Exception as error:  # noqa: BLE001 - otherwise all later tasks would wait
                     told, bug = for_log(error)
                     was_away, is_away = is_away, isinstance(error, UpstreamError)
                     if not (was_away and is_away):
@@ -176,9 +179,9 @@ class LocalQueue:
                     await self._wake.wait()
 
     async def _release(self) -> None:
-        with contextlib.suppress(RagError):  # still full, or away: the next round says so again
+        with contextlib.suppress(RagError):  # still full, or away: the next round reports it again
             await self._catalog.release()
 
     def started(self) -> contextlib.AbstractAsyncContextManager[None]:
-        """Runs until the end of the block; what is under way then starts over at the next start."""
+        """Runs until the end of the block; tasks under way then start over at the next start."""
         return running(self._run())

@@ -73,8 +73,8 @@ NO_CHUNK = ("where", "fields", "tenant", "length", "mean")
 TENANTS_KEPT = 1_024
 """Tenants for which the parts common to all their searches are cached."""
 REWEIGHED = 32
-"""Points in one update of vectors: the server's own batch, which it completes before it reports that
-a point is gone."""
+"""Points in one update of vectors: the server's own batch, which it completes before it reports
+that a point is gone."""
 _TENANTS = uuid.UUID("a25d5b8f-7c0b-4c9e-9a53-30a2f2f4a6d1")
 
 
