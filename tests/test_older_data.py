@@ -16,7 +16,7 @@ import pytest
 from tests.servers import rag
 
 ARCHIVE = Path(__file__).parent / "data" / "data-0.1.0.tar.xz"
-SET = {
+SET: dict[str, list[dict[str, Any]]] = {
     "corpus.jsonl": [{"_id": "office", "title": "The office", "text": "It opens at nine."}],
     "queries.jsonl": [
         {"_id": "q", "text": "When does it open?", "metadata": {"answers": ["nine"]}}
