@@ -62,6 +62,12 @@ def create_app(
             running.failure = error
         except OSError as error:
             running.failure = StorageError("The service cannot start.", detail=f"{words(error)}.")
+        except Exception as error:  # noqa: BLE001 - otherwise it would load for ever
+            _log.error("The service cannot start.", exc_info=error)
+            name = type(error).__name__
+            running.failure = RagError(
+                f"Internal error at the start, please report it: {name}. The log has the trace."
+            )
         on_failure()
 
     @contextlib.asynccontextmanager
