@@ -7,7 +7,7 @@ import contextlib
 import gc
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fastapi import FastAPI, Request
 from starlette.middleware.cors import CORSMiddleware
@@ -27,9 +27,6 @@ from rag.errors import RagError, StorageError
 from rag.privacy.redaction import words
 from rag.settings.tree import Settings
 from rag.types import Scope
-
-if TYPE_CHECKING:
-    pass
 
 _log = logging.getLogger(__name__)
 CLIENT_GONE = 499

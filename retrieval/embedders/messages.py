@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from rag.types import Embedding, Float32Array, Kind, TokenVectors
-
-if TYPE_CHECKING:
-    pass
-
 
 Form = Literal["dense", "tokens", "both", "question"]
 
