@@ -64,7 +64,7 @@ class Figure:
         return self.value / self.floor if by == "ratio" else self.value - self.floor
 
     def missed(self) -> bool:
-        """Whether there is a target and it is not met."""
+        """True if there is a target and it is not met."""
         if self.target is None:
             return False
         found = self.compared(self.target.by)
@@ -76,7 +76,7 @@ class Figure:
 
 @dataclass(slots=True, kw_only=True)
 class Report:
-    """What a benchmark found: figures, and notes that say what they rest on."""
+    """The result of a benchmark: figures, and notes on how they were measured."""
 
     figures: list[Figure] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)

@@ -51,7 +51,7 @@ class Layout:
 
 
 def server() -> Layout:
-    """What a collection on a Qdrant server is made with."""
+    """The layout of collections on a Qdrant server."""
     hnsw = qdrant_points.collection_options(qdrant_points.Layout(), dim=1)["hnsw_config"]
     leg = Leg(name="dense", vector=np.ones(1, np.float32), limit=1, where=(_at("drawn", 0),))
     params = qdrant_points.query_of(SCOPE, leg, rescore=False).params
@@ -82,7 +82,7 @@ def tenant_alone() -> Layout:
 
 
 def edge() -> Layout:
-    """What the embedded index is made with."""
+    """The layout of the embedded index."""
     params: Any = edge_points.layout(dim=1).vectors
     hnsw = params[DENSE].hnsw_config
     return Layout(

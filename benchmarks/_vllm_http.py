@@ -203,7 +203,7 @@ def _by_hand(url: str, engine: Write[Sequence[Message]]) -> Write[_Asked]:
 async def _posted(
     url: str, path: str, question: str, **more: bool
 ) -> AsyncIterator[asyncio.StreamReader]:
-    """What comes back, on a connection of its own."""
+    """The response to a request on a new connection."""
     address = urlsplit(url)
     body = json.dumps({"query": question, "top_k": TOP_K, **more}).encode()
     head = (

@@ -56,7 +56,7 @@ MIB = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class _Sizes:
-    """What the encoders work on."""
+    """Sizes of the input of the encoders."""
 
     embedders: Mapping[str, BertShape]
     rerankers: Mapping[str, BertShape]

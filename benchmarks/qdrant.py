@@ -48,7 +48,7 @@ Index = Mapping[str, str]
 
 @dataclass(slots=True)
 class Seen:
-    """What was measured of one server, over all rounds."""
+    """The measurements of one server, over all rounds."""
 
     server: Server
     alone: list[float] = field(default_factory=list)

@@ -79,7 +79,7 @@ async def _run() -> Report:
 
 
 async def _points(name: str) -> tuple[list[Point], list[list[Leg]]]:
-    """What ingesting the set gives, document by document, and its questions."""
+    """The points of the set, document by document, and its questions."""
     encoder = Bm25Encoder()
     async with temporary_service() as (service, queue):
         corpus = corpus_of(name)
