@@ -186,7 +186,7 @@ class QueryPipeline:
     async def _check_exists(self, scope: Scope, deadline: float) -> None:
         try:
             async with asyncio.timeout_at(deadline):
-                await self._catalog.check_exists(scope)
+                await self._catalog.collections.check_exists(scope)
         except TimeoutError:
             raise self._late("looking up the collection") from None
 
