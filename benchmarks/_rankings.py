@@ -14,7 +14,7 @@ from benchmarks._common import data_folder, ingest
 from eval.calibration.evidence_runs import MemoEmbedder
 from eval.datasets.corpus import Corpus, read_corpus
 from rag.build.retrieval import build_retriever, open_reranker
-from rag.build.service import Service
+from rag.build.service import TENANT, Service
 from rag.protocols import Queue, TokenEmbedder
 from rag.records import Submission
 from rag.settings.retrieval import RerankerSettings
@@ -76,7 +76,7 @@ async def ingest_corpus(
 
 def submission(service: Service, id_: str, title: str, text: str) -> Submission:
     data = json.dumps({"title": title, "text": text}).encode()
-    return service.spool.put(data, uri=id_, document_id_=id_, title=title)
+    return service.spool.of(TENANT).put(data, uri=id_, document_id_=id_, title=title)
 
 
 async def leg_runs(ingested: Ingested) -> dict[str, Run]:

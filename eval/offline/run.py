@@ -260,7 +260,7 @@ async def _is_whole(service: Ingesting, scope: Scope, passages: Sequence[Passage
 
 def _submission(service: Ingesting, passage: Passage) -> Submission:
     content = {"title": passage.title, "text": storable(passage.text)}
-    return service.spool.put(
+    return service.spool.of(TENANT).put(
         json.dumps(content).encode(),
         uri=passage.id,
         document_id_=passage.id,

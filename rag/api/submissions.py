@@ -90,7 +90,8 @@ async def take(request: Request, service: Service) -> tuple[Scope, list[Submissi
         return await _take_form(request, service)
     if kind == "application/json":
         turn = state_of(request).turn
-        sent = await take_json(request, service.spool, service.settings.limits, turn=turn)
+        spool = service.spool.of(TENANT)
+        sent = await take_json(request, spool, service.settings.limits, turn=turn)
         return Scope(tenant=TENANT, collection=sent.collection), sent.submissions
     raise InputError(
         f"Documents come as application/json or multipart/form-data, not as {kind or 'nothing'!r}.",
@@ -141,7 +142,7 @@ async def _take_files(form: FormData, service: Service) -> tuple[Scope, list[Sub
         for file, uri in zip(files, uris, strict=True)
     ]
     scope = Scope(tenant=TENANT, collection=collection)
-    return scope, await asyncio.to_thread(service.spool.put_all, keep)
+    return scope, await asyncio.to_thread(service.spool.of(scope.tenant).put_all, keep)
 
 
 def _check_name(name: str) -> None:

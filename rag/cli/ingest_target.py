@@ -83,16 +83,15 @@ class _DataFolder:
 
     async def ingest(self, named: Named) -> list[Json]:
         scope = Scope(tenant=TENANT, collection=self.collection)
-        spool = self.service.spool
+        spool = self.service.spool.of(scope.tenant)
         await self.service.ingest.check_collection(scope)
         piped = (
             []
             if named.piped is None
             else [spool.put(named.piped, uri="stdin:", name=STDIN, title=STDIN)]
         )
-        submissions = chain(
-            map(submission_of, named.files), map(submission_of_url, named.urls), piped
-        )
+        fetched = (submission_of_url(url, spool.new_key()) for url in named.urls)
+        submissions = chain(map(submission_of, named.files), fetched, piped)
         job_id = await self.service.catalog.jobs.submit(scope, submissions)
         with progress_bar("Ingesting", len(named), quiet=self.quiet) as bar:
             return [await self._work(job_id, bar)]
