@@ -268,6 +268,15 @@ async def test_sent_bytes_are_gone_once_nobody_wants_them(bench: Bench) -> None:
     assert bench.spool.keys(older_than=0) == set()
 
 
+async def test_another_tenant_cancels_nothing(bench: Bench) -> None:
+    doc = bench.sent("some text", id_="a")
+    job = await bench.catalog.jobs.submit(bench.scope, [doc])
+    with pytest.raises(NotFoundError, match="no job"):
+        await bench.pipeline().cancel("rival", job)
+    assert (await bench.catalog.jobs.get(bench.scope.tenant, job)).state == "pending"
+    assert bench.place(doc).exists()
+
+
 async def test_bytes_that_are_sent_again_while_their_document_is_deleted_are_not_left(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
