@@ -50,7 +50,7 @@ class Parsing:
 
     async def _parse(self, task: Task, trace: Trace) -> None:
         with trace.span("read"):
-            path = self._spool.path(task.source)
+            path = self._spool.of(task.scope.tenant).path(task.source)
             with asking(task.job_id, bulk=task.bulk):
                 document = await self._reader.read(
                     task.source, path, id_=task.document_id, uri=task.uri

@@ -75,7 +75,7 @@ class IngestPipeline:
             seconds=self._seconds,
             traces=self._traces,
         ):
-            self._spool.drop(task.source)
+            self._spool.of(task.scope.tenant).drop(task.source)
         else:
             await drop_unwanted(self._catalog, self._spool, task)
 
@@ -118,7 +118,7 @@ class IngestPipeline:
         if draft is not None:
             return draft
         with trace.span("read"), asking(task.job_id, bulk=task.bulk):
-            path = self._spool.path(task.source)
+            path = self._spool.of(task.scope.tenant).path(task.source)
             return await self._reader.read(task.source, path, id_=task.document_id, uri=task.uri)
 
     async def delete(self, scope: Scope, document_id: str) -> None:
@@ -140,7 +140,7 @@ class IngestPipeline:
                 await self.settler.finish_deletion(mark)
                 return
             unwanted = await self._catalog.documents.delete(scope, document_id)
-            await asyncio.to_thread(self._spool.sweep, unwanted)
+            await asyncio.to_thread(self._spool.of(scope.tenant).sweep, unwanted)
             if mark := await self._catalog.unsettled.of(scope, document_id):
                 await self.settler.finish_deletion(mark)
 
@@ -152,7 +152,7 @@ class IngestPipeline:
         """
         job = await self._catalog.jobs.cancel(tenant, job_id)
         unwanted = await self._catalog.jobs.cancelled(tenant, job_id)
-        await asyncio.to_thread(self._spool.sweep, unwanted)
+        await asyncio.to_thread(self._spool.of(tenant).sweep, unwanted)
         return job
 
     async def accept(
@@ -173,19 +173,20 @@ class IngestPipeline:
         """
         ids = [document.document_id for document in documents]
         bulk = len(documents) >= BULK_FROM
+        spool = self._spool.of(scope.tenant)
         with self._traces.accepting(scope, documents, request, bulk=bulk) as accepting:
             try:
                 await self.check_collection(scope)
             except RagError:  # nothing is listed: nobody will use the bytes
                 for document in documents:
-                    self._spool.drop(document.source)
+                    spool.drop(document.source)
                 raise
             before = await self._catalog.documents.spooled(scope, ids)
             accepting.job_id = await self._catalog.jobs.submit(
                 scope, accepting.documents, bulk=bulk, expires_in=expires_in
             )
         if before:  # earlier failures are not retried any more
-            self._spool.sweep(before - await self._catalog.documents.spooled(scope, ids))
+            spool.sweep(before - await self._catalog.documents.spooled(scope, ids))
         return accepting.job_id
 
     async def check_collection(self, scope: Scope) -> None:

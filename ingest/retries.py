@@ -88,10 +88,9 @@ async def _within(seconds: float | None, work: Awaitable[None]) -> None:
 
 async def drop_unwanted(catalog: Catalog, spool: Spool, task: Task) -> None:
     """Drops a task's bytes unless it is still open, or failed and may be retried."""
-    if task.source.get("spool") not in await catalog.documents.spooled(
-        task.scope, [task.document_id]
-    ):
-        spool.drop(task.source)
+    needed = await catalog.documents.spooled(task.scope, [task.document_id])
+    if task.source.get("spool") not in needed:
+        spool.of(task.scope.tenant).drop(task.source)
 
 
 async def _tell(catalog: Catalog, task: Task, error: Exception, trace: Trace) -> None:

@@ -24,7 +24,10 @@ Stage = Literal["parse", "embed"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scope:
-    """A tenant and one of its collections. Every index and catalog call takes one."""
+    """A tenant and one of its collections.
+
+    Every index call takes one. A catalog call takes one or the tenant, or says that it serves all.
+    """
 
     tenant: str
     collection: str

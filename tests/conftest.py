@@ -14,6 +14,7 @@ from rag.process.blas import limit_threads
 limit_threads()
 
 # NumPy reads the limits as it is loaded.
+from rag.catalog.catalog import Catalog  # noqa: E402
 from rag.catalog.database import Database, PostgresDatabase, SqliteDatabase  # noqa: E402
 from rag.types import Scope  # noqa: E402
 from tests.fakes import in_memory  # noqa: E402
@@ -80,6 +81,14 @@ async def database(request: pytest.FixtureRequest, folder: Path) -> AsyncIterato
         made = PostgresDatabase(server.new_database())
     yield made
     await made.close()
+
+
+@pytest.fixture
+async def catalog(database: Database) -> Catalog:
+    """An empty catalog in each kind of database."""
+    made = Catalog(database)
+    await made.open()
+    return made
 
 
 @pytest.fixture(autouse=True)

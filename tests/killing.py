@@ -59,7 +59,10 @@ OPERATIONS_EACH = 12
 LONGEST = 0.6
 """Seconds: within so many a fork is killed that is killed at a moment."""
 WATCHED = {
-    "catalog": ["begin", "succeed", "unchanged", "submit", "delete", "inherit", "recut", "claim"],
+    "tasks": ["begin", "succeed", "unchanged", "claim"],
+    "jobs": ["submit"],
+    "documents": ["delete", "inherit"],
+    "versions": ["recut"],
     "unsettled": ["add", "remove", "of"],
     "staged": ["add", "drop"],
     "index": ["upsert", "delete", "chunk_ids", "begin_version", "switch_version", "maintain"],
@@ -87,7 +90,7 @@ KILLS = {
     "deleting": Kill(
         calls=16,
         watched={
-            "catalog": ["delete", "inherit"],
+            "documents": ["delete", "inherit"],
             "unsettled": ["remove"],
             "index": ["delete"],
         },
@@ -314,7 +317,10 @@ def kill_at(service: Service, call: int, names: Mapping[str, Sequence[str]]) -> 
         return then
 
     owners: dict[str, Any] = {
-        "catalog": service.catalog,
+        "tasks": service.catalog.tasks,
+        "jobs": service.catalog.jobs,
+        "documents": service.catalog.documents,
+        "versions": service.catalog.versions,
         "unsettled": service.catalog.unsettled,
         "staged": service.catalog.staged,
         "index": service.index,

@@ -99,10 +99,25 @@ async def test_what_waits_to_be_scored_is_told_until_it_is(
     both = await catalog.jobs.backlog()
     assert both.to_score == 2
     assert 900 <= both.oldest_to_score_seconds < 960
-    await answers.scored("a", {}, embedding=None, content=None)
+    await answers.scored(scope.tenant, "a", {}, embedding=None, content=None)
     one = await catalog.jobs.backlog()
     assert one.to_score == 1
     assert 60 <= one.oldest_to_score_seconds < 120
+
+
+async def test_another_tenant_neither_scores_nor_reads_an_answer(
+    answers: Answers, scope: Scope
+) -> None:
+    await answers.keep([given("a", scope), given("b", replace(scope, tenant="rival"))])
+    assert await answers.question("rival", "a") is None
+    assert (
+        await answers.question("rival", "b") == await answers.question(scope.tenant, "a") == "Who?"
+    )
+    assert not await answers.scored("rival", "a", {}, embedding=None, content=None)
+    assert [answer.id for answer in await answers.unscored(["a"])] == ["a"]
+    assert await answers.scored(scope.tenant, "a", {}, embedding=None, content=None)
+    assert [answer.id for answer in await answers.unscored(["a", "b"])] == ["b"]
+    assert [answer.id for answer in await answers.given(scope, 0, time.time() + 9)] == ["a"]
 
 
 async def test_an_answer_is_given_out_once_until_it_is_scored(
@@ -116,7 +131,7 @@ async def test_an_answer_is_given_out_once_until_it_is_scored(
     assert await answers.claim(5) == []
     assert [answer.id for answer in await answers.unscored(["a", "c"])] == ["a"]
     vector = np.arange(3, dtype=np.float32)
-    await answers.scored("a", {"groundedness": 0.5}, embedding=vector, content=None)
+    await answers.scored(scope.tenant, "a", {"groundedness": 0.5}, embedding=vector, content=None)
     assert await answers.unscored(["a"]) == []
     monkeypatch.setattr(time, "time", lambda: now + LOST_SECONDS + 5)
     assert await answers.claim(5) == ["b"]  # given out, and never scored

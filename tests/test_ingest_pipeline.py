@@ -81,7 +81,11 @@ class Bench:
 
     def sent(self, text: str, *, id_: str) -> Submission:
         body = json.dumps({"text": text}).encode()
-        return self.spool.put(body, uri=f"doc:{id_}", document_id_=id_)
+        return self.spool.of(self.scope.tenant).put(body, uri=f"doc:{id_}", document_id_=id_)
+
+    def place(self, submission: Submission) -> Path:
+        """The file of the bytes that were sent."""
+        return self.spool.of(self.scope.tenant).path(submission.source)
 
     async def ingest(
         self, *submissions: Submission, pipeline: IngestPipeline | None = None
@@ -259,9 +263,18 @@ async def test_sent_bytes_are_gone_once_nobody_wants_them(bench: Bench) -> None:
     other = bench.sent("else", id_="other")
     job = await bench.catalog.jobs.submit(bench.scope, [other])
     await pipeline.cancel(bench.scope.tenant, job)
-    assert not bench.spool.path(other.source).exists()
+    assert not bench.place(other).exists()
     await pipeline.delete(bench.scope, "twice")
     assert bench.spool.keys(older_than=0) == set()
+
+
+async def test_another_tenant_cancels_nothing(bench: Bench) -> None:
+    doc = bench.sent("some text", id_="a")
+    job = await bench.catalog.jobs.submit(bench.scope, [doc])
+    with pytest.raises(NotFoundError, match="no job"):
+        await bench.pipeline().cancel("rival", job)
+    assert (await bench.catalog.jobs.get(bench.scope.tenant, job)).state == "pending"
+    assert bench.place(doc).exists()
 
 
 async def test_bytes_that_are_sent_again_while_their_document_is_deleted_are_not_left(
@@ -285,7 +298,7 @@ async def test_bytes_that_are_sent_again_while_their_document_is_deleted_are_not
 async def test_bytes_that_failed_are_kept_until_others_are_sent(bench: Bench) -> None:
     bad, good = bench.sent("", id_="a"), bench.sent("text", id_="a")
     await bench.ingest(bad)
-    assert bench.spool.path(bad.source).exists()
+    assert bench.place(bad).exists()
     await bench.pipeline().accept(bench.scope, [good], Trace())
     assert bench.spool.keys(older_than=0) == {good.source["spool"]}
 
@@ -318,8 +331,8 @@ async def test_sent_bytes_are_gone_once_ingested_and_kept_for_another_try_where_
 ) -> None:
     doc, bad = bench.sent("some text", id_="mine"), bench.sent("", id_="bad")
     await bench.ingest(doc, bad)
-    assert not bench.spool.path(doc.source).exists()
-    assert bench.spool.path(bad.source).exists()
+    assert not bench.place(doc).exists()
+    assert bench.place(bad).exists()
     assert await bench.catalog.documents.all_spooled() == {bad.source["spool"]}
     await bench.consistent(doc)
 
@@ -574,7 +587,7 @@ async def test_a_copy_that_arrives_while_its_original_is_deleted_is_stored(bench
 
 async def test_an_id_that_is_its_contents_hash_is_an_id_like_any_other(bench: Bench) -> None:
     data = b"# Title\n\nSome text."
-    sent = bench.spool.put(
+    sent = bench.spool.of(bench.scope.tenant).put(
         data, uri="upload:a.md", name="a.md", document_id_=hashlib.sha256(data).hexdigest()
     )
     async with asyncio.timeout(5):
@@ -630,9 +643,9 @@ async def test_a_crash_while_chunks_are_handed_over_loses_and_doubles_nothing(
         raise StorageError("The disk is full.")
 
     for owner, name in (
-        (bench.catalog, "delete"),
+        (bench.catalog.documents, "delete"),
         (bench.index, "upsert"),
-        (bench.catalog, "inherit"),
+        (bench.catalog.documents, "inherit"),
         (bench.index, "delete"),
         (bench.catalog.unsettled, "remove"),
     ):
@@ -650,7 +663,7 @@ async def test_a_crash_while_chunks_are_handed_over_loses_and_doubles_nothing(
 
 DELETING = [
     ("index", "upsert"),
-    ("catalog", "inherit"),
+    ("documents", "inherit"),
     ("index", "delete"),
     ("unsettled", "remove"),
 ]
@@ -659,7 +672,8 @@ DELETING = [
 def owner_of(bench: Bench, name: str) -> Any:
     return {
         "index": bench.index,
-        "catalog": bench.catalog,
+        "documents": bench.catalog.documents,
+        "tasks": bench.catalog.tasks,
         "unsettled": bench.catalog.unsettled,
     }[name]
 
@@ -739,7 +753,7 @@ async def test_the_index_forgets_after_the_catalog(
     doc = bench.sent("some text", id_="mine")
     await bench.ingest(doc)
     delete = bench.pipeline().delete(bench.scope, "mine")
-    await cut_short(bench, monkeypatch, ("catalog", "delete"), delete)
+    await cut_short(bench, monkeypatch, ("documents", "delete"), delete)
     await bench.consistent(doc)
 
 
@@ -775,7 +789,7 @@ async def test_what_was_begun_and_then_cancelled_is_put_back(
     bench.file("a.md", prose(5, changed=1))
     job = await bench.catalog.jobs.submit(bench.scope, [doc, new])
     for task in await bench.catalog.tasks.claim(9):
-        await cut_short(bench, monkeypatch, ("catalog", "succeed"), bench.pipeline().ingest(task))
+        await cut_short(bench, monkeypatch, ("tasks", "succeed"), bench.pipeline().ingest(task))
     assert len(await bench.chunks()) > 3
     await bench.catalog.tasks.release()
     await bench.catalog.jobs.cancel(bench.scope.tenant, job)
@@ -915,7 +929,7 @@ async def test_a_document_deleted_while_pending_is_not_ingested(bench: Bench) ->
     await bench.pipeline().delete(bench.scope, "mine")
     assert await bench.catalog.tasks.claim(9) == []
     assert (await bench.catalog.jobs.get(bench.scope.tenant, job)).state == "cancelled"
-    assert not bench.spool.path(doc.source).exists()
+    assert not bench.place(doc).exists()
 
 
 async def test_a_document_deleted_just_before_its_task_runs_leaves_nothing(bench: Bench) -> None:

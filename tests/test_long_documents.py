@@ -185,7 +185,7 @@ async def ingested(folder: Path, text: str) -> tuple[JobRecord, float, float]:
     async def ingest(text: str) -> JobRecord:
         body = json.dumps({"text": text}).encode()
         job = await catalog.jobs.submit(
-            scope, [spool.put(body, uri="urn:long", document_id_="long")]
+            scope, [spool.of(scope.tenant).put(body, uri="urn:long", document_id_="long")]
         )
         [task] = await catalog.tasks.claim(1)
         await pipeline.ingest(task)

@@ -242,8 +242,9 @@ async def test_drift_is_told_with_the_questions_that_are_new(
         for n, (question, vector) in enumerate(zip(asked, vectors, strict=True)):
             content = {"question": question, "answer": "", "citations": [], "passages": []}
             at = now - age + n
-            await answers.keep([given(f"{age} {n}", SCOPE, at=at, seconds=0.1, content=content)])
-            await answers.scored(f"{age} {n}", {}, embedding=vector, content=content)
+            id_ = f"{age} {n}"
+            await answers.keep([given(id_, SCOPE, at=at, seconds=0.1, content=content)])
+            await answers.scored(SCOPE.tenant, id_, {}, embedding=vector, content=content)
     await database.close()
     picture = tmp_path / "drift.png"
     shown = rag("eval", "drift", "--current", "12h", "--plot", picture, data=data)

@@ -191,7 +191,9 @@ async def test_an_answer_from_widened_hits_cites_exact_spans(folder: Path) -> No
         scope = Scope(tenant=tenant_of_caller(), collection="c")
         await service.ingest.check_collection(scope)
         body = json.dumps({"text": text}).encode()
-        sent = service.spool.put(body, uri="doc:1", document_id_="1", title="Guide")
+        sent = service.spool.of(scope.tenant).put(
+            body, uri="doc:1", document_id_="1", title="Guide"
+        )
         await service.catalog.jobs.submit(scope, [sent])
         await queue.drain()
         trace = Trace()

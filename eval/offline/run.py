@@ -218,7 +218,7 @@ async def ingest(
     passages = [passage for passage in plan.corpus.passages if passage.text.strip()]
     if await _is_whole(service, plan.scope, passages):
         return
-    submissions = [_submission(service, passage) for passage in passages]
+    submissions = [_submission(service, plan.tenant, passage) for passage in passages]
     job_id = await service.ingest.accept(plan.scope, submissions, Trace(sampled=False))
     draining = asyncio.ensure_future(drain())
     try:
@@ -259,9 +259,9 @@ async def _is_whole(service: Ingesting, scope: Scope, passages: Sequence[Passage
     return len(await service.catalog.versions.document_ids(scope)) == len(passages)
 
 
-def _submission(service: Ingesting, passage: Passage) -> Submission:
+def _submission(service: Ingesting, tenant: str, passage: Passage) -> Submission:
     content = {"title": passage.title, "text": storable(passage.text)}
-    return service.spool.put(
+    return service.spool.of(tenant).put(
         json.dumps(content).encode(),
         uri=passage.id,
         document_id_=passage.id,

@@ -90,7 +90,8 @@ async def take(request: Request, opened: Ingesting, tenant: str) -> tuple[Scope,
         return await _take_form(request, opened, tenant)
     if kind == "application/json":
         turn = state_of(request).turn
-        sent = await take_json(request, opened.spool, opened.settings.limits, turn=turn)
+        spool = opened.spool.of(tenant)
+        sent = await take_json(request, spool, opened.settings.limits, turn=turn)
         return Scope(tenant=tenant, collection=sent.collection), sent.submissions
     raise InputError(
         f"Documents come as application/json or multipart/form-data, not as {kind or 'nothing'!r}.",
@@ -145,7 +146,7 @@ async def _take_files(
         for file, uri in zip(files, uris, strict=True)
     ]
     scope = Scope(tenant=tenant, collection=collection)
-    return scope, await asyncio.to_thread(opened.spool.put_all, keep)
+    return scope, await asyncio.to_thread(opened.spool.of(tenant).put_all, keep)
 
 
 def _check_name(name: str) -> None:

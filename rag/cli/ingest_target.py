@@ -96,7 +96,7 @@ class _DataFolder:
         return self.scope.collection
 
     async def ingest(self, named: Named) -> list[Json]:
-        spool = self.opened.spool
+        spool = self.opened.spool.of(self.scope.tenant)
         piped = (
             []
             if named.piped is None
@@ -104,7 +104,7 @@ class _DataFolder:
         )
         submissions = [
             *map(submission_of, named.files),
-            *map(submission_of_url, named.urls),
+            *(submission_of_url(url, spool.new_key()) for url in named.urls),
             *piped,
         ]
         job_id = await self.opened.ingest.accept(self.scope, submissions, Trace())

@@ -69,7 +69,9 @@ async def _drift(args: argparse.Namespace, scope: Scope, answers: Answers) -> in
     current = await answers.signals(scope, begins, now)
     report = await asyncio.to_thread(compare, reference, current)
     ids = [current[place].id for place in report.unlike]
-    unlike = [await answers.question(id_) or "(its words are not kept)" for id_ in ids]
+    unlike = [
+        await answers.question(scope.tenant, id_) or "(its words are not kept)" for id_ in ids
+    ]
     body = to_json(report) | {"unlike": unlike}
     output.show(body, lambda _: _drift_lines(report, unlike), as_json=args.json)
     if args.plot:
