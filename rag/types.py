@@ -227,6 +227,14 @@ class Hit:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Retrieved:
+    """The hits of a query, best first; `degraded` as in `Answer`."""
+
+    hits: tuple[Hit, ...]
+    degraded: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Citation:
     """A marker in an answer and the exact span of the document that it cites.
 

@@ -134,12 +134,18 @@ class Trace:
             spent = (time.perf_counter() - start) * 1e3
             self.timings[stage] = round(self.timings.get(stage, 0.0) + spent, 3)
 
-    def degrade(self, stage: str, cause: RagError | str) -> None:
-        """Records that a stage was left out of the answer, and why; details go to the log."""
-        self.degraded.append(f"{stage}: {cause}")
+    def degrade(self, stage: str, cause: RagError | str) -> str:
+        """Records that a stage is left out, and why; details go to the log.
+
+        Returns:
+            The stage with its cause, as in `Answer.degraded`.
+        """
+        omission = f"{stage}: {cause}"
+        self.degraded.append(omission)
         if isinstance(cause, RagError) and cause.detail:
             # Without the message, in which a server may repeat what was asked.
             _log.warning("Trace %s, %s: %s. %s", self.id, stage, cause.code, cause.detail)
+        return omission
 
     def spend(self, usage: Usage) -> None:
         """Adds the usage of a language model."""
