@@ -97,7 +97,7 @@ class Fusion:
         return rrf(ids, k=self.k, weights=self.weights, limit=limit)
 
     def scores(self, lists: Lists, ids: Sequence[str]) -> Float32Array:
-        """Returns float32[ids]: the legs' scores of chunks, each leg by its weight; see `summed`."""
+        """Returns float32[ids]: the legs' scores of chunks by their weights; see `summed`."""
         return summed(lists, ids, weights=self.weights)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from rag.protocols import Embedder, Index, SparseEncoder
 from rag.telemetry.trace import Trace
-from rag.types import Retrieved, Hit, Leg, Query, Scope, Source
+from rag.types import Hit, Leg, Query, Retrieved, Scope, Source
 from retrieval.fusion import RRF_K, Fused, Fusion, Lists
 from retrieval.mmr import mmr, widened
 from retrieval.query_encoder import EMBED_SECONDS, QueryEncoder

@@ -82,7 +82,7 @@ class Reranking:
     async def judge(
         self, query: Query, chunks: Sequence[Chunk], trace: Trace
     ) -> tuple[Judged | None, tuple[str, ...]]:
-        """Returns the scored chunks; None and what `degraded` says if the reranker fails or is late.
+        """Returns the scored chunks, or None if the reranker fails or is late; and `degraded`.
 
         Raises:
             ConfigError: The reranker cannot be used with these settings.
