@@ -182,9 +182,9 @@ async def ingest(
     """
     scope = Scope(tenant=TENANT, collection=collection)
     await service.ingest.check_collection(scope)
-    job_id = await service.catalog.submit(scope, submissions)
+    job_id = await service.catalog.jobs.submit(scope, submissions)
     await queue.drain()
-    job = await service.catalog.job(job_id)
+    job = await service.catalog.jobs.get(scope.tenant, job_id)
     if job.state != "succeeded":
         raise RagError(f"Ingesting for a benchmark ended {job.state}: {job.failures[:3]}")
     return scope

@@ -89,7 +89,7 @@ async def _ingest(data: Path, files: Sequence[Path]) -> None:
     queue = LocalQueue(catalog=catalog, ingest=pipeline.ingest, maintain=index.maintain)
     await pipeline.check_collection(SCOPE)
     _wait_for_the_start()
-    await catalog.submit(SCOPE, map(submission_of, files))
+    await catalog.jobs.submit(SCOPE, map(submission_of, files))
     await queue.drain()
     parser.close()
     await index.close()

@@ -141,7 +141,7 @@ async def _asked(corpus: Corpus, chunker: ChunkerSettings) -> AsyncIterator[Aske
         embedder = MemoEmbedder(service.embedder)
         ingested = await ingest_corpus(service, queue, embedder, corpus)
         for passage in corpus.passages:  # the spans count characters of this very text
-            assert await service.catalog.text(ingested.scope, passage.id) == passage.text
+            assert await service.catalog.documents.text(ingested.scope, passage.id) == passage.text
         retriever = HybridRetriever(
             embedder=embedder, encoder=Bm25Encoder(), index=service.index, depth=DEPTH
         )

@@ -81,9 +81,9 @@ async def _load(workers: Sequence[Sequence[str]], files: Sequence[Path]) -> tupl
             for options in workers:
                 stack.enter_context(_worker(cluster, options))
             started = time.perf_counter()
-            job_id = await cluster.catalog.submit(SCOPE, map(submission_of, files), bulk=True)
+            job_id = await cluster.catalog.jobs.submit(SCOPE, map(submission_of, files), bulk=True)
             cluster.queue.wake()
-            while (await cluster.catalog.job(job_id)).state in ("pending", "running"):  # noqa: ASYNC110
+            while (await cluster.catalog.jobs.get(TENANT, job_id)).state in ("pending", "running"):  # noqa: ASYNC110
                 await asyncio.sleep(0.2)  # to ask costs the cores that are measured
             seconds = time.perf_counter() - started
         index = EdgeIndex(cluster.data / "index", dim=Checkpoint(minilm_folder()).dim)
@@ -104,7 +104,7 @@ async def _enqueue(report: Report) -> None:
         memory = psutil.Process().memory_info
         before = memory().rss
         started = time.perf_counter()
-        await cluster.catalog.submit(SCOPE, submissions, bulk=True)
+        await cluster.catalog.jobs.submit(SCOPE, submissions, bulk=True)
         await cluster.queue.drain()
         seconds = time.perf_counter() - started
         report.add(f"{ENQUEUED:,} documents enqueued", seconds, unit="s", target=Target(bound=10))
@@ -122,7 +122,7 @@ async def _cluster() -> AsyncIterator[Cluster]:
         url = postgres.new_database()
         catalog = Catalog(PostgresDatabase(url))
         await catalog.open()
-        await catalog.claim_collection(SCOPE, Checkpoint(minilm_folder()).fingerprint())
+        await catalog.collections.claim(SCOPE, Checkpoint(minilm_folder()).fingerprint())
         settings = CeleryQueueSettings(kind="celery", broker_url=SecretStr(broker.url))
         queue = CeleryQueue(catalog=catalog, app=celery_app(settings))
         data = Path(name) / "data"

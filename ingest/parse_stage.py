@@ -57,5 +57,5 @@ class Parsing:
                 )
         note(trace, document)
         with trace.span("commit"):
-            await self._catalog.parsed(task, document)
+            await self._catalog.tasks.parsed(task, document)
         trace.outcome = "parsed"

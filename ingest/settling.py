@@ -124,5 +124,5 @@ async def finish_switch(catalog: Catalog, index: StoredIndex, scope: Scope) -> N
     if await index.name_of(scope) != switch.version:
         await catalog.staged.drop(scope)
         return
-    async with catalog.switching(scope, switch.cuts, embedder=switch.embedder):
+    async with catalog.versions.switching(scope, switch.cuts, embedder=switch.embedder):
         """The index was switched before."""

@@ -235,7 +235,7 @@ class QueryPipeline:
     async def _check_exists(self, scope: Scope, run: _Run) -> None:
         with self._in_time("looking up the collection"):
             async with asyncio.timeout_at(run.deadline):
-                await self._catalog.check_exists(scope)
+                await self._catalog.collections.check_exists(scope)
 
     async def _stand_alone(self, query: Query, run: _Run) -> Query:
         if self._rewriter is None or not query.history:

@@ -17,5 +17,5 @@ async def store(service: Service, queue: Queue, scope: Scope, texts: Sequence[st
         service.spool.put(json.dumps({"text": text}).encode(), uri=text, document_id_=text)
         for text in texts
     ]
-    await service.catalog.submit(scope, sent)
+    await service.catalog.jobs.submit(scope, sent)
     await queue.drain()

@@ -72,12 +72,12 @@ def given(id_: str, scope: Scope, **fields: Any) -> LiveAnswer:
 async def ingest(catalog: Catalog, scope: Scope, **versions: str) -> None:
     """Has documents stored, by id, each in a version."""
     submissions = [Submission(document_id=id_, uri=id_, source={}) for id_ in versions]
-    await catalog.submit(scope, submissions)
-    for task in await catalog.claim(9):
+    await catalog.jobs.submit(scope, submissions)
+    for task in await catalog.tasks.claim(9):
         id_ = task.document_id
         read = Document(id=id_, version=versions[id_], uri=id_, media_type="", title="", text=id_)
-        await catalog.begin(task)
-        await catalog.succeed(task, read, recipe="r", chunks=1, duplicate_of=None)
+        await catalog.tasks.begin(task)
+        await catalog.tasks.succeed(task, read, recipe="r", chunks=1, duplicate_of=None)
 
 
 def upgrade(connection: sa.Connection, to: str) -> None:
@@ -91,16 +91,16 @@ async def test_what_waits_to_be_scored_is_told_until_it_is(
     answers: Answers, database: Database, scope: Scope
 ) -> None:
     catalog, now = Catalog(database), time.time()
-    nothing = await catalog.backlog()
+    nothing = await catalog.jobs.backlog()
     assert (nothing.to_score, nothing.oldest_to_score_seconds) == (0, 0)
     await answers.keep([given("a", scope, at=now - 900), given("b", scope, at=now - 60)])
     await answers.keep([given("c", scope, at=now - 1800, to_score=False)])
     await answers.claim(9)  # who has it may never score it
-    both = await catalog.backlog()
+    both = await catalog.jobs.backlog()
     assert both.to_score == 2
     assert 900 <= both.oldest_to_score_seconds < 960
     await answers.scored("a", {}, embedding=None, content=None)
-    one = await catalog.backlog()
+    one = await catalog.jobs.backlog()
     assert one.to_score == 1
     assert 60 <= one.oldest_to_score_seconds < 120
 
@@ -149,7 +149,7 @@ async def test_words_of_answers_go_with_a_document_of_theirs(
         given("n", scope, read={"d": "1"}, content=None),
     ])  # fmt: skip
     await answers.add_feedback(scope.tenant, "a", Feedback(rating="up", correction="Ask."))
-    await catalog.delete(scope, "d")
+    await catalog.documents.delete(scope, "d")
     assert await kept(database) == {
         "a": (False, True), "b": (True, True), "c": (True, True), "n": (False, False)
     }  # fmt: skip

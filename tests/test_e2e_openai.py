@@ -444,7 +444,7 @@ class TestRerank:
 
 
 class Stuck:
-    """An embedder and reranker that never gets done, a catalog that has every collection."""
+    """An embedder and reranker that never gets done, and collections that all exist."""
 
     dim = 384
 
@@ -522,7 +522,12 @@ class TestErrors:
         stuck = Stuck()
         limits = LimitSettings(query_seconds=0.1)
         settings = Settings(limits=limits)
-        service = SimpleNamespace(settings=settings, catalog=stuck, embedder=stuck, reranker=stuck)
+        service = SimpleNamespace(
+            settings=settings,
+            catalog=SimpleNamespace(collections=stuck),
+            embedder=stuck,
+            reranker=stuck,
+        )
         app = bare_app(service.settings, Running(service=cast(Service, service)))
         transport = httpx.ASGITransport(app=app)
         async with httpx.AsyncClient(transport=transport, base_url="http://test") as http:

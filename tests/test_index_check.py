@@ -68,8 +68,8 @@ class Bench:
             path = self.folder / f"{name}.md"
             path.write_text(text)
             self.submissions[name] = submission_of(path)
-            await self.catalog.submit(self.scope, [self.submissions[name]])
-            for task in await self.catalog.claim(9):
+            await self.catalog.jobs.submit(self.scope, [self.submissions[name]])
+            for task in await self.catalog.tasks.claim(9):
                 await self.pipeline.ingest(task)
 
     async def check(self, *, repair: bool = False) -> Report:
@@ -165,7 +165,7 @@ async def test_two_chunks_in_one_place_are_found(bench: Bench) -> None:
 
 async def test_a_duplicate_whose_original_is_gone_gets_chunks_of_its_own(bench: Bench) -> None:
     gone = bench.submissions["a"].document_id
-    await bench.catalog.delete(bench.scope, gone)
+    await bench.catalog.documents.delete(bench.scope, gone)
     await bench.catalog.unsettled.remove(bench.scope, gone)  # as nobody is to
     report = await bench.check(repair=True)
     same = bench.submissions["same"].document_id
@@ -182,10 +182,10 @@ async def test_a_duplicate_whose_original_is_gone_gets_chunks_of_its_own(bench: 
 async def test_what_a_task_is_yet_to_write_is_no_fault(bench: Bench) -> None:
     [first, *_] = await bench.chunks("b")
     await bench.index.delete(bench.scope, [first.id])
-    await bench.catalog.submit(bench.scope, [bench.submissions["b"]])
+    await bench.catalog.jobs.submit(bench.scope, [bench.submissions["b"]])
     report = await bench.check(repair=True)
     assert (report.under_way, report.faults, report.agrees) == (1, [], True)
-    for task in await bench.catalog.claim(9):
+    for task in await bench.catalog.tasks.claim(9):
         await bench.pipeline.ingest(task)
     report = await bench.check()
     assert (report.under_way, report.faults) == (0, [])

@@ -96,7 +96,7 @@ async def journey(folder: Path, scope: Scope) -> AsyncIterator[Journey]:
     await index.upsert(scope, make_points(chunks))
     catalog = Catalog(SqliteDatabase(folder / "catalog.sqlite"))
     await catalog.open()
-    await catalog.claim_collection(scope, "hash-1")
+    await catalog.collections.claim(scope, "hash-1")
     yield Journey(catalog, index, scope)
     await catalog.close()
 

@@ -233,7 +233,7 @@ async def test_drift_is_told_with_the_questions_that_are_new(
     data.mkdir()
     database = SqliteDatabase(data / "catalog.sqlite")
     await database.open()
-    await Catalog(database).claim_collection(SCOPE, "any")
+    await Catalog(database).collections.claim(SCOPE, "any")
     now, answers = time.time(), Answers(database)
     old = [f"How many days of leave does a team of {n} people have?" for n in range(120)]
     new = [f"Why does server {n} reboot in rack {n % 7}?" for n in range(60)]

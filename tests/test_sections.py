@@ -14,6 +14,7 @@ from ingest.chunkers.strategies import SectionChunker
 from rag.build.running import start
 from rag.build.service import TENANT
 from rag.catalog.catalog import Catalog
+from rag.catalog.documents import Documents
 from rag.settings.tree import load_settings
 from rag.telemetry.trace import Trace
 from rag.types import Chunk, Document, Heading, Hit, Query, Scope
@@ -47,14 +48,22 @@ def document(*sections: int, id_: str = "doc", pages: tuple[int, ...] = ()) -> D
     )  # fmt: skip
 
 
-class Texts(Catalog):
-    """A catalog that knows texts alone."""
+class Texts(Documents):
+    """Documents of which only the texts are known."""
 
-    def __init__(self, documents: Sequence[Document]) -> None:
-        self.texts = {document.id: document.text for document in documents}
+    def __init__(self, texts: dict[str, str]) -> None:
+        self.texts = texts
 
     async def text(self, scope: Scope, document_id: str) -> str:
         return self.texts.get(document_id, "")
+
+
+class TextCatalog(Catalog):
+    """A catalog that knows texts alone."""
+
+    def __init__(self, known: Sequence[Document]) -> None:
+        self.texts = {document.id: document.text for document in known}
+        self.documents = Texts(self.texts)
 
 
 class Library:
@@ -62,7 +71,7 @@ class Library:
 
     def __init__(self, *documents: Document) -> None:
         self.index = MemoryIndex()
-        self.catalog = Texts(documents)
+        self.catalog = TextCatalog(documents)
         chunker = SectionChunker(lambda texts: [len(text) for text in texts], max_tokens=PARAGRAPH)
         self.chunks = {document.id: chunker.chunk(document) for document in documents}
 
@@ -183,7 +192,7 @@ async def test_an_answer_from_widened_hits_cites_exact_spans(folder: Path) -> No
         await service.ingest.check_collection(scope)
         body = json.dumps({"text": text}).encode()
         sent = service.spool.put(body, uri="doc:1", document_id_="1", title="Guide")
-        await service.catalog.submit(scope, [sent])
+        await service.catalog.jobs.submit(scope, [sent])
         await queue.drain()
         trace = Trace()
         query = Query(text="When was the old lighthouse built?", scope=scope)

@@ -208,13 +208,13 @@ def check_empty(folder: Path) -> None:
 
 async def _documents(service: Service, scope: Scope) -> list[Document]:
     """Returns all stored documents, in the order of their ids; one of those with equal bytes."""
-    await service.catalog.check_exists(scope)
+    await service.catalog.collections.check_exists(scope)
     documents: list[Document] = []
     after = ""
-    while page := await service.catalog.documents(scope, limit=PAGE, after=after):
+    while page := await service.catalog.documents.page(scope, limit=PAGE, after=after):
         after = page[-1].id
         stored = [r.id for r in page if r.version and not r.duplicate_of]
-        documents += [await service.catalog.stored(scope, id_) for id_ in stored]
+        documents += [await service.catalog.documents.stored(scope, id_) for id_ in stored]
     return documents
 
 

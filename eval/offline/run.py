@@ -218,10 +218,13 @@ async def ingest(
         return
     await service.ingest.check_collection(plan.scope)
     submissions = [_submission(service, passage) for passage in passages]
-    job_id = await service.catalog.submit(plan.scope, submissions, bulk=True)
+    job_id = await service.catalog.jobs.submit(plan.scope, submissions, bulk=True)
     draining = asyncio.ensure_future(drain())
     try:
-        while (job := await service.catalog.job(job_id)).state in ("pending", "running"):
+        while (job := await service.catalog.jobs.get(plan.scope.tenant, job_id)).state in (
+            "pending",
+            "running",
+        ):
             told(job.counts.get("succeeded", 0) + job.counts.get("failed", 0))
             if draining.done():
                 draining.result()
@@ -233,24 +236,26 @@ async def ingest(
 
 
 async def _check_evidence(service: Ingesting, plan: Plan) -> None:
-    await service.catalog.check_exists(plan.scope)
-    there = set(await service.catalog.document_ids(plan.scope))
+    await service.catalog.collections.check_exists(plan.scope)
+    there = set(await service.catalog.versions.document_ids(plan.scope))
     named = {id_ for gains in plan.corpus.qrels.values() for id_ in gains}
     if missing := sorted(named - there):
         raise InputError(
             f"The collection {plan.collection!r} has no document {missing[0]!r}, which the set"
             f" {plan.corpus.name} names as evidence ({len(missing):,} such)."
         )
-    texts = {id_: (await service.catalog.stored(plan.scope, id_)).text for id_ in sorted(named)}
+    texts = {
+        id_: (await service.catalog.documents.stored(plan.scope, id_)).text for id_ in sorted(named)
+    }
     check_spans(plan.corpus.questions, texts)
 
 
 async def _is_whole(service: Ingesting, scope: Scope, passages: Sequence[Passage]) -> bool:
     """True if all of the passages are stored already."""
-    known_ones = {record.name for record in await service.catalog.collections(scope.tenant)}
+    known_ones = {record.name for record in await service.catalog.collections.of(scope.tenant)}
     if scope.collection not in known_ones:
         return False
-    return len(await service.catalog.document_ids(scope)) == len(passages)
+    return len(await service.catalog.versions.document_ids(scope)) == len(passages)
 
 
 def _submission(service: Ingesting, passage: Passage) -> Submission:

@@ -136,7 +136,7 @@ def _keep_pages_away(app: FastAPI, hosts: Sequence[str], origins: Sequence[str])
 
 async def _warm(service: Service) -> None:
     """Opens every collection with a search, so that the first question finds them in memory."""
-    for record in await service.catalog.collections(TENANT):
+    for record in await service.catalog.collections.of(TENANT):
         await service.query.warm(Scope(tenant=TENANT, collection=record.name))
 
 

@@ -131,7 +131,7 @@ async def open_ingesting(
         # Files that another process stored a moment ago may not be submitted yet.
         await leftovers.sweep(older_than=0 if alone else UNSUBMITTED_SECONDS)
         if isinstance(settings.queue, LocalQueueSettings):
-            await catalog.release(died=alone)
+            await catalog.tasks.release(died=alone)
         if embedder is None:
             embedder = await asyncio.to_thread(build_embedder, settings.embedder)
             stack.callback(embedder.close)
@@ -326,7 +326,7 @@ async def _find_losses(catalog: Catalog, index: StoredIndex) -> None:
     """Marks documents as failed if their index was removed while the catalog counts on it."""
     from ingest.settler import LOST
 
-    for record in await catalog.collections(TENANT):
+    for record in await catalog.collections.of(TENANT):
         scope = Scope(tenant=TENANT, collection=record.name)
         if record.chunks and not await index.holds(scope):
-            await catalog.lose(scope, LOST)
+            await catalog.documents.lose(scope, LOST)

@@ -93,7 +93,7 @@ class _DataFolder:
         submissions = chain(
             map(submission_of, named.files), map(submission_of_url, named.urls), piped
         )
-        job_id = await self.service.catalog.submit(scope, submissions)
+        job_id = await self.service.catalog.jobs.submit(scope, submissions)
         with progress_bar("Ingesting", len(named), quiet=self.quiet) as bar:
             return [await self._work(job_id, bar)]
 

@@ -53,7 +53,7 @@ async def _reindex(args: argparse.Namespace, settings: Settings) -> Json:
         with progress_bar("Indexing", None, quiet=args.json) as bar:
             move = partial(bar.update, bar.task_ids[0])
             cuts = await run(scope, progress=lambda done, of: move(completed=done, total=of))
-        record = await service.catalog.collection(scope)
+        record = await service.catalog.collections.get(scope)
     return {
         "collection": record.name,
         "embedder": record.embedder,

@@ -40,7 +40,7 @@ router = APIRouter(prefix="/v1", tags=["openai"], responses=ERRORS, route_class=
 @router.get("/models", response_model=wire.ModelList)
 async def list_models(service: ServiceDep) -> Response:
     """Lists the collections by name, each as a model."""
-    records = await service.catalog.collections(TENANT)
+    records = await service.catalog.collections.of(TENANT)
     return _json({"object": "list", "data": [wire.model_json(record) for record in records]})
 
 
@@ -49,7 +49,7 @@ async def get_model(
     model: Annotated[str, AfterValidator(sendable)], service: ServiceDep
 ) -> Response:
     """Returns one collection as a model."""
-    return _json(wire.model_json(await service.catalog.collection(_scope(model))))
+    return _json(wire.model_json(await service.catalog.collections.get(_scope(model))))
 
 
 @router.post(
@@ -100,7 +100,7 @@ async def embed_texts(
             f"dimensions is {body.dimensions}, and the embedder's vectors have {embedder.dim}:"
             " leave it out."
         )
-    await service.catalog.check_exists(_scope(body.model))
+    await service.catalog.collections.check_exists(_scope(body.model))
     work = _in_time(embed_all(embedder, body.input, kind=body.input_type), service)
     vectors = await until_hangup(request, work)
     as_base64 = body.encoding_format == "base64"
@@ -120,7 +120,7 @@ async def rerank(request: Request, body: wire.RerankRequest, service: ServiceDep
     check_length(body.query, service.settings.limits)
     _check_count(len(body.documents), service)
     query = Query(text=body.query, scope=_scope(body.model))
-    await service.catalog.check_exists(query.scope)
+    await service.catalog.collections.check_exists(query.scope)
     work = _in_time(score_all(service.reranker, query, body.documents), service)
     scores = await until_hangup(request, work)
     return _json(

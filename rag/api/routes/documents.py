@@ -78,8 +78,8 @@ async def list_documents(
     With `uri_prefix`, only those whose uri begins with it: `file:///handbook/` lists a folder. With
     `state=failed`, the dead letters, each with its error.
     """
-    await service.catalog.check_exists(scope)
-    records = await service.catalog.documents(
+    await service.catalog.collections.check_exists(scope)
+    records = await service.catalog.documents.page(
         scope, limit=limit + 1, after=_after(cursor), state=state, uri_prefix=uri_prefix
     )
     page = records[:limit]
@@ -100,7 +100,7 @@ async def list_chunks(
     document_id: Id, service: ServiceDep, scope: ScopeDep, limit: Limit = 50, cursor: Place = None
 ) -> Response:
     """Lists a document's chunks in the order of its text."""
-    await service.catalog.document(scope, document_id)
+    await service.catalog.documents.get(scope, document_id)
     if cursor is not None and not _PLACE.fullmatch(cursor):
         raise InputError("The cursor is not one that this listing gave.", code="invalid_cursor")
     ids = await service.index.chunk_ids(scope, document_id)
@@ -126,7 +126,9 @@ async def get_content(
     as_: Annotated[Literal["text"], Query(alias="as")],
 ) -> Response:
     """Returns the text that was read from a document: `start` and `end` count its code points."""
-    return await contents.response(request, await service.catalog.content(scope, document_id))
+    return await contents.response(
+        request, await service.catalog.documents.content(scope, document_id)
+    )
 
 
 @router.get(
@@ -138,7 +140,7 @@ async def get_content(
 async def get_document(document_id: Id, service: ServiceDep, scope: ScopeDep) -> Response:
     """Returns one document and its state."""
     return json_response(
-        responses.document_json(await service.catalog.document(scope, document_id))
+        responses.document_json(await service.catalog.documents.get(scope, document_id))
     )
 
 
@@ -159,7 +161,7 @@ async def delete_document(document_id: Id, service: ServiceDep, scope: ScopeDep)
 )
 async def list_collections(service: ServiceDep) -> Response:
     """Lists all collections, by name."""
-    records = await service.catalog.collections(TENANT)
+    records = await service.catalog.collections.of(TENANT)
     return json_response({"collections": [responses.collection_json(r) for r in records]})
 
 

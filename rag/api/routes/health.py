@@ -39,6 +39,6 @@ async def get_metrics(service: ServiceDep) -> Response:
     found: Backlog | None = None
     with contextlib.suppress(TimeoutError, UpstreamError, StorageError):
         async with asyncio.timeout(BACKLOG_SECONDS):
-            found = await service.catalog.backlog()
+            found = await service.catalog.jobs.backlog()
     body = await asyncio.to_thread(metrics.exposition, found)
     return Response(body, media_type=metrics.CONTENT_TYPE)

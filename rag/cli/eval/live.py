@@ -33,7 +33,7 @@ async def run(args: argparse.Namespace, settings: Settings) -> int:
         return await build(args, settings)
     scope = Scope(tenant=TENANT, collection=args.collection)
     async with _opened(settings) as (catalog, answers):
-        await catalog.check_exists(scope)
+        await catalog.collections.check_exists(scope)
         if args.task == "collect":
             return await _collect(args, settings, scope, answers)
         return await _drift(args, scope, answers)
