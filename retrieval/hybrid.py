@@ -100,8 +100,7 @@ class HybridRetriever:
     async def _rank(self, query: Query, legs: Sequence[Leg], trace: Trace) -> _Ranked:
         lists = await self._search(query.scope, legs, trace)
         read = self._reranking.depth if self._reranking else 0
-        with trace.span("fuse"):
-            fused = self._fusion.fuse(lists, max(query.top_k, read))
+        fused = self._fuse(lists, max(query.top_k, read), trace)
         if self._reranking is None:
             return await self._fetch(query.scope, fused, "fused", trace)
         return await self._rerank(self._reranking, query, _Candidates(legs, lists, fused), trace)
@@ -141,6 +140,10 @@ class HybridRetriever:
         # A second search overwrites this: the hits are of that search.
         trace.note(legs=names, index_version=await self._index.version(scope))
         return {leg.name: matches for leg, matches in zip(legs, ranked, strict=True)}
+
+    def _fuse(self, lists: Lists, limit: int, trace: Trace) -> list[Fused]:
+        with trace.span("fuse"):
+            return self._fusion.fuse(lists, limit)
 
     async def _fetch(
         self, scope: Scope, fused: Sequence[Fused], source: Source, trace: Trace
