@@ -291,7 +291,17 @@ class QueryPipeline:
         span = trace.open("generate", "generation")
         try:
             async with contextlib.aclosing(self._generator.stream(prompt)) as deltas:
-                while (delta := await self._next(deltas, span, run)) is not None:
+                while True:
+                    with (
+                        self._in_time("generation"),
+                        trace.inside(span),
+                        run.stopwatch.time("generate"),
+                        run.stopwatch.time("total"),
+                    ):
+                        async with asyncio.timeout_at(run.deadline):
+                            delta = await anext(deltas, None)
+                    if delta is None:
+                        return
                     pace.add(delta)
                     describe_delta(span, delta, pace)
                     trace.degraded += delta.degraded
@@ -306,19 +316,6 @@ class QueryPipeline:
             trace.spend(usage)
             run.add(usage)
 
-    async def _next(
-        self, deltas: AsyncGenerator[Delta, None], span: Span, run: _Run
-    ) -> Delta | None:
-        """Returns the next delta; None after the last. The time between two is not counted."""
-        with (
-            self._in_time("generation"),
-            run.trace.inside(span),
-            run.stopwatch.time("generate"),
-            run.stopwatch.time("total"),
-        ):
-            async with asyncio.timeout_at(run.deadline):
-                return await anext(deltas, None)
-
     async def _check(
         self, writing: Awaitable[list[str | Citation]], run: _Run
     ) -> list[str | Citation]:
@@ -330,15 +327,30 @@ class QueryPipeline:
             async with asyncio.timeout_at(run.deadline):
                 return await writing
 
-    @contextlib.contextmanager
-    def _in_time(self, stage: str) -> Iterator[None]:
-        """Turns a TimeoutError into an UpstreamError that names the stage."""
-        try:
-            yield
-        except TimeoutError:
+    def _in_time(self, stage: str) -> _InTime:
+        return _InTime(stage, self._seconds)
+
+
+class _InTime:
+    """Turns a TimeoutError in a block into an UpstreamError that names the stage.
+
+    It is entered for each piece of an answer; as a generator it would cost more than the piece.
+    """
+
+    __slots__ = ("_seconds", "_stage")
+
+    def __init__(self, stage: str, seconds: float) -> None:
+        self._stage = stage
+        self._seconds = seconds
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
+        if isinstance(error, TimeoutError):
             raise UpstreamError(
-                f"The question was not answered within {self._seconds:g} s: {stage} took too long."
-                " Try again, or raise the setting limits.query_seconds.",
+                f"The question was not answered within {self._seconds:g} s: {self._stage} took too"
+                " long. Try again, or raise the setting limits.query_seconds.",
                 code="deadline",
                 retry_after=self._seconds,  # by then the present work has ended
             ) from None
