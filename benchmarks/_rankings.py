@@ -111,7 +111,7 @@ async def hybrid_run(ingested: Ingested, *, depth: int, rrf_k: int, top_k: int) 
     run = {}
     for question in ingested.corpus.questions:
         query = Query(text=question.text, scope=ingested.scope, top_k=top_k)
-        hits = await retriever.retrieve(query, Trace())
+        hits = (await retriever.retrieve(query, Trace())).hits
         run[question.id] = list(dict.fromkeys(hit.chunk.document_id for hit in hits))
     return run
 
@@ -144,7 +144,7 @@ async def reranked_run(
         )
         for question in ingested.corpus.questions:
             query = Query(text=question.text, scope=ingested.scope, top_k=top_k)
-            hits = await retriever.retrieve(query, Trace())
+            hits = (await retriever.retrieve(query, Trace())).hits
             run[question.id] = list(dict.fromkeys(hit.chunk.document_id for hit in hits))
     return run
 

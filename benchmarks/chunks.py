@@ -148,7 +148,7 @@ async def _asked(corpus: Corpus, chunker: ChunkerSettings) -> AsyncIterator[Aske
         hits = {}
         for question in corpus.questions:
             query = Query(text=question.text, scope=ingested.scope, top_k=DEPTH)
-            hits[question.id] = await retriever.retrieve(query, Trace())
+            hits[question.id] = (await retriever.retrieve(query, Trace())).hits
         yield Asked(service=service, scope=ingested.scope, chunks=len(ingested.owners), hits=hits)
 
 

@@ -5,9 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
-from dataclasses import asdict, replace
-from typing import Any
+from collections.abc import (
+    AsyncGenerator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Iterator,
+    Sequence,
+)
+from dataclasses import dataclass, field, replace
 
 from generation.answer_stream import Draft, JsonDraft
 from generation.query.expansion import QuestionExpander
@@ -17,13 +23,46 @@ from rag.errors import RagError, UpstreamError
 from rag.process.admission import Admission
 from rag.protocols import Generator, Retriever, SupportScorer
 from rag.telemetry import metrics
-from rag.telemetry.trace import Attribute, Span, Trace, of_template
-from rag.types import Answer, Citation, Delta, Hit, Prompt, Query, Scope, Usage
+from rag.telemetry.question_spans import describe_checks, describe_delta, hit_output, query_input
+from rag.telemetry.stopwatch import Stopwatch
+from rag.telemetry.trace import Attribute, Span, Trace, add_usage
+from rag.types import (
+    Answer,
+    Citation,
+    Delta,
+    Hit,
+    Prompt,
+    Query,
+    Retrieved,
+    Scope,
+    SearchResult,
+    Usage,
+)
 from retrieval.context_window import SectionReader
 from retrieval.fusion import fuse_hits
 
 Event = tuple[Hit, ...] | str | Citation | Answer
 """An event of a stream: the hits, then text and citations as they come, then the whole answer."""
+
+
+@dataclass(slots=True, kw_only=True)
+class _Run:
+    """A question under way, and what its stages have returned and taken so far.
+
+    `deadline` is in seconds of the event loop's clock. The trace observes; the answer is made of
+    the rest.
+    """
+
+    trace: Trace
+    deadline: float
+    stopwatch: Stopwatch = field(default_factory=Stopwatch)
+    degraded: list[str] = field(default_factory=list)
+    usage: Usage = field(default_factory=Usage)
+
+    def add(self, usage: Usage, degraded: Iterable[str] = ()) -> None:
+        """Adds the tokens that a stage used and the stages that it left out."""
+        self.usage = add_usage(self.usage, usage)
+        self.degraded += degraded
 
 
 Ended = Callable[[Query, Trace, Answer | None], None]
@@ -83,26 +122,30 @@ class QueryPipeline:
         self._seconds = seconds
         self._rrf_k = rrf_k
 
-    async def search(self, query: Query, trace: Trace) -> tuple[Hit, ...]:
-        """Returns the hits alone; timings go to the trace.
+    async def search(self, query: Query, trace: Trace) -> SearchResult:
+        """Returns the hits without an answer.
 
         Raises:
             NotFoundError: There is no such collection.
             BusyError: Too many questions are under way.
             UpstreamError: The deadline passed.
         """
-        with self._measured("search", query, trace) as question, self._admission.take():
-            deadline = self._deadline()
-            with trace.time("total"):
-                await self._check_exists(query.scope, deadline)
-                hits = await self._retrieve([query], trace, deadline)
+        run = self._begin(trace)
+        with self._measured("search", query, run) as question, self._admission.take():
+            with run.stopwatch.time("total"):
+                await self._check_exists(query.scope, run)
+                hits = await self._retrieve([query], run)
             question.found(hits)
-            return hits
+        return SearchResult(
+            hits=hits,
+            degraded=tuple(run.degraded),
+            timings=dict(run.stopwatch.milliseconds),
+        )
 
     async def warm(self, scope: Scope) -> None:
         """Searches a collection once, so that the first question finds it in memory."""
         query = Query(text="warm up", scope=scope)
-        await self._retrieve([query], Trace(), self._deadline())
+        await self._retrieve([query], self._begin(Trace()))
 
     async def answer(self, query: Query, trace: Trace) -> Answer:
         """Returns the whole answer: the last event of `stream`."""
@@ -119,22 +162,29 @@ class QueryPipeline:
             BusyError: Too many questions are under way.
             UpstreamError: The deadline passed, or the generator failed.
         """
-        with self._measured("answer", query, trace) as question, self._admission.take():
-            async with contextlib.aclosing(self._stream(query, trace)) as events:
+        run = self._begin(trace)
+        with self._measured("answer", query, run) as question, self._admission.take():
+            async with contextlib.aclosing(self._stream(query, run)) as events:
                 async for event in events:
                     if isinstance(event, Answer):
                         question.answered(event)
                     yield event
 
+    def _begin(self, trace: Trace) -> _Run:
+        run = _Run(trace=trace, deadline=asyncio.get_running_loop().time() + self._seconds)
+        trace.stopwatch = run.stopwatch  # the spans of all stages are timed by it
+        return run
+
     @contextlib.contextmanager
-    def _measured(self, operation: str, query: Query, trace: Trace) -> Iterator[metrics.Question]:
+    def _measured(self, operation: str, query: Query, run: _Run) -> Iterator[metrics.Question]:
         """Counts a question, and reports it once it has ended."""
-        told: dict[str, Attribute] = {
+        trace = run.trace
+        attributes: dict[str, Attribute] = {
             "operation": operation,
             "collection": query.scope.collection,
         }
         trace.tenant = tenant = query.scope.tenant
-        trace.root = Span("query", input=query.text, attributes=told)
+        trace.root = Span("query", input=query.text, attributes=attributes)
         live = trace.experiment is None  # an evaluation on a worker must set off no alarm
         with metrics.Question(operation, tenant, live) as question:
             try:
@@ -153,201 +203,161 @@ class QueryPipeline:
                     metrics.stages(trace.timings.items(), trace.degraded, trace.usage, tenant)
                 self._ended(query, trace, question.answer)
 
-    async def _stream(self, query: Query, trace: Trace) -> AsyncGenerator[Event, None]:
+    async def _stream(self, query: Query, run: _Run) -> AsyncGenerator[Event, None]:
         """Runs the stages of a question.
 
         1. make it stand alone  2. write further search texts  3. retrieve  4. widen
         5. generate  6. check what is written  7. the answer
         """
-        deadline = self._deadline()
-        with trace.time("total"):
-            await self._check_exists(query.scope, deadline)  # before a model works for it
-            query = await self._stand_alone(query, trace, deadline)  # 1.
-            more = await self._expand(query, trace, deadline)  # 2.
-            hits = await self._retrieve([query, *more], trace, deadline)  # 3.
+        with run.stopwatch.time("total"):
+            await self._check_exists(query.scope, run)  # before a model works for it
+            query = await self._stand_alone(query, run)  # 1.
+            more = await self._expand(query, run)  # 2.
+            hits = await self._retrieve([query, *more], run)  # 3.
         yield hits
-        passages = tuple(await self._widen(query.scope, hits, trace, deadline))  # 4.
+        passages = tuple(await self._widen(query.scope, hits, run))  # 4.
         prompt = Prompt(
             question=query.text, scope=query.scope, hits=passages, sampling=query.sampling
         )
         kind = Draft if query.sampling.schema is None else JsonDraft
         draft = kind(passages, self._support)
         last = Delta()
-        async with contextlib.aclosing(self._generate(prompt, trace, deadline)) as deltas:
+        async with contextlib.aclosing(self._generate(prompt, run)) as deltas:
             async for last in deltas:  # 5.
-                for event in await self._check(draft.take(last), trace, deadline):  # 6.
+                for event in await self._check(draft.take(last), run):  # 6.
                     yield event
-        for event in await self._check(draft.finish(), trace, deadline):
+        for event in await self._check(draft.finish(), run):
             yield event
-        answer = _answer(prompt, draft, last, hits, trace)
-        _check_spans(answer, trace)
+        answer = _answer(prompt, draft, last, hits, run)
+        describe_checks(run.trace, answer)
         yield answer  # 7.
 
-    async def _check_exists(self, scope: Scope, deadline: float) -> None:
-        try:
-            async with asyncio.timeout_at(deadline):
+    async def _check_exists(self, scope: Scope, run: _Run) -> None:
+        with self._in_time("looking up the collection"):
+            async with asyncio.timeout_at(run.deadline):
                 await self._catalog.collections.check_exists(scope)
-        except TimeoutError:
-            raise self._late("looking up the collection") from None
 
-    async def _stand_alone(self, query: Query, trace: Trace, deadline: float) -> Query:
+    async def _stand_alone(self, query: Query, run: _Run) -> Query:
         if self._rewriter is None or not query.history:
             return query
-        try:
-            async with asyncio.timeout_at(deadline):
-                text = await self._rewriter.rewrite(query.text, query.history, trace)
-        except TimeoutError:
-            raise self._late("rewriting the question") from None
-        return replace(query, text=text)
+        with self._in_time("rewriting the question"):
+            async with asyncio.timeout_at(run.deadline):
+                rewritten = await self._rewriter.rewrite(query.text, query.history, run.trace)
+        run.add(rewritten.usage, rewritten.degraded)
+        return replace(query, text=rewritten.question)
 
-    async def _expand(self, query: Query, trace: Trace, deadline: float) -> list[Query]:
+    async def _expand(self, query: Query, run: _Run) -> list[Query]:
         if self._expander is None:
             return []
-        try:
-            async with asyncio.timeout_at(deadline):
-                texts = await self._expander.expand(query.text, trace)
-        except TimeoutError:
-            raise self._late("writing what else to search for") from None
-        return [replace(query, text=text) for text in texts]
+        with self._in_time("writing what else to search for"):
+            async with asyncio.timeout_at(run.deadline):
+                expansion = await self._expander.expand(query.text, run.trace)
+        run.add(expansion.usage, expansion.degraded)
+        return [replace(query, text=text) for text in expansion.texts]
 
-    async def _retrieve(
-        self, queries: Sequence[Query], trace: Trace, deadline: float
-    ) -> tuple[Hit, ...]:
-        try:
-            async with asyncio.timeout_at(deadline):
-                found = await asyncio.gather(*(self._search(query, trace) for query in queries))
-        except TimeoutError:
-            raise self._late("retrieval") from None
-        return tuple(fuse_hits(found, k=self._rrf_k, limit=queries[0].top_k))
+    async def _retrieve(self, queries: Sequence[Query], run: _Run) -> tuple[Hit, ...]:
+        with self._in_time("retrieval"):
+            async with asyncio.timeout_at(run.deadline):
+                found = await asyncio.gather(*(self._search(query, run.trace) for query in queries))
+        for retrieved in found:
+            run.degraded += retrieved.degraded
+        lists = [retrieved.hits for retrieved in found]
+        return tuple(fuse_hits(lists, k=self._rrf_k, limit=queries[0].top_k))
 
-    async def _search(self, query: Query, trace: Trace) -> list[Hit]:
+    async def _search(self, query: Query, trace: Trace) -> Retrieved:
         with trace.span("retrieve", "retriever") as span:
-            span.input = _asked(query)
+            span.input = query_input(query)
             span.attributes["top_k"] = query.top_k
             span.attributes["filters"] = tuple(f"{c.field} {c.op}" for c in query.where)
-            hits = await self._retriever.retrieve(query, trace)
-            span.output = [_told(hit) for hit in hits]
-            return hits
+            retrieved = await self._retriever.retrieve(query, trace)
+            span.output = [hit_output(hit) for hit in retrieved.hits]
+            return retrieved
 
-    async def _widen(
-        self, scope: Scope, hits: Sequence[Hit], trace: Trace, deadline: float
-    ) -> Sequence[Hit]:
+    async def _widen(self, scope: Scope, hits: Sequence[Hit], run: _Run) -> Sequence[Hit]:
         if self._reader is None:
             return hits
-        try:
-            with trace.span("widen"), trace.time("total"):
-                async with asyncio.timeout_at(deadline):
-                    return await self._reader.read(scope, hits)
-        except TimeoutError:
-            raise self._late("reading around the hits") from None
+        with (
+            self._in_time("reading around the hits"),
+            run.trace.span("widen"),
+            run.stopwatch.time("total"),
+        ):
+            async with asyncio.timeout_at(run.deadline):
+                return await self._reader.read(scope, hits)
 
-    async def _generate(
-        self, prompt: Prompt, trace: Trace, deadline: float
-    ) -> AsyncGenerator[Delta, None]:
-        """Yields the generator's deltas; usage goes to the trace when they end, even if early."""
-        spent = Usage()
+    async def _generate(self, prompt: Prompt, run: _Run) -> AsyncGenerator[Delta, None]:
+        """Yields the generator's deltas; their usage counts once they end, even if early."""
+        usage, trace = Usage(), run.trace
         pace = metrics.Pace(live=trace.experiment is None)
         span = trace.open("generate", "generation")
         try:
             async with contextlib.aclosing(self._generator.stream(prompt)) as deltas:
                 while True:
-                    with trace.inside(span), trace.time("generate"), trace.time("total"):
-                        async with asyncio.timeout_at(deadline):
-                            delta = await anext(deltas)
-                    pace.heard(delta)
-                    _note(span, delta, pace)
-                    trace.degraded.extend(delta.degraded)
-                    spent = delta.usage or spent
+                    with (
+                        self._in_time("generation"),
+                        trace.inside(span),
+                        run.stopwatch.time("generate"),
+                        run.stopwatch.time("total"),
+                    ):
+                        async with asyncio.timeout_at(run.deadline):
+                            delta = await anext(deltas, None)
+                    if delta is None:
+                        return
+                    pace.add(delta)
+                    describe_delta(span, delta, pace)
+                    trace.degraded += delta.degraded
+                    run.degraded += delta.degraded
+                    usage = delta.usage or usage
                     yield delta
-        except StopAsyncIteration:
-            return
-        except TimeoutError:
-            span.error = "deadline"
-            raise self._late("generation") from None
         except RagError as error:
             span.error = error.code
             raise
         finally:
             span.close()
-            trace.spend(spent)
+            trace.spend(usage)
+            run.add(usage)
 
     async def _check(
-        self, writing: Awaitable[list[str | Citation]], trace: Trace, deadline: float
+        self, writing: Awaitable[list[str | Citation]], run: _Run
     ) -> list[str | Citation]:
-        try:
-            with trace.time("cite"), trace.time("total"):
-                async with asyncio.timeout_at(deadline):
-                    return await writing
-        except TimeoutError:
-            raise self._late("checking citations") from None
+        with (
+            self._in_time("checking citations"),
+            run.stopwatch.time("cite"),
+            run.stopwatch.time("total"),
+        ):
+            async with asyncio.timeout_at(run.deadline):
+                return await writing
 
-    def _deadline(self) -> float:
-        return asyncio.get_running_loop().time() + self._seconds
-
-    def _late(self, stage: str) -> UpstreamError:
-        return UpstreamError(
-            f"The question was not answered within {self._seconds:g} s: {stage} took too long."
-            " Try again, or raise the setting limits.query_seconds.",
-            code="deadline",
-            retry_after=self._seconds,  # by then the present work has ended
-        )
+    def _in_time(self, stage: str) -> _InTime:
+        return _InTime(stage, self._seconds)
 
 
-def _asked(query: Query) -> Any:
-    """Returns a query as a trace holds it; the values of filters are content."""
-    if not query.where:
-        return query.text
-    return {"query": query.text, "filters": [asdict(condition) for condition in query.where]}
+class _InTime:
+    """Turns a TimeoutError in a block into an UpstreamError that names the stage.
 
+    It is entered for each piece of an answer; as a generator it would cost more than the piece.
+    """
 
-def _told(hit: Hit) -> dict[str, Any]:
-    """Returns a hit as a trace holds it."""
-    chunk = hit.chunk
-    return {
-        "chunk_id": chunk.id,
-        "document_id": chunk.document_id,
-        "score": hit.score,
-        "ranks": dict(hit.ranks),
-        "text": chunk.text,
-    }
+    __slots__ = ("_seconds", "_stage")
 
+    def __init__(self, stage: str, seconds: float) -> None:
+        self._stage = stage
+        self._seconds = seconds
 
-def _note(span: Span, delta: Delta, pace: metrics.Pace) -> None:
-    """Adds to the span the text of a delta and its data on the model that writes it."""
-    span.output = (span.output or "") + delta.text
-    if delta.model:
-        span.attributes["model"] = delta.model
-    if pace.first_ns:
-        span.attributes["first_token_ns"] = pace.first_ns
-    if delta.usage:
-        span.attributes["input_tokens"] = delta.usage.input_tokens
-        span.attributes["output_tokens"] = delta.usage.output_tokens
-        span.attributes["cost"] = delta.usage.cost
-        span.attributes["estimated"] = delta.usage.estimated
-    if delta.finish_reason:
-        span.attributes["finish_reason"] = delta.finish_reason
-    if call := delta.call:
-        span.input = [{"role": m.role, "content": m.content} for m in call.messages]
-        span.attributes |= of_template(call.template)
-        span.attributes["max_tokens"] = call.sampling.max_tokens
-        span.attributes["temperature"] = call.sampling.temperature
+    def __enter__(self) -> None:
+        pass
 
-
-def _check_spans(answer: Answer, trace: Trace) -> None:
-    """Adds spans for the numbers of citations, and for the abstention."""
-    cited = trace.open("cite", "evaluator")
-    cited.attributes["citations"] = len(answer.citations)
-    cited.attributes["unsupported"] = len(answer.unsupported)
-    cited.attributes["uncited"] = len(answer.uncited)
-    cited.close()
-    guard = trace.open("abstain", "guardrail")
-    guard.attributes["confidence"] = answer.confidence
-    guard.attributes["abstained"] = answer.reason or ""
-    guard.close()
+    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
+        if isinstance(error, TimeoutError):
+            raise UpstreamError(
+                f"The question was not answered within {self._seconds:g} s: {self._stage} took too"
+                " long. Try again, or raise the setting limits.query_seconds.",
+                code="deadline",
+                retry_after=self._seconds,  # by then the present work has ended
+            ) from None
 
 
 def _answer(
-    prompt: Prompt, draft: Draft | JsonDraft, last: Delta, hits: tuple[Hit, ...], trace: Trace
+    prompt: Prompt, draft: Draft | JsonDraft, last: Delta, hits: tuple[Hit, ...], run: _Run
 ) -> Answer:
     return Answer(
         id=secrets.token_hex(16),
@@ -361,9 +371,9 @@ def _answer(
         abstained=last.abstained is not None,
         reason=last.abstained,
         confidence=last.confidence or 0.0,
-        degraded=tuple(trace.degraded),
-        usage=trace.usage,
+        degraded=tuple(run.degraded),
+        usage=run.usage,
         finish_reason=last.finish_reason,
-        timings=dict(trace.timings),
-        trace_id=trace.id,
+        timings=dict(run.stopwatch.milliseconds),
+        trace_id=run.trace.id,
     )

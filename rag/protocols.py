@@ -15,7 +15,6 @@ from rag.types import (
     Document,
     Embedding,
     Float32Array,
-    Hit,
     Kind,
     Leg,
     Match,
@@ -24,6 +23,7 @@ from rag.types import (
     Point,
     Prompt,
     Query,
+    Retrieved,
     Sampling,
     Scope,
     Span,
@@ -267,5 +267,9 @@ class Queue(Protocol):
 class Retriever(Protocol):
     """Finds the passages that answer a query."""
 
-    async def retrieve(self, query: Query, trace: Trace) -> list[Hit]:
-        """Returns at most `top_k` hits, best first; records omitted stages in the trace."""
+    async def retrieve(self, query: Query, trace: Trace) -> Retrieved:
+        """Returns at most `top_k` hits, best first, and the stages that were left out.
+
+        The trace observes the stages.
+        """
+        ...

@@ -41,7 +41,7 @@ async def test_a_question_and_its_passages_are_encoded_once(
 
         before = encoded()
         query = Query(text=QUESTION, scope=scope)
-        assert len(await service.query.search(query, Trace())) == 3
+        assert len((await service.query.search(query, Trace())).hits) == 3
         assert encoded() == before + 1 + len(WRITTEN)  # the reranker read the passages
 
         before = encoded()

@@ -640,7 +640,7 @@ async def test_questions_never_see_a_gap(bench: Bench) -> None:
     async def ask() -> None:
         while True:
             query = Query(text="what does paragraph 2 of2 say", scope=bench.scope, top_k=5)
-            seen.append(len(await retriever.retrieve(query, Trace())))
+            seen.append(len((await retriever.retrieve(query, Trace())).hits))
             await asyncio.sleep(0)
 
     asking = [asyncio.create_task(ask()) for _ in range(3)]

@@ -299,7 +299,7 @@ async def test_a_service_ranks_as_with_the_built_in_encoder_and_reindexes_for_an
         async with start(load_settings(data_dir=folder / place, embedder=embedder)) as opened:
             service, queue = opened
             await store(service, queue, scope, documents)
-            found.append(await service.query.search(query, Trace()))
+            found.append((await service.query.search(query, Trace())).hits)
     assert [hit.chunk.text for hit in found[0]] == [hit.chunk.text for hit in found[1]]
     scores = [[hit.score for hit in hits] for hits in found]
     assert scores[0] == pytest.approx(scores[1], abs=1e-3)
@@ -314,7 +314,7 @@ async def test_a_service_ranks_as_with_the_built_in_encoder_and_reindexes_for_an
             catalog=service.catalog,
         )
         await reindexer.reindex(scope, progress=lambda *_: None)
-        assert len(await service.query.search(query, Trace())) == len(documents)
+        assert len((await service.query.search(query, Trace())).hits) == len(documents)
 
 
 def test_stored_token_vectors_have_the_length_of_the_texts_own(

@@ -124,8 +124,8 @@ class SetBuilder:
 
     async def _is_elsewhere(self, draft: Draft, excerpt: Excerpt) -> bool:
         query = Query(text=draft.question, scope=self._scope, top_k=TOP_K)
-        hits = await self._search.search(query, Trace())
-        others = [hit.chunk for hit in hits if not excerpt.overlaps(hit.chunk)]
+        result = await self._search.search(query, Trace())
+        others = [hit.chunk for hit in result.hits if not excerpt.overlaps(hit.chunk)]
         return bool((await self._grounding.score([draft.claim], others))[0] >= ELSEWHERE)
 
 

@@ -153,7 +153,7 @@ class ModelDrafter:
 
     async def _write(self, system: str, user: str) -> str:
         trace = Trace()
-        return await write(
+        completion = await write(
             self._model,
             (Message(role="system", content=system), Message(role="user", content=user)),
             trace,
@@ -162,6 +162,9 @@ class ModelDrafter:
             max_tokens=MAX_TOKENS,
             seconds=SECONDS,
         )
+        if completion.error:
+            raise completion.error
+        return completion.text
 
 
 class _Written(BaseModel):

@@ -355,9 +355,10 @@ async def put(service: Service, plan: Plan, question: Question, scorer: Scorer |
             if scorer:
                 outcome = replace(outcome, measures=await scorer(question, answer))
         else:
-            hits = await service.query.search(query, trace)
+            result = await service.query.search(query, trace)
             seconds = time.perf_counter() - started
-            outcome = replace(outcome, hits=_found(hits), degraded=tuple(trace.degraded))
+            hits = result.hits
+            outcome = replace(outcome, hits=_found(hits), degraded=result.degraded)
         ranked = await rank_documents(service.query.search, query, hits, trace.experiment)
         outcome = replace(outcome, documents=ranked.ids, chunks_asked=ranked.chunks_asked)
     except RagError as error:

@@ -27,7 +27,7 @@ from generation.grounding.evidence import Evidence, Features, Sentence
 from rag.process.private_folder import make_private
 from rag.protocols import Embedder, Index, Reranker, Retriever
 from rag.telemetry.trace import Trace
-from rag.types import Chunk, Float32Array, Hit, Kind, Prompt, Query
+from rag.types import Chunk, Float32Array, Hit, Kind, Prompt, Query, Retrieved
 
 T = TypeVar("T")
 CODE = ("generation", "ingest", "rag", "retrieval")
@@ -189,29 +189,30 @@ class CachedRetriever:
         self._cache = cache
         self._fingerprint = fingerprint
 
-    async def retrieve(self, query: Query, trace: Trace) -> list[Hit]:
+    async def retrieve(self, query: Query, trace: Trace) -> Retrieved:
         """Returns hits as the retriever does. Degraded results are not cached."""
         where = [[c.field, c.op, c.value] for c in query.where]
         scope = [query.scope.tenant, query.scope.collection]
         key = key_of("retrieve", self._fingerprint, scope, query.text, query.top_k, where)
         kept = self._cache.get(key)
         if kept is not None and (again := await self._hits(query, kept)) is not None:
-            return again
-        hits = await self._inner.retrieve(query, trace)
-        if not trace.degraded:
-            self._cache.put(key, [[h.chunk.id, h.score, h.source, dict(h.ranks)] for h in hits])
-        return hits
+            return Retrieved(hits=again)
+        found = await self._inner.retrieve(query, trace)
+        if not found.degraded:
+            kept = [[h.chunk.id, h.score, h.source, dict(h.ranks)] for h in found.hits]
+            self._cache.put(key, kept)
+        return found
 
-    async def _hits(self, query: Query, kept: list[Any]) -> list[Hit] | None:
+    async def _hits(self, query: Query, kept: list[Any]) -> tuple[Hit, ...] | None:
         """Returns the cached hits; None if the index no longer has all of them."""
         chunks = await self._index.fetch(query.scope, [id_ for id_, *_ in kept])
         by_id = {chunk.id: chunk for chunk in chunks}
         if any(id_ not in by_id for id_, *_ in kept):
             return None
-        return [
+        return tuple(
             Hit(chunk=by_id[id_], score=score, source=source, ranks=ranks)
             for id_, score, source, ranks in kept
-        ]
+        )
 
 
 class CachedFinder:

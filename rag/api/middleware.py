@@ -111,7 +111,7 @@ def _note(scope: Scope, status: int, seconds: float) -> dict[str, Any]:
             "trace_id": trace.id,
             "outcome": trace.outcome,
             "stages": trace.timings,
-            "degraded": [told.partition(":")[0] for told in trace.degraded],
+            "degraded": [omission.partition(":")[0] for omission in trace.degraded],
             "input_tokens": trace.usage.input_tokens,
             "output_tokens": trace.usage.output_tokens,
         }

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from retrieval.context_window import SectionReader
     from retrieval.embedders.embedder import ModelEmbedder
     from retrieval.rerankers.late_interaction import LateInteraction
+    from retrieval.reranking import Reranking
 
 ANSWERS_CACHE_MB = 16
 """MiB of the cache if only answers read passages twice: those of the answers under way."""
@@ -171,36 +172,9 @@ def build_retriever(
 
     `seconds` is the time limit of embedder and reranker each.
     """
-    found = _build_ranking(
-        settings,
-        reranking,
-        seconds,
-        reranker=reranker,
-        embedder=embedder,
-        encoder=encoder,
-        index=index,
-    )
-    if not settings.diversity:
-        return found
-    from retrieval.mmr import DiverseRetriever
-
-    return DiverseRetriever(found, index=index, diversity=settings.diversity)
-
-
-def _build_ranking(
-    settings: RetrievalSettings,
-    reranking: RerankerSettings,
-    seconds: float,
-    *,
-    reranker: Reranker | None,
-    embedder: Embedder,
-    encoder: Bm25Encoder,
-    index: Index,
-) -> Retriever:
     from retrieval.hybrid import HybridRetriever
-    from retrieval.reranking import RerankingRetriever
 
-    hybrid = HybridRetriever(
+    return HybridRetriever(
         embedder=embedder,
         encoder=encoder,
         index=index,
@@ -208,18 +182,24 @@ def _build_ranking(
         rrf_k=settings.rrf_k,
         weights=settings.weights.model_dump(),
         seconds=seconds,
+        reranking=_build_reranking(reranking, reranker, seconds),
+        diversity=settings.diversity,
     )
-    if reranker is None or isinstance(reranking, NoRerankerSettings):
-        return hybrid
-    return RerankingRetriever(
-        hybrid=hybrid,
+
+
+def _build_reranking(
+    settings: RerankerSettings, reranker: Reranker | None, seconds: float
+) -> Reranking | None:
+    from retrieval.reranking import Reranking
+
+    if reranker is None or isinstance(settings, NoRerankerSettings):
+        return None
+    return Reranking(
         reranker=reranker,
-        index=index,
-        encoder=encoder,
-        depth=reranking.depth,
-        combine=reranking.combine,
-        feedback=reranking.feedback,
-        seconds=min(reranking.seconds, seconds),
+        depth=settings.depth,
+        combine=settings.combine,
+        feedback=settings.feedback,
+        seconds=min(settings.seconds, seconds),
     )
 
 

@@ -36,12 +36,12 @@ async def search(
     """Returns the chunks that answer a query, without an answer made of them."""
     label(trace, body)
     question = _question(body, SamplingOverrides(), tenant, service.settings.limits)
-    hits = await until_hangup(request, service.query.search(question, trace))
+    result = await until_hangup(request, service.query.search(question, trace))
     return json_response(
         {
-            "hits": [responses.hit_json(hit) for hit in hits],
-            "timings": trace.timings,
-            "degraded": trace.degraded,
+            "hits": [responses.hit_json(hit) for hit in result.hits],
+            "timings": result.timings,
+            "degraded": result.degraded,
             "trace_id": trace.id,
         }
     )
