@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from rag.errors import UpstreamError
-from rag.protocols import Embedder, Index, SparseEncoder
+from rag.protocols import Embedder, Index, SparseEncoder, VersionedIndex
 from rag.telemetry.trace import Trace
 from rag.types import Float32Array, Hit, Leg, Match, Query, Scope, Source
 from retrieval.fusion import RRF_K, Fused, rrf, summed
@@ -27,7 +27,7 @@ class HybridRetriever:
         *,
         embedder: Embedder,
         encoder: SparseEncoder,
-        index: Index,
+        index: VersionedIndex,
         depth: int,
         rrf_k: int = RRF_K,
         weights: Mapping[str, float] | None = None,

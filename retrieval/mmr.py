@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from rag.protocols import Index, Retriever
+from rag.protocols import Retriever, StoredVectors
 from rag.telemetry.trace import Trace
 from rag.types import Float32Array, Hit, Query
 
@@ -21,7 +21,7 @@ DUPLICATE = 0.98
 class DiverseRetriever:
     """Selects another retriever's hits by maximal marginal relevance; see `mmr`."""
 
-    def __init__(self, inner: Retriever, *, index: Index, diversity: float) -> None:
+    def __init__(self, inner: Retriever, *, index: StoredVectors, diversity: float) -> None:
         """Make a retriever; `diversity`, 0 to 1, is the weight of difference against relevance."""
         self._inner = inner
         self._index = index

@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 
 from rag.errors import UpstreamError
-from rag.protocols import Index, Reranker, SparseEncoder
+from rag.protocols import Reranker, SparseEncoder, StoredIndex
 from rag.telemetry.trace import Trace
 from rag.text.passages import passage_text
 from rag.types import Chunk, Float32Array, Hit, Leg, Match, Query, Source
@@ -55,7 +55,7 @@ class RerankingRetriever:
         *,
         hybrid: HybridRetriever,
         reranker: Reranker,
-        index: Index,
+        index: StoredIndex,
         encoder: SparseEncoder,
         depth: int,
         combine: Combine,

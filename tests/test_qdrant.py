@@ -30,7 +30,7 @@ from rag.errors import (
     StorageError,
     UpstreamError,
 )
-from rag.protocols import Index
+from rag.protocols import StoredIndex
 from rag.settings.tree import Settings
 from rag.types import Chunk, Condition, Leg, Match, Point, Scope
 from retrieval.bm25 import Bm25Encoder, rounded_mean
@@ -110,7 +110,7 @@ async def test_the_same_corpus_ranks_the_same_as_in_the_embedded_index(
     await edge.close()
 
 
-async def assert_equal_rankings(ours: Index, theirs: Index, scope: Scope) -> None:
+async def assert_equal_rankings(ours: StoredIndex, theirs: StoredIndex, scope: Scope) -> None:
     """Both legs of some questions, all matches, to the last digits of a float."""
     rng = random.Random(9)
     for _ in range(20):

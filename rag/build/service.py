@@ -43,6 +43,7 @@ if TYPE_CHECKING:
         ChatModel,
         Embedder,
         Index,
+        PersistentIndex,
         Reranker,
         Retriever,
         StoredIndex,
@@ -322,7 +323,7 @@ def _to_nobody(_url: str) -> None:
     """Does nothing: nobody looks into a shared folder, and servers are found by their address."""
 
 
-async def _find_losses(catalog: Catalog, index: StoredIndex) -> None:
+async def _find_losses(catalog: Catalog, index: PersistentIndex) -> None:
     """Marks documents as failed if their index was removed while the catalog counts on it."""
     from ingest.settler import LOST
 
