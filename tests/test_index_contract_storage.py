@@ -23,7 +23,7 @@ async def test_all_chunks_of_a_scope_and_of_no_other_come_in_pages(
     index: PersistentIndex, scope: Scope, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other = replace(scope, tenant="rival")
-    monkeypatch.setattr("retrieval.indexes.edge_shard.PAGE", 3)
+    monkeypatch.setattr("retrieval.indexes.edge_reads.PAGE", 3)
     monkeypatch.setattr("retrieval.indexes.qdrant_tenants.PAGE", 3)
     assert [chunk async for page in index.pages(scope) for chunk in page] == []
     chunks = corpus(*(f"cat {i}" for i in range(8)))
