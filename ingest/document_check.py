@@ -9,7 +9,7 @@ from typing import Literal
 
 from rag.catalog.catalog import Catalog
 from rag.errors import NotFoundError
-from rag.protocols import StoredIndex
+from rag.protocols import PersistentIndex
 from rag.records import DocumentRecord
 from rag.types import Scope
 
@@ -37,7 +37,7 @@ class Fault:
 class Checker:
     """Finds documents on which catalog and index disagree."""
 
-    def __init__(self, *, index: StoredIndex, catalog: Catalog) -> None:
+    def __init__(self, *, index: PersistentIndex, catalog: Catalog) -> None:
         self._index = index
         self._catalog = catalog
 

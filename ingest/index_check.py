@@ -12,7 +12,7 @@ from ingest.document_check import Checker, Fault
 from ingest.pipeline import IngestPipeline
 from rag.catalog.catalog import Catalog
 from rag.errors import BusyError, NotFoundError
-from rag.protocols import StoredIndex
+from rag.protocols import PersistentIndex
 from rag.records import DocumentRecord
 from rag.types import Scope
 
@@ -50,7 +50,9 @@ class Report:
 class IndexCheck:
     """Compares, and on request repairs from the stored text."""
 
-    def __init__(self, *, pipeline: IngestPipeline, index: StoredIndex, catalog: Catalog) -> None:
+    def __init__(
+        self, *, pipeline: IngestPipeline, index: PersistentIndex, catalog: Catalog
+    ) -> None:
         self._pipeline = pipeline
         self._index = index
         self._catalog = catalog

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Sequence
 from ingest.chunkers.strategies import rehome
 from rag.catalog.catalog import Catalog
 from rag.errors import NotFoundError
-from rag.protocols import Chunker, Embedder, PassageEmbedder, SparseEncoder, StoredIndex
+from rag.protocols import Chunker, Embedder, Index, PassageEmbedder, SparseEncoder
 from rag.records import Cut, DocumentRecord
 from rag.telemetry.trace import Trace
 from rag.text.passages import passage_text
@@ -28,7 +28,7 @@ class Writer:
         chunker: Chunker,
         embedder: Embedder,
         encoder: SparseEncoder,
-        index: StoredIndex,
+        index: Index,
         catalog: Catalog,
         passages: PassageEmbedder | None,
     ) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from rag.protocols import Embedder, Index, SparseEncoder
+from rag.protocols import Embedder, SparseEncoder, StoredIndex
 from rag.telemetry.trace import Trace
 from rag.types import Hit, Leg, Query, Retrieved, Scope, Source
 from retrieval.fusion import RRF_K, Fused, Fusion, Lists
@@ -41,7 +41,7 @@ class HybridRetriever:
         *,
         embedder: Embedder,
         encoder: SparseEncoder,
-        index: Index,
+        index: StoredIndex,
         depth: int,
         rrf_k: int = RRF_K,
         weights: Mapping[str, float] | None = None,

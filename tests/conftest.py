@@ -21,6 +21,7 @@ from tests.fakes import in_memory  # noqa: E402
 from tests.postgres import PostgresServer  # noqa: E402
 
 if TYPE_CHECKING:
+    from rag.protocols import StoredIndex
     from retrieval.embedders.embedder import BertEmbedder
 
 
@@ -61,6 +62,21 @@ def folder(tmp_path: Path) -> Iterator[Path]:
     """An empty folder, in memory where it can be: waiting for the disk is most of a small test."""
     with tempfile.TemporaryDirectory(dir=in_memory() or tmp_path) as made:
         yield Path(made)
+
+
+@pytest.fixture(
+    params=[
+        *("memory", "edge", "rank_bm25"),
+        *("qdrant", "qdrant_grpc", "qdrant_rest", "qdrant_shards"),
+        *("qdrant_server_grpc", "qdrant_server_rest"),
+    ]
+)
+async def index(request: pytest.FixtureRequest, folder: Path) -> AsyncIterator[StoredIndex]:
+    """An empty index of each kind: for the contract suites of the index protocols."""
+    from tests.indexes import opened
+
+    async with opened(request.param, folder) as made:
+        yield made
 
 
 @pytest.fixture(scope="session")

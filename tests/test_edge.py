@@ -18,7 +18,7 @@ import pytest
 from rag.errors import InputError, StorageError
 from rag.types import Chunk, Condition, Leg, Point, Scope
 from retrieval.bm25 import Bm25Encoder
-from retrieval.indexes import edge as edge_module
+from retrieval.indexes import edge_upkeep
 from retrieval.indexes.edge import EdgeIndex
 from retrieval.indexes.edge_generations import CURRENT
 from retrieval.indexes.edge_rebuild import run_child
@@ -49,7 +49,7 @@ def generations(folder: Path, scope: Scope) -> list[Path]:
 
 
 def shard_of(index: EdgeIndex, scope: Scope) -> Shard:
-    return index._shards[scope]
+    return index._shards._shards[scope]
 
 
 def random_points(n: int, *, seed: int = 0, first: int = 0) -> list[Point]:
@@ -79,7 +79,7 @@ async def by_token(index: EdgeIndex, scope: Scope) -> set[str]:
 @pytest.fixture
 def small_graphs(monkeypatch: pytest.MonkeyPatch) -> None:
     """Rebuilds are due as soon as there is something to gain."""
-    monkeypatch.setattr(edge_module, "INDEX_FROM", 100)
+    monkeypatch.setattr(edge_upkeep, "INDEX_FROM", 100)
 
 
 class Gate:
@@ -89,7 +89,7 @@ class Gate:
         self._run = run_child
         self.reached = asyncio.Event()
         self.opened = asyncio.Event()
-        monkeypatch.setattr(edge_module, "run_child", self.run)
+        monkeypatch.setattr(edge_upkeep, "run_child", self.run)
 
     async def run(self, source: Path, folder: Path, mean_length: float) -> None:
         self.reached.set()
@@ -484,7 +484,7 @@ async def test_the_cause_of_a_failed_rebuild_is_told(
         (source / "edge_config.json").unlink()
         await run_child(source, folder, mean_length)
 
-    monkeypatch.setattr(edge_module, "run_child", broken)
+    monkeypatch.setattr(edge_upkeep, "run_child", broken)
     index = open_index(folder)
     await index.upsert(scope, random_points(150))
     with pytest.raises(StorageError, match="failed; the old one stays in use") as caught:
@@ -551,7 +551,7 @@ async def test_leftovers_of_a_killed_rebuild_are_removed_at_the_next_open(
 
 
 def test_the_mean_length_and_what_is_due_follow_from_the_counts() -> None:
-    from retrieval.indexes.edge_shard import Stats
+    from retrieval.indexes.edge_stats import Stats
 
     def due(**counts: float) -> bool:
         stats = Stats(**({"lowest_mean": 10.0, "highest_mean": 10.0} | counts))  # type: ignore[arg-type]

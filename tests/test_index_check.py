@@ -138,8 +138,8 @@ async def test_each_kind_of_fault_is_found_and_put_right(
 async def test_an_orphan_with_chunks_on_several_pages_is_counted_once(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("retrieval.indexes.edge_shard.PAGE", 4)
-    monkeypatch.setattr("retrieval.indexes.qdrant_reads.PAGE", 4)
+    monkeypatch.setattr("retrieval.indexes.edge_reads.PAGE", 4)
+    monkeypatch.setattr("retrieval.indexes.qdrant_tenants.PAGE", 4)
     monkeypatch.setattr("ingest.index_check.SHOWN_FAULTS", 1)
     strangers = [
         make_chunk(f"{i} of {name}", document_id=name, position=i)

@@ -30,7 +30,7 @@ from rag.errors import (
     StorageError,
     UpstreamError,
 )
-from rag.protocols import Index
+from rag.protocols import StoredIndex
 from rag.settings.tree import Settings
 from rag.types import Chunk, Condition, Leg, Match, Point, Scope
 from retrieval.bm25 import Bm25Encoder, rounded_mean
@@ -110,7 +110,7 @@ async def test_the_same_corpus_ranks_the_same_as_in_the_embedded_index(
     await edge.close()
 
 
-async def assert_equal_rankings(ours: Index, theirs: Index, scope: Scope) -> None:
+async def assert_equal_rankings(ours: StoredIndex, theirs: StoredIndex, scope: Scope) -> None:
     """Both legs of some questions, all matches, to the last digits of a float."""
     rng = random.Random(9)
     for _ in range(20):
@@ -279,18 +279,20 @@ async def test_what_several_workers_ingested_ranks_as_in_the_embedded_index(
 
 
 async def test_two_who_maintain_while_the_mean_moves_end_with_one_mean(
-    server: Server, scope: Scope
+    server: Server, scope: Scope, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Slow(QdrantIndex):
-        async def _reweigh(self, scope: Scope, records: Any, mean: float) -> bool:
-            if not late:
-                late.extend(make_points(skewed_chunks(80, seed=8)[8:16]))
-                await other.upsert(scope, late)
-                await other.maintain(scope)
-            return await super()._reweigh(scope, records, mean)
-
     late: list[Point] = []
-    index, other = Slow(server, dim=DIM), QdrantIndex(server, dim=DIM)
+    index, other = QdrantIndex(server, dim=DIM), QdrantIndex(server, dim=DIM)
+    reweigh = index._weights._reweigh
+
+    async def slow(scope: Scope, records: Any, mean: float) -> bool:
+        if not late:
+            late.extend(make_points(skewed_chunks(80, seed=8)[8:16]))
+            await other.upsert(scope, late)
+            await other.maintain(scope)
+        return await reweigh(scope, records, mean)
+
+    monkeypatch.setattr(index._weights, "_reweigh", slow)
     await index.upsert(scope, make_points([make_chunk("cat dog", position=i) for i in range(4)]))
     await index.upsert(scope, make_points([make_chunk("mouse " * 30, position=9)]))
     await index.maintain(scope)
@@ -301,17 +303,19 @@ async def test_two_who_maintain_while_the_mean_moves_end_with_one_mean(
 
 
 async def test_what_is_written_while_weights_are_made_anew_stays(
-    server: Server, scope: Scope
+    server: Server, scope: Scope, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Interrupted(QdrantIndex):
-        async def _reweigh(self, scope: Scope, records: Any, mean: float) -> bool:
-            await other.upsert(scope, make_points([replace(chunks[0], text="fish")]))
-            await other.upsert(scope, [Point(chunk=replace(chunks[1], start=7))])
-            await other.delete(scope, [chunks[2].id])
-            return await super()._reweigh(scope, records, mean)
-
     chunks = [make_chunk("cat dog", position=i) for i in range(4)]
-    index, other = Interrupted(server, dim=DIM), QdrantIndex(server, dim=DIM)
+    index, other = QdrantIndex(server, dim=DIM), QdrantIndex(server, dim=DIM)
+    reweigh = index._weights._reweigh
+
+    async def interrupted(scope: Scope, records: Any, mean: float) -> bool:
+        await other.upsert(scope, make_points([replace(chunks[0], text="fish")]))
+        await other.upsert(scope, [Point(chunk=replace(chunks[1], start=7))])
+        await other.delete(scope, [chunks[2].id])
+        return await reweigh(scope, records, mean)
+
+    monkeypatch.setattr(index._weights, "_reweigh", interrupted)
     await index.upsert(scope, make_points(chunks))
     await index.upsert(scope, make_points([make_chunk("mouse " * 30, position=9)]))
     await index.maintain(scope)
@@ -382,8 +386,8 @@ async def test_a_new_version_is_filled_beside_and_switched_to_without_a_gap(
     old, new = make_chunk("cat one"), make_chunk("cat two", position=1)
     await index.upsert(scope, make_points([old]))
     name = scope.collection
-    assert (await index.versions(name), await index.current_version(name)) == ([1], 1)
-    version = await index.create_version(name)
+    assert (await index.versions.stored(name), await index.versions.current(name)) == ([1], 1)
+    version = await index.collections.create_version(name)
     beside = replace(scope, collection=f"{name}.v{version}")
     await index.upsert(beside, make_points([new]))
     assert await ids(index, scope, dense_leg("cat")) == [old.id]
@@ -398,22 +402,22 @@ async def test_a_new_version_is_filled_beside_and_switched_to_without_a_gap(
 
     looking = asyncio.create_task(look())
     for target in itertools.islice(itertools.cycle([version, 1]), 20):
-        await index.switch(name, target)
+        await index.versions.switch(name, target)
         await asyncio.sleep(0)
     looking.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await looking
     assert {tuple(found) for found in seen} == {(old.id,), (new.id,)}
 
-    assert await index.switch(name, version) == 1
-    assert await index.versions(name) == [1, 2]
+    assert await index.versions.switch(name, version) == 1
+    assert await index.versions.stored(name) == [1, 2]
     with pytest.raises(InputError, match="Version 2 of 'handbook' is in use"):
-        await index.drop_version(name, version)
-    await index.drop_version(name, 1)
+        await index.versions.drop(name, version)
+    await index.versions.drop(name, 1)
     assert await ids(index, scope, dense_leg("cat")) == [new.id]
-    assert await index.create_version(name) == 3
+    assert await index.collections.create_version(name) == 3
     with pytest.raises(NotFoundError):
-        await index.switch(name, 9)
+        await index.versions.switch(name, 9)
 
 
 async def test_which_version_is_searched_costs_no_question_a_round_trip(
@@ -449,7 +453,7 @@ async def test_a_version_that_was_not_made_is_not_made_by_writing(
     version = replace(scope, collection=f"{scope.collection}.v5")
     with pytest.raises(NotFoundError):
         await index.upsert(version, make_points([make_chunk("cat")]))
-    assert await index.versions(scope.collection) == []
+    assert await index.versions.stored(scope.collection) == []
 
 
 async def test_a_collection_that_someone_removed_is_made_anew_by_the_next_but_one_write(
@@ -475,7 +479,7 @@ async def test_workers_whose_first_writes_meet_share_one_collection(
     )
     for worker in workers:
         assert await worker.chunk_ids(scope, None) == {chunk.id for chunk in chunks}
-        assert await worker.versions(scope.collection) == [1]
+        assert await worker.versions.stored(scope.collection) == [1]
 
 
 async def test_a_collection_that_is_not_plumblines_is_left_alone(

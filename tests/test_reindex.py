@@ -379,7 +379,7 @@ async def test_only_the_version_before_is_kept(bench: Bench) -> None:
         home = bench.folder.parent / "index" / bench.scope.tenant / bench.scope.collection
         assert len([path for path in home.iterdir() if path.is_dir()]) == 2
     if isinstance(bench.index, QdrantIndex):
-        assert len(await bench.index.versions(bench.scope.collection)) == 2
+        assert len(await bench.index.versions.stored(bench.scope.collection)) == 2
 
 
 async def test_what_changed_since_is_not_undone_by_rolling_back(bench: Bench) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from rag.build.running import start
 from rag.errors import BusyError, ConfigError, RagError
-from rag.protocols import Index, TokenEmbedder
+from rag.protocols import StoredVectors, TokenEmbedder
 from rag.settings.tree import load_settings
 from rag.telemetry.trace import Trace
 from rag.tenant import tenant_of_caller
@@ -368,7 +368,7 @@ class TestStoredTokens:
         await index.close()
 
     @staticmethod
-    def reranker(index: Index, embedder: TokenEmbedder, *, stored: bool) -> LateInteraction:
+    def reranker(index: StoredVectors, embedder: TokenEmbedder, *, stored: bool) -> LateInteraction:
         return LateInteraction(
             embedder=embedder,
             encoder=Bm25Encoder(),

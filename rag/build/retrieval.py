@@ -22,7 +22,16 @@ from rag.settings.retrieval import (
 
 if TYPE_CHECKING:
     from rag.catalog.catalog import Catalog
-    from rag.protocols import Embedder, Index, PassageEmbedder, Reranker, Retriever, TokenEmbedder
+    from rag.protocols import (
+        Embedder,
+        Index,
+        PassageEmbedder,
+        Reranker,
+        Retriever,
+        StoredIndex,
+        StoredVectors,
+        TokenEmbedder,
+    )
     from retrieval.bm25 import Bm25Encoder
     from retrieval.context_window import SectionReader
     from retrieval.embedders.embedder import ModelEmbedder
@@ -119,7 +128,7 @@ async def open_reranker(
     *,
     tokens: TokenEmbedder,
     encoder: Bm25Encoder,
-    index: Index,
+    index: StoredVectors,
 ) -> Reranker | None:
     """Opens the reranker that the settings name, closed with the stack; None for none."""
     match settings:
@@ -150,7 +159,7 @@ async def open_reranker(
 
 
 def build_late_interaction(
-    tokens: TokenEmbedder, encoder: Bm25Encoder, index: Index, *, stored: bool = False
+    tokens: TokenEmbedder, encoder: Bm25Encoder, index: StoredVectors, *, stored: bool = False
 ) -> LateInteraction:
     """Returns the reranker that needs no further model weights."""
     from retrieval.rerankers.late_interaction import LateInteraction
@@ -166,7 +175,7 @@ def build_retriever(
     reranker: Reranker | None,
     embedder: Embedder,
     encoder: Bm25Encoder,
-    index: Index,
+    index: StoredIndex,
 ) -> Retriever:
     """Builds the retriever: the legs, the reranker if any, and diversification if wanted.
 

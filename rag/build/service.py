@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         ChatModel,
         Embedder,
         Index,
+        PersistentIndex,
         Reranker,
         Retriever,
         StoredIndex,
@@ -254,7 +255,7 @@ async def _open_query(
     return pipeline, model
 
 
-async def _find_losses(catalog: Catalog, index: StoredIndex) -> None:
+async def _find_losses(catalog: Catalog, index: PersistentIndex) -> None:
     """Marks documents as failed if their index was removed while the catalog counts on it."""
     from ingest.settler import LOST
 
