@@ -1,4 +1,4 @@
-"""Every page of docs/ is reachable from its index, and every link in the documentation leads somewhere."""
+"""Every page of docs/ is reachable from its index, and every link leads somewhere."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_every_link_leads_somewhere(page: Path) -> None:
 
 
 def test_the_map_in_contributing_names_every_folder() -> None:
-    """The map has a line for each folder at the top, and for each folder of the product's packages."""
+    """The map has a line for each folder at the top and in the product's packages."""
     text = (ROOT / "CONTRIBUTING.md").read_text()
     named = set(re.findall(r"^\| `([\w/]+)/` \|", text, re.MULTILINE))
     packages = ("rag", "ingest", "retrieval", "generation", "eval", "workers")
