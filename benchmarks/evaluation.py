@@ -86,7 +86,7 @@ async def _offline(
     plan: Plan, stages: LocalStages, folder: Path, others: Iterable[Question]
 ) -> float:
     """Seconds that the run's questions take, measured and written."""
-    async with start(plan.settings, plan.between(stages)) as (service, _):
+    async with start(plan.settings, plan.stage_caches(stages)) as (service, _):
         await ask(service, plan, others, lambda _: None, at_once=AT_ONCE)
         with RunFolder(folder / plan.name, plan.info()) as written:
             started = time.perf_counter()

@@ -66,7 +66,7 @@ class Asking:
         questions = [_typed(question, rng) for question in self.corpus.questions]
         made: list[Outcome] = []
         with LocalStages.opened(self.folder) as stages:
-            async with start(settings, plan.between(stages)) as (service, queue):
+            async with start(settings, plan.stage_caches(stages)) as (service, queue):
                 await ingest(service, plan, queue.drain, lambda _: None)
                 await ask(service, plan, questions, made.append, at_once=AT_ONCE)
         outcomes = sorted((replace(o, seconds=0.0) for o in made), key=lambda o: o.id)

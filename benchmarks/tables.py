@@ -76,8 +76,8 @@ async def _measured(
     embedder, _ = await encoder.of(settings.embedder)
     made: list[Outcome] = []
     with LocalStages.opened(folder) as stages:
-        between = plan.between_trials(stages)
-        async with start(settings, between, embedder) as (service, queue):
+        wrappers = plan.trial_caches(stages)
+        async with start(settings, wrappers, embedder) as (service, queue):
             await ingest(service, plan, queue.drain, lambda _: None)
             await ask(service, plan, corpus.questions, made.append, at_once=AT_ONCE)
     summary = summarize(made)

@@ -105,7 +105,7 @@ def test_a_hop_that_does_not_exist_is_found() -> None:
     with pytest.raises(ModuleNotFoundError):
         Hop("rag/nowhere.py", "query", "").code()
     with pytest.raises(AttributeError):
-        Hop("rag/pipeline.py", "QueryPipeline.nothing", "").code()
+        Hop("rag/pipeline/query.py", "QueryPipeline.nothing", "").code()
 
 
 @pytest.fixture

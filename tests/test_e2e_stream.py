@@ -19,7 +19,7 @@ from rag.api.app import bare_app
 from rag.api.deps import Running
 from rag.api.sse import response, with_heartbeats
 from rag.errors import UpstreamError
-from rag.pipeline import Event
+from rag.pipeline.query import Event
 from rag.settings.tree import Settings
 from tests.fakes import service_of
 

@@ -15,7 +15,7 @@ from generation.query.rewriting import QuestionRewriter
 from rag.catalog.catalog import Catalog
 from rag.catalog.database import SqliteDatabase
 from rag.errors import BusyError, NotFoundError, UpstreamError
-from rag.pipeline import QueryPipeline
+from rag.pipeline.query import QueryPipeline
 from rag.protocols import Generator, Retriever
 from rag.telemetry.trace import Trace
 from rag.types import (

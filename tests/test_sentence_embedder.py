@@ -320,7 +320,7 @@ async def test_a_service_ranks_as_with_the_built_in_encoder_and_reindexes_for_an
 def test_stored_token_vectors_have_the_length_of_the_texts_own(
     folder: Path, tmp_path: Path
 ) -> None:
-    from rag.build.retrieval import build_embedder, build_passage_embedder
+    from rag.build.embedding import build_embedder, build_passage_embedder
     from rag.settings.retrieval import LateInteractionSettings, SentenceTransformersSettings
 
     model = str(bert(tmp_path / "model", dense=8))

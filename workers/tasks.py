@@ -11,8 +11,7 @@ from celery import Celery
 
 from eval.online.scorer import OnlineScorer, open_scorer
 from ingest.parse_stage import Parsing
-from rag.build.ingest import open_parsing
-from rag.build.service import Ingesting, open_ingesting
+from rag.build.ingest import Ingesting, open_ingesting, open_parsing
 from rag.catalog.catalog import Catalog
 from rag.records import Task
 from rag.settings.tree import Settings

@@ -19,7 +19,7 @@ from eval.datasets.question_writers import ClozeDrafter, Draft, Drafter, Dropped
 from generation.grounding.groundedness import Grounding, load_grounding
 from rag.build.service import Service
 from rag.errors import InputError, RagError, StorageError, UpstreamError
-from rag.pipeline import QueryPipeline
+from rag.pipeline.query import QueryPipeline
 from rag.telemetry.trace import Trace
 from rag.types import Document, Query, Scope
 from retrieval.embedders.token_cache import TokenCache

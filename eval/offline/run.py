@@ -31,7 +31,9 @@ from eval.offline.stage_cache import (
 )
 from eval.runs.run_folder import Cited, Found, Outcome, RunInfo, without_passwords
 from ingest.readers.decoding import storable
-from rag.build.service import Between, Ingesting, Service
+from rag.build.ingest import Ingesting
+from rag.build.service import Service
+from rag.build.stage_wrappers import StageWrappers
 from rag.errors import InputError, RagError
 from rag.feedback.recorder import Traces
 from rag.records import JobRecord, Submission
@@ -131,13 +133,13 @@ class Plan:
             expected=question.answers,
         )
 
-    def between(self, cache_: StageCache) -> Between:
+    def stage_caches(self, cache_: StageCache) -> StageWrappers:
         """Returns caches of stage results; none for an existing collection, since it may change."""
         if self.collection:
-            return Between()
-        return keeping(cache_, self.scope.collection, self.settings)
+            return StageWrappers()
+        return stage_caches(cache_, self.scope.collection, self.settings)
 
-    def between_trials(self, cache_: StageCache) -> Between:
+    def trial_caches(self, cache_: StageCache) -> StageWrappers:
         """Returns the same caches and those of intermediate results, e.g. to try other rerankers.
 
         The time that a question takes is then meaningless, so no run may use this.
@@ -146,7 +148,7 @@ class Plan:
         judging = self.settings.reranker.model_dump(mode="json", exclude=_AFTERWARDS)
         judged = key_of(_terms(self.scope.collection, self.settings), judging)
         return replace(
-            self.between(cache_),
+            self.stage_caches(cache_),
             embedder=lambda inner, _: CachedEmbedder(inner, cache_, fingerprint=embedded),
             reranker=lambda inner, _: CachedReranker(inner, cache_, fingerprint=judged),
         )
@@ -172,11 +174,11 @@ def _terms(collection: str, settings: Settings) -> str:
     return key_of(collection, settings.retrieval.lexical)
 
 
-def keeping(cache_: StageCache, collection: str, settings: Settings) -> Between:
+def stage_caches(cache_: StageCache, collection: str, settings: Settings) -> StageWrappers:
     """Returns caches of stage results over a set's own documents."""
     ranked = key_of(collection, *_parts(settings, "retrieval", "reranker"))
     read = _terms(collection, settings)
-    return Between(
+    return StageWrappers(
         retriever=lambda inner, index: CachedRetriever(inner, index, cache_, fingerprint=ranked),
         finder=lambda inner, _: CachedFinder(inner, cache_, fingerprint=read),
     )

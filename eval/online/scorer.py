@@ -38,7 +38,7 @@ from generation.grounding.groundedness import (
     load_grounding,
 )
 from rag.build.generation import open_judge, open_support
-from rag.build.service import Ingesting
+from rag.build.ingest import Ingesting
 from rag.catalog.answers import Answers
 from rag.errors import UpstreamError
 from rag.feedback.recorder import Traces

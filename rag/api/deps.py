@@ -10,7 +10,9 @@ from typing import Annotated, TypeVar
 
 from fastapi import Depends, Query, Request
 
-from rag.build.service import Ingesting, Service
+from rag.build.ingest import Ingesting
+from rag.build.retrieval import Searching
+from rag.build.service import Service
 from rag.build.storage import Storage
 from rag.errors import BusyError, RagError
 from rag.protocols import Queue
@@ -103,6 +105,7 @@ async def trace(request: Request, storage: StorageDep) -> Trace:
 
 StorageDep = Annotated[Storage, Depends(opened_as(Storage))]
 IngestingDep = Annotated[Ingesting, Depends(opened_as(Ingesting))]
+SearchingDep = Annotated[Searching, Depends(opened_as(Searching))]
 ServiceDep = Annotated[Service, Depends(opened_as(Service))]
 QueueDep = Annotated[Queue, Depends(queue)]
 TenantDep = Annotated[str, Depends(tenant)]

@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from rag.api import problems
 from rag.api.deps import state_of
-from rag.build.service import Ingesting
+from rag.build.ingest import Ingesting
 from rag.errors import RagError, TooLargeError
 from rag.settings.operations import LimitSettings
 from rag.telemetry import logs, metrics

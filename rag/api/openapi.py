@@ -9,7 +9,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from rag.api.deps import Running
-from rag.build.service import Ingesting
+from rag.build.ingest import Ingesting
 from rag.settings.generation import ExtractiveSettings
 from rag.settings.tree import Settings
 

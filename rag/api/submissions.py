@@ -16,7 +16,7 @@ from rag.api import shapes
 from rag.api.deps import state_of
 from rag.api.json_documents import check_size, check_unique, take_json
 from rag.api.schemas import URI_CHARS, DocumentsRequest, storable
-from rag.build.service import Ingesting
+from rag.build.ingest import Ingesting
 from rag.errors import ConflictError, InputError, TooLargeError
 from rag.records import Submission
 from rag.settings.tree import COLLECTION

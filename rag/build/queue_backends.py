@@ -12,7 +12,8 @@ from eval.offline.run import Plan, Progress, Put, ingest, put
 from eval.offline.scoring import scoring
 from eval.offline.stage_cache import LocalStages
 from eval.online.scorer import open_scorer
-from rag.build.service import Ingesting, Service, open_ingesting, open_service
+from rag.build.ingest import Ingesting, open_ingesting
+from rag.build.service import Service, open_service
 from rag.build.telemetry import open_traces
 from rag.errors import ConfigError
 from rag.feedback.recorder import Traces
@@ -64,7 +65,7 @@ class InProcess:
     ) -> AsyncIterator[tuple[Put, Traces]]:
         """Ingests the documents of an offline run; opens the function that asks a question."""
         with LocalStages.opened(cache) as stages:
-            async with open_service(plan.settings, plan.between(stages)) as service:
+            async with open_service(plan.settings, plan.stage_caches(stages)) as service:
                 await ingest(service, plan, self.queue(service).drain, progress)
                 async with scoring(service, wanted=plan.scores) as scorer:
                     yield partial(put, service, plan, scorer=scorer), service.observing.traces

@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
 from rag.build.queue_backends import queue_backend
-from rag.build.service import AS_IT_IS, Between, Service, open_service
+from rag.build.service import Service, open_service
+from rag.build.stage_wrappers import UNWRAPPED, StageWrappers
 from rag.protocols import Queue
 from rag.settings.tree import Settings
 from workers.scoring_queue import ScoringQueue
@@ -18,13 +19,13 @@ if TYPE_CHECKING:
 
 @contextlib.asynccontextmanager
 async def start(
-    settings: Settings, between: Between = AS_IT_IS, embedder: ModelEmbedder | None = None
+    settings: Settings, wrappers: StageWrappers = UNWRAPPED, embedder: ModelEmbedder | None = None
 ) -> AsyncIterator[tuple[Service, Queue]]:
     """Yields an open service and its queue; tasks that an earlier process left are resumed.
 
     See `open_service` and `open_ingesting`.
     """
-    async with open_service(settings, between, embedder) as service:
+    async with open_service(settings, wrappers, embedder) as service:
         yield service, queue_backend(settings).queue(service)
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rag.catalog.answers import Answers
 from rag.catalog.catalog import Catalog
@@ -63,6 +63,11 @@ async def open_storage(settings: Settings) -> AsyncIterator[Storage]:
         yield Storage(
             settings=settings, database=database, catalog=catalog, alone=alone, announce=announce
         )
+
+
+def attributes_of(opened: Storage) -> dict[str, Any]:
+    """Returns the attributes of an opened part, by name, for the part that is built on it."""
+    return {field.name: getattr(opened, field.name) for field in fields(opened)}
 
 
 def _to_nobody(_url: str) -> None:

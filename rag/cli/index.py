@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from ingest.index_check import IndexCheck, Report
-from rag.build.service import open_ingesting
+from rag.build.ingest import open_ingesting
 from rag.cli import output
 from rag.cli.progress import progress_bar
 from rag.cli.scope import scope_of

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Protocol
 from ingest.readers.registry import document_id
 from ingest.sources.fetch import submission_of_url
 from ingest.sources.files import file_uri, submission_of
+from rag.build.embedding import loading_embedder
 from rag.build.queue_backends import queue_backend
-from rag.build.retrieval import loading_embedder
 from rag.cli.progress import progress_bar
 from rag.cli.scope import scope_of
 from rag.client.http import Client, Json, connect, wait_until_done
@@ -28,7 +28,7 @@ from rag.types import Scope
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-    from rag.build.service import Ingesting
+    from rag.build.ingest import Ingesting
 
 File = tuple[str, str, bytes]
 """A file to send: its uri, name and bytes."""
@@ -73,7 +73,7 @@ async def opened(args: argparse.Namespace, settings: Settings) -> AsyncIterator[
             yield _Server(client, args.collection, max_bytes=max_bytes, quiet=args.json)
     else:
         async with loading_embedder(settings.embedder) as embedder:
-            from rag.build.service import open_ingesting
+            from rag.build.ingest import open_ingesting
             from rag.cli.in_process import client_of
 
             async with open_ingesting(settings, embedder) as opened:

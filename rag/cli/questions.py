@@ -123,23 +123,25 @@ def _opened(command: str, settings: Settings) -> contextlib.AbstractAsyncContext
 
             return open_storage(settings)
         case "delete":
-            from rag.build.service import open_ingesting
+            from rag.build.ingest import open_ingesting
 
             return open_ingesting(settings)
         case _:
-            return _answering(settings)
+            return _answering(command, settings)
 
 
 @contextlib.asynccontextmanager
-async def _answering(settings: Settings) -> AsyncIterator[Storage]:
-    from rag.build.retrieval import loading_embedder
+async def _answering(command: str, settings: Settings) -> AsyncIterator[Storage]:
+    from rag.build.embedding import loading_embedder
 
     async with loading_embedder(settings.embedder) as embedder:  # while modules are imported
+        from rag.build.retrieval import open_searching
         from rag.build.service import open_service
         from rag.cli import in_process  # noqa: F401 - its import takes half as long as the model
 
-        async with open_service(settings, embedder=embedder) as service:
-            yield service
+        opening = open_searching if command == "search" else open_service
+        async with opening(settings, embedder=embedder) as opened:
+            yield opened
 
 
 async def _find(client: Client, collection: str, name: str) -> tuple[str, Json]:

@@ -8,7 +8,7 @@ import time
 from functools import partial
 
 from ingest.reindex import Reindexer
-from rag.build.service import open_ingesting
+from rag.build.ingest import open_ingesting
 from rag.cli import output
 from rag.cli.progress import progress_bar
 from rag.cli.scope import scope_of

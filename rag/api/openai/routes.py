@@ -25,7 +25,7 @@ from rag.api.responses import details_json, hit_json
 from rag.api.schemas import sendable
 from rag.build.service import Service
 from rag.errors import InputError, TooLargeError, UpstreamError
-from rag.pipeline import Event
+from rag.pipeline.query import Event
 from rag.types import Answer, Citation, FinishReason, Query, Scope
 from retrieval.embedders.bulk import embed_all, score_all
 

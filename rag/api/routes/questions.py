@@ -9,13 +9,13 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from rag.api import responses, schemas, sse
-from rag.api.deps import ServiceDep, TenantDep, TraceDep
+from rag.api.deps import SearchingDep, ServiceDep, TenantDep, TraceDep
 from rag.api.large_bodies import OffLoopRoute
 from rag.api.middleware import until_hangup
 from rag.api.problems import amid_stream
 from rag.api.question_limits import label, to_query
 from rag.api.routes.common import PROBLEMS, json_response
-from rag.pipeline import Event
+from rag.pipeline.query import Event
 from rag.settings.operations import LimitSettings
 from rag.types import Answer, Citation, SamplingOverrides, Scope
 from rag.types import Query as Question
@@ -29,14 +29,14 @@ router = APIRouter(prefix="/v1", route_class=OffLoopRoute)
 async def search(
     request: Request,
     body: schemas.SearchRequest,
-    service: ServiceDep,
+    searching: SearchingDep,
     tenant: TenantDep,
     trace: TraceDep,
 ) -> Response:
     """Returns the chunks that answer a query, without an answer made of them."""
     label(trace, body)
-    question = _question(body, SamplingOverrides(), tenant, service.settings.limits)
-    result = await until_hangup(request, service.query.search(question, trace))
+    question = _question(body, SamplingOverrides(), tenant, searching.settings.limits)
+    result = await until_hangup(request, searching.query.search(question, trace))
     return json_response(
         {
             "hits": [responses.hit_json(hit) for hit in result.hits],
