@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from rag.catalog.database import Database
-from rag.catalog.sql import in_scope, scope_row, utc_now
+from rag.catalog.sql import in_scope, same_scope, scope_row, utc_now
 from rag.catalog.tables import collections, documents
 from rag.errors import NotFoundError
 from rag.records import CollectionRecord
@@ -55,10 +55,6 @@ class Collections:
 
     async def of(self, tenant: str) -> list[CollectionRecord]:
         """Returns a tenant's collections, ordered by name."""
-        held = sa.and_(
-            documents.c.tenant == collections.c.tenant,
-            documents.c.collection == collections.c.collection,
-        )
         query = (
             sa.select(
                 collections.c.collection.label("name"),
@@ -67,7 +63,7 @@ class Collections:
                 sa.func.coalesce(sa.func.sum(documents.c.chunks), 0).label("chunks"),
                 collections.c.created_at,
             )
-            .select_from(collections.outerjoin(documents, held))
+            .select_from(collections.outerjoin(documents, same_scope(documents, collections)))
             .where(collections.c.tenant == tenant)
             .group_by(*collections.c)
             .order_by(collections.c.collection)
