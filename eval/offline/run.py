@@ -218,13 +218,11 @@ async def ingest(
         return
     await service.ingest.check_collection(plan.scope)
     submissions = [_submission(service, passage) for passage in passages]
-    job_id = await service.catalog.jobs.submit(plan.scope, submissions, bulk=True)
+    jobs = service.catalog.jobs
+    job_id = await jobs.submit(plan.scope, submissions, bulk=True)
     draining = asyncio.ensure_future(drain())
     try:
-        while (job := await service.catalog.jobs.get(plan.scope.tenant, job_id)).state in (
-            "pending",
-            "running",
-        ):
+        while (job := await jobs.get(plan.scope.tenant, job_id)).state in ("pending", "running"):
             told(job.counts.get("succeeded", 0) + job.counts.get("failed", 0))
             if draining.done():
                 draining.result()
