@@ -1,12 +1,22 @@
 from __future__ import annotations
 
+import inspect
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from rag.catalog.answers import Answers
 from rag.catalog.catalog import Catalog
+from rag.catalog.collections import Collections
 from rag.catalog.database import SqliteDatabase
+from rag.catalog.documents import Documents
+from rag.catalog.jobs import Jobs
+from rag.catalog.staged import Staged
+from rag.catalog.tasks import Tasks
+from rag.catalog.unsettled import Unsettled
+from rag.catalog.versions import Versions
 from rag.errors import NotFoundError, StorageError
 from rag.types import Scope
 from tests.catalogs import store
@@ -55,3 +65,21 @@ async def test_a_damaged_file_is_an_error_that_says_what_to_do(tmp_path: Path) -
     assert "not a database" in caught.value.in_full()
     assert str(tmp_path) not in str(caught.value)
     await catalog.close()
+
+
+# Tenants
+
+
+@pytest.mark.parametrize(
+    "part", [Answers, Collections, Documents, Jobs, Staged, Tasks, Unsettled, Versions]
+)
+def test_a_call_takes_a_tenant_or_says_that_it_serves_all(part: type) -> None:
+    calls = {
+        name: call
+        for name, call in inspect.getmembers(part, inspect.isfunction)
+        if not name.startswith("_")
+    }
+    assert calls
+    for name, call in calls.items():
+        takes = inspect.signature(call).parameters.keys() & {"scope", "tenant", "task"}
+        assert takes or re.search("(all|any|several) tenants?", call.__doc__ or ""), name

@@ -222,12 +222,10 @@ async def ingest(
         return
     submissions = [_submission(service, plan.tenant, passage) for passage in passages]
     job_id = await service.ingest.accept(plan.scope, submissions, Trace(sampled=False))
+    jobs = service.catalog.jobs
     draining = asyncio.ensure_future(drain())
     try:
-        while (job := await service.catalog.jobs.get(plan.scope.tenant, job_id)).state in (
-            "pending",
-            "running",
-        ):
+        while (job := await jobs.get(plan.scope.tenant, job_id)).state in ("pending", "running"):
             told(job.counts.get("succeeded", 0) + job.counts.get("failed", 0))
             if draining.done():
                 draining.result()

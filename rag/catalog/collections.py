@@ -5,16 +5,13 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from rag.catalog.database import Database
-from rag.catalog.sql import in_scope, scope_row, utc_now
+from rag.catalog.sql import in_scope, same_scope, scope_row, utc_now
 from rag.catalog.tables import collections, documents
 from rag.errors import NotFoundError
 from rag.records import CollectionRecord
 from rag.types import Scope
 
-_HELD = sa.and_(
-    documents.c.tenant == collections.c.tenant,
-    documents.c.collection == collections.c.collection,
-)
+_HELD = same_scope(documents, collections)
 _CHUNKS = sa.func.coalesce(sa.func.sum(documents.c.chunks), 0).label("chunks")
 
 

@@ -19,8 +19,10 @@ from rag.catalog.sql import (
     document_record,
     in_scope,
     of_document,
+    scope_key,
     spool_keys,
     the_document,
+    the_scope,
 )
 from rag.catalog.tables import documents, tasks, texts
 from rag.catalog.unsettled import Unsettled
@@ -34,8 +36,7 @@ _FIND = documents.select().where(the_document(documents))
 _FIND_CONTENT = (
     documents.select()
     .where(
-        documents.c.tenant == sa.bindparam("of_tenant"),
-        documents.c.collection == sa.bindparam("of_collection"),
+        the_scope(documents),
         documents.c.version == sa.bindparam("content"),
         documents.c.duplicate_of.is_(None),
         documents.c.chunks > 0,
@@ -153,8 +154,7 @@ class Documents:
 
     async def same_content(self, scope: Scope, version: str) -> DocumentRecord | None:
         """Returns the document that is indexed for these bytes; None if there is none."""
-        of = {"of_tenant": scope.tenant, "of_collection": scope.collection}
-        rows = await self._db.rows(_FIND_CONTENT, of | {"content": version})
+        rows = await self._db.rows(_FIND_CONTENT, scope_key(scope) | {"content": version})
         return document_record(rows[0]) if rows else None
 
     async def duplicates(self, scope: Scope, document_id: str) -> list[DocumentRecord]:

@@ -12,7 +12,7 @@ from uuid import uuid4
 import sqlalchemy as sa
 
 from rag.catalog.database import Database
-from rag.catalog.sql import OPEN, same_document, scope_row, spool_keys, utc_now
+from rag.catalog.sql import OPEN, key_columns, same_document, scope_row, spool_keys, utc_now
 from rag.catalog.tables import TO_SCORE, answers, documents, jobs, tasks
 from rag.errors import NotFoundError
 from rag.records import Backlog, JobRecord, OpenTasks, Submission
@@ -53,9 +53,7 @@ class Jobs:
             "updated_at": now,
             "source": new.excluded.source,
         }
-        upsert = new.on_conflict_do_update(
-            index_elements=["tenant", "collection", "id"], set_=again
-        )
+        upsert = new.on_conflict_do_update(index_elements=key_columns(documents), set_=again)
         coming = iter(submissions)
         async with self._db.write() as db:
             await db.execute(jobs.insert().values(id=job_id, created_at=now, **scope_row(scope)))

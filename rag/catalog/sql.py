@@ -43,34 +43,45 @@ def of_document(scope: Scope, document_id: str, table: sa.FromClause) -> sa.Colu
     return sa.and_(in_scope(scope, table), _document_id(table) == document_id)
 
 
+def same_scope(one: sa.FromClause, other: sa.FromClause) -> sa.ColumnElement[bool]:
+    """Returns the condition that the rows of two tables are of one scope."""
+    return sa.and_(one.c.tenant == other.c.tenant, one.c.collection == other.c.collection)
+
+
 def same_document(one: sa.FromClause, other: sa.FromClause) -> sa.ColumnElement[bool]:
     """Returns the condition that the rows of two tables are of one document."""
-    return sa.and_(
-        one.c.tenant == other.c.tenant,
-        one.c.collection == other.c.collection,
-        _document_id(one) == _document_id(other),
-    )
+    return sa.and_(same_scope(one, other), _document_id(one) == _document_id(other))
 
 
-def the_document(table: sa.FromClause) -> sa.ColumnElement[bool]:
-    """Returns the same condition as `of_document`, for the parameters that `document_key` makes.
+# Statements that every document needs are built once: building one takes longer than running it.
 
-    Statements that every document needs are built once: building one takes longer than running it.
-    """
+
+def the_scope(table: sa.FromClause) -> sa.ColumnElement[bool]:
+    """Returns the same condition as `in_scope`, for the parameters that `scope_key` makes."""
     return sa.and_(
         table.c.tenant == sa.bindparam("of_tenant"),
         table.c.collection == sa.bindparam("of_collection"),
-        _document_id(table) == sa.bindparam("of_document_id"),
     )
+
+
+def scope_key(scope: Scope) -> dict[str, str]:
+    """Returns the parameters of `the_scope`."""
+    return {"of_tenant": scope.tenant, "of_collection": scope.collection}
+
+
+def the_document(table: sa.FromClause) -> sa.ColumnElement[bool]:
+    """Returns the same condition as `of_document`, for the parameters that `document_key` makes."""
+    return sa.and_(the_scope(table), _document_id(table) == sa.bindparam("of_document_id"))
 
 
 def document_key(scope: Scope, document_id: str) -> dict[str, str]:
     """Returns the parameters of `the_document`."""
-    return {
-        "of_tenant": scope.tenant,
-        "of_collection": scope.collection,
-        "of_document_id": document_id,
-    }
+    return {**scope_key(scope), "of_document_id": document_id}
+
+
+def key_columns(table: sa.Table) -> list[str]:
+    """Returns the names of a table's key, which an insertion may conflict with."""
+    return [column.name for column in table.primary_key]
 
 
 def document_record(row: sa.RowMapping) -> DocumentRecord:

@@ -29,6 +29,7 @@ from rag.catalog.sql import (
     IS_OPEN,
     OPEN,
     document_key,
+    key_columns,
     of_document,
     same_document,
     scope_of,
@@ -86,7 +87,7 @@ class Tasks:
         self._unsettled = unsettled
         new = database.insert(texts)
         self._store_text = new.on_conflict_do_update(
-            index_elements=["tenant", "collection", "document_id"],
+            index_elements=key_columns(texts),
             set_={"text": new.excluded.text, "structure": new.excluded.structure},
         )
 

@@ -14,12 +14,12 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from rag.catalog.database import Database
-from rag.catalog.sql import OPEN, document_key, same_document, scope_row, the_document
+from rag.catalog.sql import OPEN, document_key, key_columns, same_document, scope_row, the_document
 from rag.catalog.tables import documents, tasks, unsettled
 from rag.records import Cut
 from rag.types import Scope
 
-_KEY = ("tenant", "collection", "document_id")
+_KEY = key_columns(unsettled)
 _FIND = unsettled.select().where(the_document(unsettled))
 _REMOVE = unsettled.delete().where(the_document(unsettled))
 _FORGET_RECIPE = documents.update().where(the_document(documents)).values(recipe="")
@@ -61,7 +61,7 @@ class Unsettled:
         new = database.insert(unsettled)
         self._mark = new.on_conflict_do_nothing()
         self._mark_deleted = new.on_conflict_do_update(
-            index_elements=list(_KEY),
+            index_elements=_KEY,
             set_={name: new.excluded[name] for name in ("version", "recipe", "chunks")},
         )
 
