@@ -1,4 +1,4 @@
-"""The interfaces. Each has a contract suite in tests/ that every implementation passes."""
+"""The interfaces; CONTRIBUTING.md says where their contract suites are."""
 
 from __future__ import annotations
 

@@ -19,9 +19,9 @@ from retrieval.indexes import edge_open_shards, edge_upkeep
 from retrieval.indexes import edge_shard as shard_module
 from retrieval.indexes.edge import EdgeIndex
 from retrieval.indexes.edge_shard import OWING
+from tests.edge_folder import DIM, Gate, by_token, generations, open_index, random_points
 from tests.fakes import HashEmbedder, dense_leg, make_chunk, make_points, sparse_leg
 from tests.servers import rag
-from tests.test_edge import DIM, Gate, by_token, generations, open_index, random_points
 from tests.waiting import until
 
 pytestmark = pytest.mark.anyio

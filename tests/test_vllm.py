@@ -25,6 +25,7 @@ from rag.errors import BusyError, ConfigError, InputError, UpstreamError
 from rag.protocols import ChatModel
 from rag.settings.generation import VllmSettings
 from rag.types import Message, Piece, Sampling
+from tests.chat_models import CHAT, check_chat_model
 from tests.servers import PATIENCE
 from tests.tiny_llama import CONTEXT, make_tiny_llama
 
@@ -47,10 +48,6 @@ ENGINE: dict[str, Any] = {
     "kv_cache_memory_bytes": 64 << 20,
     "max_num_queued_reqs": 24,
 }
-CHAT = [
-    Message(role="system", content="You answer from the passages."),
-    Message(role="user", content="What is the question?"),
-]
 SCHEMA: dict[str, object] = {
     "type": "object",
     "properties": {"page": {"type": "integer", "maximum": 99}, "found": {"type": "boolean"}},
@@ -139,6 +136,10 @@ async def running(model: VllmModel) -> float:
     samples = [s for metric in REGISTRY.collect() for s in metric.samples if s.name in names]
     assert samples
     return sum(sample.value for sample in samples)
+
+
+async def test_it_keeps_the_contract_of_chat_models(model: VllmModel) -> None:
+    await check_chat_model(model)
 
 
 async def test_text_comes_in_pieces_and_is_what_the_engine_itself_writes(model: VllmModel) -> None:
