@@ -18,11 +18,12 @@ from typing import Any, Literal
 import numpy as np
 
 from rag.build.running import start
-from rag.build.service import TENANT, Service
+from rag.build.service import Service
 from rag.errors import RagError
 from rag.protocols import Queue
 from rag.records import Submission
 from rag.settings.tree import load_settings
+from rag.tenant import tenant_of_caller
 from rag.types import Scope
 
 DATA = Path("../shared/data")
@@ -180,7 +181,7 @@ async def ingest(
     Raises:
         RagError: one of them failed.
     """
-    scope = Scope(tenant=TENANT, collection=collection)
+    scope = Scope(tenant=tenant_of_caller(), collection=collection)
     await service.ingest.check_collection(scope)
     job_id = await service.catalog.jobs.submit(scope, submissions)
     await queue.drain()

@@ -23,6 +23,7 @@ from rag.build.running import start
 from rag.build.service import Service
 from rag.settings.tree import Settings, load_settings
 from rag.telemetry.trace import Trace
+from rag.tenant import tenant_of_caller
 from rag.types import Query
 
 ASKED = 1_000
@@ -39,7 +40,12 @@ def run() -> Report:
 async def _run(corpus: Corpus, folder: Path) -> Report:
     settings = settings_for(load_settings(), folder)
     questions, others = corpus.questions[:ASKED], corpus.questions[ASKED:]
-    plan = Plan(corpus=replace(corpus, questions=questions), settings=settings, name="first")
+    plan = Plan(
+        tenant=tenant_of_caller(),
+        corpus=replace(corpus, questions=questions),
+        settings=settings,
+        name="first",
+    )
     async with start(settings) as (service, queue):
         await ingest(service, plan, queue.drain, lambda _: None)
         await _bare(service, plan, others)

@@ -29,6 +29,7 @@ from eval.offline.stage_cache import LocalStages
 from eval.runs.run_folder import Outcome, Run
 from rag.build.running import start
 from rag.settings.tree import Settings, load_settings
+from rag.tenant import tenant_of_caller
 
 ASKED = 400
 TYPOS = 0.25
@@ -60,7 +61,7 @@ class Asking:
 
     async def run(self, settings: Settings, *, seed: int) -> Run:
         """The questions with this seed's noise."""
-        plan = Plan(corpus=self.corpus, settings=settings, answers=False)
+        plan = Plan(tenant=tenant_of_caller(), corpus=self.corpus, settings=settings, answers=False)
         rng = np.random.default_rng(seed)
         questions = [_typed(question, rng) for question in self.corpus.questions]
         made: list[Outcome] = []

@@ -27,11 +27,11 @@ from pydantic import SecretStr
 from benchmarks._common import Report, SkippedError, Target
 from benchmarks.ingest import MIB, examples, paragraphs, sentence_transformer, speed
 from ingest.sources.files import submission_of
-from rag.build.service import TENANT
 from rag.catalog.catalog import Catalog
 from rag.catalog.database import PostgresDatabase
 from rag.records import Submission
 from rag.settings.storage import CeleryQueueSettings
+from rag.tenant import tenant_of_caller
 from rag.text.passages import passage_text
 from rag.types import Scope
 from retrieval.embedders.checkpoint import Checkpoint
@@ -43,7 +43,7 @@ from workers.celery_app import celery_app
 from workers.celery_queue import CeleryQueue
 
 ENQUEUED = 10_000
-SCOPE = Scope(tenant=TENANT, collection="bench")
+SCOPE = Scope(tenant=tenant_of_caller(), collection="bench")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,8 @@ async def _load(workers: Sequence[Sequence[str]], files: Sequence[Path]) -> tupl
             started = time.perf_counter()
             job_id = await cluster.catalog.jobs.submit(SCOPE, map(submission_of, files), bulk=True)
             cluster.queue.wake()
-            while (await cluster.catalog.jobs.get(TENANT, job_id)).state in ("pending", "running"):  # noqa: ASYNC110
+            of = SCOPE.tenant
+            while (await cluster.catalog.jobs.get(of, job_id)).state in ("pending", "running"):  # noqa: ASYNC110
                 await asyncio.sleep(0.2)  # to ask costs the cores that are measured
             seconds = time.perf_counter() - started
         index = EdgeIndex(cluster.data / "index", dim=Checkpoint(minilm_folder()).dim)

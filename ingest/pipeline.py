@@ -18,6 +18,9 @@ from rag.records import DocumentRecord, JobRecord, Submission, Task
 from rag.telemetry.trace import Trace
 from rag.types import Document, Scope
 
+BULK_FROM = 17
+"""Documents sent together that wait for those of smaller submissions."""
+
 
 class IngestPipeline:
     """Reads, chunks, embeds and stores documents; writes only what changed."""
@@ -158,15 +161,18 @@ class IngestPipeline:
         documents: Sequence[Submission],
         request: Trace,
         *,
-        bulk: bool,
-        expires_in: float | None,
+        expires_in: float | None = None,
     ) -> str:
-        """Lists documents that came in a request; returns the id of the job that will ingest them.
+        """Lists documents that were sent; returns the id of the job that will ingest them.
+
+        `BULK_FROM` documents and more wait for all others. Those that have not begun within
+        `expires_in` seconds fail.
 
         Raises:
             ConfigError: Same as `check_collection`; the bytes that were sent are dropped.
         """
         ids = [document.document_id for document in documents]
+        bulk = len(documents) >= BULK_FROM
         with self._traces.accepting(scope, documents, request, bulk=bulk) as accepting:
             try:
                 await self.check_collection(scope)

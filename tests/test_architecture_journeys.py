@@ -127,7 +127,7 @@ async def test_a_document_and_a_question_take_the_hops_in_order_and_never_back(
 ) -> None:
     question, stages, document = map(hops, JOURNEYS)
     async with start(settings, embedder=embedder) as (service, queue):
-        app = bare_app(settings, Running(service=service, queue=queue))
+        app = bare_app(settings, Running(opened=service, queue=queue))
         transport = httpx.ASGITransport(app=app)
         async with httpx.AsyncClient(transport=transport, base_url="http://test") as http:
             with calls_of(document) as ingesting:

@@ -17,13 +17,13 @@ import pytest
 from pydantic import SecretStr
 
 from ingest.sources.files import submission_of
-from rag.build.service import TENANT
 from rag.catalog.catalog import Catalog
 from rag.catalog.database import PostgresDatabase
 from rag.catalog.interrupted import GIVEN_UP
 from rag.errors import UpstreamError
 from rag.records import JobRecord
 from rag.settings.storage import CeleryQueueSettings
+from rag.tenant import tenant_of_caller
 from rag.types import Scope
 from retrieval.embedders.checkpoint import Checkpoint
 from retrieval.embedders.embedder import minilm_folder
@@ -38,7 +38,7 @@ from workers.celery_queue import CeleryQueue
 
 pytestmark = pytest.mark.anyio
 
-SCOPE = Scope(tenant=TENANT, collection="default")
+SCOPE = Scope(tenant=tenant_of_caller(), collection="default")
 DIM = 384
 
 
@@ -135,7 +135,7 @@ class Cluster:
     ) -> JobRecord:
         async with asyncio.timeout(seconds):
             while True:
-                job = await self.catalog.jobs.get(TENANT, job_id)
+                job = await self.catalog.jobs.get(SCOPE.tenant, job_id)
                 if holds(job):
                     return job
                 await asyncio.sleep(0.1)
@@ -253,7 +253,7 @@ async def test_a_worker_that_is_killed_again_and_again_loses_and_doubles_nothing
         record = await cluster.ended(job)
         if record.counts.get("failed"):  # slow enough, one is under way at five of the ten kills
             assert {failure["error"] for failure in record.failures} == {GIVEN_UP}
-            await cluster.catalog.jobs.retry(TENANT, job)
+            await cluster.catalog.jobs.retry(SCOPE.tenant, job)
             cluster.queue.wake()
             record = await cluster.ended(job)
     assert record.counts == {"succeeded": 300}
@@ -308,7 +308,7 @@ async def test_a_broker_that_is_killed_and_forgets_loses_nothing(
 async def some(cluster: Cluster, job_id: str) -> None:
     """Waits until a few documents of a job are done."""
     async with asyncio.timeout(PATIENCE):
-        while (await cluster.catalog.jobs.get(TENANT, job_id)).counts.get("succeeded", 0) < 5:  # noqa: ASYNC110
+        while (await cluster.catalog.jobs.get(SCOPE.tenant, job_id)).counts.get("succeeded", 0) < 5:  # noqa: ASYNC110
             await asyncio.sleep(0.02)
 
 
@@ -335,7 +335,7 @@ async def test_a_dispatcher_that_dies_between_catalog_and_broker_loses_nothing(
             cluster.broker.kill()
             job = await cluster.submit(files)
             await asyncio.sleep(1.5)
-            assert (await cluster.catalog.jobs.get(TENANT, job)).state == "pending"
+            assert (await cluster.catalog.jobs.get(SCOPE.tenant, job)).state == "pending"
             await asyncio.to_thread(cluster.broker.start)
             assert (await cluster.ended(job)).counts == {"succeeded": 20}
         await whole(cluster, files)
@@ -382,7 +382,7 @@ async def test_what_always_crashes_its_parser_is_in_the_dead_letter_list(
         [dead] = await cluster.catalog.documents.page(SCOPE, limit=9, state="failed")
         assert dead.error == failure["error"]
         bomb.write_bytes(papers.docx(papers.paragraph("Harmless now.")))
-        await cluster.catalog.jobs.retry(TENANT, job.id)
+        await cluster.catalog.jobs.retry(SCOPE.tenant, job.id)
         assert (await cluster.ended(job.id)).counts == {"succeeded": 5}
 
 
@@ -399,7 +399,7 @@ async def test_a_full_disk_fails_documents_with_its_reason_and_they_can_be_retri
             assert full.counts == {"failed": 20}
             assert "disk is full" in (full.error or "").lower()
             filler.unlink()
-            await cluster.catalog.jobs.retry(TENANT, full.id)
+            await cluster.catalog.jobs.retry(SCOPE.tenant, full.id)
             assert (await cluster.ended(full.id)).counts == {"succeeded": 20}
         await whole(cluster, files)
 
@@ -411,12 +411,15 @@ async def test_what_waits_is_cancelled_and_what_is_interactive_goes_first(
     bulk = await cluster.submit(files[:50], bulk=True)
     now = await cluster.submit(files[50:55])
     gone = await cluster.submit(files[55:], bulk=True)
-    assert (await cluster.catalog.jobs.cancel(TENANT, gone)).state == "cancelled"
+    assert (await cluster.catalog.jobs.cancel(SCOPE.tenant, gone)).state == "cancelled"
     with cluster.worker():
         await cluster.ended(now)
-        assert (await cluster.catalog.jobs.get(TENANT, bulk)).state in ("pending", "running")
+        assert (await cluster.catalog.jobs.get(SCOPE.tenant, bulk)).state in (
+            "pending",
+            "running",
+        )
         assert (await cluster.ended(bulk)).counts == {"succeeded": 50}
-    assert (await cluster.catalog.jobs.get(TENANT, gone)).counts == {"cancelled": 5}
+    assert (await cluster.catalog.jobs.get(SCOPE.tenant, gone)).counts == {"cancelled": 5}
 
 
 def test_a_worker_that_parses_alone_needs_a_catalog_that_is_shared(tmp_path: Path) -> None:

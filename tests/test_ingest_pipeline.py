@@ -272,7 +272,7 @@ async def test_bytes_that_are_sent_again_while_their_document_is_deleted_are_not
 
     async def sent_before(scope: Scope, document_id: str) -> set[str]:
         again = bench.sent("some text", id_="a")
-        await pipeline.accept(scope, [again], Trace(), bulk=False, expires_in=None)
+        await pipeline.accept(scope, [again], Trace())
         return await forget(scope, document_id)
 
     monkeypatch.setattr(bench.catalog.documents, "delete", sent_before)
@@ -286,7 +286,7 @@ async def test_bytes_that_failed_are_kept_until_others_are_sent(bench: Bench) ->
     bad, good = bench.sent("", id_="a"), bench.sent("text", id_="a")
     await bench.ingest(bad)
     assert bench.spool.path(bad.source).exists()
-    await bench.pipeline().accept(bench.scope, [good], Trace(), bulk=False, expires_in=None)
+    await bench.pipeline().accept(bench.scope, [good], Trace())
     assert bench.spool.keys(older_than=0) == {good.source["spool"]}
 
 
@@ -1005,7 +1005,7 @@ async def test_what_is_sent_to_a_collection_of_another_embedder_is_not_kept(benc
     assert bench.spool.keys(older_than=0)
     other = bench.pipeline(embedder=HashEmbedder(fingerprint="hash-2"))
     with pytest.raises(ConfigError):
-        await other.accept(bench.scope, sent, Trace(), bulk=False, expires_in=None)
+        await other.accept(bench.scope, sent, Trace())
     assert not bench.spool.keys(older_than=0)
     assert (bench.folder / "b.md").exists()  # somebody's own file
 

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from rag.build.running import start
-from rag.build.service import TENANT
 from rag.errors import BusyError, ConfigError, RagError
 from rag.protocols import Index, TokenEmbedder
 from rag.settings.tree import load_settings
 from rag.telemetry.trace import Trace
+from rag.tenant import tenant_of_caller
 from rag.types import (
     Chunk,
     Float32Array,
@@ -431,7 +431,7 @@ class TestStoredTokens:
                 data_dir=folder, reranker={"kind": "late_interaction", "stored": stored}
             )
             async with start(settings) as (service, queue):
-                scope = Scope(tenant=TENANT, collection="handbook")
+                scope = Scope(tenant=tenant_of_caller(), collection="handbook")
                 await service.ingest.check_collection(scope)
                 if stored:
                     written = ["Lunch is served at noon.", "Trains need no approval.", "A cat."]

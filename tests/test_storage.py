@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from rag.build.storage import copy_collection
+from eval.offline.collection_copy import copy_collection
 from rag.catalog.catalog import Catalog
 from rag.catalog.database import SqliteDatabase
 from rag.catalog.tables import metadata

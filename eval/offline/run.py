@@ -31,7 +31,7 @@ from eval.offline.stage_cache import (
 )
 from eval.runs.run_folder import Cited, Found, Outcome, RunInfo, without_passwords
 from ingest.readers.decoding import storable
-from rag.build.service import TENANT, Between, Ingesting, Service
+from rag.build.service import Between, Ingesting, Service
 from rag.errors import InputError, RagError
 from rag.feedback.recorder import Traces
 from rag.records import JobRecord, Submission
@@ -62,6 +62,7 @@ class Plan:
         corpus: the questions; its passages are ingested. If it has none, `collection` is asked
             unchanged.
         settings: of the pipeline; see `settings_for`.
+        tenant: whose collection it is.
         collection: one that exists.
         top_k: hits of each question.
         answers: True if questions are answered, False if they are only searched for.
@@ -74,6 +75,7 @@ class Plan:
 
     corpus: Corpus
     settings: Settings
+    tenant: str
     collection: str | None = None
     top_k: int = 10
     answers: bool = True
@@ -97,7 +99,7 @@ class Plan:
     @cached_property
     def scope(self) -> Scope:
         """The scope that is asked: sets that are ingested alike share a collection."""
-        return Scope(tenant=TENANT, collection=self.collection or self._own_collection())
+        return Scope(tenant=self.tenant, collection=self.collection or self._own_collection())
 
     def info(self) -> RunInfo:
         """Returns the description of the run that is stored."""
@@ -216,9 +218,8 @@ async def ingest(
     passages = [passage for passage in plan.corpus.passages if passage.text.strip()]
     if await _is_whole(service, plan.scope, passages):
         return
-    await service.ingest.check_collection(plan.scope)
     submissions = [_submission(service, passage) for passage in passages]
-    job_id = await service.catalog.jobs.submit(plan.scope, submissions, bulk=True)
+    job_id = await service.ingest.accept(plan.scope, submissions, Trace(sampled=False))
     draining = asyncio.ensure_future(drain())
     try:
         while (job := await service.catalog.jobs.get(plan.scope.tenant, job_id)).state in (
@@ -321,7 +322,7 @@ async def ask_by(
             outcome = replace(outcome, measures={**outcome.measures, **measured}, slices=parts)
             take(outcome)
             if plan.name:
-                traces.score(_scores(outcome))
+                traces.score(_scores(outcome, plan.tenant))
 
     try:
         async with asyncio.TaskGroup() as clients:
@@ -331,9 +332,9 @@ async def ask_by(
         raise group.exceptions[0] from None  # the other clients were cancelled because of it
 
 
-def _scores(outcome: Outcome) -> list[Score]:
+def _scores(outcome: Outcome, tenant: str) -> list[Score]:
     return [
-        Score(name=name, value=value, trace_id=outcome.trace_id, tenant=TENANT)
+        Score(name=name, value=value, trace_id=outcome.trace_id, tenant=tenant)
         for name, value in outcome.measures.items()
     ]
 

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
+from rag.build.storage import build_database
+from rag.build.telemetry import build_privacy, open_traces
+from rag.catalog.catalog import Catalog
+from rag.errors import ConfigError
+from rag.process.private_folder import SPOOL
 from rag.settings.ingest import ChunkerSettings, RecursiveSettings, SectionSettings
 from rag.settings.tree import Settings
 
 if TYPE_CHECKING:
     from ingest.chunkers.token_budget import CountTokens
+    from ingest.parse_stage import Parsing
     from ingest.reader_process import Parser
     from ingest.sources.fetch import Fetcher
     from rag.protocols import Chunker
@@ -50,3 +59,43 @@ def build_fetcher(settings: Settings) -> Fetcher:
         seconds=settings.fetch.seconds,
         allows=(lambda _: True) if settings.fetch.private_addresses else is_public,
     )
+
+
+@contextlib.asynccontextmanager
+async def open_parsing(settings: Settings) -> AsyncIterator[tuple[Catalog, Parsing]]:
+    """Opens the reading of documents that others embed: no model is loaded, no index opened.
+
+    Raises:
+        ConfigError: The catalog is a file, which the process that embeds must have to itself.
+    """
+    from ingest.document_trace import DocumentTraces
+    from ingest.parse_stage import Parsing
+    from ingest.sources.fetch import WebReader
+    from ingest.sources.files import Spool
+
+    if settings.catalog.kind != "postgres":
+        raise ConfigError(
+            "A worker that parses alone shares the catalog with those that embed: set"
+            ' catalog.kind = "postgres" and catalog.url, or leave out --stage.'
+        )
+    async with contextlib.AsyncExitStack() as stack:
+        await asyncio.to_thread(build_privacy, settings.privacy)  # reports its errors at once
+        traces = open_traces(settings, stack)
+        catalog = Catalog(build_database(settings.catalog, settings.data_dir))
+        stack.push_async_callback(catalog.close)
+        await catalog.open()
+        parser = build_parser(settings)
+        stack.callback(parser.close)
+        reader = WebReader(parser, build_fetcher(settings))
+        spool = Spool(settings.data_dir.resolve() / SPOOL)
+        recorder = DocumentTraces(traces.send, rate=settings.traces.rate)
+        yield (
+            catalog,
+            Parsing(
+                reader=reader,
+                catalog=catalog,
+                spool=spool,
+                traces=recorder,
+                seconds=settings.queue.task_seconds,
+            ),
+        )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
 from rag.errors import ConfigError
@@ -53,6 +54,21 @@ def build_embedder(settings: EmbedderSettings) -> ModelEmbedder:
                 passage_prompt=settings.passage_prompt,
                 max_waiting=settings.max_waiting,
             )
+
+
+@contextlib.asynccontextmanager
+async def loading_embedder(settings: EmbedderSettings) -> AsyncIterator[ModelEmbedder]:
+    """Yields the embedder that the settings name, while its model is loaded; closes it at the end.
+
+    If the model cannot be loaded, the embedder's first use raises the error.
+    """
+    embedder = await asyncio.to_thread(build_embedder, settings)
+    loading = asyncio.ensure_future(asyncio.to_thread(embedder.load))
+    try:
+        yield embedder
+    finally:
+        await asyncio.gather(loading, return_exceptions=True)
+        embedder.close()
 
 
 def build_passage_embedder(

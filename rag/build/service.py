@@ -20,23 +20,17 @@ from rag.build.retrieval import (
     build_token_embedder,
     open_reranker,
 )
-from rag.build.storage import build_database, build_index
-from rag.build.telemetry import build_privacy, open_keeper, open_observing, open_traces
+from rag.build.storage import Storage, build_index, open_storage
+from rag.build.telemetry import open_keeper, open_observing
 from rag.catalog.catalog import Catalog
-from rag.errors import ConfigError
 from rag.feedback.recorder import Observing
-from rag.process.folder_lock import own
-from rag.process.private_folder import INDEX, SPOOL, is_shared, tighten
-from rag.settings.storage import LocalQueueSettings
+from rag.process.private_folder import INDEX, SPOOL
 from rag.settings.tree import Settings
 from rag.telemetry import metrics
-from rag.types import Scope
 
 if TYPE_CHECKING:
     from generation.grounding.answerability import Finder
-    from ingest.parse_stage import Parsing
     from ingest.pipeline import IngestPipeline
-    from ingest.reindex import Reindexer
     from ingest.sources.files import Spool
     from rag.pipeline import QueryPipeline
     from rag.protocols import (
@@ -55,39 +49,26 @@ if TYPE_CHECKING:
 
 STAGE_SHARE = 1 / 6
 """Share of a question's deadline for each stage that an answer can do without."""
-TENANT = "default"
-"""The tenant of all documents: there is one until requests are authenticated."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ingesting:
-    """The parts of a process that ingests."""
+class Ingesting(Storage):
+    """The parts of a process that ingests and deletes."""
 
-    settings: Settings
-    catalog: Catalog
     spool: Spool
     index: StoredIndex
     embedder: ModelEmbedder
     encoder: Bm25Encoder
     ingest: IngestPipeline
     observing: Observing
-    announce: Callable[[str], None]
-    """Tells other processes the URL under which this one serves its data folder."""
 
+    async def warm(self) -> None:
+        """Loads the embedder's model, unless it is loaded, and encodes a text.
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Service(Ingesting):
-    """The parts of a process that answers as well."""
-
-    reindexer: Reindexer
-    query: QueryPipeline
-    support: SupportScorer
-    model: ChatModel | None
-    """The language model that writes, if there is one."""
-    tokens: TokenEmbedder
-    """The token embedder with which reranker, generator and citations read passages."""
-    reranker: Reranker
-    """Late interaction if the settings name no reranker, for requests to rerank."""
+        Raises:
+            ConfigError: The model cannot be loaded.
+        """
+        await self.embedder.embed(["warm up"], kind="query")
 
 
 @contextlib.asynccontextmanager
@@ -96,11 +77,11 @@ async def open_ingesting(
 ) -> AsyncIterator[Ingesting]:
     """Opens everything that ingests, and nothing that answers; closes it at the end.
 
-    Owns the data folder, unless everything that only one process may have is on servers. An
-    `embedder` that is already loaded is used instead of that of the settings, and stays open.
+    The embedder loads its model at its first use, if it can. An `embedder` that is given is used
+    instead of that of the settings, and stays open.
 
     Raises:
-        ConfigError: Another process owns the folder, or a model cannot be loaded.
+        ConfigError: Another process owns the folder, or there is no such model.
         StorageError: The stored data is damaged.
     """
     from ingest.document_trace import DocumentTraces
@@ -113,25 +94,15 @@ async def open_ingesting(
 
     data = settings.data_dir.resolve()
     metrics.tell_apart(settings.metrics.tenants)
-    async with contextlib.AsyncExitStack() as stack:
-        announce = _to_nobody if _is_on_servers(settings) else stack.enter_context(own(data))
-        if not is_shared(settings):
-            tighten(data)
-            stack.callback(tighten, data)
-        database = build_database(settings.catalog, data)
-        catalog = Catalog(database)
-        stack.push_async_callback(catalog.close)
-        await catalog.open()
-        observing = await open_observing(settings, database, stack)
+    async with open_storage(settings) as storage, contextlib.AsyncExitStack() as stack:
+        catalog = storage.catalog
+        observing = await open_observing(settings, storage.database, stack)
         spool = Spool(data / SPOOL)
-        alone = not _is_on_servers(settings) and isinstance(settings.queue, LocalQueueSettings)
         leftovers = Leftovers(
-            catalog=catalog, answers=observing.answers, database=database, spool=spool
+            catalog=catalog, answers=observing.answers, database=storage.database, spool=spool
         )
         # Files that another process stored a moment ago may not be submitted yet.
-        await leftovers.sweep(older_than=0 if alone else UNSUBMITTED_SECONDS)
-        if isinstance(settings.queue, LocalQueueSettings):
-            await catalog.tasks.release(died=alone)
+        await leftovers.sweep(older_than=0 if storage.alone else UNSUBMITTED_SECONDS)
         if embedder is None:
             embedder = await asyncio.to_thread(build_embedder, settings.embedder)
             stack.callback(embedder.close)
@@ -154,21 +125,37 @@ async def open_ingesting(
             traces=DocumentTraces(observing.traces.send, rate=settings.traces.rate),
             seconds=settings.queue.task_seconds,
         )
-        await embedder.embed(["warm up"], kind="query")
         await stack.enter_async_context(leftovers.removed())
         opening = settling(pipeline=ingest, index=index, catalog=catalog)
         await stack.enter_async_context(opening)
         yield Ingesting(
-            settings=settings,
-            catalog=catalog,
+            **attributes_of(storage),
             spool=spool,
             index=index,
             embedder=embedder,
             encoder=encoder,
             ingest=ingest,
             observing=observing,
-            announce=announce,
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Service(Ingesting):
+    """The parts of a process that answers as well."""
+
+    query: QueryPipeline
+    support: SupportScorer
+    model: ChatModel | None
+    """The language model that writes, if there is one."""
+    tokens: TokenEmbedder
+    """The token embedder with which reranker, generator and citations read passages."""
+    reranker: Reranker
+    """Late interaction if the settings name no reranker, for requests to rerank."""
+
+
+def attributes_of(opened: Storage) -> dict[str, Any]:
+    """Returns the attributes of an opened part, by name, for the part that is built on it."""
+    return {field.name: getattr(opened, field.name) for field in fields(opened)}
 
 
 def _same(stage: Any, _index: Index) -> Any:
@@ -198,8 +185,6 @@ async def open_service(
     settings: Settings, between: Between = AS_IT_IS, embedder: ModelEmbedder | None = None
 ) -> AsyncIterator[Service]:
     """Opens everything that ingests and answers. Takes and raises what `open_ingesting` does."""
-    from ingest.reindex import Reindexer
-
     async with open_ingesting(settings, embedder) as opened, contextlib.AsyncExitStack() as stack:
         keeper = await open_keeper(settings.online, opened.observing, stack)
         base = replace(opened, observing=replace(opened.observing, keeper=keeper))
@@ -212,14 +197,9 @@ async def open_service(
         query, model = await _open_query(
             base, stack, between, tokens=tokens, reranker=reranker, support=support
         )
+        await base.warm()
         yield Service(
-            **{field.name: getattr(base, field.name) for field in fields(base)},
-            reindexer=Reindexer(
-                pipeline=base.ingest,
-                embedder=base.embedder,
-                index=base.index,
-                catalog=base.catalog,
-            ),
+            **attributes_of(base),
             query=query,
             support=support,
             model=model,
@@ -274,59 +254,10 @@ async def _open_query(
     return pipeline, model
 
 
-@contextlib.asynccontextmanager
-async def open_parsing(settings: Settings) -> AsyncIterator[tuple[Catalog, Parsing]]:
-    """Opens the reading of documents that others embed: no model is loaded, no index opened.
-
-    Raises:
-        ConfigError: The catalog is a file, which the process that embeds must have to itself.
-    """
-    from ingest.document_trace import DocumentTraces
-    from ingest.parse_stage import Parsing
-    from ingest.sources.fetch import WebReader
-    from ingest.sources.files import Spool
-
-    if settings.catalog.kind != "postgres":
-        raise ConfigError(
-            "A worker that parses alone shares the catalog with those that embed: set"
-            ' catalog.kind = "postgres" and catalog.url, or leave out --stage.'
-        )
-    async with contextlib.AsyncExitStack() as stack:
-        await asyncio.to_thread(build_privacy, settings.privacy)  # reports its errors at once
-        traces = open_traces(settings, stack)
-        catalog = Catalog(build_database(settings.catalog, settings.data_dir))
-        stack.push_async_callback(catalog.close)
-        await catalog.open()
-        parser = build_parser(settings)
-        stack.callback(parser.close)
-        reader = WebReader(parser, build_fetcher(settings))
-        spool = Spool(settings.data_dir.resolve() / SPOOL)
-        recorder = DocumentTraces(traces.send, rate=settings.traces.rate)
-        yield (
-            catalog,
-            Parsing(
-                reader=reader,
-                catalog=catalog,
-                spool=spool,
-                traces=recorder,
-                seconds=settings.queue.task_seconds,
-            ),
-        )
-
-
-def _is_on_servers(settings: Settings) -> bool:
-    return (settings.index.kind, settings.catalog.kind) == ("qdrant", "postgres")
-
-
-def _to_nobody(_url: str) -> None:
-    """Does nothing: nobody looks into a shared folder, and servers are found by their address."""
-
-
 async def _find_losses(catalog: Catalog, index: StoredIndex) -> None:
     """Marks documents as failed if their index was removed while the catalog counts on it."""
     from ingest.settler import LOST
 
-    for record in await catalog.collections.of(TENANT):
-        scope = Scope(tenant=TENANT, collection=record.name)
-        if record.chunks and not await index.holds(scope):
+    for scope, chunks in (await catalog.collections.everywhere()).items():
+        if chunks and not await index.holds(scope):
             await catalog.documents.lose(scope, LOST)

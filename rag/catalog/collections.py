@@ -11,6 +11,12 @@ from rag.errors import NotFoundError
 from rag.records import CollectionRecord
 from rag.types import Scope
 
+_HELD = sa.and_(
+    documents.c.tenant == collections.c.tenant,
+    documents.c.collection == collections.c.collection,
+)
+_CHUNKS = sa.func.coalesce(sa.func.sum(documents.c.chunks), 0).label("chunks")
+
 
 class Collections:
     """Queries and changes of the collections."""
@@ -37,6 +43,18 @@ class Collections:
             await self.get(scope)
             self._exists.add(scope)
 
+    async def everywhere(self) -> dict[Scope, int]:
+        """Returns the number of chunks of every collection, of all tenants."""
+        query = (
+            sa.select(collections.c.tenant, collections.c.collection, _CHUNKS)
+            .select_from(collections.outerjoin(documents, _HELD))
+            .group_by(collections.c.tenant, collections.c.collection)
+        )
+        return {
+            Scope(tenant=row["tenant"], collection=row["collection"]): row["chunks"]
+            for row in await self._db.rows(query)
+        }
+
     async def get(self, scope: Scope) -> CollectionRecord:
         """Returns the collection.
 
@@ -55,19 +73,15 @@ class Collections:
 
     async def of(self, tenant: str) -> list[CollectionRecord]:
         """Returns a tenant's collections, ordered by name."""
-        held = sa.and_(
-            documents.c.tenant == collections.c.tenant,
-            documents.c.collection == collections.c.collection,
-        )
         query = (
             sa.select(
                 collections.c.collection.label("name"),
                 collections.c.embedder,
                 sa.func.count(documents.c.id).label("documents"),
-                sa.func.coalesce(sa.func.sum(documents.c.chunks), 0).label("chunks"),
+                _CHUNKS,
                 collections.c.created_at,
             )
-            .select_from(collections.outerjoin(documents, held))
+            .select_from(collections.outerjoin(documents, _HELD))
             .where(collections.c.tenant == tenant)
             .group_by(*collections.c)
             .order_by(collections.c.collection)

@@ -46,6 +46,9 @@ _FIND_CONTENT = (
 _WAITING = sa.select(tasks.c.source).where(tasks.c.state.in_(OPEN))
 _FAILED = sa.select(documents.c.source).where(documents.c.state == "failed")
 
+IDS_AT_ONCE = 1000
+"""Ids in one statement: SQLite takes 32,766 values."""
+
 
 class Documents:
     """Queries and changes of the documents and their texts."""
@@ -214,9 +217,13 @@ class Documents:
 
         Open tasks need them, and failed documents, which may be retried.
         """
-        waiting = _WAITING.where(in_scope(scope, tasks), tasks.c.document_id.in_(document_ids))
-        failed = _FAILED.where(in_scope(scope, documents), documents.c.id.in_(document_ids))
-        return spool_keys(await self._db.rows(sa.union_all(waiting, failed)))
+        keys: set[str] = set()
+        for i in range(0, len(document_ids), IDS_AT_ONCE):
+            ids = document_ids[i : i + IDS_AT_ONCE]
+            waiting = _WAITING.where(in_scope(scope, tasks), tasks.c.document_id.in_(ids))
+            failed = _FAILED.where(in_scope(scope, documents), documents.c.id.in_(ids))
+            keys |= spool_keys(await self._db.rows(sa.union_all(waiting, failed)))
+        return keys
 
     async def all_spooled(self) -> set[str]:
         """Returns the spool keys of the bytes that documents of any tenant still need."""
