@@ -5,14 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
-from collections.abc import (
-    AsyncGenerator,
-    Awaitable,
-    Callable,
-    Iterable,
-    Iterator,
-    Sequence,
-)
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from generation.answer_stream import Draft, JsonDraft
@@ -151,7 +144,7 @@ class QueryPipeline:
         """Returns the whole answer: the last event of `stream`."""
         async for event in self.stream(query, trace):
             last = event
-        assert isinstance(last, Answer)  # noqa: S101 - what a stream ends with
+        assert isinstance(last, Answer)  # noqa: S101 - the last event of a stream
         return last
 
     async def stream(self, query: Query, trace: Trace) -> AsyncGenerator[Event, None]:
@@ -334,7 +327,7 @@ class QueryPipeline:
 class _InTime:
     """Turns a TimeoutError in a block into an UpstreamError that names the stage.
 
-    It is entered for each piece of an answer; as a generator it would cost more than the piece.
+    It is a class because it is entered for each piece of an answer, and a generator is slower.
     """
 
     __slots__ = ("_seconds", "_stage")
