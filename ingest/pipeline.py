@@ -9,7 +9,7 @@ from ingest.document_trace import DocumentTraces, note
 from ingest.retries import attempt, drop_unwanted
 from ingest.settler import Settler
 from ingest.sources.files import Spool
-from ingest.turns import asking
+from ingest.turns import reading_for
 from ingest.writing import Writer
 from rag.catalog.catalog import Catalog
 from rag.errors import ConfigError, NotFoundError, RagError
@@ -117,7 +117,7 @@ class IngestPipeline:
         draft = await self._catalog.tasks.draft(task) if task.stage == "embed" else None
         if draft is not None:
             return draft
-        with trace.span("read"), asking(task.job_id, bulk=task.bulk):
+        with trace.span("read"), reading_for(task.job_id, bulk=task.bulk):
             path = self._spool.of(task.scope.tenant).path(task.source)
             return await self._reader.read(task.source, path, id_=task.document_id, uri=task.uri)
 

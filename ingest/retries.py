@@ -61,7 +61,7 @@ async def attempt(
                 raise
             except Exception as error:  # noqa: BLE001 - a crash is its document's failure
                 trace.outcome, trace.root.error = "failed", code_of(error)
-                await _tell(catalog, task, error, trace)
+                await _record_failure(catalog, task, error, trace)
                 return False
             return True
 
@@ -93,7 +93,7 @@ async def drop_unwanted(catalog: Catalog, spool: Spool, task: Task) -> None:
         spool.of(task.scope.tenant).drop(task.source)
 
 
-async def _tell(catalog: Catalog, task: Task, error: Exception, trace: Trace) -> None:
+async def _record_failure(catalog: Catalog, task: Task, error: Exception, trace: Trace) -> None:
     """Records a failure and puts the task off, or ends it; only the log has the error's detail."""
     if isinstance(error, RagError) and error.detail:
         _log.warning("Ingesting %s failed: %s", task.document_id, error.in_full())

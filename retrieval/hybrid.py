@@ -117,14 +117,15 @@ class HybridRetriever:
         read = await self._fetch(query.scope, fused[:depth], "fused", trace)  # 1.
         if not read.hits:
             return read
-        judged, degraded = await reranking.judge(query, [hit.chunk for hit in read.hits], trace)
-        if judged is None:  # 2.
+        chunks = [hit.chunk for hit in read.hits]
+        judged, degraded = await reranking.judge(query, chunks, trace)  # 2.
+        if judged is None:
             plain = await self._fetch(query.scope, fused[: query.top_k], "fused", trace)
             return replace(plain, degraded=degraded)
         if reranking.feedback:  # 3.
             scores = reranking.feedback_scores(lists, judged, self._fusion)
-            vectors = await self._index.vectors(query.scope, [c.id for c in judged.chunks])
-            legs = extend(candidates.legs, judged.chunks, scores, vectors, self._encoder)
+            vectors = await self._index.vectors(query.scope, [chunk.id for chunk in chunks])
+            legs = extend(candidates.legs, chunks, scores, vectors, self._encoder)
             lists = await self._search(query.scope, legs, trace)
         with trace.span("fuse"):
             best = reranking.order(lists, judged, self._fusion, query.top_k)  # 4.

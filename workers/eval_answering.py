@@ -21,7 +21,7 @@ from typing import Any
 
 from eval.datasets.corpus import Question
 from eval.offline.plan_json import Json, plan_of
-from eval.offline.run import Plan, put, stage_caches
+from eval.offline.run import Plan, cached_stages, put
 from eval.offline.scoring import Scorer, scoring
 from eval.offline.stage_cache import SharedStages, code_version
 from eval.runs.atomic_write import write_whole
@@ -146,7 +146,7 @@ class Answering:
             if told["has_documents"]:
                 await asyncio.to_thread(copy_tree, folder / DATA, plan.settings.data_dir)  # 1.
                 stages = SharedStages(folder.parents[1])
-                wrappers = stage_caches(stages, plan.scope.collection, plan.settings)
+                wrappers = cached_stages(stages, plan.scope.collection, plan.settings)
             service = await stack.enter_async_context(open_service(plan.settings, wrappers))  # 2.
             scorer = await stack.enter_async_context(scoring(service, wanted=plan.scores))
             return _Run(

@@ -137,12 +137,12 @@ class ModelDrafter:
 
         1. ask  2. drop a question that repeats the sentence  3. answer from the sentence
         """
-        written = _Written.read(await self._write(ASK, _shown(excerpt)))  # 1.
+        written = _Written.read(await self._write(ASK, _excerpt_text(excerpt)))  # 1.
         if overlap(written.question, excerpt.text) >= TRIVIAL:  # 2.
             raise DroppedError("the words of its sentence")
-        asked = f"{_sentence(excerpt)}\nQuestion: {written.question}"
-        said = await self._write(ANSWER, asked)  # 3.
-        if not agree(said, written.answer):
+        task = f"{_sentence(excerpt)}\nQuestion: {written.question}"
+        answered = await self._write(ANSWER, task)  # 3.
+        if not agree(answered, written.answer):
             raise DroppedError("not answerable from its sentence")
         claim = claim_text(written.question, written.answer)
         return Draft(
@@ -230,7 +230,7 @@ def _around(answer: str, sentence: str) -> str:
     return f"{' '.join(first)}{BLANK}{' '.join(last)}"
 
 
-def _shown(excerpt: Excerpt) -> str:
+def _excerpt_text(excerpt: Excerpt) -> str:
     titles = _inert(" › ".join(excerpt.above))
     return (
         f"<titles>{titles}</titles>\n<passage>\n{_inert(excerpt.passage)}\n</passage>\n"

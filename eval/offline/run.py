@@ -95,8 +95,8 @@ class Plan:
             )
         check_made(self.named, answers=self.answers, top_k=self.top_k)
         if not self.name:
-            untold = self.settings.model_copy(update={"traces": NoTraceSettings()})
-            object.__setattr__(self, "settings", untold)
+            untraced = self.settings.model_copy(update={"traces": NoTraceSettings()})
+            object.__setattr__(self, "settings", untraced)
 
     @cached_property
     def scope(self) -> Scope:
@@ -105,15 +105,17 @@ class Plan:
 
     def info(self) -> RunInfo:
         """Returns the description of the run that is stored."""
-        asked = {name: getattr(self, name) for name in ("collection", "top_k", "answers", "scores")}
-        asked["measures"] = list(self.measures)
+        parameters = {
+            name: getattr(self, name) for name in ("collection", "top_k", "answers", "scores")
+        }
+        parameters["measures"] = list(self.measures)
         # The queue does not change the results: workers and one process find the same.
         settings = self.settings.model_dump(mode="json", exclude={"queue"})
         return RunInfo(
             set_name=self.corpus.name,
             set_fingerprint=self.corpus.fingerprint,
             questions=len(self.corpus.questions),
-            config={**without_passwords(settings), "run": asked},
+            config={**without_passwords(settings), "run": parameters},
             version=code_version(),
             started=self.started,
         )
@@ -137,7 +139,7 @@ class Plan:
         """Returns caches of stage results; none for an existing collection, since it may change."""
         if self.collection:
             return StageWrappers()
-        return stage_caches(cache_, self.scope.collection, self.settings)
+        return cached_stages(cache_, self.scope.collection, self.settings)
 
     def trial_caches(self, cache_: StageCache) -> StageWrappers:
         """Returns the same caches and those of intermediate results, e.g. to try other rerankers.
@@ -174,7 +176,7 @@ def _terms(collection: str, settings: Settings) -> str:
     return key_of(collection, settings.retrieval.lexical)
 
 
-def stage_caches(cache_: StageCache, collection: str, settings: Settings) -> StageWrappers:
+def cached_stages(cache_: StageCache, collection: str, settings: Settings) -> StageWrappers:
     """Returns caches of stage results over a set's own documents."""
     ranked = key_of(collection, *_parts(settings, "retrieval", "reranker"))
     read = _terms(collection, settings)
@@ -199,7 +201,7 @@ def settings_for(settings: Settings, cache_: Path, collection: str | None = None
 
 
 async def ingest(
-    service: Ingesting, plan: Plan, drain: Callable[[], Awaitable[None]], told: Progress
+    service: Ingesting, plan: Plan, drain: Callable[[], Awaitable[None]], progress: Progress
 ) -> None:
     """Ingests the set's documents once, as if each had been sent as JSON.
 
@@ -207,7 +209,7 @@ async def ingest(
         service: the service that ingests.
         plan: the plan of the run.
         drain: processes or sends the waiting tasks.
-        told: called with the number of documents that are done.
+        progress: called with the number of documents that are done.
 
     Raises:
         NotFoundError: There is no such collection.
@@ -226,7 +228,7 @@ async def ingest(
     draining = asyncio.ensure_future(drain())
     try:
         while (job := await jobs.get(plan.scope.tenant, job_id)).state in ("pending", "running"):
-            told(job.counts.get("succeeded", 0) + job.counts.get("failed", 0))
+            progress(job.counts.get("succeeded", 0) + job.counts.get("failed", 0))
             if draining.done():
                 draining.result()
             await asyncio.sleep(POLL_SECONDS)
@@ -271,8 +273,8 @@ def _submission(service: Ingesting, tenant: str, passage: Passage) -> Submission
 
 def _check(job: JobRecord) -> None:
     if failures := job.counts.get("failed", 0):
-        shown = "; ".join(f"{f['uri']}: {f['error']}" for f in job.failures[:SHOWN_FAILURES])
-        raise InputError(f"{failures:,} documents of the set could not be ingested: {shown}")
+        listed = "; ".join(f"{f['uri']}: {f['error']}" for f in job.failures[:SHOWN_FAILURES])
+        raise InputError(f"{failures:,} documents of the set could not be ingested: {listed}")
 
 
 Put = Callable[[Question], Awaitable[Outcome]]

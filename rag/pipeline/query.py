@@ -89,7 +89,7 @@ class QueryPipeline(SearchPipeline):
         """Returns the whole answer: the last event of `stream`."""
         async for event in self.stream(query, trace):
             last = event
-        assert isinstance(last, Answer)  # noqa: S101 - what a stream ends with
+        assert isinstance(last, Answer)  # noqa: S101 - the last event of a stream
         return last
 
     async def stream(self, query: Query, trace: Trace) -> AsyncGenerator[Event, None]:
