@@ -64,11 +64,11 @@ def _answer(request: urllib.request.Request) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def examples() -> Iterator[Mapping[str, str]]:
-    """The environment of processes whose data folder holds the shipped examples."""
+def examples(rag: str = RAG) -> Iterator[Mapping[str, str]]:
+    """The environment of processes whose data folder holds the examples, ingested by `rag`."""
     with tempfile.TemporaryDirectory(prefix="plumbline-bench-") as folder:
         env = {k: v for k, v in os.environ.items() if k != "RAG_URL"} | {"RAG_DATA_DIR": folder}
-        command = [RAG, "ingest", "--json", str(EXAMPLES)]
+        command = [rag, "ingest", "--json", str(EXAMPLES)]
         subprocess.run(command, env=env, check=True, stdout=subprocess.DEVNULL)
         yield env
 

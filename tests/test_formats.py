@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import mailbox
 import tracemalloc
 import zipfile
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from ingest.chunkers.strategies import SectionChunker
-from ingest.readers.media_types import media_type
+from ingest.readers.media_types import MEDIA_TYPES, media_type
 from ingest.readers.ocr import Ocr
 from ingest.readers.registry import read
 from rag.errors import ReadError
@@ -296,3 +297,9 @@ def test_a_bomb_for_a_media_type_is_not_unpacked() -> None:
         assert tracemalloc.get_traced_memory()[1] < 10 << 20
     finally:
         tracemalloc.stop()
+
+
+@pytest.mark.parametrize("extension", sorted(set(MEDIA_TYPES)))
+def test_every_extension_has_a_reader(extension: str) -> None:
+    with contextlib.suppress(ReadError):  # for formats that two words are not in
+        read_as(f"document{extension}", b"two words")

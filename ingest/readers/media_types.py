@@ -37,15 +37,14 @@ _TEXTS = {
     ".ipynb": NOTEBOOK, ".ndjson": NDJSON, ".jsonl": NDJSON,
 }  # fmt: skip
 _IMAGES = {".png": PNG, ".jpg": JPEG, ".jpeg": JPEG, ".tif": TIFF, ".tiff": TIFF}
-MEDIA_TYPES: Mapping[str, str] = MappingProxyType(
-    _TEXTS
-    | _IMAGES
-    | {
-        ".pdf": PDF, ".docx": DOCX, ".pptx": PPTX, ".xlsx": XLSX, ".doc": DOC, ".ppt": PPT,
-        ".xls": XLS, ".odt": ODT, ".ods": ODS, ".odp": ODP, ".epub": EPUB, ".rtf": RTF,
-        ".msg": MSG,
-    }
-)  # fmt: skip
+_BINARY = _IMAGES | {
+    ".pdf": PDF, ".docx": DOCX, ".pptx": PPTX, ".xlsx": XLSX, ".doc": DOC, ".ppt": PPT,
+    ".xls": XLS, ".odt": ODT, ".ods": ODS, ".odp": ODP, ".epub": EPUB, ".rtf": RTF,
+    ".msg": MSG,
+}  # fmt: skip
+BINARY = frozenset(_BINARY.values())
+"""Media types that are not text."""
+MEDIA_TYPES: Mapping[str, str] = MappingProxyType(_TEXTS | _BINARY)
 """The readable media types by file extension, in lower case."""
 
 DOCUMENTS = frozenset(MEDIA_TYPES) - frozenset(_IMAGES)

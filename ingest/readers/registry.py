@@ -154,8 +154,10 @@ def _by_type(data: bytes, type_: str, *, name: str, ocr: Ocr, read_part: mail.Re
         ):
             text = decode(data, name=name).encode()
             found = office.outline(text, type_, name=name, ocr=ocr)
-        case _:
+        case _ if type_ in media_types.BINARY:
             found = office.outline(data, type_, name=name, ocr=ocr)
+        case _:
+            raise NotImplementedError(f"No reader is registered for {type_}.")
     return found
 
 

@@ -6,7 +6,9 @@ import argparse
 import contextlib
 import os
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -33,16 +35,9 @@ async def run(args: argparse.Namespace, settings: Settings) -> int:
         return await ingest(args, settings)
     if args.command in ("reindex", "index"):
         return await _on_the_folder(args, settings)
-    async with _client(args, settings) as client:
-        match args.command:
-            case "query":
-                return await query(args, client)
-            case "search":
-                return await search(args, client)
-            case "status":
-                return await status(args, client)
-            case _:
-                return await delete(args, client)
+    command = _COMMANDS[args.command]
+    async with _client(args, settings, command) as client:
+        return await command.run(args, client)
 
 
 async def _on_the_folder(args: argparse.Namespace, settings: Settings) -> int:
@@ -102,46 +97,71 @@ def config(settings: Settings, *, as_json: bool) -> int:
     return 0
 
 
-@contextlib.asynccontextmanager
-async def _client(args: argparse.Namespace, settings: Settings) -> AsyncIterator[Client]:
-    if args.url:
-        async with connect(args.url) as client:
-            yield client
-        return
-    async with _opened(args.command, settings) as opened:
-        from rag.cli.in_process import client_of
+@dataclass(frozen=True, slots=True)
+class _Command:
+    """A command that uses the API, and what it opens if there is no server."""
 
-        async with client_of(opened) as client:
-            yield client
+    run: Callable[[argparse.Namespace, Client], Awaitable[int]]
+    opened: Callable[[Settings], AbstractAsyncContextManager[Storage]]
 
 
-def _opened(command: str, settings: Settings) -> contextlib.AbstractAsyncContextManager[Storage]:
-    """Opens what a command works on, and nothing else."""
-    match command:
-        case "status":
-            from rag.build.storage import open_storage
+def _storage(settings: Settings) -> AbstractAsyncContextManager[Storage]:
+    from rag.build.storage import open_storage
 
-            return open_storage(settings)
-        case "delete":
-            from rag.build.ingest import open_ingesting
+    return open_storage(settings)
 
-            return open_ingesting(settings)
-        case _:
-            return _answering(command, settings)
+
+def _ingesting(settings: Settings) -> AbstractAsyncContextManager[Storage]:
+    from rag.build.ingest import open_ingesting
+
+    return open_ingesting(settings)
 
 
 @contextlib.asynccontextmanager
-async def _answering(command: str, settings: Settings) -> AsyncIterator[Storage]:
+async def _searching(settings: Settings) -> AsyncIterator[Storage]:
     from rag.build.embedding import loading_embedder
 
     async with loading_embedder(settings.embedder) as embedder:  # while modules are imported
         from rag.build.retrieval import open_searching
+        from rag.cli import in_process  # noqa: F401 - its import takes half as long as the model
+
+        async with open_searching(settings, embedder=embedder) as opened:
+            yield opened
+
+
+@contextlib.asynccontextmanager
+async def _service(settings: Settings) -> AsyncIterator[Storage]:
+    from rag.build.embedding import loading_embedder
+
+    async with loading_embedder(settings.embedder) as embedder:  # while modules are imported
         from rag.build.service import open_service
         from rag.cli import in_process  # noqa: F401 - its import takes half as long as the model
 
-        opening = open_searching if command == "search" else open_service
-        async with opening(settings, embedder=embedder) as opened:
+        async with open_service(settings, embedder=embedder) as opened:
             yield opened
+
+
+_COMMANDS = {
+    "query": _Command(query, _service),
+    "search": _Command(search, _searching),
+    "status": _Command(status, _storage),
+    "delete": _Command(delete, _ingesting),
+}
+
+
+@contextlib.asynccontextmanager
+async def _client(
+    args: argparse.Namespace, settings: Settings, command: _Command
+) -> AsyncIterator[Client]:
+    if args.url:
+        async with connect(args.url) as client:
+            yield client
+        return
+    async with command.opened(settings) as opened:
+        from rag.cli.in_process import client_of
+
+        async with client_of(opened) as client:
+            yield client
 
 
 async def _find(client: Client, collection: str, name: str) -> tuple[str, Json]:

@@ -1,4 +1,4 @@
-"""The scope that a command works on."""
+"""Whose data a command works on."""
 
 from __future__ import annotations
 
@@ -8,6 +8,11 @@ from rag.tenant import tenant_of_caller
 from rag.types import Scope
 
 
+def tenant() -> str:
+    """Returns the tenant of the person who runs the command."""
+    return tenant_of_caller()
+
+
 def scope_of(args: argparse.Namespace) -> Scope:
-    """Returns the caller's collection that `--collection` names."""
-    return Scope(tenant=tenant_of_caller(), collection=args.collection)
+    """Returns the collection that `--collection` names."""
+    return Scope(tenant=tenant(), collection=args.collection)

@@ -18,11 +18,11 @@ from eval.runs.run_folder import Outcome, RunFolder, is_finished
 from rag.build.queue_backends import queue_backend
 from rag.cli import output
 from rag.cli.progress import progress_bar
+from rag.cli.scope import tenant
 from rag.client.http import Json
 from rag.errors import InputError
 from rag.feedback.recorder import Traces
 from rag.settings.tree import Settings
-from rag.tenant import tenant_of_caller
 
 
 async def run(args: argparse.Namespace, settings: Settings) -> int:
@@ -52,7 +52,7 @@ async def _plan(name: str, args: argparse.Namespace, settings: Settings) -> Plan
     return Plan(
         corpus=corpus.sample(args.sample) if args.sample else corpus,
         settings=settings_for(settings, _cache(args, settings), args.collection),
-        tenant=tenant_of_caller(),
+        tenant=tenant(),
         collection=args.collection,
         top_k=args.top_k,
         answers=not args.search,

@@ -18,9 +18,9 @@ from eval.runs.run_folder import Outcome
 from rag.build.embedding import build_embedder
 from rag.build.running import start
 from rag.build.service import Service
+from rag.cli.scope import tenant
 from rag.settings.retrieval import EmbedderSettings
 from rag.settings.tree import load_settings
-from rag.tenant import tenant_of_caller
 from retrieval.embedders.embedder import ModelEmbedder
 from retrieval.embedders.token_cache import TokenCache
 
@@ -96,7 +96,7 @@ class Trials:
         plan = Plan(
             corpus=self.corpus,
             settings=settings_for(load_settings(**nested(settings)), self.cache),
-            tenant=tenant_of_caller(),
+            tenant=tenant(),
             top_k=self.top_k,
             answers=of_answers(self.measure),
             named=(self.measure,),

@@ -1,0 +1,172 @@
+"""Answers, and the messages between a pipeline and a language model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from rag.types.documents import (
+    Scope,
+)
+from rag.types.questions import (
+    Hit,
+    Message,
+    SamplingOverrides,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Citation:
+    """A marker in an answer and the exact span of the document that it cites.
+
+    `quote == document.text[start:end]`. `chunk_id` names the hit that it comes from; if hits were
+    widened, the quote may lie next to that chunk. `support`, 0 to 1, says how well the quote
+    supports the sentence that cites it; it is 1 if the sentence is the quote. The marker occupies
+    characters `marker_start` to `marker_end` of the answer; both are set once that is written.
+    """
+
+    marker: int
+    chunk_id: str
+    document_id: str
+    uri: str
+    title: str
+    page: int | None
+    headings: tuple[str, ...]
+    start: int
+    end: int
+    quote: str
+    support: float
+    marker_start: int = 0
+    marker_end: int = 0
+
+
+FinishReason = Literal["stop", "length"]
+"""The reason why a model stopped: "stop" at the end of its text, "length" at `max_tokens`."""
+Reason = Literal["no_documents", "no_match", "weak_evidence"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """Tokens that language models read and wrote; zero if no model is used.
+
+    `cost` is in the currency of the settings' prices, 0 if they name none. `estimated` is True if
+    a model's server did not report the tokens, or not yet, and they were counted here.
+    """
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cost: float = 0.0
+    estimated: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """An answer of the service; its `id` is 32 random hex digits, by which feedback names it.
+
+    `question` is the text that was searched for: in a conversation, the question as it was
+    rewritten to stand alone. `confidence`, 0 to 1, is the calibrated probability that the evidence
+    answers it; below the threshold the answer abstains and `reason` says why. `degraded` names each
+    stage that was left out, with the cause. `timings` is milliseconds by stage.
+
+    `unsupported` holds the markers that were removed from the text because the passages they named
+    do not support it; `uncited` holds the sentences of the text without a citation. Both are in
+    text order. `passages` are the hits as the generator read them. `finish_reason` is None if no
+    model wrote the answer. Several answers may share a `trace_id`, which callers may choose.
+    """
+
+    id: str
+    question: str
+    text: str
+    citations: tuple[Citation, ...]
+    unsupported: tuple[int, ...]
+    uncited: tuple[str, ...]
+    hits: tuple[Hit, ...]
+    passages: tuple[Hit, ...]
+    abstained: bool
+    reason: Reason | None
+    confidence: float
+    degraded: tuple[str, ...]
+    usage: Usage
+    finish_reason: FinishReason | None
+    timings: Mapping[str, float]
+    trace_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prompt:
+    """The input of a generator: the question and its passages, best first.
+
+    A passage's marker in the answer is its place in `hits`, from 1. A passage may be wider than
+    the chunk that was found, because it includes its neighbours.
+    """
+
+    question: str
+    scope: Scope
+    hits: tuple[Hit, ...]
+    sampling: SamplingOverrides = field(default_factory=SamplingOverrides)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sampling:
+    """The parameters with which a language model continues a chat.
+
+    `temperature` 0 always takes the most likely token. `schema` is a JSON schema that the answer
+    is made to fit.
+    """
+
+    max_tokens: int
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int | None = None
+    stop: tuple[str, ...] = ()
+    schema: Mapping[str, object] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Piece:
+    """A piece of a model's streamed text; the last one has the reason why the model stopped.
+
+    `usage` is that of the whole text so far; if a stream is closed early, the last `usage` that
+    arrived counts.
+    """
+
+    text: str = ""
+    finish_reason: FinishReason | None = None
+    usage: Usage | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelCall:
+    """The input of a call to a language model: messages, prompt template and sampling."""
+
+    messages: tuple[Message, ...]
+    template: str
+    sampling: Sampling
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delta:
+    """A piece of an answer as it is generated.
+
+    The last one of a stream has `confidence` (see `Answer`) and, if the generator declines to
+    answer, the reason in `abstained`; its text is then empty. `model` names the language model
+    that wrote the text; it is None if the text comes from the passages. `usage` is that of the
+    stream so far. `degraded`: see `Answer`. `call` is the input of the call to the model.
+    """
+
+    text: str = ""
+    model: str | None = None
+    confidence: float | None = None
+    abstained: Reason | None = None
+    finish_reason: FinishReason | None = None
+    usage: Usage | None = None
+    degraded: tuple[str, ...] = ()
+    call: ModelCall | None = None
+
+
+REASONS: Mapping[Reason, str] = {
+    "no_documents": "the collection has nothing that fits",
+    "no_match": "no passage speaks of it",
+    "weak_evidence": "the passages found do not carry an answer",
+}

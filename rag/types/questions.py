@@ -1,0 +1,115 @@
+"""Questions, and the hits that answer them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+from rag.types.documents import (
+    Chunk,
+    Float32Array,
+    MetaValue,
+    Scope,
+    SparseVector,
+)
+
+Op = Literal["eq", "in", "gt", "gte", "lt", "lte"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Condition:
+    """A filter on one field; conditions are joined by AND. Ranges take numbers or ISO dates."""
+
+    field: str
+    op: Op
+    value: MetaValue
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """One turn of a chat."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SamplingOverrides:
+    """The values of `Sampling` that one request sets; None keeps the value of the settings."""
+
+    max_tokens: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    seed: int | None = None
+    stop: tuple[str, ...] | None = None
+    schema: Mapping[str, object] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Query:
+    """A question to the service; `history` holds the earlier messages of the chat, oldest first.
+
+    `sampling` is used if a language model answers.
+    """
+
+    text: str
+    scope: Scope
+    top_k: int = 10
+    where: tuple[Condition, ...] = ()
+    history: tuple[Message, ...] = ()
+    sampling: SamplingOverrides = SamplingOverrides()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leg:
+    """A search for one ranked list; the type of its vector selects a dense or a sparse search.
+
+    `exact` makes a dense search compare every chunk, which also finds those that a graph misses.
+    """
+
+    name: Literal["dense", "sparse"]
+    vector: Float32Array | SparseVector
+    limit: int
+    where: tuple[Condition, ...] = ()
+    exact: bool = False
+
+
+class Match(NamedTuple):
+    """One entry of a leg's ranked list; the chunk itself is fetched only if the entry is kept.
+
+    It is a tuple, like `Fused`, because hundreds are created for each question.
+    """
+
+    chunk_id: str
+    score: float
+
+
+Source = Literal["dense", "sparse", "fused", "reranked"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hit:
+    """A chunk that answers a query; `ranks` has its place (from 1) in each leg that found it."""
+
+    chunk: Chunk
+    score: float
+    source: Source
+    ranks: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retrieved:
+    """The hits of a query, best first; `degraded` as in `Answer`."""
+
+    hits: tuple[Hit, ...]
+    degraded: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchResult:
+    """The result of a search without an answer; `degraded` and `timings` as in `Answer`."""
+
+    hits: tuple[Hit, ...]
+    degraded: tuple[str, ...]
+    timings: Mapping[str, float]
