@@ -1,4 +1,7 @@
-"""The contract of `Index`: reading, writing and searching. A new back end joins by one line."""
+"""The contract of `Index`: reading, writing and searching.
+
+A new back end joins by its name in the fixture `index`, and a case in `indexes.opened`.
+"""
 
 from __future__ import annotations
 

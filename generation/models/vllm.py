@@ -52,7 +52,8 @@ class VllmModel:
         Args:
             model: a folder, or a name on the hub.
             lora: the folder of an adapter for the model.
-            engine: further arguments of vLLM's AsyncEngineArgs; see `DEFAULTS`.
+            engine: further arguments of vLLM's AsyncEngineArgs; see
+                `vllm_engine.DEFAULTS`.
 
         Raises:
             ConfigError: The model or an argument is not valid.

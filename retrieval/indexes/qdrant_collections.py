@@ -11,6 +11,7 @@ from qdrant_client import models
 from rag.errors import ConfigError, InputError, NotFoundError, StorageError
 from rag.types import Scope
 from retrieval.indexes.payload import FieldType, path_of
+from retrieval.indexes.qdrant_failures import EXISTS
 from retrieval.indexes.qdrant_known import Known
 from retrieval.indexes.qdrant_points import (
     DENSE,
@@ -24,7 +25,7 @@ from retrieval.indexes.qdrant_points import (
     equal,
     tokens_field,
 )
-from retrieval.indexes.qdrant_server import EXISTS, Server
+from retrieval.indexes.qdrant_server import Server
 from retrieval.indexes.qdrant_shards import part_keys, tenant_key
 from retrieval.indexes.qdrant_versions import VERSION, Versions
 

@@ -3,42 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import math
 import random
-import re
 from collections.abc import Awaitable, Callable, Sequence
-from json import JSONDecodeError
 from typing import ParamSpec, TypeVar
 
-import httpx
-from grpc import StatusCode
-from grpc.aio import AioRpcError
 from qdrant_client import AsyncQdrantClient
-from qdrant_client.common.client_exceptions import QdrantException, ResourceExhaustedResponse
-from qdrant_client.http.exceptions import (
-    ApiException,
-    ResponseHandlingException,
-    UnexpectedResponse,
-)
 
 from rag.errors import (
-    BusyError,
-    ConfigError,
-    NotFoundError,
     RagError,
-    StorageError,
     UpstreamError,
 )
-from rag.privacy.redaction import scrubbed
-from retrieval.indexes.qdrant_nodes import NO_QDRANT, Node, Nodes
+from retrieval.indexes.qdrant_failures import AWAY, FAILURES, failure_of
+from retrieval.indexes.qdrant_nodes import Node, Nodes
 
 ATTEMPTS = 3
 FIRST_PAUSE = 0.25
 """Seconds before the second attempt; doubles with each, and varies by a quarter, so that workers do
 not retry at the same time. The pauses of a call add up to more than gRPC's pause between tries to
 connect: a call that begins when the server comes back is answered."""
-EXISTS, MOVED, STRICT = "exists", "shard_moved", "strict_mode"
 READS = frozenset({"query_batch_points", "scroll", "count", "facet"})
 """Methods of the client that any node answers alike. Those about collections and aliases are not
 among them: a node may learn of a change a moment later than the one that made it."""
@@ -56,95 +39,11 @@ waits longer each time, up to two minutes, even after the server is back. The th
 of its name, is the time that one attempt may take (20 s by default): within 2 s the system sends
 two packets, a second apart, so that a host that was silent is noticed as it returns."""
 
+_ALL_SHOWN = 1_000
+"""Characters of the causes of all nodes in a message."""
+
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
-_FAILURES = (ApiException, QdrantException, AioRpcError, TimeoutError, ValueError, KeyError)
-"""Exceptions of the client: of HTTP, of both protocols, of gRPC, of waiting, and two of local
-mode."""
-_HTTP = {
-    StatusCode.INVALID_ARGUMENT: 400,
-    StatusCode.FAILED_PRECONDITION: 400,
-    StatusCode.OUT_OF_RANGE: 400,
-    StatusCode.UNAUTHENTICATED: 401,
-    StatusCode.PERMISSION_DENIED: 403,
-    StatusCode.NOT_FOUND: 404,
-    StatusCode.ALREADY_EXISTS: 409,
-    StatusCode.RESOURCE_EXHAUSTED: 429,
-    StatusCode.UNIMPLEMENTED: 501,
-    StatusCode.UNAVAILABLE: 503,
-    StatusCode.DEADLINE_EXCEEDED: 504,
-}
-_KEY = "The Qdrant server refuses the API key. Mend `index.api_key`."
-_MEANING: dict[int, tuple[type[RagError], str | None, str]] = {
-    401: (ConfigError, None, _KEY),
-    403: (ConfigError, None, _KEY),
-    404: (NotFoundError, None, "The Qdrant server does not hold it."),
-    405: (
-        ConfigError,
-        "standalone_server",
-        "The Qdrant server runs alone, and shards with keys need one in cluster mode: set"
-        " `index.shards` to 1, or start it with `QDRANT__CLUSTER__ENABLED=true`.",
-    ),
-    409: (StorageError, EXISTS, "The Qdrant server has it already."),
-    421: (StorageError, MOVED, "The shards of the collection are not those that were known."),
-    422: (
-        StorageError,
-        STRICT,
-        "The collection on the Qdrant server is in strict mode, which forbids the request."
-        " Raise that limit or switch strict mode off.",
-    ),
-    429: (
-        BusyError,
-        None,
-        "The Qdrant server is at its limit. Try again later.",
-    ),
-    501: (ConfigError, None, NO_QDRANT),
-    503: (
-        UpstreamError,
-        None,
-        "The Qdrant server cannot be reached. Start it, or mend `index.url` and"
-        " `index.grpc_port` (`index.prefer_grpc = false` does without gRPC).",
-    ),
-    504: (
-        UpstreamError,
-        None,
-        "The Qdrant server did not answer within {timeout:g} s. Try again later,"
-        " or raise `index.timeout`.",
-    ),
-    507: (
-        StorageError,
-        "disk_full",
-        "The Qdrant server has no disk space left. Free some and run it again;"
-        " what was stored before is kept.",
-    ),
-}
-"""By HTTP status: the error, its code if that is not the class's, and its message."""
-_FAILED = (
-    UpstreamError,
-    None,
-    "The Qdrant server failed. Its log says more; try again later.",
-)
-_REFUSED = (StorageError, None, "The Qdrant server refuses the request.")
-_SAID = (
-    (re.compile(r"no space left|out of disk", re.IGNORECASE), (), 507),
-    (re.compile("already exists"), (), 409),
-    (re.compile("Failed parsing HTTP/2"), (), 501),
-    (re.compile(r"standalone mode", re.IGNORECASE), (), 405),
-    (
-        re.compile(r"shard key .*(not found|not specified|nor fallback .* exist)", re.IGNORECASE),
-        (400, 404),
-        421,
-    ),
-    (re.compile(r"\. Help: "), (400,), 422),  # the end of refusals by strict mode
-)
-"""Words of the server, the statuses they apply to (any if empty), and the status they mean."""
-_UNKNOWN = re.compile(r"collection|no point with id", re.IGNORECASE)
-"""A 404 with these words is about a collection or a point; any other is about the API."""
-_AWAY = (501, 502, 503, 504)
-"""Statuses that do not come from the node itself: another one may answer."""
-_SERVER_ERRORS = 500
-_SHOWN, _ALL_SHOWN = 300, 1_000
-"""Characters of one cause, and of the causes of all nodes, in a message."""
 
 
 class Server:
@@ -236,9 +135,9 @@ class Server:
         try:
             async with asyncio.timeout_at(until):
                 answer = await self._answer(node, question)
-        except _FAILURES as error:
-            status, told = self._told(node, error)
-            if status not in _AWAY:
+        except FAILURES as error:
+            status, told = failure_of(node, error, timeout=self._timeout)
+            if status not in AWAY:
                 raise told from error
             self._nodes.failed(node, told)
             raise _AwayError(told) from error
@@ -268,8 +167,8 @@ class Server:
         except RagError as error:
             self._nodes.failed(node, error)
             raise _AwayError(error) from error
-        except _FAILURES as error:
-            _, told = self._told(node, error)
+        except FAILURES as error:
+            _, told = failure_of(node, error, timeout=self._timeout)
             self._nodes.failed(node, told)
             raise _AwayError(told) from error
 
@@ -280,15 +179,6 @@ class Server:
         except _AwayError:
             return False
         return True
-
-    def _told(self, node: Node, error: Exception) -> tuple[int, RagError]:
-        """Converts a failure to the HTTP status that it amounts to and the error to report."""
-        status, cause = _failure(error)
-        kind, code, text = _MEANING.get(status) or (
-            _FAILED if status >= _SERVER_ERRORS else _REFUSED
-        )
-        detail = f"{node.place}: {scrubbed(cause.strip(), node.url)[:_SHOWN]}."
-        return status, kind(text.format(timeout=self._timeout), code=code, detail=detail)
 
 
 class _AwayError(Exception):
@@ -334,52 +224,3 @@ def connect(
         for url, port in zip(urls, ports, strict=True)
     ]
     return Server(*nodes, timeout=timeout, spread=spread)
-
-
-def _failure(error: Exception) -> tuple[int, str]:
-    """Returns the HTTP status that a failure amounts to, and its cause.
-
-    Raises:
-        ValueError, KeyError: The error is not the client's, but a bug in this package.
-    """
-    match error:
-        case TimeoutError():
-            status, cause = 504, "no answer"
-        case ResourceExhaustedResponse():
-            status, cause = 429, str(error)
-        case ResponseHandlingException(source=httpx.TimeoutException()):
-            status, cause = 504, "no answer"
-        case ResponseHandlingException(source=httpx.TransportError() as source):
-            status, cause = 503, str(source) or type(source).__name__
-        case ResponseHandlingException() | JSONDecodeError():
-            status, cause = 501, "its answer cannot be read"
-        case UnexpectedResponse():
-            status, cause = error.status_code or _SERVER_ERRORS, _said(error)
-        case AioRpcError():
-            status = _HTTP.get(error.code(), _SERVER_ERRORS)
-            cause = error.details() or error.code().name
-        case KeyError():
-            status, cause = 404, f"no point with id {error}"
-        case _:
-            status, cause = _local_failure(error)
-    return _status(status, cause), cause
-
-
-def _local_failure(error: Exception) -> tuple[int, str]:
-    if not re.search("already exists|not found", str(error)):
-        raise error
-    return 404, str(error)
-
-
-def _status(status: int, cause: str) -> int:
-    """Corrects the status by the server's words: it uses one status for several cases."""
-    for said, among, meant in _SAID:
-        if (not among or status in among) and said.search(cause):
-            return meant
-    return 501 if status == 404 and not _UNKNOWN.search(cause) else status  # noqa: PLR2004
-
-
-def _said(error: UnexpectedResponse) -> str:
-    with contextlib.suppress(ValueError, KeyError, TypeError):
-        return str(error.structured()["status"]["error"])
-    return error.content.decode(errors="replace")[:200] or error.reason_phrase

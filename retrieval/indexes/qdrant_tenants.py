@@ -9,9 +9,10 @@ from qdrant_client import models
 
 from rag.errors import NotFoundError, StorageError
 from rag.types import Scope
+from retrieval.indexes.qdrant_failures import MOVED
 from retrieval.indexes.qdrant_known import Known
 from retrieval.indexes.qdrant_points import ShardKey, of
-from retrieval.indexes.qdrant_server import MOVED, Server
+from retrieval.indexes.qdrant_server import Server
 from retrieval.indexes.qdrant_shards import Placement, is_active, placement_of, tenant_key
 from retrieval.indexes.qdrant_versions import Versions
 
