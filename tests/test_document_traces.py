@@ -268,6 +268,15 @@ def test_from_the_command_line_with_a_receiver_that_is_away(
     assert ingested == submitted
 
 
+def test_from_the_command_line_a_share_is_sent(receiver: OtlpServer, tmp_path: Path) -> None:
+    file = tmp_path / "lamp.txt"
+    file.write_text("A lamp burns.")
+    env = to(receiver) | {"RAG_TRACES__RATE": "0"}
+    ran = rag("ingest", file, data=tmp_path / "data", env=env)  # it ends once all is sent
+    assert ran.returncode == 0, ran.stderr
+    assert not [s for s in receiver.spans if str(file) in s.attributes.get(INPUT, "")]
+
+
 @pytest.mark.anyio
 async def test_through_a_worker_and_through_a_worker_for_each_stage(
     receiver: OtlpServer, tmp_path: Path, postgres: PostgresServer
