@@ -12,8 +12,8 @@ In the W3C standard, a caller's `traceparent` links one cause to one effect. A d
 alone continues the caller's trace. Of a few documents, each has its own trace, and its `submit`
 names the caller's span (`caller`), as there is only one parent. Of many (bulk), the caller's trace
 has one `submit` for all of them, and the documents' traces begin where they are ingested: a span of
-the API for each would be most of the sent data. The same holds for documents that no API accepts,
-as with `rag ingest`.
+the API for each would be most of the sent data. Documents of `rag ingest` have traces as if they
+were sent by a caller without a trace.
 """
 
 from __future__ import annotations

@@ -256,14 +256,25 @@ def test_from_the_command_line_with_a_receiver_that_is_away(
     ran = rag("ingest", *files, data=tmp_path / "data", env=away | langfuse)
     assert ran.returncode == 0, ran.stderr
 
-    def ingests() -> list[Received] | None:
+    def of_documents() -> list[Received] | None:
         found = [s for s in list(receiver.spans) if str(tmp_path) in s.attributes.get(INPUT, "")]
-        return found if len(found) == 3 else None
+        return found if len(found) == 2 * 3 else None
 
-    found = wait_for(ingests)
-    assert len({span.trace_id for span in found}) == 3
-    assert {(span.name, span.parent) for span in found} == {("ingest", "")}
+    found = wait_for(of_documents)
     assert len({span.attributes["session.id"] for span in found}) == 1
+    submitted = {span.trace_id: span.id for span in found if span.name == "submit"}
+    ingested = {span.trace_id: span.parent for span in found if span.name == "ingest"}
+    assert len(submitted) == 3
+    assert ingested == submitted
+
+
+def test_from_the_command_line_a_share_is_sent(receiver: OtlpServer, tmp_path: Path) -> None:
+    file = tmp_path / "lamp.txt"
+    file.write_text("A lamp burns.")
+    env = to(receiver) | {"RAG_TRACES__RATE": "0"}
+    ran = rag("ingest", file, data=tmp_path / "data", env=env)  # it ends once all is sent
+    assert ran.returncode == 0, ran.stderr
+    assert not [s for s in receiver.spans if str(file) in s.attributes.get(INPUT, "")]
 
 
 @pytest.mark.anyio

@@ -22,7 +22,7 @@ from rag.client.http import Client, Json, connect, wait_until_done
 from rag.errors import ReadError
 from rag.protocols import Queue
 from rag.settings.tree import Settings
-from rag.telemetry.trace import Trace
+from rag.telemetry.trace import trace_of
 from rag.types import Scope
 
 if TYPE_CHECKING:
@@ -107,7 +107,8 @@ class _DataFolder:
             *(submission_of_url(url, spool.new_key()) for url in named.urls),
             *piped,
         ]
-        job_id = await self.opened.ingest.accept(self.scope, submissions, Trace())
+        trace = trace_of(None, rate=self.opened.settings.traces.rate)
+        job_id = await self.opened.ingest.accept(self.scope, submissions, trace)
         with progress_bar("Ingesting", len(named), quiet=self.quiet) as bar:
             return [await self._work(job_id, bar)]
 
