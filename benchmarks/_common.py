@@ -18,11 +18,12 @@ from typing import Any, Literal
 import numpy as np
 
 from rag.build.running import start
-from rag.build.service import TENANT, Service
+from rag.build.service import Service
 from rag.errors import RagError
 from rag.protocols import Queue
 from rag.records import Submission
 from rag.settings.tree import load_settings
+from rag.tenant import tenant_of_caller
 from rag.types import Scope
 
 DATA = Path("../shared/data")
@@ -180,11 +181,11 @@ async def ingest(
     Raises:
         RagError: one of them failed.
     """
-    scope = Scope(tenant=TENANT, collection=collection)
+    scope = Scope(tenant=tenant_of_caller(), collection=collection)
     await service.ingest.check_collection(scope)
-    job_id = await service.catalog.submit(scope, submissions)
+    job_id = await service.catalog.jobs.submit(scope, submissions)
     await queue.drain()
-    job = await service.catalog.job(job_id)
+    job = await service.catalog.jobs.get(scope.tenant, job_id)
     if job.state != "succeeded":
         raise RagError(f"Ingesting for a benchmark ended {job.state}: {job.failures[:3]}")
     return scope

@@ -18,9 +18,9 @@ from ingest.chunkers.strategies import SectionChunker
 from ingest.pipeline import IngestPipeline
 from ingest.reader_process import Limits, Parser
 from ingest.sources.files import Spool, load, submission_of
-from rag.build.service import TENANT
 from rag.catalog.catalog import Catalog
 from rag.catalog.database import SqliteDatabase
+from rag.tenant import tenant_of_caller
 from rag.text.passages import passage_text
 from rag.types import Float32Array, Kind, Point, Scope
 from retrieval.bm25 import Bm25Encoder
@@ -32,7 +32,7 @@ WORDS_A_CHUNK = 80
 CHUNKS = 3
 VOCABULARY = 20_000
 MAX_BYTES = 1 << 20
-SCOPE = Scope(tenant=TENANT, collection="bench")
+SCOPE = Scope(tenant=tenant_of_caller(), collection="bench")
 
 
 class NoiseEmbedder:
@@ -89,7 +89,7 @@ async def _ingest(data: Path, files: Sequence[Path]) -> None:
     queue = LocalQueue(catalog=catalog, ingest=pipeline.ingest, maintain=index.maintain)
     await pipeline.check_collection(SCOPE)
     _wait_for_the_start()
-    await catalog.submit(SCOPE, map(submission_of, files))
+    await catalog.jobs.submit(SCOPE, map(submission_of, files))
     await queue.drain()
     parser.close()
     await index.close()

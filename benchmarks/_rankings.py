@@ -19,6 +19,7 @@ from rag.protocols import Queue, TokenEmbedder
 from rag.records import Submission
 from rag.settings.retrieval import RerankerSettings
 from rag.telemetry.trace import Trace
+from rag.tenant import tenant_of_caller
 from rag.types import Floats, Leg, Match, Query, Scope
 from retrieval.bm25 import Bm25Encoder
 from retrieval.hybrid import HybridRetriever
@@ -76,7 +77,7 @@ async def ingest_corpus(
 
 def submission(service: Service, id_: str, title: str, text: str) -> Submission:
     data = json.dumps({"title": title, "text": text}).encode()
-    return service.spool.put(data, uri=id_, document_id_=id_, title=title)
+    return service.spool.of(tenant_of_caller()).put(data, uri=id_, document_id_=id_, title=title)
 
 
 async def leg_runs(ingested: Ingested) -> dict[str, Run]:
@@ -110,7 +111,7 @@ async def hybrid_run(ingested: Ingested, *, depth: int, rrf_k: int, top_k: int) 
     run = {}
     for question in ingested.corpus.questions:
         query = Query(text=question.text, scope=ingested.scope, top_k=top_k)
-        hits = await retriever.retrieve(query, Trace())
+        hits = (await retriever.retrieve(query, Trace())).hits
         run[question.id] = list(dict.fromkeys(hit.chunk.document_id for hit in hits))
     return run
 
@@ -143,7 +144,7 @@ async def reranked_run(
         )
         for question in ingested.corpus.questions:
             query = Query(text=question.text, scope=ingested.scope, top_k=top_k)
-            hits = await retriever.retrieve(query, Trace())
+            hits = (await retriever.retrieve(query, Trace())).hits
             run[question.id] = list(dict.fromkeys(hit.chunk.document_id for hit in hits))
     return run
 

@@ -154,7 +154,7 @@ def _check_prompts(server: Server, model: VllmModel, asked: _Asked) -> None:
     Raises:
         RuntimeError: they have not.
     """
-    engine = model._engine
+    engine = model._keeper.engine
     assert engine is not None
     ours = server.post("/v1/query", {"query": asked.question, "top_k": TOP_K})["usage"]
     floor = len(token_ids(engine.get_tokenizer(), asked.prompt))

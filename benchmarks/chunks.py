@@ -141,14 +141,14 @@ async def _asked(corpus: Corpus, chunker: ChunkerSettings) -> AsyncIterator[Aske
         embedder = MemoEmbedder(service.embedder)
         ingested = await ingest_corpus(service, queue, embedder, corpus)
         for passage in corpus.passages:  # the spans count characters of this very text
-            assert await service.catalog.text(ingested.scope, passage.id) == passage.text
+            assert await service.catalog.documents.text(ingested.scope, passage.id) == passage.text
         retriever = HybridRetriever(
             embedder=embedder, encoder=Bm25Encoder(), index=service.index, depth=DEPTH
         )
         hits = {}
         for question in corpus.questions:
             query = Query(text=question.text, scope=ingested.scope, top_k=DEPTH)
-            hits[question.id] = await retriever.retrieve(query, Trace())
+            hits[question.id] = (await retriever.retrieve(query, Trace())).hits
         yield Asked(service=service, scope=ingested.scope, chunks=len(ingested.owners), hits=hits)
 
 

@@ -23,6 +23,7 @@ from rag.build.running import start
 from rag.build.service import Service
 from rag.settings.tree import Settings, load_settings
 from rag.telemetry.trace import Trace
+from rag.tenant import tenant_of_caller
 from rag.types import Query
 
 ASKED = 1_000
@@ -39,7 +40,12 @@ def run() -> Report:
 async def _run(corpus: Corpus, folder: Path) -> Report:
     settings = settings_for(load_settings(), folder)
     questions, others = corpus.questions[:ASKED], corpus.questions[ASKED:]
-    plan = Plan(corpus=replace(corpus, questions=questions), settings=settings, name="first")
+    plan = Plan(
+        tenant=tenant_of_caller(),
+        corpus=replace(corpus, questions=questions),
+        settings=settings,
+        name="first",
+    )
     async with start(settings) as (service, queue):
         await ingest(service, plan, queue.drain, lambda _: None)
         await _bare(service, plan, others)
@@ -80,7 +86,7 @@ async def _offline(
     plan: Plan, stages: LocalStages, folder: Path, others: Iterable[Question]
 ) -> float:
     """Seconds that the run's questions take, measured and written."""
-    async with start(plan.settings, plan.between(stages)) as (service, _):
+    async with start(plan.settings, plan.stage_caches(stages)) as (service, _):
         await ask(service, plan, others, lambda _: None, at_once=AT_ONCE)
         with RunFolder(folder / plan.name, plan.info()) as written:
             started = time.perf_counter()

@@ -34,7 +34,7 @@ from benchmarks._graphs import (
     server_before,
 )
 from benchmarks._texts import sentences
-from rag.build.retrieval import build_embedder
+from rag.build.embedding import build_embedder
 from rag.settings.tree import load_settings
 from rag.types import Float32Array
 

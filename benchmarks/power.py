@@ -29,6 +29,7 @@ from eval.offline.stage_cache import LocalStages
 from eval.runs.run_folder import Outcome, Run
 from rag.build.running import start
 from rag.settings.tree import Settings, load_settings
+from rag.tenant import tenant_of_caller
 
 ASKED = 400
 TYPOS = 0.25
@@ -60,12 +61,12 @@ class Asking:
 
     async def run(self, settings: Settings, *, seed: int) -> Run:
         """The questions with this seed's noise."""
-        plan = Plan(corpus=self.corpus, settings=settings, answers=False)
+        plan = Plan(tenant=tenant_of_caller(), corpus=self.corpus, settings=settings, answers=False)
         rng = np.random.default_rng(seed)
         questions = [_typed(question, rng) for question in self.corpus.questions]
         made: list[Outcome] = []
         with LocalStages.opened(self.folder) as stages:
-            async with start(settings, plan.between(stages)) as (service, queue):
+            async with start(settings, plan.stage_caches(stages)) as (service, queue):
                 await ingest(service, plan, queue.drain, lambda _: None)
                 await ask(service, plan, questions, made.append, at_once=AT_ONCE)
         outcomes = sorted((replace(o, seconds=0.0) for o in made), key=lambda o: o.id)

@@ -23,13 +23,8 @@ from benchmarks._common import Report, Target, p50, percentile, temporary_servic
 from benchmarks._rankings import corpus_of, ingest_corpus, measure, reranked_run
 from benchmarks._texts import questions, words
 from eval.calibration.evidence_runs import MemoEmbedder
-from rag.build.retrieval import (
-    build_embedder,
-    build_late_interaction,
-    build_question_embedder,
-    build_retriever,
-    build_token_embedder,
-)
+from rag.build.embedding import build_embedder, build_question_embedder, build_token_embedder
+from rag.build.retrieval import build_late_interaction, build_retriever
 from rag.protocols import Retriever
 from rag.settings.retrieval import (
     LateInteractionSettings,

@@ -28,9 +28,9 @@ from benchmarks._common import Report, Target, p50, percentile
 from benchmarks._server import examples, serving
 from benchmarks._texts import sentences
 from rag.build.running import start
-from rag.build.service import TENANT
 from rag.settings.tree import load_settings
 from rag.telemetry.trace import Trace
+from rag.tenant import tenant_of_caller
 from rag.types import Query, Scope
 
 CLIENTS = 32
@@ -113,7 +113,7 @@ def _report(
 
 async def _in_process(folder: Path, asked: Sequence[str]) -> list[float]:
     """Milliseconds of searches, one after the other, without HTTP."""
-    scope = Scope(tenant=TENANT, collection="default")
+    scope = Scope(tenant=tenant_of_caller(), collection="default")
     taken = []
     async with start(load_settings(data_dir=folder, reranker={"kind": "none"})) as (service, _):
         for number in range(IN_PROCESS):

@@ -25,7 +25,7 @@ import numpy as np
 
 from benchmarks._common import Report, Target, p50
 from benchmarks._texts import questions, words
-from rag.build.retrieval import build_embedder
+from rag.build.embedding import build_embedder
 from rag.settings.tree import load_settings
 from rag.telemetry.trace import Trace
 from rag.types import Chunk, Float32Array, Leg, Point, Query, Scope

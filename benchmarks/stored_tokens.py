@@ -31,7 +31,8 @@ from benchmarks._common import p50, temporary_service
 from benchmarks._rankings import Ingested, corpus_of, ingest_corpus, measure, reranked_run
 from eval.calibration.evidence_runs import MemoEmbedder
 from eval.datasets.corpus import Corpus
-from rag.build.retrieval import build_embedder, build_retriever, open_reranker
+from rag.build.embedding import build_embedder
+from rag.build.retrieval import build_retriever, open_reranker
 from rag.protocols import TokenEmbedder
 from rag.settings.retrieval import LateInteractionSettings
 from rag.settings.tree import Settings

@@ -28,6 +28,7 @@ from eval.runs.run_folder import Outcome
 from rag.build.running import start
 from rag.cli.eval.trials import Encoder
 from rag.settings.tree import load_settings
+from rag.tenant import tenant_of_caller
 
 PASSAGES = ("cranfield", "squad2-dev-a", "xquad-en", "xquad-de", "xquad-es", "xquad-zh")
 SPANS = ("chunk-spans",)
@@ -64,12 +65,19 @@ async def _measured(
     corpus: Corpus, system: str, measures: tuple[str, ...], folder: Path, encoder: Encoder
 ) -> Mapping[str, Any]:
     settings = settings_for(load_settings(**SYSTEMS[system]), folder)
-    plan = Plan(corpus=corpus, settings=settings, top_k=TOP_K, answers=False, named=measures)
+    plan = Plan(
+        tenant=tenant_of_caller(),
+        corpus=corpus,
+        settings=settings,
+        top_k=TOP_K,
+        answers=False,
+        named=measures,
+    )
     embedder, _ = await encoder.of(settings.embedder)
     made: list[Outcome] = []
     with LocalStages.opened(folder) as stages:
-        between = plan.between_trials(stages)
-        async with start(settings, between, embedder) as (service, queue):
+        wrappers = plan.trial_caches(stages)
+        async with start(settings, wrappers, embedder) as (service, queue):
             await ingest(service, plan, queue.drain, lambda _: None)
             await ask(service, plan, corpus.questions, made.append, at_once=AT_ONCE)
     summary = summarize(made)

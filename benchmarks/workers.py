@@ -27,11 +27,11 @@ from pydantic import SecretStr
 from benchmarks._common import Report, SkippedError, Target
 from benchmarks.ingest import MIB, examples, paragraphs, sentence_transformer, speed
 from ingest.sources.files import submission_of
-from rag.build.service import TENANT
 from rag.catalog.catalog import Catalog
 from rag.catalog.database import PostgresDatabase
 from rag.records import Submission
 from rag.settings.storage import CeleryQueueSettings
+from rag.tenant import tenant_of_caller
 from rag.text.passages import passage_text
 from rag.types import Scope
 from retrieval.embedders.checkpoint import Checkpoint
@@ -43,7 +43,7 @@ from workers.celery_app import celery_app
 from workers.celery_queue import CeleryQueue
 
 ENQUEUED = 10_000
-SCOPE = Scope(tenant=TENANT, collection="bench")
+SCOPE = Scope(tenant=tenant_of_caller(), collection="bench")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +81,10 @@ async def _load(workers: Sequence[Sequence[str]], files: Sequence[Path]) -> tupl
             for options in workers:
                 stack.enter_context(_worker(cluster, options))
             started = time.perf_counter()
-            job_id = await cluster.catalog.submit(SCOPE, map(submission_of, files), bulk=True)
+            job_id = await cluster.catalog.jobs.submit(SCOPE, map(submission_of, files), bulk=True)
             cluster.queue.wake()
-            while (await cluster.catalog.job(job_id)).state in ("pending", "running"):  # noqa: ASYNC110
+            of = SCOPE.tenant
+            while (await cluster.catalog.jobs.get(of, job_id)).state in ("pending", "running"):  # noqa: ASYNC110
                 await asyncio.sleep(0.2)  # to ask costs the cores that are measured
             seconds = time.perf_counter() - started
         index = EdgeIndex(cluster.data / "index", dim=Checkpoint(minilm_folder()).dim)
@@ -104,7 +105,7 @@ async def _enqueue(report: Report) -> None:
         memory = psutil.Process().memory_info
         before = memory().rss
         started = time.perf_counter()
-        await cluster.catalog.submit(SCOPE, submissions, bulk=True)
+        await cluster.catalog.jobs.submit(SCOPE, submissions, bulk=True)
         await cluster.queue.drain()
         seconds = time.perf_counter() - started
         report.add(f"{ENQUEUED:,} documents enqueued", seconds, unit="s", target=Target(bound=10))
@@ -122,7 +123,7 @@ async def _cluster() -> AsyncIterator[Cluster]:
         url = postgres.new_database()
         catalog = Catalog(PostgresDatabase(url))
         await catalog.open()
-        await catalog.claim_collection(SCOPE, Checkpoint(minilm_folder()).fingerprint())
+        await catalog.collections.claim(SCOPE, Checkpoint(minilm_folder()).fingerprint())
         settings = CeleryQueueSettings(kind="celery", broker_url=SecretStr(broker.url))
         queue = CeleryQueue(catalog=catalog, app=celery_app(settings))
         data = Path(name) / "data"

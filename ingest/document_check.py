@@ -9,7 +9,7 @@ from typing import Literal
 
 from rag.catalog.catalog import Catalog
 from rag.errors import NotFoundError
-from rag.protocols import StoredIndex
+from rag.protocols import PersistentIndex
 from rag.records import DocumentRecord
 from rag.types import Scope
 
@@ -37,14 +37,14 @@ class Fault:
 class Checker:
     """Finds documents on which catalog and index disagree."""
 
-    def __init__(self, *, index: StoredIndex, catalog: Catalog) -> None:
+    def __init__(self, *, index: PersistentIndex, catalog: Catalog) -> None:
         self._index = index
         self._catalog = catalog
 
     async def records(self, scope: Scope) -> AsyncIterator[list[DocumentRecord]]:
         """Yields all documents, page by page, in the order of their ids."""
         after = ""
-        while page := await self._catalog.documents(scope, limit=PAGE, after=after):
+        while page := await self._catalog.documents.page(scope, limit=PAGE, after=after):
             yield page
             after = page[-1].id
 
@@ -57,7 +57,7 @@ class Checker:
         async for chunks in self._index.pages(scope):
             here = {chunk.id for chunk in chunks}
             ids = sorted({chunk.document_id for chunk in chunks})
-            known = await self._catalog.known(scope, ids)
+            known = await self._catalog.documents.known(scope, ids)
             for id_ in (id_ for id_ in ids if id_ not in known):
                 held = await self._index.chunk_ids(scope, id_)
                 if held and min(held) in here:
@@ -84,7 +84,7 @@ class Checker:
             return "missing" if len(ids) < record.chunks else "surplus"
         if not ids:
             return None
-        text = await self._catalog.text(scope, record.id)
+        text = await self._catalog.documents.text(scope, record.id)
         places: set[int] = set()
         for i in range(0, len(ids), PAGE):
             for chunk in await self._index.fetch(scope, ids[i : i + PAGE]):
@@ -102,6 +102,6 @@ class Checker:
         if mark and mark.version == record.version:
             return True
         with contextlib.suppress(NotFoundError):
-            found = await self._catalog.document(scope, original)
+            found = await self._catalog.documents.get(scope, original)
             return found.version == record.version and found.duplicate_of is None
         return False

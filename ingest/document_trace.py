@@ -54,7 +54,7 @@ class DocumentTraces:
         traces = [request] if alone else [self._part_of(request) for _ in documents]
         for trace in traces:
             trace.root.name = "submit"
-            trace.root.attributes |= _told(scope) | {"documents": len(documents)}
+            trace.root.attributes |= _scope_attributes(scope) | {"documents": len(documents)}
         accepting = Accepting(documents if bulk else list(map(_accepted_in, documents, traces)))
         error = ""
         try:
@@ -72,7 +72,9 @@ class DocumentTraces:
         """Records one attempt, or one stage of it; the block sets its outcome."""
         trace = self._of(task)
         trace.outcome = "cancelled"
-        trace.root = root = Span("ingest", input={"uri": task.uri}, attributes=_told(task.scope))
+        trace.root = root = Span(
+            "ingest", input={"uri": task.uri}, attributes=_scope_attributes(task.scope)
+        )
         root.attributes |= {
             "document_id": task.document_id,
             "stage": task.stage,
@@ -121,7 +123,7 @@ def note(trace: Trace, document: Document) -> None:
     }
 
 
-def _told(scope: Scope) -> dict[str, Attribute]:
+def _scope_attributes(scope: Scope) -> dict[str, Attribute]:
     return {"operation": "ingest", "collection": scope.collection}
 
 

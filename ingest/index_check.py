@@ -12,7 +12,7 @@ from ingest.document_check import Checker, Fault
 from ingest.pipeline import IngestPipeline
 from rag.catalog.catalog import Catalog
 from rag.errors import BusyError, NotFoundError
-from rag.protocols import StoredIndex
+from rag.protocols import PersistentIndex
 from rag.records import DocumentRecord
 from rag.types import Scope
 
@@ -50,7 +50,9 @@ class Report:
 class IndexCheck:
     """Compares, and on request repairs from the stored text."""
 
-    def __init__(self, *, pipeline: IngestPipeline, index: StoredIndex, catalog: Catalog) -> None:
+    def __init__(
+        self, *, pipeline: IngestPipeline, index: PersistentIndex, catalog: Catalog
+    ) -> None:
         self._pipeline = pipeline
         self._index = index
         self._catalog = catalog
@@ -63,7 +65,7 @@ class IndexCheck:
             NotFoundError: There is no such collection.
             ConfigError: A repair is requested, and the collection was made with another embedder.
         """
-        await self._catalog.collection(scope)
+        await self._catalog.collections.get(scope)
         if repair:
             await self._pipeline.check_collection(scope)
         report = Report()
@@ -84,7 +86,7 @@ class IndexCheck:
             return
         async with self._pipeline.settler.settled(scope, record.id):  # nobody works on it now
             try:
-                record = await self._catalog.document(scope, record.id)
+                record = await self._catalog.documents.get(scope, record.id)
             except NotFoundError:
                 return
             fault = await self._checker.fault_of(scope, record)
@@ -101,7 +103,7 @@ class IndexCheck:
     async def _is_stored(self, scope: Scope, before: DocumentRecord) -> bool:
         """True if a document agrees, and was not lost, after its repair."""
         with contextlib.suppress(NotFoundError):
-            record = await self._catalog.document(scope, before.id)
+            record = await self._catalog.documents.get(scope, before.id)
             kept = record.version == before.version
             return kept and await self._checker.fault_of(scope, record) is None
         return True
@@ -110,7 +112,7 @@ class IndexCheck:
         self, scope: Scope, document_id: str, report: Report, *, repair: bool
     ) -> None:
         async with self._pipeline.settler.settled(scope, document_id):
-            known = await self._catalog.known(scope, [document_id])
+            known = await self._catalog.documents.known(scope, [document_id])
             ids = await self._index.chunk_ids(scope, document_id)
         if known or not ids:
             return

@@ -42,7 +42,7 @@ class Leftovers:
     async def sweep(self, *, older_than: float) -> None:
         """Drops sent bytes that no task waits for and that are at least so many seconds old."""
         if sent := await asyncio.to_thread(self._spool.keys, older_than=older_than):
-            unwanted = sent - await self._catalog.spooled()
+            unwanted = sent - await self._catalog.documents.all_spooled()
             await asyncio.to_thread(self._spool.sweep, unwanted)
 
     @contextlib.asynccontextmanager

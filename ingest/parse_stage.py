@@ -5,7 +5,7 @@ from __future__ import annotations
 from ingest.document_trace import DocumentTraces, note
 from ingest.retries import attempt, drop_unwanted
 from ingest.sources.files import Spool
-from ingest.turns import asking
+from ingest.turns import reading_for
 from rag.catalog.catalog import Catalog
 from rag.protocols import Reader
 from rag.records import Task
@@ -50,12 +50,12 @@ class Parsing:
 
     async def _parse(self, task: Task, trace: Trace) -> None:
         with trace.span("read"):
-            path = self._spool.path(task.source)
-            with asking(task.job_id, bulk=task.bulk):
+            path = self._spool.of(task.scope.tenant).path(task.source)
+            with reading_for(task.job_id, bulk=task.bulk):
                 document = await self._reader.read(
                     task.source, path, id_=task.document_id, uri=task.uri
                 )
         note(trace, document)
         with trace.span("commit"):
-            await self._catalog.parsed(task, document)
+            await self._catalog.tasks.parsed(task, document)
         trace.outcome = "parsed"

@@ -9,7 +9,7 @@ from ingest.document_trace import DocumentTraces, note
 from ingest.retries import attempt, drop_unwanted
 from ingest.settler import Settler
 from ingest.sources.files import Spool
-from ingest.turns import asking
+from ingest.turns import reading_for
 from ingest.writing import Writer
 from rag.catalog.catalog import Catalog
 from rag.errors import ConfigError, NotFoundError, RagError
@@ -17,6 +17,9 @@ from rag.protocols import Chunker, Embedder, PassageEmbedder, Reader, SparseEnco
 from rag.records import DocumentRecord, JobRecord, Submission, Task
 from rag.telemetry.trace import Trace
 from rag.types import Document, Scope
+
+BULK_FROM = 17
+"""Documents sent together that wait for those of smaller submissions."""
 
 
 class IngestPipeline:
@@ -72,7 +75,7 @@ class IngestPipeline:
             seconds=self._seconds,
             traces=self._traces,
         ):
-            self._spool.drop(task.source)
+            self._spool.of(task.scope.tenant).drop(task.source)
         else:
             await drop_unwanted(self._catalog, self._spool, task)
 
@@ -85,13 +88,13 @@ class IngestPipeline:
         """  # noqa: D205
         document = await self._read(task, trace)  # 1.
         note(trace, document)
-        before = await self._catalog.document(task.scope, task.document_id)
+        before = await self._catalog.documents.get(task.scope, task.document_id)
         if not before.version:
             mark = await self._catalog.unsettled.of(task.scope, task.document_id)
             if mark and mark.version:  # sent anew before its deletion was finished
                 await self.settler.finish_deletion(mark)
         elif await self._unchanged(task, before, document):  # 2.
-            await self._catalog.unchanged(task, document)
+            await self._catalog.tasks.unchanged(task, document)
             trace.outcome = "unchanged"
             return
         async with self._writer.contents(task.scope, before.version, document.version):
@@ -100,7 +103,7 @@ class IngestPipeline:
             await self._catalog.unsettled.add(task.scope, task.document_id)
             await self._writer.store(task.scope, task.document_id, chunks, trace)  # 4. 5.
             with trace.span("commit"):
-                await self._catalog.succeed(  # 6.
+                await self._catalog.tasks.succeed(  # 6.
                     task,
                     document,
                     recipe=self._writer.recipe,
@@ -111,11 +114,11 @@ class IngestPipeline:
         trace.outcome = "duplicate" if original else "stored"
 
     async def _read(self, task: Task, trace: Trace) -> Document:
-        draft = await self._catalog.draft(task) if task.stage == "embed" else None
+        draft = await self._catalog.tasks.draft(task) if task.stage == "embed" else None
         if draft is not None:
             return draft
-        with trace.span("read"), asking(task.job_id, bulk=task.bulk):
-            path = self._spool.path(task.source)
+        with trace.span("read"), reading_for(task.job_id, bulk=task.bulk):
+            path = self._spool.of(task.scope.tenant).path(task.source)
             return await self._reader.read(task.source, path, id_=task.document_id, uri=task.uri)
 
     async def delete(self, scope: Scope, document_id: str) -> None:
@@ -129,26 +132,27 @@ class IngestPipeline:
         """
         async with self._catalog.alone(scope, "document", document_id):
             try:
-                await self._catalog.document(scope, document_id)
+                await self._catalog.documents.get(scope, document_id)
             except NotFoundError:
                 mark = await self._catalog.unsettled.of(scope, document_id)
                 if mark is None:
                     raise
                 await self.settler.finish_deletion(mark)
                 return
-            unwanted = await self._catalog.delete(scope, document_id)
-            await asyncio.to_thread(self._spool.sweep, unwanted)
+            unwanted = await self._catalog.documents.delete(scope, document_id)
+            await asyncio.to_thread(self._spool.of(scope.tenant).sweep, unwanted)
             if mark := await self._catalog.unsettled.of(scope, document_id):
                 await self.settler.finish_deletion(mark)
 
-    async def cancel(self, job_id: str) -> JobRecord:
+    async def cancel(self, tenant: str, job_id: str) -> JobRecord:
         """Cancels a job's tasks that have not begun, and drops their bytes; others are finished.
 
         Raises:
-            NotFoundError: There is no such job.
+            NotFoundError: The tenant has no such job.
         """
-        job = await self._catalog.cancel(job_id)
-        await asyncio.to_thread(self._spool.sweep, await self._catalog.cancelled(job_id))
+        job = await self._catalog.jobs.cancel(tenant, job_id)
+        unwanted = await self._catalog.jobs.cancelled(tenant, job_id)
+        await asyncio.to_thread(self._spool.of(tenant).sweep, unwanted)
         return job
 
     async def accept(
@@ -157,28 +161,32 @@ class IngestPipeline:
         documents: Sequence[Submission],
         request: Trace,
         *,
-        bulk: bool,
-        expires_in: float | None,
+        expires_in: float | None = None,
     ) -> str:
-        """Lists documents that came in a request; returns the id of the job that will ingest them.
+        """Lists documents that were sent; returns the id of the job that will ingest them.
+
+        `BULK_FROM` documents and more wait for all others. Those that have not begun within
+        `expires_in` seconds fail.
 
         Raises:
             ConfigError: Same as `check_collection`; the bytes that were sent are dropped.
         """
         ids = [document.document_id for document in documents]
+        bulk = len(documents) >= BULK_FROM
+        spool = self._spool.of(scope.tenant)
         with self._traces.accepting(scope, documents, request, bulk=bulk) as accepting:
             try:
                 await self.check_collection(scope)
             except RagError:  # nothing is listed: nobody will use the bytes
                 for document in documents:
-                    self._spool.drop(document.source)
+                    spool.drop(document.source)
                 raise
-            before = await self._catalog.spooled(scope, ids)
-            accepting.job_id = await self._catalog.submit(
+            before = await self._catalog.documents.spooled(scope, ids)
+            accepting.job_id = await self._catalog.jobs.submit(
                 scope, accepting.documents, bulk=bulk, expires_in=expires_in
             )
         if before:  # earlier failures are not retried any more
-            self._spool.sweep(before - await self._catalog.spooled(scope, ids))
+            spool.sweep(before - await self._catalog.documents.spooled(scope, ids))
         return accepting.job_id
 
     async def check_collection(self, scope: Scope) -> None:
@@ -188,7 +196,7 @@ class IngestPipeline:
             ConfigError: The collection was made with another embedder: its vectors cannot be
                 compared.
         """
-        made_with = await self._catalog.claim_collection(scope, self._embedder.fingerprint)
+        made_with = await self._catalog.collections.claim(scope, self._embedder.fingerprint)
         if made_with != self._embedder.fingerprint:
             raise ConfigError(
                 f"Collection {scope.collection!r} was made with the embedder {made_with}, and the"
@@ -213,7 +221,7 @@ class IngestPipeline:
             holder = original
         if not await self._writer.stands_for(task.scope, holder, document.version):
             return False
-        return await self._catalog.text(task.scope, task.document_id) == document.text
+        return await self._catalog.documents.text(task.scope, task.document_id) == document.text
 
     async def _original(
         self, task: Task, before: DocumentRecord, document: Document, trace: Trace
@@ -225,14 +233,14 @@ class IngestPipeline:
         stays the original of its duplicates.
         """  # noqa: D205
         if before.version:  # documents with the same bytes may have changed before we had the lock
-            before = await self._catalog.document(task.scope, task.document_id)
+            before = await self._catalog.documents.get(task.scope, task.document_id)
             if before.version == document.version and not before.duplicate_of:
                 return None
             if before.version != document.version:
                 await self._writer.hand_over(task.scope, before.id, before.cut, trace)
         if task.source.get("own_id") and before.version != document.version:
             return None
-        same = await self._catalog.same_content(task.scope, document.version)
+        same = await self._catalog.documents.same_content(task.scope, document.version)
         if same is None or same.id == task.document_id:
             return None
         stands = await self._writer.stands_for(task.scope, same, document.version)

@@ -15,7 +15,8 @@ from typing import Any
 from ingest.pipeline import IngestPipeline
 from ingest.retries import backoff
 from ingest.settling import finish_switch
-from rag.catalog.catalog import Catalog, is_of
+from rag.catalog.catalog import Catalog
+from rag.catalog.versions import is_of
 from rag.errors import ConfigError, InputError, StorageError, UpstreamError
 from rag.protocols import Embedder, StoredIndex
 from rag.records import ATTEMPTS, GONE, Cut, Switch
@@ -69,9 +70,9 @@ class Reindexer:
             StorageError: The new version is not complete; the old one stays in use.
         """
         async with self._catalog.alone(scope, "reindex", wait=False):
-            await self._catalog.collection(scope)
+            await self._catalog.collections.get(scope)
             await finish_switch(self._catalog, self._index, scope)
-            await self._catalog.check_complete(scope)
+            await self._catalog.documents.check_complete(scope)
             version = await self._index.begin_version(scope)
             await self._index.upsert(version, [])  # it exists even if there is nothing to write
             return await self._switch(scope, version, {}, progress=progress)
@@ -87,10 +88,10 @@ class Reindexer:
             StorageError: The previous version is not complete; the current one stays in use.
         """
         async with self._catalog.alone(scope, "reindex", wait=False):
-            await self._catalog.collection(scope)
+            await self._catalog.collections.get(scope)
             await finish_switch(self._catalog, self._index, scope)
             version = await self._index.previous_version(scope)
-            known = await self._catalog.previous(scope)
+            known = await self._catalog.versions.previous(scope)
             if version is None or known is None:
                 raise InputError(
                     f"Collection {scope.collection!r} has no previous version to go back to.",
@@ -126,11 +127,11 @@ class Reindexer:
                     await self._catalog.staged.drop(scope)
                     raise
         embedder = self._embedder.fingerprint
-        async with self._catalog.switching(scope, cuts, embedder=embedder):  # 5.
+        async with self._catalog.versions.switching(scope, cuts, embedder=embedder):  # 5.
             await self._index.switch_version(scope, version)
         for id_ in await self._fill(scope, scope, cuts):  # 6.
             if id_ in cuts:
-                await self._catalog.recut(scope, id_, cuts[id_])
+                await self._catalog.versions.recut(scope, id_, cuts[id_])
         return cuts
 
     async def _stage(self, scope: Scope, version: Scope, cuts: Cuts) -> None:
@@ -143,7 +144,7 @@ class Reindexer:
         self, scope: Scope, version: Scope, cuts: Cuts, *, progress: Progress | None = None
     ) -> set[str]:
         """Brings a version in step with the catalog; returns the documents written or removed."""
-        ids = sorted({*cuts, *await self._catalog.document_ids(scope)})
+        ids = sorted({*cuts, *await self._catalog.versions.document_ids(scope)})
         coming = iter(ids)
         changed: set[str] = set()
         done = 0

@@ -51,17 +51,17 @@ async def attempt(
         BusyError: Another worker has this document, and `wait` is False.
     """
     async with catalog.alone(task.scope, "document", task.document_id, wait=wait):
-        if not await catalog.begin(task):
+        if not await catalog.tasks.begin(task):
             return False
         with traces.attempt(task) as trace:
             try:
                 await _within(seconds, work(task, trace))
             except asyncio.CancelledError:
-                await catalog.let_go(task)
+                await catalog.tasks.let_go(task)
                 raise
             except Exception as error:  # noqa: BLE001 - a crash is its document's failure
                 trace.outcome, trace.root.error = "failed", code_of(error)
-                await _tell(catalog, task, error, trace)
+                await _record_failure(catalog, task, error, trace)
                 return False
             return True
 
@@ -88,26 +88,27 @@ async def _within(seconds: float | None, work: Awaitable[None]) -> None:
 
 async def drop_unwanted(catalog: Catalog, spool: Spool, task: Task) -> None:
     """Drops a task's bytes unless it is still open, or failed and may be retried."""
-    if task.source.get("spool") not in await catalog.spooled(task.scope, [task.document_id]):
-        spool.drop(task.source)
+    needed = await catalog.documents.spooled(task.scope, [task.document_id])
+    if task.source.get("spool") not in needed:
+        spool.of(task.scope.tenant).drop(task.source)
 
 
-async def _tell(catalog: Catalog, task: Task, error: Exception, trace: Trace) -> None:
+async def _record_failure(catalog: Catalog, task: Task, error: Exception, trace: Trace) -> None:
     """Records a failure and puts the task off, or ends it; only the log has the error's detail."""
     if isinstance(error, RagError) and error.detail:
         _log.warning("Ingesting %s failed: %s", task.document_id, error.in_full())
     match error:
         case UpstreamError() if task.attempts + 1 < ATTEMPTS:
             trace.outcome = "postponed"
-            await catalog.postpone(task, str(error), seconds=backoff(task.attempts))
+            await catalog.tasks.postpone(task, str(error), seconds=backoff(task.attempts))
         case UpstreamError():
-            await catalog.fail(task, f"{error} Tried {ATTEMPTS} times.")
+            await catalog.tasks.fail(task, f"{error} Tried {ATTEMPTS} times.")
         case RagError():
-            await catalog.fail(task, str(error))
+            await catalog.tasks.fail(task, str(error))
         case _:
             _log.error("Ingesting %s failed", task.document_id, exc_info=error)
             # Without its message, which may quote the document.
             name = type(error).__name__
-            await catalog.fail(
+            await catalog.tasks.fail(
                 task, f"Internal error, please report it: {name}. The server's log has the trace."
             )

@@ -84,19 +84,19 @@ class Settler:
             await self._catalog.unsettled.remove(scope, record.id)
             return
         if fault.kind == "original":  # another document, or it itself, holds its bytes now
-            same = await self._catalog.same_content(scope, record.version)
+            same = await self._catalog.documents.same_content(scope, record.version)
             stands = same and await self._writer.stands_for(scope, same, record.version)
             record = replace(record, duplicate_of=same.id if same and stands else None)
         try:
             cut = await self.write_again(scope, record, scope)
         except InputError:
-            for heir in await self._catalog.duplicates(scope, record.id):
+            for heir in await self._catalog.documents.duplicates(scope, record.id):
                 await self._catalog.unsettled.add(scope, heir.id)  # to be settled on its own
             await self._writer.clear(scope, record.id)
-            await self._catalog.lose(scope, LOST, document_id=record.id)
+            await self._catalog.documents.lose(scope, LOST, document_id=record.id)
             await self._catalog.unsettled.remove(scope, record.id)
         else:
-            await self._catalog.recut(scope, record.id, cut)
+            await self._catalog.versions.recut(scope, record.id, cut)
 
     async def write_again(self, scope: Scope, record: DocumentRecord, version: Scope) -> Cut:
         """Writes a document to a version of the index, from its stored text; it must be `settled`.
@@ -107,7 +107,9 @@ class Settler:
         chunks: list[Chunk] = []
         trace = Trace()
         if record.duplicate_of is None:
-            chunks = await self._writer.chunk(await self._catalog.stored(scope, record.id), trace)
+            chunks = await self._writer.chunk(
+                await self._catalog.documents.stored(scope, record.id), trace
+            )
         await self._writer.store(version, record.id, chunks, trace)
         return Cut(
             version=record.version,

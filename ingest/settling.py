@@ -11,7 +11,7 @@ from ingest.pipeline import IngestPipeline
 from rag.catalog.catalog import Catalog
 from rag.catalog.unsettled import Mark
 from rag.errors import BusyError, UpstreamError, for_log
-from rag.protocols import StoredIndex
+from rag.protocols import VersionedIndex
 from rag.types import Scope
 
 EVERY_SECONDS = 10.0
@@ -27,7 +27,7 @@ _log = logging.getLogger(__name__)
 
 @contextlib.asynccontextmanager
 async def settling(
-    *, pipeline: IngestPipeline, index: StoredIndex, catalog: Catalog
+    *, pipeline: IngestPipeline, index: VersionedIndex, catalog: Catalog
 ) -> AsyncIterator[None]:
     """Finishes open work, and checks again from time to time until the end of the block.
 
@@ -78,7 +78,11 @@ class Causes:
 
 
 async def settle(
-    *, pipeline: IngestPipeline, index: StoredIndex, catalog: Catalog, causes: Causes | None = None
+    *,
+    pipeline: IngestPipeline,
+    index: VersionedIndex,
+    catalog: Catalog,
+    causes: Causes | None = None,
 ) -> None:
     """Finishes switches and deletions, and brings documents in step that no task will write.
 
@@ -113,7 +117,7 @@ async def _settle(pipeline: IngestPipeline, mark: Mark, causes: Causes) -> None:
         causes.tell(f"Document {mark.document_id} stays half done", error)
 
 
-async def finish_switch(catalog: Catalog, index: StoredIndex, scope: Scope) -> None:
+async def finish_switch(catalog: Catalog, index: VersionedIndex, scope: Scope) -> None:
     """Records a switch that was made in the index only; drops one that was never made.
 
     The caller holds the collection's lock for reindexing.
@@ -124,5 +128,5 @@ async def finish_switch(catalog: Catalog, index: StoredIndex, scope: Scope) -> N
     if await index.name_of(scope) != switch.version:
         await catalog.staged.drop(scope)
         return
-    async with catalog.switching(scope, switch.cuts, embedder=switch.embedder):
+    async with catalog.versions.switching(scope, switch.cuts, embedder=switch.embedder):
         """The index was switched before."""

@@ -10,25 +10,25 @@ from contextvars import ContextVar
 from typing import NamedTuple
 
 
-class Asker(NamedTuple):
+class ReadingJob(NamedTuple):
     """The job that a document is read for; somebody waits for it unless it is `bulk`."""
 
     job: str = ""
     bulk: bool = False
 
 
-_NOBODY = Asker()
-_ASKER = ContextVar("asker", default=_NOBODY)
+_NO_JOB = ReadingJob()
+_CURRENT = ContextVar("reading_job", default=_NO_JOB)
 
 
 @contextlib.contextmanager
-def asking(job: str, *, bulk: bool) -> Iterator[None]:
+def reading_for(job: str, *, bulk: bool) -> Iterator[None]:
     """Documents read in this block are read for a job."""
-    token = _ASKER.set(Asker(job, bulk))
+    token = _CURRENT.set(ReadingJob(job, bulk))
     try:
         yield
     finally:
-        _ASKER.reset(token)
+        _CURRENT.reset(token)
 
 
 class Turns:
@@ -42,45 +42,45 @@ class Turns:
 
     def __init__(self, places: int) -> None:
         self._places = places
-        self._held: Counter[Asker] = Counter()
-        self._waiting: dict[Asker, deque[asyncio.Future[None]]] = {}
+        self._held: Counter[ReadingJob] = Counter()
+        self._waiting: dict[ReadingJob, deque[asyncio.Future[None]]] = {}
 
     @contextlib.asynccontextmanager
     async def taken(self) -> AsyncIterator[None]:
         """Waits for a place, and holds it in this block."""
-        asker = _ASKER.get()
+        job = _CURRENT.get()
         turn = asyncio.get_running_loop().create_future()
-        self._waiting.setdefault(asker, deque()).append(turn)
+        self._waiting.setdefault(job, deque()).append(turn)
         self._give()
         try:
             await turn
             yield
         finally:
             if turn.done() and not turn.cancelled():
-                self._held[asker] -= 1
+                self._held[job] -= 1
             self._give()
 
     def _give(self) -> None:
         """Gives out the free places."""
-        while (asker := self._next()) is not None:
-            turn = self._pop(asker)
+        while (job := self._next()) is not None:
+            turn = self._pop(job)
             if not turn.done():  # it may have been cancelled
-                self._held[asker] += 1
+                self._held[job] += 1
                 turn.set_result(None)
 
-    def _next(self) -> Asker | None:
+    def _next(self) -> ReadingJob | None:
         """Returns the job that comes next; None if none may have a place now."""
         free = self._places - self._held.total()
         last = free == 1 and self._places > 1
-        for asker in sorted(self._waiting, key=lambda asker: asker.bulk):
-            if free and not (last and (asker.bulk or self._held[asker])):
-                return asker
+        for job in sorted(self._waiting, key=lambda job: job.bulk):
+            if free and not (last and (job.bulk or self._held[job])):
+                return job
         return None
 
-    def _pop(self, asker: Asker) -> asyncio.Future[None]:
+    def _pop(self, job: ReadingJob) -> asyncio.Future[None]:
         """Returns the first waiting place of a job and moves the job behind all others."""
-        turns = self._waiting.pop(asker)
+        turns = self._waiting.pop(job)
         turn = turns.popleft()
         if turns:
-            self._waiting[asker] = turns
+            self._waiting[job] = turns
         return turn

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Sequence
 from ingest.chunkers.strategies import rehome
 from rag.catalog.catalog import Catalog
 from rag.errors import NotFoundError
-from rag.protocols import Chunker, Embedder, PassageEmbedder, SparseEncoder, StoredIndex
+from rag.protocols import Chunker, Embedder, Index, PassageEmbedder, SparseEncoder
 from rag.records import Cut, DocumentRecord
 from rag.telemetry.trace import Trace
 from rag.text.passages import passage_text
@@ -28,7 +28,7 @@ class Writer:
         chunker: Chunker,
         embedder: Embedder,
         encoder: SparseEncoder,
-        index: StoredIndex,
+        index: Index,
         catalog: Catalog,
         passages: PassageEmbedder | None,
     ) -> None:
@@ -51,7 +51,7 @@ class Writer:
     async def stored(self, scope: Scope, document_id: str) -> DocumentRecord | None:
         """Returns a document that was read; None if there is none, or it could never be read."""
         with contextlib.suppress(NotFoundError):
-            record = await self._catalog.document(scope, document_id)
+            record = await self._catalog.documents.get(scope, document_id)
             return record if record.version else None
         return None
 
@@ -67,7 +67,7 @@ class Writer:
         If the index does not have the chunks that it should have (`held`), the heir's chunks are
         made from its own stored text. An heir that is deleted meanwhile is skipped.
         """
-        heirs = await self._catalog.duplicates(scope, document_id)
+        heirs = await self._catalog.documents.duplicates(scope, document_id)
         for place in range(len(heirs)):
             with trace.span("hand over"), contextlib.suppress(NotFoundError):
                 if await self._give(scope, document_id, held, heirs[place:], trace):
@@ -92,10 +92,12 @@ class Writer:
         found = await self._index.fetch(scope, sorted(ids))
         chunks = rehome(found, document_id=heir.id, uri=heir.uri)
         if [chunk.version for chunk in found] != [held.version] * held.chunks:
-            chunks = await self.chunk(await self._catalog.stored(scope, heir.id), trace)
+            chunks = await self.chunk(await self._catalog.documents.stored(scope, heir.id), trace)
             recipe = self.recipe
         await self.store(scope, heir.id, chunks, trace)
-        return await self._catalog.inherit(scope, heirs, chunks=len(chunks), recipe=recipe)
+        return await self._catalog.documents.inherit(
+            scope, heirs, chunks=len(chunks), recipe=recipe
+        )
 
     async def store(
         self, scope: Scope, document_id: str, chunks: Sequence[Chunk], trace: Trace

@@ -1,4 +1,4 @@
-"""The interfaces. Each has a contract suite in tests/ that every implementation passes."""
+"""The interfaces; CONTRIBUTING.md says where their contract suites are."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from rag.types import (
     Document,
     Embedding,
     Float32Array,
-    Hit,
     Kind,
     Leg,
     Match,
@@ -24,6 +23,7 @@ from rag.types import (
     Point,
     Prompt,
     Query,
+    Retrieved,
     Sampling,
     Scope,
     Span,
@@ -98,7 +98,10 @@ class Index(Protocol):
     """Stores points and ranks them. A scope that was never written to is empty, not an error."""
 
     async def upsert(self, scope: Scope, points: Sequence[Point]) -> None:
-        """Writes points; one with a known chunk id replaces it."""
+        """Writes points; one with a known chunk id replaces it.
+
+        A point without vectors keeps the stored ones, and is ignored if its id is unknown.
+        """
 
     async def delete(self, scope: Scope, chunk_ids: Sequence[str]) -> None:
         """Removes chunks, and their documents from the previous version; ignores unknown ids."""
@@ -108,6 +111,13 @@ class Index(Protocol):
 
     async def fetch(self, scope: Scope, chunk_ids: Sequence[str]) -> list[Chunk]:
         """Returns the chunks with these ids, in the given order; unknown ids are left out."""
+
+    async def search(self, scope: Scope, legs: Sequence[Leg]) -> list[list[Match]]:
+        """Returns each leg's matches, best first, ties by chunk id; one round trip for all legs."""
+
+
+class StoredVectors(Protocol):
+    """The vectors of an index's chunks: dense, of tokens, and sparse."""
 
     async def vectors(self, scope: Scope, chunk_ids: Sequence[str]) -> dict[str, Float32Array]:
         """Returns the float32[dim] dense vectors of chunks, by id; unknown ids are left out."""
@@ -122,11 +132,12 @@ class Index(Protocol):
         token vectors are left out.
         """
 
-    async def search(self, scope: Scope, legs: Sequence[Leg]) -> list[list[Match]]:
-        """Returns each leg's matches, best first, ties by chunk id; one round trip for all legs."""
-
     async def idf(self, scope: Scope, terms: Sequence[int]) -> list[float]:
         """Returns each term's inverse document frequency in the scope, as in BM25 (>= 0)."""
+
+
+class VersionedIndex(Index, Protocol):
+    """An index that fills a new version of a scope beside the searched one, and switches to it."""
 
     async def version(self, scope: Scope) -> str:
         """Returns the name of the searched version, for traces; "" if there is none.
@@ -135,31 +146,11 @@ class Index(Protocol):
         another process switches, the name may be seconds out of date.
         """
 
-
-class StoredIndex(Index, Protocol):
-    """An index that outlives its process."""
-
-    async def holds(self, scope: Scope) -> bool:
-        """Returns True if the scope exists; False if everything written to it was lost."""
-
-    def pages(self, scope: Scope) -> AsyncIterator[list[Chunk]]:
-        """Yields all chunks in batches; chunks deleted or written meanwhile may be included."""
-        ...
-
     async def name_of(self, scope: Scope) -> str:
         """Returns the name of the scope's current version; "" if there is none.
 
         A version keeps its name when it is switched to. If other processes may switch, too, the
         name is read anew each time.
-        """
-
-    async def maintain(self, scope: Scope) -> None:
-        """Updates everything computed from the points; to be called after writing."""
-
-    def erasing(self) -> AbstractAsyncContextManager[None]:
-        """Removes the text of deleted and replaced chunks from disk during the block.
-
-        The index decides how soon. A removal that one process leaves undone is done by the next.
         """
 
     async def begin_version(self, scope: Scope) -> Scope:
@@ -177,8 +168,32 @@ class StoredIndex(Index, Protocol):
         The version searched until then becomes the previous one, and the one before it is removed.
         """
 
+
+class PersistentIndex(Index, Protocol):
+    """An index that outlives its process."""
+
+    async def holds(self, scope: Scope) -> bool:
+        """Returns True if the scope exists; False if everything written to it was lost."""
+
+    def pages(self, scope: Scope) -> AsyncIterator[list[Chunk]]:
+        """Yields all chunks in batches; chunks deleted or written meanwhile may be included."""
+        ...
+
+    async def maintain(self, scope: Scope) -> None:
+        """Updates everything computed from the points; to be called after writing."""
+
+    def erasing(self) -> AbstractAsyncContextManager[None]:
+        """Removes the text of deleted and replaced chunks from disk during the block.
+
+        The index decides how soon. A removal that one process leaves undone is done by the next.
+        """
+
     async def close(self) -> None:
         """Closes files and connections; everything that was written is stored."""
+
+
+class StoredIndex(PersistentIndex, VersionedIndex, StoredVectors, Protocol):
+    """The index of a service: everything that ingestion, questions and reindexing need of one."""
 
 
 class Reranker(Protocol):
@@ -267,5 +282,9 @@ class Queue(Protocol):
 class Retriever(Protocol):
     """Finds the passages that answer a query."""
 
-    async def retrieve(self, query: Query, trace: Trace) -> list[Hit]:
-        """Returns at most `top_k` hits, best first; records omitted stages in the trace."""
+    async def retrieve(self, query: Query, trace: Trace) -> Retrieved:
+        """Returns at most `top_k` hits, best first, and the stages that were left out.
+
+        The trace observes the stages.
+        """
+        ...

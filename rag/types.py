@@ -24,7 +24,10 @@ Stage = Literal["parse", "embed"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scope:
-    """A tenant and one of its collections. Every index and catalog call takes one."""
+    """A tenant and one of its collections.
+
+    Every index call takes one. A catalog call takes one or the tenant, or says that it serves all.
+    """
 
     tenant: str
     collection: str
@@ -227,6 +230,23 @@ class Hit:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Retrieved:
+    """The hits of a query, best first; `degraded` as in `Answer`."""
+
+    hits: tuple[Hit, ...]
+    degraded: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchResult:
+    """The result of a search without an answer; `degraded` and `timings` as in `Answer`."""
+
+    hits: tuple[Hit, ...]
+    degraded: tuple[str, ...]
+    timings: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Citation:
     """A marker in an answer and the exact span of the document that it cites.
 
@@ -272,19 +292,17 @@ class Usage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """An answer of the service.
+    """An answer of the service; its `id` is 32 random hex digits, by which feedback names it.
 
-    `question` is the text that was searched for: the question as it was asked, or as it was
-    rewritten in a conversation so that it stands alone. `confidence`, 0 to 1, is the calibrated
-    probability that the evidence answers it; below the threshold the answer abstains and `reason`
-    says why. `degraded` names each stage that was left out, with the cause. `timings` is
-    milliseconds by stage.
+    `question` is the text that was searched for: in a conversation, the question as it was
+    rewritten to stand alone. `confidence`, 0 to 1, is the calibrated probability that the evidence
+    answers it; below the threshold the answer abstains and `reason` says why. `degraded` names each
+    stage that was left out, with the cause. `timings` is milliseconds by stage.
 
     `unsupported` holds the markers that were removed from the text because the passages they named
     do not support it; `uncited` holds the sentences of the text without a citation. Both are in
     text order. `passages` are the hits as the generator read them. `finish_reason` is None if no
-    model wrote the answer. `id` is random, 32 hex digits; feedback names the answer by it.
-    `trace_id` may be chosen by the caller, and several answers may share one.
+    model wrote the answer. Several answers may share a `trace_id`, which callers may choose.
     """
 
     id: str

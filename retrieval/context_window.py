@@ -75,7 +75,7 @@ class SectionReader:
         return passages
 
     async def _document(self, scope: Scope, id_: str) -> _Document:
-        text = await self._catalog.text(scope, id_)
+        text = await self._catalog.documents.text(scope, id_)
         ids = await self._index.chunk_ids(scope, id_)
         found = await self._index.fetch(scope, sorted(ids))
         chunks = sorted(found, key=attrgetter("start", "end"))

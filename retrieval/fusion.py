@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +12,8 @@ from rag.types import Float32Array, Hit, Match
 
 RRF_K = 60
 """Cormack, Clarke & Büttcher 2009, https://doi.org/10.1145/1571941.1572114."""
+Lists = Mapping[str, Sequence[Match]]
+"""Matches by the name of their leg, best first."""
 
 
 class Fused(NamedTuple):
@@ -64,10 +66,7 @@ def standard(values: Float32Array, among: Float32Array | None = None) -> Float32
 
 
 def summed(
-    lists: Mapping[str, Sequence[Match]],
-    ids: Sequence[str],
-    *,
-    weights: Mapping[str, float] | None = None,
+    lists: Lists, ids: Sequence[str], *, weights: Mapping[str, float] | None = None
 ) -> Float32Array:
     """Returns float32[ids]: each chunk's standardised scores, times the list's weight, summed.
 
@@ -83,6 +82,23 @@ def summed(
             own = standard(np.array([scores.get(i, lowest) for i in ids], np.float32))
             total += np.float32((weights or {}).get(name, 1.0)) * own
     return total
+
+
+@dataclass(frozen=True, slots=True)
+class Fusion:
+    """Fuses the legs' lists; `k` and `weights` as for `rrf`."""
+
+    k: int
+    weights: Mapping[str, float]
+
+    def fuse(self, lists: Lists, limit: int | None) -> list[Fused]:
+        """Returns the best of the lists by RRF, at most `limit`; None: all."""
+        ids = {name: [match.chunk_id for match in matches] for name, matches in lists.items()}
+        return rrf(ids, k=self.k, weights=self.weights, limit=limit)
+
+    def scores(self, lists: Lists, ids: Sequence[str]) -> Float32Array:
+        """Returns float32[ids]: the legs' scores of chunks by their weights; see `summed`."""
+        return summed(lists, ids, weights=self.weights)
 
 
 def fuse_hits(lists: Sequence[Sequence[Hit]], *, k: int, limit: int) -> list[Hit]:

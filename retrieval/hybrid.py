@@ -1,37 +1,53 @@
-"""Hybrid retrieval: all legs in one round trip, fused into one ranking."""
+"""Hybrid retrieval: encodes a query, searches, fuses, reranks and diversifies, in this order."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
-from rag.errors import UpstreamError
-from rag.protocols import Embedder, Index, SparseEncoder
+from rag.protocols import Embedder, SparseEncoder, StoredIndex
 from rag.telemetry.trace import Trace
-from rag.types import Float32Array, Hit, Leg, Match, Query, Scope, Source
-from retrieval.fusion import RRF_K, Fused, rrf, summed
+from rag.types import Hit, Leg, Query, Retrieved, Scope, Source
+from retrieval.fusion import RRF_K, Fused, Fusion, Lists
+from retrieval.mmr import mmr, widened
+from retrieval.query_encoder import EMBED_SECONDS, QueryEncoder
+from retrieval.relevance_feedback import extend
+from retrieval.reranking import Reranking
 
-EMBED_SECONDS = 5.0
-"""Seconds the embedder may take: after that BM25 alone is better than a late answer."""
-Lists = Mapping[str, Sequence[Match]]
-"""Matches by the name of their leg, best first."""
-Found = tuple[list[Hit], bool]
-"""Hits, and True if none of the chunks to fetch was gone."""
+
+@dataclass(frozen=True, slots=True)
+class _Candidates:
+    """The result of a search: what was searched, each leg's matches, and their fusion."""
+
+    legs: Sequence[Leg]
+    lists: Lists
+    fused: list[Fused]
+
+
+@dataclass(frozen=True, slots=True)
+class _Ranked:
+    """Hits, best first; `complete` is False if chunks were gone when they were fetched."""
+
+    hits: list[Hit]
+    complete: bool
+    degraded: tuple[str, ...] = ()
 
 
 class HybridRetriever:
-    """Dense and BM25 retrieval, fused by RRF."""
+    """Dense and BM25 retrieval fused by RRF, then reranked and diversified if that is wanted."""
 
     def __init__(
         self,
         *,
         embedder: Embedder,
         encoder: SparseEncoder,
-        index: Index,
+        index: StoredIndex,
         depth: int,
         rrf_k: int = RRF_K,
         weights: Mapping[str, float] | None = None,
         seconds: float = EMBED_SECONDS,
+        reranking: Reranking | None = None,
+        diversity: float = 0.0,
     ) -> None:
         """Make a retriever.
 
@@ -43,110 +59,106 @@ class HybridRetriever:
             rrf_k: see `rrf`.
             weights: of the legs, by name, as for `rrf`; one of weight 0 is not searched.
             seconds: time limit of the embedder; after it the dense leg is left out.
+            reranking: scores the best candidates and orders all by it; None: RRF alone orders.
+            diversity: 0 to 1, the weight of difference against relevance, see `mmr`; 0: hits may
+                say the same.
         """
-        self._embedder = embedder
+        weights = weights or {}
+        self._query_encoder = QueryEncoder(
+            embedder=embedder, encoder=encoder, depth=depth, weights=weights, seconds=seconds
+        )
         self._encoder = encoder
         self._index = index
-        self._depth = depth
-        self._rrf_k = rrf_k
-        self._weights = weights or {}
-        self._seconds = seconds
+        self._fusion = Fusion(k=rrf_k, weights=weights)
+        self._reranking = reranking
+        self._diversity = diversity
 
-    async def retrieve(self, query: Query, trace: Trace) -> list[Hit]:
+    async def retrieve(self, query: Query, trace: Trace) -> Retrieved:
         """Returns at most `top_k` hits, best first, each with its rank in each leg.
 
-        1. encode  2. search all legs  3. fuse  4. fetch the chunks. If the embedder fails or is
-        late, BM25 answers alone and the trace records it.
+        1. encode  2. search, fuse and rerank  3. diversify. If chunks are gone between search and
+        fetch, because another version of the index took over or a document was deleted, step 2 is
+        done once more, and that result is final. If the embedder fails or is late, BM25 answers
+        alone; if the reranker fails or is late, hits are as they were fused.
 
         Raises:
             UpstreamError: The embedder fails or is late, and BM25 has no weight.
         """
-        legs = await self.legs(query, trace)  # 1.
+        wanted = widened(query) if self._diversity else query
+        encoded = await self._query_encoder.encode(wanted, trace)  # 1.
+        degraded = encoded.degraded
+        for _ in range(2):
+            ranked = await self._rank(wanted, encoded.legs, trace)  # 2.
+            degraded += ranked.degraded
+            if ranked.complete:
+                break
+        hits = ranked.hits
+        if self._diversity:
+            hits = await self._diversify(query, hits, trace)  # 3.
+        return Retrieved(hits=tuple(hits), degraded=degraded)
 
-        async def attempt() -> Found:
-            lists = await self.search(query.scope, legs, trace)  # 2.
-            with trace.span("fuse"):
-                fused = self.fuse(lists, query.top_k)  # 3.
-            with trace.span("fetch"):
-                return await hits_of(self._index, query.scope, fused, "fused")  # 4.
+    async def _rank(self, query: Query, legs: Sequence[Leg], trace: Trace) -> _Ranked:
+        lists = await self._search(query.scope, legs, trace)
+        read = self._reranking.depth if self._reranking else 0
+        fused = self._fuse(lists, max(query.top_k, read), trace)
+        if self._reranking is None:
+            return await self._fetch(query.scope, fused, "fused", trace)
+        return await self._rerank(self._reranking, query, _Candidates(legs, lists, fused), trace)
 
-        return await until_whole(attempt)
+    async def _rerank(
+        self, reranking: Reranking, query: Query, candidates: _Candidates, trace: Trace
+    ) -> _Ranked:
+        """Orders candidates anew.
 
-    async def search(self, scope: Scope, legs: Sequence[Leg], trace: Trace) -> Lists:
-        """Returns the legs' ranked lists, by name."""
+        1. fetch the best  2. score them  3. search again, extended by them  4. order all, and fetch
+        """
+        lists, fused = candidates.lists, candidates.fused
+        depth = reranking.depth_of(fused)
+        read = await self._fetch(query.scope, fused[:depth], "fused", trace)  # 1.
+        if not read.hits:
+            return read
+        chunks = [hit.chunk for hit in read.hits]
+        judged, degraded = await reranking.judge(query, chunks, trace)  # 2.
+        if judged is None:
+            plain = await self._fetch(query.scope, fused[: query.top_k], "fused", trace)
+            return replace(plain, degraded=degraded)
+        if reranking.feedback:  # 3.
+            scores = reranking.feedback_scores(lists, judged, self._fusion)
+            vectors = await self._index.vectors(query.scope, [chunk.id for chunk in chunks])
+            legs = extend(candidates.legs, chunks, scores, vectors, self._encoder)
+            lists = await self._search(query.scope, legs, trace)
+        with trace.span("fuse"):
+            best = reranking.order(lists, judged, self._fusion, query.top_k)  # 4.
+        ranked = await self._fetch(query.scope, best, "reranked", trace)
+        return replace(ranked, complete=read.complete and ranked.complete)
+
+    async def _search(self, scope: Scope, legs: Sequence[Leg], trace: Trace) -> Lists:
         names = tuple(leg.name for leg in legs)
         with trace.span("search") as span:
             span.attributes["legs"] = names
             ranked = await self._index.search(scope, legs)
             span.attributes["matches"] = sum(map(len, ranked))
-        # A reranker that searches again overwrites this: the hits are of its search.
+        # A second search overwrites this: the hits are of that search.
         trace.note(legs=names, index_version=await self._index.version(scope))
         return {leg.name: matches for leg, matches in zip(legs, ranked, strict=True)}
 
-    def fuse(self, lists: Lists, limit: int | None) -> list[Fused]:
-        """Returns the best of the lists by RRF, at most `limit`; None: all."""
-        ids = {name: [match.chunk_id for match in matches] for name, matches in lists.items()}
-        return rrf(ids, k=self._rrf_k, weights=self._weights, limit=limit)
+    def _fuse(self, lists: Lists, limit: int, trace: Trace) -> list[Fused]:
+        with trace.span("fuse"):
+            return self._fusion.fuse(lists, limit)
 
-    def summed(self, lists: Lists, ids: Sequence[str]) -> Float32Array:
-        """Sums the legs' scores of chunks, each leg by its weight; see `fusion.summed`."""
-        return summed(lists, ids, weights=self._weights)
+    async def _fetch(
+        self, scope: Scope, fused: Sequence[Fused], source: Source, trace: Trace
+    ) -> _Ranked:
+        with trace.span("fetch"):
+            chunks = await self._index.fetch(scope, [place.chunk_id for place in fused])
+            places = {place.chunk_id: place for place in fused}
+            hits = [
+                Hit(chunk=c, score=places[c.id].score, source=source, ranks=places[c.id].ranks)
+                for c in chunks
+            ]
+        return _Ranked(hits, complete=len(hits) == len(fused))
 
-    async def legs(self, query: Query, trace: Trace) -> list[Leg]:
-        """Returns the query, encoded for each leg that has a weight.
-
-        The dense leg is left out if the embedder fails or is late, and there is another leg.
-        """
-        limit = max(self._depth, query.top_k)
-        legs = []
-        if self._counts("dense"):
-            try:
-                dense = await self._embed(query, trace)
-                legs.append(Leg(name="dense", vector=dense, limit=limit, where=query.where))
-            except UpstreamError as error:
-                if not self._counts("sparse"):
-                    raise
-                trace.degrade("dense", error)
-        if self._counts("sparse"):
-            with trace.span("encode"):
-                sparse = self._encoder.encode([query.text])[0]
-                legs.append(Leg(name="sparse", vector=sparse, limit=limit, where=query.where))
-        return legs
-
-    def _counts(self, leg: str) -> bool:
-        return self._weights.get(leg, 1.0) > 0
-
-    async def _embed(self, query: Query, trace: Trace) -> Float32Array:
-        vector: Float32Array
-        with trace.span("embed", "embedding") as span:
-            span.input = query.text
-            span.attributes["model"] = self._embedder.fingerprint
-            try:
-                async with asyncio.timeout(self._seconds):
-                    (vector,) = await self._embedder.embed([query.text], kind="query")
-            except TimeoutError:
-                raise UpstreamError(f"The embedder took more than {self._seconds:g} s.") from None
-            return vector
-
-
-async def hits_of(index: Index, scope: Scope, fused: Sequence[Fused], source: Source) -> Found:
-    """Fetches the hits at these places, without chunks that no longer exist."""
-    chunks = await index.fetch(scope, [place.chunk_id for place in fused])
-    places = {place.chunk_id: place for place in fused}
-    hits = [
-        Hit(chunk=c, score=places[c.id].score, source=source, ranks=places[c.id].ranks)
-        for c in chunks
-    ]
-    return hits, len(hits) == len(fused)
-
-
-async def until_whole(attempt: Callable[[], Awaitable[Found]]) -> list[Hit]:
-    """Returns the hits of an attempt, from search to fetch.
-
-    If chunks were gone in between, because another version of the index took over or a document was
-    deleted, it is tried once more, and that result is final.
-    """
-    hits, whole = await attempt()
-    if not whole:
-        hits, _ = await attempt()
-    return hits
+    async def _diversify(self, query: Query, hits: Sequence[Hit], trace: Trace) -> list[Hit]:
+        with trace.span("diversify"):
+            vectors = await self._index.vectors(query.scope, [hit.chunk.id for hit in hits])
+            return mmr(hits, vectors, diversity=self._diversity, limit=query.top_k)

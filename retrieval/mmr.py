@@ -7,34 +7,19 @@ from dataclasses import replace
 
 import numpy as np
 
-from rag.protocols import Index, Retriever
-from rag.telemetry.trace import Trace
 from rag.types import Float32Array, Hit, Query
 
 WIDER = 3
 """Factor by which more hits are retrieved than requested."""
 MOST = 1000
+"""Hits that are retrieved, at most."""
 DUPLICATE = 0.98
 """Cosine from which two chunks count as saying the same."""
 
 
-class DiverseRetriever:
-    """Selects another retriever's hits by maximal marginal relevance; see `mmr`."""
-
-    def __init__(self, inner: Retriever, *, index: Index, diversity: float) -> None:
-        """Make a retriever; `diversity`, 0 to 1, is the weight of difference against relevance."""
-        self._inner = inner
-        self._index = index
-        self._diversity = diversity
-
-    async def retrieve(self, query: Query, trace: Trace) -> list[Hit]:
-        """Returns at most `top_k` hits, in order of choice, with the inner retriever's scores."""
-        wider = replace(query, top_k=min(MOST, WIDER * query.top_k))
-        hits = await self._inner.retrieve(wider, trace)
-        with trace.span("diversify"):
-            ids = [hit.chunk.id for hit in hits]
-            vectors = await self._index.vectors(query.scope, ids)
-            return mmr(hits, vectors, diversity=self._diversity, limit=query.top_k)
+def widened(query: Query) -> Query:
+    """Returns the query with a `top_k` that leaves a choice."""
+    return replace(query, top_k=min(MOST, WIDER * query.top_k))
 
 
 def mmr(

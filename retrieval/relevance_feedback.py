@@ -8,12 +8,14 @@ added to the question's.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 
-from rag.types import Float32Array, Leg, SparseVector
+from rag.protocols import SparseEncoder
+from rag.text.passages import passage_text
+from rag.types import Chunk, Float32Array, Leg, SparseVector
 from retrieval.bm25 import K1
 
 PASSAGES = 3
@@ -25,6 +27,30 @@ SPARSE = 0.4
 TERMS = 10
 """Number of added terms, at most. These four were chosen on cranfield, squad2-dev-a and XQuAD; half
 or twice as much of any changes nDCG@10 by less than 0.006: docs/reranking.md."""
+
+
+def extend(
+    legs: Sequence[Leg],
+    chunks: Sequence[Chunk],
+    scores: Float32Array,
+    vectors: Mapping[str, Float32Array],
+    encoder: SparseEncoder,
+) -> list[Leg]:
+    """Returns the legs, moved towards the best chunks; unchanged if no chunk has a vector.
+
+    Args:
+        legs: the legs that were searched.
+        chunks: the chunks to choose from.
+        scores: float32[chunks], higher is better.
+        vectors: float32[dim] of chunks, by id.
+        encoder: makes the terms that are added to the BM25 leg.
+    """
+    ids = [chunk.id for chunk in chunks]
+    best = [i for i in np.argsort(-scores, kind="stable") if ids[i] in vectors][:PASSAGES]
+    if not best:
+        return list(legs)
+    bags = encoder.encode([passage_text(chunks[i]) for i in best])
+    return expand(legs, scores[best], np.stack([vectors[ids[i]] for i in best]), bags)
 
 
 def expand(

@@ -17,7 +17,8 @@ import grimp
 PICTURE = Path(__file__).parent.parent / "docs" / "architecture.svg"
 PACKAGES = ("rag", "ingest", "retrieval", "generation", "eval", "workers")
 RUNNING = "rag.build.running"
-"""Opens queue and scoring, which are above the rest of `rag.build`."""
+"""The box of the modules that open queues and scoring, which are above the rest of `rag.build`."""
+ABOVE = (RUNNING, "rag.build.queue_backends")
 WIDTH, ROW, BOX, HEIGHT, CHAR = 900, 78, 18, 28, 7.4
 """Pixels: of the picture, of a row, around a name, of a box, of a character."""
 SWEEPS = 8
@@ -30,7 +31,7 @@ Edges = Mapping[str, frozenset[str]]
 
 def box_of(module: str) -> str:
     """The box of a module: `rag.catalog.jobs` → `rag.catalog`, `ingest.pipeline` → `ingest`."""
-    if module.startswith(RUNNING):
+    if module in ABOVE:
         return RUNNING
     parts = module.split(".")
     return ".".join(parts[:2]) if parts[0] == "rag" else parts[0]

@@ -14,12 +14,14 @@ from rag.process.blas import limit_threads
 limit_threads()
 
 # NumPy reads the limits as it is loaded.
+from rag.catalog.catalog import Catalog  # noqa: E402
 from rag.catalog.database import Database, PostgresDatabase, SqliteDatabase  # noqa: E402
 from rag.types import Scope  # noqa: E402
 from tests.fakes import in_memory  # noqa: E402
 from tests.postgres import PostgresServer  # noqa: E402
 
 if TYPE_CHECKING:
+    from rag.protocols import StoredIndex
     from retrieval.embedders.embedder import BertEmbedder
 
 
@@ -62,6 +64,21 @@ def folder(tmp_path: Path) -> Iterator[Path]:
         yield Path(made)
 
 
+@pytest.fixture(
+    params=[
+        *("memory", "edge", "rank_bm25"),
+        *("qdrant", "qdrant_grpc", "qdrant_rest", "qdrant_shards"),
+        *("qdrant_server_grpc", "qdrant_server_rest"),
+    ]
+)
+async def index(request: pytest.FixtureRequest, folder: Path) -> AsyncIterator[StoredIndex]:
+    """An empty index of each kind: for the contract suites of the index protocols."""
+    from tests.indexes import opened
+
+    async with opened(request.param, folder) as made:
+        yield made
+
+
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[PostgresServer]:
     """A real PostgreSQL, started by the first test that asks."""
@@ -80,6 +97,14 @@ async def database(request: pytest.FixtureRequest, folder: Path) -> AsyncIterato
         made = PostgresDatabase(server.new_database())
     yield made
     await made.close()
+
+
+@pytest.fixture
+async def catalog(database: Database) -> Catalog:
+    """An empty catalog in each kind of database."""
+    made = Catalog(database)
+    await made.open()
+    return made
 
 
 @pytest.fixture(autouse=True)

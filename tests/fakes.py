@@ -18,6 +18,7 @@ import numpy as np
 
 from generation.grounding.support import shared_grams, shared_numbers
 from ingest.sources.files import load
+from rag.build.service import Service
 from rag.errors import RagError
 from rag.text.passages import passage_text
 from rag.types import (
@@ -340,3 +341,11 @@ class HereReader:
 
     async def read(self, source: Mapping[str, Any], path: Path, *, id_: str, uri: str) -> Document:
         return load(source, path, id_=id_, uri=uri, max_bytes=self._max_bytes)
+
+
+def service_of(**parts: object) -> Service:
+    """Returns a service that has these parts alone."""
+    made = object.__new__(Service)
+    for name, part in parts.items():
+        object.__setattr__(made, name, part)
+    return made

@@ -59,7 +59,10 @@ OPERATIONS_EACH = 12
 LONGEST = 0.6
 """Seconds: within so many a fork is killed that is killed at a moment."""
 WATCHED = {
-    "catalog": ["begin", "succeed", "unchanged", "submit", "delete", "inherit", "recut", "claim"],
+    "tasks": ["begin", "succeed", "unchanged", "claim"],
+    "jobs": ["submit"],
+    "documents": ["delete", "inherit"],
+    "versions": ["recut"],
     "unsettled": ["add", "remove", "of"],
     "staged": ["add", "drop"],
     "index": ["upsert", "delete", "chunk_ids", "begin_version", "switch_version", "maintain"],
@@ -87,7 +90,7 @@ KILLS = {
     "deleting": Kill(
         calls=16,
         watched={
-            "catalog": ["delete", "inherit"],
+            "documents": ["delete", "inherit"],
             "unsettled": ["remove"],
             "index": ["delete"],
         },
@@ -171,7 +174,7 @@ class Service:
         for name, text in chosen.items():
             self.journal.note("may", name, text)
         submissions = [self.submission(name, text) for name, text in chosen.items()]
-        job = await self.catalog.submit(SCOPE, submissions)
+        job = await self.catalog.jobs.submit(SCOPE, submissions)
         for name, text in chosen.items():
             self.journal.note("is", name, text)
         return job
@@ -182,7 +185,7 @@ class Service:
         job = await self._submit({name: self.dice.randrange(len(TEXTS))})
         for text in before[name]:
             self.journal.note("may", name, text)
-        await self.catalog.cancel(job)
+        await self.catalog.jobs.cancel(SCOPE.tenant, job)
 
     async def delete(self) -> None:
         await self._delete(self.dice.choice(NAMES))
@@ -222,7 +225,7 @@ async def opened(folder: Path, dice: random.Random) -> AsyncIterator[Service]:
     (folder / "docs").mkdir(exist_ok=True)
     catalog = Catalog(SqliteDatabase(folder / "catalog.sqlite"))
     await catalog.open()
-    await catalog.release()
+    await catalog.tasks.release()
     index = EdgeIndex(folder / "index", dim=HashEmbedder().dim)
     service = Service(folder, dice, catalog, index, Journal(folder / "journal"))
     service.budget = dice.choice(BUDGETS)
@@ -246,7 +249,7 @@ async def verify(service: Service) -> None:
     report = await checking.run(SCOPE, repair=False, progress=lambda _: None)
     assert report.agrees, report
     assert not report.under_way, report
-    records = {r.uri: r for r in await service.catalog.documents(SCOPE, limit=100)}
+    records = {r.uri: r for r in await service.catalog.documents.page(SCOPE, limit=100)}
     allowed, chunks = service.journal.allowed(), 0
     for name in NAMES:
         record = records.get(file_uri(service.folder / "docs" / name))
@@ -266,7 +269,7 @@ async def text_of(service: Service, record: DocumentRecord | None) -> int | None
     if record is None or not record.version:
         return None
     assert record.state in ("succeeded", "cancelled"), record
-    return TEXTS.index(await service.catalog.text(SCOPE, record.id))
+    return TEXTS.index(await service.catalog.documents.text(SCOPE, record.id))
 
 
 async def verify_chunks(
@@ -280,7 +283,7 @@ async def verify_chunks(
         if record.duplicate_of:
             assert originals[record.duplicate_of].version == record.version, record
         return 0
-    document = await service.catalog.stored(SCOPE, record.id)
+    document = await service.catalog.documents.stored(SCOPE, record.id)
     assert ids in [cut(document, budget) for budget in BUDGETS], record
     vectors = await service.index.vectors(SCOPE, sorted(ids))
     for chunk in await service.index.fetch(SCOPE, sorted(ids)):
@@ -314,7 +317,10 @@ def kill_at(service: Service, call: int, names: Mapping[str, Sequence[str]]) -> 
         return then
 
     owners: dict[str, Any] = {
-        "catalog": service.catalog,
+        "tasks": service.catalog.tasks,
+        "jobs": service.catalog.jobs,
+        "documents": service.catalog.documents,
+        "versions": service.catalog.versions,
         "unsettled": service.catalog.unsettled,
         "staged": service.catalog.staged,
         "index": service.index,

@@ -21,7 +21,6 @@ from retrieval.indexes.qdrant_server import Server, connect
 from tests.qdrant_shards import RefusedError, ShardedClient
 
 DONE = models.UpdateResult(operation_id=0, status=models.UpdateStatus.COMPLETED)
-Handler = Callable[[Request], Awaitable[Response]]
 
 
 @contextlib.asynccontextmanager
@@ -64,13 +63,21 @@ async def rest_port(
             await serving
 
 
-def _routes(  # noqa: PLR0915 - a line for each thing that is asked
+def _routes(
     held: ShardedClient,
     *,
     version: str,
     peers: Sequence[int],
     is_ready: Callable[[], bool],
 ) -> list[Route]:
+    return [
+        *_node_routes(version, peers, is_ready),
+        *_collection_routes(_Collections(held)),
+        *_point_routes(_Points(held)),
+    ]
+
+
+def _node_routes(version: str, peers: Sequence[int], is_ready: Callable[[], bool]) -> list[Route]:
     async def root(_: Request) -> Response:
         return JSONResponse({"title": "qdrant - vector search engine", "version": version})
 
@@ -80,160 +87,184 @@ def _routes(  # noqa: PLR0915 - a line for each thing that is asked
         return PlainTextResponse("some shards are not ready", 503)
 
     async def cluster(_: Request) -> Response:
-        if not peers:
-            return _told({"status": "disabled"})
-        raft = {"term": 1, "commit": 1, "pending_operations": 0, "is_voter": True}
-        thread = {"consensus_thread_status": "working", "last_update": "2026-01-01T00:00:00Z"}
-        return _told(
-            {
-                "status": "enabled",
-                "peer_id": peers[0],
-                "peers": {str(peer): {"uri": f"http://node-{peer}:6335/"} for peer in peers},
-                "raft_info": raft,
-                "consensus_thread_status": thread,
-                "message_send_failures": {},
-            }
-        )
+        return _told(_cluster_of(peers))
 
-    async def collections(_: Request) -> Response:
-        return _told(await held.get_collections())
+    return [Route("/", root), Route("/readyz", readyz), Route("/cluster", cluster)]
 
-    async def aliases(_: Request) -> Response:
-        return _told(await held.get_aliases())
 
-    async def collection(request: Request) -> Response:
-        name = request.path_params["name"]
-        match request.method:
-            case "GET":
-                return _told(await held.get_collection(name))
-            case "DELETE":
-                return _told(await held.delete_collection(name))
-            case "PATCH":
-                changes = models.UpdateCollection.model_validate_json(await request.body())
-                return _told(
-                    await held.update_collection(
-                        name,
-                        optimizers_config=changes.optimizers_config,
-                        vectors_config=changes.vectors,
-                    )
-                )
-        made = models.CreateCollection.model_validate_json(await request.body())
-        return _told(
-            await held.create_collection(
-                name,
-                vectors_config=made.vectors,
-                sparse_vectors_config=made.sparse_vectors,
-                shard_number=made.shard_number,
-                sharding_method=made.sharding_method,
-            )
-        )
+def _cluster_of(peers: Sequence[int]) -> dict[str, Any]:
+    if not peers:
+        return {"status": "disabled"}
+    return {
+        "status": "enabled",
+        "peer_id": peers[0],
+        "peers": {str(peer): {"uri": f"http://node-{peer}:6335/"} for peer in peers},
+        "raft_info": {"term": 1, "commit": 1, "pending_operations": 0, "is_voter": True},
+        "consensus_thread_status": {
+            "consensus_thread_status": "working",
+            "last_update": "2026-01-01T00:00:00Z",
+        },
+        "message_send_failures": {},
+    }
 
-    async def shards(request: Request) -> Response:
-        name = request.path_params["name"]
-        if request.method == "GET":
-            return _told(await held.list_shard_keys(name))
-        made = models.CreateShardingKey.model_validate_json(await request.body())
-        return _told(await held.create_shard_key(name, made.shard_key))
 
-    async def change_aliases(request: Request) -> Response:
-        asked = models.ChangeAliasesOperation.model_validate_json(await request.body())
-        return _told(await held.update_collection_aliases(asked.actions))
+EACH = "/collections/{name}"
 
-    async def field_index(request: Request) -> Response:
-        await held.get_collection(request.path_params["name"])
-        return _told(DONE)
 
-    async def vector(request: Request) -> Response:
-        name, vector = request.path_params["name"], request.path_params["vector"]
-        config: Any = TypeAdapter(models.VectorNameConfig).validate_json(await request.body())
-        await held.create_vector_name(name, vector, config)
-        return _told(DONE)
-
-    async def points(request: Request) -> Response:  # noqa: PLR0911 - one for each kind
-        name, body = request.path_params["name"], await request.body()
-        match request.path_params.get("what", "upsert"):
-            case "upsert":
-                given = models.PointsList.model_validate_json(body)
-                await held.upsert(name, given.points, shard_key_selector=given.shard_key)
-                return _told(DONE)
-            case "delete":
-                selector: Any = TypeAdapter(models.PointsSelector).validate_json(body)
-                await held.delete(name, selector, shard_key_selector=selector.shard_key)
-                return _told(DONE)
-            case "batch":
-                steps = models.UpdateOperations.model_validate_json(body).operations
-                return _told(await held.batch_update_points(name, steps))
-            case "count":
-                asked = models.CountRequest.model_validate_json(body)
-                exact = asked.exact is not False
-                counted = await held.count(
-                    name, asked.filter, exact=exact, shard_key_selector=asked.shard_key
-                )
-                return _told(counted)
-            case "scroll":
-                page = models.ScrollRequest.model_validate_json(body)
-                records, offset = await held.scroll(
-                    name,
-                    scroll_filter=page.filter,
-                    limit=page.limit or 10,
-                    offset=page.offset,
-                    with_payload=True if page.with_payload is None else page.with_payload,
-                    with_vectors=page.with_vector or False,
-                    shard_key_selector=page.shard_key,
-                )
-                result = models.ScrollResult(points=records, next_page_offset=offset)
-                return _told(result)
-            case "facet":
-                facet = models.FacetRequest.model_validate_json(body)
-                found = await held.facet(
-                    name,
-                    facet.key,
-                    facet.filter,
-                    limit=facet.limit or 10,
-                    exact=True,
-                    shard_key_selector=facet.shard_key,
-                )
-                return _told(found)
-        searches = models.QueryRequestBatch.model_validate_json(body).searches
-        return _told(await held.query_batch_points(name, searches))
-
-    each = "/collections/{name}"
+def _collection_routes(to: _Collections) -> list[Route]:
     return [
-        Route("/", root),
-        Route("/readyz", readyz),
-        Route("/cluster", cluster),
-        Route("/collections", collections),
-        Route("/aliases", aliases),
-        Route("/collections/aliases", _as_a_server(change_aliases), methods=["POST"]),
-        Route(each, _as_a_server(collection), methods=["GET", "PUT", "PATCH", "DELETE"]),
-        Route(f"{each}/shards", _as_a_server(shards), methods=["GET", "PUT"]),
-        Route(f"{each}/index", _as_a_server(field_index), methods=["PUT"]),
-        Route(f"{each}/vectors/{{vector:str}}", _as_a_server(vector), methods=["PUT"]),
-        Route(f"{each}/points", _as_a_server(points), methods=["PUT"]),
-        Route(f"{each}/{{what:str}}", _as_a_server(points), methods=["POST"]),
-        Route(
-            f"{each}/points/query/{{what:str}}", _as_a_server(_queried(points)), methods=["POST"]
-        ),
-        Route(f"{each}/points/{{what:str}}", _as_a_server(points), methods=["POST"]),
+        _route("GET", "/collections", to.all),
+        _route("GET", "/aliases", to.aliases),
+        _route("POST", "/collections/aliases", to.change_aliases),
+        _route("GET", EACH, to.get),
+        _route("PUT", EACH, to.create),
+        _route("PATCH", EACH, to.update),
+        _route("DELETE", EACH, to.delete),
+        _route("GET", f"{EACH}/shards", to.shard_keys),
+        _route("PUT", f"{EACH}/shards", to.create_shard_key),
+        _route("PUT", f"{EACH}/index", to.index_field),
+        _route("PUT", f"{EACH}/vectors/{{vector:str}}", to.create_vector),
     ]
 
 
-def _queried(handler: Handler) -> Handler:
-    """`points/query/batch` is no batch of updates."""
+def _point_routes(to: _Points) -> list[Route]:
+    return [
+        _route("PUT", f"{EACH}/points", to.upsert),
+        _route("POST", f"{EACH}/points/delete", to.delete),
+        _route("POST", f"{EACH}/points/batch", to.update),
+        _route("POST", f"{EACH}/points/count", to.count),
+        _route("POST", f"{EACH}/points/scroll", to.scroll),
+        _route("POST", f"{EACH}/points/query/batch", to.query),
+        _route("POST", f"{EACH}/facet", to.facet),
+    ]
 
-    async def handled(request: Request) -> Response:
-        request.path_params["what"] = "query"
-        return await handler(request)
 
-    return handled
+class _Collections:
+    """The requests about collections; each returns its result."""
+
+    def __init__(self, held: ShardedClient) -> None:
+        self._held = held
+
+    async def all(self, _: Request) -> Any:
+        return await self._held.get_collections()
+
+    async def aliases(self, _: Request) -> Any:
+        return await self._held.get_aliases()
+
+    async def change_aliases(self, request: Request) -> Any:
+        asked = models.ChangeAliasesOperation.model_validate_json(await request.body())
+        return await self._held.update_collection_aliases(asked.actions)
+
+    async def get(self, request: Request) -> Any:
+        return await self._held.get_collection(_name(request))
+
+    async def create(self, request: Request) -> Any:
+        made = models.CreateCollection.model_validate_json(await request.body())
+        return await self._held.create_collection(
+            _name(request),
+            vectors_config=made.vectors,
+            sparse_vectors_config=made.sparse_vectors,
+            shard_number=made.shard_number,
+            sharding_method=made.sharding_method,
+        )
+
+    async def update(self, request: Request) -> Any:
+        changes = models.UpdateCollection.model_validate_json(await request.body())
+        return await self._held.update_collection(
+            _name(request),
+            optimizers_config=changes.optimizers_config,
+            vectors_config=changes.vectors,
+        )
+
+    async def delete(self, request: Request) -> Any:
+        return await self._held.delete_collection(_name(request))
+
+    async def shard_keys(self, request: Request) -> Any:
+        return await self._held.list_shard_keys(_name(request))
+
+    async def create_shard_key(self, request: Request) -> Any:
+        made = models.CreateShardingKey.model_validate_json(await request.body())
+        return await self._held.create_shard_key(_name(request), made.shard_key)
+
+    async def index_field(self, request: Request) -> Any:
+        await self._held.get_collection(_name(request))
+        return DONE
+
+    async def create_vector(self, request: Request) -> Any:
+        config: Any = TypeAdapter(models.VectorNameConfig).validate_json(await request.body())
+        await self._held.create_vector_name(_name(request), request.path_params["vector"], config)
+        return DONE
 
 
-def _as_a_server(handler: Handler) -> Handler:
-    """Local mode's errors with the status and the words of a server."""
+class _Points:
+    """The requests about points; each returns its result."""
+
+    def __init__(self, held: ShardedClient) -> None:
+        self._held = held
+
+    async def upsert(self, request: Request) -> Any:
+        given = models.PointsList.model_validate_json(await request.body())
+        await self._held.upsert(_name(request), given.points, shard_key_selector=given.shard_key)
+        return DONE
+
+    async def delete(self, request: Request) -> Any:
+        selector: Any = TypeAdapter(models.PointsSelector).validate_json(await request.body())
+        await self._held.delete(_name(request), selector, shard_key_selector=selector.shard_key)
+        return DONE
+
+    async def update(self, request: Request) -> Any:
+        steps = models.UpdateOperations.model_validate_json(await request.body()).operations
+        return await self._held.batch_update_points(_name(request), steps)
+
+    async def count(self, request: Request) -> Any:
+        asked = models.CountRequest.model_validate_json(await request.body())
+        return await self._held.count(
+            _name(request),
+            asked.filter,
+            exact=asked.exact is not False,
+            shard_key_selector=asked.shard_key,
+        )
+
+    async def scroll(self, request: Request) -> Any:
+        page = models.ScrollRequest.model_validate_json(await request.body())
+        records, offset = await self._held.scroll(
+            _name(request),
+            scroll_filter=page.filter,
+            limit=page.limit or 10,
+            offset=page.offset,
+            with_payload=True if page.with_payload is None else page.with_payload,
+            with_vectors=page.with_vector or False,
+            shard_key_selector=page.shard_key,
+        )
+        return models.ScrollResult(points=records, next_page_offset=offset)
+
+    async def facet(self, request: Request) -> Any:
+        facet = models.FacetRequest.model_validate_json(await request.body())
+        return await self._held.facet(
+            _name(request),
+            facet.key,
+            facet.filter,
+            limit=facet.limit or 10,
+            exact=True,
+            shard_key_selector=facet.shard_key,
+        )
+
+    async def query(self, request: Request) -> Any:
+        searches = models.QueryRequestBatch.model_validate_json(await request.body()).searches
+        return await self._held.query_batch_points(_name(request), searches)
+
+
+def _name(request: Request) -> str:
+    name: str = request.path_params["name"]
+    return name
+
+
+def _route(method: str, path: str, answer: Callable[[Request], Awaitable[Any]]) -> Route:
+    """A route that answers errors of local mode with the status and the words of a server."""
 
     async def handled(request: Request) -> Response:
         try:
-            return await handler(request)
+            return _told(await answer(request))
         except RefusedError as error:
             status = 404 if error.status is StatusCode.NOT_FOUND else 400
             return JSONResponse({"status": {"error": error.text}, "time": 0.0}, status)
@@ -241,7 +272,7 @@ def _as_a_server(handler: Handler) -> Handler:
             status = 404 if "not found" in str(error) else 400
             return JSONResponse({"status": {"error": f"Wrong input: {error}"}, "time": 0.0}, status)
 
-    return handled
+    return Route(path, handled, methods=[method])
 
 
 def _told(result: Any) -> Response:

@@ -13,9 +13,10 @@ from rag.types import Scope
 async def store(service: Service, queue: Queue, scope: Scope, texts: Sequence[str]) -> None:
     """Ingests each as a document whose id is the text."""
     await service.ingest.check_collection(scope)
+    spool = service.spool.of(scope.tenant)
     sent = [
-        service.spool.put(json.dumps({"text": text}).encode(), uri=text, document_id_=text)
+        spool.put(json.dumps({"text": text}).encode(), uri=text, document_id_=text)
         for text in texts
     ]
-    await service.catalog.submit(scope, sent)
+    await service.catalog.jobs.submit(scope, sent)
     await queue.drain()

@@ -72,12 +72,12 @@ def given(id_: str, scope: Scope, **fields: Any) -> LiveAnswer:
 async def ingest(catalog: Catalog, scope: Scope, **versions: str) -> None:
     """Has documents stored, by id, each in a version."""
     submissions = [Submission(document_id=id_, uri=id_, source={}) for id_ in versions]
-    await catalog.submit(scope, submissions)
-    for task in await catalog.claim(9):
+    await catalog.jobs.submit(scope, submissions)
+    for task in await catalog.tasks.claim(9):
         id_ = task.document_id
         read = Document(id=id_, version=versions[id_], uri=id_, media_type="", title="", text=id_)
-        await catalog.begin(task)
-        await catalog.succeed(task, read, recipe="r", chunks=1, duplicate_of=None)
+        await catalog.tasks.begin(task)
+        await catalog.tasks.succeed(task, read, recipe="r", chunks=1, duplicate_of=None)
 
 
 def upgrade(connection: sa.Connection, to: str) -> None:
@@ -91,18 +91,33 @@ async def test_what_waits_to_be_scored_is_told_until_it_is(
     answers: Answers, database: Database, scope: Scope
 ) -> None:
     catalog, now = Catalog(database), time.time()
-    nothing = await catalog.backlog()
+    nothing = await catalog.jobs.backlog()
     assert (nothing.to_score, nothing.oldest_to_score_seconds) == (0, 0)
     await answers.keep([given("a", scope, at=now - 900), given("b", scope, at=now - 60)])
     await answers.keep([given("c", scope, at=now - 1800, to_score=False)])
     await answers.claim(9)  # who has it may never score it
-    both = await catalog.backlog()
+    both = await catalog.jobs.backlog()
     assert both.to_score == 2
     assert 900 <= both.oldest_to_score_seconds < 960
-    await answers.scored("a", {}, embedding=None, content=None)
-    one = await catalog.backlog()
+    await answers.scored(scope.tenant, "a", {}, embedding=None, content=None)
+    one = await catalog.jobs.backlog()
     assert one.to_score == 1
     assert 60 <= one.oldest_to_score_seconds < 120
+
+
+async def test_another_tenant_neither_scores_nor_reads_an_answer(
+    answers: Answers, scope: Scope
+) -> None:
+    await answers.keep([given("a", scope), given("b", replace(scope, tenant="rival"))])
+    assert await answers.question("rival", "a") is None
+    assert (
+        await answers.question("rival", "b") == await answers.question(scope.tenant, "a") == "Who?"
+    )
+    assert not await answers.scored("rival", "a", {}, embedding=None, content=None)
+    assert [answer.id for answer in await answers.unscored(["a"])] == ["a"]
+    assert await answers.scored(scope.tenant, "a", {}, embedding=None, content=None)
+    assert [answer.id for answer in await answers.unscored(["a", "b"])] == ["b"]
+    assert [answer.id for answer in await answers.given(scope, 0, time.time() + 9)] == ["a"]
 
 
 async def test_an_answer_is_given_out_once_until_it_is_scored(
@@ -116,7 +131,7 @@ async def test_an_answer_is_given_out_once_until_it_is_scored(
     assert await answers.claim(5) == []
     assert [answer.id for answer in await answers.unscored(["a", "c"])] == ["a"]
     vector = np.arange(3, dtype=np.float32)
-    await answers.scored("a", {"groundedness": 0.5}, embedding=vector, content=None)
+    await answers.scored(scope.tenant, "a", {"groundedness": 0.5}, embedding=vector, content=None)
     assert await answers.unscored(["a"]) == []
     monkeypatch.setattr(time, "time", lambda: now + LOST_SECONDS + 5)
     assert await answers.claim(5) == ["b"]  # given out, and never scored
@@ -149,7 +164,7 @@ async def test_words_of_answers_go_with_a_document_of_theirs(
         given("n", scope, read={"d": "1"}, content=None),
     ])  # fmt: skip
     await answers.add_feedback(scope.tenant, "a", Feedback(rating="up", correction="Ask."))
-    await catalog.delete(scope, "d")
+    await catalog.documents.delete(scope, "d")
     assert await kept(database) == {
         "a": (False, True), "b": (True, True), "c": (True, True), "n": (False, False)
     }  # fmt: skip

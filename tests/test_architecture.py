@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import ast
+from pathlib import Path
+
+from rag import protocols
 from tests.architecture import PICTURE, draw, imports, levels, needed
 
 
@@ -17,3 +21,16 @@ def test_arrows_that_follow_from_others_are_left_out() -> None:
     }
     assert needed(edges) == {"a": ["b"], "b": ["c"], "c": []}
     assert levels(edges) == {"a": 2, "b": 1, "c": 0}
+
+
+def test_no_protocol_has_more_than_five_methods_of_its_own() -> None:
+    module = ast.parse(Path(protocols.__file__).read_text())
+    methods = {
+        each.name: [
+            m.name for m in each.body if isinstance(m, ast.FunctionDef | ast.AsyncFunctionDef)
+        ]
+        for each in module.body
+        if isinstance(each, ast.ClassDef)
+    }
+    assert "Index" in methods
+    assert {name: own for name, own in methods.items() if len(own) > 5} == {}

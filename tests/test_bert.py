@@ -123,7 +123,7 @@ def test_a_gpu_without_memory_is_trouble_that_may_pass(monkeypatch: pytest.Monke
 @pytest.mark.parametrize("device", ["cuda:99", "abacus"])
 def test_a_device_that_is_not_there_is_a_config_error(device: str) -> None:
     with pytest.raises(ConfigError, match=rf"embedder\.device = '{device}' cannot be used: \w"):
-        BertEmbedder(minilm_folder(), device=device)
+        BertEmbedder(minilm_folder(), device=device).load()
 
 
 async def test_every_vector_has_length_one(embedder: BertEmbedder) -> None:
@@ -257,7 +257,7 @@ def test_a_damaged_checkpoint_is_a_config_error(tmp_path: Path, damaged: str) ->
             (tmp_path / file.name).symlink_to(file)
     (tmp_path / damaged).write_bytes(b"<html>not found</html>")
     with pytest.raises(ConfigError, match=f"{damaged} cannot be read"):
-        BertEmbedder(tmp_path)
+        BertEmbedder(tmp_path).load()
 
 
 def test_a_model_that_is_no_bert_is_a_config_error(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from rag.telemetry.trace import Trace
 from rag.types import Float32Array, Hit, Query, Scope
 from retrieval.bm25 import Bm25Encoder
 from retrieval.hybrid import HybridRetriever
-from retrieval.mmr import DiverseRetriever, mmr
+from retrieval.mmr import mmr
 from tests.fakes import HashEmbedder, MemoryIndex, make_chunk, make_points
 
 
@@ -70,11 +70,12 @@ async def test_more_are_found_than_are_wanted_and_copies_left_out(scope: Scope) 
     texts = ["the cat sat"] * 3 + ["a cat and a dog", "a cat that runs"]
     chunks = [make_chunk(text, position=i) for i, text in enumerate(texts)]
     await index.upsert(scope, make_points(chunks))
-    hybrid = HybridRetriever(embedder=HashEmbedder(), encoder=Bm25Encoder(), index=index, depth=9)
-    retriever = DiverseRetriever(hybrid, index=index, diversity=0.2)
+    retriever = HybridRetriever(
+        embedder=HashEmbedder(), encoder=Bm25Encoder(), index=index, depth=9, diversity=0.2
+    )
     trace = Trace()
-    hits = await retriever.retrieve(Query(text="the cat sat", scope=scope, top_k=3), trace)
-    found = [hit.chunk.text for hit in hits]
+    result = await retriever.retrieve(Query(text="the cat sat", scope=scope, top_k=3), trace)
+    found = [hit.chunk.text for hit in result.hits]
     assert found[0] == "the cat sat"
     assert sorted(found) == sorted(set(texts))
     assert "diversify" in trace.timings

@@ -10,7 +10,7 @@ import pytest
 from eval.measures.document_ranking import MOST, RankedDocuments, rank_documents
 from eval.runs.run_folder import read_run
 from rag.telemetry.trace import Trace
-from rag.types import Chunk, Hit, Query, Scope
+from rag.types import Chunk, Hit, Query, Scope, SearchResult
 from tests.servers import rag
 
 pytestmark = pytest.mark.anyio
@@ -46,9 +46,9 @@ class Collection:
         self.hits = hits(documents)
         self.asked: list[int] = []
 
-    async def search(self, query: Query, trace: Trace) -> list[Hit]:
+    async def search(self, query: Query, trace: Trace) -> SearchResult:
         self.asked.append(query.top_k)
-        return self.hits[: query.top_k]
+        return SearchResult(hits=tuple(self.hits[: query.top_k]), degraded=(), timings={})
 
     async def ranked(self, top_k: int) -> RankedDocuments:
         query = Query(text="?", scope=Scope(tenant="t", collection="c"), top_k=top_k)

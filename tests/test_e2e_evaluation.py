@@ -30,6 +30,7 @@ from rag.settings.operations import MetricsSettings, OnlineSettings
 from rag.settings.retrieval import LateInteractionSettings
 from rag.settings.storage import CeleryQueueSettings
 from rag.settings.tree import Settings, load_settings
+from rag.tenant import tenant_of_caller
 from tests.postgres import PostgresServer
 from tests.qdrant_grpc import grpc_port
 from tests.redis_server import RedisServer, redis_server
@@ -324,7 +325,13 @@ async def test_a_worker_has_one_run_open_and_closes_it_for_none_that_has_ended(
     runs = [tmp_path / name for name in ("one", "other")]
     for run in runs:
         (run / "done").mkdir(parents=True)
-        plan = Plan(corpus=corpus, settings=settings, collection="none", name=run.name)
+        plan = Plan(
+            tenant=tenant_of_caller(),
+            corpus=corpus,
+            settings=settings,
+            collection="none",
+            name=run.name,
+        )
         (run / "plan.json").write_text(json.dumps(to_json(plan)))
     answering = Answering(settings)
     async with answering.started():
@@ -354,7 +361,7 @@ def test_each_part_has_its_own_key_or_else_that_of_another_for_its_server(tmp_pa
         )
 
     def made(*told: str | None, own: tuple[str | None, str | None]) -> list[str | None]:
-        plan = Plan(corpus=corpus, settings=settings(*told), name="x")
+        plan = Plan(tenant=tenant_of_caller(), corpus=corpus, settings=settings(*told), name="x")
         found = keys(
             plan_of(json.loads(json.dumps(to_json(plan))), settings(*own), tmp_path).settings
         )
@@ -372,7 +379,9 @@ def test_what_an_engine_is_told_in_secret_is_the_workers_own(tmp_path: Path) -> 
         return Settings(data_dir=tmp_path, generator=generator)
 
     corpus = load_set(str(make_set(tmp_path / "facts")), load_settings().traces)
-    plan = Plan(corpus=corpus, settings=settings(hf_token="hf_driver"), name="x")
+    plan = Plan(
+        tenant=tenant_of_caller(), corpus=corpus, settings=settings(hf_token="hf_driver"), name="x"
+    )
     told = json.loads(json.dumps(to_json(plan)))
     assert "hf_driver" not in f"{told} {plan.info()}"
     made = plan_of(told, settings(hf_token="hf_worker"), tmp_path).settings.generator
@@ -387,7 +396,13 @@ def test_a_worker_counts_by_its_own_tenants_and_keeps_no_answers_of_a_run(tmp_pa
         return Settings(data_dir=tmp_path, metrics=MetricsSettings(tenants=(tenant,)))
 
     corpus = load_set(str(make_set(tmp_path / "facts")), load_settings().traces)
-    plan = Plan(corpus=corpus, settings=settings("driver"), collection="mine", name="x")
+    plan = Plan(
+        tenant=tenant_of_caller(),
+        corpus=corpus,
+        settings=settings("driver"),
+        collection="mine",
+        name="x",
+    )
     made = plan_of(json.loads(json.dumps(to_json(plan))), settings("worker"), tmp_path).settings
     assert made.metrics.tenants == ("worker",)
     assert made.online.keep_days == 0
@@ -397,7 +412,11 @@ def test_a_run_on_workers_may_be_gone_on_with_in_one_process(tmp_path: Path) -> 
     corpus = load_set(str(make_set(tmp_path / "facts")), load_settings().traces)
     queue = CeleryQueueSettings(kind="celery", broker_url=SecretStr("redis://broker"))
     local, on_workers = (
-        Plan(corpus=corpus, settings=settings, collection="mine", name="x").info().config
+        Plan(
+            tenant=tenant_of_caller(), corpus=corpus, settings=settings, collection="mine", name="x"
+        )
+        .info()
+        .config
         for settings in (Settings(data_dir=tmp_path), Settings(data_dir=tmp_path, queue=queue))
     )
     assert local == on_workers
@@ -414,7 +433,12 @@ def test_a_plan_is_told_without_secrets_and_each_worker_has_its_own(tmp_path: Pa
         )
 
     corpus = load_set(str(make_set(tmp_path / "facts")), load_settings().traces)
-    plan = Plan(corpus=corpus, settings=settings("sk-driver", model="new"), name="x")
+    plan = Plan(
+        tenant=tenant_of_caller(),
+        corpus=corpus,
+        settings=settings("sk-driver", model="new"),
+        name="x",
+    )
     told = json.loads(json.dumps(to_json(plan)))
     assert "sk-driver" not in str(told)
     assert "pw" not in json.dumps(told["settings"]["generator"])

@@ -19,7 +19,7 @@ import pytest
 from rag.records import ATTEMPTS
 from tests.postgres import PostgresServer
 from tests.servers import PATIENCE, Json, all_documents, launched, wait_for
-from tests.test_e2e_workers import Cluster, running, write
+from tests.test_e2e_workers import SCOPE, Cluster, running, write
 
 pytestmark = pytest.mark.anyio
 
@@ -126,13 +126,13 @@ async def test_a_document_that_kills_whatever_worker_takes_it_is_a_dead_letter(
         deadly = files[5].rename(files[5].with_name("deadly.txt"))
         job = await cluster.submit([*files[:5], deadly, *files[6:]])
         worker, deaths = await start(cluster, DIES), 0
-        while (await cluster.catalog.job(job)).state in ("pending", "running"):
+        while (await cluster.catalog.jobs.get(SCOPE.tenant, job)).state in ("pending", "running"):
             if worker.poll() is not None:
                 deaths += 1
                 assert deaths <= ATTEMPTS
                 worker = await start(cluster, DIES)
             await asyncio.sleep(0.2)
-        record = await cluster.catalog.job(job)
+        record = await cluster.catalog.jobs.get(SCOPE.tenant, job)
         assert (deaths, record.counts) == (ATTEMPTS, {"succeeded": 29, "failed": 1})
         assert record.failures[0]["uri"] == deadly.as_uri()
         assert f"ended {ATTEMPTS} times before it was done" in record.failures[0]["error"]

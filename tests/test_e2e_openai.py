@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import httpx
 import numpy as np
@@ -25,11 +25,11 @@ from openai.types.chat import ChatCompletion, ChatCompletionMessageParam
 from rag.api.app import bare_app
 from rag.api.deps import Running
 from rag.api.openai import schemas as wire
-from rag.build.service import Service
 from rag.errors import BusyError
 from rag.settings.operations import LimitSettings
 from rag.settings.tree import Settings
 from rag.types import Scope
+from tests.fakes import service_of
 from tests.servers import Json, Server, serving, submit
 from tests.test_e2e_stream import SECONDS, Failing, Hanging, HangingAtOnce
 from tests.test_e2e_stream import serving as serving_pipeline
@@ -444,7 +444,7 @@ class TestRerank:
 
 
 class Stuck:
-    """An embedder and reranker that never gets done, a catalog that has every collection."""
+    """An embedder and reranker that never gets done, and collections that all exist."""
 
     dim = 384
 
@@ -522,8 +522,13 @@ class TestErrors:
         stuck = Stuck()
         limits = LimitSettings(query_seconds=0.1)
         settings = Settings(limits=limits)
-        service = SimpleNamespace(settings=settings, catalog=stuck, embedder=stuck, reranker=stuck)
-        app = bare_app(service.settings, Running(service=cast(Service, service)))
+        service = service_of(
+            settings=settings,
+            catalog=SimpleNamespace(collections=stuck),
+            embedder=stuck,
+            reranker=stuck,
+        )
+        app = bare_app(service.settings, Running(opened=service))
         transport = httpx.ASGITransport(app=app)
         async with httpx.AsyncClient(transport=transport, base_url="http://test") as http:
             for path, body in (

@@ -8,8 +8,7 @@ import json
 import socket
 import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import httpx
 import pytest
@@ -19,10 +18,10 @@ from starlette.types import Message
 from rag.api.app import bare_app
 from rag.api.deps import Running
 from rag.api.sse import response, with_heartbeats
-from rag.build.service import Service
 from rag.errors import UpstreamError
-from rag.pipeline import Event
+from rag.pipeline.query import Event
 from rag.settings.tree import Settings
+from tests.fakes import service_of
 
 SECONDS = 30
 QUESTION = {"query": "Is anybody there?"}
@@ -83,8 +82,7 @@ class Failing:
 def serving(pipeline: object) -> Iterator[str]:
     """The app around a pipeline, in a thread; its URL."""
     settings = Settings()
-    service = cast(Service, SimpleNamespace(settings=settings, query=pipeline))
-    app = bare_app(settings, Running(service=service))
+    app = bare_app(settings, Running(opened=service_of(settings=settings, query=pipeline)))
     server = uvicorn.Server(uvicorn.Config(app, log_level="critical", ws="none"))
     with socket.create_server(("127.0.0.1", 0)) as listener:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})

@@ -17,13 +17,13 @@ import pytest
 from pydantic import SecretStr
 
 from ingest.sources.files import submission_of
-from rag.build.service import TENANT
 from rag.catalog.catalog import Catalog
 from rag.catalog.database import PostgresDatabase
 from rag.catalog.interrupted import GIVEN_UP
 from rag.errors import UpstreamError
 from rag.records import JobRecord
 from rag.settings.storage import CeleryQueueSettings
+from rag.tenant import tenant_of_caller
 from rag.types import Scope
 from retrieval.embedders.checkpoint import Checkpoint
 from retrieval.embedders.embedder import minilm_folder
@@ -38,7 +38,7 @@ from workers.celery_queue import CeleryQueue
 
 pytestmark = pytest.mark.anyio
 
-SCOPE = Scope(tenant=TENANT, collection="default")
+SCOPE = Scope(tenant=tenant_of_caller(), collection="default")
 DIM = 384
 
 
@@ -121,7 +121,7 @@ class Cluster:
             assert worker.wait(PATIENCE) == 0, self.log.read_text()
 
     async def submit(self, files: Sequence[Path], *, bulk: bool = False) -> str:
-        job = await self.catalog.submit(SCOPE, map(submission_of, files), bulk=bulk)
+        job = await self.catalog.jobs.submit(SCOPE, map(submission_of, files), bulk=bulk)
         self.queue.wake()
         return job
 
@@ -135,7 +135,7 @@ class Cluster:
     ) -> JobRecord:
         async with asyncio.timeout(seconds):
             while True:
-                job = await self.catalog.job(job_id)
+                job = await self.catalog.jobs.get(SCOPE.tenant, job_id)
                 if holds(job):
                     return job
                 await asyncio.sleep(0.1)
@@ -148,7 +148,7 @@ async def running(
     url = postgres.new_database()
     catalog = Catalog(PostgresDatabase(url))
     await catalog.open()
-    await catalog.claim_collection(SCOPE, embedder_fingerprint())
+    await catalog.collections.claim(SCOPE, embedder_fingerprint())
     with redis_server(folder / "redis", durable=durable) as broker:
         app = celery_app(CeleryQueueSettings(kind="celery", broker_url=SecretStr(broker.url)))
         queue = CeleryQueue(catalog=catalog, app=app)
@@ -234,7 +234,7 @@ async def test_a_worker_ingests_what_the_broker_hands_out(cluster: Cluster) -> N
 async def whole(cluster: Cluster, files: Sequence[Path]) -> None:
     """Nothing is lost and nothing doubled: the same chunks as a load that nothing disturbed."""
     assert await stored(cluster.data) == await clean_load(files, cluster.folder)
-    for record in await cluster.catalog.documents(SCOPE, limit=1000):
+    for record in await cluster.catalog.documents.page(SCOPE, limit=1000):
         assert (record.state, record.error) == ("succeeded", None)
 
 
@@ -253,7 +253,7 @@ async def test_a_worker_that_is_killed_again_and_again_loses_and_doubles_nothing
         record = await cluster.ended(job)
         if record.counts.get("failed"):  # slow enough, one is under way at five of the ten kills
             assert {failure["error"] for failure in record.failures} == {GIVEN_UP}
-            await cluster.catalog.retry(job)
+            await cluster.catalog.jobs.retry(SCOPE.tenant, job)
             cluster.queue.wake()
             record = await cluster.ended(job)
     assert record.counts == {"succeeded": 300}
@@ -308,7 +308,7 @@ async def test_a_broker_that_is_killed_and_forgets_loses_nothing(
 async def some(cluster: Cluster, job_id: str) -> None:
     """Waits until a few documents of a job are done."""
     async with asyncio.timeout(PATIENCE):
-        while (await cluster.catalog.job(job_id)).counts.get("succeeded", 0) < 5:  # noqa: ASYNC110
+        while (await cluster.catalog.jobs.get(SCOPE.tenant, job_id)).counts.get("succeeded", 0) < 5:  # noqa: ASYNC110
             await asyncio.sleep(0.02)
 
 
@@ -335,7 +335,7 @@ async def test_a_dispatcher_that_dies_between_catalog_and_broker_loses_nothing(
             cluster.broker.kill()
             job = await cluster.submit(files)
             await asyncio.sleep(1.5)
-            assert (await cluster.catalog.job(job)).state == "pending"
+            assert (await cluster.catalog.jobs.get(SCOPE.tenant, job)).state == "pending"
             await asyncio.to_thread(cluster.broker.start)
             assert (await cluster.ended(job)).counts == {"succeeded": 20}
         await whole(cluster, files)
@@ -348,7 +348,7 @@ async def test_a_broker_that_hangs_is_given_up_and_given_the_tasks_later(
     # Alone: the cluster's own dispatcher might be first to take the task.
     async with running(tmp_path, postgres, dispatching=False) as cluster:
         with cluster.broker.hanging():
-            await cluster.catalog.submit(SCOPE, [submission_of(tmp_path / "a.txt")])
+            await cluster.catalog.jobs.submit(SCOPE, [submission_of(tmp_path / "a.txt")])
             with pytest.raises(UpstreamError, match="broker does not answer"):
                 async with asyncio.timeout(PATIENCE):
                     await cluster.queue.drain()
@@ -360,7 +360,7 @@ async def test_tasks_that_are_delivered_many_times_are_done_once(cluster: Cluste
     job = await cluster.submit(files)
     for _ in range(3):
         await asyncio.sleep(0.3)
-        await cluster.catalog.give_again([("parse", False)], older_than=0)
+        await cluster.catalog.tasks.give_again([("parse", False)], older_than=0)
         await cluster.queue.drain()
     with cluster.worker():
         assert (await cluster.ended(job)).outcomes == {"stored": 40}
@@ -379,10 +379,10 @@ async def test_what_always_crashes_its_parser_is_in_the_dead_letter_list(
         [failure] = job.failures
         assert failure["uri"] == bomb.as_uri()
         assert "bomb.docx" in failure["error"]
-        [dead] = await cluster.catalog.documents(SCOPE, limit=9, state="failed")
+        [dead] = await cluster.catalog.documents.page(SCOPE, limit=9, state="failed")
         assert dead.error == failure["error"]
         bomb.write_bytes(papers.docx(papers.paragraph("Harmless now.")))
-        await cluster.catalog.retry(job.id)
+        await cluster.catalog.jobs.retry(SCOPE.tenant, job.id)
         assert (await cluster.ended(job.id)).counts == {"succeeded": 5}
 
 
@@ -399,7 +399,7 @@ async def test_a_full_disk_fails_documents_with_its_reason_and_they_can_be_retri
             assert full.counts == {"failed": 20}
             assert "disk is full" in (full.error or "").lower()
             filler.unlink()
-            await cluster.catalog.retry(full.id)
+            await cluster.catalog.jobs.retry(SCOPE.tenant, full.id)
             assert (await cluster.ended(full.id)).counts == {"succeeded": 20}
         await whole(cluster, files)
 
@@ -411,12 +411,15 @@ async def test_what_waits_is_cancelled_and_what_is_interactive_goes_first(
     bulk = await cluster.submit(files[:50], bulk=True)
     now = await cluster.submit(files[50:55])
     gone = await cluster.submit(files[55:], bulk=True)
-    assert (await cluster.catalog.cancel(gone)).state == "cancelled"
+    assert (await cluster.catalog.jobs.cancel(SCOPE.tenant, gone)).state == "cancelled"
     with cluster.worker():
         await cluster.ended(now)
-        assert (await cluster.catalog.job(bulk)).state in ("pending", "running")
+        assert (await cluster.catalog.jobs.get(SCOPE.tenant, bulk)).state in (
+            "pending",
+            "running",
+        )
         assert (await cluster.ended(bulk)).counts == {"succeeded": 50}
-    assert (await cluster.catalog.job(gone)).counts == {"cancelled": 5}
+    assert (await cluster.catalog.jobs.get(SCOPE.tenant, gone)).counts == {"cancelled": 5}
 
 
 def test_a_worker_that_parses_alone_needs_a_catalog_that_is_shared(tmp_path: Path) -> None:

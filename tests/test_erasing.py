@@ -15,13 +15,13 @@ import pytest
 
 from rag.errors import StorageError
 from rag.types import Point, Scope
-from retrieval.indexes import edge as edge_module
+from retrieval.indexes import edge_open_shards, edge_upkeep
 from retrieval.indexes import edge_shard as shard_module
 from retrieval.indexes.edge import EdgeIndex
 from retrieval.indexes.edge_shard import OWING
+from tests.edge_folder import DIM, Gate, by_token, generations, open_index, random_points
 from tests.fakes import HashEmbedder, dense_leg, make_chunk, make_points, sparse_leg
 from tests.servers import rag
-from tests.test_edge import DIM, Gate, by_token, generations, open_index, random_points
 from tests.waiting import until
 
 pytestmark = pytest.mark.anyio
@@ -47,7 +47,7 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing may stay at all, and it is looked for all the time."""
     monkeypatch.setattr(shard_module, "ERASE_AFTER", 0.0)
     monkeypatch.setattr(shard_module, "ERASE_AFTER_EACH", 0.0)
-    monkeypatch.setattr(edge_module, "ERASE_CHECK", 0.01)
+    monkeypatch.setattr(edge_upkeep, "ERASE_CHECK", 0.01)
 
 
 def owing(folder: Path) -> list[Path]:
@@ -58,7 +58,7 @@ def owing(folder: Path) -> list[Path]:
 async def clean(index: EdgeIndex, folder: Path) -> None:
     """Waits until nothing is owed; no file holds the word then."""
     async with asyncio.timeout(60):
-        while owing(folder) or index._rebuilds:  # noqa: ASYNC110 - nobody tells
+        while owing(folder) or index._upkeep._rebuilds:  # noqa: ASYNC110 - nobody tells
             await asyncio.sleep(0.02)
     assert not holding(folder)
 
@@ -148,8 +148,8 @@ async def test_a_deleted_document_goes_from_the_previous_version_as_well(
 async def test_time_is_given_before_a_fresh_shard_is_made(
     folder: Path, scope: Scope, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(edge_module, "ERASE_CHECK", 0.01)
-    monkeypatch.setattr(edge_module, "INDEX_FROM", 0)  # nothing is small
+    monkeypatch.setattr(edge_upkeep, "ERASE_CHECK", 0.01)
+    monkeypatch.setattr(edge_upkeep, "INDEX_FROM", 0)  # nothing is small
     index = open_index(folder)
     await index.upsert(scope, [secret(0), *random_points(100, first=10)])
     await index.delete(scope, [secret(0).chunk.id])
@@ -183,7 +183,7 @@ async def test_what_there_is_no_time_for_at_the_end_the_next_process_does(
     index = open_index(folder)
     await index.upsert(scope, [secret(0), *random_points(3, first=10)])
     await index.delete(scope, [secret(0).chunk.id])
-    monkeypatch.setattr(edge_module, "ERASE_AT_END", 0.05)
+    monkeypatch.setattr(edge_upkeep, "ERASE_AT_END", 0.05)
     async with index.erasing():
         await gate.reached.wait()  # and it is not opened
     assert "until the next start" in caplog.text
@@ -201,8 +201,8 @@ async def test_what_there_is_no_time_for_at_the_end_the_next_process_does(
 async def test_a_previous_version_is_closed_when_nobody_asks_for_it_any_more(
     folder: Path, scope: Scope, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(edge_module, "ERASE_CHECK", 0.01)
-    monkeypatch.setattr(edge_module, "IDLE_SECONDS", 0.0)
+    monkeypatch.setattr(edge_upkeep, "ERASE_CHECK", 0.01)
+    monkeypatch.setattr(edge_open_shards, "IDLE_SECONDS", 0.0)
     index = open_index(folder)
     kept, gone = make_points([make_chunk("a dog", document_id=id_) for id_ in ("kept", "gone")])
     await index.upsert(scope, [kept, gone])
@@ -213,9 +213,9 @@ async def test_a_previous_version_is_closed_when_nobody_asks_for_it_any_more(
     assert previous is not None
     async with index.erasing():
         await index.delete(scope, [gone.chunk.id])
-        await until(lambda: previous not in index._shards)
+        await until(lambda: previous not in index._shards._shards)
         assert await index.chunk_ids(previous, None) == {kept.chunk.id}  # opened anew
-        assert scope in index._shards
+        assert scope in index._shards._shards
     await index.close()
 
 
@@ -276,13 +276,13 @@ async def test_one_that_fails_is_told_and_tried_again(
     async def full(*_: object) -> None:
         raise StorageError("The disk is full.")
 
-    monkeypatch.setattr(edge_module, "ERASE_AGAIN", 0.01)
+    monkeypatch.setattr(edge_upkeep, "ERASE_AGAIN", 0.01)
     index = open_index(folder)
     await index.upsert(scope, [secret(0), *random_points(3, first=10)])
     await index.delete(scope, [secret(0).chunk.id])
     async with index.erasing():
         with monkeypatch.context() as patch:
-            patch.setattr(edge_module, "run_child", full)
+            patch.setattr(edge_upkeep, "run_child", full)
             while "Deleted text stays on disk" not in caplog.text:  # noqa: ASYNC110 - nobody tells
                 await asyncio.sleep(0.01)
         await clean(index, folder)

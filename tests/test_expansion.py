@@ -26,18 +26,18 @@ QUESTION = "How long may a line be?"
 async def test_other_questions_line_by_line(said: str, texts: tuple[str, ...]) -> None:
     assert len(texts) <= QUERIES
     expander = QuestionExpander(ScriptedModel(said), method="multi_query")
-    assert await expander.expand(QUESTION, Trace()) == texts
+    assert (await expander.expand(QUESTION, Trace())).texts == texts
 
 
 async def test_a_passage() -> None:
     model, trace = ScriptedModel("Lines have 79 characters.\nComments have 72.\n"), Trace()
     expander = QuestionExpander(model, method="hyde")
-    texts = await expander.expand(QUESTION, trace)
-    assert texts == ("Lines have 79 characters. Comments have 72.",)
+    expansion = await expander.expand(QUESTION, trace)
+    assert expansion.texts == ("Lines have 79 characters. Comments have 72.",)
     ((system, user),) = model.sent
     assert (system.content, user.content) == (SYSTEM["hyde"], f"Question: {QUESTION}")
     told = await model.count_tokens(model.sent[0])
-    assert trace.usage == Usage(input_tokens=told, output_tokens=7)
+    assert expansion.usage == trace.usage == Usage(input_tokens=told, output_tokens=7)
     assert "expand" in trace.timings
 
 
@@ -54,9 +54,12 @@ async def test_where_it_fails_there_is_nothing_more(said: str | RagError, second
     trace = Trace()
     model = ScriptedModel(said, seconds=seconds)
     expander = QuestionExpander(model, method="multi_query", seconds=0.1)
-    assert await expander.expand(QUESTION, trace) == ()
-    (cause,) = trace.degraded
+    expansion = await expander.expand(QUESTION, trace)
+    assert expansion.texts == ()
+    (cause,) = expansion.degraded
     assert cause.startswith("expand: ")
+    assert trace.degraded == [cause]
+    assert expansion.usage == trace.usage
 
 
 async def test_it_needs_a_language_model() -> None:

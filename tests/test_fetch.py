@@ -129,16 +129,16 @@ def test_urls_that_cannot_be_fetched(url: str) -> None:
 )
 def test_a_url_with_a_password_is_refused_without_repeating_it(url: str) -> None:
     with pytest.raises(ReadError) as caught:
-        submission_of_url(url)
+        submission_of_url(url, "key")
     assert "secret" not in str(caught.value)
 
 
 def test_a_submission_says_where_the_bytes_will_lie() -> None:
     url = "https://a.example/b"
-    one, two = submission_of_url(url), submission_of_url(url, own_id="mine")
+    one, two = submission_of_url(url, "key"), submission_of_url(url, "other", own_id="mine")
     assert (one.document_id, one.uri, one.source["url"]) == (document_id(url), url, url)
     assert (two.document_id, two.source["own_id"]) == ("mine", True)
-    assert one.source["spool"] != two.source["spool"]
+    assert (one.source["spool"], two.source["spool"]) == ("key", "other")
 
 
 # Fetching
@@ -432,8 +432,8 @@ def test_a_full_disk(site: Web, tmp_path: Path) -> None:
 def test_what_is_fetched_is_read_as_a_file_is(site: Web, tmp_path: Path) -> None:
     html = {"Content-Type": "text/html"}
     site.pages["/page"] = Page(b"<title>Otters</title><p>They swim.", headers=html)
-    spool = Spool(tmp_path / "spool")
-    submission = submission_of_url(f"{site.url}/page")
+    spool = Spool(tmp_path / "spool").of("acme")
+    submission = submission_of_url(f"{site.url}/page", spool.new_key())
     reader = WebReader(
         HereReader(max_bytes=MIB), Fetcher(max_bytes=MIB, seconds=20.0, allows=loopback)
     )

@@ -65,6 +65,10 @@ def retriever(
     )
 
 
+async def found(by: HybridRetriever, query: Query) -> tuple[Hit, ...]:
+    return (await by.retrieve(query, Trace())).hits
+
+
 def texts(hits: Sequence[Hit]) -> list[str]:
     return [hit.chunk.text for hit in hits]
 
@@ -72,7 +76,7 @@ def texts(hits: Sequence[Hit]) -> list[str]:
 async def test_hits_are_the_fusion_of_both_legs_with_their_rank_in_each(
     index: Counting, scope: Scope
 ) -> None:
-    hits = await retriever(index).retrieve(Query(text="cat dog", scope=scope), Trace())
+    hits = await found(retriever(index), Query(text="cat dog", scope=scope))
     dense, sparse = await index.search(scope, [dense_leg("cat dog"), sparse_leg("cat dog")])
     fused = rrf({"dense": [m.chunk_id for m in dense], "sparse": [m.chunk_id for m in sparse]})
     assert [(h.chunk.id, h.score, h.ranks, h.source) for h in hits] == [
@@ -92,9 +96,10 @@ async def test_an_embedder_that_is_late_is_left_out(index: Counting, scope: Scop
         embedder=Late(), encoder=Bm25Encoder(), index=index, depth=50, seconds=0.01
     )
     trace = Trace()
-    hits = await late.retrieve(Query(text="cat dog", scope=scope), trace)
-    assert {leg for hit in hits for leg in hit.ranks} == {"sparse"}
-    assert trace.degraded == ["dense: The embedder took more than 0.01 s."]
+    result = await late.retrieve(Query(text="cat dog", scope=scope), trace)
+    assert {leg for hit in result.hits for leg in hit.ranks} == {"sparse"}
+    assert result.degraded == ("dense: The embedder took more than 0.01 s.",)
+    assert trace.degraded == list(result.degraded)
 
 
 async def test_both_legs_are_one_round_trip(index: Counting, scope: Scope) -> None:
@@ -105,7 +110,7 @@ async def test_both_legs_are_one_round_trip(index: Counting, scope: Scope) -> No
 async def test_legs_count_by_their_weight(index: Counting, scope: Scope) -> None:
     weights = {"dense": 1.0, "sparse": 2.5}
     query = Query(text="cat dog", scope=scope)
-    hits = await retriever(index, weights=weights).retrieve(query, Trace())
+    hits = await found(retriever(index, weights=weights), query)
     dense, sparse = await index.search(scope, [dense_leg("cat dog"), sparse_leg("cat dog")])
     lists = {"dense": [m.chunk_id for m in dense], "sparse": [m.chunk_id for m in sparse]}
     assert [(h.chunk.id, h.score) for h in hits] == [
@@ -119,12 +124,12 @@ async def test_a_leg_of_weight_0_is_not_searched_and_nothing_is_degraded(
     broken = Failing(UpstreamError("The embedder is down."))
     trace = Trace()
     sparse_alone = retriever(index, embedder=broken, weights={"dense": 0.0})
-    hits = await sparse_alone.retrieve(Query(text="cat", scope=scope), trace)
-    assert {tuple(hit.ranks) for hit in hits} == {("sparse",)}
-    assert trace.degraded == []
+    result = await sparse_alone.retrieve(Query(text="cat", scope=scope), trace)
+    assert {tuple(hit.ranks) for hit in result.hits} == {("sparse",)}
+    assert (result.degraded, trace.degraded) == ((), [])
     assert "embed" not in trace.timings
     dense_alone = retriever(index, weights={"sparse": 0.0})
-    hits = await dense_alone.retrieve(Query(text="cat", scope=scope), trace)
+    hits = await found(dense_alone, Query(text="cat", scope=scope))
     assert {tuple(hit.ranks) for hit in hits} == {("dense",)}
     assert [[leg.name for leg in legs] for legs in index.searches] == [["sparse"], ["dense"]]
 
@@ -139,8 +144,8 @@ async def test_an_embedder_that_fails_where_no_other_leg_is_left_fails_the_quest
 
 
 async def test_at_most_top_k_hits_come_back(index: Counting, scope: Scope) -> None:
-    everything = await retriever(index).retrieve(Query(text="cat dog", scope=scope), Trace())
-    two = await retriever(index).retrieve(Query(text="cat dog", scope=scope, top_k=2), Trace())
+    everything = await found(retriever(index), Query(text="cat dog", scope=scope))
+    two = await found(retriever(index), Query(text="cat dog", scope=scope, top_k=2))
     assert len(everything) == 5
     assert two == everything[:2]
 
@@ -149,7 +154,7 @@ async def test_legs_bring_top_k_candidates_where_that_is_more_than_the_depth(
     index: Counting, scope: Scope
 ) -> None:
     query = Query(text="cat", scope=scope, top_k=4)
-    assert len(await retriever(index, depth=2).retrieve(query, Trace())) == 4
+    assert len(await found(retriever(index, depth=2), query)) == 4
     await retriever(index, depth=7).retrieve(query, Trace())
     assert [[leg.limit for leg in legs] for legs in index.searches] == [[4, 4], [7, 7]]
 
@@ -157,19 +162,21 @@ async def test_legs_bring_top_k_candidates_where_that_is_more_than_the_depth(
 async def test_filters_hold_for_both_legs(index: Counting, scope: Scope) -> None:
     where = (Condition(field="n", op="gte", value=3),)
     query = Query(text="cat dog", scope=scope, where=where)
-    hits = await retriever(index).retrieve(query, Trace())
+    hits = await found(retriever(index), query)
     assert set(texts(hits)) == {"cat cat cat", "fish soup with dog"}
 
 
-async def test_bm25_answers_alone_where_the_embedder_fails_and_the_trace_says_so(
+async def test_bm25_answers_alone_where_the_embedder_fails_and_the_result_says_so(
     index: Counting, scope: Scope
 ) -> None:
     trace = Trace()
     embedder = Failing(UpstreamError("The embedder is down."))
-    hits = await retriever(index, embedder=embedder).retrieve(Query(text="cat", scope=scope), trace)
-    assert texts(hits)[0] == "cat cat cat"
-    assert {tuple(hit.ranks) for hit in hits} == {("sparse",)}
-    assert trace.degraded == ["dense: The embedder is down."]
+    query = Query(text="cat", scope=scope)
+    result = await retriever(index, embedder=embedder).retrieve(query, trace)
+    assert texts(result.hits)[0] == "cat cat cat"
+    assert {tuple(hit.ranks) for hit in result.hits} == {("sparse",)}
+    assert result.degraded == ("dense: The embedder is down.",)
+    assert trace.degraded == list(result.degraded)
 
 
 async def test_an_embedder_that_is_set_up_wrongly_is_not_papered_over(
@@ -184,14 +191,14 @@ async def test_nothing_is_degraded_and_every_stage_timed_where_all_goes_well(
     index: Counting, scope: Scope
 ) -> None:
     trace = Trace()
-    await retriever(index).retrieve(Query(text="cat", scope=scope), trace)
-    assert trace.degraded == []
+    result = await retriever(index).retrieve(Query(text="cat", scope=scope), trace)
+    assert (result.degraded, trace.degraded) == ((), [])
     assert set(trace.timings) == {"embed", "encode", "search", "fuse", "fetch"}
 
 
 async def test_an_empty_collection_has_no_hits(scope: Scope) -> None:
     query = Query(text="cat", scope=scope)
-    assert await retriever(MemoryIndex()).retrieve(query, Trace()) == []
+    assert await found(retriever(MemoryIndex()), query) == ()
 
 
 async def test_a_chunk_that_is_deleted_between_search_and_fetch_is_left_out(scope: Scope) -> None:
@@ -204,5 +211,5 @@ async def test_a_chunk_that_is_deleted_between_search_and_fetch_is_left_out(scop
 
     index = Racing()
     await index.upsert(scope, make_points([make_chunk(t, position=i) for i, t in enumerate(TEXTS)]))
-    hits = await retriever(index).retrieve(Query(text="cat cat", scope=scope), Trace())
+    hits = await found(retriever(index), Query(text="cat cat", scope=scope))
     assert len(hits) == len(TEXTS) - 1

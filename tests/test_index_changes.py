@@ -22,8 +22,7 @@ from rag.protocols import StoredIndex
 from rag.text.passages import passage_text
 from rag.types import Chunk, Point, Scope
 from retrieval.bm25 import Bm25Encoder, bm25_idf
-from retrieval.indexes import edge as edge_module
-from retrieval.indexes import edge_points
+from retrieval.indexes import edge_points, edge_upkeep
 from retrieval.indexes import edge_shard as shard_module
 from retrieval.indexes.edge import EdgeIndex
 from retrieval.indexes.edge_rebuild import rebuild
@@ -172,11 +171,11 @@ BLANK_AND_BACK = [FULL, ("write", {1: "the"}), ("write", {1: "dog"}), ("delete",
 def all_due(rebuilt: Callable[[Path, Path, float], Any]) -> Iterator[None]:
     """Whatever can be put right is put right by `maintain`, however little it is."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(edge_module, "INDEX_FROM", 1)
+        patch.setattr(edge_upkeep, "INDEX_FROM", 1)
         patch.setattr(shard_module, "ERASE_AFTER", 0.0)
         patch.setattr(shard_module, "ERASE_AFTER_EACH", 0.0)
         patch.setattr(edge_points, "INDEXING_KB", 4)
-        patch.setattr(edge_module, "run_child", rebuilt)
+        patch.setattr(edge_upkeep, "run_child", rebuilt)
         yield
 
 

@@ -68,8 +68,8 @@ class Bench:
             path = self.folder / f"{name}.md"
             path.write_text(text)
             self.submissions[name] = submission_of(path)
-            await self.catalog.submit(self.scope, [self.submissions[name]])
-            for task in await self.catalog.claim(9):
+            await self.catalog.jobs.submit(self.scope, [self.submissions[name]])
+            for task in await self.catalog.tasks.claim(9):
                 await self.pipeline.ingest(task)
 
     async def check(self, *, repair: bool = False) -> Report:
@@ -138,8 +138,8 @@ async def test_each_kind_of_fault_is_found_and_put_right(
 async def test_an_orphan_with_chunks_on_several_pages_is_counted_once(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("retrieval.indexes.edge_shard.PAGE", 4)
-    monkeypatch.setattr("retrieval.indexes.qdrant_reads.PAGE", 4)
+    monkeypatch.setattr("retrieval.indexes.edge_reads.PAGE", 4)
+    monkeypatch.setattr("retrieval.indexes.qdrant_tenants.PAGE", 4)
     monkeypatch.setattr("ingest.index_check.SHOWN_FAULTS", 1)
     strangers = [
         make_chunk(f"{i} of {name}", document_id=name, position=i)
@@ -165,7 +165,7 @@ async def test_two_chunks_in_one_place_are_found(bench: Bench) -> None:
 
 async def test_a_duplicate_whose_original_is_gone_gets_chunks_of_its_own(bench: Bench) -> None:
     gone = bench.submissions["a"].document_id
-    await bench.catalog.delete(bench.scope, gone)
+    await bench.catalog.documents.delete(bench.scope, gone)
     await bench.catalog.unsettled.remove(bench.scope, gone)  # as nobody is to
     report = await bench.check(repair=True)
     same = bench.submissions["same"].document_id
@@ -182,10 +182,10 @@ async def test_a_duplicate_whose_original_is_gone_gets_chunks_of_its_own(bench: 
 async def test_what_a_task_is_yet_to_write_is_no_fault(bench: Bench) -> None:
     [first, *_] = await bench.chunks("b")
     await bench.index.delete(bench.scope, [first.id])
-    await bench.catalog.submit(bench.scope, [bench.submissions["b"]])
+    await bench.catalog.jobs.submit(bench.scope, [bench.submissions["b"]])
     report = await bench.check(repair=True)
     assert (report.under_way, report.faults, report.agrees) == (1, [], True)
-    for task in await bench.catalog.claim(9):
+    for task in await bench.catalog.tasks.claim(9):
         await bench.pipeline.ingest(task)
     report = await bench.check()
     assert (report.under_way, report.faults) == (0, [])

@@ -81,7 +81,11 @@ class Bench:
 
     def sent(self, text: str, *, id_: str) -> Submission:
         body = json.dumps({"text": text}).encode()
-        return self.spool.put(body, uri=f"doc:{id_}", document_id_=id_)
+        return self.spool.of(self.scope.tenant).put(body, uri=f"doc:{id_}", document_id_=id_)
+
+    def place(self, submission: Submission) -> Path:
+        """The file of the bytes that were sent."""
+        return self.spool.of(self.scope.tenant).path(submission.source)
 
     async def ingest(
         self, *submissions: Submission, pipeline: IngestPipeline | None = None
@@ -89,13 +93,13 @@ class Bench:
         """One job, all of its tasks at once."""
         pipeline = pipeline or self.pipeline()
         await pipeline.check_collection(self.scope)
-        job = await self.catalog.submit(self.scope, submissions)
-        tasks = await self.catalog.claim(100)
+        job = await self.catalog.jobs.submit(self.scope, submissions)
+        tasks = await self.catalog.tasks.claim(100)
         await asyncio.gather(*(pipeline.ingest(task) for task in tasks))
-        return await self.catalog.job(job)
+        return await self.catalog.jobs.get(self.scope.tenant, job)
 
     async def record(self, submission: Submission) -> DocumentRecord:
-        return await self.catalog.document(self.scope, submission.document_id)
+        return await self.catalog.documents.get(self.scope, submission.document_id)
 
     async def chunks(self, submission: Submission | None = None) -> list[Chunk]:
         document_id = submission.document_id if submission else None
@@ -107,7 +111,7 @@ class Bench:
         """What catalog, index and text say of these documents, and of no others, agrees."""
         for submission in submissions:
             record, chunks = await self.record(submission), await self.chunks(submission)
-            text = await self.catalog.text(self.scope, submission.document_id)
+            text = await self.catalog.documents.text(self.scope, submission.document_id)
             assert record.state == "succeeded"
             assert record.chunks == len(chunks)
             assert [chunk.position for chunk in chunks] == list(range(len(chunks)))
@@ -255,29 +259,38 @@ async def test_sent_bytes_are_gone_once_nobody_wants_them(bench: Bench) -> None:
     await pipeline.check_collection(bench.scope)
     first, second = bench.sent("one", id_="twice"), bench.sent("two", id_="twice")
     for submission in (first, second):
-        await bench.catalog.submit(bench.scope, [submission])
+        await bench.catalog.jobs.submit(bench.scope, [submission])
     other = bench.sent("else", id_="other")
-    job = await bench.catalog.submit(bench.scope, [other])
-    await pipeline.cancel(job)
-    assert not bench.spool.path(other.source).exists()
+    job = await bench.catalog.jobs.submit(bench.scope, [other])
+    await pipeline.cancel(bench.scope.tenant, job)
+    assert not bench.place(other).exists()
     await pipeline.delete(bench.scope, "twice")
     assert bench.spool.keys(older_than=0) == set()
+
+
+async def test_another_tenant_cancels_nothing(bench: Bench) -> None:
+    doc = bench.sent("some text", id_="a")
+    job = await bench.catalog.jobs.submit(bench.scope, [doc])
+    with pytest.raises(NotFoundError, match="no job"):
+        await bench.pipeline().cancel("rival", job)
+    assert (await bench.catalog.jobs.get(bench.scope.tenant, job)).state == "pending"
+    assert bench.place(doc).exists()
 
 
 async def test_bytes_that_are_sent_again_while_their_document_is_deleted_are_not_left(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pipeline, forget = bench.pipeline(), bench.catalog.delete
+    pipeline, forget = bench.pipeline(), bench.catalog.documents.delete
     await bench.ingest(bench.sent("some text", id_="a"))
 
     async def sent_before(scope: Scope, document_id: str) -> set[str]:
         again = bench.sent("some text", id_="a")
-        await pipeline.accept(scope, [again], Trace(), bulk=False, expires_in=None)
+        await pipeline.accept(scope, [again], Trace())
         return await forget(scope, document_id)
 
-    monkeypatch.setattr(bench.catalog, "delete", sent_before)
+    monkeypatch.setattr(bench.catalog.documents, "delete", sent_before)
     await pipeline.delete(bench.scope, "a")
-    assert await bench.catalog.spooled() == set()
+    assert await bench.catalog.documents.all_spooled() == set()
     assert bench.spool.keys(older_than=0) == set()
     assert await bench.chunks() == []
 
@@ -285,8 +298,8 @@ async def test_bytes_that_are_sent_again_while_their_document_is_deleted_are_not
 async def test_bytes_that_failed_are_kept_until_others_are_sent(bench: Bench) -> None:
     bad, good = bench.sent("", id_="a"), bench.sent("text", id_="a")
     await bench.ingest(bad)
-    assert bench.spool.path(bad.source).exists()
-    await bench.pipeline().accept(bench.scope, [good], Trace(), bulk=False, expires_in=None)
+    assert bench.place(bad).exists()
+    await bench.pipeline().accept(bench.scope, [good], Trace())
     assert bench.spool.keys(older_than=0) == {good.source["spool"]}
 
 
@@ -295,8 +308,8 @@ async def test_bytes_of_a_task_that_comes_too_late_are_dropped(bench: Bench) -> 
     await bench.ingest(old)  # makes the collection
     old = bench.sent("older", id_="a")
     for submission in (old, new):
-        await bench.catalog.submit(bench.scope, [submission])
-    late, first = await bench.catalog.claim(2)
+        await bench.catalog.jobs.submit(bench.scope, [submission])
+    late, first = await bench.catalog.tasks.claim(2)
     await bench.pipeline().ingest(first)
     await bench.pipeline().ingest(late)  # overtaken
     assert bench.spool.keys(older_than=0) == set()
@@ -309,7 +322,7 @@ async def test_a_text_that_an_older_version_cleaned_is_read_again(bench: Bench) 
         await db.execute(texts.update().values(text="one\ntwo"))
     again = bench.sent("\ufeffone\r\ntwo", id_="a")
     assert (await bench.ingest(again)).outcomes == {"stored": 1}
-    assert await bench.catalog.text(bench.scope, "a") == "\ufeffone\r\ntwo"
+    assert await bench.catalog.documents.text(bench.scope, "a") == "\ufeffone\r\ntwo"
     await bench.consistent(again)
 
 
@@ -318,9 +331,9 @@ async def test_sent_bytes_are_gone_once_ingested_and_kept_for_another_try_where_
 ) -> None:
     doc, bad = bench.sent("some text", id_="mine"), bench.sent("", id_="bad")
     await bench.ingest(doc, bad)
-    assert not bench.spool.path(doc.source).exists()
-    assert bench.spool.path(bad.source).exists()
-    assert await bench.catalog.spooled() == {bad.source["spool"]}
+    assert not bench.place(doc).exists()
+    assert bench.place(bad).exists()
+    assert await bench.catalog.documents.all_spooled() == {bad.source["spool"]}
     await bench.consistent(doc)
 
 
@@ -384,10 +397,10 @@ async def test_what_may_go_through_later_is_tried_again(bench: Bench) -> None:
     job = await bench.ingest(doc, pipeline=pipeline)
     for tries in range(1, ATTEMPTS):
         assert (job.state, (await bench.record(doc)).error) == ("pending", "The embedder is down.")
-        [task] = await bench.catalog.claim(9)
+        [task] = await bench.catalog.tasks.claim(9)
         assert task.attempts == tries
         await pipeline.ingest(task)
-        job = await bench.catalog.job(job.id)
+        job = await bench.catalog.jobs.get(bench.scope.tenant, job.id)
     assert (job.state, (await bench.record(doc)).error) == ("succeeded", None)
     await bench.consistent(doc)
 
@@ -398,15 +411,15 @@ async def test_what_never_goes_through_fails_and_can_be_retried(bench: Bench) ->
     pipeline = bench.pipeline(embedder=Down(ATTEMPTS))
     job = await bench.ingest(doc, pipeline=pipeline)
     for _ in range(1, ATTEMPTS):
-        [task] = await bench.catalog.claim(9)
+        [task] = await bench.catalog.tasks.claim(9)
         await pipeline.ingest(task)
-    job = await bench.catalog.job(job.id)
+    job = await bench.catalog.jobs.get(bench.scope.tenant, job.id)
     assert (job.state, job.error) == ("failed", "The embedder is down. Tried 5 times.")
-    assert (await bench.catalog.retry(job.id)).state == "pending"
-    [task] = await bench.catalog.claim(9)
+    assert (await bench.catalog.jobs.retry(bench.scope.tenant, job.id)).state == "pending"
+    [task] = await bench.catalog.tasks.claim(9)
     assert task.attempts == 0
     await pipeline.ingest(task)
-    assert (await bench.catalog.job(job.id)).state == "succeeded"
+    assert (await bench.catalog.jobs.get(bench.scope.tenant, job.id)).state == "succeeded"
     assert (await bench.record(doc)).state == "succeeded"
 
 
@@ -419,9 +432,9 @@ def test_tries_come_further_and_further_apart_and_never_all_at_once() -> None:
 
 async def test_bytes_that_were_put_off_do_not_replace_newer_ones(bench: Bench) -> None:
     await bench.pipeline().check_collection(bench.scope)
-    await bench.catalog.submit(bench.scope, [bench.sent("Older words.", id_="a")])
-    [older] = await bench.catalog.claim(9)
-    await bench.catalog.postpone(older, "The embedder is away.", seconds=30)
+    await bench.catalog.jobs.submit(bench.scope, [bench.sent("Older words.", id_="a")])
+    [older] = await bench.catalog.tasks.claim(9)
+    await bench.catalog.tasks.postpone(older, "The embedder is away.", seconds=30)
     await bench.ingest(newer := bench.sent("Newer words.", id_="a"))
     await bench.pipeline().ingest(older)
     assert [chunk.text for chunk in await bench.chunks(newer)] == ["Newer words."]
@@ -431,8 +444,8 @@ async def test_bytes_that_were_put_off_do_not_replace_newer_ones(bench: Bench) -
 async def test_a_task_that_is_delivered_twice_is_done_once(bench: Bench) -> None:
     doc = bench.file("a.md", prose(2))
     await bench.pipeline().check_collection(bench.scope)
-    await bench.catalog.submit(bench.scope, [doc])
-    [task] = await bench.catalog.claim(9)
+    await bench.catalog.jobs.submit(bench.scope, [doc])
+    [task] = await bench.catalog.tasks.claim(9)
     pipeline = bench.pipeline()
     outcomes = await asyncio.gather(
         *(pipeline.ingest(task, wait=False) for _ in range(3)), return_exceptions=True
@@ -574,7 +587,7 @@ async def test_a_copy_that_arrives_while_its_original_is_deleted_is_stored(bench
 
 async def test_an_id_that_is_its_contents_hash_is_an_id_like_any_other(bench: Bench) -> None:
     data = b"# Title\n\nSome text."
-    sent = bench.spool.put(
+    sent = bench.spool.of(bench.scope.tenant).put(
         data, uri="upload:a.md", name="a.md", document_id_=hashlib.sha256(data).hexdigest()
     )
     async with asyncio.timeout(5):
@@ -605,13 +618,13 @@ async def test_a_crash_before_the_catalog_is_told_doubles_nothing_when_run_again
         await bench.ingest(bench.file("a.md", prose(before)))
     doc = bench.file("a.md", prose(after))
     with monkeypatch.context() as patch:
-        patch.setattr(bench.catalog, "succeed", crash)
+        patch.setattr(bench.catalog.tasks, "succeed", crash)
         with pytest.raises(asyncio.CancelledError):
             await bench.ingest(doc)
     assert len(await bench.chunks()) == after  # searchable all the while
-    await bench.catalog.release()  # the next start
+    await bench.catalog.tasks.release()  # the next start
     bench.embedder.embedded.clear()
-    [task] = await bench.catalog.claim(9)
+    [task] = await bench.catalog.tasks.claim(9)
     await bench.pipeline().ingest(task)
     assert bench.embedder.embedded == []
     assert len(await bench.chunks()) == after
@@ -630,9 +643,9 @@ async def test_a_crash_while_chunks_are_handed_over_loses_and_doubles_nothing(
         raise StorageError("The disk is full.")
 
     for owner, name in (
-        (bench.catalog, "delete"),
+        (bench.catalog.documents, "delete"),
         (bench.index, "upsert"),
-        (bench.catalog, "inherit"),
+        (bench.catalog.documents, "inherit"),
         (bench.index, "delete"),
         (bench.catalog.unsettled, "remove"),
     ):
@@ -650,7 +663,7 @@ async def test_a_crash_while_chunks_are_handed_over_loses_and_doubles_nothing(
 
 DELETING = [
     ("index", "upsert"),
-    ("catalog", "inherit"),
+    ("documents", "inherit"),
     ("index", "delete"),
     ("unsettled", "remove"),
 ]
@@ -659,14 +672,15 @@ DELETING = [
 def owner_of(bench: Bench, name: str) -> Any:
     return {
         "index": bench.index,
-        "catalog": bench.catalog,
+        "documents": bench.catalog.documents,
+        "tasks": bench.catalog.tasks,
         "unsettled": bench.catalog.unsettled,
     }[name]
 
 
 async def settled(bench: Bench) -> None:
     """What the next start does."""
-    await bench.catalog.release()
+    await bench.catalog.tasks.release()
     await settle(pipeline=bench.pipeline(), index=bench.index, catalog=bench.catalog)
 
 
@@ -695,7 +709,7 @@ async def test_a_deletion_that_was_cut_short_is_finished_at_the_next_start(
     await cut_short(bench, monkeypatch, at, bench.pipeline().delete(bench.scope, a.document_id))
     with pytest.raises(NotFoundError):
         await bench.record(a)
-    listed = await bench.catalog.documents(bench.scope, limit=9)
+    listed = await bench.catalog.documents.page(bench.scope, limit=9)
     assert [record.id for record in listed] == [b.document_id]
     await settled(bench)
     assert len(await bench.chunks()) == len(await bench.chunks(b)) == 3
@@ -724,11 +738,11 @@ async def test_what_is_sent_while_its_deletion_is_half_done_is_ingested_anew(
     await bench.ingest(a)
     await bench.ingest(b)
     await cut_short(bench, monkeypatch, at, bench.pipeline().delete(bench.scope, a.document_id))
-    job = await bench.catalog.submit(bench.scope, [bench.file("a.md", prose(5, changed=1))])
+    job = await bench.catalog.jobs.submit(bench.scope, [bench.file("a.md", prose(5, changed=1))])
     await settled(bench)  # the task that is open sees to it
-    for task in await bench.catalog.claim(9):
+    for task in await bench.catalog.tasks.claim(9):
         await bench.pipeline().ingest(task)
-    assert (await bench.catalog.job(job)).outcomes == {"stored": 1}
+    assert (await bench.catalog.jobs.get(bench.scope.tenant, job)).outcomes == {"stored": 1}
     assert (len(await bench.chunks(a)), len(await bench.chunks(b))) == (5, 3)
     await bench.consistent(a, b)
 
@@ -739,7 +753,7 @@ async def test_the_index_forgets_after_the_catalog(
     doc = bench.sent("some text", id_="mine")
     await bench.ingest(doc)
     delete = bench.pipeline().delete(bench.scope, "mine")
-    await cut_short(bench, monkeypatch, ("catalog", "delete"), delete)
+    await cut_short(bench, monkeypatch, ("documents", "delete"), delete)
     await bench.consistent(doc)
 
 
@@ -773,12 +787,12 @@ async def test_what_was_begun_and_then_cancelled_is_put_back(
     await bench.ingest(doc)
     new = bench.file("new.md", prose(2))
     bench.file("a.md", prose(5, changed=1))
-    job = await bench.catalog.submit(bench.scope, [doc, new])
-    for task in await bench.catalog.claim(9):
-        await cut_short(bench, monkeypatch, ("catalog", "succeed"), bench.pipeline().ingest(task))
+    job = await bench.catalog.jobs.submit(bench.scope, [doc, new])
+    for task in await bench.catalog.tasks.claim(9):
+        await cut_short(bench, monkeypatch, ("tasks", "succeed"), bench.pipeline().ingest(task))
     assert len(await bench.chunks()) > 3
-    await bench.catalog.release()
-    await bench.catalog.cancel(job)
+    await bench.catalog.tasks.release()
+    await bench.catalog.jobs.cancel(bench.scope.tenant, job)
     await settled(bench)
     assert len(await bench.chunks()) == len(await bench.chunks(doc)) == 3
     bench.file("a.md", prose(3))
@@ -816,7 +830,7 @@ async def test_what_cannot_be_put_back_has_failed_and_says_so(
     async def only_text(*_: object) -> Document:
         raise InputError("Only the text is kept.")
 
-    monkeypatch.setattr(bench.catalog, "stored", only_text)
+    monkeypatch.setattr(bench.catalog.documents, "stored", only_text)
     await settled(bench)
     record = await bench.record(doc)
     assert (record.state, record.error) == ("failed", LOST)
@@ -897,7 +911,7 @@ async def test_what_another_process_left_is_found_while_one_runs(
         for _ in range(2)
     ]
     async with running[0], running[1]:
-        await bench.catalog.delete(bench.scope, "mine")
+        await bench.catalog.documents.delete(bench.scope, "mine")
         for _ in range(1000):
             if await bench.catalog.unsettled.of(bench.scope, "mine") is None:
                 break
@@ -911,18 +925,18 @@ async def test_what_another_process_left_is_found_while_one_runs(
 async def test_a_document_deleted_while_pending_is_not_ingested(bench: Bench) -> None:
     doc = bench.sent("some text", id_="mine")
     await bench.pipeline().check_collection(bench.scope)
-    job = await bench.catalog.submit(bench.scope, [doc])
+    job = await bench.catalog.jobs.submit(bench.scope, [doc])
     await bench.pipeline().delete(bench.scope, "mine")
-    assert await bench.catalog.claim(9) == []
-    assert (await bench.catalog.job(job)).state == "cancelled"
-    assert not bench.spool.path(doc.source).exists()
+    assert await bench.catalog.tasks.claim(9) == []
+    assert (await bench.catalog.jobs.get(bench.scope.tenant, job)).state == "cancelled"
+    assert not bench.place(doc).exists()
 
 
 async def test_a_document_deleted_just_before_its_task_runs_leaves_nothing(bench: Bench) -> None:
     doc = bench.file("a.md", prose(2))
     pipeline = bench.pipeline()
-    await bench.catalog.submit(bench.scope, [doc])
-    [task] = await bench.catalog.claim(9)
+    await bench.catalog.jobs.submit(bench.scope, [doc])
+    [task] = await bench.catalog.tasks.claim(9)
     await pipeline.delete(bench.scope, doc.document_id)
     await pipeline.ingest(task)
     assert await bench.chunks() == []
@@ -958,8 +972,8 @@ async def test_a_document_that_is_submitted_twice_at_once_is_embedded_once(bench
     doc = bench.file("a.md", prose(3))
     pipeline = bench.pipeline()
     for _ in range(2):
-        await bench.catalog.submit(bench.scope, [doc])
-    tasks: list[Task] = await bench.catalog.claim(9)
+        await bench.catalog.jobs.submit(bench.scope, [doc])
+    tasks: list[Task] = await bench.catalog.tasks.claim(9)
     await asyncio.gather(*(pipeline.ingest(task) for task in tasks))
     assert len(bench.embedder.embedded) == 3
     await bench.consistent(doc)
@@ -1005,7 +1019,7 @@ async def test_what_is_sent_to_a_collection_of_another_embedder_is_not_kept(benc
     assert bench.spool.keys(older_than=0)
     other = bench.pipeline(embedder=HashEmbedder(fingerprint="hash-2"))
     with pytest.raises(ConfigError):
-        await other.accept(bench.scope, sent, Trace(), bulk=False, expires_in=None)
+        await other.accept(bench.scope, sent, Trace())
     assert not bench.spool.keys(older_than=0)
     assert (bench.folder / "b.md").exists()  # somebody's own file
 

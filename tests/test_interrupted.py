@@ -31,7 +31,7 @@ async def catalog(folder: Path) -> AsyncIterator[Catalog]:
 
 
 async def submit(catalog: Catalog, scope: Scope, *names: str) -> str:
-    return await catalog.submit(
+    return await catalog.jobs.submit(
         scope, [Submission(document_id=name, uri=name, source={"path": name}) for name in names]
     )
 
@@ -49,13 +49,13 @@ async def test_what_takes_too_long_fails_at_once_and_names_the_setting(
     catalog: Catalog, scope: Scope
 ) -> None:
     job = await submit(catalog, scope, "endless")
-    [task] = await catalog.claim(9)
+    [task] = await catalog.tasks.claim(9)
     assert not await on(catalog, task, asyncio.Event(), seconds=0.1)
-    record = await catalog.job(job)
+    record = await catalog.jobs.get(scope.tenant, job)
     assert record.state == "failed"
     assert "not ingested within 0.1 s" in record.failures[0]["error"]
     assert "queue.task_seconds" in record.failures[0]["error"]
-    assert await catalog.claim(9) == []
+    assert await catalog.tasks.claim(9) == []
     async with catalog.alone(task.scope, "document", task.document_id, wait=False):
         """Its lock is free."""
 
@@ -65,15 +65,15 @@ async def test_what_is_told_to_stop_is_pending_and_has_not_failed(
 ) -> None:
     await submit(catalog, scope, "a")
     for _ in range(ATTEMPTS + 1):
-        [task] = await catalog.claim(9)
+        [task] = await catalog.tasks.claim(9)
         assert task.attempts == 0
         running = asyncio.create_task(on(catalog, task, asyncio.Event(), seconds=None))
-        while (await catalog.document(scope, "a")).state != "running":  # noqa: ASYNC110
+        while (await catalog.documents.get(scope, "a")).state != "running":  # noqa: ASYNC110
             await asyncio.sleep(0.005)
         running.cancel()
         await asyncio.wait([running])
-        assert (await catalog.document(scope, "a")).state == "pending"
-        await catalog.release(died=True)  # the next start
+        assert (await catalog.documents.get(scope, "a")).state == "pending"
+        await catalog.tasks.release(died=True)  # the next start
 
 
 async def test_a_lost_connection_is_no_death(postgres: PostgresServer, scope: Scope) -> None:
@@ -81,17 +81,17 @@ async def test_a_lost_connection_is_no_death(postgres: PostgresServer, scope: Sc
     catalog, elsewhere = Catalog(database), Catalog(other)
     await catalog.open()
     await submit(catalog, scope, "a")
-    [task] = await catalog.claim(9)
+    [task] = await catalog.tasks.claim(9)
     done = asyncio.Event()
     running = asyncio.create_task(on(catalog, task, done, seconds=None))
-    while (await catalog.document(scope, "a")).state != "running":  # noqa: ASYNC110
+    while (await catalog.documents.get(scope, "a")).state != "running":  # noqa: ASYNC110
         await asyncio.sleep(0.005)
     await lose_locks(other)
-    [again] = await elsewhere.tasks([task.id])  # the broker gives it to another process
+    [again] = await elsewhere.tasks.get([task.id])  # the broker gives it to another process
     assert again.interrupted
     with pytest.raises(BusyError):
         await on(elsewhere, again, asyncio.Event(), seconds=None)
-    assert [t.attempts for t in await elsewhere.tasks([task.id])] == [again.attempts]
+    assert [t.attempts for t in await elsewhere.tasks.get([task.id])] == [again.attempts]
     done.set()
     assert await running
     await catalog.close()
@@ -107,14 +107,14 @@ class Mortal:
 
     async def take(self, task: Task) -> None:
         async with self.catalog.alone(task.scope, "document", task.document_id, wait=False):
-            if not await self.catalog.begin(task):
+            if not await self.catalog.tasks.begin(task):
                 return
             if task.document_id.startswith("deadly"):
                 self.died.set()
             await asyncio.sleep(0.01)
             if self.died.is_set():
                 await asyncio.sleep(3600)
-            await self.catalog.fail(task, "done")
+            await self.catalog.tasks.fail(task, "done")
 
 
 def embedded(mortal: Mortal) -> LocalQueue:
@@ -124,9 +124,9 @@ def embedded(mortal: Mortal) -> LocalQueue:
     return LocalQueue(catalog=mortal.catalog, ingest=mortal.take, maintain=tidy)
 
 
-async def lives(catalog: Catalog, job: str) -> int:
+async def lives(catalog: Catalog, scope: Scope, job: str) -> int:
     """Starts the embedded queue; how many documents of a job were under way when it died."""
-    await catalog.release(died=True)
+    await catalog.tasks.release(died=True)
     mortal = Mortal(catalog)
     working = asyncio.create_task(embedded(mortal).drain())
     dying = asyncio.create_task(mortal.died.wait())
@@ -134,7 +134,7 @@ async def lives(catalog: Catalog, job: str) -> int:
     for task in (working, dying):
         task.cancel()
     await asyncio.wait([working, dying])
-    return (await catalog.job(job)).counts.get("running", 0)
+    return (await catalog.jobs.get(scope.tenant, job)).counts.get("running", 0)
 
 
 async def test_the_embedded_queue_gives_up_what_ends_its_process_and_that_alone(
@@ -142,12 +142,14 @@ async def test_the_embedded_queue_gives_up_what_ends_its_process_and_that_alone(
 ) -> None:
     names = ["deadly", *(f"d{n:02}" for n in range(30))]
     job = await submit(catalog, scope, *names)
-    died = [await lives(catalog, job) for _ in range(ATTEMPTS + 1)]
+    died = [await lives(catalog, scope, job) for _ in range(ATTEMPTS + 1)]
     assert [under_way > 0 for under_way in died] == [True] * ATTEMPTS + [False]
     assert died[0] > 1, "others were under way with it"
-    errors = {f["document_id"]: f["error"] for f in (await catalog.job(job)).failures}
+    errors = {
+        f["document_id"]: f["error"] for f in (await catalog.jobs.get(scope.tenant, job)).failures
+    }
     assert errors.keys() == set(names)
     assert f"ended {ATTEMPTS} times before it was done" in errors.pop("deadly")
     assert set(errors.values()) == {"done"}
-    await catalog.retry(job)
-    assert await lives(catalog, job), "it may be tried again, from the beginning"
+    await catalog.jobs.retry(scope.tenant, job)
+    assert await lives(catalog, scope, job), "it may be tried again, from the beginning"

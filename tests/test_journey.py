@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,21 @@ from generation.query.rewriting import QuestionRewriter
 from rag.catalog.catalog import Catalog
 from rag.catalog.database import SqliteDatabase
 from rag.errors import BusyError, NotFoundError, UpstreamError
-from rag.pipeline import QueryPipeline
-from rag.protocols import Generator
+from rag.pipeline.query import QueryPipeline
+from rag.protocols import Generator, Retriever
 from rag.telemetry.trace import Trace
-from rag.types import Answer, Delta, Message, Prompt, Query, Scope, Usage
+from rag.types import (
+    Answer,
+    Delta,
+    Float32Array,
+    Kind,
+    Message,
+    Prompt,
+    Query,
+    Retrieved,
+    Scope,
+    Usage,
+)
 from retrieval.bm25 import Bm25Encoder
 from retrieval.hybrid import HybridRetriever
 from tests.fakes import (
@@ -67,16 +78,16 @@ class Journey:
         expander: QuestionExpander | None = None,
         collection: str | None = None,
         generator: Generator | None = None,
+        retriever: Retriever | None = None,
         seconds: float = 30,
         rrf_k: int = 60,
+        trace: Trace | None = None,
     ) -> Answer:
         pipeline = QueryPipeline(
             catalog=self._catalog,
             rewriter=rewriter,
             expander=expander,
-            retriever=HybridRetriever(
-                embedder=HashEmbedder(), encoder=Bm25Encoder(), index=self._index, depth=10
-            ),
+            retriever=retriever or self.hybrid(HashEmbedder()),
             reader=None,
             generator=generator or FirstPassage(),
             support=CharacterSupport(),
@@ -86,7 +97,12 @@ class Journey:
         )
         scope = replace(self._scope, collection=collection or self._scope.collection)
         query = Query(text=question, scope=scope, top_k=1, history=history)
-        return await pipeline.answer(query, Trace())
+        return await pipeline.answer(query, trace or Trace())
+
+    def hybrid(self, embedder: HashEmbedder) -> HybridRetriever:
+        return HybridRetriever(
+            embedder=embedder, encoder=Bm25Encoder(), index=self._index, depth=10
+        )
 
 
 @pytest.fixture
@@ -96,7 +112,7 @@ async def journey(folder: Path, scope: Scope) -> AsyncIterator[Journey]:
     await index.upsert(scope, make_points(chunks))
     catalog = Catalog(SqliteDatabase(folder / "catalog.sqlite"))
     await catalog.open()
-    await catalog.claim_collection(scope, "hash-1")
+    await catalog.collections.claim(scope, "hash-1")
     yield Journey(catalog, index, scope)
     await catalog.close()
 
@@ -107,6 +123,94 @@ class Bug:
     async def stream(self, prompt: Prompt) -> AsyncGenerator[Delta, None]:
         raise ZeroDivisionError
         yield Delta()
+
+
+class Down(HashEmbedder):
+    """An embedder whose server is away."""
+
+    async def embed(self, texts: Sequence[str], *, kind: Kind) -> Float32Array:
+        raise UpstreamError("The embedder is down.")
+
+
+class Second:
+    """`Generator` that writes in place of one that was passed over; then it may break."""
+
+    def __init__(self, *, breaks: bool = False) -> None:
+        self._breaks = breaks
+
+    async def stream(self, prompt: Prompt) -> AsyncGenerator[Delta, None]:
+        usage = Usage(input_tokens=9, output_tokens=4)
+        yield Delta(text="Sand. [1]", degraded=("generate: The first is down.",), usage=usage)
+        if self._breaks:
+            raise UpstreamError("It broke.")
+        yield Delta(confidence=1.0, usage=usage)
+
+
+class Unobserved:
+    """`Retriever` that says what it left out, and of which the trace sees nothing."""
+
+    def __init__(self, inner: Retriever) -> None:
+        self._inner = inner
+
+    async def retrieve(self, query: Query, trace: Trace) -> Retrieved:
+        found = await self._inner.retrieve(query, Trace())
+        return replace(found, degraded=("rerank: It was late.",))
+
+
+class TestResults:
+    """The answer is made of what the stages return; the trace observes the same."""
+
+    async def everything_fails(
+        self, journey: Journey, trace: Trace, generator: Generator
+    ) -> Answer:
+        cut = "word " * 999
+        return await journey.ask(
+            FOLLOW_UP,
+            history=HISTORY,
+            rewriter=QuestionRewriter(ScriptedModel(BusyError("Too many wait."))),
+            expander=QuestionExpander(ScriptedModel(cut), method="hyde"),
+            retriever=journey.hybrid(Down()),
+            generator=generator,
+            trace=trace,
+        )
+
+    async def test_the_answer_and_its_trace_agree(self, journey: Journey) -> None:
+        trace = Trace()
+        answer = await self.everything_fails(journey, trace, Second())
+        assert answer.degraded == (
+            "rewrite: Too many wait.",
+            "expand: scripted was not done within 256 tokens.",
+            "dense: The embedder is down.",
+            "generate: The first is down.",
+        )
+        assert answer.usage.output_tokens == 256 + 4
+        assert {"rewrite", "expand", "retrieve", "search", "generate", "total"} <= set(
+            answer.timings
+        )
+        assert list(answer.degraded) == trace.degraded
+        assert (answer.usage, answer.timings) == (trace.usage, trace.timings)
+
+    async def test_of_a_question_that_fails_the_trace_has_all_the_same(
+        self, journey: Journey
+    ) -> None:
+        trace = Trace()
+        with pytest.raises(UpstreamError, match="It broke"):
+            await self.everything_fails(journey, trace, Second(breaks=True))
+        assert [omission.partition(":")[0] for omission in trace.degraded] == [
+            "rewrite",
+            "expand",
+            "dense",
+            "generate",
+        ]
+        assert trace.usage.output_tokens == 256 + 4
+        assert {"rewrite", "retrieve", "search", "generate", "total"} <= set(trace.timings)
+
+    async def test_they_do_not_travel_in_the_trace(self, journey: Journey) -> None:
+        trace = Trace()
+        retriever = Unobserved(journey.hybrid(HashEmbedder()))
+        answer = await journey.ask("grains", retriever=retriever, trace=trace)
+        assert answer.degraded == ("rerank: It was late.",)
+        assert trace.degraded == []
 
 
 async def test_a_crash_is_counted_as_one(journey: Journey) -> None:

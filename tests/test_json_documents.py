@@ -16,7 +16,7 @@ import pytest
 from starlette.requests import Request
 from starlette.types import Message
 
-from ingest.sources.files import Spool
+from ingest.sources.files import Spool, TenantSpool
 from rag.api.json_documents import SMALL_BYTES, Sent, take_json
 from rag.errors import TooLargeError
 from rag.settings.operations import LimitSettings
@@ -35,7 +35,7 @@ def body_of(documents: int) -> bytes:
     ).encode()
 
 
-async def taken(body: bytes, spool: Spool, turn: asyncio.Lock) -> Sent:
+async def taken(body: bytes, spool: TenantSpool, turn: asyncio.Lock) -> Sent:
     async def receive() -> Message:
         return {"type": "http.request", "body": body, "more_body": False}
 
@@ -87,7 +87,7 @@ def killing(folder: Path, times: int) -> Iterator[list[int]]:
 
 
 async def test_a_large_body_is_gone_once_its_documents_are_kept(folder: Path) -> None:
-    spool = Spool(folder)
+    spool = Spool(folder).of("acme")
     sent = await taken(body_of(3), spool, asyncio.Lock())
     keys = {submission.source["spool"] for submission in sent.submissions}
     assert len(keys) == 3
@@ -96,7 +96,7 @@ async def test_a_large_body_is_gone_once_its_documents_are_kept(folder: Path) ->
 
 @pytest.mark.parametrize("times", [1, 2])
 async def test_what_a_killed_reader_kept_goes(folder: Path, times: int) -> None:
-    spool = Spool(folder)
+    spool = Spool(folder).of("acme")
     other = spool.put(b"x", uri="upload:other", name="a.txt")
     wanted = {other.source["spool"]}
     with killing(folder, times) as killed:
@@ -111,7 +111,7 @@ async def test_what_a_killed_reader_kept_goes(folder: Path, times: int) -> None:
 
 
 async def test_a_body_that_waits_for_its_turn_is_not_swept(folder: Path) -> None:
-    spool, turn, body = Spool(folder), asyncio.Lock(), body_of(2)
+    spool, turn, body = Spool(folder).of("acme"), asyncio.Lock(), body_of(2)
     async with turn:
         taking = asyncio.create_task(taken(body, spool, turn))
         await until(lambda: [file.stat().st_size for file in files(folder)] == [len(body)])

@@ -184,10 +184,12 @@ async def ingested(folder: Path, text: str) -> tuple[JobRecord, float, float]:
 
     async def ingest(text: str) -> JobRecord:
         body = json.dumps({"text": text}).encode()
-        job = await catalog.submit(scope, [spool.put(body, uri="urn:long", document_id_="long")])
-        [task] = await catalog.claim(1)
+        job = await catalog.jobs.submit(
+            scope, [spool.of(scope.tenant).put(body, uri="urn:long", document_id_="long")]
+        )
+        [task] = await catalog.tasks.claim(1)
         await pipeline.ingest(task)
-        return await catalog.job(job)
+        return await catalog.jobs.get(scope.tenant, job)
 
     try:
         await pipeline.check_collection(scope)

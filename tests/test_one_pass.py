@@ -11,9 +11,9 @@ from prometheus_client import REGISTRY
 
 from eval.online.scorer import open_scorer
 from rag.build.running import start
-from rag.build.service import TENANT
 from rag.settings.tree import load_settings
 from rag.telemetry.trace import Trace
+from rag.tenant import tenant_of_caller
 from rag.types import Kind, Query, Scope, TokenVectors
 from retrieval.embedders.embedder import BertEmbedder
 from retrieval.embedders.token_cache import QuestionEmbedder, TokenCache
@@ -36,12 +36,12 @@ async def test_a_question_and_its_passages_are_encoded_once(
 ) -> None:
     settings = load_settings(data_dir=folder)
     async with start(settings, embedder=embedder) as (service, queue):
-        scope = Scope(tenant=TENANT, collection="handbook")
+        scope = Scope(tenant=tenant_of_caller(), collection="handbook")
         await store(service, queue, scope, WRITTEN)
 
         before = encoded()
         query = Query(text=QUESTION, scope=scope)
-        assert len(await service.query.search(query, Trace())) == 3
+        assert len((await service.query.search(query, Trace())).hits) == 3
         assert encoded() == before + 1 + len(WRITTEN)  # the reranker read the passages
 
         before = encoded()

@@ -233,7 +233,7 @@ async def test_drift_is_told_with_the_questions_that_are_new(
     data.mkdir()
     database = SqliteDatabase(data / "catalog.sqlite")
     await database.open()
-    await Catalog(database).claim_collection(SCOPE, "any")
+    await Catalog(database).collections.claim(SCOPE, "any")
     now, answers = time.time(), Answers(database)
     old = [f"How many days of leave does a team of {n} people have?" for n in range(120)]
     new = [f"Why does server {n} reboot in rack {n % 7}?" for n in range(60)]
@@ -242,8 +242,9 @@ async def test_drift_is_told_with_the_questions_that_are_new(
         for n, (question, vector) in enumerate(zip(asked, vectors, strict=True)):
             content = {"question": question, "answer": "", "citations": [], "passages": []}
             at = now - age + n
-            await answers.keep([given(f"{age} {n}", SCOPE, at=at, seconds=0.1, content=content)])
-            await answers.scored(f"{age} {n}", {}, embedding=vector, content=content)
+            id_ = f"{age} {n}"
+            await answers.keep([given(id_, SCOPE, at=at, seconds=0.1, content=content)])
+            await answers.scored(SCOPE.tenant, id_, {}, embedding=vector, content=content)
     await database.close()
     picture = tmp_path / "drift.png"
     shown = rag("eval", "drift", "--current", "12h", "--plot", picture, data=data)

@@ -16,7 +16,7 @@ import pytest
 
 from ingest.reader_process import Limits, Parser
 from ingest.sources.files import submission_of
-from ingest.turns import asking
+from ingest.turns import reading_for
 from rag.errors import ReadError, UpstreamError
 from rag.types import Document
 from tests import papers
@@ -129,10 +129,10 @@ def is_at_work(process: psutil.Process) -> bool:
 async def test_a_slow_document_does_not_hold_up_another_job(good: Path, endless: Path) -> None:
     with parser(Limits()) as reader:
         before = len(children())
-        with asking("slow", bulk=True):
+        with reading_for("slow", bulk=True):
             waits = asyncio.create_task(read(reader, endless))
         await until(lambda: [c for c in children() if is_at_work(c)])
-        with asking("another", bulk=False):
+        with reading_for("another", bulk=False):
             assert (await read(reader, good)).text == "Good words."
         assert not waits.done()
         assert len(children()) == before + 2
@@ -146,10 +146,10 @@ async def test_a_process_that_is_idle_ends_but_for_one(
     monkeypatch.setattr("ingest.reader_process.IDLE_SECONDS", 0.1)
     with parser(Limits(seconds=1)) as reader:
         before = len(children())
-        with asking("slow", bulk=True):
+        with reading_for("slow", bulk=True):
             waits = asyncio.create_task(refused(reader, endless))
         await until(lambda: [c for c in children() if is_at_work(c)])
-        with asking("another", bulk=False):
+        with reading_for("another", bulk=False):
             await read(reader, good)
         assert (await waits).code == "parser_timeout"
         async with asyncio.timeout(20):

@@ -16,7 +16,7 @@ from qdrant_client import AsyncQdrantClient, models
 from qdrant_client import grpc as wire
 
 from rag.types import Point, Scope
-from retrieval.indexes import qdrant, qdrant_reads
+from retrieval.indexes import qdrant, qdrant_reads, qdrant_tenants
 from retrieval.indexes.qdrant import QdrantIndex
 from retrieval.indexes.qdrant_server import Server
 from tests.fakes import HashEmbedder, dense_leg, make_chunk, make_points, sparse_leg
@@ -43,7 +43,8 @@ async def server() -> AsyncIterator[Server]:
 def index(server: Server, monkeypatch: pytest.MonkeyPatch) -> QdrantIndex:
     for size in ("PAGE", "WRITE_SLICE", "TOKENS_SLICE"):
         monkeypatch.setattr(qdrant, size, PAGE)
-    monkeypatch.setattr(qdrant_reads, "PAGE", PAGE)
+    for reading in (qdrant_reads, qdrant_tenants):
+        monkeypatch.setattr(reading, "PAGE", PAGE)
     return QdrantIndex(server, dim=DIM)
 
 

@@ -206,4 +206,4 @@ async def test_a_collection_that_was_never_made_is_no_fault(scope: Scope) -> Non
         index = QdrantIndex(server, dim=DIM)
         assert await index.search(scope, [dense_leg("cat")]) == [[]]
         await index.maintain(scope)
-        assert await index.versions(scope.collection) == []
+        assert await index.versions.stored(scope.collection) == []

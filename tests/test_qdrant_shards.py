@@ -17,6 +17,7 @@ from rag.types import Match, Point, Scope
 from retrieval.bm25 import Bm25Encoder
 from retrieval.indexes.edge import EdgeIndex
 from retrieval.indexes.qdrant import QdrantIndex
+from retrieval.indexes.qdrant_collections import Collections
 from retrieval.indexes.qdrant_points import Layout
 from retrieval.indexes.qdrant_server import Server
 from retrieval.indexes.qdrant_shards import part_keys, placement_of, tenant_key
@@ -212,9 +213,9 @@ async def test_who_knew_another_version_s_shards_goes_on(
     other = QdrantIndex(server, dim=DIM, layout=after)
     await writer.upsert(scope, points[:6])
     assert len((await ranked(reader, scope))[1]) == 6
-    version = await other.create_version(scope.collection)
+    version = await other.collections.create_version(scope.collection)
     await other.upsert(replace(scope, collection=f"docs.v{version}"), points[:6])
-    await other.switch(scope.collection, version)
+    await other.versions.switch(scope.collection, version)
     await writer.upsert(scope, points[6:])
     await writer.delete(scope, [points[0].chunk.id])
     for index in (reader, writer, other):
@@ -233,7 +234,7 @@ async def test_a_collection_that_was_cut_short_as_it_was_made_gets_all_its_shard
         return await create(name, key)
 
     with monkeypatch.context() as patch:
-        patch.setattr(QdrantIndex, "_make_key", lambda _, name, key: killed(name, key))
+        patch.setattr(Collections, "_make_key", lambda _, name, key: killed(name, key))
         with pytest.raises(asyncio.CancelledError):
             await QdrantIndex(server, dim=DIM, layout=THREE).upsert(scope, [])
     index = QdrantIndex(server, dim=DIM, layout=THREE)
@@ -261,7 +262,7 @@ async def test_a_server_that_runs_alone_says_that_it_has_one_shard() -> None:
             await QdrantIndex(server, dim=DIM, layout=THREE).upsert(scope, [])
         assert caught.value.code == "standalone_server"
         index = QdrantIndex(server, dim=DIM)  # nothing is left that would be in the way
-        assert await index.versions("docs") == []
+        assert await index.versions.stored("docs") == []
         await index.upsert(scope, points_of(scope.tenant, 6))
         assert len(await index.chunk_ids(scope, None)) == 6
 
@@ -276,7 +277,7 @@ async def test_a_server_that_runs_alone_keeps_a_collection_that_has_no_alias() -
         await behind.update_collection_aliases([models.DeleteAliasOperation(delete_alias=gone)])
         with pytest.raises(ConfigError):
             await QdrantIndex(server, dim=DIM, layout=THREE).upsert(scope, [])
-        assert await index.versions("docs") == [1]
+        assert await index.versions.stored("docs") == [1]
 
 
 async def test_a_version_s_number_that_is_used_again_is_indexed_again(

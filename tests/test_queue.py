@@ -49,12 +49,12 @@ class Worker:
         finally:
             self._now -= 1
         if task.document_id.startswith("bad"):
-            await self.catalog.fail(task, "no text")
+            await self.catalog.tasks.fail(task, "no text")
         else:
             document = Document(
                 id=task.document_id, version="1", uri=task.uri, media_type="", title="", text=""
             )
-            await self.catalog.unchanged(task, document)
+            await self.catalog.tasks.unchanged(task, document)
 
     async def maintain(self, scope: Scope) -> None:
         self.maintained.append(scope)
@@ -70,12 +70,12 @@ def worker(catalog: Catalog) -> Worker:
 
 async def submit(catalog: Catalog, scope: Scope, *names: str, bulk: bool = False) -> str:
     listed = [Submission(document_id=name, uri=name, source={"path": name}) for name in names]
-    return await catalog.submit(scope, listed, bulk=bulk)
+    return await catalog.jobs.submit(scope, listed, bulk=bulk)
 
 
-async def succeeded(catalog: Catalog, job: str) -> None:
+async def succeeded(catalog: Catalog, scope: Scope, job: str) -> None:
     async def has() -> bool:
-        return (await catalog.job(job)).state == "succeeded"
+        return (await catalog.jobs.get(scope.tenant, job)).state == "succeeded"
 
     await until(has)
 
@@ -84,7 +84,7 @@ async def test_draining_ends_once_no_task_is_left(worker: Worker, scope: Scope) 
     job = await submit(worker.catalog, scope, "a", "b", "c")
     await worker.queue().drain()
     assert worker.seen == ["a", "b", "c"]
-    assert (await worker.catalog.job(job)).state == "succeeded"
+    assert (await worker.catalog.jobs.get(scope.tenant, job)).state == "succeeded"
 
 
 async def test_draining_with_nothing_to_do_ends_at_once(worker: Worker) -> None:
@@ -106,7 +106,7 @@ async def test_every_scope_that_was_written_to_is_maintained_once_after_its_last
 async def test_one_failing_document_does_not_stop_the_others(worker: Worker, scope: Scope) -> None:
     job = await submit(worker.catalog, scope, "a", "bad", "c")
     await worker.queue().drain()
-    record = await worker.catalog.job(job)
+    record = await worker.catalog.jobs.get(scope.tenant, job)
     assert (record.state, record.counts) == ("partial", {"succeeded": 2, "failed": 1})
     assert [failure["document_id"] for failure in record.failures] == ["bad"]
 
@@ -138,7 +138,7 @@ async def test_a_started_queue_works_whenever_it_is_woken(worker: Worker, scope:
         for name in ("a", "b"):
             job = await submit(worker.catalog, scope, name)
             queue.wake()
-            await succeeded(worker.catalog, job)
+            await succeeded(worker.catalog, scope, job)
     assert worker.seen == ["a", "b"]
 
 
@@ -161,8 +161,8 @@ async def test_a_new_document_does_not_wait_for_a_long_one(worker: Worker, scope
         await until(begun)
         second = await submit(worker.catalog, scope, "short")
         queue.wake()
-        await succeeded(worker.catalog, second)
-        assert (await worker.catalog.job(first)).state == "running"
+        await succeeded(worker.catalog, scope, second)
+        assert (await worker.catalog.jobs.get(scope.tenant, first)).state == "running"
         gate.set()
 
 
@@ -191,7 +191,7 @@ async def test_a_queue_outlives_what_goes_wrong_in_it(
         for name in ("a", "b"):
             job = await submit(worker.catalog, scope, name)
             queue.wake()
-            await succeeded(worker.catalog, job)
+            await succeeded(worker.catalog, scope, job)
             await asyncio.sleep(0.02)
     assert worker.seen == ["a", "a", "b"]
     assert "a bug" in caplog.text
@@ -210,14 +210,14 @@ async def test_what_was_under_way_at_the_end_runs_again_at_the_next_start(
 
     async with worker.queue().started():
         await until(full)
-    counts = (await worker.catalog.job(job)).counts
+    counts = (await worker.catalog.jobs.get(scope.tenant, job)).counts
     assert counts == {"running": IN_FLIGHT, "pending": 3}
 
-    await worker.catalog.release()  # the next start
+    await worker.catalog.tasks.release()  # the next start
     again = Worker(worker.catalog)
     await again.queue().drain()
     assert again.seen == names
-    assert (await worker.catalog.job(job)).state == "succeeded"
+    assert (await worker.catalog.jobs.get(scope.tenant, job)).state == "succeeded"
 
 
 async def test_a_cancelled_job_ends_after_what_is_under_way(worker: Worker, scope: Scope) -> None:
@@ -229,10 +229,10 @@ async def test_a_cancelled_job_ends_after_what_is_under_way(worker: Worker, scop
         return len(worker.seen) == IN_FLIGHT
 
     await until(full)
-    await worker.catalog.cancel(job)
+    await worker.catalog.jobs.cancel(scope.tenant, job)
     worker.gate.set()
     await draining
-    record = await worker.catalog.job(job)
+    record = await worker.catalog.jobs.get(scope.tenant, job)
     assert (record.state, record.counts) == ("cancelled", {"succeeded": IN_FLIGHT, "cancelled": 3})
     assert len(worker.seen) == IN_FLIGHT
 
@@ -244,7 +244,7 @@ async def test_a_full_disk_is_told_and_tried_again(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     failures = [StorageError("The disk is full.")]
-    claim, sleep = worker.catalog.claim, asyncio.sleep
+    claim, sleep = worker.catalog.tasks.claim, asyncio.sleep
 
     async def full_once(limit: int, *, bulk: int | None = None) -> list[Task]:
         if failures:
@@ -254,7 +254,7 @@ async def test_a_full_disk_is_told_and_tried_again(
     async def short(seconds: float) -> None:
         await sleep(seconds / 1000)
 
-    monkeypatch.setattr(worker.catalog, "claim", full_once)
+    monkeypatch.setattr(worker.catalog.tasks, "claim", full_once)
     monkeypatch.setattr("workers.local_queue.asyncio.sleep", short)
     await submit(worker.catalog, scope, "a")
 
@@ -275,14 +275,14 @@ async def test_a_catalog_that_is_away_is_told_once_and_found_as_it_returns(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     failures = [UpstreamError("PostgreSQL is away.") for _ in range(3)]
-    claim = worker.catalog.claim
+    claim = worker.catalog.tasks.claim
 
     async def away(limit: int, *, bulk: int | None = None) -> list[Task]:
         if failures:
             raise failures.pop()
         return await claim(limit, bulk=bulk)
 
-    monkeypatch.setattr(worker.catalog, "claim", away)
+    monkeypatch.setattr(worker.catalog.tasks, "claim", away)
     monkeypatch.setattr("workers.local_queue.RETRY_SECONDS", 3600.0)
     await submit(worker.catalog, scope, "a")
 
@@ -316,7 +316,7 @@ async def test_slow_bulk_documents_leave_room_for_those_that_somebody_waits_for(
         names = [f"d{n}" for n in range(2 * KEPT_FREE + 1)]
         job = await submit(worker.catalog, scope, *names)
         queue.wake()
-        await succeeded(worker.catalog, job)
+        await succeeded(worker.catalog, scope, job)
         assert worker.seen[IN_FLIGHT - KEPT_FREE :] == names
         slow.set()
         await until(lambda: has_seen(worker, 30 + len(names)))

@@ -115,8 +115,8 @@ def always_linked(monkeypatch: pytest.MonkeyPatch) -> None:
     async def rebuilt_here(source: Path, target: Path, mean_length: float) -> None:
         rebuild(source, target, mean_length)
 
-    monkeypatch.setattr("retrieval.indexes.edge.run_child", rebuilt_here)
-    monkeypatch.setattr("retrieval.indexes.edge.INDEX_FROM", 1_000)
+    monkeypatch.setattr("retrieval.indexes.edge_upkeep.run_child", rebuilt_here)
+    monkeypatch.setattr("retrieval.indexes.edge_upkeep.INDEX_FROM", 1_000)
     monkeypatch.setattr(edge_points, "INDEXING_KB", 20)
     monkeypatch.setattr(edge_points, "FULL_SCAN_KB", 20)
 

@@ -103,10 +103,10 @@ class Bench:
     async def ingest(self, *submissions: Submission, scope: Scope | None = None) -> JobRecord:
         scope, pipeline = scope or self.scope, self.pipeline
         await pipeline.check_collection(scope)
-        job = await self.catalog.submit(scope, submissions)
-        for task in await self.catalog.claim(100):
+        job = await self.catalog.jobs.submit(scope, submissions)
+        for task in await self.catalog.tasks.claim(100):
             await pipeline.ingest(task)
-        return await self.catalog.job(job)
+        return await self.catalog.jobs.get(self.scope.tenant, job)
 
     async def reindex(self) -> int:
         """Reindexes; the chunks that are searched then."""
@@ -127,23 +127,23 @@ class Bench:
     async def state(self, scope: Scope | None = None) -> dict[str, Any]:
         """All that can be seen of a collection."""
         scope = scope or self.scope
-        records = await self.catalog.documents(scope, limit=1000)
+        records = await self.catalog.documents.page(scope, limit=1000)
         return {
             "chunks": await self.chunks(scope),
             "found": [dict(ranked) for ranked in await self.index.search(scope, LEGS)],
             "documents": [(r.id, r.version, r.recipe, r.chunks, r.duplicate_of) for r in records],
-            "embedder": (await self.catalog.collection(scope)).embedder,
+            "embedder": (await self.catalog.collections.get(scope)).embedder,
         }
 
     async def consistent(self) -> None:
         """Catalog, index and texts say the same."""
         chunks = await self.chunks()
-        for record in await self.catalog.documents(self.scope, limit=1000):
+        for record in await self.catalog.documents.page(self.scope, limit=1000):
             own = [chunk for chunk in chunks if chunk.document_id == record.id]
-            text = await self.catalog.text(self.scope, record.id)
+            text = await self.catalog.documents.text(self.scope, record.id)
             assert record.chunks == len(own)
             assert all(text[chunk.start : chunk.end] == chunk.text for chunk in own)
-        ids = {record.id for record in await self.catalog.documents(self.scope, limit=1000)}
+        ids = {record.id for record in await self.catalog.documents.page(self.scope, limit=1000)}
         assert {chunk.document_id for chunk in chunks} <= ids
 
 
@@ -261,7 +261,7 @@ async def test_vectors_of_another_length_are_written_beside_the_old_ones(
             case _:
                 await bench.roll_back()
         await bench.consistent()
-        states.append((await bench.chunks(), (await bench.catalog.collection(scope)).embedder))
+        states.append((await bench.chunks(), (await bench.catalog.collections.get(scope)).embedder))
         await index.close()
     assert states[0] == states[2]
     assert [embedder for _, embedder in states] == ["hash-32", "hash-48", "hash-32"]
@@ -379,7 +379,7 @@ async def test_only_the_version_before_is_kept(bench: Bench) -> None:
         home = bench.folder.parent / "index" / bench.scope.tenant / bench.scope.collection
         assert len([path for path in home.iterdir() if path.is_dir()]) == 2
     if isinstance(bench.index, QdrantIndex):
-        assert len(await bench.index.versions(bench.scope.collection)) == 2
+        assert len(await bench.index.versions.stored(bench.scope.collection)) == 2
 
 
 async def test_what_changed_since_is_not_undone_by_rolling_back(bench: Bench) -> None:
@@ -484,7 +484,7 @@ async def test_nothing_that_happens_meanwhile_is_lost(
     names = {"0", "2", "4", "same", "new0", "new1"}
     texts = {
         record.uri.rpartition("/")[2]
-        for record in await bench.catalog.documents(bench.scope, limit=99)
+        for record in await bench.catalog.documents.page(bench.scope, limit=99)
     }
     assert texts == {f"{name}.md" for name in names}
     edited = [chunk for chunk in await bench.chunks() if chunk.uri.endswith("/2.md")]
@@ -640,7 +640,7 @@ async def test_questions_never_see_a_gap(bench: Bench) -> None:
     async def ask() -> None:
         while True:
             query = Query(text="what does paragraph 2 of2 say", scope=bench.scope, top_k=5)
-            seen.append(len(await retriever.retrieve(query, Trace())))
+            seen.append(len((await retriever.retrieve(query, Trace())).hits))
             await asyncio.sleep(0)
 
     asking = [asyncio.create_task(ask()) for _ in range(3)]

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from rag.build.running import start
-from rag.build.service import TENANT
 from rag.errors import BusyError, ConfigError, RagError
-from rag.protocols import Index, TokenEmbedder
+from rag.protocols import StoredVectors, TokenEmbedder
 from rag.settings.tree import load_settings
 from rag.telemetry.trace import Trace
+from rag.tenant import tenant_of_caller
 from rag.types import (
     Chunk,
     Float32Array,
@@ -23,6 +23,7 @@ from rag.types import (
     Leg,
     Match,
     Query,
+    Retrieved,
     Scope,
     SparseVector,
     TokenVectors,
@@ -35,7 +36,7 @@ from retrieval.hybrid import HybridRetriever
 from retrieval.indexes.edge import EdgeIndex
 from retrieval.relevance_feedback import DENSE, SPARSE, TERMS, expand
 from retrieval.rerankers.late_interaction import LateInteraction
-from retrieval.reranking import Combine, RerankingRetriever
+from retrieval.reranking import Combine, Reranking
 from tests.fakes import HashEmbedder, MemoryIndex, dense_leg, make_chunk, make_points, sparse_leg
 from tests.stored import store
 
@@ -89,9 +90,18 @@ async def index(scope: Scope) -> Searched:
     return made
 
 
-def hybrid(index: MemoryIndex, weights: dict[str, float] | None = None) -> HybridRetriever:
+def hybrid(
+    index: MemoryIndex,
+    weights: dict[str, float] | None = None,
+    reranking: Reranking | None = None,
+) -> HybridRetriever:
     return HybridRetriever(
-        embedder=HashEmbedder(), encoder=Bm25Encoder(), index=index, depth=50, weights=weights
+        embedder=HashEmbedder(),
+        encoder=Bm25Encoder(),
+        index=index,
+        depth=50,
+        weights=weights,
+        reranking=reranking,
     )
 
 
@@ -106,23 +116,16 @@ async def retrieve(
     depth: int = 3,
     top_k: int = 10,
     weights: dict[str, float] | None = None,
-) -> list[Hit]:
-    retriever = RerankingRetriever(
-        hybrid=hybrid(index, weights),
-        reranker=reranker,
-        index=index,
-        encoder=Bm25Encoder(),
-        depth=depth,
-        combine=combine,
-        feedback=feedback,
-        seconds=0.2,
+) -> Retrieved:
+    reranking = Reranking(
+        reranker=reranker, depth=depth, combine=combine, feedback=feedback, seconds=0.2
     )
     query = Query(text=QUESTION, scope=scope, top_k=top_k)
-    return await retriever.retrieve(query, trace or Trace())
+    return await hybrid(index, weights, reranking).retrieve(query, trace or Trace())
 
 
-async def plain(index: MemoryIndex, scope: Scope) -> list[Hit]:
-    return await hybrid(index).retrieve(Query(text=QUESTION, scope=scope), Trace())
+async def plain(index: MemoryIndex, scope: Scope) -> tuple[Hit, ...]:
+    return (await hybrid(index).retrieve(Query(text=QUESTION, scope=scope), Trace())).hits
 
 
 def texts(hits: Sequence[Hit]) -> list[str]:
@@ -141,7 +144,7 @@ async def test_a_candidate_that_the_reranker_prefers_moves_up(
 ) -> None:
     before = texts(await plain(index, scope))
     third = before[2]
-    hits = await retrieve(index, scope, Judge({third: 9.0}), combine=combine)
+    hits = (await retrieve(index, scope, Judge({third: 9.0}), combine=combine)).hits
     assert before.index(third) > texts(hits).index(third)
     assert sorted(texts(hits)) == sorted(TEXTS)
     assert {hit.source for hit in hits} == {"reranked"}
@@ -152,7 +155,7 @@ async def test_a_candidate_that_the_reranker_prefers_moves_up(
 
 async def test_with_rrf_the_rerankers_order_is_one_more_list(index: Searched, scope: Scope) -> None:
     opinion = {text: float(i) for i, text in enumerate(TEXTS)}
-    hits = await retrieve(index, scope, Judge(opinion), combine="rrf", depth=5)
+    hits = (await retrieve(index, scope, Judge(opinion), combine="rrf", depth=5)).hits
     ids = {hit.chunk.text: hit.chunk.id for hit in hits}
     dense, sparse = await index.search(scope, [dense_leg(QUESTION), sparse_leg(QUESTION)])
     wanted = rrf(
@@ -170,7 +173,7 @@ async def test_with_replace_the_reranker_reads_all_that_is_asked_for_and_decides
 ) -> None:
     opinion = {text: float(i) for i, text in enumerate(TEXTS)}
     judge = Judge(opinion)
-    hits = await retrieve(index, scope, judge, combine="replace", feedback=True)
+    hits = (await retrieve(index, scope, judge, combine="replace", feedback=True)).hits
     assert texts(hits) == TEXTS[::-1]
     assert [hit.score for hit in hits] == [4, 3, 2, 1, 0]
     assert len(index.searches) == 1
@@ -179,14 +182,14 @@ async def test_with_replace_the_reranker_reads_all_that_is_asked_for_and_decides
 async def test_an_indifferent_reranker_leaves_the_legs_scores_to_decide(
     index: Searched, scope: Scope
 ) -> None:
-    hits = await retrieve(index, scope, Judge({}), depth=5)
+    hits = (await retrieve(index, scope, Judge({}), depth=5)).hits
     dense, sparse = await index.search(scope, [dense_leg(QUESTION), sparse_leg(QUESTION)])
     lists = {"dense": dense, "sparse": sparse}
     ids = sorted(hit.chunk.id for hit in hits)
     wanted = dict(zip(ids, summed(lists, ids).tolist(), strict=True))
     assert {h.chunk.id: h.score for h in hits} == pytest.approx(wanted, abs=1e-5)
     weights = {"dense": 0.5, "sparse": 3.0}
-    hits = await retrieve(index, scope, Judge({}), depth=5, weights=weights)
+    hits = (await retrieve(index, scope, Judge({}), depth=5, weights=weights)).hits
     wanted = dict(zip(ids, summed(lists, ids, weights=weights).tolist(), strict=True))
     assert {h.chunk.id: h.score for h in hits} == pytest.approx(wanted, abs=1e-5)
 
@@ -197,22 +200,24 @@ async def test_a_leg_without_weight_is_searched_neither_first_nor_after_feedback
 ) -> None:
     trace = Trace()
     weights = {"dense": 1.0, "sparse": 1.0} | {leg: 0.0}
-    hits = await retrieve(index, scope, Judge({}), trace, feedback=True, weights=weights)
+    result = await retrieve(index, scope, Judge({}), trace, feedback=True, weights=weights)
+    hits = result.hits
     assert hits
     assert [len(legs) for legs in index.searches] == [1, 1]
     assert not any(searched.name == leg for legs in index.searches for searched in legs)
     assert not any(leg in hit.ranks for hit in hits)
-    assert trace.degraded == []
+    assert (result.degraded, trace.degraded) == ((), [])
 
 
 async def test_at_most_top_k_come_back(index: Searched, scope: Scope) -> None:
     everything = await retrieve(index, scope, Judge({TEXTS[0]: 1.0}))
-    assert await retrieve(index, scope, Judge({TEXTS[0]: 1.0}), top_k=2) == everything[:2]
+    two = await retrieve(index, scope, Judge({TEXTS[0]: 1.0}), top_k=2)
+    assert two.hits == everything.hits[:2]
 
 
 async def test_an_empty_collection_is_not_judged(scope: Scope) -> None:
     judge = Judge({})
-    assert await retrieve(MemoryIndex(), scope, judge) == []
+    assert await retrieve(MemoryIndex(), scope, judge) == Retrieved(hits=())
     assert judge.read == []
 
 
@@ -223,11 +228,12 @@ async def test_an_empty_collection_is_not_judged(scope: Scope) -> None:
         (Slow(), "rerank: It took more than 0.2 s."),
     ],
 )
-async def test_without_the_reranker_hits_are_the_fused_ones_and_the_trace_says_why(
+async def test_without_the_reranker_hits_are_the_fused_ones_and_the_result_says_why(
     index: Searched, scope: Scope, reranker: Judge | Slow, cause: str
 ) -> None:
     trace = Trace()
-    assert await retrieve(index, scope, reranker, trace) == await plain(index, scope)
+    result = await retrieve(index, scope, reranker, trace)
+    assert result == Retrieved(hits=await plain(index, scope), degraded=(cause,))
     assert trace.degraded == [cause]
 
 
@@ -264,7 +270,7 @@ async def test_a_document_that_is_deleted_meanwhile_is_not_missed(
             return await super().score(query, chunks)
 
     judge = Deleting({})
-    hits = await retrieve(index, scope, judge, depth=2)
+    hits = (await retrieve(index, scope, judge, depth=2)).hits
     assert len(judge.read) == 2
     assert len(hits) == 4
     assert judge.read[0][0] not in texts(hits)
@@ -362,7 +368,7 @@ class TestStoredTokens:
         await index.close()
 
     @staticmethod
-    def reranker(index: Index, embedder: TokenEmbedder, *, stored: bool) -> LateInteraction:
+    def reranker(index: StoredVectors, embedder: TokenEmbedder, *, stored: bool) -> LateInteraction:
         return LateInteraction(
             embedder=embedder,
             encoder=Bm25Encoder(),
@@ -425,7 +431,7 @@ class TestStoredTokens:
                 data_dir=folder, reranker={"kind": "late_interaction", "stored": stored}
             )
             async with start(settings) as (service, queue):
-                scope = Scope(tenant=TENANT, collection="handbook")
+                scope = Scope(tenant=tenant_of_caller(), collection="handbook")
                 await service.ingest.check_collection(scope)
                 if stored:
                     written = ["Lunch is served at noon.", "Trains need no approval.", "A cat."]
@@ -434,7 +440,7 @@ class TestStoredTokens:
                 question = np.ones((1, service.embedder.dim), np.float32)
                 assert set(await service.index.max_sim(scope, question, ids)) == set(ids)
                 query = Query(text="What is for lunch?", scope=scope)
-                found.append(list(await service.query.search(query, Trace())))
+                found.append(list((await service.query.search(query, Trace())).hits))
         assert len(found[0]) == 3
         assert texts(found[0]) == texts(found[1])
         assert [h.score for h in found[0]] == pytest.approx([h.score for h in found[1]], abs=0.1)

@@ -8,6 +8,7 @@ from generation.query.rewriting import (
     TURN_CHARS,
     TURNS,
     QuestionRewriter,
+    Rewritten,
     build_messages,
 )
 from rag.errors import BusyError, InputError, RagError
@@ -56,11 +57,12 @@ class TestRewriter:
     async def test_one_line_and_its_usage(self) -> None:
         model, trace = ScriptedModel(f"  {ALONE[:9]}\n{ALONE[9:]}\n"), Trace()
         checked: ChatModel = model
-        assert await QuestionRewriter(checked).rewrite(FOLLOW_UP, HISTORY, trace) == ALONE
+        rewritten = await QuestionRewriter(checked).rewrite(FOLLOW_UP, HISTORY, trace)
         assert model.sent == [build_messages(FOLLOW_UP, HISTORY)]
         told = await model.count_tokens(model.sent[0])
-        assert trace.usage == Usage(input_tokens=told, output_tokens=5)
-        assert trace.degraded == []
+        usage = Usage(input_tokens=told, output_tokens=5)
+        assert rewritten == Rewritten(question=ALONE, usage=usage)
+        assert (trace.usage, trace.degraded) == (usage, [])
         assert "rewrite" in trace.timings
 
     @pytest.mark.parametrize(
@@ -77,12 +79,17 @@ class TestRewriter:
         self, said: str | RagError, cause: str
     ) -> None:
         rewriter, trace = QuestionRewriter(ScriptedModel(said)), Trace()
-        assert await rewriter.rewrite(FOLLOW_UP, HISTORY, trace) == FOLLOW_UP
-        assert trace.degraded == [f"rewrite: {cause}"]
+        rewritten = await rewriter.rewrite(FOLLOW_UP, HISTORY, trace)
+        assert rewritten.question == FOLLOW_UP
+        assert rewritten.degraded == (f"rewrite: {cause}",)
+        assert trace.degraded == list(rewritten.degraded)
+        assert rewritten.usage == trace.usage
 
     async def test_too_late(self) -> None:
         model, trace = ScriptedModel(ALONE, seconds=600), Trace()
         rewriter = QuestionRewriter(model, seconds=0.01)
-        assert await rewriter.rewrite(FOLLOW_UP, HISTORY, trace) == FOLLOW_UP
-        assert trace.degraded == ["rewrite: scripted was not done within 0.01 s."]
+        rewritten = await rewriter.rewrite(FOLLOW_UP, HISTORY, trace)
+        assert rewritten.question == FOLLOW_UP
+        assert rewritten.degraded == ("rewrite: scripted was not done within 0.01 s.",)
+        assert trace.degraded == list(rewritten.degraded)
         assert model.stopped

@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 
 from ingest.chunkers.strategies import SectionChunker
 from rag.build.running import start
-from rag.build.service import TENANT
 from rag.catalog.catalog import Catalog
+from rag.catalog.documents import Documents
 from rag.settings.tree import load_settings
 from rag.telemetry.trace import Trace
+from rag.tenant import tenant_of_caller
 from rag.types import Chunk, Document, Heading, Hit, Query, Scope
 from retrieval.context_window import SectionReader
 from tests.fakes import MemoryIndex, make_points
@@ -47,14 +48,22 @@ def document(*sections: int, id_: str = "doc", pages: tuple[int, ...] = ()) -> D
     )  # fmt: skip
 
 
-class Texts(Catalog):
-    """A catalog that knows texts alone."""
+class Texts(Documents):
+    """Documents of which only the texts are known."""
 
-    def __init__(self, documents: Sequence[Document]) -> None:
-        self.texts = {document.id: document.text for document in documents}
+    def __init__(self, texts: dict[str, str]) -> None:
+        self.texts = texts
 
     async def text(self, scope: Scope, document_id: str) -> str:
         return self.texts.get(document_id, "")
+
+
+class TextCatalog(Catalog):
+    """A catalog that knows texts alone."""
+
+    def __init__(self, known: Sequence[Document]) -> None:
+        self.texts = {document.id: document.text for document in known}
+        self.documents = Texts(self.texts)
 
 
 class Library:
@@ -62,7 +71,7 @@ class Library:
 
     def __init__(self, *documents: Document) -> None:
         self.index = MemoryIndex()
-        self.catalog = Texts(documents)
+        self.catalog = TextCatalog(documents)
         chunker = SectionChunker(lambda texts: [len(text) for text in texts], max_tokens=PARAGRAPH)
         self.chunks = {document.id: chunker.chunk(document) for document in documents}
 
@@ -179,11 +188,13 @@ async def test_an_answer_from_widened_hits_cites_exact_spans(folder: Path) -> No
     text = f"{filler}\n\nThe old lighthouse was built in 1887.\n\n{filler}"
     options = load_settings(data_dir=folder, retrieval={"context_chars": 4000})
     async with start(options) as (service, queue):
-        scope = Scope(tenant=TENANT, collection="c")
+        scope = Scope(tenant=tenant_of_caller(), collection="c")
         await service.ingest.check_collection(scope)
         body = json.dumps({"text": text}).encode()
-        sent = service.spool.put(body, uri="doc:1", document_id_="1", title="Guide")
-        await service.catalog.submit(scope, [sent])
+        sent = service.spool.of(scope.tenant).put(
+            body, uri="doc:1", document_id_="1", title="Guide"
+        )
+        await service.catalog.jobs.submit(scope, [sent])
         await queue.drain()
         trace = Trace()
         query = Query(text="When was the old lighthouse built?", scope=scope)

@@ -15,11 +15,12 @@ import pytest
 import torch
 
 from benchmarks._models import quiet
+from ingest.reindex import Reindexer
 from rag.build.running import start
-from rag.build.service import TENANT
 from rag.errors import ConfigError
 from rag.settings.tree import load_settings
 from rag.telemetry.trace import Trace
+from rag.tenant import tenant_of_caller
 from rag.types import Float32Array, Kind, Query, Scope
 from retrieval.embedders.checkpoint import Checkpoint
 from retrieval.embedders.embedder import BertEmbedder, SentenceEmbedder, minilm_folder
@@ -158,8 +159,8 @@ def test_vectors_are_those_of_the_library_and_tokens_are_words_of_the_text(
 ) -> None:
     folder = MODELS[made](tmp_path / "model")
     encoder = load(folder)
-    assert encoder.about.dim == (8 if made == "dense" else HIDDEN)
-    assert encoder.about.token_dim == HIDDEN
+    assert encoder.about.model.dim == (8 if made == "dense" else HIDDEN)
+    assert encoder.about.model.token_dim == HIDDEN
     # The library looks for "document" alone, which it saves as empty where there is none.
     passages = {"prompt": "passage: "} if made == "prompts" else {}
     for kind in KINDS:
@@ -213,10 +214,10 @@ async def test_mean_pooling_gives_the_built_in_encoder_s_vectors(tmp_path: Path)
 
 def test_prompts_may_be_set_and_are_part_of_the_fingerprint(tmp_path: Path) -> None:
     folder = bert(tmp_path / "model", prompts={"query": "query: "})
-    own = load(folder).about.fingerprint
-    assert load(folder, query="query: ").about.fingerprint == own
+    own = load(folder).about.model.fingerprint
+    assert load(folder, query="query: ").about.model.fingerprint == own
     other = load(folder, query="", passage="of: ")
-    assert other.about.fingerprint != own
+    assert other.about.model.fingerprint != own
     plain, prompted = (run(other, "dense", kind) for kind in ("query", "passage"))
     np.testing.assert_allclose(plain, encoded(folder, "query", prompt=""), atol=1e-5)
     np.testing.assert_allclose(prompted, encoded(folder, "passage", prompt="of: "), atol=1e-5)
@@ -224,10 +225,10 @@ def test_prompts_may_be_set_and_are_part_of_the_fingerprint(tmp_path: Path) -> N
 
 def test_other_weights_and_another_pooling_have_other_fingerprints(tmp_path: Path) -> None:
     names = ("mean", "cls", "pieces")
-    found = {load(MODELS[name](tmp_path / name)).about.fingerprint for name in names}
+    found = {load(MODELS[name](tmp_path / name)).about.model.fingerprint for name in names}
     assert len(found) == len(names)
     shutil.copytree(tmp_path / "mean", tmp_path / "copy")
-    assert load(tmp_path / "copy").about.fingerprint in found
+    assert load(tmp_path / "copy").about.model.fingerprint in found
 
 
 @pytest.mark.parametrize("damage", ["missing", "empty", "cut"])
@@ -289,7 +290,7 @@ async def test_a_service_ranks_as_with_the_built_in_encoder_and_reindexes_for_an
     folder: Path, tmp_path: Path
 ) -> None:
     documents = ["Lunch is served at noon.", "Trains need no approval.", "A cat sleeps all day."]
-    scope = Scope(tenant=TENANT, collection="handbook")
+    scope = Scope(tenant=tenant_of_caller(), collection="handbook")
     query = Query(text="When do we eat?", scope=scope)
     sentence = {"kind": "sentence_transformers", "dtype": "float32"}
     library = {**sentence, "model": str(minilm_folder())}
@@ -298,7 +299,7 @@ async def test_a_service_ranks_as_with_the_built_in_encoder_and_reindexes_for_an
         async with start(load_settings(data_dir=folder / place, embedder=embedder)) as opened:
             service, queue = opened
             await store(service, queue, scope, documents)
-            found.append(await service.query.search(query, Trace()))
+            found.append((await service.query.search(query, Trace())).hits)
     assert [hit.chunk.text for hit in found[0]] == [hit.chunk.text for hit in found[1]]
     scores = [[hit.score for hit in hits] for hits in found]
     assert scores[0] == pytest.approx(scores[1], abs=1e-3)
@@ -306,14 +307,20 @@ async def test_a_service_ranks_as_with_the_built_in_encoder_and_reindexes_for_an
     async with start(load_settings(data_dir=folder / "b", embedder=other)) as (service, _):
         with pytest.raises(ConfigError, match="embedder"):
             await service.ingest.check_collection(scope)
-        await service.reindexer.reindex(scope, progress=lambda *_: None)
-        assert len(await service.query.search(query, Trace())) == len(documents)
+        reindexer = Reindexer(
+            pipeline=service.ingest,
+            embedder=service.embedder,
+            index=service.index,
+            catalog=service.catalog,
+        )
+        await reindexer.reindex(scope, progress=lambda *_: None)
+        assert len((await service.query.search(query, Trace())).hits) == len(documents)
 
 
 def test_stored_token_vectors_have_the_length_of_the_texts_own(
     folder: Path, tmp_path: Path
 ) -> None:
-    from rag.build.retrieval import build_embedder, build_passage_embedder
+    from rag.build.embedding import build_embedder, build_passage_embedder
     from rag.settings.retrieval import LateInteractionSettings, SentenceTransformersSettings
 
     model = str(bert(tmp_path / "model", dense=8))

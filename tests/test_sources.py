@@ -145,7 +145,7 @@ def test_a_submission_names_the_file_and_where_it_lies(tree: Path) -> None:
 
 
 def test_sent_bytes_are_kept_until_they_are_dropped(tmp_path: Path) -> None:
-    spool = Spool(tmp_path / "spool")
+    spool = Spool(tmp_path / "spool").of("acme")
     sent = spool.put(b"# Title\n\nText", uri="upload:a.md", name="a.md")
     path = spool.path(sent.source)
     document = load(sent.source, path, id_=sent.document_id, uri=sent.uri, max_bytes=100)
@@ -156,7 +156,7 @@ def test_sent_bytes_are_kept_until_they_are_dropped(tmp_path: Path) -> None:
 
 
 def test_bytes_without_a_name_are_a_json_document(tmp_path: Path) -> None:
-    spool = Spool(tmp_path / "spool")
+    spool = Spool(tmp_path / "spool").of("acme")
     sent = spool.put(b'{"text": "Hello", "meta": {"n": 1}}', uri="doc:1", document_id_="mine")
     path = spool.path(sent.source)
     document = load(sent.source, path, id_=sent.document_id, uri=sent.uri, max_bytes=100)
@@ -165,13 +165,13 @@ def test_bytes_without_a_name_are_a_json_document(tmp_path: Path) -> None:
 
 
 def test_dropping_never_removes_somebodys_file(tree: Path) -> None:
-    spool = Spool(tree / "spool")
+    spool = Spool(tree / "spool").of("acme")
     spool.drop(submission_of(tree / "b.md").source)
     assert (tree / "b.md").exists()
 
 
 def test_sweeping_keeps_what_tasks_wait_for(tmp_path: Path) -> None:
-    spool = Spool(tmp_path / "spool")
+    spool = Spool(tmp_path / "spool").of("acme")
     assert spool.keys(older_than=0) == set()  # before anything was sent
     kept, lost = (spool.put(b"x", uri=f"upload:{i}", name="a.txt") for i in range(2))
     spool.sweep(spool.keys(older_than=0) - {kept.source["spool"]})
@@ -184,6 +184,35 @@ def test_sweeping_keeps_what_tasks_wait_for(tmp_path: Path) -> None:
     assert not spool.path(old.source).exists()
 
 
+def test_the_bytes_of_another_tenant_are_neither_found_nor_removed(tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "spool")
+    theirs, ours = spool.of("rival"), spool.of("acme")
+    sent = theirs.put(b"x", uri="upload:a.txt", name="a.txt")
+    key = sent.source["spool"]
+    for call in (
+        lambda: ours.path(sent.source),
+        lambda: ours.drop(sent.source),
+        lambda: ours.sweep([key]),
+    ):
+        with pytest.raises(StorageError, match="another tenant"):
+            call()
+    assert ours.keys(older_than=0) == ours.part().keys(older_than=0) == set()
+    assert spool.keys(older_than=0) == theirs.keys(older_than=0) == {key}
+    assert theirs.path(sent.source).read_bytes() == b"x"
+    spool.sweep([key])
+    assert theirs.keys(older_than=0) == set()
+
+
+def test_bytes_that_an_older_version_kept_are_found(tmp_path: Path) -> None:
+    key = f"{'0f3c' * 8}-{'ab12' * 8}"
+    (tmp_path / key).write_bytes(b"x")
+    spool = Spool(tmp_path)
+    assert spool.keys(older_than=0) == {key}
+    assert spool.of("default").path({"spool": key}).read_bytes() == b"x"
+    spool.of("default").drop({"spool": key})
+    assert spool.keys(older_than=0) == set()
+
+
 def test_a_spool_that_cannot_be_written_keeps_none_of_several(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -192,7 +221,7 @@ def test_a_spool_that_cannot_be_written_keeps_none_of_several(
             raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    spool = Spool(tmp_path / "spool")
+    spool = Spool(tmp_path / "spool").of("acme")
     items = [(b"x", {"uri": f"upload:{i}", "name": "a.txt"}) for i in range(2)]
     with pytest.raises(StorageError, match="No space left on device") as caught:
         spool.put_all(items)

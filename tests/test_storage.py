@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from rag.build.storage import copy_collection
+from eval.offline.collection_copy import copy_collection
 from rag.catalog.catalog import Catalog
 from rag.catalog.database import SqliteDatabase
 from rag.catalog.tables import metadata
@@ -30,16 +30,16 @@ async def test_a_copy_has_one_collection_and_nothing_of_the_others(tmp_path: Pat
     await catalog.open()
     for scope in (mine, other):
         home_of(data / INDEX, scope).mkdir(parents=True)
-        await catalog.claim_collection(scope, "minilm")
-        await catalog.submit(
+        await catalog.collections.claim(scope, "minilm")
+        await catalog.jobs.submit(
             scope, [Submission(document_id=f"of {scope.collection}", uri="uri", source={})]
         )
     await catalog.close()
     copy_collection(data, mine, copy)
     copied = Catalog(SqliteDatabase(copy / CATALOG))
     await copied.open()
-    assert [record.name for record in await copied.collections("default")] == ["mine"]
-    assert (await copied.document(mine, "of mine")).uri == "uri"
+    assert [record.name for record in await copied.collections.of("default")] == ["mine"]
+    assert (await copied.documents.get(mine, "of mine")).uri == "uri"
     await copied.close()
     assert b"of other" not in (copy / CATALOG).read_bytes()
     with contextlib.closing(sqlite3.connect(data / CATALOG)) as db:

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from ingest.turns import Turns, asking
+from ingest.turns import Turns, reading_for
 
 pytestmark = pytest.mark.anyio
 
@@ -25,7 +25,7 @@ class Room:
     async def ask(self, *names: str, bulk: bool = False) -> None:
         """Documents named by their job's letter and a number."""
         for name in names:
-            with asking(name[0], bulk=bulk):
+            with reading_for(name[0], bulk=bulk):
                 self._tasks.append(asyncio.create_task(self._read(name)))
         await asyncio.sleep(0.01)
 

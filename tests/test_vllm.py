@@ -25,6 +25,7 @@ from rag.errors import BusyError, ConfigError, InputError, UpstreamError
 from rag.protocols import ChatModel
 from rag.settings.generation import VllmSettings
 from rag.types import Message, Piece, Sampling
+from tests.chat_models import CHAT, check_chat_model
 from tests.servers import PATIENCE
 from tests.tiny_llama import CONTEXT, make_tiny_llama
 
@@ -37,6 +38,8 @@ pytestmark = [
     # vLLM and torch warn of themselves as they are loaded.
     pytest.mark.filterwarnings("ignore::DeprecationWarning:torch"),
     pytest.mark.filterwarnings("ignore::FutureWarning:vllm"),
+    # An engine is three processes that load torch: minutes on a busy machine.
+    pytest.mark.timeout(900),
 ]
 
 ENGINE: dict[str, Any] = {
@@ -45,10 +48,6 @@ ENGINE: dict[str, Any] = {
     "kv_cache_memory_bytes": 64 << 20,
     "max_num_queued_reqs": 24,
 }
-CHAT = [
-    Message(role="system", content="You answer from the passages."),
-    Message(role="user", content="What is the question?"),
-]
 SCHEMA: dict[str, object] = {
     "type": "object",
     "properties": {"page": {"type": "integer", "maximum": 99}, "found": {"type": "boolean"}},
@@ -74,16 +73,15 @@ async def model(tiny: Path, one_loop: None) -> AsyncIterator[VllmModel]:
 @pytest.fixture
 def rendered(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The last message of each prompt that is made into tokens."""
-    from generation.models import vllm
+    from generation.models.vllm_engine import render
 
     told: list[str] = []
-    render = vllm._render
 
     async def noting(engine: Any, messages: Sequence[Message]) -> dict[str, Any]:
         told.append(messages[-1].content)
         return await render(engine, messages)
 
-    monkeypatch.setattr(vllm, "_render", noting)
+    monkeypatch.setattr("generation.models.vllm.render", noting)
     return told
 
 
@@ -108,7 +106,7 @@ async def write_directly(model: VllmModel, prompt: str, *, max_tokens: int) -> s
     """What the engine itself makes of a prompt."""
     from vllm import SamplingParams
 
-    engine = model._engine
+    engine = model._keeper.engine
     assert engine is not None
     tokens = engine.get_tokenizer().encode(prompt, add_special_tokens=False)
     params = SamplingParams(max_tokens=max_tokens, temperature=0)
@@ -119,8 +117,8 @@ async def write_directly(model: VllmModel, prompt: str, *, max_tokens: int) -> s
 
 
 def unfinished(model: VllmModel) -> int:
-    assert model._engine is not None
-    count: int = model._engine.get_num_unfinished_requests()
+    assert model._keeper.engine is not None
+    count: int = model._keeper.engine.get_num_unfinished_requests()
     return count
 
 
@@ -138,6 +136,10 @@ async def running(model: VllmModel) -> float:
     samples = [s for metric in REGISTRY.collect() for s in metric.samples if s.name in names]
     assert samples
     return sum(sample.value for sample in samples)
+
+
+async def test_it_keeps_the_contract_of_chat_models(model: VllmModel) -> None:
+    await check_chat_model(model)
 
 
 async def test_text_comes_in_pieces_and_is_what_the_engine_itself_writes(model: VllmModel) -> None:
@@ -421,24 +423,31 @@ def make_adapter(folder: Path) -> Path:
     return folder
 
 
-async def test_an_adapter_that_does_not_fit_is_said(tiny: Path, tmp_path: Path) -> None:
+async def test_an_adapter_that_does_not_fit_is_said_and_its_engine_has_ended(
+    model: VllmModel, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("generation.models.vllm_engine.STOP", 0.01)  # it is killed
+    own = engines()
     adapter = make_adapter(tmp_path / "adapter")
     config = json.loads((adapter / "adapter_config.json").read_text())
     (adapter / "adapter_config.json").write_text(json.dumps(config | {"r": 64}))
     with pytest.raises(ConfigError, match=r"generator\.lora = .*adapter'.*max_lora_rank"):
         async with open_chat_model(settings_of(tiny, lora=adapter)):
             pass
+    assert engines() == own
 
 
 async def test_it_writes_with_an_adapter_and_who_stops_lets_requests_end(
-    model: VllmModel, tiny: Path, tmp_path: Path
+    model: VllmModel, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("generation.models.vllm_engine.STOP", 2 * PATIENCE)
     bare, _ = await write(model)
     with pytest.raises(ConfigError, match=r"holds no adapter_config\.json"):
         async with open_chat_model(settings_of(tiny, lora=tmp_path)):
             pass
     lora = make_adapter(tmp_path / "adapter")
-    async with open_chat_model(settings_of(tiny, lora=lora)) as adapted:
+    patient = settings_of(tiny, lora=lora, shutdown_timeout=int(PATIENCE))
+    async with open_chat_model(patient) as adapted:
         assert (await write(adapted))[0] != bare
         stream = aiter(adapted.stream(CHAT, sampling=Sampling(max_tokens=400)))
         await anext(stream)
@@ -473,7 +482,7 @@ async def up_again(model: VllmModel) -> None:
 async def test_an_engine_that_hangs_is_ended_and_comes_back(
     model: VllmModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("generation.models.vllm.HANGS_AFTER", 3)
+    monkeypatch.setattr("generation.models.vllm_keeper.HANGS_AFTER", 3)
     (core,) = engines()
     assert core.pid is not None
     os.kill(core.pid, signal.SIGSTOP)
@@ -491,7 +500,7 @@ async def test_an_engine_that_hangs_is_ended_and_comes_back(
 async def test_who_reads_slowly_does_not_make_an_engine_hang(
     model: VllmModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("generation.models.vllm.HANGS_AFTER", 2)
+    monkeypatch.setattr("generation.models.vllm_keeper.HANGS_AFTER", 2)
     (core,) = engines()
     async with aclosing(model.stream(CHAT, sampling=Sampling(max_tokens=9))) as pieces:
         await anext(pieces)
@@ -516,3 +525,22 @@ async def test_an_engine_that_is_killed_fails_its_requests_and_comes_back(
     with pytest.raises(UpstreamError, match="being started again"):
         await model.count_tokens(CHAT)
     await up_again(model)
+
+
+async def test_an_engine_that_does_not_stop_in_time_is_killed_and_its_requests_fail(
+    model: VllmModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from generation.models.vllm_engine import stop
+
+    monkeypatch.setattr("generation.models.vllm_engine.STOP", 0.01)
+    engine, (core,) = model._keeper.engine, engines()
+    assert engine is not None
+    assert core.pid is not None
+    os.kill(core.pid, signal.SIGSTOP)  # it neither writes nor stops
+    requests = [asyncio.create_task(write(model)) for _ in range(4)]
+    await under_way(model, 4)
+    await stop(engine)
+    assert not core.is_alive()
+    done, waiting = await asyncio.wait(requests, timeout=PATIENCE)
+    assert not waiting
+    assert all(isinstance(request.exception(), UpstreamError) for request in done)

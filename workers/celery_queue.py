@@ -98,7 +98,7 @@ class CeleryQueue:
                     await self._wake.wait()
 
     async def _send(self) -> int:
-        async with self._catalog.outbox(BATCH) as due:
+        async with self._catalog.tasks.outbox(BATCH) as due:
             if due:
                 await asyncio.to_thread(self._publish, due)
         return len(due)
@@ -118,7 +118,7 @@ class CeleryQueue:
 
     async def _find_lost(self) -> None:
         if empty := await asyncio.to_thread(self._empty):
-            await self._catalog.give_again(empty, older_than=LOST_SECONDS)
+            await self._catalog.tasks.give_again(empty, older_than=LOST_SECONDS)
 
     def _empty(self) -> list[tuple[Stage, bool]]:
         """Returns the empty queues, as pairs of stage and bulk."""

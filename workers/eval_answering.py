@@ -21,12 +21,13 @@ from typing import Any
 
 from eval.datasets.corpus import Question
 from eval.offline.plan_json import Json, plan_of
-from eval.offline.run import Plan, keeping, put
+from eval.offline.run import Plan, cached_stages, put
 from eval.offline.scoring import Scorer, scoring
 from eval.offline.stage_cache import SharedStages, code_version
 from eval.runs.atomic_write import write_whole
 from eval.runs.run_folder import Outcome
-from rag.build.service import AS_IT_IS, Service, open_service
+from rag.build.service import Service, open_service
+from rag.build.stage_wrappers import UNWRAPPED
 from rag.errors import ConfigError, RagError
 from rag.settings.tree import Settings
 from retrieval.indexes.sparse_files import copy_tree
@@ -36,7 +37,7 @@ IDLE_SECONDS = 30.0
 """Seconds without a question after which a run's service is closed."""
 LOOK_SECONDS = 1.0
 ROOM_SECONDS = 0.1
-"""Seconds between checks whether another run's questions have ended."""
+"""Seconds wrappers checks whether another run's questions have ended."""
 
 _log = logging.getLogger(__name__)
 
@@ -141,12 +142,12 @@ class Answering:
         async with contextlib.AsyncExitStack() as stack:
             own = stack.enter_context(tempfile.TemporaryDirectory(prefix="plumbline-run-"))
             plan = plan_of(told, self._settings, Path(own))
-            between = AS_IT_IS
+            wrappers = UNWRAPPED
             if told["has_documents"]:
                 await asyncio.to_thread(copy_tree, folder / DATA, plan.settings.data_dir)  # 1.
                 stages = SharedStages(folder.parents[1])
-                between = keeping(stages, plan.scope.collection, plan.settings)
-            service = await stack.enter_async_context(open_service(plan.settings, between))  # 2.
+                wrappers = cached_stages(stages, plan.scope.collection, plan.settings)
+            service = await stack.enter_async_context(open_service(plan.settings, wrappers))  # 2.
             scorer = await stack.enter_async_context(scoring(service, wanted=plan.scores))
             return _Run(
                 plan=plan,

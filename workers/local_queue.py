@@ -75,7 +75,7 @@ class LocalQueue:
     async def _work(self) -> None:
         ended: dict[asyncio.Task[None], Task] = {}
         try:
-            if interrupted := await self._catalog.interrupted():
+            if interrupted := await self._catalog.tasks.interrupted():
                 alone = asyncio.create_task(self._one_by_one(interrupted))
                 self._running[alone] = interrupted[0]
             while True:
@@ -84,7 +84,7 @@ class LocalQueue:
                     self._touched.add(task.scope)
                     self._running[asyncio.create_task(self._ingest(task))] = task
                 if not self._running:
-                    wait = await self._catalog.next_due()
+                    wait = await self._catalog.tasks.next_due()
                     if wait is None:
                         return
                     await self._sleep(wait)
@@ -120,7 +120,7 @@ class LocalQueue:
         bulk = min(room, max(0, room - KEPT_FREE + hurried))
         among_kept = not bulk and not all(task.bulk for task in ended)
         if room and (not ended or among_kept or bulk >= CLAIMED_AT_ONCE):
-            return await self._catalog.claim(room, bulk=bulk)
+            return await self._catalog.tasks.claim(room, bulk=bulk)
         return []
 
     async def _woken_or_done(self) -> dict[asyncio.Task[None], Task]:
@@ -180,7 +180,7 @@ class LocalQueue:
 
     async def _release(self) -> None:
         with contextlib.suppress(RagError):  # still full, or away: the next round reports it again
-            await self._catalog.release()
+            await self._catalog.tasks.release()
 
     def started(self) -> contextlib.AbstractAsyncContextManager[None]:
         """Runs until the end of the block; tasks under way then start over at the next start."""

@@ -74,7 +74,7 @@ class Runtime:
     async def _ingest(self, task_ids: Sequence[int]) -> None:
         self._under_way += 1
         try:
-            for task in await self._work.catalog.tasks(task_ids):
+            for task in await self._work.catalog.tasks.get(task_ids):
                 await self._take(task)
         except RagError as error:  # the catalog is away: the dispatcher finds the tasks again
             _log.error("Tasks %s are left as they are: %s", task_ids, error.in_full())
@@ -100,14 +100,14 @@ class Runtime:
             finally:
                 self._interrupted = None
         elif self._interrupted != task.id:
-            await self._work.catalog.put_back(task, seconds=BUSY_SECONDS)
+            await self._work.catalog.tasks.put_back(task, seconds=BUSY_SECONDS)
 
     async def _do(self, task: Task, *, busy_seconds: float) -> None:
         try:
             await self._work.take(task)
         except BusyError:
             # The message is used up, and the process that works on the document may still die.
-            await self._work.catalog.put_back(task, seconds=busy_seconds)
+            await self._work.catalog.tasks.put_back(task, seconds=busy_seconds)
         else:
             self._touched.add(task.scope)
 

@@ -11,7 +11,7 @@ from celery import Celery
 
 from eval.online.scorer import OnlineScorer, open_scorer
 from ingest.parse_stage import Parsing
-from rag.build.service import Ingesting, open_ingesting, open_parsing
+from rag.build.ingest import Ingesting, open_ingesting, open_parsing
 from rag.catalog.catalog import Catalog
 from rag.records import Task
 from rag.settings.tree import Settings
@@ -97,6 +97,7 @@ async def all_or_embed(settings: Settings) -> AsyncIterator[Work]:
         open_scorer(opened) as scorer,
         answering.started(),
     ):
+        await opened.warm()
         yield _Ingesting(opened, scorer, answering)
 
 

@@ -10,7 +10,6 @@ from uuid import uuid4
 from celery import Celery
 from celery.signals import after_setup_logger, after_setup_task_logger
 
-from rag.errors import ConfigError
 from rag.settings.storage import CeleryQueueSettings
 from rag.settings.tree import Settings
 from rag.telemetry import logs, metrics
@@ -32,27 +31,22 @@ from workers.tasks import all_or_embed, parse_alone
 _log = logging.getLogger(__name__)
 
 
-def work(settings: Settings, *, stage: Stage | None = None) -> int:
+def work(settings: Settings, queue: CeleryQueueSettings, *, stage: Stage | None = None) -> int:
     """Works until SIGTERM or Ctrl-C; tasks under way are finished first.
 
     Takes documents through all stages, or with `stage` through that one alone.
 
     Raises:
-        ConfigError: The settings name no broker, or the port for metrics is taken.
+        ConfigError: The port for metrics is taken, or a model cannot be loaded.
     """
-    if not isinstance(settings.queue, CeleryQueueSettings):
-        raise ConfigError(
-            'There is no broker to work for: queue.kind is "local", and `rag serve` ingests itself.'
-            ' Set queue.kind = "celery" and queue.broker_url.'
-        )
     name = f"plumbline-{uuid4().hex[:8]}@{socket.gethostname()}"  # several may be on one host
     if settings.log.format == "json":
         logs.configure("json", worker=name)  # otherwise Celery does
-    if settings.queue.metrics_port:
-        metrics.serve(settings.queue.metrics_host, settings.queue.metrics_port)
+    if queue.metrics_port:
+        metrics.serve(queue.metrics_host, queue.metrics_port)
     after_setup_logger.connect(_mask_logs)
     after_setup_task_logger.connect(_mask_logs)
-    app = celery_app(settings.queue)
+    app = celery_app(queue)
     app.conf.worker_log_format = f"[%(asctime)s: %(levelname)s/{name}] %(message)s"
     queues = queues_of([stage] if stage else STAGES)
     if stage != "parse":
@@ -62,7 +56,7 @@ def work(settings: Settings, *, stage: Stage | None = None) -> int:
     app.task(runtime.score, name=SCORE)
     app.task(runtime.answer, name=ASK)
     try:
-        while _consume(app, name, queues, settings.queue.concurrency):
+        while _consume(app, name, queues, queue.concurrency):
             _log.warning("The broker is gone: connecting again.")
     finally:
         runtime.close()

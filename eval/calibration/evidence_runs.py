@@ -90,8 +90,8 @@ class Asker:
 
     async def _ask(self, scope: Scope, question: Question) -> Asked:
         query = Query(text=question.text, scope=scope, top_k=TOP_K)
-        hits = tuple(await self._retriever.retrieve(query, Trace()))
-        prompt = Prompt(question=question.text, scope=scope, hits=tuple(hits))
+        hits = (await self._retriever.retrieve(query, Trace())).hits
+        prompt = Prompt(question=question.text, scope=scope, hits=hits)
         evidence = await self._finder.find(prompt)
         return Asked(question=question, hits=hits, evidence=evidence)
 

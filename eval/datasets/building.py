@@ -19,7 +19,7 @@ from eval.datasets.question_writers import ClozeDrafter, Draft, Drafter, Dropped
 from generation.grounding.groundedness import Grounding, load_grounding
 from rag.build.service import Service
 from rag.errors import InputError, RagError, StorageError, UpstreamError
-from rag.pipeline import QueryPipeline
+from rag.pipeline.query import QueryPipeline
 from rag.telemetry.trace import Trace
 from rag.types import Document, Query, Scope
 from retrieval.embedders.token_cache import TokenCache
@@ -47,8 +47,8 @@ class Made:
     @property
     def id(self) -> str:
         """An id that is the same for the same question about the same sentence."""
-        told = (self.excerpt.document_id, self.excerpt.start, self.draft.question)
-        return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:ID_LENGTH]
+        key = (self.excerpt.document_id, self.excerpt.start, self.draft.question)
+        return hashlib.sha256(json.dumps(key).encode()).hexdigest()[:ID_LENGTH]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -101,7 +101,7 @@ class SetBuilder:
             InputError, UpstreamError: Model or search failed for all excerpts of a batch.
         """
         built = Built()
-        asked: set[str] = set()
+        questions: set[str] = set()
         tries = islice(excerpts, wanted * TRIES)
         while len(built.made) < wanted and (batch := list(islice(tries, self._at_once))):
             outcomes = await asyncio.gather(*(self._try(excerpt) for excerpt in batch))
@@ -110,7 +110,7 @@ class SetBuilder:
                 raise failures[0]
             for excerpt, outcome in zip(batch, outcomes, strict=True):
                 if len(built.made) < wanted:
-                    _take(built, asked, excerpt, outcome)
+                    _take(built, questions, excerpt, outcome)
             progress(len(built.made))
         return built
 
@@ -124,13 +124,13 @@ class SetBuilder:
 
     async def _is_elsewhere(self, draft: Draft, excerpt: Excerpt) -> bool:
         query = Query(text=draft.question, scope=self._scope, top_k=TOP_K)
-        hits = await self._search.search(query, Trace())
-        others = [hit.chunk for hit in hits if not excerpt.overlaps(hit.chunk)]
+        result = await self._search.search(query, Trace())
+        others = [hit.chunk for hit in result.hits if not excerpt.overlaps(hit.chunk)]
         return bool((await self._grounding.score([draft.claim], others))[0] >= ELSEWHERE)
 
 
 def _take(
-    built: Built, asked: set[str], excerpt: Excerpt, outcome: Draft | DroppedError | RagError
+    built: Built, questions: set[str], excerpt: Excerpt, outcome: Draft | DroppedError | RagError
 ) -> None:
     built.tried += 1
     match outcome:
@@ -138,10 +138,10 @@ def _take(
             built.dropped["model or search failed"] += 1
         case DroppedError():
             built.dropped[str(outcome)] += 1
-        case Draft() if folded(outcome.question) in asked:
+        case Draft() if folded(outcome.question) in questions:
             built.dropped["asked before"] += 1
         case Draft():
-            asked.add(folded(outcome.question))
+            questions.add(folded(outcome.question))
             built.made.append(Made(draft=outcome, excerpt=excerpt))
 
 
@@ -184,9 +184,9 @@ async def build_set(
     if not built.made:
         raise InputError(
             f"No question could be made of the {len(documents):,} documents of"
-            f" {scope.collection!r}: {_told(built)}."
+            f" {scope.collection!r}: {_reasons(built)}."
         )
-    told = {
+    manifest = {
         "collection": scope.collection,
         "documents": len(documents),
         "questions": len(built.made),
@@ -196,8 +196,8 @@ async def build_set(
         "tried": built.tried,
         "dropped": dict(built.dropped.most_common()),
     }
-    await asyncio.to_thread(write_set, folder, documents, built.made, told)
-    return {"folder": str(folder), **told}
+    await asyncio.to_thread(write_set, folder, documents, built.made, manifest)
+    return {"folder": str(folder), **manifest}
 
 
 def check_empty(folder: Path) -> None:
@@ -208,24 +208,24 @@ def check_empty(folder: Path) -> None:
 
 async def _documents(service: Service, scope: Scope) -> list[Document]:
     """Returns all stored documents, in the order of their ids; one of those with equal bytes."""
-    await service.catalog.check_exists(scope)
+    await service.catalog.collections.check_exists(scope)
     documents: list[Document] = []
     after = ""
-    while page := await service.catalog.documents(scope, limit=PAGE, after=after):
+    while page := await service.catalog.documents.page(scope, limit=PAGE, after=after):
         after = page[-1].id
         stored = [r.id for r in page if r.version and not r.duplicate_of]
-        documents += [await service.catalog.stored(scope, id_) for id_ in stored]
+        documents += [await service.catalog.documents.stored(scope, id_) for id_ in stored]
     return documents
 
 
-def _told(built: Built) -> str:
+def _reasons(built: Built) -> str:
     """Lists the reasons why there are no more questions."""
     reasons = (f"{count:,} {reason}" for reason, count in built.dropped.most_common())
     return ", ".join(reasons) or "they have no sentences of prose"
 
 
 def write_set(
-    folder: Path, documents: Iterable[Document], made: Sequence[Made], told: dict[str, Any]
+    folder: Path, documents: Iterable[Document], made: Sequence[Made], manifest: dict[str, Any]
 ) -> None:
     """Writes a set in the BEIR layout, and `build.json`, which describes how it was made.
 
@@ -235,13 +235,15 @@ def write_set(
     try:
         (folder / "qrels").mkdir(parents=True, exist_ok=True)
         _write_lines(folder / "corpus.jsonl", (_passage(document) for document in documents))
-        _write_lines(folder / "queries.jsonl", (_question(each, told["made_by"]) for each in made))
+        _write_lines(
+            folder / "queries.jsonl", (_question(each, manifest["made_by"]) for each in made)
+        )
         with (folder / "qrels" / "test.tsv").open("w", encoding="utf-8", newline="") as file:
             table = csv.writer(file, delimiter="\t", lineterminator="\n")
             table.writerow(("query-id", "corpus-id", "score"))
             table.writerows((each.id, each.excerpt.document_id, 1) for each in made)
         (folder / "build.json").write_text(
-            json.dumps(told, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
+            json.dumps(manifest, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
         )
     except OSError as error:
         raise StorageError(f"{folder} cannot be written: {error.strerror}.") from error

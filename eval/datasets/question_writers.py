@@ -137,12 +137,12 @@ class ModelDrafter:
 
         1. ask  2. drop a question that repeats the sentence  3. answer from the sentence
         """
-        written = _Written.read(await self._write(ASK, _shown(excerpt)))  # 1.
+        written = _Written.read(await self._write(ASK, _excerpt_text(excerpt)))  # 1.
         if overlap(written.question, excerpt.text) >= TRIVIAL:  # 2.
             raise DroppedError("the words of its sentence")
-        asked = f"{_sentence(excerpt)}\nQuestion: {written.question}"
-        said = await self._write(ANSWER, asked)  # 3.
-        if not agree(said, written.answer):
+        task = f"{_sentence(excerpt)}\nQuestion: {written.question}"
+        answered = await self._write(ANSWER, task)  # 3.
+        if not agree(answered, written.answer):
             raise DroppedError("not answerable from its sentence")
         claim = claim_text(written.question, written.answer)
         return Draft(
@@ -153,7 +153,7 @@ class ModelDrafter:
 
     async def _write(self, system: str, user: str) -> str:
         trace = Trace()
-        return await write(
+        completion = await write(
             self._model,
             (Message(role="system", content=system), Message(role="user", content=user)),
             trace,
@@ -162,6 +162,9 @@ class ModelDrafter:
             max_tokens=MAX_TOKENS,
             seconds=SECONDS,
         )
+        if completion.error:
+            raise completion.error
+        return completion.text
 
 
 class _Written(BaseModel):
@@ -227,7 +230,7 @@ def _around(answer: str, sentence: str) -> str:
     return f"{' '.join(first)}{BLANK}{' '.join(last)}"
 
 
-def _shown(excerpt: Excerpt) -> str:
+def _excerpt_text(excerpt: Excerpt) -> str:
     titles = _inert(" › ".join(excerpt.above))
     return (
         f"<titles>{titles}</titles>\n<passage>\n{_inert(excerpt.passage)}\n</passage>\n"

@@ -6,11 +6,11 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 
 from rag.telemetry.trace import Experiment, Trace
-from rag.types import Hit, Query
+from rag.types import Hit, Query, SearchResult
 
 MOST = 32
 """Chunks asked for are at most this many times the documents wanted."""
-Search = Callable[[Query, Trace], Awaitable[Sequence[Hit]]]
+Search = Callable[[Query, Trace], Awaitable[SearchResult]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,14 +30,15 @@ async def rank_documents(
     the same question is searched for again with twice as many chunks, until there are enough.
     These searches have separate traces, so they are in no timing of the answer.
     """
-    wanted = asked = query.top_k
+    wanted = depth = query.top_k
     chunks = list(hits)
-    while _count(chunks) < wanted and len(hits) >= asked and asked < MOST * wanted:
-        asked *= 2
-        hits = await search(replace(query, top_k=asked), Trace(experiment=experiment))
+    while _count(chunks) < wanted and len(hits) >= depth and depth < MOST * wanted:
+        depth *= 2
+        result = await search(replace(query, top_k=depth), Trace(experiment=experiment))
+        hits = result.hits
         chunks += hits
     ids = dict.fromkeys(hit.chunk.document_id for hit in chunks)
-    return RankedDocuments(tuple(ids)[:wanted], asked)
+    return RankedDocuments(tuple(ids)[:wanted], depth)
 
 
 def _count(chunks: Sequence[Hit]) -> int:

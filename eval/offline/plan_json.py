@@ -33,6 +33,7 @@ def to_json(plan: Plan) -> Json:
     return {
         "version": code_version(),
         "settings": without_passwords(settings),
+        "tenant": plan.tenant,
         "collection": plan.scope.collection,
         "has_documents": plan.collection is None,
         "top_k": plan.top_k,
@@ -65,6 +66,7 @@ def plan_of(told: Json, own: Settings, folder: Path) -> Plan:
             langfuse_id=told["langfuse_id"],
         ),
         settings=settings_for(merged, folder, living),
+        tenant=told["tenant"],
         collection=told["collection"],
         top_k=told["top_k"],
         answers=told["answers"],

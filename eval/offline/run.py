@@ -31,7 +31,9 @@ from eval.offline.stage_cache import (
 )
 from eval.runs.run_folder import Cited, Found, Outcome, RunInfo, without_passwords
 from ingest.readers.decoding import storable
-from rag.build.service import TENANT, Between, Ingesting, Service
+from rag.build.ingest import Ingesting
+from rag.build.service import Service
+from rag.build.stage_wrappers import StageWrappers
 from rag.errors import InputError, RagError
 from rag.feedback.recorder import Traces
 from rag.records import JobRecord, Submission
@@ -62,6 +64,7 @@ class Plan:
         corpus: the questions; its passages are ingested. If it has none, `collection` is asked
             unchanged.
         settings: of the pipeline; see `settings_for`.
+        tenant: whose collection it is.
         collection: one that exists.
         top_k: hits of each question.
         answers: True if questions are answered, False if they are only searched for.
@@ -74,6 +77,7 @@ class Plan:
 
     corpus: Corpus
     settings: Settings
+    tenant: str
     collection: str | None = None
     top_k: int = 10
     answers: bool = True
@@ -91,25 +95,27 @@ class Plan:
             )
         check_made(self.named, answers=self.answers, top_k=self.top_k)
         if not self.name:
-            untold = self.settings.model_copy(update={"traces": NoTraceSettings()})
-            object.__setattr__(self, "settings", untold)
+            untraced = self.settings.model_copy(update={"traces": NoTraceSettings()})
+            object.__setattr__(self, "settings", untraced)
 
     @cached_property
     def scope(self) -> Scope:
         """The scope that is asked: sets that are ingested alike share a collection."""
-        return Scope(tenant=TENANT, collection=self.collection or self._own_collection())
+        return Scope(tenant=self.tenant, collection=self.collection or self._own_collection())
 
     def info(self) -> RunInfo:
         """Returns the description of the run that is stored."""
-        asked = {name: getattr(self, name) for name in ("collection", "top_k", "answers", "scores")}
-        asked["measures"] = list(self.measures)
+        parameters = {
+            name: getattr(self, name) for name in ("collection", "top_k", "answers", "scores")
+        }
+        parameters["measures"] = list(self.measures)
         # The queue does not change the results: workers and one process find the same.
         settings = self.settings.model_dump(mode="json", exclude={"queue"})
         return RunInfo(
             set_name=self.corpus.name,
             set_fingerprint=self.corpus.fingerprint,
             questions=len(self.corpus.questions),
-            config={**without_passwords(settings), "run": asked},
+            config={**without_passwords(settings), "run": parameters},
             version=code_version(),
             started=self.started,
         )
@@ -129,13 +135,13 @@ class Plan:
             expected=question.answers,
         )
 
-    def between(self, cache_: StageCache) -> Between:
+    def stage_caches(self, cache_: StageCache) -> StageWrappers:
         """Returns caches of stage results; none for an existing collection, since it may change."""
         if self.collection:
-            return Between()
-        return keeping(cache_, self.scope.collection, self.settings)
+            return StageWrappers()
+        return cached_stages(cache_, self.scope.collection, self.settings)
 
-    def between_trials(self, cache_: StageCache) -> Between:
+    def trial_caches(self, cache_: StageCache) -> StageWrappers:
         """Returns the same caches and those of intermediate results, e.g. to try other rerankers.
 
         The time that a question takes is then meaningless, so no run may use this.
@@ -144,7 +150,7 @@ class Plan:
         judging = self.settings.reranker.model_dump(mode="json", exclude=_AFTERWARDS)
         judged = key_of(_terms(self.scope.collection, self.settings), judging)
         return replace(
-            self.between(cache_),
+            self.stage_caches(cache_),
             embedder=lambda inner, _: CachedEmbedder(inner, cache_, fingerprint=embedded),
             reranker=lambda inner, _: CachedReranker(inner, cache_, fingerprint=judged),
         )
@@ -170,11 +176,11 @@ def _terms(collection: str, settings: Settings) -> str:
     return key_of(collection, settings.retrieval.lexical)
 
 
-def keeping(cache_: StageCache, collection: str, settings: Settings) -> Between:
+def cached_stages(cache_: StageCache, collection: str, settings: Settings) -> StageWrappers:
     """Returns caches of stage results over a set's own documents."""
     ranked = key_of(collection, *_parts(settings, "retrieval", "reranker"))
     read = _terms(collection, settings)
-    return Between(
+    return StageWrappers(
         retriever=lambda inner, index: CachedRetriever(inner, index, cache_, fingerprint=ranked),
         finder=lambda inner, _: CachedFinder(inner, cache_, fingerprint=read),
     )
@@ -195,7 +201,7 @@ def settings_for(settings: Settings, cache_: Path, collection: str | None = None
 
 
 async def ingest(
-    service: Ingesting, plan: Plan, drain: Callable[[], Awaitable[None]], told: Progress
+    service: Ingesting, plan: Plan, drain: Callable[[], Awaitable[None]], progress: Progress
 ) -> None:
     """Ingests the set's documents once, as if each had been sent as JSON.
 
@@ -203,7 +209,7 @@ async def ingest(
         service: the service that ingests.
         plan: the plan of the run.
         drain: processes or sends the waiting tasks.
-        told: called with the number of documents that are done.
+        progress: called with the number of documents that are done.
 
     Raises:
         NotFoundError: There is no such collection.
@@ -216,13 +222,13 @@ async def ingest(
     passages = [passage for passage in plan.corpus.passages if passage.text.strip()]
     if await _is_whole(service, plan.scope, passages):
         return
-    await service.ingest.check_collection(plan.scope)
-    submissions = [_submission(service, passage) for passage in passages]
-    job_id = await service.catalog.submit(plan.scope, submissions, bulk=True)
+    submissions = [_submission(service, plan.tenant, passage) for passage in passages]
+    job_id = await service.ingest.accept(plan.scope, submissions, Trace(sampled=False))
+    jobs = service.catalog.jobs
     draining = asyncio.ensure_future(drain())
     try:
-        while (job := await service.catalog.job(job_id)).state in ("pending", "running"):
-            told(job.counts.get("succeeded", 0) + job.counts.get("failed", 0))
+        while (job := await jobs.get(plan.scope.tenant, job_id)).state in ("pending", "running"):
+            progress(job.counts.get("succeeded", 0) + job.counts.get("failed", 0))
             if draining.done():
                 draining.result()
             await asyncio.sleep(POLL_SECONDS)
@@ -233,29 +239,31 @@ async def ingest(
 
 
 async def _check_evidence(service: Ingesting, plan: Plan) -> None:
-    await service.catalog.check_exists(plan.scope)
-    there = set(await service.catalog.document_ids(plan.scope))
+    await service.catalog.collections.check_exists(plan.scope)
+    there = set(await service.catalog.versions.document_ids(plan.scope))
     named = {id_ for gains in plan.corpus.qrels.values() for id_ in gains}
     if missing := sorted(named - there):
         raise InputError(
             f"The collection {plan.collection!r} has no document {missing[0]!r}, which the set"
             f" {plan.corpus.name} names as evidence ({len(missing):,} such)."
         )
-    texts = {id_: (await service.catalog.stored(plan.scope, id_)).text for id_ in sorted(named)}
+    texts = {
+        id_: (await service.catalog.documents.stored(plan.scope, id_)).text for id_ in sorted(named)
+    }
     check_spans(plan.corpus.questions, texts)
 
 
 async def _is_whole(service: Ingesting, scope: Scope, passages: Sequence[Passage]) -> bool:
     """True if all of the passages are stored already."""
-    known_ones = {record.name for record in await service.catalog.collections(scope.tenant)}
+    known_ones = {record.name for record in await service.catalog.collections.of(scope.tenant)}
     if scope.collection not in known_ones:
         return False
-    return len(await service.catalog.document_ids(scope)) == len(passages)
+    return len(await service.catalog.versions.document_ids(scope)) == len(passages)
 
 
-def _submission(service: Ingesting, passage: Passage) -> Submission:
+def _submission(service: Ingesting, tenant: str, passage: Passage) -> Submission:
     content = {"title": passage.title, "text": storable(passage.text)}
-    return service.spool.put(
+    return service.spool.of(tenant).put(
         json.dumps(content).encode(),
         uri=passage.id,
         document_id_=passage.id,
@@ -265,8 +273,8 @@ def _submission(service: Ingesting, passage: Passage) -> Submission:
 
 def _check(job: JobRecord) -> None:
     if failures := job.counts.get("failed", 0):
-        shown = "; ".join(f"{f['uri']}: {f['error']}" for f in job.failures[:SHOWN_FAILURES])
-        raise InputError(f"{failures:,} documents of the set could not be ingested: {shown}")
+        listed = "; ".join(f"{f['uri']}: {f['error']}" for f in job.failures[:SHOWN_FAILURES])
+        raise InputError(f"{failures:,} documents of the set could not be ingested: {listed}")
 
 
 Put = Callable[[Question], Awaitable[Outcome]]
@@ -316,7 +324,7 @@ async def ask_by(
             outcome = replace(outcome, measures={**outcome.measures, **measured}, slices=parts)
             take(outcome)
             if plan.name:
-                traces.score(_scores(outcome))
+                traces.score(_scores(outcome, plan.tenant))
 
     try:
         async with asyncio.TaskGroup() as clients:
@@ -326,9 +334,9 @@ async def ask_by(
         raise group.exceptions[0] from None  # the other clients were cancelled because of it
 
 
-def _scores(outcome: Outcome) -> list[Score]:
+def _scores(outcome: Outcome, tenant: str) -> list[Score]:
     return [
-        Score(name=name, value=value, trace_id=outcome.trace_id, tenant=TENANT)
+        Score(name=name, value=value, trace_id=outcome.trace_id, tenant=tenant)
         for name, value in outcome.measures.items()
     ]
 
@@ -349,9 +357,10 @@ async def put(service: Service, plan: Plan, question: Question, scorer: Scorer |
             if scorer:
                 outcome = replace(outcome, measures=await scorer(question, answer))
         else:
-            hits = await service.query.search(query, trace)
+            result = await service.query.search(query, trace)
             seconds = time.perf_counter() - started
-            outcome = replace(outcome, hits=_found(hits), degraded=tuple(trace.degraded))
+            hits = result.hits
+            outcome = replace(outcome, hits=_found(hits), degraded=result.degraded)
         ranked = await rank_documents(service.query.search, query, hits, trace.experiment)
         outcome = replace(outcome, documents=ranked.ids, chunks_asked=ranked.chunks_asked)
     except RagError as error:

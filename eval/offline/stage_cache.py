@@ -27,7 +27,7 @@ from generation.grounding.evidence import Evidence, Features, Sentence
 from rag.process.private_folder import make_private
 from rag.protocols import Embedder, Index, Reranker, Retriever
 from rag.telemetry.trace import Trace
-from rag.types import Chunk, Float32Array, Hit, Kind, Prompt, Query
+from rag.types import Chunk, Float32Array, Hit, Kind, Prompt, Query, Retrieved
 
 T = TypeVar("T")
 CODE = ("generation", "ingest", "rag", "retrieval")
@@ -127,7 +127,7 @@ async def _each(
     cache: StageCache, items: Mapping[str, T], make: Callable[[list[T]], Awaitable[Iterable[Any]]]
 ) -> dict[str, Any]:
     """Returns the results of items, by their keys; missing results are made in one call."""
-    made = {key: kept for key in items if (kept := cache.get(key)) is not None}
+    made = {key: cached for key in items if (cached := cache.get(key)) is not None}
     new = {key: item for key, item in items.items() if key not in made}
     if new:
         for key, result in zip(new, await make(list(new.values())), strict=True):
@@ -189,29 +189,30 @@ class CachedRetriever:
         self._cache = cache
         self._fingerprint = fingerprint
 
-    async def retrieve(self, query: Query, trace: Trace) -> list[Hit]:
+    async def retrieve(self, query: Query, trace: Trace) -> Retrieved:
         """Returns hits as the retriever does. Degraded results are not cached."""
         where = [[c.field, c.op, c.value] for c in query.where]
         scope = [query.scope.tenant, query.scope.collection]
         key = key_of("retrieve", self._fingerprint, scope, query.text, query.top_k, where)
-        kept = self._cache.get(key)
-        if kept is not None and (again := await self._hits(query, kept)) is not None:
-            return again
-        hits = await self._inner.retrieve(query, trace)
-        if not trace.degraded:
-            self._cache.put(key, [[h.chunk.id, h.score, h.source, dict(h.ranks)] for h in hits])
-        return hits
+        cached = self._cache.get(key)
+        if cached is not None and (again := await self._hits(query, cached)) is not None:
+            return Retrieved(hits=again)
+        found = await self._inner.retrieve(query, trace)
+        if not found.degraded:
+            cached = [[h.chunk.id, h.score, h.source, dict(h.ranks)] for h in found.hits]
+            self._cache.put(key, cached)
+        return found
 
-    async def _hits(self, query: Query, kept: list[Any]) -> list[Hit] | None:
+    async def _hits(self, query: Query, cached: list[Any]) -> tuple[Hit, ...] | None:
         """Returns the cached hits; None if the index no longer has all of them."""
-        chunks = await self._index.fetch(query.scope, [id_ for id_, *_ in kept])
+        chunks = await self._index.fetch(query.scope, [id_ for id_, *_ in cached])
         by_id = {chunk.id: chunk for chunk in chunks}
-        if any(id_ not in by_id for id_, *_ in kept):
+        if any(id_ not in by_id for id_, *_ in cached):
             return None
-        return [
+        return tuple(
             Hit(chunk=by_id[id_], score=score, source=source, ranks=ranks)
-            for id_, score, source, ranks in kept
-        ]
+            for id_, score, source, ranks in cached
+        )
 
 
 class CachedFinder:
@@ -226,15 +227,15 @@ class CachedFinder:
         """Returns evidence as the finder does."""
         read = [[hit.chunk.id, hit.chunk.start, hit.chunk.end] for hit in prompt.hits]
         key = key_of("find", self._fingerprint, prompt.question, read)
-        if (kept := self._cache.get(key)) is not None:
-            return _evidence(kept["evidence"])
+        if (cached := self._cache.get(key)) is not None:
+            return _evidence(cached["evidence"])
         found = await self._inner.find(prompt)
         self._cache.put(key, {"evidence": found and asdict(found)})
         return found
 
 
-def _evidence(kept: dict[str, Any] | None) -> Evidence | None:
-    if kept is None:
+def _evidence(cached: dict[str, Any] | None) -> Evidence | None:
+    if cached is None:
         return None
-    sentences = tuple(Sentence(**sentence) for sentence in kept["sentences"])
-    return Evidence(sentences=sentences, features=Features(**kept["features"]))
+    sentences = tuple(Sentence(**sentence) for sentence in cached["sentences"])
+    return Evidence(sentences=sentences, features=Features(**cached["features"]))

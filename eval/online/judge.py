@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from pydantic import BaseModel, Field
 
 from generation.query.short_completion import write
-from rag.errors import InputError, UpstreamError
 from rag.protocols import ChatModel
 from rag.telemetry.trace import Trace
 from rag.text.json_reply import json_in
@@ -65,45 +64,50 @@ class AnswerJudge:
     async def judge(self, question: str, answer: str, passages: Sequence[Chunk]) -> Verdict:
         """Returns the model's verdict; a failure or an invalid reply is logged."""
         trace = Trace()
+        completion = await write(
+            self._model,
+            _messages(question, answer, passages),
+            trace,
+            trace.root,
+            template=PROMPT,
+            max_tokens=MAX_TOKENS,
+            seconds=SECONDS,
+        )
+        cost = completion.usage.cost
+        if completion.error:
+            return self._failed(str(completion.error), cost)
         try:
-            text = await write(
-                self._model,
-                _messages(question, answer, passages),
-                trace,
-                trace.root,
-                template=PROMPT,
-                max_tokens=MAX_TOKENS,
-                seconds=SECONDS,
-            )
-            written = _Written.model_validate_json(json_in(text))
-        except (InputError, UpstreamError, ValueError) as error:
-            # What it wrote may hold a document's words, and pydantic would repeat them.
-            cause = error if isinstance(error, InputError | UpstreamError) else "no such JSON"
-            _log.warning("The judge %s gave no scores: %s", self._model.name, cause)
-            return Verdict(failed=True, cost=trace.usage.cost)
+            written = _Written.model_validate_json(json_in(completion.text))
+        except ValueError:
+            # Its text may hold a document's words, and pydantic would repeat them.
+            return self._failed("no such JSON", cost)
         return Verdict(
             scores={
                 "judge_groundedness": (written.groundedness - 1) / 4,
                 "judge_relevance": (written.relevance - 1) / 4,
             },
             reason=written.reason,
-            cost=trace.usage.cost,
+            cost=cost,
         )
+
+    def _failed(self, cause: str, cost: float) -> Verdict:
+        _log.warning("The judge %s gave no scores: %s", self._model.name, cause)
+        return Verdict(failed=True, cost=cost)
 
 
 def _messages(question: str, answer: str, passages: Sequence[Chunk]) -> tuple[Message, ...]:
-    shown, room = [], PASSAGE_CHARS
+    blocks, room = [], PASSAGE_CHARS
     for chunk in passages:
         text = passage_text(chunk)[:room]
         room -= len(text)
         if text:
-            shown.append(f"<passage>\n{_inert(text)}\n</passage>")
-    told = "\n".join(shown)
+            blocks.append(f"<passage>\n{_inert(text)}\n</passage>")
+    quoted = "\n".join(blocks)
     return (
         Message(role="system", content=SYSTEM),
         Message(
             role="user",
-            content=f"{told}\n<question>\n{_inert(question)}\n</question>\n"
+            content=f"{quoted}\n<question>\n{_inert(question)}\n</question>\n"
             f"<answer>\n{_inert(answer)}\n</answer>",
         ),
     )

@@ -38,7 +38,7 @@ from generation.grounding.groundedness import (
     load_grounding,
 )
 from rag.build.generation import open_judge, open_support
-from rag.build.service import Ingesting
+from rag.build.ingest import Ingesting
 from rag.catalog.answers import Answers
 from rag.errors import UpstreamError
 from rag.feedback.recorder import Traces
@@ -123,7 +123,8 @@ class OnlineScorer:
                 # Without its message, which may hold the answer's words.
                 _log.error("An answer cannot be scored (%s).", type(error).__name__)
                 metrics.scored("failed")
-                await self._answers.scored(answer.id, {}, embedding=None, content=answer.content)
+                tenant, content = answer.scope.tenant, answer.content
+                await self._answers.scored(tenant, answer.id, {}, embedding=None, content=content)
             else:
                 await self._store(answer, *found)
 
@@ -162,7 +163,9 @@ class OnlineScorer:
         """Writes scores to the catalog, to Prometheus, and to the place of the trace."""
         kept = {name: value for name, value in scores.items() if name != "abstained"}  # it is known
         content = _without_texts(answer.content or {})
-        if not await self._answers.scored(answer.id, kept, embedding=embedding, content=content):
+        if not await self._answers.scored(
+            answer.scope.tenant, answer.id, kept, embedding=embedding, content=content
+        ):
             return  # another process scored it first
         metrics.scored("scored")
         for name, value in scores.items():

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rag.inference.arithmetic import product
-from rag.protocols import Index, SparseEncoder, TokenEmbedder
+from rag.protocols import SparseEncoder, StoredVectors, TokenEmbedder
 from rag.text.passages import heading_text, passage_text, token_ranges
 from rag.text.sentences import sentence_spans
 from rag.types import Chunk, Float32Array, Prompt, SparseVector, TokenVectors
@@ -102,7 +102,9 @@ class EvidenceFinder:
     encoded whole, so that "he" has the meaning of the name it stands for.
     """
 
-    def __init__(self, *, embedder: TokenEmbedder, encoder: SparseEncoder, index: Index) -> None:
+    def __init__(
+        self, *, embedder: TokenEmbedder, encoder: SparseEncoder, index: StoredVectors
+    ) -> None:
         self._embedder = embedder
         self._encoder = encoder
         self._index = index

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import Literal
 
 from generation.query.short_completion import SECONDS, write
-from rag.errors import InputError, UpstreamError
 from rag.protocols import ChatModel
 from rag.telemetry.trace import Trace
-from rag.types import Message
+from rag.types import Message, Usage
 
 Method = Literal["multi_query", "hyde"]
 QUERIES = 3
@@ -31,6 +31,15 @@ You write a passage as it could stand in a document that answers the question yo
 _ENUMERATOR = re.compile(r"^\s*(?:[-*•]|\(?\d{1,2}[.):])\s+")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expansion:
+    """Further texts to search for; `usage` and `degraded` as in `Answer`."""
+
+    texts: tuple[str, ...]
+    usage: Usage
+    degraded: tuple[str, ...] = ()
+
+
 class QuestionExpander:
     """Has a language model write further texts to search for besides a question.
 
@@ -45,27 +54,31 @@ class QuestionExpander:
         self._method = method
         self._seconds = seconds
 
-    async def expand(self, question: str, trace: Trace) -> tuple[str, ...]:
-        """Returns more texts to search for; none if the model fails, which the trace records."""
+    async def expand(self, question: str, trace: Trace) -> Expansion:
+        """Returns more texts to search for; none if the model fails, and `degraded` says so."""
         messages = (
             Message(role="system", content=SYSTEM[self._method]),
             Message(role="user", content=f"Question: {question}"),
         )
         with trace.span("expand", "generation") as span:
-            try:
-                text = await write(
-                    self._model,
-                    messages,
-                    trace,
-                    span,
-                    template=f"{self._method}.v1",  # increases with each change
-                    max_tokens=MAX_TOKENS,
-                    seconds=self._seconds,
-                )
-            except (InputError, UpstreamError) as error:
-                trace.degrade("expand", error)
-                return ()
-        return (" ".join(text.split()),) if self._method == "hyde" else _queries(text, question)
+            written = await write(
+                self._model,
+                messages,
+                trace,
+                span,
+                template=f"{self._method}.v1",  # increases with each change
+                max_tokens=MAX_TOKENS,
+                seconds=self._seconds,
+            )
+            if written.error:
+                degraded = (trace.degrade("expand", written.error),)
+                return Expansion(texts=(), usage=written.usage, degraded=degraded)
+        return Expansion(texts=self._texts(written.text, question), usage=written.usage)
+
+    def _texts(self, written: str, question: str) -> tuple[str, ...]:
+        if self._method == "hyde":
+            return (" ".join(written.split()),)
+        return _queries(written, question)
 
 
 def _queries(text: str, question: str) -> tuple[str, ...]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from generation.query.short_completion import SECONDS, write
-from rag.errors import InputError, UpstreamError
 from rag.protocols import ChatModel
 from rag.telemetry.trace import Trace
-from rag.types import Message
+from rag.types import Message, Usage
 
 SYSTEM = """\
 You rewrite the last question of a conversation so that it can be understood without it.
@@ -30,6 +30,15 @@ MAX_TOKENS = 128
 _TAG = re.compile(r"<(?=/?turn\b)", re.IGNORECASE)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rewritten:
+    """A question that stands alone; `usage` and `degraded` as in `Answer`."""
+
+    question: str
+    usage: Usage
+    degraded: tuple[str, ...] = ()
+
+
 class QuestionRewriter:
     """Has a language model add to a question what it leaves implicit from the conversation."""
 
@@ -38,26 +47,25 @@ class QuestionRewriter:
         self._model = model
         self._seconds = seconds
 
-    async def rewrite(self, question: str, history: Sequence[Message], trace: Trace) -> str:
+    async def rewrite(self, question: str, history: Sequence[Message], trace: Trace) -> Rewritten:
         """Returns the question on one line, with what it refers to in `history` (oldest first).
 
-        If the model fails the question is unchanged, and the trace records it.
+        If the model fails the question is unchanged, and `degraded` says so.
         """
         with trace.span("rewrite", "generation") as span:
-            try:
-                text = await write(
-                    self._model,
-                    build_messages(question, history),
-                    trace,
-                    span,
-                    template=TEMPLATE,
-                    max_tokens=MAX_TOKENS,
-                    seconds=self._seconds,
-                )
-            except (InputError, UpstreamError) as error:
-                trace.degrade("rewrite", error)
-                return question
-        return " ".join(text.split())
+            written = await write(
+                self._model,
+                build_messages(question, history),
+                trace,
+                span,
+                template=TEMPLATE,
+                max_tokens=MAX_TOKENS,
+                seconds=self._seconds,
+            )
+            if written.error:
+                degraded = (trace.degrade("rewrite", written.error),)
+                return Rewritten(question=question, usage=written.usage, degraded=degraded)
+        return Rewritten(question=" ".join(written.text.split()), usage=written.usage)
 
 
 def build_messages(question: str, history: Sequence[Message]) -> tuple[Message, ...]:
@@ -71,6 +79,6 @@ def build_messages(question: str, history: Sequence[Message]) -> tuple[Message, 
 
 def _turn(message: Message) -> str:
     text = message.content
-    shown = text if len(text) <= TURN_CHARS else f"{text[:TURN_CHARS]} …"
-    inert = _TAG.sub("&lt;", shown)  # unable to close its turn or to open another
+    beginning = text if len(text) <= TURN_CHARS else f"{text[:TURN_CHARS]} …"
+    inert = _TAG.sub("&lt;", beginning)  # unable to close its turn or to open another
     return f'<turn role="{message.role}">\n{inert}\n</turn>'

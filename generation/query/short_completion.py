@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 
-from rag.errors import UpstreamError
+from rag.errors import InputError, UpstreamError
 from rag.protocols import ChatModel
 from rag.telemetry.trace import Span, Trace, of_template
 from rag.types import Message, Sampling, Usage
 
 SECONDS = 5.0
 """Seconds for the text: it delays the answer's first word, and the answer can do without it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Completion:
+    """The text that a model wrote, the tokens it took, and the error that makes it useless."""
+
+    text: str
+    usage: Usage
+    error: InputError | UpstreamError | None = None
 
 
 async def write(
@@ -24,18 +33,17 @@ async def write(
     template: str,
     max_tokens: int,
     seconds: float,
-) -> str:
-    """Returns the text that the model writes, complete and not blank.
+) -> Completion:
+    """Returns the text that the model writes.
 
-    The trace is charged with the tokens in every case; the span records them too, with the
-    messages, the `template` and the text.
-
-    Raises:
-        InputError: The model cannot take the messages.
-        UpstreamError: It failed, took longer than `seconds`, or did not end within `max_tokens`.
+    Without an `error` it is complete and not blank. With an InputError the model cannot take the
+    messages; with an UpstreamError it failed, took longer than `seconds`, or did not end within
+    `max_tokens`. Trace and span observe the tokens also if the call is cancelled; the span observes
+    the messages, the `template` and the text, too.
     """
     text, complete = "", True
-    spent: Usage | None = None
+    usage: Usage | None = None
+    error: InputError | UpstreamError | None = None
     span.input = [{"role": message.role, "content": message.content} for message in messages]
     span.attributes |= {"model": model.name, "max_tokens": max_tokens}
     span.attributes |= of_template(template)
@@ -44,18 +52,18 @@ async def write(
             async for piece in model.stream(messages, sampling=Sampling(max_tokens=max_tokens)):
                 text += piece.text
                 complete = complete and piece.finish_reason != "length"
-                spent = piece.usage or spent
+                usage = piece.usage or usage
     except TimeoutError:
-        raise UpstreamError(
-            f"{model.name} was not done within {seconds:g} s.", code="deadline"
-        ) from None
+        error = UpstreamError(f"{model.name} was not done within {seconds:g} s.", code="deadline")
+    except (InputError, UpstreamError) as failure:
+        error = failure
     finally:
         span.output = text
-        if spent:
-            trace.spend(spent)
-            span.attributes |= asdict(spent)
-    if not complete:
-        raise UpstreamError(f"{model.name} was not done within {max_tokens} tokens.")
-    if not text.strip():
-        raise UpstreamError(f"{model.name} wrote nothing.")
-    return text
+        if usage:
+            trace.spend(usage)
+            span.attributes |= asdict(usage)
+    if error is None and not complete:
+        error = UpstreamError(f"{model.name} was not done within {max_tokens} tokens.")
+    if error is None and not text.strip():
+        error = UpstreamError(f"{model.name} wrote nothing.")
+    return Completion(text=text, usage=usage or Usage(), error=error)

@@ -12,7 +12,6 @@ from http import HTTPStatus
 from ipaddress import ip_address
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
 
 import httpcore
 import httpx
@@ -81,8 +80,8 @@ def parse_url(text: str) -> httpx.URL:
     return url
 
 
-def submission_of_url(url: str, *, own_id: str | None = None) -> Submission:
-    """Returns a submission that is fetched by its task; `spool` is the place for its bytes.
+def submission_of_url(url: str, key: str, *, own_id: str | None = None) -> Submission:
+    """Returns a submission that is fetched by its task; `key` is a new one of the spool.
 
     Raises:
         ReadError: It is no URL that can be fetched.
@@ -91,7 +90,7 @@ def submission_of_url(url: str, *, own_id: str | None = None) -> Submission:
     return Submission(
         document_id=own_id or document_id(url),
         uri=url,
-        source={"url": url, "spool": uuid4().hex, "own_id": own_id is not None},
+        source={"url": url, "spool": key, "own_id": own_id is not None},
     )
 
 

@@ -8,6 +8,7 @@ import glob
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import unquote_to_bytes, urlsplit
@@ -19,6 +20,9 @@ from ingest.readers.registry import document_id, last_part, read, read_json
 from rag.errors import InputError, ReadError, StorageError
 from rag.records import Submission
 from rag.types import Document
+
+_OF_TENANT = "t"
+"""Begins the keys of a tenant; those of older versions begin with a digit or a to f."""
 
 
 def file_uri(path: Path | str) -> str:
@@ -73,17 +77,74 @@ def keeping(folder: Path) -> Iterator[None]:
         ) from error
 
 
-class Spool:
-    """A folder for bytes that were sent: on disk before they are accepted, gone once ingested."""
+class _Files:
+    """The files of a folder whose names, the keys, begin with a prefix."""
 
-    def __init__(self, folder: Path, *, prefix: str = "") -> None:
-        """Make a spool that knows only files whose keys begin with `prefix`."""
+    def __init__(self, folder: Path, prefix: str) -> None:
         self._folder = folder
         self._prefix = prefix
 
-    def part(self) -> Spool:
+    def keys(self, *, older_than: float) -> set[str]:
+        """Returns the keys of complete bytes that were stored at least so many seconds ago."""
+        if not self._folder.is_dir():
+            return set()
+        latest = time.time() - older_than
+        found = set()
+        for file in self._folder.iterdir():
+            # Another process has removed it, or it is another user's, whose process checks it.
+            with contextlib.suppress(FileNotFoundError, PermissionError):
+                if (
+                    file.name.startswith(self._prefix)
+                    and file.stat().st_mtime <= latest
+                    and not _is_open(file)
+                ):
+                    found.add(file.name)
+        return found
+
+    def sweep(self, keys: Iterable[str]) -> None:
+        """Deletes bytes that were never submitted, or are no longer wanted."""
+        for key in keys:
+            self._file(key).unlink(missing_ok=True)
+
+    def _file(self, key: str) -> Path:
+        # Older versions, which had one tenant, did not mark its keys.
+        if key.startswith(_OF_TENANT) and not key.startswith(self._prefix):
+            raise StorageError(
+                "The bytes of a document are those of another tenant: the catalog is damaged. Send"
+                " the document again."
+            )
+        return self._folder / key
+
+
+class Spool(_Files):
+    """A folder for bytes that were sent: on disk before they are accepted, gone once ingested.
+
+    It sees the bytes of all tenants, for the process that removes those that nobody needs.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder, prefix="")
+
+    def of(self, tenant: str) -> TenantSpool:
+        """Returns the spool of one tenant."""
+        name = blake2b(tenant.encode(), digest_size=8).hexdigest()
+        return TenantSpool(self._folder, prefix=f"{_OF_TENANT}{name}-")
+
+
+class TenantSpool(_Files):
+    """The bytes of one tenant in the spool.
+
+    Raises:
+        StorageError: A key is another tenant's. All methods that take a key or a source raise it.
+    """
+
+    def part(self) -> TenantSpool:
         """Returns a spool in the same folder for the content of one request."""
-        return Spool(self._folder, prefix=f"{uuid4().hex}-")
+        return TenantSpool(self._folder, prefix=f"{self.new_key()}-")
+
+    def new_key(self) -> str:
+        """Returns a key under which nothing is stored yet."""
+        return f"{self._prefix}{uuid4().hex}"
 
     def put(
         self,
@@ -99,7 +160,7 @@ class Spool:
         Raises:
             StorageError: The disk is full.
         """
-        key = f"{self._prefix}{uuid4().hex}"
+        key = self.new_key()
         try:
             with keeping(self._folder):
                 self._folder.mkdir(parents=True, exist_ok=True)
@@ -125,7 +186,7 @@ class Spool:
         """
         with keeping(self._folder):
             self._folder.mkdir(parents=True, exist_ok=True)
-            file = (self._folder / f"{self._prefix}{uuid4().hex}").open("wb")
+            file = (self._folder / self.new_key()).open("wb")
         fcntl.flock(file, fcntl.LOCK_SH)  # visible to other processes; released when this one ends
         return file
 
@@ -141,38 +202,16 @@ class Spool:
             raise
         return kept
 
-    def keys(self, *, older_than: float) -> set[str]:
-        """Returns the keys of complete bytes that were stored at least so many seconds ago."""
-        if not self._folder.is_dir():
-            return set()
-        latest = time.time() - older_than
-        found = set()
-        for file in self._folder.iterdir():
-            # Another process has removed it, or it is another user's, whose process checks it.
-            with contextlib.suppress(FileNotFoundError, PermissionError):
-                if (
-                    file.name.startswith(self._prefix)
-                    and file.stat().st_mtime <= latest
-                    and not _is_open(file)
-                ):
-                    found.add(file.name)
-        return found
-
-    def sweep(self, keys: Iterable[str]) -> None:
-        """Deletes bytes that were never submitted, or are no longer wanted."""
-        for key in keys:
-            (self._folder / key).unlink(missing_ok=True)
-
     def path(self, source: Mapping[str, Any]) -> Path:
         """Returns the path of a source's bytes."""
         if "file" in source:
             return path_of(source["file"])
-        return self._folder / str(source["spool"])
+        return self._file(source["spool"])
 
     def drop(self, source: Mapping[str, Any]) -> None:
         """Deletes bytes that were sent; a user's own file stays."""
         if "spool" in source:
-            (self._folder / source["spool"]).unlink(missing_ok=True)
+            self._file(source["spool"]).unlink(missing_ok=True)
 
 
 def _is_open(file: Path) -> bool:

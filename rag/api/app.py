@@ -9,7 +9,7 @@ import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
-from fastapi import FastAPI, Request
+from fastapi import Depends, FastAPI, Request
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
@@ -17,16 +17,15 @@ from starlette.responses import Response
 import rag
 from rag.api import openapi, problems
 from rag.api.browsers import OwnHosts, OwnOrigins
-from rag.api.deps import Running
+from rag.api.deps import Running, tenant
 from rag.api.middleware import BodyLimit, ClientGoneError, Measured, RequestId, SlowClients
 from rag.api.openai.routes import router as openai_router
 from rag.api.routes import documents, health, jobs, questions
 from rag.build.running import scoring, start
-from rag.build.service import TENANT, Service
+from rag.build.service import Service
 from rag.errors import RagError, StorageError
 from rag.privacy.redaction import words
 from rag.settings.tree import Settings
-from rag.types import Scope
 
 _log = logging.getLogger(__name__)
 CLIENT_GONE = 499
@@ -53,7 +52,7 @@ def create_app(
                 gc.collect()
                 gc.freeze()  # loaded objects stay: a full collection would scan them, 50 ms each
                 service.announce(url)
-                running.service, running.queue = service, queue
+                running.opened, running.queue = service, queue
                 await asyncio.Event().wait()
         except RagError as error:
             running.failure = error
@@ -104,6 +103,7 @@ def bare_app(
         version=rag.__version__,
         description="Documents in, grounded answers out: every citation is an exact span.",
         lifespan=lifespan,
+        dependencies=[Depends(tenant)],
     )
     app.state.running, app.state.settings = running, settings
     for routes in (questions, documents, jobs):
@@ -136,8 +136,8 @@ def _keep_pages_away(app: FastAPI, hosts: Sequence[str], origins: Sequence[str])
 
 async def _warm(service: Service) -> None:
     """Opens every collection with a search, so that the first question finds them in memory."""
-    for record in await service.catalog.collections(TENANT):
-        await service.query.warm(Scope(tenant=TENANT, collection=record.name))
+    for scope in await service.catalog.collections.everywhere():
+        await service.query.warm(scope)
 
 
 async def _on_client_gone(_request: Request, _error: Exception) -> Response:

@@ -4,27 +4,36 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 from fastapi import Depends, Query, Request
 
-from rag.build.service import TENANT, Service
+from rag.build.ingest import Ingesting
+from rag.build.retrieval import Searching
+from rag.build.service import Service
+from rag.build.storage import Storage
 from rag.errors import BusyError, RagError
 from rag.protocols import Queue
 from rag.settings.tree import COLLECTION
 from rag.telemetry.trace import Trace, trace_of
+from rag.tenant import tenant_of_caller
 from rag.types import Scope
 
+Opened = TypeVar("Opened", bound=Storage)
 MAX_WAIT_SECONDS = 60.0
 """Longest `Retry-After` in seconds: OpenAI's clients ignore one of more than two minutes."""
 
 
 @dataclass(slots=True)
 class Running:
-    """The state that routes work on; empty until the models are loaded."""
+    """The state that routes work on; empty until the models are loaded.
 
-    service: Service | None = None
+    A command of the CLI opens only what its routes need.
+    """
+
+    opened: Storage | None = None
     queue: Queue | None = None
     failure: RagError | None = None
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -47,16 +56,21 @@ def state_of(request: Request) -> Running:
     return state
 
 
-async def service(request: Request) -> Service:
-    """Returns the service.
+def opened_as(part: type[Opened]) -> Callable[[Request], Awaitable[Opened]]:
+    """Returns the dependency that returns what is open, of which a route uses this part.
 
-    Raises:
-        BusyError: The models are still loading.
+    It raises a BusyError while the models are loading.
     """
-    state = state_of(request)
-    if state.service is None:
-        raise state.loading("The models are still loading; /readyz says when they are.")
-    return state.service
+
+    async def opened(request: Request) -> Opened:
+        state = state_of(request)
+        if state.opened is None:
+            raise state.loading("The models are still loading; /readyz says when they are.")
+        if not isinstance(state.opened, part):
+            raise TypeError(f"{request.url.path} needs {part.__name__}, which is not open.")
+        return state.opened
+
+    return opened
 
 
 async def queue(request: Request) -> Queue:
@@ -67,20 +81,33 @@ async def queue(request: Request) -> Queue:
     return state.queue
 
 
-async def scope(collection: Annotated[str, Query(pattern=COLLECTION)] = "default") -> Scope:
+async def tenant(request: Request) -> str:
+    """Returns the tenant of the caller."""
+    found = tenant_of_caller()
+    request.scope["tenant"] = found  # for the request log
+    return found
+
+
+async def scope(
+    tenant: TenantDep, collection: Annotated[str, Query(pattern=COLLECTION)] = "default"
+) -> Scope:
     """Returns the scope of a request whose collection is in its URL."""
-    return Scope(tenant=TENANT, collection=collection)
+    return Scope(tenant=tenant, collection=collection)
 
 
-async def trace(request: Request, service: ServiceDep) -> Trace:
+async def trace(request: Request, storage: StorageDep) -> Trace:
     """Returns the caller's trace, by its W3C `traceparent`, or a new one."""
-    rate = service.settings.traces.rate
+    rate = storage.settings.traces.rate
     made = trace_of(request.headers.get("traceparent"), rate=rate)
     request.scope["trace"] = made  # for the request log
     return made
 
 
-ServiceDep = Annotated[Service, Depends(service)]
+StorageDep = Annotated[Storage, Depends(opened_as(Storage))]
+IngestingDep = Annotated[Ingesting, Depends(opened_as(Ingesting))]
+SearchingDep = Annotated[Searching, Depends(opened_as(Searching))]
+ServiceDep = Annotated[Service, Depends(opened_as(Service))]
 QueueDep = Annotated[Queue, Depends(queue)]
+TenantDep = Annotated[str, Depends(tenant)]
 ScopeDep = Annotated[Scope, Depends(scope)]
 TraceDep = Annotated[Trace, Depends(trace)]

@@ -28,7 +28,7 @@ from pydantic import ValidationError
 from pydantic_core import from_json
 
 from ingest.sources.fetch import submission_of_url
-from ingest.sources.files import Spool, keeping
+from ingest.sources.files import TenantSpool, keeping
 from rag.api.schemas import DocumentIn, DocumentsRequest
 from rag.errors import ConflictError, TooLargeError, UpstreamError
 from rag.process.child_process import ChildProcess
@@ -67,7 +67,7 @@ class InvalidError(Exception):
 
 
 async def take_json(
-    request: Request, spool: Spool, limits: LimitSettings, *, turn: asyncio.Lock
+    request: Request, spool: TenantSpool, limits: LimitSettings, *, turn: asyncio.Lock
 ) -> Sent:
     """Stores the documents of a request, or none on an error. Large requests wait for their `turn`.
 
@@ -94,7 +94,7 @@ async def take_json(
 async def _take_large(
     head: bytearray,
     rest: AsyncIterator[bytes],
-    own: Spool,
+    own: TenantSpool,
     limits: LimitSettings,
     turn: asyncio.Lock,
 ) -> Sent:
@@ -119,7 +119,7 @@ async def _take_large(
         await asyncio.to_thread(lambda: own.sweep(own.keys(older_than=0) - kept))
 
 
-async def _read_apart(path: Path, spool: Spool, limits: LimitSettings) -> Sent:
+async def _read_apart(path: Path, spool: TenantSpool, limits: LimitSettings) -> Sent:
     size = (await asyncio.to_thread(path.stat)).st_size
     process: ChildProcess[Path, Sent] = await ChildProcess.started(
         partial(_reader, spool, limits, memory=_SPACE_BYTES + _SPACE_FACTOR * size),
@@ -141,7 +141,7 @@ async def _read_apart(path: Path, spool: Spool, limits: LimitSettings) -> Sent:
         await asyncio.to_thread(process.close)
 
 
-def _reader(spool: Spool, limits: LimitSettings, *, memory: int) -> Callable[[Path], Sent]:
+def _reader(spool: TenantSpool, limits: LimitSettings, *, memory: int) -> Callable[[Path], Sent]:
     """Limits this process in address space and priority, and returns the reader of files."""
     os.nice(_NICE)
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
@@ -169,7 +169,7 @@ def _too_complex() -> TooLargeError:
     )
 
 
-def read(body: bytes, spool: Spool, limits: LimitSettings) -> Sent:
+def read(body: bytes, spool: TenantSpool, limits: LimitSettings) -> Sent:
     """Stores the documents of a body, or none on an error.
 
     Raises:
@@ -195,7 +195,9 @@ def _plain(error: ValidationError) -> Sequence[Any]:
     return error.errors(include_url=False, include_input=False, include_context=False)
 
 
-def _keep(documents: Sequence[DocumentIn], spool: Spool, limits: LimitSettings) -> list[Submission]:
+def _keep(
+    documents: Sequence[DocumentIn], spool: TenantSpool, limits: LimitSettings
+) -> list[Submission]:
     uris = [_uri_of(document) for document in documents]
     check_unique([d.id or uri for d, uri in zip(documents, uris, strict=True)])
     keep = []
@@ -207,7 +209,9 @@ def _keep(documents: Sequence[DocumentIn], spool: Spool, limits: LimitSettings) 
             keep.append((data, names))
     kept = iter(spool.put_all(keep))
     return [
-        submission_of_url(uri, own_id=document.id) if document.text is None else next(kept)
+        submission_of_url(uri, spool.new_key(), own_id=document.id)
+        if document.text is None
+        else next(kept)
         for document, uri in zip(documents, uris, strict=True)
     ]
 

@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from rag.api import problems
 from rag.api.deps import state_of
-from rag.build.service import TENANT
+from rag.build.ingest import Ingesting
 from rag.errors import RagError, TooLargeError
 from rag.settings.operations import LimitSettings
 from rag.telemetry import logs, metrics
@@ -111,14 +111,14 @@ def _note(scope: Scope, status: int, seconds: float) -> dict[str, Any]:
             "trace_id": trace.id,
             "outcome": trace.outcome,
             "stages": trace.timings,
-            "degraded": [told.partition(":")[0] for told in trace.degraded],
+            "degraded": [omission.partition(":")[0] for omission in trace.degraded],
             "input_tokens": trace.usage.input_tokens,
             "output_tokens": trace.usage.output_tokens,
         }
     )
     return {
         "request_id": scope.get("request_id", ""),
-        "tenant": TENANT,
+        "tenant": scope.get("tenant", ""),
         "method": method,
         "route": route,
         "status": status,
@@ -131,10 +131,10 @@ def _note(scope: Scope, status: int, seconds: float) -> dict[str, Any]:
 async def _question(scope: Scope) -> dict[str, str]:
     """Returns the question as far as it may be kept; in a thread, since masking may run a model."""
     trace: Trace | None = scope.get("trace")
-    service = state_of(Request(scope)).service
-    if trace is None or trace.root.name != "query" or service is None:
+    opened = state_of(Request(scope)).opened
+    if trace is None or trace.root.name != "query" or not isinstance(opened, Ingesting):
         return {}
-    mask = service.observing.privacy.content
+    mask = opened.observing.privacy.content
     allowed = await asyncio.to_thread(mask, trace.root.input, trace.tenant)
     return {} if allowed is None else {"question": allowed}
 

@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from rag.api.deps import Running
+from rag.build.ingest import Ingesting
 from rag.settings.generation import ExtractiveSettings
 from rag.settings.tree import Settings
 
@@ -55,12 +56,13 @@ def _complete(operation: dict[str, Any]) -> None:
 
 def _in_force(settings: Settings, running: Running) -> Mapping[str, Any]:
     """Returns values by the names that `rag.api.shapes` uses for them; None for unknown values."""
+    opened = running.opened
     generators = (settings.generator, *settings.fallbacks)
     writes = not all(isinstance(each, ExtractiveSettings) for each in generators)
     return {
         "limits.top_k": settings.limits.top_k,
         "seed": (1 << 63) - 1,  # FastAPI would turn it into a float
-        "embedder.dim": running.service.embedder.dim if running.service else None,
+        "embedder.dim": opened.embedder.dim if isinstance(opened, Ingesting) else None,
         "response_formats": ["text", "json_object", "json_schema"] if writes else ["text"],
     }
 

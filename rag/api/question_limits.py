@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rag.api.schemas import Retrieval
-from rag.build.service import TENANT
 from rag.errors import InputError, TooLargeError
 from rag.settings.operations import LimitSettings
 from rag.telemetry.trace import Trace
@@ -16,7 +15,7 @@ def to_query(
     conversation: Sequence[Message],
     asked: Retrieval,
     *,
-    collection: str,
+    scope: Scope,
     limits: LimitSettings,
     sampling: SamplingOverrides,
 ) -> Query:
@@ -38,7 +37,7 @@ def to_query(
         raise InputError(f"top_k is {asked.top_k}, and the limit (limits.top_k) is {limits.top_k}.")
     return Query(
         text=last.content,
-        scope=Scope(tenant=TENANT, collection=collection),
+        scope=scope,
         top_k=asked.top_k,
         where=tuple(f.condition() for f in asked.filters),
         history=tuple(history),

@@ -16,7 +16,7 @@ from rag.api import shapes
 from rag.api.deps import state_of
 from rag.api.json_documents import check_size, check_unique, take_json
 from rag.api.schemas import URI_CHARS, DocumentsRequest, storable
-from rag.build.service import TENANT, Service
+from rag.build.ingest import Ingesting
 from rag.errors import ConflictError, InputError, TooLargeError
 from rag.records import Submission
 from rag.settings.tree import COLLECTION
@@ -78,7 +78,7 @@ OPENAPI: dict[str, Any] = {
 }
 
 
-async def take(request: Request, service: Service) -> tuple[Scope, list[Submission]]:
+async def take(request: Request, opened: Ingesting, tenant: str) -> tuple[Scope, list[Submission]]:
     """Stores the documents of a request: all of them, or none on an error.
 
     Raises:
@@ -87,23 +87,26 @@ async def take(request: Request, service: Service) -> tuple[Scope, list[Submissi
     """
     kind = essence(request.headers.get("content-type", ""))
     if kind == "multipart/form-data":
-        return await _take_form(request, service)
+        return await _take_form(request, opened, tenant)
     if kind == "application/json":
         turn = state_of(request).turn
-        sent = await take_json(request, service.spool, service.settings.limits, turn=turn)
-        return Scope(tenant=TENANT, collection=sent.collection), sent.submissions
+        spool = opened.spool.of(tenant)
+        sent = await take_json(request, spool, opened.settings.limits, turn=turn)
+        return Scope(tenant=tenant, collection=sent.collection), sent.submissions
     raise InputError(
         f"Documents come as application/json or multipart/form-data, not as {kind or 'nothing'!r}.",
         code="unsupported_media_type",
     )
 
 
-async def _take_form(request: Request, service: Service) -> tuple[Scope, list[Submission]]:
-    limit = service.settings.limits.upload_documents
+async def _take_form(
+    request: Request, opened: Ingesting, tenant: str
+) -> tuple[Scope, list[Submission]]:
+    limit = opened.settings.limits.upload_documents
     try:
         # One uri for each file, and the collection.
         async with request.form(max_files=limit, max_fields=limit + 1) as form:
-            return await _take_files(form, service)
+            return await _take_files(form, opened, tenant)
     except HTTPException as error:
         if error.detail.startswith("Too many"):
             raise TooLargeError(
@@ -114,7 +117,9 @@ async def _take_form(request: Request, service: Service) -> tuple[Scope, list[Su
         ) from error
 
 
-async def _take_files(form: FormData, service: Service) -> tuple[Scope, list[Submission]]:
+async def _take_files(
+    form: FormData, opened: Ingesting, tenant: str
+) -> tuple[Scope, list[Submission]]:
     collection = form.get("collection", "default")
     if not isinstance(collection, str) or not re.fullmatch(COLLECTION, collection):
         raise InputError(f"collection: it is text that matches {COLLECTION}.")
@@ -133,15 +138,15 @@ async def _take_files(form: FormData, service: Service) -> tuple[Scope, list[Sub
     for name in (*uris, *(file.filename or "" for file in files)):
         _check_name(name)
     for file in files:
-        _check_file(file, service)
+        _check_file(file, opened)
     uris = uris or [f"upload:{PurePath(file.filename or '').name}" for file in files]
     check_unique(uris)
     keep = [
         (await file.read(), {"uri": uri, "name": PurePath(file.filename or "").name})
         for file, uri in zip(files, uris, strict=True)
     ]
-    scope = Scope(tenant=TENANT, collection=collection)
-    return scope, await asyncio.to_thread(service.spool.put_all, keep)
+    scope = Scope(tenant=tenant, collection=collection)
+    return scope, await asyncio.to_thread(opened.spool.of(tenant).put_all, keep)
 
 
 def _check_name(name: str) -> None:
@@ -151,10 +156,10 @@ def _check_name(name: str) -> None:
         raise InputError(f"A name of a file or its uri cannot be stored: {error}.") from error
 
 
-def _check_file(file: UploadFile, service: Service) -> None:
+def _check_file(file: UploadFile, opened: Ingesting) -> None:
     name = PurePath(file.filename or "").name
     if not name:
         raise InputError("A file came without a name: its extension says how it is read.")
     if not file.size:
         raise InputError(f"{name} is empty.", code="empty_document")
-    check_size(file.size, name, service.settings.limits)
+    check_size(file.size, name, opened.settings.limits)

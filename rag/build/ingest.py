@@ -1,17 +1,122 @@
-"""Builds the parts that fetch, read and chunk documents."""
+"""Opens what ingests: the parts that fetch, read, chunk and store documents."""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from rag.build.embedding import build_embedder, build_passage_embedder
+from rag.build.storage import Storage, attributes_of, build_database, build_index, open_storage
+from rag.build.telemetry import build_privacy, open_observing, open_traces
+from rag.catalog.catalog import Catalog
+from rag.errors import ConfigError
+from rag.feedback.recorder import Observing
+from rag.process.private_folder import INDEX, SPOOL
 from rag.settings.ingest import ChunkerSettings, RecursiveSettings, SectionSettings
 from rag.settings.tree import Settings
+from rag.telemetry import metrics
 
 if TYPE_CHECKING:
     from ingest.chunkers.token_budget import CountTokens
+    from ingest.parse_stage import Parsing
+    from ingest.pipeline import IngestPipeline
     from ingest.reader_process import Parser
     from ingest.sources.fetch import Fetcher
-    from rag.protocols import Chunker
+    from ingest.sources.files import Spool
+    from rag.protocols import Chunker, PersistentIndex, StoredIndex
+    from retrieval.bm25 import Bm25Encoder
+    from retrieval.embedders.embedder import ModelEmbedder
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ingesting(Storage):
+    """The parts of a process that ingests and deletes."""
+
+    spool: Spool
+    index: StoredIndex
+    embedder: ModelEmbedder
+    encoder: Bm25Encoder
+    ingest: IngestPipeline
+    observing: Observing
+
+    async def warm(self) -> None:
+        """Loads the embedder's model, unless it is loaded, and encodes a text.
+
+        Raises:
+            ConfigError: The model cannot be loaded.
+        """
+        await self.embedder.embed(["warm up"], kind="query")
+
+
+@contextlib.asynccontextmanager
+async def open_ingesting(
+    settings: Settings, embedder: ModelEmbedder | None = None
+) -> AsyncIterator[Ingesting]:
+    """Opens everything that ingests, and nothing that answers; closes it at the end.
+
+    The embedder loads its model at its first use, if it can. An `embedder` that is given is used
+    instead of that of the settings, and stays open.
+
+    Raises:
+        ConfigError: Another process owns the folder, or there is no such model.
+        StorageError: The stored data is damaged.
+    """
+    from ingest.document_trace import DocumentTraces
+    from ingest.leftovers import UNSUBMITTED_SECONDS, Leftovers
+    from ingest.pipeline import IngestPipeline
+    from ingest.settling import settling
+    from ingest.sources.fetch import WebReader
+    from ingest.sources.files import Spool
+    from retrieval.bm25 import Bm25Encoder
+
+    data = settings.data_dir.resolve()
+    metrics.tell_apart(settings.metrics.tenants)
+    async with open_storage(settings) as storage, contextlib.AsyncExitStack() as stack:
+        catalog = storage.catalog
+        observing = await open_observing(settings, storage.database, stack)
+        spool = Spool(data / SPOOL)
+        leftovers = Leftovers(
+            catalog=catalog, answers=observing.answers, database=storage.database, spool=spool
+        )
+        # Files that another process stored a moment ago may not be submitted yet.
+        await leftovers.sweep(older_than=0 if storage.alone else UNSUBMITTED_SECONDS)
+        if embedder is None:
+            embedder = await asyncio.to_thread(build_embedder, settings.embedder)
+            stack.callback(embedder.close)
+        encoder = Bm25Encoder()
+        index = build_index(settings, data / INDEX, embedder.dim, encoder)
+        stack.push_async_callback(index.close)
+        await _find_losses(catalog, index)
+        await stack.enter_async_context(index.erasing())
+        parser = build_parser(settings)
+        stack.callback(parser.close)
+        ingest = IngestPipeline(
+            reader=WebReader(parser, build_fetcher(settings)),
+            chunker=build_chunker(settings.chunker, embedder.count_tokens),
+            embedder=embedder,
+            encoder=encoder,
+            index=index,
+            catalog=catalog,
+            spool=spool,
+            passages=build_passage_embedder(settings.reranker, embedder),
+            traces=DocumentTraces(observing.traces.send, rate=settings.traces.rate),
+            seconds=settings.queue.task_seconds,
+        )
+        await stack.enter_async_context(leftovers.removed())
+        opening = settling(pipeline=ingest, index=index, catalog=catalog)
+        await stack.enter_async_context(opening)
+        yield Ingesting(
+            **attributes_of(storage),
+            spool=spool,
+            index=index,
+            embedder=embedder,
+            encoder=encoder,
+            ingest=ingest,
+            observing=observing,
+        )
 
 
 def build_parser(settings: Settings) -> Parser:
@@ -50,3 +155,52 @@ def build_fetcher(settings: Settings) -> Fetcher:
         seconds=settings.fetch.seconds,
         allows=(lambda _: True) if settings.fetch.private_addresses else is_public,
     )
+
+
+@contextlib.asynccontextmanager
+async def open_parsing(settings: Settings) -> AsyncIterator[tuple[Catalog, Parsing]]:
+    """Opens the reading of documents that others embed: no model is loaded, no index opened.
+
+    Raises:
+        ConfigError: The catalog is a file, which the process that embeds must have to itself.
+    """
+    from ingest.document_trace import DocumentTraces
+    from ingest.parse_stage import Parsing
+    from ingest.sources.fetch import WebReader
+    from ingest.sources.files import Spool
+
+    if settings.catalog.kind != "postgres":
+        raise ConfigError(
+            "A worker that parses alone shares the catalog with those that embed: set"
+            ' catalog.kind = "postgres" and catalog.url, or leave out --stage.'
+        )
+    async with contextlib.AsyncExitStack() as stack:
+        await asyncio.to_thread(build_privacy, settings.privacy)  # reports its errors at once
+        traces = open_traces(settings, stack)
+        catalog = Catalog(build_database(settings.catalog, settings.data_dir))
+        stack.push_async_callback(catalog.close)
+        await catalog.open()
+        parser = build_parser(settings)
+        stack.callback(parser.close)
+        reader = WebReader(parser, build_fetcher(settings))
+        spool = Spool(settings.data_dir.resolve() / SPOOL)
+        recorder = DocumentTraces(traces.send, rate=settings.traces.rate)
+        yield (
+            catalog,
+            Parsing(
+                reader=reader,
+                catalog=catalog,
+                spool=spool,
+                traces=recorder,
+                seconds=settings.queue.task_seconds,
+            ),
+        )
+
+
+async def _find_losses(catalog: Catalog, index: PersistentIndex) -> None:
+    """Marks documents as failed if their index was removed while the catalog counts on it."""
+    from ingest.settler import LOST
+
+    for scope, chunks in (await catalog.collections.everywhere()).items():
+        if chunks and not await index.holds(scope):
+            await catalog.documents.lose(scope, LOST)

@@ -1,99 +1,105 @@
-"""Builds the parts that embed, search and rerank."""
+"""Opens what searches: the parts that retrieve and rerank."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rag.errors import ConfigError
+from rag.build.embedding import build_question_embedder, build_token_embedder
+from rag.build.ingest import Ingesting, open_ingesting
+from rag.build.stage_wrappers import UNWRAPPED, StageWrappers
+from rag.build.storage import attributes_of
 from rag.settings.retrieval import (
-    BertSettings,
     CrossEncoderSettings,
-    EmbedderSettings,
     HttpRerankerSettings,
     LateInteractionSettings,
     NoRerankerSettings,
     RerankerSettings,
     RetrievalSettings,
-    SentenceTransformersSettings,
 )
+from rag.settings.tree import Settings
 
 if TYPE_CHECKING:
     from rag.catalog.catalog import Catalog
-    from rag.protocols import Embedder, Index, PassageEmbedder, Reranker, Retriever, TokenEmbedder
+    from rag.pipeline.search import SearchPipeline
+    from rag.protocols import (
+        Embedder,
+        Index,
+        Reranker,
+        Retriever,
+        StoredIndex,
+        StoredVectors,
+        TokenEmbedder,
+    )
     from retrieval.bm25 import Bm25Encoder
     from retrieval.context_window import SectionReader
     from retrieval.embedders.embedder import ModelEmbedder
     from retrieval.rerankers.late_interaction import LateInteraction
+    from retrieval.reranking import Reranking
 
-ANSWERS_CACHE_MB = 16
-"""MiB of the cache if only answers read passages twice: those of the answers under way."""
-
-
-def build_embedder(settings: EmbedderSettings) -> ModelEmbedder:
-    """Returns the embedder that the settings name, with its model loaded."""
-    from retrieval.embedders.embedder import BertEmbedder, SentenceEmbedder, minilm_folder
-
-    match settings:
-        case BertSettings():
-            return BertEmbedder(
-                settings.model or minilm_folder(),
-                device=settings.device,
-                dtype=settings.dtype,
-                max_waiting=settings.max_waiting,
-            )
-        case SentenceTransformersSettings():
-            return SentenceEmbedder(
-                settings.model,
-                device=settings.device,
-                dtype=settings.dtype,
-                query_prompt=settings.query_prompt,
-                passage_prompt=settings.passage_prompt,
-                max_waiting=settings.max_waiting,
-            )
+STAGE_SHARE = 1 / 6
+"""Share of a question's deadline for each stage that an answer can do without."""
 
 
-def build_passage_embedder(
-    settings: RerankerSettings, embedder: ModelEmbedder
-) -> PassageEmbedder | None:
-    """Returns the embedder of the token vectors in the index; None if none are stored.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Searching(Ingesting):
+    """The parts of a process that finds passages as well."""
 
-    Raises:
-        ConfigError: The token vectors differ in length from the texts' own vectors.
+    tokens: TokenEmbedder
+    """The token embedder with which reranker, generator and citations read passages."""
+    reranker: Reranker
+    """Late interaction if the settings name no reranker, for requests to rerank."""
+    retriever: Retriever
+    query: SearchPipeline
+
+
+@contextlib.asynccontextmanager
+async def open_searching(
+    settings: Settings,
+    wrappers: StageWrappers = UNWRAPPED,
+    embedder: ModelEmbedder | None = None,
+) -> AsyncIterator[Searching]:
+    """Opens everything that ingests and searches, with the model of the embedder loaded.
+
+    Takes and raises what `open_ingesting` does.
     """
-    if not isinstance(settings, LateInteractionSettings) or not settings.stored:
-        return None
-    if embedder.token_dim != embedder.dim:
-        raise ConfigError(
-            f"The embedder's token vectors have {embedder.token_dim} numbers and its texts'"
-            f" {embedder.dim}, and the index stores both at one length: set reranker.stored ="
-            " false, or name another model in embedder.model."
+    from rag.pipeline.search import SearchPipeline
+
+    async with open_ingesting(settings, embedder) as opened, contextlib.AsyncExitStack() as stack:
+        index, encoder, limits = opened.index, opened.encoder, settings.limits
+        tokens = wrappers.tokens(build_token_embedder(settings.reranker, opened.embedder), index)
+        reranker = await open_reranker(
+            settings.reranker, stack, tokens=tokens, encoder=encoder, index=index
         )
-    return embedder
-
-
-def build_token_embedder(settings: RerankerSettings, embedder: ModelEmbedder) -> TokenEmbedder:
-    """Returns the token embedder: reranker, generator and citations read the same passages."""
-    megabytes = ANSWERS_CACHE_MB
-    if isinstance(settings, LateInteractionSettings):
-        megabytes = settings.cache_mb
-    if not megabytes:
-        return embedder
-    from retrieval.embedders.token_cache import TokenCache
-
-    return TokenCache(embedder, max_bytes=megabytes << 20)
-
-
-def build_question_embedder(
-    settings: RerankerSettings, embedder: ModelEmbedder, tokens: TokenEmbedder
-) -> Embedder:
-    """Returns the retriever's embedder; it also makes the token vectors that a reranker wants."""
-    from retrieval.embedders.token_cache import QuestionEmbedder, TokenCache
-
-    if isinstance(settings, LateInteractionSettings) and isinstance(tokens, TokenCache):
-        return QuestionEmbedder(embedder, tokens)
-    return embedder
+        questions = build_question_embedder(settings.reranker, opened.embedder, tokens)
+        retriever = build_retriever(
+            settings.retrieval,
+            settings.reranker,
+            limits.query_seconds * STAGE_SHARE,
+            reranker=reranker and wrappers.reranker(reranker, index),
+            embedder=wrappers.embedder(questions, index),
+            encoder=encoder,
+            index=index,
+        )
+        retriever = wrappers.retriever(retriever, index)
+        await opened.warm()
+        yield Searching(
+            **attributes_of(opened),
+            tokens=tokens,
+            reranker=reranker or build_late_interaction(tokens, encoder, index),
+            retriever=retriever,
+            query=SearchPipeline(
+                catalog=opened.catalog,
+                retriever=retriever,
+                at_once=limits.questions,
+                seconds=limits.query_seconds,
+                rrf_k=settings.retrieval.rrf_k,
+                ended=opened.observing.ended,
+            ),
+        )
 
 
 async def open_reranker(
@@ -102,7 +108,7 @@ async def open_reranker(
     *,
     tokens: TokenEmbedder,
     encoder: Bm25Encoder,
-    index: Index,
+    index: StoredVectors,
 ) -> Reranker | None:
     """Opens the reranker that the settings name, closed with the stack; None for none."""
     match settings:
@@ -133,7 +139,7 @@ async def open_reranker(
 
 
 def build_late_interaction(
-    tokens: TokenEmbedder, encoder: Bm25Encoder, index: Index, *, stored: bool = False
+    tokens: TokenEmbedder, encoder: Bm25Encoder, index: StoredVectors, *, stored: bool = False
 ) -> LateInteraction:
     """Returns the reranker that needs no further model weights."""
     from retrieval.rerankers.late_interaction import LateInteraction
@@ -149,42 +155,15 @@ def build_retriever(
     reranker: Reranker | None,
     embedder: Embedder,
     encoder: Bm25Encoder,
-    index: Index,
+    index: StoredIndex,
 ) -> Retriever:
     """Builds the retriever: the legs, the reranker if any, and diversification if wanted.
 
     `seconds` is the time limit of embedder and reranker each.
     """
-    found = _build_ranking(
-        settings,
-        reranking,
-        seconds,
-        reranker=reranker,
-        embedder=embedder,
-        encoder=encoder,
-        index=index,
-    )
-    if not settings.diversity:
-        return found
-    from retrieval.mmr import DiverseRetriever
-
-    return DiverseRetriever(found, index=index, diversity=settings.diversity)
-
-
-def _build_ranking(
-    settings: RetrievalSettings,
-    reranking: RerankerSettings,
-    seconds: float,
-    *,
-    reranker: Reranker | None,
-    embedder: Embedder,
-    encoder: Bm25Encoder,
-    index: Index,
-) -> Retriever:
     from retrieval.hybrid import HybridRetriever
-    from retrieval.reranking import RerankingRetriever
 
-    hybrid = HybridRetriever(
+    return HybridRetriever(
         embedder=embedder,
         encoder=encoder,
         index=index,
@@ -192,18 +171,24 @@ def _build_ranking(
         rrf_k=settings.rrf_k,
         weights=settings.weights.model_dump(),
         seconds=seconds,
+        reranking=_build_reranking(reranking, reranker, seconds),
+        diversity=settings.diversity,
     )
-    if reranker is None or isinstance(reranking, NoRerankerSettings):
-        return hybrid
-    return RerankingRetriever(
-        hybrid=hybrid,
+
+
+def _build_reranking(
+    settings: RerankerSettings, reranker: Reranker | None, seconds: float
+) -> Reranking | None:
+    from retrieval.reranking import Reranking
+
+    if reranker is None or isinstance(settings, NoRerankerSettings):
+        return None
+    return Reranking(
         reranker=reranker,
-        index=index,
-        encoder=encoder,
-        depth=reranking.depth,
-        combine=reranking.combine,
-        feedback=reranking.feedback,
-        seconds=min(reranking.seconds, seconds),
+        depth=settings.depth,
+        combine=settings.combine,
+        feedback=settings.feedback,
+        seconds=min(settings.seconds, seconds),
     )
 
 

@@ -1,332 +1,65 @@
-"""The composition root: builds objects from settings, opens and closes them in order."""
+"""Opens the whole service: everything that ingests, searches and answers."""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from rag.build.generation import build_expander, build_rewriter, open_generator, open_support
-from rag.build.ingest import build_chunker, build_fetcher, build_parser
-from rag.build.retrieval import (
-    build_embedder,
-    build_late_interaction,
-    build_passage_embedder,
-    build_question_embedder,
-    build_retriever,
-    build_section_reader,
-    build_token_embedder,
-    open_reranker,
-)
-from rag.build.storage import build_database, build_index
-from rag.build.telemetry import build_privacy, open_keeper, open_observing, open_traces
-from rag.catalog.catalog import Catalog
-from rag.errors import ConfigError
-from rag.feedback.recorder import Observing
-from rag.process.folder_lock import own
-from rag.process.private_folder import INDEX, SPOOL, is_shared, tighten
-from rag.settings.storage import LocalQueueSettings
+from rag.build.retrieval import STAGE_SHARE, Searching, build_section_reader, open_searching
+from rag.build.stage_wrappers import UNWRAPPED, StageWrappers
+from rag.build.storage import attributes_of
+from rag.build.telemetry import open_keeper
+from rag.pipeline.query import QueryPipeline
 from rag.settings.tree import Settings
-from rag.telemetry import metrics
-from rag.types import Scope
 
 if TYPE_CHECKING:
-    from generation.grounding.answerability import Finder
-    from ingest.parse_stage import Parsing
-    from ingest.pipeline import IngestPipeline
-    from ingest.reindex import Reindexer
-    from ingest.sources.files import Spool
-    from rag.pipeline import QueryPipeline
-    from rag.protocols import (
-        ChatModel,
-        Embedder,
-        Index,
-        Reranker,
-        Retriever,
-        StoredIndex,
-        SupportScorer,
-        TokenEmbedder,
-    )
-    from retrieval.bm25 import Bm25Encoder
+    from rag.protocols import ChatModel, SupportScorer
     from retrieval.embedders.embedder import ModelEmbedder
 
 
-STAGE_SHARE = 1 / 6
-"""Share of a question's deadline for each stage that an answer can do without."""
-TENANT = "default"
-"""The tenant of all documents: there is one until requests are authenticated."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ingesting:
-    """The parts of a process that ingests."""
-
-    settings: Settings
-    catalog: Catalog
-    spool: Spool
-    index: StoredIndex
-    embedder: ModelEmbedder
-    encoder: Bm25Encoder
-    ingest: IngestPipeline
-    observing: Observing
-    announce: Callable[[str], None]
-    """Tells other processes the URL under which this one serves its data folder."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Service(Ingesting):
+class Service(Searching):
     """The parts of a process that answers as well."""
 
-    reindexer: Reindexer
     query: QueryPipeline
     support: SupportScorer
     model: ChatModel | None
     """The language model that writes, if there is one."""
-    tokens: TokenEmbedder
-    """The token embedder with which reranker, generator and citations read passages."""
-    reranker: Reranker
-    """Late interaction if the settings name no reranker, for requests to rerank."""
-
-
-@contextlib.asynccontextmanager
-async def open_ingesting(
-    settings: Settings, embedder: ModelEmbedder | None = None
-) -> AsyncIterator[Ingesting]:
-    """Opens everything that ingests, and nothing that answers; closes it at the end.
-
-    Owns the data folder, unless everything that only one process may have is on servers. An
-    `embedder` that is already loaded is used instead of that of the settings, and stays open.
-
-    Raises:
-        ConfigError: Another process owns the folder, or a model cannot be loaded.
-        StorageError: The stored data is damaged.
-    """
-    from ingest.document_trace import DocumentTraces
-    from ingest.leftovers import UNSUBMITTED_SECONDS, Leftovers
-    from ingest.pipeline import IngestPipeline
-    from ingest.settling import settling
-    from ingest.sources.fetch import WebReader
-    from ingest.sources.files import Spool
-    from retrieval.bm25 import Bm25Encoder
-
-    data = settings.data_dir.resolve()
-    metrics.tell_apart(settings.metrics.tenants)
-    async with contextlib.AsyncExitStack() as stack:
-        announce = _to_nobody if _is_on_servers(settings) else stack.enter_context(own(data))
-        if not is_shared(settings):
-            tighten(data)
-            stack.callback(tighten, data)
-        database = build_database(settings.catalog, data)
-        catalog = Catalog(database)
-        stack.push_async_callback(catalog.close)
-        await catalog.open()
-        observing = await open_observing(settings, database, stack)
-        spool = Spool(data / SPOOL)
-        alone = not _is_on_servers(settings) and isinstance(settings.queue, LocalQueueSettings)
-        leftovers = Leftovers(
-            catalog=catalog, answers=observing.answers, database=database, spool=spool
-        )
-        # Files that another process stored a moment ago may not be submitted yet.
-        await leftovers.sweep(older_than=0 if alone else UNSUBMITTED_SECONDS)
-        if isinstance(settings.queue, LocalQueueSettings):
-            await catalog.release(died=alone)
-        if embedder is None:
-            embedder = await asyncio.to_thread(build_embedder, settings.embedder)
-            stack.callback(embedder.close)
-        encoder = Bm25Encoder()
-        index = build_index(settings, data / INDEX, embedder.dim, encoder)
-        stack.push_async_callback(index.close)
-        await _find_losses(catalog, index)
-        await stack.enter_async_context(index.erasing())
-        parser = build_parser(settings)
-        stack.callback(parser.close)
-        ingest = IngestPipeline(
-            reader=WebReader(parser, build_fetcher(settings)),
-            chunker=build_chunker(settings.chunker, embedder.count_tokens),
-            embedder=embedder,
-            encoder=encoder,
-            index=index,
-            catalog=catalog,
-            spool=spool,
-            passages=build_passage_embedder(settings.reranker, embedder),
-            traces=DocumentTraces(observing.traces.send, rate=settings.traces.rate),
-            seconds=settings.queue.task_seconds,
-        )
-        await embedder.embed(["warm up"], kind="query")
-        await stack.enter_async_context(leftovers.removed())
-        opening = settling(pipeline=ingest, index=index, catalog=catalog)
-        await stack.enter_async_context(opening)
-        yield Ingesting(
-            settings=settings,
-            catalog=catalog,
-            spool=spool,
-            index=index,
-            embedder=embedder,
-            encoder=encoder,
-            ingest=ingest,
-            observing=observing,
-            announce=announce,
-        )
-
-
-def _same(stage: Any, _index: Index) -> Any:
-    return stage
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Between:
-    """Wrappers of a question's stages: each takes a stage and returns its replacement.
-
-    The index is the one that all stages use. The embedder is the retriever's, and embeds questions;
-    the token embedder is shared by everything that compares token vectors.
-    """
-
-    tokens: Callable[[TokenEmbedder, Index], TokenEmbedder] = _same
-    embedder: Callable[[Embedder, Index], Embedder] = _same
-    reranker: Callable[[Reranker, Index], Reranker] = _same
-    retriever: Callable[[Retriever, Index], Retriever] = _same
-    finder: Callable[[Finder, Index], Finder] = _same
-
-
-AS_IT_IS = Between()
 
 
 @contextlib.asynccontextmanager
 async def open_service(
-    settings: Settings, between: Between = AS_IT_IS, embedder: ModelEmbedder | None = None
+    settings: Settings,
+    wrappers: StageWrappers = UNWRAPPED,
+    embedder: ModelEmbedder | None = None,
 ) -> AsyncIterator[Service]:
     """Opens everything that ingests and answers. Takes and raises what `open_ingesting` does."""
-    from ingest.reindex import Reindexer
-
-    async with open_ingesting(settings, embedder) as opened, contextlib.AsyncExitStack() as stack:
-        keeper = await open_keeper(settings.online, opened.observing, stack)
-        base = replace(opened, observing=replace(opened.observing, keeper=keeper))
-        tokens = build_token_embedder(settings.reranker, base.embedder)
-        tokens = between.tokens(tokens, base.index)
-        reranker = await open_reranker(
-            settings.reranker, stack, tokens=tokens, encoder=base.encoder, index=base.index
-        )
-        support = await open_support(settings.citations, tokens, stack)
-        query, model = await _open_query(
-            base, stack, between, tokens=tokens, reranker=reranker, support=support
-        )
-        yield Service(
-            **{field.name: getattr(base, field.name) for field in fields(base)},
-            reindexer=Reindexer(
-                pipeline=base.ingest,
-                embedder=base.embedder,
-                index=base.index,
-                catalog=base.catalog,
-            ),
-            query=query,
-            support=support,
-            model=model,
-            tokens=tokens,
-            reranker=reranker or build_late_interaction(tokens, base.encoder, base.index),
-        )
-
-
-async def _open_query(
-    base: Ingesting,
-    stack: contextlib.AsyncExitStack,
-    between: Between,
-    *,
-    tokens: TokenEmbedder,
-    reranker: Reranker | None,
-    support: SupportScorer,
-) -> tuple[QueryPipeline, ChatModel | None]:
-    """Builds the query pipeline on the open parts; returns it and its language model.
-
-    The stack closes what it opens.
-    """
     from generation.grounding.evidence import EvidenceFinder
-    from rag.pipeline import QueryPipeline
 
-    settings, index = base.settings, base.index
-    finder = EvidenceFinder(embedder=tokens, encoder=base.encoder, index=index)
-    generator, model = await open_generator(settings, between.finder(finder, index), stack)
-    questions = build_question_embedder(settings.reranker, base.embedder, tokens)
-    stage_seconds = settings.limits.query_seconds * STAGE_SHARE
-    retriever = build_retriever(
-        settings.retrieval,
-        settings.reranker,
-        stage_seconds,
-        reranker=reranker and between.reranker(reranker, index),
-        embedder=between.embedder(questions, index),
-        encoder=base.encoder,
-        index=index,
-    )
-    pipeline = QueryPipeline(
-        catalog=base.catalog,
-        rewriter=build_rewriter(model, stage_seconds),
-        expander=build_expander(settings.retrieval, model, stage_seconds),
-        retriever=between.retriever(retriever, index),
-        reader=build_section_reader(settings.retrieval, index, base.catalog),
-        generator=generator,
-        support=support,
-        at_once=settings.limits.questions,
-        ended=base.observing.ended,
-        seconds=settings.limits.query_seconds,
-        rrf_k=settings.retrieval.rrf_k,
-    )
-    return pipeline, model
-
-
-@contextlib.asynccontextmanager
-async def open_parsing(settings: Settings) -> AsyncIterator[tuple[Catalog, Parsing]]:
-    """Opens the reading of documents that others embed: no model is loaded, no index opened.
-
-    Raises:
-        ConfigError: The catalog is a file, which the process that embeds must have to itself.
-    """
-    from ingest.document_trace import DocumentTraces
-    from ingest.parse_stage import Parsing
-    from ingest.sources.fetch import WebReader
-    from ingest.sources.files import Spool
-
-    if settings.catalog.kind != "postgres":
-        raise ConfigError(
-            "A worker that parses alone shares the catalog with those that embed: set"
-            ' catalog.kind = "postgres" and catalog.url, or leave out --stage.'
+    opening = open_searching(settings, wrappers, embedder)
+    async with opening as opened, contextlib.AsyncExitStack() as stack:
+        keeper = await open_keeper(settings.online, opened.observing, stack)
+        observing = replace(opened.observing, keeper=keeper)
+        index, tokens, limits = opened.index, opened.tokens, settings.limits
+        support = await open_support(settings.citations, tokens, stack)
+        finder = EvidenceFinder(embedder=tokens, encoder=opened.encoder, index=index)
+        generator, model = await open_generator(settings, wrappers.finder(finder, index), stack)
+        stage_seconds = limits.query_seconds * STAGE_SHARE
+        pipeline = QueryPipeline(
+            catalog=opened.catalog,
+            rewriter=build_rewriter(model, stage_seconds),
+            expander=build_expander(settings.retrieval, model, stage_seconds),
+            retriever=opened.retriever,
+            reader=build_section_reader(settings.retrieval, index, opened.catalog),
+            generator=generator,
+            support=support,
+            at_once=limits.questions,
+            ended=observing.ended,
+            seconds=limits.query_seconds,
+            rrf_k=settings.retrieval.rrf_k,
         )
-    async with contextlib.AsyncExitStack() as stack:
-        await asyncio.to_thread(build_privacy, settings.privacy)  # reports its errors at once
-        traces = open_traces(settings, stack)
-        catalog = Catalog(build_database(settings.catalog, settings.data_dir))
-        stack.push_async_callback(catalog.close)
-        await catalog.open()
-        parser = build_parser(settings)
-        stack.callback(parser.close)
-        reader = WebReader(parser, build_fetcher(settings))
-        spool = Spool(settings.data_dir.resolve() / SPOOL)
-        recorder = DocumentTraces(traces.send, rate=settings.traces.rate)
-        yield (
-            catalog,
-            Parsing(
-                reader=reader,
-                catalog=catalog,
-                spool=spool,
-                traces=recorder,
-                seconds=settings.queue.task_seconds,
-            ),
-        )
-
-
-def _is_on_servers(settings: Settings) -> bool:
-    return (settings.index.kind, settings.catalog.kind) == ("qdrant", "postgres")
-
-
-def _to_nobody(_url: str) -> None:
-    """Does nothing: nobody looks into a shared folder, and servers are found by their address."""
-
-
-async def _find_losses(catalog: Catalog, index: StoredIndex) -> None:
-    """Marks documents as failed if their index was removed while the catalog counts on it."""
-    from ingest.settler import LOST
-
-    for record in await catalog.collections(TENANT):
-        scope = Scope(tenant=TENANT, collection=record.name)
-        if record.chunks and not await index.holds(scope):
-            await catalog.lose(scope, LOST)
+        parts = attributes_of(opened) | {"observing": observing, "query": pipeline}
+        yield Service(**parts, support=support, model=model)

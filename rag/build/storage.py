@@ -1,24 +1,98 @@
-"""Builds the catalog and the index."""
+"""Opens the catalog, and builds the index."""
 
 from __future__ import annotations
 
 import contextlib
-import sqlite3
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from rag.catalog.answers import Answers
+from rag.catalog.catalog import Catalog
 from rag.catalog.database import Database, PostgresDatabase, SqliteDatabase
-from rag.catalog.tables import metadata
-from rag.errors import ConfigError
+from rag.errors import ConfigError, NotFoundError
 from rag.process.folder_lock import own
-from rag.process.private_folder import CATALOG, INDEX
+from rag.process.private_folder import CATALOG, is_shared, tighten
 from rag.settings.storage import EdgeSettings, PostgresSettings, QdrantSettings, SqliteSettings
 from rag.settings.tree import Settings
-from rag.types import Scope
 
 if TYPE_CHECKING:
     from rag.protocols import StoredIndex
     from retrieval.bm25 import Bm25Encoder
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Storage:
+    """The catalog of a process that may change it."""
+
+    settings: Settings
+    database: Database
+    catalog: Catalog
+    alone: bool
+    """True if no other process ingests into this catalog."""
+    announce: Callable[[str], None]
+    """Tells other processes the URL under which this one serves its data folder."""
+
+
+@contextlib.asynccontextmanager
+async def open_storage(settings: Settings) -> AsyncIterator[Storage]:
+    """Opens the catalog, and no model, index or broker; closes it at the end.
+
+    Owns the data folder, unless everything that only one process may have is on servers. Tasks that
+    a dead process left are pending again.
+
+    Raises:
+        ConfigError: Another process owns the folder.
+        StorageError: The catalog is damaged.
+    """
+    data = settings.data_dir.resolve()
+    on_servers = (settings.index.kind, settings.catalog.kind) == ("qdrant", "postgres")
+    alone = settings.queue.in_process and not on_servers
+    async with contextlib.AsyncExitStack() as stack:
+        announce = _to_nobody if on_servers else stack.enter_context(own(data))
+        if not is_shared(settings):
+            tighten(data)
+            stack.callback(tighten, data)
+        database = build_database(settings.catalog, data)
+        catalog = Catalog(database)
+        stack.push_async_callback(catalog.close)
+        await catalog.open()
+        if settings.queue.in_process:
+            await catalog.tasks.release(died=alone)
+        yield Storage(
+            settings=settings, database=database, catalog=catalog, alone=alone, announce=announce
+        )
+
+
+def attributes_of(opened: Storage) -> dict[str, Any]:
+    """Returns the attributes of an opened part, by name, for the part that is built on it."""
+    return {field.name: getattr(opened, field.name) for field in fields(opened)}
+
+
+def _to_nobody(_url: str) -> None:
+    """Does nothing: nobody looks into a shared folder, and servers are found by their address."""
+
+
+@contextlib.asynccontextmanager
+async def open_answers(settings: Settings) -> AsyncIterator[tuple[Catalog, Answers]]:
+    """Opens the catalog and the stored answers for reading; a server may be running on them.
+
+    Raises:
+        NotFoundError: There is no catalog.
+    """
+    data = settings.data_dir.resolve()
+    if isinstance(settings.catalog, SqliteSettings) and not (data / CATALOG).is_file():
+        raise NotFoundError(
+            f"No answers are kept in {data}: there is no catalog. `rag serve` makes one.",
+            code="no_catalog",
+        )
+    database = build_database(settings.catalog, data)
+    try:
+        await database.open()
+        yield Catalog(database), Answers(database)
+    finally:
+        await database.close()
 
 
 def build_database(settings: SqliteSettings | PostgresSettings, data: Path) -> Database:
@@ -87,34 +161,3 @@ def _build_qdrant(settings: QdrantSettings, dim: int) -> StoredIndex:
         quantization=settings.quantization,
     )
     return QdrantIndex(server, dim=dim, prefix=settings.prefix, layout=layout)
-
-
-def copy_collection(data: Path, scope: Scope, to: Path) -> None:
-    """Makes a data folder of one collection: its index, and its part of the embedded catalog.
-
-    Raises:
-        ConfigError: Another process works on `data`.
-        StorageError: The disk is full.
-    """
-    from retrieval.indexes.edge_generations import home_of
-    from retrieval.indexes.sparse_files import check_room, copy_tree, size_of
-
-    with own(data):
-        index = home_of(data / INDEX, scope)
-        check_room(to, needed=size_of(index) + (data / CATALOG).stat().st_size)
-        copy_tree(index, home_of(to / INDEX, scope))
-        with (
-            contextlib.closing(sqlite3.connect(data / CATALOG)) as old,
-            contextlib.closing(sqlite3.connect(to / CATALOG)) as new,
-        ):
-            old.backup(new)
-            _keep_only(scope, new)
-
-
-def _keep_only(scope: Scope, catalog: sqlite3.Connection) -> None:
-    theirs = (scope.tenant, scope.collection)
-    for table in reversed(metadata.sorted_tables):  # tables that refer to others go first
-        others = f"DELETE FROM {table.name} WHERE (tenant, collection) != (?, ?)"  # noqa: S608
-        catalog.execute(others, theirs)
-    catalog.commit()
-    catalog.execute("VACUUM")

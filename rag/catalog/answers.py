@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from rag.catalog.database import Database
 from rag.catalog.forgetting import forget_late
+from rag.catalog.sql import in_scope, scope_of
 from rag.catalog.tables import TO_SCORE, answer_documents, answers
 from rag.errors import NotFoundError
 from rag.records import Feedback, LiveAnswer, Signals
@@ -24,13 +25,13 @@ STALE_SECONDS = 3600.0
 
 
 class Answers:
-    """Queries and changes of the answers table."""
+    """Queries and changes of the answers table. An answer of another tenant is not found."""
 
     def __init__(self, database: Database) -> None:
         self._db = database
 
     async def keep(self, given: Sequence[LiveAnswer]) -> None:
-        """Stores answers."""
+        """Stores answers, which may be of several tenants."""
         async with self._db.write() as db:
             await db.execute(answers.insert(), [_row(answer) for answer in given])
             if read := [row for answer in given for row in _read(answer)]:
@@ -39,7 +40,7 @@ class Answers:
     async def claim(self, limit: int) -> list[str]:
         """Returns the ids of answers to score: never claimed ones first, the oldest of them first.
 
-        No other caller gets them until `LOST_SECONDS` have passed.
+        They are of all tenants. No other caller gets them until `LOST_SECONDS` have passed.
         """
         now = time.time()
         due = sa.or_(answers.c.claimed_at.is_(None), answers.c.claimed_at < now - LOST_SECONDS)
@@ -54,12 +55,16 @@ class Answers:
         return ids
 
     async def unscored(self, ids: Sequence[str]) -> list[LiveAnswer]:
-        """Returns those of these answers that are still to be scored."""
+        """Returns those of these answers that are still to be scored.
+
+        The ids are those of `claim`: of all tenants.
+        """
         query = answers.select().where(answers.c.id.in_(ids), answers.c.to_score)
         return [_answer(row) for row in await self._db.rows(query)]
 
     async def scored(
         self,
+        tenant: str,
         id_: str,
         scores: Mapping[str, float],
         *,
@@ -69,13 +74,14 @@ class Answers:
         """Stores the scores of an answer; removes its trace, which only scoring needs.
 
         Args:
+            tenant: whose answer it is.
             id_: the answer's.
             scores: by name, 0 to 1.
             embedding: the question's, float32[dim].
             content: replaces the stored content.
 
         Returns:
-            True if the answer was not scored before.
+            True if the tenant has this answer, and it was not scored before.
         """
         values = {
             "to_score": False,
@@ -85,12 +91,12 @@ class Answers:
             "trace": None,
         }
         async with self._db.write() as db:
-            mine = answers.update().where(answers.c.id == id_, answers.c.to_score)
+            mine = answers.update().where(_of(tenant, id_), answers.c.to_score)
             return (await db.execute(mine.values(values))).rowcount > 0
 
-    async def question(self, id_: str) -> str | None:
+    async def question(self, tenant: str, id_: str) -> str | None:
         """Returns the question of an answer; None if its text is not kept."""
-        query = sa.select(answers.c.content).where(answers.c.id == id_)
+        query = sa.select(answers.c.content).where(_of(tenant, id_))
         found = [row["content"] for row in await self._db.rows(query)]
         return found[0]["question"] if found and found[0] else None
 
@@ -100,9 +106,9 @@ class Answers:
         A value of None leaves the earlier feedback unchanged.
 
         Raises:
-            NotFoundError: No answer with this id is kept.
+            NotFoundError: No answer of the tenant with this id is kept.
         """
-        theirs = sa.and_(answers.c.tenant == tenant, answers.c.id == id_)
+        theirs = _of(tenant, id_)
         said = {name: value for name, value in asdict(feedback).items() if value is not None}
         async with self._db.write() as db:
             if (await db.execute(answers.update().where(theirs).values(said))).rowcount == 0:
@@ -127,6 +133,8 @@ class Answers:
     async def forget(self, *, before: float) -> int:
         """Removes answers given before `before`, and ends the wait for scores that are overdue.
 
+        They are of all tenants.
+
         Returns:
             The number of answers that were not scored in time and no longer will be.
         """
@@ -140,15 +148,22 @@ class Answers:
             return (await db.execute(answers.update().where(stale).values(unscored))).rowcount
 
     async def forget_late(self, *, since: float) -> None:
-        """Removes the text of answers that were stored after one of their documents was deleted."""
+        """Removes the text of answers that were stored after one of their documents was deleted.
+
+        They are of all tenants.
+        """
         await forget_late(self._db, since=since)
+
+
+def _of(tenant: str, id_: str) -> sa.ColumnElement[bool]:
+    return sa.and_(answers.c.tenant == tenant, answers.c.id == id_)
 
 
 def _within(
     scope: Scope, start: float, end: float, *columns: sa.ColumnElement[Any]
 ) -> sa.Select[Any]:
-    theirs = (answers.c.tenant == scope.tenant, answers.c.collection == scope.collection)
-    query = sa.select(*columns).where(*theirs, answers.c.at >= start, answers.c.at < end)
+    theirs = in_scope(scope, answers)
+    query = sa.select(*columns).where(theirs, answers.c.at >= start, answers.c.at < end)
     return query.order_by(answers.c.at, answers.c.id)
 
 
@@ -168,11 +183,11 @@ def _read(answer: LiveAnswer) -> Iterator[dict[str, str]]:
 
 def _answer(row: sa.RowMapping) -> LiveAnswer:
     values = dict(row)
-    scope = Scope(tenant=values.pop("tenant"), collection=values.pop("collection"))
     names = ("rating", "comment", "correction")
     feedback = Feedback(**{name: values.pop(name) for name in names})
-    del values["embedding"], values["claimed_at"]
-    return LiveAnswer(scope=scope, feedback=feedback, **values)
+    for name in ("tenant", "collection", "embedding", "claimed_at"):
+        del values[name]
+    return LiveAnswer(scope=scope_of(row), feedback=feedback, **values)
 
 
 def _signals(row: sa.RowMapping) -> Signals:

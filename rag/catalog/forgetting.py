@@ -6,6 +6,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from rag.catalog.database import Database
+from rag.catalog.sql import of_document, same_document
 from rag.catalog.tables import answer_documents, answers, documents, tasks
 from rag.types import Scope
 
@@ -19,9 +20,7 @@ _WITHOUT_WORDS = {
     "to_score": False,
 }
 _OF_ANSWER = sa.and_(
-    documents.c.tenant == answer_documents.c.tenant,
-    documents.c.collection == answer_documents.c.collection,
-    documents.c.id == answer_documents.c.document_id,
+    same_document(documents, answer_documents),
     documents.c.version == answer_documents.c.version,
 )
 
@@ -32,27 +31,23 @@ async def forget_text(db: AsyncConnection, scope: Scope, document_id: str) -> No
     Scores, ratings and other measurements of the answers stay. To be called in the transaction
     that deletes the document.
     """
-    theirs = _of(scope, document_id)
-    await _forget(db, theirs)
-    errors = tasks.update().where(
-        tasks.c.tenant == scope.tenant,
-        tasks.c.collection == scope.collection,
-        tasks.c.document_id == document_id,
-        tasks.c.error.is_not(None),
-    )
+    await _forget(db, of_document(scope, document_id, answer_documents))
+    its = of_document(scope, document_id, tasks)
+    errors = tasks.update().where(its, tasks.c.error.is_not(None))
     await db.execute(errors.values(error=None))
 
 
 async def forget_versions(db: AsyncConnection, scope: Scope, document_id: str, *, but: str) -> None:
     """Removes the text of answers made of versions of a document other than `but`."""
-    await _forget(db, sa.and_(_of(scope, document_id), answer_documents.c.version != but))
+    its = of_document(scope, document_id, answer_documents)
+    await _forget(db, its & (answer_documents.c.version != but))
 
 
 async def forget_late(database: Database, *, since: float) -> None:
     """Removes the text of answers given since `since` whose documents have changed or are deleted.
 
-    An answer may be stored shortly after one of its documents is deleted. If there is no such
-    answer, nothing is written.
+    They are of all tenants. An answer may be stored shortly after one of its documents is deleted.
+    If there is no such answer, nothing is written.
     """
     recent = answer_documents.c.answer_id.in_(sa.select(answers.c.id).where(answers.c.at >= since))
     late = sa.and_(recent, ~sa.exists().where(_OF_ANSWER))
@@ -69,11 +64,3 @@ async def _forget(db: AsyncConnection, which: sa.ColumnElement[bool]) -> None:
         return
     await db.execute(answers.update().where(answers.c.id.in_(theirs)).values(_WITHOUT_WORDS))
     await db.execute(answer_documents.delete().where(which))
-
-
-def _of(scope: Scope, document_id: str) -> sa.ColumnElement[bool]:
-    return sa.and_(
-        answer_documents.c.tenant == scope.tenant,
-        answer_documents.c.collection == scope.collection,
-        answer_documents.c.document_id == document_id,
-    )

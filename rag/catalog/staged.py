@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from rag.catalog.database import Database
+from rag.catalog.sql import in_scope, scope_of, scope_row
 from rag.catalog.tables import collections, documents, staged
 from rag.records import GONE, Cut, Switch
 from rag.types import Scope
@@ -30,24 +31,25 @@ class Staged:
 
     async def add(self, scope: Scope, switch: Switch) -> None:
         """Records a switch before it is made; a switch staged before is dropped."""
-        seen = sa.select(documents.c.id, _STATE.label("state")).where(_in(scope, documents))
+        seen = sa.select(documents.c.id, _STATE.label("state")).where(in_scope(scope, documents))
         naming = {"next_version": switch.version, "next_embedder": switch.embedder}
         async with self._db.write() as db:
             await self.clear(db, scope)
             at = {row.id: row.state for row in await db.execute(seen)}
-            whose = {"tenant": scope.tenant, "collection": scope.collection}
             rows = [
-                whose | {"document_id": id_, "cut": asdict(cut), "seen": at.get(id_)}
+                scope_row(scope) | {"document_id": id_, "cut": asdict(cut), "seen": at.get(id_)}
                 for id_, cut in switch.cuts.items()
             ]
             if rows:
                 await db.execute(staged.insert(), rows)
-            await db.execute(collections.update().where(_in(scope, collections)).values(naming))
+            await db.execute(
+                collections.update().where(in_scope(scope, collections)).values(naming)
+            )
 
     async def clear(self, db: AsyncConnection, scope: Scope) -> None:
         """Drops the staged switch, as part of a transaction."""
-        await db.execute(collections.update().where(_in(scope, collections)).values(_NONE))
-        await db.execute(staged.delete().where(_in(scope, staged)))
+        await db.execute(collections.update().where(in_scope(scope, collections)).values(_NONE))
+        await db.execute(staged.delete().where(in_scope(scope, staged)))
 
     async def drop(self, scope: Scope) -> None:
         """Drops the staged switch, in a separate transaction."""
@@ -55,15 +57,15 @@ class Staged:
             await self.clear(db, scope)
 
     async def scopes(self) -> list[Scope]:
-        """Returns the collections with a staged switch."""
+        """Returns the collections of all tenants with a staged switch."""
         query = sa.select(collections.c.tenant, collections.c.collection)
         rows = await self._db.rows(query.where(collections.c.next_version.is_not(None)))
-        return [Scope(tenant=row["tenant"], collection=row["collection"]) for row in rows]
+        return [scope_of(row) for row in rows]
 
     async def of(self, scope: Scope) -> Switch | None:
         """Returns the staged switch; the cut of a document written since then is `GONE`."""
         named = sa.select(collections.c.next_version, collections.c.next_embedder)
-        rows = await self._db.rows(named.where(_in(scope, collections)))
+        rows = await self._db.rows(named.where(in_scope(scope, collections)))
         if not rows or rows[0]["next_version"] is None:
             return None
         return Switch(
@@ -73,15 +75,11 @@ class Staged:
         )
 
     async def _cuts(self, scope: Scope) -> Mapping[str, Cut]:
-        its = _in(scope, documents) & (documents.c.id == staged.c.document_id)
+        its = in_scope(scope, documents) & (documents.c.id == staged.c.document_id)
         query = sa.select(
             staged.c.document_id,
             staged.c.cut,
             (staged.c.seen == _STATE).label("same"),
         ).select_from(staged.outerjoin(documents, its))
-        rows = await self._db.rows(query.where(_in(scope, staged)))
+        rows = await self._db.rows(query.where(in_scope(scope, staged)))
         return {row["document_id"]: Cut(**row["cut"]) if row["same"] else GONE for row in rows}
-
-
-def _in(scope: Scope, table: sa.Table) -> sa.ColumnElement[bool]:
-    return sa.and_(table.c.tenant == scope.tenant, table.c.collection == scope.collection)

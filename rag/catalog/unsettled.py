@@ -14,27 +14,17 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from rag.catalog.database import Database
+from rag.catalog.sql import OPEN, document_key, key_columns, same_document, scope_row, the_document
 from rag.catalog.tables import documents, tasks, unsettled
 from rag.records import Cut
 from rag.types import Scope
 
-_KEY = ("tenant", "collection", "document_id")
-_THE_MARK = sa.and_(*(unsettled.c[name] == sa.bindparam(f"of_{name}") for name in _KEY))
-_FIND = unsettled.select().where(_THE_MARK)
-_REMOVE = unsettled.delete().where(_THE_MARK)
-_FORGET_RECIPE = (
-    documents.update()
-    .where(
-        documents.c.tenant == sa.bindparam("of_tenant"),
-        documents.c.collection == sa.bindparam("of_collection"),
-        documents.c.id == sa.bindparam("of_document_id"),
-    )
-    .values(recipe="")
-)
-_OPEN_TASK = sa.exists().where(
-    *(tasks.c[name] == unsettled.c[name] for name in _KEY),
-    tasks.c.state.in_(("pending", "running")),
-)
+_KEY = key_columns(unsettled)
+_FIND = unsettled.select().where(the_document(unsettled))
+_REMOVE = unsettled.delete().where(the_document(unsettled))
+_FORGET_RECIPE = documents.update().where(the_document(documents)).values(recipe="")
+_OPEN_TASK = sa.exists().where(same_document(tasks, unsettled), tasks.c.state.in_(OPEN))
+_NOTHING: dict[str, str | int] = {"version": "", "recipe": "", "chunks": 0}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +61,7 @@ class Unsettled:
         new = database.insert(unsettled)
         self._mark = new.on_conflict_do_nothing()
         self._mark_deleted = new.on_conflict_do_update(
-            index_elements=list(_KEY),
+            index_elements=_KEY,
             set_={name: new.excluded[name] for name in ("version", "recipe", "chunks")},
         )
 
@@ -82,12 +72,12 @@ class Unsettled:
 
     async def mark(self, db: AsyncConnection, scope: Scope, document_ids: Iterable[str]) -> None:
         """Marks documents and removes their recipes, so that none counts as unchanged."""
-        rows = [_row(scope, id_) | _NOTHING for id_ in document_ids]
-        if not rows:
+        ids = list(document_ids)
+        if not ids:
             return
-        keys = [_key(scope, row["document_id"]) for row in rows]
-        await db.execute(_FORGET_RECIPE, keys)
-        await db.execute(self._mark, rows)  # after documents, as everywhere: no deadlock
+        await db.execute(_FORGET_RECIPE, [document_key(scope, id_) for id_ in ids])
+        # After documents, as everywhere: no deadlock.
+        await db.execute(self._mark, [_row(scope, id_) | _NOTHING for id_ in ids])
 
     async def mark_deleted(
         self,
@@ -105,7 +95,7 @@ class Unsettled:
 
     async def unmark(self, db: AsyncConnection, scope: Scope, document_id: str) -> None:
         """Removes a mark if there is one."""
-        await db.execute(_REMOVE, _key(scope, document_id))
+        await db.execute(_REMOVE, document_key(scope, document_id))
 
     async def remove(self, scope: Scope, document_id: str) -> None:
         """Removes a mark, in a separate transaction."""
@@ -114,11 +104,11 @@ class Unsettled:
 
     async def of(self, scope: Scope, document_id: str) -> Mark | None:
         """Returns a document's mark; None if there is none."""
-        rows = await self._db.rows(_FIND, _key(scope, document_id))
+        rows = await self._db.rows(_FIND, document_key(scope, document_id))
         return _read(rows[0]) if rows else None
 
     async def abandoned(self, *, deleted: bool, after: Mark | None, limit: int) -> Sequence[Mark]:
-        """Returns marks that no open task will remove, ordered by key.
+        """Returns marks of all tenants that no open task will remove, ordered by key.
 
         They are of deleted documents or of all others, and come after the mark `after`.
         """
@@ -131,15 +121,8 @@ class Unsettled:
         return [_read(row) for row in rows]
 
 
-_NOTHING: dict[str, str | int] = {"version": "", "recipe": "", "chunks": 0}
-
-
 def _row(scope: Scope, document_id: str) -> dict[str, str | int]:
-    return {"tenant": scope.tenant, "collection": scope.collection, "document_id": document_id}
-
-
-def _key(scope: Scope, document_id: str | int) -> dict[str, str | int]:
-    return {f"of_{name}": value for name, value in _row(scope, str(document_id)).items()}
+    return {**scope_row(scope), "document_id": document_id}
 
 
 def _read(row: sa.RowMapping) -> Mark:

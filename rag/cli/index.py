@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from ingest.index_check import IndexCheck, Report
-from rag.build.service import TENANT, open_ingesting
+from rag.build.ingest import open_ingesting
 from rag.cli import output
 from rag.cli.progress import progress_bar
+from rag.cli.scope import scope_of
 from rag.client.http import Json
 from rag.errors import ConfigError, InputError
 from rag.settings.tree import Settings
@@ -31,7 +32,7 @@ async def check(args: argparse.Namespace, settings: Settings) -> int:
             f" ({url}): unset it, and stop the server if the folder is its own.",
             code="not_through_a_server",
         )
-    scope = Scope(tenant=TENANT, collection=args.collection)
+    scope = scope_of(args)
     try:
         async with open_ingesting(settings) as opened:
             looking = IndexCheck(pipeline=opened.ingest, index=opened.index, catalog=opened.catalog)

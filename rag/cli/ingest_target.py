@@ -8,24 +8,27 @@ import contextlib
 import os
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from ingest.readers.registry import document_id
 from ingest.sources.fetch import submission_of_url
 from ingest.sources.files import file_uri, submission_of
-from rag.build.service import TENANT, Service
-from rag.cli.in_process import carry
+from rag.build.embedding import loading_embedder
+from rag.build.queue_backends import queue_backend
 from rag.cli.progress import progress_bar
+from rag.cli.scope import scope_of
 from rag.client.http import Client, Json, connect, wait_until_done
 from rag.errors import ReadError
 from rag.protocols import Queue
 from rag.settings.tree import Settings
+from rag.telemetry.trace import Trace
 from rag.types import Scope
 
 if TYPE_CHECKING:
     from rich.progress import Progress
+
+    from rag.build.ingest import Ingesting
 
 File = tuple[str, str, bytes]
 """A file to send: its uri, name and bytes."""
@@ -69,31 +72,42 @@ async def opened(args: argparse.Namespace, settings: Settings) -> AsyncIterator[
         async with connect(args.url) as client:
             yield _Server(client, args.collection, max_bytes=max_bytes, quiet=args.json)
     else:
-        async with carry(settings) as (client, service, queue):
-            yield _DataFolder(client, args.collection, service, queue, quiet=args.json)
+        async with loading_embedder(settings.embedder) as embedder:
+            from rag.build.ingest import open_ingesting
+            from rag.cli.in_process import client_of
+
+            async with open_ingesting(settings, embedder) as opened:
+                await opened.warm()
+                queue = queue_backend(settings).queue(opened)
+                async with client_of(opened, queue) as client:
+                    yield _DataFolder(client, scope_of(args), opened, queue, quiet=args.json)
 
 
 @dataclass(frozen=True, slots=True)
 class _DataFolder:
     client: Client
-    collection: str
-    service: Service
+    scope: Scope
+    opened: Ingesting
     queue: Queue
     quiet: bool
 
+    @property
+    def collection(self) -> str:
+        return self.scope.collection
+
     async def ingest(self, named: Named) -> list[Json]:
-        scope = Scope(tenant=TENANT, collection=self.collection)
-        spool = self.service.spool
-        await self.service.ingest.check_collection(scope)
+        spool = self.opened.spool.of(self.scope.tenant)
         piped = (
             []
             if named.piped is None
             else [spool.put(named.piped, uri="stdin:", name=STDIN, title=STDIN)]
         )
-        submissions = chain(
-            map(submission_of, named.files), map(submission_of_url, named.urls), piped
-        )
-        job_id = await self.service.catalog.submit(scope, submissions)
+        submissions = [
+            *map(submission_of, named.files),
+            *(submission_of_url(url, spool.new_key()) for url in named.urls),
+            *piped,
+        ]
+        job_id = await self.opened.ingest.accept(self.scope, submissions, Trace())
         with progress_bar("Ingesting", len(named), quiet=self.quiet) as bar:
             return [await self._work(job_id, bar)]
 

@@ -64,9 +64,10 @@ def _run(args: argparse.Namespace) -> int:
     if args.command == "serve":
         return _serve(args, settings)
     if args.command == "worker":
+        from rag.build.queue_backends import broker_settings
         from workers.worker import work
 
-        return work(settings, stage=args.stage)
+        return work(settings, broker_settings(settings), stage=args.stage)
     import asyncio
 
     from rag.cli.questions import run

@@ -7,13 +7,16 @@ import contextlib
 import os
 import re
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from rag.cli import output
 from rag.client.http import Client, Json, all_documents, connect
 from rag.errors import InputError, NotFoundError
 from rag.settings.tree import COLLECTION, Settings, shown
+
+if TYPE_CHECKING:
+    from rag.build.storage import Storage
 
 _CONDITION = re.compile(r"([A-Za-z0-9_.-]+)\s*(>=|<=|=|>|<)\s*(.+)", re.DOTALL)
 _NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?")
@@ -104,11 +107,41 @@ async def _client(args: argparse.Namespace, settings: Settings) -> AsyncIterator
     if args.url:
         async with connect(args.url) as client:
             yield client
-    else:
-        from rag.cli.in_process import carry
+        return
+    async with _opened(args.command, settings) as opened:
+        from rag.cli.in_process import client_of
 
-        async with carry(settings) as (client, _, _):
+        async with client_of(opened) as client:
             yield client
+
+
+def _opened(command: str, settings: Settings) -> contextlib.AbstractAsyncContextManager[Storage]:
+    """Opens what a command works on, and nothing else."""
+    match command:
+        case "status":
+            from rag.build.storage import open_storage
+
+            return open_storage(settings)
+        case "delete":
+            from rag.build.ingest import open_ingesting
+
+            return open_ingesting(settings)
+        case _:
+            return _answering(command, settings)
+
+
+@contextlib.asynccontextmanager
+async def _answering(command: str, settings: Settings) -> AsyncIterator[Storage]:
+    from rag.build.embedding import loading_embedder
+
+    async with loading_embedder(settings.embedder) as embedder:  # while modules are imported
+        from rag.build.retrieval import open_searching
+        from rag.build.service import open_service
+        from rag.cli import in_process  # noqa: F401 - its import takes half as long as the model
+
+        opening = open_searching if command == "search" else open_service
+        async with opening(settings, embedder=embedder) as opened:
+            yield opened
 
 
 async def _find(client: Client, collection: str, name: str) -> tuple[str, Json]:

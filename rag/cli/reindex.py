@@ -7,14 +7,14 @@ import os
 import time
 from functools import partial
 
-from rag.build.service import TENANT
+from ingest.reindex import Reindexer
+from rag.build.ingest import open_ingesting
 from rag.cli import output
-from rag.cli.in_process import carry
 from rag.cli.progress import progress_bar
+from rag.cli.scope import scope_of
 from rag.client.http import Json
 from rag.errors import ConfigError, InputError
 from rag.settings.tree import Settings
-from rag.types import Scope
 
 
 async def reindex(args: argparse.Namespace, settings: Settings) -> int:
@@ -46,14 +46,20 @@ async def reindex(args: argparse.Namespace, settings: Settings) -> int:
 
 async def _reindex(args: argparse.Namespace, settings: Settings) -> Json:
     started = time.perf_counter()
-    scope = Scope(tenant=TENANT, collection=args.collection)
-    async with carry(settings) as (_, service, _):
-        reindexer = service.reindexer
+    scope = scope_of(args)
+    async with open_ingesting(settings) as opened:
+        await opened.warm()
+        reindexer = Reindexer(
+            pipeline=opened.ingest,
+            embedder=opened.embedder,
+            index=opened.index,
+            catalog=opened.catalog,
+        )
         run = reindexer.roll_back if args.rollback else reindexer.reindex
         with progress_bar("Indexing", None, quiet=args.json) as bar:
             move = partial(bar.update, bar.task_ids[0])
             cuts = await run(scope, progress=lambda done, of: move(completed=done, total=of))
-        record = await service.catalog.collection(scope)
+        record = await opened.catalog.collections.get(scope)
     return {
         "collection": record.name,
         "embedder": record.embedder,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -88,6 +88,8 @@ class PostgresSettings(Part):
 
 
 class _QueueSettings(Part):
+    in_process: ClassVar[bool] = False
+    """True if the process that accepts documents also ingests them."""
     task_seconds: float = Field(
         21600, gt=0, description="One document, from its first byte read; past it, it fails."
     )
@@ -96,6 +98,7 @@ class _QueueSettings(Part):
 class LocalQueueSettings(_QueueSettings):
     """Documents are ingested by the process that accepts them."""
 
+    in_process = True
     kind: Literal["local"] = "local"
 
 

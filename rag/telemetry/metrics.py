@@ -238,8 +238,8 @@ def stages(
     """Counts the data of a question's trace once it has ended: `degraded` as in `Answer`."""
     for stage, spent in milliseconds:
         _stages.labels(stage).observe(spent / 1e3)
-    for told in degraded:
-        _degraded.labels(told.partition(":")[0]).inc()
+    for omission in degraded:
+        _degraded.labels(omission.partition(":")[0]).inc()
     for kind, count in (("input", usage.input_tokens), ("output", usage.output_tokens)):
         _tokens.labels(kind, _label(tenant)).inc(count)
     cost("answer", usage.cost, tenant)
@@ -250,12 +250,12 @@ class Pace:
 
     def __init__(self, *, live: bool) -> None:
         self._live = live
-        self._asked = self._first = time.perf_counter()
+        self._called = self._first = time.perf_counter()
         self._silent = True
         self.first_ns: int | None = None
         """Time at which the first text arrived, in nanoseconds since 1970."""
 
-    def heard(self, delta: Delta) -> None:
+    def add(self, delta: Delta) -> None:
         """Records that a piece of the text, or its end, arrived."""
         if delta.model is None:
             return
@@ -264,7 +264,7 @@ class Pace:
             self.first_ns = time.time_ns()
             self._first = time.perf_counter()
             if self._live:
-                _first_token.labels(delta.model).observe(self._first - self._asked)
+                _first_token.labels(delta.model).observe(self._first - self._called)
         if self._live and delta.finish_reason and delta.usage and delta.usage.output_tokens > 1:
             spent = time.perf_counter() - self._first
             _per_token.labels(delta.model).observe(spent / (delta.usage.output_tokens - 1))

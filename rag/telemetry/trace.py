@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
 from rag.errors import RagError
+from rag.telemetry.stopwatch import Stopwatch
 from rag.types import Usage
 
 _log = logging.getLogger(__name__)
@@ -60,13 +61,15 @@ class Experiment:
 
 @dataclass(slots=True)
 class Trace:
-    """The trace of one request or task: id, milliseconds by stage, omitted stages, tokens used.
+    """Observes one request or task; nothing is computed from it.
 
-    `outcome` says how it ended: found, answered, the reason to abstain, an error's code, cancelled;
-    for a document its outcome. `spans` are its stages in the order in which they began, below
-    `root`; `parent_id` is the caller's span that it is part of. `user`, `session` and `tags` group
-    it with other traces; the caller sets them, or they name a job. `sampled` traces are sent
-    even if they end well. `experiment` is None outside evaluations.
+    `stopwatch` times the stages. `degraded` and `usage` are the stages that were left out and the
+    tokens that were used, also if the request fails. `outcome` says how it ended: found, answered,
+    the reason to abstain, an error's code, cancelled; for a document its outcome. `spans` are its
+    stages in the order in which they began, below `root`; `parent_id` is the caller's span that it
+    is part of. `user`, `session` and `tags` group it with other traces; the caller sets them, or
+    they name a job. `sampled` traces are sent even if they end well. `experiment` is None outside
+    evaluations.
     """
 
     id: str = field(default_factory=lambda: secrets.token_hex(16))
@@ -77,19 +80,24 @@ class Trace:
     tags: tuple[str, ...] = ()
     sampled: bool = True
     experiment: Experiment | None = None
-    timings: dict[str, float] = field(default_factory=dict)
+    stopwatch: Stopwatch = field(default_factory=Stopwatch)
     degraded: list[str] = field(default_factory=list)
     usage: Usage = field(default_factory=Usage)
     outcome: str = ""
     root: Span = field(default_factory=lambda: Span("request"))
     spans: list[Span] = field(default_factory=list)
 
+    @property
+    def timings(self) -> dict[str, float]:
+        """Milliseconds by stage."""
+        return self.stopwatch.milliseconds
+
     @contextlib.contextmanager
     def span(self, stage: str, kind: Kind = "span") -> Iterator[Span]:
         """Times and records a stage, as a child of the current one; never across a `yield`."""
         span = self.open(stage, kind)
         try:
-            with self.inside(span), self.time(stage):
+            with self.inside(span), self.stopwatch.time(stage):
                 yield span
         except BaseException as error:
             span.error = type(error).__name__
@@ -124,22 +132,18 @@ class Trace:
         """Returns the W3C `traceparent` header for work that continues in this span."""
         return f"00-{self.id}-{span.id}-{self.sampled:02x}"
 
-    @contextlib.contextmanager
-    def time(self, stage: str) -> Iterator[None]:
-        """Times a part of a stage; times of the same name are added up."""
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            spent = (time.perf_counter() - start) * 1e3
-            self.timings[stage] = round(self.timings.get(stage, 0.0) + spent, 3)
+    def degrade(self, stage: str, cause: RagError | str) -> str:
+        """Records that a stage is left out, and why; details go to the log.
 
-    def degrade(self, stage: str, cause: RagError | str) -> None:
-        """Records that a stage was left out of the answer, and why; details go to the log."""
-        self.degraded.append(f"{stage}: {cause}")
+        Returns:
+            The stage with its cause, as in `Answer.degraded`.
+        """
+        omission = f"{stage}: {cause}"
+        self.degraded.append(omission)
         if isinstance(cause, RagError) and cause.detail:
             # Without the message, in which a server may repeat what was asked.
             _log.warning("Trace %s, %s: %s. %s", self.id, stage, cause.code, cause.detail)
+        return omission
 
     def spend(self, usage: Usage) -> None:
         """Adds the usage of a language model."""
@@ -163,8 +167,7 @@ def of_template(name: str) -> dict[str, Attribute]:
     """
     stem, _, version = name.partition(".")
     number = version.removeprefix("v")
-    told = int(number) if number != version else version
-    return {"template": stem, "template_version": told}
+    return {"template": stem, "template_version": int(number) if number != version else version}
 
 
 _inside: ContextVar[tuple[Trace, Span] | None] = ContextVar("inside", default=None)
@@ -210,26 +213,39 @@ def trace_headers() -> dict[str, str]:
 
 def trace_json(trace: Trace) -> dict[str, Any]:
     """Returns an ended trace as JSON for another process; `trace_from` reads it."""
-    fields_ = {field.name: getattr(trace, field.name) for field in fields(Trace)}
+    values = {field.name: getattr(trace, field.name) for field in fields(Trace)}
+    del values["stopwatch"]
     spans = [_span_json(span) for span in (trace.root, *trace.spans)]
-    return {**fields_, "root": None, "spans": spans, "usage": asdict(trace.usage)}
+    return values | {
+        "timings": trace.timings,
+        "usage": asdict(trace.usage),
+        "root": None,
+        "spans": spans,
+    }
 
 
-def trace_from(told: Mapping[str, Any]) -> Trace:
+def trace_from(values: Mapping[str, Any]) -> Trace:
     """Returns the trace that `trace_json` wrote."""
     spans: dict[str | None, Span] = {}
-    for each in told["spans"]:  # parents come first
+    for each in values["spans"]:  # parents come first
         spans[each["id"]] = Span(**{**each, "parent": spans.get(each["parent"])})
     root, *rest = spans.values()
-    usage = Usage(**told["usage"])
+    others = {name: value for name, value in values.items() if name != "timings"}
     return Trace(
-        **{**told, "tags": tuple(told["tags"]), "root": root, "spans": rest, "usage": usage}
+        **others
+        | {
+            "tags": tuple(values["tags"]),
+            "stopwatch": Stopwatch(dict(values["timings"])),
+            "usage": Usage(**values["usage"]),
+            "root": root,
+            "spans": rest,
+        }
     )
 
 
 def _span_json(span: Span) -> dict[str, Any]:
-    told = {field.name: getattr(span, field.name) for field in fields(Span)}
-    return {**told, "parent": span.parent and span.parent.id}
+    values = {field.name: getattr(span, field.name) for field in fields(Span)}
+    return {**values, "parent": span.parent and span.parent.id}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

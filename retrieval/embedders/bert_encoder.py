@@ -14,7 +14,7 @@ from rag.errors import UpstreamError
 from rag.types import Embedding, TokenVectors
 from retrieval.embedders.bert_model import Bert, mean_pool
 from retrieval.embedders.checkpoint import Checkpoint
-from retrieval.embedders.messages import Encoded, EncodedQuestion, Model, Text
+from retrieval.embedders.messages import Encoded, EncodedQuestion, Loaded, Text
 
 
 @contextlib.contextmanager
@@ -36,14 +36,7 @@ class BertEncoder:
     def __init__(
         self, checkpoint: Checkpoint, *, device: torch.device, dtype: torch.dtype, lanes: int
     ) -> None:
-        self.about = Model(
-            dim=checkpoint.dim,
-            token_dim=checkpoint.dim,
-            max_tokens=checkpoint.max_tokens,
-            fingerprint=checkpoint.fingerprint(),
-            tokenizer=checkpoint.tokenizer(window=None).to_str(),
-            device=device.type,
-        )
+        self.about = Loaded(checkpoint.model(), device.type)
         self._bert = Bert(checkpoint, device=device, dtype=dtype)
         self._tokenizer = checkpoint.tokenizer(window=checkpoint.max_tokens)
         unknown = getattr(self._tokenizer.model, "unk_token", None)  # of WordPiece

@@ -15,6 +15,7 @@ from tokenizers import Tokenizer
 from rag.errors import ConfigError
 from rag.privacy.redaction import words
 from rag.types import Kind
+from retrieval.embedders.messages import Model
 
 WEIGHTS = "model.safetensors"
 PASSAGE_PROMPTS = ("document", "passage", "corpus")
@@ -47,6 +48,20 @@ class Checkpoint:
         self.dim: int = config["hidden_size"]
         self.layers: int = config["num_hidden_layers"]
         self.max_tokens = _window(folder, most=config["max_position_embeddings"])
+
+    def model(self) -> Model:
+        """Returns the properties of the model.
+
+        Raises:
+            ConfigError: The weights or the tokenizer are missing or damaged.
+        """
+        return Model(
+            dim=self.dim,
+            token_dim=self.dim,
+            max_tokens=self.max_tokens,
+            fingerprint=self.fingerprint(),
+            tokenizer=self.tokenizer(window=None).to_str(),
+        )
 
     def tokenizer(self, *, window: int | None) -> Tokenizer:
         """Returns the tokenizer, which truncates texts at `window` tokens; None: never."""

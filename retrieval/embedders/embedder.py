@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -16,12 +18,12 @@ from rag.process.child_process import ChildProcess
 from rag.protocols import TokenEmbedder
 from rag.types import Embedding, Float32Array, Kind, TokenVectors
 from retrieval.embedders.checkpoint import Checkpoint
+from retrieval.embedders.messages import Encoded, EncodedQuestion, Loaded, Model, Text
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
     from retrieval.embedders.bert_model import Dtype
-from retrieval.embedders.messages import Encoded, EncodedQuestion, Model, Text
 
 # Some 120 tokens of English. With three such batches in progress, the event loop still has some of
 # 32 callers to serve: neither it nor the model waits for the other.
@@ -37,42 +39,84 @@ PASSAGES_SHARE = 4
 such texts come many at a time, and one by one they take twice as long."""
 LANES = 3
 """Batches in progress at once, so that the next one is always ready."""
-Encoder = Callable[[list["Text"]], list[Encoded]]
+Encoder = Callable[[list[Text]], list[Encoded]]
+_Process = ChildProcess[list[Text], list[Encoded]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Running:
+    process: _Process
+    batcher: Batcher[Text, Encoded]
 
 
 class ModelEmbedder:
     """A model in a separate process; texts that wait for it are batched together."""
 
-    def __init__(self, load: Callable[[], Encoder], *, lanes: int, max_waiting: int) -> None:
-        """Loads the model.
+    def __init__(
+        self,
+        load: Callable[[], Encoder],
+        *,
+        lanes: int,
+        max_waiting: int,
+        model: Model | None = None,
+    ) -> None:
+        """Makes an embedder. Its model is loaded at the first use, or by `load`.
 
         Args:
             load: picklable; creates the encoder in the process; the encoder's `about` is its
-                `Model`.
+                `Loaded`.
             lanes: batches in progress at once.
             max_waiting: questions that may wait.
+            model: the model's properties; None: they are unknown until it is loaded, so it is
+                loaded here.
 
         Raises:
-            RagError: The error that `load` raised.
+            RagError: Raised by `load`.
         """
-        self._process: ChildProcess[list[Text], list[Encoded]] = ChildProcess(
-            load, name="embedder", lanes=lanes
-        )
-        self._model: Model = self._process.about
+        self._load = load
+        self._lanes = lanes
+        self._max_waiting = max_waiting
+        self._loading = threading.Lock()
+        self._running: _Running | None = None
+        self._model = model or self._start().process.about.model
+
+    def load(self) -> None:
+        """Loads the model, unless it is loaded; blocks meanwhile. May be called from any thread.
+
+        Raises:
+            ConfigError: The model cannot be loaded, or not on that device.
+        """
+        self._start()
+
+    def _start(self) -> _Running:
+        with self._loading:
+            if self._running is None:
+                process: _Process = ChildProcess(self._load, name="embedder", lanes=self._lanes)
+                self._running = _Running(process, self._batches(process))
+            return self._running
+
+    def _batches(self, process: _Process) -> Batcher[Text, Encoded]:
+        loaded: Loaded = process.about
         # A text past the window is cut by the tokenizer; 8 characters a token is generous.
-        window = self._model.max_tokens * 8
-        on_cpu = self._model.device == "cpu"
-        self._batcher: Batcher[Text, Encoded] = Batcher(
-            self._process.call,
-            at_once=lanes,
+        window = loaded.model.max_tokens * 8
+        on_cpu = loaded.device == "cpu"
+        return Batcher(
+            process.call,
+            at_once=self._lanes,
             cost=lambda item: (
                 min(len(item.text), window) // (PASSAGES_SHARE if item.form == "tokens" else 1)
             ),
             max_cost=MAX_BATCH_CHARS if on_cpu else MAX_GPU_BATCH_CHARS,
             max_bulk_cost=MAX_BULK_CHARS if on_cpu else MAX_GPU_BATCH_CHARS,
-            max_waiting=max_waiting,
+            max_waiting=self._max_waiting,
             name="embedder",
         )
+
+    async def _encode(self, items: Sequence[Text], *, bulk: bool = False) -> list[Encoded]:
+        running = self._running
+        if running is None:
+            running = await asyncio.to_thread(self._start)
+        return await running.batcher.submit(items, bulk=bulk)
 
     @property
     def dim(self) -> int:
@@ -96,7 +140,7 @@ class ModelEmbedder:
     async def embed(self, texts: Sequence[str], *, kind: Kind) -> Float32Array:
         """float32[n, dim], unit norm, in input order."""
         items = [Text(text, "dense", kind) for text in texts]
-        rows = await self._batcher.submit(items, bulk=kind == "passage")
+        rows = await self._encode(items, bulk=kind == "passage")
         return np.stack(rows) if rows else np.empty((0, self.dim), np.float32)  # type: ignore[arg-type]
 
     async def embed_tokens(self, texts: Sequence[str], *, kind: Kind) -> list[TokenVectors]:
@@ -105,25 +149,27 @@ class ModelEmbedder:
         Passages are compared at query time, so both kinds are interactive.
         """
         items = [Text(text, "tokens", kind) for text in texts]
-        return await self._batcher.submit(items)  # type: ignore[return-value]
+        return await self._encode(items)  # type: ignore[return-value]
 
     async def embed_questions(self, texts: Sequence[str]) -> list[EncodedQuestion]:
         """One `EncodedQuestion` for each text, in input order."""
         items = [Text(text, "question", "query") for text in texts]
-        return await self._batcher.submit(items)  # type: ignore[return-value]
+        return await self._encode(items)  # type: ignore[return-value]
 
     async def embed_passages(self, texts: Sequence[str]) -> list[Embedding]:
         """One `Embedding` for each text, in input order."""
         items = [Text(text, "both", "passage") for text in texts]
-        return await self._batcher.submit(items, bulk=True)  # type: ignore[return-value]
+        return await self._encode(items, bulk=True)  # type: ignore[return-value]
 
     def in_background(self) -> TokenEmbedder:
         """Returns an embedder whose texts are encoded after all texts that somebody waits for."""
-        return _Background(self._batcher)
+        return _Background(self._encode)
 
     def close(self) -> None:
-        """Ends the model's process."""
-        self._process.close()
+        """Ends the model's process; waits for one that is being loaded."""
+        with self._loading:
+            if self._running:
+                self._running.process.close()
 
     @cached_property
     def _whole(self) -> Tokenizer:
@@ -134,11 +180,11 @@ class ModelEmbedder:
 
 @dataclass(frozen=True, slots=True)
 class _Background:
-    batcher: Batcher[Text, Encoded]
+    encode: Callable[..., Awaitable[list[Encoded]]]
 
     async def embed_tokens(self, texts: Sequence[str], *, kind: Kind) -> list[TokenVectors]:
         items = [Text(text, "tokens", kind) for text in texts]
-        return await self.batcher.submit(items, bulk=True)  # type: ignore[return-value]
+        return await self.encode(items, bulk=True)  # type: ignore[return-value]
 
 
 class BertEmbedder(ModelEmbedder):
@@ -152,7 +198,7 @@ class BertEmbedder(ModelEmbedder):
         dtype: Dtype = "auto",
         max_waiting: int = 1024,
     ) -> None:
-        """Loads the checkpoint in a separate process.
+        """Reads the checkpoint's configuration; the weights are loaded at the first use.
 
         Args:
             folder: folder of the checkpoint.
@@ -161,10 +207,11 @@ class BertEmbedder(ModelEmbedder):
             max_waiting: questions that may wait.
 
         Raises:
-            ConfigError: The checkpoint cannot be loaded, or not on that device.
+            ConfigError: The folder holds no checkpoint that this embedder can load.
         """
         load = partial(_load_bert, folder, device, dtype)
-        super().__init__(load, lanes=LANES, max_waiting=max_waiting)
+        model = Checkpoint(folder).model()
+        super().__init__(load, lanes=LANES, max_waiting=max_waiting, model=model)
 
 
 class SentenceEmbedder(ModelEmbedder):

@@ -29,7 +29,7 @@ class Text(NamedTuple):
 
 
 class Model(NamedTuple):
-    """The properties of the model that an encoder has loaded."""
+    """The properties of a model, the same on every device."""
 
     dim: int
     token_dim: int
@@ -39,5 +39,10 @@ class Model(NamedTuple):
     fingerprint: str
     tokenizer: str
     """As JSON, without truncation: it also counts the tokens that the encoder's own would cut."""
+
+
+class Loaded(NamedTuple):
+    """A loaded model, and the type of the device that it is on, such as "cuda"."""
+
+    model: Model
     device: str
-    """The device type: "cpu", "cuda" …"""

@@ -17,7 +17,7 @@ from rag.privacy.redaction import words
 from rag.types import Embedding, Float32Array, Kind, TokenVectors
 from retrieval.embedders.bert_encoder import gpu_memory
 from retrieval.embedders.checkpoint import folder_digest, named_prompt
-from retrieval.embedders.messages import Encoded, EncodedQuestion, Model, Text
+from retrieval.embedders.messages import Encoded, EncodedQuestion, Loaded, Model, Text
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -68,13 +68,15 @@ class SentenceEncoder:
                 " and answers and citations are checked by these: name another model in"
                 " embedder.model."
             )
-        self.about = Model(
-            dim=len(probes[0]["sentence_embedding"]),
-            token_dim=probes[0]["token_embeddings"].shape[-1],
-            max_tokens=self._model.tokenizer.model_max_length,
-            fingerprint=self._fingerprint(folder),
-            tokenizer=self._whole(),
-            device=device.type,
+        self.about = Loaded(
+            Model(
+                dim=len(probes[0]["sentence_embedding"]),
+                token_dim=probes[0]["token_embeddings"].shape[-1],
+                max_tokens=self._model.tokenizer.model_max_length,
+                fingerprint=self._fingerprint(folder),
+                tokenizer=self._whole(),
+            ),
+            device.type,
         )
 
     def __call__(self, items: list[Text]) -> list[Encoded]:

@@ -64,7 +64,8 @@ class TokenCache:
     """`TokenEmbedder` that caches the vectors of texts.
 
     Vectors are stored in a quarter of their size. The result is the same with or without a cache
-    hit, so that an answer does not depend on earlier requests.
+    hit, so that an answer does not depend on earlier requests. Tenants share it: an entry is found
+    by its text alone, so whoever finds one has the text, and the vectors follow from the text.
     """
 
     def __init__(

@@ -37,6 +37,7 @@ async def run_child(source: Path, target: Path, mean_length: float) -> None:
     child = await asyncio.create_subprocess_exec(
         *(
             sys.executable,
+            "-P",  # modules are not imported from the current folder
             "-m",
             "retrieval.indexes.edge_rebuild",
             str(source),

@@ -1,49 +1,37 @@
-"""A Qdrant Edge shard: stores points, returns ranked ids. Sync; calls hold the interpreter lock."""
+"""A Qdrant Edge shard: stores points and copies them. Sync; calls hold the interpreter lock."""
 
 from __future__ import annotations
 
-import json
 import time
-import uuid
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import qdrant_edge as qe
 
 from rag.errors import InputError
-from rag.types import Chunk, Float32Array, Leg, Match, Point
-from retrieval.bm25 import bm25_idf, rounded_mean
+from rag.types import Chunk, Point
+from retrieval.bm25 import rounded_mean
 from retrieval.indexes.edge_points import (
-    DENSE,
     SCHEMA,
     copied,
-    has_tokens,
     layout,
     length_of,
-    max_sim_query,
     point_of,
-    query_of,
-    term_query,
     tokens_field,
-    weight_of,
 )
-from retrieval.indexes.filters import check
+from retrieval.indexes.edge_reads import PAGE, ShardReader, pages_of
+from retrieval.indexes.edge_stats import remove_stats
 from retrieval.indexes.payload import (
     OWN_FIELDS,
     FieldType,
-    chunk_of,
     field_kinds,
-    field_of,
     path_of,
     payload_of,
 )
 from retrieval.indexes.sparse_files import storage_errors
 
 MAX_FIELDS = 256
-PAGE = 1_000
 WRITE_SLICE = 32
 """Points in one call: about 2 ms in which nothing else runs, and several times that on a busy
 machine. Qdrant Edge holds the interpreter lock meanwhile."""
@@ -51,58 +39,21 @@ TOKENS_SLICE = 8
 """Points with token vectors in one call: each takes 1 ms, and 1 MB when it is read."""
 LOGGED = 1_000
 """Points with token vectors after which the log is flushed: they take about 100 KB each in it."""
-_STATS = "stats.json"
 OWING = "erase"
 """Empty file in a shard's folder: it marks that deleted or replaced text is still in the folder or
 the log. Its time says since when."""
 ERASE_AFTER, ERASE_AFTER_EACH = 60.0, 0.01
 """Seconds after which such text is erased, and additional seconds for each point of the shard: a
 fresh shard of 50,000 points takes a minute of one core, and erases all text deleted until then."""
-Offset = int | uuid.UUID | str | None
-"""The point at which a page begins; None: the first."""
 
 
-@dataclass(slots=True)
-class Stats:
-    """Counts over all points of a shard: updated with each write, kept across restarts."""
-
-    points: int = 0
-    terms: int = 0
-    indexed: int = 0
-    lowest_mean: float = 0.0
-    highest_mean: float = 0.0
-
-    @property
-    def mean_length(self) -> float:
-        """The mean length for new weights."""
-        return rounded_mean(self.terms, self.points)
-
-    def note_mean(self, mean: float) -> None:
-        """Records that weights were made with this mean."""
-        self.lowest_mean = min(self.lowest_mean or mean, mean)
-        self.highest_mean = max(self.highest_mean, mean)
-
-    def rebuild_due(self, *, index_from: int, stale_share: float) -> bool:
-        """True if too many points are outside the graph or weights were made with another mean."""
-        if not self.points:
-            return False
-        drifted = {self.lowest_mean, self.highest_mean} != {self.mean_length}
-        stale = (self.points - self.indexed) / self.points > stale_share
-        return drifted or (stale and self.points >= index_from)
-
-
-class Shard:
+class Shard(ShardReader):
     """An open shard; its folder belongs to it alone."""
 
     def __init__(self, folder: Path, *, dim: int) -> None:
-        self.folder = folder
+        super().__init__(folder)
         self._dim = dim
-        with storage_errors(folder):
-            self._edge = qe.EdgeShard.load(str(folder), layout(dim=None))
-            self._kinds = {field_of(path) for path in self._edge.info().payload_schema}
-            self._has_tokens = self._edge.count(has_tokens()) > 0
-            self.stats = self._load_stats()
-            self.owes = (folder / OWING).exists()
+        self.owes = (folder / OWING).exists()
         self._touched: set[str] | None = None
         self._logged = 0
 
@@ -114,11 +65,6 @@ class Shard:
         for field, kind in OWN_FIELDS.items():
             shard._index_field(field, kind)
         return shard
-
-    @property
-    def fields(self) -> set[str]:
-        """The fields that filters may name."""
-        return {field for field, _ in self._kinds}
 
     def mean_with(self, points: Sequence[Point]) -> float:
         """Returns the mean length for weights once these new points are written."""
@@ -135,7 +81,7 @@ class Shard:
         self._index_fields(points)
         vectors = list({p.chunk.id: p for p in points if p.dense is not None}.values())
         with storage_errors(self.folder):
-            self._unclean()
+            remove_stats(self.folder)
             if any(p.tokens is not None for p in vectors):
                 self._admit_tokens()
             self._owe(self._forget([p.chunk.id for p in vectors]))
@@ -155,7 +101,7 @@ class Shard:
     def delete(self, chunk_ids: Sequence[str]) -> None:
         """Removes points; unknown ids are ignored."""
         with storage_errors(self.folder):
-            self._unclean()
+            remove_stats(self.folder)
             known = self._owe(self._forget(chunk_ids))
             self._edge.update(qe.UpdateOperation.delete_points(known))
         self._touch(chunk_ids)
@@ -168,88 +114,11 @@ class Shard:
             age = time.time() - (self.folder / OWING).stat().st_mtime
         return age >= ERASE_AFTER + ERASE_AFTER_EACH * self.stats.points
 
-    def document_ids(self, chunk_ids: Sequence[str]) -> set[str]:
-        """Returns the ids of these chunks' documents; unknown ids are ignored."""
-        with storage_errors(self.folder):
-            records = self._edge.retrieve(
-                list(chunk_ids), with_payload=["document_id"], with_vector=False
-            )
-        return {(record.payload or {})["document_id"] for record in records}
-
-    def chunk_ids(self, document_id: str | None) -> set[str]:
-        """Ids of a document's chunks, or of all."""
-        where = None
-        if document_id is not None:
-            match = qe.FieldCondition(key="document_id", match=qe.MatchValue(document_id))
-            where = qe.Filter(must=[match])
-        with storage_errors(self.folder):
-            pages = _pages(self._edge, where=where, payload=False)
-            return {str(record.id) for records in pages for record in records}
-
-    def page(self, offset: Offset) -> tuple[list[Chunk], Offset]:
-        """Returns `PAGE` chunks from an offset on, and the next offset: None after the last."""
-        shown = qe.PayloadSelector.Exclude(["where"])
-        request = qe.ScrollRequest(offset=offset, limit=PAGE, with_payload=shown, with_vector=False)
-        with storage_errors(self.folder):
-            records, next_offset = self._edge.scroll(request)
-        return [chunk_of(str(r.id), r.payload or {}) for r in records], next_offset
-
-    def fetch(self, chunk_ids: Sequence[str]) -> list[Chunk]:
-        """Chunks in the order of the ids; unknown ids are left out."""
-        with storage_errors(self.folder):
-            # The fields for filters repeat the metadata, and decoding takes most of the time.
-            shown = qe.PayloadSelector.Exclude(["where"])
-            records = self._edge.retrieve(list(chunk_ids), with_payload=shown, with_vector=False)
-        found = {str(r.id): chunk_of(str(r.id), r.payload or {}) for r in records}
-        return [found[i] for i in chunk_ids if i in found]
-
-    def vectors(self, chunk_ids: Sequence[str]) -> dict[str, Float32Array]:
-        """float32[dim] of each chunk, by id; unknown ids are left out."""
-        with storage_errors(self.folder):
-            records: Any = self._edge.retrieve(
-                list(chunk_ids), with_payload=False, with_vector=[DENSE]
-            )
-        return {str(r.id): np.array(r.vector[DENSE], np.float32) for r in records}
-
-    def max_sim(self, question: Float32Array, chunk_ids: Sequence[str]) -> dict[str, float]:
-        """Scores each chunk by late interaction, by id; chunks without tokens are left out."""
-        if not self._has_tokens or not chunk_ids:
-            return {}
-        with storage_errors(self.folder):
-            points = self._edge.query(max_sim_query(question, chunk_ids))
-        return {str(point.id): point.score for point in points}
-
-    def search(self, legs: Sequence[Leg]) -> list[list[Match]]:
-        """Matches of each leg, best first, ties by chunk id."""
-        for leg in legs:
-            check(leg.where, self.fields)
-        requests = [query_of(leg) for leg in legs]
-        with storage_errors(self.folder):
-            results = self._edge.query_batch(qe.QueryBatchRequest(requests))
-        return [
-            sorted(
-                (Match(str(p.id), p.score) for p in points),
-                key=lambda m: (-m.score, m.chunk_id),
-            )[: leg.limit]
-            for leg, points in zip(legs, results, strict=True)
-        ]
-
-    def idf(self, terms: Sequence[int]) -> list[float]:
-        """Returns each term's IDF: its top match's score divided by that match's stored weight."""
-        requests = [term_query(term) for term in terms]
-        with storage_errors(self.folder):
-            results = self._edge.query_batch(qe.QueryBatchRequest(requests)) if terms else []
-        unseen = bm25_idf(self.stats.points, 0)
-        return [
-            points[0].score / weight_of(points[0], term) if points else unseen
-            for term, points in zip(terms, results, strict=True)
-        ]
-
     def flush(self) -> None:
         """Writes everything to disk, including the counts."""
         with storage_errors(self.folder):
             self._edge.flush()
-            (self.folder / _STATS).write_text(json.dumps(asdict(self.stats)))
+            self.stats.write(self.folder)
 
     def close(self) -> None:
         """Flushes and closes the shard."""
@@ -291,10 +160,10 @@ class Shard:
         The points are weighed with `mean_length`.
         """
         with storage_errors(self.folder):
-            self._unclean()
+            remove_stats(self.folder)
             self._adopt_schema(other)
             size = TOKENS_SLICE if other._has_tokens else PAGE
-            for records in _pages(other._edge, payload=True, vectors=True, size=size):
+            for records in pages_of(other._edge, payload=True, vectors=True, size=size):
                 self.stats.points += len(records)
                 self.stats.terms += sum((record.payload or {})["length"] for record in records)
                 self._upsert([copied(record, mean=mean_length) for record in records])
@@ -369,37 +238,3 @@ class Shard:
         self._kinds |= other._kinds
         if other._has_tokens:
             self._admit_tokens()
-
-    def _unclean(self) -> None:
-        (self.folder / _STATS).unlink(missing_ok=True)
-
-    def _load_stats(self) -> Stats:
-        file = self.folder / _STATS
-        if file.exists():
-            return Stats(**json.loads(file.read_text()))
-        stats = Stats()  # the process was killed before it could write them: count again
-        for records in _pages(self._edge, payload=["length", "mean"]):
-            for payload in (record.payload or {} for record in records):
-                stats.points += 1
-                stats.terms += payload["length"]
-                stats.note_mean(payload["mean"])
-        return stats
-
-
-def _pages(
-    shard: qe.EdgeShard,
-    *,
-    payload: bool | list[str],
-    where: qe.Filter | None = None,
-    vectors: bool = False,
-    size: int = PAGE,
-) -> Iterator[list[qe.Record]]:
-    offset: Offset = None
-    while True:
-        request = qe.ScrollRequest(
-            offset=offset, limit=size, filter=where, with_payload=payload, with_vector=vectors
-        )
-        records, offset = shard.scroll(request)
-        yield records
-        if offset is None:
-            return

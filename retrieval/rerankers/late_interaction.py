@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from rag.inference.arithmetic import product
-from rag.protocols import Index, SparseEncoder, TokenEmbedder
+from rag.protocols import SparseEncoder, StoredVectors, TokenEmbedder
 from rag.text.passages import passage_text
 from rag.types import Chunk, Float32Array, Query, Scope, TokenVectors
 
@@ -63,7 +63,7 @@ class LateInteraction:
         *,
         embedder: TokenEmbedder,
         encoder: SparseEncoder,
-        index: Index,
+        index: StoredVectors,
         stored: bool = False,
     ) -> None:
         """Make a reranker.

@@ -14,7 +14,7 @@ from pydantic_core import to_json
 from starlette.responses import Response
 
 from rag.api import sse
-from rag.api.deps import ServiceDep, TraceDep
+from rag.api.deps import ServiceDep, StorageDep, TenantDep, TraceDep
 from rag.api.large_bodies import OffLoopRoute
 from rag.api.middleware import until_hangup
 from rag.api.openai import schemas as wire
@@ -23,9 +23,9 @@ from rag.api.problems import amid_stream, request_id
 from rag.api.question_limits import check_length, label, to_query
 from rag.api.responses import details_json, hit_json
 from rag.api.schemas import sendable
-from rag.build.service import TENANT, Service
+from rag.build.service import Service
 from rag.errors import InputError, TooLargeError, UpstreamError
-from rag.pipeline import Event
+from rag.pipeline.query import Event
 from rag.types import Answer, Citation, FinishReason, Query, Scope
 from retrieval.embedders.bulk import embed_all, score_all
 
@@ -38,25 +38,29 @@ router = APIRouter(prefix="/v1", tags=["openai"], responses=ERRORS, route_class=
 
 
 @router.get("/models", response_model=wire.ModelList)
-async def list_models(service: ServiceDep) -> Response:
+async def list_models(storage: StorageDep, tenant: TenantDep) -> Response:
     """Lists the collections by name, each as a model."""
-    records = await service.catalog.collections(TENANT)
+    records = await storage.catalog.collections.of(tenant)
     return _json({"object": "list", "data": [wire.model_json(record) for record in records]})
 
 
 @router.get("/models/{model:path}", response_model=wire.ModelOut)
 async def get_model(
-    model: Annotated[str, AfterValidator(sendable)], service: ServiceDep
+    model: Annotated[str, AfterValidator(sendable)], storage: StorageDep, tenant: TenantDep
 ) -> Response:
     """Returns one collection as a model."""
-    return _json(wire.model_json(await service.catalog.collection(_scope(model))))
+    return _json(wire.model_json(await storage.catalog.collections.get(_scope(tenant, model))))
 
 
 @router.post(
     "/chat/completions", response_model=wire.ChatCompletion, responses={200: sse.DOCUMENTED}
 )
 async def complete_chat(
-    request: Request, body: wire.ChatRequest, service: ServiceDep, trace: TraceDep
+    request: Request,
+    body: wire.ChatRequest,
+    service: ServiceDep,
+    tenant: TenantDep,
+    trace: TraceDep,
 ) -> Response:
     """Returns an answer with a citation for every sentence, as annotations of the message.
 
@@ -68,7 +72,7 @@ async def complete_chat(
     query = to_query(
         body.conversation(),
         body.plumbline,
-        collection=body.model,
+        scope=_scope(tenant, body.model),
         limits=limits,
         sampling=body.overrides(),
     )
@@ -90,7 +94,7 @@ async def complete_chat(
 
 @router.post("/embeddings", response_model=wire.EmbeddingList)
 async def embed_texts(
-    request: Request, body: wire.EmbeddingsRequest, service: ServiceDep
+    request: Request, body: wire.EmbeddingsRequest, service: ServiceDep, tenant: TenantDep
 ) -> Response:
     """Returns the vectors of these texts, by the collection's embedder."""
     _check_count(len(body.input), service)
@@ -100,7 +104,7 @@ async def embed_texts(
             f"dimensions is {body.dimensions}, and the embedder's vectors have {embedder.dim}:"
             " leave it out."
         )
-    await service.catalog.check_exists(_scope(body.model))
+    await service.catalog.collections.check_exists(_scope(tenant, body.model))
     work = _in_time(embed_all(embedder, body.input, kind=body.input_type), service)
     vectors = await until_hangup(request, work)
     as_base64 = body.encoding_format == "base64"
@@ -115,12 +119,14 @@ async def embed_texts(
 
 
 @router.post("/rerank", response_model=wire.RerankResponse)
-async def rerank(request: Request, body: wire.RerankRequest, service: ServiceDep) -> Response:
+async def rerank(
+    request: Request, body: wire.RerankRequest, service: ServiceDep, tenant: TenantDep
+) -> Response:
     """Ranks texts, best first, by the reranker in force; without one, by late interaction."""
     check_length(body.query, service.settings.limits)
     _check_count(len(body.documents), service)
-    query = Query(text=body.query, scope=_scope(body.model))
-    await service.catalog.check_exists(query.scope)
+    query = Query(text=body.query, scope=_scope(tenant, body.model))
+    await service.catalog.collections.check_exists(query.scope)
     work = _in_time(score_all(service.reranker, query, body.documents), service)
     scores = await until_hangup(request, work)
     return _json(
@@ -233,8 +239,8 @@ async def _count(texts: list[str], service: Service) -> int:
     return sum(await asyncio.to_thread(service.embedder.count_tokens, texts))
 
 
-def _scope(model: str) -> Scope:
-    return Scope(tenant=TENANT, collection=model)
+def _scope(tenant: str, model: str) -> Scope:
+    return Scope(tenant=tenant, collection=model)
 
 
 def _json(body: object) -> Response:

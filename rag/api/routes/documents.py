@@ -10,17 +10,14 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from rag.api import contents, responses, schemas, shapes, submissions
-from rag.api.deps import QueueDep, ScopeDep, ServiceDep, TraceDep
+from rag.api.deps import IngestingDep, QueueDep, ScopeDep, StorageDep, TenantDep, TraceDep
 from rag.api.large_bodies import OffLoopRoute
 from rag.api.routes.common import PROBLEMS, Id, json_response
-from rag.build.service import TENANT
 from rag.errors import InputError
 from rag.types import State
 
 MAX_EXPIRES_IN = 30 * 24 * 3600
 _PLACE = re.compile("[0-9]{1,9}")
-BULK_FROM = 17
-"""Requests of at least so many documents wait for smaller ones."""
 Limit = Annotated[int, Query(ge=1, le=1000)]
 Cursor = Annotated[str | None, Query(max_length=2800, json_schema_extra={"pattern": shapes.CURSOR})]
 Place = Annotated[str | None, Query(max_length=2000, json_schema_extra={"pattern": "^[0-9]{1,9}$"})]
@@ -40,8 +37,9 @@ router = APIRouter(prefix="/v1", route_class=OffLoopRoute)
 async def submit_documents(
     *,
     request: Request,
-    service: ServiceDep,
+    ingesting: IngestingDep,
     queue: QueueDep,
+    tenant: TenantDep,
     trace: TraceDep,
     expires_in: ExpiresIn = None,
 ) -> Response:
@@ -49,10 +47,8 @@ async def submit_documents(
 
     With `expires_in`, documents that have not begun within that many seconds fail.
     """
-    scope, accepted = await submissions.take(request, service)
-    job_id = await service.ingest.accept(
-        scope, accepted, trace, bulk=len(accepted) >= BULK_FROM, expires_in=expires_in
-    )
+    scope, accepted = await submissions.take(request, ingesting, tenant)
+    job_id = await ingesting.ingest.accept(scope, accepted, trace, expires_in=expires_in)
     queue.wake()
     body = {
         "job_id": job_id,
@@ -66,7 +62,7 @@ async def submit_documents(
 )
 async def list_documents(
     *,
-    service: ServiceDep,
+    storage: StorageDep,
     scope: ScopeDep,
     limit: Limit = 50,
     cursor: Cursor = None,
@@ -78,8 +74,8 @@ async def list_documents(
     With `uri_prefix`, only those whose uri begins with it: `file:///handbook/` lists a folder. With
     `state=failed`, the dead letters, each with its error.
     """
-    await service.catalog.check_exists(scope)
-    records = await service.catalog.documents(
+    await storage.catalog.collections.check_exists(scope)
+    records = await storage.catalog.documents.page(
         scope, limit=limit + 1, after=_after(cursor), state=state, uri_prefix=uri_prefix
     )
     page = records[:limit]
@@ -97,14 +93,18 @@ async def list_documents(
     tags=["documents"],
 )
 async def list_chunks(
-    document_id: Id, service: ServiceDep, scope: ScopeDep, limit: Limit = 50, cursor: Place = None
+    document_id: Id,
+    ingesting: IngestingDep,
+    scope: ScopeDep,
+    limit: Limit = 50,
+    cursor: Place = None,
 ) -> Response:
     """Lists a document's chunks in the order of its text."""
-    await service.catalog.document(scope, document_id)
+    await ingesting.catalog.documents.get(scope, document_id)
     if cursor is not None and not _PLACE.fullmatch(cursor):
         raise InputError("The cursor is not one that this listing gave.", code="invalid_cursor")
-    ids = await service.index.chunk_ids(scope, document_id)
-    chunks = sorted(await service.index.fetch(scope, sorted(ids)), key=lambda c: c.position)
+    ids = await ingesting.index.chunk_ids(scope, document_id)
+    chunks = sorted(await ingesting.index.fetch(scope, sorted(ids)), key=lambda c: c.position)
     start = int(cursor or 0)
     page = chunks[start : start + limit]
     more = str(start + limit) if start + limit < len(chunks) else None
@@ -121,12 +121,14 @@ async def get_content(
     *,
     request: Request,
     document_id: Id,
-    service: ServiceDep,
+    storage: StorageDep,
     scope: ScopeDep,
     as_: Annotated[Literal["text"], Query(alias="as")],
 ) -> Response:
     """Returns the text that was read from a document: `start` and `end` count its code points."""
-    return await contents.response(request, await service.catalog.content(scope, document_id))
+    return await contents.response(
+        request, await storage.catalog.documents.content(scope, document_id)
+    )
 
 
 @router.get(
@@ -135,19 +137,19 @@ async def get_content(
     responses=PROBLEMS,
     tags=["documents"],
 )
-async def get_document(document_id: Id, service: ServiceDep, scope: ScopeDep) -> Response:
+async def get_document(document_id: Id, storage: StorageDep, scope: ScopeDep) -> Response:
     """Returns one document and its state."""
     return json_response(
-        responses.document_json(await service.catalog.document(scope, document_id))
+        responses.document_json(await storage.catalog.documents.get(scope, document_id))
     )
 
 
 @router.delete(
     "/documents/{document_id:path}", status_code=204, responses=PROBLEMS, tags=["documents"]
 )
-async def delete_document(document_id: Id, service: ServiceDep, scope: ScopeDep) -> Response:
+async def delete_document(document_id: Id, ingesting: IngestingDep, scope: ScopeDep) -> Response:
     """Removes a document from index and catalog."""
-    await service.ingest.delete(scope, document_id)
+    await ingesting.ingest.delete(scope, document_id)
     return Response(status_code=204)
 
 
@@ -157,9 +159,9 @@ async def delete_document(document_id: Id, service: ServiceDep, scope: ScopeDep)
     responses=PROBLEMS,
     tags=["collections"],
 )
-async def list_collections(service: ServiceDep) -> Response:
+async def list_collections(storage: StorageDep, tenant: TenantDep) -> Response:
     """Lists all collections, by name."""
-    records = await service.catalog.collections(TENANT)
+    records = await storage.catalog.collections.of(tenant)
     return json_response({"collections": [responses.collection_json(r) for r in records]})
 
 

@@ -8,7 +8,7 @@ import contextlib
 from fastapi import APIRouter, Request
 from starlette.responses import PlainTextResponse, Response
 
-from rag.api.deps import QueueDep, ServiceDep, state_of
+from rag.api.deps import QueueDep, StorageDep, state_of
 from rag.api.routes.common import PROBLEMS
 from rag.errors import StorageError, UpstreamError
 from rag.records import Backlog
@@ -26,7 +26,7 @@ async def healthz() -> dict[str, str]:
 
 
 @router.get("/readyz", responses=PROBLEMS)
-async def readyz(request: Request, _service: ServiceDep, _queue: QueueDep) -> dict[str, str]:
+async def readyz(request: Request, _storage: StorageDep, _queue: QueueDep) -> dict[str, str]:
     """Reports that the models are loaded and warm."""
     if failure := state_of(request).failure:
         raise failure
@@ -34,11 +34,11 @@ async def readyz(request: Request, _service: ServiceDep, _queue: QueueDep) -> di
 
 
 @router.get("/metrics", response_class=PlainTextResponse, responses=PROBLEMS)
-async def get_metrics(service: ServiceDep) -> Response:
+async def get_metrics(storage: StorageDep) -> Response:
     """Returns metrics for Prometheus: of this process, and the backlog if the catalog answers."""
     found: Backlog | None = None
     with contextlib.suppress(TimeoutError, UpstreamError, StorageError):
         async with asyncio.timeout(BACKLOG_SECONDS):
-            found = await service.catalog.backlog()
+            found = await storage.catalog.jobs.backlog()
     body = await asyncio.to_thread(metrics.exposition, found)
     return Response(body, media_type=metrics.CONTENT_TYPE)

@@ -6,7 +6,7 @@ from fastapi import APIRouter
 from starlette.responses import Response
 
 from rag.api import responses
-from rag.api.deps import QueueDep, ServiceDep
+from rag.api.deps import IngestingDep, QueueDep, StorageDep, TenantDep
 from rag.api.large_bodies import OffLoopRoute
 from rag.api.routes.common import PROBLEMS, Id, json_response
 
@@ -14,15 +14,15 @@ router = APIRouter(prefix="/v1", route_class=OffLoopRoute)
 
 
 @router.get("/jobs/{job_id}", response_model=responses.JobOut, responses=PROBLEMS, tags=["jobs"])
-async def get_job(job_id: Id, service: ServiceDep) -> Response:
+async def get_job(job_id: Id, storage: StorageDep, tenant: TenantDep) -> Response:
     """Returns the progress of a job."""
-    return json_response(responses.job_json(await service.catalog.job(job_id)))
+    return json_response(responses.job_json(await storage.catalog.jobs.get(tenant, job_id)))
 
 
 @router.delete("/jobs/{job_id}", response_model=responses.JobOut, responses=PROBLEMS, tags=["jobs"])
-async def cancel_job(job_id: Id, service: ServiceDep) -> Response:
+async def cancel_job(job_id: Id, ingesting: IngestingDep, tenant: TenantDep) -> Response:
     """Cancels the documents of a job that have not begun; running ones are finished."""
-    return json_response(responses.job_json(await service.ingest.cancel(job_id)))
+    return json_response(responses.job_json(await ingesting.ingest.cancel(tenant, job_id)))
 
 
 @router.post(
@@ -32,8 +32,10 @@ async def cancel_job(job_id: Id, service: ServiceDep) -> Response:
     responses=PROBLEMS,
     tags=["jobs"],
 )
-async def retry_job(job_id: Id, service: ServiceDep, queue: QueueDep) -> Response:
+async def retry_job(
+    job_id: Id, storage: StorageDep, queue: QueueDep, tenant: TenantDep
+) -> Response:
     """Retries the failed documents of a job, unless a newer version of them is stored."""
-    job = await service.catalog.retry(job_id)
+    job = await storage.catalog.jobs.retry(tenant, job_id)
     queue.wake()
     return json_response(responses.job_json(job), status=202)

@@ -9,15 +9,15 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from rag.api import responses, schemas, sse
-from rag.api.deps import ServiceDep, TraceDep
+from rag.api.deps import SearchingDep, ServiceDep, TenantDep, TraceDep
 from rag.api.large_bodies import OffLoopRoute
 from rag.api.middleware import until_hangup
 from rag.api.problems import amid_stream
 from rag.api.question_limits import label, to_query
 from rag.api.routes.common import PROBLEMS, json_response
-from rag.build.service import TENANT, Service
-from rag.pipeline import Event
-from rag.types import Answer, Citation, SamplingOverrides
+from rag.pipeline.query import Event
+from rag.settings.operations import LimitSettings
+from rag.types import Answer, Citation, SamplingOverrides, Scope
 from rag.types import Query as Question
 
 router = APIRouter(prefix="/v1", route_class=OffLoopRoute)
@@ -27,17 +27,21 @@ router = APIRouter(prefix="/v1", route_class=OffLoopRoute)
     "/search", response_model=responses.SearchResponse, responses=PROBLEMS, tags=["questions"]
 )
 async def search(
-    request: Request, body: schemas.SearchRequest, service: ServiceDep, trace: TraceDep
+    request: Request,
+    body: schemas.SearchRequest,
+    searching: SearchingDep,
+    tenant: TenantDep,
+    trace: TraceDep,
 ) -> Response:
     """Returns the chunks that answer a query, without an answer made of them."""
     label(trace, body)
-    question = _question(body, SamplingOverrides(), service)
-    hits = await until_hangup(request, service.query.search(question, trace))
+    question = _question(body, SamplingOverrides(), tenant, searching.settings.limits)
+    result = await until_hangup(request, searching.query.search(question, trace))
     return json_response(
         {
-            "hits": [responses.hit_json(hit) for hit in hits],
-            "timings": trace.timings,
-            "degraded": trace.degraded,
+            "hits": [responses.hit_json(hit) for hit in result.hits],
+            "timings": result.timings,
+            "degraded": result.degraded,
             "trace_id": trace.id,
         }
     )
@@ -50,7 +54,11 @@ async def search(
     tags=["questions"],
 )
 async def query(
-    request: Request, body: schemas.QueryRequest, service: ServiceDep, trace: TraceDep
+    request: Request,
+    body: schemas.QueryRequest,
+    service: ServiceDep,
+    tenant: TenantDep,
+    trace: TraceDep,
 ) -> Response:
     """Returns an answer with its citations, to a question or to the last one of a conversation.
 
@@ -58,7 +66,7 @@ async def query(
     then `answer` with the whole; `error` if it fails on the way, and comments as heartbeats.
     """
     label(trace, body)
-    question = _question(body, body.overrides(), service)
+    question = _question(body, body.overrides(), tenant, service.settings.limits)
     if not body.stream:
         answer = await until_hangup(request, service.query.answer(question, trace))
         return json_response(responses.answer_json(answer))
@@ -68,9 +76,11 @@ async def query(
 
 
 @router.post("/feedback", status_code=204, responses=PROBLEMS, tags=["questions"])
-async def give_feedback(body: schemas.FeedbackRequest, service: ServiceDep) -> Response:
+async def give_feedback(
+    body: schemas.FeedbackRequest, service: ServiceDep, tenant: TenantDep
+) -> Response:
     """Stores feedback on an answer, by the answer's id."""
-    await service.observing.add_feedback(TENANT, body.answer_id, body.feedback())
+    await service.observing.add_feedback(tenant, body.answer_id, body.feedback())
     return Response(status_code=204)
 
 
@@ -101,12 +111,13 @@ def _event(event: Event) -> bytes:
 def _question(
     body: schemas.SearchRequest | schemas.QueryRequest,
     sampling: SamplingOverrides,
-    service: Service,
+    tenant: str,
+    limits: LimitSettings,
 ) -> Question:
     return to_query(
         body.conversation(),
         body,
-        collection=body.collection,
-        limits=service.settings.limits,
+        scope=Scope(tenant=tenant, collection=body.collection),
+        limits=limits,
         sampling=sampling,
     )

@@ -6,12 +6,12 @@ import argparse
 from functools import partial
 
 from eval.datasets.building import build_set, check_empty
-from rag.build.service import TENANT, open_service
+from rag.build.service import open_service
 from rag.cli import output
 from rag.cli.progress import progress_bar
+from rag.cli.scope import scope_of
 from rag.errors import ConfigError
 from rag.settings.tree import Settings
-from rag.types import Scope
 
 
 async def build(args: argparse.Namespace, settings: Settings) -> int:
@@ -23,7 +23,7 @@ async def build(args: argparse.Namespace, settings: Settings) -> int:
         UpstreamError: The language model fails.
     """
     check_empty(args.out)  # before a model is loaded
-    scope = Scope(tenant=TENANT, collection=args.collection)
+    scope = scope_of(args)
     try:
         async with open_service(settings) as service:
             with progress_bar("Asking", args.questions, quiet=args.json) as bar:

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import json
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 
 from eval.online.drift import QUESTIONS, Report, compare, to_json, to_text
 from eval.online.drift_plot import draw
 from eval.online.live_dataset import collect
-from rag.build.service import TENANT
-from rag.build.storage import build_database
+from rag.build.storage import open_answers
 from rag.catalog.answers import Answers
-from rag.catalog.catalog import Catalog
 from rag.cli import output
-from rag.errors import InputError, NotFoundError, StorageError
-from rag.settings.storage import SqliteSettings
+from rag.cli.scope import scope_of
+from rag.errors import InputError, StorageError
 from rag.settings.tree import Settings
 from rag.types import Scope
 
@@ -31,9 +28,9 @@ async def run(args: argparse.Namespace, settings: Settings) -> int:
         from rag.cli.eval.build import build
 
         return await build(args, settings)
-    scope = Scope(tenant=TENANT, collection=args.collection)
-    async with _opened(settings) as (catalog, answers):
-        await catalog.check_exists(scope)
+    scope = scope_of(args)
+    async with open_answers(settings) as (catalog, answers):
+        await catalog.collections.check_exists(scope)
         if args.task == "collect":
             return await _collect(args, settings, scope, answers)
         return await _drift(args, scope, answers)
@@ -72,7 +69,9 @@ async def _drift(args: argparse.Namespace, scope: Scope, answers: Answers) -> in
     current = await answers.signals(scope, begins, now)
     report = await asyncio.to_thread(compare, reference, current)
     ids = [current[place].id for place in report.unlike]
-    unlike = [await answers.question(id_) or "(its words are not kept)" for id_ in ids]
+    unlike = [
+        await answers.question(scope.tenant, id_) or "(its words are not kept)" for id_ in ids
+    ]
     body = to_json(report) | {"unlike": unlike}
     output.show(body, lambda _: _drift_lines(report, unlike), as_json=args.json)
     if args.plot:
@@ -88,24 +87,3 @@ def _drift_lines(report: Report, unlike: list[str]) -> Iterator[str]:
     if any(row.drifted for row in report.rows if row.signal == QUESTIONS):
         yield "Most unlike the questions of before:"
     yield from (f"  {question}" for question in unlike)
-
-
-@contextlib.asynccontextmanager
-async def _opened(settings: Settings) -> AsyncIterator[tuple[Catalog, Answers]]:
-    """Opens the catalog and the kept answers; a server may be running on them.
-
-    Raises:
-        NotFoundError: There is no catalog.
-    """
-    data = settings.data_dir.resolve()
-    if isinstance(settings.catalog, SqliteSettings) and not (data / "catalog.sqlite").is_file():
-        raise NotFoundError(
-            f"No answers are kept in {data}: there is no catalog. `rag serve` makes one.",
-            code="no_catalog",
-        )
-    database = build_database(settings.catalog, data)
-    try:
-        await database.open()
-        yield Catalog(database), Answers(database)
-    finally:
-        await database.close()

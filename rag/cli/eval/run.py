@@ -5,29 +5,24 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 from eval.datasets.loading import load_set
 from eval.measures.ranking import to_trec
 from eval.measures.registry import known
-from eval.offline.run import Plan, Progress, Put, ask_by, ingest, now, put, settings_for
-from eval.offline.scoring import scoring
-from eval.offline.stage_cache import LocalStages
+from eval.offline.run import Plan, Progress, Put, ask_by, now, settings_for
 from eval.offline.summary import summarize
 from eval.runs.run_folder import Outcome, RunFolder, is_finished
-from rag.build.running import build_queue, start
-from rag.build.service import open_ingesting
-from rag.build.telemetry import open_traces
+from rag.build.queue_backends import queue_backend
 from rag.cli import output
 from rag.cli.progress import progress_bar
 from rag.client.http import Json
 from rag.errors import InputError
 from rag.feedback.recorder import Traces
-from rag.settings.storage import CeleryQueueSettings, LocalQueueSettings
 from rag.settings.tree import Settings
+from rag.tenant import tenant_of_caller
 
 
 async def run(args: argparse.Namespace, settings: Settings) -> int:
@@ -57,6 +52,7 @@ async def _plan(name: str, args: argparse.Namespace, settings: Settings) -> Plan
     return Plan(
         corpus=corpus.sample(args.sample) if args.sample else corpus,
         settings=settings_for(settings, _cache(args, settings), args.collection),
+        tenant=tenant_of_caller(),
         collection=args.collection,
         top_k=args.top_k,
         answers=not args.search,
@@ -75,37 +71,13 @@ async def _run(plan: Plan, out: Path, settings: Settings, args: argparse.Namespa
         plan = replace(plan, started=folder.info.started)  # one experiment, even if it was stopped
         async with contextlib.AsyncExitStack() as stack:
             with _progress("Ingesting", len(plan.corpus.passages), quiet=args.json) as told:
-                opening = _opened(plan, settings, _cache(args, settings), told)
-                put, traces = await stack.enter_async_context(opening)  # 1.
+                asking = queue_backend(settings).asking(plan, _cache(args, settings), told)
+                put, traces = await stack.enter_async_context(asking)  # 1.
             await _ask(put, traces, plan, folder, args)  # 2.
         outcomes = folder.outcomes()
         summary = summarize(outcomes)  # 3.
         folder.finish(summary, to_trec(outcomes), finished=now())
     return {"run": str(out), "set": plan.corpus.name, **summary}
-
-
-@contextlib.asynccontextmanager
-async def _opened(
-    plan: Plan, settings: Settings, cache: Path, told: Progress
-) -> AsyncIterator[tuple[Put, Traces]]:
-    """Ingests the documents; yields the function that asks a question, and the traces."""
-    async with contextlib.AsyncExitStack() as stack:
-        match settings.queue:
-            case LocalQueueSettings():
-                stages = stack.enter_context(LocalStages.opened(cache))
-                between = plan.between(stages)
-                service, queue = await stack.enter_async_context(start(plan.settings, between))
-                await ingest(service, plan, queue.drain, told)
-                scorer = await stack.enter_async_context(scoring(service, wanted=plan.scores))
-                yield partial(put, service, plan, scorer=scorer), service.observing.traces
-            case CeleryQueueSettings() as celery:
-                from workers.eval_dispatch import asked_of_workers
-
-                async with open_ingesting(plan.settings) as opened:
-                    await ingest(opened, plan, build_queue(plan.settings, opened).drain, told)
-                traces = open_traces(plan.settings, stack)
-                asking = asked_of_workers(plan, cache, celery)
-                yield await stack.enter_async_context(asking), traces
 
 
 async def _ask(

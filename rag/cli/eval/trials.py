@@ -15,11 +15,12 @@ from eval.offline.run import Plan, ask, ingest, settings_for
 from eval.offline.stage_cache import StageCache, key_of
 from eval.offline.tune import Value, nested
 from eval.runs.run_folder import Outcome
-from rag.build.retrieval import build_embedder
+from rag.build.embedding import build_embedder
 from rag.build.running import start
 from rag.build.service import Service
 from rag.settings.retrieval import EmbedderSettings
 from rag.settings.tree import load_settings
+from rag.tenant import tenant_of_caller
 from retrieval.embedders.embedder import ModelEmbedder
 from retrieval.embedders.token_cache import TokenCache
 
@@ -95,6 +96,7 @@ class Trials:
         plan = Plan(
             corpus=self.corpus,
             settings=settings_for(load_settings(**nested(settings)), self.cache),
+            tenant=tenant_of_caller(),
             top_k=self.top_k,
             answers=of_answers(self.measure),
             named=(self.measure,),
@@ -136,8 +138,8 @@ class Trial:
             return self._service
         plan = self._plan
         embedder, tokens = await self._trials.encoder.of(plan.settings.embedder)
-        between = replace(plan.between_trials(self._trials.stages), tokens=lambda *_: tokens)
-        starting = start(plan.settings, between, embedder)
+        wrappers = replace(plan.trial_caches(self._trials.stages), tokens=lambda *_: tokens)
+        starting = start(plan.settings, wrappers, embedder)
         service, queue = await self._stack.enter_async_context(starting)
         await ingest(service, plan, queue.drain, lambda _: None)
         self._service = service

@@ -1,0 +1,86 @@
+"""The collections of the catalog."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from rag.catalog.database import Database
+from rag.catalog.sql import in_scope, same_scope, scope_row, utc_now
+from rag.catalog.tables import collections, documents
+from rag.errors import NotFoundError
+from rag.records import CollectionRecord
+from rag.types import Scope
+
+_HELD = same_scope(documents, collections)
+_CHUNKS = sa.func.coalesce(sa.func.sum(documents.c.chunks), 0).label("chunks")
+
+
+class Collections:
+    """Queries and changes of the collections."""
+
+    def __init__(self, database: Database) -> None:
+        self._db = database
+        self._exists: set[Scope] = set()
+
+    async def claim(self, scope: Scope, embedder: str) -> str:
+        """Creates the collection if it is new; returns the fingerprint of its embedder."""
+        row = {**scope_row(scope), "embedder": embedder, "created_at": utc_now()}
+        mine = sa.select(collections.c.embedder).where(in_scope(scope, collections))
+        async with self._db.write() as db:
+            await db.execute(self._db.insert(collections).values(row).on_conflict_do_nothing())
+            return str(await db.scalar(mine))
+
+    async def check_exists(self, scope: Scope) -> None:
+        """Checks that a collection exists. A found one is cached: collections are not removed.
+
+        Raises:
+            NotFoundError: There is no such collection.
+        """
+        if scope not in self._exists:
+            await self.get(scope)
+            self._exists.add(scope)
+
+    async def everywhere(self) -> dict[Scope, int]:
+        """Returns the number of chunks of every collection, of all tenants."""
+        query = (
+            sa.select(collections.c.tenant, collections.c.collection, _CHUNKS)
+            .select_from(collections.outerjoin(documents, _HELD))
+            .group_by(collections.c.tenant, collections.c.collection)
+        )
+        return {
+            Scope(tenant=row["tenant"], collection=row["collection"]): row["chunks"]
+            for row in await self._db.rows(query)
+        }
+
+    async def get(self, scope: Scope) -> CollectionRecord:
+        """Returns the collection.
+
+        Raises:
+            NotFoundError: There is no such collection; the message names the existing ones.
+        """
+        known = await self.of(scope.tenant)
+        for record in known:
+            if record.name == scope.collection:
+                return record
+        have = ", ".join(r.name for r in known) or "none yet; `rag ingest PATH` makes one"
+        raise NotFoundError(
+            f"There is no collection {scope.collection!r}. Collections: {have}.",
+            code="unknown_collection",
+        )
+
+    async def of(self, tenant: str) -> list[CollectionRecord]:
+        """Returns a tenant's collections, ordered by name."""
+        query = (
+            sa.select(
+                collections.c.collection.label("name"),
+                collections.c.embedder,
+                sa.func.count(documents.c.id).label("documents"),
+                _CHUNKS,
+                collections.c.created_at,
+            )
+            .select_from(collections.outerjoin(documents, _HELD))
+            .where(collections.c.tenant == tenant)
+            .group_by(*collections.c)
+            .order_by(collections.c.collection)
+        )
+        return [CollectionRecord(**row) for row in await self._db.rows(query)]

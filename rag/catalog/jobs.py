@@ -1,0 +1,254 @@
+"""The jobs of the catalog: submissions, their progress, and the backlog of all of them."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from itertools import islice
+from uuid import uuid4
+
+import sqlalchemy as sa
+
+from rag.catalog.database import Database
+from rag.catalog.sql import OPEN, key_columns, same_document, scope_row, spool_keys, utc_now
+from rag.catalog.tables import TO_SCORE, answers, documents, jobs, tasks
+from rag.errors import NotFoundError
+from rag.records import Backlog, JobRecord, OpenTasks, Submission
+from rag.types import Scope, State
+
+SHOWN_FAILURES = 100
+SUBMIT_SLICE = 500
+_DELETED = "The document was deleted later, and what its error said was removed with it."
+_OF_TASK = same_document(documents, tasks)
+
+
+class Jobs:
+    """Queries and changes of the jobs. A job of another tenant is not found."""
+
+    def __init__(self, database: Database) -> None:
+        self._db = database
+
+    async def submit(
+        self,
+        scope: Scope,
+        submissions: Iterable[Submission],
+        *,
+        bulk: bool = False,
+        expires_in: float | None = None,
+    ) -> str:
+        """Lists the documents as pending and returns the id of the job that will ingest them.
+
+        All are stored or none; the submissions are read while they are written, a slice at a time.
+        `bulk` documents wait for all others; those not begun within `expires_in` seconds fail.
+        """
+        job_id, now = uuid4().hex, utc_now()
+        expires_at = None if expires_in is None else time.time() + expires_in
+        stamp = {**scope_row(scope), "state": "pending", "updated_at": now}
+        new = self._db.insert(documents)
+        again = {
+            "state": "pending",
+            "error": None,
+            "updated_at": now,
+            "source": new.excluded.source,
+        }
+        upsert = new.on_conflict_do_update(index_elements=key_columns(documents), set_=again)
+        coming = iter(submissions)
+        async with self._db.write() as db:
+            await db.execute(jobs.insert().values(id=job_id, created_at=now, **scope_row(scope)))
+            while part := list(islice(coming, SUBMIT_SLICE)):
+                listed = [
+                    stamp | {"id": s.document_id, "uri": s.uri, "title": s.title,
+                             "source": dict(s.source), "created_at": now, "meta": {}}
+                    for s in part
+                ]  # fmt: skip
+                queued: list[dict[str, object]] = [
+                    stamp
+                    | {
+                        "job_id": job_id,
+                        "document_id": s.document_id,
+                        "source": dict(s.source),
+                        "bulk": bulk,
+                        "expires_at": expires_at,
+                        "traceparent": s.traceparent,
+                    }
+                    for s in part
+                ]
+                await db.execute(upsert, listed)
+                await db.execute(tasks.insert(), queued)
+        return job_id
+
+    async def get(self, tenant: str, job_id: str) -> JobRecord:
+        """Returns the job.
+
+        Raises:
+            NotFoundError: The tenant has no such job.
+        """
+        theirs = sa.and_(jobs.c.id == job_id, jobs.c.tenant == tenant)
+        found = await self._db.rows(jobs.select().where(theirs))
+        if not found:
+            raise NotFoundError(f"There is no job {job_id!r}.", code="unknown_job")
+        grouped = (
+            sa.select(
+                tasks.c.state,
+                tasks.c.stage,
+                tasks.c.outcome,
+                sa.func.count().label("n"),
+                sa.func.max(tasks.c.updated_at).label("at"),
+            )
+            .where(tasks.c.job_id == job_id)
+            .group_by(tasks.c.state, tasks.c.stage, tasks.c.outcome)
+        )
+        failed = (
+            sa.select(
+                tasks.c.document_id,
+                documents.c.uri,
+                sa.func.coalesce(tasks.c.error, _DELETED).label("error"),
+            )
+            .join(documents, _OF_TASK)
+            .where(tasks.c.job_id == job_id, tasks.c.state == "failed")
+            .order_by(tasks.c.id)
+            .limit(SHOWN_FAILURES)
+        )
+        counted = await self._db.rows(grouped)  # first: every counted failure is then listed, too
+        failures = [dict(row) for row in await self._db.rows(failed)]
+        return _job_record(found[0], counted, failures)
+
+    async def retry(self, tenant: str, job_id: str) -> JobRecord:
+        """Makes the failed tasks of a job pending again, if their documents are still failed.
+
+        Raises:
+            NotFoundError: The tenant has no such job.
+        """
+        await self.get(tenant, job_id)
+        failed = sa.and_(tasks.c.job_id == job_id, tasks.c.state == "failed")
+        again = {"state": "pending", "error": None, "updated_at": utc_now()}
+        timing = {"attempts": 0, "not_before": 0.0, "queued_at": None, "expires_at": None}
+        afresh = again | timing | {"stage": "parse"}
+        dead = sa.exists().where(_OF_TASK, documents.c.state == "failed")
+        async with self._db.write() as db:
+            await db.execute(tasks.update().where(failed, dead).values(afresh))
+            waiting = sa.and_(tasks.c.job_id == job_id, tasks.c.state == "pending")
+            waits = sa.exists().where(_OF_TASK, waiting)
+            await db.execute(documents.update().where(waits).values(again))
+        return await self.get(tenant, job_id)
+
+    async def cancel(self, tenant: str, job_id: str) -> JobRecord:
+        """Cancels the tasks of a job that have not begun; running ones are finished.
+
+        Raises:
+            NotFoundError: The tenant has no such job.
+        """
+        await self.get(tenant, job_id)
+        cancelled = {"state": "cancelled", "updated_at": utc_now()}
+        waiting = sa.and_(tasks.c.job_id == job_id, tasks.c.state == "pending")
+        listed = sa.exists().where(_OF_TASK, waiting)
+        wanted = sa.exists().where(_OF_TASK, tasks.c.job_id != job_id, tasks.c.state.in_(OPEN))
+        async with self._db.write() as db:
+            # Tasks before documents, as everywhere: another order may deadlock two writers.
+            await db.execute(sa.select(tasks.c.id).where(waiting).with_for_update())
+            job = sa.and_(jobs.c.id == job_id, sa.exists().where(waiting))
+            await db.execute(jobs.update().where(job).values(cancelled=True))
+            await db.execute(documents.update().where(listed, ~wanted).values(cancelled))
+            await db.execute(tasks.update().where(waiting).values(cancelled | {"draft": None}))
+        return await self.get(tenant, job_id)
+
+    async def cancelled(self, tenant: str, job_id: str) -> set[str]:
+        """Returns the spool keys of a job's cancelled tasks, whose bytes are no longer needed."""
+        theirs = sa.and_(tasks.c.job_id == job_id, tasks.c.tenant == tenant)
+        query = sa.select(tasks.c.source).where(theirs, tasks.c.state == "cancelled")
+        return spool_keys(await self._db.rows(query))
+
+    async def backlog(self) -> Backlog:
+        """Returns the open tasks and unscored answers of all tenants, for the process's metrics."""
+        queue = (tasks.c.stage, tasks.c.bulk, tasks.c.state)
+        accepted = sa.func.min(jobs.c.created_at)
+        grouped = (
+            sa.select(*queue, sa.func.count().label("tasks"), accepted.label("accepted"))
+            .join(jobs, jobs.c.id == tasks.c.job_id)
+            .where(tasks.c.state.in_(OPEN))
+            .group_by(*queue)
+        )
+        # A literal condition, the same as in the partial index; below, too.
+        failed = sa.select(sa.func.count().label("documents")).where(
+            documents.c.state == sa.text("'failed'")
+        )
+        given = sa.func.min(answers.c.at).label("given")
+        unscored = sa.select(sa.func.count().label("answers"), given).where(TO_SCORE)
+        groups = await self._db.rows(grouped)
+        (dead,) = await self._db.rows(failed)
+        (waiting,) = await self._db.rows(unscored)
+        age = time.time() - waiting["given"] if waiting["answers"] else 0.0
+        return Backlog(
+            groups=tuple(_open_tasks(row) for row in groups),
+            dead_letters=dead["documents"],
+            to_score=waiting["answers"],
+            oldest_to_score_seconds=max(0.0, age),
+        )
+
+
+def _open_tasks(row: sa.RowMapping) -> OpenTasks:
+    age = datetime.now(UTC) - datetime.fromisoformat(row["accepted"])
+    return OpenTasks(
+        stage=row["stage"],
+        bulk=row["bulk"],
+        state=row["state"],
+        tasks=row["tasks"],
+        oldest_seconds=max(0.0, age.total_seconds()),
+    )
+
+
+def _job_record(
+    job: sa.RowMapping, rows: Sequence[sa.RowMapping], failures: Sequence[Mapping[str, str]]
+) -> JobRecord:
+    counts, stages, outcomes = Counter[str](), Counter[str](), Counter[str]()
+    for row in rows:
+        counts[row["state"]] += row["n"]
+        if row["state"] in OPEN:
+            stages[row["stage"]] += row["n"]
+        if row["outcome"]:
+            outcomes[row["outcome"]] += row["n"]
+    updated_at = max((row["at"] for row in rows), default=job["created_at"])
+    per_second, eta_seconds = _pace(counts, since=job["created_at"], until=updated_at)
+    return JobRecord(
+        id=job["id"],
+        collection=job["collection"],
+        state=_job_state(counts, cancelled=job["cancelled"]),
+        counts=dict(counts),
+        stages=dict(stages),
+        outcomes=dict(outcomes),
+        failures=failures,
+        error=failures[0]["error"] if failures else None,
+        per_second=per_second,
+        eta_seconds=eta_seconds,
+        created_at=job["created_at"],
+        updated_at=updated_at,
+    )
+
+
+def _pace(
+    counts: Mapping[str, int], *, since: str, until: str
+) -> tuple[float | None, float | None]:
+    """Returns documents per second, and seconds until the open ones are done."""
+    seconds = (datetime.fromisoformat(until) - datetime.fromisoformat(since)).total_seconds()
+    open_ = sum(counts.get(state, 0) for state in OPEN)
+    ended = counts.get("succeeded", 0) + counts.get("failed", 0)
+    if not ended or seconds <= 0:
+        return None, None
+    return ended / seconds, open_ * seconds / ended if open_ else None
+
+
+def _job_state(counts: Mapping[str, int], *, cancelled: bool) -> State:
+    """Returns a job's state from the states of its tasks; an empty job has succeeded."""
+    ended: dict[str, State] = {"succeeded": "succeeded", "failed": "failed"}
+    if counts.get("running") or (counts.get("pending") and len(counts) > 1):
+        return "running"
+    if counts.get("pending"):
+        return "pending"
+    if cancelled:
+        return "cancelled"
+    states = [state for state, n in counts.items() if n]
+    if len(states) > 1:
+        return "partial"
+    return ended.get(states[0], "cancelled") if states else "succeeded"

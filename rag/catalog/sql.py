@@ -1,0 +1,98 @@
+"""Conditions, keys and rows that the statements on several tables share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import fields
+from datetime import UTC, datetime
+
+import sqlalchemy as sa
+
+from rag.catalog.tables import documents, tasks
+from rag.records import DocumentRecord
+from rag.types import Scope
+
+OPEN = ("pending", "running")
+"""States of tasks that have not ended."""
+IS_OPEN = sa.or_(*(tasks.c.state == state for state in OPEN))
+"""Condition on a task: it has not ended."""
+
+
+def utc_now() -> str:
+    """Returns the time in ISO 8601, with milliseconds."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def scope_row(scope: Scope) -> dict[str, str]:
+    """Returns the columns of a scope."""
+    return {"tenant": scope.tenant, "collection": scope.collection}
+
+
+def scope_of(row: sa.RowMapping) -> Scope:
+    """Returns the scope of a row."""
+    return Scope(tenant=row["tenant"], collection=row["collection"])
+
+
+def in_scope(scope: Scope, table: sa.FromClause) -> sa.ColumnElement[bool]:
+    """Returns the condition of the rows of a scope."""
+    return sa.and_(table.c.tenant == scope.tenant, table.c.collection == scope.collection)
+
+
+def of_document(scope: Scope, document_id: str, table: sa.FromClause) -> sa.ColumnElement[bool]:
+    """Returns the condition of the rows of one document."""
+    return sa.and_(in_scope(scope, table), _document_id(table) == document_id)
+
+
+def same_scope(one: sa.FromClause, other: sa.FromClause) -> sa.ColumnElement[bool]:
+    """Returns the condition that the rows of two tables are of one scope."""
+    return sa.and_(one.c.tenant == other.c.tenant, one.c.collection == other.c.collection)
+
+
+def same_document(one: sa.FromClause, other: sa.FromClause) -> sa.ColumnElement[bool]:
+    """Returns the condition that the rows of two tables are of one document."""
+    return sa.and_(same_scope(one, other), _document_id(one) == _document_id(other))
+
+
+# Statements that every document needs are built once: building one takes longer than running it.
+
+
+def the_scope(table: sa.FromClause) -> sa.ColumnElement[bool]:
+    """Returns the same condition as `in_scope`, for the parameters that `scope_key` makes."""
+    return sa.and_(
+        table.c.tenant == sa.bindparam("of_tenant"),
+        table.c.collection == sa.bindparam("of_collection"),
+    )
+
+
+def scope_key(scope: Scope) -> dict[str, str]:
+    """Returns the parameters of `the_scope`."""
+    return {"of_tenant": scope.tenant, "of_collection": scope.collection}
+
+
+def the_document(table: sa.FromClause) -> sa.ColumnElement[bool]:
+    """Returns the same condition as `of_document`, for the parameters that `document_key` makes."""
+    return sa.and_(the_scope(table), _document_id(table) == sa.bindparam("of_document_id"))
+
+
+def document_key(scope: Scope, document_id: str) -> dict[str, str]:
+    """Returns the parameters of `the_document`."""
+    return {**scope_key(scope), "of_document_id": document_id}
+
+
+def key_columns(table: sa.Table) -> list[str]:
+    """Returns the names of a table's key, which an insertion may conflict with."""
+    return [column.name for column in table.primary_key]
+
+
+def document_record(row: sa.RowMapping) -> DocumentRecord:
+    """Returns the record of a row of `documents`."""
+    return DocumentRecord(**{field.name: row[field.name] for field in fields(DocumentRecord)})
+
+
+def spool_keys(rows: Iterable[sa.RowMapping]) -> set[str]:
+    """Returns the keys of the bytes in the spool that the sources of these rows name."""
+    return {row["source"]["spool"] for row in rows if "spool" in row["source"]}
+
+
+def _document_id(table: sa.FromClause) -> sa.ColumnElement[str]:
+    return table.c.id if table is documents else table.c.document_id

@@ -1,0 +1,337 @@
+"""The tasks of the catalog, each the ingestion of one document within a job.
+
+Tasks outlive the process: those running when it died are pending again at the next start. A `Task`
+names its scope; calls that take none hand out the tasks of all tenants.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from rag.catalog.database import Database
+from rag.catalog.document_json import document_of, draft_of, structure_of
+from rag.catalog.forgetting import forget_versions
+from rag.catalog.interrupted import (
+    COUNT_INTERRUPTED,
+    GIVEN_UP,
+    IS_ANOTHER,
+    IS_GIVEN_UP,
+    IS_INTERRUPTED,
+)
+from rag.catalog.sql import (
+    IS_OPEN,
+    OPEN,
+    document_key,
+    key_columns,
+    of_document,
+    same_document,
+    scope_of,
+    scope_row,
+    the_document,
+    utc_now,
+)
+from rag.catalog.tables import documents, jobs, tasks, texts
+from rag.catalog.unsettled import Unsettled
+from rag.records import ATTEMPTS, DueTask, Task
+from rag.telemetry import metrics
+from rag.types import Document, Stage, State
+
+LONGEST_WAIT = 120.0
+"""Seconds that a task waits at most for its next try."""
+_EXPIRED = "It had not begun when its time was over: it was sent with `expires_in`."
+
+# Statements that every document needs are built once: building one takes longer than running it.
+_THE_TASK = tasks.c.id == sa.bindparam("task_id")
+_OF_TASK = same_document(documents, tasks)
+_other = tasks.alias()
+_newer = sa.and_(same_document(_other, tasks), _other.c.id > tasks.c.id)
+_OVERTAKEN = sa.exists().where(_newer, _other.c.state == "succeeded")
+"""Condition on a task: a newer task of its document has succeeded."""
+_WANTED_AGAIN = sa.exists().where(_OF_TASK, tasks.c.id > sa.bindparam("task_id"), IS_OPEN)
+"""Condition on a document: a task newer than the given one is open."""
+_TASKS = (
+    sa.select(
+        *(column for column in tasks.c if column is not tasks.c.draft),  # which may be large
+        documents.c.uri,
+        jobs.c.created_at.label("accepted_at"),
+    )
+    .join(documents, _OF_TASK)
+    .join(jobs, jobs.c.id == tasks.c.job_id)
+)
+_FIND = _TASKS.where(tasks.c.id.in_(sa.bindparam("ids", expanding=True))).order_by(tasks.c.id)
+_FIND_INTERRUPTED = _TASKS.where(IS_INTERRUPTED).order_by(tasks.c.id)
+_FIND_OPEN = (
+    sa.select(_OVERTAKEN.label("overtaken"), tasks.c.expires_at, tasks.c.state)
+    .where(_THE_TASK, IS_OPEN)
+    .with_for_update(of=tasks)
+)
+_CHANGE = tasks.update().where(_THE_TASK)
+_CHANGE_RUNNING = tasks.update().where(_THE_TASK, tasks.c.state == "running")
+_END = tasks.update().where(_THE_TASK, IS_OPEN)
+_CHANGE_DOCUMENT = documents.update().where(the_document(documents))
+_END_DOCUMENT = documents.update().where(the_document(documents), ~_WANTED_AGAIN)
+
+
+class Tasks:
+    """Queries and changes of the tasks, and of their documents with them."""
+
+    def __init__(self, database: Database, unsettled: Unsettled) -> None:
+        self._db = database
+        self._unsettled = unsettled
+        new = database.insert(texts)
+        self._store_text = new.on_conflict_do_update(
+            index_elements=key_columns(texts),
+            set_={"text": new.excluded.text, "structure": new.excluded.structure},
+        )
+
+    async def release(self, *, died: bool = False) -> None:
+        """Makes tasks and documents that are marked as running pending again, of all tenants.
+
+        If one of them does run, its lock keeps other processes out. If the only process that
+        ingests `died`, the tasks that it was running count as interrupted.
+        """
+        async with self._db.write() as db:
+            if died:
+                await self._count_interrupted(db)
+            stuck = {"state": "pending", "updated_at": utc_now()}
+            await db.execute(tasks.update().where(tasks.c.state == "running").values(stuck))
+            await db.execute(documents.update().where(documents.c.state == "running").values(stuck))
+
+    async def _count_interrupted(self, db: AsyncConnection) -> None:
+        await db.execute(COUNT_INTERRUPTED)
+        for row in (await db.execute(_TASKS.where(IS_GIVEN_UP))).mappings().all():
+            await self._give_up(db, _task(row))
+
+    async def _give_up(self, db: AsyncConnection, task: Task) -> None:
+        await self._settle(db, task, "failed", error=GIVEN_UP)
+        metrics.document("failed")
+
+    async def claim(self, limit: int, *, bulk: int | None = None) -> list[Task]:
+        """Marks the oldest due tasks as running and returns them; `begin` marks their documents.
+
+        They are of all tenants. Bulk tasks come last, and at most `bulk` of them. Interrupted tasks
+        are not included.
+        """
+        query = _TASKS.where(tasks.c.state == "pending", _due(), IS_ANOTHER).limit(limit)
+        query = query.order_by(tasks.c.bulk, tasks.c.id)
+        async with self._db.write() as db:
+            found = (await db.execute(query.with_for_update(skip_locked=True, of=tasks))).mappings()
+            due = [_task(row) for row in found]
+            hurried = [task for task in due if not task.bulk]
+            claimed = hurried + [task for task in due if task.bulk][:bulk]
+            taken = tasks.c.id.in_([task.id for task in claimed])
+            await db.execute(tasks.update().where(taken).values(_running()))
+        return claimed
+
+    async def interrupted(self) -> list[Task]:
+        """Returns the tasks that wait since `release` found their process dead, oldest first.
+
+        They are of all tenants.
+        """
+        return [_task(row) for row in await self._db.rows(_FIND_INTERRUPTED)]
+
+    async def get(self, ids: Sequence[int]) -> list[Task]:
+        """Returns the tasks that exist and whose documents exist, oldest first.
+
+        The ids are those of `outbox`, which a broker has brought: of all tenants.
+        """
+        return [_task(row) for row in await self._db.rows(_FIND, {"ids": ids})]
+
+    async def begin(self, task: Task) -> bool:
+        """Marks a task as running; returns False if it is settled or cancelled instead.
+
+        A task that is too late is settled here: it has expired, or a newer task of its document
+        has succeeded meanwhile, and the document stays as that task left it. A task over which
+        `ATTEMPTS` processes have died is settled here, too: the caller holds its lock, so no other
+        process works on it.
+        """
+        async with self._db.write() as db:
+            found = (await db.execute(_FIND_OPEN, {"task_id": task.id})).first()
+            if found is None:
+                return False
+            if found.overtaken:
+                over = {"state": "succeeded", "outcome": "unchanged", "error": None, "draft": None}
+                await db.execute(_CHANGE, {"task_id": task.id, "updated_at": utc_now(), **over})
+                return False
+            if found.expires_at is not None and found.expires_at <= time.time():
+                await self._settle(db, task, "failed", error=_EXPIRED)
+                return False
+            died = task.interrupted and found.state == "running"
+            if died and task.attempts >= ATTEMPTS:
+                await self._give_up(db, task)
+                return False
+            begun = {"task_id": task.id, "expires_at": None}
+            counted = {"attempts": task.attempts} if died else {}
+            await db.execute(_CHANGE, begun | counted | _running())
+            key = document_key(task.scope, task.document_id)
+            await db.execute(_CHANGE_DOCUMENT, key | _running())
+            return True
+
+    async def parsed(self, task: Task, document: Document) -> None:
+        """Stores the parsed document; its task then waits for the embed stage."""
+        waits = {"state": "pending", "stage": "embed", "draft": draft_of(document)}
+        afresh = {"attempts": 0, "queued_at": None, "updated_at": utc_now()}
+        async with self._db.write() as db:
+            await db.execute(_CHANGE_RUNNING, {"task_id": task.id} | waits | afresh)
+
+    async def draft(self, task: Task) -> Document | None:
+        """Returns the document that `parsed` stored; None if there is none."""
+        rows = await self._db.rows(sa.select(tasks.c.draft).where(tasks.c.id == task.id))
+        if not rows or rows[0]["draft"] is None:
+            return None
+        kept = rows[0]["draft"]
+        row = {**kept, "id": task.document_id, "uri": task.uri}
+        return document_of(row, text=kept["text"], structure=kept["structure"])
+
+    async def postpone(self, task: Task, error: str, *, seconds: float) -> None:
+        """Makes a task that failed pending again, for a later time."""
+        again = {"state": "pending", "error": error, "updated_at": utc_now()}
+        timing = {"attempts": task.attempts + 1, "not_before": time.time() + seconds}
+        waits = {"task_id": task.id, "queued_at": None} | again | timing
+        async with self._db.write() as db:
+            await db.execute(_CHANGE_RUNNING, waits)
+            await db.execute(_CHANGE_DOCUMENT, document_key(task.scope, task.document_id) | again)
+        metrics.document("retried")
+
+    async def next_due(self) -> float | None:
+        """Returns the seconds until a task of any tenant is due; None if none is pending."""
+        first = sa.select(sa.func.min(tasks.c.not_before).label("at"))
+        [row] = await self._db.rows(first.where(tasks.c.state == "pending"))
+        return None if row["at"] is None else min(max(0.0, row["at"] - time.time()), LONGEST_WAIT)
+
+    @contextlib.asynccontextmanager
+    async def outbox(self, limit: int) -> AsyncIterator[list[DueTask]]:
+        """Yields due tasks of all tenants that were not sent to a broker.
+
+        They count as sent after the block. If the block fails, they do not: to send one twice is
+        harmless, not to send it is not.
+        """
+        unsent = sa.and_(tasks.c.state.in_(OPEN), tasks.c.queued_at.is_(None), _due())
+        query = sa.select(*(tasks.c[name] for name in DueTask._fields)).where(unsent)
+        query = query.order_by(tasks.c.bulk, tasks.c.id).limit(limit)
+        async with self._db.write() as db:
+            found = (await db.execute(query.with_for_update(skip_locked=True))).all()
+            yield [DueTask(*row) for row in found]
+            given = tasks.c.id.in_([row.id for row in found])
+            await db.execute(tasks.update().where(given).values(queued_at=time.time()))
+
+    async def let_go(self, task: Task) -> None:
+        """Makes the task of a process that has to stop pending again; it counts as no failure."""
+        stopped = {"state": "pending", "updated_at": utc_now()}
+        async with self._db.write() as db:
+            if (await db.execute(_CHANGE_RUNNING, {"task_id": task.id} | stopped)).rowcount:
+                key = document_key(task.scope, task.document_id)
+                await db.execute(_CHANGE_DOCUMENT, key | stopped)
+
+    async def put_back(self, task: Task, *, seconds: float) -> None:
+        """Puts a task into the outbox again, due in `seconds`, unless it is settled."""
+        later = {"queued_at": None, "not_before": time.time() + seconds}
+        async with self._db.write() as db:
+            await db.execute(_END, {"task_id": task.id} | later)
+
+    async def give_again(self, queues: Iterable[tuple[Stage, bool]], *, older_than: float) -> None:
+        """Puts tasks sent to these (stage, bulk) queues `older_than` s ago back into the outbox.
+
+        The queues hold tasks of all tenants.
+        """
+        now = time.time()
+        old = sa.or_(tasks.c.queued_at < now - older_than, tasks.c.queued_at > now + LONGEST_WAIT)
+        async with self._db.write() as db:
+            theirs = sa.tuple_(tasks.c.stage, tasks.c.bulk).in_(list(queues))
+            lost = tasks.update().where(IS_OPEN, theirs, old)
+            await db.execute(lost.values(queued_at=None))
+
+    async def succeed(
+        self, task: Task, document: Document, *, recipe: str, chunks: int, duplicate_of: str | None
+    ) -> None:
+        """Stores a document's new state and text, and settles its task as succeeded."""
+        values = {
+            "title": document.title,
+            "media_type": document.media_type,
+            "version": document.version,
+            "meta": dict(document.meta),
+            "recipe": recipe,
+            "chunks": chunks,
+            "duplicate_of": duplicate_of,
+        }
+        text = {
+            **scope_row(task.scope),
+            "document_id": task.document_id,
+            "text": document.text,
+            "structure": structure_of(document),
+        }
+        outcome = "duplicate" if duplicate_of else "stored"
+        async with self._db.write() as db:
+            await db.execute(self._store_text, text)
+            await forget_versions(db, task.scope, task.document_id, but=document.version)
+            await self._settle(db, task, "succeeded", outcome=outcome, document=values)
+            await self._unsettled.unmark(db, task.scope, task.document_id)
+        metrics.document(outcome)
+
+    async def unchanged(self, task: Task, document: Document) -> None:
+        """Records that a document has not changed; stores its structure if none was stored."""
+        mine = of_document(task.scope, task.document_id, texts)
+        unkept = texts.update().where(mine, texts.c.structure.is_(None))
+        async with self._db.write() as db:
+            await db.execute(unkept.values(structure=structure_of(document)))
+            await self._settle(db, task, "succeeded", outcome="unchanged")
+        metrics.document("unchanged")
+
+    async def fail(self, task: Task, error: str) -> None:
+        """Records that a document could not be ingested; its earlier stored state stays."""
+        async with self._db.write() as db:
+            await self._settle(db, task, "failed", error=error)
+        metrics.document("failed")
+
+    async def _settle(
+        self,
+        db: AsyncConnection,
+        task: Task,
+        state: State,
+        *,
+        error: str | None = None,
+        outcome: str | None = None,
+        document: Mapping[str, Any] | None = None,
+    ) -> None:
+        ended = {"state": state, "error": error, "updated_at": utc_now()}
+        of_task = {"task_id": task.id}
+        of_its_document = document_key(task.scope, task.document_id)
+        await db.execute(_END, of_task | ended | {"outcome": outcome, "draft": None})
+        if document:
+            await db.execute(_CHANGE_DOCUMENT, of_its_document | dict(document))
+        await db.execute(_END_DOCUMENT, of_task | of_its_document | ended)
+
+
+def _running() -> dict[str, str]:
+    return {"state": "running", "updated_at": utc_now()}
+
+
+def _due() -> sa.ColumnElement[bool]:
+    """Returns the condition of a due task; a time too far ahead is from before a clock change."""
+    now = time.time()
+    return sa.or_(tasks.c.not_before <= now, tasks.c.not_before > now + LONGEST_WAIT)
+
+
+def _task(row: sa.RowMapping) -> Task:
+    interrupted = row["state"] == "running"
+    return Task(
+        id=row["id"],
+        job_id=row["job_id"],
+        scope=scope_of(row),
+        document_id=row["document_id"],
+        uri=row["uri"],
+        source=row["source"],
+        attempts=row["attempts"] + interrupted,
+        stage=row["stage"],
+        accepted_at=datetime.fromisoformat(row["accepted_at"]).timestamp(),
+        traceparent=row["traceparent"],
+        interrupted=interrupted,
+        bulk=row["bulk"],
+    )

@@ -1,0 +1,233 @@
+"""Answering: from a question to its checked answer."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+from collections.abc import (
+    AsyncGenerator,
+    Awaitable,
+    Sequence,
+)
+from dataclasses import replace
+
+from generation.answer_stream import Draft, JsonDraft
+from generation.query.expansion import QuestionExpander
+from generation.query.rewriting import QuestionRewriter
+from rag.catalog.catalog import Catalog
+from rag.errors import RagError
+from rag.pipeline.search import Ended, Run, SearchPipeline, unwatched
+from rag.protocols import Generator, Retriever, SupportScorer
+from rag.telemetry import metrics
+from rag.telemetry.question_spans import describe_checks, describe_delta
+from rag.telemetry.trace import Trace
+from rag.types import (
+    Answer,
+    Citation,
+    Delta,
+    Hit,
+    Prompt,
+    Query,
+    Scope,
+    Usage,
+)
+from retrieval.context_window import SectionReader
+
+Event = tuple[Hit, ...] | str | Citation | Answer
+"""An event of a stream: the hits, then text and citations as they come, then the whole answer."""
+
+
+class QueryPipeline(SearchPipeline):
+    """Rewrites and expands a question, retrieves hits, generates an answer and checks it."""
+
+    def __init__(
+        self,
+        *,
+        catalog: Catalog,
+        rewriter: QuestionRewriter | None,
+        expander: QuestionExpander | None,
+        retriever: Retriever,
+        reader: SectionReader | None,
+        generator: Generator,
+        support: SupportScorer,
+        at_once: int,
+        seconds: float,
+        rrf_k: int,
+        ended: Ended = unwatched,
+    ) -> None:
+        """Makes a pipeline.
+
+        Args:
+            catalog: See `SearchPipeline`.
+            rewriter: Makes a follow-up question stand alone; None: it is searched for unchanged.
+            expander: Writes further search texts; None: the question alone.
+            retriever: See `SearchPipeline`.
+            reader: Widens the hits for the generator; None: it gets them unchanged.
+            generator: Writes the answer.
+            support: Scores how well its passages support it.
+            at_once: See `SearchPipeline`.
+            seconds: See `SearchPipeline`.
+            rrf_k: See `SearchPipeline`.
+            ended: See `SearchPipeline`.
+        """
+        super().__init__(
+            catalog=catalog,
+            retriever=retriever,
+            at_once=at_once,
+            seconds=seconds,
+            rrf_k=rrf_k,
+            ended=ended,
+        )
+        self._rewriter = rewriter
+        self._expander = expander
+        self._reader = reader
+        self._generator = generator
+        self._support = support
+
+    async def answer(self, query: Query, trace: Trace) -> Answer:
+        """Returns the whole answer: the last event of `stream`."""
+        async for event in self.stream(query, trace):
+            last = event
+        assert isinstance(last, Answer)  # noqa: S101 - the last event of a stream
+        return last
+
+    async def stream(self, query: Query, trace: Trace) -> AsyncGenerator[Event, None]:
+        """Yields the events of a question, from its hits to the whole answer.
+
+        Raises:
+            NotFoundError: There is no such collection.
+            BusyError: Too many questions are under way.
+            UpstreamError: The deadline passed, or the generator failed.
+        """
+        run = self._begin(trace)
+        with self._measured("answer", query, run) as question, self._admission.take():
+            async with contextlib.aclosing(self._stream(query, run)) as events:
+                async for event in events:
+                    if isinstance(event, Answer):
+                        question.answered(event)
+                    yield event
+
+    async def _stream(self, query: Query, run: Run) -> AsyncGenerator[Event, None]:
+        """Runs the stages of a question.
+
+        1. make it stand alone  2. write further search texts  3. retrieve  4. widen
+        5. generate  6. check what is written  7. the answer
+        """
+        with run.stopwatch.time("total"):
+            await self._check_exists(query.scope, run)  # before a model works for it
+            query = await self._stand_alone(query, run)  # 1.
+            more = await self._expand(query, run)  # 2.
+            hits = await self._retrieve([query, *more], run)  # 3.
+        yield hits
+        passages = tuple(await self._widen(query.scope, hits, run))  # 4.
+        prompt = Prompt(
+            question=query.text, scope=query.scope, hits=passages, sampling=query.sampling
+        )
+        kind = Draft if query.sampling.schema is None else JsonDraft
+        draft = kind(passages, self._support)
+        last = Delta()
+        async with contextlib.aclosing(self._generate(prompt, run)) as deltas:
+            async for last in deltas:  # 5.
+                for event in await self._check(draft.take(last), run):  # 6.
+                    yield event
+        for event in await self._check(draft.finish(), run):
+            yield event
+        answer = _answer(prompt, draft, last, hits, run)
+        describe_checks(run.trace, answer)
+        yield answer  # 7.
+
+    async def _stand_alone(self, query: Query, run: Run) -> Query:
+        if self._rewriter is None or not query.history:
+            return query
+        with self._in_time("rewriting the question"):
+            async with asyncio.timeout_at(run.deadline):
+                rewritten = await self._rewriter.rewrite(query.text, query.history, run.trace)
+        run.add(rewritten.usage, rewritten.degraded)
+        return replace(query, text=rewritten.question)
+
+    async def _expand(self, query: Query, run: Run) -> list[Query]:
+        if self._expander is None:
+            return []
+        with self._in_time("writing what else to search for"):
+            async with asyncio.timeout_at(run.deadline):
+                expansion = await self._expander.expand(query.text, run.trace)
+        run.add(expansion.usage, expansion.degraded)
+        return [replace(query, text=text) for text in expansion.texts]
+
+    async def _widen(self, scope: Scope, hits: Sequence[Hit], run: Run) -> Sequence[Hit]:
+        if self._reader is None:
+            return hits
+        with (
+            self._in_time("reading around the hits"),
+            run.trace.span("widen"),
+            run.stopwatch.time("total"),
+        ):
+            async with asyncio.timeout_at(run.deadline):
+                return await self._reader.read(scope, hits)
+
+    async def _generate(self, prompt: Prompt, run: Run) -> AsyncGenerator[Delta, None]:
+        """Yields the generator's deltas; their usage counts once they end, even if early."""
+        usage, trace = Usage(), run.trace
+        pace = metrics.Pace(live=trace.experiment is None)
+        span = trace.open("generate", "generation")
+        try:
+            async with contextlib.aclosing(self._generator.stream(prompt)) as deltas:
+                while True:
+                    with (
+                        self._in_time("generation"),
+                        trace.inside(span),
+                        run.stopwatch.time("generate"),
+                        run.stopwatch.time("total"),
+                    ):
+                        async with asyncio.timeout_at(run.deadline):
+                            delta = await anext(deltas, None)
+                    if delta is None:
+                        return
+                    pace.add(delta)
+                    describe_delta(span, delta, pace)
+                    trace.degraded += delta.degraded
+                    run.degraded += delta.degraded
+                    usage = delta.usage or usage
+                    yield delta
+        except RagError as error:
+            span.error = error.code
+            raise
+        finally:
+            span.close()
+            trace.spend(usage)
+            run.add(usage)
+
+    async def _check(
+        self, writing: Awaitable[list[str | Citation]], run: Run
+    ) -> list[str | Citation]:
+        with (
+            self._in_time("checking citations"),
+            run.stopwatch.time("cite"),
+            run.stopwatch.time("total"),
+        ):
+            async with asyncio.timeout_at(run.deadline):
+                return await writing
+
+
+def _answer(
+    prompt: Prompt, draft: Draft | JsonDraft, last: Delta, hits: tuple[Hit, ...], run: Run
+) -> Answer:
+    return Answer(
+        id=secrets.token_hex(16),
+        question=prompt.question,
+        text=draft.text,
+        citations=draft.citations,
+        unsupported=draft.unsupported,
+        uncited=draft.uncited,
+        hits=hits,
+        passages=prompt.hits,
+        abstained=last.abstained is not None,
+        reason=last.abstained,
+        confidence=last.confidence or 0.0,
+        degraded=tuple(run.degraded),
+        usage=run.usage,
+        finish_reason=last.finish_reason,
+        timings=dict(run.stopwatch.milliseconds),
+        trace_id=run.trace.id,
+    )

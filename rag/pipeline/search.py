@@ -1,0 +1,191 @@
+"""Searching: from a query to its hits."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from rag.catalog.catalog import Catalog
+from rag.errors import RagError, UpstreamError
+from rag.process.admission import Admission
+from rag.protocols import Retriever
+from rag.telemetry import metrics
+from rag.telemetry.question_spans import hit_output, query_input
+from rag.telemetry.stopwatch import Stopwatch
+from rag.telemetry.trace import Attribute, Span, Trace, add_usage
+from rag.types import Answer, Hit, Query, Retrieved, Scope, SearchResult, Usage
+from retrieval.fusion import fuse_hits
+
+
+@dataclass(slots=True, kw_only=True)
+class Run:
+    """A question under way, and what its stages have returned and taken so far.
+
+    `deadline` is in seconds of the event loop's clock. The trace observes; the answer is made of
+    the rest.
+    """
+
+    trace: Trace
+    deadline: float
+    stopwatch: Stopwatch = field(default_factory=Stopwatch)
+    degraded: list[str] = field(default_factory=list)
+    usage: Usage = field(default_factory=Usage)
+
+    def add(self, usage: Usage, degraded: Iterable[str] = ()) -> None:
+        """Adds the tokens that a stage used and the stages that it left out."""
+        self.usage = add_usage(self.usage, usage)
+        self.degraded += degraded
+
+
+Ended = Callable[[Query, Trace, Answer | None], None]
+
+
+def unwatched(_query: Query, _trace: Trace, _answer: Answer | None) -> None:
+    """Does nothing; the default for `ended`."""
+
+
+class SearchPipeline:
+    """Admits a question, sets its deadline and retrieves its hits."""
+
+    def __init__(
+        self,
+        *,
+        catalog: Catalog,
+        retriever: Retriever,
+        at_once: int,
+        seconds: float,
+        rrf_k: int,
+        ended: Ended = unwatched,
+    ) -> None:
+        """Makes a pipeline.
+
+        Args:
+            catalog: Knows the collections.
+            retriever: Finds hits.
+            at_once: Most questions under way.
+            seconds: The deadline of a question.
+            rrf_k: k of `rrf`, if a question is searched for in several forms.
+            ended: Called with each question that has ended, its trace and, if there is one, its
+                answer; returns at once.
+        """
+        self._catalog = catalog
+        self._retriever = retriever
+        self._ended = ended
+        self._admission = Admission(
+            at_once,
+            refusal=f"{at_once} questions are under way already (limits.questions). Try again in"
+            " a moment.",
+        )
+        self._seconds = seconds
+        self._rrf_k = rrf_k
+
+    async def search(self, query: Query, trace: Trace) -> SearchResult:
+        """Returns the hits without an answer.
+
+        Raises:
+            NotFoundError: There is no such collection.
+            BusyError: Too many questions are under way.
+            UpstreamError: The deadline passed.
+        """
+        run = self._begin(trace)
+        with self._measured("search", query, run) as question, self._admission.take():
+            with run.stopwatch.time("total"):
+                await self._check_exists(query.scope, run)
+                hits = await self._retrieve([query], run)
+            question.found(hits)
+        return SearchResult(
+            hits=hits,
+            degraded=tuple(run.degraded),
+            timings=dict(run.stopwatch.milliseconds),
+        )
+
+    async def warm(self, scope: Scope) -> None:
+        """Searches a collection once, so that the first question finds it in memory."""
+        query = Query(text="warm up", scope=scope)
+        await self._retrieve([query], self._begin(Trace()))
+
+    def _begin(self, trace: Trace) -> Run:
+        run = Run(trace=trace, deadline=asyncio.get_running_loop().time() + self._seconds)
+        trace.stopwatch = run.stopwatch  # the spans of all stages are timed by it
+        return run
+
+    @contextlib.contextmanager
+    def _measured(self, operation: str, query: Query, run: Run) -> Iterator[metrics.Question]:
+        """Counts a question, and reports it once it has ended."""
+        trace = run.trace
+        attributes: dict[str, Attribute] = {
+            "operation": operation,
+            "collection": query.scope.collection,
+        }
+        trace.tenant = tenant = query.scope.tenant
+        trace.root = Span("query", input=query.text, attributes=attributes)
+        live = trace.experiment is None  # an evaluation on a worker must set off no alarm
+        with metrics.Question(operation, tenant, live) as question:
+            try:
+                yield question
+            except RagError as error:
+                question.outcome = trace.root.error = error.code
+                raise
+            except Exception:
+                question.outcome = trace.root.error = RagError.code
+                raise
+            finally:
+                trace.outcome = question.outcome
+                trace.root.output = question.answer and question.answer.text
+                trace.root.close()
+                if live:
+                    metrics.stages(trace.timings.items(), trace.degraded, trace.usage, tenant)
+                self._ended(query, trace, question.answer)
+
+    async def _check_exists(self, scope: Scope, run: Run) -> None:
+        with self._in_time("looking up the collection"):
+            async with asyncio.timeout_at(run.deadline):
+                await self._catalog.collections.check_exists(scope)
+
+    async def _retrieve(self, queries: Sequence[Query], run: Run) -> tuple[Hit, ...]:
+        with self._in_time("retrieval"):
+            async with asyncio.timeout_at(run.deadline):
+                found = await asyncio.gather(*(self._search(query, run.trace) for query in queries))
+        for retrieved in found:
+            run.degraded += retrieved.degraded
+        lists = [retrieved.hits for retrieved in found]
+        return tuple(fuse_hits(lists, k=self._rrf_k, limit=queries[0].top_k))
+
+    async def _search(self, query: Query, trace: Trace) -> Retrieved:
+        with trace.span("retrieve", "retriever") as span:
+            span.input = query_input(query)
+            span.attributes["top_k"] = query.top_k
+            span.attributes["filters"] = tuple(f"{c.field} {c.op}" for c in query.where)
+            retrieved = await self._retriever.retrieve(query, trace)
+            span.output = [hit_output(hit) for hit in retrieved.hits]
+            return retrieved
+
+    def _in_time(self, stage: str) -> _InTime:
+        return _InTime(stage, self._seconds)
+
+
+class _InTime:
+    """Turns a TimeoutError in a block into an UpstreamError that names the stage.
+
+    It is entered for each piece of an answer; as a generator it would cost more than the piece.
+    """
+
+    __slots__ = ("_seconds", "_stage")
+
+    def __init__(self, stage: str, seconds: float) -> None:
+        self._stage = stage
+        self._seconds = seconds
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
+        if isinstance(error, TimeoutError):
+            raise UpstreamError(
+                f"The question was not answered within {self._seconds:g} s: {self._stage} took too"
+                " long. Try again, or raise the setting limits.query_seconds.",
+                code="deadline",
+                retry_after=self._seconds,  # by then the present work has ended
+            ) from None

@@ -1,0 +1,144 @@
+"""The open shards of the embedded index: one for each scope that is used, and its versions."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import time
+import uuid
+from collections.abc import Container
+from pathlib import Path
+
+from rag.types import Scope
+from retrieval.indexes.edge_generations import (
+    NEXT,
+    PREVIOUS,
+    beside,
+    generations,
+    home_of,
+    write_generations,
+)
+from retrieval.indexes.edge_shard import Shard
+from retrieval.indexes.sparse_files import check_room, storage_errors
+
+IDLE_SECONDS = 60.0
+"""Seconds without use after which a previous version is closed: deletions come together, and
+opening it takes long."""
+
+
+class OpenShards:
+    """Opens, creates, replaces and closes the shards under a folder."""
+
+    def __init__(self, folder: Path, *, dim: int) -> None:
+        self._folder = folder
+        self._dim = dim
+        self._shards: dict[Scope, Shard] = {}
+        self._locks: dict[Scope, asyncio.Lock] = {}
+        self._tidied: set[Path] = set()
+        self._used: dict[Scope, float] = {}
+        """Time of the last use of each open previous version."""
+
+    def lock(self, scope: Scope) -> asyncio.Lock:
+        """Returns the lock that whoever changes a scope's shard holds."""
+        return self._locks.setdefault(scope, asyncio.Lock())
+
+    def home(self, scope: Scope) -> Path:
+        """Returns the folder of a scope and its versions."""
+        return home_of(self._folder, scope)
+
+    def open(self, scope: Scope) -> Shard | None:
+        """Returns the shard of a scope, opened if it is not; None if it was never made."""
+        if scope.collection.endswith(PREVIOUS):
+            self._used[scope] = time.monotonic()
+        if scope not in self._shards:
+            home = self.home(scope)
+            place = int(scope.collection.endswith(PREVIOUS))
+            names = generations(home)[place : place + 1]
+            if not names or scope.collection.endswith(NEXT):
+                return None
+            check_room(home)  # opening a shard writes too
+            with storage_errors(home):
+                self._shards[scope] = Shard(home / names[0], dim=self._dim)
+                self.tidy(home)
+        return self._shards[scope]
+
+    def create(self, scope: Scope) -> Shard:
+        """Creates the shard of a scope, in a generation of its own."""
+        folder = self.home(scope) / uuid.uuid4().hex
+        self._tidied.add(folder.parent)
+        try:
+            with storage_errors(folder):
+                check_room(folder)
+                folder.mkdir(parents=True)
+                self._shards[scope] = Shard.create(folder, dim=self._dim)
+                self._name(scope, folder)
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        return self._shards[scope]
+
+    def _name(self, scope: Scope, folder: Path) -> None:
+        """Records `folder` as the generation of a scope, or of one of its versions."""
+        names = generations(folder.parent)
+        if scope.collection.endswith(PREVIOUS):
+            write_generations(folder.parent, names[0], folder.name)
+        elif not scope.collection.endswith(NEXT):
+            write_generations(folder.parent, folder.name, *names[1:])
+
+    def tidy(self, home: Path) -> None:
+        """Removes what a killed rebuild or version left behind.
+
+        Runs once, before this process can have made such folders itself.
+        """
+        if home not in self._tidied:
+            self._tidied.add(home)
+            named = set(generations(home))
+            for entry in home.iterdir():
+                if entry.is_dir() and entry.name not in named:
+                    # A rebuild whose parent was killed may still write to it: what that leaves
+                    # is removed at the next start.
+                    shutil.rmtree(entry, ignore_errors=True)
+
+    def drop(self, version: Scope) -> None:
+        """Closes a version and removes its folder, if it is open."""
+        if shard := self._shards.pop(version, None):
+            shard.close()
+            shutil.rmtree(shard.folder, ignore_errors=True)
+
+    def has(self, scope: Scope, shard: Shard) -> bool:
+        """Returns True if this shard is the open one of the scope."""
+        return self._shards.get(scope) is shard
+
+    def replace(self, scope: Scope, fresh: Shard) -> None:
+        """Makes a shard the one of the scope; the one before it stays open, and on disk."""
+        self._name(scope, fresh.folder)
+        self._shards[scope] = fresh
+
+    def switch(self, scope: Scope, version: Scope) -> list[str]:
+        """Makes an open version the scope's shard; the one before is closed and stays on disk.
+
+        Returns the names of the generations before.
+        """
+        home, old = self.home(scope), generations(self.home(scope))
+        write_generations(home, self._shards[version].folder.name, *old[:1])
+        before = self._shards.pop(scope, None)
+        self._shards[scope] = self._shards.pop(version)
+        self.drop(beside(scope, PREVIOUS))
+        if before is not None:
+            before.close()
+        return old
+
+    def close_unused(self, but: Container[Scope]) -> None:
+        """Closes previous versions that were not used lately and are not being changed."""
+        for scope, at in list(self._used.items()):
+            busy = self.lock(scope).locked() or scope in but
+            if not busy and time.monotonic() - at >= IDLE_SECONDS:
+                del self._used[scope]
+                if shard := self._shards.pop(scope, None):
+                    shard.close()
+
+    def close(self) -> None:
+        """Flushes and closes every shard."""
+        for shard in self._shards.values():
+            shard.close()
+        self._shards.clear()

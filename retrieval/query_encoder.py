@@ -1,0 +1,82 @@
+"""Encodes a query for each leg of a search."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from rag.errors import UpstreamError
+from rag.protocols import Embedder, SparseEncoder
+from rag.telemetry.trace import Trace
+from rag.types import Float32Array, Leg, Query
+
+EMBED_SECONDS = 5.0
+"""Seconds the embedder may take: after that BM25 alone is better than a late answer."""
+
+
+class EncodedQuery(NamedTuple):
+    """The legs to search, and what was left out of them, as in `Answer.degraded`."""
+
+    legs: list[Leg]
+    degraded: tuple[str, ...] = ()
+
+
+class QueryEncoder:
+    """Encodes a query as a dense vector and as BM25 terms."""
+
+    def __init__(
+        self,
+        *,
+        embedder: Embedder,
+        encoder: SparseEncoder,
+        depth: int,
+        weights: Mapping[str, float],
+        seconds: float,
+    ) -> None:
+        """Make an encoder; see `HybridRetriever` for its arguments."""
+        self._embedder = embedder
+        self._encoder = encoder
+        self._depth = depth
+        self._weights = weights
+        self._seconds = seconds
+
+    async def encode(self, query: Query, trace: Trace) -> EncodedQuery:
+        """Returns a leg for each kind of search that has a weight.
+
+        The dense leg is left out if the embedder fails or is late, and there is another leg.
+
+        Raises:
+            UpstreamError: The embedder fails or is late, and BM25 has no weight.
+        """
+        limit = max(self._depth, query.top_k)
+        legs: list[Leg] = []
+        degraded: tuple[str, ...] = ()
+        if self._has_weight("dense"):
+            try:
+                dense = await self._embed(query, trace)
+                legs.append(Leg(name="dense", vector=dense, limit=limit, where=query.where))
+            except UpstreamError as error:
+                if not self._has_weight("sparse"):
+                    raise
+                degraded = (trace.degrade("dense", error),)
+        if self._has_weight("sparse"):
+            with trace.span("encode"):
+                sparse = self._encoder.encode([query.text])[0]
+                legs.append(Leg(name="sparse", vector=sparse, limit=limit, where=query.where))
+        return EncodedQuery(legs, degraded)
+
+    def _has_weight(self, leg: str) -> bool:
+        return self._weights.get(leg, 1.0) > 0
+
+    async def _embed(self, query: Query, trace: Trace) -> Float32Array:
+        vector: Float32Array
+        with trace.span("embed", "embedding") as span:
+            span.input = query.text
+            span.attributes["model"] = self._embedder.fingerprint
+            try:
+                async with asyncio.timeout(self._seconds):
+                    (vector,) = await self._embedder.embed([query.text], kind="query")
+            except TimeoutError:
+                raise UpstreamError(f"The embedder took more than {self._seconds:g} s.") from None
+            return vector

@@ -1,0 +1,55 @@
+"""The contract of `ChatModel`; `test_vllm` has the one of an engine."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+
+import pytest
+
+from generation.models.budget import BudgetedModel
+from generation.models.counted_model import CountedModel
+from generation.models.openai import OpenAIModel
+from generation.models.pricing import PricedModel
+from rag.protocols import ChatModel
+from tests.chat_models import check_chat_model
+from tests.fakes import ScriptedModel
+from tests.model_server import PATIENCE, model_server, says
+
+pytestmark = pytest.mark.anyio
+
+ANSWER = "It is what was asked, and no more than that."
+
+
+def scripted() -> ScriptedModel:
+    return ScriptedModel(*[ANSWER] * 3)
+
+
+@contextlib.asynccontextmanager
+async def opened(kind: str) -> AsyncIterator[ChatModel]:
+    match kind:
+        case "scripted":
+            yield scripted()
+        case "counted":
+            yield CountedModel(scripted())
+        case "priced":
+            yield PricedModel(scripted(), input_price=1.0, output_price=2.0)
+        case "budgeted":
+            yield BudgetedModel(scripted(), tokens=1_000)
+        case _:
+            with model_server(says(*ANSWER.split())) as server:
+                model = OpenAIModel(
+                    base_url=server.base_url,
+                    api_key="key",
+                    model="tiny",
+                    context_tokens=1_000,
+                    seconds=PATIENCE,
+                )
+                yield model
+                await model.close()
+
+
+@pytest.mark.parametrize("kind", ["scripted", "counted", "priced", "budgeted", "openai"])
+async def test_a_model_writes_an_answer_in_pieces_whose_last_says_why_it_ended(kind: str) -> None:
+    async with opened(kind) as model:
+        await check_chat_model(model)

@@ -1,0 +1,186 @@
+"""Collections and their versions on a Qdrant server."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from qdrant_client import models
+
+from rag.errors import (
+    ConfigError,
+    InputError,
+    NotFoundError,
+)
+from rag.types import Scope
+from retrieval.indexes.qdrant import QdrantIndex
+from retrieval.indexes.qdrant_server import Server
+from tests.fakes import dense_leg, make_chunk, make_points, sparse_leg
+from tests.qdrant_corpus import (
+    DIM,
+    ids,
+    random_chunks,
+)
+from tests.qdrant_grpc import grpc_qdrant
+from tests.qdrant_servers import NO_INDEXES, local_qdrant
+
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("one_loop"), NO_INDEXES]
+
+
+@pytest.fixture(params=[local_qdrant, grpc_qdrant], ids=["local", "grpc"])
+async def server(request: pytest.FixtureRequest) -> AsyncIterator[Server]:
+    async with request.param() as made:
+        yield made
+
+
+@pytest.fixture
+def index(server: Server) -> QdrantIndex:
+    return QdrantIndex(server, dim=DIM)
+
+
+async def test_graphs_wait_while_much_is_loaded(
+    server: Server, index: QdrantIndex, scope: Scope, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_: list[int | None] = []
+    update = server.client.update_collection
+
+    async def noted(name: str, *, optimizers_config: Any) -> bool:
+        set_.append(optimizers_config.indexing_threshold)
+        return await update(name, optimizers_config=optimizers_config)
+
+    monkeypatch.setattr(server.client, "update_collection", noted)
+    version = await index.begin_version(scope)
+    await index.upsert(version, make_points(random_chunks(3)))
+    assert set_ == [0]
+    await index.maintain(version)
+    assert set_ == [0, 10_000]
+    assert len(await index.chunk_ids(version, None)) == 3
+
+
+async def test_a_new_version_is_filled_beside_and_switched_to_without_a_gap(
+    index: QdrantIndex, server: Server, scope: Scope
+) -> None:
+    old, new = make_chunk("cat one"), make_chunk("cat two", position=1)
+    await index.upsert(scope, make_points([old]))
+    name = scope.collection
+    assert (await index.versions.stored(name), await index.versions.current(name)) == ([1], 1)
+    version = await index.collections.create_version(name)
+    beside = replace(scope, collection=f"{name}.v{version}")
+    await index.upsert(beside, make_points([new]))
+    assert await ids(index, scope, dense_leg("cat")) == [old.id]
+    assert await ids(index, beside, dense_leg("cat")) == [new.id]
+
+    seen: list[list[str]] = []
+
+    async def look() -> None:
+        while True:
+            seen.append(await ids(index, scope, sparse_leg("cat")))
+            await asyncio.sleep(0)
+
+    looking = asyncio.create_task(look())
+    for target in itertools.islice(itertools.cycle([version, 1]), 20):
+        await index.versions.switch(name, target)
+        await asyncio.sleep(0)
+    looking.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await looking
+    assert {tuple(found) for found in seen} == {(old.id,), (new.id,)}
+
+    assert await index.versions.switch(name, version) == 1
+    assert await index.versions.stored(name) == [1, 2]
+    with pytest.raises(InputError, match="Version 2 of 'handbook' is in use"):
+        await index.versions.drop(name, version)
+    await index.versions.drop(name, 1)
+    assert await ids(index, scope, dense_leg("cat")) == [new.id]
+    assert await index.collections.create_version(name) == 3
+    with pytest.raises(NotFoundError):
+        await index.versions.switch(name, 9)
+
+
+async def test_which_version_is_searched_costs_no_question_a_round_trip(
+    server: Server, index: QdrantIndex, scope: Scope, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await index.upsert(scope, make_points(random_chunks(1)))
+    elsewhere, later = QdrantIndex(server, dim=DIM), QdrantIndex(server, dim=DIM)
+    assert await elsewhere.version(scope) == "v1"
+    monkeypatch.setattr("retrieval.indexes.qdrant.VERSION_SECONDS", 0)
+    assert await later.version(scope) == "v1"
+    await index.switch_version(scope, await index.begin_version(scope))
+    assert await index.version(scope) == "v2"
+    assert await elsewhere.version(scope) == "v1"  # as it is remembered
+    assert await later.version(scope) == "v2"
+
+
+async def test_a_collection_that_tenants_share_gets_no_version_for_one_of_them(
+    index: QdrantIndex, scope: Scope
+) -> None:
+    await index.upsert(scope, make_points([make_chunk("cat")]))
+    await index.upsert(Scope(tenant="umbrella", collection=scope.collection), [])
+    await index.begin_version(scope)
+    points = make_points([make_chunk("dog")])
+    await index.upsert(Scope(tenant="umbrella", collection=scope.collection), points)
+    with pytest.raises(InputError, match="holds chunks of other tenants") as caught:
+        await index.begin_version(scope)
+    assert caught.value.code == "shared_collection"
+
+
+async def test_a_version_that_was_not_made_is_not_made_by_writing(
+    index: QdrantIndex, scope: Scope
+) -> None:
+    version = replace(scope, collection=f"{scope.collection}.v5")
+    with pytest.raises(NotFoundError):
+        await index.upsert(version, make_points([make_chunk("cat")]))
+    assert await index.versions.stored(scope.collection) == []
+
+
+async def test_a_collection_that_someone_removed_is_made_anew_by_the_next_but_one_write(
+    index: QdrantIndex, server: Server, scope: Scope
+) -> None:
+    points = make_points([make_chunk("cat")])
+    await index.upsert(scope, points)
+    await server.client.delete_collection("handbook.v1")
+    with pytest.raises(NotFoundError, match="does not hold it") as caught:
+        await index.upsert(scope, points)
+    assert "Collection handbook not found" in caught.value.detail
+    await index.upsert(scope, points)
+    assert await index.holds(scope)
+
+
+async def test_workers_whose_first_writes_meet_share_one_collection(
+    server: Server, scope: Scope
+) -> None:
+    chunks = random_chunks(4)
+    workers = [QdrantIndex(server, dim=DIM) for _ in chunks]
+    await asyncio.gather(
+        *(w.upsert(scope, make_points([c])) for w, c in zip(workers, chunks, strict=True))
+    )
+    for worker in workers:
+        assert await worker.chunk_ids(scope, None) == {chunk.id for chunk in chunks}
+        assert await worker.versions.stored(scope.collection) == [1]
+
+
+async def test_a_collection_that_is_not_plumblines_is_left_alone(
+    server: Server, index: QdrantIndex, scope: Scope
+) -> None:
+    vectors = models.VectorParams(size=DIM, distance=models.Distance.DOT)
+    await server.client.create_collection("handbook", vectors_config=vectors)
+    with pytest.raises(ConfigError, match=r"none of Plumbline's: set another `index\.prefix`"):
+        await index.upsert(scope, make_points([make_chunk("cat")]))
+
+
+async def test_a_collection_of_another_embedder_is_refused(server: Server, scope: Scope) -> None:
+    await QdrantIndex(server, dim=DIM).upsert(scope, [])
+    with pytest.raises(ConfigError, match=f"vectors of {DIM} numbers, and the embedder's have 5"):
+        await QdrantIndex(server, dim=5).upsert(scope, [])
+
+
+async def test_names_that_look_like_a_version_do_not_collide(index: QdrantIndex) -> None:
+    one, two = (Scope(tenant="t", collection=name) for name in ("docs", "docs-v1"))
+    await index.upsert(one, make_points([make_chunk("cat")]))
+    await index.upsert(two, [])
+    assert (await index.holds(one), await index.holds(two)) == (True, False)
