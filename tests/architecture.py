@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from functools import cache
-from pathlib import Path
 
 import grimp
 
-PICTURE = Path(__file__).parent.parent / "docs" / "architecture.svg"
+from tests.places import ROOT
+
+PICTURE = ROOT / "docs" / "architecture.svg"
 PACKAGES = ("rag", "ingest", "retrieval", "generation", "eval", "workers")
 RUNNING = "rag.build.running"
 """The box of the modules that open queues and scoring, which are above the rest of `rag.build`."""

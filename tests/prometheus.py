@@ -13,9 +13,9 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.places import ROOT
 from tests.servers import Json
 
-ROOT = Path(__file__).parent.parent
 RULES = ROOT / "deploy" / "prometheus" / "alerts.yml"
 UNPACKED = Path(sys.prefix) / "prometheus"
 """Where `make promtool` leaves it."""

@@ -1,0 +1,136 @@
+"""The quality of a real server drops, and promtool puts what its `/metrics` said to the alarms.
+
+A drop begins at the worst moment: just before an evaluation, and just after the last scrape that it
+knows of.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.e2e.test_e2e_chat import CONFIG, DOCUMENTS, KEY, QUESTION
+from tests.model_server import ModelServer, model_server, quotes, says
+from tests.prometheus import (
+    EVALUATION,
+    SCRAPE,
+    Recording,
+    fires,
+    gives,
+    needs_promtool,
+    promtool,
+    silent,
+)
+from tests.servers import serving, submit, wait_for
+
+RERANKER = '[reranker]\nkind = "http"\nurl = "{url}/rerank"\n'
+NONSENSE = "Purple cheese sings of taxes on the moon."
+QUESTIONS = 5
+"""Between two scrapes: 40 in two minutes, of which 30 are enough for an alarm."""
+DROP = 4 * EVALUATION
+"""In seconds. The first evaluation after it is in that very second, and has seen none of it."""
+END = DROP + EVALUATION
+
+
+def ranks(handler: BaseHTTPRequestHandler) -> None:
+    """As Cohere's `/rerank` does, in the order in which passages came."""
+    state: ModelServer = handler.server_state  # type: ignore[attr-defined]
+    count = len(state.requests[-1]["documents"])
+    results = [{"index": i, "relevance_score": 1 - i / count} for i in range(count)]
+    body = json.dumps({"results": results}).encode()
+    handler.send_response(200)
+    handler.send_header("Content-Type", "application/json")
+    handler.send_header("Content-Length", str(len(body)))
+    handler.end_headers()
+    handler.wfile.write(body)
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A server and what it stands on."""
+
+    http: httpx.Client
+    model: ModelServer
+    reranker: ModelServer
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Iterator[Service]:
+    """A new one for each drop: what has never failed is not in `/metrics` yet."""
+    with model_server(quotes()) as model, model_server(ranks) as reranker:
+        config = CONFIG.format(url=model.url, key=KEY) + RERANKER.format(url=reranker.url)
+        (tmp_path / "rag.toml").write_text(config)
+        env = {"RAG_ONLINE__RATE": "1"}
+        with serving(tmp_path / "data", env=env) as server, server.client() as http:
+            submit(http, *DOCUMENTS)
+            yield Service(http, model, reranker)
+
+
+def reranker_off(service: Service) -> None:
+    service.reranker.stop()
+
+
+def index_emptied(service: Service) -> None:
+    for document in DOCUMENTS:
+        service.http.delete(f"/v1/documents/{document['id']}").raise_for_status()
+
+
+def cites_nonsense(service: Service) -> None:
+    service.model.script = says(f"{NONSENSE} [1]")
+
+
+def cites_nothing(service: Service) -> None:
+    service.model.script = says(NONSENSE)
+
+
+@needs_promtool
+@pytest.mark.parametrize(
+    ("drop", "alarms"),
+    [
+        (reranker_off, ["PlumblineDegraded"]),
+        (index_emptied, ["PlumblineNoDocuments", "PlumblineAbstentions"]),
+        (
+            cites_nonsense,
+            [
+                "PlumblineCitationsUnsupported",
+                "PlumblineAnswersUncited",
+                "PlumblineGroundednessLow",
+            ],
+        ),
+        (cites_nothing, ["PlumblineAnswersUncited", "PlumblineGroundednessLow"]),
+    ],
+)
+def test_an_alarm_fires_within_two_evaluations_of_a_drop(
+    service: Service, tmp_path: Path, drop: Callable[[Service], None], alarms: list[str]
+) -> None:
+    recording = Recording()
+    for turn, second in enumerate(range(0, END + 1, SCRAPE)):
+        recording.add(wait_for(partial(scored, service.http, turn * QUESTIONS)))
+        if second == DROP:
+            drop(service)
+        for _ in range(QUESTIONS):
+            service.http.post("/v1/query", json={"query": QUESTION}).raise_for_status()
+    judge(recording, tmp_path, "plumbline:answers:enough", alarms)
+
+
+def scored(http: httpx.Client, answers: int) -> str | None:
+    """What `/metrics` says once so many have their scores, which come after the answers."""
+    told = http.get("/metrics").raise_for_status().text
+    found = re.search(r'^plumbline_score_count\{score="abstained"\} (\S+)', told, re.MULTILINE)
+    return told if float(found[1] if found else 0) >= answers else None
+
+
+def judge(recording: Recording, folder: Path, traffic: str, alarms: list[str]) -> None:
+    """Silent up to the drop, which is no want of traffic, and then these alarms."""
+    before = [silent(second) for second in range(0, DROP + 1, EVALUATION)]
+    enough = gives(f"count({traffic})", 1, DROP)
+    after = [fires(alarm, END) for alarm in alarms]
+    promtool("test", "rules", recording.rule_test(folder, *before, enough, *after))

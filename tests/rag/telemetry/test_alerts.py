@@ -1,0 +1,242 @@
+"""The alarms, their runbooks and the dashboard: what they name is what processes export."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import promql_parser
+import pytest
+import yaml
+from prometheus_client.parser import text_string_to_metric_families
+from promql_parser import AggregateExpr, BinaryExpr, Expr, MatchOp, VectorSelector
+
+from rag.telemetry import metrics
+from rag.types import REASONS, Delta, Usage
+from tests.places import ROOT
+from tests.prometheus import RULES, needs_promtool, promtool
+from tests.rag.telemetry.test_metrics import BACKLOG
+
+PROMETHEUS = RULES.parent
+RUNBOOKS = ROOT / "docs" / "runbooks"
+DASHBOARD = ROOT / "deploy" / "grafana" / "plumbline.json"
+GROUPS: list[dict[str, Any]] = yaml.safe_load(RULES.read_text())["groups"]
+RULE_LIST: list[dict[str, Any]] = [rule for group in GROUPS for rule in group["rules"]]
+ALARMS = {rule["alert"]: rule for rule in RULE_LIST if "alert" in rule}
+RECORDS = [rule for rule in RULE_LIST if "record" in rule]
+GRAFANA: dict[str, Any] = json.loads(DASHBOARD.read_text())
+PANELS: list[dict[str, Any]] = [panel for panel in GRAFANA["panels"] if panel["type"] != "row"]
+QUERIES: list[str] = [target["expr"] for panel in PANELS for target in panel["targets"]]
+OF_SCRAPES = {"job", "instance"}
+OF_PROMETHEUS = {
+    "up": OF_SCRAPES,
+    "ALERTS": {"job", "alertname", "alertstate"},
+    "process_cpu_seconds_total": OF_SCRAPES,  # of Python's client, where the system has /proc
+    "process_start_time_seconds": OF_SCRAPES,
+}
+Labels = dict[str, set[str]]
+
+
+@pytest.fixture(scope="module")
+def exported() -> Labels:
+    """The labels of each series that a process exports once everything has happened to it."""
+    metrics.request("POST", "/v1/query", 200, "", 0.1)
+    with metrics.Question("answer", "acme") as question:
+        question.outcome = "answered"
+    spent = Usage(input_tokens=1, output_tokens=1)
+    metrics.stages([("total", 1.0)], ["rerank: away"], spent, "acme")
+    pace = metrics.Pace(live=True)
+    pace.add(Delta(text="a", model="tiny"))
+    usage = Usage(input_tokens=1, output_tokens=2)
+    pace.add(Delta(model="tiny", usage=usage, finish_reason="stop"))
+    metrics._markers.labels("supported")
+    metrics.batch("embedder", 1)
+    metrics.waiting("embedder", interactive=0, bulk=0)
+    metrics.cache("vectors", hits=1, misses=1)
+    metrics.document("stored")
+    metrics.cost("answer", 0.1, "acme")
+    metrics.score("groundedness", 1.0)
+    metrics.feedback("up")
+    metrics.traces("sent", 1)
+    families = text_string_to_metric_families(metrics.exposition(BACKLOG).decode())
+    found: Labels = {}
+    for family in families:
+        for sample in family.samples:
+            found.setdefault(sample.name, set(OF_SCRAPES)).update(sample.labels)
+    return found
+
+
+@pytest.fixture(scope="module")
+def known(exported: Labels) -> Labels:
+    """Besides, Prometheus' own and what the rules record."""
+    found = exported | OF_PROMETHEUS
+    for rule in RECORDS:
+        labels = labels_of(rule["expr"], found) | set(rule.get("labels", {}))
+        found[rule["record"]] = found.get(rule["record"], set()) | labels
+    return found
+
+
+def parsed(expression: str) -> list[Expr]:
+    """All parts of an expression, the outer ones first."""
+    found: list[Expr] = []
+    promql_parser.walk(
+        promql_parser.parse(expression.replace("$__rate_interval", "5m")), found.append
+    )
+    return found
+
+
+def labels_of(expression: str, known: Labels) -> set[str]:
+    """Those that its result may have: what is summed by, or else what its series have."""
+    parts = parsed(expression)
+    by = [set(p.modifier.labels) for p in parts if isinstance(p, AggregateExpr) and p.modifier]
+    series = [
+        known.get(part.name or "", set()) for part in parts if isinstance(part, VectorSelector)
+    ]
+    return set().union(*(by or series))
+
+
+def strangers(expression: str, known: Labels) -> Iterator[str]:
+    """What it names and nothing exports: series, labels to select, join or sum by."""
+    there: set[str] = set()
+    named: set[str] = set()
+    for part in parsed(expression):
+        if isinstance(part, VectorSelector):
+            name = part.name or ""
+            labels = known.get(name)
+            if labels is None:
+                yield name
+                continue
+            there |= labels
+            yield from (
+                f"{name}{{{matcher.name}}}"
+                for matcher in part.matchers.matchers
+                if matcher.name not in labels
+            )
+        elif isinstance(part, AggregateExpr) and part.modifier:
+            named |= set(part.modifier.labels)
+        elif isinstance(part, BinaryExpr) and part.modifier and part.modifier.matching:
+            named |= set(part.modifier.matching.labels)
+    yield from named - there
+
+
+def test_what_an_expression_names_is_noticed(known: Labels) -> None:
+    wrong = 'sum by (tenant) (plumbline_degraded_total{step="rerank"}) / on (shop) plumbline_gone'
+    assert set(strangers(wrong, known)) == {
+        "plumbline_degraded_total{step}", "plumbline_gone", "tenant", "shop",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("expression", [*(rule["expr"] for rule in RULE_LIST), *QUERIES])
+def test_what_an_expression_names_is_exported(known: Labels, expression: str) -> None:
+    assert list(strangers(expression, known)) == []
+
+
+@pytest.mark.parametrize("name", ALARMS)
+def test_an_alarm_says_what_is_so_and_where_to_read_on(known: Labels, name: str) -> None:
+    rule = ALARMS[name]
+    told = rule["annotations"]
+    assert rule["labels"] == {"severity": rule["labels"]["severity"]}
+    assert rule["labels"]["severity"] in ("page", "ticket")
+    assert told["runbook_url"] == f"docs/runbooks/{name}.md"
+    assert set(told) == {"summary", "description", "runbook_url"}
+    assert "$value" in told["description"]
+    used = set(re.findall(r"\$labels\.(\w+)", " ".join(told.values())))
+    assert used <= labels_of(rule["expr"], known)
+    unit_tests = (PROMETHEUS / "alerts_test.yml").read_text()
+    assert f'alertname="{name}"' in unit_tests or f"alertname: {name}" in unit_tests
+
+
+def test_every_alarm_has_a_page_and_every_page_an_alarm() -> None:
+    pages = {page.stem for page in RUNBOOKS.glob("*.md")} - {"README"}
+    assert pages == set(ALARMS)
+    for index in (RUNBOOKS / "README.md", ROOT / "docs" / "alarms.md"):
+        assert set(re.findall(r"\b(Plumbline[A-Z]\w+)\.md\)", index.read_text())) == pages
+    for page in pages:
+        text = (RUNBOOKS / f"{page}.md").read_text()
+        assert text.startswith(f"# {page}\n")
+        headings = re.findall("^## (.+)$", text, re.MULTILINE)
+        assert headings == [
+            "What users see",
+            "How to look",
+            "What to do",
+            "When it is a false alarm",
+        ]
+
+
+def test_a_page_asks_for_what_is_exported(known: Labels) -> None:
+    for page in RUNBOOKS.glob("*.md"):
+        for block in re.findall(r"```promql\n(.+?)```", page.read_text(), re.DOTALL):
+            for expression in block.strip().split("\n"):
+                assert list(strangers(expression, known)) == [], page.name
+
+
+def test_reasons_to_abstain_and_callers_errors_are_those_of_the_service() -> None:
+    matchers = [
+        (matcher.op, set(matcher.value.split("|")))
+        for rule in RULE_LIST
+        for part in parsed(rule["expr"])
+        if isinstance(part, VectorSelector)
+        for matcher in part.matchers.matchers
+        if matcher.name == "outcome"
+    ]
+    unlike = [values for op, values in matchers if op == MatchOp.NotRe]
+    (ends,) = (values for values in unlike if "found" in values)
+    (callers,) = (values for values in unlike if "found" not in values)
+    assert ends == {"found", "answered", "cancelled", *REASONS}
+    assert (MatchOp.Re, set(REASONS)) in matchers
+    documented = "".join((ROOT / "docs" / page).read_text() for page in ("ask.md", "generate.md"))
+    rows = re.findall(r"^\| 4\d\d \|(.+)$", documented, re.MULTILINE)
+    assert callers <= set(re.findall(r"`(\w+)`", " ".join(rows)))
+
+
+def test_the_dashboard_asks_four_questions_in_order() -> None:
+    rows = [panel["title"] for panel in GRAFANA["panels"] if panel["type"] == "row"]
+    assert rows == [
+        "Is it working?",
+        "Where is the bottleneck?",
+        "What changed?",
+        "What does it cost?",
+    ]
+
+
+def test_panels_say_what_they_show_and_lie_side_by_side() -> None:
+    taken: set[tuple[int, int]] = set()
+    for panel in GRAFANA["panels"]:
+        at = panel["gridPos"]
+        cells = {(at["x"] + i, at["y"] + j) for i in range(at["w"]) for j in range(at["h"])}
+        assert not cells & taken
+        assert at["x"] + at["w"] <= 24
+        taken |= cells
+    assert len({panel["id"] for panel in GRAFANA["panels"]}) == len(GRAFANA["panels"])
+    for panel in PANELS:
+        assert panel["description"].endswith(".")
+        assert panel["fieldConfig"]["defaults"]["unit"]
+        assert len({target["refId"] for target in panel["targets"]}) == len(panel["targets"])
+        for asked in (panel, *panel["targets"]):
+            assert asked["datasource"] == {"type": "prometheus", "uid": "${datasource}"}
+
+
+def test_legends_and_the_job_are_of_the_series(known: Labels) -> None:
+    for panel in PANELS:
+        for target in panel["targets"]:
+            used = set(re.findall(r"\{\{(\w+)\}\}", target["legendFormat"]))
+            assert used <= labels_of(target["expr"], known), panel["title"]
+            for part in parsed(target["expr"]):
+                if isinstance(part, VectorSelector):
+                    assert 'job=~"$job"' in str(part), panel["title"]
+
+
+@needs_promtool
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("check", "rules", "--lint=all", "--lint-fatal", RULES),
+        ("check", "config", PROMETHEUS / "prometheus.yml"),
+        ("test", "rules", PROMETHEUS / "alerts_test.yml"),
+    ],
+    ids=lambda arguments: " ".join(arguments[:2]),
+)
+def test_promtool_agrees(arguments: tuple[str, ...]) -> None:
+    promtool(*arguments)

@@ -1,0 +1,67 @@
+"""Every page of docs/ is reachable from its index, and every link leads somewhere."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.places import ROOT
+
+DOCS = ROOT / "docs"
+INDEX = DOCS / "README.md"
+PAGES = [
+    *DOCS.rglob("*.md"),
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "examples/README.md")),
+]
+FENCE = re.compile(r"^ *```.*?^ *```", re.DOTALL | re.MULTILINE)
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+
+
+def links(page: Path) -> list[str]:
+    """Targets of the relative links on a page; code blocks have none."""
+    found = LINK.findall(FENCE.sub("", page.read_text()))
+    return [target for target in found if not re.match(r"[a-z]+:", target)]
+
+
+def anchors(page: Path) -> set[str]:
+    """Anchors of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+)$", FENCE.sub("", page.read_text()), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", h.lower()).replace(" ", "-") for h in headings}
+
+
+def test_every_page_is_reachable_from_the_index() -> None:
+    named = {(DOCS / target.partition("#")[0]).resolve() for target in links(INDEX)}
+    runbooks = DOCS / "runbooks" / "README.md"
+    listed = {(runbooks.parent / target).resolve() for target in links(runbooks)}
+    pages = set(DOCS.glob("*.md")) - {INDEX}
+    assert len(pages) > 20
+    assert pages - named == set()
+    assert runbooks in named
+    assert set(runbooks.parent.glob("*.md")) - listed == {runbooks}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_link_leads_somewhere(page: Path) -> None:
+    for target in links(page):
+        path, _, anchor = target.partition("#")
+        to = (page.parent / path).resolve() if path else page
+        assert to.exists(), target
+        if anchor and to.suffix == ".md":
+            assert anchor in anchors(to), target
+
+
+def test_the_map_in_contributing_names_every_folder() -> None:
+    """The map has a line for each folder at the top and in the product's packages."""
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    named = set(re.findall(r"^\| `([\w/]+)/` \|", text, re.MULTILINE))
+    packages = ("rag", "ingest", "retrieval", "generation", "eval", "workers")
+    others = ("benchmarks", "deploy", "docs", "examples", "findings", "profiles", "tests")
+    inner = {
+        folder.relative_to(ROOT).as_posix()
+        for package in packages
+        for folder in (ROOT / package).iterdir()
+        if (folder / "__init__.py").is_file()
+    }
+    assert named == {*packages, *others} | inner
