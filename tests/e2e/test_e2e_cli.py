@@ -145,6 +145,24 @@ class TestEmbedded:
         assert "no such" in complaint(rag("ingest", "library/self", data=data))
         assert not data.exists()  # refused before anything was made
 
+    def test_commands_open_what_they_use_alone(self, tmp_path: Path, library: Path) -> None:
+        data = tmp_path / "data"
+        assert rag("ingest", library, data=data).returncode == 0
+        no_generator = {"RAG_GENERATOR__KIND": "vllm", "RAG_GENERATOR__MODEL": str(tmp_path / "no")}
+        no_embedder = {"RAG_EMBEDDER__DEVICE": "cuda:99"}
+        nothing = no_generator | no_embedder
+        assert result(rag("status", "--json", data=data, env=nothing))["documents"]
+        deleted = [str(library / "copy.txt")]
+        assert result(rag("delete", *deleted, "--json", data=data, env=nothing)) == {
+            "deleted": deleted
+        }
+        assert result(rag("search", "otters", "--json", data=data, env=no_generator))["hits"]
+        assert "embedder.device" in complaint(rag("search", "otters", data=data, env=no_embedder))
+        assert "embedder.device" in complaint(rag("ingest", library, data=data, env=no_embedder))
+        asked = rag("query", "otters", data=data, env=no_generator)
+        assert asked.returncode == 2
+        assert "there is no such folder" in asked.stderr
+
 
 class TestThroughAServer:
     def test_a_document_s_life(self, tmp_path: Path, server: Server, library: Path) -> None:

@@ -437,3 +437,17 @@ async def test_versions_get_graphs_of_their_own(folder: Path, scope: Scope) -> N
     assert len(await index.chunk_ids(scope, None)) == 200
     assert len(generations(folder, scope)) == 2
     await index.close()
+
+
+@pytest.mark.usefixtures("small_graphs")
+async def test_a_rebuild_imports_nothing_from_the_current_folder(
+    folder: Path, scope: Scope, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = open_index(folder)
+    await index.upsert(scope, random_points(200))
+    old = generation(folder, scope)
+    (tmp_path / "dataclasses.py").write_text("raise RuntimeError('imported')")
+    monkeypatch.chdir(tmp_path)
+    await index.maintain(scope)
+    assert generations(folder, scope) == [generation(folder, scope)] != [old]
+    await index.close()
