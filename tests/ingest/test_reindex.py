@@ -658,6 +658,7 @@ async def test_questions_never_see_a_gap(bench: Bench) -> None:
 # As processes
 
 
+@pytest.mark.timeout(900)  # a dozen processes that load a model: minutes on a busy machine
 def test_killed_on_the_way_the_old_answers_and_the_next_one_succeeds(tmp_path: Path) -> None:
     docs, data, clean = tmp_path / "docs", tmp_path / "data", tmp_path / "clean"
     docs.mkdir()
