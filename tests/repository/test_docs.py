@@ -65,3 +65,17 @@ def test_the_map_in_contributing_names_every_folder() -> None:
         if (folder / "__init__.py").is_file()
     }
     assert named == {*packages, *others} | inner
+
+
+def test_the_files_and_suites_that_extending_names_exist() -> None:
+    spans = set(re.findall(r"`([^`\n]+)`", (DOCS / "extending.md").read_text()))
+    top = {path.name for path in ROOT.iterdir()}
+    files = {
+        s for s in spans if s.split("/")[0] in top and "/" in s and not re.search("[A-Z]{4}|vN", s)
+    }
+    suites = {s for s in spans if re.fullmatch(r"test_[a-z0-9_]+\*?", s)}
+    assert len(files) > 30
+    assert len(suites) > 15
+    assert {file for file in files if not (ROOT / file).exists()} == set()
+    tests = ROOT / "tests"
+    assert {suite for suite in suites if not any(tests.rglob(f"{suite}.py"))} == set()
