@@ -5,36 +5,23 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncGenerator, Sequence
 
+from generation.models.wrapped import WrappedModel
 from rag.process.admission import Admission
 from rag.protocols import ChatModel
 from rag.types import Message, Piece, Sampling
 
 
-class BudgetedModel:
+class BudgetedModel(WrappedModel):
     """`ChatModel` that refuses requests over the budget, before the model is asked."""
 
     def __init__(self, model: ChatModel, *, tokens: int) -> None:
         """Make a model; `tokens` are those of prompts and, at most, answers in progress."""
-        self._model = model
+        super().__init__(model)
         self._budget = Admission(
             tokens,
             refusal=f"{model.name} has as many tokens under way as it may"
             f" (generator.tokens_at_once, {tokens:,}). Try again in a moment.",
         )
-
-    @property
-    def name(self) -> str:
-        """The model's name."""
-        return self._model.name
-
-    @property
-    def context_tokens(self) -> int:
-        """The model's context length in tokens."""
-        return self._model.context_tokens
-
-    async def count_tokens(self, messages: Sequence[Message]) -> int:
-        """Counts as the model does."""
-        return await self._model.count_tokens(messages)
 
     async def stream(
         self, messages: Sequence[Message], *, sampling: Sampling

@@ -6,37 +6,20 @@ import contextlib
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import replace
 
-from rag.protocols import ChatModel
+from generation.models.wrapped import WrappedModel
 from rag.types import Message, Piece, Sampling, Usage
 
 BYTES_PER_TOKEN = 5
 """UTF-8 bytes of a token: common vocabularies have four to five in English prose."""
 
 
-class CountedModel:
+class CountedModel(WrappedModel):
     """`ChatModel` whose pieces have the usage so far, estimated if the model does not report it.
 
     A server sends a piece for each token, or several tokens in one piece: the estimate counts the
     pieces, or a token for each 5 bytes of the text, whichever is more, and the prompt as
     `count_tokens` does.
     """
-
-    def __init__(self, model: ChatModel) -> None:
-        self._model = model
-
-    @property
-    def name(self) -> str:
-        """The model's name."""
-        return self._model.name
-
-    @property
-    def context_tokens(self) -> int:
-        """The model's context length in tokens."""
-        return self._model.context_tokens
-
-    async def count_tokens(self, messages: Sequence[Message]) -> int:
-        """Counts as the model does."""
-        return await self._model.count_tokens(messages)
 
     async def stream(
         self, messages: Sequence[Message], *, sampling: Sampling

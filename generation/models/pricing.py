@@ -6,13 +6,14 @@ import contextlib
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import replace
 
+from generation.models.wrapped import WrappedModel
 from rag.protocols import ChatModel
 from rag.types import Message, Piece, Sampling
 
 MILLION = 1e6
 
 
-class PricedModel:
+class PricedModel(WrappedModel):
     """`ChatModel` that reports its cost."""
 
     def __init__(
@@ -23,23 +24,9 @@ class PricedModel:
         output_price: float,
     ) -> None:
         """Make a model; prices are for a million tokens."""
-        self._model = model
+        super().__init__(model)
         self._input_price = input_price
         self._output_price = output_price
-
-    @property
-    def name(self) -> str:
-        """The model's name."""
-        return self._model.name
-
-    @property
-    def context_tokens(self) -> int:
-        """The model's context length in tokens."""
-        return self._model.context_tokens
-
-    async def count_tokens(self, messages: Sequence[Message]) -> int:
-        """Counts as the model does."""
-        return await self._model.count_tokens(messages)
 
     async def stream(
         self, messages: Sequence[Message], *, sampling: Sampling

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import os
 import time
 from functools import partial
 
 from ingest.reindex import Reindexer
 from rag.build.ingest import open_ingesting
 from rag.cli import output
+from rag.cli.own_folder import own_folder, refuse_server
 from rag.cli.progress import progress_bar
 from rag.cli.scope import scope_of
 from rag.client.http import Json
-from rag.errors import ConfigError, InputError
 from rag.settings.tree import Settings
 
 
@@ -24,22 +23,9 @@ async def reindex(args: argparse.Namespace, settings: Settings) -> int:
         InputError: RAG_URL names a server.
         ConfigError: Another process owns the data folder.
     """
-    if url := os.environ.get("RAG_URL"):
-        raise InputError(
-            f"`rag reindex` works on the data folder itself, and RAG_URL names a server ({url}):"
-            " unset it, and stop the server if the folder is its own.",
-            code="not_through_a_server",
-        )
-    try:
+    refuse_server("rag reindex")
+    with own_folder("rag reindex", settings):
         summary = await _reindex(args, settings)
-    except ConfigError as error:
-        if error.code != "data_folder_in_use":
-            raise
-        raise ConfigError(
-            f"`rag reindex` needs the data folder {settings.data_dir} to itself, and another"
-            " process works on it: end that one (`rag serve`, `rag ingest`) and run it again.",
-            code=error.code,
-        ) from None
     output.show(summary, output.reindexed, as_json=args.json)
     return 0
 
