@@ -20,7 +20,7 @@ from rag.api.browsers import OwnHosts, OwnOrigins
 from rag.api.deps import Running, tenant
 from rag.api.middleware import BodyLimit, ClientGoneError, Measured, RequestId, SlowClients
 from rag.api.openai.routes import router as openai_router
-from rag.api.routes import documents, health, jobs, questions
+from rag.api.routes import collections, documents, feedback, health, jobs, questions
 from rag.build.running import scoring, start
 from rag.build.service import Service
 from rag.errors import RagError, StorageError
@@ -106,7 +106,7 @@ def bare_app(
         dependencies=[Depends(tenant)],
     )
     app.state.running, app.state.settings = running, settings
-    for routes in (questions, documents, jobs):
+    for routes in (questions, feedback, documents, collections, jobs):
         app.include_router(routes.router)
     app.include_router(openai_router)
     app.include_router(health.router)

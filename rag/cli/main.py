@@ -55,7 +55,7 @@ def _run(args: argparse.Namespace) -> int:
         return _evaluate(args)
     settings = load_settings()
     if args.command == "config":
-        from rag.cli.questions import config
+        from rag.cli.config import config
 
         return config(settings, as_json=args.json)
     from rag.process.private_folder import is_shared, limit_umask
@@ -70,7 +70,7 @@ def _run(args: argparse.Namespace) -> int:
         return work(settings, broker_settings(settings), stage=args.stage)
     import asyncio
 
-    from rag.cli.questions import run
+    from rag.cli.commands import run
 
     return asyncio.run(run(args, settings))
 

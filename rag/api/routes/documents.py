@@ -1,4 +1,4 @@
-"""The endpoints of documents and collections."""
+"""The endpoints of documents."""
 
 from __future__ import annotations
 
@@ -151,18 +151,6 @@ async def delete_document(document_id: Id, ingesting: IngestingDep, scope: Scope
     """Removes a document from index and catalog."""
     await ingesting.ingest.delete(scope, document_id)
     return Response(status_code=204)
-
-
-@router.get(
-    "/collections",
-    response_model=responses.CollectionList,
-    responses=PROBLEMS,
-    tags=["collections"],
-)
-async def list_collections(storage: StorageDep, tenant: TenantDep) -> Response:
-    """Lists all collections, by name."""
-    records = await storage.catalog.collections.of(tenant)
-    return json_response({"collections": [responses.collection_json(r) for r in records]})
 
 
 def _cursor(after: str) -> str:

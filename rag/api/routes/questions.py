@@ -1,4 +1,4 @@
-"""The endpoints for search, query and feedback."""
+"""The endpoints of questions: search and query."""
 
 from __future__ import annotations
 
@@ -73,15 +73,6 @@ async def query(
     events = service.query.stream(question, trace)
     first = await until_hangup(request, anext(events))  # a failure here has a status
     return sse.response(_sse(first, events, request))
-
-
-@router.post("/feedback", status_code=204, responses=PROBLEMS, tags=["questions"])
-async def give_feedback(
-    body: schemas.FeedbackRequest, service: ServiceDep, tenant: TenantDep
-) -> Response:
-    """Stores feedback on an answer, by the answer's id."""
-    await service.observing.add_feedback(tenant, body.answer_id, body.feedback())
-    return Response(status_code=204)
 
 
 async def _sse(

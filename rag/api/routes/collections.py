@@ -1,0 +1,25 @@
+"""The endpoints of collections."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+from starlette.responses import Response
+
+from rag.api import responses
+from rag.api.deps import StorageDep, TenantDep
+from rag.api.large_bodies import OffLoopRoute
+from rag.api.routes.common import PROBLEMS, json_response
+
+router = APIRouter(prefix="/v1", route_class=OffLoopRoute)
+
+
+@router.get(
+    "/collections",
+    response_model=responses.CollectionList,
+    responses=PROBLEMS,
+    tags=["collections"],
+)
+async def list_collections(storage: StorageDep, tenant: TenantDep) -> Response:
+    """Lists all collections, by name."""
+    records = await storage.catalog.collections.of(tenant)
+    return json_response({"collections": [responses.collection_json(r) for r in records]})

@@ -1,0 +1,112 @@
+"""Runs a command on a server, or on what it opens in this process."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from rag.cli.documents import delete, status
+from rag.cli.questions import query, search
+from rag.client.http import Client, connect
+from rag.errors import InputError
+from rag.settings.tree import COLLECTION, Settings
+
+if TYPE_CHECKING:
+    from rag.build.storage import Storage
+
+
+async def run(args: argparse.Namespace, settings: Settings) -> int:
+    """Runs a command that needs the API; returns its exit code."""
+    if not re.fullmatch(COLLECTION, args.collection):  # it names a folder
+        raise InputError(f"--collection {args.collection!r} does not match {COLLECTION}.")
+    if args.command == "ingest":
+        from rag.cli.ingest import ingest
+
+        return await ingest(args, settings)
+    if args.command in ("reindex", "index"):
+        return await _on_the_folder(args, settings)
+    command = COMMANDS[args.command]
+    async with _client(args, settings, command) as client:
+        return await command.run(args, client)
+
+
+async def _on_the_folder(args: argparse.Namespace, settings: Settings) -> int:
+    if args.command == "reindex":
+        from rag.cli.reindex import reindex
+
+        return await reindex(args, settings)
+    from rag.cli.index import check
+
+    return await check(args, settings)
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A command that uses the API, and what it opens if there is no server."""
+
+    run: Callable[[argparse.Namespace, Client], Awaitable[int]]
+    opened: Callable[[Settings], AbstractAsyncContextManager[Storage]]
+
+
+def _storage(settings: Settings) -> AbstractAsyncContextManager[Storage]:
+    from rag.build.storage import open_storage
+
+    return open_storage(settings)
+
+
+def _ingesting(settings: Settings) -> AbstractAsyncContextManager[Storage]:
+    from rag.build.ingest import open_ingesting
+
+    return open_ingesting(settings)
+
+
+@contextlib.asynccontextmanager
+async def _searching(settings: Settings) -> AsyncIterator[Storage]:
+    from rag.build.embedding import loading_embedder
+
+    async with loading_embedder(settings.embedder) as embedder:  # while modules are imported
+        from rag.build.retrieval import open_searching
+        from rag.cli import in_process  # noqa: F401 - its import takes half as long as the model
+
+        async with open_searching(settings, embedder=embedder) as opened:
+            yield opened
+
+
+@contextlib.asynccontextmanager
+async def _service(settings: Settings) -> AsyncIterator[Storage]:
+    from rag.build.embedding import loading_embedder
+
+    async with loading_embedder(settings.embedder) as embedder:  # while modules are imported
+        from rag.build.service import open_service
+        from rag.cli import in_process  # noqa: F401 - its import takes half as long as the model
+
+        async with open_service(settings, embedder=embedder) as opened:
+            yield opened
+
+
+COMMANDS = {
+    "query": Command(query, _service),
+    "search": Command(search, _searching),
+    "status": Command(status, _storage),
+    "delete": Command(delete, _ingesting),
+}
+
+
+@contextlib.asynccontextmanager
+async def _client(
+    args: argparse.Namespace, settings: Settings, command: Command
+) -> AsyncIterator[Client]:
+    if args.url:
+        async with connect(args.url) as client:
+            yield client
+        return
+    async with command.opened(settings) as opened:
+        from rag.cli.in_process import client_of
+
+        async with client_of(opened) as client:
+            yield client
