@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from hashlib import sha256
@@ -15,6 +14,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from rag.errors import ConfigError, InputError
 from rag.protocols import ChatModel
 from rag.text.plain import plain
+from rag.text.tags import escape_tags, tag_pattern
 from rag.types import Chunk, Hit, Message, Prompt, Sampling
 
 TEMPLATES = Path(__file__).with_name("templates")
@@ -22,7 +22,7 @@ ANSWER = "answer.v1.jinja"
 """The version increases with each change of the text: it tells which rules an answer was written
 under."""
 
-_TAG = re.compile(r"<(?=\s*/?\s*passage\b)", re.IGNORECASE)
+_TAGS = tag_pattern("passage")
 _TRIED = ({"n": 1, "heading": "Title > Heading", "text": "Text."},)
 _BROKEN = (TemplateError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 
@@ -76,7 +76,7 @@ class PromptTemplate:
     ) -> tuple[Message, ...]:
         """Returns question and passages as a chat; passages are numbered by place, from 1."""
         values = {
-            "question": _inert(question),
+            "question": escape_tags(question, _TAGS),
             "passages": [_passage(n, hit.chunk) for n, hit in enumerate(hits, start=1)],
             "schema": schema,
         }
@@ -143,9 +143,8 @@ async def fitting(
 
 def _passage(number: int, chunk: Chunk) -> dict[str, object]:
     heading = " > ".join(dict.fromkeys((chunk.title, *chunk.headings)))
-    return {"n": number, "heading": _inert(heading), "text": _inert(plain(chunk.text))}
-
-
-def _inert(text: str) -> str:
-    """Returns the text, changed so that it can neither close its passage nor open another."""
-    return _TAG.sub("&lt;", text)
+    return {
+        "n": number,
+        "heading": escape_tags(heading, _TAGS),
+        "text": escape_tags(plain(chunk.text), _TAGS),
+    }

@@ -107,8 +107,8 @@ def _problem(path: Path, text: str, lines: Sequence[int], error: ErrorDetails) -
         case ("rule", int(number), *rest):
             model: type[BaseModel] = Rule
             key, start = str(rest[0]) if rest else "", lines[number]
-        case (key, *_):
-            model, key, start = RuleFile, str(key), 0
+        case loc:
+            model, key, start = RuleFile, str(loc[0]), 0
     where = f"{path}, line {_line_of(text, start, key)}"
     if error["type"] == "extra_forbidden":
         return f"{where}: there is no {key!r}. {hint(key, model.model_fields)}"

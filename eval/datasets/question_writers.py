@@ -18,6 +18,7 @@ from generation.query.short_completion import write
 from rag.protocols import ChatModel
 from rag.telemetry.trace import Trace
 from rag.text.json_reply import json_in
+from rag.text.tags import escape_tags, tag_pattern
 from rag.types import Message
 
 PROMPT = "question.v1"
@@ -51,7 +52,7 @@ BLANK = "____"
 BESIDE = 4
 """Words on either side of the blank: with the whole sentence, any search would find it."""
 
-_TAG = re.compile(r"<(?=\s*/?\s*(?:titles|passage|sentence)\b)", re.IGNORECASE)
+_TAGS = tag_pattern("titles", "passage", "sentence")
 _WORD = re.compile(r"\w+")
 _TERM = re.compile(r"\w[\w.,'’-]*\w")
 
@@ -231,17 +232,12 @@ def _around(answer: str, sentence: str) -> str:
 
 
 def _excerpt_text(excerpt: Excerpt) -> str:
-    titles = _inert(" › ".join(excerpt.above))
+    titles = escape_tags(" › ".join(excerpt.above), _TAGS)
     return (
-        f"<titles>{titles}</titles>\n<passage>\n{_inert(excerpt.passage)}\n</passage>\n"
+        f"<titles>{titles}</titles>\n<passage>\n{escape_tags(excerpt.passage, _TAGS)}\n</passage>\n"
         f"{_sentence(excerpt)}"
     )
 
 
 def _sentence(excerpt: Excerpt) -> str:
-    return f"<sentence>\n{_inert(excerpt.text)}\n</sentence>"
-
-
-def _inert(text: str) -> str:
-    """Escapes the text, so that it cannot close its tag or open another."""
-    return _TAG.sub("&lt;", text)
+    return f"<sentence>\n{escape_tags(excerpt.text, _TAGS)}\n</sentence>"

@@ -138,6 +138,8 @@ def _accounts(content: Any, at: Place = ()) -> Iterator[tuple[Place, Json]]:
         case list() | tuple():
             for i, part in enumerate(content):
                 yield from _accounts(part, (*at, i))
+        case _:
+            return
 
 
 def _address(account: Mapping[str, Any]) -> str:

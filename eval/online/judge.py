@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -14,6 +13,7 @@ from rag.protocols import ChatModel
 from rag.telemetry.trace import Trace
 from rag.text.json_reply import json_in
 from rag.text.passages import passage_text
+from rag.text.tags import escape_tags, tag_pattern
 from rag.types import Chunk, Message
 
 PROMPT = "judge.v1"
@@ -34,7 +34,7 @@ SECONDS = 60.0
 """Time limit of a verdict: nobody waits for it."""
 PASSAGE_CHARS = 24_000
 """Characters of all passages together; the last ones are left out."""
-_TAG = re.compile(r"<(?=\s*/?\s*(?:question|passage|answer)\b)", re.IGNORECASE)
+_TAGS = tag_pattern("question", "passage", "answer")
 _log = logging.getLogger(__name__)
 
 
@@ -101,18 +101,13 @@ def _messages(question: str, answer: str, passages: Sequence[Chunk]) -> tuple[Me
         text = passage_text(chunk)[:room]
         room -= len(text)
         if text:
-            blocks.append(f"<passage>\n{_inert(text)}\n</passage>")
+            blocks.append(f"<passage>\n{escape_tags(text, _TAGS)}\n</passage>")
     quoted = "\n".join(blocks)
     return (
         Message(role="system", content=SYSTEM),
         Message(
             role="user",
-            content=f"{quoted}\n<question>\n{_inert(question)}\n</question>\n"
-            f"<answer>\n{_inert(answer)}\n</answer>",
+            content=f"{quoted}\n<question>\n{escape_tags(question, _TAGS)}\n</question>\n"
+            f"<answer>\n{escape_tags(answer, _TAGS)}\n</answer>",
         ),
     )
-
-
-def _inert(text: str) -> str:
-    """Escapes the text, so that it cannot close its tag or open another."""
-    return _TAG.sub("&lt;", text)

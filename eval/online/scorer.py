@@ -265,6 +265,8 @@ def _strings(value: Any) -> Iterator[str]:
         case list() | dict():
             for item in value.values() if isinstance(value, dict) else value:
                 yield from _strings(item)
+        case _:
+            return
 
 
 def _chunk(passage: Mapping[str, Any]) -> Chunk:

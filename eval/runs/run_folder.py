@@ -317,7 +317,8 @@ def without_passwords(content: Any) -> Any:
                 name: HIDDEN if _is_secret(name, value) else without_passwords(value)
                 for name, value in content.items()
             }
-    return content
+        case _:
+            return content
 
 
 def _is_secret(name: str, value: Any) -> bool:

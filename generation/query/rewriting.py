@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from generation.query.short_completion import SECONDS, write
 from rag.protocols import ChatModel
 from rag.telemetry.trace import Trace
+from rag.text.tags import escape_tags, tag_pattern
 from rag.types import Message, Usage
 
 SYSTEM = """\
@@ -27,7 +27,7 @@ TURN_CHARS = 1000
 """Characters of each turn that are read: long answers begin with their subject."""
 MAX_TOKENS = 128
 
-_TAG = re.compile(r"<(?=/?turn\b)", re.IGNORECASE)
+_TAGS = tag_pattern("turn")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,5 +80,4 @@ def build_messages(question: str, history: Sequence[Message]) -> tuple[Message, 
 def _turn(message: Message) -> str:
     text = message.content
     beginning = text if len(text) <= TURN_CHARS else f"{text[:TURN_CHARS]} …"
-    inert = _TAG.sub("&lt;", beginning)  # unable to close its turn or to open another
-    return f'<turn role="{message.role}">\n{inert}\n</turn>'
+    return f'<turn role="{message.role}">\n{escape_tags(beginning, _TAGS)}\n</turn>'

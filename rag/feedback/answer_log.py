@@ -138,7 +138,8 @@ class AnswerKeeper:
                     name: value if name.endswith("_id") else self._content(value, tenant)
                     for name, value in content.items()
                 }
-        return content
+            case _:
+                return content
 
     def _trace(self, trace: Any, tenant: str) -> Any:
         content = {name: self._content(trace[name], tenant) for name in ("user", "session", "tags")}

@@ -136,7 +136,8 @@ class Masker:
                 return {self.content(k): self.content(v) for k, v in content.items()}
             case list() | tuple():
                 return [self.content(item) for item in content]
-        return content
+            case _:
+                return content
 
 
 def _replaced(

@@ -38,6 +38,10 @@ class Privacy:
                 return None
             case "full":
                 return content
+            case "masked":
+                return self._masked(content)
+
+    def _masked(self, content: Any) -> Any:
         try:
             return self._mask(content)
         except Exception as error:  # noqa: BLE001 - after any error, nothing goes out unmasked

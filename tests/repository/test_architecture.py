@@ -6,7 +6,11 @@ import ast
 from pathlib import Path
 
 from rag import protocols
-from tests.architecture import PICTURE, draw, imports, levels, needed
+from tests.architecture import PACKAGES, PICTURE, draw, imports, levels, needed
+from tests.places import ROOT
+
+FILE_LINES, CLASS_LINES = 400, 250
+"""Most lines of a file and of a class of the product."""
 
 
 def test_the_picture_is_made_of_todays_imports() -> None:
@@ -34,3 +38,17 @@ def test_no_protocol_has_more_than_five_methods_of_its_own() -> None:
     }
     assert "Index" in methods
     assert {name: own for name, own in methods.items() if len(own) > 5} == {}
+
+
+def test_files_and_classes_are_small() -> None:
+    files = [file for package in PACKAGES for file in (ROOT / package).rglob("*.py")]
+    texts = {str(file.relative_to(ROOT)): file.read_text() for file in files}
+    assert len(texts) > 200
+    assert {name for name, text in texts.items() if len(text.splitlines()) > FILE_LINES} == set()
+    classes = {
+        f"{name}: {each.name}": (each.end_lineno or 0) - each.lineno + 1
+        for name, text in texts.items()
+        for each in ast.walk(ast.parse(text))
+        if isinstance(each, ast.ClassDef)
+    }
+    assert {name: lines for name, lines in classes.items() if lines > CLASS_LINES} == {}

@@ -25,6 +25,8 @@ def attributes() -> set[str]:
                 names.add(name)
             case ast.MatchClass(kwd_attrs=matched):
                 names.update(matched)
+            case _:
+                pass
     return names
 
 
