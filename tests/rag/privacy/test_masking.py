@@ -44,6 +44,7 @@ PLAIN = [
     "PEP 484, RFC 9457, ISBN 978-3-16-148410-0, def f(x: int) -> str:",
     "The passwords of all were changed; a key opens doors.",
     "11111111-2222-5333-8444-555555555555",
+    "Job fb66968f37e946c78370e4475ee0e57c has an IBAN's checksum by chance.",
 ]
 
 
