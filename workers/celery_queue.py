@@ -73,28 +73,28 @@ class CeleryQueue:
         return running(self._run())
 
     async def _run(self) -> None:
-        looked, is_away = -POLL_SECONDS, False
+        looked, is_down = -POLL_SECONDS, False
         while True:
             self._wake.clear()
             try:
                 await self.drain()
                 # Not at every wake-up, but always while it fails: an empty outbox proves nothing.
-                if is_away or time.monotonic() - looked >= POLL_SECONDS:
+                if is_down or time.monotonic() - looked >= POLL_SECONDS:
                     looked = time.monotonic()
                     await self._find_lost()
             except RagError as error:
-                if not is_away:
+                if not is_down:
                     _log.error("Tasks wait for the broker: %s", error.in_full())
-                is_away = True
+                is_down = True
             except Exception:  # noqa: BLE001 - otherwise no task would be sent any more
                 _log.exception("Tasks wait for the broker")
             else:
-                if is_away:
+                if is_down:
                     _log.warning("Tasks are handed out again.")
-                is_away = False
+                is_down = False
             await asyncio.sleep(GATHER_SECONDS)
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(RETRY_SECONDS if is_away else POLL_SECONDS):
+                async with asyncio.timeout(RETRY_SECONDS if is_down else POLL_SECONDS):
                     await self._wake.wait()
 
     async def _send(self) -> int:

@@ -157,7 +157,7 @@ async def search(
     trials: int,
     seed: int,
     as_it_is: Mapping[str, Value],
-    told: Callable[[Tried], None],
+    on_trial: Callable[[Tried], None],
 ) -> list[Tried]:
     """Runs the trials, and returns them in the order in which they were made.
 
@@ -168,7 +168,7 @@ async def search(
         trials: the number of points that are tried, including the first.
         seed: of the search.
         as_it_is: the current settings that are searched and set; they may lie outside the space.
-        told: called with each trial.
+        on_trial: called with each trial.
 
     Raises:
         ConfigError: optuna is not installed.
@@ -185,7 +185,7 @@ async def search(
         state = _states()["stopped" if tried.stopped else "complete"]
         study.tell(trial, None if tried.stopped else tried.score, state=state)
         made.append(tried)
-        told(tried)
+        on_trial(tried)
     return made
 
 

@@ -72,12 +72,12 @@ class EngineKeeper:
             ConfigError: The model or an argument is not valid.
         """
         self.engine = await self._start()
-        keeping = asyncio.create_task(self._keep())
+        supervising = asyncio.create_task(self._keep())
         try:
             yield
         finally:
-            keeping.cancel()
-            await asyncio.wait([keeping])  # whatever it ends with, the engine is stopped
+            supervising.cancel()
+            await asyncio.wait([supervising])  # whatever it ends with, the engine is stopped
             engine, self.engine = self.engine, None
             if engine is not None:
                 await vllm_engine.stop(engine)

@@ -304,7 +304,7 @@ class DocumentIn(_Request):
             if self.uri is None:
                 raise ValueError("it has neither a text nor a uri to fetch it from")
             if self.title is not None or self.meta:
-                raise ValueError("title and meta go with a text; what is fetched brings its own")
+                raise ValueError("title and meta belong to a text; a fetched document has its own")
             try:
                 parse_url(self.uri)
             except ReadError as error:

@@ -16,7 +16,7 @@ from rag.build.ingest import Ingesting, open_ingesting
 from rag.build.service import Service, open_service
 from rag.build.telemetry import open_traces
 from rag.errors import ConfigError
-from rag.feedback.recorder import Traces
+from rag.feedback.observer import Traces
 from rag.protocols import Queue
 from rag.settings.storage import CeleryQueueSettings, LocalQueueSettings
 from workers.local_queue import LocalQueue
@@ -35,7 +35,7 @@ class QueueBackend(Protocol):
     def scorer(self, service: Service) -> contextlib.AbstractAsyncContextManager[GiveOut]:
         """Opens the function that scores live answers, or sends them to workers."""
 
-    def asking(
+    def question_dispatcher(
         self, plan: Plan, cache: Path, progress: Progress
     ) -> contextlib.AbstractAsyncContextManager[tuple[Put, Traces]]:
         """Ingests the documents of an offline run; opens the function that asks a question."""
@@ -60,7 +60,7 @@ class InProcess:
             yield scorer.score
 
     @contextlib.asynccontextmanager
-    async def asking(
+    async def question_dispatcher(
         self, plan: Plan, cache: Path, progress: Progress
     ) -> AsyncIterator[tuple[Put, Traces]]:
         """Ingests the documents of an offline run; opens the function that asks a question."""
@@ -68,7 +68,7 @@ class InProcess:
             async with open_service(plan.settings, plan.stage_caches(stages)) as service:
                 await ingest(service, plan, self.queue(service).drain, progress)
                 async with scoring(service, wanted=plan.scores) as scorer:
-                    yield partial(put, service, plan, scorer=scorer), service.observing.traces
+                    yield partial(put, service, plan, scorer=scorer), service.observer.traces
 
 
 class Workers:
@@ -93,17 +93,17 @@ class Workers:
         yield to_workers(celery_app(self._settings))
 
     @contextlib.asynccontextmanager
-    async def asking(
+    async def question_dispatcher(
         self, plan: Plan, cache: Path, progress: Progress
     ) -> AsyncIterator[tuple[Put, Traces]]:
         """Ingests the documents of an offline run; opens the function that asks a worker."""
-        from workers.eval_dispatch import asked_of_workers
+        from workers.eval_dispatch import open_dispatcher
 
         async with open_ingesting(plan.settings) as opened:
             await ingest(opened, plan, queue_backend(plan.settings).queue(opened).drain, progress)
         async with contextlib.AsyncExitStack() as stack:
             traces = open_traces(plan.settings, stack)
-            opening = asked_of_workers(plan, cache, self._settings)
+            opening = open_dispatcher(plan, cache, self._settings)
             yield await stack.enter_async_context(opening), traces
 
 

@@ -15,7 +15,7 @@ from urllib.parse import quote
 from rag.cli import output
 from rag.client.http import Client, Json, all_documents, connect
 from rag.errors import InputError, NotFoundError
-from rag.settings.tree import COLLECTION, Settings, shown
+from rag.settings.tree import COLLECTION, Settings, printable
 
 if TYPE_CHECKING:
     from rag.build.storage import Storage
@@ -93,7 +93,7 @@ async def delete(args: argparse.Namespace, client: Client) -> int:
 
 def config(settings: Settings, *, as_json: bool) -> int:
     """Prints the settings in force."""
-    output.show(shown(settings), output.toml, as_json=as_json)
+    output.show(printable(settings), output.toml, as_json=as_json)
     return 0
 
 

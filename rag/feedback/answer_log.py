@@ -30,7 +30,7 @@ _STAGES = ("retrieve", "rerank", "generate", "cite")
 _log = logging.getLogger(__name__)
 
 
-class AnswerKeeper:
+class AnswerRecorder:
     """Stores answers for feedback, and has a share of them scored.
 
     Attributes:
@@ -38,7 +38,7 @@ class AnswerKeeper:
     """
 
     def __init__(self, answers: Answers, privacy: Privacy, *, rate: float, days: float) -> None:
-        """Makes a keeper.
+        """Makes a recorder.
 
         Args:
             answers: Stores them.
@@ -53,8 +53,8 @@ class AnswerKeeper:
         self._waiting: asyncio.Queue[LiveAnswer | asyncio.Event] = asyncio.Queue(MAX_WAITING)
         self.kept = asyncio.Event()
 
-    def take(self, query: Query, trace: Trace, answer: Answer, *, sent: bool) -> None:
-        """Takes an answer that was given; `sent`: its trace is on its way. Returns at once."""
+    def record(self, query: Query, trace: Trace, answer: Answer, *, sent: bool) -> None:
+        """Queues an answer to be stored; `sent`: its trace is on its way. Returns at once."""
         # What may not be read later cannot be scored.
         to_score = self._privacy.allows(query.scope.tenant)
         # Sampled by the answer's id: callers choose those of traces.

@@ -21,7 +21,7 @@ from rag.catalog.answers import Answers
 from rag.catalog.catalog import Catalog
 from rag.catalog.database import SqliteDatabase
 from rag.errors import UpstreamError
-from rag.feedback.recorder import Traces
+from rag.feedback.observer import Traces
 from rag.types import Scope
 from retrieval.embedders.embedder import BertEmbedder
 from tests.e2e.test_e2e_chat import CONFIG, DOCUMENTS, FACT, KEY, QUESTION
