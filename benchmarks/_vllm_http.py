@@ -154,7 +154,7 @@ def _check_prompts(server: Server, model: VllmModel, asked: _Asked) -> None:
     Raises:
         RuntimeError: they have not.
     """
-    engine = model._keeper.engine
+    engine = model._supervisor.engine
     assert engine is not None
     ours = server.post("/v1/query", {"query": asked.question, "top_k": TOP_K})["usage"]
     floor = len(token_ids(engine.get_tokenizer(), asked.prompt))

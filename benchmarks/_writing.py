@@ -135,7 +135,7 @@ def straight(model: VllmModel, *, tokens: int) -> Write[Sequence[Message]]:
     from vllm.inputs import tokens_input
     from vllm.sampling_params import RequestOutputKind
 
-    engine = model._keeper.engine
+    engine = model._supervisor.engine
     assert engine is not None
     tokenizer = engine.get_tokenizer()
     params = SamplingParams(max_tokens=tokens, temperature=0, output_kind=RequestOutputKind.DELTA)

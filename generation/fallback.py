@@ -78,8 +78,8 @@ class FallbackGenerator:
                 if begun:
                     raise
                 # Without its message, which may repeat what was asked.
-                told = f"{error.code}. {error.detail}".rstrip()
-                _log.warning("The generator %s is passed over: %s", engine.name, told)
+                reason = f"{error.code}. {error.detail}".rstrip()
+                _log.warning("The generator %s is passed over: %s", engine.name, reason)
                 passed.append(f"generate: {error}")
                 spent = usage
                 if failure is None or isinstance(error, UpstreamError):
@@ -121,14 +121,14 @@ class FallbackGenerator:
 
         A server that was never away stays paused for the whole time, and is asked no longer.
         """
-        was_away = False
+        was_down = False
         try:
             while breaker.seconds_left():
                 is_there = await answers()
-                if was_away and is_there:
+                if was_down and is_there:
                     breaker.may_try()
                     return
-                was_away = not is_there
+                was_down = not is_there
                 await asyncio.sleep(PROBE_SECONDS)
         finally:
             del self._watches[breaker]

@@ -172,8 +172,8 @@ def _shortest(question: Question) -> str:
     return min(question.answers, key=len)
 
 
-def _in_one_sentence(text: str, *said: str) -> bool:
-    return any(all(s in text[a:b] for s in said) for a, b in sentence_spans(text))
+def _in_one_sentence(text: str, *parts: str) -> bool:
+    return any(all(s in text[a:b] for s in parts) for a, b in sentence_spans(text))
 
 
 def claim_text(question: str, answer: str) -> str | None:
@@ -183,15 +183,15 @@ def claim_text(question: str, answer: str) -> str | None:
     "France" make "France is Paris." This is not good English, but it keeps the meaning.
     """
     text = " ".join(question.split()).rstrip("? ")
-    asked = _ASKED.search(text)
-    if asked is None or not answer or len(_WORD.findall(answer)) > LONGEST_ANSWER:
+    question_words = _ASKED.search(text)
+    if question_words is None or not answer or len(_WORD.findall(answer)) > LONGEST_ANSWER:
         return None
     if did := _DID.fullmatch(text):
         before, after = f"{did[4]} {(did[1] or '').lower()}", did[3]
     else:
-        before, after = text[: asked.start()], text[asked.end() :]
-    said = f"{_without_repeat(before, answer)}{answer}{after}"
-    return f"{said[0].upper()}{said[1:]}."
+        before, after = text[: question_words.start()], text[question_words.end() :]
+    claim = f"{_without_repeat(before, answer)}{answer}{after}"
+    return f"{claim[0].upper()}{claim[1:]}."
 
 
 def _without_repeat(before: str, answer: str) -> str:
@@ -215,7 +215,7 @@ def other_answers(question: Question, text: str, others: Sequence[str]) -> list[
         for other in dict.fromkeys(others)
         if shape_of(other) == shape
         and len(_WORD.findall(other)) <= LONGEST_ANSWER
-        and known.isdisjoint(word.lower() for word in _telling(other))
+        and known.isdisjoint(word.lower() for word in _content_words(other))
         and not any(_listed(text, other, answer) for answer in question.answers)
     ]
 
@@ -236,11 +236,11 @@ def shape_of(answer: str) -> Shape:
         return "date"
     if _DIGITS.search(answer) or _SPELLED.search(answer):
         return "number"
-    words = _telling(answer)
+    words = _content_words(answer)
     return "name" if sum(word[0].isupper() for word in words) * 2 >= len(words) else "phrase"
 
 
-def _telling(answer: str) -> list[str]:
+def _content_words(answer: str) -> list[str]:
     """Returns the words without short ones (articles, prepositions), or all if only those exist."""
     words = _WORD.findall(answer)
     return [word for word in words if len(word) > SHORT or word.isdigit()] or words

@@ -64,7 +64,7 @@ class Range(BaseModel):
         if self.low >= self.high:
             raise ValueError("low is not below high")
         if self.log and (self.step is not None or self.low <= 0):
-            raise ValueError("log goes with a low above 0, and without a step")
+            raise ValueError("log needs a low above 0, and no step")
         if (
             isinstance(self.low, int)
             and isinstance(self.high, int)

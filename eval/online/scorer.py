@@ -238,8 +238,8 @@ class OnlineScorer:
 
     async def _likeness(self, question: str, texts: Sequence[str]) -> list[float]:
         (asked,) = await self._tokens.embed_tokens([question], kind="query")
-        told = await self._tokens.embed_tokens(texts, kind="passage")
-        return [_max_sim(asked.vectors, each.vectors) for each in told]
+        vectors = await self._tokens.embed_tokens(texts, kind="passage")
+        return [_max_sim(asked.vectors, each.vectors) for each in vectors]
 
 
 def _max_sim(question: Float32Array, text: Float32Array) -> float:

@@ -128,9 +128,9 @@ class QdrantReader:
 
     async def pages(self, scope: Scope) -> AsyncIterator[list[Chunk]]:
         """All chunks of the scope, in the order of their ids."""
-        shown = models.PayloadSelectorExclude(exclude=list(NO_CHUNK))
+        payload_fields = models.PayloadSelectorExclude(exclude=list(NO_CHUNK))
         with contextlib.suppress(NotFoundError):
-            async for records in self._stored.pages(scope, of(scope), payload=shown):
+            async for records in self._stored.pages(scope, of(scope), payload=payload_fields):
                 yield [chunk_of(turned(scope, r.id), r.payload or {}) for r in records]
 
     async def holds(self, scope: Scope) -> bool:

@@ -14,7 +14,7 @@ from rag.errors import (
     RagError,
     UpstreamError,
 )
-from retrieval.indexes.qdrant_failures import AWAY, FAILURES, failure_of
+from retrieval.indexes.qdrant_failures import FAILURES, UNAVAILABLE, failure_of
 from retrieval.indexes.qdrant_nodes import Node, Nodes
 
 ATTEMPTS = 3
@@ -113,12 +113,12 @@ class Server:
                 break  # no time is left to ask this one: it has not failed
             try:
                 return await self._once(node, question, until=until)
-            except _AwayError as away:
-                failures.append(away.told)
+            except _UnavailableError as unavailable:
+                failures.append(unavailable.error)
         # A temporary failure is reported rather than an address that has to be corrected.
-        told = next((f for f in failures if isinstance(f, UpstreamError)), failures[0])
-        told.detail = " ".join(failure.detail for failure in failures)[:_ALL_SHOWN]
-        raise told from told.__cause__
+        reported = next((f for f in failures if isinstance(f, UpstreamError)), failures[0])
+        reported.detail = " ".join(failure.detail for failure in failures)[:_ALL_SHOWN]
+        raise reported from reported.__cause__
 
     async def _once(
         self,
@@ -136,11 +136,11 @@ class Server:
             async with asyncio.timeout_at(until):
                 answer = await self._answer(node, question)
         except FAILURES as error:
-            status, told = failure_of(node, error, timeout=self._timeout)
-            if status not in AWAY:
-                raise told from error
-            self._nodes.failed(node, told)
-            raise _AwayError(told) from error
+            status, failure = failure_of(node, error, timeout=self._timeout)
+            if status not in UNAVAILABLE:
+                raise failure from error
+            self._nodes.failed(node, failure)
+            raise _UnavailableError(failure) from error
         self._nodes.answered(node)
         return answer
 
@@ -166,27 +166,27 @@ class Server:
                 await self._nodes.greet(node)
         except RagError as error:
             self._nodes.failed(node, error)
-            raise _AwayError(error) from error
+            raise _UnavailableError(error) from error
         except FAILURES as error:
-            _, told = failure_of(node, error, timeout=self._timeout)
-            self._nodes.failed(node, told)
-            raise _AwayError(told) from error
+            _, failure = failure_of(node, error, timeout=self._timeout)
+            self._nodes.failed(node, failure)
+            raise _UnavailableError(failure) from error
 
     async def _check(self, node: Node) -> bool:
         """True if a node can be used; otherwise it is skipped."""
         try:
             await self._greet(node, until=asyncio.get_running_loop().time() + self._timeout)
-        except _AwayError:
+        except _UnavailableError:
             return False
         return True
 
 
-class _AwayError(Exception):
+class _UnavailableError(Exception):
     """A node does not answer; holds the error to report if no other one does either."""
 
-    def __init__(self, told: RagError) -> None:
-        super().__init__(told)
-        self.told = told
+    def __init__(self, error: RagError) -> None:
+        super().__init__(error)
+        self.error = error
 
 
 def connect(
