@@ -64,7 +64,7 @@ class Range(BaseModel):
         if self.low >= self.high:
             raise ValueError("low is not below high")
         if self.log and (self.step is not None or self.low <= 0):
-            raise ValueError("log needs a low above 0, and no step")
+            raise ValueError("log needs a low above 0, and goes without a step")
         if (
             isinstance(self.low, int)
             and isinstance(self.high, int)

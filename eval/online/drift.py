@@ -233,9 +233,9 @@ def _judge(rows: Sequence[Row], *, alpha: float) -> list[Row]:
     p_values = [row.p for row in rows if row.p is not None]
     if not len(p_values) / (DRAWS + 1) <= alpha < 1:
         raise InputError(
-            f"alpha = {alpha:g}: {DRAWS:,} permutations of {len(p_values)} signals give no corrected"
-            f" p-value below {max(1, len(p_values)) / (DRAWS + 1):g}; alpha must be that at least,"
-            " and below 1."
+            f"alpha = {alpha:g}: {DRAWS:,} permutations of {len(p_values)} signals give no"
+            f" corrected p-value below {max(1, len(p_values)) / (DRAWS + 1):g}; alpha must be that"
+            " at least, and below 1."
         )
     corrected = iter(holm(p_values))
     return [row if row.p is None else _verdict(row, next(corrected), alpha) for row in rows]

@@ -68,7 +68,7 @@ def parse_url(text: str) -> httpx.URL:
     if url.userinfo:
         raise ReadError(
             f"The URL at {url.host} holds a user name or a password, which would be stored and"
-            " shown. Leave it out. If the page needs a login, download it first and ingest the file.",
+            " shown. Leave it out. If the page needs a login, download it and ingest the file.",
             code="invalid_url",
         )
     if url.scheme not in ("http", "https") or not url.host:
