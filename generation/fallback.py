@@ -65,13 +65,13 @@ class FallbackGenerator:
                 )
                 passed.append(f"generate: {failure}")
                 continue
-            begun, asked, usage = False, False, spent
+            begun, model_called, usage = False, False, spent
             try:
                 async with contextlib.aclosing(self._in_time(engine, prompt)) as deltas:
                     async for delta in deltas:
                         usage = _sum(spent, delta.usage)
                         yield replace(delta, degraded=(*passed, *delta.degraded), usage=usage)
-                        begun, asked = begun or bool(delta.text), delta.model is not None
+                        begun, model_called = begun or bool(delta.text), delta.model is not None
                         passed = []
             except (UpstreamError, InputError) as error:
                 self._count(engine, error)
@@ -85,7 +85,7 @@ class FallbackGenerator:
                 if failure is None or isinstance(error, UpstreamError):
                     failure = error
             else:
-                if asked:  # False if there was no evidence
+                if model_called:  # False if there was no evidence
                     engine.breaker.succeeded()
                 return
         try:

@@ -30,7 +30,7 @@ from workers.celery_app import (
     waiting_in,
 )
 from workers.local_queue import running
-from workers.scoring_queue import GiveOut
+from workers.scoring_queue import Dispatch
 
 BATCH = 500
 TOGETHER = 4
@@ -118,7 +118,7 @@ class CeleryQueue:
 
     async def _find_lost(self) -> None:
         if empty := await asyncio.to_thread(self._empty):
-            await self._catalog.tasks.give_again(empty, older_than=LOST_SECONDS)
+            await self._catalog.tasks.requeue(empty, older_than=LOST_SECONDS)
 
     def _empty(self) -> list[tuple[Stage, bool]]:
         """Returns the empty queues, as pairs of stage and bulk."""
@@ -151,10 +151,10 @@ def _headers(tasks: Sequence[DueTask]) -> dict[str, str]:
     return {"traceparent": traceparent} if traceparent else {}
 
 
-def to_workers(app: Celery) -> GiveOut:
+def dispatch_to_workers(app: Celery) -> Dispatch:
     """Returns a function that sends answers to the workers to score them."""
 
-    async def give_out(ids: Sequence[str]) -> None:
+    async def dispatch(ids: Sequence[str]) -> None:
         await asyncio.to_thread(send, app, SCORE, list(ids), queue=SCORE_QUEUE)
 
-    return give_out
+    return dispatch

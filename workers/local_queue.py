@@ -160,7 +160,7 @@ class LocalQueue:
     async def _run(self) -> None:
         """Works at each wake-up, without end; maintains indexes in parallel, so no task waits."""
         is_down = False
-        async with asyncio.TaskGroup() as beside:
+        async with asyncio.TaskGroup() as background:
             while True:
                 try:
                     await self._work()
@@ -175,7 +175,7 @@ class LocalQueue:
                     await self._release()
                 else:
                     is_down = False
-                    beside.create_task(self._tidy())
+                    background.create_task(self._tidy())
                     await self._wake.wait()
 
     async def _release(self) -> None:

@@ -102,11 +102,11 @@ def make_claims(corpus: Corpus) -> list[Claim]:
     A question yields one claim of each kind that can be made from it. Questions without a question
     word, with a long answer, or whose claim is a sentence of the passage are left out.
     """
-    return [claim for asked in _asked(corpus) for claim in _claims(asked)]
+    return [claim for context in _contexts(corpus) for claim in _claims(context)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Asked:
+class _Context:
     """A question about a passage.
 
     `others` are the gold answers to other questions about it; `same_article` and `other_article`
@@ -120,7 +120,7 @@ class _Asked:
     other_article: Sequence[str]
 
 
-def _asked(corpus: Corpus) -> Iterator[_Asked]:
+def _contexts(corpus: Corpus) -> Iterator[_Context]:
     passages = {p.id: p for p in corpus.passages}
     lowered = {p.id: p.text.lower() for p in corpus.passages}
     about: Mapping[str, list[Question]] = defaultdict(list)
@@ -132,7 +132,7 @@ def _asked(corpus: Corpus) -> Iterator[_Asked]:
         for question in questions:
             answers = [answer.lower() for answer in question.answers]
             without = [i for i, text in lowered.items() if not any(a in text for a in answers)]
-            yield _Asked(
+            yield _Context(
                 question=question,
                 passage=passages[id_],
                 others=[a for q in questions if q is not question for a in q.answers],
@@ -141,8 +141,8 @@ def _asked(corpus: Corpus) -> Iterator[_Asked]:
             )
 
 
-def _claims(asked: _Asked) -> Iterator[Claim]:
-    question, passage = asked.question, asked.passage
+def _claims(context: _Context) -> Iterator[Claim]:
+    question, passage = context.question, context.passage
     text = claim_text(question.text, _shortest(question))
     if text is None or _folded(text) in _folded(passage.text):
         return
@@ -154,11 +154,11 @@ def _claims(asked: _Asked) -> Iterator[Claim]:
         )
 
     yield claim("supported", text)
-    if asked.other_article:
-        yield claim("paragraph of another article", text, random.choice(asked.other_article))
-    if asked.same_article:
-        yield claim("other paragraph of its article", text, random.choice(asked.same_article))
-    if others := other_answers(question, passage.text, asked.others):
+    if context.other_article:
+        yield claim("paragraph of another article", text, random.choice(context.other_article))
+    if context.same_article:
+        yield claim("other paragraph of its article", text, random.choice(context.same_article))
+    if others := other_answers(question, passage.text, context.others):
         other = random.choice(others)
         kind = SWAPPED[_in_one_sentence(passage.text, _shortest(question), other)]
         yield claim(kind, claim_text(question.text, other) or "")

@@ -204,24 +204,24 @@ def assemble(
             an unknown one, or a span is not in its document.
     """
     documents = keyed(passages)
-    asked = keyed(questions)
+    by_id = keyed(questions)
     if not documents:
         raise InputError(f"The set {name} has no documents.")
-    if not asked:
+    if not by_id:
         raise InputError(f"The set {name} has no questions.")
-    gains = _gains(name, judgements, asked.keys(), documents.keys())
+    gains = _gains(name, judgements, by_id.keys(), documents.keys())
     texts = {id_: passage.text for id_, (_, passage) in documents.items()}
-    for place, question in asked.values():
+    for place, question in by_id.values():
         for span in question.spans:
             if fault := span_fault(span, texts.get(span.document_id)):
                 raise InputError(f"{place}: {fault}.")
     known = [
         replace(q, spans=tuple(_as_read(span, texts[span.document_id]) for span in q.spans))
-        for _, q in asked.values()
+        for _, q in by_id.values()
         if q.id in gains or q.answers or not q.answerable
     ]
     if not known:
-        raise InputError(f"None of the {len(asked):,} questions of the set {name} is judged.")
+        raise InputError(f"None of the {len(by_id):,} questions of the set {name} is judged.")
     return Corpus(
         name=name,
         passages=tuple(passage for _, passage in documents.values()),

@@ -87,10 +87,10 @@ def check_spans(questions: Iterable[Question], texts: Mapping[str, str]) -> None
 
 
 def _of_cases(name: str, cases: Iterable[tuple[str, bytes | str]]) -> Corpus:
-    asked = keyed((place, _question(parse(CaseRow, line, place), place)) for place, line in cases)
-    if not asked:
+    by_id = keyed((place, _question(parse(CaseRow, line, place), place)) for place, line in cases)
+    if not by_id:
         raise InputError(f"The set {name} has no questions.")
-    questions = tuple(question for _, question in asked.values())
+    questions = tuple(question for _, question in by_id.values())
     return Corpus(
         name=name,
         passages=(),

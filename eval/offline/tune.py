@@ -192,10 +192,10 @@ async def search(
 async def _try(trial: Trial, settings: Mapping[str, Value], opened: Open, questions: int) -> Tried:
     try:
         async with opened(settings) as score:
-            for asked in rungs(questions):
-                values = await score(asked)
-                trial.report(float(np.mean(values)), asked)
-                if asked < questions and trial.should_prune():
+            for count in rungs(questions):
+                values = await score(count)
+                trial.report(float(np.mean(values)), count)
+                if count < questions and trial.should_prune():
                     return Tried(settings=settings, values=values, stopped=True)
     except ConfigError as error:
         if trial.number == 0:
@@ -206,10 +206,10 @@ async def _try(trial: Trial, settings: Mapping[str, Value], opened: Open, questi
 
 def rungs(questions: int) -> Iterator[int]:
     """Yields the number of questions that a trial is asked at each rung; the last is all."""
-    asked = FIRST_RUNG
-    while asked < questions:
-        yield asked
-        asked *= REDUCTION
+    count = FIRST_RUNG
+    while count < questions:
+        yield count
+        count *= REDUCTION
     yield questions
 
 

@@ -237,9 +237,9 @@ class OnlineScorer:
         return float(np.average(found, weights=weights))
 
     async def _likeness(self, question: str, texts: Sequence[str]) -> list[float]:
-        (asked,) = await self._tokens.embed_tokens([question], kind="query")
+        (question_vectors,) = await self._tokens.embed_tokens([question], kind="query")
         vectors = await self._tokens.embed_tokens(texts, kind="passage")
-        return [_max_sim(asked.vectors, each.vectors) for each in vectors]
+        return [_max_sim(question_vectors.vectors, each.vectors) for each in vectors]
 
 
 def _max_sim(question: Float32Array, text: Float32Array) -> float:

@@ -111,7 +111,7 @@ class OpenAIModel:
         ended: FinishReason | None = None
         usage: Usage | None = None
         left = sampling.max_tokens * CHARS_PER_TOKEN
-        with self._translated(asked=_named(sampling)):
+        with self._translated(named=_named(sampling)):
             request = self._request(messages, sampling)
             async with await self._client.chat.completions.create(**request) as chunks:
                 async for chunk in chunks:
@@ -164,16 +164,16 @@ class OpenAIModel:
         return without_halves(text), _ENDS[ends[-1]] if ends else None, usage
 
     @contextlib.contextmanager
-    def _translated(self, *, asked: Sequence[str]) -> Iterator[None]:
+    def _translated(self, *, named: Sequence[str]) -> Iterator[None]:
         """Translates errors; `asked` are the caller's parameters, which others may omit."""
         try:
             yield
         except openai.OpenAIError as error:
-            raise self._translate(error, asked) from error
+            raise self._translate(error, named) from error
         except ValueError as error:  # an event that is no JSON, or no UTF-8
             raise self._malformed(error) from error
 
-    def _translate(self, error: openai.OpenAIError, asked: Sequence[str]) -> RagError:
+    def _translate(self, error: openai.OpenAIError, named: Sequence[str]) -> RagError:
         """Translates an error of the client to one that says what to do."""
         if isinstance(error, openai.RateLimitError) and error.code != "insufficient_quota":
             return BusyError(
@@ -186,9 +186,9 @@ class OpenAIModel:
                 f" {self._context_tokens}, to what it has. It says: {self._words(error)}",
                 code="prompt_too_long",
             )
-        if asked and isinstance(error, openai.BadRequestError | openai.UnprocessableEntityError):
+        if named and isinstance(error, openai.BadRequestError | openai.UnprocessableEntityError):
             return InputError(
-                f"{self._who} does not take the request, with {', '.join(asked)} as asked for."
+                f"{self._who} does not take the request, with {', '.join(named)} as asked for."
                 f" It says: {self._words(error)}"
             )
         return self._failed(*self._cause(error))

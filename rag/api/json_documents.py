@@ -185,10 +185,10 @@ def read(body: bytes, spool: TenantSpool, limits: LimitSettings) -> Sent:
     if isinstance(sent, dict) and isinstance(documents := sent.get("documents"), list):
         _check_count(len(documents), limits)
     try:
-        asked = DocumentsRequest.model_validate(sent)
+        request = DocumentsRequest.model_validate(sent)
     except ValidationError as error:
         raise InvalidError([dict(fault) for fault in _plain(error)]) from None
-    return Sent(asked.collection, _keep(asked.documents, spool, limits))
+    return Sent(request.collection, _keep(request.documents, spool, limits))
 
 
 def _plain(error: ValidationError) -> Sequence[Any]:

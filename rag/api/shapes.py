@@ -61,8 +61,8 @@ def conversation(text: Schema, question: Schema) -> tuple[Schema, Schema]:
     """Returns schemas of a turn and a conversation: users' turns hold `question`, others `text`."""
     user = {"properties": {"role": {"const": "user"}, "content": question}}
     others = {"properties": {"role": {"not": {"const": "user"}}, "content": text}}
-    asked = {"properties": {"role": {"const": "user"}}, "required": ["role"]}
-    return either(user, others), {"contains": asked}
+    user_turn = {"properties": {"role": {"const": "user"}}, "required": ["role"]}
+    return either(user, others), {"contains": user_turn}
 
 
 TURN, CONVERSATION = conversation(TEXT, QUESTION)

@@ -20,7 +20,7 @@ from rag.feedback.observer import Traces
 from rag.protocols import Queue
 from rag.settings.storage import CeleryQueueSettings, LocalQueueSettings
 from workers.local_queue import LocalQueue
-from workers.scoring_queue import GiveOut
+from workers.scoring_queue import Dispatch
 
 if TYPE_CHECKING:
     from rag.settings.tree import Settings
@@ -32,7 +32,7 @@ class QueueBackend(Protocol):
     def queue(self, opened: Ingesting) -> Queue:
         """Returns the queue of documents; nothing runs yet."""
 
-    def scorer(self, service: Service) -> contextlib.AbstractAsyncContextManager[GiveOut]:
+    def scorer(self, service: Service) -> contextlib.AbstractAsyncContextManager[Dispatch]:
         """Opens the function that scores live answers, or sends them to workers."""
 
     def question_dispatcher(
@@ -51,7 +51,7 @@ class InProcess:
         )
 
     @contextlib.asynccontextmanager
-    async def scorer(self, service: Service) -> AsyncIterator[GiveOut]:
+    async def scorer(self, service: Service) -> AsyncIterator[Dispatch]:
         """Opens the function that scores live answers."""
         opening = open_scorer(
             service, model=service.model, support=service.support, tokens=service.tokens
@@ -85,12 +85,12 @@ class Workers:
         return CeleryQueue(catalog=opened.catalog, app=celery_app(self._settings))
 
     @contextlib.asynccontextmanager
-    async def scorer(self, _service: Service) -> AsyncIterator[GiveOut]:
+    async def scorer(self, _service: Service) -> AsyncIterator[Dispatch]:
         """Opens the function that sends live answers to workers."""
         from workers.celery_app import celery_app
-        from workers.celery_queue import to_workers
+        from workers.celery_queue import dispatch_to_workers
 
-        yield to_workers(celery_app(self._settings))
+        yield dispatch_to_workers(celery_app(self._settings))
 
     @contextlib.asynccontextmanager
     async def question_dispatcher(

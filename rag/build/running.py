@@ -36,7 +36,7 @@ async def scoring(service: Service) -> AsyncIterator[None]:
     if observer.recorder is None:
         yield
         return
-    async with queue_backend(service.settings).scorer(service) as give_out:
-        queue = ScoringQueue(observer.answers, give_out, due=observer.recorder.kept)
+    async with queue_backend(service.settings).scorer(service) as dispatch:
+        queue = ScoringQueue(observer.answers, dispatch, due=observer.recorder.stored)
         async with queue.started():
             yield

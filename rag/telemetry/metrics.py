@@ -127,8 +127,8 @@ _kept = Counter(
 _tenants: set[str] = set()
 _OTHERS = "other"
 _BY_TENANT: tuple[tuple[Counter, tuple[tuple[str, ...], ...]], ...] = (
-    (_questions, tuple(("search", how) for how in ("found", "no_documents", "cancelled"))),
-    (_questions, tuple(("answer", how) for how in ("answered", "cancelled", *get_args(Reason)))),
+    (_questions, tuple(("search", end) for end in ("found", "no_documents", "cancelled"))),
+    (_questions, tuple(("answer", end) for end in ("answered", "cancelled", *get_args(Reason)))),
     (_tokens, (("input",), ("output",))),
     (_cost, (("answer",), ("judge",))),
 )

@@ -79,31 +79,31 @@ class Server:
         """
         name = method.__name__
 
-        async def asked(client: AsyncQdrantClient) -> _T:
+        async def operation(client: AsyncQdrantClient) -> _T:
             own = method if client is self.client else getattr(client, name)
             answer: _T = await own(*args, **kwargs)
             return answer
 
-        return await self.ask(asked, read=name in READS)
+        return await self.request(operation, read=name in READS)
 
-    async def ask(
-        self, question: Callable[[AsyncQdrantClient], Awaitable[_T]], *, read: bool
+    async def request(
+        self, operation: Callable[[AsyncQdrantClient], Awaitable[_T]], *, read: bool
     ) -> _T:
         """Same as `call`, for other requests; `read`: any node answers them alike."""
         for attempt in range(1, ATTEMPTS):
             try:
-                return await self._try(question, read=read)
+                return await self._try(operation, read=read)
             except UpstreamError:
                 pause = FIRST_PAUSE * 2 ** (attempt - 1)
                 await asyncio.sleep(pause * random.uniform(0.75, 1.25))  # noqa: S311
-        return await self._try(question, read=read)
+        return await self._try(operation, read=read)
 
     async def close(self) -> None:
         """Closes the connections to all nodes."""
         await self._nodes.close()
 
     async def _try(
-        self, question: Callable[[AsyncQdrantClient], Awaitable[_T]], *, read: bool
+        self, operation: Callable[[AsyncQdrantClient], Awaitable[_T]], *, read: bool
     ) -> _T:
         """Asks one node after another until one answers, even with an error."""
         until = asyncio.get_running_loop().time() + self._timeout
@@ -112,7 +112,7 @@ class Server:
             if failures and asyncio.get_running_loop().time() >= until:
                 break  # no time is left to ask this one: it has not failed
             try:
-                return await self._once(node, question, until=until)
+                return await self._once(node, operation, until=until)
             except _UnavailableError as unavailable:
                 failures.append(unavailable.error)
         # A temporary failure is reported rather than an address that has to be corrected.
@@ -123,7 +123,7 @@ class Server:
     async def _once(
         self,
         node: Node,
-        question: Callable[[AsyncQdrantClient], Awaitable[_T]],
+        operation: Callable[[AsyncQdrantClient], Awaitable[_T]],
         *,
         until: float,
     ) -> _T:
@@ -134,7 +134,7 @@ class Server:
             )
         try:
             async with asyncio.timeout_at(until):
-                answer = await self._answer(node, question)
+                answer = await self._answer(node, operation)
         except FAILURES as error:
             status, failure = failure_of(node, error, timeout=self._timeout)
             if status not in UNAVAILABLE:
@@ -145,20 +145,20 @@ class Server:
         return answer
 
     async def _answer(
-        self, node: Node, question: Callable[[AsyncQdrantClient], Awaitable[_T]]
+        self, node: Node, operation: Callable[[AsyncQdrantClient], Awaitable[_T]]
     ) -> _T:
         """Returns a node's answer; leaves a node that has fallen silent if there is another."""
         if not self._nodes.others(node):
-            return await question(node.client)
-        asked = asyncio.ensure_future(question(node.client))
+            return await operation(node.client)
+        answering = asyncio.ensure_future(operation(node.client))
         try:
-            while not (await asyncio.wait({asked}, timeout=SILENCE_SECONDS))[0]:
+            while not (await asyncio.wait({answering}, timeout=SILENCE_SECONDS))[0]:
                 async with asyncio.timeout(SILENCE_SECONDS):
                     await node.client.info()
-            return await asked
+            return await answering
         finally:
-            asked.cancel()
-            await asyncio.gather(asked, return_exceptions=True)
+            answering.cancel()
+            await asyncio.gather(answering, return_exceptions=True)
 
     async def _greet(self, node: Node, *, until: float) -> None:
         try:

@@ -307,7 +307,7 @@ async def test_what_is_kept_of_an_answer(
         recorder.record(query, trace, answer, sent=False)
         await recorder.flush()
         (found,) = await answers.given(scope, 0, time.time() + 1)
-    assert recorder.kept.is_set()
+    assert recorder.stored.is_set()
     assert (found.content and found.content["answer"]) == kept
     assert (found.cost, found.to_score, found.reason) == (
         0.25,
