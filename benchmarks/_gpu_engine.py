@@ -98,10 +98,10 @@ def _engines(
 
 async def _by_turns(sides: Sides, concurrency: int, requests: int) -> dict[str, list[Turn]]:
     turns: dict[str, list[Turn]] = {name: [] for name in sides}
-    asked = prompts()
+    endless = prompts()
     for number in range(ROUNDS + 1):
         for name in sorted(sides, reverse=bool(number % 2)):
-            waiting = list(itertools.islice(asked, requests))
+            waiting = list(itertools.islice(endless, requests))
             turn = await take_turn(sides[name], waiting, concurrency=concurrency)
             if number:  # the first one warms up
                 turns[name].append(turn)

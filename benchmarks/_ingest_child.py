@@ -55,8 +55,8 @@ def main(way: str, count: int) -> None:
     with tempfile.TemporaryDirectory(prefix="plumbline-bench-") as folder:
         files = _write(Path(folder) / "files", count)
         (Path(folder) / "data").mkdir()
-        ways = {"ingest": _ingest, "index": _index}
-        asyncio.run(ways[way](Path(folder) / "data", files))
+        steps = {"ingest": _ingest, "index": _index}
+        asyncio.run(steps[way](Path(folder) / "data", files))
 
 
 def _write(folder: Path, count: int) -> list[Path]:

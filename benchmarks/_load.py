@@ -76,12 +76,12 @@ async def load(url: str, clients: int, seconds: float, questions: list[str]) -> 
     started, cpu = time.perf_counter(), time.process_time()
     run = Load(iter(ready), until=started + seconds)
     await asyncio.gather(*(run.client(host, port) for _ in range(clients)))
-    took = time.perf_counter() - started
+    seconds_taken = time.perf_counter() - started
     return {
         "latencies": run.latencies,
         "errors": run.errors,
-        "per_second": len(run.latencies) / took,
-        "client_cpu": (time.process_time() - cpu) / took,
+        "per_second": len(run.latencies) / seconds_taken,
+        "client_cpu": (time.process_time() - cpu) / seconds_taken,
     }
 
 

@@ -123,9 +123,9 @@ async def reranked_run(
     top_k: int,
     tokens: TokenEmbedder | None = None,
 ) -> Run:
-    """What the service finds with this reranker, its other settings being its own.
+    """Returns the service's rankings with this reranker and otherwise its own settings.
 
-    `tokens` stands in for the embedder where late interaction makes token vectors.
+    Late interaction takes token vectors from `tokens`; None: from the embedder.
     """
     retrieval = ingested.service.settings.retrieval
     index, encoder = ingested.service.index, Bm25Encoder()
@@ -168,9 +168,9 @@ def bm25s_run(corpus: Corpus, *, limit: int) -> Run:
 
     model = bm25s.BM25(method="lucene", k1=1.2, b=0.75)
     model.index(tokens(_texts(corpus)), show_progress=False)
-    asked = tokens([q.text for q in corpus.questions])
+    questions = tokens([q.text for q in corpus.questions])
     k = min(limit, len(corpus.passages))
-    found, _ = model.retrieve(asked, k=k, show_progress=False)
+    found, _ = model.retrieve(questions, k=k, show_progress=False)
     ids = [p.id for p in corpus.passages]
     return {q.id: [ids[i] for i in row] for q, row in zip(corpus.questions, found, strict=True)}
 

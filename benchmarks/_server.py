@@ -83,10 +83,10 @@ def launched(env: Mapping[str, str]) -> Iterator[Server]:
     command = [RAG, "serve", "--host", "127.0.0.1", "--port", "0"]
     with subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True) as process:
         try:
-            said = process.stderr.readline() if process.stderr else ""
-            url = re.search(r"http://127\.0\.0\.1:\d+", said)
+            line = process.stderr.readline() if process.stderr else ""
+            url = re.search(r"http://127\.0\.0\.1:\d+", line)
             if url is None:
-                raise RuntimeError(f"`rag serve` does not say where: {said!r}")
+                raise RuntimeError(f"`rag serve` does not say where: {line!r}")
             yield Server(url[0], process.pid)
         finally:
             process.terminate()

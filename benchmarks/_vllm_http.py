@@ -69,7 +69,7 @@ threshold = 0.0
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
+class _Question:
     """A question, and the prompt that the service makes of it."""
 
     question: str
@@ -78,9 +78,9 @@ class _Asked:
 
 @dataclass(frozen=True, slots=True)
 class _Side:
-    """Who writes, and the process in which it is neither engine nor embedder."""
+    """One of the compared sides: its requests, and its process without engine and embedder."""
 
-    write: Write[_Asked]
+    write: Write[_Question]
     process: psutil.Process
 
 
@@ -100,8 +100,8 @@ async def compare_over_http(
         config = _config(Path(env["RAG_DATA_DIR"]) / "rag.toml", folder, engine, tokens)
         server = stack.enter_context(launched({**env, "RAG_CONFIG": str(config)}))
         await asyncio.to_thread(server.wait_until_ready)
-        asked = _asked(server)
-        first = next(asked)
+        questions = _questions(server)
+        first = next(questions)
         _check_prompts(server, model, first)
         floor = straight(model, tokens=tokens)
         sides = {
@@ -110,7 +110,7 @@ async def compare_over_http(
             "by hand": _Side(_by_hand(server.url, floor), psutil.Process()),
         }
         for concurrency in CONCURRENCY:
-            await _compare(report, sides, asked, concurrency)
+            await _compare(report, sides, questions, concurrency)
 
 
 def _config(file: Path, model: Path, engine: Mapping[str, Any], tokens: int) -> Path:
@@ -121,14 +121,14 @@ def _config(file: Path, model: Path, engine: Mapping[str, Any], tokens: int) -> 
     return file
 
 
-def _asked(server: Server) -> Iterator[_Asked]:
+def _questions(server: Server) -> Iterator[_Question]:
     """Questions without end, no two alike, with the prompts that are made of them."""
     template = PromptTemplate()
-    told = sentences()
+    texts = sentences()
     for number in itertools.count():
-        question = f"{told[number % len(told)]} {number}"
+        question = f"{texts[number % len(texts)]} {number}"
         found = server.post("/v1/search", {"query": question, "top_k": TOP_K})["hits"]
-        yield _Asked(question, template.messages(question, [_hit(hit) for hit in found]))
+        yield _Question(question, template.messages(question, [_hit(hit) for hit in found]))
 
 
 def _hit(found: Mapping[str, Any]) -> Hit:
@@ -148,25 +148,25 @@ def _hit(found: Mapping[str, Any]) -> Hit:
     return Hit(chunk=chunk, score=found["score"], source="fused", ranks={})
 
 
-def _check_prompts(server: Server, model: VllmModel, asked: _Asked) -> None:
+def _check_prompts(server: Server, model: VllmModel, question: _Question) -> None:
     """Both sides have the same to read.
 
     Raises:
         RuntimeError: they have not.
     """
-    engine = model._keeper.engine
+    engine = model._supervisor.engine
     assert engine is not None
-    ours = server.post("/v1/query", {"query": asked.question, "top_k": TOP_K})["usage"]
-    floor = len(token_ids(engine.get_tokenizer(), asked.prompt))
+    ours = server.post("/v1/query", {"query": question.question, "top_k": TOP_K})["usage"]
+    floor = len(token_ids(engine.get_tokenizer(), question.prompt))
     if ours["input_tokens"] != floor:
         raise RuntimeError(f"the prompts differ: {ours['input_tokens']} tokens, the floor {floor}")
 
 
-def _streamed(url: str) -> Write[_Asked]:
+def _streamed(url: str) -> Write[_Question]:
     """Questions over HTTP, a connection for each; events are told apart and the last one read."""
 
-    async def write(asked: _Asked) -> AsyncIterator[Part]:
-        async with _posted(url, "/v1/query", asked.question, stream=True) as reader:
+    async def write(question: _Question) -> AsyncIterator[Part]:
+        async with _posted(url, "/v1/query", question.question, stream=True) as reader:
             while True:
                 event = await reader.readuntil(b"\n\n")
                 if b"event: token\n" in event:
@@ -181,19 +181,19 @@ def _streamed(url: str) -> Write[_Asked]:
     return write
 
 
-def _by_hand(url: str, engine: Write[Sequence[Message]]) -> Write[_Asked]:
+def _by_hand(url: str, engine: Write[Sequence[Message]]) -> Write[_Question]:
     """Searched for over HTTP, then written by the engine in this process."""
     template = PromptTemplate()
 
-    async def write(asked: _Asked) -> AsyncIterator[Part]:
-        async with _posted(url, "/v1/search", asked.question) as reader:
+    async def write(question: _Question) -> AsyncIterator[Part]:
+        async with _posted(url, "/v1/search", question.question) as reader:
             head = await reader.readuntil(b"\r\n\r\n")
             length = re.search(rb"content-length: (\d+)", head, re.IGNORECASE)
             if b" 200 " not in head.partition(b"\r\n")[0] or length is None:
                 raise RuntimeError(head.decode())
             found = json.loads(await reader.readexactly(int(length[1])))
         hits = [_hit(hit) for hit in found["hits"]]
-        async for part in engine(template.messages(asked.question, hits)):
+        async for part in engine(template.messages(question.question, hits)):
             yield part
 
     return write
@@ -224,13 +224,13 @@ def _retrieval(timings: Mapping[str, float]) -> float:
 
 
 async def _compare(
-    report: Report, sides: Mapping[str, _Side], asked: Iterator[_Asked], concurrency: int
+    report: Report, sides: Mapping[str, _Side], questions: Iterator[_Question], concurrency: int
 ) -> None:
     turns: dict[str, list[Turn]] = {name: [] for name in (*sides, "followed")}
     cpu = dict.fromkeys(sides, 0.0)
     for number in range(ROUNDS + 1):
-        prompts = list(itertools.islice(asked, REQUESTS[concurrency]))
-        by_hand = list(itertools.islice(asked, REQUESTS[concurrency]))
+        prompts = list(itertools.islice(questions, REQUESTS[concurrency]))
+        by_hand = list(itertools.islice(questions, REQUESTS[concurrency]))
         for name in sorted(sides, reverse=bool(number % 2)):
             spent = _cpu(sides[name].process)
             mine = by_hand if name == "by hand" else prompts
@@ -240,7 +240,7 @@ async def _compare(
                 cpu[name] += _cpu(sides[name].process) - spent
             if number and name == "ours":
                 # Asking for them takes a while, in which the service scores what it answered.
-                others = list(itertools.islice(asked, REQUESTS[concurrency]))
+                others = list(itertools.islice(questions, REQUESTS[concurrency]))
                 again = await follow_turn(sides["floor"].write, others, turn=turn)
                 turns["followed"].append(again)
     _report(report, turns, cpu, concurrency)

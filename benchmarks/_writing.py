@@ -20,37 +20,37 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 PASSAGE_WORDS = 400
 RULES = PromptTemplate().messages("", ())[0].content
-"""What every prompt begins with."""
+"""The beginning of every prompt."""
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Of what is written: new `tokens`, and the seconds before that went into something else."""
+    """A part of the output: its new `tokens`, and the seconds before it spent on other work."""
 
     tokens: int = 0
     elsewhere: float = 0.0
 
 
 Write = Callable[[T], AsyncIterator[Part]]
-"""From a prompt to what is written, part by part."""
+"""Yields the parts of the output for a prompt."""
 
 
 @dataclass(slots=True)
 class Turn:
-    """What one side took over its prompts: seconds, a value for each request."""
+    """Measurements of one side's requests: times in seconds, one value for each request."""
 
     concurrency: int
     seconds: float = 0.0
     tokens: int = 0
     begun: list[float] = field(default_factory=list)
-    """Since the turn began."""
+    """Times at which requests were sent, since the turn began."""
     first: list[float] = field(default_factory=list)
-    """To the first token."""
+    """Times to the first token."""
     between: list[float] = field(default_factory=list)
-    """For each token after it."""
+    """Mean times between two later tokens."""
     whole: list[float] = field(default_factory=list)
     elsewhere: list[float] = field(default_factory=list)
-    """Of each, what was no writing."""
+    """Times that did not go into writing."""
 
     @property
     def speed(self) -> float:
@@ -74,7 +74,7 @@ class Turn:
 
 
 async def take_turn(write: Write[T], prompts: Sequence[T], *, concurrency: int) -> Turn:
-    """All of them, `concurrency` at a time."""
+    """Sends all prompts, `concurrency` at a time, and returns the measurements."""
     waiting = list(prompts)
     turn = Turn(concurrency)
     start = time.perf_counter()
@@ -89,7 +89,7 @@ async def take_turn(write: Write[T], prompts: Sequence[T], *, concurrency: int) 
 
 
 async def follow_turn(write: Write[T], prompts: Sequence[T], *, turn: Turn) -> Turn:
-    """All of them, each at the moment at which one of another turn had but its writing left."""
+    """Sends each prompt when a request of another turn had only its writing left."""
     followed = Turn(turn.concurrency)
     start = time.perf_counter()
 
@@ -135,7 +135,7 @@ def straight(model: VllmModel, *, tokens: int) -> Write[Sequence[Message]]:
     from vllm.inputs import tokens_input
     from vllm.sampling_params import RequestOutputKind
 
-    engine = model._keeper.engine
+    engine = model._supervisor.engine
     assert engine is not None
     tokenizer = engine.get_tokenizer()
     params = SamplingParams(max_tokens=tokens, temperature=0, output_kind=RequestOutputKind.DELTA)
@@ -159,12 +159,14 @@ def token_ids(tokenizer: Any, prompt: Sequence[Message]) -> list[int]:
 
 def prompts() -> Iterator[list[Message]]:
     """Prompts without end, each with other passages and a number at its start."""
-    told = words()
-    asked = questions(100)
+    text = words()
+    asked_questions = questions(100)
     for number in itertools.count():
-        start = number * PASSAGE_WORDS % (len(told) - PASSAGE_WORDS)
-        passages = " ".join(told[start : start + PASSAGE_WORDS])
-        yield make_prompt(f"{number}. {RULES}", passages, asked[number % len(asked)])
+        start = number * PASSAGE_WORDS % (len(text) - PASSAGE_WORDS)
+        passages = " ".join(text[start : start + PASSAGE_WORDS])
+        yield make_prompt(
+            f"{number}. {RULES}", passages, asked_questions[number % len(asked_questions)]
+        )
 
 
 def make_prompt(system: str, passages: str, question: str) -> list[Message]:

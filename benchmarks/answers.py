@@ -43,14 +43,14 @@ def run() -> Report:
 async def _citations(report: Report) -> None:
     corpus = corpus_of(SET)
     every = max(1, len(corpus.questions) // ASKED)
-    asked = corpus.questions[::every]
+    sample = corpus.questions[::every]
     async with temporary_service() as (service, queue):
         ingested = await ingest_corpus(service, queue, MemoEmbedder(service.embedder), corpus)
         answers = [
             await service.query.answer(Query(text=q.text, scope=ingested.scope), Trace())
-            for q in asked
+            for q in sample
         ]
-    found = [_has_gold(answer, question) for answer, question in zip(answers, asked, strict=True)]
+    found = [_has_gold(answer, question) for answer, question in zip(answers, sample, strict=True)]
     target = Target(bound=0.90, at_least=True)
     report.add("gold answer in a citation", sum(found) / len(found), target=target)
     report.add("sentences cited, at most", max(len(a.citations) for a in answers),

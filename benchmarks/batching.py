@@ -103,10 +103,10 @@ async def _rerank(report: Report, model: Path) -> None:
 
 async def _alone(report: Report, name: str, ours: Call, floor: Call) -> None:
     taken: dict[Call, list[float]] = {ours: [], floor: []}
-    asked = questions(ASKED)
+    texts = questions(ASKED)
     for start in range(0, ASKED, BLOCK):
         for call in (ours, floor):
-            for number, text in enumerate(asked[start : start + BLOCK]):
+            for number, text in enumerate(texts[start : start + BLOCK]):
                 started = time.perf_counter()
                 await call(text)
                 if number:  # the first one wakes its threads
@@ -115,14 +115,14 @@ async def _alone(report: Report, name: str, ours: Call, floor: Call) -> None:
 
 
 async def _crowd(report: Report, embedder: BertEmbedder) -> None:
-    asked = questions(CROWD)
+    texts = questions(CROWD)
     encode = sentence_transformer()
     ours, floor = [], []
     for _ in range(ROUNDS):
         started = time.perf_counter()
-        await _together(embedder, asked)
+        await _together(embedder, texts)
         between = time.perf_counter()
-        encode(asked)
+        encode(texts)
         ours.append(CROWD / (between - started))
         floor.append(CROWD / (time.perf_counter() - between))
     report.add(
@@ -134,8 +134,8 @@ async def _crowd(report: Report, embedder: BertEmbedder) -> None:
     )
 
 
-async def _together(embedder: BertEmbedder, asked: Sequence[str]) -> None:
-    waiting = list(asked)
+async def _together(embedder: BertEmbedder, texts: Sequence[str]) -> None:
+    waiting = list(texts)
 
     async def caller() -> None:
         while waiting:
@@ -145,5 +145,5 @@ async def _together(embedder: BertEmbedder, asked: Sequence[str]) -> None:
 
 
 def _passages() -> list[Chunk]:
-    told = words()
-    return make_chunks([" ".join(told[i * WINDOW : (i + 1) * WINDOW]) for i in range(PAIRS)])
+    text = words()
+    return make_chunks([" ".join(text[i * WINDOW : (i + 1) * WINDOW]) for i in range(PAIRS)])

@@ -59,7 +59,7 @@ STRATEGIES: tuple[ChunkerSettings, ...] = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class Retrieved:
     """A strategy's rankings, `DEPTH` deep, by question id."""
 
     service: Service
@@ -85,14 +85,14 @@ async def _run(corpus: Corpus) -> Report:
     report = Report()
     ours, *floors = [await _measure(corpus, s) for s in (SectionSettings(), *FLOORS)]
     for settings, floor in zip(FLOORS, floors, strict=True):
-        for what, a, b in (
+        for compared, a, b in (
             (f"{CHARACTERS:,} characters", ours.by_characters, floor.by_characters),
             (f"{K} chunks", ours.by_count, floor.by_count),
         ):
             fair = Target(bound=0, by="difference", at_least=True)
             for name in ("recall", "precision", "iou"):
                 report.add(
-                    f"{what}, {name}, by {label(settings)}",
+                    f"{compared}, {name}, by {label(settings)}",
                     getattr(_mean(a), name),
                     floor=getattr(_mean(b), name),
                     target=None if name == "recall" and a is ours.by_count else fair,
@@ -135,7 +135,7 @@ def label(settings: ChunkerSettings) -> str:
 
 
 @contextlib.asynccontextmanager
-async def _asked(corpus: Corpus, chunker: ChunkerSettings) -> AsyncIterator[Asked]:
+async def _retrieve(corpus: Corpus, chunker: ChunkerSettings) -> AsyncIterator[Retrieved]:
     """The documents through the product, and all questions asked."""
     async with temporary_service(chunker=chunker) as (service, queue):
         embedder = MemoEmbedder(service.embedder)
@@ -149,14 +149,16 @@ async def _asked(corpus: Corpus, chunker: ChunkerSettings) -> AsyncIterator[Aske
         for question in corpus.questions:
             query = Query(text=question.text, scope=ingested.scope, top_k=DEPTH)
             hits[question.id] = (await retriever.retrieve(query, Trace())).hits
-        yield Asked(service=service, scope=ingested.scope, chunks=len(ingested.owners), hits=hits)
+        yield Retrieved(
+            service=service, scope=ingested.scope, chunks=len(ingested.owners), hits=hits
+        )
 
 
 async def _measure(corpus: Corpus, chunker: ChunkerSettings) -> Measured:
-    async with _asked(corpus, chunker) as asked:
-        ranked = {question: _spans(hits) for question, hits in asked.hits.items()}
+    async with _retrieve(corpus, chunker) as retrieved:
+        ranked = {question: _spans(hits) for question, hits in retrieved.hits.items()}
     return Measured(
-        asked.chunks,
+        retrieved.chunks,
         [span_scores(q.spans, ranked[q.id][:K]) for q in corpus.questions],
         [
             span_scores(q.spans, first_characters(ranked[q.id], CHARACTERS))
@@ -167,13 +169,13 @@ async def _measure(corpus: Corpus, chunker: ChunkerSettings) -> Measured:
 
 async def _widened(corpus: Corpus) -> dict[str, SpanScores]:
     """The default's first hits widened by their section, and as many characters of its ranking."""
-    async with _asked(corpus, SectionSettings()) as asked:
-        index, catalog = asked.service.index, asked.service.catalog
+    async with _retrieve(corpus, SectionSettings()) as retrieved:
+        index, catalog = retrieved.service.index, retrieved.service.catalog
         reader = SectionReader(index=index, catalog=catalog, chars=WIDE)
         wide, ranked = [], []
         for question in corpus.questions:
-            hits = asked.hits[question.id]
-            widened = _spans(await reader.read(asked.scope, hits[:K]))
+            hits = retrieved.hits[question.id]
+            widened = _spans(await reader.read(retrieved.scope, hits[:K]))
             wide.append(span_scores(question.spans, widened))
             ranked.append(span_scores(question.spans, first_characters(_spans(hits), WIDE)))
     return {

@@ -46,7 +46,7 @@ Places = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class TestSet:
     """The test set's questions in file order, their embeddings, float32[n, dim], and articles."""
 
     questions: Sequence[Question]
@@ -56,24 +56,24 @@ class Asked:
 
 def run() -> Report:
     """How often questions of a new article are noticed, and how often there is a false alarm."""
-    return _measure(asyncio.run(_asked()))
+    return _measure(asyncio.run(_test_set()))
 
 
-def _measure(asked: Asked) -> Report:
+def _measure(test_set: TestSet) -> Report:
     report = Report()
     for share in NEW:
         for n in ASKED:
             title = f"{share:.0%} of {n:,} questions new" if share else f"{n:,} questions, none new"
-            found = np.mean(list(_alarms(asked, share, n)), axis=0)
+            found = np.mean(list(_alarms(test_set, share, n)), axis=0)
             report.add(f"alarms: {title}", float(found[0]), floor=float(found[1]))
     for n in ASKED:
-        bursts = float(np.mean(list(_alarms_of_bursts(asked, n))))
+        bursts = float(np.mean(list(_alarms_of_bursts(test_set, n))))
         report.add(f"alarms: {n:,} questions in bursts, none new", bursts)
     report.notes.append(f"{TRIALS} windows each, beside {REFERENCE:,} questions; alpha {ALPHA}")
     return report
 
 
-async def _asked() -> Asked:
+async def _test_set() -> TestSet:
     questions = read_corpus(data_folder(SET)).questions
     embedder = BertEmbedder(minilm_folder())
     try:
@@ -81,69 +81,72 @@ async def _asked() -> Asked:
     finally:
         embedder.close()
     articles = np.array([str(q.meta["source_doc"]).partition("#")[0] for q in questions])
-    return Asked(questions=questions, embeddings=embeddings, articles=articles)
+    return TestSet(questions=questions, embeddings=embeddings, articles=articles)
 
 
-def _alarms(asked: Asked, share: float, n: int) -> Iterator[tuple[bool, bool]]:
+def _alarms(test_set: TestSet, share: float, n: int) -> Iterator[tuple[bool, bool]]:
     """For each trial: whether ours says that the questions drifted, and whether the floor does."""
-    articles = np.unique(asked.articles)
+    articles = np.unique(test_set.articles)
     for trial in range(TRIALS):
         rng = np.random.default_rng(trial)
-        is_new = asked.articles == articles[trial % len(articles)]
+        is_new = test_set.articles == articles[trial % len(articles)]
         old, new = rng.permutation(np.flatnonzero(~is_new)), rng.permutation(np.flatnonzero(is_new))
         of_new = min(rng.binomial(n, share), len(new))
         reference = old[:REFERENCE]
         rest = old[REFERENCE : REFERENCE + n - of_new]
         current = rng.permutation(np.concatenate([rest, new[:of_new]]))
-        yield _drifted(asked, reference, current), _centre_moved(asked, reference, current, rng)
+        yield (
+            _drifted(test_set, reference, current),
+            _centre_moved(test_set, reference, current, rng),
+        )
 
 
-def _alarms_of_bursts(asked: Asked, n: int) -> Iterator[bool]:
+def _alarms_of_bursts(test_set: TestSet, n: int) -> Iterator[bool]:
     """The test set lists the questions about one paragraph in a row."""
-    bursts = np.arange(len(asked.questions) // BURST * BURST).reshape(-1, BURST)
+    bursts = np.arange(len(test_set.questions) // BURST * BURST).reshape(-1, BURST)
     for trial in range(TRIALS):
         order = np.random.default_rng(trial).permutation(bursts).ravel()
-        yield _drifted(asked, order[:REFERENCE], order[REFERENCE : REFERENCE + n])
+        yield _drifted(test_set, order[:REFERENCE], order[REFERENCE : REFERENCE + n])
 
 
-def _drifted(asked: Asked, reference: Places, current: Places) -> bool:
-    windows = ([_signals(asked, place) for place in places] for places in (reference, current))
+def _drifted(test_set: TestSet, reference: Places, current: Places) -> bool:
+    windows = ([_signals(test_set, place) for place in places] for places in (reference, current))
     rows = {row.signal: row for row in compare(*windows, alpha=ALPHA).rows}
     return rows[QUESTIONS].drifted
 
 
 def _centre_moved(
-    asked: Asked, reference: Places, current: Places, rng: np.random.Generator
+    test_set: TestSet, reference: Places, current: Places, rng: np.random.Generator
 ) -> bool:
     """The floor. The centre is that of one half of the reference, compared is the other half."""
-    centre = asked.embeddings[reference[::2]].mean(axis=0)
-    before, now = (asked.embeddings[some] @ centre for some in (reference[1::2], current))
+    centre = test_set.embeddings[reference[::2]].mean(axis=0)
+    before, now = (test_set.embeddings[some] @ centre for some in (reference[1::2], current))
     return numbers_p_value(before.astype(float), now.astype(float), rng) <= ALPHA
 
 
-def _signals(asked: Asked, place: int) -> Signals:
+def _signals(test_set: TestSet, place: int) -> Signals:
     return Signals(
         at=0.0,
-        question_chars=len(asked.questions[place].text),
+        question_chars=len(test_set.questions[place].text),
         top_score=None,
         abstained=False,
         seconds=1.0,
         cost=0.0,
         scores={},
-        embedding=asked.embeddings[place],
+        embedding=test_set.embeddings[place],
     )
 
 
-def _draw_example(asked: Asked, path: Path) -> str:
+def _draw_example(test_set: TestSet, path: Path) -> str:
     """A fifth of the questions are new; what is drawn at random besides says docs/drift.md."""
     rng = np.random.default_rng(0)
-    is_new = asked.articles == "Normans"
+    is_new = test_set.articles == "Normans"
     old, new = rng.permutation(np.flatnonzero(~is_new)), rng.permutation(np.flatnonzero(is_new))
     before, rest = old[:SHOWN_BEFORE], old[SHOWN_BEFORE : SHOWN_BEFORE + SHOWN_OLD]
-    reference = [_live(asked, place, rng, slower=1.0, abstain=0.05) for place in before]
+    reference = [_live(test_set, place, rng, slower=1.0, abstain=0.05) for place in before]
     current = [
-        *(_live(asked, place, rng, slower=1.25, abstain=0.05) for place in rest),
-        *(_live(asked, place, rng, slower=1.25, abstain=0.4) for place in new[:SHOWN_NEW]),
+        *(_live(test_set, place, rng, slower=1.25, abstain=0.05) for place in rest),
+        *(_live(test_set, place, rng, slower=1.25, abstain=0.4) for place in new[:SHOWN_NEW]),
     ]
     current = [current[i] for i in rng.permutation(len(current))]
     report = compare(reference, current, alpha=ALPHA)
@@ -152,11 +155,11 @@ def _draw_example(asked: Asked, path: Path) -> str:
 
 
 def _live(
-    asked: Asked, place: int, rng: np.random.Generator, *, slower: float, abstain: float
+    test_set: TestSet, place: int, rng: np.random.Generator, *, slower: float, abstain: float
 ) -> Signals:
     """An answer whose length and embedding are real; the rest is drawn."""
     return replace(
-        _signals(asked, place),
+        _signals(test_set, place),
         top_score=float(rng.beta(6, 3)),
         abstained=bool(rng.random() < abstain),
         seconds=float(slower * rng.lognormal(-0.3, 0.5)),
@@ -172,12 +175,12 @@ def main() -> None:
     options = parser.parse_args()
     print(hardware(), flush=True)
     try:
-        asked = asyncio.run(_asked())
+        test_set = asyncio.run(_test_set())
     except SkippedError as missing:
         print(f"skipped: {missing}")
         return
-    print(_draw_example(asked, options.docs / "drift.png"))
-    report = _measure(asked)
+    print(_draw_example(test_set, options.docs / "drift.png"))
+    report = _measure(test_set)
     print(table(report.figures))
     print("\n".join(report.notes))
 

@@ -39,8 +39,8 @@ def run() -> Report:
     by_format: dict[str, list[float]] = defaultdict(list)
     for row, each in zip(rows, seconds, strict=True):
         by_format[row["format"]].append(each)
-    for name, took in sorted(by_format.items(), key=lambda item: -len(item[1])):
-        report.add(f"{name} ({len(took)} files)", len(took) / sum(took), unit="documents/s")
+    for name, times in sorted(by_format.items(), key=lambda item: -len(item[1])):
+        report.add(f"{name} ({len(times)} files)", len(times) / sum(times), unit="documents/s")
     return report
 
 

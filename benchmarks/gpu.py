@@ -142,8 +142,8 @@ async def _rerank(report: Report, name: str, model: Path, device: str) -> None:
     from sentence_transformers import CrossEncoder
 
     chunks = make_chunks(_passages(SIZES[device].passages))
-    asked = [(f"Which is {i}?", chunks[i : i + JUDGED]) for i in range(0, len(chunks), JUDGED)]
-    pairs = [(question, chunk.text) for question, judged in asked for chunk in judged]
+    requests = [(f"Which is {i}?", chunks[i : i + JUDGED]) for i in range(0, len(chunks), JUDGED)]
+    pairs = [(question, chunk.text) for question, judged in requests for chunk in judged]
     before = memory_used(device)
     reranker = CrossEncoderReranker(str(model), library="sentence_transformers", device=device)
 
@@ -153,7 +153,7 @@ async def _rerank(report: Report, name: str, model: Path, device: str) -> None:
             await reranker.score(Query(text=question, scope=SCOPE), judged)
 
     async def ours() -> None:
-        waiting = list(asked)
+        waiting = list(requests)
         await asyncio.gather(*(caller(waiting) for _ in range(CALLERS)))
 
     async def floor() -> None:
@@ -188,9 +188,9 @@ def _report_memory(report: Report, name: str, used: float) -> None:
 
 
 def _passages(count: int) -> list[str]:
-    told = words()
-    step = max(1, (len(told) - WINDOW) // count)
-    return [" ".join(told[i * step : i * step + WINDOW]) for i in range(count)]
+    text = words()
+    step = max(1, (len(text) - WINDOW) // count)
+    return [" ".join(text[i * step : i * step + WINDOW]) for i in range(count)]
 
 
 def _options() -> argparse.Namespace:

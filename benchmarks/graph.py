@@ -56,10 +56,10 @@ def run() -> Report:
             target=Target(bound=0.4, by="ratio") if name == "server" else None,
         )
         report.add(f"{name}: CPU time", now.pop("cpu"), unit="s", floor=before.pop("cpu"))
-        for what, value in now.items():
-            bound = 0.98 if what == "recall@10" else 0.97
-            target = Target(bound=bound, at_least=True) if what.startswith("recall") else None
-            report.add(f"{name}: {what}", value, floor=before[what], target=target)
+        for measure, value in now.items():
+            bound = 0.98 if measure == "recall@10" else 0.97
+            target = Target(bound=bound, at_least=True) if measure.startswith("recall") else None
+            report.add(f"{name}: {measure}", value, floor=before[measure], target=target)
     report.notes.append("the floor is the layout before; ms are means, and of the slowest filter")
     return report
 
@@ -74,10 +74,10 @@ async def _vectors() -> tuple[Float32Array, Float32Array]:
     embedder = build_embedder(load_settings().embedder)
     vectors = await embedder.embed(texts, kind="passage")
     embedder.close()
-    asked = np.zeros(wanted, bool)
-    asked[:: wanted // QUESTIONS] = True
-    asked[np.flatnonzero(asked)[QUESTIONS:]] = False
-    return vectors[~asked], vectors[asked]
+    is_question = np.zeros(wanted, bool)
+    is_question[:: wanted // QUESTIONS] = True
+    is_question[np.flatnonzero(is_question)[QUESTIONS:]] = False
+    return vectors[~is_question], vectors[is_question]
 
 
 def _measured(

@@ -74,17 +74,17 @@ async def _measure(report: Report) -> None:
     embedder = BertEmbedder(minilm_folder())
     try:
         for corpus, some in ((ours, claims), (elsewhere, make_claims(elsewhere))):
-            await _tell_apart(report, corpus, some, MemoEmbedder(embedder), targets=TARGETS)
+            await _discriminate(report, corpus, some, MemoEmbedder(embedder), targets=TARGETS)
         for language in LANGUAGES:
             corpus = corpus_of(f"{ELSEWHERE}-{language}")
             some = _put_behind(corpus)
-            await _tell_apart(report, corpus, some, MemoEmbedder(embedder), targets={})
+            await _discriminate(report, corpus, some, MemoEmbedder(embedder), targets={})
         await _time(report, ours, claims, embedder)
     finally:
         embedder.close()
 
 
-async def _tell_apart(
+async def _discriminate(
     report: Report,
     corpus: Corpus,
     claims: Sequence[Claim],
@@ -166,7 +166,7 @@ async def _time(
     cache = TokenCache(embedder, max_bytes=CACHE_BYTES)
     alone: dict[str, list[float]] = defaultdict(list)
     whole: dict[str, list[float]] = defaultdict(list)
-    for said, chunks in _answers(corpus, claims):
+    for claims_, chunks in _answers(corpus, claims):
         texts = [passage_text(chunk) for chunk in chunks]
         await cache.embed_tokens(texts, kind="passage")
         for name, read, tokens in (
@@ -175,11 +175,11 @@ async def _time(
         ):
             started = time.perf_counter()
             await asyncio.gather(
-                embedder.embed_tokens(said, kind="query"),
+                embedder.embed_tokens(claims_, kind="query"),
                 embedder.embed_tokens(read, kind="passage"),
             )
             encoded = time.perf_counter()
-            await _grounding(tokens).score(said, chunks)
+            await _grounding(tokens).score(claims_, chunks)
             alone[name].append((encoded - started) * 1000)
             whole[name].append((time.perf_counter() - encoded) * 1000)
     for name, times in whole.items():

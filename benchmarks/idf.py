@@ -45,24 +45,24 @@ def run() -> Report:
             points = [_point(_terms(random, upto)) for _ in range(WRITTEN_AT_ONCE)]
             shard.update(qe.UpdateOperation.upsert_points(points))
         shard.optimize()
-        asked = [_question(random, upto) for _ in range(QUESTIONS)]
-        _compare(report, shard, asked)
+        vectors = [_question(random, upto) for _ in range(QUESTIONS)]
+        _compare(report, shard, vectors)
         shard.close()
     report.notes.append(f"{CHUNKS} chunks, {QUESTIONS} questions of {ASKED} terms")
     return report
 
 
-def _compare(report: Report, shard: qe.EdgeShard, asked: list[qe.SparseVector]) -> None:
+def _compare(report: Report, shard: qe.EdgeShard, vectors: list[qe.SparseVector]) -> None:
     over_tenant = qe.SearchParams(idf=qe.IdfParams(corpus=TENANT))
-    ways = {
+    variants = {
         "over all": (None, None),
         "in its own shard": (TENANT, None),
         "in a shared shard": (TENANT, over_tenant),
         "over what is there": (TENANT, LIVE),
     }
-    times: dict[str, list[float]] = {way: [] for way in ways}
-    for vector in asked:
-        for way, (where, params) in ways.items():
+    times: dict[str, list[float]] = {variant: [] for variant in variants}
+    for vector in vectors:
+        for variant, (where, params) in variants.items():
             request = qe.QueryRequest(
                 limit=100,
                 query=qe.Query.Nearest(vector, using=SPARSE),
@@ -72,11 +72,11 @@ def _compare(report: Report, shard: qe.EdgeShard, asked: list[qe.SparseVector]) 
             )
             started = time.perf_counter()
             shard.query(request)
-            times[way].append((time.perf_counter() - started) * 1e3)
+            times[variant].append((time.perf_counter() - started) * 1e3)
     floor = p50(times.pop("over all"))
-    for way, each in times.items():
-        target = OWN_SHARD if way == "in its own shard" else None
-        report.add(f"sparse leg, {way}", p50(each), unit="ms", floor=floor, target=target)
+    for variant, each in times.items():
+        target = OWN_SHARD if variant == "in its own shard" else None
+        report.add(f"sparse leg, {variant}", p50(each), unit="ms", floor=floor, target=target)
 
 
 def _terms(random: np.random.Generator, upto: Shares) -> list[int]:

@@ -59,9 +59,9 @@ def run() -> Report:
             "RAG_GENERATOR__THRESHOLD": "0",  # all are to reach the model
         }
         with serving({**env, **llm}) as url:
-            codes = asyncio.run(_ask(url, WARM_UP))
+            codes = asyncio.run(_send_requests(url, WARM_UP))
             before = _counted()
-            codes += asyncio.run(_ask(url, ASKED))
+            codes += asyncio.run(_send_requests(url, ASKED))
             after = _counted()
     most = {
         "memory, server": GROWTH_MIB,
@@ -74,12 +74,12 @@ def run() -> Report:
         target = Target(bound=bound, by="difference")
         unit = "MiB" if name.startswith("memory") else ""
         report.add(name, after[name], floor=before[name], unit=unit, target=target)
-    told = ", ".join(f"{count:,} {what}" for what, count in sorted(codes.items()))
-    report.notes.append(f"{WARM_UP + ASKED:,} questions by {CLIENTS} clients: {told}")
+    counts = ", ".join(f"{count:,} {code}" for code, count in sorted(codes.items()))
+    report.notes.append(f"{WARM_UP + ASKED:,} questions by {CLIENTS} clients: {counts}")
     return report
 
 
-async def _ask(url: str, count: int) -> Counter[str]:
+async def _send_requests(url: str, count: int) -> Counter[str]:
     """How the questions ended: their status, or that the client hung up."""
     texts = itertools.cycle(questions(100))
     numbers = iter(range(count))

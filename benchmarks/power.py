@@ -53,14 +53,14 @@ OTHERS: tuple[Mapping[str, Any], ...] = (
 
 
 @dataclass(frozen=True, slots=True)
-class Asking:
-    """What puts one set's questions to settings, in a folder that keeps what stages made."""
+class QuestionRunner:
+    """Runs one set's questions with different settings; a folder caches the stages' results."""
 
     corpus: Corpus
     folder: Path
 
     async def run(self, settings: Settings, *, seed: int) -> Run:
-        """The questions with this seed's noise."""
+        """Runs the questions with this seed's noise and returns their outcomes."""
         plan = Plan(tenant=tenant_of_caller(), corpus=self.corpus, settings=settings, answers=False)
         rng = np.random.default_rng(seed)
         questions = [_typed(question, rng) for question in self.corpus.questions]
@@ -78,28 +78,30 @@ def run() -> Report:
     corpus = read_corpus(data_folder("squad2-dev-a"))
     answerable = corpus.only({q.id for q in corpus.questions if q.answerable})
     with TemporaryDirectory(prefix="plumbline-bench-") as folder:
-        return asyncio.run(_run(Asking(answerable.sample(ASKED), Path(folder))))
+        return asyncio.run(_run(QuestionRunner(answerable.sample(ASKED), Path(folder))))
 
 
-async def _run(asking: Asking) -> Report:
+async def _run(runner: QuestionRunner) -> Report:
     report = Report()
     alarms, found = 0, 0
     for n, other in enumerate(OTHERS):
         seeds = range(3 * n, 3 * n + 3)
-        settings = [_settings(asking.folder, each) for each in ({}, {}, other)]
-        runs = [await asking.run(s, seed=seed) for s, seed in zip(settings, seeds, strict=True)]
-        (alike,) = compare(runs[:2])
+        settings = [_settings(runner.folder, each) for each in ({}, {}, other)]
+        runs = [await runner.run(s, seed=seed) for s, seed in zip(settings, seeds, strict=True)]
+        (repeated,) = compare(runs[:2])
         (differing,) = compare([runs[0], runs[2]])
-        alarms += bool(_sure(alike))
+        alarms += bool(_sure(repeated))
         found += bool(_sure(differing))
-        report.notes.append(f"{_written(other)}: {_told(differing)}")
-        if _sure(alike):
-            report.notes.append(f"false alarm, seeds {seeds[0]} and {seeds[1]}: {_told(alike)}")
+        report.notes.append(f"{_written(other)}: {_summary(differing)}")
+        if _sure(repeated):
+            report.notes.append(
+                f"false alarm, seeds {seeds[0]} and {seeds[1]}: {_summary(repeated)}"
+            )
     pairs = len(OTHERS)
     report.add(f"false alarms in {pairs} pairs alike", alarms, target=Target(bound=ALARMS))
     report.add(f"found of {pairs} that differ", found, target=Target(bound=pairs, at_least=True))
     report.notes.append(
-        f"{len(asking.corpus.questions)} questions a run, level {ALPHA:g} for all measures together"
+        f"{len(runner.corpus.questions)} questions a run, level {ALPHA:g} for all measures together"
     )
     return report
 
@@ -109,7 +111,7 @@ def _settings(folder: Path, other: Mapping[str, Any]) -> Settings:
 
 
 def _typed(question: Question, rng: np.random.Generator) -> Question:
-    """With two neighbouring letters exchanged in some word, or as it is."""
+    """Returns the question, perhaps with two neighbouring letters of a word exchanged."""
     text = question.text
     places = [i for i in range(1, len(text) - 1) if text[i : i + 2].isalpha()]
     if not places or rng.random() >= TYPOS:
@@ -122,12 +124,12 @@ def _sure(comparison: Comparison) -> list[str]:
     return [row.measure for row in comparison.rows if row.verdict]
 
 
-def _told(comparison: Comparison) -> str:
-    """Every measure that is sure, and nDCG@10 in any case."""
-    shown = [row for row in comparison.rows if row.verdict or row.measure == "nDCG@10"]
+def _summary(comparison: Comparison) -> str:
+    """Returns the differences of all significant measures, and of nDCG@10 in any case."""
+    rows = [row for row in comparison.rows if row.verdict or row.measure == "nDCG@10"]
     return ", ".join(
         f"{row.measure} {row.difference:+.3f}" + ("" if row.verdict else " (not sure)")
-        for row in shown
+        for row in rows
     )
 
 

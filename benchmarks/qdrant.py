@@ -66,7 +66,7 @@ def run() -> Report:
     """Fill both indexes, then ask both by turns."""
     report = Report()
     corpus = corpus_of("cranfield")
-    asked = [question.text for question in corpus.questions]
+    texts = [question.text for question in corpus.questions]
     with contextlib.ExitStack() as stack:
         name = stack.enter_context(tempfile.TemporaryDirectory(prefix="plumbline-bench-"))
         data = Path(name) / "embedded"
@@ -77,18 +77,18 @@ def run() -> Report:
             stack.callback(_remove, index)
             asyncio.run(_fill(data, corpus, index))
             served = stack.enter_context(_serving(data, index))
-            _compare(report, "Qdrant", asked, embedded, served)
+            _compare(report, "Qdrant", texts, embedded, served)
             return report
         local, _ = stack.enter_context(_stand_in("local"))
         asyncio.run(_fill(data, corpus, _at(local)))
         port, replay = stack.enter_context(_stand_in("replay", local))
         served = stack.enter_context(_serving(data, _at(port)))
-        load(served.url, clients=1, seconds=KEPT_SECONDS, questions=asked)
-        _compare(report, "local mode", asked, embedded, served, rounds=1)
+        load(served.url, clients=1, seconds=KEPT_SECONDS, questions=texts)
+        _compare(report, "local mode", texts, embedded, served, rounds=1)
         print(GO, file=replay.stdin, flush=True)
         assert replay.stdout
         replay.stdout.readline()  # nothing is passed on any more
-        _compare(report, "replayed", asked, embedded, served)
+        _compare(report, "replayed", texts, embedded, served)
     report.notes.append(
         "QDRANT_URL names no server: none of this was run on one. `local mode` is the tests'"
         " stand-in, in Python; `replayed` are its answers at once, our own side of the cost."
@@ -99,7 +99,7 @@ def run() -> Report:
 def _compare(
     report: Report,
     name: str,
-    asked: Sequence[str],
+    texts: Sequence[str],
     embedded: Server,
     served: Server,
     *,
@@ -108,12 +108,12 @@ def _compare(
     """Both servers by turns; local mode, which takes long, in one round and without targets."""
     floor, found = Seen(embedded), Seen(served)
     for seen in (floor, found):
-        load(seen.server.url, clients=CLIENTS, seconds=WARM_SECONDS, questions=asked)
+        load(seen.server.url, clients=CLIENTS, seconds=WARM_SECONDS, questions=texts)
     for _ in range(rounds):
         for seen in (floor, found):
-            _ask_alone(seen, asked)
+            _query_one_by_one(seen, texts)
         for seen in (floor, found):
-            _ask_at_once(seen, asked)
+            _query_together(seen, texts)
     report.add(
         f"{name}: search p50, 1 client",
         p50(found.alone),
@@ -142,19 +142,19 @@ def _compare(
     report.notes += [f"error: {error}" for error in errors[:3]]
 
 
-def _ask_alone(seen: Seen, asked: Sequence[str]) -> None:
-    found = load(seen.server.url, clients=1, seconds=ALONE_SECONDS, questions=asked)
+def _query_one_by_one(seen: Seen, texts: Sequence[str]) -> None:
+    found = load(seen.server.url, clients=1, seconds=ALONE_SECONDS, questions=texts)
     seen.alone += found["latencies"]
     seen.errors += found["errors"]
-    for text in asked[::4]:
+    for text in texts[::4]:
         timings = seen.server.post("/v1/search", {"query": text, "top_k": 10})["timings"]
         seen.inside.append(timings["search"] + timings["fetch"])
 
 
-def _ask_at_once(seen: Seen, asked: Sequence[str]) -> None:
+def _query_together(seen: Seen, texts: Sequence[str]) -> None:
     process = psutil.Process(seen.server.pid)
     before = process.cpu_times()
-    found = load(seen.server.url, clients=CLIENTS, seconds=CROWD_SECONDS, questions=asked)
+    found = load(seen.server.url, clients=CLIENTS, seconds=CROWD_SECONDS, questions=texts)
     after = process.cpu_times()
     spent = after.user + after.system - before.user - before.system
     seen.cpu_ms.append(1e3 * spent / len(found["latencies"]))
@@ -165,8 +165,8 @@ def _ask_at_once(seen: Seen, asked: Sequence[str]) -> None:
 @contextlib.contextmanager
 def _serving(data: Path, index: Index) -> Iterator[Server]:
     env = {key: value for key, value in os.environ.items() if not key.startswith("RAG_")}
-    told = {f"RAG_INDEX__{key.upper()}": value for key, value in index.items()}
-    with launched({**env, **PLAIN, **told, "RAG_DATA_DIR": str(data)}) as server:
+    variables = {f"RAG_INDEX__{key.upper()}": value for key, value in index.items()}
+    with launched({**env, **PLAIN, **variables, "RAG_DATA_DIR": str(data)}) as server:
         server.wait_until_ready()
         yield server
 
@@ -187,15 +187,15 @@ def _at(port: str) -> Index:
 
 def _named() -> Index:
     """The server that the environment names, and collections of our own there; empty: none."""
-    told = {
+    values = {
         "url": os.environ.get("QDRANT_URL", ""),
         "grpc_port": os.environ.get("QDRANT_GRPC_PORT", ""),
         "api_key": os.environ.get("QDRANT_API_KEY", ""),
     }
-    if not told["url"]:
+    if not values["url"]:
         return {}
     prefix = f"bench_{uuid.uuid4().hex}_"
-    return {"kind": "qdrant", "prefix": prefix, **{k: v for k, v in told.items() if v}}
+    return {"kind": "qdrant", "prefix": prefix, **{k: v for k, v in values.items() if v}}
 
 
 def _remove(index: Index) -> None:
@@ -214,9 +214,9 @@ def _remove(index: Index) -> None:
 
 
 @contextlib.contextmanager
-def _stand_in(*told: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+def _stand_in(*arguments: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
     """The port of a server of `_qdrant_servers`, and its process."""
-    command = [sys.executable, "-m", "benchmarks._qdrant_servers", *told]
+    command = [sys.executable, "-m", "benchmarks._qdrant_servers", *arguments]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as process:
         try:

@@ -91,7 +91,7 @@ async def _points(name: str) -> tuple[list[Point], list[list[Leg]]]:
         chunks.sort(key=lambda chunk: (chunk.document_id, chunk.position))
         vectors = await service.index.vectors(ingested.scope, [chunk.id for chunk in chunks])
         texts = [question.text for question in corpus.questions]
-        asked = await embedder.embed(texts, kind="query")
+        query_vectors = await embedder.embed(texts, kind="query")
     counts = encoder.encode([passage_text(chunk) for chunk in chunks])
     points = [
         Point(chunk=chunk, dense=vectors[chunk.id], sparse=sparse)
@@ -102,7 +102,7 @@ async def _points(name: str) -> tuple[list[Point], list[list[Leg]]]:
             Leg(name="dense", vector=dense, limit=DEPTH),
             Leg(name="sparse", vector=sparse, limit=DEPTH),
         ]
-        for dense, sparse in zip(asked, encoder.encode(texts), strict=True)
+        for dense, sparse in zip(query_vectors, encoder.encode(texts), strict=True)
     ]
     return points, legs
 
@@ -126,18 +126,18 @@ async def _served(
     return [await workers[0].search(scope, each) for each in legs]
 
 
-def _compare(report: Report, what: str, ours: Ranked, theirs: Ranked) -> None:
+def _compare(report: Report, label: str, ours: Ranked, theirs: Ranked) -> None:
     tops = [(_top(a), _top(b)) for a, b in zip(ours, theirs, strict=True)]
     shared = float(np.mean([len({*a} & {*b}) / TOP for a, b in tops]))
     first = float(np.mean([a[0] == b[0] for a, b in tops]))
-    report.add(f"{what}: shared of the top ten", shared, floor=1.0, target=EQUAL)
-    report.add(f"{what}: same first hit", first, floor=1.0, target=EQUAL)
+    report.add(f"{label}: shared of the top ten", shared, floor=1.0, target=EQUAL)
+    report.add(f"{label}: same first hit", first, floor=1.0, target=EQUAL)
     differences = [
         abs(a.score - b.score) / b.score
         for (_, sparse), (_, exact) in zip(ours, theirs, strict=True)
         for a, b in zip(sparse, exact, strict=True)
     ]
-    report.add(f"{what}: BM25 scores differ at most by", max(differences), target=ROUNDING)
+    report.add(f"{label}: BM25 scores differ at most by", max(differences), target=ROUNDING)
 
 
 def _top(legs: Sequence[Sequence[Match]]) -> list[str]:

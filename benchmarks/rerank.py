@@ -50,7 +50,7 @@ AT_ONCE = 512
 """Texts of the offline pass that wait for the encoder: it takes no more than 1,024."""
 SCOPE = Scope(tenant="bench", collection="windows")
 SETS = ("cranfield", "squad2-dev-a", "xquad-en", "xquad-de", "xquad-es", "xquad-zh")
-WAYS: dict[str, RerankerSettings] = {
+RERANKERS: dict[str, RerankerSettings] = {
     "none": NoRerankerSettings(kind="none"),
     "replace": LateInteractionSettings(combine="replace"),
     "rrf, 8, no feedback": LateInteractionSettings(combine="rrf", feedback=False),
@@ -127,10 +127,10 @@ def _retriever(index: EdgeIndex, embedder: ModelEmbedder, *, reranked: bool) -> 
 
 
 async def _alone(report: Report, index: EdgeIndex, embedder: ModelEmbedder) -> None:
-    took: dict[str, list[float]] = {"plain": [], "reranked": []}
+    seconds: dict[str, list[float]] = {"plain": [], "reranked": []}
     traces: list[Trace] = []
     for text in questions(ASKED):
-        for name, spent in took.items():
+        for name, spent in seconds.items():
             retriever = _retriever(index, embedder, reranked=name == "reranked")
             trace = Trace()
             started = time.perf_counter()
@@ -140,16 +140,16 @@ async def _alone(report: Report, index: EdgeIndex, embedder: ModelEmbedder) -> N
                 traces.append(trace)
     report.add(
         f"retrieve p50, {CHUNKS:,} chunks, reranked",
-        p50(took["reranked"]),
+        p50(seconds["reranked"]),
         unit="ms",
-        floor=p50(took["plain"]),
+        floor=p50(seconds["plain"]),
         target=Target(bound=60),
     )
     report.add(
         "retrieve p95",
-        percentile(took["reranked"], 95),
+        percentile(seconds["reranked"], 95),
         unit="ms",
-        floor=percentile(took["plain"], 95),
+        floor=percentile(seconds["plain"], 95),
     )
     stages = ", ".join(f"{s} {p50([t.timings[s] for t in traces]):.2f}" for s in traces[0].timings)
     report.notes.append(f"p50 by stage, ms: {stages}")
@@ -161,10 +161,10 @@ async def _together(
     """Pairs of a question and a passage that are judged in a second."""
     reranker = build_late_interaction(embedder, Bm25Encoder(), index)
     depth = LateInteractionSettings().depth
-    asked = questions(JUDGED)
+    question_texts = questions(JUDGED)
     read = [[chunks[(n * depth + i) * 7 % CHUNKS] for i in range(depth)] for n in range(JUDGED)]
     pairs = JUDGED * depth
-    waiting = list(zip(asked, read, strict=True))
+    waiting = list(zip(question_texts, read, strict=True))
 
     async def caller() -> None:
         while waiting:
@@ -176,7 +176,7 @@ async def _together(
     together = pairs / (time.perf_counter() - started)
     texts = [passage_text(chunk) for passages in read for chunk in passages]
     started = time.perf_counter()
-    await embedder.embed_tokens(asked, kind="query")
+    await embedder.embed_tokens(question_texts, kind="query")
     for i in range(0, len(texts), AT_ONCE):
         await embedder.embed_tokens(texts[i : i + AT_ONCE], kind="passage")
     offline = pairs / (time.perf_counter() - started)
@@ -194,7 +194,7 @@ async def _compare() -> None:
         embedder = MemoEmbedder(service.embedder)
         for name in SETS:
             ingested = await ingest_corpus(service, queue, embedder, corpus_of(name))
-            for way, settings in WAYS.items():
+            for way, settings in RERANKERS.items():
                 run = await reranked_run(ingested, settings, top_k=30)
                 found = measure(ingested.corpus, run)["nDCG@10"]
                 print(f"{name:14} {way:20} {found:.4f}", flush=True)

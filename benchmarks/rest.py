@@ -43,20 +43,20 @@ PLAIN = {"RAG_RERANKER__KIND": "none"}
 def run(seconds: float) -> Report:
     """In process, one client, many clients, one client, in process."""
     report = Report()
-    asked = sentences()
+    texts = sentences()
     with examples() as env:
         folder = Path(env["RAG_DATA_DIR"])
-        direct = asyncio.run(_in_process(folder, asked))
+        direct = asyncio.run(_in_process(folder, texts))
         with serving({**env, **PLAIN}) as url:
-            load(url, clients=CLIENTS, seconds=WARM_SECONDS, questions=asked)
-            before = load(url, clients=1, seconds=ALONE_SECONDS, questions=asked)
-            crowd = load(url, clients=CLIENTS, seconds=seconds, questions=asked)
-            after = load(url, clients=1, seconds=ALONE_SECONDS, questions=asked)
-        direct += asyncio.run(_in_process(folder, asked))
+            load(url, clients=CLIENTS, seconds=WARM_SECONDS, questions=texts)
+            before = load(url, clients=1, seconds=ALONE_SECONDS, questions=texts)
+            crowd = load(url, clients=CLIENTS, seconds=seconds, questions=texts)
+            after = load(url, clients=1, seconds=ALONE_SECONDS, questions=texts)
+        direct += asyncio.run(_in_process(folder, texts))
         with serving(env) as url:
-            load(url, clients=CLIENTS, seconds=ALONE_SECONDS, questions=asked)
-            read_alone = load(url, clients=1, seconds=ALONE_SECONDS, questions=asked)
-            read_crowd = load(url, clients=CLIENTS, seconds=ALONE_SECONDS, questions=asked)
+            load(url, clients=CLIENTS, seconds=ALONE_SECONDS, questions=texts)
+            read_alone = load(url, clients=1, seconds=ALONE_SECONDS, questions=texts)
+            read_crowd = load(url, clients=CLIENTS, seconds=ALONE_SECONDS, questions=texts)
     alone = before["latencies"] + after["latencies"]
     one = (before["per_second"] + after["per_second"]) / 2
     _report(report, direct=direct, alone=alone, one=one, crowd=crowd)
@@ -111,13 +111,13 @@ def _report(
     )
 
 
-async def _in_process(folder: Path, asked: Sequence[str]) -> list[float]:
+async def _in_process(folder: Path, texts: Sequence[str]) -> list[float]:
     """Milliseconds of searches, one after the other, without HTTP."""
     scope = Scope(tenant=tenant_of_caller(), collection="default")
     taken = []
     async with start(load_settings(data_dir=folder, reranker={"kind": "none"})) as (service, _):
         for number in range(IN_PROCESS):
-            text = f"{asked[number % len(asked)]} {number}"
+            text = f"{texts[number % len(texts)]} {number}"
             started = time.perf_counter()
             await service.query.search(Query(text=text, scope=scope), Trace())
             taken.append((time.perf_counter() - started) * 1e3)

@@ -30,15 +30,15 @@ def run(sizes: Sequence[int] = SIZES) -> Report:
     for count in sizes:
         with tempfile.TemporaryDirectory(prefix="plumbline-bench-") as name:
             folder = Path(name)
-            built, asked = _child("build", folder, count), _child("ask", folder, count)
+            built, answered = _child("build", folder, count), _child("ask", folder, count)
             size = size_of(folder)
         report.add(f"{count:,} chunks: written", count / built["written"], unit="chunks/s")
         report.add(f"{count:,} chunks: graph built", built["built"], unit="s")
         report.add(f"{count:,} chunks: on disk", size / MIB, unit="MiB")
-        report.add(f"{count:,} chunks: resident", asked["resident"] / MIB, unit="MiB")
-        report.add(f"{count:,} chunks: of it own", asked["own"] / MIB, unit="MiB")
-        report.add(f"{count:,} chunks: hybrid p50", p50(asked["taken"]), unit="ms")
-        report.add(f"{count:,} chunks: hybrid p95", percentile(asked["taken"], 95), unit="ms")
+        report.add(f"{count:,} chunks: resident", answered["resident"] / MIB, unit="MiB")
+        report.add(f"{count:,} chunks: of it own", answered["own"] / MIB, unit="MiB")
+        report.add(f"{count:,} chunks: hybrid p50", p50(answered["taken"]), unit="ms")
+        report.add(f"{count:,} chunks: hybrid p95", percentile(answered["taken"], 95), unit="ms")
     return report
 
 

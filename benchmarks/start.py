@@ -82,7 +82,7 @@ class _Memory:
 
 
 @dataclass(slots=True)
-class _Taken:
+class _Times:
     """Seconds, round by round, and the memory of the last."""
 
     ready: list[float] = field(default_factory=list)
@@ -120,8 +120,8 @@ def _profiles(folder: Path) -> list[_Profile]:
     return profiles
 
 
-def _measure(env: Mapping[str, str], floor: str) -> _Taken:
-    taken = _Taken()
+def _measure(env: Mapping[str, str], floor: str) -> _Times:
+    times = _Times()
     for number in range(ROUNDS + 1):
         started = time.perf_counter()
         with launched(env) as server:
@@ -129,23 +129,23 @@ def _measure(env: Mapping[str, str], floor: str) -> _Taken:
             ready = time.perf_counter() - started
             server.post("/v1/query", QUESTION)
             answered = time.perf_counter() - started
-            taken.memory = _processes(server)
+            times.memory = _processes(server)
         started = time.perf_counter()
         subprocess.run([sys.executable, "-c", floor], check=True, capture_output=True)
         if number:
-            taken.ready.append(ready)
-            taken.answered.append(answered)
-            taken.floor.append(time.perf_counter() - started)
-    return taken
+            times.ready.append(ready)
+            times.answered.append(answered)
+            times.floor.append(time.perf_counter() - started)
+    return times
 
 
-def _report(report: Report, name: str, taken: _Taken) -> None:
-    floor = p50(taken.floor)
-    report.add(f"{name}: ready", p50(taken.ready), unit="s", floor=floor)
-    report.add(f"{name}: first answer", p50(taken.answered), unit="s", floor=floor)
-    for process, memory in sorted(taken.memory.items()):
+def _report(report: Report, name: str, times: _Times) -> None:
+    floor = p50(times.floor)
+    report.add(f"{name}: ready", p50(times.ready), unit="s", floor=floor)
+    report.add(f"{name}: first answer", p50(times.answered), unit="s", floor=floor)
+    for process, memory in sorted(times.memory.items()):
         _report_memory(report, f"{name}: {process}", memory)
-    whole = sum(memory.pss for memory in taken.memory.values())
+    whole = sum(memory.pss for memory in times.memory.values())
     report.add(f"{name}: all, PSS", whole, unit="MiB")
 
 

@@ -44,7 +44,7 @@ from retrieval.embedders.embedder import ModelEmbedder
 from retrieval.indexes.sparse_files import size_of
 
 SETS = ("cranfield", "squad2-dev-a", "xquad-en", "xquad-de", "xquad-es", "xquad-zh")
-WAYS = ("computed", "Float16", "Turbo8", "Turbo4")
+VARIANTS = ("computed", "Float16", "Turbo8", "Turbo4")
 DEPTHS = (8, 30, 100)
 CUT = 96
 """Numbers of a vector that is cut, where the shortest way to store it takes 384 of 4 bits."""
@@ -62,8 +62,8 @@ async def _compare(sets: Sequence[str]) -> None:
         corpus = corpus_of(name)
         await embed_all(memo, [question.text for question in corpus.questions], kind="query")
         await _ingest(corpus, memo)
-        for way in WAYS:
-            await _measure(corpus, way, memo, embedder)
+        for variant in VARIANTS:
+            await _measure(corpus, variant, memo, embedder)
     embedder.close()
 
 
@@ -82,16 +82,18 @@ def _settings(stored: bool) -> dict[str, object]:
     return {"kind": "late_interaction", "stored": stored, "cache_mb": 0}
 
 
-async def _measure(corpus: Corpus, way: str, memo: MemoEmbedder, embedder: ModelEmbedder) -> None:
-    stored = way != "computed"
-    with _stored_as(way) if stored else contextlib.nullcontext():
+async def _measure(
+    corpus: Corpus, variant: str, memo: MemoEmbedder, embedder: ModelEmbedder
+) -> None:
+    stored = variant != "computed"
+    with _stored_as(variant) if stored else contextlib.nullcontext():
         async with temporary_service(reranker=_settings(stored)) as (service, queue):
             ingested = await ingest_corpus(service, queue, memo, corpus)
             index = service.settings.data_dir / "index"
             chunks = len(ingested.owners)
             own, all_ = (n / chunks / 1024 for n in (_own(index), size_of(index)))
             print(
-                f"{corpus.name:14} {way:9} {chunks} chunks, {own:.1f} KiB a chunk,"
+                f"{corpus.name:14} {variant:9} {chunks} chunks, {own:.1f} KiB a chunk,"
                 f" {all_:.1f} with all else",
                 flush=True,
             )
@@ -99,8 +101,11 @@ async def _measure(corpus: Corpus, way: str, memo: MemoEmbedder, embedder: Model
                 reranker = LateInteractionSettings(stored=stored, depth=depth, seconds=SECONDS)
                 run = await reranked_run(ingested, reranker, top_k=30)
                 found = measure(corpus, run)["nDCG@10"]
-                took = await _time(ingested, reranker, embedder)
-                print(f"{corpus.name:14} {way:9} {depth:3} {found:.4f} {took:6.1f} ms", flush=True)
+                seconds = await _time(ingested, reranker, embedder)
+                print(
+                    f"{corpus.name:14} {variant:9} {depth:3} {found:.4f} {seconds:6.1f} ms",
+                    flush=True,
+                )
             if not stored:
                 reranker = LateInteractionSettings(seconds=SECONDS)
                 run = await reranked_run(ingested, reranker, top_k=30, tokens=Cut(memo, memo.dim))
@@ -129,8 +134,8 @@ class Cut:
 
 
 @contextlib.contextmanager
-def _stored_as(way: str) -> Iterator[None]:
-    with patch("retrieval.edge_points.TOKENS_TYPE", getattr(qe.VectorStorageDatatype, way)):
+def _stored_as(variant: str) -> Iterator[None]:
+    with patch("retrieval.edge_points.TOKENS_TYPE", getattr(qe.VectorStorageDatatype, variant)):
         yield
 
 
@@ -154,12 +159,12 @@ async def _time(
             encoder=encoder,
             index=index,
         )
-        took = []
+        seconds = []
         for question in ingested.corpus.questions[: 2 * TIMED]:
             started = time.perf_counter()
             await retriever.retrieve(Query(text=question.text, scope=ingested.scope), Trace())
-            took.append((time.perf_counter() - started) * 1e3)
-    return p50(took[TIMED:])
+            seconds.append((time.perf_counter() - started) * 1e3)
+    return p50(seconds[TIMED:])
 
 
 def _options() -> argparse.Namespace:

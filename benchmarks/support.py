@@ -75,12 +75,12 @@ async def _pairs(corpus: Corpus, embedder: BertEmbedder) -> list[tuple[str, Chun
     chunks = {p.id: _chunk(p.text) for p in corpus.passages}
     ids = list(chunks)
     vectors = await embed_all(embedder, [chunks[i].text for i in ids], kind="passage")
-    asked = [q for q in corpus.questions if q.answers and corpus.qrels.get(q.id)]
-    asked = asked[:: max(1, len(asked) // ASKED)]
-    claims = [_claim(question) for question in asked]
+    sample = [q for q in corpus.questions if q.answers and corpus.qrels.get(q.id)]
+    sample = sample[:: max(1, len(sample) // ASKED)]
+    claims = [_claim(question) for question in sample]
     near = np.argsort(-(await embed_all(embedder, claims, kind="query") @ vectors.T), axis=1)
     pairs = []
-    for question, claim, order in zip(asked, claims, near, strict=True):
+    for question, claim, order in zip(sample, claims, near, strict=True):
         (own,) = corpus.qrels[question.id]
         answer = question.answers[0].lower()
         others = (ids[i] for i in order if answer not in chunks[ids[i]].text.lower())

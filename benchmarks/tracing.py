@@ -66,9 +66,9 @@ def _overhead(report: Report, without: Mapping[str, str], traced: Mapping[str, s
             server.wait_until_ready()
         for number in range(ROUNDS):
             order = sorted(servers, reverse=bool(number % 2))
-            asked = [f"{text} {number}" for text in questions(100)]  # else it has their vectors
+            texts = [f"{text} {number}" for text in questions(100)]  # else it has their vectors
             for name in order:
-                found = load(servers[name].url, clients=1, seconds=ROUND_SECONDS, questions=asked)
+                found = load(servers[name].url, clients=1, seconds=ROUND_SECONDS, questions=texts)
                 taken[name] += found["latencies"][20:]  # the other one had the caches
     report.add(
         "search p50, traced",
@@ -99,10 +99,10 @@ def _grown(env: Mapping[str, str]) -> float:
         server.wait_until_ready()
         process = psutil.Process(server.pid)
         load(server.url, clients=CLIENTS, seconds=WARM_UP_SECONDS, questions=questions(100))
-        before, asked = _memory(process), 0
-        while asked < ASKED:
+        before, count = _memory(process), 0
+        while count < ASKED:
             found = load(server.url, clients=CLIENTS, seconds=60, questions=questions(100))
-            asked += len(found["latencies"])
+            count += len(found["latencies"])
         return (_memory(process) - before) / 2**20
 
 

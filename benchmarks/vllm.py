@@ -88,15 +88,15 @@ async def _measure(report: Report, folder: Path) -> None:
         assert isinstance(opened, VllmModel)
         report.add("start, to the first token", time.perf_counter() - started, unit="s")
         report.add("memory, all processes", (_memory() - before) / MIB, unit="MiB")
-        asked = prompts()
+        endless = prompts()
         for concurrency in CONCURRENCY:
-            await _compare(report, opened, asked, concurrency)
+            await _compare(report, opened, endless, concurrency)
         await _repeat(report, opened)
         await compare_over_http(report, opened, folder, engine=ENGINE, tokens=HTTP_OUTPUT_TOKENS)
 
 
 async def _compare(
-    report: Report, model: VllmModel, asked: Iterator[list[Message]], concurrency: int
+    report: Report, model: VllmModel, endless: Iterator[list[Message]], concurrency: int
 ) -> None:
     turns: dict[str, list[Turn]] = {"ours": [], "floor": []}
     sides = {
@@ -105,7 +105,7 @@ async def _compare(
     }
     for number in range(ROUNDS + 1):
         for name in sorted(sides, reverse=bool(number % 2)):
-            waiting = list(itertools.islice(asked, REQUESTS[concurrency]))
+            waiting = list(itertools.islice(endless, REQUESTS[concurrency]))
             turn = await take_turn(sides[name], waiting, concurrency=concurrency)
             if number:  # the first one warms up
                 turns[name].append(turn)
@@ -128,12 +128,12 @@ async def _compare(
 
 
 async def _repeat(report: Report, model: VllmModel) -> None:
-    told = words()
-    asked = questions(TOPICS * ASKED)
+    text = words()
+    topics = questions(TOPICS * ASKED)
     before = _prefix_cache()
-    for number, question in enumerate(asked):
+    for number, question in enumerate(topics):
         start = number % TOPICS * PASSAGE_WORDS
-        prompt = make_prompt(RULES, " ".join(told[start : start + PASSAGE_WORDS]), question)
+        prompt = make_prompt(RULES, " ".join(text[start : start + PASSAGE_WORDS]), question)
         async for _ in model.stream(prompt, sampling=Sampling(max_tokens=1)):
             pass
     hits, looked_for = (now - was for now, was in zip(_prefix_cache(), before, strict=True))

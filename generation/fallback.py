@@ -65,27 +65,27 @@ class FallbackGenerator:
                 )
                 passed.append(f"generate: {failure}")
                 continue
-            begun, asked, usage = False, False, spent
+            begun, model_called, usage = False, False, spent
             try:
                 async with contextlib.aclosing(self._in_time(engine, prompt)) as deltas:
                     async for delta in deltas:
                         usage = _sum(spent, delta.usage)
                         yield replace(delta, degraded=(*passed, *delta.degraded), usage=usage)
-                        begun, asked = begun or bool(delta.text), delta.model is not None
+                        begun, model_called = begun or bool(delta.text), delta.model is not None
                         passed = []
             except (UpstreamError, InputError) as error:
                 self._count(engine, error)
                 if begun:
                     raise
                 # Without its message, which may repeat what was asked.
-                told = f"{error.code}. {error.detail}".rstrip()
-                _log.warning("The generator %s is passed over: %s", engine.name, told)
+                reason = f"{error.code}. {error.detail}".rstrip()
+                _log.warning("The generator %s is passed over: %s", engine.name, reason)
                 passed.append(f"generate: {error}")
                 spent = usage
                 if failure is None or isinstance(error, UpstreamError):
                     failure = error
             else:
-                if asked:  # False if there was no evidence
+                if model_called:  # False if there was no evidence
                     engine.breaker.succeeded()
                 return
         try:
@@ -121,14 +121,14 @@ class FallbackGenerator:
 
         A server that was never away stays paused for the whole time, and is asked no longer.
         """
-        was_away = False
+        was_down = False
         try:
             while breaker.seconds_left():
                 is_there = await answers()
-                if was_away and is_there:
+                if was_down and is_there:
                     breaker.may_try()
                     return
-                was_away = not is_there
+                was_down = not is_there
                 await asyncio.sleep(PROBE_SECONDS)
         finally:
             del self._watches[breaker]

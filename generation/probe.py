@@ -6,7 +6,7 @@ import httpx
 
 PATIENCE_SECONDS = 0.5
 """Seconds for a list of names; after that the server counts as down."""
-_AWAY = (502, 503, 504)
+_UNAVAILABLE = (502, 503, 504)
 """Statuses of a proxy for a server that is down, and of a server that is starting."""
 
 
@@ -22,7 +22,7 @@ class Probe:
     async def answers(self) -> bool:
         """True if the server itself answers anything: not every one knows the request."""
         try:
-            return (await self._client.get(self._url)).status_code not in _AWAY
+            return (await self._client.get(self._url)).status_code not in _UNAVAILABLE
         except httpx.HTTPError:
             return False
 

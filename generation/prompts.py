@@ -135,7 +135,7 @@ async def fitting(
         raise InputError(
             f"The question and its best passage do not fit the {model.context_tokens:,} tokens of"
             f" {model.name}, {reserved:,} of which are kept for the answer. Shorten the question,"
-            " or mend the generator's settings: context_tokens up, max_tokens down.",
+            " or change the generator's settings: context_tokens up, max_tokens down.",
             code="prompt_too_long",
         )
     return messages, fit

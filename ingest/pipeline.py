@@ -219,7 +219,7 @@ class IngestPipeline:
             if original is None:
                 return False
             holder = original
-        if not await self._writer.stands_for(task.scope, holder, document.version):
+        if not await self._writer.holds_chunks(task.scope, holder, document.version):
             return False
         return await self._catalog.documents.text(task.scope, task.document_id) == document.text
 
@@ -243,5 +243,5 @@ class IngestPipeline:
         same = await self._catalog.documents.same_content(task.scope, document.version)
         if same is None or same.id == task.document_id:
             return None
-        stands = await self._writer.stands_for(task.scope, same, document.version)
+        stands = await self._writer.holds_chunks(task.scope, same, document.version)
         return same.id if stands else None

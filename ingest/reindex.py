@@ -226,14 +226,14 @@ class Reindexer:
         expected = Counter({(id_, cut.version): cut.chunks for id_, cut in cuts.items()})
         for key in counted.keys() | expected.keys():
             if counted[key] != expected[key]:
-                raise _not_whole(
+                raise _incomplete(
                     f"of document {key[0]!r} {counted[key]} of {expected[key]} chunks are there"
                 )
         ids = sorted(await self._index.chunk_ids(version, None))
         sample = ids[:: max(1, len(ids) // SAMPLE)][:SAMPLE]
         for chunk in await self._index.fetch(version, sample):
             if not await self._finds(version, chunk):
-                raise _not_whole(f"chunk {chunk.id} is not found by its own text")
+                raise _incomplete(f"chunk {chunk.id} is not found by its own text")
 
     async def _finds(self, version: Scope, chunk: Chunk) -> bool:
         """True if a search for a chunk's text finds it, or another with that text."""
@@ -254,9 +254,9 @@ class Reindexer:
         return counted
 
 
-def _not_whole(what: str) -> StorageError:
+def _incomplete(fault: str) -> StorageError:
     return StorageError(
-        f"The new version of the index is not whole: {what}. The old one stays in use. Run"
+        f"The new version of the index is not whole: {fault}. The old one stays in use. Run"
         " it again, and please report it if that does not help.",
         code="version_not_whole",
     )

@@ -42,7 +42,7 @@ async def settling(
             try:
                 await settle(pipeline=pipeline, index=index, catalog=catalog, causes=causes)
             except Exception as error:  # noqa: BLE001 - it is tried again, and the block goes on
-                causes.tell("What is half done stays so for now", error)
+                causes.log_once("Unfinished work is tried again later", error)
             causes.next_look()
             looked.set()
             await asyncio.sleep(EVERY_SECONDS)
@@ -65,12 +65,12 @@ class Causes:
         self._before: set[str] = set()
         self._now: set[str] = set()
 
-    def tell(self, what: str, error: Exception) -> None:
+    def log_once(self, work: str, error: Exception) -> None:
         """Logs the cause, with the first work that it kept open."""
-        told, bug = for_log(error)
-        if told not in self._before | self._now:
-            _log.error("%s: %s", what, told, exc_info=bug)
-        self._now.add(told)
+        message, bug = for_log(error)
+        if message not in self._before | self._now:
+            _log.error("%s: %s", work, message, exc_info=bug)
+        self._now.add(message)
 
     def next_look(self) -> None:
         """Forgets the causes that did not occur again."""
@@ -114,7 +114,7 @@ async def _settle(pipeline: IngestPipeline, mark: Mark, causes: Causes) -> None:
     except UpstreamError:
         raise
     except Exception as error:  # noqa: BLE001 - one document's crash is its own
-        causes.tell(f"Document {mark.document_id} stays half done", error)
+        causes.log_once(f"Document {mark.document_id} stays half done", error)
 
 
 async def finish_switch(catalog: Catalog, index: VersionedIndex, scope: Scope) -> None:

@@ -55,7 +55,7 @@ class Writer:
             return record if record.version else None
         return None
 
-    async def stands_for(self, scope: Scope, original: DocumentRecord, version: str) -> bool:
+    async def holds_chunks(self, scope: Scope, original: DocumentRecord, version: str) -> bool:
         """True if a document holds these bytes itself, and the index has all of its chunks."""
         if original.duplicate_of or original.version != version:
             return False

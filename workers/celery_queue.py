@@ -30,7 +30,7 @@ from workers.celery_app import (
     waiting_in,
 )
 from workers.local_queue import running
-from workers.scoring_queue import GiveOut
+from workers.scoring_queue import Dispatch
 
 BATCH = 500
 TOGETHER = 4
@@ -73,28 +73,28 @@ class CeleryQueue:
         return running(self._run())
 
     async def _run(self) -> None:
-        looked, is_away = -POLL_SECONDS, False
+        looked, is_down = -POLL_SECONDS, False
         while True:
             self._wake.clear()
             try:
                 await self.drain()
                 # Not at every wake-up, but always while it fails: an empty outbox proves nothing.
-                if is_away or time.monotonic() - looked >= POLL_SECONDS:
+                if is_down or time.monotonic() - looked >= POLL_SECONDS:
                     looked = time.monotonic()
                     await self._find_lost()
             except RagError as error:
-                if not is_away:
+                if not is_down:
                     _log.error("Tasks wait for the broker: %s", error.in_full())
-                is_away = True
+                is_down = True
             except Exception:  # noqa: BLE001 - otherwise no task would be sent any more
                 _log.exception("Tasks wait for the broker")
             else:
-                if is_away:
+                if is_down:
                     _log.warning("Tasks are handed out again.")
-                is_away = False
+                is_down = False
             await asyncio.sleep(GATHER_SECONDS)
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(RETRY_SECONDS if is_away else POLL_SECONDS):
+                async with asyncio.timeout(RETRY_SECONDS if is_down else POLL_SECONDS):
                     await self._wake.wait()
 
     async def _send(self) -> int:
@@ -118,7 +118,7 @@ class CeleryQueue:
 
     async def _find_lost(self) -> None:
         if empty := await asyncio.to_thread(self._empty):
-            await self._catalog.tasks.give_again(empty, older_than=LOST_SECONDS)
+            await self._catalog.tasks.requeue(empty, older_than=LOST_SECONDS)
 
     def _empty(self) -> list[tuple[Stage, bool]]:
         """Returns the empty queues, as pairs of stage and bulk."""
@@ -151,10 +151,10 @@ def _headers(tasks: Sequence[DueTask]) -> dict[str, str]:
     return {"traceparent": traceparent} if traceparent else {}
 
 
-def to_workers(app: Celery) -> GiveOut:
+def dispatch_to_workers(app: Celery) -> Dispatch:
     """Returns a function that sends answers to the workers to score them."""
 
-    async def give_out(ids: Sequence[str]) -> None:
+    async def dispatch(ids: Sequence[str]) -> None:
         await asyncio.to_thread(send, app, SCORE, list(ids), queue=SCORE_QUEUE)
 
-    return give_out
+    return dispatch

@@ -84,8 +84,8 @@ class Answering:
             return
         self._under_way.add(done)
         try:
-            told = await self._told(folder, question_id)
-            await asyncio.to_thread(write_whole, done, json.dumps(told))
+            outcome = await self._outcome_json(folder, question_id)
+            await asyncio.to_thread(write_whole, done, json.dumps(outcome))
         except FileNotFoundError:
             _log.warning(
                 "There is no run in %s: it has ended, or this worker does not share the volume.",
@@ -94,7 +94,7 @@ class Answering:
         finally:
             self._under_way.discard(done)
 
-    async def _told(self, folder: Path, question_id: str) -> dict[str, Any]:
+    async def _outcome_json(self, folder: Path, question_id: str) -> dict[str, Any]:
         try:
             return asdict(await self._put(folder, question_id))
         except RagError as error:
@@ -102,7 +102,7 @@ class Answering:
         except Exception as error:
             if not (folder / PLAN).exists():  # the run has ended, which explains any error
                 raise FileNotFoundError(folder) from error
-            _log.exception("A question of %s could not be put", folder)
+            _log.exception("A question of %s could not be answered", folder)
             reason = f"{type(error).__name__}: {error}"
         return {"refused": f"{socket.gethostname()}: {reason}"}
 
@@ -110,9 +110,9 @@ class Answering:
         async with self._opening:
             run = self._runs.get(folder)
             if run is None:
-                told = await asyncio.to_thread(self._read, folder)
+                plan_json = await asyncio.to_thread(self._read, folder)
                 await self._make_room()
-                run = self._runs[folder] = await self._open(folder, told)
+                run = self._runs[folder] = await self._open(folder, plan_json)
             run.under_way += 1
         try:
             return await put(run.service, run.plan, run.questions[question_id], run.scorer)
@@ -122,13 +122,13 @@ class Answering:
 
     def _read(self, folder: Path) -> Json:
         """Reads the plan of a run, before other services are closed: the run may have ended."""
-        told: Json = json.loads((folder / PLAN).read_bytes())
-        if told["version"] != self._version:
+        plan_json: Json = json.loads((folder / PLAN).read_bytes())
+        if plan_json["version"] != self._version:
             raise ConfigError(
-                f"Its code is Plumbline {self._version}, the run's {told['version']}: install the"
-                " same on both, and start the worker again."
+                f"The worker is Plumbline {self._version}, the run {plan_json['version']}:"
+                " install the same on both, and start the worker again."
             )
-        return told
+        return plan_json
 
     async def _make_room(self) -> None:
         """Closes the service of another run, once its questions under way have ended."""
@@ -137,13 +137,13 @@ class Answering:
             await asyncio.sleep(ROOM_SECONDS)
             await self._close(idle_seconds=0)
 
-    async def _open(self, folder: Path, told: Json) -> _Run:
+    async def _open(self, folder: Path, plan_json: Json) -> _Run:
         """Opens a run's service: 1. copies the documents  2. loads the models."""
         async with contextlib.AsyncExitStack() as stack:
-            own = stack.enter_context(tempfile.TemporaryDirectory(prefix="plumbline-run-"))
-            plan = plan_of(told, self._settings, Path(own))
+            copy = stack.enter_context(tempfile.TemporaryDirectory(prefix="plumbline-run-"))
+            plan = plan_of(plan_json, self._settings, Path(copy))
             wrappers = UNWRAPPED
-            if told["has_documents"]:
+            if plan_json["has_documents"]:
                 await asyncio.to_thread(copy_tree, folder / DATA, plan.settings.data_dir)  # 1.
                 stages = SharedStages(folder.parents[1])
                 wrappers = cached_stages(stages, plan.scope.collection, plan.settings)
@@ -172,4 +172,4 @@ class Answering:
                 try:
                     await run.closing.aclose()
                 except Exception:  # noqa: BLE001 - otherwise no other run would be closed
-                    _log.exception("What was open for %s did not close well", folder)
+                    _log.exception("The service of the run in %s could not be closed", folder)

@@ -34,11 +34,11 @@ from rag.process.folder_lock import own
 from rag.settings.storage import CeleryQueueSettings
 from workers.celery_app import ASK, ASK_QUEUE, celery_app, connected, send, waiting_in
 
-ASKED = "asked"
+RUNS = "asked"
 """Name of the folder of runs, within a cache."""
 PLAN, DATA, DONE = "plan.json", "data", "done"
 POLL_SECONDS = 0.05
-AWAY_SECONDS = 1.0
+RECONNECT_SECONDS = 1.0
 """Seconds between tries to reach a broker that has answered before."""
 LOST_SECONDS = 60.0
 """Seconds after a question's deadline: without an outcome and a waiting message it is lost."""
@@ -52,7 +52,7 @@ def done_file(folder: Path, question_id: str) -> Path:
 
 
 @contextlib.asynccontextmanager
-async def asked_of_workers(
+async def open_dispatcher(
     plan: Plan, cache: Path, settings: CeleryQueueSettings
 ) -> AsyncIterator[Put]:
     """Yields a function with which workers answer a plan whose documents are in the cache.
@@ -61,13 +61,13 @@ async def asked_of_workers(
         ConfigError: Another run uses the workers, or another process works on the cache.
         StorageError: The disk of the cache is full.
     """
-    with _alone(cache) as asked:
-        folder = await asyncio.to_thread(_new_folder, asked)
+    with _alone(cache) as runs:
+        folder = await asyncio.to_thread(_new_folder, runs)
         app = celery_app(settings)
         try:
             await asyncio.to_thread(_prepare, plan, folder)
             patience = plan.settings.limits.query_seconds + LOST_SECONDS
-            yield _Asking(app, folder, patience=patience).put
+            yield _Dispatcher(app, folder, patience=patience).put
         finally:
             app.close()
             await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
@@ -76,27 +76,27 @@ async def asked_of_workers(
 @contextlib.contextmanager
 def _alone(cache: Path) -> Iterator[Path]:
     """Locks the folder of runs during the block: two runs would take turns at each worker."""
-    asked = cache.resolve() / ASKED
+    runs = cache.resolve() / RUNS
     with contextlib.ExitStack() as stack:
         try:
-            stack.enter_context(own(asked))
+            stack.enter_context(own(runs))
         except ConfigError as error:
             if error.code != "data_folder_in_use":
                 raise
             raise ConfigError(
-                f"Another run is with the workers, from {asked}: wait until it ends, or name"
+                f"Another run is with the workers, from {runs}: wait until it ends, or name"
                 " another --cache for workers of their own.",
                 code=error.code,
             ) from None
-        yield asked
+        yield runs
 
 
-def _new_folder(asked: Path) -> Path:
+def _new_folder(runs: Path) -> Path:
     """Makes the folder of a run, and removes the folders that killed processes left."""
-    for left in asked.iterdir():
+    for left in runs.iterdir():
         if left.is_dir():
             shutil.rmtree(left, ignore_errors=True)
-    folder = asked / uuid.uuid4().hex
+    folder = runs / uuid.uuid4().hex
     (folder / DONE).mkdir(parents=True)
     return folder
 
@@ -107,14 +107,14 @@ def _prepare(plan: Plan, folder: Path) -> None:
     write_whole(folder / PLAN, json.dumps(to_json(plan)))
 
 
-class _Asking:
+class _Dispatcher:
     def __init__(self, app: Celery, folder: Path, *, patience: float) -> None:
         self._app = app
         self._folder = folder
         self._patience = patience
-        self._heard = time.monotonic()
+        self._last_outcome = time.monotonic()
         self._reached = False
-        self._away = False
+        self._is_down = False
 
     async def put(self, question: Question) -> Outcome:
         """Returns the outcome that a worker wrote, the first one if several did.
@@ -124,55 +124,55 @@ class _Asking:
             StorageError: The run's folder was removed.
         """
         done = done_file(self._folder, question.id)
-        await self._patiently(self._give, question.id)
-        given = time.monotonic()
+        await self._with_patience(self._send, question.id)
+        sent_at = time.monotonic()
         while not done.exists():
             await asyncio.sleep(POLL_SECONDS)
             if not self._folder.exists():
                 raise StorageError(
-                    f"{self._folder} was removed, where workers write what became of questions: run"
-                    " the same command again, and the run goes on."
+                    f"The folder {self._folder}, in which workers write outcomes, was removed. Run"
+                    " the same command again to continue the run."
                 )
-            if time.monotonic() - given > self._patience:
+            if time.monotonic() - sent_at > self._patience:
                 self._warn()
-                await self._patiently(self._give_again, question.id)
-                given = time.monotonic()
-        self._heard = time.monotonic()
-        told = json.loads(done.read_bytes())
-        if "refused" in told:
-            raise UpstreamError(f"A worker refuses: {told['refused']}")
-        return outcome_of(told)
+                await self._with_patience(self._send_again, question.id)
+                sent_at = time.monotonic()
+        self._last_outcome = time.monotonic()
+        outcome = json.loads(done.read_bytes())
+        if "refused" in outcome:
+            raise UpstreamError(f"A worker refuses: {outcome['refused']}")
+        return outcome_of(outcome)
 
-    async def _patiently(self, give: Callable[[str], None], question_id: str) -> None:
-        """Calls `give` until the broker answers; raises at once if it never did before."""
+    async def _with_patience(self, send_question: Callable[[str], None], question_id: str) -> None:
+        """Calls `send_question` until the broker answers; raises at once if it never did before."""
         began = time.monotonic()
         while True:
             try:
-                await asyncio.to_thread(give, question_id)
+                await asyncio.to_thread(send_question, question_id)
             except UpstreamError as error:
                 if not self._reached or time.monotonic() - began > self._patience:
                     raise
-                if not self._away:
-                    self._away = True
+                if not self._is_down:
+                    self._is_down = True
                     _log.warning("Questions wait for the broker: %s", error.in_full())
-                await asyncio.sleep(AWAY_SECONDS)
+                await asyncio.sleep(RECONNECT_SECONDS)
             else:
-                self._reached, self._away = True, False
+                self._reached, self._is_down = True, False
                 return
 
-    def _give(self, question_id: str) -> None:
+    def _send(self, question_id: str) -> None:
         send(self._app, ASK, str(self._folder), question_id, queue=ASK_QUEUE)
 
-    def _give_again(self, question_id: str) -> None:
+    def _send_again(self, question_id: str) -> None:
         with connected(self._app) as connection:
             waits = waiting_in(connection, ASK_QUEUE)
         if not waits:
-            self._give(question_id)
+            self._send(question_id)
 
     def _warn(self) -> None:
         """Warns once for all questions that wait."""
-        if time.monotonic() - self._heard > self._patience:
-            self._heard = time.monotonic()
+        if time.monotonic() - self._last_outcome > self._patience:
+            self._last_outcome = time.monotonic()
             _log.warning(
                 "Nothing came back for %.0f s: is a `rag worker` running, and does it see %s?",
                 self._patience,

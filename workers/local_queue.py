@@ -25,7 +25,7 @@ CLAIMED_AT_ONCE = 4
 RETRY_SECONDS = 10.0
 """Seconds between tries to write to a catalog that could not be written."""
 
-AWAY_SECONDS = 0.25
+DOWN_SECONDS = 0.25
 """The same, if the catalog is on a server that does not answer."""
 
 _log = logging.getLogger(__name__)
@@ -149,33 +149,33 @@ class LocalQueue:
             try:
                 await self._maintain(scope)
             except Exception as error:  # noqa: BLE001 - ingested documents are found without it
-                told, bug = for_log(error)
+                message, bug = for_log(error)
                 _log.error(
                     "Collection %s is searched without a new graph: %s",
                     scope.collection,
-                    told,
+                    message,
                     exc_info=bug,
                 )
 
     async def _run(self) -> None:
         """Works at each wake-up, without end; maintains indexes in parallel, so no task waits."""
-        is_away = False
-        async with asyncio.TaskGroup() as beside:
+        is_down = False
+        async with asyncio.TaskGroup() as background:
             while True:
                 try:
                     await self._work()
                 except Exception as error:  # noqa: BLE001 - otherwise all later tasks would wait
-                    told, bug = for_log(error)
-                    was_away, is_away = is_away, isinstance(error, UpstreamError)
-                    if not (was_away and is_away):
+                    message, bug = for_log(error)
+                    was_down, is_down = is_down, isinstance(error, UpstreamError)
+                    if not (was_down and is_down):
                         _log.error(
-                            "The ingest queue stopped: %s It tries again.", told, exc_info=bug
+                            "The ingest queue stopped: %s It tries again.", message, exc_info=bug
                         )
-                    await asyncio.sleep(AWAY_SECONDS if is_away else RETRY_SECONDS)
+                    await asyncio.sleep(DOWN_SECONDS if is_down else RETRY_SECONDS)
                     await self._release()
                 else:
-                    is_away = False
-                    beside.create_task(self._tidy())
+                    is_down = False
+                    background.create_task(self._tidy())
                     await self._wake.wait()
 
     async def _release(self) -> None:

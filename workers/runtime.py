@@ -77,7 +77,7 @@ class Runtime:
             for task in await self._work.catalog.tasks.get(task_ids):
                 await self._take(task)
         except RagError as error:  # the catalog is away: the dispatcher finds the tasks again
-            _log.error("Tasks %s are left as they are: %s", task_ids, error.in_full())
+            _log.error("Tasks %s are not processed yet: %s", task_ids, error.in_full())
         finally:
             self._under_way -= 1
         if self._tidying is None or self._tidying.done():

@@ -17,7 +17,7 @@ POLL_SECONDS = 10.0
 """Seconds between checks for answers that were given out and not scored, or left by others."""
 _log = logging.getLogger(__name__)
 
-GiveOut = Callable[[Sequence[str]], Awaitable[None]]
+Dispatch = Callable[[Sequence[str]], Awaitable[None]]
 
 
 class ScoringQueue:
@@ -26,16 +26,16 @@ class ScoringQueue:
     They wait in the catalog: an answer that is lost with a worker or a message is given out again.
     """
 
-    def __init__(self, answers: Answers, give_out: GiveOut, *, due: asyncio.Event) -> None:
+    def __init__(self, answers: Answers, dispatch: Dispatch, *, due: asyncio.Event) -> None:
         """Makes a queue.
 
         Args:
             answers: the stored answers.
-            give_out: scores answers by their ids, or sends them to a worker.
+            dispatch: scores answers by their ids, or sends them to a worker.
             due: is set whenever there are new answers.
         """
         self._answers = answers
-        self._give_out = give_out
+        self._dispatch = dispatch
         self._due = due
 
     def started(self) -> contextlib.AbstractAsyncContextManager[None]:
@@ -47,7 +47,7 @@ class ScoringQueue:
             self._due.clear()
             try:
                 while ids := await self._answers.claim(AT_ONCE):
-                    await self._give_out(ids)
+                    await self._dispatch(ids)
             except RagError as error:
                 _log.error("Answers wait to be scored: %s", error.in_full())
             except Exception:  # noqa: BLE001 - otherwise no answer would be scored any more

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from eval.calibration.confidence import Judged, Logistic, auroc, calibration_error, fit_logistic
-from eval.calibration.evidence_runs import Asked, Asker, open_asker
+from eval.calibration.evidence_runs import EvidenceRunner, Retrieved, open_evidence_runner
 from eval.calibration.plots import draw_reliability, draw_risk_coverage
 from eval.datasets.corpus import Corpus, read_corpus
 from generation.grounding.calibration import CALIBRATION
@@ -54,10 +54,10 @@ class Cases:
         whole: the answerable questions, asked of the whole.
     """
 
-    inside: list[Asked]
-    outside: list[Asked]
-    adversarial: list[Asked]
-    whole: list[Asked]
+    inside: list[Retrieved]
+    outside: list[Retrieved]
+    adversarial: list[Retrieved]
+    whole: list[Retrieved]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -91,11 +91,11 @@ async def calibrate(corpus: Corpus, *, elsewhere: Corpus) -> tuple[Record, dict[
     """
     articles = sorted({_article(passage.meta) for passage in corpus.passages})
     first, second = articles[::2], articles[1::2]
-    async with open_asker() as asker:  # 1.
+    async with open_evidence_runner() as runner:  # 1.
         # Each half of the collection has articles of both groups, fitted on and measured on.
         halves = [{*first[i::2], *second[i::2]} for i in (0, 1)]
-        fitted, rest = await _ask(asker, corpus, halves, asked=(first, second))
-        inside, outside = await _ask_elsewhere(asker, elsewhere, known=corpus)
+        fitted, rest = await _run_groups(runner, corpus, halves, groups=(first, second))
+        inside, outside = await _run_elsewhere(runner, elsewhere, known=corpus)
     groups = [fitted.inside, fitted.outside, fitted.adversarial]
     model = _fit(groups)  # 2.
     threshold = float(np.quantile(_confidence(model, fitted.inside), 1 - KEPT))  # 3.
@@ -125,21 +125,27 @@ async def calibrate(corpus: Corpus, *, elsewhere: Corpus) -> tuple[Record, dict[
     return record, curves
 
 
-async def _ask(
-    asker: Asker, corpus: Corpus, halves: Sequence[set[str]], *, asked: Sequence[Sequence[str]]
+async def _run_groups(
+    runner: EvidenceRunner,
+    corpus: Corpus,
+    halves: Sequence[set[str]],
+    *,
+    groups: Sequence[Sequence[str]],
 ) -> list[Cases]:
-    """Asks the questions about each group of articles in `asked`."""
+    """Asks the questions about each group of articles in `groups`."""
     scopes = [
-        await asker.index(f"half {i}", [p for p in corpus.passages if _article(p.meta) in articles])
+        await runner.index(
+            f"half {i}", [p for p in corpus.passages if _article(p.meta) in articles]
+        )
         for i, articles in enumerate(halves)
     ]
-    whole = await asker.index("whole", corpus.passages)
+    whole = await runner.index("whole", corpus.passages)
     cases = []
-    for articles in asked:
+    for articles in groups:
         about = [q for q in corpus.questions if _article(q.meta) in articles]
         answerable = [q for q in about if q.answerable]
         by_half = [
-            (half, await asker.ask(scope, answerable))
+            (half, await runner.run(scope, answerable))
             for half, scope in zip(halves, scopes, strict=True)
         ]
         pairs = [(_article(a.question.meta) in half, a) for half, some in by_half for a in some]
@@ -147,16 +153,16 @@ async def _ask(
             Cases(
                 inside=[a for is_inside, a in pairs if is_inside],
                 outside=[a for is_inside, a in pairs if not is_inside],
-                adversarial=await asker.ask(whole, [q for q in about if not q.answerable]),
-                whole=await asker.ask(whole, answerable),
+                adversarial=await runner.run(whole, [q for q in about if not q.answerable]),
+                whole=await runner.run(whole, answerable),
             )
         )
     return cases
 
 
-async def _ask_elsewhere(
-    asker: Asker, corpus: Corpus, *, known: Corpus
-) -> tuple[list[Asked], list[Asked]]:
+async def _run_elsewhere(
+    runner: EvidenceRunner, corpus: Corpus, *, known: Corpus
+) -> tuple[list[Retrieved], list[Retrieved]]:
     """Asks English questions of the half that has their article, and of the other half.
 
     Both collections descend from SQuAD 1.1: questions that `known` has too are left out.
@@ -168,18 +174,18 @@ async def _ask_elsewhere(
     questions = [
         q for q in corpus.questions if q.meta["lang"] == "en" and q.text.strip() not in asked_before
     ]
-    inside: list[Asked] = []
-    outside: list[Asked] = []
+    inside: list[Retrieved] = []
+    outside: list[Retrieved] = []
     for i in (0, 1):
         half = [p for p in passages if p.title in titles[i::2]]
-        scope = await asker.index(f"elsewhere {i}", half)
-        for asked in await asker.ask(scope, questions):
-            (relevant,) = corpus.qrels[asked.question.id]
-            (inside if about[relevant] in titles[i::2] else outside).append(asked)
+        scope = await runner.index(f"elsewhere {i}", half)
+        for retrieved in await runner.run(scope, questions):
+            (relevant,) = corpus.qrels[retrieved.question.id]
+            (inside if about[relevant] in titles[i::2] else outside).append(retrieved)
     return inside, outside
 
 
-def _fit(groups: Sequence[list[Asked]], *, without: str | None = None) -> Logistic:
+def _fit(groups: Sequence[list[Retrieved]], *, without: str | None = None) -> Logistic:
     """Fits the model; the weight of a feature that is left out is 0."""
     x, column = _features(chain(*groups)), FEATURES.index(without) if without else None
     kept = x if column is None else np.delete(x, column, axis=1)
@@ -189,7 +195,7 @@ def _fit(groups: Sequence[list[Asked]], *, without: str | None = None) -> Logist
     return Logistic(intercept=model.intercept, weights=np.insert(model.weights, column, 0.0))
 
 
-def _judge(model: Logistic, groups: Sequence[list[Asked]]) -> Judged:
+def _judge(model: Logistic, groups: Sequence[list[Retrieved]]) -> Judged:
     return Judged(
         confidence=_confidence(model, chain(*groups)),
         correct=_correct(groups),
@@ -197,7 +203,7 @@ def _judge(model: Logistic, groups: Sequence[list[Asked]]) -> Judged:
     )
 
 
-def _correct(groups: Sequence[list[Asked]]) -> Floats:
+def _correct(groups: Sequence[list[Retrieved]]) -> Floats:
     """Returns 1 for questions with a gold answer in a quote, else 0.
 
     Only the first group can be right: its collection has the passage with the answer.
@@ -206,17 +212,17 @@ def _correct(groups: Sequence[list[Asked]]) -> Floats:
     return np.array([float(a.found()) for a in inside] + [0.0] * sum(map(len, others)))
 
 
-def _weights(groups: Sequence[list[Asked]]) -> Floats:
+def _weights(groups: Sequence[list[Retrieved]]) -> Floats:
     """Returns weights that give each group the same total, however many questions are in it."""
     return np.concatenate([np.full(len(group), 1 / len(group)) for group in groups])
 
 
 def _separation(
-    model: Logistic, threshold: float, inside: list[Asked], outside: list[Asked]
+    model: Logistic, threshold: float, inside: list[Retrieved], outside: list[Retrieved]
 ) -> dict[str, float]:
     ours, others = _confidence(model, inside), _confidence(model, outside)
     answered = ours >= threshold
-    found = np.array([asked.found() for asked in inside])
+    found = np.array([retrieved.found() for retrieved in inside])
     figures = {
         "auroc_outside": auroc(ours, others),
         "inside_answered": answered.mean(),
@@ -241,17 +247,17 @@ def _aurocs(model: Logistic, cases: Cases) -> dict[str, float]:
     }
 
 
-def _answer_in_quotes(asked: Sequence[Asked]) -> dict[str, float]:
+def _answer_in_quotes(retrieved: Sequence[Retrieved]) -> dict[str, float]:
     """Returns the share of answerable questions whose first n quotes have a gold answer.
 
     The questions were asked of the whole collection.
     """
     shares = {
-        f"first_{n}": round(float(np.mean([a.found(n) for a in asked])), 4)
+        f"first_{n}": round(float(np.mean([a.found(n) for a in retrieved])), 4)
         for n in range(1, MAX_SENTENCES + 1)
     }
-    quotes = float(np.mean([len(a.quotes()) for a in asked]))
-    return {"questions": len(asked), **shares, "quotes_each": round(quotes, 2)}
+    quotes = float(np.mean([len(a.quotes()) for a in retrieved]))
+    return {"questions": len(retrieved), **shares, "quotes_each": round(quotes, 2)}
 
 
 def _summary(articles: Sequence[str], cases: Cases) -> dict[str, Any]:
@@ -262,14 +268,14 @@ def _summary(articles: Sequence[str], cases: Cases) -> dict[str, Any]:
     }
 
 
-def _confidence(model: Logistic, asked: Iterable[Asked]) -> Floats:
-    return model.probability(_features(asked))
+def _confidence(model: Logistic, retrieved: Iterable[Retrieved]) -> Floats:
+    return model.probability(_features(retrieved))
 
 
-def _features(asked: Iterable[Asked]) -> Floats:
+def _features(retrieved: Iterable[Retrieved]) -> Floats:
     """Returns float64[n, features]; questions without evidence have the worst possible features."""
     nothing = Features(sentence=0.0, coverage=0.0, name_missing=1.0)
-    each = [a.evidence.features if a.evidence else nothing for a in asked]
+    each = [a.evidence.features if a.evidence else nothing for a in retrieved]
     return np.array([list(asdict(features).values()) for features in each])
 
 

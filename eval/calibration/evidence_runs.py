@@ -29,7 +29,7 @@ CACHE_BYTES = 1 << 30
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class Retrieved:
     """A question with the hits and the evidence found; `evidence` is None if there is none."""
 
     question: Question
@@ -47,7 +47,7 @@ class Asked:
         return any(_folded(answer) in quote for answer in self.question.answers for quote in quotes)
 
 
-class Asker:
+class EvidenceRunner:
     """The embedded pipeline's parts with their default settings, one collection at a time."""
 
     def __init__(self, folder: Path, embedder: MemoEmbedder) -> None:
@@ -80,20 +80,20 @@ class Asker:
         await self._index.maintain(scope)
         return scope
 
-    async def ask(self, scope: Scope, questions: Sequence[Question]) -> list[Asked]:
+    async def run(self, scope: Scope, questions: Sequence[Question]) -> list[Retrieved]:
         """Returns hits and evidence for each question, in order."""
-        return [await self._ask(scope, question) for question in questions]
+        return [await self._run(scope, question) for question in questions]
 
     async def close(self) -> None:
         """Closes the index."""
         await self._index.close()
 
-    async def _ask(self, scope: Scope, question: Question) -> Asked:
+    async def _run(self, scope: Scope, question: Question) -> Retrieved:
         query = Query(text=question.text, scope=scope, top_k=TOP_K)
         hits = (await self._retriever.retrieve(query, Trace())).hits
         prompt = Prompt(question=question.text, scope=scope, hits=hits)
         evidence = await self._finder.find(prompt)
-        return Asked(question=question, hits=hits, evidence=evidence)
+        return Retrieved(question=question, hits=hits, evidence=evidence)
 
 
 class MemoEmbedder:
@@ -127,15 +127,15 @@ class MemoEmbedder:
 
 
 @asynccontextmanager
-async def open_asker() -> AsyncIterator[Asker]:
+async def open_evidence_runner() -> AsyncIterator[EvidenceRunner]:
     """Opens an asker with the default encoder and an index in a temporary folder."""
     with tempfile.TemporaryDirectory() as folder:
         embedder = MemoEmbedder(BertEmbedder(minilm_folder()))
-        asker = Asker(Path(folder), embedder)
+        runner = EvidenceRunner(Path(folder), embedder)
         try:
-            yield asker
+            yield runner
         finally:
-            await asker.close()
+            await runner.close()
             embedder.close()
 
 

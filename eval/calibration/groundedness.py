@@ -191,8 +191,8 @@ async def _compare(corpus: Corpus, claims: Sequence[Claim], embedder: TokenEmbed
     rows = []
     for i in range(0, len(claims), AT_ONCE):
         some = claims[i : i + AT_ONCE]
-        said = await embedder.embed_tokens([claim.text for claim in some], kind="query")
-        for claim, tokens in zip(some, said, strict=True):
+        claim_vectors = await embedder.embed_tokens([claim.text for claim in some], kind="query")
+        for claim, tokens in zip(some, claim_vectors, strict=True):
             found = compare(ReadClaim(claim.text, tokens), passages[claim.passage])
             rows.append(list(asdict(found or NOTHING).values()))
     return Compared(claims=claims, features=np.array(rows))

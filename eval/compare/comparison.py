@@ -163,10 +163,10 @@ def compare(runs: Sequence[Run], *, measure: str | None = None) -> list[Comparis
 def to_json(comparison: Comparison) -> dict[str, Any]:
     """Returns the comparison as a JSON object."""
     body = asdict(comparison)
-    for row, shown in zip(comparison.rows, body["rows"], strict=True):
-        shown |= {"difference": row.difference, "interval": row.interval._asdict()}
-    for change, shown in zip(comparison.changes, body["changes"], strict=True):
-        shown["cause"] = change.cause._asdict()
+    for row, row_json in zip(comparison.rows, body["rows"], strict=True):
+        row_json |= {"difference": row.difference, "interval": row.interval._asdict()}
+    for change, row_json in zip(comparison.changes, body["changes"], strict=True):
+        row_json["cause"] = change.cause._asdict()
     return body
 
 

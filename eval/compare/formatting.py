@@ -40,8 +40,8 @@ def p_value(p: float | None) -> str:
 def clipped(text: str, characters: int = CLIPPED) -> str:
     """Returns untrusted text as one clipped line, without characters that control a terminal."""
     line = " ".join(text.split())
-    shown = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in line)
-    return shown if len(shown) <= characters else f"{shown[: characters - 1]}…"
+    printable = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in line)
+    return printable if len(printable) <= characters else f"{printable[: characters - 1]}…"
 
 
 def aligned(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:

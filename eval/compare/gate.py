@@ -152,8 +152,8 @@ def gate(run: Run, baseline: Run, rules: Rules) -> Verdict:
 def to_json(verdict: Verdict) -> dict[str, Any]:
     """Returns the verdict as a JSON object."""
     body = asdict(verdict) | {"passed": not verdict.failures}
-    for check, shown in zip(verdict.checks, body["checks"], strict=True):
-        shown["interval"] = check.interval and check.interval._asdict()
+    for check, check_json in zip(verdict.checks, body["checks"], strict=True):
+        check_json["interval"] = check.interval and check.interval._asdict()
     return body
 
 
@@ -212,7 +212,7 @@ def _limits(part: _Part) -> list[Check]:
 
 
 def _limit(part: _Part, kind: Kind, limit: float, value: float, broken: str) -> Check:
-    says = f"{_shown(part, value)} {broken} {_shown(part, limit)}" if broken else ""
+    says = f"{_number(part, value)} {broken} {_number(part, limit)}" if broken else ""
     return Check(
         line=part.line,
         kind=kind,
@@ -247,7 +247,7 @@ def _regression(part: _Part, p: float | None, *, alpha: float, tests: int) -> Ch
     lost = -float(gain(part.rule.measure, *part.pair).mean())
     failed = p is not None and p <= alpha and _exceeds(lost, allowed)
     verb = "rose" if part.rule.measure in EXPENSES else "fell"
-    says = f"{verb} by {_shown(part, lost)}, {_shown(part, allowed)} is allowed" if failed else ""
+    says = f"{verb} by {_number(part, lost)}, {_number(part, allowed)} is allowed" if failed else ""
     sees = _sees(part.differences, allowed, alpha / tests)
     return Check(
         line=part.line,
@@ -294,5 +294,5 @@ def _exceeds(value: float, limit: float) -> bool:
     return value > limit and not math.isclose(value, limit, rel_tol=1e-9)
 
 
-def _shown(part: _Part, value: float) -> str:
+def _number(part: _Part, value: float) -> str:
     return number(value, part.rule.measure)

@@ -140,8 +140,8 @@ def _rows(report: Report) -> Iterator[tuple[str, list[str]]]:
         yield name, [_mean(name, mean) for mean in means]
     percentiles = [latencies(table) for table in report.tables]
     for name in map("p{}".format, LATENCIES):
-        shown = [number(each[name], "seconds") if name in each else "" for each in percentiles]
-        yield f"seconds {name}", shown
+        cells = [number(each[name], "seconds") if name in each else "" for each in percentiles]
+        yield f"seconds {name}", cells
 
 
 def _mean(name: str, mean: Mean | None) -> str:

@@ -30,7 +30,7 @@ LOWEST = 10
 SHADES = 4
 FULL_SHADE = 0.2
 """Difference of a slice's mean from that of all questions that has the deepest shade."""
-SHARE = Axis(low=0, high=1, shown="{:.0%}".format)
+SHARE = Axis(low=0, high=1, format="{:.0%}".format)
 SHOWN_LATENCY = 99.5
 """The percentile that a chart of latencies ends at: a few slow answers would squeeze the others."""
 
@@ -172,7 +172,7 @@ def _latency(report: Report) -> Element:
         for place, column in enumerate(columns)
         if len(column)
     ]
-    x = Axis(low=0, high=max(tops, default=0) or 1, shown="{:g}".format)
+    x = Axis(low=0, high=max(tops, default=0) or 1, format="{:g}".format)
     return curves("Distribution of latencies", "seconds", x, SHARE, drawn)
 
 
@@ -183,7 +183,7 @@ def _risk(report: Report) -> Element:
         for place, table in enumerate(report.tables)
     ]
     top = max((float(curve.y.max()) for curve in drawn if len(curve.y)), default=0) or 1
-    y = Axis(low=0, high=min(top * 1.05, 1), shown="{:.0%}".format)
+    y = Axis(low=0, high=min(top * 1.05, 1), format="{:.0%}".format)
     return curves("Risk by coverage", "share of the questions answered", SHARE, y, drawn)
 
 
@@ -215,8 +215,8 @@ def _quality(report: Report) -> Element:
     high = max((spot.interval.high for spot in drawn), default=1)
     room = (high - low) * 0.1 or 0.1
     right = 1.1 * max((spot.x for spot in drawn), default=0) or 1
-    x = Axis(low=0, high=right, shown="{:g}".format)
-    y = Axis(low=low - room, high=high + room, shown="{:.3g}".format)
+    x = Axis(low=0, high=right, format="{:g}".format)
+    y = Axis(low=low - room, high=high + room, format="{:.3g}".format)
     return spots("Quality by cost", f"{by} of a question", x, y, drawn)
 
 

@@ -24,11 +24,11 @@ POINTS = 200
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Axis:
-    """An axis from `low` to `high`, which are not the same; `shown` formats its numbers."""
+    """An axis from `low` to `high`, which are not the same; `format` formats its numbers."""
 
     low: float
     high: float
-    shown: Callable[[float], str]
+    format: Callable[[float], str]
 
     def ticks(self) -> list[float]:
         """Returns round numbers between its ends: 1, 2 or 5 times a power of ten apart."""
@@ -102,7 +102,7 @@ def bar(colour: int, value: float, interval: Interval, *, full: float) -> Elemen
 def _framed(label: str, below: str, x: Axis, y: Axis, drawn: Sequence[Element]) -> Element:
     right, floor = WIDTH - RIGHT, HEIGHT - BOTTOM
     sides = [
-        (_line(LEFT, at, right, at, "grid"), _label(y.shown(tick), LEFT - 6, at + 4, "end"))
+        (_line(LEFT, at, right, at, "grid"), _label(y.format(tick), LEFT - 6, at + 4, "end"))
         for tick in y.ticks()
         for at in [float(_up(y, tick))]
     ]
@@ -110,7 +110,7 @@ def _framed(label: str, below: str, x: Axis, y: Axis, drawn: Sequence[Element]) 
         "svg",
         sides,
         [
-            _label(x.shown(tick), float(_across(x, tick)), floor + 17, "middle")
+            _label(x.format(tick), float(_across(x, tick)), floor + 17, "middle")
             for tick in x.ticks()
         ],
         _line(LEFT, floor, right, floor, "axis"),

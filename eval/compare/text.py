@@ -115,13 +115,13 @@ def _cells(row: Row) -> tuple[str, ...]:
     )
 
 
-def _verdict(comparison: Comparison, shown: Callable[[str], str] = str) -> str:
-    told = [
-        f"{verdict.capitalize()}: {', '.join(map(shown, comparison.judged(verdict)))}."
+def _verdict(comparison: Comparison, format_measure: Callable[[str], str] = str) -> str:
+    sentences = [
+        f"{verdict.capitalize()}: {', '.join(map(format_measure, comparison.judged(verdict)))}."
         for verdict in VERDICTS
         if comparison.judged(verdict)
     ]
-    return " ".join(told) or "No difference that could not be chance."
+    return " ".join(sentences) or "No difference that could not be chance."
 
 
 def _stages(comparison: Comparison) -> list[tuple[str, ...]]:

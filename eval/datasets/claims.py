@@ -102,11 +102,11 @@ def make_claims(corpus: Corpus) -> list[Claim]:
     A question yields one claim of each kind that can be made from it. Questions without a question
     word, with a long answer, or whose claim is a sentence of the passage are left out.
     """
-    return [claim for asked in _asked(corpus) for claim in _claims(asked)]
+    return [claim for context in _contexts(corpus) for claim in _claims(context)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Asked:
+class _Context:
     """A question about a passage.
 
     `others` are the gold answers to other questions about it; `same_article` and `other_article`
@@ -120,7 +120,7 @@ class _Asked:
     other_article: Sequence[str]
 
 
-def _asked(corpus: Corpus) -> Iterator[_Asked]:
+def _contexts(corpus: Corpus) -> Iterator[_Context]:
     passages = {p.id: p for p in corpus.passages}
     lowered = {p.id: p.text.lower() for p in corpus.passages}
     about: Mapping[str, list[Question]] = defaultdict(list)
@@ -132,7 +132,7 @@ def _asked(corpus: Corpus) -> Iterator[_Asked]:
         for question in questions:
             answers = [answer.lower() for answer in question.answers]
             without = [i for i, text in lowered.items() if not any(a in text for a in answers)]
-            yield _Asked(
+            yield _Context(
                 question=question,
                 passage=passages[id_],
                 others=[a for q in questions if q is not question for a in q.answers],
@@ -141,8 +141,8 @@ def _asked(corpus: Corpus) -> Iterator[_Asked]:
             )
 
 
-def _claims(asked: _Asked) -> Iterator[Claim]:
-    question, passage = asked.question, asked.passage
+def _claims(context: _Context) -> Iterator[Claim]:
+    question, passage = context.question, context.passage
     text = claim_text(question.text, _shortest(question))
     if text is None or _folded(text) in _folded(passage.text):
         return
@@ -154,11 +154,11 @@ def _claims(asked: _Asked) -> Iterator[Claim]:
         )
 
     yield claim("supported", text)
-    if asked.other_article:
-        yield claim("paragraph of another article", text, random.choice(asked.other_article))
-    if asked.same_article:
-        yield claim("other paragraph of its article", text, random.choice(asked.same_article))
-    if others := other_answers(question, passage.text, asked.others):
+    if context.other_article:
+        yield claim("paragraph of another article", text, random.choice(context.other_article))
+    if context.same_article:
+        yield claim("other paragraph of its article", text, random.choice(context.same_article))
+    if others := other_answers(question, passage.text, context.others):
         other = random.choice(others)
         kind = SWAPPED[_in_one_sentence(passage.text, _shortest(question), other)]
         yield claim(kind, claim_text(question.text, other) or "")
@@ -172,8 +172,8 @@ def _shortest(question: Question) -> str:
     return min(question.answers, key=len)
 
 
-def _in_one_sentence(text: str, *said: str) -> bool:
-    return any(all(s in text[a:b] for s in said) for a, b in sentence_spans(text))
+def _in_one_sentence(text: str, *parts: str) -> bool:
+    return any(all(s in text[a:b] for s in parts) for a, b in sentence_spans(text))
 
 
 def claim_text(question: str, answer: str) -> str | None:
@@ -183,15 +183,15 @@ def claim_text(question: str, answer: str) -> str | None:
     "France" make "France is Paris." This is not good English, but it keeps the meaning.
     """
     text = " ".join(question.split()).rstrip("? ")
-    asked = _ASKED.search(text)
-    if asked is None or not answer or len(_WORD.findall(answer)) > LONGEST_ANSWER:
+    question_words = _ASKED.search(text)
+    if question_words is None or not answer or len(_WORD.findall(answer)) > LONGEST_ANSWER:
         return None
     if did := _DID.fullmatch(text):
         before, after = f"{did[4]} {(did[1] or '').lower()}", did[3]
     else:
-        before, after = text[: asked.start()], text[asked.end() :]
-    said = f"{_without_repeat(before, answer)}{answer}{after}"
-    return f"{said[0].upper()}{said[1:]}."
+        before, after = text[: question_words.start()], text[question_words.end() :]
+    claim = f"{_without_repeat(before, answer)}{answer}{after}"
+    return f"{claim[0].upper()}{claim[1:]}."
 
 
 def _without_repeat(before: str, answer: str) -> str:
@@ -215,7 +215,7 @@ def other_answers(question: Question, text: str, others: Sequence[str]) -> list[
         for other in dict.fromkeys(others)
         if shape_of(other) == shape
         and len(_WORD.findall(other)) <= LONGEST_ANSWER
-        and known.isdisjoint(word.lower() for word in _telling(other))
+        and known.isdisjoint(word.lower() for word in _content_words(other))
         and not any(_listed(text, other, answer) for answer in question.answers)
     ]
 
@@ -236,11 +236,11 @@ def shape_of(answer: str) -> Shape:
         return "date"
     if _DIGITS.search(answer) or _SPELLED.search(answer):
         return "number"
-    words = _telling(answer)
+    words = _content_words(answer)
     return "name" if sum(word[0].isupper() for word in words) * 2 >= len(words) else "phrase"
 
 
-def _telling(answer: str) -> list[str]:
+def _content_words(answer: str) -> list[str]:
     """Returns the words without short ones (articles, prepositions), or all if only those exist."""
     words = _WORD.findall(answer)
     return [word for word in words if len(word) > SHORT or word.isdigit()] or words

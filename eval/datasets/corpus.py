@@ -118,8 +118,8 @@ class Corpus:
     def _questions(self) -> Iterator[bytes]:
         for q in self.questions:
             spans = sorted((s.document_id, s.start, s.end) for s in q.spans)
-            told = [q.id, q.text, sorted(q.answers), q.answerable, spans]
-            yield json.dumps(["question", *told]).encode()
+            fields = [q.id, q.text, sorted(q.answers), q.answerable, spans]
+            yield json.dumps(["question", *fields]).encode()
         for question_id, gains in self.qrels.items():
             for passage_id, gain in gains.items():
                 yield json.dumps(["judgement", question_id, passage_id, gain]).encode()
@@ -129,15 +129,15 @@ class Corpus:
 
         A field of the metadata makes slices if its values are short, more than one and few.
         """
-        told = {question.id: dict(_values(question)) for question in self.questions}
+        by_question = {question.id: dict(_values(question)) for question in self.questions}
         values = defaultdict(set)
-        for fields in told.values():
+        for fields in by_question.values():
             for field, value in fields.items():
                 values[field].add(value)
         cuts = {field for field, found in values.items() if 1 < len(found) <= MOST_VALUES}
         return {
             id_: {field: value for field, value in fields.items() if field in cuts}
-            for id_, fields in told.items()
+            for id_, fields in by_question.items()
         }
 
 
@@ -204,24 +204,24 @@ def assemble(
             an unknown one, or a span is not in its document.
     """
     documents = keyed(passages)
-    asked = keyed(questions)
+    by_id = keyed(questions)
     if not documents:
         raise InputError(f"The set {name} has no documents.")
-    if not asked:
+    if not by_id:
         raise InputError(f"The set {name} has no questions.")
-    gains = _gains(name, judgements, asked.keys(), documents.keys())
+    gains = _gains(name, judgements, by_id.keys(), documents.keys())
     texts = {id_: passage.text for id_, (_, passage) in documents.items()}
-    for place, question in asked.values():
+    for place, question in by_id.values():
         for span in question.spans:
             if fault := span_fault(span, texts.get(span.document_id)):
                 raise InputError(f"{place}: {fault}.")
     known = [
         replace(q, spans=tuple(_as_read(span, texts[span.document_id]) for span in q.spans))
-        for _, q in asked.values()
+        for _, q in by_id.values()
         if q.id in gains or q.answers or not q.answerable
     ]
     if not known:
-        raise InputError(f"None of the {len(asked):,} questions of the set {name} is judged.")
+        raise InputError(f"None of the {len(by_id):,} questions of the set {name} is judged.")
     return Corpus(
         name=name,
         passages=tuple(passage for _, passage in documents.values()),
@@ -297,10 +297,10 @@ def _passage(line: bytes, place: str) -> Passage:
 def _question(line: bytes, place: str) -> Question:
     row = parse(QuestionRow, line, place)
     meta = row.metadata or {}
-    told = understood(meta, place)
-    spans = told.spans or []
-    quotes = [""] * len(spans) if told.quotes is None else told.quotes
-    if spans and told.doc is None:
+    fields = understood(meta, place)
+    spans = fields.spans or []
+    quotes = [""] * len(spans) if fields.quotes is None else fields.quotes
+    if spans and fields.doc is None:
         raise InputError(
             f"{place}: `metadata.spans` wants `metadata.doc`, the document they are of."
         )
@@ -309,11 +309,11 @@ def _question(line: bytes, place: str) -> Question:
     return Question(
         id=row.id,
         text=row.text,
-        answers=tuple(told.answers or ()),
-        answerable=told.answerable,
+        answers=tuple(fields.answers or ()),
+        answerable=fields.answerable,
         meta=meta,
         spans=tuple(
-            Span(document_id=told.doc or "", start=start, end=end, quote=quote)
+            Span(document_id=fields.doc or "", start=start, end=end, quote=quote)
             for (start, end), quote in zip(spans, quotes, strict=True)
         ),
     )
@@ -353,7 +353,7 @@ def _gains(
     passages: Iterable[str],
 ) -> dict[str, dict[str, int]]:
     gains: dict[str, dict[str, int]] = {}
-    shown: list[str] = []
+    listed: list[str] = []
     faults = 0
     known_questions, known_passages = set(questions), set(passages)
     for place, (question, passage, gain) in judgements:
@@ -367,12 +367,12 @@ def _gains(
             continue
         faults += 1
         if faults <= SHOWN_FAULTS:
-            shown.append(f"{place} ({fault})")
+            listed.append(f"{place} ({fault})")
     if faults:
         more = f" and {faults - SHOWN_FAULTS:,} more" if faults > SHOWN_FAULTS else ""
         raise InputError(
-            f"The judgements of the set {name} do not go with its questions and documents:"
-            f" {', '.join(shown)}{more}. Measures would count what cannot be found: remove those"
+            f"The judgements of the set {name} do not match its questions and documents:"
+            f" {', '.join(listed)}{more}. Measures would count what cannot be found: remove those"
             " lines, or add what they name."
         )
     return gains

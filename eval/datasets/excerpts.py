@@ -50,12 +50,14 @@ def draw_excerpts(documents: Sequence[Document], *, seed: int) -> Iterator[Excer
     be unclear which of the two is meant.
     """
     found = [list(_excerpts(document)) for document in documents]
-    said = Counter(folded(excerpt.text) for excerpts in found for excerpt in excerpts)
+    occurrences = Counter(folded(excerpt.text) for excerpts in found for excerpt in excerpts)
     for document, excerpts in zip(documents, found, strict=True):
         Random(f"{seed} {document.id}").shuffle(excerpts)  # noqa: S311 - it guards no secret
     Random(seed).shuffle(found)  # noqa: S311
     for turn in zip_longest(*found):
-        yield from (excerpt for excerpt in turn if excerpt and said[folded(excerpt.text)] == 1)
+        yield from (
+            excerpt for excerpt in turn if excerpt and occurrences[folded(excerpt.text)] == 1
+        )
 
 
 def folded(text: str) -> str:

@@ -81,16 +81,16 @@ def check_spans(questions: Iterable[Question], texts: Mapping[str, str]) -> None
         for span in question.spans:
             if fault := span_fault(span, texts.get(span.document_id)):
                 raise InputError(
-                    f"The question {question.id!r}: {fault}. Evidence goes with the documents as"
+                    f"The question {question.id!r}: {fault}. Evidence refers to the documents as"
                     " they were ingested."
                 )
 
 
 def _of_cases(name: str, cases: Iterable[tuple[str, bytes | str]]) -> Corpus:
-    asked = keyed((place, _question(parse(CaseRow, line, place), place)) for place, line in cases)
-    if not asked:
+    by_id = keyed((place, _question(parse(CaseRow, line, place), place)) for place, line in cases)
+    if not by_id:
         raise InputError(f"The set {name} has no questions.")
-    questions = tuple(question for _, question in asked.values())
+    questions = tuple(question for _, question in by_id.values())
     return Corpus(
         name=name,
         passages=(),
@@ -139,17 +139,19 @@ def _case(item: SetItem) -> dict[str, Any]:
     fields of a line. Of its metadata, `answers`, `answerable` and `evidence` are read.
     """
     meta = item.metadata if isinstance(item.metadata, dict) else {}
-    told = {name: meta[name] for name in ("answers", "answerable", "evidence") if name in meta}
+    expected_fields = {
+        name: meta[name] for name in ("answers", "answerable", "evidence") if name in meta
+    }
     match item.expected_output:
         case dict() as expected:
-            told |= expected
+            expected_fields |= expected
         case list() as answers:
-            told["answers"] = answers
+            expected_fields["answers"] = answers
         case answer:
-            told["answer"] = answer
-    asked = item.input if isinstance(item.input, dict) else {"question": item.input}
-    others = {name: value for name, value in meta.items() if name not in told}
-    return {"id": item.id, "meta": others, **told, **asked}
+            expected_fields["answer"] = answer
+    question_fields = item.input if isinstance(item.input, dict) else {"question": item.input}
+    others = {name: value for name, value in meta.items() if name not in expected_fields}
+    return {"id": item.id, "meta": others, **expected_fields, **question_fields}
 
 
 def _read_irds(name: str) -> Corpus:

@@ -110,7 +110,7 @@ class ClozeDrafter:
     async def draft(self, excerpt: Excerpt) -> Draft:
         """See `Drafter.draft`."""
         plain, above = " ".join(excerpt.text.split()), " › ".join(excerpt.above)
-        terms = [term for term in _telling_terms(plain) if term.lower() not in above.lower()]
+        terms = [term for term in _distinctive_terms(plain) if term.lower() not in above.lower()]
         if not terms:
             raise DroppedError("no name or number to leave out")
         fewest = min(self._documents[term] for term in terms)
@@ -179,7 +179,7 @@ class _Written(BaseModel):
             found = cls.model_validate_json(json_in(text))
         except ValueError:
             raise DroppedError("no question in what the model wrote") from None
-        question, answer = (" ".join(said.split()) for said in (found.question, found.answer))
+        question, answer = (" ".join(part.split()) for part in (found.question, found.answer))
         if not (question and answer):
             raise DroppedError("nothing to ask for")
         return cls(question=question, answer=answer)
@@ -191,7 +191,7 @@ def overlap(question: str, text: str) -> float:
     The longest common subsequence over the words longer than `SHORT`: ROUGE-L's recall (Lin 2004,
     https://aclanthology.org/W04-1013).
     """
-    wanted, found = _telling(question), _telling(text)
+    wanted, found = _content_words(question), _content_words(text)
     longest = [0] * (len(found) + 1)
     for word in wanted:
         before = 0
@@ -206,15 +206,15 @@ def agree(one: str, other: str) -> bool:
     """True if two answers say the same: one has nearly all of the other's trigrams and numbers."""
     if not (_WORD.search(one) and _WORD.search(other)):
         return False
-    ways = ((one, other), (other, one))
-    return max(shared_grams(a, b) * shared_numbers(a, b) for a, b in ways) >= AGREE
+    directions = ((one, other), (other, one))
+    return max(shared_grams(a, b) * shared_numbers(a, b) for a, b in directions) >= AGREE
 
 
-def _telling(text: str) -> list[str]:
+def _content_words(text: str) -> list[str]:
     return [word for word in _WORD.findall(text.lower()) if len(word) > SHORT or word.isdigit()]
 
 
-def _telling_terms(sentence: str) -> list[str]:
+def _distinctive_terms(sentence: str) -> list[str]:
     """Returns words after the first with a capital or a digit, if they occur once."""
     terms = [found[0] for found in _TERM.finditer(sentence) if found.start()]
     return [

@@ -121,5 +121,5 @@ def _fault(error: ValidationError) -> str:
     """Describes the first fault, without a word of the data."""
     first = error.errors(include_url=False, include_input=False)[0]
     where = ".".join(shortened(str(step)) for step in first["loc"])
-    what = _JSON_PLACE.sub(r" at column \1", first["msg"])
-    return f"`{where}`: {what}" if where else what
+    message = _JSON_PLACE.sub(r" at column \1", first["msg"])
+    return f"`{where}`: {message}" if where else message

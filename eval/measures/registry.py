@@ -76,7 +76,7 @@ def check_made(names: Iterable[str], *, answers: bool, top_k: int) -> None:
     for name in names:
         if name in {*SCORED, *JUDGED}:
             raise InputError(
-                f"{name!r} is no measure by what a set knows: live answers and --scores have it."
+                f"{name!r} cannot be measured from a set: only live answers and --scores have it."
             )
         if of_answers(name) and not answers:
             raise InputError(f"{name!r} is of answers, and there are none with --search.")
@@ -156,8 +156,8 @@ def _answers(question: Question, outcome: Outcome) -> dict[str, float]:
     if outcome.error:
         return dict.fromkeys(ANSWERS, 0.0)
     golds = question.answers if question.answerable else ()
-    said = without_markers(outcome.answer)
-    return answer_scores(said, golds, language_of(question))._asdict()
+    answer = without_markers(outcome.answer)
+    return answer_scores(answer, golds, language_of(question))._asdict()
 
 
 def _citations(

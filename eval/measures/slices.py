@@ -25,11 +25,11 @@ def slices_of(question: Question, fields: Sequence[str] = ()) -> dict[str, str]:
         fields: further slices, by fields of its metadata; one that it lacks makes no slice.
     """
     of_metadata = {name: str(question.meta[name]) for name in fields if name in question.meta}
-    asked = _TYPE.search(question.text.lower())
+    question_word = _TYPE.search(question.text.lower())
     return {
         ANSWERABLE: "yes" if question.answerable else "no",
         "length": _length(question),
-        "type": asked[0] if asked else "other",
+        "type": question_word[0] if question_word else "other",
         **of_metadata,
     }
 

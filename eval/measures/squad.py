@@ -48,13 +48,13 @@ def answer_scores(answer: str, golds: Sequence[str], language: str = ENGLISH) ->
             abstaining and 0 for any answer.
         language: a tag such as `de` or `de-CH`.
     """
-    said = normalized(answer, language)
+    predicted = normalized(answer, language)
     # As in SQuAD's script: gold answers of nothing but articles become empty and are left out.
     right = [gold for each in golds if (gold := normalized(each, language))] or [""]
     return AnswerScores(
-        exact_match=max(float(said == gold) for gold in right),
-        f1=max(_f1(said.split(), gold.split()) for gold in right),
-        contains_gold=max(float(f" {gold} " in f" {said} ") for gold in right),
+        exact_match=max(float(predicted == gold) for gold in right),
+        f1=max(_f1(predicted.split(), gold.split()) for gold in right),
+        contains_gold=max(float(f" {gold} " in f" {predicted} ") for gold in right),
     )
 
 
@@ -80,9 +80,9 @@ def _is_punctuation(character: str) -> bool:
     return character in string.punctuation or unicodedata.category(character).startswith("P")
 
 
-def _f1(said: list[str], gold: list[str]) -> float:
+def _f1(predicted: list[str], gold: list[str]) -> float:
     """Returns the harmonic mean of word precision and recall, counting repeated words."""
-    if not said or not gold:
-        return float(said == gold)
-    common = (Counter(said) & Counter(gold)).total()
-    return 2 * common / (len(said) + len(gold))
+    if not predicted or not gold:
+        return float(predicted == gold)
+    common = (Counter(predicted) & Counter(gold)).total()
+    return 2 * common / (len(predicted) + len(gold))

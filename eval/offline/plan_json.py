@@ -47,32 +47,32 @@ def to_json(plan: Plan) -> Json:
     }
 
 
-def plan_of(told: Json, own: Settings, folder: Path) -> Plan:
+def plan_of(plan_json: Json, own: Settings, folder: Path) -> Plan:
     """Returns the plan with this process's secrets; documents of the set, if any, are in `folder`.
 
     Raises:
         ConfigError: This process lacks a secret of the plan, such as the key for a server.
     """
-    settings = _Told(**_with_secrets(told["settings"], own.model_dump()))
-    parts = {name: getattr(settings, name) for name in told["settings"]}
+    settings = _GivenSettings(**_with_secrets(plan_json["settings"], own.model_dump()))
+    parts = {name: getattr(settings, name) for name in plan_json["settings"]}
     merged = own.model_copy(update=parts)
-    living = None if told["has_documents"] else told["collection"]
+    living = None if plan_json["has_documents"] else plan_json["collection"]
     return Plan(
         corpus=Corpus(
-            name=told["set"],
+            name=plan_json["set"],
             passages=(),
-            questions=tuple(_question(id_, *row) for id_, row in told["questions"].items()),
+            questions=tuple(_question(id_, *row) for id_, row in plan_json["questions"].items()),
             qrels={},
-            langfuse_id=told["langfuse_id"],
+            langfuse_id=plan_json["langfuse_id"],
         ),
         settings=settings_for(merged, folder, living),
-        tenant=told["tenant"],
-        collection=told["collection"],
-        top_k=told["top_k"],
-        answers=told["answers"],
-        scores=told["scores"],
-        name=told["name"],
-        started=told["started"],
+        tenant=plan_json["tenant"],
+        collection=plan_json["collection"],
+        top_k=plan_json["top_k"],
+        answers=plan_json["answers"],
+        scores=plan_json["scores"],
+        name=plan_json["name"],
+        started=plan_json["started"],
     )
 
 
@@ -80,7 +80,7 @@ def _question(id_: str, text: str, answers: list[str]) -> Question:
     return Question(id=id_, text=text, answers=tuple(answers), answerable=True, meta={})
 
 
-class _Told(Settings):
+class _GivenSettings(Settings):
     """Settings of another process: nothing is read from this process's own settings."""
 
     @classmethod
@@ -95,25 +95,25 @@ class _Told(Settings):
         return (init_settings,)
 
 
-def _with_secrets(told: Any, own: Json, at: Place = ()) -> Any:
+def _with_secrets(content: Any, own: Json, at: Place = ()) -> Any:
     """Returns the settings with the addresses, keys and other secrets that this process has."""
-    match told:
+    match content:
         case {"api_key": masked}:
-            account = _account(told, own, at)
+            account = _account(content, own, at)
             if masked and not account["api_key"]:
-                raise _lacking(f"key for {_address(told)}")
+                raise _lacking(f"key for {_address(content)}")
             known = {name: account[name] for name in ("api_key", *ADDRESSES) if name in account}
-            return {**told, **known}
+            return {**content, **known}
         case dict():
-            return {name: _with_secrets(part, own, (*at, name)) for name, part in told.items()}
+            return {name: _with_secrets(part, own, (*at, name)) for name, part in content.items()}
         case list():
-            return [_with_secrets(part, own, (*at, i)) for i, part in enumerate(told)]
-        case str() if told == HIDDEN:
+            return [_with_secrets(part, own, (*at, i)) for i, part in enumerate(content)]
+        case str() if content == HIDDEN:
             return _value(own, at)
-    return told
+    return content
 
 
-def _account(told: Json, own: Json, at: Place) -> Json:
+def _account(wanted: Json, own: Json, at: Place) -> Json:
     """Returns this process's account for the same server.
 
     Accounts with a key come first if the run's account has one, then that of the same part.
@@ -121,9 +121,9 @@ def _account(told: Json, own: Json, at: Place) -> Json:
 
     def fits(found: tuple[Place, Json]) -> tuple[bool, bool]:
         place, account = found
-        return bool(account["api_key"]) == bool(told["api_key"]), place == at
+        return bool(account["api_key"]) == bool(wanted["api_key"]), place == at
 
-    there = (each for each in _accounts(own) if _address(each[1]) == _address(told))
+    there = (each for each in _accounts(own) if _address(each[1]) == _address(wanted))
     return max(there, key=fits, default=(at, {"api_key": None}))[1]
 
 
@@ -158,8 +158,8 @@ def _value(own: Any, at: Place) -> Any:
     return own
 
 
-def _lacking(what: str) -> ConfigError:
+def _lacking(missing: str) -> ConfigError:
     return ConfigError(
-        f"It has no {what}: set it in the worker's own settings, for a run's are sent without"
+        f"It has no {missing}: set it in the worker's own settings, for a run's are sent without"
         " secrets."
     )

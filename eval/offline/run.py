@@ -35,7 +35,7 @@ from rag.build.ingest import Ingesting
 from rag.build.service import Service
 from rag.build.stage_wrappers import StageWrappers
 from rag.errors import InputError, RagError
-from rag.feedback.recorder import Traces
+from rag.feedback.observer import Traces
 from rag.records import JobRecord, Submission
 from rag.settings.operations import NoTraceSettings
 from rag.settings.storage import EdgeSettings, LocalQueueSettings, SqliteSettings
@@ -297,7 +297,7 @@ async def ask(
         questions,
         take,
         at_once=at_once,
-        traces=service.observing.traces,
+        traces=service.observer.traces,
     )
 
 

@@ -53,14 +53,14 @@ def abstention(outcomes: Sequence[Outcome]) -> dict[str, float]:
     - `risk_coverage_area`: the mean risk along `risk_coverage_curve` (Geifman et al. 2019,
       https://arxiv.org/abs/1805.08206); small is good.
     """
-    asked = [outcome for outcome in outcomes if not outcome.error]
-    answerable = [o for o in asked if o.slices.get(ANSWERABLE) == "yes"]
-    others = [o for o in asked if o.slices.get(ANSWERABLE) == "no"]
+    completed = [outcome for outcome in outcomes if not outcome.error]
+    answerable = [o for o in completed if o.slices.get(ANSWERABLE) == "yes"]
+    others = [o for o in completed if o.slices.get(ANSWERABLE) == "no"]
     right = [o for o in _checked(outcomes) if o.measures[RIGHT] == 1]
     wrong = [o for o in _checked(outcomes) if o.measures[RIGHT] != 1]
     _, risk = risk_coverage_curve(outcomes)
     found = {
-        "answered": _share(bool(o.answer) for o in asked),
+        "answered": _share(bool(o.answer) for o in completed),
         "answerable_answered": _share(bool(o.answer) for o in answerable),
         "unanswerable_declined": _share(not o.answer for o in others),
         "right": _share(o.measures[RIGHT] == 1 for o in [*right, *wrong]),
@@ -94,17 +94,17 @@ def risk_coverage_curve(outcomes: Sequence[Outcome]) -> tuple[Floats, Floats]:
 
 
 def _part(outcomes: Sequence[Outcome]) -> dict[str, Any]:
-    asked = [outcome for outcome in outcomes if not outcome.error]
+    completed = [outcome for outcome in outcomes if not outcome.error]
     return {
         "questions": len(outcomes),
-        "failed": len(outcomes) - len(asked),
+        "failed": len(outcomes) - len(completed),
         "measures": _measures(outcomes),
         "abstention": abstention(outcomes),
-        "latency": _latency(asked),
-        "input_tokens": _quantiles([o.input_tokens for o in asked]),
-        "output_tokens": _quantiles([o.output_tokens for o in asked]),
-        "cost": _quantiles([o.cost for o in asked]),
-        "chunks_asked": _quantiles([o.chunks_asked for o in asked]),
+        "latency": _latency(completed),
+        "input_tokens": _quantiles([o.input_tokens for o in completed]),
+        "output_tokens": _quantiles([o.output_tokens for o in completed]),
+        "cost": _quantiles([o.cost for o in completed]),
+        "chunks_asked": _quantiles([o.chunks_asked for o in completed]),
     }
 
 

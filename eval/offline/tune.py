@@ -64,7 +64,7 @@ class Range(BaseModel):
         if self.low >= self.high:
             raise ValueError("low is not below high")
         if self.log and (self.step is not None or self.low <= 0):
-            raise ValueError("log goes with a low above 0, and without a step")
+            raise ValueError("log needs a low above 0, and goes without a step")
         if (
             isinstance(self.low, int)
             and isinstance(self.high, int)
@@ -157,7 +157,7 @@ async def search(
     trials: int,
     seed: int,
     as_it_is: Mapping[str, Value],
-    told: Callable[[Tried], None],
+    on_trial: Callable[[Tried], None],
 ) -> list[Tried]:
     """Runs the trials, and returns them in the order in which they were made.
 
@@ -168,7 +168,7 @@ async def search(
         trials: the number of points that are tried, including the first.
         seed: of the search.
         as_it_is: the current settings that are searched and set; they may lie outside the space.
-        told: called with each trial.
+        on_trial: called with each trial.
 
     Raises:
         ConfigError: optuna is not installed.
@@ -185,17 +185,17 @@ async def search(
         state = _states()["stopped" if tried.stopped else "complete"]
         study.tell(trial, None if tried.stopped else tried.score, state=state)
         made.append(tried)
-        told(tried)
+        on_trial(tried)
     return made
 
 
 async def _try(trial: Trial, settings: Mapping[str, Value], opened: Open, questions: int) -> Tried:
     try:
         async with opened(settings) as score:
-            for asked in rungs(questions):
-                values = await score(asked)
-                trial.report(float(np.mean(values)), asked)
-                if asked < questions and trial.should_prune():
+            for count in rungs(questions):
+                values = await score(count)
+                trial.report(float(np.mean(values)), count)
+                if count < questions and trial.should_prune():
                     return Tried(settings=settings, values=values, stopped=True)
     except ConfigError as error:
         if trial.number == 0:
@@ -206,10 +206,10 @@ async def _try(trial: Trial, settings: Mapping[str, Value], opened: Open, questi
 
 def rungs(questions: int) -> Iterator[int]:
     """Yields the number of questions that a trial is asked at each rung; the last is all."""
-    asked = FIRST_RUNG
-    while asked < questions:
-        yield asked
-        asked *= REDUCTION
+    count = FIRST_RUNG
+    while count < questions:
+        yield count
+        count *= REDUCTION
     yield questions
 
 

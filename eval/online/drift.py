@@ -233,9 +233,9 @@ def _judge(rows: Sequence[Row], *, alpha: float) -> list[Row]:
     p_values = [row.p for row in rows if row.p is not None]
     if not len(p_values) / (DRAWS + 1) <= alpha < 1:
         raise InputError(
-            f"alpha = {alpha:g}: {DRAWS:,} permutations of {len(p_values)} signals tell what is"
-            f" rarer than {max(1, len(p_values)) / (DRAWS + 1):g}; alpha must be that at least, and"
-            " below 1."
+            f"alpha = {alpha:g}: {DRAWS:,} permutations of {len(p_values)} signals give no"
+            f" corrected p-value below {max(1, len(p_values)) / (DRAWS + 1):g}; alpha must be that"
+            " at least, and below 1."
         )
     corrected = iter(holm(p_values))
     return [row if row.p is None else _verdict(row, next(corrected), alpha) for row in rows]
@@ -243,9 +243,9 @@ def _judge(rows: Sequence[Row], *, alpha: float) -> list[Row]:
 
 def _verdict(row: Row, p_holm: float, alpha: float) -> Row:
     sure = p_holm <= alpha
-    worth_telling = row.change is not None and row.change >= MIN_CHANGE
-    says = row.says if worth_telling else f"changed, but for fewer than {MIN_CHANGE:.0%} of answers"
-    return replace(row, p_holm=p_holm, drifted=sure and worth_telling, says=says if sure else "")
+    is_large = row.change is not None and row.change >= MIN_CHANGE
+    says = row.says if is_large else f"changed, but for fewer than {MIN_CHANGE:.0%} of answers"
+    return replace(row, p_holm=p_holm, drifted=sure and is_large, says=says if sure else "")
 
 
 def _too_few(row: Row) -> Row:
@@ -258,13 +258,13 @@ def _gap_in_words(gap: Gap, unit: Unit) -> str:
     """Describes the gap from the side that has more answers than before."""
     if unit == "share":
         return f"{gap.current:.0%} abstained, {gap.reference:.0%} did before"
-    value = shown(gap.value, unit)
+    value = formatted(gap.value, unit)
     if gap.current > gap.reference:
         return f"{gap.current:.0%} are over {value}, {gap.reference:.0%} were before"
     return f"{1 - gap.current:.0%} are at most {value}, {1 - gap.reference:.0%} were before"
 
 
-def shown(value: float, unit: Unit) -> str:
+def formatted(value: float, unit: Unit) -> str:
     """Formats a value with its unit."""
     match unit:
         case "characters":
@@ -312,8 +312,8 @@ def _cells(row: Row) -> tuple[str, ...]:
         row.signal,
         now,
         before,
-        shown(row.current, row.unit),
-        shown(row.reference, row.unit),
+        formatted(row.current, row.unit),
+        formatted(row.reference, row.unit),
         f"{row.change:.1%}",
         f"{row.p_holm:.4f}",
         "drifted" if row.drifted else "",

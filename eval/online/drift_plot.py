@@ -128,12 +128,12 @@ def _legend(figure: Any, report: Report) -> None:
     from matplotlib.lines import Line2D
 
     before, now = report.answers
-    shown = (
+    entries = (
         (FAINT, f"reference, {before:,} answers"),
         (LINE, f"current, {now:,} answers"),
         (MARK, "current, drifted"),
     )
-    handles = [Line2D([], [], color=colour, linewidth=2, label=label) for colour, label in shown]
+    handles = [Line2D([], [], color=colour, linewidth=2, label=label) for colour, label in entries]
     figure.legend(handles=handles, loc="outside upper left", ncols=3, frameon=False, labelcolor=INK)
 
 

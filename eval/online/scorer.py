@@ -41,7 +41,7 @@ from rag.build.generation import open_judge, open_support
 from rag.build.ingest import Ingesting
 from rag.catalog.answers import Answers
 from rag.errors import UpstreamError
-from rag.feedback.recorder import Traces
+from rag.feedback.observer import Traces
 from rag.inference.arithmetic import product
 from rag.protocols import ChatModel, Embedder, SupportScorer, TokenEmbedder
 from rag.records import LiveAnswer
@@ -237,9 +237,9 @@ class OnlineScorer:
         return float(np.average(found, weights=weights))
 
     async def _likeness(self, question: str, texts: Sequence[str]) -> list[float]:
-        (asked,) = await self._tokens.embed_tokens([question], kind="query")
-        told = await self._tokens.embed_tokens(texts, kind="passage")
-        return [_max_sim(asked.vectors, each.vectors) for each in told]
+        (question_vectors,) = await self._tokens.embed_tokens([question], kind="query")
+        vectors = await self._tokens.embed_tokens(texts, kind="passage")
+        return [_max_sim(question_vectors.vectors, each.vectors) for each in vectors]
 
 
 def _max_sim(question: Float32Array, text: Float32Array) -> float:
@@ -304,7 +304,7 @@ async def open_scorer(
     Raises:
         ConfigError: The judge cannot be opened.
     """
-    settings, observing = holder.settings, holder.observing
+    settings, observer = holder.settings, holder.observer
     async with contextlib.AsyncExitStack() as stack:
         judging = await open_judge(settings, model, stack)
         beside = tokens if isinstance(tokens, TokenCache) else None
@@ -315,11 +315,11 @@ async def open_scorer(
             support = support or await open_support(settings.citations, tokens, stack)
             grounding = EntailedGrounding(support)
         yield OnlineScorer(
-            answers=observing.answers,
+            answers=observer.answers,
             embedder=holder.embedder,
             tokens=tokens,
             grounding=grounding,
             judge=AnswerJudge(judging) if judging else None,
-            traces=observing.traces,
+            traces=observer.traces,
             low=settings.online.low,
         )

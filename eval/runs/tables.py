@@ -77,8 +77,8 @@ def tabulate(runs: Sequence[Run]) -> list[Table]:
     measures = tuple(name for name in named if name not in EXPENSES)
     scores = np.array([[_scores(run, o, measures) for o in run.outcomes] for run in runs])
     failed = np.array([[[bool(o.error)] for o in run.outcomes] for run in runs])
-    asked = ~np.isnan(scores).all(axis=0)
-    scores[failed & asked & np.isnan(scores)] = 0.0
+    is_measured = ~np.isnan(scores).all(axis=0)
+    scores[failed & is_measured & np.isnan(scores)] = 0.0
     expenses = np.array([[_expenses(run, o) for o in run.outcomes] for run in runs])
     return [
         Table(run=run, label=label, measures=measures, values=np.hstack([some, other]))

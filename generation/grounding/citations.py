@@ -118,11 +118,11 @@ class CitationChecker:
             return None
         passage = self._passages[number - 1]
         sentence = self._claim[slice(*sentence_spans(self._claim)[-1])]
-        said = _AFTER_MARKER.sub("", self._claim, count=1)
-        for text in (self._claim, said, sentence):
+        without_lead = _AFTER_MARKER.sub("", self._claim, count=1)
+        for text in (self._claim, without_lead, sentence):
             span = passage.quoted(" ".join(text.split()))
             # The end of the sentence before is not quoted, unless the passage begins a sentence so.
-            if span and (text != self._claim or text == said or passage.begins(span[0])):
+            if span and (text != self._claim or text == without_lead or passage.begins(span[0])):
                 return span, 1.0
         return await self._paraphrased(sentence, passage.chunk)
 

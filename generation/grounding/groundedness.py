@@ -177,23 +177,23 @@ class Grounding:
 
         1 if a passage has the claim word for word; 0 without passages.
         """
-        said, read = await asyncio.gather(
+        claim_vectors, read = await asyncio.gather(
             self._embedder.embed_tokens(claims, kind="query"),
             self._embedder.embed_tokens([passage_text(c) for c in chunks], kind="passage"),
         )
-        return await asyncio.to_thread(self._score, claims, said, chunks, read)
+        return await asyncio.to_thread(self._score, claims, claim_vectors, chunks, read)
 
     def _score(
         self,
         claims: Sequence[str],
-        said: Sequence[TokenVectors],
+        claim_vectors: Sequence[TokenVectors],
         chunks: Sequence[Chunk],
         read: Sequence[TokenVectors],
     ) -> Float32Array:
         passages = [ReadPassage(c, tokens) for c, tokens in zip(chunks, read, strict=True)]
         best = [
             max((self._support(ReadClaim(claim, tokens), p) for p in passages), default=0.0)
-            for claim, tokens in zip(claims, said, strict=True)
+            for claim, tokens in zip(claims, claim_vectors, strict=True)
         ]
         return np.array(best, np.float32)
 

@@ -111,7 +111,7 @@ class OpenAIModel:
         ended: FinishReason | None = None
         usage: Usage | None = None
         left = sampling.max_tokens * CHARS_PER_TOKEN
-        with self._translated(asked=_named(sampling)):
+        with self._translated(named=_named(sampling)):
             request = self._request(messages, sampling)
             async with await self._client.chat.completions.create(**request) as chunks:
                 async for chunk in chunks:
@@ -164,21 +164,21 @@ class OpenAIModel:
         return without_halves(text), _ENDS[ends[-1]] if ends else None, usage
 
     @contextlib.contextmanager
-    def _translated(self, *, asked: Sequence[str]) -> Iterator[None]:
+    def _translated(self, *, named: Sequence[str]) -> Iterator[None]:
         """Translates errors; `asked` are the caller's parameters, which others may omit."""
         try:
             yield
         except openai.OpenAIError as error:
-            raise self._translate(error, asked) from error
+            raise self._translate(error, named) from error
         except ValueError as error:  # an event that is no JSON, or no UTF-8
             raise self._malformed(error) from error
 
-    def _translate(self, error: openai.OpenAIError, asked: Sequence[str]) -> RagError:
+    def _translate(self, error: openai.OpenAIError, named: Sequence[str]) -> RagError:
         """Translates an error of the client to one that says what to do."""
         if isinstance(error, openai.RateLimitError) and error.code != "insufficient_quota":
             return BusyError(
                 f"{self._who} has too many requests. Try again in a moment.",
-                retry_after=_asked_to_wait(error),
+                retry_after=_retry_after(error),
             )
         if _is_too_long(error):
             return InputError(
@@ -186,9 +186,9 @@ class OpenAIModel:
                 f" {self._context_tokens}, to what it has. It says: {self._words(error)}",
                 code="prompt_too_long",
             )
-        if asked and isinstance(error, openai.BadRequestError | openai.UnprocessableEntityError):
+        if named and isinstance(error, openai.BadRequestError | openai.UnprocessableEntityError):
             return InputError(
-                f"{self._who} does not take the request, with {', '.join(asked)} as asked for."
+                f"{self._who} does not take the request, with {', '.join(named)} as asked for."
                 f" It says: {self._words(error)}"
             )
         return self._failed(*self._cause(error))
@@ -197,41 +197,41 @@ class OpenAIModel:
         """Returns the cause, as the rest of a sentence, and its code."""
         match error:
             case openai.APITimeoutError():
-                what = (
+                text = (
                     f"sent nothing for {self._seconds:g} s: it is overloaded, or generator.timeout"
                     " is too short"
                 )
-                return what, "model_timeout"
+                return text, "model_timeout"
             case openai.APIConnectionError():
                 cause = type(error.__cause__ or error).__name__
-                what = (
+                text = (
                     f"does not answer, or broke off ({cause}): is it running, and does"
                     " generator.base_url name it?"
                 )
-                return what, "model_unreachable"
+                return text, "model_unreachable"
             case openai.AuthenticationError() | openai.PermissionDeniedError():
                 # The server's own words may contain a part of the key.
-                what = f"refused us ({error.status_code}): see the setting generator.api_key"
-                return what, "model_refused"
+                text = f"refused us ({error.status_code}): see the setting generator.api_key"
+                return text, "model_refused"
             case openai.NotFoundError():
-                what = (
+                text = (
                     "is not there (404): see the settings generator.model and generator.base_url,"
                     f" which ends in /v1. It says: {self._words(error)}"
                 )
-                return what, "model_unknown"
+                return text, "model_unknown"
             case _:
                 return f"failed. It says: {self._words(error)}", "model_failed"
 
     def _malformed(self, error: Exception) -> UpstreamError:
         return self._failed(
-            f"sent what is no event of a chat completion ({type(error).__name__}). Does"
+            f"sent something else than events of a chat completion ({type(error).__name__}). Does"
             " generator.base_url name a server that speaks OpenAI's chat completions?"
         )
 
-    def _failed(self, what: str, code: str = "model_failed") -> UpstreamError:
-        end = "" if what.endswith((".", "?")) else "."
+    def _failed(self, text: str, code: str = "model_failed") -> UpstreamError:
+        end = "" if text.endswith((".", "?")) else "."
         where = f"It is at {self._where}."
-        return UpstreamError(f"{self._who} {what}{end}", code=code, detail=where)
+        return UpstreamError(f"{self._who} {text}{end}", code=code, detail=where)
 
     @property
     def _who(self) -> str:
@@ -263,10 +263,10 @@ def _is_too_long(error: openai.OpenAIError) -> bool:
     return refused and _TOO_LONG.search(f"{error.code} {error.message}") is not None
 
 
-def _asked_to_wait(error: openai.APIStatusError) -> float | None:
+def _retry_after(error: openai.APIStatusError) -> float | None:
     """Returns the seconds of the server's Retry-After, two minutes at most; None without one."""
-    told = error.response.headers.get("retry-after", "")
-    return min(float(told), MAX_WAIT_SECONDS) if re.fullmatch("[0-9]{1,9}", told) else None
+    header = error.response.headers.get("retry-after", "")
+    return min(float(header), MAX_WAIT_SECONDS) if re.fullmatch("[0-9]{1,9}", header) else None
 
 
 def _usage(counted: CompletionUsage) -> Usage:

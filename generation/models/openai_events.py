@@ -78,14 +78,14 @@ def _as_error(event: ServerSentEvent) -> str:
     `"object": "error"` or by `event: error`; the last may have any text.
     """
     try:
-        told = json.loads(event.data)
+        content = json.loads(event.data)
     except ValueError:
         if event.event != "error":
             raise
-        told = event.data
-    named = told if isinstance(told, dict) else {}
+        content = event.data
+    named = content if isinstance(content, dict) else {}
     is_error = event.event == "error" or named.get("object") == "error"
-    error = named.get("error") or (told if is_error else None)
+    error = named.get("error") or (content if is_error else None)
     if error is None:
         return event.data
     if not (isinstance(error, dict) and isinstance(error.get("message"), str)):

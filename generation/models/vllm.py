@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from generation.models.vllm_engine import render
-from generation.models.vllm_keeper import EngineKeeper
+from generation.models.vllm_supervisor import EngineSupervisor
 from rag.errors import ConfigError, InputError, UpstreamError
 from rag.types import FinishReason, Message, Piece, Sampling, Usage
 
@@ -34,7 +34,7 @@ class VllmModel:
         self._model = model
         self._lora = lora and LoRARequest(lora.name, 1, str(lora))
         self._counted: dict[tuple[Message, ...], dict[str, Any]] = {}
-        self._keeper = EngineKeeper(
+        self._supervisor = EngineSupervisor(
             model,
             name=self.name,
             lora=self._lora,
@@ -61,7 +61,7 @@ class VllmModel:
         if lora and not (lora / "adapter_config.json").is_file():
             raise ConfigError(f"generator.lora = '{lora}' holds no adapter_config.json.")
         made = cls(model, lora=lora, engine=engine)
-        async with made._keeper.running():
+        async with made._supervisor.running():
             yield made
 
     @property
@@ -72,7 +72,7 @@ class VllmModel:
     @property
     def context_tokens(self) -> int:
         """Tokens that prompt and answer may have together."""
-        return self._keeper.context
+        return self._supervisor.context
 
     async def count_tokens(self, messages: Sequence[Message]) -> int:
         """Counts the tokens of a prompt, including the chat template's own.
@@ -80,12 +80,12 @@ class VllmModel:
         Raises:
             UpstreamError: The engine died and is not up again.
         """
-        engine, key = self._keeper.living(), tuple(messages)
+        engine, key = self._supervisor.living(), tuple(messages)
         if (prompt := self._counted.get(key)) is None:
-            with self._keeper.translated(engine):
+            with self._supervisor.translated(engine):
                 prompt = await render(engine, messages)
             fits = len(prompt["prompt_token_ids"]) < self.context_tokens
-            if fits and engine is self._keeper.engine:
+            if fits and engine is self._supervisor.engine:
                 self._keep_counted(key, prompt)
         return len(prompt["prompt_token_ids"])
 
@@ -104,15 +104,15 @@ class VllmModel:
             BusyError: There are `max_num_queued_reqs` unfinished requests.
             UpstreamError: The engine died, or is not up again.
         """
-        engine = self._keeper.living()
-        with self._keeper.translated(engine):
+        engine = self._supervisor.living()
+        with self._supervisor.translated(engine):
             counted = self._counted.pop(tuple(messages), None)
             prompt = counted or await render(engine, messages)
             params = self._params(sampling, prompt_tokens=len(prompt["prompt_token_ids"]))
             outputs = engine.generate(prompt, params, uuid.uuid4().hex, lora_request=self._lora)
             written = 0
             async with contextlib.aclosing(outputs):
-                while (output := await self._keeper.next_of(outputs)) is not None:
+                while (output := await self._supervisor.next_of(outputs)) is not None:
                     written += len(output.outputs[0].token_ids)
                     if piece := self._piece(output, written, sampling):
                         yield piece

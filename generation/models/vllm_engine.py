@@ -189,6 +189,6 @@ def _check_writes(model: ModelConfig) -> None:
 
 def _unfit(model: str, error: Exception) -> ConfigError:
     return ConfigError(
-        f"vLLM does not start with generator.model = {model!r} and what generator.engine says:"
-        f" {reason(error)}. The log may say more."
+        f"vLLM does not start with generator.model = {model!r} and the arguments of"
+        f" generator.engine: {reason(error)}. The log may say more."
     )

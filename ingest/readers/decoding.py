@@ -70,7 +70,7 @@ def decode(data: bytes, *, name: str, declared: str | None = None) -> str:
         declared: The label of an encoding, as in HTML's `<meta charset>`.
 
     Raises:
-        ReadError: The bytes are no text, or in an encoding that cannot be told.
+        ReadError: The bytes are no text, or in an encoding that cannot be detected.
     """
     for bom, encoding in _BOMS:
         if data.startswith(bom):
@@ -110,10 +110,10 @@ def _strict(data: bytes, encoding: str, *, name: str) -> str:
 
 
 def _refuse_formats(data: bytes, *, name: str) -> None:
-    for magic, what in _MAGIC:
+    for magic, kind in _MAGIC:
         if data.startswith(magic):
             raise ReadError(
-                f"{name}: the bytes are {what}, not text. "
+                f"{name}: the bytes are {kind}, not text. "
                 "Convert it to a document and ingest that.",
                 code="unsupported_type",
             )
@@ -157,8 +157,8 @@ def _detected(data: bytes, *, bad: int, name: str) -> str:
     encoding = _likeliest(list(matches))
     if encoding is None:
         raise ReadError(
-            f"{name}: not UTF-8 at byte {bad}, and no other encoding can be told with confidence; "
-            "the file may be damaged or binary. If it is text, save it as UTF-8."
+            f"{name}: not UTF-8 at byte {bad}, and no other encoding can be detected with "
+            "confidence; the file may be damaged or binary. If it is text, save it as UTF-8."
         )
     try:
         return data.decode(encoding)

@@ -183,14 +183,14 @@ def encrypted(name: str) -> ReadError:
     )
 
 
-def damaged(name: str, what: str) -> ReadError:
+def damaged(name: str, fault: str) -> ReadError:
     """Returns the error of a file that is cut short or broken."""
-    return ReadError(f"{name}: damaged: {what}. Save or send it again.", code="damaged")
+    return ReadError(f"{name}: damaged: {fault}. Save or send it again.", code="damaged")
 
 
-def unsupported(name: str, what: str) -> ReadError:
+def unsupported(name: str, fault: str) -> ReadError:
     """Returns the error of a file that is complete, but of a type without a reader."""
     return ReadError(
-        f"{name}: cannot be read: {what}. Readable: {READABLE}.",
+        f"{name}: cannot be read: {fault}. Readable: {READABLE}.",
         code="unsupported_type",
     )

@@ -64,17 +64,16 @@ def parse_url(text: str) -> httpx.URL:
     try:
         url = httpx.URL(text)
     except (httpx.InvalidURL, ValueError) as error:
-        raise ReadError(f"{name}: is no valid URL.", code="invalid_url") from error
+        raise ReadError(f"{name}: is not a valid URL.", code="invalid_url") from error
     if url.userinfo:
         raise ReadError(
             f"The URL at {url.host} holds a user name or a password, which would be stored and"
-            " shown. Leave it out; what needs a login is downloaded first and ingested as a file.",
+            " shown. Leave it out. If the page needs a login, download it and ingest the file.",
             code="invalid_url",
         )
     if url.scheme not in ("http", "https") or not url.host:
         raise ReadError(
-            f"{name}: cannot be fetched: what can begins with http:// or https:// and names a"
-            " host.",
+            f"{name}: cannot be fetched: a URL begins with http:// or https:// and names a host.",
             code="invalid_url",
         )
     return url
@@ -155,19 +154,19 @@ class Fetcher:
                 return await self._follow(address, to)
         except TimeoutError as error:
             raise UpstreamError(
-                f"{_shown(address)}: did not come within {self._seconds:g} s. Ingest it again"
-                " later, or raise the setting fetch.seconds.",
+                f"{_without_query(address)}: did not come within {self._seconds:g} s. Ingest it"
+                " again later, or raise the setting fetch.seconds.",
                 code="fetch_timeout",
             ) from error
         except _FAILURES as error:
             raise UpstreamError(
-                f"{_shown(address)}: cannot be fetched: {words(error)}."
+                f"{_without_query(address)}: cannot be fetched: {words(error)}."
                 " Check the address, or ingest it again later.",
                 code="fetch_failed",
             ) from error
 
     async def _follow(self, url: httpx.URL, to: Path) -> str:
-        first = _shown(url)
+        first = _without_query(url)
         async with httpcore.AsyncConnectionPool(
             ssl_context=self._ssl, network_backend=self._network
         ) as pool:
@@ -180,8 +179,8 @@ class Fetcher:
                     if response.status in _MOVED and location:
                         url = _joined(url, location)
                         continue
-                    _check_status(response.status, _shown(url))
-                    await self._save(response, to, _shown(url))
+                    _check_status(response.status, _without_query(url))
+                    await self._save(response, to, _without_query(url))
                     return _name(url, _header(response, b"content-type"))
         raise ReadError(
             f"{first}: is redirected more than {REDIRECTS} times. Name the address it ends at.",
@@ -270,7 +269,7 @@ def _joined(url: httpx.URL, location: str) -> httpx.URL:
         return parse_url(str(url.join(location)))
     except (httpx.InvalidURL, ValueError) as error:
         raise ReadError(
-            f"{_shown(url)}: redirects to what is no valid URL.", code="invalid_url"
+            f"{_without_query(url)}: redirects to an invalid URL.", code="invalid_url"
         ) from error
 
 
@@ -278,11 +277,11 @@ def _check_status(status: int, name: str) -> None:
     if status == HTTPStatus.OK:
         return
     phrase = HTTPStatus(status).phrase if status in set(HTTPStatus) else ""
-    said = f"{name}: the server answered {status} {phrase}".rstrip()
+    status_line = f"{name}: the server answered {status} {phrase}".rstrip()
     if status in _TEMPORARY or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        raise UpstreamError(f"{said}. Ingest it again later.", code="fetch_failed")
+        raise UpstreamError(f"{status_line}. Ingest it again later.", code="fetch_failed")
     raise ReadError(
-        f"{said}. Check the address; what needs a login is downloaded first and ingested as a"
+        f"{status_line}. Check the address. If it needs a login, download it first and ingest the"
         " file.",
         code="http_status",
     )
@@ -326,6 +325,6 @@ def _header(response: httpcore.Response, name: bytes) -> str:
     return next(values, b"").decode("latin-1").strip()
 
 
-def _shown(url: httpx.URL) -> str:
+def _without_query(url: httpx.URL) -> str:
     """Returns the URL for messages: without the query, in which keys may be."""
     return str(url.copy_with(query=None, fragment=None))

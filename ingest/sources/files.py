@@ -65,7 +65,7 @@ def name_for(source: Mapping[str, Any], path: Path, *, uri: str) -> str:
 
 
 @contextlib.contextmanager
-def keeping(folder: Path) -> Iterator[None]:
+def storage_errors(folder: Path) -> Iterator[None]:
     """Raises StorageError if bytes that were sent cannot be written."""
     try:
         yield
@@ -162,7 +162,7 @@ class TenantSpool(_Files):
         """
         key = self.new_key()
         try:
-            with keeping(self._folder):
+            with storage_errors(self._folder):
                 self._folder.mkdir(parents=True, exist_ok=True)
                 with (self._folder / key).open("wb") as file:
                     file.write(data)
@@ -184,7 +184,7 @@ class TenantSpool(_Files):
         Raises:
             StorageError: The disk is full.
         """
-        with keeping(self._folder):
+        with storage_errors(self._folder):
             self._folder.mkdir(parents=True, exist_ok=True)
             file = (self._folder / self.new_key()).open("wb")
         fcntl.flock(file, fcntl.LOCK_SH)  # visible to other processes; released when this one ends

@@ -40,14 +40,14 @@ class Running:
     """Lock for large requests: one is read at a time, each in a separate process."""
     since: float = field(default_factory=time.monotonic)
 
-    def loading(self, what: str) -> BusyError:
+    def loading(self, message: str) -> BusyError:
         """Returns the error while something is still loading.
 
         A start takes between one and a hundred seconds: the remaining time is estimated as the time
         that has passed.
         """
         lasted = time.monotonic() - self.since
-        return BusyError(what, code="loading", retry_after=min(lasted, MAX_WAIT_SECONDS))
+        return BusyError(message, code="loading", retry_after=min(lasted, MAX_WAIT_SECONDS))
 
 
 def state_of(request: Request) -> Running:

@@ -28,7 +28,7 @@ from pydantic import ValidationError
 from pydantic_core import from_json
 
 from ingest.sources.fetch import submission_of_url
-from ingest.sources.files import TenantSpool, keeping
+from ingest.sources.files import TenantSpool, storage_errors
 from rag.api.schemas import DocumentIn, DocumentsRequest
 from rag.errors import ConflictError, TooLargeError, UpstreamError
 from rag.process.child_process import ChildProcess
@@ -106,7 +106,7 @@ async def _take_large(
     try:
         with own.incoming() as file:
             path = Path(file.name)
-            with keeping(path.parent):
+            with storage_errors(path.parent):
                 await asyncio.to_thread(file.write, head)
                 async for part in rest:
                     await asyncio.to_thread(file.write, part)
@@ -185,10 +185,10 @@ def read(body: bytes, spool: TenantSpool, limits: LimitSettings) -> Sent:
     if isinstance(sent, dict) and isinstance(documents := sent.get("documents"), list):
         _check_count(len(documents), limits)
     try:
-        asked = DocumentsRequest.model_validate(sent)
+        request = DocumentsRequest.model_validate(sent)
     except ValidationError as error:
         raise InvalidError([dict(fault) for fault in _plain(error)]) from None
-    return Sent(asked.collection, _keep(asked.documents, spool, limits))
+    return Sent(request.collection, _keep(request.documents, spool, limits))
 
 
 def _plain(error: ValidationError) -> Sequence[Any]:
@@ -236,8 +236,8 @@ def check_unique(ids: Sequence[str]) -> None:
         ConflictError: Two documents have the same id.
     """
     if twice := [i for i, n in Counter(ids).items() if n > 1]:
-        said = ", ".join(twice[:5])
-        raise ConflictError(f"Sent twice in one request: {said}.", code="duplicate_id")
+        listed = ", ".join(twice[:5])
+        raise ConflictError(f"Sent twice in one request: {listed}.", code="duplicate_id")
 
 
 def _check_count(count: int, limits: LimitSettings) -> None:

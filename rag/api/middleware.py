@@ -134,7 +134,7 @@ async def _question(scope: Scope) -> dict[str, str]:
     opened = state_of(Request(scope)).opened
     if trace is None or trace.root.name != "query" or not isinstance(opened, Ingesting):
         return {}
-    mask = opened.observing.privacy.content
+    mask = opened.observer.privacy.content
     allowed = await asyncio.to_thread(mask, trace.root.input, trace.tenant)
     return {} if allowed is None else {"question": allowed}
 

@@ -13,7 +13,7 @@ from rag.types import Message, Query, SamplingOverrides, Scope
 
 def to_query(
     conversation: Sequence[Message],
-    asked: Retrieval,
+    body: Retrieval,
     *,
     scope: Scope,
     limits: LimitSettings,
@@ -33,23 +33,23 @@ def to_query(
             code="conversation_too_long",
         )
     check_length(last.content, limits)
-    if asked.top_k > limits.top_k:
-        raise InputError(f"top_k is {asked.top_k}, and the limit (limits.top_k) is {limits.top_k}.")
+    if body.top_k > limits.top_k:
+        raise InputError(f"top_k is {body.top_k}, and the limit (limits.top_k) is {limits.top_k}.")
     return Query(
         text=last.content,
         scope=scope,
-        top_k=asked.top_k,
-        where=tuple(f.condition() for f in asked.filters),
+        top_k=body.top_k,
+        where=tuple(f.condition() for f in body.filters),
         history=tuple(history),
         sampling=sampling,
     )
 
 
-def label(trace: Trace, asked: Retrieval, *, user: str | None = None) -> None:
+def label(trace: Trace, body: Retrieval, *, user: str | None = None) -> None:
     """Sets the trace's user, session and tags; OpenAI's `user` is used if `asked` has none."""
-    trace.user = asked.user or user or ""
-    trace.session = asked.session_id or ""
-    trace.tags = tuple(asked.tags)
+    trace.user = body.user or user or ""
+    trace.session = body.session_id or ""
+    trace.tags = tuple(body.tags)
 
 
 def check_length(question: str, limits: LimitSettings) -> None:

@@ -168,11 +168,11 @@ class Retrieval(_Request):
         return filters
 
 
-class _Asked(Retrieval):
+class _Question(Retrieval):
     collection: str = Field("default", pattern=COLLECTION)
 
 
-class SearchRequest(_Asked):
+class SearchRequest(_Question):
     """A question and the collection to search."""
 
     query: QuestionText = Field(min_length=1, examples=["How long may a line be?"])
@@ -195,7 +195,7 @@ class Turn(_Request):
         return Message(role=self.role, content=self.content)
 
 
-class QueryRequest(_Asked, SamplingIn):
+class QueryRequest(_Question, SamplingIn):
     """A question to answer, or a conversation that ends with one.
 
     Either `query` or `messages` is set. With `stream`, the answer comes as server-sent events.
@@ -304,7 +304,7 @@ class DocumentIn(_Request):
             if self.uri is None:
                 raise ValueError("it has neither a text nor a uri to fetch it from")
             if self.title is not None or self.meta:
-                raise ValueError("title and meta go with a text; what is fetched brings its own")
+                raise ValueError("title and meta belong to a text; a fetched document has its own")
             try:
                 parse_url(self.uri)
             except ReadError as error:

@@ -61,8 +61,8 @@ def conversation(text: Schema, question: Schema) -> tuple[Schema, Schema]:
     """Returns schemas of a turn and a conversation: users' turns hold `question`, others `text`."""
     user = {"properties": {"role": {"const": "user"}, "content": question}}
     others = {"properties": {"role": {"not": {"const": "user"}}, "content": text}}
-    asked = {"properties": {"role": {"const": "user"}}, "required": ["role"]}
-    return either(user, others), {"contains": asked}
+    user_turn = {"properties": {"role": {"const": "user"}}, "required": ["role"]}
+    return either(user, others), {"contains": user_turn}
 
 
 TURN, CONVERSATION = conversation(TEXT, QUESTION)
@@ -71,17 +71,20 @@ _PART: Schema = {
     "properties": {"type": {"const": "text"}, "text": TEXT},
     "required": ["type", "text"],
 }
-_ASKING = {"properties": {"text": {"type": "string", "pattern": HAS_WORDS}}, "required": ["text"]}
+_PART_WITH_WORDS = {
+    "properties": {"text": {"type": "string", "pattern": HAS_WORDS}},
+    "required": ["text"],
+}
 CHAT_TEXT = either(TEXT, list_of(_PART))
-CHAT_TURN, _ = conversation(CHAT_TEXT, either(QUESTION, list_of(_PART, contains=_ASKING)))
+CHAT_TURN, _ = conversation(CHAT_TEXT, either(QUESTION, list_of(_PART, contains=_PART_WITH_WORDS)))
 QUERY = either(
     {"required": ["query"], "properties": {"query": TEXT, "messages": NULL}},
     {"required": ["messages"], "properties": {"messages": {"type": "array"}, "query": NULL}},
 )
 FEEDBACK = either(
     *(
-        {"required": [said], "properties": {said: TEXT}}
-        for said in ("rating", "comment", "correction")
+        {"required": [field], "properties": {field: TEXT}}
+        for field in ("rating", "comment", "correction")
     )
 )
 DOCUMENT = either(

@@ -232,6 +232,6 @@ def _import_vllm() -> type[VllmModel]:
     except ModuleNotFoundError as error:
         raise ConfigError(
             f"A model of the kind 'vllm' needs the module {error.name!r}, which is not installed:"
-            " run `pip install 'plumbline-rag[vllm]'`, or on a CPU what docs/vllm.md says."
+            " run `pip install 'plumbline-rag[vllm]'`, or on a CPU follow docs/vllm.md."
         ) from None
     return VllmModel

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 from rag.build.embedding import build_embedder, build_passage_embedder
 from rag.build.storage import Storage, attributes_of, build_database, build_index, open_storage
-from rag.build.telemetry import build_privacy, open_observing, open_traces
+from rag.build.telemetry import build_privacy, open_observer, open_traces
 from rag.catalog.catalog import Catalog
 from rag.errors import ConfigError
-from rag.feedback.recorder import Observing
+from rag.feedback.observer import Observer
 from rag.process.private_folder import INDEX, SPOOL
 from rag.settings.ingest import ChunkerSettings, RecursiveSettings, SectionSettings
 from rag.settings.tree import Settings
@@ -40,7 +40,7 @@ class Ingesting(Storage):
     embedder: ModelEmbedder
     encoder: Bm25Encoder
     ingest: IngestPipeline
-    observing: Observing
+    observer: Observer
 
     async def warm(self) -> None:
         """Loads the embedder's model, unless it is loaded, and encodes a text.
@@ -64,8 +64,8 @@ async def open_ingesting(
         ConfigError: Another process owns the folder, or there is no such model.
         StorageError: The stored data is damaged.
     """
+    from ingest.cleanup import UNSUBMITTED_SECONDS, Cleanup
     from ingest.document_trace import DocumentTraces
-    from ingest.leftovers import UNSUBMITTED_SECONDS, Leftovers
     from ingest.pipeline import IngestPipeline
     from ingest.settling import settling
     from ingest.sources.fetch import WebReader
@@ -73,16 +73,16 @@ async def open_ingesting(
     from retrieval.bm25 import Bm25Encoder
 
     data = settings.data_dir.resolve()
-    metrics.tell_apart(settings.metrics.tenants)
+    metrics.label_tenants(settings.metrics.tenants)
     async with open_storage(settings) as storage, contextlib.AsyncExitStack() as stack:
         catalog = storage.catalog
-        observing = await open_observing(settings, storage.database, stack)
+        observer = await open_observer(settings, storage.database, stack)
         spool = Spool(data / SPOOL)
-        leftovers = Leftovers(
-            catalog=catalog, answers=observing.answers, database=storage.database, spool=spool
+        cleanup = Cleanup(
+            catalog=catalog, answers=observer.answers, database=storage.database, spool=spool
         )
         # Files that another process stored a moment ago may not be submitted yet.
-        await leftovers.sweep(older_than=0 if storage.alone else UNSUBMITTED_SECONDS)
+        await cleanup.sweep(older_than=0 if storage.alone else UNSUBMITTED_SECONDS)
         if embedder is None:
             embedder = await asyncio.to_thread(build_embedder, settings.embedder)
             stack.callback(embedder.close)
@@ -102,10 +102,10 @@ async def open_ingesting(
             catalog=catalog,
             spool=spool,
             passages=build_passage_embedder(settings.reranker, embedder),
-            traces=DocumentTraces(observing.traces.send, rate=settings.traces.rate),
+            traces=DocumentTraces(observer.traces.send, rate=settings.traces.rate),
             seconds=settings.queue.task_seconds,
         )
-        await stack.enter_async_context(leftovers.removed())
+        await stack.enter_async_context(cleanup.started())
         opening = settling(pipeline=ingest, index=index, catalog=catalog)
         await stack.enter_async_context(opening)
         yield Ingesting(
@@ -115,7 +115,7 @@ async def open_ingesting(
             embedder=embedder,
             encoder=encoder,
             ingest=ingest,
-            observing=observing,
+            observer=observer,
         )
 
 

@@ -16,11 +16,11 @@ from rag.build.ingest import Ingesting, open_ingesting
 from rag.build.service import Service, open_service
 from rag.build.telemetry import open_traces
 from rag.errors import ConfigError
-from rag.feedback.recorder import Traces
+from rag.feedback.observer import Traces
 from rag.protocols import Queue
 from rag.settings.storage import CeleryQueueSettings, LocalQueueSettings
 from workers.local_queue import LocalQueue
-from workers.scoring_queue import GiveOut
+from workers.scoring_queue import Dispatch
 
 if TYPE_CHECKING:
     from rag.settings.tree import Settings
@@ -32,10 +32,10 @@ class QueueBackend(Protocol):
     def queue(self, opened: Ingesting) -> Queue:
         """Returns the queue of documents; nothing runs yet."""
 
-    def scorer(self, service: Service) -> contextlib.AbstractAsyncContextManager[GiveOut]:
+    def scorer(self, service: Service) -> contextlib.AbstractAsyncContextManager[Dispatch]:
         """Opens the function that scores live answers, or sends them to workers."""
 
-    def asking(
+    def question_dispatcher(
         self, plan: Plan, cache: Path, progress: Progress
     ) -> contextlib.AbstractAsyncContextManager[tuple[Put, Traces]]:
         """Ingests the documents of an offline run; opens the function that asks a question."""
@@ -51,7 +51,7 @@ class InProcess:
         )
 
     @contextlib.asynccontextmanager
-    async def scorer(self, service: Service) -> AsyncIterator[GiveOut]:
+    async def scorer(self, service: Service) -> AsyncIterator[Dispatch]:
         """Opens the function that scores live answers."""
         opening = open_scorer(
             service, model=service.model, support=service.support, tokens=service.tokens
@@ -60,7 +60,7 @@ class InProcess:
             yield scorer.score
 
     @contextlib.asynccontextmanager
-    async def asking(
+    async def question_dispatcher(
         self, plan: Plan, cache: Path, progress: Progress
     ) -> AsyncIterator[tuple[Put, Traces]]:
         """Ingests the documents of an offline run; opens the function that asks a question."""
@@ -68,7 +68,7 @@ class InProcess:
             async with open_service(plan.settings, plan.stage_caches(stages)) as service:
                 await ingest(service, plan, self.queue(service).drain, progress)
                 async with scoring(service, wanted=plan.scores) as scorer:
-                    yield partial(put, service, plan, scorer=scorer), service.observing.traces
+                    yield partial(put, service, plan, scorer=scorer), service.observer.traces
 
 
 class Workers:
@@ -85,25 +85,25 @@ class Workers:
         return CeleryQueue(catalog=opened.catalog, app=celery_app(self._settings))
 
     @contextlib.asynccontextmanager
-    async def scorer(self, _service: Service) -> AsyncIterator[GiveOut]:
+    async def scorer(self, _service: Service) -> AsyncIterator[Dispatch]:
         """Opens the function that sends live answers to workers."""
         from workers.celery_app import celery_app
-        from workers.celery_queue import to_workers
+        from workers.celery_queue import dispatch_to_workers
 
-        yield to_workers(celery_app(self._settings))
+        yield dispatch_to_workers(celery_app(self._settings))
 
     @contextlib.asynccontextmanager
-    async def asking(
+    async def question_dispatcher(
         self, plan: Plan, cache: Path, progress: Progress
     ) -> AsyncIterator[tuple[Put, Traces]]:
         """Ingests the documents of an offline run; opens the function that asks a worker."""
-        from workers.eval_dispatch import asked_of_workers
+        from workers.eval_dispatch import open_dispatcher
 
         async with open_ingesting(plan.settings) as opened:
             await ingest(opened, plan, queue_backend(plan.settings).queue(opened).drain, progress)
         async with contextlib.AsyncExitStack() as stack:
             traces = open_traces(plan.settings, stack)
-            opening = asked_of_workers(plan, cache, self._settings)
+            opening = open_dispatcher(plan, cache, self._settings)
             yield await stack.enter_async_context(opening), traces
 
 

@@ -97,7 +97,7 @@ async def open_searching(
                 at_once=limits.questions,
                 seconds=limits.query_seconds,
                 rrf_k=settings.retrieval.rrf_k,
-                ended=opened.observing.ended,
+                ended=opened.observer.ended,
             ),
         )
 

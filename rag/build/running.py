@@ -32,11 +32,11 @@ async def start(
 @contextlib.asynccontextmanager
 async def scoring(service: Service) -> AsyncIterator[None]:
     """Scores live answers until the end of the block."""
-    observing = service.observing
-    if observing.keeper is None:
+    observer = service.observer
+    if observer.recorder is None:
         yield
         return
-    async with queue_backend(service.settings).scorer(service) as give_out:
-        queue = ScoringQueue(observing.answers, give_out, due=observing.keeper.kept)
+    async with queue_backend(service.settings).scorer(service) as dispatch:
+        queue = ScoringQueue(observer.answers, dispatch, due=observer.recorder.stored)
         async with queue.started():
             yield

@@ -11,7 +11,7 @@ from rag.build.generation import build_expander, build_rewriter, open_generator,
 from rag.build.retrieval import STAGE_SHARE, Searching, build_section_reader, open_searching
 from rag.build.stage_wrappers import UNWRAPPED, StageWrappers
 from rag.build.storage import attributes_of
-from rag.build.telemetry import open_keeper
+from rag.build.telemetry import open_answer_recorder
 from rag.pipeline.query import QueryPipeline
 from rag.settings.tree import Settings
 
@@ -41,8 +41,8 @@ async def open_service(
 
     opening = open_searching(settings, wrappers, embedder)
     async with opening as opened, contextlib.AsyncExitStack() as stack:
-        keeper = await open_keeper(settings.online, opened.observing, stack)
-        observing = replace(opened.observing, keeper=keeper)
+        recorder = await open_answer_recorder(settings.online, opened.observer, stack)
+        observer = replace(opened.observer, recorder=recorder)
         index, tokens, limits = opened.index, opened.tokens, settings.limits
         support = await open_support(settings.citations, tokens, stack)
         finder = EvidenceFinder(embedder=tokens, encoder=opened.encoder, index=index)
@@ -57,9 +57,9 @@ async def open_service(
             generator=generator,
             support=support,
             at_once=limits.questions,
-            ended=observing.ended,
+            ended=observer.ended,
             seconds=limits.query_seconds,
             rrf_k=settings.retrieval.rrf_k,
         )
-        parts = attributes_of(opened) | {"observing": observing, "query": pipeline}
+        parts = attributes_of(opened) | {"observer": observer, "query": pipeline}
         yield Service(**parts, support=support, model=model)

@@ -17,8 +17,8 @@ import rag
 from rag.catalog.answers import Answers
 from rag.catalog.database import Database
 from rag.errors import ConfigError
-from rag.feedback.answer_log import AnswerKeeper
-from rag.feedback.recorder import Observing, Traces
+from rag.feedback.answer_log import AnswerRecorder
+from rag.feedback.observer import Observer, Traces
 from rag.privacy.masking import Masker
 from rag.privacy.policy import Privacy
 from rag.settings.operations import NoTraceSettings, OnlineSettings, PrivacySettings, TraceSettings
@@ -27,31 +27,34 @@ from rag.telemetry.background_sender import TraceSender
 from rag.telemetry.langfuse_datasets import SetItem, set_items
 
 if TYPE_CHECKING:
-    from rag.telemetry.exporters import Exporter, Sending
+    from rag.telemetry.exporters import Exporter, ExportOptions
 
 LANGFUSE_CLOUD = "https://cloud.langfuse.com"
 
 
-async def open_observing(
+async def open_observer(
     settings: Settings, database: Database, stack: contextlib.AsyncExitStack
-) -> Observing:
-    """Opens the observer, without a keeper, closed with the stack. Raises as `open_traces` does."""
+) -> Observer:
+    """Opens the observer, closed with the stack; without an answer recorder.
+
+    Raises as `open_traces` does.
+    """
     privacy = await asyncio.to_thread(build_privacy, settings.privacy)  # Presidio takes seconds
     traces = open_traces(settings, stack)
-    return Observing(traces, privacy, Answers(database))
+    return Observer(traces, privacy, Answers(database))
 
 
-async def open_keeper(
-    settings: OnlineSettings, observing: Observing, stack: contextlib.AsyncExitStack
-) -> AnswerKeeper | None:
-    """Opens the keeper of answers, closed with the stack; None if no answers are to be kept."""
+async def open_answer_recorder(
+    settings: OnlineSettings, observer: Observer, stack: contextlib.AsyncExitStack
+) -> AnswerRecorder | None:
+    """Opens the answer recorder, closed with the stack; None if no answers are to be kept."""
     if not settings.keep_days:
         return None
-    keeper = AnswerKeeper(
-        observing.answers, observing.privacy, rate=settings.rate, days=settings.keep_days
+    recorder = AnswerRecorder(
+        observer.answers, observer.privacy, rate=settings.rate, days=settings.keep_days
     )
-    await stack.enter_async_context(keeper.started())
-    return keeper
+    await stack.enter_async_context(recorder.started())
+    return recorder
 
 
 def open_traces(settings: Settings, stack: contextlib.AsyncExitStack) -> Traces:
@@ -138,18 +141,18 @@ def _senders(settings: TraceSettings, privacy: PrivacySettings) -> Iterator[Trac
             )
         return
     _check_installed("langfuse", "opentelemetry.exporter.otlp.proto.http")
-    what = _Sent(settings.environment, settings.release or rag.__version__, privacy)
+    options = _SenderOptions(settings.environment, settings.release or rag.__version__, privacy)
     if public and secret:
         url = host or LANGFUSE_CLOUD
-        load = partial(_langfuse, url, public, secret, what)
+        load = partial(_langfuse, url, public, secret, options)
         yield TraceSender(load, host=_host(url), takes_scores=True)
     if otlp:
-        load = partial(_otlp, otlp, what)
+        load = partial(_otlp, otlp, options)
         yield TraceSender(load, host=_host(otlp), takes_scores=False)
 
 
 @dataclass(frozen=True)
-class _Sent:
+class _SenderOptions:
     """The options of the process that sends traces, with this process's OpenTelemetry settings."""
 
     environment: str
@@ -159,26 +162,28 @@ class _Sent:
         default_factory=lambda: {n: v for n, v in os.environ.items() if n.startswith("OTEL_")}
     )
 
-    def sending(self) -> Sending:
+    def export_options(self) -> ExportOptions:
         """Returns the options as an exporter takes them; called in the sending process."""
-        from rag.telemetry.exporters import Sending
+        from rag.telemetry.exporters import ExportOptions
 
         os.environ.update(self.environ)
-        return Sending(
+        return ExportOptions(
             privacy=build_privacy(self.privacy), environment=self.environment, release=self.release
         )
 
 
-def _langfuse(url: str, public_key: str, secret_key: str, what: _Sent) -> Exporter:
+def _langfuse(url: str, public_key: str, secret_key: str, options: _SenderOptions) -> Exporter:
     from rag.telemetry.exporters import langfuse
 
-    return langfuse(url, public_key=public_key, secret_key=secret_key, sending=what.sending())
+    return langfuse(
+        url, public_key=public_key, secret_key=secret_key, options=options.export_options()
+    )
 
 
-def _otlp(url: str, what: _Sent) -> Exporter:
+def _otlp(url: str, options: _SenderOptions) -> Exporter:
     from rag.telemetry.exporters import Exporter
 
-    return Exporter(url, headers={}, sending=what.sending())
+    return Exporter(url, headers={}, options=options.export_options())
 
 
 def _check_installed(*modules: str) -> None:

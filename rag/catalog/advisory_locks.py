@@ -33,17 +33,17 @@ class AdvisoryLocks:
         """The driver's connection of the session."""
         self._speaking = asyncio.Lock()
         self._held: set[int] = set()
-        self._again: asyncio.Task[None] | None = None
+        self._reacquiring: asyncio.Task[None] | None = None
 
     async def take(self, number: int) -> bool:
         """Takes a lock; returns False if another process has it."""
         async with self._speaking:
             try:
-                taken = await self._ask(_LOCK, number)
+                taken = await self._query(_LOCK, number)
             except DBAPIError as error:
                 if not error.connection_invalidated:
                     raise
-                taken = await self._ask(_LOCK, number)
+                taken = await self._query(_LOCK, number)
             if taken:
                 self._held.add(number)
             return taken
@@ -52,18 +52,18 @@ class AdvisoryLocks:
         """Releases a lock; after this, a lost connection does not take it again."""
         self._held.discard(number)
         async with self._speaking:
-            await self._ask(_UNLOCK, number)
+            await self._query(_UNLOCK, number)
 
     async def close(self) -> None:
         """Releases all locks."""
         self._held.clear()
-        if self._again is not None:
-            self._again.cancel()
-            await asyncio.gather(self._again, return_exceptions=True)
+        if self._reacquiring is not None:
+            self._reacquiring.cancel()
+            await asyncio.gather(self._reacquiring, return_exceptions=True)
         if self._session is not None:
             await self._session.close()
 
-    async def _ask(self, query: sa.TextClause, number: int) -> bool:
+    async def _query(self, query: sa.TextClause, number: int) -> bool:
         session = self._session
         if session is None or session.invalidated:
             session = await self._connect()
@@ -90,9 +90,9 @@ class AdvisoryLocks:
 
     def _on_lost(self, driver: Any) -> None:
         if driver is self._driver and self._held:
-            self._again = asyncio.get_running_loop().create_task(self._take_again(driver))
+            self._reacquiring = asyncio.get_running_loop().create_task(self._reacquire(driver))
 
-    async def _take_again(self, lost: Any) -> None:
+    async def _reacquire(self, lost: Any) -> None:
         """Takes the held locks again; until then another process may take them as a dead one's."""
         while self._held:
             async with self._speaking:

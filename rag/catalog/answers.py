@@ -109,9 +109,9 @@ class Answers:
             NotFoundError: No answer of the tenant with this id is kept.
         """
         theirs = _of(tenant, id_)
-        said = {name: value for name, value in asdict(feedback).items() if value is not None}
+        given = {name: value for name, value in asdict(feedback).items() if value is not None}
         async with self._db.write() as db:
-            if (await db.execute(answers.update().where(theirs).values(said))).rowcount == 0:
+            if (await db.execute(answers.update().where(theirs).values(given))).rowcount == 0:
                 raise NotFoundError(
                     f"No answer with the answer_id {id_!r} is kept: answers are for"
                     " online.keep_days, and searches are not.",

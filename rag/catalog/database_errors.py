@@ -43,11 +43,11 @@ def reason(error: Exception) -> str:
     """Returns the error's name, its code, and its message unless that may quote a value."""
     cause = _cause(error)
     name, state = type(cause.__cause__ or cause).__name__, _state(cause)
-    told = f"{name} {state}".rstrip()
-    shown = isinstance(cause, (sqlite3.Error, OSError, sa.exc.TimeoutError))
-    if shown or (state and state.startswith(_ABOUT_NO_DATA)):
-        told += f": {one_line(str(cause if isinstance(cause, OSError) else cause.args[0]))}"
-    return told
+    text = f"{name} {state}".rstrip()
+    is_safe = isinstance(cause, (sqlite3.Error, OSError, sa.exc.TimeoutError))
+    if is_safe or (state and state.startswith(_ABOUT_NO_DATA)):
+        text += f": {one_line(str(cause if isinstance(cause, OSError) else cause.args[0]))}"
+    return text
 
 
 def _cause(error: Exception) -> BaseException:

@@ -236,7 +236,7 @@ class Tasks:
         async with self._db.write() as db:
             await db.execute(_END, {"task_id": task.id} | later)
 
-    async def give_again(self, queues: Iterable[tuple[Stage, bool]], *, older_than: float) -> None:
+    async def requeue(self, queues: Iterable[tuple[Stage, bool]], *, older_than: float) -> None:
         """Puts tasks sent to these (stage, bulk) queues `older_than` s ago back into the outbox.
 
         The queues hold tasks of all tenants.

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from rag.cli import output
-from rag.settings.tree import Settings, shown
+from rag.settings.tree import Settings, printable
 
 
 def config(settings: Settings, *, as_json: bool) -> int:
     """Prints the settings in force."""
-    output.show(shown(settings), output.toml, as_json=as_json)
+    output.show(printable(settings), output.toml, as_json=as_json)
     return 0

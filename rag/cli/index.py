@@ -39,11 +39,11 @@ async def check(args: argparse.Namespace, settings: Settings) -> int:
             if args.repair:
                 await opened.index.maintain(scope)
             recalls = await measure(opened.index, scope)
-    output.show(_told(scope, report, recalls), output.checked, as_json=args.json)
+    output.show(_body(scope, report, recalls), output.checked, as_json=args.json)
     return 0 if report.agrees and all(recall.enough for recall in recalls) else 1
 
 
-def _told(scope: Scope, report: Report, recalls: Sequence[Recall]) -> Json:
+def _body(scope: Scope, report: Report, recalls: Sequence[Recall]) -> Json:
     return {
         "collection": scope.collection,
         "documents": report.documents,

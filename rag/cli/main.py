@@ -165,11 +165,11 @@ def _add_ingest(commands: Commands, remote: argparse.ArgumentParser) -> None:
     ingest.add_argument(
         "paths", nargs="+", metavar="PATH", help="files, folders, globs, URLs; - for standard input"
     )
-    keeping = ingest.add_mutually_exclusive_group()
-    keeping.add_argument(
+    mode = ingest.add_mutually_exclusive_group()
+    mode.add_argument(
         "--sync", action="store_true", help="also remove documents whose files left the folders"
     )
-    keeping.add_argument(
+    mode.add_argument(
         "--watch", action="store_true", help="--sync, then follow the folders until Ctrl-C"
     )
 

@@ -45,8 +45,8 @@ def show(body: Json, lines: Callable[[Json], Lines], *, as_json: bool) -> None:
 
 def show_at_once(body: Json, lines: Callable[[Json], Lines], *, as_json: bool) -> None:
     """Prints one of several results as it comes, as JSON on a single line."""
-    shown = [json.dumps(body, ensure_ascii=False)] if as_json else lines(body)
-    for line in shown:
+    texts = [json.dumps(body, ensure_ascii=False)] if as_json else lines(body)
+    for line in texts:
         print(line, flush=True)  # noqa: T201
 
 
@@ -133,8 +133,8 @@ def checked(body: Json) -> Lines:
 
 def _faults(body: Json, count: int) -> Lines:
     for fault in body["first_faults"][:_FAULTS_SHOWN]:
-        what = _FAULTS[fault["kind"]].format(**fault)
-        yield f"  {fault['uri'] or fault['document_id']}: {what}"
+        text = _FAULTS[fault["kind"]].format(**fault)
+        yield f"  {fault['uri'] or fault['document_id']}: {text}"
     if count > _FAULTS_SHOWN:
         yield f"  … and {count - _FAULTS_SHOWN:,} more"
     if body["repaired"]:
@@ -194,8 +194,8 @@ def document(body: Json) -> Lines:
     """Yields one document, field by field."""
     for key, value in body.items():
         if value not in (None, "", {}):
-            shown = json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else value
-            yield f"{key + ':':<14}{shown}"
+            text = json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else value
+            yield f"{key + ':':<14}{text}"
 
 
 def deleted(body: Json) -> Lines:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 @contextlib.contextmanager
-def progress_bar(what: str, total: int | None, *, quiet: bool) -> Iterator[Progress]:
+def progress_bar(title: str, total: int | None, *, quiet: bool) -> Iterator[Progress]:
     """Shows a bar on standard error, if that is a terminal, with one task of `total` steps."""
     from rich.console import Console
     from rich.progress import (
@@ -30,5 +30,5 @@ def progress_bar(what: str, total: int | None, *, quiet: bool) -> Iterator[Progr
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console, disable=quiet or not console.is_terminal) as bar:
-        bar.add_task(what, total=total)
+        bar.add_task(title, total=total)
         yield bar

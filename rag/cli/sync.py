@@ -90,8 +90,8 @@ def _is_gone(path: Path) -> bool:
         return True
     except OSError as error:
         raise InputError(
-            f"{path}: whether it is still there cannot be told: {error.strerror}. Nothing was"
-            " removed. Mend its permissions.",
+            f"{path}: cannot be checked: {error.strerror}. Nothing was removed. Correct its"
+            " permissions.",
             code="unreadable_folder",
         ) from error
 

@@ -64,7 +64,7 @@ class _Watcher:
             try:
                 await asyncio.sleep(0)  # the watch has started: changes from here on are seen
                 started = time.perf_counter()
-                self._tell(await sync(destination, self._folders), started)
+                self._print(await sync(destination, self._folders), started)
                 names = ", ".join(map(str, self._folders))
                 print(f"Following {names} until Ctrl-C.", file=sys.stderr, flush=True)  # noqa: T201
                 await self._take(destination, await first)
@@ -98,7 +98,7 @@ class _Watcher:
         removed = await remove_gone(destination, gone)
         self._failed -= set(map(file_uri, files))
         if files or removed:
-            self._tell(summed(jobs) | {"removed": removed}, started)
+            self._print(summed(jobs) | {"removed": removed}, started)
 
     def _own(self, path: Path) -> Path | None:
         """Returns the path below a folder as named; None if it is hidden or in the data folder."""
@@ -111,7 +111,7 @@ class _Watcher:
                     return None if hidden or ours else folder / inside
         return None
 
-    def _tell(self, summary: Json, started: float) -> None:
+    def _print(self, summary: Json, started: float) -> None:
         self._failed |= {failure["uri"] for failure in summary["failures"]}
         summary["seconds"] = round(time.perf_counter() - started, 3)
         output.show_at_once(summary, output.ingested, as_json=self._as_json)

@@ -30,15 +30,15 @@ _STAGES = ("retrieve", "rerank", "generate", "cite")
 _log = logging.getLogger(__name__)
 
 
-class AnswerKeeper:
+class AnswerRecorder:
     """Stores answers for feedback, and has a share of them scored.
 
     Attributes:
-        kept: Set whenever answers were stored.
+        stored: Set whenever answers were stored.
     """
 
     def __init__(self, answers: Answers, privacy: Privacy, *, rate: float, days: float) -> None:
-        """Makes a keeper.
+        """Makes a recorder.
 
         Args:
             answers: Stores them.
@@ -51,10 +51,10 @@ class AnswerKeeper:
         self._rate = rate
         self._days = days
         self._waiting: asyncio.Queue[LiveAnswer | asyncio.Event] = asyncio.Queue(MAX_WAITING)
-        self.kept = asyncio.Event()
+        self.stored = asyncio.Event()
 
-    def take(self, query: Query, trace: Trace, answer: Answer, *, sent: bool) -> None:
-        """Takes an answer that was given; `sent`: its trace is on its way. Returns at once."""
+    def record(self, query: Query, trace: Trace, answer: Answer, *, sent: bool) -> None:
+        """Queues an answer to be stored; `sent`: its trace is on its way. Returns at once."""
         # What may not be read later cannot be scored.
         to_score = self._privacy.allows(query.scope.tenant)
         # Sampled by the answer's id: callers choose those of traces.
@@ -92,12 +92,12 @@ class AnswerKeeper:
             while not self._waiting.empty():
                 batch.append(self._waiting.get_nowait())
             if answers := [item for item in batch if isinstance(item, LiveAnswer)]:
-                await self._keep(answers)
+                await self._store(answers)
             for item in batch:
                 if isinstance(item, asyncio.Event):
                     item.set()
 
-    async def _keep(self, batch: list[LiveAnswer]) -> None:
+    async def _store(self, batch: list[LiveAnswer]) -> None:
         try:
             await self._answers.keep(await asyncio.to_thread(self._allowed, batch))
         except RagError as error:
@@ -109,7 +109,7 @@ class AnswerKeeper:
             outcome = "lost"
         else:
             outcome = "kept"
-            self.kept.set()
+            self.stored.set()
         for _ in batch:
             metrics.answer_kept(outcome)
 

@@ -81,7 +81,7 @@ class Batcher(Generic[T, R]):
         waiting = [_Waiting(i, self._cost(i), loop.create_future()) for i in items]
         queue.extend(waiting)
         self._start()
-        self._tell()
+        self._count_waiting()
         try:
             return [await w.future for w in waiting]
         finally:
@@ -106,7 +106,7 @@ class Batcher(Generic[T, R]):
         finally:
             self._free += 1
         self._start()  # first: the callers' next steps keep the loop busy for a while
-        self._tell()
+        self._count_waiting()
         waiting = [w.future for w in batch]
         if failure is None:
             for future, result in zip(waiting, results, strict=True):
@@ -118,7 +118,7 @@ class Batcher(Generic[T, R]):
                     future.set_exception(failure)
                     future.exception()  # marks it as read: a caller of several reads one alone
 
-    def _tell(self) -> None:
+    def _count_waiting(self) -> None:
         waiting = len(self._interactive), len(self._bulk)
         metrics.waiting(self._name, interactive=waiting[0], bulk=waiting[1])
 

@@ -44,7 +44,7 @@ def _is_ip(text: str) -> bool:
     return True
 
 
-def _whole(holds: Callable[[str], bool]) -> Callable[[str], int]:
+def _whole_if(holds: Callable[[str], bool]) -> Callable[[str], int]:
     return lambda text: len(text) if holds(text) else 0
 
 
@@ -94,8 +94,8 @@ RULES = (
     Rule("IBAN", r"\b[A-Za-z]{2}\d{2}(?: ?[A-Za-z0-9]){11,30}\b", _groups(_is_iban), digits=2),
     Rule("card", r"(?<![\w.-])\d(?:[ \u00a0\u202f-]?\d){12,18}(?!\w)", _groups(_is_card),
          digits=13),
-    Rule("IP", r"(?<![\w.])(?:\d{1,3}\.){3}\d{1,3}(?![\w.]*\d)", _whole(_is_ip), digits=4),
-    Rule("IP", r"(?<![\w.])(?:[0-9A-Fa-f]{0,4}:){2,7}[0-9A-Fa-f]{0,4}(?![\w:])", _whole(_is_ip),
+    Rule("IP", r"(?<![\w.])(?:\d{1,3}\.){3}\d{1,3}(?![\w.]*\d)", _whole_if(_is_ip), digits=4),
+    Rule("IP", r"(?<![\w.])(?:[0-9A-Fa-f]{0,4}:){2,7}[0-9A-Fa-f]{0,4}(?![\w:])", _whole_if(_is_ip),
          signs=(":",)),
     Rule("phone", r"(?<![\w.+-])(?:\+|00)\d[\d ./()-]{5,18}\d(?!\w)", signs=("+", "00")),
     Rule("phone", r"(?<![\w.+-])\(?\d{3}\)?[ .-]\d{3}[ .-]\d{4}(?!\w)", digits=10),

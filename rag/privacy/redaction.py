@@ -35,10 +35,10 @@ def masked(url: str) -> str:
     tail = url[parts.end("net") :]
     if "@" in tail or not _HOSTS.fullmatch(host):
         return parts["scheme"] + HIDDEN
-    shown = parts["scheme"] + (f"{HIDDEN}@" if user else "") + host + parts["path"]
+    result = parts["scheme"] + (f"{HIDDEN}@" if user else "") + host + parts["path"]
     if parts["query"]:
-        shown += "?" + "&".join([*_places(parts["query"][1:]), HIDDEN])
-    return shown + (f"#{HIDDEN}" if parts["fragment"] else "")
+        result += "?" + "&".join([*_places(parts["query"][1:]), HIDDEN])
+    return result + (f"#{HIDDEN}" if parts["fragment"] else "")
 
 
 def scrubbed(text: str, url: str = "") -> str:

@@ -131,7 +131,7 @@ class ChildProcess(Generic[T, R]):
                 child.idle.append(lane)
             return _opened(answer)  # type: ignore[no-any-return]
         raise UpstreamError(
-            f"The process of the {self._name} ended twice over one call, most likely for want of"
+            f"The process of the {self._name} ended twice over one call, most likely for lack of"
             " memory.",
             code="process_died",
         )

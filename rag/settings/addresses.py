@@ -23,7 +23,7 @@ def _addresses(value: Any) -> str | tuple[str, ...]:
         if not isinstance(url, str) or not re.match(r"https?://[^\s/]", url):
             raise ValueError("An address has the form http://HOST:PORT")
     if len(set(urls)) < len(urls):
-        raise ValueError("An address stands there twice")
+        raise ValueError("An address is listed twice")
     return urls[0] if len(urls) == 1 else tuple(urls)
 
 

@@ -152,18 +152,18 @@ def load_settings(**overrides: Any) -> Settings:
     try:
         return Settings(**overrides)
     except ValidationError as error:
-        told = first(_problems(error), error.error_count(), between="\n")
-        raise ConfigError(told) from None
+        faults = first(_problems(error), error.error_count(), between="\n")
+        raise ConfigError(faults) from None
     except SettingsError as error:  # a variable for a whole part that is not JSON
         raise ConfigError(f"The environment does not fit: {error}.") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{config_file()} is not valid TOML: {error}.") from None
 
 
-def shown(settings: Settings) -> dict[str, Any]:
+def printable(settings: Settings) -> dict[str, Any]:
     """Returns the settings in printable form: without secrets, and with masked URLs."""
-    told: dict[str, Any] = to_jsonable_python(_masked("", settings.model_dump()))
-    return told
+    found: dict[str, Any] = to_jsonable_python(_masked("", settings.model_dump()))
+    return found
 
 
 def _masked(name: str, value: Any) -> Any:

@@ -158,9 +158,9 @@ class TraceSender:
             cause = str(error) if isinstance(error, RagError) else type(error).__name__
         _count(parcels, arrived)
         if spans := sum(parcel.spans for parcel in parcels):
-            self._tell("Traces", arrived.spans == spans, arrived.fault or cause)
+            self._warn_once("Traces", arrived.spans == spans, arrived.fault or cause)
         if any(parcel.scores for parcel in parcels):
-            self._tell("Scores", arrived.scores > 0, cause)
+            self._warn_once("Scores", arrived.scores > 0, cause)
 
     def _opened(self) -> ChildProcess[list[bytes], Arrived]:
         if self._process is None:
@@ -170,16 +170,16 @@ class TraceSender:
             self._process = self._start()
         return self._process
 
-    def _tell(self, what: str, have_arrived: bool, cause: str) -> None:
+    def _warn_once(self, kind: str, arrived: bool, cause: str) -> None:
         """Warns once of parcels that do not arrive, not for each batch."""
-        if have_arrived:
-            self._lost.discard(what)
-        elif what not in self._lost:
-            self._lost.add(what)
+        if arrived:
+            self._lost.discard(kind)
+        elif kind not in self._lost:
+            self._lost.add(kind)
             _log.warning(
                 "%s cannot be sent to %s (%s), and are lost until they can be: is the server up,"
                 " and are the keys right?",
-                what,
+                kind,
                 self._host,
                 cause,
             )

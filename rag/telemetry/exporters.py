@@ -56,7 +56,7 @@ logging.getLogger("opentelemetry.exporter.otlp").setLevel(logging.CRITICAL)  # i
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sending:
+class ExportOptions:
     """Settings of the export: `privacy` masks or removes questions, passages and answers."""
 
     privacy: Privacy
@@ -75,7 +75,7 @@ class Exporter:
         url: str,
         *,
         headers: Mapping[str, str],
-        sending: Sending,
+        options: ExportOptions,
         send_scores: Callable[[Scores], int] | None = None,
     ) -> None:
         """Makes an exporter.
@@ -83,11 +83,11 @@ class Exporter:
         Args:
             url: of OTLP over HTTP, with its path: …/v1/traces.
             headers: sent with each request, for authorization.
-            sending: settings of the export.
+            options: settings of the export.
             send_scores: sends scores, returns how many arrived; None: the receiver takes none.
         """
         self._receiver = Receiver(url, headers=headers, seconds=REQUEST_SECONDS)
-        self._writer = _Writer(sending)
+        self._writer = _Writer(options)
         self._send_scores = send_scores
 
     def __call__(self, parcels: Sequence[bytes]) -> Arrived:
@@ -143,11 +143,11 @@ class _Ended(SpanProcessor):
 class _Writer:
     """Converts our spans to OpenTelemetry's; not thread-safe."""
 
-    def __init__(self, sending: Sending) -> None:
-        self._sending = sending
+    def __init__(self, options: ExportOptions) -> None:
+        self._options = options
         self._ids, self._ended = _Ids(), _Ended()
         resource = Resource.create(
-            {"service.name": "plumbline", "service.version": sending.release}
+            {"service.name": "plumbline", "service.version": options.release}
         )
         provider = TracerProvider(
             sampler=ALWAYS_ON,  # the traces to send are chosen already
@@ -189,26 +189,26 @@ class _Writer:
     def _shared(self, trace: Trace) -> dict[str, Any]:
         theirs = {"user.id": trace.user, "session.id": trace.session, "tags": list(trace.tags)}
         # Callers may use addresses of people as names, so these are content.
-        allowed = self._sending.privacy.content(theirs, trace.tenant)
-        told = allowed if isinstance(allowed, dict) else {}
+        allowed = self._options.privacy.content(theirs, trace.tenant)
+        content = allowed if isinstance(allowed, dict) else {}
         shared: dict[str, Any] = {
-            **{name: told[name] for name in ("user.id", "session.id") if told.get(name)},
+            **{name: content[name] for name in ("user.id", "session.id") if content.get(name)},
             "langfuse.trace.name": trace.root.attributes.get("operation", trace.root.name),
             "langfuse.trace.metadata.tenant": trace.tenant,
-            "langfuse.environment": self._sending.environment,
-            "langfuse.release": self._sending.release,
+            "langfuse.environment": self._options.environment,
+            "langfuse.release": self._options.release,
         }
         if trace.experiment:
             shared |= self._experiment(trace, trace.experiment)
         if trace.outcome:  # otherwise other spans of the same trace have it
-            degraded = [f"degraded: {told.partition(':')[0]}" for told in trace.degraded]
-            shared["langfuse.trace.tags"] = [trace.outcome, *degraded, *told.get("tags", ())]
+            degraded = [f"degraded: {cause.partition(':')[0]}" for cause in trace.degraded]
+            shared["langfuse.trace.tags"] = [trace.outcome, *degraded, *content.get("tags", ())]
             shared["langfuse.trace.metadata.outcome"] = trace.outcome
         return shared
 
     def _experiment(self, trace: Trace, experiment: Experiment) -> dict[str, str]:
         """Returns the attributes with which Langfuse's client marks spans of an experiment item."""
-        told = {
+        attributes = {
             "langfuse.experiment.id": experiment.id,
             "langfuse.experiment.name": experiment.name,
             "langfuse.experiment.dataset.id": experiment.dataset,
@@ -216,27 +216,27 @@ class _Writer:
             "langfuse.experiment.item.root_observation_id": trace.root.id,
         }
         expected = "langfuse.experiment.item.expected_output"
-        return told | self._content(expected, list(experiment.expected), trace.tenant)
+        return attributes | self._content(expected, list(experiment.expected), trace.tenant)
 
     def _attributes(self, span: Span, tenant: str) -> dict[str, Any]:
-        told: dict[str, Any] = {"langfuse.observation.type": span.kind}
+        attributes: dict[str, Any] = {"langfuse.observation.type": span.kind}
         if operation := _OPERATIONS.get(span.kind):
-            told["gen_ai.operation.name"] = operation
+            attributes["gen_ai.operation.name"] = operation
         for name, value in span.attributes.items():
-            told[f"langfuse.observation.metadata.{name}"] = value
+            attributes[f"langfuse.observation.metadata.{name}"] = value
         if span.error:
-            told["langfuse.observation.level"] = "ERROR"
-            told["langfuse.observation.status_message"] = span.error
+            attributes["langfuse.observation.level"] = "ERROR"
+            attributes["langfuse.observation.status_message"] = span.error
         if span.kind in ("generation", "embedding"):
-            told |= _of_model(span.attributes)
+            attributes |= _of_model(span.attributes)
         for side, content in (("input", span.input), ("output", span.output)):
             if content is not None:
-                told |= self._content(f"langfuse.observation.{side}", content, tenant)
-        return told
+                attributes |= self._content(f"langfuse.observation.{side}", content, tenant)
+        return attributes
 
     def _content(self, name: str, content: Any, tenant: str) -> dict[str, str]:
         """Returns the content that may be sent, as an attribute: a text unchanged, else JSON."""
-        allowed = self._sending.privacy.content(content, tenant)
+        allowed = self._options.privacy.content(content, tenant)
         if allowed is None:
             return {}
         text = allowed if isinstance(allowed, str) else json.dumps(allowed, ensure_ascii=False)
@@ -256,33 +256,35 @@ def _caller(trace: Trace) -> Any:
     return set_span_in_context(NonRecordingSpan(caller))
 
 
-def _of_model(told: Mapping[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    if "model" in told:
-        found["langfuse.observation.model.name"] = told["model"]
-        found["gen_ai.request.model"] = told["model"]
-    if "input_tokens" in told:
-        counts = {"input": told["input_tokens"], "output": told["output_tokens"]}
-        found["langfuse.observation.usage_details"] = json.dumps(counts)
-        found["gen_ai.usage.input_tokens"] = counts["input"]
-        found["gen_ai.usage.output_tokens"] = counts["output"]
-    if told.get("cost"):
-        found["langfuse.observation.cost_details"] = json.dumps({"total": told["cost"]})
-    if "first_token_ns" in told:
-        began = datetime.fromtimestamp(told["first_token_ns"] / 1e9, UTC)
-        found["langfuse.observation.completion_start_time"] = json.dumps(began.isoformat())
-    parameters = {name: told[name] for name in ("max_tokens", "temperature") if name in told}
+def _of_model(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    converted: dict[str, Any] = {}
+    if "model" in attributes:
+        converted["langfuse.observation.model.name"] = attributes["model"]
+        converted["gen_ai.request.model"] = attributes["model"]
+    if "input_tokens" in attributes:
+        counts = {"input": attributes["input_tokens"], "output": attributes["output_tokens"]}
+        converted["langfuse.observation.usage_details"] = json.dumps(counts)
+        converted["gen_ai.usage.input_tokens"] = counts["input"]
+        converted["gen_ai.usage.output_tokens"] = counts["output"]
+    if attributes.get("cost"):
+        converted["langfuse.observation.cost_details"] = json.dumps({"total": attributes["cost"]})
+    if "first_token_ns" in attributes:
+        began = datetime.fromtimestamp(attributes["first_token_ns"] / 1e9, UTC)
+        converted["langfuse.observation.completion_start_time"] = json.dumps(began.isoformat())
+    parameters = {
+        name: attributes[name] for name in ("max_tokens", "temperature") if name in attributes
+    }
     if parameters:
-        found["langfuse.observation.model.parameters"] = json.dumps(parameters)
-        found |= {f"gen_ai.request.{name}": value for name, value in parameters.items()}
-    if "template" in told:
-        found["langfuse.observation.prompt.name"] = told["template"]
-    if isinstance(told.get("template_version"), int):  # Langfuse's versions are integers
-        found["langfuse.observation.prompt.version"] = told["template_version"]
-    return found
+        converted["langfuse.observation.model.parameters"] = json.dumps(parameters)
+        converted |= {f"gen_ai.request.{name}": value for name, value in parameters.items()}
+    if "template" in attributes:
+        converted["langfuse.observation.prompt.name"] = attributes["template"]
+    if isinstance(attributes.get("template_version"), int):  # Langfuse's versions are integers
+        converted["langfuse.observation.prompt.version"] = attributes["template_version"]
+    return converted
 
 
-def langfuse(url: str, *, public_key: str, secret_key: str, sending: Sending) -> Exporter:
+def langfuse(url: str, *, public_key: str, secret_key: str, options: ExportOptions) -> Exporter:
     """Returns an exporter to a Langfuse server: spans over OTLP, scores by Langfuse's client."""
     base = url.rstrip("/")
     api = LangfuseAPI(
@@ -296,27 +298,27 @@ def langfuse(url: str, *, public_key: str, secret_key: str, sending: Sending) ->
     return Exporter(
         f"{base}/api/public/otel/v1/traces",
         headers={"Authorization": f"Basic {secret}", "x-langfuse-ingestion-version": "4"},
-        sending=sending,
-        send_scores=lambda scores: _create_scores(api, scores, sending),
+        options=options,
+        send_scores=lambda scores: _create_scores(api, scores, options),
     )
 
 
-def _create_scores(api: LangfuseAPI, scores: Scores, sending: Sending) -> int:
-    once = RequestOptions(max_retries=0)  # retries would delay the next parcels
-    request = [_score_request(score, sending) for score in scores]
+def _create_scores(api: LangfuseAPI, scores: Scores, options: ExportOptions) -> int:
+    no_retries = RequestOptions(max_retries=0)  # retries would delay the next parcels
+    request = [_score_request(score, options) for score in scores]
     try:
-        made = api.scores.create(request=request, request_options=once)
+        response = api.scores.create(request=request, request_options=no_retries)
     except (ApiError, httpx.HTTPError):  # away, or it refuses: logged once, as with traces
         return 0
-    if isinstance(made, CreateScoreBatchResults):
-        return min(max(0, made.accepted), len(scores))
+    if isinstance(response, CreateScoreBatchResults):
+        return min(max(0, response.accepted), len(scores))
     return len(scores)
 
 
-def _score_request(score: Score, sending: Sending) -> CreateScoreRequest:
+def _score_request(score: Score, options: ExportOptions) -> CreateScoreRequest:
     value, kind = score.value, ScoreDataType.NUMERIC
     if isinstance(value, str):
-        value, kind = _words(value, score.tenant, sending), ScoreDataType.CORRECTION
+        value, kind = _words(value, score.tenant, options), ScoreDataType.CORRECTION
         if score.name != "correction":
             value, kind = value[:MAX_TEXT], ScoreDataType.TEXT
     return CreateScoreRequest(
@@ -324,11 +326,11 @@ def _score_request(score: Score, sending: Sending) -> CreateScoreRequest:
         id=str(uuid5(NAMESPACE_OID, _key(score))),
         name=score.name,
         value=value,
-        comment=_words(score.comment, score.tenant, sending) or None,
+        comment=_words(score.comment, score.tenant, options) or None,
         trace_id=score.trace_id,
         observation_id=score.span_id or None,
         data_type=kind,
-        environment=sending.environment,
+        environment=options.environment,
     )
 
 
@@ -338,5 +340,5 @@ def _key(score: Score) -> str:
     return f"{score.trace_id} {score.span_id} {answer}{score.name}"
 
 
-def _words(text: str, tenant: str, sending: Sending) -> str:
-    return str(sending.privacy.content(text, tenant) or "")
+def _words(text: str, tenant: str, options: ExportOptions) -> str:
+    return str(options.privacy.content(text, tenant) or "")

@@ -2,7 +2,7 @@
 
 Names are OpenTelemetry's if it defines one
 (https://opentelemetry.io/docs/specs/semconv/gen-ai/gen-ai-metrics/), else `plumbline_…`. Labels
-have few values: never a question or a document, and only the tenants that `tell_apart` names.
+have few values: never a question or a document, and only the tenants that `label_tenants` names.
 Each process counts for itself; vLLM counts in the same registry.
 """
 
@@ -127,8 +127,8 @@ _kept = Counter(
 _tenants: set[str] = set()
 _OTHERS = "other"
 _BY_TENANT: tuple[tuple[Counter, tuple[tuple[str, ...], ...]], ...] = (
-    (_questions, tuple(("search", how) for how in ("found", "no_documents", "cancelled"))),
-    (_questions, tuple(("answer", how) for how in ("answered", "cancelled", *get_args(Reason)))),
+    (_questions, tuple(("search", end) for end in ("found", "no_documents", "cancelled"))),
+    (_questions, tuple(("answer", end) for end in ("answered", "cancelled", *get_args(Reason)))),
     (_tokens, (("input",), ("output",))),
     (_cost, (("answer",), ("judge",))),
 )
@@ -152,7 +152,7 @@ for (
         _counter.labels(*_labels)
 
 
-def tell_apart(tenants: Iterable[str]) -> None:
+def label_tenants(tenants: Iterable[str]) -> None:
     """Counts each of these tenants by its name from now on, and the others together.
 
     If no tenants are given, the label is empty, which is the same to Prometheus as no label.
@@ -171,7 +171,7 @@ def _label(tenant: str) -> str:
     return tenant if tenant in _tenants else _OTHERS
 
 
-tell_apart(())
+label_tenants(())
 
 
 def exposition(found: Backlog | None) -> bytes:

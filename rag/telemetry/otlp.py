@@ -51,34 +51,34 @@ class Receiver:
             return len(spans)
         return min(self._rejected, len(spans))
 
-    def _check(self, answer: requests.Response, *_: Any, **__: Any) -> None:
+    def _check(self, response: requests.Response, *_: Any, **__: Any) -> None:
         """Checks a response before the exporter reads it.
 
         Raises:
             requests.RequestException: The exporter must count the response as a failure.
         """
-        self.fault = f"it answers {answer.status_code}"
-        if not answer.ok:  # the exporter knows which of these to send again
+        self.fault = f"it answers {response.status_code}"
+        if not response.ok:  # the exporter knows which of these to send again
             return
-        if answer.status_code >= HTTPStatus.MULTIPLE_CHOICES:
-            answer.close()
+        if response.status_code >= HTTPStatus.MULTIPLE_CHOICES:
+            response.close()
             raise requests.RequestException(self.fault)
-        if answer.headers.get("Content-Type", "").startswith("text/html"):  # a log-in page
-            answer.close()
+        if response.headers.get("Content-Type", "").startswith("text/html"):  # a log-in page
+            response.close()
             self.fault = "it answers with a web page"
             raise requests.RequestException(self.fault)
-        self._rejected = _rejected(answer)
+        self._rejected = _rejected(response)
         self.fault = f"it rejects spans, {self._rejected} of one request" if self._rejected else ""
 
 
-def _rejected(answer: requests.Response) -> int:
+def _rejected(response: requests.Response) -> int:
     """Returns the number of spans that a receiver reports as rejected; 0 if it reports none."""
-    told = ExportTraceServiceResponse()
+    message = ExportTraceServiceResponse()
     try:
-        if answer.headers.get("Content-Type", "").startswith("application/json"):
-            json_format.Parse(answer.content or b"{}", told, ignore_unknown_fields=True)
+        if response.headers.get("Content-Type", "").startswith("application/json"):
+            json_format.Parse(response.content or b"{}", message, ignore_unknown_fields=True)
         else:
-            told.ParseFromString(answer.content)
+            message.ParseFromString(response.content)
     except (DecodeError, json_format.ParseError):
         return 0
-    return max(0, told.partial_success.rejected_spans)
+    return max(0, message.partial_success.rejected_spans)

@@ -25,12 +25,12 @@ def shortened(text: str, chars: int = _NAME_CHARS) -> str:
     return text if len(text) <= chars else f"{text[:chars]}…"
 
 
-def first(told: Iterator[str], count: int, *, between: str) -> str:
-    """Joins the first ten of `count` sentences, and takes only these from `told`."""
-    sentences = list(islice(told, FIRST))
-    if more := count - len(sentences):
-        sentences.append(f"And {more:,} more.")
-    return between.join(sentences)
+def first(faults: Iterator[str], count: int, *, between: str) -> str:
+    """Joins the first ten of `count` sentences, and takes only these from `faults`."""
+    listed = list(islice(faults, FIRST))
+    if more := count - len(listed):
+        listed.append(f"And {more:,} more.")
+    return between.join(listed)
 
 
 class FewUnknown(BaseModel):
@@ -80,14 +80,14 @@ class _Found:
     def error(self, length: int) -> ValidationError:
         """Returns all errors as one, with the number of items that were not checked."""
         if unseen := length - self.seen:
-            kind, says, place = self.faults[-1]
-            self.faults[-1] = (kind, f"{says}; {unseen:,} more after it were not checked", place)
+            kind, message, place = self.faults[-1]
+            self.faults[-1] = (kind, f"{message}; {unseen:,} more after it were not checked", place)
         return ValidationError.from_exception_data("list", [_line(*f) for f in self.faults])
 
 
-def _line(kind: str, says: str, place: tuple[int | str, ...]) -> InitErrorDetails:
-    told = PydanticCustomError(kind, says)
-    return InitErrorDetails(type=told, loc=place, input=None)
+def _line(kind: str, message: str, place: tuple[int | str, ...]) -> InitErrorDetails:
+    error = PydanticCustomError(kind, message)
+    return InitErrorDetails(type=error, loc=place, input=None)
 
 
 _found: ContextVar[_Found] = ContextVar("_found")

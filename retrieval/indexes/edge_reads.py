@@ -73,8 +73,10 @@ class ShardReader:
 
     def page(self, offset: Offset) -> tuple[list[Chunk], Offset]:
         """Returns `PAGE` chunks from an offset on, and the next offset: None after the last."""
-        shown = qe.PayloadSelector.Exclude(["where"])
-        request = qe.ScrollRequest(offset=offset, limit=PAGE, with_payload=shown, with_vector=False)
+        payload_fields = qe.PayloadSelector.Exclude(["where"])
+        request = qe.ScrollRequest(
+            offset=offset, limit=PAGE, with_payload=payload_fields, with_vector=False
+        )
         with storage_errors(self.folder):
             records, next_offset = self._edge.scroll(request)
         return [chunk_of(str(r.id), r.payload or {}) for r in records], next_offset
@@ -83,8 +85,10 @@ class ShardReader:
         """Chunks in the order of the ids; unknown ids are left out."""
         with storage_errors(self.folder):
             # The fields for filters repeat the metadata, and decoding takes most of the time.
-            shown = qe.PayloadSelector.Exclude(["where"])
-            records = self._edge.retrieve(list(chunk_ids), with_payload=shown, with_vector=False)
+            payload_fields = qe.PayloadSelector.Exclude(["where"])
+            records = self._edge.retrieve(
+                list(chunk_ids), with_payload=payload_fields, with_vector=False
+            )
         found = {str(r.id): chunk_of(str(r.id), r.payload or {}) for r in records}
         return [found[i] for i in chunk_ids if i in found]
 

@@ -111,11 +111,11 @@ class Upkeep:
                         await self._rebuilt(scope, shard if shard and due(shard) else None)
             except Exception as error:  # noqa: BLE001 - later erasures need this loop
                 whole = False
-                told, bug = for_log(error)
+                message, bug = for_log(error)
                 _log.error(
                     "Deleted text stays on disk, in %s: %s It is tried again.",
                     home,
-                    told,
+                    message,
                     exc_info=bug,
                 )
         return whole

@@ -95,7 +95,7 @@ _FAILED = (
     "The Qdrant server failed. Its log says more; try again later.",
 )
 _REFUSED = (StorageError, None, "The Qdrant server refuses the request.")
-_SAID = (
+_BY_WORDS = (
     (re.compile(r"no space left|out of disk", re.IGNORECASE), (), 507),
     (re.compile("already exists"), (), 409),
     (re.compile("Failed parsing HTTP/2"), (), 501),
@@ -110,7 +110,7 @@ _SAID = (
 """Words of the server, the statuses they apply to (any if empty), and the status they mean."""
 _UNKNOWN = re.compile(r"collection|no point with id", re.IGNORECASE)
 """A 404 with these words is about a collection or a point; any other is about the API."""
-AWAY = (501, 502, 503, 504)
+UNAVAILABLE = (501, 502, 503, 504)
 """Statuses that do not come from the node itself: another one may answer."""
 _SERVER_ERRORS = 500
 _SHOWN = 300
@@ -147,7 +147,7 @@ def _failure(error: Exception) -> tuple[int, str]:
         case ResponseHandlingException() | JSONDecodeError():
             status, cause = 501, "its answer cannot be read"
         case UnexpectedResponse():
-            status, cause = error.status_code or _SERVER_ERRORS, _said(error)
+            status, cause = error.status_code or _SERVER_ERRORS, _server_words(error)
         case AioRpcError():
             status = _HTTP.get(error.code(), _SERVER_ERRORS)
             cause = error.details() or error.code().name
@@ -166,13 +166,13 @@ def _local_failure(error: Exception) -> tuple[int, str]:
 
 def _status(status: int, cause: str) -> int:
     """Corrects the status by the server's words: it uses one status for several cases."""
-    for said, among, meant in _SAID:
-        if (not among or status in among) and said.search(cause):
-            return meant
+    for pattern, statuses, meaning in _BY_WORDS:
+        if (not statuses or status in statuses) and pattern.search(cause):
+            return meaning
     return 501 if status == 404 and not _UNKNOWN.search(cause) else status  # noqa: PLR2004
 
 
-def _said(error: UnexpectedResponse) -> str:
+def _server_words(error: UnexpectedResponse) -> str:
     with contextlib.suppress(ValueError, KeyError, TypeError):
         return str(error.structured()["status"]["error"])
     return error.content.decode(errors="replace")[:200] or error.reason_phrase

@@ -54,8 +54,8 @@ class ModelCalls:
         self, name: str, scope: Scope, chunk_ids: Sequence[str], place: Placement
     ) -> list[Chunk]:
         """Returns those of these chunks that exist."""
-        shown = models.PayloadSelectorExclude(exclude=list(NO_CHUNK))
-        records = await self._records(name, scope, chunk_ids, place, with_payload=shown)
+        payload_fields = models.PayloadSelectorExclude(exclude=list(NO_CHUNK))
+        records = await self._records(name, scope, chunk_ids, place, with_payload=payload_fields)
         return [chunk_of(turned(scope, record.id), record.payload or {}) for record in records]
 
     async def vectors(

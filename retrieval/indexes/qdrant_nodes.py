@@ -28,7 +28,7 @@ NO_QDRANT = "What answers is no Qdrant server. Mend `index.url` or `index.grpc_p
 CHECK_SECONDS = 1.0
 """Seconds between the first checks of a failed node; doubles each time, up to the next constant."""
 LONGEST_CHECK_SECONDS = 30.0
-TOLD_SECONDS = 1.0
+REST_SECONDS = 1.0
 """Seconds that a node's REST interface may take for facts that gRPC does not have."""
 
 _log = logging.getLogger(__name__)
@@ -193,9 +193,9 @@ class Nodes:
 async def _peers(node: Node) -> frozenset[str]:
     """Returns the ids of a cluster's nodes; a lone server's address; empty if not reported."""
     try:
-        async with asyncio.timeout(TOLD_SECONDS):
+        async with asyncio.timeout(REST_SECONDS):
             answer = await node.client.http.distributed_api.cluster_status()
-    except _NOT_TOLD:
+    except _NO_ANSWER:
         return frozenset()
     return frozenset(getattr(answer.result, "peers", (node.place,)))
 
@@ -203,14 +203,14 @@ async def _peers(node: Node) -> frozenset[str]:
 async def _is_ready(client: AsyncQdrantClient) -> bool:
     """True if a node has caught up with its cluster; also if it does not report that."""
     try:
-        async with asyncio.timeout(TOLD_SECONDS):
+        async with asyncio.timeout(REST_SECONDS):
             await client.http.service_api.readyz()
     except UnexpectedResponse as error:
         return error.status_code != httpx.codes.SERVICE_UNAVAILABLE
-    except _NOT_TOLD:  # a ready server answers in words, not JSON
+    except _NO_ANSWER:  # a ready server answers in words, not JSON
         return True
     return True
 
 
-_NOT_TOLD = (ApiException, ResponseHandlingException, JSONDecodeError, TimeoutError)
+_NO_ANSWER = (ApiException, ResponseHandlingException, JSONDecodeError, TimeoutError)
 """Errors of a REST interface that cannot be reached, or whose key lacks the right."""

@@ -128,9 +128,9 @@ class QdrantReader:
 
     async def pages(self, scope: Scope) -> AsyncIterator[list[Chunk]]:
         """All chunks of the scope, in the order of their ids."""
-        shown = models.PayloadSelectorExclude(exclude=list(NO_CHUNK))
+        payload_fields = models.PayloadSelectorExclude(exclude=list(NO_CHUNK))
         with contextlib.suppress(NotFoundError):
-            async for records in self._stored.pages(scope, of(scope), payload=shown):
+            async for records in self._stored.pages(scope, of(scope), payload=payload_fields):
                 yield [chunk_of(turned(scope, r.id), r.payload or {}) for r in records]
 
     async def holds(self, scope: Scope) -> bool:
@@ -151,8 +151,8 @@ class QdrantReader:
             if not legs or not await self._checked(scope, legs):
                 return [[] for _ in legs]
             name = self._versions.name(scope.collection)
-            ask = partial(self._calls.search, name, scope, legs, rescore=self._rescore)
-            ranked = await self._stored.placed(scope, ask)
+            operation = partial(self._calls.search, name, scope, legs, rescore=self._rescore)
+            ranked = await self._stored.placed(scope, operation)
         except NotFoundError:
             return [[] for _ in legs]
         return [
@@ -166,11 +166,11 @@ class QdrantReader:
         """Late interaction with the stored token vectors of these chunks, by id."""
         with contextlib.suppress(NotFoundError):
             # A collection without token vectors refuses this request, and so does any for no token.
-            asked = len(chunk_ids) > 0 and len(question) > 0
-            if asked and await self._stored.count(scope, has_tokens(scope, chunk_ids)):
+            is_needed = len(chunk_ids) > 0 and len(question) > 0
+            if is_needed and await self._stored.count(scope, has_tokens(scope, chunk_ids)):
                 name = self._versions.name(scope.collection)
-                ask = partial(self._calls.max_sim, name, scope, question, chunk_ids)
-                return dict(await self._stored.placed(scope, ask))
+                operation = partial(self._calls.max_sim, name, scope, question, chunk_ids)
+                return dict(await self._stored.placed(scope, operation))
         return {}
 
     async def idf(self, scope: Scope, terms: Sequence[int]) -> list[float]:
@@ -191,9 +191,9 @@ class QdrantReader:
 
     async def _checked(self, scope: Scope, legs: Sequence[Leg]) -> bool:
         """Refuses filters that cannot hold; False if there is nothing to filter."""
-        asked = {condition.field for leg in legs for condition in leg.where}
+        fields = {condition.field for leg in legs for condition in leg.where}
         known = self._fields.get(scope, set())
-        if not asked <= known:
+        if not fields <= known:
             known = await self.known_fields(scope)
             if not known:
                 return False

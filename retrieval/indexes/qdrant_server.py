@@ -14,7 +14,7 @@ from rag.errors import (
     RagError,
     UpstreamError,
 )
-from retrieval.indexes.qdrant_failures import AWAY, FAILURES, failure_of
+from retrieval.indexes.qdrant_failures import FAILURES, UNAVAILABLE, failure_of
 from retrieval.indexes.qdrant_nodes import Node, Nodes
 
 ATTEMPTS = 3
@@ -79,31 +79,31 @@ class Server:
         """
         name = method.__name__
 
-        async def asked(client: AsyncQdrantClient) -> _T:
+        async def operation(client: AsyncQdrantClient) -> _T:
             own = method if client is self.client else getattr(client, name)
             answer: _T = await own(*args, **kwargs)
             return answer
 
-        return await self.ask(asked, read=name in READS)
+        return await self.request(operation, read=name in READS)
 
-    async def ask(
-        self, question: Callable[[AsyncQdrantClient], Awaitable[_T]], *, read: bool
+    async def request(
+        self, operation: Callable[[AsyncQdrantClient], Awaitable[_T]], *, read: bool
     ) -> _T:
         """Same as `call`, for other requests; `read`: any node answers them alike."""
         for attempt in range(1, ATTEMPTS):
             try:
-                return await self._try(question, read=read)
+                return await self._try(operation, read=read)
             except UpstreamError:
                 pause = FIRST_PAUSE * 2 ** (attempt - 1)
                 await asyncio.sleep(pause * random.uniform(0.75, 1.25))  # noqa: S311
-        return await self._try(question, read=read)
+        return await self._try(operation, read=read)
 
     async def close(self) -> None:
         """Closes the connections to all nodes."""
         await self._nodes.close()
 
     async def _try(
-        self, question: Callable[[AsyncQdrantClient], Awaitable[_T]], *, read: bool
+        self, operation: Callable[[AsyncQdrantClient], Awaitable[_T]], *, read: bool
     ) -> _T:
         """Asks one node after another until one answers, even with an error."""
         until = asyncio.get_running_loop().time() + self._timeout
@@ -112,18 +112,18 @@ class Server:
             if failures and asyncio.get_running_loop().time() >= until:
                 break  # no time is left to ask this one: it has not failed
             try:
-                return await self._once(node, question, until=until)
-            except _AwayError as away:
-                failures.append(away.told)
+                return await self._once(node, operation, until=until)
+            except _UnavailableError as unavailable:
+                failures.append(unavailable.error)
         # A temporary failure is reported rather than an address that has to be corrected.
-        told = next((f for f in failures if isinstance(f, UpstreamError)), failures[0])
-        told.detail = " ".join(failure.detail for failure in failures)[:_ALL_SHOWN]
-        raise told from told.__cause__
+        reported = next((f for f in failures if isinstance(f, UpstreamError)), failures[0])
+        reported.detail = " ".join(failure.detail for failure in failures)[:_ALL_SHOWN]
+        raise reported from reported.__cause__
 
     async def _once(
         self,
         node: Node,
-        question: Callable[[AsyncQdrantClient], Awaitable[_T]],
+        operation: Callable[[AsyncQdrantClient], Awaitable[_T]],
         *,
         until: float,
     ) -> _T:
@@ -134,31 +134,31 @@ class Server:
             )
         try:
             async with asyncio.timeout_at(until):
-                answer = await self._answer(node, question)
+                answer = await self._answer(node, operation)
         except FAILURES as error:
-            status, told = failure_of(node, error, timeout=self._timeout)
-            if status not in AWAY:
-                raise told from error
-            self._nodes.failed(node, told)
-            raise _AwayError(told) from error
+            status, failure = failure_of(node, error, timeout=self._timeout)
+            if status not in UNAVAILABLE:
+                raise failure from error
+            self._nodes.failed(node, failure)
+            raise _UnavailableError(failure) from error
         self._nodes.answered(node)
         return answer
 
     async def _answer(
-        self, node: Node, question: Callable[[AsyncQdrantClient], Awaitable[_T]]
+        self, node: Node, operation: Callable[[AsyncQdrantClient], Awaitable[_T]]
     ) -> _T:
         """Returns a node's answer; leaves a node that has fallen silent if there is another."""
         if not self._nodes.others(node):
-            return await question(node.client)
-        asked = asyncio.ensure_future(question(node.client))
+            return await operation(node.client)
+        answering = asyncio.ensure_future(operation(node.client))
         try:
-            while not (await asyncio.wait({asked}, timeout=SILENCE_SECONDS))[0]:
+            while not (await asyncio.wait({answering}, timeout=SILENCE_SECONDS))[0]:
                 async with asyncio.timeout(SILENCE_SECONDS):
                     await node.client.info()
-            return await asked
+            return await answering
         finally:
-            asked.cancel()
-            await asyncio.gather(asked, return_exceptions=True)
+            answering.cancel()
+            await asyncio.gather(answering, return_exceptions=True)
 
     async def _greet(self, node: Node, *, until: float) -> None:
         try:
@@ -166,27 +166,27 @@ class Server:
                 await self._nodes.greet(node)
         except RagError as error:
             self._nodes.failed(node, error)
-            raise _AwayError(error) from error
+            raise _UnavailableError(error) from error
         except FAILURES as error:
-            _, told = failure_of(node, error, timeout=self._timeout)
-            self._nodes.failed(node, told)
-            raise _AwayError(told) from error
+            _, failure = failure_of(node, error, timeout=self._timeout)
+            self._nodes.failed(node, failure)
+            raise _UnavailableError(failure) from error
 
     async def _check(self, node: Node) -> bool:
         """True if a node can be used; otherwise it is skipped."""
         try:
             await self._greet(node, until=asyncio.get_running_loop().time() + self._timeout)
-        except _AwayError:
+        except _UnavailableError:
             return False
         return True
 
 
-class _AwayError(Exception):
+class _UnavailableError(Exception):
     """A node does not answer; holds the error to report if no other one does either."""
 
-    def __init__(self, told: RagError) -> None:
-        super().__init__(told)
-        self.told = told
+    def __init__(self, error: RagError) -> None:
+        super().__init__(error)
+        self.error = error
 
 
 def connect(

@@ -34,12 +34,12 @@ class TenantPoints:
 
     async def count(self, scope: Scope, where: models.Filter | None = None) -> int:
         """Returns the number of points, or of those that meet a condition."""
-        return (await self.ask(scope, self._client.count, where or of(scope))).count
+        return (await self.request(scope, self._client.count, where or of(scope))).count
 
     async def facet(self, scope: Scope, field: str, limit: int) -> dict[Any, int]:
         """Counts the points with each value of an indexed field, for at most `limit` values."""
         facet = self._client.facet
-        response = await self.ask(scope, facet, field, of(scope), limit=limit, exact=True)
+        response = await self.request(scope, facet, field, of(scope), limit=limit, exact=True)
         return {hit.value: hit.count for hit in response.hits}
 
     async def pages(
@@ -53,7 +53,7 @@ class TenantPoints:
         """Yields the points in pages of `PAGE`, none empty: the server refuses an empty batch."""
         offset: Any = None
         while True:
-            records, offset = await self.ask(
+            records, offset = await self.request(
                 scope,
                 self._client.scroll,
                 scroll_filter=where,
@@ -69,7 +69,7 @@ class TenantPoints:
 
     async def upsert(self, scope: Scope, structs: Sequence[models.PointStruct]) -> None:
         """Writes points."""
-        await self.ask(scope, self._client.upsert, structs)
+        await self.request(scope, self._client.upsert, structs)
 
     async def update(self, scope: Scope, operations: Callable[[ShardKey], list[Any]]) -> None:
         """Sends the operations for the tenant's shard key, in one request."""
@@ -80,9 +80,9 @@ class TenantPoints:
 
     async def remove(self, scope: Scope, where: models.Filter) -> None:
         """Removes the points that meet a condition."""
-        await self.ask(scope, self._client.delete, models.FilterSelector(filter=where))
+        await self.request(scope, self._client.delete, models.FilterSelector(filter=where))
 
-    async def ask(
+    async def request(
         self, scope: Scope, method: Callable[..., Awaitable[_T]], *args: Any, **kwargs: Any
     ) -> _T:
         """Calls a method of the client on the tenant's shard."""
@@ -94,14 +94,14 @@ class TenantPoints:
             ),
         )
 
-    async def placed(self, scope: Scope, ask: Callable[[Placement], Awaitable[_T]]) -> _T:
+    async def placed(self, scope: Scope, operation: Callable[[Placement], Awaitable[_T]]) -> _T:
         """Asks the shard with the tenant's chunks.
 
         The placement is cached. If another process has switched to a version with other shards, the
         server reports that, and it is asked once more.
         """
         try:
-            return await ask(await self._placement(scope))
+            return await operation(await self._placement(scope))
         except NotFoundError:
             await self._versions.check_alias(scope.collection)
             raise
@@ -109,7 +109,7 @@ class TenantPoints:
             if error.code != MOVED:
                 raise
         self._placements.pop(scope, None)
-        return await ask(await self._placement(scope))
+        return await operation(await self._placement(scope))
 
     async def _placement(self, scope: Scope) -> Placement:
         if scope not in self._placements:

@@ -126,7 +126,7 @@ class WireCalls:
             stub = getattr(client.grpc_points, method)
             return await stub(message, timeout=client.init_options["timeout"])
 
-        return await self._server.ask(sent, read=True)
+        return await self._server.request(sent, read=True)
 
 
 def _of(name: str, scope: Scope, place: Placement, *conditions: wire.Condition) -> dict[str, Any]:

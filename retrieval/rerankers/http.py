@@ -75,37 +75,38 @@ class HttpReranker:
         await self._client.aclose()
 
     def _check(self, answer: httpx.Response) -> None:
-        said = f"The reranker answered {answer.status_code}"
+        status_line = f"The reranker answered {answer.status_code}"
         if answer.status_code == _TOO_MANY:
             raise BusyError(
-                f"{said}: it has too much to do. Try again in a second.", detail=f"{self._where}."
+                f"{status_line}: it has too much to do. Try again in a second.",
+                detail=f"{self._where}.",
             )
         if answer.status_code >= _SERVER_FAULT:
-            raise UpstreamError(f"{said}.", detail=f"{self._where}.")
+            raise UpstreamError(f"{status_line}.", detail=f"{self._where}.")
         if not answer.is_success:
             # The text of other refusals may quote the passages.
             words = self._words(answer) if answer.status_code in _ABOUT_NO_PASSAGE else ""
             raise ConfigError(
-                f"{said}. Are reranker.url, reranker.dialect, reranker.model and reranker.api_key"
-                " right?",
+                f"{status_line}. Are reranker.url, reranker.dialect, reranker.model and"
+                " reranker.api_key right?",
                 detail=f"{self._where} {words}".rstrip(),
             )
 
     def _words(self, answer: httpx.Response) -> str:
         """Returns the beginning of the server's answer, without the secrets that it may quote."""
-        said = scrubbed(answer.text, self._url)
-        return (said.replace(self._api_key, "…") if self._api_key else said)[:200]
+        text = scrubbed(answer.text, self._url)
+        return (text.replace(self._api_key, "…") if self._api_key else text)[:200]
 
     def _scores(self, answer: httpx.Response, count: int) -> Float32Array:
         """Returns one finite score for each text, whatever their order in the answer is."""
         key = "score" if self._dialect == "tei" else "relevance_score"
-        told: dict[int, float] = {}
+        by_index: dict[int, float] = {}
         try:
             results = answer.json()
             for result in results if self._dialect == "tei" else results["results"]:
-                told[int(result["index"])] = float(result[key])
-            scores = [told.get(index, math.nan) for index in range(count)]
-            if told.keys() - set(range(count)):
+                by_index[int(result["index"])] = float(result[key])
+            scores = [by_index.get(index, math.nan) for index in range(count)]
+            if by_index.keys() - set(range(count)):
                 raise IndexError
         except _NO_SCORES as error:
             raise UpstreamError(

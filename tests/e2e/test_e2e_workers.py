@@ -360,7 +360,7 @@ async def test_tasks_that_are_delivered_many_times_are_done_once(cluster: Cluste
     job = await cluster.submit(files)
     for _ in range(3):
         await asyncio.sleep(0.3)
-        await cluster.catalog.tasks.give_again([("parse", False)], older_than=0)
+        await cluster.catalog.tasks.requeue([("parse", False)], older_than=0)
         await cluster.queue.drain()
     with cluster.worker():
         assert (await cluster.ended(job)).outcomes == {"stored": 40}

@@ -89,7 +89,7 @@ async def complete_chat(
     with_usage = bool(body.stream_options and body.stream_options.include_usage)
     as_json = query.sampling.schema is not None
     stream = _chunks(first, events, head, as_json=as_json, with_usage=with_usage)
-    return sse.response(_told(stream, request))
+    return sse.response(_with_failure(stream, request))
 
 
 @router.post("/embeddings", response_model=wire.EmbeddingList)
@@ -201,7 +201,7 @@ def _delta(
     return sse.data(head | {"choices": [choice]})
 
 
-async def _told(
+async def _with_failure(
     chunks: AsyncGenerator[bytes, None], request: Request
 ) -> AsyncGenerator[bytes, None]:
     """Yields the chunks; a failure becomes the last one, and no `[DONE]` follows it."""
@@ -220,7 +220,7 @@ async def _in_time(work: Awaitable[T], service: Service) -> T:
             return await work
     except TimeoutError:
         raise UpstreamError(
-            f"The texts were not done with within {seconds:g} s. Send fewer of them at once, or"
+            f"The texts were not processed within {seconds:g} s. Send fewer of them at once, or"
             " raise the setting limits.query_seconds.",
             code="deadline",
             retry_after=seconds,  # by then the present work has ended

@@ -119,7 +119,7 @@ class ChatRequest(_Request, SamplingIn):
     @field_validator("messages")
     @classmethod
     def _has_a_question(cls, value: list[ChatMessage]) -> list[ChatMessage]:
-        up_to_question(_said(value))
+        up_to_question(_messages(value))
         return value
 
     def overrides(self) -> SamplingOverrides:
@@ -129,10 +129,10 @@ class ChatRequest(_Request, SamplingIn):
 
     def conversation(self) -> list[Message]:
         """Returns the question and the messages before it; rules for answers are the pipeline's."""
-        return up_to_question(_said(self.messages))
+        return up_to_question(_messages(self.messages))
 
 
-def _said(messages: Sequence[ChatMessage]) -> list[Message]:
+def _messages(messages: Sequence[ChatMessage]) -> list[Message]:
     return [
         Message(role=message.role, content=message.content)
         for message in messages

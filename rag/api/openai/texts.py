@@ -9,11 +9,11 @@ def text_of(content: Any) -> Any:
     """Returns a text unchanged; of a list of parts, their texts, joined by line breaks."""
     if not isinstance(content, list):
         return content
-    texts = [p.get("text") for p in content if isinstance(p, dict) and p.get("type") == "text"]
-    said = [text for text in texts if isinstance(text, str)]
-    if len(said) < len(content):
+    parts = [p.get("text") for p in content if isinstance(p, dict) and p.get("type") == "text"]
+    texts = [text for text in parts if isinstance(text, str)]
+    if len(texts) < len(content):
         raise ValueError("it has parts that are no text, and nothing else is read")
-    return "\n".join(said)
+    return "\n".join(texts)
 
 
 def texts_of(value: Any) -> Any:

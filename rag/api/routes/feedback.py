@@ -18,5 +18,5 @@ async def give_feedback(
     body: schemas.FeedbackRequest, service: ServiceDep, tenant: TenantDep
 ) -> Response:
     """Stores feedback on an answer, by the answer's id."""
-    await service.observing.add_feedback(tenant, body.answer_id, body.feedback())
+    await service.observer.add_feedback(tenant, body.answer_id, body.feedback())
     return Response(status_code=204)

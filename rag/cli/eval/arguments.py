@@ -163,13 +163,13 @@ def _add_drift(tasks: Tasks, within: argparse.ArgumentParser) -> None:
 
 
 def _add_runs(tasks: Tasks, common: argparse.ArgumentParser) -> None:
-    told = argparse.ArgumentParser(add_help=False, parents=[common])
-    told.add_argument(
+    with_markdown = argparse.ArgumentParser(add_help=False, parents=[common])
+    with_markdown.add_argument(
         "--markdown", type=Path, metavar="FILE", help="write it for a pull request, too"
     )
     compare = tasks.add_parser(
         "compare",
-        parents=[told],
+        parents=[with_markdown],
         help="is one run better than another, where, and why",
         description="Compares runs of one set with the first of them, question by question.",
     )
@@ -182,7 +182,7 @@ def _add_runs(tasks: Tasks, common: argparse.ArgumentParser) -> None:
     )
     report = tasks.add_parser(
         "report",
-        parents=[told],
+        parents=[with_markdown],
         help="draw runs",
         description="Writes an HTML page that stands alone: measures, slices, latency, risk, cost"
         " and questions.",
@@ -191,7 +191,7 @@ def _add_runs(tasks: Tasks, common: argparse.ArgumentParser) -> None:
     report.add_argument("--out", type=Path, required=True, metavar="FILE.html", help="the page")
     gate = tasks.add_parser(
         "gate",
-        parents=[told],
+        parents=[with_markdown],
         help="may this run be shipped",
         description="Holds a run against the rules of a file, and against a baseline. Exit code 1"
         " where a rule is broken.",

@@ -37,8 +37,8 @@ def _report(args: argparse.Namespace) -> int:
     examined = report.examine([read_run(folder) for folder in args.runs])
     _write(args.out, report_html.to_html(examined))
     body = report.to_json(examined) | {"file": str(args.out)}
-    told = _joined((report.to_text(examined), [f"The page is {args.out}."]))
-    output.show(body, lambda _: told, as_json=args.json)
+    text = _joined((report.to_text(examined), [f"The page is {args.out}."]))
+    output.show(body, lambda _: text, as_json=args.json)
     _write_markdown(args, report.to_markdown(examined))
     return 0
 

@@ -21,7 +21,7 @@ from rag.cli.progress import progress_bar
 from rag.cli.scope import tenant
 from rag.client.http import Json
 from rag.errors import InputError
-from rag.feedback.recorder import Traces
+from rag.feedback.observer import Traces
 from rag.settings.tree import Settings
 
 
@@ -70,9 +70,11 @@ async def _run(plan: Plan, out: Path, settings: Settings, args: argparse.Namespa
     with RunFolder(out, plan.info()) as folder:
         plan = replace(plan, started=folder.info.started)  # one experiment, even if it was stopped
         async with contextlib.AsyncExitStack() as stack:
-            with _progress("Ingesting", len(plan.corpus.passages), quiet=args.json) as told:
-                asking = queue_backend(settings).asking(plan, _cache(args, settings), told)
-                put, traces = await stack.enter_async_context(asking)  # 1.
+            with _progress("Ingesting", len(plan.corpus.passages), quiet=args.json) as progress:
+                opening = queue_backend(settings).question_dispatcher(
+                    plan, _cache(args, settings), progress
+                )
+                put, traces = await stack.enter_async_context(opening)  # 1.
             await _ask(put, traces, plan, folder, args)  # 2.
         outcomes = folder.outcomes()
         summary = summarize(outcomes)  # 3.
@@ -84,19 +86,19 @@ async def _ask(
     put: Put, traces: Traces, plan: Plan, folder: RunFolder, args: argparse.Namespace
 ) -> None:
     todo = [question for question in plan.corpus.questions if question.id not in folder.done]
-    asked = len(folder.done)
-    with _progress("Asking", len(plan.corpus.questions), quiet=args.json) as told:
+    answered = len(folder.done)
+    with _progress("Asking", len(plan.corpus.questions), quiet=args.json) as progress:
 
         def take(outcome: Outcome) -> None:
-            nonlocal asked
+            nonlocal answered
             folder.append(outcome)
-            asked += 1
-            told(asked)
+            answered += 1
+            progress(answered)
 
         await ask_by(put, plan, todo, take, at_once=args.at_once, traces=traces)
 
 
 @contextlib.contextmanager
-def _progress(what: str, total: int, *, quiet: bool) -> Iterator[Progress]:
-    with progress_bar(what, total, quiet=quiet) as bar:
+def _progress(title: str, total: int, *, quiet: bool) -> Iterator[Progress]:
+    with progress_bar(title, total, quiet=quiet) as bar:
         yield lambda done: bar.update(bar.task_ids[0], completed=done)

@@ -39,7 +39,7 @@ async def run(args: argparse.Namespace, settings: Settings) -> int:
     if args.out.exists() or not args.out.parent.is_dir():
         raise InputError(f"{args.out} exists, or its folder does not: name another file.")
     corpus = await asyncio.to_thread(load_set, args.set, settings.traces)
-    corpus = _with_a_say(corpus, name)
+    corpus = _applicable(corpus, name)
     train, held_out = (half.questions for half in halves(corpus))
     if not train or not held_out:
         raise InputError(f"{args.set} says too little of {name}: choose another --measure.")
@@ -62,7 +62,7 @@ async def run(args: argparse.Namespace, settings: Settings) -> int:
         "file": str(args.out),
         "set": corpus.name,
         "measure": name,
-        "trials": [_told(each) for each in tried],
+        "trials": [_trial_json(each) for each in tried],
         "asked": trials.asked,
         "best": dict(chosen.settings),
         "settings": dict(kept.settings),
@@ -96,7 +96,7 @@ async def _search(
             trials=args.trials,
             seed=args.seed,
             as_it_is=as_it_is,
-            told=lambda _: bar.advance(bar.task_ids[0]),
+            on_trial=lambda _: bar.advance(bar.task_ids[0]),
         )
 
 
@@ -115,7 +115,7 @@ async def _judge(
     return compare({trials.measure: differences})[trials.measure]
 
 
-def _with_a_say(corpus: Corpus, name: str) -> Corpus:
+def _applicable(corpus: Corpus, name: str) -> Corpus:
     """Returns the questions that a measure applies to; the set decides it, not an outcome."""
     nothing = Outcome(id="", question="", slices={}, timings={}, measures={})
     return corpus.only(
@@ -139,7 +139,7 @@ def _as_it_is(space: Space, settings: Settings) -> dict[str, Value]:
     return found
 
 
-def _told(tried: Tried) -> dict[str, object]:
+def _trial_json(tried: Tried) -> dict[str, object]:
     return {"settings": dict(tried.settings), "score": tried.score if tried.values else None,
             "questions": len(tried.values), "stopped": tried.stopped,
             "fault": tried.fault}  # fmt: skip

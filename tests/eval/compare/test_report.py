@@ -152,11 +152,11 @@ def test_text_stands_where_it_was_put() -> None:
     ],
 )
 def test_ticks_are_round(low: float, high: float, ticks: list[float]) -> None:
-    assert Axis(low=low, high=high, shown=str).ticks() == pytest.approx(ticks)
+    assert Axis(low=low, high=high, format=str).ticks() == pytest.approx(ticks)
 
 
 def test_a_curve_keeps_its_ends_and_stays_within_its_axis() -> None:
-    axis = Axis(low=0, high=1, shown=str)
+    axis = Axis(low=0, high=1, format=str)
     x = np.linspace(0, 2, 5001)
     drawn = curves("c", "", axis, axis, [Curve(0, x, np.minimum(x, 1))])
     line = drawn.find("polyline")

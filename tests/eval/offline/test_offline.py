@@ -427,7 +427,7 @@ def test_poor_trials_are_stopped_and_the_best_is_found(tmp_path: Path) -> None:
             trials=40,
             seed=1,
             as_it_is={"retrieval.depth": 5},
-            told=told.append,
+            on_trial=told.append,
         )
     )
     assert told == made

@@ -21,7 +21,7 @@ from rag.catalog.answers import Answers
 from rag.catalog.catalog import Catalog
 from rag.catalog.database import SqliteDatabase
 from rag.errors import UpstreamError
-from rag.feedback.recorder import Traces
+from rag.feedback.observer import Traces
 from rag.types import Scope
 from retrieval.embedders.embedder import BertEmbedder
 from tests.e2e.test_e2e_chat import CONFIG, DOCUMENTS, FACT, KEY, QUESTION
@@ -31,7 +31,7 @@ from tests.model_server import ModelServer, model_server, says
 from tests.otlp_server import OtlpServer, otlp_server
 from tests.rag.catalog.test_answers import given
 from tests.servers import Json, Server, rag, serving, submit, wait_for
-from workers.celery_queue import to_workers
+from workers.celery_queue import dispatch_to_workers
 from workers.scoring_queue import ScoringQueue
 
 MAIL = "jane.doe@corp.example"
@@ -327,8 +327,8 @@ async def test_a_worker_scores_what_the_broker_hands_out(cluster: Cluster) -> No
     }
     await answers.keep([given(str(n), SCOPE, content=content) for n in range(20)])
     with cluster.worker():
-        give_out, due = to_workers(cluster.queue._app), asyncio.Event()
-        async with ScoringQueue(answers, give_out, due=due).started():
+        dispatch, due = dispatch_to_workers(cluster.queue._app), asyncio.Event()
+        async with ScoringQueue(answers, dispatch, due=due).started():
             end = time.monotonic() + 60
             while await answers.unscored([str(n) for n in range(20)]):
                 assert time.monotonic() < end, cluster.log.read_text()

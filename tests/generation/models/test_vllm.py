@@ -106,7 +106,7 @@ async def write_directly(model: VllmModel, prompt: str, *, max_tokens: int) -> s
     """What the engine itself makes of a prompt."""
     from vllm import SamplingParams
 
-    engine = model._keeper.engine
+    engine = model._supervisor.engine
     assert engine is not None
     tokens = engine.get_tokenizer().encode(prompt, add_special_tokens=False)
     params = SamplingParams(max_tokens=max_tokens, temperature=0)
@@ -117,8 +117,8 @@ async def write_directly(model: VllmModel, prompt: str, *, max_tokens: int) -> s
 
 
 def unfinished(model: VllmModel) -> int:
-    assert model._keeper.engine is not None
-    count: int = model._keeper.engine.get_num_unfinished_requests()
+    assert model._supervisor.engine is not None
+    count: int = model._supervisor.engine.get_num_unfinished_requests()
     return count
 
 
@@ -482,7 +482,7 @@ async def up_again(model: VllmModel) -> None:
 async def test_an_engine_that_hangs_is_ended_and_comes_back(
     model: VllmModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("generation.models.vllm_keeper.HANGS_AFTER", 3)
+    monkeypatch.setattr("generation.models.vllm_supervisor.HANGS_AFTER", 3)
     (core,) = engines()
     assert core.pid is not None
     os.kill(core.pid, signal.SIGSTOP)
@@ -500,7 +500,7 @@ async def test_an_engine_that_hangs_is_ended_and_comes_back(
 async def test_who_reads_slowly_does_not_make_an_engine_hang(
     model: VllmModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("generation.models.vllm_keeper.HANGS_AFTER", 2)
+    monkeypatch.setattr("generation.models.vllm_supervisor.HANGS_AFTER", 2)
     (core,) = engines()
     async with aclosing(model.stream(CHAT, sampling=Sampling(max_tokens=9))) as pieces:
         await anext(pieces)
@@ -533,7 +533,7 @@ async def test_an_engine_that_does_not_stop_in_time_is_killed_and_its_requests_f
     from generation.models.vllm_engine import stop
 
     monkeypatch.setattr("generation.models.vllm_engine.STOP", 0.01)
-    engine, (core,) = model._keeper.engine, engines()
+    engine, (core,) = model._supervisor.engine, engines()
     assert engine is not None
     assert core.pid is not None
     os.kill(core.pid, signal.SIGSTOP)  # it neither writes nor stops

@@ -31,7 +31,7 @@ async def problem(http: httpx.AsyncClient, method: str, path: str, **request: An
 async def test_what_another_tenant_has_is_as_unknown_as_what_nobody_has(folder: Path) -> None:
     settings = load_settings(data_dir=folder)
     async with start(settings) as (service, queue):  # the queue does not run: tasks wait
-        jobs, answers = service.catalog.jobs, service.observing.answers
+        jobs, answers = service.catalog.jobs, service.observer.answers
         spool = service.spool.of(RIVAL.tenant)
         sent = spool.put(b'{"text": "Otters swim."}', uri="doc:1", document_id_="1")
         await service.ingest.check_collection(RIVAL)

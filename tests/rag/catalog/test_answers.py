@@ -22,7 +22,7 @@ from rag.catalog.answers import LOST_SECONDS, STALE_SECONDS, Answers, _row
 from rag.catalog.catalog import Catalog
 from rag.catalog.database import Database
 from rag.errors import NotFoundError
-from rag.feedback.answer_log import MAX_WAITING, AnswerKeeper
+from rag.feedback.answer_log import MAX_WAITING, AnswerRecorder
 from rag.privacy.masking import Masker
 from rag.privacy.policy import Capture, Privacy
 from rag.records import Feedback, LiveAnswer, Submission
@@ -301,13 +301,13 @@ async def test_what_is_kept_of_an_answer(
     answers: Answers, scope: Scope, capture: Capture, rate: float, kept: str | None
 ) -> None:
     privacy = Privacy(Masker().content, capture=capture, tenants={})
-    keeper = AnswerKeeper(answers, privacy, rate=rate, days=1)
-    async with keeper.started():
+    recorder = AnswerRecorder(answers, privacy, rate=rate, days=1)
+    async with recorder.started():
         query, trace, answer = ended(scope)
-        keeper.take(query, trace, answer, sent=False)
-        await keeper.flush()
+        recorder.record(query, trace, answer, sent=False)
+        await recorder.flush()
         (found,) = await answers.given(scope, 0, time.time() + 1)
-    assert keeper.kept.is_set()
+    assert recorder.stored.is_set()
     assert (found.content and found.content["answer"]) == kept
     assert (found.cost, found.to_score, found.reason) == (
         0.25,
@@ -323,15 +323,15 @@ async def test_what_was_taken_is_kept_though_the_process_is_told_to_end(
     answers: Answers, scope: Scope
 ) -> None:
     privacy = Privacy(Masker().content, capture="full", tenants={})
-    keeper = AnswerKeeper(answers, privacy, rate=0, days=1)
+    recorder = AnswerRecorder(answers, privacy, rate=0, days=1)
 
     async def serve() -> None:
-        async with keeper.started():
+        async with recorder.started():
             await asyncio.Event().wait()
 
     serving = asyncio.create_task(serve())
     await asyncio.sleep(0.05)
-    keeper.take(*ended(scope), sent=True)
+    recorder.record(*ended(scope), sent=True)
     serving.cancel()
     await asyncio.gather(serving, return_exceptions=True)
     assert len(await answers.given(scope, 0, time.time() + 1)) == 1
@@ -340,19 +340,19 @@ async def test_what_was_taken_is_kept_though_the_process_is_told_to_end(
 async def test_a_flush_waits_for_what_came_before_and_no_more(
     answers: Answers, scope: Scope
 ) -> None:
-    keeper = AnswerKeeper(
+    recorder = AnswerRecorder(
         answers, Privacy(Masker().content, capture="full", tenants={}), rate=0, days=1
     )
 
     async def flood() -> None:
         while True:
-            keeper.take(*ended(scope), sent=True)
+            recorder.record(*ended(scope), sent=True)
             await asyncio.sleep(0.002)
 
-    async with keeper.started():
+    async with recorder.started():
         flooding = asyncio.create_task(flood())
         async with asyncio.timeout(20):
-            await keeper.flush()
+            await recorder.flush()
         assert not flooding.done()
         assert await answers.signals(scope, 0, math.inf)
         flooding.cancel()
@@ -363,11 +363,11 @@ async def test_a_slow_catalog_delays_nobody_and_loses_what_is_too_much(
     answers: Answers, scope: Scope
 ) -> None:
     privacy = Privacy(Masker().content, capture="full", tenants={})
-    keeper = AnswerKeeper(answers, privacy, rate=0, days=1)
+    recorder = AnswerRecorder(answers, privacy, rate=0, days=1)
     for _ in range(2 * MAX_WAITING):
-        keeper.take(*ended(scope), sent=True)
-    async with keeper.started():
-        await keeper.flush()
+        recorder.record(*ended(scope), sent=True)
+    async with recorder.started():
+        await recorder.flush()
     assert len(await answers.given(scope, 0, time.time() + 1)) == MAX_WAITING
 
 

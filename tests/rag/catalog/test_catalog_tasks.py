@@ -193,16 +193,16 @@ async def test_the_outbox_holds_what_no_broker_was_given(
         assert [task.bulk for task in due] == [False, True]
     async with catalog.tasks.outbox(9) as again:
         assert again == []
-    await catalog.tasks.give_again([("parse", False)], older_than=60)
+    await catalog.tasks.requeue([("parse", False)], older_than=60)
     async with catalog.tasks.outbox(9) as again:
         assert again == []
     now = time.time()
     monkeypatch.setattr("time.time", lambda: now + 61)
-    await catalog.tasks.give_again([("embed", False)], older_than=60)
-    await catalog.tasks.give_again([("parse", True)], older_than=60)
+    await catalog.tasks.requeue([("embed", False)], older_than=60)
+    await catalog.tasks.requeue([("parse", True)], older_than=60)
     async with catalog.tasks.outbox(9) as again:
         assert again == due[1:]
-    await catalog.tasks.give_again([("parse", False)], older_than=60)
+    await catalog.tasks.requeue([("parse", False)], older_than=60)
     async with catalog.tasks.outbox(9) as again:
         assert again == due[:1]
     [task] = await catalog.tasks.get([due[0].id])

@@ -18,7 +18,7 @@ from rag.catalog.database import Database, PostgresDatabase
 from rag.errors import RagError, UpstreamError
 from rag.privacy.redaction import SHOWN, masked, scrubbed, words
 from rag.settings.storage import CeleryQueueSettings
-from rag.settings.tree import load_settings, shown
+from rag.settings.tree import load_settings, printable
 from rag.telemetry import logs
 from rag.types import Message, Query, Sampling, Scope
 from retrieval.rerankers.http import HttpReranker
@@ -122,7 +122,7 @@ def test_the_settings_are_shown_without_secrets(name: str, form: str) -> None:
     values: Json = json.loads(json.dumps(KINDS[part]))
     scheme, place = PLACES[name]
     (values[inner[0]] if inner else values)[leaf] = form.format(scheme=scheme, place=place)
-    told = json.dumps(shown(load_settings(**{part: values})))
+    told = json.dumps(printable(load_settings(**{part: values})))
     check_hidden(told)
     assert "db.internal" in told
 
@@ -131,7 +131,7 @@ def test_the_settings_are_shown_without_secrets(name: str, form: str) -> None:
 def test_each_of_several_addresses_is_shown_without_secrets(form: str) -> None:
     urls = [form.format(scheme="http", place=f"node-{n}:6333") for n in range(2)]
     for given in (urls, ",".join(urls)):
-        told = json.dumps(shown(load_settings(index={"kind": "qdrant", "url": given})))
+        told = json.dumps(printable(load_settings(index={"kind": "qdrant", "url": given})))
         check_hidden(told)
         assert all(f"node-{n}:6333" in told for n in range(2))
 

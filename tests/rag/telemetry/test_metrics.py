@@ -205,9 +205,9 @@ def test_documents_and_models(http: httpx.Client, grown: Watch) -> None:
 
 @pytest.fixture
 def told_apart() -> Iterator[None]:
-    metrics.tell_apart(["acme"])
+    metrics.label_tenants(["acme"])
     yield
-    metrics.tell_apart(())
+    metrics.label_tenants(())
 
 
 @pytest.mark.usefixtures("told_apart")

@@ -25,7 +25,7 @@ from rag.errors import ConfigError, UpstreamError
 from rag.privacy.masking import Masker
 from rag.privacy.policy import Capture, Privacy
 from rag.telemetry.background_sender import AT_ONCE, Backlog, Parcel, TraceSender
-from rag.telemetry.exporters import Exporter, Sending, langfuse
+from rag.telemetry.exporters import Exporter, ExportOptions, langfuse
 from rag.telemetry.trace import Score, Trace, is_sampled, of_template, trace_headers, trace_of
 from rag.types import Query, Scope
 from retrieval.rerankers.http import HttpReranker
@@ -235,8 +235,8 @@ def test_of_two_hundred_planted_values_not_one_leaves(
 
 def exporter(url: str, capture: Capture, mask: Callable[[Any], Any]) -> Exporter:
     privacy = Privacy(mask, capture=capture, tenants={"secret": "off"})
-    sending = Sending(privacy=privacy, environment="default", release="1")
-    return Exporter(f"{url}/v1/traces", headers={}, sending=sending)
+    options = ExportOptions(privacy=privacy, environment="default", release="1")
+    return Exporter(f"{url}/v1/traces", headers={}, options=options)
 
 
 def sender_to(
@@ -487,10 +487,10 @@ def test_only_scores_that_langfuse_says_it_took_have_arrived(name: str) -> None:
     answer, arrived = SCORES[name]
     scores = tuple(Score(name=n, value=1.0, trace_id="a" * 32, tenant="") for n in "abc")
     privacy = Privacy(mask, capture="full", tenants={})
-    sending = Sending(privacy=privacy, environment="default", release="1")
+    options = ExportOptions(privacy=privacy, environment="default", release="1")
     with otlp_server() as receiver:
         receiver.scores_answer = answer
-        export = langfuse(receiver.url, public_key="pk", secret_key="sk", sending=sending)
+        export = langfuse(receiver.url, public_key="pk", secret_key="sk", options=options)
         assert export([pickle.dumps(scores)]).scores == arrived
 
 

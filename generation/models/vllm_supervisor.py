@@ -31,7 +31,7 @@ HANGS_AFTER = 60.0
 """Seconds, in all, in which an engine had requests and returned no token: it counts as hung."""
 
 
-class EngineKeeper:
+class EngineSupervisor:
     """An engine that is started again whenever it dies or hangs."""
 
     def __init__(
@@ -61,7 +61,7 @@ class EngineKeeper:
         self.context = 0
         """Tokens that prompt and answer may have together."""
         self._start_seconds = 60.0  # what the last start took
-        self._asked = 0  # requests that wait for a token
+        self._waiting = 0  # requests that wait for a token
         self._silent = 0.0  # seconds with waiting requests since the last token
 
     @contextlib.asynccontextmanager
@@ -72,12 +72,12 @@ class EngineKeeper:
             ConfigError: The model or an argument is not valid.
         """
         self.engine = await self._start()
-        keeping = asyncio.create_task(self._keep())
+        supervising = asyncio.create_task(self._supervise())
         try:
             yield
         finally:
-            keeping.cancel()
-            await asyncio.wait([keeping])  # whatever it ends with, the engine is stopped
+            supervising.cancel()
+            await asyncio.wait([supervising])  # whatever it ends with, the engine is stopped
             engine, self.engine = self.engine, None
             if engine is not None:
                 await vllm_engine.stop(engine)
@@ -94,11 +94,11 @@ class EngineKeeper:
 
     async def next_of(self, outputs: AsyncGenerator[RequestOutput, None]) -> RequestOutput | None:
         """Returns the next output; None at the end. A slow consumer does not count as waiting."""
-        self._asked += 1
+        self._waiting += 1
         try:
             output = await anext(outputs, None)
         finally:
-            self._asked -= 1
+            self._waiting -= 1
         self._silent = 0.0
         return output
 
@@ -163,7 +163,7 @@ class EngineKeeper:
             raise
         return engine
 
-    async def _keep(self) -> None:
+    async def _supervise(self) -> None:
         """Starts the engine again whenever it dies or hangs."""
         while True:
             dead = self.engine
@@ -186,7 +186,7 @@ class EngineKeeper:
         self._silent = 0.0
         while self._silent < HANGS_AFTER:
             await asyncio.sleep(1)
-            self._silent += bool(self._asked)
+            self._silent += bool(self._waiting)
         _log.error("%s gave no token for %g s.", self._name, HANGS_AFTER)
         for process in processes_of(engine):
             process.kill()

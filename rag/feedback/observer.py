@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from rag.catalog.answers import Answers
 from rag.errors import InputError, NotFoundError
-from rag.feedback.answer_log import AnswerKeeper
+from rag.feedback.answer_log import AnswerRecorder
 from rag.privacy.policy import Privacy
 from rag.records import Feedback, LiveAnswer
 from rag.telemetry import metrics
@@ -39,37 +39,37 @@ class Traces:
 
 
 @dataclass(frozen=True, slots=True)
-class Observing:
+class Observer:
     """Sends traces, stores answers, and takes feedback on them.
 
-    `keeper` is None if no answers are given, or none are stored.
+    `recorder` is None if no answers are given, or none are stored.
     """
 
     traces: Traces
     privacy: Privacy
     answers: Answers
-    keeper: AnswerKeeper | None = None
+    recorder: AnswerRecorder | None = None
 
     def ended(self, query: Query, trace: Trace, answer: Answer | None) -> None:
         """Takes a question that has ended; returns at once."""
         sent = self.traces.send(trace)
-        if answer and self.keeper and trace.experiment is None:  # evaluations are not live
-            self.keeper.take(query, trace, answer, sent=sent)
+        if answer and self.recorder and trace.experiment is None:  # evaluations are not live
+            self.recorder.record(query, trace, answer, sent=sent)
 
     async def add_feedback(self, tenant: str, answer_id: str, feedback: Feedback) -> None:
         """Stores feedback on the answer with this id, and sends it on.
 
         Raises:
-            InputError: It is words alone, and none are kept.
+            InputError: It has only texts, and none are stored.
             NotFoundError: No such answer is kept.
         """
         allowed = await asyncio.to_thread(self._allowed, feedback, tenant)
         if allowed == Feedback():
             raise InputError(
-                "What people write is not kept here (privacy.capture): send a `rating`.",
+                "Comments and corrections are not stored here (privacy.capture): send a `rating`.",
                 code="not_kept",
             )
-        answer = await self._say(tenant, answer_id, allowed)
+        answer = await self._store(tenant, answer_id, allowed)
         if feedback.rating:
             metrics.feedback(feedback.rating)
         self.traces.score(list(_scores(answer)))
@@ -81,19 +81,19 @@ class Observing:
             correction=self.privacy.content(feedback.correction, tenant),
         )
 
-    async def _say(self, tenant: str, answer_id: str, feedback: Feedback) -> LiveAnswer:
+    async def _store(self, tenant: str, answer_id: str, feedback: Feedback) -> LiveAnswer:
         try:
             return await self.answers.add_feedback(tenant, answer_id, feedback)
         except NotFoundError:
-            if self.keeper is None:
+            if self.recorder is None:
                 raise
-        await self.keeper.flush()  # it may have been given a moment ago
+        await self.recorder.flush()  # it may have been given a moment ago
         return await self.answers.add_feedback(tenant, answer_id, feedback)
 
 
 def _scores(answer: LiveAnswer) -> Iterator[Score]:
     """Yields the feedback on an answer as scores of its trace."""
-    said = answer.feedback
+    feedback = answer.feedback
     nameless = Score(
         name="",
         value="",
@@ -101,10 +101,10 @@ def _scores(answer: LiveAnswer) -> Iterator[Score]:
         tenant=answer.scope.tenant,
         answer_id=answer.id,
     )
-    if said.rating:
-        value = float(said.rating == "up")
-        yield replace(nameless, name="feedback", value=value, comment=said.comment or "")
-    elif said.comment:
-        yield replace(nameless, name="comment", value=said.comment)
-    if said.correction:
-        yield replace(nameless, name="correction", value=said.correction)
+    if feedback.rating:
+        value = float(feedback.rating == "up")
+        yield replace(nameless, name="feedback", value=value, comment=feedback.comment or "")
+    elif feedback.comment:
+        yield replace(nameless, name="comment", value=feedback.comment)
+    if feedback.correction:
+        yield replace(nameless, name="correction", value=feedback.correction)

@@ -27,7 +27,7 @@ UNSUBMITTED_SECONDS = 3600.0
 _log = logging.getLogger(__name__)
 
 
-class Leftovers:
+class Cleanup:
     """Removes deleted and replaced data from the files of the data folder."""
 
     def __init__(
@@ -46,7 +46,7 @@ class Leftovers:
             await asyncio.to_thread(self._spool.sweep, unwanted)
 
     @contextlib.asynccontextmanager
-    async def removed(self) -> AsyncIterator[None]:
+    async def started(self) -> AsyncIterator[None]:
         """Removes such data again and again until the end of the block."""
         removing = asyncio.create_task(self._run())
         try:
@@ -61,11 +61,9 @@ class Leftovers:
             try:
                 await self._round()
             except RagError as error:
-                _log.error(
-                    "What was deleted is not removed from all files yet: %s", error.in_full()
-                )
+                _log.error("Deleted data is not removed from all files yet: %s", error.in_full())
             except Exception:  # noqa: BLE001 - the loop must go on
-                _log.exception("What was deleted is not removed from all files yet")
+                _log.exception("Deleted data is not removed from all files yet")
 
     async def _round(self) -> None:
         await self._answers.forget_late(since=time.time() - LATE_SECONDS)
