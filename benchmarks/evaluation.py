@@ -16,7 +16,8 @@ from tempfile import TemporaryDirectory
 
 from benchmarks._common import Report, Target, data_folder
 from eval.datasets.corpus import Corpus, Question, read_corpus
-from eval.offline.run import Plan, ask, ingest, settings_for
+from eval.offline.plan import Plan, settings_for
+from eval.offline.run import ask, ingest
 from eval.offline.stage_cache import LocalStages
 from eval.runs.run_folder import RunFolder
 from rag.build.running import start

@@ -21,7 +21,8 @@ from typing import Any
 from benchmarks._common import Report
 from benchmarks._rankings import corpus_of
 from eval.datasets.corpus import Corpus
-from eval.offline.run import Plan, ask, ingest, settings_for
+from eval.offline.plan import Plan, settings_for
+from eval.offline.run import ask, ingest
 from eval.offline.stage_cache import LocalStages
 from eval.offline.summary import summarize
 from eval.runs.run_folder import Outcome

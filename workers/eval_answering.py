@@ -20,8 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from eval.datasets.corpus import Question
+from eval.offline.plan import Plan, cached_stages
 from eval.offline.plan_json import Json, plan_of
-from eval.offline.run import Plan, cached_stages, put
+from eval.offline.run import put
 from eval.offline.scoring import Scorer, scoring
 from eval.offline.stage_cache import SharedStages, code_version
 from eval.runs.atomic_write import write_whole

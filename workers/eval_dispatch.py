@@ -24,8 +24,9 @@ from celery import Celery
 
 from eval.datasets.corpus import Question
 from eval.offline.collection_copy import copy_collection
+from eval.offline.plan import Plan
 from eval.offline.plan_json import to_json
-from eval.offline.run import Plan, Put
+from eval.offline.run import Put
 from eval.offline.stage_cache import key_of
 from eval.runs.atomic_write import write_whole
 from eval.runs.run_folder import Outcome, outcome_of

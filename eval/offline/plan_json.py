@@ -9,7 +9,7 @@ from typing import Any
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
 from eval.datasets.corpus import Corpus, Question
-from eval.offline.run import Plan, settings_for
+from eval.offline.plan import Plan, settings_for
 from eval.offline.stage_cache import code_version
 from eval.runs.run_folder import without_passwords
 from rag.errors import ConfigError

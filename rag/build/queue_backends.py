@@ -8,7 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from eval.offline.run import Plan, Progress, Put, ingest, put
+from eval.offline.plan import Plan
+from eval.offline.run import Progress, Put, ingest, put
 from eval.offline.scoring import scoring
 from eval.offline.stage_cache import LocalStages
 from eval.online.scorer import open_scorer

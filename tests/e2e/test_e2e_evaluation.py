@@ -18,8 +18,8 @@ import pytest
 from pydantic import SecretStr
 
 from eval.datasets.loading import load_set
+from eval.offline.plan import Plan
 from eval.offline.plan_json import plan_of, to_json
-from eval.offline.run import Plan
 from eval.runs.run_folder import OUTCOMES, Run, read_run
 from rag.cli.eval.run import run as eval_run
 from rag.cli.main import _parser

@@ -12,7 +12,8 @@ from pathlib import Path
 from eval.datasets.loading import load_set
 from eval.measures.ranking import to_trec
 from eval.measures.registry import known
-from eval.offline.run import Plan, Progress, Put, ask_by, now, settings_for
+from eval.offline.plan import Plan, now, settings_for
+from eval.offline.run import Progress, Put, ask_by
 from eval.offline.summary import summarize
 from eval.runs.run_folder import Outcome, RunFolder, is_finished
 from rag.build.queue_backends import queue_backend

@@ -11,7 +11,8 @@ from typing import Self
 
 from eval.datasets.corpus import Corpus, Question
 from eval.measures.registry import of_answers
-from eval.offline.run import Plan, ask, ingest, settings_for
+from eval.offline.plan import Plan, settings_for
+from eval.offline.run import ask, ingest
 from eval.offline.stage_cache import StageCache, key_of
 from eval.offline.tune import Value, nested
 from eval.runs.run_folder import Outcome

@@ -15,7 +15,7 @@ from eval.datasets.corpus import Corpus, Question
 from eval.datasets.loading import load_set
 from eval.measures.registry import known, measure
 from eval.measures.statistics import Difference, compare
-from eval.offline.run import now
+from eval.offline.plan import now
 from eval.offline.stage_cache import LocalStages
 from eval.offline.tune import Score, Space, Tried, Value, best, halves, read_space, search
 from eval.runs.run_folder import Outcome
