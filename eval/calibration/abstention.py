@@ -8,29 +8,24 @@ figures are measured with the questions about the other articles.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from itertools import chain
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from eval.calibration.command import options_of, read_data, write_record
 from eval.calibration.confidence import Judged, Logistic, auroc, calibration_error, fit_logistic
 from eval.calibration.evidence_runs import EvidenceRunner, Retrieved, open_evidence_runner
 from eval.calibration.plots import draw_reliability, draw_risk_coverage
-from eval.datasets.corpus import Corpus, read_corpus
+from eval.datasets.corpus import Corpus
 from generation.grounding.calibration import CALIBRATION
 from generation.grounding.evidence import MAX_SENTENCES, Features
 from rag.types import Floats
 
-DATASET = "squad2-dev-a"
-ELSEWHERE = "xquad"
-"""Another collection to measure model and threshold on; only its English part is used."""
 WITHOUT_ADVERSARIAL = "every second\nquestion outside\nthe collection"
 WITH_ADVERSARIAL = "a third outside,\na third adversarial"
 FEATURES = [field.name for field in fields(Features)]
@@ -62,23 +57,14 @@ class Cases:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Calibrates, writes record and pictures; if the data is missing, prints that and stops."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, prog="python -m eval.calibration.abstention"
-    )
-    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
-    parser.add_argument("--out", type=Path, default=CALIBRATION)
-    parser.add_argument("--docs", type=Path, default=Path("docs"), help="folder of the pictures")
-    options = parser.parse_args(argv)
-    folders = [options.data / name for name in (DATASET, ELSEWHERE)]
-    for folder in folders:
-        if not folder.is_dir():
-            sys.stdout.write(f"Skipped: {folder} is missing. --data names the folder it is in.\n")
-            return 0
-    corpus, elsewhere = map(read_corpus, folders)
+    prog = "python -m eval.calibration.abstention"
+    options = options_of(argv, prog=prog, description=__doc__, out=CALIBRATION)
+    data = read_data(options.data)
+    if data is None:
+        return 0
+    corpus, elsewhere = data
     record, curves = asyncio.run(calibrate(corpus, elsewhere=elsewhere))
-    text = json.dumps(record, indent=2) + "\n"
-    options.out.write_text(text, encoding="utf-8")
-    sys.stdout.write(text)
+    write_record(record, options.out)
     draw_risk_coverage(options.docs / "risk-coverage.png", curves, threshold=record["threshold"])
     draw_reliability(options.docs / "reliability.png", curves[WITH_ADVERSARIAL])
     return 0

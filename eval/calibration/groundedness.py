@@ -8,21 +8,19 @@ other articles, and with another collection.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass, fields, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from eval.calibration.command import options_of, read_data, write_record
 from eval.calibration.confidence import auroc, fit_logistic
 from eval.calibration.plots import draw_roc
 from eval.datasets.claims import HARD, PARAGRAPH, SWAPPED, Claim, Kind, make_claims
-from eval.datasets.corpus import Corpus, Passage, read_corpus
+from eval.datasets.corpus import Corpus, Passage
 from generation.grounding.calibration import Regression
 from generation.grounding.groundedness import (
     WEIGHTS,
@@ -37,9 +35,6 @@ from rag.text.passages import passage_text
 from rag.types import Chunk, Floats
 from retrieval.embedders.embedder import BertEmbedder, minilm_folder
 
-DATASET = "squad2-dev-a"
-ELSEWHERE = "xquad"
-"""Another collection; only its English part is used."""
 FEATURES = tuple(field.name for field in fields(Comparison))
 RELEVANCE = ("likeness", "astray")
 AGREEMENT = FEATURES[1:]
@@ -84,23 +79,14 @@ class Compared:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Fits, writes record and picture; if the data is missing, prints that and stops."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, prog="python -m eval.calibration.groundedness"
-    )
-    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
-    parser.add_argument("--out", type=Path, default=WEIGHTS)
-    parser.add_argument("--docs", type=Path, default=Path("docs"), help="folder of the picture")
-    options = parser.parse_args(argv)
-    folders = [options.data / name for name in (DATASET, ELSEWHERE)]
-    for folder in folders:
-        if not folder.is_dir():
-            sys.stdout.write(f"Skipped: {folder} is missing. --data names the folder it is in.\n")
-            return 0
-    corpus, elsewhere = map(read_corpus, folders)
+    prog = "python -m eval.calibration.groundedness"
+    options = options_of(argv, prog=prog, description=__doc__, out=WEIGHTS)
+    data = read_data(options.data)
+    if data is None:
+        return 0
+    corpus, elsewhere = data
     record, scores = asyncio.run(fit(corpus, elsewhere=english(elsewhere, without=corpus)))
-    text = json.dumps(record, indent=2) + "\n"
-    options.out.write_text(text, encoding="utf-8")
-    sys.stdout.write(text)
+    write_record(record, options.out)
     draw_roc(options.docs / "groundedness.png", scores["supported"], {n: scores[n] for n in DRAWN})
     return 0
 
