@@ -24,9 +24,10 @@ import numpy as np
 from benchmarks._common import Report, Target, data_folder, p50, table
 from benchmarks._rankings import corpus_of
 from benchmarks.support import CharacterSupport
+from eval.calibration.command import DATASET, ELSEWHERE
 from eval.calibration.confidence import Names, auroc, auroc_interval
 from eval.calibration.evidence_runs import MemoEmbedder
-from eval.calibration.groundedness import DATASET, ELSEWHERE, GROUPS, chunk_of, english, halves
+from eval.calibration.groundedness import GROUPS, chunk_of, english, halves
 from eval.datasets.claims import PARAGRAPH, Claim, make_claims
 from eval.datasets.corpus import Corpus, read_corpus
 from generation.grounding.groundedness import (
