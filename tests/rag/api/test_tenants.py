@@ -58,8 +58,8 @@ async def test_what_another_tenant_has_is_as_unknown_as_what_nobody_has(folder: 
                 theirs = await problem(http, method, path.format("1"))
                 assert theirs == await problem(http, method, path.format("2"))
                 assert theirs[:2] == (404, "unknown_document")
-            said = {"answer_id": ANSWER, "rating": "up"}
-            theirs = await problem(http, "POST", "/v1/feedback", json=said)
+            feedback = {"answer_id": ANSWER, "rating": "up"}
+            theirs = await problem(http, "POST", "/v1/feedback", json=feedback)
             assert theirs[:2] == (404, "unknown_answer")
             assert (await http.get("/v1/collections")).json() == {"collections": []}
 
