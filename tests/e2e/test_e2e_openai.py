@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from openai import AsyncOpenAI, OpenAI
 from openai.types.chat import ChatCompletion, ChatCompletionMessageParam
 
-from rag.api.app import bare_app
+from rag.api.app import app_without_lifespan
 from rag.api.deps import Running
 from rag.api.openai import schemas as wire
 from rag.errors import BusyError
@@ -528,7 +528,7 @@ class TestErrors:
             embedder=stuck,
             reranker=stuck,
         )
-        app = bare_app(service.settings, Running(opened=service))
+        app = app_without_lifespan(service.settings, Running(opened=service))
         transport = httpx.ASGITransport(app=app)
         async with httpx.AsyncClient(transport=transport, base_url="http://test") as http:
             for path, body in (
@@ -561,7 +561,7 @@ class TestErrors:
 
     @pytest.mark.anyio
     async def test_not_loaded(self) -> None:
-        transport = httpx.ASGITransport(app=bare_app(Settings(), Running()))
+        transport = httpx.ASGITransport(app=app_without_lifespan(Settings(), Running()))
         async with httpx.AsyncClient(transport=transport, base_url="http://test") as http:
             asked = {"model": "m", "messages": QUESTION}
             for request in (http.get("/v1/models"), http.post("/v1/chat/completions", json=asked)):

@@ -140,7 +140,7 @@ async def test_an_orphan_with_chunks_on_several_pages_is_counted_once(
 ) -> None:
     monkeypatch.setattr("retrieval.indexes.edge_reads.PAGE", 4)
     monkeypatch.setattr("retrieval.indexes.qdrant_tenants.PAGE", 4)
-    monkeypatch.setattr("ingest.index_check.SHOWN_FAULTS", 1)
+    monkeypatch.setattr("ingest.index_check.MAX_LISTED_FAULTS", 1)
     strangers = [
         make_chunk(f"{i} of {name}", document_id=name, position=i)
         for name in ("one", "two")
