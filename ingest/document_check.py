@@ -78,7 +78,7 @@ class Checker:
         )
 
     async def _kind(self, scope: Scope, record: DocumentRecord, ids: list[str]) -> FaultKind | None:
-        if record.duplicate_of and not await self._stands(scope, record):
+        if record.duplicate_of and not await self._original_holds(scope, record):
             return "original"
         if len(ids) != record.chunks:
             return "missing" if len(ids) < record.chunks else "surplus"
@@ -95,7 +95,7 @@ class Checker:
                 places.add(chunk.position)
         return None if places == set(range(len(ids))) else "twice"
 
-    async def _stands(self, scope: Scope, record: DocumentRecord) -> bool:
+    async def _original_holds(self, scope: Scope, record: DocumentRecord) -> bool:
         """True if a duplicate's original holds the same bytes, or will hand over its chunks."""
         original = record.duplicate_of or ""
         mark = await self._catalog.unsettled.of(scope, original)

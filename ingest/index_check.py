@@ -16,7 +16,7 @@ from rag.protocols import PersistentIndex
 from rag.records import DocumentRecord
 from rag.types import Scope
 
-SHOWN_FAULTS = 100
+MAX_LISTED_FAULTS = 100
 """Faults that a report lists one by one; it counts all of them."""
 
 
@@ -43,7 +43,7 @@ class Report:
     def note(self, fault: Fault) -> None:
         """Adds a fault to the report."""
         self.counts[fault.kind] += 1
-        if len(self.faults) < SHOWN_FAULTS:
+        if len(self.faults) < MAX_LISTED_FAULTS:
             self.faults.append(fault)
 
 
@@ -73,13 +73,13 @@ class IndexCheck:
             for record in records:
                 report.documents += 1
                 report.chunks += record.chunks
-                await self._look(scope, record, report, repair=repair)
+                await self._check_document(scope, record, report, repair=repair)
             progress(report.documents)
         async for document_id in self._checker.orphans(scope):
-            await self._look_at_orphan(scope, document_id, report, repair=repair)
+            await self._check_orphan(scope, document_id, report, repair=repair)
         return report
 
-    async def _look(
+    async def _check_document(
         self, scope: Scope, record: DocumentRecord, report: Report, *, repair: bool
     ) -> None:
         if await self._checker.fault_of(scope, record) is None:
@@ -108,7 +108,7 @@ class IndexCheck:
             return kept and await self._checker.fault_of(scope, record) is None
         return True
 
-    async def _look_at_orphan(
+    async def _check_orphan(
         self, scope: Scope, document_id: str, report: Report, *, repair: bool
     ) -> None:
         async with self._pipeline.settler.settled(scope, document_id):

@@ -243,5 +243,5 @@ class IngestPipeline:
         same = await self._catalog.documents.same_content(task.scope, document.version)
         if same is None or same.id == task.document_id:
             return None
-        stands = await self._writer.holds_chunks(task.scope, same, document.version)
-        return same.id if stands else None
+        holds = await self._writer.holds_chunks(task.scope, same, document.version)
+        return same.id if holds else None

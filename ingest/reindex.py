@@ -99,7 +99,7 @@ class Reindexer:
                 )
             made_with, cuts = known
             self._check_embedder(scope, made_with)
-            cuts = await self._still_held(version, cuts)
+            cuts = await self._intact_cuts(version, cuts)
             return await self._switch(scope, version, cuts, progress=progress)
 
     async def _switch(
@@ -168,16 +168,16 @@ class Reindexer:
         return changed
 
     async def _try(self, scope: Scope, version: Scope, id_: str, cuts: Cuts) -> bool:
-        """Runs `_bring`, again if an outside service fails; it can be repeated safely."""
+        """Runs `_sync_document`, again if an outside service fails; it can be repeated safely."""
         for attempts in range(ATTEMPTS - 1):
             try:
-                return await self._bring(scope, version, id_, cuts)
+                return await self._sync_document(scope, version, id_, cuts)
             except UpstreamError as error:
                 _log.warning("Document %s is tried again: %s", id_, error.in_full())
                 await asyncio.sleep(backoff(attempts))
-        return await self._bring(scope, version, id_, cuts)
+        return await self._sync_document(scope, version, id_, cuts)
 
-    async def _bring(self, scope: Scope, version: Scope, id_: str, cuts: Cuts) -> bool:
+    async def _sync_document(self, scope: Scope, version: Scope, id_: str, cuts: Cuts) -> bool:
         """Brings one document in step; True if it had to be changed."""
         async with self._pipeline.settler.settled(scope, id_) as record:
             if record is None:
@@ -188,7 +188,7 @@ class Reindexer:
             cuts[id_] = await self._pipeline.settler.write_again(scope, record, version)
             return True
 
-    async def _still_held(self, version: Scope, cuts: Mapping[str, Cut]) -> Cuts:
+    async def _intact_cuts(self, version: Scope, cuts: Mapping[str, Cut]) -> Cuts:
         """Returns a version's cuts that are as recorded, and `GONE` for its other documents.
 
         Going back to it may have been interrupted, after other documents were written to it.

@@ -57,7 +57,7 @@ async def attempt(
             try:
                 await _within(seconds, work(task, trace))
             except asyncio.CancelledError:
-                await catalog.tasks.let_go(task)
+                await catalog.tasks.make_pending(task)
                 raise
             except Exception as error:  # noqa: BLE001 - a crash is its document's failure
                 trace.outcome, trace.root.error = "failed", code_of(error)

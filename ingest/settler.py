@@ -85,8 +85,8 @@ class Settler:
             return
         if fault.kind == "original":  # another document, or it itself, holds its bytes now
             same = await self._catalog.documents.same_content(scope, record.version)
-            stands = same and await self._writer.holds_chunks(scope, same, record.version)
-            record = replace(record, duplicate_of=same.id if same and stands else None)
+            holds = same and await self._writer.holds_chunks(scope, same, record.version)
+            record = replace(record, duplicate_of=same.id if same and holds else None)
         try:
             cut = await self.write_again(scope, record, scope)
         except InputError:

@@ -35,27 +35,27 @@ async def settling(
     may do this at once.
     """
     causes = Causes()
-    looked = asyncio.Event()
+    checked = asyncio.Event()
 
-    async def look() -> None:
+    async def check() -> None:
         while True:
             try:
                 await settle(pipeline=pipeline, index=index, catalog=catalog, causes=causes)
             except Exception as error:  # noqa: BLE001 - it is tried again, and the block goes on
                 causes.log_once("Unfinished work is tried again later", error)
-            causes.next_look()
-            looked.set()
+            causes.next_round()
+            checked.set()
             await asyncio.sleep(EVERY_SECONDS)
 
-    looking = asyncio.create_task(look())
+    checking = asyncio.create_task(check())
     try:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(FIRST_SECONDS):
-                await looked.wait()
+                await checked.wait()
         yield
     finally:
-        looking.cancel()
-        await asyncio.gather(looking, return_exceptions=True)
+        checking.cancel()
+        await asyncio.gather(checking, return_exceptions=True)
 
 
 class Causes:
@@ -72,7 +72,7 @@ class Causes:
             _log.error("%s: %s", work, message, exc_info=bug)
         self._now.add(message)
 
-    def next_look(self) -> None:
+    def next_round(self) -> None:
         """Forgets the causes that did not occur again."""
         self._before, self._now = self._now, set()
 

@@ -264,12 +264,12 @@ class ScriptedModel:
         self, messages: Sequence[Message], *, sampling: Sampling
     ) -> AsyncGenerator[Piece, None]:
         self.sent.append(tuple(messages))
-        told = next(self._script)
+        answer = next(self._script)
         try:
             await asyncio.sleep(self._seconds)
-            if isinstance(told, RagError):
-                raise told
-            words = re.findall(r"\S+\s*", told)
+            if isinstance(answer, RagError):
+                raise answer
+            words = re.findall(r"\S+\s*", answer)
             for word in words[: sampling.max_tokens]:
                 yield Piece(text=word)
             cut = len(words) > sampling.max_tokens

@@ -20,11 +20,11 @@ def main(host: str, port: int) -> None:
         try:
             connection = http.client.HTTPConnection(host, port, timeout=TIMEOUT)
             connection.request("GET", "/healthz")
-            told = str(connection.getresponse().status)
+            result = str(connection.getresponse().status)
             connection.close()
         except OSError as error:
-            told = type(error).__name__
-        print(told, time.perf_counter() - started, flush=True)
+            result = type(error).__name__
+        print(result, time.perf_counter() - started, flush=True)
 
 
 if __name__ == "__main__":

@@ -32,8 +32,8 @@ class LangfuseSets:
         if authorization != _AUTHORIZATION:
             return 401, {"message": "Invalid credentials."}
         assert parts.path == "/api/public/dataset-items"
-        told = {name: values[0] for name, values in parse_qs(parts.query).items()}
-        name, page, limit = told["datasetName"], int(told["page"]), int(told["limit"])
+        query = {name: values[0] for name, values in parse_qs(parts.query).items()}
+        name, page, limit = query["datasetName"], int(query["page"]), int(query["limit"])
         assert limit <= 100
         self.asked.append((name, page))
         if name not in self.sets:
@@ -43,15 +43,15 @@ class LangfuseSets:
             "page": page, "limit": limit,
             "totalItems": len(items), "totalPages": -(-len(items) // limit),
         }  # fmt: skip
-        shown = [_item(name, item) for item in items[(page - 1) * limit : page * limit]]
-        return self.status, {"data": shown, "meta": meta}
+        listed = [_item(name, item) for item in items[(page - 1) * limit : page * limit]]
+        return self.status, {"data": listed, "meta": meta}
 
 
-def _item(name: str, told: dict[str, Any]) -> dict[str, Any]:
+def _item(name: str, fields: dict[str, Any]) -> dict[str, Any]:
     return {
         "status": "ACTIVE", "expectedOutput": None, "metadata": None, "sourceTraceId": None,
         "sourceObservationId": None, "datasetId": "set-1", "datasetName": name,
-        "createdAt": _STAMP, "updatedAt": _STAMP, **told,
+        "createdAt": _STAMP, "updatedAt": _STAMP, **fields,
     }  # fmt: skip
 
 
@@ -61,8 +61,8 @@ def langfuse_sets() -> Iterator[LangfuseSets]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            status, told = server.answer(self.path, self.headers.get("Authorization"))
-            body = server.body or json.dumps(told).encode()
+            status, content = server.answer(self.path, self.headers.get("Authorization"))
+            body = server.body or json.dumps(content).encode()
             self.send_response(server.status if server.status != 200 else status)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(body)))

@@ -67,5 +67,5 @@ def _key(chance: random.Random) -> str:
 
 
 def _password(chance: random.Random) -> str:
-    said = chance.choice(["password: ", "api_key=", '"secret": "', "AWS_SECRET_ACCESS_KEY="])
-    return said + _some(chance, _SIGNS, 8, 20)
+    prefix = chance.choice(["password: ", "api_key=", '"secret": "', "AWS_SECRET_ACCESS_KEY="])
+    return prefix + _some(chance, _SIGNS, 8, 20)

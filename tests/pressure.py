@@ -132,8 +132,8 @@ def connected(server: Server) -> socket.socket:
 
 def replied(client: socket.socket) -> bytes:
     """All that a server says until it hangs up."""
-    said = b""
+    reply = b""
     with contextlib.suppress(ConnectionResetError):
         while part := client.recv(MIB):
-            said += part
-    return said
+            reply += part
+    return reply

@@ -87,5 +87,5 @@ def gives(expression: str, value: float, second: int) -> Json:
 
 def _series(name: str, labels: Mapping[str, str]) -> str:
     """As PromQL writes it, of the job that the scrape would have said."""
-    told = {"job": "plumbline", **labels}
-    return f"{name}{{{', '.join(f'{key}={json.dumps(told[key])}' for key in told)}}}"
+    all_labels = {"job": "plumbline", **labels}
+    return f"{name}{{{', '.join(f'{key}={json.dumps(all_labels[key])}' for key in all_labels)}}}"

@@ -301,9 +301,9 @@ def _selector(request: Any) -> Any:
 
 def _operation(step: Any) -> Any:
     """The client's own conversion leaves messages in the place of shard keys."""
-    told = getattr(step, step.WhichOneof("operation"))
-    selector = _selector(told)
-    told.ClearField("shard_key_selector")
+    message = getattr(step, step.WhichOneof("operation"))
+    selector = _selector(message)
+    message.ClearField("shard_key_selector")
     operation = GrpcToRest.convert_points_update_operation(step)
     [(_, converted)] = operation
     converted.shard_key = selector

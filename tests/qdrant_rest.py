@@ -87,7 +87,7 @@ def _node_routes(version: str, peers: Sequence[int], is_ready: Callable[[], bool
         return PlainTextResponse("some shards are not ready", 503)
 
     async def cluster(_: Request) -> Response:
-        return _told(_cluster_of(peers))
+        return _result(_cluster_of(peers))
 
     return [Route("/", root), Route("/readyz", readyz), Route("/cluster", cluster)]
 
@@ -264,7 +264,7 @@ def _route(method: str, path: str, answer: Callable[[Request], Awaitable[Any]]) 
 
     async def handled(request: Request) -> Response:
         try:
-            return _told(await answer(request))
+            return _result(await answer(request))
         except RefusedError as error:
             status = 404 if error.status is StatusCode.NOT_FOUND else 400
             return JSONResponse({"status": {"error": error.text}, "time": 0.0}, status)
@@ -275,8 +275,8 @@ def _route(method: str, path: str, answer: Callable[[Request], Awaitable[Any]]) 
     return Route(path, handled, methods=[method])
 
 
-def _told(result: Any) -> Response:
-    told = TypeAdapter(Any).dump_python(result, mode="json")
+def _result(result: Any) -> Response:
+    content = TypeAdapter(Any).dump_python(result, mode="json")
     if isinstance(result, BaseModel):
-        told = result.model_dump(mode="json", exclude_none=True)
-    return JSONResponse({"result": told, "status": "ok", "time": 0.0})
+        content = result.model_dump(mode="json", exclude_none=True)
+    return JSONResponse({"result": content, "status": "ok", "time": 0.0})

@@ -139,13 +139,13 @@ class ShardedClient:
     async def batch_update_points(self, name: str, operations: Sequence[Any]) -> list[Any]:
         done = []
         for operation in operations:
-            [(_, told)] = operation
-            shards = await self._written(name, told.shard_key)
+            [(_, change)] = operation
+            shards = await self._written(name, change.shard_key)
             for shard in shards:
                 part = operation
                 if isinstance(operation, models.UpdateVectorsOperation):
-                    points = [p for p in told.points if _shard_of(p.id, shards) == shard]
-                    update = told.model_copy(update={"points": points})
+                    points = [p for p in change.points if _shard_of(p.id, shards) == shard]
+                    update = change.model_copy(update={"points": points})
                     part = models.UpdateVectorsOperation(update_vectors=update)
                 done += await self.local.batch_update_points(shard, [part])
         return done

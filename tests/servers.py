@@ -115,14 +115,14 @@ def serving(
 def working(data: Path, env: Mapping[str, str], *options: str) -> Iterator[None]:
     """`rag worker`, from the moment it takes tasks; it ends as it is told to."""
     log = data.parent / f"worker{''.join(options)}.log"
-    with log.open("wb") as said:
+    with log.open("wb") as output:
         worker = subprocess.Popen(
             [*RAG, "worker", *options],
             cwd=data.parent,
             env=environment(data, env),
             stdin=subprocess.DEVNULL,
-            stdout=said,
-            stderr=said,
+            stdout=output,
+            stderr=output,
         )
 
     def ready() -> bool:

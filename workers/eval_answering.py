@@ -25,7 +25,7 @@ from eval.offline.plan_json import Json, plan_of
 from eval.offline.run import put
 from eval.offline.scoring import Scorer, scoring
 from eval.offline.stage_cache import SharedStages, code_version
-from eval.runs.atomic_write import write_whole
+from eval.runs.atomic_write import write_atomically
 from eval.runs.run_folder import Outcome
 from rag.build.service import Service, open_service
 from rag.build.stage_wrappers import UNWRAPPED
@@ -69,12 +69,12 @@ class Answering:
     @contextlib.asynccontextmanager
     async def started(self) -> AsyncIterator[None]:
         """Closes services that are no longer used; all of them at the end of the block."""
-        looking = asyncio.create_task(self._look())
+        closing_idle = asyncio.create_task(self._close_idle())
         try:
             yield
         finally:
-            looking.cancel()
-            await asyncio.gather(looking, return_exceptions=True)
+            closing_idle.cancel()
+            await asyncio.gather(closing_idle, return_exceptions=True)
             await self._close(idle_seconds=0)
 
     async def answer(self, run: str, question_id: str) -> None:
@@ -86,7 +86,7 @@ class Answering:
         self._under_way.add(done)
         try:
             outcome = await self._outcome_json(folder, question_id)
-            await asyncio.to_thread(write_whole, done, json.dumps(outcome))
+            await asyncio.to_thread(write_atomically, done, json.dumps(outcome))
         except FileNotFoundError:
             _log.warning(
                 "There is no run in %s: it has ended, or this worker does not share the volume.",
@@ -158,7 +158,7 @@ class Answering:
                 closing=stack.pop_all(),
             )
 
-    async def _look(self) -> None:
+    async def _close_idle(self) -> None:
         while True:
             await asyncio.sleep(LOOK_SECONDS)
             async with self._opening:

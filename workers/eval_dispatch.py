@@ -28,7 +28,7 @@ from eval.offline.plan import Plan
 from eval.offline.plan_json import to_json
 from eval.offline.run import Put
 from eval.offline.stage_cache import key_of
-from eval.runs.atomic_write import write_whole
+from eval.runs.atomic_write import write_atomically
 from eval.runs.run_folder import Outcome, outcome_of
 from rag.errors import ConfigError, StorageError, UpstreamError
 from rag.process.folder_lock import own
@@ -105,7 +105,7 @@ def _new_folder(runs: Path) -> Path:
 def _prepare(plan: Plan, folder: Path) -> None:
     if plan.collection is None:
         copy_collection(plan.settings.data_dir, plan.scope, folder / DATA)
-    write_whole(folder / PLAN, json.dumps(to_json(plan)))
+    write_atomically(folder / PLAN, json.dumps(to_json(plan)))
 
 
 class _Dispatcher:

@@ -92,17 +92,17 @@ class Runtime:
     async def _take(self, task: Task) -> None:
         """Processes a task; never two interrupted ones at once, see `rag.catalog.interrupted`."""
         if not task.interrupted:
-            await self._do(task, busy_seconds=BUSY_SECONDS)
+            await self._process(task, busy_seconds=BUSY_SECONDS)
         elif self._interrupted is None:
             self._interrupted = task.id
             try:
-                await self._do(task, busy_seconds=UNDER_WAY_SECONDS)
+                await self._process(task, busy_seconds=UNDER_WAY_SECONDS)
             finally:
                 self._interrupted = None
         elif self._interrupted != task.id:
             await self._work.catalog.tasks.put_back(task, seconds=BUSY_SECONDS)
 
-    async def _do(self, task: Task, *, busy_seconds: float) -> None:
+    async def _process(self, task: Task, *, busy_seconds: float) -> None:
         try:
             await self._work.take(task)
         except BusyError:

@@ -44,7 +44,7 @@ class Rule(BaseModel):
     allowed: Annotated[Finite, Field(ge=0)] | None = None
 
     @model_validator(mode="after")
-    def _asks_something(self) -> Rule:
+    def _has_condition(self) -> Rule:
         if self.floor is None and self.ceiling is None and self.allowed is None:
             raise ValueError("the rule asks nothing: give `floor`, `ceiling` or `allowed`")
         if self.allowed is not None and self.statistic != "mean":

@@ -31,7 +31,7 @@ SHADES = 4
 FULL_SHADE = 0.2
 """Difference of a slice's mean from that of all questions that has the deepest shade."""
 SHARE = Axis(low=0, high=1, format="{:.0%}".format)
-SHOWN_LATENCY = 99.5
+LATENCY_PERCENTILE = 99.5
 """The percentile that a chart of latencies ends at: a few slow answers would squeeze the others."""
 
 
@@ -166,7 +166,7 @@ def _figure(report: Report, heading: str, says: str, chart: Element) -> Element:
 
 def _latency(report: Report) -> Element:
     columns = [np.sort(table.present("seconds")) for table in report.tables]
-    tops = [float(np.percentile(column, SHOWN_LATENCY)) for column in columns if len(column)]
+    tops = [float(np.percentile(column, LATENCY_PERCENTILE)) for column in columns if len(column)]
     drawn = [
         Curve(place, column, np.arange(1, len(column) + 1) / len(column))
         for place, column in enumerate(columns)

@@ -18,9 +18,9 @@ from eval.compare.formatting import (
     p_value,
 )
 
-SHOWN_CHANGES = 5
+MAX_LISTED_CHANGES = 5
 """Questions shown that lost most, and as many that gained most."""
-SHOWN_SETTINGS = 10
+MAX_LISTED_SETTINGS = 10
 VERDICTS: tuple[Verdict, ...] = ("better", "worse", "other")
 COUNTS = ("wins", "ties", "losses")
 HEAD = ("", "questions", "before", "now", "difference", "95 % interval", "p", *COUNTS, "")
@@ -75,7 +75,7 @@ def most_changed(comparison: Comparison) -> dict[str, list[Change]]:
     lost = [change for change in comparison.changes if change.gained < 0]
     gained = [change for change in comparison.changes if change.gained > 0]
     found = {f"Lost most {name}": lost, f"Gained most {name}": gained}
-    return {heading: changes[:SHOWN_CHANGES] for heading, changes in found.items() if changes}
+    return {heading: changes[:MAX_LISTED_CHANGES] for heading, changes in found.items() if changes}
 
 
 def answered(change: Change) -> tuple[str, str]:
@@ -93,10 +93,10 @@ def _set(comparison: Comparison, *, of: str = "") -> str:
 
 def _settings(comparison: Comparison) -> Iterator[str]:
     listed = list(comparison.settings.items())
-    for name, (before, now) in listed[:SHOWN_SETTINGS]:
+    for name, (before, now) in listed[:MAX_LISTED_SETTINGS]:
         yield clipped(f"{name}: {before or 'not set'} → {now or 'not set'}")
-    if len(listed) > SHOWN_SETTINGS:
-        yield f"… and {len(listed) - SHOWN_SETTINGS} more settings"
+    if len(listed) > MAX_LISTED_SETTINGS:
+        yield f"… and {len(listed) - MAX_LISTED_SETTINGS} more settings"
 
 
 def _cells(row: Row) -> tuple[str, ...]:

@@ -27,8 +27,8 @@ MOST_VALUES = 20
 """Values, at most, of a metadata field that makes slices: with more, slices are too small."""
 LONGEST_VALUE = 40
 """Characters, at most, of such a value: a longer one is free text."""
-SHOWN_FAULTS = 3
-SHOWN_FILES = 10
+MAX_LISTED_FAULTS = 3
+MAX_LISTED_FILES = 10
 _MASK = re.compile(r"\[[\w -]{1,30}\]")
 """The placeholder of masked words: `[e-mail]`."""
 
@@ -366,10 +366,10 @@ def _gains(
         else:
             continue
         faults += 1
-        if faults <= SHOWN_FAULTS:
+        if faults <= MAX_LISTED_FAULTS:
             listed.append(f"{place} ({fault})")
     if faults:
-        more = f" and {faults - SHOWN_FAULTS:,} more" if faults > SHOWN_FAULTS else ""
+        more = f" and {faults - MAX_LISTED_FAULTS:,} more" if faults > MAX_LISTED_FAULTS else ""
         raise InputError(
             f"The judgements of the set {name} do not match its questions and documents:"
             f" {', '.join(listed)}{more}. Measures would count what cannot be found: remove those"
@@ -381,8 +381,8 @@ def _gains(
 def _layout(folder: Path) -> str:
     """Describes the files that a set needs, and those that the folder has."""
     found = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
-    more = " …" if len(found) > SHOWN_FILES else ""
+    more = " …" if len(found) > MAX_LISTED_FILES else ""
     return (
         "a set is a folder with corpus.jsonl, queries.jsonl and qrels/test.tsv, and this one has"
-        f" {', '.join(found[:SHOWN_FILES]) or 'nothing'}{more}."
+        f" {', '.join(found[:MAX_LISTED_FILES]) or 'nothing'}{more}."
     )

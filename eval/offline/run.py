@@ -26,7 +26,7 @@ from rag.telemetry.trace import Score, Trace
 from rag.types import Answer, Hit, Query, Scope
 
 POLL_SECONDS = 0.2
-SHOWN_FAILURES = 3
+MAX_LISTED_FAILURES = 3
 Progress = Callable[[int], None]
 """Called with the number of items that are done."""
 
@@ -104,7 +104,7 @@ def _submission(service: Ingesting, tenant: str, passage: Passage) -> Submission
 
 def _check(job: JobRecord) -> None:
     if failures := job.counts.get("failed", 0):
-        listed = "; ".join(f"{f['uri']}: {f['error']}" for f in job.failures[:SHOWN_FAILURES])
+        listed = "; ".join(f"{f['uri']}: {f['error']}" for f in job.failures[:MAX_LISTED_FAILURES])
         raise InputError(f"{failures:,} documents of the set could not be ingested: {listed}")
 
 

@@ -21,7 +21,7 @@ from typing import Any, Protocol, Self, TypeVar
 import numpy as np
 
 import rag
-from eval.runs.atomic_write import write_whole
+from eval.runs.atomic_write import write_atomically
 from generation.grounding.answerability import Finder
 from generation.grounding.evidence import Evidence, Features, Sentence
 from rag.process.private_folder import make_private
@@ -95,7 +95,7 @@ class SharedStages:
         """Stores a result under this key."""
         file = self._file(key)
         file.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(file, json.dumps(made))
+        write_atomically(file, json.dumps(made))
 
     def _file(self, key: str) -> Path:
         return self._folder / key[:2] / f"{key[2:]}.json"

@@ -20,7 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
 
-from eval.runs.atomic_write import write_whole
+from eval.runs.atomic_write import write_atomically
 from rag.errors import InputError
 from rag.privacy.redaction import HIDDEN, scrubbed
 
@@ -184,7 +184,7 @@ class RunFolder:
 
     def finish(self, summary: Mapping[str, Any], trec: str, *, finished: str) -> None:
         """Marks the run as complete, after all of it was written."""
-        write_whole(self._folder / TREC, trec)
+        write_atomically(self._folder / TREC, trec)
         _write(self._folder / SUMMARY, summary)
         _write(self._folder / INFO, asdict(replace(self.info, finished=finished)))
 
@@ -302,7 +302,7 @@ def _line(outcome: Outcome) -> str:
 
 
 def _write(path: Path, content: Any) -> None:
-    write_whole(path, json.dumps(content, indent=2) + "\n")
+    write_atomically(path, json.dumps(content, indent=2) + "\n")
 
 
 def without_passwords(content: Any) -> Any:

@@ -29,7 +29,7 @@ CHARS_PER_TOKEN = 128
 that writes more does not end."""
 MAX_WAIT_SECONDS = 120.0
 """Longest Retry-After in seconds: OpenAI's clients ignore longer ones."""
-_SHOWN = 300
+_MAX_CHARS = 300
 """Characters of a server's own words that go into a message."""
 _ASCII_TOKEN = re.compile(r"[A-Za-z]{1,4}|[!-@\[-`{-~]|\s{2,}")
 _TOO_LONG = re.compile(
@@ -241,7 +241,7 @@ class OpenAIModel:
         words = " ".join(scrubbed(str(error)).split())
         if self._api_key:
             words = words.replace(self._api_key, "…")
-        return words[:_SHOWN]
+        return words[:_MAX_CHARS]
 
 
 def _named(sampling: Sampling) -> list[str]:

@@ -77,7 +77,7 @@ def create_app(
                 await loading
 
     hosts = (*settings.server.allowed_hosts, host)
-    return bare_app(settings, running, lifespan=lifespan, hosts=hosts)
+    return app_without_lifespan(settings, running, lifespan=lifespan, hosts=hosts)
 
 
 class _App(FastAPI):
@@ -87,7 +87,7 @@ class _App(FastAPI):
         return openapi.document(self, self.state.settings, self.state.running)
 
 
-def bare_app(
+def app_without_lifespan(
     settings: Settings,
     running: Running,
     lifespan: Callable[[FastAPI], contextlib.AbstractAsyncContextManager[None]] | None = None,
@@ -111,7 +111,7 @@ def bare_app(
     app.include_router(openai_router)
     app.include_router(health.router)
     app.add_middleware(BodyLimit, limits=settings.limits)
-    _keep_pages_away(app, hosts, settings.server.allowed_origins)
+    _add_origin_checks(app, hosts, settings.server.allowed_origins)
     app.add_middleware(RequestId)
     app.add_middleware(SlowClients)
     app.add_middleware(Measured, questions=settings.log.questions and settings.log.format == "json")
@@ -121,7 +121,7 @@ def bare_app(
     return app
 
 
-def _keep_pages_away(app: FastAPI, hosts: Sequence[str], origins: Sequence[str]) -> None:
+def _add_origin_checks(app: FastAPI, hosts: Sequence[str], origins: Sequence[str]) -> None:
     app.add_middleware(OwnOrigins, origins=origins)
     if origins:
         app.add_middleware(

@@ -22,7 +22,7 @@ LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _SAFE = ("GET", "HEAD", "OPTIONS")
 """Methods that change nothing."""
 _HOST = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<name>[^\s\[\]:/@]+))(?::\d{1,5})?")
-_SHOWN = 100
+_MAX_CHARS = 100
 """Characters of a caller's header in a message."""
 
 
@@ -62,7 +62,7 @@ class OwnHosts:
             return
         given = ", ".join(Headers(scope=scope).getlist("host")) or "nothing"
         error = ForeignHostError(
-            f"The Host header is {given[:_SHOWN]!r}, which is no name of this service. If it is"
+            f"The Host header is {given[:_MAX_CHARS]!r}, which is no name of this service. If it is"
             " one, add it to the setting server.allowed_hosts."
         )
         await _refuse(error, scope, receive, send)
@@ -100,7 +100,7 @@ class OwnOrigins:
             return
         origin = Headers(scope=scope).get("origin", "unknown")
         error = ForeignOriginError(
-            f"A page of another origin ({origin[:_SHOWN]!r}) sent this, and only pages of this"
+            f"A page of another origin ({origin[:_MAX_CHARS]!r}) sent this, and only pages of this"
             " service's own may. If you trust that page, add its origin to the setting"
             " server.allowed_origins."
         )

@@ -112,14 +112,14 @@ async def _take_large(
                     await asyncio.to_thread(file.write, part)
                 await asyncio.to_thread(file.flush)
             async with turn:
-                sent = await _read_apart(path, own, limits)
+                sent = await _read_in_process(path, own, limits)
         kept = {submission.source["spool"] for submission in sent.submissions}
         return sent
     finally:
         await asyncio.to_thread(lambda: own.sweep(own.keys(older_than=0) - kept))
 
 
-async def _read_apart(path: Path, spool: TenantSpool, limits: LimitSettings) -> Sent:
+async def _read_in_process(path: Path, spool: TenantSpool, limits: LimitSettings) -> Sent:
     size = (await asyncio.to_thread(path.stat)).st_size
     process: ChildProcess[Path, Sent] = await ChildProcess.started(
         partial(_reader, spool, limits, memory=_SPACE_BYTES + _SPACE_FACTOR * size),

@@ -68,7 +68,7 @@ def response(
 ) -> Response:
     """Returns a problem as a response for an ASGI `scope`; `param` is the field at fault."""
     scope["problem"] = body["code"]
-    if errors.are_expected(scope["path"]):
+    if errors.applies_to(scope["path"]):
         return Response(
             to_json(errors.error_json(body, param)),
             status_code=errors.status_of(body),

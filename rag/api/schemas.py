@@ -246,7 +246,7 @@ class FeedbackRequest(_Request):
     )
 
     @model_validator(mode="after")
-    def _says_something(self) -> Self:
+    def _has_feedback(self) -> Self:
         if self.rating is None and self.comment is None and self.correction is None:
             raise ValueError("send a `rating`, a `comment` or a `correction`")
         return self
@@ -299,7 +299,7 @@ class DocumentIn(_Request):
         return value
 
     @model_validator(mode="after")
-    def _can_be_had(self) -> Self:
+    def _has_source(self) -> Self:
         if self.text is None:
             if self.uri is None:
                 raise ValueError("it has neither a text nor a uri to fetch it from")

@@ -50,7 +50,7 @@ async def open_storage(settings: Settings) -> AsyncIterator[Storage]:
     on_servers = (settings.index.kind, settings.catalog.kind) == ("qdrant", "postgres")
     alone = settings.queue.in_process and not on_servers
     async with contextlib.AsyncExitStack() as stack:
-        announce = _to_nobody if on_servers else stack.enter_context(own(data))
+        announce = _no_announcement if on_servers else stack.enter_context(own(data))
         if not is_shared(settings):
             tighten(data)
             stack.callback(tighten, data)
@@ -70,7 +70,7 @@ def attributes_of(opened: Storage) -> dict[str, Any]:
     return {field.name: getattr(opened, field.name) for field in fields(opened)}
 
 
-def _to_nobody(_url: str) -> None:
+def _no_announcement(_url: str) -> None:
     """Does nothing: nobody looks into a shared folder, and servers are found by their address."""
 
 

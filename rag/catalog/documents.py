@@ -31,7 +31,7 @@ from rag.records import DocumentRecord
 from rag.types import Document, Scope
 
 _LAST_CHARACTER = "\U0010ffff"
-SHOWN_URIS = 5
+MAX_LISTED_URIS = 5
 _FIND = documents.select().where(the_document(documents))
 _FIND_CONTENT = (
     documents.select()
@@ -243,7 +243,7 @@ def _no_document(scope: Scope, document_id: str) -> NotFoundError:
 
 
 def _incomplete(uris: Sequence[str]) -> InputError:
-    named = ", ".join(uris[:SHOWN_URIS]) + (", …" if len(uris) > SHOWN_URIS else "")
+    named = ", ".join(uris[:MAX_LISTED_URIS]) + (", …" if len(uris) > MAX_LISTED_URIS else "")
     return InputError(
         f"Of {len(uris)} documents, ingested by an older version, no headings, tables and pages are"
         f" kept: {named}. Ingest them once more; those that did not change are not embedded.",

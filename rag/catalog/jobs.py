@@ -18,7 +18,7 @@ from rag.errors import NotFoundError
 from rag.records import Backlog, JobRecord, OpenTasks, Submission
 from rag.types import Scope, State
 
-SHOWN_FAILURES = 100
+MAX_LISTED_FAILURES = 100
 SUBMIT_SLICE = 500
 _DELETED = "The document was deleted later, and what its error said was removed with it."
 _OF_TASK = same_document(documents, tasks)
@@ -109,7 +109,7 @@ class Jobs:
             .join(documents, _OF_TASK)
             .where(tasks.c.job_id == job_id, tasks.c.state == "failed")
             .order_by(tasks.c.id)
-            .limit(SHOWN_FAILURES)
+            .limit(MAX_LISTED_FAILURES)
         )
         counted = await self._db.rows(grouped)  # first: every counted failure is then listed, too
         failures = [dict(row) for row in await self._db.rows(failed)]

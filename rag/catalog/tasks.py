@@ -222,7 +222,7 @@ class Tasks:
             given = tasks.c.id.in_([row.id for row in found])
             await db.execute(tasks.update().where(given).values(queued_at=time.time()))
 
-    async def let_go(self, task: Task) -> None:
+    async def make_pending(self, task: Task) -> None:
         """Makes the task of a process that has to stop pending again; it counts as no failure."""
         stopped = {"state": "pending", "updated_at": utc_now()}
         async with self._db.write() as db:

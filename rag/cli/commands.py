@@ -29,13 +29,13 @@ async def run(args: argparse.Namespace, settings: Settings) -> int:
 
         return await ingest(args, settings)
     if args.command in ("reindex", "index"):
-        return await _on_the_folder(args, settings)
+        return await _run_in_process(args, settings)
     command = COMMANDS[args.command]
     async with _client(args, settings, command) as client:
         return await command.run(args, client)
 
 
-async def _on_the_folder(args: argparse.Namespace, settings: Settings) -> int:
+async def _run_in_process(args: argparse.Namespace, settings: Settings) -> int:
     if args.command == "reindex":
         from rag.cli.reindex import reindex
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import httpx
 
-from rag.api.app import bare_app
+from rag.api.app import app_without_lifespan
 from rag.api.deps import Running
 from rag.build.storage import Storage
 from rag.client.http import Client
@@ -17,7 +17,7 @@ from rag.protocols import Queue
 @contextlib.asynccontextmanager
 async def client_of(opened: Storage, queue: Queue | None = None) -> AsyncIterator[Client]:
     """Yields a client of an API that serves what is open; other routes fail."""
-    app = bare_app(opened.settings, Running(opened=opened, queue=queue))
+    app = app_without_lifespan(opened.settings, Running(opened=opened, queue=queue))
     transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)  # as a server answers
     async with httpx.AsyncClient(transport=transport, base_url="http://rag.local") as http:
         yield Client(http)

@@ -36,10 +36,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _run(args)
     except RagError as error:
-        _complain(error.in_full(), code=error.code, as_json=args.json)
+        _print_error(error.in_full(), code=error.code, as_json=args.json)
         return EXIT_USAGE if isinstance(error, InputError | ConfigError) else EXIT_FAILED
     except KeyboardInterrupt:
-        _complain("Stopped. What was accepted is kept and goes on at the next start.")
+        _print_error("Stopped. What was accepted is kept and goes on at the next start.")
         return EXIT_INTERRUPTED
     except BrokenPipeError:  # the reader closed our output, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -110,7 +110,7 @@ def _port(text: str) -> int:
     return int(text)
 
 
-def _complain(message: str, *, code: str = "", as_json: bool = False) -> None:
+def _print_error(message: str, *, code: str = "", as_json: bool = False) -> None:
     import json
 
     text = (

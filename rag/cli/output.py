@@ -15,7 +15,7 @@ from rag.text.plain import plain
 from rag.types import REASONS
 
 Lines = Iterator[str]
-SHOWN_DOCUMENTS = 20
+MAX_LISTED_DOCUMENTS = 20
 CLOSEST = 3
 _WIDTH = 88
 _STAGES = (
@@ -114,7 +114,7 @@ _FAULTS = {
     "original": "the document whose duplicate it is does not hold its bytes",
     "orphan": "{chunks} chunks of it are in the index, and the catalog does not know it",
 }
-_FAULTS_SHOWN = 20
+_MAX_LISTED_FAULTS = 20
 
 
 def checked(body: Json) -> Lines:
@@ -132,11 +132,11 @@ def checked(body: Json) -> Lines:
 
 
 def _faults(body: Json, count: int) -> Lines:
-    for fault in body["first_faults"][:_FAULTS_SHOWN]:
+    for fault in body["first_faults"][:_MAX_LISTED_FAULTS]:
         text = _FAULTS[fault["kind"]].format(**fault)
         yield f"  {fault['uri'] or fault['document_id']}: {text}"
-    if count > _FAULTS_SHOWN:
-        yield f"  … and {count - _FAULTS_SHOWN:,} more"
+    if count > _MAX_LISTED_FAULTS:
+        yield f"  … and {count - _MAX_LISTED_FAULTS:,} more"
     if body["repaired"]:
         yield f"Repaired: {body['repaired']:,} of {count:,}."
     if not body["agrees"]:
@@ -181,13 +181,13 @@ def status(body: Json) -> Lines:
         yield f"In {body['collection']}: " + ", ".join(
             f"{n} {s}" for s, n in sorted(states.items())
         )
-    for each in documents[:SHOWN_DOCUMENTS]:
+    for each in documents[:MAX_LISTED_DOCUMENTS]:
         name = each["title"] or each["uri"]
         yield f"  {each['state']:<9}  {each['chunks']:>4} chunks  {each['id']}  {name}"
         if each["error"]:
             yield f"             {each['error']}"
-    if len(documents) > SHOWN_DOCUMENTS:
-        yield f"  … and {len(documents) - SHOWN_DOCUMENTS} more (--json lists all)"
+    if len(documents) > MAX_LISTED_DOCUMENTS:
+        yield f"  … and {len(documents) - MAX_LISTED_DOCUMENTS} more (--json lists all)"
 
 
 def document(body: Json) -> Lines:

@@ -84,10 +84,10 @@ class _Watcher:
             try:
                 return await self._update(destination, changes)
             except (UpstreamError, StorageError) as error:
-                _complain(f"{error.in_full()} It is tried again.")
+                _print_error(f"{error.in_full()} It is tried again.")
                 await asyncio.sleep(RETRY_SECONDS)
             except InputError as error:  # it concerns these changes alone
-                return _complain(error.in_full())
+                return _print_error(error.in_full())
 
     async def _update(self, destination: Destination, changes: Changes) -> None:
         started = time.perf_counter()
@@ -157,5 +157,5 @@ def _check_is_there(folder: Path) -> None:
         ) from error
 
 
-def _complain(message: str) -> None:
+def _print_error(message: str) -> None:
     print(f"rag: {message}", file=sys.stderr, flush=True)  # noqa: T201

@@ -116,7 +116,7 @@ class QueryPipeline(SearchPipeline):
         """
         with run.stopwatch.time("total"):
             await self._check_exists(query.scope, run)  # before a model works for it
-            query = await self._stand_alone(query, run)  # 1.
+            query = await self._rewrite(query, run)  # 1.
             more = await self._expand(query, run)  # 2.
             hits = await self._retrieve([query, *more], run)  # 3.
         yield hits
@@ -137,7 +137,7 @@ class QueryPipeline(SearchPipeline):
         describe_checks(run.trace, answer)
         yield answer  # 7.
 
-    async def _stand_alone(self, query: Query, run: Run) -> Query:
+    async def _rewrite(self, query: Query, run: Run) -> Query:
         if self._rewriter is None or not query.history:
             return query
         with self._in_time("rewriting the question"):

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from urllib.parse import parse_qsl, quote, quote_plus, unquote, unquote_plus
 
 HIDDEN = "***"
-SHOWN = 300
+MAX_CHARS = 300
 """Characters that are shown of a message of other software."""
 _ERRNO = re.compile(r"\[Errno -?\d+\] ")
 _SHORTEST = 4
@@ -58,8 +58,8 @@ def words(error: BaseException, url: str = "") -> str:
 
 
 def one_line(text: str, url: str = "") -> str:
-    """Returns a message on one line: scrubbed, at most `SHOWN` characters, without `[Errno n]`."""
-    return " ".join(scrubbed(_ERRNO.sub("", text), url).split())[:SHOWN]
+    """Returns a message on one line: scrubbed, at most `MAX_CHARS` long, without `[Errno n]`."""
+    return " ".join(scrubbed(_ERRNO.sub("", text), url).split())[:MAX_CHARS]
 
 
 def _places(query: str) -> Iterator[str]:

@@ -20,9 +20,9 @@ from retrieval.indexes.edge_generations import (
     CURRENT,
     NEXT,
     PREVIOUS,
-    beside,
     generations,
     origin_of,
+    sibling,
 )
 from retrieval.indexes.edge_open_shards import OpenShards
 from retrieval.indexes.edge_reads import Offset
@@ -134,7 +134,7 @@ class EdgeIndex:
 
     async def begin_version(self, scope: Scope) -> Scope:
         """Creates an empty version beside the one that is searched."""
-        version = beside(scope, NEXT)
+        version = sibling(scope, NEXT)
         home = self._shards.home(scope)
         async with self._shards.lock(version):
             self._shards.drop(version)
@@ -146,7 +146,7 @@ class EdgeIndex:
     async def previous_version(self, scope: Scope) -> Scope | None:
         """Returns the version named on the second line of `current`."""
         has_one = len(generations(self._shards.home(scope))) > 1
-        return beside(scope, PREVIOUS) if has_one else None
+        return sibling(scope, PREVIOUS) if has_one else None
 
     async def switch_version(self, scope: Scope, version: Scope) -> None:
         """Replaces one file; the shard that was searched is closed and stays on disk.
@@ -156,7 +156,7 @@ class EdgeIndex:
         """
         home = self._shards.home(scope)
         lock = self._shards.lock
-        async with lock(scope), lock(beside(scope, NEXT)), lock(beside(scope, PREVIOUS)):
+        async with lock(scope), lock(sibling(scope, NEXT)), lock(sibling(scope, PREVIOUS)):
             new = self._shards.open(version)
             if new is None:
                 raise StorageError(
@@ -177,7 +177,7 @@ class EdgeIndex:
         """Removes documents from the previous version of this scope, if there is one."""
         if await self.previous_version(scope) is None or "." in scope.collection:
             return
-        previous = beside(scope, PREVIOUS)
+        previous = sibling(scope, PREVIOUS)
         async with self._shards.lock(previous):
             if shard := self._shards.open(previous):
                 ids = [id_ for each in document_ids for id_ in shard.chunk_ids(each)]

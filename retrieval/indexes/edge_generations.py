@@ -28,7 +28,7 @@ def home_of(folder: Path, scope: Scope) -> Path:
     return folder / scope.tenant / scope.collection.partition(".")[0]
 
 
-def beside(scope: Scope, suffix: str) -> Scope:
+def sibling(scope: Scope, suffix: str) -> Scope:
     """Returns the version of a scope with this suffix."""
     return replace(scope, collection=scope.collection + suffix)
 
@@ -37,7 +37,7 @@ def owner_of(generation: Path) -> Scope | None:
     """Returns the scope, or its previous version, whose generation is in this folder; else None."""
     home = generation.parent
     scope = Scope(tenant=home.parent.name, collection=home.name)
-    both = zip(generations(home), (scope, beside(scope, PREVIOUS)), strict=False)
+    both = zip(generations(home), (scope, sibling(scope, PREVIOUS)), strict=False)
     return dict(both).get(generation.name)
 
 

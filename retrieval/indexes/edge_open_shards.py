@@ -13,9 +13,9 @@ from rag.types import Scope
 from retrieval.indexes.edge_generations import (
     NEXT,
     PREVIOUS,
-    beside,
     generations,
     home_of,
+    sibling,
     write_generations,
 )
 from retrieval.indexes.edge_shard import Shard
@@ -123,7 +123,7 @@ class OpenShards:
         write_generations(home, self._shards[version].folder.name, *old[:1])
         before = self._shards.pop(scope, None)
         self._shards[scope] = self._shards.pop(version)
-        self.drop(beside(scope, PREVIOUS))
+        self.drop(sibling(scope, PREVIOUS))
         if before is not None:
             before.close()
         return old

@@ -39,7 +39,7 @@ TOKENS_SLICE = 8
 """Points with token vectors in one call: each takes 1 ms, and 1 MB when it is read."""
 LOGGED = 1_000
 """Points with token vectors after which the log is flushed: they take about 100 KB each in it."""
-OWING = "erase"
+UNERASED_MARK = "erase"
 """Empty file in a shard's folder: it marks that deleted or replaced text is still in the folder or
 the log. Its time says since when."""
 ERASE_AFTER, ERASE_AFTER_EACH = 60.0, 0.01
@@ -53,7 +53,7 @@ class Shard(ShardReader):
     def __init__(self, folder: Path, *, dim: int) -> None:
         super().__init__(folder)
         self._dim = dim
-        self.owes = (folder / OWING).exists()
+        self.has_unerased = (folder / UNERASED_MARK).exists()
         self._touched: set[str] | None = None
         self._logged = 0
 
@@ -84,7 +84,7 @@ class Shard(ShardReader):
             remove_stats(self.folder)
             if any(p.tokens is not None for p in vectors):
                 self._admit_tokens()
-            self._owe(self._forget([p.chunk.id for p in vectors]))
+            self._mark_unerased(self._forget([p.chunk.id for p in vectors]))
             for p in vectors:
                 self.stats.points += 1
                 self.stats.terms += length_of(p.sparse)
@@ -93,7 +93,7 @@ class Shard(ShardReader):
             self._upsert([point_of(p, mean) for p in vectors])
             self._trim_log(sum(p.tokens is not None for p in vectors))
             moved: dict[Any, Chunk] = {p.chunk.id: p.chunk for p in points if p.dense is None}
-            for id_ in self._owe(self._known(list(moved))):
+            for id_ in self._mark_unerased(self._known(list(moved))):
                 payload = payload_of(moved[str(id_)])
                 self._edge.update(qe.UpdateOperation.set_payload([id_], payload))
         self._touch(p.chunk.id for p in points)
@@ -102,16 +102,16 @@ class Shard(ShardReader):
         """Removes points; unknown ids are ignored."""
         with storage_errors(self.folder):
             remove_stats(self.folder)
-            known = self._owe(self._forget(chunk_ids))
+            known = self._mark_unerased(self._forget(chunk_ids))
             self._edge.update(qe.UpdateOperation.delete_points(known))
         self._touch(chunk_ids)
 
     def erasure_due(self) -> bool:
         """True if deleted or replaced text in the folder has reached its time limit."""
-        if not self.owes:
+        if not self.has_unerased:
             return False
         with storage_errors(self.folder):
-            age = time.time() - (self.folder / OWING).stat().st_mtime
+            age = time.time() - (self.folder / UNERASED_MARK).stat().st_mtime
         return age >= ERASE_AFTER + ERASE_AFTER_EACH * self.stats.points
 
     def flush(self) -> None:
@@ -144,7 +144,7 @@ class Shard(ShardReader):
                 yield
                 ids: list[Any] = list(touched[i : i + size])
                 records = self._edge.retrieve(ids, with_payload=True, with_vector=True)
-                copy._owe(copy._known(ids))
+                copy._mark_unerased(copy._known(ids))
                 copy._edge.update(qe.UpdateOperation.delete_points(ids))
                 copy._upsert([copied(r) for r in records])
                 for record in records:
@@ -202,11 +202,11 @@ class Shard(ShardReader):
         records = self._edge.retrieve(chunk_ids, with_payload=False, with_vector=False)
         return [record.id for record in records]
 
-    def _owe(self, known: list[Any]) -> list[Any]:
+    def _mark_unerased(self, known: list[Any]) -> list[Any]:
         """Records that the text of points about to go stays on disk; returns the points."""
-        if known and not self.owes:
-            (self.folder / OWING).touch()
-            self.owes = True
+        if known and not self.has_unerased:
+            (self.folder / UNERASED_MARK).touch()
+            self.has_unerased = True
         return known
 
     def _touch(self, chunk_ids: Iterator[str] | Sequence[str]) -> None:

@@ -19,7 +19,7 @@ from rag.types import Scope
 from retrieval.indexes.edge_generations import CURRENT, note_origin, origin_of, owner_of
 from retrieval.indexes.edge_open_shards import OpenShards
 from retrieval.indexes.edge_rebuild import run_child
-from retrieval.indexes.edge_shard import OWING, Shard
+from retrieval.indexes.edge_shard import UNERASED_MARK, Shard
 from retrieval.indexes.sparse_files import check_room, copy_tree, size_of, storage_errors
 
 INDEX_FROM = 5_000
@@ -63,7 +63,7 @@ class Upkeep:
         At its end small shards that hold such text are rebuilt at once, as the process may not
         start again soon. The next process does what the time does not allow.
         """
-        task = asyncio.create_task(self._erase_for_ever())
+        task = asyncio.create_task(self._erase_repeatedly())
         try:
             yield
         finally:
@@ -71,7 +71,9 @@ class Upkeep:
             await asyncio.gather(task, return_exceptions=True)
             try:
                 async with asyncio.timeout(ERASE_AT_END):
-                    await self._erase(lambda shard: shard.owes and shard.stats.points < INDEX_FROM)
+                    await self._erase(
+                        lambda shard: shard.has_unerased and shard.stats.points < INDEX_FROM
+                    )
             except TimeoutError:
                 _log.warning("Deleted text stays in files of the index until the next start.")
 
@@ -91,7 +93,7 @@ class Upkeep:
         if task_ := self._rebuilds.get(scope):
             await asyncio.shield(task_)
 
-    async def _erase_for_ever(self) -> None:
+    async def _erase_repeatedly(self) -> None:
         whole = True
         while True:
             await asyncio.sleep(ERASE_CHECK if whole else ERASE_AGAIN)
@@ -104,7 +106,7 @@ class Upkeep:
         for home in sorted(file.parent for file in self._folder.glob(f"*/*/{CURRENT}")):
             try:
                 self._shards.tidy(home)
-                for mark in home.glob(f"*/{OWING}"):
+                for mark in home.glob(f"*/{UNERASED_MARK}"):
                     if scope := owner_of(mark.parent):
                         async with self._shards.lock(scope):
                             shard = self._shards.open(scope)

@@ -37,7 +37,7 @@ VERSION_SECONDS = 10.0
 """Seconds for which the searched version is cached: other processes may switch."""
 VERSION_PATIENCE = 0.2
 """Seconds that a question waits for the version, which only its trace needs."""
-SHOWN = 5
+MAX_LISTED = 5
 """Fields that a message names, at most."""
 
 
@@ -127,8 +127,8 @@ class QdrantIndex(QdrantReader):
             if len(known | fields) > MAX_FIELDS:
                 raise InputError(
                     f"The collection has {len(known)} meta fields and cannot take"
-                    f" {', '.join(sorted(fields - known)[:SHOWN])} besides ({MAX_FIELDS} at most):"
-                    " put rarely used values into one field.",
+                    f" {', '.join(sorted(fields - known)[:MAX_LISTED])} besides ({MAX_FIELDS} at"
+                    " most): put rarely used values into one field.",
                     code="too_many_fields",
                 )
         await self.collections.admit_fields(scope.collection, kinds)

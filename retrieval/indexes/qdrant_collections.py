@@ -155,7 +155,7 @@ class Collections:
 
     async def _create(self, collection: str, version: int) -> None:
         physical, is_ours = self._versions.physical(collection, version), False
-        with _there_already():  # another worker was faster
+        with _ignore_existing():  # another worker was faster
             await self._server.call(
                 self._client.create_collection,
                 physical,
@@ -171,7 +171,7 @@ class Collections:
             raise
 
     async def _make_key(self, physical: str, key: str) -> None:
-        with _there_already():
+        with _ignore_existing():
             await self._server.call(self._client.create_shard_key, physical, key)
 
     async def _build_from(self, physical: str, *, kilobytes: int) -> None:
@@ -182,7 +182,7 @@ class Collections:
 
 
 @contextlib.contextmanager
-def _there_already() -> Iterator[None]:
+def _ignore_existing() -> Iterator[None]:
     try:
         yield
     except StorageError as error:

@@ -113,7 +113,7 @@ _UNKNOWN = re.compile(r"collection|no point with id", re.IGNORECASE)
 UNAVAILABLE = (501, 502, 503, 504)
 """Statuses that do not come from the node itself: another one may answer."""
 _SERVER_ERRORS = 500
-_SHOWN = 300
+_MAX_CAUSE_CHARS = 300
 """Characters of a cause in a message."""
 
 
@@ -125,7 +125,7 @@ def failure_of(node: Node, error: Exception, *, timeout: float) -> tuple[int, Ra
     """
     status, cause = _failure(error)
     kind, code, text = _MEANING.get(status) or (_FAILED if status >= _SERVER_ERRORS else _REFUSED)
-    detail = f"{node.place}: {scrubbed(cause.strip(), node.url)[:_SHOWN]}."
+    detail = f"{node.place}: {scrubbed(cause.strip(), node.url)[:_MAX_CAUSE_CHARS]}."
     return status, kind(text.format(timeout=timeout), code=code, detail=detail)
 
 

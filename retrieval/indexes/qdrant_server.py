@@ -39,7 +39,7 @@ waits longer each time, up to two minutes, even after the server is back. The th
 of its name, is the time that one attempt may take (20 s by default): within 2 s the system sends
 two packets, a second apart, so that a host that was silent is noticed as it returns."""
 
-_ALL_SHOWN = 1_000
+_MAX_DETAIL_CHARS = 1_000
 """Characters of the causes of all nodes in a message."""
 
 _P = ParamSpec("_P")
@@ -117,7 +117,7 @@ class Server:
                 failures.append(unavailable.error)
         # A temporary failure is reported rather than an address that has to be corrected.
         reported = next((f for f in failures if isinstance(f, UpstreamError)), failures[0])
-        reported.detail = " ".join(failure.detail for failure in failures)[:_ALL_SHOWN]
+        reported.detail = " ".join(failure.detail for failure in failures)[:_MAX_DETAIL_CHARS]
         raise reported from reported.__cause__
 
     async def _once(

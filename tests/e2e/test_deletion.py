@@ -60,8 +60,8 @@ def asked(http: httpx.Client, collection: str, mark: str) -> str:
     body = {"query": "When does the office open?", "collection": collection}
     answer = http.post("/v1/query", json=body).json()
     assert mark in answer["answer"]
-    said = {"answer_id": answer["answer_id"], "rating": "up", "correction": f"At nine, {mark}."}
-    assert http.post("/v1/feedback", json=said).status_code == 204
+    feedback = {"answer_id": answer["answer_id"], "rating": "up", "correction": f"At nine, {mark}."}
+    assert http.post("/v1/feedback", json=feedback).status_code == 204
     return str(answer["answer_id"])
 
 
@@ -79,8 +79,8 @@ def test_a_text_that_was_deleted_or_replaced_is_in_no_file(http: httpx.Client, d
         assert time.monotonic() < until, found
         time.sleep(0.5)
     for answer in answers:  # what is counted of the answers is still there
-        said = {"answer_id": answer, "rating": "down"}
-        assert http.post("/v1/feedback", json=said).status_code == 204
+        feedback = {"answer_id": answer, "rating": "down"}
+        assert http.post("/v1/feedback", json=feedback).status_code == 204
 
 
 @pytest.mark.attack

@@ -123,9 +123,9 @@ def test_an_alarm_fires_within_two_evaluations_of_a_drop(
 
 def scored(http: httpx.Client, answers: int) -> str | None:
     """What `/metrics` says once so many have their scores, which come after the answers."""
-    told = http.get("/metrics").raise_for_status().text
-    found = re.search(r'^plumbline_score_count\{score="abstained"\} (\S+)', told, re.MULTILINE)
-    return told if float(found[1] if found else 0) >= answers else None
+    text = http.get("/metrics").raise_for_status().text
+    found = re.search(r'^plumbline_score_count\{score="abstained"\} (\S+)', text, re.MULTILINE)
+    return text if float(found[1] if found else 0) >= answers else None
 
 
 def judge(recording: Recording, folder: Path, traffic: str, alarms: list[str]) -> None:

@@ -309,33 +309,33 @@ class TestSearch:
         problem(ask(http, filters=[wrong]), 422, "invalid_filter")
 
     def test_conversations(self, http: httpx.Client) -> None:
-        said = [
+        messages = [
             {"role": "user", "content": "Who composed the opera Tosca?"},
             {"role": "assistant", "content": "Puccini did."},
             {"role": "user", "content": "When does the office open?"},
         ]
-        body = {"messages": said}
+        body = {"messages": messages}
         answer = exactly(responses.QueryResponse, http.post("/v1/query", json=body))
         alone = ask(http, "/v1/query").json()
         assert answer["question"] == alone["question"] == "When does the office open?"
         assert (answer["answer"], answer["hits"]) == (alone["answer"], alone["hits"])
         sent = events(http.post("/v1/query", json=body | {"stream": True}))
         assert sent[-1][1]["question"] == answer["question"]
-        and_on = http.post("/v1/query", json={"messages": [*said, said[1]]}).json()
+        and_on = http.post("/v1/query", json={"messages": [*messages, messages[1]]}).json()
         assert and_on["question"] == answer["question"]  # what follows it is not read
         for wrong, where in [
             ({}, "query"),
             (body | {"query": "Both?"}, "query"),
             ({"messages": []}, "messages"),
-            ({"messages": said[1:2]}, "messages"),
-            ({"messages": [*said, said[2] | {"content": " "}]}, "messages"),
+            ({"messages": messages[1:2]}, "messages"),
+            ({"messages": [*messages, messages[2] | {"content": " "}]}, "messages"),
             ({"messages": [{"role": "user", "content": " "}]}, "messages"),
             ({"messages": [{"role": "system", "content": "x"}]}, "messages.0.role"),
             ({"messages": [{"role": "user", "content": ["x"]}]}, "messages.0.content"),
         ]:
             refused = http.post("/v1/query", json=wrong)
             assert where in problem(refused, 422, "invalid_input")
-        long = http.post("/v1/query", json={"messages": said[2:] * 1001})
+        long = http.post("/v1/query", json={"messages": messages[2:] * 1001})
         assert "limits.messages" in problem(long, 413, "conversation_too_long")
         problem(http.post("/v1/search", json=body), 422, "invalid_input")
 
@@ -675,9 +675,9 @@ class TestDocuments:
     )
     def test_documents_that_cannot_be(self, http: httpx.Client, document: Json) -> None:
         body = json.dumps({"collection": "never", "documents": [document]})
-        said = problem(ask_raw(http, body, "/v1/documents"), 422, "invalid_input")
-        assert "documents.0" in said
-        assert "secret" not in said
+        message = problem(ask_raw(http, body, "/v1/documents"), 422, "invalid_input")
+        assert "documents.0" in message
+        assert "secret" not in message
         problem(http.get("/v1/documents?collection=never"), 404, "unknown_collection")
 
     def test_requests_without_documents(self, http: httpx.Client) -> None:

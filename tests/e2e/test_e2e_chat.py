@@ -117,9 +117,9 @@ def test_streamed_it_is_the_same(http: httpx.Client) -> None:
     assert (first, last) == ("hits", "answer")
     assert "".join(data["text"] for kind, data in begun if kind == "token") == whole["answer"]
     assert [data for kind, data in begun if kind == "citation"] == whole["citations"]
-    for told in (whole, answer):
+    for each in (whole, answer):
         # The index is maintained after a load: sums of floats then end in another bit.
-        told["hits"] = [{**hit, "score": round(hit["score"], 3)} for hit in told["hits"]]
+        each["hits"] = [{**hit, "score": round(hit["score"], 3)} for hit in each["hits"]]
     unlike = {"timings", "trace_id", "answer_id"}
     assert {k: v for k, v in answer.items() if k not in unlike} == {
         k: v for k, v in whole.items() if k not in unlike
@@ -139,8 +139,8 @@ FORMAT = {"type": "json_schema", "json_schema": {"name": "invention", "schema": 
 def test_a_request_says_how_it_is_written(
     http: httpx.Client, model: ModelServer, stream: bool
 ) -> None:
-    said = json.dumps({"invention": f"{FACT} [1] Cheese [2].", "year": 1769})
-    model.script = says(said[:9], said[9:])
+    written = json.dumps({"invention": f"{FACT} [1] Cheese [2].", "year": 1769})
+    model.script = says(written[:9], written[9:])
     body = {"query": QUESTION, "response_format": FORMAT, "stream": stream, **SAMPLING}
     response = http.post("/v1/query", json=body)
     assert response.status_code == 200, response.text

@@ -196,23 +196,23 @@ class TestThroughAServer:
     def test_whose_folder_it_is(self, server: Server, library: Path) -> None:
         data = server.log.with_suffix("")
         for command in (("ingest", library), ("query", "x"), ("status",)):
-            said = complaint(rag(*command, data=data))
-            assert str(server.process.pid) in said
-            assert f"--url {server.url}" in said
+            message = complaint(rag(*command, data=data))
+            assert str(server.process.pid) in message
+            assert f"--url {server.url}" in message
 
     def test_a_port_that_is_taken(self, tmp_path: Path) -> None:
         with socket.create_server(("127.0.0.1", 0)) as taken:
             port = str(taken.getsockname()[1])
-            said = complaint(rag("serve", "--port", port, data=tmp_path / "data"))
-        assert f"127.0.0.1:{port}" in said
-        assert "--port" in said
+            message = complaint(rag("serve", "--port", port, data=tmp_path / "data"))
+        assert f"127.0.0.1:{port}" in message
+        assert "--port" in message
 
     def test_urls_that_lead_nowhere(self, tmp_path: Path) -> None:
         with socket.create_server(("127.0.0.1", 0)) as listener:
             port = listener.getsockname()[1]
         data = tmp_path / "data"
-        said = complaint(rag("search", "x", "--url", f"http://127.0.0.1:{port}", data=data), 1)
-        assert "rag serve" in said
+        message = complaint(rag("search", "x", "--url", f"http://127.0.0.1:{port}", data=data), 1)
+        assert "rag serve" in message
         for url in ("ftp://127.0.0.1", "nonsense", "http://[::1"):
             assert "no URL" in complaint(rag("search", "x", "--url", url, data=data))
 
@@ -237,8 +237,8 @@ class TestThroughAServer:
         assert "limits.question_chars" in complaint(rag("query", "x" * 100_000, *via, data=data))
         assert "top_k" in complaint(rag("search", "x", "--top-k", "0", *via, data=data))
         assert "--filter" in complaint(rag("search", "x", "--filter", "year", *via, data=data))
-        said = complaint(rag("search", "x", "--filter", "titel=x", *via, data=data))
-        assert "'title'" in said
+        message = complaint(rag("search", "x", "--filter", "titel=x", *via, data=data))
+        assert "'title'" in message
 
 
 class TestServe:
@@ -256,27 +256,27 @@ class TestSettings:
     def test_config(self, tmp_path: Path) -> None:
         data = tmp_path / "data"
         (tmp_path / "rag.toml").write_text("[retrieval]\ndepth = 7\n")
-        shown = rag("config", data=data, env={"RAG_LIMITS__TOP_K": "5"})
-        assert shown.returncode == 0
+        printed = rag("config", data=data, env={"RAG_LIMITS__TOP_K": "5"})
+        assert printed.returncode == 0
         settings = result(rag("config", "--json", data=data, env={"RAG_LIMITS__TOP_K": "5"}))
         assert settings["retrieval"]["depth"] == 7
         assert settings["limits"]["top_k"] == 5
         assert settings["data_dir"] == str(data)
-        (tmp_path / "copy.toml").write_text(shown.stdout)
+        (tmp_path / "copy.toml").write_text(printed.stdout)
         env = {"RAG_CONFIG": "copy.toml"}
         assert result(rag("config", "--json", data=data, env=env)) == settings
 
     def test_names_that_are_none(self, tmp_path: Path) -> None:
         data = tmp_path / "data"
-        said = complaint(rag("config", data=data, env={"RAG_RETRIEVAL__DEPHT": "3"}))
-        assert "RAG_RETRIEVAL__DEPTH" in said
+        message = complaint(rag("config", data=data, env={"RAG_RETRIEVAL__DEPHT": "3"}))
+        assert "RAG_RETRIEVAL__DEPTH" in message
         (tmp_path / "rag.toml").write_text("[retrieval]\ndepht = 3\n")
         assert "'retrieval.depth'" in complaint(rag("config", data=data))
         (tmp_path / "rag.toml").write_text("[retrieval\n")
         assert "rag.toml" in complaint(rag("config", data=data))
         (tmp_path / "rag.toml").unlink()
-        said = complaint(rag("config", data=data, env={"RAG_LIMITS__TOP_K": "many"}))
-        assert "limits.top_k" in said
+        message = complaint(rag("config", data=data, env={"RAG_LIMITS__TOP_K": "many"}))
+        assert "limits.top_k" in message
         missing = rag("config", "--json", data=data, env={"RAG_CONFIG": "missing.toml"})
         assert missing.returncode == 2
         assert "missing.toml" in json.loads(missing.stderr)["error"]["message"]

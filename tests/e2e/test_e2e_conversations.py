@@ -85,11 +85,11 @@ def test_rewritten_expanded_answered(client: OpenAI, model: ModelServer) -> None
     assert "James Watt did. [1]" in rewriting["content"]
     assert expanding["content"] == f"Question: {ALONE}"
     assert writing["content"].endswith(f"Question: {ALONE}")
-    told: dict[str, Any] = completion.plumbline  # type: ignore[attr-defined]
-    assert told["question"] == ALONE
-    assert {"rewrite", "expand", "generate"} <= set(told["timings"])
-    assert told["degraded"] == []
-    assert told["unsupported"] == [9]
+    extension: dict[str, Any] = completion.plumbline  # type: ignore[attr-defined]
+    assert extension["question"] == ALONE
+    assert {"rewrite", "expand", "generate"} <= set(extension["timings"])
+    assert extension["degraded"] == []
+    assert extension["unsupported"] == [9]
     assert completion.choices[0].finish_reason == "length"
     assert completion.usage is not None
     assert completion.usage.prompt_tokens == 3 * 70
@@ -114,7 +114,7 @@ def test_a_marker_is_found_in_text_that_was_made_safe(client: OpenAI, model: Mod
 def test_what_fails_before_the_answer_is_left_out(client: OpenAI, model: ModelServer) -> None:
     broken = refuses(500, "The model is away.")
     model.script = plays(rewriter=broken, expander=broken, writer=WELL["writer"])
-    told: dict[str, Any] = ask(client).plumbline  # type: ignore[attr-defined]
-    assert told["question"] == FOLLOW_UP
-    assert [cause.partition(":")[0] for cause in told["degraded"]] == ["rewrite", "expand"]
-    assert told["hits"]
+    extension: dict[str, Any] = ask(client).plumbline  # type: ignore[attr-defined]
+    assert extension["question"] == FOLLOW_UP
+    assert [cause.partition(":")[0] for cause in extension["degraded"]] == ["rewrite", "expand"]
+    assert extension["hits"]

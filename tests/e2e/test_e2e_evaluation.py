@@ -70,14 +70,14 @@ class Cluster:
         (self.folder / "tmp").mkdir(exist_ok=True)
         settings = self.settings | {"TMPDIR": str(self.folder / "tmp")} | env
         log = self.folder / "worker.log"
-        with log.open("wb") as said:
+        with log.open("wb") as output:
             worker = subprocess.Popen(
                 [*RAG, "worker"],
                 cwd=self.folder,
                 env=environment(self.data, settings),
                 stdin=subprocess.DEVNULL,
-                stdout=said,
-                stderr=said,
+                stdout=output,
+                stderr=output,
             )
         self.workers.append(worker)
 
@@ -250,8 +250,8 @@ def test_a_run_that_is_killed_goes_on_and_other_settings_use_what_was_kept(
             not o.answer for o in read_run(cluster.folder / "runs").outcomes
         )
         assert all("context_relevance" in o.measures for o in outcomes if o.answer)
-        told = httpx.get(f"http://127.0.0.1:{port}/metrics").text
-        counted = re.findall(r"^plumbline_questions_total\{.+\} (\S+)$", told, re.MULTILINE)
+        metrics = httpx.get(f"http://127.0.0.1:{port}/metrics").text
+        counted = re.findall(r"^plumbline_questions_total\{.+\} (\S+)$", metrics, re.MULTILINE)
         assert set(counted) == {"0.0"}  # it is no live traffic
     assert found(read_run(cluster.folder / "runs")) == in_this_process(cluster, "own-run")
 
@@ -338,8 +338,10 @@ async def test_a_worker_has_one_run_open_and_closes_it_for_none_that_has_ended(
     async with answering.started():
         await asyncio.gather(*(answering.answer(str(run), question) for run in runs))
         for run in runs:
-            told = json.loads(done_file(run, question).read_bytes())
-            assert told["error"].startswith("unknown_collection")  # it was asked, and not refused
+            outcome = json.loads(done_file(run, question).read_bytes())
+            assert outcome["error"].startswith(
+                "unknown_collection"
+            )  # it was asked, and not refused
         await answering.answer(str(tmp_path / "ended"), question)
         with pytest.raises(ConfigError, match="belongs to process"):
             own(settings.data_dir).__enter__()
@@ -383,13 +385,13 @@ def test_what_an_engine_is_told_in_secret_is_the_workers_own(tmp_path: Path) -> 
     plan = Plan(
         tenant=tenant_of_caller(), corpus=corpus, settings=settings(hf_token="hf_driver"), name="x"
     )
-    told = json.loads(json.dumps(to_json(plan)))
-    assert "hf_driver" not in f"{told} {plan.info()}"
-    made = plan_of(told, settings(hf_token="hf_worker"), tmp_path).settings.generator
+    plan_json = json.loads(json.dumps(to_json(plan)))
+    assert "hf_driver" not in f"{plan_json} {plan.info()}"
+    made = plan_of(plan_json, settings(hf_token="hf_worker"), tmp_path).settings.generator
     assert isinstance(made, VllmSettings)
     assert made.engine == {"tokenizer": "t", "hf_token": "hf_worker"}
     with pytest.raises(ConfigError, match=r"no generator\.engine\.hf_token"):
-        plan_of(told, settings(), tmp_path)
+        plan_of(plan_json, settings(), tmp_path)
 
 
 def test_a_worker_counts_by_its_own_tenants_and_keeps_no_answers_of_a_run(tmp_path: Path) -> None:
@@ -440,10 +442,10 @@ def test_a_plan_is_told_without_secrets_and_each_worker_has_its_own(tmp_path: Pa
         settings=settings("sk-driver", model="new"),
         name="x",
     )
-    told = json.loads(json.dumps(to_json(plan)))
-    assert "sk-driver" not in str(told)
-    assert "pw" not in json.dumps(told["settings"]["generator"])
-    made = plan_of(told, settings("sk-worker", model="old"), tmp_path / "copy")
+    plan_json = json.loads(json.dumps(to_json(plan)))
+    assert "sk-driver" not in str(plan_json)
+    assert "pw" not in json.dumps(plan_json["settings"]["generator"])
+    made = plan_of(plan_json, settings("sk-worker", model="old"), tmp_path / "copy")
     assert made.settings.generator.model_dump() == {
         **plan.settings.generator.model_dump(), "api_key": SecretStr("sk-worker"),
     }  # fmt: skip
@@ -454,4 +456,4 @@ def test_a_plan_is_told_without_secrets_and_each_worker_has_its_own(tmp_path: Pa
     assert (made.scope, made.name, made.started) == (plan.scope, plan.name, plan.started)
     assert [q.text for q in made.corpus.questions] == [q.text for q in corpus.questions]
     with pytest.raises(ConfigError, match="no key for http://models/v1"):
-        plan_of(told, settings("sk", model="old", url="http://elsewhere/v1"), tmp_path)
+        plan_of(plan_json, settings("sk", model="old", url="http://elsewhere/v1"), tmp_path)

@@ -252,9 +252,9 @@ class TestHostileFiles:
                 process.returncode = os.waitstatus_to_exitcode(status)
             assert process.returncode == 1
             peaks.append(usage.ru_maxrss >> 10)
-        said = (tmp_path / "out").read_text()
-        assert "64 MiB" in said
-        assert "limits.file_mb" in said
+        message = (tmp_path / "out").read_text()
+        assert "64 MiB" in message
+        assert "limits.file_mb" in message
         assert peaks[1] - peaks[0] < 100, peaks
 
     def test_permissions(self, tmp_path: Path) -> None:

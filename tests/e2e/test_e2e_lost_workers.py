@@ -81,8 +81,8 @@ async def test_a_killed_worker_s_document_comes_back_within_the_broker_s_time(
         print(f"It came back after {time.monotonic() - began:.1f} s.")
         ended = {worker.pid: await stopped(worker) for worker in workers}
         assert ended == {worker.pid: -9 * (worker.pid == pid) for worker in workers}
-        said = cluster.log.read_text()
-        assert all(f"INFO/{name}]" in said for name in names), "each line says whose it is"
+        log = cluster.log.read_text()
+        assert all(f"INFO/{name}]" in log for name in names), "each line says whose it is"
 
 
 async def start(cluster: Cluster, program: str, *options: str) -> subprocess.Popen[bytes]:

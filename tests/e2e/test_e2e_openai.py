@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from openai import AsyncOpenAI, OpenAI
 from openai.types.chat import ChatCompletion, ChatCompletionMessageParam
 
-from rag.api.app import bare_app
+from rag.api.app import app_without_lifespan
 from rag.api.deps import Running
 from rag.api.openai import schemas as wire
 from rag.errors import BusyError
@@ -137,9 +137,9 @@ class TestChat:
         body = {"query": QUESTION[0]["content"], "collection": "handbook"}
         query = http.post("/v1/query", json=body).json()
         assert query["answer"] == choice.message.content
-        told = extension(completion)
+        fields = extension(completion)
         same = ("question", "hits", "abstained", "reason", "confidence", "degraded")
-        assert {key: told[key] for key in same} == {key: query[key] for key in same}
+        assert {key: fields[key] for key in same} == {key: query[key] for key in same}
 
     def test_citations_are_annotations(self, client: OpenAI) -> None:
         message = ask(client).choices[0].message
@@ -162,10 +162,10 @@ class TestChat:
     def test_abstaining(self, client: OpenAI) -> None:
         completion = ask(client, messages=UNKNOWABLE)
         (choice,) = completion.choices
-        told = extension(completion)
-        assert told["abstained"] is True
-        assert told["reason"] in ("no_match", "weak_evidence")
-        assert told["confidence"] < 0.5
+        fields = extension(completion)
+        assert fields["abstained"] is True
+        assert fields["reason"] in ("no_match", "weak_evidence")
+        assert fields["confidence"] < 0.5
         assert (choice.finish_reason, choice.message.annotations) == ("stop", [])
         assert choice.message.content is not None
         assert choice.message.content.startswith("No answer: ")
@@ -186,10 +186,10 @@ class TestChat:
 
     def test_which_passages(self, client: OpenAI) -> None:
         year = {"field": "year", "op": "eq", "value": 1999}
-        told = extension(ask(client, extra_body={"plumbline": {"filters": [year]}}))
-        assert {hit["document_id"] for hit in told["hits"]} == {"garden"}
-        told = extension(ask(client, extra_body={"plumbline": {"top_k": 1}}))
-        assert len(told["hits"]) == 1
+        fields = extension(ask(client, extra_body={"plumbline": {"filters": [year]}}))
+        assert {hit["document_id"] for hit in fields["hits"]} == {"garden"}
+        fields = extension(ask(client, extra_body={"plumbline": {"top_k": 1}}))
+        assert len(fields["hits"]) == 1
 
     def test_what_tunes_a_model_is_taken(self, client: OpenAI) -> None:
         tuned = ask(
@@ -251,9 +251,9 @@ class TestChat:
 
     @pytest.mark.anyio
     async def test_async(self, server: Server, client: OpenAI) -> None:
-        async with AsyncOpenAI(base_url=f"{server.url}/v1", api_key="none") as asking:
-            completion = await asking.chat.completions.create(model="handbook", messages=QUESTION)
-            chunks = await asking.chat.completions.create(
+        async with AsyncOpenAI(base_url=f"{server.url}/v1", api_key="none") as async_:
+            completion = await async_.chat.completions.create(model="handbook", messages=QUESTION)
+            chunks = await async_.chat.completions.create(
                 model="handbook", messages=QUESTION, stream=True
             )
             texts = [c.choices[0].delta.content or "" async for c in chunks if c.choices]
@@ -280,10 +280,10 @@ class TestStream:
         annotations = [a for d in deltas for a in (d.model_extra or {}).get("annotations", [])]
         assert annotations == [a.model_dump() for a in message.annotations or []]
         assert [chunk.choices[0].finish_reason for chunk in chunks[-2:]] == [None, "stop"]
-        told = extension(chunks[0]) | extension(chunks[-1])
-        del told["timings"], told["trace_id"], told["answer_id"]
-        assert told == {key: extension(whole)[key] for key in told}
-        assert "hits" in told
+        fields = extension(chunks[0]) | extension(chunks[-1])
+        del fields["timings"], fields["trace_id"], fields["answer_id"]
+        assert fields == {key: extension(whole)[key] for key in fields}
+        assert "hits" in fields
 
     def test_usage(self, client: OpenAI) -> None:
         *chunks, last = client.chat.completions.create(
@@ -528,7 +528,7 @@ class TestErrors:
             embedder=stuck,
             reranker=stuck,
         )
-        app = bare_app(service.settings, Running(opened=service))
+        app = app_without_lifespan(service.settings, Running(opened=service))
         transport = httpx.ASGITransport(app=app)
         async with httpx.AsyncClient(transport=transport, base_url="http://test") as http:
             for path, body in (
@@ -561,7 +561,7 @@ class TestErrors:
 
     @pytest.mark.anyio
     async def test_not_loaded(self) -> None:
-        transport = httpx.ASGITransport(app=bare_app(Settings(), Running()))
+        transport = httpx.ASGITransport(app=app_without_lifespan(Settings(), Running()))
         async with httpx.AsyncClient(transport=transport, base_url="http://test") as http:
             asked = {"model": "m", "messages": QUESTION}
             for request in (http.get("/v1/models"), http.post("/v1/chat/completions", json=asked)):

@@ -15,7 +15,7 @@ import pytest
 import uvicorn
 from starlette.types import Message
 
-from rag.api.app import bare_app
+from rag.api.app import app_without_lifespan
 from rag.api.deps import Running
 from rag.api.sse import response, with_heartbeats
 from rag.errors import UpstreamError
@@ -82,7 +82,9 @@ class Failing:
 def serving(pipeline: object) -> Iterator[str]:
     """The app around a pipeline, in a thread; its URL."""
     settings = Settings()
-    app = bare_app(settings, Running(opened=service_of(settings=settings, query=pipeline)))
+    app = app_without_lifespan(
+        settings, Running(opened=service_of(settings=settings, query=pipeline))
+    )
     server = uvicorn.Server(uvicorn.Config(app, log_level="critical", ws="none"))
     with socket.create_server(("127.0.0.1", 0)) as listener:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
@@ -191,7 +193,7 @@ class TestFailures:
 class TestNotLoaded:
     @pytest.mark.anyio
     async def test_503(self) -> None:
-        transport = httpx.ASGITransport(app=bare_app(Settings(), Running()))
+        transport = httpx.ASGITransport(app=app_without_lifespan(Settings(), Running()))
         async with httpx.AsyncClient(transport=transport, base_url="http://test") as http:
             assert (await http.get("/healthz")).status_code == 200
             for request in (http.get("/readyz"), http.post("/v1/search", json=QUESTION)):

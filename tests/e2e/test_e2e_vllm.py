@@ -84,9 +84,9 @@ def test_an_answer_fits_the_schema_it_is_asked_for(server: Server) -> None:
     }
     with server.client() as http:
         answer = http.post("/v1/query", json=body).json()
-        told = json.loads(answer.get("answer") or pytest.fail(str(answer)))
-        assert told["kind"] in ("engine", "garden")
-        assert told["old"] in (True, False)
+        written = json.loads(answer.get("answer") or pytest.fail(str(answer)))
+        assert written["kind"] in ("engine", "garden")
+        assert written["old"] in (True, False)
         schema["type"] = "nonsense"
         refused = http.post("/v1/query", json=body)
     assert refused.status_code == 422, refused.text

@@ -103,9 +103,9 @@ class Cluster:
         self.started.append(worker)
 
         def ready() -> bool:
-            said = self.log.read_bytes()[before:].decode()
-            assert worker.poll() is None, said
-            return "ready." in said
+            log = self.log.read_bytes()[before:].decode()
+            assert worker.poll() is None, log
+            return "ready." in log
 
         wait_for(ready)
         return worker
@@ -222,9 +222,9 @@ async def test_a_worker_ingests_what_the_broker_hands_out(cluster: Cluster) -> N
         assert (job.state, job.counts) == ("succeeded", {"succeeded": 20})
         again = await cluster.ended(await cluster.submit(files, bulk=True))
         assert again.outcomes == {"unchanged": 20}
-        told = await asyncio.to_thread(httpx.get, f"http://127.0.0.1:{port}/metrics")
-        assert 'plumbline_documents_total{outcome="stored"} 20.0' in told.text
-        assert 'plumbline_documents_total{outcome="unchanged"} 20.0' in told.text
+        metrics = await asyncio.to_thread(httpx.get, f"http://127.0.0.1:{port}/metrics")
+        assert 'plumbline_documents_total{outcome="stored"} 20.0' in metrics.text
+        assert 'plumbline_documents_total{outcome="unchanged"} 20.0' in metrics.text
         taken = rag("worker", data=cluster.data, env=cluster.settings(metrics=port))
         assert taken.returncode == 2
         assert "Each worker on a machine needs a port of its own" in taken.stderr

@@ -41,33 +41,35 @@ def faults_of(body: object, *, as_json: bool = False) -> list[tuple[tuple[int | 
 @pytest.mark.parametrize("as_json", [False, True])
 def test_ten_faults_are_told_with_their_places(as_json: bool) -> None:
     items = [{"number": 1}] + [{"number": "x"}] * MANY
-    told = faults_of({"items": items}, as_json=as_json)
-    assert [place for place, _ in told] == [("items", i, "number") for i in range(1, 11)]
-    assert told[0][1] == "Input should be a valid integer, unable to parse string as an integer"
-    assert told[-1][1] == f"{told[0][1]}; 99,990 more after it were not checked"
+    faults = faults_of({"items": items}, as_json=as_json)
+    assert [place for place, _ in faults] == [("items", i, "number") for i in range(1, 11)]
+    assert faults[0][1] == "Input should be a valid integer, unable to parse string as an integer"
+    assert faults[-1][1] == f"{faults[0][1]}; 99,990 more after it were not checked"
 
 
 def test_fewer_faults_are_all_told() -> None:
-    told = faults_of({"items": [{"number": 1}, {}, {"number": 2}, {"number": "x"}]})
-    assert [place for place, _ in told] == [("items", 1, "number"), ("items", 3, "number")]
-    assert "not checked" not in told[-1][1]
+    faults = faults_of({"items": [{"number": 1}, {}, {"number": 2}, {"number": "x"}]})
+    assert [place for place, _ in faults] == [("items", 1, "number"), ("items", 3, "number")]
+    assert "not checked" not in faults[-1][1]
 
 
 def test_what_is_no_list_or_an_empty_one_is_told_as_ever() -> None:
     assert faults_of({"items": 1}) == [(("items",), "Input should be a valid list")]
-    ((_, told),) = faults_of({"items": []})
-    assert told == "List should have at least 1 item after validation, not 0"
+    ((_, faults),) = faults_of({"items": []})
+    assert faults == "List should have at least 1 item after validation, not 0"
     assert Body.model_validate({"items": [{"number": "7"}]}).items[0].number == 7
 
 
 def test_a_great_many_unknown_fields_are_one_fault() -> None:
-    ((place, told),) = faults_of({"items": [{"number": 1, **dict.fromkeys(map(str, range(MANY)))}]})
+    ((place, faults),) = faults_of(
+        {"items": [{"number": 1, **dict.fromkeys(map(str, range(MANY)))}]}
+    )
     assert place == ("items", 0)
-    assert told.startswith("Value error, 100,000 of its fields are unknown: 0, 1, 2,")
+    assert faults.startswith("Value error, 100,000 of its fields are unknown: 0, 1, 2,")
     few = faults_of({"items": [{"number": 1, "a": 1, "b": 2}]})
     assert [place for place, _ in few] == [("items", 0, "a"), ("items", 0, "b")]
-    ((_, told),) = faults_of({"items": [dict.fromkeys(("x" * MIB, *map(str, range(20))))]})
-    assert len(told) < 1000
+    ((_, faults),) = faults_of({"items": [dict.fromkeys(("x" * MIB, *map(str, range(20))))]})
+    assert len(faults) < 1000
 
 
 TOML = {

@@ -30,24 +30,24 @@ def killed(folder: Path, *, seed: int, kills: int, seconds: float) -> dict[str, 
         check=False,
     )
     assert ran.returncode == 0, f"seed {seed}: {ran.stderr[-3000:]}"
-    told: dict[str, Any] = json.loads(ran.stdout)
-    return told
+    report: dict[str, Any] = json.loads(ran.stdout)
+    return report
 
 
 def test_killed_at_random_nothing_is_lost_doubled_old_or_left_behind(folder: Path) -> None:
-    told = killed(folder, seed=7, kills=30, seconds=15)
-    assert sum(told["kills"].values()) >= 5
-    assert told["did"]["verified"] >= 3
+    report = killed(folder, seed=7, kills=30, seconds=15)
+    assert sum(report["kills"].values()) >= 5
+    assert report["did"]["verified"] >= 3
 
 
 @pytest.mark.attack
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("seed", [1, 2])
 def test_200_kills_lose_double_and_leave_nothing(folder: Path, seed: int) -> None:
-    told = killed(folder, seed=seed, kills=200, seconds=1000)
-    assert sum(told["kills"].values()) == 200
-    assert set(told["kills"]) == {"recovering", "working", "switching", "deleting", "at a moment"}
-    assert {"upload", "delete", "sync", "reindex", "roll_back"} <= told["did"].keys()
+    report = killed(folder, seed=seed, kills=200, seconds=1000)
+    assert sum(report["kills"].values()) == 200
+    assert set(report["kills"]) == {"recovering", "working", "switching", "deleting", "at a moment"}
+    assert {"upload", "delete", "sync", "reindex", "roll_back"} <= report["did"].keys()
 
 
 @pytest.mark.attack

@@ -45,13 +45,13 @@ def test_a_text_goes_out_as_it_comes() -> None:
 
 
 def test_each_string_of_json_is_checked_and_safe() -> None:
-    said = {
+    content = {
         "[1]": [1, [2], {"x": f"{FACT} [1]"}],
         "wrong": "Cheese [2].",
         "quoted": f'He said: "{FACT}" [1]',
         "live": "<script> ![x](http://evil.example/)",
     }
-    draft, events = drafted(JsonDraft, json.dumps(said, indent=1))
+    draft, events = drafted(JsonDraft, json.dumps(content, indent=1))
     assert json.loads(draft.text) == {
         "[1]": [1, [2], {"x": f"{FACT} [1]"}],
         "wrong": "Cheese.",

@@ -121,10 +121,10 @@ async def test_every_sentence_is_verbatim(generator: ExtractiveGenerator) -> Non
         *text, citation = await checker.feed(delta.text)
         assert "".join(str(piece) for piece in text) == delta.text
         assert isinstance(citation, Citation)
-        said, marker = re.fullmatch(r" ?(.+) \[(\d)\]", delta.text, re.DOTALL).groups()  # type: ignore[union-attr]
+        quoted, marker = re.fullmatch(r" ?(.+) \[(\d)\]", delta.text, re.DOTALL).groups()  # type: ignore[union-attr]
         assert citation.support == 1
         assert citation.marker == int(marker)
-        assert " ".join(citation.quote.split()) == said
+        assert " ".join(citation.quote.split()) == quoted
         assert (
             citation.quote
             == asked.hits[citation.marker - 1].chunk.text[citation.start - 100 : citation.end - 100]
@@ -197,8 +197,8 @@ async def test_the_same_sentence_is_said_once(finder: EvidenceFinder) -> None:
     again = WATT.replace("In 1769 he", "In 1769, he")
     evidence = await finder.find(prompt("What did James Watt patent in 1769?", WATT, again))
     assert evidence is not None
-    said = [(WATT, again)[s.place][s.start : s.end].replace(",", "") for s in evidence.sentences]
-    assert len(said) == len(set(said))
+    quoted = [(WATT, again)[s.place][s.start : s.end].replace(",", "") for s in evidence.sentences]
+    assert len(quoted) == len(set(quoted))
 
 
 async def test_titles_above_a_sentence_count(finder: EvidenceFinder) -> None:

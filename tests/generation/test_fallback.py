@@ -75,8 +75,8 @@ async def test_where_one_fails_before_its_first_text_the_next_answers(kind: type
 
 
 async def test_what_a_generator_took_before_it_failed_counts_with_the_next_one_s() -> None:
-    took = Delta(model="big", usage=Usage(input_tokens=9, output_tokens=4, cost=0.5))
-    failing = Scripted(took, error=UpstreamError("It is no JSON."))
+    spent = Delta(model="big", usage=Usage(input_tokens=9, output_tokens=4, cost=0.5))
+    failing = Scripted(spent, error=UpstreamError("It is no JSON."))
     small = Scripted(Delta(text="Yes.", usage=Usage(input_tokens=7, output_tokens=1)))
     plain = Scripted(Delta(text="Yes."))
     for last, total in (
@@ -92,8 +92,8 @@ async def test_one_that_is_late_to_begin_is_passed_over_and_left_alone_in_the_en
     slow = Scripted(Delta(text="I am slow.", model="slow"), pause=0.1)
     generator = chain(Clock(), seconds=0.01, slow=slow, last=answers("last"))
     for _ in range(FAILURES):
-        told = ("generate: slow did not begin within 0.01 s",)
-        assert await collect(generator) == ("I am last.", told)
+        degraded = ("generate: slow did not begin within 0.01 s",)
+        assert await collect(generator) == ("I am last.", degraded)
     assert slow.closed == FAILURES
     assert "is left alone" in (await collect(generator))[1][0]
 

@@ -91,9 +91,9 @@ MARKED = st.lists(
 def test_taking_out_a_marker_leaves_nothing_live(text: str) -> None:
     checker = CitationChecker(HITS, CharacterSupport())
     events = [*asyncio.run(checker.feed(text)), *checker.finish()]
-    shown = safe("".join(event for event in events if isinstance(event, str)))
-    assert shown == safe(shown)
-    assert not re.search(r"<img|\]\(|\]:|http://evil|www\.evil", shown)
+    rendered = safe("".join(event for event in events if isinstance(event, str)))
+    assert rendered == safe(rendered)
+    assert not re.search(r"<img|\]\(|\]:|http://evil|www\.evil", rendered)
 
 
 def test_a_long_address_is_not_held_back_for_ever() -> None:

@@ -79,7 +79,7 @@ def send(http: httpx.Client, trace_id: str, *documents: Mapping[str, str]) -> st
     return str(accepted.json()["job_id"])
 
 
-def told(span: Received, *names: str) -> list[Any]:
+def values_of(span: Received, *names: str) -> list[Any]:
     """What a span says of itself."""
     return [span.attributes[META + name] for name in names]
 
@@ -119,25 +119,30 @@ def test_a_document_is_one_tree_below_its_caller(http: httpx.Client, receiver: O
         assert span.error == ""
         if span.parent == ingest.id:
             assert ingest.start <= span.start <= span.end <= ingest.end
-    assert told(submitted, "collection", "job_id", "documents") == ["default", job, 1]
+    assert values_of(submitted, "collection", "job_id", "documents") == ["default", job, 1]
     assert "langfuse.trace.tags" not in submitted.attributes
     assert ingest.attributes["langfuse.trace.tags"] == ["stored"]
     chunks = http.get("/v1/documents/watt").json()["chunks"]
     assert chunks > 1
-    assert told(ingest, "outcome", "attempt", "stage", "chunks") == ["stored", 1, "parse", chunks]
-    assert told(ingest, "media_type", "characters", "collection", "job_id") == [
+    assert values_of(ingest, "outcome", "attempt", "stage", "chunks") == [
+        "stored",
+        1,
+        "parse",
+        chunks,
+    ]
+    assert values_of(ingest, "media_type", "characters", "collection", "job_id") == [
         "text/plain", len(TEXT), "default", job,
     ]  # fmt: skip
-    [waited] = told(ingest, "waited_seconds")
+    [waited] = values_of(ingest, "waited_seconds")
     assert 0 <= waited < 60
     assert json.loads(ingest.attributes[INPUT]) == {
         "uri": "https://docs.example/watt",
         "title": "Watt",
     }
     assert embed.attributes[KIND] == "embedding"
-    assert told(embed, "texts") == told(by_name["upsert"], "points") == [chunks]
-    assert told(embed, "embedder")[0].startswith("bert-mean:")
-    assert told(by_name["compare"], "kept") == [0]
+    assert values_of(embed, "texts") == values_of(by_name["upsert"], "points") == [chunks]
+    assert values_of(embed, "embedder")[0].startswith("bert-mean:")
+    assert values_of(by_name["compare"], "kept") == [0]
 
 
 def test_what_is_kept_and_deleted_of_a_document_and_what_did_not_change(
@@ -149,16 +154,19 @@ def test_what_is_kept_and_deleted_of_a_document_and_what_did_not_change(
         send(http, "2" * 32, {"id": "edited", "text": text})
     first, same, edited = attempts(receiver, "edited", 3)
     spans = receiver.spans_of("2" * 32, "submit", "submit", "submit")
-    assert [told(span, "outcome")[0] for span in (first, same, edited)] == [
+    assert [values_of(span, "outcome")[0] for span in (first, same, edited)] == [
         "stored", "unchanged", "stored",
     ]  # fmt: skip
     assert below(spans, same) == ["read"]
     assert below(spans, edited) == [*STAGES[:-1], "delete", "commit"]
     of_edited = {span.name: span for span in spans if span.parent == edited.id}
-    [kept], [gone] = told(of_edited["compare"], "kept"), told(of_edited["delete"], "points")
-    [written], [chunks] = told(of_edited["upsert"], "points"), told(edited, "chunks")
+    [kept], [gone] = (
+        values_of(of_edited["compare"], "kept"),
+        values_of(of_edited["delete"], "points"),
+    )
+    [written], [chunks] = values_of(of_edited["upsert"], "points"), values_of(edited, "chunks")
     assert kept + written == chunks
-    assert kept + gone == told(first, "chunks")[0]
+    assert kept + gone == values_of(first, "chunks")[0]
 
 
 def test_of_several_each_has_its_trace_and_they_share_the_job(
@@ -172,12 +180,15 @@ def test_of_several_each_has_its_trace_and_they_share_the_job(
         for ingest in ingests:
             submitted = receiver.trace(ingest.trace_id, "submit")["submit"]
             assert (submitted.parent, ingest.parent) == ("", submitted.id)
-            assert told(submitted, "caller", "documents") == [f"{'3' * 32}-{CALLER}", 2]
+            assert values_of(submitted, "caller", "documents") == [f"{'3' * 32}-{CALLER}", 2]
             assert {s.attributes["session.id"] for s in (submitted, ingest)} == {job}
         many = [{"id": f"many-{n}", "text": f"Number {n}."} for n in range(20)]
         job = send(other, "4" * 32, *many)
         submitted = receiver.trace("4" * 32, "submit")["submit"]
-        assert (submitted.parent, told(submitted, "documents", "job_id")) == (CALLER, [20, job])
+        assert (submitted.parent, values_of(submitted, "documents", "job_id")) == (
+            CALLER,
+            [20, job],
+        )
         ingests = [attempts(receiver, document["id"])[0] for document in many]
         assert len({span.trace_id for span in ingests}) == 20
         assert {span.parent for span in ingests} == {""}
@@ -192,7 +203,7 @@ def test_what_fails_is_sent_and_says_how_and_what_ends_well_by_the_rate(
     job = finished(http, http.post("/v1/documents", files=files))
     assert job["counts"]["failed"] == 1
     [failed] = attempts(receiver, job["failures"][0]["document_id"])
-    assert told(failed, "outcome", "attempt") == ["failed", 1]
+    assert values_of(failed, "outcome", "attempt") == ["failed", 1]
     assert failed.error == failed.attributes["langfuse.observation.status_message"] != ""
     assert failed.attributes["langfuse.observation.level"] == "ERROR"
     spans = receiver.spans_of(failed.trace_id, "ingest")
@@ -211,14 +222,14 @@ def test_each_attempt_is_told_in_one_trace_and_no_web_server_is_told_of_it(
     site.pages["/lamps.txt"] = Page(b"Lamps burn.")
     assert ended(http, accepted.json()["job_id"])["counts"]["succeeded"] == 1
     *_, stored = attempts(receiver, "page", 2)
-    assert (postponed.error, *told(postponed, "outcome", "attempt")) == (
+    assert (postponed.error, *values_of(postponed, "outcome", "attempt")) == (
         "fetch_failed",
         "postponed",
         1,
     )
-    assert (stored.error, *told(stored, "outcome")) == ("", "stored")
-    assert told(stored, "attempt")[0] > 1
-    assert told(stored, "waited_seconds") > told(postponed, "waited_seconds")
+    assert (stored.error, *values_of(stored, "outcome")) == ("", "stored")
+    assert values_of(stored, "attempt")[0] > 1
+    assert values_of(stored, "waited_seconds") > values_of(postponed, "waited_seconds")
     assert (stored.trace_id, stored.parent) == (postponed.trace_id, postponed.parent)
     assert stored.parent  # which was not sent: nobody knew that it would be of interest
     assert all("traceparent" not in headers for _, headers in site.requests)
@@ -317,8 +328,8 @@ def _through_workers(
             assert header == f"00-{'7' * 32}-{submitted.id}-01"
             assert (submitted.parent, ingest.parent) == (CALLER, submitted.id)
             assert below(spans, ingest) == STAGES
-            assert told(ingest, "outcome", "attempt", "stage") == ["stored", 1, "parse"]
-            assert told(ingest, "waited_seconds")[0] > 0
+            assert values_of(ingest, "outcome", "attempt", "stage") == ["stored", 1, "parse"]
+            assert values_of(ingest, "waited_seconds")[0] > 0
         with (
             working(data, settings, "--stage", "parse"),
             working(data, settings, "--stage", "embed"),
@@ -330,8 +341,8 @@ def _through_workers(
         assert {parsed.parent, stored.parent} == {submitted.id}
         assert below(spans, parsed) == ["read", "commit"]
         assert below(spans, stored) == STAGES[1:]
-        assert told(parsed, "outcome", "stage") == ["parsed", "parse"]
-        assert told(stored, "outcome", "stage") == ["stored", "embed"]
+        assert values_of(parsed, "outcome", "stage") == ["parsed", "parse"]
+        assert values_of(stored, "outcome", "stage") == ["stored", "embed"]
         assert stored.start > parsed.start
 
 

@@ -140,7 +140,7 @@ async def test_an_orphan_with_chunks_on_several_pages_is_counted_once(
 ) -> None:
     monkeypatch.setattr("retrieval.indexes.edge_reads.PAGE", 4)
     monkeypatch.setattr("retrieval.indexes.qdrant_tenants.PAGE", 4)
-    monkeypatch.setattr("ingest.index_check.SHOWN_FAULTS", 1)
+    monkeypatch.setattr("ingest.index_check.MAX_LISTED_FAULTS", 1)
     strangers = [
         make_chunk(f"{i} of {name}", document_id=name, position=i)
         for name in ("one", "two")
@@ -217,10 +217,10 @@ def test_the_command_compares_and_repairs(tmp_path: Path) -> None:
     assert "a.md: 1 of 5 chunks are in the index" in found.stdout
     repaired = rag("index", "check", "--repair", "--json", data=data)
     assert repaired.returncode == 0, repaired.stderr
-    told = json.loads(repaired.stdout)
-    assert (told["agrees"], told["faults"], told["repaired"]) == (True, {"missing": 1}, 1)
+    body = json.loads(repaired.stdout)
+    assert (body["agrees"], body["faults"], body["repaired"]) == (True, {"missing": 1}, 1)
     plain = {"field": None, "kind": None, "queries": 2, "recall": 1.0, "enough": True}
-    assert told["recall"] == [plain]
+    assert body["recall"] == [plain]
     found = rag("index", "check", data=data)
     assert (found.returncode, "catalog and index agree" in found.stdout) == (0, True)
     assert "recall@10 of vector search: 1.000 without a filter\n" in found.stdout
@@ -239,5 +239,5 @@ async def test_recall_below_the_bound_is_an_alarm(
     assert "misses" not in capsys.readouterr().out
     monkeypatch.setattr("retrieval.recall.ENOUGH", 1.01)
     assert await check(asked, load_settings(data_dir=data)) == 1
-    shown = " ".join(capsys.readouterr().out.split())
-    assert "misses more than it may without a filter: `rag reindex` builds its graph" in shown
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "misses more than it may without a filter: `rag reindex` builds its graph" in printed

@@ -15,7 +15,7 @@ from types import CodeType, FrameType
 import httpx
 import pytest
 
-from rag.api.app import bare_app
+from rag.api.app import app_without_lifespan
 from rag.api.deps import Running
 from rag.build.running import start
 from rag.protocols import Queue
@@ -127,7 +127,7 @@ async def test_a_document_and_a_question_take_the_hops_in_order_and_never_back(
 ) -> None:
     question, stages, document = map(hops, JOURNEYS)
     async with start(settings, embedder=embedder) as (service, queue):
-        app = bare_app(settings, Running(opened=service, queue=queue))
+        app = app_without_lifespan(settings, Running(opened=service, queue=queue))
         transport = httpx.ASGITransport(app=app)
         async with httpx.AsyncClient(transport=transport, base_url="http://test") as http:
             with calls_of(document) as ingesting:

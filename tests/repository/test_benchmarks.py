@@ -30,10 +30,10 @@ def test_the_benchmark_of_a_gpu_measures_on_whatever_device_it_is_told() -> None
         text=True,
         check=True,
     )
-    told = {line.partition("  ")[0]: line for line in done.stdout.splitlines()}
-    assert "tokens/s" in told["tiny: embedded"]
-    assert "tokens/s" in told["tiny: embedded token by token"]
-    assert "pairs/s" in told["tiny: judged"]
+    lines = {line.partition("  ")[0]: line for line in done.stdout.splitlines()}
+    assert "tokens/s" in lines["tiny: embedded"]
+    assert "tokens/s" in lines["tiny: embedded token by token"]
+    assert "pairs/s" in lines["tiny: judged"]
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")

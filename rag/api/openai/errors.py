@@ -13,7 +13,7 @@ _CODES = {"unknown_collection": "model_not_found"}
 _PARAMS = {"unknown_collection": "model"}
 
 
-def are_expected(path: str) -> bool:
+def applies_to(path: str) -> bool:
     """True if the callers of this path expect errors in OpenAI's form."""
     return path.startswith(PATHS)
 

@@ -110,7 +110,7 @@ class ChatRequest(_Request, SamplingIn):
 
     @field_validator(*_ACCEPTED)
     @classmethod
-    def _can_be_had(cls, value: Any, info: ValidationInfo) -> Any:
+    def _is_accepted(cls, value: Any, info: ValidationInfo) -> Any:
         accepted, why = _ACCEPTED[info.field_name or ""]
         if not any(value == each and _is_flag(value) == _is_flag(each) for each in accepted):
             raise ValueError(f"{why}; leave it out")

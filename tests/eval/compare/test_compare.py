@@ -227,15 +227,15 @@ class TestShown:
         before = write_run(tmp_path / "before", seeded(1))
         now = write_run(tmp_path / "now", seeded(2, f1=0.08))
         summary = tmp_path / "summary.md"
-        shown = rag("eval", "compare", before, now, "--markdown", summary, data=tmp_path)
-        assert shown.returncode == 0, shown.stderr
-        assert shown.stdout.startswith("now beside before, 240 questions of otters.\n")
-        assert "Better: f1." in shown.stdout
-        assert "Lost most f1:" in shown.stdout
+        printed = rag("eval", "compare", before, now, "--markdown", summary, data=tmp_path)
+        assert printed.returncode == 0, printed.stderr
+        assert printed.stdout.startswith("now beside before, 240 questions of otters.\n")
+        assert "Better: f1." in printed.stdout
+        assert "Lost most f1:" in printed.stdout
         assert summary.read_text().startswith("### `now` beside `before`\n\n**Better: `f1`.** 240")
 
-        told = rag("eval", "compare", before, now, "--measure", "RR", "--json", data=tmp_path)
-        (body,) = json.loads(told.stdout)["comparisons"]
+        as_json = rag("eval", "compare", before, now, "--measure", "RR", "--json", data=tmp_path)
+        (body,) = json.loads(as_json.stdout)["comparisons"]
         assert body["leading"] == "RR"
         f1 = next(row for row in body["rows"] if row["measure"] == "f1")
         assert f1["verdict"] == "better"

@@ -264,9 +264,9 @@ class TestShown:
         )
         assert summary.read_text().startswith("### ❌ Failed: 2 of 3 checks.\n")
 
-        told = rag("eval", "gate", now, *options, "--json", data=tmp_path)
-        body = json.loads(told.stdout)
-        assert (told.returncode, body["passed"]) == (1, False)
+        printed = rag("eval", "gate", now, *options, "--json", data=tmp_path)
+        body = json.loads(printed.stdout)
+        assert (printed.returncode, body["passed"]) == (1, False)
         assert [check["failed"] for check in body["checks"]] == [False, True, True]
 
         missing = rag("eval", "gate", now, *options[2:], "--baseline", tmp_path, data=tmp_path)

@@ -169,14 +169,14 @@ def test_a_curve_keeps_its_ends_and_stays_within_its_axis() -> None:
 def test_the_command(tmp_path: Path) -> None:
     runs = [write_run(tmp_path / "a", seeded(1)), write_run(tmp_path / "b", seeded(2))]
     out, summary = tmp_path / "report.html", tmp_path / "summary.md"
-    shown = rag("eval", "report", *runs, "--out", out, "--markdown", summary, data=tmp_path)
-    assert shown.returncode == 0, shown.stderr
-    assert shown.stdout.endswith(f"\nThe page is {out}.\n")
+    printed = rag("eval", "report", *runs, "--out", out, "--markdown", summary, data=tmp_path)
+    assert printed.returncode == 0, printed.stderr
+    assert printed.stdout.endswith(f"\nThe page is {out}.\n")
     assert out.read_text("utf-8").startswith("<!doctype html>\n<html lang=")
     assert summary.read_text("utf-8").startswith("### 240 questions")
-    told = json.loads(rag("eval", "report", *runs, "--out", out, "--json", data=tmp_path).stdout)
-    assert told["file"] == str(out)
-    assert told["runs"][0]["slices"]["lang=de"]["questions"] == 80
+    body = json.loads(rag("eval", "report", *runs, "--out", out, "--json", data=tmp_path).stdout)
+    assert body["file"] == str(out)
+    assert body["runs"][0]["slices"]["lang=de"]["questions"] == 80
     nowhere = rag("eval", "report", *runs, "--out", tmp_path / "no" / "r.html", data=tmp_path)
     assert nowhere.returncode == 1
     assert "cannot be written" in nowhere.stderr

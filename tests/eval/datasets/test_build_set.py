@@ -26,7 +26,7 @@ from eval.datasets.question_writers import (
 )
 from rag.errors import UpstreamError
 from rag.settings.operations import TraceSettings
-from rag.types import Document, Heading, Scope
+from rag.types import Document, Heading, Scope, SearchResult
 from tests.e2e.test_e2e_chat import CONFIG, KEY
 from tests.fakes import ScriptedModel, make_chunk
 from tests.model_server import ModelServer, model_server, refuses, says
@@ -220,8 +220,8 @@ async def test_what_fails_now_and_then_or_is_asked_twice_is_counted() -> None:
     class Nothing:
         """Finds nothing, and so nothing bears anything out."""
 
-        async def search(self, *_: Any) -> tuple[()]:
-            return ()
+        async def search(self, *_: Any) -> SearchResult:
+            return SearchResult(hits=(), degraded=(), timings={})
 
         async def score(self, *_: Any) -> list[float]:
             return [0.0]

@@ -87,9 +87,9 @@ def evaluate(
 def first(home: Path) -> Run:
     done = evaluate(home, "run", "facts", "--out", "first", "--json")
     assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
+    body = json.loads(done.stdout)
     run = read_run(home / "first")
-    assert told["measures"] == run.summary["measures"]
+    assert body["measures"] == run.summary["measures"]
     return run
 
 
@@ -283,14 +283,14 @@ def test_tuning_finds_what_is_better_and_says_so_of_other_questions(home: Path, 
     options = ("--space", "space.toml", "--trials", "3", "--out", "best.toml", "--json")
     done = evaluate(home, "tune", "facts", *options, env={"RAG_RERANKER__KIND": "none"})
     assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
-    assert told["trials"][0]["settings"] == {"reranker.kind": "none"}
-    assert told["train"]["best"] >= told["train"]["now"]
-    assert told["train"]["questions"] + told["held_out"]["questions"] >= 24
+    body = json.loads(done.stdout)
+    assert body["trials"][0]["settings"] == {"reranker.kind": "none"}
+    assert body["train"]["best"] >= body["train"]["now"]
+    assert body["train"]["questions"] + body["held_out"]["questions"] >= 24
     written = (home / "best.toml").read_text()
-    assert tomllib.loads(written) == nested(told["settings"])
-    is_better = told["held_out"]["difference"] > 0
-    assert told["settings"] == (told["best"] if is_better else told["trials"][0]["settings"])
+    assert tomllib.loads(written) == nested(body["settings"])
+    is_better = body["held_out"]["difference"] > 0
+    assert body["settings"] == (body["best"] if is_better else body["trials"][0]["settings"])
     assert "held_out" in written
 
 
@@ -333,13 +333,13 @@ def test_a_search_that_was_killed_goes_on_and_asks_nothing_twice(home: Path, fir
     assert not (home / "killed.toml").exists()
     again = evaluate(home, *options, "--cache", "killed", "--out", "killed.toml")
     assert again.returncode == 0, again.stderr
-    told, expected = json.loads(again.stdout), json.loads(whole.stdout)
-    assert told["trials"] == expected["trials"]
-    unfit = [t for t in told["trials"] if t["settings"]["retrieval.weights.dense"] == -1]
+    body, expected = json.loads(again.stdout), json.loads(whole.stdout)
+    assert body["trials"] == expected["trials"]
+    unfit = [t for t in body["trials"] if t["settings"]["retrieval.weights.dense"] == -1]
     assert unfit
     assert all(t["score"] is None and "retrieval.weights.dense" in t["fault"] for t in unfit)
-    assert told["held_out"] == expected["held_out"]
-    assert 0 < told["asked"] < expected["asked"]
+    assert body["held_out"] == expected["held_out"]
+    assert 0 < body["asked"] < expected["asked"]
     once_more = evaluate(home, *options, "--cache", "killed", "--out", "once-more.toml")
     assert json.loads(once_more.stdout)["asked"] == 0
 
@@ -418,7 +418,7 @@ def test_poor_trials_are_stopped_and_the_best_is_found(tmp_path: Path) -> None:
 
         yield score
 
-    told: list[Tried] = []
+    reported: list[Tried] = []
     made = asyncio.run(
         search(
             read_space(tmp_path / "space.toml"),
@@ -427,10 +427,10 @@ def test_poor_trials_are_stopped_and_the_best_is_found(tmp_path: Path) -> None:
             trials=40,
             seed=1,
             as_it_is={"retrieval.depth": 5},
-            on_trial=told.append,
+            on_trial=reported.append,
         )
     )
-    assert told == made
+    assert reported == made
     assert made[0].settings == {"retrieval.depth": 5}
     assert abs(float(best(made).settings["retrieval.depth"]) - 70) <= 10
     assert asked[96] == 40 > asked[2000]
@@ -490,10 +490,12 @@ def test_in_langfuse_a_run_is_an_experiment(home: Path, first: Run) -> None:
         experiments = {span.attributes["langfuse.experiment.id"] for span in roots.values()}
         assert len(experiments) == 1
         for outcome in outcomes:
-            told = roots[outcome.id].attributes
-            assert told["langfuse.experiment.name"] == "traced"
-            assert told["langfuse.experiment.dataset.id"] == "facts"
-            assert told["langfuse.experiment.item.id"] == outcome.id
-            assert told["langfuse.experiment.item.root_observation_id"] == roots[outcome.id].id
+            attributes = roots[outcome.id].attributes
+            assert attributes["langfuse.experiment.name"] == "traced"
+            assert attributes["langfuse.experiment.dataset.id"] == "facts"
+            assert attributes["langfuse.experiment.item.id"] == outcome.id
+            assert (
+                attributes["langfuse.experiment.item.root_observation_id"] == roots[outcome.id].id
+            )
             scores = receiver.scores_of(outcome.trace_id, *outcome.measures)
             assert {n: s["value"] for n, s in scores.items()} == pytest.approx(outcome.measures)

@@ -157,10 +157,10 @@ def test_what_people_say_lands_on_the_trace(http: httpx.Client, receiver: OtlpSe
     assert http.post("/v1/feedback", json=first).status_code == 204
     second = {"answer_id": answer_id, "rating": "down", "correction": f"It was {MAIL}."}
     assert http.post("/v1/feedback", json=second).status_code == 204
-    told = receiver.scores_of(trace_id, "feedback", "correction")
+    scores = receiver.scores_of(trace_id, "feedback", "correction")
     assert len(feedback_ids(receiver, trace_id)) == 1  # the second replaces the first
-    assert (told["feedback"]["value"], told["feedback"]["comment"]) == (0, "Thank [e-mail]!")
-    assert (told["correction"]["dataType"], told["correction"]["value"]) == (
+    assert (scores["feedback"]["value"], scores["feedback"]["comment"]) == (0, "Thank [e-mail]!")
+    assert (scores["correction"]["dataType"], scores["correction"]["value"]) == (
         "CORRECTION",
         "It was [e-mail].",
     )
@@ -177,8 +177,8 @@ def test_feedback_lands_on_one_answer_of_those_that_share_a_trace(
     assert mine["trace_id"] == theirs["trace_id"] == trace_id
     assert mine["answer_id"] != theirs["answer_id"]
     for answer, rating in ((mine, "up"), (theirs, "down")):
-        said = {"answer_id": answer["answer_id"], "rating": rating}
-        assert http.post("/v1/feedback", json=said).status_code == 204
+        feedback = {"answer_id": answer["answer_id"], "rating": rating}
+        assert http.post("/v1/feedback", json=feedback).status_code == 204
     by_trace = http.post("/v1/feedback", json={"trace_id": trace_id, "rating": "up"})
     assert by_trace.status_code == 422
     with sqlite3.connect(server.log.with_suffix("") / "catalog.sqlite") as db:
@@ -210,8 +210,8 @@ def test_live_questions_become_a_set_beside_a_server_at_work(
 ) -> None:
     answer = ask(http)
     stored(server, answer["trace_id"])
-    said = {"answer_id": answer["answer_id"], "correction": "A condenser."}
-    assert http.post("/v1/feedback", json=said).status_code == 204
+    feedback = {"answer_id": answer["answer_id"], "correction": "A condenser."}
+    assert http.post("/v1/feedback", json=feedback).status_code == 204
     data = server.log.with_suffix("")
     made = rag("eval", "collect", "--out", tmp_path / "live.jsonl", "--json", data=data)
     assert made.returncode == 0, made.stderr
@@ -220,9 +220,9 @@ def test_live_questions_become_a_set_beside_a_server_at_work(
     assert case["answer"] == "A condenser."
     assert "corrected" in case["why"]
     assert json.loads(made.stdout)["cases"] == len(cases)
-    shown = rag("eval", "drift", data=data)
-    assert shown.returncode == 0, shown.stderr
-    assert "Nothing could be compared" in shown.stdout
+    printed = rag("eval", "drift", data=data)
+    assert printed.returncode == 0, printed.stderr
+    assert "Nothing could be compared" in printed.stdout
 
 
 @pytest.mark.anyio
@@ -247,13 +247,13 @@ async def test_drift_is_told_with_the_questions_that_are_new(
             await answers.scored(SCOPE.tenant, id_, {}, embedding=vector, content=content)
     await database.close()
     picture = tmp_path / "drift.png"
-    shown = rag("eval", "drift", "--current", "12h", "--plot", picture, data=data)
-    assert shown.returncode == 3, shown.stderr
-    assert "Drifted: questions." in shown.stdout
-    assert "  Why does server " in shown.stdout
+    printed = rag("eval", "drift", "--current", "12h", "--plot", picture, data=data)
+    assert printed.returncode == 3, printed.stderr
+    assert "Drifted: questions." in printed.stdout
+    assert "  Why does server " in printed.stdout
     assert picture.read_bytes().startswith(b"\x89PNG")
-    told = json.loads(rag("eval", "drift", "--current", "12h", "--json", data=data).stdout)
-    assert told["unlike"][0].startswith("Why does server")
+    body = json.loads(rag("eval", "drift", "--current", "12h", "--json", data=data).stdout)
+    assert body["unlike"][0].startswith("Why does server")
     unknown = rag("eval", "drift", "--collection", "elsewhere", data=data)
     assert (unknown.returncode, "no collection 'elsewhere'" in unknown.stderr) == (2, True)
     calm = rag("eval", "drift", "--reference", "1h", data=data)

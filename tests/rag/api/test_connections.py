@@ -77,8 +77,8 @@ def problem(reply: bytes) -> tuple[int, str, dict[bytes, bytes]]:
     headers = dict(line.lower().split(b": ", 1) for line in lines)
     assert int(headers[b"content-length"]) == len(body)
     assert headers[b"connection"] == b"close"
-    told: Any = json.loads(body)
-    return int(status.split()[1]), told.get("code") or told["error"]["code"], headers
+    content: Any = json.loads(body)
+    return int(status.split()[1]), content.get("code") or content["error"]["code"], headers
 
 
 HEAD = b"POST /v1/query HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n"

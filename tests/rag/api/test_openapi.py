@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
-from rag.api.app import bare_app
+from rag.api.app import app_without_lifespan
 from rag.api.deps import MAX_WAIT_SECONDS, Running
 from rag.errors import BusyError, UpstreamError
 from rag.settings.tree import Settings
@@ -83,7 +83,7 @@ def test_names_that_no_database_takes_name_nothing(
 
 
 def document(**settings: Any) -> dict[str, Any]:
-    return bare_app(Settings(**settings), Running()).openapi()
+    return app_without_lifespan(Settings(**settings), Running()).openapi()
 
 
 def test_problems_have_their_media_type_and_openai_s_routes_openai_s_shape() -> None:
@@ -125,7 +125,7 @@ def _names(part: Any) -> Iterator[str]:
 )
 @pytest.mark.anyio
 async def test_allow_has_all_methods_of_a_path(method: str, path: str, allowed: str) -> None:
-    transport = httpx.ASGITransport(app=bare_app(Settings(), Running()))
+    transport = httpx.ASGITransport(app=app_without_lifespan(Settings(), Running()))
     async with httpx.AsyncClient(transport=transport, base_url="http://test") as http:
         response = await http.request(method, path)
     assert (response.status_code, response.headers["allow"]) == (405, allowed)
@@ -151,7 +151,7 @@ def test_retry_after_follows_the_cause(error: UpstreamError, told: str) -> None:
 @pytest.mark.anyio
 async def test_what_is_loading_is_taken_to_load_as_long_again(lasted: float, told: float) -> None:
     running = Running(since=time.monotonic() - lasted)
-    transport = httpx.ASGITransport(app=bare_app(Settings(), running))
+    transport = httpx.ASGITransport(app=app_without_lifespan(Settings(), running))
     async with httpx.AsyncClient(transport=transport, base_url="http://test") as http:
         response = await http.get("/v1/models")
     assert told <= int(response.headers["retry-after"]) <= min(told + 5, MAX_WAIT_SECONDS)

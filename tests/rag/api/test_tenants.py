@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from rag.api.app import bare_app
+from rag.api.app import app_without_lifespan
 from rag.api.deps import Running
 from rag.build.running import start
 from rag.settings.tree import load_settings
@@ -39,7 +39,7 @@ async def test_what_another_tenant_has_is_as_unknown_as_what_nobody_has(folder: 
         await answers.keep([given(ANSWER, RIVAL)])
         before = await jobs.get(RIVAL.tenant, job)
 
-        transport = httpx.ASGITransport(app=bare_app(settings, Running(service, queue)))
+        transport = httpx.ASGITransport(app=app_without_lifespan(settings, Running(service, queue)))
         async with httpx.AsyncClient(transport=transport, base_url="http://rag.local") as http:
             for method, path in (
                 ("GET", "/v1/jobs/{}"),
@@ -58,8 +58,8 @@ async def test_what_another_tenant_has_is_as_unknown_as_what_nobody_has(folder: 
                 theirs = await problem(http, method, path.format("1"))
                 assert theirs == await problem(http, method, path.format("2"))
                 assert theirs[:2] == (404, "unknown_document")
-            said = {"answer_id": ANSWER, "rating": "up"}
-            theirs = await problem(http, "POST", "/v1/feedback", json=said)
+            feedback = {"answer_id": ANSWER, "rating": "up"}
+            theirs = await problem(http, "POST", "/v1/feedback", json=feedback)
             assert theirs[:2] == (404, "unknown_answer")
             assert (await http.get("/v1/collections")).json() == {"collections": []}
 

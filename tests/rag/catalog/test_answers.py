@@ -248,8 +248,8 @@ async def test_feedback_adds_up_on_one_answer_of_a_trace(answers: Answers, scope
     now = time.time()
     await answers.keep([given("first", scope, at=now - 9), given("last", scope, at=now)])
     await answers.add_feedback(scope.tenant, "first", Feedback(rating="down", comment="no"))
-    said = await answers.add_feedback(scope.tenant, "first", Feedback(correction="yes"))
-    assert (said.id, said.feedback) == (
+    stored_answer = await answers.add_feedback(scope.tenant, "first", Feedback(correction="yes"))
+    assert (stored_answer.id, stored_answer.feedback) == (
         "first",
         Feedback(rating="down", comment="no", correction="yes"),
     )

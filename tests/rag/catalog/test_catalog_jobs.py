@@ -8,7 +8,7 @@ import pytest
 from rag.catalog import tables
 from rag.catalog.catalog import Catalog
 from rag.catalog.database import Database
-from rag.catalog.jobs import SHOWN_FAILURES
+from rag.catalog.jobs import MAX_LISTED_FAILURES
 from rag.errors import NotFoundError
 from rag.types import Scope
 from tests.catalogs import document, store, submission, submit, succeed
@@ -129,13 +129,13 @@ async def test_a_job_names_its_first_failures_and_counts_all(
     catalog: Catalog, scope: Scope
 ) -> None:
     await catalog.collections.claim(scope, "e")
-    names = [f"d{i:03}" for i in range(SHOWN_FAILURES + 5)]
+    names = [f"d{i:03}" for i in range(MAX_LISTED_FAILURES + 5)]
     job = await catalog.jobs.submit(scope, [submission(name) for name in names])
     for task in await catalog.tasks.claim(len(names)):
         await catalog.tasks.fail(task, f"{task.document_id} is no text")
     record = await catalog.jobs.get(scope.tenant, job)
     assert record.counts == {"failed": len(names)}
-    assert len(record.failures) == SHOWN_FAILURES
+    assert len(record.failures) == MAX_LISTED_FAILURES
     assert dict(record.failures[0]) == {
         "document_id": "d000",
         "uri": "file:///d000",

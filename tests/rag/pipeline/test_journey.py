@@ -233,8 +233,8 @@ class TestRewriting:
         assert "rewrite" in answer.timings
         assert answer.degraded == ()
         assert answer.finish_reason == "length"
-        told = await model.count_tokens(model.sent[0])
-        assert answer.usage == Usage(input_tokens=1000 + told, output_tokens=105)
+        tokens = await model.count_tokens(model.sent[0])
+        assert answer.usage == Usage(input_tokens=1000 + tokens, output_tokens=105)
 
     @pytest.mark.parametrize("history", [(), HISTORY])
     async def test_kept_without_a_model_or_a_history(

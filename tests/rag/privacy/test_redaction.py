@@ -16,7 +16,7 @@ from pydantic import SecretStr
 from generation.models.openai import OpenAIModel
 from rag.catalog.database import Database, PostgresDatabase
 from rag.errors import RagError, UpstreamError
-from rag.privacy.redaction import SHOWN, masked, scrubbed, words
+from rag.privacy.redaction import MAX_CHARS, masked, scrubbed, words
 from rag.settings.storage import CeleryQueueSettings
 from rag.settings.tree import load_settings, printable
 from rag.telemetry import logs
@@ -111,8 +111,8 @@ def test_an_error_of_others_is_told_in_words() -> None:
     assert words(OSError("Multiple: [Errno 1] a, [Errno 2] b")) == "Multiple: a, b"
     assert words(TimeoutError()) == "TimeoutError"
     url = f"http://h:1/?password={CODED}"
-    check_hidden(words(OSError("x" * (SHOWN - 30) + f" no way to {url}"), url))
-    assert len(words(OSError("x" * 1000))) == SHOWN
+    check_hidden(words(OSError("x" * (MAX_CHARS - 30) + f" no way to {url}"), url))
+    assert len(words(OSError("x" * 1000))) == MAX_CHARS
 
 
 @pytest.mark.parametrize("form", FORMS)

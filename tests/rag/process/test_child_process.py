@@ -156,8 +156,8 @@ async def test_a_process_that_cannot_be_started_again_is_reported_until_it_can(
 ) -> None:
     (tmp_path / "refuse").touch()
     os.kill(await pid(shouter), signal.SIGKILL)
-    told = r"shouter cannot be started again: No weights here\.$"
-    with pytest.raises(UpstreamError, match=told) as caught:
+    message = r"shouter cannot be started again: No weights here\.$"
+    with pytest.raises(UpstreamError, match=message) as caught:
         await shouter.call(["a"])
     assert caught.value.in_full().endswith("No weights here. In a folder.")
     (tmp_path / "refuse").unlink()

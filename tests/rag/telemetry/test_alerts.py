@@ -136,13 +136,13 @@ def test_what_an_expression_names_is_exported(known: Labels, expression: str) ->
 @pytest.mark.parametrize("name", ALARMS)
 def test_an_alarm_says_what_is_so_and_where_to_read_on(known: Labels, name: str) -> None:
     rule = ALARMS[name]
-    told = rule["annotations"]
+    annotations = rule["annotations"]
     assert rule["labels"] == {"severity": rule["labels"]["severity"]}
     assert rule["labels"]["severity"] in ("page", "ticket")
-    assert told["runbook_url"] == f"docs/runbooks/{name}.md"
-    assert set(told) == {"summary", "description", "runbook_url"}
-    assert "$value" in told["description"]
-    used = set(re.findall(r"\$labels\.(\w+)", " ".join(told.values())))
+    assert annotations["runbook_url"] == f"docs/runbooks/{name}.md"
+    assert set(annotations) == {"summary", "description", "runbook_url"}
+    assert "$value" in annotations["description"]
+    used = set(re.findall(r"\$labels\.(\w+)", " ".join(annotations.values())))
     assert used <= labels_of(rule["expr"], known)
     unit_tests = (PROMETHEUS / "alerts_test.yml").read_text()
     assert f'alertname="{name}"' in unit_tests or f"alertname: {name}" in unit_tests

@@ -45,8 +45,8 @@ def line_of(server: Server, response: httpx.Response) -> Json:
     """What was logged of a request."""
 
     def find() -> Json | None:
-        said = server.log.read_text().splitlines()[1:]  # the first is for people
-        lines: list[Json] = [json.loads(line) for line in said]
+        log = server.log.read_text().splitlines()[1:]  # the first is for people
+        lines: list[Json] = [json.loads(line) for line in log]
         own = [x for x in lines if x.get("request_id") == response.headers["X-Request-ID"]]
         return own[0] if own else None
 
@@ -92,9 +92,9 @@ def test_what_went_wrong_is_a_code(server: Server, http: httpx.Client, model: Mo
 
 
 def test_nothing_that_was_asked_or_found_is_in_the_log(server: Server) -> None:
-    said = server.log.read_text()
-    assert "hunter2" not in said
-    assert "condenser" not in said
+    log = server.log.read_text()
+    assert "hunter2" not in log
+    assert "condenser" not in log
 
 
 @pytest.mark.parametrize(
@@ -121,8 +121,8 @@ def test_what_was_asked_is_logged_where_settings_say_so_as_it_may_be_kept(
             assert line.get("question") == logged
         assert "question" not in line_of(running, http.get("/v1/collections"))
         document = {"id": "a", "text": "B.", "title": "jane@corp.example"}
-        told = http.post("/v1/documents", json={"documents": [document]})
-        assert "question" not in line_of(running, told)
+        reply = http.post("/v1/documents", json={"documents": [document]})
+        assert "question" not in line_of(running, reply)
         assert ("jane" in running.log.read_text()) == (capture == "full")
 
 

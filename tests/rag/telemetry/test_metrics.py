@@ -262,9 +262,9 @@ def test_without_the_catalog_the_rest_is_told(tmp_path: Path, fault: str) -> Non
                 postgres.signal(signal.SIGSTOP)
             try:
                 with ThreadPoolExecutor(24) as threads:  # more than there are connections
-                    for told in threads.map(lambda _: series(http), range(24)):
-                        assert told[up] == 0
-                        assert ("plumbline_questions_under_way", frozenset()) in told
+                    for values in threads.map(lambda _: series(http), range(24)):
+                        assert values[up] == 0
+                        assert ("plumbline_questions_under_way", frozenset()) in values
             finally:
                 if fault == "stopped":
                     postgres.start()

@@ -126,12 +126,12 @@ def test_a_retriever_says_what_it_looked_for_and_in_which_version_of_the_index(
     before = current.read_text()
     found = http.post("/v1/search", json=body).json()
     after = current.read_text()  # another one where the graph was built anew meanwhile
-    told = receiver.trace(found["trace_id"])["retrieve"].attributes
-    assert told[META + "filters"] == ["title in"]  # what it is compared with is content
+    attributes = receiver.trace(found["trace_id"])["retrieve"].attributes
+    assert attributes[META + "filters"] == ["title in"]  # what it is compared with is content
     masked = [{**where[0], "value": ["Watt", "[e-mail]"]}]
-    assert json.loads(told[INPUT]) == {"query": QUESTION, "filters": masked}
-    assert told[META + "top_k"] == 3
-    assert told[META + "index_version"] in (before, after)
+    assert json.loads(attributes[INPUT]) == {"query": QUESTION, "filters": masked}
+    assert attributes[META + "top_k"] == 3
+    assert attributes[META + "index_version"] in (before, after)
 
 
 def test_a_generation_says_what_was_asked_of_the_model(
@@ -139,8 +139,8 @@ def test_a_generation_says_what_was_asked_of_the_model(
 ) -> None:
     model.script = says(f"{FACT} [1]")
     answer = http.post("/v1/query", json={"query": QUESTION, "max_tokens": 9}).json()
-    told = receiver.trace(answer["trace_id"])["generate"]
-    attributes = told.attributes
+    span = receiver.trace(answer["trace_id"])["generate"]
+    attributes = span.attributes
     assert (
         attributes["langfuse.observation.model.name"]
         == attributes["gen_ai.request.model"]
@@ -163,7 +163,7 @@ def test_a_generation_says_what_was_asked_of_the_model(
     assert attributes[OUTPUT] == f"{FACT} [1]"
     began = json.loads(attributes["langfuse.observation.completion_start_time"])
     assert began.startswith("20")
-    assert told.start < attributes[META + "first_token_ns"] <= told.end
+    assert span.start < attributes[META + "first_token_ns"] <= span.end
 
 
 def test_it_is_part_of_the_caller_s_trace(http: httpx.Client, receiver: OtlpServer) -> None:
@@ -221,15 +221,17 @@ def test_of_two_hundred_planted_values_not_one_leaves(
         model.script = says(f"{FACT} [1] Write to {some}.")
         asked = {"query": f"{QUESTION} {some}.", "user": secrets[i], "tags": [secrets[i + 1]]}
         answer = http.post("/v1/query", json=asked).json()
-        said = {"answer_id": answer["answer_id"], "comment": some, "correction": some}
-        assert http.post("/v1/feedback", json=said).status_code == 204
+        feedback = {"answer_id": answer["answer_id"], "comment": some, "correction": some}
+        assert http.post("/v1/feedback", json=feedback).status_code == 204
         document = {"text": FACT, "title": f"Of {secrets[i]}", "uri": f"mailto:{secrets[i]} {i}"}
         submit(http, {**document, "id": f"planted-{i}"}, collection="planted")
         receiver.trace(answer["trace_id"])
         receiver.scores_of(answer["trace_id"], "comment", "correction")
     everything = b"".join(receiver.bodies).decode(errors="replace")
-    told = everything + json.dumps(receiver.scores, ensure_ascii=False)
-    left = [s for s in secrets if s in told or json.dumps(s, ensure_ascii=False)[1:-1] in told]
+    all_text = everything + json.dumps(receiver.scores, ensure_ascii=False)
+    left = [
+        s for s in secrets if s in all_text or json.dumps(s, ensure_ascii=False)[1:-1] in all_text
+    ]
     assert left == []
 
 
@@ -281,10 +283,10 @@ def test_what_is_captured(
     trace = ended(tenant=tenant, user=MAIL)
     sender.send(trace)
     sender.close()
-    told = receiver.trace(trace.id)["query"].attributes
-    assert told.get(INPUT) == expected
+    attributes = receiver.trace(trace.id)["query"].attributes
+    assert attributes.get(INPUT) == expected
     # Who asked is no less content than what was asked.
-    assert (told.get("user.id") == MAIL) == (capture == "full" and not tenant)
+    assert (attributes.get("user.id") == MAIL) == (capture == "full" and not tenant)
 
 
 def test_of_what_ended_well_a_share_is_sent_and_all_of_the_rest(receiver: OtlpServer) -> None:

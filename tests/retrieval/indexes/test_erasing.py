@@ -18,7 +18,7 @@ from rag.types import Point, Scope
 from retrieval.indexes import edge_open_shards, edge_upkeep
 from retrieval.indexes import edge_shard as shard_module
 from retrieval.indexes.edge import EdgeIndex
-from retrieval.indexes.edge_shard import OWING
+from retrieval.indexes.edge_shard import UNERASED_MARK
 from tests.edge_folder import DIM, Gate, by_token, generations, open_index, random_points
 from tests.fakes import HashEmbedder, dense_leg, make_chunk, make_points, sparse_leg
 from tests.places import ROOT
@@ -53,7 +53,7 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def owing(folder: Path) -> list[Path]:
     """The marks of shards whose files hold text that is to go."""
-    return list(folder.glob(f"*/*/*/{OWING}"))
+    return list(folder.glob(f"*/*/*/{UNERASED_MARK}"))
 
 
 async def clean(index: EdgeIndex, folder: Path) -> None:

@@ -121,8 +121,10 @@ class Walk:
 
     async def check_idf(self) -> None:
         """It is of what is held, at any time."""
-        told = [set(passage_text(chunk).split()) for chunk in self.held.values()]
-        expected = [bm25_idf(len(told), sum(word in words for words in told)) for word in WORDS]
+        word_sets = [set(passage_text(chunk).split()) for chunk in self.held.values()]
+        expected = [
+            bm25_idf(len(word_sets), sum(word in words for words in word_sets)) for word in WORDS
+        ]
         assert await self.index.chunk_ids(SCOPE, None) == {c.id for c in self.held.values()}
         if self.held:  # an empty collection has no IDF to speak of
             assert await self.index.idf(SCOPE, TERMS) == pytest.approx(expected, rel=1e-4)
