@@ -5,7 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Collection,
+    Coroutine,
+    Iterable,
+    Sequence,
+)
 from typing import Any
 
 from rag.catalog.catalog import Catalog
@@ -40,6 +48,13 @@ async def running(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
     finally:
         runner.cancel()
         await asyncio.gather(runner, return_exceptions=True)
+
+
+def _raise_first(ended: Iterable[asyncio.Task[None]]) -> None:
+    """Raises the first error of tasks that have ended; asyncio would report each of the others."""
+    errors = [error for each in ended if (error := each.exception())]
+    if errors:
+        raise errors[0]
 
 
 class LocalQueue:
@@ -90,8 +105,7 @@ class LocalQueue:
                     await self._sleep(wait)
                     continue
                 ended = await self._woken_or_done()
-                for finished in ended:
-                    finished.result()
+                _raise_first(ended)
         except Exception:
             await self._finish()
             raise

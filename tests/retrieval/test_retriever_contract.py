@@ -1,0 +1,151 @@
+"""The contract of `Retriever`."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from eval.offline.stage_cache import CachedRetriever, SharedStages
+from rag.errors import UpstreamError
+from rag.protocols import Retriever, StoredIndex
+from rag.telemetry.trace import Trace
+from rag.types import Condition, Float32Array, Kind, Query, Retrieved, Scope, TokenVectors
+from retrieval.bm25 import Bm25Encoder
+from retrieval.hybrid import HybridRetriever
+from retrieval.rerankers.late_interaction import LateInteraction
+from retrieval.reranking import Combine, Reranking
+from tests.fakes import HashEmbedder, make_points
+from tests.indexes import corpus, opened
+
+pytestmark = pytest.mark.anyio
+
+WORDS = ("cat", "dog", "horse", "fish")
+TEXTS = [" ".join(words) for n in (1, 2, 3) for words in itertools.permutations(WORDS, n)]
+"""40 texts; some have the same words in another order."""
+QUESTION = "cat and dog"
+MANY = 100
+
+
+class Sometimes(HashEmbedder):
+    """An embedder that is away when told to be."""
+
+    away = False
+
+    async def embed(self, texts: Sequence[str], *, kind: Kind) -> Float32Array:
+        self._check()
+        return await super().embed(texts, kind=kind)
+
+    async def embed_tokens(self, texts: Sequence[str], *, kind: Kind) -> list[TokenVectors]:
+        self._check()
+        return await super().embed_tokens(texts, kind=kind)
+
+    def _check(self) -> None:
+        if self.away:
+            raise UpstreamError("The embedder is away.")
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    retriever: Retriever
+    embedder: Sometimes
+    reranks: bool
+    diverse: bool
+
+
+KINDS: dict[str, tuple[Combine | None, float]] = {
+    "plain": (None, 0.0),
+    "sum": ("sum", 0.0),
+    "rrf": ("rrf", 0.0),
+    "replace": ("replace", 0.0),
+    "diverse": (None, 0.5),
+    "reranked and diverse": ("sum", 0.5),
+}
+"""How a reranker's scores are used, and the weight of difference."""
+
+
+@pytest.fixture
+async def filled(folder: Path, scope: Scope) -> AsyncIterator[StoredIndex]:
+    async with opened("edge", folder) as index:
+        chunks = [
+            chunk
+            for name in ("a", "b")
+            for chunk in corpus(*TEXTS[name == "b" :: 2], document_id=name, meta={"name": name})
+        ]
+        await index.upsert(scope, make_points(chunks, by_token=True))
+        yield index
+
+
+@pytest.fixture(params=[(kind, cached) for kind in KINDS for cached in (False, True)])
+def made(request: pytest.FixtureRequest, filled: StoredIndex, folder: Path) -> Made:
+    kind, cached = request.param
+    combine, diversity = KINDS[kind]
+    embedder, encoder = Sometimes(), Bm25Encoder()
+    reranker = LateInteraction(embedder=embedder, encoder=encoder, index=filled, stored=True)
+    retriever: Retriever = HybridRetriever(
+        embedder=embedder,
+        encoder=encoder,
+        index=filled,
+        depth=20,
+        reranking=combine
+        and Reranking(
+            reranker=reranker, depth=10, combine=combine, feedback=combine == "sum", seconds=60.0
+        ),
+        diversity=diversity,
+    )
+    if cached:
+        stages = SharedStages(folder / "cache")
+        retriever = CachedRetriever(retriever, filled, stages, fingerprint="1")
+    return Made(retriever, embedder, reranks=combine is not None, diverse=diversity > 0)
+
+
+async def retrieve(made: Made, query: Query) -> Retrieved:
+    """What is found; asking again finds the same."""
+    first, again = [await made.retriever.retrieve(query, Trace()) for _ in range(2)]
+    assert again == first
+    return first
+
+
+@pytest.mark.parametrize("top_k", [1, 5, MANY])
+async def test_at_most_top_k_hits_come_back_best_first(
+    made: Made, scope: Scope, top_k: int
+) -> None:
+    found = await retrieve(made, Query(text=QUESTION, scope=scope, top_k=top_k))
+    assert 0 < len(found.hits) <= top_k
+    assert len({hit.chunk.id for hit in found.hits}) == len(found.hits)
+    assert {hit.chunk.text for hit in found.hits} <= set(TEXTS)
+    assert set(found.hits[0].chunk.text.split()) == {"cat", "dog"}
+    scores = [hit.score for hit in found.hits]
+    # With diversity, the best is what adds most to the hits before.
+    assert scores[0] == max(scores)
+    assert made.diverse or scores == sorted(scores, reverse=True)
+    for hit in found.hits:
+        assert hit.ranks
+        assert min(hit.ranks.values()) >= 1
+    assert {hit.source for hit in found.hits} == {"reranked" if made.reranks else "fused"}
+    assert found.degraded == ()
+
+
+async def test_only_the_scope_and_what_fits_the_filter_are_found(made: Made, scope: Scope) -> None:
+    for empty in (Scope("acme", "other"), Scope("other", scope.collection)):
+        assert await retrieve(made, Query(text=QUESTION, scope=empty)) == Retrieved(hits=())
+    where = (Condition(field="name", op="eq", value="b"),)
+    found = await retrieve(made, Query(text=QUESTION, scope=scope, where=where))
+    assert {hit.chunk.document_id for hit in found.hits} == {"b"}
+
+
+async def test_stages_that_are_left_out_are_named_until_they_are_back(
+    made: Made, scope: Scope
+) -> None:
+    query, trace = Query(text=QUESTION, scope=scope, top_k=3), Trace()
+    made.embedder.away = True
+    found = await made.retriever.retrieve(query, trace)
+    assert len(found.hits) == 3
+    stages = ("dense", "rerank") if made.reranks else ("dense",)
+    assert found.degraded == tuple(f"{stage}: The embedder is away." for stage in stages)
+    assert trace.degraded == list(found.degraded)
+    made.embedder.away = False
+    assert (await retrieve(made, query)).degraded == ()
