@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -130,7 +130,7 @@ async def test_at_most_top_k_hits_come_back_best_first(
 
 
 async def test_only_the_scope_and_what_fits_the_filter_are_found(made: Made, scope: Scope) -> None:
-    for empty in (Scope("acme", "other"), Scope("other", scope.collection)):
+    for empty in (replace(scope, collection="other"), replace(scope, tenant="other")):
         assert await retrieve(made, Query(text=QUESTION, scope=empty)) == Retrieved(hits=())
     where = (Condition(field="name", op="eq", value="b"),)
     found = await retrieve(made, Query(text=QUESTION, scope=scope, where=where))
