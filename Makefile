@@ -36,7 +36,7 @@ demo: $(VENV)/.installed
 	@PATH="$(CURDIR)/$(BIN):$$PATH" sh examples/demo.sh
 
 # A file of tests runs in one process: its tests share servers.
-TESTS = $(BIN)/pytest --numprocesses 2 --dist loadfile
+TESTS = $(BIN)/pytest --numprocesses 3 --dist loadfile
 
 test: $(VENV)/.installed-dev promtool
 	$(TESTS)
