@@ -54,7 +54,8 @@ async def loading_embedder(settings: EmbedderSettings) -> AsyncIterator[ModelEmb
     If the model cannot be loaded, the embedder's first use raises the error.
     """
     embedder = await asyncio.to_thread(build_embedder, settings)
-    loading = asyncio.ensure_future(asyncio.to_thread(embedder.load))
+    # The thread starts now, not when this coroutine next waits: the caller imports modules first.
+    loading = asyncio.get_running_loop().run_in_executor(None, embedder.load)
     try:
         yield embedder
     finally:
