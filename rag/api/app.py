@@ -21,7 +21,6 @@ from rag.api.deps import Running, tenant
 from rag.api.middleware import BodyLimit, ClientGoneError, Measured, RequestId, SlowClients
 from rag.api.openai.routes import router as openai_router
 from rag.api.routes import collections, documents, feedback, health, jobs, questions
-from rag.build.running import scoring, start
 from rag.build.service import Service
 from rag.errors import RagError, StorageError
 from rag.privacy.redaction import words
@@ -39,6 +38,8 @@ def create_app(
 
     `host` is the name or address that the server listens on.
     """
+    from rag.build.running import scoring, start  # here: commands, which open less, need none of it
+
     running = Running()
 
     async def serve() -> None:
