@@ -38,8 +38,12 @@ class Reader(Protocol):
     async def read(self, source: Mapping[str, Any], path: Path, *, id_: str, uri: str) -> Document:
         """Reads the file at `path`, which holds the bytes that a submission's `source` names.
 
+        The document has the id and the uri given. A reader that fetches a `source` writes the file.
+
         Raises:
-            ReadError: The bytes cannot be read.
+            ReadError: The bytes cannot be read or fetched.
+            UpstreamError: They cannot be fetched or read now; a later attempt may succeed.
+            StorageError: The disk is full.
         """
         ...
 
@@ -251,9 +255,10 @@ class Generator(Protocol):
     """Writes an answer from passages."""
 
     def stream(self, prompt: Prompt) -> AsyncGenerator[Delta, None]:
-        """Yields the answer in pieces, with `[n]` markers that point into `prompt.hits`.
+        """Yields the answer in pieces, with `[n]` markers that point into `prompt.hits`, from 1.
 
-        Closing the stream stops the work.
+        A language model may write markers that point nowhere; they are removed later. Closing the
+        stream stops the work.
 
         Raises:
             InputError: The generator cannot take the question and the passages.
@@ -272,7 +277,8 @@ class Queue(Protocol):
         """Processes every pending task, or gives it to a worker.
 
         Raises:
-            RagError: A task could not be processed or given away; the rest stays pending.
+            RagError: A task could not be processed or given away; the rest stays pending, and tasks
+                under way are pending again at the next start.
         """
 
     def started(self) -> contextlib.AbstractAsyncContextManager[None]:
@@ -285,6 +291,9 @@ class Retriever(Protocol):
     async def retrieve(self, query: Query, trace: Trace) -> Retrieved:
         """Returns at most `top_k` hits, best first, and the stages that were left out.
 
-        The trace observes the stages.
+        None are found in a scope that was never written to. The trace observes the stages.
+
+        Raises:
+            UpstreamError: A stage failed that cannot be left out.
         """
         ...

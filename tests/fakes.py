@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from generation.grounding.evidence import Evidence
 from generation.grounding.support import shared_grams, shared_numbers
 from ingest.sources.files import load
 from rag.build.service import Service
@@ -34,6 +35,7 @@ from rag.types import (
     Message,
     Piece,
     Point,
+    Prompt,
     Sampling,
     Scope,
     Span,
@@ -281,6 +283,23 @@ class ScriptedModel:
         except asyncio.CancelledError:
             self.stopped = True
             raise
+
+
+class StuckFinder:
+    """A `Finder` that raises an error, or hangs if it has none."""
+
+    def __init__(self, error: RagError | None = None) -> None:
+        self._error = error
+        self.begun = self.stopped = False
+
+    async def find(self, prompt: Prompt) -> Evidence | None:
+        if self._error:
+            raise self._error
+        self.begun = True
+        try:
+            return await asyncio.Future()
+        finally:
+            self.stopped = True
 
 
 def _unit(vector: Float32Array) -> Float32Array:

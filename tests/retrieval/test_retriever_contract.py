@@ -79,11 +79,11 @@ def is_cached(request: pytest.FixtureRequest) -> bool:
     return bool(request.param == "cached")
 
 
-@pytest.fixture(params=KINDS.values(), ids=KINDS)
+@pytest.fixture(params=KINDS)
 def made(
     request: pytest.FixtureRequest, filled: StoredIndex, folder: Path, is_cached: bool
 ) -> Made:
-    combine, diversity = request.param
+    combine, diversity = KINDS[request.param]
     embedder, encoder = Sometimes(), Bm25Encoder()
     reranker = LateInteraction(embedder=embedder, encoder=encoder, index=filled, stored=True)
     retriever: Retriever = HybridRetriever(
