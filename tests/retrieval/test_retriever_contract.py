@@ -115,7 +115,6 @@ async def test_at_most_top_k_hits_come_back_best_first(
     found = await retrieve(made, Query(text=QUESTION, scope=scope, top_k=top_k))
     assert 0 < len(found.hits) <= top_k
     assert len({hit.chunk.id for hit in found.hits}) == len(found.hits)
-    assert {hit.chunk.text for hit in found.hits} <= set(TEXTS)
     assert {"cat", "dog"} <= set(found.hits[0].chunk.text.split())
     scores = [hit.score for hit in found.hits]
     # With diversity, the best is what adds most to the hits before.
@@ -132,6 +131,7 @@ async def test_only_the_scope_and_what_fits_the_filter_are_found(made: Made, sco
     where = (Condition(field="name", op="eq", value="b"),)
     found = await retrieve(made, Query(text=QUESTION, scope=scope, where=where))
     assert {hit.chunk.document_id for hit in found.hits} == {"b"}
+    assert len((await retrieve(made, Query(text=QUESTION, scope=scope))).hits) > 1
 
 
 async def test_stages_that_are_left_out_are_named_until_they_are_back(
@@ -145,4 +145,5 @@ async def test_stages_that_are_left_out_are_named_until_they_are_back(
     assert found.degraded == tuple(f"{stage}: The embedder is away." for stage in stages)
     assert trace.degraded == list(found.degraded)
     made.embedder.away = False
-    assert (await retrieve(made, query)).degraded == ()
+    found = await retrieve(made, query)
+    assert (found.degraded, "dense" in found.hits[0].ranks) == ((), True)
