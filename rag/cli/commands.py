@@ -10,8 +10,9 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rag.cli.documents import delete, status
+from rag.cli.delete import delete
 from rag.cli.questions import query, search
+from rag.cli.status import status
 from rag.client.http import Client, connect
 from rag.errors import InputError
 from rag.settings.tree import COLLECTION, Settings

@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 from rag.cli import output
-from rag.cli.arguments import text_of
+from rag.cli.argument_text import text_of
 from rag.client.http import Client, Json
 from rag.errors import InputError
 

@@ -1,6 +1,6 @@
 """The data that all parts share."""
 
-from rag.types.answers import (
+from rag.types.answering import (
     REASONS,
     Answer,
     Citation,
@@ -13,7 +13,7 @@ from rag.types.answers import (
     Sampling,
     Usage,
 )
-from rag.types.documents import (
+from rag.types.chunks import (
     Chunk,
     Document,
     Embedding,
@@ -34,7 +34,7 @@ from rag.types.documents import (
     Table,
     TokenVectors,
 )
-from rag.types.questions import (
+from rag.types.queries import (
     Condition,
     Hit,
     Leg,

@@ -9,6 +9,13 @@ from rag import protocols
 from tests.architecture import PACKAGES, PICTURE, draw, imports, levels, needed
 from tests.places import ROOT
 
+ALIKE = (
+    ("rag/build", "rag/settings", "rag/cli"),
+    ("rag/api/routes", "rag/catalog"),
+    ("rag", "rag/api", "rag/api/openai"),
+    ("rag/cli", "rag/api/routes"),
+)
+"""Folders whose modules may have the same names, as the parts of one concern."""
 FILE_LINES, CLASS_LINES = 400, 250
 """Most lines of a file and of a class of the product."""
 
@@ -38,6 +45,17 @@ def test_no_protocol_has_more_than_five_methods_of_its_own() -> None:
     }
     assert "Index" in methods
     assert {name: own for name, own in methods.items() if len(own) > 5} == {}
+
+
+def test_a_module_name_means_one_thing_in_a_package() -> None:
+    for package in PACKAGES:
+        folders: dict[str, list[str]] = {}
+        for file in (ROOT / package).rglob("*.py"):
+            if file.name != "__init__.py":
+                folders.setdefault(file.name, []).append(str(file.parent.relative_to(ROOT)))
+        for name, places in folders.items():
+            if len(places) > 1:  # a concern that is opened and set, or a resource that is stored
+                assert any(set(places) <= set(alike) for alike in ALIKE), (name, places)
 
 
 def test_files_and_classes_are_small() -> None:

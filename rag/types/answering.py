@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from rag.types.documents import (
+from rag.types.chunks import (
     Scope,
 )
-from rag.types.questions import (
+from rag.types.queries import (
     Hit,
     Message,
     SamplingOverrides,

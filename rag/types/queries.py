@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from rag.types.documents import (
+from rag.types.chunks import (
     Chunk,
     Float32Array,
     MetaValue,

@@ -1,0 +1,21 @@
+"""`rag delete`."""
+
+from __future__ import annotations
+
+import argparse
+
+from rag.cli import output
+from rag.cli.argument_text import text_of
+from rag.cli.find_document import find_document
+from rag.client.http import Client
+
+
+async def delete(args: argparse.Namespace, client: Client) -> int:
+    """Removes documents; all of them are looked up before the first is removed."""
+    found = [(await find_document(client, args.collection, name))[0] for name in args.documents]
+    for path in found:
+        await client.delete(path, collection=args.collection)
+    output.show(
+        {"deleted": [text_of(name) for name in args.documents]}, output.deleted, as_json=args.json
+    )
+    return 0

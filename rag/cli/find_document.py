@@ -1,0 +1,28 @@
+"""Finds the document that an argument names."""
+
+from __future__ import annotations
+
+from urllib.parse import quote
+
+from rag.cli.argument_text import text_of
+from rag.client.http import Client, Json
+from rag.errors import InputError, NotFoundError
+
+
+async def find_document(client: Client, collection: str, name: str) -> tuple[str, Json]:
+    """Returns the route and record of a document, by its id, its uri or the path of its file."""
+    from ingest.readers.registry import document_id
+    from ingest.sources.files import file_uri
+
+    ids = dict.fromkeys((name, document_id(text_of(name)), document_id(file_uri(name))))
+    for each in ids:
+        path = f"/v1/documents/{quote(each, errors='replace')}"
+        try:
+            return path, await client.get(path, collection=collection)
+        except InputError as error:
+            if error.code != "unknown_document":
+                raise
+    raise NotFoundError(
+        f"There is no document {name!r} in collection {collection!r}; `rag status` lists them.",
+        code="unknown_document",
+    )
