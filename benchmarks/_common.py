@@ -1,4 +1,4 @@
-"""What the benchmarks share: figures and their table, test data, a service in a temporary folder.
+"""Shared parts of the benchmarks: figures, their table, test data, a temporary service.
 
 A figure is printed next to its floor, and both were measured in the same run, by turns, so that
 noise hits both alike. Timings are never asserted; one that misses its target is marked.
@@ -30,7 +30,7 @@ DATA = Path("../shared/data")
 EXAMPLES = Path(__file__).parent.parent / "examples" / "peps"
 
 By = Literal["value", "ratio", "difference"]
-"""What a target speaks of: the figure itself, figure / floor, or figure - floor."""
+"""The value that a target bounds: the figure itself, figure / floor, or figure - floor."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

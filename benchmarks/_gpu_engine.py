@@ -1,7 +1,7 @@
 """Language models on a device: through `VllmModel`, and the same `AsyncLLM` driven directly.
 
 Each step of decoding reads all weights once. What that takes at the least, weights over the
-device's bandwidth, is told as a share of the time between two tokens; the bandwidth is measured
+device's bandwidth, is given as a share of the time between two tokens; the bandwidth is measured
 here, by copying. The KV cache, which is read besides, counts for nothing.
 """
 

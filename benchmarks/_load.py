@@ -23,7 +23,7 @@ _LENGTH = b"content-length: "
 
 
 class Load:
-    """What the clients share: the requests to make, and what came of them."""
+    """State shared by the clients: the requests to make, and their results."""
 
     def __init__(self, requests: Iterator[bytes], *, until: float) -> None:
         self.latencies: list[float] = []

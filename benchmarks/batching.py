@@ -1,4 +1,4 @@
-"""What a lone request pays for the batches of others, and what many get of them.
+"""The cost of batching for a single request, and its gain for many.
 
 A lone question is embedded and a lone list of eight pairs is judged, through batcher and process;
 the floor is the same encoder called directly in this process, and `CrossEncoder.predict`. And 32

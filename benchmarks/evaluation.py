@@ -1,4 +1,4 @@
-"""What an offline run costs beside the pipeline that it drives, and what a second one saves.
+"""The cost of an offline run beside its pipeline, and the saving of a second run.
 
 A thousand questions of squad2-dev-a, eight at a time, extractive answers. The floor is the pipeline
 alone, asked the same questions by as many clients; both read a thousand other questions first. Then

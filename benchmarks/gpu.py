@@ -1,4 +1,4 @@
-"""What we make of a GPU, beside what the libraries alone make of it.
+"""Throughput and latency on a GPU, beside those of the libraries alone.
 
     python -m benchmarks.gpu [PART …] [--model FOLDER_OR_NAME …] [--device cpu]
 

@@ -1,4 +1,4 @@
-"""What the graph costs at 50,000 chunks, and what it finds under filters.
+"""The cost of the graph at 50,000 chunks, and its recall under filters.
 
 Measured: seconds from the last write to a graph of all points, by turns in the layout that a
 collection is made with and in the one before, and recall@10 without a filter and under filters that

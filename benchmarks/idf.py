@@ -1,4 +1,4 @@
-"""What it costs to count IDF over one tenant's chunks, at 150,000 chunks.
+"""The cost of IDF over one tenant's chunks, at 150,000 chunks.
 
 Measured: p50 of the sparse leg as it is asked in a tenant's own shard (within the tenant, IDF over
 the shard), in a shard that tenants share (IDF over the tenant), and with IDF over the points that

@@ -1,4 +1,4 @@
-"""What ten thousand questions leave behind: memory, files, threads and processes of `rag serve`.
+"""Leaks of `rag serve` over ten thousand questions: memory, files, threads and processes.
 
 A language model on a scripted server answers well, sends half an answer, nonsense, 429 and 500, by
 turns; every seventh client hangs up amid its answer, every third one streams. The first two

@@ -1,4 +1,4 @@
-"""What a Qdrant server on the same machine costs a search, against the embedded index.
+"""The cost of a search on a Qdrant server on the same machine, beside the embedded index.
 
 Measured: `POST /v1/search` without a reranker of two `rag serve`, one on each index, over the
 documents of Cranfield; the floor is the embedded one's. They take turns, and the load comes from a

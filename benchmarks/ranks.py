@@ -117,7 +117,7 @@ async def _served(
     points: Sequence[Point],
     legs: Sequence[Sequence[Leg]],
 ) -> Ranked:
-    """What is found after the workers have written the points by turns."""
+    """The hits after the workers have written the points by turns."""
     await workers[0].upsert(replace(scope, tenant="other"), points[::3])
     for i in range(0, len(points), 16):
         await workers[i // 16 % len(workers)].upsert(scope, points[i : i + 16])

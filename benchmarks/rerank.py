@@ -1,4 +1,4 @@
-"""What reading the best candidates again costs, beside the encoder alone.
+"""The cost of reranking the best candidates, beside the encoder alone.
 
 5,000 chunks of real words in an Edge index. A question is timed alone, with nothing kept of the
 passages that were read before: the worst case, as with `reranker.cache_mb = 0`. Its floor is the

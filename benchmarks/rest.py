@@ -1,4 +1,4 @@
-"""What HTTP adds to a search, and what many callers at once do to it.
+"""The cost of HTTP for a search, alone and with many concurrent clients.
 
 Measured: `POST /v1/search` of a real `rag serve` on loopback over the shipped examples, each
 question another one, from a load generator in a process of its own.
@@ -125,7 +125,7 @@ async def _in_process(folder: Path, texts: Sequence[str]) -> list[float]:
 
 
 def load(url: str, *, clients: int, seconds: float, questions: Sequence[str]) -> dict[str, Any]:
-    """What `benchmarks._load` found, in a process of its own."""
+    """The result of `benchmarks._load`, run in a separate process."""
     command = [sys.executable, "-m", "benchmarks._load", url, str(clients), str(seconds)]
     given = json.dumps(questions)
     done = subprocess.run(command, input=given, stdout=subprocess.PIPE, text=True, check=True)

@@ -1,4 +1,4 @@
-"""What hybrid retrieval costs on top of encoding the question, at 50,000 chunks.
+"""The cost of hybrid retrieval beyond the encoding of the question, at 50,000 chunks.
 
 Measured: `HybridRetriever.retrieve`, top_k 10. The floor is `Embedder.embed` of the same question
 alone, for no dense retriever can do without it. Both take turns, question by question, and change

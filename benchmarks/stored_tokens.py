@@ -1,4 +1,4 @@
-"""What token vectors stored at ingest bring and cost, by the numbers they are stored as.
+"""Gain and cost of token vectors that are stored at ingest, by their number type.
 
 A set is ingested by a service of its own for each way to store them, so that bytes are that way's
 alone. Its floor is late interaction as it is without: passages are encoded as they are judged, with

@@ -1,4 +1,4 @@
-"""What each step of retrieval adds, on every test set, by the product's own evaluation.
+"""The gain of each step of retrieval on every test set, by the product's own evaluation.
 
 Each set's documents are ingested as they come, and its questions put to the pipeline with one leg,
 with the other, with both, and with the default reranker; each row is what `rag eval run --search`

@@ -1,4 +1,4 @@
-"""What traces cost: searches with and without them, by turns, and memory where nobody takes them.
+"""The cost of traces: searches with and without, by turns, and memory without a receiver.
 
 Two servers answer the same searches, a few hundred at a time by turns: one sends all its traces to
 a receiver on loopback, the other has none. Then one whose receiver is dead is asked 50,000 times,

@@ -1,4 +1,4 @@
-"""What `VllmModel` costs over the engine that it holds.
+"""The cost of `VllmModel` over its engine.
 
 Measured: a Llama with random weights, made here, writes 64 tokens for each of many prompts of 400
 words, with 1, 8 and 32 requests at a time. The floor is the same `AsyncLLM`, driven directly with

@@ -1,4 +1,4 @@
-"""What a broker costs: documents a second through workers, and how fast jobs are taken.
+"""The cost of a broker: documents a second through workers, and the delay of a job.
 
 One worker takes documents all the way; or one parses them and another embeds them.
 
