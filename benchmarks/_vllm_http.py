@@ -163,7 +163,7 @@ def _check_prompts(server: Server, model: VllmModel, question: _Question) -> Non
 
 
 def _streamed(url: str) -> Write[_Question]:
-    """Questions over HTTP, a connection for each; events are separated, and the last one is read."""
+    """Questions over HTTP, a connection for each; the last of the events is read."""
 
     async def write(question: _Question) -> AsyncIterator[Part]:
         async with _posted(url, "/v1/query", question.question, stream=True) as reader:
