@@ -1,4 +1,4 @@
-"""What was deleted or replaced is in no file of the data folder; and whose these files are."""
+"""Deleted and replaced texts leave all files of the data folder; ownership of these files."""
 
 from __future__ import annotations
 

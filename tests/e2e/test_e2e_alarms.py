@@ -122,14 +122,14 @@ def test_an_alarm_fires_within_two_evaluations_of_a_drop(
 
 
 def scored(http: httpx.Client, answers: int) -> str | None:
-    """What `/metrics` says once so many have their scores, which come after the answers."""
+    """Returns `/metrics` once this many answers have scores, which follow later; else None."""
     text = http.get("/metrics").raise_for_status().text
     found = re.search(r'^plumbline_score_count\{score="abstained"\} (\S+)', text, re.MULTILINE)
     return text if float(found[1] if found else 0) >= answers else None
 
 
 def judge(recording: Recording, folder: Path, traffic: str, alarms: list[str]) -> None:
-    """Silent up to the drop, which is no want of traffic, and then these alarms."""
+    """Checks: no alarm up to the drop, enough traffic, and these alarms at the end."""
     before = [silent(second) for second in range(0, DROP + 1, EVALUATION)]
     enough = gives(f"count({traffic})", 1, DROP)
     after = [fires(alarm, END) for alarm in alarms]

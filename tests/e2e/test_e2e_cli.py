@@ -50,14 +50,14 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 def result(ran: subprocess.CompletedProcess[str], code: int = 0) -> Json:
-    """What `--json` printed."""
+    """Checks the exit code and returns the JSON on standard output."""
     assert ran.returncode == code, ran.stdout + ran.stderr
     body: Json = json.loads(ran.stdout)
     return body
 
 
 def complaint(ran: subprocess.CompletedProcess[str], code: int = 2) -> str:
-    """What a command that cannot be served says: one sentence for people, no trace."""
+    """Checks that a command failed with one readable message and no traceback; returns it."""
     assert ran.returncode == code, ran.stdout + ran.stderr
     assert ran.stdout == ""
     assert ran.stderr.startswith("rag: ")

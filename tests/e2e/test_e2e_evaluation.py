@@ -63,7 +63,7 @@ class Cluster:
         return [each for each in (self.data / "eval" / "asked").iterdir() if each.is_dir()]
 
     def copies(self) -> list[Path]:
-        """What workers have made of them."""
+        """The workers' copies of these folders."""
         return list((self.folder / "tmp").glob("plumbline-run-*"))
 
     def start_worker(self, **env: str) -> subprocess.Popen[bytes]:
@@ -90,7 +90,7 @@ class Cluster:
 
     @contextlib.contextmanager
     def worker(self, **env: str) -> Iterator[None]:
-        """A worker that ends as it is told to."""
+        """Runs a worker in the block; then sends SIGTERM and checks that it exits with 0."""
         worker = self.start_worker(**env)
         try:
             yield
@@ -135,12 +135,12 @@ def cluster(tmp_path: Path, postgres: PostgresServer) -> Iterator[Cluster]:
 
 
 def found(run: Run) -> dict[str, tuple[object, ...]]:
-    """What does not depend on who else was in a batch with a question."""
+    """Returns the fields of outcomes that do not depend on a question's batch, by question id."""
     return {o.id: (o.question, o.slices, o.answer, o.reason, o.measures) for o in run.outcomes}
 
 
 def in_this_process(cluster: Cluster, out: str) -> dict[str, tuple[object, ...]]:
-    """What a run without workers, in a data folder of its own, makes of the same set."""
+    """Returns the outcomes of a run of the same set without workers, in a separate data folder."""
     done = rag("eval", "run", "facts", "--out", out, data=cluster.folder / "own")
     assert done.returncode == 0, done.stderr
     return found(read_run(cluster.folder / out))
@@ -212,7 +212,7 @@ async def test_a_worker_that_is_killed_loses_no_question_and_doubles_none(
     assert cluster.lines("runs") == 25
     assert not cluster.asked()
     assert found(read_run(cluster.folder / "runs")) == in_this_process(cluster, "own-run")
-    # What the second one had opened is closed again; the first was killed over its copy.
+    # The second worker removed its copy; the first was killed and left its copy.
     wait_for(lambda: len(cluster.copies()) == 1 or None)
     worker.terminate()
     assert worker.wait(PATIENCE) == 0

@@ -1,4 +1,4 @@
-"""Power cuts, full disks, damaged files: what was stored stays, and the rest is told."""
+"""Power cuts, full disks, damaged files: stored data stays, and failures are reported."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from tests.servers import (
 
 DOCUMENTS = 80
 NO_OVERRIDE = ("setpriv", "--bounding-set", "-dac_override,-dac_read_search")
-"""Root without its right to pass over permissions."""
+"""Command prefix that takes from root the capability to bypass file permissions."""
 
 
 def text_of(n: int) -> str:
@@ -41,7 +41,7 @@ def text_of(n: int) -> str:
 
 
 def prefix() -> tuple[str, ...]:
-    """What makes permissions hold for a command."""
+    """Returns a command prefix that enforces file permissions for root; empty for other users."""
     if os.geteuid() != 0:
         return ()
     works = shutil.which("setpriv") and subprocess.run([*NO_OVERRIDE, "true"], check=False)

@@ -92,12 +92,12 @@ async def start(cluster: Cluster, program: str, *options: str) -> subprocess.Pop
 
 
 def written(file: Path) -> str | None:
-    """What a file holds, once it does."""
+    """Returns a file's text; None while it is missing or empty."""
     return file.read_text() or None if file.exists() else None
 
 
 async def stopped(worker: subprocess.Popen[bytes]) -> int:
-    """A worker's exit code, once it is told to stop."""
+    """Sends SIGTERM to a worker and returns its exit code."""
     worker.send_signal(signal.SIGTERM)
     return await asyncio.to_thread(worker.wait, PATIENCE)
 

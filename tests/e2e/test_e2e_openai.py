@@ -80,7 +80,7 @@ def client_of(url: str, **options: Any) -> OpenAI:
 
 
 def extension(of: Any) -> Json:
-    """What is Plumbline's alone."""
+    """Returns the `plumbline` field, which extends OpenAI's API."""
     found: Json = of.plumbline
     return found
 

@@ -112,7 +112,7 @@ class Cluster:
 
     @contextlib.contextmanager
     def worker(self, *options: str, metrics: int = 0) -> Iterator[subprocess.Popen[bytes]]:
-        """A worker that ends as it is told to."""
+        """Runs a worker in the block; then sends SIGTERM and checks that it exits with 0."""
         worker = self.start_worker(*options, metrics=metrics)
         try:
             yield worker

@@ -20,7 +20,7 @@ from tests.servers import Server, all_documents, rag, serving, submit
 
 
 def killed(folder: Path, *, seed: int, kills: int, seconds: float) -> dict[str, Any]:
-    """What was killed, and what it did until then; fails where a fork found something wrong."""
+    """Runs `tests.killing` and returns its report; fails if a fork found something wrong."""
     ran = subprocess.run(
         [sys.executable, "-m", "tests.killing", folder, str(seed), str(kills), str(seconds)],
         cwd=ROOT,

@@ -1,4 +1,4 @@
-"""What is stored and cited of a text is the text that was sent, character for character."""
+"""Stored and cited texts equal the text that was sent, character for character."""
 
 from __future__ import annotations
 
