@@ -149,7 +149,7 @@ class TestRegressions:
         assert alarms <= 6
 
     def test_what_it_would_see_it_sees(self, tmp_path: Path) -> None:
-        """A regression of the size that is told is found four times in five, or nearly."""
+        """A regression of the reported detectable size is found in at least 12 of 20 runs."""
         (check,) = gated(tmp_path, self.RULE.format(0), seeded(2), seeded(1)).checks
         assert check.sees is not None
         found = 0

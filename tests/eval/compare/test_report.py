@@ -22,7 +22,7 @@ LOADS = {"src", "srcset", "href", "xlink:href", "action", "poster", "data", "sty
 
 
 class Page(HTMLParser):
-    """What a browser would see: its elements, and the text between them."""
+    """A parsed HTML page: its tags, its attributes' values by name, and its text."""
 
     def __init__(self, html: str) -> None:
         super().__init__()

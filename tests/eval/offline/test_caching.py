@@ -1,4 +1,4 @@
-"""What a stage made of a question is made once."""
+"""The cache of stages: each stage processes a question once."""
 
 from __future__ import annotations
 
