@@ -1,4 +1,4 @@
-"""Answers by a language model: what it is asked, and what becomes of what it writes."""
+"""Answers by a language model: its prompts, and the processing of its output."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ USAGE = Usage(input_tokens=70, output_tokens=7)
 
 
 class Words:
-    """A model that says what it is told to, and counts words."""
+    """A chat model that writes scripted text; its tokens are words."""
 
     name = "words"
 

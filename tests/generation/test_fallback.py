@@ -25,7 +25,7 @@ class Clock:
 
 
 class Scripted:
-    """A generator that says what it is told to, then fails if it has an error."""
+    """A generator that streams scripted deltas, then raises its error if it has one."""
 
     def __init__(self, *deltas: Delta, error: RagError | None = None, pause: float = 0) -> None:
         self.deltas, self.error, self.pause = deltas, error, pause
@@ -188,7 +188,7 @@ async def test_a_dead_engine_is_left_alone_for_a_while_then_tried_once() -> None
 
 
 class Looked:
-    """What was seen of a server, look by look; the last for ever."""
+    """A health check of a server that returns these results in order, then the last one forever."""
 
     def __init__(self, *seen: bool) -> None:
         self.seen = list(seen)

@@ -20,7 +20,7 @@ from tests.fakes import CharacterSupport
 
 NORMANS = "The Normans gave their name\n    to Normandy.  They were descended from Norse raiders."
 STEAM = "James Watt patented his engine in 1769. It used\ta separate condenser [1]_ to save coal."
-# What the chunk's document has before it: spans are the document's.
+# Characters of the document before the chunk: spans count from the document's start.
 OFFSET = 1000
 
 

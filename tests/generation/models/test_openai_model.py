@@ -1,4 +1,4 @@
-"""The chat model on a server, against a real one that behaves and misbehaves as it is told."""
+"""The chat model on a server, against a real server that follows a script, faults included."""
 
 from __future__ import annotations
 

@@ -103,7 +103,7 @@ async def write(model: ChatModel, **sampling: Any) -> tuple[str, Piece]:
 
 
 async def write_directly(model: VllmModel, prompt: str, *, max_tokens: int) -> str:
-    """What the engine itself makes of a prompt."""
+    """Returns the text that the engine generates for a prompt, called without the model."""
     from vllm import SamplingParams
 
     engine = model._supervisor.engine
@@ -317,7 +317,7 @@ async def test_repeated_passages_are_taken_from_the_prefix_cache(model: VllmMode
 
 
 async def refused(model: str | Path, /, **engine: Any) -> str:
-    """What the error says that stops the start, before any engine is started."""
+    """Returns the message of the error that refuses the settings before an engine starts."""
     with pytest.raises(ConfigError) as caught:
         async with open_chat_model(settings_of(model, **engine)):
             pass

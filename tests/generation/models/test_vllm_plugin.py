@@ -1,4 +1,4 @@
-"""What keeps an engine's process from outliving the service; needs no vllm."""
+"""The vLLM plugin that ends an engine's process with its parent; needs no vllm."""
 
 from __future__ import annotations
 
