@@ -80,7 +80,7 @@ def send(http: httpx.Client, trace_id: str, *documents: Mapping[str, str]) -> st
 
 
 def values_of(span: Received, *names: str) -> list[Any]:
-    """What a span says of itself."""
+    """Returns a span's values of these metadata attributes, in this order."""
     return [span.attributes[META + name] for name in names]
 
 

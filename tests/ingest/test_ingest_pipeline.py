@@ -108,7 +108,7 @@ class Bench:
         return sorted(found, key=lambda chunk: (chunk.document_id, chunk.position))
 
     async def consistent(self, *submissions: Submission) -> None:
-        """What catalog, index and text say of these documents, and of no others, agrees."""
+        """Checks that catalog, index and texts agree on these documents, and hold no others."""
         for submission in submissions:
             record, chunks = await self.record(submission), await self.chunks(submission)
             text = await self.catalog.documents.text(self.scope, submission.document_id)
@@ -679,7 +679,7 @@ def owner_of(bench: Bench, name: str) -> Any:
 
 
 async def settled(bench: Bench) -> None:
-    """What the next start does."""
+    """Releases the tasks and settles catalog and index, as the next start does."""
     await bench.catalog.tasks.release()
     await settle(pipeline=bench.pipeline(), index=bench.index, catalog=bench.catalog)
 

@@ -1,4 +1,4 @@
-"""What one document may do to the process that reads it."""
+"""Limits of the reader process: a bad document fails alone."""
 
 from __future__ import annotations
 

@@ -117,7 +117,7 @@ class Bench:
         await self.reindexer.roll_back(self.scope, progress=lambda _done, _of: None)
 
     async def settle(self) -> None:
-        """What the start of a process does."""
+        """Settles catalog and index, as the start of a process does."""
         await settle(pipeline=self.pipeline, index=self.index, catalog=self.catalog)
 
     async def chunks(self, scope: Scope | None = None) -> list[Chunk]:
@@ -148,7 +148,7 @@ class Bench:
 
 
 def alike(state: Mapping[str, Any]) -> dict[str, Any]:
-    """What is equal to a state whose BM25 weights were made with another mean within 5 %."""
+    """Returns a state that equals one with another mean length for BM25: scores within 5 %."""
     return {**state, "found": [pytest.approx(scores, rel=0.05) for scores in state["found"]]}
 
 
@@ -413,7 +413,7 @@ async def test_a_document_that_changed_and_changed_back_is_whole_after_rolling_b
     bench.max_tokens = 90
     await bench.reindex()
     text = (bench.folder / "2.md").read_text()
-    for each in (prose(4, of="edited"), text):  # of the edited one the text before is gone for good
+    for each in (prose(4, of="edited"), text):  # the edited text replaces the old one
         await bench.ingest(bench.file("2.md", each))
     bench.max_tokens = 40
     await bench.roll_back()

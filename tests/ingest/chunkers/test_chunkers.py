@@ -274,7 +274,7 @@ def assert_exact_and_complete(document: Document, chunks: list[Chunk]) -> None:
 
 
 def assert_exact_and_in_order(document: Document, chunks: list[Chunk]) -> None:
-    """What holds of every strategy: exact spans in text order that hold all of the body."""
+    """Checks that chunks are exact spans in text order and cover the whole body."""
     text = document.text
     seen = bytearray(len(text))
     for position, chunk in enumerate(chunks):

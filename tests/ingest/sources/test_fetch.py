@@ -274,7 +274,7 @@ def test_a_name_is_looked_up_once_and_its_checked_address_connected_to(
 
 
 def answers(monkeypatch: pytest.MonkeyPatch, addresses: list[list[str]]) -> list[str]:
-    """What look-ups find, one after another; the names that were asked for."""
+    """Makes name look-ups return these addresses in turn; returns the list of names looked up."""
     asked: list[str] = []
 
     def look_up(host: str, port: int, *_: object, **__: object) -> list[tuple[Any, ...]]:
