@@ -1,4 +1,4 @@
-"""What parts of the service say of when to come again."""
+"""The retry delays that parts of the service report."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ async def test_a_model_s_server_is_waited_for_as_it_asks(
 
 
 class Fails:
-    """A generator that fails as it is told."""
+    """A generator that raises the error it is given."""
 
     def __init__(self, error: Exception) -> None:
         self._error = error

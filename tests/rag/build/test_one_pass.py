@@ -1,4 +1,4 @@
-"""What a question and its passages cost the embedder: each is encoded once."""
+"""The embedder encodes a question once and each passage once."""
 
 from __future__ import annotations
 

@@ -203,7 +203,7 @@ async def test_what_is_sent_again_in_the_midst_of_a_deletion_is_cancelled_with_i
     await catalog.close()
 
 
-# What is kept to be chunked again
+# Documents stored for chunking again
 
 
 def whole_document(name: str) -> Document:

@@ -127,7 +127,7 @@ def killed_at(number: int, work: Callable[[], object]) -> bool:
 
 
 def opened(make: Callable[[], Database]) -> None:
-    """What a start of the service does."""
+    """Opens and closes the database, as a start of the service does."""
 
     async def start() -> None:
         database = make()

@@ -195,7 +195,7 @@ class Watching:
         return self._err.read_text()
 
     def total(self, kind: str) -> int:
-        """Over all that it told: documents of an outcome, or removed, or failed."""
+        """Sums over all reports the documents of an outcome, removed or failed."""
         return sum(
             each["removed"] if kind == "removed"
             else each["counts"]["failed"] if kind == "failed"

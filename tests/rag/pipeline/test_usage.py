@@ -66,7 +66,7 @@ def http(server: Server) -> Iterator[httpx.Client]:
 
 
 async def pieces_of(server: ModelServer, script: Script, *, most: int) -> list[Piece]:
-    """What a counted model says, up to `most` pieces; then the stream is closed."""
+    """Returns up to `most` pieces of a counted model's stream, then closes the stream."""
     server.script = script
     inner = OpenAIModel(
         base_url=server.base_url, api_key=None, model="tiny", context_tokens=99, seconds=PATIENCE
@@ -175,7 +175,7 @@ def asked(http: httpx.Client, path: str, body: dict[str, Any]) -> socket.socket:
 
 
 def spent(http: httpx.Client) -> dict[str, float]:
-    """What the service has counted of its language model."""
+    """Returns the service's counters of its language model, by name."""
     text = http.get("/metrics").text
     names = {
         "input": rf'{TOKENS}\{{gen_ai_token_type="input",tenant=""\}}',
@@ -189,6 +189,6 @@ def spent(http: httpx.Client) -> dict[str, float]:
 
 
 def ended(http: httpx.Client, before: dict[str, float]) -> dict[str, float] | None:
-    """What is counted once nothing is under way and something was charged since `before`."""
+    """Returns the counters once no question is running and the cost has grown; else None."""
     now = spent(http)
     return now if now["cost"] > before["cost"] and not now["under way"] else None

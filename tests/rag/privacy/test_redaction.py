@@ -1,4 +1,4 @@
-"""No secret of a URL, and no value of a row, in what callers and operators are told."""
+"""Messages to callers and operators contain no secret of a URL and no value of a row."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ Shouter = ChildProcess[list[str], list[str]]
 
 
 class Shout:
-    """Upper-cases; does as it is told by items that begin with a colon."""
+    """Upper-cases items; an item that begins with a colon is a command."""
 
     def __init__(self, scene: Path) -> None:
         self.about = f"shouts in {scene.name}"

@@ -98,7 +98,7 @@ def labels_of(expression: str, known: Labels) -> set[str]:
 
 
 def strangers(expression: str, known: Labels) -> Iterator[str]:
-    """What it names and nothing exports: series, labels to select, join or sum by."""
+    """Yields the series, and labels to select, join or sum by, that nothing exports."""
     there: set[str] = set()
     named: set[str] = set()
     for part in parsed(expression):

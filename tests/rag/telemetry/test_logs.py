@@ -1,4 +1,4 @@
-"""What a real server and a real worker write to standard error."""
+"""Logs of a real server and a real worker on standard error."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def http(server: Server) -> Iterator[httpx.Client]:
 
 
 def line_of(server: Server, response: httpx.Response) -> Json:
-    """What was logged of a request."""
+    """Waits for the log line of a request and returns it."""
 
     def find() -> Json | None:
         log = server.log.read_text().splitlines()[1:]  # the first is for people

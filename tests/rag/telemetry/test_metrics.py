@@ -78,7 +78,7 @@ def series(http: httpx.Client) -> Series:
 
 
 class Watch:
-    """What has been counted since it began."""
+    """The growth of counters since this object was made."""
 
     def __init__(self, http: httpx.Client) -> None:
         self._http = http
