@@ -1,4 +1,4 @@
-"""What vector search finds of the nearest under filters: the graph's layouts, and how it is told.
+"""Recall of vector search under filters: the graph's layouts, and the measurement of recall.
 
 Short vectors and a low bound for exact search stand for many points: a graph of thousands is asked
 as one of a million would be.

@@ -29,7 +29,7 @@ QUESTION = "cat dog"
 
 
 class Sometimes(HashEmbedder):
-    """An embedder that is away when told to be."""
+    """An embedder that can be made unavailable."""
 
     away = False
 
@@ -102,7 +102,7 @@ def made(
 
 
 async def retrieve(made: Made, query: Query) -> Retrieved:
-    """What is found; asking again finds the same."""
+    """Retrieves twice, checks that both results are equal, and returns the first."""
     first, again = [await made.retriever.retrieve(query, Trace()) for _ in range(2)]
     assert again == first
     return first

@@ -127,7 +127,7 @@ def encoded(folder: Path, kind: Kind, **options: Any) -> Float32Array:
 
 
 def load(model: Path, query: str | None = None, passage: str | None = None) -> SentenceEncoder:
-    """What the embedder's process holds, in this one: importing the library takes seconds."""
+    """Loads the embedder's encoder in this process: importing the library takes seconds."""
     with quiet():
         return SentenceEncoder(
             str(model),

@@ -1,4 +1,4 @@
-"""What was deleted or replaced leaves the files of the embedded index, too."""
+"""Deleted and replaced texts leave the files of the embedded index."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ async def test_a_version_keeps_its_name_in_a_fresh_shard(folder: Path, scope: Sc
     for point in (secret(0), secret(1)):  # the second time from a folder that is not the first
         await index.delete(scope, [point.chunk.id])
         async with index.erasing():
-            """What is owed is done by its end."""
+            """The block ends when all pending erasures are done."""
         assert await index.name_of(scope) == name
         assert await index.version(scope) != version
         version = await index.version(scope)

@@ -60,7 +60,7 @@ class Walk:
     index: StoredIndex
     held: dict[int, Chunk] = field(default_factory=dict)
     before: dict[int, Chunk] | None = None
-    """What the previous version is to hold; None where there is none."""
+    """The expected chunks of the previous version; None if there is none."""
     meanwhile: list[Step] = field(default_factory=list)
 
     async def write(self, texts: Mapping[int, str]) -> None:

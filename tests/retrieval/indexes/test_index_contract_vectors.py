@@ -64,7 +64,7 @@ async def test_idf_is_bm25s_for_seen_and_unseen_terms_also_after_deletes(
 # Late interaction
 
 PRECISION = 0.06
-"""What half a byte a number may cost a cosine."""
+"""The largest error of a cosine of vectors stored in half a byte a number."""
 
 
 def exact(question: str, chunk: Chunk) -> float:

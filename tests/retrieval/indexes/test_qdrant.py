@@ -1,4 +1,4 @@
-"""What the index on a Qdrant server does beyond the contract that all indexes keep."""
+"""The index on a Qdrant server, beyond the contract of all indexes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the index sends keeps to the limits of a Qdrant server: nothing, one, more than a page."""
+"""Requests of the index stay in a Qdrant server's limits: no point, one, more than a page."""
 
 from __future__ import annotations
 

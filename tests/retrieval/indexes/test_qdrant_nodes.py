@@ -244,7 +244,7 @@ async def test_a_node_that_is_silent_from_the_start_takes_no_call_with_it(
 async def test_a_change_whose_answer_was_lost_may_be_asked_for_again(
     prefer_grpc: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Collections, aliases, fields and points: the first node does it, the second is told too."""
+    """Collections, aliases, fields, points: the first node makes the change, the second too."""
     monkeypatch.setattr(qdrant_server, "SILENCE_SECONDS", 0.2)
     async with (
         cluster("1.20.0", "1.20.0") as held,

@@ -1,4 +1,4 @@
-"""What questions read over gRPC: the same requests and answers as by the client's own models."""
+"""Reads of questions over gRPC: requests and answers equal those of the client's models."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ ASKS: list[Ask] = [
 ]
 
 
-# What is sent
+# Requests
 
 
 @dataclass
@@ -106,7 +106,7 @@ async def test_a_request_is_the_clients_own_byte_for_byte(scope: Scope, ask: Ask
         assert 0 < seconds < 32  # whole seconds, and what gRPC rounds up
 
 
-# What comes back
+# Answers
 
 
 @pytest.fixture(params=["stand_in", "server"])

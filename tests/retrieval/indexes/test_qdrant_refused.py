@@ -1,4 +1,4 @@
-"""What a Qdrant server refuses is told in a sentence that says what to do."""
+"""The message about a request that a Qdrant server refuses says what to do."""
 
 from __future__ import annotations
 

@@ -73,7 +73,7 @@ def assert_equal(ours: Sequence[Sequence[Match]], theirs: Sequence[Sequence[Matc
 
 
 async def embedded(folder: Path, scope: Scope) -> list[list[Match]]:
-    """What the embedded index finds in the scope's points."""
+    """Returns the matches of the embedded index over the scope's points."""
     edge = EdgeIndex(folder, dim=DIM)
     await edge.upsert(scope, points_of(scope.tenant))
     await edge.maintain(scope)

@@ -146,7 +146,7 @@ async def score(url: str, scope: Scope, dialect: Dialect = "cohere") -> list[flo
 
 
 def scored(*indexes: int, value: bytes = b"1") -> bytes:
-    """What a server says where each of these passages has this score."""
+    """Returns a server's answer in which each of these passages has this score."""
     results = (b'{"index": %d, "relevance_score": %s}' % (index, value) for index in indexes)
     return b'{"results": [%s]}' % b", ".join(results)
 
