@@ -1,4 +1,4 @@
-"""A broker that is not there is told at once, and looked for several times a second."""
+"""A missing broker is reported at once, and reconnecting is tried several times a second."""
 
 from __future__ import annotations
 
