@@ -40,11 +40,11 @@ class Gate:
         await asyncio.sleep(0)
 
     def fall_silent(self) -> None:
-        """It takes requests, and keeps the answers back."""
+        """Accepts requests and holds the answers back."""
         self._speaks.clear()
 
     def speak(self) -> None:
-        """What it held back comes through."""
+        """Forwards the answers that were held back."""
         self._speaks.set()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

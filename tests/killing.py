@@ -100,7 +100,7 @@ KILLS = {
 
 
 class Journal:
-    """What may be, and what is: lines that outlive the process, by document."""
+    """A file of the operations begun and done on each document; it outlives the process."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
@@ -121,7 +121,7 @@ class Journal:
 
 @dataclass(slots=True)
 class Service:
-    """What is opened on a folder."""
+    """The catalog, index and journal of a folder."""
 
     folder: Path
     dice: random.Random
@@ -235,7 +235,7 @@ async def opened(folder: Path, dice: random.Random) -> AsyncIterator[Service]:
 
 
 async def recover(service: Service) -> None:
-    """What a start finishes, and then what its queue and its looking again do."""
+    """Settles as a start does, drains the queue, and settles once more."""
     pipeline = service.pipeline
     await pipeline.check_collection(SCOPE)
     await settle(pipeline=pipeline, index=service.index, catalog=service.catalog)

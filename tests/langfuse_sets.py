@@ -19,7 +19,7 @@ _STAMP = "2026-01-21T14:35:42.000Z"
 
 @dataclass
 class LangfuseSets:
-    """What it has, what it was asked for (name, page), and how it answers."""
+    """The server's data sets, the requests it received as (name, page), and its answer."""
 
     url: str
     sets: dict[str, list[dict[str, Any]]] = field(default_factory=dict)

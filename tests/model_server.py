@@ -19,7 +19,7 @@ PATIENCE = 30.0
 
 @dataclass
 class ModelServer:
-    """What it does with the next request, what came, and whether a client hung up."""
+    """The server's script for requests, the requests received, and events of its clients."""
 
     url: str
     script: Script

@@ -44,7 +44,7 @@ class Response:
 
 @dataclass
 class OtlpServer:
-    """What came, and how it answers."""
+    """The spans and scores that the server received, and its answers."""
 
     url: str
     spans: list[Received] = field(default_factory=list)
@@ -58,7 +58,7 @@ class OtlpServer:
     scores: list[dict[str, Any]] = field(default_factory=list)
 
     def scores_of(self, trace_id: str, *names: str) -> dict[str, dict[str, Any]]:
-        """What Langfuse was told of a trace, by name, once these are there; the last of each."""
+        """Waits for these scores of a trace; returns the last score of each name."""
 
         def find() -> dict[str, dict[str, Any]] | None:
             found = {s["name"]: s for s in list(self.scores) if s["traceId"] == trace_id}

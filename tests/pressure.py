@@ -30,7 +30,7 @@ _SETTLED = 20.0
 
 @dataclass(slots=True)
 class Seen:
-    """What was seen of a server while a block ran; bytes by process id, seconds each check."""
+    """Measurements of a server during a block: bytes by process id, seconds of each check."""
 
     before: dict[int, int]
     health: list[float] = field(default_factory=list)

@@ -35,7 +35,7 @@ def promtool(*arguments: str | Path) -> None:
 
 
 class Recording:
-    """What `/metrics` said, scrape after scrape, the first at second 0."""
+    """The samples of `/metrics` in each scrape, the first at second 0."""
 
     def __init__(self) -> None:
         self._scrapes: list[dict[str, float]] = []

@@ -102,7 +102,7 @@ class Limited(grpc.aio.ServerInterceptor):  # type: ignore[misc]
 
 
 def faults(message: Message) -> Iterator[str]:
-    """What breaks a limit in a message and in all messages within it."""
+    """Yields each breach of a limit in a message and in the messages nested in it."""
     kind = message.DESCRIPTOR.name
     given = {field.name for field, _ in message.ListFields()}
     yield from _missing(message)
@@ -193,4 +193,4 @@ RULES: dict[str, Callable[[Any], Iterator[str]]] = {
     "PointId": _point_id,
     "SparseVector": _sparse,
 }
-"""What no single field tells."""
+"""Further rules by message type, beyond the bounds of a single field."""

@@ -20,7 +20,7 @@ _BESIDE = "#"
 
 
 class RefusedError(Exception):
-    """What a server says of requests about shards that it does not fulfil."""
+    """A server's error about a request on shards that it refuses."""
 
     def __init__(self, status: StatusCode, text: str) -> None:
         super().__init__(text)

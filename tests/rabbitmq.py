@@ -52,7 +52,7 @@ class RabbitServer:
         )
 
     def kill(self) -> None:
-        self._process.terminate()  # what was started is a script: only told so it ends the server
+        self._process.terminate()  # the process is a script: it ends the server only on SIGTERM
         self._process.wait(PATIENCE)
 
     def forget(self) -> None:

@@ -14,7 +14,7 @@ from tests.servers import PATIENCE, wait_for
 
 
 class RedisServer:
-    """Listens on a free loopback port; keeps what it holds in its folder if told to."""
+    """A server on a free loopback port; it stores its data in its folder if `durable`."""
 
     def __init__(self, folder: Path, *, durable: bool) -> None:
         self._folder = folder

@@ -113,7 +113,7 @@ def serving(
 
 @contextlib.contextmanager
 def working(data: Path, env: Mapping[str, str], *options: str) -> Iterator[None]:
-    """`rag worker`, from the moment it takes tasks; it ends as it is told to."""
+    """Runs `rag worker`; the block begins once it takes tasks, and SIGTERM ends it afterwards."""
     log = data.parent / f"worker{''.join(options)}.log"
     with log.open("wb") as output:
         worker = subprocess.Popen(
@@ -162,7 +162,7 @@ def rag(
 
 
 def wait_for(look: Callable[[], T | None], *, seconds: float = PATIENCE, pause: float = 0.02) -> T:
-    """What `look` sees, once that is something."""
+    """Calls `look` until its result is true, and returns that; fails after `seconds`."""
     deadline = time.monotonic() + seconds
     while not (seen := look()):
         assert time.monotonic() < deadline, f"it did not happen within {seconds:g} s"
@@ -208,7 +208,7 @@ def all_chunks(
 
 
 def contents(http: httpx.Client, collection: str) -> dict[str, list[str]]:
-    """What a collection holds: chunk ids by document id."""
+    """Returns a collection's chunk ids by document id."""
     return {
         document["id"]: [chunk["id"] for chunk in all_chunks(http, document["id"], collection)]
         for document in all_documents(http, collection)

@@ -19,7 +19,7 @@ async def until(
 @overload
 async def until(look: Callable[[], T], *, seconds: float = ..., pause: float = ...) -> T: ...
 async def until(look: Callable[[], Any], *, seconds: float = PATIENCE, pause: float = 0.01) -> Any:
-    """What `look` sees, once that is something."""
+    """Calls `look` until its result is true, and returns that; times out after `seconds`."""
     async with asyncio.timeout(seconds):
         while True:
             seen = look()

@@ -12,7 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 @dataclass
 class Page:
-    """What is answered; `write`, if given, writes the body instead."""
+    """An answer; `write`, if given, writes the body instead."""
 
     body: bytes = b""
     status: int = 200
