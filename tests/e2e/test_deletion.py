@@ -43,11 +43,11 @@ def http(server: Server) -> Iterator[httpx.Client]:
 
 
 def holding(data: Path, mark: str, *, but: str = "") -> list[str]:
-    """Files that hold a text, as UTF-8 or as UTF-16, `but` those in one of the folders."""
+    """Returns the files that contain a text in UTF-8 or UTF-16, except in the folder `but`."""
     forms = (mark.encode(), mark.encode("utf-16-le"))
     found = []
     for file in sorted(data.rglob("*")):
-        with contextlib.suppress(FileNotFoundError):  # gone while it is looked for
+        with contextlib.suppress(FileNotFoundError):  # deleted during the search
             inside = file.relative_to(data)
             if file.is_file() and inside.parts[0] != but:
                 content = file.read_bytes()
@@ -56,7 +56,7 @@ def holding(data: Path, mark: str, *, but: str = "") -> list[str]:
 
 
 def asked(http: httpx.Client, collection: str, mark: str) -> str:
-    """Asks, and has the answer kept with its words; its id."""
+    """Asks a question and sends feedback on the answer; returns the answer's id."""
     body = {"query": "When does the office open?", "collection": collection}
     answer = http.post("/v1/query", json=body).json()
     assert mark in answer["answer"]
@@ -95,7 +95,7 @@ def test_a_running_service_removes_it_from_the_index_as_well(
 
 
 class TestSpool:
-    """Bytes that were sent are dropped as soon as nobody can want them any more."""
+    """Uploaded bytes are deleted as soon as nothing needs them."""
 
     def spool(self, data: Path) -> list[Path]:
         return list((data / "spool").iterdir())

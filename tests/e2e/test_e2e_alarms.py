@@ -1,7 +1,7 @@
-"""The quality of a real server drops, and promtool puts what its `/metrics` said to the alarms.
+"""Alarms on drops in the quality of a real server: promtool runs them on its recorded `/metrics`.
 
-A drop begins at the worst moment: just before an evaluation, and just after the last scrape that it
-knows of.
+A drop begins at the worst moment: just before an evaluation, and just after the last scrape that
+the evaluation sees.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ from tests.servers import serving, submit, wait_for
 RERANKER = '[reranker]\nkind = "http"\nurl = "{url}/rerank"\n'
 NONSENSE = "Purple cheese sings of taxes on the moon."
 QUESTIONS = 5
-"""Between two scrapes: 40 in two minutes, of which 30 are enough for an alarm."""
+"""Questions between two scrapes: 40 in two minutes; an alarm needs 30."""
 DROP = 4 * EVALUATION
-"""In seconds. The first evaluation after it is in that very second, and has seen none of it."""
+"""The second of the drop. The evaluation in the same second does not see it yet."""
 END = DROP + EVALUATION
 
 
 def ranks(handler: BaseHTTPRequestHandler) -> None:
-    """As Cohere's `/rerank` does, in the order in which passages came."""
+    """Answers as Cohere's `/rerank` does; ranks passages in the order of the request."""
     state: ModelServer = handler.server_state  # type: ignore[attr-defined]
     count = len(state.requests[-1]["documents"])
     results = [{"index": i, "relevance_score": 1 - i / count} for i in range(count)]
@@ -55,7 +55,7 @@ def ranks(handler: BaseHTTPRequestHandler) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """A server and what it stands on."""
+    """A server's client, and the servers of its models."""
 
     http: httpx.Client
     model: ModelServer
@@ -64,7 +64,7 @@ class Service:
 
 @pytest.fixture
 def service(tmp_path: Path) -> Iterator[Service]:
-    """A new one for each drop: what has never failed is not in `/metrics` yet."""
+    """A new service for each drop: `/metrics` has no series of a failure before the first one."""
     with model_server(quotes()) as model, model_server(ranks) as reranker:
         config = CONFIG.format(url=model.url, key=KEY) + RERANKER.format(url=reranker.url)
         (tmp_path / "rag.toml").write_text(config)

@@ -63,7 +63,7 @@ def http(server: Server) -> Iterator[httpx.Client]:
 
 
 def problem(response: httpx.Response, status: int, code: str) -> str:
-    """Checks the shape of a problem; its detail."""
+    """Checks the form of a problem and returns its detail."""
     assert response.headers["content-type"] == "application/problem+json", response.text
     body = response.json()
     assert (response.status_code, body["code"]) == (status, code), body
@@ -77,7 +77,7 @@ def problem(response: httpx.Response, status: int, code: str) -> str:
 
 
 def exactly(model: type[BaseModel], response: httpx.Response, status: int = 200) -> Json:
-    """The body, which has the model's fields, all of them and no other."""
+    """Checks that the body has exactly the model's fields, and returns it."""
     assert response.status_code == status, response.text
     assert response.headers["content-type"] == "application/json"
     body: Json = response.json()
@@ -104,7 +104,7 @@ def upload(
 
 
 def events(response: httpx.Response) -> list[tuple[str, Json]]:
-    """Server-sent events: names and data."""
+    """Returns the names and data of server-sent events."""
     found = []
     for block in response.text.split("\n\n"):
         if block.startswith("event: "):
@@ -804,7 +804,7 @@ DOCUMENTS = st.fixed_dictionaries(
 
 
 class TestFuzz:
-    """Whatever comes: an answer or a problem, and nobody's fault but the sender's."""
+    """Random requests get an answer or a problem, and never an error of the server."""
 
     @staticmethod
     def check(response: httpx.Response) -> None:

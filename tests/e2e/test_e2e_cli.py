@@ -1,4 +1,4 @@
-"""The command `rag`, as a process of its own."""
+"""The command `rag` as a separate process."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ DOCUMENT = {
 
 @pytest.fixture
 def library(tmp_path: Path) -> Path:
-    """A folder with two documents, a copy, and much that is none."""
+    """A folder with two documents, a copy, and files that are not documents."""
     folder = tmp_path / "library"
     (folder / "deep" / "er").mkdir(parents=True)
     (folder / "otters.txt").write_text("Otters hold hands while they sleep.\n")

@@ -35,7 +35,7 @@ timeout = 5
 
 
 def plays(*, rewriter: Script, expander: Script, writer: Script) -> Script:
-    """Each request as what it is asked to be."""
+    """Returns a script that answers a request by its role: rewriter, expander or writer."""
 
     def script(handler: BaseHTTPRequestHandler) -> None:
         server: ModelServer = handler.server_state  # type: ignore[attr-defined]

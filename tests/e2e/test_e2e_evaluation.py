@@ -47,7 +47,7 @@ PACKAGES = ("rag", "ingest", "retrieval", "generation", "eval", "workers")
 
 @dataclass
 class Cluster:
-    """A broker, a catalog, and a folder that all share."""
+    """A broker, a catalog, and a folder that all processes share."""
 
     folder: Path
     settings: dict[str, str]
@@ -59,7 +59,7 @@ class Cluster:
         return self.folder / "data"
 
     def asked(self) -> list[Path]:
-        """The folders of runs, while they run."""
+        """Returns the folders of runs in progress."""
         return [each for each in (self.data / "eval" / "asked").iterdir() if each.is_dir()]
 
     def copies(self) -> list[Path]:
@@ -129,7 +129,7 @@ def cluster_of(
 
 @pytest.fixture
 def cluster(tmp_path: Path, postgres: PostgresServer) -> Iterator[Cluster]:
-    # A question that a killed worker had comes back by our own doing, not by Redis's.
+    # Plumbline, not Redis, returns the question of a killed worker to the queue.
     with cluster_of(tmp_path, postgres, {"RAG_QUEUE__VISIBILITY_SECONDS": "3600"}) as made:
         yield made
 
@@ -150,7 +150,7 @@ def in_this_process(cluster: Cluster, out: str) -> dict[str, tuple[object, ...]]
 async def under_way(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[asyncio.Task[int]]:
-    """A run into `runs`, two questions at once, from the moment five were asked."""
+    """Runs into `runs`, two questions at once; the block begins once five were asked."""
     monkeypatch.setattr("workers.eval_dispatch.LOST_SECONDS", -27.0)  # three seconds in all
     monkeypatch.chdir(cluster.folder)
     for name, value in environment(cluster.data, cluster.settings).items():
@@ -170,7 +170,7 @@ async def test_a_broker_that_starts_again_delays(
 ) -> None:
     async with under_way(cluster, monkeypatch) as driving:
         (worker,) = cluster.workers
-        worker.kill()  # or it might end all that it has been given
+        worker.kill()  # on SIGTERM it could finish all its questions
         worker.wait()
         cluster.broker.kill()
         while "Questions wait for the broker" not in caplog.text:

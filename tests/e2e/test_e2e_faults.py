@@ -33,7 +33,7 @@ NO_OVERRIDE = ("setpriv", "--bounding-set", "-dac_override,-dac_read_search")
 
 
 def text_of(n: int) -> str:
-    """Some 500 words of its own: a few chunks."""
+    """Returns a unique text of some 500 words: a few chunks."""
     return f"Chapter {n}.\n\n" + "\n\n".join(
         f"Paragraph {m} of chapter {n} says that {n * 31 + m} lamps were lit. " * 6
         for m in range(6)
@@ -217,7 +217,7 @@ class TestFullDisk:
                 assert {d["id"] for d in all_documents(http)} == {"old", "new"}
 
     def test_while_the_index_grows(self, tmp_path: Path) -> None:
-        """The index writes through memory maps, where a full disk would be a fatal signal."""
+        """The index writes through memory maps, where a full disk would cause a fatal signal."""
         with small_disk(tmp_path / "disk", 400) as disk:
             data, folder = disk / "data", tmp_path / "book"
             folder.mkdir()

@@ -18,7 +18,7 @@ from tests.servers import Server, serving, wait_for
 
 JSON = {"Content-Type": "application/json"}
 QUESTION_BYTES = MIB - 100
-"""Of a body, a little under the bound on those that carry no documents."""
+"""Bytes of a body, a little under the bound on bodies without documents."""
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 def repeated(head: str, item: str, tail: str, size: int) -> bytes:
-    """`item` as often as fits into `size` bytes."""
+    """Returns a body that repeats `item` as often as fits into `size` bytes."""
     return (head + ",".join([item] * ((size - len(head)) // (len(item) + 1))) + tail).encode()
 
 
@@ -37,7 +37,7 @@ def unknown_fields(head: str, tail: str, size: int) -> bytes:
 
 
 def seen_refusing(server: Server, path: str, body: bytes, *, grown: int) -> httpx.Response:
-    """The refusal of a body; the server stays well meanwhile and grows by no more than `grown`."""
+    """Checks that a body is refused, and the server stays healthy and grows by under `grown`."""
     with watched(server) as seen, server.client() as http:
         refused = http.post(path, content=body, headers=JSON)
     assert refused.status_code in (400, 409, 413, 422), refused.text[:1000]
@@ -132,7 +132,7 @@ def test_more_questions_full_of_faults(server: Server, path: str, name: str) -> 
 
 
 def large(piece: str, documents: int, size: int) -> bytes:
-    """Documents that are valid each; that two have one id is seen after all of them were read."""
+    """Returns valid documents of which two have one id, which is found after all were read."""
     text = piece * (size // len(piece.encode()) // documents)
     sent = [{"id": str(i % (documents - 1)), "text": text} for i in range(documents)]
     return json.dumps({"documents": sent}, ensure_ascii=False).encode()

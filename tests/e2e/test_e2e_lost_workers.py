@@ -1,4 +1,4 @@
-"""Processes that die over a document: workers on a real Redis and PostgreSQL, and a server."""
+"""Processes that die while they ingest: workers on a real Redis and PostgreSQL, and a server."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ async def hold(self, task, trace):
 Parsing._parse = hold
 sys.exit(main())
 """
-"""The first worker that comes to a document keeps it, and says which process it is."""
+"""The first worker that gets a document holds it and writes its process id."""
 RAG_THAT = """
 import asyncio, os, sys
 from ingest.writing import Writer
@@ -58,7 +58,7 @@ sys.exit(main())
 DIES = RAG_THAT.format(does='if "deadly" in document.uri: os.kill(os.getpid(), 9)')
 SLEEPS = RAG_THAT.format(does='if "endless" in document.uri: await asyncio.sleep(3600)')
 RETURNS_SECONDS = 60.0
-"""The broker's 5 s, a look each 5 s and a busy machine; kombu looks each 100 s by itself."""
+"""The broker's 5 s, a check every 5 s and a busy machine; kombu's default check is 100 s."""
 
 
 async def test_a_killed_worker_s_document_comes_back_within_the_broker_s_time(
@@ -86,7 +86,7 @@ async def test_a_killed_worker_s_document_comes_back_within_the_broker_s_time(
 
 
 async def start(cluster: Cluster, program: str, *options: str) -> subprocess.Popen[bytes]:
-    """A worker that runs this program in the place of `rag`."""
+    """Starts a worker that runs this program in place of `rag`."""
     command = (sys.executable, "-c", program)
     return await asyncio.to_thread(cluster.start_worker, *options, command=command)
 
@@ -168,7 +168,7 @@ def is_ready(http: httpx.Client) -> bool:
 
 
 def all_settled(http: httpx.Client) -> list[Json] | None:
-    """All documents, once none is open."""
+    """Returns all documents once none is pending or running; else None."""
     documents = all_documents(http)
     is_open = any(document["state"] in ("pending", "running") for document in documents)
     return None if is_open else documents

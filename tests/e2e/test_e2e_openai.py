@@ -93,7 +93,7 @@ def ask(client: OpenAI, **options: Any) -> ChatCompletion:
 
 
 def refused(response: httpx.Response, status: int, code: str, param: str | None) -> str:
-    """Checks the shape of an error; its message."""
+    """Checks the form of an error and returns its message."""
     assert response.headers["content-type"] == "application/json"
     body = response.json()
     assert wire.OpenAIProblem.model_validate(body).model_dump() == body
@@ -444,7 +444,7 @@ class TestRerank:
 
 
 class Stuck:
-    """An embedder and reranker that never gets done, and collections that all exist."""
+    """An embedder and reranker that never finishes, and collections that all exist."""
 
     dim = 384
 
@@ -452,7 +452,7 @@ class Stuck:
         self.stopped = 0
 
     async def check_exists(self, _: Scope) -> None:
-        """They all do."""
+        """Does nothing: all collections exist."""
 
     async def embed(self, *_: Any, **__: Any) -> None:
         try:

@@ -1,4 +1,4 @@
-"""Clients that leave, answers that fail on the way: a real uvicorn over pipelines made for it."""
+"""Clients that disconnect, and answers that fail while streaming: a real uvicorn."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ QUESTION = {"query": "Is anybody there?"}
 
 
 class Hanging:
-    """A pipeline that works until it is stopped."""
+    """A pipeline that runs until it is cancelled."""
 
     def __init__(self) -> None:
         self.begun, self.stopped = threading.Event(), threading.Event()
@@ -54,7 +54,7 @@ class Hanging:
 
 
 class HangingAtOnce(Hanging):
-    """Nothing is streamed before it hangs."""
+    """Hangs before it streams anything."""
 
     async def stream(self, *_: Any) -> AsyncIterator[Event]:
         await self._work()
@@ -62,7 +62,7 @@ class HangingAtOnce(Hanging):
 
 
 class Failing:
-    """A pipeline that fails; a stream after its first events."""
+    """A pipeline that fails; its stream fails after the first events."""
 
     def __init__(self, error: Exception) -> None:
         self._error = error
@@ -80,7 +80,7 @@ class Failing:
 
 @contextlib.contextmanager
 def serving(pipeline: object) -> Iterator[str]:
-    """The app around a pipeline, in a thread; its URL."""
+    """Serves the app with a pipeline in a thread; yields its URL."""
     settings = Settings()
     app = app_without_lifespan(
         settings, Running(opened=service_of(settings=settings, query=pipeline))
@@ -98,7 +98,7 @@ def serving(pipeline: object) -> Iterator[str]:
 
 
 def call(url: str, path: str, body: dict[str, Any]) -> socket.socket:
-    """Sends a request and reads nothing."""
+    """Sends a request without reading the answer; returns the connection."""
     host, port = url.removeprefix("http://").split(":")
     connection = socket.create_connection((host, int(port)), SECONDS)
     data = json.dumps(body).encode()
@@ -138,7 +138,7 @@ class TestHangUp:
             assert pipeline.stopped.wait(SECONDS)
 
     def test_one_of_two(self) -> None:
-        """Whoever stays is served on."""
+        """The client that stays connected is still served."""
         pipeline = Hanging()
         with serving(pipeline) as url, call(url, "/v1/search", QUESTION) as stays:
             assert pipeline.begun.wait(SECONDS)
@@ -273,7 +273,7 @@ class TestHeartbeats:
                 sending.set()
                 await asyncio.sleep(600)
 
-        made = events()  # kept, as what is in a cycle is: nobody else would close it
+        made = events()  # kept alive, as in a reference cycle: nothing else would close it
         scope = {"type": "http", "asgi": {"spec_version": "2.3"}}
         async with asyncio.timeout(SECONDS):
             await response(made)(scope, receive, send)

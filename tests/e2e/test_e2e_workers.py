@@ -44,7 +44,7 @@ DIM = 384
 
 @dataclass
 class Cluster:
-    """A catalog, a broker, and workers that come and go."""
+    """A catalog, a broker, and workers that start and end."""
 
     folder: Path
     broker: RedisServer
@@ -52,11 +52,11 @@ class Cluster:
     catalog: Catalog
     queue: CeleryQueue
     extra: dict[str, str] = field(default_factory=dict)
-    """Settings of workers beside these."""
+    """Further settings of workers."""
     started: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     def kill_workers(self) -> None:
-        """Those that a failing test left."""
+        """Kills the workers that a failed test left running."""
         for worker in self.started:
             worker.kill()
             worker.wait()
@@ -84,9 +84,9 @@ class Cluster:
     def start_worker(
         self, *options: str, metrics: int = 0, command: Sequence[str] = RAG
     ) -> subprocess.Popen[bytes]:
-        """A worker, from the moment it takes tasks; with `metrics`, Prometheus's port.
+        """Starts a worker and waits until it takes tasks; `metrics` is Prometheus's port.
 
-        `command` is what stands for `rag`.
+        `command` replaces `rag`.
         """
         settings = self.settings(metrics=metrics)
         before = self.log.stat().st_size if self.log.exists() else 0
@@ -200,7 +200,7 @@ def write(folder: Path, count: int) -> list[Path]:
 
 
 async def stored(data: Path) -> dict[str, str]:
-    """The text of every chunk by its id, read when nobody has the folder."""
+    """Returns the text of every chunk by its id; no process may own the folder."""
     index = EdgeIndex(data / "index", dim=DIM)
     ids = sorted(await index.chunk_ids(SCOPE, None))
     chunks = await index.fetch(SCOPE, ids)
@@ -232,7 +232,7 @@ async def test_a_worker_ingests_what_the_broker_hands_out(cluster: Cluster) -> N
 
 
 async def whole(cluster: Cluster, files: Sequence[Path]) -> None:
-    """Nothing is lost and nothing doubled: the same chunks as a load that nothing disturbed."""
+    """Checks that nothing is lost or doubled: the chunks equal those of an undisturbed load."""
     assert await stored(cluster.data) == await clean_load(files, cluster.folder)
     for record in await cluster.catalog.documents.page(SCOPE, limit=1000):
         assert (record.state, record.error) == ("succeeded", None)
@@ -267,7 +267,7 @@ async def test_one_worker_parses_and_another_embeds(cluster: Cluster) -> None:
         parsed = await cluster.until(job, lambda record: record.stages == {"embed": 20})
         assert parsed.counts == {"pending": 20}
         for file in files:
-            file.unlink()  # whoever embeds needs them no more
+            file.unlink()  # embedding no longer needs the files
         with cluster.worker("--stage", "embed"):
             assert (await cluster.ended(job)).outcomes == {"stored": 20}
     shutil.rmtree(cluster.folder / "files")

@@ -93,7 +93,7 @@ def test_settings_full_of_faults(tmp_path: Path, name: str) -> None:
 
 
 def peak_of(work: Callable[[], object]) -> int:
-    """Bytes that Python's own objects take at most."""
+    """Returns the peak memory of Python objects in bytes."""
     tracemalloc.start()
     try:
         work()

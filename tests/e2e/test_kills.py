@@ -1,4 +1,4 @@
-"""Killed at random: nothing is lost, doubled, old or left behind. `tests.killing` does the work."""
+"""Random kills: nothing is lost, doubled, outdated or left behind. Runs `tests.killing`."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_a_server_that_is_killed_as_it_deletes_has_either_all_or_nothing_of_a_do
 
 
 def delete_all(server: Server, ids: list[str], gone: list[str]) -> None:
-    """Deletes documents until the server is killed; adds those that it said are deleted."""
+    """Deletes documents until the server is killed; adds the confirmed ones to `gone`."""
     with server.client() as http, contextlib.suppress(httpx.HTTPError):
         for id_ in ids:
             assert http.delete(f"/v1/documents/{id_}").status_code == 204

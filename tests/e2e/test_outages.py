@@ -1,4 +1,4 @@
-"""Servers that are away while questions and documents come: good answers are back with them."""
+"""Outages of servers during questions and documents: good answers return with the server."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ Request = Callable[[httpx.Client], bool]
 
 @dataclass
 class Client:
-    """Asks again and again, and notes when an answer was good."""
+    """Sends requests repeatedly and notes the times of good and bad answers."""
 
     url: str
     request: Request
@@ -56,7 +56,7 @@ class Client:
 
 @contextlib.contextmanager
 def asking(url: str, *requests: Request) -> Iterator[list[Client]]:
-    """A client for each kind of request."""
+    """Runs a client for each kind of request."""
     clients = [Client(url, request) for request in requests]
     threads = [threading.Thread(target=client.run) for client in clients]
     for thread in threads:
@@ -78,7 +78,7 @@ def back_within(
     start: Callable[[], None],
     accepts: Callable[[], bool],
 ) -> None:
-    """Every kind of request is good again soon after the server accepts connections."""
+    """Checks that every kind of request succeeds soon after the server accepts connections."""
     with asking(url, *requests) as clients:
         for client in clients:
             wait_for(lambda c=client: bool(c.good))  # type: ignore[misc]
@@ -96,7 +96,7 @@ def back_within(
 
 
 def accepts(url: str) -> Callable[[], bool]:
-    """Whether a server takes connections."""
+    """Returns a check that is true if a server accepts connections."""
     place = urlsplit(url)
 
     def look() -> bool:
@@ -111,7 +111,7 @@ def accepts(url: str) -> Callable[[], bool]:
 
 
 def query(http: httpx.Client) -> bool:
-    """A question whose answer has all that was asked for."""
+    """Asks a question; True if the answer is complete."""
     asked = http.post("/v1/query", json={"query": "Who keeps the lamp burning?"})
     return asked.status_code == 200 and not asked.json()["degraded"]
 
@@ -120,7 +120,7 @@ LAMP = {"id": "lamp", "text": "The keeper Ada keeps the lamp burning at night. "
 
 
 class Documents:
-    """Submits a document and waits a while for its end."""
+    """Submits a document and waits for it; true if it succeeds in time."""
 
     def __init__(self, *, patience: float = 90.0) -> None:
         self._count = 0
@@ -236,7 +236,7 @@ def test_reranker(tmp_path: Path, away: float) -> None:
 
 
 def scores(handler: BaseHTTPRequestHandler) -> None:
-    """A reranker's answer."""
+    """Answers as a reranker."""
     state: ModelServer = handler.server_state  # type: ignore[attr-defined]
     texts = state.requests[-1]["documents"]
     results = [{"index": n, "relevance_score": 1 / (n + 1)} for n in range(len(texts))]
