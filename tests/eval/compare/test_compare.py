@@ -108,7 +108,7 @@ class TestAttribution:
         assert attribute(worse, self.better, gained=True).stage == cause.stage
 
     def test_what_went_better_is_no_reason(self) -> None:
-        """The relevant document rose; so it was not retrieval that spoiled the answer."""
+        """The relevant document ranks higher, so retrieval is not the cause of the worse answer."""
         before = replace(self.better, measures={"RR": 0.0, "f1": 1.0}, hits=hits("x", "y"))
         cause = attribute(before, self.better, gained=False)
         assert cause.stage == "passages"

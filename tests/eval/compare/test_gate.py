@@ -21,7 +21,7 @@ from tests.servers import rag
 def gated(
     tmp_path: Path, rules: str, now: list[Outcome], before: list[Outcome], **info: Any
 ) -> Verdict:
-    """`now` beside `before`, by these rules."""
+    """Returns the verdict of these rules on the run `now` against the baseline `before`."""
     path = tmp_path / "rules.toml"
     path.write_text(rules)
     baseline = write_run(tmp_path / "baseline", before)
@@ -60,7 +60,7 @@ class TestLimits:
         assert bool(verdict.failures) == broken
 
     def test_are_of_all_that_the_run_has(self, tmp_path: Path) -> None:
-        """Support is of answers that cite; the baseline declined the second question."""
+        """Support is measured on answers that cite; the baseline declined the second question."""
         now = scored(1, 1, measures={"support": 0.9})
         before = [now[0], replace(now[1], measures={})]
         rules = "[[rule]]\nmeasure = 'support'\nfloor = 0.8\nallowed = 0\n"
@@ -97,7 +97,7 @@ class TestRegressions:
         assert "0.010 is allowed" in check.says
 
     def test_noise_does_not(self, tmp_path: Path) -> None:
-        """Three questions of five are worse, by much; so few may be so by chance."""
+        """Three of five questions are much worse; with so few questions it can be chance."""
         now, before = scored(0.2, 0.3, 0.1, 0.9, 0.8), scored(0.9, 0.8, 0.6, 0.8, 0.7)
         (check,) = gated(tmp_path, self.RULE.format(0), now, before).checks
         assert check.value < check.baseline  # type: ignore[operator]
@@ -136,7 +136,7 @@ class TestRegressions:
         assert failed(verdict) == [("regression", "lang=zh")]
 
     def test_false_alarms_are_as_rare_as_promised(self, tmp_path: Path) -> None:
-        """Of 40 pairs at alpha 0.05, at most 6 in all but one of 250 tries."""
+        """At alpha 0.05, more than 6 of 40 pairs raise an alarm in one of 250 tries."""
         rules = "".join(
             f"[[rule]]\nmeasure = '{name}'\nallowed = 0\n" for name in ("f1", "nDCG@10", "RR")
         )

@@ -56,7 +56,7 @@ def model() -> Iterator[ModelServer]:
 
 
 def asks(handler: BaseHTTPRequestHandler) -> None:
-    """Asks for the last word of the sentence in other words, and answers well."""
+    """Drafts a question about a sentence's last word, or answers it correctly."""
     state: ModelServer = handler.server_state  # type: ignore[attr-defined]
     user = state.requests[-1]["messages"][-1]["content"]
     sentence = user.split("<sentence>\n")[1].split("\n</sentence>")[0]
@@ -208,7 +208,7 @@ class TestDrafts:
 @pytest.mark.anyio
 async def test_what_fails_now_and_then_or_is_asked_twice_is_counted() -> None:
     class Told:
-        """Asks the text of the excerpt, or fails."""
+        """Drafts the excerpt's text as the question, or fails."""
 
         name = "told"
 
@@ -218,7 +218,7 @@ async def test_what_fails_now_and_then_or_is_asked_twice_is_counted() -> None:
             return Draft(question=excerpt.text, answer="", claim="")
 
     class Nothing:
-        """Finds nothing, and so nothing bears anything out."""
+        """Finds nothing, so no answer is supported."""
 
         async def search(self, *_: Any) -> SearchResult:
             return SearchResult(hits=(), degraded=(), timings={})

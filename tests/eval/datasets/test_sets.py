@@ -1,4 +1,4 @@
-"""Sets from folders, files, ir_datasets and Langfuse, and what is said of bad ones."""
+"""Sets from folders, files, ir_datasets and Langfuse, and the errors of invalid ones."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def write(
     questions: Sequence[Any] = QUESTIONS,
     qrels: Sequence[Any] = QRELS,
 ) -> Path:
-    """A folder in the BEIR layout; what is a text is written as it is."""
+    """Writes a folder in the BEIR layout; a row that is a string is written unchanged."""
     (folder / "qrels").mkdir(parents=True)
     for name, rows in (("corpus", passages), ("queries", questions)):
         lines = [row if isinstance(row, str) else json.dumps(row) for row in rows]

@@ -1,4 +1,4 @@
-"""Rankings of documents, made of as many chunks as they take."""
+"""Rankings of documents, from as many chunks as they need."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.anyio
 
 
 def hits(documents: str) -> list[Hit]:
-    """A hit for each letter, which names its document."""
+    """Returns a hit for each letter; the letter is its document."""
     return [
         Hit(
             chunk=Chunk(
@@ -40,7 +40,7 @@ def hits(documents: str) -> list[Hit]:
 
 
 class Collection:
-    """Finds its chunks in their order, and counts how many it was asked for."""
+    """Returns its chunks in order and records how many were requested."""
 
     def __init__(self, documents: str) -> None:
         self.hits = hits(documents)
@@ -80,7 +80,7 @@ async def test_it_ends_where_one_document_has_all_the_chunks() -> None:
 
 
 def test_a_document_of_many_chunks_pushes_no_other_out(tmp_path: Path) -> None:
-    """Six long documents about harbours: ten chunks are of one or two of them."""
+    """Six long documents about harbours: the first ten chunks belong to one or two of them."""
     folder = tmp_path / "harbours"
     (folder / "qrels").mkdir(parents=True)
     places = ("Nantes", "Bremen", "Malmo", "Porto", "Split", "Cadiz")

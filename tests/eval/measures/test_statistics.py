@@ -81,7 +81,7 @@ def held(mean: float, intervals: list[Interval]) -> float:
 
 
 def test_the_interval_of_a_share_holds_it_as_often_as_promised() -> None:
-    """Also of twenty questions that are nearly all answered rightly."""
+    """Twenty questions of which 95 % are answered correctly."""
     rng = np.random.default_rng(0)
     samples = (rng.random(size=(400, 20)) < 0.95).astype(float)
     assert held(0.95, [mean_interval(sample, most=1) for sample in samples]) >= 0.9
@@ -96,7 +96,7 @@ def test_the_interval_of_graded_values_holds_their_mean_as_often_as_promised() -
 def test_the_interval_of_paired_differences_holds_their_mean_as_often_as_promised(
     shares: bool,
 ) -> None:
-    """Of twenty questions, of which three in ten come out otherwise."""
+    """Twenty questions of which 30 % have another result."""
     rng = np.random.default_rng(0)
     moved = rng.random(size=(600, 20)) < 0.3
     steps = rng.choice([-1.0, 1.0], moved.shape) if shares else rng.normal(0, 0.4, moved.shape)
@@ -116,7 +116,7 @@ def test_the_interval_of_a_share_is_wilsons(values: Floats) -> None:
 
 @given(FEW)
 def test_the_interval_of_other_values_is_students(values: Floats) -> None:
-    """Whatever the order of the values."""
+    """The order of the values does not matter."""
     interval = difference_interval(values, most=10)
     assert interval == difference_interval(values[::-1], most=10)
     if np.ptp(values) == 0:
@@ -127,7 +127,7 @@ def test_the_interval_of_other_values_is_students(values: Floats) -> None:
 
 
 def test_the_interval_of_a_difference_of_shares_is_bonett_and_prices() -> None:
-    """Of 21 pairs 7 won and 1 lost: one more of each, and two more pairs."""
+    """7 of 21 pairs are won and 1 is lost; the formula adds one to each and two pairs."""
     differences = np.array([1.0] * 7 + [-1.0] + [0.0] * 13)
     won, lost = 8 / 23, 2 / 23
     half = 1.959964 * np.sqrt((won + lost - (won - lost) ** 2) / 23)
@@ -149,8 +149,8 @@ MEASURES = ("nDCG@10", "f1", "contains_gold")
 def configurations(seed: int, *, better: float) -> dict[str, Floats]:
     """Differences between two configurations on 300 questions, in three measures.
 
-    Most questions come out the same, as they do; of the others, noise moves some either way, and
-    where one configuration is better it wins `better` of all questions besides.
+    Most questions have equal results, as in real runs. Noise moves 30 % of them either way, and a
+    better configuration wins the share `better` of all questions in addition.
     """
     rng = np.random.default_rng(seed)
     found = {}
@@ -164,7 +164,7 @@ def configurations(seed: int, *, better: float) -> dict[str, Floats]:
 
 
 def test_of_20_pairs_the_true_differences_are_found_and_hardly_any_other() -> None:
-    """Of 10 pairs that do not differ, the level lets more than 2 alarm once in a hundred times."""
+    """More than 2 alarms in 10 equal pairs happen by chance once in a hundred times."""
     same = [compare(configurations(seed, better=0)) for seed in range(10)]
     different = [compare(configurations(seed, better=0.15)) for seed in range(10, 20)]
     assert sum(any(each.p_holm <= 0.05 for each in pair.values()) for pair in same) <= 2
@@ -175,7 +175,7 @@ def test_of_20_pairs_the_true_differences_are_found_and_hardly_any_other() -> No
 
 
 def test_false_alarms_are_as_rare_as_promised() -> None:
-    """Of 400 pairs, the level's share of 20 would be exceeded by 35 once in a thousand."""
+    """At this level 20 of 400 pairs alarm on average, and over 35 once in a thousand times."""
     alarms = 0
     for seed in range(400):
         differences = configurations(1000 + seed, better=0).values()

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.anyio
 
 
 class Embeds(HashEmbedder):
-    """Remembers what it embedded."""
+    """Records the texts it embedded."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -28,7 +28,7 @@ class Embeds(HashEmbedder):
 
 
 class Judges:
-    """Remembers what it judged; longer texts are better."""
+    """Records the texts it scored; longer texts score higher."""
 
     def __init__(self) -> None:
         self.texts: list[str] = []

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture
 def later() -> Iterator[str]:
-    """The name of a table of the catalog whose rows belong to no collection."""
+    """Name of a table of the catalog whose rows belong to no collection."""
     table = sa.Table("later", metadata, sa.Column("id", sa.Integer, primary_key=True))
     yield table.name
     metadata.remove(table)

@@ -36,7 +36,7 @@ NUMBERS = st.lists(st.integers(0, 9).map(float), min_size=2, max_size=30).map(np
 
 
 def window(seed: int, n: int, *, dim: int = 8, sampled: float = 0.5) -> Window:
-    """Answers of one distribution: some abstain, some have no hit, a share of them is scored."""
+    """Returns answers of one distribution: some abstain, some have no hit, a share is scored."""
     rng = np.random.default_rng(seed)
     points = rng.normal(size=(n, dim))
     points /= np.linalg.norm(points, axis=1, keepdims=True)
@@ -66,7 +66,7 @@ def drifted(report: Report) -> list[str]:
 
 
 def test_false_alarms_are_as_rare_as_promised() -> None:
-    """Of 400 pairs of windows, alpha's share of 20 would be exceeded by 35 once in a thousand."""
+    """At this alpha 20 of 400 pairs alarm on average, and over 35 once in a thousand times."""
     pairs = ((window(2 * i, 90), window(2 * i + 1, 60)) for i in range(400))
     alarms = sum(compare(*pair, alpha=0.05, seed=i).drifted for i, pair in enumerate(pairs))
     assert alarms <= 35

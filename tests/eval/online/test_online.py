@@ -1,4 +1,4 @@
-"""Live answers scored: by real servers and workers, into the catalog, Prometheus and Langfuse."""
+"""Scores of live answers by real servers and workers, in catalog, Prometheus and Langfuse."""
 
 from __future__ import annotations
 
@@ -280,7 +280,7 @@ def test_a_server_that_is_killed_leaves_answers_that_the_next_one_scores(
 
 
 def stored(server: Server, trace_id: str) -> dict[str, float]:
-    """The scores of an answer in the catalog, once it has them."""
+    """Waits for the scores of an answer in the catalog and returns them."""
     catalog = server.log.with_suffix("") / "catalog.sqlite"
     (scores,) = wait_for(lambda: rows(catalog, f"NOT to_score AND trace_id = '{trace_id}'") or None)
     found: dict[str, float] = json.loads(scores)
@@ -288,7 +288,7 @@ def stored(server: Server, trace_id: str) -> dict[str, float]:
 
 
 def feedback_ids(receiver: OtlpServer, trace_id: str) -> set[str]:
-    """The ids of the feedback scores that were sent for a trace; an id again replaces the score."""
+    """Returns the ids of a trace's feedback scores; a repeated id replaces the score."""
     scores = list(receiver.scores)
     return {s["id"] for s in scores if (s["traceId"], s["name"]) == (trace_id, "feedback")}
 
