@@ -22,7 +22,7 @@ HITS = [
 
 
 def drafted(kind: type[Draft | JsonDraft], text: str) -> tuple[Draft | JsonDraft, list[Any]]:
-    """A whole draft and its events."""
+    """Returns the finished draft and its events."""
 
     async def write() -> tuple[Draft | JsonDraft, list[Any]]:
         draft = kind(HITS, CharacterSupport())

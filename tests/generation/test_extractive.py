@@ -54,7 +54,7 @@ def embedder() -> Any:
 
 
 class EqualIdf:
-    """An index in which every term is as rare as any other."""
+    """An index in which all terms have the same IDF."""
 
     async def idf(self, scope: Scope, terms: Sequence[int]) -> list[float]:
         return [1.0] * len(terms)
@@ -212,7 +212,7 @@ async def test_titles_above_a_sentence_count(finder: EvidenceFinder) -> None:
 
 
 class NoTokens:
-    """An encoder whose window is full before the passage begins."""
+    """An encoder that returns no token vectors for passages: its window was full."""
 
     async def embed_tokens(self, texts: Sequence[str], *, kind: Kind) -> list[TokenVectors]:
         import numpy as np

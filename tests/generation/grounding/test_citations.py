@@ -54,7 +54,7 @@ def text_of(citation: Citation, hits: list[Hit]) -> str:
 def checked(
     answer: str, size: int = 1000, hits: list[Hit] = HITS
 ) -> tuple[str, list[Citation], tuple[int, ...]]:
-    """The text that goes out, its citations, and the markers taken out."""
+    """Returns the checked text, its citations, and the removed markers."""
 
     async def check() -> tuple[str, list[Citation], tuple[int, ...]]:
         checker = CitationChecker(hits, CharacterSupport())

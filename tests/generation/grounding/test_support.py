@@ -1,4 +1,4 @@
-"""Both ways to check what a passage carries, by one contract."""
+"""The contract of both scorers of support by a passage."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ WORDS = ["cats", "sleep", "a", "lot", "engine"]
 
 
 def make_checkpoint(folder: Path, *labels: str) -> Path:
-    """A model that tells these labels of pairs."""
+    """Writes a model that classifies pairs into these labels."""
     ids = dict(enumerate(labels))
     return make_tiny_judge(folder, WORDS, id2label=ids, label2id={v: k for k, v in ids.items()})
 

@@ -1,4 +1,4 @@
-"""The contract of `ChatModel`; `test_vllm` has the one of an engine."""
+"""The contract of `ChatModel`; `test_vllm` runs it on an engine."""
 
 from __future__ import annotations
 

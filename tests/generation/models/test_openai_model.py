@@ -337,7 +337,7 @@ async def test_cancelling_the_stream_hangs_up(server: ModelServer) -> None:
     ],
 )
 async def test_tokens_are_counted_on_the_high_side(text: str) -> None:
-    """Of vocabularies at hand, BERT's cuts text about as fine as those of language models."""
+    """BERT's vocabulary, which is at hand, splits text about as finely as a language model's."""
     tokenizer = Tokenizer.from_file(str(minilm_folder() / "tokenizer.json"))
     tokenizer.no_padding()
     async with connected("http://127.0.0.1:9/v1") as model:

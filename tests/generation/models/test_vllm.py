@@ -72,7 +72,7 @@ async def model(tiny: Path, one_loop: None) -> AsyncIterator[VllmModel]:
 
 @pytest.fixture
 def rendered(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The last message of each prompt that is made into tokens."""
+    """Records the last message of each prompt that is tokenized."""
     from generation.models.vllm_engine import render
 
     told: list[str] = []
@@ -90,12 +90,12 @@ def settings_of(model: str | Path, /, lora: Path | None = None, **engine: Any) -
 
 
 def engines() -> list[BaseProcess]:
-    """The processes that run one."""
+    """Returns the processes of engines."""
     return [p for p in multiprocessing.active_children() if p.name.startswith("EngineCore")]
 
 
 async def write(model: ChatModel, **sampling: Any) -> tuple[str, Piece]:
-    """The whole text, and the last piece."""
+    """Returns the whole text and the last piece."""
     options = {"max_tokens": 32} | sampling
     pieces = [piece async for piece in model.stream(CHAT, sampling=Sampling(**options))]
     assert all(piece.finish_reason is None for piece in pieces[:-1])
@@ -128,7 +128,7 @@ async def under_way(model: VllmModel, count: int) -> None:
 
 
 async def running(model: VllmModel) -> float:
-    """Requests that the engine's process has in hand, as it last said."""
+    """Returns the number of running and waiting requests that the engine last reported."""
     from prometheus_client import REGISTRY
 
     await asyncio.sleep(0)
@@ -487,7 +487,7 @@ async def test_an_engine_that_hangs_is_ended_and_comes_back(
     assert core.pid is not None
     os.kill(core.pid, signal.SIGSTOP)
     with pytest.raises(TimeoutError):
-        async with asyncio.timeout(1.5):  # who hangs up is no sign of life
+        async with asyncio.timeout(1.5):  # a hang-up does not count as progress
             await write(model)
     request = asyncio.create_task(write(model))
     _, waiting = await asyncio.wait([request], timeout=PATIENCE)
@@ -536,7 +536,7 @@ async def test_an_engine_that_does_not_stop_in_time_is_killed_and_its_requests_f
     engine, (core,) = model._supervisor.engine, engines()
     assert engine is not None
     assert core.pid is not None
-    os.kill(core.pid, signal.SIGSTOP)  # it neither writes nor stops
+    os.kill(core.pid, signal.SIGSTOP)  # the engine neither writes nor stops
     requests = [asyncio.create_task(write(model)) for _ in range(4)]
     await under_way(model, 4)
     await stop(engine)

@@ -14,7 +14,7 @@ from tests.servers import wait_for
 
 
 def hold(alive: Path) -> None:
-    """An engine's process, as far as this goes."""
+    """Stands for an engine's process: touches a file until it ends."""
     end_with_parent()
     while True:
         alive.touch()
