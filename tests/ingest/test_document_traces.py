@@ -1,4 +1,4 @@
-"""A document's trace as a receiver gets it: from a server, from workers, from the command line."""
+"""Document traces at a receiver: from a server, from workers, from the command line."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def site() -> Iterator[Web]:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory, receiver: OtlpServer) -> Iterator[Server]:
-    """Sends none of what ends well, but what its callers sample."""
+    """A server that sends successful traces only if the caller samples them."""
     folder = tmp_path_factory.mktemp("document-traces")
     env = to(receiver) | {"RAG_TRACES__RATE": "0", "RAG_FETCH__PRIVATE_ADDRESSES": "true"}
     with serving(folder / "data", env=env) as running:
@@ -72,7 +72,7 @@ def called(trace_id: str, *, flags: str = "01") -> dict[str, str]:
 
 
 def send(http: httpx.Client, trace_id: str, *documents: Mapping[str, str]) -> str:
-    """Ingests documents in the caller's trace; their job."""
+    """Ingests documents in the caller's trace; returns their job's id."""
     body = {"documents": documents}
     accepted = http.post("/v1/documents", json=body, headers=called(trace_id))
     finished(http, accepted)
@@ -85,13 +85,13 @@ def values_of(span: Received, *names: str) -> list[Any]:
 
 
 def below(spans: Sequence[Received], parent: Received) -> list[str]:
-    """The names of the spans below another, in the order in which they began."""
+    """Returns the names of a span's children, in the order in which they began."""
     of_parent = [span for span in spans if span.parent == parent.id]
     return [span.name for span in sorted(of_parent, key=lambda span: span.start)]
 
 
 def attempts(receiver: OtlpServer, document_id: str, count: int = 1) -> list[Received]:
-    """A document's `ingest` spans, once there are so many, in the order in which they began."""
+    """Waits for `count` `ingest` spans of a document; returns them in the order of their start."""
 
     def find() -> list[Received] | None:
         key = META + "document_id"
@@ -347,7 +347,7 @@ def _through_workers(
 
 
 def _traceparent_in(broker: RedisServer) -> str:
-    """The header of the message that waits for a worker."""
+    """Returns the header of the message in the queue."""
     with redis.Redis.from_url(broker.url) as queues:
         message = wait_for(lambda: queues.lindex("plumbline.parse.interactive", 0))
     return str(json.loads(message)["headers"]["traceparent"])

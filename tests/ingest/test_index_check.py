@@ -1,4 +1,4 @@
-"""Catalog and index, compared document by document and put in step."""
+"""The check and repair of the index against the catalog, document by document."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Bench:
         )
 
     async def ingest(self, **texts: str) -> None:
-        """Files by their names without the extension."""
+        """Ingests files given by their names without extension."""
         await self.pipeline.check_collection(self.scope)
         for name, text in texts.items():
             path = self.folder / f"{name}.md"

@@ -84,13 +84,13 @@ class Bench:
         return self.spool.of(self.scope.tenant).put(body, uri=f"doc:{id_}", document_id_=id_)
 
     def place(self, submission: Submission) -> Path:
-        """The file of the bytes that were sent."""
+        """Returns the file of a submission's uploaded bytes."""
         return self.spool.of(self.scope.tenant).path(submission.source)
 
     async def ingest(
         self, *submissions: Submission, pipeline: IngestPipeline | None = None
     ) -> JobRecord:
-        """One job, all of its tasks at once."""
+        """Runs all tasks of one job concurrently; returns the job."""
         pipeline = pipeline or self.pipeline()
         await pipeline.check_collection(self.scope)
         job = await self.catalog.jobs.submit(self.scope, submissions)
@@ -141,7 +141,7 @@ async def bench(folder: Path, scope: Scope) -> AsyncIterator[Bench]:
 
 
 def prose(n: int, *, changed: int = -1) -> str:
-    """n paragraphs, each the size of a chunk."""
+    """Returns n paragraphs, each the size of a chunk."""
     return "# Title\n\n" + "\n\n".join(
         f"Paragraph {i} {'was edited and is longer now' if i == changed else 'says'} "
         + " ".join(f"word{i}x{j}" for j in range(30))
@@ -687,7 +687,7 @@ async def settled(bench: Bench) -> None:
 async def cut_short(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, at: tuple[str, str], work: Awaitable[Any]
 ) -> None:
-    """Does the work up to this call, and not any further: not even what follows an error."""
+    """Runs the work up to this call, where it is cancelled: handlers of errors do not run."""
     owner, name = owner_of(bench, at[0]), at[1]
 
     async def stopped(*_: object, **__: object) -> None:

@@ -1,4 +1,4 @@
-"""Documents that are long, or long in one way: what they cost grows with their length alone."""
+"""Long documents, and documents with one long part: the cost is linear in their length."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def peak_mib(chunker: Chunker, document: Document) -> float:
 
 
 def _kept(chunks: list[Chunk]) -> int:
-    """Bytes that are left when all is done, in the chunks."""
+    """Returns the bytes still allocated after chunking: the memory of the chunks."""
     return tracemalloc.get_traced_memory()[0] if chunks else 0
 
 
@@ -141,7 +141,7 @@ def test_headings_and_headers_are_bounded_in_each_chunk() -> None:
 
 
 def tokenizer_count(texts: Sequence[str]) -> list[int]:
-    """Tokens by the default encoder's tokenizer, whose answers take the most memory."""
+    """Counts tokens by the default encoder's tokenizer, whose results take the most memory."""
     return [len(e.ids) for e in _tokenizer().encode_batch(list(texts), add_special_tokens=False)]
 
 
@@ -154,7 +154,7 @@ def _tokenizer() -> Tokenizer:
 
 
 class FlatEmbedder:
-    """`Embedder` that costs nothing: all texts are one direction."""
+    """`Embedder` without cost: all texts have the same vector."""
 
     dim = 8
     fingerprint = "flat"
@@ -164,7 +164,7 @@ class FlatEmbedder:
 
 
 async def ingested(folder: Path, text: str) -> tuple[JobRecord, float, float]:
-    """The job, and by how many MiB its peak lay above what this and the reading process had."""
+    """Returns the job and the growth of peak memory, in MiB, of this and the reader process."""
     before = set(psutil.Process().children())
     scope = Scope(tenant="t", collection="c")
     catalog = Catalog(SqliteDatabase(folder / "catalog.sqlite"))
@@ -205,13 +205,13 @@ async def ingested(folder: Path, text: str) -> tuple[JobRecord, float, float]:
 
 
 def watch(pid: int) -> float:
-    """MiB that a process holds; its peak is forgotten."""
+    """Resets the peak memory of a process; returns its memory in MiB."""
     Path(f"/proc/{pid}/clear_refs").write_text("5")
     return peak(pid)
 
 
 def peak(pid: int) -> float:
-    """MiB that a process held at most since it is watched."""
+    """Returns the peak memory of a process since `watch`, in MiB."""
     status = Path(f"/proc/{pid}/status").read_text()
     return int(status.partition("VmHWM:")[2].split()[0]) / 1024
 

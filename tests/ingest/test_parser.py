@@ -53,7 +53,7 @@ def good(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def endless(tmp_path: Path) -> Path:
-    """A file that is opened and never answers."""
+    """A pipe that nothing writes to: opening it never returns."""
     path = tmp_path / "endless"
     os.mkfifo(path)
     return path
@@ -116,7 +116,7 @@ async def test_a_document_that_crashes_its_parser_costs_itself_alone(
 
 
 def is_at_work(process: psutil.Process) -> bool:
-    """Whether it waits for the other end of the endless file."""
+    """True if the process waits for the other end of the endless file."""
     try:
         return any(
             Path(f"/proc/{process.pid}/task/{thread.id}/wchan").read_text() == "wait_for_partner"

@@ -1,4 +1,4 @@
-"""All documents again: into a version that nobody sees until it is whole, and back."""
+"""Reindexing into a version that is not searched until it is complete, and rollback."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ LEGS = [
 
 @dataclass
 class Bench:
-    """A collection and what works on it, with any chunker and embedder."""
+    """A collection and the parts that work on it, with any chunker and embedder."""
 
     folder: Path
     scope: Scope
@@ -109,7 +109,7 @@ class Bench:
         return await self.catalog.jobs.get(self.scope.tenant, job)
 
     async def reindex(self) -> int:
-        """Reindexes; the chunks that are searched then."""
+        """Reindexes; returns the number of chunks in the new version."""
         cuts = await self.reindexer.reindex(self.scope, progress=lambda _done, _of: None)
         return sum(cut.chunks for cut in cuts.values())
 
@@ -125,7 +125,7 @@ class Bench:
         return await self.index.fetch(scope, sorted(await self.index.chunk_ids(scope, None)))
 
     async def state(self, scope: Scope | None = None) -> dict[str, Any]:
-        """All that can be seen of a collection."""
+        """Returns the visible state of a collection."""
         scope = scope or self.scope
         records = await self.catalog.documents.page(scope, limit=1000)
         return {
@@ -136,7 +136,7 @@ class Bench:
         }
 
     async def consistent(self) -> None:
-        """Catalog, index and texts say the same."""
+        """Checks that catalog, index and texts agree."""
         chunks = await self.chunks()
         for record in await self.catalog.documents.page(self.scope, limit=1000):
             own = [chunk for chunk in chunks if chunk.document_id == record.id]
@@ -172,7 +172,7 @@ async def bench(request: pytest.FixtureRequest, folder: Path, scope: Scope) -> A
 
 
 def prose(n: int, *, of: str = "") -> str:
-    """n paragraphs under headings, each the size of a chunk, and a table."""
+    """Returns n paragraphs under headings, each the size of a chunk, and a table."""
     parts = [
         f"## Part {i} {of}\n\nParagraph {i} {of} says "
         + " ".join(f"word{i}x{j}{of}" for j in range(30))
@@ -186,7 +186,7 @@ def prose(n: int, *, of: str = "") -> str:
 
 
 async def library(bench: Bench) -> list[Submission]:
-    """Some documents of several chunks each, two of them with the same bytes."""
+    """Ingests documents of several chunks each, two of them with the same bytes."""
     submissions = [bench.file(f"{i}.md", prose(3 + i, of=f"of{i}")) for i in range(5)]
     submissions.append(bench.file("same.md", prose(4, of="of1")))
     await bench.ingest(*submissions)
@@ -493,7 +493,7 @@ async def test_nothing_that_happens_meanwhile_is_lost(
 
 
 class Held(HashEmbedder):
-    """Embeds nothing until it is let."""
+    """Waits before embedding until it is opened."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Who is read next, and who is never shut out."""
+"""The order in which documents are read, and fairness between jobs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.anyio
 
 
 class Room:
-    """Documents that are read until they are let go, in the order in which they began."""
+    """Documents that are read until they are ended; `begun` has the order of their start."""
 
     def __init__(self, places: int) -> None:
         self._turns = Turns(places)
@@ -23,7 +23,7 @@ class Room:
         self.begun: list[str] = []
 
     async def ask(self, *names: str, bulk: bool = False) -> None:
-        """Documents named by their job's letter and a number."""
+        """Queues documents, named by their job's letter and a number."""
         for name in names:
             with reading_for(name[0], bulk=bulk):
                 self._tasks.append(asyncio.create_task(self._read(name)))

@@ -1,4 +1,4 @@
-"""Documents that are more than text."""
+"""Readers of formats other than plain text."""
 
 from __future__ import annotations
 

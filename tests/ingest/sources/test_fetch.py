@@ -42,7 +42,7 @@ def site() -> Iterator[Web]:
 def fetched(
     url: str, to: Path, *, max_bytes: int = MIB, seconds: float = 20.0
 ) -> tuple[str, bytes]:
-    """The name and the body."""
+    """Fetches a URL; returns the name and the body."""
     fetcher = Fetcher(max_bytes=max_bytes, seconds=seconds, allows=loopback)
     name = asyncio.run(fetcher.fetch(url, to / "body"))
     return name, (to / "body").read_bytes()
