@@ -173,7 +173,7 @@ def test_a_service_beyond_loopback_says_so_and_knows_its_address(
 
 
 def _status_at(url: str, *, host: str) -> str:
-    """Asked in another process: this one may connect to 127.0.0.1 alone."""
+    """Returns the status, requested in another process: this one may only connect to 127.0.0.1."""
     ask = f"import httpx; print(httpx.get({url!r}, headers={{'Host': {host!r}}}).status_code)"
     asked = subprocess.run([sys.executable, "-c", ask], capture_output=True, check=True, text=True)
     return asked.stdout.strip()

@@ -1,4 +1,4 @@
-"""A real server, and clients that send half of something, or are too many."""
+"""A real server, with clients that send incomplete requests and with too many clients."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from tests.rag.api.test_middleware import served
 from tests.servers import wait_for
 
 QUICK = 0.4
-"""Seconds of a limit under test."""
+"""Seconds of a limit in these tests."""
 
 
 class Echo:
-    """Answers with as many bytes as it was sent; it reads a piece each `pause` seconds."""
+    """Answers with as many bytes as it received; reads a piece every `pause` seconds."""
 
     def __init__(self) -> None:
         self.pause = 0.0
@@ -71,7 +71,7 @@ def client(port: int) -> Iterator[socket.socket]:
 
 
 def problem(reply: bytes) -> tuple[int, str, dict[bytes, bytes]]:
-    """Status, code and headers of a whole reply."""
+    """Returns the status, code and headers of a complete reply."""
     head, _, body = reply.partition(b"\r\n\r\n")
     status, *lines = head.split(b"\r\n")
     headers = dict(line.lower().split(b": ", 1) for line in lines)

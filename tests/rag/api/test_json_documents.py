@@ -1,4 +1,4 @@
-"""Large bodies of documents: what of them is on disk, and for how long."""
+"""Large bodies of documents: which parts are stored on disk, and for how long."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ LIMITS = LimitSettings()
 
 
 def body_of(documents: int) -> bytes:
-    """A body that is large."""
+    """Returns a body that counts as large."""
     text = "x" * (SMALL_BYTES // documents + 1)
     return json.dumps(
         {"documents": [{"id": str(i), "text": text} for i in range(documents)]}
@@ -48,7 +48,7 @@ def files(folder: Path) -> list[Path]:
 
 
 def settled(folder: Path) -> int:
-    """Files of a process that was killed: its threads may write for a moment longer."""
+    """Waits until a killed process's threads have stopped writing; returns the number of files."""
     before, now = -1, len(files(folder))
     while now != before:
         time.sleep(0.1)
@@ -58,7 +58,7 @@ def settled(folder: Path) -> int:
 
 @contextlib.contextmanager
 def killing(folder: Path, times: int) -> Iterator[list[int]]:
-    """Kills the reader of JSON `times` times, once it keeps documents; whom it killed."""
+    """Kills the JSON reader `times` times once it has stored documents; yields the killed pids."""
     killed: list[int] = []
     over = threading.Event()
 

@@ -1,4 +1,4 @@
-"""A real server and a client that asks and does not read."""
+"""A real server and a client that sends a request and does not read the answer."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PIECE = b"x" * 65_536
 
 
 class Large:
-    """An app that sends so many pieces."""
+    """An app that sends this number of pieces."""
 
     def __init__(self, pieces: int) -> None:
         self._pieces = pieces
@@ -44,7 +44,7 @@ class Large:
 def served(
     app: ASGIApp, *, http: type[asyncio.Protocol] | Literal["auto"] = "auto"
 ) -> Iterator[int]:
-    """The port at which a real server has the app."""
+    """Serves the app on a real server; yields its port."""
     listening = socket.socket()
     listening.bind(("127.0.0.1", 0))
     config = uvicorn.Config(app, http=http, lifespan="off", log_config=None, loop="asyncio")

@@ -1,4 +1,4 @@
-"""The OpenAPI document, and that the service keeps what it says: schemathesis tries it."""
+"""The OpenAPI document, and schemathesis' checks that the service conforms to it."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 def cases(server: Server, folder: Path, *options: str) -> int:
-    """How many requests schemathesis made of the whole document without one failure."""
+    """Runs schemathesis, checks that nothing failed, and returns the number of requests."""
     command = [
         *(sys.executable, "-m", "schemathesis.cli", "--config-file", str(RULES), "run"),
         *(f"{server.url}/openapi.json", *options),

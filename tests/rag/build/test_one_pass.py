@@ -27,7 +27,7 @@ AGAIN = "At what time is lunch served?"
 
 
 def encoded() -> float:
-    """Texts so far."""
+    """Returns the number of texts encoded so far."""
     return REGISTRY.get_sample_value("plumbline_batch_items_sum", {"model": "embedder"}) or 0.0
 
 
@@ -77,7 +77,7 @@ async def test_a_question_s_token_vectors_are_those_it_has_alone(embedder: BertE
 
 
 class Unasked:
-    """A `TokenEmbedder` that has nothing to do."""
+    """A `TokenEmbedder` that must not be called with texts."""
 
     async def embed_tokens(self, texts: Sequence[str], *, kind: Kind) -> list[TokenVectors]:
         assert not texts

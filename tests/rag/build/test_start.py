@@ -1,4 +1,4 @@
-"""A service that cannot start says so and ends, whatever the cause."""
+"""A service that cannot start reports the cause and ends."""
 
 from __future__ import annotations
 

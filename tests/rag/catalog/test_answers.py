@@ -1,4 +1,4 @@
-"""Answers that were given, in both kinds of catalog."""
+"""Stored answers in both kinds of catalog."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def given(id_: str, scope: Scope, **fields: Any) -> LiveAnswer:
 
 
 async def ingest(catalog: Catalog, scope: Scope, **versions: str) -> None:
-    """Has documents stored, by id, each in a version."""
+    """Stores documents with these versions, by id."""
     submissions = [Submission(document_id=id_, uri=id_, source={}) for id_ in versions]
     await catalog.jobs.submit(scope, submissions)
     for task in await catalog.tasks.claim(9):
@@ -95,7 +95,7 @@ async def test_what_waits_to_be_scored_is_told_until_it_is(
     assert (nothing.to_score, nothing.oldest_to_score_seconds) == (0, 0)
     await answers.keep([given("a", scope, at=now - 900), given("b", scope, at=now - 60)])
     await answers.keep([given("c", scope, at=now - 1800, to_score=False)])
-    await answers.claim(9)  # who has it may never score it
+    await answers.claim(9)  # the claimant may never score it
     both = await catalog.jobs.backlog()
     assert both.to_score == 2
     assert 900 <= both.oldest_to_score_seconds < 960
@@ -134,7 +134,7 @@ async def test_an_answer_is_given_out_once_until_it_is_scored(
     await answers.scored(scope.tenant, "a", {"groundedness": 0.5}, embedding=vector, content=None)
     assert await answers.unscored(["a"]) == []
     monkeypatch.setattr(time, "time", lambda: now + LOST_SECONDS + 5)
-    assert await answers.claim(5) == ["b"]  # given out, and never scored
+    assert await answers.claim(5) == ["b"]  # claimed and never scored
     (first, *_) = await answers.signals(scope, now - 2, now + 9)
     assert first.embedding is not None
     assert first.embedding.tolist() == [0, 1, 2]
@@ -142,7 +142,7 @@ async def test_an_answer_is_given_out_once_until_it_is_scored(
 
 
 async def kept(database: Database) -> dict[str, tuple[bool, bool]]:
-    """Of each answer whether it has words, and whether documents are known of it."""
+    """Returns by answer id: whether it has text, and whether its documents are stored."""
     answers = await database.rows(sa.text("SELECT id, content, trace, correction FROM answers"))
     known = await database.rows(sa.text("SELECT answer_id FROM answer_documents"))
     of = {row["answer_id"] for row in known}

@@ -69,7 +69,7 @@ async def test_a_switch_that_fails_is_not_recorded(catalog: Catalog, scope: Scop
 
 
 async def abandoned(catalog: Catalog, *, deleted: bool) -> list[str]:
-    """One mark at a time, as a large table is read."""
+    """Returns the document ids of abandoned marks, read in pages of one."""
     found: list[Mark] = []
     while True:
         after = found[-1] if found else None

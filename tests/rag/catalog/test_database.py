@@ -76,7 +76,7 @@ async def test_opening_again_and_many_at_once(postgres: PostgresServer) -> None:
 
 
 async def together(first: Database, second: Database, *keys: str) -> int:
-    """How many were at most in a block at once, of twenty that want to be."""
+    """Enters a locked block ten times per key and database; returns the most at once."""
     inside = most = 0
 
     async def enter(database: Database, key: str) -> None:
@@ -107,13 +107,13 @@ async def test_other_processes_respect_the_lock(postgres: PostgresServer) -> Non
 
 
 async def locked(database: Database, *keys: str) -> bool:
-    """Whether somebody else is in a block with any of these keys."""
+    """True if all these keys are locked by another block."""
     for key in keys:
         try:
             async with database.alone(key, wait=False):
                 return False
         except BusyError:
-            """It is taken."""
+            """The lock is held."""
     return True
 
 
@@ -125,7 +125,7 @@ async def test_locks_of_a_lost_connection_are_taken_again_on_another(
     async with asyncio.timeout(30):
         async with first.alone("a"), first.alone("b"):
             for _ in range(2):
-                await lose_locks(second)  # nobody asks `first` for anything
+                await lose_locks(second)  # `first` gets no other request
                 assert await locked(second, "a", "b")
         assert not await locked(second, "a")
         assert not await locked(second, "b")
@@ -142,7 +142,7 @@ async def test_a_lock_that_is_given_back_as_its_connection_is_lost_is_free(
         async with first.alone("a"):
             await second.rows(LOSE_LOCKS)
         async with second.alone("a"), second.alone("b"):
-            """Both are free."""
+            """Both locks are free."""
         async with first.alone("a"):
             assert await locked(second, "a")
     await first.close()
@@ -160,7 +160,7 @@ async def test_locks_end_with_the_process_that_holds_them(postgres: PostgresServ
     holder.kill()
     await holder.wait()
     async with asyncio.timeout(30), database.alone("a"):
-        """It is free."""
+        """The lock is free."""
     await database.close()
 
 

@@ -1,4 +1,4 @@
-"""Tasks that never end, and tasks whose process ends before they do."""
+"""Tasks that never end, and tasks whose process dies first."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ async def submit(catalog: Catalog, scope: Scope, *names: str) -> str:
 
 
 async def on(catalog: Catalog, task: Task, work: asyncio.Event, *, seconds: float | None) -> bool:
-    """An attempt that takes until the event."""
+    """Runs an attempt that lasts until the event; returns its result."""
 
     async def wait(_task: Task, _trace: Trace) -> None:
         await work.wait()
@@ -57,7 +57,7 @@ async def test_what_takes_too_long_fails_at_once_and_names_the_setting(
     assert "queue.task_seconds" in record.failures[0]["error"]
     assert await catalog.tasks.claim(9) == []
     async with catalog.alone(task.scope, "document", task.document_id, wait=False):
-        """Its lock is free."""
+        """The document's lock is free."""
 
 
 async def test_what_is_told_to_stop_is_pending_and_has_not_failed(
@@ -99,7 +99,7 @@ async def test_a_lost_connection_is_no_death(postgres: PostgresServer, scope: Sc
 
 
 class Mortal:
-    """A process that dies over documents named `deadly…`, and does others one moment later."""
+    """A process that dies on documents named `deadly…` and finishes others after a moment."""
 
     def __init__(self, catalog: Catalog) -> None:
         self.catalog = catalog
@@ -119,13 +119,13 @@ class Mortal:
 
 def embedded(mortal: Mortal) -> LocalQueue:
     async def tidy(_: Scope) -> None:
-        """Nothing was written."""
+        """Does nothing: nothing was written."""
 
     return LocalQueue(catalog=mortal.catalog, ingest=mortal.take, maintain=tidy)
 
 
 async def lives(catalog: Catalog, scope: Scope, job: str) -> int:
-    """Starts the embedded queue; how many documents of a job were under way when it died."""
+    """Runs the embedded queue; returns how many of a job's documents ran when it died."""
     await catalog.tasks.release(died=True)
     mortal = Mortal(catalog)
     working = asyncio.create_task(embedded(mortal).drain())

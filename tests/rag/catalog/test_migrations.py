@@ -1,4 +1,4 @@
-"""Upgrades of the catalog that are cut short, from every earlier version."""
+"""Interrupted upgrades of the catalog from every earlier version."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from tests.postgres import PostgresServer
 
 ROWS = 3
 SPREAD = 5
-"""Statements from one kill to the next."""
+"""Statements between one kill and the next."""
 AMID_POSTGRES = 20
 
 
@@ -48,7 +48,7 @@ VERSIONS = [
 ]
 EARLIER = [None, *VERSIONS[:-1]]
 ONCE_NEWEST = "0010"
-"""The newest version that was made without a transaction: later ones are there whole or not."""
+"""The newest version made without a transaction: later upgrades are complete or absent."""
 CUTS = [
     *((version, "start") for version in EARLIER),
     *((version, "old upgrade") for version in EARLIER[: VERSIONS.index(ONCE_NEWEST) + 1]),
@@ -56,7 +56,7 @@ CUTS = [
 
 
 def upgrade(engine: sa.Engine, version: str) -> None:
-    """Upgrades as it was once done: on SQLite the transaction begins with the first row."""
+    """Upgrades in the old way: on SQLite the transaction begins with the first row."""
     with engine.begin() as connection:
         alembic = config()
         alembic.attributes["connection"] = connection
@@ -64,7 +64,7 @@ def upgrade(engine: sa.Engine, version: str) -> None:
 
 
 def tables(connection: sa.Connection) -> list[sa.Table]:
-    """The catalog's tables as they are, parents before children."""
+    """Returns the catalog's existing tables, parents before children."""
     known = sa.MetaData()
     known.reflect(connection)
     return [table for table in known.sorted_tables if table.name != "alembic_version"]
@@ -92,7 +92,7 @@ def row_of(table: sa.Table, number: int) -> dict[str, Any]:
 
 
 def check_upgraded(connection: sa.Connection, filled: set[str]) -> None:
-    """The tables are those of the newest version, and every row is there."""
+    """Checks that the tables are those of the newest version and all rows exist."""
     context = MigrationContext.configure(connection)
     assert context.get_current_revision() == product.HEAD
     assert compare_metadata(context, metadata) == []
@@ -106,7 +106,7 @@ def engine_of(file: Path) -> sa.Engine:
 
 
 def killed_at(number: int, work: Callable[[], object]) -> bool:
-    """Does the work in a child that is killed after `number` SQL statements; whether it was."""
+    """Does the work in a child killed after `number` SQL statements; True if it was killed."""
     child = os.fork()
     if child == 0:
         left = number
@@ -140,7 +140,7 @@ def opened(make: Callable[[], Database]) -> None:
 
 
 def old_catalog(file: Path, version: str | None) -> set[str]:
-    """A catalog at an earlier version, with rows, or an empty file; the names of its tables."""
+    """Writes a catalog with rows at a version, or an empty file; returns its tables' names."""
     file.touch()
     if version is None:
         return set()
@@ -154,7 +154,7 @@ def old_catalog(file: Path, version: str | None) -> set[str]:
 def cut_short(
     folder: Path, version: str | None, cut: Callable[[Path], object], *, every: int
 ) -> int:
-    """Kills `cut` at statements of an upgrade, and starts after each kill; how many there were."""
+    """Kills `cut` at successive statements and starts after each kill; returns the kills."""
     filled = old_catalog(folder / "old.sqlite", version)
     for kills in count():
         file = folder / f"{kills}.sqlite"

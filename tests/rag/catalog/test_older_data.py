@@ -1,4 +1,4 @@
-"""A data folder that an older release made opens, answers, and is taken on.
+"""A data folder of an older release opens, answers, and can be updated.
 
 `data/data-0.1.0.tar.xz` was made by commit 83c4638: two files were ingested and indexed again, a
 document was sent over REST and one failed, whose bytes are kept, and an evaluation left its caches.

@@ -1,4 +1,4 @@
-"""`rag ingest` of URLs, --sync and --watch, as processes."""
+"""`rag ingest` of URLs, with --sync and with --watch, as processes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def result(ran: subprocess.CompletedProcess[str], code: int = 0) -> Json:
 
 
 def stored(data: Path, *via: str) -> list[str]:
-    """The uris of what is listed, sorted."""
+    """Returns the sorted URIs of the documents in `rag status`."""
     return sorted(d["uri"] for d in result(rag("status", "--json", *via, data=data))["documents"])
 
 
@@ -38,7 +38,7 @@ def uris(*paths: Path) -> list[str]:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A folder with two documents, beside one whose name begins as its own does."""
+    """A folder with two documents, next to a folder whose name has the same prefix."""
     for name in ("doc/otters.txt", "doc/deep/owls.md", "docs/newts.txt"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(f"This is about {Path(name).stem}.\n")
@@ -180,7 +180,7 @@ class TestSync:
 
 
 class Watching:
-    """`rag ingest --watch`, and what it tells."""
+    """A process of `rag ingest --watch` and its output."""
 
     def __init__(self, process: subprocess.Popen[bytes], out: Path, err: Path) -> None:
         self.process, self._out, self._err = process, out, err
@@ -217,7 +217,7 @@ class Watching:
 
 @contextmanager
 def watching(data: Path, folder: Path, *via: str) -> Iterator[Watching]:
-    """Following, its first pass done."""
+    """Runs `rag ingest --watch`; the block begins after its first pass."""
     out, err = data.with_suffix(".out"), data.with_suffix(".err")
     command: Sequence[str | Path] = [*RAG, "ingest", "--watch", folder, "--json", *via]
     with out.open("wb") as stdout, err.open("wb") as stderr:
@@ -264,13 +264,13 @@ class TestWatch:
         data = tmp_path / "data"
         with watching(data, folder) as watch:
             with (folder / "slow.txt").open("w") as file:
-                watch.comes_to(failed=1)  # it is empty still
+                watch.comes_to(failed=1)  # it is still empty
                 file.write("This is complete now.")
             (folder / "bad.txt").write_bytes(bytes(range(256)) * 20)
             (folder / ".hidden.txt").write_text("This is hidden.")
             (folder / "photo.png").write_bytes(b"\x89PNG")
             watch.comes_to(stored=3, failed=2)
-            assert watch.interrupt() == 1  # the bad one is there still
+            assert watch.interrupt() == 1  # the bad file still exists
         documents = result(rag("status", "--json", data=data))["documents"]
         states = {Path(d["uri"]).name: d["state"] for d in documents}
         assert states == {"otters.txt": "succeeded", "owls.md": "succeeded",

@@ -1,4 +1,4 @@
-"""The command line's side of the REST API, where something else answers."""
+"""The command line's REST client, when a server other than Plumbline answers."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.anyio
 
 
 class Model:
-    """Upper-cases; its first batch waits until it is let go."""
+    """Upper-cases items; batches wait until `gate` is set."""
 
     def __init__(self) -> None:
         self.batches: list[list[str]] = []
@@ -44,7 +44,7 @@ def batcher(model: Model) -> Batcher[str, str]:
 
 
 async def occupy(batcher: Batcher[str, str], model: Model) -> asyncio.Task[list[str]]:
-    """Keeps the model at work on an item of its own until the gate opens."""
+    """Keeps the model busy with a separate item until the gate opens."""
     task = asyncio.create_task(batcher.submit(["-"]))
     assert await asyncio.to_thread(model.started.wait, 10)
     return task

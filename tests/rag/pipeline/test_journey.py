@@ -1,4 +1,4 @@
-"""A question's journey with a language model on the way."""
+"""A question's path through the pipeline with a language model."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ async def journey(folder: Path, scope: Scope) -> AsyncIterator[Journey]:
 
 
 class Bug:
-    """`Generator` that fails as nobody foresaw."""
+    """`Generator` that raises an unexpected error."""
 
     async def stream(self, prompt: Prompt) -> AsyncGenerator[Delta, None]:
         raise ZeroDivisionError
@@ -126,14 +126,14 @@ class Bug:
 
 
 class Down(HashEmbedder):
-    """An embedder whose server is away."""
+    """An embedder whose server is unavailable."""
 
     async def embed(self, texts: Sequence[str], *, kind: Kind) -> Float32Array:
         raise UpstreamError("The embedder is down.")
 
 
 class Second:
-    """`Generator` that writes in place of one that was passed over; then it may break."""
+    """`Generator` that answers in place of a failed one; it fails at the end if `breaks`."""
 
     def __init__(self, *, breaks: bool = False) -> None:
         self._breaks = breaks
@@ -147,7 +147,7 @@ class Second:
 
 
 class Unobserved:
-    """`Retriever` that says what it left out, and of which the trace sees nothing."""
+    """`Retriever` that reports a degradation and records nothing in the trace."""
 
     def __init__(self, inner: Retriever) -> None:
         self._inner = inner
@@ -158,7 +158,7 @@ class Unobserved:
 
 
 class TestResults:
-    """The answer is made of what the stages return; the trace observes the same."""
+    """The answer is built from the stages' results; the trace records the same."""
 
     async def everything_fails(
         self, journey: Journey, trace: Trace, generator: Generator

@@ -1,4 +1,4 @@
-"""Tokens of answers that fail, or that nobody waits for: counted as far as they came."""
+"""Tokens of answers that fail or are abandoned are counted as far as they were written."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ def test_many_that_hang_up_have_as_many_first_tokens_as_charges(
 
 
 def hung_up(http: httpx.Client) -> float:
-    """The input tokens that are charged for a question nobody waits for."""
+    """Hangs up during an answer; returns the input tokens charged for the question."""
     before = spent(http)
     with asked(http, "query", QUERY | {"stream": True}):
         wait_for(lambda: spent(http)["first tokens"] > before["first tokens"])
@@ -146,7 +146,7 @@ def hung_up(http: httpx.Client) -> float:
 def test_an_answer_that_fails_on_the_way_is_charged(
     http: httpx.Client, model: ModelServer, end: Script | None
 ) -> None:
-    """It is not the JSON that was asked for, or the server breaks off."""
+    """The answer is not the requested JSON, or the server ends it early."""
     model.script = says("no JSON at all") if end else sends(chunk("In 1769 "), then=lambda _: None)
     before = spent(http)
     body = QUERY | ({"response_format": {"type": "json_object"}} if end else {})
@@ -166,7 +166,7 @@ def test_an_estimate_counts_where_the_server_tells_no_usage(
 
 
 def asked(http: httpx.Client, path: str, body: dict[str, Any]) -> socket.socket:
-    """A connection on which a request was sent; closing it hangs up."""
+    """Sends a request and returns the connection; closing it hangs up."""
     connection = socket.create_connection((http.base_url.host, http.base_url.port or 80), PATIENCE)
     data = json.dumps(body).encode()
     head = f"POST /v1/{path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"

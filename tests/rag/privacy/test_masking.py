@@ -125,7 +125,7 @@ def test_a_long_text_is_masked_as_a_short_one() -> None:
 
 @pytest.fixture(scope="module")
 def names(tmp_path_factory: pytest.TempPathFactory) -> PresidioMasker:
-    """Presidio over a model that knows one name: real ones are downloaded."""
+    """Presidio with a model that knows one name: real models would be downloaded."""
     import spacy
 
     folder = tmp_path_factory.mktemp("presidio")

@@ -27,7 +27,7 @@ from tests.servers import Json, Server, free_port, rag, serving, wait_for
 from workers.celery_app import celery_app, connected
 
 SECRET = "hunt/er:2@!"
-"""Characters that a URL has to encode."""
+"""A secret with characters that a URL must encode."""
 CODED = quote(SECRET, safe="")
 FORMS = [
     f"{{scheme}}://user:{CODED}@{{place}}",
@@ -68,7 +68,7 @@ KINDS = {
 
 
 def check_hidden(text: str) -> None:
-    """The secret is there in no form, and no piece of it."""
+    """Checks that the text contains no form and no part of the secret."""
     assert SECRET not in text
     for piece in (CODED, CODED.lower(), "hunt", "er%3A2", "er:2"):
         assert piece not in text, text
@@ -278,7 +278,7 @@ def bodies(server: Server, *asked: tuple[str, str, Json | None]) -> list[httpx.R
 
 
 def test_a_caller_is_not_told_where_the_servers_are(tmp_path: Path) -> None:
-    """A service all of whose servers are away: HTTP, its stream, documents, jobs, CLI and log."""
+    """All servers of a service are down: HTTP, its stream, documents, jobs, CLI and log."""
     port = free_port()
     away = f"user:{CODED}@127.0.0.1:{port}"
     env = {

@@ -146,7 +146,7 @@ def test_arguments_go_before_the_environment_before_toml_before_defaults(
 
 
 def plain_names() -> list[str]:
-    """Settings of the parts that do not come in kinds, but for lists and tables."""
+    """Returns the settings of parts without kinds, except lists and tables."""
     kinds = {name.removesuffix("kind") for name in names() if name.endswith(".kind")}
     lists = ("fallbacks", "metrics.tenants", "privacy.mask", "privacy.tenants", "server.allowed")
     return [name for name in names() if not name.startswith((*kinds, *lists))]

@@ -1,4 +1,4 @@
-"""Each setting is read by some code outside the settings: none is there that nothing looks at."""
+"""Each setting is read by some code outside the settings: none is unused."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PACKAGES = ("rag", "ingest", "retrieval", "generation", "eval", "workers")
 
 
 def attributes() -> set[str]:
-    """Names of all attributes that the product reads, but for the settings' own code."""
+    """Returns the names of all attributes that the product reads outside the settings' code."""
     files = [file for package in PACKAGES for file in (ROOT / package).rglob("*.py")]
     trees = [ast.parse(f.read_text()) for f in files if "settings" not in f.relative_to(ROOT).parts]
     names: set[str] = set()
@@ -31,7 +31,7 @@ def attributes() -> set[str]:
 
 
 def parts(of: type[BaseModel]) -> Iterator[type[BaseModel]]:
-    """A model of settings and all that it is made of, each kind of a part too."""
+    """Yields a model of settings and all models nested in it, for each kind of a part."""
     yield of
     for field in of.model_fields.values():
         for kind in models_in(field.annotation):

@@ -1,4 +1,4 @@
-"""The alarms, their runbooks and the dashboard: what they name is what processes export."""
+"""The alarms, their runbooks and the dashboard name only series that processes export."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ OF_SCRAPES = {"job", "instance"}
 OF_PROMETHEUS = {
     "up": OF_SCRAPES,
     "ALERTS": {"job", "alertname", "alertstate"},
-    "process_cpu_seconds_total": OF_SCRAPES,  # of Python's client, where the system has /proc
+    "process_cpu_seconds_total": OF_SCRAPES,  # by Python's client, if the system has /proc
     "process_start_time_seconds": OF_SCRAPES,
 }
 Labels = dict[str, set[str]]
@@ -41,7 +41,7 @@ Labels = dict[str, set[str]]
 
 @pytest.fixture(scope="module")
 def exported() -> Labels:
-    """The labels of each series that a process exports once everything has happened to it."""
+    """The labels of each series that a process exports after every kind of event."""
     metrics.request("POST", "/v1/query", 200, "", 0.1)
     with metrics.Question("answer", "acme") as question:
         question.outcome = "answered"
@@ -70,7 +70,7 @@ def exported() -> Labels:
 
 @pytest.fixture(scope="module")
 def known(exported: Labels) -> Labels:
-    """Besides, Prometheus' own and what the rules record."""
+    """The exported series, Prometheus' own series, and those that the rules record."""
     found = exported | OF_PROMETHEUS
     for rule in RECORDS:
         labels = labels_of(rule["expr"], found) | set(rule.get("labels", {}))
@@ -79,7 +79,7 @@ def known(exported: Labels) -> Labels:
 
 
 def parsed(expression: str) -> list[Expr]:
-    """All parts of an expression, the outer ones first."""
+    """Returns all parts of an expression, the outer ones first."""
     found: list[Expr] = []
     promql_parser.walk(
         promql_parser.parse(expression.replace("$__rate_interval", "5m")), found.append
@@ -88,7 +88,7 @@ def parsed(expression: str) -> list[Expr]:
 
 
 def labels_of(expression: str, known: Labels) -> set[str]:
-    """Those that its result may have: what is summed by, or else what its series have."""
+    """Returns the labels that a result may have: those summed by, else those of its series."""
     parts = parsed(expression)
     by = [set(p.modifier.labels) for p in parts if isinstance(p, AggregateExpr) and p.modifier]
     series = [

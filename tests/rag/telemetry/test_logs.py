@@ -133,7 +133,7 @@ def test_text_is_for_people_and_says_no_more_than_they_need(tmp_path: Path) -> N
 
 
 def test_what_a_workers_handlers_write_has_no_secret_of_a_url() -> None:
-    """Celery makes them itself where lines are text; it may set them up more than once."""
+    """Celery creates the handlers if lines are text; it may set them up more than once."""
     written, logger = io.StringIO(), logging.Logger("worker")
     handler = logging.StreamHandler(written)
     handler.setFormatter(logging.Formatter("%(levelname)s %(message)s"))

@@ -1,4 +1,4 @@
-"""Traces as a receiver gets them from a real server."""
+"""Traces that a receiver gets from a real server."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def test_a_retriever_says_what_it_looked_for_and_in_which_version_of_the_index(
     found = http.post("/v1/search", json=body).json()
     after = current.read_text()  # another one where the graph was built anew meanwhile
     attributes = receiver.trace(found["trace_id"])["retrieve"].attributes
-    assert attributes[META + "filters"] == ["title in"]  # what it is compared with is content
+    assert attributes[META + "filters"] == ["title in"]  # the value of a filter is content
     masked = [{**where[0], "value": ["Watt", "[e-mail]"]}]
     assert json.loads(attributes[INPUT]) == {"query": QUESTION, "filters": masked}
     assert attributes[META + "top_k"] == 3
@@ -285,7 +285,7 @@ def test_what_is_captured(
     sender.close()
     attributes = receiver.trace(trace.id)["query"].attributes
     assert attributes.get(INPUT) == expected
-    # Who asked is no less content than what was asked.
+    # The user's identity is content too, like the question.
     assert (attributes.get("user.id") == MAIL) == (capture == "full" and not tenant)
 
 
@@ -391,18 +391,18 @@ def test_where_nobody_listens_nothing_waits_and_it_is_said_once(
 
 
 def rejecting(count: int) -> ExportTraceServiceResponse:
-    """As a receiver says it of that many spans."""
+    """Returns a receiver's answer that it rejected `count` spans."""
     partial = ExportTracePartialSuccess(rejected_spans=count, error_message=f"of {MAIL}")
     return ExportTraceServiceResponse(partial_success=partial)
 
 
 def partly(**counts: int) -> bytes:
-    """As Langfuse says it of scores."""
+    """Returns Langfuse's answer about partly accepted scores."""
     return json.dumps({**counts, "errors": []}).encode()
 
 
 def counted(outcome: str) -> tuple[float, float]:
-    """Traces and spans that ended so."""
+    """Returns the numbers of traces and of spans with this outcome."""
     traces, spans = (
         REGISTRY.get_sample_value(f"plumbline_{what}_total", {"outcome": outcome}) or 0.0
         for what in ("traces", "spans")
