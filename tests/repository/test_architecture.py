@@ -1,4 +1,4 @@
-"""The picture of the architecture is that of the code."""
+"""The picture of the architecture matches the code."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ ALIKE = (
     ("rag", "rag/api", "rag/api/openai"),
     ("rag/cli", "rag/api/routes"),
 )
-"""Folders whose modules may have the same names, as the parts of one concern."""
+"""Folders whose modules may share names, because they are parts of one concern."""
 FILE_LINES, CLASS_LINES = 400, 250
-"""Most lines of a file and of a class of the product."""
+"""The most lines of a file and of a class of the product."""
 
 
 def test_the_picture_is_made_of_todays_imports() -> None:

@@ -1,4 +1,4 @@
-"""Benchmarks that need a GPU, tried out without one, and what others are made of."""
+"""Benchmarks that need a GPU, run without one, and parts of other benchmarks."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_without_a_cuda_device_it_says_so() -> None:
 
 @pytest.mark.anyio
 async def test_a_turn_is_followed_at_its_moments() -> None:
-    """Each begins where one of the other turn had but its writing left."""
+    """Each request begins when one of the recorded turn had only its writing left."""
     turn = Turn(2, begun=[0.0, 0.1], elsewhere=[0.05, 0.1])
     asked: list[str] = []
 
