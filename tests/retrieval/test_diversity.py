@@ -1,4 +1,4 @@
-"""Hits that differ from those before."""
+"""Diversity of hits."""
 
 from __future__ import annotations
 

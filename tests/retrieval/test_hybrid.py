@@ -19,7 +19,7 @@ TEXTS = ["the cat sat", "a dog and a cat", "horses run", "cat cat cat", "fish so
 
 
 class Failing(HashEmbedder):
-    """An embedder that raises what it is given."""
+    """An embedder that raises the given error."""
 
     def __init__(self, error: RagError) -> None:
         super().__init__()
@@ -30,7 +30,7 @@ class Failing(HashEmbedder):
 
 
 class Counting(MemoryIndex):
-    """Remembers the legs of every round trip."""
+    """An index that records the legs of every search."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -30,7 +30,7 @@ TERMS = SparseVector(indices=np.array([1], np.int32), values=np.ones(1, np.float
 
 
 def clustered(count: int) -> Float32Array:
-    """Unit vectors about centres that are drawn."""
+    """Returns unit vectors around random centres."""
     random = np.random.default_rng(7)
     centres = random.standard_normal((CLUSTERS, DIM))
     rows = centres[random.integers(0, CLUSTERS, count)] + random.standard_normal((count, DIM))
@@ -39,7 +39,7 @@ def clustered(count: int) -> Float32Array:
 
 
 def lowest(layout: Layout, folder: Path) -> tuple[float, float]:
-    """Recall@10 without a filter, and the lowest under filters."""
+    """Returns recall@10 without a filter, and the lowest recall@10 under filters."""
     rows = clustered(COUNT + ASKED)
     graph = Graph(layout, rows[ASKED:], folder, full_scan_kb=20)
     plain, _ = graph.recall(rows[:ASKED])
@@ -66,7 +66,7 @@ def test_links_among_a_tenants_points_alone_do_not(tmp_path: Path) -> None:
     assert filtered < 0.95
 
 
-# Measuring one's own
+# Measurement of recall on a user's index
 
 
 def points(count: int) -> list[Point]:
@@ -110,7 +110,7 @@ async def test_an_exact_index_misses_nothing_whatever_is_filtered(scope: Scope) 
 
 @pytest.fixture
 def always_linked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The embedded index makes a graph, and searches it where a filter keeps a hundred chunks."""
+    """Makes the embedded index build a graph and search it if a filter keeps a hundred chunks."""
 
     async def rebuilt_here(source: Path, target: Path, mean_length: float) -> None:
         rebuild(source, target, mean_length)

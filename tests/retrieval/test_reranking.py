@@ -1,4 +1,4 @@
-"""Candidates read again: late interaction, feedback, and how both orders become one."""
+"""Reranking of candidates: late interaction, feedback, and fusion of both orders."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ QUESTION = "cat dog"
 
 
 class Judge:
-    """A `Reranker` that has its opinion of each text, or raises."""
+    """A `Reranker` with a given score for each text, or one that raises."""
 
     def __init__(self, opinion: dict[str, float], error: RagError | None = None) -> None:
         self._opinion = opinion
@@ -71,7 +71,7 @@ class Slow:
 
 
 class Searched(MemoryIndex):
-    """Remembers the legs of every round trip."""
+    """An index that records the legs of every search."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -447,7 +447,7 @@ class TestStoredTokens:
 
 
 class Noting(HashEmbedder):
-    """Notes what it reads token by token."""
+    """Records the texts it embeds by token."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -522,7 +522,7 @@ class TestTokenCache:
 
 
 class HashTokens(WordEmbedder):
-    """Unit vectors of 32 dimensions that depend on the word alone."""
+    """Returns unit vectors of 32 dimensions that depend only on the word."""
 
     def _encode(self, text: str) -> TokenVectors:
         words = text.split()

@@ -62,7 +62,7 @@ KINDS: dict[str, tuple[Combine | None, float]] = {
     "diverse": (None, 0.5),
     "reranked and diverse": ("sum", 0.5),
 }
-"""How a reranker's scores are used, and the weight of difference."""
+"""The use of a reranker's scores, and the weight of diversity."""
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Hits widened by their section: what a generator reads."""
+"""Hits expanded to their section, as a generator reads them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def paragraph(n: int) -> str:
 
 
 def document(*sections: int, id_: str = "doc", pages: tuple[int, ...] = ()) -> Document:
-    """Sections of so many paragraphs, each paragraph a chunk of 40 characters."""
+    """Returns sections of these numbers of paragraphs; a paragraph is a chunk of 40 characters."""
     text, headings, furniture, n = "", [], [], 0
     for number, count in enumerate(sections):
         title = f"Section {number}"
@@ -49,7 +49,7 @@ def document(*sections: int, id_: str = "doc", pages: tuple[int, ...] = ()) -> D
 
 
 class Texts(Documents):
-    """Documents of which only the texts are known."""
+    """A store that has only the documents' texts."""
 
     def __init__(self, texts: dict[str, str]) -> None:
         self.texts = texts
@@ -59,7 +59,7 @@ class Texts(Documents):
 
 
 class TextCatalog(Catalog):
-    """A catalog that knows texts alone."""
+    """A catalog that has only texts."""
 
     def __init__(self, known: Sequence[Document]) -> None:
         self.texts = {document.id: document.text for document in known}
@@ -67,7 +67,7 @@ class TextCatalog(Catalog):
 
 
 class Library:
-    """Documents, cut and indexed."""
+    """Chunked and indexed documents."""
 
     def __init__(self, *documents: Document) -> None:
         self.index = MemoryIndex()
@@ -91,7 +91,7 @@ class Library:
 
 
 def numbers(passage: Hit) -> list[int]:
-    """Which paragraphs a passage holds."""
+    """Returns the numbers of the paragraphs in a passage."""
     return [int(word) for word in passage.chunk.text.split() if word.isdigit()]
 
 

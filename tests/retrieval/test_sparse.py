@@ -108,7 +108,7 @@ def test_counts_come_back_from_their_weights(values: list[int], mean: float) -> 
 
 @pytest.fixture(scope="module")
 def peps() -> list[Chunk]:
-    """Some hundred chunks of real prose."""
+    """A few hundred chunks of real prose."""
     chunker = SectionChunker(HashEmbedder().count_tokens, max_tokens=120)
     documents = (
         read(path.read_bytes(), id=path.name, uri=path.as_uri(), name=path.name)

@@ -1,4 +1,4 @@
-"""Any model of sentence-transformers as the embedder: tiny weights, the real library."""
+"""Models of sentence-transformers as the embedder: tiny weights, the real library."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ SHAPE = {
 
 
 def save(folder: Path, *, pooling: str = "mean", dense: int = 0, **options: Any) -> Path:
-    """Adds to a model of transformers' what sentence-transformers computes after it; the folder."""
+    """Adds sentence-transformers' pooling and dense layers to a saved model; returns its folder."""
     with quiet():
         library: Any = import_module("sentence_transformers")
         parts: Any = import_module("sentence_transformers.sentence_transformer.modules")
@@ -71,7 +71,7 @@ def bert(folder: Path, **options: Any) -> Path:
 
 
 def roberta(folder: Path, **options: Any) -> Path:
-    """As XLM-R and multilingual E5: pieces of SentencePiece's, which know white space."""
+    """Writes a model with SentencePiece tokens, which mark white space: XLM-R, multilingual E5."""
     with quiet():
         tokenizers: Any = import_module("tokenizers")
         made = tokenizers.SentencePieceUnigramTokenizer()
@@ -84,7 +84,7 @@ def roberta(folder: Path, **options: Any) -> Path:
 
 
 def byte_level(folder: Path, **options: Any) -> Path:
-    """As ModernBERT and Qwen: pieces are bytes, and white space is part of them."""
+    """Writes a model with byte-level tokens that include white space, as ModernBERT and Qwen."""
     with quiet():
         tokenizers: Any = import_module("tokenizers")
         made = tokenizers.ByteLevelBPETokenizer()
@@ -114,11 +114,11 @@ def roberta_of(folder: Path, tokenizer: object, **options: Any) -> Path:
 
 def transformers() -> Any:
     import_module("torch").manual_seed(0)
-    return import_module("transformers")  # whose types do not know what it has
+    return import_module("transformers")  # its type stubs lack these names
 
 
 def encoded(folder: Path, kind: Kind, **options: Any) -> Float32Array:
-    """As the library encodes them itself."""
+    """Returns the texts' embeddings by the library itself."""
     with quiet():
         library: Any = import_module("sentence_transformers")
         model = library.SentenceTransformer(str(folder), device="cpu", local_files_only=True)

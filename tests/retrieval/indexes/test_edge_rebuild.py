@@ -44,7 +44,7 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture
 def small_graphs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Rebuilds are due as soon as there is something to gain."""
+    """Makes rebuilds due from 100 points."""
     monkeypatch.setattr(edge_upkeep, "INDEX_FROM", 100)
 
 
@@ -384,7 +384,7 @@ async def test_what_a_killed_version_left_is_removed_and_the_previous_one_kept(
     await index.switch_version(scope, version)
     left = await index.begin_version(scope)
     await index.upsert(left, random_points(5))
-    await index.close()  # as far as the disk knows, it was killed
+    await index.close()  # on disk this looks like a kill
     assert len(generations(folder, scope)) == 3
     index = open_index(folder)
     assert len(await index.chunk_ids(scope, None)) == 4

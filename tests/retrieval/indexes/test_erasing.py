@@ -28,11 +28,11 @@ from tests.waiting import until
 pytestmark = pytest.mark.anyio
 
 SECRET = "Zyxomma7Petiolatum"
-"""A word of which the compressed payload storage keeps the letters in a row."""
+"""A word that the compressed payload storage keeps as consecutive letters."""
 
 
 def holding(folder: Path) -> set[str]:
-    """The files below a folder that hold the secret word."""
+    """Returns the names of the files below a folder that contain the secret word."""
     files = [path for path in folder.rglob("*") if path.is_file()]
     return {path.name for path in files if SECRET.encode() in path.read_bytes()}
 
@@ -45,19 +45,19 @@ def secret(position: int, *, document_id: str = "doc") -> Point:
 
 @pytest.fixture
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing may stay at all, and it is looked for all the time."""
+    """Makes every erasure due at once and checks for due erasures all the time."""
     monkeypatch.setattr(shard_module, "ERASE_AFTER", 0.0)
     monkeypatch.setattr(shard_module, "ERASE_AFTER_EACH", 0.0)
     monkeypatch.setattr(edge_upkeep, "ERASE_CHECK", 0.01)
 
 
 def owing(folder: Path) -> list[Path]:
-    """The marks of shards whose files hold text that is to go."""
+    """Returns the marks of shards whose files still hold deleted text."""
     return list(folder.glob(f"*/*/*/{UNERASED_MARK}"))
 
 
 async def clean(index: EdgeIndex, folder: Path) -> None:
-    """Waits until nothing is owed; no file holds the word then."""
+    """Waits until no erasure is pending; checks that no file contains the word."""
     async with asyncio.timeout(60):
         while owing(folder) or index._upkeep._rebuilds:  # noqa: ASYNC110 - nobody tells
             await asyncio.sleep(0.02)

@@ -1,4 +1,4 @@
-"""How many values filters may hold, and what an index is asked to look for."""
+"""The bound on values in filters, and the lookups that an index gets."""
 
 from __future__ import annotations
 

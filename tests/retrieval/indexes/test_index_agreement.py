@@ -1,4 +1,4 @@
-"""The indexes beside the exact one in memory."""
+"""The indexes compared with the exact one in memory."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""However a collection came to hold what it holds, it scores as one that was filled afresh.
+"""A changed collection scores as one that is newly filled with the same points.
 
-Random changes to an index, while it is rebuilt too; after each of them its IDF, and once it is
-maintained its scores, are those of a new index with the same points.
+Makes random changes to an index, also while it is rebuilt. After each change its IDF, and after
+maintenance its scores, equal those of a new index with the same points.
 """
 
 from __future__ import annotations
@@ -35,26 +35,26 @@ pytestmark = NO_INDEXES
 
 SCOPE = Scope(tenant="t", collection="c")
 EMBEDDER = HashEmbedder(dim=256)
-"""A kilobyte a vector: a few of them make a graph."""
+"""Vectors of a kilobyte: a few of them are enough for a graph."""
 WORDS = ("cat", "dog", "mouse", "bird")
 TERMS = [int(vector.indices[0]) for vector in Bm25Encoder().encode(WORDS)]
 QUESTION = sparse_leg("cat dog dog mouse bird")
 PLACES = 8
-"""Chunks that there may be: few, so that changes meet."""
+"""The number of possible chunks: small, so that changes concern the same chunks."""
 
 Step = tuple[str, Any]
-"""A method of `Walk`, and what it is given; or "maintain" and the steps meanwhile."""
+"""A method of `Walk` and its argument; or "maintain" and the steps to take meanwhile."""
 
 
 def points_of(chunks: Iterable[Chunk]) -> list[Point]:
-    """Half of them with token vectors, which are written and copied in another way."""
+    """Returns points, half of them with token vectors, which are written and copied differently."""
     points = make_points(chunks, embedder=EMBEDDER, by_token=True)
     return [p if p.chunk.position % 2 else replace(p, tokens=None) for p in points]
 
 
 @dataclass
 class Walk:
-    """An index under changes, and what it is to hold."""
+    """A changing index and its expected contents."""
 
     open: Callable[[], StoredIndex]
     index: StoredIndex
@@ -69,14 +69,14 @@ class Walk:
         await self.index.upsert(SCOPE, points_of(chunks))
 
     async def rewrite(self, places: Sequence[int]) -> None:
-        """A new payload, also for what is not there."""
+        """Writes new payloads, also for missing chunks."""
         moved = [self.held.get(at, make_chunk("cat", position=at)) for at in places]
         moved = [replace(chunk, end=chunk.end + 1, meta={"n": 1}) for chunk in moved]
         self.held |= {c.position: c for c in moved if c.position in self.held}
         await self.index.upsert(SCOPE, [Point(chunk=chunk) for chunk in moved])
 
     async def delete(self, places: Sequence[int]) -> None:
-        """Also what is not there."""
+        """Deletes chunks, also missing ones."""
         if any(at in self.held for at in places) and self.before is not None:
             self.before = {}  # all are of one document
         for at in places:
@@ -88,7 +88,7 @@ class Walk:
         self.index = self.open()
 
     async def switch(self, texts: Mapping[int, str]) -> None:
-        """To a new version with these points."""
+        """Switches to a new version with these points."""
         version = await self.index.begin_version(SCOPE)
         chunks = {at: make_chunk(text, position=at) for at, text in texts.items()}
         await self.index.upsert(version, points_of(chunks.values()))
@@ -97,40 +97,40 @@ class Walk:
         self.before, self.held = dict(self.held), chunks
 
     async def maintain(self, meanwhile: Sequence[Step]) -> None:
-        """With changes while it is rebuilt, or afterwards where nothing is due."""
+        """Maintains the index, with changes during a rebuild, or after it if no rebuild is due."""
         self.meanwhile = list(meanwhile)
         await self.index.maintain(SCOPE)
         await self.change()
 
     async def change(self) -> None:
-        """Does what is to happen meanwhile."""
+        """Takes the steps in `meanwhile`."""
         while self.meanwhile:
             await self.take(self.meanwhile.pop(0))
 
     async def take(self, step: Step) -> None:
-        """Makes a change."""
+        """Takes one step."""
         name, what = step
         await getattr(self, name)(what)
 
     async def back(self, _: object) -> None:
-        """To the previous version, where there is one."""
+        """Switches to the previous version, if there is one."""
         if previous := await self.index.previous_version(SCOPE):
             assert self.before is not None
             await self.index.switch_version(SCOPE, previous)
             self.before, self.held = self.held, self.before
 
     async def check_idf(self) -> None:
-        """It is of what is held, at any time."""
+        """Checks that the IDF is that of the current chunks, also before maintenance."""
         word_sets = [set(passage_text(chunk).split()) for chunk in self.held.values()]
         expected = [
             bm25_idf(len(word_sets), sum(word in words for words in word_sets)) for word in WORDS
         ]
         assert await self.index.chunk_ids(SCOPE, None) == {c.id for c in self.held.values()}
-        if self.held:  # an empty collection has no IDF to speak of
+        if self.held:  # an empty collection has no IDF
             assert await self.index.idf(SCOPE, TERMS) == pytest.approx(expected, rel=1e-4)
 
     async def check_scores(self, fresh: StoredIndex) -> None:
-        """Once it is maintained, they are those of a new index with the same points."""
+        """Maintains the index; checks that scores equal those of a new, equal index."""
         await self.index.maintain(SCOPE)
         await fresh.upsert(SCOPE, make_points(self.held.values(), embedder=EMBEDDER))
         assert await scores(self.index) == pytest.approx(await scores(fresh), rel=1e-4)
@@ -144,7 +144,7 @@ async def scores(index: StoredIndex) -> dict[str, float]:
 
 
 texts = st.lists(st.sampled_from((*WORDS, "the")), min_size=1, max_size=6).map(" ".join)
-"""Some of a stop word alone, which is no term."""
+"""Some texts have only a stop word, which is no term."""
 places = st.integers(0, PLACES - 1)
 several = st.dictionaries(places, texts, min_size=1, max_size=PLACES)
 some = st.lists(places, min_size=1, max_size=3)
@@ -163,7 +163,7 @@ walks = st.lists(
 )
 FULL: Step = ("write", {at: "cat dog" if at % 2 else "cat" for at in range(PLACES)})
 EXACT: Step = ("maintain", [])
-"""Makes a graph: what is in one is not changed in place, but copied."""
+"""Makes a graph: points in a graph are not changed in place but copied."""
 GONE_MEANWHILE = [FULL, ("maintain", [("delete", [1, 3])])]
 REPLACED = [FULL, EXACT, ("write", {1: "cat", 3: "mouse"}), ("rewrite", [0, 2])]
 BLANK_AND_BACK = [FULL, ("write", {1: "the"}), ("write", {1: "dog"}), ("delete", [1]), FULL]
@@ -171,7 +171,7 @@ BLANK_AND_BACK = [FULL, ("write", {1: "the"}), ("write", {1: "dog"}), ("delete",
 
 @contextlib.contextmanager
 def all_due(rebuilt: Callable[[Path, Path, float], Any]) -> Iterator[None]:
-    """Whatever can be put right is put right by `maintain`, however little it is."""
+    """Makes `maintain` rebuild for the smallest reason."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(edge_upkeep, "INDEX_FROM", 1)
         patch.setattr(shard_module, "ERASE_AFTER", 0.0)

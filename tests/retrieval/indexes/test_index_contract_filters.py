@@ -142,7 +142,7 @@ CASES: list[tuple[str, Condition | tuple[Condition, ...]]] = [
 
 
 async def filtered(index: Index, scope: Scope) -> dict[str, str]:
-    """Fills the scope; the letter of each chunk by its id."""
+    """Fills the scope; returns the letter of each chunk by its id."""
     chunks = {name: make_chunk(f"cat {name}{name}", **doc) for name, doc in FILTERED.items()}
     await index.upsert(scope, make_points(chunks.values()))
     return {chunk.id: name for name, chunk in chunks.items()}

@@ -68,7 +68,7 @@ PRECISION = 0.06
 
 
 def exact(question: str, chunk: Chunk) -> float:
-    """Sum over the question's words of the best cosine with any of the chunk's."""
+    """Returns the sum over the question's words of the best cosine with a word of the chunk."""
     asked, told = (EMBEDDER.tokens(t).astype(np.float32) for t in (question, passage_text(chunk)))
     return float((asked @ told.T).max(axis=1).sum())
 

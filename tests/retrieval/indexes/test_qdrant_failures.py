@@ -1,4 +1,4 @@
-"""Qdrant servers that fail: what is tried again, and what the error says."""
+"""Failing Qdrant servers: the requests that are retried, and the error messages."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("one_loop"), NO_INDEXES
 
 
 class Rest:
-    """A server on a free port that answers as a list says, then as Qdrant would."""
+    """A server on a free port that gives a list of answers, then answers as Qdrant."""
 
     def __init__(self, *answers: tuple[int, Any] | None, version: str = "1.19.0") -> None:
         self.answers = list(answers)

@@ -1,4 +1,4 @@
-"""A Qdrant cluster by the addresses of its nodes, of which some fail, or are something else."""
+"""A Qdrant cluster by its nodes' addresses; some nodes fail or are not Qdrant."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class Cluster:
 
 @contextlib.asynccontextmanager
 async def cluster(*versions: str, peers: Sequence[int] = (1, 2, 3)) -> AsyncIterator[Cluster]:
-    """A node for each version, in a process of ours; each can die alone."""
+    """Runs a node for each version in this process; each can die separately."""
     async with contextlib.AsyncExitStack() as running:
         made = Cluster(ShardedClient())
         running.push_async_callback(made.stored.close)
@@ -202,13 +202,13 @@ async def test_reads_go_to_one_node_or_to_all_in_turn(prefer_grpc: bool) -> None
             await index.upsert(SCOPE, make_points([make_chunk("cat")]))
             await index.search(SCOPE, [dense_leg("cat")])
             await until(lambda: all(node.requests for node in held.nodes))
-            await asyncio.sleep(0.3)  # they were greeted
+            await asyncio.sleep(0.3)  # the first requests to each node have ended
             before = [node.requests for node in held.nodes]
             for _ in range(6):
                 assert await index.search(SCOPE, [dense_leg("cat")]) != [[]]
             more = [n.requests > b for n, b in zip(held.nodes, before, strict=True)]
             assert sum(more) == reached
-            assert await listed(server)  # of what changes, the first tells
+            assert await listed(server)  # the first node answers about changes
 
 
 async def test_a_node_that_falls_silent_is_left_within_the_call(
@@ -469,7 +469,7 @@ def _load_and_ask(data: Path, settings: dict[str, str]) -> None:
 
 
 class Sleeper:
-    """A client that answers after a time, and says at once that it is there."""
+    """A client that answers after a time, but health checks at once."""
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds

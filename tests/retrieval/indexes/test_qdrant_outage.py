@@ -1,4 +1,4 @@
-"""A Qdrant server that was away: the first good answer comes soon after its return."""
+"""Outage of a Qdrant server: the first good answer comes soon after its return."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from tests.servers import Json, free_port
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("one_loop")]
 
 PROMPT = 1.0
-"""Seconds from the return to the first good answer; gRPC's own pauses make it six after 20 s away,
-and thirteen after 60."""
+"""Seconds from the return to the first good answer. With gRPC's own pauses it would be six after an
+outage of 20 s, and thirteen after 60 s."""
 Running = Callable[[int], contextlib.AbstractAsyncContextManager[object]]
 
 
@@ -46,7 +46,7 @@ async def is_away(server: Server, seconds: float) -> None:
 
 
 async def comes_back(server: Server) -> float:
-    """The seconds that it took."""
+    """Waits for the first good answer; returns the seconds it took."""
     started = time.monotonic()
     while not await answers(server):
         pass
@@ -61,7 +61,7 @@ async def over_grpc(port: int) -> AsyncIterator[None]:
 
 @contextlib.asynccontextmanager
 async def over_rest(port: int) -> AsyncIterator[None]:
-    """A server that keeps its connections, and cuts them as it stops."""
+    """Runs a server that keeps connections open and closes them when it stops."""
     open_: set[asyncio.StreamWriter] = set()
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -57,7 +57,7 @@ ASKS: list[Ask] = [
 
 @dataclass
 class Noting(grpc.GenericRpcHandler):  # type: ignore[misc]
-    """Notes what points are asked for, by whom and how patiently; there are none."""
+    """Records requests for points, their API keys and timeouts; answers without points."""
 
     requests: list[tuple[str, bytes]] = field(default_factory=list)
     keys: set[object] = field(default_factory=set)
@@ -111,7 +111,7 @@ async def test_a_request_is_the_clients_own_byte_for_byte(scope: Scope, ask: Ask
 
 @pytest.fixture(params=["stand_in", "server"])
 async def served(request: pytest.FixtureRequest) -> AsyncIterator[tuple[Server, str]]:
-    """A server over gRPC, and the prefix of the test's collections there."""
+    """A server over gRPC, and the prefix of the test's collections on it."""
     prefix = f"test_{uuid.uuid4().hex}_"
     over_grpc = grpc_qdrant() if request.param == "stand_in" else real_qdrant(prefer_grpc=True)
     async with over_grpc as server:

@@ -24,7 +24,7 @@ DIM = HashEmbedder().dim
 
 
 class StrictClient(ShardedClient):
-    """Collections in strict mode; what is refused is said in a server's words."""
+    """Collections in strict mode; refusals have a server's messages."""
 
     def __init__(self, *, limit: int = 10**6, batch: int = 10**6, ef: int = 10**6) -> None:
         super().__init__()
@@ -77,7 +77,7 @@ class StrictClient(ShardedClient):
 
 
 def _keys(value: Any) -> Iterator[str]:
-    """The fields that a filter looks at."""
+    """Yields the fields that a filter uses."""
     if isinstance(value, models.FieldCondition):
         yield value.key
     elif isinstance(value, BaseModel):

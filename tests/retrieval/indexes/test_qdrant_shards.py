@@ -1,4 +1,4 @@
-"""Ranks do not depend on how a collection on a Qdrant server is cut."""
+"""Ranks do not depend on the shards of a collection on a Qdrant server."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ async def server(behind: ShardedClient) -> AsyncIterator[Server]:
 
 
 def points_of(tenant: str, n: int = 60) -> list[Point]:
-    """Texts of 5 to 40 words, each tenant's of its own; a few words stand in most of them."""
+    """Returns a tenant's own texts of 5 to 40 words; a few words are in most of them."""
     rng = random.Random(tenant)
     weights = [1 / (1 + i) for i in range(len(WORDS))]
     texts = [" ".join(rng.choices(WORDS, weights, k=rng.randint(5, 40))) for _ in range(n)]
@@ -54,7 +54,7 @@ def points_of(tenant: str, n: int = 60) -> list[Point]:
 
 
 async def ranked(index: Any, scope: Scope) -> list[list[Match]]:
-    """All matches of both legs of some questions, and what each word weighs."""
+    """Returns each word's IDF, then all matches of both legs of some questions."""
     rng = random.Random(scope.tenant)
     texts = [" ".join(rng.choices(WORDS, k=4)) for _ in range(12)]
     legs = [leg(text, limit=100) for text in texts for leg in (dense_leg, sparse_leg)]
@@ -65,7 +65,7 @@ async def ranked(index: Any, scope: Scope) -> list[list[Match]]:
 
 
 def assert_equal(ours: Sequence[Sequence[Match]], theirs: Sequence[Sequence[Match]]) -> None:
-    """To the last digits of a float; what differs by these alone may change places."""
+    """Checks equality up to float rounding; matches that differ only by it may swap."""
     for a, b in zip(ours, theirs, strict=True):
         scores = {match.chunk_id: match.score for match in b}
         assert [m.score for m in a] == pytest.approx([m.score for m in b], rel=1e-6, abs=1e-7)
@@ -169,7 +169,7 @@ async def test_a_tenant_is_moved_to_a_shard_of_its_own_while_others_search_and_w
     ]
     await behind.local.upsert(own, structs)
     behind.partial.clear()
-    # Processes that are under way know nothing of it: the fallback is no longer taken.
+    # Running processes do not know of it: the fallback is no longer used.
     await index.upsert(scope, points[50:])
     for each in (index, begun, QdrantIndex(server, dim=DIM)):
         assert await each.chunk_ids(scope, None) == before | {p.chunk.id for p in points[50:]}
@@ -182,7 +182,7 @@ async def test_a_tenant_is_moved_to_a_shard_of_its_own_while_others_search_and_w
 async def test_a_collection_made_before_goes_on_and_is_moved_when_it_is_indexed_again(
     folder: Path,
 ) -> None:
-    behind = ShardedClient(shards=3)  # as they were made: without shard keys
+    behind = ShardedClient(shards=3)  # as before: without shard keys
     async with grpc_qdrant(stored=behind) as server:
         scope = Scope(tenant=TENANTS[0], collection="docs")
         points = points_of(scope.tenant)
@@ -261,7 +261,7 @@ async def test_a_server_that_runs_alone_says_that_it_has_one_shard() -> None:
         with pytest.raises(ConfigError, match=r"runs alone.*`index\.shards` to 1") as caught:
             await QdrantIndex(server, dim=DIM, layout=THREE).upsert(scope, [])
         assert caught.value.code == "standalone_server"
-        index = QdrantIndex(server, dim=DIM)  # nothing is left that would be in the way
+        index = QdrantIndex(server, dim=DIM)  # nothing is left that would conflict
         assert await index.versions.stored("docs") == []
         await index.upsert(scope, points_of(scope.tenant, 6))
         assert len(await index.chunk_ids(scope, None)) == 6

@@ -1,4 +1,4 @@
-"""BM25 weights on a Qdrant server: the mean length that they are made with."""
+"""BM25 weights on a Qdrant server: the mean length used for them."""
 
 from __future__ import annotations
 

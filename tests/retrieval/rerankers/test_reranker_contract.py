@@ -31,7 +31,7 @@ CHUNKS = [make_chunk(text, position=i) for i, text in enumerate(TEXTS)]
 
 
 def judge(handler: BaseHTTPRequestHandler) -> None:
-    """Answers as a server of rerankers: the words that a passage shares with the question."""
+    """Answers as a reranker's server; a score is the number of words shared with the question."""
     state: Any = handler
     asked = state.server_state.requests[-1]
     words = set(asked["query"].split())

@@ -56,7 +56,7 @@ async def test_a_checkpoint_scores_as_its_model_does(
 
 @pytest.fixture(scope="module")
 def language_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A Llama that FlagEmbedding asks for its "Yes", of two layers and random weights."""
+    """A Llama of two layers with random weights, which FlagEmbedding scores by its "Yes"."""
     folder = make_tiny_llama(
         tmp_path_factory.mktemp("llm") / "model", vocabulary=400, texts=("Yes, the cat sat.",)
     )
@@ -109,7 +109,7 @@ def test_what_is_no_checkpoint_is_refused_at_start(
 
 @asynccontextmanager
 async def server(answer: bytes, status: int = 200, *, hangs: bool = False) -> AsyncIterator[Any]:
-    """A real server on loopback that answers so to everything; its URL, and what was asked."""
+    """Runs a server with one answer to every request; yields its URL and the requests."""
     asked: list[bytes] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -121,7 +121,7 @@ async def server(answer: bytes, status: int = 200, *, hangs: bool = False) -> As
         )
         asked.append(head + await reader.readexactly(length))
         if hangs:
-            await reader.read()  # until the client has had enough
+            await reader.read()  # until the client hangs up
         writer.write(
             b"HTTP/1.1 %d X\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s"
             % (status, len(answer), answer)
@@ -215,7 +215,7 @@ async def test_what_a_server_may_do_wrong_is_told(
     async with server(answer, status) as (url, _):
         with pytest.raises(error) as caught:
             await score(url, scope)
-        told = caught.value.in_full()  # an operator is told the most
+        told = caught.value.in_full()  # the longest form, for operators
         assert said in told
         assert "s3cret" not in told
         assert len(told) < 500
