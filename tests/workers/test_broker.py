@@ -20,12 +20,12 @@ NOBODY = pytest.mark.parametrize(
 
 
 class EnoughError(Exception):
-    """Ends a wait that has no end."""
+    """Ends an endless wait."""
 
 
 @pytest.fixture
 def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """Pauses between tries to connect, none of which is made; the fourth ends them."""
+    """Records the pauses between connection attempts without waiting; the fourth ends them."""
     pauses: list[float] = []
 
     def sleep(seconds: float) -> None:

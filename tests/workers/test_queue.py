@@ -27,7 +27,7 @@ async def catalog(folder: Path) -> AsyncIterator[Catalog]:
 
 
 class Worker:
-    """Takes tasks as the pipeline does: a document named `bad…` fails, nothing raises."""
+    """Processes tasks as the pipeline does: a document named `bad…` fails, without an error."""
 
     def __init__(self, catalog: Catalog) -> None:
         self.catalog = catalog

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.anyio
 
 
 class Local:
-    """A queue that processes tasks here; says which, and can be broken and mended."""
+    """A queue in this process that records its tasks and can be broken and mended."""
 
     def __init__(self, catalog: Catalog) -> None:
         self.queue: Queue = LocalQueue(catalog=catalog, ingest=self._ingest, maintain=self._tidy)
@@ -41,7 +41,7 @@ class Local:
         self._done.append(task.id)
 
     async def _tidy(self, scope: Scope) -> None:
-        """There is no index."""
+        """Does nothing: there is no index."""
 
     def handed_out(self) -> list[int]:
         return self._done
@@ -54,7 +54,7 @@ class Local:
 
 
 class Broker:
-    """The same over a real broker, whose messages are taken here."""
+    """The same over a real broker; its messages are taken in this process."""
 
     def __init__(self, catalog: Catalog, server: RedisServer) -> None:
         self.app = celery_app(CeleryQueueSettings(kind="celery", broker_url=SecretStr(server.url)))
