@@ -61,7 +61,7 @@ def levels(edges: Edges) -> dict[str, int]:
 
 
 def needed(edges: Edges) -> dict[str, list[str]]:
-    """The arrows to draw: none that a longer way says as well."""
+    """Returns the arrows to draw, without those that a longer path implies."""
 
     @cache
     def below(box: str) -> frozenset[str]:

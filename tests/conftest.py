@@ -37,7 +37,7 @@ def anyio_backend() -> str:
 
 @pytest.fixture(scope="module")
 async def one_loop(anyio_backend: str) -> AsyncIterator[None]:
-    """All tests of a module on one event loop: gRPC ends what is left of a call after the call."""
+    """Runs all tests of a module on one event loop: gRPC cleans up after a call has ended."""
     yield
     await asyncio.sleep(0.1)
 
@@ -59,7 +59,7 @@ def scope() -> Scope:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Iterator[Path]:
-    """An empty folder, in memory where it can be: waiting for the disk is most of a small test."""
+    """An empty folder, in memory if possible: disk access is most of a small test's time."""
     with tempfile.TemporaryDirectory(dir=in_memory() or tmp_path) as made:
         yield Path(made)
 
@@ -81,7 +81,7 @@ async def index(request: pytest.FixtureRequest, folder: Path) -> AsyncIterator[S
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[PostgresServer]:
-    """A real PostgreSQL, started by the first test that asks."""
+    """A real PostgreSQL, started by the first test that uses it."""
     with PostgresServer.started() as server:
         yield server
 

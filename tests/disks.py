@@ -1,4 +1,4 @@
-"""Disks that are small."""
+"""Small disks for tests."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 
 @contextlib.contextmanager
 def small_disk(folder: Path, megabytes: int) -> Iterator[Path]:
-    """A disk of its own, where the machine allows it."""
+    """Mounts a separate disk of `megabytes`; skips the test if the machine does not allow it."""
     folder.mkdir()
     command = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(folder)]
     if os.geteuid() != 0 or not shutil.which("mount"):
@@ -29,7 +29,7 @@ def small_disk(folder: Path, megabytes: int) -> Iterator[Path]:
 
 
 def fill(folder: Path, *, leave: int) -> Path:
-    """Fills a disk up to `leave` bytes."""
+    """Fills a disk except for `leave` bytes."""
     filler = folder / "filler"
     with filler.open("wb") as file:
         while True:

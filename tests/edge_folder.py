@@ -41,7 +41,7 @@ def shard_of(index: EdgeIndex, scope: Scope) -> Shard:
 
 
 def random_points(n: int, *, seed: int = 0, first: int = 0) -> list[Point]:
-    """Points whose vectors are spread at random and whose texts have a word of their own."""
+    """Returns points with random unit vectors, each with a unique word in its text."""
     rng = np.random.default_rng(seed)
     vectors = rng.standard_normal((n, DIM)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
@@ -75,7 +75,7 @@ async def written(folder: Path, scope: Scope) -> None:
 
 
 class Gate:
-    """Stands in for the rebuilding child and holds it until it is opened."""
+    """Replaces the rebuild's child process; holds the rebuild until the gate is opened."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self._run = run_child

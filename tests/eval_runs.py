@@ -34,7 +34,7 @@ def write_run(folder: Path, outcomes: Iterable[Outcome], **info: Any) -> Path:
 
 
 def outcome(name: str, **fields: Any) -> Outcome:
-    """An answered question; `fields` say what is else."""
+    """Returns the outcome of an answered question; `fields` override the defaults."""
     usual: dict[str, Any] = {
         "question": f"What of {name}?",
         "slices": {"lang": "en"},
@@ -59,7 +59,7 @@ def hits(*chunks: str) -> tuple[Found, ...]:
 def seeded(
     seed: int, n: int = 240, *, f1: float = 0.0, slower: float = 1.0, cost: float = 0.0
 ) -> list[Outcome]:
-    """Answers to `n` questions, as hard for every seed, but for a little noise.
+    """Returns outcomes of `n` questions, equally hard for every seed apart from a little noise.
 
     Args:
         seed: of the noise.

@@ -60,7 +60,7 @@ class _Stored:
 
 
 class MemoryIndex:
-    """`Index` in a dict: every search looks at every point, so what it says is exact."""
+    """`Index` in a dict: every search compares every point, so its results are exact."""
 
     def __init__(self) -> None:
         self._points: dict[Scope, dict[str, _Stored]] = {}
@@ -139,7 +139,7 @@ class MemoryIndex:
         return scope in self._points
 
     async def maintain(self, scope: Scope) -> None:
-        """Everything is computed as it is asked for."""
+        """Does nothing: everything is computed on request."""
 
     async def begin_version(self, scope: Scope) -> Scope:
         version = replace(scope, collection=f"{scope.collection}.next")
@@ -159,7 +159,7 @@ class MemoryIndex:
             kept[scope] = new  # type: ignore[assignment]
 
     async def close(self) -> None:
-        """There is nothing to let go of."""
+        """Does nothing: there are no resources to close."""
 
     def _all(self, scope: Scope) -> list[_Stored]:
         return list(self._points.get(scope, {}).values())
@@ -248,7 +248,7 @@ class CharacterSupport:
 
 
 class ScriptedModel:
-    """`ChatModel` that says what is in its script, word by word, and keeps what it was sent."""
+    """`ChatModel` that streams its script word by word and records the messages it was sent."""
 
     name = "scripted"
     context_tokens = 4096
@@ -346,14 +346,14 @@ def sparse_leg(text: str, *where: Condition, limit: int = 100) -> Leg:
 
 
 def in_memory() -> Path | None:
-    """A folder that is no disk, if there is one with room."""
+    """Returns the folder of shared memory if it is writable and has 2 GiB free, else None."""
     memory = Path("/dev/shm")
     roomy = memory.is_dir() and os.access(memory, os.W_OK)
     return memory if roomy and shutil.disk_usage(memory).free > 2 << 30 else None
 
 
 class HereReader:
-    """A `Reader` that needs no process of its own."""
+    """A `Reader` that reads in this process."""
 
     def __init__(self, *, max_bytes: int) -> None:
         self._max_bytes = max_bytes
@@ -363,7 +363,7 @@ class HereReader:
 
 
 def service_of(**parts: object) -> Service:
-    """Returns a service that has these parts alone."""
+    """Returns a service that has only these parts."""
     made = object.__new__(Service)
     for name, part in parts.items():
         object.__setattr__(made, name, part)

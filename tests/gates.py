@@ -1,4 +1,4 @@
-"""Addresses that lead to one server, each of which can die or fall silent: nodes of a cluster."""
+"""Proxies of a server, each of which can die or hold answers back: nodes of a cluster."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 
 
 class Gate:
-    """Hands all bytes on, from a free port to a server's and back."""
+    """Forwards all bytes between a free port and a server's port."""
 
     def __init__(self, to: int) -> None:
         self._to = to
@@ -25,12 +25,12 @@ class Gate:
         return self._port
 
     async def start(self) -> None:
-        """At the port of before, where there was one."""
+        """Listens, on the same port as before if there was one."""
         self._listening = await asyncio.start_server(self._serve, "127.0.0.1", self._port)
         self._port = self._listening.sockets[0].getsockname()[1]
 
     async def die(self) -> None:
-        """As a process that is killed: connections are reset, and new ones refused."""
+        """Acts like a killed process: resets connections and refuses new ones."""
         if self._listening is not None:
             self._listening.close()
             self._listening = None
@@ -54,10 +54,10 @@ class Gate:
             inner, outer = await asyncio.open_connection("127.0.0.1", self._to)
             open_.append(outer)
             self._open.add(outer)
-            if self._listening is not None:  # it did not die meanwhile
+            if self._listening is not None:  # it is still alive
                 await asyncio.gather(self._ask(reader, outer), self._answer(inner, writer))
         except OSError:
-            pass  # either side is gone
+            pass  # either side closed the connection
         finally:
             for each in open_:
                 each.transport.abort()

@@ -1,4 +1,4 @@
-"""Asks a server's `/healthz` over and over, in a process of its own: no other work delays it.
+"""Requests a server's `/healthz` repeatedly, in a separate process: no other work delays it.
 
 Writes a line for each check, its status and seconds, until its standard input is closed.
 """

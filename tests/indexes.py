@@ -1,4 +1,4 @@
-"""Every kind of index, and what their tests share."""
+"""Every kind of index, and helpers that their tests share."""
 
 from __future__ import annotations
 

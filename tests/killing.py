@@ -1,8 +1,8 @@
-"""A service that is killed again and again, and what is left of it: `python -m tests.killing`.
+"""Kills a service repeatedly and checks its data each time: `python -m tests.killing`.
 
-One process loads everything and forks; each fork opens what lies in the folder as a start of the
-service does, checks it, and works on it until it is killed: at a call of catalog or index that was
-drawn, or at a moment that was drawn.
+One process loads everything and forks; each fork opens the folder as a start of the service does,
+checks it, and works on it until it is killed: at a random call of catalog or index, or at a random
+moment.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ TEXTS = [
 OPERATIONS = ["upload"] * 4 + ["delete"] * 3 + ["sync", "cancelled", "reindex", "roll_back"]
 OPERATIONS_EACH = 12
 LONGEST = 0.6
-"""Seconds: within so many a fork is killed that is killed at a moment."""
+"""Seconds within which a fork is killed that is killed at a random moment."""
 WATCHED = {
     "tasks": ["begin", "succeed", "unchanged", "claim"],
     "jobs": ["submit"],
@@ -71,7 +71,7 @@ WATCHED = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kill:
-    """At one of the first `calls` of what is watched, with these operations under way."""
+    """A kill at one of the first `calls` watched calls, while these operations run."""
 
     calls: int
     watched: Mapping[str, Sequence[str]] = field(default_factory=lambda: WATCHED)
@@ -166,7 +166,7 @@ class Service:
     # Operations
 
     async def upload(self) -> None:
-        """One or several documents, new or again, known when the submission is."""
+        """Submits one to three documents, new or replaced; notes them as done once submitted."""
         names = self.dice.sample(NAMES, self.dice.randint(1, 3))
         await self._submit({name: self.dice.randrange(len(TEXTS)) for name in names})
 
@@ -180,7 +180,7 @@ class Service:
         return job
 
     async def cancelled(self) -> None:
-        """A document that is cancelled at once: it may be ingested, or stay what it was."""
+        """Submits a document and cancels its job at once: it may be ingested or stay as before."""
         name, before = self.dice.choice(NAMES), self.journal.allowed()
         job = await self._submit({name: self.dice.randrange(len(TEXTS))})
         for text in before[name]:
@@ -198,7 +198,7 @@ class Service:
         self.journal.note("is", name, None)
 
     async def sync(self) -> None:
-        """The folder holds some of the documents; those are sent, and the others removed."""
+        """Submits some of the documents and deletes the others, as a sync of a folder does."""
         kept = self.dice.sample(NAMES, self.dice.randint(2, 5))
         await self._submit({name: self.dice.randrange(len(TEXTS)) for name in kept})
         for name in sorted(set(NAMES) - set(kept)):
@@ -221,7 +221,7 @@ def submission_of_uri(uri: str) -> str:
 
 @contextlib.asynccontextmanager
 async def opened(folder: Path, dice: random.Random) -> AsyncIterator[Service]:
-    """As a start of the service opens it."""
+    """Opens the folder as a start of the service does."""
     (folder / "docs").mkdir(exist_ok=True)
     catalog = Catalog(SqliteDatabase(folder / "catalog.sqlite"))
     await catalog.open()
@@ -244,7 +244,7 @@ async def recover(service: Service) -> None:
 
 
 async def verify(service: Service) -> None:
-    """0 lost, 0 doubled, 0 old, 0 orphans; what is found becomes what is known."""
+    """Checks that nothing is lost, doubled, outdated or orphaned; notes the texts it found."""
     checking = IndexCheck(pipeline=service.pipeline, index=service.index, catalog=service.catalog)
     report = await checking.run(SCOPE, repair=False, progress=lambda _: None)
     assert report.agrees, report
@@ -275,7 +275,7 @@ async def text_of(service: Service, record: DocumentRecord | None) -> int | None
 async def verify_chunks(
     service: Service, record: DocumentRecord, records: dict[str, DocumentRecord]
 ) -> int:
-    """A document's chunks are what one of the chunkers makes, with their vectors; how many."""
+    """Checks that a document's chunks and vectors are those of one chunker; returns their count."""
     ids = await service.index.chunk_ids(SCOPE, record.id)
     if record.duplicate_of or not record.version:
         originals = {r.id: r for r in records.values()}
@@ -301,7 +301,7 @@ def cut(document: Document, budget: int) -> set[str]:
 
 
 def kill_at(service: Service, call: int, names: Mapping[str, Sequence[str]]) -> None:
-    """Kills this process at one of these calls: before it begins, or once it is done."""
+    """Kills this process at step `call`: each of these calls is two steps, before and after it."""
     left = iter(range(call, -1, -1))
 
     def watched(work: Callable[..., Any]) -> Callable[..., Any]:
@@ -334,7 +334,7 @@ def die() -> None:
 
 
 async def live(folder: Path, seed: int, kill: Kill | None, *, works: bool) -> None:
-    """One life: recover, verify, and work if it is to."""
+    """Recovers, verifies, and then works if `works`."""
     dice = random.Random(seed)
     call = dice.randrange(kill.calls) if kill else 0
     async with opened(folder, dice) as service:
@@ -366,7 +366,7 @@ def fork(
     seconds: float | None = None,
     works: bool = True,
 ) -> bool:
-    """One life in a process of its own; whether it was killed."""
+    """Runs one life in a forked process; True if it was killed."""
     pid = os.fork()
     if pid == 0:
         code = 1
@@ -390,7 +390,7 @@ def fork(
 
 
 def main(folder: Path, seed: int, kills: int, seconds: float) -> None:
-    """Kills until there were so many, or the time is over; then a last life, not killed."""
+    """Repeats kills up to `kills` or `seconds`, then runs a last life that is not killed."""
     dice = random.Random(seed)
     killed: Counter[str] = Counter()
     until = time.monotonic() + seconds

@@ -57,7 +57,7 @@ def _item(name: str, fields: dict[str, Any]) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def langfuse_sets() -> Iterator[LangfuseSets]:
-    """Serves until left."""
+    """Serves until the block ends."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:

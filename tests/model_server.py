@@ -41,7 +41,7 @@ class Listener(ThreadingHTTPServer):
 
 @contextlib.contextmanager
 def model_server(script: Script, *, at: int = 0) -> Iterator[ModelServer]:
-    """Serves until left, which nothing that hangs can prevent. `at` is the port; 0: a free one."""
+    """Serves until the block ends, even if a request hangs. `at` is the port; 0: a free one."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -94,13 +94,13 @@ USAGE = {"prompt_tokens": 70, "completion_tokens": 7, "total_tokens": 77}
 
 
 def says(*pieces: str, end: str = "stop") -> Script:
-    """A whole answer, piece by piece."""
+    """Returns a script that streams a whole answer in these pieces."""
     events = [chunk(piece) for piece in pieces] + [chunk(end=end), chunk(usage=USAGE)]
     return sends(*events, b"data: [DONE]\n\n")
 
 
 def sends(*events: bytes, then: Script | None = None) -> Script:
-    """A stream of these bytes, which ends as HTTP has it; with `then`, something else happens."""
+    """Returns a script that streams these events, then calls `then` or else ends the stream."""
 
     def script(handler: BaseHTTPRequestHandler) -> None:
         handler.send_response(200)
@@ -133,12 +133,12 @@ def write(handler: BaseHTTPRequestHandler, event: bytes) -> None:
 
 
 def cut(handler: BaseHTTPRequestHandler) -> None:
-    """The connection ends, and the answer has not."""
+    """Ends the connection before the answer is complete."""
     handler.wfile.flush()
 
 
 def goes_on(handler: BaseHTTPRequestHandler) -> None:
-    """Writes until somebody hangs up."""
+    """Writes until either side hangs up."""
     state: ModelServer = handler.server_state  # type: ignore[attr-defined]
     state.begun.set()
     while not state.closing.wait(0.01):

@@ -20,7 +20,7 @@ from tests.servers import wait_for
 
 @dataclass
 class Received:
-    """A span as it came."""
+    """A received span."""
 
     name: str
     trace_id: str
@@ -53,7 +53,7 @@ class OtlpServer:
     bodies: list[bytes] = field(default_factory=list)
     seconds: float = 0.0
     answer: Response = Response()
-    """To spans; those of another answer than a 2xx are not kept."""
+    """The answer to spans; spans are kept only if it is a 2xx."""
     scores_answer: Response = Response(202, "application/json", b'{"message": "Accepted"}')
     scores: list[dict[str, Any]] = field(default_factory=list)
 
@@ -67,11 +67,11 @@ class OtlpServer:
         return wait_for(find)
 
     def trace(self, trace_id: str, *ended: str) -> dict[str, Received]:
-        """The spans of a trace by name, as `spans_of`; each name is to be there once."""
+        """Returns the spans of a trace by name, as `spans_of` does; names must be unique."""
         return {span.name: span for span in self.spans_of(trace_id, *ended)}
 
     def spans_of(self, trace_id: str, *ended: str) -> list[Received]:
-        """The spans of a trace, once those of these names are there; without names, `query`."""
+        """Waits for spans of these names, by default `query`; returns all spans of the trace."""
 
         def find() -> list[Received] | None:
             found = [span for span in list(self.spans) if span.trace_id == trace_id]
@@ -83,7 +83,7 @@ class OtlpServer:
 
 @contextlib.contextmanager
 def otlp_server() -> Iterator[OtlpServer]:
-    """Serves until left."""
+    """Serves until the block ends."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -103,7 +103,7 @@ def otlp_server() -> Iterator[OtlpServer]:
                 self._answer(server.answer)
 
         def do_GET(self) -> None:
-            """Where a client that follows a redirect ends up: a list, as Langfuse has it."""
+            """Answers a client that follows a redirect with a list, as Langfuse does."""
             self._answer(Response(200, "application/json", b'{"data": [], "meta": {}}'))
 
         def _answer(self, answer: Response) -> None:

@@ -1,4 +1,4 @@
-"""Small documents of every kind, made on the spot."""
+"""Small generated documents of every kind."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Two hundred values that nobody else is to see, each another one."""
+"""Two hundred distinct secret values."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _LETTERS, _SIGNS = string.ascii_lowercase, string.ascii_letters + string.digits
 
 
 def planted(count: int = 200, *, seed: int = 7) -> list[str]:
-    """As many of each kind, no two alike."""
+    """Returns `count` distinct values, equally many of each kind."""
     chance = random.Random(seed)
     makers: tuple[Callable[[random.Random], str], ...] = (
         _mail, _card, _iban, _address, _long_address, _phone, _key, _password

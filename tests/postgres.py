@@ -21,7 +21,7 @@ _HOLDERS = sa.text("SELECT objid, pid FROM pg_locks WHERE locktype = 'advisory'"
 
 
 async def lose_locks(database: Database) -> None:
-    """Ends the connections that hold locks, and waits until others hold as many."""
+    """Ends the connections that hold locks; waits until new ones hold as many locks."""
     held = await database.rows(_HOLDERS)
     before = {row["pid"] for row in held}
     await database.rows(LOSE_LOCKS)
@@ -65,13 +65,13 @@ class PostgresServer:
         pg_ctl(["-m", mode, "stop"], pgdata=self._folder, user=self._server.system_user)
 
     def signal(self, number: int) -> None:
-        """To all its processes."""
+        """Sends a signal to all processes of the server."""
         parent = int((self._folder / "postmaster.pid").read_text().split()[0])
         for process in (psutil.Process(parent), *psutil.Process(parent).children()):
             process.send_signal(number)
 
     def run(self, statement: str) -> None:
-        """As the superuser, in no database of a test's."""
+        """Runs SQL as the superuser, outside the tests' databases."""
         self._server.psql(statement)
 
     def disconnect(self, database: str) -> None:

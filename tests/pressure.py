@@ -1,4 +1,4 @@
-"""How a server fares while something hostile happens to it: its health checks and its memory."""
+"""A server's health checks and memory under hostile load."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from tests.servers import PATIENCE, Server
 
 MIB = 1 << 20
 HEALTHY_SECONDS = 0.3
-"""A health check takes no longer, whatever else happens."""
+"""Seconds that a health check may take at most."""
 KEPT_BYTES = 64 * MIB
-"""A process may keep so much of what it took for a request that has ended."""
+"""The most memory that a process may keep after a request has ended."""
 _BETWEEN = 0.05
-"""Seconds between two looks at the memory: each reads all of /proc."""
+"""Seconds between two measurements of memory: each reads all of /proc."""
 _SETTLED = 20.0
-"""Seconds in which memory is given back: an allocator does so when it next has to do."""
+"""Seconds for memory to be released: an allocator releases it at its next use."""
 
 
 @dataclass(slots=True)
@@ -44,19 +44,19 @@ class Seen:
 
     @property
     def kept(self) -> int:
-        """The most that one process has grown; one that was started meanwhile is new."""
+        """The most bytes by which one process has grown; processes started since are left out."""
         return max((self.after[pid] - size for pid, size in self._common()), default=0)
 
     @property
     def grown(self) -> int:
-        """The most that all processes together have grown meanwhile."""
+        """The most bytes by which all processes together have grown during the block."""
         return self.peak - sum(self.before.values())
 
     def _common(self) -> list[tuple[int, int]]:
         return [(pid, size) for pid, size in self.before.items() if pid in self.after]
 
     def check(self, *, seconds: float = HEALTHY_SECONDS, kept: int = KEPT_BYTES) -> None:
-        """It answered its health checks in time, and holds no more memory than before."""
+        """Checks that all health checks succeeded in time and no process kept more than `kept`."""
         assert not self.failed, self.failed[:5]
         assert self.slowest <= seconds, f"a health check took {self.slowest:.3f} s"
         assert self.kept <= kept, f"a process has grown by {self.kept / MIB:.0f} MiB"
@@ -64,9 +64,9 @@ class Seen:
 
 @contextlib.contextmanager
 def watched(server: Server) -> Iterator[Seen]:
-    """Asks `/healthz` over and over while the block runs, and measures the server's processes.
+    """Requests `/healthz` repeatedly during the block and measures the server's processes.
 
-    After the block `Seen` is complete, and `Seen.check` says whether the server fared well.
+    After the block `Seen` is complete; `Seen.check` checks it.
     """
     seen = Seen(before=resident(server))
     done = threading.Event()
@@ -94,7 +94,7 @@ def watched(server: Server) -> Iterator[Seen]:
 
 @contextlib.contextmanager
 def _asking(url: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """A process that asks for a server's health, and the first line that it wrote."""
+    """Runs a process that checks a server's health; yields it and its first line."""
     where = urlsplit(url)
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.health", str(where.hostname), str(where.port)],
@@ -125,13 +125,13 @@ def _measure(server: Server, seen: Seen, done: threading.Event) -> None:
 
 
 def connected(server: Server) -> socket.socket:
-    """A connection whose every byte is the caller's own."""
+    """Opens a raw connection to the server."""
     where = urlsplit(server.url)
     return socket.create_connection((where.hostname, where.port), timeout=PATIENCE)
 
 
 def replied(client: socket.socket) -> bytes:
-    """All that a server says until it hangs up."""
+    """Returns all bytes that a server sends until it closes the connection."""
     reply = b""
     with contextlib.suppress(ConnectionResetError):
         while part := client.recv(MIB):

@@ -1,4 +1,4 @@
-"""Prometheus' own rule tests: promtool, and what a server said of itself as its input."""
+"""Prometheus' rule tests by promtool, with a server's recorded metrics as input."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from tests.servers import Json
 
 RULES = ROOT / "deploy" / "prometheus" / "alerts.yml"
 UNPACKED = Path(sys.prefix) / "prometheus"
-"""Where `make promtool` leaves it."""
+"""The folder into which `make promtool` unpacks promtool."""
 SCRAPE, EVALUATION = 15, 60
-"""Seconds between two of them, as in deploy/prometheus/prometheus.yml."""
+"""Seconds between scrapes and between evaluations, as in deploy/prometheus/prometheus.yml."""
 PROMTOOL = shutil.which("promtool") or shutil.which("promtool", path=UNPACKED)
 needs_promtool = pytest.mark.skipif(
     PROMTOOL is None, reason="there is no promtool: `make promtool` unpacks Debian's"
@@ -28,7 +28,7 @@ needs_promtool = pytest.mark.skipif(
 
 
 def promtool(*arguments: str | Path) -> None:
-    """Runs it; where it fails, the test does."""
+    """Runs promtool and checks that it succeeds."""
     assert PROMTOOL is not None
     ran = subprocess.run([PROMTOOL, *arguments], capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stdout + ran.stderr
@@ -51,7 +51,7 @@ class Recording:
         )
 
     def rule_test(self, folder: Path, *looks: Json) -> Path:
-        """A test for promtool: at these moments these expressions are to give that."""
+        """Writes a promtool test of these expectations on the recorded series; returns its file."""
         names = dict.fromkeys(name for scrape in self._scrapes for name in scrape)
         series = [{"series": name, "values": " ".join(self._values(name))} for name in names]
         test = {"interval": f"{SCRAPE}s", "input_series": series, "promql_expr_test": list(looks)}
@@ -70,22 +70,22 @@ class Recording:
 
 
 def silent(second: int) -> Json:
-    """No alarm fires."""
+    """Expects that no alarm fires."""
     return {"expr": 'ALERTS{alertstate="firing"}', "eval_time": f"{second}s", "exp_samples": []}
 
 
 def fires(alarm: str, second: int) -> Json:
-    """This one does, perhaps beside others."""
+    """Expects that this alarm fires; others may fire too."""
     return gives(f'count(ALERTS{{alertstate="firing", alertname="{alarm}"}})', 1, second)
 
 
 def gives(expression: str, value: float, second: int) -> Json:
-    """An expression without labels has a value."""
+    """Expects this value of an expression without labels."""
     samples = [{"labels": "{}", "value": value}]
     return {"expr": expression, "eval_time": f"{second}s", "exp_samples": samples}
 
 
 def _series(name: str, labels: Mapping[str, str]) -> str:
-    """As PromQL writes it, of the job that the scrape would have said."""
+    """Returns a series in PromQL notation, with the job label that a scrape adds."""
     all_labels = {"job": "plumbline", **labels}
     return f"{name}{{{', '.join(f'{key}={json.dumps(all_labels[key])}' for key in all_labels)}}}"

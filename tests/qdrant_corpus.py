@@ -20,7 +20,7 @@ WORDS = [f"word{i}" for i in range(40)]
 
 
 def random_chunks(n: int, *, seed: int = 7) -> list[Chunk]:
-    """Texts of 3 to 40 words, the first words of the list the commonest."""
+    """Returns chunks of 3 to 40 words; the first words of the list are the most common."""
     rng = random.Random(seed)
     weights = [1 / (1 + i) for i in range(len(WORDS))]
     texts = [" ".join(rng.choices(WORDS, weights, k=rng.randint(3, 40))) for _ in range(n)]
@@ -45,7 +45,7 @@ async def stored(server: Server, name: str, payload: str) -> list[Any]:
 
 
 async def assert_equal_rankings(ours: StoredIndex, theirs: StoredIndex, scope: Scope) -> None:
-    """Both legs of some questions, all matches, to the last digits of a float."""
+    """Checks all matches of both legs of some questions, up to float rounding."""
     rng = random.Random(9)
     for _ in range(20):
         text = " ".join(rng.choices(WORDS, k=4))
@@ -61,7 +61,7 @@ async def assert_equal_rankings(ours: StoredIndex, theirs: StoredIndex, scope: S
 def assert_same_ranking(
     ours: Sequence[Match], theirs: Sequence[Match], *, rel: float = 1e-4
 ) -> None:
-    """The same chunks in the same order; those that differ by rounding alone may change places."""
+    """Checks the order of chunks; chunks whose scores differ only by rounding may swap."""
     assert len(ours) == len(theirs)
     scores = {match.chunk_id: match.score for match in theirs}
     for a, b in zip(ours, theirs, strict=True):

@@ -1,6 +1,6 @@
-"""The client's local mode behind gRPC: all that the index sends goes over a real wire and back.
+"""The client's local mode behind gRPC: all requests of the index use a real connection.
 
-What breaks a limit of the published API is refused, as a server refuses it.
+A request that breaks a limit of the published API is refused, as a server refuses it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ Handler = Callable[[Any, Any], Awaitable[Any]]
 async def grpc_qdrant(
     *failures: StatusCode, stored: ShardedClient | None = None
 ) -> AsyncIterator[Server]:
-    """A server whose first answers about points are these failures, as the index sees it."""
+    """Yields a connection to a server whose first answers about points are these failures."""
     async with grpc_port(*failures, stored=stored) as port:
         server = connect(
             f"http://127.0.0.1:{port}", api_key=None, grpc_port=port, prefer_grpc=True, timeout=60
@@ -47,13 +47,13 @@ async def grpc_port(
     stored: ShardedClient | None = None,
     version: str = "1.20.0",
 ) -> AsyncIterator[int]:
-    """A server whose first answers about points are these failures; where it listens.
+    """Runs a server whose first answers about points are these failures; yields its port.
 
     Args:
         failures: in their order.
         at: the port; 0: a free one.
-        stored: what it stores in; by default a memory of its own.
-        version: as it says.
+        stored: its storage; by default a new one in memory.
+        version: the version that it reports.
     """
     behind = stored or ShardedClient()
     listening = grpc_server(interceptors=[Limited()])
@@ -73,7 +73,7 @@ async def grpc_port(
 
 
 def _failing_as_a_server(handler: Callable[..., Awaitable[Any]]) -> Handler:
-    """Local mode's errors with the status and the words of a server."""
+    """Translates local mode's errors to a server's status and message."""
 
     async def handled(self: Any, request: Any, context: Any = None) -> Any:
         if self.failures:
@@ -300,7 +300,7 @@ def _selector(request: Any) -> Any:
 
 
 def _operation(step: Any) -> Any:
-    """The client's own conversion leaves messages in the place of shard keys."""
+    """Converts an operation; the client's own conversion does not convert shard keys."""
     message = getattr(step, step.WhichOneof("operation"))
     selector = _selector(message)
     message.ClearField("shard_key_selector")

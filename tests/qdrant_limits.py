@@ -1,4 +1,4 @@
-"""The limits that a Qdrant server puts on what it is sent over gRPC, for servers of the tests.
+"""The limits of a Qdrant server on requests over gRPC, for the tests' servers.
 
 The generated messages of the client carry no limits. These are the ones that the server, 1.19,
 publishes with its API definition, and the ones that its conversions of the messages enforce.
@@ -54,7 +54,7 @@ LIMITS: dict[str, tuple[float | None, float | None]] = {
     "WalConfigDiff.wal_capacity_mb": _AT_LEAST_ONE,
     "WalConfigDiff.wal_retain_closed": _AT_LEAST_ONE,
 }
-"""The least and the greatest number in a field; of a text its characters, of a list its items."""
+"""The bounds of a field: of a number its value, of a text its characters, of a list its items."""
 REQUIRED = (
     "AliasOperations.action",
     "Condition.condition_one_of",
@@ -71,7 +71,7 @@ REQUIRED = (
     "VectorInput.variant",
     "VectorsConfig.config",
 )
-"""Fields, and groups of which one field is to be set."""
+"""Required fields, and groups of which one field is required."""
 _NAMES = ("alias_name", "collection_name", "vector_name")
 _IN_NO_NAME = re.compile(r'[<>:"/\\|?*\0\x1f]')
 
@@ -84,7 +84,7 @@ class Limited(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         continuation: Callable[[Any], Awaitable[Any]],
         handler_call_details: Any,
     ) -> Any:
-        """The handler, behind the check of its request."""
+        """Returns a handler that checks its request first."""
         handler = await continuation(handler_call_details)
 
         async def checked(request: Message, context: Any) -> Any:

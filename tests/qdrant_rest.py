@@ -1,4 +1,4 @@
-"""The client's local mode behind REST: what the index sends goes over a real wire and back."""
+"""The client's local mode behind REST: all requests of the index use a real connection."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ DONE = models.UpdateResult(operation_id=0, status=models.UpdateStatus.COMPLETED)
 
 @contextlib.asynccontextmanager
 async def rest_qdrant() -> AsyncIterator[Server]:
-    """A server of its own, as the index sees it."""
+    """Yields a connection to a new server."""
     stored = ShardedClient()
     async with rest_port(stored) as port:
         url = f"http://127.0.0.1:{port}"
@@ -43,13 +43,13 @@ async def rest_port(
     peers: Sequence[int] = (),
     is_ready: Callable[[], bool] = lambda: True,
 ) -> AsyncIterator[int]:
-    """A server; where it listens.
+    """Runs a server and yields its port.
 
     Args:
-        stored: what it stores in.
-        version: as it says.
+        stored: its storage.
+        version: the version that it reports.
         peers: the nodes of its cluster; none: it is alone.
-        is_ready: whether it has caught up with the others.
+        is_ready: returns True if it has caught up with the others.
     """
     app = Starlette(routes=_routes(stored, version=version, peers=peers, is_ready=is_ready))
     with socket.create_server(("127.0.0.1", 0)) as listening:
@@ -260,7 +260,7 @@ def _name(request: Request) -> str:
 
 
 def _route(method: str, path: str, answer: Callable[[Request], Awaitable[Any]]) -> Route:
-    """A route that answers errors of local mode with the status and the words of a server."""
+    """Returns a route that translates local mode's errors to a server's status and message."""
 
     async def handled(request: Request) -> Response:
         try:

@@ -16,7 +16,7 @@ from qdrant_client import AsyncQdrantClient, models
 from qdrant_client.conversions import common_types as types
 
 _BESIDE = "#"
-"""In the name of a local collection that is a shard of another one."""
+"""The separator in the name of a local collection that is a shard of another one."""
 
 
 class RefusedError(Exception):
@@ -28,7 +28,7 @@ class RefusedError(Exception):
 
 
 class ShardedClient:
-    """A client in local mode. `standalone`: as a server that runs alone, it makes no shard keys.
+    """A client in local mode. `standalone`: it refuses shard keys, as a single server does.
 
     `shards` is the number that collections without shard keys get.
     """
@@ -37,11 +37,11 @@ class ShardedClient:
         self.local = AsyncQdrantClient(":memory:")
         self._standalone, self._auto = standalone, shards
         self._shards: dict[str, dict[str | None, list[str]]] = {}
-        """Of each collection the local ones of each shard key; None where it has no keys."""
+        """For each collection, its local collections by shard key; key None if it has no keys."""
         self.partial: set[str] = set()
-        """Shard keys to which points are still on their way."""
+        """Shard keys to which points are still being moved."""
         self.indexed: set[str] = set()
-        """Fields of which an index was made, in any collection: local mode needs none."""
+        """Fields with an index in any collection: local mode needs no index."""
         self._options: dict[str, dict[str, Any]] = {}
 
     def __getattr__(self, name: str) -> Any:
@@ -210,7 +210,7 @@ class ShardedClient:
         return physical
 
     async def _all(self, name: str) -> list[str]:
-        """All but the one of the collection's own name."""
+        """Returns all local collections except the one with the collection's name."""
         physical = await self._physical(name)
         return [s for shards in self._shards[physical].values() for s in shards if s != physical]
 

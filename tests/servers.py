@@ -22,7 +22,7 @@ Json = dict[str, Any]
 T = TypeVar("T")
 RAG = (sys.executable, "-m", "rag.cli.main")
 PATIENCE = 90.0
-"""Seconds that anything may take: far more than it does, so that a busy machine fails no test."""
+"""Seconds that anything may take: far more than usual, so that a busy machine fails no test."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +32,12 @@ class Server:
     log: Path
 
     def kill(self) -> None:
-        """As a power cut does."""
+        """Kills the process, as a power cut does."""
         self.process.kill()
         self.process.wait()
 
     def interrupt(self) -> int:
-        """As Ctrl-C does; the exit code."""
+        """Interrupts the process, as Ctrl-C does; returns its exit code."""
         self.process.send_signal(signal.SIGINT)
         return self.process.wait(PATIENCE)
 
@@ -46,7 +46,7 @@ class Server:
 
 
 def free_port() -> int:
-    """One that was free a moment ago."""
+    """Returns a port that was free a moment ago."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port: int = listener.getsockname()[1]
         return port
@@ -65,9 +65,9 @@ def launched(
     port: str = "0",
     command: Sequence[str] = RAG,
 ) -> Iterator[Server]:
-    """`rag serve`, by default on a free port, from the moment it says where it listens.
+    """Runs `rag serve`, by default on a free port; the block begins once it prints its address.
 
-    `command` is what stands for `rag`.
+    `command` replaces `rag`.
     """
     data.parent.mkdir(parents=True, exist_ok=True)
     log = data.parent / f"{data.name}.log"
@@ -98,7 +98,7 @@ def launched(
 def serving(
     data: Path, *, env: Mapping[str, str] | None = None, port: str = "0"
 ) -> Iterator[Server]:
-    """`rag serve`, ready."""
+    """Runs `rag serve`; the block begins once it is ready."""
     with launched(data, env=env, port=port) as server, server.client() as http:
 
         def ready() -> bool:
@@ -145,7 +145,7 @@ def rag(
     cwd: Path | None = None,
     prefix: Sequence[str] = (),
 ) -> subprocess.CompletedProcess[str]:
-    """The command `rag`; its output as text."""
+    """Runs the command `rag`; returns its output as text."""
     data.parent.mkdir(parents=True, exist_ok=True)
     ran = subprocess.run(
         [*prefix, *RAG, *arguments],
@@ -171,7 +171,7 @@ def wait_for(look: Callable[[], T | None], *, seconds: float = PATIENCE, pause: 
 
 
 def submit(http: httpx.Client, *documents: Json, collection: str = "default") -> Json:
-    """Sends documents as JSON and waits; their job."""
+    """Submits documents as JSON, waits, and returns their finished job."""
     body = {"collection": collection, "documents": list(documents)}
     return finished(http, http.post("/v1/documents", json=body))
 
@@ -216,14 +216,14 @@ def contents(http: httpx.Client, collection: str) -> dict[str, list[str]]:
 
 
 def encoded(document_id: str) -> str:
-    """An id as it stands in a URL."""
+    """Returns an id encoded for a URL."""
     from urllib.parse import quote
 
     return quote(document_id, safe="")
 
 
 def states(data: Path) -> list[str]:
-    """The states of a data folder's tasks, read beside whoever owns it; empty before there are."""
+    """Returns the states of a data folder's tasks, also while it is in use; [] before any."""
     try:
         with contextlib.closing(
             sqlite3.connect(f"file:{data / 'catalog.sqlite'}?mode=ro", uri=True)

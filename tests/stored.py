@@ -11,7 +11,7 @@ from rag.types import Scope
 
 
 async def store(service: Service, queue: Queue, scope: Scope, texts: Sequence[str]) -> None:
-    """Ingests each as a document whose id is the text."""
+    """Ingests each text as a document whose id is the text."""
     await service.ingest.check_collection(scope)
     spool = service.spool.of(scope.tenant)
     sent = [

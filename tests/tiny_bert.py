@@ -11,10 +11,10 @@ SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 
 def make_tiny_judge(folder: Path, words: Sequence[str], **config: Any) -> Path:
-    """Writes one, with `config` as `BertConfig` takes it for its labels; the folder."""
+    """Writes the model, with `config` passed to `BertConfig` for its labels; returns its folder."""
     import torch
 
-    hf: Any = import_module("transformers")  # whose types do not know what it has
+    hf: Any = import_module("transformers")  # its type stubs lack these names
     folder.mkdir(exist_ok=True)
     vocabulary = [*SPECIAL, *words]
     (folder / "vocab.txt").write_text("\n".join(vocabulary))

@@ -1,4 +1,4 @@
-"""A language model that writes nonsense: random weights, made in a second."""
+"""A tiny language model with random weights, made in a second."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def make_tiny_llama(
     vocabulary: int = 320,
     texts: Sequence[str] = ("The question, and the passages that answer it.",),
 ) -> Path:
-    """Writes a Llama with a chat template and a tokenizer made of `texts`; the folder."""
+    """Writes a Llama with a chat template and a tokenizer made of `texts`; returns its folder."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 

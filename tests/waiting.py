@@ -1,4 +1,4 @@
-"""Waits in a test's event loop for what nobody tells."""
+"""Polls a condition in a test's event loop."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ class Web:
 
 @contextlib.contextmanager
 def web(pages: dict[str, Page], *, tls: ssl.SSLContext | None = None) -> Iterator[Web]:
-    """Serves pages; what is not among them is not found."""
+    """Serves pages; any other path is not found."""
     requests: list[tuple[str, dict[str, str]]] = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -44,7 +44,7 @@ def web(pages: dict[str, Page], *, tls: ssl.SSLContext | None = None) -> Iterato
             for name, value in page.headers.items():
                 self.send_header(name, value)
             self.end_headers()
-            with contextlib.suppress(ConnectionError):  # the client has seen enough
+            with contextlib.suppress(ConnectionError):  # the client closed the connection
                 if page.write is None:
                     self.wfile.write(page.body)
                 else:
