@@ -61,7 +61,7 @@ def model() -> Iterator[ModelServer]:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory, model: ModelServer) -> Iterator[Server]:
-    """Without a fallback."""
+    """A server without a fallback model."""
     folder = tmp_path_factory.mktemp("chat")
     (folder / "rag.toml").write_text(CONFIG.format(url=model.url, key=KEY))
     with serving(folder / "data") as running, running.client() as http:

@@ -1,4 +1,4 @@
-"""`rag eval run` on real workers, a real broker and PostgreSQL; what dies, dies by SIGKILL."""
+"""`rag eval run` on real workers, a real broker and PostgreSQL; processes are killed by SIGKILL."""
 
 from __future__ import annotations
 

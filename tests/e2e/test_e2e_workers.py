@@ -1,4 +1,4 @@
-"""`rag worker` on a real broker and a real PostgreSQL; what dies, dies by SIGKILL."""
+"""`rag worker` on a real broker and a real PostgreSQL; processes are killed by SIGKILL."""
 
 from __future__ import annotations
 
@@ -178,7 +178,7 @@ def embedder_fingerprint() -> str:
 
 
 def write(folder: Path, count: int) -> list[Path]:
-    """Documents of several kinds, a few chunks each."""
+    """Writes documents of several kinds, a few chunks each."""
     folder.mkdir()
     files = []
     for n in range(count):
