@@ -201,7 +201,7 @@ class Looked:
 
 
 async def left_alone(big: Scripted, looked: Looked) -> FallbackGenerator:
-    """A chain whose first engine has just failed too often; its pause does not end by itself."""
+    """Returns a chain whose first engine has just failed too often; its pause never expires."""
     first = Engine(name="big", generator=big, breaker=Breaker(Clock()), answers=looked)
     generator = FallbackGenerator([first, Engine(name="l", generator=answers("l"))], seconds=30)
     for _ in range(FAILURES):

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 pytestmark = [
     pytest.mark.anyio,
     pytest.mark.skipif(find_spec("vllm") is None, reason="vllm is not installed: docs/vllm.md"),
-    # vLLM and torch warn of themselves as they are loaded.
+    # vLLM and torch warn when they are imported.
     pytest.mark.filterwarnings("ignore::DeprecationWarning:torch"),
     pytest.mark.filterwarnings("ignore::FutureWarning:vllm"),
     # An engine is three processes that load torch: minutes on a busy machine.
@@ -175,7 +175,7 @@ async def test_each_piece_tells_the_tokens_so_far(model: VllmModel) -> None:
 async def test_a_prompt_that_was_counted_is_not_rendered_again(
     model: VllmModel, rendered: list[str]
 ) -> None:
-    text, _ = await write(model)  # what an earlier test counted is used up now
+    text, _ = await write(model)  # consumes the counts of earlier tests
     rendered.clear()
     assert await model.count_tokens(CHAT) == await model.count_tokens(CHAT)
     assert (await write(model))[0] == text
