@@ -611,7 +611,7 @@ async def test_a_crash_before_the_catalog_is_told_doubles_nothing_when_run_again
     bench: Bench, monkeypatch: pytest.MonkeyPatch, texts: tuple[Any, int]
 ) -> None:
     async def crash(*_: object, **__: object) -> None:
-        raise asyncio.CancelledError  # as where the process is stopped
+        raise asyncio.CancelledError  # as when the process is stopped
 
     before, after = texts
     if before:
@@ -739,7 +739,7 @@ async def test_what_is_sent_while_its_deletion_is_half_done_is_ingested_anew(
     await bench.ingest(b)
     await cut_short(bench, monkeypatch, at, bench.pipeline().delete(bench.scope, a.document_id))
     job = await bench.catalog.jobs.submit(bench.scope, [bench.file("a.md", prose(5, changed=1))])
-    await settled(bench)  # the task that is open sees to it
+    await settled(bench)  # the open task handles it
     for task in await bench.catalog.tasks.claim(9):
         await bench.pipeline().ingest(task)
     assert (await bench.catalog.jobs.get(bench.scope.tenant, job)).outcomes == {"stored": 1}
@@ -999,7 +999,7 @@ async def test_where_an_original_is_lost_its_duplicates_are_not(bench: Bench) ->
     for doc in docs:  # the first stands for the others
         await bench.ingest(doc)
     lost = docs[0].document_id
-    async with bench.database.write() as db:  # as versions left it that kept the text alone
+    async with bench.database.write() as db:  # as versions that stored only the text left it
         await db.execute(texts.update().where(texts.c.document_id == lost).values(structure=None))
     await bench.index.delete(bench.scope, sorted(await bench.index.chunk_ids(bench.scope, lost)))
     await bench.catalog.unsettled.add(bench.scope, lost)

@@ -362,7 +362,7 @@ async def test_rolling_back_brings_the_first_back_exactly_and_again_the_second(
     for expected in (first, second, first):
         await bench.roll_back()
         assert await bench.state() == expected
-    assert len(bench.embedder.embedded) <= 3 * 16  # the chunks that must find themselves
+    assert len(bench.embedder.embedded) <= 3 * 16  # the samples that a search must find
 
 
 async def test_only_the_version_before_is_kept(bench: Bench) -> None:
@@ -450,7 +450,7 @@ async def test_rolling_back_asks_for_the_embedder_of_then(bench: Bench) -> None:
         await bench.roll_back()
 
 
-# While the world goes on
+# Concurrent changes
 
 
 async def test_nothing_that_happens_meanwhile_is_lost(
