@@ -160,7 +160,7 @@ def test_a_service_beyond_loopback_says_so_and_knows_its_address(
     env = {"RAG_SERVER__HOST": "0.0.0.0", "RAG_LOG__FORMAT": "json"}
     with launched(tmp_path_factory.mktemp("open") / "data", env=env) as server:
         port = server.url.rpartition(":")[2]
-        # An address of this machine that is none of the names it knows.
+        # An address of this machine that is not an allowed host name.
         assert _status_at(f"http://127.0.0.2:{port}/healthz", host=f"127.0.0.2:{port}") == "200"
         assert _status_at(f"http://127.0.0.2:{port}/healthz", host="127.0.0.3") == "421"
         assert _status_at(f"http://127.0.0.1:{port}/healthz", host=f"0.0.0.0:{port}") == "200"

@@ -139,7 +139,7 @@ def test_a_body_that_drips_ends(port: int, echo: Echo, monkeypatch: pytest.Monke
 def test_a_slow_and_honest_upload_passes(port: int) -> None:
     with client(port) as slow:
         slow.sendall(HEAD + b"Connection: close\r\n\r\n")
-        for _ in range(20):  # five times as long as silence may last
+        for _ in range(20):  # five times the longest allowed silence
             slow.sendall(b"x" * 5000)
             time.sleep(0.1)
         assert replied(slow).endswith(b"\r\n\r\n100000")
@@ -147,7 +147,7 @@ def test_a_slow_and_honest_upload_passes(port: int) -> None:
 
 def test_a_server_that_reads_slowly_blames_itself(port: int, echo: Echo) -> None:
     echo.pause = 3 * QUICK
-    size = 500_000  # several times what uvicorn keeps for an app
+    size = 500_000  # several times uvicorn's buffer for an app
     with client(port) as sender:
         sender.settimeout(60)
         head = HEAD.replace(b"100000", str(size).encode())

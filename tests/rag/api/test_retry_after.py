@@ -25,7 +25,7 @@ def server() -> Iterator[ModelServer]:
 
 
 def asks_to_wait(told: str | None) -> Script:
-    """Refuses with 429, and a Retry-After."""
+    """Returns a script that answers 429, with this Retry-After if one is given."""
 
     def script(handler: BaseHTTPRequestHandler) -> None:
         handler.send_response(429)

@@ -57,7 +57,7 @@ async def test_a_question_and_its_passages_are_encoded_once(
                 AGAIN, answer.text, passages, is_json=False, unsupported=0, uncited=0
             )
         assert scores["groundedness"] == 1
-        assert encoded() == before + 2  # the answer, held against the passages and the question
+        assert encoded() == before + 2  # the answer, compared with the passages and the question
 
 
 async def test_a_question_s_token_vectors_are_those_it_has_alone(embedder: BertEmbedder) -> None:

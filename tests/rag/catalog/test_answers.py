@@ -181,7 +181,7 @@ async def test_words_of_answers_go_with_the_version_they_were_made_of(
     catalog = Catalog(database)
     await ingest(catalog, scope, d="1")
     await answers.keep([given("a", scope, read={"d": "1"})])
-    await ingest(catalog, scope, d="1")  # cut anew
+    await ingest(catalog, scope, d="1")  # chunked again
     assert await kept(database) == {"a": (True, True)}
     await ingest(catalog, scope, d="2")
     assert await kept(database) == {"a": (False, False)}
