@@ -34,7 +34,7 @@ FACT = "James Watt patented a separate condenser in 1769."
 
 @dataclass(frozen=True, slots=True)
 class Hop:
-    """A function of a journey, and the sentence on it."""
+    """A function of a journey and its sentence."""
 
     file: str
     function: str
@@ -62,7 +62,7 @@ def hops(journey: str) -> list[Hop]:
 
 @dataclass(slots=True)
 class Calls:
-    """Calls of hops on this thread: each hop's first, in order, and those that go backwards."""
+    """Calls of hops on this thread: the first of each hop, in order, and the backward calls."""
 
     places: dict[CodeType, int]
     first: list[int] = field(default_factory=list)

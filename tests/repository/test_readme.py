@@ -1,4 +1,4 @@
-"""The README's examples run as they stand, in order, and what they must print is there."""
+"""The README's examples run unchanged and in order, and print the expected output."""
 
 from __future__ import annotations
 
