@@ -59,7 +59,7 @@ def owing(folder: Path) -> list[Path]:
 async def clean(index: EdgeIndex, folder: Path) -> None:
     """Waits until no erasure is pending; checks that no file contains the word."""
     async with asyncio.timeout(60):
-        while owing(folder) or index._upkeep._rebuilds:  # noqa: ASYNC110 - nobody tells
+        while owing(folder) or index._upkeep._rebuilds:  # noqa: ASYNC110 - there is no event
             await asyncio.sleep(0.02)
     assert not holding(folder)
 
@@ -264,7 +264,7 @@ async def test_what_a_killed_process_left_behind_goes_where_nobody_asks_for_it(
     (left / "page").write_text(SECRET)
     index = open_index(folder)
     async with index.erasing(), asyncio.timeout(60):
-        while left.exists():  # noqa: ASYNC110 - nobody tells
+        while left.exists():  # noqa: ASYNC110 - there is no event
             await asyncio.sleep(0.01)
     assert generations(folder, scope) == [kept]
     await index.close()
@@ -284,7 +284,7 @@ async def test_one_that_fails_is_told_and_tried_again(
     async with index.erasing():
         with monkeypatch.context() as patch:
             patch.setattr(edge_upkeep, "run_child", full)
-            while "Deleted text stays on disk" not in caplog.text:  # noqa: ASYNC110 - nobody tells
+            while "Deleted text stays on disk" not in caplog.text:  # noqa: ASYNC110 - there is no event
                 await asyncio.sleep(0.01)
         await clean(index, folder)
     assert SECRET not in caplog.text

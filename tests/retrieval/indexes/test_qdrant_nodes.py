@@ -74,7 +74,7 @@ def _node(made: Sequence[Gate]) -> Node:
 
 @dataclass
 class Cluster:
-    """Nodes that have the same data."""
+    """Nodes with the same data."""
 
     stored: ShardedClient
     nodes: list[Node] = field(default_factory=list)
