@@ -39,7 +39,7 @@ def box_of(module: str) -> str:
 
 
 def imports() -> Edges:
-    """By box, the boxes that it imports; `rag` alone is its version."""
+    """Returns the imported boxes of each box, except `rag`, which is only the version."""
     graph = grimp.build_graph(*PACKAGES)
     found: dict[str, set[str]] = defaultdict(set)
     for module in graph.modules:
@@ -51,7 +51,7 @@ def imports() -> Edges:
 
 
 def levels(edges: Edges) -> dict[str, int]:
-    """The longest way down from each box; a box that imports none is on level 0."""
+    """Returns the longest path down from each box; a box without imports is on level 0."""
 
     @cache
     def level(box: str) -> int:

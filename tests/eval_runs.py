@@ -1,4 +1,4 @@
-"""Runs of a small set, made up and written as `rag eval run` writes them."""
+"""Invented runs of a small set, written as `rag eval run` writes them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ INFO = RunInfo(
 
 
 def write_run(folder: Path, outcomes: Iterable[Outcome], **info: Any) -> Path:
-    """A finished run's folder."""
+    """Writes a finished run and returns its folder."""
     made = list(outcomes)
     with RunFolder(folder, replace(INFO, questions=len(made), **info)) as run:
         for outcome in made:

@@ -1,4 +1,4 @@
-"""A server on a free port of this machine that speaks OpenAI's chat completions, well or badly."""
+"""A server on a free port with OpenAI's chat completions, correct or faulty."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def sends(*events: bytes, then: Script | None = None) -> Script:
 
 
 def slowly(script: Script, *, seconds: float) -> Script:
-    """The script, after a pause."""
+    """Returns a script that pauses and then runs this one."""
 
     def late(handler: BaseHTTPRequestHandler) -> None:
         time.sleep(seconds)
@@ -146,14 +146,14 @@ def goes_on(handler: BaseHTTPRequestHandler) -> None:
 
 
 def silent(handler: BaseHTTPRequestHandler) -> None:
-    """Sends nothing, and does not end."""
+    """Sends nothing and does not end until the server closes."""
     state: ModelServer = handler.server_state  # type: ignore[attr-defined]
     state.begun.set()
     state.closing.wait(PATIENCE)
 
 
 def refuses(status: int, message: str = "no", **error: Any) -> Script:
-    """An error as OpenAI writes it."""
+    """Returns a script that answers with an error in OpenAI's format."""
 
     def script(handler: BaseHTTPRequestHandler) -> None:
         body = json.dumps({"error": {"message": message, "type": "t", **error}}).encode()

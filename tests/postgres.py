@@ -34,7 +34,7 @@ async def lose_locks(database: Database) -> None:
 
 
 class PostgresServer:
-    """Listens on a socket in its own folder; ends with the tests."""
+    """A server on a socket in its own folder; it ends with the tests."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder

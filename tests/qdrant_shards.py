@@ -1,7 +1,7 @@
 """Collections of several shards in the client's local mode, each shard a local collection.
 
-As on a server, a point lies in the shard that its id or its shard key says, a query is answered by
-each shard alone, its IDF included, and the best of all answers are taken.
+As on a server, a point's id or shard key selects its shard, each shard answers a query separately,
+with its own IDF, and the best of all answers are returned.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ BINARY = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
 
 
 class RabbitServer:
-    """Listens on a free loopback port; keeps what it holds in its folder."""
+    """A server on a free loopback port; it stores its data in its folder."""
 
     def __init__(self, folder: Path) -> None:
         if not BINARY.exists():
@@ -43,7 +43,7 @@ class RabbitServer:
         return f"amqp://guest:guest@127.0.0.1:{self.port}//"
 
     def start(self) -> None:
-        """It takes connections some seconds later."""
+        """Starts the server, which accepts connections some seconds later."""
         self._process = subprocess.Popen(
             [str(BINARY)],
             env=self._environment,
@@ -56,7 +56,7 @@ class RabbitServer:
         self._process.wait(PATIENCE)
 
     def forget(self) -> None:
-        """Ends Erlang's directory, which outlives the server."""
+        """Ends Erlang's port mapper, which outlives the server."""
         subprocess.run(["epmd", "-kill"], env=self._environment, check=True, capture_output=True)
 
 

@@ -177,13 +177,13 @@ def submit(http: httpx.Client, *documents: Json, collection: str = "default") ->
 
 
 def finished(http: httpx.Client, accepted: httpx.Response) -> Json:
-    """The job of an accepted request, once it has ended."""
+    """Waits for the job of an accepted request to end; returns it."""
     assert accepted.status_code == 202, accepted.text
     return ended(http, accepted.json()["job_id"])
 
 
 def ended(http: httpx.Client, job_id: str) -> Json:
-    """A job, once it has ended."""
+    """Waits for a job to end; returns it."""
 
     def look() -> Json | None:
         job: Json = http.get(f"/v1/jobs/{job_id}").json()
@@ -195,14 +195,14 @@ def ended(http: httpx.Client, job_id: str) -> Json:
 def all_documents(
     http: httpx.Client, collection: str = "default", *, limit: int = 1000
 ) -> list[Json]:
-    """Every document, page by page."""
+    """Returns every document, read page by page."""
     return _pages(http, "/v1/documents", "documents", collection, limit)
 
 
 def all_chunks(
     http: httpx.Client, document_id: str, collection: str = "default", *, limit: int = 1000
 ) -> list[Json]:
-    """Every chunk of a document, page by page."""
+    """Returns every chunk of a document, read page by page."""
     path = f"/v1/documents/{encoded(document_id)}/chunks"
     return _pages(http, path, "chunks", collection, limit)
 
