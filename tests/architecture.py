@@ -94,7 +94,7 @@ def places(edges: Edges) -> dict[str, tuple[float, float]]:
 
 
 def _spread(row: list[str]) -> list[float]:
-    """Where boxes stand side by side, with equal gaps between them."""
+    """Returns the places of boxes side by side, with equal gaps between them."""
     gap = (WIDTH - sum(map(_width, row))) / (len(row) + 1)
     at, found = 0.0, []
     for box in row:
