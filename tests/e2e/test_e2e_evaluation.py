@@ -192,7 +192,7 @@ async def test_a_run_whose_folder_is_gone_ends(
         worker.wait()
         for folder in cluster.asked():
             shutil.rmtree(folder)
-        with pytest.raises(StorageError, match="run the same command again"):
+        with pytest.raises(StorageError, match="Run the same command again"):
             await driving
 
 
