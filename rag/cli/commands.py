@@ -8,6 +8,7 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from rag.cli.delete import delete
@@ -67,32 +68,23 @@ def _ingesting(settings: Settings) -> AbstractAsyncContextManager[Storage]:
 
 
 @contextlib.asynccontextmanager
-async def _searching(settings: Settings) -> AsyncIterator[Storage]:
+async def _with_model(settings: Settings, *, answers: bool) -> AsyncIterator[Storage]:
+    """Opens what searches, or with `answers` the whole service."""
     from rag.build.embedding import loading_embedder
 
     async with loading_embedder(settings.embedder) as embedder:  # while modules are imported
         from rag.build.retrieval import open_searching
-        from rag.cli import in_process  # noqa: F401 - its import takes half as long as the model
-
-        async with open_searching(settings, embedder=embedder) as opened:
-            yield opened
-
-
-@contextlib.asynccontextmanager
-async def _service(settings: Settings) -> AsyncIterator[Storage]:
-    from rag.build.embedding import loading_embedder
-
-    async with loading_embedder(settings.embedder) as embedder:  # while modules are imported
         from rag.build.service import open_service
         from rag.cli import in_process  # noqa: F401 - its import takes half as long as the model
 
-        async with open_service(settings, embedder=embedder) as opened:
+        opening = open_service if answers else open_searching
+        async with opening(settings, embedder=embedder) as opened:
             yield opened
 
 
 COMMANDS = {
-    "query": Command(query, _service),
-    "search": Command(search, _searching),
+    "query": Command(query, partial(_with_model, answers=True)),
+    "search": Command(search, partial(_with_model, answers=False)),
     "status": Command(status, _storage),
     "delete": Command(delete, _ingesting),
 }
