@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rag.errors import ConfigError
+from rag.errors import ConfigError, UpstreamError
 from rag.inference.batching import Batcher
 from rag.process.child_process import ChildProcess
 from rag.protocols import TokenEmbedder
@@ -78,6 +78,7 @@ class ModelEmbedder:
         self._max_waiting = max_waiting
         self._loading = threading.Lock()
         self._running: _Running | None = None
+        self._closed = False
         self._model = model or self._start().process.about.model
 
     def load(self) -> None:
@@ -90,6 +91,8 @@ class ModelEmbedder:
 
     def _start(self) -> _Running:
         with self._loading:
+            if self._closed:
+                raise UpstreamError("The embedder is closed.")
             if self._running is None:
                 process: _Process = ChildProcess(self._load, name="embedder", lanes=self._lanes)
                 self._running = _Running(process, self._batches(process))
@@ -168,6 +171,7 @@ class ModelEmbedder:
     def close(self) -> None:
         """Ends the model's process; waits for one that is being loaded."""
         with self._loading:
+            self._closed = True
             if self._running:
                 self._running.process.close()
 

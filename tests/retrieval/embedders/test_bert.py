@@ -264,3 +264,10 @@ def test_a_model_that_is_no_bert_is_a_config_error(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "gpt2"}')
     with pytest.raises(ConfigError, match="holds a 'gpt2' model"):
         BertEmbedder(tmp_path)
+
+
+async def test_a_closed_embedder_starts_no_process() -> None:
+    embedder = BertEmbedder(minilm_folder())
+    embedder.close()
+    with pytest.raises(UpstreamError, match="closed"):
+        await embedder.embed(["a line"], kind="query")
