@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ingest.readers.ocr import DEFAULT_OCR, Ocr
+from ingest.readers.options import DEFAULT_OPTIONS, ReadOptions
 from ingest.sources.files import load, name_for
 from ingest.turns import Turns
 from rag.errors import ReadError, UpstreamError
@@ -57,9 +57,15 @@ class Parser:
     A process starts when a document comes and none is idle. `Turns` decides whose document is next.
     """
 
-    def __init__(self, limits: Limits, *, ocr: Ocr = DEFAULT_OCR, processes: int = 2) -> None:
+    def __init__(
+        self,
+        limits: Limits,
+        *,
+        options: ReadOptions = DEFAULT_OPTIONS,
+        processes: int = 2,
+    ) -> None:
         self._limits = limits
-        self._ocr = ocr
+        self._options = options
         self._turns = Turns(processes)
         self._all: set[_Process] = set()
         self._idle: list[_Process] = []
@@ -120,14 +126,14 @@ class Parser:
 
     async def _start(self) -> _Process:
         return await ChildProcess.started(
-            partial(_reader, self._limits, self._ocr),
+            partial(_reader, self._limits, self._options),
             name="parser",
             lanes=1,
             seconds=self._limits.seconds,
         )
 
 
-def _reader(limits: Limits, ocr: Ocr) -> Callable[[_Order], Document]:
+def _reader(limits: Limits, options: ReadOptions) -> Callable[[_Order], Document]:
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
     memory = limits.memory if hard == resource.RLIM_INFINITY else min(limits.memory, hard)
     resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
@@ -143,7 +149,7 @@ def _reader(limits: Limits, ocr: Ocr) -> Callable[[_Order], Document]:
                     id_=order.id,
                     uri=order.uri,
                     max_bytes=limits.file,
-                    ocr=ocr,
+                    options=options,
                 )
         except MemoryError as error:
             raise ReadError(

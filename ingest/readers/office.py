@@ -13,6 +13,7 @@ from ingest.readers import csv_rows, media_types
 from ingest.readers.decoding import clean
 from ingest.readers.media_types import damaged, encrypted
 from ingest.readers.ocr import Ocr
+from ingest.readers.options import ReadOptions
 from ingest.readers.outline import Outline
 from rag.errors import ReadError
 from rag.types import Heading, Meta, Table
@@ -25,7 +26,7 @@ _LONGEST_HEADING = 120
 _FOOTNOTES = "word/footnotes.xml"
 
 
-def outline(data: bytes, media_type: str, *, name: str, ocr: Ocr) -> Outline:
+def outline(data: bytes, media_type: str, *, name: str, options: ReadOptions) -> Outline:
     """Reads with headings, tables, pages and metadata as far as the format has them.
 
     Raises:
@@ -38,9 +39,9 @@ def outline(data: bytes, media_type: str, *, name: str, ocr: Ocr) -> Outline:
         case media_types.ODP:
             found = _slides(data)
         case media_types.PNG | media_types.JPEG | media_types.TIFF:
-            found = _recognised(data, media_type, name=name, ocr=ocr)
+            found = _recognised(data, media_type, name=name, ocr=options.ocr)
         case media_types.PDF:
-            found = _pdf(data, name=name, ocr=ocr)
+            found = _pdf(data, name=name, ocr=options.ocr)
         case media_types.DOCX:
             found = _extract(data, media_type, name=name)
             found = replace(found, text="\n\n".join(filter(None, (found.text, _footnotes(data)))))

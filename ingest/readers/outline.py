@@ -16,7 +16,10 @@ _DATES = ("%Y-%m-%d", "%d-%b-%Y")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outline:
-    """A text and its mark-up, in the terms of `Document`; no title is ""."""
+    """A text and its mark-up, in the terms of `Document`; no title is "".
+
+    `notes` are sentences for the document's record: what was left out, what could not be read.
+    """
 
     text: str
     title: str = ""
@@ -25,6 +28,7 @@ class Outline:
     tables: tuple[Table, ...] = ()
     furniture: tuple[tuple[int, int], ...] = ()
     meta: Meta = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 def lines_of(text: str, start: int = 0) -> Iterator[tuple[int, str]]:

@@ -10,7 +10,7 @@ from typing import Any
 from ingest.readers import csv_rows, html, mail, markdown, media_types, office, rst
 from ingest.readers.decoding import clean, decode, storable
 from ingest.readers.media_types import damaged, media_type
-from ingest.readers.ocr import DEFAULT_OCR, Ocr
+from ingest.readers.options import DEFAULT_OPTIONS, ReadOptions
 from ingest.readers.outline import Outline
 from rag.errors import RagError, ReadError
 from rag.types import Document, Meta, MetaValue
@@ -18,6 +18,7 @@ from rag.types import Document, Meta, MetaValue
 _LONGEST_TITLE = 80
 _FIRST_LINE = 4096
 """Characters in which a title is looked for."""
+_MOST_NOTES, _LONGEST_NOTE = 10, 300
 _DEEPEST = 3
 """Largest depth of messages within messages."""
 
@@ -40,7 +41,7 @@ def read(
     name: str,
     title: str | None = None,
     meta: Meta | None = None,
-    ocr: Ocr = DEFAULT_OCR,
+    options: ReadOptions = DEFAULT_OPTIONS,
 ) -> Document:
     """Reads a file of any type in `MEDIA_TYPES`.
 
@@ -51,7 +52,7 @@ def read(
         name: The file's name; its extension decides between kinds of text.
         title: Overrides the title found in the document.
         meta: Overrides equal keys found in the document.
-        ocr: How images are read.
+        options: How images are read, and whether what is hidden is.
 
     Raises:
         ReadError: The bytes cannot be read, or the text is blank (`code="empty_document"`).
@@ -59,7 +60,7 @@ def read(
     if not data:
         raise _empty(name)
     found = media_type(data, name=name)
-    outline = _outline(data, found, name=name, ocr=ocr)
+    outline = _outline(data, found, name=name, options=options)
     if not outline.text.strip():
         raise _empty(name)
     first = next((heading.text for heading in outline.headings if heading.level == 1), "")
@@ -74,7 +75,7 @@ def read(
         headings=outline.headings,
         tables=outline.tables,
         furniture=outline.furniture,
-        meta={**outline.meta, **(meta or {})},
+        meta={**outline.meta, **_notes(outline), **(meta or {})},
     )
 
 
@@ -110,26 +111,37 @@ def read_json(data: bytes, *, id: str, uri: str) -> Document:  # noqa: A002 - th
     )
 
 
+def _notes(outline: Outline) -> Meta:
+    """Returns the reader's notes as metadata: the first few, each cut to a bounded length."""
+    if not outline.notes:
+        return {}
+    return {"notes": tuple(note[:_LONGEST_NOTE] for note in outline.notes[:_MOST_NOTES])}
+
+
 def _first_line(text: str) -> str:
     return clean(text[:_FIRST_LINE]).partition("\n")[0].strip()[:_LONGEST_TITLE]
 
 
-def _outline(data: bytes, type_: str, *, name: str, ocr: Ocr, depth: int = 0) -> Outline:
+def _outline(
+    data: bytes, type_: str, *, name: str, options: ReadOptions, depth: int = 0
+) -> Outline:
     def read_part(part: bytes, part_name: str) -> Outline:
         if depth == _DEEPEST:
             raise ReadError(f"{part_name}: lies in more than {_DEEPEST} messages.")
         found = media_type(part, name=part_name)
-        return _outline(part, found, name=part_name, ocr=ocr, depth=depth + 1)
+        return _outline(part, found, name=part_name, options=options, depth=depth + 1)
 
     try:
-        return _by_type(data, type_, name=name, ocr=ocr, read_part=read_part)
+        return _by_type(data, type_, name=name, options=options, read_part=read_part)
     except (RagError, MemoryError):
         raise
     except Exception as error:  # damaged bytes can raise anything in a library
         raise damaged(name, f"it cannot be followed ({error!r})") from error
 
 
-def _by_type(data: bytes, type_: str, *, name: str, ocr: Ocr, read_part: mail.ReadPart) -> Outline:
+def _by_type(
+    data: bytes, type_: str, *, name: str, options: ReadOptions, read_part: mail.ReadPart
+) -> Outline:
     match type_:
         case media_types.HTML:
             found = html.outline(data, name=name)
@@ -153,9 +165,9 @@ def _by_type(data: bytes, type_: str, *, name: str, ocr: Ocr, read_part: mail.Re
             | media_types.NDJSON
         ):
             text = decode(data, name=name).encode()
-            found = office.outline(text, type_, name=name, ocr=ocr)
+            found = office.outline(text, type_, name=name, options=options)
         case _ if type_ in media_types.BINARY:
-            found = office.outline(data, type_, name=name, ocr=ocr)
+            found = office.outline(data, type_, name=name, options=options)
         case _:
             raise NotImplementedError(f"No reader is registered for {type_}.")
     return found

@@ -15,7 +15,7 @@ from urllib.parse import unquote_to_bytes, urlsplit
 from uuid import uuid4
 
 from ingest.readers.media_types import DOCUMENTS, READABLE
-from ingest.readers.ocr import DEFAULT_OCR, Ocr
+from ingest.readers.options import DEFAULT_OPTIONS, ReadOptions
 from ingest.readers.registry import document_id, last_part, read, read_json
 from rag.errors import InputError, ReadError, StorageError
 from rag.records import Submission
@@ -231,7 +231,7 @@ def load(
     id_: str,
     uri: str,
     max_bytes: int,
-    ocr: Ocr = DEFAULT_OCR,
+    options: ReadOptions = DEFAULT_OPTIONS,
 ) -> Document:
     """Reads a document from the place of its bytes.
 
@@ -252,7 +252,7 @@ def load(
         )
     if "spool" in source and source.get("name") is None:
         return read_json(data, id=id_, uri=uri)
-    return read(data, id=id_, uri=uri, name=name, ocr=ocr)
+    return read(data, id=id_, uri=uri, name=name, options=options)
 
 
 def find(patterns: Sequence[str]) -> Iterator[Path]:

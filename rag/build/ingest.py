@@ -123,6 +123,7 @@ def build_parser(settings: Settings) -> Parser:
     """Returns the reader of documents; its processes start when they are needed."""
     from ingest.reader_process import Limits, Parser
     from ingest.readers.ocr import Ocr
+    from ingest.readers.options import ReadOptions
 
     limits = Limits(
         file=settings.limits.file_mb << 20,
@@ -130,8 +131,8 @@ def build_parser(settings: Settings) -> Parser:
         memory=settings.reader.memory_mb << 20,
         seconds=settings.reader.seconds,
     )
-    ocr = Ocr(settings.reader.ocr_languages)
-    return Parser(limits, ocr=ocr, processes=settings.reader.processes)
+    options = ReadOptions(ocr=Ocr(settings.reader.ocr_languages), hidden=settings.reader.hidden)
+    return Parser(limits, options=options, processes=settings.reader.processes)
 
 
 def build_chunker(settings: ChunkerSettings, count_tokens: CountTokens) -> Chunker:

@@ -24,6 +24,9 @@ class ReaderSettings(Part):
     ocr_languages: str = Field(
         "eng", pattern=r"^\w+(\+\w+)*$", description="For images, where tesseract is installed."
     )
+    hidden: bool = Field(
+        False, description="Also hidden sheets, rows, slides and text, which nobody sees."
+    )
 
 
 class FetchSettings(Part):

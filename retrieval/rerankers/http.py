@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import httpx
@@ -20,6 +20,7 @@ _TOO_MANY, _SERVER_FAULT = 429, 500
 _ABOUT_NO_PASSAGE = (401, 403, 404)
 _NO_SCORES = (ValueError, KeyError, TypeError, IndexError, OverflowError, RecursionError)
 """Exceptions caused by JSON of another shape, or by invalid JSON."""
+_BROKEN = (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError)
 _LARGEST = float(np.finfo(np.float32).max)
 
 
@@ -61,7 +62,7 @@ class HttpReranker:
             else {"model": self._model, "query": query.text, "documents": texts}
         )
         try:
-            answer = await self._client.post(self._url, json=body, headers=trace_headers())
+            answer = await self._post(body)
         except httpx.HTTPError as error:
             raise UpstreamError(
                 "The reranker does not answer.",
@@ -69,6 +70,13 @@ class HttpReranker:
             ) from error
         self._check(answer)
         return self._scores(answer, len(texts))
+
+    async def _post(self, body: Mapping[str, Any]) -> httpx.Response:
+        """Asks once more if the connection broke: a server may close a kept one at any moment."""
+        try:
+            return await self._client.post(self._url, json=body, headers=trace_headers())
+        except _BROKEN:
+            return await self._client.post(self._url, json=body, headers=trace_headers())
 
     async def close(self) -> None:
         """Closes the connections."""

@@ -15,6 +15,7 @@ import pytest
 from ingest.chunkers.strategies import SectionChunker
 from ingest.readers.media_types import MEDIA_TYPES, media_type
 from ingest.readers.ocr import Ocr
+from ingest.readers.options import ReadOptions
 from ingest.readers.registry import read
 from rag.errors import ReadError
 from rag.types import Document
@@ -216,11 +217,11 @@ def test_what_cannot_be_read_is_refused_with_its_reason() -> None:
 
 def test_images_without_character_recognition_say_what_is_missing() -> None:
     with pytest.raises(ReadError, match="tesseract's language data 'xyz'") as caught:
-        read(JPEG, id="i", uri="u", name="scan.jpg", ocr=Ocr("xyz"))
+        read(JPEG, id="i", uri="u", name="scan.jpg", options=ReadOptions(ocr=Ocr("xyz")))
     assert caught.value.code == "needs_ocr"
     blank = papers.pdf("")
     with pytest.raises(ReadError) as caught:
-        read(blank, id="i", uri="u", name="scan.pdf", ocr=Ocr("xyz"))
+        read(blank, id="i", uri="u", name="scan.pdf", options=ReadOptions(ocr=Ocr("xyz")))
     assert caught.value.code == "needs_ocr"
 
 

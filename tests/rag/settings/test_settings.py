@@ -178,6 +178,7 @@ def test_every_setting_can_be_set_in_the_environment(
         "retrieval.diversity": "0.5",
         "server.host": "::1",
         "fetch.private_addresses": "True",
+        "reader.hidden": "True",
         "reader.ocr_languages": "deu+eng",
     }
     value = values.get(name, "77")

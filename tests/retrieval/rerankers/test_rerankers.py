@@ -227,3 +227,28 @@ async def test_a_server_that_hangs_or_is_not_there_is_given_up(scope: Scope) -> 
             await score(url, scope)
     with pytest.raises(UpstreamError, match="does not answer"):
         await score("http://127.0.0.1:1/rerank", scope)
+
+
+async def test_a_kept_connection_that_the_server_closes_meanwhile_is_no_failure(
+    scope: Scope,
+) -> None:
+    """A server may close a connection in the moment in which the next request is sent on it."""
+    answer = scored(0, 1, 2)
+    connections: list[int] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connections.append(0)
+        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(b"HTTP/1.1 200 X\r\nContent-Length: %d\r\n\r\n" % len(answer) + answer)
+            await reader.readuntil(b"\r\n\r\n")  # the next request, which gets no answer
+        writer.close()
+
+    listening = await asyncio.start_server(serve, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}/rerank"
+    reranker = HttpReranker(url, dialect="cohere", model="judge", api_key=None, seconds=30)
+    for _ in range(3):
+        await reranker.score(Query(text="the cat", scope=scope), CHUNKS)
+    await reranker.close()
+    listening.close()
+    assert len(connections) == 3
