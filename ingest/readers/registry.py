@@ -146,7 +146,7 @@ def _by_type(
         case media_types.HTML:
             found = html.outline(data, name=name, hidden=options.hidden)
         case media_types.MARKDOWN:
-            found = markdown.outline(decode(data, name=name))
+            found = markdown.outline(decode(data, name=name), hidden=options.hidden)
         case media_types.RST:
             found = rst.outline(decode(data, name=name))
         case media_types.CSV:

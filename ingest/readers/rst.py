@@ -7,7 +7,7 @@ import unicodedata
 from bisect import bisect_right
 from collections.abc import Iterator
 
-from ingest.readers.outline import Outline, lines_of, parse_fields
+from ingest.readers.outline import Line, Outline, lines_of, parse_fields
 from rag.types import Heading
 
 _ADORNMENT = re.compile(r"([!-/:-@\[-`{-~])\1*\s*")
@@ -16,8 +16,6 @@ _SIMPLE_TABLE = re.compile(r"=+(?: +=+)+\s*")
 _MARKUP = re.compile(r"``(.+?)``|`([^`<]+?)(?: <[^`>]*>)?`_{0,2}|\*{1,2}([^*]+)\*{1,2}")
 _ROLE = re.compile(r":[a-z:+-]{1,40}:(?=`)")
 _SHORTEST_OVERLINE = 4  # docutils takes a shorter one for text
-
-Line = tuple[int, str]
 
 
 def outline(text: str) -> Outline:
