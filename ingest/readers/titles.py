@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import re
 
-_WORDS = frozenset(
-    """
+_LISTED = """
     untitled unnamed blank new neu neue neues neuer nouveau nouvelle nuevo no title notitle
     ohne titel unbenannt unbenanntes sans titre nom sin título titulo senza titolo nome sem
-    naamloos bez tytułu nazwy без имени названия 无标题 無題 무제 başlıksız
+    naamloos bez tytułu nazwy без имени названия 无标题 無題 무제
     document dokument documento документ 文档 文書 page seite página pagina web webpage
     presentation präsentation présentation presentación presentazione apresentação презентация
     slide folie diapositive book workbook mappe arbeitsmappe classeur libro spreadsheet
     sheet tabelle feuille hoja foglio template vorlage modèle plantilla file datei fichier
     microsoft word powerpoint excel office html pdf react vite app your here insert index
     none null undefined
-    """.split()
-)
+"""
+_WORDS = frozenset(_LISTED.split())
 """A title of these words alone, with a number at most, says nothing about the document."""
 _PROGRAM = re.compile(
     r"(?:microsoft|libreoffice|openoffice)(?:\.org)? (?:word|excel|powerpoint|writer|calc|impress)"
