@@ -9,7 +9,7 @@ from dataclasses import replace
 from io import BytesIO
 from typing import Any
 
-from ingest.readers import csv_rows, media_types
+from ingest.readers import media_types, tables
 from ingest.readers.decoding import clean
 from ingest.readers.media_types import damaged, encrypted
 from ingest.readers.ocr import Ocr
@@ -150,7 +150,7 @@ class _Text:
         rows = [[""] * grid["cols"] for _ in range(grid["rows"])]
         for cell in grid["cells"]:
             rows[cell["row"]][cell["col"]] = _plain(cell["content"])
-        written, table = csv_rows.written(rows, between=self._between)
+        written, table = tables.written(rows, between=self._between)
         start = self._write(written)
         if table:
             moved = replace(table, start=start + table.start, end=start + table.end)
