@@ -174,6 +174,8 @@ class CollectionRecord:
     name: str
     embedder: str
     documents: int
+    outdated: int
+    """Documents that an older reader read."""
     chunks: int
     created_at: str
 

@@ -36,11 +36,8 @@ def outline(text: str, *, hidden: bool = False) -> Outline:
     lines = list(lines_of(text))
     found = _find(lines)
     comments = () if hidden else found.comments
-    edits = [Edit(start, end) for start, end in comments]
-    for table in found.tables:
-        if (rows := table_text(table)) is not None:
-            edits.append(Edit(*table.span, rows[0], (rows[1],) if rows[1] else ()))
-    edited = Edited(text, edits)
+    cuts = [Edit(start, end) for start, end in comments]
+    edited = Edited(text, [*cuts, *_rows(found.tables)])
     meta, header_span = _attributes(lines, found)
     furniture = sorted([span for span, _, _ in found.titles] + header_span)
     return Outline(
@@ -54,6 +51,13 @@ def outline(text: str, *, hidden: bool = False) -> Outline:
         meta=meta,
         notes=tuple(html_hidden.note(0, len(comments))),
     )
+
+
+def _rows(sources: Sequence[Source]) -> Iterator[Edit]:
+    for source in sources:
+        if (written := table_text(source)) is not None:
+            text, table = written
+            yield Edit(*source.span, text, (table,) if table else ())
 
 
 def _find(lines: Sequence[Line]) -> _Found:

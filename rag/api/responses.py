@@ -185,6 +185,7 @@ class CollectionOut(BaseModel):
     name: str
     embedder: str
     documents: int
+    outdated: int = Field(description="Documents that an older reader read.")
     chunks: int
     created_at: str
 

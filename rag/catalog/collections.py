@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 import sqlalchemy as sa
 
 from rag.catalog.database import Database
@@ -68,13 +71,19 @@ class Collections:
             code="unknown_collection",
         )
 
-    async def of(self, tenant: str) -> list[CollectionRecord]:
-        """Returns a tenant's collections, ordered by name."""
+    async def of(
+        self, tenant: str, *, readers: Mapping[str, str] = MappingProxyType({})
+    ) -> list[CollectionRecord]:
+        """Returns a tenant's collections, ordered by name.
+
+        `readers` has, by media type, the end of the recipes of documents that are not outdated.
+        """
         query = (
             sa.select(
                 collections.c.collection.label("name"),
                 collections.c.embedder,
                 sa.func.count(documents.c.id).label("documents"),
+                sa.func.count(sa.case((_is_outdated(readers), 1))).label("outdated"),
                 _CHUNKS,
                 collections.c.created_at,
             )
@@ -84,3 +93,13 @@ class Collections:
             .order_by(collections.c.collection)
         )
         return [CollectionRecord(**row) for row in await self._db.rows(query)]
+
+
+def _is_outdated(readers: Mapping[str, str]) -> sa.ColumnElement[bool]:
+    """Checks that an older reader read a document; one that is written just now is none."""
+    older = (
+        (documents.c.media_type == media_type)
+        & ~documents.c.recipe.endswith(reader, autoescape=True)
+        for media_type, reader in readers.items()
+    )
+    return (documents.c.recipe != "") & sa.or_(sa.false(), *older)

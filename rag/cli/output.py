@@ -174,6 +174,8 @@ def status(body: Json) -> Lines:
         return
     for each in body["collections"]:
         yield f"{_bold(each['name'])}: {_documents(each['documents'])}, {each['chunks']} chunks"
+        if outdated := each.get("outdated"):
+            yield f"  {_documents(outdated)} read by an older version: ingest again to bring up."
     documents = sorted(body["documents"], key=lambda d: (d["state"] != "failed", d["uri"]))
     if documents:
         states = Counter(d["state"] for d in documents)
