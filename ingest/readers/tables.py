@@ -112,11 +112,11 @@ def spread(rows: Iterable[Sequence[Cell]]) -> Grid:
             line = tuple(_place(row, carried))
             width = max(width, 1 + max((cell.column for cell in line), default=-1))
             lines.append(line)
-            carried = [cell._replace(rows=cell.rows - 1) for cell in line if cell.rows > 1]
+            carried = [_Placed(*cell[:3], cell.rows - 1) for cell in line if cell.rows > 1]
         else:
             width = max(width, len(row))
             lines.append([cell.text for cell in row])
-    return _expanded(lines, width, room, left_out)
+    return _expanded(lines, width, left_out)
 
 
 def header_reach(rows: Sequence[Sequence[Cell]], count: int) -> int:
@@ -180,10 +180,10 @@ def _place(row: Iterable[Cell], carried: Sequence[_Placed]) -> list[_Placed]:
     return line
 
 
-def _expanded(lines: Sequence[_Line], width: int, room: int, left_out: int) -> Grid:
+def _expanded(lines: Sequence[_Line], width: int, left_out: int) -> Grid:
     """Repeats the text of merged cells, as long as there is room."""
     grid = Grid(left_out=left_out)
-    chars = _MOST_REPEATED_CHARS
+    room, chars = _MOST_REPEATED_CELLS, _MOST_REPEATED_CHARS
     for number, line in enumerate(lines):
         if isinstance(line, list):
             grid.rows.append(line)
