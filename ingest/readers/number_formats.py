@@ -61,7 +61,12 @@ def shown(value: float, code: str, *, from_1904: bool = False) -> str:
         code: A format code, with up to four sections; "" is General.
         from_1904: Whether days are counted from 1904, as old files of a Macintosh do.
     """
-    if not code or code.lower() == "general" or len(code) > _LONGEST_CODE or not math.isfinite(value):
+    if (
+        not code
+        or code.lower() == "general"
+        or len(code) > _LONGEST_CODE
+        or not math.isfinite(value)
+    ):
         return general(value)
     sections = _sections(code)
     section, magnitude = _chosen(sections, value)
