@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +17,9 @@ BETWEEN = " | "
 """Stands between the cells of a row."""
 _BETWEEN_LABELS = " / "
 _MOST_HEADER_ROWS = 16
+_MOST_BELOW = 3
+"""Further header rows that labels reach into."""
+_FIGURE = re.compile(r"\W*\d")
 _MOST_REPEATED_CELLS, _MOST_REPEATED_CHARS = 1 << 19, 1 << 22
 """Repetitions of merged cells in one table: a few bytes can ask for a billion."""
 
@@ -66,7 +70,7 @@ def written(
     """
     text = StringIO()
     filled = array("L")
-    cells = (_cells(row, escaped="|" in between) for row in rows)
+    cells: Iterator[list[str]] = (_cells(row, escaped="|" in between) for row in rows)
     header: int | None = None
     if header_rows is not None:
         top = [row for row in islice(cells, min(header_rows, _MOST_HEADER_ROWS)) if any(row)]
@@ -90,13 +94,13 @@ def written(
     return whole, Table(start=start, end=len(whole), header=line)
 
 
-def spread(rows: Iterable[Iterable[Cell]]) -> Grid:
+def spread(rows: Iterable[Sequence[Cell]]) -> Grid:
     """Expands merged cells: each of their places has their text. Cells come as in HTML.
 
     Columns in which no cell begins are dropped: a cell may claim to span more than there are. A
     cell that spans all columns is written once.
     """
-    lines: list[list[_Placed]] = []
+    lines: list[_Line] = []
     carried: list[_Placed] = []
     room = _MOST_REPEATED_CELLS
     left_out = width = 0
@@ -104,22 +108,44 @@ def spread(rows: Iterable[Iterable[Cell]]) -> Grid:
         room -= len(carried)
         if room < 0:
             left_out += 1
-            continue
-        line = _place(row, carried)
-        width = max(width, 1 + max((cell.column for cell in line), default=-1))
-        lines.append(line)
-        carried = [cell._replace(rows=cell.rows - 1) for cell in line if cell.rows > 1]
-    grid = Grid(left_out=left_out)
-    chars = _MOST_REPEATED_CHARS
-    for number, line in enumerate(lines):
-        repeats = [(max(0, min(c.end, width) - c.column - 1), len(c.text)) for c in line]
-        room -= sum(times for times, _ in repeats)
-        chars -= sum(times * length for times, length in repeats)
-        if min(room, chars) < 0:
-            grid.left_out += len(lines) - number
-            break
-        grid.rows.append(_expanded(line, width))
-    return grid
+        elif carried or any(cell.columns > 1 or cell.rows > 1 for cell in row):
+            line = tuple(_place(row, carried))
+            width = max(width, 1 + max((cell.column for cell in line), default=-1))
+            lines.append(line)
+            carried = [cell._replace(rows=cell.rows - 1) for cell in line if cell.rows > 1]
+        else:
+            width = max(width, len(row))
+            lines.append([cell.text for cell in row])
+    return _expanded(lines, width, room, left_out)
+
+
+def header_reach(rows: Sequence[Sequence[Cell]], count: int) -> int:
+    """Returns the number of header rows, of which `count` are known.
+
+    If a label spans several columns, the labels of these columns are below it: the header goes on
+    for as many rows as the labels beside it span.
+    """
+    reach = count
+    for number, row in enumerate(rows[:count]):
+        if any(cell.columns > 1 for cell in row):
+            reach = max(reach, *(number + cell.rows for cell in row))
+    return reach if reach <= count + _MOST_BELOW else count
+
+
+def guessed_header_rows(rows: Sequence[Sequence[Cell]]) -> int | None:
+    """Returns the number of header rows of a table that does not mark them; None for one row.
+
+    They are two or more if labels in the first row span some of the columns, and the row below has
+    no figures.
+    """
+    first = next((n for n, row in enumerate(rows) if len(row) > 1), len(rows))
+    if first + 1 >= len(rows) or all(cell.columns == 1 for cell in rows[first]):
+        return None
+    reach = header_reach(rows, first + 1)
+    if reach > first + 1:
+        return reach
+    figures = any(_FIGURE.match(cell.text) for cell in rows[first + 1])
+    return None if figures else first + 2
 
 
 class _Placed(NamedTuple):
@@ -129,6 +155,10 @@ class _Placed(NamedTuple):
     end: int
     text: str
     rows: int
+
+
+_Line = tuple[_Placed, ...] | list[str]
+"""The cells of a row in their columns, or its texts if no cell spans or is spanned over."""
 
 
 def _place(row: Iterable[Cell], carried: Sequence[_Placed]) -> list[_Placed]:
@@ -150,7 +180,25 @@ def _place(row: Iterable[Cell], carried: Sequence[_Placed]) -> list[_Placed]:
     return line
 
 
-def _expanded(line: Sequence[_Placed], width: int) -> list[str]:
+def _expanded(lines: Sequence[_Line], width: int, room: int, left_out: int) -> Grid:
+    """Repeats the text of merged cells, as long as there is room."""
+    grid = Grid(left_out=left_out)
+    chars = _MOST_REPEATED_CHARS
+    for number, line in enumerate(lines):
+        if isinstance(line, list):
+            grid.rows.append(line)
+            continue
+        repeats = [(max(0, min(c.end, width) - c.column - 1), len(c.text)) for c in line]
+        room -= sum(times for times, _ in repeats)
+        chars -= sum(times * length for times, length in repeats)
+        if min(room, chars) < 0:
+            grid.left_out += len(lines) - number
+            break
+        grid.rows.append(_repeated(line, width))
+    return grid
+
+
+def _repeated(line: Sequence[_Placed], width: int) -> list[str]:
     if len(line) == 1 and not line[0].column and line[0].end >= width:
         return [line[0].text]
     row: list[str] = []
@@ -165,7 +213,7 @@ def _cells(row: Row, *, escaped: bool) -> list[str]:
     return [cell.replace("|", "\\|") for cell in cells] if escaped else cells
 
 
-def _captions(top: Sequence[Row]) -> Iterator[Row]:
+def _captions(top: Sequence[list[str]]) -> Iterator[list[str]]:
     """Yields the header rows of one cell that stand above one of several."""
     for row, below in pairwise(top):
         if len(_trimmed(row)) > 1 or len(_trimmed(below)) == 0:
