@@ -5,7 +5,7 @@ from __future__ import annotations
 from ingest.readers.package import Element, local
 
 
-def formula(element: Element) -> str:
+def formula(element: Element) -> str:  # noqa: PLR0911 - a line for each kind
     """Returns a formula's text: "a^2", "x_1", "(a)/(b)", "√(x)"."""
     parts = {local(child): child for child in element if isinstance(child.tag, str)}
     match local(element):
@@ -23,10 +23,8 @@ def formula(element: Element) -> str:
         case "rad":
             return f"{_inside(parts.get('deg'))}√{_grouped(parts.get('e'), always=True)}"
         case "nary":
-            limits = [
-                (mark, _inside(parts.get(name))) for mark, name in (("_", "sub"), ("^", "sup"))
-            ]
-            bounds = "".join(f"{mark}({limit})" for mark, limit in limits if limit)
+            limits = {"_": _inside(parts.get("sub")), "^": _inside(parts.get("sup"))}
+            bounds = "".join(f"{mark}({limit})" for mark, limit in limits.items() if limit)
             return f"{_sign(element, 'naryPr', 'chr', '∫')}{bounds} {_inside(parts.get('e'))}"
         case "d":
             inner = ", ".join(_inside(child) for child in element if local(child) == "e")

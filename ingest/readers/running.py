@@ -1,4 +1,4 @@
-"""Running headers and footers: what stands on page after page, kept once and without page numbers."""
+"""Running headers and footers: what stands on every page, kept once and without its number."""
 
 from __future__ import annotations
 

@@ -34,6 +34,7 @@ class Shape:
 
     @property
     def text(self) -> str:
+        """Returns the lines on one line."""
         return " ".join(" ".join(line.split()) for line, _ in self.lines if line.strip())
 
 

@@ -150,9 +150,8 @@ class _Paragraph:
     def _boxes(self, element: Element) -> None:
         for found in boxes_in(element):
             if local(found) == "chart":
-                self._words.charts += [
-                    value for key, value in found.attrib.items() if key.endswith("}id")
-                ]
+                ids = (value for key, value in found.attrib.items() if key.endswith("}id"))
+                self._words.charts += ids
             else:
                 self._words.boxes.append(found)
 

@@ -18,7 +18,7 @@ _MOST_ANCESTORS = 20
 
 @dataclass(frozen=True, slots=True)
 class Style:
-    """`level` is that of a heading from 1, or 0; `is_contents` marks a line of a table of contents."""
+    """`level` is that of a heading from 1, or 0; `is_contents` marks a table of contents."""
 
     level: int = 0
     is_list: bool = False
