@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from io import BytesIO
 from typing import Any
 
-from ingest.readers import media_types, xlsx, tables
+from ingest.readers import media_types, pptx, tables, word, xlsx
 from ingest.readers.decoding import clean
 from ingest.readers.media_types import damaged, encrypted
 from ingest.readers.ocr import Ocr
@@ -45,9 +45,10 @@ def outline(data: bytes, media_type: str, *, name: str, options: ReadOptions) ->
             found = _pdf(data, name=name, ocr=options.ocr)
         case media_types.XLSX if zipfile.ZipFile(BytesIO(data)).NameToInfo.get(_WORKBOOK):
             found = xlsx.outline(data, name=name, options=options)
+        case media_types.PPTX:
+            found = pptx.outline(data, name=name, options=options)
         case media_types.DOCX:
-            found = _extract(data, media_type, name=name)
-            found = replace(found, text="\n\n".join(filter(None, (found.text, _footnotes(data)))))
+            found = word.outline(data, name=name, options=options)
         case _:
             found = _extract(data, media_type, name=name)
     return found
@@ -240,23 +241,3 @@ def _slides(data: bytes) -> Outline:
             content = {"node_type": "paragraph", "text": teletype.extractText(paragraph)}
             text.add({"content": content, "page": number})
     return text.outline(title="", meta={})
-
-
-def _footnotes(data: bytes) -> str:
-    """Returns footnotes and endnotes of a Word document, which kreuzberg leaves out."""
-    with zipfile.ZipFile(BytesIO(data)) as file:
-        if _FOOTNOTES not in file.namelist():
-            return ""
-    from docx2python import docx2python
-
-    with docx2python(BytesIO(data)) as document:
-        runs = _strings([document.footnotes_runs, document.endnotes_runs])
-        return clean("\n".join(filter(None, ("".join(runs)).splitlines()))).strip()
-
-
-def _strings(nested: Iterable[Any]) -> Iterator[str]:
-    for item in nested:
-        if isinstance(item, str):
-            yield item
-        else:
-            yield from _strings(item)

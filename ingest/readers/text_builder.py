@@ -25,7 +25,8 @@ class TextBuilder:
         self._headings: list[Heading] = []
         self._tables: list[Table] = []
         self._furniture: list[tuple[int, int]] = []
-        self._in_list = False
+        self._leads_in = False
+        """Whether an item would stand on the line below: after a paragraph or another item."""
 
     def turn_to(self, page: int) -> None:
         """Puts what follows on this page; pages are counted from 1."""
@@ -46,13 +47,15 @@ class TextBuilder:
 
     def paragraph(self, text: str) -> None:
         """Appends a paragraph."""
-        self._write(_trimmed(text))
+        if line := _trimmed(text):
+            self._write(line)
+            self._leads_in = True
 
     def item(self, text: str) -> None:
-        """Appends an item of a list; items that follow each other stand on lines that do."""
+        """Appends an item of a list, on the line below a paragraph or another item."""
         if line := _trimmed(text):
-            self._write(f"- {line}", gap="\n" if self._in_list else "\n\n")
-            self._in_list = True
+            self._write(f"- {line}", gap="\n" if self._leads_in else "\n\n")
+            self._leads_in = True
 
     def furniture(self, text: str) -> None:
         """Appends a line that is not body text."""
@@ -96,7 +99,7 @@ class TextBuilder:
         """Appends a text after a gap; returns its offset."""
         if not text:
             return self._length
-        self._in_list = False
+        self._leads_in = False
         owed = gap if self._parts else ""
         start = self._length + len(owed)
         self._pages.setdefault(self._page, start)
