@@ -15,6 +15,7 @@ from ingest.readers.media_types import damaged, encrypted
 from ingest.readers.ocr import Ocr
 from ingest.readers.options import ReadOptions
 from ingest.readers.outline import Outline
+from ingest.readers.pdf import document as pdf
 from rag.errors import ReadError
 from rag.types import Heading, Meta, Table
 
@@ -41,7 +42,7 @@ def outline(data: bytes, media_type: str, *, name: str, options: ReadOptions) ->
         case media_types.PNG | media_types.JPEG | media_types.TIFF:
             found = _recognised(data, media_type, name=name, ocr=options.ocr)
         case media_types.PDF:
-            found = _pdf(data, name=name, ocr=options.ocr)
+            found = _pdf(data, name=name, options=options)
         case media_types.DOCX:
             found = _extract(data, media_type, name=name)
             found = replace(found, text="\n\n".join(filter(None, (found.text, _footnotes(data)))))
@@ -50,10 +51,10 @@ def outline(data: bytes, media_type: str, *, name: str, options: ReadOptions) ->
     return found
 
 
-def _pdf(data: bytes, *, name: str, ocr: Ocr) -> Outline:
-    found = _extract(data, media_types.PDF, name=name)
+def _pdf(data: bytes, *, name: str, options: ReadOptions) -> Outline:
+    found = pdf.outline(data, name=name, hidden=options.hidden)
     if not found.text.strip():
-        return _recognised(data, media_types.PDF, name=name, ocr=ocr)
+        return found if found.notes else _recognised(data, media_types.PDF, name=name, ocr=options.ocr)
     right_to_left = len(_RIGHT_TO_LEFT.findall(found.text))
     if right_to_left > _MUCH_RIGHT_TO_LEFT * len(found.text):
         return _right_to_left(data, found.meta)
