@@ -21,8 +21,6 @@ from rag.types import Heading, Meta, Table
 
 # A hyphen at a line's end, as pdfium marks it.
 _SOFT_HYPHEN = re.compile("\u0002\\s*")
-_RIGHT_TO_LEFT = re.compile("[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]")
-_MUCH_RIGHT_TO_LEFT = 0.1
 _LONGEST_HEADING = 120
 _FOOTNOTES = "word/footnotes.xml"
 
@@ -42,22 +40,14 @@ def outline(data: bytes, media_type: str, *, name: str, options: ReadOptions) ->
         case media_types.PNG | media_types.JPEG | media_types.TIFF:
             found = _recognised(data, media_type, name=name, ocr=options.ocr)
         case media_types.PDF:
-            found = _pdf(data, name=name, options=options)
+            found = pdf.outline(data, name=name, hidden=options.hidden)
+            if not found.text:
+                found = _recognised(data, media_type, name=name, ocr=options.ocr)
         case media_types.DOCX:
             found = _extract(data, media_type, name=name)
             found = replace(found, text="\n\n".join(filter(None, (found.text, _footnotes(data)))))
         case _:
             found = _extract(data, media_type, name=name)
-    return found
-
-
-def _pdf(data: bytes, *, name: str, options: ReadOptions) -> Outline:
-    found = pdf.outline(data, name=name, hidden=options.hidden)
-    if not found.text.strip():
-        return found if found.notes else _recognised(data, media_types.PDF, name=name, ocr=options.ocr)
-    right_to_left = len(_RIGHT_TO_LEFT.findall(found.text))
-    if right_to_left > _MUCH_RIGHT_TO_LEFT * len(found.text):
-        return _right_to_left(data, found.meta)
     return found
 
 
@@ -206,17 +196,6 @@ def _recognised(data: bytes, media_type: str, *, name: str, ocr: Ocr) -> Outline
             code="needs_ocr",
         )
     return _extract(data, media_type, name=name, ocr=config)
-
-
-def _right_to_left(data: bytes, meta: Meta) -> Outline:
-    """Reads Arabic and Hebrew with pypdf: pdfium leaves the text in the order of painting."""
-    from pypdf import PdfReader
-
-    text = _Text(between=" ")
-    for number, page in enumerate(PdfReader(BytesIO(data)).pages, start=1):
-        content = {"node_type": "paragraph", "text": page.extract_text()}
-        text.add({"content": content, "page": number})
-    return text.outline(title="", meta=meta)
 
 
 def _rtf(data: bytes) -> str:

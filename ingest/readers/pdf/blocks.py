@@ -1,5 +1,6 @@
 """Groups lines to headings, paragraphs, items of lists, and tables."""
 
+# ruff: noqa: RUF001 - the marks that end sentences, in their own scripts
 from __future__ import annotations
 
 import re
@@ -23,13 +24,18 @@ _LONGEST_NUMBERED = 70
 _ENDS = (".", "!", "?", ":", ";", "…", "。", "！", "？")
 _NO_HEADING_ENDS = (".", ",", ";", "\ufffe", "-")
 _CLOSING = "\"'”’»)]"
-BULLET = re.compile(r"[•‣▪◦●○■□➢✓·*\u2022\uf0b7\uf0a7–-]\s+(?=\S)")
+BULLET = re.compile(r"[•‣▪◦●○■□➢✓·*\uf0b7\uf0a7–-]\s+(?=\S)")
+_DOUBTFUL_BULLETS = ("·", "*", "–", "-")
 _ENUMERATOR = re.compile(r"\(?(?:\d{1,3}|[a-zA-Z]|[ivx]{1,5})[.)]\s+\S")
-_NUMBERED = re.compile(
-    r"(?:\d{1,2}(?:\.\d{1,2}){0,3}\.?|§+ ?\d+\w?\.?|[IVX]{1,5}\.|[A-Z]\.|(?:Art(?:icle|ikel|ículo|icolo)?"
-    r"\.?|Section|Abschnitt|Kapitel|Chapter|Chapitre|Part|Teil|Annex|Anhang|Anlage|Annexe|Appendix)"
-    r" (?:\d+|[IVX]+|[A-Z])\b[.:]?)(?:\s+[^\W\d_a-z]|$)"
+_CHAPTER = (
+    r"(?:Art(?:icle|ikel|ículo|icolo)?\.?|Section|Abschnitt|Kapitel|Chapter|Chapitre|Part|Teil"
+    r"|Annexe?|Anhang|Anlage|Appendix)"
 )
+_NUMBERED = re.compile(
+    rf"(?:\d{{1,2}}(?:\.\d{{1,2}}){{0,3}}\.?|§+ ?\d+\w?\.?|[IVX]{{1,5}}\.|[A-Z]\."
+    rf"|{_CHAPTER} (?:\d+|[IVX]+|[A-Z])\b[.:]?)(?:\s+[^\W\d_a-z]|$)"
+)
+"""A line that begins with a number as headings have it: "5. Parking", "§ 3 Rent", "Article 7"."""
 
 
 class Kind(Enum):
@@ -94,7 +100,7 @@ def _usual_step(lines: Sequence[Line]) -> float:
     steps = sorted(
         (below.base - above.base) / below.size
         for above, below in pairwise(lines)
-        if _alike(above, below) and below.base - above.base > 0.5 * below.size  # noqa: PLR2004
+        if _alike(above, below) and below.base - above.base > 0.5 * below.size
     )
     return steps[len(steps) // 4] if len(steps) > 2 else _USUAL_STEP  # noqa: PLR2004
 
@@ -131,7 +137,8 @@ def _begins(block: Block, line: Line, *, right: float, step: float) -> bool:
     if last.bold != line.bold and not is_wrapped(last, line, right):
         return True
     if _is_item(line.text):
-        return block.kind is Kind.ITEM or ends_sentence(last.text) or bool(BULLET.match(line.text))
+        bullet = BULLET.match(line.text) and not line.text.startswith(_DOUBTFUL_BULLETS)
+        return block.kind is Kind.ITEM or bool(bullet) or not is_wrapped(last, line, right)
     indented = line.left > last.left + _INDENT * line.size
     return block.kind is Kind.TEXT and indented and ends_sentence(last.text)
 
@@ -150,6 +157,7 @@ def _is_numbered(line: Line, following: Line, right: float) -> bool:
     text = line.text
     return (
         len(text) <= _LONGEST_NUMBERED
+        and any(map(str.isalpha, text))
         and bool(_NUMBERED.match(text))
         and not text.endswith(_NO_HEADING_ENDS)
         and line.right - line.left < _SHORT_LINE * (right - line.left)
@@ -170,7 +178,7 @@ def _headed(block: Block, style: Style) -> Block:
         and (larger or (bolder and block.size > (1 - _SAME_SIZE) * style.size))
         and len(block.lines) <= _MOST_HEADING_LINES
         and len(text) <= _LONGEST_HEADING
-        and any(char.isalpha() for char in text)
+        and sum(map(str.isalpha, text)) > 1
         and not BULLET.match(text)
         and not text[0].islower()
         and not text.endswith(_NO_HEADING_ENDS)

@@ -12,6 +12,8 @@ from ingest.readers.pdf.lines import Line, Piece, lines_of_pieces
 
 _GUTTER = 0.7
 """The least width of the space between columns, in heights of the text."""
+_HANGING = 0.6
+"""How far a line's first sign may stand out of its column, in heights of the text."""
 _MOST_GUTTERS = 8
 _DEEPEST = 5
 _BUCKET = 3.0
@@ -20,7 +22,7 @@ _LEAST_WORDS = 3
 """Mean words in a line of a column of prose; a cell of a table has fewer."""
 _MANY_WORDS, _MANY_LINES = 5, 4
 _LEAST_GOING_ON = 0.25
-_LEAST_ALIGNED = 0.5
+_LEAST_ALIGNED = 0.8
 _WIDER = 1.3
 
 
@@ -73,13 +75,11 @@ def _gutters(pieces: Sequence[Piece]) -> list[float]:
     return [edge for _, edge in sorted(likely, reverse=True)]
 
 
-def _split(
-    pieces: Iterable[Piece], gutter: float
-) -> tuple[list[Piece], list[Piece], list[Piece]]:
+def _split(pieces: Iterable[Piece], gutter: float) -> tuple[list[Piece], list[Piece], list[Piece]]:
     """Returns the pieces that span the gutter, those left of it and those right of it."""
     spanning, left, right = [], [], []
     for piece in pieces:
-        if piece.left >= gutter - _BUCKET:
+        if piece.left >= gutter - _HANGING * piece.size:
             right.append(piece)
         elif piece.right <= gutter - _GUTTER * piece.size:
             left.append(piece)
@@ -103,7 +103,7 @@ def _bands(
         for piece in sorted(those, key=attrgetter("base")):
             while band < len(bases) and bases[band] <= piece.base + 0.4 * heights[band]:
                 band += 1
-            beside = band and abs(bases[band - 1] - piece.base) <= 0.4 * heights[band - 1]  # noqa: PLR2004
+            beside = band and abs(bases[band - 1] - piece.base) <= 0.4 * heights[band - 1]
             bands[band][0 if beside else side].append(piece)
     return bands
 
@@ -113,9 +113,10 @@ def _are_columns(left: Sequence[Piece], right: Sequence[Piece], page: int) -> bo
     sides = [lines_of_pieces(side, page) for side in (left, right)]
     if min(map(len, sides)) < 2:  # noqa: PLR2004 - one line beside another is a line
         return False
+    few_words = min(map(_words, sides)) < _LEAST_WORDS
     if _painted_apart(left, right):
-        return True
-    if min(_words(side) for side in sides) < _LEAST_WORDS or _are_rows(*sides):
+        return not (few_words and _are_beside(*sides))
+    if few_words or _are_rows(*sides):
         return False
     if all(_goes_on(side) for side in sides):
         return True
@@ -125,6 +126,12 @@ def _are_columns(left: Sequence[Piece], right: Sequence[Piece], page: int) -> bo
 def _painted_apart(left: Sequence[Piece], right: Sequence[Piece]) -> bool:
     """Checks that one side was painted before the other: tables are painted row by row."""
     return max(piece.order for piece in left) < min(piece.order for piece in right)
+
+
+def _are_beside(left: Sequence[Line], right: Sequence[Line]) -> bool:
+    """Checks that most lines of the shorter side stand at the height of one on the other."""
+    bases = [{round(line.base / _BUCKET) for line in side} for side in (left, right)]
+    return len(bases[0] & bases[1]) >= _LEAST_ALIGNED * min(map(len, bases))
 
 
 def _words(lines: Sequence[Line]) -> float:
@@ -149,7 +156,7 @@ def _continues(above: str, below: str) -> bool:
 
 
 def _are_rows(left: Sequence[Line], right: Sequence[Line]) -> bool:
-    """Checks that the wide gaps of both sides are at the same heights, as between a table's rows."""
+    """Checks that wide gaps are at the same heights on both sides, as between rows of a table."""
     breaks = [_breaks(side) for side in (left, right)]
     return bool(breaks[0]) and breaks[0] == breaks[1] and len(breaks[0]) > 1
 

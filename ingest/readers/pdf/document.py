@@ -5,26 +5,26 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from operator import attrgetter
 
-from ingest.readers.csv_rows import written
 from ingest.readers.decoding import clean
 from ingest.readers.outline import Outline
 from ingest.readers.pdf import pages as painted
-from ingest.readers.pdf.blocks import BULLET, Block, Kind, Style, blocks, ends_sentence, is_wrapped
-from ingest.readers.pdf.columns import regions
+from ingest.readers.pdf import right_to_left
+from ingest.readers.pdf.blocks import Block, Style
+from ingest.readers.pdf.flow import body_of
 from ingest.readers.pdf.furniture import ASIDE, BOTTOM, TOP, Furniture, PageText, take_out
-from ingest.readers.pdf.grids import Grid
-from ingest.readers.pdf.joining import Joiner, Part
+from ingest.readers.pdf.joining import Part
 from ingest.readers.pdf.lines import pieces_by_turn
 from ingest.readers.pdf.pages import Page, turned
-from rag.types import Heading, Meta, Table
+from ingest.readers.pdf.text import BlockWriter, Text
+from rag.errors import ReadError
+from rag.types import Meta
 
-_MADE_UP = re.compile(r"\W*(?:untitled|anonymous|unspecified|unknown)\W*|microsoft \w+ - .*", re.I)
+_MADE_UP = re.compile(
+    r"\W*(?:untitled|anonymous|unspecified|unknown)\W*|microsoft \w+ - .*|\S+\.\w{2,4}", re.I
+)
 _MOST_FURNITURE, _LONGEST_FURNITURE = 20, 200
-_LEVELS = 6
-_SAME_SIZE = 0.05
 _MOST_LISTED = 10
 _DATE = re.compile(r"D:(\d{4})(\d\d)(\d\d)")
 
@@ -44,18 +44,44 @@ def outline(data: bytes, *, name: str, hidden: bool) -> Outline:
         found = list(painted.pages(document, hidden=hidden))
         meta = document.get_metadata_dict()
     pages = [page for page in found if page]
+    if right_to_left.is_right_to_left(pages):
+        paragraphs, furniture = right_to_left.parts(data)
+        text, bare = Text(), set[int]()
+        for parts in [*paragraphs, *([(each.page, each.text)] for each in furniture)]:
+            text.paragraph(parts)
+    else:
+        text, furniture, bare = _laid_out(pages)
+    if not text.length and any(page.hidden for page in pages):
+        _refuse_unseen(pages, name=name)
+    return text.outline(
+        len(found), title=_title(meta), meta=_meta(meta, furniture), notes=_notes(found, bare)
+    )
+
+
+def _laid_out(pages: Sequence[Page]) -> tuple[Text, list[Furniture], set[int]]:
+    """Returns the text, the furniture, and the numbers of the pages that hold only furniture."""
     texts = [_page_text(page) for page in pages]
     style = _style(texts)
     bare = {text.number for text in texts if any(text.groups)}
     furniture = take_out(texts, body=style.size)
     bare -= {text.number for text in texts if any(text.groups)}
-    body = _body(texts, style)
-    text = _Text(Joiner([line for block in body for line in block.lines]), _levels(body))
-    for block in _with_furniture(body, furniture):
-        text.add(block)
-    return text.outline(
-        len(found), title=_title(meta), meta=_meta(meta, furniture), notes=_notes(found, bare)
-    )
+    body = body_of(texts, style)
+    text = Text()
+    writer = BlockWriter(text, body)
+    for each in _with_furniture(body, furniture):
+        if isinstance(each, Block):
+            writer.write(each)
+        else:
+            text.paragraph([each])
+    return text, furniture, bare
+
+
+def _refuse_unseen(pages: Sequence[Page], *, name: str) -> None:
+    if not any(page.images for page in pages):
+        raise ReadError(
+            f"{name}: holds only text that nobody sees. Read it with the setting reader.hidden.",
+            code="empty_document",
+        )
 
 
 def _page_text(page: Page) -> PageText:
@@ -79,57 +105,9 @@ def _style(texts: Sequence[PageText]) -> Style:
     return Style(size, bold > sizes.total() / 2)
 
 
-def _body(texts: Sequence[PageText], style: Style) -> list[Block]:
-    """Returns the blocks of all pages; a paragraph that goes on across a page is one."""
-    body: list[Block] = []
-    for text in texts:
-        for group in text.groups:
-            for lines in regions(group, text.number):
-                for block in blocks(lines, style):
-                    _append(body, block)
-    return body
-
-
-def _append(body: list[Block], block: Block) -> None:
-    """Adds a block, or its lines to the paragraph that was cut at the end of a page or column."""
-    cut = len(body)
-    while cut and _is_footnote(body[cut - 1], block):
-        cut -= 1
-    above = body[cut - 1] if cut else None
-    if above and _goes_on(above, block):
-        above.lines += block.lines
-        body[cut - 1 :] = [*body[cut:], above]
-    else:
-        body.append(block)
-
-
-def _is_footnote(block: Block, below: Block) -> bool:
-    """Checks for smaller letters between the parts of a paragraph."""
-    smaller = block.size < (1 - _SAME_SIZE) * below.size
-    return smaller and block.kind is Kind.TEXT and _is_moved(block, below)
-
-
-def _goes_on(above: Block, below: Block) -> bool:
-    last, first = above.lines[-1], below.lines[0]
-    return (
-        _is_moved(above, below)
-        and below.kind is Kind.TEXT
-        and above.kind in {Kind.TEXT, Kind.ITEM}
-        and abs(above.size - below.size) <= _SAME_SIZE * below.size
-        and not ends_sentence(last.text)
-        and (first.text[0].islower() or is_wrapped(last, first, above.right))
-    )
-
-
-def _is_moved(above: Block, below: Block) -> bool:
-    """Checks that `below` stands on another page, or at the top of the next column."""
-    last, first = above.lines[-1], below.lines[0]
-    return last.page != first.page or first.base < last.base
-
-
 def _with_furniture(
     body: Sequence[Block], furniture: Sequence[Furniture]
-) -> Iterator[Block | tuple[int, str]]:
+) -> Iterator[Block | Part]:
     """Yields the blocks, and (page, text) of furniture between them, on the page that has it."""
     waiting = sorted(furniture, key=attrgetter("page"))
     for block in body:
@@ -139,95 +117,6 @@ def _with_furniture(
             yield min(each.page, first), each.text
         yield block
     yield from ((each.page, each.text) for each in waiting)
-
-
-def _levels(body: Sequence[Block]) -> Mapping[tuple[float, bool], int]:
-    """Returns the level of the headings of each style: the largest letters are level 1."""
-    styles = {_look(block) for block in body if block.kind is Kind.HEADING}
-    ranked = sorted(styles, reverse=True)
-    return {look: min(rank, _LEVELS) for rank, look in enumerate(ranked, start=1)}
-
-
-def _look(block: Block) -> tuple[float, bool]:
-    return round(block.size * 2) / 2, all(line.bold for line in block.lines)
-
-
-class _Text:
-    """Builds the document's text from its blocks."""
-
-    def __init__(self, joiner: Joiner, levels: Mapping[tuple[float, bool], int]) -> None:
-        self._joiner = joiner
-        self._levels = levels
-        self._parts: list[str] = []
-        self._length = 0
-        self._pages: dict[int, int] = {}
-        self._headings: list[Heading] = []
-        self._tables: list[Table] = []
-        self._last: Kind | None = None
-
-    def add(self, block: Block | tuple[int, str]) -> None:
-        """Adds a block, or furniture as a paragraph of its own."""
-        if isinstance(block, tuple):
-            self._write([block])
-            self._last = None
-            return
-        if block.grid:
-            self._tabulate(block.lines[0].page, block.grid)
-        else:
-            parts = self._joiner.parts(block)
-            if block.kind is Kind.HEADING:
-                [*before, (page, text)] = parts
-                heading = " ".join([*(each for _, each in before), text]).replace("\n", " ")
-                start = self._write([(parts[0][0], heading)])
-                text = clean(heading)
-                level = self._levels[_look(block)]
-                self._headings.append(Heading(start=start, level=level, text=text))
-            else:
-                near = block.near and block.kind is self._last is Kind.ITEM
-                page, text = parts[0]
-                self._write([(page, BULLET.sub("- ", text, count=1)), *parts[1:]], near=near)
-        self._last = block.kind
-
-    def outline(self, count: int, *, title: str, meta: Meta, notes: tuple[str, ...]) -> Outline:
-        """Returns the text with its structure; `count` is the number of pages."""
-        starts = []
-        start = self._length
-        for number in range(count, 0, -1):
-            start = self._pages.get(number, start)  # one without text begins where the next does
-            starts.append(start if number > 1 else 0)
-        return Outline(
-            text="".join(self._parts),
-            title=title,
-            pages=tuple(reversed(starts)),
-            headings=tuple(self._headings),
-            furniture=tuple((head.start, head.start + len(head.text)) for head in self._headings),
-            tables=tuple(self._tables),
-            meta=meta,
-            notes=notes,
-        )
-
-    def _tabulate(self, page: int, grid: Grid) -> None:
-        """Writes a table: cells are told apart if each column has a name, else guessed."""
-        lines, table = written(grid.rows, between=" | " if grid.named else " ")
-        start = self._write([(page, lines)])
-        if table and grid.named:
-            moved = replace(table, start=start + table.start, end=start + table.end)
-            self._tables.append(moved)
-
-    def _write(self, parts: Sequence[Part], *, near: bool = False) -> int:
-        """Appends a paragraph, or a line if `near`; returns its offset."""
-        start = self._length
-        if self._parts:
-            self._append("\n" if near else "\n\n")
-            start = self._length
-        for page, text in parts:
-            self._pages.setdefault(page, self._length)
-            self._append(clean(text))
-        return start
-
-    def _append(self, text: str) -> None:
-        self._parts.append(text)
-        self._length += len(text)
 
 
 def _title(meta: Mapping[str, str]) -> str:

@@ -10,23 +10,29 @@ from itertools import pairwise
 
 from ingest.readers.pdf.lines import Line, Piece, lines_of_pieces
 
-_MARGIN = 0.15
+
+def _words(listed: str) -> frozenset[str]:
+    return frozenset(listed.split())
+
+
+_MARGIN = 0.2
 """The share of a page's height, above and below, in which headers and footers are looked for."""
 _FEW_PAGES = 8
 _LARGE = 1.2
 _MOST_PAGES = 0.8
 """The share of the pages that repeats a line which may also be a heading, or a sentence."""
 _MOST_ROUNDS = 3
-_MOST_LINES, _CLOSE_LINES = 5, 2
+_MOST_LINES, _CLOSE_LINES, _CLOSE_PAGES = 5, 2, 3
+"""A header has a few lines before a wide space; or it stands close to the text, on more pages."""
 _SENTENCE_ENDS = (".", "!", "?", ":", ",", ";")
 _SEPARATE = 1.7
 _CELLS = 3
 _NUMBER = re.compile(r"\d{1,6}|\b[ivxl]+\b")
 _MOST_NUMBERS = 4
 _ROMAN = {"i": 1, "v": 5, "x": 10, "l": 50}
-_PAGE_WORDS = frozenset(
+_PAGE_WORDS = _words(
     "page pages of seite von p pg s pagina página páginas de di sur sida av side strona z"
-    " страница из oldal sayfa".split()
+    " страница из oldal sayfa"
 )
 _LEAST_LINE_NUMBERS = 8
 TOP, BOTTOM, ASIDE = "header", "footer", "stamp"
@@ -89,7 +95,8 @@ def _round(pages: Sequence[PageText], *, body: float, first: bool) -> list[Furni
         key = max(each.keys, key=lambda key: len(where[key]))
         large = each.place != ASIDE and each.line.size > _LARGE * body
         doubtful = large or each.close or not first or each.line.text.endswith(_SENTENCE_ENDS)
-        if len(where[key]) < _least(len(pages), doubtful=doubtful):
+        least = max(_least(len(pages), doubtful=doubtful), _CLOSE_PAGES if each.close else 0)
+        if len(where[key]) < least:
             continue
         if key not in seen:
             seen.add(key)
@@ -180,7 +187,7 @@ def _without_line_numbers(pieces: list[Piece]) -> list[Piece]:
     if len(numbers) < _LEAST_LINE_NUMBERS:
         return pieces
     values = [int(piece.text[:6]) for piece in numbers]
-    steps = {below - above for above, below in zip(values, values[1:], strict=False)}
+    steps = {below - above for above, below in pairwise(values)}
     if len(steps) != 1 or steps == {0}:
         return pieces
     counted = {id(piece) for piece in numbers}

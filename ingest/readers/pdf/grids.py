@@ -12,6 +12,10 @@ _CELL_GAP = 1.0
 """The least space between cells, in heights of the text."""
 _ROW_STEP = 4.0
 _LEAST_ROWS = 3
+_CLOSE = 1.35
+"""The most space between the lines of one cell, in heights of the text."""
+_ALIGNED = 2.0
+"""Points."""
 _FEW_COLUMNS = 2
 _NUMBER = re.compile(r"[\s\d.,:%+*/()€$£-]+")
 
@@ -31,29 +35,50 @@ class _Cell:
     right: float
 
 
+_Row = list[_Cell]
+
+
+def has_cells(line: Line) -> bool:
+    """Checks that a line is cut by wide spaces."""
+    return len(line.pieces) > 1 and len(_cells(line)) > 1
+
+
 def grids(lines: Sequence[Line]) -> Iterator[tuple[int, int, Grid]]:
     """Yields (first, end, grid) for each table among the lines."""
-    cells = [_cells(line) for line in lines]
+    rows = [_cells(line) for line in lines]
     start = 0
     while start < len(lines):
-        end = start
-        while (
-            end < len(lines)
-            and len(cells[end]) > 1
-            and (end == start or _is_near(lines[end - 1], lines[end]))
-        ):
-            end += 1
-        grid = _grid(cells[start:end])
+        end = _end(lines, rows, start)
+        grid = _grid(lines[start:end], rows[start:end])
         if grid:
             yield start, end, grid
         start = max(end, start + 1)
 
 
-def _is_near(above: Line, below: Line) -> bool:
-    return below.base - above.base <= _ROW_STEP * max(above.size, below.size)
+def _end(lines: Sequence[Line], rows: Sequence[_Row], start: int) -> int:
+    """Returns where the rows that begin at `start` end; a row of one cell goes on with another."""
+    end = start
+    while end < len(lines) and (len(rows[end]) > 1 or _is_wrapped(lines, rows, start, end)):
+        if end > start and lines[end].base - lines[end - 1].base > _ROW_STEP * lines[end].size:
+            break
+        end += 1
+    return end
 
 
-def _cells(line: Line) -> list[_Cell]:
+def _is_wrapped(lines: Sequence[Line], rows: Sequence[_Row], start: int, number: int) -> bool:
+    """Checks that a line is the rest of a cell: close below it, and not in the first column."""
+    if number <= start + 1 or not rows[number]:
+        return False
+    [cell] = rows[number]
+    above = rows[number - 1]
+    step = lines[number].base - lines[number - 1].base
+    starts = [other.left for other in above[1:]] if len(above) > 1 else [above[0].left]
+    return step <= _CLOSE * lines[number].size and any(
+        abs(left - cell.left) <= _ALIGNED for left in starts
+    )
+
+
+def _cells(line: Line) -> _Row:
     cells: list[_Cell] = []
     for piece in line.pieces:
         if cells and piece.left - cells[-1].right < _CELL_GAP * piece.size:
@@ -64,31 +89,40 @@ def _cells(line: Line) -> list[_Cell]:
     return cells
 
 
-def _grid(rows: Sequence[Sequence[_Cell]]) -> Grid | None:
+def _grid(lines: Sequence[Line], rows: Sequence[_Row]) -> Grid | None:
     """Returns the rows as a grid, if each cell stands in a column of its own."""
     width = max(map(len, rows), default=0)
-    if len(rows) < _LEAST_ROWS or width < _FEW_COLUMNS:
+    if sum(len(row) > 1 for row in rows) < _LEAST_ROWS:
         return None
     columns = _columns(rows)
     if len(columns) != width:
         return None
-    written = []
-    for row in rows:
+    written: list[list[str]] = []
+    last = lines[0].base
+    for line, row in zip(lines, rows, strict=True):
         texts = [""] * width
         for cell in row:
             place = next(n for n, (_, right) in enumerate(columns) if cell.left <= right)
             if texts[place]:
                 return None
             texts[place] = cell.text
-        written.append(texts)
-    labels = [row[0] for row in written]
-    if width == _FEW_COLUMNS and any(label.endswith(":") for label in labels):
-        return None  # fields of a form
+        if written and not texts[0] and line.base - last <= _CLOSE * line.size:
+            above = written[-1]
+            written[-1] = [" ".join(filter(None, pair)) for pair in zip(above, texts, strict=True)]
+        else:
+            written.append(texts)
+        last = line.base
+    if len(written) < _LEAST_ROWS or (width == _FEW_COLUMNS and _is_form(written)):
+        return None
     named = all(text and not _NUMBER.fullmatch(text) for text in written[0])
     return Grid(written, named)
 
 
-def _columns(rows: Sequence[Sequence[_Cell]]) -> list[tuple[float, float]]:
+def _is_form(rows: Sequence[Sequence[str]]) -> bool:
+    return any(row[0].endswith(":") for row in rows)
+
+
+def _columns(rows: Sequence[_Row]) -> list[tuple[float, float]]:
     """Returns where the columns begin and end: cells that overlap are in one."""
     columns: list[tuple[float, float]] = []
     for cell in sorted((cell for row in rows for cell in row), key=lambda cell: cell.left):

@@ -7,7 +7,13 @@ from collections.abc import Sequence
 from functools import cached_property
 
 from ingest.readers.pdf.blocks import Block, is_wrapped
+from ingest.readers.pdf.grids import has_cells
 from ingest.readers.pdf.lines import Line
+
+
+def _words(listed: str) -> frozenset[str]:
+    return frozenset(listed.split())
+
 
 _HYPHENS = ("\ufffe", "\u0002", "-", "\u00ad", "\u2010")
 _MARKED = re.compile("[\ufffe\u0002]")
@@ -15,10 +21,13 @@ _SOFT = "\u00ad"
 _WORD = re.compile(r"[^\W\d_]+(?:-[^\W\d_]+)*")
 _LAST_PART = re.compile(r"[^\W\d_]+$")
 _FIRST_PART = re.compile(r"[^\W\d_]+")
-_PREFIXES = frozenset("well self non half ex all cross anti long short high low ill".split())
+_PREFIXES = _words("well self non half ex all cross anti long short high low ill")
 """Words that are mostly written with a hyphen before another."""
-_CONJUNCTIONS = frozenset("und oder bzw sowie and or et ou y o e of en och og".split())
+_CONJUNCTIONS = _words("und oder bzw sowie and or et ou y o e of en och og")
 _WIDE = re.compile("[\u2e80-\u9fff\uf900-\ufaff\uff00-\uffef]")
+
+_LONG = 0.5
+"""Shorter lines, by their share of the block's width, end where they were meant to end."""
 
 Part = tuple[int, str]
 """A page's number and the text that is on it."""
@@ -53,8 +62,11 @@ class Joiner:
             return self._without_hyphen(text, rest)
         if _WIDE.match(text[-1]) and _WIDE.match(rest[0]):
             return text, "", rest
-        goes_on = is_wrapped(above, line, right) or rest[0].islower() or line.page != above.page
-        return text, " " if goes_on else "\n", rest
+        if line.page != above.page or line.base < above.base:
+            return text, " ", rest
+        long = above.right - above.left > _LONG * (right - above.left)
+        goes_on = is_wrapped(above, line, right) or (long and rest[0].islower())
+        return text, " " if goes_on and not has_cells(above) else "\n", rest
 
     def _without_hyphen(self, text: str, rest: str) -> tuple[str, str, str]:
         stem = text[:-1]

@@ -6,10 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 
-from ingest.readers.pdf.pages import SLANTED, Run
+from ingest.readers.pdf.pages import SLANTED, WIDE, Run
 
-_GAP = 0.7
-"""In heights of the text: a gap that is wider separates pieces. Columns and cells are wider."""
 _SPACE = 0.2
 """In heights of the text: a gap that is wider is a space, where pdfium sees a new line."""
 _BACK = 0.4
@@ -119,6 +117,6 @@ def _goes_on(last: Piece, run: Run) -> bool:
     if abs(run.base - last.base) > _RAISED * height:
         return False
     gap = run.left - last.right
-    return -_BACK * height <= gap <= _GAP * height and last.bold == run.bold or (
+    return (-_BACK * height <= gap <= WIDE * height and last.bold == run.bold) or (
         -_BACK * height <= gap <= _SPACE * height
     )

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import repeat
+from itertools import pairwise, repeat
 from threading import Lock
 from typing import Any, NamedTuple
 
@@ -28,13 +28,17 @@ _QUARTER = math.pi / 2
 _SLANT = 0.05
 """Radians from a quarter turn at which text is slanted, as watermarks are."""
 SLANTED = -1
+WIDE = 0.7
+"""In heights of the text: a gap that is wider separates pieces of a line."""
+_SOMETHING = re.compile(r"[^\s\x00-\x1f]")
+_SPACES = re.compile(r"\s+")
 
 
 class Run(NamedTuple):
-    """Text that was painted at once, along a line.
+    r"""Text that was painted at once, along a line.
 
     `left` and `right` are points along the line, `base` is the line's distance downwards, all in
-    the direction in which this text is read: `turn` quarter turns against the page's, or `SLANTED`.
+    the direction in which this text is read: `turn` quarter turns against the page's, or SLANTED.
     `gap` is the white space that pdfium sees before it: none, " " or "\n".
     """
 
@@ -139,12 +143,36 @@ class _RunReader:
             text, object_ = chars[start:end], int(objects[start])
             if not object_:  # white space that pdfium adds between what was painted
                 gap = "\n" if "\n" in text else gap or " "
-            elif text.isspace():
+            elif not _SOMETHING.search(text):
                 gap = gap or " "
             else:
-                yield self._run(text, start, object_, gap)
+                yield from self._split(text, start, object_, gap)
                 gap = " " if text[-1].isspace() else ""
             start = end
+
+    def _split(self, text: str, start: int, address: int, gap: str) -> Iterator[Run]:
+        """Yields a run, or several if it has gaps as wide as those between columns or cells."""
+        whole = self._run(text, start, address, gap)
+        cuts = [0]
+        for space in _SPACES.finditer(text.rstrip()):
+            before, after = space.start() - 1, space.end()
+            if before >= 0 and self._distance(start + before, start + after) > WIDE * whole.size:
+                cuts.append(after)
+        if len(cuts) == 1:
+            yield whole
+            return
+        for cut, end in pairwise([*cuts, len(text)]):
+            yield self._run(text[cut:end], start + cut, address, " " if cut else gap)
+
+    def _distance(self, before: int, after: int) -> float:
+        """Returns the space between two characters, on a line in any direction."""
+        one, other = self._box(before), self._box(after)
+        return max(
+            other.left - one.right,
+            one.left - other.right,
+            other.bottom - one.top,
+            one.bottom - other.top,
+        )
 
     def _chars(self) -> tuple[str, NDArray[np.uint64]]:
         """Returns the characters, and for each the address of the object that painted it."""

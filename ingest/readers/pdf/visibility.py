@@ -127,7 +127,9 @@ class Background:
                 if kind == pdfium.FPDF_PAGEOBJ_FORM:
                     whole = _product(_matrix(pdfium, object_), matrix)
                     count = min(pdfium.FPDFFormObj_CountObjects(object_), _MOST_OBJECTS)
-                    inner += [(pdfium.FPDFFormObj_GetObject(object_, n), whole) for n in range(count)]
+                    inner += [
+                        (pdfium.FPDFFormObj_GetObject(object_, n), whole) for n in range(count)
+                    ]
                 elif kind != pdfium.FPDF_PAGEOBJ_TEXT:
                     yield kind, object_, _bounds(pdfium, object_, matrix)
             level = inner[:_MOST_OBJECTS]
