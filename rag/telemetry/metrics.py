@@ -135,7 +135,10 @@ _BY_TENANT: tuple[tuple[Counter, tuple[tuple[str, ...], ...]], ...] = (
 _KNOWN: tuple[tuple[Counter, Iterable[tuple[str, ...]]], ...] = (
     (_degraded, ((stage,) for stage in ("rewrite", "expand", "dense", "rerank", "passages"))),
     (_markers, (("supported",), ("unsupported",))),
-    (_documents, ((each,) for each in ("stored", "unchanged", "duplicate", "retried", "failed"))),
+    (
+        _documents,
+        ((each,) for each in ("stored", "unchanged", "duplicate", "skipped", "retried", "failed")),
+    ),
     (_scored, (("scored",), ("failed",), ("postponed",))),
     (_judged, (("scored",), ("failed",))),
     (_feedback, (("up",), ("down",))),
