@@ -1,50 +1,17 @@
-"""Converts rows of cells to lines of text, and finds the header."""
+"""Reads separated values (CSV, TSV)."""
 
 from __future__ import annotations
 
 import csv
-from array import array
-from collections.abc import Iterable, Sequence
-from io import StringIO
-from itertools import dropwhile, islice
 
 from ingest.readers.outline import Outline, lines_of
+from ingest.readers.tables import written
 from rag.errors import ReadError
-from rag.types import Table
 
 _SAMPLE = 1 << 14
 _DELIMITERS = ",;\t|"
 _MOST_CHARS_A_CELL = 1 << 20
 _MOST_CHARS_A_ROW = 1 << 22
-
-
-def written(rows: Iterable[Sequence[str]], *, between: str = " | ") -> tuple[str, Table | None]:
-    """Returns the rows as lines, without empty rows, and their table if it has a header.
-
-    The header is the first row most of whose cells are filled, if rows follow it: rows above it are
-    a caption.
-    """
-    text = StringIO()
-    filled = array("L")
-    for row in rows:
-        cells = [" ".join(cell.split()) for cell in row]
-        count = sum(map(bool, cells))
-        if count:
-            text.write("\n" if filled else "")
-            text.write(between.join(_trimmed(cells)))
-            filled.append(count)
-    whole = text.getvalue()
-    used = max(filled, default=0)
-    header = next((n for n, count in enumerate(filled) if 2 * count > used), None)
-    if header is None or used < 2 or header == len(filled) - 1:  # noqa: PLR2004 - one cell heads nothing
-        return whole, None
-    start, line = next(islice(lines_of(whole), header, None))
-    return whole, Table(start=start, end=len(whole), header=line)
-
-
-def _trimmed(row: Sequence[str]) -> list[str]:
-    """Returns the cells without empty ones at the end."""
-    return list(dropwhile(lambda cell: not cell, reversed(row)))[::-1]
 
 
 def outline(text: str, *, name: str) -> Outline:

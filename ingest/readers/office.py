@@ -9,7 +9,7 @@ from dataclasses import replace
 from io import BytesIO
 from typing import Any
 
-from ingest.readers import csv_rows, media_types
+from ingest.readers import media_types, xlsx, tables
 from ingest.readers.decoding import clean
 from ingest.readers.media_types import damaged, encrypted
 from ingest.readers.ocr import Ocr
@@ -23,6 +23,7 @@ _SOFT_HYPHEN = re.compile("\u0002\\s*")
 _RIGHT_TO_LEFT = re.compile("[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]")
 _MUCH_RIGHT_TO_LEFT = 0.1
 _LONGEST_HEADING = 120
+_WORKBOOK = "xl/workbook.xml"
 _FOOTNOTES = "word/footnotes.xml"
 
 
@@ -42,6 +43,8 @@ def outline(data: bytes, media_type: str, *, name: str, options: ReadOptions) ->
             found = _recognised(data, media_type, name=name, ocr=options.ocr)
         case media_types.PDF:
             found = _pdf(data, name=name, ocr=options.ocr)
+        case media_types.XLSX if zipfile.ZipFile(BytesIO(data)).NameToInfo.get(_WORKBOOK):
+            found = xlsx.outline(data, name=name, options=options)
         case media_types.DOCX:
             found = _extract(data, media_type, name=name)
             found = replace(found, text="\n\n".join(filter(None, (found.text, _footnotes(data)))))
@@ -150,7 +153,7 @@ class _Text:
         rows = [[""] * grid["cols"] for _ in range(grid["rows"])]
         for cell in grid["cells"]:
             rows[cell["row"]][cell["col"]] = _plain(cell["content"])
-        written, table = csv_rows.written(rows, between=self._between)
+        written, table = tables.written(rows, between=self._between)
         start = self._write(written)
         if table:
             moved = replace(table, start=start + table.start, end=start + table.end)

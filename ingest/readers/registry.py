@@ -144,7 +144,7 @@ def _by_type(
 ) -> Outline:
     match type_:
         case media_types.HTML:
-            found = html.outline(data, name=name)
+            found = html.outline(data, name=name, hidden=options.hidden)
         case media_types.MARKDOWN:
             found = markdown.outline(decode(data, name=name))
         case media_types.RST:

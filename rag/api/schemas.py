@@ -32,6 +32,7 @@ from rag.types import (
 from retrieval.indexes.filters import check_value
 
 URI_CHARS = 4096
+LABEL_CHARS = 200
 FIELDS = 64
 """Most fields of a document's meta."""
 _FIELD = r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$"
@@ -127,7 +128,7 @@ _Name = Annotated[
 ]
 _DocumentText = Annotated[_Storable, Field(min_length=1)]
 """Text that is stored unchanged, character for character."""
-Label = Annotated[Text, Field(min_length=1, max_length=200)]
+Label = Annotated[Text, Field(min_length=1, max_length=LABEL_CHARS)]
 _Value = Annotated[_Scalar | list[_Scalar], BeforeValidator(_scalars), WithJsonSchema(shapes.VALUE)]
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from rag.api.openai.schemas import ChatRequest
+from rag.api.openai.chat_request import ChatRequest
 from rag.api.schemas import QueryRequest, SearchRequest
 from rag.api.shapes import FILTER_VALUES
 from rag.types import Condition
