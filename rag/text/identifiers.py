@@ -45,7 +45,6 @@ _DOTTED = re.compile(r"\d+(?:\.\d+){2,}")
 _YEAR = re.compile(r"(?:1[0-9]|20)\d\d")
 _COMMON = frozenset(
     ["a3", "a4", "a5", "b2b", "b2c", "c2c", "p2p", "h2o", "co2", "mp3", "mp4", "g7", "g20", "w3c"]
-    + ["e2e", "i18n", "l10n", "k8s", "3d", "2d", "4k"]
 )
 """Words with digits that name no one thing."""
 _PERIOD = re.compile(r"[qht][1-4]|(?:fy|cy|kw)\d{1,4}")
