@@ -187,6 +187,7 @@ class CollectionOut(BaseModel):
     embedder: str
     documents: int
     chunks: int
+    outdated: int = Field(description="Documents that `rag reindex` would index better.")
     created_at: str
 
 

@@ -176,6 +176,9 @@ def status(body: Json) -> Lines:
         return
     for each in body["collections"]:
         yield f"{_bold(each['name'])}: {_documents(each['documents'])}, {each['chunks']} chunks"
+        if each.get("outdated"):
+            indexed = f"{_documents(each['outdated'])} indexed by an older version"
+            yield f"  {indexed}: `rag reindex --collection {each['name']}` brings them up."
     documents = sorted(body["documents"], key=lambda d: (d["state"] != "failed", d["uri"]))
     if documents:
         states = Counter(d["state"] for d in documents)
