@@ -188,6 +188,7 @@ class CollectionOut(BaseModel):
     documents: int
     chunks: int
     outdated: int = Field(description="Documents that `rag reindex` would index better.")
+    reread: int = Field(description="Documents that an older reader read: ingest them again.")
     created_at: str
 
 
