@@ -9,7 +9,7 @@ from dataclasses import replace
 from io import BytesIO
 from typing import Any
 
-from ingest.readers import media_types, pptx, tables, word, xlsx
+from ingest.readers import media_types, odp, ods, odt, pptx, rtf, tables, word, xlsx
 from ingest.readers.decoding import clean
 from ingest.readers.media_types import damaged, encrypted
 from ingest.readers.ocr import Ocr
@@ -24,7 +24,6 @@ _RIGHT_TO_LEFT = re.compile("[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]")
 _MUCH_RIGHT_TO_LEFT = 0.1
 _LONGEST_HEADING = 120
 _WORKBOOK = "xl/workbook.xml"
-_FOOTNOTES = "word/footnotes.xml"
 
 
 def outline(data: bytes, media_type: str, *, name: str, options: ReadOptions) -> Outline:
@@ -36,9 +35,13 @@ def outline(data: bytes, media_type: str, *, name: str, options: ReadOptions) ->
     """
     match media_type:
         case media_types.RTF:
-            found = Outline(text=_rtf(data))
+            found = rtf.outline(data, options=options)
         case media_types.ODP:
-            found = _slides(data)
+            found = odp.outline(data, name=name, options=options)
+        case media_types.ODS:
+            found = ods.outline(data, name=name, options=options)
+        case media_types.ODT:
+            found = odt.outline(data, name=name, options=options)
         case media_types.PNG | media_types.JPEG | media_types.TIFF:
             found = _recognised(data, media_type, name=name, ocr=options.ocr)
         case media_types.PDF:
@@ -220,24 +223,3 @@ def _right_to_left(data: bytes, meta: Meta) -> Outline:
         content = {"node_type": "paragraph", "text": page.extract_text()}
         text.add({"content": content, "page": number})
     return text.outline(title="", meta=meta)
-
-
-def _rtf(data: bytes) -> str:
-    from striprtf.striprtf import rtf_to_text
-
-    text = rtf_to_text(data.decode("latin-1"), errors="replace")  # type: ignore[no-untyped-call]
-    return clean(text).strip()
-
-
-def _slides(data: bytes) -> Outline:
-    """Reads an OpenDocument presentation, slide by slide."""
-    from odf import draw, opendocument, teletype
-    from odf import text as paragraphs
-
-    document = opendocument.load(BytesIO(data))
-    text = _Text(between=" | ")
-    for number, slide in enumerate(document.getElementsByType(draw.Page), start=1):
-        for paragraph in slide.getElementsByType(paragraphs.P):
-            content = {"node_type": "paragraph", "text": teletype.extractText(paragraph)}
-            text.add({"content": content, "page": number})
-    return text.outline(title="", meta={})

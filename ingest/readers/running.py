@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 from ingest.readers.decoding import clean
 
@@ -22,16 +22,24 @@ class Running:
     def __init__(self) -> None:
         self._lines: dict[str, dict[str, None]] = {"header": {}, "footer": {}}
 
-    def add(self, place: str, line: str) -> None:
-        """Adds a line of a "header" or "footer"; one that only counts pages is left out."""
+    def add(self, place: str, line: str) -> str:
+        """Adds a line of a "header" or "footer"; one that only counts pages is left out.
+
+        Returns:
+            The line without a page number; "" if it was added before or is left out.
+        """
         words = " ".join(clean(line).split())
-        if words and not _ONLY_NUMBER.fullmatch(words):
-            self._lines[place][without_page(words)] = None
+        if not words or _ONLY_NUMBER.fullmatch(words):
+            return ""
+        words = without_page(words)
+        is_new = words not in self.lines
+        self._lines[place][words] = None
+        return words if is_new else ""
 
     @property
-    def lines(self) -> Iterator[str]:
-        """Yields the lines; one that is in header and footer comes once."""
-        yield from dict.fromkeys(line for lines in self._lines.values() for line in lines)
+    def lines(self) -> list[str]:
+        """Returns the lines; one that is in header and footer comes once."""
+        return list(dict.fromkeys(line for lines in self._lines.values() for line in lines))
 
     @property
     def meta(self) -> Mapping[str, str]:

@@ -80,7 +80,9 @@ def _write(slide: Slide, text: TextBuilder, number: int, repeated: set[tuple[str
         if shape.kind in {"text", "table"} and _key(shape) not in repeated
     ]
     if titles or slide.notes or any(shape.text or shape.rows for shape in body):
-        title = " – ".join(titles) or f"Slide {number}"
+        title = " – ".join(titles)
+        if not title and text.has_headings:  # the text is not below the title of another slide
+            title = f"Slide {number}"
         text.heading(f"{title} (hidden)" if slide.hidden else title, _LEVEL)
     for shape in body:
         if shape.kind == "table":
