@@ -45,7 +45,8 @@ def outline(data: bytes, *, name: str, hidden: bool = False) -> Outline:
     """
     declared = _DECLARATION.search(data, 0, _DECLARED_WITHIN)
     html = decode(data, name=name, declared=_label(declared))
-    _refuse_depth(html, name=name)
+    if is_too_deep(html):
+        raise ReadError(f"{name}: over {_DEEPEST} elements are open at once; not a real page.")
     tree = LexborHTMLParser(html)
     body = tree.body
     if body is None:
@@ -89,8 +90,8 @@ def _label(declared: re.Match[bytes] | None) -> str | None:
     return declared[1].decode("ascii", "ignore") if declared else None
 
 
-def _refuse_depth(html: str, *, name: str) -> None:
-    """Refuses the deep nesting of an attack: parsing takes time quadratic in the depth."""
+def is_too_deep(html: str) -> bool:
+    """True for the deep nesting of an attack: parsing takes time quadratic in the depth."""
     unclosed: Counter[str] = Counter()
     depth = 0
     for slash, tag in _TAG.findall(html.lower()):
@@ -100,7 +101,8 @@ def _refuse_depth(html: str, *, name: str) -> None:
         unclosed[tag] += step
         depth += step
         if depth > _DEEPEST:
-            raise ReadError(f"{name}: over {_DEEPEST} elements are open at once; not a real page.")
+            return True
+    return False
 
 
 def _surroundings(body: LexborNode) -> frozenset[str]:

@@ -15,13 +15,12 @@ from ingest.readers.media_types import damaged, encrypted
 from ingest.readers.ocr import Ocr
 from ingest.readers.options import ReadOptions
 from ingest.readers.outline import Outline
+from ingest.readers.pdf import document as pdf
 from rag.errors import ReadError
 from rag.types import Heading, Meta, Table
 
 # A hyphen at a line's end, as pdfium marks it.
 _SOFT_HYPHEN = re.compile("\u0002\\s*")
-_RIGHT_TO_LEFT = re.compile("[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]")
-_MUCH_RIGHT_TO_LEFT = 0.1
 _LONGEST_HEADING = 120
 _WORKBOOK = "xl/workbook.xml"
 
@@ -45,7 +44,9 @@ def outline(data: bytes, media_type: str, *, name: str, options: ReadOptions) ->
         case media_types.PNG | media_types.JPEG | media_types.TIFF:
             found = _recognised(data, media_type, name=name, ocr=options.ocr)
         case media_types.PDF:
-            found = _pdf(data, name=name, ocr=options.ocr)
+            found = pdf.outline(data, name=name, hidden=options.hidden)
+            if not found.text:
+                found = _recognised(data, media_type, name=name, ocr=options.ocr)
         case media_types.XLSX if zipfile.ZipFile(BytesIO(data)).NameToInfo.get(_WORKBOOK):
             found = xlsx.outline(data, name=name, options=options)
         case media_types.PPTX:
@@ -54,16 +55,6 @@ def outline(data: bytes, media_type: str, *, name: str, options: ReadOptions) ->
             found = word.outline(data, name=name, options=options)
         case _:
             found = _extract(data, media_type, name=name)
-    return found
-
-
-def _pdf(data: bytes, *, name: str, ocr: Ocr) -> Outline:
-    found = _extract(data, media_types.PDF, name=name)
-    if not found.text.strip():
-        return _recognised(data, media_types.PDF, name=name, ocr=ocr)
-    right_to_left = len(_RIGHT_TO_LEFT.findall(found.text))
-    if right_to_left > _MUCH_RIGHT_TO_LEFT * len(found.text):
-        return _right_to_left(data, found.meta)
     return found
 
 
@@ -212,14 +203,3 @@ def _recognised(data: bytes, media_type: str, *, name: str, ocr: Ocr) -> Outline
             code="needs_ocr",
         )
     return _extract(data, media_type, name=name, ocr=config)
-
-
-def _right_to_left(data: bytes, meta: Meta) -> Outline:
-    """Reads Arabic and Hebrew with pypdf: pdfium leaves the text in the order of painting."""
-    from pypdf import PdfReader
-
-    text = _Text(between=" ")
-    for number, page in enumerate(PdfReader(BytesIO(data)).pages, start=1):
-        content = {"node_type": "paragraph", "text": page.extract_text()}
-        text.add({"content": content, "page": number})
-    return text.outline(title="", meta=meta)

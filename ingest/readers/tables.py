@@ -228,6 +228,8 @@ def _joined(top: Sequence[Row]) -> list[str]:
     return [_BETWEEN_LABELS.join(filter(None, dict.fromkeys(column))) for column in labels]
 
 
-def _trimmed(row: Row) -> list[str]:
+def _trimmed(row: Row) -> Row:
     """Returns the cells without empty ones at the end."""
+    if row and row[-1]:
+        return row
     return list(dropwhile(lambda cell: not cell, reversed(row)))[::-1]
