@@ -54,7 +54,7 @@ def test_what_stands_on_every_slide_comes_once_and_apart() -> None:
         "Mill report\n\nConfidential\n\nTopic 1\n\nThe mill has 1 wheels."
     )
     assert document.text.count("Mill report") == document.text.count("Confidential") == 1
-    assert document.meta["footer"] == "Mill report | Confidential"
+    assert document.meta["page_footer"] == ("Mill report", "Confidential")
     assert [page_of(document, f"has {n} wheels") for n in range(1, 5)] == [1, 2, 3, 4]
 
 

@@ -211,7 +211,7 @@ def test_opendocument_sheets_as_displayed() -> None:
 
 @pytest.mark.attack
 def test_a_sheet_of_many_cells_takes_seconds() -> None:
-    rows: list[list[Value]] = [["a", "b"]] + [[n, n] for n in range(200_000)]
+    rows: list[list[Value]] = [["a", "b"], *([n, n] for n in range(200_000))]
     data = xlsx(Sheet(name="S", rows=rows))
     started = time.monotonic()
     assert len(read(data, id="i", uri="u", name="s.xlsx").text) > 1_000_000
