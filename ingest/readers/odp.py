@@ -92,7 +92,7 @@ def _shapes_of(element: Element, paragraphs: ParagraphReader) -> Iterator[Shape]
     inner: list[Element] = []
     for child in element:
         if child.tag == TABLE + "table":
-            yield Shape("table", rows=list(cells_of(child, paragraphs)), has_header=True)
+            yield Shape("table", rows=cells_of(child, paragraphs), has_header=True)
         else:
             source = child if local(child) == "text-box" else [child]
             _gather(source, lines, inner, paragraphs)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ingest.readers.header_rows import header_rows
+from ingest.readers.header_rows import fitted, header_rows
 from ingest.readers.open_text import (
     CONTENT,
     OFFICE,
@@ -129,7 +129,7 @@ class _Reader:
 
     def _table(self, table: Element) -> None:
         beside = Words()
-        rows = list(cells_of(table, self._paragraphs, beside))
+        rows = cells_of(table, self._paragraphs, beside)
         if all(len(row) <= 1 for row in rows):
             for row in rows:
                 self._text.paragraph("".join(cell.text for cell in row))
@@ -143,8 +143,18 @@ class _Reader:
 
 def cells_of(
     table: Element, paragraphs: ParagraphReader, beside: Words | None = None
+) -> list[list[Cell]]:
+    """Returns the rows of a table; what stands beside the words of its cells goes to `beside`."""
+    columns = sum(
+        int(each.get(TABLE + "number-columns-repeated", "1"))
+        for each in table.iter(TABLE + "table-column")
+    )
+    return fitted(list(_rows(table, paragraphs, beside)), columns=columns)
+
+
+def _rows(
+    table: Element, paragraphs: ParagraphReader, beside: Words | None
 ) -> Iterator[list[Cell]]:
-    """Yields the rows of a table; what stands beside the words of its cells goes to `beside`."""
     for row in table.iter(TABLE + "table-row"):
         cells: list[Cell] = []
         for cell in row.iterfind(TABLE + "table-cell"):

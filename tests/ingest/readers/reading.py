@@ -8,7 +8,7 @@ from ingest.readers.options import ReadOptions
 from ingest.readers.registry import read
 from rag.types import Document
 
-CASES = Path(__file__).parents[2] / "data" / "cases"
+DATA = Path(__file__).parents[2] / "data"
 
 
 def read_as(name: str, data: bytes, *, hidden: bool = False) -> Document:
@@ -16,7 +16,7 @@ def read_as(name: str, data: bytes, *, hidden: bool = False) -> Document:
 
 
 def read_case(path: str, *, hidden: bool = False) -> Document:
-    return read_as(path, (CASES / path).read_bytes(), hidden=hidden)
+    return read_as(path, (DATA / "cases" / path).read_bytes(), hidden=hidden)
 
 
 def page_of(document: Document, words: str) -> int:

@@ -44,6 +44,7 @@ def test_what_stands_on_every_slide_comes_once_and_apart() -> None:
             shapes=shape(f"Topic {n}", kind="title")
             + shape(f"The mill has {n} wheels.", at=(5, 5))
             + shape(f"Mill report – Page {n} of 4", at=(9, 90))
+            + shape(f"Secret – {n}", at=(9, 95))
             + shape("Confidential", kind="ftr")
             + shape(str(n), kind="sldNum")
         )
@@ -51,10 +52,10 @@ def test_what_stands_on_every_slide_comes_once_and_apart() -> None:
     ]
     document = read_as("m.pptx", pptx(*slides))
     assert document.text.startswith(
-        "Mill report\n\nConfidential\n\nTopic 1\n\nThe mill has 1 wheels."
+        "Mill report\n\nSecret\n\nConfidential\n\nTopic 1\n\nThe mill has 1 wheels."
     )
     assert document.text.count("Mill report") == document.text.count("Confidential") == 1
-    assert document.meta["page_footer"] == ("Mill report", "Confidential")
+    assert document.meta["page_footer"] == ("Mill report", "Secret", "Confidential")
     assert [page_of(document, f"has {n} wheels") for n in range(1, 5)] == [1, 2, 3, 4]
 
 
@@ -67,6 +68,11 @@ def test_tables_of_slides_repeat_merged_labels_and_join_header_rows() -> None:
     )
     document = read_as("t.pptx", pptx(Slide(shapes=table)))
     assert document.text == "Ward | Beds / 2024 | Beds / 2025\nEast | 10 | 12\nEast | 11 | 13"
+
+
+def test_a_cell_of_a_slide_is_no_wider_than_its_table() -> None:
+    table = slide_table(['[gridSpan="900000000" rowSpan="70000"]Total', "5"], ["Sum", "6"])
+    assert read_as("t.pptx", pptx(Slide(shapes=table))).text.startswith("Total | Total | 5")
 
 
 def test_a_slide_without_title_is_not_below_the_one_before() -> None:

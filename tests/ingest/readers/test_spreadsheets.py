@@ -10,7 +10,7 @@ from ingest.readers.number_formats import shown
 from ingest.readers.registry import read
 from rag.types import Document
 from tests import papers
-from tests.ingest.readers.reading import page_of, read_as, read_case
+from tests.ingest.readers.reading import DATA, page_of, read_as, read_case
 from tests.office_files import Sheet, Value, xlsx
 
 
@@ -207,6 +207,32 @@ def test_opendocument_sheets_as_displayed() -> None:
     ]  # fmt: skip
     assert document.meta["notes"] == ("Left out: 1 hidden row and 1 hidden sheet ('H').",)
     assert "Old | 9" in read_as("s.ods", data, hidden=True).text
+
+
+def test_older_workbooks_as_displayed() -> None:
+    document = read_as("rates.xls", (DATA / "office" / "rates.xls").read_bytes())
+    assert lines(document) == [
+        "Old", "Name | Rate | Day", "Ann | 7.5% | 2024-03-02", "Bob | 50.0%", "Bob | 25.0% | TRUE",
+    ]  # fmt: skip
+    assert document.meta["notes"] == ("Left out: 1 hidden sheet ('Hid').",)
+
+
+def test_words_above_words_head_their_own_table() -> None:
+    rows: list[list[Value]] = [
+        ["Name", "City"], ["Ann", "Rome"], ["Bo", "Oslo"], [], ["Supplier", "Contact"],
+        ["Velo", "Kim"],
+    ]  # fmt: skip
+    tables = read_as("s.xlsx", xlsx(Sheet(name="S", rows=rows))).tables
+    assert [table.header for table in tables] == ["Name | City", "Supplier | Contact"]
+
+
+def test_labels_behind_an_empty_row_head_the_figures_below() -> None:
+    rows: list[list[Value]] = [
+        ["In millions", "Sales", "Profit"], [], ["North", 10, 1], ["South", 20, 2], [],
+        ["In millions", "Sales", "Profit"], [], ["North", 11, 3], ["South", 21, 4],
+    ]  # fmt: skip
+    tables = read_as("s.xlsx", xlsx(Sheet(name="S", rows=rows))).tables
+    assert [table.header for table in tables] == ["In millions | Sales | Profit"] * 2
 
 
 @pytest.mark.attack

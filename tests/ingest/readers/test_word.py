@@ -170,6 +170,18 @@ def test_header_rows_and_spans_of_a_word_table() -> None:
     assert document.tables[0].header == "Ward | Beds / 2024 | Beds / 2025"
 
 
+def test_a_cell_is_no_wider_than_its_table_and_ten_thousand_columns_have_a_note() -> None:
+    def cell(text: str, span: int = 1) -> str:
+        return f'<w:tc><w:tcPr><w:gridSpan w:val="{span}"/></w:tcPr>{paragraph(run(text))}</w:tc>'
+
+    huge = f"<w:tbl><w:tr>{cell('Total', 2_000_000_000)}{cell('5')}</w:tr></w:tbl>"
+    assert read_as("t.docx", word(huge)).text == "Total | Total | 5"
+    row = f"<w:tr>{''.join(cell(f'column {n}') for n in range(10_000))}</w:tr>"
+    document = read_as("t.docx", word(f"<w:tbl>{row}{row}</w:tbl>"))
+    assert document.tables == ()
+    assert "too long to be repeated" in str(document.meta["notes"])
+
+
 def odt(body: str, styles: str = "") -> bytes:
     urn = "urn:oasis:names:tc:opendocument:xmlns"
     names = " ".join(
