@@ -115,7 +115,9 @@ def _paragraphs(
     block: Block | None = None
     for number, line in enumerate(lines):
         following = lines[number + 1] if number + 1 < len(lines) else None
-        if block and not _begins(block, line, right=right, step=step):
+        heading = _is_numbered(line, following, right)
+        cut = heading and block and ends_sentence(block.lines[-1].text)
+        if block and not cut and not _begins(block, line, right=right, step=step):
             block.lines.append(line)
         else:
             if block:
@@ -123,7 +125,7 @@ def _paragraphs(
             near = block is not None and not _is_far(block.lines[-1], line, step)
             kind = Kind.ITEM if _is_item(line.text) else Kind.TEXT
             block = Block(kind, [line], right, near=near)
-        if following and len(block.lines) == 1 and _is_numbered(line, following, right):
+        if heading and len(block.lines) == 1:
             block.kind = Kind.HEADING
     if block:
         yield _headed(block, style)
@@ -138,7 +140,8 @@ def _begins(block: Block, line: Line, *, right: float, step: float) -> bool:
         return True
     if _is_item(line.text):
         bullet = BULLET.match(line.text) and not line.text.startswith(_DOUBTFUL_BULLETS)
-        return block.kind is Kind.ITEM or bool(bullet) or not is_wrapped(last, line, right)
+        cut = ends_sentence(last.text) or not is_wrapped(last, line, right)
+        return block.kind is Kind.ITEM or bool(bullet) or cut
     indented = line.left > last.left + _INDENT * line.size
     return block.kind is Kind.TEXT and indented and ends_sentence(last.text)
 
@@ -152,11 +155,12 @@ def _is_item(text: str) -> bool:
     return bool(BULLET.match(text) or _ENUMERATOR.match(text))
 
 
-def _is_numbered(line: Line, following: Line, right: float) -> bool:
+def _is_numbered(line: Line, following: Line | None, right: float) -> bool:
     """Checks a heading by its number alone: its letters may be those of the body."""
     text = line.text
     return (
-        len(text) <= _LONGEST_NUMBERED
+        following is not None
+        and len(text) <= _LONGEST_NUMBERED
         and any(map(str.isalpha, text))
         and bool(_NUMBERED.match(text))
         and not text.endswith(_NO_HEADING_ENDS)
