@@ -124,10 +124,13 @@ def _candidates(page: PageText) -> Iterator[_Candidate]:
             for line in lines_of_pieces(group, page.number):
                 yield _Candidate(line, ASIDE, _keys(line.text, page.number))
             continue
-        above = [piece for piece in group if piece.base <= page.top + reach]
-        below = [piece for piece in group if piece.base >= page.bottom - reach]
-        yield from _outermost(lines_of_pieces(above, page.number), TOP)
-        yield from _outermost(lines_of_pieces(below, page.number)[::-1], BOTTOM)
+        lines = lines_of_pieces(group, page.number)
+        for each in _outermost(lines, TOP):
+            if each.line.base <= page.top + reach:
+                yield each
+        for each in _outermost(lines[::-1], BOTTOM):
+            if each.line.base >= page.bottom - reach:
+                yield each
 
 
 def _outermost(lines: Sequence[Line], place: str) -> Iterator[_Candidate]:

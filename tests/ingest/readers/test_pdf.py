@@ -365,9 +365,8 @@ def test_numbered_items_are_a_list() -> None:
 def test_text_that_nobody_sees_is_left_out_and_counted() -> None:
     document = case("cases/04/hidden.pdf")
     assert document.text == "The deposit is refunded within ten days."
-    [note] = document.meta["notes"]
-    assert note == (
-        "Left out: 4 lines of text that nobody sees (2 invisible, 1 off the page, 1 tiny)."
+    assert document.meta["notes"] == (
+        "Left out: 4 lines of text that nobody sees (2 invisible, 1 off the page, 1 tiny).",
     )
 
 
