@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from io import BytesIO
 from typing import Any
 
-from ingest.readers import csv_rows, media_types
+from ingest.readers import media_types, pptx, tables, word, xlsx
 from ingest.readers.decoding import clean
 from ingest.readers.media_types import damaged, encrypted
 from ingest.readers.ocr import Ocr
@@ -22,6 +22,7 @@ from rag.types import Heading, Meta, Table
 # A hyphen at a line's end, as pdfium marks it.
 _SOFT_HYPHEN = re.compile("\u0002\\s*")
 _LONGEST_HEADING = 120
+_WORKBOOK = "xl/workbook.xml"
 _FOOTNOTES = "word/footnotes.xml"
 
 
@@ -43,9 +44,12 @@ def outline(data: bytes, media_type: str, *, name: str, options: ReadOptions) ->
             found = pdf.outline(data, name=name, hidden=options.hidden)
             if not found.text:
                 found = _recognised(data, media_type, name=name, ocr=options.ocr)
+        case media_types.XLSX if zipfile.ZipFile(BytesIO(data)).NameToInfo.get(_WORKBOOK):
+            found = xlsx.outline(data, name=name, options=options)
+        case media_types.PPTX:
+            found = pptx.outline(data, name=name, options=options)
         case media_types.DOCX:
-            found = _extract(data, media_type, name=name)
-            found = replace(found, text="\n\n".join(filter(None, (found.text, _footnotes(data)))))
+            found = word.outline(data, name=name, options=options)
         case _:
             found = _extract(data, media_type, name=name)
     return found
@@ -141,7 +145,7 @@ class _Text:
         rows = [[""] * grid["cols"] for _ in range(grid["rows"])]
         for cell in grid["cells"]:
             rows[cell["row"]][cell["col"]] = _plain(cell["content"])
-        written, table = csv_rows.written(rows, between=self._between)
+        written, table = tables.written(rows, between=self._between)
         start = self._write(written)
         if table:
             moved = replace(table, start=start + table.start, end=start + table.end)
@@ -217,23 +221,3 @@ def _slides(data: bytes) -> Outline:
             content = {"node_type": "paragraph", "text": teletype.extractText(paragraph)}
             text.add({"content": content, "page": number})
     return text.outline(title="", meta={})
-
-
-def _footnotes(data: bytes) -> str:
-    """Returns footnotes and endnotes of a Word document, which kreuzberg leaves out."""
-    with zipfile.ZipFile(BytesIO(data)) as file:
-        if _FOOTNOTES not in file.namelist():
-            return ""
-    from docx2python import docx2python
-
-    with docx2python(BytesIO(data)) as document:
-        runs = _strings([document.footnotes_runs, document.endnotes_runs])
-        return clean("\n".join(filter(None, ("".join(runs)).splitlines()))).strip()
-
-
-def _strings(nested: Iterable[Any]) -> Iterator[str]:
-    for item in nested:
-        if isinstance(item, str):
-            yield item
-        else:
-            yield from _strings(item)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from ingest.readers.csv_rows import written
+from ingest.readers.tables import written
 from ingest.readers.decoding import clean
 from ingest.readers.outline import Outline
 from ingest.readers.pdf.blocks import BULLET, Block, Kind
