@@ -25,7 +25,7 @@ class Running:
     def add(self, place: str, line: str) -> None:
         """Adds a line of a "header" or "footer"; one that only counts pages is left out."""
         words = " ".join(clean(line).split())
-        if words and not _ONLY_NUMBER.fullmatch(words):
+        if words and not counts_pages(words):
             self._lines[place][without_page(words)] = None
 
     @property
@@ -38,6 +38,11 @@ class Running:
         """Returns the lines of each place as metadata."""
         joined = {place: " | ".join(lines)[:_LONGEST] for place, lines in self._lines.items()}
         return {place: text for place, text in joined.items() if text}
+
+
+def counts_pages(line: str) -> bool:
+    """Checks that a line is a page number and no more."""
+    return bool(_ONLY_NUMBER.fullmatch(line))
 
 
 def without_page(line: str) -> str:

@@ -9,11 +9,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from ingest.readers.pdf.lines import Line, Piece, lines_of_pieces
-
-
-def _words(listed: str) -> frozenset[str]:
-    return frozenset(listed.split())
-
+from ingest.readers.running import counts_pages, without_page
 
 _MARGIN = 0.2
 """The share of a page's height, above and below, in which headers and footers are looked for."""
@@ -30,12 +26,11 @@ _CELLS = 3
 _NUMBER = re.compile(r"\d{1,6}|\b[ivxl]+\b")
 _MOST_NUMBERS = 4
 _ROMAN = {"i": 1, "v": 5, "x": 10, "l": 50}
-_PAGE_WORDS = _words(
-    "page pages of seite von p pg s pagina página páginas de di sur sida av side strona z"
-    " страница из oldal sayfa"
-)
+_COUNT = re.compile(r"^\s*(?:(?:of|von|de|sur|di|van|av|af|z|из)\b|/|\|)\s*\d+\b", re.IGNORECASE)
+"""The number of pages, behind the page's own number."""
 _LEAST_LINE_NUMBERS = 8
-TOP, BOTTOM, ASIDE = "header", "footer", "stamp"
+_EDGES = " |·•–—-/,;:"
+TOP, BOTTOM = "header", "footer"
 
 
 @dataclass(slots=True)
@@ -63,6 +58,7 @@ class _Candidate:
     place: str
     keys: list[str]
     close: bool = False
+    upright: bool = True
 
 
 def take_out(pages: Sequence[PageText], *, body: float) -> list[Furniture]:
@@ -93,7 +89,7 @@ def _round(pages: Sequence[PageText], *, body: float, first: bool) -> list[Furni
     unwanted: set[int] = set()
     for page, each in candidates:
         key = max(each.keys, key=lambda key: len(where[key]))
-        large = each.place != ASIDE and each.line.size > _LARGE * body
+        large = each.upright and each.line.size > _LARGE * body
         doubtful = large or each.close or not first or each.line.text.endswith(_SENTENCE_ENDS)
         least = max(_least(len(pages), doubtful=doubtful), _CLOSE_PAGES if each.close else 0)
         if len(where[key]) < least:
@@ -102,8 +98,9 @@ def _round(pages: Sequence[PageText], *, body: float, first: bool) -> list[Furni
             seen.add(key)
             if large:
                 continue
-            if _says_something(each.line.text):
-                found.append(Furniture(each.line.text, page.number, each.place))
+            words = _without_number(key)
+            if words and not counts_pages(each.line.text):
+                found.append(Furniture(words, page.number, each.place))
         unwanted |= {id(piece) for piece in each.line.pieces}
     for page in pages:
         page.groups = [[p for p in group if id(p) not in unwanted] for group in page.groups]
@@ -122,7 +119,7 @@ def _candidates(page: PageText) -> Iterator[_Candidate]:
     for number, group in enumerate(page.groups):
         if number:
             for line in lines_of_pieces(group, page.number):
-                yield _Candidate(line, ASIDE, _keys(line.text, page.number))
+                yield _Candidate(line, TOP, _keys(line.text, page.number), upright=False)
             continue
         lines = lines_of_pieces(group, page.number)
         for each in _outermost(lines, TOP):
@@ -176,10 +173,13 @@ def _value(number: str) -> int:
     return sum(-value if value < after else value for value, after in pairs)
 
 
-def _says_something(text: str) -> bool:
-    """Checks that a line is more than a page's number."""
-    words = re.findall(r"[^\W\d_]+", text.lower())
-    return any(word not in _PAGE_WORDS and not _NUMBER.fullmatch(word) for word in words)
+def _without_number(key: str) -> str:
+    """Returns a key's line without the page's number and the words about it: "Page 3 of 9"."""
+    if "\0" not in key:
+        return key if re.search(r"[^\W\d_]", key) else ""
+    before, _, after = key.split("\0")
+    words = [*without_page(f"{before}1").removesuffix("1").split(), *_COUNT.sub("", after).split()]
+    return " ".join(words).strip(_EDGES)
 
 
 def _without_line_numbers(pieces: list[Piece]) -> list[Piece]:

@@ -50,8 +50,8 @@ class Joiner:
             if line.page == page:
                 parts[-1] = (page, text + gap + rest)
             else:
-                parts[-1] = (page, text + gap)
-                parts.append((line.page, rest))
+                parts[-1] = (page, text)
+                parts.append((line.page, gap + rest))
             above = line
         return [(page, _MARKED.sub("-", text)) for page, text in parts]
 

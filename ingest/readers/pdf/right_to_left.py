@@ -40,8 +40,7 @@ def parts(data: bytes) -> tuple[list[list[Part]], list[Furniture]]:
         if not page:
             continue
         if paragraphs and not ends_sentence(paragraphs[-1][-1][1]):
-            number, above = paragraphs[-1][-1]
-            paragraphs[-1] = [*paragraphs[-1][:-1], (number, f"{above}\n"), (text.number, page)]
+            paragraphs[-1].append((text.number, f"\n{page}"))
         else:
             paragraphs.append([(text.number, page)])
     return paragraphs, furniture
