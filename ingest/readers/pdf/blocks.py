@@ -7,10 +7,10 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from itertools import pairwise
+from itertools import pairwise, takewhile
 
 from ingest.readers.pdf.grids import Grid, grids
-from ingest.readers.pdf.lines import Line
+from ingest.readers.pdf.lines import Line, line_of
 
 _LARGER = 1.12
 _SAME_SIZE = 0.08
@@ -73,6 +73,7 @@ class Style:
 
 def blocks(lines: Sequence[Line], style: Style) -> Iterator[Block]:
     """Yields the blocks of a region, from top to bottom."""
+    lines = [part for line in lines for part in _without_heading(line, style)]
     right = max(line.right for line in lines)
     step = _usual_step(lines)
     start = 0
@@ -81,6 +82,16 @@ def blocks(lines: Sequence[Line], style: Style) -> Iterator[Block]:
         yield Block(Kind.TABLE, list(lines[first:end]), right, grid=grid)
         start = end
     yield from _paragraphs(lines[start:], style, right=right, step=step)
+
+
+def _without_heading(line: Line, style: Style) -> Iterator[Line]:
+    """Yields a line, or apart from it the bold heading that it begins with: "5. Parking"."""
+    bold = list(takewhile(lambda piece: piece.bold, line.pieces))
+    if style.bold or not bold or line.bold or not _NUMBERED.match(bold[0].text):
+        yield line
+    else:
+        yield line_of(bold, line.page)
+        yield line_of(line.pieces[len(bold) :], line.page)
 
 
 def is_wrapped(above: Line, below: Line, right: float) -> bool:

@@ -43,7 +43,8 @@ def outline(data: bytes, *, name: str, hidden: bool) -> Outline:
         found = list(painted.pages(document, hidden=hidden))
         meta = document.get_metadata_dict()
     pages = [page for page in found if page]
-    if right_to_left.is_right_to_left(pages):
+    right = right_to_left.is_right_to_left(pages)
+    if right:
         paragraphs, furniture = right_to_left.parts(data)
         text, bare = TextBuilder(), set[int]()
         for parts in paragraphs:
@@ -52,7 +53,7 @@ def outline(data: bytes, *, name: str, hidden: bool) -> Outline:
             text.paragraph(each.text)
     else:
         text, furniture, bare = _laid_out(pages)
-    text.notes += _notes(found, bare)
+    text.notes += _notes(found, bare, kept=right)
     read = text.outline(title=_title(meta), meta=_meta(meta, furniture))
     if not read.text and any(page.hidden for page in pages):
         _refuse_unseen(pages, name=name)
@@ -142,14 +143,15 @@ def _meta(meta: Mapping[str, str], furniture: Sequence[Furniture]) -> Meta:
     return {key: value for key, value in found.items() if value}
 
 
-def _notes(found: Sequence[Page | None], bare: set[int]) -> list[str]:
-    """Returns what the record says of what is missing, and why."""
+def _notes(found: Sequence[Page | None], bare: set[int], *, kept: bool) -> list[str]:
+    """Returns what the record says of what is missing, and why; `kept` if hidden text is not."""
     hidden = sum((Counter(page.hidden) for page in found if page), Counter[str]())
     notes = []
     if hidden:
         reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(hidden.items()))
         lines = "line" if hidden.total() == 1 else "lines"
-        notes.append(f"Left out: {hidden.total()} {lines} of text that nobody sees ({reasons}).")
+        verb = "Not left out" if kept else "Left out"
+        notes.append(f"{verb}: {hidden.total()} {lines} of text that nobody sees ({reasons}).")
     damaged = [number for number, page in enumerate(found, start=1) if page is None]
     images = [page.number for page in found if page and page.images]
     for numbers, words in (

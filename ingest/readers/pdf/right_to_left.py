@@ -1,4 +1,7 @@
-"""Reads Arabic and Hebrew PDF with pypdf: pdfium turns some of their ligatures around."""
+"""Reads Arabic and Hebrew PDF with pypdf: pdfium turns some of their ligatures around.
+
+pypdf does not tell what nobody sees: that stays in the text.
+"""
 
 from __future__ import annotations
 

@@ -119,6 +119,43 @@ def test_numbers_that_do_not_count_pages_are_no_furniture() -> None:
         assert f"Invoice {number}" in document.text
 
 
+def test_headings_that_count_like_pages_stay() -> None:
+    pages = [[at(60, 740, f"Article {n}"), body(n, top=700)] for n in range(1, 5)]
+    document = read_pdf(pdf(*pages))
+    assert [f"Article {n}" in document.text for n in range(1, 5)] == [True] * 4
+
+
+def test_the_header_of_a_table_on_each_page_stays_above_its_rows() -> None:
+    head = [at(60, HEADER, "Prices of 2025"), at(60, 760, "Part"), at(300, 760, "Price in pounds")]
+    pages = [
+        [*head]
+        + [
+            at(x, 740 - 20 * row, text)
+            for row in range(4)
+            for x, text in ((60, f"Valve {page}{row}"), (300, f"{page}{row}.50"))
+        ]
+        for page in range(1, 4)
+    ]
+    document = read_pdf(pdf(*pages))
+    assert document.meta["header"] == "Prices of 2025"
+    assert [table.header for table in document.tables] == ["Part | Price in pounds"] * 3
+
+
+def test_headers_of_two_lines_and_two_parts_are_furniture() -> None:
+    pages = [
+        [
+            at(60, 815, "Harbour Office"),
+            at(400, 815, "File 4711"),
+            at(60, 800, "Moorings"),
+            at(400, 800, f"Page {n}"),
+            body(n),
+        ]
+        for n in range(1, 4)
+    ]
+    document = read_pdf(pdf(*pages))
+    assert document.meta["header"] == "Harbour Office File 4711 | Moorings"
+
+
 def test_large_titles_that_some_pages_share_stay_headings() -> None:
     pages = [
         [at(60, 780, "Results" if n in {2, 3, 4} else f"Topic {'ABCDEFGH'[n]}", size=24), body(n)]
@@ -337,6 +374,17 @@ def test_a_numbered_heading_in_the_letters_of_the_text_is_one(
     )
     assert [h.text for h in document.headings] == [heading]
     assert " ".join(text) in sentences(document)
+
+
+def test_a_bold_heading_on_the_line_of_its_text_is_apart() -> None:
+    page = [
+        at(60, 700, "5. Parking", bold=True),
+        at(122, 700, "The Tenant may use fourteen spaces near the house."),
+        at(60, 686, "They are numbered from one."),
+    ]
+    document = read_pdf(pdf(page))
+    assert [h.text for h in document.headings] == ["5. Parking"]
+    assert "The Tenant may use fourteen spaces near the house." in sentences(document)
 
 
 def test_a_bold_line_in_the_size_of_the_text_is_a_heading() -> None:
