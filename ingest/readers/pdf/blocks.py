@@ -19,6 +19,9 @@ _USUAL_STEP = 1.2
 """Distance between lines in heights of the text, where a page has too few to tell."""
 _INDENT = 0.8
 _SHORT_LINE = 0.6
+_NARROW = 10.0
+"""Widths of a column, in heights of the text, below which each line ends where it was meant to."""
+_LEADER = re.compile(r"[.…]{3,}\s*\w+$")
 _LONGEST_HEADING, _MOST_HEADING_LINES = 120, 3
 _LONGEST_NUMBERED = 70
 _ENDS = (".", "!", "?", ":", ";", "…", "。", "！", "？")
@@ -96,6 +99,8 @@ def _without_heading(line: Line, style: Style) -> Iterator[Line]:
 
 def is_wrapped(above: Line, below: Line, right: float) -> bool:
     """Checks that a line ended because the next word did not fit."""
+    if right - above.left < _NARROW * above.size or _LEADER.search(above.text):
+        return False
     word = below.text.split(maxsplit=1)[0]
     width = len(word) * (below.right - below.left) / max(1, len(below.text))
     return above.right + width + 0.2 * above.size > right

@@ -199,6 +199,40 @@ def test_footnotes_do_not_cut_a_sentence_that_goes_on_across_the_page() -> None:
     assert document.text[document.pages[1] :].startswith("every skipper")
 
 
+def test_a_german_sentence_goes_on_with_a_noun_on_the_next_page() -> None:
+    head = [at(60, 805, "Kestrel GmbH - Vertraulich", size=9)]
+    pages = [
+        [
+            *head,
+            at(60, 788, "Seite 1 von 2", size=9),
+            lines(
+                60,
+                760,
+                "Sehr geehrte Frau Krause, hiermit bestätigen wir den Eingang Ihrer",
+                "Bestellung und liefern die Ware bis spätestens",
+            ),
+        ],
+        [
+            *head,
+            at(60, 788, "Seite 2 von 2", size=9),
+            lines(60, 760, "Freitag, den 5. Mai, frei Haus an Ihre Adresse."),
+        ],
+    ]
+    document = read_pdf(pdf(*pages))
+    assert "die Ware bis spätestens Freitag, den 5. Mai, frei Haus" in document.text
+    assert document.text[document.pages[1] :].startswith("Freitag")
+
+
+def test_lines_of_a_table_of_contents_and_of_an_address_stay_lines() -> None:
+    page = [
+        lines(60, 780, "1 Purpose ........ 2", "2 Trains ........ 3", "3 Planes ........ 5"),
+        lines(60, 600, "Harbour Office", "12 Quay Street", "Pellmouth"),
+    ]
+    text = read_pdf(pdf(page)).text
+    assert "1 Purpose ........ 2\n2 Trains" in text
+    assert "Harbour Office\n12 Quay Street\nPellmouth" in text
+
+
 # Columns
 
 
