@@ -474,6 +474,7 @@ SEEN = at(60, 700, "The deposit is refunded within ten days.")
             "white",
         ),
     ],
+    ids=["white", "nearly white", "invisible", "transparent", "tiny", "off the page", "on white"],
 )
 def test_hidden_text_is_left_out(page: str, reason: str) -> None:
     data = pdf([SEEN, page])
@@ -492,6 +493,7 @@ def test_hidden_text_is_left_out(page: str, reason: str) -> None:
         at(60, 500, "The fee is nine pounds.", colour=(0.85, 0.85, 0.85)),
         at(60, 500, "The fee is nine pounds.", size=5),
     ],
+    ids=["white on dark", "on a scan", "white on an image", "grey", "small"],
 )
 def test_what_is_seen_is_kept(page: str) -> None:
     document = read_pdf(pdf([page, SEEN]))
@@ -541,6 +543,20 @@ def test_a_wrapped_cell_is_one_cell() -> None:
     document = read_pdf(pdf(page))
     assert "Valve | Closes the pipe of the engine | 4 GBP" in document.text.split("\n")
     assert document.tables[0].header == "Part | Use | Price"
+
+
+def test_a_label_above_some_rows_does_not_end_a_table() -> None:
+    rows = (
+        ("Route", "Leaves", "Arrives"),
+        ("To Pellmouth", "north quay", "old basin"),
+        ("Summer only", "", ""),
+        ("To Saltmarsh", "south quay", "ferry stage"),
+        ("To Oldenwarf", "south quay", "new basin"),
+    )
+    document = read_pdf(pdf(cells(*rows)))
+    [table] = document.tables
+    assert table.header == "Route | Leaves | Arrives"
+    assert document.text[table.start : table.end].count("\n") == 4
 
 
 def test_rows_without_a_header_are_lines_and_no_table() -> None:
