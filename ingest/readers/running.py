@@ -30,7 +30,7 @@ class Running:
             The line without a page number; "" if it was added before or is left out.
         """
         words = " ".join(clean(line).split())
-        if not words or _ONLY_NUMBER.fullmatch(words):
+        if not words or counts_pages(words):
             return ""
         words = without_page(words)
         is_new = words not in self.lines
@@ -50,6 +50,11 @@ class Running:
             for place, lines in self._lines.items()
         }
         return {key: lines for key, lines in found.items() if lines}
+
+
+def counts_pages(line: str) -> bool:
+    """Checks that a line is a page number and no more."""
+    return bool(_ONLY_NUMBER.fullmatch(line))
 
 
 def without_page(line: str) -> str:
