@@ -13,7 +13,7 @@ import numpy.typing as npt
 from rag.inference.arithmetic import product
 from rag.protocols import SparseEncoder, StoredVectors, TokenEmbedder
 from rag.text.passages import heading_text, passage_text, token_ranges
-from rag.text.quoted import is_quoted
+from rag.text.quoted import Overtaken, is_quoted
 from rag.text.sentences import sentence_spans
 from rag.types import Chunk, Float32Array, Prompt, SparseVector, TokenVectors
 
@@ -127,7 +127,13 @@ class EvidenceFinder:
             candidates += self._candidates(question, place, chunk, tokens)  # 2.
         if not candidates:
             return None
-        chosen = _choose(candidates)  # 3.
+        overtaken = Overtaken(prompt.question, chunks)
+        standing = [
+            c
+            for c in candidates
+            if (c.sentence.place, c.sentence.start, c.sentence.end) not in overtaken
+        ]
+        chosen = _choose(standing or candidates)  # 3.
         return Evidence(sentences=tuple(c.sentence for c in chosen), features=chosen[0].features)
 
     async def _question(self, prompt: Prompt) -> _Question:
