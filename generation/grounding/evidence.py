@@ -13,6 +13,7 @@ import numpy.typing as npt
 from rag.inference.arithmetic import product
 from rag.protocols import SparseEncoder, StoredVectors, TokenEmbedder
 from rag.text.passages import heading_text, passage_text, token_ranges
+from rag.text.quoted import Overtaken, is_quoted
 from rag.text.sentences import sentence_spans
 from rag.types import Chunk, Float32Array, Prompt, SparseVector, TokenVectors
 
@@ -126,7 +127,13 @@ class EvidenceFinder:
             candidates += self._candidates(question, place, chunk, tokens)  # 2.
         if not candidates:
             return None
-        chosen = _choose(candidates)  # 3.
+        overtaken = Overtaken(prompt.question, chunks)
+        standing = [
+            c
+            for c in candidates
+            if (c.sentence.place, c.sentence.start, c.sentence.end) not in overtaken
+        ]
+        chosen = _choose(standing or candidates)  # 3.
         return Evidence(sentences=tuple(c.sentence for c in chosen), features=chosen[0].features)
 
     async def _question(self, prompt: Prompt) -> _Question:
@@ -153,6 +160,8 @@ class EvidenceFinder:
         cosines = product(question.tokens, tokens.vectors)
         passage = float(cosines.max(axis=1).mean()) if cosines.size else 0.0
         ranges = token_ranges(tokens, chunk, spans)
+        # What a mail quotes was said before: it is left out beside what is new and as good.
+        weaker_by = WEAKER_BY if is_quoted(chunk) else 0.0
         for i, (first, last) in enumerate(ranges):
             terms = frozenset(bags[i + 1].indices.tolist())
             if first == last or not terms:  # past the encoder's window, or without terms
@@ -163,7 +172,7 @@ class EvidenceFinder:
                 coverage=float(question.weights @ (has[i] | before | above)),
                 name_missing=name_missing,
             )
-            score = features.sentence + passage + COVERAGE_WEIGHT * features.coverage
+            score = features.sentence + passage + COVERAGE_WEIGHT * features.coverage - weaker_by
             yield _Candidate(
                 sentence=Sentence(place=place, start=spans[i][0], end=spans[i][1], score=score),
                 terms=terms,
