@@ -3,6 +3,7 @@
 from rag.types.answering import (
     REASONS,
     Answer,
+    Cell,
     Citation,
     Delta,
     FinishReason,
@@ -51,6 +52,7 @@ from rag.types.queries import (
 __all__ = [
     "REASONS",
     "Answer",
+    "Cell",
     "Chunk",
     "Citation",
     "Condition",
