@@ -18,6 +18,7 @@ from rag.types import Cell, Chunk, Span
 _BETWEEN = re.compile(r"(?<!\\)\|")
 _IS_ROW = re.compile(r"[ \t]*\||.*\S[ \t]+\|(?:[ \t]|$)")
 _RULE = re.compile(r"[\s|:+=-]*")
+_FIGURE = re.compile(r"\W*\d[\d.,:/\s-]*\W*\w{0,3}")
 _WHOLE_HEADER = 500
 """Characters of a header from which it may have been cut to a chunk's own columns."""
 
@@ -51,8 +52,8 @@ def written(cells: tuple[Cell, ...]) -> str:
 def table_lines(chunk: Chunk) -> tuple[list[Row], list[Span]]:
     """Returns the rows of a chunk's tables, and the lines that are headers or rules, in text order.
 
-    A table is a run of at least two lines of cells, or one at the start of a chunk that begins
-    inside a table: the last of its headings is then the header.
+    A table is a run of lines of cells below a header: its first line, or the last of the headings
+    of a chunk that begins inside the table. Lines without a header are no rows.
     """
     rows: list[Row] = []
     others: list[Span] = []
@@ -61,15 +62,16 @@ def table_lines(chunk: Chunk) -> tuple[list[Row], list[Span]]:
     text = plain(chunk.text)
     code = code_spans(text)
     for run in _runs(text):
-        above = chunk.headings[-1] if chunk.headings and not run[0][0] else ""
-        inside = _is_row(above)
-        in_code = any(start <= run[0][0] < end for start, end in code)
-        if in_code or not (inside or len(run) > 1):
+        if any(start <= run[0][0] < end for start, end in code):
             continue
-        header, span = (above, (-1 - len(above), -1)) if inside else _first(chunk.text, run)
-        others += [] if inside else [span]
+        if (above := _header_above(chunk, run)) is not None:
+            inside, header, span = True, above, (-1 - len(above), -1)
+        elif _begins_with_header(chunk, run):
+            inside, header, span = False, text[slice(*run[0])], run[0]
+            others.append(span)
+        else:
+            continue
         columns = cells_of(header)
-        cut = len(header) >= _WHOLE_HEADER
         for start, end in run[0 if inside else 1 :]:
             line = chunk.text[start:end]
             if _RULE.fullmatch(line):
@@ -77,12 +79,34 @@ def table_lines(chunk: Chunk) -> tuple[list[Row], list[Span]]:
                 continue
             values = cells_of(line)
             # A chunk may begin within a row, and the header of a wide table lacks columns.
-            known = len(values) <= len(columns) and not cut
+            known = len(values) <= len(columns) and len(header) < _WHOLE_HEADER
             known &= not (inside and start == 0) or len(values) == len(columns)
-            cells = _cells(columns if known else (), values)
-            if cells:
+            if cells := _cells(columns if known else (), values):
                 rows.append(Row(start=start, end=end, header=span, above=header, cells=cells))
     return rows, others
+
+
+def _header_above(chunk: Chunk, run: list[Span]) -> str | None:
+    """Returns the header in the headings of a chunk that begins with a run of rows."""
+    above = chunk.headings[-1] if chunk.headings and not run[0][0] else ""
+    return above if _is_row(above) else None
+
+
+def _begins_with_header(chunk: Chunk, run: list[Span]) -> bool:
+    """Returns True if the first line of a run is the header of the others.
+
+    In Markdown a rule is below it. A chunk that is not a document's first may begin with any row: a
+    number in the line then shows that it is none.
+    """
+    if len(run) == 1:
+        return False
+    first, second = (chunk.text[slice(*line)] for line in run[:2])
+    if _RULE.fullmatch(second):
+        return len(run) > 2  # noqa: PLR2004 - header, rule, and a row
+    if first.startswith("|"):
+        return False
+    begun = run[0][0] > 0 or chunk.start == 0
+    return begun or not any(_FIGURE.fullmatch(cell) for cell in cells_of(first))
 
 
 def row_at(chunk: Chunk, start: int) -> Row:
@@ -102,11 +126,6 @@ def cells_of(line: str) -> tuple[str, ...]:
 def _cells(columns: tuple[str, ...], values: tuple[str, ...]) -> tuple[Cell, ...]:
     named = zip_longest(columns[: len(values)], values, fillvalue="")
     return tuple(Cell(column=column, value=value) for column, value in named if value)
-
-
-def _first(text: str, run: list[Span]) -> tuple[str, Span]:
-    start, end = run[0]
-    return text[start:end], (start, end)
 
 
 def _is_row(line: str) -> bool:

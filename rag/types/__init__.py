@@ -36,6 +36,8 @@ from rag.types.chunks import (
     TokenVectors,
 )
 from rag.types.queries import (
+    ChatTask,
+    ChatTaskKind,
     Condition,
     Hit,
     Leg,
@@ -53,6 +55,8 @@ __all__ = [
     "REASONS",
     "Answer",
     "Cell",
+    "ChatTask",
+    "ChatTaskKind",
     "Chunk",
     "Citation",
     "Condition",
