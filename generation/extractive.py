@@ -66,5 +66,5 @@ def _cited(sentence: Sentence, prompt: Prompt) -> str:
         quote = row_at(chunk, sentence.start).written
     lines = quote.splitlines() if sentence.kind == "list" else [quote]
     text = "\n".join(" ".join(line.split()) for line in lines if line.strip())
-    cut = f" (… {sentence.more} more)" if sentence.more else ""
+    cut = f" ({sentence.more} more)" if sentence.more else ""
     return f"{escape_markers(text)} [{sentence.place + 1}]{cut}"

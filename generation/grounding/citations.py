@@ -30,7 +30,10 @@ _TO_ESCAPE = re.compile(rf"\[(?={_NUMBERS}\])")
 _ESCAPED = re.compile(rf"\\\[(?={_NUMBERS}\])")
 _FENCE = re.compile(r"^[ \t]*```", re.MULTILINE)
 _WORD = re.compile(r"\w+")
-_AFTER_MARKER = re.compile(r"(?: \(… \d+ more\))?[\s.,;:!?)]*")
+_CUT = r"\(\d+ more\)"
+"""What an extractive answer writes behind a list or table that it has not all of."""
+_AFTER_MARKER = re.compile(rf"(?: {_CUT})?[\s.,;:!?)]*")
+_CUT_NOTE = re.compile(_CUT)
 
 
 def escape_markers(text: str) -> str:
@@ -209,7 +212,8 @@ def _is_code(text: str, numbers: str) -> bool:
 
 
 def _claims(sentence: str) -> bool:
-    return not sentence.startswith("#") and not sentence.endswith((":", "?"))
+    silent = sentence.startswith("#") or sentence.endswith((":", "?"))
+    return not (silent or _CUT_NOTE.fullmatch(sentence))
 
 
 def _stands_in(sentence: str, quotes: Sequence[str]) -> bool:
