@@ -38,7 +38,11 @@ class ExtractiveGenerator:
             for sentence in _reading_order(verdict.evidence):
                 yield Delta(text=gap + _cited(sentence, prompt))
                 gap = " "
-        yield Delta(confidence=verdict.confidence, abstained=verdict.abstained)
+        yield Delta(
+            confidence=verdict.confidence,
+            abstained=verdict.abstained,
+            missing=verdict.missing,
+        )
 
 
 def _reading_order(evidence: Evidence) -> Iterator[Sentence]:

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from generation.grounding.presence import Missing, Wanted, missing_words
 from rag.inference.arithmetic import product
 from rag.protocols import SparseEncoder, StoredVectors, TokenEmbedder
 from rag.text.passages import heading_text, passage_text, token_ranges
 from rag.text.sentences import sentence_spans
-from rag.types import Chunk, Float32Array, Prompt, SparseVector, TokenVectors
+from rag.types import Chunk, Float32Array, Prompt, Span, SparseVector, TokenVectors
 
 MAX_SENTENCES = 3
 MAX_PASSAGES = 10
@@ -39,6 +40,11 @@ class Sentence:
     end: int
     score: float
 
+    @property
+    def span(self) -> Span:
+        """The characters."""
+        return self.start, self.end
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Features:
@@ -62,6 +68,8 @@ class Evidence:
 
     sentences: tuple[Sentence, ...]
     features: Features
+    absent: tuple[str, ...] = ()
+    """Identifiers of the question that no passage has."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,8 +134,19 @@ class EvidenceFinder:
             candidates += self._candidates(question, place, chunk, tokens)  # 2.
         if not candidates:
             return None
-        chosen = _choose(candidates)  # 3.
-        return Evidence(sentences=tuple(c.sentence for c in chosen), features=chosen[0].features)
+        wanted = Wanted(prompt.question, chunks)
+        about = [c for c in candidates if wanted.allows(c.sentence.place, *c.sentence.span)]
+        chosen = _choose(about or candidates)  # 3.
+        return Evidence(
+            sentences=tuple(c.sentence for c in chosen),
+            features=chosen[0].features,
+            absent=wanted.absent,
+        )
+
+    def missing(self, prompt: Prompt) -> Missing:
+        """Returns the words of the question that none of its passages has."""
+        chunks = [hit.chunk for hit in prompt.hits[:MAX_PASSAGES]]
+        return missing_words(prompt.question, chunks, self._encoder)
 
     async def _question(self, prompt: Prompt) -> _Question:
         text = prompt.question

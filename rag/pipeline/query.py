@@ -224,6 +224,7 @@ def _answer(
         passages=prompt.hits,
         abstained=last.abstained is not None,
         reason=last.abstained,
+        missing=last.missing,
         confidence=last.confidence or 0.0,
         degraded=tuple(run.degraded),
         usage=run.usage,
