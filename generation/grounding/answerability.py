@@ -51,6 +51,8 @@ class Judge:
 
     async def judge(self, prompt: Prompt) -> Verdict:
         """Returns the verdict; it has `evidence` unless it abstains."""
+        if not prompt.question.strip():
+            return Verdict(confidence=0.0, abstained="no_question")
         if not prompt.hits:
             return Verdict(confidence=0.0, abstained="no_documents")
         evidence = await self._finder.find(prompt)

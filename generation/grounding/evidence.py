@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from generation.grounding.presence import Missing, Wanted, missing_words
+from generation.grounding.presence import Missing, Wanted, missing_words, names
 from rag.inference.arithmetic import product
 from rag.protocols import SparseEncoder, StoredVectors, TokenEmbedder
 from rag.text.passages import heading_text, passage_text, token_ranges
@@ -27,8 +26,6 @@ WEAKER_BY = 0.3
 and one in a hundred loses the sentence that mattered."""
 SAME_TERMS = 0.75
 """Jaccard similarity of their terms from which two sentences count as saying the same."""
-
-_WORD = re.compile(r"\w+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,13 +148,13 @@ class EvidenceFinder:
     async def _question(self, prompt: Prompt) -> _Question:
         text = prompt.question
         (tokens,) = await self._embedder.embed_tokens([text], kind="query")
-        whole, names = self._encoder.encode([text, " ".join(_names(text))])
+        whole, named = self._encoder.encode([text, " ".join(names(text))])
         idf = np.array(await self._index.idf(prompt.scope, whole.indices.tolist()), np.float32)
         return _Question(
             tokens=tokens.vectors,
             terms=whole.indices,
             weights=idf / (idf.sum() or 1),
-            names=np.isin(whole.indices, names.indices),
+            names=np.isin(whole.indices, named.indices),
         )
 
     def _candidates(
@@ -205,9 +202,3 @@ def _choose(candidates: Sequence[_Candidate]) -> list[_Candidate]:
 
 def _same(a: frozenset[int], b: frozenset[int]) -> bool:
     return len(a & b) >= SAME_TERMS * len(a | b)
-
-
-def _names(question: str) -> list[str]:
-    """Returns numbers, and words with a capital letter that do not begin the question."""
-    words = _WORD.findall(question)
-    return [w for i, w in enumerate(words) if w[0].isdigit() or (i and w[0].isupper())]

@@ -16,6 +16,73 @@ MAX_MISSING = 8
 
 _WORD = re.compile(r"[\w'’-]+")
 
+_PLAIN_WORD = re.compile(r"\w+")
+_FUNCTION_WORDS = frozenset(
+    [
+        "is",
+        "are",
+        "was",
+        "were",
+        "do",
+        "does",
+        "did",
+        "of",
+        "the",
+        "in",
+        "on",
+        "to",
+        "for",
+        "and",
+        "or",
+        "a",
+        "an",
+    ]
+)
+_GERMAN = frozenset(
+    [
+        "der",
+        "das",
+        "ist",
+        "wie",
+        "und",
+        "ein",
+        "eine",
+        "einen",
+        "einem",
+        "einer",
+        "wird",
+        "werden",
+        "für",
+        "mit",
+        "von",
+        "zu",
+        "im",
+        "den",
+        "dem",
+        "wann",
+        "wer",
+        "wo",
+        "welche",
+        "welcher",
+        "welches",
+        "nicht",
+        "auf",
+        "nach",
+        "bei",
+        "gibt",
+        "kann",
+        "muss",
+        "darf",
+        "viele",
+        "lange",
+        "ich",
+        "wir",
+        "sich",
+        "hat",
+        "haben",
+    ]
+)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Missing:
@@ -38,6 +105,27 @@ def missing_words(question: str, chunks: Sequence[Chunk], encoder: SparseEncoder
     ]
     missing = [word for word, own in content if not own & terms]
     return Missing(words=tuple(missing[:MAX_MISSING]), everything=len(missing) == len(content))
+
+
+def names(question: str) -> list[str]:
+    """Returns numbers, and words whose capital letter marks a name.
+
+    A capital marks none at the beginning, in a text in capitals, in a title, nor in German.
+    """
+    words = _PLAIN_WORD.findall(question)
+    lower = {word.lower() for word in words[1:]}
+    plain = sum(word.islower() for word in words)
+    titled = any(word in _FUNCTION_WORDS for word in map(str.lower, filter(_capital, words[1:])))
+    unmarked = not plain or titled or len(lower & _GERMAN) > 1
+    return [
+        word
+        for i, word in enumerate(words)
+        if word[0].isdigit() or (i and _capital(word) and not unmarked)
+    ]
+
+
+def _capital(word: str) -> bool:
+    return word[0].isupper()
 
 
 class Wanted:

@@ -99,6 +99,9 @@ class Answer:
 class Prompt:
     """The input of a generator: the question and its passages, best first.
 
+    `question` is empty if the user's message asks nothing. `message` is the whole message that a
+    language model reads; if it is empty, that is the question.
+
     A passage's marker in the answer is its place in `hits`, from 1. A passage may be wider than
     the chunk that was found, because it includes its neighbours.
     """
@@ -106,6 +109,7 @@ class Prompt:
     question: str
     scope: Scope
     hits: tuple[Hit, ...]
+    message: str = ""
     sampling: SamplingOverrides = field(default_factory=SamplingOverrides)
 
 
