@@ -124,6 +124,7 @@ def core_question(message: str) -> str:
 
 def _told(sentence: str) -> str:
     """Returns a sentence without greeting and courtesy; empty if it was nothing else."""
+    sentence = sentence.lstrip("¡¿")
     if greeted := _GREETING.match(sentence):
         sentence = _after_greeting(sentence, greeted.end())
     if _CLOSING.match(sentence) and not _MARK.search(sentence):

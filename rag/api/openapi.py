@@ -61,7 +61,8 @@ def _in_force(settings: Settings, running: Running) -> Mapping[str, Any]:
     writes = not all(isinstance(each, ExtractiveSettings) for each in generators)
     return {
         "limits.top_k": settings.limits.top_k,
-        "seed": (1 << 63) - 1,  # FastAPI would turn it into a float
+        "least_seed": -(1 << 63),  # FastAPI would turn both into floats
+        "seed": (1 << 63) - 1,
         "embedder.dim": opened.embedder.dim if isinstance(opened, Ingesting) else None,
         "response_formats": ["text", "json_object", "json_schema"] if writes else ["text"],
     }

@@ -123,7 +123,9 @@ async def _on_http(request: Request, error: Exception) -> Response:
     code = {404: "no_such_route", 405: "method_not_allowed"}.get(status, "http_error")
     detail = str(error.detail)
     if status in (404, 405):
-        detail = f"{request.method} {request.url.path} is not served here; GET /docs lists what is."
+        path = request.url.path
+        detail = f"{request.method} {path} is not served here; GET /docs lists what is."
+        detail += errors.instead_of(path)
     headers = dict(error.headers or {})
     if status == HTTPStatus.METHOD_NOT_ALLOWED:
         headers["Allow"] = ", ".join(_methods(request))

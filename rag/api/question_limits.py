@@ -8,7 +8,7 @@ from rag.api.schemas import Retrieval
 from rag.errors import InputError, TooLargeError
 from rag.settings.operations import LimitSettings
 from rag.telemetry.trace import Trace
-from rag.types import Message, Query, SamplingOverrides, Scope
+from rag.types import ChatTask, Message, Query, SamplingOverrides, Scope
 
 
 def to_query(
@@ -18,8 +18,11 @@ def to_query(
     scope: Scope,
     limits: LimitSettings,
     sampling: SamplingOverrides,
+    task: ChatTask | None = None,
 ) -> Query:
     """Returns the last message of a conversation as a question to a collection.
+
+    The prompt of a task shows a whole chat, and may be as long as a body.
 
     Raises:
         TooLargeError: The question or the conversation is too long.
@@ -32,7 +35,8 @@ def to_query(
             f" {limits.messages:,}. Send the last of them, or raise the setting limits.messages.",
             code="conversation_too_long",
         )
-    check_length(last.content, limits)
+    if task is None:
+        check_length(last.content, limits)
     if body.top_k > limits.top_k:
         raise InputError(f"top_k is {body.top_k}, and the limit (limits.top_k) is {limits.top_k}.")
     return Query(
@@ -42,6 +46,7 @@ def to_query(
         where=tuple(f.condition() for f in body.filters),
         history=tuple(history),
         sampling=sampling,
+        task=task,
     )
 
 

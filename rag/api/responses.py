@@ -35,6 +35,7 @@ class Accepted(BaseModel):
 
     job_id: str
     documents: list[AcceptedDocument]
+    notices: list[str] = Field(description="What the sender should know, such as a replacement.")
 
 
 class HitOut(BaseModel):

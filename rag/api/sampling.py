@@ -67,8 +67,14 @@ class ResponseFormat(BaseModel):
         return (self.json_schema or JsonSchemaIn()).json_schema
 
 
+LEAST_TOP_P = 1e-6
+"""Stands for a `top_p` of 0, which servers of models refuse: the likeliest token alone is taken."""
+
+
 def _as_list(value: Any) -> Any:
-    return [value] if isinstance(value, str) else value
+    """Returns one text or several as a list, without the empty ones."""
+    texts = [value] if isinstance(value, str) else value
+    return [text for text in texts if text != ""] if isinstance(texts, list) else texts
 
 
 _Stop = Annotated[str, Field(min_length=1, max_length=256)]
@@ -81,8 +87,10 @@ class SamplingIn(BaseModel):
         None, description="At most the setting generator.max_tokens, its default."
     )
     temperature: Annotated[float, Field(ge=0, le=2), IS_NUMBER] | None = None
-    top_p: Annotated[float, Field(gt=0, le=1), IS_NUMBER] | None = None
-    seed: Annotated[Integer | None, WithJsonSchema(shapes.SEED)] = Field(None, ge=0, lt=1 << 63)
+    top_p: Annotated[float, Field(ge=0, le=1), IS_NUMBER] | None = None
+    seed: Annotated[Integer | None, WithJsonSchema(shapes.SEED)] = Field(
+        None, ge=-(1 << 63), lt=1 << 63
+    )
     stop: Annotated[list[_Stop] | None, BeforeValidator(_as_list), WithJsonSchema(shapes.STOP)] = (
         Field(None, max_length=16, description="The answer ends before any of these texts.")
     )
@@ -93,8 +101,8 @@ class SamplingIn(BaseModel):
         return SamplingOverrides(
             max_tokens=self.max_tokens,
             temperature=self.temperature,
-            top_p=self.top_p,
+            top_p=None if self.top_p is None else max(self.top_p, LEAST_TOP_P),
             seed=self.seed,
-            stop=None if self.stop is None else tuple(self.stop),
+            stop=tuple(self.stop) if self.stop else None,
             schema=self.response_format.schema_of() if self.response_format else None,
         )

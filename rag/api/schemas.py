@@ -32,11 +32,14 @@ from rag.types import (
 from retrieval.indexes.filters import check_value
 
 URI_CHARS = 4096
+LABEL_CHARS = 200
 FIELDS = 64
 """Most fields of a document's meta."""
 _FIELD = r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$"
 _UNSTORABLE = re.compile("[\ud800-\udfff\0]")
 """Lone surrogates, which UTF-8 cannot encode, and NUL, which PostgreSQL cannot store."""
+_CONTROL = re.compile("[\0-\x1f\x7f-\x9f\u2028\u2029]")
+"""Control characters and line ends: no address, log or terminal holds a name with one."""
 _Scalar = str | bool | int | float
 
 
@@ -49,6 +52,17 @@ def storable(text: str) -> str:
     if _UNSTORABLE.search(text):
         raise ValueError("it holds a NUL or half a character (a lone surrogate)")
     return text
+
+
+def checked_name(text: str) -> str:
+    """Returns an id or a uri unchanged.
+
+    Raises:
+        ValueError: It holds a line end or another control character, or cannot be stored.
+    """
+    if found := _CONTROL.search(text):
+        raise ValueError(f"it holds the control character {found[0]!r}, which no name may")
+    return storable(text)
 
 
 def _scalars(value: Any) -> Any:
@@ -109,9 +123,12 @@ QuestionText = Annotated[Text, AfterValidator(_has_words), WithJsonSchema(shapes
 _Storable = Annotated[
     str, AfterValidator(storable), Field(json_schema_extra={"pattern": shapes.NO_NUL})
 ]
+_Name = Annotated[
+    str, AfterValidator(checked_name), Field(json_schema_extra={"pattern": shapes.NAME})
+]
 _DocumentText = Annotated[_Storable, Field(min_length=1)]
 """Text that is stored unchanged, character for character."""
-Label = Annotated[Text, Field(min_length=1, max_length=200)]
+Label = Annotated[Text, Field(min_length=1, max_length=LABEL_CHARS)]
 _Value = Annotated[_Scalar | list[_Scalar], BeforeValidator(_scalars), WithJsonSchema(shapes.VALUE)]
 
 
@@ -264,7 +281,7 @@ class DocumentIn(_Request):
 
     model_config = ConfigDict(json_schema_extra=shapes.DOCUMENT)
 
-    id: _Storable | None = Field(
+    id: _Name | None = Field(
         None,
         min_length=1,
         max_length=512,
@@ -272,7 +289,7 @@ class DocumentIn(_Request):
     )
     title: str | None = Field(None, max_length=1000)
     text: _DocumentText | None = None
-    uri: _Storable | None = Field(None, min_length=1, max_length=URI_CHARS)
+    uri: _Name | None = Field(None, min_length=1, max_length=URI_CHARS)
     meta: Annotated[dict[str, _Value], BeforeValidator(_few_fields)] = Field(
         default={},
         max_length=FIELDS,

@@ -14,6 +14,8 @@ NULL: Schema = {"type": "null"}
 TEXT: Schema = {"type": "string"}
 NO_NUL = r"^[^\x00]*$"
 """Text without NUL, which PostgreSQL cannot store."""
+NAME = r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]*$"
+"""Text without control characters and line ends."""
 HAS_WORDS = r"\S"
 WEB_ADDRESS = r"^https?://[A-Za-z0-9]+(\.[A-Za-z0-9]+)*(:[0-9]{1,4})?(/[A-Za-z0-9._~/-]*)?$"
 """Plain web addresses; others are accepted too, if they can be fetched."""
@@ -68,15 +70,18 @@ def conversation(text: Schema, question: Schema) -> tuple[Schema, Schema]:
 TURN, CONVERSATION = conversation(TEXT, QUESTION)
 _PART: Schema = {
     "type": "object",
-    "properties": {"type": {"const": "text"}, "text": TEXT},
+    "properties": {"type": {"enum": ["text", "input_text", "output_text"]}, "text": TEXT},
     "required": ["type", "text"],
 }
 _PART_WITH_WORDS = {
     "properties": {"text": {"type": "string", "pattern": HAS_WORDS}},
     "required": ["text"],
 }
-CHAT_TEXT = either(TEXT, list_of(_PART))
-CHAT_TURN, _ = conversation(CHAT_TEXT, either(QUESTION, list_of(_PART, contains=_PART_WITH_WORDS)))
+CHAT_CONTENT = either(TEXT, list_of(_PART), NULL)
+CHAT_TURN, _ = conversation(
+    CHAT_CONTENT, either(QUESTION, list_of(_PART, contains=_PART_WITH_WORDS))
+)
+USER = either(TEXT, NULL)
 QUERY = either(
     {"required": ["query"], "properties": {"query": TEXT, "messages": NULL}},
     {"required": ["messages"], "properties": {"messages": {"type": "array"}, "query": NULL}},
@@ -106,12 +111,12 @@ RESPONSE_FORMAT = either(
     },
     {"properties": {"type": {"enum": ["text", "json_object"]}, "json_schema": NULL}},
 )
-_STOP: Schema = {"type": "string", "minLength": 1, "maxLength": 256}
+_STOP: Schema = {"type": "string", "maxLength": 256}
 STOP = either(_STOP, list_of(_STOP, maxItems=16), NULL)
 _WRITTEN: Schema = {"type": "string", "minLength": 1}
 INPUT = either(_WRITTEN, list_of(_WRITTEN, minItems=1))
 RANKED_TEXT = either(TEXT, {"type": "object", "properties": {"text": TEXT}, "required": ["text"]})
-SEED = either({"type": "integer", "minimum": 0, "x-maximum": "seed"}, NULL)
+SEED = either({"type": "integer", "x-minimum": "least_seed", "x-maximum": "seed"}, NULL)
 DIMENSIONS = either(
     {"type": "integer", "x-minimum": "embedder.dim", "x-maximum": "embedder.dim"}, NULL
 )

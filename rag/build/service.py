@@ -38,6 +38,7 @@ async def open_service(
 ) -> AsyncIterator[Service]:
     """Opens everything that ingests and answers. Takes and raises what `open_ingesting` does."""
     from generation.grounding.evidence import EvidenceFinder
+    from generation.query.task_writer import TaskWriter
 
     opening = open_searching(settings, wrappers, embedder)
     async with opening as opened, contextlib.AsyncExitStack() as stack:
@@ -50,6 +51,7 @@ async def open_service(
         stage_seconds = limits.query_seconds * STAGE_SHARE
         pipeline = QueryPipeline(
             catalog=opened.catalog,
+            tasks=TaskWriter(model, seconds=stage_seconds),
             rewriter=build_rewriter(model, stage_seconds),
             expander=build_expander(settings.retrieval, model, stage_seconds),
             retriever=opened.retriever,

@@ -87,7 +87,7 @@ def ingested(body: Json) -> Lines:
     counts, outcomes = body["counts"], body["outcomes"]
     parts = [
         f"{outcomes[kind]} {kind}"
-        for kind in ("stored", "unchanged", "duplicate")
+        for kind in ("stored", "unchanged", "duplicate", "skipped")
         if kind in outcomes
     ]
     parts += [f"{counts[state]} {state}" for state in ("failed", "cancelled") if counts[state]]
@@ -95,6 +95,8 @@ def ingested(body: Json) -> Lines:
         parts.append(f"{body['removed']} removed")
     done = ", ".join(parts) or "nothing to do"
     yield f"{_documents(counts['total'])} in {body['seconds']:.1f} s: {done}."
+    if "skipped" in outcomes:
+        yield "  skipped: nothing here can read them; `rag status` says why."
     for failure in body["failures"]:
         yield f"  failed: {failure['uri']}"
         yield f"          {failure['error']}"

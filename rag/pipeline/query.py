@@ -10,12 +10,14 @@ from collections.abc import (
     Awaitable,
     Sequence,
 )
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from generation.answer_stream import Draft, JsonDraft
 from generation.query.core_question import core_question
 from generation.query.expansion import QuestionExpander
 from generation.query.rewriting import QuestionRewriter
+from generation.query.task_writer import TaskWriter
+from generation.sanitizing import SafeText
 from rag.catalog.catalog import Catalog
 from rag.errors import RagError
 from rag.pipeline.search import Ended, Run, SearchPipeline, unwatched
@@ -25,6 +27,7 @@ from rag.telemetry.question_spans import describe_checks, describe_delta
 from rag.telemetry.trace import Trace
 from rag.types import (
     Answer,
+    ChatTask,
     Citation,
     Delta,
     Hit,
@@ -46,6 +49,7 @@ class QueryPipeline(SearchPipeline):
         self,
         *,
         catalog: Catalog,
+        tasks: TaskWriter,
         rewriter: QuestionRewriter | None,
         expander: QuestionExpander | None,
         retriever: Retriever,
@@ -61,6 +65,7 @@ class QueryPipeline(SearchPipeline):
 
         Args:
             catalog: See `SearchPipeline`.
+            tasks: Does the tasks of chat UIs.
             rewriter: Makes a follow-up question stand alone; None: it is searched for unchanged.
             expander: Writes further search texts; None: the question alone.
             retriever: See `SearchPipeline`.
@@ -80,6 +85,7 @@ class QueryPipeline(SearchPipeline):
             rrf_k=rrf_k,
             ended=ended,
         )
+        self._tasks = tasks
         self._rewriter = rewriter
         self._expander = expander
         self._reader = reader
@@ -96,18 +102,40 @@ class QueryPipeline(SearchPipeline):
     async def stream(self, query: Query, trace: Trace) -> AsyncGenerator[Event, None]:
         """Yields the events of a question, from its hits to the whole answer.
 
+        A task of a chat UI has neither hits nor citations.
+
         Raises:
             NotFoundError: There is no such collection.
             BusyError: Too many questions are under way.
             UpstreamError: The deadline passed, or the generator failed.
         """
-        run = self._begin(trace)
-        with self._measured("answer", query, run) as question, self._admission.take():
-            async with contextlib.aclosing(self._stream(query, run)) as events:
+        run, task = self._begin(trace), query.task
+        operation = "answer" if task is None else "task"
+        with self._measured(operation, query, run) as question, self._admission.take():
+            working = self._stream(query, run) if task is None else self._do(task, query, run)
+            async with contextlib.aclosing(working) as events:
                 async for event in events:
-                    if isinstance(event, Answer):
+                    if isinstance(event, Answer) and task is None:
                         question.answered(event)
+                    elif isinstance(event, Answer) and task is not None:
+                        question.outcome = task.kind
                     yield event
+
+    async def _do(self, task: ChatTask, query: Query, run: Run) -> AsyncGenerator[Event, None]:
+        """Does a task of a chat UI, without a search."""
+        with run.stopwatch.time("total"):
+            await self._check_exists(query.scope, run)
+            with self._in_time("a task of the chat"):
+                async with asyncio.timeout_at(run.deadline):
+                    done = await self._tasks.write(task, run.trace)
+        run.add(done.usage, done.degraded)
+        safe = SafeText(frozenset())
+        text = safe.feed(done.text) + safe.finish()
+        yield ()
+        if text:
+            yield text
+        prompt = Prompt(question=query.text, scope=query.scope, hits=())
+        yield _answer(prompt, _Plain(text), Delta(), (), run)
 
     async def _stream(self, query: Query, run: Run) -> AsyncGenerator[Event, None]:
         """Runs the stages of a question.
@@ -216,8 +244,18 @@ class QueryPipeline(SearchPipeline):
                 return await writing
 
 
+@dataclass(frozen=True, slots=True)
+class _Plain:
+    """A text that cites nothing."""
+
+    text: str
+    citations: tuple[Citation, ...] = ()
+    unsupported: tuple[int, ...] = ()
+    uncited: tuple[str, ...] = ()
+
+
 def _answer(
-    prompt: Prompt, draft: Draft | JsonDraft, last: Delta, hits: tuple[Hit, ...], run: Run
+    prompt: Prompt, draft: Draft | JsonDraft | _Plain, last: Delta, hits: tuple[Hit, ...], run: Run
 ) -> Answer:
     return Answer(
         id=secrets.token_hex(16),

@@ -26,7 +26,7 @@ from prometheus_client import (
 
 from rag.errors import ConfigError
 from rag.records import Backlog
-from rag.types import Answer, Delta, Hit, Reason, Usage
+from rag.types import Answer, ChatTaskKind, Delta, Hit, Reason, Usage
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 _SECONDS = (
@@ -50,10 +50,13 @@ _requests = Histogram(
 )
 _questions = Counter(
     "plumbline_questions",
-    "Searches and answers by how they ended: found, answered, the reason to abstain, the error.",
+    "Searches, answers and tasks of chat UIs by how they ended: found, answered, the reason to"
+    " abstain, the kind of the task, the error.",
     ["operation", "outcome", "tenant"],
 )
-_under_way = Gauge("plumbline_questions_under_way", "Searches and answers that have not ended.")
+_under_way = Gauge(
+    "plumbline_questions_under_way", "Searches, answers and tasks that have not ended."
+)
 _stages = Histogram(
     "plumbline_stage_duration_seconds",
     "What a stage took of a question.",
@@ -129,13 +132,20 @@ _OTHERS = "other"
 _BY_TENANT: tuple[tuple[Counter, tuple[tuple[str, ...], ...]], ...] = (
     (_questions, tuple(("search", end) for end in ("found", "no_documents", "cancelled"))),
     (_questions, tuple(("answer", end) for end in ("answered", "cancelled", *get_args(Reason)))),
+    (_questions, tuple(("task", end) for end in ("cancelled", *get_args(ChatTaskKind)))),
     (_tokens, (("input",), ("output",))),
     (_cost, (("answer",), ("judge",))),
 )
 _KNOWN: tuple[tuple[Counter, Iterable[tuple[str, ...]]], ...] = (
-    (_degraded, ((stage,) for stage in ("rewrite", "expand", "dense", "rerank", "passages"))),
+    (
+        _degraded,
+        ((stage,) for stage in ("rewrite", "expand", "dense", "rerank", "passages", "task")),
+    ),
     (_markers, (("supported",), ("unsupported",))),
-    (_documents, ((each,) for each in ("stored", "unchanged", "duplicate", "retried", "failed"))),
+    (
+        _documents,
+        ((each,) for each in ("stored", "unchanged", "duplicate", "skipped", "retried", "failed")),
+    ),
     (_scored, (("scored",), ("failed",), ("postponed",))),
     (_judged, (("scored",), ("failed",))),
     (_feedback, (("up",), ("down",))),

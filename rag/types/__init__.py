@@ -35,6 +35,8 @@ from rag.types.chunks import (
     TokenVectors,
 )
 from rag.types.queries import (
+    ChatTask,
+    ChatTaskKind,
     Condition,
     Hit,
     Leg,
@@ -51,6 +53,8 @@ from rag.types.queries import (
 __all__ = [
     "REASONS",
     "Answer",
+    "ChatTask",
+    "ChatTaskKind",
     "Chunk",
     "Citation",
     "Condition",

@@ -46,11 +46,39 @@ class SamplingOverrides:
     schema: Mapping[str, object] | None = None
 
 
+ChatTaskKind = Literal[
+    "title",
+    "tags",
+    "follow_ups",
+    "search_queries",
+    "standalone_question",
+    "autocompletion",
+    "emoji",
+    "image_prompt",
+    "tool_calls",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChatTask:
+    """A task that a chat UI gives to a model besides its user's questions.
+
+    `messages` are the whole prompt. `asked` holds the user's questions in the chat that it is
+    about, oldest first. `key` names the field of the JSON object that it asks for; None: text.
+    """
+
+    kind: ChatTaskKind
+    messages: tuple[Message, ...]
+    asked: tuple[str, ...] = ()
+    key: str | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Query:
     """A question to the service; `history` holds the earlier messages of the chat, oldest first.
 
-    `sampling` is used if a language model answers.
+    `sampling` is used if a language model answers. With a `task`, that is done instead, and nothing
+    is searched for.
     """
 
     text: str
@@ -59,6 +87,7 @@ class Query:
     where: tuple[Condition, ...] = ()
     history: tuple[Message, ...] = ()
     sampling: SamplingOverrides = SamplingOverrides()
+    task: ChatTask | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,13 +9,23 @@ from http import HTTPStatus
 from typing import Any
 
 PATHS = ("/v1/models", "/v1/chat/", "/v1/embeddings", "/v1/rerank")
+UNSERVED = (
+    *("/v1/completions", "/v1/responses", "/v1/audio/", "/v1/images/", "/v1/moderations"),
+    *("/v1/assistants", "/v1/threads", "/v1/files", "/v1/vector_stores", "/v1/batches"),
+)
+"""Paths of OpenAI's API that Plumbline does not have."""
 _CODES = {"unknown_collection": "model_not_found"}
 _PARAMS = {"unknown_collection": "model"}
 
 
 def applies_to(path: str) -> bool:
     """True if the callers of this path expect errors in OpenAI's form."""
-    return path.startswith(PATHS)
+    return path.startswith((*PATHS, *UNSERVED))
+
+
+def instead_of(path: str) -> str:
+    """Returns what to call in place of a path of OpenAI's API that is not served; else nothing."""
+    return " Ask by POST /v1/chat/completions instead." if path.startswith(UNSERVED[:2]) else ""
 
 
 def status_of(problem: dict[str, Any]) -> int:

@@ -18,6 +18,7 @@ from rag.api.deps import ServiceDep, StorageDep, TenantDep, TraceDep
 from rag.api.large_bodies import OffLoopRoute
 from rag.api.middleware import until_hangup
 from rag.api.openai import schemas as wire
+from rag.api.openai.chat_request import ChatRequest
 from rag.api.openai.errors import error_json
 from rag.api.problems import amid_stream, request_id
 from rag.api.question_limits import check_length, label, to_query
@@ -57,7 +58,7 @@ async def get_model(
 )
 async def complete_chat(
     request: Request,
-    body: wire.ChatRequest,
+    body: ChatRequest,
     service: ServiceDep,
     tenant: TenantDep,
     trace: TraceDep,
@@ -75,6 +76,7 @@ async def complete_chat(
         scope=_scope(tenant, body.model),
         limits=limits,
         sampling=body.overrides(),
+        task=body.task(),
     )
     head = {
         "id": f"chatcmpl-{request_id(request)}",
@@ -83,12 +85,11 @@ async def complete_chat(
     }
     if not body.stream:
         answer = await until_hangup(request, service.query.answer(query, trace))
-        return _json(_completion(head, answer, as_json=query.sampling.schema is not None))
+        return _json(_completion(head, answer, query))
     events = service.query.stream(query, trace)
     first = await until_hangup(request, anext(events))  # a failure here has a status
     with_usage = bool(body.stream_options and body.stream_options.include_usage)
-    as_json = query.sampling.schema is not None
-    stream = _chunks(first, events, head, as_json=as_json, with_usage=with_usage)
+    stream = _chunks(first, events, head, query, with_usage=with_usage)
     return sse.response(_with_failure(stream, request))
 
 
@@ -139,10 +140,10 @@ async def rerank(
     )
 
 
-def _completion(head: dict[str, Any], answer: Answer, *, as_json: bool) -> dict[str, Any]:
+def _completion(head: dict[str, Any], answer: Answer, query: Query) -> dict[str, Any]:
     choice = {
         "index": 0,
-        "message": wire.message_json(answer, as_json=as_json),
+        "message": wire.message_json(answer, as_json=_as_json(query)),
         "logprobs": None,
         "finish_reason": _ended(answer),
     }
@@ -151,7 +152,7 @@ def _completion(head: dict[str, Any], answer: Answer, *, as_json: bool) -> dict[
         "object": "chat.completion",
         "choices": [choice],
         "usage": wire.usage_json(answer.usage),
-        "plumbline": details_json(answer),
+        "plumbline": _details(answer, query),
     }
 
 
@@ -159,35 +160,43 @@ async def _chunks(
     first: Event,
     rest: AsyncGenerator[Event, None],
     head: dict[str, Any],
+    query: Query,
     *,
-    as_json: bool,
     with_usage: bool,
 ) -> AsyncGenerator[bytes, None]:
     head |= {"object": "chat.completion.chunk"} | ({"usage": None} if with_usage else {})
     async with contextlib.aclosing(rest):
-        yield _chunk(first, head)
+        yield _chunk(first, head, query)
         async for event in rest:
             if isinstance(event, Answer) and not event.text:
-                yield _delta(head, wire.content_json(event, as_json=as_json))
-            yield _chunk(event, head)
+                yield _delta(head, wire.content_json(event, as_json=_as_json(query)))
+            yield _chunk(event, head, query)
             if isinstance(event, Answer) and with_usage:
                 yield sse.data(head | {"choices": [], "usage": wire.usage_json(event.usage)})
     yield b"data: [DONE]\n\n"
 
 
-def _chunk(event: Event, head: dict[str, Any]) -> bytes:
+def _chunk(event: Event, head: dict[str, Any], query: Query) -> bytes:
     match event:
         case str():
             return _delta(head, {"content": event})
         case Citation():
             return _delta(head, {"annotations": [wire.annotation_json(event)]})
         case Answer():
-            details = details_json(event)
+            details = _details(event, query)
             del details["hits"]  # sent with the first chunk
             return _delta(head | {"plumbline": details}, {}, _ended(event))
         case hits:
             found = {"hits": [hit_json(hit) for hit in hits]}
             return _delta(head | {"plumbline": found}, {"role": "assistant", "content": ""})
+
+
+def _as_json(query: Query) -> bool:
+    return query.sampling.schema is not None
+
+
+def _details(answer: Answer, query: Query) -> dict[str, Any]:
+    return details_json(answer) | {"task": query.task.kind if query.task else None}
 
 
 def _ended(answer: Answer) -> FinishReason:

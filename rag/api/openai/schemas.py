@@ -7,140 +7,42 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationInfo,
-    WithJsonSchema,
-    field_validator,
-)
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from rag.api import shapes
 from rag.api.numbers import Count, Flag, Integer
-from rag.api.openai.texts import document_text, text_of, texts_of
+from rag.api.openai.history import NO_ANSWER
+from rag.api.openai.texts import document_text, texts_of
 from rag.api.responses import AnswerDetails, CitationOut, citation_json
-from rag.api.sampling import SamplingIn
-from rag.api.schemas import Label, Retrieval, Text, up_to_question
+from rag.api.schemas import Text
 from rag.records import CollectionRecord
 from rag.text.validation_errors import FirstFaults
 from rag.types import (
     REASONS,
     Answer,
+    ChatTaskKind,
     Citation,
     FinishReason,
     Float32Array,
     Kind,
-    Message,
-    SamplingOverrides,
     Usage,
 )
 
-_NO_FUNCTIONS = "no functions are called: answers come from the documents alone"
-_ACCEPTED: dict[str, tuple[tuple[Any, ...], str]] = {
-    "n": ((None, 1), "there is one answer"),
-    "tools": ((None, []), _NO_FUNCTIONS),
-    "functions": ((None, []), _NO_FUNCTIONS),
-    "logprobs": ((None, False), "there are no probabilities of tokens"),
-    "modalities": ((None, ["text"]), "answers are text"),
-}
-"""Parameters that change the form of an answer: the accepted values, and why others are not."""
 
+class CollectionRequest(BaseModel):
+    """A request to a model, which is a collection."""
 
-def _one_of(name: str) -> Any:
-    """Returns the field of a parameter that has one of the accepted values, or is left out."""
-    accepted, _ = _ACCEPTED[name]
-    return Field(None, json_schema_extra={"enum": list(accepted)})
-
-
-def _is_flag(value: Any) -> bool:
-    """True for a truth value: True equals 1 in Python, but not in JSON."""
-    return isinstance(value, bool)
-
-
-class _Request(BaseModel):
     # Clients send parameters of other servers: unknown ones are ignored, as those servers do.
     model_config = ConfigDict(extra="ignore")
 
     model: Text = Field(min_length=1, max_length=256, description="A collection.")
 
 
-class ChatMessage(BaseModel):
-    """One message of a conversation; `system` and `developer` messages are ignored."""
-
-    model_config = ConfigDict(json_schema_extra=shapes.CHAT_TURN)
-
-    role: Literal["system", "developer", "user", "assistant"]
-    content: Annotated[Text, BeforeValidator(text_of), WithJsonSchema(shapes.CHAT_TEXT)]
-
-
-class StreamOptions(BaseModel):
-    """With `include_usage`, the last chunk has the usage and no choices."""
-
-    include_usage: Flag | None = None
-
-
-class ChatRequest(_Request, SamplingIn):
-    """A conversation; the user's last message is the question, and later messages are not read.
-
-    Sampling parameters that are not listed here (penalties, logit_bias, …) have no effect.
-    """
-
-    messages: Annotated[list[ChatMessage], Field(min_length=1), FirstFaults()] = Field(
-        json_schema_extra=shapes.CONVERSATION
-    )
-    stream: Flag | None = False
-    stream_options: StreamOptions | None = None
-    max_completion_tokens: Count | None = Field(
-        None, description="The newer name of max_tokens, and before it."
-    )
-    user: Label | None = None
-    plumbline: Retrieval = Field(Retrieval(), description="Which passages answer.")
-    n: Any = _one_of("n")
-    tools: Any = _one_of("tools")
-    functions: Any = _one_of("functions")
-    logprobs: Any = _one_of("logprobs")
-    modalities: Any = _one_of("modalities")
-
-    @field_validator(*_ACCEPTED)
-    @classmethod
-    def _is_accepted(cls, value: Any, info: ValidationInfo) -> Any:
-        accepted, why = _ACCEPTED[info.field_name or ""]
-        if not any(value == each and _is_flag(value) == _is_flag(each) for each in accepted):
-            raise ValueError(f"{why}; leave it out")
-        return value
-
-    @field_validator("messages")
-    @classmethod
-    def _has_a_question(cls, value: list[ChatMessage]) -> list[ChatMessage]:
-        up_to_question(_messages(value))
-        return value
-
-    def overrides(self) -> SamplingOverrides:
-        """Returns the parameters in the generator's form."""
-        given = super().overrides()
-        return replace(given, max_tokens=self.max_completion_tokens or given.max_tokens)
-
-    def conversation(self) -> list[Message]:
-        """Returns the question and the messages before it; rules for answers are the pipeline's."""
-        return up_to_question(_messages(self.messages))
-
-
-def _messages(messages: Sequence[ChatMessage]) -> list[Message]:
-    return [
-        Message(role=message.role, content=message.content)
-        for message in messages
-        if message.role in ("user", "assistant")
-    ]
-
-
-class EmbeddingsRequest(_Request):
+class EmbeddingsRequest(CollectionRequest):
     """Texts to embed with the collection's embedder; they are cut at its window."""
 
     input: Annotated[list[Text], BeforeValidator(texts_of), WithJsonSchema(shapes.INPUT)]
@@ -154,7 +56,7 @@ class EmbeddingsRequest(_Request):
 _Ranked = Annotated[Text, BeforeValidator(document_text), WithJsonSchema(shapes.RANKED_TEXT)]
 
 
-class RerankRequest(_Request):
+class RerankRequest(CollectionRequest):
     """Texts to rank by how well they answer a query."""
 
     query: Text = Field(min_length=1)
@@ -248,6 +150,12 @@ class ChatUsage(BaseModel):
     total_tokens: int
 
 
+class ChatDetails(AnswerDetails):
+    """The details of an answer; `task` is the kind of a chat UI's task that was done instead."""
+
+    task: ChatTaskKind | None
+
+
 class ChatCompletion(BaseModel):
     """An answer. If it abstains, the text says so and `plumbline.reason` says why."""
 
@@ -257,7 +165,7 @@ class ChatCompletion(BaseModel):
     model: str
     choices: list[Choice]
     usage: ChatUsage
-    plumbline: AnswerDetails
+    plumbline: ChatDetails
 
 
 class Embedding(BaseModel):
@@ -330,7 +238,7 @@ def content_json(answer: Answer, *, as_json: bool) -> dict[str, str | None]:
     if answer.text or not answer.reason:
         return {"content": answer.text}
     missing = ", ".join(f"“{word}”" for word in answer.missing)
-    why = f"No answer: {REASONS[answer.reason]}." + (f" Not found: {missing}." if missing else "")
+    why = f"{NO_ANSWER}{REASONS[answer.reason]}." + (f" Not found: {missing}." if missing else "")
     return {"content": None, "refusal": why} if as_json else {"content": why}
 
 

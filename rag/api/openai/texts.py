@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+TEXT_PARTS = ("text", "input_text", "output_text")
+"""Types of the parts that are text; the last two are those of OpenAI's newer API."""
+
 
 def text_of(content: Any) -> Any:
     """Returns a text unchanged; of a list of parts, their texts, joined by line breaks."""
     if not isinstance(content, list):
         return content
-    parts = [p.get("text") for p in content if isinstance(p, dict) and p.get("type") == "text"]
+    parts = [p.get("text") for p in content if isinstance(p, dict) and p.get("type") in TEXT_PARTS]
     texts = [text for text in parts if isinstance(text, str)]
     if len(texts) < len(content):
         raise ValueError("it has parts that are no text, and nothing else is read")

@@ -12,6 +12,7 @@ from prometheus_client import REGISTRY
 
 from generation.query.expansion import QuestionExpander
 from generation.query.rewriting import QuestionRewriter
+from generation.query.task_writer import TaskWriter
 from rag.catalog.catalog import Catalog
 from rag.catalog.database import SqliteDatabase
 from rag.errors import BusyError, NotFoundError, UpstreamError
@@ -85,6 +86,7 @@ class Journey:
     ) -> Answer:
         pipeline = QueryPipeline(
             catalog=self._catalog,
+            tasks=TaskWriter(None),
             rewriter=rewriter,
             expander=expander,
             retriever=retriever or self.hybrid(HashEmbedder()),
