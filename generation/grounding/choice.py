@@ -48,6 +48,11 @@ class Sentence:
     kind: Literal["sentence", "list", "row"] = "sentence"
     more: int = 0
 
+    @property
+    def span(self) -> Span:
+        """The characters."""
+        return self.start, self.end
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Features:

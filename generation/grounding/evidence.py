@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -11,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from generation.grounding.choice import WEAKER_BY, Candidate, Features, Sentence, choose
+from generation.grounding.presence import Missing, Wanted, missing_words, names
 from generation.grounding.units import units
 from rag.inference.arithmetic import product
 from rag.protocols import SparseEncoder, StoredVectors, TokenEmbedder
@@ -23,8 +23,6 @@ MAX_PASSAGES = 10
 COVERAGE_WEIGHT = 0.5
 """Weight of term coverage. Late interaction counts twice, for the sentence and for its passage."""
 
-_WORD = re.compile(r"\w+")
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
@@ -32,6 +30,8 @@ class Evidence:
 
     sentences: tuple[Sentence, ...]
     features: Features
+    absent: tuple[str, ...] = ()
+    """Identifiers of the question that no passage has."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,25 +89,36 @@ class EvidenceFinder:
             candidates += self._candidates(question, place, chunk, tokens)  # 2.
         if not candidates:
             return None
+        wanted = Wanted(prompt.question, chunks)
+        about = [c for c in candidates if wanted.allows(c.sentence.place, *c.sentence.span)]
         overtaken = Overtaken(prompt.question, chunks)
         standing = [
             c
-            for c in candidates
-            if (c.sentence.place, c.sentence.start, c.sentence.end) not in overtaken
+            for c in about or candidates
+            if (c.sentence.place, *c.sentence.span) not in overtaken
         ]
-        chosen = choose(standing or candidates)  # 3.
-        return Evidence(sentences=tuple(c.sentence for c in chosen), features=chosen[0].features)
+        chosen = choose(standing or about or candidates)  # 3.
+        return Evidence(
+            sentences=tuple(c.sentence for c in chosen),
+            features=chosen[0].features,
+            absent=wanted.absent,
+        )
+
+    def missing(self, prompt: Prompt) -> Missing:
+        """Returns the words of the question that none of its passages has."""
+        chunks = [hit.chunk for hit in prompt.hits[:MAX_PASSAGES]]
+        return missing_words(prompt.question, chunks, self._encoder)
 
     async def _question(self, prompt: Prompt) -> _Question:
         text = prompt.question
         (tokens,) = await self._embedder.embed_tokens([text], kind="query")
-        whole, names = self._encoder.encode([text, " ".join(_names(text))])
+        whole, named = self._encoder.encode([text, " ".join(names(text))])
         idf = np.array(await self._index.idf(prompt.scope, whole.indices.tolist()), np.float32)
         return _Question(
             tokens=tokens.vectors,
             terms=whole.indices,
             weights=idf / (idf.sum() or 1),
-            names=np.isin(whole.indices, names.indices),
+            names=np.isin(whole.indices, named.indices),
         )
 
     def _candidates(
@@ -174,9 +185,3 @@ class _Near:
             ((first, last),) = token_ranges(self._tokens, self._chunk, [span])
             self._contexts[span] = self._cosines[:, first:last].max(axis=1, initial=-1.0)
         return self._contexts[span]
-
-
-def _names(question: str) -> list[str]:
-    """Returns numbers, and words with a capital letter that do not begin the question."""
-    words = _WORD.findall(question)
-    return [w for i, w in enumerate(words) if w[0].isdigit() or (i and w[0].isupper())]

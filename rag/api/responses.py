@@ -117,6 +117,9 @@ class AnswerDetails(SearchResponse):
     uncited: list[str] = Field(description="Sentences of the answer without a citation.")
     abstained: bool
     reason: Reason | None
+    missing: list[str] = Field(
+        description="If it abstained: words or identifiers of the question that no passage has."
+    )
     confidence: float
 
 
@@ -251,6 +254,7 @@ def details_json(answer: Answer) -> dict[str, Any]:
         "uncited": answer.uncited,
         "abstained": answer.abstained,
         "reason": answer.reason,
+        "missing": answer.missing,
         "confidence": answer.confidence,
         "hits": [hit_json(hit) for hit in answer.hits],
         "timings": answer.timings,

@@ -55,6 +55,8 @@ def answer(body: Json) -> Lines:
     if body["abstained"]:
         sure = f"{body['reason']}, confidence {body['confidence']:.2f}"
         yield f"No answer: {REASONS[body['reason']]} ({sure})."
+        if body["missing"]:
+            yield f"Not found: {', '.join(map(plain, body['missing']))}."
         if body["hits"]:
             yield ""
             yield "Closest passages:"
