@@ -37,7 +37,7 @@ demo: $(VENV)/.installed
 
 # A file of tests runs in one process: its tests share servers. Files run in the order of their names, which begins with
 # the few long ones (tests/e2e): by default those with the most tests come first.
-TESTS = $(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+TESTS = $(BIN)/pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder
 
 test: $(VENV)/.installed-dev promtool
 	$(TESTS)

@@ -106,7 +106,9 @@ class IngestPipeline:
             original = await self._original(task, before, document, trace)
             chunks = [] if original else await self._writer.chunk(document, trace)  # 3.
             await self._catalog.unsettled.add(task.scope, task.document_id)
-            await self._writer.store(task.scope, task.document_id, chunks, trace)  # 4. 5.
+            await self._writer.store(  # 4. 5.
+                task.scope, task.document_id, chunks, trace, recipe=before.recipe
+            )
             with trace.span("commit"):
                 kept = await self._keep(task, document)
                 await self._catalog.tasks.succeed(  # 6.

@@ -133,6 +133,11 @@ class Cut:
     chunks: int
 
 
+TERMS = "terms-2"
+"""Identifies everything that decides the terms of a text; it is the last part of a recipe.
+
+A document whose terms are of another build is found by those that both have.
+"""
 GONE = Cut(version="", duplicate_of=None, recipe="", chunks=0)
 """The cut of a document that a version of the index should not contain."""
 
@@ -173,12 +178,16 @@ class JobRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CollectionRecord:
-    """A collection with its numbers of documents and chunks."""
+    """A collection with its numbers of documents and chunks.
+
+    `outdated` counts the documents whose terms another build made: `rag reindex` makes them anew.
+    """
 
     name: str
     embedder: str
     documents: int
     chunks: int
+    outdated: int
     created_at: str
 
 

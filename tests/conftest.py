@@ -12,6 +12,9 @@ import pytest
 from rag.process.blas import limit_threads
 
 limit_threads()
+# Processes that run side by side share the cores: a thread of one that spins while it waits takes
+# the time of the others.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 # NumPy reads the limits as it is loaded.
 from rag.catalog.catalog import Catalog  # noqa: E402

@@ -21,7 +21,7 @@ import httpx
 Json = dict[str, Any]
 T = TypeVar("T")
 RAG = (sys.executable, "-m", "rag.cli.main")
-PATIENCE = 90.0
+PATIENCE = 240.0
 """Seconds that anything may take: far more than usual, so that a busy machine fails no test."""
 
 

@@ -7,6 +7,7 @@ import dataclasses
 import logging
 import multiprocessing
 import os
+import tempfile
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from multiprocessing.process import BaseProcess
@@ -37,6 +38,10 @@ from vllm.v1.engine.exceptions import EngineDeadError
 from vllm.v1.engine.utils import CoreEngineProcManager
 
 _log = logging.getLogger(__name__)
+# An engine leaves its sockets behind: their folder is removed when this process ends. The prefix is
+# short because a socket's path has at most 107 characters, and its name takes 36.
+_sockets = tempfile.TemporaryDirectory(prefix="rag-", ignore_cleanup_errors=True)
+os.environ.setdefault("VLLM_RPC_BASE_PATH", _sockets.name)
 
 DEFAULTS: Mapping[str, Any] = {
     "enable_prefix_caching": True,

@@ -1,9 +1,10 @@
-"""Markdown: headings as CommonMark defines them, and YAML front matter."""
+"""Markdown: headings and tables as GitHub defines them, grid tables, and YAML front matter."""
 
 from __future__ import annotations
 
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
 from itertools import islice, pairwise
 
@@ -11,34 +12,76 @@ import yaml
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from ingest.readers.outline import Outline, field_name, lines_of, parse_fields
-from rag.types import Heading, MetaValue, Scalar
+from ingest.readers.drawn_tables import grids
+from ingest.readers.edits import Edit, Edited
+from ingest.readers.markdown_html import Html
+from ingest.readers.outline import Line, Outline, field_name, lines_of, parse_fields
+from ingest.readers.pipe_tables import header_line, rows_written
+from rag.types import Heading, MetaValue, Scalar, Span
 
 MAX_YAML_CHARS = 65_536
 _LONGEST_HEADING = 1000
+_CODE = frozenset({"fence", "code_block"})
+_COMMENT = re.compile("<!--.*?-->")
 
 
-def outline(text: str) -> Outline:
-    """Reads the headings outside lists and quotes; the text itself stays complete."""
+def outline(text: str, *, hidden: bool = False) -> Outline:
+    """Reads headings outside lists and quotes, and tables; the rest of the text stays as it is.
+
+    Comments and HTML that nobody sees are read if `hidden`; otherwise a note counts them.
+    """
     meta, body = _front_matter(text)
-    starts = [start for start, _ in lines_of(text, body)]
-    headings, furniture = [], [(0, body)] if body else []
-    for opening, content in pairwise(_block_parser().parse(text[body:])):
-        if opening.type != "heading_open" or opening.level or not opening.map:
+    lines = list(lines_of(text, body))
+    tokens = _block_parser().parse(text[body:])
+    headings = [
+        (_span(lines, opening.map), int(opening.tag.removeprefix("h")), _plain(content.content))
+        for opening, content in pairwise(tokens)
+        if opening.type == "heading_open" and not opening.level and opening.map
+    ]
+    html = Html(text, code=[_span(lines, t.map) for t in tokens if t.type in _CODE and t.map])
+    unread = None if hidden else _COMMENT
+    cuts, notes = ([], ()) if hidden else html.hidden()
+    tables = [*html.tables(hidden=hidden), *_tables(tokens, lines, unread)]
+    edited = Edited(text, [*cuts, *tables])
+    furniture = [(0, body)] if body else []
+    return Outline(
+        text=edited.text,
+        title=str(meta.get("title", "")),
+        headings=tuple(
+            Heading(start=edited.at(start), level=level, text=title)
+            for (start, _), level, title in headings
+        ),
+        tables=edited.tables,
+        furniture=tuple(map(edited.span, furniture + [span for span, _, _ in headings])),
+        meta=meta,
+        notes=tuple(notes),
+    )
+
+
+def _span(lines: Sequence[Line], map_: Sequence[int] | None) -> Span:
+    """Returns the span of a token's lines, without the line end."""
+    first, after = map_ or (0, 0)
+    last, line = lines[min(after, len(lines)) - 1]
+    return lines[first][0], last + len(line)
+
+
+def _tables(
+    tokens: Sequence[Token], lines: Sequence[Line], unread: re.Pattern[str] | None
+) -> Iterator[Edit]:
+    """Yields the pipe and grid tables, which are paragraphs to CommonMark, without the `unread`."""
+    for opening, content in pairwise(tokens):
+        if opening.type != "paragraph_open" or not opening.map or "|" not in content.content:
             continue
         first, after = opening.map
-        start = starts[first]
-        end = starts[after] - 1 if after < len(starts) else len(text)
-        level = int(opening.tag.removeprefix("h"))
-        headings.append(Heading(start=start, level=level, text=_plain(content.content)))
-        furniture.append((start, end))
-    return Outline(
-        text=text,
-        title=str(meta.get("title", "")),
-        headings=tuple(headings),
-        furniture=tuple(furniture),
-        meta=meta,
-    )
+        if content.content.startswith("+"):
+            for _, _, edit in grids(lines, within=range(first, after)):
+                yield edit
+        elif (header := header_line(content.content)) is not None:
+            source = content.content.split("\n")[header:]
+            if unread:
+                source = [unread.sub("", line) for line in source]
+            text, table = rows_written(source)
+            yield Edit(*_span(lines, (first + header, after)), text, (table,) if table else ())
 
 
 def _front_matter(text: str) -> tuple[dict[str, MetaValue], int]:
@@ -117,6 +160,8 @@ def _plain(title: str) -> str:
 
 
 def _content(token: Token) -> str:
+    if token.type == "html_inline" and token.content.startswith("<!--"):
+        return ""
     return " " if token.type == "softbreak" else token.content
 
 

@@ -9,6 +9,9 @@ from datetime import datetime
 
 from rag.types import Heading, Meta, Table
 
+Line = tuple[int, str]
+"""A line of a text, and its offset."""
+
 _FIELD = re.compile(r":?([A-Za-z][\w -]{0,60}?):(?:[ \t]+(.*))?")
 _QUOTES = "\"'"
 _DATES = ("%Y-%m-%d", "%d-%b-%Y")
@@ -31,7 +34,7 @@ class Outline:
     notes: tuple[str, ...] = ()
 
 
-def lines_of(text: str, start: int = 0) -> Iterator[tuple[int, str]]:
+def lines_of(text: str, start: int = 0) -> Iterator[Line]:
     r"""The lines from offset `start` on, each with its offset and without its `\n`."""
     while start < len(text):
         end = text.find("\n", start)

@@ -7,7 +7,7 @@ import json
 import uuid
 from typing import Any
 
-from ingest.readers import csv_rows, html, mail, markdown, media_types, office, rst
+from ingest.readers import csv_rows, html, mail, markdown, media_types, office, rst, titles
 from ingest.readers.decoding import clean, decode, storable
 from ingest.readers.media_types import damaged, media_type
 from ingest.readers.options import DEFAULT_OPTIONS, ReadOptions
@@ -69,7 +69,7 @@ def read(
         version=hashlib.sha256(data).hexdigest(),
         uri=uri,
         media_type=found,
-        title=title or outline.title or first or name,
+        title=title or titles.chosen(outline.title, first, name=name),
         text=outline.text,
         pages=outline.pages,
         headings=outline.headings,
@@ -144,9 +144,9 @@ def _by_type(
 ) -> Outline:
     match type_:
         case media_types.HTML:
-            found = html.outline(data, name=name)
+            found = html.outline(data, name=name, hidden=options.hidden)
         case media_types.MARKDOWN:
-            found = markdown.outline(decode(data, name=name))
+            found = markdown.outline(decode(data, name=name), hidden=options.hidden)
         case media_types.RST:
             found = rst.outline(decode(data, name=name))
         case media_types.CSV:

@@ -1,4 +1,4 @@
-"""Reads section titles of reStructuredText, and the header block above them."""
+"""Reads section titles and tables of reStructuredText, and the header block at its top."""
 
 from __future__ import annotations
 
@@ -7,27 +7,28 @@ import unicodedata
 from bisect import bisect_right
 from collections.abc import Iterator
 
-from ingest.readers.outline import Outline, lines_of, parse_fields
+from ingest.readers import rst_tables
+from ingest.readers.drawn_tables import SIMPLE_BORDER
+from ingest.readers.edits import Edited
+from ingest.readers.outline import Line, Outline, lines_of, parse_fields
 from rag.types import Heading
 
 _ADORNMENT = re.compile(r"([!-/:-@\[-`{-~])\1*\s*")
 _NOT_A_TITLE = re.compile(r"\s|[-*+•]\s|\.\.(?:\s|$)|>>> |\|\s|:[^:]+:(?:\s|$)")
-_SIMPLE_TABLE = re.compile(r"=+(?: +=+)+\s*")
 _MARKUP = re.compile(r"``(.+?)``|`([^`<]+?)(?: <[^`>]*>)?`_{0,2}|\*{1,2}([^*]+)\*{1,2}")
 _ROLE = re.compile(r":[a-z:+-]{1,40}:(?=`)")
 _SHORTEST_OVERLINE = 4  # docutils takes a shorter one for text
 
-Line = tuple[int, str]
-
 
 def outline(text: str) -> Outline:
-    """Reads the section titles and the header fields; the text itself stays complete."""
+    """Reads section titles, header fields and tables; the rest of the text stays as it is."""
     lines = list(lines_of(text))
     titles = list(_titles(lines))
+    edited = Edited(text, rst_tables.edits(text, lines))
     styles: dict[tuple[str, bool], int] = {}
     headings = tuple(
         Heading(
-            start=lines[first][0],
+            start=edited.at(lines[first][0]),
             level=styles.setdefault(style, len(styles) + 1),
             text=_plain(lines[first + style[1]][1]),
         )
@@ -36,10 +37,11 @@ def outline(text: str) -> Outline:
     furniture = [(lines[first][0], _end(lines[last])) for first, last, _ in titles]
     meta, header = _header(lines, after=titles[0][1] + 1 if titles else 0)
     return Outline(
-        text=text,
+        text=edited.text,
         title=_title(meta),
         headings=headings,
-        furniture=tuple(sorted([*furniture, *header])),
+        tables=edited.tables,
+        furniture=tuple(map(edited.span, sorted([*furniture, *header]))),
         meta=meta,
     )
 
@@ -79,7 +81,7 @@ def _titles(lines: list[Line]) -> Iterator[tuple[int, int, tuple[str, bool]]]:
     opens = True  # True if a block may begin here: after a blank or indented line, or a title
     while number < len(lines):
         line = lines[number][1]
-        if opens and _SIMPLE_TABLE.fullmatch(line):
+        if opens and SIMPLE_BORDER.fullmatch(line):
             below = bisect_right(bottoms, number)
             number = 1 + (bottoms[below] if below < len(bottoms) else number)
             continue
@@ -110,7 +112,7 @@ def _table_bottoms(lines: list[Line]) -> list[int]:
     return [
         number
         for number, (_, line) in enumerate(lines)
-        if _SIMPLE_TABLE.fullmatch(line)
+        if SIMPLE_BORDER.fullmatch(line)
         and (number + 1 == len(lines) or not lines[number + 1][1].strip())
     ]
 

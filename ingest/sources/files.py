@@ -17,6 +17,7 @@ from uuid import uuid4
 from ingest.readers.media_types import DOCUMENTS, READABLE
 from ingest.readers.options import DEFAULT_OPTIONS, ReadOptions
 from ingest.readers.registry import document_id, last_part, read, read_json
+from ingest.sources.exclusion import NOTHING, Exclusion
 from rag.errors import InputError, ReadError, StorageError
 from rag.records import Submission
 from rag.types import Document
@@ -260,11 +261,12 @@ def load(
     return read(data, id=id_, uri=uri, name=name, options=options)
 
 
-def find(patterns: Sequence[str]) -> Iterator[Path]:
+def find(patterns: Sequence[str], exclude: Exclusion = NOTHING) -> Iterator[Path]:
     """Yields the files that paths, folders and globs name: absolute, each once, in a stable order.
 
-    From a folder, files with a document's extension are yielded; hidden ones are left out, and
-    links to folders are not followed, so that a loop of links ends.
+    From a folder, files with a document's extension are yielded; hidden ones and those that
+    `exclude` names are left out, and links to folders are not followed, so that a loop of links
+    ends.
 
     Raises:
         InputError: A path does not exist or cannot be listed, or a pattern matches nothing.
@@ -272,7 +274,7 @@ def find(patterns: Sequence[str]) -> Iterator[Path]:
     seen: set[Path] = set()
     for pattern in patterns:
         found = 0
-        for path in _expand(pattern):
+        for path in _expand(pattern, exclude):
             found += 1
             absolute = Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would follow links
             if absolute not in seen:
@@ -285,12 +287,12 @@ def find(patterns: Sequence[str]) -> Iterator[Path]:
             )
 
 
-def _expand(pattern: str) -> Iterator[Path]:
+def _expand(pattern: str, exclude: Exclusion) -> Iterator[Path]:
     if not pattern:
         raise InputError("An empty path names nothing; . is the folder you are in.")
     path = Path(pattern)
     if path.is_dir():
-        yield from walk(path)
+        yield from walk(path, exclude)
     elif path.is_file():
         yield path
     elif path.exists():
@@ -299,8 +301,8 @@ def _expand(pattern: str) -> Iterator[Path]:
         # Unlike glob.glob, Path.glob does not follow links to folders: a loop has an end.
         top = Path(path.anchor)
         for match in sorted(top.glob(str(path.relative_to(path.anchor)))):
-            if not _is_hidden(match, path):
-                yield from walk(match) if match.is_dir() else [match]
+            if not _is_hidden(match, path) and not exclude.leaves_out(Path(match.name)):
+                yield from walk(match, exclude) if match.is_dir() else [match]
     else:
         raise InputError(f"{pattern}: there is no such file or folder.", code="no_such_path")
 
@@ -315,7 +317,7 @@ def is_document(path: Path) -> bool:
     return not path.name.startswith(".") and path.suffix.lower() in DOCUMENTS
 
 
-def walk(folder: Path) -> Iterator[Path]:
+def walk(folder: Path, exclude: Exclusion = NOTHING) -> Iterator[Path]:
     """Yields the documents below a folder, in a stable order; see `find`.
 
     Raises:
@@ -330,10 +332,15 @@ def walk(folder: Path) -> Iterator[Path]:
         )
 
     for here, folders, names in os.walk(folder, onerror=refuse):
-        folders[:] = sorted(f for f in folders if not f.startswith("."))
+        inside = Path(here).relative_to(folder)
+        folders[:] = sorted(
+            name
+            for name in folders
+            if not name.startswith(".") and not exclude.leaves_out(inside / name)
+        )
         for name in sorted(names):
             path = Path(here) / name
-            if is_document(path):
+            if is_document(path) and not exclude.leaves_out(inside / name):
                 with contextlib.suppress(OSError):  # a link to nowhere or to itself is no file
                     if path.is_file():
                         yield path

@@ -35,6 +35,7 @@ class Accepted(BaseModel):
 
     job_id: str
     documents: list[AcceptedDocument]
+    notices: list[str] = Field(description="What the sender should know, such as a replacement.")
 
 
 class HitOut(BaseModel):
@@ -186,6 +187,7 @@ class CollectionOut(BaseModel):
     embedder: str
     documents: int
     chunks: int
+    outdated: int = Field(description="Documents that `rag reindex` would index better.")
     created_at: str
 
 

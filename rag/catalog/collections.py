@@ -8,11 +8,16 @@ from rag.catalog.database import Database
 from rag.catalog.sql import in_scope, same_scope, scope_row, utc_now
 from rag.catalog.tables import collections, documents
 from rag.errors import NotFoundError
-from rag.records import CollectionRecord
+from rag.records import TERMS, CollectionRecord
 from rag.types import Scope
 
 _HELD = same_scope(documents, collections)
 _CHUNKS = sa.func.coalesce(sa.func.sum(documents.c.chunks), 0).label("chunks")
+
+
+_OUTDATED = sa.func.count(
+    sa.case(((documents.c.recipe != "") & documents.c.recipe.not_like(f"% {TERMS}"), 1))
+).label("outdated")
 
 
 class Collections:
@@ -76,6 +81,7 @@ class Collections:
                 collections.c.embedder,
                 sa.func.count(documents.c.id).label("documents"),
                 _CHUNKS,
+                _OUTDATED,
                 collections.c.created_at,
             )
             .select_from(collections.outerjoin(documents, _HELD))

@@ -298,6 +298,14 @@ class Tasks:
             await self._settle(db, task, "succeeded", outcome="unchanged", document=kept)
         metrics.document("unchanged")
 
+    async def skip(self, task: Task, why: str) -> None:
+        """Records that nothing here can read a document; its earlier stored state stays."""
+        async with self._db.write() as db:
+            await self._settle(
+                db, task, "succeeded", error=why, outcome="skipped", listed="skipped"
+            )
+        metrics.document("skipped")
+
     async def fail(self, task: Task, error: str) -> None:
         """Records that a document could not be ingested; its earlier stored state stays."""
         async with self._db.write() as db:
@@ -313,14 +321,18 @@ class Tasks:
         error: str | None = None,
         outcome: str | None = None,
         document: Mapping[str, Any] | None = None,
+        listed: State | None = None,
     ) -> None:
+        """Ends a task and, unless a newer one is open, its document; `listed` is its state."""
         ended = {"state": state, "error": error, "updated_at": utc_now()}
         of_task = {"task_id": task.id}
         of_its_document = document_key(task.scope, task.document_id)
         await db.execute(_END, of_task | ended | {"outcome": outcome, "draft": None})
         if document:
             await db.execute(_CHANGE_DOCUMENT, of_its_document | dict(document))
-        await db.execute(_END_DOCUMENT, of_task | of_its_document | ended)
+        await db.execute(
+            _END_DOCUMENT, of_task | of_its_document | ended | {"state": listed or state}
+        )
 
 
 def _running() -> dict[str, str]:

@@ -9,8 +9,9 @@ from typing import Any, Literal, NamedTuple
 import qdrant_edge as qe
 
 from rag.errors import InputError, UnknownFieldError
+from rag.text.validation_errors import shortened
 from rag.types import Condition, Scalar
-from retrieval.indexes.payload import OWN_FIELDS, field_type, path_of, word_of
+from retrieval.indexes.payload import OWN_FIELDS, date_of, field_type, kind_in, path_of, word_of
 
 _BOUNDS = ("gt", "gte", "lt", "lte")
 
@@ -46,7 +47,8 @@ def check_value(condition: Condition) -> None:
         raise InputError(f"{op!r} on {field!r} takes one value, not a list.", code="invalid_filter")
     if op in _BOUNDS and field_type(value) not in ("number", "date"):
         raise InputError(
-            f"{op!r} on {field!r} takes a number or an ISO date such as 2024-05-31, not {value!r}.",
+            f"{op!r} on {field!r} takes a number or an ISO date such as 2024-05-31 or"
+            f" 2024-05-31T14:30:00+02:00, not {shortened(repr(value))}.",
             code="invalid_filter",
         )
 
@@ -64,7 +66,7 @@ class Within(NamedTuple):
     path: str
     kind: Literal["number", "date"]
     bounds: Mapping[str, Scalar]
-    """Bounds by operator: gt, gte, lt, lte."""
+    """Bounds by operator: gt, gte, lt, lte; moments as `date_of` spells them."""
 
 
 Clause = OneOf | Within
@@ -76,30 +78,26 @@ def clauses(condition: Condition) -> list[Clause]:
     Words are combined in one clause for each path: an index looks a word up among a thousand as
     fast as one, and tries a thousand clauses one by one.
     """
-    value, field = condition.value, condition.field
+    value, field, op = condition.value, condition.field, condition.op
     items = [
-        (field_type(item), item)
-        for item in (value if isinstance(value, tuple) else (value,))
-        if field != "page" or field_type(item) == "number"
+        (kind_in(field, item), item) for item in (value if isinstance(value, tuple) else (value,))
     ]
-    if condition.op in _BOUNDS:
-        return [_within(field, condition.op, item) for _, item in items]
+    # 2 and 2.0 are the same number, and noon in Oslo is the same moment as eleven in London.
+    numbers = dict.fromkeys(item for kind, item in items if kind == "number")
+    dates = dict.fromkeys(date_of(item) for kind, item in items if kind == "date")
+    bounds = (op,) if op in _BOUNDS else ("gte", "lte")
+    within = [
+        *(Within(path_of(field, "number"), "number", dict.fromkeys(bounds, n)) for n in numbers),
+        *(Within(path_of(field, "date"), "date", dict.fromkeys(bounds, d)) for d in dates),
+    ]
+    if op in _BOUNDS:
+        return [*within]
     words: dict[str, dict[str, None]] = {}
     for kind, item in items:
-        if kind != "number":
+        if kind in ("keyword", "date", "flag"):
             path = path_of(field, "flag" if kind == "flag" else "keyword")
             words.setdefault(path, {})[str(word_of(item))] = None
-    # 2 and 2.0 are the same number
-    numbers = dict.fromkeys(item for kind, item in items if kind == "number")
-    return [
-        *(OneOf(path, tuple(each)) for path, each in words.items()),
-        *(Within(path_of(field, "number"), "number", {"gte": n, "lte": n}) for n in numbers),
-    ]
-
-
-def _within(field: str, op: str, value: Scalar) -> Clause:
-    kind: Literal["number", "date"] = "number" if field_type(value) == "number" else "date"
-    return Within(path_of(field, kind), kind, {op: value})
+    return [*(OneOf(path, tuple(each)) for path, each in words.items()), *within]
 
 
 def to_edge(where: Sequence[Condition]) -> qe.Filter | None:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 
 from rag.types import Chunk, Condition, MetaValue, Op, Scalar
-from retrieval.indexes.payload import OWN_FIELDS, field_type
+from retrieval.indexes.payload import OWN_FIELDS, date_of, kind_in
 
 _COMPARE = {"gt": operator.gt, "gte": operator.ge, "lt": operator.lt, "lte": operator.le}
 
@@ -39,22 +38,21 @@ def _test(condition: Condition) -> Callable[[Scalar], bool]:
     """Returns a test that is True if a value meets a condition."""
     wanted = _items(condition.value)
     if condition.op in ("eq", "in"):
-        # True does not equal 1 here, and 2.0 equals 2.
-        same = {(isinstance(each, bool), each) for each in wanted}
-        return lambda item: (isinstance(item, bool), item) in same
-    return lambda item: _compare(condition.op, item, wanted[0])
+        same = {key for each in wanted for key in _keys(condition.field, each)}
+        return lambda item: not same.isdisjoint(_keys(condition.field, item))
+    return lambda item: _compare(condition.field, condition.op, item, wanted[0])
 
 
-def _compare(op: Op, item: Scalar, bound: Scalar) -> bool:
-    kind = field_type(bound)
-    if field_type(item) != kind:
+def _keys(field: str, item: Scalar) -> tuple[object, ...]:
+    """Returns keys of which equal values share one: True does not equal 1, and 2.0 equals 2."""
+    key = (isinstance(item, bool), item)
+    return (key, date_of(item)) if kind_in(field, item) == "date" else (key,)
+
+
+def _compare(field: str, op: Op, item: Scalar, bound: Scalar) -> bool:
+    kind = kind_in(field, bound)
+    if kind not in ("number", "date") or kind_in(field, item) != kind:
         return False
-    compare = _COMPARE[op]
-    if kind == "number":
-        return bool(compare(item, bound))
-    return bool(compare(_instant(str(item)), _instant(str(bound))))
-
-
-def _instant(text: str) -> datetime:
-    moment = datetime.fromisoformat(text)
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    if kind == "date":
+        item, bound = date_of(item), date_of(bound)
+    return bool(_COMPARE[op](item, bound))

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
-from datetime import datetime
 from typing import Any, Literal, cast
 
 from rag.types import Chunk, Meta, MetaValue, Scalar
+from retrieval.indexes.moments import iso_of, moment_of
 
 FieldType = Literal["keyword", "number", "date", "flag"]
 OWN_FIELDS: dict[str, FieldType] = {
@@ -16,7 +15,6 @@ OWN_FIELDS: dict[str, FieldType] = {
     "uri": "keyword",
     "page": "number",
 }
-_ISO_DATE = re.compile(r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+-]\d{2}:?\d{2})?)?")
 
 
 def payload_of(chunk: Chunk) -> dict[str, Any]:
@@ -74,7 +72,18 @@ def field_type(value: MetaValue) -> FieldType:
         return "flag"
     if isinstance(value, int | float):
         return "number"
-    return "date" if isinstance(value, str) and _is_date(value) else "keyword"
+    return "date" if isinstance(value, str) and moment_of(value) else "keyword"
+
+
+def kind_in(field: str, value: Scalar) -> FieldType | None:
+    """Returns the type by which a field compares a value; None if it compares no such values.
+
+    The chunk's own fields have one type each: a date is a word where they hold words.
+    """
+    kind, own = field_type(value), OWN_FIELDS.get(field)
+    if own == "keyword" and kind == "date":
+        return own
+    return kind if own in (None, kind) else None
 
 
 def path_of(field: str, kind: FieldType) -> str:
@@ -95,11 +104,24 @@ def word_of(value: Scalar) -> str | int | float:
     return str(value).lower() if isinstance(value, bool) else value
 
 
+def date_of(value: Scalar) -> str:
+    """Returns a date in the spelling that every index reads alike.
+
+    Raises:
+        ValueError: It is none: `field_type` gives another kind.
+    """
+    moment = moment_of(value) if isinstance(value, str) else None
+    if moment is None:
+        raise ValueError(f"{value!r} is no date")
+    return iso_of(moment)
+
+
 def _where(meta: Meta) -> dict[str, dict[str, list[Any]]]:
     """Groups values by kind: an index on dates would read numbers as moments, and vice versa."""
     where: dict[str, dict[str, list[Any]]] = {}
     for field, kind, value in values_of(meta):
-        where.setdefault(_key(field), {}).setdefault(kind, []).append(word_of(value))
+        stored = date_of(value) if kind == "date" else word_of(value)
+        where.setdefault(_key(field), {}).setdefault(kind, []).append(stored)
     return where
 
 
@@ -111,13 +133,3 @@ def _kinds(item: Scalar) -> tuple[FieldType, ...]:
 def _key(field: str) -> str:
     # A path cannot contain a quotation mark within a key.
     return field.replace("%", "%25").replace('"', "%22")
-
-
-def _is_date(text: str) -> bool:
-    if not _ISO_DATE.fullmatch(text):
-        return False
-    try:
-        datetime.fromisoformat(text)
-    except ValueError:
-        return False
-    return True

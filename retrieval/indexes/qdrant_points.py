@@ -5,7 +5,6 @@ from __future__ import annotations
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, Literal
 
@@ -345,11 +344,4 @@ def _condition(clause: Clause) -> models.FieldCondition:
     bounds: dict[str, Any] = dict(clause.bounds)
     if clause.kind == "number":
         return models.FieldCondition(key=clause.path, range=models.Range(**bounds))
-    moments = {op: _moment(value) for op, value in bounds.items()}
-    return models.FieldCondition(key=clause.path, range=models.DatetimeRange(**moments))
-
-
-def _moment(date: str) -> datetime:
-    """Parses a date; without a zone it is UTC, as the server reads stored dates."""
-    moment = datetime.fromisoformat(date)
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return models.FieldCondition(key=clause.path, range=models.DatetimeRange(**bounds))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import tempfile
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -40,9 +41,13 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("vllm")
     model = make_tiny_llama(folder / "tiny-llama", context=4096)
     (folder / "rag.toml").write_text(CONFIG.format(model=model))
-    with serving(folder / "data") as running, running.client() as http:
-        submit(http, {"id": "watt", "title": "Watt", "text": FACT})
-        yield running
+    with tempfile.TemporaryDirectory() as temporary:
+        with serving(folder / "data", env={"TMPDIR": temporary}) as running:
+            with running.client() as http:
+                submit(http, {"id": "watt", "title": "Watt", "text": FACT})
+            yield running
+        left = [path for path in Path(temporary).rglob("*") if path.is_socket()]
+        assert not left, "engines left their sockets behind"
 
 
 def ask(server: Server) -> httpx.Response:

@@ -3,7 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rag.text.sentences import block_spans, paragraph_spans, sentence_spans
+from rag.text.blocks import block_spans, paragraph_spans
+from rag.text.sentences import sentence_spans
 
 
 def sentences(text: str) -> list[str]:

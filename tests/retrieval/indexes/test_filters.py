@@ -62,6 +62,9 @@ def test_words_are_looked_up_together_and_each_value_once() -> None:
         OneOf('where."f".flag', ("true",)),
         Within('where."f".number', "number", {"gte": 2, "lte": 2}),
         Within('where."f".number', "number", {"gte": 1, "lte": 1}),
+        Within(
+            'where."f".date', "date", dict.fromkeys(("gte", "lte"), "2024-05-31T00:00:00.000000Z")
+        ),
     ]
 
 

@@ -1,0 +1,49 @@
+"""Counts the header rows of a table whose file does not mark them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from ingest.readers.tables import Cell
+
+_MOST = 8
+_WIDEST = 1 << 14
+
+
+def header_rows(rows: Sequence[Sequence[Cell]]) -> int | None:
+    """Returns the number of rows at the top that are captions and header; None for one header row.
+
+    A header goes on in the next row if a label above spans columns whose labels are there, while
+    no column has one in both rows.
+    """
+    placed = list(_placed(rows[:_MOST]))
+    captions = next((n for n, row in enumerate(placed) if len(row) > 1), 0)
+    above: dict[int, int] = {}  # by column: how many columns its lowest label spans
+    count = 0
+    for row in placed[captions:]:
+        spans = [above.get(column, 0) for column, _ in row]
+        wider = (span > cell.columns for span, (_, cell) in zip(spans, row, strict=True))
+        if count and (1 in spans or not any(wider)):
+            break
+        for column, cell in row:
+            columns = range(column, column + min(cell.columns, _WIDEST))
+            above.update(dict.fromkeys(columns, cell.columns))
+        count += 1
+    return captions + count if 1 < count < len(rows) - captions else None
+
+
+def _placed(rows: Sequence[Sequence[Cell]]) -> Iterator[list[tuple[int, Cell]]]:
+    """Yields the cells with a text that begin in each row, and their columns."""
+    until: dict[int, int] = {}  # by column: the row at which a cell from above ends
+    for number, row in enumerate(rows):
+        column = 0
+        labels: list[tuple[int, Cell]] = []
+        for cell in row:
+            while until.get(column, 0) > number:
+                column += 1
+            columns = range(column, column + min(cell.columns, _WIDEST))
+            until.update(dict.fromkeys(columns, number + cell.rows))
+            if cell.text.strip():
+                labels.append((column, cell))
+            column += len(columns)
+        yield labels

@@ -1,0 +1,112 @@
+"""Builds an outline piece by piece, in the order of the document."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from ingest.readers.decoding import clean
+from ingest.readers.outline import Outline
+from ingest.readers.tables import BETWEEN, Row, written
+from rag.types import Heading, Meta, Table
+
+_LONGEST_HEADER = 4000
+
+
+class TextBuilder:
+    """The text of a document as it grows, with its headings, tables, pages and notes."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+        self._parts: list[str] = []
+        self._length = 0
+        self._page = 0
+        self._pages: dict[int, int] = {}
+        self._headings: list[Heading] = []
+        self._tables: list[Table] = []
+        self._furniture: list[tuple[int, int]] = []
+        self._leads_in = False
+        """Whether an item would stand on the line below: after a paragraph or another item."""
+
+    def turn_to(self, page: int) -> None:
+        """Puts what follows on this page; pages are counted from 1."""
+        self._page = max(page, self._page)
+
+    @property
+    def page(self) -> int:
+        """Returns the page of what follows; 0 before the first."""
+        return self._page
+
+    def heading(self, text: str, level: int) -> None:
+        """Appends a heading."""
+        line = " ".join(clean(text).split())
+        if line:
+            start = self._write(line)
+            self._headings.append(Heading(start=start, level=level, text=line))
+            self._furniture.append((start, start + len(line)))
+
+    def paragraph(self, text: str) -> None:
+        """Appends a paragraph."""
+        if line := _trimmed(text):
+            self._write(line)
+            self._leads_in = True
+
+    def item(self, text: str) -> None:
+        """Appends an item of a list, on the line below a paragraph or another item."""
+        if line := _trimmed(text):
+            self._write(f"- {line}", gap="\n" if self._leads_in else "\n\n")
+            self._leads_in = True
+
+    def furniture(self, text: str) -> None:
+        """Appends a line that is not body text."""
+        if line := _trimmed(text):
+            start = self._write(line)
+            self._furniture.append((start, start + len(line)))
+
+    def table(self, rows: Iterable[Row], *, header_rows: int | None = None) -> None:
+        """Appends a table; see `written`."""
+        text, table = written(rows, between=BETWEEN, header_rows=header_rows)
+        start = self._write(clean(text))
+        if table and len(table.header) > _LONGEST_HEADER:
+            self.notes.append("The header of a table is too long to be repeated with its rows.")
+        elif table:
+            moved = replace(table, start=start + table.start, end=start + table.end)
+            self._tables.append(moved)
+
+    def outline(self, *, title: str = "", meta: Meta | None = None) -> Outline:
+        """Returns what was appended."""
+        return Outline(
+            text="".join(self._parts),
+            title=title,
+            pages=self._page_starts(),
+            headings=tuple(self._headings),
+            furniture=tuple(self._furniture),
+            tables=tuple(self._tables),
+            meta=meta or {},
+            notes=tuple(dict.fromkeys(self.notes)),
+        )
+
+    def _page_starts(self) -> tuple[int, ...]:
+        """Returns where each page starts; one without text starts where the next does."""
+        pages = [0] * max(self._pages, default=0)
+        start = 0
+        for number in range(len(pages), 1, -1):
+            start = self._pages.get(number, start)
+            pages[number - 1] = start
+        return tuple(pages)
+
+    def _write(self, text: str, *, gap: str = "\n\n") -> int:
+        """Appends a text after a gap; returns its offset."""
+        if not text:
+            return self._length
+        self._leads_in = False
+        owed = gap if self._parts else ""
+        start = self._length + len(owed)
+        self._pages.setdefault(self._page, start)
+        self._parts += owed, text
+        self._length = start + len(text)
+        return start
+
+
+def _trimmed(text: str) -> str:
+    return clean(text).strip()

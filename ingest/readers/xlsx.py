@@ -1,0 +1,224 @@
+"""Reads Excel workbooks (XLSX): cells as they are displayed, formulas by their stored value."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from ingest.readers import number_formats
+from ingest.readers.options import ReadOptions
+from ingest.readers.outline import Outline
+from ingest.readers.package import Element, Package, is_on
+from ingest.readers.sheet_tables import Shown
+from ingest.readers.sheets import MOST_COLUMNS, Area, Sheet, SheetWriter
+from ingest.readers.text_builder import TextBuilder
+
+_WORKBOOK = "xl/workbook.xml"
+_REFERENCE = re.compile(r"\$?([A-Za-z]{1,3})\$?(\d{1,7})")
+_ID = "{http://schemas.openxmlformats.org/officeDocument/2006/relationships}id"
+_STRICT_ID = "{http://purl.oclc.org/ooxml/officeDocument/relationships}id"
+_LEGACY_COMMENT = "[Threaded comment]"
+
+
+def outline(data: bytes, *, name: str, options: ReadOptions) -> Outline:
+    """Reads the sheets in their order, a page each.
+
+    Raises:
+        ReadError: A part is too large (`code="too_large"`).
+    """
+    book = Package(data, name=name)
+    text = TextBuilder()
+    writer = SheetWriter(text, options)
+    workbook = book.tree(_WORKBOOK)
+    styles = _Styles.of(book, from_1904=is_on(_property(workbook, "date1904")))
+    strings = _strings(book)
+    related = book.related(_WORKBOOK)
+    for page, entry in enumerate(workbook.iterfind("{*}sheets/{*}sheet"), start=1):
+        relation = related.get(entry.get(_ID) or entry.get(_STRICT_ID))
+        if relation is None or relation.kind != "worksheet" or relation.target not in book:
+            continue
+        hidden = entry.get("state", "visible") != "visible"
+        if hidden and writer.skips(entry.get("name", "")):
+            continue
+        sheet = Sheet(name=entry.get("name", ""), hidden=hidden)
+        _Reader(sheet, styles, strings).read(book, relation.target)
+        writer.write(sheet, page=page)
+    writer.close()
+    return text.outline(title=book.title(), meta=book.meta())
+
+
+def _property(workbook: Element, name: str) -> str | None:
+    found = workbook.find("{*}workbookPr")
+    return None if found is None else found.get(name)
+
+
+class _Style(NamedTuple):
+    code: str
+    is_date: bool
+    bold: bool
+
+
+class _Styles:
+    """The number formats and bold types that cells name by number."""
+
+    def __init__(self, formats: list[_Style], *, from_1904: bool) -> None:
+        self.formats = formats
+        self.from_1904 = from_1904
+
+    @classmethod
+    def of(cls, book: Package, *, from_1904: bool) -> _Styles:
+        paths = book.of_kind(_WORKBOOK, "styles")
+        if not paths:
+            return cls([], from_1904=from_1904)
+        root = book.tree(paths[0])
+        codes = dict(number_formats.BUILT_IN)
+        for each in root.iterfind("{*}numFmts/{*}numFmt"):
+            codes[int(each.get("numFmtId"))] = each.get("formatCode", "")
+        bold = [
+            (found := font.find("{*}b")) is not None and is_on(found.get("val", "1"))
+            for font in root.iterfind("{*}fonts/{*}font")
+        ]
+        formats = []
+        for each in root.iterfind("{*}cellXfs/{*}xf"):
+            code = codes.get(int(each.get("numFmtId") or 0), "")
+            font = int(each.get("fontId") or 0)
+            is_bold = font < len(bold) and bold[font]
+            formats.append(_Style(code, bool(code) and number_formats.is_date(code), is_bold))
+        return cls(formats, from_1904=from_1904)
+
+    def __getitem__(self, number: str | None) -> _Style:
+        place = int(number or 0)
+        return self.formats[place] if place < len(self.formats) else _Style("", False, False)
+
+
+class _Reader:
+    """Fills a sheet from its part, one row in memory at a time."""
+
+    def __init__(self, sheet: Sheet, styles: _Styles, strings: list[str]) -> None:
+        self._sheet = sheet
+        self._styles = styles
+        self._strings = strings
+        self._row = 0
+
+    def read(self, book: Package, path: str) -> None:
+        """Reads the cells, what is merged and hidden, and the comments."""
+        for element in book.elements(path, "{*}row", "{*}col", "{*}mergeCell"):
+            tag = element.tag.rpartition("}")[2]
+            if tag == "row":
+                self._read_row(element)
+            elif tag == "col":
+                if is_on(element.get("hidden")):
+                    span = range(int(element.get("min")), int(element.get("max")) + 1)
+                    self._sheet.hidden_columns.append(span)
+            elif area := _area(element.get("ref", "")):
+                self._sheet.merged.append(area)
+        self._sheet.comments += _comments(book, path)
+
+    def _read_row(self, element: Element) -> None:
+        self._row = int(element.get("r") or self._row + 1)
+        cells: dict[int, Shown] = {}
+        column = 0
+        for cell in element:
+            place = _place(cell.get("r") or "")
+            column = place[1] if place else column + 1
+            if column > MOST_COLUMNS:
+                self._sheet.cut = True
+                continue
+            shown = self._shown(cell)
+            if shown.text.strip():
+                cells[column] = shown
+        if cells:
+            self._sheet.rows[self._row] = cells
+            if is_on(element.get("hidden")):
+                self._sheet.hidden_rows.add(self._row)
+
+    def _shown(self, cell: Element) -> Shown:
+        style = self._styles[cell.get("s")]
+        kind = cell.get("t", "n")
+        value, inline, has_formula = "", None, False
+        for child in cell:
+            tag = child.tag
+            if tag.endswith("}v"):
+                value = child.text or ""
+            elif tag.endswith("}is"):
+                inline = child
+            else:
+                has_formula = has_formula or tag.endswith("}f")
+        if kind == "n" and value:
+            return self._number(value, style)
+        if kind == "inlineStr":
+            return Shown(_rich(inline), bold=style.bold)
+        if not value:
+            self._sheet.uncalculated += has_formula and kind != "str"
+            return Shown("")
+        if kind == "s":
+            place = int(value)
+            text = self._strings[place] if 0 <= place < len(self._strings) else ""
+            return Shown(text, bold=style.bold)
+        if kind == "b":
+            return Shown({"1": "TRUE", "0": "FALSE"}.get(value, value), bold=style.bold)
+        return Shown(value, bold=style.bold)  # an error, a formula's text, a date in ISO form
+
+    def _number(self, value: str, style: _Style) -> Shown:
+        try:
+            number = float(value)
+        except ValueError:
+            return Shown(value, bold=style.bold)
+        text = number_formats.shown(number, style.code, from_1904=self._styles.from_1904)
+        return Shown(text, number=not style.is_date, bold=style.bold)
+
+
+def _strings(book: Package) -> list[str]:
+    """Returns the texts that cells name by number."""
+    paths = book.of_kind(_WORKBOOK, "sharedStrings")
+    return [_rich(each) for each in book.elements(paths[0], "{*}si")] if paths else []
+
+
+def _rich(element: Element | None) -> str:
+    """Returns a text whose parts have their own fonts, without the reading of Asian scripts."""
+    if element is None:
+        return ""
+    parts = []
+    for child in element:
+        tag = child.tag.rpartition("}")[2]
+        if tag == "t":
+            parts.append(child.text or "")
+        elif tag == "r":
+            parts += [text.text or "" for text in child.iterfind("{*}t")]
+    return "".join(parts)
+
+
+def _comments(book: Package, path: str) -> Iterator[tuple[int, int, str]]:
+    """Yields row, column and words of comments; each reply is one more."""
+    threads: list[tuple[int, int, str]] = []
+    for part in book.of_kind(path, "threadedComment"):
+        for each in book.tree(part).iterfind("{*}threadedComment"):
+            words = each.findtext("{*}text") or ""
+            if (place := _place(each.get("ref", ""))) and words.strip():
+                threads.append((*place, " ".join(words.split())))
+    threaded = {thread[:2] for thread in threads}
+    yield from threads
+    for part in book.of_kind(path, "comments"):
+        for each in book.tree(part).iterfind("{*}commentList/{*}comment"):
+            words = " ".join(_rich(each.find("{*}text")).split())
+            place = _place(each.get("ref", ""))
+            if place and words and place not in threaded:
+                yield (*place, words.removeprefix(_LEGACY_COMMENT).strip())
+
+
+def _place(reference: str) -> tuple[int, int] | None:
+    """Returns row and column of a reference like "B7", both counted from 1."""
+    found = _REFERENCE.fullmatch(reference)
+    if not found:
+        return None
+    column = 0
+    for letter in found[1].upper():
+        column = column * 26 + ord(letter) - 64
+    return int(found[2]), column
+
+
+def _area(reference: str) -> Area | None:
+    first, _, last = reference.partition(":")
+    top, bottom = _place(first), _place(last or first)
+    return Area(*top, *bottom) if top and bottom else None
