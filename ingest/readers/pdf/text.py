@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from ingest.readers.csv_rows import written
 from ingest.readers.decoding import clean
 from ingest.readers.outline import Outline
 from ingest.readers.pdf.blocks import BULLET, Block, Kind
 from ingest.readers.pdf.grids import Grid
 from ingest.readers.pdf.joining import Joiner, Part
+from ingest.readers.tables import written
 from rag.types import Heading, Meta, Table
 
 _LEVELS = 6
