@@ -103,6 +103,9 @@ async def _record_failure(catalog: Catalog, task: Task, error: Exception, trace:
             await catalog.tasks.postpone(task, str(error), seconds=backoff(task.attempts))
         case UpstreamError():
             await catalog.tasks.fail(task, f"{error} Tried {ATTEMPTS} times.")
+        case RagError(code="needs_ocr"):
+            trace.outcome = "skipped"
+            await catalog.tasks.skip(task, str(error))
         case RagError():
             await catalog.tasks.fail(task, str(error))
         case _:

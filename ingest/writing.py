@@ -40,7 +40,7 @@ class Writer:
         self._index = index
         self._catalog = catalog
         self._passages = passages
-        self._recipe = f"{chunker.fingerprint} {embedder.fingerprint}"
+        self._recipe = f"{chunker.fingerprint} {embedder.fingerprint} {encoder.fingerprint}"
 
     def recipe(self, document: Document) -> str:
         """Returns how a document that was read now becomes chunks."""
@@ -109,23 +109,34 @@ class Writer:
         )
 
     async def store(
-        self, scope: Scope, document_id: str, chunks: Sequence[Chunk], trace: Trace
+        self,
+        scope: Scope,
+        document_id: str,
+        chunks: Sequence[Chunk],
+        trace: Trace,
+        *,
+        recipe: str = "",
     ) -> None:
         """Replaces the document's chunks: writes new ones, then deletes those that are gone.
 
-        Of the chunks that stay, only the span may have moved.
+        Of the chunks that stay, only the span may have moved; if the `recipe` of the stored ones
+        has other terms, none stays as it is.
         """
         with trace.span("compare") as span:
             stored = await self._index.chunk_ids(scope, document_id)
-            kept = [Point(chunk=chunk) for chunk in chunks if chunk.id in stored]
+            usable = stored if not recipe or self._same_terms(recipe) else set()
+            kept = [Point(chunk=chunk) for chunk in chunks if chunk.id in usable]
             span.attributes["kept"] = len(kept)
             for i in range(0, len(kept), WRITE_CHUNKS):
                 await self._index.upsert(scope, kept[i : i + WRITE_CHUNKS])
-        await self._write(scope, [chunk for chunk in chunks if chunk.id not in stored], trace)
+        await self._write(scope, [chunk for chunk in chunks if chunk.id not in usable], trace)
         if gone := stored - {chunk.id for chunk in chunks}:
             with trace.span("delete") as span:
                 span.attributes["points"] = len(gone)
                 await self._index.delete(scope, sorted(gone))
+
+    def _same_terms(self, recipe: str) -> bool:
+        return recipe.endswith(f" {self._encoder.fingerprint}")
 
     async def clear(self, scope: Scope, document_id: str) -> None:
         """Removes all chunks of a document."""

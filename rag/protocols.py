@@ -91,6 +91,10 @@ class PassageEmbedder(Protocol):
 class SparseEncoder(Protocol):
     """Turns texts into bags of terms."""
 
+    @property
+    def fingerprint(self) -> str:
+        """Identifies everything that decides the terms: equal fingerprints give equal bags."""
+
     def encode(self, texts: Sequence[str]) -> list[SparseVector]:
         """Returns the term counts of each text, in input order.
 

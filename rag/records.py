@@ -88,7 +88,10 @@ class Backlog:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DocumentRecord:
-    """A document as it is listed; `chunks` is the number of its searchable chunks."""
+    """A document as it is listed; `chunks` is the number of its searchable chunks.
+
+    `original` is the key of the file that it was read from, if that is kept.
+    """
 
     id: str
     uri: str
@@ -102,6 +105,7 @@ class DocumentRecord:
     chunks: int
     duplicate_of: str | None
     source: Mapping[str, Any]
+    original: str | None
     created_at: str
     updated_at: str
 
@@ -129,6 +133,11 @@ class Cut:
     chunks: int
 
 
+TERMS = "terms-2"
+"""Identifies everything that decides the terms of a text; it is the last part of a recipe.
+
+A document whose terms are of another build is found by those that both have.
+"""
 GONE = Cut(version="", duplicate_of=None, recipe="", chunks=0)
 """The cut of a document that a version of the index should not contain."""
 
@@ -169,14 +178,18 @@ class JobRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CollectionRecord:
-    """A collection with its numbers of documents and chunks."""
+    """A collection with its numbers of documents and chunks.
+
+    `outdated` counts the documents whose terms another build made: `rag reindex` makes them anew.
+    `reread` counts those that an older reader read: ingested again, they are read anew.
+    """
 
     name: str
     embedder: str
     documents: int
-    outdated: int
-    """Documents that an older reader read."""
     chunks: int
+    outdated: int
+    reread: int
     created_at: str
 
 

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import math
 import re
+import unicodedata
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 from qdrant_edge import Bm25, Bm25Config
 
+from rag.records import TERMS
+from rag.text.folding import folded
+from rag.text.identifiers import identifier_terms
 from rag.types import Float32Array, SparseVector
 
 K1 = 1.2
@@ -20,19 +25,28 @@ MEAN_STEPS = 32
 TIES = 16
 """Matches that a sparse leg requests beyond its limit. Engines break ties at the limit differently;
 if no more than these are equal, all keep the first by chunk id."""
-_UNSPACED = re.compile(
-    r"[\u2e80-\u2fdf\u3005-\u3007\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af"
-    r"\uf900-\ufaff\U00020000-\U0003fffd]+"
+_CJK = (
+    r"\u2e80-\u2fdf\u3005-\u3007\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af"
+    r"\uf900-\ufaff\U00020000-\U0003fffd"
 )
-"""Runs of Chinese, Japanese and Korean characters."""
+_SOUTH_EAST = (
+    r"\u0e01-\u0e4e\u0e81-\u0ece\u0edc-\u0edf\u1000-\u103f\u1050-\u109f\u1780-\u17d3\uaa60-\uaa7f"
+)
+_UNSPACED = re.compile(rf"[{_CJK}]+|[{_SOUTH_EAST}]+")
+"""Runs of characters of scripts that put no spaces between words: Chinese, Japanese and Korean; or
+Thai, Lao, Burmese and Khmer."""
 
 
 class Bm25Encoder:
     """Lower-cases, drops stop words and stems, as Qdrant does, and counts the remaining terms.
 
-    Chinese, Japanese and Korean text is split into pairs of characters, which find what words would
-    (Nie et al. 2000, https://doi.org/10.1145/355214.355235) and need no dictionary.
+    Texts are folded first (see `folded`). Text of scripts without spaces is split into pairs of
+    characters, which find what words would (Nie et al. 2000,
+    https://doi.org/10.1145/355214.355235) and need no dictionary. Identifiers are terms of their
+    own, beside those of their parts.
     """
+
+    fingerprint = TERMS
 
     def __init__(self, *, language: str = "english") -> None:
         # Qdrant's encoder bakes the collection's mean length into a document's weights and
@@ -45,7 +59,9 @@ class Bm25Encoder:
         return [self._encode(text) for text in texts]
 
     def _encode(self, text: str) -> SparseVector:
-        vector = self._bm25.embed_document(_UNSPACED.sub(_pairs, text))
+        text = folded(text)
+        words = text if text.isascii() else _UNSPACED.sub(_pairs, text)
+        vector = self._bm25.embed_document(" ".join((words, *identifier_terms(text))))
         indices = np.array(vector.indices, np.int32)
         weights = np.array(vector.values, np.float64)
         counts = np.rint(weights * K1 / (K1 + 1 - weights)).astype(np.float32)
@@ -54,8 +70,13 @@ class Bm25Encoder:
 
 
 def _pairs(run: re.Match[str]) -> str:
-    text = run[0]
-    return f" {' '.join(text[i : i + 2] for i in range(max(1, len(text) - 1)))} "
+    # The tokenizer would split at tone marks and viramas, which are no letters.
+    units = [unit for unit in run[0] if not _is_mark(unit)]
+    return f" {' '.join(map(''.join, pairwise(units))) if len(units) > 1 else ''.join(units)} "
+
+
+def _is_mark(char: str) -> bool:
+    return not char.isalpha() and unicodedata.category(char) == "Mn"
 
 
 def rounded_mean(terms: float, chunks: float) -> float:

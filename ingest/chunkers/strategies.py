@@ -22,7 +22,8 @@ from ingest.chunkers.token_budget import (
     windows,
     word_spans,
 )
-from rag.text.sentences import block_spans, code_spans, paragraph_spans, sentence_spans
+from rag.text.blocks import block_spans, code_spans, paragraph_spans
+from rag.text.sentences import sentence_spans
 from rag.types import Chunk, Document
 
 _CHUNK_IDS = uuid.UUID("6f9a1c52-3d0e-5b57-9a44-0c8e5d7b21f3")
@@ -50,7 +51,7 @@ class SectionChunker:
     @property
     def fingerprint(self) -> str:
         """Identifies the algorithm and the budget."""
-        return f"section-4:{self._budget}"
+        return f"section-5:{self._budget}"
 
     def chunk(self, document: Document) -> list[Chunk]:
         """Returns chunks in text order, each an exact span of the text. An empty text has none.
@@ -125,7 +126,7 @@ class RecursiveChunker:
     @property
     def fingerprint(self) -> str:
         """Identifies the algorithm and the budget."""
-        return f"recursive-2:{self._budget}"
+        return f"recursive-3:{self._budget}"
 
     def chunk(self, document: Document) -> list[Chunk]:
         """Returns chunks in text order, each an exact span of the text. An empty text has none."""

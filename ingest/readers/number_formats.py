@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
 from fractions import Fraction
 from functools import lru_cache
+from itertools import pairwise
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -38,7 +39,7 @@ _DAYS = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday"
 _LONGEST_CODE = 255
 _WHOLE = 10**15
 _SMALL, _LARGE = 1e-4, 1e11
-_LAST_DAY = 2_958_466
+_LAST_DAY, _LEAP_DAY = 2_958_466, 60
 
 
 class _Token(NamedTuple):
@@ -61,7 +62,8 @@ def shown(value: float, code: str, *, from_1904: bool = False) -> str:
         code: A format code, with up to four sections; "" is General.
         from_1904: Whether days are counted from 1904, as old files of a Macintosh do.
     """
-    if not code or code.lower() == "general" or len(code) > _LONGEST_CODE or not math.isfinite(value):
+    plain = not code or code.lower() == "general" or len(code) > _LONGEST_CODE
+    if plain or not math.isfinite(value):
         return general(value)
     sections = _sections(code)
     section, magnitude = _chosen(sections, value)
@@ -263,7 +265,7 @@ def _fraction(value: float, tokens: tuple[_Token, ...], slash: int) -> str:
     """Shows "# ?/?" as a whole number and a fraction, "?/8" with that denominator."""
     below = "".join(t.text for t in tokens[slash + 1 :] if t.kind in {"digit", "other"}).strip()
     digits = [n for n, t in enumerate(tokens[:slash]) if t.kind == "digit"]
-    mixed = any(b - a > 1 for a, b in zip(digits, digits[1:], strict=False))
+    mixed = any(b - a > 1 for a, b in pairwise(digits))
     exact = abs(Fraction(repr(value)))
     if below.isdigit() and int(below):
         nearest = Fraction(round(exact * int(below)), 1) / int(below)
@@ -306,14 +308,15 @@ def _date(value: float, section: _Section, *, from_1904: bool) -> str:
 
 def _moment(seconds: Decimal, *, from_1904: bool) -> datetime:
     days = int(seconds // 86400)
-    if from_1904:
-        epoch = datetime(1904, 1, 1)  # noqa: DTZ001 - a cell has no zone
-    else:  # spreadsheets count a 29th of February 1900, which there was not
-        epoch = datetime(1899, 12, 31 if days < 60 else 30)  # noqa: DTZ001, PLR2004
+    # Spreadsheets count a 29th of February 1900, which there was not.
+    first = (1904, 1, 1) if from_1904 else (1899, 12, 31 if days < _LEAP_DAY else 30)
+    epoch = datetime(*first)  # noqa: DTZ001 - a cell has no zone
     return epoch + timedelta(seconds=float(seconds))
 
 
-def _date_part(token: _Token, moment: datetime, seconds: Decimal, *, half_day: bool) -> str:
+def _date_part(  # noqa: PLR0911 - a line for each kind
+    token: _Token, moment: datetime, seconds: Decimal, *, half_day: bool
+) -> str:
     text = token.text
     if token.kind == "noon":
         name = "AM" if moment.hour < 12 else "PM"  # noqa: PLR2004

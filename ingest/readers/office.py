@@ -1,30 +1,28 @@
-"""Reads PDF, Office, OpenDocument, e-books and the like by kreuzberg, what it omits by others."""
+"""Reads PDF, Office, OpenDocument and RTF by their own readers, others by kreuzberg."""
 
 from __future__ import annotations
 
 import re
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from io import BytesIO
 from typing import Any
 
-from ingest.readers import media_types, xlsx, tables
+from ingest.readers import media_types, rtf, tables
 from ingest.readers.decoding import clean
 from ingest.readers.media_types import damaged, encrypted
 from ingest.readers.ocr import Ocr
 from ingest.readers.options import ReadOptions
 from ingest.readers.outline import Outline
+from ingest.readers.pdf import document as pdf
 from rag.errors import ReadError
 from rag.types import Heading, Meta, Table
 
 # A hyphen at a line's end, as pdfium marks it.
 _SOFT_HYPHEN = re.compile("\u0002\\s*")
-_RIGHT_TO_LEFT = re.compile("[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]")
-_MUCH_RIGHT_TO_LEFT = 0.1
 _LONGEST_HEADING = 120
 _WORKBOOK = "xl/workbook.xml"
-_FOOTNOTES = "word/footnotes.xml"
 
 
 def outline(data: bytes, media_type: str, *, name: str, options: ReadOptions) -> Outline:
@@ -35,31 +33,52 @@ def outline(data: bytes, media_type: str, *, name: str, options: ReadOptions) ->
             and no character recognition is installed (`code="needs_ocr"`).
     """
     match media_type:
-        case media_types.RTF:
-            found = Outline(text=_rtf(data))
-        case media_types.ODP:
-            found = _slides(data)
         case media_types.PNG | media_types.JPEG | media_types.TIFF:
             found = _recognised(data, media_type, name=name, ocr=options.ocr)
         case media_types.PDF:
-            found = _pdf(data, name=name, ocr=options.ocr)
-        case media_types.XLSX if zipfile.ZipFile(BytesIO(data)).NameToInfo.get(_WORKBOOK):
-            found = xlsx.outline(data, name=name, options=options)
-        case media_types.DOCX:
-            found = _extract(data, media_type, name=name)
-            found = replace(found, text="\n\n".join(filter(None, (found.text, _footnotes(data)))))
+            found = pdf.outline(data, name=name, hidden=options.hidden)
+            if not found.text:
+                found = _recognised(data, media_type, name=name, ocr=options.ocr)
+        case media_types.RTF:
+            found = rtf.outline(data, options=options)
+        case media_types.XLS:
+            from ingest.readers import xls
+
+            found = xls.outline(data, name=name, options=options)
         case _:
-            found = _extract(data, media_type, name=name)
+            found = _marked_up(data, media_type, name=name, options=options)
     return found
 
 
-def _pdf(data: bytes, *, name: str, ocr: Ocr) -> Outline:
-    found = _extract(data, media_types.PDF, name=name)
-    if not found.text.strip():
-        return _recognised(data, media_types.PDF, name=name, ocr=ocr)
-    right_to_left = len(_RIGHT_TO_LEFT.findall(found.text))
-    if right_to_left > _MUCH_RIGHT_TO_LEFT * len(found.text):
-        return _right_to_left(data, found.meta)
+def _marked_up(data: bytes, media_type: str, *, name: str, options: ReadOptions) -> Outline:
+    """Reads the formats that are XML in a zip container, and by kreuzberg what is left."""
+    match media_type:
+        case media_types.DOCX:
+            from ingest.readers import word
+
+            found = word.outline(data, name=name, options=options)
+        case media_types.XLSX if zipfile.ZipFile(BytesIO(data)).NameToInfo.get(_WORKBOOK):
+            from ingest.readers import xlsx
+
+            found = xlsx.outline(data, name=name, options=options)
+        case media_types.PPTX:
+            from ingest.readers import pptx
+
+            found = pptx.outline(data, name=name, options=options)
+        case media_types.ODT:
+            from ingest.readers import odt
+
+            found = odt.outline(data, name=name, options=options)
+        case media_types.ODS:
+            from ingest.readers import ods
+
+            found = ods.outline(data, name=name, options=options)
+        case media_types.ODP:
+            from ingest.readers import odp
+
+            found = odp.outline(data, name=name, options=options)
+        case _:
+            found = _extract(data, media_type, name=name)
     return found
 
 
@@ -208,55 +227,3 @@ def _recognised(data: bytes, media_type: str, *, name: str, ocr: Ocr) -> Outline
             code="needs_ocr",
         )
     return _extract(data, media_type, name=name, ocr=config)
-
-
-def _right_to_left(data: bytes, meta: Meta) -> Outline:
-    """Reads Arabic and Hebrew with pypdf: pdfium leaves the text in the order of painting."""
-    from pypdf import PdfReader
-
-    text = _Text(between=" ")
-    for number, page in enumerate(PdfReader(BytesIO(data)).pages, start=1):
-        content = {"node_type": "paragraph", "text": page.extract_text()}
-        text.add({"content": content, "page": number})
-    return text.outline(title="", meta=meta)
-
-
-def _rtf(data: bytes) -> str:
-    from striprtf.striprtf import rtf_to_text
-
-    text = rtf_to_text(data.decode("latin-1"), errors="replace")  # type: ignore[no-untyped-call]
-    return clean(text).strip()
-
-
-def _slides(data: bytes) -> Outline:
-    """Reads an OpenDocument presentation, slide by slide."""
-    from odf import draw, opendocument, teletype
-    from odf import text as paragraphs
-
-    document = opendocument.load(BytesIO(data))
-    text = _Text(between=" | ")
-    for number, slide in enumerate(document.getElementsByType(draw.Page), start=1):
-        for paragraph in slide.getElementsByType(paragraphs.P):
-            content = {"node_type": "paragraph", "text": teletype.extractText(paragraph)}
-            text.add({"content": content, "page": number})
-    return text.outline(title="", meta={})
-
-
-def _footnotes(data: bytes) -> str:
-    """Returns footnotes and endnotes of a Word document, which kreuzberg leaves out."""
-    with zipfile.ZipFile(BytesIO(data)) as file:
-        if _FOOTNOTES not in file.namelist():
-            return ""
-    from docx2python import docx2python
-
-    with docx2python(BytesIO(data)) as document:
-        runs = _strings([document.footnotes_runs, document.endnotes_runs])
-        return clean("\n".join(filter(None, ("".join(runs)).splitlines()))).strip()
-
-
-def _strings(nested: Iterable[Any]) -> Iterator[str]:
-    for item in nested:
-        if isinstance(item, str):
-            yield item
-        else:
-            yield from _strings(item)

@@ -21,7 +21,7 @@ _MOST_BYTES_OF_A_TREE = 128 << 20
 _MOST_BYTES_OF_A_STREAM = 1 << 30
 _STRICT = b"http://purl.oclc.org/ooxml/"
 _OFFICE = b"http://schemas.openxmlformats.org/"
-_FAMILIES = (b"officeDocument", b"spreadsheetml", b"wordprocessingml", b"presentationml", b"drawingml")  # fmt: skip
+_FAMILIES = b"officeDocument spreadsheetml wordprocessingml presentationml drawingml".split()
 _DAY = re.compile(r"\d{4}-\d\d-\d\d")
 # Entities and other files are never read: a few bytes could ask for gigabytes, or for secrets.
 _SAFE = {"resolve_entities": False, "no_network": True, "load_dtd": False, "remove_comments": True}

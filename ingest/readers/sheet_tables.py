@@ -88,15 +88,14 @@ def _repeats_labels(cells: Cells, last: Block, block: Block) -> bool:
     return sum(cell.text in labels for row in rows for cell in row.values()) > 1
 
 
-def _heads(
-    rows: Sequence[Mapping[int, Shown]], last: Block, block: Block, strength: int
-) -> bool:
+def _heads(rows: Sequence[Mapping[int, Shown]], last: Block, block: Block, strength: int) -> bool:
     """Tells whether a block of a few rows of labels is the header of the block below it."""
     if len(last.numbers) > _MOST_LABEL_ROWS or block.right - block.left == 1:
         return False
     labels = [cell for row in rows for cell in row.values()]
     beside = max(map(len, rows)) > 1 and last.left <= block.left and block.right <= last.right + 1
-    return beside and strength < _STRONG and not any(map(_is_data, labels))
+    plain = not strength or (strength < _STRONG and len(last.numbers) == 1)
+    return beside and plain and not any(map(_is_data, labels))
 
 
 def _blocks(
@@ -144,21 +143,15 @@ def _are_separate(
     """
     if one[1] - one[0] == 1 or two[1] - two[0] == 1:
         return False
-    sides = [
-        [n for n in band if any(_columns(cells, covered, n, *side))] for side in (one, two)
-    ]
-    first, second = (
-        Block(numbers, *side) for numbers, side in zip(sides, (one, two), strict=True)
-    )
+    sides = [[n for n in band if any(_columns(cells, covered, n, *side))] for side in (one, two)]
+    first, second = (Block(numbers, *side) for numbers, side in zip(sides, (one, two), strict=True))
     rows = [_rows(cells, block) for block in (first, second)]
     if not all(map(_header_strength, rows)):
         return False
     if first.numbers[0] != second.numbers[0]:
         return True
     labels = [{shown.text for shown in side[0].values()} for side in rows]
-    starts_with_labels = not any(
-        _is_figure(row[two[0]]) for row in rows[1][1:] if two[0] in row
-    )
+    starts_with_labels = not any(_is_figure(row[two[0]]) for row in rows[1][1:] if two[0] in row)
     ends_elsewhere = first.numbers[-1] != second.numbers[-1]
     return starts_with_labels and bool(ends_elsewhere or labels[0] & labels[1])
 
@@ -208,9 +201,7 @@ def columns_of(cells: Cells, covered: Covered, block: Block) -> list[int]:
     return sorted(used)
 
 
-def _columns(
-    cells: Cells, covered: Covered, number: int, left: int, right: int
-) -> Iterator[int]:
+def _columns(cells: Cells, covered: Covered, number: int, left: int, right: int) -> Iterator[int]:
     yield from (n for n in cells[number] if left <= n < right)
     for span in covered.get(number, ()):
         yield from range(max(left, span.start), min(right, span.stop))

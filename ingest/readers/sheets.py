@@ -185,7 +185,10 @@ class _Grid:
     ) -> None:
         """Merges the visible cells of a region, as far as the sheet is filled."""
         shown = sheet.rows.get(area.top, {}).get(area.left)
-        top, left = row_at[min(area.top, len(row_at) - 1)], column_at[min(area.left, len(column_at) - 1)]
+        top, left = (
+            row_at[min(area.top, len(row_at) - 1)],
+            column_at[min(area.left, len(column_at) - 1)],
+        )
         bottom = row_at[min(area.bottom + 1, len(row_at) - 1)]
         right = column_at[min(area.right + 1, len(column_at) - 1)]
         if not shown or bottom <= top or right <= left or bottom - top + right - left == 2:  # noqa: PLR2004

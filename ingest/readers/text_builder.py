@@ -25,7 +25,8 @@ class TextBuilder:
         self._headings: list[Heading] = []
         self._tables: list[Table] = []
         self._furniture: list[tuple[int, int]] = []
-        self._in_list = False
+        self._leads_in = False
+        """Whether an item would stand on the line below: after a paragraph or another item."""
 
     def turn_to(self, page: int) -> None:
         """Puts what follows on this page; pages are counted from 1."""
@@ -35,6 +36,11 @@ class TextBuilder:
     def page(self) -> int:
         """Returns the page of what follows; 0 before the first."""
         return self._page
+
+    @property
+    def has_headings(self) -> bool:
+        """Tells whether a heading was appended."""
+        return bool(self._headings)
 
     def heading(self, text: str, level: int) -> None:
         """Appends a heading."""
@@ -46,13 +52,25 @@ class TextBuilder:
 
     def paragraph(self, text: str) -> None:
         """Appends a paragraph."""
-        self._write(_trimmed(text))
-
-    def item(self, text: str) -> None:
-        """Appends an item of a list; items that follow each other stand on lines that do."""
         if line := _trimmed(text):
-            self._write(f"- {line}", gap="\n" if self._in_list else "\n\n")
-            self._in_list = True
+            self._write(line)
+            self._leads_in = True
+
+    def rest(self, text: str) -> None:
+        """Appends the rest of a paragraph or item that goes on on another page.
+
+        The page begins after the white space at the start of `text`.
+        """
+        line = clean(text).rstrip()
+        words = line.lstrip()
+        self._write(words, gap=line[: len(line) - len(words)])
+        self._leads_in = True
+
+    def item(self, text: str, *, mark: str = "- ") -> None:
+        """Appends an item of a list, on the line below a paragraph or another item."""
+        if line := _trimmed(text):
+            self._write(f"{mark}{line}", gap="\n" if self._leads_in else "\n\n")
+            self._leads_in = True
 
     def furniture(self, text: str) -> None:
         """Appends a line that is not body text."""
@@ -96,7 +114,7 @@ class TextBuilder:
         """Appends a text after a gap; returns its offset."""
         if not text:
             return self._length
-        self._in_list = False
+        self._leads_in = False
         owed = gap if self._parts else ""
         start = self._length + len(owed)
         self._pages.setdefault(self._page, start)

@@ -222,5 +222,3 @@ def _area(reference: str) -> Area | None:
     first, _, last = reference.partition(":")
     top, bottom = _place(first), _place(last or first)
     return Area(*top, *bottom) if top and bottom else None
-
-

@@ -17,6 +17,7 @@ from uuid import uuid4
 from ingest.readers.media_types import DOCUMENTS, READABLE
 from ingest.readers.options import DEFAULT_OPTIONS, ReadOptions
 from ingest.readers.registry import document_id, last_part, read, read_json
+from ingest.sources.exclusion import NOTHING, Exclusion
 from rag.errors import InputError, ReadError, StorageError
 from rag.records import Submission
 from rag.types import Document
@@ -77,7 +78,13 @@ def storage_errors(folder: Path) -> Iterator[None]:
         ) from error
 
 
-class _Files:
+def prefix_of(tenant: str) -> str:
+    """Returns the beginning of a tenant's keys."""
+    name = blake2b(tenant.encode(), digest_size=8).hexdigest()
+    return f"{_OF_TENANT}{name}-"
+
+
+class KeyedFiles:
     """The files of a folder whose names, the keys, begin with a prefix."""
 
     def __init__(self, folder: Path, prefix: str) -> None:
@@ -106,6 +113,10 @@ class _Files:
         for key in keys:
             self._file(key).unlink(missing_ok=True)
 
+    def new_key(self) -> str:
+        """Returns a key under which nothing is stored yet."""
+        return f"{self._prefix}{uuid4().hex}"
+
     def _file(self, key: str) -> Path:
         # Older versions, which had one tenant, did not mark its keys.
         if key.startswith(_OF_TENANT) and not key.startswith(self._prefix):
@@ -116,7 +127,7 @@ class _Files:
         return self._folder / key
 
 
-class Spool(_Files):
+class Spool(KeyedFiles):
     """A folder for bytes that were sent: on disk before they are accepted, gone once ingested.
 
     It sees the bytes of all tenants, for the process that removes those that nobody needs.
@@ -127,11 +138,10 @@ class Spool(_Files):
 
     def of(self, tenant: str) -> TenantSpool:
         """Returns the spool of one tenant."""
-        name = blake2b(tenant.encode(), digest_size=8).hexdigest()
-        return TenantSpool(self._folder, prefix=f"{_OF_TENANT}{name}-")
+        return TenantSpool(self._folder, prefix=prefix_of(tenant))
 
 
-class TenantSpool(_Files):
+class TenantSpool(KeyedFiles):
     """The bytes of one tenant in the spool.
 
     Raises:
@@ -141,10 +151,6 @@ class TenantSpool(_Files):
     def part(self) -> TenantSpool:
         """Returns a spool in the same folder for the content of one request."""
         return TenantSpool(self._folder, prefix=f"{self.new_key()}-")
-
-    def new_key(self) -> str:
-        """Returns a key under which nothing is stored yet."""
-        return f"{self._prefix}{uuid4().hex}"
 
     def put(
         self,
@@ -255,11 +261,12 @@ def load(
     return read(data, id=id_, uri=uri, name=name, options=options)
 
 
-def find(patterns: Sequence[str]) -> Iterator[Path]:
+def find(patterns: Sequence[str], exclude: Exclusion = NOTHING) -> Iterator[Path]:
     """Yields the files that paths, folders and globs name: absolute, each once, in a stable order.
 
-    From a folder, files with a document's extension are yielded; hidden ones are left out, and
-    links to folders are not followed, so that a loop of links ends.
+    From a folder, files with a document's extension are yielded; hidden ones and those that
+    `exclude` names are left out, and links to folders are not followed, so that a loop of links
+    ends.
 
     Raises:
         InputError: A path does not exist or cannot be listed, or a pattern matches nothing.
@@ -267,7 +274,7 @@ def find(patterns: Sequence[str]) -> Iterator[Path]:
     seen: set[Path] = set()
     for pattern in patterns:
         found = 0
-        for path in _expand(pattern):
+        for path in _expand(pattern, exclude):
             found += 1
             absolute = Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would follow links
             if absolute not in seen:
@@ -280,12 +287,12 @@ def find(patterns: Sequence[str]) -> Iterator[Path]:
             )
 
 
-def _expand(pattern: str) -> Iterator[Path]:
+def _expand(pattern: str, exclude: Exclusion) -> Iterator[Path]:
     if not pattern:
         raise InputError("An empty path names nothing; . is the folder you are in.")
     path = Path(pattern)
     if path.is_dir():
-        yield from walk(path)
+        yield from walk(path, exclude)
     elif path.is_file():
         yield path
     elif path.exists():
@@ -294,8 +301,8 @@ def _expand(pattern: str) -> Iterator[Path]:
         # Unlike glob.glob, Path.glob does not follow links to folders: a loop has an end.
         top = Path(path.anchor)
         for match in sorted(top.glob(str(path.relative_to(path.anchor)))):
-            if not _is_hidden(match, path):
-                yield from walk(match) if match.is_dir() else [match]
+            if not _is_hidden(match, path) and not exclude.leaves_out(Path(match.name)):
+                yield from walk(match, exclude) if match.is_dir() else [match]
     else:
         raise InputError(f"{pattern}: there is no such file or folder.", code="no_such_path")
 
@@ -310,7 +317,7 @@ def is_document(path: Path) -> bool:
     return not path.name.startswith(".") and path.suffix.lower() in DOCUMENTS
 
 
-def walk(folder: Path) -> Iterator[Path]:
+def walk(folder: Path, exclude: Exclusion = NOTHING) -> Iterator[Path]:
     """Yields the documents below a folder, in a stable order; see `find`.
 
     Raises:
@@ -325,10 +332,15 @@ def walk(folder: Path) -> Iterator[Path]:
         )
 
     for here, folders, names in os.walk(folder, onerror=refuse):
-        folders[:] = sorted(f for f in folders if not f.startswith("."))
+        inside = Path(here).relative_to(folder)
+        folders[:] = sorted(
+            name
+            for name in folders
+            if not name.startswith(".") and not exclude.leaves_out(inside / name)
+        )
         for name in sorted(names):
             path = Path(here) / name
-            if is_document(path):
+            if is_document(path) and not exclude.leaves_out(inside / name):
                 with contextlib.suppress(OSError):  # a link to nowhere or to itself is no file
                     if path.is_file():
                         yield path

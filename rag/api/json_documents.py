@@ -34,6 +34,7 @@ from rag.errors import ConflictError, TooLargeError, UpstreamError
 from rag.process.child_process import ChildProcess
 from rag.records import Submission
 from rag.settings.operations import LimitSettings
+from rag.text.validation_errors import shortened
 
 SMALL_BYTES = 2 << 20
 """Largest body for a thread: it takes some tens of milliseconds, a process longer to start."""
@@ -229,15 +230,16 @@ def check_size(size: int, name: str, limits: LimitSettings) -> None:
         )
 
 
-def check_unique(ids: Sequence[str]) -> None:
-    """Checks that every document has a different id.
+def check_unique(ids: Sequence[str], *, hint: str = "") -> None:
+    """Checks that every document has a different id; `hint` ends the error's message.
 
     Raises:
         ConflictError: Two documents have the same id.
     """
     if twice := [i for i, n in Counter(ids).items() if n > 1]:
-        listed = ", ".join(twice[:5])
-        raise ConflictError(f"Sent twice in one request: {listed}.", code="duplicate_id")
+        listed = ", ".join(shortened(each) for each in twice[:5])
+        message = f"Sent twice in one request: {listed}. {hint}"
+        raise ConflictError(message.rstrip(), code="duplicate_id")
 
 
 def _check_count(count: int, limits: LimitSettings) -> None:

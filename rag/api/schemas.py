@@ -38,6 +38,8 @@ FIELDS = 64
 _FIELD = r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$"
 _UNSTORABLE = re.compile("[\ud800-\udfff\0]")
 """Lone surrogates, which UTF-8 cannot encode, and NUL, which PostgreSQL cannot store."""
+_CONTROL = re.compile("[\0-\x1f\x7f-\x9f\u2028\u2029]")
+"""Control characters and line ends: no address, log or terminal holds a name with one."""
 _Scalar = str | bool | int | float
 
 
@@ -50,6 +52,17 @@ def storable(text: str) -> str:
     if _UNSTORABLE.search(text):
         raise ValueError("it holds a NUL or half a character (a lone surrogate)")
     return text
+
+
+def checked_name(text: str) -> str:
+    """Returns an id or a uri unchanged.
+
+    Raises:
+        ValueError: It holds a line end or another control character, or cannot be stored.
+    """
+    if found := _CONTROL.search(text):
+        raise ValueError(f"it holds the control character {found[0]!r}, which no name may")
+    return storable(text)
 
 
 def _scalars(value: Any) -> Any:
@@ -109,6 +122,9 @@ Text = Annotated[str, AfterValidator(sendable)]
 QuestionText = Annotated[Text, AfterValidator(_has_words), WithJsonSchema(shapes.QUESTION)]
 _Storable = Annotated[
     str, AfterValidator(storable), Field(json_schema_extra={"pattern": shapes.NO_NUL})
+]
+_Name = Annotated[
+    str, AfterValidator(checked_name), Field(json_schema_extra={"pattern": shapes.NAME})
 ]
 _DocumentText = Annotated[_Storable, Field(min_length=1)]
 """Text that is stored unchanged, character for character."""
@@ -265,7 +281,7 @@ class DocumentIn(_Request):
 
     model_config = ConfigDict(json_schema_extra=shapes.DOCUMENT)
 
-    id: _Storable | None = Field(
+    id: _Name | None = Field(
         None,
         min_length=1,
         max_length=512,
@@ -273,7 +289,7 @@ class DocumentIn(_Request):
     )
     title: str | None = Field(None, max_length=1000)
     text: _DocumentText | None = None
-    uri: _Storable | None = Field(None, min_length=1, max_length=URI_CHARS)
+    uri: _Name | None = Field(None, min_length=1, max_length=URI_CHARS)
     meta: Annotated[dict[str, _Value], BeforeValidator(_few_fields)] = Field(
         default={},
         max_length=FIELDS,

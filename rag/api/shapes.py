@@ -14,6 +14,8 @@ NULL: Schema = {"type": "null"}
 TEXT: Schema = {"type": "string"}
 NO_NUL = r"^[^\x00]*$"
 """Text without NUL, which PostgreSQL cannot store."""
+NAME = r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]*$"
+"""Text without control characters and line ends."""
 HAS_WORDS = r"\S"
 WEB_ADDRESS = r"^https?://[A-Za-z0-9]+(\.[A-Za-z0-9]+)*(:[0-9]{1,4})?(/[A-Za-z0-9._~/-]*)?$"
 """Plain web addresses; others are accepted too, if they can be fetched."""

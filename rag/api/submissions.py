@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import PurePath
 from typing import Any
 
@@ -15,12 +18,18 @@ from ingest.readers.media_types import essence
 from rag.api import shapes
 from rag.api.deps import state_of
 from rag.api.json_documents import check_size, check_unique, take_json
-from rag.api.schemas import URI_CHARS, DocumentsRequest, storable
+from rag.api.schemas import URI_CHARS, DocumentsRequest, checked_name
 from rag.build.ingest import Ingesting
-from rag.errors import ConflictError, InputError, TooLargeError
+from rag.errors import ConflictError, InputError, NotFoundError, TooLargeError
 from rag.records import Submission
 from rag.settings.tree import COLLECTION
+from rag.text.validation_errors import shortened
 from rag.types import Scope
+
+_SAME_NAME = (
+    "If they are two documents, send a `uri` for each file, or its folders in its name"
+    " (`manuals/readme.txt`)."
+)
 
 
 def _json_schema() -> dict[str, Any]:
@@ -30,7 +39,7 @@ def _json_schema() -> dict[str, Any]:
     return schema
 
 
-_URI = {"type": "string", "minLength": 1, "maxLength": URI_CHARS, "pattern": shapes.NO_NUL}
+_URI = {"type": "string", "minLength": 1, "maxLength": URI_CHARS, "pattern": shapes.NAME}
 OPENAPI: dict[str, Any] = {
     "requestBody": {
         "required": True,
@@ -68,7 +77,8 @@ OPENAPI: dict[str, Any] = {
                         },
                         "uri": {
                             **shapes.either(_URI, shapes.list_of(_URI)),
-                            "description": "Where each file comes from, in the order of the files.",
+                            "description": "Where each file comes from, in the order of the files;"
+                            " without it, the file's name and folders tell it apart.",
                         },
                     },
                 }
@@ -78,7 +88,16 @@ OPENAPI: dict[str, Any] = {
 }
 
 
-async def take(request: Request, opened: Ingesting, tenant: str) -> tuple[Scope, list[Submission]]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Taken:
+    """The documents of a request, stored; `notices` are sentences about them for the sender."""
+
+    scope: Scope
+    submissions: list[Submission]
+    notices: list[str] = field(default_factory=list)
+
+
+async def take(request: Request, opened: Ingesting, tenant: str) -> Taken:
     """Stores the documents of a request: all of them, or none on an error.
 
     Raises:
@@ -92,16 +111,15 @@ async def take(request: Request, opened: Ingesting, tenant: str) -> tuple[Scope,
         turn = state_of(request).turn
         spool = opened.spool.of(tenant)
         sent = await take_json(request, spool, opened.settings.limits, turn=turn)
-        return Scope(tenant=tenant, collection=sent.collection), sent.submissions
+        scope = Scope(tenant=tenant, collection=sent.collection)
+        return Taken(scope=scope, submissions=sent.submissions)
     raise InputError(
         f"Documents come as application/json or multipart/form-data, not as {kind or 'nothing'!r}.",
         code="unsupported_media_type",
     )
 
 
-async def _take_form(
-    request: Request, opened: Ingesting, tenant: str
-) -> tuple[Scope, list[Submission]]:
+async def _take_form(request: Request, opened: Ingesting, tenant: str) -> Taken:
     limit = opened.settings.limits.upload_documents
     try:
         # One uri for each file, and the collection.
@@ -117,9 +135,7 @@ async def _take_form(
         ) from error
 
 
-async def _take_files(
-    form: FormData, opened: Ingesting, tenant: str
-) -> tuple[Scope, list[Submission]]:
+async def _take_files(form: FormData, opened: Ingesting, tenant: str) -> Taken:
     collection = form.get("collection", "default")
     if not isinstance(collection, str) or not re.fullmatch(COLLECTION, collection):
         raise InputError(f"collection: it is text that matches {COLLECTION}.")
@@ -139,19 +155,48 @@ async def _take_files(
         _check_name(name)
     for file in files:
         _check_file(file, opened)
-    uris = uris or [f"upload:{PurePath(file.filename or '').name}" for file in files]
-    check_unique(uris)
+    is_named = not uris
+    uris = uris or [_uri_of(file.filename or "") for file in files]
+    check_unique(uris, hint=_SAME_NAME if is_named else "")
     keep = [
         (await file.read(), {"uri": uri, "name": PurePath(file.filename or "").name})
         for file, uri in zip(files, uris, strict=True)
     ]
     scope = Scope(tenant=tenant, collection=collection)
-    return scope, await asyncio.to_thread(opened.spool.of(tenant).put_all, keep)
+    submissions = await asyncio.to_thread(opened.spool.of(tenant).put_all, keep)
+    sent = {s.document_id: data for s, (data, _) in zip(submissions, keep, strict=True)}
+    notices = await _replaced(opened, scope, sent) if is_named else []
+    return Taken(scope=scope, submissions=submissions, notices=notices)
+
+
+def _uri_of(filename: str) -> str:
+    """Returns the uri of a file of which nothing but the name is known: its folders tell it apart.
+
+    Windows' separators are taken as such; a path's root and steps upwards are left out.
+    """
+    parts = filename.replace("\\", "/").split("/")
+    return "upload:" + "/".join(part for part in parts if part not in ("", ".", ".."))
+
+
+async def _replaced(opened: Ingesting, scope: Scope, sent: Mapping[str, bytes]) -> list[str]:
+    """Returns a notice for each document that other bytes of the same name replace."""
+    notices = []
+    for document_id, data in sent.items():
+        try:
+            before = await opened.catalog.documents.get(scope, document_id)
+        except NotFoundError:
+            continue
+        if before.version != sha256(data).hexdigest():
+            notices.append(
+                f"{shortened(before.uri)} was sent before, with other content, and is replaced: a"
+                f" file without a `uri` is known by its name. {_SAME_NAME}"
+            )
+    return notices
 
 
 def _check_name(name: str) -> None:
     try:
-        storable(name)
+        checked_name(name)
     except ValueError as error:
         raise InputError(f"A name of a file or its uri cannot be stored: {error}.") from error
 

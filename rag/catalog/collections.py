@@ -11,11 +11,17 @@ from rag.catalog.database import Database
 from rag.catalog.sql import in_scope, same_scope, scope_row, utc_now
 from rag.catalog.tables import collections, documents
 from rag.errors import NotFoundError
-from rag.records import CollectionRecord
+from rag.records import TERMS, CollectionRecord
 from rag.types import Scope
 
 _HELD = same_scope(documents, collections)
 _CHUNKS = sa.func.coalesce(sa.func.sum(documents.c.chunks), 0).label("chunks")
+
+_HAS_RECIPE = documents.c.recipe != ""  # one that is written just now has none
+_TODAYS_TERMS = (f"% {TERMS}", f"% {TERMS} read:%")
+_OUTDATED = sa.func.count(
+    sa.case((_HAS_RECIPE & ~sa.or_(*map(documents.c.recipe.like, _TODAYS_TERMS)), 1))
+).label("outdated")
 
 
 class Collections:
@@ -76,15 +82,16 @@ class Collections:
     ) -> list[CollectionRecord]:
         """Returns a tenant's collections, ordered by name.
 
-        `readers` has, by media type, the end of the recipes of documents that are not outdated.
+        `readers` has, by media type, the end of the recipes of documents that today's reader read.
         """
         query = (
             sa.select(
                 collections.c.collection.label("name"),
                 collections.c.embedder,
                 sa.func.count(documents.c.id).label("documents"),
-                sa.func.count(sa.case((_is_outdated(readers), 1))).label("outdated"),
                 _CHUNKS,
+                _OUTDATED,
+                sa.func.count(sa.case((_was_read_before(readers), 1))).label("reread"),
                 collections.c.created_at,
             )
             .select_from(collections.outerjoin(documents, _HELD))
@@ -95,11 +102,11 @@ class Collections:
         return [CollectionRecord(**row) for row in await self._db.rows(query)]
 
 
-def _is_outdated(readers: Mapping[str, str]) -> sa.ColumnElement[bool]:
-    """Checks that an older reader read a document; one that is written just now is none."""
+def _was_read_before(readers: Mapping[str, str]) -> sa.ColumnElement[bool]:
+    """Checks that an older reader read a document."""
     older = (
         (documents.c.media_type == media_type)
         & ~documents.c.recipe.endswith(reader, autoescape=True)
         for media_type, reader in readers.items()
     )
-    return (documents.c.recipe != "") & sa.or_(sa.false(), *older)
+    return _HAS_RECIPE & sa.or_(sa.false(), *older)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from urllib.parse import quote
-
 from rag.cli.argument_text import text_of
-from rag.client.http import Client, Json
+from rag.client.http import Client, Json, document_path
 from rag.errors import InputError, NotFoundError
 
 
@@ -16,7 +14,7 @@ async def find_document(client: Client, collection: str, name: str) -> tuple[str
 
     ids = dict.fromkeys((name, document_id(text_of(name)), document_id(file_uri(name))))
     for each in ids:
-        path = f"/v1/documents/{quote(each, errors='replace')}"
+        path = document_path(each)
         try:
             return path, await client.get(path, collection=collection)
         except InputError as error:

@@ -6,6 +6,7 @@ import argparse
 import sys
 import time
 
+from ingest.sources.exclusion import Exclusion
 from ingest.sources.fetch import is_url, parse_url
 from ingest.sources.files import find
 from rag.cli import output
@@ -21,12 +22,13 @@ async def ingest(args: argparse.Namespace, settings: Settings) -> int:
 
         return await watch(args, settings)
     started = time.perf_counter()
+    exclude = Exclusion(args.exclude)
     if args.sync:
         folders = folders_of(args.paths)
         async with opened(args, settings) as destination:
-            summary = await sync(destination, folders)
+            summary = await sync(destination, folders, exclude)
     else:
-        named = _named(args.paths)
+        named = _named(args.paths, exclude)
         async with opened(args, settings) as destination:
             summary = summed(await destination.ingest(named))
     summary["seconds"] = round(time.perf_counter() - started, 3)
@@ -34,12 +36,12 @@ async def ingest(args: argparse.Namespace, settings: Settings) -> int:
     return 1 if summary["counts"]["failed"] or summary["counts"]["cancelled"] else 0
 
 
-def _named(paths: list[str]) -> Named:
+def _named(paths: list[str], exclude: Exclusion) -> Named:
     urls = list(dict.fromkeys(filter(is_url, paths)))
     for url in urls:
         parse_url(url)
     return Named(
-        files=list(find([path for path in paths if path != STDIN and not is_url(path)])),
+        files=list(find([p for p in paths if p != STDIN and not is_url(p)], exclude)),
         urls=urls,
         piped=sys.stdin.buffer.read() if STDIN in paths else None,
     )

@@ -165,6 +165,13 @@ def _add_ingest(commands: Commands, remote: argparse.ArgumentParser) -> None:
     ingest.add_argument(
         "paths", nargs="+", metavar="PATH", help="files, folders, globs, URLs; - for standard input"
     )
+    ingest.add_argument(
+        "--exclude",
+        action="append",
+        default=[],
+        metavar="GLOB",
+        help="leave out what fits in folders: drafts, '*.log', 'archive/**/*.csv'; repeatable",
+    )
     mode = ingest.add_mutually_exclusive_group()
     mode.add_argument(
         "--sync", action="store_true", help="also remove documents whose files left the folders"

@@ -55,6 +55,8 @@ def answer(body: Json) -> Lines:
     if body["abstained"]:
         sure = f"{body['reason']}, confidence {body['confidence']:.2f}"
         yield f"No answer: {REASONS[body['reason']]} ({sure})."
+        if body["missing"]:
+            yield f"Not found: {', '.join(map(plain, body['missing']))}."
         if body["hits"]:
             yield ""
             yield "Closest passages:"
@@ -85,7 +87,7 @@ def ingested(body: Json) -> Lines:
     counts, outcomes = body["counts"], body["outcomes"]
     parts = [
         f"{outcomes[kind]} {kind}"
-        for kind in ("stored", "unchanged", "duplicate")
+        for kind in ("stored", "unchanged", "duplicate", "skipped")
         if kind in outcomes
     ]
     parts += [f"{counts[state]} {state}" for state in ("failed", "cancelled") if counts[state]]
@@ -93,6 +95,8 @@ def ingested(body: Json) -> Lines:
         parts.append(f"{body['removed']} removed")
     done = ", ".join(parts) or "nothing to do"
     yield f"{_documents(counts['total'])} in {body['seconds']:.1f} s: {done}."
+    if "skipped" in outcomes:
+        yield "  skipped: nothing here can read them; `rag status` says why."
     for failure in body["failures"]:
         yield f"  failed: {failure['uri']}"
         yield f"          {failure['error']}"
@@ -174,8 +178,11 @@ def status(body: Json) -> Lines:
         return
     for each in body["collections"]:
         yield f"{_bold(each['name'])}: {_documents(each['documents'])}, {each['chunks']} chunks"
-        if outdated := each.get("outdated"):
-            yield f"  {_documents(outdated)} read by an older version: ingest again to bring up."
+        if each.get("outdated"):
+            indexed = f"{_documents(each['outdated'])} indexed by an older version"
+            yield f"  {indexed}: `rag reindex --collection {each['name']}` brings them up."
+        if reread := each.get("reread"):
+            yield f"  {_documents(reread)} read by an older version: ingest again to bring up."
     documents = sorted(body["documents"], key=lambda d: (d["state"] != "failed", d["uri"]))
     if documents:
         states = Counter(d["state"] for d in documents)

@@ -6,11 +6,11 @@ import stat
 from collections.abc import Collection, Iterable, Sequence
 from itertools import chain
 from pathlib import Path
-from urllib.parse import quote
 
+from ingest.sources.exclusion import NOTHING, Exclusion
 from ingest.sources.files import file_uri, path_of, walk
 from rag.cli.ingest_target import Destination, Named
-from rag.client.http import Client, Json, all_documents
+from rag.client.http import Client, Json, all_documents, document_path
 from rag.errors import InputError
 
 
@@ -30,22 +30,32 @@ def folders_of(paths: Sequence[str]) -> list[Path]:
     return [path_of(file_uri(path)) for path in paths]
 
 
-async def sync(destination: Destination, folders: Sequence[Path]) -> Json:
+async def sync(
+    destination: Destination, folders: Sequence[Path], exclude: Exclusion = NOTHING
+) -> Json:
     """Ingests the files of folders, then removes documents whose files are gone; returns a summary.
+
+    Files that `exclude` names count as gone.
 
     In this order a moved file hands its chunks over, and nothing is embedded.
 
     Raises:
         InputError: A folder cannot be listed; nothing was removed.
     """
-    files = list(dict.fromkeys(chain.from_iterable(map(walk, folders))))
+    files = list(dict.fromkeys(chain.from_iterable(walk(each, exclude) for each in folders)))
     jobs = await destination.ingest(Named(files=files)) if files else []
-    removed = await remove_gone(destination, folders, keep=set(map(file_uri, files)))
+    removed = await remove_gone(
+        destination, folders, keep=set(map(file_uri, files)), exclude=exclude
+    )
     return summed(jobs) | {"removed": removed}
 
 
 async def remove_gone(
-    destination: Destination, paths: Iterable[Path], *, keep: Collection[str] = ()
+    destination: Destination,
+    paths: Iterable[Path],
+    *,
+    keep: Collection[str] = (),
+    exclude: Exclusion = NOTHING,
 ) -> int:
     """Removes the documents at or below paths whose files are gone; returns their number.
 
@@ -53,6 +63,7 @@ async def remove_gone(
         destination: Holds the documents.
         paths: Files or folders.
         keep: Uris that are known to exist.
+        exclude: Names files below the paths that count as gone.
 
     Raises:
         InputError: It cannot be determined whether a file is gone; nothing was removed.
@@ -61,7 +72,9 @@ async def remove_gone(
     gone: dict[str, None] = {}
     for path in paths:
         for document in await _listed(client, collection, path):
-            if document["uri"] not in keep and _is_gone(path_of(document["uri"])):
+            file = path_of(document["uri"])
+            is_left_out = file != path and exclude.leaves_out(file.relative_to(path))
+            if document["uri"] not in keep and (is_left_out or _is_gone(file)):
                 gone[document["id"]] = None
     for id_ in gone:
         await _delete(client, collection, id_)
@@ -98,7 +111,7 @@ def _is_gone(path: Path) -> bool:
 
 async def _delete(client: Client, collection: str, id_: str) -> None:
     try:
-        await client.delete(f"/v1/documents/{quote(id_)}", collection=collection)
+        await client.delete(document_path(id_), collection=collection)
     except InputError as error:
         if error.code != "unknown_document":  # somebody else deleted it first
             raise

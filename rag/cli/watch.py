@@ -14,6 +14,7 @@ from pathlib import Path
 
 from watchfiles import Change, awatch
 
+from ingest.sources.exclusion import Exclusion
 from ingest.sources.files import file_uri, is_document, path_of, walk
 from rag.cli import output
 from rag.cli.ingest_target import Destination, Named, opened
@@ -34,7 +35,12 @@ Changes = set[tuple[Change, str]]
 
 async def watch(args: argparse.Namespace, settings: Settings) -> int:
     """Follows the folders until Ctrl-C; returns 1 if a document that exists could not be read."""
-    watcher = _Watcher(folders_of(args.paths), settings.data_dir.resolve(), as_json=args.json)
+    watcher = _Watcher(
+        folders_of(args.paths),
+        Exclusion(args.exclude),
+        settings.data_dir.resolve(),
+        as_json=args.json,
+    )
     following = asyncio.create_task(watcher.follow(args, settings))
     loop = asyncio.get_running_loop()
     stops = (signal.SIGINT, signal.SIGTERM)
@@ -50,8 +56,11 @@ async def watch(args: argparse.Namespace, settings: Settings) -> int:
 
 
 class _Watcher:
-    def __init__(self, folders: Sequence[Path], data_dir: Path, *, as_json: bool) -> None:
+    def __init__(
+        self, folders: Sequence[Path], exclude: Exclusion, data_dir: Path, *, as_json: bool
+    ) -> None:
         self._folders = folders
+        self._exclude = exclude
         self._data_dir = data_dir
         self._as_json = as_json
         self._failed: set[str] = set()
@@ -64,7 +73,7 @@ class _Watcher:
             try:
                 await asyncio.sleep(0)  # the watch has started: changes from here on are seen
                 started = time.perf_counter()
-                self._print(await sync(destination, self._folders), started)
+                self._print(await sync(destination, self._folders, self._exclude), started)
                 names = ", ".join(map(str, self._folders))
                 print(f"Following {names} until Ctrl-C.", file=sys.stderr, flush=True)  # noqa: T201
                 await self._take(destination, await first)
@@ -92,7 +101,8 @@ class _Watcher:
     async def _update(self, destination: Destination, changes: Changes) -> None:
         started = time.perf_counter()
         own = [(kind, mine) for kind, path in changes if (mine := self._own(Path(path)))]
-        files = sorted({file for kind, path in own for file in _files(kind, path)})
+        found = (file for kind, path in own for file in _files(kind, path))
+        files = sorted({file for file in found if self._own(file)})
         gone = sorted({path for _, path in own if _is_gone(path)})
         jobs = await destination.ingest(Named(files=files)) if files else []
         removed = await remove_gone(destination, gone)
@@ -101,14 +111,18 @@ class _Watcher:
             self._print(summed(jobs) | {"removed": removed}, started)
 
     def _own(self, path: Path) -> Path | None:
-        """Returns the path below a folder as named; None if it is hidden or in the data folder."""
+        """Returns the path below a folder as named; None if it is left out.
+
+        It is hidden or excluded, or in the data folder.
+        """
         for folder in self._folders:
             for root in (folder, folder.resolve()):  # some systems report the targets of links
                 if path.is_relative_to(root):
                     inside = path.relative_to(root)
                     hidden = any(part.startswith(".") for part in inside.parts)
                     ours = path.resolve().is_relative_to(self._data_dir)
-                    return None if hidden or ours else folder / inside
+                    left_out = hidden or ours or self._exclude.leaves_out(inside)
+                    return None if left_out else folder / inside
         return None
 
     def _print(self, summary: Json, started: float) -> None:

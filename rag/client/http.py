@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 
@@ -70,6 +71,14 @@ async def connect(url: str) -> AsyncIterator[Client]:
                 f"--url {masked(url)!r} is no URL: it starts with http:// or https://."
             )
         yield Client(http)
+
+
+def document_path(document_id: str) -> str:
+    """Returns the route of a document, whatever its id is made of.
+
+    Dots are encoded, too: a client takes `..` for the folder above.
+    """
+    return "/v1/documents/" + quote(document_id, safe="", errors="replace").replace(".", "%2E")
 
 
 async def all_documents(client: Client, collection: str, **params: str) -> AsyncIterator[Json]:

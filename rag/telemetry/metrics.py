@@ -142,7 +142,10 @@ _KNOWN: tuple[tuple[Counter, Iterable[tuple[str, ...]]], ...] = (
         ((stage,) for stage in ("rewrite", "expand", "dense", "rerank", "passages", "task")),
     ),
     (_markers, (("supported",), ("unsupported",))),
-    (_documents, ((each,) for each in ("stored", "unchanged", "duplicate", "retried", "failed"))),
+    (
+        _documents,
+        ((each,) for each in ("stored", "unchanged", "duplicate", "skipped", "retried", "failed")),
+    ),
     (_scored, (("scored",), ("failed",), ("postponed",))),
     (_judged, (("scored",), ("failed",))),
     (_feedback, (("up",), ("down",))),

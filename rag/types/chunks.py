@@ -17,7 +17,8 @@ Kind = Literal["query", "passage"]
 Scalar = str | int | float | bool
 MetaValue = Scalar | tuple[Scalar, ...]
 Meta = Mapping[str, MetaValue]
-State = Literal["pending", "running", "succeeded", "failed", "cancelled", "partial"]
+State = Literal["pending", "running", "succeeded", "failed", "cancelled", "skipped", "partial"]
+"""Only jobs are "partial", and only documents "skipped": nothing here can read them."""
 Stage = Literal["parse", "embed"]
 """Stages of ingestion: "parse" turns bytes into text, "embed" writes the text to the index."""
 

@@ -34,9 +34,9 @@ from rag.protocols import PassageEmbedder
 from rag.records import ATTEMPTS, DocumentRecord, JobRecord, Submission, Task
 from rag.telemetry.trace import Trace
 from rag.text.passages import passage_text
-from rag.types import Chunk, Document, Float32Array, Kind, Point, Scope
+from rag.types import Chunk, Document, Float32Array, Kind, Point, Scope, SparseVector
 from retrieval.bm25 import Bm25Encoder
-from tests.fakes import HashEmbedder, HereReader, MemoryIndex
+from tests.fakes import HashEmbedder, HereReader, MemoryIndex, sparse_leg
 from tests.waiting import until
 
 pytestmark = pytest.mark.anyio
@@ -62,13 +62,14 @@ class Bench:
         max_tokens: int = 40,
         embedder: HashEmbedder | None = None,
         passages: PassageEmbedder | None = None,
+        encoder: Bm25Encoder | None = None,
     ) -> IngestPipeline:
         embedder = embedder or self.embedder
         return IngestPipeline(
             reader=HereReader(max_bytes=MAX_BYTES),
             chunker=SectionChunker(embedder.count_tokens, max_tokens=max_tokens),
             embedder=embedder,
-            encoder=Bm25Encoder(),
+            encoder=encoder or Bm25Encoder(),
             index=self.index,
             catalog=self.catalog,
             spool=self.spool,
@@ -185,6 +186,29 @@ async def test_an_edited_paragraph_embeds_its_own_chunks_and_moves_the_others(
     after = {chunk.id for chunk in await bench.chunks()}
     assert len(after & before) >= 97
     await bench.consistent(doc)
+
+
+class OlderEncoder(Bm25Encoder):
+    """Makes the terms of an older build: no identifiers."""
+
+    fingerprint = "terms-1"
+
+    def encode(self, texts: Sequence[str]) -> list[SparseVector]:
+        return super().encode([text.replace("-", " ") for text in texts])
+
+
+async def test_terms_of_an_older_build_are_told_and_made_anew(bench: Bench) -> None:
+    doc = bench.file("a.md", "The gauge KM-T40 was returned.")
+    leg = sparse_leg("kmt40")
+    await bench.ingest(doc, pipeline=bench.pipeline(encoder=OlderEncoder()))
+    assert (await bench.catalog.collections.get(bench.scope)).outdated == 1
+    assert await bench.index.search(bench.scope, [leg]) == [[]]
+    assert await bench.index.search(bench.scope, [sparse_leg("returned")]) != [[]]
+    job = await bench.ingest(doc)
+    assert job.outcomes == {"stored": 1}
+    assert (await bench.catalog.collections.get(bench.scope)).outdated == 0
+    [[match]] = await bench.index.search(bench.scope, [leg])
+    assert {match.chunk_id} == await bench.index.chunk_ids(bench.scope, doc.document_id)
 
 
 async def by_token(bench: Bench) -> set[str]:

@@ -151,3 +151,39 @@ async def test_a_word_that_the_query_repeats_counts_more(folder: Path, scope: Sc
 def test_rank_bm25_is_given_lucenes_idf() -> None:
     model = LuceneBm25([[1], [1, 2]])
     assert model.idf == {1: bm25_idf(2, 2), 2: bm25_idf(2, 1)}
+
+
+# Texts as people write them
+
+
+@pytest.mark.parametrize(
+    ("text", "asked"),
+    [
+        ("ร้านเปิดเวลาแปดโมงเช้า", "เวลา"),
+        ("ຮ້ານເປີດເວລາແປດໂມງ", "ເວລາ"),
+        ("ហាងបើកនៅម៉ោងប្រាំបី", "ម៉ោង"),
+        ("ဆိုင်ကိုရှစ်နာရီမှာဖွင့်သည်", "နာရီ"),
+        ("サーバーは八時に始まります", "ｻｰﾊﾞｰ"),
+        ("The o\ufb03ce opens", "office"),
+        ("The cafe\u0301 opens", "CAFÉ"),
+        ("Ｐａｒｔ　ＰＸ－３４５", "part px-345"),  # noqa: RUF001
+        ("co\u00adoper\u200bation", "cooperation"),
+        ("كِتَابٌ جديد", "كتاب"),
+        ("İSTANBUL", "istanbul"),
+        ("ISPARTA", "ısparta"),  # noqa: RUF001
+        ("Order SO-51137 was returned", "so51137"),
+        ("Error E-17 means no echo", "e17"),
+        ("Certified by ISO 27001:2022", "iso27001"),
+        ("on 2025-05-02", "2 May 2025"),
+    ],
+)
+def test_a_question_has_the_terms_of_a_text_that_reads_the_same(text: str, asked: str) -> None:
+    shared = counts(asked).keys() & counts(text).keys()
+    assert shared
+    if "2025" not in text:  # a day has one term in common, its parts have others
+        assert shared == counts(asked).keys()
+
+
+def test_the_parts_of_an_identifier_are_terms_as_before() -> None:
+    assert counts("KM-T40").keys() >= {term("km"), term("t40"), term("kmt40")}
+    assert term("cat") not in counts("KM-T40")

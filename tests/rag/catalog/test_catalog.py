@@ -52,6 +52,7 @@ async def test_collections_count_their_documents_and_chunks_and_come_by_name(
     await catalog.collections.claim(replace(scope, tenant="rival"), "e")
     listed = [(c.name, c.documents, c.chunks) for c in await catalog.collections.of(scope.tenant)]
     assert listed == [("empty", 0, 0), ("handbook", 2, 3)]
+    assert [c.outdated for c in await catalog.collections.of(scope.tenant)] == [0, 2]
 
 
 # Disk
