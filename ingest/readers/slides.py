@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -50,14 +50,20 @@ class Slide:
     hidden_shapes: int = 0
 
 
-def write(slides: Sequence[Slide], text: TextBuilder, options: ReadOptions) -> Running:
+def write(
+    slides: Sequence[Slide], text: TextBuilder, options: ReadOptions, *, drawn: Iterable[str] = ()
+) -> Running:
     """Appends the slides; what stands on most of them comes once, at the beginning.
+
+    `drawn` are the texts that stand on all slides, but in none.
 
     Returns:
         The running headers and footers.
     """
     repeated = _repeated(slides, hidden=options.hidden)
     running = Running()
+    for line in drawn:
+        running.add("footer", line)
     for number, slide in enumerate(slides, start=1):
         for shape in slide.shapes if options.hidden or not slide.hidden else ():
             key = _key(shape, number)

@@ -61,9 +61,6 @@ class _Reader:
         for body in self._root.iterfind(W + "body"):
             self._blocks(body)
         self._paragraph_of(self._carried)
-        for notes in self._notes.values():
-            for note in notes.values():  # which nothing refers to
-                self._text.paragraph(note)
         if self._hidden:
             done = "Read although hidden" if self._keep_hidden else "Left out"
             plural = "s" if self._hidden > 1 else ""
