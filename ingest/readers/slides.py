@@ -68,7 +68,7 @@ def write(
         for shape in slide.shapes if options.hidden or not slide.hidden else ():
             key = _key(shape, number)
             if shape.kind == "footer" or key in repeated:
-                running.add("footer", key[0] or shape.text)
+                running.add("footer", key[0] if key[1] else shape.text)
     text.turn_to(1)
     for line in running.lines:
         text.paragraph(line)
@@ -125,7 +125,7 @@ def _key(shape: Shape, number: int) -> tuple[str, str]:
     text = shape.text
     if shape.kind != "text" or len(text) > _LONGEST_RUNNING:
         return "", ""
-    bare = re.sub(rf"[\s|/,;·•–—-]+{number}$", "", text)
+    bare = re.sub(rf"\s*[|/,;·•–—-]\s*{number}$", "", text)
     return without_page(bare), shape.place
 
 

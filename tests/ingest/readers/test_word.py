@@ -141,6 +141,24 @@ def test_headers_and_footers_come_once_without_page_numbers() -> None:
     assert document.meta["page_header"] == document.meta["page_footer"] == ("Lease KL-9",)
 
 
+def test_lines_that_are_typed_on_every_page_come_once() -> None:
+    break_ = paragraph('<w:r><w:br w:type="page"/></w:r>')
+    pages = (
+        paragraph(run("Mill report – Page {n} of 4"))
+        + paragraph(run("Chapter {n}"))
+        + paragraph(run("The mill has {n} wheels."))
+        + paragraph(run("Page {n}"))
+    )
+    body = break_.join(pages.replace("{n}", str(n)) for n in range(1, 5))
+    document = read_as("t.docx", word(body))
+    assert document.text.startswith(
+        "Mill report\n\nChapter 1\n\nThe mill has 1 wheels.\n\nChapter 2"
+    )
+    assert document.text.count("Mill report") == 1
+    assert "Page" not in document.text
+    assert [page_of(document, f"has {n} wheels") for n in range(1, 5)] == [1, 2, 3, 4]
+
+
 def test_pages_are_those_that_word_marked() -> None:
     rendered = "<w:r><w:lastRenderedPageBreak/></w:r>"
     break_ = '<w:r><w:br w:type="page"/></w:r>'
