@@ -80,9 +80,10 @@ def test_days_may_be_counted_from_1904() -> None:
 def test_formulas_errors_and_truth_values() -> None:
     rows: list[list[Value]] = [
         ["What", "Value"], ["Sum", "=A1&A2→Total of May"], ["Bad", "#DIV/0!"], ["Ready", False],
+        ["Lines_x000D_", "a_x005F_b"],
     ]  # fmt: skip
     text = read_as("s.xlsx", xlsx(Sheet(name="S", rows=rows))).text
-    assert text.endswith("Sum | Total of May\nBad | #DIV/0!\nReady | FALSE")
+    assert text.endswith("Sum | Total of May\nBad | #DIV/0!\nReady | FALSE\nLines | a_b")
 
 
 def test_header_rows_are_joined_under_their_merged_label() -> None:

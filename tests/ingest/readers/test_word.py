@@ -98,6 +98,11 @@ def test_a_paragraph_with_a_text_box_keeps_its_own_words() -> None:
             + f"<w:p><w:moveTo>{run('The key is green.')}</w:moveTo></w:p>",
             "Mind the step.\n\nThe key is green.",
         ),
+        (  # two forms of the same words
+            "<w:p><mc:AlternateContent><mc:Choice>" + run("New words.") + "</mc:Choice>"
+            "<mc:Fallback>" + run("Old words.") + "</mc:Fallback></mc:AlternateContent></w:p>",
+            "New words.",
+        ),
         (  # a deletion within an insertion, a link and a field
             paragraph(
                 INSERTED.format(run("Call ") + DELETED.format(run("Bob "))),
@@ -252,6 +257,7 @@ def test_opendocument_text_in_its_final_state() -> None:
         (rb"{\rtf1\ansi\uc2 \u8364\'80\'80 5}", "€ 5"),
         (rb"{\rtf1\ansi Due in {\deleted ninety }{\revised thirty }days.{\v secret}}",
          "Due in thirty days."),
+        (rb"{\rtf1\ansi {\mvf The key is blue.}{\mvt The key is green.}}", "The key is green."),
         (rb"{\rtf1\ansi The tank.{\footnote \chftn It leaks.}\par Next.}",
          "The tank.\n\nIt leaks.\n\nNext."),
         (rb"{\rtf1\ansi{\header Lease KL-9\par Page 3\par}Rent is due.\par}",
