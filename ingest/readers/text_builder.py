@@ -37,6 +37,11 @@ class TextBuilder:
         """Returns the page of what follows; 0 before the first."""
         return self._page
 
+    @property
+    def has_headings(self) -> bool:
+        """Tells whether a heading was appended."""
+        return bool(self._headings)
+
     def heading(self, text: str, level: int) -> None:
         """Appends a heading."""
         line = " ".join(clean(text).split())
