@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from rag.protocols import Embedder, SparseEncoder, StoredIndex
 from rag.telemetry.trace import Trace
+from rag.text.quoted import quoted_last
 from rag.types import Hit, Leg, Query, Retrieved, Scope, Source
 from retrieval.exact_matches import exact_first
 from retrieval.fusion import RRF_K, Fused, Fusion, Lists
@@ -81,7 +82,7 @@ class HybridRetriever:
         are gone between search and fetch, because another version of the index took over or a
         document was deleted, step 2 is done once more, and that result is final. If the embedder
         fails or is late, BM25 answers alone; if the reranker fails or is late, hits are as they
-        were fused.
+        were fused. What a mail quotes comes below the new text of its conversation.
 
         Raises:
             UpstreamError: The embedder fails or is late, and BM25 has no weight.
@@ -100,7 +101,7 @@ class HybridRetriever:
         )  # 3.
         if self._diversity:
             hits = await self._diversify(query, hits, trace)  # 4.
-        return Retrieved(hits=tuple(hits), degraded=degraded)
+        return Retrieved(hits=tuple(quoted_last(hits)), degraded=degraded)
 
     async def _rank(self, query: Query, legs: Sequence[Leg], trace: Trace) -> _Ranked:
         lists = await self._search(query.scope, legs, trace)

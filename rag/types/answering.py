@@ -17,6 +17,14 @@ from rag.types.queries import (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Cell:
+    """A cell of a table: its value, and the name of its column, empty if that is not known."""
+
+    column: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Citation:
     """A marker in an answer and the exact span of the document that it cites.
 
@@ -24,6 +32,7 @@ class Citation:
     widened, the quote may lie next to that chunk. `support`, 0 to 1, says how well the quote
     supports the sentence that cites it; it is 1 if the sentence is the quote. The marker occupies
     characters `marker_start` to `marker_end` of the answer; both are set once that is written.
+    `cells` are those of the quote if it is a row of a table.
     """
 
     marker: int
@@ -37,6 +46,7 @@ class Citation:
     end: int
     quote: str
     support: float
+    cells: tuple[Cell, ...] = ()
     marker_start: int = 0
     marker_end: int = 0
 
