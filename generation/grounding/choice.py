@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from generation.grounding.units import Listing, Unit
-from rag.types import Chunk
+from rag.types import Chunk, Span
 
 MAX_SENTENCES = 3
 WEAKER_BY = 0.3

@@ -93,9 +93,7 @@ class EvidenceFinder:
         about = [c for c in candidates if wanted.allows(c.sentence.place, *c.sentence.span)]
         overtaken = Overtaken(prompt.question, chunks)
         standing = [
-            c
-            for c in about or candidates
-            if (c.sentence.place, *c.sentence.span) not in overtaken
+            c for c in about or candidates if (c.sentence.place, *c.sentence.span) not in overtaken
         ]
         chosen = choose(standing or about or candidates)  # 3.
         return Evidence(

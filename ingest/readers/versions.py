@@ -8,12 +8,12 @@ from types import MappingProxyType
 
 from ingest.readers import media_types
 
-_NUMBERS = {
-    media_types.HTML: 2,
-    media_types.MARKDOWN: 2,
-    media_types.RST: 2,
-    media_types.CSV: 2,
-}
+_CHANGED_ONCE = (
+    media_types.HTML, media_types.MARKDOWN, media_types.RST, media_types.CSV, media_types.PDF,
+    media_types.DOCX, media_types.PPTX, media_types.XLSX, media_types.XLS, media_types.ODT,
+    media_types.ODS, media_types.ODP, media_types.RTF, media_types.MAIL, media_types.MBOX,
+)  # fmt: skip
+_NUMBERS = dict.fromkeys(_CHANGED_ONCE, 2)
 """To be raised with each change of a reader that changes a document's text or tables."""
 READERS: Mapping[str, str] = MappingProxyType(
     {media_type: f"read:{media_type}@{number}" for media_type, number in _NUMBERS.items()}
