@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Request
-from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from starlette.responses import Response
 
 from rag.api import shapes
@@ -20,7 +20,7 @@ from rag.api.middleware import until_hangup
 from rag.api.numbers import IS_NUMBER, Count
 from rag.api.question_limits import to_query
 from rag.api.routes.common import json_response
-from rag.api.schemas import Filter, QuestionText, Retrieval, Text
+from rag.api.schemas import FIELD_NAME, Filter, QuestionText, Retrieval, Text
 from rag.text.validation_errors import FirstFaults
 from rag.types import Hit, Message, Op, SamplingOverrides, Scope
 
@@ -39,6 +39,9 @@ _OPS: dict[str, Op] = {
 """Dify's operators that filters have."""
 
 
+_Name = Annotated[str, Field(pattern=FIELD_NAME)]
+
+
 class _DifyPart(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
@@ -53,9 +56,16 @@ class RetrievalSetting(_DifyPart):
 class DifyCondition(_DifyPart):
     """A condition on one field of the documents' meta."""
 
-    name: str | list[str]
-    comparison_operator: Literal[tuple(_OPS)]  # type: ignore[valid-type]
-    value: Any = Field(None, json_schema_extra=shapes.VALUE)
+    model_config = ConfigDict(json_schema_extra=shapes.DIFY_CONDITION)
+
+    name: _Name | Annotated[list[_Name], Field(min_length=1, max_length=1)]
+    comparison_operator: Literal["is", "=", "in", ">", "<", "\u2265", "\u2264", "after", "before"]
+    value: Any
+
+    def filter(self) -> Filter:
+        """Returns the condition in the form of `/v1/search`."""
+        name = self.name if isinstance(self.name, str) else self.name[0]
+        return Filter(field=name, op=_OPS[self.comparison_operator], value=self.value)
 
 
 class MetadataCondition(_DifyPart):
@@ -71,14 +81,15 @@ class DifyRequest(_DifyPart):
     knowledge_id: Text = Field(min_length=1, max_length=256, description="A collection.")
     query: QuestionText
     retrieval_setting: RetrievalSetting = RetrievalSetting()
-    metadata_condition: Annotated[
-        MetadataCondition | None, WithJsonSchema({"type": ["object", "null"]})
-    ] = None
+    metadata_condition: MetadataCondition | None = None
 
     @field_validator("metadata_condition")
     @classmethod
     def _are_filters(cls, value: MetadataCondition | None) -> MetadataCondition | None:
-        _filters(value)
+        try:
+            Retrieval(filters=_filters(value))
+        except ValidationError as error:
+            raise ValueError(error.errors()[0]["msg"].removeprefix("Value error, ")) from error
         return value
 
     def retrieval(self) -> Retrieval:
@@ -88,13 +99,8 @@ class DifyRequest(_DifyPart):
 
 
 def _filters(condition: MetadataCondition | None) -> list[Filter]:
-    if condition is None:
-        return []
-    return [
-        Filter(field=name, op=_OPS[each.comparison_operator], value=each.value)
-        for each in condition.conditions or []
-        for name in ([each.name] if isinstance(each.name, str) else each.name)
-    ]
+    conditions = condition.conditions if condition else None
+    return [each.filter() for each in conditions or ()]
 
 
 class DifyRecord(BaseModel):

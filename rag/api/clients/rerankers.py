@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Request
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, field_validator
 from starlette.responses import Response
 
 from rag.api import shapes
@@ -22,7 +22,6 @@ from rag.api.openai.texts import document_text, texts_of
 from rag.api.problems import request_id
 from rag.api.routes.common import json_response
 from rag.api.schemas import Text
-from rag.errors import InputError
 from rag.text.validation_errors import FirstFaults
 from rag.types import Kind, Scope
 
@@ -119,7 +118,16 @@ class TeiEmbedRequest(_TeiRequest):
     prompt_name: Text | None = Field(
         None, description='"passage" or "document" for passages; others are questions.'
     )
-    normalize: Flag | None = Field(True, description="Vectors have unit norm: false is refused.")
+    normalize: Flag | None = Field(
+        True, description="Vectors have unit norm.", json_schema_extra={"enum": [True, None]}
+    )
+
+    @field_validator("normalize")
+    @classmethod
+    def _is_wanted(cls, value: bool | None) -> bool | None:
+        if value is False:
+            raise ValueError("vectors have unit norm; leave it out")
+        return value
 
 
 @router.post("/embed", response_model=list[list[float]], responses=documented(TeiError, "TEI"))
@@ -127,8 +135,6 @@ async def embed_as_tei(
     request: Request, body: TeiEmbedRequest, service: ServiceDep, scope: ScopeDep
 ) -> Response:
     """Returns the vectors of texts in TEI's form; `collection` is in the URL."""
-    if body.normalize is False:
-        raise InputError("normalize is false, and vectors have unit norm here: leave it out.")
     kind = _KINDS.get(body.prompt_name, "query")
     found = await vectors(request, service, scope, body.inputs, kind=kind)
     return json_response(found.tolist())
