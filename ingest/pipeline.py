@@ -114,7 +114,7 @@ class IngestPipeline:
                 await self._catalog.tasks.succeed(  # 6.
                     task,
                     document,
-                    recipe=self._writer.recipe,
+                    recipe=self._writer.recipe(document),
                     chunks=len(chunks),
                     duplicate_of=original,
                     original=kept,
@@ -235,7 +235,7 @@ class IngestPipeline:
 
         The text of equal bytes may differ: older versions cleaned the stored text.
         """
-        if (before.version, before.recipe) != (document.version, self._writer.recipe):
+        if (before.version, before.recipe) != (document.version, self._writer.recipe(document)):
             return False
         holder = before
         if before.duplicate_of:

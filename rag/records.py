@@ -181,6 +181,7 @@ class CollectionRecord:
     """A collection with its numbers of documents and chunks.
 
     `outdated` counts the documents whose terms another build made: `rag reindex` makes them anew.
+    `reread` counts those that an older reader read: ingested again, they are read anew.
     """
 
     name: str
@@ -188,6 +189,7 @@ class CollectionRecord:
     documents: int
     chunks: int
     outdated: int
+    reread: int
     created_at: str
 
 

@@ -23,7 +23,7 @@ from eval.calibration.evidence_runs import EvidenceRunner, Retrieved, open_evide
 from eval.calibration.plots import draw_reliability, draw_risk_coverage
 from eval.datasets.corpus import Corpus
 from generation.grounding.calibration import CALIBRATION
-from generation.grounding.evidence import MAX_SENTENCES, Features
+from generation.grounding.choice import MAX_SENTENCES, Features
 from rag.types import Floats
 
 WITHOUT_ADVERSARIAL = "every second\nquestion outside\nthe collection"

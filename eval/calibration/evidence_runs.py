@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from eval.datasets.corpus import Passage, Question
-from generation.grounding.evidence import MAX_SENTENCES, Evidence, EvidenceFinder
+from generation.grounding.choice import MAX_SENTENCES
+from generation.grounding.evidence import Evidence, EvidenceFinder
 from ingest.chunkers.strategies import SectionChunker
 from rag.build.retrieval import build_late_interaction, build_retriever
 from rag.settings.retrieval import LateInteractionSettings, RetrievalSettings

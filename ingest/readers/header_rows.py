@@ -1,4 +1,4 @@
-"""Counts the header rows of a table whose file does not mark them."""
+"""Bounds the cells of a table, and counts its header rows if the file does not mark them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from ingest.readers.tables import Cell
 
 _MOST = 8
 _WIDEST = 1 << 14
+_MOST_COLUMNS = 1000
 
 
 def header_rows(rows: Sequence[Sequence[Cell]]) -> int | None:
@@ -30,6 +31,14 @@ def header_rows(rows: Sequence[Sequence[Cell]]) -> int | None:
             above.update(dict.fromkeys(columns, cell.columns))
         count += 1
     return captions + count if 1 < count < len(rows) - captions else None
+
+
+def fitted(rows: Sequence[Sequence[Cell]], *, columns: int) -> list[list[Cell]]:
+    """Returns the rows with no cell wider than the table: than its widest row, or `columns`."""
+    most = max([min(columns, _MOST_COLUMNS), *map(len, rows)])
+    return [
+        [cell._replace(columns=max(1, min(cell.columns, most))) for cell in row] for row in rows
+    ]
 
 
 def _placed(rows: Sequence[Sequence[Cell]]) -> Iterator[list[tuple[int, Cell]]]:

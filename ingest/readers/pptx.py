@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from ingest.readers.charts import chart_rows
 from ingest.readers.formulas import formula
+from ingest.readers.header_rows import fitted
 from ingest.readers.options import ReadOptions
 from ingest.readers.outline import Outline
 from ingest.readers.package import Element, Package, is_on, local
@@ -188,7 +189,7 @@ def _table(table: Element) -> list[list[Cell]]:
             text = "" if body is None else " ".join(line for line, _ in _lines(body))
             cells.append(Cell(text, int(cell.get("gridSpan", 1)), int(cell.get("rowSpan", 1))))
         rows.append(cells)
-    return rows
+    return fitted(rows, columns=sum(1 for _ in table.iterfind("{*}tblGrid/{*}gridCol")))
 
 
 def _speaker_notes(root: Element) -> Iterator[str]:

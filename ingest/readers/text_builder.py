@@ -37,6 +37,11 @@ class TextBuilder:
         """Returns the page of what follows; 0 before the first."""
         return self._page
 
+    @property
+    def has_headings(self) -> bool:
+        """Tells whether a heading was appended."""
+        return bool(self._headings)
+
     def heading(self, text: str, level: int) -> None:
         """Appends a heading."""
         line = " ".join(clean(text).split())
@@ -51,10 +56,20 @@ class TextBuilder:
             self._write(line)
             self._leads_in = True
 
-    def item(self, text: str) -> None:
+    def rest(self, text: str) -> None:
+        """Appends the rest of a paragraph or item that goes on on another page.
+
+        The page begins after the white space at the start of `text`.
+        """
+        line = clean(text).rstrip()
+        words = line.lstrip()
+        self._write(words, gap=line[: len(line) - len(words)])
+        self._leads_in = True
+
+    def item(self, text: str, *, mark: str = "- ") -> None:
         """Appends an item of a list, on the line below a paragraph or another item."""
         if line := _trimmed(text):
-            self._write(f"- {line}", gap="\n" if self._leads_in else "\n\n")
+            self._write(f"{mark}{line}", gap="\n" if self._leads_in else "\n\n")
             self._leads_in = True
 
     def furniture(self, text: str) -> None:

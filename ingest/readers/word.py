@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from ingest.readers.charts import chart_rows
-from ingest.readers.header_rows import header_rows
+from ingest.readers.header_rows import fitted, header_rows
 from ingest.readers.options import ReadOptions
 from ingest.readers.outline import Outline
 from ingest.readers.package import Element, Package, is_on, local
@@ -152,7 +152,8 @@ class _Reader:
                     self._blocks(cell)
             return
         beside = Words()
-        grid = _grid(rows, lambda cell: self._cell(cell, beside))
+        declared = sum(1 for _ in element.iterfind(f"{W}tblGrid/{W}gridCol"))
+        grid = fitted(_grid(rows, lambda cell: self._cell(cell, beside)), columns=declared)
         if any(len(cell.text) > _LONGEST_CELL for row in grid for cell in row):
             for cell in (cell for row in cells for cell in row):
                 self._blocks(cell)

@@ -238,7 +238,8 @@ def content_json(answer: Answer, *, as_json: bool) -> dict[str, str | None]:
     """
     if answer.text or not answer.reason:
         return {"content": answer.text}
-    why = f"{NO_ANSWER}{REASONS[answer.reason]}."
+    missing = ", ".join(f"“{word}”" for word in answer.missing)
+    why = f"{NO_ANSWER}{REASONS[answer.reason]}." + (f" Not found: {missing}." if missing else "")
     return {"content": None, "refusal": why} if as_json else {"content": why}
 
 
