@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from generation.grounding.choice import WEAKER_BY, Candidate, Features, Sentence, choose
+from generation.grounding.editions import Editions
 from generation.grounding.presence import Missing, Wanted, missing_words, names
 from generation.grounding.units import units
 from rag.inference.arithmetic import product
@@ -32,6 +33,8 @@ class Evidence:
     features: Features
     absent: tuple[str, ...] = ()
     """Identifiers of the question that no passage has."""
+    dates: tuple[tuple[int, str], ...] = ()
+    """The places of passages that are editions of one document, and their dates."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,11 +98,15 @@ class EvidenceFinder:
         standing = [
             c for c in about or candidates if (c.sentence.place, *c.sentence.span) not in overtaken
         ]
-        chosen = choose(standing or about or candidates)  # 3.
+        editions = Editions(prompt.question, chunks)
+        preferred = editions.preferred(standing or about or candidates)
+        chosen = choose(preferred)  # 3.
+        chosen += editions.contradicting(chosen, preferred)
         return Evidence(
             sentences=tuple(c.sentence for c in chosen),
             features=chosen[0].features,
             absent=wanted.absent,
+            dates=editions.shown(chosen),
         )
 
     def missing(self, prompt: Prompt) -> Missing:

@@ -83,9 +83,13 @@ async def test_an_identifier_is_answered_and_a_similar_one_is_not(
 
 
 async def test_the_row_of_another_order_is_not_quoted(generator: ExtractiveGenerator) -> None:
-    rows = "\n".join(f"SO-5113{n} | Tide gauge | {state}" for n, state in enumerate(STATES))
+    header = "Order | Article | State"
+    lines = (f"SO-5113{n} | Tide gauge | {state}" for n, state in enumerate(STATES))
+    rows = "\n".join([header, *lines])
     *quotes, _ = await answer(generator, "What is the state of tide gauge SO-51132?", rows)
-    assert "".join(quote.text for quote in quotes) == "SO-51132 | Tide gauge | returned [1]"
+    text = "".join(quote.text for quote in quotes)
+    assert "returned" in text
+    assert not any(other in text for other in ("SO-51130", "SO-51131", "SO-51133"))
 
 
 STATES = ["shipped", "open", "returned", "cancelled"]
