@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,7 @@ from generation.grounding.choice import WEAKER_BY, Candidate, Features, Sentence
 from generation.grounding.editions import Editions
 from generation.grounding.presence import Missing, Wanted, missing_words, names
 from generation.grounding.units import units
+from generation.query.typing_errors import mended
 from rag.inference.arithmetic import product
 from rag.protocols import SparseEncoder, StoredVectors, TokenEmbedder
 from rag.text.passages import heading_text, passage_text, token_ranges
@@ -42,6 +43,7 @@ class _Question:
     """`terms` are the ids of its terms, ascending, `weights` their IDF divided by its sum."""
 
     tokens: Float32Array
+    spans: npt.NDArray[np.int32]
     terms: npt.NDArray[np.int32]
     weights: Float32Array
     names: npt.NDArray[np.bool_]
@@ -87,6 +89,9 @@ class EvidenceFinder:
         )
         if not len(question.tokens):
             return None
+        text = mended(prompt.question, question.spans, [passage_text(c) for c in chunks])
+        if text != prompt.question:
+            question = await self._question(replace(prompt, question=text))
         candidates: list[Candidate] = []
         for place, (chunk, tokens) in enumerate(zip(chunks, passages, strict=True)):
             candidates += self._candidates(question, place, chunk, tokens)  # 2.
@@ -121,6 +126,7 @@ class EvidenceFinder:
         idf = np.array(await self._index.idf(prompt.scope, whole.indices.tolist()), np.float32)
         return _Question(
             tokens=tokens.vectors,
+            spans=tokens.spans,
             terms=whole.indices,
             weights=idf / (idf.sum() or 1),
             names=np.isin(whole.indices, named.indices),

@@ -109,3 +109,21 @@ def test_missing_words_are_those_that_no_passage_has() -> None:
     missing = missing_words("How do I bake sourdough?", chunks, encoder)
     assert (missing.words, missing.everything) == (("bake", "sourdough"), True)
     assert missing_words("How do I?", chunks, encoder).everything
+
+
+@pytest.mark.parametrize(
+    ("question", "text", "missing"),
+    [
+        ("How many days has the first parent?", "The second parent has 20 days.", "first parent"),
+        ("Wer ist der dritte Trainer?", "Der zweite Trainer ist Bo Lund.", "dritte Trainer"),
+        ("What does a second reminder cost?", "The third reminder costs £9.", "second reminder"),
+    ],
+)  # fmt: skip
+async def test_the_second_does_not_answer_for_the_first(
+    generator: ExtractiveGenerator, question: str, text: str, missing: str
+) -> None:
+    [delta] = await answer(generator, question, text)
+    assert (delta.abstained, delta.missing) == ("unknown_identifier", (missing,))
+    other = f"{text} {missing.capitalize()} as well: see there."
+    [first, *_] = await answer(generator, question, other)
+    assert first.text
