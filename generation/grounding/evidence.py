@@ -12,8 +12,8 @@ import numpy.typing as npt
 from generation.grounding.choice import WEAKER_BY, Candidate, Features, Sentence, choose
 from generation.grounding.editions import Editions
 from generation.grounding.presence import Missing, Wanted, missing_words, names
+from generation.grounding.typing_errors import mended
 from generation.grounding.units import units
-from generation.query.typing_errors import mended
 from rag.inference.arithmetic import product
 from rag.protocols import SparseEncoder, StoredVectors, TokenEmbedder
 from rag.text.passages import heading_text, passage_text, token_ranges

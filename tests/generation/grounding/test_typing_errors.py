@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from generation.query.typing_errors import mended
+from generation.grounding.typing_errors import mended
 
 PASSAGES = ["Error E17: the gauge receives no echo.", "Reimbursement of expenses may take a week."]
 
