@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from generation.answer_stream import Draft
 from generation.extractive import ExtractiveGenerator
 from generation.grounding.answerability import Judge
 from generation.grounding.calibration import load_calibration
@@ -12,7 +13,7 @@ from generation.grounding.evidence import EvidenceFinder
 from rag.types import Hit, Prompt, Scope
 from retrieval.bm25 import Bm25Encoder
 from retrieval.embedders.embedder import BertEmbedder
-from tests.fakes import make_chunk
+from tests.fakes import CharacterSupport, make_chunk
 from tests.generation.test_extractive import EqualIdf
 
 pytestmark = pytest.mark.anyio
@@ -37,7 +38,8 @@ def generator(embedder: BertEmbedder) -> ExtractiveGenerator:
     return ExtractiveGenerator(Judge(finder=finder, calibration=load_calibration(), threshold=0.0))
 
 
-async def answer(generator: ExtractiveGenerator, question: str, texts: dict[str, str]) -> str:
+async def written(generator: ExtractiveGenerator, question: str, texts: dict[str, str]) -> Draft:
+    """Returns the answer with its citations checked."""
     hits = tuple(
         Hit(
             chunk=make_chunk(text, document_id=name, uri=f"file:///docs/{name}"),
@@ -48,7 +50,15 @@ async def answer(generator: ExtractiveGenerator, question: str, texts: dict[str,
         for name, text in texts.items()
     )
     asked = Prompt(question=question, scope=Scope(tenant="t", collection="c"), hits=hits)
-    return "".join([delta.text async for delta in generator.stream(asked)])
+    draft = Draft(hits, CharacterSupport())
+    async for delta in generator.stream(asked):
+        await draft.take(delta)
+    await draft.finish()
+    return draft
+
+
+async def answer(generator: ExtractiveGenerator, question: str, texts: dict[str, str]) -> str:
+    return (await written(generator, question, texts)).text
 
 
 @pytest.mark.parametrize(
@@ -95,6 +105,13 @@ async def test_where_editions_contradict_both_are_shown_with_their_dates_the_new
         assert figure in text
         assert f"({date})" in text
     assert text.index(newer[0]) < text.index(older[0])
+
+
+async def test_dates_cost_no_quote_its_citation(generator: ExtractiveGenerator) -> None:
+    draft = await written(generator, "When does the canteen open?", MEMOS)
+    assert (draft.unsupported, draft.uncited) == ((), ())
+    assert {citation.support for citation in draft.citations} == {1.0}
+    assert len(draft.citations) == draft.text.count("[")
 
 
 @pytest.mark.parametrize(
