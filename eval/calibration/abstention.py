@@ -69,9 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     corpus, elsewhere = data
     every = options.every
-    record, curves = asyncio.run(
-        calibrate(_sampled(corpus, every), elsewhere=_sampled(elsewhere, every))
-    )
+    record, curves = asyncio.run(calibrate(_sampled(corpus, every), elsewhere=elsewhere))
     write_record(record, options.out)
     draw_risk_coverage(options.docs / "risk-coverage.png", curves, threshold=record["threshold"])
     draw_reliability(options.docs / "reliability.png", curves[WITH_ADVERSARIAL])
