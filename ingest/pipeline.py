@@ -99,7 +99,7 @@ class IngestPipeline:
                 await self.settler.finish_deletion(mark)
         elif await self._unchanged(task, before, document):  # 2.
             kept = None if before.original else await self._keep(task, document)
-            await self._catalog.tasks.unchanged(task, document, original=kept)
+            await self._catalog.tasks.unchanged(task, document, original=kept or "")
             trace.outcome = "unchanged"
             return
         async with self._writer.contents(task.scope, before.version, document.version):

@@ -17,6 +17,7 @@ from starlette.responses import Response
 import rag
 from rag.api import openapi, problems
 from rag.api.browsers import OwnHosts, OwnOrigins
+from rag.api.clients import dify, ollama, rerankers
 from rag.api.deps import Running, tenant
 from rag.api.docs_pages import add_pages
 from rag.api.middleware import BodyLimit, ClientGoneError, Measured, RequestId, SlowClients
@@ -114,6 +115,8 @@ def app_without_lifespan(
     for routes in (questions, feedback, documents, collections, jobs):
         app.include_router(routes.router)
     app.include_router(openai_router)
+    for routes in (rerankers, dify, ollama):
+        app.include_router(routes.router)
     app.include_router(health.router)
     app.add_middleware(BodyLimit, limits=settings.limits)
     _add_origin_checks(app, hosts, settings.server.allowed_origins)

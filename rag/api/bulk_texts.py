@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Awaitable, Sequence
 from typing import TypeVar
 
@@ -10,7 +11,8 @@ from fastapi import Request
 
 from rag.api.middleware import until_hangup
 from rag.api.question_limits import check_length
-from rag.build.service import Service
+from rag.build.ingest import Ingesting
+from rag.build.retrieval import Searching
 from rag.errors import TooLargeError, UpstreamError
 from rag.types import Float32Array, Kind, Query, Scope
 from retrieval.embedders.bulk import embed_all, score_all
@@ -19,7 +21,7 @@ T = TypeVar("T")
 
 
 async def vectors(
-    request: Request, service: Service, scope: Scope, texts: list[str], *, kind: Kind
+    request: Request, service: Ingesting, scope: Scope, texts: list[str], *, kind: Kind
 ) -> Float32Array:
     """Returns float32[texts, dim], by the collection's embedder; texts are cut at its window.
 
@@ -35,7 +37,7 @@ async def vectors(
 
 
 async def scores(
-    request: Request, service: Service, scope: Scope, query: str, texts: list[str]
+    request: Request, service: Searching, scope: Scope, query: str, texts: list[str]
 ) -> Sequence[float]:
     """Returns how well each text answers the query, by the reranker in force; higher is better.
 
@@ -56,7 +58,14 @@ def ranked(scores: Sequence[float], *, top_n: int | None = None) -> list[int]:
     return sorted(range(len(scores)), key=lambda index: (-scores[index], index))[:top_n]
 
 
-async def _in_time(work: Awaitable[T], service: Service) -> T:
+def shares(scores: Sequence[float]) -> list[float]:
+    """Returns scores as 0 to 1, in the same order: logits of a cross-encoder by their sigmoid."""
+    if any(abs(score) > 1 for score in scores):
+        return [1 / (1 + math.exp(-max(-500.0, score))) for score in scores]
+    return [max(0.0, score) for score in scores]
+
+
+async def _in_time(work: Awaitable[T], service: Ingesting) -> T:
     seconds = service.settings.limits.query_seconds
     try:
         async with asyncio.timeout(seconds):
@@ -70,7 +79,7 @@ async def _in_time(work: Awaitable[T], service: Service) -> T:
         ) from None
 
 
-def _check_count(count: int, service: Service) -> None:
+def _check_count(count: int, service: Ingesting) -> None:
     limit = service.settings.limits.texts
     if count > limit:
         raise TooLargeError(

@@ -283,13 +283,8 @@ class Tasks:
             await self._unsettled.unmark(db, task.scope, task.document_id)
         metrics.document(outcome)
 
-    async def unchanged(
-        self, task: Task, document: Document, *, original: str | None = None
-    ) -> None:
-        """Records that a document has not changed; stores its structure if none was stored.
-
-        An `original` is stored too: a document that an older version ingested has none.
-        """
+    async def unchanged(self, task: Task, document: Document, *, original: str = "") -> None:
+        """Records that a document has not changed; stores what an older version did not store."""
         mine = of_document(task.scope, task.document_id, texts)
         unkept = texts.update().where(mine, texts.c.structure.is_(None))
         async with self._db.write() as db:
