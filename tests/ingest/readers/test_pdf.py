@@ -56,8 +56,8 @@ def test_running_headers_and_footers_are_kept_once_and_a_sentence_goes_on_across
     assert document.text.count("CONFIDENTIAL") == 1
     assert document.text.count("Annual report 2023") == 1
     assert "ACME HARBOUR LTD - CONFIDENTIAL - internal use only" in document.text.split("\n\n")
-    assert document.meta["page_header"] == ("ACME HARBOUR LTD - CONFIDENTIAL - internal use only",)
-    assert document.meta["page_footer"] == ("Annual report 2023",)
+    assert document.meta["header"] == "ACME HARBOUR LTD - CONFIDENTIAL - internal use only"
+    assert document.meta["footer"] == "Annual report 2023"
     for number, start in enumerate(document.pages, start=1):
         begins = "which is due" if number % 2 == 0 else "The harbour crane"
         if number > 1:
@@ -75,7 +75,7 @@ def test_headers_of_left_and_right_pages_and_their_numbers_are_furniture() -> No
         for n in range(1, 7)
     ]
     document = read_pdf(pdf(*pages))
-    assert document.meta["page_header"] == ("Harbour Handbook", "Moorings")
+    assert document.meta["header"] == "Harbour Handbook | Moorings"
     assert document.text.count("Harbour Handbook") == document.text.count("Moorings") == 1
 
 
@@ -83,7 +83,7 @@ def test_german_page_numbers_that_do_not_begin_at_one_are_furniture() -> None:
     pages = [[body(n), at(250, FOOTER, f"Seite {n + 41} von 57", size=8)] for n in range(1, 5)]
     document = read_pdf(pdf(*pages))
     assert "Seite" not in document.text
-    assert "page_footer" not in document.meta  # a page's number says nothing by itself
+    assert "footer" not in document.meta  # a page's number says nothing by itself
     assert len(document.pages) == 4
 
 
@@ -94,7 +94,7 @@ def test_roman_numbers_and_a_stamp_along_the_side_are_furniture() -> None:
         for n, numeral in enumerate(numerals)
     ]
     document = read_pdf(pdf(*pages))
-    assert document.meta["page_header"] == ("Copy 7 for the registry",)
+    assert document.meta["header"] == "Copy 7 for the registry"
     assert document.text.count("registry") == 1
     assert not any(paragraph in numerals for paragraph in document.text.split("\n\n"))
 
@@ -105,7 +105,7 @@ def test_a_header_that_begins_with_a_chapter_is_on_its_first_page() -> None:
         for n in range(1, 9)
     ]
     document = read_pdf(pdf(*pages))
-    assert document.meta["page_header"] == ("Chapter Ropes", "Chapter Chains")
+    assert document.meta["header"] == "Chapter Ropes | Chapter Chains"
     assert document.pages[3] <= document.text.index("Chapter Chains") < document.pages[4]
 
 
@@ -137,7 +137,7 @@ def test_the_header_of_a_table_on_each_page_stays_above_its_rows() -> None:
         for page in range(1, 4)
     ]
     document = read_pdf(pdf(*pages))
-    assert document.meta["page_header"] == ("Prices of 2025",)
+    assert document.meta["header"] == "Prices of 2025"
     assert [table.header for table in document.tables] == ["Part | Price in pounds"] * 3
 
 
@@ -153,7 +153,7 @@ def test_headers_of_two_lines_and_two_parts_are_furniture() -> None:
         for n in range(1, 4)
     ]
     document = read_pdf(pdf(*pages))
-    assert document.meta["page_header"] == ("Harbour Office File 4711", "Moorings")
+    assert document.meta["header"] == "Harbour Office File 4711 | Moorings"
 
 
 def test_large_titles_that_some_pages_share_stay_headings() -> None:
