@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Iterator
 
 from generation.grounding.answerability import Judge
+from generation.grounding.choice import Sentence
 from generation.grounding.citations import escape_markers
-from generation.grounding.evidence import Evidence, Sentence
+from generation.grounding.evidence import Evidence
 from rag.errors import InputError
+from rag.text.tables import row_at
 from rag.types import Delta, Prompt
 
 
 class ExtractiveGenerator:
-    """`Generator` that answers with at most three sentences, or says that it cannot."""
+    """`Generator` that answers with a few sentences, lists or rows, or says that it cannot."""
 
     def __init__(self, judge: Judge) -> None:
         self._judge = judge
@@ -34,11 +36,15 @@ class ExtractiveGenerator:
             )
         verdict = await self._judge.judge(prompt)
         if verdict.evidence:
-            gap = ""
+            before: Sentence | None = None
             for sentence in _reading_order(verdict.evidence):
-                yield Delta(text=gap + _cited(sentence, prompt))
-                gap = " "
-        yield Delta(confidence=verdict.confidence, abstained=verdict.abstained)
+                yield Delta(text=_gap(before, sentence) + _cited(sentence, prompt))
+                before = sentence
+        yield Delta(
+            confidence=verdict.confidence,
+            abstained=verdict.abstained,
+            missing=verdict.missing,
+        )
 
 
 def _reading_order(evidence: Evidence) -> Iterator[Sentence]:
@@ -48,6 +54,21 @@ def _reading_order(evidence: Evidence) -> Iterator[Sentence]:
         yield from sorted(inside, key=lambda s: s.start)
 
 
+def _gap(before: Sentence | None, sentence: Sentence) -> str:
+    """Returns what stands before a quote: a list and a row begin and end a line."""
+    if before is None:
+        return ""
+    lines = any(s.kind != "sentence" for s in (before, sentence))
+    return "\n" if lines else " "
+
+
 def _cited(sentence: Sentence, prompt: Prompt) -> str:
-    quote = prompt.hits[sentence.place].chunk.text[sentence.start : sentence.end]
-    return f"{escape_markers(' '.join(quote.split()))} [{sentence.place + 1}]"
+    """Returns a quote and its marker: a list with its lines, a row as "column: value"."""
+    chunk = prompt.hits[sentence.place].chunk
+    quote = chunk.text[sentence.start : sentence.end]
+    if sentence.kind == "row":
+        quote = row_at(chunk, sentence.start).written
+    lines = quote.splitlines() if sentence.kind == "list" else [quote]
+    text = "\n".join(" ".join(line.split()) for line in lines if line.strip())
+    cut = f" ({sentence.more} more)" if sentence.more else ""
+    return f"{escape_markers(text)} [{sentence.place + 1}]{cut}"

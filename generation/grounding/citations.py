@@ -12,7 +12,8 @@ import numpy as np
 
 from rag.protocols import SupportScorer
 from rag.text.sentences import sentence_spans
-from rag.types import Chunk, Citation, Hit, Span
+from rag.text.tables import Row, table_lines, written
+from rag.types import Cell, Chunk, Citation, Hit, Span
 
 MIN_SUPPORT = 0.55
 """Support below which a passage does not support a claim: `benchmarks.run support`."""
@@ -29,7 +30,10 @@ _TO_ESCAPE = re.compile(rf"\[(?={_NUMBERS}\])")
 _ESCAPED = re.compile(rf"\\\[(?={_NUMBERS}\])")
 _FENCE = re.compile(r"^[ \t]*```", re.MULTILINE)
 _WORD = re.compile(r"\w+")
-_AFTER_MARKER = re.compile(r"[\s.,;:!?)]*")
+_CUT = r"\(\d+ more\)"
+"""What an extractive answer writes behind a list or table that it has not all of."""
+_AFTER_MARKER = re.compile(rf"(?: {_CUT})?[\s.,;:!?)]*")
+_CUT_NOTE = re.compile(_CUT)
 
 
 def escape_markers(text: str) -> str:
@@ -139,7 +143,7 @@ class CitationChecker:
     def _cite(self, number: int, span: Span, support: float) -> Iterator[Citation]:
         if (number, span) not in self._cited:
             self._cited.add((number, span))
-            yield _citation(self._passages[number - 1].chunk, number, span, support)
+            yield _citation(self._passages[number - 1], number, span, support)
 
 
 def uncited(text: str, citations: Sequence[Citation]) -> tuple[str, ...]:
@@ -153,7 +157,7 @@ def uncited(text: str, citations: Sequence[Citation]) -> tuple[str, ...]:
     words = [word.start() for word in _WORD.finditer(plain)]
     last_words = [words[n - 1] for place in places if (n := bisect_left(words, place))]
     cited = {bisect_right(starts, word) - 1 for word in last_words}
-    quotes = [" ".join(c.quote.split()) for c in citations]
+    quotes = [" ".join(q.split()) for c in citations for q in (c.quote, written(c.cells))]
     sentences = (plain[a:b] for i, (a, b) in enumerate(spans) if i not in cited)
     return tuple(s for s in sentences if _claims(s) and not _stands_in(s, quotes))
 
@@ -208,7 +212,8 @@ def _is_code(text: str, numbers: str) -> bool:
 
 
 def _claims(sentence: str) -> bool:
-    return not sentence.startswith("#") and not sentence.endswith((":", "?"))
+    silent = sentence.startswith("#") or sentence.endswith((":", "?"))
+    return not (silent or _CUT_NOTE.fullmatch(sentence))
 
 
 def _stands_in(sentence: str, quotes: Sequence[str]) -> bool:
@@ -223,7 +228,9 @@ class _Passage:
         self.chunk = chunk
 
     def quoted(self, text: str) -> Span | None:
-        """Returns the span of the folded text; whole words only."""
+        """Returns the span of the folded text; whole words only, or a row as it is written."""
+        if row := self._rows_written.get(text):
+            return row.start, row.end
         at = self._folded.find(text)
         while text and at >= 0:
             if self._between_words(at) and self._between_words(at + len(text)):
@@ -231,9 +238,22 @@ class _Passage:
             at = self._folded.find(text, at + 1)
         return None
 
+    def cells(self, span: Span) -> tuple[Cell, ...]:
+        """Returns the cells of the row of a table that contains a span; none if there is none."""
+        around = (r for r in self._rows if r.start <= span[0] and span[1] <= r.end)
+        return next((row.cells for row in around), ())
+
     def begins(self, place: int) -> bool:
         """True if a sentence begins at this place."""
         return any(start == place for start, _ in sentence_spans(self.chunk.text))
+
+    @cached_property
+    def _rows(self) -> list[Row]:
+        return table_lines(self.chunk)[0]
+
+    @cached_property
+    def _rows_written(self) -> dict[str, Row]:
+        return {" ".join(row.written.split()): row for row in reversed(self._rows)}
 
     @cached_property
     def _words(self) -> list[re.Match[str]]:
@@ -257,8 +277,8 @@ class _Passage:
         return self._words[word].start() + at - self._word_starts[word]
 
 
-def _citation(chunk: Chunk, marker: int, span: Span, support: float) -> Citation:
-    start, end = span
+def _citation(passage: _Passage, marker: int, span: Span, support: float) -> Citation:
+    chunk, (start, end) = passage.chunk, span
     return Citation(
         marker=marker,
         chunk_id=chunk.id,
@@ -271,4 +291,5 @@ def _citation(chunk: Chunk, marker: int, span: Span, support: float) -> Citation
         end=chunk.start + end,
         quote=chunk.text[start:end],
         support=support,
+        cells=passage.cells(span),
     )

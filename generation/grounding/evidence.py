@@ -3,66 +3,35 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from generation.grounding.choice import WEAKER_BY, Candidate, Features, Sentence, choose
+from generation.grounding.presence import Missing, Wanted, missing_words, names
+from generation.grounding.units import units
 from rag.inference.arithmetic import product
 from rag.protocols import SparseEncoder, StoredVectors, TokenEmbedder
 from rag.text.passages import heading_text, passage_text, token_ranges
 from rag.text.quoted import Overtaken, is_quoted
-from rag.text.sentences import sentence_spans
-from rag.types import Chunk, Float32Array, Prompt, SparseVector, TokenVectors
+from rag.types import Chunk, Float32Array, Prompt, Span, SparseVector, TokenVectors
 
-MAX_SENTENCES = 3
 MAX_PASSAGES = 10
 """Passages that are read: encoding them takes most of the time of an answer."""
 COVERAGE_WEIGHT = 0.5
 """Weight of term coverage. Late interaction counts twice, for the sentence and for its passage."""
-WEAKER_BY = 0.3
-"""Distance to the best score beyond which a sentence is left out. Answers get shorter by a quarter,
-and one in a hundred loses the sentence that mattered."""
-SAME_TERMS = 0.75
-"""Jaccard similarity of their terms from which two sentences count as saying the same."""
-
-_WORD = re.compile(r"\w+")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sentence:
-    """Characters `start` to `end` of the chunk text of `prompt.hits[place]`."""
-
-    place: int
-    start: int
-    end: int
-    score: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Features:
-    """Measures how well the best sentence and its passage fit the question, for the confidence.
-
-    Attributes:
-        sentence: late interaction of question and sentence, -1 to 1.
-        coverage: IDF-weighted share of the question's terms in the sentence, the sentence before it
-            and the titles above it, 0 to 1.
-        name_missing: 1 if the question has a name or a number that the passage has not, else 0.
-    """
-
-    sentence: float
-    coverage: float
-    name_missing: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
-    """At most `MAX_SENTENCES` sentences, best first, and the features of the first."""
+    """The few sentences, lists and rows to answer with, best first; the features of the first."""
 
     sentences: tuple[Sentence, ...]
     features: Features
+    absent: tuple[str, ...] = ()
+    """Identifiers of the question that no passage has."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,13 +53,6 @@ class _Question:
             same = self.terms[place] == ids
             has[of[same], place[same]] = True
         return has
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Candidate:
-    sentence: Sentence
-    terms: frozenset[int]
-    features: Features
 
 
 class EvidenceFinder:
@@ -122,82 +84,102 @@ class EvidenceFinder:
         )
         if not len(question.tokens):
             return None
-        candidates: list[_Candidate] = []
+        candidates: list[Candidate] = []
         for place, (chunk, tokens) in enumerate(zip(chunks, passages, strict=True)):
             candidates += self._candidates(question, place, chunk, tokens)  # 2.
         if not candidates:
             return None
+        wanted = Wanted(prompt.question, chunks)
+        about = [c for c in candidates if wanted.allows(c.sentence.place, *c.sentence.span)]
         overtaken = Overtaken(prompt.question, chunks)
         standing = [
-            c
-            for c in candidates
-            if (c.sentence.place, c.sentence.start, c.sentence.end) not in overtaken
+            c for c in about or candidates if (c.sentence.place, *c.sentence.span) not in overtaken
         ]
-        chosen = _choose(standing or candidates)  # 3.
-        return Evidence(sentences=tuple(c.sentence for c in chosen), features=chosen[0].features)
+        chosen = choose(standing or about or candidates)  # 3.
+        return Evidence(
+            sentences=tuple(c.sentence for c in chosen),
+            features=chosen[0].features,
+            absent=wanted.absent,
+        )
+
+    def missing(self, prompt: Prompt) -> Missing:
+        """Returns the words of the question that none of its passages has."""
+        chunks = [hit.chunk for hit in prompt.hits[:MAX_PASSAGES]]
+        return missing_words(prompt.question, chunks, self._encoder)
 
     async def _question(self, prompt: Prompt) -> _Question:
         text = prompt.question
         (tokens,) = await self._embedder.embed_tokens([text], kind="query")
-        whole, names = self._encoder.encode([text, " ".join(_names(text))])
+        whole, named = self._encoder.encode([text, " ".join(names(text))])
         idf = np.array(await self._index.idf(prompt.scope, whole.indices.tolist()), np.float32)
         return _Question(
             tokens=tokens.vectors,
             terms=whole.indices,
             weights=idf / (idf.sum() or 1),
-            names=np.isin(whole.indices, names.indices),
+            names=np.isin(whole.indices, named.indices),
         )
 
     def _candidates(
         self, question: _Question, place: int, chunk: Chunk, tokens: TokenVectors
-    ) -> Iterator[_Candidate]:
+    ) -> Iterator[Candidate]:
         prefix = heading_text(chunk)
-        spans = sentence_spans(chunk.text)
-        texts = [chunk.text[start:end] for start, end in spans]
-        bags = self._encoder.encode([prefix, *texts])
-        above, *has = found = question.has(bags)
-        name_missing = float((question.names & ~found.any(axis=0)).any())
+        found = units(chunk)
+        bags = self._encoder.encode([prefix, *(chunk.text[u.start : u.end] for u in found)])
+        above, *has = asked = question.has(bags)
+        name_missing = float((question.names & ~asked.any(axis=0)).any())
         cosines = product(question.tokens, tokens.vectors)
         passage = float(cosines.max(axis=1).mean()) if cosines.size else 0.0
-        ranges = token_ranges(tokens, chunk, spans)
+        near = _Near(cosines, tokens, chunk)
+        by_span = {unit.span: row for unit, row in zip(found, has, strict=True)}
         # What a mail quotes was said before: it is left out beside what is new and as good.
         weaker_by = WEAKER_BY if is_quoted(chunk) else 0.0
-        for i, (first, last) in enumerate(ranges):
+        ranges = token_ranges(tokens, chunk, [unit.span for unit in found])
+        for i, (unit, (first, last)) in enumerate(zip(found, ranges, strict=True)):
             terms = frozenset(bags[i + 1].indices.tolist())
-            if first == last or not terms:  # past the encoder's window, or without terms
+            if not unit.answers or first == last or not terms:  # or past the encoder's window
                 continue
-            before = has[i - 1] if i else above
+            inside = unit.listing or unit.row
+            before = above if inside or not i else has[i - 1]
+            context = [by_span.get(span, above) for span in unit.context]
+            read_with = np.logical_or.reduce([before, above, *context])
             features = Features(
-                sentence=float(cosines[:, first:last].max(axis=1).mean()),
-                coverage=float(question.weights @ (has[i] | before | above)),
+                sentence=near.interaction(first, last, unit.context),
+                coverage=float(question.weights @ (has[i] | read_with)),
                 name_missing=name_missing,
             )
             score = features.sentence + passage + COVERAGE_WEIGHT * features.coverage - weaker_by
-            yield _Candidate(
-                sentence=Sentence(place=place, start=spans[i][0], end=spans[i][1], score=score),
+            yield Candidate(
+                sentence=Sentence(
+                    place=place,
+                    start=unit.start,
+                    end=unit.end,
+                    score=score,
+                    kind="row" if unit.row else "sentence",
+                ),
+                unit=unit,
+                chunk=chunk,
                 terms=terms,
+                asked=has[i] & ~np.logical_or.reduce([np.zeros_like(above), *context]),
                 features=features,
             )
 
 
-def _choose(candidates: Sequence[_Candidate]) -> list[_Candidate]:
-    """Returns the best few sentences that differ, best first."""
-    ranked = sorted(candidates, key=lambda c: -c.sentence.score)
-    weakest = ranked[0].sentence.score - WEAKER_BY
-    chosen: list[_Candidate] = []
-    for candidate in ranked:
-        if len(chosen) == MAX_SENTENCES or candidate.sentence.score < weakest:
-            break
-        if not any(_same(candidate.terms, other.terms) for other in chosen):
-            chosen.append(candidate)
-    return chosen
+class _Near:
+    """Late interaction of the question's tokens with those of a passage."""
 
+    def __init__(self, cosines: Float32Array, tokens: TokenVectors, chunk: Chunk) -> None:
+        self._cosines = cosines
+        self._tokens = tokens
+        self._chunk = chunk
+        self._contexts: dict[Span, Float32Array] = {}
 
-def _same(a: frozenset[int], b: frozenset[int]) -> bool:
-    return len(a & b) >= SAME_TERMS * len(a | b)
+    def interaction(self, first: int, last: int, context: Sequence[Span]) -> float:
+        """Returns it with the tokens `first` to `last`, and those of the context."""
+        best = [self._cosines[:, first:last].max(axis=1), *map(self._context, context)]
+        return float(np.maximum.reduce(best).mean())
 
-
-def _names(question: str) -> list[str]:
-    """Returns numbers, and words with a capital letter that do not begin the question."""
-    words = _WORD.findall(question)
-    return [w for i, w in enumerate(words) if w[0].isdigit() or (i and w[0].isupper())]
+    def _context(self, span: Span) -> Float32Array:
+        if span not in self._contexts:
+            ((first, last),) = token_ranges(self._tokens, self._chunk, [span])
+            self._contexts[span] = self._cosines[:, first:last].max(axis=1, initial=-1.0)
+        return self._contexts[span]

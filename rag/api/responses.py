@@ -64,10 +64,18 @@ class SearchResponse(BaseModel):
     trace_id: str
 
 
+class CellOut(BaseModel):
+    """A cell of a table; `column` is empty if the name of its column is not known."""
+
+    column: str
+    value: str
+
+
 class CitationOut(BaseModel):
     """A citation: `quote` is characters `start` to `end` of the document's text.
 
-    The marker is characters `marker_start` to `marker_end` of the answer.
+    The marker is characters `marker_start` to `marker_end` of the answer. If the quote is in a row
+    of a table, `cells` has the filled cells of that row.
     """
 
     marker: int
@@ -83,6 +91,7 @@ class CitationOut(BaseModel):
     end: int
     quote: str
     support: float
+    cells: list[CellOut]
 
 
 class UsageOut(BaseModel):
@@ -108,6 +117,9 @@ class AnswerDetails(SearchResponse):
     uncited: list[str] = Field(description="Sentences of the answer without a citation.")
     abstained: bool
     reason: Reason | None
+    missing: list[str] = Field(
+        description="If it abstained: words or identifiers of the question that no passage has."
+    )
     confidence: float
 
 
@@ -188,6 +200,7 @@ class CollectionOut(BaseModel):
     documents: int
     chunks: int
     outdated: int = Field(description="Documents that `rag reindex` would index better.")
+    reread: int = Field(description="Documents that an older reader read: ingest them again.")
     created_at: str
 
 
@@ -241,6 +254,7 @@ def details_json(answer: Answer) -> dict[str, Any]:
         "uncited": answer.uncited,
         "abstained": answer.abstained,
         "reason": answer.reason,
+        "missing": answer.missing,
         "confidence": answer.confidence,
         "hits": [hit_json(hit) for hit in answer.hits],
         "timings": answer.timings,
@@ -270,7 +284,7 @@ def usage_json(usage: Usage) -> dict[str, Any]:
 def document_json(record: DocumentRecord) -> dict[str, Any]:
     """Returns a document as `DocumentOut`; where its bytes lie and how it was cut is internal."""
     fields = asdict(record)
-    del fields["source"], fields["recipe"]
+    del fields["source"], fields["recipe"], fields["original"]
     return fields
 
 

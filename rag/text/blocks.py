@@ -191,6 +191,11 @@ def _is_table(text: str, lines: list[Span]) -> bool:
     return _TABLE_BORDER.search(text, lines[0][0], lines[-1][1]) is not None
 
 
+def begins_item(block: str) -> bool:
+    """Returns True if a block is a list item, by the mark or the number that it begins with."""
+    return bool(_BULLET.match(block) or _ENUMERATOR.match(block))
+
+
 def _begins_item(line: str, *, listed: bool, before: str) -> bool:
     r"""Returns True if a line begins a list item; `before` is the line above it.
 

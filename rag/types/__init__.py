@@ -3,6 +3,7 @@
 from rag.types.answering import (
     REASONS,
     Answer,
+    Cell,
     Citation,
     Delta,
     FinishReason,
@@ -53,6 +54,7 @@ from rag.types.queries import (
 __all__ = [
     "REASONS",
     "Answer",
+    "Cell",
     "ChatTask",
     "ChatTaskKind",
     "Chunk",

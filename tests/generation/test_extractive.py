@@ -12,8 +12,9 @@ import pytest
 from generation.extractive import ExtractiveGenerator
 from generation.grounding.answerability import Judge
 from generation.grounding.calibration import Calibration, load_calibration
+from generation.grounding.choice import Features
 from generation.grounding.citations import CitationChecker
-from generation.grounding.evidence import EvidenceFinder, Features
+from generation.grounding.evidence import EvidenceFinder
 from rag.errors import InputError
 from rag.types import (
     Chunk,

@@ -1,10 +1,16 @@
 # ruff: noqa: RUF001 - text in other scripts
+import json
+from pathlib import Path
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from rag.text.blocks import block_spans, paragraph_spans
 from rag.text.sentences import sentence_spans
+
+DATA = Path(__file__).parents[2] / "data"
 
 
 def sentences(text: str) -> list[str]:
@@ -30,6 +36,34 @@ def sentences(text: str) -> list[str]:
 )
 def test_splits_after_full_stops_that_end_a_sentence(expected: list[str]) -> None:
     assert sentences(" ".join(expected)) == expected
+
+
+def by_language() -> list[Any]:
+    lines = (DATA / "sentences.jsonl").read_text(encoding="utf-8").splitlines()
+    rows = [json.loads(line) for line in lines]
+    return [
+        pytest.param(r["sentences"], r["join"], id=f"{r['lang']}{n}") for n, r in enumerate(rows)
+    ]
+
+
+@pytest.mark.parametrize(("expected", "between"), by_language())
+def test_sentences_end_where_their_language_ends_them(expected: list[str], between: str) -> None:
+    text = between.join(expected)
+    spans = sentence_spans(text)
+    assert [text[start:end] for start, end in spans] == expected
+    assert spans[0][0] == 0
+    assert spans[-1][1] == len(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["word " * 200_000, "Nr. " * 250_000, "A. " * 300_000, "\u202e\u202d. " * 250_000,
+     "ก " * 300_000, "डॉ. " * 200_000, "α; " * 300_000, "." * 1_000_000, "- item\n" * 100_000],
+    ids=["words", "abbreviations", "letters", "bidi", "thai", "hindi", "greek", "stops", "items"],
+)  # fmt: skip
+def test_a_text_of_1_mb_is_split_in_linear_time(text: str) -> None:
+    spans = sentence_spans(text)
+    assert spans[-1][1] == len(text.rstrip())
 
 
 def test_cjk_needs_no_space() -> None:

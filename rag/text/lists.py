@@ -1,0 +1,27 @@
+"""Finds the lists in a text, and the words that lead in to what follows."""
+
+from __future__ import annotations
+
+from rag.text.blocks import begins_item, block_spans
+from rag.types import Span
+
+_LEADS = (":", "\uff1a")
+
+
+def leads_in(text: str, span: Span) -> bool:
+    """Returns True for a sentence that ends with a colon."""
+    return text.endswith(_LEADS, span[0], span[1])
+
+
+def lists(text: str) -> list[list[Span]]:
+    """Returns the lists of a text, in text order, each as the spans of its adjacent items."""
+    found: list[list[Span]] = []
+    inside = False
+    for start, end in block_spans(text):
+        item = begins_item(text[start:end])
+        if item and inside:
+            found[-1].append((start, end))
+        elif item:
+            found.append([(start, end)])
+        inside = item
+    return found
