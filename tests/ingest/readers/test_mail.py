@@ -129,7 +129,8 @@ def test_what_is_forwarded_is_no_reply() -> None:
 def test_a_thread_keeps_who_wrote_what_above_it() -> None:
     document = read_as("m3.eml", (CASES / "m3.eml").read_bytes())
     sender = (
-        "From: Cy <cy@example.org>, To: team@example.org, Date: Mon, 04 Mar 2024 23:30:00 -0800"
+        "From: Cy <cy@example.org>, Cy Q., Maintenance, This message is confidential., "
+        "To: team@example.org, Date: Mon, 04 Mar 2024 23:30:00 -0800"
     )
     assert headings(document, "Thanks, noted.") == (sender,)
     assert headings(document, "confidential") == (sender, "Signature of the mail")
