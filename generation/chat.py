@@ -50,7 +50,11 @@ class ChatGenerator:
         """
         verdict = await self._judge.judge(prompt)  # 1.
         if verdict.abstained:
-            yield Delta(confidence=verdict.confidence, abstained=verdict.abstained)
+            yield Delta(
+                confidence=verdict.confidence,
+                abstained=verdict.abstained,
+                missing=verdict.missing,
+            )
             return
         sampling = _overridden(self._sampling, prompt.sampling)
         messages, fit = await fitting(self._template, prompt, self._model, sampling)  # 2.

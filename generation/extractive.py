@@ -40,7 +40,11 @@ class ExtractiveGenerator:
             for sentence in _reading_order(verdict.evidence):
                 yield Delta(text=_gap(before, sentence) + _cited(sentence, prompt))
                 before = sentence
-        yield Delta(confidence=verdict.confidence, abstained=verdict.abstained)
+        yield Delta(
+            confidence=verdict.confidence,
+            abstained=verdict.abstained,
+            missing=verdict.missing,
+        )
 
 
 def _reading_order(evidence: Evidence) -> Iterator[Sentence]:

@@ -125,7 +125,7 @@ async def fitting(
     messages: tuple[Message, ...] = ()
     tried = len(hits)
     while over - fit > 1:
-        made = template.messages(prompt.question, hits[:tried], sampling.schema)
+        made = template.messages(prompt.message or prompt.question, hits[:tried], sampling.schema)
         if await model.count_tokens(made) <= room:
             fit, messages = tried, made
         else:

@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator
 
 from ingest.sources.files import Spool
+from ingest.sources.originals import Originals
 from rag.catalog.answers import Answers
 from rag.catalog.catalog import Catalog
 from rag.catalog.database import Database
@@ -31,19 +32,32 @@ class Cleanup:
     """Removes deleted and replaced data from the files of the data folder."""
 
     def __init__(
-        self, *, catalog: Catalog, answers: Answers, database: Database, spool: Spool
+        self,
+        *,
+        catalog: Catalog,
+        answers: Answers,
+        database: Database,
+        spool: Spool,
+        originals: Originals,
     ) -> None:
         self._catalog = catalog
         self._answers = answers
         self._database = database
         self._spool = spool
+        self._originals = originals
         self._swept_at = self._trimmed_at = time.monotonic()
 
     async def sweep(self, *, older_than: float) -> None:
-        """Drops sent bytes that no task waits for and that are at least so many seconds old."""
+        """Drops files that nobody needs and that are at least so many seconds old.
+
+        They are sent bytes that no task waits for, and originals that no document names.
+        """
         if sent := await asyncio.to_thread(self._spool.keys, older_than=older_than):
             unwanted = sent - await self._catalog.documents.all_spooled()
             await asyncio.to_thread(self._spool.sweep, unwanted)
+        if kept := await asyncio.to_thread(self._originals.keys, older_than=older_than):
+            unnamed = await self._catalog.documents.unnamed(sorted(kept))
+            await asyncio.to_thread(self._originals.sweep, unnamed)
 
     @contextlib.asynccontextmanager
     async def started(self) -> AsyncIterator[None]:

@@ -9,6 +9,7 @@ from ingest.document_trace import DocumentTraces, note
 from ingest.retries import attempt, drop_unwanted
 from ingest.settler import Settler
 from ingest.sources.files import Spool
+from ingest.sources.originals import Originals
 from ingest.turns import reading_for
 from ingest.writing import Writer
 from rag.catalog.catalog import Catalog
@@ -35,18 +36,21 @@ class IngestPipeline:
         index: StoredIndex,
         catalog: Catalog,
         spool: Spool,
+        originals: Originals | None = None,
         passages: PassageEmbedder | None = None,
         traces: DocumentTraces | None = None,
         seconds: float | None = None,
     ) -> None:
         """Make a pipeline; a document that takes more than `seconds` fails.
 
-        With `passages`, token vectors are stored beside a chunk's own.
+        With `originals`, the files are kept as long as their documents. With `passages`, token
+        vectors are stored beside a chunk's own.
         """
         self._reader = reader
         self._embedder = embedder
         self._catalog = catalog
         self._spool = spool
+        self._originals = originals
         self._traces = traces or DocumentTraces()
         self._seconds = seconds
         self._writer = Writer(
@@ -94,7 +98,8 @@ class IngestPipeline:
             if mark and mark.version:  # sent anew before its deletion was finished
                 await self.settler.finish_deletion(mark)
         elif await self._unchanged(task, before, document):  # 2.
-            await self._catalog.tasks.unchanged(task, document)
+            kept = None if before.original else await self._keep(task, document)
+            await self._catalog.tasks.unchanged(task, document, original=kept or "")
             trace.outcome = "unchanged"
             return
         async with self._writer.contents(task.scope, before.version, document.version):
@@ -105,15 +110,31 @@ class IngestPipeline:
                 task.scope, task.document_id, chunks, trace, recipe=before.recipe
             )
             with trace.span("commit"):
+                kept = await self._keep(task, document)
                 await self._catalog.tasks.succeed(  # 6.
                     task,
                     document,
-                    recipe=self._writer.recipe,
+                    recipe=self._writer.recipe(document),
                     chunks=len(chunks),
                     duplicate_of=original,
+                    original=kept,
                 )
+                await self._forget(task.scope, before.original, but=kept)
         trace.root.attributes["chunks"] = len(chunks)
         trace.outcome = "duplicate" if original else "stored"
+
+    async def _keep(self, task: Task, document: Document) -> str | None:
+        """Stores the file that a document was read from; returns its key, if it has one."""
+        if self._originals is None:
+            return None
+        path = self._spool.of(task.scope.tenant).path(task.source)
+        kept = self._originals.of(task.scope.tenant)
+        return await asyncio.to_thread(kept.store, task.source, path, version=document.version)
+
+    async def _forget(self, scope: Scope, original: str | None, *, but: str | None = None) -> None:
+        """Removes an original that the catalog does not name any more."""
+        if self._originals is not None and original and original != but:
+            await asyncio.to_thread(self._originals.of(scope.tenant).sweep, [original])
 
     async def _read(self, task: Task, trace: Trace) -> Document:
         draft = await self._catalog.tasks.draft(task) if task.stage == "embed" else None
@@ -134,7 +155,7 @@ class IngestPipeline:
         """
         async with self._catalog.alone(scope, "document", document_id):
             try:
-                await self._catalog.documents.get(scope, document_id)
+                record = await self._catalog.documents.get(scope, document_id)
             except NotFoundError:
                 mark = await self._catalog.unsettled.of(scope, document_id)
                 if mark is None:
@@ -143,6 +164,7 @@ class IngestPipeline:
                 return
             unwanted = await self._catalog.documents.delete(scope, document_id)
             await asyncio.to_thread(self._spool.of(scope.tenant).sweep, unwanted)
+            await self._forget(scope, record.original)
             if mark := await self._catalog.unsettled.of(scope, document_id):
                 await self.settler.finish_deletion(mark)
 
@@ -213,7 +235,7 @@ class IngestPipeline:
 
         The text of equal bytes may differ: older versions cleaned the stored text.
         """
-        if (before.version, before.recipe) != (document.version, self._writer.recipe):
+        if (before.version, before.recipe) != (document.version, self._writer.recipe(document)):
             return False
         holder = before
         if before.duplicate_of:

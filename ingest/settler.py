@@ -114,6 +114,6 @@ class Settler:
         return Cut(
             version=record.version,
             duplicate_of=record.duplicate_of,
-            recipe=self._writer.recipe,
+            recipe=self._writer.recipe_again(record.recipe),
             chunks=len(chunks),
         )

@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import AsyncIterator, Sequence
 
 from ingest.chunkers.strategies import rehome
+from ingest.readers import versions
 from rag.catalog.catalog import Catalog
 from rag.errors import NotFoundError
 from rag.protocols import Chunker, Embedder, Index, PassageEmbedder, SparseEncoder
@@ -39,7 +40,15 @@ class Writer:
         self._index = index
         self._catalog = catalog
         self._passages = passages
-        self.recipe = f"{chunker.fingerprint} {embedder.fingerprint} {encoder.fingerprint}"
+        self._recipe = f"{chunker.fingerprint} {embedder.fingerprint} {encoder.fingerprint}"
+
+    def recipe(self, document: Document) -> str:
+        """Returns how a document that was read now becomes chunks."""
+        return versions.recipe(self._recipe, document.media_type)
+
+    def recipe_again(self, before: str) -> str:
+        """Returns how a stored text becomes chunks, whose recipe was `before`."""
+        return versions.recipe_again(self._recipe, before)
 
     async def chunk(self, document: Document, trace: Trace) -> list[Chunk]:
         """Chunks a document in a thread."""
@@ -93,7 +102,7 @@ class Writer:
         chunks = rehome(found, document_id=heir.id, uri=heir.uri)
         if [chunk.version for chunk in found] != [held.version] * held.chunks:
             chunks = await self.chunk(await self._catalog.documents.stored(scope, heir.id), trace)
-            recipe = self.recipe
+            recipe = self.recipe_again(heir.recipe)
         await self.store(scope, heir.id, chunks, trace)
         return await self._catalog.documents.inherit(
             scope, heirs, chunks=len(chunks), recipe=recipe

@@ -88,7 +88,10 @@ class Backlog:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DocumentRecord:
-    """A document as it is listed; `chunks` is the number of its searchable chunks."""
+    """A document as it is listed; `chunks` is the number of its searchable chunks.
+
+    `original` is the key of the file that it was read from, if that is kept.
+    """
 
     id: str
     uri: str
@@ -102,6 +105,7 @@ class DocumentRecord:
     chunks: int
     duplicate_of: str | None
     source: Mapping[str, Any]
+    original: str | None
     created_at: str
     updated_at: str
 
@@ -177,6 +181,7 @@ class CollectionRecord:
     """A collection with its numbers of documents and chunks.
 
     `outdated` counts the documents whose terms another build made: `rag reindex` makes them anew.
+    `reread` counts those that an older reader read: ingested again, they are read anew.
     """
 
     name: str
@@ -184,6 +189,7 @@ class CollectionRecord:
     documents: int
     chunks: int
     outdated: int
+    reread: int
     created_at: str
 
 

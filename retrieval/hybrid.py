@@ -7,7 +7,9 @@ from dataclasses import dataclass, replace
 
 from rag.protocols import Embedder, SparseEncoder, StoredIndex
 from rag.telemetry.trace import Trace
+from rag.text.quoted import quoted_last
 from rag.types import Hit, Leg, Query, Retrieved, Scope, Source
+from retrieval.exact_matches import exact_first
 from retrieval.fusion import RRF_K, Fused, Fusion, Lists
 from retrieval.mmr import mmr, widened
 from retrieval.query_encoder import EMBED_SECONDS, QueryEncoder
@@ -76,10 +78,11 @@ class HybridRetriever:
     async def retrieve(self, query: Query, trace: Trace) -> Retrieved:
         """Returns at most `top_k` hits, best first, each with its rank in each leg.
 
-        1. encode  2. search, fuse and rerank  3. diversify. If chunks are gone between search and
-        fetch, because another version of the index took over or a document was deleted, step 2 is
-        done once more, and that result is final. If the embedder fails or is late, BM25 answers
-        alone; if the reranker fails or is late, hits are as they were fused.
+        1. encode  2. search, fuse and rerank  3. put exact matches first  4. diversify. If chunks
+        are gone between search and fetch, because another version of the index took over or a
+        document was deleted, step 2 is done once more, and that result is final. If the embedder
+        fails or is late, BM25 answers alone; if the reranker fails or is late, hits are as they
+        were fused. What a mail quotes comes below the new text of its conversation.
 
         Raises:
             UpstreamError: The embedder fails or is late, and BM25 has no weight.
@@ -93,9 +96,12 @@ class HybridRetriever:
             if ranked.complete:
                 break
         hits = ranked.hits
+        hits = await exact_first(
+            wanted, hits, trace, index=self._index, encoder=self._encoder
+        )  # 3.
         if self._diversity:
-            hits = await self._diversify(query, hits, trace)  # 3.
-        return Retrieved(hits=tuple(hits), degraded=degraded)
+            hits = await self._diversify(query, hits, trace)  # 4.
+        return Retrieved(hits=tuple(quoted_last(hits)), degraded=degraded)
 
     async def _rank(self, query: Query, legs: Sequence[Leg], trace: Trace) -> _Ranked:
         lists = await self._search(query.scope, legs, trace)

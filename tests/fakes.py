@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from generation.grounding.evidence import Evidence
+from generation.grounding.presence import Missing
 from generation.grounding.support import shared_grams, shared_numbers
 from ingest.sources.files import load
 from rag.build.service import Service
@@ -300,6 +301,9 @@ class StuckFinder:
             return await asyncio.Future()
         finally:
             self.stopped = True
+
+    def missing(self, prompt: Prompt) -> Missing:
+        return Missing(words=(), everything=True)
 
 
 def _unit(vector: Float32Array) -> Float32Array:

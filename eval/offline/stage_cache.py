@@ -25,6 +25,7 @@ from eval.runs.atomic_write import write_atomically
 from generation.grounding.answerability import Finder
 from generation.grounding.choice import Features, Sentence
 from generation.grounding.evidence import Evidence
+from generation.grounding.presence import Missing
 from rag.process.private_folder import make_private
 from rag.protocols import Embedder, Index, Reranker, Retriever
 from rag.telemetry.trace import Trace
@@ -234,9 +235,14 @@ class CachedFinder:
         self._cache.put(key, {"evidence": found and asdict(found)})
         return found
 
+    def missing(self, prompt: Prompt) -> Missing:
+        """Returns the missing words as the finder does."""
+        return self._inner.missing(prompt)
+
 
 def _evidence(cached: dict[str, Any] | None) -> Evidence | None:
     if cached is None:
         return None
     sentences = tuple(Sentence(**sentence) for sentence in cached["sentences"])
-    return Evidence(sentences=sentences, features=Features(**cached["features"]))
+    features = Features(**cached["features"])
+    return Evidence(sentences=sentences, features=features, absent=tuple(cached["absent"]))

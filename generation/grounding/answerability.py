@@ -7,6 +7,7 @@ from typing import Protocol
 
 from generation.grounding.calibration import Calibration
 from generation.grounding.evidence import Evidence
+from generation.grounding.presence import Missing
 from rag.types import Prompt, Reason
 
 
@@ -17,6 +18,8 @@ class Verdict:
     confidence: float
     evidence: Evidence | None = None
     abstained: Reason | None = None
+    missing: tuple[str, ...] = ()
+    """If it abstains, the words of the question that no passage has."""
 
 
 class Finder(Protocol):
@@ -24,6 +27,9 @@ class Finder(Protocol):
 
     async def find(self, prompt: Prompt) -> Evidence | None:
         """Returns the sentences to answer with; None if question or passages have no words."""
+
+    def missing(self, prompt: Prompt) -> Missing:
+        """Returns the words of the question that none of its passages has."""
 
 
 class Judge:
@@ -45,13 +51,22 @@ class Judge:
 
     async def judge(self, prompt: Prompt) -> Verdict:
         """Returns the verdict; it has `evidence` unless it abstains."""
+        if not prompt.question.strip():
+            return Verdict(confidence=0.0, abstained="no_question")
         if not prompt.hits:
             return Verdict(confidence=0.0, abstained="no_documents")
         evidence = await self._finder.find(prompt)
         if evidence is None:
-            return Verdict(confidence=0.0, abstained="no_match")
+            return self._abstain(prompt, confidence=0.0)
+        if evidence.absent:
+            unknown: Reason = "unknown_identifier"
+            return Verdict(confidence=0.0, abstained=unknown, missing=evidence.absent)
         confidence = self._calibration.probability(evidence.features)
         if confidence < self._threshold:
-            reason: Reason = "weak_evidence" if evidence.features.coverage else "no_match"
-            return Verdict(confidence=confidence, abstained=reason)
+            return self._abstain(prompt, confidence=confidence)
         return Verdict(confidence=confidence, evidence=evidence)
+
+    def _abstain(self, prompt: Prompt, *, confidence: float) -> Verdict:
+        missing = self._finder.missing(prompt)
+        reason: Reason = "no_match" if missing.everything else "weak_evidence"
+        return Verdict(confidence=confidence, abstained=reason, missing=missing.words)

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from generation.grounding.units import Listing, Unit
-from rag.types import Chunk
+from rag.types import Chunk, Span
 
 MAX_SENTENCES = 3
 WEAKER_BY = 0.3
@@ -47,6 +47,11 @@ class Sentence:
     score: float
     kind: Literal["sentence", "list", "row"] = "sentence"
     more: int = 0
+
+    @property
+    def span(self) -> Span:
+        """The characters."""
+        return self.start, self.end
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

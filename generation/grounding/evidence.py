@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from generation.grounding.choice import Candidate, Features, Sentence, choose
+from generation.grounding.choice import WEAKER_BY, Candidate, Features, Sentence, choose
+from generation.grounding.presence import Missing, Wanted, missing_words, names
 from generation.grounding.units import units
 from rag.inference.arithmetic import product
 from rag.protocols import SparseEncoder, StoredVectors, TokenEmbedder
 from rag.text.passages import heading_text, passage_text, token_ranges
+from rag.text.quoted import Overtaken, is_quoted
 from rag.types import Chunk, Float32Array, Prompt, Span, SparseVector, TokenVectors
 
 MAX_PASSAGES = 10
 """Passages that are read: encoding them takes most of the time of an answer."""
 COVERAGE_WEIGHT = 0.5
 """Weight of term coverage. Late interaction counts twice, for the sentence and for its passage."""
-
-_WORD = re.compile(r"\w+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +30,8 @@ class Evidence:
 
     sentences: tuple[Sentence, ...]
     features: Features
+    absent: tuple[str, ...] = ()
+    """Identifiers of the question that no passage has."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,19 +89,34 @@ class EvidenceFinder:
             candidates += self._candidates(question, place, chunk, tokens)  # 2.
         if not candidates:
             return None
-        chosen = choose(candidates)  # 3.
-        return Evidence(sentences=tuple(c.sentence for c in chosen), features=chosen[0].features)
+        wanted = Wanted(prompt.question, chunks)
+        about = [c for c in candidates if wanted.allows(c.sentence.place, *c.sentence.span)]
+        overtaken = Overtaken(prompt.question, chunks)
+        standing = [
+            c for c in about or candidates if (c.sentence.place, *c.sentence.span) not in overtaken
+        ]
+        chosen = choose(standing or about or candidates)  # 3.
+        return Evidence(
+            sentences=tuple(c.sentence for c in chosen),
+            features=chosen[0].features,
+            absent=wanted.absent,
+        )
+
+    def missing(self, prompt: Prompt) -> Missing:
+        """Returns the words of the question that none of its passages has."""
+        chunks = [hit.chunk for hit in prompt.hits[:MAX_PASSAGES]]
+        return missing_words(prompt.question, chunks, self._encoder)
 
     async def _question(self, prompt: Prompt) -> _Question:
         text = prompt.question
         (tokens,) = await self._embedder.embed_tokens([text], kind="query")
-        whole, names = self._encoder.encode([text, " ".join(_names(text))])
+        whole, named = self._encoder.encode([text, " ".join(names(text))])
         idf = np.array(await self._index.idf(prompt.scope, whole.indices.tolist()), np.float32)
         return _Question(
             tokens=tokens.vectors,
             terms=whole.indices,
             weights=idf / (idf.sum() or 1),
-            names=np.isin(whole.indices, names.indices),
+            names=np.isin(whole.indices, named.indices),
         )
 
     def _candidates(
@@ -115,6 +131,8 @@ class EvidenceFinder:
         passage = float(cosines.max(axis=1).mean()) if cosines.size else 0.0
         near = _Near(cosines, tokens, chunk)
         by_span = {unit.span: row for unit, row in zip(found, has, strict=True)}
+        # What a mail quotes was said before: it is left out beside what is new and as good.
+        weaker_by = WEAKER_BY if is_quoted(chunk) else 0.0
         ranges = token_ranges(tokens, chunk, [unit.span for unit in found])
         for i, (unit, (first, last)) in enumerate(zip(found, ranges, strict=True)):
             terms = frozenset(bags[i + 1].indices.tolist())
@@ -130,7 +148,7 @@ class EvidenceFinder:
                 coverage=float(question.weights @ (own | read_with)),
                 name_missing=name_missing,
             )
-            score = features.sentence + passage + COVERAGE_WEIGHT * features.coverage
+            score = features.sentence + passage + COVERAGE_WEIGHT * features.coverage - weaker_by
             yield Candidate(
                 sentence=Sentence(
                     place=place,
@@ -168,9 +186,3 @@ class _Near:
             ((first, last),) = token_ranges(self._tokens, self._chunk, [span])
             self._contexts[span] = self._cosines[:, first:last].max(axis=1, initial=-1.0)
         return self._contexts[span]
-
-
-def _names(question: str) -> list[str]:
-    """Returns numbers, and words with a capital letter that do not begin the question."""
-    words = _WORD.findall(question)
-    return [w for i, w in enumerate(words) if w[0].isdigit() or (i and w[0].isupper())]

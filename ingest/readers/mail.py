@@ -7,28 +7,40 @@ import email.policy
 import mailbox
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from email.message import EmailMessage, MIMEPart
 from email.parser import BytesParser, Parser
 from email.utils import parsedate_to_datetime
+from itertools import accumulate
 from pathlib import Path
 
 from ingest.readers import html
 from ingest.readers.decoding import clean, decode
+from ingest.readers.joined import Joined, part_of
+from ingest.readers.mail_quotes import PartKind, parts_of
 from ingest.readers.outline import Outline
 from rag.errors import ReadError
-from rag.types import Heading, Meta
+from rag.text.quoted import QUOTED, SIGNATURE
+from rag.types import Meta
 
 ReadPart = Callable[[bytes, str], Outline]
 """Reads an attachment by its bytes and its name."""
 _FORWARDED = "message/rfc822"
 _HEADERS = ("Subject", "From", "To", "Cc", "Date")
 _POLICY = email.policy.default
+_SENDER_CHARS = 300
+_TITLES: Mapping[PartKind, str] = {
+    "quoted": QUOTED,
+    "signature": SIGNATURE,
+    "forwarded": "Forwarded message",
+}
 
 
 def outline(data: bytes, *, name: str, read_part: ReadPart) -> Outline:
-    """Reads one message: its main headers, its body, its attachments.
+    """Reads one message: its body, and below headings what it quotes, and its attachments.
 
-    An attachment that cannot be read is named in the metadata `unread`.
+    The main headers are its first heading and metadata. An attachment that cannot be read is named
+    in the metadata `unread`.
     """
     return _message(_parse(data, name=name), read_part)
 
@@ -38,15 +50,12 @@ def mbox(data: bytes, *, read_part: ReadPart) -> Outline:
     with tempfile.TemporaryDirectory(prefix="plumbline-") as folder:
         file = Path(folder) / "mbox"
         file.write_bytes(data)
-        text, headings = "", []
+        joined = Joined()
         with contextlib.closing(mailbox.mbox(file, create=False)) as box:
             for key in box.iterkeys():
                 found = _message(_parse(box.get_bytes(key), name="mbox"), read_part)
-                subject = found.title or "(no subject)"
-                headings.append(Heading(start=len(text), level=1, text=subject))
-                text += f"{subject}\n\n{found.text}\n\n"
-    furniture = tuple((head.start, head.start + len(head.text)) for head in headings)
-    return Outline(text=text.rstrip("\n"), headings=tuple(headings), furniture=furniture)
+                joined.add(found, heading=found.title or "(no subject)", level=1)
+    return joined.outline()
 
 
 def _parse(data: bytes, *, name: str) -> EmailMessage:
@@ -56,22 +65,55 @@ def _parse(data: bytes, *, name: str) -> EmailMessage:
 
 
 def _message(message: EmailMessage, read_part: ReadPart) -> Outline:
+    """1. headers  2. what is new, quoted, or a signature  3. attachments, each a section."""
     headers = {key: value for key in _HEADERS if (value := _header(message, key))}
-    parts = ["\n".join(f"{key}: {value}" for key, value in headers.items()), _body(message)]
+    joined = Joined()
+    sender = _sender(headers)
+    if headers:  # 1.
+        joined.open(sender, level=1, text=_block(headers))
+    body = _body(message)
+    has_body = bool(body.text.strip())
+    if has_body:
+        _add_body(joined, body, sender)  # 2.
     unread = []
-    for attachment in message.iter_attachments():
+    for attachment in message.iter_attachments():  # 3.
         forwarded = attachment.get_content_type() == _FORWARDED
         unnamed = "attachment.eml" if forwarded else "attachment"
         filename = clean(attachment.get_filename() or unnamed)
         try:
-            parts.append(f"{filename}\n\n{read_part(_bytes(attachment), filename).text}")
+            joined.add(read_part(_bytes(attachment), filename), heading=filename, level=1)
+            has_body = True
         except ReadError:
             unread.append(filename)
-    return Outline(
-        text="\n\n".join(filter(None, parts)),
-        title=headers.get("Subject", ""),
-        meta=_meta(headers, unread),
-    )
+    found = joined.outline() if has_body else Outline(text=_block(headers))
+    return replace(found, title=headers.get("Subject", ""), meta=_meta(headers, unread))
+
+
+def _add_body(joined: Joined, body: Outline, sender: str) -> None:
+    lines = body.text.split("\n")
+    starts = [0, *accumulate(len(line) + 1 for line in lines)]
+    for number, part in enumerate(parts_of(lines)):
+        text = "\n".join(part.lines)
+        start = starts[part.first]
+        found = part_of(body, start, start + len(text)) if part.verbatim else Outline(text=text)
+        if part.kind == "new":
+            if number:  # below a quotation
+                joined.open(sender, level=1, text="")
+            joined.add(found, level=1)
+        else:
+            title = _TITLES[part.kind]
+            joined.add(found, heading=f"{title}: {part.label}" if part.label else title, level=2)
+
+
+def _block(headers: Mapping[str, str]) -> str:
+    return "\n".join(f"{key}: {value}" for key, value in headers.items())
+
+
+def _sender(headers: Mapping[str, str]) -> str:
+    """Returns the heading above a message: who wrote it, to whom and when. The title is another."""
+    fields = [f"{key}: {value}" for key, value in headers.items() if key != "Subject"]
+    text = ", ".join(fields) or "Message"
+    return text if len(text) <= _SENDER_CHARS else f"{text[: _SENDER_CHARS - 1]}…"
 
 
 def _header(message: EmailMessage, key: str) -> str:
@@ -82,15 +124,15 @@ def _header(message: EmailMessage, key: str) -> str:
     return clean(str(value or "")).strip()
 
 
-def _body(message: EmailMessage) -> str:
+def _body(message: EmailMessage) -> Outline:
     body = message.get_body(preferencelist=("plain", "html"))
     if body is None:
-        return ""
+        return Outline(text="")
     data = _bytes(body)
     charset = body.get_content_charset()
     if body.get_content_subtype() == "html":
-        return html.outline(data, name="the message").text
-    return decode(data, name="the message", declared=charset).strip()
+        return html.outline(data, name="the message")
+    return Outline(text=decode(data, name="the message", declared=charset).strip())
 
 
 def _bytes(part: MIMEPart) -> bytes:
@@ -105,12 +147,16 @@ def _bytes(part: MIMEPart) -> bytes:
 
 
 def _meta(headers: Mapping[str, str], unread: Sequence[str]) -> Meta:
-    found: dict[str, str | tuple[str, ...]] = {}
-    if "From" in headers:
-        found["author"] = headers["From"]
+    """Returns who wrote the message, to whom, its day and moment, and the attachments not read."""
+    found: dict[str, str | tuple[str, ...]] = {
+        field: headers[key]
+        for key, field in (("From", "author"), ("To", "to"), ("Cc", "cc"))
+        if key in headers
+    }
     if "Date" in headers:
         try:
-            found["created"] = parsedate_to_datetime(headers["Date"]).date().isoformat()
+            moment = parsedate_to_datetime(headers["Date"])
+            found |= {"created": moment.date().isoformat(), "sent": moment.isoformat()}
         except ValueError:
             found["created"] = headers["Date"]
     if unread:

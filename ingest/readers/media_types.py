@@ -16,6 +16,7 @@ from ingest.readers.decoding import decode
 from rag.errors import ReadError
 
 TEXT, MARKDOWN, RST, HTML = "text/plain", "text/markdown", "text/x-rst", "text/html"
+ASCIIDOC = "text/asciidoc"
 CSV, MAIL, MBOX, XML = "text/csv", "message/rfc822", "application/mbox", "application/xml"
 JATS = "application/x-jats+xml"
 PDF, RTF, EPUB = "application/pdf", "application/rtf", "application/epub+zip"
@@ -30,11 +31,11 @@ LATEX, NOTEBOOK, NDJSON = "application/x-latex", "application/x-ipynb+json", "ap
 PNG, JPEG, TIFF = "image/png", "image/jpeg", "image/tiff"
 
 _TEXTS = {
-    ".txt": TEXT, ".text": TEXT, ".log": TEXT, ".asciidoc": TEXT, ".adoc": TEXT, ".org": TEXT,
-    ".yaml": TEXT, ".yml": TEXT, ".json": TEXT, ".vtt": TEXT, ".srt": TEXT, ".md": MARKDOWN,
-    ".markdown": MARKDOWN, ".rst": RST, ".html": HTML, ".htm": HTML, ".xhtml": HTML, ".csv": CSV,
-    ".tsv": CSV, ".eml": MAIL, ".mbox": MBOX, ".xml": XML, ".nxml": JATS, ".tex": LATEX,
-    ".ipynb": NOTEBOOK, ".ndjson": NDJSON, ".jsonl": NDJSON,
+    ".txt": TEXT, ".text": TEXT, ".log": TEXT, ".asciidoc": ASCIIDOC, ".adoc": ASCIIDOC,
+    ".org": TEXT, ".yaml": TEXT, ".yml": TEXT, ".json": TEXT, ".vtt": TEXT, ".srt": TEXT,
+    ".md": MARKDOWN, ".markdown": MARKDOWN, ".rst": RST, ".html": HTML, ".htm": HTML,
+    ".xhtml": HTML, ".csv": CSV, ".tsv": CSV, ".eml": MAIL, ".mbox": MBOX, ".xml": XML,
+    ".nxml": JATS, ".tex": LATEX, ".ipynb": NOTEBOOK, ".ndjson": NDJSON, ".jsonl": NDJSON,
 }  # fmt: skip
 _IMAGES = {".png": PNG, ".jpg": JPEG, ".jpeg": JPEG, ".tif": TIFF, ".tiff": TIFF}
 _BINARY = _IMAGES | {

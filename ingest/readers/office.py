@@ -1,4 +1,4 @@
-"""Reads PDF, Office, OpenDocument, e-books and the like by kreuzberg, what it omits by others."""
+"""Reads PDF, Office, OpenDocument and RTF by their own readers, others by kreuzberg."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import replace
 from io import BytesIO
 from typing import Any
 
-from ingest.readers import media_types, pptx, tables, word, xlsx
+from ingest.readers import media_types, rtf, tables
 from ingest.readers.decoding import clean
 from ingest.readers.media_types import damaged, encrypted
 from ingest.readers.ocr import Ocr
@@ -23,7 +23,6 @@ from rag.types import Heading, Meta, Table
 _SOFT_HYPHEN = re.compile("\u0002\\s*")
 _LONGEST_HEADING = 120
 _WORKBOOK = "xl/workbook.xml"
-_FOOTNOTES = "word/footnotes.xml"
 
 
 def outline(data: bytes, media_type: str, *, name: str, options: ReadOptions) -> Outline:
@@ -34,22 +33,50 @@ def outline(data: bytes, media_type: str, *, name: str, options: ReadOptions) ->
             and no character recognition is installed (`code="needs_ocr"`).
     """
     match media_type:
-        case media_types.RTF:
-            found = Outline(text=_rtf(data))
-        case media_types.ODP:
-            found = _slides(data)
         case media_types.PNG | media_types.JPEG | media_types.TIFF:
             found = _recognised(data, media_type, name=name, ocr=options.ocr)
         case media_types.PDF:
             found = pdf.outline(data, name=name, hidden=options.hidden)
             if not found.text:
                 found = _recognised(data, media_type, name=name, ocr=options.ocr)
+        case media_types.RTF:
+            found = rtf.outline(data, options=options)
+        case media_types.XLS:
+            from ingest.readers import xls
+
+            found = xls.outline(data, name=name, options=options)
+        case _:
+            found = _marked_up(data, media_type, name=name, options=options)
+    return found
+
+
+def _marked_up(data: bytes, media_type: str, *, name: str, options: ReadOptions) -> Outline:
+    """Reads the formats that are XML in a zip container, and by kreuzberg what is left."""
+    match media_type:
+        case media_types.DOCX:
+            from ingest.readers import word
+
+            found = word.outline(data, name=name, options=options)
         case media_types.XLSX if zipfile.ZipFile(BytesIO(data)).NameToInfo.get(_WORKBOOK):
+            from ingest.readers import xlsx
+
             found = xlsx.outline(data, name=name, options=options)
         case media_types.PPTX:
+            from ingest.readers import pptx
+
             found = pptx.outline(data, name=name, options=options)
-        case media_types.DOCX:
-            found = word.outline(data, name=name, options=options)
+        case media_types.ODT:
+            from ingest.readers import odt
+
+            found = odt.outline(data, name=name, options=options)
+        case media_types.ODS:
+            from ingest.readers import ods
+
+            found = ods.outline(data, name=name, options=options)
+        case media_types.ODP:
+            from ingest.readers import odp
+
+            found = odp.outline(data, name=name, options=options)
         case _:
             found = _extract(data, media_type, name=name)
     return found
@@ -200,24 +227,3 @@ def _recognised(data: bytes, media_type: str, *, name: str, ocr: Ocr) -> Outline
             code="needs_ocr",
         )
     return _extract(data, media_type, name=name, ocr=config)
-
-
-def _rtf(data: bytes) -> str:
-    from striprtf.striprtf import rtf_to_text
-
-    text = rtf_to_text(data.decode("latin-1"), errors="replace")  # type: ignore[no-untyped-call]
-    return clean(text).strip()
-
-
-def _slides(data: bytes) -> Outline:
-    """Reads an OpenDocument presentation, slide by slide."""
-    from odf import draw, opendocument, teletype
-    from odf import text as paragraphs
-
-    document = opendocument.load(BytesIO(data))
-    text = _Text(between=" | ")
-    for number, slide in enumerate(document.getElementsByType(draw.Page), start=1):
-        for paragraph in slide.getElementsByType(paragraphs.P):
-            content = {"node_type": "paragraph", "text": teletype.extractText(paragraph)}
-            text.add({"content": content, "page": number})
-    return text.outline(title="", meta={})

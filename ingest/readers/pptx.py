@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from ingest.readers.charts import chart_rows
 from ingest.readers.formulas import formula
+from ingest.readers.header_rows import fitted
 from ingest.readers.options import ReadOptions
 from ingest.readers.outline import Outline
 from ingest.readers.package import Element, Package, is_on, local
@@ -38,8 +39,16 @@ def outline(data: bytes, *, name: str, options: ReadOptions) -> Outline:
         else:
             slides.append(Slide())  # so that those after it keep their numbers
     text = TextBuilder()
-    running = write(slides, text, options)
+    running = write(slides, text, options, drawn=_drawn_on_all(package))
     return text.outline(title=package.title(), meta={**package.meta(), **running.meta})
+
+
+def _drawn_on_all(package: Package) -> Iterator[str]:
+    """Yields the texts that the designs of slides draw on each of them."""
+    for master in package.of_kind(_PRESENTATION, "slideMaster"):
+        for shape in package.tree(master).iterfind("{*}cSld/{*}spTree/{*}sp"):
+            if shape.find("{*}nvSpPr/{*}nvPr/{*}ph") is None:
+                yield from (drawn.text for drawn in _text_shapes(shape))
 
 
 def _authors(package: Package) -> Iterator[tuple[str, str]]:
@@ -188,7 +197,7 @@ def _table(table: Element) -> list[list[Cell]]:
             text = "" if body is None else " ".join(line for line, _ in _lines(body))
             cells.append(Cell(text, int(cell.get("gridSpan", 1)), int(cell.get("rowSpan", 1))))
         rows.append(cells)
-    return rows
+    return fitted(rows, columns=sum(1 for _ in table.iterfind("{*}tblGrid/{*}gridCol")))
 
 
 def _speaker_notes(root: Element) -> Iterator[str]:

@@ -7,7 +7,17 @@ import json
 import uuid
 from typing import Any
 
-from ingest.readers import csv_rows, html, mail, markdown, media_types, office, rst, titles
+from ingest.readers import (
+    asciidoc,
+    csv_rows,
+    html,
+    mail,
+    markdown,
+    media_types,
+    office,
+    rst,
+    titles,
+)
 from ingest.readers.decoding import clean, decode, storable
 from ingest.readers.media_types import damaged, media_type
 from ingest.readers.options import DEFAULT_OPTIONS, ReadOptions
@@ -149,6 +159,8 @@ def _by_type(
             found = markdown.outline(decode(data, name=name), hidden=options.hidden)
         case media_types.RST:
             found = rst.outline(decode(data, name=name))
+        case media_types.ASCIIDOC:
+            found = asciidoc.outline(decode(data, name=name), hidden=options.hidden)
         case media_types.CSV:
             found = csv_rows.outline(decode(data, name=name), name=name)
         case media_types.MAIL:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from itertools import islice
 
 from ingest.readers.decoding import clean
+from rag.types import Meta
 
 _PAGE = r"(?:page|seite|slide|folie|p[áa]gina|pag\.|p\.|s\.|blatt|sivu|sida|side|strona|стр\.?)"
 _OF = r"(?:of|von|de|sur|di|van|av|af|z|из|/|\|)"
@@ -13,7 +14,7 @@ _AT_END = re.compile(rf"[\s|,;·•–—-]*\b{_PAGE}\s*(?:\d+\s*)?(?:{_OF}\s*\d
 _ONLY_NUMBER = re.compile(
     rf"[\s|,;·•–—\-()\[\]]*{_PAGE}?\s*\d*\s*(?:{_OF}\s*\d*)?[\s|–—\-()\[\]]*", re.IGNORECASE
 )
-_LONGEST = 500
+_LONGEST, _MOST = 500, 10
 
 
 class Running:
@@ -22,25 +23,46 @@ class Running:
     def __init__(self) -> None:
         self._lines: dict[str, dict[str, None]] = {"header": {}, "footer": {}}
 
-    def add(self, place: str, line: str) -> None:
-        """Adds a line of a "header" or "footer"; one that only counts pages is left out."""
+    def add(self, place: str, line: str) -> str:
+        """Adds a line of a "header" or "footer"; one that only counts pages is left out.
+
+        Returns:
+            The line without a page number; "" if it was added before or is left out.
+        """
         words = " ".join(clean(line).split())
-        if words and not _ONLY_NUMBER.fullmatch(words):
-            self._lines[place][without_page(words)] = None
+        if not words or counts_pages(words):
+            return ""
+        words = without_page(words)
+        is_new = words not in self.lines
+        self._lines[place][words] = None
+        return words if is_new else ""
 
     @property
-    def lines(self) -> Iterator[str]:
-        """Yields the lines; one that is in header and footer comes once."""
-        yield from dict.fromkeys(line for lines in self._lines.values() for line in lines)
+    def lines(self) -> list[str]:
+        """Returns the lines; one that is in header and footer comes once."""
+        return list(dict.fromkeys(line for lines in self._lines.values() for line in lines))
 
     @property
-    def meta(self) -> Mapping[str, str]:
-        """Returns the lines of each place as metadata."""
-        joined = {place: " | ".join(lines)[:_LONGEST] for place, lines in self._lines.items()}
-        return {place: text for place, text in joined.items() if text}
+    def meta(self) -> Meta:
+        """Returns the first lines of each place as metadata: `page_header` and `page_footer`."""
+        found = {
+            f"page_{place}": tuple(line[:_LONGEST] for line in islice(lines, _MOST))
+            for place, lines in self._lines.items()
+        }
+        return {key: lines for key, lines in found.items() if lines}
+
+
+def counts_pages(line: str) -> bool:
+    """Checks that a line is a page number and no more."""
+    return bool(_ONLY_NUMBER.fullmatch(line))
 
 
 def without_page(line: str) -> str:
-    """Returns a line without the page number at its end, if a word such as "page" names it."""
+    """Returns a line without the page number at its end, if a word such as "page" names it.
+
+    A line that only counts pages is "".
+    """
+    if _ONLY_NUMBER.fullmatch(line):
+        return ""
     found = _AT_END.search(line)
     return line[: found.start()] if found and found.start() else line

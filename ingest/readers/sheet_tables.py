@@ -94,7 +94,8 @@ def _heads(rows: Sequence[Mapping[int, Shown]], last: Block, block: Block, stren
         return False
     labels = [cell for row in rows for cell in row.values()]
     beside = max(map(len, rows)) > 1 and last.left <= block.left and block.right <= last.right + 1
-    return beside and strength < _STRONG and not any(map(_is_data, labels))
+    plain = not strength or (strength < _STRONG and len(last.numbers) == 1)
+    return beside and plain and not any(map(_is_data, labels))
 
 
 def _blocks(

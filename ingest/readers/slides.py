@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -49,18 +50,25 @@ class Slide:
     hidden_shapes: int = 0
 
 
-def write(slides: Sequence[Slide], text: TextBuilder, options: ReadOptions) -> Running:
+def write(
+    slides: Sequence[Slide], text: TextBuilder, options: ReadOptions, *, drawn: Iterable[str] = ()
+) -> Running:
     """Appends the slides; what stands on most of them comes once, at the beginning.
+
+    `drawn` are the texts that stand on all slides, but in none.
 
     Returns:
         The running headers and footers.
     """
-    shown = [slide for slide in slides if options.hidden or not slide.hidden]
-    repeated = _repeated(shown)
+    repeated = _repeated(slides, hidden=options.hidden)
     running = Running()
-    for shape in (shape for slide in shown for shape in slide.shapes):
-        if shape.kind == "footer" or _key(shape) in repeated:
-            running.add("footer", shape.text)
+    for line in drawn:
+        running.add("footer", line)
+    for number, slide in enumerate(slides, start=1):
+        for shape in slide.shapes if options.hidden or not slide.hidden else ():
+            key = _key(shape, number)
+            if shape.kind == "footer" or key in repeated:
+                running.add("footer", key[0] if key[1] else shape.text)
     text.turn_to(1)
     for line in running.lines:
         text.paragraph(line)
@@ -77,10 +85,12 @@ def _write(slide: Slide, text: TextBuilder, number: int, repeated: set[tuple[str
     body = [
         shape
         for shape in slide.shapes
-        if shape.kind in {"text", "table"} and _key(shape) not in repeated
+        if shape.kind in {"text", "table"} and _key(shape, number) not in repeated
     ]
     if titles or slide.notes or any(shape.text or shape.rows for shape in body):
-        title = " – ".join(titles) or f"Slide {number}"
+        title = " – ".join(titles)
+        if not title and text.has_headings:  # the text is not below the title of another slide
+            title = f"Slide {number}"
         text.heading(f"{title} (hidden)" if slide.hidden else title, _LEVEL)
     for shape in body:
         if shape.kind == "table":
@@ -99,21 +109,24 @@ def _write(slide: Slide, text: TextBuilder, number: int, repeated: set[tuple[str
             text.paragraph(note)
 
 
-def _repeated(slides: Sequence[Slide]) -> set[tuple[str, str]]:
+def _repeated(slides: Sequence[Slide], *, hidden: bool) -> set[tuple[str, str]]:
     """Returns the texts that stand in one place on most of the slides, but for a page number."""
-    if len(slides) < _LEAST_SLIDES:
-        return set()
-    counts = Counter(
-        key for slide in slides for key in {_key(shape) for shape in slide.shapes} if key[1]
-    )
-    return {key for key, count in counts.items() if count >= max(_LEAST_SLIDES, len(slides) / 2)}
+    keys = [
+        {_key(shape, number) for shape in slide.shapes}
+        for number, slide in enumerate(slides, start=1)
+        if hidden or not slide.hidden
+    ]
+    counts = Counter(key for slide in keys for key in slide if key[1])
+    return {key for key, count in counts.items() if count >= max(_LEAST_SLIDES, len(keys) / 2)}
 
 
-def _key(shape: Shape) -> tuple[str, str]:
+def _key(shape: Shape, number: int) -> tuple[str, str]:
+    """Returns the text without the number of the slide at its end, and its place."""
     text = shape.text
     if shape.kind != "text" or len(text) > _LONGEST_RUNNING:
         return "", ""
-    return without_page(text), shape.place
+    bare = re.sub(rf"\s*[|/,;·•–—-]\s*{number}$", "", text)
+    return without_page(bare), shape.place
 
 
 def _notes(slides: Sequence[Slide], *, hidden: bool) -> Iterator[str]:

@@ -10,7 +10,7 @@ from ingest.readers.outline import Outline
 from ingest.readers.tables import BETWEEN, Row, written
 from rag.types import Heading, Meta, Table
 
-_LONGEST_HEADER = 4000
+_MANY_COLUMNS = 1000
 
 
 class TextBuilder:
@@ -37,6 +37,11 @@ class TextBuilder:
         """Returns the page of what follows; 0 before the first."""
         return self._page
 
+    @property
+    def has_headings(self) -> bool:
+        """Tells whether a heading was appended."""
+        return bool(self._headings)
+
     def heading(self, text: str, level: int) -> None:
         """Appends a heading."""
         line = " ".join(clean(text).split())
@@ -51,10 +56,20 @@ class TextBuilder:
             self._write(line)
             self._leads_in = True
 
-    def item(self, text: str) -> None:
+    def rest(self, text: str) -> None:
+        """Appends the rest of a paragraph or item that goes on on another page.
+
+        The page begins after the white space at the start of `text`.
+        """
+        line = clean(text).rstrip()
+        words = line.lstrip()
+        self._write(words, gap=line[: len(line) - len(words)])
+        self._leads_in = True
+
+    def item(self, text: str, *, mark: str = "- ") -> None:
         """Appends an item of a list, on the line below a paragraph or another item."""
         if line := _trimmed(text):
-            self._write(f"- {line}", gap="\n" if self._leads_in else "\n\n")
+            self._write(f"{mark}{line}", gap="\n" if self._leads_in else "\n\n")
             self._leads_in = True
 
     def furniture(self, text: str) -> None:
@@ -67,9 +82,12 @@ class TextBuilder:
         """Appends a table; see `written`."""
         text, table = written(rows, between=BETWEEN, header_rows=header_rows)
         start = self._write(clean(text))
-        if table and len(table.header) > _LONGEST_HEADER:
-            self.notes.append("The header of a table is too long to be repeated with its rows.")
-        elif table:
+        if table:
+            columns = table.header.count(BETWEEN) + 1
+            if columns > _MANY_COLUMNS:
+                self.notes.append(
+                    f"A table has {columns:,} columns: a passage names those that it has."
+                )
             moved = replace(table, start=start + table.start, end=start + table.end)
             self._tables.append(moved)
 

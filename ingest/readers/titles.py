@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import re
 
-_LISTED = """
-    untitled unnamed blank new neu neue neues neuer nouveau nouvelle nuevo no title notitle
-    ohne titel unbenannt unbenanntes sans titre nom sin título titulo senza titolo nome sem
-    naamloos bez tytułu nazwy без имени названия 无标题 無題 무제
+_NO_TITLE = """
+    untitled unnamed blank notitle ohne unbenannt unbenanntes sans sin
+    senza sem naamloos bez без 无标题 無題 무제
+"""
+_KINDS = """
+    no title titel titre nom título titulo titolo nome tytułu nazwy имени названия
+    new neu neue neues neuer nouveau nouvelle nuevo your here insert
     document dokument documento документ 文档 文書 page seite página pagina web webpage
     presentation präsentation présentation presentación presentazione apresentação презентация
     slide folie diapositive book workbook mappe arbeitsmappe classeur libro spreadsheet
     sheet tabelle feuille hoja foglio template vorlage modèle plantilla file datei fichier
-    microsoft word powerpoint excel office html pdf react vite app your here insert index
-    none null undefined
+    microsoft word powerpoint excel office html pdf react vite app index none null undefined
 """
-_WORDS = frozenset(_LISTED.split())
+_NOTHING = frozenset(_NO_TITLE.split())
+_WORDS = _NOTHING | frozenset(_KINDS.split())
 """A title of these words alone, with a number at most, says nothing about the document."""
 _PROGRAM = re.compile(
     r"(?:microsoft|libreoffice|openoffice)(?:\.org)? (?:word|excel|powerpoint|writer|calc|impress)"
@@ -31,9 +34,15 @@ _PARTS = re.compile(r"[^\W\d_]+")
 _LONGEST = 100
 
 
-def chosen(*titles: str, name: str) -> str:
-    """Returns the first title that a person wrote, or else the file's name."""
-    return next((title for title in titles if title and not is_by_tool(title)), name)
+def chosen(title: str, heading: str, *, name: str) -> str:
+    """Returns the title or the first heading, if a person wrote it, or else the file's name.
+
+    A person may well write the heading "Template", but not "Untitled".
+    """
+    if title and not is_by_tool(title):
+        return title
+    words = set(_PARTS.findall(heading.casefold()))
+    return name if not heading or (words & _NOTHING and words <= _WORDS) else heading
 
 
 def is_by_tool(title: str) -> bool:
@@ -44,9 +53,9 @@ def is_by_tool(title: str) -> bool:
     line = " ".join(title.split())
     if len(line) > _LONGEST:
         return bool(_PROGRAM.match(line))
-    words = _PARTS.findall(line.casefold())
+    words = set(_PARTS.findall(line.casefold()))
     return (
-        (bool(words) and _WORDS.issuperset(words))
+        (bool(words) and words <= _WORDS)
         or any(pattern.fullmatch(line) for pattern in (_FILE, _PLACEHOLDER))
         or bool(_PROGRAM.match(line))
     )

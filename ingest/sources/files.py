@@ -78,7 +78,13 @@ def storage_errors(folder: Path) -> Iterator[None]:
         ) from error
 
 
-class _Files:
+def prefix_of(tenant: str) -> str:
+    """Returns the beginning of a tenant's keys."""
+    name = blake2b(tenant.encode(), digest_size=8).hexdigest()
+    return f"{_OF_TENANT}{name}-"
+
+
+class KeyedFiles:
     """The files of a folder whose names, the keys, begin with a prefix."""
 
     def __init__(self, folder: Path, prefix: str) -> None:
@@ -107,6 +113,10 @@ class _Files:
         for key in keys:
             self._file(key).unlink(missing_ok=True)
 
+    def new_key(self) -> str:
+        """Returns a key under which nothing is stored yet."""
+        return f"{self._prefix}{uuid4().hex}"
+
     def _file(self, key: str) -> Path:
         # Older versions, which had one tenant, did not mark its keys.
         if key.startswith(_OF_TENANT) and not key.startswith(self._prefix):
@@ -117,7 +127,7 @@ class _Files:
         return self._folder / key
 
 
-class Spool(_Files):
+class Spool(KeyedFiles):
     """A folder for bytes that were sent: on disk before they are accepted, gone once ingested.
 
     It sees the bytes of all tenants, for the process that removes those that nobody needs.
@@ -128,11 +138,10 @@ class Spool(_Files):
 
     def of(self, tenant: str) -> TenantSpool:
         """Returns the spool of one tenant."""
-        name = blake2b(tenant.encode(), digest_size=8).hexdigest()
-        return TenantSpool(self._folder, prefix=f"{_OF_TENANT}{name}-")
+        return TenantSpool(self._folder, prefix=prefix_of(tenant))
 
 
-class TenantSpool(_Files):
+class TenantSpool(KeyedFiles):
     """The bytes of one tenant in the spool.
 
     Raises:
@@ -142,10 +151,6 @@ class TenantSpool(_Files):
     def part(self) -> TenantSpool:
         """Returns a spool in the same folder for the content of one request."""
         return TenantSpool(self._folder, prefix=f"{self.new_key()}-")
-
-    def new_key(self) -> str:
-        """Returns a key under which nothing is stored yet."""
-        return f"{self._prefix}{uuid4().hex}"
 
     def put(
         self,

@@ -17,7 +17,9 @@ from starlette.responses import Response
 import rag
 from rag.api import openapi, problems
 from rag.api.browsers import OwnHosts, OwnOrigins
+from rag.api.clients import dify, ollama, rerankers
 from rag.api.deps import Running, tenant
+from rag.api.docs_pages import add_pages
 from rag.api.middleware import BodyLimit, ClientGoneError, Measured, RequestId, SlowClients
 from rag.api.openai.routes import router as openai_router
 from rag.api.routes import collections, documents, feedback, health, jobs, questions
@@ -105,11 +107,16 @@ def app_without_lifespan(
         description="Documents in, grounded answers out: every citation is an exact span.",
         lifespan=lifespan,
         dependencies=[Depends(tenant)],
+        docs_url=None,
+        redoc_url=None,
     )
+    add_pages(app)
     app.state.running, app.state.settings = running, settings
     for routes in (questions, feedback, documents, collections, jobs):
         app.include_router(routes.router)
     app.include_router(openai_router)
+    for routes in (rerankers, dify, ollama):
+        app.include_router(routes.router)
     app.include_router(health.router)
     app.add_middleware(BodyLimit, limits=settings.limits)
     _add_origin_checks(app, hosts, settings.server.allowed_origins)

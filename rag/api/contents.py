@@ -14,20 +14,25 @@ PIECE = 256 << 10
 """Bytes written at once: other requests are served between two pieces."""
 OPENAPI: dict[int | str, dict[str, Any]] = {
     200: {
-        "description": "The text, in UTF-8.",
-        "content": {"text/plain": {"schema": {"type": "string"}}},
+        "description": "The file as it was sent, or the text in UTF-8.",
+        "content": {
+            "text/plain": {"schema": {"type": "string"}},
+            "*/*": {"schema": {"type": "string", "format": "binary"}},
+        },
         "headers": {
-            "ETag": {"description": "Names this text.", "schema": {"type": "string"}},
+            "ETag": {"description": "Names this content.", "schema": {"type": "string"}},
         },
     },
-    304: {"description": "The text is the one that `If-None-Match` names."},
+    206: {"description": "The ranges of the file that `Range` names."},
+    304: {"description": "The content is the one that `If-None-Match` names."},
+    416: {"description": "`Range` names bytes behind the end of the file."},
 }
 
 
 async def response(request: Request, text: bytes) -> Response:
     """Returns the text with its length and an ETag, or 304 without a text if the caller has it."""
     digest = await asyncio.to_thread(sha256, text)
-    headers = {"ETag": f'"{digest.hexdigest()}"'}
+    headers = {"ETag": f'"{digest.hexdigest()}"', "X-Content-Type-Options": "nosniff"}
     if headers["ETag"] in request.headers.get("if-none-match", ""):
         return Response(status_code=304, headers=headers)
     return StreamingResponse(

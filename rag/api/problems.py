@@ -15,6 +15,7 @@ from starlette.responses import Response
 from starlette.routing import Match, Route
 from starlette.types import Scope
 
+from rag.api.clients import problem_forms
 from rag.api.openai import errors
 from rag.errors import ConfigError, RagError, UpstreamError
 from rag.text.validation_errors import first, shortened
@@ -68,6 +69,13 @@ def response(
 ) -> Response:
     """Returns a problem as a response for an ASGI `scope`; `param` is the field at fault."""
     scope["problem"] = body["code"]
+    if problem_forms.applies_to(scope["path"]):
+        return Response(
+            to_json(problem_forms.error_json(scope["path"], body)),
+            status_code=problem_forms.status_of(scope["path"], body),
+            media_type="application/json",
+            headers=headers,
+        )
     if errors.applies_to(scope["path"]):
         return Response(
             to_json(errors.error_json(body, param)),

@@ -117,6 +117,9 @@ class AnswerDetails(SearchResponse):
     uncited: list[str] = Field(description="Sentences of the answer without a citation.")
     abstained: bool
     reason: Reason | None
+    missing: list[str] = Field(
+        description="If it abstained: words or identifiers of the question that no passage has."
+    )
     confidence: float
 
 
@@ -197,6 +200,7 @@ class CollectionOut(BaseModel):
     documents: int
     chunks: int
     outdated: int = Field(description="Documents that `rag reindex` would index better.")
+    reread: int = Field(description="Documents that an older reader read: ingest them again.")
     created_at: str
 
 
@@ -250,6 +254,7 @@ def details_json(answer: Answer) -> dict[str, Any]:
         "uncited": answer.uncited,
         "abstained": answer.abstained,
         "reason": answer.reason,
+        "missing": answer.missing,
         "confidence": answer.confidence,
         "hits": [hit_json(hit) for hit in answer.hits],
         "timings": answer.timings,
@@ -279,7 +284,7 @@ def usage_json(usage: Usage) -> dict[str, Any]:
 def document_json(record: DocumentRecord) -> dict[str, Any]:
     """Returns a document as `DocumentOut`; where its bytes lie and how it was cut is internal."""
     fields = asdict(record)
-    del fields["source"], fields["recipe"]
+    del fields["source"], fields["recipe"], fields["original"]
     return fields
 
 

@@ -35,7 +35,7 @@ URI_CHARS = 4096
 LABEL_CHARS = 200
 FIELDS = 64
 """Most fields of a document's meta."""
-_FIELD = r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$"
+FIELD_NAME = r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$"
 _UNSTORABLE = re.compile("[\ud800-\udfff\0]")
 """Lone surrogates, which UTF-8 cannot encode, and NUL, which PostgreSQL cannot store."""
 _CONTROL = re.compile("[\0-\x1f\x7f-\x9f\u2028\u2029]")
@@ -141,7 +141,7 @@ class Filter(_Request):
 
     model_config = ConfigDict(json_schema_extra=shapes.FILTER)
 
-    field: str = Field(pattern=_FIELD)
+    field: str = Field(pattern=FIELD_NAME)
     op: Literal["eq", "in", "gt", "gte", "lt", "lte"]
     value: _Value
 
@@ -293,7 +293,7 @@ class DocumentIn(_Request):
     meta: Annotated[dict[str, _Value], BeforeValidator(_few_fields)] = Field(
         default={},
         max_length=FIELDS,
-        json_schema_extra={"propertyNames": {"pattern": _FIELD}},
+        json_schema_extra={"propertyNames": {"pattern": FIELD_NAME}},
     )
 
     @field_validator("id")
@@ -308,7 +308,7 @@ class DocumentIn(_Request):
     @classmethod
     def _field_names(cls, value: dict[str, Any]) -> dict[str, Any]:
         for name in value:
-            if not re.fullmatch(_FIELD, name):
+            if not re.fullmatch(FIELD_NAME, name):
                 raise ValueError(
                     f"the field name {shortened(name)!r} has characters other than"
                     " A-Z a-z 0-9 _ . -"

@@ -59,6 +59,23 @@ FILTER = either(
 )
 
 
+DIFY_CONDITION = either(
+    {"properties": {"comparison_operator": {"enum": ["is", "="]}, "value": SCALAR}},
+    {
+        "properties": {
+            "comparison_operator": {"const": "in"},
+            "value": either(SCALAR, list_of(SCALAR, minItems=1, maxItems=FILTER_VALUES // 20)),
+        }
+    },
+    {
+        "properties": {
+            "comparison_operator": {"enum": [">", "<", "\u2265", "\u2264", "after", "before"]},
+            "value": _BOUND,
+        }
+    },
+)
+
+
 def conversation(text: Schema, question: Schema) -> tuple[Schema, Schema]:
     """Returns schemas of a turn and a conversation: users' turns hold `question`, others `text`."""
     user = {"properties": {"role": {"const": "user"}, "content": question}}

@@ -14,7 +14,7 @@ from rag.build.telemetry import build_privacy, open_observer, open_traces
 from rag.catalog.catalog import Catalog
 from rag.errors import ConfigError
 from rag.feedback.observer import Observer
-from rag.process.private_folder import INDEX, SPOOL
+from rag.process.private_folder import INDEX, ORIGINALS, SPOOL
 from rag.settings.ingest import ChunkerSettings, RecursiveSettings, SectionSettings
 from rag.settings.tree import Settings
 from rag.telemetry import metrics
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from ingest.reader_process import Parser
     from ingest.sources.fetch import Fetcher
     from ingest.sources.files import Spool
+    from ingest.sources.originals import Originals
     from rag.protocols import Chunker, PersistentIndex, StoredIndex
     from retrieval.bm25 import Bm25Encoder
     from retrieval.embedders.embedder import ModelEmbedder
@@ -36,6 +37,7 @@ class Ingesting(Storage):
     """The parts of a process that ingests and deletes."""
 
     spool: Spool
+    originals: Originals
     index: StoredIndex
     embedder: ModelEmbedder
     encoder: Bm25Encoder
@@ -70,6 +72,7 @@ async def open_ingesting(
     from ingest.settling import settling
     from ingest.sources.fetch import WebReader
     from ingest.sources.files import Spool
+    from ingest.sources.originals import Originals
     from retrieval.bm25 import Bm25Encoder
 
     data = settings.data_dir.resolve()
@@ -78,8 +81,13 @@ async def open_ingesting(
         catalog = storage.catalog
         observer = await open_observer(settings, storage.database, stack)
         spool = Spool(data / SPOOL)
+        originals = Originals(data / ORIGINALS, keep=settings.reader.keep_originals)
         cleanup = Cleanup(
-            catalog=catalog, answers=observer.answers, database=storage.database, spool=spool
+            catalog=catalog,
+            answers=observer.answers,
+            database=storage.database,
+            spool=spool,
+            originals=originals,
         )
         # Files that another process stored a moment ago may not be submitted yet.
         await cleanup.sweep(older_than=0 if storage.alone else UNSUBMITTED_SECONDS)
@@ -101,6 +109,7 @@ async def open_ingesting(
             index=index,
             catalog=catalog,
             spool=spool,
+            originals=originals,
             passages=build_passage_embedder(settings.reranker, embedder),
             traces=DocumentTraces(observer.traces.send, rate=settings.traces.rate),
             seconds=settings.queue.task_seconds,
@@ -111,6 +120,7 @@ async def open_ingesting(
         yield Ingesting(
             **attributes_of(storage),
             spool=spool,
+            originals=originals,
             index=index,
             embedder=embedder,
             encoder=encoder,

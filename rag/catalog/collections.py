@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 import sqlalchemy as sa
 
 from rag.catalog.database import Database
@@ -14,9 +17,10 @@ from rag.types import Scope
 _HELD = same_scope(documents, collections)
 _CHUNKS = sa.func.coalesce(sa.func.sum(documents.c.chunks), 0).label("chunks")
 
-
+_HAS_RECIPE = documents.c.recipe != ""  # one that is written just now has none
+_TODAYS_TERMS = (f"% {TERMS}", f"% {TERMS} read:%")
 _OUTDATED = sa.func.count(
-    sa.case(((documents.c.recipe != "") & documents.c.recipe.not_like(f"% {TERMS}"), 1))
+    sa.case((_HAS_RECIPE & ~sa.or_(*map(documents.c.recipe.like, _TODAYS_TERMS)), 1))
 ).label("outdated")
 
 
@@ -73,8 +77,13 @@ class Collections:
             code="unknown_collection",
         )
 
-    async def of(self, tenant: str) -> list[CollectionRecord]:
-        """Returns a tenant's collections, ordered by name."""
+    async def of(
+        self, tenant: str, *, readers: Mapping[str, str] = MappingProxyType({})
+    ) -> list[CollectionRecord]:
+        """Returns a tenant's collections, ordered by name.
+
+        `readers` has, by media type, the end of the recipes of documents that today's reader read.
+        """
         query = (
             sa.select(
                 collections.c.collection.label("name"),
@@ -82,6 +91,7 @@ class Collections:
                 sa.func.count(documents.c.id).label("documents"),
                 _CHUNKS,
                 _OUTDATED,
+                sa.func.count(sa.case((_was_read_before(readers), 1))).label("reread"),
                 collections.c.created_at,
             )
             .select_from(collections.outerjoin(documents, _HELD))
@@ -90,3 +100,13 @@ class Collections:
             .order_by(collections.c.collection)
         )
         return [CollectionRecord(**row) for row in await self._db.rows(query)]
+
+
+def _was_read_before(readers: Mapping[str, str]) -> sa.ColumnElement[bool]:
+    """Checks that an older reader read a document."""
+    older = (
+        (documents.c.media_type == media_type)
+        & ~documents.c.recipe.endswith(reader, autoescape=True)
+        for media_type, reader in readers.items()
+    )
+    return _HAS_RECIPE & sa.or_(sa.false(), *older)

@@ -225,6 +225,16 @@ class Documents:
             keys |= spool_keys(await self._db.rows(sa.union_all(waiting, failed)))
         return keys
 
+    async def unnamed(self, originals: Sequence[str]) -> set[str]:
+        """Returns those of these keys of originals that no document of any tenant names."""
+        named: set[str] = set()
+        for i in range(0, len(originals), IDS_AT_ONCE):
+            query = sa.select(documents.c.original).where(
+                documents.c.original.in_(originals[i : i + IDS_AT_ONCE])
+            )
+            named |= {row["original"] for row in await self._db.rows(query)}
+        return set(originals) - named
+
     async def all_spooled(self) -> set[str]:
         """Returns the spool keys of the bytes that documents of any tenant still need."""
         return spool_keys(await self._db.rows(sa.union_all(_WAITING, _FAILED)))

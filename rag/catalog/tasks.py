@@ -249,7 +249,14 @@ class Tasks:
             await db.execute(lost.values(queued_at=None))
 
     async def succeed(
-        self, task: Task, document: Document, *, recipe: str, chunks: int, duplicate_of: str | None
+        self,
+        task: Task,
+        document: Document,
+        *,
+        recipe: str,
+        chunks: int,
+        duplicate_of: str | None,
+        original: str | None = None,
     ) -> None:
         """Stores a document's new state and text, and settles its task as succeeded."""
         values = {
@@ -260,6 +267,7 @@ class Tasks:
             "recipe": recipe,
             "chunks": chunks,
             "duplicate_of": duplicate_of,
+            "original": original,
         }
         text = {
             **scope_row(task.scope),
@@ -275,13 +283,14 @@ class Tasks:
             await self._unsettled.unmark(db, task.scope, task.document_id)
         metrics.document(outcome)
 
-    async def unchanged(self, task: Task, document: Document) -> None:
-        """Records that a document has not changed; stores its structure if none was stored."""
+    async def unchanged(self, task: Task, document: Document, *, original: str = "") -> None:
+        """Records that a document has not changed; stores what an older version did not store."""
         mine = of_document(task.scope, task.document_id, texts)
         unkept = texts.update().where(mine, texts.c.structure.is_(None))
         async with self._db.write() as db:
             await db.execute(unkept.values(structure=structure_of(document)))
-            await self._settle(db, task, "succeeded", outcome="unchanged")
+            kept = {"original": original} if original else None
+            await self._settle(db, task, "succeeded", outcome="unchanged", document=kept)
         metrics.document("unchanged")
 
     async def skip(self, task: Task, why: str) -> None:

@@ -55,6 +55,8 @@ def answer(body: Json) -> Lines:
     if body["abstained"]:
         sure = f"{body['reason']}, confidence {body['confidence']:.2f}"
         yield f"No answer: {REASONS[body['reason']]} ({sure})."
+        if body["missing"]:
+            yield f"Not found: {', '.join(map(plain, body['missing']))}."
         if body["hits"]:
             yield ""
             yield "Closest passages:"
@@ -179,6 +181,8 @@ def status(body: Json) -> Lines:
         if each.get("outdated"):
             indexed = f"{_documents(each['outdated'])} indexed by an older version"
             yield f"  {indexed}: `rag reindex --collection {each['name']}` brings them up."
+        if reread := each.get("reread"):
+            yield f"  {_documents(reread)} read by an older version: ingest again to bring up."
     documents = sorted(body["documents"], key=lambda d: (d["state"] != "failed", d["uri"]))
     if documents:
         states = Counter(d["state"] for d in documents)

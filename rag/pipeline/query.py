@@ -13,7 +13,9 @@ from collections.abc import (
 from dataclasses import dataclass, replace
 
 from generation.answer_stream import Draft, JsonDraft
+from generation.query.core_question import core_question
 from generation.query.expansion import QuestionExpander
+from generation.query.follow_up import FollowUpResolver
 from generation.query.rewriting import QuestionRewriter
 from generation.query.task_writer import TaskWriter
 from generation.sanitizing import SafeText
@@ -49,7 +51,7 @@ class QueryPipeline(SearchPipeline):
         *,
         catalog: Catalog,
         tasks: TaskWriter,
-        rewriter: QuestionRewriter | None,
+        rewriter: QuestionRewriter | FollowUpResolver | None,
         expander: QuestionExpander | None,
         retriever: Retriever,
         reader: SectionReader | None,
@@ -139,18 +141,23 @@ class QueryPipeline(SearchPipeline):
     async def _stream(self, query: Query, run: Run) -> AsyncGenerator[Event, None]:
         """Runs the stages of a question.
 
-        1. make it stand alone  2. write further search texts  3. retrieve  4. widen
-        5. generate  6. check what is written  7. the answer
+        1. make it stand alone, and find it in its message  2. write further search texts
+        3. retrieve  4. widen  5. generate  6. check what is written  7. the answer
         """
         with run.stopwatch.time("total"):
             await self._check_exists(query.scope, run)  # before a model works for it
             query = await self._rewrite(query, run)  # 1.
+            message, query = query.text, replace(query, text=core_question(query.text))
             more = await self._expand(query, run)  # 2.
-            hits = await self._retrieve([query, *more], run)  # 3.
+            hits = await self._retrieve([query, *more], run) if query.text else ()  # 3.
         yield hits
         passages = tuple(await self._widen(query.scope, hits, run))  # 4.
         prompt = Prompt(
-            question=query.text, scope=query.scope, hits=passages, sampling=query.sampling
+            question=query.text,
+            scope=query.scope,
+            hits=passages,
+            message=message,
+            sampling=query.sampling,
         )
         kind = Draft if query.sampling.schema is None else JsonDraft
         draft = kind(passages, self._support)
@@ -175,7 +182,7 @@ class QueryPipeline(SearchPipeline):
         return replace(query, text=rewritten.question)
 
     async def _expand(self, query: Query, run: Run) -> list[Query]:
-        if self._expander is None:
+        if self._expander is None or not query.text:
             return []
         with self._in_time("writing what else to search for"):
             async with asyncio.timeout_at(run.deadline):
@@ -253,7 +260,7 @@ def _answer(
 ) -> Answer:
     return Answer(
         id=secrets.token_hex(16),
-        question=prompt.question,
+        question=prompt.question or prompt.message,
         text=draft.text,
         citations=draft.citations,
         unsupported=draft.unsupported,
@@ -262,6 +269,7 @@ def _answer(
         passages=prompt.hits,
         abstained=last.abstained is not None,
         reason=last.abstained,
+        missing=last.missing,
         confidence=last.confidence or 0.0,
         degraded=tuple(run.degraded),
         usage=run.usage,

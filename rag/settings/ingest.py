@@ -27,6 +27,9 @@ class ReaderSettings(Part):
     hidden: bool = Field(
         False, description="Also hidden sheets, rows, slides and text, which nobody sees."
     )
+    keep_originals: bool = Field(
+        True, description="Files stay in the data folder as long as their documents, to be opened."
+    )
 
 
 class FetchSettings(Part):

@@ -39,7 +39,8 @@ _PATTERN = re.compile(
 _SEPARATOR = re.compile(r"[-_./:,' \u00a0]")
 _THOUSANDS = re.compile(r"\d{1,3}(?:[.,'\u00a0]\d{3})+(?:[.,]\d{1,2})?")
 _DECIMAL = re.compile(r"\d+[.,]\d+")
-_DIGITS = re.compile(r"\d{3,}")
+_DIGITS = re.compile(r"\d{5,}")
+_WORD = re.compile(r"[^\W_]+")
 _VERSION = re.compile(r"(?i:v)(\d+(?:\.\d+)*)")
 _DOTTED = re.compile(r"\d+(?:\.\d+){2,}")
 _YEAR = re.compile(r"(?:1[0-9]|20)\d\d")
@@ -98,7 +99,8 @@ def identifiers(text: str) -> list[Identifier]:
 def identifier_terms(text: str) -> list[str]:
     """Returns the terms by which the identifiers of a folded text are indexed.
 
-    Beside the whole form these are its beginnings, up to each separator, and long numbers within.
+    Beside the whole form these are its beginnings, up to each separator. The terms of a form are
+    itself.
     """
     if not _has_any(text):
         return []
@@ -106,6 +108,14 @@ def identifier_terms(text: str) -> list[str]:
     for match in _matches(text):
         terms += _terms(match)
     return terms
+
+
+def names_in(text: str) -> set[str]:
+    """Returns the forms that a text has: those of its identifiers, its words, and long numbers."""
+    text = folded(text)
+    words = {word.lower() for word in _WORD.findall(text)}
+    numbers = {run for word in words if not word.isdigit() for run in _DIGITS.findall(word)}
+    return words | numbers | set(identifier_terms(text))
 
 
 def _has_any(text: str) -> bool:
@@ -153,8 +163,6 @@ def _terms(match: re.Match[str]) -> list[str]:
     if not _is_number(written):
         edges = [edge.start() for edge in _SEPARATOR.finditer(written)][1 : _MAX_PREFIXES + 1]
         terms += [form for edge in edges if _has_any(form := _form(written[:edge]))]
-        if not _SEPARATOR.search(written):
-            terms += [run for run in _DIGITS.findall(written) if run != written]
     return terms
 
 

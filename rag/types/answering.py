@@ -53,7 +53,7 @@ class Citation:
 
 FinishReason = Literal["stop", "length"]
 """The reason why a model stopped: "stop" at the end of its text, "length" at `max_tokens`."""
-Reason = Literal["no_documents", "no_match", "weak_evidence"]
+Reason = Literal["no_question", "no_documents", "no_match", "unknown_identifier", "weak_evidence"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,8 +76,9 @@ class Answer:
 
     `question` is the text that was searched for: in a conversation, the question as it was
     rewritten to stand alone. `confidence`, 0 to 1, is the calibrated probability that the evidence
-    answers it; below the threshold the answer abstains and `reason` says why. `degraded` names each
-    stage that was left out, with the cause. `timings` is milliseconds by stage.
+    answers it; below the threshold the answer abstains, `reason` says why, and `missing` lists the
+    words or identifiers of the question that no passage has. `degraded` names each stage that was
+    left out, with the cause. `timings` is milliseconds by stage.
 
     `unsupported` holds the markers that were removed from the text because the passages they named
     do not support it; `uncited` holds the sentences of the text without a citation. Both are in
@@ -95,6 +96,7 @@ class Answer:
     passages: tuple[Hit, ...]
     abstained: bool
     reason: Reason | None
+    missing: tuple[str, ...]
     confidence: float
     degraded: tuple[str, ...]
     usage: Usage
@@ -107,6 +109,9 @@ class Answer:
 class Prompt:
     """The input of a generator: the question and its passages, best first.
 
+    `question` is empty if the user's message asks nothing. `message` is the whole message that a
+    language model reads; if it is empty, that is the question.
+
     A passage's marker in the answer is its place in `hits`, from 1. A passage may be wider than
     the chunk that was found, because it includes its neighbours.
     """
@@ -114,6 +119,7 @@ class Prompt:
     question: str
     scope: Scope
     hits: tuple[Hit, ...]
+    message: str = ""
     sampling: SamplingOverrides = field(default_factory=SamplingOverrides)
 
 
@@ -160,7 +166,8 @@ class Delta:
     """A piece of an answer as it is generated.
 
     The last one of a stream has `confidence` (see `Answer`) and, if the generator declines to
-    answer, the reason in `abstained`; its text is then empty. `model` names the language model
+    answer, the reason in `abstained`, and in `missing` the words of the question that no passage
+    has; its text is then empty. `model` names the language model
     that wrote the text; it is None if the text comes from the passages. `usage` is that of the
     stream so far. `degraded`: see `Answer`. `call` is the input of the call to the model.
     """
@@ -169,6 +176,7 @@ class Delta:
     model: str | None = None
     confidence: float | None = None
     abstained: Reason | None = None
+    missing: tuple[str, ...] = ()
     finish_reason: FinishReason | None = None
     usage: Usage | None = None
     degraded: tuple[str, ...] = ()
@@ -176,7 +184,9 @@ class Delta:
 
 
 REASONS: Mapping[Reason, str] = {
+    "no_question": "the message asks nothing of the documents",
     "no_documents": "the collection has nothing that fits",
     "no_match": "no passage speaks of it",
+    "unknown_identifier": "no passage has what the question names",
     "weak_evidence": "the passages found do not carry an answer",
 }

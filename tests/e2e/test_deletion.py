@@ -16,7 +16,16 @@ from eval.offline.stage_cache import LocalStages
 from rag.catalog.forgetting import FORGOTTEN_SECONDS
 from rag.process.private_folder import INDEX, limit_umask, tighten
 from retrieval.indexes.edge_shard import ERASE_AFTER
-from tests.servers import PATIENCE, Server, rag, serving, submit, wait_for
+from tests.servers import (
+    PATIENCE,
+    Server,
+    all_documents,
+    finished,
+    rag,
+    serving,
+    submit,
+    wait_for,
+)
 
 MARK = "zanzibarquokka"
 TEXT = "The office opens at nine in {mark} street. Lunch is served at noon in {mark} hall."
@@ -71,6 +80,13 @@ def test_a_text_that_was_deleted_or_replaced_is_in_no_file(http: httpx.Client, d
     for mark, text in texts:
         submit(http, {"id": "d", "text": text, "title": mark}, collection=mark[-3:])
     answers = [asked(http, mark[-3:], mark) for mark, _ in texts]
+    for name in ("four.txt", "five.txt"):
+        text = TEXT.format(mark=MARK + name)
+        finished(http, http.post("/v1/documents", files={"files": (name, text)}))
+        assert any(file.startswith("originals/") for file in holding(data, MARK + name))
+    [four] = [d["id"] for d in all_documents(http, "default") if d["title"] == "four.txt"]
+    assert http.delete(f"/v1/documents/{four}").status_code == 204
+    finished(http, http.post("/v1/documents", files={"files": ("five.txt", "The hall is closed.")}))
     assert "catalog.sqlite-wal" in holding(data, deleted)
     assert http.delete("/v1/documents/d?collection=one").status_code == 204
     submit(http, {"id": "d", "text": "The office is closed."}, collection="two")

@@ -213,3 +213,18 @@ async def test_a_chunk_that_is_deleted_between_search_and_fetch_is_left_out(scop
     await index.upsert(scope, make_points([make_chunk(t, position=i) for i, t in enumerate(TEXTS)]))
     hits = await found(retriever(index), Query(text="cat cat", scope=scope))
     assert len(hits) == len(TEXTS) - 1
+
+
+# Identifiers
+
+
+@pytest.mark.parametrize("asked", ["order SO-51137", "order so51137", "ORDER SO–51137"])
+async def test_the_chunk_with_the_identifier_comes_first(asked: str, scope: Scope) -> None:
+    near = [make_chunk(f"order so 5113{n} status order", position=n) for n in range(40)]
+    exact = make_chunk("Returned: SO-51137, one of many in a long list.", position=99)
+    index = MemoryIndex()
+    await index.upsert(scope, make_points([*near, exact]))
+    hits = await found(retriever(index), Query(text=asked, scope=scope, top_k=3))
+    assert hits[0].chunk.id == exact.id
+    assert len(hits) == 3
+    assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)

@@ -7,10 +7,10 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from itertools import pairwise
+from itertools import pairwise, takewhile
 
 from ingest.readers.pdf.grids import Grid, grids
-from ingest.readers.pdf.lines import Line
+from ingest.readers.pdf.lines import Line, line_of
 
 _LARGER = 1.12
 _SAME_SIZE = 0.08
@@ -19,6 +19,9 @@ _USUAL_STEP = 1.2
 """Distance between lines in heights of the text, where a page has too few to tell."""
 _INDENT = 0.8
 _SHORT_LINE = 0.6
+_NARROW = 10.0
+"""Widths of a column, in heights of the text, below which each line ends where it was meant to."""
+_LEADER = re.compile(r"[.…]{3,}\s*\w+$")
 _LONGEST_HEADING, _MOST_HEADING_LINES = 120, 3
 _LONGEST_NUMBERED = 70
 _ENDS = (".", "!", "?", ":", ";", "…", "。", "！", "？")
@@ -73,6 +76,7 @@ class Style:
 
 def blocks(lines: Sequence[Line], style: Style) -> Iterator[Block]:
     """Yields the blocks of a region, from top to bottom."""
+    lines = [part for line in lines for part in _without_heading(line, style)]
     right = max(line.right for line in lines)
     step = _usual_step(lines)
     start = 0
@@ -83,8 +87,20 @@ def blocks(lines: Sequence[Line], style: Style) -> Iterator[Block]:
     yield from _paragraphs(lines[start:], style, right=right, step=step)
 
 
+def _without_heading(line: Line, style: Style) -> Iterator[Line]:
+    """Yields a line, or apart from it the bold heading that it begins with: "5. Parking"."""
+    bold = list(takewhile(lambda piece: piece.bold, line.pieces))
+    if style.bold or not bold or line.bold or not _NUMBERED.match(bold[0].text):
+        yield line
+    else:
+        yield line_of(bold, line.page)
+        yield line_of(line.pieces[len(bold) :], line.page)
+
+
 def is_wrapped(above: Line, below: Line, right: float) -> bool:
     """Checks that a line ended because the next word did not fit."""
+    if right - above.left < _NARROW * above.size or _LEADER.search(above.text):
+        return False
     word = below.text.split(maxsplit=1)[0]
     width = len(word) * (below.right - below.left) / max(1, len(below.text))
     return above.right + width + 0.2 * above.size > right
@@ -115,7 +131,9 @@ def _paragraphs(
     block: Block | None = None
     for number, line in enumerate(lines):
         following = lines[number + 1] if number + 1 < len(lines) else None
-        if block and not _begins(block, line, right=right, step=step):
+        heading = _is_numbered(line, following, right)
+        cut = heading and block and ends_sentence(block.lines[-1].text)
+        if block and not cut and not _begins(block, line, right=right, step=step):
             block.lines.append(line)
         else:
             if block:
@@ -123,7 +141,7 @@ def _paragraphs(
             near = block is not None and not _is_far(block.lines[-1], line, step)
             kind = Kind.ITEM if _is_item(line.text) else Kind.TEXT
             block = Block(kind, [line], right, near=near)
-        if following and len(block.lines) == 1 and _is_numbered(line, following, right):
+        if heading and len(block.lines) == 1:
             block.kind = Kind.HEADING
     if block:
         yield _headed(block, style)
@@ -138,7 +156,8 @@ def _begins(block: Block, line: Line, *, right: float, step: float) -> bool:
         return True
     if _is_item(line.text):
         bullet = BULLET.match(line.text) and not line.text.startswith(_DOUBTFUL_BULLETS)
-        return block.kind is Kind.ITEM or bool(bullet) or not is_wrapped(last, line, right)
+        cut = ends_sentence(last.text) or not is_wrapped(last, line, right)
+        return block.kind is Kind.ITEM or bool(bullet) or cut
     indented = line.left > last.left + _INDENT * line.size
     return block.kind is Kind.TEXT and indented and ends_sentence(last.text)
 
@@ -152,11 +171,12 @@ def _is_item(text: str) -> bool:
     return bool(BULLET.match(text) or _ENUMERATOR.match(text))
 
 
-def _is_numbered(line: Line, following: Line, right: float) -> bool:
+def _is_numbered(line: Line, following: Line | None, right: float) -> bool:
     """Checks a heading by its number alone: its letters may be those of the body."""
     text = line.text
     return (
-        len(text) <= _LONGEST_NUMBERED
+        following is not None
+        and len(text) <= _LONGEST_NUMBERED
         and any(map(str.isalpha, text))
         and bool(_NUMBERED.match(text))
         and not text.endswith(_NO_HEADING_ENDS)

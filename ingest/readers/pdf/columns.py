@@ -21,7 +21,7 @@ _BUCKET = 3.0
 _LEAST_WORDS = 3
 """Mean words in a line of a column of prose; a cell of a table has fewer."""
 _MANY_WORDS, _MANY_LINES = 5, 4
-_LEAST_GOING_ON = 0.25
+_LEAST_GOING_ON, _MOSTLY_GOING_ON = 0.25, 0.6
 _LEAST_ALIGNED = 0.8
 _WIDER = 1.3
 
@@ -118,7 +118,7 @@ def _are_columns(left: Sequence[Piece], right: Sequence[Piece], page: int) -> bo
         return not (few_words and _are_beside(*sides))
     if few_words or _are_rows(*sides):
         return False
-    if all(_goes_on(side) for side in sides):
+    if _go_on(sides):
         return True
     return all(_words(side) >= _MANY_WORDS and len(side) >= _MANY_LINES for side in sides)
 
@@ -144,11 +144,11 @@ def _wide(text: str) -> int:
     return sum("\u2e80" <= char <= "\uffee" for char in text)
 
 
-def _goes_on(lines: Sequence[Line]) -> bool:
-    """Checks that sentences of a column go on from line to line."""
-    steps = [(above.text, below.text) for above, below in pairwise(lines)]
-    going = sum(_continues(above, below) for above, below in steps)
-    return going >= _LEAST_GOING_ON * len(steps)
+def _go_on(sides: Sequence[Sequence[Line]]) -> bool:
+    """Checks that sentences go on from line to line: on both sides, or mostly on one."""
+    steps = [[_continues(above.text, below.text) for above, below in pairwise(s)] for s in sides]
+    both = all(sum(each) >= _LEAST_GOING_ON * len(each) for each in steps)
+    return both or sum(map(sum, steps)) >= _MOSTLY_GOING_ON * sum(map(len, steps))
 
 
 def _continues(above: str, below: str) -> bool:

@@ -13,18 +13,17 @@ from ingest.readers.pdf import pages as painted
 from ingest.readers.pdf import right_to_left
 from ingest.readers.pdf.blocks import Block, Style
 from ingest.readers.pdf.flow import body_of
-from ingest.readers.pdf.furniture import ASIDE, BOTTOM, TOP, Furniture, PageText, take_out
+from ingest.readers.pdf.furniture import Furniture, PageText, take_out
 from ingest.readers.pdf.joining import Part
 from ingest.readers.pdf.lines import pieces_by_turn
 from ingest.readers.pdf.pages import Page, turned
-from ingest.readers.pdf.text import BlockWriter, Text
+from ingest.readers.pdf.text import BlockWriter, write_parts
+from ingest.readers.running import Running
+from ingest.readers.text_builder import TextBuilder
 from rag.errors import ReadError
 from rag.types import Meta
 
-_MADE_UP = re.compile(
-    r"\W*(?:untitled|anonymous|unspecified|unknown)\W*|microsoft \w+ - .*|\S+\.\w{2,4}", re.I
-)
-_MOST_FURNITURE, _LONGEST_FURNITURE = 20, 200
+_MADE_UP = re.compile(r"\W*(?:untitled|anonymous|unspecified|unknown)\W*", re.IGNORECASE)
 _MOST_LISTED = 10
 _DATE = re.compile(r"D:(\d{4})(\d\d)(\d\d)")
 
@@ -44,21 +43,24 @@ def outline(data: bytes, *, name: str, hidden: bool) -> Outline:
         found = list(painted.pages(document, hidden=hidden))
         meta = document.get_metadata_dict()
     pages = [page for page in found if page]
-    if right_to_left.is_right_to_left(pages):
+    right = right_to_left.is_right_to_left(pages)
+    if right:
         paragraphs, furniture = right_to_left.parts(data)
-        text, bare = Text(), set[int]()
-        for parts in [*paragraphs, *([(each.page, each.text)] for each in furniture)]:
-            text.paragraph(parts)
+        text, bare = TextBuilder(), set[int]()
+        for parts in paragraphs:
+            write_parts(text, parts)
+        for each in furniture:
+            text.paragraph(each.text)
     else:
         text, furniture, bare = _laid_out(pages)
-    if not text.length and any(page.hidden for page in pages):
+    text.notes += _notes(found, bare, kept=right)
+    read = text.outline(title=_title(meta), meta=_meta(meta, furniture))
+    if not read.text and any(page.hidden for page in pages):
         _refuse_unseen(pages, name=name)
-    return text.outline(
-        len(found), title=_title(meta), meta=_meta(meta, furniture), notes=_notes(found, bare)
-    )
+    return read
 
 
-def _laid_out(pages: Sequence[Page]) -> tuple[Text, list[Furniture], set[int]]:
+def _laid_out(pages: Sequence[Page]) -> tuple[TextBuilder, list[Furniture], set[int]]:
     """Returns the text, the furniture, and the numbers of the pages that hold only furniture."""
     texts = [_page_text(page) for page in pages]
     style = _style(texts)
@@ -66,13 +68,15 @@ def _laid_out(pages: Sequence[Page]) -> tuple[Text, list[Furniture], set[int]]:
     furniture = take_out(texts, body=style.size)
     bare -= {text.number for text in texts if any(text.groups)}
     body = body_of(texts, style)
-    text = Text()
+    text = TextBuilder()
     writer = BlockWriter(text, body)
     for each in _with_furniture(body, furniture):
         if isinstance(each, Block):
             writer.write(each)
         else:
-            text.paragraph([each])
+            page, words = each
+            text.turn_to(page)
+            text.paragraph(words)
     return text, furniture, bare
 
 
@@ -128,24 +132,26 @@ def _meta(meta: Mapping[str, str], furniture: Sequence[Furniture]) -> Meta:
     """Returns author, day of creation and furniture, as far as the document has them."""
     author = clean(meta.get("Author", "")).strip()
     day = _DATE.match(meta.get("CreationDate", ""))
-    found: dict[str, str | tuple[str, ...]] = {
+    running = Running()
+    for each in furniture:
+        running.add(each.place, each.text)
+    found = {
         "author": "" if _MADE_UP.fullmatch(author) else author,
         "created": "-".join(day.groups()) if day else "",
+        **running.meta,
     }
-    for place in (TOP, BOTTOM, ASIDE):
-        texts = [each.text[:_LONGEST_FURNITURE] for each in furniture if each.place == place]
-        found[f"page_{place}"] = tuple(texts[:_MOST_FURNITURE])
     return {key: value for key, value in found.items() if value}
 
 
-def _notes(found: Sequence[Page | None], bare: set[int]) -> tuple[str, ...]:
-    """Returns what the record says of what is missing, and why."""
+def _notes(found: Sequence[Page | None], bare: set[int], *, kept: bool) -> list[str]:
+    """Returns what the record says of what is missing, and why; `kept` if hidden text is not."""
     hidden = sum((Counter(page.hidden) for page in found if page), Counter[str]())
     notes = []
     if hidden:
         reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(hidden.items()))
         lines = "line" if hidden.total() == 1 else "lines"
-        notes.append(f"Left out: {hidden.total()} {lines} of text that nobody sees ({reasons}).")
+        verb = "Not left out" if kept else "Left out"
+        notes.append(f"{verb}: {hidden.total()} {lines} of text that nobody sees ({reasons}).")
     damaged = [number for number, page in enumerate(found, start=1) if page is None]
     images = [page.number for page in found if page and page.images]
     for numbers, words in (
@@ -155,7 +161,7 @@ def _notes(found: Sequence[Page | None], bare: set[int]) -> tuple[str, ...]:
     ):
         if numbers:
             notes.append(f"{_listed(numbers)}: {words}.")
-    return tuple(notes)
+    return notes
 
 
 def _listed(numbers: Sequence[int]) -> str:

@@ -9,6 +9,8 @@ from ingest.readers.pdf.columns import regions
 from ingest.readers.pdf.furniture import PageText
 
 _SAME_SIZE = 0.05
+_LONG = 0.6
+"""Share of the width: the last line of a page that is shorter ends where it was meant to end."""
 
 
 def body_of(texts: Sequence[PageText], style: Style) -> list[Block]:
@@ -49,7 +51,11 @@ def _goes_on(above: Block, below: Block) -> bool:
         and above.kind in {Kind.TEXT, Kind.ITEM}
         and abs(above.size - below.size) <= _SAME_SIZE * below.size
         and not ends_sentence(last.text)
-        and (first.text[0].islower() or is_wrapped(last, first, above.right))
+        and (
+            first.text[0].islower()
+            or is_wrapped(last, first, above.right)
+            or (len(above.lines) > 1 and last.right - last.left > _LONG * (above.right - last.left))
+        )
     )
 
 

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 from ingest.readers.pdf.lines import Line, Piece, lines_of_pieces
+from ingest.readers.running import counts_pages, without_page
 
-
-def _words(listed: str) -> frozenset[str]:
-    return frozenset(listed.split())
-
-
-_MARGIN = 0.2
-"""The share of a page's height, above and below, in which headers and footers are looked for."""
+_MARGIN, _EDGE = 0.2, 0.09
+"""Shares of a page's height: where headers and footers are looked for, and its very edge."""
 _FEW_PAGES = 8
 _LARGE = 1.2
 _MOST_PAGES = 0.8
@@ -26,16 +22,15 @@ _MOST_LINES, _CLOSE_LINES, _CLOSE_PAGES = 5, 2, 3
 """A header has a few lines before a wide space; or it stands close to the text, on more pages."""
 _SENTENCE_ENDS = (".", "!", "?", ":", ",", ";")
 _SEPARATE = 1.7
-_CELLS = 3
+_CELLS, _ROW_STEP = 2, 3.0
 _NUMBER = re.compile(r"\d{1,6}|\b[ivxl]+\b")
 _MOST_NUMBERS = 4
 _ROMAN = {"i": 1, "v": 5, "x": 10, "l": 50}
-_PAGE_WORDS = _words(
-    "page pages of seite von p pg s pagina página páginas de di sur sida av side strona z"
-    " страница из oldal sayfa"
-)
+_COUNT = re.compile(r"^\s*(?:(?:of|von|de|sur|di|van|av|af|z|из)\b|/|\|)\s*\d+\b", re.IGNORECASE)
+"""The number of pages, behind the page's own number."""
 _LEAST_LINE_NUMBERS = 8
-TOP, BOTTOM, ASIDE = "header", "footer", "stamp"
+_EDGES = " |·•–—-/,;:"
+TOP, BOTTOM = "header", "footer"
 
 
 @dataclass(slots=True)
@@ -59,10 +54,30 @@ class Furniture:
 
 @dataclass(slots=True)
 class _Candidate:
+    """A line that may be furniture, and the line next to it towards the middle of the page.
+
+    `keys` are equal for lines that differ in nothing but the page's number.
+    """
+
     line: Line
     place: str
     keys: list[str]
     close: bool = False
+    upright: bool = True
+    inner: Line | None = None
+
+    def count(self, page: int, *, outer: bool) -> None:
+        """Finds the keys: "Article 1" is no page's number, unless it stands near the edge."""
+        keys = _keys(self.line.text, page)
+        self.keys = keys if outer or counts_pages(self.line.text) else keys[:1]
+
+    def heads_rows(self, where: Mapping[str, set[int]], least: float) -> bool:
+        """Checks for the header of a table: cells, with other cells next to them."""
+        inner = self.inner
+        if inner is None or min(len(self.line.pieces), len(inner.pieces)) < _CELLS:
+            return False
+        repeated = any(len(where.get(key, ())) >= least for key in _keys(inner.text, inner.page))
+        return not repeated and abs(inner.base - self.line.base) <= _ROW_STEP * self.line.size
 
 
 def take_out(pages: Sequence[PageText], *, body: float) -> list[Furniture]:
@@ -83,77 +98,73 @@ def take_out(pages: Sequence[PageText], *, body: float) -> list[Furniture]:
 
 
 def _round(pages: Sequence[PageText], *, body: float, first: bool) -> list[Furniture]:
-    candidates = [(page, each) for page in pages for each in _candidates(page)]
+    candidates = [each for page in pages for each in _candidates(page)]
     where: dict[str, set[int]] = defaultdict(set)
-    for page, each in candidates:
+    for each in candidates:
         for key in each.keys:
-            where[key].add(page.number)
+            where[key].add(each.line.page)
     seen: set[str] = set()
     found: list[Furniture] = []
     unwanted: set[int] = set()
-    for page, each in candidates:
+    for each in candidates:
+        large = each.upright and each.line.size > _LARGE * body
         key = max(each.keys, key=lambda key: len(where[key]))
-        large = each.place != ASIDE and each.line.size > _LARGE * body
         doubtful = large or each.close or not first or each.line.text.endswith(_SENTENCE_ENDS)
-        least = max(_least(len(pages), doubtful=doubtful), _CLOSE_PAGES if each.close else 0)
-        if len(where[key]) < least:
+        least = _least(len(pages), doubtful=doubtful, close=each.close)
+        if len(where[key]) < least or each.heads_rows(where, least):
             continue
         if key not in seen:
             seen.add(key)
             if large:
                 continue
-            if _says_something(each.line.text):
-                found.append(Furniture(each.line.text, page.number, each.place))
+            words = _without_number(key)
+            if words and not counts_pages(each.line.text):
+                found.append(Furniture(words, each.line.page, each.place))
         unwanted |= {id(piece) for piece in each.line.pieces}
     for page in pages:
         page.groups = [[p for p in group if id(p) not in unwanted] for group in page.groups]
     return found
 
 
-def _least(pages: int, *, doubtful: bool) -> float:
+def _least(pages: int, *, doubtful: bool, close: bool) -> float:
     """Returns on how many pages a line must stand to be furniture."""
-    least = 2 if pages < _FEW_PAGES else 3
+    least = _CLOSE_PAGES if close or pages >= _FEW_PAGES else 2
     return max(least, _MOST_PAGES * pages) if doubtful else least
 
 
 def _candidates(page: PageText) -> Iterator[_Candidate]:
     """Yields the lines of a page's margins, and all that run in another direction."""
-    reach = _MARGIN * (page.bottom - page.top)
+    height = page.bottom - page.top
     for number, group in enumerate(page.groups):
+        lines = lines_of_pieces(group, page.number)
         if number:
-            for line in lines_of_pieces(group, page.number):
-                yield _Candidate(line, ASIDE, _keys(line.text, page.number))
+            for line in lines:
+                yield _Candidate(line, TOP, _keys(line.text, page.number), upright=False)
             continue
-        above = [piece for piece in group if piece.base <= page.top + reach]
-        below = [piece for piece in group if piece.base >= page.bottom - reach]
-        yield from _outermost(lines_of_pieces(above, page.number), TOP)
-        yield from _outermost(lines_of_pieces(below, page.number)[::-1], BOTTOM)
+        for each in _outermost(lines, TOP):
+            each.count(page.number, outer=each.line.base <= page.top + _EDGE * height)
+            if each.line.base <= page.top + _MARGIN * height:
+                yield each
+        for each in _outermost(lines[::-1], BOTTOM):
+            each.count(page.number, outer=each.line.base >= page.bottom - _EDGE * height)
+            if each.line.base >= page.bottom - _MARGIN * height:
+                yield each
 
 
 def _outermost(lines: Sequence[Line], place: str) -> Iterator[_Candidate]:
     """Yields the lines before the first wide space from the page's edge; else the outermost."""
+    steps = enumerate(pairwise(lines), start=1)
     apart = next(
-        (
-            number
-            for number, (line, other) in enumerate(pairwise(lines), start=1)
-            if abs(line.base - other.base) > _SEPARATE * max(line.size, other.size)
-        ),
-        len(lines),
+        (number for number, (line, inner) in steps if not _are_near(line, inner)), len(lines)
     )
     close = apart > _MOST_LINES
-    for line in lines[: _CLOSE_LINES if close else apart]:
-        if not _is_row(line, lines):
-            yield _Candidate(line, place, _keys(line.text, line.page), close=close)
+    for number, line in enumerate(lines[: _CLOSE_LINES if close else apart], start=1):
+        inner = lines[number] if number < len(lines) else None
+        yield _Candidate(line, place, [], close=close, inner=inner)
 
 
-def _is_row(line: Line, lines: Sequence[Line]) -> bool:
-    """Checks for a row of a table: several cells, close to another line of several cells."""
-    return len(line.pieces) >= _CELLS and any(
-        other is not line
-        and len(other.pieces) >= _CELLS
-        and abs(other.base - line.base) < _SEPARATE * line.size
-        for other in lines
-    )
+def _are_near(line: Line, other: Line) -> bool:
+    return abs(line.base - other.base) <= _SEPARATE * max(line.size, other.size)
 
 
 def _keys(text: str, page: int) -> list[str]:
@@ -173,10 +184,13 @@ def _value(number: str) -> int:
     return sum(-value if value < after else value for value, after in pairs)
 
 
-def _says_something(text: str) -> bool:
-    """Checks that a line is more than a page's number."""
-    words = re.findall(r"[^\W\d_]+", text.lower())
-    return any(word not in _PAGE_WORDS and not _NUMBER.fullmatch(word) for word in words)
+def _without_number(key: str) -> str:
+    """Returns a key's line without the page's number and the words about it: "Page 3 of 9"."""
+    if "\0" not in key:
+        return key if re.search(r"[^\W\d_]", key) else ""
+    before, _, after = key.split("\0")
+    words = [*without_page(f"{before}1").removesuffix("1").split(), *_COUNT.sub("", after).split()]
+    return " ".join(words).strip(_EDGES)
 
 
 def _without_line_numbers(pieces: list[Piece]) -> list[Piece]:

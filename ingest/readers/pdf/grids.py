@@ -56,9 +56,13 @@ def grids(lines: Sequence[Line]) -> Iterator[tuple[int, int, Grid]]:
 
 
 def _end(lines: Sequence[Line], rows: Sequence[_Row], start: int) -> int:
-    """Returns where the rows that begin at `start` end; a row of one cell goes on with another."""
+    """Returns where the rows that begin at `start` end; a line of one cell may be among them."""
     end = start
-    while end < len(lines) and (len(rows[end]) > 1 or _is_wrapped(lines, rows, start, end)):
+    while end < len(lines) and (
+        len(rows[end]) > 1
+        or _is_wrapped(lines, rows, start, end)
+        or _is_label(lines, rows, start, end)
+    ):
         if end > start and lines[end].base - lines[end - 1].base > _ROW_STEP * lines[end].size:
             break
         end += 1
@@ -76,6 +80,16 @@ def _is_wrapped(lines: Sequence[Line], rows: Sequence[_Row], start: int, number:
     return step <= _CLOSE * lines[number].size and any(
         abs(left - cell.left) <= _ALIGNED for left in starts
     )
+
+
+def _is_label(lines: Sequence[Line], rows: Sequence[_Row], start: int, number: int) -> bool:
+    """Checks for a label above some of the rows: a short cell in the first column."""
+    if not start + 1 < number < len(lines) - 1 or len(rows[number + 1]) < _FEW_COLUMNS:
+        return False
+    [label], below = rows[number], rows[number + 1]
+    near = lines[number + 1].base - lines[number].base <= _ROW_STEP * lines[number].size
+    aligned = abs(label.left - rows[start][0].left) <= _ALIGNED
+    return near and aligned and label.right < below[1].left
 
 
 def _cells(line: Line) -> _Row:

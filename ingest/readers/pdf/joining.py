@@ -50,8 +50,8 @@ class Joiner:
             if line.page == page:
                 parts[-1] = (page, text + gap + rest)
             else:
-                parts[-1] = (page, text + gap)
-                parts.append((line.page, rest))
+                parts[-1] = (page, text)
+                parts.append((line.page, gap + rest))
             above = line
         return [(page, _MARKED.sub("-", text)) for page, text in parts]
 
@@ -69,20 +69,24 @@ class Joiner:
         return text, " " if goes_on and not has_cells(above) else "\n", rest
 
     def _without_hyphen(self, text: str, rest: str) -> tuple[str, str, str]:
+        """Joins a word that was cut; a hyphen stays where the word has one of its own."""
         stem = text[:-1]
         before, after = _LAST_PART.search(stem), _FIRST_PART.match(rest)
-        if text[-1] == _SOFT and after:
-            return stem, "", rest
+        if rest[0].isdigit():
+            return f"{stem}-", "", rest
         if not before or not after or after[0].lower() in _CONJUNCTIONS:
             return f"{stem}-", " ", rest
-        if not after[0][0].islower():
-            return f"{stem}-", "", rest
-        whole, hyphened = before[0] + after[0], f"{before[0]}-{after[0]}"
-        if whole.lower() in self._words:
-            return stem, "", rest
-        if hyphened.lower() in self._words or before[0].lower() in _PREFIXES:
-            return f"{stem}-", "", rest
+        if text[-1] != _SOFT and self._has_hyphen(before[0], after[0]):
+            stem += "-"
         return stem, "", rest
+
+    def _has_hyphen(self, before: str, after: str) -> bool:
+        """Checks how the document spells a word of two parts; else the rule of its language."""
+        if not after[0].islower():
+            return True
+        if (before + after).lower() in self._words:
+            return False
+        return f"{before}-{after}".lower() in self._words or before.lower() in _PREFIXES
 
     @cached_property
     def _words(self) -> set[str]:

@@ -64,10 +64,11 @@ def lines_of_pieces(pieces: Iterable[Piece], page: int) -> list[Line]:
         else:
             rows.append([piece])
             base, size = piece.base, piece.size
-    return [_line(row, page) for row in rows]
+    return [line_of(row, page) for row in rows]
 
 
-def _line(pieces: list[Piece], page: int) -> Line:
+def line_of(pieces: list[Piece], page: int) -> Line:
+    """Returns a line of these pieces, which are put in order."""
     if len(pieces) == 1:
         [only] = pieces
         return Line(

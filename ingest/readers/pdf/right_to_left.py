@@ -1,4 +1,7 @@
-"""Reads Arabic and Hebrew PDF with pypdf: pdfium turns some of their ligatures around."""
+"""Reads Arabic and Hebrew PDF with pypdf: pdfium turns some of their ligatures around.
+
+pypdf does not tell what nobody sees: that stays in the text.
+"""
 
 from __future__ import annotations
 
@@ -40,8 +43,7 @@ def parts(data: bytes) -> tuple[list[list[Part]], list[Furniture]]:
         if not page:
             continue
         if paragraphs and not ends_sentence(paragraphs[-1][-1][1]):
-            number, above = paragraphs[-1][-1]
-            paragraphs[-1] = [*paragraphs[-1][:-1], (number, f"{above}\n"), (text.number, page)]
+            paragraphs[-1].append((text.number, f"\n{page}"))
         else:
             paragraphs.append([(text.number, page)])
     return paragraphs, furniture

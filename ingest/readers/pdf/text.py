@@ -1,101 +1,70 @@
-"""Writes the text of a PDF with its structure."""
+"""Writes the blocks of a PDF as text."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
-from ingest.readers.decoding import clean
-from ingest.readers.outline import Outline
 from ingest.readers.pdf.blocks import BULLET, Block, Kind
 from ingest.readers.pdf.grids import Grid
 from ingest.readers.pdf.joining import Joiner, Part
-from ingest.readers.tables import written
-from rag.types import Heading, Meta, Table
+from ingest.readers.text_builder import TextBuilder
 
 _LEVELS = 6
 
 
-class Text:
-    """The text so far, with the offsets of its pages, headings and tables."""
+def write_parts(text: TextBuilder, parts: Sequence[Part]) -> None:
+    """Appends a paragraph, and turns to the pages that it is on."""
+    [(page, first), *others] = parts
+    text.turn_to(page)
+    text.paragraph(first)
+    write_rest(text, others)
 
-    def __init__(self) -> None:
-        self._parts: list[str] = []
-        self.length = 0
-        self._pages: dict[int, int] = {}
-        self._headings: list[Heading] = []
-        self._tables: list[Table] = []
 
-    def paragraph(self, parts: Sequence[Part], *, near: bool = False) -> int:
-        """Appends a paragraph, or a line if `near`; returns its offset."""
-        if self._parts:
-            self._append("\n" if near else "\n\n")
-        start = self.length
-        for page, text in parts:
-            self._pages.setdefault(page, self.length)
-            self._append(clean(text))
-        return start
-
-    def heading(self, parts: Sequence[Part], level: int) -> None:
-        """Appends a heading, on one line."""
-        text = " ".join(clean(" ".join(text for _, text in parts)).split())
-        start = self.paragraph([(parts[0][0], text)])
-        self._headings.append(Heading(start=start, level=level, text=text))
-
-    def table(self, page: int, grid: Grid) -> None:
-        """Appends a table: its cells are told apart if each column has a name, else guessed."""
-        lines, table = written(grid.rows, between=" | " if grid.named else " ")
-        start = self.paragraph([(page, lines)])
-        if table and grid.named:
-            moved = replace(table, start=start + table.start, end=start + table.end)
-            self._tables.append(moved)
-
-    def outline(self, count: int, *, title: str, meta: Meta, notes: tuple[str, ...]) -> Outline:
-        """Returns the text with its structure; `count` is the number of pages."""
-        starts = []
-        start = self.length
-        for number in range(count, 0, -1):
-            start = self._pages.get(number, start)  # one without text begins where the next does
-            starts.append(start if number > 1 else 0)
-        return Outline(
-            text="".join(self._parts),
-            title=title,
-            pages=tuple(reversed(starts)),
-            headings=tuple(self._headings),
-            furniture=tuple((head.start, head.start + len(head.text)) for head in self._headings),
-            tables=tuple(self._tables),
-            meta=meta,
-            notes=notes,
-        )
-
-    def _append(self, text: str) -> None:
-        self._parts.append(text)
-        self.length += len(text)
+def write_rest(text: TextBuilder, parts: Sequence[Part]) -> None:
+    """Appends what stands on later pages than a paragraph's beginning."""
+    for page, words in parts:
+        text.turn_to(page)
+        text.rest(words)
 
 
 class BlockWriter:
-    """Writes the blocks of a body to a text."""
+    """Writes blocks to a text; `body` are all that will come, as headings are ranked by size."""
 
-    def __init__(self, text: Text, body: Sequence[Block]) -> None:
+    def __init__(self, text: TextBuilder, body: Sequence[Block]) -> None:
         self._text = text
         self._joiner = Joiner([line for block in body for line in block.lines])
         self._levels = _levels(body)
-        self._above: Kind | None = None
 
     def write(self, block: Block) -> None:
-        """Writes a block below the others."""
-        if block.grid:
-            self._text.table(block.lines[0].page, block.grid)
+        """Appends a block, and turns to the pages that it is on."""
+        [(page, first), *others] = self._joiner.parts(block)
+        self._text.turn_to(page)
+        match block.kind:
+            case Kind.TABLE if block.grid:
+                self._table(block.grid)
+                return
+            case Kind.HEADING:
+                whole = " ".join([first, *(text for _, text in others)])
+                self._text.heading(whole, self._levels[_look(block)])
+                return
+            case Kind.ITEM:
+                bullet = BULLET.match(first)
+                mark = "- " if bullet else ""
+                item = first[bullet.end() :] if bullet else first
+                if block.near:
+                    self._text.item(item, mark=mark)
+                else:
+                    self._text.paragraph(mark + item)
+            case _:
+                self._text.paragraph(first)
+        write_rest(self._text, others)
+
+    def _table(self, grid: Grid) -> None:
+        """Appends a table; without names of the columns its rows are lines."""
+        if grid.named:
+            self._text.table(grid.rows)
         else:
-            parts = self._joiner.parts(block)
-            if block.kind is Kind.HEADING:
-                self._text.heading(parts, self._levels[_look(block)])
-            else:
-                [(page, first), *others] = parts
-                near = block.near and block.kind is self._above is Kind.ITEM
-                item = BULLET.sub("- ", first, count=1) if BULLET.match(first) else first
-                self._text.paragraph([(page, item), *others], near=near)
-        self._above = block.kind
+            self._text.paragraph("\n".join(" ".join(filter(None, row)) for row in grid.rows))
 
 
 def _levels(body: Sequence[Block]) -> Mapping[tuple[float, bool], int]:

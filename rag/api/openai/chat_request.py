@@ -62,22 +62,47 @@ class StreamOptions(BaseModel):
     include_usage: Flag | None = None
 
 
-class ChatRequest(CollectionRequest, SamplingIn):
+class Conversation(CollectionRequest):
+    """A conversation; the user's last message is the question, and later messages are not read."""
+
+    messages: Annotated[list[ChatMessage], Field(min_length=1), FirstFaults()] = Field(
+        json_schema_extra=shapes.CONVERSATION
+    )
+    metadata: Any = Field(None, description="A chat UI may name its `task` here.")
+
+    @field_validator("messages", mode="before")
+    @classmethod
+    def _with_texts(cls, value: Any) -> Any:
+        return with_texts(value)
+
+    @field_validator("messages")
+    @classmethod
+    def _has_a_question(cls, value: list[ChatMessage]) -> list[ChatMessage]:
+        up_to_question(conversation(value))
+        return value
+
+    def conversation(self) -> list[Message]:
+        """Returns the question and the messages before it; rules for answers are the pipeline's."""
+        return up_to_question(conversation(self.messages))
+
+    def task(self) -> ChatTask | None:
+        """Returns the task of a chat UI that the messages are; None if they ask a question."""
+        named = self.metadata.get("task") if isinstance(self.metadata, dict) else None
+        return task_of(prompt(self.messages), named=named if isinstance(named, str) else None)
+
+
+class ChatRequest(Conversation, SamplingIn):
     """A conversation; the user's last message is the question, and later messages are not read.
 
     Sampling parameters that are not listed here (penalties, logit_bias, …) have no effect.
     """
 
-    messages: Annotated[list[ChatMessage], Field(min_length=1), FirstFaults()] = Field(
-        json_schema_extra=shapes.CONVERSATION
-    )
     stream: Flag | None = False
     stream_options: StreamOptions | None = None
     max_completion_tokens: Count | None = Field(
         None, description="The newer name of max_tokens, and before it."
     )
     user: Annotated[Text | None, BeforeValidator(_label), WithJsonSchema(shapes.USER)] = None
-    metadata: Any = Field(None, description="A chat UI may name its `task` here.")
     plumbline: Retrieval = Field(Retrieval(), description="Which passages answer.")
     n: Any = _one_of("n")
     tool_choice: Any = Field(None, description='Functions are accepted with "none".')
@@ -99,27 +124,7 @@ class ChatRequest(CollectionRequest, SamplingIn):
             raise ValueError(why)
         return value
 
-    @field_validator("messages", mode="before")
-    @classmethod
-    def _with_texts(cls, value: Any) -> Any:
-        return with_texts(value)
-
-    @field_validator("messages")
-    @classmethod
-    def _has_a_question(cls, value: list[ChatMessage]) -> list[ChatMessage]:
-        up_to_question(conversation(value))
-        return value
-
     def overrides(self) -> SamplingOverrides:
         """Returns the parameters in the generator's form."""
         given = super().overrides()
         return replace(given, max_tokens=self.max_completion_tokens or given.max_tokens)
-
-    def conversation(self) -> list[Message]:
-        """Returns the question and the messages before it; rules for answers are the pipeline's."""
-        return up_to_question(conversation(self.messages))
-
-    def task(self) -> ChatTask | None:
-        """Returns the task of a chat UI that the messages are; None if they ask a question."""
-        named = self.metadata.get("task") if isinstance(self.metadata, dict) else None
-        return task_of(prompt(self.messages), named=named if isinstance(named, str) else None)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncGenerator, Awaitable
-from typing import Annotated, Any, TypeVar
+from collections.abc import AsyncGenerator
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Request
 from pydantic import AfterValidator
@@ -14,6 +14,7 @@ from pydantic_core import to_json
 from starlette.responses import Response
 
 from rag.api import sse
+from rag.api.bulk_texts import scores, vectors
 from rag.api.deps import ServiceDep, StorageDep, TenantDep, TraceDep
 from rag.api.large_bodies import OffLoopRoute
 from rag.api.middleware import until_hangup
@@ -21,16 +22,14 @@ from rag.api.openai import schemas as wire
 from rag.api.openai.chat_request import ChatRequest
 from rag.api.openai.errors import error_json
 from rag.api.problems import amid_stream, request_id
-from rag.api.question_limits import check_length, label, to_query
+from rag.api.question_limits import label, to_query
 from rag.api.responses import details_json, hit_json
 from rag.api.schemas import sendable
 from rag.build.service import Service
-from rag.errors import InputError, TooLargeError, UpstreamError
+from rag.errors import InputError
 from rag.pipeline.query import Event
 from rag.types import Answer, Citation, FinishReason, Query, Scope
-from retrieval.embedders.bulk import embed_all, score_all
 
-T = TypeVar("T")
 ERRORS: dict[int | str, dict[str, Any]] = {
     "4XX": {"model": wire.OpenAIProblem, "description": "As OpenAI's."},
     "5XX": {"model": wire.OpenAIProblem, "description": "As OpenAI's."},
@@ -98,21 +97,19 @@ async def embed_texts(
     request: Request, body: wire.EmbeddingsRequest, service: ServiceDep, tenant: TenantDep
 ) -> Response:
     """Returns the vectors of these texts, by the collection's embedder."""
-    _check_count(len(body.input), service)
     embedder = service.embedder
     if body.dimensions not in (None, embedder.dim):
         raise InputError(
             f"dimensions is {body.dimensions}, and the embedder's vectors have {embedder.dim}:"
             " leave it out."
         )
-    await service.catalog.collections.check_exists(_scope(tenant, body.model))
-    work = _in_time(embed_all(embedder, body.input, kind=body.input_type), service)
-    vectors = await until_hangup(request, work)
+    scope = _scope(tenant, body.model)
+    found = await vectors(request, service, scope, body.input, kind=body.input_type)
     as_base64 = body.encoding_format == "base64"
     return _json(
         {
             "object": "list",
-            "data": wire.embeddings_json(vectors, as_base64=as_base64),
+            "data": wire.embeddings_json(found, as_base64=as_base64),
             "model": body.model,
             "usage": wire.tokens_json(await _count(body.input, service)),
         }
@@ -124,17 +121,13 @@ async def rerank(
     request: Request, body: wire.RerankRequest, service: ServiceDep, tenant: TenantDep
 ) -> Response:
     """Ranks texts, best first, by the reranker in force; without one, by late interaction."""
-    check_length(body.query, service.settings.limits)
-    _check_count(len(body.documents), service)
-    query = Query(text=body.query, scope=_scope(tenant, body.model))
-    await service.catalog.collections.check_exists(query.scope)
-    work = _in_time(score_all(service.reranker, query, body.documents), service)
-    scores = await until_hangup(request, work)
+    scope = _scope(tenant, body.model)
+    found = await scores(request, service, scope, body.query, body.documents)
     return _json(
         {
             "id": f"rerank-{request_id(request)}",
             "model": body.model,
-            "results": wire.ranked_json(scores, body),
+            "results": wire.ranked_json(found, body),
             "usage": wire.tokens_json(await _count([body.query, *body.documents], service)),
         }
     )
@@ -220,28 +213,6 @@ async def _with_failure(
                 yield chunk
     except Exception as error:  # noqa: BLE001 - the status is sent: only a chunk can report it now
         yield sse.data(error_json(amid_stream(request.scope, error)))
-
-
-async def _in_time(work: Awaitable[T], service: Service) -> T:
-    seconds = service.settings.limits.query_seconds
-    try:
-        async with asyncio.timeout(seconds):
-            return await work
-    except TimeoutError:
-        raise UpstreamError(
-            f"The texts were not processed within {seconds:g} s. Send fewer of them at once, or"
-            " raise the setting limits.query_seconds.",
-            code="deadline",
-            retry_after=seconds,  # by then the present work has ended
-        ) from None
-
-
-def _check_count(count: int, service: Service) -> None:
-    limit = service.settings.limits.texts
-    if count > limit:
-        raise TooLargeError(
-            f"{count:,} texts came at once, and the limit (limits.texts) is {limit:,}."
-        )
 
 
 async def _count(texts: list[str], service: Service) -> int:

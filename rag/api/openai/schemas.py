@@ -14,6 +14,7 @@ import numpy as np
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from rag.api import shapes
+from rag.api.bulk_texts import ranked
 from rag.api.numbers import Count, Flag, Integer
 from rag.api.openai.history import NO_ANSWER
 from rag.api.openai.texts import document_text, texts_of
@@ -237,7 +238,8 @@ def content_json(answer: Answer, *, as_json: bool) -> dict[str, str | None]:
     """
     if answer.text or not answer.reason:
         return {"content": answer.text}
-    why = f"{NO_ANSWER}{REASONS[answer.reason]}."
+    missing = ", ".join(f"“{word}”" for word in answer.missing)
+    why = f"{NO_ANSWER}{REASONS[answer.reason]}." + (f" Not found: {missing}." if missing else "")
     return {"content": None, "refusal": why} if as_json else {"content": why}
 
 
@@ -293,11 +295,10 @@ def embeddings_json(vectors: Float32Array, *, as_base64: bool) -> list[dict[str,
 
 def ranked_json(scores: Sequence[float], request: RerankRequest) -> list[dict[str, Any]]:
     """Returns ranked texts in the form of `Ranked`s: best first, ties by index."""
-    order = sorted(range(len(scores)), key=lambda index: (-scores[index], index))
     results: list[dict[str, Any]] = []
-    for index in order[: request.top_n]:
-        ranked: dict[str, Any] = {"index": index, "relevance_score": scores[index]}
+    for index in ranked(scores, top_n=request.top_n):
+        result: dict[str, Any] = {"index": index, "relevance_score": scores[index]}
         if request.return_documents:
-            ranked["document"] = {"text": request.documents[index]}
-        results.append(ranked)
+            result["document"] = {"text": request.documents[index]}
+        results.append(result)
     return results

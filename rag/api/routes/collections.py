@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter
 from starlette.responses import Response
 
+from ingest.readers.versions import READERS
 from rag.api import responses
 from rag.api.deps import StorageDep, TenantDep
 from rag.api.large_bodies import OffLoopRoute
@@ -21,5 +22,5 @@ router = APIRouter(prefix="/v1", route_class=OffLoopRoute)
 )
 async def list_collections(storage: StorageDep, tenant: TenantDep) -> Response:
     """Lists all collections, by name."""
-    records = await storage.catalog.collections.of(tenant)
+    records = await storage.catalog.collections.of(tenant, readers=READERS)
     return json_response({"collections": [responses.collection_json(r) for r in records]})

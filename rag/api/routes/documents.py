@@ -9,10 +9,10 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
-from rag.api import contents, responses, schemas, shapes, submissions
+from rag.api import contents, originals, responses, schemas, shapes, submissions
 from rag.api.deps import IngestingDep, QueueDep, ScopeDep, StorageDep, TenantDep, TraceDep
 from rag.api.routes.common import PROBLEMS, DocumentRoute, Id, json_response
-from rag.errors import InputError
+from rag.errors import InputError, NotFoundError
 from rag.types import State
 
 MAX_EXPIRES_IN = 30 * 24 * 3600
@@ -123,14 +123,27 @@ async def get_content(
     *,
     request: Request,
     document_id: Id,
-    storage: StorageDep,
+    ingesting: IngestingDep,
     scope: ScopeDep,
-    as_: Annotated[Literal["text"], Query(alias="as")],
+    as_: Annotated[Literal["text", "original"] | None, Query(alias="as")] = None,
 ) -> Response:
-    """Returns the text that was read from a document: `start` and `end` count its code points."""
-    return await contents.response(
-        request, await storage.catalog.documents.content(scope, document_id)
-    )
+    """Returns the original file of a document; if none is kept of it, its text.
+
+    With `as=text`, returns the text that was read from it: `start` and `end` of citations count its
+    code points. With `as=original`, the file alone.
+    """
+    documents = ingesting.catalog.documents
+    if as_ != "text":
+        record = await documents.get(scope, document_id)
+        if record.original:
+            path = ingesting.originals.of(scope.tenant).path(record.original)
+            return await originals.response(request, path, record)
+        if as_ == "original":
+            raise NotFoundError(
+                f"No original is kept of the document {document_id!r}; ?as=text is its text.",
+                code="no_original",
+            )
+    return await contents.response(request, await documents.content(scope, document_id))
 
 
 @router.get(

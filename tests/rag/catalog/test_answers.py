@@ -277,6 +277,7 @@ def ended(scope: Scope) -> tuple[Query, Trace, Answer]:
         passages=(),
         abstained=False,
         reason=None,
+        missing=(),
         confidence=0.5,
         degraded=(),
         usage=Usage(cost=0.25),

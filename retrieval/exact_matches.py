@@ -1,0 +1,46 @@
+"""Puts first the chunks that have the identifiers of a question."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from rag.protocols import SparseEncoder, StoredIndex
+from rag.telemetry.trace import Trace
+from rag.text.identifiers import identifiers
+from rag.types import Hit, Leg, Query
+
+
+async def exact_first(
+    query: Query,
+    hits: Sequence[Hit],
+    trace: Trace,
+    *,
+    index: StoredIndex,
+    encoder: SparseEncoder,
+) -> list[Hit]:
+    """Returns at most `top_k` hits, first those with an identifier of the question.
+
+    A similar code is near in meaning and has most of the same letters; only the index's terms tell
+    them apart. Among themselves, the hits keep their order; chunks that were no hits follow in that
+    of BM25. Those put first have the best hit's score.
+    """
+    forms = [each.forms[0] for each in identifiers(query.text) if each.strict]
+    if not forms or not hits:
+        return list(hits)
+    with trace.span("exact") as span:
+        (vector,) = encoder.encode([" ".join(forms)])
+        leg = Leg(name="sparse", vector=vector, limit=query.top_k, where=query.where)
+        (matches,) = await index.search(query.scope, [leg])
+        span.attributes["matches"] = len(matches)
+        ranks = {match.chunk_id: rank for rank, match in enumerate(matches, start=1)}
+        found = {hit.chunk.id for hit in hits}
+        new = [chunk_id for chunk_id in ranks if chunk_id not in found]
+        best = hits[0]
+        others = [
+            Hit(chunk=chunk, score=0.0, source=best.source, ranks={"sparse": ranks[chunk.id]})
+            for chunk in await index.fetch(query.scope, new)
+        ]
+    first = [hit for hit in hits if hit.chunk.id in ranks] + others
+    rest = [hit for hit in hits if hit.chunk.id not in ranks]
+    return [*(replace(hit, score=best.score) for hit in first), *rest][: query.top_k]
