@@ -13,6 +13,7 @@ from generation.grounding.calibration import load_calibration
 from generation.grounding.evidence import EvidenceFinder
 from ingest.chunkers.strategies import SectionChunker
 from ingest.readers.registry import read
+from rag.api.responses import CitationOut, citation_json
 from rag.types import Cell, Citation, Document, Hit, Prompt, Scope
 from retrieval.bm25 import Bm25Encoder
 from retrieval.embedders.embedder import BertEmbedder
@@ -53,6 +54,10 @@ async def ask(embedder: BertEmbedder, question: str, *files: tuple[str, bytes]) 
 def check(citation: Citation, document: Document) -> None:
     assert document.text[citation.start : citation.end] == citation.quote
     assert citation.support == 1.0
+    sent = CitationOut.model_validate(citation_json(citation))
+    assert [(cell.column, cell.value) for cell in sent.cells] == [
+        (cell.column, cell.value) for cell in citation.cells
+    ]
     assert all(cell.value in citation.quote.replace("\\|", "|") for cell in citation.cells)
 
 
