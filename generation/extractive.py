@@ -37,8 +37,10 @@ class ExtractiveGenerator:
         verdict = await self._judge.judge(prompt)
         if verdict.evidence:
             before: Sentence | None = None
+            dates = dict(verdict.evidence.dates)
             for sentence in _reading_order(verdict.evidence):
-                yield Delta(text=_gap(before, sentence) + _cited(sentence, prompt))
+                date = f" ({dates[sentence.place]})" if sentence.place in dates else ""
+                yield Delta(text=_gap(before, sentence) + _cited(sentence, prompt) + date)
                 before = sentence
         yield Delta(
             confidence=verdict.confidence,

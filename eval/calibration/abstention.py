@@ -180,19 +180,24 @@ async def _run_elsewhere(
 ) -> tuple[list[Retrieved], list[Retrieved]]:
     """Asks questions in a language of the half that has their article, and of the other half.
 
-    Both collections descend from SQuAD 1.1: questions that `known` has too are left out.
+    Both collections descend from SQuAD 1.1: questions that `known` has too are left out. The
+    languages have the same passages in the same order; the English ones alone have titles.
     """
+    english = [p for p in corpus.passages if p.id.startswith("en/")]
     passages = [p for p in corpus.passages if p.id.startswith(f"{lang}/")]
-    titles = sorted({p.title for p in passages})
-    about = {p.id: p.title for p in passages}
+    about = {p.id: e.title for p, e in zip(passages, english, strict=True)}
+    titles = sorted(set(about.values()))
     asked_before = {q.text.strip() for q in known.questions}
-    questions = [
-        q for q in corpus.questions if q.meta["lang"] == lang and q.text.strip() not in asked_before
-    ]
+    old = {
+        _number(q)
+        for q in corpus.questions
+        if q.meta["lang"] == "en" and q.text.strip() in asked_before
+    }
+    questions = [q for q in corpus.questions if q.meta["lang"] == lang and _number(q) not in old]
     inside: list[Retrieved] = []
     outside: list[Retrieved] = []
     for i in (0, 1):
-        half = [p for p in passages if p.title in titles[i::2]]
+        half = [p for p in passages if about[p.id] in titles[i::2]]
         scope = await runner.index(f"elsewhere {lang} {i}", half)
         for retrieved in await runner.run(scope, questions):
             (relevant,) = corpus.qrels[retrieved.question.id]
@@ -312,6 +317,11 @@ def _features(retrieved: Iterable[Retrieved]) -> Floats:
 
 def _sampled(corpus: Corpus, every: int) -> Corpus:
     return replace(corpus, questions=corpus.questions[::every])
+
+
+def _number(question: Question) -> str:
+    """Returns what the id of a question has in common in all languages."""
+    return question.id.partition("-")[2]
 
 
 def _article(meta: Mapping[str, Any]) -> str:

@@ -245,4 +245,9 @@ def _evidence(cached: dict[str, Any] | None) -> Evidence | None:
         return None
     sentences = tuple(Sentence(**sentence) for sentence in cached["sentences"])
     features = Features(**cached["features"])
-    return Evidence(sentences=sentences, features=features, absent=tuple(cached["absent"]))
+    return Evidence(
+        sentences=sentences,
+        features=features,
+        absent=tuple(cached["absent"]),
+        dates=tuple((place, date) for place, date in cached["dates"]),
+    )

@@ -30,9 +30,9 @@ _TO_ESCAPE = re.compile(rf"\[(?={_NUMBERS}\])")
 _ESCAPED = re.compile(rf"\\\[(?={_NUMBERS}\])")
 _FENCE = re.compile(r"^[ \t]*```", re.MULTILINE)
 _WORD = re.compile(r"\w+")
-_CUT = r"\(\d+ more\)"
-"""What an extractive answer writes behind a list or table that it has not all of."""
-_AFTER_MARKER = re.compile(rf"(?: {_CUT})?[\s.,;:!?)]*")
+_CUT = r"\((?:\d+ more|\d{4}(?:-\d\d){0,2})\)"
+"""What an extractive answer writes behind a marker: that there is more, and the edition's date."""
+_AFTER_MARKER = re.compile(rf"(?: {_CUT}){{0,2}}[\s.,;:!?)]*")
 _CUT_NOTE = re.compile(_CUT)
 
 

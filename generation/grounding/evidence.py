@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from generation.grounding.choice import WEAKER_BY, Candidate, Features, Sentence, choose
+from generation.grounding.editions import Editions
 from generation.grounding.presence import Missing, Wanted, missing_words, names
+from generation.grounding.typing_errors import mended
 from generation.grounding.units import units
 from rag.inference.arithmetic import product
 from rag.protocols import SparseEncoder, StoredVectors, TokenEmbedder
@@ -32,6 +34,8 @@ class Evidence:
     features: Features
     absent: tuple[str, ...] = ()
     """Identifiers of the question that no passage has."""
+    dates: tuple[tuple[int, str], ...] = ()
+    """The places of passages that are editions of one document, and their dates."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +43,7 @@ class _Question:
     """`terms` are the ids of its terms, ascending, `weights` their IDF divided by its sum."""
 
     tokens: Float32Array
+    spans: npt.NDArray[np.int32]
     terms: npt.NDArray[np.int32]
     weights: Float32Array
     names: npt.NDArray[np.bool_]
@@ -84,6 +89,9 @@ class EvidenceFinder:
         )
         if not len(question.tokens):
             return None
+        text = mended(prompt.question, question.spans, [passage_text(c) for c in chunks])
+        if text != prompt.question:
+            question = await self._question(replace(prompt, question=text))
         candidates: list[Candidate] = []
         for place, (chunk, tokens) in enumerate(zip(chunks, passages, strict=True)):
             candidates += self._candidates(question, place, chunk, tokens)  # 2.
@@ -95,11 +103,15 @@ class EvidenceFinder:
         standing = [
             c for c in about or candidates if (c.sentence.place, *c.sentence.span) not in overtaken
         ]
-        chosen = choose(standing or about or candidates)  # 3.
+        editions = Editions(prompt.question, chunks)
+        preferred = editions.preferred(standing or about or candidates)
+        chosen = choose(preferred)  # 3.
+        chosen += editions.contradicting(chosen, preferred)
         return Evidence(
             sentences=tuple(c.sentence for c in chosen),
             features=chosen[0].features,
             absent=wanted.absent,
+            dates=editions.shown(chosen),
         )
 
     def missing(self, prompt: Prompt) -> Missing:
@@ -114,6 +126,7 @@ class EvidenceFinder:
         idf = np.array(await self._index.idf(prompt.scope, whole.indices.tolist()), np.float32)
         return _Question(
             tokens=tokens.vectors,
+            spans=tokens.spans,
             terms=whole.indices,
             weights=idf / (idf.sum() or 1),
             names=np.isin(whole.indices, named.indices),

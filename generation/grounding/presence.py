@@ -83,6 +83,18 @@ _GERMAN = frozenset(
     ]
 )
 
+_ORDINAL_WORDS = (
+    "first 1st erste erster ersten erstes premier première primer primero primera",
+    "second 2nd zweite zweiter zweiten zweites deuxième seconde segundo segunda",
+    "third 3rd dritte dritter dritten drittes troisième tercer tercero tercera",
+    "fourth 4th vierte vierter vierten viertes quatrième cuarto cuarta",
+    "fifth 5th fünfte fünfter fünften fünftes cinquième quinto quinta",
+)
+_ORDINALS = {word: n for n, words in enumerate(_ORDINAL_WORDS, start=1) for word in words.split()}
+_ORDINAL = re.compile(rf"\b({'|'.join(_ORDINALS)}) ([^\W\d_]{{3,}})", re.IGNORECASE)
+_COUNTED_OTHERWISE = frozenset(["time", "half", "quarter", "quartal", "halbjahr", "trimestre"])
+"""Nouns that documents count in figures as well: Q1, H1."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Missing:
@@ -124,6 +136,24 @@ def names(question: str) -> list[str]:
     ]
 
 
+def _other_ordinals(question: str, chunks: Sequence[Chunk]) -> list[str]:
+    """Returns `first parent` if the passages speak of the second parent, and not of the first."""
+    asked = _ordinals(question)
+    if not asked:
+        return []
+    there = {pair for chunk in chunks for pair in _ordinals(passage_text(chunk))}
+    nouns = {noun for _, noun in there}
+    return [text for (n, noun), text in asked.items() if (n, noun) not in there and noun in nouns]
+
+
+def _ordinals(text: str) -> dict[tuple[int, str], str]:
+    return {
+        (_ORDINALS[found[1].lower()], found[2].lower().rstrip("s")): found[0]
+        for found in _ORDINAL.finditer(text)
+        if found[2].lower() not in _COUNTED_OTHERWISE
+    }
+
+
 def _capital(word: str) -> bool:
     return word[0].isupper()
 
@@ -136,9 +166,10 @@ class Wanted:
         self._forms = {e.text: set(e.forms) for e in identifiers(question) if e.strict}
         names = [names_in(passage_text(chunk)) for chunk in chunks] if self._forms else []
         self._having = [any(own & each for own in self._forms.values()) for each in names]
-        self.absent = tuple(
+        unknown = [
             written for written, own in self._forms.items() if not any(own & each for each in names)
-        )
+        ]
+        self.absent = (*unknown, *_other_ordinals(question, chunks))
         """Identifiers, as written, that no passage has."""
 
     def allows(self, place: int, start: int, end: int) -> bool:

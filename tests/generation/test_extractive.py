@@ -155,13 +155,18 @@ async def test_without_hits_there_are_no_documents(generator: ExtractiveGenerato
 
 
 @pytest.mark.parametrize(
-    ("question", "text"), [("", WATT), (" \n", WATT), ("Who was James Watt?", "* * *\n\n----")]
+    ("question", "text", "reason"),
+    [
+        ("", WATT, "no_question"),
+        (" \n", WATT, "no_question"),
+        ("Who was James Watt?", "* * *\n\n----", "no_match"),
+    ],
 )
 async def test_without_words_nothing_matches(
-    generator: ExtractiveGenerator, question: str, text: str
+    generator: ExtractiveGenerator, question: str, text: str, reason: str
 ) -> None:
     (delta,) = await collect(generator.stream(prompt(question, text)))
-    assert (delta.text, delta.abstained) == ("", "no_match")
+    assert (delta.text, delta.abstained) == ("", reason)
 
 
 async def test_what_is_nowhere_mentioned_does_not_match(generator: ExtractiveGenerator) -> None:
