@@ -169,13 +169,17 @@ class Slide:
     shown: bool = True
 
 
-def pptx(*slides: Slide) -> bytes:
+def pptx(*slides: Slide, master: str = "") -> bytes:
+    """A presentation; `master` are the shapes that its design draws on all slides."""
     listed = "".join(f'<p:sldId id="{n}" r:id="s{n}"/>' for n in range(len(slides)))
+    drawn = f"<p:cSld><p:spTree>{master}</p:spTree></p:cSld>"
     members = {
+        "ppt/master.xml": f"<p:sldMaster {_SLIDE}>{drawn}</p:sldMaster>",
         "ppt/presentation.xml": f"<p:presentation {_SLIDE}><p:sldIdLst>{listed}</p:sldIdLst>"
         "</p:presentation>",
         "ppt/_rels/presentation.xml.rels": _relations(
             {f"s{n}": ("slide", f"slides/s{n}.xml") for n in range(len(slides))}
+            | {"m": ("slideMaster", "master.xml")}
         ),
     }
     for n, slide in enumerate(slides):

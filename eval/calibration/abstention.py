@@ -1,9 +1,9 @@
 """Fits the confidence of extractive answers, and measures how far it can be trusted.
 
-    python -m eval.calibration.abstention [--data DIR] [--out FILE] [--docs DIR]
+    python -m eval.calibration.abstention [--data DIR] [--out FILE] [--docs DIR] [--every N]
 
-The questions about every second article are fitted on, and the threshold is chosen with them; all
-figures are measured with the questions about the other articles.
+The questions about every second article are fitted on, put as people put them in messages, and the
+threshold is chosen with them; all figures are measured with the questions about the other articles.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from itertools import chain
 from typing import Any
 
@@ -20,8 +20,9 @@ import numpy as np
 from eval.calibration.command import options_of, read_data, write_record
 from eval.calibration.confidence import Judged, Logistic, auroc, calibration_error, fit_logistic
 from eval.calibration.evidence_runs import EvidenceRunner, Retrieved, open_evidence_runner
+from eval.calibration.phrasing import WAYS, put
 from eval.calibration.plots import draw_reliability, draw_risk_coverage
-from eval.datasets.corpus import Corpus
+from eval.datasets.corpus import Corpus, Question
 from generation.grounding.calibration import CALIBRATION
 from generation.grounding.choice import MAX_SENTENCES, Features
 from rag.types import Floats
@@ -34,6 +35,10 @@ KEPT = 0.97
 
 The shares of other questions that it declines are measured, not chosen.
 """
+
+LANGUAGES = ("en", "de", "es", "zh")
+PHRASED = 100
+"""Questions that are put in every way."""
 
 Record = dict[str, Any]
 
@@ -63,7 +68,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     if data is None:
         return 0
     corpus, elsewhere = data
-    record, curves = asyncio.run(calibrate(corpus, elsewhere=elsewhere))
+    every = options.every
+    record, curves = asyncio.run(
+        calibrate(_sampled(corpus, every), elsewhere=_sampled(elsewhere, every))
+    )
     write_record(record, options.out)
     draw_risk_coverage(options.docs / "risk-coverage.png", curves, threshold=record["threshold"])
     draw_reliability(options.docs / "reliability.png", curves[WITH_ADVERSARIAL])
@@ -81,7 +89,11 @@ async def calibrate(corpus: Corpus, *, elsewhere: Corpus) -> tuple[Record, dict[
         # Each half of the collection has articles of both groups, fitted on and measured on.
         halves = [{*first[i::2], *second[i::2]} for i in (0, 1)]
         fitted, rest = await _run_groups(runner, corpus, halves, groups=(first, second))
-        inside, outside = await _run_elsewhere(runner, elsewhere, known=corpus)
+        languages = {
+            lang: await _run_elsewhere(runner, elsewhere, known=corpus, lang=lang)
+            for lang in LANGUAGES
+        }
+        phrased = await _run_phrased(runner, [a.question for a in rest.whole])
     groups = [fitted.inside, fitted.outside, fitted.adversarial]
     model = _fit(groups)  # 2.
     threshold = float(np.quantile(_confidence(model, fitted.inside), 1 - KEPT))  # 3.
@@ -102,9 +114,13 @@ async def calibrate(corpus: Corpus, *, elsewhere: Corpus) -> tuple[Record, dict[
         },
         "calibration_error": round(calibration_error(curves[WITH_ADVERSARIAL]), 4),
         "elsewhere": {
-            "data": f"{elsewhere.name}, {len(inside)} questions in English",
-            **_separation(model, threshold, inside, outside),
+            lang: {
+                "data": f"{elsewhere.name}, {len(inside)} questions",
+                **_separation(model, threshold, inside, outside),
+            }
+            for lang, (inside, outside) in languages.items()
         },
+        "phrased": _phrased(model, threshold, phrased),
         "without_feature": {name: _aurocs(_fit(groups, without=name), rest) for name in FEATURES},
         "answer_in_quotes": _answer_in_quotes([*fitted.whole, *rest.whole]),
     }
@@ -129,6 +145,8 @@ async def _run_groups(
     cases = []
     for articles in groups:
         about = [q for q in corpus.questions if _article(q.meta) in articles]
+        if articles is groups[0]:
+            about = [replace(q, text=put(q.text, place)) for place, q in enumerate(about)]
         answerable = [q for q in about if q.answerable]
         by_half = [
             (half, await runner.run(scope, answerable))
@@ -146,25 +164,36 @@ async def _run_groups(
     return cases
 
 
+async def _run_phrased(
+    runner: EvidenceRunner, questions: Sequence[Question]
+) -> dict[str, list[Retrieved]]:
+    """Asks some questions of the whole collection in each of the ways to put them."""
+    some = questions[:: max(1, len(questions) // PHRASED)][:PHRASED]
+    return {
+        name: await runner.run(runner.scope("whole"), [replace(q, text=way(q.text)) for q in some])
+        for name, way in WAYS.items()
+    }
+
+
 async def _run_elsewhere(
-    runner: EvidenceRunner, corpus: Corpus, *, known: Corpus
+    runner: EvidenceRunner, corpus: Corpus, *, known: Corpus, lang: str
 ) -> tuple[list[Retrieved], list[Retrieved]]:
-    """Asks English questions of the half that has their article, and of the other half.
+    """Asks questions in a language of the half that has their article, and of the other half.
 
     Both collections descend from SQuAD 1.1: questions that `known` has too are left out.
     """
-    passages = [p for p in corpus.passages if p.id.startswith("en/")]
+    passages = [p for p in corpus.passages if p.id.startswith(f"{lang}/")]
     titles = sorted({p.title for p in passages})
     about = {p.id: p.title for p in passages}
     asked_before = {q.text.strip() for q in known.questions}
     questions = [
-        q for q in corpus.questions if q.meta["lang"] == "en" and q.text.strip() not in asked_before
+        q for q in corpus.questions if q.meta["lang"] == lang and q.text.strip() not in asked_before
     ]
     inside: list[Retrieved] = []
     outside: list[Retrieved] = []
     for i in (0, 1):
         half = [p for p in passages if p.title in titles[i::2]]
-        scope = await runner.index(f"elsewhere {i}", half)
+        scope = await runner.index(f"elsewhere {lang} {i}", half)
         for retrieved in await runner.run(scope, questions):
             (relevant,) = corpus.qrels[retrieved.question.id]
             (inside if about[relevant] in titles[i::2] else outside).append(retrieved)
@@ -226,6 +255,22 @@ def _adversarial(model: Logistic, threshold: float, cases: Cases) -> dict[str, f
     }
 
 
+def _phrased(
+    model: Logistic, threshold: float, phrased: Mapping[str, list[Retrieved]]
+) -> dict[str, dict[str, float]]:
+    """Returns how far the confidence moves from that of the question as it is."""
+    plain = _confidence(model, phrased["as it is"])
+    figures: dict[str, dict[str, float]] = {}
+    for name, asked in phrased.items():
+        confidence = _confidence(model, asked)
+        figures[name] = {
+            "median_change": round(float(np.median(np.abs(confidence - plain))), 4),
+            "answered": round(float((confidence >= threshold).mean()), 4),
+            "gold_in_quotes": round(float(np.mean([a.found() for a in asked])), 4),
+        }
+    return figures
+
+
 def _aurocs(model: Logistic, cases: Cases) -> dict[str, float]:
     return {
         "auroc_outside": _separation(model, 0, cases.inside, cases.outside)["auroc_outside"],
@@ -263,6 +308,10 @@ def _features(retrieved: Iterable[Retrieved]) -> Floats:
     nothing = Features(sentence=0.0, coverage=0.0, name_missing=1.0)
     each = [a.evidence.features if a.evidence else nothing for a in retrieved]
     return np.array([list(asdict(features).values()) for features in each])
+
+
+def _sampled(corpus: Corpus, every: int) -> Corpus:
+    return replace(corpus, questions=corpus.questions[::every])
 
 
 def _article(meta: Mapping[str, Any]) -> str:

@@ -24,6 +24,9 @@ def options_of(
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--out", type=Path, default=out)
     parser.add_argument("--docs", type=Path, default=Path("docs"), help="folder of the pictures")
+    parser.add_argument(
+        "--every", type=int, default=1, metavar="N", help="ask every Nth question (1: all)"
+    )
     return parser.parse_args(argv)
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from eval.datasets.corpus import Passage, Question
 from generation.grounding.choice import MAX_SENTENCES
 from generation.grounding.evidence import Evidence, EvidenceFinder
+from generation.query.core_question import core_question
 from ingest.chunkers.strategies import SectionChunker
 from rag.build.retrieval import build_late_interaction, build_retriever
 from rag.settings.retrieval import LateInteractionSettings, RetrievalSettings
@@ -67,9 +68,13 @@ class EvidenceRunner:
             index=self._index,
         )
 
+    def scope(self, collection: str) -> Scope:
+        """Returns the scope of a collection."""
+        return Scope(tenant="eval", collection=collection)
+
     async def index(self, collection: str, passages: Sequence[Passage]) -> Scope:
         """Chunks and embeds passages, and writes them to a separate collection."""
-        scope = Scope(tenant="eval", collection=collection)
+        scope = self.scope(collection)
         chunks = [c for p in passages for c in self._chunker.chunk(_document(p))]
         texts = [passage_text(chunk) for chunk in chunks]
         dense = await self._embedder.embed(texts, kind="passage")
@@ -90,9 +95,10 @@ class EvidenceRunner:
         await self._index.close()
 
     async def _run(self, scope: Scope, question: Question) -> Retrieved:
-        query = Query(text=question.text, scope=scope, top_k=TOP_K)
+        text = core_question(question.text)
+        query = Query(text=text, scope=scope, top_k=TOP_K)
         hits = (await self._retriever.retrieve(query, Trace())).hits
-        prompt = Prompt(question=question.text, scope=scope, hits=hits)
+        prompt = Prompt(question=text, scope=scope, hits=hits)
         evidence = await self._finder.find(prompt)
         return Retrieved(question=question, hits=hits, evidence=evidence)
 

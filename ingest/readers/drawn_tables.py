@@ -61,6 +61,8 @@ def _edit(lines: Sequence[Line], indent: int, *, grid: bool) -> Edit | None:
         return None
     rows = [[_cell(cell) for cell in row if cell is not None] for row in (*head, *body)]
     text, table = written(spread(rows).rows, header_rows=len(head))
+    if not text:
+        return None
     start, end = lines[0][0], lines[-1][0] + len(lines[-1][1])
     return Edit(start, end, text, (table,) if table else ())
 

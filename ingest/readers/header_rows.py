@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 
 from ingest.readers.tables import Cell
@@ -9,13 +10,14 @@ from ingest.readers.tables import Cell
 _MOST = 8
 _WIDEST = 1 << 14
 _MOST_COLUMNS = 1000
+_FIGURE, _YEAR = re.compile(r"[\W_]*\d[\W\d_]*"), re.compile(r"(?:19|20)\d\d")
 
 
 def header_rows(rows: Sequence[Sequence[Cell]]) -> int | None:
     """Returns the number of rows at the top that are captions and header; None for one header row.
 
     A header goes on in the next row if a label above spans columns whose labels are there, while
-    no column has one in both rows.
+    no column has one in both rows. A figure is no label, unless it is a year.
     """
     placed = list(_placed(rows[:_MOST]))
     captions = next((n for n, row in enumerate(placed) if len(row) > 1), 0)
@@ -24,13 +26,17 @@ def header_rows(rows: Sequence[Sequence[Cell]]) -> int | None:
     for row in placed[captions:]:
         spans = [above.get(column, 0) for column, _ in row]
         wider = (span > cell.columns for span, (_, cell) in zip(spans, row, strict=True))
-        if count and (1 in spans or not any(wider)):
+        if count and (1 in spans or not any(wider) or any(_is_figure(cell) for _, cell in row)):
             break
         for column, cell in row:
             columns = range(column, column + min(cell.columns, _WIDEST))
             above.update(dict.fromkeys(columns, cell.columns))
         count += 1
     return captions + count if 1 < count < len(rows) - captions else None
+
+
+def _is_figure(cell: Cell) -> bool:
+    return bool(_FIGURE.fullmatch(cell.text) and not _YEAR.fullmatch(cell.text.strip()))
 
 
 def fitted(rows: Sequence[Sequence[Cell]], *, columns: int) -> list[list[Cell]]:

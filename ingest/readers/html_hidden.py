@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import islice
+from itertools import chain, islice
 from typing import NamedTuple
 
 from selectolax.lexbor import LexborHTMLParser, LexborNode, SelectolaxError
@@ -31,9 +31,9 @@ _IDS, _CLASSES, _TAGS = (
     re.compile(r"\.[\w-]|\[|(?<!:):(?!:|not|is|where)"),
     re.compile(r"(?:^|[\s>+~(])[a-z]", re.IGNORECASE),
 )
-_MOST_RULES = 500
+_MOST_RULES = 200
 _MOST_JUDGED = 5000
-"""Elements for which all rules are compared; of others, one that hides is enough."""
+"""Elements for which all rules are compared; for others, one that hides is enough."""
 _INLINE = (1 << 10, 0, 0)
 
 Weight = tuple[bool, tuple[int, int, int], int]
@@ -60,10 +60,15 @@ def unseen(tree: LexborHTMLParser) -> dict[int, bool]:
         if node.attributes.get("hidden") != "until-found":
             found[node.mem_id] = False
     rules = _rules_of(tree)
+    shown = {name: _with_shown(tree, name, rules) for name in _INHERITED}
     for number, node in enumerate(_suspects(tree, rules)):
-        name = _hiding(node, rules, judged=number < _MOST_JUDGED)
-        if name:
-            found[node.mem_id] = name != "display" and found.get(node.mem_id, True)
+        if number >= _MOST_JUDGED:
+            found.setdefault(node.mem_id, True)
+            continue
+        hiding = [name for name in _HIDING if _decided(node, name, rules)]
+        hiding = [name for name in hiding if node.mem_id not in shown.get(name, ())]
+        if hiding:
+            found[node.mem_id] = "display" not in hiding and found.get(node.mem_id, True)
     for node in tree.css("html, body"):
         found.pop(node.mem_id, None)
     return found
@@ -92,17 +97,6 @@ def _suspects(tree: LexborHTMLParser, rules: Sequence[_Rule]) -> Iterator[Lexbor
                 yield node
 
 
-def _hiding(node: LexborNode, rules: Sequence[_Rule], *, judged: bool) -> str | None:
-    """Returns the property that hides an element; None if it is seen."""
-    for name in _HIDING:
-        if not judged:
-            return name
-        inherited = name in _INHERITED
-        if _decided(node, name, rules) and not (inherited and _shown_inside(node, name, rules)):
-            return name
-    return None
-
-
 def _decided(node: LexborNode, name: str, rules: Sequence[_Rule]) -> bool:
     """True if the rule that decides about this property of an element hides it."""
     style = node.attributes.get("style") or ""
@@ -119,18 +113,23 @@ def _decided(node: LexborNode, name: str, rules: Sequence[_Rule]) -> bool:
     return max(inline + outer, default=(None, False))[1]
 
 
-def _shown_inside(node: LexborNode, name: str, rules: Sequence[_Rule]) -> bool:
-    """True if a style of a descendant sets an inherited property again, so that it is seen."""
-    for inner in node.css(f'[style*="{name}"]'):
-        style = inner.attributes["style"] or ""
-        if inner != node and any(n == name and not hidden for n, hidden, _ in _declared(style)):
-            return True
-    return any(
-        inner != node
-        for rule in rules
-        if rule.name == name and not rule.hides
-        for inner in node.css(rule.selector)
+def _with_shown(tree: LexborHTMLParser, name: str, rules: Sequence[_Rule]) -> set[int]:
+    """Returns the elements with a descendant that an inherited property, set again, shows."""
+    styled = (
+        node
+        for node in tree.css(f'[style*="{name}"]')
+        if any(
+            n == name and not hidden for n, hidden, _ in _declared(node.attributes["style"] or "")
+        )
     )
+    showing = (rule for rule in rules if rule.name == name and not rule.hides)
+    found: set[int] = set()
+    for node in chain(styled, *(tree.css(rule.selector) for rule in showing)):
+        above = node.parent
+        while above is not None and above.mem_id not in found:
+            found.add(above.mem_id)
+            above = above.parent
+    return found
 
 
 def _declared(style: str) -> Iterator[tuple[str, bool, bool]]:
@@ -154,14 +153,15 @@ def _rules_of(tree: LexborHTMLParser) -> list[_Rule]:
     for node in tree.css("[class], [id]"):
         names.update((node.attributes.get("class") or "").split())
         names.add(node.attributes.get("id") or "")
-    possible = [
-        rule
+    possible = {
+        (rule.selector, rule.name, rule.hides): rule  # of equal ones, the last decides
         for rule in _rules("\n".join(sheets))
-        if names.issuperset(_NAMED.findall(rule.selector)) and _is_valid(tree, rule.selector)
-    ]
-    hiding = (rule for rule in possible if rule.hides)
-    showing = (rule for rule in possible if not rule.hides)
-    return [*islice(hiding, _MOST_RULES), *islice(showing, _MOST_RULES)]
+        if names.issuperset(_NAMED.findall(rule.selector))
+    }
+    hiding = (rule for rule in possible.values() if rule.hides)
+    showing = (rule for rule in possible.values() if not rule.hides)
+    first = [*islice(hiding, _MOST_RULES), *islice(showing, _MOST_RULES)]
+    return [rule for rule in first if _is_valid(tree, rule.selector)]
 
 
 def _is_valid(tree: LexborHTMLParser, selector: str) -> bool:

@@ -6,7 +6,8 @@ from collections.abc import Set
 
 from selectolax.lexbor import LexborNode
 
-from ingest.readers.tables import Cell, guessed_header_rows, header_reach, spread, written
+from ingest.readers.header_rows import header_rows
+from ingest.readers.tables import Cell, header_reach, spread, written
 from rag.types import Table
 
 _MOST_COLUMNS, _MOST_ROWS = 1000, 65_534  # as in the HTML standard
@@ -57,7 +58,7 @@ class Rows:
             return None
         if not count:
             mixed = bool(self._tags) and self._tags[0] == {"th", "td"}
-            return 0 if mixed else guessed_header_rows(self._rows)
+            return 0 if mixed else header_rows(self._rows)
         return header_reach(self._rows, count)
 
 

@@ -13,6 +13,10 @@ _DEEPEST = 20
 _LABEL_CHARS = 200
 _LINES_OF_ATTRIBUTION, _CHARS_OF_ATTRIBUTION = 3, 300
 _LINES_OF_HEADERS = 12
+_LABEL_WITHIN = 32
+"""Characters within which the colon of a header stands."""
+_COLONS = (":", "：")
+_CHARS_OF_CLOSING, _CHARS_OF_DEVICE = 45, 100
 _LINES_OF_SIGNATURE, _CHARS_OF_SIGNATURE = 15, 120
 """Lines, and characters of each, that may follow a closing formula; more are a text."""
 
@@ -123,7 +127,7 @@ def _read(
     while at < len(lines):
         found = _quotation(lines, at) if depth < _DEEPEST else None
         if found is None:
-            is_closing = _CLOSING.fullmatch(lines[at]) is not None
+            is_closing = _is_closing(lines[at])
             if part.kind == "new" and (is_closing or _begins_signature(lines[at])):
                 part = MailPart("signature", first + at, verbatim=verbatim, is_closing=is_closing)
                 parts.append(part)
@@ -167,11 +171,14 @@ def _quotation(lines: Sequence[str], at: int) -> _Quotation | None:
 
 def _attributed(lines: Sequence[str], at: int) -> _Quotation | None:
     """Returns a quotation below a line like "On Monday, 4 March, Ana wrote:"."""
-    for end in range(at + 1, min(at + _LINES_OF_ATTRIBUTION, len(lines)) + 1):
+    near = lines[at : at + _LINES_OF_ATTRIBUTION]
+    if not any(line.rstrip().endswith(_COLONS) for line in near):  # as most lines: they are many
+        return None
+    for end in range(at + 1, at + len(near) + 1):
         text = " ".join(line.strip() for line in lines[at:end])
         if not lines[end - 1].strip() or len(text) > _CHARS_OF_ATTRIBUTION:
             return None
-        if not text.endswith((":", "：")):
+        if not text.endswith(_COLONS):
             continue
         has_address, has_digit = bool(_ADDRESS.search(text)), any(c.isdigit() for c in text)
         wrote = _WROTE.search(text) is not None
@@ -186,6 +193,9 @@ def _attributed(lines: Sequence[str], at: int) -> _Quotation | None:
 
 def _separated(lines: Sequence[str], at: int) -> _Quotation | None:
     """Returns a quotation below "-----Original Message-----", or below its headers alone."""
+    begins = lines[at][:_LABEL_WITHIN]
+    if "---" not in begins and not any(colon in lines[at] for colon in _COLONS):
+        return None
     dashes = _DASHES.fullmatch(lines[at])
     introduced = dashes is not None or _BEGIN.fullmatch(lines[at]) is not None
     begin = _next_line(lines, at + 1) if introduced else at
@@ -227,8 +237,13 @@ def _next_line(lines: Sequence[str], at: int) -> int:
     return at
 
 
+def _is_closing(line: str) -> bool:
+    return len(line) <= _CHARS_OF_CLOSING and _CLOSING.fullmatch(line) is not None
+
+
 def _begins_signature(line: str) -> bool:
-    return bool(_SIGNATURE.fullmatch(line) or _SENT_FROM.fullmatch(line))
+    is_short = len(line) <= _CHARS_OF_DEVICE
+    return is_short and bool(_SIGNATURE.fullmatch(line) or _SENT_FROM.fullmatch(line))
 
 
 def _is_signature(lines: Sequence[str]) -> bool:

@@ -39,8 +39,16 @@ def outline(data: bytes, *, name: str, options: ReadOptions) -> Outline:
         else:
             slides.append(Slide())  # so that those after it keep their numbers
     text = TextBuilder()
-    running = write(slides, text, options)
+    running = write(slides, text, options, drawn=_drawn_on_all(package))
     return text.outline(title=package.title(), meta={**package.meta(), **running.meta})
+
+
+def _drawn_on_all(package: Package) -> Iterator[str]:
+    """Yields the texts that the designs of slides draw on each of them."""
+    for master in package.of_kind(_PRESENTATION, "slideMaster"):
+        for shape in package.tree(master).iterfind("{*}cSld/{*}spTree/{*}sp"):
+            if shape.find("{*}nvSpPr/{*}nvPr/{*}ph") is None:
+                yield from (drawn.text for drawn in _text_shapes(shape))
 
 
 def _authors(package: Package) -> Iterator[tuple[str, str]]:

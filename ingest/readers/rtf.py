@@ -160,7 +160,7 @@ class _Reader:
                 state.skip = max(0, number or 0)
             case "v":
                 state.hidden = on
-            case "deleted":
+            case "deleted" | "mvf":
                 state.deleted = on
             case "pard":
                 state.in_table, self._level = False, 0

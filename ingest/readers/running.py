@@ -58,6 +58,11 @@ def counts_pages(line: str) -> bool:
 
 
 def without_page(line: str) -> str:
-    """Returns a line without the page number at its end, if a word such as "page" names it."""
+    """Returns a line without the page number at its end, if a word such as "page" names it.
+
+    A line that only counts pages is "".
+    """
+    if _ONLY_NUMBER.fullmatch(line):
+        return ""
     found = _AT_END.search(line)
     return line[: found.start()] if found and found.start() else line

@@ -12,7 +12,7 @@ from ingest.readers.sheet_tables import Block, Shown, columns_of, tables_in
 from ingest.readers.tables import Cell, spread
 from ingest.readers.text_builder import TextBuilder
 
-MOST_COLUMNS = 1000
+MOST_COLUMNS = 1 << 14
 """Columns of a sheet that are read."""
 _MOST_MERGED_ROWS = 1 << 19
 _LEVEL = 2

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -50,19 +50,25 @@ class Slide:
     hidden_shapes: int = 0
 
 
-def write(slides: Sequence[Slide], text: TextBuilder, options: ReadOptions) -> Running:
+def write(
+    slides: Sequence[Slide], text: TextBuilder, options: ReadOptions, *, drawn: Iterable[str] = ()
+) -> Running:
     """Appends the slides; what stands on most of them comes once, at the beginning.
+
+    `drawn` are the texts that stand on all slides, but in none.
 
     Returns:
         The running headers and footers.
     """
     repeated = _repeated(slides, hidden=options.hidden)
     running = Running()
+    for line in drawn:
+        running.add("footer", line)
     for number, slide in enumerate(slides, start=1):
         for shape in slide.shapes if options.hidden or not slide.hidden else ():
             key = _key(shape, number)
             if shape.kind == "footer" or key in repeated:
-                running.add("footer", key[0] or shape.text)
+                running.add("footer", key[0] if key[1] else shape.text)
     text.turn_to(1)
     for line in running.lines:
         text.paragraph(line)
@@ -119,7 +125,7 @@ def _key(shape: Shape, number: int) -> tuple[str, str]:
     text = shape.text
     if shape.kind != "text" or len(text) > _LONGEST_RUNNING:
         return "", ""
-    bare = re.sub(rf"[\s|/,;·•–—-]+{number}$", "", text)
+    bare = re.sub(rf"\s*[|/,;·•–—-]\s*{number}$", "", text)
     return without_page(bare), shape.place
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -19,7 +18,6 @@ _BETWEEN_LABELS = " / "
 _MOST_HEADER_ROWS = 16
 _MOST_BELOW = 3
 """Further header rows that labels reach into."""
-_FIGURE = re.compile(r"\W*\d")
 _MOST_REPEATED_CELLS, _MOST_REPEATED_CHARS = 1 << 19, 1 << 22
 """Repetitions of merged cells in one table: a few bytes can ask for a billion."""
 
@@ -112,11 +110,11 @@ def spread(rows: Iterable[Sequence[Cell]]) -> Grid:
             line = tuple(_place(row, carried))
             width = max(width, 1 + max((cell.column for cell in line), default=-1))
             lines.append(line)
-            carried = [cell._replace(rows=cell.rows - 1) for cell in line if cell.rows > 1]
+            carried = [_Placed(*cell[:3], cell.rows - 1) for cell in line if cell.rows > 1]
         else:
             width = max(width, len(row))
             lines.append([cell.text for cell in row])
-    return _expanded(lines, width, room, left_out)
+    return _expanded(lines, width, left_out)
 
 
 def header_reach(rows: Sequence[Sequence[Cell]], count: int) -> int:
@@ -130,22 +128,6 @@ def header_reach(rows: Sequence[Sequence[Cell]], count: int) -> int:
         if any(cell.columns > 1 for cell in row):
             reach = max(reach, *(number + cell.rows for cell in row))
     return reach if reach <= count + _MOST_BELOW else count
-
-
-def guessed_header_rows(rows: Sequence[Sequence[Cell]]) -> int | None:
-    """Returns the number of header rows of a table that does not mark them; None for one row.
-
-    They are two or more if labels in the first row span some of the columns, and the row below has
-    no figures.
-    """
-    first = next((n for n, row in enumerate(rows) if len(row) > 1), len(rows))
-    if first + 1 >= len(rows) or all(cell.columns == 1 for cell in rows[first]):
-        return None
-    reach = header_reach(rows, first + 1)
-    if reach > first + 1:
-        return reach
-    figures = any(_FIGURE.match(cell.text) for cell in rows[first + 1])
-    return None if figures else first + 2
 
 
 class _Placed(NamedTuple):
@@ -180,10 +162,10 @@ def _place(row: Iterable[Cell], carried: Sequence[_Placed]) -> list[_Placed]:
     return line
 
 
-def _expanded(lines: Sequence[_Line], width: int, room: int, left_out: int) -> Grid:
+def _expanded(lines: Sequence[_Line], width: int, left_out: int) -> Grid:
     """Repeats the text of merged cells, as long as there is room."""
     grid = Grid(left_out=left_out)
-    chars = _MOST_REPEATED_CHARS
+    room, chars = _MOST_REPEATED_CELLS, _MOST_REPEATED_CHARS
     for number, line in enumerate(lines):
         if isinstance(line, list):
             grid.rows.append(line)

@@ -10,7 +10,7 @@ from ingest.readers.outline import Outline
 from ingest.readers.tables import BETWEEN, Row, written
 from rag.types import Heading, Meta, Table
 
-_LONGEST_HEADER = 4000
+_MANY_COLUMNS = 1000
 
 
 class TextBuilder:
@@ -82,9 +82,12 @@ class TextBuilder:
         """Appends a table; see `written`."""
         text, table = written(rows, between=BETWEEN, header_rows=header_rows)
         start = self._write(clean(text))
-        if table and len(table.header) > _LONGEST_HEADER:
-            self.notes.append("The header of a table is too long to be repeated with its rows.")
-        elif table:
+        if table:
+            columns = table.header.count(BETWEEN) + 1
+            if columns > _MANY_COLUMNS:
+                self.notes.append(
+                    f"A table has {columns:,} columns: a passage names those that it has."
+                )
             moved = replace(table, start=start + table.start, end=start + table.end)
             self._tables.append(moved)
 

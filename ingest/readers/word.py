@@ -12,6 +12,7 @@ from ingest.readers.package import Element, Package, is_on, local
 from ingest.readers.running import Running
 from ingest.readers.tables import Cell, spread
 from ingest.readers.text_builder import TextBuilder
+from ingest.readers.word_furniture import repeated
 from ingest.readers.word_runs import RunReader, Words
 from ingest.readers.word_styles import Style, Styles, W, is_listed, level_of, value_of
 
@@ -20,6 +21,7 @@ _ID = "{http://schemas.openxmlformats.org/officeDocument/2006/relationships}id"
 _AS_THEIR_CONTENT = frozenset(
     {"sdt", "sdtContent", "ins", "moveTo", "customXml", "smartTag", "AlternateContent", "Choice"}
 )
+_BREAKS = (W + "lastRenderedPageBreak", W + "br", W + "pageBreakBefore", W + "sectPr")
 _LONGEST_CELL = 2000
 
 
@@ -48,28 +50,37 @@ class _Reader:
         self._notes = {kind: self._notes_of(kind) for kind in ("footnotes", "endnotes", "comments")}
         self._text = TextBuilder()
         self._hidden = 0
+        self._furniture: dict[Element, None] = {}
+        """Paragraphs that repeat a header or footer."""
         self._carried = ""
         """The words of a paragraph whose end was deleted: the next one goes on with them."""
 
     def outline(self) -> Outline:
         running = self._running()
+        for body in self._root.iterfind(W + "body"):
+            for paragraph, place, line in repeated(body, self._ends_page, self._line):
+                self._furniture[paragraph] = None
+                running.add(place, line)
         for line in running.lines:
             self._text.paragraph(line)
-        breaks = (W + "lastRenderedPageBreak", W + "br", W + "pageBreakBefore", W + "sectPr")
-        if any(self._breaks_page(each) for each in self._root.iter(*breaks)):
+        if self._ends_page(self._root):
             self._text.turn_to(1)
         for body in self._root.iterfind(W + "body"):
             self._blocks(body)
         self._paragraph_of(self._carried)
-        for notes in self._notes.values():
-            for note in notes.values():  # which nothing refers to
-                self._text.paragraph(note)
         if self._hidden:
             done = "Read although hidden" if self._keep_hidden else "Left out"
             plural = "s" if self._hidden > 1 else ""
             self._text.notes.append(f"{done}: {self._hidden:,} hidden passage{plural} of text.")
         meta = {**self._package.meta(), **running.meta}
         return self._text.outline(title=self._package.title(), meta=meta)
+
+    def _ends_page(self, element: Element) -> bool:
+        """Tells whether a page ends within an element."""
+        return any(self._breaks_page(each) for each in element.iter(*_BREAKS))
+
+    def _line(self, paragraph: Element) -> str:
+        return self._runs.read(paragraph).text
 
     def _breaks_page(self, element: Element) -> bool:
         """Tells whether an element begins a page, if Word itself did not mark where they begin."""
@@ -104,6 +115,8 @@ class _Reader:
             words.breaks_before += self._breaks_page(forced)
         if not self._laid_out and section is not None:
             words.breaks_after += self._breaks_page(section)
+        if element in self._furniture:
+            words.text = ""
         text, self._carried = self._carried + words.text, ""
         self._turn(words.breaks_before)
         if _mark_is_deleted(properties):

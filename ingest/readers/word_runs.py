@@ -14,7 +14,7 @@ _AS_THEIR_CONTENT = frozenset(
      "dir", "bdo", "rubyBase", "ruby"}
 )  # fmt: skip
 _CHARACTERS = {"tab": "\t", "ptab": "\t", "cr": "\n", "noBreakHyphen": "-"}
-_BOXES = frozenset({"drawing", "pict", "object", "AlternateContent"})
+_BOXES = frozenset({"drawing", "pict", "object"})
 _PAGE_FIELDS = frozenset({"PAGE", "NUMPAGES", "SECTIONPAGES"})
 
 
@@ -85,7 +85,17 @@ class _Paragraph:
             elif tag in {"oMath", "oMathPara"}:
                 self._parts.append(formula(child))
             elif tag == "AlternateContent":
-                self._boxes(child)
+                self._alternate(child)
+
+    def _alternate(self, element: Element) -> None:
+        """Reads the first of several forms of the same: text boxes, charts or runs."""
+        if any(True for _ in boxes_in(element)):
+            self._boxes(element)
+            return
+        for choice in element[:1]:
+            self._walk(choice)
+            for child in choice:
+                self._part(child, local(child), shown=True)
 
     def _run(self, run: Element) -> None:
         properties = run.find(W + "rPr")
@@ -118,6 +128,8 @@ class _Paragraph:
         elif tag in {"footnoteReference", "endnoteReference", "commentReference"}:
             part = tag.removesuffix("Reference") + "s"
             self._words.notes.append((part, child.get(W + "id", "")))
+        elif tag == "AlternateContent":
+            self._alternate(child)
         elif tag in _BOXES:
             self._boxes(child)
         elif tag == "ruby":

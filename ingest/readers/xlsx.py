@@ -18,6 +18,8 @@ _WORKBOOK = "xl/workbook.xml"
 _REFERENCE = re.compile(r"\$?([A-Za-z]{1,3})\$?(\d{1,7})")
 _ID = "{http://schemas.openxmlformats.org/officeDocument/2006/relationships}id"
 _STRICT_ID = "{http://purl.oclc.org/ooxml/officeDocument/relationships}id"
+_ESCAPED = re.compile("_x([0-9A-Fa-f]{4})_")
+"""A character that XML cannot hold, or an underscore that would begin one."""
 _LEGACY_COMMENT = "[Threaded comment]"
 
 
@@ -186,7 +188,8 @@ def _rich(element: Element | None) -> str:
             parts.append(child.text or "")
         elif tag == "r":
             parts += [text.text or "" for text in child.iterfind("{*}t")]
-    return "".join(parts)
+    text = "".join(parts)
+    return _ESCAPED.sub(lambda found: chr(int(found[1], 16)), text) if "_x" in text else text
 
 
 def _comments(book: Package, path: str) -> Iterator[tuple[int, int, str]]:

@@ -25,14 +25,17 @@ if TYPE_CHECKING:
     from generation.grounding.answerability import Finder
     from generation.models.vllm import VllmModel
     from generation.query.expansion import QuestionExpander
+    from generation.query.follow_up import FollowUpResolver
     from generation.query.rewriting import QuestionRewriter
     from rag.protocols import ChatModel, Generator, SupportScorer, TokenEmbedder
 
 
-def build_rewriter(model: ChatModel | None, seconds: float) -> QuestionRewriter | None:
-    """Returns the rewriter that makes follow-up questions stand alone; None without a model."""
+def build_rewriter(model: ChatModel | None, seconds: float) -> QuestionRewriter | FollowUpResolver:
+    """Returns what makes follow-up questions stand alone: rules, without a model."""
     if model is None:
-        return None
+        from generation.query.follow_up import FollowUpResolver
+
+        return FollowUpResolver()
     from generation.query.rewriting import QuestionRewriter
 
     return QuestionRewriter(model, seconds=seconds)

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from generation.answer_stream import Draft, JsonDraft
 from generation.query.core_question import core_question
 from generation.query.expansion import QuestionExpander
+from generation.query.follow_up import FollowUpResolver
 from generation.query.rewriting import QuestionRewriter
 from generation.query.task_writer import TaskWriter
 from generation.sanitizing import SafeText
@@ -50,7 +51,7 @@ class QueryPipeline(SearchPipeline):
         *,
         catalog: Catalog,
         tasks: TaskWriter,
-        rewriter: QuestionRewriter | None,
+        rewriter: QuestionRewriter | FollowUpResolver | None,
         expander: QuestionExpander | None,
         retriever: Retriever,
         reader: SectionReader | None,

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from functools import cached_property
 from typing import Any, NamedTuple
 
+_STROKED_MODES = {1, 2, 5, 6}
 _INVISIBLE_MODES = {3, 7}
 """Text render modes that paint nothing; 7 only clips."""
 _WHITE = 245
@@ -70,14 +71,18 @@ class Visibility:
             return "off the page"
         if size < self._tiny:
             return "tiny"
-        if self._pdfium.FPDFTextObj_GetTextRenderMode(object_) in _INVISIBLE_MODES:
+        mode = self._pdfium.FPDFTextObj_GetTextRenderMode(object_)
+        if mode in _INVISIBLE_MODES:
             return "" if self._background.has_image(box) else "invisible"
+        return "" if mode in _STROKED_MODES else self._faint(object_, box)
+
+    def _faint(self, object_: Any, box: Box) -> str:
+        """Returns "invisible" or "white" if the text's colour is, and nothing dark is behind it."""
         red, green, blue, opacity = _colour(self._pdfium, object_)
         if opacity < _OPAQUE:
             return "invisible"
-        if min(red, green, blue) >= _WHITE and not self._background.is_dark(box):
-            return "white"
-        return ""
+        white = min(red, green, blue) >= _WHITE
+        return "white" if white and not self._background.is_dark(box) else ""
 
 
 class Background:

@@ -492,8 +492,9 @@ def test_hidden_text_is_left_out(page: str, reason: str) -> None:
         image() + at(60, 500, "The fee is nine pounds.", colour=(1, 1, 1)),
         at(60, 500, "The fee is nine pounds.", colour=(0.85, 0.85, 0.85)),
         at(60, 500, "The fee is nine pounds.", size=5),
+        at(60, 500, "The fee is nine pounds.", colour=(1, 1, 1), mode=2),
     ],
-    ids=["white on dark", "on a scan", "white on an image", "grey", "small"],
+    ids=["white on dark", "on a scan", "white on an image", "grey", "small", "outlined"],
 )
 def test_what_is_seen_is_kept(page: str) -> None:
     document = read_pdf(pdf([page, SEEN]))

@@ -50,12 +50,17 @@ def test_what_stands_on_every_slide_comes_once_and_apart() -> None:
         )
         for n in range(1, 5)
     ]
-    document = read_as("m.pptx", pptx(*slides))
-    assert document.text.startswith(
-        "Mill report\n\nSecret\n\nConfidential\n\nTopic 1\n\nThe mill has 1 wheels."
-    )
+    master = shape("Click to edit", kind="title") + shape("Acme Mills Ltd")
+    document = read_as("m.pptx", pptx(*slides, master=master))
+    first = ("Acme Mills Ltd", "Mill report", "Secret", "Confidential", "Topic 1", "The mill has 1")
+    assert document.text.startswith("\n\n".join(first))
     assert document.text.count("Mill report") == document.text.count("Confidential") == 1
-    assert document.meta["page_footer"] == ("Mill report", "Secret", "Confidential")
+    assert document.meta["page_footer"] == (
+        "Acme Mills Ltd",
+        "Mill report",
+        "Secret",
+        "Confidential",
+    )
     assert [page_of(document, f"has {n} wheels") for n in range(1, 5)] == [1, 2, 3, 4]
 
 

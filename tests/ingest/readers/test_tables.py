@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Sequence
 
@@ -10,6 +11,7 @@ import pytest
 from ingest.chunkers.strategies import SectionChunker
 from ingest.readers.registry import read
 from ingest.readers.tables import Cell, spread, written
+from rag.errors import ReadError
 from rag.types import Document
 from tests.places import DATA
 
@@ -228,7 +230,7 @@ def test_written_escapes_bars_and_leaves_empty_rows_out() -> None:
     ("rows", "kept"),
     [
         ([[Cell(str(n)) for n in range(10_000)]] * 20, 20),
-        ([[Cell("x", rows=65_534)] * 10_000, *[[Cell("y")]] * 65_000], 0),
+        ([[Cell("x", rows=65_534)] * 10_000, *[[Cell("y")]] * 65_000], 53),
         ([[Cell("a" * 1000, 1000, 65_000)], [Cell("b")] * 2000, *[[Cell("c")]] * 65_000], 4),
         ([[Cell("x", 1000)]] * 65_000, 65_000),
     ],
@@ -264,5 +266,6 @@ def test_large_merged_cells_cost_bounded_time_and_text(rows: list[list[Cell]], k
 )  # fmt: skip
 def test_hostile_tables_take_seconds_at_most(name: str, text: str) -> None:
     begun = time.process_time()
-    read_as(name, text)
+    with contextlib.suppress(ReadError):
+        read_as(name, text)
     assert time.process_time() - begun < 20
