@@ -136,7 +136,7 @@ class Writer:
                 await self._index.delete(scope, sorted(gone))
 
     def _same_terms(self, recipe: str) -> bool:
-        return recipe.endswith(f" {self._encoder.fingerprint}")
+        return self._encoder.fingerprint in recipe.split()  # the reader may stand behind it
 
     async def clear(self, scope: Scope, document_id: str) -> None:
         """Removes all chunks of a document."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from rag.process.blas import limit_threads
 
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
     from rag.protocols import StoredIndex
     from retrieval.embedders.embedder import BertEmbedder
 
+
+# Timings are not asserted: on a busy machine any example may take long.
+settings.register_profile("any_speed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any_speed")
 
 ROOT = str(Path(__file__).parent.parent)
 # `ChildProcess` looks for modules where they are installed, and is handed some of these tests.

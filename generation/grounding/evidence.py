@@ -151,13 +151,14 @@ class EvidenceFinder:
             terms = frozenset(bags[i + 1].indices.tolist())
             if not unit.answers or first == last or not terms:  # or past the encoder's window
                 continue
-            inside = unit.listing or unit.row
-            before = above if inside or not i else has[i - 1]
-            context = [by_span.get(span, above) for span in unit.context]
-            read_with = np.logical_or.reduce([before, above, *context])
+            own = asked_for = has[i]
+            read_with = above if unit.listing or unit.row or not i else above | has[i - 1]
+            for span in unit.context:
+                known = by_span.get(span, above)
+                read_with, asked_for = read_with | known, asked_for & ~known
             features = Features(
                 sentence=near.interaction(first, last, unit.context),
-                coverage=float(question.weights @ (has[i] | read_with)),
+                coverage=float(question.weights @ (own | read_with)),
                 name_missing=name_missing,
             )
             score = features.sentence + passage + COVERAGE_WEIGHT * features.coverage - weaker_by
@@ -172,7 +173,7 @@ class EvidenceFinder:
                 unit=unit,
                 chunk=chunk,
                 terms=terms,
-                asked=has[i] & ~np.logical_or.reduce([np.zeros_like(above), *context]),
+                asked=asked_for,
                 features=features,
             )
 
@@ -188,8 +189,10 @@ class _Near:
 
     def interaction(self, first: int, last: int, context: Sequence[Span]) -> float:
         """Returns it with the tokens `first` to `last`, and those of the context."""
-        best = [self._cosines[:, first:last].max(axis=1), *map(self._context, context)]
-        return float(np.maximum.reduce(best).mean())
+        best = self._cosines[:, first:last].max(axis=1)
+        for span in context:
+            best = np.maximum(best, self._context(span))
+        return float(best.mean())
 
     def _context(self, span: Span) -> Float32Array:
         if span not in self._contexts:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rag.text.lists import leads_in, lists
 from rag.text.plain import plain
@@ -77,6 +77,8 @@ def units(chunk: Chunk) -> list[Unit]:
         in_table = row is not None or start in headers
         opened = (opened or lead) if in_table else None
         lead = span if leads_in(text, span) else None
+    if lead is not None:  # nothing follows that it could lead in to
+        found[-1] = replace(found[-1], answers=True)
     return found
 
 

@@ -88,12 +88,13 @@ _COMMANDS = {
 _JSON_KEYS = {kind: re.compile(pattern, _ANY) for kind, pattern in _KEYS.items()}
 _OF_A_CHAT, _IN_FORM = re.compile(_CHAT, _ANY), re.compile(_FORM, _ANY)
 _EMOJI = re.compile(r"\byour task is to\b[^\n]{0,120}\bemoji\b", _ANY)
-_TRANSCRIPT = re.compile(
-    r"<\s{0,4}(?:chat_history|conversation|messages|chat|history)\s{0,4}>"
-    r"|^[^\w\n]{0,8}(?:chat|conversation|dialogue) ?(?:history|transcript|log)?[ \t]{0,4}:"
+_TAGGED = re.compile(r"<\s{0,4}(?:chat_history|conversation|messages|chat|history)\s{0,4}>", _ANY)
+_TURNS = re.compile(
+    r"^[^\w\n]{0,8}(?:chat|conversation|dialogue) ?(?:history|transcript|log)?[ \t]{0,4}:"
     r"|^[ \t]{0,8}(?:user|human)[ \t]{0,4}:",
     _ANY | re.MULTILINE,
 )
+"""Lines that begin a chat; many other texts have such lines, too."""
 _ASKED = re.compile(
     r"^[^\w\n]{0,4}(?:user|human|benutzer|utilisateur|usuario|utente|用户|用戶|ユーザー)"
     r"[^\w\n:\uff1a]{0,4}[:\uff1a][ \t]*(\S.*)$",
@@ -124,18 +125,22 @@ def task_of(messages: Sequence[Message], *, named: str | None = None) -> ChatTas
 
 
 def _kind_of(prompt: str) -> ChatTaskKind | None:
-    head, shows_a_chat = prompt[:HEAD_CHARS], _TRANSCRIPT.search(prompt) is not None
-    if shows_a_chat:
+    if _EMOJI.match(prompt):
+        return "emoji"
+    tagged, turns = _TAGGED.search(prompt) is not None, _TURNS.search(prompt) is not None
+    if not (tagged or turns) and (len(prompt) > PLAIN_CHARS or prompt.rstrip().endswith("?")):
+        return None
+    ends = (prompt[:HEAD_CHARS], prompt[-HEAD_CHARS:])  # what is to be done stands before or after
+    commands = [(_commanded(end), end) for end in ends[: 2 if tagged or turns else 1]]
+    if tagged or (turns and any(kind for kind, _ in commands)):
         for kind, pattern in _JSON_KEYS.items():
             if pattern.search(prompt):
                 return kind
-    if _EMOJI.match(prompt):
-        return "emoji"
-    if not shows_a_chat and (len(prompt) > PLAIN_CHARS or prompt.rstrip().endswith("?")):
-        return None
-    commanded = _commanded(head)
-    is_plain = _OF_A_CHAT.search(head) and _IN_FORM.search(head)
-    return commanded if shows_a_chat or is_plain else None
+    for command, end in commands:
+        about_a_chat = _OF_A_CHAT.search(end) and (turns or _IN_FORM.search(end))
+        if command and (tagged or about_a_chat):
+            return command
+    return None
 
 
 def _kind_of_rules(sent: Sequence[Message]) -> ChatTaskKind | None:

@@ -22,9 +22,10 @@ from ingest.chunkers.token_budget import (
     windows,
     word_spans,
 )
-from rag.text.blocks import block_spans, code_spans, paragraph_spans
+from rag.text.blocks import begins_item, block_spans, code_spans, paragraph_spans
+from rag.text.lists import leads_in
 from rag.text.sentences import sentence_spans
-from rag.types import Chunk, Document
+from rag.types import Chunk, Document, Span
 
 _CHUNK_IDS = uuid.UUID("6f9a1c52-3d0e-5b57-9a44-0c8e5d7b21f3")
 # Less than 1/8 of the budget is too little text to be found; joining it may overrun by 12 %.
@@ -192,11 +193,25 @@ def _units(text: str) -> Iterator[tuple[int, int, bool]]:
     """Yields paragraphs and whole blocks of code as (start, end, is code)."""
     at = 0
     for start, end in [*code_spans(text), (len(text), len(text))]:
-        for first, last in paragraph_spans(text[at:start]):
+        for first, last in _with_lead_ins(text[at:start]):
             yield at + first, at + last, False
         if end > start:
             yield start, end, True
         at = end
+
+
+def _with_lead_ins(text: str) -> Iterator[Span]:
+    """Yields paragraphs; one that leads in to a list is one with the list."""
+    before: Span | None = None
+    for start, end in paragraph_spans(text):
+        if before and leads_in(text, before) and begins_item(text[start:end]):
+            before = (before[0], end)
+            continue
+        if before:
+            yield before
+        before = (start, end)
+    if before:
+        yield before
 
 
 def _chunks(document: Document, packs: Iterable[Sequence[Piece]]) -> list[Chunk]:

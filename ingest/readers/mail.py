@@ -17,7 +17,7 @@ from pathlib import Path
 from ingest.readers import html
 from ingest.readers.decoding import clean, decode
 from ingest.readers.joined import Joined, part_of
-from ingest.readers.mail_quotes import PartKind, parts_of
+from ingest.readers.mail_quotes import MailPart, PartKind, parts_of, signer
 from ingest.readers.outline import Outline
 from rag.errors import ReadError
 from rag.text.quoted import QUOTED, SIGNATURE
@@ -68,13 +68,13 @@ def _message(message: EmailMessage, read_part: ReadPart) -> Outline:
     """1. headers  2. what is new, quoted, or a signature  3. attachments, each a section."""
     headers = {key: value for key in _HEADERS if (value := _header(message, key))}
     joined = Joined()
-    sender = _sender(headers)
+    body = _body(message)
+    parts = parts_of(body.text.split("\n"))
+    sender = _sender(headers, signed=signer(parts))
     if headers:  # 1.
         joined.open(sender, level=1, text=_block(headers))
-    body = _body(message)
-    has_body = bool(body.text.strip())
-    if has_body:
-        _add_body(joined, body, sender)  # 2.
+    has_body = bool(parts)
+    _add_body(joined, body, parts, sender)  # 2.
     unread = []
     for attachment in message.iter_attachments():  # 3.
         forwarded = attachment.get_content_type() == _FORWARDED
@@ -89,10 +89,9 @@ def _message(message: EmailMessage, read_part: ReadPart) -> Outline:
     return replace(found, title=headers.get("Subject", ""), meta=_meta(headers, unread))
 
 
-def _add_body(joined: Joined, body: Outline, sender: str) -> None:
-    lines = body.text.split("\n")
-    starts = [0, *accumulate(len(line) + 1 for line in lines)]
-    for number, part in enumerate(parts_of(lines)):
+def _add_body(joined: Joined, body: Outline, parts: Sequence[MailPart], sender: str) -> None:
+    starts = [0, *accumulate(len(line) + 1 for line in body.text.split("\n"))]
+    for number, part in enumerate(parts):
         text = "\n".join(part.lines)
         start = starts[part.first]
         found = part_of(body, start, start + len(text)) if part.verbatim else Outline(text=text)
@@ -109,10 +108,17 @@ def _block(headers: Mapping[str, str]) -> str:
     return "\n".join(f"{key}: {value}" for key, value in headers.items())
 
 
-def _sender(headers: Mapping[str, str]) -> str:
-    """Returns the heading above a message: who wrote it, to whom and when. The title is another."""
-    fields = [f"{key}: {value}" for key, value in headers.items() if key != "Subject"]
-    text = ", ".join(fields) or "Message"
+def _sender(headers: Mapping[str, str], *, signed: Sequence[str]) -> str:
+    """Returns the heading above a message: who wrote it, to whom and when. The title is another.
+
+    What the sender `signed` with stands behind the name: questions name an organisation rather than
+    an address.
+    """
+    author = headers.get("From", "")
+    author = ", ".join(filter(None, (author, *(line for line in signed if line not in author))))
+    others = {key: value for key, value in headers.items() if key not in ("Subject", "From")}
+    fields = {"From": author, **others}
+    text = ", ".join(f"{key}: {value}" for key, value in fields.items() if value) or "Message"
     return text if len(text) <= _SENDER_CHARS else f"{text[: _SENDER_CHARS - 1]}…"
 
 

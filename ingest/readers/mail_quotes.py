@@ -17,6 +17,7 @@ _LABEL_WITHIN = 32
 """Characters within which the colon of a header stands."""
 _COLONS = (":", "：")
 _CHARS_OF_CLOSING, _CHARS_OF_DEVICE = 45, 100
+_LINES_SIGNED, _CHARS_SIGNED = 2, 60
 _LINES_OF_SIGNATURE, _CHARS_OF_SIGNATURE = 15, 120
 """Lines, and characters of each, that may follow a closing formula; more are a text."""
 
@@ -101,6 +102,17 @@ def parts_of(lines: Sequence[str]) -> list[MailPart]:
         if part.is_closing and not _is_signature(part.lines) and before is not None:
             part.kind = before.kind
     return [part for part in map(_trimmed, parts) if part.lines]
+
+
+def signer(parts: Sequence[MailPart]) -> list[str]:
+    """Returns the first lines of the sender's own signature: a name, and often an organisation."""
+    own = next((part for part in parts if part.kind == "signature"), None)
+    named = [
+        line.strip()
+        for line in (own.lines if own else ())
+        if line.strip() and not (_is_closing(line) or _begins_signature(line))
+    ]
+    return [line for line in named[:_LINES_SIGNED] if len(line) <= _CHARS_SIGNED]
 
 
 def _trimmed(part: MailPart) -> MailPart:

@@ -16,7 +16,7 @@ from ingest.readers.tables import written
 _BEGINNING = re.compile(
     r"^ *(?:=+(?: +=+)+ *$|\+(?:[-=:]+\+)+ *$|\.\. (?:list|csv)-table::)", re.MULTILINE
 )
-_MOST_ABOVE = 2000
+_MOST_ABOVE = 300
 _DIRECTIVE = re.compile(r" *\.\. (list|csv)-table::(.*)")
 _LITERAL = re.compile(
     r" *\.\. (?:code|code-block|sourcecode|parsed-literal|highlight|math|raw|productionlist)::"

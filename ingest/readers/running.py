@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-from itertools import islice
+from collections.abc import Mapping
 
 from ingest.readers.decoding import clean
-from rag.types import Meta
 
 _PAGE = r"(?:page|seite|slide|folie|p[áa]gina|pag\.|p\.|s\.|blatt|sivu|sida|side|strona|стр\.?)"
 _OF = r"(?:of|von|de|sur|di|van|av|af|z|из|/|\|)"
@@ -14,7 +13,7 @@ _AT_END = re.compile(rf"[\s|,;·•–—-]*\b{_PAGE}\s*(?:\d+\s*)?(?:{_OF}\s*\d
 _ONLY_NUMBER = re.compile(
     rf"[\s|,;·•–—\-()\[\]]*{_PAGE}?\s*\d*\s*(?:{_OF}\s*\d*)?[\s|–—\-()\[\]]*", re.IGNORECASE
 )
-_LONGEST, _MOST = 500, 10
+_LONGEST = 500
 
 
 class Running:
@@ -43,13 +42,10 @@ class Running:
         return list(dict.fromkeys(line for lines in self._lines.values() for line in lines))
 
     @property
-    def meta(self) -> Meta:
-        """Returns the first lines of each place as metadata: `page_header` and `page_footer`."""
-        found = {
-            f"page_{place}": tuple(line[:_LONGEST] for line in islice(lines, _MOST))
-            for place, lines in self._lines.items()
-        }
-        return {key: lines for key, lines in found.items() if lines}
+    def meta(self) -> Mapping[str, str]:
+        """Returns the lines of each place as metadata: `header` and `footer`."""
+        joined = {place: " | ".join(lines)[:_LONGEST] for place, lines in self._lines.items()}
+        return {place: text for place, text in joined.items() if text}
 
 
 def counts_pages(line: str) -> bool:
@@ -62,7 +58,7 @@ def without_page(line: str) -> str:
 
     A line that only counts pages is "".
     """
-    if _ONLY_NUMBER.fullmatch(line):
+    if counts_pages(line):
         return ""
     found = _AT_END.search(line)
     return line[: found.start()] if found and found.start() else line

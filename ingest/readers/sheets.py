@@ -91,7 +91,8 @@ class SheetWriter:
             counts.append(f"{_counted(len(self._sheets), 'hidden sheet')} ({names})")
         if counts:
             begin = "Read although hidden" if self._hidden else "Left out"
-            self._text.notes.append(f"{begin}: {' and '.join(counts)}.")
+            listed = " and ".join(filter(None, (", ".join(counts[:-1]), counts[-1])))
+            self._text.notes.append(f"{begin}: {listed}.")
 
     def _write(self, grid: _Grid, block: Block) -> None:
         if block.right - block.left == 1 and not grid.spans:

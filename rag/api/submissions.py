@@ -186,11 +186,16 @@ async def _replaced(opened: Ingesting, scope: Scope, sent: Mapping[str, bytes]) 
             before = await opened.catalog.documents.get(scope, document_id)
         except NotFoundError:
             continue
-        if before.version != sha256(data).hexdigest():
-            notices.append(
-                f"{shortened(before.uri)} was sent before, with other content, and is replaced: a"
-                f" file without a `uri` is known by its name. {_SAME_NAME}"
-            )
+        if before.version and before.version != sha256(data).hexdigest():
+            happens = "with other content, and is replaced"
+        elif before.state in ("pending", "running"):
+            happens = "is not read yet, and is replaced if its content differs"
+        else:
+            continue
+        notices.append(
+            f"{shortened(before.uri)} was sent before, {happens}: a file without a `uri` is known"
+            f" by its name. {_SAME_NAME}"
+        )
     return notices
 
 

@@ -33,6 +33,11 @@ class ServerSettings(Part):
     allowed_origins: tuple[str, ...] = Field(
         (), description="Of pages elsewhere that may call it: https://HOST:PORT."
     )
+    public_url: str = Field(
+        "",
+        pattern=r"^(https?://[^\s/?#@]+(/[^\s?#]*)?)?$",
+        description="Where browsers reach it: citations of files then link to the originals.",
+    )
 
     @field_validator("allowed_hosts")
     @classmethod
@@ -156,7 +161,7 @@ class LimitSettings(Part):
     file_mb: int = Field(64, ge=1, description="One document, in MiB.")
     upload_mb: int = Field(256, ge=1, description="One HTTP request, in MiB.")
     upload_documents: int = Field(1000, ge=1, description="Documents in one request.")
-    question_chars: int = Field(4000, ge=1)
+    question_chars: int = Field(16_000, ge=1)
     messages: int = Field(1000, ge=1, description="Of a conversation.")
     texts: int = Field(2048, ge=1, description="To embed or to rerank in one request.")
     top_k: int = Field(100, ge=1, le=1000)

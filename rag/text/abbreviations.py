@@ -63,6 +63,7 @@ SELDOM_LAST = _words(
 BEFORE_NUMBERS = _words("no nos p art arts n s t lib par §")
 """Words that are abbreviations before a number."""
 OPENERS = _words(
+    "he' here' how' i' it' let' she' that' there' they' we' what' who' you'",
     "a after all also although an and another any as at because before both but by each even for",
     "from given have he her here his how however i if in instead is it its let many more most my",
     "no nobody not note now on once one only other others our see she since so some such that the",

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import re
+
 from rag.text.blocks import begins_item, block_spans
 from rag.types import Span
 
+_MARK = re.compile(r"^\s*(?:[^\w\s]|[\w#]{1,3}[.)])\s", re.MULTILINE)
+"""What every item begins with, and few other lines."""
 _LEADS = (":", "\uff1a")
 
 
 def leads_in(text: str, span: Span) -> bool:
-    """Returns True for a sentence that ends with a colon."""
-    return text.endswith(_LEADS, span[0], span[1])
+    """Returns True for a sentence that ends with a colon; white space may be behind it."""
+    return text[span[0] : span[1]].rstrip().endswith(_LEADS)
 
 
 def lists(text: str) -> list[list[Span]]:
     """Returns the lists of a text, in text order, each as the spans of its adjacent items."""
     found: list[list[Span]] = []
+    if not _MARK.search(text):
+        return found
     inside = False
     for start, end in block_spans(text):
         item = begins_item(text[start:end])

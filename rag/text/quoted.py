@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from rag.text.sentences import sentence_spans
 from rag.types import Chunk, Hit
 
-QUOTED, SIGNATURE = "Quoted message", "Signature"
+QUOTED, SIGNATURE = "Quoted message", "Signature of the mail"
 """Beginnings of the headings above such text."""
 _REPLY = re.compile(
     r"\s*(?:(?:re|aw|antw|antwort|sv|vs|odp|ynt|rif|res|ref|tr|fw|fwd|wg|rv|enc|vb|doorst|pd|i"

@@ -180,5 +180,4 @@ def _looks_cut(word: str) -> bool:
 
 def _opens(following: str) -> bool:
     """Returns True for a word, with the sign behind it, that often begins a sentence."""
-    lowered = following.lower().replace("’", "'")
-    return lowered in OPENERS or lowered.rstrip("'") in OPENERS
+    return following.lower().replace("’", "'") in OPENERS

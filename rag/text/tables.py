@@ -7,9 +7,11 @@ line of dashes below the header. A "|" within a cell is written "\|".
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import zip_longest
+from operator import itemgetter
 
 from rag.text.blocks import code_spans
 from rag.text.plain import plain
@@ -62,7 +64,8 @@ def table_lines(chunk: Chunk) -> tuple[list[Row], list[Span]]:
     text = plain(chunk.text)
     code = code_spans(text)
     for run in _runs(text):
-        if any(start <= run[0][0] < end for start, end in code):
+        before = bisect_right(code, run[0][0], key=itemgetter(0)) - 1
+        if before >= 0 and run[0][0] < code[before][1]:
             continue
         if (above := _header_above(chunk, run)) is not None:
             inside, header, span = True, above, (-1 - len(above), -1)

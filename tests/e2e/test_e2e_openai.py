@@ -232,7 +232,7 @@ class TestChat:
 
     def test_limits(self, client: OpenAI, http: httpx.Client) -> None:
         with pytest.raises(openai.APIStatusError) as caught:
-            ask(client, messages=[{"role": "user", "content": "x" * 4001}])
+            ask(client, messages=[{"role": "user", "content": "x" * 16_001}])
         assert (caught.value.status_code, caught.value.code) == (413, "question_too_long")
         with pytest.raises(openai.APIStatusError) as caught:
             ask(client, messages=QUESTION * 21)
@@ -437,7 +437,7 @@ class TestRerank:
             refused(response, 400, "invalid_input", param)
         many = http.post("/v1/rerank", json=fine | {"documents": ["a"] * 101})
         assert "limits.texts" in refused(many, 413, "too_large", None)
-        long = http.post("/v1/rerank", json=fine | {"query": "x" * 4001})
+        long = http.post("/v1/rerank", json=fine | {"query": "x" * 16_001})
         refused(long, 413, "question_too_long", None)
         unknown = http.post("/v1/rerank", json=fine | {"model": "nope"})
         refused(unknown, 404, "model_not_found", "model")

@@ -13,6 +13,7 @@ from generation.grounding.calibration import load_calibration
 from generation.grounding.evidence import EvidenceFinder
 from ingest.chunkers.strategies import SectionChunker
 from ingest.readers.registry import read
+from rag.api.responses import CitationOut, citation_json
 from rag.types import Cell, Citation, Document, Hit, Prompt, Scope
 from retrieval.bm25 import Bm25Encoder
 from retrieval.embedders.embedder import BertEmbedder
@@ -53,6 +54,10 @@ async def ask(embedder: BertEmbedder, question: str, *files: tuple[str, bytes]) 
 def check(citation: Citation, document: Document) -> None:
     assert document.text[citation.start : citation.end] == citation.quote
     assert citation.support == 1.0
+    sent = CitationOut.model_validate(citation_json(citation))
+    assert [(cell.column, cell.value) for cell in sent.cells] == [
+        (cell.column, cell.value) for cell in citation.cells
+    ]
     assert all(cell.value in citation.quote.replace("\\|", "|") for cell in citation.cells)
 
 
@@ -152,17 +157,20 @@ def noise(number: int) -> int:
     return int(html.split(f"<td>PX-{number}</td>")[1].split("<td>")[3].split("</td>")[0])
 
 
+@pytest.mark.parametrize(
+    ("kind", "noise_column"), [("html", "Noise (dB)"), ("md", "Noise (dB)"), ("rst", "Noise")]
+)
 @pytest.mark.parametrize("number", [300, 317, 345, 379])
 async def test_a_row_is_quoted_with_the_names_of_its_columns(
-    embedder: BertEmbedder, number: int
+    embedder: BertEmbedder, kind: str, noise_column: str, number: int
 ) -> None:
     question = f"What is the noise of the PX-{number} pump in dB?"
-    answer = await ask(embedder, question, case("02/pumps.html"))
+    answer = await ask(embedder, question, case(f"02/pumps.{kind}"))
     (citation,) = answer.citations
-    assert f"Noise (dB): {noise(number)} [" in answer.text
+    assert f"{noise_column}: {noise(number)} [" in answer.text
     assert citation.cells[0] == Cell(column="Model", value=f"PX-{number}")
-    assert citation.cells[3] == Cell(column="Noise (dB)", value=str(noise(number)))
-    assert citation.quote.startswith(f"PX-{number} | ")
+    assert citation.cells[3] == Cell(column=noise_column, value=str(noise(number)))
+    assert f"PX-{number} | " in citation.quote
 
 
 @pytest.mark.parametrize(

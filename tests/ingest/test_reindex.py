@@ -17,6 +17,8 @@ import pytest
 
 from ingest.chunkers.strategies import SectionChunker
 from ingest.pipeline import IngestPipeline
+from ingest.readers import versions
+from ingest.readers.versions import READERS
 from ingest.reindex import Reindexer
 from ingest.settling import settle
 from ingest.sources.files import Spool, submission_of
@@ -700,3 +702,28 @@ def test_killed_on_the_way_the_old_answers_and_the_next_one_succeeds(tmp_path: P
         assert (ran.returncode, "RAG_URL names a server" in ran.stderr) == (2, True)
     assert rag("reindex", "--rollback", data=data).returncode == 0
     assert found() == before
+
+
+# Documents that an older reader read
+
+
+async def test_a_document_read_by_an_older_reader_is_counted_until_it_is_ingested_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def reread() -> int:
+        [record] = await bench.catalog.collections.of(bench.scope.tenant, readers=READERS)
+        return record.reread
+
+    with monkeypatch.context() as older:
+        older.setattr(versions, "READERS", {})
+        submissions = await library(bench)
+    assert await reread() == 6
+    await bench.reindex()
+    assert await reread() == 6, "the stored text is still the old reader's"
+    bench.embedder.embedded.clear()
+    assert "unchanged" not in (await bench.ingest(*submissions)).outcomes
+    assert bench.embedder.embedded == []
+    assert await reread() == 0
+    await bench.reindex()
+    assert await reread() == 0
+    assert (await bench.ingest(*submissions)).outcomes == {"unchanged": 6}

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncGenerator
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Request
@@ -21,6 +22,7 @@ from rag.api.middleware import until_hangup
 from rag.api.openai import schemas as wire
 from rag.api.openai.chat_request import ChatRequest
 from rag.api.openai.errors import error_json
+from rag.api.openai.links import address_of
 from rag.api.problems import amid_stream, request_id
 from rag.api.question_limits import label, to_query
 from rag.api.responses import details_json, hit_json
@@ -82,13 +84,14 @@ async def complete_chat(
         "created": int(time.time()),
         "model": body.model,
     }
+    asked = _Asked(query, service.settings.server.public_url)
     if not body.stream:
         answer = await until_hangup(request, service.query.answer(query, trace))
-        return _json(_completion(head, answer, query))
+        return _json(_completion(head, answer, asked))
     events = service.query.stream(query, trace)
     first = await until_hangup(request, anext(events))  # a failure here has a status
     with_usage = bool(body.stream_options and body.stream_options.include_usage)
-    stream = _chunks(first, events, head, query, with_usage=with_usage)
+    stream = _chunks(first, events, head, asked, with_usage=with_usage)
     return sse.response(_with_failure(stream, request))
 
 
@@ -133,10 +136,27 @@ async def rerank(
     )
 
 
-def _completion(head: dict[str, Any], answer: Answer, query: Query) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A question, and what the form of its answer depends on."""
+
+    query: Query
+    public_url: str
+
+    @property
+    def as_json(self) -> bool:
+        """True if the answer's text is JSON."""
+        return self.query.sampling.schema is not None
+
+    def address(self, citation: Citation) -> str:
+        """Returns where a citation can be opened."""
+        return address_of(citation, self.query.scope, public_url=self.public_url)
+
+
+def _completion(head: dict[str, Any], answer: Answer, asked: _Asked) -> dict[str, Any]:
     choice = {
         "index": 0,
-        "message": wire.message_json(answer, as_json=_as_json(query)),
+        "message": wire.message_json(answer, asked.address, as_json=asked.as_json),
         "logprobs": None,
         "finish_reason": _ended(answer),
     }
@@ -145,7 +165,7 @@ def _completion(head: dict[str, Any], answer: Answer, query: Query) -> dict[str,
         "object": "chat.completion",
         "choices": [choice],
         "usage": wire.usage_json(answer.usage),
-        "plumbline": _details(answer, query),
+        "plumbline": _details(answer, asked),
     }
 
 
@@ -153,30 +173,32 @@ async def _chunks(
     first: Event,
     rest: AsyncGenerator[Event, None],
     head: dict[str, Any],
-    query: Query,
+    asked: _Asked,
     *,
     with_usage: bool,
 ) -> AsyncGenerator[bytes, None]:
     head |= {"object": "chat.completion.chunk"} | ({"usage": None} if with_usage else {})
     async with contextlib.aclosing(rest):
-        yield _chunk(first, head, query)
+        yield _chunk(first, head, asked)
         async for event in rest:
             if isinstance(event, Answer) and not event.text:
-                yield _delta(head, wire.content_json(event, as_json=_as_json(query)))
-            yield _chunk(event, head, query)
+                yield _delta(head, wire.content_json(event, as_json=asked.as_json))
+            yield _chunk(event, head, asked)
             if isinstance(event, Answer) and with_usage:
                 yield sse.data(head | {"choices": [], "usage": wire.usage_json(event.usage)})
     yield b"data: [DONE]\n\n"
 
 
-def _chunk(event: Event, head: dict[str, Any], query: Query) -> bytes:
+def _chunk(event: Event, head: dict[str, Any], asked: _Asked) -> bytes:
     match event:
         case str():
             return _delta(head, {"content": event})
         case Citation():
-            return _delta(head, {"annotations": [wire.annotation_json(event)]})
+            return _delta(
+                head, {"annotations": [wire.annotation_json(event, asked.address(event))]}
+            )
         case Answer():
-            details = _details(event, query)
+            details = _details(event, asked)
             del details["hits"]  # sent with the first chunk
             return _delta(head | {"plumbline": details}, {}, _ended(event))
         case hits:
@@ -184,12 +206,8 @@ def _chunk(event: Event, head: dict[str, Any], query: Query) -> bytes:
             return _delta(head | {"plumbline": found}, {"role": "assistant", "content": ""})
 
 
-def _as_json(query: Query) -> bool:
-    return query.sampling.schema is not None
-
-
-def _details(answer: Answer, query: Query) -> dict[str, Any]:
-    return details_json(answer) | {"task": query.task.kind if query.task else None}
+def _details(answer: Answer, asked: _Asked) -> dict[str, Any]:
+    return details_json(answer) | {"task": asked.query.task.kind if asked.query.task else None}
 
 
 def _ended(answer: Answer) -> FinishReason:

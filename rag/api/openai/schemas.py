@@ -6,7 +6,7 @@ https://platform.openai.com/docs/api-reference; `/v1/rerank` follows Cohere, Jin
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
@@ -243,12 +243,12 @@ def content_json(answer: Answer, *, as_json: bool) -> dict[str, str | None]:
     return {"content": None, "refusal": why} if as_json else {"content": why}
 
 
-def annotation_json(citation: Citation) -> dict[str, Any]:
-    """Returns a citation in the form of `Annotation`."""
+def annotation_json(citation: Citation, url: str) -> dict[str, Any]:
+    """Returns a citation in the form of `Annotation`; it can be opened at `url`."""
     return {
         "type": "url_citation",
         "url_citation": {
-            "url": citation.uri,
+            "url": url,
             "title": citation.title,
             "start_index": citation.marker_start,
             "end_index": citation.marker_end,
@@ -271,13 +271,15 @@ def tokens_json(tokens: int) -> dict[str, int]:
     return {"prompt_tokens": tokens, "total_tokens": tokens}
 
 
-def message_json(answer: Answer, *, as_json: bool) -> dict[str, Any]:
-    """Returns an answer in the form of `ChatMessageOut`."""
+def message_json(
+    answer: Answer, address: Callable[[Citation], str], *, as_json: bool
+) -> dict[str, Any]:
+    """Returns an answer in the form of `ChatMessageOut`; `address` is where to open a citation."""
     return {
         "role": "assistant",
         "refusal": None,
         **content_json(answer, as_json=as_json),
-        "annotations": [annotation_json(citation) for citation in answer.citations],
+        "annotations": [annotation_json(each, address(each)) for each in answer.citations],
     }
 
 

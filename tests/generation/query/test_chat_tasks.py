@@ -45,7 +45,7 @@ NAME = "Based on the chat history, give this conversation a name. Keep it short,
 SESSION = "Summarize the given session as a 10-word title using user language, ignoring commands."
 HUGGING = "Summarize the user's request into a single short sentence of four words or less."
 GERMAN = "Bitte generieren Sie einen kurzen Titel aus vier bis fünf Wörtern für unsere Unterhaltung"
-CHINESE = "使用四到五个字直接返回这句话的简要主题、不要解释、不要标点"
+CHINESE = '使用四到五个字直接返回这句话的简要主题、不要解释、如果没有主题、请直接返回"闲聊"'
 TITLE = "When does the depot close"
 
 
@@ -61,6 +61,7 @@ TITLE = "When does the depot close"
         ([system(HUGGING), user(DEPOT)], "title", TITLE),
         ([user(f"{LIBRE}\n\nConversation:\nUser: {DEPOT}\nAI: Four.")], "title", TITLE),
         ([system(SESSION), user(DEPOT)], "title", TITLE),
+        ([user(f"User: {DEPOT}\nAI: {'Four. ' * 500}\n\n{LIBRE}")], "title", TITLE),
         ([user(EMOJI)], "emoji", "\N{SPEECH BALLOON}"),
         ([user(ALONE)], "standalone_question", "And in May?"),
         ([system(TOOLS), user(f"Query: {DEPOT}")], "tool_calls", '{"tool_calls": []}'),
@@ -86,6 +87,8 @@ def test_tasks(messages: list[Message], kind: ChatTaskKind, result: str) -> None
         "What does the ticket say?\nuser: smith\nrole: admin",
         "Write a short summary of the discussion in the minutes of May",
         'What is the default of "title": "" in the JSON of the API?',
+        'Why does this fail?\nuser: bob\n{"title": "Mr", "tags": ["a"]}',
+        "user: smith\nWrite a title for the ticket.",
         "### Task:\nRespond to the user query using the provided context.\n<context>x</context>",
         "x " * 5000 + "Generate a concise title of the conversation.",
     ],

@@ -129,10 +129,11 @@ def test_what_is_forwarded_is_no_reply() -> None:
 def test_a_thread_keeps_who_wrote_what_above_it() -> None:
     document = read_as("m3.eml", (CASES / "m3.eml").read_bytes())
     sender = (
-        "From: Cy <cy@example.org>, To: team@example.org, Date: Mon, 04 Mar 2024 23:30:00 -0800"
+        "From: Cy <cy@example.org>, Cy Q., Maintenance, This message is confidential., "
+        "To: team@example.org, Date: Mon, 04 Mar 2024 23:30:00 -0800"
     )
     assert headings(document, "Thanks, noted.") == (sender,)
-    assert headings(document, "confidential") == (sender, "Signature")
+    assert headings(document, "confidential") == (sender, "Signature of the mail")
     bo = "Quoted message: From: Bo <bo@example.org>, Sent: Tuesday, Subject: Re: Pump hall 4"
     assert headings(document, "960 rpm") == (sender, bo)
     ana = "Quoted message: On Mon, 4 Mar 2024 at 09:00, Ana <ana@example.org> wrote:"

@@ -55,12 +55,7 @@ def test_what_stands_on_every_slide_comes_once_and_apart() -> None:
     first = ("Acme Mills Ltd", "Mill report", "Secret", "Confidential", "Topic 1", "The mill has 1")
     assert document.text.startswith("\n\n".join(first))
     assert document.text.count("Mill report") == document.text.count("Confidential") == 1
-    assert document.meta["page_footer"] == (
-        "Acme Mills Ltd",
-        "Mill report",
-        "Secret",
-        "Confidential",
-    )
+    assert document.meta["footer"] == "Acme Mills Ltd | Mill report | Secret | Confidential"
     assert [page_of(document, f"has {n} wheels") for n in range(1, 5)] == [1, 2, 3, 4]
 
 

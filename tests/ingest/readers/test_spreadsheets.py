@@ -110,7 +110,7 @@ def test_hidden_columns_rows_and_sheets_are_left_out_and_counted() -> None:
     )
     assert lines(document)[:4] == ["A", "Item | Price", "Lamp | 40", "Lamp | 3"]
     assert document.meta["notes"] == (
-        "Left out: 1 hidden row and 1 hidden column and 1 hidden sheet ('B').",
+        "Left out: 1 hidden row, 1 hidden column and 1 hidden sheet ('B').",
     )
     assert page_of(document, "Cable | 2 | 7") == 3
 

@@ -269,3 +269,19 @@ def test_hostile_tables_take_seconds_at_most(name: str, text: str) -> None:
     with contextlib.suppress(ReadError):
         read_as(name, text)
     assert time.process_time() - begun < 20
+
+
+@pytest.mark.parametrize("extension", ["md", "html"])
+@pytest.mark.parametrize(
+    ("name", "items"),
+    [
+        ("contacts", ["Network: Lund", "Storage: Pike", "Power: Voss"]),
+        ("soup", ["celery", "mustard", "milk"]),
+        ("ppe", ["helmet", "goggles", "ear plugs", "steel shoes"]),
+    ],
+)
+def test_the_items_of_a_list_are_lines_below_their_lead_in(
+    name: str, items: list[str], extension: str
+) -> None:
+    lines = case(f"19/{name}.{extension}").text.split("\n")
+    assert [line.removeprefix("- ") for line in lines if line.startswith("- ")] == items

@@ -26,7 +26,7 @@ def test_the_contract_is_read_in_its_final_state() -> None:
     assert "90 days" not in document.text
     assert "five percent" not in document.text
     assert "margin" not in document.text
-    assert document.meta["page_header"] == ("Contract number CN-77-2024",)
+    assert document.meta["header"] == "Contract number CN-77-2024"
     assert document.text.count("CN-77-2024\n\n") == 1
     assert document.meta["notes"] == ("Left out: 1 hidden passage of text.",)
     assert "margin is forty percent" in read_case("08/contract.docx", hidden=True).text
@@ -143,7 +143,7 @@ def test_headers_and_footers_come_once_without_page_numbers() -> None:
         word(paragraph(run("Rent is due.")), header=header, footer=paragraph(run("Lease KL-9"))),
     )
     assert document.text == "Lease KL-9\n\nRent is due."
-    assert document.meta["page_header"] == document.meta["page_footer"] == ("Lease KL-9",)
+    assert document.meta["header"] == document.meta["footer"] == "Lease KL-9"
 
 
 def test_lines_that_are_typed_on_every_page_come_once() -> None:

@@ -72,6 +72,18 @@ async def test_handed_bodies(here: tuple[httpx.AsyncClient, Service], name: str)
         assert response.json()["plumbline"]["task"] is None
 
 
+MAIL = (
+    "Dear colleagues, last week we met to discuss the plans for the new canteen. The caterer sent"
+    " an offer, and we shall decide in June. Thank you all for coming. Best regards, Anna. "
+)
+
+
+async def test_a_question_after_a_long_mail(here: tuple[httpx.AsyncClient, Service]) -> None:
+    body = json.dumps(BODIES["question pasted after a 5000 character mail"])
+    sent = json.loads(body.replace("@@LONG@@", (MAIL * 30)[:5000]))
+    assert "closes at four" in content(await ask(here, **sent))
+
+
 IMAGE = {"type": "image_url", "image_url": {"url": "https://a.example/x.png"}}
 CALL = {"role": "assistant", "tool_calls": [{"id": "1", "type": "function", "function": {}}]}
 

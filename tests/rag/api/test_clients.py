@@ -13,6 +13,8 @@ from rag.api.bulk_texts import shares
 from rag.api.clients.dify import DifyResponse
 from rag.api.clients.ollama import OllamaChat, OllamaModels
 from rag.api.clients.rerankers import CohereRerankResponse
+from rag.api.openai.links import address_of
+from rag.types import Citation, Scope
 from retrieval.embedders.embedder import BertEmbedder
 from tests.in_process import Json, ingested, serving_here
 
@@ -49,7 +51,7 @@ async def post(http: httpx.AsyncClient, path: str, status: int = 200, **body: An
 
 
 async def test_cohere(http: httpx.AsyncClient) -> None:
-    asked = {"model": "docs", "query": QUESTION, "documents": TEXTS}
+    asked: Json = {"model": "docs", "query": QUESTION, "documents": TEXTS}
     found = await post(http, "/v2/rerank", **asked, max_tokens_per_doc=4096)
     assert CohereRerankResponse.model_validate(found).model_dump() == found
     assert [result["index"] for result in found["results"]] == [1, 0]
@@ -61,7 +63,7 @@ async def test_cohere(http: httpx.AsyncClient) -> None:
 
 
 async def test_tei(http: httpx.AsyncClient) -> None:
-    asked = {"query": QUESTION, "texts": TEXTS}
+    asked: Json = {"query": QUESTION, "texts": TEXTS}
     first, second = await post(http, "/rerank", **asked, return_text=True, truncate=True)
     assert (first["index"], second["index"], first["text"]) == (1, 0, TEXTS[1])
     assert 1 >= first["score"] > second["score"] >= 0
@@ -167,7 +169,8 @@ async def test_ollama_s_stream(http: httpx.AsyncClient) -> None:
 
 async def test_ollama_s_errors(http: httpx.AsyncClient) -> None:
     assert "nope" in (await post(http, "/api/chat", 404, model="nope", messages=ASK))["error"]
-    for changed in ({"messages": []}, {"format": "json"}, {"tools": [{}]}, {"options": 7}):
+    odd: list[Json] = [{"messages": []}, {"format": "json"}, {"tools": [{}]}, {"options": 7}]
+    for changed in odd:
         error = await post(http, "/api/chat", 400, **{"model": "docs", "messages": ASK} | changed)
         assert error.keys() == {"error"}
 
@@ -188,3 +191,25 @@ async def test_open_webui_shows_citations_as_sources(http: httpx.AsyncClient) ->
     chunks = [json.loads(line[6:]) for line in response.text.split("\n\n") if "{" in line]
     assert list(sources(chunks)) == [{"name": "Depot", "url": DEPOT["uri"]}]
     assert all("tool_calls" not in chunk["choices"][0]["delta"] for chunk in chunks)
+
+
+@pytest.mark.parametrize(
+    ("uri", "page", "public_url", "address"),
+    [
+        ("https://a.example/x", 3, "https://rag.example", "https://a.example/x"),
+        ("file:///a/b.pdf", 3, "", "file:///a/b.pdf"),
+        ("file:///a/b.pdf", 3, "https://rag.example/",
+         "https://rag.example/v1/documents/a%2Fb%3F/content?collection=docs#page=3"),
+        ("upload:b.txt", None, "http://h:80/rag",
+         "http://h:80/rag/v1/documents/a%2Fb%3F/content?collection=docs"),
+    ],
+)  # fmt: skip
+def test_a_citation_links_to_what_a_browser_can_open(
+    uri: str, page: int | None, public_url: str, address: str
+) -> None:
+    citation = Citation(
+        marker=1, chunk_id="c", document_id="a/b?", uri=uri, title="B", page=page, headings=(),
+        start=0, end=1, quote="x", support=1.0,
+    )  # fmt: skip
+    scope = Scope(tenant="default", collection="docs")
+    assert address_of(citation, scope, public_url=public_url) == address

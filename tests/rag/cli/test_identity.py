@@ -101,6 +101,14 @@ async def test_another_content_under_a_bare_name_replaces_with_a_notice(
     assert await stored(client, name) == {f"upload:{file}": "Two."}
 
 
+async def test_a_name_that_still_waits_has_a_notice_too(client: Client, name: str) -> None:
+    drains, client.http.event_hooks["response"] = client.http.event_hooks["response"], []
+    assert (await sent(client, name, ("readme.txt", "One.")))["notices"] == []
+    [notice] = (await sent(client, name, ("readme.txt", "Two.")))["notices"]
+    assert "is not read yet, and is replaced if its content differs" in notice
+    client.http.event_hooks["response"] = drains
+
+
 async def test_with_uris_they_are_two_documents_and_a_change_is_no_news(
     client: Client, name: str
 ) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from rag.text.quoted import Overtaken, quoted_last
+from rag.text.quoted import SIGNATURE, Overtaken, is_quoted, quoted_last
 from rag.types import Chunk, Hit
 from tests.fakes import make_chunk
 
@@ -27,7 +27,7 @@ def hits(*chunks: Chunk) -> list[Hit]:
 @pytest.mark.parametrize("prefix", ["Re: ", "AW: ", "RE: Re: ", "SV: ", "回复：", "Re[2]: "])
 def test_quoted_text_comes_below_the_new_text_of_its_conversation(prefix: str) -> None:
     quoted = said("Old.", f"{prefix}Pump", 5, headings=("From: Bo", "Quoted message: Ana wrote:"))
-    signature = said("Tel. 555", "Other", 5, headings=("From: Bo", "Signature"))
+    signature = said("Tel. 555", "Other", 5, headings=("From: Bo", SIGNATURE))
     other, new, last = said("x", "Order", 4), said("New.", "Pump", 4), said("y", "Order", 3)
     ordered = [h.chunk for h in quoted_last(hits(quoted, signature, other, new, last))]
     assert ordered == [signature, other, new, quoted, last]
@@ -57,7 +57,7 @@ def test_a_reply_overtakes_what_was_said_before_and_what_is_quoted() -> None:
         (said(OLD, "Pump", 4), said(OLD, "Re: Pump", 5)),
         (said(OLD, "Pump", 4), said(NEW, "Re: Pump", 5, meta={"sent": "soon"})),
         (said(OLD, "Pump", 4), said(NEW, "Re: Pump", 5, meta={"sent": 5})),
-        (said(OLD, "Pump", 4), said(NEW, "Re: Pump", 5, headings=("Signature",))),
+        (said(OLD, "Pump", 4), said(NEW, "Re: Pump", 5, headings=(SIGNATURE,))),
     ],
     ids=[
         "earlier",
@@ -78,3 +78,8 @@ def test_nothing_else_overtakes(first: Chunk, reply: Chunk) -> None:
 def test_a_question_about_what_somebody_said_is_answered_with_that() -> None:
     chunks = said(OLD, "Pump", 4), said(NEW, "Re: Pump", 5)
     assert overtaken("Which speed did Ana report for the pump in hall 4?", *chunks)[0] is False
+
+
+def test_the_signatures_of_a_contract_are_no_mail_s() -> None:
+    assert not is_quoted(make_chunk("Signed by both.", headings=("Contract", "Signatures")))
+    assert not is_quoted(make_chunk("Signed.", headings=("Signature",)))

@@ -57,7 +57,7 @@ async def outcome(index: Index, where: Sequence[Condition]) -> list[set[str]] | 
         return str(error)
 
 
-@settings(max_examples=60, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])
+@settings(max_examples=60, phases=[Phase.explicit, Phase.reuse, Phase.generate])
 @given(metas, st.lists(st.lists(conditions, min_size=1, max_size=2), min_size=4, max_size=12))
 def test_filters_mean_the_same_to_edge_and_client_as_in_memory(
     metas: list[dict[str, MetaValue]], filters: list[list[Condition]]

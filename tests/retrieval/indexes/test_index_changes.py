@@ -228,7 +228,7 @@ def try_edge(steps: Sequence[Step]) -> None:
         asyncio.run(on_edge(steps, Path(folder)))
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(walks)
 @example(GONE_MEANWHILE)
 @example(REPLACED)
@@ -237,14 +237,14 @@ def test_edge_scores_as_one_filled_afresh(steps: list[Step]) -> None:
     try_edge(steps)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(walks)
 @example(BLANK_AND_BACK)
 def test_rank_bm25_scores_as_one_filled_afresh(steps: list[Step]) -> None:
     asyncio.run(on_rank_bm25(steps))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(walks)
 @example(GONE_MEANWHILE)
 @example(REPLACED)
@@ -255,7 +255,7 @@ def test_the_qdrant_client_scores_as_one_filled_afresh(steps: list[Step]) -> Non
 
 @pytest.mark.attack
 @pytest.mark.timeout(1200)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(walks)
 def test_edge_scores_as_one_filled_afresh_after_many_walks(steps: list[Step]) -> None:
     try_edge(steps)
