@@ -9,7 +9,7 @@ from generation.grounding.choice import Sentence
 from generation.grounding.citations import escape_markers
 from generation.grounding.evidence import Evidence
 from rag.errors import InputError
-from rag.text.tables import row_at
+from rag.text.table_cells import row_at
 from rag.types import Delta, Prompt
 
 

@@ -7,7 +7,8 @@ from dataclasses import replace
 
 from rag.protocols import SparseEncoder, StoredIndex
 from rag.telemetry.trace import Trace
-from rag.text.identifiers import identifiers
+from rag.text.identifiers import identifiers, names_in
+from rag.text.passages import passage_text
 from rag.types import Hit, Leg, Query
 
 
@@ -25,11 +26,11 @@ async def exact_first(
     them apart. Among themselves, the hits keep their order; chunks that were no hits follow in that
     of BM25. Those put first have the best hit's score.
     """
-    forms = [each.forms[0] for each in identifiers(query.text) if each.strict]
-    if not forms or not hits:
+    asked = [each for each in identifiers(query.text) if each.strict]
+    if not asked or not hits:
         return list(hits)
     with trace.span("exact") as span:
-        (vector,) = encoder.encode([" ".join(forms)])
+        (vector,) = encoder.encode([" ".join(each.forms[0] for each in asked)])
         leg = Leg(name="sparse", vector=vector, limit=query.top_k, where=query.where)
         (matches,) = await index.search(query.scope, [leg])
         span.attributes["matches"] = len(matches)
@@ -41,6 +42,9 @@ async def exact_first(
             Hit(chunk=chunk, score=0.0, source=best.source, ranks={"sparse": ranks[chunk.id]})
             for chunk in await index.fetch(query.scope, new)
         ]
-    first = [hit for hit in hits if hit.chunk.id in ranks] + others
-    rest = [hit for hit in hits if hit.chunk.id not in ranks]
+    # The search returns the few best chunks with the identifier; more of the hits may have it.
+    forms = {form for each in asked for form in each.forms}
+    having = {h.chunk.id for h in hits if forms & names_in(passage_text(h.chunk))} | ranks.keys()
+    first = [hit for hit in hits if hit.chunk.id in having] + others
+    rest = [hit for hit in hits if hit.chunk.id not in having]
     return [*(replace(hit, score=best.score) for hit in first), *rest][: query.top_k]

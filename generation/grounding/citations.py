@@ -12,7 +12,7 @@ import numpy as np
 
 from rag.protocols import SupportScorer
 from rag.text.sentences import sentence_spans
-from rag.text.tables import Row, table_lines, written
+from rag.text.table_cells import Row, table_lines, written
 from rag.types import Cell, Chunk, Citation, Hit, Span
 
 MIN_SUPPORT = 0.55

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from rag.text.lists import leads_in, lists
 from rag.text.plain import plain
 from rag.text.sentences import sentence_spans
-from rag.text.tables import Row, table_lines
+from rag.text.table_cells import Row, table_lines
 from rag.types import Chunk, Span
 
 _HEADING = re.compile(r"#{1,6} ")

@@ -591,14 +591,14 @@ async def test_documents_that_change_between_a_cut_short_switch_and_its_end_are_
 
     async def then_cut_short(scope: Scope, named: Switch) -> None:
         await staged(scope, named)
-        await cut_short(scope, replace(scope, collection=versions[0]))
+        await cut_short(scope, replace(scope, collection=begun[0]))
 
-    versions: list[str] = []
+    begun: list[str] = []
     begin = bench.index.begin_version
 
     async def noted(scope: Scope) -> Scope:
         version = await begin(scope)
-        versions.append(version.collection)
+        begun.append(version.collection)
         return version
 
     monkeypatch.setattr(bench.index, "begin_version", noted)

@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from rag.text.tables import cells_of, table_lines
+from rag.text.table_cells import cells_of, table_lines
 from rag.types import Cell, Chunk
 
 CHUNK = Chunk(
