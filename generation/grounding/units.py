@@ -13,6 +13,7 @@ from rag.text.table_cells import Row, table_lines
 from rag.types import Chunk, Span
 
 _HEADING = re.compile(r"#{1,6} ")
+_FULL_STOPS = (".", "!", "。", "।", "۔")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +57,7 @@ def units(chunk: Chunk) -> list[Unit]:
     rows, others = table_lines(chunk)
     rows_by_start = {row.start: row for row in rows}
     headers = {start for start, _ in others}
-    above = {chunk.title, *chunk.headings}
+    above = {chunk.title, *chunk.headings} - {text.strip()}
     found: list[Unit] = []
     lead: Span | None = None  # the sentence before, if it leads in
     opened: Span | None = None  # the sentence that leads in to the table
@@ -98,4 +99,5 @@ def _with_lists(text: str) -> Iterator[tuple[Span, Listing | None]]:
 
 
 def _is_heading(line: str, above: set[str]) -> bool:
-    return _HEADING.match(line) is not None or line in above
+    """Checks a line for a heading; the first sentence of a text is often its title as well."""
+    return _HEADING.match(line) is not None or (line in above and not line.endswith(_FULL_STOPS))

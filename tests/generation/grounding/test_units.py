@@ -31,6 +31,13 @@ def test_headings_headers_and_lead_ins_answer_nothing(text: str, expected: list[
     assert answers(text, "Rules") == expected
 
 
+def test_a_title_that_is_the_whole_text_or_its_first_sentence_answers() -> None:
+    for text in ("Opening hours 9 to 5", "Watt was born in 1736.\n\nHe died in 1819."):
+        title = text.splitlines()[0]
+        first = units(replace(CHUNK, text=text, title=title))[0]
+        assert (text[first.start : first.end], first.answers) == (title, True)
+
+
 def test_items_and_rows_are_read_with_what_stands_above_them() -> None:
     text = "See it all. Fees are:\n\nItem | Fee\nRope | 4\n\nBring:\n- a cup\n- tea"
     found = {text[u.start : u.end]: u for u in units(replace(CHUNK, text=text))}
