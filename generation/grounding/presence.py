@@ -11,76 +11,22 @@ from rag.text.identifiers import identifiers, names_in
 from rag.text.passages import heading_text, passage_text
 from rag.types import Chunk
 
+
+def _words(listed: str) -> frozenset[str]:
+    return frozenset(listed.split())
+
+
 MAX_MISSING = 8
 """Words that are listed: a reader sees from these what is missing."""
 
 _WORD = re.compile(r"[\w'’-]+")
 
 _PLAIN_WORD = re.compile(r"\w+")
-_FUNCTION_WORDS = frozenset(
-    [
-        "is",
-        "are",
-        "was",
-        "were",
-        "do",
-        "does",
-        "did",
-        "of",
-        "the",
-        "in",
-        "on",
-        "to",
-        "for",
-        "and",
-        "or",
-        "a",
-        "an",
-    ]
-)
-_GERMAN = frozenset(
-    [
-        "der",
-        "das",
-        "ist",
-        "wie",
-        "und",
-        "ein",
-        "eine",
-        "einen",
-        "einem",
-        "einer",
-        "wird",
-        "werden",
-        "für",
-        "mit",
-        "von",
-        "zu",
-        "im",
-        "den",
-        "dem",
-        "wann",
-        "wer",
-        "wo",
-        "welche",
-        "welcher",
-        "welches",
-        "nicht",
-        "auf",
-        "nach",
-        "bei",
-        "gibt",
-        "kann",
-        "muss",
-        "darf",
-        "viele",
-        "lange",
-        "ich",
-        "wir",
-        "sich",
-        "hat",
-        "haben",
-    ]
+_FUNCTION_WORDS = _words("is are was were do does did of the in on to for and or a an")
+_GERMAN = _words(
+    "der das ist wie und ein eine einen einem einer wird werden für mit von zu im den dem wann wer "
+    "wo welche welcher welches nicht auf nach bei gibt kann muss darf viele lange ich wir sich hat "
+    "haben"
 )
 
 _ORDINAL_WORDS = (

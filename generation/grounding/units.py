@@ -1,5 +1,6 @@
 """Divides a passage into what may answer a question: sentences, list items and rows of tables."""
 
+# ruff: noqa: RUF001 - full stops in their own scripts
 from __future__ import annotations
 
 import re

@@ -14,12 +14,12 @@ def _words(*listed: str) -> frozenset[str]:
 
 
 NEVER_LAST = _words(
-    "dr mr mrs ms prof gen sen rep gov hon rev sgt capt lt col messrs mme mlle mmes mlles fig",
+    "dr mr mrs prof gen sen rep gov hon rev sgt capt lt col messrs mme mlle mmes mlles fig",
     "figs eq eqs sec secs ch chap vol pp ed eds ref refs cf vs viz approx ca resp incl excl e.g",
-    "eg i.e ie app",
+    "eg i.e ie",
     # German
     "abb abs abschn abt anl anm aufl ausg az bd betr bes bspw bzgl bzw dipl einschl entspr evtl",
-    "exkl geb gem gez ggf ggfs hr hrn hrsg ing inkl jg kap lfd mind mio mrd nr nrn rd sog tab tel",
+    "exkl geb gez ggf ggfs hr hrn hrsg ing inkl jg kap lfd mind mio mrd nr nrn rd sog tel",
     "tsd verf vgl ziff zi zit zzgl z.b d.h u.a u.u o.g s.o s.u i.d.r i.a i.e z.t v.a u.e m.e z.z",
     "z.hd zb dh",
     # French
@@ -28,26 +28,28 @@ NEVER_LAST = _words(
     "sr sra sres sras srta dra ud uds vd vds núm núms pág págs avda tlfn ej p.ej lic arq dña cía",
     "ee sta sto",
     # Italian
-    "sig sigg sig.ra sig.na dott dott.ssa ing avv geom rag pag pagg tav cod es ill.mo spett egr",
+    "sig sigg sig.ra sig.na dott dott.ssa ing avv geom rag pag pagg tav ill.mo spett egr",
     # Portuguese
     "exa exmo exma profa eng enga cel p.ex",
     # Dutch
-    "dhr mevr mej drs ir mr bijv bv blz nrs o.a m.b.t d.w.z m.i.v t.a.v t.o.v zgn ong afb",
+    "dhr mevr mej drs mr bijv bv blz nrs o.a m.b.t d.w.z m.i.v t.a.v t.o.v zgn ong afb",
     # Polish
-    "mgr inż im hab np tj tzn tzw ul pl al os zob por str poz rys ok godz św płk gen lek",
+    "mgr inż hab np tj tzn tzw ul pl zob por str poz rys godz św płk gen lek",
     # Russian, Ukrainian, Bulgarian
     "г-н г-жа гл рис стр см ср ул просп пер пл обл акад проф доц тов т.е т.к им св напр тел кв",
     "корп табл",
     # Greek
     "κ κα κος βλ σελ αρ αριθ δρ καθ εικ πίν π.χ δηλ τηλ λεωφ παρ",
     # Turkish
-    "bkz yrd doç av örn müh öğr yard sn",
+    "bkz yrd doç av örn müh öğr sn",
     # Hindi
     "डॉ प्रो पं पृ सं रु कु श्रीम",
 )
 """Abbreviations that never end a sentence."""
 SELDOM_LAST = _words(
-    "etc inc ltd co corp st bros jr al ph.d a.m p.m dept univ max min jan feb febr apr aug sept",
+    # also words of another language, which do end sentences: in the yard, the app, press Tab
+    "yard ok im es al app tab gem cod ms ir os",
+    "etc inc ltd co corp st bros jr ph.d a.m p.m dept univ max min jan feb febr apr aug sept",
     "sep oct okt nov dec dez mon tue wed thu fri sat sun",
     # German, Dutch
     "usw uvm ff str std jh jhd jhdt n.chr v.chr e.v gmbh enz e.d n.v b.v btw mwst",
