@@ -214,7 +214,7 @@ class Service:
 
 
 def submission_of_uri(uri: str) -> str:
-    from ingest.readers.registry import document_id
+    from rag.text.uris import document_id
 
     return document_id(uri)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import uuid
 from typing import Any
 
 from ingest.readers import (
@@ -23,6 +22,7 @@ from ingest.readers.media_types import damaged, media_type
 from ingest.readers.options import DEFAULT_OPTIONS, ReadOptions
 from ingest.readers.outline import Outline
 from rag.errors import RagError, ReadError
+from rag.text.uris import last_part
 from rag.types import Document, Meta, MetaValue
 
 _LONGEST_TITLE = 80
@@ -31,16 +31,6 @@ _FIRST_LINE = 4096
 _MOST_NOTES, _LONGEST_NOTE = 10, 300
 _DEEPEST = 3
 """Largest depth of messages within messages."""
-
-
-def document_id(uri: str) -> str:
-    """Returns the id of the document at `uri`: the same place, the same document."""
-    return str(uuid.uuid5(uuid.NAMESPACE_URL, uri))
-
-
-def last_part(uri: str) -> str:
-    """Returns the end of a uri, for messages."""
-    return uri.rstrip("/").rpartition("/")[2] or uri
 
 
 def read(

@@ -19,11 +19,11 @@ import httpx
 import rag
 from ingest.readers.decoding import clean
 from ingest.readers.media_types import MEDIA_TYPES, TEXT, essence
-from ingest.readers.registry import document_id
 from ingest.sources.addresses import Address, is_public
 from rag.errors import RagError, ReadError, StorageError, UpstreamError
 from rag.privacy.redaction import masked, words
 from rag.records import Submission
+from rag.text.uris import document_id
 
 if TYPE_CHECKING:
     import ssl

@@ -16,10 +16,10 @@ from uuid import uuid4
 
 from ingest.readers.media_types import DOCUMENTS, READABLE
 from ingest.readers.options import DEFAULT_OPTIONS, ReadOptions
-from ingest.readers.registry import document_id, last_part, read, read_json
 from ingest.sources.exclusion import NOTHING, Exclusion
 from rag.errors import InputError, ReadError, StorageError
 from rag.records import Submission
+from rag.text.uris import document_id, last_part
 from rag.types import Document
 
 _OF_TENANT = "t"
@@ -244,6 +244,9 @@ def load(
     Raises:
         ReadError: The file is missing, unreadable, over the limit, or no text.
     """
+    # The readers' libraries are for the process that reads alone.
+    from ingest.readers.registry import read, read_json
+
     name = name_for(source, path, uri=uri)
     try:
         with path.open("rb") as file:

@@ -12,9 +12,9 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 
 from ingest.readers.media_types import JPEG, MEDIA_TYPES, PDF, PNG, TEXT
-from ingest.readers.registry import last_part
 from rag.errors import NotFoundError
 from rag.records import DocumentRecord
+from rag.text.uris import last_part
 
 SHOWN = frozenset({PDF, PNG, JPEG, TEXT, "text/markdown", "text/x-rst", "text/csv"})
 """Media types that a browser may show: it runs nothing that they hold. Others are saved."""

@@ -9,8 +9,8 @@ from rag.errors import InputError, NotFoundError
 
 async def find_document(client: Client, collection: str, name: str) -> tuple[str, Json]:
     """Returns the route and record of a document, by its id, its uri or the path of its file."""
-    from ingest.readers.registry import document_id
     from ingest.sources.files import file_uri
+    from rag.text.uris import document_id
 
     ids = dict.fromkeys((name, document_id(text_of(name)), document_id(file_uri(name))))
     for each in ids:

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from ingest.readers.registry import document_id
 from ingest.sources.fetch import submission_of_url
 from ingest.sources.files import file_uri, submission_of
 from rag.build.embedding import loading_embedder
@@ -23,6 +22,7 @@ from rag.errors import ReadError
 from rag.protocols import Queue
 from rag.settings.tree import Settings
 from rag.telemetry.trace import trace_of
+from rag.text.uris import document_id
 from rag.types import Scope
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from ingest.readers.registry import document_id
 from rag.api import responses, schemas
+from rag.text.uris import document_id
 from tests.servers import (
     Json,
     Server,

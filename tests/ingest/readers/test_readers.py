@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.readers.registry import document_id, read, read_json
+from ingest.readers.registry import read, read_json
 from rag.errors import ReadError
+from rag.text.uris import document_id
 from rag.types import Document
 from tests.places import PEPS
 

@@ -18,11 +18,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.readers.registry import document_id
 from ingest.sources.addresses import Address, is_public
 from ingest.sources.fetch import REDIRECTS, Fetcher, WebReader, is_url, parse_url, submission_of_url
 from ingest.sources.files import Spool
 from rag.errors import RagError, ReadError, StorageError, UpstreamError
+from rag.text.uris import document_id
 from tests.fakes import HereReader
 from tests.web import Page, Web, web
 

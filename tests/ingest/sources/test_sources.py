@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from ingest.readers.registry import document_id
 from ingest.sources.files import Spool, file_uri, find, load, submission_of
 from rag.errors import InputError, ReadError, StorageError
+from rag.text.uris import document_id
 
 as_root = pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
 

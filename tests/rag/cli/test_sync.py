@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from ingest.readers.registry import document_id
+from rag.text.uris import document_id
 from tests.servers import PATIENCE, RAG, Json, environment, rag, serving, states, wait_for
 from tests.web import Page, Web, web
 
