@@ -23,7 +23,7 @@ _MOST_SPACES = 1000
 
 @dataclass(slots=True)
 class Words:
-    """What a paragraph holds: its text, frames and shapes, notes and comments."""
+    """The content of a paragraph: its text, frames and shapes, notes and comments."""
 
     text: str = ""
     frames: list[Element] = field(default_factory=list)

@@ -48,7 +48,7 @@ TARGETS = {word: word for word in ("title", "author", "creatim")} | HEADERS | {
 
 @dataclass(slots=True)
 class State:
-    """What a group inherits from the one around it.
+    """The state that a group inherits from the one around it.
 
     `target` tells where text goes, and `words` collects it outside the body. `skip` counts the
     characters after a Unicode one that stand for it in old readers.

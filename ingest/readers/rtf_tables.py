@@ -22,7 +22,7 @@ class _Cell(NamedTuple):
 
 @dataclass(slots=True)
 class _Definition:
-    """What a row says of a cell."""
+    """A row's definition of a cell."""
 
     right: int
     beside: bool

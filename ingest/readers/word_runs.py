@@ -20,7 +20,7 @@ _PAGE_FIELDS = frozenset({"PAGE", "NUMPAGES", "SECTIONPAGES"})
 
 @dataclass(slots=True)
 class Words:
-    """What a paragraph holds.
+    """The content of a paragraph.
 
     `boxes` are the contents of its text boxes; `notes` the parts ("footnotes", "endnotes",
     "comments") and ids that it refers to; `charts` the ids of charts. `hidden` counts passages.

@@ -42,7 +42,7 @@ _NUMBERED = re.compile(
 
 
 class Kind(Enum):
-    """What a block is."""
+    """The kinds of blocks."""
 
     TEXT = "text"
     ITEM = "item"

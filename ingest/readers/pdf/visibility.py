@@ -86,7 +86,7 @@ class Visibility:
 
 
 class Background:
-    """What is painted on a page besides text. It is looked at if a text asks for it."""
+    """Shapes and images on a page. It is looked at if a text asks for it."""
 
     def __init__(self, page: Any) -> None:
         import pypdfium2.raw as pdfium
@@ -96,7 +96,7 @@ class Background:
 
     @property
     def images(self) -> bool:
-        """Whether the page has an image."""
+        """True if the page has an image."""
         return bool(self._painted[0])
 
     def has_image(self, box: Box) -> bool:
