@@ -31,7 +31,7 @@ _ESCAPED = re.compile(rf"\\\[(?={_NUMBERS}\])")
 _FENCE = re.compile(r"^[ \t]*```", re.MULTILINE)
 _WORD = re.compile(r"\w+")
 _CUT = r"\((?:\d+ more|\d{4}(?:-\d\d){0,2})\)"
-"""What an extractive answer writes behind a marker: that there is more, and the edition's date."""
+"""The note of an extractive answer behind a marker: that there is more, or the edition's date."""
 _AFTER_MARKER = re.compile(rf"(?: {_CUT}){{0,2}}[\s.,;:!?)]*")
 _CUT_NOTE = re.compile(_CUT)
 

@@ -29,7 +29,7 @@ class Source(NamedTuple):
     span: Span
     border: str
     attributes: str
-    """What stands in brackets above it; empty if nothing does."""
+    """The attributes in brackets above it; empty if there are none."""
     lines: Sequence[str]
 
 

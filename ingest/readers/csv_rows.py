@@ -33,7 +33,7 @@ class _Dialect:
     backslashed: bool = False
     """True if a backslash stands before a quote that belongs to a value."""
     quotes: Literal["strict", "lenient", "none"] = "strict"
-    """Whether stray quotes are an error, are left out, or quotes mean nothing."""
+    """How quotes are read: stray ones are an error, are left out, or no quote means anything."""
 
     def rows(self, text: str, start: int) -> Iterator[list[str]]:
         """Yields the rows that are not blank.

@@ -1,4 +1,4 @@
-"""What the user decides about reading documents."""
+"""The options of reading documents."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ class _Cell(NamedTuple):
     right: int
     text: str
     goes_on: bool
-    """Whether it belongs to the cell above it."""
+    """True if it belongs to the cell above it."""
 
 
 @dataclass(slots=True)

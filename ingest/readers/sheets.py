@@ -39,7 +39,7 @@ class Sheet:
     hidden_rows: set[int] = field(default_factory=set)
     hidden_columns: list[range] = field(default_factory=list)
     cut: bool = False
-    """Whether it has cells beyond `MOST_COLUMNS`."""
+    """True if it has cells beyond `MOST_COLUMNS`."""
     uncalculated: int = 0
     """Formulas whose value is not in the file."""
 

@@ -26,7 +26,7 @@ class TextBuilder:
         self._tables: list[Table] = []
         self._furniture: list[tuple[int, int]] = []
         self._leads_in = False
-        """Whether an item would stand on the line below: after a paragraph or another item."""
+        """True if an item would be on the line below: after a paragraph or another item."""
 
     def turn_to(self, page: int) -> None:
         """Puts what follows on this page; pages are counted from 1."""

@@ -8,7 +8,7 @@ from rag.text.blocks import begins_item, block_spans
 from rag.types import Span
 
 _MARK = re.compile(r"^\s*(?:[^\w\s]|[\w#]{1,3}[.)])\s", re.MULTILINE)
-"""What every item begins with, and few other lines."""
+"""The marks with which each item begins, and few other lines do."""
 _LEADS = (":", "\uff1a")
 
 

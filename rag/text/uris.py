@@ -1,4 +1,4 @@
-"""What the uri of a document says: its id, and its name."""
+"""The id and the name of a document, from its uri."""
 
 from __future__ import annotations
 
