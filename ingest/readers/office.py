@@ -5,19 +5,19 @@ from __future__ import annotations
 import re
 import zipfile
 from collections.abc import Mapping
-from dataclasses import replace
 from io import BytesIO
 from typing import Any
 
-from ingest.readers import media_types, rtf, tables
+from ingest.readers import media_types, rtf
 from ingest.readers.decoding import clean
 from ingest.readers.media_types import damaged, encrypted
 from ingest.readers.ocr import Ocr
 from ingest.readers.options import ReadOptions
 from ingest.readers.outline import Outline
 from ingest.readers.pdf import document as pdf
+from ingest.readers.text_builder import TextBuilder
 from rag.errors import ReadError
-from rag.types import Heading, Meta, Table
+from rag.types import Meta
 
 # A hyphen at a line's end, as pdfium marks it.
 _SOFT_HYPHEN = re.compile("\u0002\\s*")
@@ -100,98 +100,45 @@ def _extract(data: bytes, media_type: str, *, name: str, ocr: Any = None) -> Out
             raise encrypted(name) from error
         raise damaged(name, str(error).removeprefix("ParsingError: ")) from error
     nodes = result.document["nodes"] if result.document else []
-    text = _Text(between=" " if media_type == media_types.PDF else " | ")
+    text = TextBuilder()
     for node in nodes:
-        text.add(node)
+        _add(text, node)
     return text.outline(title=_title(result.metadata), meta=_meta(result.metadata))
 
 
-class _Text:
-    """Builds a document's text from its nodes."""
-
-    def __init__(self, *, between: str) -> None:
-        self._between = between
-        self._parts: list[str] = []
-        self._length = 0
-        self._page = 0
-        self._pages: dict[int, int] = {}
-        self._headings: list[Heading] = []
-        self._tables: list[Table] = []
-        self._in_list = False
-
-    def add(self, node: Mapping[str, Any]) -> None:
-        """Adds a node of kreuzberg's document structure; groups come before their children."""
-        content = node["content"]
-        if node.get("content_layer") in {"header", "footer"}:
-            return
-        kind = content["node_type"]
-        self._turn_to(node.get("page") or 0)
-        match kind:
-            case "page_break":
-                self._turn_to(max(1, self._page) + 1)
-            case "title" | "heading" if _is_heading(content["text"]):
-                self._head(content)
-            case "table":
-                self._tabulate(content["grid"])
-            case "list_item":
-                self._write(f"- {_plain(content['text'])}", close=self._in_list)
-            case "metadata_block":
-                self._write("\n".join(f"{key}: {value}" for key, value in content["entries"]))
-            case "group" | "list" | "quote" | "image" | "slide":
-                pass
-            case _:
-                self._write(_plain(content.get("text") or ""))
-        self._in_list = kind in {"list", "list_item"}
-
-    def outline(self, *, title: str, meta: Meta) -> Outline:
-        text = "".join(self._parts)
-        pages = [0] * max(self._pages, default=0)  # what comes before any number is on page 1
-        start = 0
-        for number in range(len(pages), 1, -1):
-            start = self._pages.get(number, start)  # one without text begins where the next does
-            pages[number - 1] = start
-        return Outline(
-            text=text,
-            title=title,
-            pages=tuple(pages),
-            headings=tuple(self._headings),
-            furniture=tuple((head.start, head.start + len(head.text)) for head in self._headings),
-            tables=tuple(self._tables),
-            meta=meta,
-        )
-
-    def _turn_to(self, page: int) -> None:
-        self._page = max(page, self._page)
-
-    def _head(self, content: Mapping[str, Any]) -> None:
-        text = " ".join(_plain(content["text"]).split())
-        start = self._write(text)
-        self._headings.append(Heading(start=start, level=content.get("level", 1), text=text))
-
-    def _tabulate(self, grid: Mapping[str, Any]) -> None:
-        rows = [[""] * grid["cols"] for _ in range(grid["rows"])]
-        for cell in grid["cells"]:
-            rows[cell["row"]][cell["col"]] = _plain(cell["content"])
-        written, table = tables.written(rows, between=self._between)
-        start = self._write(written)
-        if table:
-            moved = replace(table, start=start + table.start, end=start + table.end)
-            self._tables.append(moved)
-
-    def _write(self, text: str, *, close: bool = False) -> int:
-        """Appends a paragraph, or a line if `close`; returns its offset."""
-        if not text:
-            return self._length
-        gap = ("\n" if close else "\n\n") if self._parts else ""
-        start = self._length + len(gap)
-        self._pages.setdefault(self._page, start)
-        self._parts += gap, text
-        self._length = start + len(text)
-        return start
+def _add(text: TextBuilder, node: Mapping[str, Any]) -> None:
+    """Adds a node of kreuzberg's document structure; groups come before their children."""
+    content = node["content"]
+    if node.get("content_layer") in {"header", "footer"}:
+        return
+    text.turn_to(node.get("page") or 0)
+    match content["node_type"]:
+        case "page_break":
+            text.turn_to(max(1, text.page) + 1)
+        case "title" | "heading" if _is_heading(content["text"]):
+            text.heading(_joined(content["text"]), content.get("level", 1))
+        case "table":
+            text.table(_rows(content["grid"]))
+        case "list_item":
+            text.item(_joined(content["text"]))
+        case "metadata_block":
+            text.paragraph("\n".join(f"{key}: {value}" for key, value in content["entries"]))
+        case "group" | "list" | "quote" | "image" | "slide":
+            pass
+        case _:
+            text.paragraph(_joined(content.get("text") or ""))
 
 
-def _plain(text: str) -> str:
-    return clean(_SOFT_HYPHEN.sub("", text)).strip("\n")
+def _rows(grid: Mapping[str, Any]) -> list[list[str]]:
+    rows = [[""] * grid["cols"] for _ in range(grid["rows"])]
+    for cell in grid["cells"]:
+        rows[cell["row"]][cell["col"]] = _joined(cell["content"])
+    return rows
+
+
+def _joined(text: str) -> str:
+    """Returns the text with words joined that a line's end divides."""
+    return _SOFT_HYPHEN.sub("", text)
 
 
 def _is_heading(text: str) -> bool:
