@@ -7,12 +7,14 @@ import dataclasses
 import logging
 import multiprocessing
 import os
+import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from pydantic import ValidationError
 
@@ -38,10 +40,10 @@ from vllm.v1.engine.exceptions import EngineDeadError
 from vllm.v1.engine.utils import CoreEngineProcManager
 
 _log = logging.getLogger(__name__)
-# An engine leaves its sockets behind: their folder is removed when this process ends. The prefix is
-# short because a socket's path has at most 107 characters, and its name takes 36.
-_sockets = tempfile.TemporaryDirectory(prefix="rag-", ignore_cleanup_errors=True)
-os.environ.setdefault("VLLM_RPC_BASE_PATH", _sockets.name)
+_SOCKET_FOLDER = "VLLM_RPC_BASE_PATH"
+_temporary = os.environ.get(_SOCKET_FOLDER)
+_sockets: WeakKeyDictionary[AsyncLLM, str] = WeakKeyDictionary()
+"""The folders of engines' sockets, which vLLM leaves behind."""
 
 DEFAULTS: Mapping[str, Any] = {
     "enable_prefix_caching": True,
@@ -86,6 +88,8 @@ async def stop(engine: AsyncLLM) -> None:
     resources = engine.engine_core.resources
     resources()  # closes the sockets, which is the loop's to do
     resources.ctx.destroy(linger=0)  # vLLM leaves it to the garbage collector: two threads
+    if folder := _sockets.pop(engine, None):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def processes_of(engine: AsyncLLM) -> list[BaseProcess]:
@@ -144,19 +148,25 @@ def _make(model: str, arguments: Mapping[str, Any]) -> AsyncLLM:
     """
     args = _engine_args(model, arguments)
     preload = os.environ.get("LD_PRELOAD")
+    # A socket's path has at most 107 characters, and its name takes 36: the prefix is short.
+    sockets = os.environ[_SOCKET_FOLDER] = tempfile.mkdtemp(prefix="rag-", dir=_temporary)
     try:
         config = args.create_engine_config(UsageContext.ENGINE_CONTEXT)
         _check_writes(config.model_config)
-        return AsyncLLM.from_vllm_config(
+        engine = AsyncLLM.from_vllm_config(
             config,
             usage_context=UsageContext.ENGINE_CONTEXT,
             enable_log_requests=args.enable_log_requests,
             disable_log_stats=args.disable_log_stats,
         )
-    except RagError:
-        raise
     except Exception as error:
+        shutil.rmtree(sockets, ignore_errors=True)
+        if isinstance(error, RagError):
+            raise
         raise _unfit(model, error) from error
+    else:
+        _sockets[engine] = sockets
+        return engine
     finally:  # what vLLM preloads is for its own processes, not for those that others start
         os.environ.pop("LD_PRELOAD", None)
         if preload is not None:

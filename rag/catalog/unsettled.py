@@ -22,7 +22,14 @@ from rag.types import Scope
 _KEY = key_columns(unsettled)
 _FIND = unsettled.select().where(the_document(unsettled))
 _REMOVE = unsettled.delete().where(the_document(unsettled))
-_FORGET_RECIPE = documents.update().where(the_document(documents)).values(recipe="")
+_DOUBT = "? "
+_IS_KNOWN = (documents.c.recipe != "") & documents.c.recipe.not_like(f"{_DOUBT}%")
+_DOUBT_RECIPE = (
+    documents.update()
+    .where(the_document(documents), _IS_KNOWN)
+    .values(recipe=sa.literal(_DOUBT) + documents.c.recipe)
+)
+"""Puts a mark before a recipe, by which it is none of today's; its parts can still be read."""
 _OPEN_TASK = sa.exists().where(same_document(tasks, unsettled), tasks.c.state.in_(OPEN))
 _NOTHING: dict[str, str | int] = {"version": "", "recipe": "", "chunks": 0}
 
@@ -71,11 +78,11 @@ class Unsettled:
             await self.mark(db, scope, [document_id])
 
     async def mark(self, db: AsyncConnection, scope: Scope, document_ids: Iterable[str]) -> None:
-        """Marks documents and removes their recipes, so that none counts as unchanged."""
+        """Marks documents and puts their recipes in doubt, so that none counts as unchanged."""
         ids = list(document_ids)
         if not ids:
             return
-        await db.execute(_FORGET_RECIPE, [document_key(scope, id_) for id_ in ids])
+        await db.execute(_DOUBT_RECIPE, [document_key(scope, id_) for id_ in ids])
         # After documents, as everywhere: no deadlock.
         await db.execute(self._mark, [_row(scope, id_) | _NOTHING for id_ in ids])
 

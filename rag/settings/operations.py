@@ -33,9 +33,9 @@ class ServerSettings(Part):
     allowed_origins: tuple[str, ...] = Field(
         (), description="Of pages elsewhere that may call it: https://HOST:PORT."
     )
-    public_url: str = Field(
-        "",
-        pattern=r"^(https?://[^\s/?#@]+(/[^\s?#]*)?)?$",
+    public_url: str | None = Field(
+        None,
+        pattern=r"^https?://[^\s/?#@]+(/[^\s?#]*)?$",
         description="Where browsers reach it: citations of files then link to the originals.",
     )
 

@@ -210,9 +210,7 @@ def test_json_that_is_none_or_has_no_end_is_a_problem(
     [
         ("max_tokens", 0),
         ("temperature", -1),
-        ("top_p", 0),
         ("seed", 1 << 63),
-        ("stop", [""]),
         ("stop", ["x"] * 17),
         ("response_format", {"type": "xml"}),
         ("response_format", {"type": "json_schema"}),

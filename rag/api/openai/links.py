@@ -7,7 +7,7 @@ from urllib.parse import quote
 from rag.types import Citation, Scope
 
 
-def address_of(citation: Citation, scope: Scope, *, public_url: str) -> str:
+def address_of(citation: Citation, scope: Scope, *, public_url: str | None) -> str:
     """Returns the address of a cited document.
 
     That is its uri. If no browser can open that, and the service has a public URL, it is the

@@ -141,7 +141,7 @@ class _Asked:
     """A question, and what the form of its answer depends on."""
 
     query: Query
-    public_url: str
+    public_url: str | None
 
     @property
     def as_json(self) -> bool:

@@ -308,7 +308,7 @@ class TestBoth:
         model = ScriptedModel("Late.", "Late.", seconds=600)
         for parts, stage in zip(self.parts(model), ("rewriting", "writing what else"), strict=True):
             with pytest.raises(UpstreamError, match=f"{stage} .* took too long"):
-                await journey.ask(FOLLOW_UP, seconds=0.05, **parts)
+                await journey.ask(FOLLOW_UP, seconds=2.0, **parts)
 
     async def test_no_model_works_for_an_unknown_collection(self, journey: Journey) -> None:
         model = ScriptedModel()

@@ -179,6 +179,8 @@ def test_every_setting_can_be_set_in_the_environment(
         "server.host": "::1",
         "fetch.private_addresses": "True",
         "reader.hidden": "True",
+        "reader.keep_originals": "False",
+        "server.public_url": "https://77",
         "reader.ocr_languages": "deu+eng",
     }
     value = values.get(name, "77")

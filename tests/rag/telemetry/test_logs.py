@@ -16,7 +16,7 @@ from tests.model_server import ModelServer, model_server, refuses, says
 from tests.servers import Json, Server, serving, submit, wait_for
 from workers.worker import _mask_logs
 
-SECRET = "What did James Watt patent in 1769, asks hunter2?"
+SECRET = "What did James Watt patent in 1769, asks the hunter?"
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +93,7 @@ def test_what_went_wrong_is_a_code(server: Server, http: httpx.Client, model: Mo
 
 def test_nothing_that_was_asked_or_found_is_in_the_log(server: Server) -> None:
     log = server.log.read_text()
-    assert "hunter2" not in log
+    assert "hunter" not in log
     assert "condenser" not in log
 
 
