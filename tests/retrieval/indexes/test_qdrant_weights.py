@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,9 +24,21 @@ from tests.qdrant_corpus import (
     skewed_chunks,
     stored,
 )
-from tests.qdrant_servers import NO_INDEXES
+from tests.qdrant_grpc import grpc_qdrant
+from tests.qdrant_servers import NO_INDEXES, local_qdrant
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("one_loop"), NO_INDEXES]
+
+
+@pytest.fixture(params=[local_qdrant, grpc_qdrant], ids=["local", "grpc"])
+async def server(request: pytest.FixtureRequest) -> AsyncIterator[Server]:
+    async with request.param() as made:
+        yield made
+
+
+@pytest.fixture
+def index(server: Server) -> QdrantIndex:
+    return QdrantIndex(server, dim=DIM)
 
 
 async def test_maintaining_makes_weights_of_a_drifted_mean_anew(
