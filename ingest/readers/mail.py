@@ -52,6 +52,13 @@ def outline(data: bytes, *, name: str, check: Check) -> Outline:
     return _message(_parse(data, name=name), check)
 
 
+def msg(data: bytes, *, check: Check) -> Outline:
+    """Reads a message of Outlook."""
+    from ingest.readers import outlook
+
+    return _message(outlook.message(data), check)
+
+
 def mbox(data: bytes, *, check: Check) -> Outline:
     """Reads a mailbox: each message a section below its subject."""
     with tempfile.TemporaryDirectory(prefix="plumbline-") as folder:

@@ -159,6 +159,8 @@ def _by_type(
             found = mail.outline(data, name=name, check=check)
         case media_types.MBOX:
             found = mail.mbox(data, check=check)
+        case media_types.MSG:
+            found = mail.msg(data, check=check)
         case media_types.TEXT:
             found = Outline(text=decode(data, name=name))
         case (
