@@ -26,6 +26,7 @@ from rag.api.routes import collections, documents, feedback, health, jobs, quest
 from rag.build.service import Service
 from rag.errors import RagError, StorageError
 from rag.privacy.redaction import words
+from rag.process.imports import importing
 from rag.settings.tree import Settings
 
 _log = logging.getLogger(__name__)
@@ -40,7 +41,8 @@ def create_app(
 
     `host` is the name or address that the server listens on.
     """
-    from rag.build.running import scoring, start  # here: commands, which open less, need none of it
+    with importing():  # here: commands, which open less, need none of it
+        from rag.build.running import scoring, start
 
     running = Running()
 

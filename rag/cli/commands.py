@@ -16,6 +16,7 @@ from rag.cli.questions import query, search
 from rag.cli.status import status
 from rag.client.http import Client, connect
 from rag.errors import InputError
+from rag.process.imports import importing
 from rag.settings.tree import COLLECTION, Settings
 
 if TYPE_CHECKING:
@@ -56,13 +57,17 @@ class Command:
 
 
 def _storage(settings: Settings) -> AbstractAsyncContextManager[Storage]:
-    from rag.build.storage import open_storage
+    with importing():
+        from rag.build.storage import open_storage
+        from rag.cli import in_process  # noqa: F401 - `_client` needs it next
 
     return open_storage(settings)
 
 
 def _ingesting(settings: Settings) -> AbstractAsyncContextManager[Storage]:
-    from rag.build.ingest import open_ingesting
+    with importing():
+        from rag.build.ingest import open_ingesting
+        from rag.cli import in_process  # noqa: F401 - `_client` needs it next
 
     return open_ingesting(settings)
 
@@ -73,9 +78,10 @@ async def _with_model(settings: Settings, *, answers: bool) -> AsyncIterator[Sto
     from rag.build.embedding import loading_embedder
 
     async with loading_embedder(settings.embedder) as embedder:  # while modules are imported
-        from rag.build.retrieval import open_searching
-        from rag.build.service import open_service
-        from rag.cli import in_process  # noqa: F401 - its import takes half as long as the model
+        with importing():
+            from rag.build.retrieval import open_searching
+            from rag.build.service import open_service
+            from rag.cli import in_process  # noqa: F401 - its import takes half as long as the model
 
         opening = open_service if answers else open_searching
         async with opening(settings, embedder=embedder) as opened:

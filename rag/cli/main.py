@@ -48,9 +48,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(args: argparse.Namespace) -> int:
     from rag.process.blas import limit_threads
-    from rag.settings.tree import load_settings
+    from rag.process.imports import importing
 
     limit_threads()
+    with importing():
+        from rag.settings.tree import load_settings
     if args.command == "eval":
         return _evaluate(args)
     settings = load_settings()
@@ -68,9 +70,10 @@ def _run(args: argparse.Namespace) -> int:
         from workers.worker import work
 
         return work(settings, broker_settings(settings), stage=args.stage)
-    import asyncio
+    with importing():
+        import asyncio
 
-    from rag.cli.commands import run
+        from rag.cli.commands import run
 
     return asyncio.run(run(args, settings))
 
@@ -97,7 +100,10 @@ def _evaluate(args: argparse.Namespace) -> int:
 
 
 def _serve(args: argparse.Namespace, settings: Settings) -> int:
-    from rag.cli.serve import serve
+    from rag.process.imports import importing
+
+    with importing():
+        from rag.cli.serve import serve
 
     host = args.host or settings.server.host
     port = settings.server.port if args.port is None else args.port

@@ -32,11 +32,22 @@ from rag.settings.storage import CeleryQueueSettings
 from rag.settings.tree import Settings, load_settings
 from rag.tenant import tenant_of_caller
 from tests.eval.offline.test_offline import make_set
+from tests.forked import Process
 from tests.places import ROOT
 from tests.postgres import PostgresServer
 from tests.qdrant_grpc import grpc_port
 from tests.redis_server import RedisServer, redis_server
-from tests.servers import PATIENCE, RAG, environment, free_port, rag, serving, submit, wait_for
+from tests.servers import (
+    PATIENCE,
+    RAG,
+    environment,
+    free_port,
+    rag,
+    serving,
+    start,
+    submit,
+    wait_for,
+)
 from workers.eval_answering import Answering
 from workers.eval_dispatch import done_file
 
@@ -52,7 +63,7 @@ class Cluster:
     folder: Path
     settings: dict[str, str]
     broker: RedisServer
-    workers: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    workers: list[Process] = field(default_factory=list)
 
     @property
     def data(self) -> Path:
@@ -66,19 +77,12 @@ class Cluster:
         """The workers' copies of these folders."""
         return list((self.folder / "tmp").glob("plumbline-run-*"))
 
-    def start_worker(self, **env: str) -> subprocess.Popen[bytes]:
+    def start_worker(self, **env: str) -> Process:
         (self.folder / "tmp").mkdir(exist_ok=True)
         settings = self.settings | {"TMPDIR": str(self.folder / "tmp")} | env
         log = self.folder / "worker.log"
-        with log.open("wb") as output:
-            worker = subprocess.Popen(
-                [*RAG, "worker"],
-                cwd=self.folder,
-                env=environment(self.data, settings),
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-            )
+        log.write_bytes(b"")
+        worker = start("worker", data=self.data, log=log, env=settings)
         self.workers.append(worker)
 
         def ready() -> bool:
