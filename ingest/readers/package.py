@@ -5,7 +5,7 @@ from __future__ import annotations
 import posixpath
 import re
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from io import BytesIO
 from typing import Any, NamedTuple
@@ -48,8 +48,8 @@ class Package:
     def __contains__(self, path: str) -> bool:
         return path.lower() in self._parts
 
-    def tree(self, path: str) -> Element:
-        """Returns the root of a part.
+    def tree(self, path: str, *, trimmed: Callable[[bytes], bytes] | None = None) -> Element:
+        """Returns the root of a part; `trimmed` may drop elements from its bytes before.
 
         Raises:
             ReadError: The part is too large for this (`code="too_large"`).
@@ -57,7 +57,7 @@ class Package:
         data = self._zip.read(self._entry(path, _MOST_BYTES_OF_A_TREE))
         if _STRICT in data[:4096]:
             data = _transitional(data)
-        return etree.fromstring(data, self._parser)
+        return etree.fromstring(trimmed(data) if trimmed else data, self._parser)
 
     def elements(self, path: str, *tags: str) -> Iterator[Element]:
         """Yields the elements with these tags as they end; each is emptied after its turn.
