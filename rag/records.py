@@ -17,8 +17,9 @@ class Submission:
     """A document that is accepted for ingestion: its id, its uri and the place of its bytes.
 
     `source` is JSON: `{"file": …}` for a file that is read in place, `{"spool": …}` for bytes that
-    were sent, `{"url": …, "spool": …}` for bytes that are yet to be fetched. `traceparent` is the
-    W3C header of the span in which it was accepted.
+    were sent, `{"url": …, "spool": …}` for bytes that are yet to be fetched. An attachment's source
+    names the `parent` that it came with. `traceparent` is the W3C header of the span in which it
+    was accepted.
     """
 
     document_id: str
@@ -90,7 +91,8 @@ class Backlog:
 class DocumentRecord:
     """A document as it is listed; `chunks` is the number of its searchable chunks.
 
-    `original` is the key of the file that it was read from, if that is kept.
+    `original` is the key of the file that it was read from, if that is kept. `parent` is the id of
+    the document that it is attached to.
     """
 
     id: str
@@ -106,6 +108,7 @@ class DocumentRecord:
     duplicate_of: str | None
     source: Mapping[str, Any]
     original: str | None
+    parent: str | None
     created_at: str
     updated_at: str
 

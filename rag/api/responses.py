@@ -145,6 +145,7 @@ class DocumentOut(BaseModel):
     meta: dict[str, Any]
     chunks: int
     duplicate_of: str | None
+    parent: str | None = Field(description="The document that it is attached to.")
     created_at: str
     updated_at: str
 

@@ -11,8 +11,9 @@ from uuid import uuid4
 
 import sqlalchemy as sa
 
+from rag.catalog.accepting import Accepting
 from rag.catalog.database import Database
-from rag.catalog.sql import OPEN, key_columns, same_document, scope_row, spool_keys, utc_now
+from rag.catalog.sql import OPEN, same_document, scope_row, spool_keys, utc_now
 from rag.catalog.tables import TO_SCORE, answers, documents, jobs, tasks
 from rag.errors import NotFoundError
 from rag.records import Backlog, JobRecord, OpenTasks, Submission
@@ -29,6 +30,7 @@ class Jobs:
 
     def __init__(self, database: Database) -> None:
         self._db = database
+        self._accepting = Accepting(database)
 
     async def submit(
         self,
@@ -45,38 +47,11 @@ class Jobs:
         """
         job_id, now = uuid4().hex, utc_now()
         expires_at = None if expires_in is None else time.time() + expires_in
-        stamp = {**scope_row(scope), "state": "pending", "updated_at": now}
-        new = self._db.insert(documents)
-        again = {
-            "state": "pending",
-            "error": None,
-            "updated_at": now,
-            "source": new.excluded.source,
-        }
-        upsert = new.on_conflict_do_update(index_elements=key_columns(documents), set_=again)
         coming = iter(submissions)
         async with self._db.write() as db:
             await db.execute(jobs.insert().values(id=job_id, created_at=now, **scope_row(scope)))
             while part := list(islice(coming, SUBMIT_SLICE)):
-                listed = [
-                    stamp | {"id": s.document_id, "uri": s.uri, "title": s.title,
-                             "source": dict(s.source), "created_at": now, "meta": {}}
-                    for s in part
-                ]  # fmt: skip
-                queued: list[dict[str, object]] = [
-                    stamp
-                    | {
-                        "job_id": job_id,
-                        "document_id": s.document_id,
-                        "source": dict(s.source),
-                        "bulk": bulk,
-                        "expires_at": expires_at,
-                        "traceparent": s.traceparent,
-                    }
-                    for s in part
-                ]
-                await db.execute(upsert, listed)
-                await db.execute(tasks.insert(), queued)
+                await self._accepting.add(db, scope, job_id, part, bulk=bulk, expires_at=expires_at)
         return job_id
 
     async def get(self, tenant: str, job_id: str) -> JobRecord:

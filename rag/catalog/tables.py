@@ -49,11 +49,13 @@ documents = sa.Table(
     sa.Column("updated_at", sa.String, nullable=False),
     sa.Column("previous", sa.JSON(none_as_null=True)),
     sa.Column("original", sa.String),
+    sa.Column("parent", sa.String),
     # SP-GiST takes uris of any length; a B-tree of PostgreSQL is limited to 2.7 kB.
     sa.Index("documents_by_uri", "uri", postgresql_using="spgist"),
     sa.Index("documents_by_version", "version", "tenant", "collection"),
     sa.Index("documents_by_original", "duplicate_of", "tenant", "collection"),
     sa.Index("documents_kept", "original"),
+    sa.Index("documents_by_parent", "parent", "tenant", "collection"),
     sa.Index("documents_failed", "id", sqlite_where=_FAILED, postgresql_where=_FAILED),
 )
 texts = sa.Table(

@@ -15,6 +15,7 @@ from rag.types.answering import (
     Usage,
 )
 from rag.types.chunks import (
+    Attachment,
     Chunk,
     Document,
     Embedding,
@@ -54,6 +55,7 @@ from rag.types.queries import (
 __all__ = [
     "REASONS",
     "Answer",
+    "Attachment",
     "Cell",
     "ChatTask",
     "ChatTaskKind",
