@@ -76,7 +76,7 @@ SECRETS = {
 _PROBLEM_CHARS = 500
 _PLAIN = re.compile(r"([a-z]+://)?[\w.-]*(:\d+)?(/[\w./-]*)?")
 """Pattern of addresses that cannot contain a secret."""
-NOT_SETTINGS = {"RAG_CONFIG", "RAG_URL"}
+NOT_SETTINGS = {"RAG_API_KEY", "RAG_CONFIG", "RAG_URL"}
 """Environment variables with the prefix that are not settings; other code reads them."""
 
 
