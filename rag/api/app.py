@@ -145,7 +145,13 @@ def _add_origin_checks(app: FastAPI, hosts: Sequence[str], origins: Sequence[str
             CORSMiddleware,
             allow_origins=origins,
             allow_methods=["GET", "POST", "DELETE"],
-            allow_headers=["Authorization", "Content-Type", "X-Request-ID", "traceparent"],
+            allow_headers=[
+                "Authorization",
+                "api-key",
+                "Content-Type",
+                "X-Request-ID",
+                "traceparent",
+            ],
             expose_headers=["Location", "Retry-After", "X-Request-ID"],
         )
     app.add_middleware(OwnHosts, hosts=hosts)
