@@ -41,7 +41,7 @@ async def test_any_other_text_is_refused_with_one_message(
     wrong = [
         *("", "x", "pl_", "pl__", "none", "Bearer", "\0", "é", "\N{FULLWIDTH DIGIT ONE}", "." * 3),
         *(changed, credential + "0", credential + "\n", " " + credential, credential[:-1]),
-        *(credential.upper(), credential * 200, f"pl_{'0' * 12}_{'0' * 64}", "eyJhbGciOiJub25lIn0.e30."),
+        *(credential.upper(), credential * 200, f"pl_{'0' * 12}_{'0' * 64}", "e30.e30."),
     ]  # fmt: skip
     messages = set()
     for text in wrong:
