@@ -135,12 +135,14 @@ class OpenAIModel:
     async def _open(self, request: Mapping[str, Any]) -> openai.AsyncStream[ChatCompletionChunk]:
         """Asks once more if the connection broke: a server may close a kept one at any moment."""
         create = self._client.chat.completions.create
+        opened: openai.AsyncStream[ChatCompletionChunk]
         try:
-            return await create(**request)
+            opened = await create(**request)
         except openai.APIConnectionError as error:
             if type(error.__cause__).__name__ not in _BROKEN:
                 raise
-        return await create(**request)
+            opened = await create(**request)
+        return opened
 
     def _request(self, messages: Sequence[Message], sampling: Sampling) -> dict[str, Any]:
         request: dict[str, Any] = {
