@@ -12,6 +12,8 @@ W = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
 VALUE = W + "val"
 _HEADING = re.compile(r"heading ?([1-9])", re.IGNORECASE)
 _CONTENTS = re.compile(r"toc ?\d", re.IGNORECASE)
+_END = b"</w:style>"
+_TABLE_STYLE = re.compile(rb"""\s*<w:style\s[^<>]*\bw:type=["']table["'][^<>]*(?<!/)>""")
 _BODY_LEVEL = 9
 _MOST_ANCESTORS = 20
 _DIGITS = 9
@@ -47,7 +49,7 @@ class Styles:
         self._elements: Mapping[str, Element] = {}
         self._known: dict[str, Style] = {}
         if paths:
-            root = package.tree(paths[0])
+            root = package.tree(paths[0], trimmed=_without_tables)
             self._elements = {each.get(W + "styleId"): each for each in root.iterfind(W + "style")}
 
     def of(self, properties: Element | None, tag: str) -> Style:
@@ -90,6 +92,14 @@ class Styles:
             is_contents=any(map(_CONTENTS.fullmatch, names)),
             number=number,
         )
+
+
+def _without_tables(data: bytes) -> bytes:
+    """Returns a part without the styles of tables: they are most of it, and no text has one."""
+    if b"<!" in data:  # a comment may hold what looks like a style
+        return data
+    parts = data.split(_END)
+    return _END.join(part for part in parts if not _TABLE_STYLE.match(part))
 
 
 def value_of(element: Element | None, tag: str) -> str | None:

@@ -1,5 +1,6 @@
 """The data that all parts share."""
 
+from rag.types.access import DEFAULT_TENANT, PERMISSIONS, TENANT, Permission, Principal
 from rag.types.answering import (
     REASONS,
     Answer,
@@ -53,7 +54,10 @@ from rag.types.queries import (
 )
 
 __all__ = [
+    "DEFAULT_TENANT",
+    "PERMISSIONS",
     "REASONS",
+    "TENANT",
     "Answer",
     "Attachment",
     "Cell",
@@ -79,8 +83,10 @@ __all__ = [
     "MetaValue",
     "ModelCall",
     "Op",
+    "Permission",
     "Piece",
     "Point",
+    "Principal",
     "Prompt",
     "Query",
     "Reason",

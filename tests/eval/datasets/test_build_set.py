@@ -31,7 +31,7 @@ from tests.e2e.test_e2e_chat import CONFIG, KEY
 from tests.fakes import ScriptedModel, make_chunk
 from tests.model_server import ModelServer, model_server, refuses, says
 from tests.places import PEPS
-from tests.servers import Json, rag
+from tests.servers import RAG, Json, rag
 
 SENTENCE = "In 1769 James Watt patented an engine with a separate condenser."
 EXCERPT = Excerpt(
@@ -67,7 +67,7 @@ def asks(handler: BaseHTTPRequestHandler) -> None:
 
 
 def build(data: Path, out: Path, *options: str, code: int = 0) -> Json:
-    ran = rag("eval", "build", "--out", out, "--json", *options, data=data)
+    ran = rag("eval", "build", "--out", out, "--json", *options, data=data, command=RAG)
     assert ran.returncode == code, ran.stdout + ran.stderr
     told: Json = json.loads(ran.stdout or ran.stderr)
     return told

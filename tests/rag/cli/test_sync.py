@@ -7,7 +7,7 @@ import os
 import shutil
 import signal
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,7 +15,8 @@ import pytest
 
 from rag.text.uris import document_id
 from tests import papers
-from tests.servers import PATIENCE, RAG, Json, environment, rag, serving, states, wait_for
+from tests.forked import ForkedRag, Process
+from tests.servers import PATIENCE, Json, environment, rag, serving, states, wait_for
 from tests.web import Page, Web, web
 
 as_root = pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
@@ -205,7 +206,7 @@ class TestSync:
 class Watching:
     """A process of `rag ingest --watch` and its output."""
 
-    def __init__(self, process: subprocess.Popen[bytes], out: Path, err: Path) -> None:
+    def __init__(self, process: Process, out: Path, err: Path) -> None:
         self.process, self._out, self._err = process, out, err
 
     @property
@@ -242,9 +243,10 @@ class Watching:
 def watching(data: Path, folder: Path, *via: str) -> Iterator[Watching]:
     """Runs `rag ingest --watch`; the block begins after its first pass."""
     out, err = data.with_suffix(".out"), data.with_suffix(".err")
-    command: Sequence[str | Path] = [*RAG, "ingest", "--watch", folder, "--json", *via]
-    with out.open("wb") as stdout, err.open("wb") as stderr:
-        process = subprocess.Popen(command, env=environment(data), stdout=stdout, stderr=stderr)
+    for file in (out, err):
+        file.write_bytes(b"")
+    arguments = ("ingest", "--watch", folder, "--json", *via)
+    process = ForkedRag(arguments, cwd=data.parent, env=environment(data), stdout=out, stderr=err)
     watch = Watching(process, out, err)
 
     def follows() -> bool:
