@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 import os
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +20,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 # NumPy reads the limits as it is loaded.
 from rag.catalog.catalog import Catalog  # noqa: E402
 from rag.catalog.database import Database, PostgresDatabase, SqliteDatabase  # noqa: E402
+from rag.process.imports import importing  # noqa: E402
 from rag.types import Scope  # noqa: E402
 from tests.fakes import in_memory  # noqa: E402
 from tests.postgres import PostgresServer  # noqa: E402
@@ -36,6 +37,13 @@ settings.load_profile("any_speed")
 ROOT = str(Path(__file__).parent.parent)
 # `ChildProcess` looks for modules where they are installed, and is handed some of these tests.
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (ROOT, os.environ.get("PYTHONPATH"))))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Imports all tests: what they leave in memory is not scanned again by each of them."""
+    with importing():
+        return (yield)
 
 
 @pytest.fixture(scope="session")
