@@ -209,7 +209,10 @@ async def test_an_answer_that_is_kept_too_late_loses_its_words(
             await answers.forget_late(since=now - 600)
 
 
-async def test_answers_of_before_know_their_documents(database: Database, scope: Scope) -> None:
+async def test_answers_of_before_know_their_documents(
+    empty_database: Database, scope: Scope
+) -> None:
+    database = empty_database
     async with database.write() as db:
         await db.run_sync(upgrade, "0010")
     document = {"id": "d", "uri": "d", "version": "7", "state": "succeeded", "source": {}}

@@ -4,6 +4,7 @@ import json
 import random
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
@@ -11,8 +12,10 @@ from hypothesis import strategies as st
 
 from rag.errors import ConfigError
 from rag.privacy.masking import RULES, Masker, Rule
-from rag.privacy.presidio import PresidioMasker
 from tests.planted import planted
+
+if TYPE_CHECKING:
+    from rag.privacy.presidio import PresidioMasker
 
 MASKER = Masker()
 SECRETS = {
@@ -128,6 +131,8 @@ def names(tmp_path_factory: pytest.TempPathFactory) -> PresidioMasker:
     """Presidio with a model that knows one name: real models would be downloaded."""
     import spacy
 
+    from rag.privacy.presidio import PresidioMasker
+
     folder = tmp_path_factory.mktemp("presidio")
     model = spacy.blank("en")
     rules = model.add_pipe("entity_ruler")
@@ -176,6 +181,8 @@ def test_presidio_masks_besides(names: PresidioMasker) -> None:
 def test_a_presidio_that_cannot_be_started_is_told(
     tmp_path: Path, content: str | None, message: str
 ) -> None:
+    from rag.privacy.presidio import PresidioMasker
+
     file = tmp_path / "presidio.yml"
     if content is not None:
         file.write_text(content)
