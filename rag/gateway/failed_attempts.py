@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from ipaddress import IPv6Address, ip_address, ip_network
 from typing import TypeVar
 
-from rag.errors import RateLimitedError, UnauthenticatedError
+from rag.errors import RateLimitedError, TokenExpiredError, UnauthenticatedError
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -54,7 +54,9 @@ class FailedAttempts:
         self._take(source)  # before the check: those that are checked at once count, too
         try:
             yield
-        except UnauthenticatedError:
+        except UnauthenticatedError as error:
+            if isinstance(error, TokenExpiredError):  # it was good: nobody guessed
+                self._give_back(source)
             raise
         except BaseException:
             self._give_back(source)
@@ -69,7 +71,8 @@ class FailedAttempts:
         if left < 1:
             wait = math.ceil((1 - left) / self._rate)
             raise RateLimitedError(
-                f"Too many wrong keys came from this address. Try again in {wait} seconds.",
+                "Too many wrong keys or tokens came from this address. Try again in"
+                f" {wait} seconds.",
                 retry_after=wait,
                 code="too_many_failures",
             )
