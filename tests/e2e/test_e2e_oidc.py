@@ -70,7 +70,7 @@ def test_a_program_writes_and_a_user_asks(running: Running) -> None:
     with program, user:
         document = {"id": "a", "text": "The plumb line of the north wall is 4.2 metres long."}
         assert submit(program, document)["state"] == "succeeded"
-        question = {"question": "How long is the plumb line of the north wall?"}
+        question = {"query": "How long is the plumb line of the north wall?"}
         assert "4.2 metres" in user.post("/v1/query", json=question).json()["answer"]
 
         assert program.post("/v1/query", json=question).status_code == 403
