@@ -23,11 +23,6 @@ operators alone.
 
 from __future__ import annotations
 
-NO_CREDENTIAL = (
-    "No valid API key or token came with this request. Send one as `Authorization: Bearer …`; a"
-    " key may also come as `api-key: KEY`."
-)
-
 
 class RagError(Exception):
     """Base class of Plumbline's own errors."""
@@ -103,18 +98,20 @@ class UnauthenticatedError(InputError):
 
     code = "unauthenticated"
     status = 401
+    message = (
+        "No valid API key or token came with this request. Send one as `Authorization: Bearer …`;"
+        " a key may also come as `api-key: KEY`."
+    )
 
-    def __init__(self, message: str = NO_CREDENTIAL) -> None:
-        super().__init__(message)
+    def __init__(self) -> None:
+        super().__init__(self.message)
 
 
 class TokenExpiredError(UnauthenticatedError):
-    """The caller's token was valid, and has expired: a new one is needed."""
+    """The caller's token was valid, and has expired."""
 
     code = "token_expired"
-
-    def __init__(self) -> None:
-        super().__init__("The token has expired. Get a new one where this one came from.")
+    message = "The token has expired. Get a new one where this one came from."
 
 
 class ForbiddenError(InputError):

@@ -6,6 +6,11 @@ from rag.protocols import Authenticator
 from rag.types import Principal
 
 
+def is_token(credential: str) -> bool:
+    """Returns True if a credential has the form of a token: it has dots, and a key has none."""
+    return "." in credential
+
+
 class KeysAndTokens:
     """Leaves keys to one authenticator, and tokens to another."""
 
@@ -14,11 +19,11 @@ class KeysAndTokens:
         self._tokens = tokens
 
     async def authenticate(self, credential: str) -> Principal:
-        """Returns the caller whose key or token it is; a token has dots, and a key has none.
+        """Returns the caller whose key or token it is.
 
         Raises:
             UnauthenticatedError: It is not valid, or no longer.
             UpstreamError, StorageError: It cannot be checked now.
         """
-        chosen = self._tokens if "." in credential else self._keys
+        chosen = self._tokens if is_token(credential) else self._keys
         return await chosen.authenticate(credential)
