@@ -7,6 +7,7 @@ RagError                  base; `code` is stable and goes out over HTTP
 │   ├── ConflictError     parts of a request contradict each other       409
 │   ├── TooLargeError     over a limit that a setting names              413
 │   ├── UnauthenticatedError  no valid key or token                      401
+│   │   └── TokenExpiredError the token was valid until now              401
 │   ├── ForbiddenError    the caller lacks a permission                  403
 │   ├── RateLimitedError  too much in too short a time                   429 with Retry-After
 │   └── ReadError         a document's bytes cannot be read              only the document fails
@@ -93,16 +94,24 @@ class TooLargeError(InputError):
 
 
 class UnauthenticatedError(InputError):
-    """The caller has no valid credential; the message is the same for every reason."""
+    """The caller has no valid credential; the message is the same for every reason but expiry."""
 
     code = "unauthenticated"
     status = 401
+    message = (
+        "No valid API key or token came with this request. Send one as `Authorization: Bearer …`;"
+        " a key may also come as `api-key: KEY`."
+    )
 
     def __init__(self) -> None:
-        super().__init__(
-            "No valid API key came with this request. Send one as `Authorization: Bearer KEY` or"
-            " `api-key: KEY`."
-        )
+        super().__init__(self.message)
+
+
+class TokenExpiredError(UnauthenticatedError):
+    """The caller's token was valid, and has expired."""
+
+    code = "token_expired"
+    message = "The token has expired. Get a new one where this one came from."
 
 
 class ForbiddenError(InputError):

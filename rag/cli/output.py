@@ -231,9 +231,12 @@ def toml(body: Json) -> Lines:
 
 
 def _toml_value(value: Any) -> str:
+    """Returns a value on one line; what is not set in it is left out, as TOML has no null."""
     if isinstance(value, dict):
-        items = (f"{json.dumps(key)} = {_toml_value(each)}" for key, each in value.items())
-        return "{" + ", ".join(items) + "}"
+        given = {json.dumps(key): each for key, each in value.items() if each is not None}
+        return "{" + ", ".join(f"{key} = {_toml_value(each)}" for key, each in given.items()) + "}"
+    if isinstance(value, list):
+        return f"[{', '.join(map(_toml_value, value))}]"
     return json.dumps(value)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from rag.gateway.credentials import is_token
 from rag.gateway.failed_attempts import FailedAttempts
 from rag.gateway.key_authenticator import KeyAuthenticator
 from rag.protocols import Authenticator
@@ -27,5 +28,9 @@ class Gateway:
             RateLimitedError: Too many wrong ones came from the address.
             UpstreamError: It cannot be checked now.
         """
-        with self.failed.attempt(credential, address):
+        if is_token(credential):
+            counted = self.failed.attempt_by_token(address)
+        else:
+            counted = self.failed.attempt(credential, address)
+        with counted:
             return await self.authenticator.authenticate(credential)
