@@ -28,6 +28,7 @@ from rag.process import child_process
 
 MAX_REQUEST = 1 << 20
 MAX_FILES = 16
+STDERR = 2
 
 
 @cache
@@ -58,7 +59,7 @@ class ForkedChild:
         self._connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._connection.connect(server)
         request = pickle.dumps((command[4], dict(options["env"]), str(Path.cwd())))
-        files = [sys.stderr.fileno(), *options["pass_fds"]]
+        files = [STDERR, *options["pass_fds"]]
         socket.send_fds(self._connection, [request], files)
         self._pid = int(self._connection.recv(MAX_REQUEST))
 
