@@ -10,7 +10,7 @@ from tests.architecture import PACKAGES, PICTURE, draw, imports, levels, needed
 from tests.places import ROOT
 
 ALIKE = (
-    ("rag/build", "rag/settings", "rag/cli"),
+    ("rag/build", "rag/settings", "rag/cli", "rag/gateway"),
     ("rag", "rag/api", "rag/api/openai"),
     ("rag/cli", "rag/api/routes", "rag/catalog"),
 )
