@@ -71,6 +71,7 @@ async def open_tokens(settings: GatewaySettings) -> AsyncIterator[Authenticator]
 
 def _mapping(settings: IssuerSettings) -> ClaimMapping:
     return ClaimMapping(
+        required=settings.required_claims,
         tenant=settings.tenant,
         tenant_claim=settings.tenant_claim,
         subject_claim=settings.subject_claim,

@@ -21,6 +21,8 @@ class ClaimError(Exception):
 class ClaimMapping:
     """Names of claims, which may be dotted paths, and what their values mean."""
 
+    required: Mapping[str, Sequence[str]]
+    """Claims with the values of which a token has at least one."""
     tenant: str
     tenant_claim: str | None
     subject_claim: str
@@ -33,8 +35,11 @@ class ClaimMapping:
         """Returns the caller whose claims these are.
 
         Raises:
-            ClaimError: The subject or the tenant is missing, or a value does not fit.
+            ClaimError: The subject, the tenant or a required value is missing, or one does not fit.
         """
+        for name, values in self.required.items():
+            if set(values).isdisjoint(_texts(claims, name)):
+                raise ClaimError(f"its claim {name!r} has none of the required values")
         scopes = set(self.default_scopes)
         for name in self.scopes_claims:
             for value in _texts(claims, name, splits=True):

@@ -24,6 +24,9 @@ class IssuerSettings(Part):
     audiences: tuple[str, ...] = Field(
         min_length=1, description="Names of this service; `aud` of a token has one of them."
     )
+    required_claims: dict[str, tuple[str, ...]] = Field(
+        {}, description="Claims that a token must have, each with one of these values."
+    )
     tenant: str = Field(DEFAULT_TENANT, pattern=TENANT, description="Tenant of all its tokens.")
     tenant_claim: str | None = Field(
         None, min_length=1, description="Claim with the tenant, in place of `tenant`; required."

@@ -10,6 +10,7 @@ from rag.gateway.claims import ClaimError, ClaimMapping, value_of
 from rag.types import Principal
 
 PLAIN: dict[str, Any] = {
+    "required": {},
     "tenant": "default",
     "tenant_claim": None,
     "subject_claim": "sub",
@@ -64,6 +65,17 @@ def test_claims_of_google() -> None:
     ) == Principal(
         tenant="example.com", subject="jo@example.com", scopes=frozenset({"ask"})
     )  # fmt: skip
+
+
+def test_a_required_claim_has_one_of_its_values() -> None:
+    required = {"hd": ("example.com", "example.org"), "amr": ("mfa",)}
+    for good in ("example.com", "example.org", ["example.org", "other"]):
+        assert principal({"sub": "jo", "hd": good, "amr": ["pwd", "mfa"]}, required=required)
+    for wrong in (None, "", "example.net", "EXAMPLE.com", "example.com example.org", [], [7], 7):
+        with pytest.raises(ClaimError, match="hd"):
+            principal({"sub": "jo", "hd": wrong, "amr": ["mfa"]}, required=required)
+    with pytest.raises(ClaimError, match="amr"):
+        principal({"sub": "jo", "hd": "example.com"}, required=required)
 
 
 def test_without_a_role_that_is_mapped_nothing_is_permitted() -> None:

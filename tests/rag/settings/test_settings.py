@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from functools import reduce
 from pathlib import Path
@@ -20,6 +21,7 @@ from rag.settings.operations import TraceSettings
 from rag.settings.retrieval import BertSettings, HttpRerankerSettings, SentenceTransformersSettings
 from rag.settings.storage import CeleryQueueSettings, PostgresSettings, QdrantSettings
 from rag.settings.tree import SECRETS, Settings, load_settings, names, printable
+from tests.places import ROOT
 
 OPENAI = {"kind": "openai", "base_url": "http://localhost:8000/v1", "model": "tiny"}
 
@@ -29,6 +31,14 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working folder without a rag.toml."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+def tomls(page: str) -> list[str]:
+    """Returns the TOML blocks of a page of the docs."""
+    text = (ROOT / "docs" / page).read_text()
+    found = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
+    assert found
+    return found
 
 
 def leaf(settings: Settings, name: str) -> object:
@@ -151,6 +161,7 @@ def plain_names() -> list[str]:
     kinds = {name.removesuffix("kind") for name in names() if name.endswith(".kind")}
     lists = (
         "fallbacks",
+        "gateway.issuers",
         "metrics.tenants",
         "privacy.mask",
         "privacy.tenants",
@@ -188,6 +199,7 @@ def test_every_setting_can_be_set_in_the_environment(
         "server.host": "::1",
         "fetch.private_addresses": "True",
         "gateway.enabled": "True",
+        "gateway.issuer_outage_seconds": "7700",
         "server.allow_unauthenticated": "True",
         "reader.hidden": "True",
         "reader.keep_originals": "False",
@@ -350,6 +362,59 @@ def test_proxies_are_addresses_and_networks(proxy: str) -> None:
     assert "'server.trusted_proxies' does not fit" in refused(server={"trusted_proxies": [proxy]})
     good = ("10.0.0.7", "10.0.0.0/8", "::1", "2001:db8::/32")
     assert load_settings(server={"trusted_proxies": good}).server.trusted_proxies == good
+
+
+ISSUER = {"url": "https://sso.example.com/realms/acme", "audiences": ["plumbline"]}
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"url": "http://sso.example.com"}, "issuers.0.url"),
+        ({"url": "http://10.0.0.1"}, "issuers.0.url"),
+        ({"url": "sso.example.com"}, "issuers.0.url"),
+        ({"url": "https://"}, "issuers.0.url"),
+        ({"url": "https://sso.example.com:99999"}, "issuers.0.url"),
+        ({"url": "https://sso.example.com/ x"}, "issuers.0.url"),
+        ({"url": "https://jo:hidden@sso.example.com"}, "issuers.0.url"),
+        ({"jwks_url": "http://sso.example.com/jwks"}, "issuers.0.jwks_url"),
+        ({"audiences": []}, "issuers.0.audiences"),
+        ({"tenant": "../acme"}, "issuers.0.tenant"),
+        ({"tenant_claim": ""}, "issuers.0.tenant_claim"),
+        ({"scopes": {"reader": ["root"]}}, "issuers.0.scopes.reader.0"),
+        ({"default_scopes": ["root"]}, "issuers.0.default_scopes.0"),
+        ({"audience": "plumbline"}, "issuers.0.audience"),
+    ],
+)
+def test_an_issuer_that_does_not_fit_is_named(change: dict[str, Any], says: str) -> None:
+    message = refused(gateway={"issuers": [ISSUER | change]})
+    assert f"gateway.{says}" in message
+    assert "hidden" not in message
+
+
+def test_an_issuer_may_be_on_this_machine_and_is_there_once() -> None:
+    for url in ("http://localhost:8080/realms/a", "http://127.0.0.1", "http://[::1]:8080"):
+        assert load_settings(gateway={"issuers": [ISSUER | {"url": url}]}).gateway.issuers
+    assert "twice" in refused(gateway={"issuers": [ISSUER, ISSUER | {"audiences": ["x"]}]})
+    assert "issuer_outage_seconds" in refused(gateway={"issuer_outage_seconds": 1})
+
+
+def test_rag_config_prints_issuers_as_a_file_has_them(
+    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    issuer = ISSUER | {"scopes": {"reader": ["ask", "read"]}, "required_claims": {"hd": ["a.b"]}}
+    monkeypatch.setenv("RAG_GATEWAY__ISSUERS", json.dumps([issuer]))
+    set_ = load_settings()
+    assert main(["config"]) == 0
+    monkeypatch.delenv("RAG_GATEWAY__ISSUERS")
+    (here / "rag.toml").write_text(capsys.readouterr().out)
+    assert load_settings() == set_
+    assert load_settings().gateway.issuers[0].scopes == {"reader": ("ask", "read")}
+
+
+@pytest.mark.parametrize("block", tomls("oidc.md"))
+def test_the_issuers_of_the_docs_are_valid(block: str) -> None:
+    assert load_settings(**tomllib.loads(block)).gateway.issuers
 
 
 def test_every_secret_is_known_as_one() -> None:
