@@ -7,6 +7,8 @@ RagError                  base; `code` is stable and goes out over HTTP
 │   ├── ConflictError     parts of a request contradict each other       409
 │   ├── TooLargeError     over a limit that a setting names              413
 │   └── ReadError         a document's bytes cannot be read              only the document fails
+├── RateLimitedError      over a limit of the caller; time may help        429 with Retry-After
+├── QuotaExceededError    over a budget of the caller                      402
 ├── UpstreamError         something outside failed; a retry may succeed  503 with Retry-After
 │   └── BusyError         a bounded queue is full                        503 with Retry-After
 ├── ConfigError           settings or data folder; stops the start       exit code 2
@@ -18,6 +20,8 @@ operators alone.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 
 class RagError(Exception):
@@ -123,6 +127,40 @@ class BusyError(UpstreamError):
 
     code = "busy"
     retry_after = 1.0
+
+
+class RateLimitedError(RagError):
+    """The caller is over a limit for requests or tokens.
+
+    Attributes:
+        retry_after: seconds after which the same request fits; None if it never will.
+        fields: header fields with the limits.
+    """
+
+    code = "rate_limited"
+    status = 429
+
+    def __init__(
+        self, message: str, *, retry_after: float | None, fields: Mapping[str, str]
+    ) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+        self.fields = fields
+
+
+class QuotaExceededError(RagError):
+    """The caller has spent a budget.
+
+    Attributes:
+        retry_after: seconds until the budget begins anew.
+    """
+
+    code = "quota_exceeded"
+    status = 402
+
+    def __init__(self, message: str, *, retry_after: float) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 class ConfigError(RagError):
