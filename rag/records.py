@@ -255,3 +255,43 @@ class Signals:
     scores: Mapping[str, float]
     embedding: Float32Array | None
     id: str = ""
+
+
+Feature = Literal["ask", "embed", "rerank", "judge", "ingest"]
+"""The kinds of work that the ledger has rows of."""
+Outcome = Literal["open", "ok", "abstained", "refused", "failed", "hung_up", "interrupted"]
+"""How work ended. refused: the caller's fault; hung_up: the caller did not wait for the end;
+interrupted: the process died, and what the work used is not known. Work under way is open.
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LedgerRow:
+    """A row of the ledger: what a request or a document used of one model.
+
+    `id` is random: callers may choose the id of a request, and of its trace. `part` 0 is the
+    request itself, and further parts are for further models that worked for it. `writer` is the
+    process. `cached_tokens` are a part of `input_tokens`. Tokens are `estimated` if the server of a
+    model did not report them. `cost` is in the currency of the prices. Times are seconds since
+    1970.
+    """
+
+    id: str
+    part: int = 0
+    writer: str
+    tenant: str
+    key_id: str = ""
+    subject: str = ""
+    feature: Feature
+    model: str = ""
+    outcome: Outcome = "open"
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cached_tokens: int = 0
+    estimated: bool = False
+    gpu_seconds: float = 0.0
+    cost: float = 0.0
+    outlier: bool = False
+    trace_id: str = ""
+    started_at: float
+    finished_at: float | None = None

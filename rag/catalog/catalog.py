@@ -12,6 +12,7 @@ from rag.catalog.jobs import Jobs
 from rag.catalog.staged import Staged
 from rag.catalog.tasks import Tasks
 from rag.catalog.unsettled import Unsettled
+from rag.catalog.usage import Usage
 from rag.catalog.versions import Versions
 
 
@@ -31,6 +32,7 @@ class Catalog:
         self.versions = Versions(database, self.unsettled, self.staged)
         self.jobs = Jobs(database)
         self.tasks = Tasks(database, self.unsettled)
+        self.usage = Usage(database)
 
     async def open(self) -> None:
         """Makes the tables ready."""
