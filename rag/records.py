@@ -1,4 +1,4 @@
-"""Records of the catalog: documents, tasks, jobs, collections and answers."""
+"""Records of the catalog: documents, tasks, jobs, collections, answers and keys."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
-from rag.types import Float32Array, Scope, Stage, State
+from rag.types import Float32Array, Permission, Principal, Scope, Stage, State
 
 ATTEMPTS = 5
 """Attempts to ingest a document; after the last one it has failed."""
@@ -255,6 +255,47 @@ class Signals:
     scores: Mapping[str, float]
     embedding: Float32Array | None
     id: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyRecord:
+    """An API key, without the key itself. Times are in seconds since 1970.
+
+    `collections` are those that it reaches; None: all of the tenant. Until `previous_until` the key
+    that was replaced by the last rotation is still accepted.
+    """
+
+    id: str
+    tenant: str
+    name: str
+    scopes: tuple[Permission, ...]
+    collections: tuple[str, ...] | None = None
+    subject: str = ""
+    groups: tuple[str, ...] = ()
+    created_at: float
+    expires_at: float | None = None
+    revoked_at: float | None = None
+    last_used_at: float | None = None
+    previous_until: float | None = None
+
+    def principal(self) -> Principal:
+        """Returns the caller who sends this key."""
+        return Principal(
+            tenant=self.tenant,
+            subject=self.subject,
+            groups=frozenset(self.groups),
+            scopes=frozenset(self.scopes),
+            collections=None if self.collections is None else frozenset(self.collections),
+            key_id=self.id,
+        )
+
+
+class StoredKey(NamedTuple):
+    """A key as the catalog has it: with its digest, and that of the key before, if there is one."""
+
+    record: KeyRecord
+    digest: str
+    previous_digest: str | None
 
 
 Feature = Literal["ask", "embed", "rerank", "judge", "ingest"]

@@ -82,7 +82,7 @@ def launched(
         )
 
     def address() -> str | None:
-        found = re.search(r" at (http://\S+) ", log.read_text())
+        found = re.search(r" at (https?://\S+) ", log.read_text())
         assert found or process.poll() is None, log.read_text()
         return found[1] if found else None
 

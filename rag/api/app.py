@@ -23,7 +23,7 @@ from rag.api.docs_pages import add_pages
 from rag.api.gate import Gate
 from rag.api.middleware import BodyLimit, ClientGoneError, Measured, RequestId, SlowClients
 from rag.api.openai.routes import router as openai_router
-from rag.api.routes import collections, documents, feedback, health, jobs, questions
+from rag.api.routes import collections, documents, feedback, health, jobs, keys, questions
 from rag.build.service import Service
 from rag.errors import RagError, StorageError
 from rag.privacy.redaction import words
@@ -42,7 +42,9 @@ def create_app(
 
     `host` is the name or address that the server listens on.
     """
-    from rag.build.running import scoring, start  # here: commands, which open less, need none of it
+    # Here: commands, which open less, need none of it.
+    from rag.build.gateway import open_gateway
+    from rag.build.running import scoring, start
 
     running = Running()
 
@@ -52,12 +54,13 @@ def create_app(
                 start(settings) as (service, queue),
                 queue.started(),
                 scoring(service),
+                open_gateway(service) as gateway,
             ):
                 await _warm(service)
                 gc.collect()
                 gc.freeze()  # loaded objects stay: a full collection would scan them, 50 ms each
                 service.announce(url)
-                running.opened, running.queue = service, queue
+                running.opened, running.queue, running.gateway = service, queue, gateway
                 await asyncio.Event().wait()
         except RagError as error:
             running.failure = error
@@ -115,7 +118,7 @@ def app_without_lifespan(
     )
     add_pages(app)
     app.state.running, app.state.settings = running, settings
-    for routes in (questions, feedback, documents, collections, jobs):
+    for routes in (questions, feedback, documents, collections, jobs, keys):
         app.include_router(routes.router)
     app.include_router(openai_router)
     for routes in (rerankers, dify, ollama):
@@ -142,7 +145,13 @@ def _add_origin_checks(app: FastAPI, hosts: Sequence[str], origins: Sequence[str
             CORSMiddleware,
             allow_origins=origins,
             allow_methods=["GET", "POST", "DELETE"],
-            allow_headers=["Authorization", "Content-Type", "X-Request-ID", "traceparent"],
+            allow_headers=[
+                "Authorization",
+                "api-key",
+                "Content-Type",
+                "X-Request-ID",
+                "traceparent",
+            ],
             expose_headers=["Location", "Retry-After", "X-Request-ID"],
         )
     app.add_middleware(OwnHosts, hosts=hosts)

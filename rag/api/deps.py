@@ -17,6 +17,7 @@ from rag.build.service import Service
 from rag.build.storage import Storage
 from rag.catalog.collections import no_collection
 from rag.errors import BusyError, ForbiddenError, RagError
+from rag.gateway.api_keys import ApiKeys
 from rag.gateway.gateway import Gateway
 from rag.protocols import Queue
 from rag.records import CollectionRecord
@@ -139,6 +140,13 @@ async def scope(
     return scope_in(caller, collection)
 
 
+async def api_keys(request: Request, storage: StorageDep) -> ApiKeys:
+    """Returns what manages keys; the gateway of this process forgets those that are changed."""
+    gateway = state_of(request).gateway
+    changed = gateway.keys.forget if gateway else lambda _id: None
+    return ApiKeys(storage.catalog.keys, changed=changed)
+
+
 async def trace(request: Request, storage: StorageDep) -> Trace:
     """Returns the caller's trace, by its W3C `traceparent`, or a new one."""
     rate = storage.settings.traces.rate
@@ -153,5 +161,6 @@ SearchingDep = Annotated[Searching, Depends(opened_as(Searching))]
 ServiceDep = Annotated[Service, Depends(opened_as(Service))]
 QueueDep = Annotated[Queue, Depends(queue)]
 PrincipalDep = Annotated[Principal, Depends(principal)]
+ApiKeysDep = Annotated[ApiKeys, Depends(api_keys)]
 ScopeDep = Annotated[Scope, Depends(scope)]
 TraceDep = Annotated[Trace, Depends(trace)]

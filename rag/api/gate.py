@@ -14,6 +14,8 @@ from rag.types import Principal
 OPEN = ("/healthz", "/readyz", "/docs", "/redoc", "/openapi.json")
 """Paths that need no key: probes have none, and the pages of the API describe no data."""
 _BEARER = "bearer "
+_MAX_CHARS = 16_384
+"""Characters of a credential; tokens with many groups have some thousands."""
 
 
 class Gate:
@@ -44,7 +46,8 @@ class Gate:
         gateway = self._running.gateway
         if gateway is None:
             raise self._running.loading("The service is still starting; /readyz says when it is.")
-        return await gateway.authenticator.authenticate(credential_of(scope))
+        address = (scope.get("client") or ("",))[0]
+        return await gateway.identify(credential_of(scope), address)
 
 
 def is_open(path: str) -> bool:
@@ -65,7 +68,7 @@ def credential_of(scope: Scope) -> str:
     else:
         keys = headers.getlist("api-key")
         found = keys[0].strip() if len(keys) == 1 else ""
-    if not found:
+    if not 0 < len(found) <= _MAX_CHARS:
         raise UnauthenticatedError
     return found
 

@@ -152,6 +152,25 @@ answer_documents = sa.Table(
     sa.Index("answer_documents_by_answer", "answer_id"),
 )
 """The documents that answers were made of, with their versions, until one of them changes."""
+api_keys = sa.Table(
+    "api_keys",
+    metadata,
+    sa.Column("id", sa.String, primary_key=True),
+    sa.Column("tenant", sa.String, nullable=False, index=True),
+    sa.Column("name", sa.String, nullable=False),
+    sa.Column("digest", sa.String, nullable=False),
+    sa.Column("scopes", sa.JSON, nullable=False),
+    sa.Column("collections", sa.JSON(none_as_null=True)),
+    sa.Column("subject", sa.String, nullable=False),
+    sa.Column("groups", sa.JSON, nullable=False),
+    sa.Column("created_at", sa.Float, nullable=False),
+    sa.Column("expires_at", sa.Float),
+    sa.Column("revoked_at", sa.Float),
+    sa.Column("last_used_at", sa.Float),
+    sa.Column("previous_digest", sa.String),
+    sa.Column("previous_until", sa.Float),
+)
+"""The keys of callers, by their digests: the keys themselves are stored nowhere."""
 
 OPEN_USAGE = sa.text("outcome = 'open'")
 usage = sa.Table(

@@ -12,6 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from rag.cli.delete import delete
+from rag.cli.keys import keys
 from rag.cli.questions import query, search
 from rag.cli.scope import caller
 from rag.cli.status import status
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 async def run(args: argparse.Namespace, settings: Settings) -> int:
     """Runs a command that needs the API; returns its exit code."""
     asking = caller(args)
-    if not re.fullmatch(COLLECTION, args.collection):  # it names a folder
+    if not re.fullmatch(COLLECTION, getattr(args, "collection", "default")):  # it names a folder
         raise InputError(f"--collection {args.collection!r} does not match {COLLECTION}.")
     if args.command == "ingest":
         from rag.cli.ingest import ingest
@@ -64,6 +65,12 @@ def _storage(settings: Settings) -> AbstractAsyncContextManager[Storage]:
     return open_storage(settings)
 
 
+def _beside(settings: Settings) -> AbstractAsyncContextManager[Storage]:
+    from rag.build.storage import open_beside
+
+    return open_beside(settings)
+
+
 def _ingesting(settings: Settings) -> AbstractAsyncContextManager[Storage]:
     from rag.build.ingest import open_ingesting
 
@@ -90,6 +97,7 @@ COMMANDS = {
     "search": Command(search, partial(_with_model, answers=False)),
     "status": Command(status, _storage),
     "delete": Command(delete, _ingesting),
+    "keys": Command(keys, _beside),
 }
 
 

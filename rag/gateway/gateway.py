@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from rag.gateway.failed_attempts import FailedAttempts
+from rag.gateway.key_authenticator import KeyAuthenticator
 from rag.protocols import Authenticator
+from rag.types import Principal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -12,3 +15,17 @@ class Gateway:
     """Everything that a request passes before its route, and is counted in after it."""
 
     authenticator: Authenticator
+    keys: KeyAuthenticator
+    """Forgets keys that are changed in this process."""
+    failed: FailedAttempts
+
+    async def identify(self, credential: str, address: str) -> Principal:
+        """Returns the caller whose credential it is; `address` is where the request comes from.
+
+        Raises:
+            UnauthenticatedError: The credential is not valid.
+            RateLimitedError: Too many wrong ones came from the address.
+            UpstreamError: It cannot be checked now.
+        """
+        with self.failed.attempt(credential, address):
+            return await self.authenticator.authenticate(credential)
