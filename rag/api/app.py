@@ -26,6 +26,7 @@ from rag.api.openai.routes import router as openai_router
 from rag.api.routes import collections, documents, feedback, health, jobs, keys, questions
 from rag.build.service import Service
 from rag.errors import RagError, StorageError
+from rag.gateway.limit_fields import LIMIT_FIELDS
 from rag.privacy.redaction import words
 from rag.settings.tree import Settings
 from rag.types import Principal
@@ -152,7 +153,7 @@ def _add_origin_checks(app: FastAPI, hosts: Sequence[str], origins: Sequence[str
                 "X-Request-ID",
                 "traceparent",
             ],
-            expose_headers=["Location", "Retry-After", "X-Request-ID"],
+            expose_headers=["Location", "X-Request-ID", *LIMIT_FIELDS],
         )
     app.add_middleware(OwnHosts, hosts=hosts)
 

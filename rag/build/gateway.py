@@ -5,23 +5,25 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator
 
-from rag.build.storage import Storage
+from rag.build.accounts import open_accounts
+from rag.build.ingest import Ingesting
 from rag.gateway.failed_attempts import FailedAttempts
 from rag.gateway.gateway import Gateway
 from rag.gateway.key_authenticator import KeyAuthenticator
 
 
 @contextlib.asynccontextmanager
-async def open_gateway(storage: Storage) -> AsyncIterator[Gateway | None]:
+async def open_gateway(opened: Ingesting) -> AsyncIterator[Gateway | None]:
     """Yields the gateway of a server; None if it is switched off."""
-    settings = storage.settings.gateway
-    if not settings.enabled:
+    settings = opened.settings.gateway
+    if opened.ledger is None:
         yield None
         return
-    keys = KeyAuthenticator(storage.catalog.keys)
-    async with keys.stamping():
+    keys = KeyAuthenticator(opened.catalog.keys)
+    async with keys.stamping(), open_accounts(opened, opened.ledger) as accounts:
         yield Gateway(
             authenticator=keys,
             keys=keys,
             failed=FailedAttempts(per_minute=settings.failed_per_minute),
+            accounts=accounts,
         )

@@ -8,12 +8,14 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from rag.build.accounts import open_ledger
 from rag.build.embedding import build_embedder, build_passage_embedder
 from rag.build.storage import Storage, attributes_of, build_database, build_index, open_storage
 from rag.build.telemetry import build_privacy, open_observer, open_traces
 from rag.catalog.catalog import Catalog
 from rag.errors import ConfigError
 from rag.feedback.observer import Observer
+from rag.gateway.ledger import Ledger
 from rag.process.private_folder import INDEX, ORIGINALS, SPOOL
 from rag.settings.ingest import ChunkerSettings, RecursiveSettings, SectionSettings
 from rag.settings.tree import Settings
@@ -43,6 +45,8 @@ class Ingesting(Storage):
     encoder: Bm25Encoder
     ingest: IngestPipeline
     observer: Observer
+    ledger: Ledger | None
+    """What is charged to callers; None if nobody is."""
 
     async def warm(self) -> None:
         """Loads the embedder's model, unless it is loaded, and encodes a text.
@@ -114,6 +118,7 @@ async def open_ingesting(
             traces=DocumentTraces(observer.traces.send, rate=settings.traces.rate),
             seconds=settings.queue.task_seconds,
         )
+        ledger = await open_ledger(settings.gateway, catalog, stack)
         await stack.enter_async_context(cleanup.started())
         opening = settling(pipeline=ingest, index=index, catalog=catalog)
         await stack.enter_async_context(opening)
@@ -126,6 +131,7 @@ async def open_ingesting(
             encoder=encoder,
             ingest=ingest,
             observer=observer,
+            ledger=ledger,
         )
 
 

@@ -15,6 +15,12 @@ from rag.gateway.buckets import MINUTE, Bucket, Permits, Unit
 UNITS: tuple[Unit, ...] = ("requests", "tokens")
 Level = tuple[Bucket, float]
 """A bucket and the units in it; negative in debt."""
+LIMIT_FIELDS = (
+    *("Retry-After", "retry-after-ms", "x-should-retry"),
+    *("RateLimit", "RateLimit-Policy", "X-Budget"),
+    *(f"x-ratelimit-{name}-{unit}" for unit in UNITS for name in ("limit", "remaining", "reset")),
+)
+"""The fields that pages of other origins may read."""
 _HOUR_SECONDS, _MINUTE_SECONDS = 3600, 60
 
 

@@ -30,7 +30,6 @@ _log = logging.getLogger(__name__)
 class Tier:
     """The limits of one owner; None: no limit."""
 
-    name: str
     requests: int | None = None
     requests_burst: int | None = None
     tokens: int | None = None

@@ -8,11 +8,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from rag.catalog.catalog import Catalog
-from rag.errors import InputError, RagError, UpstreamError
+from rag.errors import RagError, UpstreamError
 from rag.process.admission import Admission
 from rag.protocols import Retriever
 from rag.records import Outcome
 from rag.telemetry import metrics
+from rag.telemetry.metering import failure
 from rag.telemetry.question_spans import hit_output, query_input
 from rag.telemetry.stopwatch import Stopwatch
 from rag.telemetry.trace import Attribute, Span, Trace
@@ -132,11 +133,11 @@ class SearchPipeline:
                 ended = "abstained" if question.answer and question.answer.reason else "ok"
             except RagError as error:
                 question.outcome = trace.root.error = error.code
-                ended = "refused" if isinstance(error, InputError) else "failed"
+                ended = failure(error)
                 raise
-            except Exception:
+            except Exception as error:
                 question.outcome = trace.root.error = RagError.code
-                ended = "failed"
+                ended = failure(error)
                 raise
             finally:
                 trace.meter.end(ended, trace_id=trace.id)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pydantic import Field
 
 from rag.settings.base import Part
+from rag.settings.budgets import CostSettings
+from rag.settings.tiers import RateSettings
 
 
 class GatewaySettings(Part):
@@ -14,3 +16,5 @@ class GatewaySettings(Part):
     failed_per_minute: int = Field(
         20, ge=1, description="Wrong keys from one address; past it, 429 for those not seen before."
     )
+    limits: RateSettings = RateSettings()
+    costs: CostSettings = CostSettings()

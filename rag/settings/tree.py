@@ -70,6 +70,7 @@ SECRETS = {
     "catalog.url",
     "queue.broker_url",
     "index.api_key",
+    "gateway.limits.redis_url",
     "generator.api_key",
     "reranker.api_key",
     "traces.secret_key",

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+
+from rag.errors import InputError
 from rag.records import Feature, Outcome
 from rag.types import Usage, add_usage
 
@@ -33,5 +37,24 @@ class Meter:
     def begin(self, feature: Feature) -> None:
         """Records that the work begins."""
 
+    @contextlib.contextmanager
+    def working(self, feature: Feature) -> Iterator[None]:
+        """Begins the work, and ends it with the block."""
+        outcome: Outcome = "hung_up"
+        self.begin(feature)
+        try:
+            yield
+            outcome = "ok"
+        except Exception as error:
+            outcome = failure(error)
+            raise
+        finally:
+            self.end(outcome)
+
     def end(self, outcome: Outcome, *, trace_id: str = "") -> None:
         """Records that the work has ended, and what it used."""
+
+
+def failure(error: Exception) -> Outcome:
+    """Returns the outcome of work that an error ended."""
+    return "refused" if isinstance(error, InputError) else "failed"

@@ -54,7 +54,7 @@ def emptied(server: RedisServer) -> str:
 
 
 def tiers(**limits: int | None) -> Tiers:
-    return Tiers(tenant=Tier(name="some", **limits), tenants={}, keys={})  # type: ignore[arg-type]
+    return Tiers(tenant=Tier(**limits), tenants={}, keys={})  # type: ignore[arg-type]
 
 
 class TestStores:
@@ -195,10 +195,10 @@ class TestLimiter:
     async def test_each_owner_has_its_own_limit(self) -> None:
         limiter = Limiter(
             Tiers(
-                tenant=Tier(name="t", requests=60, requests_burst=5),
-                key=Tier(name="k", requests=60, requests_burst=3),
-                subject=Tier(name="s", requests=60, requests_burst=2),
-                tenants={"big": Tier(name="big", requests=60, requests_burst=50)},
+                tenant=Tier(requests=60, requests_burst=5),
+                key=Tier(requests=60, requests_burst=3),
+                subject=Tier(requests=60, requests_burst=2),
+                tenants={"big": Tier(requests=60, requests_burst=50)},
                 keys={},
             )
         )
@@ -351,7 +351,7 @@ from rag.types.access import Principal
 
 async def main(url, clients, seconds):
     store = RedisStore(url)
-    limiter = Limiter(Tiers(tenant=Tier(name="t", requests=6000, requests_burst=300),
+    limiter = Limiter(Tiers(tenant=Tier(requests=6000, requests_burst=300),
                             tenants={}, keys={}), store)
     until, admitted, refused = time.time() + seconds, [], 0
 
