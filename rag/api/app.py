@@ -23,7 +23,7 @@ from rag.api.docs_pages import add_pages
 from rag.api.gate import Gate
 from rag.api.middleware import BodyLimit, ClientGoneError, Measured, RequestId, SlowClients
 from rag.api.openai.routes import router as openai_router
-from rag.api.routes import collections, documents, feedback, health, jobs, keys, questions
+from rag.api.routes import collections, documents, feedback, health, jobs, keys, questions, usage
 from rag.build.service import Service
 from rag.errors import RagError, StorageError
 from rag.gateway.limit_fields import LIMIT_FIELDS
@@ -119,7 +119,7 @@ def app_without_lifespan(
     )
     add_pages(app)
     app.state.running, app.state.settings = running, settings
-    for routes in (questions, feedback, documents, collections, jobs, keys):
+    for routes in (questions, feedback, documents, collections, jobs, keys, usage):
         app.include_router(routes.router)
     app.include_router(openai_router)
     for routes in (rerankers, dify, ollama):

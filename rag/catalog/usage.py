@@ -37,13 +37,14 @@ _SUMMED = ("input_tokens", "output_tokens", "cached_tokens", "gpu_seconds", "cos
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Period:
-    """Rows of requests that began from `since` to before `until`, of one tenant or key, or all.
+    """Rows of work that began from `since` to before `until`, of a tenant, a key or a user, or all.
 
     Whoever serves a caller sets the tenant; with None, the rows of all tenants are summed.
     """
 
     tenant: str | None
     key_id: str | None = None
+    subject: str | None = None
     since: float
     until: float
 
@@ -157,6 +158,8 @@ def _within(period: Period) -> list[sa.ColumnElement[bool]]:
         found.append(usage.c.tenant == period.tenant)
     if period.key_id is not None:
         found.append(usage.c.key_id == period.key_id)
+    if period.subject is not None:
+        found.append(usage.c.subject == period.subject)
     return found
 
 
