@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
+from ingest.chunkers.token_budget import CountTokens
 from ingest.document_trace import DocumentTraces, note
 from ingest.retries import attempt, drop_unwanted
 from ingest.settler import Settler
@@ -40,11 +41,12 @@ class IngestPipeline:
         passages: PassageEmbedder | None = None,
         traces: DocumentTraces | None = None,
         seconds: float | None = None,
+        count_tokens: CountTokens | None = None,
     ) -> None:
         """Make a pipeline; a document that takes more than `seconds` fails.
 
         With `originals`, the files are kept as long as their documents. With `passages`, token
-        vectors are stored beside a chunk's own.
+        vectors are stored beside a chunk's own. `count_tokens` counts what is charged.
         """
         self._reader = reader
         self._embedder = embedder
@@ -60,6 +62,7 @@ class IngestPipeline:
             index=index,
             catalog=catalog,
             passages=passages,
+            count_tokens=count_tokens,
         )
         self.settler = Settler(writer=self._writer, index=index, catalog=catalog)
 
@@ -207,7 +210,12 @@ class IngestPipeline:
                 raise
             before = await self._catalog.documents.spooled(scope, ids)
             accepting.job_id = await self._catalog.jobs.submit(
-                scope, accepting.documents, bulk=bulk, expires_in=expires_in
+                scope,
+                accepting.documents,
+                bulk=bulk,
+                expires_in=expires_in,
+                key_id=request.meter.key_id,
+                subject=request.meter.subject,
             )
         if before:  # earlier failures are not retried any more
             spool.sweep(before - await self._catalog.documents.spooled(scope, ids))

@@ -35,7 +35,7 @@ class Task:
     `stage` is the stage that it is in or waits for; `attempts` counts the failed attempts before.
     A task is `interrupted` if it was running when it was read: a process works on it, or died
     doing so. It was accepted at `accepted_at` (seconds since 1970), in the span of `traceparent`.
-    No user waits for a `bulk` task.
+    No user waits for a `bulk` task. `key_id` and `subject` are those of the caller who sent it.
     """
 
     id: int
@@ -50,6 +50,8 @@ class Task:
     traceparent: str | None
     interrupted: bool = False
     bulk: bool = False
+    key_id: str = ""
+    subject: str = ""
 
 
 class DueTask(NamedTuple):

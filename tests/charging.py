@@ -62,10 +62,7 @@ class Provider:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __call__(self, handler: BaseHTTPRequestHandler) -> None:
-        request = handler.server_state.requests[-1]  # type: ignore[attr-defined]
-        self.answer(handler, request)
-
-    def answer(self, handler: BaseHTTPRequestHandler, request: dict[str, Any]) -> None:
+        request = handler.asked  # type: ignore[attr-defined]
         text = request["messages"][-1]["content"]
         model, trace = request["model"], handler.headers["traceparent"].split("-")[1]
         if model == "first" and "fail" in text:
@@ -100,4 +97,4 @@ def chunk_with_usage(text: str, prompt: int, written: int, *, end: str | None = 
 
 def question(kind: str, dice: random.Random) -> str:
     """Returns a question that the provider treats as `kind` says."""
-    return f"{QUESTION} ({kind}, {dice.randrange(10**9)})"
+    return f"{QUESTION} ({kind}{' please' * dice.randrange(30)})"

@@ -89,6 +89,8 @@ jobs = sa.Table(
     sa.Column("collection", sa.String, nullable=False),
     sa.Column("cancelled", sa.Boolean, nullable=False, default=False),
     sa.Column("created_at", sa.String, nullable=False),
+    sa.Column("key_id", sa.String, nullable=False, server_default=""),
+    sa.Column("subject", sa.String, nullable=False, server_default=""),
 )
 tasks = sa.Table(
     "tasks",

@@ -16,6 +16,9 @@ class Meter:
     charges = False
     """True if somebody is charged: usage that is not known yet has to be counted."""
 
+    key_id = subject = ""
+    """The key and the user that are charged; empty if none is known."""
+
     def __init__(self) -> None:
         self.by_model: dict[str, Usage] = {}
 

@@ -102,7 +102,7 @@ def provided(provider: Provider) -> dict[tuple[str, str], tuple[int, int, int]]:
 def test_sums_are_those_of_the_provider_to_the_token(
     tmp_path: Path, provider: Provider, model: ModelServer, count: int
 ) -> None:
-    data, dice = tmp_path / "data", random.Random(1)
+    data = tmp_path / "data"
     _, secret = key(data, "asks", "--scopes", "ask,read,write,admin")
     kinds = [KINDS[n % len(KINDS)] for n in range(count)]
     with charged_server(data, model) as server:
@@ -135,12 +135,10 @@ def test_sums_are_those_of_the_provider_to_the_token(
         "failed": of["break"],
         "refused": of["unknown"],
     }
-    # Each question that the first model failed was answered by the second.
-    seconds = [row for row in rows(data) if row["model"] == "second"]
-    assert len(seconds) == of["fail"]
+    # What the first model failed was answered by the second, as was what came in the pauses.
+    assert sum(row["model"] == "second" for row in rows(data)) >= of["fail"]
     told = rag("usage", "--by", "model", "--json", data=data)
     assert json.loads(told.stdout)["total"]["cost"] == body["total"]["cost"]
-    assert dice
 
 
 @pytest.mark.parametrize("kills", [3, pytest.param(20, marks=pytest.mark.attack)])
@@ -173,8 +171,8 @@ def test_a_killed_server_loses_at_most_the_requests_under_way(
             stop.clear()
             with ThreadPoolExecutor(CLIENTS) as pool:
                 running = [pool.submit(run, part + 100 * turn) for part in range(CLIENTS)]
-                before = len(done)
-                wait_for(lambda: len(done) > before + 10)
+                enough = len(done) + 10
+                wait_for(lambda enough=enough: len(done) > enough)
                 time.sleep(dice.uniform(0, 0.3))
                 stop.set()
                 server.kill()

@@ -8,7 +8,7 @@ down_revision = "0014"
 
 
 def upgrade() -> None:
-    """Makes the tables; what was used before is not known."""
+    """Makes the tables, and has jobs name who sent them; what was used before is not known."""
     op.create_table(
         "usage",
         sa.Column("id", sa.String, primary_key=True),
@@ -38,6 +38,8 @@ def upgrade() -> None:
         sqlite_where=under_way,
         postgresql_where=under_way,
     )
+    for name in ("key_id", "subject"):
+        op.add_column("jobs", sa.Column(name, sa.String, nullable=False, server_default=""))
     op.create_table(
         "usage_writers",
         sa.Column("id", sa.String, primary_key=True),
