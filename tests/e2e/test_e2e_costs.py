@@ -120,9 +120,12 @@ def test_sums_are_those_of_the_provider_to_the_token(
         wait_for(lambda: not any(row["outcome"] == "open" for row in rows(data)))
         assert counted(data) == provided(provider)
         with client(server, secret) as http:
-            body = http.get("/v1/usage", params={"by": ["model", "outcome"]}).json()
-    assert sum(provider.input_tokens.values()) == body["total"]["input_tokens"]
-    assert sum(provider.output_tokens.values()) == body["total"]["output_tokens"]
+            body = http.get("/v1/usage", params={"by": "feature"}).json()
+    features = {each["feature"]: each for each in body["groups"]}
+    assert features["ask"]["input_tokens"] == sum(provider.input_tokens.values())
+    assert features["ask"]["output_tokens"] == sum(provider.output_tokens.values())
+    assert features["ingest"]["requests"] == 1
+    assert features["ingest"]["input_tokens"] > len(DOCUMENT["text"].split())
     assert body["total"]["requests"] == count + 1  # and the document
     found: Counter[str] = Counter()
     for row in rows(data):
