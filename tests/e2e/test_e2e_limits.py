@@ -6,6 +6,8 @@ import re
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
@@ -13,7 +15,9 @@ import openai
 import pytest
 
 from tests.charging import DOCUMENT, MODEL, QUESTION, client, key
+from tests.flood import Flood
 from tests.model_server import ModelServer, chunk, model_server, says, sends, silent
+from tests.redis_server import redis_server
 from tests.servers import Server, serving, submit, wait_for
 
 KINDS = {
@@ -227,3 +231,44 @@ class TestBudgets:
             assert http.get("/v1/usage", params={"by": "shop"}).status_code == 422
         found = {each["key"] for each in tenants["groups"]}
         assert {keys[name][0] for name in ("cheap", "slow", "fast", "tokens")} <= found
+
+
+RATE, BURST = 10, 40
+"""So little that clients on a busy machine ask for more."""
+
+
+@pytest.mark.parametrize("seconds", [4, pytest.param(60, marks=pytest.mark.attack)])
+def test_two_servers_on_one_redis_let_in_what_one_bucket_allows(
+    tmp_path: Path, seconds: int
+) -> None:
+    with redis_server(tmp_path / "redis", durable=False) as redis, ExitStack() as stack:
+        places = []
+        for name in ("a", "b"):
+            data = tmp_path / name / "data"
+            _, secret = key(data, "floods")
+            (data.parent / "rag.toml").write_text(
+                f'[gateway]\nenabled = true\n[gateway.limits]\nredis_url = "{redis.url}"\n'
+                'tenant = "one"\n'
+                f"[gateway.limits.tiers.one]\nrequests = {60 * RATE}\nrequests_burst = {BURST}\n"
+            )
+            places.append((stack.enter_context(serving(data)), secret))
+        clients = [stack.enter_context(client(*places[n % 2])) for n in range(32)]
+        for http in clients[:2]:
+            http.get("/v1/usage")  # the first use of a key reads the catalog
+        flood, waits = Flood(time.time()), []
+
+        def ask_on(http: httpx.Client) -> None:
+            while time.time() < end:
+                response = http.get("/v1/collections")
+                if response.status_code == 200:
+                    flood.admitted.append(time.time())
+                else:
+                    assert response.status_code == 429
+                    flood.refused.append(time.time())
+                    waits.append(int(response.headers["retry-after-ms"]))
+
+        end = time.time() + seconds
+        with ThreadPoolExecutor(32) as pool:
+            list(pool.map(ask_on, clients))
+    flood.check(burst=BURST, rate=RATE)
+    assert max(waits) <= 1000 / RATE + 1
