@@ -22,6 +22,7 @@ from rag.gateway.gateway import Gateway
 from rag.protocols import Queue
 from rag.records import CollectionRecord
 from rag.settings.tree import COLLECTION
+from rag.telemetry.metering import Meter
 from rag.telemetry.trace import Trace, trace_of
 from rag.types import PERMISSIONS, Permission, Principal, Scope
 
@@ -148,10 +149,16 @@ async def api_keys(request: Request, storage: StorageDep) -> ApiKeys:
     return ApiKeys(storage.catalog.keys, changed=changed)
 
 
+def meter_of(request: Request) -> Meter:
+    """Returns what the caller is charged by; without a gateway it only adds up."""
+    return request.scope.get("account") or Meter()
+
+
 async def trace(request: Request, storage: StorageDep) -> Trace:
     """Returns the caller's trace, by its W3C `traceparent`, or a new one."""
     rate = storage.settings.traces.rate
     made = trace_of(request.headers.get("traceparent"), rate=rate)
+    made.meter = meter_of(request)
     request.scope["trace"] = made  # for the request log
     return made
 

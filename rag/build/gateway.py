@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator
 
-from rag.build.storage import Storage
+from rag.build.accounts import open_accounts
+from rag.build.ingest import Ingesting
 from rag.errors import ConfigError
 from rag.gateway.claims import ClaimMapping
 from rag.gateway.credentials import KeysAndTokens
@@ -17,14 +18,18 @@ from rag.settings.gateway import GatewaySettings, IssuerSettings
 
 
 @contextlib.asynccontextmanager
-async def open_gateway(storage: Storage) -> AsyncIterator[Gateway | None]:
+async def open_gateway(opened: Ingesting) -> AsyncIterator[Gateway | None]:
     """Yields the gateway of a server; None if it is switched off."""
-    settings = storage.settings.gateway
-    if not settings.enabled:
+    settings = opened.settings.gateway
+    if opened.ledger is None:
         yield None
         return
-    keys = KeyAuthenticator(storage.catalog.keys)
-    async with keys.stamping(), contextlib.AsyncExitStack() as stack:
+    keys = KeyAuthenticator(opened.catalog.keys)
+    async with (
+        keys.stamping(),
+        open_accounts(opened, opened.ledger) as accounts,
+        contextlib.AsyncExitStack() as stack,
+    ):
         authenticator: Authenticator = keys
         if settings.issuers:
             tokens = await stack.enter_async_context(open_tokens(settings))
@@ -33,6 +38,7 @@ async def open_gateway(storage: Storage) -> AsyncIterator[Gateway | None]:
             authenticator=authenticator,
             keys=keys,
             failed=FailedAttempts(per_minute=settings.failed_per_minute),
+            accounts=accounts,
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from rag.gateway.accounts import Accounts
 from rag.gateway.credentials import is_token
 from rag.gateway.failed_attempts import FailedAttempts
 from rag.gateway.key_authenticator import KeyAuthenticator
@@ -19,6 +20,7 @@ class Gateway:
     keys: KeyAuthenticator
     """Forgets keys that are changed in this process."""
     failed: FailedAttempts
+    accounts: Accounts
 
     async def identify(self, credential: str, address: str) -> Principal:
         """Returns the caller whose credential it is; `address` is where the request comes from.

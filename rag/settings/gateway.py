@@ -8,6 +8,8 @@ from pydantic import Field, model_validator
 
 from rag.settings.addresses import SecureUrl
 from rag.settings.base import Part
+from rag.settings.budgets import CostSettings
+from rag.settings.tiers import RateSettings
 from rag.types import DEFAULT_TENANT, TENANT, Permission
 
 
@@ -61,6 +63,8 @@ class GatewaySettings(Part):
     issuer_outage_seconds: float = Field(
         3600, gt=0, description="Seconds for which fetched keys are used if an issuer is away."
     )
+    limits: RateSettings = RateSettings()
+    costs: CostSettings = CostSettings()
 
     @model_validator(mode="after")
     def _are_distinct(self) -> Self:

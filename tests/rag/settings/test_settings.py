@@ -20,6 +20,7 @@ from rag.settings.ingest import RecursiveSettings, SectionSettings
 from rag.settings.operations import TraceSettings
 from rag.settings.retrieval import BertSettings, HttpRerankerSettings, SentenceTransformersSettings
 from rag.settings.storage import CeleryQueueSettings, PostgresSettings, QdrantSettings
+from rag.settings.tiers import RateSettings
 from rag.settings.tree import SECRETS, Settings, load_settings, names, printable
 from tests.places import ROOT
 
@@ -161,7 +162,12 @@ def plain_names() -> list[str]:
     kinds = {name.removesuffix("kind") for name in names() if name.endswith(".kind")}
     lists = (
         "fallbacks",
+        "gateway.costs.keys",
+        "gateway.costs.tenants",
         "gateway.issuers",
+        "gateway.limits.keys",
+        "gateway.limits.tenants",
+        "gateway.limits.tiers",
         "metrics.tenants",
         "privacy.mask",
         "privacy.tenants",
@@ -186,6 +192,15 @@ def test_every_setting_can_be_set_in_the_environment(
         "index.url": "http://77",
         "retrieval.expansion": "hyde",
         "retrieval.lexical": "rank_bm25",
+        "gateway.enabled": "True",
+        "gateway.costs.key.soft": "0.5",
+        "gateway.costs.tenant.soft": "0.5",
+        "gateway.limits.key": "free",
+        "gateway.limits.redis_url": "redis://77",
+        "gateway.limits.requests_without_redis": "closed",
+        "gateway.limits.subject": "free",
+        "gateway.limits.tenant": "free",
+        "gateway.limits.tokens_without_redis": "open",
         "generator.threshold": "0.5",
         "log.format": "json",
         "log.questions": "True",
@@ -198,7 +213,6 @@ def test_every_setting_can_be_set_in_the_environment(
         "retrieval.diversity": "0.5",
         "server.host": "::1",
         "fetch.private_addresses": "True",
-        "gateway.enabled": "True",
         "gateway.issuer_outage_seconds": "7700",
         "server.allow_unauthenticated": "True",
         "reader.hidden": "True",
@@ -425,6 +439,7 @@ def test_every_secret_is_known_as_one() -> None:
         "generator": OpenAISettings,
         "reranker": HttpRerankerSettings,
         "traces": TraceSettings,
+        "gateway.limits": RateSettings,
         "online.judge": OpenAISettings,
     }
     secrets = {
@@ -642,3 +657,17 @@ def test_addresses_that_do_not_fit_are_told_without_themselves(
     message = refused(index={"kind": "qdrant", "api_key": "hidden", **changes})
     assert f"The setting 'index.{name}' does not fit" in message
     assert "hidden" not in message
+
+
+def test_tiers_and_budgets_by_name() -> None:
+    limits = {"tiers": {"gold": {"requests": 9}}, "tenant": "gold", "keys": {"k1": "gold"}}
+    costs = {"keys": {"k1": {"day": 5}}, "tenants": {"acme": {"month": 7, "soft": 0.5}}}
+    gateway = load_settings(gateway={"limits": limits, "costs": costs}).gateway
+    assert gateway.limits.tiers["gold"].requests == 9
+    assert gateway.costs.tenants["acme"].month == 7
+    assert "'gold' is none of the tiers: free, pro" in refused(
+        gateway={"limits": {"tenant": "gold"}}
+    )
+    assert "redis://" in refused(gateway={"limits": {"redis_url": "http://hidden"}})
+    faults = refused(gateway={"limits": {"tiers": {"gold": {"requests": -1}}}})
+    assert "'gateway.limits.tiers.gold.requests' does not fit" in faults
