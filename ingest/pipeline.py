@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Sequence
 
 from ingest import attachments
+from ingest.chunkers.token_budget import CountTokens
 from ingest.deletion import Deletion
 from ingest.document_trace import DocumentTraces, note
 from ingest.retries import attempt, drop_unwanted
@@ -43,11 +44,12 @@ class IngestPipeline:
         passages: PassageEmbedder | None = None,
         traces: DocumentTraces | None = None,
         seconds: float | None = None,
+        count_tokens: CountTokens | None = None,
     ) -> None:
         """Make a pipeline; a document that takes more than `seconds` fails.
 
         With `originals`, the files are kept as long as their documents. With `passages`, token
-        vectors are stored beside a chunk's own.
+        vectors are stored beside a chunk's own. `count_tokens` counts what is charged.
         """
         self._reader = reader
         self._embedder = embedder
@@ -63,6 +65,7 @@ class IngestPipeline:
             index=index,
             catalog=catalog,
             passages=passages,
+            count_tokens=count_tokens,
         )
         self._deletion = Deletion(
             writer=self._writer, index=index, catalog=catalog, spool=spool, originals=originals
@@ -217,7 +220,12 @@ class IngestPipeline:
                 raise
             before = await self._catalog.documents.spooled(scope, ids)
             accepting.job_id = await self._catalog.jobs.submit(
-                scope, accepting.documents, bulk=bulk, expires_in=expires_in
+                scope,
+                accepting.documents,
+                bulk=bulk,
+                expires_in=expires_in,
+                key_id=request.meter.key_id,
+                subject=request.meter.subject,
             )
         if before:  # earlier failures are not retried any more
             spool.sweep(before - await self._catalog.documents.spooled(scope, ids))

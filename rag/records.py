@@ -36,7 +36,7 @@ class Task:
     `stage` is the stage that it is in or waits for; `attempts` counts the failed attempts before.
     A task is `interrupted` if it was running when it was read: a process works on it, or died
     doing so. It was accepted at `accepted_at` (seconds since 1970), in the span of `traceparent`.
-    No user waits for a `bulk` task.
+    No user waits for a `bulk` task. `key_id` and `subject` are those of the caller who sent it.
     """
 
     id: int
@@ -51,6 +51,8 @@ class Task:
     traceparent: str | None
     interrupted: bool = False
     bulk: bool = False
+    key_id: str = ""
+    subject: str = ""
 
 
 class DueTask(NamedTuple):
@@ -299,3 +301,43 @@ class StoredKey(NamedTuple):
     record: KeyRecord
     digest: str
     previous_digest: str | None
+
+
+Feature = Literal["ask", "embed", "rerank", "judge", "ingest"]
+"""The kinds of work that the ledger has rows of."""
+Outcome = Literal["open", "ok", "abstained", "refused", "failed", "hung_up", "interrupted"]
+"""How work ended. refused: the caller's fault; hung_up: the caller did not wait for the end;
+interrupted: the process died, and what the work used is not known. Work under way is open.
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LedgerRow:
+    """A row of the ledger: what a request or a document used of one model.
+
+    `id` is random: callers may choose the id of a request, and of its trace. `part` 0 is the
+    request itself, and further parts are for further models that worked for it. `writer` is the
+    process. `cached_tokens` are a part of `input_tokens`. Tokens are `estimated` if the server of a
+    model did not report them. `cost` is in the currency of the prices. Times are seconds since
+    1970.
+    """
+
+    id: str
+    part: int = 0
+    writer: str
+    tenant: str
+    key_id: str = ""
+    subject: str = ""
+    feature: Feature
+    model: str = ""
+    outcome: Outcome = "open"
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cached_tokens: int = 0
+    estimated: bool = False
+    gpu_seconds: float = 0.0
+    cost: float = 0.0
+    outlier: bool = False
+    trace_id: str = ""
+    started_at: float
+    finished_at: float | None = None

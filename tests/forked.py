@@ -20,6 +20,8 @@ from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
 from typing import Protocol
 
+from tests.forked_models import fork_embedders, forking_server
+
 IMPORTED = "tests.forked_imports"
 
 
@@ -57,7 +59,7 @@ class ForkedRag:
         texts = [os.fsdecode(argument) for argument in arguments]
         streams = (str(stdin), str(stdout), str(stderr))
         self._process: ForkServerProcess = _context().Process(
-            target=_run, args=(texts, str(cwd), dict(env), streams), daemon=True
+            target=_run, args=(texts, str(cwd), dict(env), streams, forking_server()), daemon=True
         )
         self._process.start()
 
@@ -98,7 +100,11 @@ def _context() -> ForkServerContext:
 
 
 def _run(
-    arguments: Sequence[str], cwd: str, env: Mapping[str, str], streams: tuple[str, str, str]
+    arguments: Sequence[str],
+    cwd: str,
+    env: Mapping[str, str],
+    streams: tuple[str, str, str],
+    forking: str,
 ) -> None:
     """Runs a command in the forked process, and exits with its exit code."""
     flags = (os.O_RDONLY, *2 * (os.O_WRONLY | os.O_APPEND | os.O_CREAT,))
@@ -112,6 +118,7 @@ def _run(
     os.environ.update(env)
     tempfile.tempdir = None  # it is read from the environment again
     sys.argv = ["rag", *arguments]
+    fork_embedders(forking)
     from rag.cli.main import main
 
     try:

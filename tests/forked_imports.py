@@ -25,6 +25,7 @@ import rag.cli.serve
 import retrieval.embedders.embedder
 import retrieval.hybrid
 import retrieval.indexes.edge
+import tests.forked
 import workers.worker
 
 gc.freeze()

@@ -65,20 +65,19 @@ def start(
     data: Path,
     log: Path,
     env: Mapping[str, str] | None = None,
-    cwd: Path | None = None,
     command: Sequence[str] = (),
 ) -> Process:
     """Starts `rag`, whose output is appended to `log`.
 
     `command` replaces `rag` as `tests.forked` starts it.
     """
-    folder, settings = cwd or data.parent, environment(data, env)
+    settings = environment(data, env)
     if not command:
-        return ForkedRag(arguments, cwd=folder, env=settings, stdout=log, stderr=log)
+        return ForkedRag(arguments, cwd=data.parent, env=settings, stdout=log, stderr=log)
     with log.open("ab") as output:
         return subprocess.Popen(
             [*command, *arguments],
-            cwd=folder,
+            cwd=data.parent,
             env=settings,
             stdin=subprocess.DEVNULL,
             stdout=output,
@@ -192,6 +191,8 @@ def _forked(
     with tempfile.TemporaryDirectory() as made:
         given, out, err = (Path(made) / name for name in ("in", "out", "err"))
         given.write_bytes(stdin)
+        out.touch()
+        err.touch()
         process = ForkedRag(arguments, cwd=cwd, env=env, stdin=given, stdout=out, stderr=err)
         try:
             code = process.wait(PATIENCE)

@@ -102,6 +102,8 @@ class OpenAIModel:
     ) -> AsyncGenerator[Piece, None]:
         """Yields the text as the server sends it, then a piece with the end's reason and the usage.
 
+        A server may also report its usage so far with each piece.
+
         Closing it closes the connection, and with that the server ends its work.
 
         Raises:
@@ -123,7 +125,7 @@ class OpenAIModel:
                     if left < 0:
                         raise self._failed(f"wrote on past {sampling.max_tokens} tokens")
                     if text:
-                        yield Piece(text=text)
+                        yield Piece(text=text, usage=usage)
         if ended is None:
             raise self._failed("stopped half-way through an answer: it gave no finish_reason")
         yield Piece(finish_reason=ended, usage=usage)
@@ -285,9 +287,12 @@ def _retry_after(error: openai.APIStatusError) -> float | None:
 
 def _usage(counted: CompletionUsage) -> Usage:
     """Converts the usage; some servers report -1 for tokens that they did not count."""
+    input_tokens = max(0, int(counted.prompt_tokens))
+    cached = counted.prompt_tokens_details and counted.prompt_tokens_details.cached_tokens
     return Usage(
-        input_tokens=max(0, int(counted.prompt_tokens)),
+        input_tokens=input_tokens,
         output_tokens=max(0, int(counted.completion_tokens)),
+        cached_tokens=min(input_tokens, max(0, int(cached or 0))),
     )
 
 

@@ -23,9 +23,10 @@ from rag.api.docs_pages import add_pages
 from rag.api.gate import Gate
 from rag.api.middleware import BodyLimit, ClientGoneError, Measured, RequestId, SlowClients
 from rag.api.openai.routes import router as openai_router
-from rag.api.routes import collections, documents, feedback, health, jobs, keys, questions
+from rag.api.routes import collections, documents, feedback, health, jobs, keys, questions, usage
 from rag.build.service import Service
 from rag.errors import RagError, StorageError
+from rag.gateway.limit_fields import LIMIT_FIELDS
 from rag.privacy.redaction import words
 from rag.process.imports import importing
 from rag.settings.tree import Settings
@@ -119,7 +120,7 @@ def app_without_lifespan(
     )
     add_pages(app)
     app.state.running, app.state.settings = running, settings
-    for routes in (questions, feedback, documents, collections, jobs, keys):
+    for routes in (questions, feedback, documents, collections, jobs, keys, usage):
         app.include_router(routes.router)
     app.include_router(openai_router)
     for routes in (rerankers, dify, ollama):
@@ -153,7 +154,7 @@ def _add_origin_checks(app: FastAPI, hosts: Sequence[str], origins: Sequence[str
                 "X-Request-ID",
                 "traceparent",
             ],
-            expose_headers=["Location", "Retry-After", "X-Request-ID"],
+            expose_headers=["Location", "X-Request-ID", *LIMIT_FIELDS],
         )
     app.add_middleware(OwnHosts, hosts=hosts)
 

@@ -22,6 +22,7 @@ from rag.gateway.gateway import Gateway
 from rag.protocols import Queue
 from rag.records import CollectionRecord
 from rag.settings.tree import COLLECTION
+from rag.telemetry.metering import Meter
 from rag.telemetry.trace import Trace, trace_of
 from rag.types import PERMISSIONS, Permission, Principal, Scope
 
@@ -94,7 +95,8 @@ async def principal(request: Request) -> Principal:
 
 def needs(permission: Permission) -> params.Depends:
     """Returns the dependency of a route that only callers with this permission may use."""
-    return Depends(_CHECKS[permission])
+    found: params.Depends = Depends(_CHECKS[permission])
+    return found
 
 
 def permission_of(route: APIRoute) -> Permission | None:
@@ -147,10 +149,16 @@ async def api_keys(request: Request, storage: StorageDep) -> ApiKeys:
     return ApiKeys(storage.catalog.keys, changed=changed)
 
 
+def meter_of(request: Request) -> Meter:
+    """Returns what the caller is charged by; without a gateway it only adds up."""
+    return request.scope.get("account") or Meter()
+
+
 async def trace(request: Request, storage: StorageDep) -> Trace:
     """Returns the caller's trace, by its W3C `traceparent`, or a new one."""
     rate = storage.settings.traces.rate
     made = trace_of(request.headers.get("traceparent"), rate=rate)
+    made.meter = meter_of(request)
     request.scope["trace"] = made  # for the request log
     return made
 

@@ -36,8 +36,9 @@ _SCHEMES = {
     "bearer": {
         "type": "http",
         "scheme": "bearer",
-        "description": "An API key of `rag keys create`: `Authorization: Bearer pl_…`. The names"
-        " beside an operation are the scopes that the key needs, all of them.",
+        "description": "An API key of `rag keys create`, `Authorization: Bearer pl_…`, or a token"
+        " (JWT) of an issuer in `gateway.issuers`. The names beside an operation are the scopes"
+        " that the key or token needs, all of them.",
     },
     "apiKey": {
         "type": "apiKey",

@@ -277,9 +277,7 @@ def answer_json(answer: Answer) -> dict[str, Any]:
 
 def usage_json(usage: Usage) -> dict[str, Any]:
     """Returns usage in the form of `UsageOut`."""
-    fields = asdict(usage)
-    del fields["estimated"]  # only traces report it
-    return fields
+    return {name: getattr(usage, name) for name in UsageOut.model_fields}
 
 
 def document_json(record: DocumentRecord) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from rag.catalog.keys import Keys
 from rag.catalog.staged import Staged
 from rag.catalog.tasks import Tasks
 from rag.catalog.unsettled import Unsettled
+from rag.catalog.usage import Usage
 from rag.catalog.versions import Versions
 
 
@@ -33,6 +34,7 @@ class Catalog:
         self.jobs = Jobs(database)
         self.tasks = Tasks(database, self.unsettled)
         self.keys = Keys(database)
+        self.usage = Usage(database)
 
     async def open(self) -> None:
         """Makes the tables ready."""

@@ -39,17 +39,22 @@ class Jobs:
         *,
         bulk: bool = False,
         expires_in: float | None = None,
+        key_id: str = "",
+        subject: str = "",
     ) -> str:
         """Lists the documents as pending and returns the id of the job that will ingest them.
 
         All are stored or none; the submissions are read while they are written, a slice at a time.
         `bulk` documents wait for all others; those not begun within `expires_in` seconds fail.
+        The key and the user are those who are charged.
         """
         job_id, now = uuid4().hex, utc_now()
         expires_at = None if expires_in is None else time.time() + expires_in
         coming = iter(submissions)
         async with self._db.write() as db:
-            await db.execute(jobs.insert().values(id=job_id, created_at=now, **scope_row(scope)))
+            sender = {"key_id": key_id, "subject": subject}
+            job = {"id": job_id, "created_at": now, **scope_row(scope), **sender}
+            await db.execute(jobs.insert().values(job))
             while part := list(islice(coming, SUBMIT_SLICE)):
                 await self._accepting.add(db, scope, job_id, part, bulk=bulk, expires_at=expires_at)
         return job_id

@@ -91,6 +91,8 @@ jobs = sa.Table(
     sa.Column("collection", sa.String, nullable=False),
     sa.Column("cancelled", sa.Boolean, nullable=False, default=False),
     sa.Column("created_at", sa.String, nullable=False),
+    sa.Column("key_id", sa.String, nullable=False, server_default=""),
+    sa.Column("subject", sa.String, nullable=False, server_default=""),
 )
 tasks = sa.Table(
     "tasks",
@@ -173,3 +175,38 @@ api_keys = sa.Table(
     sa.Column("previous_until", sa.Float),
 )
 """The keys of callers, by their digests: the keys themselves are stored nowhere."""
+
+OPEN_USAGE = sa.text("outcome = 'open'")
+usage = sa.Table(
+    "usage",
+    metadata,
+    sa.Column("id", sa.String, primary_key=True),
+    sa.Column("part", sa.Integer, primary_key=True),
+    sa.Column("writer", sa.String, nullable=False),
+    sa.Column("tenant", sa.String, nullable=False),
+    sa.Column("key_id", sa.String, nullable=False),
+    sa.Column("subject", sa.String, nullable=False),
+    sa.Column("feature", sa.String, nullable=False),
+    sa.Column("model", sa.String, nullable=False),
+    sa.Column("outcome", sa.String, nullable=False),
+    sa.Column("input_tokens", sa.BigInteger, nullable=False),
+    sa.Column("output_tokens", sa.BigInteger, nullable=False),
+    sa.Column("cached_tokens", sa.BigInteger, nullable=False),
+    sa.Column("estimated", sa.Boolean, nullable=False),
+    sa.Column("gpu_seconds", sa.Float, nullable=False),
+    sa.Column("cost", sa.Float, nullable=False),
+    sa.Column("outlier", sa.Boolean, nullable=False),
+    sa.Column("trace_id", sa.String, nullable=False),
+    sa.Column("started_at", sa.Float, nullable=False),
+    sa.Column("finished_at", sa.Float),
+    sa.Index("usage_by_tenant", "tenant", "started_at"),
+    sa.Index("usage_open", "writer", sqlite_where=OPEN_USAGE, postgresql_where=OPEN_USAGE),
+)
+"""The ledger: a row for each request and document, and another for each further model of it."""
+usage_writers = sa.Table(
+    "usage_writers",
+    metadata,
+    sa.Column("id", sa.String, primary_key=True),
+    sa.Column("started_at", sa.Float, nullable=False),
+)
+"""The processes that write the ledger, until they have closed it."""

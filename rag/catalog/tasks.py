@@ -63,6 +63,8 @@ _TASKS = (
         *(column for column in tasks.c if column is not tasks.c.draft),  # which may be large
         documents.c.uri,
         jobs.c.created_at.label("accepted_at"),
+        jobs.c.key_id,
+        jobs.c.subject,
     )
     .join(documents, _OF_TASK)
     .join(jobs, jobs.c.id == tasks.c.job_id)
@@ -386,4 +388,6 @@ def _task(row: sa.RowMapping) -> Task:
         traceparent=row["traceparent"],
         interrupted=interrupted,
         bulk=row["bulk"],
+        key_id=row["key_id"],
+        subject=row["subject"],
     )

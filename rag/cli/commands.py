@@ -37,6 +37,10 @@ async def run(args: argparse.Namespace, settings: Settings) -> int:
         return await ingest(args, settings)
     if args.command in ("reindex", "index"):
         return await _run_in_process(args, settings)
+    if args.command == "usage":
+        from rag.cli.spending import usage
+
+        return await usage(args, settings)
     command = COMMANDS[args.command]
     async with _client(args, settings, command, asking) as client:
         return await command.run(args, client)

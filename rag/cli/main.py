@@ -17,6 +17,8 @@ import rag
 from rag.cli.eval.arguments import RUNS_TASKS, add_eval, span
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from rag.settings.tree import Settings
 
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -164,6 +166,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_reindex(commands, within)
     _add_index(commands, within)
     _add_keys(commands, host, url)
+    _add_usage(commands, host, url)
     _add_processes(commands, common)
     add_eval(commands.add_parser("eval", help="how good the answers are"), common, host, within)
     commands.add_parser("config", parents=[common], help="show the settings in force")
@@ -264,6 +267,31 @@ def _add_keys(
     )  # fmt: skip
     revoke = tasks.add_parser("revoke", parents=both, help="end a key")
     revoke.add_argument("id", help="the part after pl_")
+
+
+def _add_usage(
+    commands: Commands, host: argparse.ArgumentParser, url: argparse.ArgumentParser
+) -> None:
+    usage = commands.add_parser("usage", parents=[host, url], help="what was used, what it cost")
+    usage.add_argument(
+        "--by", type=_groups, default=["tenant", "model", "feature"], metavar="A,B",
+        help="tenant, key, subject, model, feature, outcome, day (default: tenant,model,feature)",
+    )  # fmt: skip
+    usage.add_argument(
+        "--since", type=_since, metavar="WHEN", help="2026-11-01, or 30d (default: this month)"
+    )
+
+
+def _groups(text: str) -> list[str]:
+    from rag.cli.spending import groups
+
+    return groups(text)
+
+
+def _since(text: str) -> datetime:
+    from rag.cli.spending import since
+
+    return since(text)
 
 
 def _overlap(text: str) -> float:

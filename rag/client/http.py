@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import os
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
@@ -29,7 +29,7 @@ class Client:
 
     http: httpx.AsyncClient
 
-    async def get(self, path: str, **params: str | int | None) -> Json:
+    async def get(self, path: str, **params: str | int | Sequence[str] | None) -> Json:
         """Returns a resource."""
         given = {key: value for key, value in params.items() if value is not None}
         return await self._call("GET", path, params=given)

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from ipaddress import IPv6Address, ip_address, ip_network
 from typing import TypeVar
 
-from rag.errors import RateLimitedError, UnauthenticatedError
+from rag.errors import RateLimitedError, TokenExpiredError, UnauthenticatedError
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -62,6 +62,24 @@ class FailedAttempts:
         self._give_back(source)
         _put(self._good, digest, None)
 
+    @contextlib.contextmanager
+    def attempt_by_token(self, address: str) -> Iterator[None]:
+        """Counts the block as `attempt` does, and always enters it: good tokens always pass.
+
+        Users whose tokens are renewed every few minutes may share an address. To check a token is
+        cheap, and a signature cannot be guessed. An expired token counts for nothing.
+
+        Raises:
+            RateLimitedError: The token is not valid, as too many before it.
+        """
+        try:
+            yield
+        except TokenExpiredError:
+            raise
+        except UnauthenticatedError:
+            self._take(_source(address))
+            raise
+
     def _take(self, source: str) -> None:
         now = time.monotonic()
         left, at = self._left.get(source, (self._most, now))
@@ -69,7 +87,8 @@ class FailedAttempts:
         if left < 1:
             wait = math.ceil((1 - left) / self._rate)
             raise RateLimitedError(
-                f"Too many wrong keys came from this address. Try again in {wait} seconds.",
+                "Too many wrong keys or tokens came from this address. Try again in"
+                f" {wait} seconds.",
                 retry_after=wait,
                 code="too_many_failures",
             )

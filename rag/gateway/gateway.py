@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from rag.gateway.accounts import Accounts
+from rag.gateway.credentials import is_token
 from rag.gateway.failed_attempts import FailedAttempts
 from rag.gateway.key_authenticator import KeyAuthenticator
 from rag.protocols import Authenticator
@@ -18,6 +20,7 @@ class Gateway:
     keys: KeyAuthenticator
     """Forgets keys that are changed in this process."""
     failed: FailedAttempts
+    accounts: Accounts
 
     async def identify(self, credential: str, address: str) -> Principal:
         """Returns the caller whose credential it is; `address` is where the request comes from.
@@ -27,5 +30,9 @@ class Gateway:
             RateLimitedError: Too many wrong ones came from the address.
             UpstreamError: It cannot be checked now.
         """
-        with self.failed.attempt(credential, address):
+        if is_token(credential):
+            counted = self.failed.attempt_by_token(address)
+        else:
+            counted = self.failed.attempt(credential, address)
+        with counted:
             return await self.authenticator.authenticate(credential)

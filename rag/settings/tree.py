@@ -70,6 +70,7 @@ SECRETS = {
     "catalog.url",
     "queue.broker_url",
     "index.api_key",
+    "gateway.limits.redis_url",
     "generator.api_key",
     "reranker.api_key",
     "traces.secret_key",
@@ -230,8 +231,9 @@ def names() -> list[str]:
 
 def _names(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
     for name, field in model.model_fields.items():
-        # The parts of a list have no names: it is set as a whole.
-        parts = [] if get_origin(field.annotation) is tuple else _models(field.annotation)
+        # The parts of a list have no names, and those of a mapping any: it is set as a whole.
+        is_whole = get_origin(field.annotation) in (tuple, Mapping)
+        parts = [] if is_whole else _models(field.annotation)
         for part in parts:
             yield from _names(part, f"{prefix}{name}.")
         if not parts:

@@ -14,6 +14,7 @@ from rag.types.answering import (
     Reason,
     Sampling,
     Usage,
+    add_usage,
 )
 from rag.types.chunks import (
     Attachment,
@@ -104,4 +105,5 @@ __all__ = [
     "Table",
     "TokenVectors",
     "Usage",
+    "add_usage",
 ]

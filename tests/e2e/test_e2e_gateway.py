@@ -251,6 +251,19 @@ def test_no_key_is_in_the_log_or_in_the_data_folder(
         assert secret not in log
 
 
+def test_the_host_works_on_the_data_of_any_tenant(tmp_path: Path) -> None:
+    data, note = tmp_path / "data", tmp_path / "note.txt"
+    note.write_text("The archive is in the cellar.")
+    done = rag("ingest", note, "--tenant", "acme", data=data, env=ON)
+    assert done.returncode == 0, done.stderr
+    for tenant, found in (("acme", True), ("rival", False), (None, False)):
+        options = ["--tenant", tenant] if tenant else []
+        asked = rag("search", "archive", *options, data=data)
+        assert ("cellar" in asked.stdout) is found, (tenant, asked.stderr)
+    wrong = rag("status", "--tenant", "../acme", data=data)
+    assert (wrong.returncode, "--tenant" in wrong.stderr) == (2, True)
+
+
 # Before it serves
 
 

@@ -67,7 +67,7 @@ def asks(handler: BaseHTTPRequestHandler) -> None:
 
 
 def build(data: Path, out: Path, *options: str, code: int = 0) -> Json:
-    ran = rag("eval", "build", "--out", out, "--json", *options, data=data, command=RAG)
+    ran = rag("eval", "build", "--out", out, "--json", *options, data=data)
     assert ran.returncode == code, ran.stdout + ran.stderr
     told: Json = json.loads(ran.stdout or ran.stderr)
     return told
@@ -131,7 +131,7 @@ class TestCommand:
         out.mkdir()
         (out / "mine").touch()
         assert "is there already" in build(data, out, code=2)["error"]["message"]
-        ran = rag("eval", "build", "--out", out, "--questions", "0", data=data)
+        ran = rag("eval", "build", "--out", out, "--questions", "0", data=data, command=RAG)
         assert "is no number of questions" in ran.stderr
 
 

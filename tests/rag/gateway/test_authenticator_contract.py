@@ -2,27 +2,49 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+
 import pytest
 
+from rag.build.gateway import open_tokens
 from rag.catalog.catalog import Catalog
 from rag.errors import UnauthenticatedError
 from rag.gateway.api_keys import ApiKeys, Grant
+from rag.gateway.credentials import KeysAndTokens
 from rag.gateway.key_authenticator import KeyAuthenticator
 from rag.protocols import Authenticator
 from rag.types import Principal
+from tests.tokens import token_issuer
 
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture(params=["keys"])
+@pytest.fixture(params=["keys", "tokens", "keys beside tokens", "tokens beside keys"])
 async def known(
     request: pytest.FixtureRequest, catalog: Catalog
-) -> tuple[Authenticator, str, Principal]:
+) -> AsyncIterator[tuple[Authenticator, str, Principal]]:
     """An authenticator, a credential that it knows, and whose that is."""
-    assert request.param == "keys"
-    keys = ApiKeys(catalog.keys, changed=lambda _: None)
-    record, key = await keys.create(Principal(tenant="acme"), Grant(name="n", scopes=["ask"]))
-    return KeyAuthenticator(catalog.keys), key, record.principal()
+    manager = ApiKeys(catalog.keys, changed=lambda _: None)
+    record, key = await manager.create(Principal(tenant="acme"), Grant(name="n", scopes=["ask"]))
+    keys = KeyAuthenticator(catalog.keys)
+    with token_issuer() as issuer:
+        settings = issuer.settings(tenant="acme", default_scopes=("ask",))
+        async with open_tokens(settings) as tokens:
+            both = KeysAndTokens(keys=keys, tokens=tokens)
+            by_key = (key, record.principal())
+            by_token = (
+                issuer.token("RS256"),
+                Principal(tenant="acme", subject="jo", scopes=frozenset({"ask"})),
+            )
+            match request.param:
+                case "keys":
+                    yield keys, *by_key
+                case "tokens":
+                    yield tokens, *by_token
+                case "keys beside tokens":
+                    yield both, *by_key
+                case "tokens beside keys":
+                    yield both, *by_token
 
 
 async def test_a_known_credential_is_its_callers_each_time(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
-from rag.errors import RateLimitedError, UnauthenticatedError, UpstreamError
+from rag.errors import RateLimitedError, TokenExpiredError, UnauthenticatedError, UpstreamError
 from rag.gateway import failed_attempts
 from rag.gateway.failed_attempts import FailedAttempts
 
@@ -13,7 +15,7 @@ from rag.gateway.failed_attempts import FailedAttempts
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The monotonic clock, in a list of one."""
     now = [1000.0]
-    monkeypatch.setattr(failed_attempts.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
     return now
 
 
@@ -113,3 +115,25 @@ def test_memory_is_bounded(attempts: FailedAttempts, monkeypatch: pytest.MonkeyP
         fail(attempts, f"198.51.100.{n}")
         assert passes(attempts, "192.0.2.1", f"good {n}")
     assert len(attempts._left) == len(attempts._good) == 10
+
+
+def test_good_tokens_pass_whatever_came_from_their_address(
+    attempts: FailedAttempts, clock: list[float]
+) -> None:
+    for _ in range(6):
+        with pytest.raises(UnauthenticatedError), attempts.attempt_by_token("192.0.2.1"):
+            raise UnauthenticatedError
+    with pytest.raises(RateLimitedError), attempts.attempt_by_token("192.0.2.1"):
+        raise UnauthenticatedError
+    with attempts.attempt_by_token("192.0.2.1"):
+        pass
+    assert not passes(attempts, "192.0.2.1", "a key")
+    clock[0] += 10
+    assert passes(attempts, "192.0.2.1", "a key")
+
+
+def test_expired_tokens_count_for_nothing(attempts: FailedAttempts) -> None:
+    for error in [TokenExpiredError(), UpstreamError("The issuer is away.")] * 50:
+        with pytest.raises(type(error)), attempts.attempt_by_token("192.0.2.1"):
+            raise error
+    assert passes(attempts, "192.0.2.1", "a key")
