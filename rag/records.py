@@ -1,4 +1,4 @@
-"""Records of the catalog: documents, tasks, jobs, collections and answers."""
+"""Records of the catalog: documents, tasks, jobs, collections, answers and keys."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
-from rag.types import Float32Array, Scope, Stage, State
+from rag.types import Float32Array, Permission, Principal, Scope, Stage, State
 
 ATTEMPTS = 5
 """Attempts to ingest a document; after the last one it has failed."""
@@ -17,8 +17,9 @@ class Submission:
     """A document that is accepted for ingestion: its id, its uri and the place of its bytes.
 
     `source` is JSON: `{"file": …}` for a file that is read in place, `{"spool": …}` for bytes that
-    were sent, `{"url": …, "spool": …}` for bytes that are yet to be fetched. `traceparent` is the
-    W3C header of the span in which it was accepted.
+    were sent, `{"url": …, "spool": …}` for bytes that are yet to be fetched. An attachment's source
+    names the `parent` that it came with. `traceparent` is the W3C header of the span in which it
+    was accepted.
     """
 
     document_id: str
@@ -35,7 +36,7 @@ class Task:
     `stage` is the stage that it is in or waits for; `attempts` counts the failed attempts before.
     A task is `interrupted` if it was running when it was read: a process works on it, or died
     doing so. It was accepted at `accepted_at` (seconds since 1970), in the span of `traceparent`.
-    No user waits for a `bulk` task.
+    No user waits for a `bulk` task. `key_id` and `subject` are those of the caller who sent it.
     """
 
     id: int
@@ -50,6 +51,8 @@ class Task:
     traceparent: str | None
     interrupted: bool = False
     bulk: bool = False
+    key_id: str = ""
+    subject: str = ""
 
 
 class DueTask(NamedTuple):
@@ -90,7 +93,8 @@ class Backlog:
 class DocumentRecord:
     """A document as it is listed; `chunks` is the number of its searchable chunks.
 
-    `original` is the key of the file that it was read from, if that is kept.
+    `original` is the key of the file that it was read from, if that is kept. `parent` is the id of
+    the document that it is attached to.
     """
 
     id: str
@@ -106,6 +110,7 @@ class DocumentRecord:
     duplicate_of: str | None
     source: Mapping[str, Any]
     original: str | None
+    parent: str | None
     created_at: str
     updated_at: str
 
@@ -255,3 +260,84 @@ class Signals:
     scores: Mapping[str, float]
     embedding: Float32Array | None
     id: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyRecord:
+    """An API key, without the key itself. Times are in seconds since 1970.
+
+    `collections` are those that it reaches; None: all of the tenant. Until `previous_until` the key
+    that was replaced by the last rotation is still accepted.
+    """
+
+    id: str
+    tenant: str
+    name: str
+    scopes: tuple[Permission, ...]
+    collections: tuple[str, ...] | None = None
+    subject: str = ""
+    groups: tuple[str, ...] = ()
+    created_at: float
+    expires_at: float | None = None
+    revoked_at: float | None = None
+    last_used_at: float | None = None
+    previous_until: float | None = None
+
+    def principal(self) -> Principal:
+        """Returns the caller who sends this key."""
+        return Principal(
+            tenant=self.tenant,
+            subject=self.subject,
+            groups=frozenset(self.groups),
+            scopes=frozenset(self.scopes),
+            collections=None if self.collections is None else frozenset(self.collections),
+            key_id=self.id,
+        )
+
+
+class StoredKey(NamedTuple):
+    """A key as the catalog has it: with its digest, and that of the key before, if there is one."""
+
+    record: KeyRecord
+    digest: str
+    previous_digest: str | None
+
+
+Feature = Literal["ask", "embed", "rerank", "judge", "ingest"]
+"""The kinds of work that the ledger has rows of."""
+Outcome = Literal["open", "ok", "abstained", "refused", "failed", "hung_up", "interrupted"]
+"""How work ended. refused: the caller's fault; hung_up: the caller did not wait for the end;
+interrupted: the process died, and what the work used is not known. Work under way is open.
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LedgerRow:
+    """A row of the ledger: what a request or a document used of one model.
+
+    `id` is random: callers may choose the id of a request, and of its trace. `part` 0 is the
+    request itself, and further parts are for further models that worked for it. `writer` is the
+    process. `cached_tokens` are a part of `input_tokens`. Tokens are `estimated` if the server of a
+    model did not report them. `cost` is in the currency of the prices. Times are seconds since
+    1970.
+    """
+
+    id: str
+    part: int = 0
+    writer: str
+    tenant: str
+    key_id: str = ""
+    subject: str = ""
+    feature: Feature
+    model: str = ""
+    outcome: Outcome = "open"
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cached_tokens: int = 0
+    estimated: bool = False
+    gpu_seconds: float = 0.0
+    cost: float = 0.0
+    outlier: bool = False
+    trace_id: str = ""
+    started_at: float
+    finished_at: float | None = None

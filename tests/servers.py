@@ -103,7 +103,7 @@ def launched(
     process = start("serve", "--port", port, data=data, log=log, env=env, command=command)
 
     def address() -> str | None:
-        found = re.search(r" at (http://\S+) ", log.read_text())
+        found = re.search(r" at (https?://\S+) ", log.read_text())
         assert found or process.poll() is None, log.read_text()
         return found[1] if found else None
 

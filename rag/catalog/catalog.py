@@ -9,9 +9,11 @@ from rag.catalog.collections import Collections
 from rag.catalog.database import Database
 from rag.catalog.documents import Documents
 from rag.catalog.jobs import Jobs
+from rag.catalog.keys import Keys
 from rag.catalog.staged import Staged
 from rag.catalog.tasks import Tasks
 from rag.catalog.unsettled import Unsettled
+from rag.catalog.usage import Usage
 from rag.catalog.versions import Versions
 
 
@@ -31,6 +33,8 @@ class Catalog:
         self.versions = Versions(database, self.unsettled, self.staged)
         self.jobs = Jobs(database)
         self.tasks = Tasks(database, self.unsettled)
+        self.keys = Keys(database)
+        self.usage = Usage(database)
 
     async def open(self) -> None:
         """Makes the tables ready."""

@@ -11,8 +11,9 @@ from uuid import uuid4
 
 import sqlalchemy as sa
 
+from rag.catalog.accepting import Accepting
 from rag.catalog.database import Database
-from rag.catalog.sql import OPEN, key_columns, same_document, scope_row, spool_keys, utc_now
+from rag.catalog.sql import OPEN, same_document, scope_row, spool_keys, utc_now
 from rag.catalog.tables import TO_SCORE, answers, documents, jobs, tasks
 from rag.errors import NotFoundError
 from rag.records import Backlog, JobRecord, OpenTasks, Submission
@@ -29,6 +30,7 @@ class Jobs:
 
     def __init__(self, database: Database) -> None:
         self._db = database
+        self._accepting = Accepting(database)
 
     async def submit(
         self,
@@ -37,46 +39,24 @@ class Jobs:
         *,
         bulk: bool = False,
         expires_in: float | None = None,
+        key_id: str = "",
+        subject: str = "",
     ) -> str:
         """Lists the documents as pending and returns the id of the job that will ingest them.
 
         All are stored or none; the submissions are read while they are written, a slice at a time.
         `bulk` documents wait for all others; those not begun within `expires_in` seconds fail.
+        The key and the user are those who are charged.
         """
         job_id, now = uuid4().hex, utc_now()
         expires_at = None if expires_in is None else time.time() + expires_in
-        stamp = {**scope_row(scope), "state": "pending", "updated_at": now}
-        new = self._db.insert(documents)
-        again = {
-            "state": "pending",
-            "error": None,
-            "updated_at": now,
-            "source": new.excluded.source,
-        }
-        upsert = new.on_conflict_do_update(index_elements=key_columns(documents), set_=again)
         coming = iter(submissions)
         async with self._db.write() as db:
-            await db.execute(jobs.insert().values(id=job_id, created_at=now, **scope_row(scope)))
+            sender = {"key_id": key_id, "subject": subject}
+            job = {"id": job_id, "created_at": now, **scope_row(scope), **sender}
+            await db.execute(jobs.insert().values(job))
             while part := list(islice(coming, SUBMIT_SLICE)):
-                listed = [
-                    stamp | {"id": s.document_id, "uri": s.uri, "title": s.title,
-                             "source": dict(s.source), "created_at": now, "meta": {}}
-                    for s in part
-                ]  # fmt: skip
-                queued: list[dict[str, object]] = [
-                    stamp
-                    | {
-                        "job_id": job_id,
-                        "document_id": s.document_id,
-                        "source": dict(s.source),
-                        "bulk": bulk,
-                        "expires_at": expires_at,
-                        "traceparent": s.traceparent,
-                    }
-                    for s in part
-                ]
-                await db.execute(upsert, listed)
-                await db.execute(tasks.insert(), queued)
+                await self._accepting.add(db, scope, job_id, part, bulk=bulk, expires_at=expires_at)
         return job_id
 
     async def get(self, tenant: str, job_id: str) -> JobRecord:
@@ -88,7 +68,7 @@ class Jobs:
         theirs = sa.and_(jobs.c.id == job_id, jobs.c.tenant == tenant)
         found = await self._db.rows(jobs.select().where(theirs))
         if not found:
-            raise NotFoundError(f"There is no job {job_id!r}.", code="unknown_job")
+            raise no_job(job_id)
         grouped = (
             sa.select(
                 tasks.c.state,
@@ -197,6 +177,11 @@ def _open_tasks(row: sa.RowMapping) -> OpenTasks:
         tasks=row["tasks"],
         oldest_seconds=max(0.0, age.total_seconds()),
     )
+
+
+def no_job(job_id: str) -> NotFoundError:
+    """Returns the error for a job that does not exist, or that the caller may not know of."""
+    return NotFoundError(f"There is no job {job_id!r}.", code="unknown_job")
 
 
 def _job_record(

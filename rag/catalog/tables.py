@@ -49,11 +49,13 @@ documents = sa.Table(
     sa.Column("updated_at", sa.String, nullable=False),
     sa.Column("previous", sa.JSON(none_as_null=True)),
     sa.Column("original", sa.String),
+    sa.Column("parent", sa.String),
     # SP-GiST takes uris of any length; a B-tree of PostgreSQL is limited to 2.7 kB.
     sa.Index("documents_by_uri", "uri", postgresql_using="spgist"),
     sa.Index("documents_by_version", "version", "tenant", "collection"),
     sa.Index("documents_by_original", "duplicate_of", "tenant", "collection"),
     sa.Index("documents_kept", "original"),
+    sa.Index("documents_by_parent", "parent", "tenant", "collection"),
     sa.Index("documents_failed", "id", sqlite_where=_FAILED, postgresql_where=_FAILED),
 )
 texts = sa.Table(
@@ -89,6 +91,8 @@ jobs = sa.Table(
     sa.Column("collection", sa.String, nullable=False),
     sa.Column("cancelled", sa.Boolean, nullable=False, default=False),
     sa.Column("created_at", sa.String, nullable=False),
+    sa.Column("key_id", sa.String, nullable=False, server_default=""),
+    sa.Column("subject", sa.String, nullable=False, server_default=""),
 )
 tasks = sa.Table(
     "tasks",
@@ -152,3 +156,57 @@ answer_documents = sa.Table(
     sa.Index("answer_documents_by_answer", "answer_id"),
 )
 """The documents that answers were made of, with their versions, until one of them changes."""
+api_keys = sa.Table(
+    "api_keys",
+    metadata,
+    sa.Column("id", sa.String, primary_key=True),
+    sa.Column("tenant", sa.String, nullable=False, index=True),
+    sa.Column("name", sa.String, nullable=False),
+    sa.Column("digest", sa.String, nullable=False),
+    sa.Column("scopes", sa.JSON, nullable=False),
+    sa.Column("collections", sa.JSON(none_as_null=True)),
+    sa.Column("subject", sa.String, nullable=False),
+    sa.Column("groups", sa.JSON, nullable=False),
+    sa.Column("created_at", sa.Float, nullable=False),
+    sa.Column("expires_at", sa.Float),
+    sa.Column("revoked_at", sa.Float),
+    sa.Column("last_used_at", sa.Float),
+    sa.Column("previous_digest", sa.String),
+    sa.Column("previous_until", sa.Float),
+)
+"""The keys of callers, by their digests: the keys themselves are stored nowhere."""
+
+OPEN_USAGE = sa.text("outcome = 'open'")
+usage = sa.Table(
+    "usage",
+    metadata,
+    sa.Column("id", sa.String, primary_key=True),
+    sa.Column("part", sa.Integer, primary_key=True),
+    sa.Column("writer", sa.String, nullable=False),
+    sa.Column("tenant", sa.String, nullable=False),
+    sa.Column("key_id", sa.String, nullable=False),
+    sa.Column("subject", sa.String, nullable=False),
+    sa.Column("feature", sa.String, nullable=False),
+    sa.Column("model", sa.String, nullable=False),
+    sa.Column("outcome", sa.String, nullable=False),
+    sa.Column("input_tokens", sa.BigInteger, nullable=False),
+    sa.Column("output_tokens", sa.BigInteger, nullable=False),
+    sa.Column("cached_tokens", sa.BigInteger, nullable=False),
+    sa.Column("estimated", sa.Boolean, nullable=False),
+    sa.Column("gpu_seconds", sa.Float, nullable=False),
+    sa.Column("cost", sa.Float, nullable=False),
+    sa.Column("outlier", sa.Boolean, nullable=False),
+    sa.Column("trace_id", sa.String, nullable=False),
+    sa.Column("started_at", sa.Float, nullable=False),
+    sa.Column("finished_at", sa.Float),
+    sa.Index("usage_by_tenant", "tenant", "started_at"),
+    sa.Index("usage_open", "writer", sqlite_where=OPEN_USAGE, postgresql_where=OPEN_USAGE),
+)
+"""The ledger: a row for each request and document, and another for each further model of it."""
+usage_writers = sa.Table(
+    "usage_writers",
+    metadata,
+    sa.Column("id", sa.String, primary_key=True),
+    sa.Column("started_at", sa.Float, nullable=False),
+)
+"""The processes that write the ledger, until they have closed it."""

@@ -9,12 +9,14 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from rag.catalog.accepting import Accepting
 from rag.catalog.database import Database
 from rag.catalog.document_json import document_of, draft_of, structure_of
 from rag.catalog.forgetting import forget_versions
@@ -39,7 +41,7 @@ from rag.catalog.sql import (
 )
 from rag.catalog.tables import documents, jobs, tasks, texts
 from rag.catalog.unsettled import Unsettled
-from rag.records import ATTEMPTS, DueTask, Task
+from rag.records import ATTEMPTS, DueTask, Submission, Task
 from rag.telemetry import metrics
 from rag.types import Document, Stage, State
 
@@ -61,6 +63,8 @@ _TASKS = (
         *(column for column in tasks.c if column is not tasks.c.draft),  # which may be large
         documents.c.uri,
         jobs.c.created_at.label("accepted_at"),
+        jobs.c.key_id,
+        jobs.c.subject,
     )
     .join(documents, _OF_TASK)
     .join(jobs, jobs.c.id == tasks.c.job_id)
@@ -85,6 +89,7 @@ class Tasks:
     def __init__(self, database: Database, unsettled: Unsettled) -> None:
         self._db = database
         self._unsettled = unsettled
+        self._accepting = Accepting(database)
         new = database.insert(texts)
         self._store_text = new.on_conflict_do_update(
             index_elements=key_columns(texts),
@@ -174,9 +179,21 @@ class Tasks:
             await db.execute(_CHANGE_DOCUMENT, key | _running())
             return True
 
-    async def parsed(self, task: Task, document: Document) -> None:
-        """Stores the parsed document; its task then waits for the embed stage."""
-        waits = {"state": "pending", "stage": "embed", "draft": draft_of(document)}
+    async def parsed(
+        self, task: Task, document: Document, *, attachments: Sequence[Submission] = ()
+    ) -> None:
+        """Stores the parsed document; its task then waits for the embed stage.
+
+        Its attachments are noted in the task's source, and are accepted once it is ingested.
+        """
+        noted = [asdict(each) for each in attachments]
+        source = {**task.source, "attachments": noted} if noted else dict(task.source)
+        waits = {
+            "state": "pending",
+            "stage": "embed",
+            "draft": draft_of(document),
+            "source": source,
+        }
         afresh = {"attempts": 0, "queued_at": None, "updated_at": utc_now()}
         async with self._db.write() as db:
             await db.execute(_CHANGE_RUNNING, {"task_id": task.id} | waits | afresh)
@@ -257,8 +274,12 @@ class Tasks:
         chunks: int,
         duplicate_of: str | None,
         original: str | None = None,
+        attachments: Sequence[Submission] = (),
     ) -> None:
-        """Stores a document's new state and text, and settles its task as succeeded."""
+        """Stores a document's new state and text, and settles its task as succeeded.
+
+        In the same transaction, its attachments are added to its job.
+        """
         values = {
             "title": document.title,
             "media_type": document.media_type,
@@ -281,16 +302,28 @@ class Tasks:
             await forget_versions(db, task.scope, task.document_id, but=document.version)
             await self._settle(db, task, "succeeded", outcome=outcome, document=values)
             await self._unsettled.unmark(db, task.scope, task.document_id)
+            await self._accepting.add(db, task.scope, task.job_id, attachments, bulk=task.bulk)
         metrics.document(outcome)
 
-    async def unchanged(self, task: Task, document: Document, *, original: str = "") -> None:
-        """Records that a document has not changed; stores what an older version did not store."""
+    async def unchanged(
+        self,
+        task: Task,
+        document: Document,
+        *,
+        original: str = "",
+        attachments: Sequence[Submission] = (),
+    ) -> None:
+        """Records that a document has not changed; stores what an older version did not store.
+
+        In the same transaction, its attachments are added to its job.
+        """
         mine = of_document(task.scope, task.document_id, texts)
         unkept = texts.update().where(mine, texts.c.structure.is_(None))
         async with self._db.write() as db:
             await db.execute(unkept.values(structure=structure_of(document)))
             kept = {"original": original} if original else None
             await self._settle(db, task, "succeeded", outcome="unchanged", document=kept)
+            await self._accepting.add(db, task.scope, task.job_id, attachments, bulk=task.bulk)
         metrics.document("unchanged")
 
     async def skip(self, task: Task, why: str) -> None:
@@ -355,4 +388,6 @@ def _task(row: sa.RowMapping) -> Task:
         traceparent=row["traceparent"],
         interrupted=interrupted,
         bulk=row["bulk"],
+        key_id=row["key_id"],
+        subject=row["subject"],
     )

@@ -12,7 +12,9 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from rag.cli.delete import delete
+from rag.cli.keys import keys
 from rag.cli.questions import query, search
+from rag.cli.scope import caller
 from rag.cli.status import status
 from rag.client.http import Client, connect
 from rag.errors import InputError
@@ -21,11 +23,13 @@ from rag.settings.tree import COLLECTION, Settings
 
 if TYPE_CHECKING:
     from rag.build.storage import Storage
+    from rag.types import Principal
 
 
 async def run(args: argparse.Namespace, settings: Settings) -> int:
     """Runs a command that needs the API; returns its exit code."""
-    if not re.fullmatch(COLLECTION, args.collection):  # it names a folder
+    asking = caller(args)
+    if not re.fullmatch(COLLECTION, getattr(args, "collection", "default")):  # it names a folder
         raise InputError(f"--collection {args.collection!r} does not match {COLLECTION}.")
     if args.command == "ingest":
         from rag.cli.ingest import ingest
@@ -33,8 +37,12 @@ async def run(args: argparse.Namespace, settings: Settings) -> int:
         return await ingest(args, settings)
     if args.command in ("reindex", "index"):
         return await _run_in_process(args, settings)
+    if args.command == "usage":
+        from rag.cli.spending import usage
+
+        return await usage(args, settings)
     command = COMMANDS[args.command]
-    async with _client(args, settings, command) as client:
+    async with _client(args, settings, command, asking) as client:
         return await command.run(args, client)
 
 
@@ -62,6 +70,12 @@ def _storage(settings: Settings) -> AbstractAsyncContextManager[Storage]:
         from rag.cli import in_process  # noqa: F401 - `_client` needs it next
 
     return open_storage(settings)
+
+
+def _beside(settings: Settings) -> AbstractAsyncContextManager[Storage]:
+    from rag.build.storage import open_beside
+
+    return open_beside(settings)
 
 
 def _ingesting(settings: Settings) -> AbstractAsyncContextManager[Storage]:
@@ -93,12 +107,13 @@ COMMANDS = {
     "search": Command(search, partial(_with_model, answers=False)),
     "status": Command(status, _storage),
     "delete": Command(delete, _ingesting),
+    "keys": Command(keys, _beside),
 }
 
 
 @contextlib.asynccontextmanager
 async def _client(
-    args: argparse.Namespace, settings: Settings, command: Command
+    args: argparse.Namespace, settings: Settings, command: Command, asking: Principal
 ) -> AsyncIterator[Client]:
     if args.url:
         async with connect(args.url) as client:
@@ -107,5 +122,5 @@ async def _client(
     async with command.opened(settings) as opened:
         from rag.cli.in_process import client_of
 
-        async with client_of(opened) as client:
+        async with client_of(opened, caller=asking) as client:
             yield client

@@ -126,6 +126,25 @@ _kept = Counter(
     "Answers for feedback and scores: in the catalog, or lost on the way there.",
     ["outcome"],
 )
+_limited = Counter("plumbline_limited", "Requests refused by a limit of their caller.", ["limit"])
+_limits_unavailable = Counter(
+    "plumbline_limits_unavailable",
+    "Decisions without the store of the limits: open, closed, or not settled.",
+    ["unit", "decision"],
+)
+_budgets = Counter(
+    "plumbline_budget",
+    "Requests past the warning level of a budget, and requests refused by it.",
+    ["level", "tenant"],
+)
+_usage_rows = Counter(
+    "plumbline_usage_rows",
+    "Rows of the ledger: written, lost on the way, interrupted by the end of their process.",
+    ["outcome"],
+)
+_outliers = Counter(
+    "plumbline_usage_outliers", "Requests that cost many times their tenant's median.", ["tenant"]
+)
 
 _tenants: set[str] = set()
 _OTHERS = "other"
@@ -135,6 +154,8 @@ _BY_TENANT: tuple[tuple[Counter, tuple[tuple[str, ...], ...]], ...] = (
     (_questions, tuple(("task", end) for end in ("cancelled", *get_args(ChatTaskKind)))),
     (_tokens, (("input",), ("output",))),
     (_cost, (("answer",), ("judge",))),
+    (_budgets, (("soft",), ("hard",))),
+    (_outliers, ((),)),
 )
 _KNOWN: tuple[tuple[Counter, Iterable[tuple[str, ...]]], ...] = (
     (
@@ -153,6 +174,23 @@ _KNOWN: tuple[tuple[Counter, Iterable[tuple[str, ...]]], ...] = (
     (_spans, (("sent",), ("lost",))),
     (_sent_scores, (("sent",), ("lost",))),
     (_kept, (("kept",), ("lost",))),
+    (
+        _limited,
+        (
+            (f"{owner}-{limit}",)
+            for owner in ("tenant", "key", "subject")
+            for limit in ("requests", "tokens", "at-once")
+        ),
+    ),
+    (
+        _limits_unavailable,
+        (
+            (unit, decision)
+            for unit in ("requests", "tokens")
+            for decision in ("open", "closed", "not settled")
+        ),
+    ),
+    (_usage_rows, (("written",), ("lost",), ("interrupted",))),
 )
 for (
     _counter,
@@ -345,6 +383,31 @@ def sent_scores(outcome: str, count: int) -> None:
 def answer_kept(outcome: str) -> None:
     """Counts a given answer: kept in the catalog, or lost because it could not be stored."""
     _kept.labels(outcome).inc()
+
+
+def limited(limit: str) -> None:
+    """Counts a request that a limit of its caller refused."""
+    _limited.labels(limit).inc()
+
+
+def limits_unavailable(unit: str, decision: str) -> None:
+    """Counts a decision without the store of the limits: open, closed, not settled."""
+    _limits_unavailable.labels(unit, decision).inc()
+
+
+def budget(level: Literal["soft", "hard"], tenant: str) -> None:
+    """Counts a request past the warning level of a budget, or refused by it."""
+    _budgets.labels(level, _label(tenant)).inc()
+
+
+def usage_rows(outcome: str, count: int) -> None:
+    """Counts rows of the ledger: written, lost, interrupted."""
+    _usage_rows.labels(outcome).inc(count)
+
+
+def usage_outlier(tenant: str) -> None:
+    """Counts a request that cost many times its tenant's median."""
+    _outliers.labels(_label(tenant)).inc()
 
 
 def _backlog(found: Backlog | None) -> CollectorRegistry:

@@ -1,5 +1,6 @@
 """The data that all parts share."""
 
+from rag.types.access import DEFAULT_TENANT, PERMISSIONS, TENANT, Permission, Principal
 from rag.types.answering import (
     REASONS,
     Answer,
@@ -13,8 +14,10 @@ from rag.types.answering import (
     Reason,
     Sampling,
     Usage,
+    add_usage,
 )
 from rag.types.chunks import (
+    Attachment,
     Chunk,
     Document,
     Embedding,
@@ -52,8 +55,12 @@ from rag.types.queries import (
 )
 
 __all__ = [
+    "DEFAULT_TENANT",
+    "PERMISSIONS",
     "REASONS",
+    "TENANT",
     "Answer",
+    "Attachment",
     "Cell",
     "ChatTask",
     "ChatTaskKind",
@@ -77,8 +84,10 @@ __all__ = [
     "MetaValue",
     "ModelCall",
     "Op",
+    "Permission",
     "Piece",
     "Point",
+    "Principal",
     "Prompt",
     "Query",
     "Reason",
@@ -96,4 +105,5 @@ __all__ = [
     "Table",
     "TokenVectors",
     "Usage",
+    "add_usage",
 ]

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from rag.text.uris import document_id
+from tests import papers
 from tests.forked import ForkedRag, Process
 from tests.servers import PATIENCE, Json, environment, rag, serving, states, wait_for
 from tests.web import Page, Web, web
@@ -129,6 +130,28 @@ class TestSync:
         assert (moved["outcomes"], moved["removed"]) == ({"duplicate": 1, "unchanged": 1}, 1)
         found = result(rag("search", "otters", "--json", data=data))["hits"]
         assert found[0]["uri"] == (folder / "moved.txt").as_uri()
+
+    def test_attachments_come_and_go_with_their_mails(self, tmp_path: Path, folder: Path) -> None:
+        data, mail = tmp_path / "data", folder / "mail.eml"
+        mail.write_bytes(
+            bytes(
+                papers.mail("Zoo", "See below.", ("newts.txt", b"Newts."), ("x.zip", b"PK\x03\x04"))
+            )
+        )
+        first = result(rag("ingest", "--sync", folder, "--json", data=data))
+        assert (first["outcomes"], first["removed"]) == ({"stored": 4}, 0)
+        attached = f"{mail.as_uri()}#attachments/newts.txt"
+        assert attached in stored(data)
+        again = result(rag("ingest", "--sync", folder, "--json", data=data))
+        assert (again["outcomes"], again["removed"]) == ({"unchanged": 4}, 0)
+        moved = mail.rename(folder / "deep" / "moved.eml")
+        ran = result(rag("ingest", "--sync", folder, "--json", data=data))
+        assert ran["outcomes"] == {"unchanged": 2, "duplicate": 2}
+        assert attached not in stored(data)
+        assert f"{moved.as_uri()}#attachments/newts.txt" in stored(data)
+        moved.unlink()
+        result(rag("ingest", "--sync", folder, "--json", data=data))
+        assert stored(data) == uris(folder / "deep/owls.md", folder / "otters.txt")
 
     def test_an_empty_folder_empties(self, tmp_path: Path, folder: Path, beside: Path) -> None:
         data = tmp_path / "data"

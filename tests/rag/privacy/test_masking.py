@@ -29,6 +29,7 @@ SECRETS = {
               "(415) 555-2671", "030/1234567", "+4917112345678", "(030) 901820", "06 12 34 56 78"],
     "key": [
         "sk-proj-abcdefghijklmnop1234", "ghp_abcdefghijklmnopqrstuvwxyz0123456789",
+        f"pl_0123456789ab_{'0a' * 32}",
         "AKIAIOSFODNN7EXAMPLE", "xoxb-123456789012-abcdefghijkl", "glpat-abcdefghij0123456789",
         "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jVmNHl0w5N",
         "Bearer abcdefghijklmnop.qrstuv", "password: hunter22", "API_KEY=abcdef123456",
