@@ -56,7 +56,10 @@ class ForkedRag:
         stderr: Path | str = os.devnull,
     ) -> None:
         """Starts the process. Its standard streams are files, and output is appended."""
+        assert env.get("PYTHONPATH") == os.environ.get("PYTHONPATH"), "imported already: use RAG"
         texts = [os.fsdecode(argument) for argument in arguments]
+        for output in (stdout, stderr):
+            Path(output).touch()
         streams = (str(stdin), str(stdout), str(stderr))
         self._process: ForkServerProcess = _context().Process(
             target=_run, args=(texts, str(cwd), dict(env), streams, forking_server()), daemon=True

@@ -89,9 +89,11 @@ def fork_embedders(server: str) -> None:
 
 
 def _serve(listener: socket.socket) -> None:
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the children here
     while True:
         ready, _, _ = select.select([listener, sys.stdin], [], [])
+        with contextlib.suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
         if sys.stdin in ready:  # the tests have ended
             return
         connection, _ = listener.accept()
@@ -107,7 +109,6 @@ def _serve(listener: socket.socket) -> None:
 
 def _become_child(name: str, env: Mapping[str, str], cwd: str, files: Sequence[int]) -> None:
     try:
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         os.setsid()
         stderr, *lanes = files
         nothing = os.open(os.devnull, os.O_RDWR)

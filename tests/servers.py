@@ -191,8 +191,6 @@ def _forked(
     with tempfile.TemporaryDirectory() as made:
         given, out, err = (Path(made) / name for name in ("in", "out", "err"))
         given.write_bytes(stdin)
-        out.touch()
-        err.touch()
         process = ForkedRag(arguments, cwd=cwd, env=env, stdin=given, stdout=out, stderr=err)
         try:
             code = process.wait(PATIENCE)

@@ -73,7 +73,9 @@ def _storage(settings: Settings) -> AbstractAsyncContextManager[Storage]:
 
 
 def _beside(settings: Settings) -> AbstractAsyncContextManager[Storage]:
-    from rag.build.storage import open_beside
+    with importing():
+        from rag.build.storage import open_beside
+        from rag.cli import in_process  # noqa: F401 - `_client` needs it next
 
     return open_beside(settings)
 

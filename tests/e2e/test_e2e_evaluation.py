@@ -9,7 +9,7 @@ import re
 import shutil
 import signal
 import subprocess
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -77,12 +77,12 @@ class Cluster:
         """The workers' copies of these folders."""
         return list((self.folder / "tmp").glob("plumbline-run-*"))
 
-    def start_worker(self, **env: str) -> Process:
+    def start_worker(self, *, command: Sequence[str] = (), **env: str) -> Process:
         (self.folder / "tmp").mkdir(exist_ok=True)
         settings = self.settings | {"TMPDIR": str(self.folder / "tmp")} | env
         log = self.folder / "worker.log"
         log.write_bytes(b"")
-        worker = start("worker", data=self.data, log=log, env=settings)
+        worker = start("worker", data=self.data, log=log, env=settings, command=command)
         self.workers.append(worker)
 
         def ready() -> bool:
@@ -93,9 +93,9 @@ class Cluster:
         return worker
 
     @contextlib.contextmanager
-    def worker(self, **env: str) -> Iterator[None]:
+    def worker(self, *, command: Sequence[str] = (), **env: str) -> Iterator[None]:
         """Runs a worker in the block; then sends SIGTERM and checks that it exits with 0."""
-        worker = self.start_worker(**env)
+        worker = self.start_worker(command=command, **env)
         try:
             yield
         finally:
@@ -266,7 +266,7 @@ def test_a_worker_of_another_version_refuses_and_says_why(cluster: Cluster) -> N
         shutil.copytree(HERE / package, code / package)
     with (code / "retrieval" / "fusion.py").open("a") as file:
         file.write("# another version\n")
-    with cluster.worker(PYTHONPATH=str(code)):
+    with cluster.worker(command=RAG, PYTHONPATH=str(code)):
         done = cluster.evaluate("facts", "--out", "runs")
     assert done.returncode == 1, done.stderr
     assert "A worker refuses: " in done.stderr
