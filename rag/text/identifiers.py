@@ -33,9 +33,13 @@ _CODE = (
     rf"{_CHAR}+(?:[-_./:,']{_CHAR}+)*"
 )
 _MAIL = r"(?<![\w.+-])[\w.+-]{1,64}@[\w-]{1,64}(?:\.[\w-]{1,64})+"
-_PATTERN = re.compile(
-    rf"(?P<mail>{_MAIL})|(?P<paragraph>(?i:{_PARAGRAPH}))|(?P<date>{DATE})|(?P<code>{_CODE})"
-)
+_WORDS = r"(?P<words>(?:[A-Za-z]+ )+(?=[A-Za-z]))"
+"""Plain words before another: no identifier begins in them, and most of a text is consumed."""
+_OTHERS = rf"(?P<paragraph>(?i:{_PARAGRAPH}))|(?P<date>{DATE})|(?P<code>{_CODE})"
+_PATTERN = re.compile(rf"{_WORDS}|(?P<mail>{_MAIL})|{_OTHERS}")
+_WITHOUT_MAIL = re.compile(rf"{_WORDS}|(?P<mail>(?!))|{_OTHERS}")
+"""Finds the same in a text without an "@", without looking for addresses in each word."""
+_ASCII_DIGIT = re.compile("[0-9]")
 _SEPARATOR = re.compile(r"[-_./:,' \u00a0]")
 _THOUSANDS = re.compile(r"\d{1,3}(?:[.,'\u00a0]\d{3})+(?:[.,]\d{1,2})?")
 _DECIMAL = re.compile(r"\d+[.,]\d+")
@@ -119,13 +123,17 @@ def names_in(text: str) -> set[str]:
 
 
 def _has_any(text: str) -> bool:
+    if text.isascii():
+        return "@" in text or _ASCII_DIGIT.search(text) is not None
     return "@" in text or any(map(str.isdigit, text))
 
 
 def _matches(text: str) -> Iterator[re.Match[str]]:
+    pattern = _PATTERN if "@" in text else _WITHOUT_MAIL
     for start, end in _windows(text):
-        for match in _PATTERN.finditer(text, start, end):
-            if len(match[0]) <= MAX_LENGTH and _has_any(match[0]):
+        for match in pattern.finditer(text, start, end):
+            written = match[0]
+            if match.lastgroup != "words" and len(written) <= MAX_LENGTH and _has_any(written):
                 yield match
 
 
