@@ -6,21 +6,21 @@ import contextlib
 from collections.abc import AsyncIterator
 
 from rag.build.accounts import open_accounts
-from rag.build.ingest import Ingesting
+from rag.build.storage import Storage
 from rag.gateway.failed_attempts import FailedAttempts
 from rag.gateway.gateway import Gateway
 from rag.gateway.key_authenticator import KeyAuthenticator
 
 
 @contextlib.asynccontextmanager
-async def open_gateway(opened: Ingesting) -> AsyncIterator[Gateway | None]:
+async def open_gateway(storage: Storage) -> AsyncIterator[Gateway | None]:
     """Yields the gateway of a server; None if it is switched off."""
-    settings = opened.settings.gateway
-    if opened.ledger is None:
+    settings = storage.settings.gateway
+    if not settings.enabled:
         yield None
         return
-    keys = KeyAuthenticator(opened.catalog.keys)
-    async with keys.stamping(), open_accounts(opened, opened.ledger) as accounts:
+    keys = KeyAuthenticator(storage.catalog.keys)
+    async with keys.stamping(), open_accounts(storage) as accounts:
         yield Gateway(
             authenticator=keys,
             keys=keys,

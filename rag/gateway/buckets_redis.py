@@ -130,12 +130,10 @@ class RedisStore:
     ) -> Taken:
         """Takes all amounts and a permit of each, or nothing."""
         keys = [bucket.key for bucket, _ in amounts] + [each.key for each in permits]
-        counts = [each.at_once for each in permits]
+        arguments = self._arguments(amounts, permits, holder)
+        arguments += [each.at_once for each in permits]
         with self._errors():
-            ok, levels, held = await self._take(
-                keys=[PREFIX + key for key in keys],
-                args=self._arguments(amounts, permits, holder) + counts,
-            )
+            ok, levels, held = await self._take(keys=[PREFIX + key for key in keys], args=arguments)
         if ok and permits:
             self._leases[holder] = tuple(permits)
             if self._renewing is None:

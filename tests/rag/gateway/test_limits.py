@@ -55,7 +55,7 @@ def emptied(server: RedisServer) -> str:
 
 
 def tiers(**limits: int | None) -> Tiers:
-    return Tiers(tenant=Tier(**limits), tenants={}, keys={})  # type: ignore[arg-type]
+    return Tiers(tenant=Tier(**limits), tenants={}, keys={})
 
 
 class TestStores:

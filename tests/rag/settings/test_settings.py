@@ -149,9 +149,11 @@ def test_arguments_go_before_the_environment_before_toml_before_defaults(
 def plain_names() -> list[str]:
     """Returns the settings of parts without kinds, except lists and tables."""
     kinds = {name.removesuffix("kind") for name in names() if name.endswith(".kind")}
-    lists = ("fallbacks", "metrics.tenants", "privacy.mask", "privacy.tenants", "server.allowed")
-    lists += ("gateway.limits.tiers", "gateway.limits.tenants", "gateway.limits.keys")
-    lists += ("gateway.costs.tenants", "gateway.costs.keys")
+    lists = (
+        *("fallbacks", "metrics.tenants", "privacy.mask", "privacy.tenants", "server.allowed"),
+        *("gateway.limits.tiers", "gateway.limits.tenants", "gateway.limits.keys"),
+        *("gateway.costs.tenants", "gateway.costs.keys"),
+    )
     return [name for name in names() if not name.startswith((*kinds, *lists))]
 
 
