@@ -253,7 +253,7 @@ def test_two_servers_on_one_redis_let_in_what_one_bucket_allows(
             _, secret = key(data, "floods")
             (data.parent / "rag.toml").write_text(
                 f'[gateway]\nenabled = true\n[gateway.limits]\nredis_url = "{redis.url}"\n'
-                'tenant = "one"\n'
+                'tenant = "one"\nrequests_without_redis = "closed"\n'
                 f"[gateway.limits.tiers.one]\nrequests = {60 * RATE}\nrequests_burst = {BURST}\n"
             )
             places.append((stack.enter_context(serving(data)), secret))
@@ -267,6 +267,8 @@ def test_two_servers_on_one_redis_let_in_what_one_bucket_allows(
                 response = http.get("/v1/collections")
                 if response.status_code == 200:
                     flood.admitted.append(time.time())
+                elif response.status_code == 503:  # Redis was late on a busy machine
+                    flood.unknown = True
                 else:
                     assert response.status_code == 429
                     flood.refused.append(time.time())
