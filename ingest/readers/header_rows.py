@@ -44,7 +44,9 @@ def fitted(rows: Sequence[Sequence[Cell]], *, columns: int) -> list[list[Cell]]:
     most = max([min(columns, _MOST_COLUMNS), *map(len, rows)])
     return [
         [
-            cell if 1 <= cell.columns <= most else cell._replace(columns=max(1, min(cell.columns, most)))
+            cell
+            if 1 <= cell.columns <= most
+            else cell._replace(columns=max(1, min(cell.columns, most)))
             for cell in row
         ]
         for row in rows
