@@ -38,7 +38,7 @@ _VERSION_WORDS = frozenset(
 )
 _DAY, _YEAR_OF_DAY = re.compile(DATE), re.compile(YEAR)
 _KNOWN = 2048
-"""Passages whose dates are kept: the same ones are found for many questions."""
+"""Passages and sentences whose dates and words are kept: many questions find the same ones."""
 _BEGINNING = 400
 
 
@@ -189,12 +189,13 @@ def _family_of(uri: str, title: str) -> tuple[str, ...]:
 
 
 def _alike(one: Candidate, other: Candidate) -> bool:
-    a, b = _words(one), _words(other)
+    a, b = _words(_text(one)), _words(_text(other))
     return bool(a) and len(a & b) >= LIKE * len(a | b)
 
 
-def _words(candidate: Candidate) -> frozenset[str]:
-    return frozenset(word.lower() for word in _PLAIN.findall(_text(candidate)))
+@lru_cache(maxsize=_KNOWN)
+def _words(text: str) -> frozenset[str]:
+    return frozenset(word.lower() for word in _PLAIN.findall(text))
 
 
 def _numbers(candidate: Candidate) -> frozenset[str]:

@@ -107,13 +107,13 @@ class EvidenceFinder:
         1. encode question and passages  2. score their sentences  3. choose among them
         """
         chunks = [hit.chunk for hit in prompt.hits[:MAX_PASSAGES]]
+        texts = [passage_text(chunk) for chunk in chunks]
         question, passages = await asyncio.gather(  # 1.
-            self._question(prompt),
-            self._embedder.embed_tokens([passage_text(c) for c in chunks], kind="passage"),
+            self._question(prompt), self._embedder.embed_tokens(texts, kind="passage")
         )
         if not len(question.tokens):
             return None
-        text = mended(prompt.question, question.spans, [passage_text(c) for c in chunks])
+        text = mended(prompt.question, question.spans, texts)
         if text != prompt.question:
             question = await self._question(replace(prompt, question=text))
         candidates: list[Candidate] = []

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 from rag.text.dates import DATE, date_forms
 from rag.text.folding import folded
@@ -114,12 +115,16 @@ def identifier_terms(text: str) -> list[str]:
     return terms
 
 
-def names_in(text: str) -> set[str]:
-    """Returns the forms that a text has: those of its identifiers, its words, and long numbers."""
+@lru_cache(maxsize=1024)
+def names_in(text: str) -> frozenset[str]:
+    """Returns the forms that a text has: those of its identifiers, its words, and long numbers.
+
+    Those of the last passages are kept: the same ones are found for many questions.
+    """
     text = folded(text)
     words = {word.lower() for word in _WORD.findall(text)}
     numbers = {run for word in words if not word.isdigit() for run in _DIGITS.findall(word)}
-    return words | numbers | set(identifier_terms(text))
+    return frozenset(words | numbers | set(identifier_terms(text)))
 
 
 def _has_any(text: str) -> bool:
