@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 from contextlib import AbstractAsyncContextManager
 
+from rag.catalog.audit import Audit
 from rag.catalog.collections import Collections
 from rag.catalog.database import Database
 from rag.catalog.documents import Documents
@@ -33,6 +34,7 @@ class Catalog:
         self.jobs = Jobs(database)
         self.tasks = Tasks(database, self.unsettled)
         self.keys = Keys(database)
+        self.audit = Audit(database)
 
     async def open(self) -> None:
         """Makes the tables ready."""

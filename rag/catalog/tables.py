@@ -17,6 +17,8 @@ def _scope_columns() -> tuple[sa.Column[str], sa.Column[str]]:
 
 
 _FAILED = sa.text("state = 'failed'")
+IS_PENDING = sa.text("state = 'pending'")
+"""The condition of a partial index; PostgreSQL and SQLite use it only for the same condition."""
 TO_SCORE = sa.text("to_score")
 """The condition of the partial index; SQLite uses that index only for the same condition."""
 collections = sa.Table(
@@ -111,8 +113,15 @@ tasks = sa.Table(
     sa.Column("draft", sa.JSON(none_as_null=True)),
     sa.Column("expires_at", sa.Float),
     sa.Column("traceparent", sa.String),
-    sa.Index("tasks_by_turn", "state", "bulk", "id"),
-    sa.Index("tasks_unsent", "bulk", "id", postgresql_where=sa.text("queued_at IS NULL")),
+    sa.Column("turn", sa.Integer, nullable=False, server_default=sa.text("0")),
+    sa.Index("tasks_by_turn", "state", "bulk", "turn", "id"),
+    sa.Index("tasks_unsent", "bulk", "turn", "id", postgresql_where=sa.text("queued_at IS NULL")),
+    sa.Index(
+        "tasks_of_tenant",
+        *("tenant", "bulk", "turn"),
+        sqlite_where=IS_PENDING,
+        postgresql_where=IS_PENDING,
+    ),
     sa.Index("tasks_by_document", "document_id", "tenant", "collection"),
 )
 
@@ -171,3 +180,33 @@ api_keys = sa.Table(
     sa.Column("previous_until", sa.Float),
 )
 """The keys of callers, by their digests: the keys themselves are stored nowhere."""
+audit = sa.Table(
+    "audit",
+    metadata,
+    sa.Column("tenant", sa.String, primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True),
+    sa.Column("id", sa.String, nullable=False),
+    sa.Column("at_ms", sa.BigInteger, nullable=False),
+    sa.Column("action", sa.String, nullable=False),
+    sa.Column("object", sa.String, nullable=False),
+    sa.Column("collection", sa.String, nullable=False),
+    sa.Column("outcome", sa.String, nullable=False),
+    sa.Column("status", sa.Integer, nullable=False),
+    sa.Column("detail", sa.String, nullable=False),
+    sa.Column("key_id", sa.String, nullable=False),
+    sa.Column("subject", sa.String, nullable=False),
+    sa.Column("address", sa.String, nullable=False),
+    sa.Column("request_id", sa.String, nullable=False),
+    sa.Column("hash", sa.String, nullable=False),
+    sa.Index("audit_by_id", "id", unique=True),
+    sa.Index("audit_by_time", "tenant", "at_ms"),
+)
+"""The audit log: a chain of rows for each tenant, and one, of the tenant "", for the service."""
+audit_heads = sa.Table(
+    "audit_heads",
+    metadata,
+    sa.Column("tenant", sa.String, primary_key=True),
+    sa.Column("number", sa.Integer, nullable=False),
+    sa.Column("hash", sa.String, nullable=False),
+)
+"""The last row of each chain."""
