@@ -18,6 +18,7 @@ from rag.build.storage import Storage
 from rag.catalog.collections import no_collection
 from rag.errors import BusyError, ForbiddenError, RagError
 from rag.gateway.api_keys import ApiKeys
+from rag.gateway.audit_log import AuditLog
 from rag.gateway.gateway import Gateway
 from rag.protocols import Queue
 from rag.records import CollectionRecord
@@ -40,6 +41,7 @@ class Running:
     opened: Storage | None = None
     queue: Queue | None = None
     gateway: Gateway | None = None
+    audit: AuditLog | None = None
     failure: RagError | None = None
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Lock for large requests: one is read at a time, each in a separate process."""
@@ -134,9 +136,12 @@ def visible(records: Sequence[CollectionRecord], caller: Principal) -> list[Coll
 
 
 async def scope(
-    caller: PrincipalDep, collection: Annotated[str, Query(pattern=COLLECTION)] = "default"
+    request: Request,
+    caller: PrincipalDep,
+    collection: Annotated[str, Query(pattern=COLLECTION)] = "default",
 ) -> Scope:
     """Returns the scope of a request whose collection is in its URL."""
+    request.scope["collection"] = collection  # for the audit log
     return scope_in(caller, collection)
 
 

@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import AsyncIterator
 
 from rag.build.storage import Storage
+from rag.gateway.audit_log import AuditLog
 from rag.gateway.failed_attempts import FailedAttempts
 from rag.gateway.gateway import Gateway
 from rag.gateway.key_authenticator import KeyAuthenticator
@@ -19,9 +20,12 @@ async def open_gateway(storage: Storage) -> AsyncIterator[Gateway | None]:
         yield None
         return
     keys = KeyAuthenticator(storage.catalog.keys)
-    async with keys.stamping():
+    audit, kept = AuditLog(storage.catalog.audit), settings.audit
+    expiring = audit.expiring(kept.keep_days, kept.tenants)
+    async with keys.stamping(), audit.started(), expiring:
         yield Gateway(
             authenticator=keys,
             keys=keys,
             failed=FailedAttempts(per_minute=settings.failed_per_minute),
+            audit=audit,
         )

@@ -112,5 +112,7 @@ async def _client(
     async with command.opened(settings) as opened:
         from rag.cli.in_process import client_of
 
-        async with client_of(opened, caller=asking) as client:
+        # The first keys are made before the gateway is switched on.
+        audits = args.command == "keys"
+        async with client_of(opened, caller=asking, audits=audits) as client:
             yield client

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from rag.gateway.audit_log import AuditLog
 from rag.gateway.failed_attempts import FailedAttempts
 from rag.gateway.key_authenticator import KeyAuthenticator
 from rag.protocols import Authenticator
@@ -18,6 +19,7 @@ class Gateway:
     keys: KeyAuthenticator
     """Forgets keys that are changed in this process."""
     failed: FailedAttempts
+    audit: AuditLog
 
     async def identify(self, credential: str, address: str) -> Principal:
         """Returns the caller whose credential it is; `address` is where the request comes from.

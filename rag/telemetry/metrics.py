@@ -126,6 +126,9 @@ _kept = Counter(
     "Answers for feedback and scores: in the catalog, or lost on the way there.",
     ["outcome"],
 )
+_audit_rows = Counter(
+    "plumbline_audit_rows", "Rows of the audit log: written, or lost on the way.", ["outcome"]
+)
 
 _tenants: set[str] = set()
 _OTHERS = "other"
@@ -153,6 +156,7 @@ _KNOWN: tuple[tuple[Counter, Iterable[tuple[str, ...]]], ...] = (
     (_spans, (("sent",), ("lost",))),
     (_sent_scores, (("sent",), ("lost",))),
     (_kept, (("kept",), ("lost",))),
+    (_audit_rows, (("written",), ("lost",))),
 )
 for (
     _counter,
@@ -345,6 +349,11 @@ def sent_scores(outcome: str, count: int) -> None:
 def answer_kept(outcome: str) -> None:
     """Counts a given answer: kept in the catalog, or lost because it could not be stored."""
     _kept.labels(outcome).inc()
+
+
+def audit_rows(outcome: Literal["written", "lost"], count: int) -> None:
+    """Counts rows of the audit log."""
+    _audit_rows.labels(outcome).inc(count)
 
 
 def _backlog(found: Backlog | None) -> CollectorRegistry:

@@ -10,6 +10,7 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from rag.api import contents, originals, responses, schemas, shapes, submissions
+from rag.api.auditing import audited, note_object
 from rag.api.deps import IngestingDep, PrincipalDep, QueueDep, ScopeDep, StorageDep, TraceDep, needs
 from rag.api.routes.common import PROBLEMS, DocumentRoute, Id, json_response
 from rag.errors import InputError, NotFoundError
@@ -32,7 +33,7 @@ router = APIRouter(prefix="/v1", route_class=DocumentRoute)
     responses=PROBLEMS,
     tags=["documents"],
     openapi_extra=submissions.OPENAPI,
-    dependencies=[needs("write")],
+    dependencies=[needs("write"), audited("document.ingest")],
 )
 async def submit_documents(
     *,
@@ -52,6 +53,7 @@ async def submit_documents(
         taken.scope, taken.submissions, trace, expires_in=expires_in
     )
     queue.wake()
+    note_object(request, job_id, collection=taken.scope.collection)
     body = {
         "job_id": job_id,
         "documents": [{"id": s.document_id, "state": "pending"} for s in taken.submissions],
@@ -98,7 +100,7 @@ async def list_documents(
     response_model=responses.ChunkPage,
     responses=PROBLEMS,
     tags=["documents"],
-    dependencies=[needs("read")],
+    dependencies=[needs("read"), audited("document.read")],
 )
 async def list_chunks(
     document_id: Id,
@@ -124,7 +126,7 @@ async def list_chunks(
     response_class=Response,
     responses={**contents.OPENAPI, **PROBLEMS},
     tags=["documents"],
-    dependencies=[needs("read")],
+    dependencies=[needs("read"), audited("document.read")],
 )
 async def get_content(
     *,
@@ -158,7 +160,7 @@ async def get_content(
     response_model=responses.DocumentOut,
     responses=PROBLEMS,
     tags=["documents"],
-    dependencies=[needs("read")],
+    dependencies=[needs("read"), audited("document.read")],
 )
 async def get_document(document_id: Id, storage: StorageDep, scope: ScopeDep) -> Response:
     """Returns one document and its state."""
@@ -172,7 +174,7 @@ async def get_document(document_id: Id, storage: StorageDep, scope: ScopeDep) ->
     status_code=204,
     responses=PROBLEMS,
     tags=["documents"],
-    dependencies=[needs("write")],
+    dependencies=[needs("write"), audited("document.delete", at_once=True)],
 )
 async def delete_document(document_id: Id, ingesting: IngestingDep, scope: ScopeDep) -> Response:
     """Removes a document from index and catalog."""
