@@ -58,7 +58,7 @@ def _raise_first(ended: Iterable[asyncio.Task[None]]) -> None:
 
 
 class LocalQueue:
-    """Runs pending tasks in this process, oldest first, bulk last; then maintains the index."""
+    """Runs pending tasks in this process, tenants in turn, bulk last; then maintains the index."""
 
     def __init__(
         self,

@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from itertools import islice
+from itertools import count, islice
 from uuid import uuid4
 
 import sqlalchemy as sa
@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from rag.catalog.database import Database
 from rag.catalog.sql import OPEN, key_columns, same_document, scope_row, spool_keys, utc_now
 from rag.catalog.tables import TO_SCORE, answers, documents, jobs, tasks
+from rag.catalog.turns import next_turn
 from rag.errors import NotFoundError
 from rag.records import Backlog, JobRecord, OpenTasks, Submission
 from rag.types import Scope, State
@@ -42,6 +43,7 @@ class Jobs:
 
         All are stored or none; the submissions are read while they are written, a slice at a time.
         `bulk` documents wait for all others; those not begun within `expires_in` seconds fail.
+        The tenant takes turns with the others (see `rag.catalog.turns`).
         """
         job_id, now = uuid4().hex, utc_now()
         expires_at = None if expires_in is None else time.time() + expires_in
@@ -57,6 +59,7 @@ class Jobs:
         coming = iter(submissions)
         async with self._db.write() as db:
             await db.execute(jobs.insert().values(id=job_id, created_at=now, **scope_row(scope)))
+            turns = count(await next_turn(db, scope.tenant, bulk=bulk))
             while part := list(islice(coming, SUBMIT_SLICE)):
                 listed = [
                     stamp | {"id": s.document_id, "uri": s.uri, "title": s.title,
@@ -72,6 +75,7 @@ class Jobs:
                         "bulk": bulk,
                         "expires_at": expires_at,
                         "traceparent": s.traceparent,
+                        "turn": next(turns),
                     }
                     for s in part
                 ]
@@ -127,8 +131,14 @@ class Jobs:
         timing = {"attempts": 0, "not_before": 0.0, "queued_at": None, "expires_at": None}
         afresh = again | timing | {"stage": "parse"}
         dead = sa.exists().where(_OF_TASK, documents.c.state == "failed")
+        alike = sa.select(tasks.c.bulk).where(tasks.c.job_id == job_id).limit(1)
+        place = sa.func.row_number().over(order_by=tasks.c.id).label("place")
+        placed = sa.select(tasks.c.id, place).where(failed, dead).subquery()
+        again_each = tasks.update().where(tasks.c.id == placed.c.id)
         async with self._db.write() as db:
-            await db.execute(tasks.update().where(failed, dead).values(afresh))
+            turn = await next_turn(db, tenant, bulk=bool(await db.scalar(alike)))
+            turns = {"turn": turn + placed.c.place - 1}
+            await db.execute(again_each.values(afresh | turns))
             waiting = sa.and_(tasks.c.job_id == job_id, tasks.c.state == "pending")
             waits = sa.exists().where(_OF_TASK, waiting)
             await db.execute(documents.update().where(waits).values(again))

@@ -72,6 +72,7 @@ _FIND_OPEN = (
     .where(_THE_TASK, IS_OPEN)
     .with_for_update(of=tasks)
 )
+_BY_TURN = (tasks.c.bulk, tasks.c.turn, tasks.c.id)
 _CHANGE = tasks.update().where(_THE_TASK)
 _CHANGE_RUNNING = tasks.update().where(_THE_TASK, tasks.c.state == "running")
 _END = tasks.update().where(_THE_TASK, IS_OPEN)
@@ -114,13 +115,13 @@ class Tasks:
         metrics.document("failed")
 
     async def claim(self, limit: int, *, bulk: int | None = None) -> list[Task]:
-        """Marks the oldest due tasks as running and returns them; `begin` marks their documents.
+        """Marks the next due tasks as running and returns them; `begin` marks their documents.
 
-        They are of all tenants. Bulk tasks come last, and at most `bulk` of them. Interrupted tasks
-        are not included.
+        They are of all tenants, which take turns. Bulk tasks come last, and at most `bulk` of them.
+        Interrupted tasks are not included.
         """
         query = _TASKS.where(tasks.c.state == "pending", _due(), IS_ANOTHER).limit(limit)
-        query = query.order_by(tasks.c.bulk, tasks.c.id)
+        query = query.order_by(*_BY_TURN)
         async with self._db.write() as db:
             found = (await db.execute(query.with_for_update(skip_locked=True, of=tasks))).mappings()
             due = [_task(row) for row in found]
@@ -207,15 +208,22 @@ class Tasks:
         return None if row["at"] is None else min(max(0.0, row["at"] - time.time()), LONGEST_WAIT)
 
     @contextlib.asynccontextmanager
-    async def outbox(self, limit: int) -> AsyncIterator[list[DueTask]]:
-        """Yields due tasks of all tenants that were not sent to a broker.
+    async def outbox(
+        self, limit: int, queue: tuple[Stage, bool] | None = None
+    ) -> AsyncIterator[list[DueTask]]:
+        """Yields due tasks of all tenants, in turn, that were not sent to a broker.
+
+        With `queue`, a pair of stage and bulk, only those of this queue.
 
         They count as sent after the block. If the block fails, they do not: to send one twice is
         harmless, not to send it is not.
         """
         unsent = sa.and_(tasks.c.state.in_(OPEN), tasks.c.queued_at.is_(None), _due())
         query = sa.select(*(tasks.c[name] for name in DueTask._fields)).where(unsent)
-        query = query.order_by(tasks.c.bulk, tasks.c.id).limit(limit)
+        if queue is not None:
+            stage, bulk = queue
+            query = query.where(tasks.c.stage == stage, tasks.c.bulk == bulk)
+        query = query.order_by(*_BY_TURN).limit(limit)
         async with self._db.write() as db:
             found = (await db.execute(query.with_for_update(skip_locked=True))).all()
             yield [DueTask(*row) for row in found]

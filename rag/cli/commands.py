@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 async def run(args: argparse.Namespace, settings: Settings) -> int:
     """Runs a command that needs the API; returns its exit code."""
+    if args.command in ("audit", "tenants"):
+        return await _run_on_tenants(args, settings)
     asking = caller(args)
     if not re.fullmatch(COLLECTION, getattr(args, "collection", "default")):  # it names a folder
         raise InputError(f"--collection {args.collection!r} does not match {COLLECTION}.")
@@ -49,6 +51,16 @@ async def _run_in_process(args: argparse.Namespace, settings: Settings) -> int:
     from rag.cli.index import check
 
     return await check(args, settings)
+
+
+async def _run_on_tenants(args: argparse.Namespace, settings: Settings) -> int:
+    if args.command == "audit":
+        from rag.cli.audit import audit
+
+        return await audit(args, settings)
+    from rag.cli.tenants import tenants
+
+    return await tenants(args, settings)
 
 
 @dataclass(frozen=True, slots=True)

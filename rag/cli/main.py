@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import rag
 from rag.cli.eval.arguments import RUNS_TASKS, add_eval, span
+from rag.cli.tenant_arguments import add_audit, add_tenants
 
 if TYPE_CHECKING:
     from rag.settings.tree import Settings
@@ -158,6 +159,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_reindex(commands, within)
     _add_index(commands, within)
     _add_keys(commands, host, url)
+    add_tenants(commands, common)
+    add_audit(commands, common)
     _add_processes(commands, common)
     add_eval(commands.add_parser("eval", help="how good the answers are"), common, host, within)
     commands.add_parser("config", parents=[common], help="show the settings in force")

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import getpass
 import os
+from uuid import uuid4
+
+from rag.gateway.audit_log import now_ms
+from rag.records import AuditRow
 
 HERE = "host"
 """The address of commands that are run on this host."""
@@ -15,3 +19,17 @@ def operator() -> str:
         return f"os:{getpass.getuser()}"
     except (KeyError, OSError):  # the errors of Python 3.11, and of later versions
         return f"os:{os.getuid()}"
+
+
+def command_row(tenant: str, action: str, object_: str, *, done: bool = True) -> AuditRow:
+    """Returns the row of what a command did with the data itself, without the API."""
+    return AuditRow(
+        id=uuid4().hex,
+        tenant=tenant,
+        at_ms=now_ms(),
+        action=action,
+        object=object_,
+        outcome="success" if done else "failure",
+        subject=operator(),
+        address=HERE,
+    )
