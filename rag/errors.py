@@ -6,6 +6,9 @@ RagError                  base; `code` is stable and goes out over HTTP
 │   ├── UnknownFieldError no document has the field of a filter          404
 │   ├── ConflictError     parts of a request contradict each other       409
 │   ├── TooLargeError     over a limit that a setting names              413
+│   ├── UnauthenticatedError  no valid key or token                      401
+│   ├── ForbiddenError    the caller lacks a permission                  403
+│   ├── RateLimitedError  too much in too short a time                   429 with Retry-After
 │   └── ReadError         a document's bytes cannot be read              only the document fails
 ├── UpstreamError         something outside failed; a retry may succeed  503 with Retry-After
 │   └── BusyError         a bounded queue is full                        503 with Retry-After
@@ -25,6 +28,8 @@ class RagError(Exception):
 
     code = "internal"
     status = 500
+    retry_after: float | None = None
+    """Seconds after which to try again; None: the same call fails again."""
 
     def __init__(self, message: str, *, code: str | None = None, detail: str = "") -> None:
         super().__init__(message)
@@ -87,6 +92,41 @@ class TooLargeError(InputError):
     status = 413
 
 
+class UnauthenticatedError(InputError):
+    """The caller has no valid credential; the message is the same for every reason."""
+
+    code = "unauthenticated"
+    status = 401
+
+    def __init__(self) -> None:
+        super().__init__(
+            "No valid API key came with this request. Send one as `Authorization: Bearer KEY` or"
+            " `api-key: KEY`."
+        )
+
+
+class ForbiddenError(InputError):
+    """The caller lacks a permission for something that the caller may know of."""
+
+    code = "forbidden"
+    status = 403
+
+
+class RateLimitedError(InputError):
+    """The caller has sent too much in too short a time.
+
+    Attributes:
+        retry_after: seconds after which the same call is served.
+    """
+
+    code = "rate_limited"
+    status = 429
+
+    def __init__(self, message: str, *, retry_after: float, code: str | None = None) -> None:
+        super().__init__(message, code=code)
+        self.retry_after = retry_after
+
+
 class ReadError(InputError):
     """A document's bytes cannot be turned into text."""
 
@@ -103,7 +143,7 @@ class UpstreamError(RagError):
 
     code = "upstream"
     status = 503
-    retry_after = 5.0
+    retry_after: float = 5.0
 
     def __init__(
         self,

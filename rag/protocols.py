@@ -21,6 +21,7 @@ from rag.types import (
     Message,
     Piece,
     Point,
+    Principal,
     Prompt,
     Query,
     Retrieved,
@@ -31,6 +32,19 @@ from rag.types import (
     TokenVectors,
 )
 from rag.types.acl import Readers
+
+
+class Authenticator(Protocol):
+    """Recognizes callers by what they send: an API key, or a token of an issuer."""
+
+    async def authenticate(self, credential: str) -> Principal:
+        """Returns the caller whose credential it is, of any tenant.
+
+        Raises:
+            UnauthenticatedError: The credential is not valid, or no longer.
+            UpstreamError: It cannot be checked now.
+        """
+        ...
 
 
 class Reader(Protocol):

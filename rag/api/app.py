@@ -9,7 +9,7 @@ import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
-from fastapi import Depends, FastAPI, Request
+from fastapi import FastAPI, Request
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
@@ -18,8 +18,9 @@ import rag
 from rag.api import openapi, problems
 from rag.api.browsers import OwnHosts, OwnOrigins
 from rag.api.clients import dify, ollama, rerankers
-from rag.api.deps import Running, tenant
+from rag.api.deps import Running
 from rag.api.docs_pages import add_pages
+from rag.api.gate import Gate
 from rag.api.middleware import BodyLimit, ClientGoneError, Measured, RequestId, SlowClients
 from rag.api.openai.routes import router as openai_router
 from rag.api.routes import collections, documents, feedback, health, jobs, questions
@@ -27,6 +28,7 @@ from rag.build.service import Service
 from rag.errors import RagError, StorageError
 from rag.privacy.redaction import words
 from rag.settings.tree import Settings
+from rag.types import Principal
 
 _log = logging.getLogger(__name__)
 CLIENT_GONE = 499
@@ -96,17 +98,18 @@ def app_without_lifespan(
     lifespan: Callable[[FastAPI], contextlib.AbstractAsyncContextManager[None]] | None = None,
     *,
     hosts: Sequence[str] = ("*",),
+    caller: Principal | None = None,
 ) -> FastAPI:
     """Builds the app over a service that may be open already; the CLI runs one in its own process.
 
     `hosts` are its names besides those of loopback; `*` allows any: no browser reaches the app.
+    `caller` sends all requests; with None, each is authenticated if the gateway is switched on.
     """
     app = _App(
         title="Plumbline",
         version=rag.__version__,
         description="Documents in, grounded answers out: every citation is an exact span.",
         lifespan=lifespan,
-        dependencies=[Depends(tenant)],
         docs_url=None,
         redoc_url=None,
     )
@@ -118,7 +121,10 @@ def app_without_lifespan(
     for routes in (rerankers, dify, ollama):
         app.include_router(routes.router)
     app.include_router(health.router)
+    if caller is None and not settings.gateway.enabled:
+        caller = Principal()
     app.add_middleware(BodyLimit, limits=settings.limits)
+    app.add_middleware(Gate, running=running, caller=caller)
     _add_origin_checks(app, hosts, settings.server.allowed_origins)
     app.add_middleware(RequestId)
     app.add_middleware(SlowClients)

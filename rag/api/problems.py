@@ -17,7 +17,7 @@ from starlette.types import Scope
 
 from rag.api.clients import problem_forms
 from rag.api.openai import errors
-from rag.errors import ConfigError, RagError, UpstreamError
+from rag.errors import ConfigError, RagError
 from rag.text.validation_errors import first, shortened
 
 DETAIL_CHARS = 4000
@@ -98,7 +98,7 @@ def request_id(request: Request) -> str:
 
 def retry_after(error: RagError) -> dict[str, str]:
     """Returns a header with the seconds until a retry may succeed; empty for other errors."""
-    if not isinstance(error, UpstreamError):
+    if error.retry_after is None:
         return {}
     return {"Retry-After": str(max(1, math.ceil(error.retry_after)))}
 

@@ -16,7 +16,7 @@ from starlette.exceptions import HTTPException
 
 from ingest.readers.media_types import essence
 from rag.api import shapes
-from rag.api.deps import state_of
+from rag.api.deps import scope_in, state_of
 from rag.api.json_documents import check_size, check_unique, take_json
 from rag.api.schemas import URI_CHARS, DocumentsRequest, checked_name
 from rag.build.ingest import Ingesting
@@ -24,7 +24,7 @@ from rag.errors import ConflictError, InputError, NotFoundError, TooLargeError
 from rag.records import Submission
 from rag.settings.tree import COLLECTION
 from rag.text.validation_errors import shortened
-from rag.types import Scope
+from rag.types import Principal, Scope
 
 _SAME_NAME = (
     "If they are two documents, send a `uri` for each file, or its folders in its name"
@@ -97,7 +97,7 @@ class Taken:
     notices: list[str] = field(default_factory=list)
 
 
-async def take(request: Request, opened: Ingesting, tenant: str) -> Taken:
+async def take(request: Request, opened: Ingesting, caller: Principal) -> Taken:
     """Stores the documents of a request: all of them, or none on an error.
 
     Raises:
@@ -106,12 +106,16 @@ async def take(request: Request, opened: Ingesting, tenant: str) -> Taken:
     """
     kind = essence(request.headers.get("content-type", ""))
     if kind == "multipart/form-data":
-        return await _take_form(request, opened, tenant)
+        return await _take_form(request, opened, caller)
     if kind == "application/json":
         turn = state_of(request).turn
-        spool = opened.spool.of(tenant)
+        spool = opened.spool.of(caller.tenant)
         sent = await take_json(request, spool, opened.settings.limits, turn=turn)
-        scope = Scope(tenant=tenant, collection=sent.collection)
+        try:
+            scope = scope_in(caller, sent.collection)
+        except NotFoundError:
+            await asyncio.to_thread(spool.sweep, {s.source["spool"] for s in sent.submissions})
+            raise
         return Taken(scope=scope, submissions=sent.submissions)
     raise InputError(
         f"Documents come as application/json or multipart/form-data, not as {kind or 'nothing'!r}.",
@@ -119,12 +123,12 @@ async def take(request: Request, opened: Ingesting, tenant: str) -> Taken:
     )
 
 
-async def _take_form(request: Request, opened: Ingesting, tenant: str) -> Taken:
+async def _take_form(request: Request, opened: Ingesting, caller: Principal) -> Taken:
     limit = opened.settings.limits.upload_documents
     try:
         # One uri for each file, and the collection.
         async with request.form(max_files=limit, max_fields=limit + 1) as form:
-            return await _take_files(form, opened, tenant)
+            return await _take_files(form, opened, caller)
     except HTTPException as error:
         if error.detail.startswith("Too many"):
             raise TooLargeError(
@@ -135,7 +139,7 @@ async def _take_form(request: Request, opened: Ingesting, tenant: str) -> Taken:
         ) from error
 
 
-async def _take_files(form: FormData, opened: Ingesting, tenant: str) -> Taken:
+async def _take_files(form: FormData, opened: Ingesting, caller: Principal) -> Taken:
     collection = form.get("collection", "default")
     if not isinstance(collection, str) or not re.fullmatch(COLLECTION, collection):
         raise InputError(f"collection: it is text that matches {COLLECTION}.")
@@ -162,8 +166,8 @@ async def _take_files(form: FormData, opened: Ingesting, tenant: str) -> Taken:
         (await file.read(), {"uri": uri, "name": PurePath(file.filename or "").name})
         for file, uri in zip(files, uris, strict=True)
     ]
-    scope = Scope(tenant=tenant, collection=collection)
-    submissions = await asyncio.to_thread(opened.spool.of(tenant).put_all, keep)
+    scope = scope_in(caller, collection)
+    submissions = await asyncio.to_thread(opened.spool.of(caller.tenant).put_all, keep)
     sent = {s.document_id: data for s, (data, _) in zip(submissions, keep, strict=True)}
     notices = await _replaced(opened, scope, sent) if is_named else []
     return Taken(scope=scope, submissions=submissions, notices=notices)

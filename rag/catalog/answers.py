@@ -16,7 +16,7 @@ from rag.catalog.sql import in_scope, scope_of
 from rag.catalog.tables import TO_SCORE, answer_documents, answers
 from rag.errors import NotFoundError
 from rag.records import Feedback, LiveAnswer, Signals
-from rag.types import Float32Array, Scope
+from rag.types import Float32Array, Principal, Scope
 
 LOST_SECONDS = 600.0
 """Seconds after which an answer that was given out and not scored is given out again."""
@@ -100,15 +100,17 @@ class Answers:
         found = [row["content"] for row in await self._db.rows(query)]
         return found[0]["question"] if found and found[0] else None
 
-    async def add_feedback(self, tenant: str, id_: str, feedback: Feedback) -> LiveAnswer:
+    async def add_feedback(self, caller: Principal, id_: str, feedback: Feedback) -> LiveAnswer:
         """Stores feedback on the answer with this id; returns the answer with its feedback.
 
         A value of None leaves the earlier feedback unchanged.
 
         Raises:
-            NotFoundError: No answer of the tenant with this id is kept.
+            NotFoundError: No answer with this id is kept that the caller may know of.
         """
-        theirs = _of(tenant, id_)
+        theirs = _of(caller.tenant, id_)
+        if caller.collections is not None:
+            theirs = sa.and_(theirs, answers.c.collection.in_(caller.collections))
         given = {name: value for name, value in asdict(feedback).items() if value is not None}
         async with self._db.write() as db:
             if (await db.execute(answers.update().where(theirs).values(given))).rowcount == 0:

@@ -12,6 +12,7 @@ from rag.catalog.sql import in_scope, same_scope, scope_row, utc_now
 from rag.catalog.tables import collections, documents
 from rag.errors import NotFoundError
 from rag.records import TERMS, CollectionRecord
+from rag.text.validation_errors import shortened
 from rag.types import Scope
 
 _HELD = same_scope(documents, collections)
@@ -65,17 +66,12 @@ class Collections:
         """Returns the collection.
 
         Raises:
-            NotFoundError: There is no such collection; the message names the existing ones.
+            NotFoundError: There is no such collection.
         """
-        known = await self.of(scope.tenant)
-        for record in known:
+        for record in await self.of(scope.tenant):
             if record.name == scope.collection:
                 return record
-        have = ", ".join(r.name for r in known) or "none yet; `rag ingest PATH` makes one"
-        raise NotFoundError(
-            f"There is no collection {scope.collection!r}. Collections: {have}.",
-            code="unknown_collection",
-        )
+        raise no_collection(scope.collection)
 
     async def of(
         self, tenant: str, *, readers: Mapping[str, str] = MappingProxyType({})
@@ -100,6 +96,18 @@ class Collections:
             .order_by(collections.c.collection)
         )
         return [CollectionRecord(**row) for row in await self._db.rows(query)]
+
+
+def no_collection(name: str) -> NotFoundError:
+    """Returns the error for a collection that does not exist, or that the caller may not know of.
+
+    It names no other collection: the caller may not know of those either.
+    """
+    return NotFoundError(
+        f"There is no collection {shortened(name)!r}. `rag status` and GET /v1/collections list"
+        " those that there are; `rag ingest PATH` makes one.",
+        code="unknown_collection",
+    )
 
 
 def _was_read_before(readers: Mapping[str, str]) -> sa.ColumnElement[bool]:

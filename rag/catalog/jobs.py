@@ -88,7 +88,7 @@ class Jobs:
         theirs = sa.and_(jobs.c.id == job_id, jobs.c.tenant == tenant)
         found = await self._db.rows(jobs.select().where(theirs))
         if not found:
-            raise NotFoundError(f"There is no job {job_id!r}.", code="unknown_job")
+            raise no_job(job_id)
         grouped = (
             sa.select(
                 tasks.c.state,
@@ -197,6 +197,11 @@ def _open_tasks(row: sa.RowMapping) -> OpenTasks:
         tasks=row["tasks"],
         oldest_seconds=max(0.0, age.total_seconds()),
     )
+
+
+def no_job(job_id: str) -> NotFoundError:
+    """Returns the error for a job that does not exist, or that the caller may not know of."""
+    return NotFoundError(f"There is no job {job_id!r}.", code="unknown_job")
 
 
 def _job_record(

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from rag.cli.delete import delete
 from rag.cli.questions import query, search
+from rag.cli.scope import caller
 from rag.cli.status import status
 from rag.client.http import Client, connect
 from rag.errors import InputError
@@ -20,10 +21,12 @@ from rag.settings.tree import COLLECTION, Settings
 
 if TYPE_CHECKING:
     from rag.build.storage import Storage
+    from rag.types import Principal
 
 
 async def run(args: argparse.Namespace, settings: Settings) -> int:
     """Runs a command that needs the API; returns its exit code."""
+    asking = caller(args)
     if not re.fullmatch(COLLECTION, args.collection):  # it names a folder
         raise InputError(f"--collection {args.collection!r} does not match {COLLECTION}.")
     if args.command == "ingest":
@@ -33,7 +36,7 @@ async def run(args: argparse.Namespace, settings: Settings) -> int:
     if args.command in ("reindex", "index"):
         return await _run_in_process(args, settings)
     command = COMMANDS[args.command]
-    async with _client(args, settings, command) as client:
+    async with _client(args, settings, command, asking) as client:
         return await command.run(args, client)
 
 
@@ -92,7 +95,7 @@ COMMANDS = {
 
 @contextlib.asynccontextmanager
 async def _client(
-    args: argparse.Namespace, settings: Settings, command: Command
+    args: argparse.Namespace, settings: Settings, command: Command, asking: Principal
 ) -> AsyncIterator[Client]:
     if args.url:
         async with connect(args.url) as client:
@@ -101,5 +104,5 @@ async def _client(
     async with command.opened(settings) as opened:
         from rag.cli.in_process import client_of
 
-        async with client_of(opened) as client:
+        async with client_of(opened, caller=asking) as client:
             yield client

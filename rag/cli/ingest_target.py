@@ -16,7 +16,7 @@ from ingest.sources.files import file_uri, submission_of
 from rag.build.embedding import loading_embedder
 from rag.build.queue_backends import queue_backend
 from rag.cli.progress import progress_bar
-from rag.cli.scope import scope_of
+from rag.cli.scope import caller, scope_of
 from rag.client.http import Client, Json, connect, wait_until_done
 from rag.errors import ReadError
 from rag.protocols import Queue
@@ -79,7 +79,7 @@ async def opened(args: argparse.Namespace, settings: Settings) -> AsyncIterator[
             async with open_ingesting(settings, embedder) as opened:
                 await opened.warm()
                 queue = queue_backend(settings).queue(opened)
-                async with client_of(opened, queue) as client:
+                async with client_of(opened, queue, caller=caller(args)) as client:
                     yield _DataFolder(client, scope_of(args), opened, queue, quiet=args.json)
 
 

@@ -122,7 +122,9 @@ def _print_error(message: str, *, code: str = "", as_json: bool = False) -> None
 def _parser() -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--json", action="store_true", help="print JSON, for programs")
-    within = argparse.ArgumentParser(add_help=False, parents=[common])
+    host = argparse.ArgumentParser(add_help=False, parents=[common])
+    host.add_argument("--tenant", metavar="NAME", help="of this host's data (default: default)")
+    within = argparse.ArgumentParser(add_help=False, parents=[host])
     within.add_argument("--collection", default="default", metavar="NAME", help="default: default")
     remote = argparse.ArgumentParser(add_help=False, parents=[within])
     remote.add_argument(
@@ -155,7 +157,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_reindex(commands, within)
     _add_index(commands, within)
     _add_processes(commands, common)
-    add_eval(commands.add_parser("eval", help="how good the answers are"), common, within)
+    add_eval(commands.add_parser("eval", help="how good the answers are"), common, host, within)
     commands.add_parser("config", parents=[common], help="show the settings in force")
     return parser
 

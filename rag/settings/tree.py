@@ -31,6 +31,7 @@ from pydantic_settings import (
 
 from rag.errors import ConfigError
 from rag.privacy.redaction import masked
+from rag.settings.gateway import GatewaySettings
 from rag.settings.generation import CitationSettings, ExtractiveSettings, GeneratorSettings
 from rag.settings.ingest import ChunkerSettings, FetchSettings, ReaderSettings, SectionSettings
 from rag.settings.operations import (
@@ -108,6 +109,7 @@ class Settings(BaseSettings):
         LocalQueueSettings(), discriminator="kind"
     )
     server: ServerSettings = ServerSettings()
+    gateway: GatewaySettings = GatewaySettings()
     traces: TraceSettings = TraceSettings()
     privacy: PrivacySettings = PrivacySettings()
     online: OnlineSettings = OnlineSettings()

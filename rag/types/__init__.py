@@ -1,5 +1,6 @@
 """The data that all parts share."""
 
+from rag.types.access import DEFAULT_TENANT, PERMISSIONS, TENANT, Permission, Principal
 from rag.types.answering import (
     REASONS,
     Answer,
@@ -52,7 +53,10 @@ from rag.types.queries import (
 )
 
 __all__ = [
+    "DEFAULT_TENANT",
+    "PERMISSIONS",
     "REASONS",
+    "TENANT",
     "Answer",
     "Cell",
     "ChatTask",
@@ -77,8 +81,10 @@ __all__ = [
     "MetaValue",
     "ModelCall",
     "Op",
+    "Permission",
     "Piece",
     "Point",
+    "Principal",
     "Prompt",
     "Query",
     "Reason",

@@ -30,7 +30,7 @@ from rag.settings.operations import MetricsSettings, OnlineSettings
 from rag.settings.retrieval import LateInteractionSettings
 from rag.settings.storage import CeleryQueueSettings
 from rag.settings.tree import Settings, load_settings
-from rag.tenant import tenant_of_caller
+from rag.types import DEFAULT_TENANT
 from tests.eval.offline.test_offline import make_set
 from tests.places import ROOT
 from tests.postgres import PostgresServer
@@ -327,7 +327,7 @@ async def test_a_worker_has_one_run_open_and_closes_it_for_none_that_has_ended(
     for run in runs:
         (run / "done").mkdir(parents=True)
         plan = Plan(
-            tenant=tenant_of_caller(),
+            tenant=DEFAULT_TENANT,
             corpus=corpus,
             settings=settings,
             collection="none",
@@ -364,7 +364,7 @@ def test_each_part_has_its_own_key_or_else_that_of_another_for_its_server(tmp_pa
         )
 
     def made(*told: str | None, own: tuple[str | None, str | None]) -> list[str | None]:
-        plan = Plan(tenant=tenant_of_caller(), corpus=corpus, settings=settings(*told), name="x")
+        plan = Plan(tenant=DEFAULT_TENANT, corpus=corpus, settings=settings(*told), name="x")
         found = keys(
             plan_of(json.loads(json.dumps(to_json(plan))), settings(*own), tmp_path).settings
         )
@@ -383,7 +383,7 @@ def test_what_an_engine_is_told_in_secret_is_the_workers_own(tmp_path: Path) -> 
 
     corpus = load_set(str(make_set(tmp_path / "facts")), load_settings().traces)
     plan = Plan(
-        tenant=tenant_of_caller(), corpus=corpus, settings=settings(hf_token="hf_driver"), name="x"
+        tenant=DEFAULT_TENANT, corpus=corpus, settings=settings(hf_token="hf_driver"), name="x"
     )
     plan_json = json.loads(json.dumps(to_json(plan)))
     assert "hf_driver" not in f"{plan_json} {plan.info()}"
@@ -400,7 +400,7 @@ def test_a_worker_counts_by_its_own_tenants_and_keeps_no_answers_of_a_run(tmp_pa
 
     corpus = load_set(str(make_set(tmp_path / "facts")), load_settings().traces)
     plan = Plan(
-        tenant=tenant_of_caller(),
+        tenant=DEFAULT_TENANT,
         corpus=corpus,
         settings=settings("driver"),
         collection="mine",
@@ -415,9 +415,7 @@ def test_a_run_on_workers_may_be_gone_on_with_in_one_process(tmp_path: Path) -> 
     corpus = load_set(str(make_set(tmp_path / "facts")), load_settings().traces)
     queue = CeleryQueueSettings(kind="celery", broker_url=SecretStr("redis://broker"))
     local, on_workers = (
-        Plan(
-            tenant=tenant_of_caller(), corpus=corpus, settings=settings, collection="mine", name="x"
-        )
+        Plan(tenant=DEFAULT_TENANT, corpus=corpus, settings=settings, collection="mine", name="x")
         .info()
         .config
         for settings in (Settings(data_dir=tmp_path), Settings(data_dir=tmp_path, queue=queue))
@@ -437,7 +435,7 @@ def test_a_plan_is_told_without_secrets_and_each_worker_has_its_own(tmp_path: Pa
 
     corpus = load_set(str(make_set(tmp_path / "facts")), load_settings().traces)
     plan = Plan(
-        tenant=tenant_of_caller(),
+        tenant=DEFAULT_TENANT,
         corpus=corpus,
         settings=settings("sk-driver", model="new"),
         name="x",

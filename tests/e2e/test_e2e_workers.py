@@ -23,8 +23,7 @@ from rag.catalog.interrupted import GIVEN_UP
 from rag.errors import UpstreamError
 from rag.records import JobRecord
 from rag.settings.storage import CeleryQueueSettings
-from rag.tenant import tenant_of_caller
-from rag.types import Scope
+from rag.types import DEFAULT_TENANT, Scope
 from retrieval.embedders.checkpoint import Checkpoint
 from retrieval.embedders.embedder import minilm_folder
 from retrieval.indexes.edge import EdgeIndex
@@ -38,7 +37,7 @@ from workers.celery_queue import CeleryQueue
 
 pytestmark = pytest.mark.anyio
 
-SCOPE = Scope(tenant=tenant_of_caller(), collection="default")
+SCOPE = Scope(tenant=DEFAULT_TENANT, collection="default")
 DIM = 384
 
 

@@ -234,7 +234,7 @@ async def test_recall_below_the_bound_is_an_alarm(
     data = tmp_path / "data"
     (tmp_path / "a.md").write_text(TEXTS["a.md"])
     assert rag("ingest", tmp_path / "a.md", data=data).returncode == 0
-    asked = Namespace(collection="default", repair=False, json=False)
+    asked = Namespace(collection="default", tenant=None, repair=False, json=False)
     assert await check(asked, load_settings(data_dir=data)) == 0
     assert "misses" not in capsys.readouterr().out
     monkeypatch.setattr("retrieval.recall.ENOUGH", 1.01)

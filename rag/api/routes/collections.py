@@ -7,7 +7,7 @@ from starlette.responses import Response
 
 from ingest.readers.versions import READERS
 from rag.api import responses
-from rag.api.deps import StorageDep, TenantDep
+from rag.api.deps import PrincipalDep, StorageDep, needs, visible
 from rag.api.large_bodies import OffLoopRoute
 from rag.api.routes.common import PROBLEMS, json_response
 
@@ -19,8 +19,9 @@ router = APIRouter(prefix="/v1", route_class=OffLoopRoute)
     response_model=responses.CollectionList,
     responses=PROBLEMS,
     tags=["collections"],
+    dependencies=[needs("read")],
 )
-async def list_collections(storage: StorageDep, tenant: TenantDep) -> Response:
+async def list_collections(storage: StorageDep, caller: PrincipalDep) -> Response:
     """Lists all collections, by name."""
-    records = await storage.catalog.collections.of(tenant, readers=READERS)
+    records = visible(await storage.catalog.collections.of(caller.tenant, readers=READERS), caller)
     return json_response({"collections": [responses.collection_json(r) for r in records]})

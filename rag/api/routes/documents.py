@@ -10,7 +10,7 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from rag.api import contents, originals, responses, schemas, shapes, submissions
-from rag.api.deps import IngestingDep, QueueDep, ScopeDep, StorageDep, TenantDep, TraceDep
+from rag.api.deps import IngestingDep, PrincipalDep, QueueDep, ScopeDep, StorageDep, TraceDep, needs
 from rag.api.routes.common import PROBLEMS, DocumentRoute, Id, json_response
 from rag.errors import InputError, NotFoundError
 from rag.types import State
@@ -32,13 +32,14 @@ router = APIRouter(prefix="/v1", route_class=DocumentRoute)
     responses=PROBLEMS,
     tags=["documents"],
     openapi_extra=submissions.OPENAPI,
+    dependencies=[needs("write")],
 )
 async def submit_documents(
     *,
     request: Request,
     ingesting: IngestingDep,
     queue: QueueDep,
-    tenant: TenantDep,
+    caller: PrincipalDep,
     trace: TraceDep,
     expires_in: ExpiresIn = None,
 ) -> Response:
@@ -46,7 +47,7 @@ async def submit_documents(
 
     With `expires_in`, documents that have not begun within that many seconds fail.
     """
-    taken = await submissions.take(request, ingesting, tenant)
+    taken = await submissions.take(request, ingesting, caller)
     job_id = await ingesting.ingest.accept(
         taken.scope, taken.submissions, trace, expires_in=expires_in
     )
@@ -60,7 +61,11 @@ async def submit_documents(
 
 
 @router.get(
-    "/documents", response_model=responses.DocumentPage, responses=PROBLEMS, tags=["documents"]
+    "/documents",
+    response_model=responses.DocumentPage,
+    responses=PROBLEMS,
+    tags=["documents"],
+    dependencies=[needs("read")],
 )
 async def list_documents(
     *,
@@ -93,6 +98,7 @@ async def list_documents(
     response_model=responses.ChunkPage,
     responses=PROBLEMS,
     tags=["documents"],
+    dependencies=[needs("read")],
 )
 async def list_chunks(
     document_id: Id,
@@ -118,6 +124,7 @@ async def list_chunks(
     response_class=Response,
     responses={**contents.OPENAPI, **PROBLEMS},
     tags=["documents"],
+    dependencies=[needs("read")],
 )
 async def get_content(
     *,
@@ -151,6 +158,7 @@ async def get_content(
     response_model=responses.DocumentOut,
     responses=PROBLEMS,
     tags=["documents"],
+    dependencies=[needs("read")],
 )
 async def get_document(document_id: Id, storage: StorageDep, scope: ScopeDep) -> Response:
     """Returns one document and its state."""
@@ -160,7 +168,11 @@ async def get_document(document_id: Id, storage: StorageDep, scope: ScopeDep) ->
 
 
 @router.delete(
-    "/documents/{document_id:path}", status_code=204, responses=PROBLEMS, tags=["documents"]
+    "/documents/{document_id:path}",
+    status_code=204,
+    responses=PROBLEMS,
+    tags=["documents"],
+    dependencies=[needs("write")],
 )
 async def delete_document(document_id: Id, ingesting: IngestingDep, scope: ScopeDep) -> Response:
     """Removes a document from index and catalog."""

@@ -18,11 +18,12 @@ RUNS_TASKS = {"compare", "report", "gate"}
 def add_eval(
     parser: argparse.ArgumentParser,
     common: argparse.ArgumentParser,
+    host: argparse.ArgumentParser,
     within: argparse.ArgumentParser,
 ) -> None:
     """Adds every task."""
     tasks = parser.add_subparsers(dest="task", required=True, metavar="TASK")
-    _add_run(tasks, common)
+    _add_run(tasks, host)
     _add_runs(tasks, common)
     _add_tune(tasks, common)
     _add_sets(tasks, within)
@@ -57,10 +58,10 @@ def _share(text: str) -> float:
     raise argparse.ArgumentTypeError(f"{text!r} is no share: 0 to 1")
 
 
-def _add_run(tasks: Tasks, common: argparse.ArgumentParser) -> None:
+def _add_run(tasks: Tasks, host: argparse.ArgumentParser) -> None:
     run = tasks.add_parser(
         "run",
-        parents=[common],
+        parents=[host],
         help="put a set's questions to the pipeline",
         description="Ingests a set's documents, puts its questions to the pipeline of the settings,"
         " and writes what became of them into a folder. Run it again after it was stopped, and it"
