@@ -124,7 +124,7 @@ def scope_in(caller: Principal, collection: str) -> Scope:
     """
     if not caller.reaches(collection):
         raise no_collection(collection)
-    return Scope(tenant=caller.tenant, collection=collection)
+    return Scope(tenant=caller.tenant, collection=collection, readers=caller.readers)
 
 
 def visible(records: Sequence[CollectionRecord], caller: Principal) -> list[CollectionRecord]:
@@ -133,10 +133,12 @@ def visible(records: Sequence[CollectionRecord], caller: Principal) -> list[Coll
 
 
 async def scope(
-    caller: PrincipalDep, collection: Annotated[str, Query(pattern=COLLECTION)] = "default"
+    caller: PrincipalDep,
+    storage: StorageDep,
+    collection: Annotated[str, Query(pattern=COLLECTION)] = "default",
 ) -> Scope:
     """Returns the scope of a request whose collection is in its URL."""
-    return scope_in(caller, collection)
+    return await storage.catalog.collections.seen(scope_in(caller, collection))
 
 
 async def trace(request: Request, storage: StorageDep) -> Trace:

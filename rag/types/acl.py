@@ -16,12 +16,14 @@ DEFAULT = "default"
 ACL lets the caller read."""
 USER, GROUP = "user:", "group:"
 """Beginnings of the words of users and groups."""
+KEY = "key:"
+"""Beginning of the word of a key that stands for no user; no document has one."""
 
 
-def readers_of(*, subject: str = "", groups: Iterable[str] = ()) -> Readers:
+def readers_of(*, subject: str = "", groups: Iterable[str] = (), key_id: str = "") -> Readers:
     """Returns the words of a caller."""
-    own = {f"{USER}{subject}"} if subject else set[str]()
-    return frozenset({PUBLIC, *own, *(f"{GROUP}{group}" for group in groups)})
+    own = f"{USER}{subject}" if subject else f"{KEY}{key_id}" if key_id else PUBLIC
+    return frozenset({PUBLIC, own, *(f"{GROUP}{group}" for group in groups)})
 
 
 def stored_acl(acl: Readers | None) -> Readers:

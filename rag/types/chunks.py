@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from rag.types.acl import USER, Readers
+from rag.types.acl import KEY, USER, Readers
 
 Span = tuple[int, int]
 Float32Array = npt.NDArray[np.float32]
@@ -45,8 +45,9 @@ class Scope:
 
     @property
     def reader(self) -> str | None:
-        """The word of the caller's own name; None if the caller has none."""
-        return next((word for word in self.readers or () if word.startswith(USER)), None)
+        """The word of the caller's own user or key; None if the caller has neither."""
+        own = (word for word in self.readers or () if word.startswith((USER, KEY)))
+        return next(own, None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

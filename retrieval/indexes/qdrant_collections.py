@@ -75,13 +75,19 @@ class Collections:
                 " another collection."
             )
         indexed = set(info.payload_schema)
-        if ACL not in indexed:  # made before there were ACLs: these chunks follow the default
-            before = models.Filter(must=[models.IsEmptyCondition(is_empty=_ACL_FIELD)])
-            steps = permitting(before, stored_acl(None), None)
-            await self._server.call(self._client.batch_update_points, name, steps)
+        if ACL not in indexed:
+            await self._follow_default(name)
         for path in INDEXES.keys() - indexed:  # also if its creation was interrupted
             await self._server.call(self._client.create_payload_index, name, path, INDEXES[path])
         self._indexed[collection] = indexed | INDEXES.keys()
+
+    async def _follow_default(self, name: str) -> None:
+        """Lets the chunks that were stored before there were ACLs follow the default."""
+        before = models.Filter(must=[models.IsEmptyCondition(is_empty=_ACL_FIELD)])
+        found = (await self._server.call(self._client.list_shard_keys, name)).shard_keys or []
+        for key in [str(each.key) for each in found] or [None]:
+            steps = permitting(before, stored_acl(None), key)
+            await self._server.call(self._client.batch_update_points, name, steps)
 
     async def admit_tokens(self, collection: str) -> None:
         """Adds the field of token vectors, also to a collection that was created without it.
