@@ -49,8 +49,8 @@ class AclIn(FewUnknown):
         },
     )
 
-    users: _Names = []
-    groups: _Names = []
+    users: _Names = Field(default=[])
+    groups: _Names = Field(default=[])
     public: Flag = False
 
     @check_model(mode="after")
