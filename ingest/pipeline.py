@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Sequence
 
 from ingest.document_trace import DocumentTraces, note
+from ingest.permissions import Permissions
+from ingest.removal import Removal
 from ingest.retries import attempt, drop_unwanted
 from ingest.settler import Settler
 from ingest.sources.files import Spool
@@ -17,7 +19,7 @@ from rag.errors import ConfigError, NotFoundError, RagError
 from rag.protocols import Chunker, Embedder, PassageEmbedder, Reader, SparseEncoder, StoredIndex
 from rag.records import DocumentRecord, JobRecord, Submission, Task
 from rag.telemetry.trace import Trace
-from rag.types import Document, Scope
+from rag.types import Document, Readers, Scope, stored_acl
 
 BULK_FROM = 17
 """Documents sent together that wait for those of smaller submissions."""
@@ -61,7 +63,12 @@ class IngestPipeline:
             catalog=catalog,
             passages=passages,
         )
+        self._index = index
         self.settler = Settler(writer=self._writer, index=index, catalog=catalog)
+        self.permissions = Permissions(
+            writer=self._writer, settler=self.settler, index=index, catalog=catalog
+        )
+        self.removal = Removal(catalog=catalog, index=index, spool=spool, originals=originals)
 
     async def ingest(self, task: Task, *, wait: bool = True) -> None:
         """Ingests one document completely, from its parsed form if it was parsed before.
@@ -98,17 +105,27 @@ class IngestPipeline:
             if mark and mark.version:  # sent anew before its deletion was finished
                 await self.settler.finish_deletion(mark)
         elif await self._unchanged(task, before, document):  # 2.
+            if task.acl is not None:
+                await self.permissions.apply(task.scope, before, task.acl)
             kept = None if before.original else await self._keep(task, document)
             await self._catalog.tasks.unchanged(task, document, original=kept or "")
             trace.outcome = "unchanged"
             return
+        acl = before.acl if task.acl is None else task.acl
         async with self._writer.contents(task.scope, before.version, document.version):
-            original = await self._original(task, before, document, trace)
+            original = await self._original(task, before, document, acl, trace)
             chunks = [] if original else await self._writer.chunk(document, trace)  # 3.
             await self._catalog.unsettled.add(task.scope, task.document_id)
             await self._writer.store(  # 4. 5.
-                task.scope, task.document_id, chunks, trace, recipe=before.recipe
+                task.scope,
+                task.document_id,
+                chunks,
+                trace,
+                acl=stored_acl(acl),
+                recipe=before.recipe,
             )
+            if acl != before.acl:  # also in the version that a rollback goes back to
+                await self._index.set_acl(task.scope, task.document_id, stored_acl(acl))
             with trace.span("commit"):
                 kept = await self._keep(task, document)
                 await self._catalog.tasks.succeed(  # 6.
@@ -147,16 +164,20 @@ class IngestPipeline:
     async def delete(self, scope: Scope, document_id: str) -> None:
         """Removes a document; if another has the same bytes, that one takes over the chunks.
 
-        The catalog forgets it first, and from then on nobody finds it. After a kill from then on,
+        For the scope's readers, one that they may not read is as one that there is none of. The
+        catalog forgets it first, and from then on nobody finds it. After a kill from then on,
         the deletion is finished at the next start; an interrupted deletion can be repeated.
 
         Raises:
             NotFoundError: There is no such document.
         """
+        seen, scope = scope, scope.whole
         async with self._catalog.alone(scope, "document", document_id):
             try:
-                record = await self._catalog.documents.get(scope, document_id)
+                record = await self._catalog.documents.get(seen, document_id)
             except NotFoundError:
+                if seen.readers is not None:
+                    raise
                 mark = await self._catalog.unsettled.of(scope, document_id)
                 if mark is None:
                     raise
@@ -190,7 +211,7 @@ class IngestPipeline:
         """Lists documents that were sent; returns the id of the job that will ingest them.
 
         `BULK_FROM` documents and more wait for all others. Those that have not begun within
-        `expires_in` seconds fail.
+        `expires_in` seconds fail. The job belongs to the scope's reader.
 
         Raises:
             ConfigError: Same as `check_collection`; the bytes that were sent are dropped.
@@ -198,6 +219,7 @@ class IngestPipeline:
         ids = [document.document_id for document in documents]
         bulk = len(documents) >= BULK_FROM
         spool = self._spool.of(scope.tenant)
+        sender, scope = scope, scope.whole
         with self._traces.accepting(scope, documents, request, bulk=bulk) as accepting:
             try:
                 await self.check_collection(scope)
@@ -207,7 +229,7 @@ class IngestPipeline:
                 raise
             before = await self._catalog.documents.spooled(scope, ids)
             accepting.job_id = await self._catalog.jobs.submit(
-                scope, accepting.documents, bulk=bulk, expires_in=expires_in
+                sender, accepting.documents, bulk=bulk, expires_in=expires_in
             )
         if before:  # earlier failures are not retried any more
             spool.sweep(before - await self._catalog.documents.spooled(scope, ids))
@@ -248,23 +270,29 @@ class IngestPipeline:
         return await self._catalog.documents.text(task.scope, task.document_id) == document.text
 
     async def _original(
-        self, task: Task, before: DocumentRecord, document: Document, trace: Trace
+        self,
+        task: Task,
+        before: DocumentRecord,
+        document: Document,
+        acl: Readers | None,
+        trace: Trace,
     ) -> str | None:
-        """Returns the id of the document that holds the same bytes already; None for an id
-        chosen by the caller, who may mean two documents with one text.
+        """Returns the id of the document that holds the same bytes for the same readers; None for
+        an id chosen by the caller, who may mean two documents with one text.
 
-        A document whose bytes change hands its old chunks over first; one that is only cut anew
-        stays the original of its duplicates.
+        A document whose bytes or readers change hands its old chunks over first; one that is only
+        cut anew stays the original of its duplicates.
         """  # noqa: D205
         if before.version:  # documents with the same bytes may have changed before we had the lock
             before = await self._catalog.documents.get(task.scope, task.document_id)
-            if before.version == document.version and not before.duplicate_of:
+            stays = (before.version, before.acl) == (document.version, acl)
+            if stays and not before.duplicate_of:
                 return None
-            if before.version != document.version:
+            if not stays:
                 await self._writer.hand_over(task.scope, before.id, before.cut, trace)
         if task.source.get("own_id") and before.version != document.version:
             return None
-        same = await self._catalog.documents.same_content(task.scope, document.version)
+        same = await self._catalog.documents.same_content(task.scope, document.version, acl)
         if same is None or same.id == task.document_id:
             return None
         holds = await self._writer.holds_chunks(task.scope, same, document.version)

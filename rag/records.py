@@ -6,7 +6,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
-from rag.types import Float32Array, Permission, Principal, Scope, Stage, State
+from rag.types import (
+    Float32Array,
+    Permission,
+    Principal,
+    Readers,
+    Scope,
+    Stage,
+    State,
+    stored_acl,
+)
 
 ATTEMPTS = 5
 """Attempts to ingest a document; after the last one it has failed."""
@@ -18,7 +27,8 @@ class Submission:
 
     `source` is JSON: `{"file": …}` for a file that is read in place, `{"spool": …}` for bytes that
     were sent, `{"url": …, "spool": …}` for bytes that are yet to be fetched. `traceparent` is the
-    W3C header of the span in which it was accepted.
+    W3C header of the span in which it was accepted. With an `acl`, its readers are those from the
+    moment its content is stored; without one, it keeps the ACL that it has.
     """
 
     document_id: str
@@ -26,6 +36,7 @@ class Submission:
     source: Mapping[str, Any]
     title: str = ""
     traceparent: str | None = None
+    acl: Readers | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +61,7 @@ class Task:
     traceparent: str | None
     interrupted: bool = False
     bulk: bool = False
+    acl: Readers | None = None
 
 
 class DueTask(NamedTuple):
@@ -90,7 +102,8 @@ class Backlog:
 class DocumentRecord:
     """A document as it is listed; `chunks` is the number of its searchable chunks.
 
-    `original` is the key of the file that it was read from, if that is kept.
+    `original` is the key of the file that it was read from, if that is kept. If its `acl` is None,
+    it follows the default of its collection.
     """
 
     id: str
@@ -106,8 +119,14 @@ class DocumentRecord:
     duplicate_of: str | None
     source: Mapping[str, Any]
     original: str | None
+    acl: Readers | None
     created_at: str
     updated_at: str
+
+    @property
+    def words(self) -> Readers:
+        """The words of its readers, as an index stores them."""
+        return stored_acl(self.acl)
 
     @property
     def cut(self) -> Cut:

@@ -131,14 +131,15 @@ def _row_of(scope: Scope, status: int, *, operator: str) -> AuditRow | None:
     action = _action_of(scope, status, known=caller is not None)
     if action is None:
         return None
-    named = scope.get(_OBJECT) or next(iter(scope.get("path_params", {}).values()), "")
+    in_path = scope.get("path_params", {})
+    named = scope.get(_OBJECT) or next(iter(in_path.values()), "")
     return AuditRow(
         id=uuid4().hex,
         tenant=caller.tenant if caller else SERVICE,
         at_ms=now_ms(),
         action=action,
         object=bounded(str(named)),
-        collection=scope.get("collection", ""),
+        collection=bounded(scope.get("collection") or in_path.get("collection", "")),
         outcome=_outcome_of(status),
         status=status,
         detail=scope.get("problem", ""),

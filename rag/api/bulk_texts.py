@@ -48,7 +48,7 @@ async def scores(
     """
     check_length(query, service.settings.limits)
     _check_count(len(texts), service)
-    await service.catalog.collections.check_exists(scope)
+    scope = await service.catalog.collections.check_exists(scope)
     asked = Query(text=query, scope=scope)
     return await until_hangup(request, _in_time(score_all(service.reranker, asked, texts), service))
 

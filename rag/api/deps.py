@@ -127,7 +127,7 @@ def scope_in(caller: Principal, collection: str) -> Scope:
     """
     if not caller.reaches(collection):
         raise no_collection(collection)
-    return Scope(tenant=caller.tenant, collection=collection)
+    return Scope(tenant=caller.tenant, collection=collection, readers=caller.readers)
 
 
 def visible(records: Sequence[CollectionRecord], caller: Principal) -> list[CollectionRecord]:
@@ -138,11 +138,12 @@ def visible(records: Sequence[CollectionRecord], caller: Principal) -> list[Coll
 async def scope(
     request: Request,
     caller: PrincipalDep,
+    storage: StorageDep,
     collection: Annotated[str, Query(pattern=COLLECTION)] = "default",
 ) -> Scope:
     """Returns the scope of a request whose collection is in its URL."""
     request.scope["collection"] = collection  # for the audit log
-    return scope_in(caller, collection)
+    return await storage.catalog.collections.seen(scope_in(caller, collection))
 
 
 async def api_keys(request: Request, storage: StorageDep) -> ApiKeys:

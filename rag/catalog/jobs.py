@@ -10,14 +10,27 @@ from itertools import count, islice
 from uuid import uuid4
 
 import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
 
+from rag.catalog.acls import write_readers
+from rag.catalog.collections import being_removed
 from rag.catalog.database import Database
-from rag.catalog.sql import OPEN, key_columns, same_document, scope_row, spool_keys, utc_now
-from rag.catalog.tables import TO_SCORE, answers, documents, jobs, tasks
+from rag.catalog.sql import (
+    OPEN,
+    acl_of,
+    acl_text,
+    in_scope,
+    key_columns,
+    same_document,
+    scope_row,
+    spool_keys,
+    utc_now,
+)
+from rag.catalog.tables import TO_SCORE, answers, collections, documents, jobs, tasks
 from rag.catalog.turns import next_turn
 from rag.errors import NotFoundError
 from rag.records import Backlog, JobRecord, OpenTasks, Submission
-from rag.types import Scope, State
+from rag.types import Readers, Scope, State
 
 MAX_LISTED_FAILURES = 100
 SUBMIT_SLICE = 500
@@ -58,12 +71,15 @@ class Jobs:
         upsert = new.on_conflict_do_update(index_elements=key_columns(documents), set_=again)
         coming = iter(submissions)
         async with self._db.write() as db:
-            await db.execute(jobs.insert().values(id=job_id, created_at=now, **scope_row(scope)))
+            await self._check_collection(db, scope)
+            job = {"id": job_id, "created_at": now, "reader": scope.reader}
+            await db.execute(jobs.insert().values(job | scope_row(scope)))
             turns = count(await next_turn(db, scope.tenant, bulk=bulk))
             while part := list(islice(coming, SUBMIT_SLICE)):
                 listed = [
                     stamp | {"id": s.document_id, "uri": s.uri, "title": s.title,
-                             "source": dict(s.source), "created_at": now, "meta": {}}
+                             "source": dict(s.source), "created_at": now, "meta": {},
+                             "acl": acl_text(s.acl)}
                     for s in part
                 ]  # fmt: skip
                 queued: list[dict[str, object]] = [
@@ -76,20 +92,42 @@ class Jobs:
                         "expires_at": expires_at,
                         "traceparent": s.traceparent,
                         "turn": next(turns),
+                        "acl": acl_text(s.acl),
                     }
                     for s in part
                 ]
                 await db.execute(upsert, listed)
+                await self._write_readers(db, scope, [s.document_id for s in part if s.acl])
                 await db.execute(tasks.insert(), queued)
         return job_id
 
-    async def get(self, tenant: str, job_id: str) -> JobRecord:
-        """Returns the job.
+    async def _check_collection(self, db: AsyncConnection, scope: Scope) -> None:
+        """Checks that the collection is not being removed, and holds that up until the commit."""
+        mine = sa.select(collections.c.removed_at).where(in_scope(scope, collections))
+        if await db.scalar(mine.with_for_update(read=True)) is not None:
+            raise being_removed(scope.collection)
+
+    async def _write_readers(
+        self, db: AsyncConnection, scope: Scope, document_ids: Sequence[str]
+    ) -> None:
+        """Writes the readers of documents that were sent with an ACL.
+
+        A document that was there before keeps its ACL until its new content is stored.
+        """
+        if document_ids:
+            theirs = in_scope(scope, documents) & documents.c.id.in_(document_ids)
+            rows = await db.execute(sa.select(documents.c.id, documents.c.acl).where(theirs))
+            await write_readers(db, scope, {row.id: acl_of(row.acl) for row in rows})
+
+    async def get(self, tenant: str, job_id: str, *, readers: Readers | None = None) -> JobRecord:
+        """Returns the job; for `readers`, only one that one of them has sent.
 
         Raises:
             NotFoundError: The tenant has no such job.
         """
         theirs = sa.and_(jobs.c.id == job_id, jobs.c.tenant == tenant)
+        if readers is not None:
+            theirs = sa.and_(theirs, jobs.c.reader.in_(sorted(readers)))
         found = await self._db.rows(jobs.select().where(theirs))
         if not found:
             raise no_job(job_id)

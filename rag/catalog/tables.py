@@ -30,6 +30,8 @@ collections = sa.Table(
     sa.Column("previous_embedder", sa.String),
     sa.Column("next_version", sa.String),
     sa.Column("next_embedder", sa.String),
+    sa.Column("acl", sa.String),
+    sa.Column("removed_at", sa.String),
 )
 documents = sa.Table(
     "documents",
@@ -51,6 +53,7 @@ documents = sa.Table(
     sa.Column("updated_at", sa.String, nullable=False),
     sa.Column("previous", sa.JSON(none_as_null=True)),
     sa.Column("original", sa.String),
+    sa.Column("acl", sa.String),
     # SP-GiST takes uris of any length; a B-tree of PostgreSQL is limited to 2.7 kB.
     sa.Index("documents_by_uri", "uri", postgresql_using="spgist"),
     sa.Index("documents_by_version", "version", "tenant", "collection"),
@@ -58,6 +61,14 @@ documents = sa.Table(
     sa.Index("documents_kept", "original"),
     sa.Index("documents_failed", "id", sqlite_where=_FAILED, postgresql_where=_FAILED),
 )
+document_readers = sa.Table(
+    "document_readers",
+    metadata,
+    *_scope_columns(),
+    sa.Column("document_id", sa.String, primary_key=True),
+    sa.Column("reader", sa.String, primary_key=True),
+)
+"""The words in the ACLs of documents: those of `documents.acl`, a row for each."""
 texts = sa.Table(
     "texts",
     metadata,
@@ -91,6 +102,7 @@ jobs = sa.Table(
     sa.Column("collection", sa.String, nullable=False),
     sa.Column("cancelled", sa.Boolean, nullable=False, default=False),
     sa.Column("created_at", sa.String, nullable=False),
+    sa.Column("reader", sa.String),
 )
 tasks = sa.Table(
     "tasks",
@@ -113,6 +125,7 @@ tasks = sa.Table(
     sa.Column("draft", sa.JSON(none_as_null=True)),
     sa.Column("expires_at", sa.Float),
     sa.Column("traceparent", sa.String),
+    sa.Column("acl", sa.String),
     sa.Column("turn", sa.Integer, nullable=False, server_default=sa.text("0")),
     sa.Index("tasks_by_turn", "state", "bulk", "turn", "id"),
     sa.Index("tasks_unsent", "bulk", "turn", "id", postgresql_where=sa.text("queued_at IS NULL")),
@@ -149,6 +162,7 @@ answers = sa.Table(
     sa.Column("rating", sa.String),
     sa.Column("comment", sa.String),
     sa.Column("correction", sa.String),
+    sa.Column("reader", sa.String),
     sa.Index("answers_to_score", "claimed_at", sqlite_where=TO_SCORE, postgresql_where=TO_SCORE),
 )
 answer_documents = sa.Table(

@@ -15,6 +15,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from rag.catalog.acls import write_acl
 from rag.catalog.database import Database
 from rag.catalog.document_json import document_of, draft_of, structure_of
 from rag.catalog.forgetting import forget_versions
@@ -28,6 +29,7 @@ from rag.catalog.interrupted import (
 from rag.catalog.sql import (
     IS_OPEN,
     OPEN,
+    acl_of,
     document_key,
     key_columns,
     of_document,
@@ -287,6 +289,8 @@ class Tasks:
         async with self._db.write() as db:
             await db.execute(self._store_text, text)
             await forget_versions(db, task.scope, task.document_id, but=document.version)
+            if task.acl is not None:
+                await write_acl(db, task.scope, {task.document_id: task.acl})
             await self._settle(db, task, "succeeded", outcome=outcome, document=values)
             await self._unsettled.unmark(db, task.scope, task.document_id)
         metrics.document(outcome)
@@ -363,4 +367,5 @@ def _task(row: sa.RowMapping) -> Task:
         traceparent=row["traceparent"],
         interrupted=interrupted,
         bulk=row["bulk"],
+        acl=acl_of(row["acl"]),
     )

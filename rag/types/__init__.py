@@ -1,6 +1,7 @@
 """The data that all parts share."""
 
 from rag.types.access import DEFAULT_TENANT, PERMISSIONS, TENANT, Permission, Principal
+from rag.types.acl import DEFAULT, GROUP, PUBLIC, USER, Readers, readers_of, stored_acl
 from rag.types.answering import (
     REASONS,
     Answer,
@@ -53,10 +54,14 @@ from rag.types.queries import (
 )
 
 __all__ = [
+    "DEFAULT",
     "DEFAULT_TENANT",
+    "GROUP",
     "PERMISSIONS",
+    "PUBLIC",
     "REASONS",
     "TENANT",
+    "USER",
     "Answer",
     "Cell",
     "ChatTask",
@@ -87,6 +92,7 @@ __all__ = [
     "Principal",
     "Prompt",
     "Query",
+    "Readers",
     "Reason",
     "Retrieved",
     "Sampling",
@@ -102,4 +108,6 @@ __all__ = [
     "Table",
     "TokenVectors",
     "Usage",
+    "readers_of",
+    "stored_acl",
 ]

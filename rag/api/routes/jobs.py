@@ -62,7 +62,7 @@ async def retry_job(
 
 
 async def _job(storage: Storage, caller: Principal, job_id: str) -> JobRecord:
-    job = await storage.catalog.jobs.get(caller.tenant, job_id)
+    job = await storage.catalog.jobs.get(caller.tenant, job_id, readers=caller.readers)
     if not caller.reaches(job.collection):
         raise no_job(job_id)
     return job
