@@ -317,6 +317,19 @@ class StoredKey(NamedTuple):
     previous_digest: str | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TenantRecord:
+    """A tenant with the numbers of what it has; `keys` are those that were not revoked."""
+
+    name: str
+    collections: int
+    documents: int
+    chunks: int
+    open_tasks: int
+    answers: int
+    keys: int
+
+
 AuditOutcome = Literal["success", "failure", "denied"]
 SERVICE = ""
 """The tenant of the audit log's rows that belong to no tenant: the service itself."""

@@ -15,6 +15,7 @@ from rag.catalog.keys import Keys
 from rag.catalog.removals import Removals
 from rag.catalog.staged import Staged
 from rag.catalog.tasks import Tasks
+from rag.catalog.tenants import Tenants
 from rag.catalog.unsettled import Unsettled
 from rag.catalog.versions import Versions
 
@@ -39,6 +40,7 @@ class Catalog:
         self.keys = Keys(database)
         self.audit = Audit(database)
         self.removals = Removals(database)
+        self.tenants = Tenants(database)
 
     async def open(self) -> None:
         """Makes the tables ready."""

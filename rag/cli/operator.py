@@ -21,7 +21,7 @@ def operator() -> str:
         return f"os:{os.getuid()}"
 
 
-def command_row(tenant: str, action: str, object_: str, *, done: bool = True) -> AuditRow:
+def command_row(tenant: str, action: str, object_: str) -> AuditRow:
     """Returns the row of what a command did with the data itself, without the API."""
     return AuditRow(
         id=uuid4().hex,
@@ -29,7 +29,7 @@ def command_row(tenant: str, action: str, object_: str, *, done: bool = True) ->
         at_ms=now_ms(),
         action=action,
         object=object_,
-        outcome="success" if done else "failure",
+        outcome="success",
         subject=operator(),
         address=HERE,
     )
