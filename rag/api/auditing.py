@@ -29,7 +29,10 @@ _OBJECT = "audit_object"
 
 
 class Audited:
-    """Names the action of a route; `at_once`: its row is written before the response is sent."""
+    """Names the action of a route.
+
+    With `at_once`, the row is written before the response that says that it was done.
+    """
 
     def __init__(self, action: str, *, at_once: bool) -> None:
         self.action = action
@@ -95,7 +98,8 @@ class _Request:
         if message["type"] == "http.response.start":
             self._status = message["status"]
             declared = audit_of(self._scope.get("route"))
-            if declared is not None and declared.at_once:
+            done = self._status < HTTPStatus.BAD_REQUEST
+            if done and declared is not None and declared.at_once:
                 await self._write_first()
         if not self._replaced:
             await self._send(message)
