@@ -165,8 +165,8 @@ class LocalQueue:
             except Exception as error:  # noqa: BLE001 - ingested documents are found without it
                 message, bug = for_log(error)
                 _log.error(
-                    "Collection %s is searched without a new graph: %s",
-                    scope.collection,
+                    "Collection %s of tenant %s is searched without a new graph: %s",
+                    *(scope.collection, scope.tenant),
                     message,
                     exc_info=bug,
                 )

@@ -114,7 +114,7 @@ class Tasks:
 
     async def _give_up(self, db: AsyncConnection, task: Task) -> None:
         await self._settle(db, task, "failed", error=GIVEN_UP)
-        metrics.document("failed")
+        metrics.document("failed", task.scope.tenant)
 
     async def claim(self, limit: int, *, bulk: int | None = None) -> list[Task]:
         """Marks the next due tasks as running and returns them; `begin` marks their documents.
@@ -201,7 +201,7 @@ class Tasks:
         async with self._db.write() as db:
             await db.execute(_CHANGE_RUNNING, waits)
             await db.execute(_CHANGE_DOCUMENT, document_key(task.scope, task.document_id) | again)
-        metrics.document("retried")
+        metrics.document("retried", task.scope.tenant)
 
     async def next_due(self) -> float | None:
         """Returns the seconds until a task of any tenant is due; None if none is pending."""
@@ -293,7 +293,7 @@ class Tasks:
                 await write_acl(db, task.scope, {task.document_id: task.acl})
             await self._settle(db, task, "succeeded", outcome=outcome, document=values)
             await self._unsettled.unmark(db, task.scope, task.document_id)
-        metrics.document(outcome)
+        metrics.document(outcome, task.scope.tenant)
 
     async def unchanged(self, task: Task, document: Document, *, original: str = "") -> None:
         """Records that a document has not changed; stores what an older version did not store."""
@@ -303,7 +303,7 @@ class Tasks:
             await db.execute(unkept.values(structure=structure_of(document)))
             kept = {"original": original} if original else None
             await self._settle(db, task, "succeeded", outcome="unchanged", document=kept)
-        metrics.document("unchanged")
+        metrics.document("unchanged", task.scope.tenant)
 
     async def skip(self, task: Task, why: str) -> None:
         """Records that nothing here can read a document; its earlier stored state stays."""
@@ -311,13 +311,13 @@ class Tasks:
             await self._settle(
                 db, task, "succeeded", error=why, outcome="skipped", listed="skipped"
             )
-        metrics.document("skipped")
+        metrics.document("skipped", task.scope.tenant)
 
     async def fail(self, task: Task, error: str) -> None:
         """Records that a document could not be ingested; its earlier stored state stays."""
         async with self._db.write() as db:
             await self._settle(db, task, "failed", error=error)
-        metrics.document("failed")
+        metrics.document("failed", task.scope.tenant)
 
     async def _settle(
         self,

@@ -92,7 +92,9 @@ _batches = Histogram(
 _waiting = Gauge("plumbline_batch_waiting", "Items that wait for a model.", ["model", "priority"])
 _cached = Counter("plumbline_cache_lookups", "Texts looked up in a cache.", ["cache", "result"])
 _documents = Counter(
-    "plumbline_documents", "Documents this process is done with, by outcome.", ["outcome"]
+    "plumbline_documents",
+    "Documents this process is done with, by outcome.",
+    ["outcome", "tenant"],
 )
 _cost = Counter(
     "plumbline_cost",
@@ -138,6 +140,12 @@ _BY_TENANT: tuple[tuple[Counter, tuple[tuple[str, ...], ...]], ...] = (
     (_questions, tuple(("task", end) for end in ("cancelled", *get_args(ChatTaskKind)))),
     (_tokens, (("input",), ("output",))),
     (_cost, (("answer",), ("judge",))),
+    (
+        _documents,
+        tuple(
+            (each,) for each in ("stored", "unchanged", "duplicate", "skipped", "retried", "failed")
+        ),
+    ),
 )
 _KNOWN: tuple[tuple[Counter, Iterable[tuple[str, ...]]], ...] = (
     (
@@ -145,10 +153,6 @@ _KNOWN: tuple[tuple[Counter, Iterable[tuple[str, ...]]], ...] = (
         ((stage,) for stage in ("rewrite", "expand", "dense", "rerank", "passages", "task")),
     ),
     (_markers, (("supported",), ("unsupported",))),
-    (
-        _documents,
-        ((each,) for each in ("stored", "unchanged", "duplicate", "skipped", "retried", "failed")),
-    ),
     (_scored, (("scored",), ("failed",), ("postponed",))),
     (_judged, (("scored",), ("failed",))),
     (_feedback, (("up",), ("down",))),
@@ -301,9 +305,9 @@ def cache(name: str, *, hits: int, misses: int) -> None:
     _cached.labels(name, "miss").inc(misses)
 
 
-def document(outcome: str) -> None:
-    """Counts a processed document: stored, unchanged, duplicate, failed, retried."""
-    _documents.labels(outcome).inc()
+def document(outcome: str, tenant: str) -> None:
+    """Counts a processed document: stored, unchanged, duplicate, skipped, failed, retried."""
+    _documents.labels(outcome, _label(tenant)).inc()
 
 
 def cost(purpose: Literal["answer", "judge"], amount: float, tenant: str) -> None:

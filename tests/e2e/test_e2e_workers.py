@@ -222,8 +222,8 @@ async def test_a_worker_ingests_what_the_broker_hands_out(cluster: Cluster) -> N
         again = await cluster.ended(await cluster.submit(files, bulk=True))
         assert again.outcomes == {"unchanged": 20}
         metrics = await asyncio.to_thread(httpx.get, f"http://127.0.0.1:{port}/metrics")
-        assert 'plumbline_documents_total{outcome="stored"} 20.0' in metrics.text
-        assert 'plumbline_documents_total{outcome="unchanged"} 20.0' in metrics.text
+        assert 'plumbline_documents_total{outcome="stored",tenant=""} 20.0' in metrics.text
+        assert 'plumbline_documents_total{outcome="unchanged",tenant=""} 20.0' in metrics.text
         taken = rag("worker", data=cluster.data, env=cluster.settings(metrics=port))
         assert taken.returncode == 2
         assert "Each worker on a machine needs a port of its own" in taken.stderr

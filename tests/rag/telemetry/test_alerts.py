@@ -55,7 +55,7 @@ def exported() -> Labels:
     metrics.batch("embedder", 1)
     metrics.waiting("embedder", interactive=0, bulk=0)
     metrics.cache("vectors", hits=1, misses=1)
-    metrics.document("stored")
+    metrics.document("stored", "acme")
     metrics.cost("answer", 0.1, "acme")
     metrics.score("groundedness", 1.0)
     metrics.feedback("up")
