@@ -96,7 +96,8 @@ async def principal(request: Request) -> Principal:
 
 def needs(permission: Permission) -> params.Depends:
     """Returns the dependency of a route that only callers with this permission may use."""
-    return Depends(_CHECKS[permission])
+    found: params.Depends = Depends(_CHECKS[permission])
+    return found
 
 
 def permission_of(route: APIRoute) -> Permission | None:

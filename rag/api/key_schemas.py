@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic.config import JsonDict
 
 from rag.api.numbers import IS_NUMBER
 from rag.api.schemas import Label
@@ -18,7 +19,7 @@ from rag.types import Permission
 MOST = 100
 """Most collections, and groups, of a key."""
 LONGEST_SECONDS = 10 * 366 * 24 * 3600
-_EXAMPLE = {"name": "chat UI", "scopes": ["ask", "read"], "collections": ["handbook"]}
+_EXAMPLE: JsonDict = {"name": "chat UI", "scopes": ["ask", "read"], "collections": ["handbook"]}
 _Collection = Annotated[str, Field(pattern=COLLECTION)]
 
 

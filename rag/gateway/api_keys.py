@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from rag.catalog.keys import Keys
-from rag.errors import ForbiddenError, InputError
+from rag.errors import ConflictError, ForbiddenError
 from rag.records import KeyRecord
 from rag.types import Permission, Principal
 
@@ -52,11 +52,11 @@ class ApiKeys:
 
         Raises:
             ForbiddenError: It would permit more than the caller may do.
-            InputError: A key for keys would be bound to collections.
+            ConflictError: A key for keys would be bound to collections.
         """
         _check(caller, grant.scopes)
         if grant.collections is not None and "admin" in grant.scopes:
-            raise InputError("A key with the scope 'admin' reaches all collections: name none.")
+            raise ConflictError("A key with the scope 'admin' reaches all collections: name none.")
         now, id_ = time.time(), secrets.token_hex(ID_BYTES)
         record = KeyRecord(
             id=id_,

@@ -27,7 +27,7 @@ from rag.privacy.masking import Masker
 from rag.privacy.policy import Capture, Privacy
 from rag.records import Feedback, LiveAnswer, Submission
 from rag.telemetry.trace import Span, Trace, is_sampled, trace_from, trace_json
-from rag.types import Answer, Document, Query, Scope, Usage
+from rag.types import Answer, Document, Principal, Query, Scope, Usage
 
 pytestmark = pytest.mark.anyio
 MAIL = "jane@corp.example"
@@ -163,7 +163,9 @@ async def test_words_of_answers_go_with_a_document_of_theirs(
         given("c", replace(scope, collection="other"), read={"d": "1"}, trace_id="c" * 32),
         given("n", scope, read={"d": "1"}, content=None),
     ])  # fmt: skip
-    await answers.add_feedback(scope.tenant, "a", Feedback(rating="up", correction="Ask."))
+    await answers.add_feedback(
+        Principal(tenant=scope.tenant), "a", Feedback(rating="up", correction="Ask.")
+    )
     await catalog.documents.delete(scope, "d")
     assert await kept(database) == {
         "a": (False, True), "b": (True, True), "c": (True, True), "n": (False, False)
@@ -247,8 +249,12 @@ async def test_what_is_old_goes_and_what_nobody_scored_is_scored_no_more(
 async def test_feedback_adds_up_on_one_answer_of_a_trace(answers: Answers, scope: Scope) -> None:
     now = time.time()
     await answers.keep([given("first", scope, at=now - 9), given("last", scope, at=now)])
-    await answers.add_feedback(scope.tenant, "first", Feedback(rating="down", comment="no"))
-    stored_answer = await answers.add_feedback(scope.tenant, "first", Feedback(correction="yes"))
+    await answers.add_feedback(
+        Principal(tenant=scope.tenant), "first", Feedback(rating="down", comment="no")
+    )
+    stored_answer = await answers.add_feedback(
+        Principal(tenant=scope.tenant), "first", Feedback(correction="yes")
+    )
     assert (stored_answer.id, stored_answer.feedback) == (
         "first",
         Feedback(rating="down", comment="no", correction="yes"),
@@ -257,7 +263,7 @@ async def test_feedback_adds_up_on_one_answer_of_a_trace(answers: Answers, scope
     assert (last.id, last.feedback) == ("last", Feedback())
     for tenant, id_ in ((scope.tenant, TRACE), ("somebody else", "first")):
         with pytest.raises(NotFoundError, match="answer_id"):
-            await answers.add_feedback(tenant, id_, Feedback(rating="up"))
+            await answers.add_feedback(Principal(tenant=tenant), id_, Feedback(rating="up"))
 
 
 def ended(scope: Scope) -> tuple[Query, Trace, Answer]:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from rag.catalog.catalog import Catalog
-from rag.errors import ForbiddenError, InputError, NotFoundError
+from rag.errors import ConflictError, ForbiddenError, NotFoundError
 from rag.gateway.api_keys import ApiKeys, Grant, digest_of, id_of
 from rag.types import Permission, Principal
 
@@ -86,7 +86,7 @@ async def test_who_is_bound_to_collections_manages_no_keys(keys: ApiKeys) -> Non
     ):
         with pytest.raises(ForbiddenError, match="bound to collections"):
             await call
-    with pytest.raises(InputError, match="reaches all collections"):
+    with pytest.raises(ConflictError, match="reaches all collections"):
         await keys.create(ADMIN, Grant(name="n", scopes=["admin"], collections=["a"]))
 
 

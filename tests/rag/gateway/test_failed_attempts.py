@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from rag.errors import RateLimitedError, UnauthenticatedError, UpstreamError
@@ -13,7 +15,7 @@ from rag.gateway.failed_attempts import FailedAttempts
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The monotonic clock, in a list of one."""
     now = [1000.0]
-    monkeypatch.setattr(failed_attempts.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
     return now
 
 

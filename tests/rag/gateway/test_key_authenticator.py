@@ -71,7 +71,7 @@ def no_cache(monkeypatch: pytest.MonkeyPatch) -> None:
 def at(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
     """Moves the wall clock, seen from now."""
     now = time.time()
-    monkeypatch.setattr(key_authenticator.time, "time", lambda: now + seconds)
+    monkeypatch.setattr(time, "time", lambda: now + seconds)
 
 
 async def test_a_warm_key_is_not_looked_up(here: Setup) -> None:
@@ -122,7 +122,7 @@ async def test_another_process_refuses_a_revoked_key_when_its_cache_ends(
     await elsewhere.revoke(HOST, record.id)
     assert await here.accepts(key)  # still warm
     soon = time.monotonic() + key_authenticator.CACHE_SECONDS
-    monkeypatch.setattr(key_authenticator.time, "monotonic", lambda: soon + 0.001)
+    monkeypatch.setattr(time, "monotonic", lambda: soon + 0.001)
     assert not await here.accepts(key)
     assert not here.authenticator._known
 

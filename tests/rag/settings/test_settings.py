@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import tomllib
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from rag.settings.ingest import RecursiveSettings, SectionSettings
 from rag.settings.operations import TraceSettings
 from rag.settings.retrieval import BertSettings, HttpRerankerSettings, SentenceTransformersSettings
 from rag.settings.storage import CeleryQueueSettings, PostgresSettings, QdrantSettings
-from rag.settings.tree import SECRETS, Settings, load_settings, names
+from rag.settings.tree import SECRETS, Settings, load_settings, names, printable
 
 OPENAI = {"kind": "openai", "base_url": "http://localhost:8000/v1", "model": "tiny"}
 
@@ -148,7 +149,15 @@ def test_arguments_go_before_the_environment_before_toml_before_defaults(
 def plain_names() -> list[str]:
     """Returns the settings of parts without kinds, except lists and tables."""
     kinds = {name.removesuffix("kind") for name in names() if name.endswith(".kind")}
-    lists = ("fallbacks", "metrics.tenants", "privacy.mask", "privacy.tenants", "server.allowed")
+    lists = (
+        "fallbacks",
+        "metrics.tenants",
+        "privacy.mask",
+        "privacy.tenants",
+        "server.allowed_",
+        "server.trusted",
+        "server.tls",
+    )
     return [name for name in names() if not name.startswith((*kinds, *lists))]
 
 
@@ -178,6 +187,8 @@ def test_every_setting_can_be_set_in_the_environment(
         "retrieval.diversity": "0.5",
         "server.host": "::1",
         "fetch.private_addresses": "True",
+        "gateway.enabled": "True",
+        "server.allow_unauthenticated": "True",
         "reader.hidden": "True",
         "reader.keep_originals": "False",
         "server.public_url": "https://77",
@@ -276,6 +287,69 @@ def test_no_message_shows_a_secret_that_does_not_fit(part: dict[str, Any]) -> No
     with pytest.raises(ConfigError, match="does not fit") as caught:
         load_settings(**part)
     assert "hidden" not in str(caught.value)
+
+
+KIND = {
+    "catalog.url": ("RAG_CATALOG__KIND", "postgres"),
+    "queue.broker_url": ("RAG_QUEUE__KIND", "celery"),
+    "index.api_key": ("RAG_INDEX__KIND", "qdrant"),
+    "generator.api_key": ("RAG_GENERATOR", json.dumps(OPENAI)),
+    "reranker.api_key": (
+        "RAG_RERANKER",
+        json.dumps({"kind": "http", "url": "http://m/rerank"}),
+    ),
+    "online.judge.api_key": ("RAG_ONLINE__JUDGE", json.dumps(OPENAI)),
+}
+"""What else the environment sets, so that there is such a setting."""
+SCHEME = {"catalog.url": "postgresql"}
+
+
+@pytest.mark.parametrize("name", sorted(SECRETS))
+def test_every_secret_comes_from_a_file_as_well(
+    here: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    file = here / "secret"
+    secret = f"{SCHEME.get(name, 'redis')}://u:hunter2@h/0"
+    file.write_text(f"{secret}\n")
+    variable = "RAG_" + name.replace(".", "__").upper()
+    monkeypatch.setenv(*KIND.get(name, ("RAG_TRACES__RATE", "1")))
+    monkeypatch.setenv(f"{variable}__FILE", str(file))
+    settings = load_settings()
+    found: Any = reduce(getattr, name.split("."), settings)
+    assert found.get_secret_value() == secret
+    assert "hunter2" not in json.dumps(printable(settings))
+    assert "hunter2" not in repr(settings)
+    monkeypatch.setenv(variable, "redis://other@h/0")
+    message = refused()
+    assert f"sets {variable} and {variable}__FILE" in message
+    assert "other" not in message
+
+
+@pytest.mark.parametrize(
+    ("content", "says"), [(None, "No such file"), (b" \n", "empty"), (b"\xff\xfe", "not UTF-8")]
+)
+def test_a_file_without_a_secret_is_an_error_that_names_it(
+    here: Path, monkeypatch: pytest.MonkeyPatch, content: bytes | None, says: str
+) -> None:
+    if content is not None:
+        (here / "secret").write_bytes(content)
+    monkeypatch.setenv("RAG_TRACES__SECRET_KEY__FILE", str(here / "secret"))
+    message = refused()
+    assert "RAG_TRACES__SECRET_KEY__FILE" in message
+    assert str(here / "secret") in message
+    assert says in message
+
+
+def test_other_settings_do_not_come_from_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAG_INDEX__URL__FILE", "/run/secrets/url")
+    assert "there is no such setting" in refused()
+
+
+@pytest.mark.parametrize("proxy", ["proxy", "10.0.0.0/99", "10.0.0.1/8", "*", ""])
+def test_proxies_are_addresses_and_networks(proxy: str) -> None:
+    assert "'server.trusted_proxies' does not fit" in refused(server={"trusted_proxies": [proxy]})
+    good = ("10.0.0.7", "10.0.0.0/8", "::1", "2001:db8::/32")
+    assert load_settings(server={"trusted_proxies": good}).server.trusted_proxies == good
 
 
 def test_every_secret_is_known_as_one() -> None:
