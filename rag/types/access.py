@@ -11,8 +11,8 @@ Permission = Literal["ask", "read", "write", "admin", "metrics"]
 """A permission, also called a scope of a key.
 
 ask: questions, searches, embeddings, reranking, feedback; read: documents and collections; write:
-adding and deleting documents, and jobs; admin: keys, collections, and every document; metrics: the metrics of the whole service.
-None includes another.
+adding and deleting documents, and jobs; admin: keys, collections, and every document; metrics: the
+metrics of the whole service. None includes another.
 """
 PERMISSIONS: tuple[Permission, ...] = get_args(Permission)
 DEFAULT_TENANT = "default"

@@ -28,7 +28,7 @@ INDEXING_KB = 1_000
 FULL_SCAN_KB = 10_000
 """Kilobytes of vectors up to which the ones that meet a filter are compared one by one: Qdrant's
 default."""
-_LIVE = qe.SearchParams(idf=qe.IdfParams(corpus=qe.Filter()))
+LIVE = qe.SearchParams(idf=qe.IdfParams(corpus=qe.Filter()))
 """IDF over the existing points: without a corpus, Qdrant Edge also counts deleted and replaced
 ones. It adds 0.4 ms to a search of 50,000 points."""
 ACORN = qe.AcornSearchParams(enable=True, max_selectivity=1.0)
@@ -123,7 +123,7 @@ def query_of(leg: Leg, readers: Readers | None) -> qe.QueryRequest:
 def _idf_of(readers: Readers | None) -> qe.SearchParams:
     """Returns search parameters that count IDF over what these readers may read."""
     if readers is None:
-        return _LIVE
+        return LIVE
     return qe.SearchParams(idf=qe.IdfParams(corpus=qe.Filter(must=edge_readable(readers))))
 
 
