@@ -115,7 +115,8 @@ class _Request:
         except UpstreamError as error:
             self._replaced = True
             body = problems.problem_json(error, self._scope.get("request_id", ""))
-            await problems.response(self._scope, body)(self._scope, _nothing, self._send)
+            refusal = problems.response(self._scope, body, problems.retry_after(error))
+            await refusal(self._scope, _nothing, self._send)
 
     def end(self) -> None:
         """Takes the row of a request that has ended in any way."""

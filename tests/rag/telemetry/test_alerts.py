@@ -56,6 +56,7 @@ def exported() -> Labels:
     metrics.waiting("embedder", interactive=0, bulk=0)
     metrics.cache("vectors", hits=1, misses=1)
     metrics.document("stored", "acme")
+    metrics.audit_rows("lost", 1)
     metrics.cost("answer", 0.1, "acme")
     metrics.score("groundedness", 1.0)
     metrics.feedback("up")
