@@ -1,5 +1,8 @@
 """The audit of requests: routes declare their action, and a middleware writes the row at the end.
 
+A row is stored before the last part of the response is sent, unless the catalog does not answer: so
+a kill of the process loses rows of requests under way alone. Requests at once share transactions.
+
 Denied attempts of known callers are written on every route, and so are credentials that are not
 valid. Requests without any credential are not: they name nobody, and would fill the log.
 """
@@ -101,6 +104,8 @@ class _Request:
             done = self._status < HTTPStatus.BAD_REQUEST
             if done and declared is not None and declared.at_once:
                 await self._write_first()
+        elif message["type"] == "http.response.body" and not message.get("more_body"):
+            await self._settle()
         if not self._replaced:
             await self._send(message)
 
@@ -118,8 +123,16 @@ class _Request:
             refusal = problems.response(self._scope, body, problems.retry_after(error))
             await refusal(self._scope, _nothing, self._send)
 
+    async def _settle(self) -> None:
+        """Writes the row before the last part of the response: after that, no kill loses it."""
+        if self._noted:
+            return
+        self._noted = True
+        if row := _row_of(self._scope, self._status, operator=self._log.operator):
+            await self._log.settle(row)
+
     def end(self) -> None:
-        """Takes the row of a request that has ended in any way."""
+        """Takes the row of a request whose response did not end."""
         if self._noted:
             return
         if row := _row_of(self._scope, self._status, operator=self._log.operator):

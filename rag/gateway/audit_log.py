@@ -24,7 +24,9 @@ GATHER_SECONDS = 0.1
 """Seconds in which rows that nobody waits for are gathered."""
 RETRY_SECONDS = 1.0
 WRITTEN_SECONDS = 5.0
-"""Seconds that a response waits for its row."""
+"""Seconds that a response waits for a row without which it is not sent."""
+SETTLED_SECONDS = 1.0
+"""Seconds that the end of any other response waits for its row."""
 FLUSH_SECONDS = 10.0
 """Seconds at the end for the rows that still wait."""
 TIDY_SECONDS = 3600.0
@@ -72,20 +74,29 @@ class AuditLog:
             UpstreamError: It is not stored yet: the catalog does not answer. It still waits, unless
                 too many do.
         """
-        stored = self._written[row.id] = asyncio.get_running_loop().create_future()
-        self.put(row)
-        self._hurry.set()
-        try:
-            async with asyncio.timeout(WRITTEN_SECONDS):
-                await stored
-        except TimeoutError:
+        if not await self._stored(row, seconds=WRITTEN_SECONDS):
             raise UpstreamError(
                 "This was done, but the audit log cannot be written, so no result is given. Is the"
                 " catalog there? Look before you repeat it.",
                 code="audit_unavailable",
-            ) from None
+            )
+
+    async def settle(self, row: AuditRow) -> None:
+        """Takes a row, and returns once it is stored, or after `SETTLED_SECONDS`."""
+        await self._stored(row, seconds=SETTLED_SECONDS)
+
+    async def _stored(self, row: AuditRow, *, seconds: float) -> bool:
+        stored = self._written[row.id] = asyncio.get_running_loop().create_future()
+        self.put(row)
+        self._hurry.set()
+        try:
+            async with asyncio.timeout(seconds):
+                await stored
+        except TimeoutError:
+            return False
         finally:
             self._written.pop(row.id, None)
+        return True
 
     async def flush(self) -> None:
         """Returns once everything that was taken is stored."""

@@ -134,18 +134,14 @@ _audit_rows = Counter(
 
 _tenants: set[str] = set()
 _OTHERS = "other"
+_DOCUMENT_ENDS = ("stored", "unchanged", "duplicate", "skipped", "retried", "failed")
 _BY_TENANT: tuple[tuple[Counter, tuple[tuple[str, ...], ...]], ...] = (
     (_questions, tuple(("search", end) for end in ("found", "no_documents", "cancelled"))),
     (_questions, tuple(("answer", end) for end in ("answered", "cancelled", *get_args(Reason)))),
     (_questions, tuple(("task", end) for end in ("cancelled", *get_args(ChatTaskKind)))),
     (_tokens, (("input",), ("output",))),
     (_cost, (("answer",), ("judge",))),
-    (
-        _documents,
-        tuple(
-            (each,) for each in ("stored", "unchanged", "duplicate", "skipped", "retried", "failed")
-        ),
-    ),
+    (_documents, tuple((end,) for end in _DOCUMENT_ENDS)),
 )
 _KNOWN: tuple[tuple[Counter, Iterable[tuple[str, ...]]], ...] = (
     (

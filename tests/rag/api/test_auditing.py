@@ -110,6 +110,33 @@ async def test_a_row_says_who_did_what_with_what_outcome_and_from_where(api: Api
     assert row.detail in ("unknown_document", "unknown_collection")
 
 
+async def test_a_row_is_stored_before_the_response_has_ended(api: Api) -> None:
+    _, key = await api.key("read")
+    for number in range(3):
+        await api.http.get(f"/v1/documents/{number}", headers=key)
+        assert len(await api.stored()) == number + 1
+
+
+async def test_a_catalog_that_is_away_holds_a_response_back_for_a_moment_alone(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audit_log, "SETTLED_SECONDS", 0.1)
+    monkeypatch.setattr(audit_log, "RETRY_SECONDS", 0.02)
+    _, key = await api.key("metrics")
+    write, away = Audit.write, True
+
+    async def refusing(self: Audit, rows: list[AuditRow]) -> None:
+        if away:
+            raise StorageError("The disk is full.", code="disk_full")
+        await write(self, rows)
+
+    monkeypatch.setattr(Audit, "write", refusing)
+    assert (await api.http.get("/v1/collections", headers=key)).status_code == 403
+    away = False
+    [row] = await api.rows()
+    assert (row.action, row.outcome) == ("read", "denied")
+
+
 async def test_denied_attempts_are_written_on_every_route(api: Api) -> None:
     _, key = await api.key("metrics")
     requests: list[tuple[str, str, str]] = [

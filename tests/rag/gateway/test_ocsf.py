@@ -58,7 +58,10 @@ def test_each_action_fits_its_class(action: str, outcome: AuditOutcome) -> None:
 
 def test_the_check_finds_what_does_not_fit() -> None:
     event = ocsf.event_of(AuditEntry(1, ROW, "f" * 64))
-    for broken in ({"time": "now"}, {"status_id": 3}, {"src_endpoint": {}}, {"api": {}}):
+    faults: tuple[dict[str, Any], ...] = (
+        {"time": "now"}, {"status_id": 3}, {"src_endpoint": {}}, {"api": {}},
+    )  # fmt: skip
+    for broken in faults:
         with pytest.raises(AssertionError):
             check(event | broken)
 
