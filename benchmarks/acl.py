@@ -3,9 +3,9 @@
 Measured: p50 of hybrid retrieval by a caller whose ACL filter keeps a share of the chunks, and
 recall@10 against an exact search of the same chunks. The floor is the same question without
 readers. They take turns, question by question. Each document is one group's; a caller is in one to
-all of them. Vectors are synthetic: points of 24 dimensions around 2,000 centres, turned into 384, so
-that they lie together as those of texts do. Terms are drawn as words are, the commonest most often.
-No model is loaded: its time would hide the filter's.
+all of them. Vectors are synthetic: points of 12 dimensions around 2,000 centres, turned into 384,
+so that they lie together as those of texts do. Terms are drawn as words are, the commonest most
+often. No model is loaded: its time would hide the filter's.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from retrieval.indexes.edge import EdgeIndex
 
 CHUNKS, GROUPS, CHUNKS_EACH = 100_000, 1_000, 10
 QUESTIONS, ASKED, DEPTH, TOP = 200, 8, 100, 10
-LATENT, DIM, CENTRES = 24, 384, 2_000
+LATENT, DIM, CENTRES = 12, 384, 2_000
 WORDS, LENGTH, STOPPED = 50_000, 60, 20
 """Words, those of a chunk, and the commonest ones, which no question has."""
 WRITTEN_AT_ONCE = 1_000
@@ -115,7 +115,7 @@ class _Texts:
 
     def _vectors(self, number: int) -> Float32Array:
         near = self._centres[self._random.integers(CENTRES, size=number)]
-        vectors = (near + 0.5 * self._random.normal(size=near.shape)) @ self._turn
+        vectors = (near + 0.3 * self._random.normal(size=near.shape)) @ self._turn
         unit: Float32Array = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
         return unit.astype(np.float32)
 
