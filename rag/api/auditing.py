@@ -47,7 +47,8 @@ class Audited:
 
 def audited(action: str, *, at_once: bool = False) -> params.Depends:
     """Returns the dependency of a route whose requests are in the audit log."""
-    return Depends(Audited(action, at_once=at_once))
+    made: params.Depends = Depends(Audited(action, at_once=at_once))
+    return made
 
 
 def audit_of(route: object) -> Audited | None:

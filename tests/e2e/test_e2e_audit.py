@@ -224,11 +224,11 @@ def check_gone(data: Path) -> None:
 def test_a_killed_deletion_is_finished_by_the_next(stored: Path) -> None:
     data, kills = stored, 0
     for left in (2, 4, 7, 11, 17, 25):
-        ran = subprocess.run(
+        killed = subprocess.run(
             [sys.executable, "-c", KILLED, str(left), "tenants", "delete", "acme", "--yes"],
             cwd=data.parent, env=environment(data), capture_output=True, check=False,
         )  # fmt: skip
-        if ran.returncode != -signal.SIGKILL:
+        if killed.returncode != -signal.SIGKILL:
             break
         kills += 1
     assert kills >= 3
