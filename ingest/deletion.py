@@ -40,10 +40,13 @@ class Deletion:
 
     async def delete(self, scope: Scope, document_id: str) -> None:
         """Removes a document; see `IngestPipeline.delete`."""
+        seen, scope = scope, scope.whole
         async with self._catalog.alone(scope, "document", document_id):
             try:
-                record = await self._catalog.documents.get(scope, document_id)
+                record = await self._catalog.documents.get(seen, document_id)
             except NotFoundError:
+                if seen.readers is not None:
+                    raise
                 mark = await self._catalog.unsettled.of(scope, document_id)
                 if mark is None:
                     raise

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 
 from ingest import attachments
 from ingest.chunkers.token_budget import CountTokens
 from ingest.deletion import Deletion
 from ingest.document_trace import DocumentTraces, note
+from ingest.permissions import Permissions
+from ingest.removal import Removal
 from ingest.retries import attempt, drop_unwanted
 from ingest.settler import Settler
 from ingest.sources.files import Spool
@@ -21,7 +24,7 @@ from rag.errors import ConfigError, RagError
 from rag.protocols import Chunker, Embedder, PassageEmbedder, Reader, SparseEncoder, StoredIndex
 from rag.records import DocumentRecord, JobRecord, Submission, Task
 from rag.telemetry.trace import Trace
-from rag.types import Document, Scope
+from rag.types import Document, Readers, Scope, stored_acl
 
 BULK_FROM = 17
 """Documents sent together that wait for those of smaller submissions."""
@@ -73,6 +76,11 @@ class IngestPipeline:
         self.settler = Settler(
             writer=self._writer, index=index, catalog=catalog, deletion=self._deletion
         )
+        self._index = index
+        self.permissions = Permissions(
+            writer=self._writer, settler=self.settler, index=index, catalog=catalog
+        )
+        self.removal = Removal(catalog=catalog, index=index, spool=spool, originals=originals)
 
     async def ingest(self, task: Task, *, wait: bool = True) -> None:
         """Ingests one document completely, from its parsed form if it was parsed before.
@@ -104,11 +112,15 @@ class IngestPipeline:
         document, attached = await self._read(task, trace)  # 1.
         note(trace, document)
         before = await self._catalog.documents.get(task.scope, task.document_id)
+        acl = before.acl if task.acl is None else task.acl
+        attached = [replace(each, acl=acl) for each in attached]
         if not before.version:
             mark = await self._catalog.unsettled.of(task.scope, task.document_id)
             if mark and mark.version:  # sent anew before its deletion was finished
                 await self._deletion.finish(mark)
         elif await self._unchanged(task, before, document):  # 2.
+            if task.acl is not None:
+                await self.permissions.apply(task.scope, before, task.acl)
             kept = None if before.original else await self._keep(task, document)
             await self._store(task, document, attached)
             await self._catalog.tasks.unchanged(
@@ -120,12 +132,19 @@ class IngestPipeline:
             ids = {each.document_id for each in attached}
             await self._deletion.delete_attachments(task.scope, task.document_id, but=ids)
         async with self._writer.contents(task.scope, before.version, document.version):
-            original = await self._original(task, before, document, trace)
+            original = await self._original(task, before, document, acl, trace)
             chunks = [] if original else await self._writer.chunk(document, trace)  # 3.
             await self._catalog.unsettled.add(task.scope, task.document_id)
             await self._writer.store(  # 4. 5.
-                task.scope, task.document_id, chunks, trace, recipe=before.recipe
+                task.scope,
+                task.document_id,
+                chunks,
+                trace,
+                acl=stored_acl(acl),
+                recipe=before.recipe,
             )
+            if acl != before.acl:  # also in the version that a rollback goes back to
+                await self._index.set_acl(task.scope, task.document_id, stored_acl(acl))
             with trace.span("commit"):
                 kept = await self._keep(task, document)
                 await self._store(task, document, attached)
@@ -172,8 +191,9 @@ class IngestPipeline:
     async def delete(self, scope: Scope, document_id: str) -> None:
         """Removes a document and its attachments.
 
-        If another document has the same bytes, that one takes over the chunks.
-        The catalog forgets it first, and from then on nobody finds it. After a kill from then on,
+        For the scope's readers, one that they may not read is as one that there is none of. If
+        another document has the same bytes, that one takes over the chunks. The catalog forgets it
+        first, and from then on nobody finds it. After a kill from then on,
         the deletion is finished at the next start; an interrupted deletion can be repeated.
 
         Raises:
@@ -203,7 +223,7 @@ class IngestPipeline:
         """Lists documents that were sent; returns the id of the job that will ingest them.
 
         `BULK_FROM` documents and more wait for all others. Those that have not begun within
-        `expires_in` seconds fail.
+        `expires_in` seconds fail. The job belongs to the scope's reader.
 
         Raises:
             ConfigError: Same as `check_collection`; the bytes that were sent are dropped.
@@ -211,6 +231,7 @@ class IngestPipeline:
         ids = [document.document_id for document in documents]
         bulk = len(documents) >= BULK_FROM
         spool = self._spool.of(scope.tenant)
+        sender, scope = scope, scope.whole
         with self._traces.accepting(scope, documents, request, bulk=bulk) as accepting:
             try:
                 await self.check_collection(scope)
@@ -220,7 +241,7 @@ class IngestPipeline:
                 raise
             before = await self._catalog.documents.spooled(scope, ids)
             accepting.job_id = await self._catalog.jobs.submit(
-                scope,
+                sender,
                 accepting.documents,
                 bulk=bulk,
                 expires_in=expires_in,
@@ -268,23 +289,29 @@ class IngestPipeline:
         return await self._catalog.documents.text(task.scope, task.document_id) == document.text
 
     async def _original(
-        self, task: Task, before: DocumentRecord, document: Document, trace: Trace
+        self,
+        task: Task,
+        before: DocumentRecord,
+        document: Document,
+        acl: Readers | None,
+        trace: Trace,
     ) -> str | None:
-        """Returns the id of the document that holds the same bytes already; None for an id
-        chosen by the caller, who may mean two documents with one text.
+        """Returns the id of the document that holds the same bytes for the same readers; None for
+        an id chosen by the caller, who may mean two documents with one text.
 
-        A document whose bytes change hands its old chunks over first; one that is only cut anew
-        stays the original of its duplicates.
+        A document whose bytes or readers change hands its old chunks over first; one that is only
+        cut anew stays the original of its duplicates.
         """  # noqa: D205
         if before.version:  # documents with the same bytes may have changed before we had the lock
             before = await self._catalog.documents.get(task.scope, task.document_id)
-            if before.version == document.version and not before.duplicate_of:
+            stays = (before.version, before.acl) == (document.version, acl)
+            if stays and not before.duplicate_of:
                 return None
-            if before.version != document.version:
+            if not stays:
                 await self._writer.hand_over(task.scope, before.id, before.cut, trace)
         if task.source.get("own_id") and before.version != document.version:
             return None
-        same = await self._catalog.documents.same_content(task.scope, document.version)
+        same = await self._catalog.documents.same_content(task.scope, document.version, acl)
         if same is None or same.id == task.document_id:
             return None
         holds = await self._writer.holds_chunks(task.scope, same, document.version)

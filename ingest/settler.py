@@ -27,6 +27,7 @@ class Settler:
         self, *, writer: Writer, index: StoredIndex, catalog: Catalog, deletion: Deletion
     ) -> None:
         self._writer = writer
+        self._index = index
         self._catalog = catalog
         self._deletion = deletion
         self._checker = Checker(index=index, catalog=catalog)
@@ -66,14 +67,16 @@ class Settler:
     async def repair(self, scope: Scope, record: DocumentRecord) -> None:
         """Makes the index match the catalog for a stored document, which must be `settled`.
 
-        If the chunks cannot be made from the stored text, the document is recorded as failed.
+        Its ACL is written anew in any case. If the chunks cannot be made from the stored text, the
+        document is recorded as failed.
         """
+        await self._index.set_acl(scope, record.id, record.words)
         fault = await self._checker.fault_of(scope, record)
         if fault is None:
             await self._catalog.unsettled.remove(scope, record.id)
             return
         if fault.kind == "original":  # another document, or it itself, holds its bytes now
-            same = await self._catalog.documents.same_content(scope, record.version)
+            same = await self._catalog.documents.same_content(scope, record.version, record.acl)
             holds = same and await self._writer.holds_chunks(scope, same, record.version)
             record = replace(record, duplicate_of=same.id if same and holds else None)
         try:
@@ -99,7 +102,7 @@ class Settler:
             chunks = await self._writer.chunk(
                 await self._catalog.documents.stored(scope, record.id), trace
             )
-        await self._writer.store(version, record.id, chunks, trace)
+        await self._writer.store(version, record.id, chunks, trace, acl=record.words)
         return Cut(
             version=record.version,
             duplicate_of=record.duplicate_of,

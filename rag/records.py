@@ -1,4 +1,4 @@
-"""Records of the catalog: documents, tasks, jobs, collections, answers and keys."""
+"""Records of the catalog: documents, tasks, jobs, collections, answers, keys and the audit log."""
 
 from __future__ import annotations
 
@@ -6,7 +6,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
-from rag.types import Float32Array, Permission, Principal, Scope, Stage, State
+from rag.types import (
+    Float32Array,
+    Permission,
+    Principal,
+    Readers,
+    Scope,
+    Stage,
+    State,
+    stored_acl,
+)
 
 ATTEMPTS = 5
 """Attempts to ingest a document; after the last one it has failed."""
@@ -19,7 +28,8 @@ class Submission:
     `source` is JSON: `{"file": …}` for a file that is read in place, `{"spool": …}` for bytes that
     were sent, `{"url": …, "spool": …}` for bytes that are yet to be fetched. An attachment's source
     names the `parent` that it came with. `traceparent` is the W3C header of the span in which it
-    was accepted.
+    was accepted. With an `acl`, its readers are those from the moment its content is stored;
+    without one, it keeps the ACL that it has.
     """
 
     document_id: str
@@ -27,6 +37,7 @@ class Submission:
     source: Mapping[str, Any]
     title: str = ""
     traceparent: str | None = None
+    acl: Readers | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +64,7 @@ class Task:
     bulk: bool = False
     key_id: str = ""
     subject: str = ""
+    acl: Readers | None = None
 
 
 class DueTask(NamedTuple):
@@ -94,7 +106,8 @@ class DocumentRecord:
     """A document as it is listed; `chunks` is the number of its searchable chunks.
 
     `original` is the key of the file that it was read from, if that is kept. `parent` is the id of
-    the document that it is attached to.
+    the document that it is attached to. If its `acl`
+    is None, it follows the default of its collection.
     """
 
     id: str
@@ -111,8 +124,14 @@ class DocumentRecord:
     source: Mapping[str, Any]
     original: str | None
     parent: str | None
+    acl: Readers | None
     created_at: str
     updated_at: str
+
+    @property
+    def words(self) -> Readers:
+        """The words of its readers, as an index stores them."""
+        return stored_acl(self.acl)
 
     @property
     def cut(self) -> Cut:
@@ -341,3 +360,60 @@ class LedgerRow:
     trace_id: str = ""
     started_at: float
     finished_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TenantRecord:
+    """A tenant with the numbers of what it has; `keys` are those that were not revoked."""
+
+    name: str
+    collections: int
+    documents: int
+    chunks: int
+    open_tasks: int
+    answers: int
+    keys: int
+
+
+AuditOutcome = Literal["success", "failure", "denied"]
+SERVICE = ""
+"""The tenant of the audit log's rows that belong to no tenant: the service itself."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditRow:
+    """An entry of the audit log: who did what to which object, with what outcome.
+
+    `at_ms` is milliseconds since 1970, `status` the HTTP status, 0 without one. `detail` is the
+    code of an error. `address` is where the request came from. Nothing of it is content.
+    """
+
+    id: str
+    tenant: str
+    at_ms: int
+    action: str
+    object: str = ""
+    collection: str = ""
+    outcome: AuditOutcome
+    status: int = 0
+    detail: str = ""
+    key_id: str = ""
+    subject: str = ""
+    address: str = ""
+    request_id: str = ""
+
+
+class AuditEntry(NamedTuple):
+    """A stored entry: its number in the tenant's chain, from 1, and its hash, in hex."""
+
+    number: int
+    row: AuditRow
+    hash: str
+
+
+class AuditHead(NamedTuple):
+    """The last entry of a chain."""
+
+    tenant: str
+    number: int
+    hash: str

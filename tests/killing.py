@@ -20,7 +20,7 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,7 @@ from rag.catalog.database import SqliteDatabase
 from rag.errors import InputError, NotFoundError
 from rag.records import DocumentRecord, Submission
 from rag.text.passages import passage_text
-from rag.types import Document, Scope
+from rag.types import DEFAULT, Document, Readers, Scope, stored_acl
 from retrieval.bm25 import Bm25Encoder
 from retrieval.indexes.edge import EdgeIndex
 from tests import papers
@@ -68,7 +68,16 @@ MAILS = [
     for n in range(4)
 ]
 """Mail `n` has the first `n` texts attached; files with the same bytes are its duplicates."""
-OPERATIONS = ["upload"] * 4 + ["delete"] * 3 + ["sync", "cancelled", "reindex", "roll_back"]
+OPERATIONS = ["upload"] * 4 + ["delete"] * 3 + ["permit"] * 2
+OPERATIONS += ["sync", "cancelled", "reindex", "roll_back", "remove"]
+ACLS: list[Readers | None] = [
+    None,
+    frozenset({"public"}),
+    frozenset({"user:anna"}),
+    frozenset({"group:sales", "user:anna"}),
+    frozenset({"group:sales", "user:bert"}),
+]
+WORDS = sorted(frozenset({DEFAULT}).union(*(acl for acl in ACLS if acl)))
 OPERATIONS_EACH = 12
 LONGEST = 0.6
 """Seconds within which a fork is killed that is killed at a random moment."""
@@ -77,9 +86,14 @@ WATCHED = {
     "jobs": ["submit"],
     "documents": ["delete", "inherit"],
     "versions": ["recut"],
-    "unsettled": ["add", "remove", "of"],
+    "unsettled": ["add", "note", "remove", "of"],
     "staged": ["add", "drop"],
-    "index": ["upsert", "delete", "chunk_ids", "begin_version", "switch_version", "maintain"],
+    "acls": ["set"],
+    "removals": ["begin", "clear", "end"],
+    "index": [
+        *("upsert", "delete", "chunk_ids", "set_acl", "remove"),
+        *("begin_version", "switch_version", "maintain"),
+    ],
     "originals": ["store"],
     "spool": ["write"],
 }
@@ -117,6 +131,20 @@ KILLS = {
         },
         operations=["upload", "upload", "delete"],
     ),
+    "permitting": Kill(
+        calls=16,
+        watched={
+            "acls": ["set"],
+            "unsettled": ["note", "remove"],
+            "index": ["set_acl", "upsert"],
+        },
+        operations=["upload", "permit", "permit"],
+    ),
+    "removing": Kill(
+        calls=10,
+        watched={"removals": ["begin", "clear", "running", "end"], "index": ["remove", "upsert"]},
+        operations=["upload", "upload", "remove"],
+    ),
 }
 
 
@@ -136,8 +164,23 @@ class Journal:
         found: dict[str, set[int | None]] = {name: {None} for name in NAMES}
         for line in self._file.read_text().splitlines() if self._file.exists() else ():
             word, name, text = json.loads(line)
+            if name not in found:
+                continue
             found[name] = {text} if word == "is" else found[name] | {text}
         return found
+
+    def changing(self) -> tuple[str, int, int] | None:
+        """The document whose ACL was being changed, its ACL before and the new one, by number."""
+        name, before, after = "", 0, 0
+        for line in self._file.read_text().splitlines() if self._file.exists() else ():
+            word, about, acl = json.loads(line)
+            if word == "from":
+                name, before = about, acl
+            elif word == "to":
+                after = acl
+            elif word == "permitted":
+                name = ""
+        return (name, before, after) if name else None
 
 
 @dataclass(slots=True)
@@ -236,6 +279,26 @@ class Service:
         for name in sorted(set(NAMES) - set(kept)):
             await self._delete(name)
 
+    async def permit(self) -> None:
+        """Gives a document another ACL."""
+        name, acl = self.dice.choice(NAMES), self.dice.randrange(len(ACLS))
+        id_ = submission_of_uri(file_uri(self.folder / "docs" / name))
+        with contextlib.suppress(NotFoundError):
+            before = await self.catalog.documents.get(SCOPE, id_)
+            self.journal.note("from", name, ACLS.index(before.acl))
+            self.journal.note("to", name, acl)
+            await self.pipeline.permissions.change(SCOPE, id_, ACLS[acl])
+        self.journal.note("permitted", name, acl)
+
+    async def remove(self) -> None:
+        """Deletes the collection, and makes it anew."""
+        for name in NAMES:
+            self.journal.note("may", name, None)
+        await self.pipeline.removal.remove(SCOPE)
+        for name in NAMES:
+            self.journal.note("is", name, None)
+        await self.pipeline.check_collection(SCOPE)
+
     async def reindex(self) -> None:
         self.budget = self.dice.choice(BUDGETS)
         await self.reindexer().reindex(SCOPE, progress=lambda _done, _of: None)
@@ -278,6 +341,7 @@ async def opened(folder: Path, dice: random.Random) -> AsyncIterator[Service]:
 async def recover(service: Service) -> None:
     """Settles as a start does, drains the queue, and settles once more."""
     pipeline = service.pipeline
+    await pipeline.removal.finish()
     await pipeline.check_collection(SCOPE)
     await settle(pipeline=pipeline, index=service.index, catalog=service.catalog)
     await service.queue().drain()
@@ -299,6 +363,7 @@ async def verify(service: Service) -> None:
         if record is not None:
             chunks += await verify_chunks(service, record, records)
             chunks += await verify_attachments(service, record, records)
+            await verify_acl(service, record, records)
         service.journal.note("is", name, text)
     assert len(await service.index.chunk_ids(SCOPE, None)) == chunks
     for deleted in (True, False):
@@ -340,6 +405,35 @@ async def verify_attachments(
     return chunks
 
 
+async def check_permissions(service: Service) -> None:
+    """Checks that a document whose ACL was being changed is shown by the old one or the new one.
+
+    In between it may be shown to those alone whom both allow.
+    """
+    if (change := service.journal.changing()) is None:
+        return
+    name, before, after = change
+    id_ = submission_of_uri(file_uri(service.folder / "docs" / name))
+    with contextlib.suppress(NotFoundError):
+        record = await service.catalog.documents.get(SCOPE, id_)
+        old, new = stored_acl(ACLS[before]), stored_acl(ACLS[after])
+        shown = await words_of(service, id_)
+        assert record.words in (old, new), (record, old, new)
+        assert shown <= old & new or shown in (old, record.words), (shown, old, new, record)
+        assert shown <= old or record.words == new, (shown, old, new, record)
+
+
+async def words_of(service: Service, id_: str) -> Readers:
+    """Returns the words by which the index shows any of a document's chunks."""
+    return frozenset(
+        [
+            word
+            for word in WORDS
+            if await service.index.chunk_ids(replace(SCOPE, readers=frozenset({word})), id_)
+        ]
+    )
+
+
 async def text_of(service: Service, record: DocumentRecord | None) -> int | None:
     if record is None or not record.version:
         return None
@@ -367,6 +461,19 @@ async def verify_chunks(
         made = HashEmbedder().vector(passage_text(chunk))
         np.testing.assert_allclose(vectors[chunk.id], made, atol=1e-5)
     return len(ids)
+
+
+async def verify_acl(
+    service: Service, record: DocumentRecord, records: dict[str, DocumentRecord]
+) -> None:
+    """Checks that the index shows all of a document's chunks to its readers, and to nobody else."""
+    if record.duplicate_of:
+        originals = {r.id: r for r in records.values()}
+        assert originals[record.duplicate_of].acl == record.acl, record
+    ids = await service.index.chunk_ids(SCOPE, record.id)
+    for word in WORDS:
+        seen = await service.index.chunk_ids(replace(SCOPE, readers=frozenset({word})), record.id)
+        assert seen == (ids if word in record.words else set()), (record, word)
 
 
 def cut(document: Document, budget: int) -> set[str]:
@@ -409,6 +516,8 @@ def kill_at(service: Service, call: int, names: Mapping[str, Sequence[str]]) -> 
         "versions": service.catalog.versions,
         "unsettled": service.catalog.unsettled,
         "staged": service.catalog.staged,
+        "acls": service.catalog.acls,
+        "removals": service.catalog.removals,
         "index": service.index,
         "originals": TenantOriginals,
         "spool": TenantSpool,
@@ -426,6 +535,7 @@ async def live(folder: Path, seed: int, kill: Kill | None, *, works: bool) -> No
     dice = random.Random(seed)
     call = dice.randrange(kill.calls) if kill else 0
     async with opened(folder, dice) as service:
+        await check_permissions(service)
         if kill and kill.recovering:
             kill_at(service, call, kill.watched)
         await recover(service)

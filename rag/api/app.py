@@ -16,6 +16,7 @@ from starlette.responses import Response
 
 import rag
 from rag.api import openapi, problems
+from rag.api.auditing import Auditing
 from rag.api.browsers import OwnHosts, OwnOrigins
 from rag.api.clients import dify, ollama, rerankers
 from rag.api.deps import Running
@@ -63,6 +64,7 @@ def create_app(
                 gc.freeze()  # loaded objects stay: a full collection would scan them, 50 ms each
                 service.announce(url)
                 running.opened, running.queue, running.gateway = service, queue, gateway
+                running.audit = gateway.audit if gateway else None
                 await asyncio.Event().wait()
         except RagError as error:
             running.failure = error
@@ -130,6 +132,7 @@ def app_without_lifespan(
         caller = Principal()
     app.add_middleware(BodyLimit, limits=settings.limits)
     app.add_middleware(Gate, running=running, caller=caller)
+    app.add_middleware(Auditing, running=running)
     _add_origin_checks(app, hosts, settings.server.allowed_origins)
     app.add_middleware(RequestId)
     app.add_middleware(SlowClients)

@@ -59,7 +59,7 @@ async def scores(
     """
     check_length(query, service.settings.limits)
     _check_count(len(texts), service)
-    await service.catalog.collections.check_exists(scope)
+    scope = await service.catalog.collections.check_exists(scope)
     asked = Query(text=query, scope=scope)
     charged = _charged(
         request,

@@ -18,6 +18,7 @@ from rag.build.storage import Storage
 from rag.catalog.collections import no_collection
 from rag.errors import BusyError, ForbiddenError, RagError
 from rag.gateway.api_keys import ApiKeys
+from rag.gateway.audit_log import AuditLog
 from rag.gateway.gateway import Gateway
 from rag.protocols import Queue
 from rag.records import CollectionRecord
@@ -41,6 +42,7 @@ class Running:
     opened: Storage | None = None
     queue: Queue | None = None
     gateway: Gateway | None = None
+    audit: AuditLog | None = None
     failure: RagError | None = None
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Lock for large requests: one is read at a time, each in a separate process."""
@@ -127,7 +129,7 @@ def scope_in(caller: Principal, collection: str) -> Scope:
     """
     if not caller.reaches(collection):
         raise no_collection(collection)
-    return Scope(tenant=caller.tenant, collection=collection)
+    return Scope(tenant=caller.tenant, collection=collection, readers=caller.readers)
 
 
 def visible(records: Sequence[CollectionRecord], caller: Principal) -> list[CollectionRecord]:
@@ -136,10 +138,14 @@ def visible(records: Sequence[CollectionRecord], caller: Principal) -> list[Coll
 
 
 async def scope(
-    caller: PrincipalDep, collection: Annotated[str, Query(pattern=COLLECTION)] = "default"
+    request: Request,
+    caller: PrincipalDep,
+    storage: StorageDep,
+    collection: Annotated[str, Query(pattern=COLLECTION)] = "default",
 ) -> Scope:
     """Returns the scope of a request whose collection is in its URL."""
-    return scope_in(caller, collection)
+    request.scope["collection"] = collection  # for the audit log
+    return await storage.catalog.collections.seen(scope_in(caller, collection))
 
 
 async def api_keys(request: Request, storage: StorageDep) -> ApiKeys:

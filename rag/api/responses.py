@@ -283,7 +283,7 @@ def usage_json(usage: Usage) -> dict[str, Any]:
 def document_json(record: DocumentRecord) -> dict[str, Any]:
     """Returns a document as `DocumentOut`; where its bytes lie and how it was cut is internal."""
     fields = asdict(record)
-    del fields["source"], fields["recipe"], fields["original"]
+    del fields["source"], fields["recipe"], fields["original"], fields["acl"]
     return fields
 
 

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from rag.build.accounts import open_accounts
 from rag.build.storage import Storage
 from rag.errors import ConfigError
+from rag.gateway.audit_log import AuditLog
 from rag.gateway.claims import ClaimMapping
 from rag.gateway.credentials import KeysAndTokens
 from rag.gateway.failed_attempts import FailedAttempts
@@ -25,8 +26,11 @@ async def open_gateway(storage: Storage) -> AsyncIterator[Gateway | None]:
         yield None
         return
     keys = KeyAuthenticator(storage.catalog.keys)
+    audit, kept = AuditLog(storage.catalog.audit), settings.audit
     async with (
         keys.stamping(),
+        audit.started(),
+        audit.expiring(kept.keep_days, kept.tenants),
         open_accounts(storage) as accounts,
         contextlib.AsyncExitStack() as stack,
     ):
@@ -39,6 +43,7 @@ async def open_gateway(storage: Storage) -> AsyncIterator[Gateway | None]:
             keys=keys,
             failed=FailedAttempts(per_minute=settings.failed_per_minute),
             accounts=accounts,
+            audit=audit,
         )
 
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import count
 
+import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from rag.catalog.acls import write_readers
 from rag.catalog.database import Database
-from rag.catalog.sql import key_columns, scope_row, utc_now
+from rag.catalog.sql import acl_of, acl_text, in_scope, key_columns, scope_row, utc_now
 from rag.catalog.tables import documents, tasks
+from rag.catalog.turns import next_turn
 from rag.records import Submission
 from rag.types import Scope
 
@@ -34,10 +38,13 @@ class Accepting:
         bulk: bool,
         expires_at: float | None = None,
     ) -> None:
-        """Lists documents as pending; what is stored of them stays until they are ingested."""
+        """Lists documents as pending; what is stored of them stays until they are ingested.
+
+        The tenant takes turns with the others (see `rag.catalog.turns`).
+        """
         if not submissions:
             return
-        now = utc_now()
+        now, turns = utc_now(), count(await next_turn(db, scope.tenant, bulk=bulk))
         stamp = {**scope_row(scope), "state": "pending", "updated_at": now}
         listed: list[dict[str, object]] = [
             stamp
@@ -49,6 +56,7 @@ class Accepting:
                 "parent": each.source.get("parent"),
                 "created_at": now,
                 "meta": {},
+                "acl": acl_text(each.acl),
             }
             for each in submissions
         ]
@@ -61,8 +69,22 @@ class Accepting:
                 "bulk": bulk,
                 "expires_at": expires_at,
                 "traceparent": each.traceparent,
+                "turn": next(turns),
+                "acl": acl_text(each.acl),
             }
             for each in submissions
         ]
         await db.execute(self._list, listed)
+        await _write_readers(db, scope, [each.document_id for each in submissions if each.acl])
         await db.execute(tasks.insert(), queued)
+
+
+async def _write_readers(db: AsyncConnection, scope: Scope, document_ids: Sequence[str]) -> None:
+    """Writes the readers of documents that were sent with an ACL.
+
+    A document that was there before keeps its ACL until its new content is stored.
+    """
+    if document_ids:
+        theirs = in_scope(scope, documents) & documents.c.id.in_(document_ids)
+        rows = await db.execute(sa.select(documents.c.id, documents.c.acl).where(theirs))
+        await write_readers(db, scope, {row.id: acl_of(row.acl) for row in rows})

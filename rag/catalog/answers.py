@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from rag.catalog.database import Database
 from rag.catalog.forgetting import forget_late
-from rag.catalog.sql import in_scope, scope_of
+from rag.catalog.sql import in_scope, scope_of, scope_row
 from rag.catalog.tables import TO_SCORE, answer_documents, answers
 from rag.errors import NotFoundError
 from rag.records import Feedback, LiveAnswer, Signals
@@ -111,6 +111,8 @@ class Answers:
         theirs = _of(caller.tenant, id_)
         if caller.collections is not None:
             theirs = sa.and_(theirs, answers.c.collection.in_(caller.collections))
+        if caller.readers is not None:  # whoever asked, and nobody else, judges the answer
+            theirs = sa.and_(theirs, answers.c.reader.in_(sorted(caller.readers)))
         given = {name: value for name, value in asdict(feedback).items() if value is not None}
         async with self._db.write() as db:
             if (await db.execute(answers.update().where(theirs).values(given))).rowcount == 0:
@@ -171,23 +173,23 @@ def _within(
 
 def _row(answer: LiveAnswer) -> dict[str, Any]:
     row = asdict(answer)
-    scope, feedback = row.pop("scope"), row.pop("feedback")
-    del row["read"]
-    return {**row, **scope, **feedback}
+    feedback = row.pop("feedback")
+    del row["scope"], row["read"]
+    return {**row, **scope_row(answer.scope), **feedback, "reader": answer.scope.reader}
 
 
 def _read(answer: LiveAnswer) -> Iterator[dict[str, str]]:
     """Yields the rows of the documents that an answer was made of."""
     for document_id, version in answer.read.items():
         key = {"answer_id": answer.id, "document_id": document_id, "version": version}
-        yield asdict(answer.scope) | key
+        yield scope_row(answer.scope) | key
 
 
 def _answer(row: sa.RowMapping) -> LiveAnswer:
     values = dict(row)
     names = ("rating", "comment", "correction")
     feedback = Feedback(**{name: values.pop(name) for name in names})
-    for name in ("tenant", "collection", "embedding", "claimed_at"):
+    for name in ("tenant", "collection", "embedding", "claimed_at", "reader"):
         del values[name]
     return LiveAnswer(scope=scope_of(row), feedback=feedback, **values)
 

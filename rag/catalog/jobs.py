@@ -10,14 +10,24 @@ from itertools import islice
 from uuid import uuid4
 
 import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from rag.catalog.accepting import Accepting
+from rag.catalog.collections import being_removed
 from rag.catalog.database import Database
-from rag.catalog.sql import OPEN, same_document, scope_row, spool_keys, utc_now
-from rag.catalog.tables import TO_SCORE, answers, documents, jobs, tasks
+from rag.catalog.sql import (
+    OPEN,
+    in_scope,
+    same_document,
+    scope_row,
+    spool_keys,
+    utc_now,
+)
+from rag.catalog.tables import TO_SCORE, answers, collections, documents, jobs, tasks
+from rag.catalog.turns import next_turn
 from rag.errors import NotFoundError
 from rag.records import Backlog, JobRecord, OpenTasks, Submission
-from rag.types import Scope, State
+from rag.types import Readers, Scope, State
 
 MAX_LISTED_FAILURES = 100
 SUBMIT_SLICE = 500
@@ -47,25 +57,35 @@ class Jobs:
         All are stored or none; the submissions are read while they are written, a slice at a time.
         `bulk` documents wait for all others; those not begun within `expires_in` seconds fail.
         The key and the user are those who are charged.
+        The tenant takes turns with the others (see `rag.catalog.turns`).
         """
         job_id, now = uuid4().hex, utc_now()
         expires_at = None if expires_in is None else time.time() + expires_in
         coming = iter(submissions)
         async with self._db.write() as db:
-            sender = {"key_id": key_id, "subject": subject}
+            await self._check_collection(db, scope)
+            sender = {"key_id": key_id, "subject": subject, "reader": scope.reader}
             job = {"id": job_id, "created_at": now, **scope_row(scope), **sender}
             await db.execute(jobs.insert().values(job))
             while part := list(islice(coming, SUBMIT_SLICE)):
                 await self._accepting.add(db, scope, job_id, part, bulk=bulk, expires_at=expires_at)
         return job_id
 
-    async def get(self, tenant: str, job_id: str) -> JobRecord:
-        """Returns the job.
+    async def _check_collection(self, db: AsyncConnection, scope: Scope) -> None:
+        """Checks that the collection is not being removed, and holds that up until the commit."""
+        mine = sa.select(collections.c.removed_at).where(in_scope(scope, collections))
+        if await db.scalar(mine.with_for_update(read=True)) is not None:
+            raise being_removed(scope.collection)
+
+    async def get(self, tenant: str, job_id: str, *, readers: Readers | None = None) -> JobRecord:
+        """Returns the job; for `readers`, only one that one of them has sent.
 
         Raises:
             NotFoundError: The tenant has no such job.
         """
         theirs = sa.and_(jobs.c.id == job_id, jobs.c.tenant == tenant)
+        if readers is not None:
+            theirs = sa.and_(theirs, jobs.c.reader.in_(sorted(readers)))
         found = await self._db.rows(jobs.select().where(theirs))
         if not found:
             raise no_job(job_id)
@@ -107,8 +127,14 @@ class Jobs:
         timing = {"attempts": 0, "not_before": 0.0, "queued_at": None, "expires_at": None}
         afresh = again | timing | {"stage": "parse"}
         dead = sa.exists().where(_OF_TASK, documents.c.state == "failed")
+        alike = sa.select(tasks.c.bulk).where(tasks.c.job_id == job_id).limit(1)
+        place = sa.func.row_number().over(order_by=tasks.c.id).label("place")
+        placed = sa.select(tasks.c.id, place).where(failed, dead).subquery()
+        again_each = tasks.update().where(tasks.c.id == placed.c.id)
         async with self._db.write() as db:
-            await db.execute(tasks.update().where(failed, dead).values(afresh))
+            turn = await next_turn(db, tenant, bulk=bool(await db.scalar(alike)))
+            turns = {"turn": turn + placed.c.place - 1}
+            await db.execute(again_each.values(afresh | turns))
             waiting = sa.and_(tasks.c.job_id == job_id, tasks.c.state == "pending")
             waits = sa.exists().where(_OF_TASK, waiting)
             await db.execute(documents.update().where(waits).values(again))

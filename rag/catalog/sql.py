@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from datetime import UTC, datetime
@@ -11,7 +12,7 @@ import sqlalchemy as sa
 
 from rag.catalog.tables import documents, tasks
 from rag.records import DocumentRecord
-from rag.types import Scope
+from rag.types import Readers, Scope
 
 OPEN = ("pending", "running")
 """States of tasks that have not ended."""
@@ -87,7 +88,18 @@ def key_columns(table: sa.Table) -> list[str]:
 
 def document_record(row: sa.RowMapping) -> DocumentRecord:
     """Returns the record of a row of `documents`."""
-    return DocumentRecord(**{field.name: row[field.name] for field in fields(DocumentRecord)})
+    values = {field.name: row[field.name] for field in fields(DocumentRecord)}
+    return DocumentRecord(**values | {"acl": acl_of(row["acl"])})
+
+
+def acl_text(acl: Readers | None) -> str | None:
+    """Returns an ACL as it is stored: equal ones have equal texts."""
+    return None if acl is None else json.dumps(sorted(acl), ensure_ascii=False)
+
+
+def acl_of(text: str | None) -> Readers | None:
+    """Returns the ACL that `acl_text` was given."""
+    return None if text is None else frozenset(json.loads(text))
 
 
 def spool_keys(rows: Iterable[sa.RowMapping]) -> set[str]:

@@ -17,6 +17,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from rag.catalog.accepting import Accepting
+from rag.catalog.acls import write_acl
 from rag.catalog.database import Database
 from rag.catalog.document_json import document_of, draft_of, structure_of
 from rag.catalog.forgetting import forget_versions
@@ -30,6 +31,7 @@ from rag.catalog.interrupted import (
 from rag.catalog.sql import (
     IS_OPEN,
     OPEN,
+    acl_of,
     document_key,
     key_columns,
     of_document,
@@ -76,6 +78,7 @@ _FIND_OPEN = (
     .where(_THE_TASK, IS_OPEN)
     .with_for_update(of=tasks)
 )
+_BY_TURN = (tasks.c.bulk, tasks.c.turn, tasks.c.id)
 _CHANGE = tasks.update().where(_THE_TASK)
 _CHANGE_RUNNING = tasks.update().where(_THE_TASK, tasks.c.state == "running")
 _END = tasks.update().where(_THE_TASK, IS_OPEN)
@@ -116,16 +119,16 @@ class Tasks:
 
     async def _give_up(self, db: AsyncConnection, task: Task) -> None:
         await self._settle(db, task, "failed", error=GIVEN_UP)
-        metrics.document("failed")
+        metrics.document("failed", task.scope.tenant)
 
     async def claim(self, limit: int, *, bulk: int | None = None) -> list[Task]:
-        """Marks the oldest due tasks as running and returns them; `begin` marks their documents.
+        """Marks the next due tasks as running and returns them; `begin` marks their documents.
 
-        They are of all tenants. Bulk tasks come last, and at most `bulk` of them. Interrupted tasks
-        are not included.
+        They are of all tenants, which take turns. Bulk tasks come last, and at most `bulk` of them.
+        Interrupted tasks are not included.
         """
         query = _TASKS.where(tasks.c.state == "pending", _due(), IS_ANOTHER).limit(limit)
-        query = query.order_by(tasks.c.bulk, tasks.c.id)
+        query = query.order_by(*_BY_TURN)
         async with self._db.write() as db:
             found = (await db.execute(query.with_for_update(skip_locked=True, of=tasks))).mappings()
             due = [_task(row) for row in found]
@@ -215,7 +218,7 @@ class Tasks:
         async with self._db.write() as db:
             await db.execute(_CHANGE_RUNNING, waits)
             await db.execute(_CHANGE_DOCUMENT, document_key(task.scope, task.document_id) | again)
-        metrics.document("retried")
+        metrics.document("retried", task.scope.tenant)
 
     async def next_due(self) -> float | None:
         """Returns the seconds until a task of any tenant is due; None if none is pending."""
@@ -224,15 +227,22 @@ class Tasks:
         return None if row["at"] is None else min(max(0.0, row["at"] - time.time()), LONGEST_WAIT)
 
     @contextlib.asynccontextmanager
-    async def outbox(self, limit: int) -> AsyncIterator[list[DueTask]]:
-        """Yields due tasks of all tenants that were not sent to a broker.
+    async def outbox(
+        self, limit: int, queue: tuple[Stage, bool] | None = None
+    ) -> AsyncIterator[list[DueTask]]:
+        """Yields due tasks of all tenants, in turn, that were not sent to a broker.
+
+        With `queue`, a pair of stage and bulk, only those of this queue.
 
         They count as sent after the block. If the block fails, they do not: to send one twice is
         harmless, not to send it is not.
         """
         unsent = sa.and_(tasks.c.state.in_(OPEN), tasks.c.queued_at.is_(None), _due())
         query = sa.select(*(tasks.c[name] for name in DueTask._fields)).where(unsent)
-        query = query.order_by(tasks.c.bulk, tasks.c.id).limit(limit)
+        if queue is not None:
+            stage, bulk = queue
+            query = query.where(tasks.c.stage == stage, tasks.c.bulk == bulk)
+        query = query.order_by(*_BY_TURN).limit(limit)
         async with self._db.write() as db:
             found = (await db.execute(query.with_for_update(skip_locked=True))).all()
             yield [DueTask(*row) for row in found]
@@ -300,10 +310,12 @@ class Tasks:
         async with self._db.write() as db:
             await db.execute(self._store_text, text)
             await forget_versions(db, task.scope, task.document_id, but=document.version)
+            if task.acl is not None:
+                await write_acl(db, task.scope, {task.document_id: task.acl})
             await self._settle(db, task, "succeeded", outcome=outcome, document=values)
             await self._unsettled.unmark(db, task.scope, task.document_id)
             await self._accepting.add(db, task.scope, task.job_id, attachments, bulk=task.bulk)
-        metrics.document(outcome)
+        metrics.document(outcome, task.scope.tenant)
 
     async def unchanged(
         self,
@@ -324,7 +336,7 @@ class Tasks:
             kept = {"original": original} if original else None
             await self._settle(db, task, "succeeded", outcome="unchanged", document=kept)
             await self._accepting.add(db, task.scope, task.job_id, attachments, bulk=task.bulk)
-        metrics.document("unchanged")
+        metrics.document("unchanged", task.scope.tenant)
 
     async def skip(self, task: Task, why: str) -> None:
         """Records that nothing here can read a document; its earlier stored state stays."""
@@ -332,13 +344,13 @@ class Tasks:
             await self._settle(
                 db, task, "succeeded", error=why, outcome="skipped", listed="skipped"
             )
-        metrics.document("skipped")
+        metrics.document("skipped", task.scope.tenant)
 
     async def fail(self, task: Task, error: str) -> None:
         """Records that a document could not be ingested; its earlier stored state stays."""
         async with self._db.write() as db:
             await self._settle(db, task, "failed", error=error)
-        metrics.document("failed")
+        metrics.document("failed", task.scope.tenant)
 
     async def _settle(
         self,
@@ -390,4 +402,5 @@ def _task(row: sa.RowMapping) -> Task:
         bulk=row["bulk"],
         key_id=row["key_id"],
         subject=row["subject"],
+        acl=acl_of(row["acl"]),
     )

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 async def run(args: argparse.Namespace, settings: Settings) -> int:
     """Runs a command that needs the API; returns its exit code."""
+    if args.command in ("audit", "tenants"):
+        return await _run_on_tenants(args, settings)
     asking = caller(args)
     if not re.fullmatch(COLLECTION, getattr(args, "collection", "default")):  # it names a folder
         raise InputError(f"--collection {args.collection!r} does not match {COLLECTION}.")
@@ -54,6 +56,16 @@ async def _run_in_process(args: argparse.Namespace, settings: Settings) -> int:
     from rag.cli.index import check
 
     return await check(args, settings)
+
+
+async def _run_on_tenants(args: argparse.Namespace, settings: Settings) -> int:
+    if args.command == "audit":
+        from rag.cli.audit import audit
+
+        return await audit(args, settings)
+    from rag.cli.tenants import tenants
+
+    return await tenants(args, settings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,5 +136,7 @@ async def _client(
     async with command.opened(settings) as opened:
         from rag.cli.in_process import client_of
 
-        async with client_of(opened, caller=asking) as client:
+        # The first keys are made before the gateway is switched on.
+        audits = args.command == "keys"
+        async with client_of(opened, caller=asking, audits=audits) as client:
             yield client

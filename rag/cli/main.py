@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import rag
 from rag.cli.eval.arguments import RUNS_TASKS, add_eval, span
+from rag.cli.tenant_arguments import add_audit, add_tenants
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -167,6 +168,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_index(commands, within)
     _add_keys(commands, host, url)
     _add_usage(commands, host, url)
+    add_tenants(commands, common)
+    add_audit(commands, common)
     _add_processes(commands, common)
     add_eval(commands.add_parser("eval", help="how good the answers are"), common, host, within)
     commands.add_parser("config", parents=[common], help="show the settings in force")
@@ -185,6 +188,13 @@ def _add_ingest(commands: Commands, remote: argparse.ArgumentParser) -> None:
         metavar="GLOB",
         help="leave out what fits in folders: drafts, '*.log', 'archive/**/*.csv'; repeatable",
     )
+    ingest.add_argument(
+        "--acl",
+        action="append",
+        default=[],
+        metavar="WORD",
+        help="who may read them: user:NAME, group:NAME or public; repeatable",
+    )
     mode = ingest.add_mutually_exclusive_group()
     mode.add_argument(
         "--sync", action="store_true", help="also remove documents whose files left the folders"
@@ -198,10 +208,13 @@ def _add_stored(commands: Commands, remote: argparse.ArgumentParser) -> None:
     status = commands.add_parser("status", parents=[remote], help="what is stored, what failed")
     status.add_argument("document", nargs="?", help="one document's state (its id)")
     status.add_argument("--failed", action="store_true", help="what failed, and why, alone")
-    delete = commands.add_parser("delete", parents=[remote], help="remove documents")
+    delete = commands.add_parser(
+        "delete", parents=[remote], help="remove documents, or a collection with --all"
+    )
+    delete.add_argument("--all", action="store_true", help="the collection with everything in it")
     delete.add_argument(
         "documents",
-        nargs="+",
+        nargs="*",
         metavar="DOCUMENT",
         help="ids as `rag status` lists them, paths or URLs",
     )

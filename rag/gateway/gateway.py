@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from rag.gateway.accounts import Accounts
+from rag.gateway.audit_log import AuditLog
 from rag.gateway.credentials import is_token
 from rag.gateway.failed_attempts import FailedAttempts
 from rag.gateway.key_authenticator import KeyAuthenticator
@@ -21,6 +22,7 @@ class Gateway:
     """Forgets keys that are changed in this process."""
     failed: FailedAttempts
     accounts: Accounts
+    audit: AuditLog
 
     async def identify(self, credential: str, address: str) -> Principal:
         """Returns the caller whose credential it is; `address` is where the request comes from.

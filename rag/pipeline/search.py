@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from rag.catalog.catalog import Catalog
 from rag.errors import RagError, UpstreamError
@@ -94,7 +94,7 @@ class SearchPipeline:
         run = self._begin(trace)
         with self._measured("search", query, run) as question, self._admission.take():
             with run.stopwatch.time("total"):
-                await self._check_exists(query.scope, run)
+                query = await self._admitted(query, run)
                 hits = await self._retrieve([query], run)
             question.found(hits)
         return SearchResult(
@@ -148,10 +148,12 @@ class SearchPipeline:
                     metrics.stages(trace.timings.items(), trace.degraded, trace.usage, tenant)
                 self._ended(query, trace, question.answer)
 
-    async def _check_exists(self, scope: Scope, run: Run) -> None:
+    async def _admitted(self, query: Query, run: Run) -> Query:
+        """Checks that the collection exists; returns the query with all words of its readers."""
         with self._in_time("looking up the collection"):
             async with asyncio.timeout_at(run.deadline):
-                await self._catalog.collections.check_exists(scope)
+                scope = await self._catalog.collections.check_exists(query.scope)
+        return query if scope == query.scope else replace(query, scope=scope)
 
     async def _retrieve(self, queries: Sequence[Query], run: Run) -> tuple[Hit, ...]:
         with self._in_time("retrieval"):

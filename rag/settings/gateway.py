@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Self
+from collections.abc import Mapping
+from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
@@ -44,6 +45,16 @@ class IssuerSettings(Part):
     default_scopes: tuple[Permission, ...] = Field((), description="Scopes of all its tokens.")
 
 
+Days = Annotated[float, Field(gt=0)]
+
+
+class AuditSettings(Part):
+    """The audit log, which is written while the gateway is switched on."""
+
+    keep_days: Days = Field(365.0, description="Older rows are removed; the rest is verifiable.")
+    tenants: Mapping[str, Days] = Field({}, description="The same, for some tenants.")
+
+
 class GatewaySettings(Part):
     """Authentication of callers. Without it, everyone is the one tenant `default`."""
 
@@ -67,6 +78,7 @@ class GatewaySettings(Part):
     )
     limits: RateSettings = RateSettings()
     costs: CostSettings = CostSettings()
+    audit: AuditSettings = AuditSettings()
 
     @model_validator(mode="after")
     def _are_distinct(self) -> Self:

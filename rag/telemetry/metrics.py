@@ -92,7 +92,9 @@ _batches = Histogram(
 _waiting = Gauge("plumbline_batch_waiting", "Items that wait for a model.", ["model", "priority"])
 _cached = Counter("plumbline_cache_lookups", "Texts looked up in a cache.", ["cache", "result"])
 _documents = Counter(
-    "plumbline_documents", "Documents this process is done with, by outcome.", ["outcome"]
+    "plumbline_documents",
+    "Documents this process is done with, by outcome.",
+    ["outcome", "tenant"],
 )
 _cost = Counter(
     "plumbline_cost",
@@ -145,9 +147,13 @@ _usage_rows = Counter(
 _outliers = Counter(
     "plumbline_usage_outliers", "Requests that cost many times their tenant's median.", ["tenant"]
 )
+_audit_rows = Counter(
+    "plumbline_audit_rows", "Rows of the audit log: written, or lost on the way.", ["outcome"]
+)
 
 _tenants: set[str] = set()
 _OTHERS = "other"
+_DOCUMENT_ENDS = ("stored", "unchanged", "duplicate", "skipped", "retried", "failed")
 _BY_TENANT: tuple[tuple[Counter, tuple[tuple[str, ...], ...]], ...] = (
     (_questions, tuple(("search", end) for end in ("found", "no_documents", "cancelled"))),
     (_questions, tuple(("answer", end) for end in ("answered", "cancelled", *get_args(Reason)))),
@@ -156,6 +162,7 @@ _BY_TENANT: tuple[tuple[Counter, tuple[tuple[str, ...], ...]], ...] = (
     (_cost, (("answer",), ("judge",))),
     (_budgets, (("soft",), ("hard",))),
     (_outliers, ((),)),
+    (_documents, tuple((end,) for end in _DOCUMENT_ENDS)),
 )
 _KNOWN: tuple[tuple[Counter, Iterable[tuple[str, ...]]], ...] = (
     (
@@ -163,10 +170,6 @@ _KNOWN: tuple[tuple[Counter, Iterable[tuple[str, ...]]], ...] = (
         ((stage,) for stage in ("rewrite", "expand", "dense", "rerank", "passages", "task")),
     ),
     (_markers, (("supported",), ("unsupported",))),
-    (
-        _documents,
-        ((each,) for each in ("stored", "unchanged", "duplicate", "skipped", "retried", "failed")),
-    ),
     (_scored, (("scored",), ("failed",), ("postponed",))),
     (_judged, (("scored",), ("failed",))),
     (_feedback, (("up",), ("down",))),
@@ -191,6 +194,7 @@ _KNOWN: tuple[tuple[Counter, Iterable[tuple[str, ...]]], ...] = (
         ),
     ),
     (_usage_rows, (("written",), ("lost",), ("interrupted",))),
+    (_audit_rows, (("written",), ("lost",))),
 )
 for (
     _counter,
@@ -335,9 +339,9 @@ def cache(name: str, *, hits: int, misses: int) -> None:
     _cached.labels(name, "miss").inc(misses)
 
 
-def document(outcome: str) -> None:
-    """Counts a processed document: stored, unchanged, duplicate, failed, retried."""
-    _documents.labels(outcome).inc()
+def document(outcome: str, tenant: str) -> None:
+    """Counts a processed document: stored, unchanged, duplicate, skipped, failed, retried."""
+    _documents.labels(outcome, _label(tenant)).inc()
 
 
 def cost(purpose: Literal["answer", "judge"], amount: float, tenant: str) -> None:
@@ -408,6 +412,11 @@ def usage_rows(outcome: str, count: int) -> None:
 def usage_outlier(tenant: str) -> None:
     """Counts a request that cost many times its tenant's median."""
     _outliers.labels(_label(tenant)).inc()
+
+
+def audit_rows(outcome: Literal["written", "lost"], count: int) -> None:
+    """Counts rows of the audit log."""
+    _audit_rows.labels(outcome).inc(count)
 
 
 def _backlog(found: Backlog | None) -> CollectorRegistry:

@@ -1,6 +1,7 @@
 """The data that all parts share."""
 
 from rag.types.access import DEFAULT_TENANT, PERMISSIONS, TENANT, Permission, Principal
+from rag.types.acl import DEFAULT, GROUP, PUBLIC, USER, Readers, readers_of, stored_acl
 from rag.types.answering import (
     REASONS,
     Answer,
@@ -55,10 +56,14 @@ from rag.types.queries import (
 )
 
 __all__ = [
+    "DEFAULT",
     "DEFAULT_TENANT",
+    "GROUP",
     "PERMISSIONS",
+    "PUBLIC",
     "REASONS",
     "TENANT",
+    "USER",
     "Answer",
     "Attachment",
     "Cell",
@@ -90,6 +95,7 @@ __all__ = [
     "Principal",
     "Prompt",
     "Query",
+    "Readers",
     "Reason",
     "Retrieved",
     "Sampling",
@@ -106,4 +112,6 @@ __all__ = [
     "TokenVectors",
     "Usage",
     "add_usage",
+    "readers_of",
+    "stored_acl",
 ]

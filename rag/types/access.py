@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from rag.types.acl import Readers, readers_of
+
 Permission = Literal["ask", "read", "write", "admin", "metrics"]
 """A permission, also called a scope of a key.
 
 ask: questions, searches, embeddings, reranking, feedback; read: documents and collections; write:
-adding and deleting documents, and jobs; admin: keys; metrics: the metrics of the whole service.
-None includes another.
+adding and deleting documents, and jobs; admin: keys, collections, and every document; metrics: the
+metrics of the whole service. None includes another.
 """
 PERMISSIONS: tuple[Permission, ...] = get_args(Permission)
 DEFAULT_TENANT = "default"
@@ -33,6 +35,13 @@ class Principal:
     scopes: frozenset[Permission] = frozenset(PERMISSIONS)
     collections: frozenset[str] | None = None
     key_id: str = ""
+
+    @property
+    def readers(self) -> Readers | None:
+        """The words by which ACLs let the caller read; None with `admin`, who may read all."""
+        if self.may("admin"):
+            return None
+        return readers_of(subject=self.subject, groups=self.groups, key_id=self.key_id)
 
     def may(self, permission: Permission) -> bool:
         """Returns True if the caller has the permission."""

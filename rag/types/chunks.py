@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
+
+from rag.types.acl import KEY, USER, Readers
 
 Span = tuple[int, int]
 Float32Array = npt.NDArray[np.float32]
@@ -25,13 +27,27 @@ Stage = Literal["parse", "embed"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scope:
-    """A tenant and one of its collections.
+    """A tenant and one of its collections, and the words of the caller who reads it.
 
     Every index call takes one. A catalog call takes one or the tenant, or says that it serves all.
+    Calls that read documents return those whose ACL has one of the words in `readers`; with None,
+    all. Calls that write take the `whole` scope.
     """
 
     tenant: str
     collection: str
+    readers: Readers | None = None
+
+    @property
+    def whole(self) -> Scope:
+        """The scope without readers: the key of locks, and of caches that serve all callers."""
+        return self if self.readers is None else replace(self, readers=None)
+
+    @property
+    def reader(self) -> str | None:
+        """The word of the caller's own user or key; None if the caller has neither."""
+        own = (word for word in self.readers or () if word.startswith((USER, KEY)))
+        return next(own, None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,3 +173,4 @@ class Point:
     dense: Float32Array | None = None
     sparse: SparseVector | None = None
     tokens: Float16Array | None = None
+    acl: Readers = frozenset()

@@ -134,7 +134,9 @@ async def ollama_version() -> dict[str, str]:
 @router.get("/tags", response_model=OllamaModels)
 async def list_for_ollama(storage: StorageDep, caller: PrincipalDep) -> Response:
     """Lists the collections by name, each as a model."""
-    records = visible(await storage.catalog.collections.of(caller.tenant), caller)
+    records = visible(
+        await storage.catalog.collections.of(caller.tenant, words=caller.readers), caller
+    )
     return json_response({"models": [_model(record) for record in records]})
 
 

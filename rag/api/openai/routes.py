@@ -16,6 +16,7 @@ from starlette.responses import Response
 
 from rag.api import sse
 from rag.api.bulk_texts import scores, vectors
+from rag.api.checked_names import sendable
 from rag.api.deps import (
     PrincipalDep,
     ServiceDep,
@@ -35,7 +36,6 @@ from rag.api.problems import amid_stream, request_id
 from rag.api.question_limits import label, to_query
 from rag.api.reservations import reserve
 from rag.api.responses import details_json, hit_json
-from rag.api.schemas import sendable
 from rag.build.service import Service
 from rag.errors import InputError
 from rag.pipeline.query import Event
@@ -57,7 +57,9 @@ router = APIRouter(
 @router.get("/models", response_model=wire.ModelList)
 async def list_models(storage: StorageDep, caller: PrincipalDep) -> Response:
     """Lists the collections by name, each as a model."""
-    records = visible(await storage.catalog.collections.of(caller.tenant), caller)
+    records = visible(
+        await storage.catalog.collections.of(caller.tenant, words=caller.readers), caller
+    )
     return _json({"object": "list", "data": [wire.model_json(record) for record in records]})
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
+from rag.api.auditing import audited, note_object
 from rag.api.deps import ApiKeysDep, PrincipalDep, needs
 from rag.api.key_schemas import KeyList, KeyOut, KeyRequest, NewKeyOut, key_json
 from rag.api.large_bodies import OffLoopRoute
@@ -26,10 +27,19 @@ router = APIRouter(
 )
 
 
-@router.post("", status_code=201, response_model=NewKeyOut)
-async def create_key(body: KeyRequest, keys: ApiKeysDep, caller: PrincipalDep) -> Response:
+@router.post(
+    "",
+    status_code=201,
+    response_model=NewKeyOut,
+    dependencies=[audited("key.create", at_once=True)],
+)
+async def create_key(
+    request: Request, body: KeyRequest, keys: ApiKeysDep, caller: PrincipalDep
+) -> Response:
     """Makes a key. The response is the only one that has it: only its hash is stored."""
-    return _new(*await keys.create(caller, body.grant()))
+    record, key = await keys.create(caller, body.grant())
+    note_object(request, record.id)
+    return _new(record, key)
 
 
 @router.get("", response_model=KeyList)
@@ -38,7 +48,12 @@ async def list_keys(keys: ApiKeysDep, caller: PrincipalDep) -> Response:
     return json_response({"keys": [key_json(each) for each in await keys.of(caller)]})
 
 
-@router.post("/{key_id}/rotate", status_code=201, response_model=NewKeyOut)
+@router.post(
+    "/{key_id}/rotate",
+    status_code=201,
+    response_model=NewKeyOut,
+    dependencies=[audited("key.rotate", at_once=True)],
+)
 async def rotate_key(
     key_id: Id, keys: ApiKeysDep, caller: PrincipalDep, overlap: Overlap = OVERLAP_SECONDS
 ) -> Response:
@@ -46,7 +61,11 @@ async def rotate_key(
     return _new(*await keys.rotate(caller, key_id, overlap=overlap))
 
 
-@router.delete("/{key_id}", response_model=KeyOut)
+@router.delete(
+    "/{key_id}",
+    response_model=KeyOut,
+    dependencies=[audited("key.revoke", at_once=True)],
+)
 async def revoke_key(key_id: Id, keys: ApiKeysDep, caller: PrincipalDep) -> Response:
     """Revokes a key: at once in this process, within five seconds in all others."""
     return json_response(key_json(await keys.revoke(caller, key_id)))
