@@ -16,7 +16,7 @@ from rag.settings.gateway import GatewaySettings, IssuerSettings
 from tests.web import Page, Web, web
 
 AUDIENCE = "plumbline"
-KEYS: dict[str, Key] = {
+KEYS: dict[str, RSAKey | ECKey | OKPKey] = {
     "RS256": RSAKey.generate_key(2048),
     "PS256": RSAKey.generate_key(2048),
     "ES256": ECKey.generate_key("P-256"),

@@ -6,10 +6,11 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from urllib.parse import unquote
 
 from generation.grounding.choice import Candidate
-from rag.text.dates import DATE, date_forms
+from rag.text.dates import DATE, YEAR, date_forms
 from rag.types import Chunk
 
 LIKE = 0.6
@@ -35,7 +36,9 @@ _PLAIN = re.compile(r"[^\W\d_]{3,}")
 _VERSION_WORDS = frozenset(
     ["version", "rev", "revision", "draft", "final", "copy", "new", "old", "neu", "alt", "entwurf"]
 )
-_DAY = re.compile(DATE)
+_DAY, _YEAR_OF_DAY = re.compile(DATE), re.compile(YEAR)
+_KNOWN = 2048
+"""Passages and sentences whose dates and words are kept: many questions find the same ones."""
 _BEGINNING = 400
 
 
@@ -155,11 +158,18 @@ class Editions:
 
 def date_of(chunk: Chunk) -> str:
     """Returns the date in the document's name or title, or the first day in the passage."""
-    name = unquote(chunk.uri.rsplit("/", 1)[-1])
-    for text in (name, chunk.title, *chunk.headings):
+    return _date_of(chunk.uri, chunk.title, chunk.headings, chunk.text[:_BEGINNING])
+
+
+@lru_cache(maxsize=_KNOWN)
+def _date_of(uri: str, title: str, headings: tuple[str, ...], beginning: str) -> str:
+    name = unquote(uri.rsplit("/", 1)[-1])
+    for text in (name, title, *headings):
         if found := _MARK.search(text):
             return "-".join(filter(None, found.groups()))
-    for found in _DAY.finditer(chunk.text[:_BEGINNING]):
+    if not _YEAR_OF_DAY.search(beginning):
+        return ""
+    for found in _DAY.finditer(beginning):
         whole, *more = date_forms(found[0])
         if more:
             return f"{whole[1:5]}-{whole[5:7]}-{whole[7:9]}"
@@ -168,18 +178,24 @@ def date_of(chunk: Chunk) -> str:
 
 def family_of(chunk: Chunk) -> tuple[str, ...]:
     """Returns the words of the document's name that all of its editions share."""
-    name = unquote(chunk.uri.rsplit("/", 1)[-1]).rsplit(".", 1)[0]
+    return _family_of(chunk.uri, chunk.title)
+
+
+@lru_cache(maxsize=_KNOWN)
+def _family_of(uri: str, title: str) -> tuple[str, ...]:
+    name = unquote(uri.rsplit("/", 1)[-1]).rsplit(".", 1)[0]
     words = tuple(w.lower() for w in _PLAIN.findall(name) if w.lower() not in _VERSION_WORDS)
-    return words or tuple(w.lower() for w in _PLAIN.findall(chunk.title))
+    return words or tuple(w.lower() for w in _PLAIN.findall(title))
 
 
 def _alike(one: Candidate, other: Candidate) -> bool:
-    a, b = _words(one), _words(other)
+    a, b = _words(_text(one)), _words(_text(other))
     return bool(a) and len(a & b) >= LIKE * len(a | b)
 
 
-def _words(candidate: Candidate) -> frozenset[str]:
-    return frozenset(word.lower() for word in _PLAIN.findall(_text(candidate)))
+@lru_cache(maxsize=_KNOWN)
+def _words(text: str) -> frozenset[str]:
+    return frozenset(word.lower() for word in _PLAIN.findall(text))
 
 
 def _numbers(candidate: Candidate) -> frozenset[str]:

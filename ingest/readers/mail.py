@@ -101,7 +101,7 @@ def _text(message: EmailMessage, attached: Attached) -> Outline:
             joined.add(more, level=1)
             has_body = True
         else:
-            names.append(attached.add(part, about=meta | {"subject": headers.get("Subject", "")}))
+            names.append(attached.add(part, about={**meta, "subject": headers.get("Subject", "")}))
     bare = headers | ({"Attachments": ", ".join(names)} if names else {})
     found = joined.outline() if has_body else Outline(text=_block(bare))
     return replace(found, title=headers.get("Subject", ""), meta=meta)

@@ -29,19 +29,23 @@ async def open_ledger(
 
 
 @contextlib.asynccontextmanager
-async def open_accounts(storage: Storage, ledger: Ledger) -> AsyncIterator[Accounts]:
-    """Yields what limits the callers of a server, and charges them."""
-    settings = storage.settings.gateway
-    limiter = _build_limiter(settings.limits)
-    try:
+async def open_accounts(storage: Storage) -> AsyncIterator[Accounts]:
+    """Yields what limits the callers of a server, and charges them.
+
+    It has a ledger of its own, besides that of the process's documents.
+    """
+    settings, usage = storage.settings.gateway, storage.catalog.usage
+    async with contextlib.AsyncExitStack() as stack:
+        ledger = Ledger(usage)
+        await stack.enter_async_context(ledger.started())
+        limiter = _build_limiter(settings.limits)
+        stack.push_async_callback(limiter.close)
         yield Accounts(
             limiter=limiter,
             ledger=ledger,
-            budgets=Budgets(storage.catalog.usage, _budgets(settings.costs)),
+            budgets=Budgets(usage, _budgets(settings.costs)),
             outliers=Outliers(settings.costs.outlier),
         )
-    finally:
-        await limiter.close()
 
 
 def _build_limiter(settings: RateSettings) -> Limiter:

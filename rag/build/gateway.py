@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import AsyncIterator
 
 from rag.build.accounts import open_accounts
-from rag.build.ingest import Ingesting
+from rag.build.storage import Storage
 from rag.errors import ConfigError
 from rag.gateway.claims import ClaimMapping
 from rag.gateway.credentials import KeysAndTokens
@@ -18,16 +18,16 @@ from rag.settings.gateway import GatewaySettings, IssuerSettings
 
 
 @contextlib.asynccontextmanager
-async def open_gateway(opened: Ingesting) -> AsyncIterator[Gateway | None]:
+async def open_gateway(storage: Storage) -> AsyncIterator[Gateway | None]:
     """Yields the gateway of a server; None if it is switched off."""
-    settings = opened.settings.gateway
-    if opened.ledger is None:
+    settings = storage.settings.gateway
+    if not settings.enabled:
         yield None
         return
-    keys = KeyAuthenticator(opened.catalog.keys)
+    keys = KeyAuthenticator(storage.catalog.keys)
     async with (
         keys.stamping(),
-        open_accounts(opened, opened.ledger) as accounts,
+        open_accounts(storage) as accounts,
         contextlib.AsyncExitStack() as stack,
     ):
         authenticator: Authenticator = keys

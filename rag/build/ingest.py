@@ -50,7 +50,7 @@ class Ingesting(Storage):
     ingest: IngestPipeline
     observer: Observer
     ledger: Ledger | None
-    """What is charged to callers; None if nobody is."""
+    """Of documents and of judgements of answers; None if nobody is charged."""
 
     async def warm(self) -> None:
         """Loads the embedder's model, unless it is loaded, and encodes a text.

@@ -39,7 +39,7 @@ class Accepting:
             return
         now = utc_now()
         stamp = {**scope_row(scope), "state": "pending", "updated_at": now}
-        listed = [
+        listed: list[dict[str, object]] = [
             stamp
             | {
                 "id": each.document_id,
@@ -52,7 +52,7 @@ class Accepting:
             }
             for each in submissions
         ]
-        queued = [
+        queued: list[dict[str, object]] = [
             stamp
             | {
                 "job_id": job_id,

@@ -19,7 +19,7 @@ async def usage(args: argparse.Namespace, settings: Settings) -> int:
     """Shows a table; on the host all tenants, through a server what the key may see."""
     if args.url:
         async with connect(args.url) as client:
-            since = args.since and args.since.isoformat()
+            since = args.since and args.since.isoformat(timespec="seconds")
             body = await client.get("/v1/usage", by=args.by, since=since)
     else:
         body = await _of_host(args, settings)

@@ -21,7 +21,7 @@ LEASE_SECONDS = 30.0
 """Seconds after which the permits of a process that died are free again."""
 RENEWALS = 3
 """Renewals in the time of a lease."""
-CALL_SECONDS = 0.5
+CALL_SECONDS = 1.0
 """Time limit of a call: a request that waits for its limits is not answered meanwhile."""
 CONNECTIONS = 16
 """Connections of a process; a call takes a fraction of a millisecond."""
@@ -107,14 +107,16 @@ class RedisStore:
     A permit is a lease, renewed while its request runs: if the process dies, it expires.
     """
 
-    def __init__(self, url: str, *, lease_seconds: float = LEASE_SECONDS) -> None:
-        """Makes a store; nothing is connected yet."""
+    def __init__(
+        self, url: str, *, lease_seconds: float = LEASE_SECONDS, call_seconds: float = CALL_SECONDS
+    ) -> None:
+        """Makes a store; nothing is connected yet. A call may take `call_seconds`."""
         self._url = url
         self._lease = lease_seconds
         # A call is repeated once on a lost connection. If the first one had reached Redis, the
         # request is charged twice; it never gets more than its limit.
-        self._redis = _client(url, retries=1)
-        self._once = _client(url, retries=0)
+        self._redis = _client(url, call_seconds, retries=1)
+        self._once = _client(url, call_seconds, retries=0)
         self._take = self._redis.register_script(_TAKE)
         self._give = self._once.register_script(_GIVE)
         self._renew = self._redis.register_script(_RENEW)
@@ -130,12 +132,10 @@ class RedisStore:
     ) -> Taken:
         """Takes all amounts and a permit of each, or nothing."""
         keys = [bucket.key for bucket, _ in amounts] + [each.key for each in permits]
-        counts = [each.at_once for each in permits]
+        arguments = self._arguments(amounts, permits, holder)
+        arguments += [each.at_once for each in permits]
         with self._errors():
-            ok, levels, held = await self._take(
-                keys=[PREFIX + key for key in keys],
-                args=self._arguments(amounts, permits, holder) + counts,
-            )
+            ok, levels, held = await self._take(keys=[PREFIX + key for key in keys], args=arguments)
         if ok and permits:
             self._leases[holder] = tuple(permits)
             if self._renewing is None:
@@ -207,13 +207,13 @@ class RedisStore:
             ) from None
 
 
-def _client(url: str, *, retries: int) -> Redis:
+def _client(url: str, seconds: float, *, retries: int) -> Redis:
     pool = BlockingConnectionPool.from_url(
         url,
         max_connections=CONNECTIONS,
         timeout=POOL_SECONDS,
-        socket_timeout=CALL_SECONDS,
-        socket_connect_timeout=CALL_SECONDS,
+        socket_timeout=seconds,
+        socket_connect_timeout=seconds,
         retry=Retry(NoBackoff(), retries, supported_errors=(LostConnectionError,)),
     )
     return Redis.from_pool(pool)

@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 from rag.catalog.usage import Group, Period, Usage
-from rag.errors import InputError
 from rag.gateway.budgets import start_of
 from rag.types import Principal
 
@@ -25,16 +24,11 @@ def period_of(
     """Returns the period of what a caller may see; None, on the host: everything.
 
     An administrator sees the whole tenant, a key what it used itself, and a user without a key the
-    own requests. It is the current month, unless told otherwise.
-
-    Raises:
-        InputError: The period ends before it begins.
+    own requests. It is the current month, unless `since` and `until` are given.
     """
     now = time.time()
     begin = start_of("month", now) if since is None else _seconds(since)
     end = now if until is None else _seconds(until)
-    if end < begin:
-        raise InputError("`until` is before `since`.")
     if caller is None:
         return Period(tenant=None, since=begin, until=end)
     sees_all = caller.may("admin")

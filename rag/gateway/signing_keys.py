@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-import time
+from time import monotonic
 
 from jwt import PyJWK
 
@@ -70,25 +70,25 @@ class SigningKeys:
             await asyncio.gather(self._fetching, return_exceptions=True)
 
     def _age(self) -> float:
-        return time.monotonic() - self._fetched_at
+        return monotonic() - self._fetched_at
 
     def _has(self, kid: str) -> bool:
         return kid in self._keys and self._age() <= self._outage
 
     def _start(self) -> asyncio.Task[None] | None:
         """Returns the fetch under way, begun now if none is; None soon after the last one."""
-        if self._fetching is None and time.monotonic() >= self._next_at:
+        if self._fetching is None and monotonic() >= self._next_at:
             self._fetching = asyncio.create_task(self._fetch())
         return self._fetching
 
     async def _fetch(self) -> None:
         try:
             self._keys = await self._source.fetch()
-            self._fetched_at = time.monotonic()
+            self._fetched_at = monotonic()
             self._failed = False
         except UpstreamError as error:
             self._failed = True
             _log.warning("%s", error.in_full())
         finally:
-            self._next_at = time.monotonic() + self._pause
+            self._next_at = monotonic() + self._pause
             self._fetching = None

@@ -38,7 +38,7 @@ class Issuer:
 class TokenAuthenticator:
     """Checks tokens: signature, issuer, audience, times.
 
-    Nothing of a checked token is remembered: checking one takes less than a millisecond.
+    Nothing of a checked token is remembered: to check it again is cheap, and it may have expired.
     """
 
     def __init__(self, issuers: Iterable[Issuer], *, clock_skew: float) -> None:

@@ -47,9 +47,11 @@ class IssuerSettings(Part):
 class GatewaySettings(Part):
     """Authentication of callers. Without it, everyone is the one tenant `default`."""
 
-    enabled: bool = Field(False, description="Callers need an API key: `rag keys create`.")
+    enabled: bool = Field(False, description="Callers need an API key or a token.")
     failed_per_minute: int = Field(
-        20, ge=1, description="Wrong keys from one address; past it, 429 for those not seen before."
+        20,
+        ge=1,
+        description="Wrong keys and tokens from one address; past it, 429 for unknown ones.",
     )
     issuers: tuple[IssuerSettings, ...] = Field(
         (), description="Issuers whose tokens are accepted beside API keys."

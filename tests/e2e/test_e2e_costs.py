@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -57,12 +58,12 @@ def ask(http: httpx.Client, kind: str, dice: random.Random, trace: str) -> None:
         return
     collection = "none" if kind == "unknown" else "default"
     stream = kind in ("stream", "hang up")
-    body = {"query": text, "collection": collection, "stream": stream}
+    question_body = {"query": text, "collection": collection, "stream": stream}
     if not stream:
-        status = http.post("/v1/query", json=body).status_code
+        status = http.post("/v1/query", json=question_body).status_code
         assert status == {"break": 503, "unknown": 404}.get(kind, 200)
         return
-    with http.stream("POST", "/v1/query", json=body) as response:
+    with http.stream("POST", "/v1/query", json=question_body) as response:
         pieces = 0
         for line in response.iter_lines():
             pieces += line == "event: token"
@@ -144,6 +145,10 @@ def test_sums_are_those_of_the_provider_to_the_token(
     assert json.loads(told.stdout)["total"]["cost"] == body["total"]["cost"]
 
 
+def _more_than(done: set[str], count: int) -> bool:
+    return len(done) > count
+
+
 @pytest.mark.parametrize("kills", [3, pytest.param(20, marks=pytest.mark.attack)])
 def test_a_killed_server_loses_at_most_the_requests_under_way(
     tmp_path: Path, provider: Provider, model: ModelServer, kills: int
@@ -175,7 +180,7 @@ def test_a_killed_server_loses_at_most_the_requests_under_way(
             with ThreadPoolExecutor(CLIENTS) as pool:
                 running = [pool.submit(run, part + 100 * turn) for part in range(CLIENTS)]
                 enough = len(done) + 10
-                wait_for(lambda enough=enough: len(done) > enough)
+                wait_for(partial(_more_than, done, enough))
                 time.sleep(dice.uniform(0, 0.3))
                 stop.set()
                 server.kill()

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import httpx
@@ -176,7 +177,11 @@ def test_a_permit_is_held_to_the_last_byte(
     server: Server, keys: dict[str, tuple[str, str]], model: ModelServer
 ) -> None:
     done = threading.Event()
-    model.script = sends(chunk("In 1769 "), then=lambda _: done.wait(60) and None)
+
+    def wait(_: BaseHTTPRequestHandler) -> None:
+        done.wait(60)
+
+    model.script = sends(chunk("In 1769 "), then=wait)
     with client(server, keys["single"][1]) as http, client(server, keys["single"][1]) as other:
         try:
             body = {"query": QUESTION, "stream": True}
@@ -248,20 +253,22 @@ def test_two_servers_on_one_redis_let_in_what_one_bucket_allows(
             _, secret = key(data, "floods")
             (data.parent / "rag.toml").write_text(
                 f'[gateway]\nenabled = true\n[gateway.limits]\nredis_url = "{redis.url}"\n'
-                'tenant = "one"\n'
+                'tenant = "one"\nrequests_without_redis = "closed"\n'
                 f"[gateway.limits.tiers.one]\nrequests = {60 * RATE}\nrequests_burst = {BURST}\n"
             )
             places.append((stack.enter_context(serving(data)), secret))
         clients = [stack.enter_context(client(*places[n % 2])) for n in range(32)]
         for http in clients[:2]:
             http.get("/v1/usage")  # the first use of a key reads the catalog
-        flood, waits = Flood(time.time()), []
+        flood, waits = Flood(time.time()), list[int]()
 
         def ask_on(http: httpx.Client) -> None:
             while time.time() < end:
                 response = http.get("/v1/collections")
                 if response.status_code == 200:
                     flood.admitted.append(time.time())
+                elif response.status_code == 503:  # Redis was late on a busy machine
+                    flood.unknown = True
                 else:
                     assert response.status_code == 429
                     flood.refused.append(time.time())

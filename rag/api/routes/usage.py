@@ -12,11 +12,21 @@ from starlette.responses import Response
 from rag.api.deps import PrincipalDep, StorageDep, needs
 from rag.api.routes.common import PROBLEMS, json_response
 from rag.catalog.usage import Group
+from rag.errors import InputError
 from rag.gateway.reports import period_of, report
 
 router = APIRouter(prefix="/v1", tags=["usage"], responses=PROBLEMS)
 Groups = Annotated[list[Group], Query(max_length=7, description="Repeat it to group by several.")]
-Moment = Annotated[datetime | None, Query(description="ISO 8601; UTC, unless it has an offset.")]
+_DATE = r"(19|20)[0-9]{2}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])"
+_TIME = r"([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9])?"
+Moment = Annotated[
+    str | None,
+    Query(
+        # pydantic's own datetime takes numbers, too.
+        pattern=rf"^{_DATE}(T{_TIME}(Z|[+-]{_TIME})?)?$",
+        description="A date, or a date and a time; UTC, unless it has an offset.",
+    ),
+]
 
 
 class UsageSum(BaseModel):
@@ -81,5 +91,12 @@ async def get_usage(
 
     A key with the scope `admin` sees the whole tenant, another one what it used itself.
     """
-    period = period_of(caller, since=since, until=until)
+    period = period_of(caller, since=_read(since), until=_read(until))
     return json_response(await report(storage.catalog.usage, period, by))
+
+
+def _read(moment: str | None) -> datetime | None:
+    try:
+        return datetime.fromisoformat(moment) if moment else None
+    except ValueError as error:
+        raise InputError(f"{moment} is no time: {error}.") from error

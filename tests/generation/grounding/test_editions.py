@@ -166,5 +166,11 @@ def test_name_and_date_of_a_document(name: str, date: str, family: tuple[str, ..
     assert (date_of(chunk), family_of(chunk)) == (date, family)
 
 
+def test_equal_passages_of_two_documents_have_their_own_dates() -> None:
+    text = "The allowance is 40 pence."
+    chunks = [make_chunk(text, uri=f"file:///docs/policy-{year}.md") for year in (2023, 2025)]
+    assert [date_of(chunk) for chunk in chunks] == ["2023", "2025"]
+
+
 def test_a_date_in_the_text_counts_where_the_name_has_none() -> None:
     assert date_of(make_chunk("Memo of 3 March 2025: the canteen is closed.")) == "2025-03-03"

@@ -32,19 +32,15 @@ async def known(
         async with open_tokens(settings) as tokens:
             both = KeysAndTokens(keys=keys, tokens=tokens)
             by_key = (key, record.principal())
-            by_token = (
-                issuer.token("RS256"),
-                Principal(tenant="acme", subject="jo", scopes=frozenset({"ask"})),
-            )
-            match request.param:
-                case "keys":
-                    yield keys, *by_key
-                case "tokens":
-                    yield tokens, *by_token
-                case "keys beside tokens":
-                    yield both, *by_key
-                case "tokens beside keys":
-                    yield both, *by_token
+            user = Principal(tenant="acme", subject="jo", scopes=frozenset({"ask"}))
+            by_token = (issuer.token("RS256"), user)
+            cases: dict[str, tuple[Authenticator, str, Principal]] = {
+                "keys": (keys, *by_key),
+                "tokens": (tokens, *by_token),
+                "keys beside tokens": (both, *by_key),
+                "tokens beside keys": (both, *by_token),
+            }
+            yield cases[request.param]
 
 
 async def test_a_known_credential_is_its_callers_each_time(

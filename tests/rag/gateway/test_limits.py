@@ -41,7 +41,7 @@ async def store(request: pytest.FixtureRequest) -> AsyncIterator[LimitStore]:
     if request.param == "local":
         yield LocalStore()
         return
-    made = RedisStore(emptied(request.getfixturevalue("redis")), lease_seconds=0.6)
+    made = RedisStore(emptied(request.getfixturevalue("redis")), lease_seconds=0.6, call_seconds=60)
     yield made
     await made.close()
 
@@ -55,7 +55,7 @@ def emptied(server: RedisServer) -> str:
 
 
 def tiers(**limits: int | None) -> Tiers:
-    return Tiers(tenant=Tier(**limits), tenants={}, keys={})  # type: ignore[arg-type]
+    return Tiers(tenant=Tier(**limits), tenants={}, keys={})
 
 
 class TestStores:
@@ -177,7 +177,7 @@ asyncio.run(main())
     assert process.stdout is not None
     assert await process.stdout.readline() == b"True\n"
     permits = [Permits("a", "{acme}:killed", 1)]
-    store = RedisStore(redis.url, lease_seconds=1)
+    store = RedisStore(redis.url, lease_seconds=1, call_seconds=60)
     try:
         await asyncio.sleep(1.5)
         assert not (await store.take([], permits, holder="ours")).ok
@@ -352,7 +352,8 @@ from rag.types import Principal
 
 async def main(url, clients, seconds):
     limiter = Limiter(
-        Tiers(tenant=Tier(requests=6000, requests_burst=300), tenants={}, keys={}), RedisStore(url)
+        Tiers(tenant=Tier(requests=6000, requests_burst=300), tenants={}, keys={}),
+        RedisStore(url, call_seconds=60),
     )
     begun, admitted, refused = time.time(), [], []
 

@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 from rag.errors import UpstreamError
-from rag.gateway import key_source, signing_keys
+from rag.gateway import key_source
 from rag.gateway.key_source import MAX_BYTES, KeySource
 from rag.gateway.signing_keys import SigningKeys
 from tests.servers import wait_for
@@ -44,8 +44,9 @@ class Clock:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self._moved = 0.0
-        real = time.monotonic
-        monkeypatch.setattr(signing_keys.time, "monotonic", lambda: real() + self._moved)
+        monkeypatch.setattr(
+            "rag.gateway.signing_keys.monotonic", lambda: time.monotonic() + self._moved
+        )
 
     def later(self, seconds: float) -> None:
         self._moved += seconds

@@ -272,8 +272,10 @@ def test_times_are_checked_within_the_skew_of_clocks(issuer: TokenIssuer, skew: 
     now = int(time.time())
     with checking(issuer, skew=skew) as check:
         for claim in ("nbf", "iat"):
-            assert check(issuer.token(**{claim: now + skew - 30 if skew else now}))
-            check.refuses(issuer.token(**{claim: now + skew + 300}))
+            good: dict[str, Any] = {claim: now + skew - 30 if skew else now}
+            assert check(issuer.token(**good))
+            late: dict[str, Any] = {claim: now + skew + 300}
+            check.refuses(issuer.token(**late))
         assert check(issuer.token(exp=now - skew + 300))
         with pytest.raises(TokenExpiredError) as caught:
             check(issuer.token(exp=now - skew - 30))
@@ -289,13 +291,13 @@ def test_only_a_token_of_the_issuer_is_called_expired(check: Checking, issuer: T
 
 
 def test_claims_are_mapped_by_settings(issuer: TokenIssuer) -> None:
-    settings = {
+    settings: dict[str, Any] = {
         "tenant_claim": "org.tenant",
         "scopes_claims": ("realm_access.roles",),
         "scopes": {"rag-editor": ("read", "write")},
         "default_scopes": ("ask",),
     }
-    claims = {"groups": ["g"], "realm_access": {"roles": ["rag-editor"]}}
+    claims: dict[str, Any] = {"groups": ["g"], "realm_access": {"roles": ["rag-editor"]}}
     with checking(issuer, **settings) as check:
         assert check(issuer.token(org={"tenant": "acme"}, **claims)) == Principal(
             tenant="acme",
