@@ -245,7 +245,7 @@ def watching(data: Path, folder: Path, *via: str) -> Iterator[Watching]:
     out, err = data.with_suffix(".out"), data.with_suffix(".err")
     for file in (out, err):
         file.write_bytes(b"")
-    arguments = ("ingest", "--watch", folder, "--json", *via)
+    arguments: list[str | Path] = ["ingest", "--watch", folder, "--json", *via]
     process = ForkedRag(arguments, cwd=data.parent, env=environment(data), stdout=out, stderr=err)
     watch = Watching(process, out, err)
 
