@@ -216,7 +216,8 @@ async def test_answers_of_before_know_their_documents(
     async with database.write() as db:
         await db.run_sync(upgrade, "0010")
     document = {"id": "d", "uri": "d", "version": "7", "state": "succeeded", "source": {}}
-    stored = asdict(scope) | document | {"created_at": "", "updated_at": ""}
+    names = {"tenant": scope.tenant, "collection": scope.collection}
+    stored = names | document | {"created_at": "", "updated_at": ""}
     gone = CONTENT | {"citations": [], "passages": [{"document_id": "gone"}]}
     async with database.write() as db:
         await db.execute(tables.documents.insert().values(stored))
