@@ -10,6 +10,7 @@ from ingest import attachments
 from ingest.chunkers.token_budget import CountTokens
 from ingest.deletion import Deletion
 from ingest.document_trace import DocumentTraces, note
+from ingest.duplicates import Duplicates
 from ingest.permissions import Permissions
 from ingest.removal import Removal
 from ingest.retries import attempt, drop_unwanted
@@ -19,12 +20,11 @@ from ingest.sources.originals import Originals
 from ingest.turns import reading_for
 from ingest.writing import Writer
 from rag.catalog.catalog import Catalog
-from rag.catalog.document_json import stored_meta
 from rag.errors import ConfigError, RagError
 from rag.protocols import Chunker, Embedder, PassageEmbedder, Reader, SparseEncoder, StoredIndex
-from rag.records import DocumentRecord, JobRecord, Submission, Task
+from rag.records import JobRecord, Submission, Task
 from rag.telemetry.trace import Trace
-from rag.types import Document, Readers, Scope, stored_acl
+from rag.types import Document, Scope, stored_acl
 
 BULK_FROM = 17
 """Documents sent together that wait for those of smaller submissions."""
@@ -77,6 +77,7 @@ class IngestPipeline:
             writer=self._writer, index=index, catalog=catalog, deletion=self._deletion
         )
         self._index = index
+        self._duplicates = Duplicates(writer=self._writer, catalog=catalog)
         self.permissions = Permissions(
             writer=self._writer, settler=self.settler, index=index, catalog=catalog
         )
@@ -118,7 +119,7 @@ class IngestPipeline:
             mark = await self._catalog.unsettled.of(task.scope, task.document_id)
             if mark and mark.version:  # sent anew before its deletion was finished
                 await self._deletion.finish(mark)
-        elif await self._unchanged(task, before, document):  # 2.
+        elif await self._duplicates.unchanged(task, before, document):  # 2.
             if task.acl is not None:
                 await self.permissions.apply(task.scope, before, task.acl)
             kept = None if before.original else await self._keep(task, document)
@@ -132,7 +133,7 @@ class IngestPipeline:
             ids = {each.document_id for each in attached}
             await self._deletion.delete_attachments(task.scope, task.document_id, but=ids)
         async with self._writer.contents(task.scope, before.version, document.version):
-            original = await self._original(task, before, document, acl, trace)
+            original = await self._duplicates.original(task, before, document, acl, trace)
             chunks = [] if original else await self._writer.chunk(document, trace)  # 3.
             await self._catalog.unsettled.add(task.scope, task.document_id)
             await self._writer.store(  # 4. 5.
@@ -268,51 +269,3 @@ class IngestPipeline:
                 " --collection NAME.",
                 code="embedder_mismatch",
             )
-
-    async def _unchanged(self, task: Task, before: DocumentRecord, document: Document) -> bool:
-        """True if the same text is stored, cut alike, and the index has all of its chunks.
-
-        The text of equal bytes may differ: older versions cleaned the stored text.
-        """
-        if (before.version, before.recipe) != (document.version, self._writer.recipe(document)):
-            return False
-        holder = before
-        if before.duplicate_of:
-            original = await self._writer.stored(task.scope, before.duplicate_of)
-            if original is None:
-                return False
-            holder = original
-        if not await self._writer.holds_chunks(task.scope, holder, document.version):
-            return False
-        if "parent" in task.source and before.meta != stored_meta(document.meta):
-            return False  # the mail around the same bytes has changed
-        return await self._catalog.documents.text(task.scope, task.document_id) == document.text
-
-    async def _original(
-        self,
-        task: Task,
-        before: DocumentRecord,
-        document: Document,
-        acl: Readers | None,
-        trace: Trace,
-    ) -> str | None:
-        """Returns the id of the document that holds the same bytes for the same readers; None for
-        an id chosen by the caller, who may mean two documents with one text.
-
-        A document whose bytes or readers change hands its old chunks over first; one that is only
-        cut anew stays the original of its duplicates.
-        """  # noqa: D205
-        if before.version:  # documents with the same bytes may have changed before we had the lock
-            before = await self._catalog.documents.get(task.scope, task.document_id)
-            stays = (before.version, before.acl) == (document.version, acl)
-            if stays and not before.duplicate_of:
-                return None
-            if not stays:
-                await self._writer.hand_over(task.scope, before.id, before.cut, trace)
-        if task.source.get("own_id") and before.version != document.version:
-            return None
-        same = await self._catalog.documents.same_content(task.scope, document.version, acl)
-        if same is None or same.id == task.document_id:
-            return None
-        holds = await self._writer.holds_chunks(task.scope, same, document.version)
-        return same.id if holds else None

@@ -19,7 +19,7 @@ from pydantic import (
 
 from ingest.sources.fetch import parse_url
 from rag.api import shapes
-from rag.api.acls import AclIn
+from rag.api.acl_json import AclIn
 from rag.api.checked_names import checked_name, sendable, storable
 from rag.api.numbers import Flag, Integer
 from rag.api.sampling import SamplingIn

@@ -16,7 +16,7 @@ from starlette.exceptions import HTTPException
 
 from ingest.readers.media_types import essence
 from rag.api import shapes
-from rag.api.acls import AclIn, acl_of_form
+from rag.api.acl_json import AclIn, acl_of_form
 from rag.api.checked_names import checked_name
 from rag.api.deps import scope_in, state_of
 from rag.api.json_documents import check_size, check_unique, take_json

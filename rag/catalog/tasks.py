@@ -73,6 +73,9 @@ _TASKS = (
 )
 _FIND = _TASKS.where(tasks.c.id.in_(sa.bindparam("ids", expanding=True))).order_by(tasks.c.id)
 _FIND_INTERRUPTED = _TASKS.where(IS_INTERRUPTED).order_by(tasks.c.id)
+_FIND_NEXT_DUE = sa.select(sa.func.min(tasks.c.not_before).label("at")).where(
+    tasks.c.state == "pending"
+)
 _FIND_OPEN = (
     sa.select(_OVERTAKEN.label("overtaken"), tasks.c.expires_at, tasks.c.state)
     .where(_THE_TASK, IS_OPEN)
@@ -222,8 +225,7 @@ class Tasks:
 
     async def next_due(self) -> float | None:
         """Returns the seconds until a task of any tenant is due; None if none is pending."""
-        first = sa.select(sa.func.min(tasks.c.not_before).label("at"))
-        [row] = await self._db.rows(first.where(tasks.c.state == "pending"))
+        [row] = await self._db.rows(_FIND_NEXT_DUE)
         return None if row["at"] is None else min(max(0.0, row["at"] - time.time()), LONGEST_WAIT)
 
     @contextlib.asynccontextmanager

@@ -16,7 +16,7 @@ from ingest.sources.fetch import submission_of_url
 from ingest.sources.files import file_uri, submission_of
 from rag.build.embedding import loading_embedder
 from rag.build.queue_backends import queue_backend
-from rag.cli.acl import acl_body, acl_of
+from rag.cli.acl_words import acl_body, acl_of
 from rag.cli.progress import progress_bar
 from rag.cli.scope import caller, scope_of
 from rag.client.http import Client, Json, connect, wait_until_done

@@ -28,6 +28,8 @@ from retrieval.indexes.payload import ACL, OWN_FIELDS, chunk_of, field_of, may_r
 from retrieval.indexes.sparse_files import storage_errors
 
 PAGE = 1_000
+READERS_KEPT = 256
+"""Sets of readers of which it is known whether they may read every point."""
 Offset = int | uuid.UUID | str | None
 """The point at which a page begins; None: the first."""
 
@@ -44,6 +46,7 @@ class ShardReader:
                 field_of(path) for path in self._edge.info().payload_schema if path != ACL
             }
             self._has_tokens = self._edge.count(has_tokens()) > 0
+            self._is_open: dict[Readers, bool] = {}
             # A process that was killed could not write them: count again.
             self.stats = Stats.read(folder) or Stats.counted(
                 record.payload or {}
@@ -127,6 +130,7 @@ class ShardReader:
 
     def search(self, legs: Sequence[Leg], readers: Readers | None) -> list[list[Match]]:
         """Matches of each leg, best first, ties by chunk id."""
+        readers = self._narrowed(readers)
         self._check_fields([condition for leg in legs for condition in leg.where], readers)
         requests = [query_of(leg, readers) for leg in legs]
         with storage_errors(self.folder):
@@ -141,17 +145,37 @@ class ShardReader:
 
     def idf(self, terms: Sequence[int], readers: Readers | None) -> list[float]:
         """Returns each term's IDF: its top match's score divided by that match's stored weight."""
+        readers = self._narrowed(readers)
         requests = [term_query(term, readers) for term in terms]
         with storage_errors(self.folder):
             results = self._edge.query_batch(qe.QueryBatchRequest(requests)) if terms else []
-        points_ = self.stats.points
-        if readers is not None:
-            points_ = self._edge.count(qe.CountRequest(filter=to_edge((), readers)))
-        unseen = bm25_idf(points_, 0)
+        unseen = bm25_idf(self._readable(readers), 0)
         return [
             points[0].score / weight_of(points[0], term) if points else unseen
             for term, points in zip(terms, results, strict=True)
         ]
+
+    def _narrowed(self, readers: Readers | None) -> Readers | None:
+        """Returns the readers, or None if they may read every point: then nothing is filtered.
+
+        That costs a count of their points after each write, and each search without it a filter on
+        every point that it looks at.
+        """
+        if readers is None:
+            return None
+        if readers not in self._is_open:
+            while len(self._is_open) >= READERS_KEPT:
+                del self._is_open[next(iter(self._is_open))]
+            self._is_open[readers] = self._readable(readers) == self.stats.points
+        return None if self._is_open[readers] else readers
+
+    def _readable(self, readers: Readers | None) -> int:
+        """Returns the number of points that these readers may read."""
+        if readers is None:
+            return self.stats.points
+        with storage_errors(self.folder):
+            count: int = self._edge.count(qe.CountRequest(filter=to_edge((), readers), exact=True))
+        return count
 
     def _check_fields(self, where: Sequence[Condition], readers: Readers | None) -> None:
         """Refuses filters that cannot hold.

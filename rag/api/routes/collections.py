@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from ingest.readers.versions import READERS
 from rag.api import responses
-from rag.api.acls import AclIn, AclOut, acl_json
+from rag.api.acl_json import AclIn, AclOut, acl_json
 from rag.api.auditing import audited
 from rag.api.deps import IngestingDep, PrincipalDep, StorageDep, needs, scope_in, visible
 from rag.api.large_bodies import OffLoopRoute

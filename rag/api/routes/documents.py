@@ -10,7 +10,7 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from rag.api import contents, originals, responses, shapes, submissions
-from rag.api.acls import AclIn, AclOut, acl_json
+from rag.api.acl_json import AclIn, AclOut, acl_json
 from rag.api.auditing import audited, note_object
 from rag.api.checked_names import sendable
 from rag.api.deps import IngestingDep, PrincipalDep, QueueDep, ScopeDep, StorageDep, TraceDep, needs

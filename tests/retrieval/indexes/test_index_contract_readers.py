@@ -144,6 +144,32 @@ async def test_a_changed_acl_holds_at_once_and_in_every_version(
     assert vectors[a.chunk.id] == pytest.approx(a.dense, abs=1e-6)
 
 
+async def test_readers_of_everything_cease_to_be_that_with_any_write(
+    index: StoredIndex, scope: Scope
+) -> None:
+    anna = seen_by(scope, ANNA)
+    legs = (dense_leg("cat"), sparse_leg("cat"))
+    texts = ["cat one", "cat two", "cat six"]
+    points = [guarded(make_points(corpus(text, document_id=text)), ANNA)[0] for text in texts]
+    hidden = replace(points[2], acl=BERT - {"public"})
+
+    async def both() -> list[list[str]]:
+        return [sorted(await found(index, anna, leg)) for leg in legs]
+
+    await index.upsert(scope, points[:2])
+    assert await both() == [texts[:2]] * 2
+    await index.upsert(scope, [hidden])
+    assert await both() == [texts[:2]] * 2
+    await index.delete(scope, [hidden.chunk.id])
+    assert await both() == [texts[:2]] * 2
+    await index.set_acl(scope, "cat one", hidden.acl)
+    assert await both() == [["cat two"]] * 2
+    await index.set_acl(scope, "cat one", ANNA)
+    assert await both() == [texts[:2]] * 2
+    await index.upsert(scope, [Point(chunk=points[0].chunk, acl=hidden.acl)])
+    assert await both() == [["cat two"]] * 2
+
+
 async def test_a_chunk_that_is_rewritten_without_vectors_has_the_acl_it_is_given(
     index: StoredIndex, scope: Scope
 ) -> None:
