@@ -20,7 +20,7 @@ from rag.gateway.charges import charge_of
 from rag.gateway.ledger import Ledger
 from rag.gateway.limits import Limiter, Tiers
 from rag.records import LedgerRow
-from rag.telemetry import metrics
+from rag.telemetry import instruments
 from rag.types import Principal, Usage
 
 pytestmark = pytest.mark.anyio
@@ -35,7 +35,7 @@ async def sums(catalog: Catalog, *by: Any) -> list[dict[str, Any]]:
 
 def counted(name: str) -> float:
     """Returns the counter of rows with this outcome."""
-    value: float = metrics._usage_rows.labels(name)._value.get()
+    value: float = instruments.usage_rows.labels(name)._value.get()
     return value
 
 
