@@ -10,7 +10,6 @@ import contextlib
 import time
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import asdict
-from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -31,13 +30,12 @@ from rag.catalog.interrupted import (
 from rag.catalog.sql import (
     IS_OPEN,
     OPEN,
-    acl_of,
     document_key,
     key_columns,
     of_document,
     same_document,
-    scope_of,
     scope_row,
+    task_of,
     the_document,
     utc_now,
 )
@@ -118,7 +116,7 @@ class Tasks:
     async def _count_interrupted(self, db: AsyncConnection) -> None:
         await db.execute(COUNT_INTERRUPTED)
         for row in (await db.execute(_TASKS.where(IS_GIVEN_UP))).mappings().all():
-            await self._give_up(db, _task(row))
+            await self._give_up(db, task_of(row))
 
     async def _give_up(self, db: AsyncConnection, task: Task) -> None:
         await self._settle(db, task, "failed", error=GIVEN_UP)
@@ -134,7 +132,7 @@ class Tasks:
         query = query.order_by(*_BY_TURN)
         async with self._db.write() as db:
             found = (await db.execute(query.with_for_update(skip_locked=True, of=tasks))).mappings()
-            due = [_task(row) for row in found]
+            due = [task_of(row) for row in found]
             hurried = [task for task in due if not task.bulk]
             claimed = hurried + [task for task in due if task.bulk][:bulk]
             taken = tasks.c.id.in_([task.id for task in claimed])
@@ -146,14 +144,14 @@ class Tasks:
 
         They are of all tenants.
         """
-        return [_task(row) for row in await self._db.rows(_FIND_INTERRUPTED)]
+        return [task_of(row) for row in await self._db.rows(_FIND_INTERRUPTED)]
 
     async def get(self, ids: Sequence[int]) -> list[Task]:
         """Returns the tasks that exist and whose documents exist, oldest first.
 
         The ids are those of `outbox`, which a broker has brought: of all tenants.
         """
-        return [_task(row) for row in await self._db.rows(_FIND, {"ids": ids})]
+        return [task_of(row) for row in await self._db.rows(_FIND, {"ids": ids})]
 
     async def begin(self, task: Task) -> bool:
         """Marks a task as running; returns False if it is settled or cancelled instead.
@@ -385,24 +383,3 @@ def _due() -> sa.ColumnElement[bool]:
     """Returns the condition of a due task; a time too far ahead is from before a clock change."""
     now = time.time()
     return sa.or_(tasks.c.not_before <= now, tasks.c.not_before > now + LONGEST_WAIT)
-
-
-def _task(row: sa.RowMapping) -> Task:
-    interrupted = row["state"] == "running"
-    return Task(
-        id=row["id"],
-        job_id=row["job_id"],
-        scope=scope_of(row),
-        document_id=row["document_id"],
-        uri=row["uri"],
-        source=row["source"],
-        attempts=row["attempts"] + interrupted,
-        stage=row["stage"],
-        accepted_at=datetime.fromisoformat(row["accepted_at"]).timestamp(),
-        traceparent=row["traceparent"],
-        interrupted=interrupted,
-        bulk=row["bulk"],
-        key_id=row["key_id"],
-        subject=row["subject"],
-        acl=acl_of(row["acl"]),
-    )
