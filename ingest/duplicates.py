@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ingest.writing import Writer
 from rag.catalog.catalog import Catalog
+from rag.catalog.document_json import stored_meta
 from rag.records import DocumentRecord, Task
 from rag.telemetry.trace import Trace
 from rag.types import Document, Readers
@@ -31,6 +32,8 @@ class Duplicates:
             holder = original
         if not await self._writer.holds_chunks(task.scope, holder, document.version):
             return False
+        if "parent" in task.source and before.meta != stored_meta(document.meta):
+            return False  # the mail around the same bytes has changed
         return await self._catalog.documents.text(task.scope, task.document_id) == document.text
 
     async def original(

@@ -25,8 +25,8 @@ class Permissions:
     async def change(self, scope: Scope, document_id: str, acl: Readers | None) -> None:
         """Replaces a document's ACL; with None, it follows the collection's default.
 
-        It holds from the next question on. A duplicate that gets other readers than the document
-        that holds its chunks gets chunks of its own, which are embedded.
+        It holds from the next question on, for its attachments as well. A duplicate that gets other
+        readers than the document that holds its chunks gets chunks of its own, which are embedded.
 
         Raises:
             NotFoundError: There is no such document, or the scope's readers may not read it.
@@ -36,6 +36,8 @@ class Permissions:
         async with self._catalog.alone(scope.whole, "document", document_id):
             record = await self._catalog.documents.get(scope, document_id)
             await self.apply(scope.whole, record, acl)
+        for attached in await self._catalog.documents.attached(scope.whole, document_id):
+            await self.change(scope.whole, attached, acl)
 
     async def apply(self, scope: Scope, record: DocumentRecord, acl: Readers | None) -> None:
         """Same as `change`, for a caller who holds the document's lock.

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 
+from ingest import attachments
+from ingest.chunkers.token_budget import CountTokens
+from ingest.deletion import Deletion
 from ingest.document_trace import DocumentTraces, note
 from ingest.duplicates import Duplicates
 from ingest.permissions import Permissions
@@ -16,7 +20,7 @@ from ingest.sources.originals import Originals
 from ingest.turns import reading_for
 from ingest.writing import Writer
 from rag.catalog.catalog import Catalog
-from rag.errors import ConfigError, NotFoundError, RagError
+from rag.errors import ConfigError, RagError
 from rag.protocols import Chunker, Embedder, PassageEmbedder, Reader, SparseEncoder, StoredIndex
 from rag.records import JobRecord, Submission, Task
 from rag.telemetry.trace import Trace
@@ -43,11 +47,12 @@ class IngestPipeline:
         passages: PassageEmbedder | None = None,
         traces: DocumentTraces | None = None,
         seconds: float | None = None,
+        count_tokens: CountTokens | None = None,
     ) -> None:
         """Make a pipeline; a document that takes more than `seconds` fails.
 
         With `originals`, the files are kept as long as their documents. With `passages`, token
-        vectors are stored beside a chunk's own.
+        vectors are stored beside a chunk's own. `count_tokens` counts what is charged.
         """
         self._reader = reader
         self._embedder = embedder
@@ -63,10 +68,16 @@ class IngestPipeline:
             index=index,
             catalog=catalog,
             passages=passages,
+            count_tokens=count_tokens,
+        )
+        self._deletion = Deletion(
+            writer=self._writer, index=index, catalog=catalog, spool=spool, originals=originals
+        )
+        self.settler = Settler(
+            writer=self._writer, index=index, catalog=catalog, deletion=self._deletion
         )
         self._index = index
         self._duplicates = Duplicates(writer=self._writer, catalog=catalog)
-        self.settler = Settler(writer=self._writer, index=index, catalog=catalog)
         self.permissions = Permissions(
             writer=self._writer, settler=self.settler, index=index, catalog=catalog
         )
@@ -94,26 +105,33 @@ class IngestPipeline:
 
     async def _ingest(self, task: Task, trace: Trace) -> None:
         """1. read  2. unchanged or a duplicate?  3. chunk  4. embed and write what is new
-        5. delete what is gone  6. record it in the catalog.
+        5. delete what is gone  6. record it in the catalog, and accept its attachments.
 
         Upsert before delete, catalog last: killed anywhere, the document stays searchable and the
         task can run again. If it does not, the mark shows that the index must be repaired.
         """  # noqa: D205
-        document = await self._read(task, trace)  # 1.
+        document, attached = await self._read(task, trace)  # 1.
         note(trace, document)
         before = await self._catalog.documents.get(task.scope, task.document_id)
+        acl = before.acl if task.acl is None else task.acl
+        attached = [replace(each, acl=acl) for each in attached]
         if not before.version:
             mark = await self._catalog.unsettled.of(task.scope, task.document_id)
             if mark and mark.version:  # sent anew before its deletion was finished
-                await self.settler.finish_deletion(mark)
+                await self._deletion.finish(mark)
         elif await self._duplicates.unchanged(task, before, document):  # 2.
             if task.acl is not None:
                 await self.permissions.apply(task.scope, before, task.acl)
             kept = None if before.original else await self._keep(task, document)
-            await self._catalog.tasks.unchanged(task, document, original=kept or "")
+            await self._store(task, document, attached)
+            await self._catalog.tasks.unchanged(
+                task, document, original=kept or "", attachments=attached
+            )
             trace.outcome = "unchanged"
             return
-        acl = before.acl if task.acl is None else task.acl
+        else:
+            ids = {each.document_id for each in attached}
+            await self._deletion.delete_attachments(task.scope, task.document_id, but=ids)
         async with self._writer.contents(task.scope, before.version, document.version):
             original = await self._duplicates.original(task, before, document, acl, trace)
             chunks = [] if original else await self._writer.chunk(document, trace)  # 3.
@@ -130,6 +148,7 @@ class IngestPipeline:
                 await self._index.set_acl(task.scope, task.document_id, stored_acl(acl))
             with trace.span("commit"):
                 kept = await self._keep(task, document)
+                await self._store(task, document, attached)
                 await self._catalog.tasks.succeed(  # 6.
                     task,
                     document,
@@ -137,8 +156,9 @@ class IngestPipeline:
                     chunks=len(chunks),
                     duplicate_of=original,
                     original=kept,
+                    attachments=attached,
                 )
-                await self._forget(task.scope, before.original, but=kept)
+                await self._deletion.forget_original(task.scope, before.original, but=kept)
         trace.root.attributes["chunks"] = len(chunks)
         trace.outcome = "duplicate" if original else "stored"
 
@@ -150,46 +170,37 @@ class IngestPipeline:
         kept = self._originals.of(task.scope.tenant)
         return await asyncio.to_thread(kept.store, task.source, path, version=document.version)
 
-    async def _forget(self, scope: Scope, original: str | None, *, but: str | None = None) -> None:
-        """Removes an original that the catalog does not name any more."""
-        if self._originals is not None and original and original != but:
-            await asyncio.to_thread(self._originals.of(scope.tenant).sweep, [original])
+    async def _store(self, task: Task, document: Document, attached: Sequence[Submission]) -> None:
+        """Stores the bytes of attachments, unless the stage before has stored them."""
+        if document.attachments:
+            spool = self._spool.of(task.scope.tenant)
+            await asyncio.to_thread(attachments.store, document, attached, spool)
 
-    async def _read(self, task: Task, trace: Trace) -> Document:
+    async def _read(self, task: Task, trace: Trace) -> tuple[Document, Sequence[Submission]]:
+        """Returns the document and its attachments, from the stage before if there was one."""
         draft = await self._catalog.tasks.draft(task) if task.stage == "embed" else None
         if draft is not None:
-            return draft
+            return draft, attachments.noted(task)
         with trace.span("read"), reading_for(task.job_id, bulk=task.bulk):
-            path = self._spool.of(task.scope.tenant).path(task.source)
-            return await self._reader.read(task.source, path, id_=task.document_id, uri=task.uri)
+            spool = self._spool.of(task.scope.tenant)
+            path = spool.path(task.source)
+            document = await self._reader.read(
+                task.source, path, id_=task.document_id, uri=task.uri
+            )
+        return document, attachments.submissions(task, document, spool)
 
     async def delete(self, scope: Scope, document_id: str) -> None:
-        """Removes a document; if another has the same bytes, that one takes over the chunks.
+        """Removes a document and its attachments.
 
-        For the scope's readers, one that they may not read is as one that there is none of. The
-        catalog forgets it first, and from then on nobody finds it. After a kill from then on,
+        For the scope's readers, one that they may not read is as one that there is none of. If
+        another document has the same bytes, that one takes over the chunks. The catalog forgets it
+        first, and from then on nobody finds it. After a kill from then on,
         the deletion is finished at the next start; an interrupted deletion can be repeated.
 
         Raises:
             NotFoundError: There is no such document.
         """
-        seen, scope = scope, scope.whole
-        async with self._catalog.alone(scope, "document", document_id):
-            try:
-                record = await self._catalog.documents.get(seen, document_id)
-            except NotFoundError:
-                if seen.readers is not None:
-                    raise
-                mark = await self._catalog.unsettled.of(scope, document_id)
-                if mark is None:
-                    raise
-                await self.settler.finish_deletion(mark)
-                return
-            unwanted = await self._catalog.documents.delete(scope, document_id)
-            await asyncio.to_thread(self._spool.of(scope.tenant).sweep, unwanted)
-            await self._forget(scope, record.original)
-            if mark := await self._catalog.unsettled.of(scope, document_id):
-                await self.settler.finish_deletion(mark)
+        await self._deletion.delete(scope, document_id)
 
     async def cancel(self, tenant: str, job_id: str) -> JobRecord:
         """Cancels a job's tasks that have not begun, and drops their bytes; others are finished.
@@ -231,7 +242,12 @@ class IngestPipeline:
                 raise
             before = await self._catalog.documents.spooled(scope, ids)
             accepting.job_id = await self._catalog.jobs.submit(
-                sender, accepting.documents, bulk=bulk, expires_in=expires_in
+                sender,
+                accepting.documents,
+                bulk=bulk,
+                expires_in=expires_in,
+                key_id=request.meter.key_id,
+                subject=request.meter.subject,
             )
         if before:  # earlier failures are not retried any more
             spool.sweep(before - await self._catalog.documents.spooled(scope, ids))

@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
+from ingest.deletion import Deletion
 from ingest.document_check import Checker
 from ingest.writing import Writer
 from rag.catalog.catalog import Catalog
@@ -22,25 +23,14 @@ LOST = "The index holds it no more: ingest it again."
 class Settler:
     """Finishes interrupted work, and recomputes a document's chunks from its stored text."""
 
-    def __init__(self, *, writer: Writer, index: StoredIndex, catalog: Catalog) -> None:
+    def __init__(
+        self, *, writer: Writer, index: StoredIndex, catalog: Catalog, deletion: Deletion
+    ) -> None:
         self._writer = writer
         self._index = index
         self._catalog = catalog
+        self._deletion = deletion
         self._checker = Checker(index=index, catalog=catalog)
-
-    async def finish_deletion(self, mark: Mark) -> None:
-        """Removes from the index the remains of a document that the catalog has forgotten.
-
-        The caller holds the document's lock. Repeated from any point, it has the same result.
-        """
-        scope, document_id = mark.scope, mark.document_id
-        async with self._writer.contents(scope, mark.version):
-            await self._writer.hand_over(scope, document_id, mark.held, Trace())
-            await self._writer.clear(scope, document_id)
-            # The current version may be newer than the deletion, and never have had the document.
-            if previous := await self._index.previous_version(scope):
-                await self._writer.clear(previous, document_id)
-            await self._catalog.unsettled.remove(scope, document_id)
 
     @contextlib.asynccontextmanager
     async def settled(
@@ -70,7 +60,7 @@ class Settler:
             if now is None:  # another worker was faster
                 return
             if record is None:
-                await self.finish_deletion(now)
+                await self._deletion.finish(now)
             else:
                 await self.repair(scope, record)
 

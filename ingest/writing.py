@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 
 from ingest.chunkers.strategies import rehome
+from ingest.chunkers.token_budget import CountTokens
 from ingest.readers import versions
 from rag.catalog.catalog import Catalog
 from rag.errors import NotFoundError
@@ -15,7 +16,7 @@ from rag.protocols import Chunker, Embedder, Index, PassageEmbedder, SparseEncod
 from rag.records import Cut, DocumentRecord
 from rag.telemetry.trace import Trace
 from rag.text.passages import passage_text
-from rag.types import Chunk, Document, Point, Readers, Scope
+from rag.types import Chunk, Document, Point, Readers, Scope, Usage
 
 WRITE_CHUNKS = 256
 """Chunks embedded and written at once: limits the memory that one long document takes."""
@@ -33,14 +34,19 @@ class Writer:
         index: Index,
         catalog: Catalog,
         passages: PassageEmbedder | None,
+        count_tokens: CountTokens | None = None,
     ) -> None:
-        """Make a writer; with `passages`, token vectors are stored beside a chunk's own."""
+        """Make a writer; with `passages`, token vectors are stored beside a chunk's own.
+
+        `count_tokens` is the embedder's, for documents that somebody is charged for.
+        """
         self._chunker = chunker
         self._embedder = embedder
         self._encoder = encoder
         self._index = index
         self._catalog = catalog
         self._passages = passages
+        self._count_tokens = count_tokens
         self._recipe = f"{chunker.fingerprint} {embedder.fingerprint} {encoder.fingerprint}"
 
     def recipe(self, document: Document) -> str:
@@ -160,7 +166,12 @@ class Writer:
         with trace.span("embed", "embedding") as span:
             span.attributes["texts"] = len(chunks)
             span.attributes["embedder"] = self._embedder.fingerprint
-            return await self._points(chunks)
+            points = await self._points(chunks)
+            if self._count_tokens and trace.meter.charges:
+                texts = [passage_text(chunk) for chunk in chunks]
+                tokens = sum(await asyncio.to_thread(self._count_tokens, texts))
+                trace.meter.spend(self._embedder.fingerprint, Usage(input_tokens=tokens))
+            return points
 
     async def _points(self, chunks: Sequence[Chunk]) -> list[Point]:
         texts = [passage_text(chunk) for chunk in chunks]

@@ -1,4 +1,4 @@
-"""Records of the catalog: documents, tasks, jobs, collections and answers."""
+"""Records of the catalog: documents, tasks, jobs, collections, answers, keys and the audit log."""
 
 from __future__ import annotations
 
@@ -6,7 +6,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
-from rag.types import Float32Array, Readers, Scope, Stage, State, stored_acl
+from rag.types import (
+    Float32Array,
+    Permission,
+    Principal,
+    Readers,
+    Scope,
+    Stage,
+    State,
+    stored_acl,
+)
 
 ATTEMPTS = 5
 """Attempts to ingest a document; after the last one it has failed."""
@@ -17,9 +26,10 @@ class Submission:
     """A document that is accepted for ingestion: its id, its uri and the place of its bytes.
 
     `source` is JSON: `{"file": …}` for a file that is read in place, `{"spool": …}` for bytes that
-    were sent, `{"url": …, "spool": …}` for bytes that are yet to be fetched. `traceparent` is the
-    W3C header of the span in which it was accepted. With an `acl`, its readers are those from the
-    moment its content is stored; without one, it keeps the ACL that it has.
+    were sent, `{"url": …, "spool": …}` for bytes that are yet to be fetched. An attachment's source
+    names the `parent` that it came with. `traceparent` is the W3C header of the span in which it
+    was accepted. With an `acl`, its readers are those from the moment its content is stored;
+    without one, it keeps the ACL that it has.
     """
 
     document_id: str
@@ -37,7 +47,7 @@ class Task:
     `stage` is the stage that it is in or waits for; `attempts` counts the failed attempts before.
     A task is `interrupted` if it was running when it was read: a process works on it, or died
     doing so. It was accepted at `accepted_at` (seconds since 1970), in the span of `traceparent`.
-    No user waits for a `bulk` task.
+    No user waits for a `bulk` task. `key_id` and `subject` are those of the caller who sent it.
     """
 
     id: int
@@ -52,6 +62,8 @@ class Task:
     traceparent: str | None
     interrupted: bool = False
     bulk: bool = False
+    key_id: str = ""
+    subject: str = ""
     acl: Readers | None = None
 
 
@@ -93,8 +105,9 @@ class Backlog:
 class DocumentRecord:
     """A document as it is listed; `chunks` is the number of its searchable chunks.
 
-    `original` is the key of the file that it was read from, if that is kept. If its `acl` is None,
-    it follows the default of its collection.
+    `original` is the key of the file that it was read from, if that is kept. `parent` is the id of
+    the document that it is attached to. If its `acl`
+    is None, it follows the default of its collection.
     """
 
     id: str
@@ -110,6 +123,7 @@ class DocumentRecord:
     duplicate_of: str | None
     source: Mapping[str, Any]
     original: str | None
+    parent: str | None
     acl: Readers | None
     created_at: str
     updated_at: str
@@ -265,3 +279,141 @@ class Signals:
     scores: Mapping[str, float]
     embedding: Float32Array | None
     id: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyRecord:
+    """An API key, without the key itself. Times are in seconds since 1970.
+
+    `collections` are those that it reaches; None: all of the tenant. Until `previous_until` the key
+    that was replaced by the last rotation is still accepted.
+    """
+
+    id: str
+    tenant: str
+    name: str
+    scopes: tuple[Permission, ...]
+    collections: tuple[str, ...] | None = None
+    subject: str = ""
+    groups: tuple[str, ...] = ()
+    created_at: float
+    expires_at: float | None = None
+    revoked_at: float | None = None
+    last_used_at: float | None = None
+    previous_until: float | None = None
+
+    def principal(self) -> Principal:
+        """Returns the caller who sends this key."""
+        return Principal(
+            tenant=self.tenant,
+            subject=self.subject,
+            groups=frozenset(self.groups),
+            scopes=frozenset(self.scopes),
+            collections=None if self.collections is None else frozenset(self.collections),
+            key_id=self.id,
+        )
+
+
+class StoredKey(NamedTuple):
+    """A key as the catalog has it: with its digest, and that of the key before, if there is one."""
+
+    record: KeyRecord
+    digest: str
+    previous_digest: str | None
+
+
+Feature = Literal["ask", "embed", "rerank", "judge", "ingest"]
+"""The kinds of work that the ledger has rows of."""
+Outcome = Literal["open", "ok", "abstained", "refused", "failed", "hung_up", "interrupted"]
+"""How work ended. refused: the caller's fault; hung_up: the caller did not wait for the end;
+interrupted: the process died, and what the work used is not known. Work under way is open.
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LedgerRow:
+    """A row of the ledger: what a request or a document used of one model.
+
+    `id` is random: callers may choose the id of a request, and of its trace. `part` 0 is the
+    request itself, and further parts are for further models that worked for it. `writer` is the
+    process. `cached_tokens` are a part of `input_tokens`. Tokens are `estimated` if the server of a
+    model did not report them. `cost` is in the currency of the prices. Times are seconds since
+    1970.
+    """
+
+    id: str
+    part: int = 0
+    writer: str
+    tenant: str
+    key_id: str = ""
+    subject: str = ""
+    feature: Feature
+    model: str = ""
+    outcome: Outcome = "open"
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cached_tokens: int = 0
+    estimated: bool = False
+    gpu_seconds: float = 0.0
+    cost: float = 0.0
+    outlier: bool = False
+    trace_id: str = ""
+    started_at: float
+    finished_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TenantRecord:
+    """A tenant with the numbers of what it has; `keys` are those that were not revoked."""
+
+    name: str
+    collections: int
+    documents: int
+    chunks: int
+    open_tasks: int
+    answers: int
+    keys: int
+
+
+AuditOutcome = Literal["success", "failure", "denied"]
+SERVICE = ""
+"""The tenant of the audit log's rows that belong to no tenant: the service itself."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditRow:
+    """An entry of the audit log: who did what to which object, with what outcome.
+
+    `at_ms` is milliseconds since 1970, `status` the HTTP status, 0 without one. `detail` is the
+    code of an error. `address` is where the request came from. Nothing of it is content.
+    """
+
+    id: str
+    tenant: str
+    at_ms: int
+    action: str
+    object: str = ""
+    collection: str = ""
+    outcome: AuditOutcome
+    status: int = 0
+    detail: str = ""
+    key_id: str = ""
+    subject: str = ""
+    address: str = ""
+    request_id: str = ""
+
+
+class AuditEntry(NamedTuple):
+    """A stored entry: its number in the tenant's chain, from 1, and its hash, in hex."""
+
+    number: int
+    row: AuditRow
+    hash: str
+
+
+class AuditHead(NamedTuple):
+    """The last entry of a chain."""
+
+    tenant: str
+    number: int
+    hash: str

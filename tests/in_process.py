@@ -12,6 +12,7 @@ import httpx
 
 from rag.api.app import app_without_lifespan
 from rag.api.deps import Running
+from rag.build.gateway import open_gateway
 from rag.build.running import start
 from rag.build.service import Service
 from rag.protocols import Queue
@@ -30,8 +31,12 @@ async def serving_here(
 ) -> AsyncIterator[tuple[httpx.AsyncClient, Service]]:
     """Yields a client of a service over a data folder, and the service; its queue runs."""
     tree = load_settings(data_dir=data, **settings)
-    async with start(tree, embedder=embedder) as (service, queue), queue.started():
-        app = app_without_lifespan(tree, Running(service, queue))
+    async with (
+        start(tree, embedder=embedder) as (service, queue),
+        queue.started(),
+        open_gateway(service) as gateway,
+    ):
+        app = app_without_lifespan(tree, Running(service, queue, gateway))
         transport = httpx.ASGITransport(app=app)
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as http:
             yield http, service

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import hashlib
 import json
 import os
 import random
@@ -26,11 +27,14 @@ from typing import Any
 import numpy as np
 
 from ingest.chunkers.strategies import SectionChunker
+from ingest.cleanup import Cleanup
 from ingest.index_check import IndexCheck
 from ingest.pipeline import IngestPipeline
 from ingest.reindex import Reindexer
 from ingest.settling import settle
-from ingest.sources.files import Spool, file_uri, submission_of
+from ingest.sources.files import Spool, TenantSpool, file_uri, submission_of
+from ingest.sources.originals import Originals, TenantOriginals
+from rag.catalog.answers import Answers
 from rag.catalog.catalog import Catalog
 from rag.catalog.database import SqliteDatabase
 from rag.errors import InputError, NotFoundError
@@ -39,11 +43,12 @@ from rag.text.passages import passage_text
 from rag.types import DEFAULT, Document, Readers, Scope, stored_acl
 from retrieval.bm25 import Bm25Encoder
 from retrieval.indexes.edge import EdgeIndex
+from tests import papers
 from tests.fakes import HashEmbedder, HereReader
 from workers.local_queue import LocalQueue
 
 SCOPE = Scope(tenant="default", collection="default")
-NAMES = [f"{i}.md" for i in range(6)]
+NAMES = [*(f"{i}.md" for i in range(5)), "5.eml", "6.eml"]
 BUDGETS = (15, 40, 90)
 TEXTS = [
     "# Title\n\n"
@@ -54,6 +59,15 @@ TEXTS = [
     )
     for n in range(4)
 ]
+MAILS = [
+    bytes(
+        papers.mail(
+            f"{n}", f"Words of mail {n}.", *((f"{i}.md", TEXTS[i].encode()) for i in range(n))
+        )
+    )
+    for n in range(4)
+]
+"""Mail `n` has the first `n` texts attached; files with the same bytes are its duplicates."""
 OPERATIONS = ["upload"] * 4 + ["delete"] * 3 + ["permit"] * 2
 OPERATIONS += ["sync", "cancelled", "reindex", "roll_back", "remove"]
 ACLS: list[Readers | None] = [
@@ -80,6 +94,8 @@ WATCHED = {
         *("upsert", "delete", "chunk_ids", "set_acl", "remove"),
         *("begin_version", "switch_version", "maintain"),
     ],
+    "originals": ["store"],
+    "spool": ["write"],
 }
 
 
@@ -100,6 +116,11 @@ KILLS = {
         calls=6,
         watched={"staged": ["add"], "index": ["switch_version"]},
         operations=["upload", "reindex", "roll_back"],
+    ),
+    "storing": Kill(
+        calls=24,
+        watched={"originals": ["store"], "spool": ["write"], "tasks": ["succeed", "unchanged"]},
+        operations=["upload", "upload", "upload", "delete"],
     ),
     "deleting": Kill(
         calls=16,
@@ -175,6 +196,14 @@ class Service:
     budget: int = BUDGETS[1]
 
     @property
+    def spool(self) -> Spool:
+        return Spool(self.folder / "spool")
+
+    @property
+    def originals(self) -> Originals:
+        return Originals(self.folder / "originals", keep=True)
+
+    @property
     def pipeline(self) -> IngestPipeline:
         embedder = HashEmbedder()
         return IngestPipeline(
@@ -184,7 +213,8 @@ class Service:
             encoder=Bm25Encoder(),
             index=self.index,
             catalog=self.catalog,
-            spool=Spool(self.folder / "spool"),
+            spool=self.spool,
+            originals=self.originals,
         )
 
     def queue(self) -> LocalQueue:
@@ -203,7 +233,9 @@ class Service:
 
     def submission(self, name: str, text: int) -> Submission:
         path = self.folder / "docs" / name
-        path.write_text(TEXTS[text])
+        new = self.folder / "new"
+        new.write_bytes(MAILS[text] if path.suffix == ".eml" else TEXTS[text].encode())
+        new.replace(path)  # an earlier task may be reading it
         return submission_of(path)
 
     # Operations
@@ -286,12 +318,21 @@ def submission_of_uri(uri: str) -> str:
 async def opened(folder: Path, dice: random.Random) -> AsyncIterator[Service]:
     """Opens the folder as a start of the service does."""
     (folder / "docs").mkdir(exist_ok=True)
-    catalog = Catalog(SqliteDatabase(folder / "catalog.sqlite"))
+    database = SqliteDatabase(folder / "catalog.sqlite")
+    catalog = Catalog(database)
     await catalog.open()
     await catalog.tasks.release()
     index = EdgeIndex(folder / "index", dim=HashEmbedder().dim)
     service = Service(folder, dice, catalog, index, Journal(folder / "journal"))
     service.budget = dice.choice(BUDGETS)
+    cleanup = Cleanup(
+        catalog=catalog,
+        answers=Answers(database),
+        database=database,
+        spool=service.spool,
+        originals=service.originals,
+    )
+    await cleanup.sweep(older_than=0)
     yield service
     await index.close()
     await catalog.close()
@@ -321,6 +362,7 @@ async def verify(service: Service) -> None:
         assert text in allowed[name], (name, text, allowed[name], record)
         if record is not None:
             chunks += await verify_chunks(service, record, records)
+            chunks += await verify_attachments(service, record, records)
             await verify_acl(service, record, records)
         service.journal.note("is", name, text)
     assert len(await service.index.chunk_ids(SCOPE, None)) == chunks
@@ -328,6 +370,39 @@ async def verify(service: Service) -> None:
         left = await service.catalog.unsettled.abandoned(deleted=deleted, after=None, limit=9)
         assert not left, left
     assert not await service.catalog.staged.scopes()
+    known = {file_uri(service.folder / "docs" / name) for name in NAMES}
+    assert {uri.partition("#")[0] for uri in records} <= known
+    verify_files(service, list(records.values()))
+
+
+def verify_files(service: Service, records: Sequence[DocumentRecord]) -> None:
+    """Checks that each document has its original, and that no other file is left."""
+    named = {record.original: record for record in records if record.original}
+    assert service.originals.keys(older_than=0) == named.keys()
+    for key, record in named.items():
+        data = service.originals.of(SCOPE.tenant).path(key).read_bytes()
+        assert hashlib.sha256(data).hexdigest() == record.version, record
+    lacking = [r for r in records if r.version and not r.original and r.state == "succeeded"]
+    # A file that changed before it was copied is sent again by the life that changed it.
+    assert not [record for record in lacking if record.parent], lacking
+    assert not service.spool.keys(older_than=0)
+
+
+async def verify_attachments(
+    service: Service, mail: DocumentRecord, records: dict[str, DocumentRecord]
+) -> int:
+    """Checks that a mail has the attachments of its text; returns the count of their chunks."""
+    attached = [record for record in records.values() if record.parent == mail.id]
+    names = {record.id.rpartition("/")[2] for record in attached}
+    expected = {f"{n}.md" for n in range(int(mail.title))} if mail.meta.get("author") else set()
+    assert names == expected, (mail, names)
+    chunks = 0
+    for record in attached:
+        if record.state != "cancelled":
+            assert await text_of(service, record) == int(record.id[-4])
+            assert record.meta["subject"] == mail.title
+        chunks += await verify_chunks(service, record, records)
+    return chunks
 
 
 async def check_permissions(service: Service) -> None:
@@ -363,6 +438,8 @@ async def text_of(service: Service, record: DocumentRecord | None) -> int | None
     if record is None or not record.version:
         return None
     assert record.state in ("succeeded", "cancelled"), record
+    if record.uri.endswith(".eml"):
+        return int(record.title)
     return TEXTS.index(await service.catalog.documents.text(SCOPE, record.id))
 
 
@@ -421,7 +498,16 @@ def kill_at(service: Service, call: int, names: Mapping[str, Sequence[str]]) -> 
                 die()
             return result
 
-        return then
+        @functools.wraps(work)
+        def then_here(*args: Any, **kwargs: Any) -> Any:
+            if next(left) == 0:
+                die()
+            result = work(*args, **kwargs)
+            if next(left) == 0:
+                die()
+            return result
+
+        return then if asyncio.iscoroutinefunction(work) else then_here
 
     owners: dict[str, Any] = {
         "tasks": service.catalog.tasks,
@@ -433,6 +519,8 @@ def kill_at(service: Service, call: int, names: Mapping[str, Sequence[str]]) -> 
         "acls": service.catalog.acls,
         "removals": service.catalog.removals,
         "index": service.index,
+        "originals": TenantOriginals,
+        "spool": TenantSpool,
     }
     for owner, name in [(owner, name) for owner, called in names.items() for name in called]:
         setattr(owners[owner], name, watched(getattr(owners[owner], name)))

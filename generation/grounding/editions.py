@@ -6,10 +6,11 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from urllib.parse import unquote
 
 from generation.grounding.choice import Candidate
-from rag.text.dates import DATE, date_forms
+from rag.text.dates import DATE, YEAR, date_forms
 from rag.types import Chunk
 
 LIKE = 0.6
@@ -30,11 +31,14 @@ _MARK = re.compile(
     r"(?<!\d)((?:19|20)\d\d)(?:[-_.]?(0[1-9]|1[0-2])(?:[-_.]?([0-2]\d|3[01]))?)?(?!\d)"
 )
 _NUMBER = re.compile(r"\d+(?:[.,:]\d+)*")
+_WORD = re.compile(r"\w+")
 _PLAIN = re.compile(r"[^\W\d_]{3,}")
 _VERSION_WORDS = frozenset(
     ["version", "rev", "revision", "draft", "final", "copy", "new", "old", "neu", "alt", "entwurf"]
 )
-_DAY = re.compile(DATE)
+_DAY, _YEAR_OF_DAY = re.compile(DATE), re.compile(YEAR)
+_KNOWN = 2048
+"""Passages and sentences whose dates and words are kept: many questions find the same ones."""
 _BEGINNING = 400
 
 
@@ -42,6 +46,7 @@ class Editions:
     """The dates of passages, and the families of documents that they belong to."""
 
     def __init__(self, question: str, chunks: Sequence[Chunk]) -> None:
+        self._question = frozenset(word.lower() for word in _WORD.findall(question))
         self._current = bool(_CURRENT.search(question))
         self._years = set(_YEAR.findall(question))
         self._words = {word.lower() for word in _PLAIN.findall(question)}
@@ -88,6 +93,34 @@ class Editions:
         others = [old for old in others if all(old.sentence != c.sentence for c in chosen)]
         return sorted(others, key=lambda c: self.dates[c.sentence.place])[-1:]
 
+    def newest_first(self, chosen: Sequence[Candidate]) -> list[Candidate]:
+        """Returns the chosen sentences, first one of a newer edition that answers as much.
+
+        It has the terms of the question that the best one has, and a figure or a date. The order
+        stays if the question names the edition of the best one.
+        """
+        first = chosen[0]
+        newer = [c for c in chosen[1:] if self._is_newer(c, first)]
+        if not newer or self._names(first.chunk, newer[0].chunk):
+            return list(chosen)
+        newest = max(newer, key=lambda c: self.dates[c.sentence.place])
+        return [newest, *(c for c in chosen if c is not newest)]
+
+    def _is_newer(self, candidate: Candidate, first: Candidate) -> bool:
+        place, other = candidate.sentence.place, first.sentence.place
+        return (
+            self._families[place] == self._families[other]
+            and self._families[place] in self._several
+            and self.dates[place] > self.dates[other]
+            and bool((candidate.asked | ~first.asked).all())
+            and bool(_numbers(candidate))
+        )
+
+    def _names(self, one: Chunk, other: Chunk) -> bool:
+        """Returns True if the question has a word of one title that the other title lacks."""
+        own, others = (frozenset(_WORD.findall(c.title.lower())) for c in (one, other))
+        return bool(self._question & (own - others))
+
     def shown(self, chosen: Sequence[Candidate]) -> tuple[tuple[int, str], ...]:
         """Returns the places and dates to show: of editions, if several of a family are quoted."""
         quoted: dict[tuple[str, ...], set[str]] = defaultdict(set)
@@ -125,11 +158,18 @@ class Editions:
 
 def date_of(chunk: Chunk) -> str:
     """Returns the date in the document's name or title, or the first day in the passage."""
-    name = unquote(chunk.uri.rsplit("/", 1)[-1])
-    for text in (name, chunk.title, *chunk.headings):
+    return _date_of(chunk.uri, chunk.title, chunk.headings, chunk.text[:_BEGINNING])
+
+
+@lru_cache(maxsize=_KNOWN)
+def _date_of(uri: str, title: str, headings: tuple[str, ...], beginning: str) -> str:
+    name = unquote(uri.rsplit("/", 1)[-1])
+    for text in (name, title, *headings):
         if found := _MARK.search(text):
             return "-".join(filter(None, found.groups()))
-    for found in _DAY.finditer(chunk.text[:_BEGINNING]):
+    if not _YEAR_OF_DAY.search(beginning):
+        return ""
+    for found in _DAY.finditer(beginning):
         whole, *more = date_forms(found[0])
         if more:
             return f"{whole[1:5]}-{whole[5:7]}-{whole[7:9]}"
@@ -138,18 +178,24 @@ def date_of(chunk: Chunk) -> str:
 
 def family_of(chunk: Chunk) -> tuple[str, ...]:
     """Returns the words of the document's name that all of its editions share."""
-    name = unquote(chunk.uri.rsplit("/", 1)[-1]).rsplit(".", 1)[0]
+    return _family_of(chunk.uri, chunk.title)
+
+
+@lru_cache(maxsize=_KNOWN)
+def _family_of(uri: str, title: str) -> tuple[str, ...]:
+    name = unquote(uri.rsplit("/", 1)[-1]).rsplit(".", 1)[0]
     words = tuple(w.lower() for w in _PLAIN.findall(name) if w.lower() not in _VERSION_WORDS)
-    return words or tuple(w.lower() for w in _PLAIN.findall(chunk.title))
+    return words or tuple(w.lower() for w in _PLAIN.findall(title))
 
 
 def _alike(one: Candidate, other: Candidate) -> bool:
-    a, b = _words(one), _words(other)
+    a, b = _words(_text(one)), _words(_text(other))
     return bool(a) and len(a & b) >= LIKE * len(a | b)
 
 
-def _words(candidate: Candidate) -> frozenset[str]:
-    return frozenset(word.lower() for word in _PLAIN.findall(_text(candidate)))
+@lru_cache(maxsize=_KNOWN)
+def _words(text: str) -> frozenset[str]:
+    return frozenset(word.lower() for word in _PLAIN.findall(text))
 
 
 def _numbers(candidate: Candidate) -> frozenset[str]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +14,7 @@ from generation.grounding.choice import WEAKER_BY, Candidate, Features, Sentence
 from generation.grounding.editions import Editions
 from generation.grounding.presence import Missing, Wanted, missing_words, names
 from generation.grounding.typing_errors import mended
-from generation.grounding.units import units
+from generation.grounding.units import Unit, units
 from rag.inference.arithmetic import product
 from rag.protocols import SparseEncoder, StoredVectors, TokenEmbedder
 from rag.text.passages import heading_text, passage_text, token_ranges
@@ -22,6 +23,8 @@ from rag.types import Chunk, Float32Array, Prompt, Span, SparseVector, TokenVect
 
 MAX_PASSAGES = 10
 """Passages that are read: encoding them takes most of the time of an answer."""
+KNOWN_PASSAGES = 1024
+"""Passages whose units and terms are kept: the same ones are found for many questions."""
 COVERAGE_WEIGHT = 0.5
 """Weight of term coverage. Late interaction counts twice, for the sentence and for its passage."""
 
@@ -60,6 +63,26 @@ class _Question:
         return has
 
 
+@dataclass(frozen=True, slots=True)
+class _Passage:
+    """A chunk; it is equal to others of which the same is read."""
+
+    title: str
+    headings: tuple[str, ...]
+    text: str
+    is_first: bool
+    chunk: Chunk = field(compare=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Read:
+    """The units of a passage, and the terms of the lines above it and of each unit."""
+
+    units: list[Unit]
+    bags: list[SparseVector]
+    terms: list[frozenset[int]]
+
+
 class EvidenceFinder:
     """Ranks the sentences of a prompt's passages by how well they answer its question.
 
@@ -76,6 +99,7 @@ class EvidenceFinder:
         self._embedder = embedder
         self._encoder = encoder
         self._index = index
+        self._read = lru_cache(maxsize=KNOWN_PASSAGES)(self._read_anew)
 
     async def find(self, prompt: Prompt) -> Evidence | None:
         """Returns the sentences to answer with; None if question or passages have no words.
@@ -83,13 +107,13 @@ class EvidenceFinder:
         1. encode question and passages  2. score their sentences  3. choose among them
         """
         chunks = [hit.chunk for hit in prompt.hits[:MAX_PASSAGES]]
+        texts = [passage_text(chunk) for chunk in chunks]
         question, passages = await asyncio.gather(  # 1.
-            self._question(prompt),
-            self._embedder.embed_tokens([passage_text(c) for c in chunks], kind="passage"),
+            self._question(prompt), self._embedder.embed_tokens(texts, kind="passage")
         )
         if not len(question.tokens):
             return None
-        text = mended(prompt.question, question.spans, [passage_text(c) for c in chunks])
+        text = mended(prompt.question, question.spans, texts)
         if text != prompt.question:
             question = await self._question(replace(prompt, question=text))
         candidates: list[Candidate] = []
@@ -105,10 +129,10 @@ class EvidenceFinder:
         ]
         editions = Editions(prompt.question, chunks)
         preferred = editions.preferred(standing or about or candidates)
-        chosen = choose(preferred)  # 3.
+        chosen = choose(preferred, prompt.question)  # 3.
         chosen += editions.contradicting(chosen, preferred)
         return Evidence(
-            sentences=tuple(c.sentence for c in chosen),
+            sentences=tuple(c.sentence for c in editions.newest_first(chosen)),
             features=chosen[0].features,
             absent=wanted.absent,
             dates=editions.shown(chosen),
@@ -132,13 +156,20 @@ class EvidenceFinder:
             names=np.isin(whole.indices, named.indices),
         )
 
+    def _read_anew(self, passage: _Passage) -> _Read:
+        chunk = passage.chunk
+        found = units(chunk)
+        texts = (chunk.text[unit.start : unit.end] for unit in found)
+        bags = self._encoder.encode([heading_text(chunk), *texts])
+        terms = [frozenset(bag.indices.tolist()) for bag in bags[1:]]
+        return _Read(units=found, bags=bags, terms=terms)
+
     def _candidates(
         self, question: _Question, place: int, chunk: Chunk, tokens: TokenVectors
     ) -> Iterator[Candidate]:
-        prefix = heading_text(chunk)
-        found = units(chunk)
-        bags = self._encoder.encode([prefix, *(chunk.text[u.start : u.end] for u in found)])
-        above, *has = asked = question.has(bags)
+        read = self._read(_passage(chunk))
+        found = read.units
+        above, *has = asked = question.has(read.bags)
         name_missing = float((question.names & ~asked.any(axis=0)).any())
         cosines = product(question.tokens, tokens.vectors)
         passage = float(cosines.max(axis=1).mean()) if cosines.size else 0.0
@@ -148,7 +179,7 @@ class EvidenceFinder:
         weaker_by = WEAKER_BY if is_quoted(chunk) else 0.0
         ranges = token_ranges(tokens, chunk, [unit.span for unit in found])
         for i, (unit, (first, last)) in enumerate(zip(found, ranges, strict=True)):
-            terms = frozenset(bags[i + 1].indices.tolist())
+            terms = read.terms[i]
             if not unit.answers or first == last or not terms:  # or past the encoder's window
                 continue
             own = asked_for = has[i]
@@ -176,6 +207,10 @@ class EvidenceFinder:
                 asked=asked_for,
                 features=features,
             )
+
+
+def _passage(chunk: Chunk) -> _Passage:
+    return _Passage(chunk.title, chunk.headings, chunk.text, chunk.start == 0, chunk)
 
 
 class _Near:

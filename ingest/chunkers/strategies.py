@@ -85,12 +85,12 @@ class SectionChunker:
             lead = 0
             for piece in section:
                 if piece.cost <= self._budget.max_tokens:
-                    yield replace(piece, run=run)
+                    yield piece._replace(run=run)
                     lead += piece.cost
                     continue
                 if lead >= self._budget.max_tokens * _SMALL:
                     run += 1
-                yield replace(piece, run=run)
+                yield piece._replace(run=run)
                 run += 1
                 lead = 0
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import NamedTuple
 
 from rag.text.plain import plain
 from rag.types import Span
@@ -30,8 +31,7 @@ _STRETCH = re.compile(r"\S.*(?:\n[^\S\n]*\S.*)*")
 _PROBE = ("Tokenizers disagree about internationalization,", "naïve 3.14159", "東京 _is_code(x)")
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
+class Piece(NamedTuple):
     """A span, and its cost in tokens once it is measured.
 
     `by_lines`: True if it is divided into lines first, as code and tables are. Pieces of different
@@ -66,19 +66,24 @@ class Budget:
     def measure(self, text: str, pieces: Iterable[Piece]) -> Iterator[Piece]:
         """Yields the pieces with their cost, at least 1; pieces that have a cost are unchanged.
 
-        Some thousand pieces are counted in one call. A piece that is over the budget by its length
-        alone is not counted.
+        Some thousand pieces are counted in one call, equal ones once: half of the words of a wide
+        table are separators. A piece that is over the budget by its length alone is not counted.
         """
         for batch in _batches(pieces):
-            unknown = [p for p in batch if p.cost < 0 and p.least_cost <= self.max_tokens]
-            texts = [text[piece.start : piece.end] for piece in unknown]
-            counts = zip(unknown, self.count_tokens(texts) if texts else (), strict=True)
-            costs = {piece.start: max(1, count) for piece, count in counts}
+            texts = {
+                piece.start: text[piece.start : piece.end]
+                for piece in batch
+                if piece.cost < 0 and piece.least_cost <= self.max_tokens
+            }
+            distinct = list(dict.fromkeys(texts.values()))
+            counts = self.count_tokens(distinct) if distinct else []
+            costs = dict(zip(distinct, counts, strict=True))
             for piece in batch:
-                if piece.cost >= 0:
-                    yield piece
-                else:
-                    yield replace(piece, cost=max(piece.least_cost, costs.get(piece.start, 1)))
+                start, end, by_lines, run, cost = piece
+                if cost < 0:
+                    cost = max(1, piece.least_cost, costs.get(texts.get(start, ""), 1))
+                    piece = Piece(start, end, by_lines, run, cost)  # noqa: PLW2901 - measured
+                yield piece
 
     def divide(self, text: str, pieces: Iterable[Piece], cut: Cut) -> Iterator[Piece]:
         """Replaces the pieces over the budget by their parts, measured."""
@@ -91,8 +96,9 @@ class Budget:
 
     def _parts(self, text: str, piece: Piece, cut: Cut) -> Iterator[Piece]:
         spans = (line_spans if piece.by_lines else cut)(text[piece.start : piece.end])
+        at, run = piece.start, piece.run
         for start, end in spans:
-            yield Piece(piece.start + start, piece.start + end, run=piece.run)
+            yield Piece(at + start, at + end, False, run)
 
     def pack(self, pieces: Iterable[Piece]) -> Iterator[list[Piece]]:
         """Puts neighbours together as long as they fit; each pack repeats the end of the last."""

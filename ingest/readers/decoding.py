@@ -88,6 +88,8 @@ def decode(data: bytes, *, name: str, declared: str | None = None) -> str:
 
 def clean(text: str) -> str:
     """Unifies line ends, and removes characters that cannot be stored or sent as UTF-8."""
+    if text.isprintable():  # most lines are: none of the characters below is printable
+        return text
     # Not by `re.sub`: it stores a separate string for each text between two line ends.
     for end in _LINE_ENDS:
         text = text.replace(end, "\n")

@@ -43,7 +43,13 @@ def fitted(rows: Sequence[Sequence[Cell]], *, columns: int) -> list[list[Cell]]:
     """Returns the rows with no cell wider than the table: than its widest row, or `columns`."""
     most = max([min(columns, _MOST_COLUMNS), *map(len, rows)])
     return [
-        [cell._replace(columns=max(1, min(cell.columns, most))) for cell in row] for row in rows
+        [
+            cell
+            if 1 <= cell.columns <= most
+            else cell._replace(columns=max(1, min(cell.columns, most)))
+            for cell in row
+        ]
+        for row in rows
     ]
 
 

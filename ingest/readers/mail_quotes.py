@@ -137,18 +137,18 @@ def _read(
     parts.append(part)
     at = 0
     while at < len(lines):
-        found = _quotation(lines, at) if depth < _DEEPEST else None
+        found = _quotation(lines, at) if depth < _DEEPEST and _may_begin(lines, at) else None
         if found is None:
-            is_closing = _is_closing(lines[at])
-            if part.kind == "new" and (is_closing or _begins_signature(lines[at])):
-                part = MailPart("signature", first + at, verbatim=verbatim, is_closing=is_closing)
+            line = lines[at]
+            if part.kind == "new" and ((closes := _is_closing(line)) or _begins_signature(line)):
+                part = MailPart("signature", first + at, verbatim=verbatim, is_closing=closes)
                 parts.append(part)
-            part.lines.append(lines[at])
+            part.lines.append(line)
             at += 1
             continue
         within = lines[found.begin : found.end]
         _read(
-            [_QUOTE.sub("", line, count=1) for line in within] if found.marked else within,
+            [_unmarked(line) for line in within] if found.marked else within,
             parts,
             kind="forwarded" if found.forwarded and kind == "new" else "quoted",
             first=first + found.begin,
@@ -172,9 +172,18 @@ class _Quotation:
     forwarded: bool = False
 
 
+def _may_begin(lines: Sequence[str], at: int) -> bool:
+    """Tells whether a quotation may begin in line `at`: a quick check, as most lines are text."""
+    near = "".join(lines[at : at + _LINES_OF_ATTRIBUTION])
+    if ":" in near or "：" in near:
+        return True
+    line = lines[at]
+    return ">" in line[:4] or "---" in line[:_LABEL_WITHIN]
+
+
 def _quotation(lines: Sequence[str], at: int) -> _Quotation | None:
     """Returns the quotation that begins in line `at` with its introduction; None if none does."""
-    if _QUOTE.match(lines[at]):
+    if _is_marked(lines[at]):
         return _Quotation(begin=at, end=_marked_until(lines, at), label="", marked=True)
     if not lines[at].strip() or len(lines[at]) > _CHARS_OF_ATTRIBUTION:
         return None
@@ -184,7 +193,10 @@ def _quotation(lines: Sequence[str], at: int) -> _Quotation | None:
 def _attributed(lines: Sequence[str], at: int) -> _Quotation | None:
     """Returns a quotation below a line like "On Monday, 4 March, Ana wrote:"."""
     near = lines[at : at + _LINES_OF_ATTRIBUTION]
-    if not any(line.rstrip().endswith(_COLONS) for line in near):  # as most lines: they are many
+    for line in near:
+        if line.rstrip().endswith(_COLONS):
+            break
+    else:  # as most lines: they are many
         return None
     for end in range(at + 1, at + len(near) + 1):
         text = " ".join(line.strip() for line in lines[at:end])
@@ -195,7 +207,7 @@ def _attributed(lines: Sequence[str], at: int) -> _Quotation | None:
         has_address, has_digit = bool(_ADDRESS.search(text)), any(c.isdigit() for c in text)
         wrote = _WROTE.search(text) is not None
         begin = _next_line(lines, end)
-        if begin < len(lines) and _QUOTE.match(lines[begin]) and (wrote or has_address):
+        if begin < len(lines) and _is_marked(lines[begin]) and (wrote or has_address):
             until = _marked_until(lines, begin)
             return _Quotation(begin=begin, end=until, label=_label(text), marked=True)
         if has_digit and (wrote or has_address):
@@ -205,27 +217,44 @@ def _attributed(lines: Sequence[str], at: int) -> _Quotation | None:
 
 def _separated(lines: Sequence[str], at: int) -> _Quotation | None:
     """Returns a quotation below "-----Original Message-----", or below its headers alone."""
-    begins = lines[at][:_LABEL_WITHIN]
-    if "---" not in begins and not any(colon in lines[at] for colon in _COLONS):
-        return None
     dashes = _DASHES.fullmatch(lines[at])
-    introduced = dashes is not None or _BEGIN.fullmatch(lines[at]) is not None
+    ends = lines[at].rstrip().endswith(":")
+    introduced = dashes is not None or (ends and _BEGIN.fullmatch(lines[at]) is not None)
     begin = _next_line(lines, at + 1) if introduced else at
-    headers: list[tuple[str, str]] = []
-    end = begin
-    while end < len(lines) and end - begin < _LINES_OF_HEADERS:
-        found = _HEADER.fullmatch(lines[end])
-        if found:
-            headers.append((found["label"].replace(" ", "").casefold(), lines[end].strip(" *\t")))
-        elif not (headers and lines[end].startswith((" ", "\t")) and lines[end].strip()):
-            break
-        end += 1
+    if not introduced and not _names_sender(lines[at]):  # before the lines below are read
+        return None
+    headers, end = _headers(lines, begin)
     is_block = len(headers) > 2 and headers[0][0] in _FROM and _has_date(headers)  # noqa: PLR2004 - who, when, what
     if not headers or not (introduced or is_block):
         return None
     forwarded = _FORWARD.search(lines[at]) is not None if introduced else False
     label = _label(", ".join(line for _, line in headers))
     return _Quotation(begin=end, end=len(lines), label=label, forwarded=forwarded)
+
+
+def _headers(lines: Sequence[str], begin: int) -> tuple[list[tuple[str, str]], int]:
+    """Returns the label and the line of each header from `begin` on, and the line after them."""
+    headers: list[tuple[str, str]] = []
+    end = begin
+    while end < len(lines) and end - begin < _LINES_OF_HEADERS:
+        if label := _header_of(lines[end]):
+            headers.append((label, lines[end].strip(" *\t")))
+        elif not (headers and lines[end].startswith((" ", "\t")) and lines[end].strip()):
+            break
+        end += 1
+    return headers, end
+
+
+def _names_sender(line: str) -> bool:
+    """Tells whether a line may be the header that names the sender."""
+    label = line[: _LABEL_WITHIN + 1].replace("：", ":").partition(":")[0]
+    return "".join(label.replace("*", " ").split()).casefold() in _FROM
+
+
+def _header_of(line: str) -> str:
+    """Returns the label of a header in lower case without spaces; "" if the line is none."""
+    found = _HEADER.fullmatch(line)
+    return found["label"].replace(" ", "").casefold() if found else ""
 
 
 def _has_date(headers: Sequence[tuple[str, str]]) -> bool:
@@ -235,12 +264,22 @@ def _has_date(headers: Sequence[tuple[str, str]]) -> bool:
 def _marked_until(lines: Sequence[str], at: int) -> int:
     """Returns the end of the marked lines from `at` on; blank ones between them are in it."""
     end = at
-    while end < len(lines) and _QUOTE.match(lines[end]):
-        end += 1
-        following = _next_line(lines, end)
-        if following < len(lines) and _QUOTE.match(lines[following]):
-            end = following
+    for number in range(at, len(lines)):
+        if _is_marked(lines[number]):
+            end = number + 1
+        elif lines[number].strip():
+            break
     return end
+
+
+def _is_marked(line: str) -> bool:
+    return line[:1] == ">" or _QUOTE.match(line) is not None
+
+
+def _unmarked(line: str) -> str:
+    if line[:1] == ">":
+        return line[2:] if line[1:2] == " " else line[1:]
+    return _QUOTE.sub("", line, count=1)
 
 
 def _next_line(lines: Sequence[str], at: int) -> int:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
-from datetime import datetime, timedelta
+from collections.abc import Callable, Sequence
 from decimal import ROUND_HALF_UP, Decimal
 from fractions import Fraction
 from functools import lru_cache
 from itertools import pairwise
 from types import MappingProxyType
 from typing import NamedTuple
+
+from ingest.readers.date_formats import moments
+from ingest.readers.plain_numbers import Show, plain
 
 # Formats 14 and 22 follow the reader's country: an ISO date is the same everywhere.
 BUILT_IN = MappingProxyType({
@@ -34,12 +36,12 @@ _TOKEN = re.compile(
 )
 _CONDITION = re.compile(r"(<=|>=|<>|<|>|=)\s*(-?\d+(?:\.\d*)?)")
 _LONG_DATES = re.compile(r"[hms]+", re.IGNORECASE)
-_MONTHS = "January February March April May June July August September October November December"
-_DAYS = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday"
 _LONGEST_CODE = 255
 _WHOLE = 10**15
 _SMALL, _LARGE = 1e-4, 1e11
-_LAST_DAY, _LEAP_DAY = 2_958_466, 60
+_MOST_SECTIONS = 4
+
+Condition = Callable[[float], bool]
 
 
 class _Token(NamedTuple):
@@ -49,37 +51,60 @@ class _Token(NamedTuple):
     text: str
 
 
+_AS_TEXT = _Token("mark", "@")
+
+
 class _Section(NamedTuple):
-    tokens: tuple[_Token, ...]
-    holds: Callable[[float], bool] | None
+    """A part of a format, for the values for which `holds` is true, if it is not None."""
+
+    holds: Condition | None
+    show: Show
+    is_date: bool
 
 
 def shown(value: float, code: str, *, from_1904: bool = False) -> str:
-    """Returns a number as the format shows it; one that the format cannot show, as it is.
+    """Returns a number as the format shows it; see `shower`."""
+    return shower(code, from_1904=from_1904)(value)
+
+
+@lru_cache(maxsize=1024)
+def shower(code: str, *, from_1904: bool) -> Show:
+    """Returns a function that shows numbers; one that the format cannot show, as it is.
+
+    Of a date, the number is the days since the epoch of spreadsheets.
 
     Args:
-        value: A number; of a date, the days since the epoch of spreadsheets.
         code: A format code, with up to four sections; "" is General.
         from_1904: Whether days are counted from 1904, as old files of a Macintosh do.
     """
-    plain = not code or code.lower() == "general" or len(code) > _LONGEST_CODE
-    if plain or not math.isfinite(value):
-        return general(value)
-    sections = _sections(code)
-    section, magnitude = _chosen(sections, value)
-    if not section.tokens:
-        return ""
-    if any(token.kind == "date" for token in section.tokens):
-        return _date(value, section, from_1904=from_1904)
-    try:
-        return " ".join(_number(magnitude, section).split())
-    except (ArithmeticError, ValueError):
-        return general(value)
+    if not code or code.lower() == "general" or len(code) > _LONGEST_CODE:
+        return general
+    sections = _sections(code, from_1904=from_1904)
+    show = sections[0].show if len(sections) == 1 else _chooser(sections)
+
+    def show_any(value: float) -> str:
+        try:
+            return show(value) if math.isfinite(value) else general(value)
+        except (ArithmeticError, ValueError):
+            return general(value)
+
+    return show_any
+
+
+def _chooser(sections: Sequence[_Section]) -> Show:
+    """Returns a function that shows a number by the section that holds for it."""
+    has_conditions = any(section.holds for section in sections)
+
+    def show(value: float) -> str:
+        section, magnitude = _chosen(sections, value, has_conditions=has_conditions)
+        return section.show(value if section.is_date else magnitude)
+
+    return show
 
 
 def is_date(code: str) -> bool:
     """Tells whether a format shows days or times."""
-    return any(token.kind == "date" for token in _sections(code)[0].tokens)
+    return _sections(code, from_1904=False)[0].is_date
 
 
 def general(value: float) -> str:
@@ -102,15 +127,33 @@ def _stripped(text: str) -> str:
 
 
 @lru_cache(maxsize=1024)
-def _sections(code: str) -> tuple[_Section, ...]:
-    sections: list[_Section] = []
+def _sections(code: str, *, from_1904: bool) -> list[_Section]:
+    return [
+        _Section(holds, *_shower(tokens, from_1904=from_1904)) for tokens, holds in _pieces(code)
+    ]
+
+
+def _shower(tokens: tuple[_Token, ...], *, from_1904: bool) -> tuple[Show, bool]:
+    """Returns the function that shows numbers by a section, and whether it shows days or times."""
+    if not tokens:
+        return lambda _: "", False
+    if tokens == (_AS_TEXT,):
+        return general, False
+    if any(token.kind == "date" for token in tokens):
+        return moments(tokens, from_1904=from_1904), True
+    return plain(tokens) or (lambda value: " ".join(_number(value, tokens).split())), False
+
+
+def _pieces(code: str) -> list[tuple[tuple[_Token, ...], Condition | None]]:
+    """Returns the tokens of each section, and the condition of its values."""
+    sections: list[tuple[tuple[_Token, ...], Condition | None]] = []
     tokens: list[_Token] = []
-    holds: Callable[[float], bool] | None = None
+    holds: Condition | None = None
     for found in _TOKEN.finditer(code):
         kind = str(found.lastgroup)
         text = found[kind]
         if kind == "other" and text == ";":
-            sections.append(_Section(_minutes(tokens), holds))
+            sections.append((_minutes(tokens), holds))
             tokens, holds = [], None
         elif kind == "bracket":
             if condition := _CONDITION.fullmatch(text):
@@ -123,10 +166,10 @@ def _sections(code: str) -> tuple[_Section, ...]:
             tokens.append(_Token("quoted", " "))
         elif kind != "fill":
             tokens.append(_Token(kind, text.lower() if kind == "date" else text))
-    return (*sections, _Section(_minutes(tokens), holds))[:4]
+    return [*sections, (_minutes(tokens), holds)][:_MOST_SECTIONS]
 
 
-def _condition(sign: str, bound: float) -> Callable[[float], bool]:
+def _condition(sign: str, bound: float) -> Condition:
     return {
         "<": lambda value: value < bound,
         ">": lambda value: value > bound,
@@ -150,9 +193,11 @@ def _minutes(tokens: list[_Token]) -> tuple[_Token, ...]:
     return tuple(tokens)
 
 
-def _chosen(sections: tuple[_Section, ...], value: float) -> tuple[_Section, float]:
+def _chosen(
+    sections: Sequence[_Section], value: float, *, has_conditions: bool
+) -> tuple[_Section, float]:
     """Returns the section for a value, and the value without the sign that the section writes."""
-    if any(section.holds for section in sections):
+    if has_conditions:
         for section in sections[:-1]:
             if section.holds is None or section.holds(value):
                 return section, value
@@ -164,14 +209,16 @@ def _chosen(sections: tuple[_Section, ...], value: float) -> tuple[_Section, flo
     return sections[2 if len(sections) > 2 else 0], value  # noqa: PLR2004 - the third is for zero
 
 
-def _number(value: float, section: _Section) -> str:
-    tokens = section.tokens
+@lru_cache(maxsize=4096)
+def _number(value: float, tokens: tuple[_Token, ...]) -> str:
+    """Shows a number by any format without days and times."""
     kinds = {token.kind for token in tokens}
     if "general" in kinds:
         return "".join(general(value) if t.kind == "general" else _literal(t) for t in tokens)
     if "digit" not in kinds:
         sign = "-" if value < 0 else ""
-        return sign + "".join(general(value) if t.text == "@" else _literal(t) for t in tokens)
+        shown_value = general(abs(value))
+        return sign + "".join(shown_value if t.text == "@" else _literal(t) for t in tokens)
     slash = next((n for n, t in enumerate(tokens) if t == _Token("mark", "/")), None)
     if slash is not None and any(t.kind == "digit" for t in tokens[:slash]):
         return _fraction(value, tokens, slash)
@@ -283,71 +330,3 @@ def _fraction(value: float, tokens: tuple[_Token, ...], slash: int) -> str:
 
 def _literal(token: _Token) -> str:
     return token.text if token.kind in {"quoted", "escaped", "other"} or token.text in "%/." else ""
-
-
-def _date(value: float, section: _Section, *, from_1904: bool) -> str:
-    """Shows a day, a time of day or a duration."""
-    tokens = section.tokens
-    fraction = max((len(t.text.partition(".")[2]) for t in tokens if t.text[:1] == "s"), default=0)
-    elapsed = any(t.kind == "date" and t.text[0] == "[" for t in tokens)
-    if (value < 0 and not elapsed) or abs(value) >= _LAST_DAY:
-        return general(value)
-    seconds = Decimal(repr(abs(value))) * 86400
-    smallest = Decimal(1).scaleb(-fraction)
-    seconds = seconds.quantize(smallest, rounding=ROUND_HALF_UP)
-    moment = _moment(seconds, from_1904=from_1904)
-    half_day = any(token.kind == "noon" for token in tokens)
-    text = "".join(
-        _date_part(token, moment, seconds, half_day=half_day)
-        if token.kind in {"date", "noon"}
-        else token.text
-        for token in tokens
-    )
-    return " ".join(("-" if value < 0 else "", text.strip())).strip().replace("- ", "-", 1)
-
-
-def _moment(seconds: Decimal, *, from_1904: bool) -> datetime:
-    days = int(seconds // 86400)
-    # Spreadsheets count a 29th of February 1900, which there was not.
-    first = (1904, 1, 1) if from_1904 else (1899, 12, 31 if days < _LEAP_DAY else 30)
-    epoch = datetime(*first)  # noqa: DTZ001 - a cell has no zone
-    return epoch + timedelta(seconds=float(seconds))
-
-
-def _date_part(  # noqa: PLR0911 - a line for each kind
-    token: _Token, moment: datetime, seconds: Decimal, *, half_day: bool
-) -> str:
-    text = token.text
-    if token.kind == "noon":
-        name = "AM" if moment.hour < 12 else "PM"  # noqa: PLR2004
-        return name if len(text) > 3 else name[0]  # noqa: PLR2004
-    if text[0] == "[":
-        unit = {"h": 3600, "n": 60, "s": 1}[text[1]]
-        return str(int(seconds // unit)).zfill(len(text) - 2)
-    size = len(text)
-    hour = (moment.hour + 11) % 12 + 1 if half_day else moment.hour
-    match text[0]:
-        case "y":
-            return f"{moment.year:04d}" if size > 2 else f"{moment.year % 100:02d}"  # noqa: PLR2004
-        case "m":
-            return _named(_MONTHS, moment.month - 1, size) or str(moment.month).zfill(size)
-        case "d":
-            return _named(_DAYS, moment.weekday(), size) or str(moment.day).zfill(size)
-        case "h":
-            return str(hour).zfill(min(2, size))
-        case "n":
-            return str(moment.minute).zfill(size)
-        case _:
-            places = len(text.partition(".")[2])
-            shown_seconds = seconds % 60
-            width = len(text.partition(".")[0].lstrip("s")) or len(text.partition(".")[0])
-            whole = str(int(shown_seconds)).zfill(min(2, width))
-            return f"{whole}.{str(shown_seconds % 1)[2:].ljust(places, '0')}" if places else whole
-
-
-def _named(names: str, index: int, size: int) -> str:
-    """Returns a name of a month or a day: three letters, in full, or its first letter."""
-    if size < 3:  # noqa: PLR2004
-        return ""
-    name = names.split()[index]
-    return name[:3] if size == 3 else name[0] if size == 5 else name  # noqa: PLR2004

@@ -5,7 +5,8 @@ from __future__ import annotations
 import posixpath
 import re
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property
 from io import BytesIO
 from typing import Any, NamedTuple
 
@@ -41,12 +42,14 @@ class Package:
         self._name = name
         self._zip = zipfile.ZipFile(BytesIO(data))
         self._parts = {part.lstrip("/").lower(): part for part in self._zip.namelist()}
+        self._parser = etree.XMLParser(**_SAFE, remove_pis=True)
+        self._related: dict[str, Mapping[str, Relation]] = {}
 
     def __contains__(self, path: str) -> bool:
         return path.lower() in self._parts
 
-    def tree(self, path: str) -> Element:
-        """Returns the root of a part.
+    def tree(self, path: str, *, trimmed: Callable[[bytes], bytes] | None = None) -> Element:
+        """Returns the root of a part; `trimmed` may drop elements from its bytes before.
 
         Raises:
             ReadError: The part is too large for this (`code="too_large"`).
@@ -54,7 +57,7 @@ class Package:
         data = self._zip.read(self._entry(path, _MOST_BYTES_OF_A_TREE))
         if _STRICT in data[:4096]:
             data = _transitional(data)
-        return etree.fromstring(data, etree.XMLParser(**_SAFE, remove_pis=True))
+        return etree.fromstring(trimmed(data) if trimmed else data, self._parser)
 
     def elements(self, path: str, *tags: str) -> Iterator[Element]:
         """Yields the elements with these tags as they end; each is emptied after its turn.
@@ -71,6 +74,11 @@ class Package:
 
     def related(self, path: str) -> Mapping[str, Relation]:
         """Returns the parts that a part names, by the ids that it uses for them."""
+        if path not in self._related:
+            self._related[path] = self._read_related(path)
+        return self._related[path]
+
+    def _read_related(self, path: str) -> Mapping[str, Relation]:
         folder, _, file = path.rpartition("/")
         relations = f"{folder}/_rels/{file}.rels".lstrip("/")
         if relations not in self:
@@ -91,15 +99,16 @@ class Package:
 
     def title(self) -> str:
         """Returns the title in an Office file's properties; "" if it has none."""
-        return self._properties().get("title", "")
+        return self._properties.get("title", "")
 
     def meta(self) -> Meta:
         """Returns author and day of creation, if an Office file names them."""
-        found = self._properties()
+        found = self._properties
         day = _DAY.match(found.get("created", ""))
         meta = {"author": found.get("creator", ""), "created": day[0] if day else ""}
         return {key: value for key, value in meta.items() if value}
 
+    @cached_property
     def _properties(self) -> dict[str, str]:
         path = "docProps/core.xml"
         if path not in self:
@@ -120,6 +129,11 @@ class Package:
 def local(element: Element) -> str:
     """Returns an element's tag without its namespace."""
     return str(element.tag).rpartition("}")[2]
+
+
+def child(element: Element, name: str) -> Element | None:
+    """Returns the first child with this tag in any namespace, faster than `find`."""
+    return next(element.iterchildren(f"{{*}}{name}"), None)
 
 
 def is_on(value: str | None) -> bool:

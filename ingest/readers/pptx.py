@@ -9,7 +9,7 @@ from ingest.readers.formulas import formula
 from ingest.readers.header_rows import fitted
 from ingest.readers.options import ReadOptions
 from ingest.readers.outline import Outline
-from ingest.readers.package import Element, Package, is_on, local
+from ingest.readers.package import Element, Package, child, is_on, local
 from ingest.readers.slides import Shape, Slide, write
 from ingest.readers.tables import Cell
 from ingest.readers.text_builder import TextBuilder
@@ -81,20 +81,20 @@ class _Reader:
         return slide
 
     def _shapes(self, parent: Element) -> Iterator[Shape]:
-        for child in parent:
-            if self._is_hidden(child):
+        for shape in parent:
+            if self._is_hidden(shape):
                 self._slide.hidden_shapes += 1
                 if not self._keep_hidden:
                     continue
-            match local(child):
+            match local(shape):
                 case "sp" | "cxnSp":
-                    yield from _text_shapes(child)
+                    yield from _text_shapes(shape)
                 case "grpSp":
-                    yield from self._shapes(child)
+                    yield from self._shapes(shape)
                 case "graphicFrame":
-                    yield from self._graphics(child)
+                    yield from self._graphics(shape)
                 case "AlternateContent":
-                    choices = (list(self._shapes(choice)) for choice in child)
+                    choices = (list(self._shapes(choice)) for choice in shape)
                     yield from next(filter(None, choices), [])
                 case _:  # a picture, or a property
                     pass
@@ -102,7 +102,7 @@ class _Reader:
     @staticmethod
     def _is_hidden(shape: Element) -> bool:
         return any(
-            is_on(each.get("hidden")) for part in shape for each in part if local(each) == "cNvPr"
+            is_on(each.get("hidden")) for part in shape for each in part.iterchildren("{*}cNvPr")
         )
 
     def _graphics(self, frame: Element) -> Iterator[Shape]:
@@ -135,7 +135,7 @@ class _Reader:
 
 
 def _text_shapes(shape: Element) -> Iterator[Shape]:
-    body = shape.find("{*}txBody")
+    body = child(shape, "txBody")
     if body is None:
         return
     placeholder = shape.find("{*}nvSpPr/{*}nvPr/{*}ph")
@@ -159,8 +159,8 @@ def _text_shapes(shape: Element) -> Iterator[Shape]:
 
 def _lines(body: Element) -> Iterator[tuple[str, bool | None]]:
     """Yields the paragraphs, each with whether it has a bullet; None if its layout decides that."""
-    for paragraph in body.iterfind("{*}p"):
-        properties = paragraph.find("{*}pPr")
+    for paragraph in body.iterchildren("{*}p"):
+        properties = child(paragraph, "pPr")
         marks = set() if properties is None else {local(each) for each in properties}
         bullet = True if marks & _BULLETS else False if "buNone" in marks else None
         yield _words(paragraph), bullet
@@ -168,19 +168,19 @@ def _lines(body: Element) -> Iterator[tuple[str, bool | None]]:
 
 def _words(element: Element) -> str:
     parts = []
-    for child in element:
-        match local(child):
+    for piece in element:
+        match local(piece):
             case "r":
-                parts += [each.text or "" for each in child.iterfind("{*}t")]
+                parts += [each.text or "" for each in piece.iterchildren("{*}t")]
             case "fld":
-                if child.get("type") != "slidenum":
-                    parts += [each.text or "" for each in child.iterfind("{*}t")]
+                if piece.get("type") != "slidenum":
+                    parts += [each.text or "" for each in piece.iterchildren("{*}t")]
             case "br":
                 parts.append("\n")
             case "m":
-                parts.append(formula(child))
+                parts.append(formula(piece))
             case "AlternateContent":
-                parts += [_words(choice) for choice in child[:1]]
+                parts += [_words(choice) for choice in piece[:1]]
             case _:
                 pass
     return "".join(parts)
@@ -188,12 +188,12 @@ def _words(element: Element) -> str:
 
 def _table(table: Element) -> list[list[Cell]]:
     rows = []
-    for row in table.iterfind("{*}tr"):
+    for row in table.iterchildren("{*}tr"):
         cells = []
-        for cell in row.iterfind("{*}tc"):
+        for cell in row.iterchildren("{*}tc"):
             if is_on(cell.get("hMerge")) or is_on(cell.get("vMerge")):
                 continue
-            body = cell.find("{*}txBody")
+            body = child(cell, "txBody")
             text = "" if body is None else " ".join(line for line, _ in _lines(body))
             cells.append(Cell(text, int(cell.get("gridSpan", 1)), int(cell.get("rowSpan", 1))))
         rows.append(cells)
@@ -203,7 +203,7 @@ def _table(table: Element) -> list[list[Cell]]:
 def _speaker_notes(root: Element) -> Iterator[str]:
     for shape in root.iter("{*}sp"):
         placeholder = shape.find("{*}nvSpPr/{*}nvPr/{*}ph")
-        body = shape.find("{*}txBody")
+        body = child(shape, "txBody")
         if body is not None and placeholder is not None and placeholder.get("type") == "body":
             yield from (line for line, _ in _lines(body) if line.strip())
 

@@ -10,6 +10,7 @@ from ingest.readers.rtf_state import (
     CODE_PAGES,
     HEADERS,
     INFO,
+    KNOWN,
     SKIPPED,
     SYMBOLS,
     TARGETS,
@@ -62,23 +63,23 @@ class _Reader:
         while found := TOKEN.match(data, place):
             place = found.end()
             kind = found.lastgroup
-            if kind == "open":
+            if kind in {"word", "number"}:
+                word = found["word"].decode()
+                number = int(found["number"]) if kind == "number" else None
+                if word == "bin":
+                    place += max(0, number or 0)
+                else:
+                    self._word(word, number)
+            elif kind == "text":
+                self._add(found["text"])
+            elif kind == "open":
                 self._open()
             elif kind == "close":
                 self._close()
             elif kind == "byte":
                 self._add(bytes([int(found["byte"], 16)]))
-            elif kind == "text":
-                self._add(found["text"])
             elif kind == "symbol":
                 self._symbol(found["symbol"])
-            elif kind in {"word", "number"}:
-                word = found["word"].decode()
-                number = None if found["number"] is None else int(found["number"])
-                if word == "bin":
-                    place += max(0, number or 0)
-                else:
-                    self._word(word, number)
         self._end_paragraph()
         self._end_table()
         return self._outline()
@@ -118,6 +119,9 @@ class _Reader:
             self._word("par", None)
 
     def _word(self, word: str, number: int | None) -> None:
+        if word not in KNOWN and not self._starred:
+            self._flush()
+            return
         state = self._state
         if word in SKIPPED or (self._starred and word not in TARGETS):
             self._is_item = self._is_item or word in {"listtext", "pntext"}

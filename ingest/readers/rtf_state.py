@@ -46,6 +46,14 @@ TARGETS = {word: word for word in ("title", "author", "creatim")} | HEADERS | {
 """The groups that hold something else than the body, and what each holds."""
 
 
+KNOWN = SKIPPED | TARGETS.keys() | CHARACTERS.keys() | {
+    "ansicpg", "bin", "cell", "cellx", "clmrg", "clvmrg", "cpg", "deff", "deleted", "dy", "f",
+    "fcharset", "fonttbl", "intbl", "mac", "mo", "mvf", "nestcell", "outlinelevel", "page", "par",
+    "pard", "pc", "pca", "plain", "row", "sect", "trhdr", "trleft", "trowd", "u", "uc", "v", "yr",
+}  # fmt: skip
+"""All words that the reader follows; the others, most of a file, only end a run of bytes."""
+
+
 @dataclass(slots=True)
 class State:
     """The state that a group inherits from the one around it.

@@ -116,8 +116,8 @@ def _parts(
     cells: Cells, covered: Covered, band: Sequence[int], left: int, right: int
 ) -> Iterator[tuple[int, int]]:
     """Yields the columns of each table in a band of rows."""
-    used = {n for row in band for n in _columns(cells, covered, row, left, right)}
-    runs = [(run[0], run[-1] + 1) for run in _runs(sorted(used))]
+    used = _used(cells, covered, band, left, right)
+    runs = [(run[0], run[-1] + 1) for run in _runs(used)]
     part = runs[0]
     for run in runs[1:]:
         if _are_separate(cells, covered, band, part, run):
@@ -195,10 +195,18 @@ def _rows(cells: Cells, block: Block) -> list[Mapping[int, Shown]]:
 
 def columns_of(cells: Cells, covered: Covered, block: Block) -> list[int]:
     """Returns the columns of a block that are not empty."""
+    return _used(cells, covered, block.numbers, block.left, block.right)
+
+
+def _used(
+    cells: Cells, covered: Covered, numbers: Iterable[int], left: int, right: int
+) -> list[int]:
+    """Returns the columns from `left` to before `right` that are not empty in all of the rows."""
     used: set[int] = set()
-    for number in block.numbers:
-        used.update(_columns(cells, covered, number, block.left, block.right))
-    return sorted(used)
+    for number in numbers:
+        used.update(cells[number])
+        used.update(*covered.get(number, ()))
+    return sorted(n for n in used if left <= n < right)
 
 
 def _columns(cells: Cells, covered: Covered, number: int, left: int, right: int) -> Iterator[int]:

@@ -151,6 +151,8 @@ class _Grid:
                 for column, shown in sorted(row.items())
                 if column not in hidden_columns
             }
+            if hidden_columns
+            else dict(sorted(row.items()))
             for number, row in sorted(sheet.rows.items())
             if number not in hidden_rows
         }

@@ -121,9 +121,11 @@ def _repeated(slides: Sequence[Slide], *, hidden: bool) -> set[tuple[str, str]]:
 
 
 def _key(shape: Shape, number: int) -> tuple[str, str]:
-    """Returns the text without the number of the slide at its end, and its place."""
+    """Returns the text without the number of the slide at its end, and its place if it has one."""
+    if shape.kind != "text" or not shape.place:
+        return "", ""
     text = shape.text
-    if shape.kind != "text" or len(text) > _LONGEST_RUNNING:
+    if len(text) > _LONGEST_RUNNING:
         return "", ""
     bare = re.sub(rf"\s*[|/,;·•–—-]\s*{number}$", "", text)
     return without_page(bare), shape.place

@@ -170,6 +170,8 @@ class _Paragraph:
 
 def boxes_in(element: Element) -> Iterator[Element]:
     """Yields the contents of text boxes, and charts; of two forms of a drawing the newer one."""
+    if next(element.iter("{*}txbxContent", "{*}chart"), None) is None:  # as in most
+        return
     tag = local(element)
     if tag in {"txbxContent", "chart"}:
         yield element

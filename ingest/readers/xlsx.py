@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 from ingest.readers import number_formats
@@ -15,7 +16,9 @@ from ingest.readers.sheets import MOST_COLUMNS, Area, Sheet, SheetWriter
 from ingest.readers.text_builder import TextBuilder
 
 _WORKBOOK = "xl/workbook.xml"
-_REFERENCE = re.compile(r"\$?([A-Za-z]{1,3})\$?(\d{1,7})")
+_COLUMN = re.compile(r"\$?([A-Za-z]{1,3})\$?")
+_DIGITS = "0123456789"
+_LONGEST_ROW = 7
 _ID = "{http://schemas.openxmlformats.org/officeDocument/2006/relationships}id"
 _STRICT_ID = "{http://purl.oclc.org/ooxml/officeDocument/relationships}id"
 _ESCAPED = re.compile("_x([0-9A-Fa-f]{4})_")
@@ -56,17 +59,28 @@ def _property(workbook: Element, name: str) -> str | None:
 
 
 class _Style(NamedTuple):
-    code: str
+    show: Callable[[float], str]
     is_date: bool
     bold: bool
 
 
-class _Styles:
+class _Styles(dict[str | None, _Style]):
     """The number formats and bold types that cells name by number."""
 
-    def __init__(self, formats: list[_Style], *, from_1904: bool) -> None:
-        self.formats = formats
-        self.from_1904 = from_1904
+    def __init__(self, formats: Sequence[tuple[str, bool]], *, from_1904: bool) -> None:
+        self._formats = formats
+        """Format code, and whether the type is bold, by number."""
+        self._from_1904 = from_1904
+
+    def __missing__(self, number: str | None) -> _Style:
+        place = int(number or 0)
+        code, bold = self._formats[place] if place < len(self._formats) else ("", False)
+        self[number] = _Style(
+            number_formats.shower(code, from_1904=self._from_1904),
+            is_date=bool(code) and number_formats.is_date(code),
+            bold=bold,
+        )
+        return self[number]
 
     @classmethod
     def of(cls, book: Package, *, from_1904: bool) -> _Styles:
@@ -85,13 +99,8 @@ class _Styles:
         for each in root.iterfind("{*}cellXfs/{*}xf"):
             code = codes.get(int(each.get("numFmtId") or 0), "")
             font = int(each.get("fontId") or 0)
-            is_bold = font < len(bold) and bold[font]
-            formats.append(_Style(code, bool(code) and number_formats.is_date(code), is_bold))
+            formats.append((code, font < len(bold) and bold[font]))
         return cls(formats, from_1904=from_1904)
-
-    def __getitem__(self, number: str | None) -> _Style:
-        place = int(number or 0)
-        return self.formats[place] if place < len(self.formats) else _Style("", False, False)
 
 
 class _Reader:
@@ -122,14 +131,14 @@ class _Reader:
         cells: dict[int, Shown] = {}
         column = 0
         for cell in element:
-            place = _place(cell.get("r") or "")
-            column = place[1] if place else column + 1
+            column = _column((cell.get("r") or "").rstrip(_DIGITS)) or column + 1
             if column > MOST_COLUMNS:
                 self._sheet.cut = True
                 continue
-            shown = self._shown(cell)
-            if shown.text.strip():
-                cells[column] = shown
+            if len(cell):
+                shown = self._shown(cell)
+                if shown.text.strip():
+                    cells[column] = shown
         if cells:
             self._sheet.rows[self._row] = cells
             if is_on(element.get("hidden")):
@@ -148,7 +157,10 @@ class _Reader:
             else:
                 has_formula = has_formula or tag.endswith("}f")
         if kind == "n" and value:
-            return self._number(value, style)
+            try:
+                return Shown(style.show(float(value)), not style.is_date, style.bold)
+            except ValueError:
+                return Shown(value, bold=style.bold)
         if kind == "inlineStr":
             return Shown(_rich(inline), bold=style.bold)
         if not value:
@@ -156,19 +168,10 @@ class _Reader:
             return Shown("")
         if kind == "s":
             place = int(value)
-            text = self._strings[place] if 0 <= place < len(self._strings) else ""
-            return Shown(text, bold=style.bold)
-        if kind == "b":
-            return Shown({"1": "TRUE", "0": "FALSE"}.get(value, value), bold=style.bold)
-        return Shown(value, bold=style.bold)  # an error, a formula's text, a date in ISO form
-
-    def _number(self, value: str, style: _Style) -> Shown:
-        try:
-            number = float(value)
-        except ValueError:
-            return Shown(value, bold=style.bold)
-        text = number_formats.shown(number, style.code, from_1904=self._styles.from_1904)
-        return Shown(text, number=not style.is_date, bold=style.bold)
+            value = self._strings[place] if 0 <= place < len(self._strings) else ""
+        elif kind == "b":
+            value = {"1": "TRUE", "0": "FALSE"}.get(value, value)
+        return Shown(value, bold=style.bold)  # or an error, a formula's text, an ISO date
 
 
 def _strings(book: Package) -> list[str]:
@@ -183,10 +186,10 @@ def _rich(element: Element | None) -> str:
         return ""
     parts = []
     for child in element:
-        tag = child.tag.rpartition("}")[2]
-        if tag == "t":
+        tag = child.tag
+        if tag.endswith("}t"):
             parts.append(child.text or "")
-        elif tag == "r":
+        elif tag.endswith("}r"):
             parts += [text.text or "" for text in child.iterfind("{*}t")]
     text = "".join(parts)
     return _ESCAPED.sub(lambda found: chr(int(found[1], 16)), text) if "_x" in text else text
@@ -212,13 +215,19 @@ def _comments(book: Package, path: str) -> Iterator[tuple[int, int, str]]:
 
 def _place(reference: str) -> tuple[int, int] | None:
     """Returns row and column of a reference like "B7", both counted from 1."""
-    found = _REFERENCE.fullmatch(reference)
-    if not found:
-        return None
+    letters = reference.rstrip(_DIGITS)
+    column, row = _column(letters), reference[len(letters) :]
+    return (int(row), column) if column and 0 < len(row) <= _LONGEST_ROW else None
+
+
+@lru_cache(maxsize=1 << 14)
+def _column(letters: str) -> int:
+    """Returns the number of a column, counted from 1, by its letters; 0 if they name none."""
+    found = _COLUMN.fullmatch(letters)
     column = 0
-    for letter in found[1].upper():
+    for letter in found[1].upper() if found else "":
         column = column * 26 + ord(letter) - 64
-    return int(found[2]), column
+    return column
 
 
 def _area(reference: str) -> Area | None:

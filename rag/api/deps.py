@@ -17,10 +17,13 @@ from rag.build.service import Service
 from rag.build.storage import Storage
 from rag.catalog.collections import no_collection
 from rag.errors import BusyError, ForbiddenError, RagError
+from rag.gateway.api_keys import ApiKeys
+from rag.gateway.audit_log import AuditLog
 from rag.gateway.gateway import Gateway
 from rag.protocols import Queue
 from rag.records import CollectionRecord
 from rag.settings.tree import COLLECTION
+from rag.telemetry.metering import Meter
 from rag.telemetry.trace import Trace, trace_of
 from rag.types import PERMISSIONS, Permission, Principal, Scope
 
@@ -39,6 +42,7 @@ class Running:
     opened: Storage | None = None
     queue: Queue | None = None
     gateway: Gateway | None = None
+    audit: AuditLog | None = None
     failure: RagError | None = None
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Lock for large requests: one is read at a time, each in a separate process."""
@@ -93,7 +97,8 @@ async def principal(request: Request) -> Principal:
 
 def needs(permission: Permission) -> params.Depends:
     """Returns the dependency of a route that only callers with this permission may use."""
-    return Depends(_CHECKS[permission])
+    found: params.Depends = Depends(_CHECKS[permission])
+    return found
 
 
 def permission_of(route: APIRoute) -> Permission | None:
@@ -133,18 +138,33 @@ def visible(records: Sequence[CollectionRecord], caller: Principal) -> list[Coll
 
 
 async def scope(
+    request: Request,
     caller: PrincipalDep,
     storage: StorageDep,
     collection: Annotated[str, Query(pattern=COLLECTION)] = "default",
 ) -> Scope:
     """Returns the scope of a request whose collection is in its URL."""
+    request.scope["collection"] = collection  # for the audit log
     return await storage.catalog.collections.seen(scope_in(caller, collection))
+
+
+async def api_keys(request: Request, storage: StorageDep) -> ApiKeys:
+    """Returns what manages keys; the gateway of this process forgets those that are changed."""
+    gateway = state_of(request).gateway
+    changed = gateway.keys.forget if gateway else lambda _id: None
+    return ApiKeys(storage.catalog.keys, changed=changed)
+
+
+def meter_of(request: Request) -> Meter:
+    """Returns what the caller is charged by; without a gateway it only adds up."""
+    return request.scope.get("account") or Meter()
 
 
 async def trace(request: Request, storage: StorageDep) -> Trace:
     """Returns the caller's trace, by its W3C `traceparent`, or a new one."""
     rate = storage.settings.traces.rate
     made = trace_of(request.headers.get("traceparent"), rate=rate)
+    made.meter = meter_of(request)
     request.scope["trace"] = made  # for the request log
     return made
 
@@ -155,5 +175,6 @@ SearchingDep = Annotated[Searching, Depends(opened_as(Searching))]
 ServiceDep = Annotated[Service, Depends(opened_as(Service))]
 QueueDep = Annotated[Queue, Depends(queue)]
 PrincipalDep = Annotated[Principal, Depends(principal)]
+ApiKeysDep = Annotated[ApiKeys, Depends(api_keys)]
 ScopeDep = Annotated[Scope, Depends(scope)]
 TraceDep = Annotated[Trace, Depends(trace)]

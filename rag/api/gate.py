@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from starlette.datastructures import Headers
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from rag.api import problems
 from rag.api.deps import Running
 from rag.api.docs_pages import ASSETS
 from rag.errors import RagError, UnauthenticatedError
+from rag.gateway.accounts import Accounts
 from rag.types import Principal
 
 OPEN = ("/healthz", "/readyz", "/docs", "/redoc", "/openapi.json")
 """Paths that need no key: probes have none, and the pages of the API describe no data."""
 _BEARER = "bearer "
+_MAX_CHARS = 16_384
+"""Characters of a credential; tokens with many groups have some thousands."""
 
 
 class Gate:
@@ -38,13 +41,39 @@ class Gate:
             except RagError as error:
                 await _refuse(error, scope, receive, send)
                 return
-        await self._app(scope, receive, send)
+        if self._running.gateway is None or "principal" not in scope:
+            await self._app(scope, receive, send)
+        else:
+            await self._charged(self._running.gateway.accounts, scope, receive, send)
+
+    async def _charged(
+        self, accounts: Accounts, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        """Handles a request within the limits of its caller, to the last byte of its response."""
+        try:
+            account = scope["account"] = await accounts.open(scope["principal"])
+        except RagError as error:
+            await _refuse(error, scope, receive, send)
+            return
+
+        async def send_charged(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message).update(account.fields())
+            elif not message.get("more_body", False):  # a kill from now on loses no row
+                await account.written()
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_charged)
+        finally:
+            account.close()
 
     async def _authenticate(self, scope: Scope) -> Principal:
         gateway = self._running.gateway
         if gateway is None:
             raise self._running.loading("The service is still starting; /readyz says when it is.")
-        return await gateway.authenticator.authenticate(credential_of(scope))
+        address = (scope.get("client") or ("",))[0]
+        return await gateway.identify(credential_of(scope), address)
 
 
 def is_open(path: str) -> bool:
@@ -65,7 +94,7 @@ def credential_of(scope: Scope) -> str:
     else:
         keys = headers.getlist("api-key")
         found = keys[0].strip() if len(keys) == 1 else ""
-    if not found:
+    if not 0 < len(found) <= _MAX_CHARS:
         raise UnauthenticatedError
     return found
 

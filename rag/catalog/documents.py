@@ -185,6 +185,14 @@ class Documents:
         rows = await self._db.rows(query.order_by(documents.c.created_at))
         return [document_record(row) for row in rows]
 
+    async def attached(self, scope: Scope, document_id: str) -> list[str]:
+        """Returns the ids of the documents that are attached to a document, in their order."""
+        query = sa.select(documents.c.id).where(in_scope(scope, documents))
+        rows = await self._db.rows(
+            query.where(documents.c.parent == document_id).order_by(documents.c.id)
+        )
+        return [row["id"] for row in rows]
+
     async def lose(self, scope: Scope, error: str, *, document_id: str | None = None) -> None:
         """Marks one document, or all, as no longer stored, so that they can be ingested again."""
         lost = {"state": "failed", "error": error, "version": "", "recipe": "", "chunks": 0}

@@ -12,21 +12,19 @@ from uuid import uuid4
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from rag.catalog.acls import write_readers
+from rag.catalog.accepting import Accepting
 from rag.catalog.collections import being_removed
 from rag.catalog.database import Database
 from rag.catalog.sql import (
     OPEN,
-    acl_of,
-    acl_text,
     in_scope,
-    key_columns,
     same_document,
     scope_row,
     spool_keys,
     utc_now,
 )
 from rag.catalog.tables import TO_SCORE, answers, collections, documents, jobs, tasks
+from rag.catalog.turns import next_turn
 from rag.errors import NotFoundError
 from rag.records import Backlog, JobRecord, OpenTasks, Submission
 from rag.types import Readers, Scope, State
@@ -42,6 +40,7 @@ class Jobs:
 
     def __init__(self, database: Database) -> None:
         self._db = database
+        self._accepting = Accepting(database)
 
     async def submit(
         self,
@@ -50,51 +49,26 @@ class Jobs:
         *,
         bulk: bool = False,
         expires_in: float | None = None,
+        key_id: str = "",
+        subject: str = "",
     ) -> str:
         """Lists the documents as pending and returns the id of the job that will ingest them.
 
         All are stored or none; the submissions are read while they are written, a slice at a time.
         `bulk` documents wait for all others; those not begun within `expires_in` seconds fail.
+        The key and the user are those who are charged.
+        The tenant takes turns with the others (see `rag.catalog.turns`).
         """
         job_id, now = uuid4().hex, utc_now()
         expires_at = None if expires_in is None else time.time() + expires_in
-        stamp = {**scope_row(scope), "state": "pending", "updated_at": now}
-        new = self._db.insert(documents)
-        again = {
-            "state": "pending",
-            "error": None,
-            "updated_at": now,
-            "source": new.excluded.source,
-        }
-        upsert = new.on_conflict_do_update(index_elements=key_columns(documents), set_=again)
         coming = iter(submissions)
         async with self._db.write() as db:
             await self._check_collection(db, scope)
-            job = {"id": job_id, "created_at": now, "reader": scope.reader}
-            await db.execute(jobs.insert().values(job | scope_row(scope)))
+            sender = {"key_id": key_id, "subject": subject, "reader": scope.reader}
+            job = {"id": job_id, "created_at": now, **scope_row(scope), **sender}
+            await db.execute(jobs.insert().values(job))
             while part := list(islice(coming, SUBMIT_SLICE)):
-                listed = [
-                    stamp | {"id": s.document_id, "uri": s.uri, "title": s.title,
-                             "source": dict(s.source), "created_at": now, "meta": {},
-                             "acl": acl_text(s.acl)}
-                    for s in part
-                ]  # fmt: skip
-                queued: list[dict[str, object]] = [
-                    stamp
-                    | {
-                        "job_id": job_id,
-                        "document_id": s.document_id,
-                        "source": dict(s.source),
-                        "bulk": bulk,
-                        "expires_at": expires_at,
-                        "traceparent": s.traceparent,
-                        "acl": acl_text(s.acl),
-                    }
-                    for s in part
-                ]
-                await db.execute(upsert, listed)
-                await self._write_readers(db, scope, [s.document_id for s in part if s.acl])
-                await db.execute(tasks.insert(), queued)
+                await self._accepting.add(db, scope, job_id, part, bulk=bulk, expires_at=expires_at)
         return job_id
 
     async def _check_collection(self, db: AsyncConnection, scope: Scope) -> None:
@@ -102,18 +76,6 @@ class Jobs:
         mine = sa.select(collections.c.removed_at).where(in_scope(scope, collections))
         if await db.scalar(mine.with_for_update(read=True)) is not None:
             raise being_removed(scope.collection)
-
-    async def _write_readers(
-        self, db: AsyncConnection, scope: Scope, document_ids: Sequence[str]
-    ) -> None:
-        """Writes the readers of documents that were sent with an ACL.
-
-        A document that was there before keeps its ACL until its new content is stored.
-        """
-        if document_ids:
-            theirs = in_scope(scope, documents) & documents.c.id.in_(document_ids)
-            rows = await db.execute(sa.select(documents.c.id, documents.c.acl).where(theirs))
-            await write_readers(db, scope, {row.id: acl_of(row.acl) for row in rows})
 
     async def get(self, tenant: str, job_id: str, *, readers: Readers | None = None) -> JobRecord:
         """Returns the job; for `readers`, only one that one of them has sent.
@@ -165,8 +127,14 @@ class Jobs:
         timing = {"attempts": 0, "not_before": 0.0, "queued_at": None, "expires_at": None}
         afresh = again | timing | {"stage": "parse"}
         dead = sa.exists().where(_OF_TASK, documents.c.state == "failed")
+        alike = sa.select(tasks.c.bulk).where(tasks.c.job_id == job_id).limit(1)
+        place = sa.func.row_number().over(order_by=tasks.c.id).label("place")
+        placed = sa.select(tasks.c.id, place).where(failed, dead).subquery()
+        again_each = tasks.update().where(tasks.c.id == placed.c.id)
         async with self._db.write() as db:
-            await db.execute(tasks.update().where(failed, dead).values(afresh))
+            turn = await next_turn(db, tenant, bulk=bool(await db.scalar(alike)))
+            turns = {"turn": turn + placed.c.place - 1}
+            await db.execute(again_each.values(afresh | turns))
             waiting = sa.and_(tasks.c.job_id == job_id, tasks.c.state == "pending")
             waits = sa.exists().where(_OF_TASK, waiting)
             await db.execute(documents.update().where(waits).values(again))

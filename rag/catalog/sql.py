@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from datetime import UTC, datetime
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -103,7 +104,13 @@ def acl_of(text: str | None) -> Readers | None:
 
 def spool_keys(rows: Iterable[sa.RowMapping]) -> set[str]:
     """Returns the keys of the bytes in the spool that the sources of these rows name."""
-    return {row["source"]["spool"] for row in rows if "spool" in row["source"]}
+    return {key for row in rows for key in keys_of(row["source"])}
+
+
+def keys_of(source: Mapping[str, Any]) -> set[str]:
+    """Returns the keys of a source's bytes in the spool, and of its attachments' if it has some."""
+    attached = (each["source"]["spool"] for each in source.get("attachments", ()))
+    return {source["spool"], *attached} if "spool" in source else set(attached)
 
 
 def _document_id(table: sa.FromClause) -> sa.ColumnElement[str]:

@@ -9,12 +9,14 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from rag.catalog.accepting import Accepting
 from rag.catalog.acls import write_acl
 from rag.catalog.database import Database
 from rag.catalog.document_json import document_of, draft_of, structure_of
@@ -41,7 +43,7 @@ from rag.catalog.sql import (
 )
 from rag.catalog.tables import documents, jobs, tasks, texts
 from rag.catalog.unsettled import Unsettled
-from rag.records import ATTEMPTS, DueTask, Task
+from rag.records import ATTEMPTS, DueTask, Submission, Task
 from rag.telemetry import metrics
 from rag.types import Document, Stage, State
 
@@ -63,6 +65,8 @@ _TASKS = (
         *(column for column in tasks.c if column is not tasks.c.draft),  # which may be large
         documents.c.uri,
         jobs.c.created_at.label("accepted_at"),
+        jobs.c.key_id,
+        jobs.c.subject,
     )
     .join(documents, _OF_TASK)
     .join(jobs, jobs.c.id == tasks.c.job_id)
@@ -77,6 +81,7 @@ _FIND_OPEN = (
     .where(_THE_TASK, IS_OPEN)
     .with_for_update(of=tasks)
 )
+_BY_TURN = (tasks.c.bulk, tasks.c.turn, tasks.c.id)
 _CHANGE = tasks.update().where(_THE_TASK)
 _CHANGE_RUNNING = tasks.update().where(_THE_TASK, tasks.c.state == "running")
 _END = tasks.update().where(_THE_TASK, IS_OPEN)
@@ -90,6 +95,7 @@ class Tasks:
     def __init__(self, database: Database, unsettled: Unsettled) -> None:
         self._db = database
         self._unsettled = unsettled
+        self._accepting = Accepting(database)
         new = database.insert(texts)
         self._store_text = new.on_conflict_do_update(
             index_elements=key_columns(texts),
@@ -116,16 +122,16 @@ class Tasks:
 
     async def _give_up(self, db: AsyncConnection, task: Task) -> None:
         await self._settle(db, task, "failed", error=GIVEN_UP)
-        metrics.document("failed")
+        metrics.document("failed", task.scope.tenant)
 
     async def claim(self, limit: int, *, bulk: int | None = None) -> list[Task]:
-        """Marks the oldest due tasks as running and returns them; `begin` marks their documents.
+        """Marks the next due tasks as running and returns them; `begin` marks their documents.
 
-        They are of all tenants. Bulk tasks come last, and at most `bulk` of them. Interrupted tasks
-        are not included.
+        They are of all tenants, which take turns. Bulk tasks come last, and at most `bulk` of them.
+        Interrupted tasks are not included.
         """
         query = _TASKS.where(tasks.c.state == "pending", _due(), IS_ANOTHER).limit(limit)
-        query = query.order_by(tasks.c.bulk, tasks.c.id)
+        query = query.order_by(*_BY_TURN)
         async with self._db.write() as db:
             found = (await db.execute(query.with_for_update(skip_locked=True, of=tasks))).mappings()
             due = [_task(row) for row in found]
@@ -179,9 +185,21 @@ class Tasks:
             await db.execute(_CHANGE_DOCUMENT, key | _running())
             return True
 
-    async def parsed(self, task: Task, document: Document) -> None:
-        """Stores the parsed document; its task then waits for the embed stage."""
-        waits = {"state": "pending", "stage": "embed", "draft": draft_of(document)}
+    async def parsed(
+        self, task: Task, document: Document, *, attachments: Sequence[Submission] = ()
+    ) -> None:
+        """Stores the parsed document; its task then waits for the embed stage.
+
+        Its attachments are noted in the task's source, and are accepted once it is ingested.
+        """
+        noted = [asdict(each) for each in attachments]
+        source = {**task.source, "attachments": noted} if noted else dict(task.source)
+        waits = {
+            "state": "pending",
+            "stage": "embed",
+            "draft": draft_of(document),
+            "source": source,
+        }
         afresh = {"attempts": 0, "queued_at": None, "updated_at": utc_now()}
         async with self._db.write() as db:
             await db.execute(_CHANGE_RUNNING, {"task_id": task.id} | waits | afresh)
@@ -203,7 +221,7 @@ class Tasks:
         async with self._db.write() as db:
             await db.execute(_CHANGE_RUNNING, waits)
             await db.execute(_CHANGE_DOCUMENT, document_key(task.scope, task.document_id) | again)
-        metrics.document("retried")
+        metrics.document("retried", task.scope.tenant)
 
     async def next_due(self) -> float | None:
         """Returns the seconds until a task of any tenant is due; None if none is pending."""
@@ -211,15 +229,22 @@ class Tasks:
         return None if row["at"] is None else min(max(0.0, row["at"] - time.time()), LONGEST_WAIT)
 
     @contextlib.asynccontextmanager
-    async def outbox(self, limit: int) -> AsyncIterator[list[DueTask]]:
-        """Yields due tasks of all tenants that were not sent to a broker.
+    async def outbox(
+        self, limit: int, queue: tuple[Stage, bool] | None = None
+    ) -> AsyncIterator[list[DueTask]]:
+        """Yields due tasks of all tenants, in turn, that were not sent to a broker.
+
+        With `queue`, a pair of stage and bulk, only those of this queue.
 
         They count as sent after the block. If the block fails, they do not: to send one twice is
         harmless, not to send it is not.
         """
         unsent = sa.and_(tasks.c.state.in_(OPEN), tasks.c.queued_at.is_(None), _due())
         query = sa.select(*(tasks.c[name] for name in DueTask._fields)).where(unsent)
-        query = query.order_by(tasks.c.bulk, tasks.c.id).limit(limit)
+        if queue is not None:
+            stage, bulk = queue
+            query = query.where(tasks.c.stage == stage, tasks.c.bulk == bulk)
+        query = query.order_by(*_BY_TURN).limit(limit)
         async with self._db.write() as db:
             found = (await db.execute(query.with_for_update(skip_locked=True))).all()
             yield [DueTask(*row) for row in found]
@@ -261,8 +286,12 @@ class Tasks:
         chunks: int,
         duplicate_of: str | None,
         original: str | None = None,
+        attachments: Sequence[Submission] = (),
     ) -> None:
-        """Stores a document's new state and text, and settles its task as succeeded."""
+        """Stores a document's new state and text, and settles its task as succeeded.
+
+        In the same transaction, its attachments are added to its job.
+        """
         values = {
             "title": document.title,
             "media_type": document.media_type,
@@ -287,17 +316,29 @@ class Tasks:
                 await write_acl(db, task.scope, {task.document_id: task.acl})
             await self._settle(db, task, "succeeded", outcome=outcome, document=values)
             await self._unsettled.unmark(db, task.scope, task.document_id)
-        metrics.document(outcome)
+            await self._accepting.add(db, task.scope, task.job_id, attachments, bulk=task.bulk)
+        metrics.document(outcome, task.scope.tenant)
 
-    async def unchanged(self, task: Task, document: Document, *, original: str = "") -> None:
-        """Records that a document has not changed; stores what an older version did not store."""
+    async def unchanged(
+        self,
+        task: Task,
+        document: Document,
+        *,
+        original: str = "",
+        attachments: Sequence[Submission] = (),
+    ) -> None:
+        """Records that a document has not changed; stores what an older version did not store.
+
+        In the same transaction, its attachments are added to its job.
+        """
         mine = of_document(task.scope, task.document_id, texts)
         unkept = texts.update().where(mine, texts.c.structure.is_(None))
         async with self._db.write() as db:
             await db.execute(unkept.values(structure=structure_of(document)))
             kept = {"original": original} if original else None
             await self._settle(db, task, "succeeded", outcome="unchanged", document=kept)
-        metrics.document("unchanged")
+            await self._accepting.add(db, task.scope, task.job_id, attachments, bulk=task.bulk)
+        metrics.document("unchanged", task.scope.tenant)
 
     async def skip(self, task: Task, why: str) -> None:
         """Records that nothing here can read a document; its earlier stored state stays."""
@@ -305,13 +346,13 @@ class Tasks:
             await self._settle(
                 db, task, "succeeded", error=why, outcome="skipped", listed="skipped"
             )
-        metrics.document("skipped")
+        metrics.document("skipped", task.scope.tenant)
 
     async def fail(self, task: Task, error: str) -> None:
         """Records that a document could not be ingested; its earlier stored state stays."""
         async with self._db.write() as db:
             await self._settle(db, task, "failed", error=error)
-        metrics.document("failed")
+        metrics.document("failed", task.scope.tenant)
 
     async def _settle(
         self,
@@ -361,5 +402,7 @@ def _task(row: sa.RowMapping) -> Task:
         traceparent=row["traceparent"],
         interrupted=interrupted,
         bulk=row["bulk"],
+        key_id=row["key_id"],
+        subject=row["subject"],
         acl=acl_of(row["acl"]),
     )

@@ -21,6 +21,7 @@ from rag.cli.progress import progress_bar
 from rag.cli.scope import caller, scope_of
 from rag.client.http import Client, Json, connect, wait_until_done
 from rag.errors import ReadError
+from rag.process.imports import importing
 from rag.protocols import Queue
 from rag.settings.tree import Settings
 from rag.telemetry.trace import trace_of
@@ -76,8 +77,9 @@ async def opened(args: argparse.Namespace, settings: Settings) -> AsyncIterator[
             yield _Server(client, args.collection, max_bytes=max_bytes, quiet=args.json, acl=acl)
     else:
         async with loading_embedder(settings.embedder) as embedder:
-            from rag.build.ingest import open_ingesting
-            from rag.cli.in_process import client_of
+            with importing():
+                from rag.build.ingest import open_ingesting
+                from rag.cli.in_process import client_of
 
             async with open_ingesting(settings, embedder) as opened:
                 await opened.warm()

@@ -11,11 +11,13 @@ from rag.catalog.catalog import Catalog
 from rag.errors import RagError, UpstreamError
 from rag.process.admission import Admission
 from rag.protocols import Retriever
+from rag.records import Outcome
 from rag.telemetry import metrics
+from rag.telemetry.metering import failure
 from rag.telemetry.question_spans import hit_output, query_input
 from rag.telemetry.stopwatch import Stopwatch
-from rag.telemetry.trace import Attribute, Span, Trace, add_usage
-from rag.types import Answer, Hit, Query, Retrieved, Scope, SearchResult, Usage
+from rag.telemetry.trace import Attribute, Span, Trace
+from rag.types import Answer, Hit, Query, Retrieved, Scope, SearchResult, Usage, add_usage
 from retrieval.fusion import fuse_hits
 
 
@@ -122,16 +124,23 @@ class SearchPipeline:
         trace.tenant = tenant = query.scope.tenant
         trace.root = Span("query", input=query.text, attributes=attributes)
         live = trace.experiment is None  # an evaluation on a worker must set off no alarm
+        ended: Outcome = "hung_up"
+        if operation != "search":  # no model works for it that anyone is charged for
+            trace.meter.begin("ask")
         with metrics.Question(operation, tenant, live) as question:
             try:
                 yield question
+                ended = "abstained" if question.answer and question.answer.reason else "ok"
             except RagError as error:
                 question.outcome = trace.root.error = error.code
+                ended = failure(error)
                 raise
-            except Exception:
+            except Exception as error:
                 question.outcome = trace.root.error = RagError.code
+                ended = failure(error)
                 raise
             finally:
+                trace.meter.end(ended, trace_id=trace.id)
                 trace.outcome = question.outcome
                 trace.root.output = question.answer and question.answer.text
                 trace.root.close()

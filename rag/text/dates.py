@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
+from itertools import groupby
+from operator import itemgetter
 
 _NAMES = {
     1: "january jan januar jänner janvier enero gennaio janeiro januari stycznia января",
@@ -19,14 +22,25 @@ _NAMES = {
     12: "december dec dezember dez décembre diciembre dicembre dezembro grudnia декабря",
 }
 MONTHS = {name: month for month, names in _NAMES.items() for name in names.split()}
-_MONTH = "|".join(sorted(MONTHS, key=len, reverse=True))
+
+
+def _alternatives(names: Iterable[str]) -> str:
+    """Returns a pattern for the names, by their first letters: most words fail at these."""
+    by_letter = groupby(sorted(names), key=itemgetter(0))
+    return "|".join(
+        f"{letter}(?:{'|'.join(sorted((name[1:] for name in group), key=len, reverse=True))})"
+        for letter, group in by_letter
+    )
+
+
+_MONTH = _alternatives(MONTHS)
 _DAY = r"(?:0?[1-9]|[12]\d|3[01])"
-_YEAR = r"(?:1[0-9]|20)\d\d"
+YEAR = r"(?:1[0-9]|20)\d\d"
 DATE = (
-    rf"\b{_YEAR}[-/.](?:0[1-9]|1[0-2])[-/.](?:0[1-9]|[12]\d|3[01])\b"
-    rf"|\b{_DAY}\.(?:0?[1-9]|1[0-2])\.{_YEAR}\b"
-    rf"|(?i:\b{_DAY}(?:st|nd|rd|th|er|\.)?(?: of| de)? (?:{_MONTH})\b\.?(?:,? (?:de )?{_YEAR}\b)?)"
-    rf"|(?i:\b(?:{_MONTH})\.? {_DAY}(?:st|nd|rd|th)?\b(?:,? {_YEAR}\b)?)"
+    rf"\b{YEAR}[-/.](?:0[1-9]|1[0-2])[-/.](?:0[1-9]|[12]\d|3[01])\b"
+    rf"|\b{_DAY}\.(?:0?[1-9]|1[0-2])\.{YEAR}\b"
+    rf"|(?i:\b{_DAY}(?:st|nd|rd|th|er|\.)?(?: of| de)? (?:{_MONTH})\b\.?(?:,? (?:de )?{YEAR}\b)?)"
+    rf"|(?i:\b(?:{_MONTH})\.? {_DAY}(?:st|nd|rd|th)?\b(?:,? {YEAR}\b)?)"
 )
 """The pattern of a day: in numbers with its year, or with the month's name."""
 _NUMBER = re.compile(r"\d+")

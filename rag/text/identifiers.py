@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 from rag.text.dates import DATE, date_forms
 from rag.text.folding import folded
@@ -33,9 +34,13 @@ _CODE = (
     rf"{_CHAR}+(?:[-_./:,']{_CHAR}+)*"
 )
 _MAIL = r"(?<![\w.+-])[\w.+-]{1,64}@[\w-]{1,64}(?:\.[\w-]{1,64})+"
-_PATTERN = re.compile(
-    rf"(?P<mail>{_MAIL})|(?P<paragraph>(?i:{_PARAGRAPH}))|(?P<date>{DATE})|(?P<code>{_CODE})"
-)
+_WORDS = r"(?P<words>(?:[A-Za-z]+ )+(?=[A-Za-z]))"
+"""Plain words before another: no identifier begins in them, and most of a text is consumed."""
+_OTHERS = rf"(?P<paragraph>(?i:{_PARAGRAPH}))|(?P<date>{DATE})|(?P<code>{_CODE})"
+_PATTERN = re.compile(rf"{_WORDS}|(?P<mail>{_MAIL})|{_OTHERS}")
+_WITHOUT_MAIL = re.compile(rf"{_WORDS}|(?P<mail>(?!))|{_OTHERS}")
+"""Finds the same in a text without an "@", without looking for addresses in each word."""
+_ASCII_DIGIT = re.compile("[0-9]")
 _SEPARATOR = re.compile(r"[-_./:,' \u00a0]")
 _THOUSANDS = re.compile(r"\d{1,3}(?:[.,'\u00a0]\d{3})+(?:[.,]\d{1,2})?")
 _DECIMAL = re.compile(r"\d+[.,]\d+")
@@ -110,22 +115,30 @@ def identifier_terms(text: str) -> list[str]:
     return terms
 
 
-def names_in(text: str) -> set[str]:
-    """Returns the forms that a text has: those of its identifiers, its words, and long numbers."""
+@lru_cache(maxsize=1024)
+def names_in(text: str) -> frozenset[str]:
+    """Returns the forms that a text has: those of its identifiers, its words, and long numbers.
+
+    Those of the last passages are kept: the same ones are found for many questions.
+    """
     text = folded(text)
     words = {word.lower() for word in _WORD.findall(text)}
     numbers = {run for word in words if not word.isdigit() for run in _DIGITS.findall(word)}
-    return words | numbers | set(identifier_terms(text))
+    return frozenset(words | numbers | set(identifier_terms(text)))
 
 
 def _has_any(text: str) -> bool:
+    if text.isascii():
+        return "@" in text or _ASCII_DIGIT.search(text) is not None
     return "@" in text or any(map(str.isdigit, text))
 
 
 def _matches(text: str) -> Iterator[re.Match[str]]:
+    pattern = _PATTERN if "@" in text else _WITHOUT_MAIL
     for start, end in _windows(text):
-        for match in _PATTERN.finditer(text, start, end):
-            if len(match[0]) <= MAX_LENGTH and _has_any(match[0]):
+        for match in pattern.finditer(text, start, end):
+            written = match[0]
+            if match.lastgroup != "words" and len(written) <= MAX_LENGTH and _has_any(written):
                 yield match
 
 

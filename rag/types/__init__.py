@@ -15,8 +15,10 @@ from rag.types.answering import (
     Reason,
     Sampling,
     Usage,
+    add_usage,
 )
 from rag.types.chunks import (
+    Attachment,
     Chunk,
     Document,
     Embedding,
@@ -63,6 +65,7 @@ __all__ = [
     "TENANT",
     "USER",
     "Answer",
+    "Attachment",
     "Cell",
     "ChatTask",
     "ChatTaskKind",
@@ -108,6 +111,7 @@ __all__ = [
     "Table",
     "TokenVectors",
     "Usage",
+    "add_usage",
     "readers_of",
     "stored_acl",
 ]

@@ -69,6 +69,18 @@ class Table:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Attachment:
+    """A file within a document's bytes; it becomes a document of its own.
+
+    `meta` is metadata about the document that it came with.
+    """
+
+    name: str
+    data: bytes
+    meta: Meta = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Document:
     """The text and structure that a reader extracted from a document's bytes.
 
@@ -77,7 +89,7 @@ class Document:
     `headings` and `tables` are in text order; only tables that have a header row are listed.
     `furniture` holds the (start, end) spans that are not body text, such as a header block or
     heading lines with their adornment, in text order and without overlap; a chunker that follows
-    the structure leaves them out.
+    the structure leaves them out. `attachments` are no part of the text.
     """
 
     id: str
@@ -91,6 +103,7 @@ class Document:
     tables: tuple[Table, ...] = ()
     furniture: tuple[tuple[int, int], ...] = ()
     meta: Meta = field(default_factory=dict)
+    attachments: tuple[Attachment, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

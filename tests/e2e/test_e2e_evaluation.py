@@ -9,7 +9,7 @@ import re
 import shutil
 import signal
 import subprocess
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -32,11 +32,22 @@ from rag.settings.storage import CeleryQueueSettings
 from rag.settings.tree import Settings, load_settings
 from rag.types import DEFAULT_TENANT
 from tests.eval.offline.test_offline import make_set
+from tests.forked import Process
 from tests.places import ROOT
 from tests.postgres import PostgresServer
 from tests.qdrant_grpc import grpc_port
 from tests.redis_server import RedisServer, redis_server
-from tests.servers import PATIENCE, RAG, environment, free_port, rag, serving, submit, wait_for
+from tests.servers import (
+    PATIENCE,
+    RAG,
+    environment,
+    free_port,
+    rag,
+    serving,
+    start,
+    submit,
+    wait_for,
+)
 from workers.eval_answering import Answering
 from workers.eval_dispatch import done_file
 
@@ -52,7 +63,7 @@ class Cluster:
     folder: Path
     settings: dict[str, str]
     broker: RedisServer
-    workers: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    workers: list[Process] = field(default_factory=list)
 
     @property
     def data(self) -> Path:
@@ -66,19 +77,12 @@ class Cluster:
         """The workers' copies of these folders."""
         return list((self.folder / "tmp").glob("plumbline-run-*"))
 
-    def start_worker(self, **env: str) -> subprocess.Popen[bytes]:
+    def start_worker(self, *, command: Sequence[str] = (), **env: str) -> Process:
         (self.folder / "tmp").mkdir(exist_ok=True)
         settings = self.settings | {"TMPDIR": str(self.folder / "tmp")} | env
         log = self.folder / "worker.log"
-        with log.open("wb") as output:
-            worker = subprocess.Popen(
-                [*RAG, "worker"],
-                cwd=self.folder,
-                env=environment(self.data, settings),
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-            )
+        log.write_bytes(b"")
+        worker = start("worker", data=self.data, log=log, env=settings, command=command)
         self.workers.append(worker)
 
         def ready() -> bool:
@@ -89,9 +93,9 @@ class Cluster:
         return worker
 
     @contextlib.contextmanager
-    def worker(self, **env: str) -> Iterator[None]:
+    def worker(self, *, command: Sequence[str] = (), **env: str) -> Iterator[None]:
         """Runs a worker in the block; then sends SIGTERM and checks that it exits with 0."""
-        worker = self.start_worker(**env)
+        worker = self.start_worker(command=command, **env)
         try:
             yield
         finally:
@@ -262,7 +266,7 @@ def test_a_worker_of_another_version_refuses_and_says_why(cluster: Cluster) -> N
         shutil.copytree(HERE / package, code / package)
     with (code / "retrieval" / "fusion.py").open("a") as file:
         file.write("# another version\n")
-    with cluster.worker(PYTHONPATH=str(code)):
+    with cluster.worker(command=RAG, PYTHONPATH=str(code)):
         done = cluster.evaluate("facts", "--out", "runs")
     assert done.returncode == 1, done.stderr
     assert "A worker refuses: " in done.stderr

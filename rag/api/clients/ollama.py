@@ -34,6 +34,7 @@ from rag.api.openai.chat_request import Conversation
 from rag.api.openai.schemas import content_json
 from rag.api.problems import amid_stream
 from rag.api.question_limits import label, to_query
+from rag.api.reservations import reserve
 from rag.api.responses import answer_json
 from rag.api.routes.common import json_response
 from rag.api.sampling import SamplingIn
@@ -157,6 +158,7 @@ async def chat_as_ollama(
         sampling=(body.options or OllamaOptions()).overrides(),
         task=body.task(),
     )
+    await reserve(request, query, service)
     started = time.perf_counter_ns()
     if body.stream is False:
         answer = await until_hangup(request, service.query.answer(query, trace))

@@ -34,6 +34,7 @@ from rag.api.openai.errors import error_json
 from rag.api.openai.links import address_of
 from rag.api.problems import amid_stream, request_id
 from rag.api.question_limits import label, to_query
+from rag.api.reservations import reserve
 from rag.api.responses import details_json, hit_json
 from rag.build.service import Service
 from rag.errors import InputError
@@ -101,6 +102,7 @@ async def complete_chat(
         "model": body.model,
     }
     asked = _Asked(query, service.settings.server.public_url)
+    await reserve(request, query, service)
     if not body.stream:
         answer = await until_hangup(request, service.query.answer(query, trace))
         return _json(_completion(head, answer, asked))

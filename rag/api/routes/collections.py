@@ -10,6 +10,7 @@ from starlette.responses import Response
 from ingest.readers.versions import READERS
 from rag.api import responses
 from rag.api.acl_json import AclIn, AclOut, acl_json
+from rag.api.auditing import audited
 from rag.api.deps import IngestingDep, PrincipalDep, StorageDep, needs, scope_in, visible
 from rag.api.large_bodies import OffLoopRoute
 from rag.api.routes.common import PROBLEMS, json_response
@@ -41,7 +42,7 @@ async def list_collections(storage: StorageDep, caller: PrincipalDep) -> Respons
     status_code=204,
     responses=PROBLEMS,
     tags=["collections"],
-    dependencies=[needs("admin")],
+    dependencies=[needs("admin"), audited("collection.delete", at_once=True)],
 )
 async def delete_collection(
     collection: Name, ingesting: IngestingDep, caller: PrincipalDep
@@ -69,7 +70,7 @@ async def get_default_acl(collection: Name, storage: StorageDep, caller: Princip
     response_model=AclOut,
     responses=PROBLEMS,
     tags=["collections"],
-    dependencies=[needs("admin")],
+    dependencies=[needs("admin"), audited("acl.change", at_once=True)],
 )
 async def put_default_acl(
     collection: Name, body: AclIn, ingesting: IngestingDep, caller: PrincipalDep

@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from rag.api import contents, originals, responses, shapes, submissions
 from rag.api.acl_json import AclIn, AclOut, acl_json
+from rag.api.auditing import audited, note_object
 from rag.api.checked_names import sendable
 from rag.api.deps import IngestingDep, PrincipalDep, QueueDep, ScopeDep, StorageDep, TraceDep, needs
 from rag.api.routes.common import PROBLEMS, DocumentRoute, Id, json_response
@@ -35,7 +36,7 @@ router = APIRouter(prefix="/v1", route_class=DocumentRoute)
     responses=PROBLEMS,
     tags=["documents"],
     openapi_extra=submissions.OPENAPI,
-    dependencies=[needs("write")],
+    dependencies=[needs("write"), audited("document.ingest")],
 )
 async def submit_documents(
     *,
@@ -55,6 +56,7 @@ async def submit_documents(
         taken.scope, taken.submissions, trace, expires_in=expires_in
     )
     queue.wake()
+    note_object(request, job_id, collection=taken.scope.collection)
     body = {
         "job_id": job_id,
         "documents": [{"id": s.document_id, "state": "pending"} for s in taken.submissions],
@@ -101,7 +103,7 @@ async def list_documents(
     response_model=responses.ChunkPage,
     responses=PROBLEMS,
     tags=["documents"],
-    dependencies=[needs("read")],
+    dependencies=[needs("read"), audited("document.read")],
 )
 async def list_chunks(
     document_id: Id,
@@ -127,7 +129,7 @@ async def list_chunks(
     response_class=Response,
     responses={**contents.OPENAPI, **PROBLEMS},
     tags=["documents"],
-    dependencies=[needs("read")],
+    dependencies=[needs("read"), audited("document.read")],
 )
 async def get_content(
     *,
@@ -174,7 +176,7 @@ async def get_acl(document_id: Id, storage: StorageDep, scope: ScopeDep) -> Resp
     response_model=AclOut,
     responses=PROBLEMS,
     tags=["documents"],
-    dependencies=[needs("write")],
+    dependencies=[needs("write"), audited("acl.change", at_once=True)],
 )
 async def put_acl(
     document_id: Id, body: AclIn, ingesting: IngestingDep, scope: ScopeDep
@@ -189,7 +191,7 @@ async def put_acl(
     response_model=AclOut,
     responses=PROBLEMS,
     tags=["documents"],
-    dependencies=[needs("write")],
+    dependencies=[needs("write"), audited("acl.change", at_once=True)],
 )
 async def delete_acl(document_id: Id, ingesting: IngestingDep, scope: ScopeDep) -> Response:
     """Removes the ACL of a document: it follows the default of its collection again."""
@@ -202,7 +204,7 @@ async def delete_acl(document_id: Id, ingesting: IngestingDep, scope: ScopeDep) 
     response_model=responses.DocumentOut,
     responses=PROBLEMS,
     tags=["documents"],
-    dependencies=[needs("read")],
+    dependencies=[needs("read"), audited("document.read")],
 )
 async def get_document(document_id: Id, storage: StorageDep, scope: ScopeDep) -> Response:
     """Returns one document and its state."""
@@ -216,7 +218,7 @@ async def get_document(document_id: Id, storage: StorageDep, scope: ScopeDep) ->
     status_code=204,
     responses=PROBLEMS,
     tags=["documents"],
-    dependencies=[needs("write")],
+    dependencies=[needs("write"), audited("document.delete", at_once=True)],
 )
 async def delete_document(document_id: Id, ingesting: IngestingDep, scope: ScopeDep) -> Response:
     """Removes a document from index and catalog."""

@@ -6,6 +6,7 @@ from fastapi import APIRouter
 from starlette.responses import Response
 
 from rag.api import responses
+from rag.api.auditing import audited
 from rag.api.deps import IngestingDep, PrincipalDep, QueueDep, StorageDep, needs
 from rag.api.large_bodies import OffLoopRoute
 from rag.api.routes.common import PROBLEMS, Id, json_response
@@ -34,7 +35,7 @@ async def get_job(job_id: Id, storage: StorageDep, caller: PrincipalDep) -> Resp
     response_model=responses.JobOut,
     responses=PROBLEMS,
     tags=["jobs"],
-    dependencies=[needs("write")],
+    dependencies=[needs("write"), audited("job.cancel")],
 )
 async def cancel_job(job_id: Id, ingesting: IngestingDep, caller: PrincipalDep) -> Response:
     """Cancels the documents of a job that have not begun; running ones are finished."""
@@ -48,7 +49,7 @@ async def cancel_job(job_id: Id, ingesting: IngestingDep, caller: PrincipalDep) 
     response_model=responses.JobOut,
     responses=PROBLEMS,
     tags=["jobs"],
-    dependencies=[needs("write")],
+    dependencies=[needs("write"), audited("job.retry")],
 )
 async def retry_job(
     job_id: Id, storage: StorageDep, queue: QueueDep, caller: PrincipalDep

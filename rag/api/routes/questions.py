@@ -14,6 +14,7 @@ from rag.api.large_bodies import OffLoopRoute
 from rag.api.middleware import until_hangup
 from rag.api.problems import amid_stream
 from rag.api.question_limits import label, to_query
+from rag.api.reservations import reserve
 from rag.api.routes.common import PROBLEMS, json_response
 from rag.pipeline.query import Event
 from rag.settings.operations import LimitSettings
@@ -72,6 +73,7 @@ async def query(
     """
     label(trace, body)
     question = _question(body, body.overrides(), caller, service.settings.limits)
+    await reserve(request, question, service)
     if not body.stream:
         answer = await until_hangup(request, service.query.answer(question, trace))
         return json_response(responses.answer_json(answer))

@@ -106,6 +106,20 @@ def test_tokens_are_counted_in_batches() -> None:
     assert len(calls) <= 4
 
 
+def test_equal_words_are_counted_once() -> None:
+    counted: list[str] = []
+
+    def count(texts: Sequence[str]) -> list[int]:
+        assert len(set(texts)) == len(texts)
+        counted.extend(texts)
+        return count_words(texts)
+
+    row = " | ".join(f"{n % 10}" for n in range(1_000))
+    chunks = SectionChunker(count, max_tokens=20).chunk(rst(row))
+    assert " | ".join(chunk.text.strip(" |") for chunk in chunks) == row
+    assert counted.count("|") == 1
+
+
 CODE = "def f():\n    a = [1]\n\n    b = {2}\n\n\n    return (a, b)"
 
 

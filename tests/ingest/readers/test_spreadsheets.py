@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ingest.readers.number_formats import shown
 from ingest.readers.registry import read
@@ -64,11 +66,29 @@ def test_what_is_hidden_is_read_and_marked_if_the_setting_says_so() -> None:
         (0.5, "h:mm:ss", "12:00:00"), (3 / 86400, "mm:ss.0", "00:03.0"), (1.5, "[mm]", "2160"),
         (0.1 + 0.2, "General", "0.3"),
         (1 / 3, "", "0.333333333"), (4006381333931, "", "4006381333931"),
+        (-5, "@", "-5"), (45353, "d - mmm", "2 - Mar"), (45353, '"Day  "d', "Day  2"),
+        (2958465.9999999, "yyyy-mm-dd", "2958466"),
         (1e20, "", "1E+20"), (61, "d/m/yyyy", "1/3/1900"), (-2.5, "yyyy-mm-dd", "-2.5"),
     ],
 )  # fmt: skip
 def test_number_formats(value: float, code: str, expected: str) -> None:
     assert shown(value, code) == expected
+
+
+@given(
+    value=st.floats(-1e17, 1e17) | st.integers(-100, 100).map(float) | st.floats(-1, 1),
+    before=st.sampled_from(["", "$", '"EUR "', "(", "_("]),
+    digits=st.sampled_from(
+        ["0", "0.00", "#,##0", "#,##0.00", "0.##", "0.0#", "##0", "#,##0.0000000000"]
+    ),
+    after=st.sampled_from(["", "%", " %", ")", "\\ x", "_)", " [$€-407]"]),
+)
+def test_a_plain_format_shows_what_any_other_would(
+    value: float, before: str, digits: str, after: str
+) -> None:
+    # An empty text within the digits shows nothing, but makes the format one that is not plain.
+    in_pieces = f'#""{digits}' if digits[0] == "0" else digits.replace("0", '""0', 1)
+    assert shown(value, f"{before}{digits}{after}") == shown(value, f"{before}{in_pieces}{after}")
 
 
 def test_days_may_be_counted_from_1904() -> None:

@@ -135,6 +135,22 @@ def test_text_is_hidden_by_its_run_its_style_or_its_paragraph() -> None:
     assert document.meta["notes"] == ("Left out: 3 hidden passages of text.",)
 
 
+@pytest.mark.parametrize("comment", ["", '<!-- <w:style w:type="table" w:styleId="No"> -->'])
+def test_styles_between_those_of_tables_are_read(comment: str) -> None:
+    table = '<w:style w:type="table" w:styleId="T{}"><w:name w:val="T{}"/></w:style>'
+    styles = (
+        table.format(1, 1)
+        + '<w:style w:type="table" w:styleId="Empty"/>'
+        + '<w:style w:type="paragraph" w:styleId="H"><w:name w:val="heading 2"/></w:style>'
+        + comment
+        + table.format(2, 2)
+        + '<w:style w:styleId="I" w:type="paragraph"><w:basedOn w:val="H"/></w:style>'
+    )
+    body = "".join(paragraph(run(id_), properties=f'<w:pStyle w:val="{id_}"/>') for id_ in "HIT")
+    document = read_as("t.docx", word(body, styles=styles))
+    assert [(heading.text, heading.level) for heading in document.headings] == [("H", 2), ("I", 2)]
+
+
 def test_headers_and_footers_come_once_without_page_numbers() -> None:
     number = f"<w:fldSimple w:instr=' PAGE '>{run('3')}</w:fldSimple>"
     header = paragraph(run("Lease KL-9 – Page "), number) + paragraph(run("Page "), number)

@@ -13,6 +13,7 @@ from rag.catalog.collections import Collections
 from rag.catalog.database import SqliteDatabase
 from rag.catalog.documents import Documents
 from rag.catalog.jobs import Jobs
+from rag.catalog.keys import Keys
 from rag.catalog.staged import Staged
 from rag.catalog.tasks import Tasks
 from rag.catalog.unsettled import Unsettled
@@ -71,7 +72,7 @@ async def test_a_damaged_file_is_an_error_that_says_what_to_do(tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    "part", [Answers, Collections, Documents, Jobs, Staged, Tasks, Unsettled, Versions]
+    "part", [Answers, Collections, Documents, Jobs, Keys, Staged, Tasks, Unsettled, Versions]
 )
 def test_a_call_takes_a_tenant_or_says_that_it_serves_all(part: type) -> None:
     calls = {

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rag.text import identifiers as module
 from rag.text.identifiers import identifier_terms, identifiers, names_in
 
 
@@ -87,6 +90,23 @@ def test_spans_are_those_of_the_folded_text(text: str) -> None:
     for each in identifiers(text):
         assert each.end - each.start == len(each.text)
         assert each.forms
+
+
+_PARTS = (
+    "the", "in", "on", "of", "de", "Article", "art.", "May", "mai", "March", "ISO", "E", "A", "x",
+    "5", "12.", "2025", "27001", "T40", "B-7", "a@b.example", "§", "Müller", "Q1", "(", "/", "-",
+)  # fmt: skip
+
+
+@given(st.lists(st.sampled_from(_PARTS), max_size=20), st.sampled_from([" ", "  ", "\n", ""]))
+def test_plain_words_are_passed_over_without_another_result(parts: list[str], space: str) -> None:
+    text = space.join(f"{part} " if n % 2 else part for n, part in enumerate(parts))
+    found = identifiers(text), identifier_terms(text)
+    with pytest.MonkeyPatch.context() as patch:
+        whole = re.compile(module._PATTERN.pattern.removeprefix(f"{module._WORDS}|"))
+        patch.setattr(module, "_PATTERN", whole)
+        patch.setattr(module, "_WITHOUT_MAIL", whole)
+        assert (identifiers(text), identifier_terms(text)) == found
 
 
 def test_data_without_spaces_is_read_in_linear_time() -> None:

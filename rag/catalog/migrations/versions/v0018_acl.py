@@ -6,8 +6,8 @@ Documents stored before follow the default of their collection: every caller of 
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0017"
-down_revision = "0013"
+revision = "0018"
+down_revision = "0017"
 
 
 def upgrade() -> None:
