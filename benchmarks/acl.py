@@ -124,13 +124,18 @@ class _Texts:
     def _words(self, over: float, number: int) -> str:
         drawn = over + (1 - over) * self._random.random(number)
         found = np.minimum(np.searchsorted(self._upto, drawn), WORDS - 1)
-        return " ".join(f"w{word}" for word in found)
+        return " ".join(map(_word, found.tolist()))
 
     def _vectors(self, number: int) -> Float32Array:
         near = self._centres[self._random.integers(CENTRES, size=number)]
         vectors = (near + 0.3 * self._random.normal(size=near.shape)) @ self._turn
         unit: Float32Array = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
         return unit.astype(np.float32)
+
+
+def _word(number: int) -> str:
+    """Returns a word of letters alone: one with digits would be an identifier."""
+    return "".join(chr(ord("b") + int(digit)) + "a" for digit in f"{number:05}")
 
 
 def _chunk(place: int, text: str) -> Chunk:

@@ -74,7 +74,7 @@ async def opened(args: argparse.Namespace, settings: Settings) -> AsyncIterator[
     if args.url:
         max_bytes = settings.limits.file_mb << 20
         async with connect(args.url) as client:
-            yield _Server(client, args.collection, acl, max_bytes=max_bytes, quiet=args.json)
+            yield _Server(client, args.collection, max_bytes=max_bytes, quiet=args.json, acl=acl)
     else:
         async with loading_embedder(settings.embedder) as embedder:
             with importing():
@@ -86,7 +86,7 @@ async def opened(args: argparse.Namespace, settings: Settings) -> AsyncIterator[
                 queue = queue_backend(settings).queue(opened)
                 async with client_of(opened, queue, caller=caller(args)) as client:
                     scope = scope_of(args)
-                    yield _DataFolder(client, scope, opened, queue, acl, quiet=args.json)
+                    yield _DataFolder(client, scope, opened, queue, quiet=args.json, acl=acl)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +95,8 @@ class _DataFolder:
     scope: Scope
     opened: Ingesting
     queue: Queue
-    acl: Readers | None
     quiet: bool
+    acl: Readers | None = None
 
     @property
     def collection(self) -> str:
@@ -138,9 +138,9 @@ class _DataFolder:
 class _Server:
     client: Client
     collection: str
-    acl: Readers | None
     max_bytes: int
     quiet: bool
+    acl: Readers | None = None
 
     async def ingest(self, named: Named) -> list[Json]:
         jobs: list[Json] = []

@@ -73,7 +73,14 @@ async def stored(client: Client, name: str) -> dict[str, str]:
 
 
 def arguments(**given: Any) -> argparse.Namespace:
-    defaults = {"url": None, "tenant": None, "collection": "default", "json": True, "failed": False}
+    defaults = {
+        "url": None,
+        "tenant": None,
+        "collection": "default",
+        "json": True,
+        "failed": False,
+        "all": False,
+    }
     return argparse.Namespace(**defaults | given)
 
 
