@@ -15,7 +15,7 @@ COPY generation generation
 COPY eval eval
 COPY workers workers
 COPY profiles profiles
-RUN pip install --no-cache-dir --constraint constraints.txt ".[qdrant]"
+RUN pip install --no-cache-dir --constraint constraints.txt ".[oidc,qdrant]"
 
 USER plumbline
 VOLUME /data

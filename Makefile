@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test attack check gate promtool fmt architecture bench calibrate clean
+.PHONY: help demo test attack check gate promtool oidc-provider fmt architecture bench calibrate clean
 
 help:
 	@echo "make demo    ask the shipped documents three questions"
@@ -32,6 +32,13 @@ $(VENV)/prometheus/promtool: | $(BIN)/pip
 
 promtool: $(VENV)/prometheus/promtool
 
+# A real OpenID provider, where there are Node.js and npm. Where not, the tests that need it are skipped.
+$(VENV)/oidc-provider/node_modules: | $(BIN)/pip
+	@npm install --silent --no-save --no-audit --no-fund --prefix $(@D) oidc-provider@9.13.3 \
+		|| echo "There is no OpenID provider: its tokens are not checked."
+
+oidc-provider: $(VENV)/oidc-provider/node_modules
+
 demo: $(VENV)/.installed
 	@PATH="$(CURDIR)/$(BIN):$$PATH" sh examples/demo.sh
 
@@ -39,7 +46,7 @@ demo: $(VENV)/.installed
 # the few long ones (tests/e2e): by default those with the most tests come first.
 TESTS = $(BIN)/pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder
 
-test: $(VENV)/.installed-dev promtool
+test: $(VENV)/.installed-dev promtool oidc-provider
 	$(TESTS)
 
 attack: $(VENV)/.installed-dev
@@ -49,7 +56,7 @@ fmt: $(VENV)/.installed-dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-check: $(VENV)/.installed-dev promtool
+check: $(VENV)/.installed-dev promtool oidc-provider
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy

@@ -23,8 +23,7 @@ from rag.errors import RagError
 from rag.protocols import Queue
 from rag.records import Submission
 from rag.settings.tree import load_settings
-from rag.tenant import tenant_of_caller
-from rag.types import Scope
+from rag.types import DEFAULT_TENANT, Scope
 
 DATA = Path("../shared/data")
 EXAMPLES = Path(__file__).parent.parent / "examples" / "peps"
@@ -181,7 +180,7 @@ async def ingest(
     Raises:
         RagError: one of them failed.
     """
-    scope = Scope(tenant=tenant_of_caller(), collection=collection)
+    scope = Scope(tenant=DEFAULT_TENANT, collection=collection)
     await service.ingest.check_collection(scope)
     job_id = await service.catalog.jobs.submit(scope, submissions)
     await queue.drain()

@@ -20,9 +20,8 @@ from ingest.reader_process import Limits, Parser
 from ingest.sources.files import Spool, load, submission_of
 from rag.catalog.catalog import Catalog
 from rag.catalog.database import SqliteDatabase
-from rag.tenant import tenant_of_caller
 from rag.text.passages import passage_text
-from rag.types import Float32Array, Kind, Point, Scope
+from rag.types import DEFAULT_TENANT, Float32Array, Kind, Point, Scope
 from retrieval.bm25 import Bm25Encoder
 from retrieval.indexes.edge import EdgeIndex
 from workers.local_queue import LocalQueue
@@ -32,7 +31,7 @@ WORDS_A_CHUNK = 80
 CHUNKS = 3
 VOCABULARY = 20_000
 MAX_BYTES = 1 << 20
-SCOPE = Scope(tenant=tenant_of_caller(), collection="bench")
+SCOPE = Scope(tenant=DEFAULT_TENANT, collection="bench")
 
 
 class NoiseEmbedder:

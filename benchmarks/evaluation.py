@@ -24,8 +24,7 @@ from rag.build.running import start
 from rag.build.service import Service
 from rag.settings.tree import Settings, load_settings
 from rag.telemetry.trace import Trace
-from rag.tenant import tenant_of_caller
-from rag.types import Query
+from rag.types import DEFAULT_TENANT, Query
 
 ASKED = 1_000
 AT_ONCE = 8
@@ -42,7 +41,7 @@ async def _run(corpus: Corpus, folder: Path) -> Report:
     settings = settings_for(load_settings(), folder)
     questions, others = corpus.questions[:ASKED], corpus.questions[ASKED:]
     plan = Plan(
-        tenant=tenant_of_caller(),
+        tenant=DEFAULT_TENANT,
         corpus=replace(corpus, questions=questions),
         settings=settings,
         name="first",

@@ -30,8 +30,7 @@ from benchmarks._texts import sentences
 from rag.build.running import start
 from rag.settings.tree import load_settings
 from rag.telemetry.trace import Trace
-from rag.tenant import tenant_of_caller
-from rag.types import Query, Scope
+from rag.types import DEFAULT_TENANT, Query, Scope
 
 CLIENTS = 32
 ALONE_SECONDS = 10.0
@@ -113,7 +112,7 @@ def _report(
 
 async def _in_process(folder: Path, texts: Sequence[str]) -> list[float]:
     """Milliseconds of searches, one after the other, without HTTP."""
-    scope = Scope(tenant=tenant_of_caller(), collection="default")
+    scope = Scope(tenant=DEFAULT_TENANT, collection="default")
     taken = []
     async with start(load_settings(data_dir=folder, reranker={"kind": "none"})) as (service, _):
         for number in range(IN_PROCESS):

@@ -37,6 +37,7 @@ NAMES = (
     "vllm",
 )
 LONG = (
+    "acl",
     "coverage",
     "drift",
     "graph",

@@ -29,7 +29,7 @@ from eval.runs.run_folder import Outcome
 from rag.build.running import start
 from rag.cli.eval.trials import Encoder
 from rag.settings.tree import load_settings
-from rag.tenant import tenant_of_caller
+from rag.types import DEFAULT_TENANT
 
 PASSAGES = ("cranfield", "squad2-dev-a", "xquad-en", "xquad-de", "xquad-es", "xquad-zh")
 SPANS = ("chunk-spans",)
@@ -67,7 +67,7 @@ async def _measured(
 ) -> Mapping[str, Any]:
     settings = settings_for(load_settings(**SYSTEMS[system]), folder)
     plan = Plan(
-        tenant=tenant_of_caller(),
+        tenant=DEFAULT_TENANT,
         corpus=corpus,
         settings=settings,
         top_k=TOP_K,

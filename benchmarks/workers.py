@@ -31,9 +31,8 @@ from rag.catalog.catalog import Catalog
 from rag.catalog.database import PostgresDatabase
 from rag.records import Submission
 from rag.settings.storage import CeleryQueueSettings
-from rag.tenant import tenant_of_caller
 from rag.text.passages import passage_text
-from rag.types import Scope
+from rag.types import DEFAULT_TENANT, Scope
 from retrieval.embedders.checkpoint import Checkpoint
 from retrieval.embedders.embedder import minilm_folder
 from retrieval.indexes.edge import EdgeIndex
@@ -43,7 +42,7 @@ from workers.celery_app import celery_app
 from workers.celery_queue import CeleryQueue
 
 ENQUEUED = 10_000
-SCOPE = Scope(tenant=tenant_of_caller(), collection="bench")
+SCOPE = Scope(tenant=DEFAULT_TENANT, collection="bench")
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,7 @@ from generation.chat import NOT_JSON
 from generation.circuit_breaker import Breaker
 from rag.errors import BusyError, InputError, RagError, UpstreamError
 from rag.protocols import Generator
-from rag.telemetry.trace import add_usage
-from rag.types import Delta, Prompt, Usage
+from rag.types import Delta, Prompt, Usage, add_usage
 
 PROBE_SECONDS = 0.25
 """Seconds between checks of a server that is not called."""

@@ -96,12 +96,16 @@ class Checker:
         return None if places == set(range(len(ids))) else "twice"
 
     async def _original_holds(self, scope: Scope, record: DocumentRecord) -> bool:
-        """True if a duplicate's original holds the same bytes, or will hand over its chunks."""
+        """True if a duplicate's original holds the same bytes for the same readers.
+
+        Also if it is deleted, and will hand over its chunks.
+        """
         original = record.duplicate_of or ""
         mark = await self._catalog.unsettled.of(scope, original)
         if mark and mark.version == record.version:
             return True
         with contextlib.suppress(NotFoundError):
             found = await self._catalog.documents.get(scope, original)
-            return found.version == record.version and found.duplicate_of is None
+            same = (found.version, found.acl) == (record.version, record.acl)
+            return same and found.duplicate_of is None
         return False

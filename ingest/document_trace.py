@@ -19,14 +19,18 @@ were sent by a caller without a trace.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 
 from rag.errors import code_of
-from rag.records import Submission, Task
+from rag.records import Outcome, Submission, Task
+from rag.telemetry.metering import Meter
 from rag.telemetry.trace import Attribute, Send, Span, Trace, is_sampled, nowhere, trace_of
 from rag.types import Document, Scope
+
+_OUTCOMES: Mapping[str, Outcome] = {"failed": "failed", "cancelled": "interrupted"}
+"""Outcomes of attempts that did not end well, as the ledger names them."""
 
 
 @dataclass(slots=True)
@@ -40,10 +44,23 @@ class Accepting:
 class DocumentTraces:
     """Records the processing of documents, and sends it."""
 
-    def __init__(self, send: Send = nowhere, *, rate: float = 1.0) -> None:
-        """Make a recorder; `rate` is the share sent of the traces that end well."""
+    def __init__(
+        self,
+        send: Send = nowhere,
+        *,
+        rate: float = 1.0,
+        meter: Callable[[Task], Meter] = lambda _: Meter(),
+    ) -> None:
+        """Make a recorder.
+
+        Args:
+            send: takes the traces.
+            rate: the share sent of the traces that end well.
+            meter: returns what an attempt is charged by.
+        """
         self._send = send
         self._rate = rate
+        self._meter = meter
 
     @contextlib.contextmanager
     def accepting(
@@ -82,10 +99,13 @@ class DocumentTraces:
             # The clocks of two machines may differ.
             "waited_seconds": round(max(0.0, root.start / 1e9 - task.accepted_at), 3),
         }
+        meter = trace.meter = self._meter(task)
+        meter.begin("ingest")
         try:
             yield trace
         finally:
             root.attributes["outcome"] = trace.outcome
+            meter.end(_OUTCOMES.get(trace.outcome, "ok"), trace_id=trace.id)
             self._end(trace, task.scope.tenant, task.job_id)
 
     def _end(self, trace: Trace, tenant: str, job_id: str) -> None:

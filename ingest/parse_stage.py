@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+
+from ingest import attachments
 from ingest.document_trace import DocumentTraces, note
 from ingest.retries import attempt, drop_unwanted
 from ingest.sources.files import Spool
@@ -50,12 +53,15 @@ class Parsing:
 
     async def _parse(self, task: Task, trace: Trace) -> None:
         with trace.span("read"):
-            path = self._spool.of(task.scope.tenant).path(task.source)
+            spool = self._spool.of(task.scope.tenant)
+            path = spool.path(task.source)
             with reading_for(task.job_id, bulk=task.bulk):
                 document = await self._reader.read(
                     task.source, path, id_=task.document_id, uri=task.uri
                 )
         note(trace, document)
         with trace.span("commit"):
-            await self._catalog.tasks.parsed(task, document)
+            attached = attachments.submissions(task, document, spool)
+            await asyncio.to_thread(attachments.store, document, attached, spool)
+            await self._catalog.tasks.parsed(task, document, attachments=attached)
         trace.outcome = "parsed"

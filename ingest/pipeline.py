@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 
+from ingest import attachments
+from ingest.chunkers.token_budget import CountTokens
+from ingest.deletion import Deletion
 from ingest.document_trace import DocumentTraces, note
+from ingest.duplicates import Duplicates
+from ingest.permissions import Permissions
+from ingest.removal import Removal
 from ingest.retries import attempt, drop_unwanted
 from ingest.settler import Settler
 from ingest.sources.files import Spool
@@ -13,11 +20,11 @@ from ingest.sources.originals import Originals
 from ingest.turns import reading_for
 from ingest.writing import Writer
 from rag.catalog.catalog import Catalog
-from rag.errors import ConfigError, NotFoundError, RagError
+from rag.errors import ConfigError, RagError
 from rag.protocols import Chunker, Embedder, PassageEmbedder, Reader, SparseEncoder, StoredIndex
-from rag.records import DocumentRecord, JobRecord, Submission, Task
+from rag.records import JobRecord, Submission, Task
 from rag.telemetry.trace import Trace
-from rag.types import Document, Scope
+from rag.types import Document, Scope, stored_acl
 
 BULK_FROM = 17
 """Documents sent together that wait for those of smaller submissions."""
@@ -40,11 +47,12 @@ class IngestPipeline:
         passages: PassageEmbedder | None = None,
         traces: DocumentTraces | None = None,
         seconds: float | None = None,
+        count_tokens: CountTokens | None = None,
     ) -> None:
         """Make a pipeline; a document that takes more than `seconds` fails.
 
         With `originals`, the files are kept as long as their documents. With `passages`, token
-        vectors are stored beside a chunk's own.
+        vectors are stored beside a chunk's own. `count_tokens` counts what is charged.
         """
         self._reader = reader
         self._embedder = embedder
@@ -60,8 +68,20 @@ class IngestPipeline:
             index=index,
             catalog=catalog,
             passages=passages,
+            count_tokens=count_tokens,
         )
-        self.settler = Settler(writer=self._writer, index=index, catalog=catalog)
+        self._deletion = Deletion(
+            writer=self._writer, index=index, catalog=catalog, spool=spool, originals=originals
+        )
+        self.settler = Settler(
+            writer=self._writer, index=index, catalog=catalog, deletion=self._deletion
+        )
+        self._index = index
+        self._duplicates = Duplicates(writer=self._writer, catalog=catalog)
+        self.permissions = Permissions(
+            writer=self._writer, settler=self.settler, index=index, catalog=catalog
+        )
+        self.removal = Removal(catalog=catalog, index=index, spool=spool, originals=originals)
 
     async def ingest(self, task: Task, *, wait: bool = True) -> None:
         """Ingests one document completely, from its parsed form if it was parsed before.
@@ -85,32 +105,50 @@ class IngestPipeline:
 
     async def _ingest(self, task: Task, trace: Trace) -> None:
         """1. read  2. unchanged or a duplicate?  3. chunk  4. embed and write what is new
-        5. delete what is gone  6. record it in the catalog.
+        5. delete what is gone  6. record it in the catalog, and accept its attachments.
 
         Upsert before delete, catalog last: killed anywhere, the document stays searchable and the
         task can run again. If it does not, the mark shows that the index must be repaired.
         """  # noqa: D205
-        document = await self._read(task, trace)  # 1.
+        document, attached = await self._read(task, trace)  # 1.
         note(trace, document)
         before = await self._catalog.documents.get(task.scope, task.document_id)
+        acl = before.acl if task.acl is None else task.acl
+        attached = [replace(each, acl=acl) for each in attached]
         if not before.version:
             mark = await self._catalog.unsettled.of(task.scope, task.document_id)
             if mark and mark.version:  # sent anew before its deletion was finished
-                await self.settler.finish_deletion(mark)
-        elif await self._unchanged(task, before, document):  # 2.
+                await self._deletion.finish(mark)
+        elif await self._duplicates.unchanged(task, before, document):  # 2.
+            if task.acl is not None:
+                await self.permissions.apply(task.scope, before, task.acl)
             kept = None if before.original else await self._keep(task, document)
-            await self._catalog.tasks.unchanged(task, document, original=kept or "")
+            await self._store(task, document, attached)
+            await self._catalog.tasks.unchanged(
+                task, document, original=kept or "", attachments=attached
+            )
             trace.outcome = "unchanged"
             return
+        else:
+            ids = {each.document_id for each in attached}
+            await self._deletion.delete_attachments(task.scope, task.document_id, but=ids)
         async with self._writer.contents(task.scope, before.version, document.version):
-            original = await self._original(task, before, document, trace)
+            original = await self._duplicates.original(task, before, document, acl, trace)
             chunks = [] if original else await self._writer.chunk(document, trace)  # 3.
             await self._catalog.unsettled.add(task.scope, task.document_id)
             await self._writer.store(  # 4. 5.
-                task.scope, task.document_id, chunks, trace, recipe=before.recipe
+                task.scope,
+                task.document_id,
+                chunks,
+                trace,
+                acl=stored_acl(acl),
+                recipe=before.recipe,
             )
+            if acl != before.acl:  # also in the version that a rollback goes back to
+                await self._index.set_acl(task.scope, task.document_id, stored_acl(acl))
             with trace.span("commit"):
                 kept = await self._keep(task, document)
+                await self._store(task, document, attached)
                 await self._catalog.tasks.succeed(  # 6.
                     task,
                     document,
@@ -118,8 +156,9 @@ class IngestPipeline:
                     chunks=len(chunks),
                     duplicate_of=original,
                     original=kept,
+                    attachments=attached,
                 )
-                await self._forget(task.scope, before.original, but=kept)
+                await self._deletion.forget_original(task.scope, before.original, but=kept)
         trace.root.attributes["chunks"] = len(chunks)
         trace.outcome = "duplicate" if original else "stored"
 
@@ -131,42 +170,37 @@ class IngestPipeline:
         kept = self._originals.of(task.scope.tenant)
         return await asyncio.to_thread(kept.store, task.source, path, version=document.version)
 
-    async def _forget(self, scope: Scope, original: str | None, *, but: str | None = None) -> None:
-        """Removes an original that the catalog does not name any more."""
-        if self._originals is not None and original and original != but:
-            await asyncio.to_thread(self._originals.of(scope.tenant).sweep, [original])
+    async def _store(self, task: Task, document: Document, attached: Sequence[Submission]) -> None:
+        """Stores the bytes of attachments, unless the stage before has stored them."""
+        if document.attachments:
+            spool = self._spool.of(task.scope.tenant)
+            await asyncio.to_thread(attachments.store, document, attached, spool)
 
-    async def _read(self, task: Task, trace: Trace) -> Document:
+    async def _read(self, task: Task, trace: Trace) -> tuple[Document, Sequence[Submission]]:
+        """Returns the document and its attachments, from the stage before if there was one."""
         draft = await self._catalog.tasks.draft(task) if task.stage == "embed" else None
         if draft is not None:
-            return draft
+            return draft, attachments.noted(task)
         with trace.span("read"), reading_for(task.job_id, bulk=task.bulk):
-            path = self._spool.of(task.scope.tenant).path(task.source)
-            return await self._reader.read(task.source, path, id_=task.document_id, uri=task.uri)
+            spool = self._spool.of(task.scope.tenant)
+            path = spool.path(task.source)
+            document = await self._reader.read(
+                task.source, path, id_=task.document_id, uri=task.uri
+            )
+        return document, attachments.submissions(task, document, spool)
 
     async def delete(self, scope: Scope, document_id: str) -> None:
-        """Removes a document; if another has the same bytes, that one takes over the chunks.
+        """Removes a document and its attachments.
 
-        The catalog forgets it first, and from then on nobody finds it. After a kill from then on,
+        For the scope's readers, one that they may not read is as one that there is none of. If
+        another document has the same bytes, that one takes over the chunks. The catalog forgets it
+        first, and from then on nobody finds it. After a kill from then on,
         the deletion is finished at the next start; an interrupted deletion can be repeated.
 
         Raises:
             NotFoundError: There is no such document.
         """
-        async with self._catalog.alone(scope, "document", document_id):
-            try:
-                record = await self._catalog.documents.get(scope, document_id)
-            except NotFoundError:
-                mark = await self._catalog.unsettled.of(scope, document_id)
-                if mark is None:
-                    raise
-                await self.settler.finish_deletion(mark)
-                return
-            unwanted = await self._catalog.documents.delete(scope, document_id)
-            await asyncio.to_thread(self._spool.of(scope.tenant).sweep, unwanted)
-            await self._forget(scope, record.original)
-            if mark := await self._catalog.unsettled.of(scope, document_id):
-                await self.settler.finish_deletion(mark)
+        await self._deletion.delete(scope, document_id)
 
     async def cancel(self, tenant: str, job_id: str) -> JobRecord:
         """Cancels a job's tasks that have not begun, and drops their bytes; others are finished.
@@ -190,7 +224,7 @@ class IngestPipeline:
         """Lists documents that were sent; returns the id of the job that will ingest them.
 
         `BULK_FROM` documents and more wait for all others. Those that have not begun within
-        `expires_in` seconds fail.
+        `expires_in` seconds fail. The job belongs to the scope's reader.
 
         Raises:
             ConfigError: Same as `check_collection`; the bytes that were sent are dropped.
@@ -198,6 +232,7 @@ class IngestPipeline:
         ids = [document.document_id for document in documents]
         bulk = len(documents) >= BULK_FROM
         spool = self._spool.of(scope.tenant)
+        sender, scope = scope, scope.whole
         with self._traces.accepting(scope, documents, request, bulk=bulk) as accepting:
             try:
                 await self.check_collection(scope)
@@ -207,7 +242,12 @@ class IngestPipeline:
                 raise
             before = await self._catalog.documents.spooled(scope, ids)
             accepting.job_id = await self._catalog.jobs.submit(
-                scope, accepting.documents, bulk=bulk, expires_in=expires_in
+                sender,
+                accepting.documents,
+                bulk=bulk,
+                expires_in=expires_in,
+                key_id=request.meter.key_id,
+                subject=request.meter.subject,
             )
         if before:  # earlier failures are not retried any more
             spool.sweep(before - await self._catalog.documents.spooled(scope, ids))
@@ -229,43 +269,3 @@ class IngestPipeline:
                 " --collection NAME.",
                 code="embedder_mismatch",
             )
-
-    async def _unchanged(self, task: Task, before: DocumentRecord, document: Document) -> bool:
-        """True if the same text is stored, cut alike, and the index has all of its chunks.
-
-        The text of equal bytes may differ: older versions cleaned the stored text.
-        """
-        if (before.version, before.recipe) != (document.version, self._writer.recipe(document)):
-            return False
-        holder = before
-        if before.duplicate_of:
-            original = await self._writer.stored(task.scope, before.duplicate_of)
-            if original is None:
-                return False
-            holder = original
-        if not await self._writer.holds_chunks(task.scope, holder, document.version):
-            return False
-        return await self._catalog.documents.text(task.scope, task.document_id) == document.text
-
-    async def _original(
-        self, task: Task, before: DocumentRecord, document: Document, trace: Trace
-    ) -> str | None:
-        """Returns the id of the document that holds the same bytes already; None for an id
-        chosen by the caller, who may mean two documents with one text.
-
-        A document whose bytes change hands its old chunks over first; one that is only cut anew
-        stays the original of its duplicates.
-        """  # noqa: D205
-        if before.version:  # documents with the same bytes may have changed before we had the lock
-            before = await self._catalog.documents.get(task.scope, task.document_id)
-            if before.version == document.version and not before.duplicate_of:
-                return None
-            if before.version != document.version:
-                await self._writer.hand_over(task.scope, before.id, before.cut, trace)
-        if task.source.get("own_id") and before.version != document.version:
-            return None
-        same = await self._catalog.documents.same_content(task.scope, document.version)
-        if same is None or same.id == task.document_id:
-            return None
-        holds = await self._writer.holds_chunks(task.scope, same, document.version)
-        return same.id if holds else None

@@ -7,10 +7,12 @@ import logging
 import random
 from collections.abc import Awaitable, Callable
 
+from ingest import attachments
 from ingest.document_trace import DocumentTraces
 from ingest.sources.files import Spool
 from rag.catalog.catalog import Catalog
-from rag.errors import InputError, RagError, UpstreamError, code_of
+from rag.catalog.sql import keys_of
+from rag.errors import InputError, RagError, ReadError, UpstreamError, code_of
 from rag.records import ATTEMPTS, Task
 from rag.telemetry.trace import Trace
 
@@ -88,9 +90,9 @@ async def _within(seconds: float | None, work: Awaitable[None]) -> None:
 
 async def drop_unwanted(catalog: Catalog, spool: Spool, task: Task) -> None:
     """Drops a task's bytes unless it is still open, or failed and may be retried."""
-    needed = await catalog.documents.spooled(task.scope, [task.document_id])
-    if task.source.get("spool") not in needed:
-        spool.of(task.scope.tenant).drop(task.source)
+    attached = [each.document_id for each in attachments.noted(task)]
+    needed = await catalog.documents.spooled(task.scope, [task.document_id, *attached])
+    spool.of(task.scope.tenant).sweep(keys_of(task.source) - needed)
 
 
 async def _record_failure(catalog: Catalog, task: Task, error: Exception, trace: Trace) -> None:
@@ -103,7 +105,7 @@ async def _record_failure(catalog: Catalog, task: Task, error: Exception, trace:
             await catalog.tasks.postpone(task, str(error), seconds=backoff(task.attempts))
         case UpstreamError():
             await catalog.tasks.fail(task, f"{error} Tried {ATTEMPTS} times.")
-        case RagError(code="needs_ocr"):
+        case ReadError() if error.code == "needs_ocr" or "parent" in task.source:
             trace.outcome = "skipped"
             await catalog.tasks.skip(task, str(error))
         case RagError():

@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
+from ingest.deletion import Deletion
 from ingest.document_check import Checker
 from ingest.writing import Writer
 from rag.catalog.catalog import Catalog
@@ -22,25 +23,14 @@ LOST = "The index holds it no more: ingest it again."
 class Settler:
     """Finishes interrupted work, and recomputes a document's chunks from its stored text."""
 
-    def __init__(self, *, writer: Writer, index: StoredIndex, catalog: Catalog) -> None:
+    def __init__(
+        self, *, writer: Writer, index: StoredIndex, catalog: Catalog, deletion: Deletion
+    ) -> None:
         self._writer = writer
         self._index = index
         self._catalog = catalog
+        self._deletion = deletion
         self._checker = Checker(index=index, catalog=catalog)
-
-    async def finish_deletion(self, mark: Mark) -> None:
-        """Removes from the index the remains of a document that the catalog has forgotten.
-
-        The caller holds the document's lock. Repeated from any point, it has the same result.
-        """
-        scope, document_id = mark.scope, mark.document_id
-        async with self._writer.contents(scope, mark.version):
-            await self._writer.hand_over(scope, document_id, mark.held, Trace())
-            await self._writer.clear(scope, document_id)
-            # The current version may be newer than the deletion, and never have had the document.
-            if previous := await self._index.previous_version(scope):
-                await self._writer.clear(previous, document_id)
-            await self._catalog.unsettled.remove(scope, document_id)
 
     @contextlib.asynccontextmanager
     async def settled(
@@ -70,21 +60,23 @@ class Settler:
             if now is None:  # another worker was faster
                 return
             if record is None:
-                await self.finish_deletion(now)
+                await self._deletion.finish(now)
             else:
                 await self.repair(scope, record)
 
     async def repair(self, scope: Scope, record: DocumentRecord) -> None:
         """Makes the index match the catalog for a stored document, which must be `settled`.
 
-        If the chunks cannot be made from the stored text, the document is recorded as failed.
+        Its ACL is written anew in any case. If the chunks cannot be made from the stored text, the
+        document is recorded as failed.
         """
+        await self._index.set_acl(scope, record.id, record.words)
         fault = await self._checker.fault_of(scope, record)
         if fault is None:
             await self._catalog.unsettled.remove(scope, record.id)
             return
         if fault.kind == "original":  # another document, or it itself, holds its bytes now
-            same = await self._catalog.documents.same_content(scope, record.version)
+            same = await self._catalog.documents.same_content(scope, record.version, record.acl)
             holds = same and await self._writer.holds_chunks(scope, same, record.version)
             record = replace(record, duplicate_of=same.id if same and holds else None)
         try:
@@ -110,7 +102,7 @@ class Settler:
             chunks = await self._writer.chunk(
                 await self._catalog.documents.stored(scope, record.id), trace
             )
-        await self._writer.store(version, record.id, chunks, trace)
+        await self._writer.store(version, record.id, chunks, trace, acl=record.words)
         return Cut(
             version=record.version,
             duplicate_of=record.duplicate_of,

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from ingest.pipeline import IngestPipeline
 from rag.catalog.catalog import Catalog
 from rag.catalog.unsettled import Mark
-from rag.errors import BusyError, UpstreamError, for_log
+from rag.errors import BusyError, NotFoundError, UpstreamError, for_log
 from rag.protocols import VersionedIndex
 from rag.types import Scope
 
@@ -84,7 +84,7 @@ async def settle(
     catalog: Catalog,
     causes: Causes | None = None,
 ) -> None:
-    """Finishes switches and deletions, and brings documents in step that no task will write.
+    """Finishes removals, switches and deletions; brings documents in step that no task will write.
 
     Failures are reported to `causes` and their work stays open; documents that others work on are
     left to them.
@@ -93,6 +93,7 @@ async def settle(
         UpstreamError: Catalog, index or embedder cannot be reached; the remaining work stays open.
     """
     causes = causes or Causes()
+    await pipeline.removal.finish()
     for scope in await catalog.staged.scopes():
         with contextlib.suppress(BusyError):
             async with catalog.alone(scope, "reindex", wait=False):
@@ -101,13 +102,15 @@ async def settle(
         after: Mark | None = None
         while marks := await catalog.unsettled.abandoned(deleted=deleted, after=after, limit=PAGE):
             for mark in marks:
-                await _settle(pipeline, mark, causes)
+                await _settle(pipeline, catalog, mark, causes)
             after = marks[-1]
 
 
-async def _settle(pipeline: IngestPipeline, mark: Mark, causes: Causes) -> None:
+async def _settle(pipeline: IngestPipeline, catalog: Catalog, mark: Mark, causes: Causes) -> None:
     try:
-        await pipeline.check_collection(mark.scope)
+        with contextlib.suppress(NotFoundError):  # of a removed collection nothing is embedded
+            await catalog.collections.check_exists(mark.scope)
+            await pipeline.check_collection(mark.scope)
         await pipeline.settler.settle(mark)
     except BusyError:
         return

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 
 from ingest.chunkers.strategies import rehome
+from ingest.chunkers.token_budget import CountTokens
 from ingest.readers import versions
 from rag.catalog.catalog import Catalog
 from rag.errors import NotFoundError
@@ -14,7 +16,7 @@ from rag.protocols import Chunker, Embedder, Index, PassageEmbedder, SparseEncod
 from rag.records import Cut, DocumentRecord
 from rag.telemetry.trace import Trace
 from rag.text.passages import passage_text
-from rag.types import Chunk, Document, Point, Scope
+from rag.types import Chunk, Document, Point, Readers, Scope, Usage
 
 WRITE_CHUNKS = 256
 """Chunks embedded and written at once: limits the memory that one long document takes."""
@@ -32,14 +34,19 @@ class Writer:
         index: Index,
         catalog: Catalog,
         passages: PassageEmbedder | None,
+        count_tokens: CountTokens | None = None,
     ) -> None:
-        """Make a writer; with `passages`, token vectors are stored beside a chunk's own."""
+        """Make a writer; with `passages`, token vectors are stored beside a chunk's own.
+
+        `count_tokens` is the embedder's, for documents that somebody is charged for.
+        """
         self._chunker = chunker
         self._embedder = embedder
         self._encoder = encoder
         self._index = index
         self._catalog = catalog
         self._passages = passages
+        self._count_tokens = count_tokens
         self._recipe = f"{chunker.fingerprint} {embedder.fingerprint} {encoder.fingerprint}"
 
     def recipe(self, document: Document) -> str:
@@ -103,7 +110,7 @@ class Writer:
         if [chunk.version for chunk in found] != [held.version] * held.chunks:
             chunks = await self.chunk(await self._catalog.documents.stored(scope, heir.id), trace)
             recipe = self.recipe_again(heir.recipe)
-        await self.store(scope, heir.id, chunks, trace)
+        await self.store(scope, heir.id, chunks, trace, acl=heir.words)
         return await self._catalog.documents.inherit(
             scope, heirs, chunks=len(chunks), recipe=recipe
         )
@@ -115,21 +122,23 @@ class Writer:
         chunks: Sequence[Chunk],
         trace: Trace,
         *,
+        acl: Readers,
         recipe: str = "",
     ) -> None:
         """Replaces the document's chunks: writes new ones, then deletes those that are gone.
 
-        Of the chunks that stay, only the span may have moved; if the `recipe` of the stored ones
-        has other terms, none stays as it is.
+        All get the words of `acl`. Of the chunks that stay, only the span may have moved; if the
+        `recipe` of the stored ones has other terms, none stays as it is.
         """
         with trace.span("compare") as span:
             stored = await self._index.chunk_ids(scope, document_id)
             usable = stored if not recipe or self._same_terms(recipe) else set()
-            kept = [Point(chunk=chunk) for chunk in chunks if chunk.id in usable]
+            kept = [Point(chunk=chunk, acl=acl) for chunk in chunks if chunk.id in usable]
             span.attributes["kept"] = len(kept)
             for i in range(0, len(kept), WRITE_CHUNKS):
                 await self._index.upsert(scope, kept[i : i + WRITE_CHUNKS])
-        await self._write(scope, [chunk for chunk in chunks if chunk.id not in usable], trace)
+        new = [chunk for chunk in chunks if chunk.id not in usable]
+        await self._write(scope, new, trace, acl)
         if gone := stored - {chunk.id for chunk in chunks}:
             with trace.span("delete") as span:
                 span.attributes["points"] = len(gone)
@@ -142,10 +151,13 @@ class Writer:
         """Removes all chunks of a document."""
         await self._index.delete(scope, sorted(await self._index.chunk_ids(scope, document_id)))
 
-    async def _write(self, scope: Scope, chunks: Sequence[Chunk], trace: Trace) -> None:
+    async def _write(
+        self, scope: Scope, chunks: Sequence[Chunk], trace: Trace, acl: Readers
+    ) -> None:
         """Embeds and writes chunks that are new."""
         for i in range(0, len(chunks), WRITE_CHUNKS):
-            points = await self._embed(chunks[i : i + WRITE_CHUNKS], trace)
+            embedded = await self._embed(chunks[i : i + WRITE_CHUNKS], trace)
+            points = [replace(point, acl=acl) for point in embedded]
             with trace.span("upsert") as span:
                 span.attributes["points"] = len(points)
                 await self._index.upsert(scope, points)
@@ -154,7 +166,12 @@ class Writer:
         with trace.span("embed", "embedding") as span:
             span.attributes["texts"] = len(chunks)
             span.attributes["embedder"] = self._embedder.fingerprint
-            return await self._points(chunks)
+            points = await self._points(chunks)
+            if self._count_tokens and trace.meter.charges:
+                texts = [passage_text(chunk) for chunk in chunks]
+                tokens = sum(await asyncio.to_thread(self._count_tokens, texts))
+                trace.meter.spend(self._embedder.fingerprint, Usage(input_tokens=tokens))
+            return points
 
     async def _points(self, chunks: Sequence[Chunk]) -> list[Point]:
         texts = [passage_text(chunk) for chunk in chunks]

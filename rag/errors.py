@@ -6,6 +6,11 @@ RagError                  base; `code` is stable and goes out over HTTP
 │   ├── UnknownFieldError no document has the field of a filter          404
 │   ├── ConflictError     parts of a request contradict each other       409
 │   ├── TooLargeError     over a limit that a setting names              413
+│   ├── UnauthenticatedError  no valid key or token                      401
+│   │   └── TokenExpiredError the token was valid until now              401
+│   ├── ForbiddenError    the caller lacks a permission                  403
+│   ├── RateLimitedError  too much in too short a time                   429 with Retry-After
+│   ├── QuotaExceededError  a budget is spent                            402 with Retry-After
 │   └── ReadError         a document's bytes cannot be read              only the document fails
 ├── UpstreamError         something outside failed; a retry may succeed  503 with Retry-After
 │   └── BusyError         a bounded queue is full                        503 with Retry-After
@@ -19,12 +24,16 @@ operators alone.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 
 class RagError(Exception):
     """Base class of Plumbline's own errors."""
 
     code = "internal"
     status = 500
+    retry_after: float | None = None
+    """Seconds after which to try again; None: the same call fails again."""
 
     def __init__(self, message: str, *, code: str | None = None, detail: str = "") -> None:
         super().__init__(message)
@@ -87,6 +96,73 @@ class TooLargeError(InputError):
     status = 413
 
 
+class UnauthenticatedError(InputError):
+    """The caller has no valid credential; the message is the same for every reason but expiry."""
+
+    code = "unauthenticated"
+    status = 401
+    message = (
+        "No valid API key or token came with this request. Send one as `Authorization: Bearer …`;"
+        " a key may also come as `api-key: KEY`."
+    )
+
+    def __init__(self) -> None:
+        super().__init__(self.message)
+
+
+class TokenExpiredError(UnauthenticatedError):
+    """The caller's token was valid, and has expired."""
+
+    code = "token_expired"
+    message = "The token has expired. Get a new one where this one came from."
+
+
+class ForbiddenError(InputError):
+    """The caller lacks a permission for something that the caller may know of."""
+
+    code = "forbidden"
+    status = 403
+
+
+class RateLimitedError(InputError):
+    """The caller has sent too much in too short a time.
+
+    Attributes:
+        retry_after: seconds after which the same call is served; None if it never is.
+        fields: header fields with the limits.
+    """
+
+    code = "rate_limited"
+    status = 429
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        retry_after: float | None,
+        code: str | None = None,
+        fields: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(message, code=code)
+        self.retry_after = retry_after
+        self.fields = fields or {}
+
+
+class QuotaExceededError(InputError):
+    """The caller has spent a budget.
+
+    Attributes:
+        retry_after: seconds until the budget begins anew.
+    """
+
+    code = "quota_exceeded"
+    status = 402
+
+    def __init__(self, message: str, *, retry_after: float) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
 class ReadError(InputError):
     """A document's bytes cannot be turned into text."""
 
@@ -103,7 +179,7 @@ class UpstreamError(RagError):
 
     code = "upstream"
     status = 503
-    retry_after = 5.0
+    retry_after: float = 5.0
 
     def __init__(
         self,

@@ -21,6 +21,7 @@ from rag.types import (
     Message,
     Piece,
     Point,
+    Principal,
     Prompt,
     Query,
     Retrieved,
@@ -30,6 +31,20 @@ from rag.types import (
     SparseVector,
     TokenVectors,
 )
+from rag.types.acl import Readers
+
+
+class Authenticator(Protocol):
+    """Recognizes callers by what they send: an API key, or a token of an issuer."""
+
+    async def authenticate(self, credential: str) -> Principal:
+        """Returns the caller whose credential it is, of any tenant.
+
+        Raises:
+            UnauthenticatedError: The credential is not valid, or no longer.
+            UpstreamError: It cannot be checked now.
+        """
+        ...
 
 
 class Reader(Protocol):
@@ -103,7 +118,11 @@ class SparseEncoder(Protocol):
 
 
 class Index(Protocol):
-    """Stores points and ranks them. A scope that was never written to is empty, not an error."""
+    """Stores points and ranks them. A scope that was never written to is empty, not an error.
+
+    For a scope with readers, a chunk that they may not read is as one that does not exist: it is
+    left out before anything is ranked or counted. Writes take the whole scope.
+    """
 
     async def upsert(self, scope: Scope, points: Sequence[Point]) -> None:
         """Writes points; one with a known chunk id replaces it.
@@ -122,6 +141,16 @@ class Index(Protocol):
 
     async def search(self, scope: Scope, legs: Sequence[Leg]) -> list[list[Match]]:
         """Returns each leg's matches, best first, ties by chunk id; one round trip for all legs."""
+
+
+class PermittedIndex(Index, Protocol):
+    """An index whose reads return only what the readers of a scope may read."""
+
+    async def set_acl(self, scope: Scope, document_id: str, acl: Readers) -> None:
+        """Replaces the ACL of a document's chunks, in every version; no vector is computed."""
+
+    async def remove(self, scope: Scope) -> None:
+        """Removes all chunks of a scope, in every version; a repeated call finishes an earlier."""
 
 
 class StoredVectors(Protocol):
@@ -200,7 +229,7 @@ class PersistentIndex(Index, Protocol):
         """Closes files and connections; everything that was written is stored."""
 
 
-class StoredIndex(PersistentIndex, VersionedIndex, StoredVectors, Protocol):
+class StoredIndex(PersistentIndex, VersionedIndex, PermittedIndex, StoredVectors, Protocol):
     """The index of a service: everything that ingestion, questions and reindexing need of one."""
 
 

@@ -44,6 +44,7 @@ from rag.types import (
     TokenVectors,
     Usage,
 )
+from rag.types.acl import Readers
 from retrieval.bm25 import Bm25Encoder, bm25_idf, bm25_weights, rounded_mean
 from retrieval.indexes.filters import check
 from retrieval.indexes.matching import matcher
@@ -58,6 +59,7 @@ class _Stored:
     dense: Float32Array
     sparse: SparseVector
     tokens: Float16Array | None
+    acl: Readers
 
 
 class MemoryIndex:
@@ -73,9 +75,11 @@ class MemoryIndex:
         for point in points:
             fields.update(k for k, v in point.chunk.meta.items() if v != ())
             if point.dense is not None and point.sparse is not None:
-                held[point.chunk.id] = _Stored(point.chunk, point.dense, point.sparse, point.tokens)
+                held[point.chunk.id] = _Stored(
+                    point.chunk, point.dense, point.sparse, point.tokens, point.acl
+                )
             elif old := held.get(point.chunk.id):
-                held[point.chunk.id] = replace(old, chunk=point.chunk)
+                held[point.chunk.id] = replace(old, chunk=point.chunk, acl=point.acl)
 
     async def delete(self, scope: Scope, chunk_ids: Sequence[str]) -> None:
         held = self._points.get(scope, {})
@@ -96,18 +100,30 @@ class MemoryIndex:
             if document_id in (None, stored.chunk.document_id)
         }
 
+    async def set_acl(self, scope: Scope, document_id: str, acl: Readers) -> None:
+        for name in (scope.collection, f"{scope.collection}.next", f"{scope.collection}.previous"):
+            held = self._points.get(replace(scope, collection=name), {})
+            for id_, stored in held.items():
+                if stored.chunk.document_id == document_id:
+                    held[id_] = replace(stored, acl=acl)
+
+    async def remove(self, scope: Scope) -> None:
+        for name in (scope.collection, f"{scope.collection}.next", f"{scope.collection}.previous"):
+            self._points.pop(replace(scope, collection=name), None)
+            self._fields.pop(replace(scope, collection=name), None)
+
     async def fetch(self, scope: Scope, chunk_ids: Sequence[str]) -> list[Chunk]:
-        held = self._points.get(scope, {})
+        held = self._readable(scope)
         return [held[i].chunk for i in chunk_ids if i in held]
 
     async def vectors(self, scope: Scope, chunk_ids: Sequence[str]) -> dict[str, Float32Array]:
-        held = self._points.get(scope, {})
+        held = self._readable(scope)
         return {i: held[i].dense for i in chunk_ids if i in held}
 
     async def max_sim(
         self, scope: Scope, question: Float32Array, chunk_ids: Sequence[str]
     ) -> dict[str, float]:
-        held = self._points.get(scope, {})
+        held = self._readable(scope)
         tokens = {i: held[i].tokens for i in chunk_ids if i in held}
         return {
             i: float((question @ rows.astype(np.float32).T).max(axis=1).sum())
@@ -116,19 +132,23 @@ class MemoryIndex:
         }
 
     async def search(self, scope: Scope, legs: Sequence[Leg]) -> list[list[Match]]:
-        if scope not in self._points:
+        if scope.whole not in self._points:
             return [[] for _ in legs]
+        fields = self._fields[scope.whole]
+        if scope.readers is not None:
+            fields = {k for stored in self._all(scope) for k in stored.chunk.meta}
         for leg in legs:
-            check(leg.where, self._fields[scope])
+            check(leg.where, fields)
         return [self._rank(scope, leg) for leg in legs]
 
     async def idf(self, scope: Scope, terms: Sequence[int]) -> list[float]:
-        if scope not in self._points:
+        if scope.whole not in self._points:
             return [0.0] * len(terms)
         return [self._idf(scope, term) for term in terms]
 
     async def version(self, scope: Scope) -> str:
-        return str(id(self._points[scope])) if scope in self._points else ""
+        held = self._points.get(scope.whole)
+        return "" if held is None else str(id(held))
 
     async def name_of(self, scope: Scope) -> str:
         return await self.version(scope)
@@ -162,8 +182,12 @@ class MemoryIndex:
     async def close(self) -> None:
         """Does nothing: there are no resources to close."""
 
+    def _readable(self, scope: Scope) -> dict[str, _Stored]:
+        held, readers = self._points.get(scope.whole, {}), scope.readers
+        return {i: s for i, s in held.items() if readers is None or not readers.isdisjoint(s.acl)}
+
     def _all(self, scope: Scope) -> list[_Stored]:
-        return list(self._points.get(scope, {}).values())
+        return list(self._readable(scope).values())
 
     def _rank(self, scope: Scope, leg: Leg) -> list[Match]:
         found = self._filtered(scope, leg.where)
@@ -178,7 +202,7 @@ class MemoryIndex:
         return [stored for stored in self._all(scope) if fits(stored.chunk)]
 
     def _bm25(self, scope: Scope, found: Sequence[_Stored], query: SparseVector) -> list[Match]:
-        lengths = [float(stored.sparse.values.sum()) for stored in self._all(scope)]
+        lengths = [float(stored.sparse.values.sum()) for stored in self._all(scope.whole)]
         mean = rounded_mean(sum(lengths), len(lengths))
         idf = {int(term): self._idf(scope, int(term)) for term in query.indices}
         ranked = []

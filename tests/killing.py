@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import hashlib
 import json
 import os
 import random
@@ -19,31 +20,35 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ingest.chunkers.strategies import SectionChunker
+from ingest.cleanup import Cleanup
 from ingest.index_check import IndexCheck
 from ingest.pipeline import IngestPipeline
 from ingest.reindex import Reindexer
 from ingest.settling import settle
-from ingest.sources.files import Spool, file_uri, submission_of
+from ingest.sources.files import Spool, TenantSpool, file_uri, submission_of
+from ingest.sources.originals import Originals, TenantOriginals
+from rag.catalog.answers import Answers
 from rag.catalog.catalog import Catalog
 from rag.catalog.database import SqliteDatabase
 from rag.errors import InputError, NotFoundError
 from rag.records import DocumentRecord, Submission
 from rag.text.passages import passage_text
-from rag.types import Document, Scope
+from rag.types import DEFAULT, Document, Readers, Scope, stored_acl
 from retrieval.bm25 import Bm25Encoder
 from retrieval.indexes.edge import EdgeIndex
+from tests import papers
 from tests.fakes import HashEmbedder, HereReader
 from workers.local_queue import LocalQueue
 
 SCOPE = Scope(tenant="default", collection="default")
-NAMES = [f"{i}.md" for i in range(6)]
+NAMES = [*(f"{i}.md" for i in range(5)), "5.eml", "6.eml"]
 BUDGETS = (15, 40, 90)
 TEXTS = [
     "# Title\n\n"
@@ -54,7 +59,25 @@ TEXTS = [
     )
     for n in range(4)
 ]
-OPERATIONS = ["upload"] * 4 + ["delete"] * 3 + ["sync", "cancelled", "reindex", "roll_back"]
+MAILS = [
+    bytes(
+        papers.mail(
+            f"{n}", f"Words of mail {n}.", *((f"{i}.md", TEXTS[i].encode()) for i in range(n))
+        )
+    )
+    for n in range(4)
+]
+"""Mail `n` has the first `n` texts attached; files with the same bytes are its duplicates."""
+OPERATIONS = ["upload"] * 4 + ["delete"] * 3 + ["permit"] * 2
+OPERATIONS += ["sync", "cancelled", "reindex", "roll_back", "remove"]
+ACLS: list[Readers | None] = [
+    None,
+    frozenset({"public"}),
+    frozenset({"user:anna"}),
+    frozenset({"group:sales", "user:anna"}),
+    frozenset({"group:sales", "user:bert"}),
+]
+WORDS = sorted(frozenset({DEFAULT}).union(*(acl for acl in ACLS if acl)))
 OPERATIONS_EACH = 12
 LONGEST = 0.6
 """Seconds within which a fork is killed that is killed at a random moment."""
@@ -63,9 +86,16 @@ WATCHED = {
     "jobs": ["submit"],
     "documents": ["delete", "inherit"],
     "versions": ["recut"],
-    "unsettled": ["add", "remove", "of"],
+    "unsettled": ["add", "note", "remove", "of"],
     "staged": ["add", "drop"],
-    "index": ["upsert", "delete", "chunk_ids", "begin_version", "switch_version", "maintain"],
+    "acls": ["set"],
+    "removals": ["begin", "clear", "end"],
+    "index": [
+        *("upsert", "delete", "chunk_ids", "set_acl", "remove"),
+        *("begin_version", "switch_version", "maintain"),
+    ],
+    "originals": ["store"],
+    "spool": ["write"],
 }
 
 
@@ -87,6 +117,11 @@ KILLS = {
         watched={"staged": ["add"], "index": ["switch_version"]},
         operations=["upload", "reindex", "roll_back"],
     ),
+    "storing": Kill(
+        calls=24,
+        watched={"originals": ["store"], "spool": ["write"], "tasks": ["succeed", "unchanged"]},
+        operations=["upload", "upload", "upload", "delete"],
+    ),
     "deleting": Kill(
         calls=16,
         watched={
@@ -95,6 +130,20 @@ KILLS = {
             "index": ["delete"],
         },
         operations=["upload", "upload", "delete"],
+    ),
+    "permitting": Kill(
+        calls=16,
+        watched={
+            "acls": ["set"],
+            "unsettled": ["note", "remove"],
+            "index": ["set_acl", "upsert"],
+        },
+        operations=["upload", "permit", "permit"],
+    ),
+    "removing": Kill(
+        calls=10,
+        watched={"removals": ["begin", "clear", "running", "end"], "index": ["remove", "upsert"]},
+        operations=["upload", "upload", "remove"],
     ),
 }
 
@@ -115,8 +164,23 @@ class Journal:
         found: dict[str, set[int | None]] = {name: {None} for name in NAMES}
         for line in self._file.read_text().splitlines() if self._file.exists() else ():
             word, name, text = json.loads(line)
+            if name not in found:
+                continue
             found[name] = {text} if word == "is" else found[name] | {text}
         return found
+
+    def changing(self) -> tuple[str, int, int] | None:
+        """The document whose ACL was being changed, its ACL before and the new one, by number."""
+        name, before, after = "", 0, 0
+        for line in self._file.read_text().splitlines() if self._file.exists() else ():
+            word, about, acl = json.loads(line)
+            if word == "from":
+                name, before = about, acl
+            elif word == "to":
+                after = acl
+            elif word == "permitted":
+                name = ""
+        return (name, before, after) if name else None
 
 
 @dataclass(slots=True)
@@ -132,6 +196,14 @@ class Service:
     budget: int = BUDGETS[1]
 
     @property
+    def spool(self) -> Spool:
+        return Spool(self.folder / "spool")
+
+    @property
+    def originals(self) -> Originals:
+        return Originals(self.folder / "originals", keep=True)
+
+    @property
     def pipeline(self) -> IngestPipeline:
         embedder = HashEmbedder()
         return IngestPipeline(
@@ -141,7 +213,8 @@ class Service:
             encoder=Bm25Encoder(),
             index=self.index,
             catalog=self.catalog,
-            spool=Spool(self.folder / "spool"),
+            spool=self.spool,
+            originals=self.originals,
         )
 
     def queue(self) -> LocalQueue:
@@ -160,7 +233,9 @@ class Service:
 
     def submission(self, name: str, text: int) -> Submission:
         path = self.folder / "docs" / name
-        path.write_text(TEXTS[text])
+        new = self.folder / "new"
+        new.write_bytes(MAILS[text] if path.suffix == ".eml" else TEXTS[text].encode())
+        new.replace(path)  # an earlier task may be reading it
         return submission_of(path)
 
     # Operations
@@ -204,6 +279,26 @@ class Service:
         for name in sorted(set(NAMES) - set(kept)):
             await self._delete(name)
 
+    async def permit(self) -> None:
+        """Gives a document another ACL."""
+        name, acl = self.dice.choice(NAMES), self.dice.randrange(len(ACLS))
+        id_ = submission_of_uri(file_uri(self.folder / "docs" / name))
+        with contextlib.suppress(NotFoundError):
+            before = await self.catalog.documents.get(SCOPE, id_)
+            self.journal.note("from", name, ACLS.index(before.acl))
+            self.journal.note("to", name, acl)
+            await self.pipeline.permissions.change(SCOPE, id_, ACLS[acl])
+        self.journal.note("permitted", name, acl)
+
+    async def remove(self) -> None:
+        """Deletes the collection, and makes it anew."""
+        for name in NAMES:
+            self.journal.note("may", name, None)
+        await self.pipeline.removal.remove(SCOPE)
+        for name in NAMES:
+            self.journal.note("is", name, None)
+        await self.pipeline.check_collection(SCOPE)
+
     async def reindex(self) -> None:
         self.budget = self.dice.choice(BUDGETS)
         await self.reindexer().reindex(SCOPE, progress=lambda _done, _of: None)
@@ -223,12 +318,21 @@ def submission_of_uri(uri: str) -> str:
 async def opened(folder: Path, dice: random.Random) -> AsyncIterator[Service]:
     """Opens the folder as a start of the service does."""
     (folder / "docs").mkdir(exist_ok=True)
-    catalog = Catalog(SqliteDatabase(folder / "catalog.sqlite"))
+    database = SqliteDatabase(folder / "catalog.sqlite")
+    catalog = Catalog(database)
     await catalog.open()
     await catalog.tasks.release()
     index = EdgeIndex(folder / "index", dim=HashEmbedder().dim)
     service = Service(folder, dice, catalog, index, Journal(folder / "journal"))
     service.budget = dice.choice(BUDGETS)
+    cleanup = Cleanup(
+        catalog=catalog,
+        answers=Answers(database),
+        database=database,
+        spool=service.spool,
+        originals=service.originals,
+    )
+    await cleanup.sweep(older_than=0)
     yield service
     await index.close()
     await catalog.close()
@@ -237,6 +341,7 @@ async def opened(folder: Path, dice: random.Random) -> AsyncIterator[Service]:
 async def recover(service: Service) -> None:
     """Settles as a start does, drains the queue, and settles once more."""
     pipeline = service.pipeline
+    await pipeline.removal.finish()
     await pipeline.check_collection(SCOPE)
     await settle(pipeline=pipeline, index=service.index, catalog=service.catalog)
     await service.queue().drain()
@@ -257,18 +362,84 @@ async def verify(service: Service) -> None:
         assert text in allowed[name], (name, text, allowed[name], record)
         if record is not None:
             chunks += await verify_chunks(service, record, records)
+            chunks += await verify_attachments(service, record, records)
+            await verify_acl(service, record, records)
         service.journal.note("is", name, text)
     assert len(await service.index.chunk_ids(SCOPE, None)) == chunks
     for deleted in (True, False):
         left = await service.catalog.unsettled.abandoned(deleted=deleted, after=None, limit=9)
         assert not left, left
     assert not await service.catalog.staged.scopes()
+    known = {file_uri(service.folder / "docs" / name) for name in NAMES}
+    assert {uri.partition("#")[0] for uri in records} <= known
+    verify_files(service, list(records.values()))
+
+
+def verify_files(service: Service, records: Sequence[DocumentRecord]) -> None:
+    """Checks that each document has its original, and that no other file is left."""
+    named = {record.original: record for record in records if record.original}
+    assert service.originals.keys(older_than=0) == named.keys()
+    for key, record in named.items():
+        data = service.originals.of(SCOPE.tenant).path(key).read_bytes()
+        assert hashlib.sha256(data).hexdigest() == record.version, record
+    lacking = [r for r in records if r.version and not r.original and r.state == "succeeded"]
+    # A file that changed before it was copied is sent again by the life that changed it.
+    assert not [record for record in lacking if record.parent], lacking
+    assert not service.spool.keys(older_than=0)
+
+
+async def verify_attachments(
+    service: Service, mail: DocumentRecord, records: dict[str, DocumentRecord]
+) -> int:
+    """Checks that a mail has the attachments of its text; returns the count of their chunks."""
+    attached = [record for record in records.values() if record.parent == mail.id]
+    names = {record.id.rpartition("/")[2] for record in attached}
+    expected = {f"{n}.md" for n in range(int(mail.title))} if mail.meta.get("author") else set()
+    assert names == expected, (mail, names)
+    chunks = 0
+    for record in attached:
+        if record.state != "cancelled":
+            assert await text_of(service, record) == int(record.id[-4])
+            assert record.meta["subject"] == mail.title
+        chunks += await verify_chunks(service, record, records)
+    return chunks
+
+
+async def check_permissions(service: Service) -> None:
+    """Checks that a document whose ACL was being changed is shown by the old one or the new one.
+
+    In between it may be shown to those alone whom both allow.
+    """
+    if (change := service.journal.changing()) is None:
+        return
+    name, before, after = change
+    id_ = submission_of_uri(file_uri(service.folder / "docs" / name))
+    with contextlib.suppress(NotFoundError):
+        record = await service.catalog.documents.get(SCOPE, id_)
+        old, new = stored_acl(ACLS[before]), stored_acl(ACLS[after])
+        shown = await words_of(service, id_)
+        assert record.words in (old, new), (record, old, new)
+        assert shown <= old & new or shown in (old, record.words), (shown, old, new, record)
+        assert shown <= old or record.words == new, (shown, old, new, record)
+
+
+async def words_of(service: Service, id_: str) -> Readers:
+    """Returns the words by which the index shows any of a document's chunks."""
+    return frozenset(
+        [
+            word
+            for word in WORDS
+            if await service.index.chunk_ids(replace(SCOPE, readers=frozenset({word})), id_)
+        ]
+    )
 
 
 async def text_of(service: Service, record: DocumentRecord | None) -> int | None:
     if record is None or not record.version:
         return None
     assert record.state in ("succeeded", "cancelled"), record
+    if record.uri.endswith(".eml"):
+        return int(record.title)
     return TEXTS.index(await service.catalog.documents.text(SCOPE, record.id))
 
 
@@ -290,6 +461,19 @@ async def verify_chunks(
         made = HashEmbedder().vector(passage_text(chunk))
         np.testing.assert_allclose(vectors[chunk.id], made, atol=1e-5)
     return len(ids)
+
+
+async def verify_acl(
+    service: Service, record: DocumentRecord, records: dict[str, DocumentRecord]
+) -> None:
+    """Checks that the index shows all of a document's chunks to its readers, and to nobody else."""
+    if record.duplicate_of:
+        originals = {r.id: r for r in records.values()}
+        assert originals[record.duplicate_of].acl == record.acl, record
+    ids = await service.index.chunk_ids(SCOPE, record.id)
+    for word in WORDS:
+        seen = await service.index.chunk_ids(replace(SCOPE, readers=frozenset({word})), record.id)
+        assert seen == (ids if word in record.words else set()), (record, word)
 
 
 def cut(document: Document, budget: int) -> set[str]:
@@ -314,7 +498,16 @@ def kill_at(service: Service, call: int, names: Mapping[str, Sequence[str]]) -> 
                 die()
             return result
 
-        return then
+        @functools.wraps(work)
+        def then_here(*args: Any, **kwargs: Any) -> Any:
+            if next(left) == 0:
+                die()
+            result = work(*args, **kwargs)
+            if next(left) == 0:
+                die()
+            return result
+
+        return then if asyncio.iscoroutinefunction(work) else then_here
 
     owners: dict[str, Any] = {
         "tasks": service.catalog.tasks,
@@ -323,7 +516,11 @@ def kill_at(service: Service, call: int, names: Mapping[str, Sequence[str]]) -> 
         "versions": service.catalog.versions,
         "unsettled": service.catalog.unsettled,
         "staged": service.catalog.staged,
+        "acls": service.catalog.acls,
+        "removals": service.catalog.removals,
         "index": service.index,
+        "originals": TenantOriginals,
+        "spool": TenantSpool,
     }
     for owner, name in [(owner, name) for owner, called in names.items() for name in called]:
         setattr(owners[owner], name, watched(getattr(owners[owner], name)))
@@ -338,6 +535,7 @@ async def live(folder: Path, seed: int, kill: Kill | None, *, works: bool) -> No
     dice = random.Random(seed)
     call = dice.randrange(kill.calls) if kill else 0
     async with opened(folder, dice) as service:
+        await check_permissions(service)
         if kill and kill.recovering:
             kill_at(service, call, kill.watched)
         await recover(service)

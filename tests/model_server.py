@@ -48,7 +48,8 @@ def model_server(script: Script, *, at: int = 0) -> Iterator[ModelServer]:
 
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
-            server.requests.append(json.loads(body))
+            self.asked = json.loads(body)
+            server.requests.append(self.asked)
             server.headers.append({k.lower(): v for k, v in self.headers.items()})
             self.server_state = server
             self.close_connection = True

@@ -120,7 +120,10 @@ def run(text: str, properties: str = "") -> str:
 
 
 def word(body: str, **parts: str) -> bytes:
-    """A Word file; parts: the content of `header`, `footer`, `footnotes`, `endnotes`, `styles`."""
+    """A Word file.
+
+    Parts: the content of `header`, `footer`, `footnotes`, `endnotes`, `styles`, `numbering`.
+    """
     roots = {"header": "hdr", "footer": "ftr"}
     section = "".join(
         f'<w:{kind}Reference w:type="default" r:id="{kind}"/>' for kind in parts if kind in roots

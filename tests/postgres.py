@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import pytest
 import sqlalchemy as sa
 
 from rag.catalog.database import Database
@@ -58,6 +59,8 @@ class PostgresServer:
 
             self._server = get_server(self._folder, cleanup_mode=None)
             self._server.ensure_postgres_running()
+        # Tests end its processes and not the machine: nothing has to be on the disk.
+        self.run("ALTER SYSTEM SET fsync = off", "SELECT pg_reload_conf()")
 
     def stop(self, mode: str = "immediate") -> None:
         from pgserver.postgres_server import pg_ctl  # type: ignore[attr-defined]
@@ -70,9 +73,10 @@ class PostgresServer:
         for process in (psutil.Process(parent), *psutil.Process(parent).children()):
             process.send_signal(number)
 
-    def run(self, statement: str) -> None:
+    def run(self, *statements: str) -> None:
         """Runs SQL as the superuser, outside the tests' databases."""
-        self._server.psql(statement)
+        for statement in statements:
+            self._server.psql(statement)
 
     def disconnect(self, database: str) -> None:
         """Ends every connection to a database."""
@@ -80,8 +84,13 @@ class PostgresServer:
             f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{database}'"
         )
 
-    def new_database(self) -> str:
-        """The URL of an empty database."""
+    def new_database(self, template: str = "template1") -> str:
+        """Creates a copy of a database, by default an empty one; returns its URL."""
         name = f"t{uuid.uuid4().hex}"
-        self.run(f"CREATE DATABASE {name}")
+        self.run(f"CREATE DATABASE {name} TEMPLATE {template}")
         return str(self._server.get_uri(name))
+
+
+def name_of(url: str) -> str:
+    """Returns the name of a database."""
+    return sa.make_url(url).database or pytest.fail(url)

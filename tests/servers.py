@@ -10,6 +10,7 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
+
+from tests.forked import ForkedRag, Process
 
 Json = dict[str, Any]
 T = TypeVar("T")
@@ -27,7 +30,7 @@ PATIENCE = 240.0
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    process: subprocess.Popen[bytes]
+    process: Process
     url: str
     log: Path
 
@@ -57,32 +60,50 @@ def environment(data: Path, extra: Mapping[str, str] | None = None) -> dict[str,
     return clean | {"RAG_DATA_DIR": str(data)} | dict(extra or {})
 
 
+def start(
+    *arguments: str,
+    data: Path,
+    log: Path,
+    env: Mapping[str, str] | None = None,
+    command: Sequence[str] = (),
+) -> Process:
+    """Starts `rag`, whose output is appended to `log`.
+
+    `command` replaces `rag` as `tests.forked` starts it.
+    """
+    settings = environment(data, env)
+    if not command:
+        return ForkedRag(arguments, cwd=data.parent, env=settings, stdout=log, stderr=log)
+    with log.open("ab") as output:
+        return subprocess.Popen(
+            [*command, *arguments],
+            cwd=data.parent,
+            env=settings,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+        )
+
+
 @contextlib.contextmanager
 def launched(
     data: Path,
     *,
     env: Mapping[str, str] | None = None,
     port: str = "0",
-    command: Sequence[str] = RAG,
+    command: Sequence[str] = (),
 ) -> Iterator[Server]:
     """Runs `rag serve`, by default on a free port; the block begins once it prints its address.
 
-    `command` replaces `rag`.
+    See `start` for `command`.
     """
     data.parent.mkdir(parents=True, exist_ok=True)
     log = data.parent / f"{data.name}.log"
-    with log.open("wb") as stderr:
-        process = subprocess.Popen(
-            [*command, "serve", "--port", port],
-            cwd=data.parent,
-            env=environment(data, env),
-            stdin=subprocess.DEVNULL,
-            stdout=stderr,
-            stderr=stderr,
-        )
+    log.write_bytes(b"")
+    process = start("serve", "--port", port, data=data, log=log, env=env, command=command)
 
     def address() -> str | None:
-        found = re.search(r" at (http://\S+) ", log.read_text())
+        found = re.search(r" at (https?://\S+) ", log.read_text())
         assert found or process.poll() is None, log.read_text()
         return found[1] if found else None
 
@@ -96,10 +117,17 @@ def launched(
 
 @contextlib.contextmanager
 def serving(
-    data: Path, *, env: Mapping[str, str] | None = None, port: str = "0"
+    data: Path,
+    *,
+    env: Mapping[str, str] | None = None,
+    port: str = "0",
+    command: Sequence[str] = (),
 ) -> Iterator[Server]:
-    """Runs `rag serve`; the block begins once it is ready."""
-    with launched(data, env=env, port=port) as server, server.client() as http:
+    """Runs `rag serve`; the block begins once it is ready. See `start` for `command`."""
+    with (
+        launched(data, env=env, port=port, command=command) as server,
+        server.client() as http,
+    ):
 
         def ready() -> bool:
             assert server.process.poll() is None, server.log.read_text()
@@ -115,15 +143,8 @@ def serving(
 def working(data: Path, env: Mapping[str, str], *options: str) -> Iterator[None]:
     """Runs `rag worker`; the block begins once it takes tasks, and SIGTERM ends it afterwards."""
     log = data.parent / f"worker{''.join(options)}.log"
-    with log.open("wb") as output:
-        worker = subprocess.Popen(
-            [*RAG, "worker", *options],
-            cwd=data.parent,
-            env=environment(data, env),
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-        )
+    log.write_bytes(b"")
+    worker = start("worker", *options, data=data, log=log, env=env)
 
     def ready() -> bool:
         assert worker.poll() is None, log.read_text()
@@ -143,14 +164,17 @@ def rag(
     env: Mapping[str, str] | None = None,
     stdin: bytes = b"",
     cwd: Path | None = None,
-    prefix: Sequence[str] = (),
+    command: Sequence[str] = (),
 ) -> subprocess.CompletedProcess[str]:
-    """Runs the command `rag`; returns its output as text."""
+    """Runs the command `rag`; returns its output as text. See `start` for `command`."""
     data.parent.mkdir(parents=True, exist_ok=True)
+    folder, settings = cwd or data.parent, environment(data, env)
+    if not command:
+        return _forked(arguments, folder, settings, stdin)
     ran = subprocess.run(
-        [*prefix, *RAG, *arguments],
-        cwd=cwd or data.parent,
-        env=environment(data, env),
+        [*command, *arguments],
+        cwd=folder,
+        env=settings,
         input=stdin,
         capture_output=True,
         timeout=PATIENCE,
@@ -159,6 +183,22 @@ def rag(
     return subprocess.CompletedProcess(
         ran.args, ran.returncode, ran.stdout.decode(), ran.stderr.decode()
     )
+
+
+def _forked(
+    arguments: Sequence[str | bytes | Path], cwd: Path, env: Mapping[str, str], stdin: bytes
+) -> subprocess.CompletedProcess[str]:
+    with tempfile.TemporaryDirectory() as made:
+        given, out, err = (Path(made) / name for name in ("in", "out", "err"))
+        given.write_bytes(stdin)
+        process = ForkedRag(arguments, cwd=cwd, env=env, stdin=given, stdout=out, stderr=err)
+        try:
+            code = process.wait(PATIENCE)
+        finally:
+            process.kill()
+        return subprocess.CompletedProcess(
+            arguments, code, out.read_bytes().decode(), err.read_bytes().decode()
+        )
 
 
 def wait_for(look: Callable[[], T | None], *, seconds: float = PATIENCE, pause: float = 0.02) -> T:

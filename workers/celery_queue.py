@@ -32,7 +32,12 @@ from workers.celery_app import (
 from workers.local_queue import running
 from workers.scoring_queue import Dispatch
 
-BATCH = 500
+WINDOW = 64
+"""Messages that wait in a queue of the broker at most.
+
+The other tasks wait in the catalog, where tenants take turns. A queue that is full is looked at
+again after `GATHER_SECONDS`: that is enough for 600 documents a second, and 2,500 bulk documents.
+"""
 TOGETHER = 4
 """Bulk documents per message: Celery's work for a message is half that for a short document."""
 POLL_SECONDS = 1.0
@@ -60,24 +65,26 @@ class CeleryQueue:
         self._wake.set()
 
     async def drain(self) -> None:
-        """Sends all tasks in the outbox to the broker.
+        """Sends all tasks in the outbox to the broker, as its queues have room.
 
         Raises:
             UpstreamError: The broker does not answer; the tasks stay in the outbox.
         """
-        while await self._send():
-            pass
+        more = True
+        while more:
+            if more := await self._send():
+                await asyncio.sleep(GATHER_SECONDS)
 
     def started(self) -> contextlib.AbstractAsyncContextManager[None]:
         """Runs the queue until the end of the block."""
         return running(self._run())
 
     async def _run(self) -> None:
-        looked, is_down = -POLL_SECONDS, False
+        looked, is_down, more = -POLL_SECONDS, False, False
         while True:
             self._wake.clear()
             try:
-                await self.drain()
+                more = await self._send()
                 # Not at every wake-up, but always while it fails: an empty outbox proves nothing.
                 if is_down or time.monotonic() - looked >= POLL_SECONDS:
                     looked = time.monotonic()
@@ -93,15 +100,25 @@ class CeleryQueue:
                     _log.warning("Tasks are handed out again.")
                 is_down = False
             await asyncio.sleep(GATHER_SECONDS)
+            if more and not is_down:
+                continue
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(RETRY_SECONDS if is_down else POLL_SECONDS):
                     await self._wake.wait()
 
-    async def _send(self) -> int:
-        async with self._catalog.tasks.outbox(BATCH) as due:
-            if due:
-                await asyncio.to_thread(self._publish, due)
-        return len(due)
+    async def _send(self) -> bool:
+        """Fills the broker's queues; returns True if tasks may be left that had no room."""
+        more = False
+        for (stage, bulk), waiting in (await asyncio.to_thread(self._waiting)).items():
+            room = (WINDOW - waiting) * (TOGETHER if bulk else 1)
+            if room <= 0:
+                more = True
+                continue
+            async with self._catalog.tasks.outbox(room, (stage, bulk)) as due:
+                if due:
+                    await asyncio.to_thread(self._publish, due)
+            more |= len(due) == room
+        return more
 
     def _publish(self, due: Sequence[DueTask]) -> None:
         with connected(self._app) as connection:
@@ -117,18 +134,18 @@ class CeleryQueue:
                 )
 
     async def _find_lost(self) -> None:
-        if empty := await asyncio.to_thread(self._empty):
+        waiting = await asyncio.to_thread(self._waiting)
+        if empty := [queue for queue, messages in waiting.items() if not messages]:
             await self._catalog.tasks.requeue(empty, older_than=LOST_SECONDS)
 
-    def _empty(self) -> list[tuple[Stage, bool]]:
-        """Returns the empty queues, as pairs of stage and bulk."""
+    def _waiting(self) -> dict[tuple[Stage, bool], int]:
+        """Returns the messages that wait in each queue: pairs of stage and bulk, bulk last."""
         with connected(self._app) as connection:
-            return [
-                (stage, bulk)
-                for stage in STAGES
+            return {
+                (stage, bulk): waiting_in(connection, queue_of(stage, bulk=bulk))
                 for bulk in (False, True)
-                if not waiting_in(connection, queue_of(stage, bulk=bulk))
-            ]
+                for stage in STAGES
+            }
 
 
 def _messages_of(due: Sequence[DueTask]) -> Iterator[tuple[str, list[DueTask]]]:

@@ -58,7 +58,7 @@ def _raise_first(ended: Iterable[asyncio.Task[None]]) -> None:
 
 
 class LocalQueue:
-    """Runs pending tasks in this process, oldest first, bulk last; then maintains the index."""
+    """Runs pending tasks in this process, tenants in turn, bulk last; then maintains the index."""
 
     def __init__(
         self,
@@ -165,8 +165,8 @@ class LocalQueue:
             except Exception as error:  # noqa: BLE001 - ingested documents are found without it
                 message, bug = for_log(error)
                 _log.error(
-                    "Collection %s is searched without a new graph: %s",
-                    scope.collection,
+                    "Collection %s of tenant %s is searched without a new graph: %s",
+                    *(scope.collection, scope.tenant),
                     message,
                     exc_info=bug,
                 )

@@ -119,7 +119,10 @@ class Runtime:
                 try:
                     await self._work.tidy(scope)
                 except RagError as error:  # ingested documents are found even without it
-                    _log.error("Collection %s is not tidied: %s", scope.collection, error.in_full())
+                    _log.error(
+                        "Collection %s of tenant %s is not tidied: %s",
+                        *(scope.collection, scope.tenant, error.in_full()),
+                    )
 
     async def _close(self) -> None:
         if self._tidying is not None:

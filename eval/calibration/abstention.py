@@ -30,7 +30,7 @@ from rag.types import Floats
 WITHOUT_ADVERSARIAL = "every second\nquestion outside\nthe collection"
 WITH_ADVERSARIAL = "a third outside,\na third adversarial"
 FEATURES = [field.name for field in fields(Features)]
-KEPT = 0.97
+KEPT = 0.96
 """Share of the fitted questions whose article is in the collection that the threshold answers.
 
 The shares of other questions that it declines are measured, not chosen.
@@ -120,7 +120,7 @@ async def calibrate(corpus: Corpus, *, elsewhere: Corpus) -> tuple[Record, dict[
         },
         "phrased": _phrased(model, threshold, phrased),
         "without_feature": {name: _aurocs(_fit(groups, without=name), rest) for name in FEATURES},
-        "answer_in_quotes": _answer_in_quotes([*fitted.whole, *rest.whole]),
+        "answer_in_quotes": _answer_in_quotes(rest.whole),
     }
     return record, curves
 

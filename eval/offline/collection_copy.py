@@ -6,14 +6,14 @@ import contextlib
 import sqlite3
 from pathlib import Path
 
-from rag.catalog.tables import collections, documents, metadata, texts
+from rag.catalog.tables import collections, document_readers, documents, metadata, texts
 from rag.process.folder_lock import own
 from rag.process.private_folder import CATALOG, INDEX
 from rag.types import Scope
 from retrieval.indexes.edge_generations import home_of
 from retrieval.indexes.sparse_files import check_room, copy_tree, size_of
 
-COPIED = (collections, documents, texts)
+COPIED = (collections, documents, document_readers, texts)
 """The tables that questions read; all others are empty in a copy."""
 
 

@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field
 
 from generation.query.short_completion import write
 from rag.protocols import ChatModel
+from rag.telemetry.metering import Meter
 from rag.telemetry.trace import Trace
 from rag.text.json_reply import json_in
 from rag.text.passages import passage_text
@@ -61,18 +62,21 @@ class AnswerJudge:
     def __init__(self, model: ChatModel) -> None:
         self._model = model
 
-    async def judge(self, question: str, answer: str, passages: Sequence[Chunk]) -> Verdict:
+    async def judge(
+        self, question: str, answer: str, passages: Sequence[Chunk], meter: Meter | None = None
+    ) -> Verdict:
         """Returns the model's verdict; a failure or an invalid reply is logged."""
-        trace = Trace()
-        completion = await write(
-            self._model,
-            _messages(question, answer, passages),
-            trace,
-            trace.root,
-            template=PROMPT,
-            max_tokens=MAX_TOKENS,
-            seconds=SECONDS,
-        )
+        trace = Trace(meter=meter or Meter())
+        with trace.inside(trace.root), trace.meter.working("judge"):
+            completion = await write(
+                self._model,
+                _messages(question, answer, passages),
+                trace,
+                trace.root,
+                template=PROMPT,
+                max_tokens=MAX_TOKENS,
+                seconds=SECONDS,
+            )
         cost = completion.usage.cost
         if completion.error:
             return self._failed(str(completion.error), cost)

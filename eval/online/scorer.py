@@ -23,8 +23,9 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -42,10 +43,12 @@ from rag.build.ingest import Ingesting
 from rag.catalog.answers import Answers
 from rag.errors import UpstreamError
 from rag.feedback.observer import Traces
+from rag.gateway.charges import charge_of
 from rag.inference.arithmetic import product
 from rag.protocols import ChatModel, Embedder, SupportScorer, TokenEmbedder
 from rag.records import LiveAnswer
 from rag.telemetry import metrics
+from rag.telemetry.metering import Meter
 from rag.telemetry.trace import Score, trace_from
 from rag.text.passages import passage_text
 from rag.types import Chunk, Float32Array
@@ -85,6 +88,7 @@ class OnlineScorer:
         judge: AnswerJudge | None,
         traces: Traces,
         low: float,
+        meter: Callable[[str], Meter] = lambda _: Meter(),
     ) -> None:
         """Make a scorer.
 
@@ -96,6 +100,7 @@ class OnlineScorer:
             judge: adds scores, if there is one.
             traces: receives the scores.
             low: if a score of `LOW` is below this, the trace is sent, whatever the sampling rate.
+            meter: returns what the judge of a tenant's answer is charged by.
         """
         self._answers = answers
         self._embedder = embedder
@@ -104,6 +109,7 @@ class OnlineScorer:
         self._judge = judge
         self._traces = traces
         self._low = low
+        self._meter = meter
 
     async def score(self, ids: Sequence[str]) -> None:
         """Scores those of these answers that have no scores yet; a failure does not stop the rest.
@@ -143,7 +149,7 @@ class OnlineScorer:
             unsupported=content["unsupported"],
             uncited=len(content["uncited"]),
         )
-        verdict = await self.judge(question, text, passages)
+        verdict = await self.judge(question, text, passages, self._meter(answer.scope.tenant))
         metrics.cost("judge", verdict.cost, answer.scope.tenant)
         if verdict.failed or verdict.scores:
             metrics.judged("failed" if verdict.failed else "scored")
@@ -188,11 +194,13 @@ class OnlineScorer:
             ]
         )
 
-    async def judge(self, question: str, answer: str, passages: Sequence[Chunk]) -> Verdict:
+    async def judge(
+        self, question: str, answer: str, passages: Sequence[Chunk], meter: Meter | None = None
+    ) -> Verdict:
         """Returns the judge's verdict; an empty one if there is no judge or no answer."""
         if self._judge is None or not answer:
             return Verdict()
-        return await self._judge.judge(question, answer, passages)
+        return await self._judge.judge(question, answer, passages, meter)
 
     async def measure(
         self,
@@ -322,4 +330,5 @@ async def open_scorer(
             judge=AnswerJudge(judging) if judging else None,
             traces=observer.traces,
             low=settings.online.low,
+            meter=partial(charge_of, holder.ledger),
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -26,6 +27,15 @@ LONGEST_LIST = 2000
 LONGEST_ITEM = 100
 """Characters, in the mean, of the items of a list that is quoted whole without a lead-in."""
 
+
+_SEVERAL = re.compile(
+    r"\b(?:which|what (?:are|kinds?|types?|sorts?|\w+s are)|list|name (?:all|the)|enumerate|all|"
+    r"welche\w?|was für|nenne\w*|liste|alle|quel(?:le)?s|énum\w+|citez?|tou(?:te)?s les|"
+    r"cuáles|qué (?:tipos|clases)|enumer\w+|todos|quali|elenca\w*|tutt[ie]|quais|welke|jakie|"
+    r"vilka|hvilke)\b|哪些|哪几|几种|どのような|какие",
+    re.IGNORECASE,
+)
+"""A question that asks for several things."""
 
 _Key = tuple[int, int]
 """A list: the place of its passage, and its start."""
@@ -85,10 +95,11 @@ class Candidate:
     features: Features
 
 
-def choose(candidates: Sequence[Candidate]) -> list[Candidate]:
+def choose(candidates: Sequence[Candidate], question: str = "") -> list[Candidate]:
     """Returns the best few units that differ, best first; items as their whole list.
 
-    Of a table, the rows that have all of the question's terms that its best row has.
+    Of a table, the rows that have all of the question's terms that its best row has; if the best
+    has none and the question asks for several, all rows.
     """
     lists = _Lists(candidates)
     ranked = sorted(candidates, key=lambda c: -c.sentence.score)
@@ -107,7 +118,7 @@ def choose(candidates: Sequence[Candidate]) -> list[Candidate]:
             seen.add(key)
         chosen.append(candidate)
         quoted += whole
-    return _with_rows(quoted, ranked)
+    return _with_rows(quoted, ranked, several=bool(_SEVERAL.search(question)))
 
 
 def _is_said(candidate: Candidate, chosen: Sequence[Candidate]) -> bool:
@@ -221,10 +232,14 @@ class _Lists:
             at = self._next.get(at)
 
 
-def _with_rows(chosen: list[Candidate], ranked: Sequence[Candidate]) -> list[Candidate]:
+def _with_rows(
+    chosen: list[Candidate], ranked: Sequence[Candidate], *, several: bool
+) -> list[Candidate]:
     """Returns the chosen units with all rows, of each table, that match as its best row does.
 
-    The rows of a table that lack a term of the question that its best row has are left out.
+    The rows of a table that lack a term of the question that its best row has are left out. If
+    the question names the best table only by its heading or its columns, and asks for `several`,
+    that table comes with all of its rows; also if nothing but its rows was chosen.
     """
     best: dict[_Table, Candidate] = {}
     for candidate in chosen:
@@ -232,7 +247,9 @@ def _with_rows(chosen: list[Candidate], ranked: Sequence[Candidate]) -> list[Can
             best.setdefault(table, candidate)
     out = [c for c in chosen if _matches(c, best)]
     for table, first in best.items():
-        if not first.asked.any():
+        alone = all(_table(c) == table for c in chosen)
+        is_named = first is chosen[0] and (alone or first.features.coverage > 0)
+        if not first.asked.any() and not (several and is_named):
             continue
         rows = [c for c in ranked if _table(c) == table and _matches(c, best)]
         shown = rows[:MAX_ROWS]

@@ -31,6 +31,7 @@ _MARK = re.compile(
     r"(?<!\d)((?:19|20)\d\d)(?:[-_.]?(0[1-9]|1[0-2])(?:[-_.]?([0-2]\d|3[01]))?)?(?!\d)"
 )
 _NUMBER = re.compile(r"\d+(?:[.,:]\d+)*")
+_WORD = re.compile(r"\w+")
 _PLAIN = re.compile(r"[^\W\d_]{3,}")
 _VERSION_WORDS = frozenset(
     ["version", "rev", "revision", "draft", "final", "copy", "new", "old", "neu", "alt", "entwurf"]
@@ -45,6 +46,7 @@ class Editions:
     """The dates of passages, and the families of documents that they belong to."""
 
     def __init__(self, question: str, chunks: Sequence[Chunk]) -> None:
+        self._question = frozenset(word.lower() for word in _WORD.findall(question))
         self._current = bool(_CURRENT.search(question))
         self._years = set(_YEAR.findall(question))
         self._words = {word.lower() for word in _PLAIN.findall(question)}
@@ -90,6 +92,34 @@ class Editions:
         ]
         others = [old for old in others if all(old.sentence != c.sentence for c in chosen)]
         return sorted(others, key=lambda c: self.dates[c.sentence.place])[-1:]
+
+    def newest_first(self, chosen: Sequence[Candidate]) -> list[Candidate]:
+        """Returns the chosen sentences, first one of a newer edition that answers as much.
+
+        It has the terms of the question that the best one has, and a figure or a date. The order
+        stays if the question names the edition of the best one.
+        """
+        first = chosen[0]
+        newer = [c for c in chosen[1:] if self._is_newer(c, first)]
+        if not newer or self._names(first.chunk, newer[0].chunk):
+            return list(chosen)
+        newest = max(newer, key=lambda c: self.dates[c.sentence.place])
+        return [newest, *(c for c in chosen if c is not newest)]
+
+    def _is_newer(self, candidate: Candidate, first: Candidate) -> bool:
+        place, other = candidate.sentence.place, first.sentence.place
+        return (
+            self._families[place] == self._families[other]
+            and self._families[place] in self._several
+            and self.dates[place] > self.dates[other]
+            and bool((candidate.asked | ~first.asked).all())
+            and bool(_numbers(candidate))
+        )
+
+    def _names(self, one: Chunk, other: Chunk) -> bool:
+        """Returns True if the question has a word of one title that the other title lacks."""
+        own, others = (frozenset(_WORD.findall(c.title.lower())) for c in (one, other))
+        return bool(self._question & (own - others))
 
     def shown(self, chosen: Sequence[Candidate]) -> tuple[tuple[int, str], ...]:
         """Returns the places and dates to show: of editions, if several of a family are quoted."""

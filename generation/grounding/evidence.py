@@ -129,10 +129,10 @@ class EvidenceFinder:
         ]
         editions = Editions(prompt.question, chunks)
         preferred = editions.preferred(standing or about or candidates)
-        chosen = choose(preferred)  # 3.
+        chosen = choose(preferred, prompt.question)  # 3.
         chosen += editions.contradicting(chosen, preferred)
         return Evidence(
-            sentences=tuple(c.sentence for c in chosen),
+            sentences=tuple(c.sentence for c in editions.newest_first(chosen)),
             features=chosen[0].features,
             absent=wanted.absent,
             dates=editions.shown(chosen),

@@ -35,6 +35,8 @@ _ASCII_TOKEN = re.compile(r"[A-Za-z]{1,4}|[!-@\[-`{-~]|\s{2,}")
 _TOO_LONG = re.compile(
     r"context.?(?:length|window|size)|(?:prompt|input)\b.*too long|too many tokens", re.IGNORECASE
 )
+_BROKEN = {"RemoteProtocolError", "ReadError", "WriteError"}
+"""Names of exceptions: the client takes them from httpx2, its older versions from httpx."""
 _REFUSALS = (400, 413, 422)
 _ENDS: Mapping[str, FinishReason] = {"stop": "stop", "length": "length"}
 
@@ -42,7 +44,7 @@ _ENDS: Mapping[str, FinishReason] = {"stop": "stop", "length": "length"}
 class OpenAIModel:
     """`ChatModel` on a server: vLLM, SGLang, Ollama, llama.cpp, or a hosted one.
 
-    Nothing is retried here: a caller has another model, or a client that asks again.
+    An error is not retried here: a caller has another model, or a client that asks again.
     """
 
     def __init__(
@@ -100,6 +102,8 @@ class OpenAIModel:
     ) -> AsyncGenerator[Piece, None]:
         """Yields the text as the server sends it, then a piece with the end's reason and the usage.
 
+        A server may also report its usage so far with each piece.
+
         Closing it closes the connection, and with that the server ends its work.
 
         Raises:
@@ -113,7 +117,7 @@ class OpenAIModel:
         left = sampling.max_tokens * CHARS_PER_TOKEN
         with self._translated(named=_named(sampling)):
             request = self._request(messages, sampling)
-            async with await self._client.chat.completions.create(**request) as chunks:
+            async with await self._open(request) as chunks:
                 async for chunk in chunks:
                     text, end, usage_now = self._read(chunk)
                     ended, usage = end or ended, usage_now or usage
@@ -121,7 +125,7 @@ class OpenAIModel:
                     if left < 0:
                         raise self._failed(f"wrote on past {sampling.max_tokens} tokens")
                     if text:
-                        yield Piece(text=text)
+                        yield Piece(text=text, usage=usage)
         if ended is None:
             raise self._failed("stopped half-way through an answer: it gave no finish_reason")
         yield Piece(finish_reason=ended, usage=usage)
@@ -129,6 +133,18 @@ class OpenAIModel:
     async def close(self) -> None:
         """Closes the connections."""
         await self._client.close()
+
+    async def _open(self, request: Mapping[str, Any]) -> openai.AsyncStream[ChatCompletionChunk]:
+        """Asks once more if the connection broke: a server may close a kept one at any moment."""
+        create = self._client.chat.completions.create
+        opened: openai.AsyncStream[ChatCompletionChunk]
+        try:
+            opened = await create(**request)
+        except openai.APIConnectionError as error:
+            if type(error.__cause__).__name__ not in _BROKEN:
+                raise
+            opened = await create(**request)
+        return opened
 
     def _request(self, messages: Sequence[Message], sampling: Sampling) -> dict[str, Any]:
         request: dict[str, Any] = {
@@ -165,7 +181,7 @@ class OpenAIModel:
 
     @contextlib.contextmanager
     def _translated(self, *, named: Sequence[str]) -> Iterator[None]:
-        """Translates errors; `asked` are the caller's parameters, which others may omit."""
+        """Translates errors; `named` are the caller's parameters, which others may omit."""
         try:
             yield
         except openai.OpenAIError as error:
@@ -271,9 +287,12 @@ def _retry_after(error: openai.APIStatusError) -> float | None:
 
 def _usage(counted: CompletionUsage) -> Usage:
     """Converts the usage; some servers report -1 for tokens that they did not count."""
+    input_tokens = max(0, int(counted.prompt_tokens))
+    cached = counted.prompt_tokens_details and counted.prompt_tokens_details.cached_tokens
     return Usage(
-        input_tokens=max(0, int(counted.prompt_tokens)),
+        input_tokens=input_tokens,
         output_tokens=max(0, int(counted.completion_tokens)),
+        cached_tokens=min(input_tokens, max(0, int(cached or 0))),
     )
 
 

@@ -141,7 +141,11 @@ class VllmModel:
     def _piece(self, output: RequestOutput, written: int, sampling: Sampling) -> Piece | None:
         """Returns the piece to send; None if the text waits for the rest of a character."""
         (new,) = output.outputs
-        usage = Usage(input_tokens=len(output.prompt_token_ids), output_tokens=written)
+        usage = Usage(
+            input_tokens=len(output.prompt_token_ids),
+            output_tokens=written,
+            cached_tokens=output.num_cached_tokens or 0,
+        )
         if not output.finished:
             return Piece(text=new.text, usage=usage) if new.text else None
         if new.finish_reason == "error" and sampling.schema is not None:

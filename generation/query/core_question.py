@@ -5,10 +5,9 @@ from __future__ import annotations
 
 import re
 
+from generation.query.references import INTERROGATIVE, is_asking, leans
 from rag.text.sentences import sentence_spans
 
-FEW = 3
-"""Words before a pronoun, besides the interrogative ones, among which nothing is named."""
 MOST = 8_000
 """Characters of a message that are looked through; a longer one is searched for as it is."""
 
@@ -78,28 +77,8 @@ _SUFFIX = re.compile(
     r"gracias|por favor|grazie)\s*(?=[?？.!]*$)",
     re.IGNORECASE,
 )
-_INTERROGATIVE = re.compile(
-    r"(?<!\w)(?:(?:in|at|by|for|from|to|on|with|of|under|since|until|an|bei|mit|seit|bis|"
-    r"von|für|à|de|en|pour)\s+)?(?:what|when|where|which|who|whom|whose|why|how|is|are|"
-    r"was|were|do|does|did|can|could|may|"
-    r"must|should|shall|will|would|has|have|had|"
-    r"was|wann|wo|wohin|woher|welche[rsnm]?|wer|wem|wen|wessen|warum|wieso|weshalb|wie|"
-    r"wieviele?|womit|"
-    r"quoi|quand|où|quel(?:le)?s?|qui|que|pourquoi|comment|combien|est-ce|"
-    r"qué|cuándo|dónde|cuál(?:es)?|quién(?:es)?|cómo|cuánt[oa]s?|"
-    r"che|quando|dove|quale|quali|chi|perché|come|quant[oiae]|"
-    r"tell|explain|describe|list|show|give|name|summari[sz]e|compare|find|define|"
-    r"nenne|zeige?|liste|erkläre?)(?![\w-])",
-    re.IGNORECASE,
-)
 _MARK = re.compile(r"[?？؟][\"'”»)]*$")
 _SIGNATURE = re.compile(r"\n-- ?\n|\n_{5,}\n")
-_REFERS = re.compile(
-    r"\b(?:it|its|this|that|these|those|they|them|their|he|she|him|her|there|such|the same|"
-    r"er|sie|es|ihn|ihm|ihr|dies\w*|jene\w*|dort|davon|dafür|damit|dazu|"
-    r"il|elle|ils|elles|cela|ça|ceci|ce|cette|ces|y|en|leur)\b",
-    re.IGNORECASE,
-)
 
 
 def core_question(message: str) -> str:
@@ -115,9 +94,9 @@ def core_question(message: str) -> str:
     told = [kept for start, end in sentence_spans(text) if (kept := _told(text[start:end]))]
     places = [i for i, sentence in enumerate(told) if _MARK.search(sentence)]
     if not places:
-        first = next((i for i, sentence in enumerate(told) if _INTERROGATIVE.match(sentence)), 0)
+        first = next((i for i, sentence in enumerate(told) if is_asking(sentence)), 0)
         return " ".join(told[first:])
-    if places[0] and _leans(told[places[0]]):
+    if places[0] and leans(told[places[0]]):
         places.insert(0, places[0] - 1)
     return " ".join(told[i] for i in places)
 
@@ -134,7 +113,7 @@ def _told(sentence: str) -> str:
         return ""
     sentence = _SUFFIX.sub("", sentence)
     asked = _PREFIX.match(sentence)
-    if asked and _INTERROGATIVE.match(rest := sentence[asked.end() :]):
+    if asked and INTERROGATIVE.match(rest := sentence[asked.end() :]):
         return rest
     if asked and (whether := re.match(r"(?:if|whether|ob|si|se)\s+", rest, re.IGNORECASE)):
         return rest[whether.end() :]
@@ -147,21 +126,7 @@ def _after_greeting(sentence: str, end: int) -> str:
     comma = re.match(r"[^,!:–—]{0,40}[,!:–—]\s*", rest)
     if comma:
         return rest[comma.end() :]
-    begins = _INTERROGATIVE.search(rest) or re.search(_ASK_AWAY, rest, re.IGNORECASE)
+    begins = INTERROGATIVE.search(rest) or re.search(_ASK_AWAY, rest, re.IGNORECASE)
     if begins:
         return rest[begins.start() :]
     return "" if len(rest.split()) <= 4 else rest  # noqa: PLR2004 - "Hi all of you there"
-
-
-def _leans(question: str) -> bool:
-    """True if it needs the sentence before: it asks nothing by itself, or a pronoun points there.
-
-    A pronoun after a few words alone points back: "what does it cost", "how many of them".
-    """
-    if not _INTERROGATIVE.search(question):
-        return True
-    pronoun = _REFERS.search(question)
-    if pronoun is None:
-        return False
-    before = re.findall(r"\w+", question[: pronoun.start()])
-    return len([word for word in before if not _INTERROGATIVE.fullmatch(word)]) <= FEW

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 
 from ingest.readers.outline import Outline
 from rag.types import Heading, Table
 
 _BETWEEN = "\n\n"
-_PARAGRAPH = re.compile(r"\n\s*\n\s*")
 
 
 class Joined:
@@ -28,8 +26,9 @@ class Joined:
         if heading:
             self.open(heading, level=level)
         at = self._begin()
-        headings = _with_pages(outline, heading) if heading else outline.headings
-        self._headings += [replace(h, start=h.start + at, level=h.level + level) for h in headings]
+        self._headings += [
+            replace(h, start=h.start + at, level=h.level + level) for h in outline.headings
+        ]
         self._tables += [replace(t, start=t.start + at, end=t.end + at) for t in outline.tables]
         self._furniture += [(start + at, end + at) for start, end in outline.furniture]
         self._notes += [f"{heading}: {note}" if heading else note for note in outline.notes]
@@ -87,39 +86,3 @@ def part_of(outline: Outline, start: int, end: int) -> Outline:
             if within(first, last)
         ),
     )
-
-
-def _with_pages(outline: Outline, name: str) -> list[Heading]:
-    """Returns the headings, and one for each page above those that are open there.
-
-    A page begins with a paragraph: what goes on from the page before belongs to that one.
-    """
-    if len(outline.pages) < 2:  # noqa: PLR2004 - a single page is no place
-        return list(outline.headings)
-    starts = [_paragraph(outline, page) for page in range(len(outline.pages))]
-    found: list[Heading] = []
-    open_: list[Heading] = []
-    coming = list(reversed(outline.headings))
-    for number, start in enumerate(starts, start=1):
-        until = starts[number] if number < len(starts) else len(outline.text)
-        found.append(Heading(start=start, level=1, text=f"{name}, page {number}"))
-        while coming and coming[-1].start < start:
-            open_ = _opened(open_, coming.pop())
-        found += [replace(h, start=start, level=h.level + 1) for h in open_]
-        while coming and coming[-1].start < until:
-            found.append(replace(coming[-1], level=coming[-1].level + 1))
-            open_ = _opened(open_, coming.pop())
-    return found
-
-
-def _opened(open_: list[Heading], heading: Heading) -> list[Heading]:
-    return [*(each for each in open_ if each.level < heading.level), heading]
-
-
-def _paragraph(outline: Outline, page: int) -> int:
-    start = outline.pages[page]
-    end = outline.pages[page + 1] if page + 1 < len(outline.pages) else len(outline.text)
-    if not page or not outline.text[max(0, start - 2) : start].strip():
-        return start
-    following = _PARAGRAPH.search(outline.text, start, end)
-    return following.end() if following and following.end() < end else start

@@ -1,12 +1,13 @@
-"""E-mail: one message, or a mailbox of them; attachments are read like files."""
+"""E-mail: one message, or a mailbox of them; attachments become documents of their own."""
 
 from __future__ import annotations
 
 import contextlib
 import email.policy
 import mailbox
+import mimetypes
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from email.message import EmailMessage, MIMEPart
 from email.parser import BytesParser, Parser
@@ -21,14 +22,20 @@ from ingest.readers.mail_quotes import MailPart, PartKind, parts_of, signer
 from ingest.readers.outline import Outline
 from rag.errors import ReadError
 from rag.text.quoted import QUOTED, SIGNATURE
-from rag.types import Meta
+from rag.types import Attachment, Meta
 
-ReadPart = Callable[[bytes, str], Outline]
-"""Reads an attachment by its bytes and its name."""
+Check = Callable[[bytes, str], None]
+"""Raises ReadError if an attachment, by its bytes and its name, is none that a reader takes."""
 _FORWARDED = "message/rfc822"
 _HEADERS = ("Subject", "From", "To", "Cc", "Date")
 _POLICY = email.policy.default
+_OF_MESSAGE = ("subject", "sent")
 _SENDER_CHARS = 300
+_NAME_CHARS = 200
+MOST = 10_000
+"""Attachments of one file; a mailbox has those of all its messages."""
+_MOST_NAMED = 100
+"""Names in the metadata, which each chunk has."""
 _TITLES: Mapping[PartKind, str] = {
     "quoted": QUOTED,
     "signature": SIGNATURE,
@@ -36,26 +43,33 @@ _TITLES: Mapping[PartKind, str] = {
 }
 
 
-def outline(data: bytes, *, name: str, read_part: ReadPart) -> Outline:
-    """Reads one message: its body, and below headings what it quotes, and its attachments.
+def outline(data: bytes, *, name: str, check: Check) -> Outline:
+    """Reads one message: its body, and below headings what it quotes.
 
     The main headers are its first heading and metadata. An attachment that cannot be read is named
-    in the metadata `unread`.
+    in the metadata `unread`, the others in `attachments`.
     """
-    return _message(_parse(data, name=name), read_part)
+    return _message(_parse(data, name=name), check)
 
 
-def mbox(data: bytes, *, read_part: ReadPart) -> Outline:
+def msg(data: bytes, *, check: Check) -> Outline:
+    """Reads a message of Outlook."""
+    from ingest.readers import outlook
+
+    return _message(outlook.message(data), check)
+
+
+def mbox(data: bytes, *, check: Check) -> Outline:
     """Reads a mailbox: each message a section below its subject."""
     with tempfile.TemporaryDirectory(prefix="plumbline-") as folder:
         file = Path(folder) / "mbox"
         file.write_bytes(data)
-        joined = Joined()
+        joined, attached = Joined(), Attached(check)
         with contextlib.closing(mailbox.mbox(file, create=False)) as box:
             for key in box.iterkeys():
-                found = _message(_parse(box.get_bytes(key), name="mbox"), read_part)
+                found = _text(_parse(box.get_bytes(key), name="mbox"), attached)
                 joined.add(found, heading=found.title or "(no subject)", level=1)
-    return joined.outline()
+    return attached.added_to(joined.outline())
 
 
 def _parse(data: bytes, *, name: str) -> EmailMessage:
@@ -64,8 +78,13 @@ def _parse(data: bytes, *, name: str) -> EmailMessage:
     return BytesParser(EmailMessage, policy=_POLICY).parsebytes(data)
 
 
-def _message(message: EmailMessage, read_part: ReadPart) -> Outline:
-    """1. headers  2. what is new, quoted, or a signature  3. attachments, each a section."""
+def _message(message: EmailMessage, check: Check) -> Outline:
+    attached = Attached(check)
+    return attached.added_to(_text(message, attached))
+
+
+def _text(message: EmailMessage, attached: Attached) -> Outline:
+    """1. headers  2. what is new, quoted, or a signature  3. attachments, each a document."""
     headers = {key: value for key in _HEADERS if (value := _header(message, key))}
     joined = Joined()
     body = _body(message)
@@ -75,18 +94,86 @@ def _message(message: EmailMessage, read_part: ReadPart) -> Outline:
         joined.open(sender, level=1, text=_block(headers))
     has_body = bool(parts)
     _add_body(joined, body, parts, sender)  # 2.
-    unread = []
-    for attachment in message.iter_attachments():  # 3.
-        forwarded = attachment.get_content_type() == _FORWARDED
-        unnamed = "attachment.eml" if forwarded else "attachment"
-        filename = clean(attachment.get_filename() or unnamed)
-        try:
-            joined.add(read_part(_bytes(attachment), filename), heading=filename, level=1)
+    meta = _meta(headers)
+    names = []
+    for part in _attachments(message):  # 3.
+        if (more := _more_text(part)) is not None:
+            joined.add(more, level=1)
             has_body = True
-        except ReadError:
-            unread.append(filename)
-    found = joined.outline() if has_body else Outline(text=_block(headers))
-    return replace(found, title=headers.get("Subject", ""), meta=_meta(headers, unread))
+        else:
+            names.append(attached.add(part, about={**meta, "subject": headers.get("Subject", "")}))
+    bare = headers | ({"Attachments": ", ".join(names)} if names else {})
+    found = joined.outline() if has_body else Outline(text=_block(bare))
+    return replace(found, title=headers.get("Subject", ""), meta=meta)
+
+
+class Attached:
+    """The attachments of the messages of a document, those that cannot be read, and the reasons."""
+
+    def __init__(self, check: Check) -> None:
+        self._check = check
+        self._found: list[Attachment] = []
+        self._unread: list[str] = []
+        self._reasons: list[str] = []
+
+    def add(self, part: MIMEPart, *, about: Meta) -> str:
+        """Adds an attachment of a message with this metadata; returns its name."""
+        name = _name(part)
+        data = _bytes(part)
+        try:
+            self._check_one(data, name)
+        except ReadError as error:
+            self._unread.append(name)
+            self._reasons.append(str(error))
+        else:
+            meta = {key: about[key] for key in _OF_MESSAGE if about.get(key)}
+            if author := about.get("author"):
+                meta["from"] = author
+            self._found.append(Attachment(name=name, data=data, meta=meta))
+        return name
+
+    def _check_one(self, data: bytes, name: str) -> None:
+        if len(self._found) == MOST:
+            raise ReadError(f"{name}: comes after {MOST:,} attachments of one file.")
+        self._check(data, name)
+
+    def added_to(self, outline: Outline) -> Outline:
+        """Returns the outline with the attachments, and their names as metadata."""
+        lists = {"attachments": [each.name for each in self._found], "unread": self._unread}
+        return replace(
+            outline,
+            meta={
+                **outline.meta,
+                **{key: tuple(names[:_MOST_NAMED]) for key, names in lists.items() if names},
+            },
+            notes=(*outline.notes, *self._reasons),
+            attachments=tuple(self._found),
+        )
+
+
+def _attachments(message: MIMEPart) -> Iterator[MIMEPart]:
+    """Yields what is attached, also within parts that only group others."""
+    for part in message.iter_attachments():
+        if part.get_content_maintype() == "multipart" and part.is_multipart():
+            yield from _attachments(part)
+        else:
+            yield part
+
+
+def _more_text(part: MIMEPart) -> Outline | None:
+    """Returns a text without a name that goes on with the message; None for an attachment."""
+    if part.get_content_maintype() != "text" or part.is_attachment() or part.get_filename():
+        return None
+    with contextlib.suppress(ReadError):  # in no known encoding: a file, which is named as unread
+        return _of_text(part)
+    return None
+
+
+def _name(part: MIMEPart) -> str:
+    type_ = part.get_content_type()
+    unnamed = ".eml" if type_ == _FORWARDED else mimetypes.guess_extension(type_) or ""
+    name = clean(part.get_filename() or "").replace("\\", "/").rpartition("/")[2]
+    return " ".join(name.split())[-_NAME_CHARS:] or f"attachment{unnamed}"
 
 
 def _add_body(joined: Joined, body: Outline, parts: Sequence[MailPart], sender: str) -> None:
@@ -132,8 +219,10 @@ def _header(message: EmailMessage, key: str) -> str:
 
 def _body(message: EmailMessage) -> Outline:
     body = message.get_body(preferencelist=("plain", "html"))
-    if body is None:
-        return Outline(text="")
+    return Outline(text="") if body is None else _of_text(body)
+
+
+def _of_text(body: MIMEPart) -> Outline:
     data = _bytes(body)
     charset = body.get_content_charset()
     if body.get_content_subtype() == "html":
@@ -152,9 +241,9 @@ def _bytes(part: MIMEPart) -> bytes:
     return bytes(part)
 
 
-def _meta(headers: Mapping[str, str], unread: Sequence[str]) -> Meta:
-    """Returns who wrote the message, to whom, its day and moment, and the attachments not read."""
-    found: dict[str, str | tuple[str, ...]] = {
+def _meta(headers: Mapping[str, str]) -> Meta:
+    """Returns who wrote the message, to whom, and its day and moment."""
+    found = {
         field: headers[key]
         for key, field in (("From", "author"), ("To", "to"), ("Cc", "cc"))
         if key in headers
@@ -165,6 +254,4 @@ def _meta(headers: Mapping[str, str], unread: Sequence[str]) -> Meta:
             found |= {"created": moment.date().isoformat(), "sent": moment.isoformat()}
         except ValueError:
             found["created"] = headers["Date"]
-    if unread:
-        found["unread"] = tuple(unread)
     return found

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from rag.types import Heading, Meta, Table
+from rag.types import Attachment, Heading, Meta, Table
 
 Line = tuple[int, str]
 """A line of a text, and its offset."""
@@ -32,6 +32,7 @@ class Outline:
     furniture: tuple[tuple[int, int], ...] = ()
     meta: Meta = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    attachments: tuple[Attachment, ...] = ()
 
 
 def lines_of(text: str, start: int = 0) -> Iterator[Line]:

@@ -42,6 +42,7 @@ def read(
     title: str | None = None,
     meta: Meta | None = None,
     options: ReadOptions = DEFAULT_OPTIONS,
+    depth: int = 0,
 ) -> Document:
     """Reads a file of any type in `MEDIA_TYPES`.
 
@@ -53,6 +54,7 @@ def read(
         title: Overrides the title found in the document.
         meta: Overrides equal keys found in the document.
         options: How images are read, and whether what is hidden is.
+        depth: The number of messages that the file lies in.
 
     Raises:
         ReadError: The bytes cannot be read, or the text is blank (`code="empty_document"`).
@@ -60,7 +62,7 @@ def read(
     if not data:
         raise _empty(name)
     found = media_type(data, name=name)
-    outline = _outline(data, found, name=name, options=options)
+    outline = _outline(data, found, name=name, options=options, depth=depth)
     if not outline.text.strip():
         raise _empty(name)
     first = next((heading.text for heading in outline.headings if heading.level == 1), "")
@@ -76,6 +78,7 @@ def read(
         tables=outline.tables,
         furniture=outline.furniture,
         meta={**outline.meta, **_notes(outline), **(meta or {})},
+        attachments=outline.attachments,
     )
 
 
@@ -122,17 +125,16 @@ def _first_line(text: str) -> str:
     return clean(text[:_FIRST_LINE]).partition("\n")[0].strip()[:_LONGEST_TITLE]
 
 
-def _outline(
-    data: bytes, type_: str, *, name: str, options: ReadOptions, depth: int = 0
-) -> Outline:
-    def read_part(part: bytes, part_name: str) -> Outline:
+def _outline(data: bytes, type_: str, *, name: str, options: ReadOptions, depth: int) -> Outline:
+    def check(part: bytes, part_name: str) -> None:
         if depth == _DEEPEST:
             raise ReadError(f"{part_name}: lies in more than {_DEEPEST} messages.")
-        found = media_type(part, name=part_name)
-        return _outline(part, found, name=part_name, options=options, depth=depth + 1)
+        if not part:
+            raise _empty(part_name)
+        media_type(part, name=part_name)
 
     try:
-        return _by_type(data, type_, name=name, options=options, read_part=read_part)
+        return _by_type(data, type_, name=name, options=options, check=check)
     except (RagError, MemoryError):
         raise
     except Exception as error:  # damaged bytes can raise anything in a library
@@ -140,7 +142,7 @@ def _outline(
 
 
 def _by_type(
-    data: bytes, type_: str, *, name: str, options: ReadOptions, read_part: mail.ReadPart
+    data: bytes, type_: str, *, name: str, options: ReadOptions, check: mail.Check
 ) -> Outline:
     match type_:
         case media_types.HTML:
@@ -154,9 +156,11 @@ def _by_type(
         case media_types.CSV:
             found = csv_rows.outline(decode(data, name=name), name=name)
         case media_types.MAIL:
-            found = mail.outline(data, name=name, read_part=read_part)
+            found = mail.outline(data, name=name, check=check)
         case media_types.MBOX:
-            found = mail.mbox(data, read_part=read_part)
+            found = mail.mbox(data, check=check)
+        case media_types.MSG:
+            found = mail.msg(data, check=check)
         case media_types.TEXT:
             found = Outline(text=decode(data, name=name))
         case (

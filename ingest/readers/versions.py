@@ -13,7 +13,9 @@ _CHANGED_ONCE = (
     media_types.DOCX, media_types.PPTX, media_types.XLSX, media_types.XLS, media_types.ODT,
     media_types.ODS, media_types.ODP, media_types.RTF, media_types.MAIL, media_types.MBOX,
 )  # fmt: skip
-_NUMBERS = dict.fromkeys(_CHANGED_ONCE, 2)
+_NUMBERS = dict.fromkeys(_CHANGED_ONCE, 2) | {
+    media_types.DOCX: 3, media_types.MAIL: 3, media_types.MBOX: 3, media_types.MSG: 2,
+}  # fmt: skip
 """To be raised with each change of a reader that changes a document's text or tables."""
 READERS: Mapping[str, str] = MappingProxyType(
     {media_type: f"read:{media_type}@{number}" for media_type, number in _NUMBERS.items()}

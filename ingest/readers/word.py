@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 
 from ingest.readers.charts import chart_rows
@@ -13,8 +14,9 @@ from ingest.readers.running import Running
 from ingest.readers.tables import Cell, spread
 from ingest.readers.text_builder import TextBuilder
 from ingest.readers.word_furniture import repeated
+from ingest.readers.word_numbers import Numbering
 from ingest.readers.word_runs import RunReader, Words
-from ingest.readers.word_styles import Style, Styles, W, is_listed, level_of, value_of
+from ingest.readers.word_styles import Style, Styles, W, is_listed, level_of, number_of, value_of
 
 _DOCUMENT = "word/document.xml"
 _ID = "{http://schemas.openxmlformats.org/officeDocument/2006/relationships}id"
@@ -23,6 +25,8 @@ _AS_THEIR_CONTENT = frozenset(
 )
 _BREAKS = (W + "lastRenderedPageBreak", W + "br", W + "pageBreakBefore", W + "sectPr")
 _LONGEST_CELL = 2000
+_ENUMERATOR = re.compile(r"\(?(?:\d{1,3}|[a-zA-Z])\)|\d{1,3}\.")
+"""The numbers of items; what has others, such as "5.2" or "§ 5", is a paragraph."""
 
 
 def outline(data: bytes, *, name: str, options: ReadOptions) -> Outline:
@@ -45,6 +49,7 @@ class _Reader:
         self._keep_hidden = options.hidden
         self._related = package.related(_DOCUMENT)
         self._styles = Styles(package, package.of_kind(_DOCUMENT, "styles"))
+        self._numbering = Numbering(package, package.of_kind(_DOCUMENT, "numbering"))
         self._laid_out = next(root.iter(W + "lastRenderedPageBreak"), None) is not None
         self._runs = RunReader(self._styles, keep_hidden=options.hidden, laid_out=self._laid_out)
         self._notes = {kind: self._notes_of(kind) for kind in ("footnotes", "endnotes", "comments")}
@@ -118,22 +123,39 @@ class _Reader:
         if element in self._furniture:
             words.text = ""
         text, self._carried = self._carried + words.text, ""
+        label = "" if words.hidden and not text else self._label(properties, style)
         self._turn(words.breaks_before)
         if _mark_is_deleted(properties):
             self._carried = text
         else:
-            self._paragraph_of(text, properties, style)
+            self._paragraph_of(text, properties, style, label)
         self._beside(words)
         self._turn(words.breaks_after)
 
+    def _label(self, properties: Element | None, style: Style) -> str:
+        """Counts a paragraph; returns the number that Word shows before it."""
+        if _mark_is_deleted(properties) or is_listed(properties) is False:
+            return ""
+        number = number_of(properties) or style.number
+        return self._numbering.next(number, style.id) if number else ""
+
     def _paragraph_of(
-        self, text: str, properties: Element | None = None, style: Style | None = None
+        self,
+        text: str,
+        properties: Element | None = None,
+        style: Style | None = None,
+        label: str = "",
     ) -> None:
         style = style or Style()
+        numbered = f"{label} {text}" if label and text.strip() else text
         if level := level_of(properties) or style.level:
-            self._text.heading(text, level)
+            self._text.heading(numbered, level)
         elif style.is_contents:
             self._text.furniture(text)
+        elif _ENUMERATOR.fullmatch(label):
+            self._text.item(text, mark=f"{label} ")
+        elif label:
+            self._text.paragraph(numbered)
         elif is_listed(properties) or (is_listed(properties) is None and style.is_list):
             self._text.item(text)
         else:

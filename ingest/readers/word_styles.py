@@ -16,16 +16,30 @@ _END = b"</w:style>"
 _TABLE_STYLE = re.compile(rb"""\s*<w:style\s[^<>]*\bw:type=["']table["'][^<>]*(?<!/)>""")
 _BODY_LEVEL = 9
 _MOST_ANCESTORS = 20
+_DIGITS = 9
+
+
+@dataclass(frozen=True, slots=True)
+class NumberOf:
+    """The list of a paragraph, and its level from 0."""
+
+    list_id: str
+    level: int
 
 
 @dataclass(frozen=True, slots=True)
 class Style:
-    """`level` is that of a heading from 1, or 0; `is_contents` marks a table of contents."""
+    """`level` is that of a heading from 1, or 0; `is_contents` marks a table of contents.
 
+    `number` is the list whose numbers its paragraphs have.
+    """
+
+    id: str = ""
     level: int = 0
     is_list: bool = False
     is_hidden: bool = False
     is_contents: bool = False
+    number: NumberOf | None = None
 
 
 class Styles:
@@ -51,6 +65,7 @@ class Styles:
     def _read(self, style_id: str) -> Style:
         level: int | None = None
         listed: bool | None = None
+        number: NumberOf | None = None
         hidden: bool | None = None
         names = [style_id]
         element = self._elements.get(style_id)
@@ -59,7 +74,9 @@ class Styles:
                 break
             names.append(value_of(element, "name") or "")
             level = _outline_level(element.find(W + "pPr")) if level is None else level
-            listed = is_listed(element.find(W + "pPr")) if listed is None else listed
+            if listed is None:
+                listed = is_listed(element.find(W + "pPr"))
+                number = number_of(element.find(W + "pPr"))
             hidden = is_hidden(element.find(W + "rPr")) if hidden is None else hidden
             element = self._elements.get(value_of(element, "basedOn") or "")
         heading = next(filter(None, map(_HEADING.fullmatch, names)), None)
@@ -68,10 +85,12 @@ class Styles:
         elif level is None and heading:
             level = int(heading[1])
         return Style(
+            id=style_id,
             level=level or 0,
             is_list=bool(listed),
             is_hidden=bool(hidden),
             is_contents=any(map(_CONTENTS.fullmatch, names)),
+            number=number,
         )
 
 
@@ -98,6 +117,21 @@ def is_listed(properties: Element | None) -> bool | None:
     """Tells whether a paragraph is an item of a list; None if its properties do not say."""
     number = None if properties is None else properties.find(W + "numPr")
     return None if number is None else value_of(number, "numId") != "0"
+
+
+def number_of(properties: Element | None) -> NumberOf | None:
+    """Returns the list that properties name; None if they name none, or end one."""
+    number = None if properties is None else properties.find(W + "numPr")
+    list_id = value_of(number, "numId")
+    if list_id is None or list_id == "0":
+        return None
+    return NumberOf(list_id, whole(value_of(number, "ilvl")))
+
+
+def whole(text: str | None) -> int:
+    """Returns a number of a property; 0 if it is none."""
+    digits = (text or "").strip()
+    return int(digits) if digits.isdecimal() and len(digits) <= _DIGITS else 0
 
 
 def is_hidden(properties: Element | None) -> bool | None:

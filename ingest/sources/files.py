@@ -167,22 +167,31 @@ class TenantSpool(KeyedFiles):
             StorageError: The disk is full.
         """
         key = self.new_key()
-        try:
-            with storage_errors(self._folder):
-                self._folder.mkdir(parents=True, exist_ok=True)
-                with (self._folder / key).open("wb") as file:
-                    file.write(data)
-                    file.flush()
-                    os.fsync(file.fileno())
-        except StorageError:
-            (self._folder / key).unlink(missing_ok=True)
-            raise
+        self.write(key, data)
         return Submission(
             document_id=document_id_ or document_id(uri),
             uri=uri,
             source={"spool": key, "name": name, "own_id": document_id_ is not None},
             title=title,
         )
+
+    def write(self, key: str, data: bytes) -> None:
+        """Stores bytes under a key.
+
+        Raises:
+            StorageError: The disk is full.
+        """
+        place = self._file(key)
+        try:
+            with storage_errors(self._folder):
+                self._folder.mkdir(parents=True, exist_ok=True)
+                with place.open("wb") as file:
+                    file.write(data)
+                    file.flush()
+                    os.fsync(file.fileno())
+        except StorageError:
+            place.unlink(missing_ok=True)
+            raise
 
     def incoming(self) -> BinaryIO:
         """Returns a new file for bytes that are still coming. While it is open it is not in `keys`.
@@ -261,7 +270,15 @@ def load(
         )
     if "spool" in source and source.get("name") is None:
         return read_json(data, id=id_, uri=uri)
-    return read(data, id=id_, uri=uri, name=name, options=options)
+    return read(
+        data,
+        id=id_,
+        uri=uri,
+        name=name,
+        meta=source.get("meta"),
+        options=options,
+        depth=source.get("depth", 0),
+    )
 
 
 def find(patterns: Sequence[str], exclude: Exclusion = NOTHING) -> Iterator[Path]:

@@ -9,24 +9,29 @@ import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
-from fastapi import Depends, FastAPI, Request
+from fastapi import FastAPI, Request
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 import rag
 from rag.api import openapi, problems
+from rag.api.auditing import Auditing
 from rag.api.browsers import OwnHosts, OwnOrigins
 from rag.api.clients import dify, ollama, rerankers
-from rag.api.deps import Running, tenant
+from rag.api.deps import Running
 from rag.api.docs_pages import add_pages
+from rag.api.gate import Gate
 from rag.api.middleware import BodyLimit, ClientGoneError, Measured, RequestId, SlowClients
 from rag.api.openai.routes import router as openai_router
-from rag.api.routes import collections, documents, feedback, health, jobs, questions
+from rag.api.routes import collections, documents, feedback, health, jobs, keys, questions, usage
 from rag.build.service import Service
 from rag.errors import RagError, StorageError
+from rag.gateway.limit_fields import LIMIT_FIELDS
 from rag.privacy.redaction import words
+from rag.process.imports import importing
 from rag.settings.tree import Settings
+from rag.types import Principal
 
 _log = logging.getLogger(__name__)
 CLIENT_GONE = 499
@@ -40,7 +45,9 @@ def create_app(
 
     `host` is the name or address that the server listens on.
     """
-    from rag.build.running import scoring, start  # here: commands, which open less, need none of it
+    with importing():  # here: commands, which open less, need none of it
+        from rag.build.gateway import open_gateway
+        from rag.build.running import scoring, start
 
     running = Running()
 
@@ -50,12 +57,14 @@ def create_app(
                 start(settings) as (service, queue),
                 queue.started(),
                 scoring(service),
+                open_gateway(service) as gateway,
             ):
                 await _warm(service)
                 gc.collect()
                 gc.freeze()  # loaded objects stay: a full collection would scan them, 50 ms each
                 service.announce(url)
-                running.opened, running.queue = service, queue
+                running.opened, running.queue, running.gateway = service, queue, gateway
+                running.audit = gateway.audit if gateway else None
                 await asyncio.Event().wait()
         except RagError as error:
             running.failure = error
@@ -96,29 +105,34 @@ def app_without_lifespan(
     lifespan: Callable[[FastAPI], contextlib.AbstractAsyncContextManager[None]] | None = None,
     *,
     hosts: Sequence[str] = ("*",),
+    caller: Principal | None = None,
 ) -> FastAPI:
     """Builds the app over a service that may be open already; the CLI runs one in its own process.
 
     `hosts` are its names besides those of loopback; `*` allows any: no browser reaches the app.
+    `caller` sends all requests; with None, each is authenticated if the gateway is switched on.
     """
     app = _App(
         title="Plumbline",
         version=rag.__version__,
         description="Documents in, grounded answers out: every citation is an exact span.",
         lifespan=lifespan,
-        dependencies=[Depends(tenant)],
         docs_url=None,
         redoc_url=None,
     )
     add_pages(app)
     app.state.running, app.state.settings = running, settings
-    for routes in (questions, feedback, documents, collections, jobs):
+    for routes in (questions, feedback, documents, collections, jobs, keys, usage):
         app.include_router(routes.router)
     app.include_router(openai_router)
     for routes in (rerankers, dify, ollama):
         app.include_router(routes.router)
     app.include_router(health.router)
+    if caller is None and not settings.gateway.enabled:
+        caller = Principal()
     app.add_middleware(BodyLimit, limits=settings.limits)
+    app.add_middleware(Gate, running=running, caller=caller)
+    app.add_middleware(Auditing, running=running)
     _add_origin_checks(app, hosts, settings.server.allowed_origins)
     app.add_middleware(RequestId)
     app.add_middleware(SlowClients)
@@ -136,8 +150,14 @@ def _add_origin_checks(app: FastAPI, hosts: Sequence[str], origins: Sequence[str
             CORSMiddleware,
             allow_origins=origins,
             allow_methods=["GET", "POST", "DELETE"],
-            allow_headers=["Authorization", "Content-Type", "X-Request-ID", "traceparent"],
-            expose_headers=["Location", "Retry-After", "X-Request-ID"],
+            allow_headers=[
+                "Authorization",
+                "api-key",
+                "Content-Type",
+                "X-Request-ID",
+                "traceparent",
+            ],
+            expose_headers=["Location", "X-Request-ID", *LIMIT_FIELDS],
         )
     app.add_middleware(OwnHosts, hosts=hosts)
 

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import TypeVar
 
 from fastapi import Request
 
+from rag.api.deps import meter_of
 from rag.api.middleware import until_hangup
 from rag.api.question_limits import check_length
 from rag.build.ingest import Ingesting
 from rag.build.retrieval import Searching
 from rag.errors import TooLargeError, UpstreamError
-from rag.types import Float32Array, Kind, Query, Scope
+from rag.records import Feature
+from rag.types import Float32Array, Kind, Query, Scope, Usage
 from retrieval.embedders.bulk import embed_all, score_all
 
 T = TypeVar("T")
@@ -32,8 +35,16 @@ async def vectors(
     """
     _check_count(len(texts), service)
     await service.catalog.collections.check_exists(scope)
-    work = _in_time(embed_all(service.embedder, texts, kind=kind), service)
-    return await until_hangup(request, work)
+    embedder = service.embedder
+    charged = _charged(
+        request,
+        service,
+        texts,
+        feature="embed",
+        model=embedder.fingerprint,
+        work=partial(embed_all, embedder, texts, kind=kind),
+    )
+    return await until_hangup(request, _in_time(charged, service))
 
 
 async def scores(
@@ -48,9 +59,17 @@ async def scores(
     """
     check_length(query, service.settings.limits)
     _check_count(len(texts), service)
-    await service.catalog.collections.check_exists(scope)
+    scope = await service.catalog.collections.check_exists(scope)
     asked = Query(text=query, scope=scope)
-    return await until_hangup(request, _in_time(score_all(service.reranker, asked, texts), service))
+    charged = _charged(
+        request,
+        service,
+        [query, *texts],
+        feature="rerank",
+        model=service.settings.reranker.kind,
+        work=partial(score_all, service.reranker, asked, texts),
+    )
+    return await until_hangup(request, _in_time(charged, service))
 
 
 def ranked(scores: Sequence[float], *, top_n: int | None = None) -> list[int]:
@@ -63,6 +82,31 @@ def shares(scores: Sequence[float]) -> list[float]:
     if any(abs(score) > 1 for score in scores):
         return [1 / (1 + math.exp(-max(-500.0, score))) for score in scores]
     return [max(0.0, score) for score in scores]
+
+
+async def _charged(
+    request: Request,
+    service: Ingesting,
+    texts: list[str],
+    *,
+    feature: Feature,
+    model: str,
+    work: Callable[[], Awaitable[T]],
+) -> T:
+    """Does the work; if somebody is charged, for the tokens of these texts.
+
+    Raises:
+        RateLimitedError, QuotaExceededError: The caller has no more.
+    """
+    meter = meter_of(request)
+    if not meter.charges:
+        return await work()
+    tokens = sum(await asyncio.to_thread(service.embedder.count_tokens, texts))
+    await meter.reserve(tokens)
+    with meter.working(feature):
+        found = await work()
+        meter.spend(model, Usage(input_tokens=tokens))
+    return found
 
 
 async def _in_time(work: Awaitable[T], service: Ingesting) -> T:

@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, TypeVar
 
-from fastapi import Depends, Query, Request
+from fastapi import Depends, Query, Request, params
+from fastapi.routing import APIRoute
 
 from rag.build.ingest import Ingesting
 from rag.build.retrieval import Searching
 from rag.build.service import Service
 from rag.build.storage import Storage
-from rag.errors import BusyError, RagError
+from rag.catalog.collections import no_collection
+from rag.errors import BusyError, ForbiddenError, RagError
+from rag.gateway.api_keys import ApiKeys
+from rag.gateway.audit_log import AuditLog
+from rag.gateway.gateway import Gateway
 from rag.protocols import Queue
+from rag.records import CollectionRecord
 from rag.settings.tree import COLLECTION
+from rag.telemetry.metering import Meter
 from rag.telemetry.trace import Trace, trace_of
-from rag.tenant import tenant_of_caller
-from rag.types import Scope
+from rag.types import PERMISSIONS, Permission, Principal, Scope
 
 Opened = TypeVar("Opened", bound=Storage)
 MAX_WAIT_SECONDS = 60.0
@@ -35,6 +41,8 @@ class Running:
 
     opened: Storage | None = None
     queue: Queue | None = None
+    gateway: Gateway | None = None
+    audit: AuditLog | None = None
     failure: RagError | None = None
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Lock for large requests: one is read at a time, each in a separate process."""
@@ -81,24 +89,82 @@ async def queue(request: Request) -> Queue:
     return state.queue
 
 
-async def tenant(request: Request) -> str:
-    """Returns the tenant of the caller."""
-    found = tenant_of_caller()
-    request.scope["tenant"] = found  # for the request log
+async def principal(request: Request) -> Principal:
+    """Returns the caller, whom `rag.api.gate` has put into the request."""
+    found: Principal = request.scope["principal"]
     return found
 
 
+def needs(permission: Permission) -> params.Depends:
+    """Returns the dependency of a route that only callers with this permission may use."""
+    found: params.Depends = Depends(_CHECKS[permission])
+    return found
+
+
+def permission_of(route: APIRoute) -> Permission | None:
+    """Returns the permission that a route needs; None if it declares none."""
+    checks = {dependency.dependency for dependency in route.dependencies}
+    return next((each for each in PERMISSIONS if _CHECKS[each] in checks), None)
+
+
+def _check_of(permission: Permission) -> Callable[[Request], Awaitable[None]]:
+    async def check(request: Request) -> None:
+        if not (await principal(request)).may(permission):
+            raise ForbiddenError(
+                f"This needs the scope {permission!r}, which the key does not have. Ask for a key"
+                " with it."
+            )
+
+    return check
+
+
+_CHECKS = {permission: _check_of(permission) for permission in PERMISSIONS}
+
+
+def scope_in(caller: Principal, collection: str) -> Scope:
+    """Returns the scope of a collection for a caller: no other function of the API makes one.
+
+    Raises:
+        NotFoundError: The caller may not know of the collection, even if there is one.
+    """
+    if not caller.reaches(collection):
+        raise no_collection(collection)
+    return Scope(tenant=caller.tenant, collection=collection, readers=caller.readers)
+
+
+def visible(records: Sequence[CollectionRecord], caller: Principal) -> list[CollectionRecord]:
+    """Returns the collections of the caller's tenant that the caller may know of."""
+    return [record for record in records if caller.reaches(record.name)]
+
+
 async def scope(
-    tenant: TenantDep, collection: Annotated[str, Query(pattern=COLLECTION)] = "default"
+    request: Request,
+    caller: PrincipalDep,
+    storage: StorageDep,
+    collection: Annotated[str, Query(pattern=COLLECTION)] = "default",
 ) -> Scope:
     """Returns the scope of a request whose collection is in its URL."""
-    return Scope(tenant=tenant, collection=collection)
+    request.scope["collection"] = collection  # for the audit log
+    return await storage.catalog.collections.seen(scope_in(caller, collection))
+
+
+async def api_keys(request: Request, storage: StorageDep) -> ApiKeys:
+    """Returns what manages keys; the gateway of this process forgets those that are changed."""
+    gateway = state_of(request).gateway
+    changed = gateway.keys.forget if gateway else lambda _id: None
+    return ApiKeys(storage.catalog.keys, changed=changed)
+
+
+def meter_of(request: Request) -> Meter:
+    """Returns what the caller is charged by; without a gateway it only adds up."""
+    return request.scope.get("account") or Meter()
 
 
 async def trace(request: Request, storage: StorageDep) -> Trace:
     """Returns the caller's trace, by its W3C `traceparent`, or a new one."""
     rate = storage.settings.traces.rate
     made = trace_of(request.headers.get("traceparent"), rate=rate)
+    made.meter = meter_of(request)
     request.scope["trace"] = made  # for the request log
     return made
 
@@ -108,6 +174,7 @@ IngestingDep = Annotated[Ingesting, Depends(opened_as(Ingesting))]
 SearchingDep = Annotated[Searching, Depends(opened_as(Searching))]
 ServiceDep = Annotated[Service, Depends(opened_as(Service))]
 QueueDep = Annotated[Queue, Depends(queue)]
-TenantDep = Annotated[str, Depends(tenant)]
+PrincipalDep = Annotated[Principal, Depends(principal)]
+ApiKeysDep = Annotated[ApiKeys, Depends(api_keys)]
 ScopeDep = Annotated[Scope, Depends(scope)]
 TraceDep = Annotated[Trace, Depends(trace)]

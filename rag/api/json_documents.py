@@ -15,7 +15,7 @@ import re
 import resource
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import sha256
 from itertools import islice
@@ -209,11 +209,15 @@ def _keep(
             names = {"uri": uri, "document_id_": document.id, "title": document.title or ""}
             keep.append((data, names))
     kept = iter(spool.put_all(keep))
-    return [
+    submissions = [
         submission_of_url(uri, spool.new_key(), own_id=document.id)
         if document.text is None
         else next(kept)
         for document, uri in zip(documents, uris, strict=True)
+    ]
+    return [
+        replace(submission, acl=document.acl and document.acl.words())
+        for submission, document in zip(submissions, documents, strict=True)
     ]
 
 

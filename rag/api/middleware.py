@@ -21,6 +21,7 @@ from rag.errors import RagError, TooLargeError
 from rag.settings.operations import LimitSettings
 from rag.telemetry import logs, metrics
 from rag.telemetry.trace import Trace
+from rag.types import Principal
 
 R = TypeVar("R")
 
@@ -104,6 +105,7 @@ def _note(scope: Scope, status: int, seconds: float) -> dict[str, Any]:
     error = scope.get("problem", "")
     metrics.request(method, route, status, error, seconds)
     trace: Trace | None = scope.get("trace")
+    caller: Principal | None = scope.get("principal")
     journey = (
         {}
         if trace is None
@@ -118,7 +120,7 @@ def _note(scope: Scope, status: int, seconds: float) -> dict[str, Any]:
     )
     return {
         "request_id": scope.get("request_id", ""),
-        "tenant": scope.get("tenant", ""),
+        "tenant": "" if caller is None else caller.tenant,
         "method": method,
         "route": route,
         "status": status,

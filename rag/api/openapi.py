@@ -7,8 +7,9 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from fastapi.routing import APIRoute
 
-from rag.api.deps import Running
+from rag.api.deps import Running, permission_of
 from rag.build.ingest import Ingesting
 from rag.settings.generation import ExtractiveSettings
 from rag.settings.tree import Settings
@@ -20,13 +21,32 @@ _REQUEST_ID = {
     "schema": {"type": "string", "minLength": 1, "maxLength": 128},
 }
 _ALLOW = {"description": "With 405: the methods of this path.", "schema": {"type": "string"}}
+_AUTHENTICATE = {"description": "With 401: `Bearer`.", "schema": {"type": "string"}}
 _RETRY_AFTER = {
-    "description": "With 503: seconds after which to come again.",
+    "description": "With 429 and 503: seconds after which to come again.",
     "schema": {"type": "integer", "minimum": 1},
 }
 _LOCATION = {"description": "The job.", "required": True, "schema": {"type": "string"}}
-_HEADERS = {"4XX": {"Allow": _ALLOW}, "5XX": {"Retry-After": _RETRY_AFTER}}
+_HEADERS = {
+    "4XX": {"Allow": _ALLOW, "WWW-Authenticate": _AUTHENTICATE, "Retry-After": _RETRY_AFTER},
+    "5XX": {"Retry-After": _RETRY_AFTER},
+}
 _METHODS = ("get", "post", "delete")
+_SCHEMES = {
+    "bearer": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "An API key of `rag keys create`, `Authorization: Bearer pl_…`, or a token"
+        " (JWT) of an issuer in `gateway.issuers`. The names beside an operation are the scopes"
+        " that the key or token needs, all of them.",
+    },
+    "apiKey": {
+        "type": "apiKey",
+        "in": "header",
+        "name": "api-key",
+        "description": "The same key, as Azure's clients send it: `api-key: pl_…`.",
+    },
+}
 
 
 def document(app: FastAPI, settings: Settings, running: Running) -> dict[str, Any]:
@@ -38,8 +58,20 @@ def document(app: FastAPI, settings: Settings, running: Running) -> dict[str, An
         for method in _METHODS:
             if method in operations:
                 _complete(operations[method])
+    if settings.gateway.enabled:
+        _secure(made, app)
     filled: dict[str, Any] = _filled(made, _in_force(settings, running))
     return filled
+
+
+def _secure(made: dict[str, Any], app: FastAPI) -> None:
+    """Adds the ways to send a key, and to each operation the scope that the key needs."""
+    made["components"]["securitySchemes"] = _SCHEMES
+    for route in app.routes:
+        if isinstance(route, APIRoute) and (permission := permission_of(route)):
+            for method in route.methods:
+                operation = made["paths"][route.path_format][method.lower()]
+                operation["security"] = [{name: [permission]} for name in _SCHEMES]
 
 
 def _complete(operation: dict[str, Any]) -> None:

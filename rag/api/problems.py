@@ -17,7 +17,8 @@ from starlette.types import Scope
 
 from rag.api.clients import problem_forms
 from rag.api.openai import errors
-from rag.errors import ConfigError, RagError, UpstreamError
+from rag.errors import ConfigError, QuotaExceededError, RagError, RateLimitedError
+from rag.gateway.limit_fields import retry_fields
 from rag.text.validation_errors import first, shortened
 
 DETAIL_CHARS = 4000
@@ -97,10 +98,18 @@ def request_id(request: Request) -> str:
 
 
 def retry_after(error: RagError) -> dict[str, str]:
-    """Returns a header with the seconds until a retry may succeed; empty for other errors."""
-    if not isinstance(error, UpstreamError):
+    """Returns headers with the seconds until a retry may succeed; empty for other errors.
+
+    Those of a limit have the limit, too, and say so if waiting does not help.
+    """
+    if isinstance(error, RateLimitedError):
+        return {**error.fields, **retry_fields(error.retry_after)}
+    if error.retry_after is None:
         return {}
-    return {"Retry-After": str(max(1, math.ceil(error.retry_after)))}
+    found = {"Retry-After": str(max(1, math.ceil(error.retry_after)))}
+    if isinstance(error, QuotaExceededError):  # a client that retries would wait for hours
+        found["x-should-retry"] = "false"
+    return found
 
 
 async def _on_rag_error(request: Request, error: Exception) -> Response:

@@ -145,6 +145,7 @@ class DocumentOut(BaseModel):
     meta: dict[str, Any]
     chunks: int
     duplicate_of: str | None
+    parent: str | None = Field(description="The document that it is attached to.")
     created_at: str
     updated_at: str
 
@@ -276,15 +277,13 @@ def answer_json(answer: Answer) -> dict[str, Any]:
 
 def usage_json(usage: Usage) -> dict[str, Any]:
     """Returns usage in the form of `UsageOut`."""
-    fields = asdict(usage)
-    del fields["estimated"]  # only traces report it
-    return fields
+    return {name: getattr(usage, name) for name in UsageOut.model_fields}
 
 
 def document_json(record: DocumentRecord) -> dict[str, Any]:
     """Returns a document as `DocumentOut`; where its bytes lie and how it was cut is internal."""
     fields = asdict(record)
-    del fields["source"], fields["recipe"], fields["original"]
+    del fields["source"], fields["recipe"], fields["original"], fields["acl"]
     return fields
 
 

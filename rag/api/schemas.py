@@ -19,6 +19,8 @@ from pydantic import (
 
 from ingest.sources.fetch import parse_url
 from rag.api import shapes
+from rag.api.acl_json import AclIn
+from rag.api.checked_names import checked_name, sendable, storable
 from rag.api.numbers import Flag, Integer
 from rag.api.sampling import SamplingIn
 from rag.errors import ReadError
@@ -36,33 +38,7 @@ LABEL_CHARS = 200
 FIELDS = 64
 """Most fields of a document's meta."""
 FIELD_NAME = r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$"
-_UNSTORABLE = re.compile("[\ud800-\udfff\0]")
-"""Lone surrogates, which UTF-8 cannot encode, and NUL, which PostgreSQL cannot store."""
-_CONTROL = re.compile("[\0-\x1f\x7f-\x9f\u2028\u2029]")
-"""Control characters and line ends: no address, log or terminal holds a name with one."""
 _Scalar = str | bool | int | float
-
-
-def storable(text: str) -> str:
-    """Returns the text unchanged.
-
-    Raises:
-        ValueError: A database cannot store one of its characters.
-    """
-    if _UNSTORABLE.search(text):
-        raise ValueError("it holds a NUL or half a character (a lone surrogate)")
-    return text
-
-
-def checked_name(text: str) -> str:
-    """Returns an id or a uri unchanged.
-
-    Raises:
-        ValueError: It holds a line end or another control character, or cannot be stored.
-    """
-    if found := _CONTROL.search(text):
-        raise ValueError(f"it holds the control character {found[0]!r}, which no name may")
-    return storable(text)
 
 
 def _scalars(value: Any) -> Any:
@@ -90,11 +66,6 @@ def _few_fields(value: Any) -> Any:
     if isinstance(value, dict) and len(value) > FIELDS:
         raise ValueError(f"it has {len(value):,} fields, and {FIELDS} are allowed")
     return value
-
-
-def sendable(text: str) -> str:
-    """Replaces the characters that no model and no database can take."""
-    return _UNSTORABLE.sub("\ufffd", text)
 
 
 def _has_words(text: str) -> str:
@@ -285,7 +256,7 @@ class DocumentIn(_Request):
         None,
         min_length=1,
         max_length=512,
-        json_schema_extra={"not": {"type": "string", "pattern": "/(chunks|content)$"}},
+        json_schema_extra={"not": {"type": "string", "pattern": "/(chunks|content|acl)$"}},
     )
     title: str | None = Field(None, max_length=1000)
     text: _DocumentText | None = None
@@ -296,10 +267,12 @@ class DocumentIn(_Request):
         json_schema_extra={"propertyNames": {"pattern": FIELD_NAME}},
     )
 
+    acl: AclIn | None = Field(None, description="Who may read it; left out: as before.")
+
     @field_validator("id")
     @classmethod
     def _reachable(cls, value: str | None) -> str | None:
-        for part in ("chunks", "content"):
+        for part in ("chunks", "content", "acl"):
             if value is not None and value.endswith(f"/{part}"):
                 raise ValueError(f"it ends in /{part}, which is where the {part} of a document is")
         return value

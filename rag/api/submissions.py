@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import PurePath
 from typing import Any
@@ -16,15 +16,17 @@ from starlette.exceptions import HTTPException
 
 from ingest.readers.media_types import essence
 from rag.api import shapes
-from rag.api.deps import state_of
+from rag.api.acl_json import AclIn, acl_of_form
+from rag.api.checked_names import checked_name
+from rag.api.deps import scope_in, state_of
 from rag.api.json_documents import check_size, check_unique, take_json
-from rag.api.schemas import URI_CHARS, DocumentsRequest, checked_name
+from rag.api.schemas import URI_CHARS, DocumentsRequest
 from rag.build.ingest import Ingesting
 from rag.errors import ConflictError, InputError, NotFoundError, TooLargeError
 from rag.records import Submission
 from rag.settings.tree import COLLECTION
 from rag.text.validation_errors import shortened
-from rag.types import Scope
+from rag.types import Principal, Readers, Scope
 
 _SAME_NAME = (
     "If they are two documents, send a `uri` for each file, or its folders in its name"
@@ -35,7 +37,10 @@ _SAME_NAME = (
 def _json_schema() -> dict[str, Any]:
     """Returns pydantic's schema in one piece: its references do not resolve within OpenAPI's."""
     schema = DocumentsRequest.model_json_schema()
-    schema["properties"]["documents"]["items"] = schema.pop("$defs")["DocumentIn"]
+    named = schema.pop("$defs")
+    document = named["DocumentIn"]
+    document["properties"]["acl"]["anyOf"][0] = named["AclIn"]
+    schema["properties"]["documents"]["items"] = document
     return schema
 
 
@@ -75,6 +80,12 @@ OPENAPI: dict[str, Any] = {
                             "items": {"type": "string", "format": "binary", "minLength": 1},
                             "minItems": 1,
                         },
+                        "acl": {
+                            "type": "string",
+                            "contentMediaType": "application/json",
+                            "contentSchema": AclIn.model_json_schema(),
+                            "description": "Who may read the files, as JSON; left out: as before.",
+                        },
                         "uri": {
                             **shapes.either(_URI, shapes.list_of(_URI)),
                             "description": "Where each file comes from, in the order of the files;"
@@ -97,7 +108,7 @@ class Taken:
     notices: list[str] = field(default_factory=list)
 
 
-async def take(request: Request, opened: Ingesting, tenant: str) -> Taken:
+async def take(request: Request, opened: Ingesting, caller: Principal) -> Taken:
     """Stores the documents of a request: all of them, or none on an error.
 
     Raises:
@@ -106,12 +117,16 @@ async def take(request: Request, opened: Ingesting, tenant: str) -> Taken:
     """
     kind = essence(request.headers.get("content-type", ""))
     if kind == "multipart/form-data":
-        return await _take_form(request, opened, tenant)
+        return await _take_form(request, opened, caller)
     if kind == "application/json":
         turn = state_of(request).turn
-        spool = opened.spool.of(tenant)
+        spool = opened.spool.of(caller.tenant)
         sent = await take_json(request, spool, opened.settings.limits, turn=turn)
-        scope = Scope(tenant=tenant, collection=sent.collection)
+        try:
+            scope = scope_in(caller, sent.collection)
+        except NotFoundError:
+            await asyncio.to_thread(spool.sweep, {s.source["spool"] for s in sent.submissions})
+            raise
         return Taken(scope=scope, submissions=sent.submissions)
     raise InputError(
         f"Documents come as application/json or multipart/form-data, not as {kind or 'nothing'!r}.",
@@ -119,12 +134,12 @@ async def take(request: Request, opened: Ingesting, tenant: str) -> Taken:
     )
 
 
-async def _take_form(request: Request, opened: Ingesting, tenant: str) -> Taken:
+async def _take_form(request: Request, opened: Ingesting, caller: Principal) -> Taken:
     limit = opened.settings.limits.upload_documents
     try:
-        # One uri for each file, and the collection.
-        async with request.form(max_files=limit, max_fields=limit + 1) as form:
-            return await _take_files(form, opened, tenant)
+        # One uri for each file, the collection and the ACL.
+        async with request.form(max_files=limit, max_fields=limit + 2) as form:
+            return await _take_files(form, opened, caller)
     except HTTPException as error:
         if error.detail.startswith("Too many"):
             raise TooLargeError(
@@ -135,14 +150,15 @@ async def _take_form(request: Request, opened: Ingesting, tenant: str) -> Taken:
         ) from error
 
 
-async def _take_files(form: FormData, opened: Ingesting, tenant: str) -> Taken:
+async def _take_files(form: FormData, opened: Ingesting, caller: Principal) -> Taken:
     collection = form.get("collection", "default")
     if not isinstance(collection, str) or not re.fullmatch(COLLECTION, collection):
         raise InputError(f"collection: it is text that matches {COLLECTION}.")
     files = [f for f in form.getlist("files") if isinstance(f, UploadFile)]
     uris = [u for u in form.getlist("uri") if isinstance(u, str)]
-    if unknown := set(form) - {"collection", "files", "uri"}:
+    if unknown := set(form) - {"collection", "files", "uri", "acl"}:
         raise InputError(f"Unknown form fields: {', '.join(sorted(unknown))}. Files go in `files`.")
+    acl = _acl_of(form)
     if not files:
         raise InputError("No files came: send them in the form field `files`.", code="no_files")
     if uris and len(uris) != len(files):
@@ -162,11 +178,21 @@ async def _take_files(form: FormData, opened: Ingesting, tenant: str) -> Taken:
         (await file.read(), {"uri": uri, "name": PurePath(file.filename or "").name})
         for file, uri in zip(files, uris, strict=True)
     ]
-    scope = Scope(tenant=tenant, collection=collection)
-    submissions = await asyncio.to_thread(opened.spool.of(tenant).put_all, keep)
+    scope = await opened.catalog.collections.seen(scope_in(caller, collection))
+    kept = await asyncio.to_thread(opened.spool.of(caller.tenant).put_all, keep)
+    submissions = [replace(submission, acl=acl) for submission in kept]
     sent = {s.document_id: data for s, (data, _) in zip(submissions, keep, strict=True)}
     notices = await _replaced(opened, scope, sent) if is_named else []
     return Taken(scope=scope, submissions=submissions, notices=notices)
+
+
+def _acl_of(form: FormData) -> Readers | None:
+    given = form.getlist("acl")
+    if not given:
+        return None
+    if len(given) > 1 or not isinstance(given[0], str):
+        raise InputError("acl: it is one field of text, for all files of the request.")
+    return acl_of_form(given[0])
 
 
 def _uri_of(filename: str) -> str:

@@ -156,13 +156,16 @@ async def open_judge(
 async def _open_priced(
     settings: OpenAIModelSettings | VllmModelSettings, stack: contextlib.AsyncExitStack
 ) -> ChatModel:
-    from generation.models.pricing import PricedModel
+    from generation.models.pricing import PricedModel, Prices
 
-    return PricedModel(
-        await _open_model(settings, stack),
-        input_price=settings.input_price,
-        output_price=settings.output_price,
+    prices = Prices(
+        input=settings.input_price,
+        output=settings.output_price,
+        cached=settings.cached_price,
+        gpu_hour=settings.gpu_hour_price,
+        tokens_per_second=settings.tokens_per_second,
     )
+    return PricedModel(await _open_model(settings, stack), prices)
 
 
 async def _open_model(

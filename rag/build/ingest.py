@@ -6,18 +6,24 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
+from rag.build.accounts import open_ledger
 from rag.build.embedding import build_embedder, build_passage_embedder
 from rag.build.storage import Storage, attributes_of, build_database, build_index, open_storage
 from rag.build.telemetry import build_privacy, open_observer, open_traces
 from rag.catalog.catalog import Catalog
 from rag.errors import ConfigError
 from rag.feedback.observer import Observer
+from rag.gateway.charges import charge_of
+from rag.gateway.ledger import Ledger
 from rag.process.private_folder import INDEX, ORIGINALS, SPOOL
+from rag.records import Task
 from rag.settings.ingest import ChunkerSettings, RecursiveSettings, SectionSettings
 from rag.settings.tree import Settings
 from rag.telemetry import metrics
+from rag.telemetry.metering import Meter
 
 if TYPE_CHECKING:
     from ingest.chunkers.token_budget import CountTokens
@@ -43,6 +49,8 @@ class Ingesting(Storage):
     encoder: Bm25Encoder
     ingest: IngestPipeline
     observer: Observer
+    ledger: Ledger | None
+    """Of documents and of judgements of answers; None if nobody is charged."""
 
     async def warm(self) -> None:
         """Loads the embedder's model, unless it is loaded, and encodes a text.
@@ -101,6 +109,7 @@ async def open_ingesting(
         await stack.enter_async_context(index.erasing())
         parser = build_parser(settings)
         stack.callback(parser.close)
+        ledger = await open_ledger(settings.gateway, catalog, stack)
         ingest = IngestPipeline(
             reader=WebReader(parser, build_fetcher(settings)),
             chunker=build_chunker(settings.chunker, embedder.count_tokens),
@@ -111,7 +120,10 @@ async def open_ingesting(
             spool=spool,
             originals=originals,
             passages=build_passage_embedder(settings.reranker, embedder),
-            traces=DocumentTraces(observer.traces.send, rate=settings.traces.rate),
+            traces=DocumentTraces(
+                observer.traces.send, rate=settings.traces.rate, meter=partial(_charge, ledger)
+            ),
+            count_tokens=embedder.count_tokens,
             seconds=settings.queue.task_seconds,
         )
         await stack.enter_async_context(cleanup.started())
@@ -126,7 +138,12 @@ async def open_ingesting(
             encoder=encoder,
             ingest=ingest,
             observer=observer,
+            ledger=ledger,
         )
+
+
+def _charge(ledger: Ledger | None, task: Task) -> Meter:
+    return charge_of(ledger, task.scope.tenant, key_id=task.key_id, subject=task.subject)
 
 
 def build_parser(settings: Settings) -> Parser:

@@ -13,7 +13,7 @@ from rag.catalog.catalog import Catalog
 from rag.catalog.database import Database, PostgresDatabase, SqliteDatabase
 from rag.errors import ConfigError, NotFoundError
 from rag.process.folder_lock import own
-from rag.process.private_folder import CATALOG, is_shared, tighten
+from rag.process.private_folder import CATALOG, is_shared, make_private, tighten
 from rag.settings.storage import EdgeSettings, PostgresSettings, QdrantSettings, SqliteSettings
 from rag.settings.tree import Settings
 
@@ -63,6 +63,32 @@ async def open_storage(settings: Settings) -> AsyncIterator[Storage]:
         yield Storage(
             settings=settings, database=database, catalog=catalog, alone=alone, announce=announce
         )
+
+
+@contextlib.asynccontextmanager
+async def open_beside(settings: Settings) -> AsyncIterator[Storage]:
+    """Opens the catalog beside a server that may be running on it, for rows that no server owns.
+
+    Raises:
+        ConfigError: The data folder cannot be used.
+    """
+    data = settings.data_dir.resolve()
+    try:
+        make_private(data)
+    except OSError as error:
+        raise ConfigError(f"The data folder {data} cannot be used: {error.strerror}.") from error
+    database = build_database(settings.catalog, data)
+    try:
+        await database.open()
+        yield Storage(
+            settings=settings,
+            database=database,
+            catalog=Catalog(database),
+            alone=False,
+            announce=_no_announcement,
+        )
+    finally:
+        await database.close()
 
 
 def attributes_of(opened: Storage) -> dict[str, Any]:

@@ -12,11 +12,11 @@ import sqlalchemy as sa
 
 from rag.catalog.database import Database
 from rag.catalog.forgetting import forget_late
-from rag.catalog.sql import in_scope, scope_of
+from rag.catalog.sql import in_scope, scope_of, scope_row
 from rag.catalog.tables import TO_SCORE, answer_documents, answers
 from rag.errors import NotFoundError
 from rag.records import Feedback, LiveAnswer, Signals
-from rag.types import Float32Array, Scope
+from rag.types import Float32Array, Principal, Scope
 
 LOST_SECONDS = 600.0
 """Seconds after which an answer that was given out and not scored is given out again."""
@@ -100,15 +100,19 @@ class Answers:
         found = [row["content"] for row in await self._db.rows(query)]
         return found[0]["question"] if found and found[0] else None
 
-    async def add_feedback(self, tenant: str, id_: str, feedback: Feedback) -> LiveAnswer:
+    async def add_feedback(self, caller: Principal, id_: str, feedback: Feedback) -> LiveAnswer:
         """Stores feedback on the answer with this id; returns the answer with its feedback.
 
         A value of None leaves the earlier feedback unchanged.
 
         Raises:
-            NotFoundError: No answer of the tenant with this id is kept.
+            NotFoundError: No answer with this id is kept that the caller may know of.
         """
-        theirs = _of(tenant, id_)
+        theirs = _of(caller.tenant, id_)
+        if caller.collections is not None:
+            theirs = sa.and_(theirs, answers.c.collection.in_(caller.collections))
+        if caller.readers is not None:  # whoever asked, and nobody else, judges the answer
+            theirs = sa.and_(theirs, answers.c.reader.in_(sorted(caller.readers)))
         given = {name: value for name, value in asdict(feedback).items() if value is not None}
         async with self._db.write() as db:
             if (await db.execute(answers.update().where(theirs).values(given))).rowcount == 0:
@@ -169,23 +173,23 @@ def _within(
 
 def _row(answer: LiveAnswer) -> dict[str, Any]:
     row = asdict(answer)
-    scope, feedback = row.pop("scope"), row.pop("feedback")
-    del row["read"]
-    return {**row, **scope, **feedback}
+    feedback = row.pop("feedback")
+    del row["scope"], row["read"]
+    return {**row, **scope_row(answer.scope), **feedback, "reader": answer.scope.reader}
 
 
 def _read(answer: LiveAnswer) -> Iterator[dict[str, str]]:
     """Yields the rows of the documents that an answer was made of."""
     for document_id, version in answer.read.items():
         key = {"answer_id": answer.id, "document_id": document_id, "version": version}
-        yield asdict(answer.scope) | key
+        yield scope_row(answer.scope) | key
 
 
 def _answer(row: sa.RowMapping) -> LiveAnswer:
     values = dict(row)
     names = ("rating", "comment", "correction")
     feedback = Feedback(**{name: values.pop(name) for name in names})
-    for name in ("tenant", "collection", "embedding", "claimed_at"):
+    for name in ("tenant", "collection", "embedding", "claimed_at", "reader"):
         del values[name]
     return LiveAnswer(scope=scope_of(row), feedback=feedback, **values)
 

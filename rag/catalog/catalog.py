@@ -5,13 +5,19 @@ from __future__ import annotations
 from collections.abc import Hashable
 from contextlib import AbstractAsyncContextManager
 
+from rag.catalog.acls import Acls
+from rag.catalog.audit import Audit
 from rag.catalog.collections import Collections
 from rag.catalog.database import Database
 from rag.catalog.documents import Documents
 from rag.catalog.jobs import Jobs
+from rag.catalog.keys import Keys
+from rag.catalog.removals import Removals
 from rag.catalog.staged import Staged
 from rag.catalog.tasks import Tasks
+from rag.catalog.tenants import Tenants
 from rag.catalog.unsettled import Unsettled
+from rag.catalog.usage import Usage
 from rag.catalog.versions import Versions
 
 
@@ -27,10 +33,16 @@ class Catalog:
         self.unsettled = Unsettled(database)
         self.staged = Staged(database)
         self.collections = Collections(database)
+        self.acls = Acls(database)
         self.documents = Documents(database, self.unsettled)
         self.versions = Versions(database, self.unsettled, self.staged)
         self.jobs = Jobs(database)
         self.tasks = Tasks(database, self.unsettled)
+        self.keys = Keys(database)
+        self.usage = Usage(database)
+        self.audit = Audit(database)
+        self.removals = Removals(database)
+        self.tenants = Tenants(database)
 
     async def open(self) -> None:
         """Makes the tables ready."""

@@ -51,6 +51,11 @@ def document_of(row: Mapping[str, Any], *, text: str, structure: Structure) -> D
     )
 
 
+def stored_meta(meta: Meta) -> dict[str, Any]:
+    """Returns metadata as it is once it was stored: its tuples are lists."""
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in meta.items()}
+
+
 def _meta(stored: Mapping[str, Any]) -> Meta:
     """Returns stored metadata with its lists as tuples, which JSON does not distinguish."""
     return {

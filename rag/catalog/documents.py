@@ -9,12 +9,14 @@ from collections.abc import Sequence
 
 import sqlalchemy as sa
 
+from rag.catalog.acls import readable
 from rag.catalog.database import Database
 from rag.catalog.document_json import document_of
 from rag.catalog.forgetting import forget_text
 from rag.catalog.sql import (
     IS_OPEN,
     OPEN,
+    acl_text,
     document_key,
     document_record,
     in_scope,
@@ -24,11 +26,11 @@ from rag.catalog.sql import (
     the_document,
     the_scope,
 )
-from rag.catalog.tables import documents, tasks, texts
+from rag.catalog.tables import document_readers, documents, tasks, texts
 from rag.catalog.unsettled import Unsettled
 from rag.errors import InputError, NotFoundError
 from rag.records import DocumentRecord
-from rag.types import Document, Scope
+from rag.types import Document, Readers, Scope
 
 _LAST_CHARACTER = "\U0010ffff"
 MAX_LISTED_URIS = 5
@@ -37,6 +39,7 @@ _FIND_CONTENT = (
     documents.select()
     .where(
         the_scope(documents),
+        documents.c.acl.is_not_distinct_from(sa.bindparam("acl", type_=sa.String)),
         documents.c.version == sa.bindparam("content"),
         documents.c.duplicate_of.is_(None),
         documents.c.chunks > 0,
@@ -67,7 +70,11 @@ class Documents:
         state: str | None = None,
         uri_prefix: str = "",
     ) -> list[DocumentRecord]:
-        """Returns the documents with ids greater than `after`, ordered by id."""
+        """Returns the documents with ids greater than `after`, ordered by id.
+
+        Here and below, a document that the scope's readers may not read is as one that there is
+        none of.
+        """
         query = documents.select()
         columns: list[sa.ColumnElement[str]] = [
             documents.c.tenant,
@@ -83,6 +90,7 @@ class Documents:
             query = query.where(documents.c.state == state)
         tenant, collection, place = columns
         query = query.where(tenant == scope.tenant, collection == scope.collection, place > after)
+        query = query.where(readable(scope))
         rows = await self._db.rows(query.order_by(place).limit(limit))
         return [document_record(row) for row in rows]
 
@@ -92,7 +100,8 @@ class Documents:
         Raises:
             NotFoundError: There is no such document.
         """
-        rows = await self._db.rows(_FIND, document_key(scope, document_id))
+        query = _FIND if scope.readers is None else _FIND.where(readable(scope))
+        rows = await self._db.rows(query, document_key(scope, document_id))
         if not rows:
             raise _no_document(scope, document_id)
         return document_record(rows[0])
@@ -100,12 +109,16 @@ class Documents:
     async def known(self, scope: Scope, document_ids: Sequence[str]) -> set[str]:
         """Returns those of these ids that belong to a document."""
         query = sa.select(documents.c.id).where(in_scope(scope, documents))
-        rows = await self._db.rows(query.where(documents.c.id.in_(document_ids)))
+        rows = await self._db.rows(query.where(documents.c.id.in_(document_ids), readable(scope)))
         return {row["id"] for row in rows}
 
     async def text(self, scope: Scope, document_id: str) -> str:
         """Returns the text that citations quote from; empty if the document was never read."""
         query = sa.select(texts.c.text).where(of_document(scope, document_id, texts))
+        if scope.readers is not None:
+            query = query.join(documents, _is_text(scope)).where(
+                in_scope(scope, documents), readable(scope)
+            )
         rows = await self._db.rows(query)
         return str(rows[0]["text"]) if rows else ""
 
@@ -117,7 +130,8 @@ class Documents:
         """
         query = sa.select(self._db.utf8(texts.c.text).label("text"), documents.c.state)
         query = query.select_from(documents.outerjoin(texts, _is_text(scope)))
-        rows = await self._db.rows(query.where(of_document(scope, document_id, documents)))
+        its = of_document(scope, document_id, documents)
+        rows = await self._db.rows(query.where(its, readable(scope)))
         if not rows:
             raise _no_document(scope, document_id)
         if rows[0]["text"] is None:
@@ -136,7 +150,8 @@ class Documents:
             InputError: An older version ingested it, and did not store its structure.
         """
         query = sa.select(documents, texts.c.text, texts.c.structure).join(texts, _is_text(scope))
-        rows = await self._db.rows(query.where(of_document(scope, document_id, documents)))
+        its = of_document(scope, document_id, documents)
+        rows = await self._db.rows(query.where(its, readable(scope)))
         if not rows:
             raise _no_document(scope, document_id)
         if rows[0]["structure"] is None:
@@ -152,9 +167,15 @@ class Documents:
         if rows := await self._db.rows(only_text):
             raise _incomplete([row["uri"] for row in rows])
 
-    async def same_content(self, scope: Scope, version: str) -> DocumentRecord | None:
-        """Returns the document that is indexed for these bytes; None if there is none."""
-        rows = await self._db.rows(_FIND_CONTENT, scope_key(scope) | {"content": version})
+    async def same_content(
+        self, scope: Scope, version: str, acl: Readers | None
+    ) -> DocumentRecord | None:
+        """Returns the document that is indexed for these bytes and this ACL; None for none.
+
+        Documents with other readers share no chunks: a hit names the document that holds it.
+        """
+        wanted = {"content": version, "acl": acl_text(acl)}
+        rows = await self._db.rows(_FIND_CONTENT, scope_key(scope) | wanted)
         return document_record(rows[0]) if rows else None
 
     async def duplicates(self, scope: Scope, document_id: str) -> list[DocumentRecord]:
@@ -163,6 +184,14 @@ class Documents:
         query = query.where(documents.c.duplicate_of == document_id)
         rows = await self._db.rows(query.order_by(documents.c.created_at))
         return [document_record(row) for row in rows]
+
+    async def attached(self, scope: Scope, document_id: str) -> list[str]:
+        """Returns the ids of the documents that are attached to a document, in their order."""
+        query = sa.select(documents.c.id).where(in_scope(scope, documents))
+        rows = await self._db.rows(
+            query.where(documents.c.parent == document_id).order_by(documents.c.id)
+        )
+        return [row["id"] for row in rows]
 
     async def lose(self, scope: Scope, error: str, *, document_id: str | None = None) -> None:
         """Marks one document, or all, as no longer stored, so that they can be ingested again."""
@@ -204,7 +233,7 @@ class Documents:
             await db.execute(cancel)
             await forget_text(db, scope, document_id)
             found = (await db.execute(_FIND, document_key(scope, document_id))).mappings().all()
-            for table in (documents, texts):
+            for table in (documents, document_readers, texts):
                 await db.execute(table.delete().where(of_document(scope, document_id, table)))
             await db.execute(cancel)  # again: a new task may have come before the deletion
             for row in found:

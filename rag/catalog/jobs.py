@@ -10,13 +10,24 @@ from itertools import islice
 from uuid import uuid4
 
 import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
 
+from rag.catalog.accepting import Accepting
+from rag.catalog.collections import being_removed
 from rag.catalog.database import Database
-from rag.catalog.sql import OPEN, key_columns, same_document, scope_row, spool_keys, utc_now
-from rag.catalog.tables import TO_SCORE, answers, documents, jobs, tasks
+from rag.catalog.sql import (
+    OPEN,
+    in_scope,
+    same_document,
+    scope_row,
+    spool_keys,
+    utc_now,
+)
+from rag.catalog.tables import TO_SCORE, answers, collections, documents, jobs, tasks
+from rag.catalog.turns import next_turn
 from rag.errors import NotFoundError
 from rag.records import Backlog, JobRecord, OpenTasks, Submission
-from rag.types import Scope, State
+from rag.types import Readers, Scope, State
 
 MAX_LISTED_FAILURES = 100
 SUBMIT_SLICE = 500
@@ -29,6 +40,7 @@ class Jobs:
 
     def __init__(self, database: Database) -> None:
         self._db = database
+        self._accepting = Accepting(database)
 
     async def submit(
         self,
@@ -37,58 +49,46 @@ class Jobs:
         *,
         bulk: bool = False,
         expires_in: float | None = None,
+        key_id: str = "",
+        subject: str = "",
     ) -> str:
         """Lists the documents as pending and returns the id of the job that will ingest them.
 
         All are stored or none; the submissions are read while they are written, a slice at a time.
         `bulk` documents wait for all others; those not begun within `expires_in` seconds fail.
+        The key and the user are those who are charged.
+        The tenant takes turns with the others (see `rag.catalog.turns`).
         """
         job_id, now = uuid4().hex, utc_now()
         expires_at = None if expires_in is None else time.time() + expires_in
-        stamp = {**scope_row(scope), "state": "pending", "updated_at": now}
-        new = self._db.insert(documents)
-        again = {
-            "state": "pending",
-            "error": None,
-            "updated_at": now,
-            "source": new.excluded.source,
-        }
-        upsert = new.on_conflict_do_update(index_elements=key_columns(documents), set_=again)
         coming = iter(submissions)
         async with self._db.write() as db:
-            await db.execute(jobs.insert().values(id=job_id, created_at=now, **scope_row(scope)))
+            await self._check_collection(db, scope)
+            sender = {"key_id": key_id, "subject": subject, "reader": scope.reader}
+            job = {"id": job_id, "created_at": now, **scope_row(scope), **sender}
+            await db.execute(jobs.insert().values(job))
             while part := list(islice(coming, SUBMIT_SLICE)):
-                listed = [
-                    stamp | {"id": s.document_id, "uri": s.uri, "title": s.title,
-                             "source": dict(s.source), "created_at": now, "meta": {}}
-                    for s in part
-                ]  # fmt: skip
-                queued: list[dict[str, object]] = [
-                    stamp
-                    | {
-                        "job_id": job_id,
-                        "document_id": s.document_id,
-                        "source": dict(s.source),
-                        "bulk": bulk,
-                        "expires_at": expires_at,
-                        "traceparent": s.traceparent,
-                    }
-                    for s in part
-                ]
-                await db.execute(upsert, listed)
-                await db.execute(tasks.insert(), queued)
+                await self._accepting.add(db, scope, job_id, part, bulk=bulk, expires_at=expires_at)
         return job_id
 
-    async def get(self, tenant: str, job_id: str) -> JobRecord:
-        """Returns the job.
+    async def _check_collection(self, db: AsyncConnection, scope: Scope) -> None:
+        """Checks that the collection is not being removed, and holds that up until the commit."""
+        mine = sa.select(collections.c.removed_at).where(in_scope(scope, collections))
+        if await db.scalar(mine.with_for_update(read=True)) is not None:
+            raise being_removed(scope.collection)
+
+    async def get(self, tenant: str, job_id: str, *, readers: Readers | None = None) -> JobRecord:
+        """Returns the job; for `readers`, only one that one of them has sent.
 
         Raises:
             NotFoundError: The tenant has no such job.
         """
         theirs = sa.and_(jobs.c.id == job_id, jobs.c.tenant == tenant)
+        if readers is not None:
+            theirs = sa.and_(theirs, jobs.c.reader.in_(sorted(readers)))
         found = await self._db.rows(jobs.select().where(theirs))
         if not found:
-            raise NotFoundError(f"There is no job {job_id!r}.", code="unknown_job")
+            raise no_job(job_id)
         grouped = (
             sa.select(
                 tasks.c.state,
@@ -127,8 +127,14 @@ class Jobs:
         timing = {"attempts": 0, "not_before": 0.0, "queued_at": None, "expires_at": None}
         afresh = again | timing | {"stage": "parse"}
         dead = sa.exists().where(_OF_TASK, documents.c.state == "failed")
+        alike = sa.select(tasks.c.bulk).where(tasks.c.job_id == job_id).limit(1)
+        place = sa.func.row_number().over(order_by=tasks.c.id).label("place")
+        placed = sa.select(tasks.c.id, place).where(failed, dead).subquery()
+        again_each = tasks.update().where(tasks.c.id == placed.c.id)
         async with self._db.write() as db:
-            await db.execute(tasks.update().where(failed, dead).values(afresh))
+            turn = await next_turn(db, tenant, bulk=bool(await db.scalar(alike)))
+            turns = {"turn": turn + placed.c.place - 1}
+            await db.execute(again_each.values(afresh | turns))
             waiting = sa.and_(tasks.c.job_id == job_id, tasks.c.state == "pending")
             waits = sa.exists().where(_OF_TASK, waiting)
             await db.execute(documents.update().where(waits).values(again))
@@ -197,6 +203,11 @@ def _open_tasks(row: sa.RowMapping) -> OpenTasks:
         tasks=row["tasks"],
         oldest_seconds=max(0.0, age.total_seconds()),
     )
+
+
+def no_job(job_id: str) -> NotFoundError:
+    """Returns the error for a job that does not exist, or that the caller may not know of."""
+    return NotFoundError(f"There is no job {job_id!r}.", code="unknown_job")
 
 
 def _job_record(

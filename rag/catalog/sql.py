@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from datetime import UTC, datetime
+from typing import Any
 
 import sqlalchemy as sa
 
 from rag.catalog.tables import documents, tasks
-from rag.records import DocumentRecord
-from rag.types import Scope
+from rag.records import DocumentRecord, Task
+from rag.types import Readers, Scope
 
 OPEN = ("pending", "running")
 """States of tasks that have not ended."""
@@ -86,13 +88,52 @@ def key_columns(table: sa.Table) -> list[str]:
 
 def document_record(row: sa.RowMapping) -> DocumentRecord:
     """Returns the record of a row of `documents`."""
-    return DocumentRecord(**{field.name: row[field.name] for field in fields(DocumentRecord)})
+    values = {field.name: row[field.name] for field in fields(DocumentRecord)}
+    return DocumentRecord(**values | {"acl": acl_of(row["acl"])})
+
+
+def acl_text(acl: Readers | None) -> str | None:
+    """Returns an ACL as it is stored: equal ones have equal texts."""
+    return None if acl is None else json.dumps(sorted(acl), ensure_ascii=False)
+
+
+def acl_of(text: str | None) -> Readers | None:
+    """Returns the ACL that `acl_text` was given."""
+    return None if text is None else frozenset(json.loads(text))
 
 
 def spool_keys(rows: Iterable[sa.RowMapping]) -> set[str]:
     """Returns the keys of the bytes in the spool that the sources of these rows name."""
-    return {row["source"]["spool"] for row in rows if "spool" in row["source"]}
+    return {key for row in rows for key in keys_of(row["source"])}
+
+
+def keys_of(source: Mapping[str, Any]) -> set[str]:
+    """Returns the keys of a source's bytes in the spool, and of its attachments' if it has some."""
+    attached = (each["source"]["spool"] for each in source.get("attachments", ()))
+    return {source["spool"], *attached} if "spool" in source else set(attached)
 
 
 def _document_id(table: sa.FromClause) -> sa.ColumnElement[str]:
     return table.c.id if table is documents else table.c.document_id
+
+
+def task_of(row: sa.RowMapping) -> Task:
+    """Returns the task of a row that has its document's uri and its job's sender."""
+    interrupted = row["state"] == "running"
+    return Task(
+        id=row["id"],
+        job_id=row["job_id"],
+        scope=scope_of(row),
+        document_id=row["document_id"],
+        uri=row["uri"],
+        source=row["source"],
+        attempts=row["attempts"] + interrupted,
+        stage=row["stage"],
+        accepted_at=datetime.fromisoformat(row["accepted_at"]).timestamp(),
+        traceparent=row["traceparent"],
+        interrupted=interrupted,
+        bulk=row["bulk"],
+        key_id=row["key_id"],
+        subject=row["subject"],
+        acl=acl_of(row["acl"]),
+    )

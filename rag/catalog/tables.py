@@ -17,6 +17,8 @@ def _scope_columns() -> tuple[sa.Column[str], sa.Column[str]]:
 
 
 _FAILED = sa.text("state = 'failed'")
+IS_PENDING = sa.text("state = 'pending'")
+"""The condition of a partial index; PostgreSQL and SQLite use it only for the same condition."""
 TO_SCORE = sa.text("to_score")
 """The condition of the partial index; SQLite uses that index only for the same condition."""
 collections = sa.Table(
@@ -28,6 +30,8 @@ collections = sa.Table(
     sa.Column("previous_embedder", sa.String),
     sa.Column("next_version", sa.String),
     sa.Column("next_embedder", sa.String),
+    sa.Column("acl", sa.String),
+    sa.Column("removed_at", sa.String),
 )
 documents = sa.Table(
     "documents",
@@ -49,13 +53,24 @@ documents = sa.Table(
     sa.Column("updated_at", sa.String, nullable=False),
     sa.Column("previous", sa.JSON(none_as_null=True)),
     sa.Column("original", sa.String),
+    sa.Column("parent", sa.String),
+    sa.Column("acl", sa.String),
     # SP-GiST takes uris of any length; a B-tree of PostgreSQL is limited to 2.7 kB.
     sa.Index("documents_by_uri", "uri", postgresql_using="spgist"),
     sa.Index("documents_by_version", "version", "tenant", "collection"),
     sa.Index("documents_by_original", "duplicate_of", "tenant", "collection"),
     sa.Index("documents_kept", "original"),
+    sa.Index("documents_by_parent", "parent", "tenant", "collection"),
     sa.Index("documents_failed", "id", sqlite_where=_FAILED, postgresql_where=_FAILED),
 )
+document_readers = sa.Table(
+    "document_readers",
+    metadata,
+    *_scope_columns(),
+    sa.Column("document_id", sa.String, primary_key=True),
+    sa.Column("reader", sa.String, primary_key=True),
+)
+"""The words in the ACLs of documents: those of `documents.acl`, a row for each."""
 texts = sa.Table(
     "texts",
     metadata,
@@ -89,6 +104,9 @@ jobs = sa.Table(
     sa.Column("collection", sa.String, nullable=False),
     sa.Column("cancelled", sa.Boolean, nullable=False, default=False),
     sa.Column("created_at", sa.String, nullable=False),
+    sa.Column("key_id", sa.String, nullable=False, server_default=""),
+    sa.Column("subject", sa.String, nullable=False, server_default=""),
+    sa.Column("reader", sa.String),
 )
 tasks = sa.Table(
     "tasks",
@@ -111,8 +129,16 @@ tasks = sa.Table(
     sa.Column("draft", sa.JSON(none_as_null=True)),
     sa.Column("expires_at", sa.Float),
     sa.Column("traceparent", sa.String),
-    sa.Index("tasks_by_turn", "state", "bulk", "id"),
-    sa.Index("tasks_unsent", "bulk", "id", postgresql_where=sa.text("queued_at IS NULL")),
+    sa.Column("acl", sa.String),
+    sa.Column("turn", sa.Integer, nullable=False, server_default=sa.text("0")),
+    sa.Index("tasks_by_turn", "state", "bulk", "turn", "id"),
+    sa.Index("tasks_unsent", "bulk", "turn", "id", postgresql_where=sa.text("queued_at IS NULL")),
+    sa.Index(
+        "tasks_of_tenant",
+        *("tenant", "bulk", "turn"),
+        sqlite_where=IS_PENDING,
+        postgresql_where=IS_PENDING,
+    ),
     sa.Index("tasks_by_document", "document_id", "tenant", "collection"),
 )
 
@@ -140,6 +166,7 @@ answers = sa.Table(
     sa.Column("rating", sa.String),
     sa.Column("comment", sa.String),
     sa.Column("correction", sa.String),
+    sa.Column("reader", sa.String),
     sa.Index("answers_to_score", "claimed_at", sqlite_where=TO_SCORE, postgresql_where=TO_SCORE),
 )
 answer_documents = sa.Table(
@@ -152,3 +179,87 @@ answer_documents = sa.Table(
     sa.Index("answer_documents_by_answer", "answer_id"),
 )
 """The documents that answers were made of, with their versions, until one of them changes."""
+api_keys = sa.Table(
+    "api_keys",
+    metadata,
+    sa.Column("id", sa.String, primary_key=True),
+    sa.Column("tenant", sa.String, nullable=False, index=True),
+    sa.Column("name", sa.String, nullable=False),
+    sa.Column("digest", sa.String, nullable=False),
+    sa.Column("scopes", sa.JSON, nullable=False),
+    sa.Column("collections", sa.JSON(none_as_null=True)),
+    sa.Column("subject", sa.String, nullable=False),
+    sa.Column("groups", sa.JSON, nullable=False),
+    sa.Column("created_at", sa.Float, nullable=False),
+    sa.Column("expires_at", sa.Float),
+    sa.Column("revoked_at", sa.Float),
+    sa.Column("last_used_at", sa.Float),
+    sa.Column("previous_digest", sa.String),
+    sa.Column("previous_until", sa.Float),
+)
+"""The keys of callers, by their digests: the keys themselves are stored nowhere."""
+
+OPEN_USAGE = sa.text("outcome = 'open'")
+usage = sa.Table(
+    "usage",
+    metadata,
+    sa.Column("id", sa.String, primary_key=True),
+    sa.Column("part", sa.Integer, primary_key=True),
+    sa.Column("writer", sa.String, nullable=False),
+    sa.Column("tenant", sa.String, nullable=False),
+    sa.Column("key_id", sa.String, nullable=False),
+    sa.Column("subject", sa.String, nullable=False),
+    sa.Column("feature", sa.String, nullable=False),
+    sa.Column("model", sa.String, nullable=False),
+    sa.Column("outcome", sa.String, nullable=False),
+    sa.Column("input_tokens", sa.BigInteger, nullable=False),
+    sa.Column("output_tokens", sa.BigInteger, nullable=False),
+    sa.Column("cached_tokens", sa.BigInteger, nullable=False),
+    sa.Column("estimated", sa.Boolean, nullable=False),
+    sa.Column("gpu_seconds", sa.Float, nullable=False),
+    sa.Column("cost", sa.Float, nullable=False),
+    sa.Column("outlier", sa.Boolean, nullable=False),
+    sa.Column("trace_id", sa.String, nullable=False),
+    sa.Column("started_at", sa.Float, nullable=False),
+    sa.Column("finished_at", sa.Float),
+    sa.Index("usage_by_tenant", "tenant", "started_at"),
+    sa.Index("usage_open", "writer", sqlite_where=OPEN_USAGE, postgresql_where=OPEN_USAGE),
+)
+"""The ledger: a row for each request and document, and another for each further model of it."""
+usage_writers = sa.Table(
+    "usage_writers",
+    metadata,
+    sa.Column("id", sa.String, primary_key=True),
+    sa.Column("started_at", sa.Float, nullable=False),
+)
+"""The processes that write the ledger, until they have closed it."""
+audit = sa.Table(
+    "audit",
+    metadata,
+    sa.Column("tenant", sa.String, primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True),
+    sa.Column("id", sa.String, nullable=False),
+    sa.Column("at_ms", sa.BigInteger, nullable=False),
+    sa.Column("action", sa.String, nullable=False),
+    sa.Column("object", sa.String, nullable=False),
+    sa.Column("collection", sa.String, nullable=False),
+    sa.Column("outcome", sa.String, nullable=False),
+    sa.Column("status", sa.Integer, nullable=False),
+    sa.Column("detail", sa.String, nullable=False),
+    sa.Column("key_id", sa.String, nullable=False),
+    sa.Column("subject", sa.String, nullable=False),
+    sa.Column("address", sa.String, nullable=False),
+    sa.Column("request_id", sa.String, nullable=False),
+    sa.Column("hash", sa.String, nullable=False),
+    sa.Index("audit_by_id", "id", unique=True),
+    sa.Index("audit_by_time", "tenant", "at_ms"),
+)
+"""The audit log: a chain of rows for each tenant, and one, of the tenant "", for the service."""
+audit_heads = sa.Table(
+    "audit_heads",
+    metadata,
+    sa.Column("tenant", sa.String, primary_key=True),
+    sa.Column("number", sa.Integer, nullable=False),
+    sa.Column("hash", sa.String, nullable=False),
+)
+"""The last row of each chain."""

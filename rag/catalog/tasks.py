@@ -9,12 +9,14 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from datetime import datetime
+from dataclasses import asdict
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from rag.catalog.accepting import Accepting
+from rag.catalog.acls import write_acl
 from rag.catalog.database import Database
 from rag.catalog.document_json import document_of, draft_of, structure_of
 from rag.catalog.forgetting import forget_versions
@@ -32,14 +34,14 @@ from rag.catalog.sql import (
     key_columns,
     of_document,
     same_document,
-    scope_of,
     scope_row,
+    task_of,
     the_document,
     utc_now,
 )
 from rag.catalog.tables import documents, jobs, tasks, texts
 from rag.catalog.unsettled import Unsettled
-from rag.records import ATTEMPTS, DueTask, Task
+from rag.records import ATTEMPTS, DueTask, Submission, Task
 from rag.telemetry import metrics
 from rag.types import Document, Stage, State
 
@@ -61,17 +63,23 @@ _TASKS = (
         *(column for column in tasks.c if column is not tasks.c.draft),  # which may be large
         documents.c.uri,
         jobs.c.created_at.label("accepted_at"),
+        jobs.c.key_id,
+        jobs.c.subject,
     )
     .join(documents, _OF_TASK)
     .join(jobs, jobs.c.id == tasks.c.job_id)
 )
 _FIND = _TASKS.where(tasks.c.id.in_(sa.bindparam("ids", expanding=True))).order_by(tasks.c.id)
 _FIND_INTERRUPTED = _TASKS.where(IS_INTERRUPTED).order_by(tasks.c.id)
+_FIND_NEXT_DUE = sa.select(sa.func.min(tasks.c.not_before).label("at")).where(
+    tasks.c.state == "pending"
+)
 _FIND_OPEN = (
     sa.select(_OVERTAKEN.label("overtaken"), tasks.c.expires_at, tasks.c.state)
     .where(_THE_TASK, IS_OPEN)
     .with_for_update(of=tasks)
 )
+_BY_TURN = (tasks.c.bulk, tasks.c.turn, tasks.c.id)
 _CHANGE = tasks.update().where(_THE_TASK)
 _CHANGE_RUNNING = tasks.update().where(_THE_TASK, tasks.c.state == "running")
 _END = tasks.update().where(_THE_TASK, IS_OPEN)
@@ -85,6 +93,7 @@ class Tasks:
     def __init__(self, database: Database, unsettled: Unsettled) -> None:
         self._db = database
         self._unsettled = unsettled
+        self._accepting = Accepting(database)
         new = database.insert(texts)
         self._store_text = new.on_conflict_do_update(
             index_elements=key_columns(texts),
@@ -107,23 +116,23 @@ class Tasks:
     async def _count_interrupted(self, db: AsyncConnection) -> None:
         await db.execute(COUNT_INTERRUPTED)
         for row in (await db.execute(_TASKS.where(IS_GIVEN_UP))).mappings().all():
-            await self._give_up(db, _task(row))
+            await self._give_up(db, task_of(row))
 
     async def _give_up(self, db: AsyncConnection, task: Task) -> None:
         await self._settle(db, task, "failed", error=GIVEN_UP)
-        metrics.document("failed")
+        metrics.document("failed", task.scope.tenant)
 
     async def claim(self, limit: int, *, bulk: int | None = None) -> list[Task]:
-        """Marks the oldest due tasks as running and returns them; `begin` marks their documents.
+        """Marks the next due tasks as running and returns them; `begin` marks their documents.
 
-        They are of all tenants. Bulk tasks come last, and at most `bulk` of them. Interrupted tasks
-        are not included.
+        They are of all tenants, which take turns. Bulk tasks come last, and at most `bulk` of them.
+        Interrupted tasks are not included.
         """
         query = _TASKS.where(tasks.c.state == "pending", _due(), IS_ANOTHER).limit(limit)
-        query = query.order_by(tasks.c.bulk, tasks.c.id)
+        query = query.order_by(*_BY_TURN)
         async with self._db.write() as db:
             found = (await db.execute(query.with_for_update(skip_locked=True, of=tasks))).mappings()
-            due = [_task(row) for row in found]
+            due = [task_of(row) for row in found]
             hurried = [task for task in due if not task.bulk]
             claimed = hurried + [task for task in due if task.bulk][:bulk]
             taken = tasks.c.id.in_([task.id for task in claimed])
@@ -135,14 +144,14 @@ class Tasks:
 
         They are of all tenants.
         """
-        return [_task(row) for row in await self._db.rows(_FIND_INTERRUPTED)]
+        return [task_of(row) for row in await self._db.rows(_FIND_INTERRUPTED)]
 
     async def get(self, ids: Sequence[int]) -> list[Task]:
         """Returns the tasks that exist and whose documents exist, oldest first.
 
         The ids are those of `outbox`, which a broker has brought: of all tenants.
         """
-        return [_task(row) for row in await self._db.rows(_FIND, {"ids": ids})]
+        return [task_of(row) for row in await self._db.rows(_FIND, {"ids": ids})]
 
     async def begin(self, task: Task) -> bool:
         """Marks a task as running; returns False if it is settled or cancelled instead.
@@ -174,9 +183,21 @@ class Tasks:
             await db.execute(_CHANGE_DOCUMENT, key | _running())
             return True
 
-    async def parsed(self, task: Task, document: Document) -> None:
-        """Stores the parsed document; its task then waits for the embed stage."""
-        waits = {"state": "pending", "stage": "embed", "draft": draft_of(document)}
+    async def parsed(
+        self, task: Task, document: Document, *, attachments: Sequence[Submission] = ()
+    ) -> None:
+        """Stores the parsed document; its task then waits for the embed stage.
+
+        Its attachments are noted in the task's source, and are accepted once it is ingested.
+        """
+        noted = [asdict(each) for each in attachments]
+        source = {**task.source, "attachments": noted} if noted else dict(task.source)
+        waits = {
+            "state": "pending",
+            "stage": "embed",
+            "draft": draft_of(document),
+            "source": source,
+        }
         afresh = {"attempts": 0, "queued_at": None, "updated_at": utc_now()}
         async with self._db.write() as db:
             await db.execute(_CHANGE_RUNNING, {"task_id": task.id} | waits | afresh)
@@ -198,24 +219,30 @@ class Tasks:
         async with self._db.write() as db:
             await db.execute(_CHANGE_RUNNING, waits)
             await db.execute(_CHANGE_DOCUMENT, document_key(task.scope, task.document_id) | again)
-        metrics.document("retried")
+        metrics.document("retried", task.scope.tenant)
 
     async def next_due(self) -> float | None:
         """Returns the seconds until a task of any tenant is due; None if none is pending."""
-        first = sa.select(sa.func.min(tasks.c.not_before).label("at"))
-        [row] = await self._db.rows(first.where(tasks.c.state == "pending"))
+        [row] = await self._db.rows(_FIND_NEXT_DUE)
         return None if row["at"] is None else min(max(0.0, row["at"] - time.time()), LONGEST_WAIT)
 
     @contextlib.asynccontextmanager
-    async def outbox(self, limit: int) -> AsyncIterator[list[DueTask]]:
-        """Yields due tasks of all tenants that were not sent to a broker.
+    async def outbox(
+        self, limit: int, queue: tuple[Stage, bool] | None = None
+    ) -> AsyncIterator[list[DueTask]]:
+        """Yields due tasks of all tenants, in turn, that were not sent to a broker.
+
+        With `queue`, a pair of stage and bulk, only those of this queue.
 
         They count as sent after the block. If the block fails, they do not: to send one twice is
         harmless, not to send it is not.
         """
         unsent = sa.and_(tasks.c.state.in_(OPEN), tasks.c.queued_at.is_(None), _due())
         query = sa.select(*(tasks.c[name] for name in DueTask._fields)).where(unsent)
-        query = query.order_by(tasks.c.bulk, tasks.c.id).limit(limit)
+        if queue is not None:
+            stage, bulk = queue
+            query = query.where(tasks.c.stage == stage, tasks.c.bulk == bulk)
+        query = query.order_by(*_BY_TURN).limit(limit)
         async with self._db.write() as db:
             found = (await db.execute(query.with_for_update(skip_locked=True))).all()
             yield [DueTask(*row) for row in found]
@@ -257,8 +284,12 @@ class Tasks:
         chunks: int,
         duplicate_of: str | None,
         original: str | None = None,
+        attachments: Sequence[Submission] = (),
     ) -> None:
-        """Stores a document's new state and text, and settles its task as succeeded."""
+        """Stores a document's new state and text, and settles its task as succeeded.
+
+        In the same transaction, its attachments are added to its job.
+        """
         values = {
             "title": document.title,
             "media_type": document.media_type,
@@ -279,19 +310,33 @@ class Tasks:
         async with self._db.write() as db:
             await db.execute(self._store_text, text)
             await forget_versions(db, task.scope, task.document_id, but=document.version)
+            if task.acl is not None:
+                await write_acl(db, task.scope, {task.document_id: task.acl})
             await self._settle(db, task, "succeeded", outcome=outcome, document=values)
             await self._unsettled.unmark(db, task.scope, task.document_id)
-        metrics.document(outcome)
+            await self._accepting.add(db, task.scope, task.job_id, attachments, bulk=task.bulk)
+        metrics.document(outcome, task.scope.tenant)
 
-    async def unchanged(self, task: Task, document: Document, *, original: str = "") -> None:
-        """Records that a document has not changed; stores what an older version did not store."""
+    async def unchanged(
+        self,
+        task: Task,
+        document: Document,
+        *,
+        original: str = "",
+        attachments: Sequence[Submission] = (),
+    ) -> None:
+        """Records that a document has not changed; stores what an older version did not store.
+
+        In the same transaction, its attachments are added to its job.
+        """
         mine = of_document(task.scope, task.document_id, texts)
         unkept = texts.update().where(mine, texts.c.structure.is_(None))
         async with self._db.write() as db:
             await db.execute(unkept.values(structure=structure_of(document)))
             kept = {"original": original} if original else None
             await self._settle(db, task, "succeeded", outcome="unchanged", document=kept)
-        metrics.document("unchanged")
+            await self._accepting.add(db, task.scope, task.job_id, attachments, bulk=task.bulk)
+        metrics.document("unchanged", task.scope.tenant)
 
     async def skip(self, task: Task, why: str) -> None:
         """Records that nothing here can read a document; its earlier stored state stays."""
@@ -299,13 +344,13 @@ class Tasks:
             await self._settle(
                 db, task, "succeeded", error=why, outcome="skipped", listed="skipped"
             )
-        metrics.document("skipped")
+        metrics.document("skipped", task.scope.tenant)
 
     async def fail(self, task: Task, error: str) -> None:
         """Records that a document could not be ingested; its earlier stored state stays."""
         async with self._db.write() as db:
             await self._settle(db, task, "failed", error=error)
-        metrics.document("failed")
+        metrics.document("failed", task.scope.tenant)
 
     async def _settle(
         self,
@@ -338,21 +383,3 @@ def _due() -> sa.ColumnElement[bool]:
     """Returns the condition of a due task; a time too far ahead is from before a clock change."""
     now = time.time()
     return sa.or_(tasks.c.not_before <= now, tasks.c.not_before > now + LONGEST_WAIT)
-
-
-def _task(row: sa.RowMapping) -> Task:
-    interrupted = row["state"] == "running"
-    return Task(
-        id=row["id"],
-        job_id=row["job_id"],
-        scope=scope_of(row),
-        document_id=row["document_id"],
-        uri=row["uri"],
-        source=row["source"],
-        attempts=row["attempts"] + interrupted,
-        stage=row["stage"],
-        accepted_at=datetime.fromisoformat(row["accepted_at"]).timestamp(),
-        traceparent=row["traceparent"],
-        interrupted=interrupted,
-        bulk=row["bulk"],
-    )

@@ -77,6 +77,11 @@ class Unsettled:
         async with self._db.write() as db:
             await self.mark(db, scope, [document_id])
 
+    async def note(self, scope: Scope, document_id: str) -> None:
+        """Marks a document whose ACL changes; its chunks and its recipe stay as they are."""
+        async with self._db.write() as db:
+            await db.execute(self._mark, _row(scope, document_id) | _NOTHING)
+
     async def mark(self, db: AsyncConnection, scope: Scope, document_ids: Iterable[str]) -> None:
         """Marks documents and puts their recipes in doubt, so that none counts as unchanged."""
         ids = list(document_ids)

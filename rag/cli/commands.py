@@ -12,19 +12,26 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from rag.cli.delete import delete
+from rag.cli.keys import keys
 from rag.cli.questions import query, search
+from rag.cli.scope import caller
 from rag.cli.status import status
 from rag.client.http import Client, connect
 from rag.errors import InputError
+from rag.process.imports import importing
 from rag.settings.tree import COLLECTION, Settings
 
 if TYPE_CHECKING:
     from rag.build.storage import Storage
+    from rag.types import Principal
 
 
 async def run(args: argparse.Namespace, settings: Settings) -> int:
     """Runs a command that needs the API; returns its exit code."""
-    if not re.fullmatch(COLLECTION, args.collection):  # it names a folder
+    if args.command in ("audit", "tenants"):
+        return await _run_on_tenants(args, settings)
+    asking = caller(args)
+    if not re.fullmatch(COLLECTION, getattr(args, "collection", "default")):  # it names a folder
         raise InputError(f"--collection {args.collection!r} does not match {COLLECTION}.")
     if args.command == "ingest":
         from rag.cli.ingest import ingest
@@ -32,8 +39,12 @@ async def run(args: argparse.Namespace, settings: Settings) -> int:
         return await ingest(args, settings)
     if args.command in ("reindex", "index"):
         return await _run_in_process(args, settings)
+    if args.command == "usage":
+        from rag.cli.spending import usage
+
+        return await usage(args, settings)
     command = COMMANDS[args.command]
-    async with _client(args, settings, command) as client:
+    async with _client(args, settings, command, asking) as client:
         return await command.run(args, client)
 
 
@@ -47,6 +58,16 @@ async def _run_in_process(args: argparse.Namespace, settings: Settings) -> int:
     return await check(args, settings)
 
 
+async def _run_on_tenants(args: argparse.Namespace, settings: Settings) -> int:
+    if args.command == "audit":
+        from rag.cli.audit import audit
+
+        return await audit(args, settings)
+    from rag.cli.tenants import tenants
+
+    return await tenants(args, settings)
+
+
 @dataclass(frozen=True, slots=True)
 class Command:
     """A command that uses the API, and what it opens if there is no server."""
@@ -56,13 +77,25 @@ class Command:
 
 
 def _storage(settings: Settings) -> AbstractAsyncContextManager[Storage]:
-    from rag.build.storage import open_storage
+    with importing():
+        from rag.build.storage import open_storage
+        from rag.cli import in_process  # noqa: F401 - `_client` needs it next
 
     return open_storage(settings)
 
 
+def _beside(settings: Settings) -> AbstractAsyncContextManager[Storage]:
+    with importing():
+        from rag.build.storage import open_beside
+        from rag.cli import in_process  # noqa: F401 - `_client` needs it next
+
+    return open_beside(settings)
+
+
 def _ingesting(settings: Settings) -> AbstractAsyncContextManager[Storage]:
-    from rag.build.ingest import open_ingesting
+    with importing():
+        from rag.build.ingest import open_ingesting
+        from rag.cli import in_process  # noqa: F401 - `_client` needs it next
 
     return open_ingesting(settings)
 
@@ -73,9 +106,10 @@ async def _with_model(settings: Settings, *, answers: bool) -> AsyncIterator[Sto
     from rag.build.embedding import loading_embedder
 
     async with loading_embedder(settings.embedder) as embedder:  # while modules are imported
-        from rag.build.retrieval import open_searching
-        from rag.build.service import open_service
-        from rag.cli import in_process  # noqa: F401 - its import takes half as long as the model
+        with importing():
+            from rag.build.retrieval import open_searching
+            from rag.build.service import open_service
+            from rag.cli import in_process  # noqa: F401 - its import takes half as long as the model
 
         opening = open_service if answers else open_searching
         async with opening(settings, embedder=embedder) as opened:
@@ -87,12 +121,13 @@ COMMANDS = {
     "search": Command(search, partial(_with_model, answers=False)),
     "status": Command(status, _storage),
     "delete": Command(delete, _ingesting),
+    "keys": Command(keys, _beside),
 }
 
 
 @contextlib.asynccontextmanager
 async def _client(
-    args: argparse.Namespace, settings: Settings, command: Command
+    args: argparse.Namespace, settings: Settings, command: Command, asking: Principal
 ) -> AsyncIterator[Client]:
     if args.url:
         async with connect(args.url) as client:
@@ -101,5 +136,7 @@ async def _client(
     async with command.opened(settings) as opened:
         from rag.cli.in_process import client_of
 
-        async with client_of(opened) as client:
+        # The first keys are made before the gateway is switched on.
+        audits = args.command == "keys"
+        async with client_of(opened, caller=asking, audits=audits) as client:
             yield client

@@ -8,10 +8,21 @@ from rag.cli import output
 from rag.cli.argument_text import text_of
 from rag.cli.find_document import find_document
 from rag.client.http import Client
+from rag.errors import InputError
 
 
 async def delete(args: argparse.Namespace, client: Client) -> int:
-    """Removes documents; all of them are looked up before the first is removed."""
+    """Removes documents, or a collection; all are looked up before the first is removed.
+
+    Raises:
+        InputError: Neither documents nor `--all` are named, or both.
+    """
+    if args.all == bool(args.documents):
+        raise InputError("Name the documents to delete, or --all for the collection itself.")
+    if args.all:
+        await client.delete(f"/v1/collections/{args.collection}")
+        output.show({"deleted": [args.collection]}, output.deleted, as_json=args.json)
+        return 0
     found = [(await find_document(client, args.collection, name))[0] for name in args.documents]
     for path in found:
         await client.delete(path, collection=args.collection)

@@ -10,14 +10,28 @@ import httpx
 from rag.api.app import app_without_lifespan
 from rag.api.deps import Running
 from rag.build.storage import Storage
+from rag.cli.operator import HERE, operator
 from rag.client.http import Client
+from rag.gateway.audit_log import AuditLog
 from rag.protocols import Queue
+from rag.types import Principal
 
 
 @contextlib.asynccontextmanager
-async def client_of(opened: Storage, queue: Queue | None = None) -> AsyncIterator[Client]:
-    """Yields a client of an API that serves what is open; other routes fail."""
-    app = app_without_lifespan(opened.settings, Running(opened=opened, queue=queue))
-    transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)  # as a server answers
-    async with httpx.AsyncClient(transport=transport, base_url="http://rag.local") as http:
-        yield Client(http)
+async def client_of(
+    opened: Storage, queue: Queue | None = None, *, caller: Principal, audits: bool = False
+) -> AsyncIterator[Client]:
+    """Yields a client of an API that serves what is open to the caller; other routes fail.
+
+    What it does is in the audit log if the gateway is switched on, or with `audits`.
+    """
+    running = Running(opened=opened, queue=queue)
+    app = app_without_lifespan(opened.settings, running, caller=caller)
+    # Without the exceptions of the app: it answers as a server does.
+    transport = httpx.ASGITransport(app=app, raise_app_exceptions=False, client=(HERE, 0))
+    async with contextlib.AsyncExitStack() as stack:
+        if audits or opened.settings.gateway.enabled:
+            running.audit = AuditLog(opened.catalog.audit, operator=operator())
+            await stack.enter_async_context(running.audit.started())
+        http = httpx.AsyncClient(transport=transport, base_url="http://rag.local")
+        yield Client(await stack.enter_async_context(http))

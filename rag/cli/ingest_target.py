@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import json
 import os
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -15,15 +16,17 @@ from ingest.sources.fetch import submission_of_url
 from ingest.sources.files import file_uri, submission_of
 from rag.build.embedding import loading_embedder
 from rag.build.queue_backends import queue_backend
+from rag.cli.acl_words import acl_body, acl_of
 from rag.cli.progress import progress_bar
-from rag.cli.scope import scope_of
+from rag.cli.scope import caller, scope_of
 from rag.client.http import Client, Json, connect, wait_until_done
 from rag.errors import ReadError
+from rag.process.imports import importing
 from rag.protocols import Queue
 from rag.settings.tree import Settings
 from rag.telemetry.trace import trace_of
 from rag.text.uris import document_id
-from rag.types import Scope
+from rag.types import Readers, Scope
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -67,20 +70,23 @@ class Destination(Protocol):
 @contextlib.asynccontextmanager
 async def opened(args: argparse.Namespace, settings: Settings) -> AsyncIterator[Destination]:
     """Opens the server at `--url`, or the data folder if there is none."""
+    acl = acl_of(args.acl)
     if args.url:
         max_bytes = settings.limits.file_mb << 20
         async with connect(args.url) as client:
-            yield _Server(client, args.collection, max_bytes=max_bytes, quiet=args.json)
+            yield _Server(client, args.collection, acl, max_bytes=max_bytes, quiet=args.json)
     else:
         async with loading_embedder(settings.embedder) as embedder:
-            from rag.build.ingest import open_ingesting
-            from rag.cli.in_process import client_of
+            with importing():
+                from rag.build.ingest import open_ingesting
+                from rag.cli.in_process import client_of
 
             async with open_ingesting(settings, embedder) as opened:
                 await opened.warm()
                 queue = queue_backend(settings).queue(opened)
-                async with client_of(opened, queue) as client:
-                    yield _DataFolder(client, scope_of(args), opened, queue, quiet=args.json)
+                async with client_of(opened, queue, caller=caller(args)) as client:
+                    scope = scope_of(args)
+                    yield _DataFolder(client, scope, opened, queue, acl, quiet=args.json)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +95,7 @@ class _DataFolder:
     scope: Scope
     opened: Ingesting
     queue: Queue
+    acl: Readers | None
     quiet: bool
 
     @property
@@ -102,11 +109,12 @@ class _DataFolder:
             if named.piped is None
             else [spool.put(named.piped, uri="stdin:", name=STDIN, title=STDIN)]
         )
-        submissions = [
+        sent = [
             *map(submission_of, named.files),
             *(submission_of_url(url, spool.new_key()) for url in named.urls),
             *piped,
         ]
+        submissions = [replace(submission, acl=self.acl) for submission in sent]
         trace = trace_of(None, rate=self.opened.settings.traces.rate)
         job_id = await self.opened.ingest.accept(self.scope, submissions, trace)
         with progress_bar("Ingesting", len(named), quiet=self.quiet) as bar:
@@ -130,6 +138,7 @@ class _DataFolder:
 class _Server:
     client: Client
     collection: str
+    acl: Readers | None
     max_bytes: int
     quiet: bool
 
@@ -138,18 +147,23 @@ class _Server:
         refused: list[Json] = []
         with progress_bar("Ingesting", len(named), quiet=self.quiet) as bar:
             for i in range(0, len(named.urls), UPLOAD_FILES):
-                documents = [{"uri": url} for url in named.urls[i : i + UPLOAD_FILES]]
+                with_acl = {} if self.acl is None else {"acl": acl_body(self.acl)}
+                documents = [{"uri": url} | with_acl for url in named.urls[i : i + UPLOAD_FILES]]
                 body = {"collection": self.collection, "documents": documents}
                 sent = await self.client.post("/v1/documents", json=body)
                 jobs.append(await _follow(self.client, sent["job_id"], bar))
             for files in _batches(_files(named, refused, max_bytes=self.max_bytes)):
                 sent = await self.client.post(
                     "/v1/documents",
-                    data={"collection": self.collection, "uri": [uri for uri, _, _ in files]},
+                    data=self._fields([uri for uri, _, _ in files]),
                     files=[("files", (name, data)) for _, name, data in files],
                 )
                 jobs.append(await _follow(self.client, sent["job_id"], bar))
         return [*jobs, _refusal(refused)]
+
+    def _fields(self, uris: list[str]) -> dict[str, str | list[str]]:
+        acl = {} if self.acl is None else {"acl": json.dumps(acl_body(self.acl))}
+        return {"collection": self.collection, "uri": uris, **acl}
 
 
 async def _follow(client: Client, job_id: str, bar: Progress) -> Json:

@@ -14,9 +14,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import rag
-from rag.cli.eval.arguments import RUNS_TASKS, add_eval
+from rag.cli.eval.arguments import RUNS_TASKS, add_eval, span
+from rag.cli.tenant_arguments import add_audit, add_tenants
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from rag.settings.tree import Settings
 
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -48,9 +51,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(args: argparse.Namespace) -> int:
     from rag.process.blas import limit_threads
-    from rag.settings.tree import load_settings
+    from rag.process.imports import importing
 
     limit_threads()
+    with importing():
+        from rag.settings.tree import load_settings
     if args.command == "eval":
         return _evaluate(args)
     settings = load_settings()
@@ -68,9 +73,10 @@ def _run(args: argparse.Namespace) -> int:
         from workers.worker import work
 
         return work(settings, broker_settings(settings), stage=args.stage)
-    import asyncio
+    with importing():
+        import asyncio
 
-    from rag.cli.commands import run
+        from rag.cli.commands import run
 
     return asyncio.run(run(args, settings))
 
@@ -97,7 +103,10 @@ def _evaluate(args: argparse.Namespace) -> int:
 
 
 def _serve(args: argparse.Namespace, settings: Settings) -> int:
-    from rag.cli.serve import serve
+    from rag.process.imports import importing
+
+    with importing():
+        from rag.cli.serve import serve
 
     host = args.host or settings.server.host
     port = settings.server.port if args.port is None else args.port
@@ -122,14 +131,17 @@ def _print_error(message: str, *, code: str = "", as_json: bool = False) -> None
 def _parser() -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--json", action="store_true", help="print JSON, for programs")
-    within = argparse.ArgumentParser(add_help=False, parents=[common])
+    host = argparse.ArgumentParser(add_help=False, parents=[common])
+    host.add_argument("--tenant", metavar="NAME", help="of this host's data (default: default)")
+    within = argparse.ArgumentParser(add_help=False, parents=[host])
     within.add_argument("--collection", default="default", metavar="NAME", help="default: default")
-    remote = argparse.ArgumentParser(add_help=False, parents=[within])
-    remote.add_argument(
+    url = argparse.ArgumentParser(add_help=False)
+    url.add_argument(
         "--url",
         default=os.environ.get("RAG_URL"),
-        help="work through the server at this URL (default: RAG_URL)",
+        help="work through the server at this URL (default: RAG_URL), with the key RAG_API_KEY",
     )
+    remote = argparse.ArgumentParser(add_help=False, parents=[within, url])
     question = argparse.ArgumentParser(add_help=False, parents=[remote])
     question.add_argument("question", nargs="+", help="a question, in quotes or not")
     question.add_argument("--top-k", type=int, default=10, metavar="N", help="hits (default: 10)")
@@ -154,8 +166,12 @@ def _parser() -> argparse.ArgumentParser:
     _add_stored(commands, remote)
     _add_reindex(commands, within)
     _add_index(commands, within)
+    _add_keys(commands, host, url)
+    _add_usage(commands, host, url)
+    add_tenants(commands, common)
+    add_audit(commands, common)
     _add_processes(commands, common)
-    add_eval(commands.add_parser("eval", help="how good the answers are"), common, within)
+    add_eval(commands.add_parser("eval", help="how good the answers are"), common, host, within)
     commands.add_parser("config", parents=[common], help="show the settings in force")
     return parser
 
@@ -172,6 +188,13 @@ def _add_ingest(commands: Commands, remote: argparse.ArgumentParser) -> None:
         metavar="GLOB",
         help="leave out what fits in folders: drafts, '*.log', 'archive/**/*.csv'; repeatable",
     )
+    ingest.add_argument(
+        "--acl",
+        action="append",
+        default=[],
+        metavar="WORD",
+        help="who may read them: user:NAME, group:NAME or public; repeatable",
+    )
     mode = ingest.add_mutually_exclusive_group()
     mode.add_argument(
         "--sync", action="store_true", help="also remove documents whose files left the folders"
@@ -185,10 +208,13 @@ def _add_stored(commands: Commands, remote: argparse.ArgumentParser) -> None:
     status = commands.add_parser("status", parents=[remote], help="what is stored, what failed")
     status.add_argument("document", nargs="?", help="one document's state (its id)")
     status.add_argument("--failed", action="store_true", help="what failed, and why, alone")
-    delete = commands.add_parser("delete", parents=[remote], help="remove documents")
+    delete = commands.add_parser(
+        "delete", parents=[remote], help="remove documents, or a collection with --all"
+    )
+    delete.add_argument("--all", action="store_true", help="the collection with everything in it")
     delete.add_argument(
         "documents",
-        nargs="+",
+        nargs="*",
         metavar="DOCUMENT",
         help="ids as `rag status` lists them, paths or URLs",
     )
@@ -225,6 +251,68 @@ def _add_index(commands: Commands, within: argparse.ArgumentParser) -> None:
     check.add_argument(
         "--repair", action="store_true", help="put them in step, from the stored text"
     )
+
+
+def _add_keys(
+    commands: Commands, host: argparse.ArgumentParser, url: argparse.ArgumentParser
+) -> None:
+    keys = commands.add_parser("keys", help="API keys: who may call the server")
+    tasks = keys.add_subparsers(dest="task", required=True, metavar="TASK")
+    both = [host, url]
+    create = tasks.add_parser("create", parents=both, help="make a key; it is shown once")
+    create.add_argument("name", help="what it is for")
+    create.add_argument(
+        "--scopes", type=_names, default=["ask", "read"], metavar="A,B",
+        help="of ask, read, write, admin, metrics (default: ask,read)",
+    )  # fmt: skip
+    create.add_argument(
+        "--collections", type=_names, metavar="A,B", help="no others (default: all)"
+    )
+    create.add_argument("--subject", metavar="NAME", help="the user who it stands for")
+    create.add_argument("--groups", type=_names, metavar="A,B", help="the user's groups")
+    create.add_argument("--expires", type=span, metavar="TIME", help="after 12h, 30d, 52w …")
+    tasks.add_parser("list", parents=both, help="all keys, without their secrets")
+    rotate = tasks.add_parser("rotate", parents=both, help="replace a key by a new one")
+    rotate.add_argument("id", help="the part after pl_")
+    rotate.add_argument(
+        "--overlap", type=_overlap, default=86_400.0, metavar="TIME",
+        help="the old one works so long: 30m, 12h, 1d (default), 2w; 0: no longer",
+    )  # fmt: skip
+    revoke = tasks.add_parser("revoke", parents=both, help="end a key")
+    revoke.add_argument("id", help="the part after pl_")
+
+
+def _add_usage(
+    commands: Commands, host: argparse.ArgumentParser, url: argparse.ArgumentParser
+) -> None:
+    usage = commands.add_parser("usage", parents=[host, url], help="what was used, what it cost")
+    usage.add_argument(
+        "--by", type=_groups, default=["tenant", "model", "feature"], metavar="A,B",
+        help="tenant, key, subject, model, feature, outcome, day (default: tenant,model,feature)",
+    )  # fmt: skip
+    usage.add_argument(
+        "--since", type=_since, metavar="WHEN", help="2026-11-01, or 30d (default: this month)"
+    )
+
+
+def _groups(text: str) -> list[str]:
+    from rag.cli.spending import groups
+
+    return groups(text)
+
+
+def _since(text: str) -> datetime:
+    from rag.cli.spending import since
+
+    return since(text)
+
+
+def _overlap(text: str) -> float:
+    return 0.0 if text == "0" else span(text)
+
+
+def _names(text: str) -> list[str]:
+    return [name for part in text.split(",") if (name := part.strip())]
 
 
 def _add_processes(commands: Commands, common: argparse.ArgumentParser) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 import textwrap
 from collections import Counter
@@ -216,24 +217,55 @@ def deleted(body: Json) -> Lines:
 def toml(body: Json) -> Lines:
     """Yields settings as the TOML file that would set them."""
     tables: list[tuple[str, Mapping[str, Any]]] = []
+    lists: list[tuple[str, Mapping[str, Any]]] = []
     for key, value in body.items():
         if isinstance(value, dict):
-            tables.append((f"[{key}]", value))
+            tables.append((key, value))
         elif isinstance(value, list) and value:
-            tables += [(f"[[{key}]]", each) for each in value]
+            lists += [(key, each) for each in value]
         elif value is not None:
             yield f"{key} = {_toml_value(value)}"
-    for header, table in tables:
+    for name, table in tables:
+        yield from _toml_table(name, table)
+    for name, table in lists:
         yield ""
-        yield header
+        yield f"[[{name}]]"
         for key, value in table.items():
-            yield f"{key} = {_toml_value(value)}" if value is not None else f"# {key} is not set"
+            yield _toml_line(key, value)
+
+
+def _toml_table(name: str, table: Mapping[str, Any]) -> Lines:
+    """Yields a table; a part with settings that are not set is a table of its own."""
+    yield ""
+    yield f"[{name}]"
+    parts = {key: value for key, value in table.items() if _has_gap(value)}
+    for key, value in table.items():
+        if key not in parts:
+            yield _toml_line(key, value)
+    for key, value in parts.items():
+        yield from _toml_table(f"{name}.{_toml_key(key)}", value)
+
+
+def _has_gap(value: Any) -> bool:
+    """Returns True for a part with a setting that is not set, at any depth."""
+    return isinstance(value, dict) and any(v is None or _has_gap(v) for v in value.values())
+
+
+def _toml_key(key: str) -> str:
+    return key if re.fullmatch(r"[\w-]+", key, re.ASCII) else json.dumps(key)
+
+
+def _toml_line(key: str, value: Any) -> str:
+    return f"# {key} is not set" if value is None else f"{key} = {_toml_value(value)}"
 
 
 def _toml_value(value: Any) -> str:
+    """Returns a value on one line; what is not set in it is left out, as TOML has no null."""
     if isinstance(value, dict):
-        items = (f"{json.dumps(key)} = {_toml_value(each)}" for key, each in value.items())
-        return "{" + ", ".join(items) + "}"
+        given = {json.dumps(key): each for key, each in value.items() if each is not None}
+        return "{" + ", ".join(f"{key} = {_toml_value(each)}" for key, each in given.items()) + "}"
+    if isinstance(value, list):
+        return f"[{', '.join(map(_toml_value, value))}]"
     return json.dumps(value)
 
 

@@ -5,14 +5,18 @@ from __future__ import annotations
 import logging
 import resource
 import socket
+import ssl
 import sys
 from ipaddress import ip_address
 
 import uvicorn
+from fastapi import FastAPI
 
 from rag.api.app import create_app
 from rag.api.connections import BoundedProtocol
 from rag.errors import ConfigError
+from rag.privacy.redaction import words
+from rag.settings.operations import ServerSettings
 from rag.settings.tree import Settings
 from rag.telemetry import logs
 
@@ -25,30 +29,43 @@ def serve(settings: Settings, *, host: str, port: int) -> int:
     """Serves until stopped; returns 0 then.
 
     Raises:
-        ConfigError: The port is in use, or the data folder is.
+        ConfigError: The port or the data folder is in use, the certificate cannot be used, or it
+            would be open to others than this machine.
     """
     logs.configure(settings.log.format)
     _raise_descriptors()
+    _check_certificate(settings.server)
     listener = _listen(host, port)
-    url = f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
-    _warn_if_open(listener)
+    scheme = "http" if settings.server.tls_cert is None else "https"
+    url = f"{scheme}://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
+    if not settings.gateway.enabled:
+        _check_reach(listener, insists=settings.server.allow_unauthenticated)
     app = create_app(
         settings, url=url, host=host, on_failure=lambda: setattr(server, "should_exit", True)
     )
-    server = uvicorn.Server(
-        uvicorn.Config(
-            app,
-            http=BoundedProtocol,
-            log_config=None,
-            access_log=False,
-            timeout_graceful_shutdown=5,
-        )
-    )
-    print(f"Plumbline serves {settings.data_dir} at {url} (docs: {url}/docs)", file=sys.stderr)  # noqa: T201
+    server = uvicorn.Server(_config(app, settings.server))
+    line = f"Plumbline serves {settings.data_dir} at {url} (docs: {url}/docs)"
+    line += "" if settings.gateway.enabled else "; callers need no key (gateway.enabled)"
+    print(line, file=sys.stderr)  # noqa: T201
     server.run(sockets=[listener])
     if failure := app.state.running.failure:
         raise failure
     return 0
+
+
+def _config(app: FastAPI, settings: ServerSettings) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        http=BoundedProtocol,
+        log_config=None,
+        access_log=False,
+        # Both: uvicorn would believe 127.0.0.1 by default, or FORWARDED_ALLOW_IPS.
+        proxy_headers=bool(settings.trusted_proxies),
+        forwarded_allow_ips=list(settings.trusted_proxies),
+        ssl_certfile=settings.tls_cert,
+        ssl_keyfile=settings.tls_key,
+        timeout_graceful_shutdown=5,
+    )
 
 
 def _raise_descriptors() -> None:
@@ -59,16 +76,42 @@ def _raise_descriptors() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
-def _warn_if_open(listener: socket.socket) -> None:
+def _check_certificate(server: ServerSettings) -> None:
+    if server.tls_cert is None:
+        return
+    try:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        # Without a function, OpenSSL would ask for the passphrase of a key on the terminal.
+        context.load_cert_chain(server.tls_cert, server.tls_key, password=lambda: "")
+    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+        raise ConfigError(
+            f"The certificate server.tls_cert ({server.tls_cert}) cannot be used with the key"
+            f" server.tls_key ({server.tls_key}): {words(error)}. Both are PEM files, and the key"
+            " has no passphrase.",
+            code="tls",
+        ) from None
+
+
+def _check_reach(listener: socket.socket, *, insists: bool) -> None:
     host, port = listener.getsockname()[:2]
-    if not ip_address(host).is_loopback:
-        _log.warning(
-            "The service listens on %s, port %d, beyond this machine, and asks nobody who they are:"
-            " whoever reaches it may read, add and delete documents. Listen on 127.0.0.1, or let"
-            " only a proxy that authenticates reach it.",
-            host,
-            port,
+    if ip_address(host).is_loopback:
+        return
+    if not insists:
+        listener.close()
+        raise ConfigError(
+            f"The service would listen on {host}, beyond this machine, and ask for no key. Set"
+            " gateway.enabled = true and make a key (`rag keys create`), or listen on 127.0.0.1."
+            " Where only a proxy that authenticates can reach it, set"
+            " server.allow_unauthenticated = true.",
+            code="unauthenticated",
         )
+    _log.warning(
+        "The service listens on %s, port %d, beyond this machine, and asks nobody who they are:"
+        " whoever reaches it may read, add and delete documents. Let only a proxy that"
+        " authenticates reach it.",
+        host,
+        port,
+    )
 
 
 def _listen(host: str, port: int) -> socket.socket:

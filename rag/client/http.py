@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Mapping
+import os
+import re
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
@@ -17,6 +19,8 @@ from rag.privacy.redaction import masked, words
 Json = dict[str, Any]
 TIMEOUT_SECONDS = 120.0
 PAGE = 1000
+KEY = "RAG_API_KEY"
+"""The environment variable with the key for servers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +29,7 @@ class Client:
 
     http: httpx.AsyncClient
 
-    async def get(self, path: str, **params: str | int | None) -> Json:
+    async def get(self, path: str, **params: str | int | Sequence[str] | None) -> Json:
         """Returns a resource."""
         given = {key: value for key, value in params.items() if value is not None}
         return await self._call("GET", path, params=given)
@@ -60,9 +64,10 @@ class Client:
 
 @contextlib.asynccontextmanager
 async def connect(url: str) -> AsyncIterator[Client]:
-    """Yields a client of the server at `url`."""
+    """Yields a client of the server at `url`; it sends the key of the environment, if any."""
+    headers = _key_header(os.environ.get(KEY, "").strip())
     try:
-        http = httpx.AsyncClient(base_url=url, timeout=TIMEOUT_SECONDS)
+        http = httpx.AsyncClient(base_url=url, timeout=TIMEOUT_SECONDS, headers=headers)
     except (httpx.InvalidURL, ValueError) as error:
         raise InputError(f"--url {masked(url)!r} is no URL.") from error
     async with http:
@@ -71,6 +76,14 @@ async def connect(url: str) -> AsyncIterator[Client]:
                 f"--url {masked(url)!r} is no URL: it starts with http:// or https://."
             )
         yield Client(http)
+
+
+def _key_header(key: str) -> dict[str, str]:
+    if not key:
+        return {}
+    if not re.fullmatch(r"[\x21-\x7e]+", key):
+        raise InputError(f"{KEY} is no key: it has blanks, or characters beyond ASCII.")
+    return {"Authorization": f"Bearer {key}"}
 
 
 def document_path(document_id: str) -> str:

@@ -14,7 +14,7 @@ from rag.records import Feedback, LiveAnswer
 from rag.telemetry import metrics
 from rag.telemetry.background_sender import TraceSender
 from rag.telemetry.trace import Score, Trace
-from rag.types import Answer, Query
+from rag.types import Answer, Principal, Query
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,20 +56,20 @@ class Observer:
         if answer and self.recorder and trace.experiment is None:  # evaluations are not live
             self.recorder.record(query, trace, answer, sent=sent)
 
-    async def add_feedback(self, tenant: str, answer_id: str, feedback: Feedback) -> None:
+    async def add_feedback(self, caller: Principal, answer_id: str, feedback: Feedback) -> None:
         """Stores feedback on the answer with this id, and sends it on.
 
         Raises:
             InputError: It has only texts, and none are stored.
             NotFoundError: No such answer is kept.
         """
-        allowed = await asyncio.to_thread(self._allowed, feedback, tenant)
+        allowed = await asyncio.to_thread(self._allowed, feedback, caller.tenant)
         if allowed == Feedback():
             raise InputError(
                 "Comments and corrections are not stored here (privacy.capture): send a `rating`.",
                 code="not_kept",
             )
-        answer = await self._store(tenant, answer_id, allowed)
+        answer = await self._store(caller, answer_id, allowed)
         if feedback.rating:
             metrics.feedback(feedback.rating)
         self.traces.score(list(_scores(answer)))
@@ -81,14 +81,14 @@ class Observer:
             correction=self.privacy.content(feedback.correction, tenant),
         )
 
-    async def _store(self, tenant: str, answer_id: str, feedback: Feedback) -> LiveAnswer:
+    async def _store(self, caller: Principal, answer_id: str, feedback: Feedback) -> LiveAnswer:
         try:
-            return await self.answers.add_feedback(tenant, answer_id, feedback)
+            return await self.answers.add_feedback(caller, answer_id, feedback)
         except NotFoundError:
             if self.recorder is None:
                 raise
         await self.recorder.flush()  # it may have been given a moment ago
-        return await self.answers.add_feedback(tenant, answer_id, feedback)
+        return await self.answers.add_feedback(caller, answer_id, feedback)
 
 
 def _scores(answer: LiveAnswer) -> Iterator[Score]:

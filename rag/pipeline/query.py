@@ -125,7 +125,7 @@ class QueryPipeline(SearchPipeline):
     async def _do(self, task: ChatTask, query: Query, run: Run) -> AsyncGenerator[Event, None]:
         """Does a task of a chat UI, without a search."""
         with run.stopwatch.time("total"):
-            await self._check_exists(query.scope, run)
+            query = await self._admitted(query, run)
             with self._in_time("a task of the chat"):
                 async with asyncio.timeout_at(run.deadline):
                     done = await self._tasks.write(task, run.trace)
@@ -145,7 +145,7 @@ class QueryPipeline(SearchPipeline):
         3. retrieve  4. widen  5. generate  6. check what is written  7. the answer
         """
         with run.stopwatch.time("total"):
-            await self._check_exists(query.scope, run)  # before a model works for it
+            query = await self._admitted(query, run)  # before a model works for it
             query = await self._rewrite(query, run)  # 1.
             message, query = query.text, replace(query, text=core_question(query.text))
             more = await self._expand(query, run)  # 2.

@@ -5,17 +5,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from rag.catalog.catalog import Catalog
 from rag.errors import RagError, UpstreamError
 from rag.process.admission import Admission
 from rag.protocols import Retriever
+from rag.records import Outcome
 from rag.telemetry import metrics
+from rag.telemetry.metering import failure
 from rag.telemetry.question_spans import hit_output, query_input
 from rag.telemetry.stopwatch import Stopwatch
-from rag.telemetry.trace import Attribute, Span, Trace, add_usage
-from rag.types import Answer, Hit, Query, Retrieved, Scope, SearchResult, Usage
+from rag.telemetry.trace import Attribute, Span, Trace
+from rag.types import Answer, Hit, Query, Retrieved, Scope, SearchResult, Usage, add_usage
 from retrieval.fusion import fuse_hits
 
 
@@ -92,7 +94,7 @@ class SearchPipeline:
         run = self._begin(trace)
         with self._measured("search", query, run) as question, self._admission.take():
             with run.stopwatch.time("total"):
-                await self._check_exists(query.scope, run)
+                query = await self._admitted(query, run)
                 hits = await self._retrieve([query], run)
             question.found(hits)
         return SearchResult(
@@ -122,16 +124,23 @@ class SearchPipeline:
         trace.tenant = tenant = query.scope.tenant
         trace.root = Span("query", input=query.text, attributes=attributes)
         live = trace.experiment is None  # an evaluation on a worker must set off no alarm
+        ended: Outcome = "hung_up"
+        if operation != "search":  # no model works for it that anyone is charged for
+            trace.meter.begin("ask")
         with metrics.Question(operation, tenant, live) as question:
             try:
                 yield question
+                ended = "abstained" if question.answer and question.answer.reason else "ok"
             except RagError as error:
                 question.outcome = trace.root.error = error.code
+                ended = failure(error)
                 raise
-            except Exception:
+            except Exception as error:
                 question.outcome = trace.root.error = RagError.code
+                ended = failure(error)
                 raise
             finally:
+                trace.meter.end(ended, trace_id=trace.id)
                 trace.outcome = question.outcome
                 trace.root.output = question.answer and question.answer.text
                 trace.root.close()
@@ -139,10 +148,12 @@ class SearchPipeline:
                     metrics.stages(trace.timings.items(), trace.degraded, trace.usage, tenant)
                 self._ended(query, trace, question.answer)
 
-    async def _check_exists(self, scope: Scope, run: Run) -> None:
+    async def _admitted(self, query: Query, run: Run) -> Query:
+        """Checks that the collection exists; returns the query with all words of its readers."""
         with self._in_time("looking up the collection"):
             async with asyncio.timeout_at(run.deadline):
-                await self._catalog.collections.check_exists(scope)
+                scope = await self._catalog.collections.check_exists(query.scope)
+        return query if scope == query.scope else replace(query, scope=scope)
 
     async def _retrieve(self, queries: Sequence[Query], run: Run) -> tuple[Hit, ...]:
         with self._in_time("retrieval"):

@@ -83,6 +83,7 @@ RULES = (
     Rule("key", r"\b(?:sk|pk|rk)[-_][\w-]{16,}", signs=("k-", "k_")),
     Rule("key", r"\b(?:gh[opsur]_|github_pat_|glpat-|xox[abeoprs]-|npm_|hf_|AIza)[\w-]{16,}",
          signs=("gh", "github_pat_", "glpat-", "xox", "npm_", "hf_", "aiza")),
+    Rule("key", r"\bpl_[0-9a-f]{12}_[0-9a-f]{16,}", signs=("pl_",)),
     Rule("key", r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b", signs=("akia", "asia")),
     Rule("key", r"(?i)\bbearer\s+[\w.~+/-]{16,}=*", signs=("bearer",)),
     Rule("key", r"(?i)\bbasic\s+[\w+/-]{12,}=*", signs=("bas",)),

@@ -11,7 +11,6 @@ For parsers: a hostile file can harm the child process alone.
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 import pickle
 import socket
@@ -27,6 +26,7 @@ from functools import partial
 from typing import Any, Generic, TypeVar
 
 from rag.errors import RagError, UpstreamError
+from rag.process.imports import importing
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -281,14 +281,13 @@ def main() -> None:
     workers: list[Worker[Any, Any]] = []
 
     def load() -> Any:
-        gc.disable()  # imports and weights leave no garbage, and collections take a tenth longer
-        workers.append(order())
-        gc.freeze()
-        gc.enable()
+        with importing():
+            workers.append(order())
         return getattr(workers[0], "about", None)
 
     try:
-        order = _read(lanes[0])
+        with importing():
+            order = _read(lanes[0])
         lanes[0].sendall(_attempt(load))
     except (OSError, EOFError):  # the parent is gone
         return

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from ipaddress import ip_address
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator
+from pydantic import AfterValidator, BeforeValidator
 
 LAST_PORT = 65535
 
@@ -38,5 +40,31 @@ def _ports(value: Any) -> int | tuple[int, ...]:
     return numbers[0] if len(numbers) == 1 else tuple(numbers)
 
 
+def is_secure(url: str) -> bool:
+    """Returns True if an address is https, or http on this machine; without a user or spaces."""
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port  # both are parsed here
+    except ValueError:
+        return False
+    if not host or "@" in parts.netloc or re.search(r"[\s\x00-\x1f#]", url):
+        return False
+    return parts.scheme == "https" or (parts.scheme == "http" and _is_loopback(host))
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _secure_url(value: str) -> str:
+    if not is_secure(value):
+        raise ValueError("It is an address https://HOST/…; http only on this machine")
+    return value
+
+
 Addresses = Annotated[str | tuple[str, ...], BeforeValidator(_addresses)]
 Ports = Annotated[int | tuple[int, ...], BeforeValidator(_ports)]
+SecureUrl = Annotated[str, AfterValidator(_secure_url)]

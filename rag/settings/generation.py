@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -13,6 +13,7 @@ from pydantic import (
     Tag,
     ValidationInfo,
     field_validator,
+    model_validator,
 )
 
 from rag.settings.base import Part, by_kind
@@ -37,6 +38,19 @@ class _ModelSettings(Part):
     kind: str
     input_price: float = Field(0.0, ge=0, description="Of a million tokens, in any currency.")
     output_price: float = Field(0.0, ge=0, description="The same, of those that it writes.")
+    cached_price: float | None = Field(
+        None, ge=0, description="Of those read that its server has in a cache; none: as others."
+    )
+    gpu_hour_price: float = Field(0.0, ge=0, description="Of an hour of its GPUs.")
+    tokens_per_second: float | None = Field(
+        None, gt=0, description="That its GPUs write under the usual load, as measured."
+    )
+
+    @model_validator(mode="after")
+    def _has_throughput(self) -> Self:
+        if self.gpu_hour_price and self.tokens_per_second is None:
+            raise ValueError("gpu_hour_price needs tokens_per_second, the measured throughput")
+        return self
 
 
 class _ChatSettings(_GeneratorSettings):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from ipaddress import ip_network
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import (
     Discriminator,
@@ -13,6 +14,7 @@ from pydantic import (
     SecretStr,
     Tag,
     field_validator,
+    model_validator,
 )
 
 from rag.privacy.policy import Capture
@@ -38,6 +40,33 @@ class ServerSettings(Part):
         pattern=r"^https?://[^\s/?#@]+(/[^\s?#]*)?$",
         description="Where browsers reach it: citations of files then link to the originals.",
     )
+
+    allow_unauthenticated: bool = Field(
+        False, description="Listen beyond loopback without the gateway: everyone may do everything."
+    )
+    trusted_proxies: tuple[str, ...] = Field(
+        (), description="Addresses and networks whose X-Forwarded-For and -Proto are believed."
+    )
+    tls_cert: Path | None = Field(None, description="Certificate chain, PEM; none: plain HTTP.")
+    tls_key: Path | None = Field(None, description="Its private key, PEM, without a passphrase.")
+
+    @model_validator(mode="after")
+    def _has_both(self) -> Self:
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ValueError("tls_cert and tls_key go together: set both, or neither")
+        return self
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _are_networks(cls, proxies: tuple[str, ...]) -> tuple[str, ...]:
+        for proxy in proxies:
+            try:
+                ip_network(proxy)
+            except ValueError as error:
+                raise ValueError(
+                    f"{proxy!r} is neither an address nor a network, as 10.0.0.7 and 10.0.0.0/8 are"
+                ) from error
+        return proxies
 
     @field_validator("allowed_hosts")
     @classmethod

@@ -84,7 +84,7 @@ class PostgresSettings(Part):
     @field_validator("url")
     @classmethod
     def _is_postgres(cls, url: SecretStr) -> SecretStr:
-        return _with_scheme(url, "postgresql", "postgres")
+        return with_scheme(url, "postgresql", "postgres")
 
 
 class _QueueSettings(Part):
@@ -119,10 +119,11 @@ class CeleryQueueSettings(_QueueSettings):
     @field_validator("broker_url")
     @classmethod
     def _is_broker(cls, url: SecretStr) -> SecretStr:
-        return _with_scheme(url, "redis", "rediss", "amqp", "amqps")
+        return with_scheme(url, "redis", "rediss", "amqp", "amqps")
 
 
-def _with_scheme(url: SecretStr, *schemes: str) -> SecretStr:
+def with_scheme(url: SecretStr, *schemes: str) -> SecretStr:
+    """Returns the URL. Raises ValueError unless it has one of these schemes, and a place."""
     parts = urlsplit(url.get_secret_value())
     # Without a host, a path names the database and a query the socket.
     if parts.scheme not in schemes or not (parts.hostname or parts.path.strip("/")):

@@ -1,7 +1,7 @@
 """One tree of settings; its defaults are the embedded profile.
 
 Order of precedence: arguments, environment (`RAG_RETRIEVAL__DEPTH=80`), the TOML file named by
-`RAG_CONFIG` or `./rag.toml`, defaults.
+`RAG_CONFIG` or `./rag.toml`, defaults. `RAG_CATALOG__URL__FILE` names a file that has a secret.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, get_args, get_origin
@@ -23,6 +23,7 @@ from pydantic import (
 from pydantic_core import to_jsonable_python
 from pydantic_settings import (
     BaseSettings,
+    EnvSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     SettingsError,
@@ -31,6 +32,7 @@ from pydantic_settings import (
 
 from rag.errors import ConfigError
 from rag.privacy.redaction import masked
+from rag.settings.gateway import GatewaySettings
 from rag.settings.generation import CitationSettings, ExtractiveSettings, GeneratorSettings
 from rag.settings.ingest import ChunkerSettings, FetchSettings, ReaderSettings, SectionSettings
 from rag.settings.operations import (
@@ -60,12 +62,15 @@ from rag.settings.storage import (
 from rag.text.validation_errors import first, shortened
 
 PREFIX = "RAG_"
+FILE = "__FILE"
+"""Ends the variable that names a file with the value of a secret."""
 COLLECTION = r"^[a-z0-9][a-z0-9_-]{0,63}$"
 """Pattern of collection names, which are also names of folders."""
 SECRETS = {
     "catalog.url",
     "queue.broker_url",
     "index.api_key",
+    "gateway.limits.redis_url",
     "generator.api_key",
     "reranker.api_key",
     "traces.secret_key",
@@ -75,8 +80,45 @@ SECRETS = {
 _PROBLEM_CHARS = 500
 _PLAIN = re.compile(r"([a-z]+://)?[\w.-]*(:\d+)?(/[\w./-]*)?")
 """Pattern of addresses that cannot contain a secret."""
-NOT_SETTINGS = {"RAG_CONFIG", "RAG_URL"}
+NOT_SETTINGS = {"RAG_API_KEY", "RAG_CONFIG", "RAG_URL"}
 """Environment variables with the prefix that are not settings; other code reads them."""
+
+
+def _with_files(variables: Mapping[str, str | None]) -> dict[str, str | None]:
+    """Returns the environment with the contents of the files that its `…__FILE` name.
+
+    Docker and Kubernetes mount secrets as files. Names are in lower case, as pydantic has them.
+    """
+    found = dict(variables)
+    for name in _file_variables():
+        if path := found.pop(name.lower(), None):
+            found[name.removesuffix(FILE).lower()] = _read(name, path)
+    return found
+
+
+def _file_variables() -> list[str]:
+    """Returns the names of the variables that name the file of a secret."""
+    return sorted(_variable(name) + FILE for name in SECRETS)
+
+
+def _read(variable: str, path: str) -> str:
+    name = variable.removesuffix(FILE)
+    if any(os.environ[each] for each in os.environ if each.upper() == name):
+        raise ConfigError(f"The environment sets {name} and {variable}: set one of them.")
+    try:
+        value = Path(path).read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise ConfigError(f"{variable} names {path!r}: {error.strerror}.") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{variable} names {path!r}, which is not UTF-8 text.") from None
+    if not value:
+        raise ConfigError(f"{variable} names {path!r}, which is empty.")
+    return value
+
+
+def _variable(name: str) -> str:
+    """Returns the environment variable of a setting."""
+    return PREFIX + name.replace(".", "__").upper()
 
 
 class Settings(BaseSettings):
@@ -108,6 +150,7 @@ class Settings(BaseSettings):
         LocalQueueSettings(), discriminator="kind"
     )
     server: ServerSettings = ServerSettings()
+    gateway: GatewaySettings = GatewaySettings()
     traces: TraceSettings = TraceSettings()
     privacy: PrivacySettings = PrivacySettings()
     online: OnlineSettings = OnlineSettings()
@@ -126,7 +169,9 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Returns the sources: arguments, environment, TOML; no .env file, no secrets folder."""
         toml = TomlConfigSettingsSource(settings_cls, toml_file=config_file())
-        return init_settings, env_settings, toml
+        environment = EnvSettingsSource(settings_cls)
+        environment.env_vars = _with_files(environment.env_vars)
+        return init_settings, environment, toml
 
 
 def config_file() -> Path | None:
@@ -186,8 +231,9 @@ def names() -> list[str]:
 
 def _names(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
     for name, field in model.model_fields.items():
-        # The parts of a list have no names: it is set as a whole.
-        parts = [] if get_origin(field.annotation) is tuple else _models(field.annotation)
+        # The parts of a list have no names, and those of a mapping any: it is set as a whole.
+        is_whole = get_origin(field.annotation) in (tuple, Mapping)
+        parts = [] if is_whole else _models(field.annotation)
         for part in parts:
             yield from _names(part, f"{prefix}{name}.")
         if not parts:
@@ -202,8 +248,9 @@ def _models(annotation: Any) -> list[type[BaseModel]]:
 
 
 def _check_environment() -> None:
-    known = {PREFIX + name.replace(".", "__").upper() for name in names()}
+    known = set(map(_variable, names()))
     parts = {name.rsplit("__", 1)[0] for name in known if "__" in name}
+    known |= set(_file_variables())
     for name in os.environ:
         upper = name.upper()
         if upper.startswith(PREFIX) and upper not in known | parts | NOT_SETTINGS:

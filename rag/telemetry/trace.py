@@ -13,8 +13,9 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
 from rag.errors import RagError
+from rag.telemetry.metering import Meter
 from rag.telemetry.stopwatch import Stopwatch
-from rag.types import Usage
+from rag.types import Usage, add_usage
 
 _log = logging.getLogger(__name__)
 _TRACEPARENT = re.compile(r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})")
@@ -69,7 +70,7 @@ class Trace:
     stages in the order in which they began, below `root`; `parent_id` is the caller's span that it
     is part of. `user`, `session` and `tags` group it with other traces; the caller sets them, or
     they name a job. `sampled` traces are sent even if they end well. `experiment` is None outside
-    evaluations.
+    evaluations. `meter` adds up what the caller is charged for; it stays in this process.
     """
 
     id: str = field(default_factory=lambda: secrets.token_hex(16))
@@ -86,6 +87,7 @@ class Trace:
     outcome: str = ""
     root: Span = field(default_factory=lambda: Span("request"))
     spans: list[Span] = field(default_factory=list)
+    meter: Meter = field(default_factory=Meter)
 
     @property
     def timings(self) -> dict[str, float]:
@@ -150,16 +152,6 @@ class Trace:
         self.usage = add_usage(self.usage, usage)
 
 
-def add_usage(first: Usage, second: Usage) -> Usage:
-    """Returns the sum of two usages; it is estimated if one of them is."""
-    return Usage(
-        input_tokens=first.input_tokens + second.input_tokens,
-        output_tokens=first.output_tokens + second.output_tokens,
-        cost=first.cost + second.cost,
-        estimated=first.estimated or second.estimated,
-    )
-
-
 def of_template(name: str) -> dict[str, Attribute]:
     """Returns a span's attributes for its prompt template: `answer.v1` is `answer`, version 1.
 
@@ -203,6 +195,12 @@ def is_sampled(trace_id: str, rate: float) -> bool:
     return int(trace_id[16:], 16) < rate * 2**64
 
 
+def current_meter() -> Meter | None:
+    """Returns the meter of the request that the current stage belongs to; None outside."""
+    inside = _inside.get()
+    return inside and inside[0].meter
+
+
 def trace_headers() -> dict[str, str]:
     """Returns the `traceparent` header for a server used by the current stage; none outside."""
     if (inside := _inside.get()) is None:
@@ -214,7 +212,7 @@ def trace_headers() -> dict[str, str]:
 def trace_json(trace: Trace) -> dict[str, Any]:
     """Returns an ended trace as JSON for another process; `trace_from` reads it."""
     values = {field.name: getattr(trace, field.name) for field in fields(Trace)}
-    del values["stopwatch"]
+    del values["stopwatch"], values["meter"]
     spans = [_span_json(span) for span in (trace.root, *trace.spans)]
     return values | {
         "timings": trace.timings,

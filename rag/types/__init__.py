@@ -1,5 +1,7 @@
 """The data that all parts share."""
 
+from rag.types.access import DEFAULT_TENANT, PERMISSIONS, TENANT, Permission, Principal
+from rag.types.acl import DEFAULT, GROUP, PUBLIC, USER, Readers, readers_of, stored_acl
 from rag.types.answering import (
     REASONS,
     Answer,
@@ -13,8 +15,10 @@ from rag.types.answering import (
     Reason,
     Sampling,
     Usage,
+    add_usage,
 )
 from rag.types.chunks import (
+    Attachment,
     Chunk,
     Document,
     Embedding,
@@ -52,8 +56,16 @@ from rag.types.queries import (
 )
 
 __all__ = [
+    "DEFAULT",
+    "DEFAULT_TENANT",
+    "GROUP",
+    "PERMISSIONS",
+    "PUBLIC",
     "REASONS",
+    "TENANT",
+    "USER",
     "Answer",
+    "Attachment",
     "Cell",
     "ChatTask",
     "ChatTaskKind",
@@ -77,10 +89,13 @@ __all__ = [
     "MetaValue",
     "ModelCall",
     "Op",
+    "Permission",
     "Piece",
     "Point",
+    "Principal",
     "Prompt",
     "Query",
+    "Readers",
     "Reason",
     "Retrieved",
     "Sampling",
@@ -96,4 +111,7 @@ __all__ = [
     "Table",
     "TokenVectors",
     "Usage",
+    "add_usage",
+    "readers_of",
+    "stored_acl",
 ]

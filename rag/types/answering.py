@@ -62,12 +62,28 @@ class Usage:
 
     `cost` is in the currency of the settings' prices, 0 if they name none. `estimated` is True if
     a model's server did not report the tokens, or not yet, and they were counted here.
+    `cached_tokens` are those of `input_tokens` that the server had in a cache. `gpu_seconds` are
+    computed from the throughput in the settings, 0 if they name none.
     """
 
     input_tokens: int = 0
     output_tokens: int = 0
     cost: float = 0.0
     estimated: bool = False
+    cached_tokens: int = 0
+    gpu_seconds: float = 0.0
+
+
+def add_usage(first: Usage, second: Usage) -> Usage:
+    """Returns the sum of two usages; it is estimated if one of them is."""
+    return Usage(
+        input_tokens=first.input_tokens + second.input_tokens,
+        output_tokens=first.output_tokens + second.output_tokens,
+        cost=first.cost + second.cost,
+        estimated=first.estimated or second.estimated,
+        cached_tokens=first.cached_tokens + second.cached_tokens,
+        gpu_seconds=first.gpu_seconds + second.gpu_seconds,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

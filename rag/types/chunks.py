@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
+
+from rag.types.acl import KEY, USER, Readers
 
 Span = tuple[int, int]
 Float32Array = npt.NDArray[np.float32]
@@ -25,13 +27,27 @@ Stage = Literal["parse", "embed"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scope:
-    """A tenant and one of its collections.
+    """A tenant and one of its collections, and the words of the caller who reads it.
 
     Every index call takes one. A catalog call takes one or the tenant, or says that it serves all.
+    Calls that read documents return those whose ACL has one of the words in `readers`; with None,
+    all. Calls that write take the `whole` scope.
     """
 
     tenant: str
     collection: str
+    readers: Readers | None = None
+
+    @property
+    def whole(self) -> Scope:
+        """The scope without readers: the key of locks, and of caches that serve all callers."""
+        return self if self.readers is None else replace(self, readers=None)
+
+    @property
+    def reader(self) -> str | None:
+        """The word of the caller's own user or key; None if the caller has neither."""
+        own = (word for word in self.readers or () if word.startswith((USER, KEY)))
+        return next(own, None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +69,18 @@ class Table:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Attachment:
+    """A file within a document's bytes; it becomes a document of its own.
+
+    `meta` is metadata about the document that it came with.
+    """
+
+    name: str
+    data: bytes
+    meta: Meta = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Document:
     """The text and structure that a reader extracted from a document's bytes.
 
@@ -61,7 +89,7 @@ class Document:
     `headings` and `tables` are in text order; only tables that have a header row are listed.
     `furniture` holds the (start, end) spans that are not body text, such as a header block or
     heading lines with their adornment, in text order and without overlap; a chunker that follows
-    the structure leaves them out.
+    the structure leaves them out. `attachments` are no part of the text.
     """
 
     id: str
@@ -75,6 +103,7 @@ class Document:
     tables: tuple[Table, ...] = ()
     furniture: tuple[tuple[int, int], ...] = ()
     meta: Meta = field(default_factory=dict)
+    attachments: tuple[Attachment, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,3 +173,4 @@ class Point:
     dense: Float32Array | None = None
     sparse: SparseVector | None = None
     tokens: Float16Array | None = None
+    acl: Readers = frozenset()

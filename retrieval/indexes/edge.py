@@ -16,6 +16,7 @@ from pathlib import Path
 
 from rag.errors import StorageError
 from rag.types import Chunk, Float32Array, Leg, Match, Point, Scope
+from rag.types.acl import Readers
 from retrieval.indexes.edge_generations import (
     CURRENT,
     NEXT,
@@ -69,41 +70,57 @@ class EdgeIndex:
                     shard.delete(part)
                     await asyncio.sleep(0)
 
+    async def set_acl(self, scope: Scope, document_id: str, acl: Readers) -> None:
+        """Replaces the ACL of a document's chunks, in every version."""
+        for version in (sibling(scope, NEXT), sibling(scope, PREVIOUS), scope):
+            async with self._shards.lock(version):
+                if shard := self._shards.open(version):
+                    for part in _slices(sorted(shard.chunk_ids(document_id))):
+                        shard.set_acl(part, acl)
+                        await asyncio.sleep(0)
+
+    async def remove(self, scope: Scope) -> None:
+        """Removes all versions of a scope from memory and disk."""
+        await self._upkeep.stop(scope)
+        lock = self._shards.lock
+        async with lock(scope), lock(sibling(scope, NEXT)), lock(sibling(scope, PREVIOUS)):
+            self._shards.remove(scope)
+
     async def chunk_ids(self, scope: Scope, document_id: str | None) -> set[str]:
         """The ids of a document's chunks, or of all."""
-        shard = self._shards.open(scope)
-        return shard.chunk_ids(document_id) if shard else set()
+        shard = self._shards.open(scope.whole)
+        return shard.chunk_ids(document_id, scope.readers) if shard else set()
 
     async def fetch(self, scope: Scope, chunk_ids: Sequence[str]) -> list[Chunk]:
         """The chunks with these ids, in the order asked for."""
-        shard = self._shards.open(scope)
-        return shard.fetch(chunk_ids) if shard else []
+        shard = self._shards.open(scope.whole)
+        return shard.fetch(chunk_ids, scope.readers) if shard else []
 
     async def vectors(self, scope: Scope, chunk_ids: Sequence[str]) -> dict[str, Float32Array]:
         """The dense vectors of these chunks, by id."""
-        shard = self._shards.open(scope)
-        return shard.vectors(chunk_ids) if shard else {}
+        shard = self._shards.open(scope.whole)
+        return shard.vectors(chunk_ids, scope.readers) if shard else {}
 
     async def max_sim(
         self, scope: Scope, question: Float32Array, chunk_ids: Sequence[str]
     ) -> dict[str, float]:
         """Late interaction with the stored token vectors of these chunks, by id."""
-        shard = self._shards.open(scope)
-        return shard.max_sim(question, chunk_ids) if shard else {}
+        shard = self._shards.open(scope.whole)
+        return shard.max_sim(question, chunk_ids, scope.readers) if shard else {}
 
     async def search(self, scope: Scope, legs: Sequence[Leg]) -> list[list[Match]]:
         """All legs in one batch; best first, ties by chunk id."""
-        shard = self._shards.open(scope)
-        return shard.search(legs) if shard else [[] for _ in legs]
+        shard = self._shards.open(scope.whole)
+        return shard.search(legs, scope.readers) if shard else [[] for _ in legs]
 
     async def idf(self, scope: Scope, terms: Sequence[int]) -> list[float]:
         """Returns the weight that the index itself gives each term."""
-        shard = self._shards.open(scope)
-        return shard.idf(terms) if shard else [0.0] * len(terms)
+        shard = self._shards.open(scope.whole)
+        return shard.idf(terms, scope.readers) if shard else [0.0] * len(terms)
 
     async def version(self, scope: Scope) -> str:
         """Returns the generation's name, which also changes when the graph is rebuilt."""
-        shard = self._shards.open(scope)
+        shard = self._shards.open(scope.whole)
         return shard.folder.name if shard else ""
 
     async def maintain(self, scope: Scope) -> None:
@@ -120,14 +137,14 @@ class EdgeIndex:
 
     async def name_of(self, scope: Scope) -> str:
         """Returns the version's first folder; rebuilds make other folders."""
-        shard = self._shards.open(scope)
+        shard = self._shards.open(scope.whole)
         return origin_of(shard.folder) if shard else ""
 
     async def pages(self, scope: Scope) -> AsyncIterator[list[Chunk]]:
         """All chunks, in the order of their ids."""
         offset: Offset = None
-        while shard := self._shards.open(scope):
-            chunks, offset = shard.page(offset)
+        while shard := self._shards.open(scope.whole):
+            chunks, offset = shard.page(offset, scope.readers)
             yield chunks
             if offset is None:
                 return

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from rag.types import Scope
 from retrieval.indexes.edge_generations import (
+    CURRENT,
     NEXT,
     PREVIOUS,
     generations,
@@ -104,6 +105,21 @@ class OpenShards:
         if shard := self._shards.pop(version, None):
             shard.close()
             shutil.rmtree(shard.folder, ignore_errors=True)
+
+    def remove(self, scope: Scope) -> None:
+        """Closes all versions of a scope and removes their folders.
+
+        They are named nowhere once the first step is done: a repeated call finishes the others.
+        """
+        home = self.home(scope)
+        with storage_errors(home):
+            (home / CURRENT).unlink(missing_ok=True)
+            for each in (scope, sibling(scope, NEXT), sibling(scope, PREVIOUS)):
+                self._used.pop(each, None)
+                if shard := self._shards.pop(each, None):
+                    shard.close()
+            if home.is_dir():
+                shutil.rmtree(home)
 
     def has(self, scope: Scope, shard: Shard) -> bool:
         """Returns True if this shard is the open one of the scope."""

@@ -9,8 +9,9 @@ import numpy as np
 import qdrant_edge as qe
 
 from rag.types import Float32Array, Leg, Point, SparseVector
+from rag.types.acl import Readers
 from retrieval.bm25 import TIES, bm25_weights, reweigh
-from retrieval.indexes.filters import to_edge
+from retrieval.indexes.filters import edge_readable, to_edge
 from retrieval.indexes.payload import FieldType, payload_of
 
 DENSE, SPARSE, TOKENS = "dense", "sparse", "tokens"
@@ -71,7 +72,7 @@ def point_of(point: Point, mean: float) -> qe.Point:
     if point.dense is None or sparse is None:
         raise ValueError("a point has both vectors or neither")
     weights = bm25_weights(sparse, mean_length=mean)
-    payload = payload_of(point.chunk) | {"length": length_of(sparse), "mean": mean}
+    payload = payload_of(point) | {"length": length_of(sparse), "mean": mean}
     vector = {
         DENSE: point.dense.tolist(),
         SPARSE: qe.SparseVector(sparse.indices.tolist(), weights.tolist()),
@@ -100,42 +101,52 @@ def copied(record: qe.Record, *, mean: float | None = None) -> qe.Point:
     return qe.Point(record.id, vector, payload)
 
 
-def query_of(leg: Leg) -> qe.QueryRequest:
-    """Returns the request of a leg."""
+def query_of(leg: Leg, readers: Readers | None) -> qe.QueryRequest:
+    """Returns the request of a leg, for what these readers may read."""
     query: Any
     limit = leg.limit
     if isinstance(leg.vector, SparseVector):
         query = qe.SparseVector(leg.vector.indices.tolist(), leg.vector.values.tolist())
-        params, limit = LIVE, limit + TIES
+        params, limit = _idf_of(readers), limit + TIES
     else:
         query = leg.vector.tolist()
         params = qe.SearchParams(exact=leg.exact, acorn=ACORN)
     return qe.QueryRequest(
         limit=limit,
         query=qe.Query.Nearest(query, using=leg.name),
-        filter=to_edge(leg.where),
+        filter=to_edge(leg.where, readers),
         params=params,
         with_payload=False,
     )
 
 
-def term_query(term: int) -> qe.QueryRequest:
+def _idf_of(readers: Readers | None) -> qe.SearchParams:
+    """Returns search parameters that count IDF over what these readers may read."""
+    if readers is None:
+        return LIVE
+    return qe.SearchParams(idf=qe.IdfParams(corpus=qe.Filter(must=edge_readable(readers))))
+
+
+def term_query(term: int, readers: Readers | None) -> qe.QueryRequest:
     """Returns the request for the best match of one term, with its weights."""
     return qe.QueryRequest(
         limit=1,
         query=qe.Query.Nearest(qe.SparseVector([term], [1.0]), using=SPARSE),
-        params=LIVE,
+        filter=to_edge((), readers),
+        params=_idf_of(readers),
         with_payload=False,
         with_vector=[SPARSE],
     )
 
 
-def max_sim_query(question: Float32Array, chunk_ids: Sequence[str]) -> qe.QueryRequest:
-    """Returns the request for late interaction with all of these chunks."""
+def max_sim_query(
+    question: Float32Array, chunk_ids: Sequence[str], readers: Readers | None
+) -> qe.QueryRequest:
+    """Returns the request for late interaction with those of these chunks that may be read."""
     return qe.QueryRequest(
         limit=len(chunk_ids),
         query=qe.Query.Nearest(question.tolist(), using=TOKENS),
-        filter=qe.Filter(must=[qe.HasIdCondition(set(chunk_ids))]),
+        filter=qe.Filter(must=[qe.HasIdCondition(set(chunk_ids)), *edge_readable(readers)]),
         with_payload=False,
     )
 

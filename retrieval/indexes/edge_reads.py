@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import qdrant_edge as qe
 
-from rag.types import Chunk, Float32Array, Leg, Match
+from rag.types import Chunk, Condition, Float32Array, Leg, Match
+from rag.types.acl import Readers
 from retrieval.bm25 import bm25_idf
 from retrieval.indexes.edge_points import (
     DENSE,
@@ -22,11 +23,13 @@ from retrieval.indexes.edge_points import (
     weight_of,
 )
 from retrieval.indexes.edge_stats import Stats
-from retrieval.indexes.filters import check
-from retrieval.indexes.payload import chunk_of, field_of
+from retrieval.indexes.filters import check, edge_readable, to_edge
+from retrieval.indexes.payload import ACL, OWN_FIELDS, chunk_of, field_of, may_read, path_of
 from retrieval.indexes.sparse_files import storage_errors
 
 PAGE = 1_000
+READERS_KEPT = 256
+"""Sets of readers of which it is known whether they may read every point."""
 Offset = int | uuid.UUID | str | None
 """The point at which a page begins; None: the first."""
 
@@ -39,8 +42,11 @@ class ShardReader:
         self.folder = folder
         with storage_errors(folder):
             self._edge = qe.EdgeShard.load(str(folder), layout(dim=None))
-            self._kinds = {field_of(path) for path in self._edge.info().payload_schema}
+            self._kinds = {
+                field_of(path) for path in self._edge.info().payload_schema if path != ACL
+            }
             self._has_tokens = self._edge.count(has_tokens()) > 0
+            self._is_open: dict[Readers, bool] = {}
             # A process that was killed could not write them: count again.
             self.stats = Stats.read(folder) or Stats.counted(
                 record.payload or {}
@@ -61,58 +67,72 @@ class ShardReader:
             )
         return {(record.payload or {})["document_id"] for record in records}
 
-    def chunk_ids(self, document_id: str | None) -> set[str]:
-        """Ids of a document's chunks, or of all."""
-        where = None
+    def chunk_ids(self, document_id: str | None, readers: Readers | None = None) -> set[str]:
+        """Ids of a document's chunks, or of all; only those that these readers may read."""
+        must: list[Any] = edge_readable(readers)
         if document_id is not None:
-            match = qe.FieldCondition(key="document_id", match=qe.MatchValue(document_id))
-            where = qe.Filter(must=[match])
+            must.append(qe.FieldCondition(key="document_id", match=qe.MatchValue(document_id)))
+        where = qe.Filter(must=must) if must else None
         with storage_errors(self.folder):
             pages = pages_of(self._edge, where=where, payload=False)
             return {str(record.id) for records in pages for record in records}
 
-    def page(self, offset: Offset) -> tuple[list[Chunk], Offset]:
+    def page(self, offset: Offset, readers: Readers | None) -> tuple[list[Chunk], Offset]:
         """Returns `PAGE` chunks from an offset on, and the next offset: None after the last."""
         payload_fields = qe.PayloadSelector.Exclude(["where"])
         request = qe.ScrollRequest(
-            offset=offset, limit=PAGE, with_payload=payload_fields, with_vector=False
+            offset=offset,
+            limit=PAGE,
+            filter=to_edge((), readers),
+            with_payload=payload_fields,
+            with_vector=False,
         )
         with storage_errors(self.folder):
             records, next_offset = self._edge.scroll(request)
         return [chunk_of(str(r.id), r.payload or {}) for r in records], next_offset
 
-    def fetch(self, chunk_ids: Sequence[str]) -> list[Chunk]:
-        """Chunks in the order of the ids; unknown ids are left out."""
+    def fetch(self, chunk_ids: Sequence[str], readers: Readers | None) -> list[Chunk]:
+        """Chunks in the order of the ids; those that may not be read are as unknown ones."""
         with storage_errors(self.folder):
             # The fields for filters repeat the metadata, and decoding takes most of the time.
             payload_fields = qe.PayloadSelector.Exclude(["where"])
             records = self._edge.retrieve(
                 list(chunk_ids), with_payload=payload_fields, with_vector=False
             )
-        found = {str(r.id): chunk_of(str(r.id), r.payload or {}) for r in records}
+        found = {
+            str(r.id): chunk_of(str(r.id), r.payload or {})
+            for r in records
+            if may_read(readers, r.payload)
+        }
         return [found[i] for i in chunk_ids if i in found]
 
-    def vectors(self, chunk_ids: Sequence[str]) -> dict[str, Float32Array]:
-        """float32[dim] of each chunk, by id; unknown ids are left out."""
+    def vectors(self, chunk_ids: Sequence[str], readers: Readers | None) -> dict[str, Float32Array]:
+        """float32[dim] of each chunk, by id; those that may not be read are as unknown ones."""
         with storage_errors(self.folder):
             records: Any = self._edge.retrieve(
-                list(chunk_ids), with_payload=False, with_vector=[DENSE]
+                list(chunk_ids), with_payload=[ACL], with_vector=[DENSE]
             )
-        return {str(r.id): np.array(r.vector[DENSE], np.float32) for r in records}
+        return {
+            str(r.id): np.array(r.vector[DENSE], np.float32)
+            for r in records
+            if may_read(readers, r.payload)
+        }
 
-    def max_sim(self, question: Float32Array, chunk_ids: Sequence[str]) -> dict[str, float]:
+    def max_sim(
+        self, question: Float32Array, chunk_ids: Sequence[str], readers: Readers | None
+    ) -> dict[str, float]:
         """Scores each chunk by late interaction, by id; chunks without tokens are left out."""
         if not self._has_tokens or not chunk_ids:
             return {}
         with storage_errors(self.folder):
-            points = self._edge.query(max_sim_query(question, chunk_ids))
+            points = self._edge.query(max_sim_query(question, chunk_ids, readers))
         return {str(point.id): point.score for point in points}
 
-    def search(self, legs: Sequence[Leg]) -> list[list[Match]]:
+    def search(self, legs: Sequence[Leg], readers: Readers | None) -> list[list[Match]]:
         """Matches of each leg, best first, ties by chunk id."""
-        for leg in legs:
-            check(leg.where, self.fields)
-        requests = [query_of(leg) for leg in legs]
+        readers = self._narrowed(readers)
+        self._check_fields([condition for leg in legs for condition in leg.where], readers)
+        requests = [query_of(leg, readers) for leg in legs]
         with storage_errors(self.folder):
             results = self._edge.query_batch(qe.QueryBatchRequest(requests))
         return [
@@ -123,16 +143,65 @@ class ShardReader:
             for leg, points in zip(legs, results, strict=True)
         ]
 
-    def idf(self, terms: Sequence[int]) -> list[float]:
+    def idf(self, terms: Sequence[int], readers: Readers | None) -> list[float]:
         """Returns each term's IDF: its top match's score divided by that match's stored weight."""
-        requests = [term_query(term) for term in terms]
+        readers = self._narrowed(readers)
+        requests = [term_query(term, readers) for term in terms]
         with storage_errors(self.folder):
             results = self._edge.query_batch(qe.QueryBatchRequest(requests)) if terms else []
-        unseen = bm25_idf(self.stats.points, 0)
+        unseen = bm25_idf(self._readable(readers), 0)
         return [
             points[0].score / weight_of(points[0], term) if points else unseen
             for term, points in zip(terms, results, strict=True)
         ]
+
+    def _narrowed(self, readers: Readers | None) -> Readers | None:
+        """Returns the readers, or None if they may read every point: then nothing is filtered.
+
+        That costs a count of their points after each write, and each search without it a filter on
+        every point that it looks at.
+        """
+        if readers is None:
+            return None
+        if readers not in self._is_open:
+            while len(self._is_open) >= READERS_KEPT:
+                del self._is_open[next(iter(self._is_open))]
+            self._is_open[readers] = self._readable(readers) == self.stats.points
+        return None if self._is_open[readers] else readers
+
+    def _readable(self, readers: Readers | None) -> int:
+        """Returns the number of points that these readers may read."""
+        if readers is None:
+            return self.stats.points
+        with storage_errors(self.folder):
+            count: int = self._edge.count(qe.CountRequest(filter=to_edge((), readers), exact=True))
+        return count
+
+    def _check_fields(self, where: Sequence[Condition], readers: Readers | None) -> None:
+        """Refuses filters that cannot hold.
+
+        For readers, a field exists if a chunk that they may read has it.
+        """
+        if readers is None:
+            check(where, self.fields)
+            return
+        asked = {condition.field for condition in where}
+        seen = {field for field in asked & self.fields if self._is_seen(field, readers)}
+        if not asked <= seen:
+            seen = {field for field in self.fields if self._is_seen(field, readers)}
+        check(where, seen)
+
+    def _is_seen(self, field: str, readers: Readers) -> bool:
+        """True if a chunk that these readers may read has the field."""
+        if field in OWN_FIELDS:
+            return True
+        for path in (path_of(*kind) for kind in self._kinds if kind[0] == field):
+            where = qe.Filter(must=edge_readable(readers), must_not=[qe.IsEmptyCondition(path)])
+            request = qe.ScrollRequest(limit=1, filter=where, with_payload=False, with_vector=False)
+            with storage_errors(self.folder):
+                if self._edge.scroll(request)[0]:
+                    return True
+        return False
 
 
 def pages_of(

@@ -10,7 +10,8 @@ from typing import Any
 import qdrant_edge as qe
 
 from rag.errors import InputError
-from rag.types import Chunk, Point
+from rag.types import Point
+from rag.types.acl import Readers, stored_acl
 from retrieval.bm25 import rounded_mean
 from retrieval.indexes.edge_points import (
     SCHEMA,
@@ -23,6 +24,7 @@ from retrieval.indexes.edge_points import (
 from retrieval.indexes.edge_reads import PAGE, ShardReader, pages_of
 from retrieval.indexes.edge_stats import remove_stats
 from retrieval.indexes.payload import (
+    ACL,
     OWN_FIELDS,
     FieldType,
     field_kinds,
@@ -56,6 +58,7 @@ class Shard(ShardReader):
         self.has_unerased = (folder / UNERASED_MARK).exists()
         self._touched: set[str] | None = None
         self._logged = 0
+        self._index_acl()
 
     @classmethod
     def create(cls, folder: Path, *, dim: int) -> Shard:
@@ -81,6 +84,7 @@ class Shard(ShardReader):
         self._index_fields(points)
         vectors = list({p.chunk.id: p for p in points if p.dense is not None}.values())
         with storage_errors(self.folder):
+            self._is_open.clear()
             remove_stats(self.folder)
             if any(p.tokens is not None for p in vectors):
                 self._admit_tokens()
@@ -92,15 +96,24 @@ class Shard(ShardReader):
                 self.stats.note_mean(mean)
             self._upsert([point_of(p, mean) for p in vectors])
             self._trim_log(sum(p.tokens is not None for p in vectors))
-            moved: dict[Any, Chunk] = {p.chunk.id: p.chunk for p in points if p.dense is None}
+            moved: dict[Any, Point] = {p.chunk.id: p for p in points if p.dense is None}
             for id_ in self._mark_unerased(self._known(list(moved))):
                 payload = payload_of(moved[str(id_)])
                 self._edge.update(qe.UpdateOperation.set_payload([id_], payload))
         self._touch(p.chunk.id for p in points)
 
+    def set_acl(self, chunk_ids: Sequence[str], acl: Readers) -> None:
+        """Replaces the ACL of points; unknown ids are ignored."""
+        with storage_errors(self.folder):
+            self._is_open.clear()
+            known = self._known(list(chunk_ids))
+            self._edge.update(qe.UpdateOperation.set_payload(known, {ACL: sorted(acl)}))
+        self._touch(chunk_ids)
+
     def delete(self, chunk_ids: Sequence[str]) -> None:
         """Removes points; unknown ids are ignored."""
         with storage_errors(self.folder):
+            self._is_open.clear()
             remove_stats(self.folder)
             known = self._mark_unerased(self._forget(chunk_ids))
             self._edge.update(qe.UpdateOperation.delete_points(known))
@@ -212,6 +225,20 @@ class Shard(ShardReader):
     def _touch(self, chunk_ids: Iterator[str] | Sequence[str]) -> None:
         if self._touched is not None:
             self._touched.update(chunk_ids)
+
+    def _index_acl(self) -> None:
+        """Indexes the ACLs, once in the life of a shard.
+
+        Points that were stored before there were ACLs follow the collection's default.
+        """
+        with storage_errors(self.folder):
+            if ACL in self._edge.info().payload_schema:
+                return
+            before = qe.Filter(must=[qe.IsEmptyCondition(ACL)])
+            of_default = {ACL: sorted(stored_acl(None))}
+            self._edge.update(qe.UpdateOperation.set_payload_by_filter(before, of_default))
+            index = qe.UpdateOperation.create_field_index(ACL, SCHEMA["keyword"])
+            self._edge.update(index)
 
     def _index_fields(self, points: Sequence[Point]) -> None:
         for field, kind in field_kinds(p.chunk.meta for p in points):

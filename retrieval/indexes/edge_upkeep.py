@@ -16,7 +16,14 @@ from pathlib import Path
 
 from rag.errors import StorageError, for_log
 from rag.types import Scope
-from retrieval.indexes.edge_generations import CURRENT, note_origin, origin_of, owner_of
+from retrieval.indexes.edge_generations import (
+    CURRENT,
+    PREVIOUS,
+    note_origin,
+    origin_of,
+    owner_of,
+    sibling,
+)
 from retrieval.indexes.edge_open_shards import OpenShards
 from retrieval.indexes.edge_rebuild import run_child
 from retrieval.indexes.edge_shard import UNERASED_MARK, Shard
@@ -77,12 +84,16 @@ class Upkeep:
             except TimeoutError:
                 _log.warning("Deleted text stays in files of the index until the next start.")
 
+    async def stop(self, scope: Scope) -> None:
+        """Stops the rebuilds of a scope and of its previous version."""
+        for each in (scope, sibling(scope, PREVIOUS)):
+            if task := self._rebuilds.get(each):
+                await _stop(task)
+
     async def close(self) -> None:
         """Stops rebuilds."""
         for task in list(self._rebuilds.values()):
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError, StorageError):
-                await task
+            await _stop(task)
 
     async def _rebuilt(self, scope: Scope, shard: Shard | None) -> None:
         """Rebuilds a shard, or waits for a rebuild of the scope in progress."""
@@ -157,3 +168,9 @@ class Upkeep:
             shard.close()
         finally:
             await asyncio.to_thread(shutil.rmtree, shard.folder, ignore_errors=True)
+
+
+async def _stop(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError, StorageError):
+        await task

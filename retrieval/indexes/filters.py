@@ -11,7 +11,16 @@ import qdrant_edge as qe
 from rag.errors import InputError, UnknownFieldError
 from rag.text.validation_errors import shortened
 from rag.types import Condition, Scalar
-from retrieval.indexes.payload import OWN_FIELDS, date_of, field_type, kind_in, path_of, word_of
+from rag.types.acl import Readers
+from retrieval.indexes.payload import (
+    ACL,
+    OWN_FIELDS,
+    date_of,
+    field_type,
+    kind_in,
+    path_of,
+    word_of,
+)
 
 _BOUNDS = ("gt", "gte", "lt", "lte")
 
@@ -100,9 +109,19 @@ def clauses(condition: Condition) -> list[Clause]:
     return [*(OneOf(path, tuple(each)) for path, each in words.items()), *within]
 
 
-def to_edge(where: Sequence[Condition]) -> qe.Filter | None:
-    """Joins conditions, already checked, by AND; None if there are none."""
-    return qe.Filter(must=[_any(clauses(c)) for c in where]) if where else None
+def to_edge(where: Sequence[Condition], readers: Readers | None = None) -> qe.Filter | None:
+    """Joins conditions, already checked, and that of readers by AND; None if there are none."""
+    must = [*edge_readable(readers), *(_any(clauses(c)) for c in where)]
+    return qe.Filter(must=must) if must else None
+
+
+def edge_readable(readers: Readers | None) -> list[qe.FieldCondition | qe.HasIdCondition]:
+    """Returns the condition that these readers may read a point; none for None."""
+    if readers is None:
+        return []
+    if not readers:
+        return [qe.HasIdCondition(set())]
+    return [qe.FieldCondition(key=ACL, match=qe.MatchAny(sorted(readers)))]
 
 
 def _any(alternatives: Sequence[Clause]) -> qe.Filter:

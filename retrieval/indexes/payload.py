@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Literal, cast
 
-from rag.types import Chunk, Meta, MetaValue, Scalar
+from rag.types import Chunk, Meta, MetaValue, Point, Scalar
+from rag.types.acl import Readers
 from retrieval.indexes.moments import iso_of, moment_of
 
 FieldType = Literal["keyword", "number", "date", "flag"]
@@ -17,9 +18,15 @@ OWN_FIELDS: dict[str, FieldType] = {
 }
 
 
-def payload_of(chunk: Chunk) -> dict[str, Any]:
-    """Returns the chunk as JSON; its id is the point's."""
+ACL = "acl"
+"""Field of the words of a chunk's readers. No filter of a question may name it."""
+
+
+def payload_of(point: Point) -> dict[str, Any]:
+    """Returns a point's chunk and ACL as JSON; its id is the point's."""
+    chunk = point.chunk
     return {
+        ACL: sorted(point.acl),
         "document_id": chunk.document_id,
         "version": chunk.version,
         "position": chunk.position,
@@ -36,7 +43,7 @@ def payload_of(chunk: Chunk) -> dict[str, Any]:
 
 
 def chunk_of(chunk_id: str, payload: dict[str, Any]) -> Chunk:
-    """Returns the chunk that `payload_of` was given."""
+    """Returns the chunk of the point that `payload_of` was given."""
     return Chunk(
         id=chunk_id,
         document_id=payload["document_id"],
@@ -51,6 +58,11 @@ def chunk_of(chunk_id: str, payload: dict[str, Any]) -> Chunk:
         headings=tuple(payload["headings"]),
         meta={k: tuple(v) if isinstance(v, list) else v for k, v in payload["meta"].items()},
     )
+
+
+def may_read(readers: Readers | None, payload: Mapping[str, Any] | None) -> bool:
+    """True if these readers may read a point with this payload; None may read all points."""
+    return readers is None or not readers.isdisjoint((payload or {}).get(ACL) or ())
 
 
 def field_kinds(metas: Iterable[Meta]) -> dict[tuple[str, FieldType], None]:

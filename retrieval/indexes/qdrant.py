@@ -19,14 +19,30 @@ from qdrant_client import models
 
 from rag.errors import InputError, NotFoundError, RagError
 from rag.types import Point, Scope
+from rag.types.acl import Readers
 from retrieval.indexes.payload import OWN_FIELDS, field_kinds
 from retrieval.indexes.qdrant_collections import MAX_FIELDS, Collections
 from retrieval.indexes.qdrant_known import Known
-from retrieval.indexes.qdrant_points import Layout, has_ids, of, one_of, point_of, rewriting
+from retrieval.indexes.qdrant_points import (
+    Layout,
+    equal,
+    has_ids,
+    of,
+    one_of,
+    permitting,
+    point_of,
+    rewriting,
+)
 from retrieval.indexes.qdrant_reads import QdrantReader, slices
 from retrieval.indexes.qdrant_server import Server
 from retrieval.indexes.qdrant_tenants import PAGE, TenantPoints
-from retrieval.indexes.qdrant_versions import VERSION, Versions
+from retrieval.indexes.qdrant_versions import (
+    VERSION,
+    Versions,
+    label_of,
+    own_series,
+    series_of,
+)
 from retrieval.indexes.qdrant_weights import Weights
 
 WRITE_SLICE = 256
@@ -76,6 +92,7 @@ class QdrantIndex(QdrantReader):
             InputError: The tenant would have more than `MAX_FIELDS` meta fields.
             ConfigError: The collection was made with vectors of another length.
         """
+        scope = await self.versions.located(scope, fresh=True)
         try:
             await self.collections.prepare(scope.collection)
             await self._admit(scope, points)
@@ -86,9 +103,9 @@ class QdrantIndex(QdrantReader):
             mean = await self._weights.mean_with(scope, vectors)
             for part in slices(vectors, TOKENS_SLICE if by_token else WRITE_SLICE):
                 await self._stored.upsert(scope, [point_of(scope, point, mean) for point in part])
-            moved = list({p.chunk.id: p.chunk for p in points if p.dense is None}.values())
-            for chunks in slices(moved, WRITE_SLICE):
-                await self._stored.update(scope, partial(rewriting, scope, chunks))
+            moved = list({p.chunk.id: p for p in points if p.dense is None}.values())
+            for part in slices(moved, WRITE_SLICE):
+                await self._stored.update(scope, partial(rewriting, scope, part))
         except NotFoundError:  # someone removed the collection: the next write makes it anew
             self._known.indexed.pop(scope.collection, None)
             raise
@@ -100,7 +117,9 @@ class QdrantIndex(QdrantReader):
         repeated call completes an interrupted one.
         """
         with contextlib.suppress(NotFoundError):
+            at = await self.versions.located(scope, fresh=True)
             previous = await self.previous_version(scope) if chunk_ids else None
+            scope = at
             for part in slices(chunk_ids, PAGE):
                 where = of(scope, has_ids(scope, part))
                 if previous is not None:
@@ -142,6 +161,7 @@ class QdrantIndex(QdrantReader):
 
         For a version that was filled, the graph is built from here on, in the background.
         """
+        scope = await self.versions.located(scope, fresh=True)
         if VERSION in scope.collection:
             await self.collections.build_graph(scope.collection)
         with contextlib.suppress(NotFoundError):
@@ -149,6 +169,13 @@ class QdrantIndex(QdrantReader):
                 # A collection made by an older release has no lengths.
                 await self.collections.prepare(scope.collection)
                 await self._weights.recompute(scope)
+
+    async def holds(self, scope: Scope) -> bool:
+        """True if the scope has any chunk; a collection of an older release gets its ACLs then."""
+        found = await super().holds(scope)
+        if found:
+            await self.collections.prepare((await self.versions.located(scope)).collection)
+        return found
 
     async def close(self) -> None:
         """Closes the connections."""
@@ -158,49 +185,84 @@ class QdrantIndex(QdrantReader):
 
     async def name_of(self, scope: Scope) -> str:
         """Returns the version that the alias names now; for a version its own number: "v2"."""
-        name, _, number = scope.collection.partition(VERSION)
-        version = int(number) if number else await self.versions.current(name)
-        return "" if version is None else f"v{version}"
+        at = await self.versions.located(scope, fresh=True)
+        is_version = VERSION in at.collection
+        current = at.collection if is_version else await self.versions.current(at.collection)
+        return "" if current is None else label_of(current)
 
     async def version(self, scope: Scope) -> str:
         """Returns the version that the alias names, "v2"; also "" if the server does not answer.
 
         A question does not fail because its trace lacks the version.
         """
-        cached, collection = self._known.versions, scope.collection
-        name, until = cached.get(collection, ("", 0.0))
+        cached, scope = self._known.versions, scope.whole
+        name, until = cached.get(scope, ("", 0.0))
         if time.monotonic() < until:
             return name
         until = time.monotonic() + VERSION_SECONDS  # others do not ask meanwhile
-        cached[collection] = name, until
+        cached[scope] = name, until
         with contextlib.suppress(RagError, TimeoutError):
             async with asyncio.timeout(VERSION_PATIENCE):
-                current = await self.versions.current(collection)
-            before, name = name, "" if current is None else f"v{current}"
+                before, name = name, await self.name_of(scope)
             if before not in ("", name):  # another process has switched
-                self._known.forget(collection)
-            cached[collection] = name, until
+                self._known.forget((await self.versions.located(scope)).collection)
+            cached[scope] = name, until
         return name
 
     async def begin_version(self, scope: Scope) -> Scope:
-        """Creates an empty version; removes those that are neither current nor previous.
-
-        Raises:
-            InputError: The collection holds other tenants' chunks: a version covers all tenants.
-        """
-        version = await self.collections.begin_version(scope)
-        return replace(scope, collection=f"{scope.collection}{VERSION}{version}")
+        """Creates an empty version; removes those that are neither current nor previous."""
+        return replace(scope, collection=await self.collections.begin_version(scope))
 
     async def previous_version(self, scope: Scope) -> Scope | None:
         """Returns the version that a second alias names."""
-        _, previous = await self.versions.aliased(scope.collection)
-        if previous is None:
-            return None
-        return replace(scope, collection=f"{scope.collection}{VERSION}{previous}")
+        at = await self.versions.located(scope)
+        _, previous = await self.versions.aliased(at.collection)
+        return None if previous is None else replace(scope, collection=previous)
 
     async def switch_version(self, scope: Scope, version: Scope) -> None:
         """Moves both aliases; the version before the previous one is removed."""
-        _, _, number = version.collection.partition(VERSION)
-        await self.versions.switch(scope.collection, int(number))
+        at, new = await self.versions.located(scope, fresh=True), version.collection
+        searched = await self.versions.current(at.collection)
+        if series_of(new) == own_series(scope).collection:
+            at = own_series(scope)
+        _, oldest = await self.versions.aliased(at.collection)
+        await self.versions.switch(at.collection, new, before=searched)
+        self._known.own[scope.whole] = at != scope
+        self._known.forget(scope.collection)
         with contextlib.suppress(RagError):  # it is switched; the next version sweeps again
-            await self.versions.sweep(scope.collection)
+            await self.versions.sweep(at.collection)
+            if oldest not in (None, new) and series_of(oldest) != at.collection:
+                left = replace(scope, collection=oldest)
+                await self._stored.remove(left, of(left))
+
+    # Everything of a document or of a scope, in all versions
+
+    async def set_acl(self, scope: Scope, document_id: str, acl: Readers) -> None:
+        """Replaces the ACL of a document's chunks, in every version."""
+        for version in await self._versions_of(scope):
+            with contextlib.suppress(NotFoundError):
+                theirs = of(version, equal("document_id", document_id))
+                await self._stored.update(version, partial(permitting, theirs, acl))
+
+    async def remove(self, scope: Scope) -> None:
+        """Removes the tenant's chunks from every version, and the tenant's own versions.
+
+        Other tenants may use the shared versions, so that these stay, even if they are empty.
+        """
+        own = own_series(scope).collection
+        for version in await self._versions_of(scope):
+            if series_of(version.collection) != own:
+                with contextlib.suppress(NotFoundError):
+                    await self._stored.remove(version, of(version))
+        await self.versions.remove_aliases(own)
+        await self.versions.sweep(own)
+        self._known.own.pop(scope, None)
+        self._known.forget(scope.collection)
+
+    async def _versions_of(self, scope: Scope) -> list[Scope]:
+        """Returns all versions that may hold chunks of the tenant: shared ones, and its own."""
+        return [
+            replace(scope, collection=f"{series}{VERSION}{number}")
+            for series in (scope.collection, own_series(scope).collection)
+            for number in await self.versions.stored(series)
+        ]

@@ -8,9 +8,10 @@ from typing import Any
 
 from qdrant_client import models
 
-from rag.errors import ConfigError, InputError, NotFoundError, StorageError
+from rag.errors import ConfigError, NotFoundError, StorageError
 from rag.types import Scope
-from retrieval.indexes.payload import FieldType, path_of
+from rag.types.acl import stored_acl
+from retrieval.indexes.payload import ACL, FieldType, path_of
 from retrieval.indexes.qdrant_failures import EXISTS
 from retrieval.indexes.qdrant_known import Known
 from retrieval.indexes.qdrant_points import (
@@ -23,15 +24,17 @@ from retrieval.indexes.qdrant_points import (
     Layout,
     collection_options,
     equal,
+    permitting,
     tokens_field,
 )
 from retrieval.indexes.qdrant_server import Server
 from retrieval.indexes.qdrant_shards import part_keys, tenant_key
-from retrieval.indexes.qdrant_versions import VERSION, Versions
+from retrieval.indexes.qdrant_versions import VERSION, Versions, own_series
 
 MAX_FIELDS = 256
 """Meta fields of one tenant, and payload indexes of a collection, at most; a filter on a field
 beyond them still holds, without an index of its own."""
+_ACL_FIELD = models.PayloadField(key=ACL)
 
 
 class Collections:
@@ -72,9 +75,19 @@ class Collections:
                 " another collection."
             )
         indexed = set(info.payload_schema)
+        if ACL not in indexed:
+            await self._follow_default(name)
         for path in INDEXES.keys() - indexed:  # also if its creation was interrupted
             await self._server.call(self._client.create_payload_index, name, path, INDEXES[path])
         self._indexed[collection] = indexed | INDEXES.keys()
+
+    async def _follow_default(self, name: str) -> None:
+        """Lets the chunks that were stored before there were ACLs follow the default."""
+        before = models.Filter(must=[models.IsEmptyCondition(is_empty=_ACL_FIELD)])
+        found = (await self._server.call(self._client.list_shard_keys, name)).shard_keys or []
+        for key in [str(each.key) for each in found] or [None]:
+            steps = permitting(before, stored_acl(None), key)
+            await self._server.call(self._client.batch_update_points, name, steps)
 
     async def admit_tokens(self, collection: str) -> None:
         """Adds the field of token vectors, also to a collection that was created without it.
@@ -99,25 +112,26 @@ class Collections:
                 await self._server.call(self._client.create_payload_index, name, path, schema)
                 indexed.add(path)
 
-    async def create_version(self, collection: str) -> int:
-        """Creates an empty version, which nothing reads yet; returns its number."""
-        version = max(await self._versions.stored(collection), default=0) + 1
-        await self._create(collection, version)
+    async def create_version(self, collection: str) -> str:
+        """Creates an empty version, which nothing reads yet; returns its name."""
+        number = max(await self._versions.stored(collection), default=0) + 1
+        version = f"{collection}{VERSION}{number}"
+        await self._create(version)
         return version
 
-    async def begin_version(self, scope: Scope) -> int:
+    async def begin_version(self, scope: Scope) -> str:
         """Creates an empty version; removes those that are neither current nor previous.
 
-        No graph is built while many points are loaded: `build_graph` starts that. With several
-        shards, the tenant gets one of its own.
-
-        Raises:
-            InputError: The collection holds other tenants' chunks: a version covers all tenants.
+        If other tenants have chunks in the collection, the version is the tenant's own, and theirs
+        stay where they are. No graph is built while many points are loaded: `build_graph` starts
+        that. With several shards, the tenant gets one of its own.
         """
-        await self._check_owned(scope)
-        await self._versions.sweep(scope.collection)
-        version = await self.create_version(scope.collection)
-        physical = self._versions.physical(scope.collection, version)
+        at = await self._versions.located(scope, fresh=True)
+        if at == scope and await self._is_shared(scope):
+            at = own_series(scope)
+        await self._versions.sweep(at.collection)
+        version = await self.create_version(at.collection)
+        physical = self._versions.name(version)
         if self._layout.shards > 1:
             await self._make_key(physical, tenant_key(scope.tenant))
         await self._build_from(physical, kilobytes=0)
@@ -127,17 +141,13 @@ class Collections:
         """Has the graph of a version that was filled built from here on, in the background."""
         await self._build_from(self._versions.name(version), kilobytes=INDEXING_KB)
 
-    async def _check_owned(self, scope: Scope) -> None:
+    async def _is_shared(self, scope: Scope) -> bool:
+        """True if other tenants have chunks in the scope's collection."""
         name = self._versions.name(scope.collection)
         others = models.Filter(must_not=[equal("tenant", scope.tenant)])
         with contextlib.suppress(NotFoundError):
-            if (await self._server.call(self._client.count, name, others)).count:
-                raise InputError(
-                    f"The collection {name!r} on the Qdrant server holds chunks of other tenants,"
-                    " and a new version would be without them: only a collection of one tenant's"
-                    " can be indexed again.",
-                    code="shared_collection",
-                )
+            return (await self._server.call(self._client.count, name, others)).count > 0
+        return False
 
     async def _opened(self, collection: str, name: str) -> models.CollectionInfo:
         """Returns the collection, created if missing; versions are made by `create_version`."""
@@ -147,14 +157,15 @@ class Collections:
             if VERSION in collection:
                 raise
         if await self._versions.current(collection) is None:
-            await self._create(collection, 1)
+            first = f"{collection}{VERSION}1"
+            await self._create(first)
             if await self._versions.current(collection) is None:  # no other worker came before
-                await self._versions.switch(collection, 1)
+                await self._versions.switch(collection, first)
         await self._versions.check_alias(collection)
         return await self._server.call(self._client.get_collection, name)
 
-    async def _create(self, collection: str, version: int) -> None:
-        physical, is_ours = self._versions.physical(collection, version), False
+    async def _create(self, version: str) -> None:
+        physical, is_ours = self._versions.name(version), False
         with _ignore_existing():  # another worker was faster
             await self._server.call(
                 self._client.create_collection,

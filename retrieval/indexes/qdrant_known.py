@@ -28,8 +28,10 @@ class Known:
 
     indexed: dict[str, set[str]] = field(default_factory=dict)
     """Paths of the payload indexes of each collection that was written to."""
-    versions: dict[str, tuple[str, float]] = field(default_factory=dict)
-    """Name of the searched version of each collection, and the time until which it is cached."""
+    versions: dict[Scope, tuple[str, float]] = field(default_factory=dict)
+    """Name of the searched version of each scope, and the time until which it is cached."""
+    own: dict[Scope, bool] = field(default_factory=dict)
+    """True for the scopes whose tenant has versions of its own: see `Versions.located`."""
     fields: dict[Scope, set[str]] = field(default_factory=dict)
     """Fields of the tenant's chunks."""
     lengths: dict[Scope, Lengths] = field(default_factory=dict)
@@ -38,7 +40,6 @@ class Known:
     def forget(self, collection: str) -> None:
         """Discards what is cached about a collection, but not about its versions."""
         self.indexed.pop(collection, None)
-        self.versions.pop(collection, None)
-        for cache in (self.fields, self.lengths, self.placements):
+        for cache in (self.versions, self.fields, self.lengths, self.placements):
             for scope in [scope for scope in cache if scope.collection == collection]:
                 cache.pop(scope)

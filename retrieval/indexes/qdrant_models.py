@@ -36,7 +36,9 @@ class ModelCalls:
     ) -> list[list[Match]]:
         """Returns the matches of each leg."""
         requests = [query_of(scope, leg, rescore=rescore) for leg in legs]
-        return [_matches(scope, points) for points in await self.query(name, requests, place)]
+        return [
+            _matches(scope, points) for points in await self.query(name, scope, requests, place)
+        ]
 
     async def max_sim(
         self,
@@ -47,7 +49,7 @@ class ModelCalls:
         place: Placement,
     ) -> list[Match]:
         """Scores all of these chunks by late interaction."""
-        [points] = await self.query(name, [max_sim_query(scope, question, chunk_ids)], place)
+        [points] = await self.query(name, scope, [max_sim_query(scope, question, chunk_ids)], place)
         return _matches(scope, points)
 
     async def chunks(
@@ -68,10 +70,10 @@ class ModelCalls:
         return {turned(scope, record.id): _dense(record) for record in records}
 
     async def query(
-        self, name: str, requests: Sequence[models.QueryRequest], place: Placement
+        self, name: str, scope: Scope, requests: Sequence[models.QueryRequest], place: Placement
     ) -> list[list[models.ScoredPoint]]:
         """Returns the points of each request, best first."""
-        sent = [placed(request, place) for request in requests]
+        sent = [placed(scope, request, place) for request in requests]
         responses = await self._server.call(self._client.query_batch_points, name, sent)
         return [response.points for response in responses]
 

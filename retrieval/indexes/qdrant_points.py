@@ -11,10 +11,18 @@ from typing import Any, Literal
 import numpy as np
 from qdrant_client import models
 
-from rag.types import Chunk, Condition, Float32Array, Leg, Point, Scope, SparseVector
+from rag.types import Condition, Float32Array, Leg, Point, Scope, SparseVector
+from rag.types.acl import Readers
 from retrieval.bm25 import TIES, bm25_weights, reweigh
 from retrieval.indexes.filters import Clause, OneOf, clauses
-from retrieval.indexes.payload import OWN_FIELDS, FieldType, field_kinds, path_of, payload_of
+from retrieval.indexes.payload import (
+    ACL,
+    OWN_FIELDS,
+    FieldType,
+    field_kinds,
+    path_of,
+    payload_of,
+)
 
 DENSE, SPARSE, TOKENS = "dense", "sparse", "tokens"
 INDEXING_KB = 10_000
@@ -40,6 +48,7 @@ SCHEMA: dict[FieldType, Schema] = {
 the graph, and a search with `_ACORN` needs none."""
 INDEXES: dict[str, Schema] = {
     "tenant": models.KeywordIndexParams(type=models.KeywordIndexType.KEYWORD, is_tenant=True),
+    ACL: _KEYWORD,
     "fields": _KEYWORD,
     "length": models.IntegerIndexParams(
         type=models.IntegerIndexType.INTEGER, lookup=True, range=False, enable_hnsw=False
@@ -67,7 +76,7 @@ TOKENS_ON_DISK = {
     )
 }
 """Token vectors are compared with few candidates: a graph of them would cost much without use."""
-NO_CHUNK = ("where", "fields", "tenant", "length", "mean")
+NO_CHUNK = (ACL, "where", "fields", "tenant", "length", "mean")
 """Fields of a point's payload that do not belong to its chunk: filters and weights need them."""
 TENANTS_KEPT = 1_024
 """Tenants for which the parts common to all their searches are cached."""
@@ -159,19 +168,25 @@ def point_of(scope: Scope, point: Point, mean: float) -> models.PointStruct:
     }
     if point.tokens is not None:
         vector[TOKENS] = point.tokens.tolist()
-    payload = _payload(point.chunk) | own
+    payload = _payload(point) | own
     return models.PointStruct(id=turned(scope, point.chunk.id), vector=vector, payload=payload)
 
 
-def rewriting(scope: Scope, chunks: Sequence[Chunk], key: ShardKey) -> list[Any]:
+def rewriting(scope: Scope, points: Sequence[Point], key: ShardKey) -> list[Any]:
     """Returns new payloads for points; by filters, which ignore missing points."""
-    wheres = [of(scope, has_ids(scope, [chunk.id])) for chunk in chunks]
+    wheres = [of(scope, has_ids(scope, [point.chunk.id])) for point in points]
     return [
         models.SetPayloadOperation(
-            set_payload=models.SetPayload(payload=_payload(chunk), filter=where, shard_key=key)
+            set_payload=models.SetPayload(payload=_payload(point), filter=where, shard_key=key)
         )
-        for chunk, where in zip(chunks, wheres, strict=True)
+        for point, where in zip(points, wheres, strict=True)
     ]
+
+
+def permitting(where: models.Filter, acl: Readers, key: ShardKey) -> list[Any]:
+    """Returns the operation that replaces the ACL of the points that meet a condition."""
+    payload = models.SetPayload(payload={ACL: sorted(acl)}, filter=where, shard_key=key)
+    return [models.SetPayloadOperation(set_payload=payload)]
 
 
 def _reweighed(record: models.Record, mean: float) -> models.PointVectors:
@@ -286,8 +301,11 @@ def has_tokens(scope: Scope, chunk_ids: Sequence[str]) -> models.Filter:
 
 
 def of(scope: Scope, *conditions: Any) -> models.Filter:
-    """Selects the tenant's points that meet all these conditions."""
-    return models.Filter(must=[equal("tenant", scope.tenant), *conditions])
+    """Selects the tenant's points that meet all these conditions and that the readers may read."""
+    must = [equal("tenant", scope.tenant), *conditions]
+    if scope.readers is not None:
+        must.append(one_of(ACL, sorted(scope.readers)))
+    return models.Filter(must=must)
 
 
 def has_ids(scope: Scope, chunk_ids: Sequence[str]) -> models.HasIdCondition:
@@ -310,9 +328,9 @@ def has_mean(mean: float) -> models.FieldCondition:
     return models.FieldCondition(key="mean", range=models.Range(gte=mean, lte=mean))
 
 
-def _payload(chunk: Chunk) -> dict[str, Any]:
-    fields = {field for field, _ in field_kinds([chunk.meta])}
-    return payload_of(chunk) | {"fields": sorted({*OWN_FIELDS, *fields})}
+def _payload(point: Point) -> dict[str, Any]:
+    fields = {field for field, _ in field_kinds([point.chunk.meta])}
+    return payload_of(point) | {"fields": sorted({*OWN_FIELDS, *fields})}
 
 
 def _sparse(vector: SparseVector) -> models.SparseVector:
@@ -326,7 +344,7 @@ def _stored(point: models.Record | models.ScoredPoint) -> models.SparseVector:
 
 
 def idf_of(scope: Scope) -> models.SearchParams:
-    """Returns search parameters that count IDF over the tenant's own chunks."""
+    """Returns search parameters that count IDF over the chunks that the readers may read."""
     return models.SearchParams(idf=models.IdfCorpusParams(corpus=of(scope)))
 
 

@@ -96,6 +96,7 @@ class QdrantReader:
 
     async def chunk_ids(self, scope: Scope, document_id: str | None) -> set[str]:
         """The ids of a document's chunks, or of all."""
+        scope = await self._versions.located(scope)
         where = [] if document_id is None else [equal("document_id", document_id)]
         with contextlib.suppress(NotFoundError):
             return {
@@ -107,6 +108,7 @@ class QdrantReader:
 
     async def fetch(self, scope: Scope, chunk_ids: Sequence[str]) -> list[Chunk]:
         """The chunks with these ids, in the order asked for."""
+        scope = await self._versions.located(scope)
         name, found = self._versions.name(scope.collection), dict[str, Chunk]()
         with contextlib.suppress(NotFoundError):
             for part in slices(chunk_ids, PAGE):
@@ -118,6 +120,7 @@ class QdrantReader:
 
     async def vectors(self, scope: Scope, chunk_ids: Sequence[str]) -> dict[str, Float32Array]:
         """The dense vectors of these chunks, by id."""
+        scope = await self._versions.located(scope)
         name, found = self._versions.name(scope.collection), dict[str, Float32Array]()
         with contextlib.suppress(NotFoundError):
             for part in slices(chunk_ids, PAGE):
@@ -128,6 +131,7 @@ class QdrantReader:
 
     async def pages(self, scope: Scope) -> AsyncIterator[list[Chunk]]:
         """All chunks of the scope, in the order of their ids."""
+        scope = await self._versions.located(scope)
         payload_fields = models.PayloadSelectorExclude(exclude=list(NO_CHUNK))
         with contextlib.suppress(NotFoundError):
             async for records in self._stored.pages(scope, of(scope), payload=payload_fields):
@@ -135,6 +139,7 @@ class QdrantReader:
 
     async def holds(self, scope: Scope) -> bool:
         """True if the scope has any chunk."""
+        scope = await self._versions.located(scope)
         with contextlib.suppress(NotFoundError):
             async for _ in self._stored.pages(scope, of(scope), payload=False, page=1):
                 return True
@@ -147,6 +152,7 @@ class QdrantReader:
             InputError: A filter is on a field that none of the tenant's chunks has. Known fields
                 are cached: only a new one costs a request of its own.
         """
+        scope = await self._versions.located(scope)
         try:
             if not legs or not await self._checked(scope, legs):
                 return [[] for _ in legs]
@@ -164,6 +170,7 @@ class QdrantReader:
         self, scope: Scope, question: Float32Array, chunk_ids: Sequence[str]
     ) -> dict[str, float]:
         """Late interaction with the stored token vectors of these chunks, by id."""
+        scope = await self._versions.located(scope)
         with contextlib.suppress(NotFoundError):
             # A collection without token vectors refuses this request, and so does any for no token.
             is_needed = len(chunk_ids) > 0 and len(question) > 0
@@ -175,6 +182,7 @@ class QdrantReader:
 
     async def idf(self, scope: Scope, terms: Sequence[int]) -> list[float]:
         """Returns each term's weight on the server: its best match's score by its stored weight."""
+        scope = await self._versions.located(scope)
         requests = [term_query(scope, term) for term in terms]
         try:
             count = await self._stored.count(scope)
@@ -192,7 +200,7 @@ class QdrantReader:
     async def _checked(self, scope: Scope, legs: Sequence[Leg]) -> bool:
         """Refuses filters that cannot hold; False if there is nothing to filter."""
         fields = {condition.field for leg in legs for condition in leg.where}
-        known = self._fields.get(scope, set())
+        known = self._fields.get(scope, set())  # those of readers are not kept: they may change
         if not fields <= known:
             known = await self.known_fields(scope)
             if not known:
@@ -204,10 +212,10 @@ class QdrantReader:
     async def known_fields(self, scope: Scope) -> set[str]:
         """Returns the fields of the scope's chunks; empty if it has no chunk."""
         # Concurrent writers may exceed the bound a little.
-        self._fields[scope] = {
-            str(v) for v in await self._stored.facet(scope, "fields", 2 * MAX_FIELDS)
-        }
-        return self._fields[scope]
+        found = {str(v) for v in await self._stored.facet(scope, "fields", 2 * MAX_FIELDS)}
+        if scope.readers is None:
+            self._fields[scope] = found
+        return found
 
     async def _query(
         self, scope: Scope, requests: Sequence[models.QueryRequest]
@@ -215,7 +223,7 @@ class QdrantReader:
         if not requests:
             return []
         name = self._versions.name(scope.collection)
-        return await self._stored.placed(scope, partial(self._models.query, name, requests))
+        return await self._stored.placed(scope, partial(self._models.query, name, scope, requests))
 
 
 def slices(items: Sequence[_T], size: int) -> Iterator[Sequence[_T]]:

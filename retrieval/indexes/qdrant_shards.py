@@ -17,6 +17,7 @@ from typing import Any
 from qdrant_client import models
 
 from rag.errors import ConfigError
+from rag.types import Scope
 from retrieval.indexes.qdrant_points import ShardKey
 
 
@@ -72,7 +73,7 @@ def is_active(info: models.CollectionClusterInfo, key: str) -> bool:
     return any(s.shard_key == key and s.state == models.ReplicaState.ACTIVE for s in shards)
 
 
-def placed(request: models.QueryRequest, place: Placement) -> models.QueryRequest:
+def placed(scope: Scope, request: models.QueryRequest, place: Placement) -> models.QueryRequest:
     """Returns a query for the tenant's shard.
 
     In a shard of the tenant's own IDF is counted over all of it, which costs nothing; over some of
@@ -81,5 +82,6 @@ def placed(request: models.QueryRequest, place: Placement) -> models.QueryReques
     if place.key is None:
         return request
     filtered = request.params is not None and request.params.idf is not None
-    params = None if place.own and filtered else request.params
+    is_all = place.own and scope.readers is None
+    params = None if is_all and filtered else request.params
     return request.model_copy(update={"shard_key": place.key, "params": params})

@@ -101,15 +101,15 @@ class TenantPoints:
         server reports that, and it is asked once more.
         """
         try:
-            return await operation(await self._placement(scope))
+            return await operation(await self._placement(scope.whole))
         except NotFoundError:
             await self._versions.check_alias(scope.collection)
             raise
         except StorageError as error:
             if error.code != MOVED:
                 raise
-        self._placements.pop(scope, None)
-        return await operation(await self._placement(scope))
+        self._placements.pop(scope.whole, None)
+        return await operation(await self._placement(scope.whole))
 
     async def _placement(self, scope: Scope) -> Placement:
         if scope not in self._placements:

@@ -17,7 +17,7 @@ from qdrant_client.conversions.conversion import GrpcToRest, RestToGrpc
 
 from rag.types import Chunk, Float32Array, Leg, Match, Scope, SparseVector
 from retrieval.bm25 import TIES
-from retrieval.indexes.payload import chunk_of
+from retrieval.indexes.payload import ACL, chunk_of
 from retrieval.indexes.qdrant_points import (
     DENSE,
     NO_CHUNK,
@@ -131,12 +131,21 @@ class WireCalls:
 
 def _of(name: str, scope: Scope, place: Placement, *conditions: wire.Condition) -> dict[str, Any]:
     """Returns a request's collection, shard and filter: the tenant's points under conditions."""
-    mine = _tenants(scope).must
+    mine = _tenants(scope.whole).must
     return {
         "collection_name": name,
         "shard_key_selector": place.key and RestToGrpc.convert_shard_key_selector(place.key),
-        "filter": wire.Filter(must=[*mine, *conditions]),
+        "filter": wire.Filter(must=[*mine, *_readable(scope), *conditions]),
     }
+
+
+def _readable(scope: Scope) -> list[wire.Condition]:
+    """Returns the condition that the scope's readers may read a point; none without readers."""
+    if scope.readers is None:
+        return []
+    words = wire.RepeatedStrings(strings=sorted(scope.readers))
+    field = wire.FieldCondition(key=ACL, match=wire.Match(keywords=words))
+    return [wire.Condition(field=field)]
 
 
 def _query_of(
@@ -147,7 +156,7 @@ def _query_of(
         indices, values = leg.vector.indices.tolist(), leg.vector.values.tolist()
         query = _nearest(sparse=wire.SparseVector(indices=indices, values=values))
         limit += TIES
-        params = None if place.own else _idf_of(scope)  # the shard is the tenant's alone
+        params = _idf_of(scope, place)
     else:
         query = _nearest(dense=wire.DenseVector(data=leg.vector.tolist()))
         params = _graph_of(exact=leg.exact, rescore=rescore)
@@ -179,8 +188,14 @@ def _graph_of(*, exact: bool, rescore: bool) -> wire.SearchParams:
     return RestToGrpc.convert_search_params(graph_of(exact=exact, rescore=rescore))
 
 
+def _idf_of(scope: Scope, place: Placement) -> wire.SearchParams | None:
+    if scope.readers is not None:
+        return RestToGrpc.convert_search_params(idf_of(scope))
+    return None if place.own else _idf_of_all(scope)  # the shard is the tenant's alone
+
+
 @lru_cache(TENANTS_KEPT)
-def _idf_of(scope: Scope) -> wire.SearchParams:
+def _idf_of_all(scope: Scope) -> wire.SearchParams:
     return RestToGrpc.convert_search_params(idf_of(scope))
 
 

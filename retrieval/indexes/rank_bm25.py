@@ -12,8 +12,12 @@ from rank_bm25 import BM25Okapi
 from rag.protocols import SparseEncoder, StoredIndex
 from rag.text.passages import passage_text
 from rag.types import Chunk, Condition, Float32Array, Leg, Match, Point, Scope, SparseVector
+from rag.types.acl import Readers
 from retrieval.bm25 import K1, B, bm25_idf, rounded_mean
 from retrieval.indexes.matching import matcher
+
+MODELS = 64
+"""Models in memory: one for each collection, and for each set of readers who ask."""
 
 
 class LuceneBm25(BM25Okapi):  # type: ignore[misc]
@@ -44,16 +48,30 @@ class RankBm25Index:
         try:
             await self._inner.upsert(scope, points)
         finally:  # a write that fails half-way may have stored some
-            self._models.pop(scope, None)
+            self._forget(scope)
 
     async def delete(self, scope: Scope, chunk_ids: Sequence[str]) -> None:
         """Removes chunks, and their documents from the previous version; ignores unknown ids."""
         try:
             await self._inner.delete(scope, chunk_ids)
         finally:
-            self._models.pop(scope, None)
+            self._forget(scope)
             if previous := await self._inner.previous_version(scope):
-                self._models.pop(previous, None)
+                self._forget(previous)
+
+    async def set_acl(self, scope: Scope, document_id: str, acl: Readers) -> None:
+        """Replaces the ACL of a document's chunks, in every version."""
+        try:
+            await self._inner.set_acl(scope, document_id, acl)
+        finally:
+            self._models.clear()
+
+    async def remove(self, scope: Scope) -> None:
+        """Removes all versions of a scope."""
+        try:
+            await self._inner.remove(scope)
+        finally:
+            self._models.clear()
 
     async def chunk_ids(self, scope: Scope, document_id: str | None) -> set[str]:
         """The ids of a document's chunks, or of all."""
@@ -119,7 +137,7 @@ class RankBm25Index:
     async def begin_version(self, scope: Scope) -> Scope:
         """Begins a version of the inner index."""
         version = await self._inner.begin_version(scope)
-        self._models.pop(version, None)
+        self._forget(version)
         return version
 
     async def previous_version(self, scope: Scope) -> Scope | None:
@@ -150,8 +168,16 @@ class RankBm25Index:
         ]
         return sorted(found, key=lambda m: (-m.score, m.chunk_id))[:limit]
 
+    def _forget(self, scope: Scope) -> None:
+        """Drops the models of a scope, of all its readers."""
+        for each in [each for each in self._models if each.whole == scope.whole]:
+            del self._models[each]
+
     async def _model(self, scope: Scope) -> tuple[list[Chunk], LuceneBm25]:
+        """Returns the chunks that the scope's readers may read, and the model of these alone."""
         if scope not in self._models:
+            while len(self._models) >= MODELS:
+                del self._models[next(iter(self._models))]
             ids = await self._inner.chunk_ids(scope, None)
             chunks = await self._inner.fetch(scope, sorted(ids))
             counts = self._encoder.encode([passage_text(chunk) for chunk in chunks])

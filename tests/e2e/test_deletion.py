@@ -99,6 +99,43 @@ def test_a_text_that_was_deleted_or_replaced_is_in_no_file(http: httpx.Client, d
         assert http.post("/v1/feedback", json=feedback).status_code == 204
 
 
+def test_a_deleted_collection_is_in_no_file_and_can_be_made_anew(
+    http: httpx.Client, server: Server, data: Path
+) -> None:
+    mark, kept = f"{MARK}whole", f"{MARK}kept"
+    submit(http, {"id": "d", "text": TEXT.format(mark=mark), "title": mark}, collection="whole")
+    submit(http, {"id": "d", "text": TEXT.format(mark=kept)}, collection="kept")
+    file = {"files": (f"{mark}.txt", TEXT.format(mark=mark))}
+    finished(http, http.post("/v1/documents", files=file, data={"collection": "whole"}))
+    job = submit(http, {"id": "f", "text": " \n", "title": mark}, collection="whole")
+    answer = asked(http, "whole", mark)
+    assert {each.split("/")[0] for each in holding(data, mark)} >= {"index", "originals", "spool"}
+    ran = rag("delete", "--all", "--collection", "whole", "--url", server.url, data=data)
+    assert ran.returncode == 0, ran.stderr
+    until = time.monotonic() + FORGOTTEN_SECONDS
+    while found := holding(data, mark):
+        assert time.monotonic() < until, found
+        time.sleep(0.5)
+    listed = http.get("/v1/collections").json()["collections"]
+    assert "whole" not in [each["name"] for each in listed]
+    question = {"query": "When does the office open?", "collection": "whole"}
+    feedback = {"answer_id": answer, "rating": "up"}
+    for gone in (
+        http.post("/v1/query", json=question),
+        http.get("/v1/documents?collection=whole"),
+        http.get("/v1/documents/d?collection=whole"),
+        http.get(f"/v1/jobs/{job['id']}"),
+        http.post("/v1/feedback", json=feedback),
+        http.delete("/v1/collections/whole"),
+        http.get("/v1/collections/whole/acl"),
+    ):
+        assert gone.status_code == 404, gone.text
+    assert kept in http.post("/v1/query", json=question | {"collection": "kept"}).json()["answer"]
+    submit(http, {"id": "d", "text": "The office opens at ten."}, collection="whole")
+    assert "ten" in http.post("/v1/query", json=question).json()["answer"]
+    http.delete("/v1/collections/kept")
+
+
 @pytest.mark.attack
 def test_a_running_service_removes_it_from_the_index_as_well(
     http: httpx.Client, data: Path

@@ -1,4 +1,4 @@
-"""The command `rag` as a separate process."""
+"""The command `rag` as a separate process: `command=RAG` starts a new interpreter for it."""
 
 from __future__ import annotations
 
@@ -68,21 +68,23 @@ def complaint(ran: subprocess.CompletedProcess[str], code: int = 2) -> str:
 class TestEmbedded:
     def test_a_document_s_life(self, tmp_path: Path, library: Path) -> None:
         data = tmp_path / "data"
-        first = result(rag("ingest", library, "--json", data=data))
+        first = result(rag("ingest", library, "--json", data=data, command=RAG))
         assert set(first) == INGESTED
         assert first["counts"]["succeeded"] == first["counts"]["total"] == 3
         assert first["outcomes"] == {"stored": 2, "duplicate": 1}
 
-        again = rag("ingest", "library/*.*", "library/deep", data=data)
+        again = rag("ingest", "library/*.*", "library/deep", data=data, command=RAG)
         assert again.returncode == 0
         assert "3 unchanged" in again.stdout
         assert "1 skipped" in again.stdout  # the glob names the photo too, which is not recognised
 
-        answer = result(rag("query", "What do otters do while they sleep?", "--json", data=data))
+        answer = result(
+            rag("query", "What do otters do while they sleep?", "--json", data=data, command=RAG)
+        )
         assert set(answer) == ANSWER
         assert "hold hands" in answer["answer"]
 
-        listed = result(rag("status", "--json", data=data))
+        listed = result(rag("status", "--json", data=data, command=RAG))
         assert set(listed) == {"collections", "collection", "documents"}
         assert [set(each) for each in listed["documents"]] == [DOCUMENT] * 4
         chunks = {each["uri"].rpartition("/")[2]: each["chunks"] for each in listed["documents"]}
@@ -90,16 +92,16 @@ class TestEmbedded:
 
         owls = next(d["id"] for d in listed["documents"] if d["uri"].endswith("owls.md"))
         names = [str(library / "otters.txt"), owls]
-        assert result(rag("delete", *names, "--json", data=data)) == {"deleted": names}
+        assert result(rag("delete", *names, "--json", data=data, command=RAG)) == {"deleted": names}
 
-        found = result(rag("search", "otters", "--json", data=data))
+        found = result(rag("search", "otters", "--json", data=data, command=RAG))
         assert set(found) == HITS
         assert [hit["uri"] for hit in found["hits"]] == [(library / "copy.txt").as_uri()]
 
     def test_standard_input_and_collections(self, tmp_path: Path) -> None:
         data = tmp_path / "data"
         text = b"The kettle is broken.\n"
-        ran = rag("ingest", "-", "--collection", "kitchen", data=data, stdin=text)
+        ran = rag("ingest", "-", "--collection", "kitchen", data=data, stdin=text, command=RAG)
         assert ran.returncode == 0
         assert "1 stored" in ran.stdout
         people = rag("search", "kettle", "--collection", "kitchen", data=data)
@@ -243,7 +245,7 @@ class TestThroughAServer:
 class TestServe:
     def test_ctrl_c(self, tmp_path: Path) -> None:
         data = tmp_path / "data"
-        with serving(data) as server:
+        with serving(data, command=RAG) as server:
             assert server.interrupt() in (0, 130)
             assert "Traceback" not in server.log.read_text()
         listed = rag("status", data=data)
@@ -255,7 +257,7 @@ class TestSettings:
     def test_config(self, tmp_path: Path) -> None:
         data = tmp_path / "data"
         (tmp_path / "rag.toml").write_text("[retrieval]\ndepth = 7\n")
-        printed = rag("config", data=data, env={"RAG_LIMITS__TOP_K": "5"})
+        printed = rag("config", data=data, env={"RAG_LIMITS__TOP_K": "5"}, command=RAG)
         assert printed.returncode == 0
         settings = result(rag("config", "--json", data=data, env={"RAG_LIMITS__TOP_K": "5"}))
         assert settings["retrieval"]["depth"] == 7
@@ -308,7 +310,7 @@ class TestHelp:
 
     def test_says_how(self, tmp_path: Path) -> None:
         for wrong in ((), ("nope",), ("query",), ("search", "x", "--top-k", "many")):
-            ran = rag(*wrong, data=tmp_path / "data")
+            ran = rag(*wrong, data=tmp_path / "data", command=RAG)
             assert ran.returncode == 2
             assert "usage: rag" in ran.stderr
 

@@ -9,7 +9,7 @@ import re
 import shutil
 import signal
 import subprocess
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -30,13 +30,24 @@ from rag.settings.operations import MetricsSettings, OnlineSettings
 from rag.settings.retrieval import LateInteractionSettings
 from rag.settings.storage import CeleryQueueSettings
 from rag.settings.tree import Settings, load_settings
-from rag.tenant import tenant_of_caller
+from rag.types import DEFAULT_TENANT
 from tests.eval.offline.test_offline import make_set
+from tests.forked import Process
 from tests.places import ROOT
 from tests.postgres import PostgresServer
 from tests.qdrant_grpc import grpc_port
 from tests.redis_server import RedisServer, redis_server
-from tests.servers import PATIENCE, RAG, environment, free_port, rag, serving, submit, wait_for
+from tests.servers import (
+    PATIENCE,
+    RAG,
+    environment,
+    free_port,
+    rag,
+    serving,
+    start,
+    submit,
+    wait_for,
+)
 from workers.eval_answering import Answering
 from workers.eval_dispatch import done_file
 
@@ -52,7 +63,7 @@ class Cluster:
     folder: Path
     settings: dict[str, str]
     broker: RedisServer
-    workers: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    workers: list[Process] = field(default_factory=list)
 
     @property
     def data(self) -> Path:
@@ -66,19 +77,12 @@ class Cluster:
         """The workers' copies of these folders."""
         return list((self.folder / "tmp").glob("plumbline-run-*"))
 
-    def start_worker(self, **env: str) -> subprocess.Popen[bytes]:
+    def start_worker(self, *, command: Sequence[str] = (), **env: str) -> Process:
         (self.folder / "tmp").mkdir(exist_ok=True)
         settings = self.settings | {"TMPDIR": str(self.folder / "tmp")} | env
         log = self.folder / "worker.log"
-        with log.open("wb") as output:
-            worker = subprocess.Popen(
-                [*RAG, "worker"],
-                cwd=self.folder,
-                env=environment(self.data, settings),
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-            )
+        log.write_bytes(b"")
+        worker = start("worker", data=self.data, log=log, env=settings, command=command)
         self.workers.append(worker)
 
         def ready() -> bool:
@@ -89,9 +93,9 @@ class Cluster:
         return worker
 
     @contextlib.contextmanager
-    def worker(self, **env: str) -> Iterator[None]:
+    def worker(self, *, command: Sequence[str] = (), **env: str) -> Iterator[None]:
         """Runs a worker in the block; then sends SIGTERM and checks that it exits with 0."""
-        worker = self.start_worker(**env)
+        worker = self.start_worker(command=command, **env)
         try:
             yield
         finally:
@@ -262,7 +266,7 @@ def test_a_worker_of_another_version_refuses_and_says_why(cluster: Cluster) -> N
         shutil.copytree(HERE / package, code / package)
     with (code / "retrieval" / "fusion.py").open("a") as file:
         file.write("# another version\n")
-    with cluster.worker(PYTHONPATH=str(code)):
+    with cluster.worker(command=RAG, PYTHONPATH=str(code)):
         done = cluster.evaluate("facts", "--out", "runs")
     assert done.returncode == 1, done.stderr
     assert "A worker refuses: " in done.stderr
@@ -327,7 +331,7 @@ async def test_a_worker_has_one_run_open_and_closes_it_for_none_that_has_ended(
     for run in runs:
         (run / "done").mkdir(parents=True)
         plan = Plan(
-            tenant=tenant_of_caller(),
+            tenant=DEFAULT_TENANT,
             corpus=corpus,
             settings=settings,
             collection="none",
@@ -364,7 +368,7 @@ def test_each_part_has_its_own_key_or_else_that_of_another_for_its_server(tmp_pa
         )
 
     def made(*told: str | None, own: tuple[str | None, str | None]) -> list[str | None]:
-        plan = Plan(tenant=tenant_of_caller(), corpus=corpus, settings=settings(*told), name="x")
+        plan = Plan(tenant=DEFAULT_TENANT, corpus=corpus, settings=settings(*told), name="x")
         found = keys(
             plan_of(json.loads(json.dumps(to_json(plan))), settings(*own), tmp_path).settings
         )
@@ -383,7 +387,7 @@ def test_what_an_engine_is_told_in_secret_is_the_workers_own(tmp_path: Path) -> 
 
     corpus = load_set(str(make_set(tmp_path / "facts")), load_settings().traces)
     plan = Plan(
-        tenant=tenant_of_caller(), corpus=corpus, settings=settings(hf_token="hf_driver"), name="x"
+        tenant=DEFAULT_TENANT, corpus=corpus, settings=settings(hf_token="hf_driver"), name="x"
     )
     plan_json = json.loads(json.dumps(to_json(plan)))
     assert "hf_driver" not in f"{plan_json} {plan.info()}"
@@ -400,7 +404,7 @@ def test_a_worker_counts_by_its_own_tenants_and_keeps_no_answers_of_a_run(tmp_pa
 
     corpus = load_set(str(make_set(tmp_path / "facts")), load_settings().traces)
     plan = Plan(
-        tenant=tenant_of_caller(),
+        tenant=DEFAULT_TENANT,
         corpus=corpus,
         settings=settings("driver"),
         collection="mine",
@@ -415,9 +419,7 @@ def test_a_run_on_workers_may_be_gone_on_with_in_one_process(tmp_path: Path) -> 
     corpus = load_set(str(make_set(tmp_path / "facts")), load_settings().traces)
     queue = CeleryQueueSettings(kind="celery", broker_url=SecretStr("redis://broker"))
     local, on_workers = (
-        Plan(
-            tenant=tenant_of_caller(), corpus=corpus, settings=settings, collection="mine", name="x"
-        )
+        Plan(tenant=DEFAULT_TENANT, corpus=corpus, settings=settings, collection="mine", name="x")
         .info()
         .config
         for settings in (Settings(data_dir=tmp_path), Settings(data_dir=tmp_path, queue=queue))
@@ -437,7 +439,7 @@ def test_a_plan_is_told_without_secrets_and_each_worker_has_its_own(tmp_path: Pa
 
     corpus = load_set(str(make_set(tmp_path / "facts")), load_settings().traces)
     plan = Plan(
-        tenant=tenant_of_caller(),
+        tenant=DEFAULT_TENANT,
         corpus=corpus,
         settings=settings("sk-driver", model="new"),
         name="x",

@@ -166,7 +166,7 @@ class TestDamaged:
         root = prefix()
         for path in (data, *data.rglob("*")):
             path.chmod(0o500 if path.is_dir() else 0o400)
-        ran = rag("search", "lighthouse", data=data, prefix=root)
+        ran = rag("search", "lighthouse", data=data, command=(*root, *RAG))
         for path in (data, *data.rglob("*")):
             path.chmod(0o700 if path.is_dir() else 0o600)
         assert ran.returncode == 2
@@ -265,12 +265,12 @@ class TestHostileFiles:
         (folder / "open.txt").write_text("Open.")
         (folder / "secret.txt").chmod(0)
         (folder / "closed").chmod(0)
-        ran = rag("ingest", folder, data=tmp_path / "data", prefix=root)
+        ran = rag("ingest", folder, data=tmp_path / "data", command=(*root, *RAG))
         assert ran.returncode == 2
         assert str(folder / "closed") in ran.stderr
         assert "permissions" in ran.stderr
         (folder / "closed").chmod(0o700)
-        ran = rag("ingest", folder, data=tmp_path / "data", prefix=root)
+        ran = rag("ingest", folder, data=tmp_path / "data", command=(*root, *RAG))
         assert ran.returncode == 1
         assert "1 stored, 1 failed" in ran.stdout
         assert "secret.txt: cannot be read: Permission denied" in ran.stdout

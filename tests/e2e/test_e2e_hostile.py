@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from tests.pressure import MIB, connected, replied, watched
-from tests.servers import Server, serving, wait_for
+from tests.servers import RAG, Server, serving, wait_for
 
 JSON = {"Content-Type": "application/json"}
 QUESTION_BYTES = MIB - 100
@@ -23,7 +23,7 @@ QUESTION_BYTES = MIB - 100
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with serving(tmp_path_factory.mktemp("hostile") / "data") as made:
+    with serving(tmp_path_factory.mktemp("hostile") / "data", command=RAG) as made:
         yield made
 
 

@@ -7,7 +7,6 @@ import contextlib
 import os
 import re
 import signal
-import subprocess
 import sys
 import time
 from functools import partial
@@ -18,6 +17,7 @@ import pytest
 
 from rag.records import ATTEMPTS
 from tests.e2e.test_e2e_workers import SCOPE, Cluster, running, write
+from tests.forked import Process
 from tests.postgres import PostgresServer
 from tests.servers import PATIENCE, Json, all_documents, launched, wait_for
 
@@ -85,7 +85,7 @@ async def test_a_killed_worker_s_document_comes_back_within_the_broker_s_time(
         assert all(f"INFO/{name}]" in log for name in names), "each line says whose it is"
 
 
-async def start(cluster: Cluster, program: str, *options: str) -> subprocess.Popen[bytes]:
+async def start(cluster: Cluster, program: str, *options: str) -> Process:
     """Starts a worker that runs this program in place of `rag`."""
     command = (sys.executable, "-c", program)
     return await asyncio.to_thread(cluster.start_worker, *options, command=command)
@@ -96,7 +96,7 @@ def written(file: Path) -> str | None:
     return file.read_text() or None if file.exists() else None
 
 
-async def stopped(worker: subprocess.Popen[bytes]) -> int:
+async def stopped(worker: Process) -> int:
     """Sends SIGTERM to a worker and returns its exit code."""
     worker.send_signal(signal.SIGTERM)
     return await asyncio.to_thread(worker.wait, PATIENCE)

@@ -14,7 +14,7 @@ import httpx
 import psutil
 import pytest
 
-from tests.servers import Server, serving, submit, wait_for
+from tests.servers import RAG, Server, serving, submit, wait_for
 from tests.tiny_llama import make_tiny_llama
 
 pytestmark = pytest.mark.skipif(
@@ -42,7 +42,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     model = make_tiny_llama(folder / "tiny-llama", context=4096)
     (folder / "rag.toml").write_text(CONFIG.format(model=model))
     with tempfile.TemporaryDirectory() as temporary:
-        with serving(folder / "data", env={"TMPDIR": temporary}) as running:
+        with serving(folder / "data", env={"TMPDIR": temporary}, command=RAG) as running:
             with running.client() as http:
                 submit(http, {"id": "watt", "title": "Watt", "text": FACT})
             yield running
@@ -127,5 +127,8 @@ def test_while_a_killed_engine_starts_again_questions_get_a_503_and_then_answers
 
 def test_a_model_that_is_not_there_is_told_and_the_server_ends(tmp_path: Path) -> None:
     (tmp_path / "rag.toml").write_text(CONFIG.format(model=tmp_path / "nowhere"))
-    with pytest.raises(AssertionError, match="no such folder"), serving(tmp_path / "data"):
+    with (
+        pytest.raises(AssertionError, match="no such folder"),
+        serving(tmp_path / "data", command=RAG),
+    ):
         pass

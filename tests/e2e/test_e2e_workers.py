@@ -7,7 +7,6 @@ import contextlib
 import random
 import shutil
 import signal
-import subprocess
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,22 +22,22 @@ from rag.catalog.interrupted import GIVEN_UP
 from rag.errors import UpstreamError
 from rag.records import JobRecord
 from rag.settings.storage import CeleryQueueSettings
-from rag.tenant import tenant_of_caller
-from rag.types import Scope
+from rag.types import DEFAULT_TENANT, Scope
 from retrieval.embedders.checkpoint import Checkpoint
 from retrieval.embedders.embedder import minilm_folder
 from retrieval.indexes.edge import EdgeIndex
 from tests import papers
 from tests.disks import fill, small_disk
+from tests.forked import Process
 from tests.postgres import PostgresServer
 from tests.redis_server import RedisServer, redis_server
-from tests.servers import PATIENCE, RAG, environment, free_port, rag, wait_for
+from tests.servers import PATIENCE, RAG, free_port, rag, start, wait_for
 from workers.celery_app import celery_app
 from workers.celery_queue import CeleryQueue
 
 pytestmark = pytest.mark.anyio
 
-SCOPE = Scope(tenant=tenant_of_caller(), collection="default")
+SCOPE = Scope(tenant=DEFAULT_TENANT, collection="default")
 DIM = 384
 
 
@@ -53,7 +52,7 @@ class Cluster:
     queue: CeleryQueue
     extra: dict[str, str] = field(default_factory=dict)
     """Further settings of workers."""
-    started: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    started: list[Process] = field(default_factory=list)
 
     def kill_workers(self) -> None:
         """Kills the workers that a failed test left running."""
@@ -81,25 +80,16 @@ class Cluster:
             settings["RAG_QUEUE__METRICS_PORT"] = str(metrics)
         return settings | self.extra
 
-    def start_worker(
-        self, *options: str, metrics: int = 0, command: Sequence[str] = RAG
-    ) -> subprocess.Popen[bytes]:
+    def start_worker(self, *options: str, metrics: int = 0, command: Sequence[str] = ()) -> Process:
         """Starts a worker and waits until it takes tasks; `metrics` is Prometheus's port.
 
-        `command` replaces `rag`.
+        See `tests.servers.start` for `command`.
         """
         settings = self.settings(metrics=metrics)
         before = self.log.stat().st_size if self.log.exists() else 0
-        with self.log.open("ab") as log:
-            worker = subprocess.Popen(
-                [*command, "worker", *options],
-                cwd=self.folder,
-                env=environment(self.data, settings),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-            )
-
+        worker = start(
+            "worker", *options, data=self.data, log=self.log, env=settings, command=command
+        )
         self.started.append(worker)
 
         def ready() -> bool:
@@ -111,7 +101,7 @@ class Cluster:
         return worker
 
     @contextlib.contextmanager
-    def worker(self, *options: str, metrics: int = 0) -> Iterator[subprocess.Popen[bytes]]:
+    def worker(self, *options: str, metrics: int = 0) -> Iterator[Process]:
         """Runs a worker in the block; then sends SIGTERM and checks that it exits with 0."""
         worker = self.start_worker(*options, metrics=metrics)
         try:
@@ -223,9 +213,10 @@ async def test_a_worker_ingests_what_the_broker_hands_out(cluster: Cluster) -> N
         again = await cluster.ended(await cluster.submit(files, bulk=True))
         assert again.outcomes == {"unchanged": 20}
         metrics = await asyncio.to_thread(httpx.get, f"http://127.0.0.1:{port}/metrics")
-        assert 'plumbline_documents_total{outcome="stored"} 20.0' in metrics.text
-        assert 'plumbline_documents_total{outcome="unchanged"} 20.0' in metrics.text
-        taken = rag("worker", data=cluster.data, env=cluster.settings(metrics=port))
+        assert 'plumbline_documents_total{outcome="stored",tenant=""} 20.0' in metrics.text
+        assert 'plumbline_documents_total{outcome="unchanged",tenant=""} 20.0' in metrics.text
+        settings = cluster.settings(metrics=port)
+        taken = rag("worker", data=cluster.data, env=settings, command=RAG)
         assert taken.returncode == 2
         assert "Each worker on a machine needs a port of its own" in taken.stderr
     assert await stored(cluster.data) == await clean_load(files, cluster.folder)
@@ -356,14 +347,14 @@ async def test_a_broker_that_hangs_is_given_up_and_given_the_tasks_later(
 
 
 async def test_tasks_that_are_delivered_many_times_are_done_once(cluster: Cluster) -> None:
-    files = write(cluster.folder / "files", 40)
+    files = write(cluster.folder / "files", 10)  # delivered four times, they have room
     job = await cluster.submit(files)
     for _ in range(3):
         await asyncio.sleep(0.3)
         await cluster.catalog.tasks.requeue([("parse", False)], older_than=0)
         await cluster.queue.drain()
     with cluster.worker():
-        assert (await cluster.ended(job)).outcomes == {"stored": 40}
+        assert (await cluster.ended(job)).outcomes == {"stored": 10}
     await whole(cluster, files)
 
 

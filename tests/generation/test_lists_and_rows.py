@@ -211,3 +211,46 @@ async def test_rows_that_match_beyond_a_bound_are_counted(embedder: BertEmbedder
     assert answer.text.count("State: open") == 10
     assert answer.text.endswith(" (4 more)")
     assert "closed" not in answer.text
+
+
+LEAVE = (
+    "# Leave\n\n| Kind of leave | Days per year | Paid |\n|---|---|---|\n"
+    "| Annual leave | 27 | yes |\n"
+    "| Parental leave | 20 | yes |\n| Study leave | 5 | yes |\n| Sabbatical | up to 90 | no |\n"
+    "| Moving house | 1 | yes |\n\nUnused leave must be taken by 31 March.\n"
+)
+RAEUME = "Raum,Plätze,Etage\nWeser,30,1\nElbe,12,1\nMain,8,2\nSpree,20,3\nHavel,6,3\nOder,16,2\n"
+SALLES = "Machine,Vitesse,Atelier\nFraiseuse,1200,A\nTour,900,A\nPerceuse,2400,B\nScie,3000,C\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "question", "count"),
+    [
+        ("leave.md", LEAVE, "Which kinds of leave are there?", 5),
+        ("leave.md", LEAVE, "List the kinds of leave.", 5),
+        ("raeume.csv", RAEUME, "Welche Räume mit Plätzen gibt es?", 6),
+        ("machines.csv", SALLES, "Quelles machines y a-t-il dans l'atelier ?", 4),
+    ],
+)
+async def test_all_rows_answer_a_question_for_the_table_itself(
+    embedder: BertEmbedder, name: str, text: str, question: str, count: int
+) -> None:
+    answer = await ask(embedder, question, (name, text.encode()))
+    assert len([line for line in answer.text.split("\n") if ": " in line]) == count
+
+
+async def test_a_question_for_one_row_gets_that_row(embedder: BertEmbedder) -> None:
+    answer = await ask(embedder, "Which days are there for study leave?", ("l.md", LEAVE.encode()))
+    assert "Study leave; Days per year: 5" in answer.text
+    assert "Moving house" not in answer.text
+
+
+async def test_all_rows_of_a_long_table_are_bounded(embedder: BertEmbedder) -> None:
+    rows = "".join(f"Berth {n},{n + 5} m\n" for n in range(25))
+    answer = await ask(
+        embedder,
+        "Which mooring places are there?",
+        ("b.csv", f"Mooring place,Length\n{rows}".encode()),
+    )
+    assert answer.text.count("Mooring place: ") == 10
+    assert answer.text.count(" (15 more)") == 1

@@ -29,7 +29,7 @@ from retrieval.indexes.edge import EdgeIndex
 from retrieval.indexes.qdrant import QdrantIndex
 from tests.fakes import HashEmbedder, HereReader, make_chunk, make_points
 from tests.qdrant_servers import NO_INDEXES, local_qdrant
-from tests.servers import rag
+from tests.servers import RAG, rag
 
 pytestmark = [pytest.mark.anyio, NO_INDEXES]
 
@@ -211,7 +211,7 @@ def test_the_command_compares_and_repairs(tmp_path: Path) -> None:
     with closing(sqlite3.connect(data / "catalog.sqlite")) as catalog:
         catalog.execute("UPDATE documents SET chunks = chunks + 4 WHERE uri LIKE '%/a.md'")
         catalog.commit()
-    found = rag("index", "check", data=data)
+    found = rag("index", "check", data=data, command=RAG)
     assert found.returncode == 1
     assert "catalog and index differ in 1 document" in found.stdout
     assert "a.md: 1 of 5 chunks are in the index" in found.stdout
@@ -234,7 +234,7 @@ async def test_recall_below_the_bound_is_an_alarm(
     data = tmp_path / "data"
     (tmp_path / "a.md").write_text(TEXTS["a.md"])
     assert rag("ingest", tmp_path / "a.md", data=data).returncode == 0
-    asked = Namespace(collection="default", repair=False, json=False)
+    asked = Namespace(collection="default", tenant=None, repair=False, json=False)
     assert await check(asked, load_settings(data_dir=data)) == 0
     assert "misses" not in capsys.readouterr().out
     monkeypatch.setattr("retrieval.recall.ENOUGH", 1.01)

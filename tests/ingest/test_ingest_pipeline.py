@@ -18,6 +18,7 @@ from ingest.retries import backoff
 from ingest.settler import LOST
 from ingest.settling import settle, settling
 from ingest.sources.files import Spool, submission_of
+from ingest.sources.originals import Originals
 from rag.catalog.catalog import Catalog
 from rag.catalog.database import SqliteDatabase
 from rag.catalog.tables import texts
@@ -63,6 +64,7 @@ class Bench:
         embedder: HashEmbedder | None = None,
         passages: PassageEmbedder | None = None,
         encoder: Bm25Encoder | None = None,
+        originals: Originals | None = None,
     ) -> IngestPipeline:
         embedder = embedder or self.embedder
         return IngestPipeline(
@@ -73,6 +75,7 @@ class Bench:
             index=self.index,
             catalog=self.catalog,
             spool=self.spool,
+            originals=originals,
             passages=passages,
         )
 

@@ -14,8 +14,8 @@ from rag.errors import BusyError, ConfigError, RagError
 from rag.protocols import StoredVectors, TokenEmbedder
 from rag.settings.tree import load_settings
 from rag.telemetry.trace import Trace
-from rag.tenant import tenant_of_caller
 from rag.types import (
+    DEFAULT_TENANT,
     Chunk,
     Float32Array,
     Hit,
@@ -431,7 +431,7 @@ class TestStoredTokens:
                 data_dir=folder, reranker={"kind": "late_interaction", "stored": stored}
             )
             async with start(settings) as (service, queue):
-                scope = Scope(tenant=tenant_of_caller(), collection="handbook")
+                scope = Scope(tenant=DEFAULT_TENANT, collection="handbook")
                 await service.ingest.check_collection(scope)
                 if stored:
                     written = ["Lunch is served at noon.", "Trains need no approval.", "A cat."]

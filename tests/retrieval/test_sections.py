@@ -16,8 +16,7 @@ from rag.catalog.catalog import Catalog
 from rag.catalog.documents import Documents
 from rag.settings.tree import load_settings
 from rag.telemetry.trace import Trace
-from rag.tenant import tenant_of_caller
-from rag.types import Chunk, Document, Heading, Hit, Query, Scope
+from rag.types import DEFAULT_TENANT, Chunk, Document, Heading, Hit, Query, Scope
 from retrieval.context_window import SectionReader
 from tests.fakes import MemoryIndex, make_points
 
@@ -188,7 +187,7 @@ async def test_an_answer_from_widened_hits_cites_exact_spans(folder: Path) -> No
     text = f"{filler}\n\nThe old lighthouse was built in 1887.\n\n{filler}"
     options = load_settings(data_dir=folder, retrieval={"context_chars": 4000})
     async with start(options) as (service, queue):
-        scope = Scope(tenant=tenant_of_caller(), collection="c")
+        scope = Scope(tenant=DEFAULT_TENANT, collection="c")
         await service.ingest.check_collection(scope)
         body = json.dumps({"text": text}).encode()
         sent = service.spool.of(scope.tenant).put(

@@ -19,7 +19,7 @@ from tests.catalogs import submission, succeed
 from tests.redis_server import RedisServer, redis_server
 from tests.waiting import until
 from workers.celery_app import STAGES, celery_app, queues_of
-from workers.celery_queue import CeleryQueue
+from workers.celery_queue import WINDOW, CeleryQueue
 from workers.local_queue import IN_FLIGHT, LocalQueue
 
 pytestmark = pytest.mark.anyio
@@ -147,3 +147,21 @@ async def test_a_started_queue_outlives_an_error(
         await until(lambda: "away" in caplog.text or "does not answer" in caplog.text)
         made.mend()
         await until(lambda: sorted(made.handed_out()) == [1, 2])
+
+
+async def test_one_tenant_s_backlog_does_not_delay_the_other_s_document(
+    made: Made, catalog: Catalog, scope: Scope
+) -> None:
+    rival = Scope(tenant="rival", collection="default")
+    await catalog.collections.claim(rival, "embedder-1")
+    backlog = 5 * WINDOW
+    await submit(catalog, scope, *(f"d{n}" for n in range(backlog)))
+    async with made.queue.started():
+        await until(lambda: len(made.handed_out()) > 0)
+        await submit(catalog, rival, "theirs")
+        made.queue.wake()
+        await until(lambda: backlog + 1 in made.handed_out())
+        before = made.handed_out().index(backlog + 1)
+        assert before < backlog - WINDOW, "most of the other tenant's wait behind it"
+        await until(lambda: len(made.handed_out()) == backlog + 1)
+    assert sorted(made.handed_out()) == list(range(1, backlog + 2))

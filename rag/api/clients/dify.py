@@ -14,7 +14,7 @@ from starlette.responses import Response
 from rag.api import shapes
 from rag.api.bulk_texts import scores, shares
 from rag.api.clients.problem_forms import DifyError, documented
-from rag.api.deps import SearchingDep, TenantDep, TraceDep
+from rag.api.deps import PrincipalDep, SearchingDep, TraceDep, needs, scope_in
 from rag.api.large_bodies import OffLoopRoute
 from rag.api.middleware import until_hangup
 from rag.api.numbers import IS_NUMBER, Count
@@ -22,9 +22,9 @@ from rag.api.question_limits import to_query
 from rag.api.routes.common import json_response
 from rag.api.schemas import FIELD_NAME, Filter, QuestionText, Retrieval, Text
 from rag.text.validation_errors import FirstFaults
-from rag.types import Hit, Message, Op, SamplingOverrides, Scope
+from rag.types import Hit, Message, Op, SamplingOverrides
 
-router = APIRouter(tags=["clients"], route_class=OffLoopRoute)
+router = APIRouter(tags=["clients"], route_class=OffLoopRoute, dependencies=[needs("ask")])
 _OPS: dict[str, Op] = {
     "is": "eq",
     "=": "eq",
@@ -123,14 +123,14 @@ async def retrieve_for_dify(
     request: Request,
     body: DifyRequest,
     searching: SearchingDep,
-    tenant: TenantDep,
+    caller: PrincipalDep,
     trace: TraceDep,
 ) -> Response:
     """Returns the passages that answer a question, as an external knowledge base of Dify."""
     question = to_query(
         [Message(role="user", content=body.query)],
         body.retrieval(),
-        scope=Scope(tenant=tenant, collection=body.knowledge_id),
+        scope=scope_in(caller, body.knowledge_id),
         limits=searching.settings.limits,
         sampling=SamplingOverrides(),
     )

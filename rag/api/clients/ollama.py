@@ -18,7 +18,15 @@ from starlette.responses import Response, StreamingResponse
 
 import rag
 from rag.api.clients.problem_forms import OllamaError, documented, error_json
-from rag.api.deps import ServiceDep, StorageDep, TenantDep, TraceDep
+from rag.api.deps import (
+    PrincipalDep,
+    ServiceDep,
+    StorageDep,
+    TraceDep,
+    needs,
+    scope_in,
+    visible,
+)
 from rag.api.large_bodies import OffLoopRoute
 from rag.api.middleware import until_hangup
 from rag.api.numbers import IS_NUMBER, Flag, Integer
@@ -26,13 +34,14 @@ from rag.api.openai.chat_request import Conversation
 from rag.api.openai.schemas import content_json
 from rag.api.problems import amid_stream
 from rag.api.question_limits import label, to_query
+from rag.api.reservations import reserve
 from rag.api.responses import answer_json
 from rag.api.routes.common import json_response
 from rag.api.sampling import SamplingIn
 from rag.api.schemas import Retrieval
 from rag.pipeline.query import Event
 from rag.records import CollectionRecord
-from rag.types import Answer, SamplingOverrides, Scope
+from rag.types import Answer, SamplingOverrides
 
 _LATEST = ":latest"
 """The tag that Ollama's clients add to a model's name."""
@@ -41,6 +50,7 @@ router = APIRouter(
     tags=["clients"],
     route_class=OffLoopRoute,
     responses=documented(OllamaError, "Ollama"),
+    dependencies=[needs("ask")],
 )
 
 
@@ -122,9 +132,11 @@ async def ollama_version() -> dict[str, str]:
 
 
 @router.get("/tags", response_model=OllamaModels)
-async def list_for_ollama(storage: StorageDep, tenant: TenantDep) -> Response:
+async def list_for_ollama(storage: StorageDep, caller: PrincipalDep) -> Response:
     """Lists the collections by name, each as a model."""
-    records = await storage.catalog.collections.of(tenant)
+    records = visible(
+        await storage.catalog.collections.of(caller.tenant, words=caller.readers), caller
+    )
     return json_response({"models": [_model(record) for record in records]})
 
 
@@ -133,7 +145,7 @@ async def chat_as_ollama(
     request: Request,
     body: OllamaChatRequest,
     service: ServiceDep,
-    tenant: TenantDep,
+    caller: PrincipalDep,
     trace: TraceDep,
 ) -> Response:
     """Answers a conversation in Ollama's form, as lines of JSON unless `stream` is false."""
@@ -141,11 +153,12 @@ async def chat_as_ollama(
     query = to_query(
         body.conversation(),
         body.plumbline,
-        scope=Scope(tenant=tenant, collection=body.model.removesuffix(_LATEST)),
+        scope=scope_in(caller, body.model.removesuffix(_LATEST)),
         limits=service.settings.limits,
         sampling=(body.options or OllamaOptions()).overrides(),
         task=body.task(),
     )
+    await reserve(request, query, service)
     started = time.perf_counter_ns()
     if body.stream is False:
         answer = await until_hangup(request, service.query.answer(query, trace))

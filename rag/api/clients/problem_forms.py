@@ -9,6 +9,8 @@ from typing import Any
 from pydantic import BaseModel
 
 Problem = Mapping[str, Any]
+_DIFY_REFUSED = 1002
+"""Dify's code for a failed authorization."""
 _DIFY_UNKNOWN = 2001
 """Dify's code for a knowledge base that does not exist."""
 
@@ -28,7 +30,7 @@ class TeiError(BaseModel):
 
 
 class DifyError(BaseModel):
-    """An error in Dify's form; 2001 is a collection that does not exist."""
+    """An error in Dify's form; 1002: no valid key; 2001: no such collection."""
 
     error_code: int
     error_msg: str
@@ -56,8 +58,8 @@ def _tei(problem: Problem) -> dict[str, Any]:
 
 
 def _dify(problem: Problem) -> dict[str, Any]:
-    unknown = problem["code"] == "unknown_collection"
-    code = _DIFY_UNKNOWN if unknown else problem["status"]
+    codes = {"unknown_collection": _DIFY_UNKNOWN, "unauthenticated": _DIFY_REFUSED}
+    code = codes.get(problem["code"], problem["status"])
     return {"error_code": code, "error_msg": problem["detail"]}
 
 

@@ -14,7 +14,7 @@ from starlette.responses import Response
 from rag.api import shapes
 from rag.api.bulk_texts import ranked, scores, shares, vectors
 from rag.api.clients.problem_forms import CohereError, TeiError, documented
-from rag.api.deps import ScopeDep, ServiceDep, TenantDep
+from rag.api.deps import PrincipalDep, ScopeDep, ServiceDep, needs, scope_in
 from rag.api.large_bodies import OffLoopRoute
 from rag.api.numbers import Count, Flag
 from rag.api.openai.schemas import CollectionRequest
@@ -23,13 +23,13 @@ from rag.api.problems import request_id
 from rag.api.routes.common import json_response
 from rag.api.schemas import Text
 from rag.text.validation_errors import FirstFaults
-from rag.types import Kind, Scope
+from rag.types import Kind
 
 _KINDS: dict[str | None, Kind] = {"passage": "passage", "document": "passage"}
 """TEI's names of prompts, by which its models tell passages from questions."""
 
 
-router = APIRouter(tags=["clients"], route_class=OffLoopRoute)
+router = APIRouter(tags=["clients"], route_class=OffLoopRoute, dependencies=[needs("ask")])
 _Ranked = Annotated[Text, BeforeValidator(document_text), WithJsonSchema(shapes.RANKED_TEXT)]
 
 
@@ -60,10 +60,10 @@ class CohereRerankResponse(BaseModel):
     "/v2/rerank", response_model=CohereRerankResponse, responses=documented(CohereError, "Cohere")
 )
 async def rerank_as_cohere(
-    request: Request, body: CohereRerankRequest, service: ServiceDep, tenant: TenantDep
+    request: Request, body: CohereRerankRequest, service: ServiceDep, caller: PrincipalDep
 ) -> Response:
     """Ranks texts, best first, in the form of Cohere's second API; a model is a collection."""
-    scope = Scope(tenant=tenant, collection=body.model)
+    scope = scope_in(caller, body.model)
     found = shares(await scores(request, service, scope, body.query, body.documents))
     results = [
         {"index": index, "relevance_score": found[index]}

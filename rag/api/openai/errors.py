@@ -14,7 +14,12 @@ UNSERVED = (
     *("/v1/assistants", "/v1/threads", "/v1/files", "/v1/vector_stores", "/v1/batches"),
 )
 """Paths of OpenAI's API that Plumbline does not have."""
-_CODES = {"unknown_collection": "model_not_found"}
+_CODES = {
+    "unknown_collection": "model_not_found",
+    "rate_limited": "rate_limit_exceeded",
+    "quota_exceeded": "insufficient_quota",
+}
+_TYPES = {"rate_limited": "rate_limit_exceeded", "quota_exceeded": "insufficient_quota"}
 _PARAMS = {"unknown_collection": "model"}
 
 
@@ -37,10 +42,11 @@ def status_of(problem: dict[str, Any]) -> int:
 def error_json(problem: dict[str, Any], param: str | None = None) -> dict[str, Any]:
     """Returns a problem's message and code in OpenAI's form; `param` is the faulty field."""
     code = problem["code"]
+    kind = "server_error" if problem["status"] >= 500 else "invalid_request_error"  # noqa: PLR2004
     return {
         "error": {
             "message": problem["detail"],
-            "type": "server_error" if problem["status"] >= 500 else "invalid_request_error",  # noqa: PLR2004
+            "type": _TYPES.get(code, kind),
             "param": _PARAMS.get(code, param),
             "code": _CODES.get(code, code),
         }

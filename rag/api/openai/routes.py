@@ -16,7 +16,16 @@ from starlette.responses import Response
 
 from rag.api import sse
 from rag.api.bulk_texts import scores, vectors
-from rag.api.deps import ServiceDep, StorageDep, TenantDep, TraceDep
+from rag.api.checked_names import sendable
+from rag.api.deps import (
+    PrincipalDep,
+    ServiceDep,
+    StorageDep,
+    TraceDep,
+    needs,
+    scope_in,
+    visible,
+)
 from rag.api.large_bodies import OffLoopRoute
 from rag.api.middleware import until_hangup
 from rag.api.openai import schemas as wire
@@ -25,33 +34,41 @@ from rag.api.openai.errors import error_json
 from rag.api.openai.links import address_of
 from rag.api.problems import amid_stream, request_id
 from rag.api.question_limits import label, to_query
+from rag.api.reservations import reserve
 from rag.api.responses import details_json, hit_json
-from rag.api.schemas import sendable
 from rag.build.service import Service
 from rag.errors import InputError
 from rag.pipeline.query import Event
-from rag.types import Answer, Citation, FinishReason, Query, Scope
+from rag.types import Answer, Citation, FinishReason, Query
 
 ERRORS: dict[int | str, dict[str, Any]] = {
     "4XX": {"model": wire.OpenAIProblem, "description": "As OpenAI's."},
     "5XX": {"model": wire.OpenAIProblem, "description": "As OpenAI's."},
 }
-router = APIRouter(prefix="/v1", tags=["openai"], responses=ERRORS, route_class=OffLoopRoute)
+router = APIRouter(
+    prefix="/v1",
+    tags=["openai"],
+    responses=ERRORS,
+    route_class=OffLoopRoute,
+    dependencies=[needs("ask")],
+)
 
 
 @router.get("/models", response_model=wire.ModelList)
-async def list_models(storage: StorageDep, tenant: TenantDep) -> Response:
+async def list_models(storage: StorageDep, caller: PrincipalDep) -> Response:
     """Lists the collections by name, each as a model."""
-    records = await storage.catalog.collections.of(tenant)
+    records = visible(
+        await storage.catalog.collections.of(caller.tenant, words=caller.readers), caller
+    )
     return _json({"object": "list", "data": [wire.model_json(record) for record in records]})
 
 
 @router.get("/models/{model:path}", response_model=wire.ModelOut)
 async def get_model(
-    model: Annotated[str, AfterValidator(sendable)], storage: StorageDep, tenant: TenantDep
+    model: Annotated[str, AfterValidator(sendable)], storage: StorageDep, caller: PrincipalDep
 ) -> Response:
     """Returns one collection as a model."""
-    return _json(wire.model_json(await storage.catalog.collections.get(_scope(tenant, model))))
+    return _json(wire.model_json(await storage.catalog.collections.get(scope_in(caller, model))))
 
 
 @router.post(
@@ -61,7 +78,7 @@ async def complete_chat(
     request: Request,
     body: ChatRequest,
     service: ServiceDep,
-    tenant: TenantDep,
+    caller: PrincipalDep,
     trace: TraceDep,
 ) -> Response:
     """Returns an answer with a citation for every sentence, as annotations of the message.
@@ -74,7 +91,7 @@ async def complete_chat(
     query = to_query(
         body.conversation(),
         body.plumbline,
-        scope=_scope(tenant, body.model),
+        scope=scope_in(caller, body.model),
         limits=limits,
         sampling=body.overrides(),
         task=body.task(),
@@ -85,6 +102,7 @@ async def complete_chat(
         "model": body.model,
     }
     asked = _Asked(query, service.settings.server.public_url)
+    await reserve(request, query, service)
     if not body.stream:
         answer = await until_hangup(request, service.query.answer(query, trace))
         return _json(_completion(head, answer, asked))
@@ -97,7 +115,7 @@ async def complete_chat(
 
 @router.post("/embeddings", response_model=wire.EmbeddingList)
 async def embed_texts(
-    request: Request, body: wire.EmbeddingsRequest, service: ServiceDep, tenant: TenantDep
+    request: Request, body: wire.EmbeddingsRequest, service: ServiceDep, caller: PrincipalDep
 ) -> Response:
     """Returns the vectors of these texts, by the collection's embedder."""
     embedder = service.embedder
@@ -106,7 +124,7 @@ async def embed_texts(
             f"dimensions is {body.dimensions}, and the embedder's vectors have {embedder.dim}:"
             " leave it out."
         )
-    scope = _scope(tenant, body.model)
+    scope = scope_in(caller, body.model)
     found = await vectors(request, service, scope, body.input, kind=body.input_type)
     as_base64 = body.encoding_format == "base64"
     return _json(
@@ -121,10 +139,10 @@ async def embed_texts(
 
 @router.post("/rerank", response_model=wire.RerankResponse)
 async def rerank(
-    request: Request, body: wire.RerankRequest, service: ServiceDep, tenant: TenantDep
+    request: Request, body: wire.RerankRequest, service: ServiceDep, caller: PrincipalDep
 ) -> Response:
     """Ranks texts, best first, by the reranker in force; without one, by late interaction."""
-    scope = _scope(tenant, body.model)
+    scope = scope_in(caller, body.model)
     found = await scores(request, service, scope, body.query, body.documents)
     return _json(
         {
@@ -235,10 +253,6 @@ async def _with_failure(
 
 async def _count(texts: list[str], service: Service) -> int:
     return sum(await asyncio.to_thread(service.embedder.count_tokens, texts))
-
-
-def _scope(tenant: str, model: str) -> Scope:
-    return Scope(tenant=tenant, collection=model)
 
 
 def _json(body: object) -> Response:

@@ -10,14 +10,15 @@ from starlette.responses import Response
 from starlette.routing import Match
 from starlette.types import Scope
 
-from rag.api import responses, schemas
+from rag.api import responses
+from rag.api.checked_names import sendable
 from rag.api.large_bodies import OffLoopRoute
 
 PROBLEMS: dict[int | str, dict[str, Any]] = {
     "4XX": {"model": responses.Problem, "description": "A problem (RFC 9457)."},
     "5XX": {"model": responses.Problem, "description": "A problem (RFC 9457)."},
 }
-Id = Annotated[str, AfterValidator(schemas.sendable)]
+Id = Annotated[str, AfterValidator(sendable)]
 """A name in a request; one with characters that no database can take matches nothing."""
 
 

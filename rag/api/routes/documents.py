@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import base64
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
-from rag.api import contents, originals, responses, schemas, shapes, submissions
-from rag.api.deps import IngestingDep, QueueDep, ScopeDep, StorageDep, TenantDep, TraceDep
+from rag.api import contents, originals, responses, shapes, submissions
+from rag.api.acl_json import AclIn, AclOut, acl_json
+from rag.api.auditing import audited, note_object
+from rag.api.checked_names import sendable
+from rag.api.deps import IngestingDep, PrincipalDep, QueueDep, ScopeDep, StorageDep, TraceDep, needs
 from rag.api.routes.common import PROBLEMS, DocumentRoute, Id, json_response
+from rag.build.storage import Storage
 from rag.errors import InputError, NotFoundError
-from rag.types import State
+from rag.types import Readers, Scope, State
 
 MAX_EXPIRES_IN = 30 * 24 * 3600
 _PLACE = re.compile("[0-9]{1,9}")
@@ -32,13 +36,14 @@ router = APIRouter(prefix="/v1", route_class=DocumentRoute)
     responses=PROBLEMS,
     tags=["documents"],
     openapi_extra=submissions.OPENAPI,
+    dependencies=[needs("write"), audited("document.ingest")],
 )
 async def submit_documents(
     *,
     request: Request,
     ingesting: IngestingDep,
     queue: QueueDep,
-    tenant: TenantDep,
+    caller: PrincipalDep,
     trace: TraceDep,
     expires_in: ExpiresIn = None,
 ) -> Response:
@@ -46,11 +51,12 @@ async def submit_documents(
 
     With `expires_in`, documents that have not begun within that many seconds fail.
     """
-    taken = await submissions.take(request, ingesting, tenant)
+    taken = await submissions.take(request, ingesting, caller)
     job_id = await ingesting.ingest.accept(
         taken.scope, taken.submissions, trace, expires_in=expires_in
     )
     queue.wake()
+    note_object(request, job_id, collection=taken.scope.collection)
     body = {
         "job_id": job_id,
         "documents": [{"id": s.document_id, "state": "pending"} for s in taken.submissions],
@@ -60,7 +66,11 @@ async def submit_documents(
 
 
 @router.get(
-    "/documents", response_model=responses.DocumentPage, responses=PROBLEMS, tags=["documents"]
+    "/documents",
+    response_model=responses.DocumentPage,
+    responses=PROBLEMS,
+    tags=["documents"],
+    dependencies=[needs("read")],
 )
 async def list_documents(
     *,
@@ -93,6 +103,7 @@ async def list_documents(
     response_model=responses.ChunkPage,
     responses=PROBLEMS,
     tags=["documents"],
+    dependencies=[needs("read"), audited("document.read")],
 )
 async def list_chunks(
     document_id: Id,
@@ -118,6 +129,7 @@ async def list_chunks(
     response_class=Response,
     responses={**contents.OPENAPI, **PROBLEMS},
     tags=["documents"],
+    dependencies=[needs("read"), audited("document.read")],
 )
 async def get_content(
     *,
@@ -147,10 +159,52 @@ async def get_content(
 
 
 @router.get(
+    "/documents/{document_id:path}/acl",
+    response_model=AclOut,
+    responses=PROBLEMS,
+    tags=["documents"],
+    dependencies=[needs("write")],
+)
+async def get_acl(document_id: Id, storage: StorageDep, scope: ScopeDep) -> Response:
+    """Returns who may read a document."""
+    record = await storage.catalog.documents.get(scope, document_id)
+    return json_response(await _acl_of(storage, scope, record.acl))
+
+
+@router.put(
+    "/documents/{document_id:path}/acl",
+    response_model=AclOut,
+    responses=PROBLEMS,
+    tags=["documents"],
+    dependencies=[needs("write"), audited("acl.change", at_once=True)],
+)
+async def put_acl(
+    document_id: Id, body: AclIn, ingesting: IngestingDep, scope: ScopeDep
+) -> Response:
+    """Replaces the readers of a document; they may read it from the next question on."""
+    await ingesting.ingest.permissions.change(scope, document_id, body.words())
+    return json_response(await _acl_of(ingesting, scope, body.words()))
+
+
+@router.delete(
+    "/documents/{document_id:path}/acl",
+    response_model=AclOut,
+    responses=PROBLEMS,
+    tags=["documents"],
+    dependencies=[needs("write"), audited("acl.change", at_once=True)],
+)
+async def delete_acl(document_id: Id, ingesting: IngestingDep, scope: ScopeDep) -> Response:
+    """Removes the ACL of a document: it follows the default of its collection again."""
+    await ingesting.ingest.permissions.change(scope, document_id, None)
+    return json_response(await _acl_of(ingesting, scope, None))
+
+
+@router.get(
     "/documents/{document_id:path}",
     response_model=responses.DocumentOut,
     responses=PROBLEMS,
     tags=["documents"],
+    dependencies=[needs("read"), audited("document.read")],
 )
 async def get_document(document_id: Id, storage: StorageDep, scope: ScopeDep) -> Response:
     """Returns one document and its state."""
@@ -160,12 +214,22 @@ async def get_document(document_id: Id, storage: StorageDep, scope: ScopeDep) ->
 
 
 @router.delete(
-    "/documents/{document_id:path}", status_code=204, responses=PROBLEMS, tags=["documents"]
+    "/documents/{document_id:path}",
+    status_code=204,
+    responses=PROBLEMS,
+    tags=["documents"],
+    dependencies=[needs("write"), audited("document.delete", at_once=True)],
 )
 async def delete_document(document_id: Id, ingesting: IngestingDep, scope: ScopeDep) -> Response:
     """Removes a document from index and catalog."""
     await ingesting.ingest.delete(scope, document_id)
     return Response(status_code=204)
+
+
+async def _acl_of(storage: Storage, scope: Scope, acl: Readers | None) -> dict[str, Any]:
+    if acl is not None:
+        return acl_json(acl, inherited=False)
+    return acl_json(await storage.catalog.acls.default(scope), inherited=True)
 
 
 def _cursor(after: str) -> str:
@@ -179,4 +243,4 @@ def _after(cursor: str | None) -> str:
         raise InputError(
             "The cursor is not one that this listing gave.", code="invalid_cursor"
         ) from error
-    return schemas.sendable(after.decode(errors="replace"))  # a position, not always an id
+    return sendable(after.decode(errors="replace"))  # a position, not always an id

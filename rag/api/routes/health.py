@@ -8,7 +8,7 @@ import contextlib
 from fastapi import APIRouter, Request
 from starlette.responses import PlainTextResponse, Response
 
-from rag.api.deps import QueueDep, StorageDep, state_of
+from rag.api.deps import QueueDep, StorageDep, needs, state_of
 from rag.api.routes.common import PROBLEMS
 from rag.errors import StorageError, UpstreamError
 from rag.records import Backlog
@@ -33,7 +33,12 @@ async def readyz(request: Request, _storage: StorageDep, _queue: QueueDep) -> di
     return {"status": "ready"}
 
 
-@router.get("/metrics", response_class=PlainTextResponse, responses=PROBLEMS)
+@router.get(
+    "/metrics",
+    response_class=PlainTextResponse,
+    responses=PROBLEMS,
+    dependencies=[needs("metrics")],
+)
 async def get_metrics(storage: StorageDep) -> Response:
     """Returns metrics for Prometheus: of this process, and the backlog if the catalog answers."""
     found: Backlog | None = None

@@ -6,23 +6,41 @@ from fastapi import APIRouter
 from starlette.responses import Response
 
 from rag.api import responses
-from rag.api.deps import IngestingDep, QueueDep, StorageDep, TenantDep
+from rag.api.auditing import audited
+from rag.api.deps import IngestingDep, PrincipalDep, QueueDep, StorageDep, needs
 from rag.api.large_bodies import OffLoopRoute
 from rag.api.routes.common import PROBLEMS, Id, json_response
+from rag.build.storage import Storage
+from rag.catalog.jobs import no_job
+from rag.records import JobRecord
+from rag.types import Principal
 
 router = APIRouter(prefix="/v1", route_class=OffLoopRoute)
 
 
-@router.get("/jobs/{job_id}", response_model=responses.JobOut, responses=PROBLEMS, tags=["jobs"])
-async def get_job(job_id: Id, storage: StorageDep, tenant: TenantDep) -> Response:
+@router.get(
+    "/jobs/{job_id}",
+    response_model=responses.JobOut,
+    responses=PROBLEMS,
+    tags=["jobs"],
+    dependencies=[needs("write")],
+)
+async def get_job(job_id: Id, storage: StorageDep, caller: PrincipalDep) -> Response:
     """Returns the progress of a job."""
-    return json_response(responses.job_json(await storage.catalog.jobs.get(tenant, job_id)))
+    return json_response(responses.job_json(await _job(storage, caller, job_id)))
 
 
-@router.delete("/jobs/{job_id}", response_model=responses.JobOut, responses=PROBLEMS, tags=["jobs"])
-async def cancel_job(job_id: Id, ingesting: IngestingDep, tenant: TenantDep) -> Response:
+@router.delete(
+    "/jobs/{job_id}",
+    response_model=responses.JobOut,
+    responses=PROBLEMS,
+    tags=["jobs"],
+    dependencies=[needs("write"), audited("job.cancel")],
+)
+async def cancel_job(job_id: Id, ingesting: IngestingDep, caller: PrincipalDep) -> Response:
     """Cancels the documents of a job that have not begun; running ones are finished."""
-    return json_response(responses.job_json(await ingesting.ingest.cancel(tenant, job_id)))
+    await _job(ingesting, caller, job_id)
+    return json_response(responses.job_json(await ingesting.ingest.cancel(caller.tenant, job_id)))
 
 
 @router.post(
@@ -31,11 +49,20 @@ async def cancel_job(job_id: Id, ingesting: IngestingDep, tenant: TenantDep) -> 
     response_model=responses.JobOut,
     responses=PROBLEMS,
     tags=["jobs"],
+    dependencies=[needs("write"), audited("job.retry")],
 )
 async def retry_job(
-    job_id: Id, storage: StorageDep, queue: QueueDep, tenant: TenantDep
+    job_id: Id, storage: StorageDep, queue: QueueDep, caller: PrincipalDep
 ) -> Response:
     """Retries the failed documents of a job, unless a newer version of them is stored."""
-    job = await storage.catalog.jobs.retry(tenant, job_id)
+    await _job(storage, caller, job_id)
+    job = await storage.catalog.jobs.retry(caller.tenant, job_id)
     queue.wake()
     return json_response(responses.job_json(job), status=202)
+
+
+async def _job(storage: Storage, caller: Principal, job_id: str) -> JobRecord:
+    job = await storage.catalog.jobs.get(caller.tenant, job_id, readers=caller.readers)
+    if not caller.reaches(job.collection):
+        raise no_job(job_id)
+    return job

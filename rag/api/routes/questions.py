@@ -9,33 +9,38 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from rag.api import responses, schemas, sse
-from rag.api.deps import SearchingDep, ServiceDep, TenantDep, TraceDep
+from rag.api.deps import PrincipalDep, SearchingDep, ServiceDep, TraceDep, needs, scope_in
 from rag.api.large_bodies import OffLoopRoute
 from rag.api.middleware import until_hangup
 from rag.api.problems import amid_stream
 from rag.api.question_limits import label, to_query
+from rag.api.reservations import reserve
 from rag.api.routes.common import PROBLEMS, json_response
 from rag.pipeline.query import Event
 from rag.settings.operations import LimitSettings
-from rag.types import Answer, Citation, SamplingOverrides, Scope
+from rag.types import Answer, Citation, Principal, SamplingOverrides
 from rag.types import Query as Question
 
 router = APIRouter(prefix="/v1", route_class=OffLoopRoute)
 
 
 @router.post(
-    "/search", response_model=responses.SearchResponse, responses=PROBLEMS, tags=["questions"]
+    "/search",
+    response_model=responses.SearchResponse,
+    responses=PROBLEMS,
+    tags=["questions"],
+    dependencies=[needs("ask")],
 )
 async def search(
     request: Request,
     body: schemas.SearchRequest,
     searching: SearchingDep,
-    tenant: TenantDep,
+    caller: PrincipalDep,
     trace: TraceDep,
 ) -> Response:
     """Returns the chunks that answer a query, without an answer made of them."""
     label(trace, body)
-    question = _question(body, SamplingOverrides(), tenant, searching.settings.limits)
+    question = _question(body, SamplingOverrides(), caller, searching.settings.limits)
     result = await until_hangup(request, searching.query.search(question, trace))
     return json_response(
         {
@@ -52,12 +57,13 @@ async def search(
     response_model=responses.QueryResponse,
     responses={200: sse.DOCUMENTED, **PROBLEMS},
     tags=["questions"],
+    dependencies=[needs("ask")],
 )
 async def query(
     request: Request,
     body: schemas.QueryRequest,
     service: ServiceDep,
-    tenant: TenantDep,
+    caller: PrincipalDep,
     trace: TraceDep,
 ) -> Response:
     """Returns an answer with its citations, to a question or to the last one of a conversation.
@@ -66,7 +72,8 @@ async def query(
     then `answer` with the whole; `error` if it fails on the way, and comments as heartbeats.
     """
     label(trace, body)
-    question = _question(body, body.overrides(), tenant, service.settings.limits)
+    question = _question(body, body.overrides(), caller, service.settings.limits)
+    await reserve(request, question, service)
     if not body.stream:
         answer = await until_hangup(request, service.query.answer(question, trace))
         return json_response(responses.answer_json(answer))
@@ -102,13 +109,13 @@ def _event(event: Event) -> bytes:
 def _question(
     body: schemas.SearchRequest | schemas.QueryRequest,
     sampling: SamplingOverrides,
-    tenant: str,
+    caller: Principal,
     limits: LimitSettings,
 ) -> Question:
     return to_query(
         body.conversation(),
         body,
-        scope=Scope(tenant=tenant, collection=body.collection),
+        scope=scope_in(caller, body.collection),
         limits=limits,
         sampling=sampling,
     )

@@ -18,18 +18,19 @@ RUNS_TASKS = {"compare", "report", "gate"}
 def add_eval(
     parser: argparse.ArgumentParser,
     common: argparse.ArgumentParser,
+    host: argparse.ArgumentParser,
     within: argparse.ArgumentParser,
 ) -> None:
     """Adds every task."""
     tasks = parser.add_subparsers(dest="task", required=True, metavar="TASK")
-    _add_run(tasks, common)
+    _add_run(tasks, host)
     _add_runs(tasks, common)
     _add_tune(tasks, common)
     _add_sets(tasks, within)
     _add_drift(tasks, within)
 
 
-def _span(text: str) -> float:
+def span(text: str) -> float:
     """Returns the seconds of "30m", "12h", "7d" or "2w"."""
     seconds = {"m": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0}
     number, unit = text[:-1], text[-1:]
@@ -57,10 +58,10 @@ def _share(text: str) -> float:
     raise argparse.ArgumentTypeError(f"{text!r} is no share: 0 to 1")
 
 
-def _add_run(tasks: Tasks, common: argparse.ArgumentParser) -> None:
+def _add_run(tasks: Tasks, host: argparse.ArgumentParser) -> None:
     run = tasks.add_parser(
         "run",
-        parents=[common],
+        parents=[host],
         help="put a set's questions to the pipeline",
         description="Ingests a set's documents, puts its questions to the pipeline of the settings,"
         " and writes what became of them into a folder. Run it again after it was stopped, and it"
@@ -123,7 +124,7 @@ def _add_sets(tasks: Tasks, within: argparse.ArgumentParser) -> None:
     )
     collect.add_argument("--out", type=Path, required=True, metavar="FILE", help="of JSON lines")
     collect.add_argument(
-        "--since", type=_span, default="7d", metavar="TIME", help="30m, 12h, 7d (default), 2w"
+        "--since", type=span, default="7d", metavar="TIME", help="30m, 12h, 7d (default), 2w"
     )
     collect.add_argument(
         "--sample", type=_share, default=0.0, metavar="SHARE", help="of the others (default: 0)"
@@ -154,10 +155,10 @@ def _add_drift(tasks: Tasks, within: argparse.ArgumentParser) -> None:
         " it. Exit code 3 where something has drifted.",
     )
     drift.add_argument(
-        "--current", type=_span, default="1d", metavar="TIME", help="until now (default: 1d)"
+        "--current", type=span, default="1d", metavar="TIME", help="until now (default: 1d)"
     )
     drift.add_argument(
-        "--reference", type=_span, default="14d", metavar="TIME", help="before (default: 14d)"
+        "--reference", type=span, default="14d", metavar="TIME", help="before (default: 14d)"
     )
     drift.add_argument("--plot", type=_picture, metavar="FILE.png", help="draw both windows")
 

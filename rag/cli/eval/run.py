@@ -19,7 +19,7 @@ from eval.runs.run_folder import Outcome, RunFolder, is_finished
 from rag.build.queue_backends import queue_backend
 from rag.cli import output
 from rag.cli.progress import progress_bar
-from rag.cli.scope import tenant
+from rag.cli.scope import caller
 from rag.client.http import Json
 from rag.errors import InputError
 from rag.feedback.observer import Traces
@@ -53,7 +53,7 @@ async def _plan(name: str, args: argparse.Namespace, settings: Settings) -> Plan
     return Plan(
         corpus=corpus.sample(args.sample) if args.sample else corpus,
         settings=settings_for(settings, _cache(args, settings), args.collection),
-        tenant=tenant(),
+        tenant=caller(args).tenant,
         collection=args.collection,
         top_k=args.top_k,
         answers=not args.search,

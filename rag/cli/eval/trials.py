@@ -19,9 +19,9 @@ from eval.runs.run_folder import Outcome
 from rag.build.embedding import build_embedder
 from rag.build.running import start
 from rag.build.service import Service
-from rag.cli.scope import tenant
 from rag.settings.retrieval import EmbedderSettings
 from rag.settings.tree import load_settings
+from rag.types import DEFAULT_TENANT
 from retrieval.embedders.embedder import ModelEmbedder
 from retrieval.embedders.token_cache import TokenCache
 
@@ -97,7 +97,7 @@ class Trials:
         plan = Plan(
             corpus=self.corpus,
             settings=settings_for(load_settings(**nested(settings)), self.cache),
-            tenant=tenant(),
+            tenant=DEFAULT_TENANT,
             top_k=self.top_k,
             answers=of_answers(self.measure),
             named=(self.measure,),

@@ -14,7 +14,7 @@ from eval.compare.text import to_markdown, to_text
 from eval.runs.run_folder import Cited, Outcome, read_run
 from rag.errors import InputError
 from tests.eval_runs import hits, outcome, seeded, write_run
-from tests.servers import rag
+from tests.servers import RAG, rag
 
 
 def compared(tmp_path: Path, *runs: list[Outcome], **options: Any) -> list[Comparison]:
@@ -227,7 +227,9 @@ class TestShown:
         before = write_run(tmp_path / "before", seeded(1))
         now = write_run(tmp_path / "now", seeded(2, f1=0.08))
         summary = tmp_path / "summary.md"
-        printed = rag("eval", "compare", before, now, "--markdown", summary, data=tmp_path)
+        printed = rag(
+            "eval", "compare", before, now, "--markdown", summary, data=tmp_path, command=RAG
+        )
         assert printed.returncode == 0, printed.stderr
         assert printed.stdout.startswith("now beside before, 240 questions of otters.\n")
         assert "Better: f1." in printed.stdout

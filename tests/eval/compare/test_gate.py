@@ -15,7 +15,7 @@ from eval.runs.run_folder import Outcome, read_run
 from rag.errors import InputError
 from tests.eval_runs import outcome, seeded, write_run
 from tests.places import ROOT
-from tests.servers import rag
+from tests.servers import RAG, rag
 
 
 def gated(
@@ -252,7 +252,7 @@ class TestShown:
         now = write_run(tmp_path / "now", scored(*[0.5, 0.6, 0.6] * 5, seconds=0.2))
         options = ("--baseline", before, "--rules", rules)
 
-        passed = rag("eval", "gate", before, *options, data=tmp_path)
+        passed = rag("eval", "gate", before, *options, data=tmp_path, command=RAG)
         assert passed.returncode == 0, passed.stderr
         assert passed.stdout.endswith("Passed: 3 checks.\n")
 

@@ -15,7 +15,7 @@ from eval.compare.svg_charts import Axis, Curve, curves
 from eval.runs.run_folder import Outcome, read_run
 from rag.errors import InputError
 from tests.eval_runs import outcome, seeded, write_run
-from tests.servers import rag
+from tests.servers import RAG, rag
 
 WICKED = """<script>alert('x')</script> "quoted" <img src=http://x/y onerror='z'> & ]]> {{ 7 }}"""
 LOADS = {"src", "srcset", "href", "xlink:href", "action", "poster", "data", "style"}
@@ -169,7 +169,9 @@ def test_a_curve_keeps_its_ends_and_stays_within_its_axis() -> None:
 def test_the_command(tmp_path: Path) -> None:
     runs = [write_run(tmp_path / "a", seeded(1)), write_run(tmp_path / "b", seeded(2))]
     out, summary = tmp_path / "report.html", tmp_path / "summary.md"
-    printed = rag("eval", "report", *runs, "--out", out, "--markdown", summary, data=tmp_path)
+    printed = rag(
+        "eval", "report", *runs, "--out", out, "--markdown", summary, data=tmp_path, command=RAG
+    )
     assert printed.returncode == 0, printed.stderr
     assert printed.stdout.endswith(f"\nThe page is {out}.\n")
     assert out.read_text("utf-8").startswith("<!doctype html>\n<html lang=")

@@ -31,7 +31,7 @@ from tests.e2e.test_e2e_chat import CONFIG, KEY
 from tests.fakes import ScriptedModel, make_chunk
 from tests.model_server import ModelServer, model_server, refuses, says
 from tests.places import PEPS
-from tests.servers import Json, rag
+from tests.servers import RAG, Json, rag
 
 SENTENCE = "In 1769 James Watt patented an engine with a separate condenser."
 EXCERPT = Excerpt(
@@ -131,7 +131,7 @@ class TestCommand:
         out.mkdir()
         (out / "mine").touch()
         assert "is there already" in build(data, out, code=2)["error"]["message"]
-        ran = rag("eval", "build", "--out", out, "--questions", "0", data=data)
+        ran = rag("eval", "build", "--out", out, "--questions", "0", data=data, command=RAG)
         assert "is no number of questions" in ran.stderr
 
 

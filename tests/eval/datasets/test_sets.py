@@ -9,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import ir_datasets
 import pytest
 from pydantic import SecretStr
 
@@ -356,6 +355,8 @@ class TestIrDatasets:
 
     @pytest.fixture
     def registered(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        import ir_datasets
+
         monkeypatch.setattr(ir_datasets, "registry", ir_datasets.util.Registry())
         (tmp_path / "docs.tsv").write_text(f"d1\t{TEXT}\nd2\tNothing.\n")
         (tmp_path / "queries.tsv").write_text("q1\tWhen do owls hunt?\nq2\tUnjudged?\n")

@@ -33,7 +33,6 @@ from eval.measures.squad import answer_scores, normalized
 from eval.runs.run_folder import Cited, Found, Outcome
 from rag.errors import ConfigError, InputError
 
-ir_measures: Any = import_module("ir_measures")
 SPAN = st.builds(
     lambda document, start, size: Span(document_id=document, start=start, end=start + size),
     *(st.sampled_from("ab"), st.integers(0, 30), st.integers(1, 12)),
@@ -94,6 +93,7 @@ def outcomes(seed: int, questions: int = 60) -> tuple[list[Outcome], dict[str, d
 
 
 def test_rankings_agree_with_ir_measures_on_the_run_file() -> None:
+    ir_measures: Any = import_module("ir_measures")
     found, gains = outcomes(seed=1)
     names = (*RETRIEVAL, "P@1", "R@5", "AP(rel=2)", "nDCG", "Rprec", "Bpref", "IPrec@0.1", "RR@10")
     ours = [measure(question(), gains[each.id], each, names) for each in found]
@@ -105,6 +105,7 @@ def test_rankings_agree_with_ir_measures_on_the_run_file() -> None:
 
 
 def test_rankings_agree_with_pytrec_eval_question_by_question() -> None:
+    ir_measures: Any = import_module("ir_measures")
     pytrec_eval: Any = import_module("pytrec_eval")
     found, gains = outcomes(seed=2)
     run: dict[str, dict[str, float]] = {}

@@ -23,12 +23,15 @@ from eval.offline.summary import abstention, risk_coverage_curve, summarize
 from eval.runs.run_folder import Outcome
 from rag.types import Floats
 
-stats: Any = import_module("scipy.stats")
 FEW = st.lists(st.integers(-4, 4).map(lambda x: x / 4), min_size=2, max_size=9).map(np.array)
 
 
+def stats() -> Any:
+    return import_module("scipy.stats")  # not while tests are collected: it takes half a second
+
+
 def scipy_p_value(differences: Floats, resamples: int) -> float:
-    found = stats.permutation_test(
+    found = stats().permutation_test(
         (differences,),
         lambda x, axis: x.mean(axis=axis),
         permutation_type="samples",
@@ -107,7 +110,7 @@ def test_the_interval_of_paired_differences_holds_their_mean_as_often_as_promise
 @given(SHARES)
 def test_the_interval_of_a_share_is_wilsons(values: Floats) -> None:
     n, right = len(values), int(values.sum())
-    theirs = stats.binomtest(right, n).proportion_ci(0.95, method="wilson")
+    theirs = stats().binomtest(right, n).proportion_ci(0.95, method="wilson")
     interval = mean_interval(values, most=1)
     assert interval == pytest.approx((theirs.low, theirs.high), abs=1e-9)
     assert 0 <= interval.low <= values.mean() <= interval.high <= 1
@@ -122,7 +125,7 @@ def test_the_interval_of_other_values_is_students(values: Floats) -> None:
     if np.ptp(values) == 0:
         assert interval == Interval(values[0], values[0])
     else:
-        theirs = stats.ttest_1samp(values, 0).confidence_interval(0.95)
+        theirs = stats().ttest_1samp(values, 0).confidence_interval(0.95)
         assert interval == pytest.approx((theirs.low, theirs.high))
 
 

@@ -30,7 +30,7 @@ from tests.fakes import ScriptedModel, make_chunk
 from tests.model_server import ModelServer, model_server, says
 from tests.otlp_server import OtlpServer, otlp_server
 from tests.rag.catalog.test_answers import given
-from tests.servers import Json, Server, rag, serving, submit, wait_for
+from tests.servers import RAG, Json, Server, rag, serving, submit, wait_for
 from workers.celery_queue import dispatch_to_workers
 from workers.scoring_queue import ScoringQueue
 
@@ -213,14 +213,16 @@ def test_live_questions_become_a_set_beside_a_server_at_work(
     feedback = {"answer_id": answer["answer_id"], "correction": "A condenser."}
     assert http.post("/v1/feedback", json=feedback).status_code == 204
     data = server.log.with_suffix("")
-    made = rag("eval", "collect", "--out", tmp_path / "live.jsonl", "--json", data=data)
+    made = rag(
+        "eval", "collect", "--out", tmp_path / "live.jsonl", "--json", data=data, command=RAG
+    )
     assert made.returncode == 0, made.stderr
     cases = [json.loads(line) for line in (tmp_path / "live.jsonl").read_text().splitlines()]
     (case,) = (case for case in cases if case["question"] == QUESTION)
     assert case["answer"] == "A condenser."
     assert "corrected" in case["why"]
     assert json.loads(made.stdout)["cases"] == len(cases)
-    printed = rag("eval", "drift", data=data)
+    printed = rag("eval", "drift", data=data, command=RAG)
     assert printed.returncode == 0, printed.stderr
     assert "Nothing could be compared" in printed.stdout
 

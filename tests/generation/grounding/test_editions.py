@@ -31,6 +31,17 @@ PRICES = {
     "preisliste_2024.pdf": "Der Preis für eine Wartung beträgt 140 Euro je Stunde.",
 }
 
+NEWS = {
+    "newsletter-2025-03.html": "The summer party takes place on Friday, 27 June, from 16:00 at the"
+    " old lifeboat station.",
+    "newsletter-2025-06.html": "Because of the forecast the summer party has been moved to Friday,"
+    " 11 July. It begins at 15:00; the place stays the same.",
+}
+AUSHANG = {
+    "aushang-2024-02.txt": "Das Sommerfest findet am 27. Juni ab 16 Uhr am Hafen statt.",
+    "aushang-2024-04.txt": "Wegen der Bauarbeiten wurde das Sommerfest auf den 11. Juli verlegt.",
+}
+
 
 @pytest.fixture
 def generator(embedder: BertEmbedder) -> ExtractiveGenerator:
@@ -38,11 +49,21 @@ def generator(embedder: BertEmbedder) -> ExtractiveGenerator:
     return ExtractiveGenerator(Judge(finder=finder, calibration=load_calibration(), threshold=0.0))
 
 
-async def written(generator: ExtractiveGenerator, question: str, texts: dict[str, str]) -> Draft:
+async def written(
+    generator: ExtractiveGenerator,
+    question: str,
+    texts: dict[str, str],
+    titles: dict[str, str] | None = None,
+) -> Draft:
     """Returns the answer with its citations checked."""
     hits = tuple(
         Hit(
-            chunk=make_chunk(text, document_id=name, uri=f"file:///docs/{name}"),
+            chunk=make_chunk(
+                text,
+                document_id=name,
+                uri=f"file:///docs/{name}",
+                title=(titles or {}).get(name, ""),
+            ),
             score=1.0,
             source="fused",
             ranks={},
@@ -57,8 +78,13 @@ async def written(generator: ExtractiveGenerator, question: str, texts: dict[str
     return draft
 
 
-async def answer(generator: ExtractiveGenerator, question: str, texts: dict[str, str]) -> str:
-    return (await written(generator, question, texts)).text
+async def answer(
+    generator: ExtractiveGenerator,
+    question: str,
+    texts: dict[str, str],
+    titles: dict[str, str] | None = None,
+) -> str:
+    return (await written(generator, question, texts, titles)).text
 
 
 @pytest.mark.parametrize(
@@ -91,6 +117,8 @@ async def test_the_edition_asked_for_answers_alone(
         ),
         ("When does the canteen open?", MEMOS, ("9:30", "2025-02-01"), ("8:00", "2024-08-01")),
         ("Was kostet eine Wartung?", PRICES, ("140", "2024"), ("120", "2022")),
+        ("When is the summer party?", NEWS, ("11 July", "2025-06"), ("27 June", "2025-03")),
+        ("Wann ist das Sommerfest?", AUSHANG, ("11. Juli", "2024-04"), ("27. Juni", "2024-02")),
     ],
 )
 async def test_where_editions_contradict_both_are_shown_with_their_dates_the_newer_first(
@@ -105,6 +133,15 @@ async def test_where_editions_contradict_both_are_shown_with_their_dates_the_new
         assert figure in text
         assert f"({date})" in text
     assert text.index(newer[0]) < text.index(older[0])
+
+
+async def test_the_edition_that_the_question_names_stays_first(
+    generator: ExtractiveGenerator,
+) -> None:
+    question = "When is the summer party, in the news of March?"
+    titles = {"newsletter-2025-03.html": "News, March", "newsletter-2025-06.html": "News, June"}
+    text = await answer(generator, question, NEWS, titles)
+    assert text.index("27 June") < text.index("11 July")
 
 
 async def test_dates_cost_no_quote_its_citation(generator: ExtractiveGenerator) -> None:

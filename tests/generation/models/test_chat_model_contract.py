@@ -10,7 +10,7 @@ import pytest
 from generation.models.budget import BudgetedModel
 from generation.models.counted_model import CountedModel
 from generation.models.openai import OpenAIModel
-from generation.models.pricing import PricedModel
+from generation.models.pricing import PricedModel, Prices
 from rag.protocols import ChatModel
 from tests.chat_models import check_chat_model
 from tests.fakes import ScriptedModel
@@ -33,7 +33,7 @@ async def opened(kind: str) -> AsyncIterator[ChatModel]:
         case "counted":
             yield CountedModel(scripted())
         case "priced":
-            yield PricedModel(scripted(), input_price=1.0, output_price=2.0)
+            yield PricedModel(scripted(), Prices(input=1.0, output=2.0))
         case "budgeted":
             yield BudgetedModel(scripted(), tokens=1_000)
         case _:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import AsyncIterator, Iterator
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, suppress
 from typing import Any
 
 import pytest
@@ -301,6 +301,29 @@ async def test_where_nobody_listens() -> None:
             await anext(model.stream(CHAT, sampling=Sampling(max_tokens=9)))
     assert caught.value.code == "model_unreachable"
     assert KEY not in str(caught.value)
+
+
+async def test_a_kept_connection_that_the_server_closes_meanwhile_is_no_failure() -> None:
+    """A server may close a connection in the moment in which the next request is sent on it."""
+    events = chunk("Be") + chunk(end="stop") + chunk(usage=USAGE) + DONE
+    head = "HTTP/1.1 200 X\r\nContent-Type: text/event-stream\r\nContent-Length: %d\r\n\r\n"
+    connections: list[int] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connections.append(0)
+        with suppress(ConnectionError, asyncio.IncompleteReadError):
+            await reader.readuntil(b"}")  # the end of the body's first object
+            writer.write((head % len(events)).encode() + events)
+            await reader.readuntil(b"POST")  # the next request, which gets no answer
+        writer.close()
+
+    listening = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with connected(f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}/v1") as model:
+        for _ in range(3):
+            pieces = [p async for p in model.stream(CHAT, sampling=Sampling(max_tokens=9))]
+            assert pieces[0].text == "Be"
+    listening.close()
+    assert len(connections) == 3
 
 
 async def test_closing_the_stream_hangs_up(server: ModelServer) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from email.message import EmailMessage
+
 import pytest
 
 from ingest.chunkers.strategies import SectionChunker
@@ -25,6 +27,12 @@ def headings(document: Document, words: str) -> tuple[str, ...]:
     chunks = SectionChunker(lambda texts: [len(t.split()) for t in texts]).chunk(document)
     [found] = [chunk.headings for chunk in chunks if words in chunk.text]
     return found
+
+
+def attached(document: Document, name: str) -> Document:
+    """Returns what the reader of an attachment reads."""
+    [found] = [each for each in document.attachments if each.name == name]
+    return read_as(name, found.data)
 
 
 @pytest.mark.parametrize(
@@ -138,10 +146,10 @@ def test_a_thread_keeps_who_wrote_what_above_it() -> None:
     assert headings(document, "960 rpm") == (sender, bo)
     ana = "Quoted message: On Mon, 4 Mar 2024 at 09:00, Ana <ana@example.org> wrote:"
     assert headings(document, "1450 rpm") == (sender, ana)
-    assert headings(document, "P41 | 1187")[0] == "pumps.csv"
     assert document.meta["sent"] == "2024-03-04T23:30:00-08:00"
-    assert document.tables[0].header == "Pump | Speed rpm | Flow l/min | Checked"
-    rows = document.text[document.tables[0].start : document.tables[0].end]
+    pumps = attached(document, "pumps.csv")
+    assert pumps.tables[0].header == "Pump | Speed rpm | Flow l/min | Checked"
+    rows = pumps.text[pumps.tables[0].start : pumps.tables[0].end]
     assert rows.count("\n") == 60
 
 
@@ -165,12 +173,48 @@ def test_attachments_keep_headings_tables_and_pages() -> None:
         ("report.pdf", papers.pdf(*("\n".join(page) for page in pages))),
     )
     document = read_as("m.eml", bytes(message))
-    assert headings(document, "Ten crowns.") == ("plan.md", "Plan", "Costs")
-    assert headings(document, "Nothing.") == ("plan.md", "Annex")
-    [table] = document.tables
-    assert document.text[table.start : table.end].startswith("Item | Price\nCup | 3")
-    assert headings(document, "two says")[:2] == ("report.pdf", "report.pdf, page 2")
-    assert headings(document, "three ends")[:2] == ("report.pdf", "report.pdf, page 3")
+    assert document.meta["attachments"] == ("plan.md", "prices.csv", "report.pdf")
+    plan = attached(document, "plan.md")
+    assert headings(plan, "Ten crowns.") == ("Costs",)
+    assert headings(plan, "Nothing.") == ("Annex",)
+    prices = attached(document, "prices.csv")
+    [table] = prices.tables
+    assert prices.text[table.start : table.end].startswith("Item | Price\nCup | 3")
+    report = attached(document, "report.pdf")
+    assert [report.text[start:].split()[1] for start in report.pages] == ["one", "two", "three"]
+
+
+def test_a_text_that_goes_on_is_no_attachment() -> None:
+    message = papers.mail("Minutes", "We met on Monday.", ("a.txt", b"Attached words."))
+    footer = EmailMessage()
+    footer.set_content("The list is archived at example.org.")
+    message.attach(footer)
+    document = read_as("m.eml", bytes(message))
+    assert document.meta["attachments"] == ("a.txt",)
+    assert document.text.endswith("We met on Monday.\n\nThe list is archived at example.org.")
+
+
+def test_a_mail_of_nothing_but_attachments_names_them() -> None:
+    message = EmailMessage()
+    message.add_attachment(b"Words.", maintype="text", subtype="plain", filename="a.txt")
+    document = read_as("m.eml", bytes(message))
+    assert document.text == "Attachments: a.txt"
+    assert attached(document, "a.txt").text == "Words."
+
+
+def test_attachments_are_found_within_a_signed_message() -> None:
+    inner = papers.mail("Minutes", "We met on Monday.", ("a.txt", b"Attached words."))
+    for header in list(inner.keys()):
+        if not header.lower().startswith("content-"):
+            del inner[header]
+    message = EmailMessage()
+    message["Subject"] = "Minutes"
+    message["Content-Type"] = 'multipart/signed; protocol="application/pgp-signature"'
+    message.attach(inner)
+    message.attach(EmailMessage())
+    document = read_as("m.eml", bytes(message))
+    assert "We met on Monday." in document.text
+    assert attached(document, "a.txt").text == "Attached words."
 
 
 def test_mail_in_html_keeps_its_table_beside_what_it_quotes() -> None:

@@ -157,7 +157,11 @@ def test_the_browser_lets_an_allowed_page_read_and_no_other(http: httpx.Client) 
 def test_a_service_beyond_loopback_says_so_and_knows_its_address(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
-    env = {"RAG_SERVER__HOST": "0.0.0.0", "RAG_LOG__FORMAT": "json"}
+    env = {
+        "RAG_SERVER__HOST": "0.0.0.0",
+        "RAG_SERVER__ALLOW_UNAUTHENTICATED": "true",
+        "RAG_LOG__FORMAT": "json",
+    }
     with launched(tmp_path_factory.mktemp("open") / "data", env=env) as server:
         port = server.url.rpartition(":")[2]
         # An address of this machine that is not an allowed host name.

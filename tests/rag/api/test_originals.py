@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -19,6 +20,7 @@ from rag.errors import StorageError
 from rag.telemetry.trace import Trace
 from rag.types import Scope
 from retrieval.embedders.embedder import BertEmbedder
+from tests import papers
 from tests.in_process import ingested, serving_here
 
 pytestmark = pytest.mark.anyio
@@ -256,3 +258,26 @@ def test_a_key_of_another_tenant_is_refused(tmp_path: Path) -> None:
         originals.of("rival").store(sent.source, spool.path(sent.source), version="1")
     with pytest.raises(StorageError, match="another tenant"):
         originals.of("rival").path(sent.source["spool"])
+
+
+async def test_an_attachment_has_its_own_route_original_and_parent(
+    here: tuple[httpx.AsyncClient, Service],
+) -> None:
+    http, service = here
+    before = kept(service)
+    message = papers.mail("Depot", "See the file.", ("hours 100%.txt", NOTE))
+    mail = await send(http, "depot.eml", bytes(message))
+    attached = f"{mail}/attachments/hours 100%.txt"
+    route = quote(attached, safe="")
+    found = (await http.get(f"/v1/documents/{route}")).json()
+    assert (found["id"], found["parent"], found["state"]) == (attached, mail, "succeeded")
+    assert found["uri"] == "upload:depot.eml#attachments/hours%20100%25.txt"
+    whole = await content(http, route)
+    assert (whole.content, whole.headers["content-type"]) == (NOTE, "text/plain; charset=utf-8")
+    name = "hours%20100%25.txt"
+    assert whole.headers["content-disposition"] == f"inline; filename*=utf-8''{name}"
+    assert (await content(http, mail)).content == bytes(message)
+    assert (await http.get(f"/v1/documents/{mail}/attachments")).status_code == 404
+    assert (await http.delete(f"/v1/documents/{mail}")).status_code == 204
+    assert (await http.get(f"/v1/documents/{route}")).status_code == 404
+    assert (kept(service), waiting(service)) == (before, [])

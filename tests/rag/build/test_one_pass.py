@@ -13,8 +13,7 @@ from eval.online.scorer import open_scorer
 from rag.build.running import start
 from rag.settings.tree import load_settings
 from rag.telemetry.trace import Trace
-from rag.tenant import tenant_of_caller
-from rag.types import Kind, Query, Scope, TokenVectors
+from rag.types import DEFAULT_TENANT, Kind, Query, Scope, TokenVectors
 from retrieval.embedders.embedder import BertEmbedder
 from retrieval.embedders.token_cache import QuestionEmbedder, TokenCache
 from tests.stored import store
@@ -36,7 +35,7 @@ async def test_a_question_and_its_passages_are_encoded_once(
 ) -> None:
     settings = load_settings(data_dir=folder)
     async with start(settings, embedder=embedder) as (service, queue):
-        scope = Scope(tenant=tenant_of_caller(), collection="handbook")
+        scope = Scope(tenant=DEFAULT_TENANT, collection="handbook")
         await store(service, queue, scope, WRITTEN)
 
         before = encoded()

@@ -7,7 +7,7 @@ import json
 import math
 import secrets
 import time
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -27,7 +27,7 @@ from rag.privacy.masking import Masker
 from rag.privacy.policy import Capture, Privacy
 from rag.records import Feedback, LiveAnswer, Submission
 from rag.telemetry.trace import Span, Trace, is_sampled, trace_from, trace_json
-from rag.types import Answer, Document, Query, Scope, Usage
+from rag.types import Answer, Document, Principal, Query, Scope, Usage
 
 pytestmark = pytest.mark.anyio
 MAIL = "jane@corp.example"
@@ -163,7 +163,9 @@ async def test_words_of_answers_go_with_a_document_of_theirs(
         given("c", replace(scope, collection="other"), read={"d": "1"}, trace_id="c" * 32),
         given("n", scope, read={"d": "1"}, content=None),
     ])  # fmt: skip
-    await answers.add_feedback(scope.tenant, "a", Feedback(rating="up", correction="Ask."))
+    await answers.add_feedback(
+        Principal(tenant=scope.tenant), "a", Feedback(rating="up", correction="Ask.")
+    )
     await catalog.documents.delete(scope, "d")
     assert await kept(database) == {
         "a": (False, True), "b": (True, True), "c": (True, True), "n": (False, False)
@@ -207,16 +209,21 @@ async def test_an_answer_that_is_kept_too_late_loses_its_words(
             await answers.forget_late(since=now - 600)
 
 
-async def test_answers_of_before_know_their_documents(database: Database, scope: Scope) -> None:
+async def test_answers_of_before_know_their_documents(
+    empty_database: Database, scope: Scope
+) -> None:
+    database = empty_database
     async with database.write() as db:
         await db.run_sync(upgrade, "0010")
     document = {"id": "d", "uri": "d", "version": "7", "state": "succeeded", "source": {}}
-    stored = asdict(scope) | document | {"created_at": "", "updated_at": ""}
+    names = {"tenant": scope.tenant, "collection": scope.collection}
+    stored = names | document | {"created_at": "", "updated_at": ""}
     gone = CONTENT | {"citations": [], "passages": [{"document_id": "gone"}]}
     async with database.write() as db:
         await db.execute(tables.documents.insert().values(stored))
         for id_, content in (("a", CONTENT), ("b", gone), ("c", None)):
             answer = _row(given(id_, scope, content=content)) | {"scores": {}}
+            del answer["reader"]  # of a later migration
             await db.execute(tables.answers.insert().values(answer))
     await database.open()
     assert await kept(database) == {"a": (True, True), "b": (False, False), "c": (False, False)}
@@ -247,8 +254,12 @@ async def test_what_is_old_goes_and_what_nobody_scored_is_scored_no_more(
 async def test_feedback_adds_up_on_one_answer_of_a_trace(answers: Answers, scope: Scope) -> None:
     now = time.time()
     await answers.keep([given("first", scope, at=now - 9), given("last", scope, at=now)])
-    await answers.add_feedback(scope.tenant, "first", Feedback(rating="down", comment="no"))
-    stored_answer = await answers.add_feedback(scope.tenant, "first", Feedback(correction="yes"))
+    await answers.add_feedback(
+        Principal(tenant=scope.tenant), "first", Feedback(rating="down", comment="no")
+    )
+    stored_answer = await answers.add_feedback(
+        Principal(tenant=scope.tenant), "first", Feedback(correction="yes")
+    )
     assert (stored_answer.id, stored_answer.feedback) == (
         "first",
         Feedback(rating="down", comment="no", correction="yes"),
@@ -257,7 +268,7 @@ async def test_feedback_adds_up_on_one_answer_of_a_trace(answers: Answers, scope
     assert (last.id, last.feedback) == ("last", Feedback())
     for tenant, id_ in ((scope.tenant, TRACE), ("somebody else", "first")):
         with pytest.raises(NotFoundError, match="answer_id"):
-            await answers.add_feedback(tenant, id_, Feedback(rating="up"))
+            await answers.add_feedback(Principal(tenant=tenant), id_, Feedback(rating="up"))
 
 
 def ended(scope: Scope) -> tuple[Query, Trace, Answer]:

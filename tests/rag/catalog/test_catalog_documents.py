@@ -138,7 +138,7 @@ async def test_scopes_do_not_see_each_others_documents(catalog: Catalog, scope: 
     assert await catalog.documents.text(scope, "a") == "mine"
     assert await catalog.documents.text(other, "a") == ""
     assert await catalog.documents.page(other, limit=9) == []
-    assert await catalog.documents.same_content(other, "sha of mine") is None
+    assert await catalog.documents.same_content(other, "sha of mine", None) is None
 
 
 async def test_a_deleted_document_is_forgotten_and_its_tasks_are_cancelled(
@@ -163,10 +163,11 @@ async def test_the_oldest_stored_document_stands_for_its_bytes(
     await store(catalog, scope, "a", "same")
     await store(catalog, scope, "b", "same", duplicate_of="a")
     await store(catalog, scope, "c", "other")
-    same = await catalog.documents.same_content(scope, "sha of same")
+    same = await catalog.documents.same_content(scope, "sha of same", None)
     assert same is not None
     assert same.id == "a"
-    assert await catalog.documents.same_content(scope, "sha of nothing") is None
+    assert await catalog.documents.same_content(scope, "sha of same", frozenset({"public"})) is None
+    assert await catalog.documents.same_content(scope, "sha of nothing", None) is None
 
 
 async def test_the_first_heir_stands_for_the_bytes_and_the_others_lean_on_it(

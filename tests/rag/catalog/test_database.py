@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -25,9 +26,9 @@ def differences(connection: sa.Connection) -> list[object]:
     return list(compare_metadata(MigrationContext.configure(connection), metadata))
 
 
-async def test_the_migrations_make_the_tables_that_are_asked(database: Database) -> None:
-    await database.open()
-    async with database.write() as db:
+async def test_the_migrations_make_the_tables_that_are_asked(empty_database: Database) -> None:
+    await empty_database.open()
+    async with empty_database.write() as db:
         assert await db.run_sync(differences) == []
 
 
@@ -192,8 +193,15 @@ async def test_a_waiter_that_is_cancelled_leaves_the_lock_to_the_next(database: 
         pass
 
 
-async def test_a_server_that_is_restarted_is_used_again(tmp_path: Path) -> None:
-    server = PostgresServer(tmp_path / "data")
+@pytest.fixture(scope="module")
+def mortal() -> Iterator[PostgresServer]:
+    """A server that is stopped by tests."""
+    with PostgresServer.started() as server:
+        yield server
+
+
+async def test_a_server_that_is_restarted_is_used_again(mortal: PostgresServer) -> None:
+    server = mortal
     database = PostgresDatabase(server.new_database())
     await database.open()
     async with database.alone("key"):
@@ -204,7 +212,6 @@ async def test_a_server_that_is_restarted_is_used_again(tmp_path: Path) -> None:
     async with database.alone("key"):
         assert len(await database.rows(sa.text("SELECT 1"))) == 1
     await database.close()
-    server.stop()
 
 
 async def use(database: Database, number: int) -> None:
@@ -216,8 +223,10 @@ async def use(database: Database, number: int) -> None:
 
 @pytest.mark.parametrize("mode", ["immediate", "fast"])
 @pytest.mark.parametrize("pause", [0.0, 1.5])
-async def test_no_request_fails_after_a_restart(tmp_path: Path, mode: str, pause: float) -> None:
-    server = PostgresServer(tmp_path / "data")
+async def test_no_request_fails_after_a_restart(
+    mortal: PostgresServer, mode: str, pause: float
+) -> None:
+    server = mortal
     database = PostgresDatabase(server.new_database())
     async with database.write() as db:
         await db.execute(sa.text("CREATE TABLE used (number integer)"))
@@ -233,7 +242,6 @@ async def test_no_request_fails_after_a_restart(tmp_path: Path, mode: str, pause
     [row] = await database.rows(sa.text("SELECT count(*), count(DISTINCT number) AS n FROM used"))
     assert (row["count"], row["n"]) == (41, 41)
     await database.close()
-    server.stop()
 
 
 async def test_a_read_that_loses_its_connection_is_asked_once_more(

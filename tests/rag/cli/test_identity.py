@@ -25,6 +25,7 @@ from rag.client.http import Client, Json, all_documents, document_path
 from rag.errors import InputError, NotFoundError
 from rag.settings.ingest import ReaderSettings
 from rag.settings.tree import Settings
+from rag.types import Principal
 from retrieval.embedders.embedder import BertEmbedder
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("one_loop")]
@@ -47,7 +48,7 @@ async def client(
     )
     async with open_ingesting(settings, embedder) as opened:
         queue = queue_backend(settings).queue(opened)
-        async with client_of(opened, queue) as made:
+        async with client_of(opened, queue, caller=Principal()) as made:
             made.http.event_hooks["response"] = [lambda _: queue.drain()]
             yield made
 
@@ -72,7 +73,7 @@ async def stored(client: Client, name: str) -> dict[str, str]:
 
 
 def arguments(**given: Any) -> argparse.Namespace:
-    defaults = {"url": None, "collection": "default", "json": True, "failed": False}
+    defaults = {"url": None, "tenant": None, "collection": "default", "json": True, "failed": False}
     return argparse.Namespace(**defaults | given)
 
 

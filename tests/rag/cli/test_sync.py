@@ -7,14 +7,16 @@ import os
 import shutil
 import signal
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from rag.text.uris import document_id
-from tests.servers import PATIENCE, RAG, Json, environment, rag, serving, states, wait_for
+from tests import papers
+from tests.forked import ForkedRag, Process
+from tests.servers import PATIENCE, Json, environment, rag, serving, states, wait_for
 from tests.web import Page, Web, web
 
 as_root = pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
@@ -129,6 +131,28 @@ class TestSync:
         found = result(rag("search", "otters", "--json", data=data))["hits"]
         assert found[0]["uri"] == (folder / "moved.txt").as_uri()
 
+    def test_attachments_come_and_go_with_their_mails(self, tmp_path: Path, folder: Path) -> None:
+        data, mail = tmp_path / "data", folder / "mail.eml"
+        mail.write_bytes(
+            bytes(
+                papers.mail("Zoo", "See below.", ("newts.txt", b"Newts."), ("x.zip", b"PK\x03\x04"))
+            )
+        )
+        first = result(rag("ingest", "--sync", folder, "--json", data=data))
+        assert (first["outcomes"], first["removed"]) == ({"stored": 4}, 0)
+        attached = f"{mail.as_uri()}#attachments/newts.txt"
+        assert attached in stored(data)
+        again = result(rag("ingest", "--sync", folder, "--json", data=data))
+        assert (again["outcomes"], again["removed"]) == ({"unchanged": 4}, 0)
+        moved = mail.rename(folder / "deep" / "moved.eml")
+        ran = result(rag("ingest", "--sync", folder, "--json", data=data))
+        assert ran["outcomes"] == {"unchanged": 2, "duplicate": 2}
+        assert attached not in stored(data)
+        assert f"{moved.as_uri()}#attachments/newts.txt" in stored(data)
+        moved.unlink()
+        result(rag("ingest", "--sync", folder, "--json", data=data))
+        assert stored(data) == uris(folder / "deep/owls.md", folder / "otters.txt")
+
     def test_an_empty_folder_empties(self, tmp_path: Path, folder: Path, beside: Path) -> None:
         data = tmp_path / "data"
         assert result(rag("ingest", "--sync", beside, "--json", data=data))["removed"] == 0
@@ -182,7 +206,7 @@ class TestSync:
 class Watching:
     """A process of `rag ingest --watch` and its output."""
 
-    def __init__(self, process: subprocess.Popen[bytes], out: Path, err: Path) -> None:
+    def __init__(self, process: Process, out: Path, err: Path) -> None:
         self.process, self._out, self._err = process, out, err
 
     @property
@@ -219,9 +243,10 @@ class Watching:
 def watching(data: Path, folder: Path, *via: str) -> Iterator[Watching]:
     """Runs `rag ingest --watch`; the block begins after its first pass."""
     out, err = data.with_suffix(".out"), data.with_suffix(".err")
-    command: Sequence[str | Path] = [*RAG, "ingest", "--watch", folder, "--json", *via]
-    with out.open("wb") as stdout, err.open("wb") as stderr:
-        process = subprocess.Popen(command, env=environment(data), stdout=stdout, stderr=stderr)
+    for file in (out, err):
+        file.write_bytes(b"")
+    arguments: list[str | Path] = ["ingest", "--watch", folder, "--json", *via]
+    process = ForkedRag(arguments, cwd=data.parent, env=environment(data), stdout=out, stderr=err)
     watch = Watching(process, out, err)
 
     def follows() -> bool:

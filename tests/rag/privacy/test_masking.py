@@ -4,6 +4,7 @@ import json
 import random
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
@@ -11,8 +12,10 @@ from hypothesis import strategies as st
 
 from rag.errors import ConfigError
 from rag.privacy.masking import RULES, Masker, Rule
-from rag.privacy.presidio import PresidioMasker
 from tests.planted import planted
+
+if TYPE_CHECKING:
+    from rag.privacy.presidio import PresidioMasker
 
 MASKER = Masker()
 SECRETS = {
@@ -26,6 +29,7 @@ SECRETS = {
               "(415) 555-2671", "030/1234567", "+4917112345678", "(030) 901820", "06 12 34 56 78"],
     "key": [
         "sk-proj-abcdefghijklmnop1234", "ghp_abcdefghijklmnopqrstuvwxyz0123456789",
+        f"pl_0123456789ab_{'0a' * 32}",
         "AKIAIOSFODNN7EXAMPLE", "xoxb-123456789012-abcdefghijkl", "glpat-abcdefghij0123456789",
         "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jVmNHl0w5N",
         "Bearer abcdefghijklmnop.qrstuv", "password: hunter22", "API_KEY=abcdef123456",
@@ -128,6 +132,8 @@ def names(tmp_path_factory: pytest.TempPathFactory) -> PresidioMasker:
     """Presidio with a model that knows one name: real models would be downloaded."""
     import spacy
 
+    from rag.privacy.presidio import PresidioMasker
+
     folder = tmp_path_factory.mktemp("presidio")
     model = spacy.blank("en")
     rules = model.add_pipe("entity_ruler")
@@ -176,6 +182,8 @@ def test_presidio_masks_besides(names: PresidioMasker) -> None:
 def test_a_presidio_that_cannot_be_started_is_told(
     tmp_path: Path, content: str | None, message: str
 ) -> None:
+    from rag.privacy.presidio import PresidioMasker
+
     file = tmp_path / "presidio.yml"
     if content is not None:
         file.write_text(content)

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import json
+import re
 import tomllib
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,9 @@ from rag.settings.ingest import RecursiveSettings, SectionSettings
 from rag.settings.operations import TraceSettings
 from rag.settings.retrieval import BertSettings, HttpRerankerSettings, SentenceTransformersSettings
 from rag.settings.storage import CeleryQueueSettings, PostgresSettings, QdrantSettings
-from rag.settings.tree import SECRETS, Settings, load_settings, names
+from rag.settings.tiers import RateSettings
+from rag.settings.tree import SECRETS, Settings, load_settings, names, printable
+from tests.places import ROOT
 
 OPENAI = {"kind": "openai", "base_url": "http://localhost:8000/v1", "model": "tiny"}
 
@@ -28,6 +32,14 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working folder without a rag.toml."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+def tomls(page: str) -> list[str]:
+    """Returns the TOML blocks of a page of the docs."""
+    text = (ROOT / "docs" / page).read_text()
+    found = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
+    assert found
+    return found
 
 
 def leaf(settings: Settings, name: str) -> object:
@@ -148,7 +160,21 @@ def test_arguments_go_before_the_environment_before_toml_before_defaults(
 def plain_names() -> list[str]:
     """Returns the settings of parts without kinds, except lists and tables."""
     kinds = {name.removesuffix("kind") for name in names() if name.endswith(".kind")}
-    lists = ("fallbacks", "metrics.tenants", "privacy.mask", "privacy.tenants", "server.allowed")
+    lists = (
+        "fallbacks",
+        "gateway.costs.keys",
+        "gateway.costs.tenants",
+        "gateway.issuers",
+        "gateway.limits.keys",
+        "gateway.limits.tenants",
+        "gateway.limits.tiers",
+        "metrics.tenants",
+        "privacy.mask",
+        "privacy.tenants",
+        "server.allowed_",
+        "server.trusted",
+        "server.tls",
+    )
     return [name for name in names() if not name.startswith((*kinds, *lists))]
 
 
@@ -166,6 +192,15 @@ def test_every_setting_can_be_set_in_the_environment(
         "index.url": "http://77",
         "retrieval.expansion": "hyde",
         "retrieval.lexical": "rank_bm25",
+        "gateway.enabled": "True",
+        "gateway.costs.key.soft": "0.5",
+        "gateway.costs.tenant.soft": "0.5",
+        "gateway.limits.key": "free",
+        "gateway.limits.redis_url": "redis://77",
+        "gateway.limits.requests_without_redis": "closed",
+        "gateway.limits.subject": "free",
+        "gateway.limits.tenant": "free",
+        "gateway.limits.tokens_without_redis": "open",
         "generator.threshold": "0.5",
         "log.format": "json",
         "log.questions": "True",
@@ -178,6 +213,8 @@ def test_every_setting_can_be_set_in_the_environment(
         "retrieval.diversity": "0.5",
         "server.host": "::1",
         "fetch.private_addresses": "True",
+        "gateway.issuer_outage_seconds": "7700",
+        "server.allow_unauthenticated": "True",
         "reader.hidden": "True",
         "reader.keep_originals": "False",
         "server.public_url": "https://77",
@@ -278,6 +315,122 @@ def test_no_message_shows_a_secret_that_does_not_fit(part: dict[str, Any]) -> No
     assert "hidden" not in str(caught.value)
 
 
+KIND = {
+    "catalog.url": ("RAG_CATALOG__KIND", "postgres"),
+    "queue.broker_url": ("RAG_QUEUE__KIND", "celery"),
+    "index.api_key": ("RAG_INDEX__KIND", "qdrant"),
+    "generator.api_key": ("RAG_GENERATOR", json.dumps(OPENAI)),
+    "reranker.api_key": (
+        "RAG_RERANKER",
+        json.dumps({"kind": "http", "url": "http://m/rerank"}),
+    ),
+    "online.judge.api_key": ("RAG_ONLINE__JUDGE", json.dumps(OPENAI)),
+}
+"""What else the environment sets, so that there is such a setting."""
+SCHEME = {"catalog.url": "postgresql"}
+
+
+@pytest.mark.parametrize("name", sorted(SECRETS))
+def test_every_secret_comes_from_a_file_as_well(
+    here: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    file = here / "secret"
+    secret = f"{SCHEME.get(name, 'redis')}://u:hunter2@h/0"
+    file.write_text(f"{secret}\n")
+    variable = "RAG_" + name.replace(".", "__").upper()
+    monkeypatch.setenv(*KIND.get(name, ("RAG_TRACES__RATE", "1")))
+    monkeypatch.setenv(f"{variable}__FILE", str(file))
+    settings = load_settings()
+    found: Any = reduce(getattr, name.split("."), settings)
+    assert found.get_secret_value() == secret
+    assert "hunter2" not in json.dumps(printable(settings))
+    assert "hunter2" not in repr(settings)
+    monkeypatch.setenv(variable, "redis://other@h/0")
+    message = refused()
+    assert f"sets {variable} and {variable}__FILE" in message
+    assert "other" not in message
+
+
+@pytest.mark.parametrize(
+    ("content", "says"), [(None, "No such file"), (b" \n", "empty"), (b"\xff\xfe", "not UTF-8")]
+)
+def test_a_file_without_a_secret_is_an_error_that_names_it(
+    here: Path, monkeypatch: pytest.MonkeyPatch, content: bytes | None, says: str
+) -> None:
+    if content is not None:
+        (here / "secret").write_bytes(content)
+    monkeypatch.setenv("RAG_TRACES__SECRET_KEY__FILE", str(here / "secret"))
+    message = refused()
+    assert "RAG_TRACES__SECRET_KEY__FILE" in message
+    assert str(here / "secret") in message
+    assert says in message
+
+
+def test_other_settings_do_not_come_from_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAG_INDEX__URL__FILE", "/run/secrets/url")
+    assert "there is no such setting" in refused()
+
+
+@pytest.mark.parametrize("proxy", ["proxy", "10.0.0.0/99", "10.0.0.1/8", "*", ""])
+def test_proxies_are_addresses_and_networks(proxy: str) -> None:
+    assert "'server.trusted_proxies' does not fit" in refused(server={"trusted_proxies": [proxy]})
+    good = ("10.0.0.7", "10.0.0.0/8", "::1", "2001:db8::/32")
+    assert load_settings(server={"trusted_proxies": good}).server.trusted_proxies == good
+
+
+ISSUER = {"url": "https://sso.example.com/realms/acme", "audiences": ["plumbline"]}
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"url": "http://sso.example.com"}, "issuers.0.url"),
+        ({"url": "http://10.0.0.1"}, "issuers.0.url"),
+        ({"url": "sso.example.com"}, "issuers.0.url"),
+        ({"url": "https://"}, "issuers.0.url"),
+        ({"url": "https://sso.example.com:99999"}, "issuers.0.url"),
+        ({"url": "https://sso.example.com/ x"}, "issuers.0.url"),
+        ({"url": "https://jo:hidden@sso.example.com"}, "issuers.0.url"),
+        ({"jwks_url": "http://sso.example.com/jwks"}, "issuers.0.jwks_url"),
+        ({"audiences": []}, "issuers.0.audiences"),
+        ({"tenant": "../acme"}, "issuers.0.tenant"),
+        ({"tenant_claim": ""}, "issuers.0.tenant_claim"),
+        ({"scopes": {"reader": ["root"]}}, "issuers.0.scopes.reader.0"),
+        ({"default_scopes": ["root"]}, "issuers.0.default_scopes.0"),
+        ({"audience": "plumbline"}, "issuers.0.audience"),
+    ],
+)
+def test_an_issuer_that_does_not_fit_is_named(change: dict[str, Any], says: str) -> None:
+    message = refused(gateway={"issuers": [ISSUER | change]})
+    assert f"gateway.{says}" in message
+    assert "hidden" not in message
+
+
+def test_an_issuer_may_be_on_this_machine_and_is_there_once() -> None:
+    for url in ("http://localhost:8080/realms/a", "http://127.0.0.1", "http://[::1]:8080"):
+        assert load_settings(gateway={"issuers": [ISSUER | {"url": url}]}).gateway.issuers
+    assert "twice" in refused(gateway={"issuers": [ISSUER, ISSUER | {"audiences": ["x"]}]})
+    assert "issuer_outage_seconds" in refused(gateway={"issuer_outage_seconds": 1})
+
+
+def test_rag_config_prints_issuers_as_a_file_has_them(
+    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    issuer = ISSUER | {"scopes": {"reader": ["ask", "read"]}, "required_claims": {"hd": ["a.b"]}}
+    monkeypatch.setenv("RAG_GATEWAY__ISSUERS", json.dumps([issuer]))
+    set_ = load_settings()
+    assert main(["config"]) == 0
+    monkeypatch.delenv("RAG_GATEWAY__ISSUERS")
+    (here / "rag.toml").write_text(capsys.readouterr().out)
+    assert load_settings() == set_
+    assert load_settings().gateway.issuers[0].scopes == {"reader": ("ask", "read")}
+
+
+@pytest.mark.parametrize("block", tomls("oidc.md"))
+def test_the_issuers_of_the_docs_are_valid(block: str) -> None:
+    assert load_settings(**tomllib.loads(block)).gateway.issuers
+
+
 def test_every_secret_is_known_as_one() -> None:
     parts: dict[str, type[BaseModel]] = {
         "catalog": PostgresSettings,
@@ -286,6 +439,7 @@ def test_every_secret_is_known_as_one() -> None:
         "generator": OpenAISettings,
         "reranker": HttpRerankerSettings,
         "traces": TraceSettings,
+        "gateway.limits": RateSettings,
         "online.judge": OpenAISettings,
     }
     secrets = {
@@ -503,3 +657,17 @@ def test_addresses_that_do_not_fit_are_told_without_themselves(
     message = refused(index={"kind": "qdrant", "api_key": "hidden", **changes})
     assert f"The setting 'index.{name}' does not fit" in message
     assert "hidden" not in message
+
+
+def test_tiers_and_budgets_by_name() -> None:
+    limits = {"tiers": {"gold": {"requests": 9}}, "tenant": "gold", "keys": {"k1": "gold"}}
+    costs = {"keys": {"k1": {"day": 5}}, "tenants": {"acme": {"month": 7, "soft": 0.5}}}
+    gateway = load_settings(gateway={"limits": limits, "costs": costs}).gateway
+    assert gateway.limits.tiers["gold"].requests == 9
+    assert gateway.costs.tenants["acme"].month == 7
+    assert "'gold' is none of the tiers: free, pro" in refused(
+        gateway={"limits": {"tenant": "gold"}}
+    )
+    assert "redis://" in refused(gateway={"limits": {"redis_url": "http://hidden"}})
+    faults = refused(gateway={"limits": {"tiers": {"gold": {"requests": -1}}}})
+    assert "'gateway.limits.tiers.gold.requests' does not fit" in faults

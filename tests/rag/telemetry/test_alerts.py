@@ -13,7 +13,7 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 from promql_parser import AggregateExpr, BinaryExpr, Expr, MatchOp, VectorSelector
 
-from rag.telemetry import metrics
+from rag.telemetry import instruments, metrics
 from rag.types import REASONS, Delta, Usage
 from tests.places import ROOT
 from tests.prometheus import RULES, needs_promtool, promtool
@@ -51,11 +51,12 @@ def exported() -> Labels:
     pace.add(Delta(text="a", model="tiny"))
     usage = Usage(input_tokens=1, output_tokens=2)
     pace.add(Delta(model="tiny", usage=usage, finish_reason="stop"))
-    metrics._markers.labels("supported")
+    instruments.markers.labels("supported")
     metrics.batch("embedder", 1)
     metrics.waiting("embedder", interactive=0, bulk=0)
     metrics.cache("vectors", hits=1, misses=1)
-    metrics.document("stored")
+    metrics.document("stored", "acme")
+    metrics.audit_rows("lost", 1)
     metrics.cost("answer", 0.1, "acme")
     metrics.score("groundedness", 1.0)
     metrics.feedback("up")

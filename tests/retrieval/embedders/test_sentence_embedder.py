@@ -20,8 +20,7 @@ from rag.build.running import start
 from rag.errors import ConfigError
 from rag.settings.tree import load_settings
 from rag.telemetry.trace import Trace
-from rag.tenant import tenant_of_caller
-from rag.types import Float32Array, Kind, Query, Scope
+from rag.types import DEFAULT_TENANT, Float32Array, Kind, Query, Scope
 from retrieval.embedders.checkpoint import Checkpoint
 from retrieval.embedders.embedder import BertEmbedder, SentenceEmbedder, minilm_folder
 from retrieval.embedders.messages import Form, Text
@@ -290,7 +289,7 @@ async def test_a_service_ranks_as_with_the_built_in_encoder_and_reindexes_for_an
     folder: Path, tmp_path: Path
 ) -> None:
     documents = ["Lunch is served at noon.", "Trains need no approval.", "A cat sleeps all day."]
-    scope = Scope(tenant=tenant_of_caller(), collection="handbook")
+    scope = Scope(tenant=DEFAULT_TENANT, collection="handbook")
     query = Query(text="When do we eat?", scope=scope)
     sentence = {"kind": "sentence_transformers", "dtype": "float32"}
     library = {**sentence, "model": str(minilm_folder())}

@@ -263,10 +263,10 @@ async def test_a_change_whose_answer_was_lost_may_be_asked_for_again(
             await until(lambda: server._nodes._nodes[0].fault is None)
 
         await lost(lambda: index.collections.create_version("handbook"))
-        await lost(lambda: index.versions.switch("handbook", 1))
-        await lost(lambda: index.versions.switch("handbook", 1))
+        await lost(lambda: index.versions.switch("handbook", "handbook.v1"))
+        await lost(lambda: index.versions.switch("handbook", "handbook.v1"))
         await lost(lambda: index.upsert(SCOPE, points))
-        assert await index.versions.current("handbook") == 1
+        assert await index.versions.current("handbook") == "handbook.v1"
         assert await index.chunk_ids(SCOPE, None) == {points[0].chunk.id}
         await lost(lambda: index.delete(SCOPE, [points[0].chunk.id]))
         assert await index.chunk_ids(SCOPE, None) == set()

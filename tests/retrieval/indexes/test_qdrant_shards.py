@@ -214,7 +214,7 @@ async def test_who_knew_another_version_s_shards_goes_on(
     await writer.upsert(scope, points[:6])
     assert len((await ranked(reader, scope))[1]) == 6
     version = await other.collections.create_version(scope.collection)
-    await other.upsert(replace(scope, collection=f"docs.v{version}"), points[:6])
+    await other.upsert(replace(scope, collection=version), points[:6])
     await other.versions.switch(scope.collection, version)
     await writer.upsert(scope, points[6:])
     await writer.delete(scope, [points[0].chunk.id])

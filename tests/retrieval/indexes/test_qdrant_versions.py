@@ -68,9 +68,10 @@ async def test_a_new_version_is_filled_beside_and_switched_to_without_a_gap(
     old, new = make_chunk("cat one"), make_chunk("cat two", position=1)
     await index.upsert(scope, make_points([old]))
     name = scope.collection
-    assert (await index.versions.stored(name), await index.versions.current(name)) == ([1], 1)
+    first = f"{name}.v1"
+    assert (await index.versions.stored(name), await index.versions.current(name)) == ([1], first)
     version = await index.collections.create_version(name)
-    beside = replace(scope, collection=f"{name}.v{version}")
+    beside = replace(scope, collection=version)
     await index.upsert(beside, make_points([new]))
     assert await ids(index, scope, dense_leg("cat")) == [old.id]
     assert await ids(index, beside, dense_leg("cat")) == [new.id]
@@ -83,7 +84,7 @@ async def test_a_new_version_is_filled_beside_and_switched_to_without_a_gap(
             await asyncio.sleep(0)
 
     looking = asyncio.create_task(look())
-    for target in itertools.islice(itertools.cycle([version, 1]), 20):
+    for target in itertools.islice(itertools.cycle([version, first]), 20):
         await index.versions.switch(name, target)
         await asyncio.sleep(0)
     looking.cancel()
@@ -91,15 +92,16 @@ async def test_a_new_version_is_filled_beside_and_switched_to_without_a_gap(
         await looking
     assert {tuple(found) for found in seen} == {(old.id,), (new.id,)}
 
-    assert await index.versions.switch(name, version) == 1
+    await index.versions.switch(name, version)
+    assert await index.versions.aliased(name) == (version, first)
     assert await index.versions.stored(name) == [1, 2]
-    with pytest.raises(InputError, match="Version 2 of 'handbook' is in use"):
-        await index.versions.drop(name, version)
-    await index.versions.drop(name, 1)
+    with pytest.raises(InputError, match=r"Version 'handbook\.v2' is in use"):
+        await index.versions.drop(version)
+    await index.versions.drop(first)
     assert await ids(index, scope, dense_leg("cat")) == [new.id]
-    assert await index.collections.create_version(name) == 3
+    assert await index.collections.create_version(name) == f"{name}.v3"
     with pytest.raises(NotFoundError):
-        await index.versions.switch(name, 9)
+        await index.versions.switch(name, f"{name}.v9")
 
 
 async def test_which_version_is_searched_costs_no_question_a_round_trip(
@@ -116,17 +118,83 @@ async def test_which_version_is_searched_costs_no_question_a_round_trip(
     assert await later.version(scope) == "v2"
 
 
-async def test_a_collection_that_tenants_share_gets_no_version_for_one_of_them(
+async def test_a_tenant_of_a_shared_collection_gets_versions_of_its_own(
+    index: QdrantIndex, server: Server, scope: Scope, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = Scope(tenant="umbrella", collection=scope.collection)
+    elsewhere = QdrantIndex(server, dim=DIM)  # another process
+    chunks = [make_chunk(f"cat {word}", position=i) for i, word in enumerate(["one", "two", "six"])]
+    old, new, late = make_points(chunks)
+    for each in (scope, other):
+        await index.upsert(each, [old])
+    assert await elsewhere.chunk_ids(scope, None) == {old.chunk.id}
+    version = await index.begin_version(scope)
+    await index.upsert(version, [new])
+    assert await ids(index, scope, dense_leg("cat")) == [old.chunk.id]
+    assert (await index.name_of(scope), await index.name_of(version)) == ("v1", "own-v1")
+    await index.switch_version(scope, version)
+    assert await index.name_of(scope) == await index.version(scope) == "own-v1"
+    assert await ids(index, scope, dense_leg("cat")) == [new.chunk.id]
+    assert await ids(index, other, dense_leg("cat")) == [old.chunk.id]
+    # Whoever writes learns of the switch at once, and whoever only reads within seconds.
+    await elsewhere.upsert(scope, [late])
+    assert await index.chunk_ids(scope, None) == {new.chunk.id, late.chunk.id}
+    reader = QdrantIndex(server, dim=DIM)
+    assert await reader.chunk_ids(scope, None) == {new.chunk.id, late.chunk.id}
+
+    previous = await index.previous_version(scope)
+    assert previous is not None
+    assert await index.chunk_ids(previous, None) == {old.chunk.id}
+    await index.switch_version(scope, previous)  # back to where the other tenant is
+    assert await index.name_of(scope) == "v1"
+    assert await ids(index, scope, dense_leg("cat")) == [old.chunk.id]
+    await index.switch_version(scope, await index.previous_version(scope) or scope)
+    assert await index.name_of(scope) == "own-v1"
+
+    second = await index.begin_version(scope)
+    await index.upsert(second, [old])
+    await index.switch_version(scope, second)
+    assert await index.name_of(scope) == "own-v2"
+    shared = replace(scope, collection=f"{scope.collection}.v1")
+    assert await index.chunk_ids(shared, None) == set()  # the version before the previous one
+    assert await ids(index, other, dense_leg("cat")) == [old.chunk.id]
+    await index.remove(scope)
+    assert await index.chunk_ids(scope, None) == set()
+    held = (await server.client.get_collections()).collections
+    assert [each.name for each in held] == [f"{scope.collection}.v1"]
+    assert await ids(index, other, dense_leg("cat")) == [old.chunk.id]
+
+
+async def test_two_tenants_of_a_shared_collection_are_indexed_again_at_once(
     index: QdrantIndex, scope: Scope
 ) -> None:
-    await index.upsert(scope, make_points([make_chunk("cat")]))
-    await index.upsert(Scope(tenant="umbrella", collection=scope.collection), [])
-    await index.begin_version(scope)
-    points = make_points([make_chunk("dog")])
-    await index.upsert(Scope(tenant="umbrella", collection=scope.collection), points)
-    with pytest.raises(InputError, match="holds chunks of other tenants") as caught:
-        await index.begin_version(scope)
-    assert caught.value.code == "shared_collection"
+    scopes = [scope, replace(scope, tenant="umbrella"), replace(scope, tenant="wonka")]
+    [point, new] = make_points([make_chunk("cat one"), make_chunk("cat two", position=1)])
+    for each in scopes:
+        await index.upsert(each, [point])
+    begun = [await index.begin_version(each) for each in scopes]
+    for version in begun:
+        await index.upsert(version, [new])
+    for each, version in zip(scopes, begun, strict=True):
+        await index.switch_version(each, version)
+    for each in scopes:
+        assert await ids(index, each, sparse_leg("cat")) == [new.chunk.id]
+
+
+async def test_a_reader_in_another_process_sees_the_switch_within_seconds(
+    index: QdrantIndex, server: Server, scope: Scope, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [old, new] = make_points([make_chunk("cat one"), make_chunk("cat two", position=1)])
+    for each in (scope, replace(scope, tenant="umbrella")):
+        await index.upsert(each, [old])
+    reader = QdrantIndex(server, dim=DIM)
+    assert await ids(reader, scope, dense_leg("cat")) == [old.chunk.id]
+    version = await index.begin_version(scope)
+    await index.upsert(version, [new])
+    await index.switch_version(scope, version)
+    monkeypatch.setattr("retrieval.indexes.qdrant.VERSION_SECONDS", 0)
+    assert await reader.version(scope) == "own-v1"
+    assert await ids(reader, scope, dense_leg("cat")) == [new.chunk.id]
 
 
 async def test_a_version_that_was_not_made_is_not_made_by_writing(

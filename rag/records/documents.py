@@ -1,12 +1,18 @@
-"""Records of the catalog: documents, tasks, jobs, collections and answers."""
+"""Records of documents, their tasks, jobs and collections."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
-from rag.types import Float32Array, Scope, Stage, State
+from rag.types import (
+    Readers,
+    Scope,
+    Stage,
+    State,
+    stored_acl,
+)
 
 ATTEMPTS = 5
 """Attempts to ingest a document; after the last one it has failed."""
@@ -17,8 +23,10 @@ class Submission:
     """A document that is accepted for ingestion: its id, its uri and the place of its bytes.
 
     `source` is JSON: `{"file": …}` for a file that is read in place, `{"spool": …}` for bytes that
-    were sent, `{"url": …, "spool": …}` for bytes that are yet to be fetched. `traceparent` is the
-    W3C header of the span in which it was accepted.
+    were sent, `{"url": …, "spool": …}` for bytes that are yet to be fetched. An attachment's source
+    names the `parent` that it came with. `traceparent` is the W3C header of the span in which it
+    was accepted. With an `acl`, its readers are those from the moment its content is stored;
+    without one, it keeps the ACL that it has.
     """
 
     document_id: str
@@ -26,6 +34,7 @@ class Submission:
     source: Mapping[str, Any]
     title: str = ""
     traceparent: str | None = None
+    acl: Readers | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +44,7 @@ class Task:
     `stage` is the stage that it is in or waits for; `attempts` counts the failed attempts before.
     A task is `interrupted` if it was running when it was read: a process works on it, or died
     doing so. It was accepted at `accepted_at` (seconds since 1970), in the span of `traceparent`.
-    No user waits for a `bulk` task.
+    No user waits for a `bulk` task. `key_id` and `subject` are those of the caller who sent it.
     """
 
     id: int
@@ -50,6 +59,9 @@ class Task:
     traceparent: str | None
     interrupted: bool = False
     bulk: bool = False
+    key_id: str = ""
+    subject: str = ""
+    acl: Readers | None = None
 
 
 class DueTask(NamedTuple):
@@ -90,7 +102,9 @@ class Backlog:
 class DocumentRecord:
     """A document as it is listed; `chunks` is the number of its searchable chunks.
 
-    `original` is the key of the file that it was read from, if that is kept.
+    `original` is the key of the file that it was read from, if that is kept. `parent` is the id of
+    the document that it is attached to. If its `acl`
+    is None, it follows the default of its collection.
     """
 
     id: str
@@ -106,8 +120,15 @@ class DocumentRecord:
     duplicate_of: str | None
     source: Mapping[str, Any]
     original: str | None
+    parent: str | None
+    acl: Readers | None
     created_at: str
     updated_at: str
+
+    @property
+    def words(self) -> Readers:
+        """The words of its readers, as an index stores them."""
+        return stored_acl(self.acl)
 
     @property
     def cut(self) -> Cut:
@@ -191,67 +212,3 @@ class CollectionRecord:
     outdated: int
     reread: int
     created_at: str
-
-
-Rating = Literal["up", "down"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Feedback:
-    """A user's feedback on an answer: a rating, a comment and the corrected answer."""
-
-    rating: Rating | None = None
-    comment: str | None = None
-    correction: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LiveAnswer:
-    """An answer that was given.
-
-    `at` is seconds since 1970; `seconds` and `cost` are the time and money it took. `spans` maps
-    stages of its trace to span ids, "" to that of the root. `content` is JSON, None if nothing of
-    it may be kept: `question`, `answer`, `is_json`, `passages`, `citations`, `unsupported`,
-    `uncited`; the passages keep their texts until the answer is scored. `trace` is JSON: a trace
-    that was not sampled and is sent if the answer turns out to be bad. Both are masked. `read` maps
-    the ids of the documents that the answer was made of to their versions.
-    """
-
-    id: str
-    trace_id: str
-    scope: Scope
-    at: float
-    to_score: bool
-    question_chars: int
-    top_score: float | None
-    reason: str | None
-    confidence: float
-    seconds: float
-    cost: float
-    spans: Mapping[str, str]
-    content: Mapping[str, Any] | None
-    trace: Mapping[str, Any] | None
-    scores: Mapping[str, float] = field(default_factory=dict)
-    feedback: Feedback = Feedback()
-    read: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Signals:
-    """The measurements of one live answer.
-
-    `at` is seconds since 1970, `seconds` the duration of the answer, `top_score` the score of the
-    best hit (None without one), `cost` is in the settings' currency. `scores` are those of
-    `eval.online.scorer` by name, 0 to 1 (for a sampled share of answers), `embedding` is the
-    question's, float32[dim] of unit norm, and `id` is the answer's.
-    """
-
-    at: float
-    question_chars: int
-    top_score: float | None
-    abstained: bool
-    seconds: float
-    cost: float
-    scores: Mapping[str, float]
-    embedding: Float32Array | None
-    id: str = ""

@@ -1,0 +1,107 @@
+"""The gate: decides who calls, before a route or a body is looked at. Plain ASGI."""
+
+from __future__ import annotations
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from rag.api import problems
+from rag.api.deps import Running
+from rag.api.docs_pages import ASSETS
+from rag.errors import RagError, UnauthenticatedError
+from rag.gateway.accounts import Accounts
+from rag.types import Principal
+
+OPEN = ("/healthz", "/readyz", "/docs", "/redoc", "/openapi.json")
+"""Paths that need no key: probes have none, and the pages of the API describe no data."""
+_BEARER = "bearer "
+_MAX_CHARS = 16_384
+"""Characters of a credential; tokens with many groups have some thousands."""
+
+
+class Gate:
+    """Puts the caller into `scope["principal"]`, or answers in place of the routes."""
+
+    def __init__(self, app: ASGIApp, *, running: Running, caller: Principal | None) -> None:
+        """Takes the `caller` of all requests; with None, each is authenticated."""
+        self._app = app
+        self._running = running
+        self._caller = caller
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handles one request."""
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+            return
+        if self._caller is not None:
+            scope["principal"] = self._caller
+        elif not is_open(scope["path"]):
+            try:
+                scope["principal"] = await self._authenticate(scope)
+            except RagError as error:
+                await _refuse(error, scope, receive, send)
+                return
+        if self._running.gateway is None or "principal" not in scope:
+            await self._app(scope, receive, send)
+        else:
+            await self._charged(self._running.gateway.accounts, scope, receive, send)
+
+    async def _charged(
+        self, accounts: Accounts, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        """Handles a request within the limits of its caller, to the last byte of its response."""
+        try:
+            account = scope["account"] = await accounts.open(scope["principal"])
+        except RagError as error:
+            await _refuse(error, scope, receive, send)
+            return
+
+        async def send_charged(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message).update(account.fields())
+            elif not message.get("more_body", False):  # a kill from now on loses no row
+                await account.written()
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_charged)
+        finally:
+            account.close()
+
+    async def _authenticate(self, scope: Scope) -> Principal:
+        gateway = self._running.gateway
+        if gateway is None:
+            raise self._running.loading("The service is still starting; /readyz says when it is.")
+        address = (scope.get("client") or ("",))[0]
+        return await gateway.identify(credential_of(scope), address)
+
+
+def is_open(path: str) -> bool:
+    """Returns True if a path is served without a key."""
+    return path in OPEN or path.startswith(f"{ASSETS}/")
+
+
+def credential_of(scope: Scope) -> str:
+    """Returns the key or token of a request: that of `Authorization`, else that of `api-key`.
+
+    Raises:
+        UnauthenticatedError: There is none, or more than one of a kind.
+    """
+    headers = Headers(scope=scope)
+    if given := headers.getlist("authorization"):
+        is_bearer = len(given) == 1 and given[0].lower().startswith(_BEARER)
+        found = given[0][len(_BEARER) :].strip() if is_bearer else ""
+    else:
+        keys = headers.getlist("api-key")
+        found = keys[0].strip() if len(keys) == 1 else ""
+    if not 0 < len(found) <= _MAX_CHARS:
+        raise UnauthenticatedError
+    return found
+
+
+async def _refuse(error: RagError, scope: Scope, receive: Receive, send: Send) -> None:
+    headers = problems.retry_after(error)
+    if isinstance(error, UnauthenticatedError):
+        headers["WWW-Authenticate"] = "Bearer"
+    body = problems.problem_json(error, scope.get("request_id", ""))
+    await problems.response(scope, body, headers)(scope, receive, send)

@@ -1,0 +1,129 @@
+"""The instruments of Prometheus: their names, help texts, labels and buckets.
+
+Names are OpenTelemetry's if it defines one
+(https://opentelemetry.io/docs/specs/semconv/gen-ai/gen-ai-metrics/), else `plumbline_…`.
+"""
+
+from __future__ import annotations
+
+from prometheus_client import Counter, Gauge, Histogram
+
+_SECONDS = (
+    *(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5),
+    *(1.0, 2.5, 5.0, 10.0, 30.0),
+)
+_FIRST_TOKEN = (
+    *(0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75),
+    *(1.0, 2.5, 5.0, 7.5, 10.0, 30.0),
+)
+_PER_TOKEN = (0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5)
+_SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+_ITEMS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+_MODEL = "gen_ai_request_model"
+
+requests = Histogram(
+    "http_server_request_duration_seconds",
+    "From the first byte of a request to the last of its response.",
+    ["http_request_method", "http_route", "http_response_status_code", "error_type"],
+    buckets=_SECONDS,
+)
+questions = Counter(
+    "plumbline_questions",
+    "Searches, answers and tasks of chat UIs by how they ended: found, answered, the reason to"
+    " abstain, the kind of the task, the error.",
+    ["operation", "outcome", "tenant"],
+)
+under_way = Gauge(
+    "plumbline_questions_under_way", "Searches, answers and tasks that have not ended."
+)
+stages = Histogram(
+    "plumbline_stage_duration_seconds",
+    "What a stage took of a question.",
+    ["stage"],
+    buckets=_SECONDS,
+)
+degraded = Counter("plumbline_degraded", "Questions that a stage had to be left out of.", ["stage"])
+markers = Counter(
+    "plumbline_citations",
+    "Markers of answers: those that hold, and those taken out as unsupported.",
+    ["outcome"],
+)
+first_token = Histogram(
+    "gen_ai_server_time_to_first_token_seconds",
+    "From the prompt to the first piece of the text.",
+    [_MODEL],
+    buckets=_FIRST_TOKEN,
+)
+per_token = Histogram(
+    "gen_ai_server_time_per_output_token_seconds",
+    "Of each token after the first.",
+    [_MODEL],
+    buckets=_PER_TOKEN,
+)
+tokens = Counter(
+    "gen_ai_client_token_usage", "Tokens through language models.", ["gen_ai_token_type", "tenant"]
+)
+batches = Histogram(
+    "plumbline_batch_items", "Items that went through a model together.", ["model"], buckets=_ITEMS
+)
+waiting = Gauge("plumbline_batch_waiting", "Items that wait for a model.", ["model", "priority"])
+cached = Counter("plumbline_cache_lookups", "Texts looked up in a cache.", ["cache", "result"])
+documents = Counter(
+    "plumbline_documents",
+    "Documents this process is done with, by outcome.",
+    ["outcome", "tenant"],
+)
+cost = Counter(
+    "plumbline_cost",
+    "What language models cost, in the currency of the settings' prices.",
+    ["purpose", "tenant"],
+)
+scores = Histogram(
+    "plumbline_score",
+    "Scores of live answers, 0 to 1, of a sampled share.",
+    ["score"],
+    buckets=_SHARES,
+)
+scored = Counter(
+    "plumbline_answers_scored",
+    "Answers that were to be scored: scored, failed, or postponed.",
+    ["outcome"],
+)
+judged = Counter(
+    "plumbline_judgements", "Answers a language model judged: scored, failed.", ["outcome"]
+)
+feedback = Counter("plumbline_feedback", "What people said of answers: up, down.", ["rating"])
+traces = Counter(
+    "plumbline_traces", "Traces: sent, left out by the rate, or lost on the way.", ["outcome"]
+)
+spans = Counter("plumbline_spans", "Spans of traces: sent, or lost on the way.", ["outcome"])
+sent_scores = Counter(
+    "plumbline_scores_sent", "Scores for Langfuse: sent, or lost on the way.", ["outcome"]
+)
+kept = Counter(
+    "plumbline_answers_kept",
+    "Answers for feedback and scores: in the catalog, or lost on the way there.",
+    ["outcome"],
+)
+limited = Counter("plumbline_limited", "Requests refused by a limit of their caller.", ["limit"])
+limits_unavailable = Counter(
+    "plumbline_limits_unavailable",
+    "Decisions without the store of the limits: open, closed, or not settled.",
+    ["unit", "decision"],
+)
+budgets = Counter(
+    "plumbline_budget",
+    "Requests past the warning level of a budget, and requests refused by it.",
+    ["level", "tenant"],
+)
+usage_rows = Counter(
+    "plumbline_usage_rows",
+    "Rows of the ledger: written, lost on the way, interrupted by the end of their process.",
+    ["outcome"],
+)
+outliers = Counter(
+    "plumbline_usage_outliers", "Requests that cost many times their tenant's median.", ["tenant"]
+)
+audit_rows = Counter(
+    "plumbline_audit_rows", "Rows of the audit log: written, or lost on the way.", ["outcome"]
+)

@@ -1,0 +1,172 @@
+"""Tokens of a real OpenID provider, at a real server."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import anyio
+import httpx
+import pytest
+
+from rag.build.gateway import open_tokens
+from rag.settings.tree import load_settings
+from tests.oidc_provider import Provider, free_url, needs_provider, oidc_provider
+from tests.servers import Server, all_documents, rag, serving, submit, wait_for
+from tests.tokens import KEYS, assembled, new_key
+
+pytestmark = needs_provider
+SCOPES = {"reader": ["ask", "read"], "writer": ["read", "write"]}
+
+
+def environment(url: str, **changes: Any) -> dict[str, str]:
+    issuer = {
+        "url": url,
+        "audiences": ["plumbline", "browser"],
+        "tenant_claim": "org.tenant",
+        "scopes_claims": ["org.roles"],
+        "scopes": SCOPES,
+    }
+    return {
+        "RAG_GATEWAY__ENABLED": "true",
+        "RAG_GATEWAY__ISSUERS": json.dumps([issuer | changes]),
+        "RAG_GATEWAY__FAILED_PER_MINUTE": "1000",
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    server: Server
+    provider: Provider
+
+    def client(self, token: str) -> httpx.Client:
+        http = self.server.client()
+        http.headers["Authorization"] = f"Bearer {token}"
+        return http
+
+    def get(self, token: str) -> httpx.Response:
+        """Returns the answer to a request that needs the scope `read`."""
+        with self.client(token) as http:
+            return http.get("/v1/collections")
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    folder, url = tmp_path_factory.mktemp("oidc"), free_url()
+    with (
+        oidc_provider(folder / "provider", KEYS["RS256"], "one", "RS256", url) as provider,
+        serving(folder / "data", env=environment(url)) as server,
+    ):
+        yield Running(server, provider)
+
+
+def test_a_program_writes_and_a_user_asks(running: Running) -> None:
+    program = running.client(running.provider.of_program())
+    user = running.client(running.provider.of_user("jo")["access_token"])
+    with program, user:
+        document = {"id": "a", "text": "The plumb line of the north wall is 4.2 metres long."}
+        assert submit(program, document)["state"] == "succeeded"
+        question = {"query": "How long is the plumb line of the north wall?"}
+        assert "4.2 metres" in user.post("/v1/query", json=question).json()["answer"]
+
+        assert program.post("/v1/query", json=question).status_code == 403
+        assert user.post("/v1/documents", json={"documents": [document]}).status_code == 403
+        assert program.get("/v1/keys").status_code == 403
+        assert [each["id"] for each in all_documents(program)] == ["a"]
+
+    data = running.server.log.with_suffix("")
+    made = rag("keys", "create", "n", "--scopes=read", "--tenant=rival", "--json", data=data)
+    assert made.returncode == 0, made.stderr
+    with running.client(json.loads(made.stdout)["key"]) as rival:
+        assert rival.get("/v1/collections").json()["collections"] == []
+
+
+def test_an_id_token_is_its_users(running: Running) -> None:
+    assert running.get(running.provider.of_user("jo")["id_token"]).status_code == 200
+
+
+def test_every_refusal_is_the_same_but_expiry(running: Running) -> None:
+    token = running.provider.of_program()
+    parts = token.split(".")
+    now = {"iss": running.provider.url, "aud": "plumbline", "sub": "eve", "exp": 4_000_000_000}
+    header = {"alg": "RS256", "kid": "one"}
+    forged = [
+        "x",
+        "pl_none",
+        ".".join([*parts[:2], ""]),
+        ".".join([*parts[:2], parts[2][::-1]]),
+        assembled(header, now, new_key("RSA", 2048), "RS256"),
+        assembled(header | {"kid": "two"}, now, KEYS["RS256"], "RS256"),
+        assembled(header, now | {"aud": "other"}, KEYS["RS256"], "RS256"),
+        assembled(header, now | {"org": {"tenant": "../x"}}, KEYS["RS256"], "RS256"),
+    ]
+    answers = [running.get(each) for each in forged]
+    bodies = [each.json() for each in answers]
+    for body in bodies:
+        body.pop("request_id", None)
+        body.pop("instance", None)
+    assert bodies == [bodies[0]] * len(forged)
+    assert {each.status_code for each in answers} == {401}
+    assert {each.headers["www-authenticate"] for each in answers} == {"Bearer"}
+    assert bodies[0]["code"] == "unauthenticated"
+
+    expired = running.get(assembled(header, now | {"exp": 1}, KEYS["RS256"], "RS256"))
+    assert (expired.status_code, expired.json()["code"]) == (401, "token_expired")
+    with running.client("x.y.z") as http:
+        openai = http.post("/v1/chat/completions", json={})
+    assert (openai.status_code, openai.json()["error"]["code"]) == (401, "unauthenticated")
+
+
+@pytest.mark.parametrize("algorithm", ["PS256", "ES256", "EdDSA"])
+def test_the_provider_signs_with_other_algorithms(tmp_path: Path, algorithm: str) -> None:
+    url = free_url()
+    with oidc_provider(tmp_path, KEYS[algorithm], "one", algorithm, url) as provider:
+        issuer = json.loads(environment(url)["RAG_GATEWAY__ISSUERS"])
+        settings = load_settings(gateway={"issuers": issuer}).gateway
+        tokens = [provider.of_program(), provider.of_user("jo")["id_token"]]
+
+        async def subjects() -> list[str]:
+            async with open_tokens(settings) as check:
+                return [(await check.authenticate(token)).subject for token in tokens]
+
+        assert anyio.run(subjects) == ["crawler", "jo"]
+
+
+def test_keys_are_rotated_and_the_provider_goes_away(tmp_path: Path) -> None:
+    url = free_url()
+    with serving(tmp_path / "data", env=environment(url)) as server:
+
+        def status(token: str) -> int:
+            response = Running(server, Provider(url)).get(token)
+            if response.status_code == 503:
+                assert response.json()["code"] == "issuer_unavailable"
+                assert response.headers["retry-after"] == "10"
+            return response.status_code
+
+        with oidc_provider(tmp_path / "1", KEYS["RS256"], "one", "RS256", url) as provider:
+            first = provider.of_program()
+            assert status(first) == 200
+        assert status(first) == 200  # the provider is away
+        with oidc_provider(tmp_path / "2", KEYS["ES256"], "two", "ES256", url) as provider:
+            second = provider.of_program()
+            wait_for(lambda: status(second) == 200, pause=1)
+            assert status(first) == 401  # its key is no longer published
+        assert status(second) == 200
+
+
+def test_a_server_starts_without_its_provider(tmp_path: Path) -> None:
+    url = free_url()
+    with serving(tmp_path / "data", env=environment(url)) as server:
+        running = Running(server, Provider(url))
+        token = assembled({"alg": "RS256", "kid": "one"}, {"iss": url}, KEYS["RS256"], "RS256")
+        for _ in range(2):
+            refused = running.get(token)
+            assert (refused.status_code, refused.json()["code"]) == (503, "issuer_unavailable")
+            assert url not in refused.text
+        with server.client() as http:
+            assert http.get("/healthz").is_success
+        assert running.get("x.y.z").status_code == 401
+    assert "cannot be fetched" in server.log.read_text()
