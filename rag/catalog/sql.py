@@ -117,6 +117,12 @@ def _document_id(table: sa.FromClause) -> sa.ColumnElement[str]:
     return table.c.id if table is documents else table.c.document_id
 
 
+# Statements that every document needs are built once: building one takes longer than running it.
+THE_TASK = tasks.c.id == sa.bindparam("task_id")
+CHANGE_OPEN_TASK = tasks.update().where(THE_TASK, IS_OPEN)
+CHANGE_DOCUMENT = documents.update().where(the_document(documents))
+
+
 def task_of(row: sa.RowMapping) -> Task:
     """Returns the task of a row that has its document's uri and its job's sender."""
     interrupted = row["state"] == "running"
