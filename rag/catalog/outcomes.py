@@ -88,7 +88,7 @@ class Outcomes:
             await forget_versions(db, task.scope, task.document_id, but=document.version)
             if task.acl is not None:
                 await write_acl(db, task.scope, {task.document_id: task.acl})
-            await self._settle(db, task, "succeeded", outcome=outcome, document=values)
+            await settle(db, task, "succeeded", outcome=outcome, document=values)
             await self._unsettled.unmark(db, task.scope, task.document_id)
             await self._accepting.add(db, task.scope, task.job_id, attachments, bulk=task.bulk)
         metrics.document(outcome, task.scope.tenant)
@@ -110,42 +110,38 @@ class Outcomes:
         async with self._db.write() as db:
             await db.execute(unkept.values(structure=structure_of(document)))
             kept = {"original": original} if original else None
-            await self._settle(db, task, "succeeded", outcome="unchanged", document=kept)
+            await settle(db, task, "succeeded", outcome="unchanged", document=kept)
             await self._accepting.add(db, task.scope, task.job_id, attachments, bulk=task.bulk)
         metrics.document("unchanged", task.scope.tenant)
 
     async def skip(self, task: Task, why: str) -> None:
         """Records that nothing here can read a document; its earlier stored state stays."""
         async with self._db.write() as db:
-            await self._settle(
-                db, task, "succeeded", error=why, outcome="skipped", listed="skipped"
-            )
+            await settle(db, task, "succeeded", error=why, outcome="skipped", listed="skipped")
         metrics.document("skipped", task.scope.tenant)
 
     async def fail(self, task: Task, error: str) -> None:
         """Records that a document could not be ingested; its earlier stored state stays."""
         async with self._db.write() as db:
-            await self._settle(db, task, "failed", error=error)
+            await settle(db, task, "failed", error=error)
         metrics.document("failed", task.scope.tenant)
 
-    async def _settle(
-        self,
-        db: AsyncConnection,
-        task: Task,
-        state: State,
-        *,
-        error: str | None = None,
-        outcome: str | None = None,
-        document: Mapping[str, Any] | None = None,
-        listed: State | None = None,
-    ) -> None:
-        """Ends a task and, unless a newer one is open, its document; `listed` is its state."""
-        ended = {"state": state, "error": error, "updated_at": utc_now()}
-        of_task = {"task_id": task.id}
-        of_its_document = document_key(task.scope, task.document_id)
-        await db.execute(CHANGE_OPEN_TASK, of_task | ended | {"outcome": outcome, "draft": None})
-        if document:
-            await db.execute(CHANGE_DOCUMENT, of_its_document | dict(document))
-        await db.execute(
-            _END_DOCUMENT, of_task | of_its_document | ended | {"state": listed or state}
-        )
+
+async def settle(
+    db: AsyncConnection,
+    task: Task,
+    state: State,
+    *,
+    error: str | None = None,
+    outcome: str | None = None,
+    document: Mapping[str, Any] | None = None,
+    listed: State | None = None,
+) -> None:
+    """Ends a task and, unless a newer one is open, its document; `listed` is its state."""
+    ended = {"state": state, "error": error, "updated_at": utc_now()}
+    of_task = {"task_id": task.id}
+    of_its_document = document_key(task.scope, task.document_id)
+    await db.execute(CHANGE_OPEN_TASK, of_task | ended | {"outcome": outcome, "draft": None})
+    if document:
+        await db.execute(CHANGE_DOCUMENT, of_its_document | dict(document))
+    await db.execute(_END_DOCUMENT, of_task | of_its_document | ended | {"state": listed or state})

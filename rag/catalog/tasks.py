@@ -23,6 +23,7 @@ from rag.catalog.interrupted import (
     IS_GIVEN_UP,
     IS_INTERRUPTED,
 )
+from rag.catalog.outcomes import settle
 from rag.catalog.sql import (
     CHANGE_DOCUMENT,
     CHANGE_OPEN_TASK,
@@ -100,7 +101,7 @@ class Tasks:
             await self._give_up(db, task_of(row))
 
     async def _give_up(self, db: AsyncConnection, task: Task) -> None:
-        await self._settle(db, task, "failed", error=GIVEN_UP)
+        await settle(db, task, "failed", error=GIVEN_UP)
         metrics.document("failed", task.scope.tenant)
 
     async def claim(self, limit: int, *, bulk: int | None = None) -> list[Task]:
@@ -151,7 +152,7 @@ class Tasks:
                 await db.execute(_CHANGE, {"task_id": task.id, "updated_at": utc_now(), **over})
                 return False
             if found.expires_at is not None and found.expires_at <= time.time():
-                await self._settle(db, task, "failed", error=_EXPIRED)
+                await settle(db, task, "failed", error=_EXPIRED)
                 return False
             died = task.interrupted and found.state == "running"
             if died and task.attempts >= ATTEMPTS:

@@ -225,14 +225,14 @@ async def test_killed_between_the_file_and_the_catalog(
     async def die(*_: object, **__: object) -> None:
         raise asyncio.CancelledError
 
-    monkeypatch.setattr(service.catalog.tasks, "succeed", die)
+    monkeypatch.setattr(service.catalog.outcomes, "succeed", die)
     spool = service.spool.of(SCOPE.tenant)
     sent = spool.put(b"Swifts return in May.", uri="upload:swifts.txt", name="swifts.txt")
     await service.ingest.accept(SCOPE, [sent], Trace())
     [task] = await service.catalog.tasks.claim(9)
     with contextlib.suppress(asyncio.CancelledError):
         await service.ingest.ingest(task)
-    monkeypatch.setattr(service.catalog.tasks, "succeed", succeed)
+    monkeypatch.setattr(service.catalog.outcomes, "succeed", succeed)
     [task] = await service.catalog.tasks.claim(9)
     await service.ingest.ingest(task)
     response = await content(http, sent.document_id, params={"as": "original"})
