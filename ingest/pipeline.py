@@ -124,7 +124,7 @@ class IngestPipeline:
                 await self.permissions.apply(task.scope, before, task.acl)
             kept = None if before.original else await self._keep(task, document)
             await self._store(task, document, attached)
-            await self._catalog.tasks.unchanged(
+            await self._catalog.outcomes.unchanged(
                 task, document, original=kept or "", attachments=attached
             )
             trace.outcome = "unchanged"
@@ -149,7 +149,7 @@ class IngestPipeline:
             with trace.span("commit"):
                 kept = await self._keep(task, document)
                 await self._store(task, document, attached)
-                await self._catalog.tasks.succeed(  # 6.
+                await self._catalog.outcomes.succeed(  # 6.
                     task,
                     document,
                     recipe=self._writer.recipe(document),

@@ -104,16 +104,16 @@ async def _record_failure(catalog: Catalog, task: Task, error: Exception, trace:
             trace.outcome = "postponed"
             await catalog.tasks.postpone(task, str(error), seconds=backoff(task.attempts))
         case UpstreamError():
-            await catalog.tasks.fail(task, f"{error} Tried {ATTEMPTS} times.")
+            await catalog.outcomes.fail(task, f"{error} Tried {ATTEMPTS} times.")
         case ReadError() if error.code == "needs_ocr" or "parent" in task.source:
             trace.outcome = "skipped"
-            await catalog.tasks.skip(task, str(error))
+            await catalog.outcomes.skip(task, str(error))
         case RagError():
-            await catalog.tasks.fail(task, str(error))
+            await catalog.outcomes.fail(task, str(error))
         case _:
             _log.error("Ingesting %s failed", task.document_id, exc_info=error)
             # Without its message, which may quote the document.
             name = type(error).__name__
-            await catalog.tasks.fail(
+            await catalog.outcomes.fail(
                 task, f"Internal error, please report it: {name}. The server's log has the trace."
             )

@@ -42,7 +42,7 @@ async def store(
 async def succeed(
     catalog: Catalog, task: Task, text: str = "text", *, duplicate_of: str | None = None
 ) -> None:
-    await catalog.tasks.succeed(
+    await catalog.outcomes.succeed(
         task,
         document(task.document_id, text),
         recipe="recipe",

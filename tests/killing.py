@@ -82,7 +82,8 @@ OPERATIONS_EACH = 12
 LONGEST = 0.6
 """Seconds within which a fork is killed that is killed at a random moment."""
 WATCHED = {
-    "tasks": ["begin", "succeed", "unchanged", "claim"],
+    "tasks": ["begin", "claim"],
+    "outcomes": ["succeed", "unchanged"],
     "jobs": ["submit"],
     "documents": ["delete", "inherit"],
     "versions": ["recut"],
@@ -119,7 +120,7 @@ KILLS = {
     ),
     "storing": Kill(
         calls=24,
-        watched={"originals": ["store"], "spool": ["write"], "tasks": ["succeed", "unchanged"]},
+        watched={"originals": ["store"], "spool": ["write"], "outcomes": ["succeed", "unchanged"]},
         operations=["upload", "upload", "upload", "delete"],
     ),
     "deleting": Kill(
@@ -511,6 +512,7 @@ def kill_at(service: Service, call: int, names: Mapping[str, Sequence[str]]) -> 
 
     owners: dict[str, Any] = {
         "tasks": service.catalog.tasks,
+        "outcomes": service.catalog.outcomes,
         "jobs": service.catalog.jobs,
         "documents": service.catalog.documents,
         "versions": service.catalog.versions,

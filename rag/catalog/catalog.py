@@ -12,6 +12,7 @@ from rag.catalog.database import Database
 from rag.catalog.documents import Documents
 from rag.catalog.jobs import Jobs
 from rag.catalog.keys import Keys
+from rag.catalog.outcomes import Outcomes
 from rag.catalog.removals import Removals
 from rag.catalog.staged import Staged
 from rag.catalog.tasks import Tasks
@@ -37,7 +38,8 @@ class Catalog:
         self.documents = Documents(database, self.unsettled)
         self.versions = Versions(database, self.unsettled, self.staged)
         self.jobs = Jobs(database)
-        self.tasks = Tasks(database, self.unsettled)
+        self.tasks = Tasks(database)
+        self.outcomes = Outcomes(database, self.unsettled)
         self.keys = Keys(database)
         self.usage = Usage(database)
         self.audit = Audit(database)

@@ -11,7 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from rag.catalog.tables import documents, tasks
-from rag.records import DocumentRecord
+from rag.records import DocumentRecord, Task
 from rag.types import Readers, Scope
 
 OPEN = ("pending", "running")
@@ -115,3 +115,31 @@ def keys_of(source: Mapping[str, Any]) -> set[str]:
 
 def _document_id(table: sa.FromClause) -> sa.ColumnElement[str]:
     return table.c.id if table is documents else table.c.document_id
+
+
+# Statements that every document needs are built once: building one takes longer than running it.
+THE_TASK = tasks.c.id == sa.bindparam("task_id")
+CHANGE_OPEN_TASK = tasks.update().where(THE_TASK, IS_OPEN)
+CHANGE_DOCUMENT = documents.update().where(the_document(documents))
+
+
+def task_of(row: sa.RowMapping) -> Task:
+    """Returns the task of a row that has its document's uri and its job's sender."""
+    interrupted = row["state"] == "running"
+    return Task(
+        id=row["id"],
+        job_id=row["job_id"],
+        scope=scope_of(row),
+        document_id=row["document_id"],
+        uri=row["uri"],
+        source=row["source"],
+        attempts=row["attempts"] + interrupted,
+        stage=row["stage"],
+        accepted_at=datetime.fromisoformat(row["accepted_at"]).timestamp(),
+        traceparent=row["traceparent"],
+        interrupted=interrupted,
+        bulk=row["bulk"],
+        key_id=row["key_id"],
+        subject=row["subject"],
+        acl=acl_of(row["acl"]),
+    )

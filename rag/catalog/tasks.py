@@ -8,19 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import asdict
-from datetime import datetime
-from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from rag.catalog.accepting import Accepting
-from rag.catalog.acls import write_acl
 from rag.catalog.database import Database
-from rag.catalog.document_json import document_of, draft_of, structure_of
-from rag.catalog.forgetting import forget_versions
+from rag.catalog.document_json import document_of, draft_of
 from rag.catalog.interrupted import (
     COUNT_INTERRUPTED,
     GIVEN_UP,
@@ -29,37 +24,31 @@ from rag.catalog.interrupted import (
     IS_INTERRUPTED,
 )
 from rag.catalog.sql import (
+    CHANGE_DOCUMENT,
+    CHANGE_OPEN_TASK,
     IS_OPEN,
     OPEN,
-    acl_of,
+    THE_TASK,
     document_key,
-    key_columns,
-    of_document,
     same_document,
-    scope_of,
-    scope_row,
-    the_document,
+    task_of,
     utc_now,
 )
-from rag.catalog.tables import documents, jobs, tasks, texts
-from rag.catalog.unsettled import Unsettled
+from rag.catalog.tables import documents, jobs, tasks
 from rag.records import ATTEMPTS, DueTask, Submission, Task
 from rag.telemetry import metrics
-from rag.types import Document, Stage, State
+from rag.types import Document, Stage
 
 LONGEST_WAIT = 120.0
 """Seconds that a task waits at most for its next try."""
 _EXPIRED = "It had not begun when its time was over: it was sent with `expires_in`."
 
 # Statements that every document needs are built once: building one takes longer than running it.
-_THE_TASK = tasks.c.id == sa.bindparam("task_id")
 _OF_TASK = same_document(documents, tasks)
 _other = tasks.alias()
 _newer = sa.and_(same_document(_other, tasks), _other.c.id > tasks.c.id)
 _OVERTAKEN = sa.exists().where(_newer, _other.c.state == "succeeded")
 """Condition on a task: a newer task of its document has succeeded."""
-_WANTED_AGAIN = sa.exists().where(_OF_TASK, tasks.c.id > sa.bindparam("task_id"), IS_OPEN)
-"""Condition on a document: a task newer than the given one is open."""
 _TASKS = (
     sa.select(
         *(column for column in tasks.c if column is not tasks.c.draft),  # which may be large
@@ -78,29 +67,19 @@ _FIND_NEXT_DUE = sa.select(sa.func.min(tasks.c.not_before).label("at")).where(
 )
 _FIND_OPEN = (
     sa.select(_OVERTAKEN.label("overtaken"), tasks.c.expires_at, tasks.c.state)
-    .where(_THE_TASK, IS_OPEN)
+    .where(THE_TASK, IS_OPEN)
     .with_for_update(of=tasks)
 )
 _BY_TURN = (tasks.c.bulk, tasks.c.turn, tasks.c.id)
-_CHANGE = tasks.update().where(_THE_TASK)
-_CHANGE_RUNNING = tasks.update().where(_THE_TASK, tasks.c.state == "running")
-_END = tasks.update().where(_THE_TASK, IS_OPEN)
-_CHANGE_DOCUMENT = documents.update().where(the_document(documents))
-_END_DOCUMENT = documents.update().where(the_document(documents), ~_WANTED_AGAIN)
+_CHANGE = tasks.update().where(THE_TASK)
+_CHANGE_RUNNING = tasks.update().where(THE_TASK, tasks.c.state == "running")
 
 
 class Tasks:
-    """Queries and changes of the tasks, and of their documents with them."""
+    """Queries and changes of the tasks that have not ended, and of their documents with them."""
 
-    def __init__(self, database: Database, unsettled: Unsettled) -> None:
+    def __init__(self, database: Database) -> None:
         self._db = database
-        self._unsettled = unsettled
-        self._accepting = Accepting(database)
-        new = database.insert(texts)
-        self._store_text = new.on_conflict_do_update(
-            index_elements=key_columns(texts),
-            set_={"text": new.excluded.text, "structure": new.excluded.structure},
-        )
 
     async def release(self, *, died: bool = False) -> None:
         """Makes tasks and documents that are marked as running pending again, of all tenants.
@@ -118,7 +97,7 @@ class Tasks:
     async def _count_interrupted(self, db: AsyncConnection) -> None:
         await db.execute(COUNT_INTERRUPTED)
         for row in (await db.execute(_TASKS.where(IS_GIVEN_UP))).mappings().all():
-            await self._give_up(db, _task(row))
+            await self._give_up(db, task_of(row))
 
     async def _give_up(self, db: AsyncConnection, task: Task) -> None:
         await self._settle(db, task, "failed", error=GIVEN_UP)
@@ -134,7 +113,7 @@ class Tasks:
         query = query.order_by(*_BY_TURN)
         async with self._db.write() as db:
             found = (await db.execute(query.with_for_update(skip_locked=True, of=tasks))).mappings()
-            due = [_task(row) for row in found]
+            due = [task_of(row) for row in found]
             hurried = [task for task in due if not task.bulk]
             claimed = hurried + [task for task in due if task.bulk][:bulk]
             taken = tasks.c.id.in_([task.id for task in claimed])
@@ -146,14 +125,14 @@ class Tasks:
 
         They are of all tenants.
         """
-        return [_task(row) for row in await self._db.rows(_FIND_INTERRUPTED)]
+        return [task_of(row) for row in await self._db.rows(_FIND_INTERRUPTED)]
 
     async def get(self, ids: Sequence[int]) -> list[Task]:
         """Returns the tasks that exist and whose documents exist, oldest first.
 
         The ids are those of `outbox`, which a broker has brought: of all tenants.
         """
-        return [_task(row) for row in await self._db.rows(_FIND, {"ids": ids})]
+        return [task_of(row) for row in await self._db.rows(_FIND, {"ids": ids})]
 
     async def begin(self, task: Task) -> bool:
         """Marks a task as running; returns False if it is settled or cancelled instead.
@@ -182,7 +161,7 @@ class Tasks:
             counted = {"attempts": task.attempts} if died else {}
             await db.execute(_CHANGE, begun | counted | _running())
             key = document_key(task.scope, task.document_id)
-            await db.execute(_CHANGE_DOCUMENT, key | _running())
+            await db.execute(CHANGE_DOCUMENT, key | _running())
             return True
 
     async def parsed(
@@ -220,7 +199,7 @@ class Tasks:
         waits = {"task_id": task.id, "queued_at": None} | again | timing
         async with self._db.write() as db:
             await db.execute(_CHANGE_RUNNING, waits)
-            await db.execute(_CHANGE_DOCUMENT, document_key(task.scope, task.document_id) | again)
+            await db.execute(CHANGE_DOCUMENT, document_key(task.scope, task.document_id) | again)
         metrics.document("retried", task.scope.tenant)
 
     async def next_due(self) -> float | None:
@@ -257,13 +236,13 @@ class Tasks:
         async with self._db.write() as db:
             if (await db.execute(_CHANGE_RUNNING, {"task_id": task.id} | stopped)).rowcount:
                 key = document_key(task.scope, task.document_id)
-                await db.execute(_CHANGE_DOCUMENT, key | stopped)
+                await db.execute(CHANGE_DOCUMENT, key | stopped)
 
     async def put_back(self, task: Task, *, seconds: float) -> None:
         """Puts a task into the outbox again, due in `seconds`, unless it is settled."""
         later = {"queued_at": None, "not_before": time.time() + seconds}
         async with self._db.write() as db:
-            await db.execute(_END, {"task_id": task.id} | later)
+            await db.execute(CHANGE_OPEN_TASK, {"task_id": task.id} | later)
 
     async def requeue(self, queues: Iterable[tuple[Stage, bool]], *, older_than: float) -> None:
         """Puts tasks sent to these (stage, bulk) queues `older_than` s ago back into the outbox.
@@ -277,105 +256,6 @@ class Tasks:
             lost = tasks.update().where(IS_OPEN, theirs, old)
             await db.execute(lost.values(queued_at=None))
 
-    async def succeed(
-        self,
-        task: Task,
-        document: Document,
-        *,
-        recipe: str,
-        chunks: int,
-        duplicate_of: str | None,
-        original: str | None = None,
-        attachments: Sequence[Submission] = (),
-    ) -> None:
-        """Stores a document's new state and text, and settles its task as succeeded.
-
-        In the same transaction, its attachments are added to its job.
-        """
-        values = {
-            "title": document.title,
-            "media_type": document.media_type,
-            "version": document.version,
-            "meta": dict(document.meta),
-            "recipe": recipe,
-            "chunks": chunks,
-            "duplicate_of": duplicate_of,
-            "original": original,
-        }
-        text = {
-            **scope_row(task.scope),
-            "document_id": task.document_id,
-            "text": document.text,
-            "structure": structure_of(document),
-        }
-        outcome = "duplicate" if duplicate_of else "stored"
-        async with self._db.write() as db:
-            await db.execute(self._store_text, text)
-            await forget_versions(db, task.scope, task.document_id, but=document.version)
-            if task.acl is not None:
-                await write_acl(db, task.scope, {task.document_id: task.acl})
-            await self._settle(db, task, "succeeded", outcome=outcome, document=values)
-            await self._unsettled.unmark(db, task.scope, task.document_id)
-            await self._accepting.add(db, task.scope, task.job_id, attachments, bulk=task.bulk)
-        metrics.document(outcome, task.scope.tenant)
-
-    async def unchanged(
-        self,
-        task: Task,
-        document: Document,
-        *,
-        original: str = "",
-        attachments: Sequence[Submission] = (),
-    ) -> None:
-        """Records that a document has not changed; stores what an older version did not store.
-
-        In the same transaction, its attachments are added to its job.
-        """
-        mine = of_document(task.scope, task.document_id, texts)
-        unkept = texts.update().where(mine, texts.c.structure.is_(None))
-        async with self._db.write() as db:
-            await db.execute(unkept.values(structure=structure_of(document)))
-            kept = {"original": original} if original else None
-            await self._settle(db, task, "succeeded", outcome="unchanged", document=kept)
-            await self._accepting.add(db, task.scope, task.job_id, attachments, bulk=task.bulk)
-        metrics.document("unchanged", task.scope.tenant)
-
-    async def skip(self, task: Task, why: str) -> None:
-        """Records that nothing here can read a document; its earlier stored state stays."""
-        async with self._db.write() as db:
-            await self._settle(
-                db, task, "succeeded", error=why, outcome="skipped", listed="skipped"
-            )
-        metrics.document("skipped", task.scope.tenant)
-
-    async def fail(self, task: Task, error: str) -> None:
-        """Records that a document could not be ingested; its earlier stored state stays."""
-        async with self._db.write() as db:
-            await self._settle(db, task, "failed", error=error)
-        metrics.document("failed", task.scope.tenant)
-
-    async def _settle(
-        self,
-        db: AsyncConnection,
-        task: Task,
-        state: State,
-        *,
-        error: str | None = None,
-        outcome: str | None = None,
-        document: Mapping[str, Any] | None = None,
-        listed: State | None = None,
-    ) -> None:
-        """Ends a task and, unless a newer one is open, its document; `listed` is its state."""
-        ended = {"state": state, "error": error, "updated_at": utc_now()}
-        of_task = {"task_id": task.id}
-        of_its_document = document_key(task.scope, task.document_id)
-        await db.execute(_END, of_task | ended | {"outcome": outcome, "draft": None})
-        if document:
-            await db.execute(_CHANGE_DOCUMENT, of_its_document | dict(document))
-        await db.execute(
-            _END_DOCUMENT, of_task | of_its_document | ended | {"state": listed or state}
-        )
-
 
 def _running() -> dict[str, str]:
     return {"state": "running", "updated_at": utc_now()}
@@ -385,24 +265,3 @@ def _due() -> sa.ColumnElement[bool]:
     """Returns the condition of a due task; a time too far ahead is from before a clock change."""
     now = time.time()
     return sa.or_(tasks.c.not_before <= now, tasks.c.not_before > now + LONGEST_WAIT)
-
-
-def _task(row: sa.RowMapping) -> Task:
-    interrupted = row["state"] == "running"
-    return Task(
-        id=row["id"],
-        job_id=row["job_id"],
-        scope=scope_of(row),
-        document_id=row["document_id"],
-        uri=row["uri"],
-        source=row["source"],
-        attempts=row["attempts"] + interrupted,
-        stage=row["stage"],
-        accepted_at=datetime.fromisoformat(row["accepted_at"]).timestamp(),
-        traceparent=row["traceparent"],
-        interrupted=interrupted,
-        bulk=row["bulk"],
-        key_id=row["key_id"],
-        subject=row["subject"],
-        acl=acl_of(row["acl"]),
-    )

@@ -645,7 +645,7 @@ async def test_a_crash_before_the_catalog_is_told_doubles_nothing_when_run_again
         await bench.ingest(bench.file("a.md", prose(before)))
     doc = bench.file("a.md", prose(after))
     with monkeypatch.context() as patch:
-        patch.setattr(bench.catalog.tasks, "succeed", crash)
+        patch.setattr(bench.catalog.outcomes, "succeed", crash)
         with pytest.raises(asyncio.CancelledError):
             await bench.ingest(doc)
     assert len(await bench.chunks()) == after  # searchable all the while
@@ -701,6 +701,7 @@ def owner_of(bench: Bench, name: str) -> Any:
         "index": bench.index,
         "documents": bench.catalog.documents,
         "tasks": bench.catalog.tasks,
+        "outcomes": bench.catalog.outcomes,
         "unsettled": bench.catalog.unsettled,
     }[name]
 
@@ -816,7 +817,7 @@ async def test_what_was_begun_and_then_cancelled_is_put_back(
     bench.file("a.md", prose(5, changed=1))
     job = await bench.catalog.jobs.submit(bench.scope, [doc, new])
     for task in await bench.catalog.tasks.claim(9):
-        await cut_short(bench, monkeypatch, ("tasks", "succeed"), bench.pipeline().ingest(task))
+        await cut_short(bench, monkeypatch, ("outcomes", "succeed"), bench.pipeline().ingest(task))
     assert len(await bench.chunks()) > 3
     await bench.catalog.tasks.release()
     await bench.catalog.jobs.cancel(bench.scope.tenant, job)

@@ -49,12 +49,12 @@ class Worker:
         finally:
             self._now -= 1
         if task.document_id.startswith("bad"):
-            await self.catalog.tasks.fail(task, "no text")
+            await self.catalog.outcomes.fail(task, "no text")
         else:
             document = Document(
                 id=task.document_id, version="1", uri=task.uri, media_type="", title="", text=""
             )
-            await self.catalog.tasks.unchanged(task, document)
+            await self.catalog.outcomes.unchanged(task, document)
 
     async def maintain(self, scope: Scope) -> None:
         self.maintained.append(scope)

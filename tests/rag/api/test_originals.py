@@ -220,7 +220,7 @@ async def test_killed_between_the_file_and_the_catalog(
 ) -> None:
     """The task runs again, from the bytes that are still there."""
     http, service = here
-    succeed = service.catalog.tasks.succeed
+    succeed = service.catalog.outcomes.succeed
 
     async def die(*_: object, **__: object) -> None:
         raise asyncio.CancelledError

@@ -77,7 +77,7 @@ async def ingest(catalog: Catalog, scope: Scope, **versions: str) -> None:
         id_ = task.document_id
         read = Document(id=id_, version=versions[id_], uri=id_, media_type="", title="", text=id_)
         await catalog.tasks.begin(task)
-        await catalog.tasks.succeed(task, read, recipe="r", chunks=1, duplicate_of=None)
+        await catalog.outcomes.succeed(task, read, recipe="r", chunks=1, duplicate_of=None)
 
 
 def upgrade(connection: sa.Connection, to: str) -> None:

@@ -53,7 +53,7 @@ async def test_a_stored_document_is_told_with_its_text(catalog: Catalog, scope: 
 async def test_a_failure_keeps_what_was_stored_before(catalog: Catalog, scope: Scope) -> None:
     await store(catalog, scope, "a", "old")
     _, [task] = await submit(catalog, scope, "a")
-    await catalog.tasks.fail(task, "no text")
+    await catalog.outcomes.fail(task, "no text")
     record = await catalog.documents.get(scope, "a")
     assert (record.state, record.error, record.chunks) == ("failed", "no text", 3)
     assert await catalog.documents.text(scope, "a") == "old"
@@ -63,7 +63,7 @@ async def test_submitting_again_forgets_the_error_and_keeps_the_age(
     catalog: Catalog, scope: Scope
 ) -> None:
     _, [task] = await submit(catalog, scope, "a")
-    await catalog.tasks.fail(task, "no text")
+    await catalog.outcomes.fail(task, "no text")
     before = await catalog.documents.get(scope, "a")
     await catalog.jobs.submit(scope, [submission("a", spool="new")])
     after = await catalog.documents.get(scope, "a")
@@ -221,7 +221,7 @@ def whole_document(name: str) -> Document:
 async def test_a_stored_document_comes_back_as_it_was(catalog: Catalog, scope: Scope) -> None:
     stored = whole_document("a")
     _, [task] = await submit(catalog, scope, "a")
-    await catalog.tasks.succeed(task, stored, recipe="r", chunks=1, duplicate_of=None)
+    await catalog.outcomes.succeed(task, stored, recipe="r", chunks=1, duplicate_of=None)
     found = await catalog.documents.stored(scope, "a")
     assert found == stored
     assert repr(found) == repr(stored)  # 1, 1.0 and True are equal, and are not the same
@@ -239,6 +239,6 @@ async def test_what_an_older_version_stored_is_named_until_it_is_ingested_again(
             await ask
         assert caught.value.code == "incomplete_documents"
     _, [task] = await submit(catalog, scope, "a")
-    await catalog.tasks.unchanged(task, document("a"))
+    await catalog.outcomes.unchanged(task, document("a"))
     await catalog.documents.check_complete(scope)
     assert await catalog.documents.stored(scope, "a") == document("a")

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.anyio
 async def test_a_long_job_is_retried_in_no_time(catalog: Catalog, scope: Scope) -> None:
     job = await catalog.jobs.submit(scope, [submission(str(n)) for n in range(10_000)])
     [first] = await catalog.tasks.claim(1)
-    await catalog.tasks.fail(first, "Broken.")
+    await catalog.outcomes.fail(first, "Broken.")
     async with asyncio.timeout(60):  # in the square of its documents it would take hours
         assert (await catalog.jobs.retry(scope.tenant, job)).counts == {"pending": 10_000}
 
@@ -29,8 +29,8 @@ async def test_retrying_a_job_takes_up_what_failed_and_nothing_else(
 ) -> None:
     job, [good, bad, mended] = await submit(catalog, scope, "good", "bad", "mended")
     await succeed(catalog, good)
-    await catalog.tasks.fail(bad, "Broken.")
-    await catalog.tasks.fail(mended, "Broken.")
+    await catalog.outcomes.fail(bad, "Broken.")
+    await catalog.outcomes.fail(mended, "Broken.")
     await store(catalog, scope, "mended")  # by another job since
     record = await catalog.jobs.retry(scope.tenant, job)
     assert record.counts == {"succeeded": 1, "pending": 1, "failed": 1}
@@ -119,9 +119,9 @@ async def test_the_state_of_a_job_follows_from_its_documents(
             case "s":
                 await succeed(catalog, task)
             case "u":
-                await catalog.tasks.unchanged(task, document(task.document_id))
+                await catalog.outcomes.unchanged(task, document(task.document_id))
             case _:
-                await catalog.tasks.fail(task, "no text")
+                await catalog.outcomes.fail(task, "no text")
     assert (await catalog.jobs.get(scope.tenant, job)).state == state
 
 
@@ -132,7 +132,7 @@ async def test_a_job_names_its_first_failures_and_counts_all(
     names = [f"d{i:03}" for i in range(MAX_LISTED_FAILURES + 5)]
     job = await catalog.jobs.submit(scope, [submission(name) for name in names])
     for task in await catalog.tasks.claim(len(names)):
-        await catalog.tasks.fail(task, f"{task.document_id} is no text")
+        await catalog.outcomes.fail(task, f"{task.document_id} is no text")
     record = await catalog.jobs.get(scope.tenant, job)
     assert record.counts == {"failed": len(names)}
     assert len(record.failures) == MAX_LISTED_FAILURES
@@ -148,7 +148,7 @@ async def test_a_job_counts_its_outcomes_by_kind(catalog: Catalog, scope: Scope)
     job, tasks = await submit(catalog, scope, "a", "b", "c")
     await succeed(catalog, tasks[0])
     await succeed(catalog, tasks[1], duplicate_of="a")
-    await catalog.tasks.unchanged(tasks[2], document("c"))
+    await catalog.outcomes.unchanged(tasks[2], document("c"))
     outcomes = (await catalog.jobs.get(scope.tenant, job)).outcomes
     assert outcomes == {"stored": 1, "duplicate": 1, "unchanged": 1}
 
@@ -159,7 +159,7 @@ async def test_a_job_counts_its_outcomes_by_kind(catalog: Catalog, scope: Scope)
 async def test_a_job_of_another_tenant_is_not_found(catalog: Catalog, scope: Scope) -> None:
     job = await catalog.jobs.submit(scope, [submission(name, spool=name) for name in "abc"])
     first, *_ = await catalog.tasks.claim(1)
-    await catalog.tasks.fail(first, "Broken.")
+    await catalog.outcomes.fail(first, "Broken.")
     before = await catalog.jobs.get(scope.tenant, job)
     for call in (catalog.jobs.get, catalog.jobs.cancel, catalog.jobs.retry):
         with pytest.raises(NotFoundError, match=f"no job '{job}'") as caught:
@@ -180,7 +180,7 @@ async def test_a_document_of_two_tenants_is_ingested_for_each_on_its_own(
     ours, other = await catalog.tasks.claim(9)  # of both tenants
     assert (ours.scope, other.scope) == (scope, theirs)
     assert (await catalog.jobs.backlog()).groups[0].tasks == 2
-    await catalog.tasks.fail(other, "Broken.")
+    await catalog.outcomes.fail(other, "Broken.")
     await succeed(catalog, ours)
     assert await catalog.documents.spooled(scope, ["a"]) == set()
     assert await catalog.documents.spooled(theirs, ["a"]) == {"theirs"}

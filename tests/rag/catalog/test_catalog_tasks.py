@@ -35,7 +35,7 @@ async def test_a_task_says_where_its_bytes_lie(catalog: Catalog, scope: Scope) -
     assert (task.job_id, task.scope, task.uri) == (job, scope, "file:///a")
     assert task.source == {"spool": "key"}
     assert await catalog.documents.all_spooled() == {"key"}
-    await catalog.tasks.fail(task, "no")
+    await catalog.outcomes.fail(task, "no")
     assert await catalog.documents.all_spooled() == {"key"}  # it may be retried
     assert await catalog.documents.delete(scope, "a") == {"key"}
     assert await catalog.documents.all_spooled() == set()
@@ -146,7 +146,7 @@ async def test_what_failed_after_it_was_parsed_is_read_again(
     job, [task] = await submit(catalog, scope, "a")
     await catalog.tasks.parsed(task, document("a", "text"))
     [task] = await catalog.tasks.claim(9)
-    await catalog.tasks.fail(task, "Broken.")
+    await catalog.outcomes.fail(task, "Broken.")
     assert (await catalog.jobs.retry(scope.tenant, job)).stages == {"parse": 1}
     assert await catalog.tasks.draft(task) is None
 
@@ -220,5 +220,5 @@ async def test_a_document_stays_pending_while_a_newer_task_waits_for_it(
     await succeed(catalog, old)
     assert (await catalog.documents.get(scope, "a")).state == "pending"
     [new] = await catalog.tasks.claim(9)
-    await catalog.tasks.unchanged(new, document("a"))
+    await catalog.outcomes.unchanged(new, document("a"))
     assert (await catalog.documents.get(scope, "a")).state == "succeeded"

@@ -114,7 +114,7 @@ class Mortal:
             await asyncio.sleep(0.01)
             if self.died.is_set():
                 await asyncio.sleep(3600)
-            await self.catalog.tasks.fail(task, "done")
+            await self.catalog.outcomes.fail(task, "done")
 
 
 def embedded(mortal: Mortal) -> LocalQueue:

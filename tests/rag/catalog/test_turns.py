@@ -71,7 +71,7 @@ async def test_retried_tasks_take_turns_too(catalog: Catalog) -> None:
     await catalog.collections.claim(ACME, "embedder-1")
     job = await submit(catalog, ACME, 30)
     for task in await catalog.tasks.claim(30):
-        await catalog.tasks.fail(task, "no")
+        await catalog.outcomes.fail(task, "no")
     await submit(catalog, RIVAL, 30)
     await claimed(catalog, 10)
     await catalog.jobs.retry(ACME.tenant, job)

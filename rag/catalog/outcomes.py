@@ -1,0 +1,151 @@
+"""The ends of tasks: what was stored of a document, or why nothing was."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from rag.catalog.accepting import Accepting
+from rag.catalog.acls import write_acl
+from rag.catalog.database import Database
+from rag.catalog.document_json import structure_of
+from rag.catalog.forgetting import forget_versions
+from rag.catalog.sql import (
+    CHANGE_DOCUMENT,
+    CHANGE_OPEN_TASK,
+    IS_OPEN,
+    document_key,
+    key_columns,
+    of_document,
+    same_document,
+    scope_row,
+    the_document,
+    utc_now,
+)
+from rag.catalog.tables import documents, tasks, texts
+from rag.catalog.unsettled import Unsettled
+from rag.records import Submission, Task
+from rag.telemetry import metrics
+from rag.types import Document, State
+
+_WANTED_AGAIN = sa.exists().where(
+    same_document(documents, tasks), tasks.c.id > sa.bindparam("task_id"), IS_OPEN
+)
+"""Condition on a document: a task newer than the given one is open."""
+_END_DOCUMENT = documents.update().where(the_document(documents), ~_WANTED_AGAIN)
+
+
+class Outcomes:
+    """Ends tasks, and records the state of their documents in the same transaction."""
+
+    def __init__(self, database: Database, unsettled: Unsettled) -> None:
+        self._db = database
+        self._unsettled = unsettled
+        self._accepting = Accepting(database)
+        new = database.insert(texts)
+        self._store_text = new.on_conflict_do_update(
+            index_elements=key_columns(texts),
+            set_={"text": new.excluded.text, "structure": new.excluded.structure},
+        )
+
+    async def succeed(
+        self,
+        task: Task,
+        document: Document,
+        *,
+        recipe: str,
+        chunks: int,
+        duplicate_of: str | None,
+        original: str | None = None,
+        attachments: Sequence[Submission] = (),
+    ) -> None:
+        """Stores a document's new state and text, and settles its task as succeeded.
+
+        In the same transaction, its attachments are added to its job.
+        """
+        values = {
+            "title": document.title,
+            "media_type": document.media_type,
+            "version": document.version,
+            "meta": dict(document.meta),
+            "recipe": recipe,
+            "chunks": chunks,
+            "duplicate_of": duplicate_of,
+            "original": original,
+        }
+        text = {
+            **scope_row(task.scope),
+            "document_id": task.document_id,
+            "text": document.text,
+            "structure": structure_of(document),
+        }
+        outcome = "duplicate" if duplicate_of else "stored"
+        async with self._db.write() as db:
+            await db.execute(self._store_text, text)
+            await forget_versions(db, task.scope, task.document_id, but=document.version)
+            if task.acl is not None:
+                await write_acl(db, task.scope, {task.document_id: task.acl})
+            await self._settle(db, task, "succeeded", outcome=outcome, document=values)
+            await self._unsettled.unmark(db, task.scope, task.document_id)
+            await self._accepting.add(db, task.scope, task.job_id, attachments, bulk=task.bulk)
+        metrics.document(outcome, task.scope.tenant)
+
+    async def unchanged(
+        self,
+        task: Task,
+        document: Document,
+        *,
+        original: str = "",
+        attachments: Sequence[Submission] = (),
+    ) -> None:
+        """Records that a document has not changed; stores what an older version did not store.
+
+        In the same transaction, its attachments are added to its job.
+        """
+        mine = of_document(task.scope, task.document_id, texts)
+        unkept = texts.update().where(mine, texts.c.structure.is_(None))
+        async with self._db.write() as db:
+            await db.execute(unkept.values(structure=structure_of(document)))
+            kept = {"original": original} if original else None
+            await self._settle(db, task, "succeeded", outcome="unchanged", document=kept)
+            await self._accepting.add(db, task.scope, task.job_id, attachments, bulk=task.bulk)
+        metrics.document("unchanged", task.scope.tenant)
+
+    async def skip(self, task: Task, why: str) -> None:
+        """Records that nothing here can read a document; its earlier stored state stays."""
+        async with self._db.write() as db:
+            await self._settle(
+                db, task, "succeeded", error=why, outcome="skipped", listed="skipped"
+            )
+        metrics.document("skipped", task.scope.tenant)
+
+    async def fail(self, task: Task, error: str) -> None:
+        """Records that a document could not be ingested; its earlier stored state stays."""
+        async with self._db.write() as db:
+            await self._settle(db, task, "failed", error=error)
+        metrics.document("failed", task.scope.tenant)
+
+    async def _settle(
+        self,
+        db: AsyncConnection,
+        task: Task,
+        state: State,
+        *,
+        error: str | None = None,
+        outcome: str | None = None,
+        document: Mapping[str, Any] | None = None,
+        listed: State | None = None,
+    ) -> None:
+        """Ends a task and, unless a newer one is open, its document; `listed` is its state."""
+        ended = {"state": state, "error": error, "updated_at": utc_now()}
+        of_task = {"task_id": task.id}
+        of_its_document = document_key(task.scope, task.document_id)
+        await db.execute(CHANGE_OPEN_TASK, of_task | ended | {"outcome": outcome, "draft": None})
+        if document:
+            await db.execute(CHANGE_DOCUMENT, of_its_document | dict(document))
+        await db.execute(
+            _END_DOCUMENT, of_task | of_its_document | ended | {"state": listed or state}
+        )

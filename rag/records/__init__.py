@@ -1,0 +1,53 @@
+"""Records of the catalog."""
+
+from __future__ import annotations
+
+from rag.records.answers import Feedback, LiveAnswer, Rating, Signals
+from rag.records.audit import SERVICE, AuditEntry, AuditHead, AuditOutcome, AuditRow
+from rag.records.callers import Feature, KeyRecord, LedgerRow, Outcome, StoredKey, TenantRecord
+from rag.records.documents import (
+    ATTEMPTS,
+    GONE,
+    TERMS,
+    Backlog,
+    CollectionRecord,
+    Cut,
+    DocumentRecord,
+    DueTask,
+    JobRecord,
+    OpenTasks,
+    Submission,
+    Switch,
+    Task,
+)
+
+__all__ = [
+    "ATTEMPTS",
+    "GONE",
+    "SERVICE",
+    "TERMS",
+    "AuditEntry",
+    "AuditHead",
+    "AuditOutcome",
+    "AuditRow",
+    "Backlog",
+    "CollectionRecord",
+    "Cut",
+    "DocumentRecord",
+    "DueTask",
+    "Feature",
+    "Feedback",
+    "JobRecord",
+    "KeyRecord",
+    "LedgerRow",
+    "LiveAnswer",
+    "OpenTasks",
+    "Outcome",
+    "Rating",
+    "Signals",
+    "StoredKey",
+    "Submission",
+    "Switch",
+    "Task",
+    "TenantRecord",
+]
