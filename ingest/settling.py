@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from ingest.pipeline import IngestPipeline
 from rag.catalog.catalog import Catalog
 from rag.catalog.unsettled import Mark
-from rag.errors import BusyError, NotFoundError, UpstreamError, for_log
+from rag.errors import BusyError, NotFoundError, StorageError, UpstreamError, for_log
 from rag.protocols import VersionedIndex
 from rag.types import Scope
 
@@ -93,7 +93,10 @@ async def settle(
         UpstreamError: Catalog, index or embedder cannot be reached; the remaining work stays open.
     """
     causes = causes or Causes()
-    await pipeline.removal.finish()
+    try:
+        await pipeline.removal.finish()
+    except StorageError as error:  # other work goes on
+        causes.log_once("A collection is not removed yet", error)
     for scope in await catalog.staged.scopes():
         with contextlib.suppress(BusyError):
             async with catalog.alone(scope, "reindex", wait=False):

@@ -31,6 +31,10 @@ from retrieval.indexes.edge_shard import TOKENS_SLICE, WRITE_SLICE
 from retrieval.indexes.edge_upkeep import Upkeep
 from retrieval.indexes.sparse_files import check_room
 
+REMOVE_ATTEMPTS, REMOVE_PAUSE = 50, 0.1
+"""Attempts to remove a scope's folder, and seconds between them: a rebuild whose parent was killed
+ends within seconds."""
+
 
 class EdgeIndex:
     """`StoredIndex` on Qdrant Edge, under one folder. One event loop, one process.
@@ -84,7 +88,14 @@ class EdgeIndex:
         await self._upkeep.stop(scope)
         lock = self._shards.lock
         async with lock(scope), lock(sibling(scope, NEXT)), lock(sibling(scope, PREVIOUS)):
-            self._shards.remove(scope)
+            for _ in range(REMOVE_ATTEMPTS):
+                if self._shards.remove(scope):
+                    return
+                await asyncio.sleep(REMOVE_PAUSE)
+        raise StorageError(
+            f"The index of {scope.collection!r} cannot be removed from disk. It is tried again.",
+            detail=f"It lies in {self._shards.home(scope)}.",
+        )
 
     async def chunk_ids(self, scope: Scope, document_id: str | None) -> set[str]:
         """The ids of a document's chunks, or of all."""

@@ -106,10 +106,11 @@ class OpenShards:
             shard.close()
             shutil.rmtree(shard.folder, ignore_errors=True)
 
-    def remove(self, scope: Scope) -> None:
-        """Closes all versions of a scope and removes their folders.
+    def remove(self, scope: Scope) -> bool:
+        """Closes all versions of a scope and removes their folders; False if some is left.
 
-        They are named nowhere once the first step is done: a repeated call finishes the others.
+        They are named nowhere once the first step is done: a repeated call finishes the others. A
+        rebuild whose parent was killed may still write to its folder.
         """
         home = self.home(scope)
         with storage_errors(home):
@@ -118,8 +119,8 @@ class OpenShards:
                 self._used.pop(each, None)
                 if shard := self._shards.pop(each, None):
                     shard.close()
-            if home.is_dir():
-                shutil.rmtree(home)
+        shutil.rmtree(home, ignore_errors=True)
+        return not home.exists()
 
     def has(self, scope: Scope, shard: Shard) -> bool:
         """Returns True if this shard is the open one of the scope."""
