@@ -26,7 +26,18 @@ from rag.build.embedding import build_embedder
 from rag.protocols import Embedder
 from rag.settings.tree import load_settings
 from rag.telemetry.trace import Trace
-from rag.types import Chunk, Float32Array, Kind, Leg, Point, Query, Readers, Scope, readers_of
+from rag.types import (
+    Chunk,
+    Float32Array,
+    Kind,
+    Leg,
+    Match,
+    Point,
+    Query,
+    Readers,
+    Scope,
+    readers_of,
+)
 from retrieval.bm25 import Bm25Encoder
 from retrieval.fusion import Fusion
 from retrieval.hybrid import HybridRetriever
@@ -192,5 +203,7 @@ async def _exact(index: EdgeIndex, texts: _Texts, text: str, readers: Readers) -
     legs = texts.legs(text)
     lists = await index.search(replace(SCOPE, readers=readers), legs)
     fusion = Fusion(k=60, weights={})
-    found = {leg.name: matches for leg, matches in zip(legs, lists, strict=True)}
+    found: dict[str, Sequence[Match]] = {
+        leg.name: matches for leg, matches in zip(legs, lists, strict=True)
+    }
     return {each.chunk_id for each in fusion.fuse(found, TOP)}

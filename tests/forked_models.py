@@ -101,7 +101,8 @@ def _serve(listener: socket.socket) -> None:
             request, files, _, _ = socket.recv_fds(connection, MAX_REQUEST, MAX_FILES)
             if (pid := os.fork()) == 0:
                 listener.close()
-                _become_child(*pickle.loads(request), files)
+                name, env, cwd = pickle.loads(request)
+                _become_child(name, env, cwd, files)
             connection.send(str(pid).encode())
         for file in files:
             os.close(file)

@@ -124,7 +124,7 @@ def _idf_of(readers: Readers | None) -> qe.SearchParams:
     """Returns search parameters that count IDF over what these readers may read."""
     if readers is None:
         return LIVE
-    return qe.SearchParams(idf=qe.IdfParams(corpus=qe.Filter(must=edge_readable(readers))))
+    return qe.SearchParams(idf=qe.IdfParams(corpus=qe.Filter(must=[*edge_readable(readers)])))
 
 
 def term_query(term: int, readers: Readers | None) -> qe.QueryRequest:

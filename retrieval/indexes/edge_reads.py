@@ -196,7 +196,7 @@ class ShardReader:
         if field in OWN_FIELDS:
             return True
         for path in (path_of(*kind) for kind in self._kinds if kind[0] == field):
-            where = qe.Filter(must=edge_readable(readers), must_not=[qe.IsEmptyCondition(path)])
+            where = qe.Filter(must=[*edge_readable(readers)], must_not=[qe.IsEmptyCondition(path)])
             request = qe.ScrollRequest(limit=1, filter=where, with_payload=False, with_vector=False)
             with storage_errors(self.folder):
                 if self._edge.scroll(request)[0]:

@@ -112,7 +112,7 @@ def clauses(condition: Condition) -> list[Clause]:
 def to_edge(where: Sequence[Condition], readers: Readers | None = None) -> qe.Filter | None:
     """Joins conditions, already checked, and that of readers by AND; None if there are none."""
     must = [*edge_readable(readers), *(_any(clauses(c)) for c in where)]
-    return qe.Filter(must=must) if must else None
+    return qe.Filter(must=[*must]) if must else None
 
 
 def edge_readable(readers: Readers | None) -> list[qe.FieldCondition | qe.HasIdCondition]:
