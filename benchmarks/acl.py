@@ -28,7 +28,7 @@ from rag.settings.tree import load_settings
 from rag.telemetry.trace import Trace
 from rag.types import Chunk, Float32Array, Kind, Leg, Point, Query, Readers, Scope, readers_of
 from retrieval.bm25 import Bm25Encoder
-from retrieval.fusion import Fusion
+from retrieval.fusion import Fusion, Lists
 from retrieval.hybrid import HybridRetriever
 from retrieval.indexes.edge import EdgeIndex
 
@@ -192,5 +192,5 @@ async def _exact(index: EdgeIndex, texts: _Texts, text: str, readers: Readers) -
     legs = texts.legs(text)
     lists = await index.search(replace(SCOPE, readers=readers), legs)
     fusion = Fusion(k=60, weights={})
-    found = {leg.name: matches for leg, matches in zip(legs, lists, strict=True)}
+    found: Lists = {leg.name: matches for leg, matches in zip(legs, lists, strict=True)}
     return {each.chunk_id for each in fusion.fuse(found, TOP)}

@@ -216,7 +216,7 @@ def _keep(
         for document, uri in zip(documents, uris, strict=True)
     ]
     return [
-        replace(submission, acl=document.acl and document.acl.words())
+        replace(submission, acl=None if document.acl is None else document.acl.words())
         for submission, document in zip(submissions, documents, strict=True)
     ]
 

@@ -111,11 +111,11 @@ def clauses(condition: Condition) -> list[Clause]:
 
 def to_edge(where: Sequence[Condition], readers: Readers | None = None) -> qe.Filter | None:
     """Joins conditions, already checked, and that of readers by AND; None if there are none."""
-    must = [*edge_readable(readers), *(_any(clauses(c)) for c in where)]
+    must: list[Any] = [*edge_readable(readers), *(_any(clauses(c)) for c in where)]
     return qe.Filter(must=must) if must else None
 
 
-def edge_readable(readers: Readers | None) -> list[qe.FieldCondition | qe.HasIdCondition]:
+def edge_readable(readers: Readers | None) -> list[Any]:
     """Returns the condition that these readers may read a point; none for None."""
     if readers is None:
         return []

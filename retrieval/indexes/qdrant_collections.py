@@ -22,6 +22,7 @@ from retrieval.indexes.qdrant_points import (
     TOKENS,
     TOKENS_ON_DISK,
     Layout,
+    ShardKey,
     collection_options,
     equal,
     permitting,
@@ -85,7 +86,8 @@ class Collections:
         """Lets the chunks that were stored before there were ACLs follow the default."""
         before = models.Filter(must=[models.IsEmptyCondition(is_empty=_ACL_FIELD)])
         found = (await self._server.call(self._client.list_shard_keys, name)).shard_keys or []
-        for key in [str(each.key) for each in found] or [None]:
+        keys: list[ShardKey] = [str(each.key) for each in found]
+        for key in keys or [None]:
             steps = permitting(before, stored_acl(None), key)
             await self._server.call(self._client.batch_update_points, name, steps)
 
