@@ -115,7 +115,7 @@ def to_edge(where: Sequence[Condition], readers: Readers | None = None) -> qe.Fi
     return qe.Filter(must=[*must]) if must else None
 
 
-def edge_readable(readers: Readers | None) -> list[qe.FieldCondition | qe.HasIdCondition]:
+def edge_readable(readers: Readers | None) -> list[Any]:
     """Returns the condition that these readers may read a point; none for None."""
     if readers is None:
         return []

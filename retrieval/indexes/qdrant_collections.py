@@ -22,6 +22,7 @@ from retrieval.indexes.qdrant_points import (
     TOKENS,
     TOKENS_ON_DISK,
     Layout,
+    ShardKey,
     collection_options,
     equal,
     permitting,
