@@ -39,7 +39,7 @@ from rag.types import (
     readers_of,
 )
 from retrieval.bm25 import Bm25Encoder
-from retrieval.fusion import Fusion, Lists
+from retrieval.fusion import Fusion
 from retrieval.hybrid import HybridRetriever
 from retrieval.indexes.edge import EdgeIndex
 

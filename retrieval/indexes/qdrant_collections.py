@@ -22,7 +22,6 @@ from retrieval.indexes.qdrant_points import (
     TOKENS,
     TOKENS_ON_DISK,
     Layout,
-    ShardKey,
     collection_options,
     equal,
     permitting,
