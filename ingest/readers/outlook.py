@@ -9,6 +9,7 @@ from email.message import EmailMessage
 from email.parser import HeaderParser
 from email.policy import default
 from email.utils import format_datetime
+from hashlib import sha256
 from io import BytesIO
 from struct import iter_unpack
 
@@ -62,6 +63,9 @@ class _Storage:
         self._add_body(found)
         for part in self._parts("__attach_version1.0_#"):
             part._attach_to(found, depth)
+        if found.is_multipart():  # Python's own boundaries are random: each reading would differ
+            words = "\n".join((self._text(_SUBJECT), self._text(_BODY)))
+            found.set_boundary(f"=_{depth}_{sha256(words.encode()).hexdigest()}")
         return found
 
     def _headers(self) -> dict[str, str]:

@@ -26,7 +26,8 @@ class FailedAttempts:
     """A token bucket of wrong credentials for each address.
 
     A credential that was good before passes an empty bucket: many callers may share one address,
-    and a wrong key of one must not shut the others out.
+    and a wrong key of one must not shut the others out. Only failures are counted, when they are
+    known: many good credentials may come at once.
     """
 
     def __init__(self, *, per_minute: int) -> None:
@@ -51,15 +52,12 @@ class FailedAttempts:
                 raise
             return
         source = _source(address)
-        self._take(source)  # before the check: those that are checked at once count, too
+        self._check(source)
         try:
             yield
         except UnauthenticatedError:
+            self._take(source)
             raise
-        except BaseException:
-            self._give_back(source)
-            raise
-        self._give_back(source)
         _put(self._good, digest, None)
 
     @contextlib.contextmanager
@@ -77,14 +75,13 @@ class FailedAttempts:
         except TokenExpiredError:
             raise
         except UnauthenticatedError:
-            self._take(_source(address))
+            source = _source(address)
+            self._check(source)
+            self._take(source)
             raise
 
-    def _take(self, source: str) -> None:
-        now = time.monotonic()
-        left, at = self._left.get(source, (self._most, now))
-        left = min(self._most, left + (now - at) * self._rate)
-        if left < 1:
+    def _check(self, source: str) -> None:
+        if (left := self._tokens(source)) < 1:
             wait = math.ceil((1 - left) / self._rate)
             raise RateLimitedError(
                 "Too many wrong keys or tokens came from this address. Try again in"
@@ -92,12 +89,14 @@ class FailedAttempts:
                 retry_after=wait,
                 code="too_many_failures",
             )
-        _put(self._left, source, (left - 1, now))
 
-    def _give_back(self, source: str) -> None:
-        if source in self._left:
-            left, at = self._left[source]
-            self._left[source] = (min(self._most, left + 1), at)
+    def _take(self, source: str) -> None:
+        _put(self._left, source, (max(0.0, self._tokens(source) - 1), time.monotonic()))
+
+    def _tokens(self, source: str) -> float:
+        now = time.monotonic()
+        left, at = self._left.get(source, (self._most, now))
+        return min(self._most, left + (now - at) * self._rate)
 
 
 def _put(known: OrderedDict[K, V], key: K, value: V) -> None:

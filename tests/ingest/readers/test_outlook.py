@@ -51,6 +51,12 @@ def test_attachments_and_the_message_within() -> None:
     assert pumps.text[table.start : table.end].startswith("Pump | Speed rpm\nP40 | 900")
 
 
+def test_two_readings_give_the_same_attachments() -> None:
+    one, other = msg("thread.msg"), msg("thread.msg")
+    assert len(one.attachments) == 3
+    assert one.attachments == other.attachments
+
+
 def test_a_text_in_html_has_its_table_and_one_in_rtf_its_words() -> None:
     prices = msg("prices.msg")
     [table] = prices.tables
