@@ -60,11 +60,12 @@ class Calls:
         self.counts[f"{response.status_code // 100}xx"] += 1
         assert response.status_code < 500, (method, path, response.text)
         seen = f"{response.headers} {response.content.decode(errors='replace')}"
-        told = f"{caller.name}: {method} {path} {request}: {response.text[:2000]}"
+        what = f"{caller.name}: {method} {path} {request}: {response.text[:2000]}"
         leaked = set(SECRET.findall(seen)) - self.world.secrets(caller) - set(SECRET.findall(asked))
-        assert not leaked, f"{leaked} in {told}"
+        self.counts["secrets of one's own"] += len(set(SECRET.findall(seen)) - leaked)
+        assert not leaked, f"{leaked} in {what}"
         foreign = self.world.foreign(caller, set(ID.findall(seen)) - set(ID.findall(asked)))
-        assert not foreign, f"{foreign} in {told}"
+        assert not foreign, f"{foreign} in {what}"
         return response
 
     def same(
@@ -99,8 +100,8 @@ class Calls:
             seen[each] = response.status_code, kept, text
         self.counts["pairs"] += 1
         self.counts[f"pairs {caller.name}"] += 1
-        told = f"{caller.name}: {method} {path} {body}"
-        assert seen[pair[0]] == seen[pair[1]], f"{told}: {seen}"
+        what = f"{caller.name}: {method} {path} {body}"
+        assert seen[pair[0]] == seen[pair[1]], f"{what}: {seen}"
         return int(seen[hidden][0])
 
     # What is chosen
@@ -176,15 +177,9 @@ class Calls:
         """Waits for a job of one document, and takes its result into the model."""
         self.world.owners[job_id] = caller
         self.jobs.setdefault(caller.name, []).append(job_id)
-        path = f"/v1/jobs/{job_id}"
         if cancel:
-            assert self.send(caller, "DELETE", path).status_code == 200
-
-        def ended() -> Json | None:
-            job: Json = self.send(caller, "GET", path).json()
-            return None if job["state"] in ("pending", "running") else job
-
-        job = wait_for(ended, pause=0.005)
+            assert self.send(caller, "DELETE", f"/v1/jobs/{job_id}").status_code == 200
+        job = self.ended(caller, job_id)
         state: str = job["state"]
         before = self.world.documents.get(document.place)
         if before is None or not self.world.may_read(caller, before):
@@ -197,6 +192,17 @@ class Calls:
         self.world.put(document if state == "succeeded" else listed)
         self.counts[f"documents {state}"] += 1
         return state
+
+    def ended(self, caller: Caller, job_id: str) -> Json:
+        """Waits for a job to end; returns it."""
+
+        def look() -> Json | None:
+            job: Json = self.send(caller, "GET", f"/v1/jobs/{job_id}").json()
+            self.counts["calls"] -= 1  # it is none of the random ones
+            self.counts["polls"] += 1
+            return None if job["state"] in ("pending", "running") else job
+
+        return wait_for(look)
 
     def answered(self, caller: Caller, response: httpx.Response) -> None:
         """Notes whose an answer is, and its trace."""

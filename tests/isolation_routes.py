@@ -308,10 +308,10 @@ def _job_call(method: str, end: str = "") -> Call:
         if theirs and calls.rng.random() < 0.7:
             path, hidden = f"/v1/jobs/{TARGET}{end}", calls.rng.choice(theirs)
             assert calls.same(caller, method, path, hidden=hidden) == 404
-        elif mine and method == "GET":
-            calls.send(caller, method, f"/v1/jobs/{calls.rng.choice(mine)}")
-        elif mine:  # the last one has ended: nothing is left to cancel, or to try again
-            calls.send(caller, "GET", f"/v1/jobs/{mine[-1]}")
+        elif mine:  # it has ended: nothing is left to cancel, and what failed fails again
+            job_id = calls.rng.choice(mine[-20:])
+            assert calls.send(caller, method, f"/v1/jobs/{job_id}{end}").is_success
+            calls.ended(caller, job_id)
 
     return call
 
