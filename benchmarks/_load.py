@@ -1,8 +1,9 @@
 """`python -m benchmarks._load URL CLIENTS SECONDS`: questions in, latencies out.
 
 A load generator that costs little beside what it measures: a connection a client, kept alive,
-requests made before the clock starts, answers read by their length and not parsed. JSON with a
-list of questions comes in on standard input; JSON goes out. Bounded by SECONDS and `MOST`.
+requests made before the clock starts, answers read by their length and not parsed. JSON with
+`questions` and `headers` comes in on standard input; JSON goes out. URL is read if there are no
+questions. Bounded by SECONDS and `MOST`.
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ import asyncio
 import json
 import sys
 import time
-from collections.abc import Iterator
-from itertools import islice
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import repeat
 from urllib.parse import urlsplit
 
 import uvloop
@@ -56,23 +57,26 @@ async def _answer(reader: asyncio.StreamReader) -> bytes:
     return head[9:12]
 
 
-def _requests(questions: list[str], host: str) -> Iterator[bytes]:
-    """No two alike: nothing can be answered from a cache."""
+def _requests(path: str, headers: Mapping[str, str], questions: Sequence[str]) -> Iterator[bytes]:
+    """No two questions alike: nothing can be answered from a cache."""
+    head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    if not questions:
+        yield from repeat(f"GET {path} HTTP/1.1\r\n{head}\r\n".encode(), MOST)
+        return
+    head = f"POST {path} HTTP/1.1\r\n{head}Content-Type: application/json\r\n"
     for number in range(MOST):
         text = f"{questions[number % len(questions)]} {number}"
         body = json.dumps({"query": text, "top_k": 10}).encode()
-        head = (
-            f"POST /v1/search HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n"
-            f"Content-Length: {len(body)}\r\n\r\n"
-        )
-        yield head.encode() + body
+        yield f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
 
 
-async def load(url: str, clients: int, seconds: float, questions: list[str]) -> dict[str, object]:
+async def load(
+    url: str, clients: int, seconds: float, *, headers: Mapping[str, str], questions: Sequence[str]
+) -> dict[str, object]:
     """Latencies in ms, errors, requests a second, and the share of a core that this took."""
     address = urlsplit(url)
     host, port = address.hostname or "", address.port or 80
-    ready = list(islice(_requests(questions, address.netloc), MOST))
+    ready = list(_requests(address.path, {"Host": address.netloc, **headers}, questions))
     started, cpu = time.perf_counter(), time.process_time()
     run = Load(iter(ready), until=started + seconds)
     await asyncio.gather(*(run.client(host, port) for _ in range(clients)))
@@ -88,7 +92,7 @@ async def load(url: str, clients: int, seconds: float, questions: list[str]) -> 
 def main() -> None:
     """Reads the questions, runs, prints."""
     url, clients, seconds = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
-    found = uvloop.run(load(url, clients, seconds, json.load(sys.stdin)))
+    found = uvloop.run(load(url, clients, seconds, **json.load(sys.stdin)))
     json.dump(found, sys.stdout)
 
 

@@ -123,10 +123,18 @@ async def _in_process(folder: Path, texts: Sequence[str]) -> list[float]:
     return taken
 
 
-def load(url: str, *, clients: int, seconds: float, questions: Sequence[str]) -> dict[str, Any]:
+def load(
+    url: str,
+    *,
+    clients: int,
+    seconds: float,
+    questions: Sequence[str],
+    path: str = "/v1/search",
+    headers: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
     """The result of `benchmarks._load`, run in a separate process."""
-    command = [sys.executable, "-m", "benchmarks._load", url, str(clients), str(seconds)]
-    given = json.dumps(questions)
+    command = [sys.executable, "-m", "benchmarks._load", url + path, str(clients), str(seconds)]
+    given = json.dumps({"questions": questions, "headers": headers or {}})
     done = subprocess.run(command, input=given, stdout=subprocess.PIPE, text=True, check=True)
     found: dict[str, Any] = json.loads(done.stdout)
     return found

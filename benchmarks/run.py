@@ -40,6 +40,7 @@ LONG = (
     "acl",
     "coverage",
     "drift",
+    "gateway",
     "graph",
     "idf",
     "leaks",

@@ -149,7 +149,7 @@ def _add_origin_checks(app: FastAPI, hosts: Sequence[str], origins: Sequence[str
         app.add_middleware(
             CORSMiddleware,
             allow_origins=origins,
-            allow_methods=["GET", "POST", "DELETE"],
+            allow_methods=["GET", "POST", "PUT", "DELETE"],
             allow_headers=[
                 "Authorization",
                 "api-key",

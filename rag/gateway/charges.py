@@ -44,8 +44,8 @@ class Charge(Meter):
             self._ledger.put(self._row)
 
     def end(self, outcome: Outcome, *, trace_id: str = "") -> None:
-        """Closes the row; only the first call counts."""
-        if self._ended:
+        """Closes the row; only the first call counts, and none for work that never began."""
+        if self._ended or not self._begun:
             return
         self._ended = True
         spent = self.by_model or {"": Usage()}

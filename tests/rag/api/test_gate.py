@@ -242,7 +242,7 @@ async def test_pages_of_allowed_origins_ask_first_without_a_key_and_read_why_it_
             for header in ("authorization", "api-key"):
                 asks = {
                     "Origin": page,
-                    "Access-Control-Request-Method": "POST",
+                    "Access-Control-Request-Method": "PUT",
                     "Access-Control-Request-Headers": header,
                 }
                 assert (await http.options("/v1/query", headers=asks)).status_code == 200

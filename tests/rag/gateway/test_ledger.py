@@ -70,6 +70,14 @@ class TestLedger:
         outcomes = await sums(catalog, "outcome")
         assert {s["outcome"]: s["requests"] for s in outcomes} == {"ok": 1, "failed": 1}
 
+    async def test_work_that_never_began_has_none(self, catalog: Catalog) -> None:
+        ledger = Ledger(catalog.usage)
+        async with ledger.started():
+            charge = charge_of(ledger, "acme")
+            charge.end("ok")
+            await ledger.flush()
+        assert await sums(catalog, "outcome") == []
+
     async def test_rows_wait_while_the_catalog_is_away(
         self, catalog: Catalog, monkeypatch: pytest.MonkeyPatch
     ) -> None:
