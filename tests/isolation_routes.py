@@ -199,6 +199,7 @@ def _delete_collection(calls: Calls) -> None:
         calls.send(each, "POST", "/v1/search", json={"query": calls.question(), "collection": name})
     assert calls.send(caller, "DELETE", f"/v1/collections/{name}").status_code == 204
     calls.world.remove_collection(caller.tenant, name)
+    calls.jobs[caller.name].pop()
 
 
 def _default_acl(calls: Calls) -> None:
@@ -310,7 +311,8 @@ def _job_call(method: str, end: str = "") -> Call:
             assert calls.same(caller, method, path, hidden=hidden) == 404
         elif mine:  # it has ended: nothing is left to cancel, and what failed fails again
             job_id = calls.rng.choice(mine[-20:])
-            assert calls.send(caller, method, f"/v1/jobs/{job_id}{end}").is_success
+            response = calls.send(caller, method, f"/v1/jobs/{job_id}{end}")
+            assert response.is_success, (caller, response.text)
             calls.ended(caller, job_id)
 
     return call

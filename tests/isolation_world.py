@@ -69,11 +69,14 @@ class World:
     documents: dict[tuple[str, str, str], Document] = field(default_factory=dict)
     defaults: dict[tuple[str, str], Json] = field(default_factory=dict)
     """Default ACLs, of all collections."""
+    fields: dict[str, set[str]] = field(default_factory=dict)
+    """Names of fields that documents of a tenant have had: an index keeps them for admins."""
     owners: dict[str, Caller] = field(default_factory=dict)
     """Those who made jobs, answers and traces, and who have the keys, by id."""
 
     def put(self, document: Document) -> None:
         self.documents[document.place] = document
+        self.fields.setdefault(document.tenant, set()).update(document.fields)
         self.defaults.setdefault((document.tenant, document.collection), {"public": True})
 
     def change(self, document: Document, acl: Json | None) -> None:
@@ -125,7 +128,8 @@ class World:
 
     def secrets(self, caller: Caller) -> set[str]:
         """Returns the secrets that responses to the caller may contain."""
-        return {secret for each in self.readable(caller) for secret in each.secrets}
+        kept = self.fields.get(caller.tenant, set()) if caller.admin else set()
+        return {secret for each in self.readable(caller) for secret in each.secrets} | kept
 
     def may_know(self, caller: Caller, id_: str) -> bool:
         """Returns True if responses to the caller may contain the id of a job, an answer, …."""
