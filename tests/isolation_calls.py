@@ -188,7 +188,7 @@ class Calls:
             document = replace(document, acl=before.acl)
         if before:  # its first uri stays in the catalog
             document = replace(document, uri=f"{before.uri} {document.uri}")
-        listed = before or replace(document, text="", title="", uri="")
+        listed = before or replace(document, text="")
         self.world.put(document if state == "succeeded" else listed)
         self.counts[f"documents {state}"] += 1
         return state
