@@ -27,6 +27,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import psutil
+
 from benchmarks._common import Report, Target, p50
 from benchmarks._server import RAG, Server, examples, launched
 from benchmarks._texts import sentences
@@ -126,14 +128,18 @@ class _Asked:
     def turns(
         self, servers: Mapping[str, Server], headers: Mapping[str, str], **size: Any
     ) -> Iterator[tuple[str, Mapping[str, Any]]]:
-        """Yields the name of a server and what a load on it returned."""
+        """Yields the name of a server and what a load on it returned, with its CPU time in ms."""
         names = list(servers)
         for number in range(ROUNDS):
             texts = [f"{text} {number}" for text in self.questions]  # else it has their vectors
             names.append(names.pop(0))
             for name in names:
-                url = servers[name].url
-                yield name, load(url, path=self.path, headers=headers, questions=texts, **size)
+                url, process = servers[name].url, psutil.Process(servers[name].pid)
+                before = process.cpu_times()
+                found = load(url, path=self.path, headers=headers, questions=texts, **size)
+                after = process.cpu_times()
+                cpu = after.user + after.system - before.user - before.system
+                yield name, found | {"cpu": cpu * 1e3 / len(found["latencies"])}
 
 
 def _compare(
@@ -142,12 +148,14 @@ def _compare(
     """Adds p50 of one client, and the throughput of many; returns the errors."""
     alone: dict[str, list[float]] = defaultdict(list)
     crowd: dict[str, list[float]] = defaultdict(list)
+    cpu: dict[str, list[float]] = defaultdict(list)
     errors: list[str] = []
     for name, found in asked.turns(servers, headers, clients=1, seconds=ALONE_SECONDS):
         alone[name] += found["latencies"][NOT_COUNTED:]
         errors += found["errors"]
     for name, found in asked.turns(servers, headers, clients=CLIENTS, seconds=CROWD_SECONDS):
         crowd[name].append(found["per_second"])
+        cpu[name].append(found["cpu"])
         errors += found["errors"]
     for name, bound in ADDED_MS.items():
         added = Target(bound=bound, by="difference") if asked.has_targets else None
@@ -162,6 +170,9 @@ def _compare(
             floor=p50(crowd[OFF]),
             target=kept,
         )
+    for name in ADDED_MS:
+        title = f"{asked.name}, {CLIENTS} clients, {name}, API process"
+        report.add(title, p50(cpu[name]), unit="ms CPU/request", floor=p50(cpu[OFF]))
     return errors
 
 
