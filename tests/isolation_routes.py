@@ -447,9 +447,8 @@ _WEIGHTS: dict[str, float] = {
 }
 
 
-def one(calls: Calls) -> str:
-    """Makes one random call, or a pair; returns the route."""
+def one(calls: Calls) -> None:
+    """Makes one random call, or a pair."""
     weights = [_WEIGHTS.get(name, 5) for name in CALLS]
     [name] = calls.rng.choices(list(CALLS), weights)
     CALLS[name](calls)
-    return name
