@@ -6,6 +6,7 @@ import json
 import random
 import re
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from string import ascii_lowercase
 from typing import Any
@@ -211,3 +212,11 @@ class Calls:
             self.answers.setdefault(caller.name, []).append(id_)
         for id_ in re.findall(r'"trace_id":"([0-9a-f]{32})"', response.text):
             self.world.owners[id_] = caller
+
+
+Call = Callable[[Calls], None]
+"""A random call of one route."""
+
+
+def is_refused(status: int) -> None:
+    assert status in ERRORS, status
