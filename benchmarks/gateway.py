@@ -43,7 +43,7 @@ from rag.types import Principal
 from tests.redis_server import redis_server
 from tests.tokens import token_issuer
 
-ROUNDS, ALONE_SECONDS, CROWD_SECONDS = 12, 3.0, 4.0
+ROUNDS, ALONE_SECONDS, CROWD_SECONDS = 6, 2.0, 3.0
 NOT_COUNTED = 20
 """First requests of a turn: the turn before had the caches."""
 CHECKS = 2_000
