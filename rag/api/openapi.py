@@ -31,7 +31,7 @@ _HEADERS = {
     "4XX": {"Allow": _ALLOW, "WWW-Authenticate": _AUTHENTICATE, "Retry-After": _RETRY_AFTER},
     "5XX": {"Retry-After": _RETRY_AFTER},
 }
-_METHODS = ("get", "post", "delete")
+_METHODS = ("get", "post", "put", "delete")
 _SCHEMES = {
     "bearer": {
         "type": "http",

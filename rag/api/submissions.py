@@ -81,9 +81,7 @@ OPENAPI: dict[str, Any] = {
                             "minItems": 1,
                         },
                         "acl": {
-                            "type": "string",
-                            "contentMediaType": "application/json",
-                            "contentSchema": AclIn.model_json_schema(),
+                            **AclIn.model_json_schema(),
                             "description": "Who may read the files, as JSON; left out: as before.",
                         },
                         "uri": {
@@ -92,7 +90,8 @@ OPENAPI: dict[str, Any] = {
                             " without it, the file's name and folders tell it apart.",
                         },
                     },
-                }
+                },
+                "encoding": {"acl": {"contentType": "application/json"}},
             },
         },
     }

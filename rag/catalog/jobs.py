@@ -7,18 +7,21 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import islice
+from typing import Any
 from uuid import uuid4
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from rag.catalog.accepting import Accepting
+from rag.catalog.acls import default_of, readable_by
 from rag.catalog.collections import being_removed
 from rag.catalog.database import Database
 from rag.catalog.sql import (
     OPEN,
     in_scope,
     same_document,
+    same_scope,
     scope_row,
     spool_keys,
     utc_now,
@@ -80,40 +83,24 @@ class Jobs:
     async def get(self, tenant: str, job_id: str, *, readers: Readers | None = None) -> JobRecord:
         """Returns the job; for `readers`, only one that one of them has sent.
 
+        They do not learn from it of a document that they may not read, although its id or bytes are
+        those of one that they sent: its outcome is that of a new one, and its uri is left out.
+
         Raises:
             NotFoundError: The tenant has no such job.
         """
         theirs = sa.and_(jobs.c.id == job_id, jobs.c.tenant == tenant)
         if readers is not None:
             theirs = sa.and_(theirs, jobs.c.reader.in_(sorted(readers)))
-        found = await self._db.rows(jobs.select().where(theirs))
+        of_job = sa.select(jobs, collections.c.acl.label("default_acl"))
+        its_collection = same_scope(jobs, collections)
+        found = await self._db.rows(of_job.outerjoin(collections, its_collection).where(theirs))
         if not found:
             raise no_job(job_id)
-        grouped = (
-            sa.select(
-                tasks.c.state,
-                tasks.c.stage,
-                tasks.c.outcome,
-                sa.func.count().label("n"),
-                sa.func.max(tasks.c.updated_at).label("at"),
-            )
-            .where(tasks.c.job_id == job_id)
-            .group_by(tasks.c.state, tasks.c.stage, tasks.c.outcome)
-        )
-        failed = (
-            sa.select(
-                tasks.c.document_id,
-                documents.c.uri,
-                sa.func.coalesce(tasks.c.error, _DELETED).label("error"),
-            )
-            .join(documents, _OF_TASK)
-            .where(tasks.c.job_id == job_id, tasks.c.state == "failed")
-            .order_by(tasks.c.id)
-            .limit(MAX_LISTED_FAILURES)
-        )
-        counted = await self._db.rows(grouped)  # first: every counted failure is then listed, too
-        failures = [dict(row) for row in await self._db.rows(failed)]
-        return _job_record(found[0], counted, failures)
+        known = _known(readers, found[0]["default_acl"])
+        counted = await self._db.rows(_grouped(job_id, known))
+        failed = await self._db.rows(_failed(job_id, known))  # last: every counted one is listed
+        return _job_record(found[0], counted, [dict(row) for row in failed])
 
     async def retry(self, tenant: str, job_id: str) -> JobRecord:
         """Makes the failed tasks of a job pending again, if their documents are still failed.
@@ -192,6 +179,41 @@ class Jobs:
             to_score=waiting["answers"],
             oldest_to_score_seconds=max(0.0, age),
         )
+
+
+def _known(readers: Readers | None, default_acl: str | None) -> sa.ColumnElement[bool]:
+    """Returns the condition that readers may read a task's document, if it is still there."""
+    if readers is None:
+        return sa.true()
+    by_default = sa.literal(not readers.isdisjoint(default_of(default_acl)))
+    return sa.and_(documents.c.id.is_not(None), readable_by(readers, by_default=by_default))
+
+
+def _grouped(job_id: str, known: sa.ColumnElement[bool]) -> sa.Select[Any]:
+    """Returns the query of the tasks of a job, counted by state, stage and outcome."""
+    tells = tasks.c.outcome.in_(("unchanged", "duplicate"))  # of what was stored before
+    outcome = sa.case((tells & ~known, "stored"), else_=tasks.c.outcome).label("outcome")
+    columns = (tasks.c.state, tasks.c.stage, tasks.c.updated_at, outcome)
+    shown = sa.select(*columns).select_from(tasks.outerjoin(documents, _OF_TASK))
+    each = shown.where(tasks.c.job_id == job_id).subquery().c
+    by = (each.state, each.stage, each.outcome)
+    counts = (sa.func.count().label("n"), sa.func.max(each.updated_at).label("at"))
+    return sa.select(*by, *counts).group_by(*by)
+
+
+def _failed(job_id: str, known: sa.ColumnElement[bool]) -> sa.Select[Any]:
+    """Returns the query of the first failures of a job."""
+    return (
+        sa.select(
+            tasks.c.document_id,
+            sa.case((known, documents.c.uri), else_="").label("uri"),
+            sa.func.coalesce(tasks.c.error, _DELETED).label("error"),
+        )
+        .join(documents, _OF_TASK)
+        .where(tasks.c.job_id == job_id, tasks.c.state == "failed")
+        .order_by(tasks.c.id)
+        .limit(MAX_LISTED_FAILURES)
+    )
 
 
 def _open_tasks(row: sa.RowMapping) -> OpenTasks:

@@ -32,10 +32,11 @@ from rag.catalog.sql import (
     THE_TASK,
     document_key,
     same_document,
+    same_scope,
     task_of,
     utc_now,
 )
-from rag.catalog.tables import documents, jobs, tasks
+from rag.catalog.tables import collections, documents, jobs, tasks
 from rag.records import ATTEMPTS, DueTask, Submission, Task
 from rag.telemetry import metrics
 from rag.types import Document, Stage
@@ -66,9 +67,13 @@ _FIND_INTERRUPTED = _TASKS.where(IS_INTERRUPTED).order_by(tasks.c.id)
 _FIND_NEXT_DUE = sa.select(sa.func.min(tasks.c.not_before).label("at")).where(
     tasks.c.state == "pending"
 )
+_IS_REMOVED = sa.exists().where(
+    same_scope(collections, tasks), collections.c.removed_at.is_not(None)
+)
+"""Condition on a task: its collection is being removed, which waits for begun tasks alone."""
 _FIND_OPEN = (
     sa.select(_OVERTAKEN.label("overtaken"), tasks.c.expires_at, tasks.c.state)
-    .where(THE_TASK, IS_OPEN)
+    .where(THE_TASK, tasks.c.job_id == sa.bindparam("its_job"), IS_OPEN, ~_IS_REMOVED)
     .with_for_update(of=tasks)
 )
 _BY_TURN = (tasks.c.bulk, tasks.c.turn, tasks.c.id)
@@ -144,7 +149,9 @@ class Tasks:
         process works on it.
         """
         async with self._db.write() as db:
-            found = (await db.execute(_FIND_OPEN, {"task_id": task.id})).first()
+            # SQLite gives the numbers of removed tasks to new ones: the job tells them apart.
+            this = {"task_id": task.id, "its_job": task.job_id}
+            found = (await db.execute(_FIND_OPEN, this)).first()
             if found is None:
                 return False
             if found.overtaken:

@@ -102,7 +102,9 @@ class Upkeep:
             self._rebuilds[scope] = task
             task.add_done_callback(lambda _: self._rebuilds.pop(scope, None))
         if task_ := self._rebuilds.get(scope):
-            await asyncio.shield(task_)
+            await asyncio.wait({task_})  # it goes on if the caller is cancelled
+            if not task_.cancelled():  # otherwise the scope was removed
+                task_.result()
 
     async def _erase_repeatedly(self) -> None:
         whole = True

@@ -24,7 +24,7 @@ ANSWER = HITS | {
 }  # fmt: skip
 DOCUMENT = {
     "id", "uri", "title", "media_type", "state", "error", "version", "meta", "chunks",
-    "duplicate_of", "created_at", "updated_at",
+    "duplicate_of", "parent", "created_at", "updated_at",
 }  # fmt: skip
 
 
@@ -111,7 +111,7 @@ class TestEmbedded:
         missing = rag("query", "kettle", "--json", data=data)
         assert missing.returncode == 2
         assert json.loads(missing.stderr)["error"]["code"] == "unknown_collection"
-        assert "kitchen" in missing.stderr
+        assert "`rag status`" in missing.stderr
 
     def test_what_cannot_be_read_fails_alone(self, tmp_path: Path) -> None:
         data, folder = tmp_path / "data", tmp_path / "mixed"

@@ -120,7 +120,7 @@ class TestModels:
             with pytest.raises(openai.NotFoundError) as caught:
                 client.models.retrieve(unknown)
             assert caught.value.code == "model_not_found"
-            assert "default, handbook" in str(caught.value)
+            assert "GET /v1/collections" in str(caught.value)
 
 
 class TestChat:
@@ -448,6 +448,7 @@ class Stuck:
     """An embedder and reranker that never finishes, and collections that all exist."""
 
     dim = 384
+    fingerprint = "stuck"
 
     def __init__(self) -> None:
         self.stopped = 0

@@ -140,7 +140,9 @@ async def list_for_ollama(storage: StorageDep, caller: PrincipalDep) -> Response
     return json_response({"models": [_model(record) for record in records]})
 
 
-@router.post("/chat", response_model=OllamaChat)
+@router.post(
+    "/chat", response_model=OllamaChat, responses={200: {"content": {"application/x-ndjson": {}}}}
+)
 async def chat_as_ollama(
     request: Request,
     body: OllamaChatRequest,

@@ -40,7 +40,8 @@ async def get_job(job_id: Id, storage: StorageDep, caller: PrincipalDep) -> Resp
 async def cancel_job(job_id: Id, ingesting: IngestingDep, caller: PrincipalDep) -> Response:
     """Cancels the documents of a job that have not begun; running ones are finished."""
     await _job(ingesting, caller, job_id)
-    return json_response(responses.job_json(await ingesting.ingest.cancel(caller.tenant, job_id)))
+    await ingesting.ingest.cancel(caller.tenant, job_id)
+    return json_response(responses.job_json(await _job(ingesting, caller, job_id)))
 
 
 @router.post(
@@ -56,12 +57,13 @@ async def retry_job(
 ) -> Response:
     """Retries the failed documents of a job, unless a newer version of them is stored."""
     await _job(storage, caller, job_id)
-    job = await storage.catalog.jobs.retry(caller.tenant, job_id)
+    await storage.catalog.jobs.retry(caller.tenant, job_id)
     queue.wake()
-    return json_response(responses.job_json(job), status=202)
+    return json_response(responses.job_json(await _job(storage, caller, job_id)), status=202)
 
 
 async def _job(storage: Storage, caller: Principal, job_id: str) -> JobRecord:
+    """Returns a job as the caller may see it."""
     job = await storage.catalog.jobs.get(caller.tenant, job_id, readers=caller.readers)
     if not caller.reaches(job.collection):
         raise no_job(job_id)

@@ -373,6 +373,34 @@ async def test_a_job_and_an_answer_belong_to_who_sent_and_asked(bench: Bench) ->
     assert mine.status_code == 204
 
 
+async def test_a_job_tells_nothing_of_documents_that_its_sender_may_not_read(bench: Bench) -> None:
+    same = {"id": "s", "text": "The safe is behind the map.", "uri": "doc:safe-of-bert"}
+    file = {"files": ("s.txt", b"The safe is behind the map.")}
+    await bench.send("safe", same | {"acl": {"users": ["bert"]}})
+    form = {"collection": "safe", "uri": "file:s.txt", "acl": '{"users": ["bert"]}'}
+    sent = await bench.admin.post("/v1/documents", data=form, files=file)
+    assert (await ingested(bench.admin, sent))["state"] == "succeeded"
+
+    for caller, knows in (("anna", False), ("bert", True)):
+        http = bench.clients[caller]
+        again = {"collection": "safe", "documents": [same]}
+        job = await ingested(http, await http.post("/v1/documents", json=again))
+        assert job["outcomes"] == {"unchanged" if knows else "stored": 1}
+        copy = form | {"uri": f"file:{caller}.txt"}
+        job = await ingested(http, await http.post("/v1/documents", data=copy, files=file))
+        assert job["outcomes"] == {"duplicate" if knows else "stored": 1}
+
+        lost = {"collection": "safe", "documents": [{"id": "s", "uri": "http://127.0.0.1:9/"}]}
+        job = await ingested(http, await http.post("/v1/documents", json=lost))
+        path = f"/v1/jobs/{job['id']}"
+        for method, end in (("GET", ""), ("DELETE", ""), ("POST", "/retry")):
+            shown = await http.request(method, path + end)
+            assert shown.is_success
+            assert knows or "safe-of-bert" not in shown.text
+        [failure] = job["failures"]
+        assert failure["uri"] == ("doc:safe-of-bert" if knows else "")
+
+
 @pytest.mark.parametrize(
     ("acl", "named"),
     [

@@ -162,6 +162,7 @@ def plain_names() -> list[str]:
     kinds = {name.removesuffix("kind") for name in names() if name.endswith(".kind")}
     lists = (
         "fallbacks",
+        "gateway.audit.tenants",
         "gateway.costs.keys",
         "gateway.costs.tenants",
         "gateway.issuers",

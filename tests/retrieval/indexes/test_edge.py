@@ -12,10 +12,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import qdrant_edge as qe
 
 from rag.errors import InputError, StorageError
 from rag.types import Scope
+from retrieval.indexes.edge import EdgeIndex
 from retrieval.indexes.edge_generations import CURRENT
+from retrieval.indexes.edge_points import layout
 from retrieval.indexes.edge_shard import MAX_FIELDS
 from retrieval.indexes.sparse_files import size_of
 from tests.edge_folder import (
@@ -171,4 +174,27 @@ async def test_a_collection_refuses_more_meta_fields_than_it_can_index(
     await index.upsert(scope, make_points([make_chunk("cat", meta={"a": "other kind"})]))
     with pytest.raises(InputError, match="has 6 meta fields already and cannot take 'c'"):
         await index.upsert(scope, make_points([make_chunk("cat", meta={"c": 1})]))
+    await index.close()
+
+
+async def test_chunks_of_before_there_were_acls_follow_the_default(
+    folder: Path, scope: Scope
+) -> None:
+    index = EdgeIndex(folder, dim=DIM)
+    old = make_points([make_chunk("cat", position=0)])
+    await index.upsert(scope, old)
+    [generation] = [
+        entry for entry in (folder / scope.tenant / scope.collection).iterdir() if entry.is_dir()
+    ]
+    await index.close()
+    shard = qe.EdgeShard.load(str(generation), layout(dim=None))
+    shard.update(qe.UpdateOperation.delete_payload([old[0].chunk.id], ["acl"]))
+    shard.update(qe.UpdateOperation.delete_field_index("acl"))
+    shard.close()
+    index = EdgeIndex(folder, dim=DIM)
+    for readers, count in ((frozenset({"default"}), 1), (frozenset({"public"}), 0)):
+        theirs = replace(scope, readers=readers)
+        assert len(await index.chunk_ids(theirs, None)) == count
+        [matches] = await index.search(theirs, [dense_leg("cat")])
+        assert len(matches) == count
     await index.close()
