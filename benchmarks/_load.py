@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 import uvloop
 
-MOST = 100_000
+MOST, MOST_PER_SECOND = 100_000, 10_000
 """Requests in one run."""
 _LENGTH = b"content-length: "
 
@@ -57,14 +57,16 @@ async def _answer(reader: asyncio.StreamReader) -> bytes:
     return head[9:12]
 
 
-def _requests(path: str, headers: Mapping[str, str], questions: Sequence[str]) -> Iterator[bytes]:
+def _requests(
+    count: int, path: str, headers: Mapping[str, str], questions: Sequence[str]
+) -> Iterator[bytes]:
     """No two questions alike: nothing can be answered from a cache."""
     head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     if not questions:
-        yield from repeat(f"GET {path} HTTP/1.1\r\n{head}\r\n".encode(), MOST)
+        yield from repeat(f"GET {path} HTTP/1.1\r\n{head}\r\n".encode(), count)
         return
     head = f"POST {path} HTTP/1.1\r\n{head}Content-Type: application/json\r\n"
-    for number in range(MOST):
+    for number in range(count):
         text = f"{questions[number % len(questions)]} {number}"
         body = json.dumps({"query": text, "top_k": 10}).encode()
         yield f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
@@ -76,7 +78,8 @@ async def load(
     """Latencies in ms, errors, requests a second, and the share of a core that this took."""
     address = urlsplit(url)
     host, port = address.hostname or "", address.port or 80
-    ready = list(_requests(address.path, {"Host": address.netloc, **headers}, questions))
+    count = min(MOST, int(seconds * MOST_PER_SECOND))
+    ready = list(_requests(count, address.path, {"Host": address.netloc, **headers}, questions))
     started, cpu = time.perf_counter(), time.process_time()
     run = Load(iter(ready), until=started + seconds)
     await asyncio.gather(*(run.client(host, port) for _ in range(clients)))

@@ -43,9 +43,9 @@ from rag.types import Principal
 from tests.redis_server import redis_server
 from tests.tokens import token_issuer
 
-ROUNDS, ALONE_SECONDS, CROWD_SECONDS = 12, 3.0, 4.0
-NOT_COUNTED = 20
-"""First requests of a turn: the turn before had the caches."""
+ROUNDS, ALONE_SECONDS, CROWD_SECONDS = 6, 2.0, 3.0
+NOT_COUNTED = 0.2
+"""Share of a turn's requests, at its start: the turn before had the caches."""
 CHECKS = 2_000
 OFF, LOCAL, REDIS = "off", "on", "on, limits in Redis"
 ADDED_MS = {LOCAL: 0.5, REDIS: 1.5}
@@ -151,7 +151,8 @@ def _compare(
     cpu: dict[str, list[float]] = defaultdict(list)
     errors: list[str] = []
     for name, found in asked.turns(servers, headers, clients=1, seconds=ALONE_SECONDS):
-        alone[name] += found["latencies"][NOT_COUNTED:]
+        latencies = found["latencies"]
+        alone[name] += latencies[int(NOT_COUNTED * len(latencies)) :]
         errors += found["errors"]
     for name, found in asked.turns(servers, headers, clients=CLIENTS, seconds=CROWD_SECONDS):
         crowd[name].append(found["per_second"])
