@@ -186,7 +186,8 @@ def test_a_permit_is_held_to_the_last_byte(
         try:
             body = {"query": QUESTION, "stream": True}
             with http.stream("POST", "/v1/query", json=body) as stream:
-                next(line for line in stream.iter_lines() if "token" in line)
+                lines = stream.iter_lines()  # kept: the response is closed with it
+                next(line for line in lines if "token" in line)
                 refused = other.get("/v1/collections")
                 assert refused.status_code == 429
                 assert refused.headers["retry-after"] == "1"
