@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from rag.catalog.database import Database
 from rag.catalog.sql import document_record, in_scope, of_document
 from rag.catalog.staged import Staged
-from rag.catalog.tables import collections, documents, unsettled
+from rag.catalog.tables import collections, documents
 from rag.catalog.unsettled import Unsettled
 from rag.records import Cut, DocumentRecord
 from rag.types import Scope
@@ -27,15 +27,10 @@ class Versions:
         self._staged = staged
 
     async def document_ids(self, scope: Scope) -> list[str]:
-        """Returns the ids of the documents that were read, or are unsettled, in order.
-
-        Those that are being written for the first time are unsettled until they are stored. One
-        statement reads both: no document is between the two.
-        """
-        read = sa.select(documents.c.id).where(in_scope(scope, documents))
-        written = sa.select(unsettled.c.document_id).where(in_scope(scope, unsettled))
-        query = sa.union(read.where(documents.c.version != ""), written)
-        return sorted(row["id"] for row in await self._db.rows(query))
+        """Returns the ids of the documents that were read at least once, in order."""
+        query = sa.select(documents.c.id).where(in_scope(scope, documents))
+        query = query.where(documents.c.version != "").order_by(documents.c.id)
+        return [row["id"] for row in await self._db.rows(query)]
 
     async def previous(self, scope: Scope) -> tuple[str, dict[str, Cut]] | None:
         """Returns the previous version's embedder and its cuts by document id; None if none."""
