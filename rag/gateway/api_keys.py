@@ -26,7 +26,7 @@ _KEY = re.compile(r"pl_([0-9a-f]{12})_[0-9a-f]{64}")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grant:
-    """What a new key is for, and what it permits.
+    """The purpose of a new key, and its permissions.
 
     `expires_in` is in seconds; None: it does not expire.
     """

@@ -26,7 +26,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Budget:
-    """What an owner may spend in a day and in a month; None: no bound.
+    """The most that an owner may spend in a day and in a month; None: no bound.
 
     Past the share `soft` of one, callers and operators are warned.
     """
@@ -55,7 +55,7 @@ class BudgetsOf:
 
 @dataclass(slots=True)
 class _Spent:
-    """What was spent in a window that began at `start`, as far as it is known at `read_at`."""
+    """The sum spent in a window that began at `start`, as far as it is known at `read_at`."""
 
     start: float
     amount: float

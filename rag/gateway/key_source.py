@@ -19,7 +19,7 @@ _HEADERS = {"Accept": "application/json", "Accept-Encoding": "identity"}
 
 
 class KeySource:
-    """Where an issuer publishes its keys.
+    """The place where an issuer publishes its keys.
 
     The addresses are the operator's, and what the issuer itself says: they may be private ones, as
     an identity provider in the same cluster has. Redirects are not followed: they could lead to an

@@ -23,7 +23,7 @@ TENANT = r"^[a-z0-9][a-z0-9._-]{0,63}$"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Principal:
-    """Who calls: the tenant, the user with groups, and the permissions of the key or token.
+    """The caller: the tenant, the user with groups, and the permissions of the key or token.
 
     `collections` are those that the caller may name; None: all of the tenant. `key_id` is empty
     without a key. The default is the caller of a service that authenticates nobody.

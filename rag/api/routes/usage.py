@@ -70,7 +70,7 @@ class Outlier(BaseModel):
 
 
 class UsageReport(BaseModel):
-    """What was used from `since` to `until`; groups are the most expensive first."""
+    """The use from `since` to `until`; groups are the most expensive first."""
 
     since: str
     until: str
