@@ -10,7 +10,7 @@ from rag.settings.base import Part
 
 
 class BudgetSettings(Part):
-    """The most that a tenant or key may spend, in the currency of the models' prices; none: no bound."""
+    """The most a tenant or key may spend, in the currency of the models' prices; none: no limit."""
 
     day: float | None = Field(None, ge=0, description="In a day of UTC; past it, 402.")
     month: float | None = Field(None, ge=0, description="In a month of UTC.")
