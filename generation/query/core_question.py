@@ -91,14 +91,14 @@ def core_question(message: str) -> str:
     if len(text) > MOST:
         return text
     text = _SIGNATURE.split(text)[0]
-    told = [kept for start, end in sentence_spans(text) if (kept := _told(text[start:end]))]
-    places = [i for i, sentence in enumerate(told) if _MARK.search(sentence)]
+    sentences = [kept for start, end in sentence_spans(text) if (kept := _told(text[start:end]))]
+    places = [i for i, sentence in enumerate(sentences) if _MARK.search(sentence)]
     if not places:
-        first = next((i for i, sentence in enumerate(told) if is_asking(sentence)), 0)
-        return " ".join(told[first:])
-    if places[0] and leans(told[places[0]]):
+        first = next((i for i, sentence in enumerate(sentences) if is_asking(sentence)), 0)
+        return " ".join(sentences[first:])
+    if places[0] and leans(sentences[places[0]]):
         places.insert(0, places[0] - 1)
-    return " ".join(told[i] for i in places)
+    return " ".join(sentences[i] for i in places)
 
 
 def _told(sentence: str) -> str:

@@ -12,7 +12,7 @@ from ingest.readers.tables import Cell, spread, written
 GRID_BORDER = re.compile(r"\+(?:[-=:]+\+)+\s*")
 SIMPLE_BORDER = re.compile(r"=+(?: +=+)+\s*")
 _COLONS = re.compile(r"(?<=[+=-]):|:(?=[+=-])")
-"""Where Pandoc notes the alignment of a column."""
+"""The place in which Pandoc notes the alignment of a column."""
 _MOST_LINES, _MOST_CHARS = 20_000, 1 << 22
 """Larger tables stay as they are: to read one takes time beyond its length."""
 

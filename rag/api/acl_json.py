@@ -10,7 +10,7 @@ from pydantic import model_validator as check_model
 from rag.api.checked_names import checked_name
 from rag.api.numbers import Flag
 from rag.errors import InputError
-from rag.text.validation_errors import FewUnknown, first
+from rag.text.validation_errors import FewUnknown, faults_of, first
 from rag.types import GROUP, PUBLIC, USER, Readers
 
 ENTRIES = 1000
@@ -94,7 +94,7 @@ def acl_of_form(text: str) -> Readers:
     try:
         return AclIn.model_validate_json(text).words()
     except ValidationError as error:
-        faults = error.errors(include_url=False, include_input=False, include_context=False)
+        faults = faults_of(error)
         sentences = (".".join(map(str, ("acl", *f["loc"]))) + f": {f['msg']}" for f in faults)
         raise InputError(first(sentences, len(faults), between=" ")) from None
 

@@ -34,7 +34,7 @@ from rag.errors import ConflictError, TooLargeError, UpstreamError
 from rag.process.child_process import ChildProcess
 from rag.records import Submission
 from rag.settings.operations import LimitSettings
-from rag.text.validation_errors import shortened
+from rag.text.validation_errors import faults_of, shortened
 
 SMALL_BYTES = 2 << 20
 """Largest body for a thread: it takes some tens of milliseconds, a process longer to start."""
@@ -188,12 +188,8 @@ def read(body: bytes, spool: TenantSpool, limits: LimitSettings) -> Sent:
     try:
         request = DocumentsRequest.model_validate(sent)
     except ValidationError as error:
-        raise InvalidError([dict(fault) for fault in _plain(error)]) from None
+        raise InvalidError([dict(fault) for fault in faults_of(error)]) from None
     return Sent(request.collection, _keep(request.documents, spool, limits))
-
-
-def _plain(error: ValidationError) -> Sequence[Any]:
-    return error.errors(include_url=False, include_input=False, include_context=False)
 
 
 def _keep(

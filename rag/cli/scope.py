@@ -1,4 +1,4 @@
-"""Whose data a command works on."""
+"""The tenant and the collection that a command works on."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ two million errors, which take gigabytes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from itertools import islice
@@ -31,6 +31,11 @@ def first(faults: Iterator[str], count: int, *, between: str) -> str:
     if more := count - len(listed):
         listed.append(f"And {more:,} more.")
     return between.join(listed)
+
+
+def faults_of(error: ValidationError) -> Sequence[Any]:
+    """Returns the faults that pydantic found, without the input and without addresses."""
+    return error.errors(include_url=False, include_input=False, include_context=False)
 
 
 class FewUnknown(BaseModel):
