@@ -26,7 +26,8 @@ from rag.types import Chunk, Query, Scope
 from retrieval.embedders.bert_encoder import BertEncoder
 from retrieval.embedders.bert_model import torch_device, torch_dtype
 from retrieval.embedders.checkpoint import Checkpoint
-from retrieval.embedders.embedder import LANES, BertEmbedder, minilm_folder
+from retrieval.embedders.embedder import LANES, BertEmbedder
+from retrieval.embedders.loading import minilm_folder
 from retrieval.embedders.messages import Text
 from retrieval.rerankers.cross_encoder import CrossEncoderReranker
 

@@ -128,7 +128,7 @@ def sentence_transformer() -> Encode:
     from sentence_transformers import SentenceTransformer
 
     from retrieval.embedders.bert_model import torch_device, torch_dtype
-    from retrieval.embedders.embedder import minilm_folder
+    from retrieval.embedders.loading import minilm_folder
 
     threads = torch.get_num_threads()
     device = torch_device(None)

@@ -26,7 +26,8 @@ ANSWERS_CACHE_MB = 16
 
 def build_embedder(settings: EmbedderSettings) -> ModelEmbedder:
     """Returns the embedder that the settings name, with its model loaded."""
-    from retrieval.embedders.embedder import BertEmbedder, SentenceEmbedder, minilm_folder
+    from retrieval.embedders.embedder import BertEmbedder, SentenceEmbedder
+    from retrieval.embedders.loading import minilm_folder
 
     match settings:
         case BertSettings():

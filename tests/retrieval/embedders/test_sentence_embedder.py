@@ -22,7 +22,8 @@ from rag.settings.tree import load_settings
 from rag.telemetry.trace import Trace
 from rag.types import DEFAULT_TENANT, Float32Array, Kind, Query, Scope
 from retrieval.embedders.checkpoint import Checkpoint
-from retrieval.embedders.embedder import BertEmbedder, SentenceEmbedder, minilm_folder
+from retrieval.embedders.embedder import BertEmbedder, SentenceEmbedder
+from retrieval.embedders.loading import minilm_folder
 from retrieval.embedders.messages import Form, Text
 from retrieval.embedders.sentence_encoder import KINDS, SentenceEncoder
 from tests.stored import store
