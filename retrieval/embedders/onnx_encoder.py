@@ -37,7 +37,8 @@ class OnnxEncoder:
         self._tokenizer = checkpoint.tokenizer(window=checkpoint.max_tokens)
         self._unknown = unknown_token(self._tokenizer)
         chosen = precision or ("int8" if is_exact() else "float32")
-        self._session = open_session(BertGraph(checkpoint, chosen).serialised())
+        graph = BertGraph(checkpoint, chosen)
+        self._session = open_session(graph.serialised(), graph.shared)
 
     def __call__(self, items: list[Text]) -> list[Encoded]:
         """Encodes each text in the form it asks for, in input order.
