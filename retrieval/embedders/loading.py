@@ -38,7 +38,7 @@ def load_bert(folder: Path, device: str | None, dtype: Dtype, lanes: int) -> Enc
         ConfigError: The checkpoint is damaged, or device or type cannot be had here.
     """
     checkpoint = Checkpoint(folder)
-    on_cpu = device == "cpu" or (device is None and not _sees_gpu())
+    on_cpu = device == "cpu" or (device is None and not sees_gpu())
     if on_cpu and dtype in _PRECISIONS:
         from retrieval.embedders.onnx_encoder import OnnxEncoder
 
@@ -93,7 +93,8 @@ def minilm_folder() -> Path:
     return Path(spec.origin).parent / "model"
 
 
-def _sees_gpu() -> bool:
+def sees_gpu() -> bool:
+    """Returns True if torch is installed and sees a GPU."""
     if not _NVIDIA.exists() or find_spec("torch") is None:
         return False
     import torch
