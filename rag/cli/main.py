@@ -70,7 +70,10 @@ def _run(args: argparse.Namespace) -> int:
         return _serve(args, settings)
     if args.command == "worker":
         from rag.build.queue_backends import broker_settings
-        from workers.worker import work
+        from rag.process.extras import needing
+
+        with needing("cluster", for_="`rag worker`"):
+            from workers.worker import work
 
         return work(settings, broker_settings(settings), stage=args.stage)
     with importing():

@@ -11,6 +11,7 @@ import numpy as np
 from rag.errors import ConfigError
 from rag.inference.pair_model import Pair, PairModel, Scorer
 from rag.privacy.redaction import words
+from rag.process.extras import needing
 from rag.text.passages import passage_text
 from rag.types import Chunk, Float32Array, Query
 
@@ -55,11 +56,8 @@ def _load(model: str, library: Library, device: str | None) -> Scorer:
         if library == "sentence_transformers":
             return _sentence_transformers(model, device)
         return _flag(model, library, device)
-    except ModuleNotFoundError as error:
-        raise ConfigError(
-            f"The reranker needs the module {error.name!r}, which is not installed: run"
-            " `pip install 'plumbline-rag[flag]'`."
-        ) from None
+    except ConfigError:
+        raise
     except Exception as error:  # what the libraries raise over a bad checkpoint is of many types
         cause = words(error)
         raise ConfigError(
@@ -69,8 +67,9 @@ def _load(model: str, library: Library, device: str | None) -> Scorer:
 
 
 def _sentence_transformers(model: str, device: str | None) -> Scorer:
-    from sentence_transformers import CrossEncoder
-    from torch.nn import Identity
+    with needing("torch", for_='`reranker.kind = "cross_encoder"`'):
+        from sentence_transformers import CrossEncoder
+        from torch.nn import Identity
 
     encoder = CrossEncoder(model, device=device, local_files_only=_is_offline(model))
 
@@ -84,7 +83,8 @@ def _sentence_transformers(model: str, device: str | None) -> Scorer:
 
 
 def _flag(model: str, library: Library, device: str | None) -> Scorer:
-    import FlagEmbedding
+    with needing("flag", for_=f"`reranker.library = {library!r}`"):
+        import FlagEmbedding
 
     kinds: dict[str, Any] = {
         "flag": FlagEmbedding.FlagReranker,
