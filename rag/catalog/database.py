@@ -24,7 +24,7 @@ from rag.catalog.database_errors import disk_full, lost_connection, reason
 from rag.errors import BusyError, ConfigError, RagError, StorageError, UpstreamError
 from rag.privacy.redaction import masked, scrubbed
 
-HEAD = "0019"
+HEAD = "0020"
 """The newest migration in `rag.catalog.migrations`."""
 MIGRATIONS = "rag.catalog:migrations"
 _CONNECT_SECONDS = 10
