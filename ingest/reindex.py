@@ -1,7 +1,7 @@
 """Indexes all documents of a collection again, from their stored text, into a new version.
 
 The searched version stays in use until the new one is complete. Documents may be added, changed and
-deleted meanwhile: each is checked again, under its lock, before the switch, and those that are marked
+deleted meanwhile: each is checked again, under its lock, before the switch, and each that is marked
 as unsettled after it.
 """
 
