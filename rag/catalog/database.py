@@ -25,7 +25,7 @@ from rag.errors import BusyError, ConfigError, RagError, StorageError, UpstreamE
 from rag.privacy.redaction import masked, scrubbed
 from rag.process.extras import needing
 
-HEAD = "0019"
+HEAD = "0020"
 """The newest migration in `rag.catalog.migrations`."""
 MIGRATIONS = "rag.catalog:migrations"
 _CONNECT_SECONDS = 10
