@@ -39,6 +39,7 @@ NAMES = (
 LONG = (
     "acl",
     "coverage",
+    "dense",
     "drift",
     "gateway",
     "graph",
