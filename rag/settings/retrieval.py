@@ -45,13 +45,34 @@ class SentenceTransformersSettings(_EmbedderSettings):
     )
 
 
+class OnnxSettings(Part):
+    """An encoder that ONNX Runtime runs on the CPU."""
+
+    kind: Literal["onnx"]
+    model: str = Field(min_length=1, description="A folder, or a name on the hub.")
+    file: str | None = Field(
+        None, min_length=1, description="The graph in it; none: model.onnx, or onnx/model.onnx."
+    )
+    pooling: Literal["mean", "cls", "last"] | None = Field(
+        None, description="Of a model whose files do not say it; none: as they say."
+    )
+    query_prompt: str | None = Field(
+        None, description='Put before each query; none: the model\'s own; "": nothing.'
+    )
+    passage_prompt: str | None = Field(
+        None, description='Put before each passage; none: the model\'s own; "": nothing.'
+    )
+    max_waiting: int = Field(1024, ge=1, description="Questions that may wait; past it, 503.")
+
+
 EmbedderSettings = Annotated[
     Annotated[BertSettings, Tag("bert")]
-    | Annotated[SentenceTransformersSettings, Tag("sentence_transformers")],
+    | Annotated[SentenceTransformersSettings, Tag("sentence_transformers")]
+    | Annotated[OnnxSettings, Tag("onnx")],
     Discriminator(
         by_kind("bert"),
         custom_error_type="kind",
-        custom_error_message="kind must be 'bert' or 'sentence_transformers'",
+        custom_error_message="kind must be 'bert', 'sentence_transformers' or 'onnx'",
     ),
 ]
 

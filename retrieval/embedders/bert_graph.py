@@ -3,7 +3,7 @@
 Devlin et al. 2018, https://arxiv.org/abs/1810.04805. In int8, each row is rounded by itself before
 the feed-forward layers: there a few tokens of each text, such as [SEP], have numbers far larger
 than all others (Bondarenko et al. 2021, https://arxiv.org/abs/2109.12948), and one step for all
-rows would leave the others few steps. Vectors of MiniLM have a cosine of .998 with those in float32,
+rows would leave the others few steps. MiniLM's vectors have a cosine of .998 with those in float32,
 and would have .995.
 """
 
@@ -14,13 +14,14 @@ from safetensors.numpy import load_file
 
 from rag.inference.onnx_writer import GraphWriter, Precision, Rows
 from rag.types import Float32Array
-from retrieval.embedders.checkpoint import WEIGHTS, Checkpoint, part_of_checkpoint
+from retrieval.embedders.checkpoint import WEIGHTS, BertShape
+from retrieval.embedders.sentence_files import part_of_checkpoint
 
 
 class BertGraph:
     """A graph that reads one text at a time: there is no padding."""
 
-    def __init__(self, checkpoint: Checkpoint, precision: Precision) -> None:
+    def __init__(self, checkpoint: BertShape, precision: Precision) -> None:
         """Reads the weights.
 
         Raises:

@@ -19,11 +19,13 @@ from rag.process.child_process import ChildProcess
 from rag.protocols import TokenEmbedder
 from rag.types import Embedding, Float32Array, Kind, TokenVectors
 from retrieval.embedders.checkpoint import Checkpoint
-from retrieval.embedders.loading import Dtype, load_bert, load_sentence
+from retrieval.embedders.loading import Dtype, load_bert, load_onnx, load_sentence
 from retrieval.embedders.messages import Encoded, EncodedQuestion, Loaded, Model, Text
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
+
+    from retrieval.embedders.onnx_encoder import Pooling
 
 # Some 120 tokens of English. With three such batches in progress, the event loop still has some of
 # 32 callers to serve: neither it nor the model waits for the other.
@@ -248,3 +250,34 @@ class SentenceEmbedder(ModelEmbedder):
         load = partial(load_sentence, model, device, dtype, query_prompt, passage_prompt)
         # Its tokenizer is not made for several threads.
         super().__init__(load, lanes=1, max_waiting=max_waiting)
+
+
+class OnnxEmbedder(ModelEmbedder):
+    """An encoder in a graph that ONNX Runtime runs on the CPU."""
+
+    def __init__(
+        self,
+        model: str,
+        *,
+        file: str | None = None,
+        pooling: Pooling | None = None,
+        query_prompt: str | None = None,
+        passage_prompt: str | None = None,
+        max_waiting: int = 1024,
+    ) -> None:
+        """Loads the model in a separate process.
+
+        Args:
+            model: a folder, or a name on the hub.
+            file: the graph's path in it; None: `model.onnx` or `onnx/model.onnx`.
+            pooling: of a model whose files do not say it; None: as they say.
+            query_prompt: as for `SentenceEmbedder`.
+            passage_prompt: as for `SentenceEmbedder`.
+            max_waiting: questions that may wait.
+
+        Raises:
+            ConfigError: The model cannot be loaded, or computes something else than was recorded
+                when it was converted.
+        """
+        load = partial(load_onnx, model, file, pooling, query_prompt, passage_prompt)
+        super().__init__(load, lanes=LANES, max_waiting=max_waiting)

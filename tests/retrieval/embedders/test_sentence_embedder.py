@@ -25,7 +25,8 @@ from retrieval.embedders.checkpoint import Checkpoint
 from retrieval.embedders.embedder import BertEmbedder, SentenceEmbedder
 from retrieval.embedders.loading import minilm_folder
 from retrieval.embedders.messages import Form, Text
-from retrieval.embedders.sentence_encoder import KINDS, SentenceEncoder
+from retrieval.embedders.sentence_encoder import SentenceEncoder
+from retrieval.embedders.sentence_files import KINDS
 from tests.stored import store
 from tests.tiny_llama import make_tiny_llama
 
