@@ -27,6 +27,7 @@ _POOLINGS: Mapping[str, Pooling] = {
     "lasttoken": "last",
 }
 """The names in configurations."""
+OWN_PROMPTS: Mapping[Kind, str | None] = {"query": None, "passage": None}
 _NO_MODULES = Path("1_Pooling/config.json")
 _AXES = 3
 
@@ -40,7 +41,7 @@ class OnnxCheckpoint:
         *,
         file: str | None = None,
         pooling: Pooling | None = None,
-        prompts: Mapping[Kind, str | None],
+        prompts: Mapping[Kind, str | None] = OWN_PROMPTS,
     ) -> None:
         """Reads the configuration.
 
@@ -58,7 +59,7 @@ class OnnxCheckpoint:
         self._record = read_record(self._files)
         if self._record:
             self._record.check_file(self._files)
-        self._pooling = self._pooling_of(pooling)
+        self.pooling = self._pooling_of(pooling)
         own = prompts_of(self._files.folder)
         self._prompts = {
             kind: own[kind] if given is None else given for kind, given in prompts.items()
@@ -86,11 +87,11 @@ class OnnxCheckpoint:
             fingerprint=self._fingerprint(),
             tokenizer=self._files.tokenizer(window=None).to_str(),
         )
-        return OnnxEncoder(graph, tokenizer, model, pooling=self._pooling, prompts=self._prompts)
+        return OnnxEncoder(graph, tokenizer, model, pooling=self.pooling, prompts=self._prompts)
 
     def _first(self, graph: OnnxGraph, ids: list[int], kinds: list[int]) -> Float32Array:
         try:
-            vector = pooled(graph(ids, kinds=kinds), self._pooling)
+            vector = pooled(graph(ids, kinds=kinds), self.pooling)
         except Exception as error:  # errors of ONNX Runtime are of many types
             raise self._files.refused(
                 f"cannot be run: {words(error)}", "export it with axes of any length"
@@ -140,7 +141,7 @@ class OnnxCheckpoint:
         files = [graph, folder / "tokenizer.json", *(f for f in beside if f.is_file())]
         parts = [
             files_digest(folder, files),
-            self._pooling,
+            self.pooling,
             self._max_tokens,
             *(self._prompts[kind] for kind in ("query", "passage")),
         ]
