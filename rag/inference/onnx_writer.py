@@ -39,6 +39,8 @@ class GraphWriter:
         self._precision = precision
         self._nodes: list[NodeProto] = []
         self._constants: dict[str, TensorProto] = {}
+        self.shared: dict[str, npt.NDArray[Any]] = {}
+        """Constants that are not in the model: a session takes them where they are in memory."""
 
     def op(self, kind: str, *inputs: str, domain: str = "", **attributes: Any) -> str:
         """Adds a node and returns the name of its result."""
@@ -48,6 +50,14 @@ class GraphWriter:
         """Adds a constant, unless there is one of that name, and returns the name."""
         if name not in self._constants:
             self._constants[name] = numpy_helper.from_array(np.ascontiguousarray(value), name)
+        return name
+
+    def outside(self, name: str, value: npt.NDArray[Any]) -> str:
+        """Adds a constant that is kept outside the model, in `shared`, and returns the name."""
+        declared = TensorProto(name=name, dims=value.shape, data_location=TensorProto.EXTERNAL)
+        declared.data_type = helper.np_dtype_to_tensor_dtype(value.dtype)
+        declared.external_data.add(key="location", value=name)
+        self._constants[name], self.shared[name] = declared, value
         return name
 
     def integers(self, *values: int) -> str:
@@ -66,19 +76,25 @@ class GraphWriter:
         values = self.op("QuantizeLinear", self.op("Div", x, largest), step, zero)
         return Rows(values, step, zero, largest)
 
-    def linear(self, x: Rows, name: str, weight: Float32Array, bias: Float32Array) -> str:
-        """Multiplies rows by weight[in, out] and adds a bias[out]."""
-        added = self.constant(f"{name}.bias", bias)
+    def linear(
+        self, x: Rows, name: str, weight: Float32Array, bias: Float32Array, *, scale: float = 1.0
+    ) -> str:
+        """Returns `scale * (x @ weight.T + bias)` for weight[out, in] and bias[out]."""
+        factor = np.float32(scale)
+        added = self.constant(f"{name}.bias", bias * factor)
         if not x.step:
-            product = self.op("MatMul", x.values, self.constant(f"{name}.weight", weight))
+            product = self.op(
+                "MatMul", x.values, self.constant(f"{name}.weight", weight.T * factor)
+            )
             return self.op("Add", product, added)
-        most = np.maximum(np.abs(weight).max(axis=0), np.finfo(np.float32).tiny)
-        steps = (most / _LARGEST).astype(np.float32)
+        most = np.maximum(np.abs(weight).max(axis=1), np.finfo(np.float32).tiny)
+        steps = most / np.float32(_LARGEST)
+        values = weight / steps[:, None]
         inputs = (
             x.values,
-            self.constant(f"{name}.bytes", np.rint(weight / steps).astype(np.int8)),
+            self.constant(f"{name}.bytes", np.rint(values, out=values).astype(np.int8).T),
             x.step,
-            self.constant(f"{name}.steps", steps),
+            self.constant(f"{name}.steps", steps * factor),
             x.zero,
             self.constant(f"zeros {len(steps)}", np.zeros(len(steps), np.int8)),
         )
@@ -87,14 +103,24 @@ class GraphWriter:
         product = self.op("MatMulIntegerToFloat", *inputs, domain=_MICROSOFT)
         return self.op("Add", self.op("Mul", product, x.largest), added)
 
-    def serialised(self, inputs: dict[str, Shape], outputs: dict[str, Shape]) -> bytes:
-        """Returns the model with these inputs, int64, and results of nodes as outputs, float32."""
+    def serialised(
+        self, inputs: dict[str, Shape], outputs: dict[str, Shape], *, whole: bool = False
+    ) -> bytes:
+        """Returns the model with these inputs, int64, and results of nodes as outputs, float32.
+
+        Args:
+            inputs: name → shape.
+            outputs: name → shape.
+            whole: False: without the constants in `shared`.
+        """
+        shared = self.shared.items() if whole else ()
+        inside = {name: numpy_helper.from_array(value, name) for name, value in shared}
         graph = helper.make_graph(
             self._nodes,
             "graph",
             [helper.make_tensor_value_info(n, TensorProto.INT64, s) for n, s in inputs.items()],
             [helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in outputs.items()],
-            list(self._constants.values()),
+            list((self._constants | inside).values()),
         )
         opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(_MICROSOFT, 1)]
         model = helper.make_model(graph, opset_imports=opsets, ir_version=IR)

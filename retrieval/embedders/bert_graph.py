@@ -3,14 +3,16 @@
 Devlin et al. 2018, https://arxiv.org/abs/1810.04805. In int8, each row is rounded by itself before
 the feed-forward layers: there a few tokens of each text, such as [SEP], have numbers far larger
 than all others (Bondarenko et al. 2021, https://arxiv.org/abs/2109.12948), and one step for all
-rows would leave the others few steps. MiniLM's vectors have a cosine of .998 with those in float32,
-and would have .995.
+rows would leave the others few steps. Vectors of MiniLM have a cosine of .998 with those in
+float32, and would have .995.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
-from safetensors.numpy import load_file
+from safetensors import safe_open
 
 from rag.inference.onnx_writer import GraphWriter, Precision, Rows
 from rag.types import Float32Array
@@ -22,37 +24,50 @@ class BertGraph:
     """A graph that reads one text at a time: there is no padding."""
 
     def __init__(self, checkpoint: BertShape, precision: Precision) -> None:
-        """Reads the weights.
+        """Opens the weights.
 
         Raises:
-            ConfigError: The weights are missing or damaged.
+            ConfigError: They are missing or damaged.
         """
-        with part_of_checkpoint(checkpoint.folder / WEIGHTS) as file:
-            self._weights: dict[str, Float32Array] = {
-                name: tensor.astype(np.float32, copy=False)
-                for name, tensor in load_file(file).items()
-                if tensor.dtype.kind == "f"
-            }
+        self._file = checkpoint.folder / WEIGHTS
+        with part_of_checkpoint(self._file) as file:
+            self._tensors = safe_open(file, framework="numpy")
         self._heads, self._dim = checkpoint.heads, checkpoint.dim
         self._layers, self._eps = checkpoint.layers, checkpoint.eps
         self._graph = GraphWriter(precision)
 
-    def serialised(self) -> bytes:
-        """Returns the model: `input_ids` int64[1, tokens] → float32[1, tokens, dim]."""
+    @property
+    def shared(self) -> Mapping[str, Float32Array]:
+        """The constants that are not in the model."""
+        return self._graph.shared
+
+    def serialised(self, *, whole: bool = False) -> bytes:
+        """Returns the model: `input_ids` int64[1, tokens] → float32[1, tokens, dim].
+
+        Args:
+            whole: False: without the constants in `shared`.
+
+        Raises:
+            ConfigError: A weight is missing.
+        """
+        with part_of_checkpoint(self._file):
+            tokens = self._tokens()
+        return self._graph.serialised(
+            {"input_ids": (1, "tokens")}, {tokens: (1, "tokens", self._dim)}, whole=whole
+        )
+
+    def _tokens(self) -> str:
         x = self._embeddings()
         for layer in range(self._layers):
             x = self._layer(x, f"encoder.layer.{layer}.")
-        tokens = self._graph.op("Unsqueeze", x, self._graph.integers(0))
-        return self._graph.serialised(
-            {"input_ids": (1, "tokens")}, {tokens: (1, "tokens", self._dim)}
-        )
+        return self._graph.op("Unsqueeze", x, self._graph.integers(0))
 
     def _embeddings(self) -> str:
-        graph, weights = self._graph, self._weights
+        graph = self._graph
         ids = graph.op("Squeeze", "input_ids", graph.integers(0))
-        words = graph.constant("words", weights["embeddings.word_embeddings.weight"])
-        first_kind = weights["embeddings.token_type_embeddings.weight"][0]
-        all_places = weights["embeddings.position_embeddings.weight"] + first_kind
+        words = graph.outside("words", self._weight("embeddings.word_embeddings.weight"))
+        first_kind = self._weight("embeddings.token_type_embeddings.weight")[0]
+        all_places = self._weight("embeddings.position_embeddings.weight") + first_kind
         places = graph.op(
             "Slice", graph.constant("places", all_places), graph.integers(0), graph.op("Shape", ids)
         )
@@ -86,12 +101,16 @@ class BertGraph:
         return graph.op("Reshape", context, graph.integers(-1, self._dim))
 
     def _linear(self, x: Rows, name: str, scale: float = 1.0) -> str:
-        weight, bias = self._weights[f"{name}.weight"].T, self._weights[f"{name}.bias"]
-        return self._graph.linear(x, name, weight * np.float32(scale), bias * np.float32(scale))
+        weight, bias = self._weight(f"{name}.weight"), self._weight(f"{name}.bias")
+        return self._graph.linear(x, name, weight, bias, scale=scale)
 
     def _norm(self, x: str, name: str) -> str:
         weight, bias = (
-            self._graph.constant(f"{name}.{part}", self._weights[f"{name}.{part}"])
+            self._graph.constant(f"{name}.{part}", self._weight(f"{name}.{part}"))
             for part in ("weight", "bias")
         )
         return self._graph.op("LayerNormalization", x, weight, bias, axis=-1, epsilon=self._eps)
+
+    def _weight(self, name: str) -> Float32Array:
+        tensor: Float32Array = self._tensors.get_tensor(name)  # type: ignore[no-untyped-call]
+        return tensor.astype(np.float32, copy=False)

@@ -86,7 +86,7 @@ class ColbertEncoder:
             raise files.refused(
                 f"cannot be run: {words(error)}", "export it with axes of any length"
             ) from error
-        dim = found.shape[1]
+        dim = int(found.shape[1])
         if self._rules.dim not in (None, dim):
             raise files.refused(
                 f"returns {dim} numbers for a token, and {STANFORD} says {self._rules.dim}",

@@ -12,7 +12,7 @@ from rag.errors import ConfigError
 from rag.process.extras import needing
 from rag.types import Float32Array
 from retrieval.embedders.bert_graph import BertGraph
-from retrieval.embedders.checkpoint import WEIGHTS, BertShape
+from retrieval.embedders.checkpoint import BertShape
 from retrieval.embedders.messages import Text
 from retrieval.embedders.model_record import ModelRecord, file_hash
 from retrieval.embedders.onnx_checkpoint import OnnxCheckpoint
@@ -70,8 +70,7 @@ def convert(source: Path, target: Path, precision: Precision) -> Parity:
             graph's vectors are not its vectors.
     """
     shape = BertShape(source, advice=_CONVERTED)
-    with part_of_checkpoint(source / WEIGHTS):
-        (target / GRAPH).write_bytes(BertGraph(shape, precision).serialised())  # 1.
+    (target / GRAPH).write_bytes(BertGraph(shape, precision).serialised(whole=True))  # 1.
     _copy(source, target)  # 2.
     pooling = OnnxCheckpoint(str(target)).pooling
     expected = _reference(source)  # 3.

@@ -67,9 +67,10 @@ def _on_cpu(checkpoint: Checkpoint, precision: Precision | None) -> Encoder:
             'embedder.dtype = "int8" cannot be used: this CPU multiplies bytes with losses. Set it'
             ' to "auto" or "float32".'
         )
-    graph = BertGraph(checkpoint, "int8" if exact else "float32").serialised()
+    graph = BertGraph(checkpoint, "int8" if exact else "float32")
+    session = open_session(graph.serialised(), graph.shared)
     return OnnxEncoder(
-        OnnxGraph(open_session(graph), axes=3, name=str(checkpoint.folder)),
+        OnnxGraph(session, axes=3, name=str(checkpoint.folder)),
         checkpoint.tokenizer(window=checkpoint.max_tokens),
         checkpoint.model(),
     )
