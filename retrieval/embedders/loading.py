@@ -42,7 +42,7 @@ def load_bert(folder: Path, device: str | None, dtype: Dtype, lanes: int) -> Enc
         ConfigError: The checkpoint is damaged, or device or type cannot be had here.
     """
     checkpoint = Checkpoint(folder)
-    on_cpu = device == "cpu" or (device is None and not _sees_gpu())
+    on_cpu = device == "cpu" or (device is None and not sees_gpu())
     if on_cpu and dtype in _PRECISIONS:
         return _checked(_on_cpu(checkpoint, _PRECISIONS[dtype]), folder)
     with needing("torch", for_=f"embedder.device = {device!r} with dtype {dtype!r}"):
@@ -167,7 +167,8 @@ def _installed_minilm() -> Path | None:
     return Path(spec.origin).parent / "model" if spec and spec.origin else None
 
 
-def _sees_gpu() -> bool:
+def sees_gpu() -> bool:
+    """Returns True if torch is installed and sees a GPU."""
     if not _NVIDIA.exists() or find_spec("torch") is None:
         return False
     import torch
