@@ -103,14 +103,24 @@ class GraphWriter:
         product = self.op("MatMulIntegerToFloat", *inputs, domain=_MICROSOFT)
         return self.op("Add", self.op("Mul", product, x.largest), added)
 
-    def serialised(self, inputs: dict[str, Shape], outputs: dict[str, Shape]) -> bytes:
-        """Returns the model with these inputs, int64, and results of nodes as outputs, float32."""
+    def serialised(
+        self, inputs: dict[str, Shape], outputs: dict[str, Shape], *, whole: bool = False
+    ) -> bytes:
+        """Returns the model with these inputs, int64, and results of nodes as outputs, float32.
+
+        Args:
+            inputs: name → shape.
+            outputs: name → shape.
+            whole: False: without the constants in `shared`.
+        """
+        shared = self.shared.items() if whole else ()
+        inside = {name: numpy_helper.from_array(value, name) for name, value in shared}
         graph = helper.make_graph(
             self._nodes,
             "graph",
             [helper.make_tensor_value_info(n, TensorProto.INT64, s) for n, s in inputs.items()],
             [helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in outputs.items()],
-            list(self._constants.values()),
+            list((self._constants | inside).values()),
         )
         opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(_MICROSOFT, 1)]
         model = helper.make_model(graph, opset_imports=opsets, ir_version=IR)

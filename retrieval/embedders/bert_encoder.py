@@ -13,7 +13,7 @@ from rag.errors import UpstreamError
 from retrieval.embedders.bert_model import Bert, mean_pool
 from retrieval.embedders.checkpoint import Checkpoint
 from retrieval.embedders.messages import Encoded, Loaded, Text
-from retrieval.embedders.token_places import in_form, unknown_token
+from retrieval.embedders.token_places import in_form, spans_in, unknown_token
 
 
 @contextlib.contextmanager
@@ -66,6 +66,8 @@ class BertEncoder:
                 results.append(dense)
             else:
                 rows = units[start:end]
-                results.append(in_form(item.form, dense, rows, encoding, self._unknown))
+                spans = spans_in(item.text, encoding.offsets, "")
+                known = np.array(encoding.ids) != self._unknown
+                results.append(in_form(item.form, dense, rows, spans, known))
             start = end
         return results

@@ -16,13 +16,14 @@ from safetensors import safe_open
 
 from rag.inference.onnx_writer import GraphWriter, Precision, Rows
 from rag.types import Float32Array
-from retrieval.embedders.checkpoint import WEIGHTS, Checkpoint, part_of_checkpoint
+from retrieval.embedders.checkpoint import WEIGHTS, BertShape
+from retrieval.embedders.sentence_files import part_of_checkpoint
 
 
 class BertGraph:
     """A graph that reads one text at a time: there is no padding."""
 
-    def __init__(self, checkpoint: Checkpoint, precision: Precision) -> None:
+    def __init__(self, checkpoint: BertShape, precision: Precision) -> None:
         """Opens the weights.
 
         Raises:
@@ -40,8 +41,11 @@ class BertGraph:
         """The constants that are not in the model."""
         return self._graph.shared
 
-    def serialised(self) -> bytes:
+    def serialised(self, *, whole: bool = False) -> bytes:
         """Returns the model: `input_ids` int64[1, tokens] → float32[1, tokens, dim].
+
+        Args:
+            whole: False: without the constants in `shared`.
 
         Raises:
             ConfigError: A weight is missing.
@@ -49,7 +53,7 @@ class BertGraph:
         with part_of_checkpoint(self._file):
             tokens = self._tokens()
         return self._graph.serialised(
-            {"input_ids": (1, "tokens")}, {tokens: (1, "tokens", self._dim)}
+            {"input_ids": (1, "tokens")}, {tokens: (1, "tokens", self._dim)}, whole=whole
         )
 
     def _tokens(self) -> str:

@@ -16,8 +16,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from rag.errors import ConfigError
-from retrieval.embedders.checkpoint import WEIGHTS, Checkpoint, part_of_checkpoint
+from retrieval.embedders.checkpoint import WEIGHTS, Checkpoint
 from retrieval.embedders.loading import Dtype
+from retrieval.embedders.sentence_files import part_of_checkpoint
 
 CPU_STEP = 16
 """Multiple to which the tokens of a batch are rounded up. oneDNN caches data for each of the last

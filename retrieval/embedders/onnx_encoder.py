@@ -2,65 +2,77 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from rag.inference.int8 import is_exact
-from rag.inference.onnx_session import open_session
-from rag.types import Float32Array
-from retrieval.embedders.bert_graph import BertGraph
-from retrieval.embedders.checkpoint import Checkpoint
-from retrieval.embedders.messages import Encoded, Loaded, Text
-from retrieval.embedders.token_places import in_form, unknown_token
+from rag.inference.onnx_graph import OnnxGraph
+from rag.types import Float32Array, Kind
+from retrieval.embedders.messages import Encoded, Loaded, Model, Text
+from retrieval.embedders.token_places import in_form, spans_in, unknown_token
 
 if TYPE_CHECKING:
-    from tokenizers import Encoding
+    from tokenizers import Encoding, Tokenizer
 
-    from rag.inference.onnx_writer import Precision
+Pooling = Literal["mean", "cls", "last"]
+"""The text's vector: the mean of all tokens', or that of the first or the last token."""
+NO_PROMPTS: Mapping[Kind, str] = {"query": "", "passage": ""}
 
 
 class OnnxEncoder:
-    """A checkpoint's tokenizer and its graph; may be called on several threads at once."""
+    """A tokenizer and a graph; may be called on several threads at once."""
 
-    def __init__(self, checkpoint: Checkpoint, *, precision: Precision | None) -> None:
-        """Makes the graph.
+    def __init__(
+        self,
+        graph: OnnxGraph,
+        tokenizer: Tokenizer,
+        model: Model,
+        *,
+        pooling: Pooling = "mean",
+        prompts: Mapping[Kind, str] = NO_PROMPTS,
+    ) -> None:
+        """Makes an encoder.
 
         Args:
-            checkpoint: the configuration; its folder holds the weights.
-            precision: None: int8 where the CPU multiplies it without loss, else float32.
-
-        Raises:
-            ConfigError: The weights or the tokenizer are missing or damaged.
+            graph: returns a vector for each token.
+            tokenizer: truncates at the model's window.
+            model: the properties.
+            pooling: makes the text's vector.
+            prompts: put before texts of each kind.
         """
-        self.about = Loaded(checkpoint.model(), "cpu")
-        self._tokenizer = checkpoint.tokenizer(window=checkpoint.max_tokens)
-        self._unknown = unknown_token(self._tokenizer)
-        chosen = precision or ("int8" if is_exact() else "float32")
-        graph = BertGraph(checkpoint, chosen)
-        self._session = open_session(graph.serialised(), graph.shared)
+        self.about = Loaded(model, "cpu")
+        self._graph = graph
+        self._tokenizer = tokenizer
+        self._unknown = unknown_token(tokenizer)
+        self._pooling = pooling
+        self._prompts = prompts
 
     def __call__(self, items: list[Text]) -> list[Encoded]:
-        """Encodes each text in the form it asks for, in input order.
-
-        A text is encoded by itself: its vector does not depend on the others, and no time is spent
-        on padding.
-        """
-        encodings = self._tokenizer.encode_batch([item.text for item in items])
+        """Encodes each text in the form it asks for, in input order."""
+        texts = [self._prompts[item.kind] + item.text for item in items]
+        encodings = self._tokenizer.encode_batch(texts)
         return [self._encode(item, e) for item, e in zip(items, encodings, strict=True)]
 
     def _encode(self, item: Text, encoding: Encoding) -> Encoded:
-        ids = np.array([encoding.ids], np.int64)
-        (output,) = self._session.run(None, {"input_ids": ids})
-        tokens: Float32Array = output[0]
-        dense = _unit(tokens.mean(axis=0))
+        tokens = self._graph(encoding.ids, kinds=encoding.type_ids)
+        dense = pooled(tokens, self._pooling)
         if item.form == "dense":
             return dense
-        return in_form(item.form, dense, _unit(tokens), encoding, self._unknown)
+        spans = spans_in(item.text, encoding.offsets, self._prompts[item.kind])
+        known = np.array(encoding.ids) != self._unknown
+        return in_form(item.form, dense, unit(tokens), spans, known)
 
 
-def _unit(vectors: Float32Array) -> Float32Array:
+def pooled(tokens: Float32Array, pooling: Pooling) -> Float32Array:
+    """Returns a text's vector, float32[dim] of length one, of float32[tokens, dim]."""
+    if pooling == "mean":
+        return unit(tokens.mean(axis=0))
+    return unit(tokens[0 if pooling == "cls" else -1])
+
+
+def unit(vectors: Float32Array) -> Float32Array:
     """Returns vectors of length one, as `torch.nn.functional.normalize` does."""
     norms = np.linalg.norm(vectors, axis=-1, keepdims=True)
-    unit: Float32Array = vectors / np.maximum(norms, 1e-12)
-    return unit
+    result: Float32Array = vectors / np.maximum(norms, 1e-12)
+    return result

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Literal
 
@@ -18,7 +18,31 @@ from rag.types import Chunk, Float32Array, Query
 Library = Literal["sentence_transformers", "flag", "flag_llm", "flag_layerwise"]
 
 
-class CrossEncoderReranker:
+class PairReranker:
+    """`Reranker` by a model that scores pairs in a separate process."""
+
+    def __init__(self, load: Callable[[], Scorer]) -> None:
+        """Loads the model.
+
+        Args:
+            load: picklable; makes the function that scores pairs, in the process.
+
+        Raises:
+            ConfigError: Raised by `load`.
+        """
+        self._model = PairModel(load, name="reranker")
+
+    async def score(self, query: Query, chunks: Sequence[Chunk]) -> Float32Array:
+        """The model's own scores, before any sigmoid."""
+        pairs = [(query.text, passage_text(chunk)) for chunk in chunks]
+        return np.array(await self._model.score(pairs), np.float32)
+
+    def close(self) -> None:
+        """Ends the model's process."""
+        self._model.close()
+
+
+class CrossEncoderReranker(PairReranker):
     """`Reranker` on a checkpoint."""
 
     def __init__(
@@ -39,16 +63,7 @@ class CrossEncoderReranker:
         Raises:
             ConfigError: The checkpoint cannot be loaded.
         """
-        self._model = PairModel(partial(_load, model, library, device), name="reranker")
-
-    async def score(self, query: Query, chunks: Sequence[Chunk]) -> Float32Array:
-        """The model's own scores, before any sigmoid."""
-        pairs = [(query.text, passage_text(chunk)) for chunk in chunks]
-        return np.array(await self._model.score(pairs), np.float32)
-
-    def close(self) -> None:
-        """Ends the model's process."""
-        self._model.close()
+        super().__init__(partial(_load, model, library, device))
 
 
 def _load(model: str, library: Library, device: str | None) -> Scorer:
