@@ -91,7 +91,7 @@ def _searched(
     found: dict[tuple[str, str], list[float]] = defaultdict(list)
     for _ in range(ROUNDS):
         for build, rag in builds.items():
-            with serving(_env(folders[build]) | settings, rag=rag) as url:
+            with serving({**_env(folders[build]), **settings}, rag=rag) as url:
                 load(url, clients=CLIENTS, seconds=WARM_SECONDS, questions=questions)
                 alone = load(url, clients=1, seconds=SECONDS, questions=questions)
                 crowd = load(url, clients=CLIENTS, seconds=SECONDS, questions=questions)
