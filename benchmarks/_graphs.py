@@ -45,14 +45,13 @@ PLAIN = qe.SearchParams()
 class Layout:
     """A graph, the payload indexes beside it by path, and those of users' fields by kind.
 
-    `params` and `filtered` are those of a search without a filter and with one.
+    `params` are those of a search.
     """
 
     hnsw: Mapping[str, Any]
     indexes: Mapping[str, Any]
     schema: Mapping[FieldType, Any]
     params: qe.SearchParams
-    filtered: qe.SearchParams
     full_scan_kb: int = FULL_SCAN_KB
     quantized: Any = None
 
@@ -68,7 +67,6 @@ def server() -> Layout:
         indexes={path: _edge_index(index) for path, index in qdrant_points.INDEXES.items()},
         schema={kind: _edge_index(index) for kind, index in qdrant_points.SCHEMA.items()},
         params=params,
-        filtered=params,
     )
 
 
@@ -81,7 +79,6 @@ def server_before() -> Layout:
         indexes=own | {"tenant": _tenant(), "fields": keyword, "mean": number},
         schema={"keyword": keyword, "number": number},
         params=PLAIN,
-        filtered=PLAIN,
     )
 
 
@@ -96,16 +93,11 @@ def edge() -> Layout:
     vectors: Any = edge_points.layout(dim=1).vectors
     hnsw = vectors[DENSE].hnsw_config
     leg = Leg(name="dense", vector=np.ones(1, np.float32), limit=1)
-    filtered = replace(leg, where=(_at("drawn", 0),))
-    params, filtered_params = (
-        edge_points.query_of(each, None).params or PLAIN for each in (leg, filtered)
-    )
     return Layout(
         hnsw={"m": hnsw.m, "payload_m": hnsw.payload_m, "ef_construct": hnsw.ef_construct},
         indexes={path: edge_points.SCHEMA[kind] for path, kind in OWN_FIELDS.items()},
         schema=edge_points.SCHEMA,
-        params=params,
-        filtered=filtered_params,
+        params=edge_points.query_of(leg, None).params or PLAIN,
         full_scan_kb=hnsw.full_scan_threshold,
         quantized=vectors[DENSE].quantization_config,
     )
@@ -118,7 +110,6 @@ def edge_before() -> Layout:
         edge(),
         hnsw=hnsw,
         params=ACORN,
-        filtered=ACORN,
         full_scan_kb=FULL_SCAN_KB,
         quantized=None,
     )
@@ -231,7 +222,7 @@ class Graph:
             limit=DEPTH,
             query=qe.Query.Nearest(question.tolist(), using=DENSE),
             filter=qe.Filter(must=where) if where else None,
-            params=self._layout.params if field is None else self._layout.filtered,
+            params=self._layout.params,
             with_payload=False,
         )
 
