@@ -30,7 +30,10 @@ def around(places: npt.NDArray[np.int64], noise: float) -> Float32Array:
     """Unit vectors of common centres plus noise of this length."""
     centres = unit(np.random.default_rng(0).standard_normal((CENTRES, DIM)))
     random = np.random.default_rng(len(places))
-    return unit(centres[places] + noise * unit(random.standard_normal((len(places), DIM))))
+    moved: Float32Array = unit(
+        centres[places] + noise * unit(random.standard_normal((len(places), DIM)))
+    )
+    return moved
 
 
 def unit(rows: npt.NDArray[np.float64]) -> Any:
