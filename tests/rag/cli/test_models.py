@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks._models import quiet
 from rag.cli import models
 from rag.cli.main import main
 from retrieval.embedders.messages import Text
 from retrieval.embedders.onnx_checkpoint import OnnxCheckpoint
 from tests.servers import RAG, rag
-from tests.tiny_sentence import TEXTS, bert, encoded, quiet
+from tests.tiny_sentence import TEXTS, bert, encoded
 
 
 @pytest.fixture(scope="module")
