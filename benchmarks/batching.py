@@ -21,11 +21,9 @@ from benchmarks._models import MINILM, make_chunks, make_cross_encoder, quiet
 from benchmarks._texts import questions, words
 from benchmarks.ingest import sentence_transformer
 from rag.types import Chunk, Query, Scope
-from retrieval.embedders.checkpoint import Checkpoint
-from retrieval.embedders.embedder import BertEmbedder
-from retrieval.embedders.loading import minilm_folder
+from retrieval.embedders.embedder import LANES, BertEmbedder
+from retrieval.embedders.loading import load_bert, minilm_folder
 from retrieval.embedders.messages import Text
-from retrieval.embedders.onnx_encoder import OnnxEncoder
 from retrieval.rerankers.cross_encoder import CrossEncoderReranker
 
 ASKED = 100
@@ -63,7 +61,7 @@ async def _run() -> Report:
 
 
 async def _embed(report: Report, embedder: BertEmbedder) -> None:
-    encoder = OnnxEncoder(Checkpoint(minilm_folder()), precision=None)
+    encoder = load_bert(minilm_folder(), "cpu", "auto", LANES)
 
     async def ours(text: str) -> object:
         return await embedder.embed([text], kind="query")

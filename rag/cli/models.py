@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from eval.datasets.loading import load_set
+from eval.offline.dense_quality import dense_quality
 from rag.cli import output
 from rag.errors import ConfigError, InputError, StorageError
 from rag.types import Float32Array, Kind
@@ -37,6 +39,7 @@ def models(args: argparse.Namespace, settings: Settings) -> int:
             " compared with the exact one."
         )
     precision: Precision = "int8" if args.int8 else "float32"
+    corpus = load_set(args.set, settings.traces) if args.int8 else None
     with _new_folder(args.out) as made:
         parity = convert(args.folder, made, precision)
         body: Json = {
@@ -45,28 +48,25 @@ def models(args: argparse.Namespace, settings: Settings) -> int:
             "sentences": len(SENTENCES),
             "cosine": {"lowest": parity.lowest, "mean": parity.mean},
         }
-        if args.int8:
-            body["ndcg"] = _compared(args, settings, made)
+        if corpus:
+            body["ndcg"] = _compared(corpus, args.folder, made)
     output.show(body, _lines, as_json=args.json)
     return 0
 
 
-def _compared(args: argparse.Namespace, settings: Settings, rounded: Path) -> Json:
+def _compared(corpus: Corpus, source: Path, rounded: Path) -> Json:
     """Measures the model in int8 beside float32.
 
     Raises:
         ConfigError: int8 loses too much.
     """
-    from eval.datasets.loading import load_set
-
-    corpus = load_set(args.set, settings.traces)
     with tempfile.TemporaryDirectory(prefix="plumbline-") as folder:
         exact = Path(folder)
-        convert(args.folder, exact, "float32")
+        convert(source, exact, "float32")
         values = {"float32": _quality(corpus, exact), "int8": _quality(corpus, rounded)}
     if values["float32"] - values["int8"] > MOST_LOST:
         raise ConfigError(
-            f"{args.folder} was not converted: nDCG@10 on {corpus.name} is {values['int8']:.4f} in"
+            f"{source} was not converted: nDCG@10 on {corpus.name} is {values['int8']:.4f} in"
             f" int8 and {values['float32']:.4f} in float32, and {MOST_LOST} may be lost. Convert"
             " it without --int8."
         )
@@ -74,8 +74,6 @@ def _compared(args: argparse.Namespace, settings: Settings, rounded: Path) -> Js
 
 
 def _quality(corpus: Corpus, folder: Path) -> float:
-    from eval.offline.dense_quality import dense_quality
-
     encoder = OnnxCheckpoint(str(folder)).encoder()
 
     def encode(texts: Sequence[str], kind: Kind) -> Float32Array:

@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 import pytest
 
+from benchmarks._models import quiet
 from rag.errors import ConfigError
 from rag.types import Float32Array, Kind
 from retrieval.embedders import conversion, loading, model_record
@@ -21,7 +22,7 @@ from retrieval.embedders.onnx_checkpoint import OnnxCheckpoint
 from retrieval.embedders.onnx_encoder import OnnxEncoder
 from retrieval.embedders.probe import MINILM, Probe
 from retrieval.embedders.sentence_files import KINDS
-from tests.tiny_sentence import HIDDEN, TEXTS, bert, byte_level, encoded, export, quiet, roberta
+from tests.tiny_sentence import HIDDEN, TEXTS, bert, byte_level, encoded, export, roberta
 from tests.weights import QUERY_PROMPT, linked, weights
 
 
@@ -126,7 +127,7 @@ def test_a_folder_from_elsewhere_needs_its_pooling_named(tmp_path: Path) -> None
     texts = ("Unused leave may be carried over until March.", "Owls hunt at night.")
     (question,) = encoder([Text("Can I take my holiday next year?", "dense", "query")])
     passages = np.stack(encoder([Text(text, "dense", "passage") for text in texts]))  # type: ignore[arg-type]
-    near, far = passages @ question
+    near, far = passages @ np.asarray(question)
     assert near > far + 0.1
     named = OnnxCheckpoint(str(folder), pooling="cls", file="model.onnx").encoder()
     assert named.about.model.fingerprint != encoder.about.model.fingerprint  # the prompt
