@@ -37,10 +37,14 @@ class OnnxGraph:
         Raises:
             ConfigError: The graph has other inputs, or no such output.
         """
-        others = [i.name for i in session.get_inputs() if i.name not in _INPUTS]
+        others = [
+            f"{i.name} {i.type}"
+            for i in session.get_inputs()
+            if i.name not in _INPUTS or i.type not in _INTEGERS
+        ]
         if others:
             raise ConfigError(
-                f"{name} asks for {', '.join(others)}, and an encoder is given"
+                f"{name} asks for {', '.join(others)}, and an encoder is given integers for"
                 f" {', '.join(_INPUTS)} alone: name a model that reads texts."
             )
         outputs = [o for o in session.get_outputs() if o.type in _FLOATS and len(o.shape) == axes]

@@ -114,6 +114,8 @@ def _reference(source: Path) -> Float32Array:
     """Returns vectors of the sentences, without prompts."""
     with needing("torch", for_="The conversion"):
         from sentence_transformers import SentenceTransformer
+        from transformers.utils import logging as progress
+    progress.disable_progress_bar()
     try:
         model = SentenceTransformer(str(source), device="cpu", local_files_only=True)
         vectors = model.encode(

@@ -172,7 +172,7 @@ WITHOUT_RECORD: Mapping[str, tuple[Callable[[Path], object], str]] = {
     "tokenizer": (lambda f: (f / "tokenizer.json").write_text("<html>"), "tokenizer.json cannot"),
     "cut short": (truncate, r"cannot be opened by ONNX Runtime .*copy the file again"),
     "opset": (newer, r"cannot be opened by ONNX Runtime [\d.]+: .*opset"),
-    "input": (rename_input, "asks for pixels, and an encoder is given"),
+    "input": (rename_input, r"asks for pixels tensor\(int64\), and an encoder is given integers"),
     "max": (lambda f: pool(f, pooling_mode="max"), "pools by max: mean, cls, last are computed"),
     "two": (lambda f: pool(f, pooling_mode=["cls", "mean"]), "pools by cls, mean"),
     "prompt": (
