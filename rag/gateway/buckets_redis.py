@@ -25,6 +25,9 @@ CALL_SECONDS = 1.0
 """Time limit of a call: a request that waits for its limits is not answered meanwhile."""
 CONNECTIONS = 16
 """Connections of a process; a call takes a fraction of a millisecond."""
+RELEASE_SECONDS = 0.005
+"""Seconds for which a release waits for an operation to go with, if most permits are free: a client
+that asks another server next would miss one otherwise."""
 POOL_SECONDS = 5.0
 """Seconds for which a call waits for one of them."""
 _log = logging.getLogger(__name__)
@@ -49,6 +52,8 @@ class RedisStore:
         self._run = _Calls(url, call_seconds, retries=1, lease=lease_seconds)
         self._run_once = _Calls(url, call_seconds, retries=0, lease=lease_seconds)
         self._leases: dict[str, tuple[Permits, ...]] = {}
+        self._plenty: set[str] = set()
+        """Holders for whom at most half of the permits were in use."""
         self._renewing: asyncio.Task[None] | None = None
 
     async def take(
@@ -64,6 +69,9 @@ class RedisStore:
         )
         if taken.ok and permits:
             self._leases[holder] = tuple(permits)
+            held = zip(taken.held, permits, strict=True)
+            if all(2 * (count + 1) <= each.at_once for count, each in held):
+                self._plenty.add(holder)
             if self._renewing is None:
                 self._renewing = asyncio.create_task(self._renew_leases())
         return taken
@@ -75,7 +83,9 @@ class RedisStore:
     async def release(self, permits: Sequence[Permits], *, holder: str) -> None:
         """Releases the permits of a holder."""
         self._leases.pop(holder, None)
-        await self._run(Operation(kind="release", permits=permits, holder=holder))
+        within = RELEASE_SECONDS if holder in self._plenty else 0.0
+        self._plenty.discard(holder)
+        await self._run(Operation(kind="release", permits=permits, holder=holder), within=within)
 
     async def close(self) -> None:
         """Closes the connections; permits that are still held expire."""
@@ -112,9 +122,13 @@ class _Calls:
         self._script = self._redis.register_script(SCRIPT)
         self._waiting: list[tuple[Operation, asyncio.Future[Taken]]] = []
         self._sending: asyncio.Task[None] | None = None
+        self._due = False
+        self._later: asyncio.TimerHandle | None = None
 
-    async def __call__(self, operation: Operation) -> Taken:
+    async def __call__(self, operation: Operation, *, within: float = 0.0) -> Taken:
         """Returns the result of an operation; one whose caller is cancelled may be left out.
+
+        It goes at once, or waits for another to go with for so many seconds.
 
         Raises:
             UpstreamError: Redis does not answer.
@@ -122,8 +136,10 @@ class _Calls:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Taken] = loop.create_future()
         self._waiting.append((operation, future))
-        if self._sending is None:
-            self._sending = loop.create_task(self._send())
+        if not within:
+            self._start()
+        elif self._later is None:
+            self._later = loop.call_later(within, self._start)
         return await future
 
     async def close(self) -> None:
@@ -132,9 +148,19 @@ class _Calls:
             await self._sending
         await self._redis.aclose()
 
+    def _start(self) -> None:
+        """Sends all that waits, now or after the call that is under way."""
+        if self._later:
+            self._later.cancel()
+            self._later = None
+        self._due = True
+        if self._sending is None:
+            self._sending = asyncio.get_running_loop().create_task(self._send())
+
     async def _send(self) -> None:
-        """Sends what waits, until nothing does: a call for each tenant, those of all at once."""
-        while self._waiting:
+        """Sends what waits while something is due: a call for each tenant, those of all at once."""
+        while self._due:
+            self._due = False
             slots: dict[str, list[tuple[Operation, asyncio.Future[Taken]]]] = {}
             for operation, future in self._waiting:
                 if not future.done():

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from rag.errors import RateLimitedError, UpstreamError
 from rag.gateway.buckets import Bucket, LimitStore, LocalStore, Permits
 from rag.gateway.buckets_redis import RedisStore
+from rag.gateway.buckets_script import PREFIX
 from rag.gateway.limits import Limiter, Tier, Tiers
 from rag.types import Principal
 from tests.flood import Flood
@@ -154,6 +155,24 @@ class TestTogether:
                 store.take([], one, holder="other"),
             )
             assert (next_.ok, next_.held, other.ok, other.held) == (True, (0,), False, (1,))
+
+    async def test_a_release_goes_with_the_next_operation_if_most_permits_are_free(
+        self, store: RedisStore, redis: RedisServer
+    ) -> None:
+        from redis import Redis
+
+        many = [Permits("a", "{acme}:a", 100)]
+        with Redis.from_url(redis.url) as client:
+            await store.take([], many, holder="0")
+            client.config_resetstat()
+            releases = []
+            for n in range(20):
+                releases.append(asyncio.create_task(store.release(many, holder=str(n))))
+                await asyncio.sleep(0)
+                assert (await store.take([], many, holder=str(n + 1))).held == (0,)
+            assert client.info("commandstats")["cmdstat_evalsha"]["calls"] == 20
+            await asyncio.gather(*releases, store.release(many, holder="20"))
+            assert client.zcard(f"{PREFIX}{many[0].key}") == 0
 
     async def test_tenants_have_their_own_buckets_and_kinds_do_not_mix(
         self, store: RedisStore
