@@ -38,6 +38,7 @@ NAMES = (
 )
 LONG = (
     "acl",
+    "builds",
     "coverage",
     "dense",
     "drift",

@@ -80,7 +80,7 @@ class Deletion:
             # The current version may be newer than the deletion, and never have had the document.
             if previous := await self._index.previous_version(scope):
                 await self._writer.clear(previous, document_id)
-            await self._catalog.unsettled.remove(scope, document_id)
+            await self._catalog.unsettled.remove(scope, document_id, switches=mark.switches)
 
     async def forget_original(
         self, scope: Scope, original: str | None, *, but: str | None = None

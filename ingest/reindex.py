@@ -1,23 +1,27 @@
 """Indexes all documents of a collection again, from their stored text, into a new version.
 
 The searched version stays in use until the new one is complete. Documents may be added, changed and
-deleted meanwhile: each is checked again, under its lock, before the switch and after it.
+deleted meanwhile: each is checked again, under its lock, before the switch, and each that is marked
+as unsettled after it.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Any
 
 from ingest.pipeline import IngestPipeline
 from ingest.retries import backoff
 from ingest.settling import finish_switch
 from rag.catalog.catalog import Catalog
+from rag.catalog.unsettled import Mark
 from rag.catalog.versions import is_of
-from rag.errors import ConfigError, InputError, StorageError, UpstreamError
+from rag.errors import ConfigError, InputError, NotFoundError, StorageError, UpstreamError
 from rag.protocols import Embedder, StoredIndex
 from rag.records import ATTEMPTS, GONE, Cut, Switch
 from rag.text.passages import passage_text
@@ -106,13 +110,13 @@ class Reindexer:
         self, scope: Scope, version: Scope, cuts: Cuts, *, progress: Progress
     ) -> Cuts:
         """1. fill  2. again, for what changed meanwhile  3. stage  4. check  5. switch
-        6. again, for what was in progress at the switch.
+        6. settle what has changed since, and what was being written at the switch.
 
         A change after staging is found through the staged record at a start after a kill, and a
         change before it by the check: then 2. to 4. are repeated.
 
-        After the switch all workers write to the new version, and a worker that began before it
-        holds its document's lock until it is done.
+        After the switch all workers write to the new version. A worker that began before it holds
+        its document's lock until it is done, and the document's mark stays.
         """  # noqa: D205
         await self._fill(scope, version, cuts, progress=progress)  # 1.
         await self._index.maintain(version)
@@ -129,9 +133,8 @@ class Reindexer:
         embedder = self._embedder.fingerprint
         async with self._catalog.versions.switching(scope, cuts, embedder=embedder):  # 5.
             await self._index.switch_version(scope, version)
-        for id_ in await self._fill(scope, scope, cuts):  # 6.
-            if id_ in cuts:
-                await self._catalog.versions.recut(scope, id_, cuts[id_])
+        for mark in await self._catalog.unsettled.within(scope):  # 6.
+            await self._again(mark.document_id, partial(self._settle, mark, cuts))
         return cuts
 
     async def _stage(self, scope: Scope, version: Scope, cuts: Cuts) -> None:
@@ -142,18 +145,16 @@ class Reindexer:
 
     async def _fill(
         self, scope: Scope, version: Scope, cuts: Cuts, *, progress: Progress | None = None
-    ) -> set[str]:
-        """Brings a version in step with the catalog; returns the documents written or removed."""
+    ) -> None:
+        """Brings a version that is not searched yet in step with the catalog."""
         ids = sorted({*cuts, *await self._catalog.versions.document_ids(scope)})
         coming = iter(ids)
-        changed: set[str] = set()
         done = 0
 
         async def work() -> None:
             nonlocal done
             for id_ in coming:
-                if await self._try(scope, version, id_, cuts):
-                    changed.add(id_)
+                await self._again(id_, partial(self._sync_document, scope, version, id_, cuts))
                 done += 1
                 if progress:
                     progress(done, len(ids))
@@ -165,28 +166,36 @@ class Reindexer:
             for worker in workers:
                 worker.cancel()
             await asyncio.gather(*workers, return_exceptions=True)
-        return changed
 
-    async def _try(self, scope: Scope, version: Scope, id_: str, cuts: Cuts) -> bool:
-        """Runs `_sync_document`, again if an outside service fails; it can be repeated safely."""
+    async def _again(self, id_: str, work: Callable[[], Awaitable[None]]) -> None:
+        """Works on a document, again if an outside service fails; it can be repeated safely."""
         for attempts in range(ATTEMPTS - 1):
             try:
-                return await self._sync_document(scope, version, id_, cuts)
+                return await work()
             except UpstreamError as error:
                 _log.warning("Document %s is tried again: %s", id_, error.in_full())
                 await asyncio.sleep(backoff(attempts))
-        return await self._sync_document(scope, version, id_, cuts)
+        return await work()
 
-    async def _sync_document(self, scope: Scope, version: Scope, id_: str, cuts: Cuts) -> bool:
-        """Brings one document in step; True if it had to be changed."""
+    async def _sync_document(self, scope: Scope, version: Scope, id_: str, cuts: Cuts) -> None:
+        """Brings one document in step."""
         async with self._pipeline.settler.settled(scope, id_) as record:
             if record is None:
                 await self._index.delete(version, sorted(await self._index.chunk_ids(version, id_)))
-                return cuts.pop(id_, None) is not None
+                cuts.pop(id_, None)
+                return
             if id_ in cuts and is_of(cuts[id_], record) and await self._has(version, id_, cuts):
-                return False
+                return
             cuts[id_] = await self._pipeline.settler.write_again(scope, record, version)
-            return True
+
+    async def _settle(self, mark: Mark, cuts: Cuts) -> None:
+        """Settles a document of the version that is searched now."""
+        await self._pipeline.settler.settle(mark, wait=True)
+        cuts.pop(mark.document_id, None)
+        with contextlib.suppress(NotFoundError):
+            record = await self._catalog.documents.get(mark.scope, mark.document_id)
+            if record.version:
+                cuts[record.id] = record.cut
 
     async def _intact_cuts(self, version: Scope, cuts: Mapping[str, Cut]) -> Cuts:
         """Returns a version's cuts that are as recorded, and `GONE` for its other documents.

@@ -46,16 +46,16 @@ class Settler:
             async with self._writer.contents(scope, record.version if record else ""):
                 yield await self._writer.stored(scope, document_id)
 
-    async def settle(self, mark: Mark) -> None:
+    async def settle(self, mark: Mark, *, wait: bool = False) -> None:
         """Brings the index in step with the catalog for a marked document that nobody works on.
 
         The caller has checked that the collection was made with the embedder of the settings.
 
         Raises:
-            BusyError: Another worker has the document.
+            BusyError: Another worker has the document, and `wait` is False.
         """
         scope, document_id = mark.scope, mark.document_id
-        async with self.settled(scope, document_id, wait=False) as record:
+        async with self.settled(scope, document_id, wait=wait) as record:
             now = await self._catalog.unsettled.of(scope, document_id)
             if now is None:  # another worker was faster
                 return
@@ -70,10 +70,12 @@ class Settler:
         Its ACL is written anew in any case. If the chunks cannot be made from the stored text, the
         document is recorded as failed.
         """
+        mark = await self._catalog.unsettled.of(scope, record.id)
+        switches = mark.switches if mark else 0
         await self._index.set_acl(scope, record.id, record.words)
         fault = await self._checker.fault_of(scope, record)
         if fault is None:
-            await self._catalog.unsettled.remove(scope, record.id)
+            await self._catalog.unsettled.remove(scope, record.id, switches=switches)
             return
         if fault.kind == "original":  # another document, or it itself, holds its bytes now
             same = await self._catalog.documents.same_content(scope, record.version, record.acl)
@@ -86,9 +88,9 @@ class Settler:
                 await self._catalog.unsettled.add(scope, heir.id)  # to be settled on its own
             await self._writer.clear(scope, record.id)
             await self._catalog.documents.lose(scope, LOST, document_id=record.id)
-            await self._catalog.unsettled.remove(scope, record.id)
+            await self._catalog.unsettled.remove(scope, record.id, switches=switches)
         else:
-            await self._catalog.versions.recut(scope, record.id, cut)
+            await self._catalog.versions.recut(scope, record.id, cut, switches=switches)
 
     async def write_again(self, scope: Scope, record: DocumentRecord, version: Scope) -> Cut:
         """Writes a document to a version of the index, from its stored text; it must be `settled`.

@@ -26,6 +26,7 @@ from rag.api.middleware import BodyLimit, ClientGoneError, Measured, RequestId, 
 from rag.api.openai.routes import router as openai_router
 from rag.api.routes import collections, documents, feedback, health, jobs, keys, questions, usage
 from rag.build.service import Service
+from rag.build.storage import Storage
 from rag.errors import RagError, StorageError
 from rag.gateway.limit_fields import LIMIT_FIELDS
 from rag.privacy.redaction import words
@@ -93,10 +94,17 @@ def create_app(
 
 
 class _App(FastAPI):
-    """An app that builds its OpenAPI document anew each time: loaded models add to it."""
+    """An app that keeps its OpenAPI document until its models are loaded: they add to it."""
+
+    _documented: Storage | None = None
+    """What was open when the document was built."""
 
     def openapi(self) -> dict[str, Any]:
-        return openapi.document(self, self.state.settings, self.state.running)
+        running = self.state.running
+        if self.openapi_schema is None or self._documented is not running.opened:
+            self._documented = running.opened
+            self.openapi_schema = openapi.document(self, self.state.settings, running)
+        return self.openapi_schema
 
 
 def app_without_lifespan(

@@ -87,6 +87,7 @@ unsettled = sa.Table(
     sa.Column("version", sa.String, nullable=False, default=""),
     sa.Column("recipe", sa.String, nullable=False, default=""),
     sa.Column("chunks", sa.Integer, nullable=False, default=0),
+    sa.Column("switches", sa.Integer, nullable=False, server_default="0"),
 )
 staged = sa.Table(
     "staged",

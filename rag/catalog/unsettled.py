@@ -3,6 +3,10 @@
 A mark is written before the index is changed. It is removed in the transaction that records the
 document's new state in the catalog. A mark that stays shows that a process was killed or that
 writing failed: a mark without an open task makes `ingest.settling` repair the document.
+
+A switch to another version of the index may come while a document is written: some of its chunks,
+or all, are then in the version of before. So a mark counts the switches, and whoever has written
+removes it only if there was none since they began.
 """
 
 from __future__ import annotations
@@ -14,14 +18,24 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from rag.catalog.database import Database
-from rag.catalog.sql import OPEN, document_key, key_columns, same_document, scope_row, the_document
+from rag.catalog.sql import (
+    OPEN,
+    document_key,
+    in_scope,
+    key_columns,
+    same_document,
+    scope_row,
+    the_document,
+)
 from rag.catalog.tables import documents, tasks, unsettled
 from rag.records import Cut
 from rag.types import Scope
 
 _KEY = key_columns(unsettled)
 _FIND = unsettled.select().where(the_document(unsettled))
-_REMOVE = unsettled.delete().where(the_document(unsettled))
+_REMOVE = unsettled.delete().where(
+    the_document(unsettled), unsettled.c.switches == sa.bindparam("seen")
+)
 _DOUBT = "? "
 _IS_KNOWN = (documents.c.recipe != "") & documents.c.recipe.not_like(f"{_DOUBT}%")
 _DOUBT_RECIPE = (
@@ -39,7 +53,8 @@ class Mark:
     """The mark of a document that is not settled.
 
     For a deleted document `version` names the bytes of its chunks, `recipe` how they were cut and
-    `chunks` their number; for any other document these are "", "" and 0.
+    `chunks` their number; for any other document these are "", "" and 0. `switches` is the number
+    of switches of the index since it was marked.
     """
 
     tenant: str
@@ -48,6 +63,7 @@ class Mark:
     version: str
     recipe: str
     chunks: int
+    switches: int
 
     @property
     def scope(self) -> Scope:
@@ -67,13 +83,14 @@ class Unsettled:
         self._db = database
         new = database.insert(unsettled)
         self._mark = new.on_conflict_do_nothing()
+        self._mark_anew = new.on_conflict_do_update(index_elements=_KEY, set_={"switches": 0})
         self._mark_deleted = new.on_conflict_do_update(
             index_elements=_KEY,
             set_={name: new.excluded[name] for name in ("version", "recipe", "chunks")},
         )
 
     async def add(self, scope: Scope, document_id: str) -> None:
-        """Marks a document before its chunks in the index change."""
+        """Marks a document before all its chunks in the index are written."""
         async with self._db.write() as db:
             await self.mark(db, scope, [document_id])
 
@@ -89,7 +106,7 @@ class Unsettled:
             return
         await db.execute(_DOUBT_RECIPE, [document_key(scope, id_) for id_ in ids])
         # After documents, as everywhere: no deadlock.
-        await db.execute(self._mark, [_row(scope, id_) | _NOTHING for id_ in ids])
+        await db.execute(self._mark_anew, [_row(scope, id_) | _NOTHING for id_ in ids])
 
     async def mark_deleted(
         self,
@@ -105,19 +122,32 @@ class Unsettled:
         values = _row(scope, document_id) | {"version": version, "recipe": recipe, "chunks": chunks}
         await db.execute(self._mark_deleted if version else self._mark, values)
 
-    async def unmark(self, db: AsyncConnection, scope: Scope, document_id: str) -> None:
-        """Removes a mark if there is one."""
-        await db.execute(_REMOVE, document_key(scope, document_id))
+    async def unmark(
+        self, db: AsyncConnection, scope: Scope, document_id: str, *, switches: int = 0
+    ) -> None:
+        """Removes a mark that has outlived no more than these switches, if there is one."""
+        await db.execute(_REMOVE, document_key(scope, document_id) | {"seen": switches})
 
-    async def remove(self, scope: Scope, document_id: str) -> None:
+    async def remove(self, scope: Scope, document_id: str, *, switches: int = 0) -> None:
         """Removes a mark, in a separate transaction."""
         async with self._db.write() as db:
-            await self.unmark(db, scope, document_id)
+            await self.unmark(db, scope, document_id, switches=switches)
+
+    async def switched(self, db: AsyncConnection, scope: Scope) -> None:
+        """Notes in all marks of a collection that its index was switched."""
+        more = {"switches": unsettled.c.switches + 1}
+        await db.execute(unsettled.update().where(in_scope(scope, unsettled)).values(more))
 
     async def of(self, scope: Scope, document_id: str) -> Mark | None:
         """Returns a document's mark; None if there is none."""
         rows = await self._db.rows(_FIND, document_key(scope, document_id))
         return _read(rows[0]) if rows else None
+
+    async def within(self, scope: Scope) -> Sequence[Mark]:
+        """Returns all marks of a collection, those of deleted documents first."""
+        query = unsettled.select().where(in_scope(scope, unsettled))
+        order = (unsettled.c.version == "", unsettled.c.document_id)
+        return [_read(row) for row in await self._db.rows(query.order_by(*order))]
 
     async def abandoned(self, *, deleted: bool, after: Mark | None, limit: int) -> Sequence[Mark]:
         """Returns marks of all tenants that no open task will remove, ordered by key.

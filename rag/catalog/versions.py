@@ -49,7 +49,8 @@ class Versions:
         """Records the cuts of the version that the block switches to; nothing if the block fails.
 
         The cuts recorded until then become the previous ones. A document that was added, changed
-        or deleted since it was cut is unsettled until it is `recut`. The staged switch is removed.
+        or deleted since it was cut is unsettled until it is `recut`, and so is one that is being
+        written. The staged switch is removed.
         """
         mine = in_scope(scope, documents)
         async with self._db.write() as db:
@@ -73,13 +74,16 @@ class Versions:
             await self._unsettled.mark(db, scope, known - {change["key"] for change in changes})
             await self._staged.clear(db, scope)
             yield
+            # Last: those that began until the switch have a mark by now, and cannot remove it
+            # before the end of this transaction, which has changed their documents.
+            await self._unsettled.switched(db, scope)
 
-    async def recut(self, scope: Scope, document_id: str, cut: Cut) -> None:
-        """Records how a document is cut now, and marks it as settled."""
+    async def recut(self, scope: Scope, document_id: str, cut: Cut, *, switches: int = 0) -> None:
+        """Records how a document is cut now, and removes its mark (`Unsettled.unmark`)."""
         one = of_document(scope, document_id, documents)
         async with self._db.write() as db:
             await db.execute(documents.update().where(one).values(_recut(cut)))
-            await self._unsettled.unmark(db, scope, document_id)
+            await self._unsettled.unmark(db, scope, document_id, switches=switches)
 
 
 def is_of(cut: Cut, record: DocumentRecord) -> bool:

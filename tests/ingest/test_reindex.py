@@ -24,6 +24,7 @@ from ingest.settling import settle
 from ingest.sources.files import Spool, submission_of
 from rag.catalog.catalog import Catalog
 from rag.catalog.database import SqliteDatabase
+from rag.catalog.unsettled import Mark
 from rag.errors import (
     BusyError,
     ConfigError,
@@ -536,6 +537,66 @@ async def test_what_is_under_way_at_the_switch_ends_in_the_new_version(
     edited = [chunk for chunk in await bench.chunks() if chunk.uri.endswith("/2.md")]
     assert edited
     assert all("edit" in passage_text(chunk) for chunk in edited)
+
+
+@pytest.mark.parametrize("after", ["nothing", "a kill", "a kill once it is written again"])
+@pytest.mark.parametrize("ends", ["before it is looked for", "later"])
+async def test_a_document_that_is_first_written_at_the_switch_is_in_the_new_version(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, ends: str, after: str
+) -> None:
+    await library(bench)
+    elsewhere = replace(bench)  # a worker with the old settings
+    bench.max_tokens = 15
+    written, switched, looked = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    stage, succeed = bench.catalog.staged.add, bench.catalog.outcomes.succeed
+    switch, within = bench.index.switch_version, bench.catalog.unsettled.within
+    under_way: list[asyncio.Task[JobRecord]] = []
+
+    async def begun(scope: Scope, staged: Switch) -> None:
+        await stage(scope, staged)
+        new = bench.file("new.md", prose(3, of="new"))
+        under_way.append(asyncio.create_task(elsewhere.ingest(new)))
+        await written.wait()  # to the version of before
+
+    async def succeed_late(*args: Any, **kwargs: Any) -> None:
+        written.set()
+        await (switched if ends != "later" else looked).wait()
+        await succeed(*args, **kwargs)
+
+    async def then_ends(scope: Scope, version: Scope) -> None:
+        await switch(scope, version)
+        switched.set()
+
+    async def look(scope: Scope) -> Sequence[Mark]:
+        if ends != "later":
+            await under_way[0]
+        marks = await within(scope)
+        looked.set()
+        if after == "a kill":
+            raise KeyboardInterrupt
+        return marks
+
+    async def killed(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(bench.catalog.staged, "add", begun)
+    monkeypatch.setattr(bench.catalog.outcomes, "succeed", succeed_late)
+    monkeypatch.setattr(bench.index, "switch_version", then_ends)
+    monkeypatch.setattr(bench.catalog.unsettled, "within", look)
+    if after == "nothing":
+        await bench.reindex()
+    else:
+        if after == "a kill once it is written again":
+            monkeypatch.setattr(bench.catalog.versions, "recut", killed)
+        with pytest.raises(KeyboardInterrupt):
+            await bench.reindex()
+        monkeypatch.undo()
+        await under_way[0]
+        await bench.settle()
+    assert (await under_way[0]).outcomes == {"stored": 1}
+    await bench.consistent()
+    assert any(chunk.uri.endswith("/new.md") for chunk in await bench.chunks())
+    assert await within(bench.scope) == []
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])

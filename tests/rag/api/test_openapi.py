@@ -16,6 +16,7 @@ import pytest
 
 from rag.api.app import app_without_lifespan
 from rag.api.deps import MAX_WAIT_SECONDS, Running
+from rag.build.storage import Storage
 from rag.errors import BusyError, UpstreamError
 from rag.settings.tree import Settings
 from tests.e2e.test_e2e_stream import QUESTION, Failing
@@ -99,6 +100,16 @@ def test_limits_in_force_are_told() -> None:
     assert schemas["Retrieval"]["properties"]["top_k"]["maximum"] == 7
     assert schemas["ResponseFormat"]["properties"]["type"]["enum"] == ["text"]
     assert "x-" not in str(list(_names(schemas)))
+
+
+def test_the_document_is_built_once_before_the_models_are_loaded_and_once_after() -> None:
+    running = Running()
+    app = app_without_lifespan(Settings(), running)
+    before = app.openapi()
+    assert app.openapi() is before
+    running.opened = object.__new__(Storage)
+    assert app.openapi() is not before
+    assert app.openapi() is app.openapi()
 
 
 def _names(part: Any) -> Iterator[str]:

@@ -101,6 +101,28 @@ async def test_a_document_is_marked_until_the_catalog_says_what_it_has_become(
     assert await abandoned(catalog, deleted=False) == []
 
 
+async def test_who_wrote_until_a_switch_does_not_remove_the_mark(
+    catalog: Catalog, scope: Scope
+) -> None:
+    for name in ("a", "deleted"):
+        await store(catalog, scope, name)
+    _, [task] = await submit(catalog, scope, "a")
+    await catalog.unsettled.add(scope, "a")
+    await catalog.documents.delete(scope, "deleted")
+    async with catalog.versions.switching(scope, {}, embedder="embedder-2"):
+        pass
+    await succeed(catalog, task)
+    await catalog.versions.recut(scope, "a", cut("text", recipe="new", chunks=2))
+    marks = await catalog.unsettled.within(scope)
+    assert [(mark.document_id, mark.switches) for mark in marks] == [("deleted", 1), ("a", 1)]
+    await catalog.unsettled.remove(scope, "deleted", switches=1)
+    await catalog.unsettled.add(scope, "a")  # it is written anew
+    [mark] = await catalog.unsettled.within(scope)
+    assert (mark.document_id, mark.switches) == ("a", 0)
+    await catalog.unsettled.remove(scope, "a")
+    assert await catalog.unsettled.within(scope) == []
+
+
 async def test_what_a_deleted_document_had_is_known_until_the_index_has_forgotten_it(
     catalog: Catalog, scope: Scope
 ) -> None:

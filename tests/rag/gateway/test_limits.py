@@ -121,6 +121,72 @@ class TestStores:
         assert passed >= 0.2
 
 
+class TestTogether:
+    """Operations that come while a call to Redis is under way go together in the next one."""
+
+    @pytest.fixture
+    async def store(self, redis: RedisServer) -> AsyncIterator[RedisStore]:
+        made = RedisStore(emptied(redis), call_seconds=60)
+        yield made
+        await made.close()
+
+    async def test_they_are_carried_out_in_order_and_by_few_calls(
+        self, store: RedisStore, redis: RedisServer
+    ) -> None:
+        from redis import Redis
+
+        await store.take([(SLOW, 0)])
+        with Redis.from_url(redis.url) as client:
+            client.config_resetstat()
+            taken = await asyncio.gather(*(store.take([(SLOW, 1)]) for _ in range(200)))
+            calls = client.info("commandstats")["cmdstat_evalsha"]["calls"]
+        assert [each.ok for each in taken] == [True] * 10 + [False] * 190
+        assert [round(each.levels[0]) for each in taken[:11]] == [*range(9, -1, -1), 0]
+        assert calls == 1
+
+    async def test_a_permit_that_is_released_is_there_for_the_next(self, store: RedisStore) -> None:
+        one = [Permits("a", "{acme}:a", 1)]
+        assert (await store.take([], one, holder="0")).ok
+        for n in range(20):
+            _, next_, other = await asyncio.gather(
+                store.release(one, holder=str(n)),
+                store.take([], one, holder=str(n + 1)),
+                store.take([], one, holder="other"),
+            )
+            assert (next_.ok, next_.held, other.ok, other.held) == (True, (0,), False, (1,))
+
+    async def test_tenants_have_their_own_buckets_and_kinds_do_not_mix(
+        self, store: RedisStore
+    ) -> None:
+        theirs = Bucket("tenant-tokens", "{rival}:tenant::tokens", "tokens", 60, 500)
+        await asyncio.gather(
+            *(store.take([(bucket, 100)]) for bucket in (TOKENS, theirs, TOKENS)),
+            *(store.give([(bucket, -50)]) for bucket in (theirs, TOKENS, theirs)),
+        )
+        mine, other = await asyncio.gather(store.take([(TOKENS, 0)]), store.take([(theirs, 0)]))
+        assert (round(mine.levels[0], -1), round(other.levels[0], -1)) == (750, 300)
+
+    async def test_nothing_is_taken_for_a_caller_who_is_gone_before_the_call(
+        self, store: RedisStore
+    ) -> None:
+        waiting = [asyncio.create_task(store.take([(SLOW, 1)])) for _ in range(3)]
+        await asyncio.sleep(0)  # they wait for a call that has not begun
+        waiting[1].cancel()
+        done = await asyncio.gather(*waiting, return_exceptions=True)
+        assert isinstance(done[1], asyncio.CancelledError)
+        assert round((await store.take([(SLOW, 0)])).levels[0]) == 8
+
+    async def test_all_learn_that_redis_is_away(self) -> None:
+        away = RedisStore(f"redis://127.0.0.1:{free_port()}/0")
+        found = await asyncio.gather(
+            *(away.take([(SLOW, 1)]) for _ in range(3)),
+            away.give([(SLOW, 1)]),
+            return_exceptions=True,
+        )
+        assert [getattr(each, "code", None) for each in found] == ["limits_unavailable"] * 4
+        await away.close()
+
+
 @given(st.data())
 def test_a_local_bucket_is_exact(data: st.DataObject) -> None:
     """No schedule of requests and settlements gets more than burst + rate × time."""
