@@ -1,10 +1,10 @@
 """Recall and time of the embedded index's dense leg, at 10,000 and at 100,000 chunks.
 
 Measured: recall@10 against an exact search over all vectors, without a filter and with filters that
-keep 1 to 99 % of the chunks, and the p50 of the search alone, for which nothing is encoded. Of the
-two kinds of filter, groups drawn at random and parts of the order of writing, the one with the
-lowest recall counts, and the slowest. The leg is asked as the product asks it, through `EdgeIndex`,
-at depth 100; questions keep different groups.
+keep 1 to 99 % of the chunks; the p50 of the search alone, for which nothing is encoded; and its CPU
+time, which depends less on what else the machine does. Of the two kinds of filter, groups drawn at
+random and parts of the order of writing, the lowest recall and the longest time count. The leg is
+asked as the product asks it, through `EdgeIndex`, at depth 100; questions keep different groups.
 
 Vectors are those of `retrieval`: windows of 80 words over real texts, of which 25,000 are embedded.
 At 100,000 chunks the three after each get its vector plus noise. Questions are those of a test set.
@@ -60,7 +60,7 @@ async def _run() -> Report:
         vectors = near(real[:count], -(-count // EMBEDDED))
         with tempfile.TemporaryDirectory(prefix="plumbline-bench-") as folder:
             index = EdgeIndex(Path(folder), dim=vectors.shape[1])
-            await _measured(report, _Collection(index, vectors), asked)
+            await _measured(report, _Collection(index, vectors, asked))
             await index.close()
     report.notes.append(f"{QUESTIONS} questions, depth {DEPTH}; with a filter: the worse of two")
     return report
@@ -69,9 +69,11 @@ async def _run() -> Report:
 class _Collection:
     """An index of vectors whose chunks have a group of each kind, and its exact answers."""
 
-    def __init__(self, index: EdgeIndex, vectors: Float32Array) -> None:
+    def __init__(self, index: EdgeIndex, vectors: Float32Array, asked: Float32Array) -> None:
         self._index = index
         self._vectors = vectors
+        self._asked = asked
+        self._scores = asked @ vectors.T  # now: between searches it would empty the CPU's caches
         self.count = len(vectors)
         drawn = np.random.default_rng(0).integers(0, GROUPS, self.count)
         self._groups = {"drawn": drawn, "written": np.arange(self.count) * GROUPS // self.count}
@@ -96,26 +98,24 @@ class _Collection:
         drawn, written = (int(self._groups[field][place]) for field in FIELDS)
         return {"drawn": _word(drawn), "written": written}
 
-    async def ask(
-        self, asked: Float32Array, field: str | None = None, kept: int = GROUPS
-    ) -> tuple[float, float]:
-        """Returns the mean recall@10, and the p50 of a search in milliseconds."""
-        shares, times = [], []
-        for number, question in enumerate(asked):
-            first = number * (GROUPS - kept + 1) // len(asked)
+    async def ask(self, field: str | None = None, kept: int = GROUPS) -> tuple[float, float, float]:
+        """Returns the mean recall@10, and the p50 of a search and of its CPU time in ms."""
+        shares, times, cpu_times = [], [], []
+        for number, question in enumerate(self._asked):
+            first = number * (GROUPS - kept + 1) // len(self._asked)
             groups = range(first, first + kept)
             where = () if field is None else _within(field, groups)
             leg = Leg(name="dense", vector=question, limit=DEPTH, where=where)
-            started = time.perf_counter()
+            started, cpu = time.perf_counter(), time.process_time()
             [matches] = await self._index.search(SCOPE, [leg])
             times.append((time.perf_counter() - started) * 1e3)
-            tenth = self._tenth(question, field, groups)
+            cpu_times.append((time.process_time() - cpu) * 1e3)
+            tenth = self._tenth(self._scores[number], field, groups)
             shares.append(sum(match.score >= tenth - SAME for match in matches[:K]) / K)
-        return float(np.mean(shares)), p50(times)
+        return float(np.mean(shares)), p50(times), p50(cpu_times)
 
-    def _tenth(self, question: Float32Array, field: str | None, groups: Sequence[int]) -> float:
+    def _tenth(self, scores: Float32Array, field: str | None, groups: Sequence[int]) -> float:
         """Returns the tenth highest score of the chunks that a filter keeps."""
-        scores = self._vectors @ question
         if field is not None:
             scores = scores[np.isin(self._groups[field], groups)]
         return float(np.partition(scores, -K)[-K])
@@ -135,17 +135,20 @@ def _word(group: int) -> str:
     return f"group {group}"
 
 
-async def _measured(report: Report, collection: _Collection, asked: Float32Array) -> None:
+async def _measured(report: Report, collection: _Collection) -> None:
     started = time.perf_counter()
     await collection.fill()
     size = f"{collection.count:,} chunks"
     report.add(f"{size}: written, with their graph", time.perf_counter() - started, unit="s")
-    recall, ms = await collection.ask(asked)
-    report.add(f"{size}: recall@{K}", recall, target=Target(bound=0.98, at_least=True))
-    report.add(f"{size}: search p50", ms, unit="ms", target=MOST_MS)
+    _add(report, size, await collection.ask(), bound=0.98)
     for kept in KEPT:
-        both = [await collection.ask(asked, field, kept) for field in FIELDS]
-        recall, ms = min(each for each, _ in both), max(each for _, each in both)
-        name = f"{size}, {kept} % kept"
-        report.add(f"{name}: recall@{K}", recall, target=Target(bound=0.97, at_least=True))
-        report.add(f"{name}: search p50", ms, unit="ms", target=MOST_MS)
+        both = np.array([await collection.ask(field, kept) for field in FIELDS])
+        worse = (both[:, 0].min(), both[:, 1].max(), both[:, 2].max())
+        _add(report, f"{size}, {kept} % kept", worse, bound=0.97)
+
+
+def _add(report: Report, name: str, found: tuple[float, float, float], *, bound: float) -> None:
+    recall, ms, cpu = found
+    report.add(f"{name}: recall@{K}", recall, target=Target(bound=bound, at_least=True))
+    report.add(f"{name}: search p50", ms, unit="ms", target=MOST_MS)
+    report.add(f"{name}: search, CPU", cpu, unit="ms")
