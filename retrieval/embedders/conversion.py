@@ -115,7 +115,7 @@ def _reference(source: Path) -> Float32Array:
     with needing("torch", for_="The conversion"):
         from sentence_transformers import SentenceTransformer
         from transformers.utils import logging as progress
-    progress.disable_progress_bar()
+    progress.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         model = SentenceTransformer(str(source), device="cpu", local_files_only=True)
         vectors = model.encode(

@@ -160,6 +160,7 @@ async def test_vectors_of_another_length_are_refused_and_nothing_is_lost(
     [point] = make_points([make_chunk("cat")], embedder=HashEmbedder(dim=DIM * 2))
     with pytest.raises(StorageError):
         await index.upsert(scope, [point])
+    assert point.dense is not None
     other = Leg(name="dense", vector=point.dense, limit=10)
     with pytest.raises(ConfigError, match=rf"of {DIM} numbers, and the embedder's have {DIM * 2}"):
         await index.search(scope, [other])
