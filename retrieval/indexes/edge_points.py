@@ -28,7 +28,7 @@ MAPPED: dict[FieldType, qe.KeywordIndexParams | qe.FloatIndexParams] = {
     "number": qe.FloatIndexParams(memory=qe.Memory.Cached),
 }
 """Indexes of a chunk's own fields, such as `document_id`: mapped files, for few questions filter by
-them, and in the process they take 400 bytes for each chunk. Those of the ACL and of users' fields
+them, and in the process they take 90 bytes for each chunk. Those of the ACL and of users' fields
 are in the process: a filter that keeps a tenth takes half as long."""
 INDEXING_KB = 1_000
 """Kilobytes of vectors from which a rebuild makes a graph."""
