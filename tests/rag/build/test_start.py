@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from rag.api import app as app_module
+from rag.build import running
 from rag.errors import RagError
 from rag.settings.tree import Settings
 
@@ -26,7 +27,7 @@ async def test_a_bug_at_the_start_ends_the_service(
         raise ValueError("of a document")
         yield
 
-    monkeypatch.setattr(app_module, "start", start)
+    monkeypatch.setattr(running, "start", start)
     failed = asyncio.Event()
     app = app_module.create_app(
         Settings(data_dir=tmp_path), url="http://localhost", host="localhost", on_failure=failed.set
