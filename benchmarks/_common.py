@@ -12,6 +12,7 @@ import platform
 import tempfile
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
@@ -147,10 +148,6 @@ def _number(value: float | None) -> str:
 
 def hardware() -> str:
     """CPU and GPU, cores this process may use, and the dtype that the embedder chooses here."""
-    import torch
-
-    from retrieval.embedders.bert_model import torch_device, torch_dtype
-
     model = platform.processor() or platform.machine()
     with contextlib.suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text().splitlines():
@@ -158,10 +155,22 @@ def hardware() -> str:
                 model = line.partition(":")[2].strip()
                 break
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    device = torch_device(None)
-    dtype = str(torch_dtype("auto", device)).removeprefix("torch.")
-    gpu = f"; {torch.cuda.get_device_name(device)}" if device.type == "cuda" else ""
-    return f"{model}, {cores} cores{gpu}; torch {torch.__version__}, {dtype}"
+    return f"{model}, {cores} cores{_engine()}"
+
+
+def _engine() -> str:
+    from rag.inference.int8 import is_exact
+    from retrieval.embedders.loading import sees_gpu
+
+    if not sees_gpu():
+        dtype = "int8" if is_exact() else "float32"
+        return f"; onnxruntime {version('onnxruntime')}, {dtype}"
+    import torch
+
+    from retrieval.embedders.bert_model import torch_dtype
+
+    dtype = str(torch_dtype("auto", torch.device("cuda"))).removeprefix("torch.")
+    return f"; {torch.cuda.get_device_name()}; torch {torch.__version__}, {dtype}"
 
 
 @contextlib.asynccontextmanager

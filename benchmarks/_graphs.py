@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,31 +35,38 @@ K = 10
 DEPTH = 100
 AT_ONCE = 1_000
 SAME = 1e-5
+FULL_SCAN_KB = 10_000
+"""Qdrant's default, which the server's layout has."""
+ACORN = qe.SearchParams(acorn=qe.AcornSearchParams(enable=True, max_selectivity=1.0))
+PLAIN = qe.SearchParams()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layout:
     """A graph, the payload indexes beside it by path, and those of users' fields by kind.
 
-    `acorn`: a search looks past points that do not meet its filter.
+    `params` are those of a search.
     """
 
     hnsw: Mapping[str, Any]
     indexes: Mapping[str, Any]
     schema: Mapping[FieldType, Any]
-    acorn: bool
+    params: qe.SearchParams
+    full_scan_kb: int = FULL_SCAN_KB
+    quantized: Any = None
 
 
 def server() -> Layout:
     """The layout of collections on a Qdrant server."""
     hnsw = qdrant_points.collection_options(qdrant_points.Layout(), dim=1)["hnsw_config"]
     leg = Leg(name="dense", vector=np.ones(1, np.float32), limit=1, where=(_at("drawn", 0),))
-    params = qdrant_points.query_of(SCOPE, leg, rescore=False).params
+    asked = qdrant_points.query_of(SCOPE, leg, rescore=False).params
+    params = ACORN if asked and asked.acorn else PLAIN
     return Layout(
         hnsw={"m": hnsw.m, "payload_m": hnsw.payload_m, "ef_construct": hnsw.ef_construct},
         indexes={path: _edge_index(index) for path, index in qdrant_points.INDEXES.items()},
         schema={kind: _edge_index(index) for kind, index in qdrant_points.SCHEMA.items()},
-        acorn=bool(params and params.acorn),
+        params=params,
     )
 
 
@@ -71,46 +78,47 @@ def server_before() -> Layout:
         hnsw={"m": 0, "payload_m": 16, "ef_construct": 100},
         indexes=own | {"tenant": _tenant(), "fields": keyword, "mean": number},
         schema={"keyword": keyword, "number": number},
-        acorn=False,
+        params=PLAIN,
     )
 
 
 def tenant_alone() -> Layout:
     """A graph for each tenant and none across them, and no other links: the trap."""
     layout = server_before()
-    return Layout(hnsw=layout.hnsw, indexes={"tenant": _tenant()}, schema={}, acorn=False)
+    return replace(layout, indexes={"tenant": _tenant()}, schema={})
 
 
 def edge() -> Layout:
     """The layout of the embedded index."""
-    params: Any = edge_points.layout(dim=1).vectors
-    hnsw = params[DENSE].hnsw_config
+    vectors: Any = edge_points.layout(dim=1).vectors
+    hnsw = vectors[DENSE].hnsw_config
+    leg = Leg(name="dense", vector=np.ones(1, np.float32), limit=1)
     return Layout(
         hnsw={"m": hnsw.m, "payload_m": hnsw.payload_m, "ef_construct": hnsw.ef_construct},
         indexes={path: edge_points.SCHEMA[kind] for path, kind in OWN_FIELDS.items()},
         schema=edge_points.SCHEMA,
-        acorn=edge_points.ACORN.enable,
+        params=edge_points.query_of(leg, None).params or PLAIN,
+        full_scan_kb=hnsw.full_scan_threshold,
+        quantized=vectors[DENSE].quantization_config,
     )
 
 
 def edge_before() -> Layout:
-    """One graph, and links for every payload index."""
-    now = edge()
-    hnsw = {"m": 16, "payload_m": 16, "ef_construct": 100}
-    return Layout(hnsw=hnsw, indexes=now.indexes, schema=now.schema, acorn=False)
+    """Full vectors, and a hundred candidates for links and for searches."""
+    hnsw = {"m": 16, "payload_m": 0, "ef_construct": 100}
+    return replace(
+        edge(),
+        hnsw=hnsw,
+        params=ACORN,
+        full_scan_kb=FULL_SCAN_KB,
+        quantized=None,
+    )
 
 
 class Graph:
     """A shard that was filled and linked; `seconds` and `cpu_seconds` are what linking took."""
 
-    def __init__(
-        self,
-        layout: Layout,
-        vectors: Float32Array,
-        folder: Path,
-        *,
-        full_scan_kb: int = edge_points.FULL_SCAN_KB,
-    ) -> None:
+    def __init__(self, layout: Layout, vectors: Float32Array, folder: Path) -> None:
         """Writes the points, links them, and indexes the later fields."""
         self._layout = layout
         self._vectors = vectors
@@ -123,7 +131,7 @@ class Graph:
             "written": written,
             "written_later": written,
         }
-        self._shard = self._made(folder, dim, full_scan_kb)
+        self._shard = self._made(folder, dim)
         self._index(FIELDS)
         self._write()
         started, cpu = time.perf_counter(), time.process_time()
@@ -157,9 +165,16 @@ class Graph:
             shares.append(sum(point.score >= tenth - SAME for point in points[:K]) / K)
         return float(np.mean(shares)), spent / len(questions) * 1e3
 
-    def _made(self, folder: Path, dim: int, full_scan_kb: int) -> qe.EdgeShard:
-        hnsw = qe.HnswIndexConfig(full_scan_threshold=full_scan_kb, **self._layout.hnsw)
-        vectors = {DENSE: qe.EdgeVectorParams(size=dim, distance=qe.Distance.Dot, hnsw_config=hnsw)}
+    def _made(self, folder: Path, dim: int) -> qe.EdgeShard:
+        layout = self._layout
+        hnsw = qe.HnswIndexConfig(full_scan_threshold=layout.full_scan_kb, **layout.hnsw)
+        dense = qe.EdgeVectorParams(
+            size=dim,
+            distance=qe.Distance.Dot,
+            hnsw_config=hnsw,
+            quantization_config=layout.quantized,
+        )
+        vectors = {DENSE: dense}
         optimizers = qe.EdgeOptimizersConfig(indexing_threshold=1, default_segment_number=1)
         config = qe.EdgeConfig(vectors=vectors, hnsw_config=hnsw, optimizers=optimizers)
         shard = qe.EdgeShard.create(str(folder), config)
@@ -203,12 +218,11 @@ class Graph:
         self, question: Float32Array, field: str | None, groups: npt.NDArray[np.int64]
     ) -> qe.QueryRequest:
         where = list(self._conditions(field, groups))
-        acorn = qe.AcornSearchParams(enable=True, max_selectivity=1.0)
         return qe.QueryRequest(
             limit=DEPTH,
             query=qe.Query.Nearest(question.tolist(), using=DENSE),
             filter=qe.Filter(must=where) if where else None,
-            params=qe.SearchParams(acorn=acorn if self._layout.acorn else None),
+            params=self._layout.params,
             with_payload=False,
         )
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from benchmarks._common import EXAMPLES
 from rag.types import Chunk
-from retrieval.embedders.embedder import minilm_folder
+from retrieval.embedders.loading import minilm_folder
 from tests.tiny_llama import make_tokenizer
 
 

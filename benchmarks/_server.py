@@ -74,13 +74,13 @@ def examples(rag: str = RAG) -> Iterator[Mapping[str, str]]:
 
 
 @contextlib.contextmanager
-def launched(env: Mapping[str, str]) -> Iterator[Server]:
+def launched(env: Mapping[str, str], rag: str = RAG) -> Iterator[Server]:
     """A server on loopback as soon as it says where; it is stopped at the end.
 
     Raises:
         RuntimeError: it does not start.
     """
-    command = [RAG, "serve", "--host", "127.0.0.1", "--port", "0"]
+    command = [rag, "serve", "--host", "127.0.0.1", "--port", "0"]
     with subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True) as process:
         try:
             line = process.stderr.readline() if process.stderr else ""
@@ -93,12 +93,12 @@ def launched(env: Mapping[str, str]) -> Iterator[Server]:
 
 
 @contextlib.contextmanager
-def serving(env: Mapping[str, str]) -> Iterator[str]:
+def serving(env: Mapping[str, str], rag: str = RAG) -> Iterator[str]:
     """The URL of a server on loopback that is ready; it is stopped at the end.
 
     Raises:
         RuntimeError: it does not start.
     """
-    with launched(env) as server:
+    with launched(env, rag) as server:
         server.wait_until_ready()
         yield server.url

@@ -16,17 +16,13 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
-import torch
-
 from benchmarks._common import Report, Target, p50
 from benchmarks._models import MINILM, make_chunks, make_cross_encoder, quiet
 from benchmarks._texts import questions, words
 from benchmarks.ingest import sentence_transformer
 from rag.types import Chunk, Query, Scope
-from retrieval.embedders.bert_encoder import BertEncoder
-from retrieval.embedders.bert_model import torch_device, torch_dtype
-from retrieval.embedders.checkpoint import Checkpoint
-from retrieval.embedders.embedder import LANES, BertEmbedder, minilm_folder
+from retrieval.embedders.embedder import LANES, BertEmbedder
+from retrieval.embedders.loading import load_bert, minilm_folder
 from retrieval.embedders.messages import Text
 from retrieval.rerankers.cross_encoder import CrossEncoderReranker
 
@@ -53,24 +49,19 @@ def run() -> Report:
 
 async def _run() -> Report:
     report = Report()
-    threads = torch.get_num_threads()
     embedder = BertEmbedder(minilm_folder())
     try:
         await _crowd(report, embedder)
         await _embed(report, embedder)
     finally:
         embedder.close()
-        torch.set_num_threads(threads)  # the embedder's encoder set its own
     with tempfile.TemporaryDirectory(prefix="plumbline-bench-") as folder:
         await _rerank(report, make_cross_encoder(Path(folder), MINILM))
     return report
 
 
 async def _embed(report: Report, embedder: BertEmbedder) -> None:
-    device = torch_device(None)
-    encoder = BertEncoder(
-        Checkpoint(minilm_folder()), device=device, dtype=torch_dtype("auto", device), lanes=LANES
-    )
+    encoder = load_bert(minilm_folder(), "cpu", "auto", LANES)
 
     async def ours(text: str) -> object:
         return await embedder.embed([text], kind="query")

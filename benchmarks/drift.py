@@ -29,7 +29,8 @@ from eval.online.drift_plot import draw
 from rag.records import Signals
 from rag.types import Float32Array
 from retrieval.embedders.bulk import embed_all
-from retrieval.embedders.embedder import BertEmbedder, minilm_folder
+from retrieval.embedders.embedder import BertEmbedder
+from retrieval.embedders.loading import minilm_folder
 
 SET = "squad2-dev-a"
 REFERENCE = 1_000

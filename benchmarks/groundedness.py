@@ -40,7 +40,8 @@ from generation.grounding.support import BlendedSupport
 from rag.protocols import TokenEmbedder
 from rag.text.passages import passage_text
 from rag.types import Chunk, Floats
-from retrieval.embedders.embedder import BertEmbedder, minilm_folder
+from retrieval.embedders.embedder import BertEmbedder
+from retrieval.embedders.loading import minilm_folder
 from retrieval.embedders.token_cache import TokenCache
 
 ANSWERS = 50

@@ -2,8 +2,8 @@
 
 Measured: from the files' submission until the queue is drained and the index tidied: the catalog,
 the readers, the chunker, the embedder, BM25 terms, the index on disk. The floor is
-`SentenceTransformer.encode` alone on exactly the chunks that came out, in the embedder's own dtype,
-with torch's default threads, sorted by length in batches of 32 as that library does by default: the
+`SentenceTransformer.encode` alone on exactly the chunks that came out, in torch's faster dtype,
+with its default threads, sorted by length in batches of 32 as that library does by default: the
 one cost that cannot be left out. Both take turns, three rounds each; medians count.
 
 Memory is what the process grows by while it ingests N, 2 N and 4 N documents of three chunks, files
@@ -87,7 +87,7 @@ def speed(
         len(files) / p50(ours),
         unit="documents/s",
         floor=len(files) / p50(alone),
-        target=Target(bound=0.85, by="ratio", at_least=True),
+        target=Target(bound=2.0, by="ratio", at_least=True),
     )
     report.notes.append(
         f"{name}: {len(files)} documents, {len(texts)} chunks, {sum(map(len, texts)) >> 10} KiB"
@@ -124,13 +124,11 @@ async def _ingest(files: Sequence[Path]) -> tuple[float, list[str]]:
 
 def sentence_transformer() -> Encode:
     """The floor: `SentenceTransformer.encode` on the default model, on the product's device."""
-    import torch
     from sentence_transformers import SentenceTransformer
 
     from retrieval.embedders.bert_model import torch_device, torch_dtype
-    from retrieval.embedders.embedder import minilm_folder
+    from retrieval.embedders.loading import minilm_folder
 
-    threads = torch.get_num_threads()
     device = torch_device(None)
     model = SentenceTransformer(
         str(minilm_folder()),
@@ -140,7 +138,6 @@ def sentence_transformer() -> Encode:
     model.encode(["warm up"])
 
     def encode(texts: Sequence[str]) -> object:
-        torch.set_num_threads(threads)  # the product's embedder sets its own
         return model.encode(list(texts), normalize_embeddings=True, show_progress_bar=False)
 
     return encode

@@ -53,8 +53,9 @@ async def _run() -> Report:
     report = Report()
     settings = load_settings()
     embedder = build_embedder(settings.embedder)
-    texts = _windows()
-    vectors = await _vectors(embedder, texts)
+    texts = windows(CHUNKS)
+    every = CHUNKS // EMBEDDED
+    vectors = near(await embedder.embed(texts[::every], kind="passage"), every)
     with tempfile.TemporaryDirectory(prefix="plumbline-bench-") as folder:
         index = EdgeIndex(Path(folder), dim=embedder.dim)
         try:
@@ -74,16 +75,15 @@ async def _run() -> Report:
     return report
 
 
-def _windows() -> list[str]:
-    """Overlapping, and as far apart as gives the number that is wanted."""
+def windows(count: int) -> list[str]:
+    """Returns windows of 80 words, overlapping, and as far apart as gives so many."""
     all_words = words()
-    step = max(1, (len(all_words) - WINDOW) // CHUNKS)
-    return [" ".join(all_words[i * step : i * step + WINDOW]) for i in range(CHUNKS)]
+    step = max(1, (len(all_words) - WINDOW) // count)
+    return [" ".join(all_words[i * step : i * step + WINDOW]) for i in range(count)]
 
 
-async def _vectors(embedder: ModelEmbedder, texts: Sequence[str]) -> Float32Array:
-    every = CHUNKS // EMBEDDED
-    real = await embedder.embed(texts[::every], kind="passage")
+def near(real: Float32Array, every: int) -> Float32Array:
+    """Returns each unit vector and, after it, `every - 1` that are it plus noise."""
     vectors = np.repeat(real, every, axis=0)
     random = np.random.default_rng(0)
     noise = random.standard_normal(vectors.shape, np.float32)
@@ -105,7 +105,7 @@ async def _build(
         points = [
             Point(chunk=chunk, dense=dense, sparse=sparse)
             for chunk, dense, sparse in zip(
-                _chunks(texts[part], i), vectors[part], counts, strict=True
+                chunks_of(texts[part], i), vectors[part], counts, strict=True
             )
         ]
         started = time.perf_counter()
@@ -117,7 +117,8 @@ async def _build(
     report.add("graph built in", time.perf_counter() - started, unit="s")
 
 
-def _chunks(texts: Sequence[str], first: int) -> Iterator[Chunk]:
+def chunks_of(texts: Sequence[str], first: int) -> Iterator[Chunk]:
+    """Yields a chunk of each text, for the places from `first` on."""
     for position, text in enumerate(texts, start=first):
         yield Chunk(
             id=_id(position),
@@ -151,7 +152,12 @@ async def _recall(
         leg = Leg(name="dense", vector=vector, limit=depth)
         matches = (await index.search(SCOPE, [leg]))[0]
         found.append(len(exact & {match.chunk_id for match in matches[:10]}) / 10)
-    report.add(f"dense recall@10, {JUDGED} questions", float(np.mean(found)), floor=1.0)
+    report.add(
+        f"dense recall@10, {JUDGED} questions",
+        float(np.mean(found)),
+        floor=1.0,
+        target=Target(bound=0.98, at_least=True),
+    )
 
 
 async def _overhead(report: Report, retriever: HybridRetriever, embedder: ModelEmbedder) -> None:

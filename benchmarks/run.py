@@ -38,7 +38,9 @@ NAMES = (
 )
 LONG = (
     "acl",
+    "builds",
     "coverage",
+    "dense",
     "drift",
     "gateway",
     "graph",

@@ -2,12 +2,12 @@
 
 Measured: `rag serve` over the shipped examples, whose files are in the page cache: seconds from the
 start of the process until `/readyz` says yes, and until the first `POST /v1/query` is answered. The
-floor is what no such service can do without, started by itself: `import torch`; a `CrossEncoder`
+floor is what no such service can do without, started by itself: ONNX Runtime; a `CrossEncoder`
 that has judged a pair; vLLM's own `LLM` that has written a token.
 
 Then a document is ingested, so that the parser's process is there, and each process is read from
 /proc: RSS, and PSS, in which a page that several have mapped is shared out among them. Beside them
-stands a process that has imported torch and nothing else.
+stands a process that has imported ONNX Runtime and nothing else.
 
 The cross-encoder has MiniLM's shape and the Llama is tiny; both have random weights.
 """
@@ -35,7 +35,7 @@ from tests.tiny_llama import make_tiny_llama
 ROUNDS = 3
 QUESTION = {"query": "How long may a line of code be?"}
 DOCUMENT = {"documents": [{"id": "start", "text": "A line may have 79 characters."}]}
-IMPORT_TORCH = "import torch"
+IMPORT_ENGINE = "import onnxruntime, tokenizers"
 JUDGE = (
     "from sentence_transformers import CrossEncoder;"
     "CrossEncoder({model!r}, device='cpu').predict([('a', 'b')])"
@@ -45,7 +45,7 @@ WRITE = (
     "LLM({model!r}, dtype='bfloat16', enforce_eager=True, kv_cache_memory_bytes=1 << 28)"
     ".generate('a', SamplingParams(max_tokens=1), use_tqdm=False)"
 )
-SMAPS = "import pathlib, torch; print(pathlib.Path('/proc/self/smaps_rollup').read_text())"
+SMAPS = "import pathlib, onnxruntime; print(pathlib.Path('/proc/self/smaps_rollup').read_text())"
 RERANKED = """
 [reranker]
 kind = "cross_encoder"
@@ -94,21 +94,21 @@ class _Times:
 def run() -> Report:
     """Each profile and its floor by turns, after a round that fills the page cache."""
     report = Report()
-    torch = _memory(subprocess.check_output([sys.executable, "-c", SMAPS], text=True))
+    engine = _memory(subprocess.check_output([sys.executable, "-c", SMAPS], text=True))
     with tempfile.TemporaryDirectory(prefix="plumbline-bench-") as name, examples() as env:
         for profile in _profiles(Path(name)):
             file = Path(name) / "rag.toml"
             file.write_text(profile.config, "utf-8")
             taken = _measure({**env, "RAG_CONFIG": str(file)}, profile.floor)
             _report(report, profile.name, taken)
-    _report_memory(report, "import torch", torch)
+    _report_memory(report, "import onnxruntime", engine)
     return report
 
 
 def _profiles(folder: Path) -> list[_Profile]:
     judge = str(make_cross_encoder(folder / "judge", MINILM))
     profiles = [
-        _Profile("default", "", IMPORT_TORCH),
+        _Profile("default", "", IMPORT_ENGINE),
         _Profile(
             "cross-encoder", RERANKED.format(model=json.dumps(judge)), JUDGE.format(model=judge)
         ),

@@ -22,7 +22,8 @@ from rag.protocols import SupportScorer
 from rag.text.sentences import sentence_spans
 from rag.types import Chunk, Float32Array, Span
 from retrieval.embedders.bulk import embed_all
-from retrieval.embedders.embedder import BertEmbedder, minilm_folder
+from retrieval.embedders.embedder import BertEmbedder
+from retrieval.embedders.loading import minilm_folder
 from retrieval.embedders.token_cache import TokenCache
 
 SET = "squad2-dev-a"

@@ -34,7 +34,7 @@ from rag.settings.storage import CeleryQueueSettings
 from rag.text.passages import passage_text
 from rag.types import DEFAULT_TENANT, Scope
 from retrieval.embedders.checkpoint import Checkpoint
-from retrieval.embedders.embedder import minilm_folder
+from retrieval.embedders.loading import minilm_folder
 from retrieval.indexes.edge import EdgeIndex
 from tests.postgres import PostgresServer
 from tests.redis_server import redis_server

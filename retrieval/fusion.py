@@ -43,16 +43,14 @@ def rrf(
         Best first, ties by chunk id; the order of `lists` makes no difference.
     """
     scores: dict[str, float] = {}
+    ranks: dict[str, dict[str, int]] = {}
     for name in sorted(lists):  # sums of floats depend on their order
         weight = (weights or {}).get(name, 1.0)
         for rank, chunk_id in enumerate(lists[name], start=1):
             scores[chunk_id] = scores.get(chunk_id, 0.0) + weight / (k + rank)
+            ranks.setdefault(chunk_id, {})[name] = rank
     best = sorted(scores, key=lambda chunk_id: (-scores[chunk_id], chunk_id))[:limit]
-    ranks = {name: {i: rank for rank, i in enumerate(ids, start=1)} for name, ids in lists.items()}
-    return [
-        Fused(i, scores[i], {name: rank[i] for name, rank in ranks.items() if i in rank})
-        for i in best
-    ]
+    return [Fused(i, scores[i], ranks[i]) for i in best]
 
 
 def standard(values: Float32Array, among: Float32Array | None = None) -> Float32Array:

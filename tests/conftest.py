@@ -62,7 +62,8 @@ async def one_loop(anyio_backend: str) -> AsyncIterator[None]:
 @pytest.fixture(scope="session")
 def embedder() -> Iterator[BertEmbedder]:
     """MiniLM, loaded once. Every test may use it on its own event loop, one test after another."""
-    from retrieval.embedders.embedder import BertEmbedder, minilm_folder
+    from retrieval.embedders.embedder import BertEmbedder
+    from retrieval.embedders.loading import minilm_folder
 
     made = BertEmbedder(minilm_folder(), dtype="float32")
     yield made

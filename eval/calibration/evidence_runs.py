@@ -21,7 +21,8 @@ from rag.telemetry.trace import Trace
 from rag.text.passages import passage_text
 from rag.types import Document, Float32Array, Hit, Kind, Point, Prompt, Query, Scope, TokenVectors
 from retrieval.bm25 import Bm25Encoder
-from retrieval.embedders.embedder import BertEmbedder, ModelEmbedder, minilm_folder
+from retrieval.embedders.embedder import BertEmbedder, ModelEmbedder
+from retrieval.embedders.loading import minilm_folder
 from retrieval.embedders.token_cache import TokenCache
 from retrieval.indexes.edge import EdgeIndex
 

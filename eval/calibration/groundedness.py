@@ -33,7 +33,8 @@ from generation.grounding.groundedness import (
 from rag.protocols import TokenEmbedder
 from rag.text.passages import passage_text
 from rag.types import Chunk, Floats
-from retrieval.embedders.embedder import BertEmbedder, minilm_folder
+from retrieval.embedders.embedder import BertEmbedder
+from retrieval.embedders.loading import minilm_folder
 
 FEATURES = tuple(field.name for field in fields(Comparison))
 RELEVANCE = ("likeness", "astray")

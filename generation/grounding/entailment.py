@@ -11,6 +11,7 @@ import numpy as np
 from rag.errors import ConfigError
 from rag.inference.pair_model import Pair, PairModel, Scorer
 from rag.privacy.redaction import words
+from rag.process.extras import needing
 from rag.text.passages import heading_text
 from rag.types import Chunk, Float32Array, Span
 
@@ -47,10 +48,10 @@ class EntailmentScorer:
 
 
 def _load(model: str, device: str | None) -> Scorer:
-    try:
+    with needing("torch", for_="`citations.entailment`"):
         from sentence_transformers import CrossEncoder
         from torch.nn import Softmax
-
+    try:
         encoder = CrossEncoder(model, device=device, local_files_only=Path(model).is_dir())
     except Exception as error:  # what the library raises over a bad checkpoint is of many types
         cause = words(error)

@@ -12,6 +12,7 @@ from rag.gateway.buckets import LimitStore
 from rag.gateway.budgets import Budget, Budgets, BudgetsOf
 from rag.gateway.ledger import Ledger
 from rag.gateway.limits import Limiter, Tier, Tiers
+from rag.process.extras import needing
 from rag.settings.budgets import BudgetSettings, CostSettings
 from rag.settings.gateway import GatewaySettings
 from rag.settings.tiers import RateSettings, TierSettings
@@ -69,7 +70,8 @@ def _build_limiter(settings: RateSettings) -> Limiter:
 
 
 def _redis(url: str) -> LimitStore:
-    from rag.gateway.buckets_redis import RedisStore
+    with needing("cluster", for_="`gateway.limits.redis_url`"):
+        from rag.gateway.buckets_redis import RedisStore
 
     return RedisStore(url)
 

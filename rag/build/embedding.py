@@ -12,6 +12,7 @@ from rag.settings.retrieval import (
     BertSettings,
     EmbedderSettings,
     LateInteractionSettings,
+    OnnxSettings,
     RerankerSettings,
     SentenceTransformersSettings,
 )
@@ -26,7 +27,8 @@ ANSWERS_CACHE_MB = 16
 
 def build_embedder(settings: EmbedderSettings) -> ModelEmbedder:
     """Returns the embedder that the settings name, with its model loaded."""
-    from retrieval.embedders.embedder import BertEmbedder, SentenceEmbedder, minilm_folder
+    from retrieval.embedders.embedder import BertEmbedder, OnnxEmbedder, SentenceEmbedder
+    from retrieval.embedders.loading import minilm_folder
 
     match settings:
         case BertSettings():
@@ -41,6 +43,15 @@ def build_embedder(settings: EmbedderSettings) -> ModelEmbedder:
                 settings.model,
                 device=settings.device,
                 dtype=settings.dtype,
+                query_prompt=settings.query_prompt,
+                passage_prompt=settings.passage_prompt,
+                max_waiting=settings.max_waiting,
+            )
+        case OnnxSettings():
+            return OnnxEmbedder(
+                settings.model,
+                file=settings.file,
+                pooling=settings.pooling,
                 query_prompt=settings.query_prompt,
                 passage_prompt=settings.passage_prompt,
                 max_waiting=settings.max_waiting,

@@ -7,13 +7,13 @@ from collections.abc import AsyncIterator
 
 from rag.build.accounts import open_accounts
 from rag.build.storage import Storage
-from rag.errors import ConfigError
 from rag.gateway.audit_log import AuditLog
 from rag.gateway.claims import ClaimMapping
 from rag.gateway.credentials import KeysAndTokens
 from rag.gateway.failed_attempts import FailedAttempts
 from rag.gateway.gateway import Gateway
 from rag.gateway.key_authenticator import KeyAuthenticator
+from rag.process.extras import needing
 from rag.protocols import Authenticator
 from rag.settings.gateway import GatewaySettings, IssuerSettings
 
@@ -56,15 +56,10 @@ async def open_tokens(settings: GatewaySettings) -> AsyncIterator[Authenticator]
     """
     import httpx
 
-    try:
+    with needing("oidc", for_="`gateway.issuers`"):
         from rag.gateway.key_source import KeySource
         from rag.gateway.signing_keys import SigningKeys
         from rag.gateway.tokens import Issuer, TokenAuthenticator
-    except ModuleNotFoundError as error:
-        raise ConfigError(
-            f"`gateway.issuers` needs the module {error.name!r}, which is not installed: run"
-            " `pip install 'plumbline-rag[oidc]'`."
-        ) from None
     issuers = []
     async with httpx.AsyncClient() as http, contextlib.AsyncExitStack() as stack:
         for each in settings.issuers:

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from rag.errors import ConfigError
+from rag.process.extras import needing
 from rag.settings.generation import (
     CitationSettings,
     ExtractiveSettings,
@@ -181,13 +182,8 @@ async def _open_model(
 
 
 def _open_openai(settings: OpenAIModelSettings, stack: contextlib.AsyncExitStack) -> ChatModel:
-    try:
+    with needing("openai", for_="A model of the kind 'openai'"):
         from generation.models.openai import OpenAIModel
-    except ModuleNotFoundError as error:
-        raise ConfigError(
-            f"A model of the kind 'openai' needs the module {error.name!r}, which is not installed:"
-            " run `pip install 'plumbline-rag[openai]'`."
-        ) from None
     model = OpenAIModel(
         base_url=settings.base_url,
         api_key=settings.api_key.get_secret_value() if settings.api_key else None,

@@ -18,6 +18,7 @@ from rag.build.service import Service, open_service
 from rag.build.telemetry import open_traces
 from rag.errors import ConfigError
 from rag.feedback.observer import Traces
+from rag.process.extras import needing
 from rag.protocols import Queue
 from rag.settings.storage import CeleryQueueSettings, LocalQueueSettings
 from workers.local_queue import LocalQueue
@@ -76,22 +77,24 @@ class Workers:
     """`rag worker` processes take everything from a broker, by Celery."""
 
     def __init__(self, settings: CeleryQueueSettings) -> None:
+        with needing("cluster", for_="`queue.kind = 'celery'`"):
+            from workers.celery_app import celery_app
+
         self._settings = settings
+        self._app = partial(celery_app, settings)
 
     def queue(self, opened: Ingesting) -> Queue:
         """Returns the queue of documents; nothing runs yet."""
-        from workers.celery_app import celery_app
         from workers.celery_queue import CeleryQueue
 
-        return CeleryQueue(catalog=opened.catalog, app=celery_app(self._settings))
+        return CeleryQueue(catalog=opened.catalog, app=self._app())
 
     @contextlib.asynccontextmanager
     async def scorer(self, _service: Service) -> AsyncIterator[Dispatch]:
         """Opens the function that sends live answers to workers."""
-        from workers.celery_app import celery_app
         from workers.celery_queue import dispatch_to_workers
 
-        yield dispatch_to_workers(celery_app(self._settings))
+        yield dispatch_to_workers(self._app())
 
     @contextlib.asynccontextmanager
     async def question_dispatcher(

@@ -17,6 +17,8 @@ from rag.settings.retrieval import (
     HttpRerankerSettings,
     LateInteractionSettings,
     NoRerankerSettings,
+    OnnxColbertSettings,
+    OnnxRerankerSettings,
     RerankerSettings,
     RetrievalSettings,
 )
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from retrieval.bm25 import Bm25Encoder
     from retrieval.context_window import SectionReader
     from retrieval.embedders.embedder import ModelEmbedder
+    from retrieval.rerankers.cross_encoder import PairReranker
     from retrieval.rerankers.late_interaction import LateInteraction
     from retrieval.reranking import Reranking
 
@@ -119,11 +122,19 @@ async def open_reranker(
         case CrossEncoderSettings(model=model, library=library, device=device):
             from retrieval.rerankers.cross_encoder import CrossEncoderReranker
 
-            reader = await asyncio.to_thread(
+            reader: PairReranker = await asyncio.to_thread(
                 CrossEncoderReranker, model, library=library, device=device
             )
             stack.callback(reader.close)
             return reader
+        case OnnxRerankerSettings(model=model, file=file):
+            from retrieval.rerankers.onnx_cross_encoder import OnnxCrossEncoder
+
+            reader = await asyncio.to_thread(OnnxCrossEncoder, model, file=file)
+            stack.callback(reader.close)
+            return reader
+        case OnnxColbertSettings():
+            return await _open_colbert(settings, stack)
         case HttpRerankerSettings(url=url, dialect=dialect, model=model, api_key=key):
             from retrieval.rerankers.http import HttpReranker
 
@@ -136,6 +147,20 @@ async def open_reranker(
             )
             stack.push_async_callback(remote.close)
             return remote
+
+
+async def _open_colbert(
+    settings: OnnxColbertSettings, stack: contextlib.AsyncExitStack
+) -> Reranker:
+    from retrieval.embedders.embedder import ColbertModel
+    from retrieval.embedders.token_cache import TokenCache
+    from retrieval.rerankers.colbert import ColbertReranker
+
+    model = await asyncio.to_thread(ColbertModel, settings.model, file=settings.file)
+    stack.callback(model.close)
+    if not settings.cache_mb:
+        return ColbertReranker(model)
+    return ColbertReranker(TokenCache(model, max_bytes=settings.cache_mb << 20))
 
 
 def build_late_interaction(

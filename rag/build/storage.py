@@ -12,6 +12,7 @@ from rag.catalog.answers import Answers
 from rag.catalog.catalog import Catalog
 from rag.catalog.database import Database, PostgresDatabase, SqliteDatabase
 from rag.errors import ConfigError, NotFoundError
+from rag.process.extras import needing
 from rag.process.folder_lock import own
 from rag.process.private_folder import CATALOG, is_shared, make_private, tighten
 from rag.settings.storage import EdgeSettings, PostgresSettings, QdrantSettings, SqliteSettings
@@ -160,15 +161,10 @@ def _build_stored(settings: EdgeSettings | QdrantSettings, folder: Path, dim: in
 
 
 def _build_qdrant(settings: QdrantSettings, dim: int) -> StoredIndex:
-    try:
+    with needing("qdrant", for_="`index.kind = 'qdrant'`"):
         from retrieval.indexes.qdrant import QdrantIndex
         from retrieval.indexes.qdrant_points import Layout
         from retrieval.indexes.qdrant_server import connect
-    except ModuleNotFoundError as error:
-        raise ConfigError(
-            f"`index.kind = 'qdrant'` needs the module {error.name!r}, which is not installed:"
-            " run `pip install 'plumbline-rag[qdrant]'`."
-        ) from None
     key = settings.api_key
     server = connect(
         *settings.urls,

@@ -21,6 +21,7 @@ from rag.feedback.answer_log import AnswerRecorder
 from rag.feedback.observer import Observer, Traces
 from rag.privacy.masking import Masker
 from rag.privacy.policy import Privacy
+from rag.process.extras import needing
 from rag.settings.operations import NoTraceSettings, OnlineSettings, PrivacySettings, TraceSettings
 from rag.settings.tree import Settings
 from rag.telemetry.background_sender import TraceSender
@@ -86,13 +87,8 @@ def build_privacy(settings: PrivacySettings) -> Privacy:
 def _presidio(file: Path | None) -> Callable[[str], str] | None:
     if file is None:
         return None
-    try:
+    with needing("presidio", for_="`privacy.presidio`"):
         from rag.privacy.presidio import PresidioMasker
-    except ModuleNotFoundError as error:
-        raise ConfigError(
-            f"`privacy.presidio` needs the module {error.name!r}, which is not installed: run"
-            " `pip install 'plumbline-rag[presidio]'`."
-        ) from None
     return PresidioMasker(file).text
 
 

@@ -23,6 +23,7 @@ from rag.catalog.advisory_locks import POLL_SECONDS, AdvisoryLocks
 from rag.catalog.database_errors import disk_full, lost_connection, reason
 from rag.errors import BusyError, ConfigError, RagError, StorageError, UpstreamError
 from rag.privacy.redaction import masked, scrubbed
+from rag.process.extras import needing
 
 HEAD = "0020"
 """The newest migration in `rag.catalog.migrations`."""
@@ -190,7 +191,8 @@ class PostgresDatabase(Database):
     utf8 = staticmethod(lambda text: sa.func.convert_to(text, "UTF8", type_=sa.LargeBinary))
 
     def __init__(self, url: str) -> None:
-        import asyncpg
+        with needing("cluster", for_="`catalog.kind = 'postgres'`"):
+            import asyncpg
 
         # While it connects, the driver raises its own exceptions.
         self.vendor = (*Database.vendor, asyncpg.PostgresError, asyncpg.InterfaceError)

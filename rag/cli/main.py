@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import rag
 from rag.cli.eval.arguments import RUNS_TASKS, add_eval, span
+from rag.cli.model_arguments import add_models
 from rag.cli.tenant_arguments import add_audit, add_tenants
 
 if TYPE_CHECKING:
@@ -63,6 +64,10 @@ def _run(args: argparse.Namespace) -> int:
         from rag.cli.config import config
 
         return config(settings, as_json=args.json)
+    if args.command == "models":
+        from rag.cli.models import models
+
+        return models(args, settings)
     from rag.process.private_folder import is_shared, limit_umask
 
     limit_umask(shared=is_shared(settings))
@@ -70,7 +75,10 @@ def _run(args: argparse.Namespace) -> int:
         return _serve(args, settings)
     if args.command == "worker":
         from rag.build.queue_backends import broker_settings
-        from workers.worker import work
+        from rag.process.extras import needing
+
+        with needing("cluster", for_="`rag worker`"):
+            from workers.worker import work
 
         return work(settings, broker_settings(settings), stage=args.stage)
     with importing():
@@ -170,6 +178,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_usage(commands, host, url)
     add_tenants(commands, common)
     add_audit(commands, common)
+    add_models(commands, common)
     _add_processes(commands, common)
     add_eval(commands.add_parser("eval", help="how good the answers are"), common, host, within)
     commands.add_parser("config", parents=[common], help="show the settings in force")

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from rag.types import Float32Array
 
 
 def product(a: Float32Array, b: Float32Array) -> Float32Array:
-    """Returns `a @ b.T` without BLAS, whose threads would compete with the encoder's for cores.
+    """Returns `a @ b.T`, on one thread where `rag.process.blas` has limited BLAS to it.
 
-    With a dozen rows in `a` it takes 0.1 ms per passage, and the next encoding is not slowed down.
+    With a dozen rows in `a` and a passage in `b` it takes 20 µs.
     """
-    products: Float32Array = np.einsum("id,jd->ij", a, b, optimize=False)
+    products: Float32Array = a @ b.T
     return products

@@ -19,7 +19,7 @@ from rag.settings.base import Part, by_kind
 class _EmbedderSettings(Part):
     kind: str
     device: str | None = Field(None, description='"cuda:0", "cpu" …; none: a GPU if there is one.')
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+    dtype: Literal["auto", "float32", "bfloat16", "float16", "int8"] = Field(
         "auto", description="auto: the fastest that the device multiplies itself."
     )
     max_waiting: int = Field(1024, ge=1, description="Questions that may wait; past it, 503.")
@@ -45,13 +45,34 @@ class SentenceTransformersSettings(_EmbedderSettings):
     )
 
 
+class OnnxSettings(Part):
+    """An encoder that ONNX Runtime runs on the CPU."""
+
+    kind: Literal["onnx"]
+    model: str = Field(min_length=1, description="A folder, or a name on the hub.")
+    file: str | None = Field(
+        None, min_length=1, description="The graph in it; none: model.onnx, or onnx/model.onnx."
+    )
+    pooling: Literal["mean", "cls", "last"] | None = Field(
+        None, description="Of a model whose files do not say it; none: as they say."
+    )
+    query_prompt: str | None = Field(
+        None, description='Put before each query; none: the model\'s own; "": nothing.'
+    )
+    passage_prompt: str | None = Field(
+        None, description='Put before each passage; none: the model\'s own; "": nothing.'
+    )
+    max_waiting: int = Field(1024, ge=1, description="Questions that may wait; past it, 503.")
+
+
 EmbedderSettings = Annotated[
     Annotated[BertSettings, Tag("bert")]
-    | Annotated[SentenceTransformersSettings, Tag("sentence_transformers")],
+    | Annotated[SentenceTransformersSettings, Tag("sentence_transformers")]
+    | Annotated[OnnxSettings, Tag("onnx")],
     Discriminator(
         by_kind("bert"),
         custom_error_type="kind",
-        custom_error_message="kind must be 'bert' or 'sentence_transformers'",
+        custom_error_message="kind must be 'bert', 'sentence_transformers' or 'onnx'",
     ),
 ]
 
@@ -133,6 +154,27 @@ class CrossEncoderSettings(_RerankerSettings):
     device: str | None = Field(None, description='"cuda:0", "cpu" …; none: the best there is.')
 
 
+class OnnxRerankerSettings(_RerankerSettings):
+    """A cross-encoder that ONNX Runtime runs on the CPU."""
+
+    kind: Literal["onnx"]
+    model: str = Field(min_length=1, description="A folder, or a name on the hub.")
+    file: str | None = Field(
+        None, min_length=1, description="The graph in it; none: model.onnx, or onnx/model.onnx."
+    )
+
+
+class OnnxColbertSettings(_RerankerSettings):
+    """Late interaction by a ColBERT model of its own, which ONNX Runtime runs on the CPU."""
+
+    kind: Literal["onnx_colbert"]
+    model: str = Field(min_length=1, description="A folder, or a name on the hub.")
+    file: str | None = Field(
+        None, min_length=1, description="The graph in it; none: model.onnx, or onnx/model.onnx."
+    )
+    cache_mb: int = Field(128, ge=0, description="Token vectors of passages kept, in MiB.")
+
+
 class HttpRerankerSettings(_RerankerSettings):
     """A server with a `/rerank` endpoint."""
 
@@ -149,10 +191,13 @@ RerankerSettings = Annotated[
     Annotated[NoRerankerSettings, Tag("none")]
     | Annotated[LateInteractionSettings, Tag("late_interaction")]
     | Annotated[CrossEncoderSettings, Tag("cross_encoder")]
+    | Annotated[OnnxRerankerSettings, Tag("onnx")]
+    | Annotated[OnnxColbertSettings, Tag("onnx_colbert")]
     | Annotated[HttpRerankerSettings, Tag("http")],
     Discriminator(
         by_kind("late_interaction"),
         custom_error_type="kind",
-        custom_error_message="kind must be 'none', 'late_interaction', 'cross_encoder' or 'http'",
+        custom_error_message="kind must be 'none', 'late_interaction', 'cross_encoder', 'onnx',"
+        " 'onnx_colbert' or 'http'",
     ),
 ]

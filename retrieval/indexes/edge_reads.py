@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import qdrant_edge as qe
 
+from rag.errors import ConfigError
 from rag.types import Chunk, Condition, Float32Array, Leg, Match
 from rag.types.acl import Readers
 from retrieval.bm25 import bm25_idf
@@ -42,6 +44,8 @@ class ShardReader:
         self.folder = folder
         with storage_errors(folder):
             self._edge = qe.EdgeShard.load(str(folder), layout(dim=None))
+            config = json.loads((folder / "edge_config.json").read_text())
+            self._stored_dim: int = config["vectors"][DENSE]["size"]
             self._kinds = {
                 field_of(path) for path in self._edge.info().payload_schema if path != ACL
             }
@@ -129,7 +133,12 @@ class ShardReader:
         return {str(point.id): point.score for point in points}
 
     def search(self, legs: Sequence[Leg], readers: Readers | None) -> list[list[Match]]:
-        """Matches of each leg, best first, ties by chunk id."""
+        """Matches of each leg, best first, ties by chunk id.
+
+        Raises:
+            ConfigError: A dense vector is not as long as the stored ones.
+        """
+        self._check_lengths(legs)
         readers = self._narrowed(readers)
         self._check_fields([condition for leg in legs for condition in leg.where], readers)
         requests = [query_of(leg, readers) for leg in legs]
@@ -154,6 +163,16 @@ class ShardReader:
             points[0].score / weight_of(points[0], term) if points else unseen
             for term, points in zip(terms, results, strict=True)
         ]
+
+    def _check_lengths(self, legs: Sequence[Leg]) -> None:
+        for leg in legs:
+            if isinstance(leg.vector, np.ndarray) and len(leg.vector) != self._stored_dim:
+                raise ConfigError(
+                    f"The collection was made with vectors of {self._stored_dim} numbers, and the"
+                    f" embedder's have {len(leg.vector)}: set the embedder back, or embed all of it"
+                    " again with `rag reindex`.",
+                    code="embedder_mismatch",
+                )
 
     def _narrowed(self, readers: Readers | None) -> Readers | None:
         """Returns the readers, or None if they may read every point: then nothing is filtered.

@@ -14,6 +14,7 @@ from rag.types import Point
 from rag.types.acl import Readers, stored_acl
 from retrieval.bm25 import rounded_mean
 from retrieval.indexes.edge_points import (
+    MAPPED,
     SCHEMA,
     copied,
     layout,
@@ -253,7 +254,8 @@ class Shard(ShardReader):
 
     def _index_field(self, field: str, kind: FieldType) -> None:
         with storage_errors(self.folder):
-            index = qe.UpdateOperation.create_field_index(path_of(field, kind), SCHEMA[kind])
+            params = MAPPED[kind] if field in OWN_FIELDS else SCHEMA[kind]
+            index = qe.UpdateOperation.create_field_index(path_of(field, kind), params)
             self._edge.update(index)
         self._kinds.add((field, kind))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Literal
 
@@ -11,13 +11,38 @@ import numpy as np
 from rag.errors import ConfigError
 from rag.inference.pair_model import Pair, PairModel, Scorer
 from rag.privacy.redaction import words
+from rag.process.extras import needing
 from rag.text.passages import passage_text
 from rag.types import Chunk, Float32Array, Query
 
 Library = Literal["sentence_transformers", "flag", "flag_llm", "flag_layerwise"]
 
 
-class CrossEncoderReranker:
+class PairReranker:
+    """`Reranker` by a model that scores pairs in a separate process."""
+
+    def __init__(self, load: Callable[[], Scorer]) -> None:
+        """Loads the model.
+
+        Args:
+            load: picklable; makes the function that scores pairs, in the process.
+
+        Raises:
+            ConfigError: Raised by `load`.
+        """
+        self._model = PairModel(load, name="reranker")
+
+    async def score(self, query: Query, chunks: Sequence[Chunk]) -> Float32Array:
+        """The model's own scores, before any sigmoid."""
+        pairs = [(query.text, passage_text(chunk)) for chunk in chunks]
+        return np.array(await self._model.score(pairs), np.float32)
+
+    def close(self) -> None:
+        """Ends the model's process."""
+        self._model.close()
+
+
+class CrossEncoderReranker(PairReranker):
     """`Reranker` on a checkpoint."""
 
     def __init__(
@@ -38,16 +63,7 @@ class CrossEncoderReranker:
         Raises:
             ConfigError: The checkpoint cannot be loaded.
         """
-        self._model = PairModel(partial(_load, model, library, device), name="reranker")
-
-    async def score(self, query: Query, chunks: Sequence[Chunk]) -> Float32Array:
-        """The model's own scores, before any sigmoid."""
-        pairs = [(query.text, passage_text(chunk)) for chunk in chunks]
-        return np.array(await self._model.score(pairs), np.float32)
-
-    def close(self) -> None:
-        """Ends the model's process."""
-        self._model.close()
+        super().__init__(partial(_load, model, library, device))
 
 
 def _load(model: str, library: Library, device: str | None) -> Scorer:
@@ -55,11 +71,8 @@ def _load(model: str, library: Library, device: str | None) -> Scorer:
         if library == "sentence_transformers":
             return _sentence_transformers(model, device)
         return _flag(model, library, device)
-    except ModuleNotFoundError as error:
-        raise ConfigError(
-            f"The reranker needs the module {error.name!r}, which is not installed: run"
-            " `pip install 'plumbline-rag[flag]'`."
-        ) from None
+    except ConfigError:
+        raise
     except Exception as error:  # what the libraries raise over a bad checkpoint is of many types
         cause = words(error)
         raise ConfigError(
@@ -69,8 +82,9 @@ def _load(model: str, library: Library, device: str | None) -> Scorer:
 
 
 def _sentence_transformers(model: str, device: str | None) -> Scorer:
-    from sentence_transformers import CrossEncoder
-    from torch.nn import Identity
+    with needing("torch", for_='`reranker.kind = "cross_encoder"`'):
+        from sentence_transformers import CrossEncoder
+        from torch.nn import Identity
 
     encoder = CrossEncoder(model, device=device, local_files_only=_is_offline(model))
 
@@ -84,7 +98,8 @@ def _sentence_transformers(model: str, device: str | None) -> Scorer:
 
 
 def _flag(model: str, library: Library, device: str | None) -> Scorer:
-    import FlagEmbedding
+    with needing("flag", for_=f"`reranker.library = {library!r}`"):
+        import FlagEmbedding
 
     kinds: dict[str, Any] = {
         "flag": FlagEmbedding.FlagReranker,

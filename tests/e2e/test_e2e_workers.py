@@ -24,7 +24,7 @@ from rag.records import JobRecord
 from rag.settings.storage import CeleryQueueSettings
 from rag.types import DEFAULT_TENANT, Scope
 from retrieval.embedders.checkpoint import Checkpoint
-from retrieval.embedders.embedder import minilm_folder
+from retrieval.embedders.loading import minilm_folder
 from retrieval.indexes.edge import EdgeIndex
 from tests import papers
 from tests.disks import fill, small_disk

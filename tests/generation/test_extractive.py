@@ -28,7 +28,8 @@ from rag.types import (
     TokenVectors,
 )
 from retrieval.bm25 import Bm25Encoder
-from retrieval.embedders.embedder import BertEmbedder, minilm_folder
+from retrieval.embedders.embedder import BertEmbedder
+from retrieval.embedders.loading import minilm_folder
 from tests.fakes import CharacterSupport
 
 pytestmark = pytest.mark.anyio

@@ -29,7 +29,7 @@ from rag.protocols import Chunker
 from rag.records import JobRecord
 from rag.types import Chunk, Document, Float32Array, Heading, Kind, Scope
 from retrieval.bm25 import Bm25Encoder
-from retrieval.embedders.embedder import minilm_folder
+from retrieval.embedders.loading import minilm_folder
 from retrieval.indexes.edge import EdgeIndex
 from tests.fakes import HashEmbedder
 

@@ -41,7 +41,7 @@ def clustered(count: int) -> Float32Array:
 def lowest(layout: Layout, folder: Path) -> tuple[float, float]:
     """Returns recall@10 without a filter, and the lowest recall@10 under filters."""
     rows = clustered(COUNT + ASKED)
-    graph = Graph(layout, rows[ASKED:], folder, full_scan_kb=20)
+    graph = Graph(replace(layout, full_scan_kb=20), rows[ASKED:], folder)
     plain, _ = graph.recall(rows[:ASKED])
     filtered = [
         graph.recall(rows[:ASKED], field, kept)[0]

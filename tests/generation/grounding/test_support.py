@@ -17,7 +17,8 @@ from rag.errors import ConfigError
 from rag.protocols import SupportScorer
 from rag.text.sentences import sentence_spans
 from rag.types import Chunk
-from retrieval.embedders.embedder import BertEmbedder, minilm_folder
+from retrieval.embedders.embedder import BertEmbedder
+from retrieval.embedders.loading import minilm_folder
 from tests.fakes import CharacterSupport, make_chunk
 from tests.tiny_bert import make_tiny_judge
 

@@ -14,7 +14,7 @@ from tokenizers import Tokenizer
 from generation.models.openai import OpenAIModel
 from rag.errors import BusyError, InputError, UpstreamError
 from rag.types import Message, Piece, Sampling, Usage
-from retrieval.embedders.embedder import minilm_folder
+from retrieval.embedders.loading import minilm_folder
 from tests.model_server import (
     PATIENCE,
     USAGE,

@@ -375,7 +375,7 @@ async def test_a_damaged_folder_is_said_with_the_file(tiny: Path, tmp_path: Path
 
 
 async def test_a_model_that_does_not_write_is_refused() -> None:
-    from retrieval.embedders.embedder import minilm_folder
+    from retrieval.embedders.loading import minilm_folder
 
     assert "not a language model" in await refused(minilm_folder())
 

@@ -18,7 +18,12 @@ from rag.errors import ConfigError
 from rag.settings.generation import ExtractiveSettings, OpenAISettings
 from rag.settings.ingest import RecursiveSettings, SectionSettings
 from rag.settings.operations import TraceSettings
-from rag.settings.retrieval import BertSettings, HttpRerankerSettings, SentenceTransformersSettings
+from rag.settings.retrieval import (
+    BertSettings,
+    HttpRerankerSettings,
+    OnnxSettings,
+    SentenceTransformersSettings,
+)
 from rag.settings.storage import CeleryQueueSettings, PostgresSettings, QdrantSettings
 from rag.settings.tiers import RateSettings
 from rag.settings.tree import SECRETS, Settings, load_settings, names, printable
@@ -260,6 +265,21 @@ def test_an_embedder_s_model_alone_means_the_built_in_encoder_s(
     )
     monkeypatch.delenv("RAG_EMBEDDER__MODEL")
     assert "'embedder.model' does not fit: Field required" in refused()
+
+
+def test_models_in_graphs_have_settings_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAG_EMBEDDER__KIND", "onnx")
+    monkeypatch.setenv("RAG_EMBEDDER__MODEL", "models/bge")
+    monkeypatch.setenv("RAG_EMBEDDER__POOLING", "cls")
+    assert load_settings().embedder == OnnxSettings(kind="onnx", model="models/bge", pooling="cls")
+    monkeypatch.setenv("RAG_EMBEDDER__POOLING", "max")
+    assert "'embedder.pooling' does not fit" in refused()
+    monkeypatch.delenv("RAG_EMBEDDER__POOLING")
+    monkeypatch.setenv("RAG_EMBEDDER__DTYPE", "int8")
+    assert "'embedder.dtype' goes with another kind" in refused()
+    monkeypatch.delenv("RAG_EMBEDDER__DTYPE")
+    for kind in ("onnx", "onnx_colbert"):
+        assert "'reranker.model' does not fit: Field required" in refused(reranker={"kind": kind})
 
 
 def test_a_part_that_comes_in_kinds_takes_the_settings_of_its_kind(

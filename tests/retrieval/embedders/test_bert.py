@@ -16,7 +16,8 @@ from rag.types import Float32Array
 from retrieval.embedders.bert_encoder import BertEncoder
 from retrieval.embedders.bert_model import Bert, mean_pool, one_by_one, side_by_side, torch_dtype
 from retrieval.embedders.checkpoint import Checkpoint
-from retrieval.embedders.embedder import BertEmbedder, minilm_folder
+from retrieval.embedders.embedder import BertEmbedder
+from retrieval.embedders.loading import minilm_folder
 from retrieval.embedders.messages import Text
 
 pytestmark = pytest.mark.anyio

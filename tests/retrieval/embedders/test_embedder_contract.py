@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,10 @@ import pytest
 from eval.offline.stage_cache import CachedEmbedder, SharedStages
 from rag.protocols import Embedder, PassageEmbedder, TokenEmbedder
 from rag.types import Kind
-from retrieval.embedders.embedder import BertEmbedder
+from retrieval.embedders.embedder import BertEmbedder, OnnxEmbedder
 from retrieval.embedders.token_cache import QuestionEmbedder, TokenCache
 from tests.fakes import HashEmbedder
+from tests.weights import QUERY_PROMPT, weights
 
 pytestmark = pytest.mark.anyio
 
@@ -21,36 +23,59 @@ TEXTS = ["The cat sat.", "Zürich’s cafés, 東京 🙂", "", "A dog runs.", "
 KINDS: list[Kind] = ["query", "passage"]
 
 
+class Models:
+    """The models of this file; the one in an ONNX graph is loaded by the first test of it."""
+
+    def __init__(self, bert: BertEmbedder) -> None:
+        self.bert = bert
+
+    @cached_property
+    def onnx(self) -> OnnxEmbedder:
+        folder = weights("bge_small_en")
+        return OnnxEmbedder(str(folder), pooling="cls", query_prompt=QUERY_PROMPT)
+
+
+@pytest.fixture(scope="module")
+def models(embedder: BertEmbedder) -> Iterator[Models]:
+    made = Models(embedder)
+    yield made
+    if "onnx" in vars(made):
+        made.onnx.close()
+
+
 def cached(inner: BertEmbedder | HashEmbedder) -> TokenCache:
     return TokenCache(inner, max_bytes=1 << 20)
 
 
-DENSE: dict[str, Callable[[BertEmbedder, Path], Embedder]] = {
+DENSE: dict[str, Callable[[Models, Path], Embedder]] = {
     "hash": lambda _, __: HashEmbedder(),
-    "bert": lambda bert, _: bert,
-    "question": lambda bert, _: QuestionEmbedder(bert, cached(bert)),
+    "bert": lambda models, _: models.bert,
+    "onnx": lambda models, _: models.onnx,
+    "question": lambda models, _: QuestionEmbedder(models.bert, cached(models.bert)),
     "cached": lambda _, folder: CachedEmbedder(
         HashEmbedder(), SharedStages(folder), fingerprint="1"
     ),
 }
-BY_TOKEN: dict[str, Callable[[BertEmbedder], TokenEmbedder]] = {
+BY_TOKEN: dict[str, Callable[[Models], TokenEmbedder]] = {
     "hash": lambda _: HashEmbedder(),
-    "bert": lambda bert: bert,
-    "background": lambda bert: bert.in_background(),
-    "cached": cached,
+    "bert": lambda models: models.bert,
+    "onnx": lambda models: models.onnx,
+    "background": lambda models: models.bert.in_background(),
+    "cached": lambda models: cached(models.bert),
 }
-OF_PASSAGES: dict[str, Callable[[BertEmbedder], PassageEmbedder]] = {
+OF_PASSAGES: dict[str, Callable[[Models], PassageEmbedder]] = {
     "hash": lambda _: HashEmbedder(),
-    "bert": lambda bert: bert,
+    "bert": lambda models: models.bert,
+    "onnx": lambda models: models.onnx,
 }
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("make", DENSE.values(), ids=DENSE)
 async def test_texts_become_unit_vectors_in_input_order_whatever_stands_beside_them(
-    make: Callable[[BertEmbedder, Path], Embedder], embedder: BertEmbedder, folder: Path, kind: Kind
+    make: Callable[[Models, Path], Embedder], models: Models, folder: Path, kind: Kind
 ) -> None:
-    made = make(embedder, folder)
+    made = make(models, folder)
     vectors = await made.embed(TEXTS, kind=kind)
     assert vectors.dtype == np.float32
     assert vectors.shape == (len(TEXTS), made.dim)
@@ -65,9 +90,9 @@ async def test_texts_become_unit_vectors_in_input_order_whatever_stands_beside_t
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("make", BY_TOKEN.values(), ids=BY_TOKEN)
 async def test_texts_become_a_unit_vector_for_each_token_with_its_place_in_the_text(
-    make: Callable[[BertEmbedder], TokenEmbedder], embedder: BertEmbedder, kind: Kind
+    make: Callable[[Models], TokenEmbedder], models: Models, kind: Kind
 ) -> None:
-    made = make(embedder)
+    made = make(models)
     embedded = await made.embed_tokens(TEXTS, kind=kind)
     assert len(embedded) == len(TEXTS)
     for text, tokens in zip(TEXTS, embedded, strict=True):
@@ -84,9 +109,9 @@ async def test_texts_become_a_unit_vector_for_each_token_with_its_place_in_the_t
 
 @pytest.mark.parametrize("make", OF_PASSAGES.values(), ids=OF_PASSAGES)
 async def test_passages_get_the_vectors_that_the_other_methods_make(
-    make: Callable[[BertEmbedder], PassageEmbedder], embedder: BertEmbedder
+    make: Callable[[Models], PassageEmbedder], models: Models
 ) -> None:
-    made = make(embedder)
+    made = make(models)
     embedded = await made.embed_passages(TEXTS)
     assert len(embedded) == len(TEXTS)
     [*others] = await made.embed_passages(TEXTS[3:4])

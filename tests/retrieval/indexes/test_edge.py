@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 import qdrant_edge as qe
 
-from rag.errors import InputError, StorageError
-from rag.types import Scope
+from rag.errors import ConfigError, InputError, StorageError
+from rag.types import Leg, Scope
 from retrieval.indexes.edge import EdgeIndex
 from retrieval.indexes.edge_generations import CURRENT
 from retrieval.indexes.edge_points import layout
@@ -160,6 +160,9 @@ async def test_vectors_of_another_length_are_refused_and_nothing_is_lost(
     [point] = make_points([make_chunk("cat")], embedder=HashEmbedder(dim=DIM * 2))
     with pytest.raises(StorageError):
         await index.upsert(scope, [point])
+    other = Leg(name="dense", vector=point.dense, limit=10)
+    with pytest.raises(ConfigError, match=rf"of {DIM} numbers, and the embedder's have {DIM * 2}"):
+        await index.search(scope, [other])
     assert len(await index.chunk_ids(scope, None)) == 20
     await index.close()
 

@@ -17,12 +17,17 @@ from rag.protocols import Reranker
 from rag.text.passages import passage_text
 from rag.types import Query, Scope
 from retrieval.bm25 import Bm25Encoder
+from retrieval.embedders.embedder import ColbertModel
+from retrieval.embedders.token_cache import TokenCache
+from retrieval.rerankers.colbert import ColbertReranker
 from retrieval.rerankers.cross_encoder import CrossEncoderReranker
 from retrieval.rerankers.http import HttpReranker
 from retrieval.rerankers.late_interaction import LateInteraction
+from retrieval.rerankers.onnx_cross_encoder import OnnxCrossEncoder
 from tests.fakes import HashEmbedder, MemoryIndex, make_chunk, make_points
 from tests.model_server import PATIENCE, model_server
 from tests.tiny_bert import make_tiny_judge
+from tests.weights import colbert, weights
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("one_loop")]
 
@@ -72,6 +77,14 @@ async def opened(kind: str, scope: Scope, folder: Path) -> AsyncIterator[Reranke
             )
             yield reader
             reader.close()
+        case "onnx":
+            graph = OnnxCrossEncoder(str(weights("reranker_en")))
+            yield graph
+            graph.close()
+        case "onnx_colbert":
+            model = ColbertModel(str(colbert(folder / "colbert")))
+            yield ColbertReranker(TokenCache(model, max_bytes=1 << 20))
+            model.close()
         case _:
             with model_server(judge) as server:
                 remote = HttpReranker(
@@ -85,7 +98,9 @@ async def opened(kind: str, scope: Scope, folder: Path) -> AsyncIterator[Reranke
                 await remote.close()
 
 
-@pytest.mark.parametrize("kind", ["late", "stored", "cached", "cross_encoder", "http"])
+@pytest.mark.parametrize(
+    "kind", ["late", "stored", "cached", "cross_encoder", "onnx", "onnx_colbert", "http"]
+)
 async def test_each_chunk_gets_a_score_that_does_not_depend_on_the_others(
     kind: str, scope: Scope, folder: Path
 ) -> None:
