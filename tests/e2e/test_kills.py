@@ -36,8 +36,8 @@ def killed(folder: Path, *, seed: int, kills: int, seconds: float) -> dict[str, 
 
 
 def test_killed_at_random_nothing_is_lost_doubled_old_or_left_behind(folder: Path) -> None:
-    report = killed(folder, seed=7, kills=30, seconds=15)
-    assert sum(report["kills"].values()) >= 5
+    report = killed(folder, seed=7, kills=6, seconds=150)
+    assert sum(report["kills"].values()) == 6
     assert report["did"]["verified"] >= 3
 
 
