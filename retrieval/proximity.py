@@ -36,8 +36,8 @@ class Proximity:
     def scores(self, question: str, passages: Sequence[str]) -> Float32Array:
         """Returns float32[passages]: Σ over pairs of n (k1 + 1) / (n + k1), n times near.
 
-        Pairs are of content words; stop words between them are passed over. Scripts without spaces
-        have no pairs, and score 0: their words are terms that overlap already.
+        Pairs are of content words; stop words between them are passed over. In scripts without
+        spaces there are none, and all score 0: their terms are pairs of characters already.
         """
         words = [terms[0] for terms in self._words(question) if len(terms) == 1]
         pairs = [(a, b) for a, b in pairwise(words) if a != b]

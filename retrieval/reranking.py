@@ -19,7 +19,7 @@ from retrieval.proximity import Proximity
 from retrieval.smoothing import smoothed
 
 Combine = Literal["sum", "rrf", "replace"]
-POOL = 100
+POOL = 50
 """Chunks ordered anew, at least: the judged ones, and the best of the others."""
 NEAR_WEIGHT = 0.5
 """Weight of proximity, beside legs that count 1."""

@@ -9,7 +9,8 @@ from retrieval.proximity import WINDOW, Proximity
 
 
 def scores(question: str, *passages: str) -> list[float]:
-    return Proximity(Bm25Encoder()).scores(question, passages).tolist()
+    found: list[float] = Proximity(Bm25Encoder()).scores(question, passages).tolist()
+    return found
 
 
 def test_a_pair_counts_within_the_window_in_either_order() -> None:
