@@ -113,9 +113,13 @@ class Reranking:
         except UpstreamError as error:
             cause = error
         else:
-            texts = [passage_text(chunk) for chunk in chunks]
-            return Judged(chunks, scores, self._proximity.scores(query.text, texts)), ()
+            return Judged(chunks, scores, self._near(query.text, chunks)), ()
         return None, (trace.degrade(RERANK, cause),)
+
+    def _near(self, question: str, chunks: Sequence[Chunk]) -> Float32Array:
+        if self._combine == "replace":  # which has no use for it, and may have many chunks
+            return np.zeros(len(chunks), np.float32)
+        return self._proximity.scores(question, [passage_text(chunk) for chunk in chunks])
 
     def feedback_scores(self, lists: Lists, judged: Judged, fusion: Fusion) -> Float32Array:
         """Returns float32[judged.chunks], by which the passages for feedback are chosen."""
