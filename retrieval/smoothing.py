@@ -15,7 +15,7 @@ NEIGHBOURS = 6
 """Number of most similar candidates whose scores count."""
 SHARE = 0.3
 """Their share of a score. 5 to 10 neighbours, or a share of 0.2 to 0.4, changes nDCG@10 by at most
-0.005 on any test set: docs/reranking.md."""
+0.006 on any test set: docs/reranking.md."""
 
 
 def smoothed(
