@@ -47,7 +47,7 @@ def run() -> Report:
     with tempfile.TemporaryDirectory(prefix="plumbline-bench-") as name:
         files = Path(name) / "files"
         files.mkdir()
-        passages = corpus.passages
+        passages = [passage for passage in corpus.passages if passage.text]
         for number, passage in enumerate(passages):
             text = f"{passage.title}\n\n{passage.text}\n"
             (files / f"{number:05}.txt").write_text(text, "utf-8")

@@ -133,8 +133,11 @@ class HybridRetriever:
             vectors = await self._index.vectors(query.scope, [chunk.id for chunk in chunks])
             legs = extend(candidates.legs, chunks, scores, vectors, self._encoder)
             lists = await self._search(query.scope, legs, trace)
-        with trace.span("fuse"):
-            best = reranking.order(lists, judged, self._fusion, query.top_k)  # 4.
+        with trace.span("fuse"):  # 4.
+            pool = reranking.pool(lists, judged, self._fusion, query.top_k)
+            smooth = reranking.smooths(lists)
+            vectors = await self._index.vectors(query.scope, pool) if smooth else {}
+            best = reranking.order(pool, lists, judged, self._fusion, vectors)[: query.top_k]
         ranked = await self._fetch(query.scope, best, "reranked", trace)
         return replace(ranked, complete=read.complete and ranked.complete)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -12,12 +12,17 @@ import numpy as np
 from rag.errors import UpstreamError
 from rag.protocols import Reranker
 from rag.telemetry.trace import Trace
+from rag.text.passages import passage_text
 from rag.types import Chunk, Float32Array, Match, Query
 from retrieval.fusion import Fused, Fusion, Lists, standard
+from retrieval.proximity import Proximity
+from retrieval.smoothing import smoothed
 
 Combine = Literal["sum", "rrf", "replace"]
-POOL = 30
+POOL = 50
 """Chunks ordered anew, at least: the judged ones, and the best of the others."""
+NEAR_WEIGHT = 0.5
+"""Weight of proximity, beside legs that count 1."""
 FIRST_WEIGHT, LAST_WEIGHT = 2.0, 1.5
 """Weights of the reranker, beside legs that count 1: for choosing the passages for feedback, and
 afterwards, when the legs have learned part of its judgement."""
@@ -28,16 +33,23 @@ RERANK = "rerank"
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """Chunks and the reranker's float32[chunks] scores of them."""
+    """Chunks with the reranker's scores and their proximity, float32[chunks] both."""
 
     chunks: Sequence[Chunk]
     scores: Float32Array
+    near: Float32Array
 
-    def standardised(self, ids: Sequence[str]) -> Float32Array:
-        """Returns float32[ids]: standardised scores of chunks, judged or not."""
+    def weighted(self, weight: float) -> Float32Array:
+        """Returns float32[chunks]: both scores, standardised; the reranker's has this weight."""
+        total = weight * standard(self.scores) + NEAR_WEIGHT * standard(self.near)
+        return total.astype(np.float32)
+
+    def of(self, ids: Sequence[str], weight: float) -> Float32Array:
+        """Returns float32[ids]: the weighted scores of chunks, judged or not."""
         place = {chunk.id: i for i, chunk in enumerate(self.chunks)}
-        own = standard(self.scores)
-        return np.array([own[place[i]] if i in place else UNJUDGED for i in ids], np.float32)
+        own = self.weighted(weight)
+        other = UNJUDGED * (weight + NEAR_WEIGHT)
+        return np.array([own[place[i]] if i in place else other for i in ids], np.float32)
 
     def matches(self) -> list[Match]:
         """Returns the scores as a leg's list: best first, ties by id."""
@@ -53,6 +65,7 @@ class Reranking:
         self,
         *,
         reranker: Reranker,
+        proximity: Proximity,
         depth: int,
         combine: Combine,
         feedback: bool,
@@ -62,14 +75,16 @@ class Reranking:
 
         Args:
             reranker: scores the candidates.
+            proximity: scores them, too, by the places of the question's words.
             depth: number of candidates to score.
-            combine: "sum": standardised scores of the legs and the reranker are added; "rrf": its
-                order is one more list; "replace": its order alone counts, and nothing is searched
-                again.
+            combine: "sum": standardised scores of the legs, the reranker and the proximity are
+                added, and smoothed; "rrf": the reranker's order is one more list; "replace": its
+                order alone counts, and nothing is searched again.
             feedback: True: the best passages extend the question, which is searched for again.
             seconds: time limit of the reranker.
         """
         self._reranker = reranker
+        self._proximity = proximity
         self._combine = combine
         self._seconds = seconds
         self.depth = depth
@@ -92,32 +107,63 @@ class Reranking:
             with trace.span(RERANK) as span:
                 span.attributes["candidates"] = len(chunks)
                 async with asyncio.timeout(self._seconds):
-                    return Judged(chunks, await self._reranker.score(query, chunks)), ()
+                    scores = await self._reranker.score(query, chunks)
         except TimeoutError:
             cause = f"It took more than {self._seconds:g} s."
         except UpstreamError as error:
             cause = error
+        else:
+            return Judged(chunks, scores, self._near(query.text, chunks)), ()
         return None, (trace.degrade(RERANK, cause),)
+
+    def _near(self, question: str, chunks: Sequence[Chunk]) -> Float32Array:
+        if self._combine == "replace":  # which has no use for it, and may have many chunks
+            return np.zeros(len(chunks), np.float32)
+        return self._proximity.scores(question, [passage_text(chunk) for chunk in chunks])
 
     def feedback_scores(self, lists: Lists, judged: Judged, fusion: Fusion) -> Float32Array:
         """Returns float32[judged.chunks], by which the passages for feedback are chosen."""
         ids = [chunk.id for chunk in judged.chunks]
-        return fusion.scores(lists, ids) + FIRST_WEIGHT * standard(judged.scores)
+        return fusion.scores(lists, ids) + judged.weighted(FIRST_WEIGHT)
 
-    def order(self, lists: Lists, judged: Judged, fusion: Fusion, limit: int) -> list[Fused]:
-        """Returns the best chunks, at most `limit`, with their ranks in the legs and the reranker.
+    def pool(self, lists: Lists, judged: Judged, fusion: Fusion, limit: int) -> list[str]:
+        """Returns the ids of the chunks to order: the judged ones and, to "sum", the best of all.
 
         `lists` are those of the last search.
         """
-        everything = {**lists, RERANK: judged.matches()}
+        best = fusion.fuse(lists, max(limit, POOL)) if self._combine == "sum" else []
+        ids = [place.chunk_id for place in best] + [chunk.id for chunk in judged.chunks]
+        return list(dict.fromkeys(ids))
+
+    def smooths(self, lists: Lists) -> bool:
+        """True if `order` smooths scores by the chunks' vectors: if these were searched, too."""
+        return self._combine == "sum" and "dense" in lists
+
+    def order(
+        self,
+        pool: Sequence[str],
+        lists: Lists,
+        judged: Judged,
+        fusion: Fusion,
+        vectors: Mapping[str, Float32Array],
+    ) -> list[Fused]:
+        """Returns chunks, best first, with their ranks in the legs and the reranker.
+
+        Args:
+            pool: the ids of the chunks to order; "rrf" orders all of `lists`.
+            lists: those of the last search.
+            judged: the judged chunks.
+            fusion: of the legs.
+            vectors: float32[dim] of chunks, by id, by which scores are smoothed.
+        """
+        everything = fusion.fuse({**lists, RERANK: judged.matches()}, None)
         if self._combine == "rrf":
-            return fusion.fuse(everything, limit)
+            return everything
         if self._combine == "replace":
-            ids, scores = [chunk.id for chunk in judged.chunks], judged.scores
+            scores = judged.scores
         else:
-            pool = [place.chunk_id for place in fusion.fuse(lists, max(limit, POOL))]
-            ids = list(dict.fromkeys([*pool, *(chunk.id for chunk in judged.chunks)]))
-            scores = fusion.scores(lists, ids) + LAST_WEIGHT * judged.standardised(ids)
-        ranks = {place.chunk_id: place.ranks for place in fusion.fuse(everything, None)}
-        best = sorted(zip((-scores).tolist(), ids, strict=True))[:limit]
+            own = fusion.scores(lists, pool) + judged.of(pool, LAST_WEIGHT)
+            scores = smoothed(own, pool, vectors)
+        ranks = {place.chunk_id: place.ranks for place in everything}
+        best = sorted(zip((-scores).tolist(), pool, strict=True))
         return [Fused(chunk_id, -score, ranks[chunk_id]) for score, chunk_id in best]

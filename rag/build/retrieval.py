@@ -196,20 +196,22 @@ def build_retriever(
         rrf_k=settings.rrf_k,
         weights=settings.weights.model_dump(),
         seconds=seconds,
-        reranking=_build_reranking(reranking, reranker, seconds),
+        reranking=_build_reranking(reranking, reranker, encoder, seconds),
         diversity=settings.diversity,
     )
 
 
 def _build_reranking(
-    settings: RerankerSettings, reranker: Reranker | None, seconds: float
+    settings: RerankerSettings, reranker: Reranker | None, encoder: Bm25Encoder, seconds: float
 ) -> Reranking | None:
+    from retrieval.proximity import Proximity
     from retrieval.reranking import Reranking
 
     if reranker is None or isinstance(settings, NoRerankerSettings):
         return None
     return Reranking(
         reranker=reranker,
+        proximity=Proximity(encoder),
         depth=settings.depth,
         combine=settings.combine,
         feedback=settings.feedback,

@@ -34,9 +34,11 @@ from retrieval.embedders.token_cache import TokenCache
 from retrieval.fusion import rrf, standard, summed
 from retrieval.hybrid import HybridRetriever
 from retrieval.indexes.edge import EdgeIndex
+from retrieval.proximity import Proximity
 from retrieval.relevance_feedback import DENSE, SPARSE, TERMS, expand
 from retrieval.rerankers.late_interaction import LateInteraction
-from retrieval.reranking import Combine, Reranking
+from retrieval.reranking import NEAR_WEIGHT, Combine, Reranking
+from retrieval.smoothing import smoothed
 from tests.fakes import HashEmbedder, MemoryIndex, dense_leg, make_chunk, make_points, sparse_leg
 from tests.stored import store
 
@@ -118,7 +120,12 @@ async def retrieve(
     weights: dict[str, float] | None = None,
 ) -> Retrieved:
     reranking = Reranking(
-        reranker=reranker, depth=depth, combine=combine, feedback=feedback, seconds=0.2
+        reranker=reranker,
+        proximity=Proximity(Bm25Encoder()),
+        depth=depth,
+        combine=combine,
+        feedback=feedback,
+        seconds=0.2,
     )
     query = Query(text=QUESTION, scope=scope, top_k=top_k)
     return await hybrid(index, weights, reranking).retrieve(query, trace or Trace())
@@ -179,19 +186,30 @@ async def test_with_replace_the_reranker_reads_all_that_is_asked_for_and_decides
     assert len(index.searches) == 1
 
 
-async def test_an_indifferent_reranker_leaves_the_legs_scores_to_decide(
-    index: Searched, scope: Scope
+@pytest.mark.parametrize("weights", [{}, {"dense": 0.5, "sparse": 3.0}])
+async def test_an_indifferent_reranker_leaves_the_legs_scores_and_proximity_to_decide(
+    index: Searched, scope: Scope, weights: dict[str, float]
 ) -> None:
-    hits = (await retrieve(index, scope, Judge({}), depth=5)).hits
+    hits = (await retrieve(index, scope, Judge({}), depth=5, weights=weights)).hits
     dense, sparse = await index.search(scope, [dense_leg(QUESTION), sparse_leg(QUESTION)])
     lists = {"dense": dense, "sparse": sparse}
-    ids = sorted(hit.chunk.id for hit in hits)
-    wanted = dict(zip(ids, summed(lists, ids).tolist(), strict=True))
-    assert {h.chunk.id: h.score for h in hits} == pytest.approx(wanted, abs=1e-5)
-    weights = {"dense": 0.5, "sparse": 3.0}
+    ids = [hit.chunk.id for hit in hits]
+    near = Proximity(Bm25Encoder()).scores(QUESTION, texts(hits))
+    scores = summed(lists, ids, weights=weights) + NEAR_WEIGHT * standard(near)
+    wanted = smoothed(scores, ids, await index.vectors(scope, ids))
+    assert [hit.score for hit in hits] == pytest.approx(wanted.tolist(), abs=1e-5)
+
+
+async def test_scores_are_not_smoothed_by_vectors_that_are_not_searched(
+    index: Searched, scope: Scope
+) -> None:
+    weights = {"dense": 0.0, "sparse": 1.0}
     hits = (await retrieve(index, scope, Judge({}), depth=5, weights=weights)).hits
-    wanted = dict(zip(ids, summed(lists, ids, weights=weights).tolist(), strict=True))
-    assert {h.chunk.id: h.score for h in hits} == pytest.approx(wanted, abs=1e-5)
+    (sparse,) = await index.search(scope, [sparse_leg(QUESTION)])
+    near = Proximity(Bm25Encoder()).scores(QUESTION, texts(hits))
+    wanted = summed({"sparse": sparse}, [hit.chunk.id for hit in hits])
+    wanted += NEAR_WEIGHT * standard(near)
+    assert [hit.score for hit in hits] == pytest.approx(wanted.tolist(), abs=1e-5)
 
 
 @pytest.mark.parametrize("leg", ["dense", "sparse"])

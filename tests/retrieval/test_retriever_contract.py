@@ -16,6 +16,7 @@ from rag.telemetry.trace import Trace
 from rag.types import Condition, Float32Array, Kind, Query, Retrieved, Scope, TokenVectors
 from retrieval.bm25 import Bm25Encoder
 from retrieval.hybrid import HybridRetriever
+from retrieval.proximity import Proximity
 from retrieval.rerankers.late_interaction import LateInteraction
 from retrieval.reranking import Combine, Reranking
 from tests.fakes import HashEmbedder, make_points
@@ -92,7 +93,14 @@ def made(
         index=filled,
         depth=20,
         reranking=combine
-        and Reranking(reranker=reranker, depth=10, combine=combine, feedback=True, seconds=60.0),
+        and Reranking(
+            reranker=reranker,
+            proximity=Proximity(Bm25Encoder()),
+            depth=10,
+            combine=combine,
+            feedback=True,
+            seconds=60.0,
+        ),
         diversity=diversity,
     )
     if is_cached:
