@@ -1,7 +1,8 @@
 """One tree of settings; its defaults are the embedded profile.
 
 Order of precedence: arguments, environment (`RAG_RETRIEVAL__DEPTH=80`), the TOML file named by
-`RAG_CONFIG` or `./rag.toml`, defaults. `RAG_CATALOG__URL__FILE` names a file that has a secret.
+`RAG_CONFIG` or `./rag.toml`, the profile, defaults. `RAG_CATALOG__URL__FILE` names a file that has
+a secret.
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ from rag.settings.operations import (
     ServerSettings,
     TraceSettings,
 )
+from rag.settings.profiles import Profile, ProfileSource
 from rag.settings.retrieval import (
     BertSettings,
     EmbedderSettings,
@@ -132,6 +134,7 @@ class Settings(BaseSettings):
         frozen=True,
     )
 
+    profile: Profile = Field("balanced", description="Settings for a budget; others win over it.")
     data_dir: Path = Field(Path(".rag"), description="Index, catalog and spool live here.")
     embedder: EmbedderSettings = BertSettings()
     reader: ReaderSettings = ReaderSettings()
@@ -167,11 +170,11 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Returns the sources: arguments, environment, TOML; no .env file, no secrets folder."""
+        """Returns the sources, the first of which wins; no .env file, no secrets folder."""
         toml = TomlConfigSettingsSource(settings_cls, toml_file=config_file())
         environment = EnvSettingsSource(settings_cls)
         environment.env_vars = _with_files(environment.env_vars)
-        return init_settings, environment, toml
+        return init_settings, environment, toml, ProfileSource(settings_cls)
 
 
 def config_file() -> Path | None:

@@ -190,6 +190,7 @@ def test_every_setting_can_be_set_in_the_environment(
 ) -> None:
     values = {
         "data_dir": "elsewhere",
+        "profile": "fast",
         "reader.memory_mb": "2048",
         "index.kind": "qdrant",
         "index.on_disk": "True",

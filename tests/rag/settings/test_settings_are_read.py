@@ -50,4 +50,4 @@ def test_every_setting_is_read() -> None:
     found = {(part, name) for part in parts(Settings) for name in part.model_fields}
     assert len(found) > 100
     unread = {f"{part.__name__}.{name}" for part, name in found if name not in read}
-    assert unread == set()
+    assert unread == {"Settings.profile"}  # the settings themselves read it
