@@ -48,6 +48,8 @@ def rrf(
         weight = (weights or {}).get(name, 1.0)
         for rank, chunk_id in enumerate(lists[name], start=1):
             scores[chunk_id] = scores.get(chunk_id, 0.0) + weight / (k + rank)
+    for name, ids in lists.items():
+        for rank, chunk_id in enumerate(ids, start=1):
             ranks.setdefault(chunk_id, {})[name] = rank
     best = sorted(scores, key=lambda chunk_id: (-scores[chunk_id], chunk_id))[:limit]
     return [Fused(i, scores[i], ranks[i]) for i in best]

@@ -101,11 +101,11 @@ async def test_what_a_killed_reader_kept_goes(folder: Path, times: int) -> None:
     wanted = {other.source["spool"]}
     with killing(folder, times) as killed:
         if times == 1:
-            sent = await taken(body_of(800), spool, asyncio.Lock())
+            sent = await taken(body_of(1_000), spool, asyncio.Lock())
             wanted |= {submission.source["spool"] for submission in sent.submissions}
         else:
             with pytest.raises(TooLargeError):
-                await taken(body_of(800), spool, asyncio.Lock())
+                await taken(body_of(1_000), spool, asyncio.Lock())
     assert len(killed) == times
     assert {file.name for file in files(folder)} == wanted
 
