@@ -161,8 +161,13 @@ class Invention(BaseModel):
     year: int
 
 
-def test_openai_s_client_parses_what_comes(server: Server, model: ModelServer) -> None:
-    client = OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0)
+@pytest.fixture
+def client(server: Server) -> Iterator[OpenAI]:
+    with OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0) as made:
+        yield made
+
+
+def test_openai_s_client_parses_what_comes(client: OpenAI, model: ModelServer) -> None:
     model.script = says(json.dumps({"invention": f"{FACT} [1]", "year": 1769}))
     completion = client.chat.completions.parse(
         model="default",
@@ -178,8 +183,7 @@ def test_openai_s_client_parses_what_comes(server: Server, model: ModelServer) -
     assert model.requests[-1]["max_tokens"] == 77
 
 
-def test_who_asked_for_json_is_refused_in_words_beside_it(server: Server) -> None:
-    client = OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0)
+def test_who_asked_for_json_is_refused_in_words_beside_it(client: OpenAI) -> None:
     asked: Any = {
         "model": "default",
         "messages": [{"role": "user", "content": "How do I bake sourdough?"}],
