@@ -55,10 +55,11 @@ def holding(data: Path, mark: str, *, but: str = "") -> list[str]:
     """Returns the files that contain a text in UTF-8 or UTF-16, except in the folder `but`."""
     forms = (mark.encode(), mark.encode("utf-16-le"))
     found = []
-    for file in sorted(data.rglob("*")):
-        with contextlib.suppress(FileNotFoundError):  # deleted during the search
-            inside = file.relative_to(data)
-            if file.is_file() and inside.parts[0] != but:
+    files = [Path(folder, name) for folder, _, names in os.walk(data) for name in names]
+    for file in sorted(files):
+        inside = file.relative_to(data)
+        if inside.parts[0] != but:
+            with contextlib.suppress(FileNotFoundError):  # deleted during the search
                 content = file.read_bytes()
                 found += [str(inside)] if any(form in content for form in forms) else []
     return found
