@@ -67,7 +67,8 @@ def _answer(request: urllib.request.Request) -> dict[str, Any]:
 def examples(rag: str = RAG) -> Iterator[Mapping[str, str]]:
     """The environment of processes whose data folder holds the examples, ingested by `rag`."""
     with tempfile.TemporaryDirectory(prefix="plumbline-bench-") as folder:
-        env = {k: v for k, v in os.environ.items() if k != "RAG_URL"} | {"RAG_DATA_DIR": folder}
+        own = {k: v for k, v in os.environ.items() if k not in ("RAG_BEFORE", "RAG_URL")}
+        env = own | {"RAG_DATA_DIR": folder}
         command = [rag, "ingest", "--json", str(EXAMPLES)]
         subprocess.run(command, env=env, check=True, stdout=subprocess.DEVNULL)
         yield env
