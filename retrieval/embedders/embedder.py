@@ -40,7 +40,9 @@ MAX_GPU_BATCH_CHARS = 32_768
 PASSAGES_SHARE = 4
 """Factor by which batches of texts encoded token by token are larger than batches of questions:
 such texts come many at a time, and one by one they take twice as long."""
-LANES = len(os.sched_getaffinity(0)) + 1
+# The cores that this process may use, where the system tells: macOS and Windows do not.
+_CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+LANES = _CORES + 1
 """Batches in progress at once: one for each core, and the next one is always ready."""
 Encoder = Callable[[list[Text]], list[Encoded]]
 _Process = ChildProcess[list[Text], list[Encoded]]
