@@ -7,7 +7,6 @@ noise hits both alike. Timings are never asserted; one that misses its target is
 from __future__ import annotations
 
 import contextlib
-import os
 import platform
 import tempfile
 from collections.abc import AsyncIterator, Sequence
@@ -21,6 +20,7 @@ import numpy as np
 from rag.build.running import start
 from rag.build.service import Service
 from rag.errors import RagError
+from rag.process.cores import core_count
 from rag.protocols import Queue
 from rag.records import Submission
 from rag.settings.tree import load_settings
@@ -154,8 +154,7 @@ def hardware() -> str:
             if line.startswith("model name"):
                 model = line.partition(":")[2].strip()
                 break
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"{model}, {cores} cores{_engine()}"
+    return f"{model}, {core_count()} cores{_engine()}"
 
 
 def _engine() -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ from eval.datasets.loading import load_set
 from eval.offline.dense_quality import dense_quality
 from rag.cli import output
 from rag.errors import ConfigError, InputError, StorageError
+from rag.process.cores import core_count
 from rag.types import Float32Array, Kind
 from retrieval.embedders.conversion import SENTENCES, convert
 from retrieval.embedders.messages import Text
@@ -79,7 +79,7 @@ def _quality(corpus: Corpus, folder: Path) -> float:
     def encode(texts: Sequence[str], kind: Kind) -> Float32Array:
         return np.stack(encoder([Text(text, "dense", kind) for text in texts]))  # type: ignore[arg-type]
 
-    return dense_quality(corpus, encode, threads=len(os.sched_getaffinity(0)))
+    return dense_quality(corpus, encode, threads=core_count())
 
 
 @contextlib.contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import threading
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from rag.errors import UpstreamError
 from rag.inference.batching import Batcher
 from rag.inference.pair_model import MAX_WAITING
 from rag.process.child_process import ChildProcess
+from rag.process.cores import core_count
 from rag.protocols import TokenEmbedder
 from rag.types import Embedding, Float32Array, Kind, TokenVectors
 from retrieval.embedders.checkpoint import Checkpoint
@@ -40,9 +40,7 @@ MAX_GPU_BATCH_CHARS = 32_768
 PASSAGES_SHARE = 4
 """Factor by which batches of texts encoded token by token are larger than batches of questions:
 such texts come many at a time, and one by one they take twice as long."""
-# The cores that this process may use, where the system tells: macOS and Windows do not.
-_CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-LANES = _CORES + 1
+LANES = core_count() + 1
 """Batches in progress at once: one for each core, and the next one is always ready."""
 Encoder = Callable[[list[Text]], list[Encoded]]
 _Process = ChildProcess[list[Text], list[Encoded]]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
@@ -10,6 +9,7 @@ from rag.inference.onnx_folder import OnnxFolder
 from rag.inference.onnx_graph import OnnxGraph
 from rag.inference.pair_model import Pair, Scorer
 from rag.privacy.redaction import words
+from rag.process.cores import core_count
 from retrieval.rerankers.cross_encoder import PairReranker
 
 _AXES = 2
@@ -36,7 +36,7 @@ def _load(model: str, file: str | None) -> Scorer:
     tokenizer = files.tokenizer(window=files.window())
     graph = files.graph(axes=_AXES)
     # A call of the graph keeps one core busy.
-    pool = ThreadPoolExecutor(len(os.sched_getaffinity(0)))
+    pool = ThreadPoolExecutor(core_count())
 
     def score_one(pair: Pair) -> float:
         encoding = tokenizer.encode(*pair)
