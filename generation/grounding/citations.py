@@ -96,6 +96,21 @@ class CitationChecker:
         """Returns the text held back, once the answer is complete."""
         return self._send(len(self._text))
 
+    async def cite(self, numbers: Sequence[int]) -> list[str | Citation]:
+        """Returns a marker and its citation for the text since the last marker.
+
+        It names the first of these passages that supports the text; without one, there is none.
+        """
+        events = self.finish()
+        self._claim = _ESCAPED.sub("[", self._text)
+        for number in numbers:
+            if found := await self._find(number):
+                marker = f" [{number}]"
+                self._before += self._text + marker
+                self._text, self._sent = "", 0
+                return [*events, marker, *self._cite(number, *found)]
+        return events
+
     def _send(self, end: int) -> list[str | Citation]:
         text, self._sent = self._text[self._sent : end], end
         return [text] if text else []

@@ -164,6 +164,14 @@ class ClaimScorer(Protocol):
             UpstreamError: The model failed.
         """
 
+    async def scores(self, claims: Sequence[str], chunks: Sequence[Chunk]) -> Float32Array:
+        """Returns float32[claims, chunks], 0 to 1: the support by each passage.
+
+        Raises:
+            BusyError: Too many calls wait for the model.
+            UpstreamError: The model failed.
+        """
+
 
 class Grounding:
     """Groundedness from token vectors, numbers and negations."""
@@ -177,6 +185,10 @@ class Grounding:
 
         1 if a passage has the claim word for word; 0 without passages.
         """
+        return _best(await self.scores(claims, chunks))
+
+    async def scores(self, claims: Sequence[str], chunks: Sequence[Chunk]) -> Float32Array:
+        """Returns float32[claims, chunks], 0 to 1: the support of each claim by each passage."""
         claim_vectors, read = await asyncio.gather(
             self._embedder.embed_tokens(claims, kind="query"),
             self._embedder.embed_tokens([passage_text(c) for c in chunks], kind="passage"),
@@ -191,11 +203,9 @@ class Grounding:
         read: Sequence[TokenVectors],
     ) -> Float32Array:
         passages = [ReadPassage(c, tokens) for c, tokens in zip(chunks, read, strict=True)]
-        best = [
-            max((self._support(ReadClaim(claim, tokens), p) for p in passages), default=0.0)
-            for claim, tokens in zip(claims, claim_vectors, strict=True)
-        ]
-        return np.array(best, np.float32)
+        asserted = [ReadClaim(c, tokens) for c, tokens in zip(claims, claim_vectors, strict=True)]
+        scores = [[self._support(claim, passage) for passage in passages] for claim in asserted]
+        return np.array(scores, np.float32).reshape(len(claims), len(chunks))
 
     def _support(self, claim: ReadClaim, passage: ReadPassage) -> float:
         if passage.quoted(claim.text):
@@ -221,15 +231,24 @@ class EntailedGrounding:
             BusyError: Too many calls wait for the model.
             UpstreamError: The model failed.
         """
+        return _best(await self.scores(claims, chunks))
+
+    async def scores(self, claims: Sequence[str], chunks: Sequence[Chunk]) -> Float32Array:
+        """Returns float32[claims, chunks], 0 to 1: the support of each claim by each passage."""
         scores = [  # claim by claim: requests that people wait for come in between
-            max(await asyncio.gather(*(self._best(claim, c) for c in chunks)), default=0.0)
-            for claim in claims
+            await asyncio.gather(*(self._best(claim, c) for c in chunks)) for claim in claims
         ]
-        return np.array(scores, np.float32)
+        return np.array(scores, np.float32).reshape(len(claims), len(chunks))
 
     async def _best(self, claim: str, chunk: Chunk) -> float:
         scores = await self._support.score(claim, chunk, sentence_spans(chunk.text))
         return float(scores.max(initial=0.0))
+
+
+def _best(scores: Float32Array) -> Float32Array:
+    """Returns float32[claims]: the best of float32[claims, passages], 0 without passages."""
+    best: Float32Array = scores.max(axis=1, initial=0.0)
+    return best
 
 
 def compare(claim: ReadClaim, passage: ReadPassage) -> Comparison | None:

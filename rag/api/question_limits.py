@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rag.api.schemas import Retrieval
+from rag.api.schemas import Asking, Retrieval
 from rag.errors import InputError, TooLargeError
 from rag.settings.operations import LimitSettings
 from rag.telemetry.trace import Trace
@@ -47,6 +47,7 @@ def to_query(
         history=tuple(history),
         sampling=sampling,
         task=task,
+        claims=body.claims if isinstance(body, Asking) else None,
     )
 
 

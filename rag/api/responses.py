@@ -15,8 +15,11 @@ from rag.types import (
     Answer,
     Chunk,
     Citation,
+    Claim,
+    ClaimOutcome,
     FinishReason,
     Hit,
+    Objection,
     Reason,
     State,
     Usage,
@@ -102,6 +105,19 @@ class UsageOut(BaseModel):
     cost: float
 
 
+class ClaimOut(BaseModel):
+    """A sentence that a language model wrote, at `start` to `end` of the answer.
+
+    One that is not shown has neither `start` nor `end`, and its text is not sent.
+    """
+
+    outcome: ClaimOutcome
+    objection: Objection | None
+    support: float
+    start: int | None
+    end: int | None
+
+
 class AnswerDetails(SearchResponse):
     """The details of an answer besides its text.
 
@@ -115,6 +131,7 @@ class AnswerDetails(SearchResponse):
         description="Markers taken out of the answer: their passages do not carry what was said."
     )
     uncited: list[str] = Field(description="Sentences of the answer without a citation.")
+    claims: list[ClaimOut] = Field(description="Sentences of a language model, as checked.")
     abstained: bool
     reason: Reason | None
     missing: list[str] = Field(
@@ -253,6 +270,7 @@ def details_json(answer: Answer) -> dict[str, Any]:
         "question": answer.question,
         "unsupported": answer.unsupported,
         "uncited": answer.uncited,
+        "claims": [claim_json(claim) for claim in answer.claims],
         "abstained": answer.abstained,
         "reason": answer.reason,
         "missing": answer.missing,
@@ -262,6 +280,11 @@ def details_json(answer: Answer) -> dict[str, Any]:
         "degraded": answer.degraded,
         "trace_id": answer.trace_id,
     }
+
+
+def claim_json(claim: Claim) -> dict[str, Any]:
+    """Returns a claim in the form of `ClaimOut`."""
+    return {name: getattr(claim, name) for name in ClaimOut.model_fields}
 
 
 def answer_json(answer: Answer) -> dict[str, Any]:

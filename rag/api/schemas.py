@@ -28,6 +28,7 @@ from rag.records import Feedback, Rating
 from rag.settings.tree import COLLECTION
 from rag.text.validation_errors import FewUnknown, FirstFaults, shortened
 from rag.types import (
+    ClaimPolicy,
     Condition,
     Message,
 )
@@ -183,7 +184,17 @@ class Turn(_Request):
         return Message(role=self.role, content=self.content)
 
 
-class QueryRequest(_Question, SamplingIn):
+class Asking(Retrieval):
+    """Which passages answer, and what becomes of sentences that they do not support."""
+
+    claims: ClaimPolicy | None = Field(
+        None,
+        description="A model's sentence that no passage supports is not shown (strict), marked,"
+        " or not looked for (off); by default as in the settings.",
+    )
+
+
+class QueryRequest(_Question, Asking, SamplingIn):
     """A question to answer, or a conversation that ends with one.
 
     Either `query` or `messages` is set. With `stream`, the answer comes as server-sent events.

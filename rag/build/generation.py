@@ -23,7 +23,8 @@ from rag.settings.tree import Settings
 from rag.types import Sampling
 
 if TYPE_CHECKING:
-    from generation.grounding.answerability import Finder
+    from generation.drafts.policy import Drafts
+    from generation.grounding.answerability import Finder, Judge
     from generation.models.vllm import VllmModel
     from generation.query.expansion import QuestionExpander
     from generation.query.follow_up import FollowUpResolver
@@ -103,16 +104,43 @@ def _probe(
     return probe.answers
 
 
-async def _open_engine(
-    settings: GeneratorSettings, finder: Finder, stack: contextlib.AsyncExitStack
-) -> tuple[Generator, ChatModel | None]:
+def build_extractive(settings: GeneratorSettings, finder: Finder) -> Generator:
+    """Returns the generator whose answers are the documents' own sentences."""
     from generation.extractive import ExtractiveGenerator
+
+    return ExtractiveGenerator(_judge(settings, finder))
+
+
+def build_drafts(
+    settings: CitationSettings, support: SupportScorer, tokens: TokenEmbedder
+) -> Drafts:
+    """Returns the drafts of answers: they check citations and claims."""
+    from generation.drafts.policy import Drafts
+    from generation.grounding.groundedness import (
+        ClaimScorer,
+        EntailedGrounding,
+        Grounding,
+        load_grounding,
+    )
+
+    scorer: ClaimScorer = Grounding(tokens, load_grounding())
+    if settings.entailment is not None:
+        scorer = EntailedGrounding(support)
+    return Drafts(support, scorer)
+
+
+def _judge(settings: GeneratorSettings, finder: Finder) -> Judge:
     from generation.grounding.answerability import Judge
     from generation.grounding.calibration import load_calibration
 
-    judge = Judge(finder=finder, calibration=load_calibration(), threshold=settings.threshold)
+    return Judge(finder=finder, calibration=load_calibration(), threshold=settings.threshold)
+
+
+async def _open_engine(
+    settings: GeneratorSettings, finder: Finder, stack: contextlib.AsyncExitStack
+) -> tuple[Generator, ChatModel | None]:
     if isinstance(settings, ExtractiveSettings):
-        return ExtractiveGenerator(judge), None
+        return build_extractive(settings, finder), None
 
     from generation.chat import ChatGenerator
     from generation.models.budget import BudgetedModel
@@ -123,6 +151,7 @@ async def _open_engine(
     model = await _open_priced(settings, stack)
     if settings.tokens_at_once is not None:
         model = BudgetedModel(model, tokens=settings.tokens_at_once)
+    judge = _judge(settings, finder)
     return ChatGenerator(judge=judge, model=model, template=template, sampling=sampling), model
 
 

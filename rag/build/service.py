@@ -7,7 +7,14 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from rag.build.generation import build_expander, build_rewriter, open_generator, open_support
+from rag.build.generation import (
+    build_drafts,
+    build_expander,
+    build_extractive,
+    build_rewriter,
+    open_generator,
+    open_support,
+)
 from rag.build.retrieval import STAGE_SHARE, Searching, build_section_reader, open_searching
 from rag.build.stage_wrappers import UNWRAPPED, StageWrappers
 from rag.build.storage import attributes_of
@@ -46,8 +53,11 @@ async def open_service(
         observer = replace(opened.observer, recorder=recorder)
         index, tokens, limits = opened.index, opened.tokens, settings.limits
         support = await open_support(settings.citations, tokens, stack)
-        finder = EvidenceFinder(embedder=tokens, encoder=opened.encoder, index=index)
-        generator, model = await open_generator(settings, wrappers.finder(finder, index), stack)
+        evidence = EvidenceFinder(embedder=tokens, encoder=opened.encoder, index=index)
+        finder = wrappers.finder(evidence, index)
+        generator, model = await open_generator(settings, finder, stack)
+        drafts = build_drafts(settings.citations, support, tokens)
+        extractive = build_extractive(settings.generator, finder)
         stage_seconds = limits.query_seconds * STAGE_SHARE
         pipeline = QueryPipeline(
             catalog=opened.catalog,
@@ -57,7 +67,9 @@ async def open_service(
             retriever=opened.retriever,
             reader=build_section_reader(settings.retrieval, index, opened.catalog),
             generator=generator,
-            support=support,
+            extractive=extractive,
+            drafts=drafts,
+            claims=settings.citations.claims,
             at_once=limits.questions,
             ended=observer.ended,
             seconds=limits.query_seconds,

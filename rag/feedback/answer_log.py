@@ -16,7 +16,7 @@ from rag.privacy.policy import Privacy
 from rag.records import LiveAnswer
 from rag.telemetry import metrics
 from rag.telemetry.trace import Trace, is_sampled, trace_json
-from rag.types import Answer, Citation, Hit, Query
+from rag.types import Answer, Citation, Claim, Hit, Query
 
 MAX_WAITING = 256
 """Most answers that may wait for the catalog; further ones are lost, and counted."""
@@ -183,6 +183,7 @@ def _live(query: Query, trace: Trace, answer: Answer, *, sent: bool, to_score: b
             "citations": [_citation(citation) for citation in answer.citations],
             "unsupported": len(answer.unsupported),
             "uncited": list(answer.uncited),
+            "claims": [_claim(claim) for claim in answer.claims if claim.objection],
         },
         trace=trace_json(trace) if to_score and not sent else None,
         read={h.chunk.document_id: h.chunk.version for h in (*answer.hits, *answer.passages)},
@@ -200,6 +201,10 @@ def _passage(hit: Hit, *, with_text: bool) -> dict[str, Any]:
         "end": chunk.end,
         "text": chunk.text if with_text else "",
     }
+
+
+def _claim(claim: Claim) -> dict[str, Any]:
+    return {"text": claim.text, "outcome": claim.outcome, "objection": claim.objection}
 
 
 def _citation(citation: Citation) -> dict[str, Any]:

@@ -5,14 +5,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
+from collections import Counter
 from collections.abc import (
     AsyncGenerator,
     Awaitable,
+    Iterator,
+    Mapping,
     Sequence,
 )
 from dataclasses import dataclass, replace
 
-from generation.answer_stream import Draft, JsonDraft
+from generation.drafts.draft import Written
+from generation.drafts.policy import AnyDraft, Drafts
+from generation.drafts.strict import Remedies
 from generation.query.core_question import core_question
 from generation.query.expansion import QuestionExpander
 from generation.query.follow_up import FollowUpResolver
@@ -22,7 +27,7 @@ from generation.sanitizing import SafeText
 from rag.catalog.catalog import Catalog
 from rag.errors import RagError
 from rag.pipeline.search import Ended, Run, SearchPipeline, unwatched
-from rag.protocols import Generator, Retriever, SupportScorer
+from rag.protocols import Generator, Retriever
 from rag.telemetry import metrics
 from rag.telemetry.question_spans import describe_checks, describe_delta
 from rag.telemetry.trace import Trace
@@ -30,17 +35,22 @@ from rag.types import (
     Answer,
     ChatTask,
     Citation,
+    Claim,
+    ClaimOutcome,
+    ClaimPolicy,
     Delta,
     Hit,
     Prompt,
     Query,
+    Reason,
+    Revision,
     Scope,
     Usage,
 )
 from retrieval.context_window import SectionReader
 
-Event = tuple[Hit, ...] | str | Citation | Answer
-"""An event of a stream: the hits, then text and citations as they come, then the whole answer."""
+Event = tuple[Hit, ...] | Written | Answer
+"""An event of a stream: the hits, then what is written as it comes, then the whole answer."""
 
 
 class QueryPipeline(SearchPipeline):
@@ -56,7 +66,9 @@ class QueryPipeline(SearchPipeline):
         retriever: Retriever,
         reader: SectionReader | None,
         generator: Generator,
-        support: SupportScorer,
+        extractive: Generator,
+        drafts: Drafts,
+        claims: ClaimPolicy,
         at_once: int,
         seconds: float,
         rrf_k: int,
@@ -72,7 +84,9 @@ class QueryPipeline(SearchPipeline):
             retriever: See `SearchPipeline`.
             reader: Widens the hits for the generator; None: it gets them unchanged.
             generator: Writes the answer.
-            support: Scores how well its passages support it.
+            extractive: Writes the quotes that replace what the passages do not support.
+            drafts: Make the drafts that check what is written.
+            claims: The policy for unsupported claims, unless the question has another.
             at_once: See `SearchPipeline`.
             seconds: See `SearchPipeline`.
             rrf_k: See `SearchPipeline`.
@@ -91,7 +105,9 @@ class QueryPipeline(SearchPipeline):
         self._expander = expander
         self._reader = reader
         self._generator = generator
-        self._support = support
+        self._extractive = extractive
+        self._drafts = drafts
+        self._claims = claims
 
     async def answer(self, query: Query, trace: Trace) -> Answer:
         """Returns the whole answer: the last event of `stream`."""
@@ -142,7 +158,7 @@ class QueryPipeline(SearchPipeline):
         """Runs the stages of a question.
 
         1. make it stand alone, and find it in its message  2. write further search texts
-        3. retrieve  4. widen  5. generate  6. check what is written  7. the answer
+        3. retrieve  4. widen  5. write, and check what is written  6. the answer
         """
         with run.stopwatch.time("total"):
             query = await self._admitted(query, run)  # before a model works for it
@@ -159,18 +175,52 @@ class QueryPipeline(SearchPipeline):
             message=message,
             sampling=query.sampling,
         )
-        kind = Draft if query.sampling.schema is None else JsonDraft
-        draft = kind(passages, self._support)
+        writing = self._write(prompt, query.claims or self._claims, hits, run)  # 5.
+        async with contextlib.aclosing(writing) as events:
+            async for event in events:
+                yield event  # 6., last
+
+    async def _write(
+        self, prompt: Prompt, policy: ClaimPolicy, hits: tuple[Hit, ...], run: Run
+    ) -> AsyncGenerator[Event, None]:
+        """Yields what is written, as it is checked, then the answer.
+
+        If the draft refuses a claim, the rest is written anew.
+        """
+        as_json = prompt.sampling.schema is not None
+        draft = self._drafts.make(prompt.hits, policy, self._remedies(prompt, run), as_json=as_json)
         last = Delta()
-        async with contextlib.aclosing(self._generate(prompt, run)) as deltas:
-            async for last in deltas:  # 5.
-                for event in await self._check(draft.take(last), run):  # 6.
-                    yield event
-        for event in await self._check(draft.finish(), run):
-            yield event
+        while True:
+            async with contextlib.aclosing(self._generate(prompt, run)) as deltas:
+                async for last in deltas:
+                    for event in await self._check(draft.take(last), run):
+                        yield event
+                    if draft.refused:
+                        break
+                else:
+                    for event in await self._check(draft.finish(), run):
+                        yield event
+            if draft.refused is None:
+                break
+            prompt = replace(prompt, revision=Revision(kept=draft.text, refused=draft.refused))
+            draft.revise()
         answer = _answer(prompt, draft, last, hits, run)
         describe_checks(run.trace, answer)
-        yield answer  # 7.
+        yield answer
+
+    def _remedies(self, prompt: Prompt, run: Run) -> Remedies:
+        """Returns the remedies for refused claims; a revision may take as long as the first try."""
+        clock = asyncio.get_running_loop().time
+        begun = clock()
+
+        async def quotes() -> list[Delta]:
+            async with contextlib.aclosing(self._extractive.stream(prompt)) as deltas:
+                return [delta async for delta in deltas if delta.text]
+
+        return Remedies(
+            may_revise=lambda: 2 * clock() - begun < run.deadline,
+            quotes=quotes,
+        )
 
     async def _rewrite(self, query: Query, run: Run) -> Query:
         if self._rewriter is None or not query.history:
@@ -233,11 +283,9 @@ class QueryPipeline(SearchPipeline):
             trace.spend(usage)
             run.add(usage)
 
-    async def _check(
-        self, writing: Awaitable[list[str | Citation]], run: Run
-    ) -> list[str | Citation]:
+    async def _check(self, writing: Awaitable[list[Written]], run: Run) -> list[Written]:
         with (
-            self._in_time("checking citations"),
+            self._in_time("checking the answer"),
             run.stopwatch.time("cite"),
             run.stopwatch.time("total"),
         ):
@@ -253,11 +301,14 @@ class _Plain:
     citations: tuple[Citation, ...] = ()
     unsupported: tuple[int, ...] = ()
     uncited: tuple[str, ...] = ()
+    claims: tuple[Claim, ...] = ()
+    abstained: Reason | None = None
 
 
 def _answer(
-    prompt: Prompt, draft: Draft | JsonDraft | _Plain, last: Delta, hits: tuple[Hit, ...], run: Run
+    prompt: Prompt, draft: AnyDraft | _Plain, last: Delta, hits: tuple[Hit, ...], run: Run
 ) -> Answer:
+    reason = last.abstained or draft.abstained
     return Answer(
         id=secrets.token_hex(16),
         question=prompt.question or prompt.message,
@@ -265,15 +316,34 @@ def _answer(
         citations=draft.citations,
         unsupported=draft.unsupported,
         uncited=draft.uncited,
+        claims=draft.claims,
         hits=hits,
         passages=prompt.hits,
-        abstained=last.abstained is not None,
-        reason=last.abstained,
+        abstained=reason is not None,
+        reason=reason,
         missing=last.missing,
         confidence=last.confidence or 0.0,
-        degraded=tuple(run.degraded),
+        degraded=(*run.degraded, *_refused(draft.claims)),
         usage=run.usage,
         finish_reason=last.finish_reason,
         timings=dict(run.stopwatch.milliseconds),
         trace_id=run.trace.id,
     )
+
+
+_REFUSED: Mapping[ClaimOutcome, str] = {
+    "rewritten": "refused, and the rest of the answer was written anew",
+    "replaced": "replaced by the documents' own sentences",
+    "removed": "left out",
+}
+
+
+def _refused(claims: Sequence[Claim]) -> Iterator[str]:
+    """Yields, for `degraded`, the number of claims that are not shown, by what became of them."""
+    counts = Counter(claim.outcome for claim in claims)
+    for outcome, became in _REFUSED.items():
+        if count := counts[outcome]:
+            yield (
+                f"claims: {count} of the model's sentences {became}, because the passages do not"
+                " support it"
+            )

@@ -30,9 +30,10 @@ class LiveAnswer:
     `at` is seconds since 1970; `seconds` and `cost` are the time and money it took. `spans` maps
     stages of its trace to span ids, "" to that of the root. `content` is JSON, None if nothing of
     it may be kept: `question`, `answer`, `is_json`, `passages`, `citations`, `unsupported`,
-    `uncited`; the passages keep their texts until the answer is scored. `trace` is JSON: a trace
-    that was not sampled and is sent if the answer turns out to be bad. Both are masked. `read` maps
-    the ids of the documents that the answer was made of to their versions.
+    `uncited`, and the refused `claims`; the passages keep their texts until the answer is scored.
+    `trace` is JSON: a trace that was not sampled and is sent if the answer turns out to be bad.
+    Both are masked. `read` maps the ids of the documents that the answer was made of to their
+    versions.
     """
 
     id: str

@@ -17,6 +17,7 @@ from pydantic import (
 )
 
 from rag.settings.base import Part, by_kind
+from rag.types import ClaimPolicy
 
 
 class _GeneratorSettings(Part):
@@ -118,6 +119,9 @@ class CitationSettings(Part):
         " shared characters and the embedder's token vectors.",
     )
     device: str | None = Field(None, description='"cuda:0", "cpu" …; none: the best there is.')
+    claims: ClaimPolicy = Field(
+        "strict", description="What becomes of a model's sentence that no passage supports."
+    )
 
 
 GeneratorSettings = Annotated[

@@ -48,6 +48,11 @@ markers = Counter(
     "Markers of answers: those that hold, and those taken out as unsupported.",
     ["outcome"],
 )
+claims = Counter(
+    "plumbline_claims",
+    "Sentences of language models: supported, marked, rewritten, replaced, removed.",
+    ["outcome"],
+)
 first_token = Histogram(
     "gen_ai_server_time_to_first_token_seconds",
     "From the prompt to the first piece of the text.",

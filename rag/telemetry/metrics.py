@@ -25,7 +25,7 @@ from prometheus_client import (
 from rag.errors import ConfigError
 from rag.records import Backlog
 from rag.telemetry import instruments
-from rag.types import Answer, ChatTaskKind, Delta, Hit, Reason, Usage
+from rag.types import Answer, ChatTaskKind, ClaimOutcome, Delta, Hit, Reason, Usage
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 _tenants: set[str] = set()
@@ -50,9 +50,13 @@ _BY_TENANT: tuple[tuple[Counter, tuple[tuple[str, ...], ...]], ...] = (
 _KNOWN: tuple[tuple[Counter, Iterable[tuple[str, ...]]], ...] = (
     (
         instruments.degraded,
-        ((stage,) for stage in ("rewrite", "expand", "dense", "rerank", "passages", "task")),
+        (
+            (stage,)
+            for stage in ("rewrite", "expand", "dense", "rerank", "passages", "claims", "task")
+        ),
     ),
     (instruments.markers, (("supported",), ("unsupported",))),
+    (instruments.claims, ((outcome,) for outcome in get_args(ClaimOutcome))),
     (instruments.scored, (("scored",), ("failed",), ("postponed",))),
     (instruments.judged, (("scored",), ("failed",))),
     (instruments.feedback, (("up",), ("down",))),
@@ -165,6 +169,8 @@ class Question:
         if self.live:
             instruments.markers.labels("supported").inc(len(answer.citations))
             instruments.markers.labels("unsupported").inc(len(answer.unsupported))
+            for claim in answer.claims:
+                instruments.claims.labels(claim.outcome).inc()
 
 
 def stages(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import asdict
 from typing import Any
 
@@ -56,6 +57,13 @@ def describe_checks(trace: Trace, answer: Answer) -> None:
     cited.attributes["citations"] = len(answer.citations)
     cited.attributes["unsupported"] = len(answer.unsupported)
     cited.attributes["uncited"] = len(answer.uncited)
+    for outcome, count in Counter(claim.outcome for claim in answer.claims).items():
+        cited.attributes[f"claims_{outcome}"] = count
+    refused = [claim for claim in answer.claims if claim.objection]
+    cited.output = [
+        {"text": c.text, "outcome": c.outcome, "objection": c.objection, "missing": c.missing}
+        for c in refused
+    ]
     cited.close()
     guard = trace.open("abstain", "guardrail")
     guard.attributes["confidence"] = answer.confidence

@@ -53,7 +53,54 @@ class Citation:
 
 FinishReason = Literal["stop", "length"]
 """The reason why a model stopped: "stop" at the end of its text, "length" at `max_tokens`."""
-Reason = Literal["no_question", "no_documents", "no_match", "unknown_identifier", "weak_evidence"]
+Reason = Literal[
+    "no_question",
+    "no_documents",
+    "no_match",
+    "unknown_identifier",
+    "weak_evidence",
+    "declined",
+    "unsupported",
+]
+ClaimOutcome = Literal["supported", "marked", "rewritten", "replaced", "removed"]
+Objection = Literal["figure", "name", "support"]
+"""The reason why a claim is refused: a figure or a name that no passage has, or low support."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """A sentence that a language model wrote, and what became of it.
+
+    A claim that is "supported" or "marked" is characters `start` to `end` of the answer. One that
+    is "rewritten", "replaced" by sentences of the documents or "removed" is not shown: both are
+    None. `missing` has the figures or names that no passage has. `support`, 0 to 1, is that of the
+    passage that supports it best.
+    """
+
+    text: str
+    outcome: ClaimOutcome
+    support: float
+    objection: Objection | None = None
+    missing: tuple[str, ...] = ()
+    start: int | None = None
+    end: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retraction:
+    """Characters `start` to `end` of an answer, sent before, that the passages do not support."""
+
+    start: int
+    end: int
+    objection: Objection
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Revision:
+    """The second try at an answer: the text that stays, and the claim that does not."""
+
+    kept: str
+    refused: Claim
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,8 +145,10 @@ class Answer:
 
     `unsupported` holds the markers that were removed from the text because the passages they named
     do not support it; `uncited` holds the sentences of the text without a citation. Both are in
-    text order. `passages` are the hits as the generator read them. `finish_reason` is None if no
-    model wrote the answer. Several answers may share a `trace_id`, which callers may choose.
+    text order. `claims` are the sentences that a model wrote, as far as they were checked, in the
+    order they were written. `passages` are the hits as the generator read them. `finish_reason` is
+    None if no model wrote the answer. Several answers may share a `trace_id`, which callers may
+    choose.
     """
 
     id: str
@@ -108,6 +157,7 @@ class Answer:
     citations: tuple[Citation, ...]
     unsupported: tuple[int, ...]
     uncited: tuple[str, ...]
+    claims: tuple[Claim, ...]
     hits: tuple[Hit, ...]
     passages: tuple[Hit, ...]
     abstained: bool
@@ -129,7 +179,8 @@ class Prompt:
     language model reads; if it is empty, that is the question.
 
     A passage's marker in the answer is its place in `hits`, from 1. A passage may be wider than
-    the chunk that was found, because it includes its neighbours.
+    the chunk that was found, because it includes its neighbours. With a `revision`, the rest of
+    the answer is to be written, after the text that it keeps.
     """
 
     question: str
@@ -137,6 +188,7 @@ class Prompt:
     hits: tuple[Hit, ...]
     message: str = ""
     sampling: SamplingOverrides = field(default_factory=SamplingOverrides)
+    revision: Revision | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -205,4 +257,6 @@ REASONS: Mapping[Reason, str] = {
     "no_match": "no passage speaks of it",
     "unknown_identifier": "no passage has what the question names",
     "weak_evidence": "the passages found do not carry an answer",
+    "declined": "the model found no answer in the passages",
+    "unsupported": "the passages do not support the answer that the model wrote",
 }

@@ -14,6 +14,8 @@ from rag.types.chunks import (
     SparseVector,
 )
 
+ClaimPolicy = Literal["strict", "mark", "off"]
+"""What becomes of an unsupported claim of a model: it is not shown, marked, or not looked for."""
 Op = Literal["eq", "in", "gt", "gte", "lt", "lte"]
 
 
@@ -77,7 +79,8 @@ class ChatTask:
 class Query:
     """A question to the service; `history` holds the earlier messages of the chat, oldest first.
 
-    `sampling` is used if a language model answers. With a `task`, that is done instead, and nothing
+    `sampling` is used if a language model answers, and `claims` is then the policy for what it
+    claims; None: that of the settings. With a `task`, that is done instead, and nothing
     is searched for.
     """
 
@@ -88,6 +91,7 @@ class Query:
     history: tuple[Message, ...] = ()
     sampling: SamplingOverrides = SamplingOverrides()
     task: ChatTask | None = None
+    claims: ClaimPolicy | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

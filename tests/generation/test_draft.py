@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from generation.answer_stream import Draft, JsonDraft
+from generation.drafts.draft import Draft
+from generation.drafts.json_draft import JsonDraft
 from generation.sanitizing import addresses
 from rag.types import Citation, Delta, Hit
 from tests.fakes import CharacterSupport, make_chunk
@@ -74,7 +75,7 @@ def test_the_passages_are_read_once_however_many_strings_there_are(
         read.append(hits)
         return addresses(hits)
 
-    monkeypatch.setattr("generation.answer_stream.addresses", noted)
+    monkeypatch.setattr("generation.drafts.draft.addresses", noted)
     drafted(JsonDraft, json.dumps(["www.evil.example"] * 9))
     assert len(read) == 1
 

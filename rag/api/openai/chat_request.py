@@ -20,7 +20,7 @@ from rag.api.numbers import Count, Flag
 from rag.api.openai.history import ChatMessage, conversation, prompt, with_texts
 from rag.api.openai.schemas import CollectionRequest
 from rag.api.sampling import SamplingIn
-from rag.api.schemas import LABEL_CHARS, Retrieval, Text, up_to_question
+from rag.api.schemas import LABEL_CHARS, Asking, Text, up_to_question
 from rag.text.validation_errors import FirstFaults
 from rag.types import ChatTask, Message, SamplingOverrides
 
@@ -103,7 +103,9 @@ class ChatRequest(Conversation, SamplingIn):
         None, description="The newer name of max_tokens, and before it."
     )
     user: Annotated[Text | None, BeforeValidator(_label), WithJsonSchema(shapes.USER)] = None
-    plumbline: Retrieval = Field(Retrieval(), description="Which passages answer.")
+    plumbline: Asking = Field(
+        Asking(), description="Which passages answer, and what becomes of unsupported claims."
+    )
     n: Any = _one_of("n")
     tool_choice: Any = Field(None, description='Functions are accepted with "none".')
     function_call: Any = Field(None, description="The older name of tool_choice.")

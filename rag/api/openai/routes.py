@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Request
@@ -39,7 +39,7 @@ from rag.api.responses import details_json, hit_json
 from rag.build.service import Service
 from rag.errors import InputError
 from rag.pipeline.query import Event
-from rag.types import Answer, Citation, FinishReason, Query
+from rag.types import Answer, Citation, FinishReason, Query, Retraction
 
 ERRORS: dict[int | str, dict[str, Any]] = {
     "4XX": {"model": wire.OpenAIProblem, "description": "As OpenAI's."},
@@ -215,6 +215,8 @@ def _chunk(event: Event, head: dict[str, Any], asked: _Asked) -> bytes:
             return _delta(
                 head, {"annotations": [wire.annotation_json(event, asked.address(event))]}
             )
+        case Retraction():
+            return _delta(head | {"plumbline": {"retract": asdict(event)}}, {})
         case Answer():
             details = _details(event, asked)
             del details["hits"]  # sent with the first chunk

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncGenerator
+from dataclasses import asdict
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
@@ -18,7 +19,7 @@ from rag.api.reservations import reserve
 from rag.api.routes.common import PROBLEMS, json_response
 from rag.pipeline.query import Event
 from rag.settings.operations import LimitSettings
-from rag.types import Answer, Citation, Principal, SamplingOverrides
+from rag.types import Answer, Citation, Principal, Retraction, SamplingOverrides
 from rag.types import Query as Question
 
 router = APIRouter(prefix="/v1", route_class=OffLoopRoute)
@@ -68,8 +69,9 @@ async def query(
 ) -> Response:
     """Returns an answer with its citations, to a question or to the last one of a conversation.
 
-    With `stream: true`, sends server-sent events: `hits`, then `token` and `citation` as they come,
-    then `answer` with the whole; `error` if it fails on the way, and comments as heartbeats.
+    With `stream: true`, sends server-sent events: `hits`, then `token`, `citation` and `retract` as
+    they come, then `answer` with the whole; `error` if it fails on the way, and comments as
+    heartbeats.
     """
     label(trace, body)
     question = _question(body, body.overrides(), caller, service.settings.limits)
@@ -100,6 +102,8 @@ def _event(event: Event) -> bytes:
             return sse.event("token", {"text": event})
         case Citation():
             return sse.event("citation", responses.citation_json(event))
+        case Retraction():
+            return sse.event("retract", asdict(event))
         case Answer():
             return sse.event("answer", responses.answer_json(event))
         case hits:

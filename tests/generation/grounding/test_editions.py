@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from generation.answer_stream import Draft
+from generation.drafts.draft import Draft
 from generation.extractive import ExtractiveGenerator
 from generation.grounding.answerability import Judge
 from generation.grounding.calibration import load_calibration

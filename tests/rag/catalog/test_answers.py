@@ -284,6 +284,7 @@ def ended(scope: Scope) -> tuple[Query, Trace, Answer]:
         citations=(),
         unsupported=(),
         uncited=(),
+        claims=(),
         hits=(),
         passages=(),
         abstained=False,

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 from prometheus_client import REGISTRY
 
+from generation.drafts.policy import Drafts
+from generation.grounding.groundedness import EntailedGrounding
 from generation.query.expansion import QuestionExpander
 from generation.query.rewriting import QuestionRewriter
 from generation.query.task_writer import TaskWriter
@@ -92,7 +94,9 @@ class Journey:
             retriever=retriever or self.hybrid(HashEmbedder()),
             reader=None,
             generator=generator or FirstPassage(),
-            support=CharacterSupport(),
+            extractive=FirstPassage(),
+            drafts=Drafts(CharacterSupport(), EntailedGrounding(CharacterSupport())),
+            claims="off",
             at_once=9,
             seconds=seconds,
             rrf_k=rrf_k,

@@ -1,0 +1,45 @@
+"""Makes the draft of an answer that a policy asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from generation.drafts.draft import Draft
+from generation.drafts.json_draft import CheckedJsonDraft, JsonDraft
+from generation.drafts.marked import MarkedDraft
+from generation.drafts.strict import Remedies, StrictDraft
+from generation.grounding.claims import ClaimChecker
+from generation.grounding.groundedness import ClaimScorer
+from rag.protocols import SupportScorer
+from rag.types import ClaimPolicy, Hit
+
+AnyDraft = Draft | JsonDraft
+
+
+class Drafts:
+    """Makes drafts of answers, each of which checks what is written."""
+
+    def __init__(self, support: SupportScorer, scorer: ClaimScorer) -> None:
+        """Makes drafts.
+
+        Args:
+            support: Scores the support of citations.
+            scorer: Scores the support of claims.
+        """
+        self._support = support
+        self._scorer = scorer
+
+    def make(
+        self, passages: Sequence[Hit], policy: ClaimPolicy, remedies: Remedies, *, as_json: bool
+    ) -> AnyDraft:
+        """Returns an empty draft of an answer from these passages."""
+        support = self._support
+        if policy == "off":
+            return JsonDraft(passages, support) if as_json else Draft(passages, support)
+        checker, strict = ClaimChecker(passages, self._scorer), policy == "strict"
+        if as_json:
+            may_revise = remedies.may_revise if strict else None
+            return CheckedJsonDraft(passages, support, checker=checker, may_revise=may_revise)
+        if strict:
+            return StrictDraft(passages, support, checker=checker, remedies=remedies)
+        return MarkedDraft(passages, support, checker=checker)

@@ -1,0 +1,129 @@
+"""Shows of a model's answer only the sentences that the passages support."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+
+from generation.drafts.draft import Draft, Written
+from generation.drafts.segments import Segments
+from generation.grounding.claims import ClaimChecker, Verdict, claim_in, declines
+from rag.protocols import SupportScorer
+from rag.types import Delta, Hit
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Remedies:
+    """Remedies for a claim that the passages do not support.
+
+    Attributes:
+        may_revise: True while there is time to have the rest of the answer written anew.
+        quotes: returns the documents' own sentences that answer the question.
+    """
+
+    may_revise: Callable[[], bool]
+    quotes: Callable[[], Awaitable[Sequence[Delta]]]
+
+
+class StrictDraft(Draft):
+    """A draft that releases text sentence by sentence, each after its check.
+
+    At the first claim that the passages do not support, the rest of the answer should be written
+    anew: `refused` is that claim, and nothing more is released before `revise`. Later ones are left
+    out; the first of them, or one that there is no time to revise, is replaced by quotes. What
+    claims nothing, a heading or "as follows:", is released with the claim behind it.
+    """
+
+    def __init__(
+        self,
+        passages: Sequence[Hit],
+        support: SupportScorer,
+        *,
+        checker: ClaimChecker,
+        remedies: Remedies,
+    ) -> None:
+        """Make a draft; `checker` has the same passages."""
+        super().__init__(passages, support)
+        self._claims_checker = checker
+        self._remedies = remedies
+        self._segments = Segments()
+        self._waiting = ""
+        self._revised = self._replaced = self._declined = False
+
+    async def take(self, delta: Delta) -> list[Written]:
+        """Returns the text to send after the next delta; quotes need no check."""
+        if delta.model is None:
+            return await super().take(delta)
+        return await self._release(self._segments.add(delta.text))
+
+    async def finish(self) -> list[Written]:
+        """Returns the rest of the text, unless it should be written anew."""
+        out = await self._release(self._segments.finish())
+        if self.refused:
+            return out
+        if not self.text and (self._declined or self.claims):
+            self.abstained = "unsupported" if self.claims else "declined"
+        return [*out, *await super().finish()]
+
+    def revise(self) -> None:
+        """Forgets what was not released: the rest is written anew."""
+        super().revise()
+        self._revised = True
+        self._segments, self._waiting, self._declined = Segments(), "", False
+
+    async def _release(self, segments: Sequence[str]) -> list[Written]:
+        out: list[Written] = []
+        for segment in segments:
+            if self.refused:
+                break
+            out += await self._judge(segment)
+        return out
+
+    async def _judge(self, segment: str) -> list[Written]:
+        claim = claim_in(segment)
+        if claim is None:
+            if not self._claims_checker.figures_missing(segment):
+                self._waiting += segment
+            return []
+        if declines(claim):
+            self._declined = True
+            return []
+        verdict = await self._claims_checker.check(claim)
+        if verdict.objection is None:
+            return await self._show(segment, claim, verdict)
+        return await self._refuse(claim, verdict)
+
+    async def _show(self, segment: str, claim: str, verdict: Verdict) -> list[Written]:
+        text, self._waiting = self._waiting + segment, ""
+        if not self.text:
+            text = text.lstrip()
+        elif not text[:1].isspace():
+            text = f" {text}"
+        start = len(self.text) + len(text) - len(text.lstrip())
+        cited = len(self.citations)
+        out = [*await super().take(Delta(text=text, model="its")), *self.end_sentence()]
+        if len(self.citations) == cited:
+            out += await self.cite(verdict.passages)
+        self.claims += (verdict.on(claim, "supported", start, len(self.text)),)
+        return out
+
+    async def _refuse(self, claim: str, verdict: Verdict) -> list[Written]:
+        if not self._revised and self._remedies.may_revise():
+            self.refused = verdict.on(claim, "rewritten")
+            self.claims += (self.refused,)
+            return []
+        self._revised = True
+        out = [] if self._replaced else await self._quote()
+        self.claims += (verdict.on(claim, "replaced" if out else "removed"),)
+        return out
+
+    async def _quote(self) -> list[Written]:
+        """Returns the quotes that answer the question, without those that the text has."""
+        self._replaced = True
+        out: list[Written] = []
+        for delta in await self._remedies.quotes():
+            quote = claim_in(delta.text)
+            if quote and quote not in self.text:
+                gap = "" if not self.text or delta.text[:1].isspace() else " "
+                out += await super().take(replace(delta, text=gap + delta.text))
+        return out
