@@ -15,7 +15,7 @@ from rag.errors import ConfigError, InputError
 from rag.protocols import ChatModel
 from rag.text.plain import plain
 from rag.text.tags import escape_tags, tag_pattern
-from rag.types import Chunk, Hit, Message, Prompt, Sampling
+from rag.types import Chunk, Hit, Message, Prompt, Revision, Sampling
 
 TEMPLATES = Path(__file__).with_name("templates")
 ANSWER = "answer.v1.jinja"
@@ -126,6 +126,7 @@ async def fitting(
     tried = len(hits)
     while over - fit > 1:
         made = template.messages(prompt.message or prompt.question, hits[:tried], sampling.schema)
+        made = (*made, *_revising(prompt.revision))
         if await model.count_tokens(made) <= room:
             fit, messages = tried, made
         else:
@@ -139,6 +140,23 @@ async def fitting(
             code="prompt_too_long",
         )
     return messages, fit
+
+
+def _revising(revision: Revision | None) -> tuple[Message, ...]:
+    """Returns the answer so far with the claim that was refused, and the objection to it."""
+    if revision is None:
+        return ()
+    refused = revision.refused
+    absent = ", ".join(refused.missing)
+    why = f"No passage has {absent}." if absent else "The passages do not support it."
+    written = f"{revision.kept} {refused.text}".strip()
+    go_on = (
+        f'Leave out this sentence: "{refused.text}" {why} Write what comes in its place, from the'
+        " passages alone and in their own words."
+    )
+    if revision.kept:
+        go_on += f' Go on after: "{revision.kept}"'
+    return Message(role="assistant", content=written), Message(role="user", content=go_on)
 
 
 def _passage(number: int, chunk: Chunk) -> dict[str, object]:

@@ -37,6 +37,7 @@ _DECLINES = re.compile(
     r"\b(?:know|answer|find|have|see|tell|provide|determine)\b"
     r"|\b(?:Passagen?|Dokumente?n?|Texte?n?|Quellen?|Abschnitte?n?|Informationen)\b[^.]{0,80}"
     r"\b(?:nicht|keine?n?)\b"
+    r"|\b(?:nicht|nichts|keine?n?)\b[^.]{0,60}\b(?:Passagen?|Dokumente?n?|Texte?n?|Quellen?)\b"
     r"|\bkeine (?:\w+ ){0,2}(?:Informationen|Angaben?|Antwort)\b"
     r"|\b(?:nicht|keine?n?)\b[^.]{0,40}\b(?:angegeben|erwähnt|genannt|enthalten)\b"
     r"|\bne (?:\w+ ){0,3}(?:pas|aucun\w*)\b[^.]{0,60}\b(?:passages?|documents?|informations?)\b"

@@ -75,7 +75,7 @@ def test_the_passages_are_read_once_however_many_strings_there_are(
         read.append(hits)
         return addresses(hits)
 
-    monkeypatch.setattr("generation.drafts.draft.addresses", noted)
+    monkeypatch.setattr("generation.drafts.json_draft.addresses", noted)
     drafted(JsonDraft, json.dumps(["www.evil.example"] * 9))
     assert len(read) == 1
 
