@@ -77,15 +77,15 @@ def http(server: Server, model: ModelServer) -> Iterator[httpx.Client]:
         yield client
 
 
-def ask(http: httpx.Client, question: str = QUESTION) -> Json:
-    response = http.post("/v1/query", json={"query": question})
+def ask(http: httpx.Client, question: str = QUESTION, **body: Any) -> Json:
+    response = http.post("/v1/query", json={"query": question, **body})
     assert response.status_code == 200, response.text
     answer: Json = response.json()
     return answer
 
 
-def events(http: httpx.Client, question: str = QUESTION) -> list[tuple[str, Any]]:
-    response = http.post("/v1/query", json={"query": question, "stream": True})
+def events(http: httpx.Client, question: str = QUESTION, **body: Any) -> list[tuple[str, Any]]:
+    response = http.post("/v1/query", json={"query": question, "stream": True, **body})
     assert response.status_code == 200, response.text
     blocks = [block.split("\n") for block in response.text.strip().split("\n\n")]
     return [
@@ -273,7 +273,7 @@ def test_what_is_not_supported_goes_out_without_marker_link_and_image(
         " <script>alert(1)</script> See https://docs.example/watt."
     )
     model.script = says(*pieces_of(said))
-    *begun, (_, answer) = events(http)
+    *begun, (_, answer) = events(http, claims="off")
     assert answer["answer"] == (
         f"{FACT} [1] The moon is made of cheese. ![x] ((link removed))"
         " &lt;script>alert(1)&lt;/script> See https://docs.example/watt."
@@ -283,6 +283,59 @@ def test_what_is_not_supported_goes_out_without_marker_link_and_image(
     assert answer["uncited"][0] == "The moon is made of cheese."
     assert FACT not in answer["uncited"]
     assert "my+secret" not in json.dumps(answer)
+
+
+WRONG = "The engine was patented in 1796."
+
+
+def test_a_claim_with_a_wrong_figure_is_written_anew_then_replaced(
+    http: httpx.Client, model: ModelServer
+) -> None:
+    model.script = says(*pieces_of(f"{WRONG} [1]"))
+    asked = len(model.requests)
+    *begun, (_, answer) = events(http)
+    assert FACT in answer["answer"]
+    assert "1796" not in json.dumps(answer)
+    assert "".join(d["text"] for kind, d in begun if kind == "token") == answer["answer"]
+    assert [c["outcome"] for c in answer["claims"]] == ["rewritten", "replaced"]
+    assert {c["objection"] for c in answer["claims"]} == {"figure"}
+    assert [each.partition(":")[0] for each in answer["degraded"]] == ["claims", "claims"]
+    first, second = model.requests[asked:]
+    assert second["messages"][:2] == first["messages"]
+    assert "No passage has 1796." in second["messages"][-1]["content"]
+    assert answer["usage"]["output_tokens"] == 14  # of both tries
+    with http.stream("GET", "/metrics") as response:
+        counted = response.read().decode()
+    assert 'plumbline_claims_total{outcome="replaced"}' in counted
+
+
+def test_a_marked_claim_is_retracted(http: httpx.Client, model: ModelServer) -> None:
+    model.script = says(*pieces_of(f"{WRONG} {FACT}"))
+    *begun, (_, answer) = events(http, claims="mark")
+    assert answer["answer"] == f"{WRONG} [unsupported] {FACT} [1]"
+    (retraction,) = (data for kind, data in begun if kind == "retract")
+    assert answer["answer"][retraction["start"] : retraction["end"]] == WRONG
+    body = {
+        "model": "default",
+        "messages": [{"role": "user", "content": QUESTION}],
+        "plumbline": {"claims": "mark"},
+        "stream": True,
+    }
+    chunks = http.post("/v1/chat/completions", json=body).text.split("data: ")[1:-1]
+    found = [json.loads(chunk).get("plumbline", {}).get("retract") for chunk in chunks]
+    assert [each for each in found if each] == [retraction]
+
+
+def test_json_that_is_not_supported_is_not_shown(http: httpx.Client, model: ModelServer) -> None:
+    model.script = says('{"year": 1796}')
+    answer = ask(http, response_format={"type": "json_object"})
+    assert (answer["answer"], answer["reason"]) == ("", "unsupported")
+
+
+def test_an_unknown_policy_is_refused(http: httpx.Client) -> None:
+    response = http.post("/v1/query", json={"query": QUESTION, "claims": "loose"})
+    assert response.status_code == 400
+    assert "'strict', 'mark' or 'off'" in response.json()["detail"]
 
 
 def test_without_evidence_the_model_is_not_asked(http: httpx.Client, model: ModelServer) -> None:

@@ -16,12 +16,14 @@ from generation.grounding.evidence import EvidenceFinder
 from generation.prompts import PromptTemplate
 from rag.errors import InputError, UpstreamError
 from rag.types import (
+    Claim,
     Delta,
     FinishReason,
     Hit,
     Message,
     Piece,
     Prompt,
+    Revision,
     Sampling,
     SamplingOverrides,
     Scope,
@@ -115,6 +117,19 @@ async def test_the_model_s_text_comes_as_it_is_written_then_the_confidence(judge
     ((messages, sampling),) = model.asked
     assert messages == PromptTemplate().messages(QUESTION, prompt().hits)
     assert sampling == Sampling(max_tokens=10, temperature=0.5)
+
+
+async def test_a_second_try_names_what_was_refused(judge: Judge) -> None:
+    model = Words("It used a condenser.")
+    refused = Claim(
+        text="It cost £9.", outcome="rewritten", support=0.1, objection="figure", missing=("£9",)
+    )
+    revision = Revision(kept="Watt patented it. [1]", refused=refused)
+    await collect(generator(judge, model).stream(replace(prompt(), revision=revision)))
+    (messages, _), *_ = model.asked
+    assert [m.role for m in messages] == ["system", "user", "assistant", "user"]
+    assert messages[2].content == "Watt patented it. [1] It cost £9."
+    assert "No passage has £9." in messages[3].content
 
 
 @pytest.mark.parametrize(

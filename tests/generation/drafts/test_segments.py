@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -29,7 +31,7 @@ def cut(text: str, places: list[int]) -> list[str]:
     """Returns the segments of a text that comes in pieces, cut at these places."""
     segments, found = Segments(), list[str]()
     edges = [0, *sorted(places), len(text)]
-    for start, end in zip(edges, edges[1:], strict=False):
+    for start, end in pairwise(edges):
         found += segments.add(text[start:end])
     return [*found, *segments.finish()]
 

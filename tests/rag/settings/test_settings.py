@@ -196,6 +196,7 @@ def test_every_setting_can_be_set_in_the_environment(
         "index.on_disk": "True",
         "index.prefer_grpc": "False",
         "index.quantization": "int8",
+        "citations.claims": "mark",
         "index.url": "http://77",
         "retrieval.expansion": "hyde",
         "retrieval.lexical": "rank_bm25",

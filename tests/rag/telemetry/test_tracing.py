@@ -84,7 +84,8 @@ def test_a_question_is_one_tree(
     http: httpx.Client, model: ModelServer, receiver: OtlpServer, stream: bool
 ) -> None:
     model.script = says(f"{FACT} [1][2] Cheese [3].")
-    response = http.post("/v1/query", json={"query": ASKED, "stream": stream})
+    body = {"query": ASKED, "stream": stream, "claims": "off"}
+    response = http.post("/v1/query", json=body)
     answer = json.loads(response.text.strip().split("data: ")[-1])
     spans = receiver.trace(answer["trace_id"])
     parents = {name: span.parent for name, span in spans.items()}
@@ -115,6 +116,19 @@ def test_a_question_is_one_tree(
         spans["cite"].attributes[META + "citations"],
         spans["cite"].attributes[META + "unsupported"],
     ) == (1, 2)
+
+
+def test_the_sentences_that_were_refused_are_told(
+    http: httpx.Client, model: ModelServer, receiver: OtlpServer
+) -> None:
+    model.script = says("It was patented in 1796.")
+    answer = http.post("/v1/query", json={"query": ASKED}).json()
+    cite = receiver.trace(answer["trace_id"])["cite"]
+    assert (
+        cite.attributes[META + "claims_rewritten"],
+        cite.attributes[META + "claims_replaced"],
+    ) == (1, 1)
+    assert [each["missing"] for each in json.loads(cite.attributes[OUTPUT])] == [["1796"]] * 2
 
 
 def test_a_retriever_says_what_it_looked_for_and_in_which_version_of_the_index(
