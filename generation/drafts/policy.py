@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from generation.drafts.draft import Draft
 from generation.drafts.json_draft import CheckedJsonDraft, JsonDraft
 from generation.drafts.marked import MarkedDraft
@@ -11,7 +9,7 @@ from generation.drafts.strict import Remedies, StrictDraft
 from generation.grounding.claims import ClaimChecker
 from generation.grounding.groundedness import ClaimScorer
 from rag.protocols import SupportScorer
-from rag.types import ClaimPolicy, Hit
+from rag.types import ClaimPolicy, Prompt
 
 AnyDraft = Draft | JsonDraft
 
@@ -29,14 +27,16 @@ class Drafts:
         self._support = support
         self._scorer = scorer
 
-    def make(
-        self, passages: Sequence[Hit], policy: ClaimPolicy, remedies: Remedies, *, as_json: bool
-    ) -> AnyDraft:
-        """Returns an empty draft of an answer from these passages."""
-        support = self._support
+    def make(self, prompt: Prompt, policy: ClaimPolicy, remedies: Remedies) -> AnyDraft:
+        """Returns an empty draft of the answer to a prompt."""
+        support, passages = self._support, prompt.hits
+        as_json = prompt.sampling.schema is not None
         if policy == "off":
             return JsonDraft(passages, support) if as_json else Draft(passages, support)
-        checker, strict = ClaimChecker(passages, self._scorer), policy == "strict"
+        checker, strict = (
+            ClaimChecker(prompt.question, passages, self._scorer, remedies.quotes),
+            policy == "strict",
+        )
         if as_json:
             may_revise = remedies.may_revise if strict else None
             return CheckedJsonDraft(passages, support, checker=checker, may_revise=may_revise)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from generation.drafts.draft import Draft, Written
 from generation.drafts.segments import Segments
-from generation.grounding.claims import ClaimChecker, Verdict, claim_in, declines
+from generation.grounding.claims import ClaimChecker, Quotes, Verdict, claim_in, declines
 from rag.protocols import SupportScorer
 from rag.types import Delta, Hit
 
@@ -22,7 +22,7 @@ class Remedies:
     """
 
     may_revise: Callable[[], bool]
-    quotes: Callable[[], Awaitable[Sequence[Delta]]]
+    quotes: Quotes
 
 
 class StrictDraft(Draft):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -11,17 +11,37 @@ import numpy as np
 
 from generation.grounding.citations import claims_of
 from generation.grounding.groundedness import ClaimScorer
+from generation.grounding.support import shared_grams
 from rag.text.figures import figures
 from rag.text.languages import language_of
-from rag.text.passages import passage_text
+from rag.text.passages import heading_text, passage_text
+from rag.text.sentences import sentence_spans
 from rag.text.stated_figures import missing_figures
-from rag.types import Claim, ClaimOutcome, Float32Array, Hit, Objection
+from rag.types import Claim, ClaimOutcome, Delta, Float32Array, Hit, Objection
 
 MIN_SUPPORT = 0.3
 """Support below which a claim is refused."""
+MIN_COVERAGE = 0.8
+"""Share of the trigrams of a claim's own words that one place of a passage must have."""
+CLOSE = 0.9
+"""Support from which a claim is as good as a quote."""
+SHORT_CLAIM = 4
+"""Words of a claim from which it says by itself what it is about."""
+SHORT_WORD = 3
+"""Letters, at most, of a word that may be an article or a preposition."""
 
 _ITEM = re.compile(r"\A\s*(?:[-*•–+>]|\(?\d{1,3}[.)]|#{1,6})\s+")
 _WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
+_LEAD = re.compile(
+    r"\A(?:so,? |therefore,? )?(?:(?:the|this) (?:passages?|texts?|documents?|contexts?)(?: \d+)?"
+    r" (?:also )?(?:mentions?|states?|says?|explains?|suggests?|indicates?)(?: that)?"
+    r"|(?:according to|based on) the (?:passages?|texts?|documents?|contexts?)[^,]{0,40},"
+    r"|the (?:short |final )?answer(?: to (?:the|this|your) question)? is(?: that)?"
+    r"|die antwort(?: auf (?:die|diese|ihre) frage)? (?:ist|lautet)"
+    r"|(?:laut|nach) (?:der passage|den passagen|dem text|dem dokument),?)\s*:?\s*",
+    re.IGNORECASE,
+)
+"""The words before a claim that say where it is from."""
 _QUOTES = re.compile(r"[\"“”„«»*_`]")
 _NO_NOUNS = frozenset({"de"})
 """Languages that write every noun with a capital."""
@@ -51,6 +71,10 @@ _DECLINES = re.compile(
 def declines(sentence: str) -> bool:
     """True for a sentence that says that the passages do not answer, and states no figure."""
     return not figures(sentence) and _DECLINES.search(sentence) is not None
+
+
+Quotes = Callable[[], Awaitable[Sequence[Delta]]]
+"""Returns the documents' own sentences that answer the question, as an extractive answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +111,20 @@ class Verdict:
 class ClaimChecker:
     """Checks claims against the passages of one answer."""
 
-    def __init__(self, hits: Sequence[Hit], scorer: ClaimScorer) -> None:
+    def __init__(
+        self, question: str, hits: Sequence[Hit], scorer: ClaimScorer, quotes: Quotes
+    ) -> None:
+        """Make a checker.
+
+        Args:
+            question: the question that is answered.
+            hits: its passages.
+            scorer: scores how well a passage supports a claim.
+            quotes: returns the documents' own sentences that answer the question.
+        """
+        self._question = question
+        self._quotes = quotes
+        self._quoted: str | None = None
         self._chunks = [hit.chunk for hit in hits]
         self._scorer = scorer
 
@@ -109,11 +146,14 @@ class ClaimChecker:
 
         1. Its figures stand in one passage, or follow from it by a calculation in the claim.
         2. Its names stand in the passages.
-        3. That passage supports it.
+        3. That passage supports it. A claim of a few words is read with the question.
+        4. It is close to a sentence of that passage, or its own words, those that the question has
+           not, are in one place of it and in the sentences that answer the question.
         """
-        claim = _bare(claim)
+        claim = _LEAD.sub("", _bare(claim))
+        stated = claim if len(_words(claim)) >= SHORT_CLAIM else f"{self._question} {claim}"
         missing = [missing_figures(claim, [text]) for text in self._texts]
-        scores = (await self._scorer.scores([claim], self._chunks))[0]
+        scores = (await self._scorer.scores([stated], self._chunks))[0]
         order = _best_first(scores)
         having = [n for n in order if not missing[n - 1]]
         if not having:
@@ -122,8 +162,34 @@ class ClaimChecker:
         support = float(scores[having[0] - 1])
         if names := self._names_missing(claim):
             return Verdict(support=support, passages=order, objection="name", missing=names)
-        objection: Objection | None = None if support >= MIN_SUPPORT else "support"
+        holds = support >= CLOSE or (support >= MIN_SUPPORT and await self._answers(claim, having))
+        objection: Objection | None = None if holds else "support"
         return Verdict(support=support, passages=tuple(having), objection=objection)
+
+    async def _answers(self, claim: str, passages: Sequence[int]) -> bool:
+        """True if the claim's own words are in one place of a passage, and in the quotes.
+
+        Its own are those that the question has not; of a claim that repeats the question, all.
+        """
+        asked = {word.lower() for word in _words(self._question)}
+        words = [word for word in _words(claim) if len(word) > SHORT_WORD]
+        own = " ".join([word for word in words if word.lower() not in asked] or words)
+        if not any(self._covered(own, number) for number in passages):
+            return False
+        if self._quoted is None:
+            self._quoted = " ".join(delta.text for delta in await self._quotes())
+        return _has(own, self._quoted)
+
+    def _covered(self, own: str, number: int) -> bool:
+        """True if two sentences of a passage that touch have these words."""
+        chunk = self._chunks[number - 1]
+        spans = sentence_spans(chunk.text)
+        above = heading_text(chunk)
+        places = (
+            f"{above} {chunk.text[before[0] : last[1]]}"
+            for before, last in zip([*spans[:1], *spans], spans, strict=False)
+        )
+        return any(_has(own, place) for place in places)
 
     def _names_missing(self, claim: str) -> tuple[str, ...]:
         """Returns words with a capital, inside a sentence, that no passage has."""
@@ -146,6 +212,12 @@ def claim_in(text: str) -> str | None:
 def _bare(text: str) -> str:
     """Returns a text without the sign of a list item, and without emphasis."""
     return _QUOTES.sub("", _ITEM.sub("", text)).strip()
+
+
+def _has(words: str, text: str) -> bool:
+    """True if a text has these words, or is in another language."""
+    languages = {language_of(words), language_of(text)} - {None}
+    return len(languages) > 1 or shared_grams(words, text) >= MIN_COVERAGE
 
 
 def _words(text: str) -> list[str]:

@@ -187,8 +187,7 @@ class QueryPipeline(SearchPipeline):
 
         If the draft refuses a claim, the rest is written anew.
         """
-        as_json = prompt.sampling.schema is not None
-        draft = self._drafts.make(prompt.hits, policy, self._remedies(prompt, run), as_json=as_json)
+        draft = self._drafts.make(prompt, policy, self._remedies(prompt, run))
         last = Delta()
         while True:
             async with contextlib.aclosing(self._generate(prompt, run)) as deltas:

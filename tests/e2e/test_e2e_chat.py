@@ -142,6 +142,7 @@ def test_a_request_says_how_it_is_written(
     written = json.dumps({"invention": f"{FACT} [1] Cheese [2].", "year": 1769})
     model.script = says(written[:9], written[9:])
     body = {"query": QUESTION, "response_format": FORMAT, "stream": stream, **SAMPLING}
+    body["claims"] = "off"
     response = http.post("/v1/query", json=body)
     assert response.status_code == 200, response.text
     last = response.text.strip().split("data: ")[-1]
@@ -334,7 +335,7 @@ def test_json_that_is_not_supported_is_not_shown(http: httpx.Client, model: Mode
 
 def test_an_unknown_policy_is_refused(http: httpx.Client) -> None:
     response = http.post("/v1/query", json={"query": QUESTION, "claims": "loose"})
-    assert response.status_code == 400
+    assert response.status_code == 422
     assert "'strict', 'mark' or 'off'" in response.json()["detail"]
 
 
@@ -367,9 +368,9 @@ def test_what_fails_at_once_is_a_problem(
 
 
 def test_half_an_answer_ends_in_an_error(http: httpx.Client, model: ModelServer) -> None:
-    model.script = sends(chunk("In 1769 "), then=cut)
-    (*_, (token, _), (error, problem)) = events(http)
-    assert (token, error) == ("token", "error")
+    model.script = sends(chunk(f"{FACT} [1] In 1769 "), then=cut)
+    (*_, (kind, _), (error, problem)) = events(http)
+    assert (kind, error) == ("citation", "error")
     assert problem["code"] == "model_unreachable"
 
 

@@ -20,6 +20,7 @@ pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("one_loop")]
 
 TAXI = "A taxi ride is refunded up to £50. Hotels are refunded up to £120 a night."
 LEAVE = "Employees have 27 days of annual leave. Leave is requested in the portal."
+QUESTION = "What is refunded, and how much leave is there?"
 QUOTE = "A taxi ride is refunded up to £50. [1]"
 
 
@@ -44,7 +45,7 @@ class Writing:
         self.draft = StrictDraft(
             passages,
             BlendedSupport(self.embedder),
-            checker=ClaimChecker(passages, Grounding(self.embedder, load_grounding())),
+            checker=ClaimChecker(QUESTION, passages, Grounding(self.embedder, load_grounding())),
             remedies=Remedies(may_revise=lambda: self.time, quotes=self._quotes),
         )
 
