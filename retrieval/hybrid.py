@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from rag.protocols import Embedder, SparseEncoder, StoredIndex
 from rag.telemetry.trace import Trace
 from rag.text.quoted import quoted_last
-from rag.types import Hit, Leg, Query, Retrieved, Scope, Source
+from rag.types import Float32Array, Hit, Leg, Query, Retrieved, Scope, Source
 from retrieval.exact_matches import exact_first
 from retrieval.fusion import RRF_K, Fused, Fusion, Lists
 from retrieval.mmr import mmr, widened
@@ -128,6 +128,7 @@ class HybridRetriever:
         if judged is None:
             plain = await self._fetch(query.scope, fused[: query.top_k], "fused", trace)
             return replace(plain, degraded=degraded)
+        vectors: dict[str, Float32Array] = {}
         if reranking.feedback:  # 3.
             scores = reranking.feedback_scores(lists, judged, self._fusion)
             vectors = await self._index.vectors(query.scope, [chunk.id for chunk in chunks])
@@ -135,9 +136,10 @@ class HybridRetriever:
             lists = await self._search(query.scope, legs, trace)
         with trace.span("fuse"):  # 4.
             pool = reranking.pool(lists, judged, self._fusion, query.top_k)
-            smooth = reranking.smooths(lists)
-            vectors = await self._index.vectors(query.scope, pool) if smooth else {}
-            best = reranking.order(pool, lists, judged, self._fusion, vectors)[: query.top_k]
+            if reranking.smooths(lists):
+                unread = [chunk_id for chunk_id in pool if chunk_id not in vectors]
+                vectors |= await self._index.vectors(query.scope, unread)
+            best = reranking.order(pool, lists, judged, self._fusion, vectors, query.top_k)
         ranked = await self._fetch(query.scope, best, "reranked", trace)
         return replace(ranked, complete=read.complete and ranked.complete)
 
