@@ -13,7 +13,7 @@ from retrieval.exact_matches import exact_first
 from retrieval.fusion import RRF_K, Fused, Fusion, Lists
 from retrieval.mmr import mmr, widened
 from retrieval.query_encoder import EMBED_SECONDS, QueryEncoder
-from retrieval.relevance_feedback import extend
+from retrieval.relevance_feedback import Feedback
 from retrieval.reranking import Reranking
 
 
@@ -73,6 +73,7 @@ class HybridRetriever:
         self._index = index
         self._fusion = Fusion(k=rrf_k, weights=weights)
         self._reranking = reranking
+        self._feedback = Feedback(encoder)
         self._diversity = diversity
 
     async def retrieve(self, query: Query, trace: Trace) -> Retrieved:
@@ -132,7 +133,7 @@ class HybridRetriever:
         if reranking.feedback:  # 3.
             scores = reranking.feedback_scores(lists, judged, self._fusion)
             vectors = await self._index.vectors(query.scope, [chunk.id for chunk in chunks])
-            legs = extend(candidates.legs, chunks, scores, vectors, self._encoder)
+            legs = self._feedback.extend(candidates.legs, chunks, scores, vectors)
             lists = await self._search(query.scope, legs, trace)
         with trace.span("fuse"):  # 4.
             pool = reranking.pool(lists, judged, self._fusion, query.top_k)
