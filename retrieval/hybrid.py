@@ -140,7 +140,7 @@ class HybridRetriever:
             if reranking.smooths(lists):
                 unread = [chunk_id for chunk_id in pool if chunk_id not in vectors]
                 vectors |= await self._index.vectors(query.scope, unread)
-            best = reranking.order(pool, lists, judged, self._fusion, vectors, query.top_k)
+            best = reranking.order(pool, lists, judged, self._fusion, vectors, limit=query.top_k)
         ranked = await self._fetch(query.scope, best, "reranked", trace)
         return replace(ranked, complete=read.complete and ranked.complete)
 

@@ -146,6 +146,7 @@ class Reranking:
         judged: Judged,
         fusion: Fusion,
         vectors: Mapping[str, Float32Array],
+        *,
         limit: int,
     ) -> list[Fused]:
         """Returns the best chunks, best first, with their ranks in the legs and the reranker.

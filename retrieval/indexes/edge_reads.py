@@ -39,7 +39,8 @@ CHUNKS_KEPT = 4_096
 IDF_KEPT = 20_000
 """Terms whose IDF is held, over all sets of readers: 4 MB."""
 _NAMES: Memo[int, str] = Memo(lambda number: str(uuid.UUID(int=number)), most=20_000)
-"""Spellings of ids: Python takes longer to write one than Qdrant Edge to find its point. 4 MB."""
+"""Ids as they are written, by their numbers: writing one takes longer than finding its point. With
+20,000 it has 4 MB."""
 Offset = int | uuid.UUID | str | None
 """The point at which a page begins; None: the first."""
 
