@@ -1,9 +1,10 @@
-"""A memo of a function whose results do not change."""
+"""Memos of functions whose results do not change."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from hashlib import blake2b
+from typing import Generic, TypeVar
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -27,3 +28,24 @@ class Memo(dict[K, V]):
             self.clear()
         result = self[argument] = self._function(argument)
         return result
+
+
+class TextMemo(Generic[V]):
+    """The results of a function of texts, by the texts' digests; emptied when it holds `most`.
+
+    It holds no text: one that is deleted from the index does not stay in memory here.
+    """
+
+    def __init__(self, function: Callable[[str], V], *, most: int) -> None:
+        self._function = function
+        self._most = most
+        self._results: dict[bytes, V] = {}
+
+    def of(self, text: str) -> V:
+        """Returns the result for a text."""
+        key = blake2b(text.encode(), digest_size=16).digest()
+        if key not in self._results:
+            if len(self._results) >= self._most:
+                self._results.clear()
+            self._results[key] = self._function(text)
+        return self._results[key]

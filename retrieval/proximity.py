@@ -15,13 +15,13 @@ import numpy as np
 from rag.protocols import SparseEncoder
 from rag.types import Float32Array
 from retrieval.bm25 import K1
-from retrieval.memo import Memo
+from retrieval.memo import TextMemo
 from retrieval.word_terms import word_terms
 
 WINDOW = 8
 """Words of a window, as in the paper."""
 KEPT_PASSAGES = 2_000
-"""Passages whose words' terms are kept: 8 MB if passages have 2,000 characters."""
+"""Passages whose words' terms are kept: 5 MB if passages have 2,000 characters."""
 _WORD = re.compile(r"\w+")
 
 Places = dict[int, list[int]]
@@ -33,7 +33,7 @@ class Proximity:
 
     def __init__(self, encoder: SparseEncoder) -> None:
         self._terms = word_terms(encoder)
-        self._passages = Memo(self._words, most=KEPT_PASSAGES)
+        self._passages = TextMemo(self._words, most=KEPT_PASSAGES)
 
     def scores(self, question: str, passages: Sequence[str]) -> Float32Array:
         """Returns float32[passages]: Σ over pairs of n (k1 + 1) / (n + k1), n times near.
@@ -54,7 +54,7 @@ class Proximity:
 
     def _places(self, text: str, asked: frozenset[int]) -> Places:
         places: Places = {}
-        for position, terms in enumerate(self._passages[text]):
+        for position, terms in enumerate(self._passages.of(text)):
             if not asked.isdisjoint(terms):
                 for term in asked.intersection(terms):
                     places.setdefault(term, []).append(position)

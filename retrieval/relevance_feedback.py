@@ -17,7 +17,7 @@ from rag.protocols import SparseEncoder
 from rag.text.passages import passage_text
 from rag.types import Chunk, Float32Array, Leg, SparseVector
 from retrieval.bm25 import K1
-from retrieval.memo import Memo
+from retrieval.memo import TextMemo
 
 PASSAGES = 3
 """Number of passages taken as relevant."""
@@ -26,7 +26,7 @@ DENSE = 0.5
 SPARSE = 0.4
 """Weight of all added terms together; the question's own together have 1."""
 KEPT_PASSAGES = 2_000
-"""Passages whose terms are kept: 6 MB if passages have 2,000 characters."""
+"""Passages whose terms are kept: 3 MB if passages have 2,000 characters."""
 TERMS = 10
 """Number of added terms, at most. These four were chosen on cranfield, squad2-dev-a and XQuAD; half
 or twice as much of any changes nDCG@10 by less than 0.006: docs/reranking.md."""
@@ -37,7 +37,7 @@ class Feedback:
 
     def __init__(self, encoder: SparseEncoder) -> None:
         """Takes the encoder that makes the terms that are added to the BM25 leg."""
-        self._bags = Memo(lambda text: encoder.encode([text])[0], most=KEPT_PASSAGES)
+        self._bags = TextMemo(lambda text: encoder.encode([text])[0], most=KEPT_PASSAGES)
 
     def extend(
         self,
@@ -58,7 +58,7 @@ class Feedback:
         best = [i for i in np.argsort(-scores, kind="stable") if ids[i] in vectors][:PASSAGES]
         if not best:
             return list(legs)
-        bags = [self._bags[passage_text(chunks[i])] for i in best]
+        bags = [self._bags.of(passage_text(chunks[i])) for i in best]
         return expand(legs, scores[best], np.stack([vectors[ids[i]] for i in best]), bags)
 
 

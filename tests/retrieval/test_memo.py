@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from retrieval.bm25 import Bm25Encoder
-from retrieval.memo import Memo
+from retrieval.memo import Memo, TextMemo
 from retrieval.word_terms import word_terms
 
 
@@ -24,6 +24,18 @@ def test_no_more_results_are_kept_than_allowed() -> None:
     for number in range(100):
         assert memo[number] == str(number)
         assert len(memo) <= 3
+
+
+def test_the_result_for_a_text_is_computed_once_while_there_is_room() -> None:
+    read: list[str] = []
+
+    def length(text: str) -> int:
+        read.append(text)
+        return len(text)
+
+    memo = TextMemo(length, most=2)
+    assert [memo.of(text) for text in ("cat", "horse", "cat", "dog", "cat")] == [3, 5, 3, 3, 3]
+    assert read == ["cat", "horse", "dog", "cat"]
 
 
 def test_a_word_has_the_terms_of_its_encoder_and_a_stop_word_none() -> None:
