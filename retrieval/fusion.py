@@ -43,12 +43,12 @@ def rrf(
     Returns:
         Best first, ties by chunk id; the order of `lists` makes no difference.
     """
-    lost: dict[str, float] = {}  # scores below zero: best first is then the order of tuples
+    negated: dict[str, float] = {}  # so that best first is the order of tuples
     for name in sorted(lists):  # sums of floats depend on their order
         weight = (weights or {}).get(name, 1.0)
         for rank, chunk_id in enumerate(lists[name], start=1):
-            lost[chunk_id] = lost.get(chunk_id, 0.0) - weight / (k + rank)
-    best = sorted(zip(lost.values(), lost, strict=True))[:limit]
+            negated[chunk_id] = negated.get(chunk_id, 0.0) - weight / (k + rank)
+    best = sorted(zip(negated.values(), negated, strict=True))[:limit]
     ranks = ranks_in(lists, [chunk_id for _, chunk_id in best])
     return [Fused(i, -score, own) for (score, i), own in zip(best, ranks, strict=True)]
 

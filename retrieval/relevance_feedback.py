@@ -37,7 +37,11 @@ class Feedback:
 
     def __init__(self, encoder: SparseEncoder) -> None:
         """Takes the encoder that makes the terms that are added to the BM25 leg."""
-        self._bags = TextMemo(lambda text: encoder.encode([text])[0], most=KEPT_PASSAGES)
+
+        def bag_of(text: str) -> SparseVector:
+            return encoder.encode([text])[0]
+
+        self._bags = TextMemo(bag_of, most=KEPT_PASSAGES)
 
     def extend(
         self,

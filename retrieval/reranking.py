@@ -169,4 +169,4 @@ class Reranking:
             scores = smoothed(own, pool, vectors)
         best = sorted(zip((-scores).tolist(), pool, strict=True))[:limit]
         ranks = ranks_in(ids_of(everything), [chunk_id for _, chunk_id in best])
-        return [Fused(i, -lost, own) for (lost, i), own in zip(best, ranks, strict=True)]
+        return [Fused(i, -negated, own) for (negated, i), own in zip(best, ranks, strict=True)]

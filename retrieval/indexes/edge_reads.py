@@ -34,10 +34,8 @@ from retrieval.memo import Memo
 PAGE = 1_000
 READERS_KEPT = 256
 """Sets of readers of which it is known whether they may read every point."""
-CHUNKS_KEPT = 4_096
-"""Chunks, and their vectors, held of each shard: 16 MB if texts have 2,000 characters."""
-IDF_KEPT = 20_000
-"""Terms whose IDF is held, over all sets of readers: 4 MB."""
+IDF_KEPT = 4_000
+"""Terms whose IDF is held of each shard, over all sets of readers: 1 MB."""
 _NAMES: Memo[int, str] = Memo(lambda number: str(uuid.UUID(int=number)), most=20_000)
 """Ids as they are written, by their numbers: writing one takes longer than finding its point. With
 20,000 it has 4 MB."""
@@ -61,8 +59,8 @@ class ShardReader:
             self._has_tokens = self._edge.count(has_tokens()) > 0
             self._is_open: dict[Readers, bool] = {}
             self._idf: dict[tuple[Readers | None, int], float] = {}
-            self._chunks = Recent(self._read_chunks, most=CHUNKS_KEPT)
-            self._vectors = Recent(self._read_vectors, most=CHUNKS_KEPT)
+            self._chunks = Recent(self._read_chunks)
+            self._vectors = Recent(self._read_vectors)
             # A process that was killed could not write them: count again.
             self.stats = Stats.read(folder) or Stats.counted(
                 record.payload or {}
@@ -138,19 +136,20 @@ class ShardReader:
         with storage_errors(self.folder):
             results = self._edge.query_batch(qe.QueryBatchRequest(requests))
         return [
-            [Match(chunk_id, -lost) for lost, chunk_id in _best_first(points)[: leg.limit]]
+            [Match(chunk_id, -negated) for negated, chunk_id in _best_first(points)[: leg.limit]]
             for leg, points in zip(legs, results, strict=True)
         ]
 
     def idf(self, terms: Sequence[int], readers: Readers | None) -> list[float]:
         """Returns each term's IDF: its top match's score divided by that match's stored weight."""
         readers = self._narrowed(readers)
-        known = {term: self._idf.get((readers, term)) for term in terms}
-        if unknown := [term for term, idf in known.items() if idf is None]:
-            if len(self._idf) >= IDF_KEPT:
-                self._idf.clear()
+        kept = self._idf
+        known = {term: kept[readers, term] for term in terms if (readers, term) in kept}
+        if unknown := [term for term in dict.fromkeys(terms) if term not in known]:
+            if len(kept) >= IDF_KEPT:
+                kept.clear()
             for term, idf in zip(unknown, self._read_idf(unknown, readers), strict=True):
-                known[term] = self._idf[readers, term] = idf
+                known[term] = kept[readers, term] = idf
         return [known[term] for term in terms]
 
     def _read_idf(self, terms: Sequence[int], readers: Readers | None) -> list[float]:
@@ -167,7 +166,7 @@ class ShardReader:
         # The fields for filters repeat the metadata, and decoding takes most of the time.
         payload_fields = qe.PayloadSelector.Exclude(["where"])
         with storage_errors(self.folder):
-            records = self._edge.retrieve(
+            records: Any = self._edge.retrieve(
                 list(chunk_ids), with_payload=payload_fields, with_vector=False
             )
         for record in records:
@@ -249,8 +248,8 @@ class ShardReader:
         return False
 
 
-def _best_first(points: Sequence[qe.ScoredPoint]) -> list[tuple[float, str]]:
-    """Returns scores below zero, and chunk ids: the order of such tuples is that of matches."""
+def _best_first(points: Sequence[Any]) -> list[tuple[float, str]]:
+    """Returns negated scores with chunk ids: the order of such tuples is that of matches."""
     return sorted([(-point.score, _NAMES[point.id.int]) for point in points])
 
 

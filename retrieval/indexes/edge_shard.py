@@ -137,6 +137,7 @@ class Shard(ShardReader):
     def close(self) -> None:
         """Flushes and closes the shard."""
         self.flush()
+        self._changed()
         self._edge.close()
 
     def begin_copy(self) -> None:

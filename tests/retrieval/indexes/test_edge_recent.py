@@ -12,7 +12,7 @@ import pytest
 from rag.types import Readers, Scope
 from retrieval.bm25 import Bm25Encoder, bm25_idf
 from retrieval.indexes.edge import EdgeIndex
-from retrieval.indexes.edge_recent import Read, Recent
+from retrieval.indexes.edge_recent import MOST, Read, Recent
 from tests.fakes import HashEmbedder, make_chunk, make_points
 
 pytestmark = pytest.mark.anyio
@@ -103,7 +103,7 @@ class Shard:
 
 def test_values_are_read_once_and_come_in_the_order_asked_for() -> None:
     shard = Shard()
-    recent = Recent(shard.values, most=10)
+    recent = Recent(shard.values)
     assert recent.of(["2", "1"], None) == {"2": 2, "1": 1}
     assert list(recent.of(["3", "1", "x", "2"], None)) == ["3", "1", "2"]
     assert list(recent.of(["1", "2"], None).values()) == [1, 2]
@@ -111,16 +111,28 @@ def test_values_are_read_once_and_come_in_the_order_asked_for() -> None:
 
 
 def test_readers_get_what_they_may_read_whoever_read_it_first() -> None:
-    recent = Recent(Shard().values, most=10)
+    recent = Recent(Shard().values)
     assert recent.of(["1", "2"], ANNA) == {"1": 1}
     assert recent.of(["1", "2"], PUBLIC) == {"2": 2}
     assert recent.of(["1", "2"], frozenset()) == {}
 
 
-def test_what_was_read_first_makes_room() -> None:
-    shard = Shard()
-    recent = Recent(shard.values, most=2)
-    assert recent.of(["1", "2", "3"], None) == {"1": 1, "2": 2, "3": 3}
-    recent.of(["2", "3"], None)
+def test_what_was_read_first_makes_room_whichever_shard_it_is_of() -> None:
+    first, second = Shard(), Shard()
+    recent = Recent(first.values)
+    recent.of(["1", "2"], None)
+    assert len(Recent(second.values).of([str(i) for i in range(MOST - 1)], None)) == MOST - 1
+    recent.of(["2"], None)
     recent.of(["1"], None)
-    assert shard.read == [["1", "2", "3"], ["1"]]
+    assert first.read == [["1", "2"], ["1"]]
+
+
+def test_a_shard_that_changed_is_read_anew_and_no_other() -> None:
+    first, second = Shard(), Shard()
+    changed, other = Recent(first.values), Recent(second.values)
+    for _ in range(2):
+        changed.of(["1"], None)
+        other.of(["1"], None)
+        changed.clear()
+    assert first.read == [["1"], ["1"]]
+    assert second.read == [["1"]]
