@@ -85,7 +85,7 @@ class Shard(ShardReader):
         self._index_fields(points)
         vectors = list({p.chunk.id: p for p in points if p.dense is not None}.values())
         with storage_errors(self.folder):
-            self._is_open.clear()
+            self._changed()
             remove_stats(self.folder)
             if any(p.tokens is not None for p in vectors):
                 self._admit_tokens()
@@ -106,7 +106,7 @@ class Shard(ShardReader):
     def set_acl(self, chunk_ids: Sequence[str], acl: Readers) -> None:
         """Replaces the ACL of points; unknown ids are ignored."""
         with storage_errors(self.folder):
-            self._is_open.clear()
+            self._changed()
             known = self._known(list(chunk_ids))
             self._edge.update(qe.UpdateOperation.set_payload(known, {ACL: sorted(acl)}))
         self._touch(chunk_ids)
@@ -114,7 +114,7 @@ class Shard(ShardReader):
     def delete(self, chunk_ids: Sequence[str]) -> None:
         """Removes points; unknown ids are ignored."""
         with storage_errors(self.folder):
-            self._is_open.clear()
+            self._changed()
             remove_stats(self.folder)
             known = self._mark_unerased(self._forget(chunk_ids))
             self._edge.update(qe.UpdateOperation.delete_points(known))
@@ -137,6 +137,7 @@ class Shard(ShardReader):
     def close(self) -> None:
         """Flushes and closes the shard."""
         self.flush()
+        self._changed()
         self._edge.close()
 
     def begin_copy(self) -> None:
