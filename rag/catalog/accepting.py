@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from itertools import count
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from rag.catalog.acls import write_readers
-from rag.catalog.database import Database
+from rag.catalog.database import Database, Transaction
 from rag.catalog.sql import acl_of, acl_text, in_scope, key_columns, scope_row, utc_now
 from rag.catalog.tables import documents, tasks
 from rag.catalog.turns import next_turn
@@ -30,7 +29,7 @@ class Accepting:
 
     async def add(
         self,
-        db: AsyncConnection,
+        db: Transaction,
         scope: Scope,
         job_id: str,
         submissions: Sequence[Submission],
@@ -79,7 +78,7 @@ class Accepting:
         await db.execute(tasks.insert(), queued)
 
 
-async def _write_readers(db: AsyncConnection, scope: Scope, document_ids: Sequence[str]) -> None:
+async def _write_readers(db: Transaction, scope: Scope, document_ids: Sequence[str]) -> None:
     """Writes the readers of documents that were sent with an ACL.
 
     A document that was there before keeps its ACL until its new content is stored.

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncConnection
 
-from rag.catalog.database import Database
+from rag.catalog.database import Database, Transaction
 from rag.catalog.sql import (
     acl_of,
     acl_text,
@@ -47,7 +46,7 @@ class Acls:
             await db.execute(mine.values(acl=acl_text(acl)))
 
 
-async def write_acl(db: AsyncConnection, scope: Scope, acls: Mapping[str, Readers | None]) -> None:
+async def write_acl(db: Transaction, scope: Scope, acls: Mapping[str, Readers | None]) -> None:
     """Writes the ACLs of documents, by their ids, as part of a transaction."""
     for document_id, acl in acls.items():
         its = documents.update().where(of_document(scope, document_id, documents))
@@ -55,9 +54,7 @@ async def write_acl(db: AsyncConnection, scope: Scope, acls: Mapping[str, Reader
     await write_readers(db, scope, acls)
 
 
-async def write_readers(
-    db: AsyncConnection, scope: Scope, acls: Mapping[str, Readers | None]
-) -> None:
+async def write_readers(db: Transaction, scope: Scope, acls: Mapping[str, Readers | None]) -> None:
     """Replaces the rows of documents' readers, as part of a transaction."""
     theirs = in_scope(scope, document_readers) & document_readers.c.document_id.in_(list(acls))
     await db.execute(document_readers.delete().where(theirs))

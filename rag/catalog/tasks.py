@@ -12,7 +12,6 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import asdict
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from rag.catalog.database import Database
 from rag.catalog.document_json import document_of, draft_of
@@ -95,18 +94,18 @@ class Tasks:
         """
         async with self._db.write() as db:
             if died:
-                await self._count_interrupted(db)
+                await db.run_sync(self._count_interrupted)
             stuck = {"state": "pending", "updated_at": utc_now()}
             await db.execute(tasks.update().where(tasks.c.state == "running").values(stuck))
             await db.execute(documents.update().where(documents.c.state == "running").values(stuck))
 
-    async def _count_interrupted(self, db: AsyncConnection) -> None:
-        await db.execute(COUNT_INTERRUPTED)
-        for row in (await db.execute(_TASKS.where(IS_GIVEN_UP))).mappings().all():
-            await self._give_up(db, task_of(row))
+    def _count_interrupted(self, db: sa.Connection) -> None:
+        db.execute(COUNT_INTERRUPTED)
+        for row in db.execute(_TASKS.where(IS_GIVEN_UP)).mappings().all():
+            self._give_up(db, task_of(row))
 
-    async def _give_up(self, db: AsyncConnection, task: Task) -> None:
-        await settle(db, task, "failed", error=GIVEN_UP)
+    def _give_up(self, db: sa.Connection, task: Task) -> None:
+        settle(db, task, "failed", error=GIVEN_UP)
         metrics.document("failed", task.scope.tenant)
 
     async def claim(self, limit: int, *, bulk: int | None = None) -> list[Task]:
@@ -149,28 +148,29 @@ class Tasks:
         process works on it.
         """
         async with self._db.write() as db:
-            # SQLite gives the numbers of removed tasks to new ones: the job tells them apart.
-            this = {"task_id": task.id, "its_job": task.job_id}
-            found = (await db.execute(_FIND_OPEN, this)).first()
-            if found is None:
-                return False
-            if found.overtaken:
-                over = {"state": "succeeded", "outcome": "unchanged", "error": None, "draft": None}
-                await db.execute(_CHANGE, {"task_id": task.id, "updated_at": utc_now(), **over})
-                return False
-            if found.expires_at is not None and found.expires_at <= time.time():
-                await settle(db, task, "failed", error=_EXPIRED)
-                return False
-            died = task.interrupted and found.state == "running"
-            if died and task.attempts >= ATTEMPTS:
-                await self._give_up(db, task)
-                return False
-            begun = {"task_id": task.id, "expires_at": None}
-            counted = {"attempts": task.attempts} if died else {}
-            await db.execute(_CHANGE, begun | counted | _running())
-            key = document_key(task.scope, task.document_id)
-            await db.execute(CHANGE_DOCUMENT, key | _running())
-            return True
+            return await db.run_sync(self._begin, task)
+
+    def _begin(self, db: sa.Connection, task: Task) -> bool:
+        # SQLite gives the numbers of removed tasks to new ones: the job tells them apart.
+        found = db.execute(_FIND_OPEN, {"task_id": task.id, "its_job": task.job_id}).first()
+        if found is None:
+            return False
+        if found.overtaken:
+            over = {"state": "succeeded", "outcome": "unchanged", "error": None, "draft": None}
+            db.execute(_CHANGE, {"task_id": task.id, "updated_at": utc_now(), **over})
+            return False
+        if found.expires_at is not None and found.expires_at <= time.time():
+            settle(db, task, "failed", error=_EXPIRED)
+            return False
+        died = task.interrupted and found.state == "running"
+        if died and task.attempts >= ATTEMPTS:
+            self._give_up(db, task)
+            return False
+        begun = {"task_id": task.id, "expires_at": None}
+        counted = {"attempts": task.attempts} if died else {}
+        db.execute(_CHANGE, begun | counted | _running())
+        db.execute(CHANGE_DOCUMENT, document_key(task.scope, task.document_id) | _running())
+        return True
 
     async def parsed(
         self, task: Task, document: Document, *, attachments: Sequence[Submission] = ()

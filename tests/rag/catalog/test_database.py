@@ -14,7 +14,8 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
-from rag.catalog.database import HEAD, Database, PostgresDatabase, SqliteDatabase
+from rag.catalog.database import HEAD, Database, PostgresDatabase
+from rag.catalog.sqlite_database import SqliteDatabase
 from rag.catalog.tables import documents, metadata
 from rag.errors import BusyError, ConfigError, UpstreamError
 from tests.postgres import LOSE_LOCKS, PostgresServer, lose_locks
