@@ -93,6 +93,13 @@ class Database(ABC):
     def write(self) -> contextlib.AbstractAsyncContextManager[Transaction]:
         """Opens a transaction, committed at the end of the block. Raises as `rows` does."""
 
+    async def change(
+        self, fn: Callable[Concatenate[sa.Connection, P], T], *arg: P.args, **kw: P.kwargs
+    ) -> T:
+        """Calls `fn` with a transaction, committed if it returns. Raises as `rows` does."""
+        async with self.write() as db:
+            return await db.run_sync(fn, *arg, **kw)
+
     @contextlib.asynccontextmanager
     async def alone(self, *key: Hashable, wait: bool = True) -> AsyncIterator[None]:
         """Holds the lock of a key: no other caller is in a block with this key.

@@ -70,7 +70,9 @@ class Jobs:
             job = {"id": job_id, "created_at": now, **scope_row(scope), **sender}
             await db.execute(jobs.insert().values(job))
             while part := list(islice(coming, SUBMIT_SLICE)):
-                await self._accepting.add(db, scope, job_id, part, bulk=bulk, expires_at=expires_at)
+                await db.run_sync(
+                    self._accepting.add, scope, job_id, part, bulk=bulk, expires_at=expires_at
+                )
         return job_id
 
     async def _check_collection(self, db: Transaction, scope: Scope) -> None:
@@ -118,7 +120,8 @@ class Jobs:
         placed = sa.select(tasks.c.id, place).where(failed, dead).subquery()
         again_each = tasks.update().where(tasks.c.id == placed.c.id)
         async with self._db.write() as db:
-            turn = await next_turn(db, tenant, bulk=bool((await db.execute(alike)).scalar()))
+            is_bulk = bool((await db.execute(alike)).scalar())
+            turn = await db.run_sync(next_turn, tenant, bulk=is_bulk)
             turns = {"turn": turn + placed.c.place - 1}
             await db.execute(again_each.values(afresh | turns))
             waiting = sa.and_(tasks.c.job_id == job_id, tasks.c.state == "pending")

@@ -88,12 +88,11 @@ class Outcomes:
             forget_versions(db, task.scope, task.document_id, but=document.version)
             settle(db, task, "succeeded", outcome=outcome, document=values)
             self._unsettled.unmark(db, task.scope, task.document_id)
-
-        async with self._db.write() as db:
-            await db.run_sync(store)
             if task.acl is not None:
-                await write_acl(db, task.scope, {task.document_id: task.acl})
-            await self._accepting.add(db, task.scope, task.job_id, attachments, bulk=task.bulk)
+                write_acl(db, task.scope, {task.document_id: task.acl})
+            self._accepting.add(db, task.scope, task.job_id, attachments, bulk=task.bulk)
+
+        await self._db.change(store)
         metrics.document(outcome, task.scope.tenant)
 
     async def unchanged(
@@ -110,25 +109,26 @@ class Outcomes:
         """
         mine = of_document(task.scope, task.document_id, texts)
         unkept = texts.update().where(mine, texts.c.structure.is_(None))
-        async with self._db.write() as db:
-            await db.execute(unkept.values(structure=structure_of(document)))
-            kept = {"original": original} if original else None
-            await db.run_sync(settle, task, "succeeded", outcome="unchanged", document=kept)
-            await self._accepting.add(db, task.scope, task.job_id, attachments, bulk=task.bulk)
+        kept = {"original": original} if original else None
+
+        def store(db: sa.Connection) -> None:
+            db.execute(unkept.values(structure=structure_of(document)))
+            settle(db, task, "succeeded", outcome="unchanged", document=kept)
+            self._accepting.add(db, task.scope, task.job_id, attachments, bulk=task.bulk)
+
+        await self._db.change(store)
         metrics.document("unchanged", task.scope.tenant)
 
     async def skip(self, task: Task, why: str) -> None:
         """Records that nothing here can read a document; its earlier stored state stays."""
-        async with self._db.write() as db:
-            await db.run_sync(
-                settle, task, "succeeded", error=why, outcome="skipped", listed="skipped"
-            )
+        await self._db.change(
+            settle, task, "succeeded", error=why, outcome="skipped", listed="skipped"
+        )
         metrics.document("skipped", task.scope.tenant)
 
     async def fail(self, task: Task, error: str) -> None:
         """Records that a document could not be ingested; its earlier stored state stays."""
-        async with self._db.write() as db:
-            await db.run_sync(settle, task, "failed", error=error)
+        await self._db.change(settle, task, "failed", error=error)
         metrics.document("failed", task.scope.tenant)
 
 

@@ -1,7 +1,7 @@
 """The catalog in an SQLite file.
 
 A statement on one row costs less than the call of a thread, so threads are called seldom: once for
-a query, and once for those statements of a transaction that run together (`run_sync`).
+a query, and once for a transaction that is one function (`change`).
 """
 
 from __future__ import annotations
@@ -88,6 +88,19 @@ class SqliteDatabase(Database):
                     await transaction.end(commit=False)
                     raise
                 await transaction.end(commit=True)
+
+    async def change(
+        self, fn: Callable[Concatenate[sa.Connection, P], T], *arg: P.args, **kw: P.kwargs
+    ) -> T:
+        """Calls `fn` with a transaction, in one call of the thread."""
+
+        def work() -> T:
+            with self._engine.begin() as db:
+                return fn(db, *arg, **kw)
+
+        async with self._writing:
+            with self._errors():
+                return await _called(self._writer, work)
 
     async def trim(self) -> bool:
         """Writes the log into the file and empties it; returns False if a reader blocks it.

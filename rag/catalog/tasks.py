@@ -147,8 +147,7 @@ class Tasks:
         `ATTEMPTS` processes have died is settled here, too: the caller holds its lock, so no other
         process works on it.
         """
-        async with self._db.write() as db:
-            return await db.run_sync(self._begin, task)
+        return await self._db.change(self._begin, task)
 
     def _begin(self, db: sa.Connection, task: Task) -> bool:
         # SQLite gives the numbers of removed tasks to new ones: the job tells them apart.

@@ -90,8 +90,7 @@ class Unsettled:
 
     async def add(self, scope: Scope, document_id: str) -> None:
         """Marks a document before all its chunks in the index are written."""
-        async with self._db.write() as db:
-            await db.run_sync(self.mark, scope, [document_id])
+        await self._db.change(self.mark, scope, [document_id])
 
     async def note(self, scope: Scope, document_id: str) -> None:
         """Marks a document whose ACL changes; its chunks and its recipe stay as they are."""
@@ -129,8 +128,7 @@ class Unsettled:
 
     async def remove(self, scope: Scope, document_id: str, *, switches: int = 0) -> None:
         """Removes a mark, in a separate transaction."""
-        async with self._db.write() as db:
-            await db.run_sync(self.unmark, scope, document_id, switches=switches)
+        await self._db.change(self.unmark, scope, document_id, switches=switches)
 
     async def switched(self, db: Transaction, scope: Scope) -> None:
         """Notes in all marks of a collection that its index was switched."""
