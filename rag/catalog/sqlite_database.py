@@ -154,7 +154,8 @@ class _Transaction:
         return await _called(self._writer, lambda: fn(self._opened(), *arg, **kw))
 
     async def end(self, *, commit: bool) -> None:
-        await _called(self._writer, partial(self._end, commit=commit))
+        ending = _called(self._writer, partial(self._end, commit=commit))
+        await asyncio.shield(ending)  # also if the caller is cancelled
 
     def _opened(self) -> sa.Connection:
         if self._connection is None:
@@ -168,9 +169,9 @@ class _Transaction:
                     db.commit()
 
 
-async def _called(threads: Executor, work: Callable[[], T]) -> T:
-    """Returns the result of a call in a thread; it is made even if the caller is cancelled."""
-    return await asyncio.shield(asyncio.wrap_future(threads.submit(work)))
+def _called(threads: Executor, work: Callable[[], T]) -> asyncio.Future[T]:
+    """Returns the result of a call in a thread; once begun, it is not interrupted."""
+    return asyncio.get_running_loop().run_in_executor(threads, work)
 
 
 class _Cursor(sqlite3.Cursor):
