@@ -170,10 +170,7 @@ class Shard(ShardReader):
         self.end_copy()
 
     def fill_from(self, other: Shard, *, mean_length: float) -> None:
-        """Copies all points of another shard into this empty one and builds the graph.
-
-        The points are weighed with `mean_length`.
-        """
+        """Copies all points of another shard into this empty one, weighed with `mean_length`."""
         with storage_errors(self.folder):
             remove_stats(self.folder)
             self._adopt_schema(other)
@@ -183,9 +180,13 @@ class Shard(ShardReader):
                 self.stats.terms += sum((record.payload or {})["length"] for record in records)
                 self._upsert([copied(record, mean=mean_length) for record in records])
                 self._trim_log(len(records) if other._has_tokens else 0)
+        self.stats.note_mean(mean_length)
+
+    def build_graph(self) -> None:
+        """Builds the graph of all points, and quantizes their vectors for searches."""
+        with storage_errors(self.folder):
             self._edge.optimize()
         self.stats.indexed = self.stats.points
-        self.stats.note_mean(mean_length)
 
     def _upsert(self, points: list[qe.Point]) -> None:
         if points:
